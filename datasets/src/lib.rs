@@ -1,0 +1,23 @@
+//! What the data looks like: dataset specs, readers of public file formats, deterministic generators.
+//!
+//! A leaf of the workspace: it knows Arrow and files, and nothing of storage, tables or tenants. A
+//! dataset that a user declares and one that comes with Colonnade are the same kind of value, a
+//! [`DatasetSpec`]; no code anywhere asks which of the two it has.
+
+pub mod conform;
+pub mod error;
+pub mod generate;
+pub mod infer;
+pub mod name;
+pub mod read;
+pub mod rejected;
+pub mod spec;
+pub mod specs;
+pub mod validate;
+
+pub use error::{Error, Result};
+pub use name::DatasetName;
+pub use rejected::{Position, RejectedRow};
+pub use spec::{
+    ColumnSpec, ColumnType, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation,
+};
