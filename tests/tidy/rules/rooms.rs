@@ -1,0 +1,88 @@
+//! Some powers live in one room each: object storage and Delta, the CUDA driver, unsafe code. Whoever
+//! must be sure of one of them then has one folder to read.
+
+use super::arrows::dependencies;
+use crate::source::sources;
+use crate::tree::{Tree, Violation};
+
+/// Object storage and Delta.
+pub fn storage(tree: &Tree) -> Vec<Violation> {
+    let is_room = |path: &str| {
+        ["engine/src/storage", "engine/src/lake"].iter().any(|room| path.starts_with(room))
+    };
+    let mut violations =
+        named_elsewhere(tree, &["object_store", "deltalake_core", "deltalake"], is_room);
+    violations.extend(depended_on_elsewhere(tree, &["object_store", "deltalake-core"], "engine/"));
+    violations
+}
+
+/// The CUDA driver.
+pub fn cuda(tree: &Tree) -> Vec<Violation> {
+    let is_room = |path: &str| {
+        path.starts_with("kernels/") && path.split('/').any(|part| part.starts_with("cuda"))
+    };
+    let mut violations = named_elsewhere(tree, &["cudarc"], is_room);
+    violations.extend(depended_on_elsewhere(tree, &["cudarc"], "kernels/"));
+    violations
+}
+
+/// Code whose safety the compiler does not check.
+pub fn unsafe_code(tree: &Tree) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for source in sources(tree).iter().filter(|source| !source.path.starts_with("kernels/")) {
+        for at in source.words("unsafe") {
+            let says = "`unsafe` outside of kernels";
+            violations.push(Violation::at(source.path, source.line_of(at), says));
+        }
+    }
+    violations
+}
+
+fn named_elsewhere(tree: &Tree, names: &[&str], is_room: impl Fn(&str) -> bool) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for source in sources(tree).iter().filter(|source| !is_room(source.path)) {
+        for name in names {
+            for at in source.words(name) {
+                let is_path = source.code[at + name.len()..].starts_with("::");
+                let is_use = source.code[..at].trim_end().ends_with("use");
+                if is_path || is_use {
+                    let says = format!("`{name}` outside of its room");
+                    violations.push(Violation::at(source.path, source.line_of(at), says));
+                }
+            }
+        }
+    }
+    violations
+}
+
+fn depended_on_elsewhere(tree: &Tree, names: &[&str], room: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (path, _) in tree.ending_in("Cargo.toml").filter(|(path, _)| !path.starts_with(room)) {
+        for name in dependencies(&tree.manifest(path)) {
+            if names.contains(&name.as_str()) {
+                let says = format!("depends on `{name}`, which belongs to {room}");
+                violations.push(Violation::at(path, 0, says));
+            }
+        }
+    }
+    violations
+}
+
+#[test]
+fn a_power_outside_of_its_room_is_found() {
+    let tree = Tree::of(&[
+        ("engine/src/lake/log.rs", "use deltalake_core::kernel; use object_store as store;"),
+        ("engine/src/session.rs", "// object_store::path\nfn f(_: &object_store::path::Path) {}"),
+        (
+            "jobs/Cargo.toml",
+            "[dependencies]\nobject_store = \"0.13\"\n[dev-dependencies]\ncudarc = \"0.19\"",
+        ),
+        ("kernels/src/rolling/cuda.rs", "use cudarc::driver; unsafe fn f() {}"),
+        ("kernels/src/cuda/device.rs", "use cudarc::driver;"),
+        ("kernels/src/policy.rs", "fn f() { cudarc::driver::init() }"),
+        ("jobs/src/lib.rs", "fn f() {\n  unsafe { g() }\n}"),
+    ]);
+    assert_eq!(super::places(&storage(&tree)), ["engine/src/session.rs:2", "jobs/Cargo.toml:0"]);
+    assert_eq!(super::places(&cuda(&tree)), ["kernels/src/policy.rs:1", "jobs/Cargo.toml:0"]);
+    assert_eq!(super::places(&unsafe_code(&tree)), ["jobs/src/lib.rs:2"]);
+}
