@@ -4,11 +4,14 @@
 //! dataset that a user declares and one that comes with Colonnade are the same kind of value, a
 //! [`DatasetSpec`]; no code anywhere asks which of the two it has.
 
+mod columns;
 pub mod conform;
+mod contain;
 pub mod error;
 pub mod generate;
 pub mod infer;
 pub mod name;
+pub mod parse;
 pub mod read;
 pub mod rejected;
 pub mod spec;

@@ -1,0 +1,311 @@
+//! The way from a source's Arrow type to a column's type: only ways that lose nothing are planned, and a
+//! way that could lose something for some values is checked value by value.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringBuilder};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
+use arrow::util::display::array_value_to_string;
+
+use crate::columns::ColumnBuilder;
+use crate::error::{Error, Result};
+use crate::parse::{self, Slot};
+use crate::spec::{ColumnType, TYPE_METADATA_KEY};
+use crate::validate::Failures;
+
+/// How one column is carried over.
+#[derive(Debug)]
+pub(super) struct Cast {
+    field: FieldRef,
+    target: ColumnType,
+    way: Way,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// The type is the same.
+    Same,
+    /// Arrow's cast; a value that becomes null did not fit.
+    Arrow,
+    /// Arrow's cast, then back again: a value that comes back changed did not fit.
+    ThereAndBack,
+    /// Text is read value by value.
+    Text,
+    /// Text that must be a JSON document.
+    JsonText,
+    /// Values of any type, written as JSON documents.
+    Encode,
+}
+
+impl Cast {
+    /// The way from `field` to `target`, if there is one.
+    pub(super) fn plan(field: &Field, target: &ColumnType) -> Option<Self> {
+        let stated = field.metadata().get(TYPE_METADATA_KEY).map(String::as_str);
+        let way = way(field.data_type(), target, stated)?;
+        Some(Self { field: Arc::new(field.clone()), target: target.clone(), way })
+    }
+
+    /// Carries `array` over; rows whose value does not fit are noted and left null.
+    pub(super) fn apply(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef> {
+        let to = self.target.arrow_type();
+        let internal = |e| Error::Internal(format!("{column:?} from {}: {e}", array.data_type()));
+        let carried = match self.way {
+            Way::Same if array.data_type() == &to => Arc::clone(array),
+            Way::Same | Way::Arrow => {
+                let carried = arrow_cast(array, &to).map_err(internal)?;
+                self.note_lost(array, &carried, column, failures);
+                carried
+            }
+            Way::ThereAndBack => {
+                let carried = arrow_cast(array, &to).map_err(internal)?;
+                let back = arrow_cast(&carried, array.data_type()).map_err(internal)?;
+                let changed = arrow::compute::kernels::cmp::neq(&back, array).map_err(internal)?;
+                self.note_lost(array, &carried, column, failures);
+                self.note_changed(array, &changed, column, failures);
+                carried
+            }
+            Way::Text => self.read_text(array, column, failures)?,
+            Way::JsonText => {
+                let carried = arrow_cast(array, &to).map_err(internal)?;
+                let texts = carried.as_string::<i32>();
+                for row in (0..texts.len()).filter(|row| texts.is_valid(*row)) {
+                    if let Err(reason) = parse::text_slot(&self.target, texts.value(row)) {
+                        failures.note(row, column, || format!("{column:?}: {reason}"));
+                    }
+                }
+                carried
+            }
+            Way::Encode => self.encode(array, column)?,
+        };
+        self.check_items(&carried, column, failures);
+        Ok(carried)
+    }
+
+    fn note_lost(&self, from: &ArrayRef, to: &ArrayRef, column: &str, failures: &mut Failures) {
+        if to.logical_null_count() == from.logical_null_count() {
+            return;
+        }
+        let (from_nulls, to_nulls) = (from.logical_nulls(), to.logical_nulls());
+        let is_null = |nulls: &Option<arrow::buffer::NullBuffer>, row| {
+            nulls.as_ref().is_some_and(|n| n.is_null(row))
+        };
+        for row in 0..from.len() {
+            if is_null(&to_nulls, row) && !is_null(&from_nulls, row) {
+                failures.note(row, column, || self.unfit(from, row, column));
+            }
+        }
+    }
+
+    fn note_changed(
+        &self,
+        from: &ArrayRef,
+        changed: &BooleanArray,
+        column: &str,
+        failures: &mut Failures,
+    ) {
+        if changed.true_count() == 0 {
+            return;
+        }
+        for row in 0..changed.len() {
+            if changed.is_valid(row) && changed.value(row) {
+                failures.note(row, column, || self.unfit(from, row, column));
+            }
+        }
+    }
+
+    fn unfit(&self, from: &ArrayRef, row: usize, column: &str) -> String {
+        let shown = array_value_to_string(from, row).unwrap_or_else(|e| e.to_string());
+        format!("{column:?}: expected {}, found {}", self.target, parse::quoted(&shown))
+    }
+
+    fn read_text(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef> {
+        let texts = arrow_cast(array, &DataType::Utf8)
+            .map_err(|e| Error::Internal(format!("{column:?} as text: {e}")))?;
+        let texts = texts.as_string::<i32>();
+        let mut builder = ColumnBuilder::new(&self.target)?;
+        for row in 0..texts.len() {
+            if texts.is_null(row) {
+                builder.push(&Slot::Null)?;
+                continue;
+            }
+            match parse::text_slot(&self.target, texts.value(row)) {
+                Ok(slot) => builder.push(&slot)?,
+                Err(reason) => {
+                    failures.note(row, column, || format!("{column:?}: {reason}"));
+                    builder.push(&Slot::Null)?;
+                }
+            }
+        }
+        builder.finish()
+    }
+
+    fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+        let options = EncoderOptions::default().with_explicit_nulls(true);
+        let mut encoder: NullableEncoder<'_> = make_encoder(&self.field, array.as_ref(), &options)
+            .map_err(|e| Error::Mismatch {
+                source_name: format!("column {column:?}"),
+                problem: format!("{} can't be written as JSON: {e}", array.data_type()),
+            })?;
+        let mut builder = StringBuilder::new();
+        let mut text = Vec::new();
+        for row in 0..array.len() {
+            if array.is_null(row) {
+                builder.append_null();
+                continue;
+            }
+            text.clear();
+            encoder.encode(row, &mut text);
+            builder.append_value(String::from_utf8_lossy(&text));
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    /// Lists hold no nulls, and vectors are of one length.
+    fn check_items(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
+        let length = match &self.target {
+            ColumnType::Vector(length) => Some(*length as usize),
+            ColumnType::List(_) => None,
+            _ => return,
+        };
+        let Some(lists) = array.as_list_opt::<i32>() else { return };
+        let nulls_inside = lists.values().null_count() > 0;
+        if length.is_none() && !nulls_inside {
+            return;
+        }
+        for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
+            let items = lists.value(row);
+            if let Some(length) = length.filter(|length| *length != items.len()) {
+                failures.note(row, column, || {
+                    format!("{column:?}: expected {length} numbers, found {}", items.len())
+                });
+            } else if items.null_count() > 0 {
+                failures.note(row, column, || {
+                    format!("{column:?}: expected {} without a null inside", self.target)
+                });
+            }
+        }
+    }
+}
+
+fn arrow_cast(
+    array: &ArrayRef,
+    to: &DataType,
+) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+    cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })
+}
+
+fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way> {
+    use ColumnType as C;
+    use DataType as D;
+    let inside = match from {
+        D::Dictionary(_, values) => Some(values.as_ref()),
+        D::RunEndEncoded(_, values) => Some(values.data_type()),
+        _ => None,
+    };
+    if let Some(inside) = inside {
+        return match way(inside, target, stated)? {
+            Way::Same | Way::Arrow => Some(Way::Arrow),
+            Way::Encode => None,
+            other => Some(other),
+        };
+    }
+    let textual = matches!(from, D::Utf8 | D::LargeUtf8 | D::Utf8View);
+    if from == &D::Null {
+        return Some(Way::Arrow);
+    }
+    if let C::Json = target {
+        if textual {
+            return Some(if stated == Some("json") { Way::Arrow } else { Way::JsonText });
+        }
+        return matches!(
+            from,
+            D::Struct(_)
+                | D::Map(..)
+                | D::List(_)
+                | D::LargeList(_)
+                | D::FixedSizeList(..)
+                | D::ListView(_)
+                | D::LargeListView(_)
+        )
+        .then_some(Way::Encode)
+        .or_else(|| (from.is_numeric() || from == &D::Boolean).then_some(Way::Encode));
+    }
+    if from == &target.arrow_type() {
+        return Some(Way::Same);
+    }
+    if textual {
+        return Some(if target == &C::Text { Way::Arrow } else { Way::Text });
+    }
+    let decimal =
+        matches!(from, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..));
+    match target {
+        C::Text => (from.is_integer()
+            || decimal
+            || from == &D::Boolean
+            || matches!(from, D::Time32(_) | D::Time64(_)))
+        .then_some(Way::Arrow),
+        C::Int32 | C::Int64 => {
+            if from.is_integer() || matches!(from, D::Duration(_)) {
+                Some(Way::Arrow)
+            } else {
+                (from.is_floating() || decimal).then_some(Way::ThereAndBack)
+            }
+        }
+        C::Float32 | C::Float64 => {
+            if from.is_integer() && !fits_float(from, target) {
+                Some(Way::ThereAndBack)
+            } else {
+                (from.is_integer() || from.is_floating() || decimal).then_some(Way::Arrow)
+            }
+        }
+        C::Decimal(..) => {
+            (from.is_integer() || from.is_floating() || decimal).then_some(Way::Arrow)
+        }
+        C::Timestamp => {
+            matches!(from, D::Timestamp(..) | D::Date32 | D::Date64).then_some(Way::Arrow)
+        }
+        C::Date => matches!(from, D::Date64).then_some(Way::Arrow),
+        C::Bytes => {
+            matches!(from, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_))
+                .then_some(Way::Arrow)
+        }
+        C::List(item) => list_way(from, item),
+        C::Vector(_) => list_way(from, &C::Float32),
+        C::Bool | C::Json => None,
+    }
+}
+
+/// Whether every integer of the type is a float of the type.
+fn fits_float(from: &DataType, target: &ColumnType) -> bool {
+    let bits = from.primitive_width().unwrap_or(8) * 8;
+    bits <= if target == &ColumnType::Float64 { 32 } else { 16 }
+}
+
+fn list_way(from: &DataType, item: &ColumnType) -> Option<Way> {
+    let (DataType::List(inner)
+    | DataType::LargeList(inner)
+    | DataType::ListView(inner)
+    | DataType::LargeListView(inner)
+    | DataType::FixedSizeList(inner, _)) = from
+    else {
+        return None;
+    };
+    match way(inner.data_type(), item, None)? {
+        Way::Same | Way::Arrow => Some(Way::Arrow),
+        // Floats in a list round like floats anywhere: from 64 bits to 32.
+        Way::ThereAndBack => Some(Way::ThereAndBack),
+        Way::Text | Way::JsonText | Way::Encode => None,
+    }
+}

@@ -1,0 +1,346 @@
+//! From the columns of a source to exactly the columns of a dataset, row by row where it matters.
+//!
+//! A source that can't fit at all (a missing column, a type with no way across) is refused whole, before
+//! its first row; a value that does not fit sets its row aside and no other.
+
+mod cast;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, RecordBatch, RecordBatchOptions,
+    new_null_array,
+};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+
+use crate::error::{Error, Result};
+use crate::infer::{column_of_field, to_identifier};
+use crate::parse::month_start_days;
+use crate::read::Chunk;
+use crate::rejected::RejectedRow;
+use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform};
+use crate::validate::{Checks, Failures};
+
+use cast::Cast;
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// Makes the chunks of one source fit one dataset.
+#[derive(Debug)]
+pub struct Conformer {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    partitions: Vec<(usize, PartitionTransform)>,
+    checks: Checks,
+    source_name: String,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    nullable: bool,
+    /// Index in the source, and the way from its type; `None` when the source has no such column.
+    from: Option<(usize, Cast)>,
+}
+
+/// What became of a chunk.
+#[derive(Clone, Debug)]
+pub struct Conformed {
+    /// The rows that fit: exactly the dataset's columns, computed partition columns included.
+    pub accepted: RecordBatch,
+    /// The rows that do not, those that the reader rejected first.
+    pub rejected: Vec<RejectedRow>,
+}
+
+impl Conformer {
+    /// Plans the way from `source_schema` to the columns of `spec`.
+    pub fn new(spec: &DatasetSpec, source_schema: &Schema, source_name: &str) -> Result<Self> {
+        let matched = Matched::new(spec, source_schema, source_name)?;
+        if let Some(unknown) = matched.unknown.first() {
+            let what = match spec.evolution {
+                Evolution::Fixed => "whose columns are fixed",
+                Evolution::AddNullable => "which must be evolved first",
+            };
+            let field = source_schema.field(*unknown);
+            return Err(Error::Mismatch {
+                source_name: source_name.into(),
+                problem: format!(
+                    "column {:?} ({}) is not a column of {}, {what} ({})",
+                    field.name(),
+                    field.data_type(),
+                    spec.name,
+                    listed(spec.columns.iter().map(|c| c.name.as_str()))
+                ),
+            });
+        }
+        let mut columns = Vec::with_capacity(spec.columns.len());
+        for (column, index) in spec.columns.iter().zip(&matched.by_column) {
+            columns.push(Column {
+                name: column.name.clone(),
+                nullable: column.nullable,
+                from: match index {
+                    Some(index) => {
+                        Some((*index, plan(column, source_schema, *index, source_name)?))
+                    }
+                    None if column.nullable => None,
+                    None => {
+                        return Err(missing(spec, column, source_schema, source_name));
+                    }
+                },
+            });
+        }
+        let partitions = spec
+            .computed_partitions()
+            .map(|p| {
+                let from = p.from.as_deref().unwrap_or(&p.column);
+                spec.columns
+                    .iter()
+                    .position(|c| c.name == from)
+                    .map(|at| (at, p.transform))
+                    .ok_or_else(|| Error::Internal(format!("partition of {from:?}, not a column")))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            schema: spec.arrow_schema(),
+            columns,
+            partitions,
+            checks: Checks::new(spec)?,
+            source_name: source_name.into(),
+        })
+    }
+
+    /// Sorts the rows of `chunk` into those that fit and those that do not.
+    pub fn conform(&self, chunk: &Chunk) -> Result<Conformed> {
+        crate::contain::contain(|| self.sort(chunk)).unwrap_or_else(|panic| {
+            Err(Error::Unreadable {
+                source_name: chunk.position(&self.source_name, 0).to_string(),
+                format: "rows of the dataset",
+                problem: panic,
+            })
+        })
+    }
+
+    fn sort(&self, chunk: &Chunk) -> Result<Conformed> {
+        let rows = chunk.batch.num_rows();
+        let mut failures = Failures::none(rows);
+        let mut arrays = Vec::with_capacity(self.schema.fields().len());
+        for (column, field) in self.columns.iter().zip(self.schema.fields()) {
+            let array = match &column.from {
+                Some((index, cast)) => {
+                    let source = chunk.batch.columns().get(*index).ok_or_else(|| {
+                        Error::Internal(format!("chunk of {} lost a column", self.source_name))
+                    })?;
+                    cast.apply(source, &column.name, &mut failures)?
+                }
+                None => new_null_array(field.data_type(), rows),
+            };
+            if !column.nullable && array.null_count() > 0 {
+                for row in 0..rows {
+                    if array.is_null(row) {
+                        failures.note(row, &column.name, || {
+                            format!("{:?}: expected a value, found none", column.name)
+                        });
+                    }
+                }
+            }
+            arrays.push(array);
+        }
+        for (from, transform) in &self.partitions {
+            arrays.push(partition(&arrays[*from], *transform)?);
+        }
+        // Nulls of rows that fail stand in columns that allow none until those rows are taken out.
+        let relaxed: Vec<_> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|f| Arc::new(f.as_ref().clone().with_nullable(true)))
+            .collect();
+        let count = RecordBatchOptions::new().with_row_count(Some(rows));
+        let mut batch =
+            RecordBatch::try_new_with_options(Arc::new(Schema::new(relaxed)), arrays, &count)
+                .map_err(|e| Error::Internal(format!("columns of {}: {e}", self.source_name)))?;
+        self.checks.run(&batch, &mut failures)?;
+        let mut rejected = chunk.rejected.clone();
+        if failures.count() > 0 {
+            let keep: BooleanArray =
+                (0..rows).map(|row| Some(failures.get(row).is_none())).collect();
+            batch = filter_record_batch(&batch, &keep)
+                .map_err(|e| Error::Internal(format!("rows of {}: {e}", self.source_name)))?;
+            self.set_aside(chunk, &failures, &mut rejected);
+        }
+        let count = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let accepted = RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            batch.columns().to_vec(),
+            &count,
+        )
+        .map_err(|e| Error::Internal(format!("rows of {}: {e}", self.source_name)))?;
+        Ok(Conformed { accepted, rejected })
+    }
+
+    fn set_aside(&self, chunk: &Chunk, failures: &Failures, rejected: &mut Vec<RejectedRow>) {
+        let failed: Vec<u32> = (0..chunk.batch.num_rows())
+            .filter(|row| failures.get(*row).is_some())
+            .map(|row| row as u32)
+            .collect();
+        let mut originals = json_rows(&chunk.batch, &failed).into_iter();
+        for row in failed {
+            let Some(failure) = failures.get(row as usize) else { continue };
+            rejected.push(RejectedRow {
+                position: chunk.position(&self.source_name, row as usize),
+                column: failure.column.clone(),
+                reason: failure.reason.clone(),
+                original: originals.next().unwrap_or_default(),
+            });
+        }
+    }
+}
+
+/// The spec with the columns of `source_schema` that it lacks, as nullable ones; `None` when it lacks none.
+/// Fails when the dataset's columns are fixed, or when a column that it has comes with a type that can't
+/// become the dataset's.
+pub fn evolve(
+    spec: &DatasetSpec,
+    source_schema: &Schema,
+    source_name: &str,
+) -> Result<Option<DatasetSpec>> {
+    let matched = Matched::new(spec, source_schema, source_name)?;
+    for (column, index) in spec.columns.iter().zip(&matched.by_column) {
+        if let Some(index) = index {
+            plan(column, source_schema, *index, source_name)?;
+        }
+    }
+    if matched.unknown.is_empty() {
+        return Ok(None);
+    }
+    if spec.evolution == Evolution::Fixed {
+        Conformer::new(spec, source_schema, source_name)?;
+    }
+    let mut evolved = spec.clone();
+    for index in matched.unknown {
+        evolved.columns.push(column_of_field(source_name, source_schema.field(index))?);
+    }
+    evolved.check()?;
+    Ok(Some(evolved))
+}
+
+/// Which source column belongs to which column of the spec.
+struct Matched {
+    by_column: Vec<Option<usize>>,
+    unknown: Vec<usize>,
+}
+
+impl Matched {
+    fn new(spec: &DatasetSpec, schema: &Schema, source_name: &str) -> Result<Self> {
+        let mut by_column: Vec<Option<usize>> = vec![None; spec.columns.len()];
+        let mut unknown = Vec::new();
+        let mut take = |at: usize, index: usize| match by_column[at].replace(index) {
+            None => Ok(()),
+            Some(other) => Err(Error::Mismatch {
+                source_name: source_name.into(),
+                problem: format!(
+                    "columns {:?} and {:?} both stand for {:?}",
+                    schema.field(other).name(),
+                    schema.field(index).name(),
+                    spec.columns[at].name
+                ),
+            }),
+        };
+        for (index, field) in schema.fields().iter().enumerate() {
+            let identifier = to_identifier(field.name());
+            let position = |name: &str| spec.columns.iter().position(|column| column.name == name);
+            if let Some(at) = position(field.name()).or_else(|| position(&identifier)) {
+                take(at, index)?;
+            } else if !spec.computed_partitions().any(|p| p.column == identifier) {
+                unknown.push(index);
+            }
+        }
+        Ok(Self { by_column, unknown })
+    }
+}
+
+fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -> Result<Cast> {
+    let field = schema.field(index);
+    Cast::plan(field, &column.data_type).ok_or_else(|| Error::Mismatch {
+        source_name: source_name.into(),
+        problem: format!(
+            "column {:?} is {}; {} is expected, and there is no way from one to the other without loss",
+            column.name,
+            field.data_type(),
+            column.data_type
+        ),
+    })
+}
+
+fn missing(spec: &DatasetSpec, column: &ColumnSpec, schema: &Schema, source_name: &str) -> Error {
+    Error::Mismatch {
+        source_name: source_name.into(),
+        problem: format!(
+            "{} needs column {:?} ({}); found {}",
+            spec.name,
+            column.name,
+            column.data_type,
+            listed(schema.fields().iter().map(|f| f.name().as_str()))
+        ),
+    }
+}
+
+/// Names for a message; a few of them where there are many.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 24;
+    let names: Vec<_> = names.map(crate::parse::quoted).collect();
+    match names.len() {
+        0 => "no columns".into(),
+        count if count > SHOWN => {
+            format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN)
+        }
+        _ => names.join(", "),
+    }
+}
+
+/// The day or month in which each instant falls, in UTC.
+fn partition(array: &ArrayRef, transform: PartitionTransform) -> Result<ArrayRef> {
+    let instants = array.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
+        Error::Internal("a partition made from a column that is no timestamp".into())
+    })?;
+    let days: Date32Array = instants.unary(|us| {
+        let day = us.div_euclid(MICROS_PER_DAY) as i32;
+        match transform {
+            PartitionTransform::Month => month_start_days(day),
+            PartitionTransform::Day | PartitionTransform::Identity => day,
+        }
+    });
+    Ok(Arc::new(days))
+}
+
+/// Rows of a batch as JSON objects, nulls left out.
+fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
+    let indices = arrow::array::UInt32Array::from(rows.to_vec());
+    let Ok(taken) = take_record_batch(batch, &indices) else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut out);
+    if writer.write(&taken).and_then(|()| writer.finish()).is_err() {
+        return rows.iter().map(|row| display_row(batch, *row as usize)).collect();
+    }
+    String::from_utf8_lossy(&out).lines().map(str::to_owned).collect()
+}
+
+/// A row whose types JSON can't express, as text.
+fn display_row(batch: &RecordBatch, row: usize) -> String {
+    let schema = batch.schema();
+    let shown: Vec<String> = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(array, field)| {
+            let value = arrow::util::display::array_value_to_string(array, row)
+                .unwrap_or_else(|e| e.to_string());
+            format!("{}: {value}", field.name())
+        })
+        .collect();
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

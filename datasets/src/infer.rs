@@ -1,0 +1,311 @@
+//! Specs for datasets that nobody wrote a spec for: names and types from what the data shows.
+
+use arrow::datatypes::{DataType, Field, Schema};
+
+use crate::error::{Error, Result};
+use crate::name::{DatasetName, NAME_MAX_BYTES};
+use crate::parse;
+use crate::read::json::{self, JsonError, Kind, RawValue};
+use crate::spec::{
+    ColumnSpec, ColumnType, DatasetSpec, Evolution, TYPE_METADATA_KEY, UNIT_METADATA_KEY,
+};
+
+/// What a user says of a dataset whose columns are found in its first file.
+#[derive(Clone, Debug, Default)]
+pub struct SpecHints {
+    /// The columns that name a row.
+    pub key: Vec<String>,
+    /// The column that says when a row happened; when absent, the only timestamp column, if it is one.
+    pub time_column: Option<String>,
+}
+
+/// Makes a spec for rows of `schema`. Column names become `snake_case`; structs, maps and nested lists
+/// become JSON; every column is nullable but the key's.
+pub fn spec_from_schema(
+    name: &DatasetName,
+    schema: &Schema,
+    hints: &SpecHints,
+) -> Result<DatasetSpec> {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let mut column = column_of_field(name.as_str(), field)?;
+        column.nullable = !hints.key.contains(&column.name);
+        columns.push(column);
+    }
+    let mut times = columns.iter().filter(|c| c.data_type == ColumnType::Timestamp);
+    let only_time = match (times.next(), times.next()) {
+        (Some(column), None) => Some(column.name.clone()),
+        _ => None,
+    };
+    let spec = DatasetSpec {
+        name: name.clone(),
+        description: String::new(),
+        owner: None,
+        key: hints.key.clone(),
+        time_column: hints.time_column.clone().or(only_time),
+        evolution: Evolution::AddNullable,
+        partition_by: Vec::new(),
+        columns,
+        validations: Vec::new(),
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+/// The column that rows of `field` need.
+pub(crate) fn column_of_field(source_name: &str, field: &Field) -> Result<ColumnSpec> {
+    let data_type = type_of_field(field).ok_or_else(|| Error::Mismatch {
+        source_name: source_name.to_owned(),
+        problem: format!(
+            "column {:?} is {}, for which there is no column type",
+            field.name(),
+            field.data_type()
+        ),
+    })?;
+    Ok(ColumnSpec {
+        name: to_identifier(field.name()),
+        data_type,
+        nullable: true,
+        unit: field.metadata().get(UNIT_METADATA_KEY).cloned(),
+        description: String::new(),
+    })
+}
+
+/// The column type for `field`: what its metadata says, or what fits its Arrow type.
+pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
+    if let Some(stated) = field.metadata().get(TYPE_METADATA_KEY)
+        && let Ok(stated) = stated.parse::<ColumnType>()
+        && &stated.arrow_type() == field.data_type()
+    {
+        return Some(stated);
+    }
+    match field.data_type() {
+        // Nothing is known of a column of nulls; text takes whatever comes later.
+        DataType::Null => Some(ColumnType::Text),
+        DataType::Struct(_) | DataType::Map(_, _) => Some(ColumnType::Json),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+            if ColumnType::from_arrow(item.data_type())
+                .is_none_or(|t| matches!(t, ColumnType::List(_) | ColumnType::Vector(_))) =>
+        {
+            Some(ColumnType::Json)
+        }
+        DataType::ListView(item) | DataType::LargeListView(item) => {
+            Some(ColumnType::List(Box::new(ColumnType::from_arrow(item.data_type())?)))
+        }
+        DataType::FixedSizeList(item, length)
+            if item.data_type() != &DataType::Float32 || *length < 1 || *length > 65_536 =>
+        {
+            Some(ColumnType::List(Box::new(ColumnType::from_arrow(item.data_type())?)))
+        }
+        DataType::Decimal256(precision, scale) if *scale >= 0 => {
+            Some(ColumnType::Decimal((*precision).min(38), (*scale as u8).min(38)))
+        }
+        DataType::Decimal128(..) | DataType::Decimal256(..) => None,
+        // Days, hours and milliseconds have no common unit; the text of a time of day is exact.
+        DataType::Time32(_) | DataType::Time64(_) => Some(ColumnType::Text),
+        DataType::Duration(_) => Some(ColumnType::Int64),
+        DataType::RunEndEncoded(_, values) => ColumnType::from_arrow(values.data_type()),
+        other => ColumnType::from_arrow(other),
+    }
+}
+
+/// A column name for a source's name: `Input Tokens`, `inputTokens` and `INPUT_TOKENS` are `input_tokens`.
+pub fn to_identifier(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut before = ' ';
+    let mut letters = name.trim().chars().peekable();
+    while let Some(c) = letters.next() {
+        let starts_word = c.is_ascii_uppercase()
+            && (before.is_ascii_lowercase()
+                || before.is_ascii_digit()
+                || (before.is_ascii_uppercase()
+                    && letters.peek().is_some_and(char::is_ascii_lowercase)));
+        if c.is_ascii_alphanumeric() {
+            if starts_word && !out.ends_with('_') {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        } else if !out.ends_with('_') {
+            out.push('_');
+        }
+        before = c;
+    }
+    let trimmed = out.trim_matches('_');
+    let mut identifier = match trimmed.chars().next() {
+        Some(c) if c.is_ascii_lowercase() => trimmed.to_owned(),
+        Some(_) => format!("c{trimmed}"),
+        None => "column".to_owned(),
+    };
+    identifier.truncate(NAME_MAX_BYTES);
+    identifier.truncate(identifier.trim_end_matches('_').len());
+    identifier
+}
+
+/// What is known of a column's type from the values seen so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TypeGuess(Option<ColumnType>);
+
+impl TypeGuess {
+    pub(crate) fn of_json(value: &RawValue<'_>) -> Self {
+        Self(match value.kind {
+            Kind::Null => None,
+            Kind::True | Kind::False => Some(ColumnType::Bool),
+            Kind::Number => Some(number_type(value.text)),
+            Kind::Plain => Some(string_type(&value.text[1..value.text.len() - 1])),
+            Kind::Escaped => Some(ColumnType::Text),
+            Kind::Object => Some(ColumnType::Json),
+            Kind::Array => Some(array_type(value.text)),
+        })
+    }
+
+    /// Joins another JSON value's guess: kinds that don't fit together are kept as JSON.
+    pub(crate) fn join_json(&mut self, other: Self) {
+        self.join(other.0, ColumnType::Json);
+    }
+
+    /// Joins a field of separated values: kinds that don't fit together are kept as text.
+    pub(crate) fn join_text(&mut self, text: &str) {
+        if text.is_empty() || self.0 == Some(ColumnType::Text) {
+            return;
+        }
+        let seen = if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
+            ColumnType::Bool
+        } else if text.parse::<f64>().is_ok() {
+            number_type(text)
+        } else {
+            string_type(text)
+        };
+        self.join(Some(seen), ColumnType::Text);
+    }
+
+    pub(crate) fn into_type(self) -> ColumnType {
+        self.0.unwrap_or(ColumnType::Text)
+    }
+
+    fn join(&mut self, other: Option<ColumnType>, otherwise: ColumnType) {
+        use ColumnType::{Date, Decimal, Float64, Int64, List, Text, Timestamp};
+        let joined = match (self.0.take(), other) {
+            (None, one) | (one, None) => one,
+            (Some(a), Some(b)) if a == b => Some(a),
+            (Some(a), Some(b)) => Some(match (a, b) {
+                (Int64, Float64) | (Float64, Int64) => Float64,
+                (Decimal(..), Float64) | (Float64, Decimal(..)) => Float64,
+                (Int64, d @ Decimal(..)) | (d @ Decimal(..), Int64) => d,
+                (Date, Timestamp) | (Timestamp, Date) => Timestamp,
+                (Text | Date | Timestamp, Text | Date | Timestamp) => Text,
+                (List(a), List(b)) => {
+                    let mut item = Self(Some(*a));
+                    item.join(Some(*b), ColumnType::Json);
+                    match item.into_type() {
+                        ColumnType::Json => ColumnType::Json,
+                        item => List(Box::new(item)),
+                    }
+                }
+                _ => otherwise,
+            }),
+        };
+        self.0 = joined;
+    }
+}
+
+fn number_type(text: &str) -> ColumnType {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    // Leading zeros are part of a code, not of a number.
+    if digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit() {
+        return ColumnType::Text;
+    }
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return ColumnType::Float64;
+    }
+    if text.parse::<i64>().is_ok() {
+        ColumnType::Int64
+    } else if digits.len() <= 38 {
+        ColumnType::Decimal(38, 0)
+    } else {
+        ColumnType::Text
+    }
+}
+
+fn string_type(text: &str) -> ColumnType {
+    if parse::date_days(text).is_some() {
+        ColumnType::Date
+    } else if parse::timestamp_us(text).is_some() {
+        ColumnType::Timestamp
+    } else {
+        ColumnType::Text
+    }
+}
+
+fn array_type(text: &str) -> ColumnType {
+    let mut item = TypeGuess::default();
+    let mut scalar = true;
+    let scanned = json::elements::<JsonError>(text, |value| {
+        scalar &= !matches!(value.kind, Kind::Array | Kind::Object | Kind::Null);
+        item.join_json(TypeGuess::of_json(&value));
+        Ok(())
+    });
+    match item.into_type() {
+        ColumnType::Json => ColumnType::Json,
+        item if scalar && scanned.is_ok() => ColumnType::List(Box::new(item)),
+        _ => ColumnType::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn any_name_becomes_an_identifier() {
+        for (name, identifier) in [
+            ("Input Tokens", "input_tokens"),
+            ("inputTokens", "input_tokens"),
+            ("INPUT_TOKENS", "input_tokens"),
+            ("HTTPStatus", "http_status"),
+            ("time:timestamp", "time_timestamp"),
+            ("case:concept:name", "case_concept_name"),
+            ("2nd", "c2nd"),
+            ("", "column"),
+            ("__é__", "column"),
+            ("_a__b_", "a_b"),
+        ] {
+            assert_eq!(to_identifier(name), identifier, "{name:?}");
+        }
+        let long = to_identifier(&"ab_".repeat(40));
+        assert!(crate::name::check_identifier("column name", &long).is_ok(), "{long}");
+    }
+
+    #[test]
+    fn types_are_joined() {
+        let csv = |fields: &[&str]| {
+            let mut guess = TypeGuess::default();
+            fields.iter().for_each(|f| guess.join_text(f));
+            guess.into_type().to_string()
+        };
+        assert_eq!(csv(&["1", "", "2"]), "int64");
+        assert_eq!(csv(&["1", "2.5"]), "float64");
+        assert_eq!(csv(&["007", "1"]), "text");
+        assert_eq!(csv(&["18446744073709551615", "1"]), "decimal(38,0)");
+        assert_eq!(csv(&["2024-01-01", "2024-01-01 10:00:00"]), "timestamp");
+        assert_eq!(csv(&["true", "False"]), "bool");
+        assert_eq!(csv(&["true", "1"]), "text");
+        let json = |text: &str| {
+            let mut guess = TypeGuess::default();
+            json::elements::<JsonError>(text, |v| {
+                guess.join_json(TypeGuess::of_json(&v));
+                Ok(())
+            })
+            .unwrap();
+            guess.into_type().to_string()
+        };
+        assert_eq!(json("[[1,2],[2.5]]"), "list(float64)");
+        assert_eq!(json("[[1,null]]"), "json");
+        assert_eq!(json(r#"["a", 1]"#), "json");
+        assert_eq!(json(r#"[null, {"a": 1}]"#), "json");
+    }
+}

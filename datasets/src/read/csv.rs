@@ -1,0 +1,346 @@
+//! Separated values: dialect sniffed, types from the target, or found in the first rows.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use csv::ByteRecord;
+
+use super::dialect::{BUFFER_BYTES, Dialect};
+use super::rows::{Place, RowTable, check_text};
+use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::error::{Error, Result};
+use crate::infer::{TypeGuess, to_identifier};
+use crate::parse::{self, Slot};
+use crate::rejected::Position;
+use crate::spec::{COLUMNS_MAX, ColumnSpec, ColumnType, DatasetSpec, Evolution};
+
+/// Bytes that the dialect is told from.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// The records of a file of separated values, with their places.
+pub(crate) struct CsvRecords {
+    source: Source,
+    reader: csv::Reader<Metered>,
+    unread: Arc<AtomicUsize>,
+    dialect: Dialect,
+    header: Vec<String>,
+    first: Option<(ByteRecord, Place)>,
+    row: u64,
+    row_max_bytes: usize,
+}
+
+impl CsvRecords {
+    /// Opens `source`; `dialect` is sniffed when absent.
+    pub(crate) fn open(
+        source: &Source,
+        dialect: Option<Dialect>,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let head = source.head(HEAD_BYTES)?;
+        check_text(source.name(), &head[..head.len().min(4_096)])?;
+        let dialect = dialect.unwrap_or_else(|| Dialect::sniff(&head));
+        let unread = Arc::new(AtomicUsize::new(0));
+        let metered = Metered {
+            input: source.text()?,
+            unread: Arc::clone(&unread),
+            limit_bytes: options.row_max_bytes.saturating_add(BUFFER_BYTES),
+        };
+        let mut records = Self {
+            source: source.clone(),
+            reader: dialect.builder().from_reader(metered),
+            unread,
+            dialect,
+            header: Vec::new(),
+            first: None,
+            row: 0,
+            row_max_bytes: options.row_max_bytes,
+        };
+        records.read_header()?;
+        Ok(records)
+    }
+
+    /// The names of the columns, as they stand; `column_N` for a missing one.
+    pub(crate) fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    fn read_header(&mut self) -> Result<()> {
+        let mut record = ByteRecord::new();
+        let Some(line) = self.read(&mut record)? else { return Ok(()) };
+        let count = record.len();
+        if count > COLUMNS_MAX {
+            return Err(Error::Limit {
+                source_name: self.source.name().into(),
+                what: format!("{count} columns"),
+                limit: COLUMNS_MAX as u64,
+                unit: "columns",
+            });
+        }
+        let numbered = |at: usize| format!("column_{}", at + 1);
+        if !self.dialect.header {
+            self.header = (0..count).map(numbered).collect();
+            self.row = 1;
+            self.first = Some((record, Place { row: 1, line }));
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        for (at, field) in record.iter().enumerate() {
+            let name = String::from_utf8_lossy(field).trim().to_owned();
+            let name = if name.is_empty() { numbered(at) } else { name };
+            if !seen.insert(name.clone()) {
+                return Err(Error::Mismatch {
+                    source_name: self.source.name().into(),
+                    problem: format!("the header names column {} twice", parse::quoted(&name)),
+                });
+            }
+            self.header.push(name);
+        }
+        Ok(())
+    }
+
+    /// Reads the next record into `record`; its place, or `None` at the end.
+    pub(crate) fn next_record(&mut self, record: &mut ByteRecord) -> Result<Option<Place>> {
+        if let Some((first, place)) = self.first.take() {
+            *record = first;
+            return Ok(Some(place));
+        }
+        let Some(line) = self.read(record)? else { return Ok(None) };
+        self.row += 1;
+        Ok(Some(Place { row: self.row, line }))
+    }
+
+    /// The record as text again, for quarantine.
+    pub(crate) fn original(&self, record: &ByteRecord) -> String {
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(self.dialect.delimiter)
+            .quote(self.dialect.quote)
+            .from_writer(Vec::new());
+        let written = writer.write_byte_record(record).is_ok();
+        match writer.into_inner() {
+            Ok(bytes) if written => String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned(),
+            _ => String::from_utf8_lossy(record.as_slice()).into_owned(),
+        }
+    }
+
+    fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>> {
+        loop {
+            let before = self.reader.position().line();
+            self.unread.store(0, Ordering::Relaxed);
+            let more = self.reader.read_byte_record(record).map_err(|e| self.failed(e, before))?;
+            if !more {
+                return Ok(None);
+            }
+            trim(record, self.dialect);
+            if record.len() == 1 && record[0].is_empty() {
+                continue;
+            }
+            let inside = record.as_slice().iter().filter(|b| **b == b'\n').count() as u64;
+            // Blank lines before the record are passed with it, so count back from its end.
+            let line = before.max(self.reader.position().line().saturating_sub(1 + inside));
+            return Ok(Some(line));
+        }
+    }
+
+    fn failed(&self, error: csv::Error, line: u64) -> Error {
+        let row = self.row + 1;
+        match error.into_kind() {
+            csv::ErrorKind::Io(e) if e.kind() == io::ErrorKind::FileTooLarge => Error::Limit {
+                source_name: Position { source: self.source.name().into(), row, line: Some(line) }
+                    .to_string(),
+                what: "the row (is a quote left open?)".into(),
+                limit: self.row_max_bytes as u64,
+                unit: "bytes",
+            },
+            csv::ErrorKind::Io(e) => self.source.io("read", e),
+            other => Error::Malformed {
+                position: Position { source: self.source.name().into(), row, line: Some(line) },
+                column: None,
+                problem: format!("{other:?}"),
+            },
+        }
+    }
+}
+
+/// Cuts the `\r` of a CRLF off the last field, and the padding off all of them.
+fn trim(record: &mut ByteRecord, dialect: Dialect) {
+    let last = record.len().saturating_sub(1);
+    if record.get(last).is_some_and(|field| field.ends_with(b"\r")) {
+        let mut cut = ByteRecord::with_capacity(record.as_slice().len(), record.len());
+        for (at, field) in record.iter().enumerate() {
+            cut.push_field(if at == last { &field[..field.len() - 1] } else { field });
+        }
+        *record = cut;
+    }
+    if dialect.padded {
+        record.trim();
+    }
+}
+
+/// Input that fails once one record has taken more than it may.
+struct Metered {
+    input: Box<dyn io::BufRead + Send>,
+    unread: Arc<AtomicUsize>,
+    limit_bytes: usize,
+}
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.unread.load(Ordering::Relaxed) > self.limit_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let count = self.input.read(buffer)?;
+        self.unread.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Reads separated values into typed columns.
+pub(crate) struct CsvReader {
+    records: CsvRecords,
+    pending: VecDeque<(ByteRecord, Place)>,
+    record: ByteRecord,
+    columns: Vec<ColumnSpec>,
+    table: RowTable,
+    done: bool,
+}
+
+impl CsvReader {
+    pub(crate) fn open(
+        source: &Source,
+        target: Option<&DatasetSpec>,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let mut records = CsvRecords::open(source, None, options)?;
+        let mut columns: Vec<ColumnSpec> = Vec::new();
+        let mut unknown: Vec<usize> = Vec::new();
+        for (at, name) in records.header().iter().enumerate() {
+            let known =
+                target.and_then(|t| t.column(name).or_else(|| t.column(&to_identifier(name))));
+            if known.is_none() {
+                unknown.push(at);
+            }
+            columns.push(ColumnSpec {
+                name: name.clone(),
+                data_type: known.map_or(ColumnType::Text, |c| c.data_type.clone()),
+                nullable: true,
+                unit: known.and_then(|c| c.unit.clone()),
+                description: String::new(),
+            });
+        }
+        let mut pending = VecDeque::new();
+        if !unknown.is_empty() && target.is_none_or(|t| t.evolution == Evolution::AddNullable) {
+            let guesses = read_ahead(&mut records, &unknown, &mut pending, options)?;
+            for (at, guess) in unknown.into_iter().zip(guesses) {
+                columns[at].data_type = guess.into_type();
+            }
+        }
+        Ok(Self {
+            table: RowTable::new(source.name(), &columns, options)?,
+            records,
+            pending,
+            record: ByteRecord::new(),
+            columns,
+            done: false,
+        })
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        while !self.table.is_full() {
+            let place = match self.pending.pop_front() {
+                Some((record, place)) => {
+                    self.record = record;
+                    place
+                }
+                None => match self.records.next_record(&mut self.record)? {
+                    Some(place) => place,
+                    None => {
+                        self.done = true;
+                        break;
+                    }
+                },
+            };
+            match row_slots(&self.record, &self.columns) {
+                Ok(slots) => self.table.push(place, self.record.as_slice().len(), &slots)?,
+                Err((column, reason)) => {
+                    let original = self.records.original(&self.record);
+                    self.table.reject(place, column.as_deref(), reason, original);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RowReader for CsvReader {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if self.done {
+            return Ok(None);
+        }
+        if let Err(error) = self.fill() {
+            self.done = true;
+            return Err(error);
+        }
+        self.table.take_chunk()
+    }
+}
+
+fn read_ahead(
+    records: &mut CsvRecords,
+    unknown: &[usize],
+    pending: &mut VecDeque<(ByteRecord, Place)>,
+    options: &ReadOptions,
+) -> Result<Vec<TypeGuess>> {
+    let mut guesses = vec![TypeGuess::default(); unknown.len()];
+    let width = records.header().len();
+    let mut held_bytes = 0;
+    while pending.len() < options.discovery_rows && held_bytes < options.discovery_bytes {
+        let mut record = ByteRecord::new();
+        let Some(place) = records.next_record(&mut record)? else { break };
+        if record.len() == width {
+            for (guess, at) in guesses.iter_mut().zip(unknown) {
+                if let Ok(text) = std::str::from_utf8(&record[*at]) {
+                    guess.join_text(text);
+                }
+            }
+        }
+        held_bytes += record.as_slice().len();
+        pending.push_back((record, place));
+    }
+    Ok(guesses)
+}
+
+/// The fields as slots; an empty field is no value.
+fn row_slots<'a>(
+    record: &'a ByteRecord,
+    columns: &[ColumnSpec],
+) -> Result<Vec<Slot<'a>>, (Option<String>, String)> {
+    if record.len() != columns.len() {
+        return Err((None, format!("expected {} fields, found {}", columns.len(), record.len())));
+    }
+    let mut slots = Vec::with_capacity(columns.len());
+    for (field, column) in record.iter().zip(columns) {
+        if field.is_empty() {
+            slots.push(Slot::Null);
+            continue;
+        }
+        let problem = match std::str::from_utf8(field) {
+            Ok(text) => match parse::text_slot(&column.data_type, text) {
+                Ok(slot) => {
+                    slots.push(slot);
+                    continue;
+                }
+                Err(problem) => problem,
+            },
+            Err(_) => "expected UTF-8 text".to_owned(),
+        };
+        return Err((Some(column.name.clone()), format!("{:?}: {problem}", column.name)));
+    }
+    Ok(slots)
+}

@@ -1,0 +1,130 @@
+//! The dialect of a file of separated values, told from its first records.
+
+/// How fields and records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    pub(crate) delimiter: u8,
+    pub(crate) quote: u8,
+    /// Fields are padded with spaces, as where a comma **and a space** separate them.
+    pub(crate) padded: bool,
+    pub(crate) header: bool,
+}
+
+const DELIMITERS: [u8; 4] = *b",;\t|";
+/// Records looked at.
+const RECORDS_SEEN: usize = 64;
+
+impl Dialect {
+    /// Comma, double quotes, header.
+    pub(crate) const STANDARD: Self =
+        Self { delimiter: b',', quote: b'"', padded: false, header: true };
+
+    /// The dialect of the text that begins with `head`.
+    pub(crate) fn sniff(head: &[u8]) -> Self {
+        let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+        let quote = sniff_quote(head);
+        let mut best = (0.0, 0, b',');
+        for delimiter in DELIMITERS {
+            let counts = field_counts(head, delimiter, quote);
+            let Some(first) = counts.first().copied().filter(|n| *n > 1) else { continue };
+            let same = counts.iter().filter(|n| **n == first).count() as f64 / counts.len() as f64;
+            if same > best.0 + 1e-9 || ((same - best.0).abs() < 1e-9 && first > best.1) {
+                best = (same, first, delimiter);
+            }
+        }
+        let delimiter = best.2;
+        let records = records(head, delimiter, quote, 1);
+        let first = records.first().cloned().unwrap_or_default();
+        let padded = first.len() > 1 && first[1..].iter().all(|field| field.starts_with(' '));
+        Self { delimiter, quote, padded, header: is_header(&first) }
+    }
+
+    /// A reader of this dialect.
+    pub(crate) fn builder(&self) -> csv::ReaderBuilder {
+        let mut builder = csv::ReaderBuilder::new();
+        builder
+            .delimiter(self.delimiter)
+            .quote(self.quote)
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(BUFFER_BYTES)
+            // Not CRLF, whose handling in the csv crate counts a line late; the \r is cut off here.
+            .terminator(csv::Terminator::Any(b'\n'));
+        builder
+    }
+}
+
+/// Bytes that the CSV parser reads ahead.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+fn sniff_quote(head: &[u8]) -> u8 {
+    let opens = |quote: u8| {
+        let starts = head
+            .windows(2)
+            .filter(|w| w[1] == quote && (w[0] == b'\n' || DELIMITERS.contains(&w[0])));
+        starts.count() + usize::from(head.first() == Some(&quote))
+    };
+    if opens(b'\'') > opens(b'"') { b'\'' } else { b'"' }
+}
+
+fn field_counts(head: &[u8], delimiter: u8, quote: u8) -> Vec<usize> {
+    records(head, delimiter, quote, RECORDS_SEEN).iter().map(Vec::len).collect()
+}
+
+/// The first records; the last one of the head, which may be cut off, only when it is the only one.
+fn records(head: &[u8], delimiter: u8, quote: u8, most: usize) -> Vec<Vec<String>> {
+    let dialect = Dialect { delimiter, quote, padded: false, header: false };
+    let mut reader = dialect.builder().from_reader(head);
+    let mut records = Vec::new();
+    let mut record = csv::ByteRecord::new();
+    while records.len() < most + 1 {
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => records.push(
+                record
+                    .iter()
+                    .map(|f| String::from_utf8_lossy(f).trim_end_matches('\r').to_owned())
+                    .collect(),
+            ),
+            _ => break,
+        }
+    }
+    if records.len() > 1 && (records.len() > most || !head.ends_with(b"\n")) {
+        records.pop();
+    }
+    records
+}
+
+/// Names are distinct, and no name is a number or an instant; the first may be empty (a row number).
+fn is_header(fields: &[String]) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    fields.iter().enumerate().all(|(at, field)| {
+        let field = field.trim();
+        (at == 0 || !field.is_empty())
+            && field.parse::<f64>().is_err()
+            && crate::parse::timestamp_us(field).is_none()
+            && seen.insert(field)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dialects_are_told_apart() {
+        for (text, delimiter, quote, padded, header) in [
+            ("a,b\n1,2\n", b',', b'"', false, true),
+            ("a;b\n1,5;2\n", b';', b'"', false, true),
+            ("a\tb\r\n1\t2\r\n", b'\t', b'"', false, true),
+            ("a, b, c\nx, , z\n", b',', b'"', true, true),
+            ("1,2\n3,4\n", b',', b'"', false, false),
+            ("text,category\r\n\"a, b\nc\",d\r\n", b',', b'"', false, true),
+            ("a,b\n'x,y','z'\n'u,v','w'\n", b',', b'\'', false, true),
+            ("only\nx\n", b',', b'"', false, true),
+            ("", b',', b'"', false, true),
+        ] {
+            let expected = Dialect { delimiter, quote, padded, header };
+            assert_eq!(Dialect::sniff(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+}

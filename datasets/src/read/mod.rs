@@ -1,0 +1,132 @@
+//! Readers: from a file or an upload's body to record batches, one chunk at a time.
+//!
+//! Every reader is synchronous and streaming, holds at most a bounded part of its source, and knows where
+//! each row stood, because an error without a place can't be mended. Checks against a dataset's spec come
+//! after (see [`crate::conform`]); a reader rejects only rows that its format can't express.
+
+mod arrow_ipc;
+mod csv;
+mod dialect;
+mod expand;
+mod format;
+mod input;
+pub mod json;
+mod lines;
+mod ndjson;
+mod pages;
+mod parquet;
+mod rows;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::rejected::{Position, RejectedRow};
+use crate::spec::DatasetSpec;
+
+pub use format::Format;
+pub use input::Source;
+
+/// Bounds of a reader.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// Most rows in a chunk.
+    pub batch_rows: usize,
+    /// Most bytes that a decoded part (a page, a buffer, a chunk) may take.
+    pub decoded_budget_bytes: usize,
+    /// Longest row of a text format.
+    pub row_max_bytes: usize,
+    /// Rows of a text format looked at to find columns and types that no spec names.
+    pub discovery_rows: usize,
+    /// Most bytes held while looking at those rows.
+    pub discovery_bytes: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            batch_rows: 8_192,
+            decoded_budget_bytes: 256 * 1024 * 1024,
+            row_max_bytes: 16 * 1024 * 1024,
+            discovery_rows: 16_384,
+            discovery_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Some rows of a source.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The rows that could be read.
+    pub batch: RecordBatch,
+    /// Number of the first row of the batch in its source, from 1.
+    pub first_row: u64,
+    /// Number of each row, when they do not follow each other from `first_row`.
+    pub rows: Option<Vec<u64>>,
+    /// Line of each row, for text.
+    pub lines: Option<Vec<u64>>,
+    /// The rows between them that could not be read.
+    pub rejected: Vec<RejectedRow>,
+}
+
+impl Chunk {
+    /// Where row `index` of the batch stands in the source called `source`.
+    pub fn position(&self, source: &str, index: usize) -> Position {
+        let row = match &self.rows {
+            Some(rows) => rows.get(index).copied().unwrap_or_default(),
+            None => self.first_row + index as u64,
+        };
+        let line = self.lines.as_ref().and_then(|lines| lines.get(index).copied());
+        Position { source: source.to_owned(), row, line }
+    }
+}
+
+/// Reads one source from start to end.
+pub trait RowReader: Send {
+    /// The columns of every chunk.
+    fn schema(&self) -> SchemaRef;
+
+    /// The next rows, or `None` at the end. After an error the source is at its end.
+    fn next_chunk(&mut self) -> Result<Option<Chunk>>;
+}
+
+/// Opens `source` as `format`.
+///
+/// `target` is the dataset that the rows are meant for: text formats take their columns' types from it, and
+/// find out by themselves about columns that it does not name.
+pub fn open(
+    source: Source,
+    format: Format,
+    target: Option<&DatasetSpec>,
+    options: &ReadOptions,
+) -> Result<Box<dyn RowReader>> {
+    Ok(match format {
+        Format::Parquet => Box::new(parquet::ParquetReader::open(&source, options)?),
+        Format::Csv => Box::new(csv::CsvReader::open(&source, target, options)?),
+        Format::Ndjson => Box::new(ndjson::NdjsonReader::open(&source, target, options)?),
+        Format::ArrowFile | Format::ArrowStream => arrow_ipc::open(&source, options)?,
+        named => {
+            return Err(crate::Error::Unreadable {
+                source_name: source.name().into(),
+                format: named.name(),
+                problem: "this format is not read yet".into(),
+            });
+        }
+    })
+}
+
+/// Runs a decoder of somebody else's; its panic becomes an error of the source at `place`.
+pub(crate) fn contain_decoder<T>(
+    place: &str,
+    format: Format,
+    decode: impl FnOnce() -> T,
+) -> Result<T> {
+    crate::contain::contain(decode).map_err(|problem| crate::Error::Unreadable {
+        source_name: place.to_owned(),
+        format: format.name(),
+        problem,
+    })
+}
+
+#[cfg(test)]
+mod tests;

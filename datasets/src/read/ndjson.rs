@@ -1,0 +1,322 @@
+//! One JSON object per line, straight into the columns of the target.
+//!
+//! A line that can't be taken is set aside with its text and the column at fault, and the lines around it
+//! pass: a producer's one bad event must not cost a batch.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+
+use arrow::datatypes::SchemaRef;
+
+use super::json::{self, JsonError, RawValue};
+use super::lines::{Line, Lines};
+use super::rows::{Place, RowTable, check_text, original_text};
+use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::error::{Error, Result};
+use crate::infer::{TypeGuess, to_identifier};
+use crate::parse::Slot;
+use crate::rejected::Position;
+use crate::spec::{COLUMNS_MAX, ColumnSpec, ColumnType, DatasetSpec, Evolution};
+
+pub(crate) struct NdjsonReader {
+    source: Source,
+    lines: Lines,
+    pending: VecDeque<OwnedLine>,
+    layout: Layout,
+    table: RowTable,
+    row: u64,
+    done: bool,
+}
+
+struct OwnedLine {
+    bytes: Vec<u8>,
+    number: u64,
+    cut: bool,
+}
+
+/// Which member goes to which column.
+struct Layout {
+    columns: Vec<ColumnSpec>,
+    by_name: HashMap<String, Option<usize>>,
+    /// Column expected next: producers write members in one order.
+    hint: usize,
+    on_unknown: OnUnknown,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum OnUnknown {
+    Fixed,
+    /// Columns were looked for in the first rows only.
+    Discovered(usize),
+}
+
+/// Why a row is set aside.
+struct RowError {
+    column: Option<String>,
+    reason: String,
+}
+
+impl From<JsonError> for RowError {
+    fn from(error: JsonError) -> Self {
+        Self { column: None, reason: format!("column {}: {}", error.at + 1, error.problem) }
+    }
+}
+
+impl NdjsonReader {
+    pub(crate) fn open(
+        source: &Source,
+        target: Option<&DatasetSpec>,
+        options: &ReadOptions,
+    ) -> Result<Self> {
+        let mut input = source.text()?;
+        let head = input.fill_buf().map_err(|e| source.io("read", e))?;
+        check_text(source.name(), &head[..head.len().min(4_096)])?;
+        check_first(source.name(), head)?;
+        let mut lines = Lines::new(input, options.row_max_bytes);
+        let mut columns: Vec<ColumnSpec> = target.map(|t| t.columns.clone()).unwrap_or_default();
+        let mut pending = VecDeque::new();
+        let fixed = target.is_some_and(|t| t.evolution == Evolution::Fixed);
+        if !fixed {
+            pending = read_ahead(&mut lines, options).map_err(|e| source.io("read", e))?;
+            discover(source.name(), &pending, target, &mut columns)?;
+        }
+        let mut by_name: HashMap<String, Option<usize>> =
+            columns.iter().enumerate().map(|(at, c)| (c.name.clone(), Some(at))).collect();
+        for partition in target.iter().flat_map(|t| t.computed_partitions()) {
+            by_name.insert(partition.column.clone(), None);
+        }
+        let on_unknown =
+            if fixed { OnUnknown::Fixed } else { OnUnknown::Discovered(pending.len()) };
+        Ok(Self {
+            table: RowTable::new(source.name(), &columns, options)?,
+            source: source.clone(),
+            lines,
+            pending,
+            layout: Layout { columns, by_name, hint: 0, on_unknown },
+            row: 0,
+            done: false,
+        })
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        while !self.table.is_full() {
+            if let Some(line) = self.pending.pop_front() {
+                self.row += 1;
+                let line = Line { bytes: &line.bytes, number: line.number, cut: line.cut };
+                take_line(&mut self.table, &mut self.layout, &line, self.row)?;
+                continue;
+            }
+            match self.lines.next_line().map_err(|e| self.source.io("read", e))? {
+                Some(line) => {
+                    self.row += 1;
+                    take_line(&mut self.table, &mut self.layout, &line, self.row)?;
+                }
+                None => {
+                    self.done = true;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RowReader for NdjsonReader {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if self.done {
+            return Ok(None);
+        }
+        if let Err(error) = self.fill() {
+            self.done = true;
+            return Err(error);
+        }
+        self.table.take_chunk()
+    }
+}
+
+/// Says early that the whole source is another shape of JSON, rather than setting every line aside.
+fn check_first(source_name: &str, head: &[u8]) -> Result<()> {
+    let start = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    let skipped = head.len() - start.trim_ascii_start().len();
+    let Some(first) = head.get(skipped) else { return Ok(()) };
+    if *first == b'{' {
+        return Ok(());
+    }
+    let line_start = head[..skipped].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let found = match first {
+        b'[' => "an array".to_owned(),
+        b => format!("{:?}", char::from(*b)),
+    };
+    Err(Error::Malformed {
+        position: Position {
+            source: source_name.to_owned(),
+            row: 1,
+            line: Some(1 + head[..skipped].iter().filter(|b| **b == b'\n').count() as u64),
+        },
+        column: Some((skipped - line_start) as u64 + 1),
+        problem: format!("expected one JSON object per line, found {found}"),
+    })
+}
+
+fn read_ahead(lines: &mut Lines, options: &ReadOptions) -> std::io::Result<VecDeque<OwnedLine>> {
+    let mut ahead = VecDeque::new();
+    let mut held_bytes = 0;
+    while ahead.len() < options.discovery_rows && held_bytes < options.discovery_bytes {
+        let Some(line) = lines.next_line()? else { break };
+        held_bytes += line.bytes.len();
+        ahead.push_back(OwnedLine {
+            bytes: line.bytes.to_vec(),
+            number: line.number,
+            cut: line.cut,
+        });
+    }
+    Ok(ahead)
+}
+
+/// Adds the members that no column of the target takes, in the order of their first appearance.
+fn discover(
+    source_name: &str,
+    lines: &VecDeque<OwnedLine>,
+    target: Option<&DatasetSpec>,
+    columns: &mut Vec<ColumnSpec>,
+) -> Result<()> {
+    let known: HashMap<String, ()> = columns
+        .iter()
+        .map(|c| c.name.clone())
+        .chain(target.iter().flat_map(|t| t.computed_partitions()).map(|p| p.column.clone()))
+        .map(|name| (name, ()))
+        .collect();
+    let mut order: Vec<String> = Vec::new();
+    let mut guesses: HashMap<String, TypeGuess> = HashMap::new();
+    for line in lines {
+        let Ok(text) = std::str::from_utf8(&line.bytes) else { continue };
+        // A line that is not JSON is set aside when its turn comes; it has no say in the types.
+        let mut seen: Vec<(String, TypeGuess)> = Vec::new();
+        let parsed = json::members::<JsonError>(text, |name, value| {
+            if !known.contains_key(name.as_ref()) && !known.contains_key(&to_identifier(&name)) {
+                seen.push((name.into_owned(), TypeGuess::of_json(&value)));
+            }
+            Ok(())
+        });
+        if parsed.is_err() {
+            continue;
+        }
+        for (name, guess) in seen {
+            match guesses.get_mut(&name) {
+                Some(known) => known.join_json(guess),
+                None => {
+                    order.push(name.clone());
+                    guesses.insert(name, guess);
+                }
+            }
+        }
+        if columns.len() + order.len() > COLUMNS_MAX {
+            return Err(Error::Limit {
+                source_name: source_name.to_owned(),
+                what: "the number of columns".into(),
+                limit: COLUMNS_MAX as u64,
+                unit: "columns",
+            });
+        }
+    }
+    for name in order {
+        let data_type = guesses.remove(&name).map_or(ColumnType::Text, TypeGuess::into_type);
+        columns.push(ColumnSpec {
+            name,
+            data_type,
+            nullable: true,
+            unit: None,
+            description: String::new(),
+        });
+    }
+    Ok(())
+}
+
+fn take_line(table: &mut RowTable, layout: &mut Layout, line: &Line<'_>, row: u64) -> Result<()> {
+    let place = Place { row, line: line.number };
+    if line.cut {
+        let reason = "the line is longer than a row may be; its beginning is kept".to_owned();
+        table.reject(place, None, reason, original_text(line.bytes));
+        return Ok(());
+    }
+    let text = match std::str::from_utf8(line.bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let reason = format!("column {}: expected UTF-8 text", e.valid_up_to() + 1);
+            table.reject(place, None, reason, original_text(line.bytes));
+            return Ok(());
+        }
+    };
+    match layout.slots(text) {
+        Ok(slots) => table.push(place, text.len(), &slots),
+        Err(error) => {
+            table.reject(place, error.column.as_deref(), error.reason, text.to_owned());
+            Ok(())
+        }
+    }
+}
+
+impl Layout {
+    fn slots<'a>(&mut self, text: &'a str) -> Result<Vec<Slot<'a>>, RowError> {
+        let mut slots: Vec<Option<Slot<'a>>> = vec![None; self.columns.len()];
+        self.hint = 0;
+        json::members(text, |name, value| self.member(&name, &value, &mut slots))?;
+        Ok(slots.into_iter().map(|slot| slot.unwrap_or(Slot::Null)).collect())
+    }
+
+    fn member<'a>(
+        &mut self,
+        name: &str,
+        value: &RawValue<'a>,
+        slots: &mut [Option<Slot<'a>>],
+    ) -> Result<(), RowError> {
+        let at = match self.columns.get(self.hint) {
+            Some(column) if column.name == name => self.hint,
+            _ => match self.find(name, value)? {
+                Some(at) => at,
+                None => return Ok(()),
+            },
+        };
+        self.hint = at + 1;
+        let column = &self.columns[at];
+        let slot = value.slot(&column.data_type).map_err(|problem| RowError {
+            column: Some(column.name.clone()),
+            reason: format!("column {}: {:?}: {problem}", value.at + 1, column.name),
+        })?;
+        if slots[at].replace(slot).is_some() {
+            return Err(RowError {
+                column: Some(column.name.clone()),
+                reason: format!("column {}: {name:?} stands twice", value.at + 1),
+            });
+        }
+        Ok(())
+    }
+
+    /// The column for `name`; `None` for a member that is computed here and so needs no reading.
+    fn find(&mut self, name: &str, value: &RawValue<'_>) -> Result<Option<usize>, RowError> {
+        if let Some(at) = self.by_name.get(name) {
+            return Ok(*at);
+        }
+        if let Some(at) = self.by_name.get(&to_identifier(name)).copied() {
+            if self.by_name.len() < 4 * COLUMNS_MAX {
+                self.by_name.insert(name.to_owned(), at);
+            }
+            return Ok(at);
+        }
+        let at = value.at + 1;
+        let shown = crate::parse::quoted(name);
+        let reason = match self.on_unknown {
+            OnUnknown::Fixed => {
+                format!("column {at}: unknown column {shown}; the dataset's columns are fixed")
+            }
+            OnUnknown::Discovered(rows) => {
+                format!("column {at}: unknown column {shown}, not in the first {rows} rows")
+            }
+        };
+        Err(RowError { column: None, reason })
+    }
+}

@@ -1,0 +1,198 @@
+//! Readers over small inputs made here.
+#![allow(clippy::unwrap_used)]
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+
+use super::*;
+use crate::conform::Conformer;
+use crate::{Error, specs};
+
+fn body(text: impl Into<Vec<u8>>) -> Source {
+    Source::Body { bytes: Bytes::from(text.into()), name: "body".into() }
+}
+
+fn read(source: Source, format: Format, target: Option<&DatasetSpec>) -> Result<Vec<Chunk>> {
+    let mut reader = open(source, format, target, &ReadOptions::default())?;
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        chunks.push(chunk);
+    }
+    Ok(chunks)
+}
+
+fn rejected(chunks: &[Chunk]) -> Vec<(u64, u64, String)> {
+    let rows = chunks.iter().flat_map(|c| &c.rejected);
+    rows.map(|r| (r.position.row, r.position.line.unwrap_or(0), r.reason.clone())).collect()
+}
+
+#[test]
+fn a_bad_ndjson_row_is_set_aside_and_the_rest_pass() {
+    let spec = specs::by_name("model_calls").unwrap();
+    let text = concat!(
+        r#"{"id":"a","at":"2024-01-01T10:00:00+02:00","input_tokens":9007199254740993,"cost":0.000000001}"#,
+        "\n\n",
+        r#"{"id":"b","at":"yesterday"}"#,
+        "\r\n",
+        r#"{"id":"c","at":"2024-01-01 00:00:00.1234567","cost":2.5e-6,"prefix_blocks":[1,2]}"#,
+        "\n",
+        r#"{"id":"d","id":"e","at":"2024-01-01"}"#,
+        "\n",
+        r#"{"id":"f","at":"2024-01-01"#,
+    );
+    let chunks = read(body(text), Format::Ndjson, Some(&spec)).unwrap();
+    assert_eq!(chunks.len(), 1);
+    let batch = &chunks[0].batch;
+    assert_eq!(batch.num_rows(), 2);
+    assert_eq!(chunks[0].lines, Some(vec![1, 4]));
+    assert_eq!(chunks[0].rows, Some(vec![1, 3]));
+    let tokens = batch.column_by_name("input_tokens").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(tokens.value(0), 9_007_199_254_740_993);
+    let at = batch.column_by_name("at").unwrap().as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(at.value(0), 1_704_096_000_000_000);
+    assert_eq!(at.value(1), 1_704_067_200_123_456);
+    let found = rejected(&chunks);
+    assert_eq!(found.len(), 3);
+    assert_eq!((found[0].0, found[0].1), (2, 3));
+    assert!(found[0].2.starts_with("column 16: \"at\": expected a timestamp"), "{}", found[0].2);
+    assert!(found[1].2.contains("\"id\" stands twice"), "{}", found[1].2);
+    assert!(found[2].2.contains("expected a closing '\"', found the end"), "{}", found[2].2);
+    assert_eq!(chunks[0].rejected[2].original, r#"{"id":"f","at":"2024-01-01"#);
+
+    let conformer = Conformer::new(&spec, &batch.schema(), "body").unwrap();
+    let out = conformer.conform(&chunks[0]).unwrap();
+    assert_eq!((out.accepted.num_rows(), out.rejected.len()), (2, 3));
+}
+
+#[test]
+fn ndjson_brings_new_columns_when_it_may_and_names_them_when_not() {
+    let mut spec = specs::by_name("events").unwrap();
+    let text = concat!(
+        r#"{"id":"a","at":"2024-01-01","kind":"k","payload":{"x": [1, 2]},"zone":"eu","load":1}"#,
+        "\n",
+        r#"{"id":"b","at":"2024-01-01","kind":"k","load":2.5,"at_month":"ignored"}"#,
+    );
+    let chunks = read(body(text), Format::Ndjson, Some(&spec)).unwrap();
+    let evolved =
+        crate::conform::evolve(&spec, &chunks[0].batch.schema(), "body").unwrap().unwrap();
+    assert_eq!(evolved.column("zone").unwrap().data_type.to_string(), "text");
+    assert_eq!(evolved.column("load").unwrap().data_type.to_string(), "float64");
+    let conformer = Conformer::new(&evolved, &chunks[0].batch.schema(), "body").unwrap();
+    let out = conformer.conform(&chunks[0]).unwrap();
+    assert_eq!(out.accepted.num_rows(), 2);
+    let payload = out.accepted.column_by_name("payload").unwrap().as_string::<i32>();
+    assert_eq!(payload.value(0), r#"{"x": [1, 2]}"#);
+
+    spec.evolution = crate::Evolution::Fixed;
+    let chunks = read(body(text), Format::Ndjson, Some(&spec)).unwrap();
+    assert!(rejected(&chunks)[0].2.contains("unknown column \"zone\""));
+}
+
+#[test]
+fn a_body_that_is_not_ndjson_at_all_is_an_error_with_its_place() {
+    let message = |bytes: &[u8]| match read(body(bytes), Format::Ndjson, None) {
+        Err(e @ Error::Malformed { .. }) => e.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(
+        message(b"\n  [{}]"),
+        "body:2 (row 1), column 3: expected one JSON object per line, found an array"
+    );
+    assert_eq!(
+        message(b"{\"a\": \"\0\"}"),
+        "body:1 (row 1), column 8: expected UTF-8 text, found a zero byte"
+    );
+    assert_eq!(
+        message(b"\xff\xfe{\0"),
+        "body:1 (row 1), column 1: expected UTF-8 text, found a UTF-16 mark"
+    );
+    assert_eq!(read(body(""), Format::Ndjson, None).unwrap().len(), 0);
+}
+
+#[test]
+fn csv_lines_and_quoted_breaks_are_counted() {
+    let text = "id,at,kind,source\r\na,2024-01-01,k,\"x, y\"\r\n\r\nb,2024-01-01,\"two\nlines\",\r\nc,never,k,z\r\nd,2024-01-01\r\ne,2024-01-02,k,";
+    let spec = specs::by_name("events").unwrap();
+    let chunks = read(body(text), Format::Csv, Some(&spec)).unwrap();
+    assert_eq!(chunks[0].batch.num_rows(), 3);
+    assert_eq!(chunks[0].lines, Some(vec![2, 4, 8]));
+    let kinds = chunks[0].batch.column_by_name("kind").unwrap().as_string::<i32>();
+    assert_eq!(kinds.value(1), "two\nlines");
+    let source = chunks[0].batch.column_by_name("source").unwrap().as_string::<i32>();
+    assert_eq!(source.iter().collect::<Vec<_>>(), [Some("x, y"), None, None]);
+    let found = rejected(&chunks);
+    assert_eq!((found[0].0, found[0].1), (3, 6));
+    assert!(found[0].2.contains("\"at\": expected a timestamp"));
+    assert_eq!(found[1], (4, 7, "expected 4 fields, found 2".into()));
+    assert_eq!(chunks[0].rejected[0].original, "c,never,k,z");
+}
+
+#[test]
+fn csv_types_are_found_where_no_spec_names_them() {
+    let text = "\u{feff}Name;When;Count;Share;Code\nx;2024-01-01 10:00;1;0,5;007\n";
+    let chunks = read(body(text), Format::Csv, None).unwrap();
+    let schema = chunks[0].batch.schema();
+    let name = crate::DatasetName::new("mine").unwrap();
+    let spec = crate::infer::spec_from_schema(&name, &schema, &Default::default()).unwrap();
+    let types: Vec<_> =
+        spec.columns.iter().map(|c| format!("{} {}", c.name, c.data_type)).collect();
+    assert_eq!(types, ["name text", "when timestamp", "count int64", "share text", "code text"]);
+    assert_eq!(spec.time_column.as_deref(), Some("when"));
+}
+
+#[test]
+fn an_open_quote_does_not_take_the_memory() {
+    let mut text = b"a,b\n1,2\n\"3,".to_vec();
+    text.resize(4 * 1024 * 1024, b'x');
+    let options = ReadOptions { row_max_bytes: 1024 * 1024, ..Default::default() };
+    let outcome = open(body(text), Format::Csv, None, &options).err().unwrap().to_string();
+    assert!(outcome.starts_with("body:3 (row 2): the row (is a quote left open?)"), "{outcome}");
+}
+
+#[test]
+fn gzip_is_seen_through() {
+    use std::io::Write;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"{\"a\": 1}\n").unwrap();
+    let packed = packed.finish().unwrap();
+    assert_eq!(read(body(packed.clone()), Format::Ndjson, None).unwrap()[0].batch.num_rows(), 1);
+    let cut = packed[..packed.len() - 6].to_vec();
+    assert!(read(body(cut), Format::Ndjson, None).is_err());
+}
+
+#[test]
+fn parquet_and_arrow_are_read_back() {
+    let spec = specs::by_name("events").unwrap();
+    let text = r#"{"id":"a","at":"2024-01-01","kind":"k","payload":{}}"#.to_owned() + "\n";
+    let chunks = read(body(text.repeat(20_000)), Format::Ndjson, Some(&spec)).unwrap();
+    let schema = chunks[0].batch.schema();
+    let mut parquet = Vec::new();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(&mut parquet, schema.clone(), None).unwrap();
+    let mut file = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &schema).unwrap();
+    let mut stream = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema).unwrap();
+    for chunk in &chunks {
+        writer.write(&chunk.batch).unwrap();
+        file.write(&chunk.batch).unwrap();
+        stream.write(&chunk.batch).unwrap();
+    }
+    writer.close().unwrap();
+    let (file, stream) = (file.into_inner().unwrap(), stream.into_inner().unwrap());
+    let cases =
+        [(Format::Parquet, parquet), (Format::ArrowFile, file), (Format::ArrowStream, stream)];
+    for (format, bytes) in cases {
+        let back = read(body(bytes.clone()), format, None).unwrap();
+        assert_eq!(back.iter().map(|c| c.batch.num_rows()).sum::<usize>(), 20_000, "{format}");
+        assert_eq!(back[1].first_row, 8_193, "{format}");
+        let conformer = Conformer::new(&spec, &back[0].batch.schema(), "body").unwrap();
+        assert_eq!(conformer.conform(&back[0]).unwrap().accepted.num_rows(), 8_192);
+        // Cut anywhere, it is an error or the rows that stood before the cut.
+        for cut in [0, 5, 9, 100, bytes.len() / 2, bytes.len() - 3] {
+            let outcome = read(body(bytes[..cut].to_vec()), format, None);
+            if format != Format::ArrowStream {
+                assert!(outcome.is_err(), "{format} cut at {cut}");
+            }
+        }
+    }
+}
