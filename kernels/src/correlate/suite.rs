@@ -1,0 +1,410 @@
+//! One suite for every way to compute correlations.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::num::NonZeroUsize;
+
+use rand::Rng;
+
+use super::reference::{pearson, pearson_at};
+use super::*;
+use crate::budget::Budget;
+use crate::device::GpuPolicy;
+use crate::error::ErrorKind;
+use crate::pool::Pool;
+use crate::progress::Control;
+use crate::testing::{generator, values};
+use crate::tolerance;
+
+fn cpu() -> Execution {
+    Execution { gpu: GpuPolicy::Off, ..Execution::default() }
+}
+
+fn bound<T: Element>() -> f64 {
+    if size_of::<T>() == 4 { tolerance::CORRELATE_F32 } else { tolerance::CORRELATE_F64 }
+}
+
+fn wide<T: Element>(row: &[T]) -> Vec<f64> {
+    row.iter().map(|value| value.to_f64()).collect()
+}
+
+/// All coefficients by way of the dense sink; `None` where not defined. Checks that each comes once.
+fn dense<T: Element>(
+    x: MatrixView<'_, T>,
+    y: Option<MatrixView<'_, T>>,
+    execution: &Execution,
+) -> Vec<Vec<Option<f64>>> {
+    let cols = y.map_or(x.rows(), |y| y.rows());
+    let mut seen = vec![vec![false; cols]; x.rows()];
+    let mut found = vec![vec![None; cols]; x.rows()];
+    let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
+        for row in block.rows() {
+            let (first, scores) = block.row(row);
+            for (offset, &r) in scores.iter().enumerate() {
+                assert!(
+                    !std::mem::replace(&mut seen[row][first + offset], true),
+                    "({row}, {}) came twice",
+                    first + offset
+                );
+                found[row][first + offset] = (!r.is_nan()).then_some(r);
+            }
+        }
+        Ok(())
+    });
+    match y {
+        Some(y) => correlate_between(x, y, &mut sink, execution).unwrap(),
+        None => correlate(x, &mut sink, execution).unwrap(),
+    };
+    for (row, seen) in seen.iter().enumerate() {
+        for (col, seen) in seen.iter().enumerate() {
+            assert_eq!(*seen, y.is_some() || col > row, "({row}, {col})");
+        }
+    }
+    found
+}
+
+fn agrees<T: Element>(x: MatrixView<'_, T>, y: Option<MatrixView<'_, T>>, execution: &Execution) {
+    let found = dense(x, y, execution);
+    let other = y.unwrap_or(x);
+    for row in 0..x.rows() {
+        for col in (if y.is_some() { 0 } else { row + 1 })..other.rows() {
+            let expected = pearson(&wide(x.row(row)), &wide(other.row(col)));
+            let found = found[row][col];
+            let close = match (found, expected) {
+                (Some(found), Some(expected)) => (found - expected).abs() <= bound::<T>(),
+                (found, expected) => found == expected,
+            };
+            assert!(
+                close,
+                "{} x {} {}: ({row}, {col}) is {found:?}, expected {expected:?}",
+                x.rows(),
+                x.cols(),
+                T::NAME
+            );
+        }
+    }
+}
+
+fn random_shapes<T: Element>(execution: &Execution) {
+    let mut rng = generator("correlate::random_shapes");
+    let shapes =
+        [(0, 0), (0, 5), (1, 2), (2, 2), (3, 257), (17, 31), (33, 256), (29, 601), (61, 100)];
+    for (rows, cols) in shapes.into_iter().chain(
+        (0..4).map(|_| (rng.random_range(1..70), rng.random_range(2..700))).collect::<Vec<_>>(),
+    ) {
+        let x = values::<T>(&mut rng, rows * cols, 3.0, 2.0);
+        agrees(MatrixView::new(&x, rows, cols).unwrap(), None, execution);
+        let others = if cols < 2 { 0 } else { rng.random_range(0..40) };
+        let y = values::<T>(&mut rng, others * cols, -7.0, 0.1);
+        agrees(
+            MatrixView::new(&x, rows, cols).unwrap(),
+            Some(MatrixView::new(&y, others, cols).unwrap()),
+            execution,
+        );
+    }
+}
+
+#[test]
+fn every_shape_agrees_with_the_definition_f32() {
+    random_shapes::<f32>(&cpu());
+}
+
+#[test]
+fn every_shape_agrees_with_the_definition_f64() {
+    random_shapes::<f64>(&cpu());
+}
+
+fn hard_values<T: Element>(execution: &Execution) {
+    let mut rng = generator("correlate::hard_values");
+    let cols = 2049;
+    let rows = 12;
+    let mut x = values::<T>(&mut rng, rows * cols, 0.0, 1.0);
+    let mut set = |row: usize, f: &mut dyn FnMut(usize) -> f64| {
+        (0..cols).for_each(|t| x[row * cols + t] = T::from_f64(f(t)))
+    };
+    // A large offset beside a small variance, twice and opposed.
+    let noise: Vec<f64> = values::<f64>(&mut rng, cols, 0.0, 0.1);
+    set(0, &mut |t| 1e6 + noise[t]);
+    set(1, &mut |t| 1e6 - 3.0 * noise[t]);
+    // Terms that all round the same way.
+    set(2, &mut |t| if t % 2 == 0 { 1.0 } else { -1.0 });
+    set(3, &mut |t| if t % 2 == 0 { 0.3 } else { -0.7 });
+    // One spike; a trend; a step.
+    set(4, &mut |t| if t == 1000 { 1e6 } else { 0.0 });
+    set(5, &mut |t| t as f64);
+    set(6, &mut |t| if t < 700 { -1e5 } else { 1e5 });
+    // Constant; not finite.
+    set(7, &mut |_| 0.1);
+    set(8, &mut |t| if t == 2048 { f64::NAN } else { t as f64 });
+    set(9, &mut |t| if t == 3 { f64::INFINITY } else { t as f64 });
+    set(10, &mut |t| 1e30 * ((t * t) % 97) as f64);
+    let view = MatrixView::new(&x, rows, cols).unwrap();
+    agrees(view, None, execution);
+    let summary =
+        correlate(view, &mut Threshold::new(Strength::Magnitude, 0.5), execution).unwrap();
+    let excluded =
+        vec![(7, Exclusion::Constant), (8, Exclusion::NotFinite), (9, Exclusion::NotFinite)];
+    assert_eq!((summary.stats.excluded_rows, summary.excluded), (3, excluded));
+}
+
+#[test]
+fn offsets_spikes_and_missing_values_f32() {
+    hard_values::<f32>(&cpu());
+}
+
+#[test]
+fn offsets_spikes_and_missing_values_f64() {
+    hard_values::<f64>(&cpu());
+}
+
+#[test]
+fn long_equal_terms_stay_within_the_stated_bound() {
+    // The worst case for f32 sums: every product is the same number.
+    for cols in [10_000, 9_999, 65_536] {
+        let x: Vec<f32> = (0..3 * cols)
+            .map(|t| if t % 2 == 0 { 1.0 } else { -1.0 } * (1.0 + (t / cols) as f32))
+            .collect();
+        agrees(MatrixView::new(&x, 3, cols).unwrap(), None, &cpu());
+    }
+}
+
+#[test]
+fn neither_tile_nor_threads_change_a_bit() {
+    let mut rng = generator("correlate::tiles");
+    let (rows, cols) = (150, 300);
+    let x = values::<f32>(&mut rng, rows * cols, 5.0, 1.0);
+    let view = MatrixView::new(&x, rows, cols).unwrap();
+    let whole = dense(view, None, &cpu());
+    for (host_bytes, threads) in [(120_000, 1), (200_000, 3), (1 << 20, 2), (1 << 30, 5)] {
+        let pool = Some(Pool::with_threads(NonZeroUsize::new(threads).unwrap()).unwrap());
+        let execution = Execution { budget: Budget::host(host_bytes), pool, ..cpu() };
+        assert_eq!(dense(view, None, &execution), whole, "{host_bytes} {threads}");
+    }
+}
+
+#[test]
+fn a_small_budget_means_more_tiles_and_one_too_small_states_the_least() {
+    let x = vec![0.5f32; 100 * 20];
+    let view = MatrixView::new(&x, 100, 20).unwrap();
+    let run = |bytes| {
+        correlate(
+            view,
+            &mut TopPairs::new(Strength::Signed, 1),
+            &Execution { budget: Budget::host(bytes), ..cpu() },
+        )
+    };
+    let error = run(1000).unwrap_err();
+    let Error::BudgetTooSmall { least_bytes, .. } = error else { panic!("{error}") };
+    assert_eq!(error.kind(), ErrorKind::User);
+    let summary = run(least_bytes).unwrap();
+    assert!(summary.stats.tiles > 1 && summary.stats.peak_bytes as usize <= least_bytes);
+    assert!(run(least_bytes - 1).is_err());
+}
+
+fn all_pairs<T: Element>(x: MatrixView<'_, T>) -> Vec<Pair> {
+    let found = dense(x, None, &cpu());
+    let mut pairs = Vec::new();
+    for (row, scores) in found.iter().enumerate() {
+        pairs.extend(
+            scores.iter().enumerate().filter_map(|(col, r)| Some(Pair { row, col, r: (*r)? })),
+        );
+    }
+    pairs
+}
+
+#[test]
+fn sinks_keep_what_sorting_all_pairs_would() {
+    let mut rng = generator("correlate::sinks");
+    let (rows, cols) = (40, 12);
+    // Few distinct values: many equal coefficients.
+    let mut x: Vec<f32> = (0..rows * cols).map(|_| rng.random_range(0..2) as f32).collect();
+    x[5 * cols..6 * cols].fill(1.0);
+    let view = MatrixView::new(&x, rows, cols).unwrap();
+    let all = all_pairs(view);
+    let small = Execution { budget: Budget::host(100_000), ..cpu() };
+    for strength in [Strength::Magnitude, Strength::Signed] {
+        let size =
+            |pair: &Pair| if strength == Strength::Magnitude { pair.r.abs() } else { pair.r };
+        let ordered = |pairs: &[Pair]| {
+            let mut pairs = pairs.to_vec();
+            pairs.sort_by(|a, b| {
+                size(b).total_cmp(&size(a)).then((a.row, a.col).cmp(&(b.row, b.col)))
+            });
+            pairs
+        };
+        let mut threshold = Threshold::new(strength, 0.4);
+        correlate(view, &mut threshold, &small).unwrap();
+        let expected: Vec<Pair> = all.iter().copied().filter(|pair| size(pair) >= 0.4).collect();
+        assert_eq!(threshold.into_pairs(), expected);
+        for k in [0, 1, 7, 100, 10_000] {
+            let mut top = TopPairs::new(strength, k);
+            correlate(view, &mut top, &small).unwrap();
+            let expected = ordered(&all);
+            assert_eq!(top.into_pairs(), expected[..k.min(all.len())]);
+
+            let mut top = TopPerRow::new(strength, rows, k);
+            correlate(view, &mut top, &small).unwrap();
+            for (row, found) in top.into_rows().into_iter().enumerate() {
+                let own: Vec<Pair> = all
+                    .iter()
+                    .filter(|pair| pair.row == row || pair.col == row)
+                    .map(|pair| Pair { row, col: pair.row + pair.col - row, r: pair.r })
+                    .collect();
+                let expected: Vec<Neighbour> = ordered(&own)
+                    .iter()
+                    .take(k)
+                    .map(|pair| Neighbour { index: pair.col, r: pair.r })
+                    .collect();
+                assert_eq!(found, expected, "row {row} k {k}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_threshold_that_too_many_pairs_reach_is_an_error() {
+    let x: Vec<f64> = (0..30 * 4).map(|t| (t % 4) as f64).collect();
+    let mut sink = Threshold::new(Strength::Magnitude, 0.9).with_limit(10);
+    let error = correlate(MatrixView::new(&x, 30, 4).unwrap(), &mut sink, &cpu()).unwrap_err();
+    assert!(error.to_string().contains("more than 10 pairs reach the threshold"), "{error}");
+}
+
+#[test]
+fn bad_input_is_an_error_that_names_it() {
+    let one = MatrixView::new(&[1.0f32, 2.0, 3.0], 3, 1).unwrap();
+    let mut sink = TopPairs::new(Strength::Signed, 3);
+    let error = correlate(one, &mut sink, &cpu()).unwrap_err();
+    assert_eq!(error.to_string(), "correlate: 3 series of length 1; at least 2 samples are needed");
+    let (x, y) = ([1.0f32; 6], [1.0f32; 6]);
+    let error = correlate_between(
+        MatrixView::new(&x, 2, 3).unwrap(),
+        MatrixView::new(&y, 3, 2).unwrap(),
+        &mut sink,
+        &cpu(),
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "correlate: 2 x 3 against 3 x 2; series of the same length are needed"
+    );
+}
+
+#[test]
+fn a_cancelled_operation_stops_and_says_where() {
+    let control = Control::new();
+    control.cancel();
+    let x = vec![1.0f64; 20];
+    let execution = Execution { control, ..cpu() };
+    let view = MatrixView::new(&x, 4, 5).unwrap();
+    let error = correlate(view, &mut TopPairs::new(Strength::Signed, 3), &execution).unwrap_err();
+    assert_eq!(error.to_string(), "correlate: cancelled after 0 of 1 steps");
+    let error = correlate_lagged(
+        view,
+        Pairs::Listed(&[]),
+        &LagOptions { max_lag: 1, min_overlap: 2 },
+        &execution,
+    );
+    assert!(error.is_ok(), "nothing to do is done");
+}
+
+fn lags_agree<T: Element>() {
+    let mut rng = generator("correlate::lags");
+    for (rows, cols, max_lag) in
+        [(2, 3, 0), (3, 10, 7), (17, 300, 12), (30, 261, 40), (5, 700, 100)]
+    {
+        let mut x = values::<T>(&mut rng, rows * cols, 100.0, 1.0);
+        for row in 1..rows {
+            // Each row follows the first by its own lag, with noise and a trend.
+            let lag = (row * 3) as i64 % (2 * max_lag as i64 + 1) - max_lag as i64;
+            for t in 0..cols as i64 {
+                let source = t - lag;
+                if (0..cols as i64).contains(&source) && row % 4 != 3 {
+                    let noise = x[row * cols + t as usize].to_f64() - 100.0;
+                    x[row * cols + t as usize] =
+                        T::from_f64(x[source as usize].to_f64() + 0.3 * noise + 0.01 * t as f64);
+                }
+            }
+        }
+        let view = MatrixView::new(&x, rows, cols).unwrap();
+        let options = LagOptions { max_lag, min_overlap: 3 };
+        let found = correlate_lagged(view, Pairs::All, &options, &cpu()).unwrap();
+        assert_eq!(found.pairs.len(), rows * (rows - 1) / 2);
+        let order: Vec<_> = found.pairs.iter().map(|pair| (pair.row, pair.col)).collect();
+        assert!(order.is_sorted());
+        let list: Vec<(usize, usize)> = order.iter().rev().map(|&(row, col)| (col, row)).collect();
+        let listed = correlate_lagged(view, Pairs::Listed(&list), &options, &cpu()).unwrap();
+        for (pair, swapped) in found.pairs.iter().zip(listed.pairs.iter().rev()) {
+            let (x, y) = (wide(view.row(pair.row)), wide(view.row(pair.col)));
+            let at = |lag| pearson_at(&x, &y, lag).unwrap_or(0.0);
+            assert!(
+                (pair.r - at(pair.lag)).abs() <= tolerance::LAGGED,
+                "{pair:?} {}",
+                at(pair.lag)
+            );
+            assert!((pair.r_unshifted - at(0)).abs() <= tolerance::LAGGED);
+            assert_eq!(pair.overlap, cols - pair.lag.unsigned_abs() as usize);
+            let best =
+                (-(max_lag as i64)..=max_lag as i64).map(|lag| at(lag).abs()).fold(0.0, f64::max);
+            assert!(pair.r.abs() >= best - tolerance::LAGGED, "{pair:?} {best}");
+            assert_eq!((swapped.row, swapped.col), (pair.col, pair.row));
+            assert!((swapped.r.abs() - pair.r.abs()).abs() <= tolerance::LAGGED);
+        }
+    }
+}
+
+#[test]
+fn every_lag_agrees_with_the_definition() {
+    lags_agree::<f32>();
+    lags_agree::<f64>();
+}
+
+#[test]
+fn a_lag_whose_overlap_is_constant_is_passed_over() {
+    // All spread of the first series lies in its last two samples.
+    let x: Vec<f64> = vec![0.1, 0.1, 0.1, 0.1, 0.1, 5.0, 7.0, 1.0, 2.0, 4.0, 3.0, 9.0, 1.0, 5.0];
+    let view = MatrixView::new(&x, 2, 7).unwrap();
+    let found =
+        correlate_lagged(view, Pairs::All, &LagOptions { max_lag: 4, min_overlap: 2 }, &cpu())
+            .unwrap();
+    let (a, b) = (&x[..7], &x[7..]);
+    let best = (-4..=4)
+        .filter_map(|lag| Some((lag, pearson_at(a, b, lag)?)))
+        .max_by(|p, q| p.1.abs().total_cmp(&q.1.abs()));
+    assert!(
+        (found.pairs[0].r.abs() - best.unwrap().1.abs()).abs() < tolerance::LAGGED,
+        "{found:?} {best:?}"
+    );
+}
+
+#[test]
+fn lags_of_excluded_series_are_left_out_and_bad_options_named() {
+    let mut x: Vec<f32> = (0..4 * 9).map(|t| ((t * t) % 13) as f32).collect();
+    x[9..18].fill(2.5);
+    x[20] = f32::NAN;
+    let view = MatrixView::new(&x, 4, 9).unwrap();
+    let options = LagOptions { max_lag: 2, min_overlap: 3 };
+    let found = correlate_lagged(view, Pairs::All, &options, &cpu()).unwrap();
+    assert_eq!(found.pairs.iter().map(|pair| (pair.row, pair.col)).collect::<Vec<_>>(), [(0, 3)]);
+    assert_eq!(found.excluded, [(1, Exclusion::Constant), (2, Exclusion::NotFinite)]);
+
+    let error = |pairs, options: LagOptions, execution: &Execution| {
+        correlate_lagged(view, pairs, &options, execution).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(Pairs::All, LagOptions { max_lag: 7, min_overlap: 3 }, &cpu()),
+        "correlate_lagged: max_lag is 7 with series of length 9; max_lag + min_overlap (3) must be at most that length"
+    );
+    assert_eq!(
+        error(Pairs::Listed(&[(0, 4)]), options, &cpu()),
+        "correlate_lagged: pairs is (0, 4); rows below 4 are there"
+    );
+    assert!(
+        error(Pairs::All, options, &Execution { budget: Budget::host(10), ..cpu() })
+            .contains("at least")
+    );
+    let required = Execution { gpu: GpuPolicy::Required, ..cpu() };
+    assert_eq!(
+        error(Pairs::All, options, &required),
+        "correlate_lagged: gpu = required, but correlate_lagged has no CUDA path"
+    );
+}

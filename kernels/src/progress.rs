@@ -1,0 +1,75 @@
+//! Cancelling a running operation, and watching how far it is.
+//!
+//! Work that runs for minutes must be stoppable from outside, by a person or a deadline. The handle
+//! is shared: one clone goes into the [`Execution`](crate::Execution), another stays with the caller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Handle of one running operation. Clones share their state.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+/// How far an operation is. The steps are tiles, of about equal size within one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all; 0 before the operation has planned its tiles.
+    pub total: u64,
+}
+
+impl Control {
+    /// A handle of an operation that has not begun.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the operation to stop at its next tile boundary.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop has been asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// How far the operation is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            done: self.shared.done.load(Ordering::Relaxed),
+            total: self.shared.total.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Starts the count for an operation of `total` steps.
+    pub(crate) fn begin(&self, total: u64) {
+        self.shared.done.store(0, Ordering::Relaxed);
+        self.shared.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn advance(&self, steps: u64) {
+        self.shared.done.fetch_add(steps, Ordering::Relaxed);
+    }
+
+    /// Fails when a stop has been asked for.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        if !self.is_cancelled() {
+            return Ok(());
+        }
+        let Progress { done, total } = self.progress();
+        Err(Error::Cancelled { operation, done, total })
+    }
+}

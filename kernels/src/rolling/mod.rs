@@ -1,0 +1,229 @@
+//! Statistics over a window that slides along each series.
+//!
+//! **Idea.** The window is a count of samples, trailing or centred. Order statistics (median, MAD,
+//! quantile) come from ranks: a stretch of the series is sorted once, each sample gets its rank, and the
+//! window becomes a set of bits over those ranks. Sliding flips two bits; the k-th set bit, remembered from
+//! the step before, is the k-th smallest value. Mean and standard deviation come from blocks of one window
+//! length: every window is the end of one block and the start of the next, so that two partial results are
+//! merged and nothing is ever subtracted.
+//!
+//! **Definitions.** Over the c values of a window that are there, sorted s₀ ≤ … ≤ s₍c₋₁₎:
+//! - mean: Σs / c; standard deviation: √(Σ(s − mean)² / (c − 1)), NaN for c = 1;
+//! - quantile q: linear between the neighbours of position q·(c − 1) (definition 7 of Hyndman & Fan, "Sample
+//!   Quantiles in Statistical Packages", The American Statistician 50(4), 1996); median: q = ½;
+//! - MAD: the median of |s − m| where m is the median of the same window. No factor: multiply by
+//!   1.4826 for an estimate of the standard deviation of normal data.
+//!
+//! **Missing values.** NaN and infinities count as missing and are skipped ([`Stats::missing_values`] says how
+//! many there were): one infinity would poison every sum it is in. A window with fewer than `min_periods`
+//! values gives NaN. A window is cut off at the ends of its series; one longer than the series is never full.
+//!
+//! **Hazards.** Running sums drift and cancel: after a spike of 1e16 an add-and-subtract mean stays wrong for
+//! good. Here no sum outlives two windows; parts are merged as in Chan, Golub & LeVeque (1983), eq. 2.1.
+//! Squares of values beyond 1e150 overflow to an infinite standard deviation.
+//!
+//! **Precision.** See [`tolerance`](crate::tolerance): order statistics are picked, so only the average of two
+//! neighbours is rounded; moments are computed in f64. The result does not depend on tile or threads.
+//!
+//! **Cost.** Order statistics: O(log² w) vector steps for each sample to sort and O(1) to slide, in practice
+//! independent of w; moments: O(1). Memory for each thread: 100 to 200 bytes × 8 × about 3 windows.
+//!
+//! ```
+//! use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
+//! use kernels::{Execution, MatrixView, MatrixViewMut};
+//!
+//! let series = [1.0, 2.0, 9.0, f64::NAN, 4.0, 5.0];
+//! let (mut median, mut mad) = ([0.0; 6], [0.0; 6]);
+//! let options = RollingOptions { min_periods: Some(2), ..RollingOptions::trailing(3) };
+//! rolling(
+//!     MatrixView::new(&series, 1, 6)?,
+//!     &options,
+//!     &mut [
+//!         RollingOutput::new(Statistic::Median, MatrixViewMut::new(&mut median, 1, 6)?),
+//!         RollingOutput::new(Statistic::Mad, MatrixViewMut::new(&mut mad, 1, 6)?),
+//!     ],
+//!     &Execution::default(),
+//! )?;
+//! assert!(median[0].is_nan()); // one value only
+//! assert_eq!(median[1..], [1.5, 2.0, 5.5, 6.5, 4.5]);
+//! assert_eq!(mad[1..], [0.5, 1.0, 3.5, 2.5, 0.5]);
+//! # Ok::<(), kernels::Error>(())
+//! ```
+
+mod cpu;
+mod moments;
+mod order;
+mod sort;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod suite;
+
+use std::time::Instant;
+
+use crate::device::{self, Device};
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::execution::Execution;
+use crate::stats::Stats;
+use crate::view::{MatrixView, MatrixViewMut};
+
+const OPERATION: &str = "rolling";
+
+/// What is computed over each window. The module says how each is defined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Statistic {
+    /// The mean.
+    Mean,
+    /// The sample standard deviation.
+    Std,
+    /// The median.
+    Median,
+    /// The median of the distances from the window's median.
+    Mad,
+    /// A quantile, 0 to 1.
+    Quantile(f64),
+}
+
+/// Where a window lies around the sample it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Alignment {
+    /// It ends with the sample: t − w + 1 … t.
+    #[default]
+    Trailing,
+    /// The sample is in its middle: t − ⌊w/2⌋ … t + ⌈w/2⌉ − 1. Looks ahead.
+    Centred,
+}
+
+/// The window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RollingOptions {
+    /// Samples in a window, 1 or more.
+    pub window: usize,
+    /// Values a window must hold to have a result, 1 to `window`; the whole window when absent.
+    pub min_periods: Option<usize>,
+    /// Where the window lies.
+    pub alignment: Alignment,
+}
+
+impl RollingOptions {
+    /// A window that ends with its sample and must be full.
+    pub fn trailing(window: usize) -> Self {
+        Self { window, min_periods: None, alignment: Alignment::Trailing }
+    }
+
+    /// A window with its sample in the middle, that must be full.
+    pub fn centred(window: usize) -> Self {
+        Self { alignment: Alignment::Centred, ..Self::trailing(window) }
+    }
+
+    fn least(&self) -> usize {
+        self.min_periods.unwrap_or(self.window)
+    }
+
+    /// The same windows over series of `cols` samples, without what lies beyond both ends.
+    fn over(&self, cols: usize) -> Window {
+        let (size, ahead) = match self.alignment {
+            Alignment::Trailing => (self.window.min(cols), 0),
+            Alignment::Centred => {
+                let size = self.window.min(2 * cols + 1);
+                (size, (size - 1) / 2)
+            }
+        };
+        Window { size, ahead, least: self.least() }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.window == 0 {
+            return Err(Error::Option {
+                operation: OPERATION,
+                option: "window",
+                found: "0".into(),
+                expected: "at least 1 sample is needed".into(),
+            });
+        }
+        if (1..=self.window).contains(&self.least()) {
+            return Ok(());
+        }
+        Err(Error::Option {
+            operation: OPERATION,
+            option: "min_periods",
+            found: self.least().to_string(),
+            expected: format!("it must be 1 to the window of {}", self.window),
+        })
+    }
+}
+
+/// A window over series of one length.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Samples in it.
+    size: usize,
+    /// Samples after t that the window of t reaches.
+    ahead: usize,
+    /// Values it must hold.
+    least: usize,
+}
+
+/// A statistic and where it goes: a matrix of the shape of the input.
+#[derive(Debug)]
+pub struct RollingOutput<'a, T> {
+    statistic: Statistic,
+    values: MatrixViewMut<'a, T>,
+}
+
+impl<'a, T> RollingOutput<'a, T> {
+    /// Writes `statistic` to `values`.
+    pub fn new(statistic: Statistic, values: MatrixViewMut<'a, T>) -> Self {
+        Self { statistic, values }
+    }
+}
+
+/// Computes every output's statistic over the windows of every row of `x`.
+///
+/// Ask for several at once: they share the work. Fails on a window or `min_periods` that means nothing, on an
+/// output of another shape, on a budget too small for one thread's stretch, on a device that is required and not
+/// there, and when cancelled; the outputs then hold no result.
+pub fn rolling<T: Element>(
+    x: MatrixView<'_, T>,
+    options: &RollingOptions,
+    outputs: &mut [RollingOutput<'_, T>],
+    execution: &Execution,
+) -> Result<Stats> {
+    let start = Instant::now();
+    options.check()?;
+    for output in outputs.iter() {
+        check_output(x, output)?;
+    }
+    let (report, _) =
+        device::choose(OPERATION, execution.gpu, || Err::<(Device, ()), _>("it has no CUDA path yet".into()))?;
+    let mut stats = Stats::new(report);
+    if x.rows() > 0 && x.cols() > 0 {
+        let pool = execution.threads()?;
+        pool.run(|| cpu::run(x, options, outputs, execution, &mut stats))?;
+    }
+    stats.seconds = start.elapsed().as_secs_f64();
+    Ok(stats)
+}
+
+fn check_output<T: Element>(x: MatrixView<'_, T>, output: &RollingOutput<'_, T>) -> Result<()> {
+    if let Statistic::Quantile(q) = output.statistic
+        && !(0.0..=1.0).contains(&q)
+    {
+        return Err(Error::Option {
+            operation: OPERATION,
+            option: "quantile",
+            found: q.to_string(),
+            expected: "it must be 0 to 1".into(),
+        });
+    }
+    if (x.rows(), x.cols()) == (output.values.rows(), output.values.cols()) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation: OPERATION,
+        found: format!("an output of {} x {}", output.values.rows(), output.values.cols()),
+        expected: format!("the input's shape, {} x {}, is needed", x.rows(), x.cols()),
+    })
+}

@@ -1,0 +1,270 @@
+//! One suite for every way to compute rolling statistics.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::num::NonZeroUsize;
+
+use rand::Rng;
+
+use super::*;
+use crate::budget::Budget;
+use crate::device::GpuPolicy;
+use crate::pool::Pool;
+use crate::progress::Control;
+use crate::testing::{generator, values};
+use crate::tolerance;
+
+const ALL: [Statistic; 7] = [
+    Statistic::Mean,
+    Statistic::Std,
+    Statistic::Median,
+    Statistic::Mad,
+    Statistic::Quantile(0.0),
+    Statistic::Quantile(0.95),
+    Statistic::Quantile(1.0),
+];
+
+fn cpu() -> Execution {
+    Execution { gpu: GpuPolicy::Off, ..Execution::default() }
+}
+
+fn bound<T: Element>(statistic: Statistic) -> f64 {
+    match (statistic, size_of::<T>()) {
+        (Statistic::Mean | Statistic::Std, 4) => tolerance::ROLLING_MOMENT_F32,
+        (Statistic::Mean | Statistic::Std, _) => tolerance::ROLLING_MOMENT_F64,
+        (_, 4) => tolerance::ROLLING_ORDER_F32,
+        (_, _) => tolerance::ROLLING_ORDER_F64,
+    }
+}
+
+fn compute<T: Element>(
+    x: MatrixView<'_, T>,
+    options: &RollingOptions,
+    statistics: &[Statistic],
+    execution: &Execution,
+) -> (Vec<Vec<T>>, Stats) {
+    let mut found = vec![vec![T::from_f64(-77.0); x.rows() * x.cols()]; statistics.len()];
+    let mut outputs: Vec<RollingOutput<'_, T>> = found
+        .iter_mut()
+        .zip(statistics)
+        .map(|(values, &statistic)| {
+            RollingOutput::new(statistic, MatrixViewMut::new(values, x.rows(), x.cols()).unwrap())
+        })
+        .collect();
+    let stats = rolling(x, options, &mut outputs, execution).unwrap();
+    (found, stats)
+}
+
+fn agrees<T: Element>(
+    x: &[T],
+    rows: usize,
+    cols: usize,
+    options: &RollingOptions,
+    execution: &Execution,
+) {
+    let view = MatrixView::new(x, rows, cols).unwrap();
+    let (found, _) = compute(view, options, &ALL, execution);
+    for (found, statistic) in found.iter().zip(ALL) {
+        for row in 0..rows {
+            let wide: Vec<f64> = view.row(row).iter().map(|value| value.to_f64()).collect();
+            let expected = reference::rolling(&wide, options, statistic);
+            for (t, expected) in expected.into_iter().enumerate() {
+                let found = found[row * cols + t].to_f64();
+                let size = wide
+                    .iter()
+                    .filter(|value| value.is_finite())
+                    .fold(0.0f64, |size, value| size.max(value.abs()));
+                let close = (found.is_nan() && expected.is_nan())
+                    || (found - expected).abs() <= bound::<T>(statistic) * size;
+                assert!(
+                    close,
+                    "{rows} x {cols} {} {options:?} {statistic:?}: [{row}, {t}] is {found}, expected {expected}",
+                    T::NAME
+                );
+            }
+        }
+    }
+}
+
+fn shapes<T: Element>(execution: &Execution) {
+    let mut rng = generator("rolling::shapes");
+    for (rows, cols) in
+        [(0, 0), (0, 7), (3, 0), (1, 1), (1, 2), (2, 97), (9, 61), (1, 1500), (3, 700)]
+    {
+        for window in [1usize, 2, 3, 8, 61, 168, 5000] {
+            for alignment in [Alignment::Trailing, Alignment::Centred] {
+                let mut x = values::<T>(&mut rng, rows * cols, 10.0, 3.0);
+                if rng.random_bool(0.5) {
+                    // Gaps, and many equal values.
+                    for value in &mut x {
+                        *value = T::from_f64(value.to_f64().round());
+                        if rng.random_bool(0.2) {
+                            *value = [
+                                T::NAN,
+                                T::from_f64(f64::INFINITY),
+                                T::from_f64(f64::NEG_INFINITY),
+                            ][rng.random_range(0..3)];
+                        }
+                    }
+                }
+                let min_periods = [None, Some(1), Some(window.div_ceil(2))][rng.random_range(0..3)];
+                agrees(
+                    &x,
+                    rows,
+                    cols,
+                    &RollingOptions { window, min_periods, alignment },
+                    execution,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_shape_agrees_with_the_definition_f32() {
+    shapes::<f32>(&cpu());
+}
+
+#[test]
+fn every_shape_agrees_with_the_definition_f64() {
+    shapes::<f64>(&cpu());
+}
+
+#[test]
+fn a_window_longer_than_the_sorting_network_agrees_too() {
+    let mut rng = generator("rolling::long");
+    let x = values::<f64>(&mut rng, 20_000, 0.0, 1.0);
+    let options = RollingOptions { min_periods: Some(10), ..RollingOptions::trailing(4000) };
+    let view = MatrixView::new(&x, 1, x.len()).unwrap();
+    let (found, _) = compute(view, &options, &[Statistic::Median, Statistic::Mad], &cpu());
+    for t in [9, 500, 3999, 4000, 12_345, 19_999] {
+        let start = (t + 1usize).saturating_sub(4000);
+        let part =
+            RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(t + 1 - start) };
+        for (found, statistic) in found.iter().zip([Statistic::Median, Statistic::Mad]) {
+            assert_eq!(
+                found[t],
+                *reference::rolling(&x[start..=t], &part, statistic).last().unwrap()
+            );
+        }
+    }
+    assert!(found[0][8].is_nan());
+}
+
+#[test]
+fn values_that_differ_in_their_last_bits_keep_their_order() {
+    // The sort key of an f64 gives its low bits to the index.
+    let mut rng = generator("rolling::last_bits");
+    let x: Vec<f64> =
+        (0..600).map(|_| f64::from_bits(1e6f64.to_bits() + rng.random_range(0..700u64))).collect();
+    agrees(&x, 1, 600, &RollingOptions::trailing(31), &cpu());
+}
+
+#[test]
+fn a_spike_leaves_no_trace_behind_it() {
+    let mut x: Vec<f64> = (0..100).map(|t| 1e6 + (t % 3) as f64 * 0.01).collect();
+    x[50] = 1e18;
+    let view = MatrixView::new(&x, 1, 100).unwrap();
+    let (found, _) =
+        compute(view, &RollingOptions::trailing(9), &[Statistic::Mean, Statistic::Std], &cpu());
+    for t in (8..50).chain(59..100) {
+        assert!((found[0][t] - 1_000_000.01).abs() < 1e-8, "mean at {t}: {}", found[0][t]);
+        assert!((found[1][t] - 0.00866).abs() < 1e-5, "std at {t}: {}", found[1][t]);
+    }
+}
+
+#[test]
+fn neither_budget_nor_threads_change_a_bit() {
+    let mut rng = generator("rolling::threads");
+    let x = values::<f64>(&mut rng, 7 * 2000, 0.0, 1.0);
+    let view = MatrixView::new(&x, 7, 2000).unwrap();
+    let options = RollingOptions::trailing(50);
+    let (whole, stats) = compute(view, &options, &ALL, &cpu());
+    let bits = |found: &[Vec<f64>]| found.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for (host_bytes, threads) in [(1 << 20, 1), (200_000, 3), (1 << 30, 4)] {
+        let pool = Some(Pool::with_threads(NonZeroUsize::new(threads).unwrap()).unwrap());
+        let (found, _) = compute(
+            view,
+            &options,
+            &ALL,
+            &Execution { budget: Budget::host(host_bytes), pool, ..cpu() },
+        );
+        assert_eq!(bits(&found), bits(&whole), "{host_bytes} {threads}");
+    }
+    assert_eq!((stats.missing_values, stats.device.to_string().as_str()), (0, "cpu: gpu = off"));
+}
+
+#[test]
+fn missing_values_are_counted() {
+    let x = [1.0f32, f32::NAN, f32::INFINITY, 4.0];
+    let (found, stats) = compute(
+        MatrixView::new(&x, 1, 4).unwrap(),
+        &RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(2) },
+        &[Statistic::Mean],
+        &cpu(),
+    );
+    assert_eq!(stats.missing_values, 2);
+    assert_eq!(found[0][..2], [1.0, 1.0]);
+    assert!(found[0][2].is_nan() && found[0][3] == 4.0);
+}
+
+#[test]
+fn bad_options_are_errors_that_name_them() {
+    let x = [1.0f32; 6];
+    let mut out = [0.0f32; 6];
+    let mut run = |options: RollingOptions, statistic, execution: &Execution| {
+        let values = MatrixViewMut::new(&mut out, 2, 3).unwrap();
+        rolling(
+            MatrixView::new(&x, 2, 3).unwrap(),
+            &options,
+            &mut [RollingOutput::new(statistic, values)],
+            execution,
+        )
+        .unwrap_err()
+        .to_string()
+    };
+    let mean = Statistic::Mean;
+    assert_eq!(
+        run(RollingOptions::trailing(0), mean, &cpu()),
+        "rolling: window is 0; at least 1 sample is needed"
+    );
+    let none = RollingOptions { min_periods: Some(0), ..RollingOptions::trailing(3) };
+    assert_eq!(
+        run(none, mean, &cpu()),
+        "rolling: min_periods is 0; it must be 1 to the window of 3"
+    );
+    let many = RollingOptions { min_periods: Some(4), ..RollingOptions::trailing(3) };
+    assert_eq!(
+        run(many, mean, &cpu()),
+        "rolling: min_periods is 4; it must be 1 to the window of 3"
+    );
+    for q in [-0.1, 1.1, f64::NAN] {
+        assert!(
+            run(RollingOptions::trailing(3), Statistic::Quantile(q), &cpu())
+                .contains("it must be 0 to 1")
+        );
+    }
+    let tiny = Execution { budget: Budget::host(10), ..cpu() };
+    assert!(
+        run(RollingOptions::trailing(3), mean, &tiny).contains("too small for one tile; at least")
+    );
+    let control = Control::new();
+    control.cancel();
+    assert_eq!(
+        run(RollingOptions::trailing(3), mean, &Execution { control, ..cpu() }),
+        "rolling: cancelled after 0 of 1 steps"
+    );
+    let mut wrong = [0.0f32; 6];
+    let output = RollingOutput::new(mean, MatrixViewMut::new(&mut wrong, 3, 2).unwrap());
+    let error = rolling(
+        MatrixView::new(&x, 2, 3).unwrap(),
+        &RollingOptions::trailing(2),
+        &mut [output],
+        &cpu(),
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "rolling: an output of 3 x 2; the input's shape, 2 x 3, is needed"
+    );
+}
