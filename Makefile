@@ -39,6 +39,34 @@ test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked
 	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked --workspace
 
+# The long forms of what `test` runs small, and the checks against other people's software.
+E2E = cargo test --locked --workspace --test e2e
+
+.PHONY: test-kill
+test-kill: build ## kill a loaded server at 50 random moments; prints its seed
+	COLONNADE_KILLS=$${COLONNADE_KILLS:-50} $(E2E) killed -- --nocapture
+
+.PHONY: test-rate
+test-rate: build ## rows a minute through HTTP with durable acknowledgement, and the latency of subscriptions
+	COLONNADE_RATE_ROWS=$${COLONNADE_RATE_ROWS:-2000000} $(E2E) rate -- --nocapture --test-threads 1
+	COLONNADE_LATENCY_COMMITS=$${COLONNADE_LATENCY_COMMITS:-500} $(E2E) the_time_from_commit -- --nocapture
+
+.PHONY: test-corrupted
+test-corrupted: build ## every broken file of the public collections through the command line
+	COLONNADE_CORRUPTED=all $(E2E) corrupted -- --nocapture
+
+.PHONY: test-peers
+test-peers: build ## our tables read by deltalake, polars and duckdb, and theirs by us
+	tests/peers/run-delta.sh
+
+.PHONY: test-ws
+test-ws: build ## subscriptions with the npm client graphql-ws
+	tests/peers/run-ws.sh
+
+.PHONY: test-cloud
+test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
+	tests/peers/cloud.sh
+
 .PHONY: nvrtc
 nvrtc: $(NVRTC)/.installed ## NVIDIA's run-time compiler, which needs no GPU
 

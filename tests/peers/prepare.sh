@@ -1,0 +1,67 @@
+# Sourced by the scripts here: where the binary and the peers' packages are, and a scratch folder that
+# goes away with the script.
+set -euo pipefail
+
+peers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+checkout=$(cd "$peers/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/colonnade
+binary=${COLONNADE_BINARY:-${CARGO_TARGET_DIR:-$checkout/target}/debug/colonnade}
+
+if [[ ! -x $binary ]]; then
+    echo "$binary is missing: \`cargo build\` makes it, and the make target does so first" >&2
+    exit 1
+fi
+
+scratch=$(mktemp -d)
+children=()
+finish() {
+    for child in "${children[@]}"; do
+        kill "$child" 2>/dev/null || true
+    done
+    for child in "${children[@]}"; do
+        wait "$child" 2>/dev/null || true
+    done
+    rm -rf "$scratch"
+}
+trap finish EXIT
+
+# venv NAME REQUIREMENTS: a virtual environment with exactly these packages, made when they change.
+venv() {
+    local folder=$cache/$1 requirements=$2
+    if ! cmp --silent "$requirements" "$folder/requirements.txt"; then
+        rm -rf "$folder"
+        python3 -m venv "$folder"
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$requirements"
+        cp "$requirements" "$folder/requirements.txt"
+    fi
+    echo "$folder/bin/python"
+}
+
+# node_packages FOLDER: a copy of a package folder with its dependencies installed, made when they change.
+node_packages() {
+    local source=$1 folder
+    folder=$cache/node-$(basename "$source")
+    if ! cmp --silent "$source/package.json" "$folder/package.json"; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        cp "$source"/package*.json "$folder"
+        npm install --prefix "$folder" --silent --no-audit --no-fund --ignore-scripts --no-package-lock >&2
+    fi
+    echo "$folder"
+}
+
+# serve ROOT: starts a server; leaves its address in `address`.
+serve() {
+    local log=$scratch/serve.log
+    "$binary" --data "$1" serve --listen 127.0.0.1:0 2>"$log" &
+    children+=($!)
+    address=
+    for _ in $(seq 600); do
+        address=$(sed -n 's|^listening on \(http://.*\)$|\1|p' "$log")
+        [[ -n $address ]] && return
+        kill -0 "${children[-1]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$log" >&2
+    return 1
+}

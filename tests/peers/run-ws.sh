@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The npm client graphql-ws against a served instance: results pushed as they commit, none missed and none
+# repeated after a break, and the time from commit to message.
+source "$(dirname "$0")/prepare.sh"
+
+packages=$(node_packages "$peers/graphql-ws")
+serve "$scratch/data"
+cp "$peers"/graphql-ws/*.mjs "$packages"
+node "$packages/subscribe.mjs" "$address"
