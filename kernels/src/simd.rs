@@ -3,22 +3,33 @@
 //! The crate is built for the oldest processor of its architecture, because it is shipped; loops
 //! that the compiler can vectorise would stay at half or a quarter of what the processor can do.
 
+/// A loop to be compiled for several instruction sets.
+///
+/// A trait and not a closure, because `run` must be `#[inline(always)]`: code that is not inlined into
+/// the function that names the instruction set does not get it.
+pub(crate) trait Work {
+    /// What it computes.
+    type Output;
+
+    /// Does it. Implementations must be `#[inline(always)]`.
+    fn run(self) -> Self::Output;
+}
+
 /// Runs `work`, compiled for the widest vectors of the processor at hand.
 ///
-/// The closure must be small enough to be inlined. Products and sums are never contracted, so the
-/// result has the same bits on every instruction set.
+/// Products and sums are never contracted, so the result has the same bits on every instruction set.
 #[inline]
 #[allow(unsafe_code)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorised<W: Work>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2,popcnt,lzcnt")]
-        unsafe fn wide<R>(work: impl FnOnce() -> R) -> R {
-            work()
+        unsafe fn wide<W: Work>(work: W) -> W::Output {
+            work.run()
         }
         #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-        unsafe fn middle<R>(work: impl FnOnce() -> R) -> R {
-            work()
+        unsafe fn middle<W: Work>(work: W) -> W::Output {
+            work.run()
         }
         match level() {
             // SAFETY: the features were detected.
@@ -28,7 +39,7 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
             Level::Portable => {}
         }
     }
-    work()
+    work.run()
 }
 
 /// Instruction sets that code is compiled for.

@@ -20,7 +20,6 @@ use crate::element::Element;
 use crate::error::{Memory, Result};
 use crate::execution::Execution;
 use crate::product::{DEPTH, MicroKernel, pack};
-use crate::simd::vectorised;
 use crate::stats::Stats;
 use crate::view::MatrixView;
 
@@ -235,9 +234,7 @@ fn pack_side<T: Element>(
         let slices: Vec<&[T]> =
             (first..last).map(|row| &side.view.row(row)[start..start + depth]).collect();
         let normals = &side.normals[first..last];
-        vectorised(|| {
-            pack(panel, width, &slices, |row, value| T::from_f64(normals[row].apply(value)))
-        });
+        pack(panel, width, &slices, |row, value| T::from_f64(normals[row].apply(value)));
     });
 }
 

@@ -31,7 +31,6 @@ use crate::error::{Error, Memory, Result};
 use crate::execution::Execution;
 use crate::pool::Pool;
 use crate::product::{DEPTH, MicroKernel, micro_kernel_f64, pack};
-use crate::simd::vectorised;
 use crate::stats::{Exclusion, Stats};
 use crate::view::MatrixView;
 
@@ -370,18 +369,13 @@ impl Task {
     ) -> Vec<(u64, LaggedPair)> {
         let slices: Vec<&[T]> = self.rows.iter().map(|&row| x.row(row)).collect();
         let apply = |place: usize, value: T| normals[self.rows[place]].apply(value);
-        vectorised(|| pack(&mut scratch.panel, kernel.rows, &slices, apply));
+        pack(&mut scratch.panel, kernel.rows, &slices, apply);
         let lags = span.padded_lags(kernel);
         let mut found = Vec::new();
         for column in &self.columns {
             let normal = &normals[column.col];
             let shifted = &mut scratch.shifted[span.max_lag..span.max_lag + span.samples];
-            vectorised(|| {
-                shifted
-                    .iter_mut()
-                    .zip(x.row(column.col))
-                    .for_each(|(z, &value)| *z = normal.apply(value))
-            });
+            pack(shifted, 1, &[x.row(column.col)], |_, value| normal.apply(value));
             scratch.sums.fill(0.0);
             for start in (0..span.samples).step_by(DEPTH) {
                 let depth = DEPTH.min(span.samples - start);

@@ -136,7 +136,10 @@ fn run<T: Element, S: PairSink>(
         (normalise::normals(x), others)
     });
     let mut stats = Stats::new(
-        device::choose(OPERATION, execution.gpu, || Err::<(Device, ()), _>("it has no CUDA path yet".into()))?.0,
+        device::choose(OPERATION, execution.gpu, || {
+            Err::<(Device, ()), _>("it has no CUDA path yet".into())
+        })?
+        .0,
     );
     let left = cpu::Side { view: x, normals: &normals };
     let right = cpu::Side {

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::element::Element;
-use crate::simd::vectorised;
+use crate::simd::{Work, vectorised};
 use crate::stats::Exclusion;
 use crate::view::MatrixView;
 
@@ -28,7 +28,7 @@ pub(super) struct Normal {
 impl Normal {
     /// Of one series.
     pub(super) fn of<T: Element>(row: &[T]) -> Self {
-        vectorised(|| Self::compute(row))
+        vectorised(Measure(row))
     }
 
     /// The centred, scaled value.
@@ -94,6 +94,17 @@ impl Normal {
             // The spread is below what doubles resolve beside the mean.
             out(Exclusion::Constant)
         }
+    }
+}
+
+struct Measure<'a, T>(&'a [T]);
+
+impl<T: Element> Work for Measure<'_, T> {
+    type Output = Normal;
+
+    #[inline(always)]
+    fn run(self) -> Normal {
+        Normal::compute(self.0)
     }
 }
 

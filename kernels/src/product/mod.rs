@@ -25,6 +25,8 @@ mod avx2;
 mod avx512;
 mod portable;
 
+use crate::simd::{Work, vectorised};
+
 /// Samples that are packed at a time, and after which a sum goes to f64.
 pub(crate) const DEPTH: usize = 256;
 /// Samples an f32 sum runs over in one register.
@@ -106,28 +108,53 @@ pub(crate) fn micro_kernel_f64() -> MicroKernel<f64> {
 
 /// Packs up to `width` rows into one panel: `panel[k * width + r] = convert(r, rows[r][k])`.
 /// Rows that are not there become zeros.
-#[inline(always)]
 pub(crate) fn pack<S: Copy, T: Copy + Default>(
     panel: &mut [T],
     width: usize,
     rows: &[&[S]],
     convert: impl Fn(usize, S) -> T,
 ) {
-    let depth = panel.len() / width;
-    if rows.len() < width {
-        panel.fill(T::default());
-    }
-    // Eight samples at a time: reads stay within a cache line per row, writes within a few.
-    let mut k = 0;
-    while k < depth {
-        let block = (depth - k).min(8);
-        for (r, row) in rows.iter().enumerate() {
-            let row = &row[k..k + block];
-            for (offset, &value) in row.iter().enumerate() {
-                panel[(k + offset) * width + r] = convert(r, value);
+    vectorised(Packing { panel, width, rows, convert });
+}
+
+struct Packing<'a, S, T, F> {
+    panel: &'a mut [T],
+    width: usize,
+    rows: &'a [&'a [S]],
+    convert: F,
+}
+
+impl<S: Copy, T: Copy + Default, F: Fn(usize, S) -> T> Work for Packing<'_, S, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { panel, width, rows, convert } = self;
+        if rows.len() < width {
+            panel.fill(T::default());
+        }
+        // Sixteen samples at a time: converted as vectors, then written within a few cache lines.
+        const BLOCK: usize = 16;
+        let depth = panel.len() / width;
+        for start in (0..depth).step_by(BLOCK) {
+            let block = BLOCK.min(depth - start);
+            for (r, row) in rows.iter().enumerate() {
+                let mut converted = [T::default(); BLOCK];
+                if let Some(values) = row.get(start..start + BLOCK) {
+                    for (converted, &value) in converted.iter_mut().zip(values) {
+                        *converted = convert(r, value);
+                    }
+                } else {
+                    for (converted, &value) in converted.iter_mut().zip(&row[start..]) {
+                        *converted = convert(r, value);
+                    }
+                }
+                let lines = panel[start * width..].chunks_exact_mut(width);
+                for (line, &value) in lines.zip(&converted[..block]) {
+                    line[r] = value;
+                }
             }
         }
-        k += block;
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn run<T: Element>(
 /// three sorted samples are new ones.
 fn stretch_length(cols: usize, window: usize) -> usize {
     let whole = cols.next_power_of_two();
-    let few = window.saturating_mul(3).min(cols).next_power_of_two().max(512);
+    let few = window.saturating_mul(6).min(cols).next_power_of_two().max(512);
     whole.min(few)
 }
 

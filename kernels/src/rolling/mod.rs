@@ -196,8 +196,9 @@ pub fn rolling<T: Element>(
     for output in outputs.iter() {
         check_output(x, output)?;
     }
-    let (report, _) =
-        device::choose(OPERATION, execution.gpu, || Err::<(Device, ()), _>("it has no CUDA path yet".into()))?;
+    let (report, _) = device::choose(OPERATION, execution.gpu, || {
+        Err::<(Device, ()), _>("it has no CUDA path yet".into())
+    })?;
     let mut stats = Stats::new(report);
     if x.rows() > 0 && x.cols() > 0 {
         let pool = execution.threads()?;

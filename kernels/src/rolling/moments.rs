@@ -12,7 +12,7 @@
 use super::cpu::{LANES, Stretch};
 use super::{Statistic, Window};
 use crate::element::Element;
-use crate::simd::vectorised;
+use crate::simd::{Work, vectorised};
 
 /// The buffers of one thread.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Scratch {
     ) {
         if statistics.iter().any(|statistic| matches!(statistic, Statistic::Mean | Statistic::Std))
         {
-            vectorised(|| self.slide(group, window, statistics));
+            vectorised(Slide { scratch: self, group, window, statistics });
         }
     }
 
@@ -71,6 +71,22 @@ impl Scratch {
                 }
             }
         }
+    }
+}
+
+struct Slide<'s, 'g, 'a, 'o, T> {
+    scratch: &'s mut Scratch,
+    group: &'g mut [Stretch<'a, 'o, T>],
+    window: &'s Window,
+    statistics: &'s [Statistic],
+}
+
+impl<T: Element> Work for Slide<'_, '_, '_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.scratch.slide(self.group, self.window, self.statistics);
     }
 }
 

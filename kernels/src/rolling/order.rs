@@ -11,11 +11,13 @@
 //! same word. Compare Suomela, "Median Filtering is Equivalent to Sorting" (2014), who keeps a linked list over
 //! the ranks; bits need no pointer to be followed, and give any order statistic.
 
+use std::marker::PhantomData;
+
 use super::cpu::{LANES, Stretch};
 use super::sort::{Keys, sort_lanes};
 use super::{Statistic, Window};
 use crate::element::Element;
-use crate::simd::{Level, level, vectorised};
+use crate::simd::{Level, Work, level, vectorised};
 
 /// Beyond this length the network's log² stages cost more than a sort's branches.
 const LONGEST_NETWORK: usize = 8192;
@@ -160,7 +162,7 @@ impl<T: Element> Slide<'_, T> {
     fn run(&mut self, statistic: Statistic) {
         #[cfg(target_arch = "x86_64")]
         if level() != Level::Portable {
-            return vectorised(|| self.with_select::<Deposit>(statistic));
+            return vectorised(Selecting { slide: self, statistic });
         }
         self.with_select::<Count>(statistic);
     }
@@ -168,145 +170,166 @@ impl<T: Element> Slide<'_, T> {
     #[inline(always)]
     fn with_select<S: Select>(&mut self, statistic: Statistic) {
         let sorted = self.sorted;
+        let select = PhantomData::<S>;
         match statistic {
-            Statistic::Median => self.each_window::<1>(|words, [cursor], count| {
-                median::<T, S>(words, cursor, sorted, count)
-            }),
-            Statistic::Quantile(q) => {
-                self.each_window::<1>(|words, [cursor], count| {
-                    quantile::<T, S>(words, cursor, sorted, count, q)
-                });
-            }
-            Statistic::Mad => {
-                let mut first = 0;
-                self.each_window::<3>(|words, cursors, count| {
-                    mad::<T, S>(words, cursors, &mut first, sorted, count)
-                });
-            }
+            Statistic::Median => self.each_window(Median { sorted, select }),
+            Statistic::Quantile(q) => self.each_window(Quantile { sorted, q, select }),
+            Statistic::Mad => self.each_window(Mad { median: Median { sorted, select }, first: 0 }),
             Statistic::Mean | Statistic::Std => {}
         }
     }
 
     #[inline(always)]
-    fn each_window<const C: usize>(
-        &mut self,
-        mut emit: impl FnMut(&[u64], &mut [Cursor; C], usize) -> f64,
-    ) {
+    fn each_window<const C: usize>(&mut self, mut pick: impl Pick<C>) {
         self.words.fill(0);
         let mut cursors = [Cursor { word: 0, below: 0 }; C];
-        let mut count = 0;
-        let samples = self.ranks.len() as isize;
-        let size = self.window.size as isize;
-        let mut entering = self.offset.max(0);
+        let (mut count, mut entering) = (0, 0);
         for (step, out) in self.out.iter_mut().enumerate() {
             let start = self.offset + step as isize;
-            let end = (start + size).min(samples);
-            if step > 0 && start > 0 && start <= samples {
-                let rank = self.ranks[start as usize - 1];
-                if rank != MISSING {
-                    let word = (rank / 64) as usize;
-                    self.words[word] &= !(1u64 << (rank % 64));
-                    cursors
-                        .iter_mut()
-                        .for_each(|cursor| cursor.below -= usize::from(word < cursor.word));
-                    count -= 1;
+            let end = start.saturating_add_unsigned(self.window.size).max(0) as usize;
+            // Before the first sample this index wraps around to one that is not there.
+            if let Some(&rank) = self.ranks.get(start.wrapping_sub(1) as usize)
+                && rank != MISSING
+            {
+                let word = (rank / 64) as usize;
+                self.words[word] ^= 1u64 << (rank % 64);
+                for cursor in &mut cursors {
+                    cursor.below -= usize::from(word < cursor.word);
                 }
+                count -= 1;
             }
-            while entering < end {
-                let rank = self.ranks[entering as usize];
+            while let Some(&rank) = self.ranks.get(entering)
+                && entering < end
+            {
                 entering += 1;
                 if rank != MISSING {
                     let word = (rank / 64) as usize;
-                    self.words[word] |= 1u64 << (rank % 64);
-                    cursors
-                        .iter_mut()
-                        .for_each(|cursor| cursor.below += usize::from(word < cursor.word));
+                    self.words[word] ^= 1u64 << (rank % 64);
+                    for cursor in &mut cursors {
+                        cursor.below += usize::from(word < cursor.word);
+                    }
                     count += 1;
                 }
             }
             *out = if count < self.window.least {
                 T::NAN
             } else {
-                T::from_f64(emit(self.words, &mut cursors, count))
+                T::from_f64(pick.pick(self.words, &mut cursors, count))
             };
         }
     }
 }
 
-#[inline(always)]
-fn median<T: Element, S: Select>(
-    words: &[u64],
-    cursor: &mut Cursor,
-    sorted: &[T],
-    count: usize,
-) -> f64 {
-    let rank = cursor.seek::<S>(words, (count - 1) / 2);
-    let low = sorted[rank].to_f64();
-    if count % 2 == 1 {
-        return low;
-    }
-    let high = after(words, rank).map_or(low, |rank| sorted[rank].to_f64());
-    0.5 * low + 0.5 * high
+#[cfg(target_arch = "x86_64")]
+struct Selecting<'s, 'a, T> {
+    slide: &'s mut Slide<'a, T>,
+    statistic: Statistic,
 }
 
-#[inline(always)]
-fn quantile<T: Element, S: Select>(
-    words: &[u64],
-    cursor: &mut Cursor,
-    sorted: &[T],
-    count: usize,
+#[cfg(target_arch = "x86_64")]
+impl<T: Element> Work for Selecting<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.slide.with_select::<Deposit>(self.statistic);
+    }
+}
+
+/// A statistic of the values whose bits are set.
+trait Pick<const C: usize> {
+    /// Of `count` ≥ 1 values. Implementations must be `#[inline(always)]`, see [`Work`].
+    fn pick(&mut self, words: &[u64], cursors: &mut [Cursor; C], count: usize) -> f64;
+}
+
+struct Median<'a, T, S> {
+    sorted: &'a [T],
+    select: PhantomData<S>,
+}
+
+impl<T: Element, S: Select> Pick<1> for Median<'_, T, S> {
+    #[inline(always)]
+    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize) -> f64 {
+        let rank = cursor.seek::<S>(words, (count - 1) / 2);
+        let low = self.sorted[rank].to_f64();
+        if count % 2 == 1 {
+            return low;
+        }
+        let high = after(words, rank).map_or(low, |rank| self.sorted[rank].to_f64());
+        0.5 * low + 0.5 * high
+    }
+}
+
+struct Quantile<'a, T, S> {
+    sorted: &'a [T],
     q: f64,
-) -> f64 {
-    let position = q * (count - 1) as f64;
-    let whole = (position as usize).min(count - 1);
-    let rank = cursor.seek::<S>(words, whole);
-    let low = sorted[rank].to_f64();
-    let part = position - whole as f64;
-    if part == 0.0 {
-        return low;
-    }
-    let high = after(words, rank).map_or(low, |rank| sorted[rank].to_f64());
-    (1.0 - part) * low + part * high
+    select: PhantomData<S>,
 }
 
-/// The h values nearest to the median are neighbours: values `first .. first + h` of the window in order. The
-/// farther end of that run is the h-th smallest distance. `first` moves little from one window to the next.
-#[inline(always)]
-fn mad<T: Element, S: Select>(
-    words: &[u64],
-    [middle, left, right]: &mut [Cursor; 3],
-    first: &mut usize,
-    sorted: &[T],
-    count: usize,
-) -> f64 {
-    let centre = median::<T, S>(words, middle, sorted, count);
-    let run = (count - 1) / 2 + 1;
-    *first = (*first).min(count - run);
-    let mut low = left.seek::<S>(words, *first);
-    let mut high = right.seek::<S>(words, *first + run - 1);
-    let value = |rank: usize| sorted[rank].to_f64();
-    while let Some(next) = after(words, high)
-        && centre - value(low) > value(next) - centre
-        && let Some(second) = after(words, low)
-    {
-        (low, high) = (second, next);
-        *first += 1;
+impl<T: Element, S: Select> Pick<1> for Quantile<'_, T, S> {
+    #[inline(always)]
+    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize) -> f64 {
+        let position = self.q * (count - 1) as f64;
+        let whole = (position as usize).min(count - 1);
+        let rank = cursor.seek::<S>(words, whole);
+        let low = self.sorted[rank].to_f64();
+        let part = position - whole as f64;
+        if part == 0.0 {
+            return low;
+        }
+        let high = after(words, rank).map_or(low, |rank| self.sorted[rank].to_f64());
+        (1.0 - part) * low + part * high
     }
-    while let Some(previous) = before(words, low)
-        && centre - value(previous) <= value(high) - centre
-        && let Some(second_last) = before(words, high)
-    {
-        // A run of one sample has no second last: it moves as a whole.
-        (low, high) = (previous, second_last);
-        *first -= 1;
+}
+
+/// The h values nearest to the median are neighbours: values `first .. first + h` of the window in
+/// order. The farther end of that run is the h-th smallest distance. `first` moves little from one
+/// window to the next.
+struct Mad<'a, T, S> {
+    median: Median<'a, T, S>,
+    first: usize,
+}
+
+impl<T: Element, S: Select> Pick<3> for Mad<'_, T, S> {
+    #[inline(always)]
+    fn pick(
+        &mut self,
+        words: &[u64],
+        [middle, left, right]: &mut [Cursor; 3],
+        count: usize,
+    ) -> f64 {
+        let mut cursor = [*middle];
+        let centre = self.median.pick(words, &mut cursor, count);
+        [*middle] = cursor;
+        let sorted = self.median.sorted;
+        let value = |rank: usize| sorted[rank].to_f64();
+        let run = (count - 1) / 2 + 1;
+        self.first = self.first.min(count - run);
+        let mut low = left.seek::<S>(words, self.first);
+        let mut high = right.seek::<S>(words, self.first + run - 1);
+        while let Some(next) = after(words, high)
+            && centre - value(low) > value(next) - centre
+            && let Some(second) = after(words, low)
+        {
+            (low, high) = (second, next);
+            self.first += 1;
+        }
+        while let Some(previous) = before(words, low)
+            && centre - value(previous) <= value(high) - centre
+            && let Some(second_last) = before(words, high)
+        {
+            // A run of one sample has no second last: it moves as a whole.
+            (low, high) = (previous, second_last);
+            self.first -= 1;
+        }
+        let distance = (centre - value(low)).max(value(high) - centre);
+        if count % 2 == 1 {
+            return distance;
+        }
+        let below = before(words, low).map_or(f64::INFINITY, |rank| centre - value(rank));
+        let above = after(words, high).map_or(f64::INFINITY, |rank| value(rank) - centre);
+        0.5 * distance + 0.5 * below.min(above)
     }
-    let distance = (centre - value(low)).max(value(high) - centre);
-    if count % 2 == 1 {
-        return distance;
-    }
-    let below = before(words, low).map_or(f64::INFINITY, |rank| centre - value(rank));
-    let above = after(words, high).map_or(f64::INFINITY, |rank| value(rank) - centre);
-    0.5 * distance + 0.5 * below.min(above)
 }
 
 /// A place in the words that remembers how many bits are set before it.

@@ -6,7 +6,7 @@
 //! odd-even merge, but so regular that three stages run on eight vectors in registers.
 
 use super::cpu::LANES;
-use crate::simd::{Level, level, vectorised};
+use crate::simd::{Level, Work, level, vectorised};
 
 /// One key of each lane.
 pub(super) type Keys = [i64; LANES];
@@ -19,7 +19,18 @@ pub(super) fn sort_lanes(keys: &mut [Keys]) {
         // SAFETY: AVX-512 was detected.
         return unsafe { sort_avx512(keys) };
     }
-    vectorised(|| sort::<Portable>(keys));
+    vectorised(Plain(keys));
+}
+
+struct Plain<'a>(&'a mut [Keys]);
+
+impl Work for Plain<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        sort::<Portable>(self.0);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -88,10 +99,11 @@ impl Vector for Wide {
     }
 }
 
-#[inline(always)]
-fn compare<V: Vector>(vectors: &mut [V; 8], low: usize, high: usize) {
-    (vectors[low], vectors[high]) =
-        (vectors[low].low(vectors[high]), vectors[low].high(vectors[high]));
+/// Comparators one after the other; a loop over them would keep the vectors in memory.
+macro_rules! network {
+    ($v:ident: $($low:literal $high:literal),+) => {
+        $(($v[$low], $v[$high]) = ($v[$low].low($v[$high]), $v[$low].high($v[$high]));)+
+    };
 }
 
 #[inline(always)]
@@ -170,22 +182,7 @@ fn three_stages<V: Vector>(part: &mut [Keys], distance: usize) {
             V::load(&l6[at]),
             V::load(&l7[at]),
         ];
-        for (low, high) in [
-            (0, 4),
-            (1, 5),
-            (2, 6),
-            (3, 7),
-            (0, 2),
-            (1, 3),
-            (4, 6),
-            (5, 7),
-            (0, 1),
-            (2, 3),
-            (4, 5),
-            (6, 7),
-        ] {
-            compare(&mut v, low, high);
-        }
+        network!(v: 0 4, 1 5, 2 6, 3 7, 0 2, 1 3, 4 6, 5 7, 0 1, 2 3, 4 5, 6 7);
         v[0].store(&mut l0[at]);
         v[1].store(&mut l1[at]);
         v[2].store(&mut l2[at]);
@@ -201,29 +198,7 @@ fn three_stages<V: Vector>(part: &mut [Keys], distance: usize) {
 #[inline(always)]
 fn sort_8<V: Vector>(block: &mut [Keys]) {
     let mut v: [V; 8] = std::array::from_fn(|place| V::load(&block[place]));
-    for (low, high) in [
-        (0, 2),
-        (1, 3),
-        (4, 6),
-        (5, 7),
-        (0, 4),
-        (1, 5),
-        (2, 6),
-        (3, 7),
-        (0, 1),
-        (2, 3),
-        (4, 5),
-        (6, 7),
-        (2, 4),
-        (3, 5),
-        (1, 4),
-        (3, 6),
-        (1, 2),
-        (3, 4),
-        (5, 6),
-    ] {
-        compare(&mut v, low, high);
-    }
+    network!(v: 0 2, 1 3, 4 6, 5 7, 0 4, 1 5, 2 6, 3 7, 0 1, 2 3, 4 5, 6 7, 2 4, 3 5, 1 4, 3 6, 1 2, 3 4, 5 6);
     for (keys, v) in block.iter_mut().zip(v) {
         v.store(keys);
     }
