@@ -1,14 +1,13 @@
 //! Separated values: dialect sniffed, types from the target, or found in the first rows.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use csv::ByteRecord;
 
 use super::dialect::{BUFFER_BYTES, Dialect};
+use super::input::{Meter, Tracked};
 use super::rows::{Place, RowTable, check_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
 use crate::error::{Error, Result};
@@ -23,8 +22,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// The records of a file of separated values, with their places.
 pub(crate) struct CsvRecords {
     source: Source,
-    reader: csv::Reader<Metered>,
-    unread: Arc<AtomicUsize>,
+    reader: csv::Reader<Tracked>,
+    meter: Arc<Meter>,
     dialect: Dialect,
     header: Vec<String>,
     first: Option<(ByteRecord, Place)>,
@@ -42,16 +41,13 @@ impl CsvRecords {
         let head = source.head(HEAD_BYTES)?;
         check_text(source.name(), &head[..head.len().min(4_096)])?;
         let dialect = dialect.unwrap_or_else(|| Dialect::sniff(&head));
-        let unread = Arc::new(AtomicUsize::new(0));
-        let metered = Metered {
-            input: source.text()?,
-            unread: Arc::clone(&unread),
-            limit_bytes: options.row_max_bytes.saturating_add(BUFFER_BYTES),
-        };
+        // The parser reads ahead of the record that it is at.
+        let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
+        let (input, meter) = Tracked::new(source.text()?, limit_bytes);
         let mut records = Self {
             source: source.clone(),
-            reader: dialect.builder().from_reader(metered),
-            unread,
+            reader: dialect.builder().from_reader(input),
+            meter,
             dialect,
             header: Vec::new(),
             first: None,
@@ -128,7 +124,7 @@ impl CsvRecords {
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>> {
         loop {
             let before = self.reader.position().line();
-            self.unread.store(0, Ordering::Relaxed);
+            self.meter.begin_record();
             let more = self.reader.read_byte_record(record).map_err(|e| self.failed(e, before))?;
             if !more {
                 return Ok(None);
@@ -147,7 +143,7 @@ impl CsvRecords {
     fn failed(&self, error: csv::Error, line: u64) -> Error {
         let row = self.row + 1;
         match error.into_kind() {
-            csv::ErrorKind::Io(e) if e.kind() == io::ErrorKind::FileTooLarge => Error::Limit {
+            csv::ErrorKind::Io(e) if Tracked::is_limit(&e) => Error::Limit {
                 source_name: Position { source: self.source.name().into(), row, line: Some(line) }
                     .to_string(),
                 what: "the row (is a quote left open?)".into(),
@@ -176,24 +172,6 @@ fn trim(record: &mut ByteRecord, dialect: Dialect) {
     }
     if dialect.padded {
         record.trim();
-    }
-}
-
-/// Input that fails once one record has taken more than it may.
-struct Metered {
-    input: Box<dyn io::BufRead + Send>,
-    unread: Arc<AtomicUsize>,
-    limit_bytes: usize,
-}
-
-impl Read for Metered {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.unread.load(Ordering::Relaxed) > self.limit_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let count = self.input.read(buffer)?;
-        self.unread.fetch_add(count, Ordering::Relaxed);
-        Ok(count)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Where bytes come from: a file or an upload's body, gzip seen through, read once and in order.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
@@ -102,7 +104,75 @@ impl Source {
     }
 
     /// An environment error of this source.
-    pub(crate) fn io(&self, action: &'static str, error: std::io::Error) -> Error {
+    pub(crate) fn io(&self, action: &'static str, error: io::Error) -> Error {
         Error::Io { source_name: self.name().into(), action, error }
+    }
+}
+
+/// Input that counts the lines passed, and fails once one record has taken more than it may.
+pub(crate) struct Tracked {
+    input: Box<dyn BufRead + Send>,
+    meter: Arc<Meter>,
+    limit_bytes: usize,
+}
+
+/// What a [`Tracked`] input has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    lines: AtomicU64,
+    record_bytes: AtomicUsize,
+}
+
+impl Meter {
+    /// Line on which reading stands, from 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed) + 1
+    }
+
+    /// A new record begins here.
+    pub(crate) fn begin_record(&self) {
+        self.record_bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Tracked {
+    pub(crate) fn new(input: Box<dyn BufRead + Send>, limit_bytes: usize) -> (Self, Arc<Meter>) {
+        let meter = Arc::new(Meter::default());
+        (Self { input, meter: Arc::clone(&meter), limit_bytes }, meter)
+    }
+
+    /// Whether an error is this input's own.
+    pub(crate) fn is_limit(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::FileTooLarge
+    }
+}
+
+impl BufRead for Tracked {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.meter.record_bytes.load(Ordering::Relaxed) > self.limit_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        // What is consumed is what the last call of `fill_buf` gave, so this one gives it again.
+        if let Ok(buffer) = self.input.fill_buf() {
+            let passed = &buffer[..count.min(buffer.len())];
+            let lines = passed.iter().filter(|b| **b == b'\n').count();
+            self.meter.lines.fetch_add(lines as u64, Ordering::Relaxed);
+        }
+        self.meter.record_bytes.fetch_add(count, Ordering::Relaxed);
+        self.input.consume(count);
+    }
+}
+
+impl Read for Tracked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
     }
 }

@@ -5,17 +5,28 @@
 //! after (see [`crate::conform`]); a reader rejects only rows that its format can't express.
 
 mod arrow_ipc;
+mod azure_llm;
+mod banking77;
+mod clinc;
 mod csv;
 mod dialect;
+mod er_magellan;
+mod event_log;
 mod expand;
+mod febrl;
 mod format;
 mod input;
 pub mod json;
 mod lines;
+mod litellm_prices;
+mod mapped;
+mod mooncake;
+mod nab;
 mod ndjson;
 mod pages;
 mod parquet;
 mod rows;
+mod xes;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,6 +37,8 @@ use crate::spec::DatasetSpec;
 
 pub use format::Format;
 pub use input::Source;
+pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
+pub use nab::nab_windows;
 
 /// Bounds of a reader.
 #[derive(Clone, Debug)]
@@ -105,13 +118,16 @@ pub fn open(
         Format::Csv => Box::new(csv::CsvReader::open(&source, target, options)?),
         Format::Ndjson => Box::new(ndjson::NdjsonReader::open(&source, target, options)?),
         Format::ArrowFile | Format::ArrowStream => arrow_ipc::open(&source, options)?,
-        named => {
-            return Err(crate::Error::Unreadable {
-                source_name: source.name().into(),
-                format: named.name(),
-                problem: "this format is not read yet".into(),
-            });
-        }
+        Format::AzureLlm => azure_llm::open(&source, options)?,
+        Format::Mooncake => mooncake::open(&source, options)?,
+        Format::LitellmPrices => litellm_prices::open(&source, options)?,
+        Format::Nab => nab::open(&source, options)?,
+        Format::Banking77 => banking77::open(&source, options)?,
+        Format::Clinc => clinc::open(&source, options)?,
+        Format::Febrl => febrl::open(&source, options)?,
+        Format::ErMagellan => er_magellan::open(&source, options)?,
+        Format::Xes => xes::open(&source, options)?,
+        Format::EventLog => event_log::open(&source, options)?,
     })
 }
 
@@ -128,5 +144,7 @@ pub(crate) fn contain_decoder<T>(
     })
 }
 
+#[cfg(test)]
+mod public_tests;
 #[cfg(test)]
 mod tests;
