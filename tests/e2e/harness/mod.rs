@@ -1,0 +1,21 @@
+//! What every test here stands on: the binary, a served instance, a subscriber, rows, and the folder of
+//! real data.
+
+mod binary;
+mod rows;
+mod seed;
+mod server;
+mod shared;
+mod subscriber;
+
+pub use binary::{binary, colonnade, colonnade_with};
+pub use rows::{model_calls, model_calls_arrow, ndjson};
+pub use seed::random;
+pub use server::{Answer, Server};
+pub use shared::shared_data;
+pub use subscriber::Subscriber;
+
+use std::time::Duration;
+
+/// How long anything may take before a test calls it hung. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,20 @@
+//! The folder of real, openly licensed files that lies beside the checkout on a developer's machine.
+
+use std::path::{Path, PathBuf};
+
+/// A path in the folder of real data; nothing, and a word about it, when the folder is not there.
+pub fn shared_data(path: &str) -> Option<PathBuf> {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let folder = std::env::var_os("COLONNADE_SHARED_DATA")
+        .map_or_else(|| checkout.join("../shared/data"), PathBuf::from);
+    if !folder.is_dir() {
+        println!(
+            "skipped: no real data at {} (COLONNADE_SHARED_DATA names the folder)",
+            folder.display()
+        );
+        return None;
+    }
+    let path =
+        folder.join(path).canonicalize().unwrap_or_else(|e| panic!("{path} of the real data: {e}"));
+    Some(path)
+}

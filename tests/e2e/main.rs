@@ -1,0 +1,22 @@
+//! The product as its users meet it: the built binary, its command line, HTTP, GraphQL and
+//! subscriptions, on real files and under faults. No crate of the workspace is linked, so what passes
+//! here holds for any client.
+//!
+//! Every test makes its own root and its own processes and takes both away again. What is slow by
+//! nature runs small here; the Makefile's `test-…` targets run it long.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, reason = "what a test measured is shown with --nocapture")]
+
+mod bad_input;
+mod corrupted;
+mod demo;
+mod doors;
+mod harness;
+mod killed;
+mod limits_of_the_machine;
+mod own_datasets;
+mod rate;
+mod real_data;
+
+mod subscriptions;

@@ -1,0 +1,165 @@
+//! Datasets that users declare: from a file's columns, from a spec, and as both change.
+
+use serde_json::json;
+
+use crate::harness::{Server, colonnade};
+
+const SPEC: &str = r#"
+name = "orders"
+description = "Orders of the shop"
+key = ["id"]
+time_column = "placed_at"
+evolution = "add_nullable"
+
+[[columns]]
+name = "id"
+type = "int64"
+
+[[columns]]
+name = "placed_at"
+type = "timestamp"
+
+[[columns]]
+name = "total"
+type = "decimal(12,2)"
+unit = "eur"
+nullable = true
+
+[[validations]]
+check = "range"
+column = "total"
+min = 0.0
+"#;
+
+#[tokio::test]
+async fn a_file_becomes_a_dataset_and_answers_in_graphql() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("data"), folder.path().join("cities.csv"));
+    std::fs::write(
+        &file,
+        "city;founded;area_km2\n\"Köln\";38;405,0\nRoma;-753;1285.3\nOslo;1040;454\n"
+            .replace(",0", ".0"),
+    )
+    .unwrap();
+    let made =
+        colonnade(&root, &["ingest", "cities", file.to_str().unwrap(), "--create", "--json"])
+            .await
+            .json();
+    assert_eq!((&made["accepted"], &made["quarantined"]), (&json!(3), &json!(0)), "{made}");
+    let server = Server::start(&root).await;
+    let data = server
+        .data("{ cities(where: {founded: {gt: 0}}, orderBy: [{areaKm2: DESC}]) { totalCount nodes { city founded areaKm2 } } }")
+        .await;
+    let nodes = &data["cities"]["nodes"];
+    assert_eq!((&nodes[0]["city"], &nodes[1]["city"]), (&json!("Oslo"), &json!("Köln")), "{data}");
+    assert_eq!(nodes[1]["areaKm2"], 405.0);
+}
+
+#[tokio::test]
+async fn a_spec_is_kept_and_its_validations_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, spec) = (folder.path().join("data"), folder.path().join("orders.toml"));
+    let file = folder.path().join("orders.ndjson");
+    std::fs::write(&spec, SPEC).unwrap();
+    let rows = "{\"id\": 1, \"placed_at\": \"2026-03-01T10:00:00Z\", \"total\": \"12.50\"}\n\
+                {\"id\": 2, \"placed_at\": \"2026-03-01T11:00:00+01:00\", \"total\": -1}\n\
+                {\"id\": 3, \"placed_at\": \"2026-03-02T00:00:00Z\"}\n";
+    std::fs::write(&file, rows).unwrap();
+    let (file, spec) = (file.to_str().unwrap(), spec.to_str().unwrap());
+    let made = colonnade(&root, &["ingest", "orders", file, "--spec", spec, "--json"]).await.json();
+    assert_eq!((&made["accepted"], &made["quarantined"]), (&json!(2), &json!(1)), "{made}");
+    let kept = ["sql", "SELECT * FROM orders_quarantine", "--format", "json"];
+    let kept = colonnade(&root, &kept).await.json();
+    for part in ["orders.ndjson", "total", "-1", "2"] {
+        assert!(kept[0].to_string().contains(part), "expected {part} in {kept}");
+    }
+    let sum = ["sql", "SELECT sum(total) AS s, min(placed_at) AS a FROM orders", "--format", "csv"];
+    let sum = colonnade(&root, &sum).await;
+    assert!(
+        sum.stdout.lines().nth(1).is_some_and(|line| line.starts_with("12.50,2026-03-01T10:00:00")),
+        "{}",
+        sum.stdout
+    );
+}
+
+#[tokio::test]
+async fn new_nullable_columns_are_taken_and_old_versions_stay_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, spec) = (folder.path().join("data"), folder.path().join("orders.toml"));
+    let file = folder.path().join("orders.ndjson");
+    std::fs::write(&spec, SPEC).unwrap();
+    let load = async |row: &str| {
+        std::fs::write(&file, row).unwrap();
+        colonnade(
+            &root,
+            &[
+                "ingest",
+                "orders",
+                file.to_str().unwrap(),
+                "--spec",
+                spec.to_str().unwrap(),
+                "--json",
+            ],
+        )
+        .await
+    };
+    let first =
+        load("{\"id\": 1, \"placed_at\": \"2026-03-01T10:00:00Z\"}\n").await.json()["version"]
+            .clone();
+    let second =
+        load("{\"id\": 2, \"placed_at\": \"2026-03-01T10:00:00Z\", \"coupon\": \"spring\"}\n")
+            .await
+            .json();
+    assert_eq!(second["accepted"], 1, "{second}");
+    let query = "SELECT id, coupon FROM orders ORDER BY id";
+    let now = colonnade(&root, &["sql", query, "--format", "json"]).await.json();
+    assert_eq!(now, json!([{"id": 1, "coupon": null}, {"id": 2, "coupon": "spring"}]));
+    let pin = format!("orders@{first}");
+    let then =
+        colonnade(&root, &["sql", "SELECT * FROM orders", "--as-of", &pin, "--format", "csv"])
+            .await;
+    assert_eq!(then.stdout.lines().count(), 2, "{}", then.stdout);
+    assert!(!then.stdout.contains("coupon"), "{}", then.stdout);
+    let server = Server::start(&root).await;
+    let data = server.data(&format!("{{ then: orders(asOf: {{version: {first}}}) {{ totalCount }} now: orders {{ totalCount nodes {{ coupon }} }} }}")).await;
+    let count = |name: &str| data[name]["totalCount"].to_string().trim_matches('"').to_owned();
+    assert_eq!((count("then"), count("now")), ("1".to_owned(), "2".to_owned()));
+}
+
+#[tokio::test]
+async fn a_spec_with_another_type_is_refused_with_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, spec) = (folder.path().join("data"), folder.path().join("orders.toml"));
+    let file = folder.path().join("orders.ndjson");
+    std::fs::write(&file, "{\"id\": 1, \"placed_at\": \"2026-03-01T10:00:00Z\"}\n").unwrap();
+    let arguments = ["ingest", "orders", file.to_str().unwrap(), "--spec", spec.to_str().unwrap()];
+    std::fs::write(&spec, SPEC).unwrap();
+    assert!(colonnade(&root, &arguments).await.status.success());
+    std::fs::write(
+        &spec,
+        SPEC.replace("name = \"id\"\ntype = \"int64\"", "name = \"id\"\ntype = \"text\""),
+    )
+    .unwrap();
+    let outcome = colonnade(&root, &arguments).await;
+    let message = outcome.fails_with("CONFLICT");
+    for part in ["id", "int64", "text"] {
+        assert!(message.contains(part), "expected {part} in {message}");
+    }
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("data"), folder.path().join("a.csv"));
+    std::fs::write(&file, "a\n1\n").unwrap();
+    let arguments =
+        ["ingest", "secret_plans", file.to_str().unwrap(), "--create", "--tenant", "north"];
+    assert!(colonnade(&root, &arguments).await.status.success());
+    let query = ["sql", "SELECT * FROM secret_plans", "--tenant"];
+    let of = async |tenant: &str| colonnade(&root, &[&query[..], &[tenant]].concat()).await;
+    assert!(of("north").await.status.success());
+    let outcome = of("south").await;
+    assert!(!outcome.fails_with("NOT_FOUND").contains("north"), "{}", outcome.stderr);
+    let listed = colonnade(&root, &["datasets", "--json", "--tenant", "south"]).await.json();
+    assert!(!listed.to_string().contains("secret_plans"), "{listed}");
+}

@@ -1,0 +1,172 @@
+//! Results are pushed when they are committed; a subscriber that was away misses none and gets none
+//! twice.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, Subscriber, model_calls};
+
+const CHANGED: &str = "modelCallsChanged";
+
+fn since(version: u64) -> String {
+    format!(
+        "subscription {{ {CHANGED}(since: {version}) {{ version previousVersion added {{ count nodes {{ id }} }} }} }}"
+    )
+}
+
+fn ids(body: &Value) -> Vec<String> {
+    let nodes = body["added"]["nodes"].as_array().unwrap_or_else(|| panic!("no rows in {body}"));
+    nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_subscriber_that_comes_back_misses_none_and_gets_none_twice() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
+    let mut seen: Vec<(u64, Vec<String>)> = Vec::new();
+    let mut last = begin;
+    for round in 0..5 {
+        // Committed while nobody listens.
+        for n in 0..3 {
+            server.accepts("model_calls", &model_calls(100 + round * 10 + n, 1)).await;
+        }
+        let mut subscriber = Subscriber::open(&server, CHANGED, &since(last)).await;
+        // And while somebody does.
+        for n in 3..5 {
+            server.accepts("model_calls", &model_calls(100 + round * 10 + n, 1)).await;
+        }
+        // It hears a part, and is gone without a word.
+        for _ in 0..4 {
+            let change = subscriber.change().await;
+            assert_eq!(change.previous_version, Some(last), "{:?}", change.body);
+            assert!(change.version > last, "version {} after {last}", change.version);
+            last = change.version;
+            seen.push((change.version, ids(&change.body)));
+        }
+    }
+    let mut subscriber = Subscriber::open(&server, CHANGED, &since(last)).await;
+    while seen.len() < 25 {
+        let change = subscriber.change().await;
+        assert_eq!(change.previous_version, Some(last));
+        last = change.version;
+        seen.push((change.version, ids(&change.body)));
+    }
+    let expected: Vec<(u64, Vec<String>)> = (0..25)
+        .map(|n| (begin + 1 + n, vec![format!("call-{:012}", 100 + n / 5 * 10 + n % 5)]))
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_restart_of_the_server_is_one_more_break() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
+    let mut subscriber = Subscriber::open(&server, CHANGED, &since(begin)).await;
+    server.accepts("model_calls", &model_calls(1, 1)).await;
+    let heard = subscriber.change().await;
+    server.accepts("model_calls", &model_calls(2, 1)).await;
+    server.kill().await;
+    let server = Server::start(root.path()).await;
+    server.accepts("model_calls", &model_calls(3, 1)).await;
+    let mut subscriber = Subscriber::open(&server, CHANGED, &since(heard.version)).await;
+    let mut rows = Vec::new();
+    for _ in 0..2 {
+        rows.extend(ids(&subscriber.change().await.body));
+    }
+    assert_eq!(rows, ["call-000000000002", "call-000000000003"]);
+}
+
+#[tokio::test]
+async fn a_filter_narrows_what_is_told_of_a_change() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
+    let query = format!(
+        "subscription {{ {CHANGED}(since: {begin}, where: {{model: {{eq: \"large-2\"}}}}) {{ version previousVersion added {{ nodes {{ id }} }} }} }}"
+    );
+    let mut subscriber = Subscriber::open(&server, CHANGED, &query).await;
+    server.accepts("model_calls", &model_calls(0, 9)).await;
+    let expected = [1, 4, 7].map(|n| format!("call-{n:012}"));
+    let mut found = ids(&subscriber.change().await.body);
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_result_is_pushed_when_its_job_commits() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    server.accepts("metrics", &spiked_series()).await;
+    server.run_job("anomalies", json!({})).await;
+    let data = server.data("{ anomalies(first: 1) { version totalCount } }").await;
+    let version =
+        data["anomalies"]["version"].to_string().trim_matches('"').parse::<u64>().unwrap();
+    let query = format!(
+        "subscription {{ anomaliesChanged(since: {version}) {{ version previousVersion runId added {{ count }} }} }}"
+    );
+    let mut subscriber = Subscriber::open(&server, "anomaliesChanged", &query).await;
+    server.accepts("metrics", &[metric("another", 0, 1.0)]).await;
+    let run = server.run_job("anomalies", json!({})).await;
+    let change = subscriber.change().await;
+    assert!(change.version > version);
+    assert_eq!(change.body["runId"], run["id"], "the result names the run that made it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_from_commit_to_message_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
+    let mut subscriber = Subscriber::open(&server, CHANGED, &since(begin)).await;
+    let commits = std::env::var("COLONNADE_LATENCY_COMMITS")
+        .map_or(40, |text| text.parse().expect("a number"));
+    let mut latencies = Vec::new();
+    for n in 1..=commits {
+        // The answer to the ingest call and the message race; the later of them counts from the earlier.
+        let accepted = async {
+            server.accepts("model_calls", &model_calls(n, 1)).await;
+            Instant::now()
+        };
+        let told = async {
+            subscriber.change().await;
+            Instant::now()
+        };
+        let (acknowledged, told) = tokio::join!(accepted, told);
+        latencies.push(told.saturating_duration_since(acknowledged));
+    }
+    latencies.sort_unstable();
+    let (median, p99) = (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100]);
+    println!("acknowledgement to message, {commits} commits: median {median:?}, p99 {p99:?}");
+    assert!(median.as_secs() < 5, "pushed, not polled for: {median:?}");
+}
+
+#[tokio::test]
+async fn a_subscription_to_what_is_not_there_is_an_error_and_not_silence() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    server.accepts("model_calls", &model_calls(0, 1)).await;
+    for query in ["subscription { noSuchThingChanged { version } }".to_owned(), since(4711)] {
+        let mut subscriber = Subscriber::open(&server, CHANGED, &query).await;
+        let message = subscriber.receive().await;
+        let errors = if message["type"] == "error" {
+            &message["payload"]
+        } else {
+            &message["payload"]["errors"]
+        };
+        assert!(errors[0]["message"].is_string(), "{message}");
+    }
+}
+
+fn metric(series: &str, minute: u64, value: f64) -> Value {
+    json!({"series": series, "at": format!("2026-01-{:02}T{:02}:{:02}:00Z", 1 + minute / 1440, minute / 60 % 24, minute % 60), "value": value})
+}
+
+/// A day of a calm series with one spike nobody can miss.
+fn spiked_series() -> Vec<Value> {
+    let value =
+        |minute: u64| if minute == 700 { 500.0 } else { 10.0 + (minute * 7 % 11) as f64 / 10.0 };
+    (0..1440).map(|minute| metric("calm", minute, value(minute))).collect()
+}
