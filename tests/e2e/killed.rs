@@ -101,7 +101,8 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
     let server = Server::start(&root).await;
     let (rows, version) = count(&server).await;
     assert!(server.stop().await.success());
-    check(&root, &load.seen.lock().unwrap(), rows, version).await;
+    let seen = std::mem::take(&mut *load.seen.lock().unwrap());
+    check(&root, &seen, rows, version).await;
 }
 
 /// The dataset, with one row so that it is there before the first producer.

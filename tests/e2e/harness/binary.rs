@@ -87,9 +87,7 @@ pub fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let is_setting = |prefix: &&str| name.to_string_lossy().starts_with(*prefix);
         let is_compiler = name == "COLONNADE_CUDA_INCLUDE";
-        if ["AWS_", "AZURE_", "GOOGLE_", "COLONNADE_"].iter().any(|prefix| is_setting(prefix))
-            && !is_compiler
-        {
+        if ["AWS_", "AZURE_", "GOOGLE_", "COLONNADE_"].iter().any(is_setting) && !is_compiler {
             command.env_remove(name);
         }
     }
