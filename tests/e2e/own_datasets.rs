@@ -48,7 +48,10 @@ async fn a_file_becomes_a_dataset_and_answers_in_graphql() {
     assert_eq!((&made["accepted"], &made["quarantined"]), (&json!(3), &json!(0)), "{made}");
     let server = Server::start(&root).await;
     let data = server
-        .data("{ cities(where: {founded: {gt: 0}}, orderBy: [{areaKm2: DESC}]) { totalCount nodes { city founded areaKm2 } } }")
+        .data(
+            "{ cities(where: {founded: {gt: 0}}, orderBy: [{areaKm2: DESC}]) {
+                totalCount nodes { city founded areaKm2 } } }",
+        )
         .await;
     let nodes = &data["cities"]["nodes"];
     assert_eq!((&nodes[0]["city"], &nodes[1]["city"]), (&json!("Oslo"), &json!("Köln")), "{data}");
@@ -121,7 +124,11 @@ async fn new_nullable_columns_are_taken_and_old_versions_stay_as_they_were() {
     assert_eq!(then.stdout.lines().count(), 2, "{}", then.stdout);
     assert!(!then.stdout.contains("coupon"), "{}", then.stdout);
     let server = Server::start(&root).await;
-    let data = server.data(&format!("{{ then: orders(asOf: {{version: {first}}}) {{ totalCount }} now: orders {{ totalCount nodes {{ coupon }} }} }}")).await;
+    let query = format!(
+        "{{ then: orders(asOf: {{version: {first}}}) {{ totalCount }}
+            now: orders {{ totalCount nodes {{ coupon }} }} }}"
+    );
+    let data = server.data(&query).await;
     let count = |name: &str| data[name]["totalCount"].to_string().trim_matches('"').to_owned();
     assert_eq!((count("then"), count("now")), ("1".to_owned(), "2".to_owned()));
 }

@@ -50,8 +50,8 @@ async fn measure(content_type: &'static str, body: fn(u64) -> Vec<u8>) {
     latencies.sort_unstable();
     let quantile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
     println!(
-        "{content_type}: {} rows ({:.1} MB) in {:.2} s: {:.2} M rows/min; acknowledged after {:?} (median), {:?} \
-         (p99); peak memory of the server {} MiB",
+        "{content_type}: {} rows ({:.1} MB) in {:.2} s: {:.2} M rows/min; acknowledged after {:?} \
+         (median), {:?} (p99); peak memory of the server {} MiB",
         batches * BATCH_ROWS,
         sent_bytes as f64 / 1e6,
         took.as_secs_f64(),

@@ -110,7 +110,8 @@ async fn every_named_format_gives_as_many_rows_as_its_source_has() {
         .iter()
         .map(|file| tokens(&shared_data(file).unwrap()))
         .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-    let query = "SELECT sum(input_tokens) AS i, sum(output_tokens) AS o FROM model_calls WHERE at >= '2023-11-16T00:00:00Z' AND at < '2023-11-17T00:00:00Z'";
+    let query = "SELECT sum(input_tokens) AS i, sum(output_tokens) AS o FROM model_calls \
+                 WHERE at >= '2023-11-16T00:00:00Z' AND at < '2023-11-17T00:00:00Z'";
     let summed = colonnade(&root, &["sql", query, "--format", "json"]).await.json();
     assert_eq!(summed, json!([{"i": input, "o": output}]));
 }
@@ -192,7 +193,8 @@ async fn all_anomalies(server: &Server) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut after = Value::Null;
     loop {
-        let query = "query($after: String) { anomalies(first: 1000, after: $after) { pageInfo { endCursor hasNextPage } nodes { series level startedAt endedAt } } }";
+        let query = "query($after: String) { anomalies(first: 1000, after: $after) { \
+                     pageInfo { endCursor hasNextPage } nodes { series level startedAt endedAt } } }";
         let answer = server.graphql(query, json!({"after": after})).await;
         assert!(answer.body.get("errors").is_none(), "{answer:?}");
         let page = &answer.body["data"]["anomalies"];

@@ -11,7 +11,8 @@ const CHANGED: &str = "modelCallsChanged";
 
 fn since(version: u64) -> String {
     format!(
-        "subscription {{ {CHANGED}(since: {version}) {{ version previousVersion added {{ count nodes {{ id }} }} }} }}"
+        "subscription {{ {CHANGED}(since: {version}) {{
+            version previousVersion added {{ count nodes {{ id }} }} }} }}"
     )
 }
 
@@ -85,7 +86,8 @@ async fn a_filter_narrows_what_is_told_of_a_change() {
     let server = Server::start(root.path()).await;
     let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
     let query = format!(
-        "subscription {{ {CHANGED}(since: {begin}, where: {{model: {{eq: \"large-2\"}}}}) {{ version previousVersion added {{ nodes {{ id }} }} }} }}"
+        "subscription {{ {CHANGED}(since: {begin}, where: {{model: {{eq: \"large-2\"}}}}) {{
+            version previousVersion added {{ nodes {{ id }} }} }} }}"
     );
     let mut subscriber = Subscriber::open(&server, CHANGED, &query).await;
     server.accepts("model_calls", &model_calls(0, 9)).await;
@@ -105,7 +107,8 @@ async fn a_result_is_pushed_when_its_job_commits() {
     let version =
         data["anomalies"]["version"].to_string().trim_matches('"').parse::<u64>().unwrap();
     let query = format!(
-        "subscription {{ anomaliesChanged(since: {version}) {{ version previousVersion runId added {{ count }} }} }}"
+        "subscription {{ anomaliesChanged(since: {version}) {{
+            version previousVersion runId added {{ count }} }} }}"
     );
     let mut subscriber = Subscriber::open(&server, "anomaliesChanged", &query).await;
     server.accepts("metrics", &[metric("another", 0, 1.0)]).await;
@@ -161,7 +164,9 @@ async fn a_subscription_to_what_is_not_there_is_an_error_and_not_silence() {
 }
 
 fn metric(series: &str, minute: u64, value: f64) -> Value {
-    json!({"series": series, "at": format!("2026-01-{:02}T{:02}:{:02}:00Z", 1 + minute / 1440, minute / 60 % 24, minute % 60), "value": value})
+    let (day, hour) = (1 + minute / 1440, minute / 60 % 24);
+    let at = format!("2026-01-{day:02}T{hour:02}:{:02}:00Z", minute % 60);
+    json!({"series": series, "at": at, "value": value})
 }
 
 /// A day of a calm series with one spike nobody can miss.

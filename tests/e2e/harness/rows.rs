@@ -24,9 +24,10 @@ pub fn model_calls(first: u64, count: u64) -> Vec<Value> {
 
 fn model_call(n: u64) -> Value {
     let second = n % 86_400;
+    let (hour, minute) = (second / 3600, second / 60 % 60);
     json!({
         "id": format!("call-{n:012}"),
-        "at": format!("2026-01-01T{:02}:{:02}:{:02}.{:06}Z", second / 3600, second / 60 % 60, second % 60, n % 1_000_000),
+        "at": format!("2026-01-01T{hour:02}:{minute:02}:{:02}.{:06}Z", second % 60, n % 1_000_000),
         "user_id": format!("user-{}", n % 997),
         "agent_id": format!("agent-{}", n % 13),
         "provider": "example",
