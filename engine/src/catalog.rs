@@ -1,0 +1,114 @@
+//! The catalogue: every dataset of a tenant as one immutable snapshot.
+//!
+//! It is a cache over the store, rebuilt by listing it, and never a second truth: what a dataset is
+//! stands in its own table. Readers take an `Arc` and keep it for as long as their request lasts.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use datasets::{DatasetName, DatasetSpec};
+
+use crate::error::{Code, Error, Result};
+use crate::identity::{TenantId, Version};
+
+/// All datasets of one tenant at one moment.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The datasets by name, quarantines included.
+    pub datasets: BTreeMap<DatasetName, DatasetEntry>,
+    /// Folders that look like datasets and can't be read, with the reason.
+    pub unreadable: BTreeMap<DatasetName, Error>,
+    /// Changes only when the set of datasets or a spec changes, not with every commit.
+    pub generation: u64,
+}
+
+/// One dataset at its newest version.
+#[derive(Clone, Debug)]
+pub struct DatasetEntry {
+    /// What it holds.
+    pub spec: DatasetSpec,
+    /// Its newest version.
+    pub version: Version,
+    /// Rows at that version, when every file states its count.
+    pub rows: Option<u64>,
+    /// Bytes of its data files.
+    pub bytes: u64,
+    /// Number of its data files.
+    pub files: u64,
+    /// When it was created, when its metadata says so.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was last committed to.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+impl Catalog {
+    /// The entry of `dataset`; NOT_FOUND names those that are spelt alike.
+    pub fn dataset(&self, dataset: &DatasetName) -> Result<&DatasetEntry> {
+        self.datasets.get(dataset).ok_or_else(|| self.unknown(dataset.as_str()))
+    }
+
+    /// The error for a name that no dataset has.
+    pub fn unknown(&self, name: &str) -> Error {
+        if let Some((_, reason)) = self.unreadable.iter().find(|(n, _)| n.as_str() == name) {
+            return reason.clone();
+        }
+        let near = near_names(name, self.datasets.keys().map(DatasetName::as_str));
+        let shown: String = name.chars().take(80).collect();
+        Error::user(
+            Code::NotFound,
+            if near.is_empty() {
+                format!(
+                    "dataset {shown} does not exist; {} datasets are in this tenant",
+                    self.datasets.len()
+                )
+            } else {
+                format!("dataset {shown} does not exist; did you mean {}?", near.join(" or "))
+            },
+        )
+    }
+}
+
+/// Up to three of `names` that differ from `name` by little: a few typed letters, or a part of it.
+pub(crate) fn near_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let bound = (name.len() / 3).clamp(1, 4);
+    let mut near: Vec<(usize, &str)> = names
+        .filter_map(|other| {
+            let distance = edit_distance(name, other);
+            let part = name.len() >= 3 && (other.contains(name) || name.contains(other));
+            (distance <= bound || part).then_some((distance, other))
+        })
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(3).map(|(_, other)| other).collect()
+}
+
+/// Levenshtein's distance over bytes; names are ASCII and short.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_those_a_person_meant() {
+        let names = ["model_calls", "model_calls_quarantine", "tickets", "events"];
+        assert_eq!(near_names("model_call", names.into_iter())[0], "model_calls");
+        assert_eq!(near_names("tikcets", names.into_iter()), ["tickets"]);
+        assert!(near_names("zzz", names.into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,224 @@
+//! Errors of the libraries, each mapped to who can mend it.
+//!
+//! A library's text goes into the message only where it speaks of what the user wrote (a query, a
+//! file's content), and without places of the server; otherwise it stays in the source, for the log.
+
+use std::error::Error as StdError;
+use std::io;
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use parquet::errors::ParquetError;
+
+use super::{Code, Error, scrub};
+use crate::storage::store_failure;
+
+impl From<datasets::Error> for Error {
+    fn from(error: datasets::Error) -> Self {
+        use datasets::Error as E;
+        match &error {
+            E::Name { .. }
+            | E::Spec { .. }
+            | E::Malformed { .. }
+            | E::Unreadable { .. }
+            | E::Mismatch { .. } => Self::user(Code::BadInput, error.to_string()),
+            E::Limit { .. } => Self::user(Code::LimitExceeded, error.to_string()),
+            // The file is the user's own, named as the user named it.
+            E::Io { error: io, .. } => match io.kind() {
+                io::ErrorKind::NotFound => Self::user(Code::NotFound, error.to_string()),
+                io::ErrorKind::PermissionDenied => Self::user(Code::Forbidden, error.to_string()),
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
+                    Self::user(Code::BadInput, error.to_string())
+                }
+                _ => {
+                    let code = exhausted(&error).unwrap_or(Code::StorageUnavailable);
+                    Self::environment(code, error.to_string(), error)
+                }
+            },
+            E::Internal(_) => Self::bug("reading data", error),
+        }
+    }
+}
+
+impl From<kernels::Error> for Error {
+    fn from(error: kernels::Error) -> Self {
+        use kernels::{Error as E, ErrorKind};
+        let message = match &error {
+            // The file is one of the server's.
+            E::Io { attempted, .. } => format!("{attempted} failed"),
+            _ => error.to_string(),
+        };
+        match (&error, error.kind()) {
+            (E::Cancelled { .. }, _) => Self::user(Code::Cancelled, message),
+            (E::LimitExceeded { .. }, _) => Self::user(Code::LimitExceeded, message),
+            (_, ErrorKind::User) => Self::user(Code::BadInput, message),
+            (E::OutOfMemory { .. } | E::Threads { .. }, _) => {
+                Self::environment(Code::ResourcesExhausted, message, error)
+            }
+            (_, ErrorKind::Environment) => {
+                Self::environment(Code::DeviceUnavailable, message, error)
+            }
+            (_, ErrorKind::Bug) => Self::bug(message, error),
+        }
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        if let Some(ours) = find::<Self>(&error) {
+            return ours.clone();
+        }
+        if let Some(code) = exhausted(&error) {
+            return Self::environment(code, FULL, error);
+        }
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(text) => {
+                let message = format!(
+                    "the query needs more memory than its budget: {}",
+                    scrub(first_line(text))
+                );
+                Self::environment(Code::ResourcesExhausted, message, error)
+            }
+            DataFusionError::SQL(parser, _) => {
+                let message = scrub(&parser.to_string().replace("sql parser error: ", ""));
+                Self::user(Code::BadInput, format!("SQL: {message}"))
+            }
+            DataFusionError::SchemaError(schema, _) => {
+                Self::user(Code::BadInput, scrub(&schema_message(schema)))
+            }
+            DataFusionError::Plan(text)
+            | DataFusionError::NotImplemented(text)
+            | DataFusionError::Configuration(text)
+            | DataFusionError::Execution(text) => Self::user(
+                Code::BadInput,
+                scrub(text.trim_start_matches("Error during planning: ")),
+            ),
+            DataFusionError::ArrowError(arrow, _) => match arrow_problem(arrow) {
+                Some(message) => Self::user(Code::BadInput, message),
+                None => {
+                    Self::environment(Code::StorageUnavailable, "reading the data failed", error)
+                }
+            },
+            _ => {
+                if store_failure(&error).is_some() || find::<ParquetError>(&error).is_some() {
+                    return Self::environment(
+                        Code::StorageUnavailable,
+                        "reading the data from the store failed",
+                        error,
+                    );
+                }
+                Self::bug("the query failed in a way that it should not", error)
+            }
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        if let Some(ours) = find::<Self>(&error) {
+            return ours.clone();
+        }
+        if let Some(code) = exhausted(&error) {
+            return Self::environment(code, FULL, error);
+        }
+        match arrow_problem(&error) {
+            Some(message) => Self::user(Code::BadInput, message),
+            None => Self::environment(Code::StorageUnavailable, "reading or writing failed", error),
+        }
+    }
+}
+
+impl From<ParquetError> for Error {
+    fn from(error: ParquetError) -> Self {
+        match exhausted(&error) {
+            Some(code) => Self::environment(code, FULL, error),
+            None => Self::environment(
+                Code::StorageUnavailable,
+                "reading or writing a data file failed",
+                error,
+            ),
+        }
+    }
+}
+
+pub(crate) const FULL: &str = "the disk or quota of the store is full; nothing was committed";
+
+/// RESOURCES_EXHAUSTED when a full disk or quota is at the bottom of `error`.
+pub(crate) fn exhausted(error: &(dyn StdError + 'static)) -> Option<Code> {
+    let io = find::<io::Error>(error)?;
+    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        .then_some(Code::ResourcesExhausted)
+}
+
+/// The first error of type `E` in the chain of sources, `error` itself included.
+pub(crate) fn find<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        // An io::Error hides the error that it was made from.
+        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
+            && let Some(found) = find::<E>(inner)
+        {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn schema_message(error: &SchemaError) -> String {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let mut names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
+            let near = crate::catalog::near_names(&field.name, names.iter().copied());
+            if !near.is_empty() {
+                return format!(
+                    "there is no column {:?}; did you mean {}?",
+                    field.name,
+                    near.join(" or ")
+                );
+            }
+            names.truncate(40);
+            format!("there is no column {:?}; columns are {}", field.name, names.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What the user's values did to an Arrow operation, when it was they.
+fn arrow_problem(error: &ArrowError) -> Option<String> {
+    match error {
+        ArrowError::CastError(text)
+        | ArrowError::ParseError(text)
+        | ArrowError::ComputeError(text)
+        | ArrowError::InvalidArgumentError(text)
+        | ArrowError::SchemaError(text)
+        | ArrowError::NotYetImplemented(text) => Some(scrub(text)),
+        ArrowError::DivideByZero | ArrowError::ArithmeticOverflow(_) => {
+            Some(scrub(&error.to_string()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_survives_the_way_through_datafusion() {
+        let ours = Error::user(Code::NotFound, "dataset calls has no version 9");
+        let back = Error::from(DataFusionError::External(Box::new(ours)).context("planning"));
+        assert_eq!(back.code(), Code::NotFound);
+        assert_eq!(back.to_string(), "dataset calls has no version 9");
+    }
+}

@@ -1,0 +1,82 @@
+//! Takes places of the server out of a text that a library wrote.
+//!
+//! Messages of the SQL planner and of the readers are worth showing, but some name a file or a URL.
+//! What looks like an absolute path or a URL is replaced; the rest stays as it is.
+
+/// `text` without absolute paths and URLs, on one line and of bounded length.
+pub(crate) fn scrub(text: &str) -> String {
+    /// Longest message that is passed on, in characters.
+    const TEXT_MAX: usize = 1_000;
+
+    let mut out = String::with_capacity(text.len().min(TEXT_MAX));
+    for (i, word) in text.split_whitespace().enumerate() {
+        if i > 0 {
+            out.push(' ');
+        }
+        push_word(&mut out, word);
+    }
+    if out.chars().count() > TEXT_MAX {
+        out = out.chars().take(TEXT_MAX).chain("…".chars()).collect();
+    }
+    out
+}
+
+fn push_word(out: &mut String, word: &str) {
+    let quote = |c: char| "\"'`()[]{}<>,;=".contains(c);
+    let core = word.trim_matches(quote);
+    let Some(core) = core.get(..).filter(|c| is_place(c.trim_end_matches([':', '.']))) else {
+        // A path may stand inside a word: key=/a/b or File("/a/b").
+        return match word.find(|c: char| "\"'`(=".contains(c)) {
+            Some(at) if at + 1 < word.len() && word[at + 1..].contains('/') => {
+                out.push_str(&word[..=at]);
+                push_word(out, &word[at + 1..]);
+            }
+            _ => out.push_str(word),
+        };
+    };
+    let Some(start) = word.find(core) else { return };
+    let tail = &word[start + core.len()..];
+    out.push_str(&word[..start]);
+    out.push_str("[place]");
+    if core.ends_with(':') {
+        out.push(':');
+    }
+    out.push_str(tail);
+}
+
+/// Whether a word is an absolute path of at least two steps, or a URL.
+fn is_place(word: &str) -> bool {
+    if let Some((scheme, _)) = word.split_once("://") {
+        return !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
+    }
+    let windows = word.len() > 3 && word[1..].starts_with(":\\");
+    let unix = word
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.contains('/') && rest.starts_with(|c: char| c.is_alphanumeric()));
+    windows || unix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_go_and_words_stay() {
+        for (text, expected) in [
+            (
+                "No field named 'x'. Valid fields are a, b.",
+                "No field named 'x'. Valid fields are a, b.",
+            ),
+            ("Object at location /srv/data/a/b.parquet: gone", "Object at location [place]: gone"),
+            ("open \"/srv/a/b\", failed", "open \"[place]\", failed"),
+            ("see s3://key:secret@bucket/x now", "see [place] now"),
+            ("path=/srv/data/x", "path=[place]"),
+            ("File(\"/srv/data/x\")", "File(\"[place]\")"),
+            ("SELECT a / b FROM t", "SELECT a / b FROM t"),
+            ("a line\nand another", "a line and another"),
+        ] {
+            assert_eq!(scrub(text), expected, "{text:?}");
+        }
+        assert!(scrub(&"x".repeat(5_000)).len() < 1_010);
+    }
+}

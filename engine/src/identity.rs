@@ -1,0 +1,245 @@
+//! Who asks, and what things are called: tenants, versions, runs, roles.
+//!
+//! Each is a type of its own, checked once where it enters, because all of them end up in paths, log
+//! lines and cache keys: a value that exists is safe there.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Code, Error, Result};
+
+/// Longest tenant name in bytes.
+pub const TENANT_MAX_BYTES: usize = 63;
+
+/// A tenant: `[a-z0-9]` first, then up to 62 of `[a-z0-9-]`. Part of every path.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// Checks `name`; fails with what a tenant may be called.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        let mut bytes = name.bytes();
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = name.len() <= TENANT_MAX_BYTES
+            && bytes.next().is_some_and(lower)
+            && bytes.all(|b| lower(b) || b == b'-');
+        if fits {
+            return Ok(Self(name.into()));
+        }
+        let shown: String = name.chars().take(80).collect();
+        Err(Error::user(
+            Code::BadInput,
+            format!(
+                "tenant {shown:?}: expected 1 to {TENANT_MAX_BYTES} lower-case letters, digits and `-`, \
+                 a letter or digit first"
+            ),
+        ))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TenantId {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for TenantId {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+impl From<TenantId> for String {
+    fn from(tenant: TenantId) -> Self {
+        tenant.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// A committed version of a dataset, from 0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One execution of a job. Ids sort by the time they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A new id, later than every earlier one of this process.
+    #[allow(clippy::new_without_default)] // a default that differs each time would surprise
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Self).map_err(|_| {
+            let shown: String = text.chars().take(80).collect();
+            Error::user(Code::BadInput, format!("run id {shown:?}: expected a UUID"))
+        })
+    }
+}
+
+/// What a principal may do. Each is granted by itself; [`Role::Admin`] implies all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Query datasets and results.
+    Reader,
+    /// Ingest rows and create datasets.
+    Writer,
+    /// Submit and cancel runs.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reader => "reader",
+            Self::Writer => "writer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "reader" => Self::Reader,
+            "writer" => Self::Writer,
+            "operator" => Self::Operator,
+            "admin" => Self::Admin,
+            other => {
+                let shown: String = other.chars().take(80).collect();
+                return Err(Error::user(
+                    Code::BadInput,
+                    format!("role {shown:?}: expected reader, writer, operator or admin"),
+                ));
+            }
+        })
+    }
+}
+
+/// Who is asking. Every call below the door takes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The tenant whose data this is about.
+    pub tenant: TenantId,
+    /// The person or program, as the door knows it.
+    pub subject: String,
+    /// What it may do.
+    pub roles: Vec<Role>,
+}
+
+impl Principal {
+    /// The local user: every role, tenant `default`.
+    pub fn local() -> Self {
+        Self {
+            tenant: TenantId::default(),
+            subject: "local".to_owned(),
+            roles: vec![Role::Reader, Role::Writer, Role::Operator, Role::Admin],
+        }
+    }
+
+    /// Fails with FORBIDDEN unless this principal has `role`.
+    pub fn require(&self, role: Role) -> Result<()> {
+        if self.roles.contains(&role) || self.roles.contains(&Role::Admin) {
+            return Ok(());
+        }
+        let subject: String = self.subject.chars().take(80).collect();
+        Err(Error::user(
+            Code::Forbidden,
+            format!("{subject:?} needs the role {role} for this, and does not have it"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_tenant_can_not_leave_its_folder() {
+        for good in ["default", "a", "0-9", "acme-eu-1", &"a".repeat(63)] {
+            assert!(good.parse::<TenantId>().is_ok(), "{good:?} refused");
+        }
+        for bad in ["", "_x", ".", "..", "-a", "A", "a/b", "a\\b", "a b", "é", &"a".repeat(64)] {
+            assert!(bad.parse::<TenantId>().is_err(), "{bad:?} passed");
+        }
+        assert!(serde_json::from_str::<TenantId>("\"../x\"").is_err());
+    }
+
+    #[test]
+    fn run_ids_sort_by_time_and_are_read_back() {
+        let (first, second) = (RunId::new(), RunId::new());
+        assert!(first < second);
+        assert_eq!(first.to_string().parse::<RunId>().unwrap(), first);
+        assert!("x".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn a_role_that_is_missing_is_forbidden_and_admin_has_all() {
+        let mut who = Principal { roles: vec![Role::Reader], ..Principal::local() };
+        assert!(who.require(Role::Reader).is_ok());
+        assert_eq!(who.require(Role::Writer).unwrap_err().code(), Code::Forbidden);
+        who.roles = vec![Role::Admin];
+        assert!(who.require(Role::Operator).is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! From rows that somebody sends to rows that are committed.
+//!
+//! Acknowledged means committed: a call answers after its rows are in a Delta commit. Because a commit
+//! costs the same for one row as for a million, requests that arrive together share one (`group_commit`);
+//! a whole file is one commit of its own (`load`). A retry is harmless: the producer's sequence stands
+//! in the commit itself (`sequence`).
+
+mod body;
+mod group_commit;
+mod load;
+mod sequence;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use datasets::DatasetSpec;
+use datasets::read::{Format, ReadOptions};
+
+pub(crate) use group_commit::Ingest;
+pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
+
+/// Rows for one dataset.
+#[derive(Clone, Debug)]
+pub struct IngestRequest {
+    /// The rows.
+    pub rows: IngestRows,
+    /// Who sends them and their number, for a retry to be harmless.
+    pub producer: Option<ProducerSequence>,
+}
+
+/// Rows as they came.
+#[derive(Clone, Debug)]
+pub enum IngestRows {
+    /// The body of an upload.
+    Body {
+        /// Its bytes.
+        bytes: Bytes,
+        /// Its format.
+        format: Format,
+        /// What it is called in error messages: `body`, or a file's name.
+        name: String,
+    },
+    /// Rows that are columns already.
+    Batches(Vec<RecordBatch>),
+}
+
+/// What became of an [`IngestRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct IngestReceipt {
+    /// Rows that are in the dataset now.
+    pub accepted: u64,
+    /// Rows that are in its quarantine now.
+    pub quarantined: u64,
+    /// The version that holds them; for a duplicate the newest one.
+    pub version: crate::Version,
+    /// Whether the request had been taken before, so that nothing was written.
+    pub duplicate: bool,
+}
+
+/// How a file is loaded.
+#[derive(Clone, Default)]
+pub struct LoadOptions {
+    /// Producer and sequence, for a retry to be harmless.
+    pub producer: Option<(String, i64)>,
+    /// Creates the dataset from this spec when it does not exist, or adds its columns.
+    pub create: Option<DatasetSpec>,
+    /// Bounds of the reader.
+    pub read: ReadOptions,
+    /// Told now and then how far the load is.
+    pub progress: Option<ProgressSink>,
+}
+
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("producer", &self.producer)
+            .field("create", &self.create.as_ref().map(|spec| &spec.name))
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hears of the progress of a load. Called from the loading thread: it must not wait.
+pub type ProgressSink = Arc<dyn Fn(LoadProgress) + Send + Sync>;
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Rows read and accepted.
+    pub accepted: u64,
+    /// Rows read and rejected.
+    pub quarantined: u64,
+}

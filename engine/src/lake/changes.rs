@@ -1,0 +1,108 @@
+//! What changed between two versions, by files.
+//!
+//! Where commits only added, their log entries name the new files and nothing else need be read. Where
+//! one removed, the two file lists are compared: a file in both did not change; rows in a removed and in
+//! an added file cancel, which the session sees to.
+
+use std::collections::HashSet;
+
+use datasets::DatasetName;
+use deltalake_core::table::state::DeltaTableState;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Lake, Snapshot};
+use crate::error::{Code, Error, Result};
+use crate::identity::{RunId, TenantId, Version};
+
+/// Log entries read at once.
+const READING_MAX: usize = 16;
+
+/// Files that changed from one version to another.
+#[derive(Debug)]
+pub(crate) struct FileChanges {
+    /// The version at the end, and those of its files that the beginning has not.
+    pub(crate) to: Snapshot,
+    pub(crate) added: Vec<String>,
+    /// The version at the beginning, and those of its files that the end has not; when there are any.
+    pub(crate) removed: Option<(Snapshot, Vec<String>)>,
+    /// The runs that committed between, oldest first, each once.
+    pub(crate) run_ids: Vec<RunId>,
+}
+
+impl Lake {
+    /// The files that changed after `from`, up to and with `to`.
+    pub(crate) async fn file_changes(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        from: Version,
+        to: Version,
+    ) -> Result<FileChanges> {
+        if from > to {
+            return Err(Error::user(
+                Code::BadInput,
+                format!("changes of {dataset} from version {from} to {to}: expected from ≤ to"),
+            ));
+        }
+        let table = self.table(tenant, dataset).await?;
+        self.require_version(&table, to).await?;
+        self.require_version(&table, from).await?;
+        let to_snapshot = table.snapshot(to).await?;
+
+        let mut run_ids = Vec::new();
+        let mut added = Vec::new();
+        let mut only_added = true;
+        let mut entries = stream::iter(from.0 + 1..=to.0)
+            .map(|version| table.entry_at(version))
+            .buffered(READING_MAX);
+        while let Some(entry) = entries.try_next().await? {
+            // An entry that was cleaned up: the file lists tell.
+            let Some(entry) = entry else {
+                only_added = false;
+                continue;
+            };
+            if let Some(run_id) = entry.run_id()
+                && !run_ids.contains(&run_id)
+            {
+                run_ids.push(run_id);
+            }
+            // A file that is added again without a change of data was there before.
+            only_added &= entry.removes.is_empty() && entry.adds.iter().all(|a| a.data_change);
+            added.extend(entry.adds.into_iter().map(|add| add.path));
+        }
+        if only_added {
+            return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids });
+        }
+
+        let from_snapshot = table.snapshot(from).await?;
+        let (before, after) = (files_of(&from_snapshot.state), files_of(&to_snapshot.state));
+        let paths = |files: &HashSet<FileKey>, other: &HashSet<FileKey>| -> Vec<String> {
+            let mut paths: Vec<_> = files.difference(other).map(|f| f.path.clone()).collect();
+            paths.sort_unstable();
+            paths
+        };
+        let (added, removed) = (paths(&after, &before), paths(&before, &after));
+        let removed = (!removed.is_empty()).then_some((from_snapshot, removed));
+        Ok(FileChanges { to: to_snapshot, added, removed, run_ids })
+    }
+}
+
+/// A file with the rows that a deletion vector leaves of it.
+#[derive(PartialEq, Eq, Hash)]
+struct FileKey {
+    path: String,
+    deletions: Option<String>,
+}
+
+fn files_of(state: &DeltaTableState) -> HashSet<FileKey> {
+    state
+        .log_data()
+        .iter()
+        .map(|file| FileKey {
+            path: file.path().into_owned(),
+            deletions: file
+                .deletion_vector_descriptor()
+                .map(|dv| format!("{}@{:?}", dv.path_or_inline_dv, dv.offset)),
+        })
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! Checkpoints: the whole file list as one Parquet file, so that opening a table reads that and the few
+//! log entries after it. Made beside the commits, never in their way.
+
+use std::sync::Arc;
+
+use deltalake_core::DeltaTable;
+use deltalake_core::protocol::checkpoints;
+
+use super::{Lake, Table, schema};
+use crate::error::Result;
+
+impl Table {
+    /// Starts a checkpoint of `version` when it is one that gets one and none is being made.
+    pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64) {
+        if !(version + 1).is_multiple_of(schema::CHECKPOINT_INTERVAL) {
+            return;
+        }
+        let Ok(turn) = Arc::clone(&self.checkpointing).try_lock_owned() else { return };
+        let table = Arc::clone(self);
+        tokio::spawn(async move {
+            let made = table.checkpoint(version).await;
+            drop(turn);
+            if let Err(e) = made {
+                // The log is whole without it; the next one is tried again.
+                tracing::warn!(
+                    tenant = %table.tenant, dataset = %table.name, version, error = e.detail(),
+                    "checkpoint failed"
+                );
+            }
+        });
+    }
+
+    async fn checkpoint(&self, version: u64) -> Result<()> {
+        let mut table = DeltaTable::new(Arc::clone(&self.log));
+        table.load_version(version).await?;
+        checkpoints::create_checkpoint(&table, None).await?;
+        // Keeps what the table's log retention asks for: 30 days unless it says otherwise.
+        checkpoints::cleanup_metadata(&table, None).await?;
+        tracing::debug!(tenant = %self.tenant, dataset = %self.name, version, "checkpoint made");
+        Ok(())
+    }
+}
+
+impl Lake {
+    /// Waits for work beside the commits to end.
+    pub(crate) async fn settle(&self) {
+        let shelves: Vec<_> = self.shelves.lock().values().cloned().collect();
+        for shelf in shelves {
+            for table in shelf.opened() {
+                drop(table.checkpointing.lock().await);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Making a commit.
+//!
+//! One JSON object is put at the next version if nobody else has; that put is the commit. What makes it
+//! true in the face of failures is below: a put whose answer got lost is looked up in the log by the
+//! commit's own id, never sent again blindly; a put that came second is proposed anew on the winner.
+//!
+//! ```text
+//!   propose on head N ──▶ put N+1 ──▶ made: advance head, announce
+//!        ▲                  │
+//!        │                  ├─ taken by another ──▶ follow N+1, N+2, … ─┐
+//!        │                  └─ failed ──▶ read N+1: ours? another's? none: it failed
+//!        └──────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use chrono::Utc;
+use deltalake_core::kernel::transaction::{CommitData, TransactionError};
+use deltalake_core::kernel::{Action, Transaction};
+use deltalake_core::logstore::CommitOrBytes;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::head::Size;
+use super::log::{COMMIT_ID_KEY, LogEntry, OPERATION_KEY, RUN_ID_KEY};
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema};
+use crate::bus::{CommitEvent, CommitKind};
+use crate::error::{Code, Error, Result};
+use crate::identity::{RunId, Version};
+
+/// Races that a commit may lose before it gives up. Each loss means that somebody else got on.
+const ATTEMPTS_MAX: usize = 100;
+
+/// A commit that was made, or found to have nothing to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Landed {
+    /// The version that it made; the newest one when it made none.
+    pub(crate) version: Version,
+    /// Whether it made one.
+    pub(crate) committed: bool,
+}
+
+/// What became of one put.
+enum Put {
+    Made,
+    Taken,
+}
+
+impl Lake {
+    /// Commits what `author` proposes.
+    pub(crate) async fn commit(
+        &self,
+        table: &Arc<Table>,
+        subject: &str,
+        label: &CommitLabel,
+        author: &mut dyn Author,
+    ) -> Result<Landed> {
+        self.require_writer()?;
+        let mut head = table.head.lock().await;
+        let started = Instant::now();
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(proposal) = author.propose(table, &mut head).await? else {
+                return Ok(Landed { version: head.version(), committed: false });
+            };
+            let kind = proposal.kind.unwrap_or(CommitKind::Append);
+            let (entry, bytes, id) = written(table, &head, subject, label, &proposal)?;
+            match table.put(head.version + 1, bytes, &id).await {
+                Ok(Put::Made) => {
+                    head.advance(&entry, proposal.added, proposal.removed)?;
+                    self.metrics.commits.add(1);
+                    self.metrics.bytes_written.add(proposal.added.bytes);
+                    self.metrics.commit_latency.record(started.elapsed());
+                    let rows_added = proposal.added.rows.unwrap_or_default();
+                    self.announce(table, &head, kind, label.run_id, rows_added);
+                    let ms = started.elapsed().as_millis();
+                    tracing::debug!(
+                        tenant = %table.tenant, dataset = %table.name, version = head.version,
+                        rows = rows_added, ms, "committed"
+                    );
+                    table.checkpoint_when_due(head.version);
+                    return Ok(Landed { version: head.version(), committed: true });
+                }
+                Ok(Put::Taken) => {
+                    self.metrics.commit_conflicts.add(1);
+                    self.catch_up(table, &mut head).await?;
+                }
+                Err(e) => {
+                    self.metrics.commit_failures.add(1);
+                    let attempt = format!("committing to dataset {}", table.name);
+                    tracing::warn!(
+                        tenant = %table.tenant, dataset = %table.name, error = e.detail(),
+                        "commit failed"
+                    );
+                    return Err(e.while_doing(attempt));
+                }
+            }
+        }
+        Err(Error::user(
+            Code::Conflict,
+            format!("dataset {}: {ATTEMPTS_MAX} other commits came first; try again", table.name),
+        ))
+    }
+
+    /// Follows what other writers committed. Returns whether there was any.
+    pub(super) async fn catch_up(&self, table: &Table, head: &mut Head) -> Result<bool> {
+        let before = head.version;
+        let mut recount = false;
+        while let Some(entry) = table.entry_at(head.version + 1).await? {
+            recount |= !entry.removes.is_empty() || entry.rows_added().is_none();
+            let rows = entry.rows_added().unwrap_or_default();
+            let added = Size {
+                rows: Some(rows),
+                bytes: entry.adds.iter().map(|a| u64::try_from(a.size).unwrap_or_default()).sum(),
+                files: entry.adds.len() as u64,
+            };
+            let kind = match (&entry.metadata, entry.removes.is_empty()) {
+                (_, false) => CommitKind::Overwrite,
+                (Some(_), true) if entry.adds.is_empty() => CommitKind::Schema,
+                _ => CommitKind::Append,
+            };
+            head.advance(&entry, added, Size::default())?;
+            self.announce(table, head, kind, entry.run_id(), rows);
+        }
+        if head.version > before {
+            if recount {
+                head.size = Size::of_state(&table.state(head.version).await?);
+                table.publish(head);
+            }
+            return Ok(true);
+        }
+        // Nothing follows: either we are current, or so far behind that the log was cleaned up.
+        let newest = table.log.get_latest_version(head.version).await?;
+        if newest > head.version {
+            let state = table.newest_state().await?;
+            *head = Head::of_state(&table.name, &state)?;
+            self.announce(table, head, CommitKind::Overwrite, None, 0);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    pub(super) fn announce(
+        &self,
+        table: &Table,
+        head: &Head,
+        kind: CommitKind,
+        run_id: Option<RunId>,
+        rows_added: u64,
+    ) {
+        table.publish(head);
+        self.shelf(&table.tenant).touch(&table.name);
+        self.bus.announce(CommitEvent {
+            tenant: table.tenant.clone(),
+            dataset: table.name.clone(),
+            version: head.version(),
+            previous: head.version.checked_sub(1).map(Version),
+            run_id,
+            kind,
+            rows_added,
+            at: Utc::now(),
+            committed_at_monotonic: Instant::now(),
+        });
+    }
+
+    pub(crate) fn require_writer(&self) -> Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(Error::user(Code::Forbidden, "this engine was opened for reading only"))
+    }
+}
+
+impl Table {
+    async fn put(&self, version: u64, bytes: Bytes, id: &str) -> Result<Put> {
+        let operation = Uuid::new_v4();
+        let put = self.log.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), operation);
+        let failure = match put.await {
+            Ok(()) => return Ok(Put::Made),
+            // Taken, perhaps by ourselves: a store's client sends again when an answer got lost.
+            Err(TransactionError::VersionAlreadyExists(_)) => None,
+            Err(e) => Some(Error::from(e)),
+        };
+        match (self.entry_at(version).await, failure) {
+            (Ok(Some(entry)), _) if entry.commit_id() == Some(id) => Ok(Put::Made),
+            (Ok(Some(_)), _) => Ok(Put::Taken),
+            (Ok(None), Some(failure)) => Err(failure),
+            (Ok(None), None) => Err(Error::user(
+                Code::StorageUnavailable,
+                format!("the store says that version {version} is there and does not show it"),
+            )),
+            (Err(unreadable), failure) => Err(Error::environment(
+                Code::StorageUnavailable,
+                "it is not known whether the commit was made, because the store stopped answering; \
+                 sending again is safe with the same producer and sequence",
+                failure.unwrap_or(unreadable),
+            )),
+        }
+    }
+}
+
+/// The log entry of a proposal, as it is and as bytes, and its id.
+fn written(
+    table: &Table,
+    head: &Head,
+    subject: &str,
+    label: &CommitLabel,
+    proposal: &Proposal,
+) -> Result<(LogEntry, Bytes, String)> {
+    let mut entry = LogEntry {
+        adds: proposal.adds.clone(),
+        removes: proposal.removes.clone(),
+        txns: proposal.sequences.iter().cloned().collect(),
+        ..LogEntry::default()
+    };
+    let mut actions = Vec::with_capacity(proposal.adds.len() + proposal.removes.len() + 1);
+    if let Some(spec) = &proposal.spec {
+        let metadata = schema::with_spec(&head.metadata, spec)?;
+        entry.metadata = Some(metadata.clone());
+        actions.push(Action::Metadata(metadata));
+    }
+    actions.extend(proposal.removes.iter().cloned().map(Action::Remove));
+    actions.extend(proposal.adds.iter().cloned().map(Action::Add));
+    let now = Utc::now().timestamp_millis();
+    let sequences = proposal
+        .sequences
+        .iter()
+        .map(|(producer, sequence)| {
+            Transaction::new_with_last_update(producer, *sequence, Some(now))
+        })
+        .collect();
+
+    let id = Uuid::now_v7().to_string();
+    let partition_by = Some(head.partition_columns().to_vec()).filter(|p| !p.is_empty());
+    let mode = match proposal.kind {
+        Some(CommitKind::Overwrite | CommitKind::ReplacePartitions) => SaveMode::Overwrite,
+        _ => SaveMode::Append,
+    };
+    let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
+    let info = commit_info(&id, subject, label);
+    let bytes = CommitData::new(actions, operation, info, sequences)
+        .get_bytes()
+        .map_err(|e| Error::bug(format!("dataset {}: its commit as JSON", table.name), e))?;
+    Ok((entry, bytes, id))
+}
+
+/// What `commitInfo` says beside what Delta asks for.
+pub(super) fn commit_info(id: &str, subject: &str, label: &CommitLabel) -> HashMap<String, Value> {
+    let mut info = HashMap::from([
+        (COMMIT_ID_KEY.to_owned(), id.into()),
+        (OPERATION_KEY.to_owned(), label.operation.as_str().into()),
+        ("userName".to_owned(), subject.into()),
+        ("clientVersion".to_owned(), concat!("colonnade.", env!("CARGO_PKG_VERSION")).into()),
+    ]);
+    if let Some(run_id) = label.run_id {
+        info.insert(RUN_ID_KEY.to_owned(), run_id.to_string().into());
+    }
+    info
+}

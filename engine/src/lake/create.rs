@@ -1,0 +1,230 @@
+//! Making datasets and letting them grow columns.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datasets::{ColumnSpec, DatasetName, DatasetSpec};
+use deltalake_core::kernel::Action;
+use deltalake_core::kernel::transaction::{CommitData, TransactionError};
+use deltalake_core::logstore::CommitOrBytes;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use uuid::Uuid;
+
+use super::commit::commit_info;
+use super::table::places;
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema};
+use crate::bus::CommitKind;
+use crate::catalog::DatasetEntry;
+use crate::error::{Code, Error, Result};
+use crate::identity::{Principal, TenantId};
+
+impl Lake {
+    /// Creates a dataset; an equal one that exists is taken for it.
+    pub(crate) async fn create_dataset(
+        &self,
+        who: &Principal,
+        spec: &DatasetSpec,
+    ) -> Result<DatasetEntry> {
+        let (table, created) = self.find_or_create(who, spec).await?;
+        let entry = table.entry();
+        if !created && entry.spec != *spec {
+            return Err(Error::user(
+                Code::Conflict,
+                format!(
+                    "dataset {} exists with another spec: {}",
+                    spec.name,
+                    schema::differences(&entry.spec, spec).join("; ")
+                ),
+            ));
+        }
+        Ok(entry.as_ref().clone())
+    }
+
+    /// Creates a dataset, or lets it grow the nullable columns that `spec` has more.
+    pub(crate) async fn ensure_dataset(
+        &self,
+        who: &Principal,
+        spec: &DatasetSpec,
+    ) -> Result<DatasetEntry> {
+        let (table, _) = self.find_or_create(who, spec).await?;
+        if table.entry().spec != *spec {
+            let mut author = Ensure { wanted: spec };
+            let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
+            self.commit(&table, &who.subject, &label, &mut author).await?;
+        }
+        Ok(table.entry().as_ref().clone())
+    }
+
+    /// The dataset of that name, made from `spec` when there is none. Says whether it was made.
+    pub(crate) async fn find_or_create(
+        &self,
+        who: &Principal,
+        spec: &DatasetSpec,
+    ) -> Result<(Arc<Table>, bool)> {
+        self.require_writer()?;
+        if let Some(table) = self.find(&who.tenant, &spec.name).await? {
+            return Ok((table, false));
+        }
+        spec.check()?;
+        let root = self.root();
+        let (metadata, protocol) = (schema::metadata_of(spec)?, schema::protocol()?);
+        let operation = DeltaOperation::Create {
+            mode: SaveMode::ErrorIfExists,
+            location: root.location().clone(),
+            protocol: protocol.clone(),
+            metadata: metadata.clone(),
+        };
+        let actions = vec![Action::Protocol(protocol.clone()), Action::Metadata(metadata.clone())];
+        let label = CommitLabel { operation: "create".to_owned(), ..CommitLabel::default() };
+        let id = Uuid::now_v7().to_string();
+        let bytes =
+            CommitData::new(actions, operation, commit_info(&id, &who.subject, &label), Vec::new())
+                .get_bytes()
+                .map_err(|e| Error::bug("the first commit as JSON", e))?;
+
+        let (log, store) = places(root, &who.tenant, &spec.name)?;
+        let put = log.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::new_v4()).await;
+        match put {
+            Ok(()) => {
+                let head = Head::of_new(spec, metadata, protocol)?;
+                let table = Table::with_head(root, &who.tenant, &spec.name, (log, store), head);
+                let table = self.shelf(&who.tenant).keep(table);
+                self.metrics().commits.add(1);
+                tracing::info!(tenant = %who.tenant, dataset = %spec.name, "dataset created");
+                let head = table.head.lock().await;
+                if head.version == 0 {
+                    self.announce(&table, &head, CommitKind::Create, None, 0);
+                }
+                drop(head);
+                Ok((table, true))
+            }
+            Err(failure) => {
+                // Another came first, or the answer got lost: what the store has is what counts.
+                match Table::open(root, &who.tenant, &spec.name).await {
+                    Ok(table) => {
+                        let ours = matches!(&failure, TransactionError::ObjectStore { .. })
+                            || table.entry_is(0, &id).await;
+                        Ok((self.shelf(&who.tenant).keep(table), ours))
+                    }
+                    Err(_) => Err(Error::from(failure)
+                        .while_doing(format_args!("creating dataset {}", spec.name))),
+                }
+            }
+        }
+    }
+
+    /// The dataset of that name, when there is one.
+    pub(crate) async fn find(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Option<Arc<Table>>> {
+        let shelf = self.shelf(tenant);
+        if let Some(table) = shelf.get(name) {
+            return Ok(Some(table));
+        }
+        match Table::open(self.root(), tenant, name).await {
+            Ok(table) => Ok(Some(shelf.keep(table))),
+            Err(e) if e.code() == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes `spec` as the dataset's, when it is what the dataset has with nullable columns added.
+    pub(crate) async fn evolve(
+        &self,
+        who: &Principal,
+        table: &Arc<Table>,
+        columns: Vec<ColumnSpec>,
+    ) -> Result<()> {
+        let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
+        self.commit(table, &who.subject, &label, &mut Grow { columns }).await.map(drop)
+    }
+}
+
+impl Table {
+    async fn entry_is(&self, version: u64, id: &str) -> bool {
+        matches!(self.entry_at(version).await, Ok(Some(entry)) if entry.commit_id() == Some(id))
+    }
+}
+
+/// Adds columns that rows brought.
+struct Grow {
+    columns: Vec<ColumnSpec>,
+}
+
+#[async_trait]
+impl Author for Grow {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        grown(&head.spec, &self.columns).map(|spec| {
+            spec.map(|spec| Proposal {
+                kind: Some(CommitKind::Schema),
+                added: super::head::Size { rows: Some(0), ..Default::default() },
+                removed: super::head::Size { rows: Some(0), ..Default::default() },
+                spec: Some(spec),
+                ..Proposal::default()
+            })
+        })
+    }
+}
+
+/// Makes the dataset have at least the columns of a spec.
+struct Ensure<'a> {
+    wanted: &'a DatasetSpec,
+}
+
+#[async_trait]
+impl Author for Ensure<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        let wanted = self.wanted;
+        for (what, differs) in [
+            ("partitioning", head.spec.partition_by != wanted.partition_by),
+            ("key", head.spec.key != wanted.key),
+            ("time column", head.spec.time_column != wanted.time_column),
+        ] {
+            if differs {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!("dataset {} exists with another {what}", wanted.name),
+                ));
+            }
+        }
+        Grow { columns: wanted.columns.clone() }.propose(table, head).await
+    }
+}
+
+/// `spec` with those of `columns` added that it has not; `None` when it has them all.
+fn grown(spec: &DatasetSpec, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
+    let mut grown = spec.clone();
+    for column in columns {
+        match spec.column(&column.name) {
+            Some(existing) if existing.data_type != column.data_type => {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "dataset {}: column {:?} is {}, and {} was given; a type does not change",
+                        spec.name, column.name, existing.data_type, column.data_type
+                    ),
+                ));
+            }
+            Some(_) => {}
+            None if !column.nullable => {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "dataset {}: new column {:?} is not nullable, and rows that are there have \
+                         no value for it",
+                        spec.name, column.name
+                    ),
+                ));
+            }
+            None => grown.columns.push(column.clone()),
+        }
+    }
+    if grown.columns.len() == spec.columns.len() {
+        return Ok(None);
+    }
+    grown.check()?;
+    Ok(Some(grown))
+}

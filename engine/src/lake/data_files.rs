@@ -1,0 +1,261 @@
+//! Data files: batches to Parquet, split by partition, rolled at a size, with the statistics by which
+//! a reader skips them.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake_core::kernel::Add;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use tokio::runtime::Handle;
+
+use super::head::Size;
+use super::tracked::Tracked;
+use super::{Head, Table};
+use crate::error::{Code, Error, Result};
+
+/// A file that reaches this is closed and the next begun.
+const FILE_BYTES: u64 = 128 << 20;
+/// Rows in a row group: what a reader skips or takes, and what a writer holds in memory.
+const ROW_GROUP_ROWS: usize = 256 << 10;
+/// Rows given to the encoder at a time.
+const SLICE_ROWS: usize = 8 << 10;
+/// Partitions that one write may spread over; each holds a row group in memory.
+const PARTITIONS_MAX: usize = 1_000;
+/// Leading columns that statistics are kept of: Delta's own default.
+const STATS_COLUMNS: &str = "32";
+
+/// Data files that are written and not yet part of the table.
+#[derive(Debug)]
+pub(crate) struct DataFiles {
+    pub(crate) adds: Vec<Add>,
+    pub(crate) size: Size,
+    folder: Option<Arc<Tracked>>,
+}
+
+impl DataFiles {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        let size = Size { rows: Some(0), ..Size::default() };
+        Self { adds: Vec::new(), size, folder: None }
+    }
+
+    /// Deletes the files, when they did not become part of the table and can't any more.
+    pub(crate) async fn discard(self, table: &Table) {
+        // A commit that failed over a network may still arrive; its files must then be there.
+        if let Some(folder) = self.folder
+            && table.failures_are_final
+        {
+            folder.discard().await;
+        }
+    }
+}
+
+/// Writes batches to data files. Encoding runs on a blocking thread, one call at a time.
+pub(crate) struct FileWriter {
+    schema: SchemaRef,
+    folder: Arc<Tracked>,
+    writer: Option<DeltaWriter>,
+    rows: u64,
+    partitioned: bool,
+}
+
+impl FileWriter {
+    /// A writer of files for `table` as its head is.
+    pub(crate) fn new(table: &Table, head: &Head) -> Result<Self> {
+        let folder = Arc::new(Tracked::new(Arc::clone(&table.store)));
+        let columns = STATS_COLUMNS.try_into().map_err(|e| Error::bug("statistics", e))?;
+        let partitions = head.partition_columns().to_vec();
+        let partitioned = !partitions.is_empty();
+        let config = WriterConfig::new(
+            Arc::clone(&head.schema),
+            partitions,
+            Some(properties(&head.schema)?),
+            NonZeroU64::new(FILE_BYTES),
+            Some(SLICE_ROWS),
+            columns,
+            None,
+        );
+        let writer = DeltaWriter::new(Arc::clone(&folder) as _, config);
+        let schema = Arc::clone(&head.schema);
+        Ok(Self { schema, folder, writer: Some(writer), rows: 0, partitioned })
+    }
+
+    /// Writes a batch, which must have the table's columns by name.
+    pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = fit(&batch, &self.schema)?;
+        self.rows += batch.num_rows() as u64;
+        let Some(mut writer) = self.writer.take() else {
+            return Err(Error::internal("a data file writer was used after it failed"));
+        };
+        let (writer, written) = encode(async move {
+            let written = writer.write(&batch).await;
+            (writer, written)
+        })
+        .await?;
+        self.writer = Some(writer);
+        Ok(written?)
+    }
+
+    /// Closes the files.
+    pub(crate) async fn finish(mut self) -> Result<DataFiles> {
+        let Some(writer) = self.writer.take() else {
+            return Err(Error::internal("a data file writer was used after it failed"));
+        };
+        let adds = match encode(writer.close()).await {
+            Ok(Ok(adds)) => adds,
+            Ok(Err(e)) => {
+                self.folder.discard().await;
+                return Err(e.into());
+            }
+            Err(e) => {
+                self.folder.discard().await;
+                return Err(e);
+            }
+        };
+        if self.partitioned && adds.len() > PARTITIONS_MAX {
+            self.folder.discard().await;
+            return Err(Error::user(
+                Code::LimitExceeded,
+                format!(
+                    "the rows spread over {} partitions; at most {PARTITIONS_MAX} may be written at once",
+                    adds.len()
+                ),
+            ));
+        }
+        let size = Size {
+            rows: Some(self.rows),
+            bytes: adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum(),
+            files: adds.len() as u64,
+        };
+        Ok(DataFiles { adds, size, folder: Some(self.folder) })
+    }
+
+    /// Gives up: what was written is deleted.
+    pub(crate) async fn abandon(mut self) {
+        if let Some(writer) = self.writer.take()
+            && let Err(e) = writer.abort().await
+        {
+            tracing::warn!(error = %e, "an upload could not be aborted");
+        }
+        self.folder.discard().await;
+    }
+}
+
+/// Runs work that encodes and writes in turns where encoding does not stall the executor.
+async fn encode<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work))
+        .await
+        .map_err(|e| Error::bug("writing a data file stopped", e))
+}
+
+/// `batch` with exactly the columns of `schema`: by name, absent ones null, text and binary of any
+/// layout made the schema's. A column that the schema has not, or of another type, is an error.
+pub(crate) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let given = batch.schema_ref();
+    if let Some(extra) =
+        given.fields().iter().find(|field| schema.field_with_name(field.name()).is_err())
+    {
+        return Err(Error::user(
+            Code::BadInput,
+            format!("column {:?} is not one of the dataset's", extra.name()),
+        ));
+    }
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| -> Result<ArrayRef> {
+            let name = field.name();
+            let column = match given.index_of(name) {
+                Ok(i) => Arc::clone(batch.column(i)),
+                Err(_) if field.is_nullable() => {
+                    new_null_array(field.data_type(), batch.num_rows())
+                }
+                Err(_) => {
+                    return Err(Error::user(
+                        Code::BadInput,
+                        format!("column {name:?} is missing, and it is not nullable"),
+                    ));
+                }
+            };
+            if !field.is_nullable() && column.null_count() > 0 {
+                return Err(Error::user(
+                    Code::BadInput,
+                    format!(
+                        "column {name:?} is not nullable, and {} values are null",
+                        column.null_count()
+                    ),
+                ));
+            }
+            if column.data_type() == field.data_type() {
+                return Ok(column);
+            }
+            if !same_values(column.data_type(), field.data_type()) {
+                return Err(Error::user(
+                    Code::BadInput,
+                    format!(
+                        "column {name:?} is {}; the dataset's is {}",
+                        column.data_type(),
+                        field.data_type()
+                    ),
+                ));
+            }
+            Ok(cast(&column, field.data_type())?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// Whether one type holds the other's values in another layout, so that no value is changed.
+fn same_values(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Dictionary, FixedSizeList, Int8, Int16, Int32, Int64, LargeBinary,
+        LargeList, LargeUtf8, List, Null, Timestamp, UInt8, UInt16, UInt32, Utf8, Utf8View,
+    };
+    match (from, to) {
+        (Null, _) => true,
+        (Dictionary(_, values), to) => values.as_ref() == to || same_values(values, to),
+        (Utf8View | LargeUtf8, Utf8) | (BinaryView | LargeBinary, Binary) => true,
+        (Int8 | Int16 | UInt8 | UInt16, Int32) => true,
+        (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32, Int64) => true,
+        (DataType::Float32, DataType::Float64) => true,
+        // One instant, told by another zone or unit; a finer unit would lose digits.
+        (Timestamp(from, Some(_)), Timestamp(to, Some(_))) => from <= to,
+        (List(a) | LargeList(a) | FixedSizeList(a, _), List(b)) => {
+            a.data_type() == b.data_type() || same_values(a.data_type(), b.data_type())
+        }
+        _ => false,
+    }
+}
+
+fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
+    let level = ZstdLevel::try_new(1)?;
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("colonnade ", env!("CARGO_PKG_VERSION")).to_owned());
+    for field in schema.fields() {
+        // Floats hardly repeat: trying a dictionary costs time and buys nothing.
+        let path = match field.data_type() {
+            DataType::Float32 | DataType::Float64 => vec![field.name().clone()],
+            DataType::List(item) if item.data_type().is_floating() => {
+                vec![field.name().clone(), "list".to_owned(), "element".to_owned()]
+            }
+            _ => continue,
+        };
+        properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), false);
+    }
+    Ok(properties.build())
+}

@@ -1,0 +1,215 @@
+//! The head of a table: what the next commit must know of the newest version.
+//!
+//! It is small and in memory, and advanced by each commit, so that committing reads nothing back: not
+//! the log, whose replay grows with the table, and not the file list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datasets::{DatasetName, DatasetSpec};
+use deltalake_core::kernel::{Metadata, Protocol};
+use deltalake_core::table::state::DeltaTableState;
+
+use super::log::LogEntry;
+use super::{Table, schema};
+use crate::catalog::DatasetEntry;
+use crate::error::{Code, Error, Result};
+use crate::identity::Version;
+
+/// Producers whose last sequence is kept in memory; beyond that they are read again from the log.
+const PRODUCERS_MAX: usize = 65_536;
+
+/// The newest version that is known, and what a commit on top of it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(super) version: u64,
+    pub(super) metadata: Metadata,
+    pub(super) protocol: Protocol,
+    /// The spec of the dataset.
+    pub(crate) spec: Arc<DatasetSpec>,
+    /// The schema that its data files are written in, partition columns included.
+    pub(crate) schema: SchemaRef,
+    pub(super) size: Size,
+    created_at: Option<DateTime<Utc>>,
+    updated_at: Option<DateTime<Utc>>,
+    /// Last sequence per producer; `None` for one that is known to have none.
+    sequences: HashMap<String, Option<i64>>,
+}
+
+/// How large a table, or a part of it, is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Rows, when every file says its count.
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
+}
+
+impl Size {
+    pub(crate) fn of_state(state: &DeltaTableState) -> Self {
+        state.log_data().iter().map(|file| Self::of_file(&file)).fold(
+            Self { rows: Some(0), ..Self::default() },
+            |sum, file| Self {
+                rows: sum.rows.zip(file.rows).map(|(a, b)| a + b),
+                bytes: sum.bytes + file.bytes,
+                files: sum.files + 1,
+            },
+        )
+    }
+
+    pub(super) fn of_file(file: &deltalake_core::kernel::LogicalFileView) -> Self {
+        let deleted = file.deletion_vector_descriptor().map_or(0, |dv| dv.cardinality);
+        let rows = file.num_records().map(|n| n as u64);
+        Self {
+            rows: rows.and_then(|n| n.checked_sub(u64::try_from(deleted).ok()?)),
+            bytes: u64::try_from(file.size()).unwrap_or_default(),
+            files: 1,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.zip(other.rows).map(|(a, b)| a + b),
+            bytes: self.bytes + other.bytes,
+            files: self.files + other.files,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.zip(other.rows).map(|(a, b)| a.saturating_sub(b)),
+            bytes: self.bytes.saturating_sub(other.bytes),
+            files: self.files.saturating_sub(other.files),
+        }
+    }
+}
+
+impl Head {
+    /// The head of the version that `state` holds.
+    pub(super) fn of_state(name: &DatasetName, state: &DeltaTableState) -> Result<Self> {
+        let metadata = state.metadata().clone();
+        let spec = schema::spec_of(name, &metadata)?;
+        let at = |ms: Option<i64>| ms.and_then(DateTime::from_timestamp_millis);
+        Ok(Self {
+            version: state.version(),
+            protocol: state.protocol().clone(),
+            schema: schema::arrow_schema_of(&metadata)?,
+            spec: Arc::new(spec),
+            size: Size::of_state(state),
+            created_at: at(metadata.created_time()),
+            updated_at: at(state.version_timestamp(state.version())),
+            sequences: HashMap::new(),
+            metadata,
+        })
+    }
+
+    /// The head of a table that was just made.
+    pub(super) fn of_new(
+        spec: &DatasetSpec,
+        metadata: Metadata,
+        protocol: Protocol,
+    ) -> Result<Self> {
+        Ok(Self {
+            version: 0,
+            protocol,
+            schema: schema::arrow_schema_of(&metadata)?,
+            spec: Arc::new(spec.clone()),
+            size: Size { rows: Some(0), ..Size::default() },
+            created_at: Some(Utc::now()),
+            updated_at: Some(Utc::now()),
+            sequences: HashMap::new(),
+            metadata,
+        })
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        Version(self.version)
+    }
+
+    /// The columns that split its files into folders.
+    pub(crate) fn partition_columns(&self) -> &[String] {
+        self.metadata.partition_columns()
+    }
+
+    /// Fails when this engine may only read the table.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        let mut reason = schema::read_only_reason(&self.metadata, &self.protocol);
+        let stored = self.spec.arrow_schema();
+        let same = stored.fields().len() == self.schema.fields().len()
+            && stored
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        if !same && reason.is_none() {
+            reason = Some("its columns have names or types that this writer has not".to_owned());
+        }
+        match reason {
+            Some(reason) => Err(Error::user(
+                Code::BadInput,
+                format!(
+                    "dataset {} was made by another writer and can only be read: {reason}",
+                    self.spec.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Last sequence that `producer` had taken.
+    pub(crate) async fn last_sequence(
+        &mut self,
+        table: &Table,
+        producer: &str,
+    ) -> Result<Option<i64>> {
+        if let Some(known) = self.sequences.get(producer) {
+            return Ok(*known);
+        }
+        let state = table.state(self.version).await?;
+        let last = state.transaction_version(table.log.as_ref(), producer).await?;
+        if self.sequences.len() >= PRODUCERS_MAX {
+            self.sequences.clear();
+        }
+        self.sequences.insert(producer.to_owned(), last);
+        Ok(last)
+    }
+
+    /// Moves on by a commit of this process, of which sizes are known.
+    pub(super) fn advance(&mut self, entry: &LogEntry, added: Size, removed: Size) -> Result<()> {
+        self.size = self.size.minus(removed).plus(added);
+        self.follow(entry)
+    }
+
+    /// Moves on by one version; the caller sees to the size.
+    pub(super) fn follow(&mut self, entry: &LogEntry) -> Result<()> {
+        if let Some(metadata) = &entry.metadata {
+            self.spec = Arc::new(schema::spec_of(&self.spec.name, metadata)?);
+            self.schema = schema::arrow_schema_of(metadata)?;
+            self.metadata = metadata.clone();
+        }
+        if let Some(protocol) = &entry.protocol {
+            self.protocol = protocol.clone();
+        }
+        for (producer, sequence) in &entry.txns {
+            self.sequences.insert(producer.clone(), Some(*sequence));
+        }
+        self.updated_at = entry.at().or(Some(Utc::now()));
+        self.version += 1;
+        Ok(())
+    }
+
+    /// What the catalogue says of the dataset.
+    pub(super) fn entry(&self) -> DatasetEntry {
+        DatasetEntry {
+            spec: self.spec.as_ref().clone(),
+            version: self.version(),
+            rows: self.size.rows,
+            bytes: self.size.bytes,
+            files: self.size.files,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What was committed when, read from the log.
+
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+
+use super::log::{LogEntry, OPERATION_KEY};
+use super::{Lake, Table};
+use crate::error::{Code, Error, Result};
+use crate::identity::{RunId, TenantId, Version};
+
+/// Log entries read at once.
+const READING_MAX: usize = 16;
+
+/// One commit, as the log tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// The version that it made.
+    pub version: Version,
+    /// When, by its writer's clock.
+    pub at: DateTime<Utc>,
+    /// What was done: `ingest`, a job's name, or Delta's own word for another writer's commit.
+    pub operation: String,
+    /// The run that committed.
+    pub run_id: Option<RunId>,
+    /// Who committed, when the writer said so.
+    pub subject: Option<String>,
+    /// Rows in the files that it added, when each says its count.
+    pub rows_added: Option<u64>,
+    /// Bytes of the files that it added.
+    pub bytes_added: u64,
+    /// Files that it added.
+    pub files_added: u64,
+    /// Files that it removed.
+    pub files_removed: u64,
+}
+
+impl CommitRecord {
+    fn new(version: u64, entry: LogEntry) -> Self {
+        let operation = entry.text(OPERATION_KEY).filter(|o| !o.is_empty()).map(str::to_owned);
+        let info = entry.info.as_ref();
+        Self {
+            version: Version(version),
+            at: entry.at().unwrap_or_default(),
+            operation: operation
+                .or_else(|| info.and_then(|i| i.operation.clone()))
+                .unwrap_or_else(|| "unknown".to_owned()),
+            run_id: entry.run_id(),
+            subject: info.and_then(|i| i.user_name.clone()),
+            rows_added: entry.rows_added(),
+            bytes_added: entry
+                .adds
+                .iter()
+                .map(|add| u64::try_from(add.size).unwrap_or_default())
+                .sum(),
+            files_added: entry.adds.len() as u64,
+            files_removed: entry.removes.len() as u64,
+        }
+    }
+}
+
+impl Lake {
+    /// The newest `limit` commits, newest first.
+    pub(crate) async fn history(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        limit: usize,
+    ) -> Result<Vec<CommitRecord>> {
+        let table = self.table(tenant, dataset).await?;
+        let newest = table.entry().version.0;
+        let mut records = Vec::new();
+        let mut entries = stream::iter((0..=newest).rev().take(limit))
+            .map(|version| {
+                let table = &table;
+                async move { Ok::<_, Error>((version, table.entry_at(version).await?)) }
+            })
+            .buffered(READING_MAX);
+        while let Some((version, entry)) = entries.try_next().await? {
+            // The log before this was cleaned up.
+            let Some(entry) = entry else { break };
+            records.push(CommitRecord::new(version, entry));
+        }
+        Ok(records)
+    }
+
+    /// The version that was the newest at `at`.
+    pub(crate) async fn version_at(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        at: DateTime<Utc>,
+    ) -> Result<Version> {
+        let table = self.table(tenant, dataset).await?;
+        let newest = table.entry().version;
+        let oldest = table.oldest_version(newest).await?;
+        let first = table.time_of(oldest).await?;
+        if at < first {
+            return Err(Error::user(
+                Code::NotFound,
+                format!(
+                    "dataset {dataset} has no version at {}; its oldest, version {oldest}, is of {}",
+                    at.to_rfc3339(),
+                    first.to_rfc3339()
+                ),
+            ));
+        }
+        // Commits follow each other in time, as well as their writers' clocks agree.
+        let (mut low, mut high) = (oldest.0, newest.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if table.time_of(Version(middle)).await? <= at {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(Version(low))
+    }
+}
+
+impl Table {
+    /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint.
+    pub(super) async fn oldest_version(&self, newest: Version) -> Result<Version> {
+        let folder = Path::from("_delta_log");
+        let (mut entries, mut checkpoints) = (Vec::new(), Vec::new());
+        let mut listing = self.store.list(Some(&folder));
+        while let Some(object) = listing.next().await {
+            let object = object?;
+            let Some((number, rest)) = object.location.filename().and_then(|n| n.split_once('.'))
+            else {
+                continue;
+            };
+            let Ok(version) = number.parse::<u64>() else { continue };
+            match rest {
+                "json" => entries.push(version),
+                rest if rest.starts_with("checkpoint.") => checkpoints.push(version),
+                _ => {}
+            }
+        }
+        entries.sort_unstable();
+        let mut oldest = newest.0;
+        // How far back the entries go without a gap.
+        for version in entries.iter().rev().skip_while(|v| **v > newest.0) {
+            if *version == oldest || *version + 1 == oldest {
+                oldest = *version;
+            } else {
+                break;
+            }
+        }
+        // Entries alone need the very first; a checkpoint can stand in for those before it.
+        let first = (oldest == 0).then_some(0);
+        let held = checkpoints.into_iter().filter(|v| *v + 1 >= oldest && *v <= newest.0).min();
+        Ok(Version(first.or(held).unwrap_or(newest.0)))
+    }
+
+    async fn time_of(&self, version: Version) -> Result<DateTime<Utc>> {
+        if let Some(at) = self.entry_at(version.0).await?.and_then(|entry| entry.at()) {
+            return Ok(at);
+        }
+        // A writer that says no time: the object's own is what Delta takes.
+        let path = Path::from(format!("_delta_log/{:020}.json", version.0));
+        let found = object_store::ObjectStoreExt::head(&self.store, &path).await;
+        Ok(found.map(|object| object.last_modified).unwrap_or_default())
+    }
+}

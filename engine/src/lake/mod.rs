@@ -1,0 +1,143 @@
+//! Datasets as Delta tables: what is committed, by whom, and what was at any version.
+//!
+//! The Delta library reads logs and data files; committing is done here, because the rules that make an
+//! acknowledgement true (one commit at a time, a lost race is looked at again, a failed answer is
+//! resolved by reading the log) need to see each attempt. Nothing outside this room knows of Delta.
+
+mod author;
+mod changes;
+mod checkpoint;
+mod commit;
+mod create;
+mod data_files;
+mod error;
+mod head;
+mod history;
+mod log;
+mod schema;
+mod shelf;
+mod table;
+mod tracked;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::scalar::ScalarValue;
+use datasets::DatasetName;
+use parking_lot::Mutex;
+
+pub(crate) use author::{Author, Proposal};
+pub(crate) use changes::FileChanges;
+pub(crate) use commit::Landed;
+pub(crate) use data_files::{DataFiles, FileWriter, fit};
+pub(crate) use head::Head;
+pub use history::CommitRecord;
+pub(crate) use table::{Snapshot, Table};
+
+use crate::bus::CommitBus;
+use crate::identity::{RunId, TenantId, Version};
+use crate::metrics::EngineMetrics;
+use crate::storage::Root;
+use shelf::Shelf;
+
+/// All tables of a root.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    root: Root,
+    writable: bool,
+    shelves: Mutex<HashMap<TenantId, Arc<Shelf>>>,
+    bus: CommitBus,
+    metrics: EngineMetrics,
+}
+
+/// What a write does with the rows that are there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WriteMode {
+    /// Adds to them.
+    Append,
+    /// Replaces all.
+    Overwrite,
+    /// Replaces those of some partitions: where each named partition column has the value named
+    /// for it, or one of them when it is named more than once. The new rows must lie there too.
+    ReplacePartitions(Vec<(String, ScalarValue)>),
+}
+
+/// Rows to be written.
+pub enum Batches {
+    /// All of them.
+    Memory(Vec<RecordBatch>),
+    /// As they come; memory stays bounded.
+    Stream(SendableRecordBatchStream),
+}
+
+impl From<Vec<RecordBatch>> for Batches {
+    fn from(batches: Vec<RecordBatch>) -> Self {
+        Self::Memory(batches)
+    }
+}
+
+impl From<RecordBatch> for Batches {
+    fn from(batch: RecordBatch) -> Self {
+        Self::Memory(vec![batch])
+    }
+}
+
+impl From<SendableRecordBatchStream> for Batches {
+    fn from(stream: SendableRecordBatchStream) -> Self {
+        Self::Stream(stream)
+    }
+}
+
+/// What a commit is labelled with in the table's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitLabel {
+    /// The run that commits.
+    pub run_id: Option<RunId>,
+    /// What is done, for people: `ingest`, `anomalies`, …
+    pub operation: String,
+    /// Application id and number: a commit with a number that is not above the last one recorded
+    /// for its id is not made a second time.
+    pub idempotency: Option<(String, i64)>,
+}
+
+/// A commit that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The version that holds the rows; for a duplicate the newest one.
+    pub version: Version,
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes of the data files written.
+    pub bytes: u64,
+    /// Whether it had been made before, so that nothing was written.
+    pub duplicate: bool,
+}
+
+impl Lake {
+    pub(crate) fn new(root: Root, writable: bool) -> Self {
+        Self {
+            root,
+            writable,
+            shelves: Mutex::default(),
+            bus: CommitBus::new(),
+            metrics: EngineMetrics::default(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn bus(&self) -> &CommitBus {
+        &self.bus
+    }
+
+    pub(crate) fn metrics(&self) -> &EngineMetrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,222 @@
+//! One tenant's tables: found by listing the store, kept open, summed up as a catalogue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datasets::{DatasetName, DatasetSpec};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use parking_lot::Mutex;
+
+use super::{Lake, Snapshot, Table};
+use crate::catalog::Catalog;
+use crate::error::{Code, Error, Result};
+use crate::identity::{TenantId, Version};
+
+/// Tables opened at once while listing a tenant.
+const OPENING_MAX: usize = 16;
+
+/// The tables of one tenant.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    tables: Mutex<BTreeMap<DatasetName, Arc<Table>>>,
+    unreadable: Mutex<BTreeMap<DatasetName, Error>>,
+    /// Set once the store was listed; held while it is.
+    listed: tokio::sync::Mutex<bool>,
+    /// Moves with every commit.
+    stamp: AtomicU64,
+    catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
+}
+
+impl Shelf {
+    /// Notes that a table moved on.
+    pub(super) fn touch(&self, _: &DatasetName) {
+        self.stamp.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn opened(&self) -> Vec<Arc<Table>> {
+        self.tables.lock().values().cloned().collect()
+    }
+
+    pub(super) fn get(&self, name: &DatasetName) -> Option<Arc<Table>> {
+        self.tables.lock().get(name).cloned()
+    }
+
+    /// Keeps a table open; one that is already there stays, so that there is one head per table.
+    pub(super) fn keep(&self, table: Table) -> Arc<Table> {
+        let kept = Arc::clone(
+            self.tables.lock().entry(table.name.clone()).or_insert_with(|| Arc::new(table)),
+        );
+        self.unreadable.lock().remove(&kept.name);
+        self.stamp.fetch_add(1, Ordering::Release);
+        kept
+    }
+
+    fn forget_all_but(&self, names: &[DatasetName]) {
+        self.tables.lock().retain(|name, _| names.contains(name));
+        self.unreadable.lock().retain(|name, _| names.contains(name));
+        self.stamp.fetch_add(1, Ordering::Release);
+    }
+
+    fn catalog(&self, tenant: &TenantId) -> Arc<Catalog> {
+        let stamp = self.stamp.load(Ordering::Acquire);
+        let mut cached = self.catalog.lock();
+        if let Some((at, catalog)) = &*cached
+            && *at == stamp
+        {
+            return Arc::clone(catalog);
+        }
+        let datasets: BTreeMap<_, _> = self
+            .tables
+            .lock()
+            .iter()
+            .map(|(name, table)| (name.clone(), table.entry().as_ref().clone()))
+            .collect();
+        let unreadable = self.unreadable.lock().clone();
+        let specs = |c: &Catalog| -> Vec<DatasetSpec> {
+            c.datasets.values().map(|e| e.spec.clone()).collect()
+        };
+        let mut catalog = Catalog { tenant: tenant.clone(), datasets, unreadable, generation: 1 };
+        if let Some((_, before)) = &*cached {
+            let same = before.datasets.len() == catalog.datasets.len()
+                && before.datasets.keys().eq(catalog.datasets.keys())
+                && specs(before) == specs(&catalog);
+            catalog.generation = before.generation + u64::from(!same);
+        }
+        let catalog = Arc::new(catalog);
+        *cached = Some((stamp, Arc::clone(&catalog)));
+        catalog
+    }
+}
+
+impl Lake {
+    pub(super) fn shelf(&self, tenant: &TenantId) -> Arc<Shelf> {
+        Arc::clone(self.shelves.lock().entry(tenant.clone()).or_default())
+    }
+
+    /// The catalogue, from the store the first time and from memory afterwards.
+    pub(crate) async fn catalog(&self, tenant: &TenantId) -> Result<Arc<Catalog>> {
+        let shelf = self.shelf(tenant);
+        let mut listed = shelf.listed.lock().await;
+        if !*listed {
+            self.list(tenant, &shelf).await?;
+            *listed = true;
+        }
+        drop(listed);
+        Ok(shelf.catalog(tenant))
+    }
+
+    /// The catalogue, from the store.
+    pub(crate) async fn refresh_catalog(&self, tenant: &TenantId) -> Result<Arc<Catalog>> {
+        let shelf = self.shelf(tenant);
+        let mut listed = shelf.listed.lock().await;
+        self.list(tenant, &shelf).await?;
+        for table in shelf.opened() {
+            let mut head = table.head.lock().await;
+            self.catch_up(&table, &mut head).await?;
+        }
+        *listed = true;
+        drop(listed);
+        Ok(shelf.catalog(tenant))
+    }
+
+    /// Opens what the store has and the shelf has not.
+    async fn list(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
+        let folder = Path::from(tenant.as_str());
+        let listing = self
+            .root()
+            .store()
+            .list_with_delimiter(Some(&folder))
+            .await
+            .map_err(|e| Error::from(e).while_doing("listing the datasets"))?;
+        // A folder of another shape (`_artifacts`) is no dataset.
+        let names: Vec<DatasetName> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| DatasetName::new(path.filename()?).ok())
+            .collect();
+        shelf.forget_all_but(&names);
+        let unopened: Vec<_> = names.into_iter().filter(|name| shelf.get(name).is_none()).collect();
+        stream::iter(unopened)
+            .map(|name| async move {
+                match Table::open(self.root(), tenant, &name).await {
+                    Ok(table) => drop(shelf.keep(table)),
+                    // A folder without a log: a dataset that is just being made, or no dataset.
+                    Err(e) if e.code() == Code::NotFound => {}
+                    Err(e) => {
+                        tracing::warn!(
+                            %tenant, dataset = %name, error = e.detail(), "dataset is not readable"
+                        );
+                        shelf.unreadable.lock().insert(name, e);
+                        shelf.stamp.fetch_add(1, Ordering::Release);
+                    }
+                }
+                Ok::<_, Error>(())
+            })
+            .buffer_unordered(OPENING_MAX)
+            .try_collect::<()>()
+            .await
+    }
+
+    /// An open table; NOT_FOUND names those that are spelt alike.
+    pub(crate) async fn table(&self, tenant: &TenantId, name: &DatasetName) -> Result<Arc<Table>> {
+        let shelf = self.shelf(tenant);
+        if let Some(table) = shelf.get(name) {
+            return Ok(table);
+        }
+        match Table::open(self.root(), tenant, name).await {
+            Ok(table) => Ok(shelf.keep(table)),
+            Err(e) if e.code() == Code::NotFound => {
+                Err(self.catalog(tenant).await?.unknown(name.as_str()))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A table at a version; NOT_FOUND says which versions there are.
+    pub(crate) async fn snapshot(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+        version: Option<Version>,
+    ) -> Result<Snapshot> {
+        let table = self.table(tenant, name).await?;
+        match version {
+            None => table.snapshot(table.entry().version).await,
+            Some(version) => {
+                self.require_version(&table, version).await?;
+                table.snapshot(version).await
+            }
+        }
+    }
+
+    /// Fails with NOT_FOUND and the range unless the table has `version`.
+    pub(crate) async fn require_version(&self, table: &Table, version: Version) -> Result<()> {
+        if version > table.entry().version {
+            let mut head = table.head.lock().await;
+            self.catch_up(table, &mut head).await?;
+        }
+        let newest = table.entry().version;
+        if version <= newest && table.has_state(version) {
+            return Ok(());
+        }
+        let oldest = table.oldest_version(newest).await?;
+        if (oldest..=newest).contains(&version) {
+            return Ok(());
+        }
+        let name = &table.name;
+        Err(Error::user(
+            Code::NotFound,
+            if version < oldest {
+                format!(
+                    "dataset {name}: version {version} is no longer kept; versions {oldest} to {newest} are"
+                )
+            } else {
+                format!(
+                    "dataset {name} has no version {version}; versions {oldest} to {newest} exist"
+                )
+            },
+        ))
+    }
+}

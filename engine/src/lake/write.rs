@@ -1,0 +1,290 @@
+//! Writing what a job made: append, overwrite, or replace partitions, as one commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datasets::DatasetName;
+use deltalake_core::kernel::{LogicalFileView, Remove};
+use futures::StreamExt;
+
+use super::head::Size;
+use super::{
+    Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
+    WriteMode, schema,
+};
+use crate::bus::CommitKind;
+use crate::error::{Code, Error, Result};
+use crate::identity::Principal;
+
+impl Lake {
+    /// Writes `batches` and commits them.
+    #[tracing::instrument(
+        name = "write", skip_all,
+        fields(tenant = %who.tenant, %dataset, run_id = label.run_id.map(|id| id.to_string()))
+    )]
+    pub(crate) async fn write(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        mode: WriteMode,
+        batches: Batches,
+        label: CommitLabel,
+    ) -> Result<Commit> {
+        self.require_writer()?;
+        let table = self.table(&who.tenant, dataset).await?;
+        let (writer, replaced) = {
+            let mut head = table.head.lock().await;
+            head.require_writable()?;
+            if label.is_made(&table, &mut head).await? {
+                return Ok(duplicate(dataset, &head));
+            }
+            (FileWriter::new(&table, &head)?, Replaced::new(&head, mode)?)
+        };
+        let files = write_all(writer, batches)
+            .await
+            .map_err(|e| e.while_doing(format_args!("writing to dataset {dataset}")))?;
+        if let Err(e) = replaced.require_within(&files) {
+            files.discard(&table).await;
+            return Err(e);
+        }
+        let mut author = Write { files: &files, replaced, label: &label };
+        let landed = self.commit(&table, &who.subject, &label, &mut author).await;
+        let (rows, bytes) = (files.size.rows.unwrap_or_default(), files.size.bytes);
+        match landed {
+            Ok(landed) if landed.committed => Ok(Commit {
+                dataset: dataset.clone(),
+                version: landed.version,
+                rows,
+                bytes,
+                duplicate: false,
+            }),
+            Ok(_) => {
+                files.discard(&table).await;
+                let head = table.head.lock().await;
+                Ok(duplicate(dataset, &head))
+            }
+            Err(e) => {
+                files.discard(&table).await;
+                Err(e)
+            }
+        }
+    }
+}
+
+impl CommitLabel {
+    /// Whether a commit with this label's idempotency was made before.
+    async fn is_made(&self, table: &Table, head: &mut Head) -> Result<bool> {
+        match &self.idempotency {
+            Some((id, number)) => {
+                Ok(head.last_sequence(table, id).await?.is_some_and(|last| last >= *number))
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
+    Commit { dataset: dataset.clone(), version: head.version(), rows: 0, bytes: 0, duplicate: true }
+}
+
+/// Writes all batches, or nothing.
+async fn write_all(mut writer: FileWriter, batches: Batches) -> Result<DataFiles> {
+    let written = match batches {
+        Batches::Memory(batches) => {
+            let mut written = Ok(());
+            for batch in batches {
+                written = writer.write(batch).await;
+                if written.is_err() {
+                    break;
+                }
+            }
+            written
+        }
+        Batches::Stream(mut stream) => loop {
+            match stream.next().await {
+                None => break Ok(()),
+                Some(Err(e)) => break Err(e.into()),
+                Some(Ok(batch)) => {
+                    if let Err(e) = writer.write(batch).await {
+                        break Err(e);
+                    }
+                }
+            }
+        },
+    };
+    match written {
+        Ok(()) => writer.finish().await,
+        Err(e) => {
+            writer.abandon().await;
+            Err(e)
+        }
+    }
+}
+
+/// The author of a write.
+struct Write<'a> {
+    files: &'a DataFiles,
+    replaced: Replaced,
+    label: &'a CommitLabel,
+}
+
+#[async_trait]
+impl Author for Write<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        if self.label.is_made(table, head).await? {
+            return Ok(None);
+        }
+        let (removes, removed) = self.replaced.removes(table, head).await?;
+        Ok(Some(Proposal {
+            kind: Some(self.replaced.kind()),
+            adds: self.files.adds.clone(),
+            added: self.files.size,
+            removes,
+            removed,
+            spec: None,
+            sequences: self.label.idempotency.iter().cloned().collect(),
+        }))
+    }
+}
+
+/// Which rows a write takes the place of.
+enum Replaced {
+    Nothing,
+    All,
+    /// Values by partition column, as Delta writes them.
+    Partitions(BTreeMap<String, BTreeSet<Option<String>>>),
+}
+
+impl Replaced {
+    fn new(head: &Head, mode: WriteMode) -> Result<Self> {
+        let replaced = match mode {
+            WriteMode::Append => return Ok(Self::Nothing),
+            WriteMode::Overwrite => Self::All,
+            WriteMode::ReplacePartitions(values) => {
+                let mut by_column: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+                for (column, value) in values {
+                    let value = partition_value(head, &column, &value)?;
+                    by_column.entry(column).or_default().insert(value);
+                }
+                if by_column.is_empty() {
+                    return Err(Error::user(
+                        Code::BadInput,
+                        format!("dataset {}: no partition to replace was named", head.spec.name),
+                    ));
+                }
+                Self::Partitions(by_column)
+            }
+        };
+        if schema::append_only(&head.metadata) {
+            return Err(Error::user(
+                Code::BadInput,
+                format!("dataset {} is append-only; its rows can't be replaced", head.spec.name),
+            ));
+        }
+        Ok(replaced)
+    }
+
+    fn kind(&self) -> CommitKind {
+        match self {
+            Self::Nothing => CommitKind::Append,
+            Self::All => CommitKind::Overwrite,
+            Self::Partitions(_) => CommitKind::ReplacePartitions,
+        }
+    }
+
+    fn holds(&self, value: impl Fn(&str) -> Option<String>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Partitions(by_column) => {
+                by_column.iter().all(|(column, values)| values.contains(&value(column)))
+            }
+        }
+    }
+
+    /// Fails when new rows lie outside the partitions that they are to replace.
+    fn require_within(&self, files: &DataFiles) -> Result<()> {
+        let Self::Partitions(by_column) = self else { return Ok(()) };
+        for add in &files.adds {
+            let value = |column: &str| add.partition_values.get(column).cloned().flatten();
+            if !self.holds(value) {
+                let found: Vec<String> = by_column
+                    .keys()
+                    .map(|c| format!("{c} = {}", value(c).unwrap_or_else(|| "null".to_owned())))
+                    .collect();
+                return Err(Error::user(
+                    Code::BadInput,
+                    format!(
+                        "replacing partitions: the new rows have some at {}, which is not among \
+                         those to be replaced",
+                        found.join(", ")
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn removes(&self, table: &Table, head: &Head) -> Result<(Vec<Remove>, Size)> {
+        let nothing = Size { rows: Some(0), ..Size::default() };
+        if matches!(self, Self::Nothing) {
+            return Ok((Vec::new(), nothing));
+        }
+        let state = table.state(head.version).await?;
+        let files: Vec<LogicalFileView> = state
+            .log_data()
+            .iter()
+            .filter(|file| {
+                let values = file.partition_values_map();
+                self.holds(|column| values.get(column).cloned().flatten())
+            })
+            .collect();
+        let size = files.iter().map(Size::of_file).fold(nothing, |a, b| Size {
+            rows: a.rows.zip(b.rows).map(|(a, b)| a + b),
+            bytes: a.bytes + b.bytes,
+            files: a.files + b.files,
+        });
+        Ok((files.iter().map(|file| file.remove_action(true)).collect(), size))
+    }
+}
+
+/// A partition value as Delta writes it into a log.
+fn partition_value(head: &Head, column: &str, value: &ScalarValue) -> Result<Option<String>> {
+    let fail = |problem: String| {
+        Error::user(Code::BadInput, format!("dataset {}: {problem}", head.spec.name))
+    };
+    if !head.partition_columns().iter().any(|p| p == column) {
+        return Err(fail(format!(
+            "{column:?} is not one of its partition columns ({})",
+            head.partition_columns().join(", ")
+        )));
+    }
+    let data_type = head.schema.field_with_name(column)?.data_type();
+    let bad = |e: &dyn std::fmt::Display| {
+        fail(format!("partition value {value} of {column:?} is not a {data_type}: {e}"))
+    };
+    let value = value.cast_to(data_type).map_err(|e| bad(&e))?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let text = match data_type {
+        // Delta's own form; Arrow would write a `T` and a zone.
+        DataType::Timestamp(_, _) => match value {
+            ScalarValue::TimestampMicrosecond(Some(us), _) => {
+                chrono::DateTime::from_timestamp_micros(us)
+                    .map(|at| at.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+                    .unwrap_or_default()
+            }
+            _ => String::new(),
+        },
+        _ => match value.cast_to(&DataType::Utf8).map_err(|e| bad(&e))? {
+            ScalarValue::Utf8(Some(text)) => text,
+            other => other.to_string(),
+        },
+    };
+    Ok(Some(text))
+}

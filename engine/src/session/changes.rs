@@ -1,0 +1,102 @@
+//! The net change between two versions, as plans over their files.
+
+use std::sync::Arc;
+
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::functions_nested::expr_fn::range;
+use datafusion::logical_expr::{Expr, cast, col, ident, lit};
+use datasets::DatasetName;
+
+use super::Sessions;
+use super::fit::fitted;
+use crate::error::Result;
+use crate::identity::{RunId, TenantId, Version};
+use crate::lake::{FileChanges, Lake};
+
+/// What changed after one version up to another.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The version that the change begins after.
+    pub from: Version,
+    /// The version that it ends with.
+    pub to: Version,
+    /// Rows that `to` has and `from` has not, as often as that is so.
+    pub added: DataFrame,
+    /// Rows that `from` has and `to` has not, as often as that is so.
+    pub removed: DataFrame,
+    /// The runs that committed between, oldest first.
+    pub run_ids: Vec<RunId>,
+    /// Commits between.
+    pub commits: u64,
+}
+
+impl Sessions {
+    /// The change of a dataset between two versions.
+    pub(crate) async fn changes(
+        &self,
+        lake: &Arc<Lake>,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        from: Version,
+        to: Version,
+    ) -> Result<Changes> {
+        let FileChanges { to: end, added, removed, run_ids } =
+            lake.file_changes(tenant, dataset, from, to).await?;
+        let session = self.open(lake, tenant, &[]).await?;
+        let context = session.context();
+        let frame = |files: Vec<String>, snapshot| -> Result<DataFrame> {
+            Ok(context.read_table(fitted(snapshot, Some(files))?)?)
+        };
+        let added = frame(added, &end)?;
+        let (added, removed) = match removed {
+            None => (added, frame(Vec::new(), &end)?),
+            Some((start, files)) => {
+                let removed = with_columns_of(frame(files, &start)?, &added)?;
+                (surplus(&added, &removed)?, surplus(&removed, &added)?)
+            }
+        };
+        Ok(Changes { from, to, added, removed, run_ids, commits: to.0 - from.0 })
+    }
+}
+
+/// `frame` with the columns of `other`: one that came later is null.
+fn with_columns_of(frame: DataFrame, other: &DataFrame) -> Result<DataFrame> {
+    let columns: Vec<Expr> = other
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            if frame.schema().has_column_with_unqualified_name(field.name()) {
+                ident(field.name())
+            } else {
+                let null = lit(datafusion::scalar::ScalarValue::Null);
+                cast(null, field.data_type().clone()).alias(field.name())
+            }
+        })
+        .collect();
+    Ok(frame.select(columns)?)
+}
+
+/// The rows that `left` has more often than `right`, as often as it has them more.
+///
+/// Rows are counted per distinct row, those of `right` negatively. (SQL's EXCEPT ALL would say this, but
+/// DataFusion plans it as an anti join, which forgets how often a row stood there.)
+fn surplus(left: &DataFrame, right: &DataFrame) -> Result<DataFrame> {
+    const COUNT: &str = "__count";
+    let names: Vec<String> =
+        left.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let columns = || names.iter().map(ident).collect::<Vec<Expr>>();
+    let counted = |frame: &DataFrame, count: i64| {
+        let mut columns = columns();
+        columns.push(lit(count).alias(COUNT));
+        frame.clone().select(columns)
+    };
+    let frame = counted(left, 1)?
+        .union(counted(right, -1)?)?
+        .aggregate(columns(), vec![sum(col(COUNT)).alias(COUNT)])?
+        .filter(col(COUNT).gt(lit(0_i64)))?;
+    let mut repeated = columns();
+    repeated.push(range(lit(0_i64), col(COUNT), lit(1_i64)).alias(COUNT));
+    Ok(frame.select(repeated)?.unnest_columns(&[COUNT])?.select(columns())?)
+}

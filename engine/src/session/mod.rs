@@ -1,0 +1,176 @@
+//! Sessions: a tenant's datasets, each at one version, to be queried with SQL and plans.
+//!
+//! A session belongs to one request. It shares the memory pool, the spill folder and the caches with
+//! all others (`runtime`), and pins the version of every dataset at its start, so that a query that
+//! names a dataset twice sees it once. Only what a query names is opened (`provider`).
+
+mod changes;
+mod fit;
+mod provider;
+mod runtime;
+mod sql;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
+use datafusion::common::TableReference;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionContext;
+use datasets::DatasetName;
+
+pub use changes::Changes;
+
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::identity::{TenantId, Version};
+use crate::lake::Lake;
+use crate::options::EngineOptions;
+use crate::storage::Root;
+use provider::PinnedSchema;
+
+/// The catalogue and schema that a dataset's name is looked up in.
+const CATALOG: &str = "colonnade";
+const SCHEMA: &str = "datasets";
+
+/// Which version of a dataset a session sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest.
+    #[default]
+    Latest,
+    /// This one.
+    Version(Version),
+    /// The one that was the newest at an instant.
+    Time(DateTime<Utc>),
+}
+
+/// Makes sessions.
+pub(crate) struct Sessions {
+    template: SessionState,
+}
+
+/// A tenant's datasets, each at one version from start to end.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    schema: Arc<PinnedSchema>,
+}
+
+impl Sessions {
+    pub(crate) fn new(options: &EngineOptions, root: &Root) -> Result<Self> {
+        Ok(Self { template: runtime::template(options, root)? })
+    }
+
+    /// Opens a session.
+    #[tracing::instrument(name = "session", skip_all, fields(%tenant))]
+    pub(crate) async fn open(
+        &self,
+        lake: &Arc<Lake>,
+        tenant: &TenantId,
+        pins: &[(DatasetName, AsOf)],
+    ) -> Result<Session> {
+        let catalog = lake.catalog(tenant).await?;
+        let mut versions: BTreeMap<DatasetName, Version> =
+            catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
+        for (dataset, as_of) in pins {
+            // Also finds a dataset that came after the catalogue was read.
+            let table = lake.table(tenant, dataset).await?;
+            let version = match as_of {
+                AsOf::Latest => table.entry().version,
+                AsOf::Version(version) => {
+                    lake.require_version(&table, *version).await?;
+                    *version
+                }
+                AsOf::Time(at) => lake.version_at(tenant, dataset, *at).await?,
+            };
+            versions.insert(dataset.clone(), version);
+        }
+        lake.metrics().sessions.add(1);
+        self.with_versions(lake, catalog, versions)
+    }
+
+    fn with_versions(
+        &self,
+        lake: &Arc<Lake>,
+        catalog: Arc<Catalog>,
+        versions: BTreeMap<DatasetName, Version>,
+    ) -> Result<Session> {
+        let schema = Arc::new(PinnedSchema::new(Arc::clone(lake), catalog, versions));
+        let list = MemoryCatalogProviderList::new();
+        let provider = MemoryCatalogProvider::new();
+        provider.register_schema(SCHEMA, Arc::clone(&schema) as _)?;
+        datafusion::catalog::CatalogProviderList::register_catalog(
+            &list,
+            CATALOG.to_owned(),
+            Arc::new(provider),
+        );
+        let state = SessionStateBuilder::new_from_existing(self.template.clone())
+            .with_catalog_list(Arc::new(list))
+            .build();
+        Ok(Session { context: SessionContext::new_with_state(state), schema })
+    }
+}
+
+impl Session {
+    /// A query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE. Anything that would change something is
+    /// BAD_INPUT.
+    #[tracing::instrument(name = "sql", skip_all, fields(tenant = %self.schema.catalog().tenant))]
+    pub async fn sql(&self, text: &str) -> Result<DataFrame> {
+        sql::plan(&self.context, self.schema.as_ref(), text).await
+    }
+
+    /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.
+    pub async fn table(&self, dataset: &DatasetName) -> Result<DataFrame> {
+        self.schema.require(dataset.as_str())?;
+        Ok(self.context.table(TableReference::bare(dataset.as_str())).await?)
+    }
+
+    /// The version that this session sees of `dataset`.
+    pub fn version(&self, dataset: &DatasetName) -> Option<Version> {
+        self.schema.versions().get(dataset).copied()
+    }
+
+    /// Every dataset with the version that this session sees.
+    pub fn pins(&self) -> Vec<(DatasetName, Version)> {
+        self.schema.versions().iter().map(|(name, version)| (name.clone(), *version)).collect()
+    }
+
+    /// The catalogue as it was when the session was opened.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        self.schema.catalog()
+    }
+
+    /// Runs a plan; rows come as they are made. Errors in the stream become ours with `Error::from`.
+    pub async fn stream(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
+        Ok(frame.execute_stream().await?)
+    }
+
+    /// Runs a plan to its end. The result must fit into memory.
+    pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+        Ok(frame.collect().await?)
+    }
+
+    /// The DataFusion session below, for plans over data that is no dataset (a job's intermediate
+    /// batches). Tables registered in it are seen by this session only.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("pins", &self.schema.versions()).finish()
+    }
+}

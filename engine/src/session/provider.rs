@@ -1,0 +1,92 @@
+//! The datasets of a session as tables, opened when a query names them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::TableType;
+use datasets::DatasetName;
+
+use super::fit::fitted;
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::identity::Version;
+use crate::lake::Lake;
+
+/// A tenant's datasets at pinned versions.
+pub(super) struct PinnedSchema {
+    lake: Arc<Lake>,
+    catalog: Arc<Catalog>,
+    versions: BTreeMap<DatasetName, Version>,
+    /// Opened once per session: the planner asks for a table more than once.
+    opened: tokio::sync::Mutex<HashMap<DatasetName, Arc<dyn TableProvider>>>,
+}
+
+impl PinnedSchema {
+    pub(super) fn new(
+        lake: Arc<Lake>,
+        catalog: Arc<Catalog>,
+        versions: BTreeMap<DatasetName, Version>,
+    ) -> Self {
+        Self { lake, catalog, versions, opened: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(super) fn versions(&self) -> &BTreeMap<DatasetName, Version> {
+        &self.versions
+    }
+
+    /// The name and version of a dataset; NOT_FOUND names those that are spelt alike.
+    pub(super) fn require(&self, name: &str) -> Result<(&DatasetName, Version)> {
+        self.versions
+            .iter()
+            .find(|(dataset, _)| dataset.as_str() == name)
+            .map(|(dataset, version)| (dataset, *version))
+            .ok_or_else(|| self.catalog.unknown(name))
+    }
+
+    async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
+        let (dataset, version) = self.require(name)?;
+        let mut opened = self.opened.lock().await;
+        if let Some(table) = opened.get(dataset) {
+            return Ok(Arc::clone(table));
+        }
+        let tenant = &self.catalog.tenant;
+        let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
+        let table = fitted(&snapshot, None)?;
+        opened.insert(dataset.clone(), Arc::clone(&table));
+        Ok(table)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for PinnedSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.versions.keys().map(DatasetName::to_string).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let opened = self.open(name).await;
+        opened.map(Some).map_err(|e| DataFusionError::External(Box::new(e)))
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.require(name).is_ok()
+    }
+}
+
+impl fmt::Debug for PinnedSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedSchema").field("versions", &self.versions).finish()
+    }
+}

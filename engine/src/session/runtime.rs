@@ -1,0 +1,58 @@
+//! What all sessions share: memory, disk to spill to, the store, the functions.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+
+use super::{CATALOG, SCHEMA};
+use crate::error::{Code, Error, Result};
+use crate::options::EngineOptions;
+use crate::storage::Root;
+
+/// Consumers that an error for want of memory names.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+/// Rows in a batch between operators.
+const BATCH_ROWS: usize = 8_192;
+
+/// The state that every session begins with.
+pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {
+    let mut disk = DiskManagerBuilder::default();
+    if let Some(folder) = &options.spill_dir {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Error::environment(Code::BadInput, "the folder to spill to can't be made", e)
+        })?;
+        disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.clone()]));
+    }
+    let disk = disk.with_max_temp_directory_size(options.spill_budget_bytes);
+    // Fair: an operator that can spill does so rather than starve another query's.
+    let pool = FairSpillPool::new(options.memory_budget_bytes);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
+        .with_disk_manager_builder(disk)
+        .build_arc()?;
+    runtime.register_object_store(root.location(), Arc::clone(root.store()));
+
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(options.threads.max(1))
+        .with_batch_size(BATCH_ROWS);
+    let settings = config.options_mut();
+    // One layout of text everywhere: that of the spec's Arrow schema.
+    settings.execution.parquet.schema_force_view_types = false;
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.reorder_filters = true;
+
+    Ok(SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .build())
+}

@@ -1,0 +1,14 @@
+//! Where bytes lie: one root, on a disk, in memory or in an object store.
+//!
+//! Everything above sees one `ObjectStore` whose paths begin at the root, so that no path of the
+//! server can reach a table's log or an error message. This room owns what differs between stores:
+//! how a root is named, how an acknowledged write becomes durable, and who may write.
+
+mod durable;
+mod error;
+mod lock;
+mod root;
+
+pub(crate) use error::store_failure;
+pub(crate) use lock::WriterLock;
+pub(crate) use root::Root;

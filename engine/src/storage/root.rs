@@ -1,0 +1,275 @@
+//! The root of all data: parsed from what the user wrote, opened, probed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, LazyLock, Weak};
+
+use futures::StreamExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
+use url::Url;
+use uuid::Uuid;
+
+use super::durable::DurableFiles;
+use super::lock::WriterLock;
+use crate::error::{Code, Error, Result};
+use crate::options::Access;
+
+/// The one location that tables are known by to the libraries: `colonnade://root/TENANT/DATASET/`.
+///
+/// A scheme of our own, because a real location in a log line, a plan or an error of a library is a
+/// path of the server that a user may get to see.
+static LOCATION: LazyLock<Url> = LazyLock::new(|| {
+    #[allow(clippy::expect_used)] // a constant, parsed by every test
+    Url::parse("colonnade://root/").expect("a URL")
+});
+
+/// An opened root.
+#[derive(Clone)]
+pub(crate) struct Root {
+    store: Arc<dyn ObjectStore>,
+    location: Url,
+    kind: RootKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RootKind {
+    Files(PathBuf),
+    Memory,
+    Objects,
+}
+
+impl Root {
+    /// Opens the root that `text` names.
+    pub(crate) fn open(
+        text: &str,
+        options: &BTreeMap<String, String>,
+        access: &Access,
+    ) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(Error::user(Code::BadInput, "the root is empty; expected a path or URL"));
+        }
+        // A letter and a colon is a drive, not a scheme.
+        let scheme = text.split_once(':').map(|(s, _)| s).filter(|s| {
+            s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
+        });
+        match scheme {
+            None => Self::files(FilePath::new(text), access),
+            Some("file") => Self::files(&file_path(text)?, access),
+            Some("memory") => Ok(Self::memory(text)),
+            Some(scheme) => Self::objects(text, scheme, options),
+        }
+    }
+
+    /// A root over any store; for tests that put faults between.
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, location: LOCATION.clone(), kind: RootKind::Memory }
+    }
+
+    fn files(path: &FilePath, access: &Access) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|e| {
+            Error::environment(Code::BadInput, "the root is not a path that can be used", e)
+        })?;
+        let store = Arc::new(DurableFiles::open(&path, access)?);
+        Ok(Self { store, location: LOCATION.clone(), kind: RootKind::Files(path) })
+    }
+
+    fn memory(text: &str) -> Self {
+        /// Named stores live as long as one engine holds them.
+        static NAMED: LazyLock<Mutex<HashMap<String, Weak<InMemory>>>> =
+            LazyLock::new(Mutex::default);
+
+        let name = text.trim_start_matches("memory:").trim_matches('/');
+        let store = if name.is_empty() {
+            Arc::new(InMemory::new())
+        } else {
+            let mut named = NAMED.lock();
+            named.retain(|_, store| store.strong_count() > 0);
+            match named.get(name).and_then(Weak::upgrade) {
+                Some(store) => store,
+                None => {
+                    let store = Arc::new(InMemory::new());
+                    named.insert(name.to_owned(), Arc::downgrade(&store));
+                    store
+                }
+            }
+        };
+        Self { store, location: LOCATION.clone(), kind: RootKind::Memory }
+    }
+
+    #[cfg(feature = "cloud")]
+    fn objects(text: &str, scheme: &str, options: &BTreeMap<String, String>) -> Result<Self> {
+        const SCHEMES: [&str; 10] =
+            ["s3", "s3a", "az", "adl", "azure", "abfs", "abfss", "gs", "http", "https"];
+        if !SCHEMES.contains(&scheme) {
+            return Err(unknown_scheme(scheme));
+        }
+        let not_opened = |e: object_store::Error| {
+            Error::environment(
+                Code::BadInput,
+                format!("the {scheme}: root could not be set up from its URL and options"),
+                e,
+            )
+        };
+        let url = Url::parse(text).map_err(|e| {
+            Error::environment(Code::BadInput, format!("the {scheme}: root is not a URL"), e)
+        })?;
+        // What the environment says (AWS_…, AZURE_…, GOOGLE_…) comes first, so that options win.
+        let environment = std::env::vars()
+            .map(|(key, value)| (key.to_ascii_lowercase(), value))
+            .filter(|(key, _)| {
+                ["aws_", "azure_", "google_"].iter().any(|prefix| key.starts_with(prefix))
+            });
+        let given = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone()));
+        let (store, prefix) =
+            object_store::parse_url_opts(&url, environment.chain(given)).map_err(not_opened)?;
+        let store: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
+            Arc::from(store)
+        } else {
+            Arc::new(PrefixStore::new(store, prefix))
+        };
+        // S3 directory buckets list in no order; the kernel reads that off the host's name.
+        let unordered = url.host_str().is_some_and(|host| host.contains("--x-s3"));
+        let mut location = LOCATION.clone();
+        if unordered {
+            location.set_host(Some("root--x-s3")).map_err(|e| Error::bug("location", e))?;
+        }
+        Ok(Self { store, location, kind: RootKind::Objects })
+    }
+
+    #[cfg(not(feature = "cloud"))]
+    fn objects(_: &str, scheme: &str, _: &BTreeMap<String, String>) -> Result<Self> {
+        Err(match scheme {
+            "s3" | "az" | "gs" | "abfs" | "abfss" => Error::user(
+                Code::BadInput,
+                format!("{scheme}: roots need a build with the feature `cloud`"),
+            ),
+            _ => unknown_scheme(scheme),
+        })
+    }
+
+    /// The store, its paths beginning at the root.
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The location that stands for the root in the libraries.
+    pub(crate) fn location(&self) -> &Url {
+        &self.location
+    }
+
+    /// For the log: what kind of store it is.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self.kind {
+            RootKind::Files(_) => "files",
+            RootKind::Memory => "memory",
+            RootKind::Objects => "objects",
+        }
+    }
+
+    /// Whether a write that failed is certain not to appear later: there is no network between.
+    pub(crate) fn failures_are_final(&self) -> bool {
+        matches!(self.kind, RootKind::Files(_))
+    }
+
+    /// Takes the right to write on a local root; other stores decide commit by commit.
+    pub(crate) fn lock(&self, holder: &str) -> Result<Option<WriterLock>> {
+        match &self.kind {
+            RootKind::Files(path) => WriterLock::take(path, holder).map(Some),
+            RootKind::Memory | RootKind::Objects => Ok(None),
+        }
+    }
+
+    /// Makes sure that the root answers and, for a writer, that it takes a new object and refuses
+    /// to replace it: commits rest on that.
+    pub(crate) async fn probe(&self, writable: bool) -> Result<()> {
+        self.probe_reachable().await?;
+        if !writable {
+            return Ok(());
+        }
+        let probe = Path::from(format!("_colonnade_probe_{}", Uuid::now_v7().simple()));
+        let put = || {
+            let payload = PutPayload::from_static(b"probe");
+            self.store.put_opts(&probe, payload, PutMode::Create.into())
+        };
+        put().await.map_err(|e| unreachable("writing an object to the root", e))?;
+        let second = put().await;
+        self.store
+            .delete(&probe)
+            .await
+            .map_err(|e| unreachable("deleting an object of the root", e))?;
+        match second {
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(e) => Err(unreachable("writing an object only if it is absent", e)),
+            Ok(_) => Err(Error::user(
+                Code::StorageUnavailable,
+                "the store replaces objects where it should refuse to (put-if-absent); commits would \
+                 not be safe on it",
+            )),
+        }
+    }
+
+    /// Makes sure that the root can be listed.
+    pub(crate) async fn probe_reachable(&self) -> Result<()> {
+        if self.failures_are_final() {
+            let listed = self.store.list_with_delimiter(None).await;
+            return listed.map(drop).map_err(|e| unreachable("listing the root", e));
+        }
+        // A tenant's name can't begin with `_`, so this lists next to nothing.
+        let mut listing = self.store.list(Some(&Path::from("_colonnade")));
+        match listing.next().await {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(e)) => Err(unreachable("listing the root", e)),
+        }
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").field("kind", &self.kind_name()).finish()
+    }
+}
+
+fn file_path(text: &str) -> Result<PathBuf> {
+    let bad = || {
+        Error::user(
+            Code::BadInput,
+            "the file: root is not usable; expected file:PATH or file:///ABSOLUTE/PATH",
+        )
+    };
+    let rest = text.trim_start_matches("file:");
+    if let Some(absolute) = rest.strip_prefix("//") {
+        if !absolute.starts_with('/') && !absolute.starts_with("localhost/") {
+            return Err(bad());
+        }
+        return Url::parse(text).map_err(|_| bad())?.to_file_path().map_err(|()| bad());
+    }
+    if rest.is_empty() { Err(bad()) } else { Ok(PathBuf::from(rest)) }
+}
+
+fn unknown_scheme(scheme: &str) -> Error {
+    Error::user(
+        Code::BadInput,
+        format!(
+            "the root begins with {scheme:?}:; expected a path, file:, memory:, s3:, az: or gs:"
+        ),
+    )
+}
+
+fn unreachable(operation: &str, error: object_store::Error) -> Error {
+    let error = Error::from(error);
+    match error.code() {
+        Code::ResourcesExhausted => error.while_doing(operation),
+        _ => Error::environment(
+            Code::StorageUnavailable,
+            format!("the root is not usable: {operation} failed: {error}"),
+            error,
+        ),
+    }
+}
