@@ -1,1 +1,44 @@
-//! jobs.
+//! Job kinds, the runner, and the record of each run.
+//!
+//! A [`Job`] is a function: input datasets at pinned versions and parameters in, commits to result datasets
+//! out. The [`Runner`] gives it everything it needs through a [`RunContext`] and keeps the promise that makes
+//! results trustworthy: a run commits once or not at all, and a second run of the same work finds the commit
+//! of the first. Runs are rows of the `runs` dataset; results are datasets as any other.
+//!
+//! ```text
+//!  request ──▶ submit ──▶ pin inputs, key ──▶ queued ──▶ running ──▶ succeeded | failed | cancelled
+//!                │                              │           │              │
+//!                └─ BAD_INPUT, NOT_FOUND, …     └───────────┴── rows of ───┘  `runs`
+//! ```
+//!
+//! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
+
+mod columns;
+mod context;
+pub mod evaluate;
+mod job;
+mod key;
+mod kinds;
+mod ledger;
+mod memory;
+mod parameters;
+mod record;
+mod runner;
+mod samples;
+mod season;
+mod series;
+mod span;
+mod statistics;
+#[cfg(test)]
+mod testing;
+
+pub use context::{RunContext, Stage};
+pub use job::{Estimate, Job, Outcome};
+pub use kinds::{anomalies, correlate, kind, kinds};
+pub use ledger::{RUNS, runs_spec};
+pub use record::{
+    DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
+};
+pub use runner::{RunHandle, RunRequest, Runner, RunnerOptions, UPDATES_MAX};
+pub use season::Season;
+pub use span::Span;

@@ -120,8 +120,7 @@ mod tests {
 
     fn weights() -> Vec<u8> {
         let data = [0_u8; 24];
-        let tensors =
-            BTreeMap::from([("w".to_owned(), (ElementType::F32, vec![2, 3], &data[..]))]);
+        let tensors = BTreeMap::from([("w".to_owned(), (ElementType::F32, vec![2, 3], &data[..]))]);
         Weights::write(&tensors, &BTreeMap::new()).unwrap()
     }
 
@@ -199,7 +198,8 @@ mod tests {
             ("0.91", "\"good\"", "invalid type: string \"good\""),
             ("\"Apache-2.0\"", "\"\"", "licence: expected a text"),
         ] {
-            let message = Card::from_json(good.replace(from, to).as_bytes()).unwrap_err().to_string();
+            let message =
+                Card::from_json(good.replace(from, to).as_bytes()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message:?} does not say {expected:?}");
         }
     }

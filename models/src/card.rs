@@ -127,9 +127,9 @@ impl Card {
             TrainingData::Datasets(datasets) if datasets.is_empty() => {
                 fail("training_data: expected at least one dataset, found none".into())
             }
-            TrainingData::Elsewhere(words) if words.trim().is_empty() => {
-                fail("training_data: expected where the data comes from, found an empty text".into())
-            }
+            TrainingData::Elsewhere(words) if words.trim().is_empty() => fail(
+                "training_data: expected where the data comes from, found an empty text".into(),
+            ),
             _ => match self.evaluation.iter().find(|e| !e.value.is_finite()) {
                 Some(e) => fail(format!("evaluation {:?}: expected a finite value", e.measure)),
                 None => Ok(()),

@@ -27,17 +27,20 @@ const PREFIX_BYTES: usize = 8;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)] // the names are the documentation
 pub enum ElementType {
-    BOOL,
+    Bool,
     U8,
     I8,
-    F8_E5M2,
-    F8_E4M3,
+    #[serde(rename = "F8_E5M2")]
+    F8E5M2,
+    #[serde(rename = "F8_E4M3")]
+    F8E4M3,
     I16,
     U16,
     F16,
-    BF16,
+    Bf16,
     I32,
     U32,
     F32,
@@ -80,8 +83,8 @@ impl ElementType {
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
         match self {
-            Self::BOOL | Self::U8 | Self::I8 | Self::F8_E5M2 | Self::F8_E4M3 => 1,
-            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
+            Self::Bool | Self::U8 | Self::I8 | Self::F8E5M2 | Self::F8E4M3 => 1,
+            Self::I16 | Self::U16 | Self::F16 | Self::Bf16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
         }
@@ -110,7 +113,8 @@ impl<'a> Weights<'a> {
                 unit: "bytes",
             });
         }
-        let Some((header, data)) = usize::try_from(claimed).ok().and_then(|n| rest.split_at_checked(n))
+        let Some((header, data)) =
+            usize::try_from(claimed).ok().and_then(|n| rest.split_at_checked(n))
         else {
             return fail(format!(
                 "expected a header of {claimed} bytes, found {} bytes after its length",
@@ -275,7 +279,7 @@ mod tests {
         let (w, b) = ([1_u8, 2, 3, 4, 5, 6, 7, 8], [9_u8, 10]);
         let tensors = BTreeMap::from([
             ("layer.w".to_owned(), (ElementType::F32, vec![2, 1], &w[..])),
-            ("layer.b".to_owned(), (ElementType::BF16, vec![], &b[..])),
+            ("layer.b".to_owned(), (ElementType::Bf16, vec![], &b[..])),
             ("none".to_owned(), (ElementType::F64, vec![0, 3], &[][..])),
         ]);
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -302,7 +306,10 @@ mod tests {
             (file(&one("[0,8]", "[2]"), b"1234"), "to at most 4, found 0 to 8"),
             (file(&one("[0,4]", "[2]"), b"1234"), "expected 8 bytes, found 4"),
             (file(&one("[4,0]", "[1]"), b"1234"), "expected data from byte 0"),
-            (file(&one("[0,4]", "[1]"), b"12345"), "expected 4 bytes of tensors after the header, found 5"),
+            (
+                file(&one("[0,4]", "[1]"), b"12345"),
+                "expected 4 bytes of tensors after the header, found 5",
+            ),
             (file(&one("[0,4]", "[4294967296,4294967296,4]"), b"1234"), "fewer than 2^64"),
             (file(&one("[0,4]", "[1]").replace("F32", "F31"), b"1234"), "unknown variant `F31`"),
         ];
@@ -329,8 +336,7 @@ mod tests {
     #[test]
     fn any_cut_of_a_good_file_is_an_error() {
         let data = [7_u8; 12];
-        let tensors =
-            BTreeMap::from([("w".to_owned(), (ElementType::F32, vec![3], &data[..]))]);
+        let tensors = BTreeMap::from([("w".to_owned(), (ElementType::F32, vec![3], &data[..]))]);
         let file = Weights::write(&tensors, &BTreeMap::new()).unwrap();
         for length in 0..file.len() {
             assert!(Weights::read(&file[..length]).is_err(), "{length} of {} passed", file.len());

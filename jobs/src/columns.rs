@@ -1,0 +1,32 @@
+//! Short words for specs and columns of results, so that a job's output reads as a table of its columns.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, TimestampMicrosecondArray};
+use datasets::{ColumnSpec, ColumnType};
+
+/// A column without a unit.
+pub(crate) fn column(
+    name: &str,
+    data_type: ColumnType,
+    nullable: bool,
+    description: &str,
+) -> ColumnSpec {
+    ColumnSpec {
+        name: name.into(),
+        data_type,
+        nullable,
+        unit: None,
+        description: description.into(),
+    }
+}
+
+/// The same column with a unit.
+pub(crate) fn with_unit(column: ColumnSpec, unit: &str) -> ColumnSpec {
+    ColumnSpec { unit: Some(unit.into()), ..column }
+}
+
+/// Instants in microseconds as a column of type timestamp.
+pub(crate) fn timestamps(micros: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+}

@@ -1,0 +1,279 @@
+//! What the runner gives a run. A job reaches inputs, devices, progress and commits through this and
+//! nothing else, so that pinning, cancelling, costs and "one commit or none" hold for every kind
+//! without its doing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{
+    Code, Commit, CommitLabel, Engine, Error, Principal, Result, RunId, Session, WriteMode,
+};
+use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::key;
+use crate::memory;
+use crate::record::{DatasetVersion, StageRecord};
+
+/// One run's view of the world.
+pub struct RunContext {
+    pub(crate) principal: Principal,
+    pub(crate) run_id: RunId,
+    pub(crate) engine: Engine,
+    pub(crate) session: Arc<Session>,
+    pub(crate) inputs: Vec<DatasetVersion>,
+    pub(crate) key: String,
+    pub(crate) job: &'static str,
+    pub(crate) gpu: GpuPolicy,
+    pub(crate) memory_budget_bytes: usize,
+    pub(crate) pool: Arc<rayon::ThreadPool>,
+    pub(crate) kernel_pool: Pool,
+    pub(crate) control: Control,
+    pub(crate) cancellation: CancellationToken,
+    pub(crate) work: TaskTracker,
+    pub(crate) stages: Arc<Mutex<Vec<StageRecord>>>,
+    pub(crate) on_progress: Arc<dyn Fn(f64) + Send + Sync>,
+    pub(crate) commits: Arc<AsyncMutex<Commits>>,
+    pub(crate) scratch: OnceCell<tempfile::TempDir>,
+}
+
+/// What the run has committed, and whether it still may.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    pub(crate) closed: bool,
+    pub(crate) done: Vec<Commit>,
+}
+
+impl RunContext {
+    /// Who asked for the run.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.run_id
+    }
+
+    /// The engine, for what the session does not offer.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// A session in which every input stands at its pinned version.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The inputs at their versions.
+    pub fn inputs(&self) -> &[DatasetVersion] {
+        &self.inputs
+    }
+
+    /// The version that an input is pinned to.
+    pub fn input(&self, dataset: &DatasetName) -> Result<&DatasetVersion> {
+        self.inputs.iter().find(|i| i.dataset == *dataset).ok_or_else(|| {
+            Error::internal(format!("{}: {dataset} is not a declared input", self.job))
+        })
+    }
+
+    /// The device policy of this run.
+    pub fn gpu(&self) -> GpuPolicy {
+        self.gpu
+    }
+
+    /// How much memory the run may hold beside the session's own pool, in bytes.
+    pub fn memory_budget_bytes(&self) -> usize {
+        self.memory_budget_bytes
+    }
+
+    /// A folder of this run alone, removed at its end.
+    pub async fn scratch(&self) -> Result<&std::path::Path> {
+        let folder = self
+            .scratch
+            .get_or_try_init(|| async {
+                tokio::task::spawn_blocking(|| {
+                    tempfile::Builder::new().prefix("colonnade-run-").tempdir()
+                })
+                .await
+                .map_err(|e| Error::internal(format!("scratch folder: {e}")))?
+                .map_err(|e| {
+                    Error::environment(Code::StorageUnavailable, "scratch folder: can't be made", e)
+                })
+            })
+            .await?;
+        Ok(folder.path())
+    }
+
+    /// Says how far the run is, 0 to 1.
+    pub fn progress(&self, part: f64) {
+        (self.on_progress)(part);
+    }
+
+    /// A clone-able sink for [`RunContext::progress`], for use on the numeric threads.
+    pub fn progress_sink(&self) -> Arc<dyn Fn(f64) + Send + Sync> {
+        self.on_progress.clone()
+    }
+
+    /// Cancelled when the run shall stop; numeric loops look at it now and then.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
+    }
+
+    /// Fails with `CANCELLED` when the run shall stop.
+    pub fn check(&self) -> Result<()> {
+        check(&self.cancellation)
+    }
+
+    /// The threads for the job's own numeric work.
+    pub fn pool(&self) -> &Arc<rayon::ThreadPool> {
+        &self.pool
+    }
+
+    /// What a kernel needs beside its input: device policy, budget, threads, and a handle that is
+    /// cancelled with the run.
+    pub fn execution(&self, budget_bytes: usize) -> Execution {
+        Execution {
+            gpu: self.gpu,
+            budget: Budget::host(budget_bytes),
+            pool: Some(self.kernel_pool.clone()),
+            control: self.control.clone(),
+        }
+    }
+
+    /// Runs numeric work away from the async threads; a panic in it becomes an error.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.check()?;
+        // The slot of a cancelled run stays taken until its threads have really stopped.
+        let at_work = self.work.token();
+        let task = tokio::task::spawn_blocking(move || {
+            let _at_work = at_work;
+            work()
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => Err(panicked(panic.as_ref())),
+                Err(_) => Err(cancelled()),
+            },
+        }
+    }
+
+    /// Begins a step; its record is taken when the guard is finished or dropped.
+    pub fn stage(&self, name: &str) -> Stage {
+        Stage {
+            record: StageRecord {
+                name: name.into(),
+                device: "cpu".into(),
+                reason: "relational work and input/output stay on the CPU".into(),
+                ..StageRecord::default()
+            },
+            began: Instant::now(),
+            peak_before_bytes: memory::peak_resident_bytes(),
+            stages: self.stages.clone(),
+        }
+    }
+
+    /// Commits `batches` to the dataset of `spec`, which is made when absent, marked with the run and its
+    /// key. When a run with the same key has committed there before, that commit is returned
+    /// (`duplicate`) and no second one is made.
+    pub async fn commit(
+        &self,
+        spec: DatasetSpec,
+        mode: WriteMode,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Commit> {
+        self.check()?;
+        let mut stage = self.stage("commit");
+        stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
+        let (engine, who, commits) =
+            (self.engine.clone(), self.principal.clone(), self.commits.clone());
+        let label = CommitLabel {
+            run_id: Some(self.run_id),
+            operation: self.job.to_owned(),
+            idempotency: Some((key::application_id(&self.key), 1)),
+        };
+        // A task of its own: a run that is cancelled now must still learn whether it has committed.
+        let at_work = self.work.token();
+        let task = tokio::spawn(async move {
+            let _at_work = at_work;
+            let mut commits = commits.lock().await;
+            if commits.closed {
+                return Err(cancelled());
+            }
+            engine.ensure_dataset(&who, &spec).await?;
+            let commit = engine.write(&who, &spec.name, mode, batches, label).await?;
+            commits.done.push(commit.clone());
+            Ok(commit)
+        });
+        let commit =
+            task.await.map_err(|e| Error::internal(format!("{}: commit: {e}", self.job)))??;
+        stage.record.rows_out = commit.rows;
+        stage.record.bytes_written = commit.bytes;
+        stage.finish();
+        Ok(commit)
+    }
+}
+
+/// A step under way.
+pub struct Stage {
+    /// What is known of it so far; times and memory are filled in at the end.
+    pub record: StageRecord,
+    began: Instant,
+    peak_before_bytes: u64,
+    stages: Arc<Mutex<Vec<StageRecord>>>,
+}
+
+impl Stage {
+    /// Ends the step.
+    pub fn finish(self) {}
+
+    /// Names the device that did the step and why.
+    pub fn on_device(&mut self, device: impl Into<String>, reason: impl Into<String>) {
+        self.record.device = device.into();
+        self.record.reason = reason.into();
+    }
+
+    /// Adds facts by the step's own names.
+    pub fn facts(&mut self, facts: Value) {
+        self.record.facts = facts;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let mut record = std::mem::take(&mut self.record);
+        record.wall_seconds = self.began.elapsed().as_secs_f64();
+        record.peak_memory_bytes =
+            memory::peak_resident_bytes().saturating_sub(self.peak_before_bytes);
+        self.stages.lock().push(record);
+    }
+}
+
+/// Fails with `CANCELLED` when `token` is.
+pub(crate) fn check(token: &CancellationToken) -> Result<()> {
+    if token.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+}
+
+pub(crate) fn cancelled() -> Error {
+    Error::user(Code::Cancelled, "the run was asked to stop; nothing was committed")
+}
+
+/// The error for a caught panic.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Error::internal(format!("the job panicked: {text}"))
+}

@@ -1,0 +1,64 @@
+//! What a job kind is. A job is a function of (input datasets at versions, parameters) to commits, so
+//! this trait holds nothing else: no schedule, no queue, no storage. Whatever a kind does not state
+//! here the runner cannot know, and whatever the runner gives arrives in the [`RunContext`].
+
+use async_trait::async_trait;
+use datasets::{DatasetName, DatasetSpec};
+use engine::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::RunContext;
+
+/// One job kind.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// Its name, as in `colonnade run NAME`.
+    fn name(&self) -> &'static str;
+
+    /// One line of what it finds.
+    fn description(&self) -> &'static str;
+
+    /// Raised when the same inputs and parameters begin to give another result, so that results of the
+    /// old method are not taken for results of the new one.
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    /// JSON schema of its parameters; every parameter has a description, a unit and a default.
+    fn parameters_schema(&self) -> Value;
+
+    /// The parameters with every default filled in, fields in one fixed order: equal runs have equal
+    /// text. Fails with `BAD_INPUT` naming the field.
+    fn canonical(&self, params: &Value) -> Result<Value>;
+
+    /// The datasets that it reads. Checks the parameters as [`Job::canonical`] does.
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>>;
+
+    /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
+
+    /// What a run would read and need, from the catalogue alone.
+    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate>;
+
+    /// Does the work and commits its results through [`RunContext::commit`].
+    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome>;
+}
+
+/// What a run would cost, known before it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Rows of the inputs; 0 when their files do not say.
+    pub rows: u64,
+    /// Bytes of the inputs' files.
+    pub bytes_read: u64,
+    /// Memory that the run asks for, at most the runner's budget.
+    pub memory_bytes: u64,
+}
+
+/// What a finished run says of itself beside its commits.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Facts for a person: counts, what was dropped and why.
+    pub summary: Value,
+}

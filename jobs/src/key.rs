@@ -1,0 +1,28 @@
+//! The key of a run: what its result depends on, and nothing else. Two runs with one key would commit
+//! the same rows, so the second finds the first one's commit by it. Who asked, when, and on which
+//! device are left out on purpose.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::record::DatasetVersion;
+
+/// SHA-256 in hex of the job, its revision, its canonical parameters and its inputs at their versions.
+pub(crate) fn run_key(
+    job: &str,
+    revision: u32,
+    canonical_params: &Value,
+    inputs: &[DatasetVersion],
+) -> String {
+    let mut inputs: Vec<(&str, u64)> =
+        inputs.iter().map(|i| (i.dataset.as_str(), i.version.0)).collect();
+    inputs.sort_unstable();
+    let text = json!([job, revision, canonical_params, inputs]).to_string();
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name under which the commits of a key are marked in the table itself (Delta `txn.appId`).
+pub(crate) fn application_id(key: &str) -> String {
+    format!("colonnade-run-{key}")
+}

@@ -1,0 +1,229 @@
+//! The method, for one chunk of series: clean, take the season out, ask the kernel for rolling medians and
+//! MADs of all at once, then look at each series by itself. Pure numbers: no dataset and no run in sight,
+//! so that it can be tested and measured by itself.
+
+use std::collections::BTreeMap;
+
+use engine::{Code, Error, Result};
+use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
+use kernels::{DeviceReport, Execution, MatrixView, MatrixViewMut};
+use rayon::prelude::*;
+
+use super::explain::{Anomaly, Kind, Subject};
+use super::level_shift::shifts;
+use super::missing::{gaps, stuck};
+use super::params::Params;
+use super::rarity::keep_rare;
+use super::robust::{Baseline, excursions, sigma_floor};
+use crate::samples::{Cleaning, Samples, clean};
+use crate::season::{Deseasonalised, deseasonalise};
+use crate::series::Series;
+
+/// Series with fewer samples than this have no usual.
+pub(super) const SAMPLES_MIN: usize = 16;
+/// Rows of one kernel call differ in length by at most this factor; shorter ones are padded.
+const PADDING_MAX: f64 = 1.25;
+/// Values of one kernel call at most.
+const MATRIX_VALUES_MAX: usize = 1 << 22;
+
+/// What a chunk gave.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) anomalies: Vec<Anomaly>,
+    pub(super) series: u64,
+    pub(super) samples: u64,
+    pub(super) cleaning: Cleaning,
+    /// Series that could not be looked at, by reason, with a few names of each.
+    pub(super) skipped: BTreeMap<&'static str, Skipped>,
+    pub(super) with_season: u64,
+    /// The device of the kernel calls; `None` when there was nothing to do.
+    pub(super) device: Option<DeviceReport>,
+    pub(super) kernel_seconds: f64,
+    pub(super) gpu_seconds: f64,
+}
+
+/// Series that were left out for one reason.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Skipped {
+    pub(super) count: u64,
+    pub(super) examples: Vec<String>,
+}
+
+/// Names kept as examples.
+const EXAMPLES_MAX: usize = 5;
+
+struct Prepared {
+    samples: Samples,
+    flat: Deseasonalised,
+}
+
+/// Looks at every series of a chunk.
+pub(super) fn detect(
+    chunk: Vec<Series>,
+    params: &Params,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Found> {
+    let mut found = Found { series: chunk.len() as u64, ..Found::default() };
+    let cleaned: Vec<(Samples, Cleaning)> =
+        pool.install(|| chunk.into_par_iter().map(clean).collect());
+    let mut usable = Vec::with_capacity(cleaned.len());
+    for (samples, cleaning) in cleaned {
+        found.samples += samples.values.len() as u64;
+        found.cleaning.values_missing += cleaning.values_missing;
+        found.cleaning.duplicates += cleaning.duplicates;
+        match samples.values.len() {
+            0 => found.skip("no values", samples.name),
+            1..SAMPLES_MIN => found.skip("fewer than 16 samples", samples.name),
+            _ => usable.push(samples),
+        }
+    }
+    let prepared: Vec<Prepared> = pool.install(|| {
+        let prepare = |samples| Prepared { flat: deseasonalise(&samples, params.season), samples };
+        usable.into_par_iter().map(prepare).collect()
+    });
+    let baselines = baselines(&prepared, params.window_samples, execution, &mut found)?;
+    if execution.control.is_cancelled() {
+        return Err(Error::user(Code::Cancelled, "anomalies: cancelled"));
+    }
+    let per_series: Vec<Vec<Anomaly>> = pool.install(|| {
+        prepared.par_iter().zip(&baselines).map(|(one, usual)| look(one, usual, params)).collect()
+    });
+    found.with_season = prepared.iter().filter(|p| p.flat.season.is_some()).count() as u64;
+    found.anomalies = per_series.into_iter().flatten().collect();
+    Ok(found)
+}
+
+impl Found {
+    fn skip(&mut self, reason: &'static str, name: String) {
+        let skipped = self.skipped.entry(reason).or_default();
+        skipped.count += 1;
+        if skipped.examples.len() < EXAMPLES_MAX {
+            skipped.examples.push(name);
+        }
+    }
+
+    /// Adds what another chunk gave.
+    pub(super) fn add(&mut self, other: Found) {
+        self.anomalies.extend(other.anomalies);
+        self.series += other.series;
+        self.samples += other.samples;
+        self.cleaning.values_missing += other.cleaning.values_missing;
+        self.cleaning.duplicates += other.cleaning.duplicates;
+        for (reason, skipped) in other.skipped {
+            let mine = self.skipped.entry(reason).or_default();
+            mine.count += skipped.count;
+            let room = EXAMPLES_MAX.saturating_sub(mine.examples.len());
+            mine.examples.extend(skipped.examples.into_iter().take(room));
+        }
+        self.with_season += other.with_season;
+        self.device = other.device.or(self.device.take());
+        self.kernel_seconds += other.kernel_seconds;
+        self.gpu_seconds += other.gpu_seconds;
+    }
+}
+
+/// Rolling medians and MADs of every residual. Series of like length share a kernel call, padded with NaN,
+/// which the kernel skips.
+fn baselines(
+    prepared: &[Prepared],
+    window: usize,
+    execution: &Execution,
+    found: &mut Found,
+) -> Result<Vec<Baseline>> {
+    let length = |index: usize| prepared[index].flat.residual.len();
+    let mut by_length: Vec<usize> = (0..prepared.len()).collect();
+    by_length.sort_by_key(|&index| std::cmp::Reverse(length(index)));
+    let mut baselines = vec![Baseline::default(); prepared.len()];
+    let mut rest = &by_length[..];
+    while let Some(&longest) = rest.first() {
+        let cols = length(longest);
+        let rows_max = (MATRIX_VALUES_MAX / cols).max(1);
+        let alike = rest
+            .iter()
+            .take(rows_max)
+            .take_while(|&&index| length(index) as f64 * PADDING_MAX >= cols as f64)
+            .count();
+        let (group, others) = rest.split_at(alike);
+        rest = others;
+        let mut values = vec![f64::NAN; group.len() * cols];
+        for (row, &index) in values.chunks_mut(cols).zip(group) {
+            row[..length(index)].copy_from_slice(&prepared[index].flat.residual);
+        }
+        let (mut medians, mut mads) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+        let options = RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(window) };
+        let stats = rolling(
+            MatrixView::new(&values, group.len(), cols)?,
+            &options,
+            &mut [
+                RollingOutput::new(
+                    Statistic::Median,
+                    MatrixViewMut::new(&mut medians, group.len(), cols)?,
+                ),
+                RollingOutput::new(
+                    Statistic::Mad,
+                    MatrixViewMut::new(&mut mads, group.len(), cols)?,
+                ),
+            ],
+            execution,
+        )?;
+        found.kernel_seconds += stats.seconds;
+        if stats.device.device != kernels::Device::Cpu {
+            found.gpu_seconds += stats.seconds;
+        }
+        found.device = Some(stats.device);
+        for ((median, mad), &index) in medians.chunks(cols).zip(mads.chunks(cols)).zip(group) {
+            let length = length(index);
+            baselines[index] =
+                Baseline { median: median[..length].to_vec(), mad: mad[..length].to_vec() };
+        }
+    }
+    Ok(baselines)
+}
+
+/// All anomalies of one series, in the order of their start.
+fn look(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> {
+    let Prepared { samples, flat } = prepared;
+    let residual = &flat.residual;
+    let (window, rare, length) = (params.window_samples, params.rare_samples, residual.len());
+    let subject = Subject { samples, season: flat.season, params };
+    let floor = sigma_floor(&samples.values, residual);
+    let profile = |at: usize| samples.values[at] - residual[at];
+
+    let shifts = shifts(residual, &usual.median, floor, window, params.shift_threshold);
+    let shifts = keep_rare(shifts, length, rare, |shift| shift.excursion.z.abs());
+    let outliers = excursions(residual, usual, floor, window, params.threshold);
+    let outliers = keep_rare(outliers, length, rare, |outlier| outlier.z.abs());
+    let gaps = keep_rare(gaps(samples, params.gap_intervals), length, rare, |g| g.intervals as f64);
+
+    let mut anomalies: Vec<Anomaly> = shifts
+        .into_iter()
+        .map(|shift| subject.level_shift(shift, profile(shift.excursion.first)))
+        .collect();
+    for outlier in outliers {
+        let found = subject.outlier(outlier, profile(outlier.peak) + usual.median[outlier.peak]);
+        absorb(&mut anomalies, found);
+    }
+    anomalies.extend(gaps.into_iter().map(|gap| subject.missing(gap)));
+    anomalies.extend(stuck(samples, params.stuck_samples).map(|run| subject.stuck(run)));
+    let from_us = params.from.map_or(i64::MIN, |from| from.timestamp_micros());
+    anomalies.retain(|a| a.ended_at >= from_us && a.level() >= params.min_severity);
+    anomalies.sort_by_key(|a| (a.started_at, a.ended_at));
+    anomalies
+}
+
+/// Adds an outlier, unless it is the beginning of a level shift, seen from the old level.
+fn absorb(anomalies: &mut Vec<Anomaly>, outlier: Anomaly) {
+    let shift = anomalies.iter_mut().find(|known| {
+        known.kind == Kind::LevelShift
+            && known.started_at <= outlier.ended_at
+            && outlier.started_at <= known.ended_at
+    });
+    match shift {
+        Some(shift) => {
+            shift.started_at = shift.started_at.min(outlier.started_at);
+            shift.ended_at = shift.ended_at.max(outlier.ended_at);
+        }
+        None => anomalies.push(outlier),
+    }
+}

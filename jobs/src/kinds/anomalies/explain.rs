@@ -1,0 +1,256 @@
+//! An anomaly in numbers and in words. A person who is woken by it must be able to tell from the one
+//! sentence what was seen, what was expected, and how sure that is.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::level_shift::Shift;
+use super::missing::{Gap, Run};
+use super::params::{Level, Params};
+use super::robust::Excursion;
+use crate::samples::Samples;
+use crate::span::Span;
+
+/// What kind of anomaly it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Outlier,
+    SeasonalOutlier,
+    LevelShift,
+    Missing,
+    Stuck,
+}
+
+/// One finding; a row of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Anomaly {
+    pub(super) series: String,
+    pub(super) kind: Kind,
+    pub(super) started_at: i64,
+    pub(super) ended_at: i64,
+    pub(super) peak_at: i64,
+    /// `None` where there is no value.
+    pub(super) observed: Option<f64>,
+    pub(super) expected: Option<f64>,
+    /// Robust standard deviations, or intervals.
+    pub(super) score: f64,
+    /// 0 to 100.
+    pub(super) severity: f64,
+    pub(super) samples: i64,
+    pub(super) interval_us: i64,
+    pub(super) season: Option<Span>,
+    pub(super) explanation: String,
+}
+
+/// What an explanation draws on.
+pub(super) struct Subject<'a> {
+    pub(super) samples: &'a Samples,
+    pub(super) season: Option<Span>,
+    pub(super) params: &'a Params,
+}
+
+impl Kind {
+    /// As it stands in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Outlier => "outlier",
+            Self::SeasonalOutlier => "seasonal_outlier",
+            Self::LevelShift => "level_shift",
+            Self::Missing => "missing",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl Anomaly {
+    pub(super) fn level(&self) -> Level {
+        Level::of(self.severity)
+    }
+}
+
+impl Subject<'_> {
+    /// `usual` is the value that was expected at the peak.
+    pub(super) fn outlier(&self, found: Excursion, usual: f64) -> Anomaly {
+        let observed = self.samples.values[found.peak];
+        let kind = if self.season.is_some() { Kind::SeasonalOutlier } else { Kind::Outlier };
+        let lasting = match found.last - found.first {
+            0 => String::new(),
+            _ => format!(
+                "; unusual from {} to {}",
+                self.instant(found.first),
+                self.instant(found.last)
+            ),
+        };
+        let explanation = format!(
+            "value {} at {} is {} robust standard deviations {} the usual {}{}{lasting}",
+            number(observed),
+            self.instant(found.peak),
+            number(found.z.abs()),
+            if found.z > 0.0 { "above" } else { "below" },
+            number(usual),
+            self.phase(),
+        );
+        self.anomaly(kind, found, Some(observed), Some(usual), self.params.threshold, explanation)
+    }
+
+    /// `profile` is what the season adds at the shift.
+    pub(super) fn level_shift(&self, shift: Shift, profile: f64) -> Anomaly {
+        let found = shift.excursion;
+        let (before, after) = (profile + shift.before, profile + shift.after);
+        let explanation = format!(
+            "the level {} from {} to {} at {}: {} robust standard deviations between the medians of the \
+             {} samples before and after",
+            if after > before { "rises" } else { "falls" },
+            number(before),
+            number(after),
+            self.instant(found.first),
+            number(found.z.abs()),
+            self.params.window_samples,
+        );
+        let limit = self.params.shift_threshold;
+        self.anomaly(Kind::LevelShift, found, Some(after), Some(before), limit, explanation)
+    }
+
+    pub(super) fn missing(&self, gap: Gap) -> Anomaly {
+        let samples = self.samples;
+        // The silence itself: from the first instant without a value to the last one.
+        let started_at = samples.times[gap.before].saturating_add(samples.interval_us);
+        let next = samples.times.get(gap.before + 1).copied().unwrap_or(started_at);
+        let ended_at = next.saturating_sub(samples.interval_us).max(started_at);
+        let explanation = format!(
+            "no value for {} intervals of {} s: the last one before is at {}, the next one at {}",
+            gap.intervals,
+            number(samples.interval_us as f64 / 1e6),
+            self.instant(gap.before),
+            instant(next),
+        );
+        Anomaly {
+            series: samples.name.clone(),
+            kind: Kind::Missing,
+            started_at,
+            ended_at,
+            peak_at: started_at,
+            observed: None,
+            expected: Some(samples.values[gap.before]),
+            score: gap.intervals as f64,
+            severity: severity(gap.intervals as f64, self.params.gap_intervals as f64),
+            samples: 0,
+            interval_us: samples.interval_us,
+            season: self.season,
+            explanation,
+        }
+    }
+
+    pub(super) fn stuck(&self, run: Run) -> Anomaly {
+        let observed = self.samples.values[run.first];
+        let explanation = format!(
+            "the value stays at exactly {} for {} samples from {} to {}; elsewhere it keeps moving",
+            number(observed),
+            run.samples(),
+            self.instant(run.first),
+            self.instant(run.last),
+        );
+        let found = Excursion {
+            first: run.first,
+            last: run.last,
+            peak: run.first,
+            z: run.samples() as f64,
+        };
+        let limit = self.params.stuck_samples as f64;
+        self.anomaly(Kind::Stuck, found, Some(observed), None, limit, explanation)
+    }
+
+    fn anomaly(
+        &self,
+        kind: Kind,
+        found: Excursion,
+        observed: Option<f64>,
+        expected: Option<f64>,
+        limit: f64,
+        explanation: String,
+    ) -> Anomaly {
+        let times = &self.samples.times;
+        Anomaly {
+            series: self.samples.name.clone(),
+            kind,
+            started_at: times[found.first],
+            ended_at: times[found.last],
+            peak_at: times[found.peak],
+            observed,
+            expected,
+            score: found.z,
+            severity: severity(found.z.abs(), limit),
+            samples: (found.last - found.first + 1) as i64,
+            interval_us: self.samples.interval_us,
+            season: self.season,
+            explanation,
+        }
+    }
+
+    fn instant(&self, at: usize) -> String {
+        instant(self.samples.times[at])
+    }
+
+    fn phase(&self) -> String {
+        match self.season {
+            None => String::new(),
+            Some(Span::DAY) => " for this time of day".into(),
+            Some(Span::WEEK) => " for this time of the week".into(),
+            Some(season) => format!(" for this phase of the {season} season"),
+        }
+    }
+}
+
+/// 0 at the limit, 50 at twice, 80 at five times, 90 at ten times the limit.
+fn severity(found: f64, limit: f64) -> f64 {
+    (100.0 * (1.0 - limit / found)).clamp(0.0, 100.0)
+}
+
+fn instant(micros: i64) -> String {
+    DateTime::<Utc>::from_timestamp_micros(micros).map_or_else(
+        || format!("{micros} µs"),
+        |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
+}
+
+/// Four digits that count, as a person writes them.
+fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if !(-4..9).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    let digits = usize::try_from(3 - magnitude).unwrap_or(0);
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_that_count() {
+        let texts: Vec<String> =
+            [0.0, 93.1, 41.0, 8.2346, 0.001234567, 123456.789, -2.0, 1e12, 1e-9, 0.1 + 0.2]
+                .map(number)
+                .into();
+        assert_eq!(
+            texts,
+            ["0", "93.1", "41", "8.235", "0.001235", "123457", "-2", "1.000e12", "1.000e-9", "0.3"]
+        );
+    }
+
+    #[test]
+    fn severity_is_a_share_of_the_way_from_the_limit_to_infinity() {
+        assert_eq!(
+            [6.0, 12.0, 30.0, 60.0, 3.0].map(|z| severity(z, 6.0).round()),
+            [0.0, 50.0, 80.0, 90.0, 0.0]
+        );
+        assert_eq!(severity(f64::INFINITY, 6.0), 100.0);
+    }
+}

@@ -1,0 +1,151 @@
+//! The parameters of `anomalies`.
+
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::parameters::{bad, dataset_name};
+use crate::season::Season;
+
+/// What to look for, where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Dataset that holds the series, one row for each sample. Default: metrics.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Column that names the series; null makes the whole dataset one series. Default: series.
+    pub series_column: Option<String>,
+    /// Column with the instant of a sample. Default: at.
+    pub time_column: String,
+    /// Column with the value of a sample. Default: value.
+    pub value_column: String,
+    /// Only these series, by name; empty takes all. Default: [].
+    pub series: Vec<String>,
+    /// Report only what ends at or after this instant; earlier samples still serve as history. Default: null.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub from: Option<DateTime<Utc>>,
+    /// Leave out samples at or after this instant. Default: null.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub to: Option<DateTime<Utc>>,
+    /// Length of the window that says what is usual, in samples, 16 to 100000. Default: 288, which is
+    /// one day of samples every 5 minutes.
+    pub window_samples: usize,
+    /// Least distance of a value from the usual to be an outlier, in robust standard deviations. Default: 6.
+    pub threshold: f64,
+    /// Least difference of the medians of two adjacent windows to be a level shift, in robust standard
+    /// deviations. Default: 6.
+    pub shift_threshold: f64,
+    /// Missing data is reported when more than this many intervals in a row have no value. Default: 12.
+    pub gap_intervals: u64,
+    /// Equal values in a row from which on a series is called stuck, in samples; 0 never does. Default: 96.
+    pub stuck_samples: usize,
+    /// What happens more often than twice, plus once in this many samples, is the series' normal
+    /// behaviour; only what is a fifth stronger is reported then. Default: 2000.
+    pub rare_samples: usize,
+    /// The season that is taken out first: "auto" tries a day and a week, "none", or its length, such
+    /// as "12h". Default: auto.
+    pub season: Season,
+    /// Report nothing of less severity: low, medium or high. Default: low.
+    pub min_severity: Level,
+    /// Dataset that the anomalies are committed to. Default: anomalies.
+    #[schemars(with = "String")]
+    pub output: DatasetName,
+}
+
+/// How bad an anomaly is, from its severity of 0 to 100.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Below 50: less than twice the threshold.
+    #[default]
+    Low,
+    /// 50 to 80: two to five times the threshold.
+    Medium,
+    /// 80 and above: more than five times the threshold.
+    High,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: dataset_name("metrics"),
+            series_column: Some("series".into()),
+            time_column: "at".into(),
+            value_column: "value".into(),
+            series: Vec::new(),
+            from: None,
+            to: None,
+            window_samples: 288,
+            threshold: 6.0,
+            shift_threshold: 6.0,
+            gap_intervals: 12,
+            stuck_samples: 96,
+            rare_samples: 2_000,
+            season: Season::Auto,
+            min_severity: Level::Low,
+            output: dataset_name(NAME),
+        }
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        if !(16..=100_000).contains(&self.window_samples) {
+            return Err(bad(
+                NAME,
+                "window_samples",
+                format!("expected 16 to 100000 samples, found {}", self.window_samples),
+            ));
+        }
+        for (name, value) in
+            [("threshold", self.threshold), ("shift_threshold", self.shift_threshold)]
+        {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(bad(NAME, name, format!("expected a number above 0, found {value}")));
+            }
+        }
+        if self.gap_intervals == 0 {
+            return Err(bad(NAME, "gap_intervals", "expected 1 or more, found 0"));
+        }
+        if self.rare_samples == 0 {
+            return Err(bad(NAME, "rare_samples", "expected 1 or more, found 0"));
+        }
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(bad(
+                NAME,
+                "to",
+                format!("expected an instant after `from` ({from}), found {to}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    /// The level of a severity.
+    pub(super) fn of(severity: f64) -> Self {
+        match severity {
+            s if s >= 80.0 => Self::High,
+            s if s >= 50.0 => Self::Medium,
+            _ => Self::Low,
+        }
+    }
+
+    /// As it stands in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}

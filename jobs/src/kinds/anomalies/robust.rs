@@ -1,0 +1,74 @@
+//! Outliers: values far from the rolling median, in units of a robust standard deviation (the modified
+//! z-score of Iglewicz & Hoaglin, "How to Detect and Handle Outliers", 1993, with a rolling centre). The
+//! unit is the larger of the window's own MAD and that of the whole series, because a quiet hour must not
+//! make the next ordinary one an anomaly; the mean absolute deviation bounds it from below where more than
+//! half of the values are equal and every MAD is zero.
+
+use crate::statistics::{MAD_TO_SIGMA, spread};
+
+/// Part of the mean absolute deviation that a standard deviation is at least.
+const MEAN_SIGMA_PART: f64 = 0.6;
+/// Spread below this part of the values' size is rounding.
+const ROUNDING: f64 = 1e-9;
+/// Flags that are no further apart than this part of the window are one excursion.
+const MERGE_PART: f64 = 0.1;
+/// Samples at the start that only serve as history: this part of the window, at most a quarter of the series.
+const HISTORY_PART: f64 = 0.5;
+
+/// What is usual at each sample.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Baseline {
+    /// The rolling median.
+    pub(super) median: Vec<f64>,
+    /// The rolling median absolute deviation, no factor.
+    pub(super) mad: Vec<f64>,
+}
+
+/// A stretch of samples that are not usual. Indices of samples, ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Excursion {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    /// The sample furthest from the usual.
+    pub(super) peak: usize,
+    /// Its signed distance from the usual in robust standard deviations.
+    pub(super) z: f64,
+}
+
+/// The least robust standard deviation of a series: that of the whole.
+pub(super) fn sigma_floor(values: &[f64], residual: &[f64]) -> f64 {
+    let whole = spread(residual);
+    let size = spread(values).centre.abs();
+    whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma).max(ROUNDING * size).max(f64::MIN_POSITIVE)
+}
+
+/// Stretches of `residual` beyond `threshold` standard deviations from its baseline.
+pub(super) fn excursions(
+    residual: &[f64],
+    baseline: &Baseline,
+    sigma_floor: f64,
+    window: usize,
+    threshold: f64,
+) -> Vec<Excursion> {
+    let history = ((window as f64 * HISTORY_PART) as usize).min(residual.len() / 4);
+    let merge = ((window as f64 * MERGE_PART) as usize).max(1);
+    let mut found: Vec<Excursion> = Vec::new();
+    for at in history..residual.len() {
+        let sigma = (baseline.mad[at] * MAD_TO_SIGMA).max(sigma_floor);
+        let z = (residual[at] - baseline.median[at]) / sigma;
+        // A window without a result gives NaN, which is no excursion.
+        if z.is_nan() || z.abs() <= threshold {
+            continue;
+        }
+        match found.last_mut() {
+            Some(open) if at - open.last <= merge => {
+                open.last = at;
+                if z.abs() > open.z.abs() {
+                    (open.peak, open.z) = (at, z);
+                }
+            }
+            _ => found.push(Excursion { first: at, last: at, peak: at, z }),
+        }
+    }
+    found
+}

@@ -1,0 +1,174 @@
+//! What is known of each series before its values are read: from when to when, and how often. From it come
+//! the interval of the common grid and the cohorts: series that share enough of their time. Series of
+//! different months have nothing to compare, and one grid for all would be mostly empty.
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use datafusion::functions_aggregate::expr_fn::{count, max, min};
+use datafusion::logical_expr::ident;
+use engine::{Error, Result};
+use futures::StreamExt;
+
+use crate::context::RunContext;
+use crate::series::{AT, SERIES, SeriesSource, VALUE};
+use crate::span::Span;
+
+/// When a series begins and ends, and how many values it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) series: String,
+    pub(super) first_us: i64,
+    pub(super) last_us: i64,
+    pub(super) values: i64,
+}
+
+/// Series that are compared with each other, over the time that all of them cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cohort {
+    /// Names, sorted.
+    pub(super) series: Vec<String>,
+    /// First instant that all have.
+    pub(super) first_us: i64,
+    /// Last instant that all have.
+    pub(super) last_us: i64,
+}
+
+/// Intervals that people sample at, in seconds; an inferred interval is the next of them.
+const USUAL_INTERVALS_S: [i64; 17] =
+    [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 3_600, 21_600, 86_400];
+
+/// The extents of all series, by name.
+pub(super) async fn extents(ctx: &RunContext, source: &SeriesSource<'_>) -> Result<Vec<Extent>> {
+    let frame = source.frame(ctx).await?.filter(ident(VALUE).is_not_null())?;
+    let frame = frame
+        .aggregate(
+            vec![ident(SERIES)],
+            vec![
+                min(ident(AT)).alias("first"),
+                max(ident(AT)).alias("last"),
+                count(ident(VALUE)).alias("values"),
+            ],
+        )?
+        .sort(vec![ident(SERIES).sort(true, false)])?;
+    let broken = || Error::internal("extents: the rows have other columns than were asked for");
+    let mut stream = ctx.session().stream(frame).await?;
+    let mut extents = Vec::new();
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
+        let names = names.as_string_opt::<i32>().ok_or_else(broken)?;
+        let time = |column: usize| {
+            batch.column(column).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(broken)
+        };
+        let (first, last) = (time(1)?, time(2)?);
+        let values = batch.column(3).as_primitive_opt::<Int64Type>().ok_or_else(broken)?;
+        extents.extend((0..batch.num_rows()).map(|row| Extent {
+            series: names.value(row).to_owned(),
+            first_us: first.value(row),
+            last_us: last.value(row),
+            values: values.value(row),
+        }));
+    }
+    Ok(extents)
+}
+
+/// The interval at which most series have samples: the median of their mean distances, rounded to one that
+/// people use when it is near. `None` when no series has two samples.
+pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
+    let mut distances: Vec<i64> = extents
+        .iter()
+        .filter(|e| e.values > 1)
+        .map(|e| (e.last_us - e.first_us) / (e.values - 1))
+        .filter(|distance| *distance > 0)
+        .collect();
+    distances.sort_unstable();
+    let middle = *distances.get(distances.len() / 2)?;
+    // Gaps make the mean distance longer than the usual one, doubled rows shorter; neither by half.
+    let usual = USUAL_INTERVALS_S
+        .into_iter()
+        .map(|seconds| seconds * 1_000_000)
+        .min_by_key(|usual| (usual - middle).abs())
+        .filter(|usual| (usual - middle).abs() * 4 <= *usual);
+    Span::from_micros(usual.unwrap_or(middle))
+}
+
+/// Groups series by shared time. Each joins the cohort that keeps the most of its time, when what all
+/// members share stays at least `min_overlap` of the longest member; else it begins one of its own.
+pub(super) fn cohorts(extents: &[Extent], min_overlap: f64) -> Vec<Cohort> {
+    struct Open {
+        cohort: Cohort,
+        longest_us: i64,
+    }
+    let mut by_start: Vec<&Extent> = extents.iter().collect();
+    // The longest first among equal starts, so that a cohort begins with its widest member.
+    by_start.sort_by_key(|e| (e.first_us, std::cmp::Reverse(e.last_us), e.series.clone()));
+    let mut open: Vec<Open> = Vec::new();
+    for extent in by_start {
+        let length = extent.last_us - extent.first_us;
+        let shared = |cohort: &Open| {
+            let first = cohort.cohort.first_us.max(extent.first_us);
+            let last = cohort.cohort.last_us.min(extent.last_us);
+            (last - first) as f64 / cohort.longest_us.max(length).max(1) as f64
+        };
+        let best = open
+            .iter_mut()
+            .max_by(|a, b| shared(a).total_cmp(&shared(b)))
+            .filter(|cohort| shared(cohort) >= min_overlap.max(f64::MIN_POSITIVE));
+        match best {
+            Some(joined) => {
+                joined.cohort.first_us = joined.cohort.first_us.max(extent.first_us);
+                joined.cohort.last_us = joined.cohort.last_us.min(extent.last_us);
+                joined.longest_us = joined.longest_us.max(length);
+                joined.cohort.series.push(extent.series.clone());
+            }
+            None => open.push(Open {
+                cohort: Cohort {
+                    series: vec![extent.series.clone()],
+                    first_us: extent.first_us,
+                    last_us: extent.last_us,
+                },
+                longest_us: length,
+            }),
+        }
+    }
+    let mut cohorts: Vec<Cohort> = open.into_iter().map(|open| open.cohort).collect();
+    for cohort in &mut cohorts {
+        cohort.series.sort_unstable();
+    }
+    cohorts
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn extent(series: &str, first_s: i64, last_s: i64, values: i64) -> Extent {
+        let (first_us, last_us) = (first_s * 1_000_000, last_s * 1_000_000);
+        Extent { series: series.into(), first_us, last_us, values }
+    }
+
+    #[test]
+    fn series_of_different_months_are_not_compared() {
+        let extents = [
+            extent("june b", 10, 1_000, 100),
+            extent("may", -5_000, -4_000, 100),
+            extent("june a", 0, 990, 100),
+            extent("june short", 0, 100, 10),
+        ];
+        let cohorts = cohorts(&extents, 0.5);
+        let names: Vec<Vec<&str>> =
+            cohorts.iter().map(|c| c.series.iter().map(String::as_str).collect()).collect();
+        assert_eq!(names, [vec!["may"], vec!["june a", "june b"], vec!["june short"]]);
+        assert_eq!((cohorts[1].first_us, cohorts[1].last_us), (10_000_000, 990_000_000));
+    }
+
+    #[test]
+    fn the_interval_is_one_that_people_use_when_it_is_near() {
+        let usual = |extents: &[Extent]| usual_interval(extents).map(|span| span.to_string());
+        // One in ten samples is missing.
+        assert_eq!(usual(&[extent("a", 0, 300 * 1_000, 901)]).unwrap(), "5m");
+        assert_eq!(usual(&[extent("a", 0, 43 * 100, 101)]).unwrap(), "43s");
+        assert_eq!(usual(&[extent("a", 0, 0, 1), extent("b", 5, 5, 3)]), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! Finds series that move together, at once or one after the other, and commits one row for each pair to
+//! `correlations`.
+//!
+//! Series are put on a common grid ([`grid`]; those that share no time are not compared: [`extent`]), gaps,
+//! season and trend are dealt with ([`prepare`]), every pair is correlated and tested ([`pairs`],
+//! [`significance`]), and the best lag of each within a bound is looked for, because an effect comes after
+//! its cause. What was left out, and why, stands in the run's summary.
+//!
+//! A pair is reported when its coefficient, or the one at its best lag, is at least `min_coefficient` and its
+//! false-discovery rate at most `max_q`. The rows of one source dataset are one partition of the output and
+//! are replaced together.
+//!
+//! Cost: reads every row twice (extents, then values); n²/2·m multiplications for n series of m buckets,
+//! times 2·max_lag + 1 for the lags. Memory: 8·n·m bytes for the matrix, at most half of the budget.
+
+mod extent;
+mod grid;
+mod output;
+mod pairs;
+mod params;
+mod prepare;
+mod report;
+mod significance;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Code, Error, Result, WriteMode};
+use serde_json::{Value, json};
+
+use extent::{Cohort, cohorts, extents, usual_interval};
+use grid::Grid;
+use pairs::Subjects;
+pub use params::{Detrend, LagSearch, Params};
+use prepare::prepare;
+use report::Report;
+
+use crate::context::RunContext;
+use crate::job::{Estimate, Job, Outcome};
+use crate::kinds::estimate_input;
+use crate::parameters;
+use crate::series::SeriesSource;
+use crate::span::Span;
+
+/// The kind's name.
+const NAME: &str = "correlate";
+
+/// Memory of one point while series are put on the grid: the row, and Polars' columns and groups.
+const POINT_BYTES: usize = 96;
+/// Points put on the grid together at least.
+const POINTS_MIN: usize = 1 << 16;
+
+/// The job kind.
+pub struct Correlate;
+
+impl Correlate {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+#[async_trait]
+impl Job for Correlate {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "finds pairs of series that move together, at once or at a lag, with significance over all pairs"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![Self::params(params)?.dataset])
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(vec![output::spec(Self::params(params)?.output)])
+    }
+
+    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
+        estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await
+    }
+
+    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
+        let params = Self::params(params)?;
+        let source = SeriesSource {
+            job: NAME,
+            dataset: &params.dataset,
+            series_column: Some(&params.series_column),
+            time_column: &params.time_column,
+            value_column: &params.value_column,
+            only: &params.series,
+            from: params.from,
+            to: params.to,
+        };
+        let (interval, cohorts) = plan(ctx, &params, &source).await?;
+        let mut report = Report::new(&params, interval);
+        let several = report.leave_out_lone(cohorts);
+        check_size(&several, interval, ctx.memory_budget_bytes())?;
+        let grids = place(ctx, &source, interval, &several).await?;
+        let total = grids.len().max(1) as f64;
+        for (index, grid) in grids.into_iter().enumerate() {
+            let part = |part: f64| 0.3 + 0.65 * (index as f64 + part) / total;
+            compare(ctx, &params, grid, &mut report, part).await?;
+        }
+        let spec = output::spec(params.output.clone());
+        let found = report.finish();
+        let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
+        let source = ScalarValue::from(params.dataset.as_str());
+        let partition = vec![("source".to_owned(), source)];
+        ctx.commit(spec, WriteMode::ReplacePartitions(partition), vec![batch]).await?;
+        Ok(Outcome { summary: report.summary(found.len()) })
+    }
+}
+
+/// Learns the extents of the series, the interval of the grid, and who is compared with whom.
+async fn plan(
+    ctx: &RunContext,
+    params: &Params,
+    source: &SeriesSource<'_>,
+) -> Result<(Span, Vec<Cohort>)> {
+    let mut stage = ctx.stage("extents");
+    let extents = extents(ctx, source).await?;
+    stage.record.rows_in = extents.iter().map(|extent| extent.values.unsigned_abs()).sum();
+    stage.record.rows_out = extents.len() as u64;
+    // Without two samples in any series nothing is compared, whatever the interval.
+    let interval = params.interval.or_else(|| usual_interval(&extents)).unwrap_or(Span::DAY);
+    let cohorts = cohorts(&extents, params.min_overlap);
+    stage.facts(json!({ "interval": interval, "cohorts": cohorts.len() }));
+    stage.finish();
+    ctx.progress(0.1);
+    Ok((interval, cohorts))
+}
+
+fn check_size(cohorts: &[Cohort], interval: Span, budget_bytes: usize) -> Result<()> {
+    let values: u128 = cohorts.iter().map(|cohort| Grid::size(cohort, interval)).sum();
+    let bytes = values * size_of::<f64>() as u128;
+    if bytes <= budget_bytes as u128 / 2 {
+        return Ok(());
+    }
+    let series: usize = cohorts.iter().map(|cohort| cohort.series.len()).sum();
+    Err(Error::user(
+        Code::ResourcesExhausted,
+        format!(
+            "{NAME}: {series} series on a grid of {interval} take {bytes} bytes; half of the memory budget of \
+             {budget_bytes} bytes is for it: take a longer `interval`, fewer `series`, or a larger budget"
+        ),
+    ))
+}
+
+/// Reads the values and puts them on the grids of their cohorts.
+async fn place(
+    ctx: &RunContext,
+    source: &SeriesSource<'_>,
+    interval: Span,
+    cohorts: &[Cohort],
+) -> Result<Vec<Grid>> {
+    let mut stage = ctx.stage("grid");
+    let mut grids: Vec<Grid> = cohorts.iter().map(|cohort| Grid::new(cohort, interval)).collect();
+    let points_max = (ctx.memory_budget_bytes() / 4 / POINT_BYTES).max(POINTS_MIN);
+    let mut reader = source.read(ctx).await?;
+    let rows_total = ctx.input(source.dataset)?.rows.unwrap_or(0).max(1);
+    loop {
+        let chunk = reader.chunk(points_max).await?;
+        if chunk.is_empty() {
+            break;
+        }
+        grids = ctx
+            .compute(move || {
+                grids.iter_mut().try_for_each(|grid| grid.place(&chunk))?;
+                Ok(grids)
+            })
+            .await?;
+        ctx.progress(0.1 + 0.2 * (reader.rows_read as f64 / rows_total as f64).min(1.0));
+    }
+    stage.record.rows_in = reader.rows_read;
+    stage.record.rows_out = grids.iter().map(|grid| grid.values.len() as u64).sum();
+    stage.record.bytes_read = reader.bytes_read;
+    stage.facts(json!({ "samples_placed": grids.iter().map(|grid| grid.samples).sum::<u64>() }));
+    stage.finish();
+    Ok(grids)
+}
+
+/// Compares all series of one cohort.
+async fn compare(
+    ctx: &RunContext,
+    params: &Params,
+    grid: Grid,
+    report: &mut Report<'_>,
+    part: impl Fn(f64) -> f64,
+) -> Result<()> {
+    let execution = ctx.execution(ctx.memory_budget_bytes() / 4);
+    let frame = report::Frame::of(&grid);
+
+    let mut stage = ctx.stage("prepare");
+    stage.record.rows_in = grid.values.len() as u64;
+    let (asked, kernel, pool) = (params.clone(), execution.clone(), ctx.pool().clone());
+    let prepared = ctx.compute(move || prepare(grid, &asked, &kernel, &pool)).await?;
+    stage.record.rows_out = prepared.values.len() as u64;
+    if let Some(device) = &prepared.device {
+        stage.on_device(device.device.to_string(), device.reason.clone());
+    }
+    stage.finish();
+    report.prepared(&prepared);
+
+    let mut stage = ctx.stage("pairs");
+    let (asked, kernel, pool) = (params.clone(), execution.clone(), ctx.pool().clone());
+    let (subjects, tested) = ctx
+        .compute(move || {
+            let subjects = Subjects::new(prepared, &pool);
+            let tested = if subjects.is_comparable() {
+                Some(subjects.test_all(&asked, &kernel)?)
+            } else {
+                None
+            };
+            Ok((Arc::new(subjects), tested))
+        })
+        .await?;
+    let Some(tested) = tested else {
+        report.too_short(&subjects.prepared.series);
+        return Ok(());
+    };
+    report::record(&mut stage, &tested);
+    stage.finish();
+    ctx.progress(part(0.3));
+
+    let lagged = match subjects.max_lag(params) {
+        0 => None,
+        _ => {
+            let mut stage = ctx.stage("lags");
+            let searches_all = subjects.searches_all(params);
+            let chosen: Vec<(usize, usize)> = tested.pairs.iter().map(|t| (t.row, t.col)).collect();
+            let (subjects, asked, sink) = (subjects.clone(), params.clone(), ctx.progress_sink());
+            let (from, to) = (part(0.3), part(1.0));
+            let lagged = ctx
+                .compute(move || {
+                    let only = (!searches_all).then_some(&chosen[..]);
+                    let progress = |done| sink(from + (to - from) * done);
+                    subjects.search_lags(&asked, only, &execution, progress)
+                })
+                .await?;
+            report::record(&mut stage, &lagged);
+            stage.finish();
+            Some((lagged, searches_all))
+        }
+    };
+    report.compared(report::Compared::new(&subjects, frame, tested, lagged));
+    Ok(())
+}

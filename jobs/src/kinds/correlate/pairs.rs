@@ -1,0 +1,241 @@
+//! All pairs of a cohort: their coefficients from the kernel, each tested as it goes by. The coefficients
+//! of n series are n² and never exist at once; what is kept is the pairs strong enough to be reported, and
+//! the counts of all p-values, without which no rate of false discoveries can be told.
+
+use engine::{Code, Error, Result};
+use kernels::correlate::{
+    LagOptions, LaggedPair, PairSink, Pairs, ScoreBlock, correlate, correlate_lagged,
+};
+use kernels::{DeviceReport, Execution, GpuPolicy, MatrixView};
+use rayon::prelude::*;
+
+use super::params::{LagSearch, Params};
+use super::prepare::Prepared;
+use super::significance::{PValues, autocorrelation, effective_samples, of_best, p_value};
+
+/// Multiplications of a lag search over all pairs up to which `auto` takes all.
+const AUTO_MULTIPLICATIONS_MAX: f64 = 2e12;
+/// Pairs of one call of the lag kernel.
+const LAG_PAIRS_AT_ONCE: usize = 1 << 18;
+/// Least samples that two series must share.
+const SAMPLES_MIN: usize = 8;
+
+/// What is known of the series of a cohort before pairs are formed.
+pub(super) struct Subjects {
+    pub(super) prepared: Prepared,
+    autocorrelations: Vec<Vec<f64>>,
+}
+
+/// The p-value of one pair at one lag.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tested {
+    pub(super) row: usize,
+    pub(super) col: usize,
+    pub(super) r: f64,
+    pub(super) p: f64,
+}
+
+/// The best lag of one pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lagged {
+    pub(super) pair: LaggedPair,
+    pub(super) p: f64,
+}
+
+/// What a cohort gave. The p-values of all of it are counted, the pairs worth reporting are kept.
+pub(super) struct Kept<T> {
+    pub(super) pairs: Vec<T>,
+    pub(super) p_values: PValues,
+    pub(super) device: Option<DeviceReport>,
+    pub(super) seconds: f64,
+    /// Pairs that were let go because there were too many.
+    pub(super) let_go: u64,
+}
+
+impl Subjects {
+    pub(super) fn new(prepared: Prepared, pool: &rayon::ThreadPool) -> Self {
+        let rows = prepared.values.par_chunks(prepared.cols.max(1));
+        let autocorrelations = pool.install(|| rows.map(autocorrelation).collect());
+        Self { prepared, autocorrelations }
+    }
+
+    fn view(&self) -> Result<MatrixView<'_, f64>> {
+        Ok(MatrixView::new(&self.prepared.values, self.rows(), self.prepared.cols)?)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.prepared.series.len()
+    }
+
+    /// Whether there is anything to compare.
+    pub(super) fn is_comparable(&self) -> bool {
+        self.rows() >= 2 && self.prepared.cols >= SAMPLES_MIN
+    }
+
+    /// Samples that both series have.
+    pub(super) fn shared_samples(&self, row: usize, col: usize) -> usize {
+        match &self.prepared.present {
+            None => self.prepared.cols,
+            Some(present) => present[row]
+                .iter()
+                .zip(&present[col])
+                .map(|(a, b)| (a & b).count_ones() as usize)
+                .sum(),
+        }
+    }
+
+    pub(super) fn effective(&self, row: usize, col: usize, samples: usize) -> f64 {
+        effective_samples(samples, &self.autocorrelations[row], &self.autocorrelations[col])
+    }
+
+    /// The p-value of a coefficient over all but `shift` of the shared samples.
+    fn p(&self, row: usize, col: usize, r: f64, shift: usize) -> f64 {
+        let shared = self.shared_samples(row, col).saturating_sub(shift);
+        p_value(r, self.effective(row, col, shared))
+    }
+
+    /// Every pair as it is, without a lag.
+    pub(super) fn test_all(&self, params: &Params, execution: &Execution) -> Result<Kept<Tested>> {
+        let mut sink = Testing {
+            subjects: self,
+            params,
+            kept: Vec::new(),
+            p_values: PValues::new(),
+            let_go: 0,
+        };
+        let summary = correlate(self.view()?, &mut sink, execution)?;
+        let Testing { kept, p_values, let_go, .. } = sink;
+        let (device, seconds) = (Some(summary.stats.device), summary.stats.seconds);
+        Ok(Kept { pairs: kept, p_values, device, seconds, let_go })
+    }
+
+    /// Whether lags are looked at for all pairs, rather than for those that are correlated without one.
+    pub(super) fn searches_all(&self, params: &Params) -> bool {
+        let rows = self.rows() as f64;
+        let lags = (2 * self.max_lag(params) + 1) as f64;
+        let multiplications = rows * (rows - 1.0) / 2.0 * lags * self.prepared.cols as f64;
+        match params.lag_search {
+            LagSearch::All => true,
+            LagSearch::Correlated => false,
+            LagSearch::Auto => multiplications <= AUTO_MULTIPLICATIONS_MAX,
+        }
+    }
+
+    /// The lag bound that the length of the series allows: overlaps stay three quarters of it.
+    pub(super) fn max_lag(&self, params: &Params) -> usize {
+        params.max_lag.min(self.prepared.cols / 4)
+    }
+
+    /// The best lag of every pair, or of `only`. Kept when strong enough, or when in `only`.
+    pub(super) fn search_lags(
+        &self,
+        params: &Params,
+        only: Option<&[(usize, usize)]>,
+        execution: &Execution,
+        mut progress: impl FnMut(f64),
+    ) -> Result<Kept<Lagged>> {
+        // The kernel has no CUDA path; the policy was kept by the step that has one.
+        let gpu = match execution.gpu {
+            GpuPolicy::Required => GpuPolicy::Preferred,
+            other => other,
+        };
+        let execution = Execution { gpu, ..execution.clone() };
+        let max_lag = self.max_lag(params);
+        let options = LagOptions { max_lag, min_overlap: self.prepared.cols - max_lag };
+        let mut kept = Kept {
+            pairs: Vec::new(),
+            p_values: PValues::new(),
+            device: None,
+            seconds: 0.0,
+            let_go: 0,
+        };
+        let total = only.map_or(self.rows() * (self.rows() - 1) / 2, <[_]>::len);
+        let mut all =
+            (0..self.rows()).flat_map(|row| (row + 1..self.rows()).map(move |col| (row, col)));
+        let mut listed = only.unwrap_or_default().iter().copied();
+        let mut done = 0;
+        loop {
+            let pairs: Vec<(usize, usize)> = match only {
+                Some(_) => listed.by_ref().take(LAG_PAIRS_AT_ONCE).collect(),
+                None => all.by_ref().take(LAG_PAIRS_AT_ONCE).collect(),
+            };
+            if pairs.is_empty() {
+                return Ok(kept);
+            }
+            if execution.control.is_cancelled() {
+                return Err(Error::user(Code::Cancelled, "correlate: cancelled"));
+            }
+            let found =
+                correlate_lagged(self.view()?, Pairs::Listed(&pairs), &options, &execution)?;
+            kept.seconds += found.stats.seconds;
+            kept.device = Some(found.stats.device);
+            for pair in found.pairs {
+                let p = self.p(pair.row, pair.col, pair.r, pair.lag.unsigned_abs() as usize);
+                let p = of_best(p, 2 * max_lag + 1);
+                kept.p_values.add(PValues::bin(p), 1);
+                if only.is_some() || (pair.r.abs() >= params.min_coefficient && p <= params.max_q) {
+                    kept.pairs.push(Lagged { pair, p });
+                }
+            }
+            kept.let_go += keep_strongest(&mut kept.pairs, params.pairs_max, |l| l.pair.r.abs());
+            done += pairs.len();
+            progress(done as f64 / total.max(1) as f64);
+        }
+    }
+}
+
+/// Tests pairs as the kernel hands them out.
+struct Testing<'a> {
+    subjects: &'a Subjects,
+    params: &'a Params,
+    kept: Vec<Tested>,
+    p_values: PValues,
+    let_go: u64,
+}
+
+impl PairSink for Testing<'_> {
+    /// Pairs to keep, and the bins of all p-values with their counts.
+    type Part = (Vec<Tested>, Vec<(usize, u64)>);
+
+    fn scan(&self, block: &ScoreBlock<'_>) -> Self::Part {
+        let (mut kept, mut bins) = (Vec::new(), Vec::new());
+        for row in block.rows() {
+            let (first, scores) = block.row(row);
+            for (offset, &r) in scores.iter().enumerate() {
+                // A series that was left out has no coefficient and is not tested.
+                if r.is_nan() {
+                    continue;
+                }
+                let col = first + offset;
+                let p = self.subjects.p(row, col, r, 0);
+                bins.push(PValues::bin(p));
+                if r.abs() >= self.params.min_coefficient && p <= self.params.max_q {
+                    kept.push(Tested { row, col, r, p });
+                }
+            }
+        }
+        bins.sort_unstable();
+        let counts =
+            bins.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect();
+        (kept, counts)
+    }
+
+    fn take(&mut self, _block: &ScoreBlock<'_>, (kept, counts): Self::Part) -> kernels::Result<()> {
+        counts.into_iter().for_each(|(bin, count)| self.p_values.add(bin, count));
+        self.kept.extend(kept);
+        self.let_go +=
+            keep_strongest(&mut self.kept, self.params.pairs_max, |tested| tested.r.abs());
+        Ok(())
+    }
+}
+
+/// Cuts `pairs` to the strongest `most` once there are twice as many. Returns how many went.
+fn keep_strongest<T>(pairs: &mut Vec<T>, most: usize, strength: impl Fn(&T) -> f64) -> u64 {
+    if pairs.len() < 2 * most {
+        return 0;
+    }
+    let gone = pairs.len() - most;
+    pairs.select_nth_unstable_by(most, |a, b| strength(b).total_cmp(&strength(a)));
+    pairs.truncate(most);
+    gone as u64
+}

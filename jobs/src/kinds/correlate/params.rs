@@ -1,0 +1,192 @@
+//! The parameters of `correlate`.
+
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::parameters::{bad, dataset_name};
+use crate::span::Span;
+
+/// Which series to compare, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Dataset that holds the series, one row for each sample. Default: metrics.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Column that names the series. Default: series.
+    pub series_column: String,
+    /// Column with the instant of a sample. Default: at.
+    pub time_column: String,
+    /// Column with the value of a sample. Default: value.
+    pub value_column: String,
+    /// Only these series, by name; empty takes all. Default: [].
+    pub series: Vec<String>,
+    /// Leave out samples before this instant. Default: null.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub from: Option<DateTime<Utc>>,
+    /// Leave out samples at or after this instant. Default: null.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub to: Option<DateTime<Utc>>,
+    /// Length of a bucket of the common grid, such as "5m"; the mean of a series' samples in it is its value.
+    /// Null takes the usual distance of samples. Default: null.
+    pub interval: Option<Span>,
+    /// Gaps of at most this many buckets are filled by a straight line. Default: 3.
+    pub fill_buckets: usize,
+    /// Series with more of their buckets empty after that are left out, 0 to 1. Default: 0.2.
+    pub max_missing: f64,
+    /// Series are compared when they share at least this part of the longer one's time, 0 to 1. Default: 0.5.
+    pub min_overlap: f64,
+    /// What is taken out of each series first: "seasonal" takes out the day or the week where there is one,
+    /// and what is slower than `trend_buckets`; "difference" takes the change from bucket to bucket; "none"
+    /// takes out nothing, and finds every two series that grow or that follow the day. Default: seasonal.
+    pub detrend: Detrend,
+    /// Length of the centred window whose mean is the trend for "seasonal", in buckets, 3 or more. Default: 288.
+    pub trend_buckets: usize,
+    /// Values further than this from the median, in robust standard deviations, are moved there, so that two
+    /// outliers at one time do not make a correlation; 0 moves none. Default: 6.
+    pub clip: f64,
+    /// Largest lag to look at either way, in buckets; 0 looks at none. Default: 24.
+    pub max_lag: usize,
+    /// Which pairs the lags are looked at for: "all", "correlated" (those found without a lag), or "auto", which
+    /// takes all unless that is more than 2e12 multiplications. Default: auto.
+    pub lag_search: LagSearch,
+    /// Least magnitude of a coefficient that is reported, 0 to 1. Default: 0.5.
+    pub min_coefficient: f64,
+    /// Greatest false-discovery rate among the reported, above 0 and to 1. Default: 0.01.
+    pub max_q: f64,
+    /// Report at most so many pairs, the strongest. Default: 10000.
+    pub pairs_max: usize,
+    /// Dataset that the pairs are committed to. Default: correlations.
+    #[schemars(with = "String")]
+    pub output: DatasetName,
+}
+
+/// What is taken out of a series before it is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Detrend {
+    /// The season and the trend.
+    #[default]
+    Seasonal,
+    /// All but the change from bucket to bucket.
+    Difference,
+    /// Nothing.
+    None,
+}
+
+/// Which pairs lags are looked at for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LagSearch {
+    /// All, as long as that is affordable.
+    #[default]
+    Auto,
+    /// All.
+    All,
+    /// Those that are correlated without a lag.
+    Correlated,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: dataset_name("metrics"),
+            series_column: "series".into(),
+            time_column: "at".into(),
+            value_column: "value".into(),
+            series: Vec::new(),
+            from: None,
+            to: None,
+            interval: None,
+            fill_buckets: 3,
+            max_missing: 0.2,
+            min_overlap: 0.5,
+            detrend: Detrend::Seasonal,
+            trend_buckets: 288,
+            clip: 6.0,
+            max_lag: 24,
+            lag_search: LagSearch::Auto,
+            min_coefficient: 0.5,
+            max_q: 0.01,
+            pairs_max: 10_000,
+            output: dataset_name("correlations"),
+        }
+    }
+}
+
+impl Detrend {
+    /// As it stands in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Seasonal => "seasonal",
+            Self::Difference => "difference",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        let parts = [
+            ("max_missing", self.max_missing),
+            ("min_overlap", self.min_overlap),
+            ("min_coefficient", self.min_coefficient),
+        ];
+        for (name, value) in parts {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(bad(NAME, name, format!("expected 0 to 1, found {value}")));
+            }
+        }
+        if !(self.max_q > 0.0 && self.max_q <= 1.0) {
+            return Err(bad(
+                NAME,
+                "max_q",
+                format!("expected above 0 and at most 1, found {}", self.max_q),
+            ));
+        }
+        if !(self.clip.is_finite() && self.clip >= 0.0) {
+            return Err(bad(NAME, "clip", format!("expected 0 or more, found {}", self.clip)));
+        }
+        if self.trend_buckets < 3 {
+            return Err(bad(
+                NAME,
+                "trend_buckets",
+                format!("expected 3 or more buckets, found {}", self.trend_buckets),
+            ));
+        }
+        if self.max_lag > MAX_LAG_MOST {
+            return Err(bad(
+                NAME,
+                "max_lag",
+                format!("expected at most {MAX_LAG_MOST} buckets, found {}", self.max_lag),
+            ));
+        }
+        if !(1..=PAIRS_MOST).contains(&self.pairs_max) {
+            return Err(bad(
+                NAME,
+                "pairs_max",
+                format!("expected 1 to {PAIRS_MOST}, found {}", self.pairs_max),
+            ));
+        }
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(bad(
+                NAME,
+                "to",
+                format!("expected an instant after `from` ({from}), found {to}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Most lags either way.
+const MAX_LAG_MOST: usize = 10_000;
+/// Most pairs in one result.
+const PAIRS_MOST: usize = 10_000_000;

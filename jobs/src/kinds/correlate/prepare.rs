@@ -1,0 +1,250 @@
+//! What is done to each row of a grid before it is compared: short gaps are bridged, season and trend (or
+//! all but the change) are taken out, wild values are moved to a bound, and what is still missing becomes
+//! the series' own centre, which adds nothing to any product. Two series that both grow, or both follow the
+//! day, are correlated without having anything to do with each other; that is what this is for (G. U. Yule,
+//! "Why do we sometimes get nonsense-correlations between time-series?", 1926).
+
+use std::collections::BTreeMap;
+
+use engine::Result;
+use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
+use kernels::{DeviceReport, Execution, MatrixView, MatrixViewMut};
+use rayon::prelude::*;
+
+use super::grid::Grid;
+use super::params::{Detrend, Params};
+use crate::samples::Samples;
+use crate::season::{Season, deseasonalise};
+use crate::statistics::spread;
+
+/// Rows that the trend is computed for at one time, in values.
+const TREND_VALUES_MAX: usize = 1 << 22;
+/// Part of the mean absolute deviation that the unit of `clip` is at least; see `anomalies`.
+const MEAN_SIGMA_PART: f64 = 0.6;
+
+/// A matrix that can be compared: every value is finite.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) series: Vec<String>,
+    /// Samples in a row.
+    pub(super) cols: usize,
+    pub(super) values: Vec<f64>,
+    /// Which of a row's samples were observed or bridged; `None` where every one of every row was.
+    pub(super) present: Option<Vec<Vec<u64>>>,
+    /// Series that were left out, by reason.
+    pub(super) dropped: BTreeMap<&'static str, Vec<String>>,
+    pub(super) cells_bridged: u64,
+    pub(super) cells_missing: u64,
+    pub(super) series_with_season: u64,
+    pub(super) device: Option<DeviceReport>,
+}
+
+/// What one row gave.
+struct Row {
+    bridged: u64,
+    has_season: bool,
+}
+
+/// Prepares the rows of `grid`.
+pub(super) fn prepare(
+    mut grid: Grid,
+    params: &Params,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Prepared> {
+    let cols = grid.buckets;
+    let rows: Vec<Row> = pool.install(|| {
+        let starts: Vec<i64> = (0..cols).map(|bucket| grid.start_us(bucket)).collect();
+        grid.values
+            .par_chunks_mut(cols.max(1))
+            .map(|row| {
+                let bridged = bridge(row, params.fill_buckets);
+                let has_season = params.detrend == Detrend::Seasonal
+                    && take_season_out(row, &starts, grid.interval.micros());
+                Row { bridged, has_season }
+            })
+            .collect()
+    });
+    let mut prepared = keep_usable(grid, params);
+    prepared.cells_bridged = rows.iter().map(|row| row.bridged).sum();
+    prepared.series_with_season = rows.iter().filter(|row| row.has_season).count() as u64;
+    match params.detrend {
+        Detrend::None => {}
+        Detrend::Difference => difference(&mut prepared),
+        Detrend::Seasonal => take_trend_out(&mut prepared, params.trend_buckets, execution)?,
+    }
+    let cols = prepared.cols;
+    prepared.present = presence(&prepared);
+    prepared.cells_missing = prepared.values.iter().filter(|value| value.is_nan()).count() as u64;
+    pool.install(|| {
+        prepared.values.par_chunks_mut(cols.max(1)).for_each(|row| clip_and_fill(row, params.clip));
+    });
+    Ok(prepared)
+}
+
+/// Fills gaps of at most `most` cells by a straight line; those at the ends stay.
+fn bridge(row: &mut [f64], most: usize) -> u64 {
+    let mut bridged = 0;
+    let mut last: Option<usize> = None;
+    for at in 0..row.len() {
+        if row[at].is_nan() {
+            continue;
+        }
+        if let Some(before) = last {
+            let gap = at - before - 1;
+            if (1..=most).contains(&gap) {
+                let step = (row[at] - row[before]) / (gap + 1) as f64;
+                for offset in 1..=gap {
+                    row[before + offset] = row[before] + step * offset as f64;
+                }
+                bridged += gap as u64;
+            }
+        }
+        last = Some(at);
+    }
+    bridged
+}
+
+fn take_season_out(row: &mut [f64], starts: &[i64], interval_us: i64) -> bool {
+    let there: Vec<usize> = (0..row.len()).filter(|&at| !row[at].is_nan()).collect();
+    let samples = Samples {
+        name: String::new(),
+        times: there.iter().map(|&at| starts[at]).collect(),
+        values: there.iter().map(|&at| row[at]).collect(),
+        interval_us,
+    };
+    let flat = deseasonalise(&samples, Season::Auto);
+    for (at, value) in there.into_iter().zip(flat.residual) {
+        row[at] = value;
+    }
+    flat.season.is_some()
+}
+
+/// Leaves out rows with too little in them.
+fn keep_usable(grid: Grid, params: &Params) -> Prepared {
+    let mut prepared = Prepared {
+        series: Vec::new(),
+        cols: grid.buckets,
+        values: Vec::with_capacity(grid.values.len()),
+        present: None,
+        dropped: BTreeMap::new(),
+        cells_bridged: 0,
+        cells_missing: 0,
+        series_with_season: 0,
+        device: None,
+    };
+    for (name, row) in grid.series.into_iter().zip(grid.values.chunks(grid.buckets.max(1))) {
+        let missing = row.iter().filter(|value| value.is_nan()).count();
+        let mut there = row.iter().copied().filter(|value| !value.is_nan());
+        let first = there.next();
+        let reason = if missing as f64 > params.max_missing * row.len() as f64 {
+            Some("too many empty buckets")
+        } else if first.is_none_or(|first| there.all(|value| value == first)) {
+            Some("constant")
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => prepared.dropped.entry(reason).or_default().push(name),
+            None => {
+                prepared.series.push(name);
+                prepared.values.extend_from_slice(row);
+            }
+        }
+    }
+    prepared
+}
+
+/// Replaces each value by the change from the one before; the first cell of each row goes.
+fn difference(prepared: &mut Prepared) {
+    let cols = prepared.cols;
+    let changes: Vec<f64> = prepared
+        .values
+        .chunks(cols.max(1))
+        .flat_map(|row| row.windows(2).map(|pair| pair[1] - pair[0]))
+        .collect();
+    prepared.values = changes;
+    prepared.cols = cols.saturating_sub(1);
+}
+
+/// Subtracts the centred rolling mean, a few rows at a time.
+fn take_trend_out(prepared: &mut Prepared, window: usize, execution: &Execution) -> Result<()> {
+    let cols = prepared.cols;
+    if cols == 0 || prepared.series.is_empty() {
+        return Ok(());
+    }
+    let options = RollingOptions { min_periods: Some(1), ..RollingOptions::centred(window) };
+    let rows_at_once = (TREND_VALUES_MAX / cols).max(1);
+    for rows in prepared.values.chunks_mut(rows_at_once * cols) {
+        let count = rows.len() / cols;
+        let mut trend = vec![0.0; rows.len()];
+        let mut outputs =
+            [RollingOutput::new(Statistic::Mean, MatrixViewMut::new(&mut trend, count, cols)?)];
+        let stats =
+            rolling(MatrixView::new(rows, count, cols)?, &options, &mut outputs, execution)?;
+        prepared.device = Some(stats.device);
+        rows.iter_mut().zip(&trend).for_each(|(value, trend)| *value -= trend);
+    }
+    Ok(())
+}
+
+fn presence(prepared: &Prepared) -> Option<Vec<Vec<u64>>> {
+    if prepared.values.iter().all(|value| !value.is_nan()) {
+        return None;
+    }
+    let bits = |row: &[f64]| {
+        let mut words = vec![0_u64; row.len().div_ceil(64)];
+        for (at, value) in row.iter().enumerate() {
+            words[at / 64] |= u64::from(!value.is_nan()) << (at % 64);
+        }
+        words
+    };
+    Some(prepared.values.chunks(prepared.cols.max(1)).map(bits).collect())
+}
+
+/// Moves values beyond `clip` standard deviations to that bound, and missing ones to the mean.
+fn clip_and_fill(row: &mut [f64], clip: f64) {
+    let there: Vec<f64> = row.iter().copied().filter(|value| !value.is_nan()).collect();
+    let whole = spread(&there);
+    let sigma = whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma);
+    if clip > 0.0 && sigma > 0.0 {
+        let (low, high) = (whole.centre - clip * sigma, whole.centre + clip * sigma);
+        for value in row.iter_mut() {
+            // A NaN stays one.
+            *value = value.clamp(low, high);
+        }
+    }
+    let (sum, count) = row
+        .iter()
+        .filter(|value| !value.is_nan())
+        .fold((0.0, 0.0), |(sum, count), value| (sum + (value - whole.centre), count + 1.0));
+    let mean = if count > 0.0 { whole.centre + sum / count } else { 0.0 };
+    for value in row.iter_mut().filter(|value| value.is_nan()) {
+        *value = mean;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn short_gaps_are_bridged_and_long_ones_and_the_ends_stay() {
+        let nan = f64::NAN;
+        let mut row = [nan, 1.0, nan, nan, 4.0, nan, nan, nan, 5.0, nan];
+        assert_eq!(bridge(&mut row, 2), 2);
+        assert_eq!(row[1..5], [1.0, 2.0, 3.0, 4.0]);
+        assert!(row[0].is_nan() && row[9].is_nan() && row[5..8].iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn what_is_missing_adds_nothing_and_a_wild_value_little() {
+        let mut row: Vec<f64> = (0..100).map(|i| f64::from(i % 10)).collect();
+        (row[3], row[50]) = (1e9, f64::NAN);
+        clip_and_fill(&mut row, 6.0);
+        assert!(row[3] < 50.0, "{}", row[3]);
+        let mean = row.iter().sum::<f64>() / 100.0;
+        assert!((row[50] - mean).abs() < 1e-9);
+    }
+}

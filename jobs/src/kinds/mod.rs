@@ -1,0 +1,46 @@
+//! The job kinds. To add one: a file here, and a line in [`KINDS`].
+
+pub mod anomalies;
+pub mod correlate;
+
+use datasets::DatasetName;
+use engine::{Code, Error, Result};
+
+use crate::context::RunContext;
+use crate::job::{Estimate, Job};
+
+/// Every kind there is, by name.
+static KINDS: [&dyn Job; 2] = [&anomalies::Anomalies, &correlate::Correlate];
+
+/// Every job kind.
+pub fn kinds() -> &'static [&'static dyn Job] {
+    &KINDS
+}
+
+/// The kind called `name`; `NOT_FOUND` lists those that exist.
+pub fn kind(name: &str) -> Result<&'static dyn Job> {
+    KINDS.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
+        let names: Vec<_> = KINDS.iter().map(|kind| kind.name()).collect();
+        Error::user(
+            Code::NotFound,
+            format!("job {name:?}: no such kind; expected one of {}", names.join(", ")),
+        )
+    })
+}
+
+/// The estimate of a job that reads one dataset, holding `point_bytes` for each row at most.
+async fn estimate_input(
+    ctx: &RunContext,
+    dataset: &DatasetName,
+    point_bytes: usize,
+) -> Result<Estimate> {
+    let catalog = ctx.engine().catalog(ctx.principal()).await?;
+    let entry = catalog.dataset(dataset)?;
+    let rows = entry.rows.unwrap_or(0);
+    let wanted = rows.saturating_mul(point_bytes as u64);
+    Ok(Estimate {
+        rows,
+        bytes_read: entry.bytes,
+        memory_bytes: wanted.min(ctx.memory_budget_bytes() as u64),
+    })
+}

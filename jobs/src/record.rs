@@ -1,0 +1,190 @@
+//! The record of a run: everything one needs to trust a result or to learn why there is none. It is
+//! a value that the API returns and a row of the `runs` dataset; [`crate::ledger`] turns one into the
+//! other.
+
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use engine::{Code, Error, RunId, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One execution of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id; ids sort by the time of the request.
+    pub id: RunId,
+    /// The job kind.
+    pub job: String,
+    /// How far it is.
+    pub state: RunState,
+    /// The parameters with defaults filled in.
+    pub params: Value,
+    /// What it reads, pinned when it was requested.
+    pub inputs: Vec<DatasetVersion>,
+    /// What it committed. Of a repeated run: what the earlier run committed.
+    pub outputs: Vec<DatasetVersion>,
+    /// Its steps in order, with device and cost.
+    pub stages: Vec<StageRecord>,
+    /// Who asked.
+    pub requested_by: String,
+    /// When it was asked for.
+    pub requested_at: DateTime<Utc>,
+    /// When it began; `None` while it waits.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended, in whatever way.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Part done, 0 to 1.
+    pub progress: f64,
+    /// The run whose results this one found instead of making them again.
+    pub repeated_of: Option<RunId>,
+    /// Why it failed or was cancelled.
+    pub error: Option<RunError>,
+    /// What the job says of its result.
+    pub summary: Value,
+    /// SHA-256 of (job, parameters, input versions) in hex: equal keys give equal results.
+    pub key: String,
+}
+
+/// The states of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Waits for a free place.
+    Queued,
+    /// At work.
+    Running,
+    /// Done; its outputs are committed.
+    Succeeded,
+    /// Ended by an error; nothing was committed.
+    Failed,
+    /// Ended by a request; nothing was committed.
+    Cancelled,
+}
+
+/// A dataset at a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetVersion {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The version.
+    pub version: Version,
+    /// Rows: of an input all that it has, of an output those that the run committed.
+    pub rows: Option<u64>,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageRecord {
+    /// What the step does: `read`, `detect`, `commit`, …
+    pub name: String,
+    /// Where it ran: `cpu`, or the name of the GPU.
+    pub device: String,
+    /// Why there.
+    pub reason: String,
+    /// Time from start to end in seconds.
+    pub wall_seconds: f64,
+    /// Time that a GPU was held, in seconds.
+    pub gpu_seconds: f64,
+    /// Rows taken in.
+    pub rows_in: u64,
+    /// Rows given out.
+    pub rows_out: u64,
+    /// Bytes taken in, as held in memory.
+    pub bytes_read: u64,
+    /// Bytes committed.
+    pub bytes_written: u64,
+    /// Growth of the process's greatest resident size (`VmHWM`) over the step. Other work of the
+    /// process at the time counts, too; 0 where the system does not tell.
+    pub peak_memory_bytes: u64,
+    /// More, by the step's own names.
+    pub facts: Value,
+}
+
+/// Why a run ended without a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunError {
+    /// The code, as everywhere: `BAD_INPUT`, `CANCELLED`, …
+    pub code: String,
+    /// What was attempted, expected and found.
+    pub message: String,
+}
+
+/// Which runs to list; newest first.
+#[derive(Clone, Debug)]
+pub struct RunFilter {
+    /// Only of this job kind.
+    pub job: Option<String>,
+    /// Only in this state.
+    pub state: Option<RunState>,
+    /// At most so many, up to [`RUNS_LISTED_MAX`].
+    pub limit: usize,
+    /// Only runs requested before this one.
+    pub before: Option<RunId>,
+}
+
+/// Most runs that one call lists.
+pub const RUNS_LISTED_MAX: usize = 1_000;
+
+impl Default for RunFilter {
+    fn default() -> Self {
+        Self { job: None, state: None, limit: 50, before: None }
+    }
+}
+
+impl RunFilter {
+    /// Whether `record` is asked for.
+    pub(crate) fn takes(&self, record: &RunRecord) -> bool {
+        self.job.as_ref().is_none_or(|job| *job == record.job)
+            && self.state.is_none_or(|state| state == record.state)
+            && self.before.is_none_or(|before| record.id < before)
+    }
+}
+
+impl RunState {
+    /// As it stands in records: `queued`, `running`, …
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing will change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl std::fmt::Display for RunState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for RunState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| {
+                Error::user(
+                    Code::BadInput,
+                    format!(
+                        "run state {text:?}: expected queued, running, succeeded, failed or cancelled"
+                    ),
+                )
+            })
+    }
+}
+
+impl From<&Error> for RunError {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code().as_str().into(), message: error.to_string() }
+    }
+}

@@ -1,0 +1,216 @@
+//! Reading series out of a dataset, for every job that looks at values over time. The rows come sorted
+//! by series and time through DataFusion, which spills when they do not fit; they are cut into chunks of
+//! whole series that keep to a number of points, so that a job holds a few series at a time and never
+//! the dataset.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datafusion::prelude::DataFrame;
+use datasets::DatasetName;
+use engine::{Code, Error, Result};
+use futures::StreamExt;
+
+use crate::context::RunContext;
+use crate::parameters::bad;
+
+/// Which columns of which dataset hold the series.
+#[derive(Clone, Debug)]
+pub(crate) struct SeriesSource<'a> {
+    pub(crate) job: &'static str,
+    pub(crate) dataset: &'a DatasetName,
+    /// `None`: the whole dataset is one series, named as the dataset.
+    pub(crate) series_column: Option<&'a str>,
+    pub(crate) time_column: &'a str,
+    pub(crate) value_column: &'a str,
+    /// Only these; all when empty.
+    pub(crate) only: &'a [String],
+    /// Rows before this are not read.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Rows at or after this are not read.
+    pub(crate) to: Option<DateTime<Utc>>,
+}
+
+/// One series in time order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    /// Microseconds since 1970 in UTC; equal ones may follow each other.
+    pub(crate) times: Vec<i64>,
+    /// NaN where the row has none.
+    pub(crate) values: Vec<f64>,
+}
+
+/// Names of the columns of [`SeriesSource::frame`].
+pub(crate) const SERIES: &str = "series";
+pub(crate) const AT: &str = "at";
+pub(crate) const VALUE: &str = "value";
+
+impl SeriesSource<'_> {
+    /// The rows as (series text, at timestamp, value float64), in no order. Fails with `BAD_INPUT`
+    /// naming the parameter when a column is not there or of a wrong type.
+    pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
+        let table = ctx.session().table(self.dataset).await?;
+        if let Some(column) = self.series_column {
+            self.check(&table, "series_column", column, "a text or whole number", |t| {
+                t.is_integer()
+                    || matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+            })?;
+        }
+        self.check(&table, "time_column", self.time_column, "a timestamp or date", |t| {
+            t.is_temporal()
+        })?;
+        self.check(&table, "value_column", self.value_column, "a number", DataType::is_numeric)?;
+        let series = match self.series_column {
+            Some(column) => cast(ident(column), DataType::Utf8),
+            None => lit(self.dataset.as_str()),
+        };
+        let at = cast(ident(self.time_column), microseconds());
+        let mut frame = table.select(vec![
+            series.alias(SERIES),
+            at.alias(AT),
+            cast(ident(self.value_column), DataType::Float64).alias(VALUE),
+        ])?;
+        let mut conditions = vec![ident(AT).is_not_null(), ident(SERIES).is_not_null()];
+        if !self.only.is_empty() {
+            let names = self.only.iter().map(|name| lit(name.as_str())).collect();
+            conditions.push(ident(SERIES).in_list(names, false));
+        }
+        conditions.extend(self.from.map(|from| ident(AT).gt_eq(instant(from))));
+        conditions.extend(self.to.map(|to| ident(AT).lt(instant(to))));
+        for condition in conditions {
+            frame = frame.filter(condition)?;
+        }
+        Ok(frame)
+    }
+
+    /// Begins to read, sorted by series and time.
+    pub(crate) async fn read(&self, ctx: &RunContext) -> Result<SeriesReader> {
+        let frame = self.frame(ctx).await?;
+        let frame =
+            frame.sort(vec![ident(SERIES).sort(true, false), ident(AT).sort(true, false)])?;
+        Ok(SeriesReader {
+            job: self.job,
+            rows: ctx.session().stream(frame).await?,
+            open: None,
+            rows_read: 0,
+            bytes_read: 0,
+        })
+    }
+
+    fn check(
+        &self,
+        table: &DataFrame,
+        parameter: &str,
+        column: &str,
+        expected: &str,
+        fits: impl Fn(&DataType) -> bool,
+    ) -> Result<()> {
+        let fields = table.schema().fields();
+        let Some(field) = fields.iter().find(|field| field.name() == column) else {
+            let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            return Err(bad(
+                self.job,
+                parameter,
+                format!(
+                    "dataset {} has no column {column:?}; expected one of {}",
+                    self.dataset,
+                    names.join(", ")
+                ),
+            ));
+        };
+        if fits(field.data_type()) {
+            return Ok(());
+        }
+        Err(bad(
+            self.job,
+            parameter,
+            format!(
+                "column {column:?} of dataset {}: expected {expected}, found {}",
+                self.dataset,
+                field.data_type()
+            ),
+        ))
+    }
+}
+
+/// Whole series, a few at a time.
+pub(crate) struct SeriesReader {
+    job: &'static str,
+    rows: SendableRecordBatchStream,
+    open: Option<Series>,
+    pub(crate) rows_read: u64,
+    pub(crate) bytes_read: u64,
+}
+
+impl SeriesReader {
+    /// The next series, together at most about `points_max` points; empty at the end. A single series
+    /// beyond that is `RESOURCES_EXHAUSTED`.
+    pub(crate) async fn chunk(&mut self, points_max: usize) -> Result<Vec<Series>> {
+        let mut chunk: Vec<Series> = Vec::new();
+        let mut points = 0;
+        while let Some(batch) = self.rows.next().await {
+            let batch = batch?;
+            self.rows_read += batch.num_rows() as u64;
+            self.bytes_read += batch.get_array_memory_size() as u64;
+            for series in self.take(&batch)? {
+                points += series.times.len();
+                chunk.push(series);
+            }
+            if let Some(open) = &self.open
+                && open.times.len() > points_max
+            {
+                return Err(Error::user(
+                    Code::ResourcesExhausted,
+                    format!(
+                        "{}: series {:?} has more than {points_max} points, which is what the memory \
+                         budget holds; raise the budget, or narrow `from` and `to`",
+                        self.job, open.name
+                    ),
+                ));
+            }
+            // The open one is counted in, or a long one would double the chunk.
+            if points + self.open.as_ref().map_or(0, |open| open.times.len()) >= points_max
+                && !chunk.is_empty()
+            {
+                return Ok(chunk);
+            }
+        }
+        chunk.extend(self.open.take());
+        Ok(chunk)
+    }
+
+    /// Adds the rows of a batch; returns the series that they show to be complete.
+    fn take(&mut self, batch: &RecordBatch) -> Result<Vec<Series>> {
+        let broken = || Error::internal("series: the rows have other columns than were asked for");
+        let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
+        let names = names.as_string_opt::<i32>().ok_or_else(broken)?;
+        let times =
+            batch.column(1).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(broken)?;
+        let values = batch.column(2).as_primitive_opt::<Float64Type>().ok_or_else(broken)?;
+        let mut complete = Vec::new();
+        for row in 0..batch.num_rows() {
+            let name = names.value(row);
+            if self.open.as_ref().is_none_or(|open| open.name != name) {
+                let next = Series { name: name.to_owned(), ..Series::default() };
+                complete.extend(self.open.replace(next));
+            }
+            if let Some(open) = &mut self.open {
+                open.times.push(times.value(row));
+                open.values.push(if values.is_valid(row) { values.value(row) } else { f64::NAN });
+            }
+        }
+        Ok(complete)
+    }
+}
+
+fn microseconds() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn instant(at: DateTime<Utc>) -> Expr {
+    let micros = Some(at.timestamp_micros());
+    lit(datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())))
+}

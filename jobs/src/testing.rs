@@ -1,0 +1,99 @@
+//! What the tests of this crate share: an engine in memory, metrics to look at, and noise from a seed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
+use engine::{CommitLabel, Engine, EngineOptions, Principal, Version, WriteMode};
+
+use crate::columns::column;
+use crate::series::Series;
+
+/// Reproducible noise (SplitMix64; Box and Muller for normal values).
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 0 to 1.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Mean 0, standard deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+/// An engine of its own, in memory.
+pub(crate) async fn engine() -> Engine {
+    let options = EngineOptions { root: "memory:".into(), ..EngineOptions::default() };
+    Engine::open(options).await.unwrap()
+}
+
+/// A dataset of (series, at, value), as `metrics` has them.
+pub(crate) fn spec(name: &str) -> DatasetSpec {
+    DatasetSpec {
+        name: DatasetName::new(name).unwrap(),
+        description: String::new(),
+        owner: None,
+        key: vec!["series".into(), "at".into()],
+        time_column: Some("at".into()),
+        evolution: Evolution::Fixed,
+        partition_by: Vec::new(),
+        columns: vec![
+            column("series", ColumnType::Text, false, ""),
+            column("at", ColumnType::Timestamp, false, ""),
+            column("value", ColumnType::Float64, true, ""),
+        ],
+        validations: Vec::new(),
+    }
+}
+
+/// Appends series to a dataset, which is made when absent.
+pub(crate) async fn append(engine: &Engine, name: &str, series: &[Series]) -> Version {
+    let (who, spec) = (Principal::local(), spec(name));
+    engine.ensure_dataset(&who, &spec).await.unwrap();
+    let names = series.iter().flat_map(|s| s.times.iter().map(|_| s.name.as_str()));
+    let times = series.iter().flat_map(|s| s.times.iter().copied());
+    // NaN stands for a null in a `Series`.
+    let values = series.iter().flat_map(|s| s.values.iter().map(|v| (!v.is_nan()).then_some(*v)));
+    let batch = RecordBatch::try_new(
+        spec.arrow_schema(),
+        vec![
+            Arc::new(StringArray::from_iter_values(names)),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+            Arc::new(Float64Array::from_iter(values)),
+        ],
+    )
+    .unwrap();
+    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+    engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap().version
+}
+
+/// Samples every `interval_s` seconds from 2026-01-01.
+pub(crate) fn sampled(name: &str, interval_s: i64, values: Vec<f64>) -> Series {
+    let times =
+        (0..values.len() as i64).map(|i| (1_767_225_600 + i * interval_s) * 1_000_000).collect();
+    Series { name: name.into(), times, values }
+}
+
+/// The folder of shared test data, when it is there.
+pub(crate) fn shared_data(folder: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("COLONNADE_SHARED_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(folder);
+    path.is_dir().then_some(path)
+}
