@@ -17,7 +17,6 @@ use bytes::Bytes;
 use polars::frame::DataFrame;
 use polars::prelude::CompatLevel;
 use polars_arrow::array as frame;
-use polars_arrow::array::Array as _;
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::{ArrowDataType, TimeUnit as FrameTimeUnit};
 use polars_arrow::types::NativeType;

@@ -1,1 +1,115 @@
+//! From what was sent to rows that fit: read and checked, off the executor, before any grouping, so that
+//! a body that can't be read fails alone.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datasets::conform::{Conformer, evolve};
+use datasets::read::{Chunk, ReadOptions, Source};
+use datasets::{ColumnSpec, DatasetSpec, RejectedRow};
+
+use super::IngestRows;
+use crate::error::{Error, Result};
+use crate::identity::Principal;
+use crate::lake::{Lake, Table};
+
+/// Rows of one request, sorted into those that fit and those that do not.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) accepted: Vec<RecordBatch>,
+    pub(super) rejected: Vec<RejectedRow>,
+}
+
+impl Rows {
+    pub(super) fn accepted_rows(&self) -> usize {
+        self.accepted.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.accepted.iter().map(RecordBatch::get_array_memory_size).sum()
+    }
+}
+
+/// Reads and checks `rows` for `table`, which grows the columns that they bring where it may.
+pub(super) async fn prepare(
+    lake: &Lake,
+    who: &Principal,
+    table: &Arc<Table>,
+    rows: IngestRows,
+) -> Result<Rows> {
+    let rows = Arc::new(rows);
+    // A second look after growing; a third is needed when another request made the table grow.
+    const LOOKS_MAX: usize = 8;
+    for _ in 0..LOOKS_MAX {
+        let entry = table.entry();
+        let rows = Arc::clone(&rows);
+        let looked = tokio::task::spawn_blocking(move || look(&entry.spec, &rows))
+            .await
+            .map_err(|e| Error::bug("reading the rows stopped", e))??;
+        match looked {
+            Looked::Rows(rows) => return Ok(rows),
+            Looked::NewColumns(columns) => lake.evolve(who, table, columns).await?,
+        }
+    }
+    Err(Error::internal("the dataset's columns did not settle"))
+}
+
+/// What one look at the rows found.
+enum Looked {
+    Rows(Rows),
+    /// They have columns that the dataset is to get first.
+    NewColumns(Vec<ColumnSpec>),
+}
+
+fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
+    match rows {
+        IngestRows::Body { bytes, format, name } => {
+            let source = Source::Body { bytes: bytes.clone(), name: name.clone() };
+            let options = ReadOptions::default();
+            let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
+            let schema = reader.schema();
+            if let Some(grown) = evolve(spec, &schema, name)? {
+                return Ok(Looked::NewColumns(grown.columns));
+            }
+            let conformer = Conformer::new(spec, &schema, name)?;
+            let mut out = Rows::default();
+            while let Some(chunk) = reader.next_chunk()? {
+                out.take(&conformer, &chunk)?;
+            }
+            Ok(Looked::Rows(out))
+        }
+        IngestRows::Batches(batches) => {
+            const NAME: &str = "batches";
+            let mut out = Rows::default();
+            let mut first_row = 1;
+            for batch in batches {
+                let schema = batch.schema();
+                if let Some(grown) = evolve(spec, &schema, NAME)? {
+                    return Ok(Looked::NewColumns(grown.columns));
+                }
+                let conformer = Conformer::new(spec, &schema, NAME)?;
+                let chunk = Chunk {
+                    batch: batch.clone(),
+                    first_row,
+                    rows: None,
+                    lines: None,
+                    rejected: Vec::new(),
+                };
+                out.take(&conformer, &chunk)?;
+                first_row += batch.num_rows() as u64;
+            }
+            Ok(Looked::Rows(out))
+        }
+    }
+}
+
+impl Rows {
+    fn take(&mut self, conformer: &Conformer, chunk: &Chunk) -> Result<()> {
+        let conformed = conformer.conform(chunk)?;
+        if conformed.accepted.num_rows() > 0 {
+            self.accepted.push(conformed.accepted);
+        }
+        self.rejected.extend(conformed.rejected);
+        Ok(())
+    }
+}

@@ -1,44 +1,180 @@
 //! Many requests, one commit.
-use super::{IngestReceipt, IngestRequest, LoadOptions};
-use crate::error::{Error, Result};
-use crate::identity::Principal;
-use crate::lake::Lake;
-use crate::options::GroupCommitOptions;
-use datasets::DatasetName;
-use datasets::read::{Format, Source};
-use std::sync::Arc;
+//!
+//! Each dataset that is being written to has one task. It takes what is waiting, up to the bounds, makes
+//! one commit of it, and answers everyone; what arrives meanwhile is the next group. So the busier a
+//! dataset is the larger its groups are, and a lone request waits next to nothing.
 
-/// Takes requests.
-#[derive(Debug)]
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datasets::DatasetName;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+use super::body::{Rows, prepare};
+use super::group::Group;
+use super::{IngestReceipt, IngestRequest, ProducerSequence};
+use crate::error::{Code, Error, Result};
+use crate::identity::{Principal, TenantId};
+use crate::lake::{Lake, Table};
+use crate::options::GroupCommitOptions;
+
+/// Bodies that are read and checked at once, per core.
+const READING_PER_CORE: usize = 2;
+
+/// Takes requests and files.
 pub(crate) struct Ingest {
-    lake: Arc<Lake>,
+    pub(super) lake: Arc<Lake>,
     options: GroupCommitOptions,
+    reading: Semaphore,
+    queues: Mutex<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    closed: bool,
+    by_dataset: HashMap<(TenantId, DatasetName), (mpsc::Sender<Member>, JoinHandle<()>)>,
+}
+
+/// One request on its way into a group.
+pub(super) struct Member {
+    pub(super) rows: Rows,
+    pub(super) producer: Option<ProducerSequence>,
+    pub(super) subject: String,
+    pub(super) answer: oneshot::Sender<Result<IngestReceipt>>,
 }
 
 impl Ingest {
     pub(crate) fn new(lake: Arc<Lake>, options: GroupCommitOptions) -> Self {
-        Self { lake, options }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let reading = Semaphore::new(cores * READING_PER_CORE);
+        Self { lake, options, reading, queues: Mutex::default() }
     }
 
+    /// Takes one request; answers once its rows are committed.
+    #[tracing::instrument(name = "ingest", skip_all, fields(tenant = %who.tenant, %dataset))]
     pub(crate) async fn ingest(
         &self,
-        _who: &Principal,
-        _dataset: &DatasetName,
-        _request: IngestRequest,
+        who: &Principal,
+        dataset: &DatasetName,
+        request: IngestRequest,
     ) -> Result<IngestReceipt> {
-        Err(Error::internal("ingest is being written"))
+        self.lake.metrics().requests.add(1);
+        if let Some(producer) = &request.producer {
+            producer.check()?;
+        }
+        let table = self.table(who, dataset).await?;
+        let rows = {
+            let closed = |e| Error::bug("reading is closed", e);
+            let _turn = self.reading.acquire().await.map_err(closed)?;
+            prepare(&self.lake, who, &table, request.rows).await?
+        };
+        let (answer, answered) = oneshot::channel();
+        let subject = who.subject.clone();
+        let member = Member { rows, producer: request.producer, subject, answer };
+        let queue = self.queue(&table, dataset, who)?;
+        queue.send(member).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
     }
 
-    pub(crate) async fn load(
+    /// The dataset, if rows may be sent to it.
+    pub(super) async fn table(&self, who: &Principal, name: &DatasetName) -> Result<Arc<Table>> {
+        self.lake.require_writer()?;
+        if name.is_quarantine() {
+            return Err(Error::user(
+                Code::BadInput,
+                format!("dataset {name} is a quarantine: rows get there by failing a check"),
+            ));
+        }
+        self.lake.table(&who.tenant, name).await
+    }
+
+    /// Lets every group be committed, then takes no more.
+    pub(crate) async fn shutdown(&self) {
+        let queues: Vec<_> = {
+            let mut queues = self.queues.lock();
+            queues.closed = true;
+            queues.by_dataset.drain().collect()
+        };
+        for (_, (queue, task)) in queues {
+            drop(queue);
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a group commit task stopped");
+            }
+        }
+    }
+
+    fn queue(
         &self,
-        _who: &Principal,
-        _dataset: &DatasetName,
-        _source: Source,
-        _format: Format,
-        _options: LoadOptions,
-    ) -> Result<IngestReceipt> {
-        Err(Error::internal("load is being written"))
+        table: &Arc<Table>,
+        dataset: &DatasetName,
+        who: &Principal,
+    ) -> Result<mpsc::Sender<Member>> {
+        let mut queues = self.queues.lock();
+        if queues.closed {
+            return Err(closed());
+        }
+        let key = (who.tenant.clone(), dataset.clone());
+        if let Some((queue, _)) =
+            queues.by_dataset.get(&key).filter(|(queue, _)| !queue.is_closed())
+        {
+            return Ok(queue.clone());
+        }
+        let (queue, waiting) = mpsc::channel(self.options.queue_requests_max.max(1));
+        let span = tracing::info_span!(
+            parent: None, "group_commit", tenant = %who.tenant, %dataset
+        );
+        let task = committing(
+            Arc::clone(&self.lake),
+            Arc::clone(table),
+            who.tenant.clone(),
+            self.options.clone(),
+            waiting,
+        );
+        let task = tokio::spawn(task.instrument(span));
+        queues.by_dataset.insert(key, (queue.clone(), task));
+        Ok(queue)
     }
+}
 
-    pub(crate) async fn shutdown(&self) {}
+/// The task of one dataset.
+async fn committing(
+    lake: Arc<Lake>,
+    table: Arc<Table>,
+    tenant: TenantId,
+    options: GroupCommitOptions,
+    mut waiting: mpsc::Receiver<Member>,
+) {
+    while let Some(first) = waiting.recv().await {
+        let (mut rows, mut bytes) = (first.rows.accepted_rows(), first.rows.bytes());
+        let mut members = vec![first];
+        let deadline = Instant::now() + Duration::from_millis(options.wait_ms);
+        while rows < options.rows_max && bytes < options.bytes_max {
+            match timeout_at(deadline, waiting.recv()).await {
+                Ok(Some(member)) => {
+                    rows += member.rows.accepted_rows();
+                    bytes += member.rows.bytes();
+                    members.push(member);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        tracing::debug!(requests = members.len(), rows, "group gathered");
+        Group::new(&tenant, members).commit(&lake, &table).await;
+    }
+}
+
+fn closed() -> Error {
+    Error::user(Code::Cancelled, "the engine is shutting down; the rows were not taken")
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest").field("options", &self.options).finish_non_exhaustive()
+    }
 }

@@ -1,1 +1,329 @@
+//! One file, however large, as one commit.
+//!
+//! ```text
+//!   reading thread: read ▶ check ──▶ 4 chunks at most ──▶ encode ▶ data files ──▶ one commit
+//!                                        └─ rejected ──▶ quarantine's data files ─┘ (before it)
+//! ```
+//! Memory holds some chunks and one row group per open file. Data files appear as they fill, and are
+//! nothing until the commit; when anything fails they are deleted.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use chrono::Utc;
+use datasets::conform::{Conformer, evolve};
+use datasets::read::{Format, Source};
+use datasets::rejected::{quarantine_batch, quarantine_spec};
+use datasets::{DatasetName, RejectedRow};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::group_commit::Ingest;
+use super::sequence::Standing;
+use super::{IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, quarantine};
+use crate::bus::CommitKind;
+use crate::error::{Error, Result};
+use crate::identity::Principal;
+use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+
+/// Chunks between the reading thread and the writer.
+const CHUNKS_MAX: usize = 4;
+
+/// What the reading thread hands over.
+struct Checked {
+    accepted: RecordBatch,
+    rejected: Vec<RejectedRow>,
+}
+
+impl Ingest {
+    /// Loads a file.
+    #[tracing::instrument(name = "load", skip_all, fields(tenant = %who.tenant, %dataset, format = format.name()))]
+    pub(crate) async fn load(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+    ) -> Result<IngestReceipt> {
+        let producer = options
+            .producer
+            .clone()
+            .map(|(producer, sequence)| ProducerSequence { producer, sequence });
+        if let Some(producer) = &producer {
+            producer.check()?;
+        }
+        if let Some(spec) = &options.create {
+            let mut spec = spec.clone();
+            spec.name = dataset.clone();
+            self.lake.ensure_dataset(who, &spec).await?;
+        }
+        let table = self.table(who, dataset).await?;
+        if let Some(duplicate) = standing(&self.lake, &table, producer.as_ref()).await? {
+            return Ok(duplicate);
+        }
+
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        let reading = Reading {
+            lake: Arc::clone(&self.lake),
+            who: who.clone(),
+            table: Arc::clone(&table),
+            source,
+            format,
+            options,
+            sender,
+        };
+        let runtime = Handle::current();
+        let reading = tokio::task::spawn_blocking(move || reading.run(&runtime));
+        let written = self.write_chunks(who, &table, chunks, producer.as_ref()).await;
+        let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
+        let written = match (read, written) {
+            (Ok(()), Ok(written)) => written,
+            (Err(e), Ok(written)) => {
+                written.discard(&table).await;
+                return Err(e);
+            }
+            // The writer's failure closes the channel, which ends the reader.
+            (_, Err(e)) => return Err(e.while_doing(format_args!("writing to dataset {dataset}"))),
+        };
+        self.commit_load(who, &table, written, producer).await
+    }
+
+    async fn write_chunks(
+        &self,
+        who: &Principal,
+        table: &Arc<Table>,
+        mut chunks: mpsc::Receiver<Checked>,
+        producer: Option<&ProducerSequence>,
+    ) -> Result<Written> {
+        let mut files: Option<FileWriter> = None;
+        let mut rejects: Option<(Arc<Table>, FileWriter)> = None;
+        let (mut accepted, mut quarantined) = (0, 0);
+        let mut failure = None;
+        while let Some(Checked { accepted: rows, rejected }) = chunks.recv().await {
+            accepted += rows.num_rows() as u64;
+            quarantined += rejected.len() as u64;
+            let written = async {
+                if files.is_none() {
+                    // Made with the first rows: by then the reader has let the table grow.
+                    files = Some(FileWriter::new(table, &*table.head().await)?);
+                }
+                if let Some(writer) = &mut files {
+                    writer.write(rows).await?;
+                }
+                if rejected.is_empty() {
+                    return Ok(());
+                }
+                if rejects.is_none() {
+                    let spec = quarantine_spec(table.name());
+                    let (to, _) = self.lake.find_or_create(who, &spec).await?;
+                    let writer = FileWriter::new(&to, &*to.head().await)?;
+                    rejects = Some((to, writer));
+                }
+                if let Some((_, writer)) = &mut rejects {
+                    let producer = producer.map(|p| (p.producer.as_str(), p.sequence));
+                    writer.write(quarantine_batch(&rejected, Utc::now(), producer)?).await?;
+                }
+                Ok(())
+            };
+            if let Err(e) = written.await {
+                failure = Some(e);
+                break;
+            }
+        }
+        drop(chunks);
+        let finished = match failure {
+            None => finish(files.take(), &mut rejects).await,
+            Some(e) => Err(e),
+        };
+        match finished {
+            Ok((files, rejects)) => Ok(Written { files, rejects, accepted, quarantined }),
+            Err(e) => {
+                if let Some(writer) = files {
+                    writer.abandon().await;
+                }
+                if let Some((_, writer)) = rejects {
+                    writer.abandon().await;
+                }
+                Err(e)
+            }
+        }
+    }
+
+    async fn commit_load(
+        &self,
+        who: &Principal,
+        table: &Arc<Table>,
+        written: Written,
+        producer: Option<ProducerSequence>,
+    ) -> Result<IngestReceipt> {
+        let Written { files, rejects, accepted, quarantined } = written;
+        let lake = &self.lake;
+        if let Some((to, rejected)) = rejects {
+            let mut author = Files { files: &rejected, producer: producer.as_ref(), strict: false };
+            let label = quarantine::label();
+            let landed = lake.commit(&to, &who.subject, &label, &mut author).await;
+            if !matches!(&landed, Ok(landed) if landed.committed) {
+                rejected.discard(&to).await;
+            }
+            if let Err(e) = landed {
+                files.discard(table).await;
+                return Err(e);
+            }
+        }
+        let mut author = Files { files: &files, producer: producer.as_ref(), strict: true };
+        let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
+        let landed = lake.commit(table, &who.subject, &label, &mut author).await;
+        match landed {
+            Ok(landed) if landed.committed || (producer.is_none() && accepted == 0) => {
+                let metrics = lake.metrics();
+                metrics.rows_ingested.add(accepted);
+                metrics.rows_quarantined.add(quarantined);
+                let version = landed.version;
+                Ok(IngestReceipt { accepted, quarantined, version, duplicate: false })
+            }
+            Ok(landed) => {
+                files.discard(table).await;
+                Ok(duplicate(lake, landed.version))
+            }
+            Err(e) => {
+                files.discard(table).await;
+                Err(e)
+            }
+        }
+    }
+}
+
+/// Files of a load that are written and not committed.
+struct Written {
+    files: DataFiles,
+    rejects: Option<(Arc<Table>, DataFiles)>,
+    accepted: u64,
+    quarantined: u64,
+}
+
+impl Written {
+    async fn discard(self, table: &Table) {
+        self.files.discard(table).await;
+        if let Some((to, files)) = self.rejects {
+            files.discard(&to).await;
+        }
+    }
+}
+
+async fn finish(
+    files: Option<FileWriter>,
+    rejects: &mut Option<(Arc<Table>, FileWriter)>,
+) -> Result<(DataFiles, Option<(Arc<Table>, DataFiles)>)> {
+    let files = match files {
+        Some(writer) => writer.finish().await?,
+        None => DataFiles::none(),
+    };
+    let rejects = match rejects.take() {
+        Some((to, writer)) => Some((to, writer.finish().await?)),
+        None => None,
+    };
+    Ok((files, rejects))
+}
+
+/// The receipt of a duplicate, when `producer`'s sequence is one.
+async fn standing(
+    lake: &Lake,
+    table: &Table,
+    producer: Option<&ProducerSequence>,
+) -> Result<Option<IngestReceipt>> {
+    let mut head = table.head().await;
+    head.require_writable()?;
+    let Some(producer) = producer else { return Ok(None) };
+    let last = head.last_sequence(table, &producer.producer).await?;
+    Ok(match producer.standing(last)? {
+        Standing::Next => None,
+        Standing::Duplicate => Some(duplicate(lake, head.version())),
+    })
+}
+
+fn duplicate(lake: &Lake, version: crate::Version) -> IngestReceipt {
+    lake.metrics().requests_duplicate.add(1);
+    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true }
+}
+
+/// The reading thread's work.
+struct Reading {
+    lake: Arc<Lake>,
+    who: Principal,
+    table: Arc<Table>,
+    source: Source,
+    format: Format,
+    options: LoadOptions,
+    sender: mpsc::Sender<Checked>,
+}
+
+impl Reading {
+    fn run(self, runtime: &Handle) -> Result<()> {
+        let name = self.source.name().to_owned();
+        let spec = self.table.entry().spec.clone();
+        let read = &self.options.read;
+        let mut reader = datasets::read::open(self.source, self.format, Some(&spec), read)?;
+        let schema = reader.schema();
+        let mut entry = self.table.entry();
+        if let Some(grown) = evolve(&entry.spec, &schema, &name)? {
+            runtime.block_on(self.lake.evolve(&self.who, &self.table, grown.columns))?;
+            entry = self.table.entry();
+        }
+        let conformer = Conformer::new(&entry.spec, &schema, &name)?;
+        let mut progress = LoadProgress::default();
+        while let Some(chunk) = reader.next_chunk()? {
+            let conformed = conformer.conform(&chunk)?;
+            progress.accepted += conformed.accepted.num_rows() as u64;
+            progress.quarantined += conformed.rejected.len() as u64;
+            let checked = Checked { accepted: conformed.accepted, rejected: conformed.rejected };
+            if self.sender.blocking_send(checked).is_err() {
+                // The writer failed, and tells why.
+                return Ok(());
+            }
+            if let Some(sink) = &self.options.progress {
+                sink(progress);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The author of files that are all there.
+struct Files<'a> {
+    files: &'a DataFiles,
+    producer: Option<&'a ProducerSequence>,
+    /// Whether a gap before the sequence is an error; in a quarantine gaps are natural.
+    strict: bool,
+}
+
+#[async_trait]
+impl Author for Files<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        if let Some(producer) = self.producer {
+            let last = head.last_sequence(table, &producer.producer).await?;
+            let standing = match (producer.standing(last), self.strict) {
+                (Err(_), false) => Standing::Next,
+                (standing, _) => standing?,
+            };
+            if standing == Standing::Duplicate {
+                return Ok(None);
+            }
+        } else if self.files.adds.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Proposal {
+            kind: Some(CommitKind::Append),
+            adds: self.files.adds.clone(),
+            added: self.files.size,
+            removed: DataFiles::none().size,
+            sequences: self
+                .producer
+                .map(|p| (p.producer.clone(), p.sequence))
+                .into_iter()
+                .collect(),
+            ..Proposal::default()
+        }))
+    }
+}

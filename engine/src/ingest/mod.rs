@@ -6,8 +6,10 @@
 //! in the commit itself (`sequence`).
 
 mod body;
+mod group;
 mod group_commit;
 mod load;
+mod quarantine;
 mod sequence;
 
 use std::fmt;

@@ -105,6 +105,14 @@ impl FileWriter {
         Ok(written?)
     }
 
+    /// Writes batches one after the other.
+    pub(crate) async fn write_all(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
+        for batch in batches {
+            self.write(batch).await?;
+        }
+        Ok(())
+    }
+
     /// Closes the files.
     pub(crate) async fn finish(mut self) -> Result<DataFiles> {
         let Some(writer) = self.writer.take() else {

@@ -31,8 +31,7 @@ use parking_lot::Mutex;
 
 pub(crate) use author::{Author, Proposal};
 pub(crate) use changes::FileChanges;
-pub(crate) use commit::Landed;
-pub(crate) use data_files::{DataFiles, FileWriter, fit};
+pub(crate) use data_files::{DataFiles, FileWriter};
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use table::{Snapshot, Table};

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::{Lake, Snapshot, Table};
+use super::{Lake, Table};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
@@ -171,23 +171,6 @@ impl Lake {
                 Err(self.catalog(tenant).await?.unknown(name.as_str()))
             }
             Err(e) => Err(e),
-        }
-    }
-
-    /// A table at a version; NOT_FOUND says which versions there are.
-    pub(crate) async fn snapshot(
-        &self,
-        tenant: &TenantId,
-        name: &DatasetName,
-        version: Option<Version>,
-    ) -> Result<Snapshot> {
-        let table = self.table(tenant, name).await?;
-        match version {
-            None => table.snapshot(table.entry().version).await,
-            Some(version) => {
-                self.require_version(&table, version).await?;
-                table.snapshot(version).await
-            }
         }
     }
 

@@ -17,7 +17,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Head, schema};
+use super::Head;
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
@@ -86,6 +86,15 @@ impl Table {
             checkpointing: Arc::default(),
             states: Mutex::default(),
         }
+    }
+
+    pub(crate) fn name(&self) -> &DatasetName {
+        &self.name
+    }
+
+    /// The head; nothing is committed while it is held.
+    pub(crate) async fn head(&self) -> tokio::sync::MutexGuard<'_, Head> {
+        self.head.lock().await
     }
 
     /// What the catalogue says of it.
@@ -186,11 +195,6 @@ impl Snapshot {
             Some(files) => scan.with_file_paths(files),
             None => scan,
         })
-    }
-
-    /// The schema of the table's own columns, before they are made to fit the spec.
-    pub(crate) fn table_schema(&self) -> Result<arrow::datatypes::SchemaRef> {
-        schema::arrow_schema_of(self.state.metadata())
     }
 }
 

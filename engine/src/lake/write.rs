@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
-use datasets::DatasetName;
+use datasets::conform::Conformer;
+use datasets::read::Chunk;
+use datasets::{DatasetName, DatasetSpec};
 use deltalake_core::kernel::{LogicalFileView, Remove};
 use futures::StreamExt;
 
@@ -35,15 +38,15 @@ impl Lake {
     ) -> Result<Commit> {
         self.require_writer()?;
         let table = self.table(&who.tenant, dataset).await?;
-        let (writer, replaced) = {
+        let (writer, checked, replaced) = {
             let mut head = table.head.lock().await;
             head.require_writable()?;
             if label.is_made(&table, &mut head).await? {
                 return Ok(duplicate(dataset, &head));
             }
-            (FileWriter::new(&table, &head)?, Replaced::new(&head, mode)?)
+            (FileWriter::new(&table, &head)?, Checked::new(&head), Replaced::new(&head, mode)?)
         };
-        let files = write_all(writer, batches)
+        let files = write_all(writer, checked, batches)
             .await
             .map_err(|e| e.while_doing(format_args!("writing to dataset {dataset}")))?;
         if let Err(e) = replaced.require_within(&files) {
@@ -91,36 +94,84 @@ fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
 }
 
 /// Writes all batches, or nothing.
-async fn write_all(mut writer: FileWriter, batches: Batches) -> Result<DataFiles> {
-    let written = match batches {
-        Batches::Memory(batches) => {
-            let mut written = Ok(());
-            for batch in batches {
-                written = writer.write(batch).await;
-                if written.is_err() {
-                    break;
+async fn write_all(
+    mut writer: FileWriter,
+    mut checked: Checked,
+    batches: Batches,
+) -> Result<DataFiles> {
+    let written = async {
+        match batches {
+            Batches::Memory(batches) => {
+                for batch in batches {
+                    writer.write(checked.check(&batch)?).await?;
                 }
             }
-            written
+            Batches::Stream(mut stream) => {
+                while let Some(batch) = stream.next().await {
+                    writer.write(checked.check(&batch?)?).await?;
+                }
+            }
         }
-        Batches::Stream(mut stream) => loop {
-            match stream.next().await {
-                None => break Ok(()),
-                Some(Err(e)) => break Err(e.into()),
-                Some(Ok(batch)) => {
-                    if let Err(e) = writer.write(batch).await {
-                        break Err(e);
-                    }
-                }
-            }
-        },
+        Ok(())
     };
-    match written {
+    match written.await {
         Ok(()) => writer.finish().await,
         Err(e) => {
             writer.abandon().await;
             Err(e)
         }
+    }
+}
+
+/// Holds a job's rows to the spec that everyone's rows are held to. A row that does not fit is the
+/// job's error: there is nobody to mend it in a quarantine.
+struct Checked {
+    spec: Arc<DatasetSpec>,
+    plan: Option<(SchemaRef, Conformer)>,
+    rows: u64,
+}
+
+impl Checked {
+    fn new(head: &Head) -> Self {
+        Self { spec: Arc::clone(&head.spec), plan: None, rows: 0 }
+    }
+
+    /// The rows with exactly the dataset's columns, computed partition columns included.
+    fn check(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        // Rows that come from a dataset may have its computed columns; they are computed anew.
+        let kept: Vec<usize> = batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| self.spec.computed_partitions().all(|p| &p.column != f.name()))
+            .map(|(i, _)| i)
+            .collect();
+        let batch = batch.project(&kept)?;
+        let schema = batch.schema();
+        let conformer = match &mut self.plan {
+            Some((planned, conformer)) if *planned == schema => conformer,
+            plan => {
+                let conformer = Conformer::new(&self.spec, &schema, "rows")?;
+                &mut plan.insert((schema, conformer)).1
+            }
+        };
+        let first_row = self.rows + 1;
+        self.rows += batch.num_rows() as u64;
+        let chunk = Chunk { batch, first_row, rows: None, lines: None, rejected: Vec::new() };
+        let conformed = conformer.conform(&chunk)?;
+        if let Some(row) = conformed.rejected.first() {
+            return Err(Error::user(
+                Code::BadInput,
+                format!(
+                    "{} rows do not fit; the first is {}: {}",
+                    conformed.rejected.len(),
+                    row.position,
+                    row.reason
+                ),
+            ));
+        }
+        Ok(conformed.accepted)
     }
 }
 

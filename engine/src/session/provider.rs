@@ -72,6 +72,10 @@ impl SchemaProvider for PinnedSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        // The planner also asks for names of functions and of common table expressions.
+        if !self.table_exist(name) && !self.catalog.unreadable.keys().any(|n| n.as_str() == name) {
+            return Ok(None);
+        }
         let opened = self.open(name).await;
         opened.map(Some).map_err(|e| DataFusionError::External(Box::new(e)))
     }

@@ -36,14 +36,7 @@ pub(super) async fn plan(
             ),
         ));
     }
-    for table in state.resolve_table_references(&statement)? {
-        let ours = table.schema().is_none_or(|s| s == super::SCHEMA);
-        // A name that a common table expression defines is no dataset; the planner knows better.
-        if ours && !text.to_ascii_lowercase().contains("with") {
-            schema.require(table.table())?;
-        }
-    }
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(statement).await.map_err(|e| named(schema, e))?;
     SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
@@ -53,6 +46,22 @@ pub(super) async fn plan(
             Error::user(Code::BadInput, format!("SQL: queries only read: {}", Error::from(e)))
         })?;
     Ok(DataFrame::new(state, plan))
+}
+
+/// The planner's error; one for a table that is not there with those that are spelt alike.
+fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
+    let text = match error.find_root() {
+        DataFusionError::Plan(text) => text.as_str(),
+        _ => "",
+    };
+    let name = text
+        .strip_prefix("table '")
+        .and_then(|rest| rest.strip_suffix("' not found"))
+        .and_then(|full| full.strip_prefix(&format!("{}.{}.", super::CATALOG, super::SCHEMA)));
+    match name {
+        Some(name) => schema.catalog().unknown(name),
+        None => error.into(),
+    }
 }
 
 /// What a statement is called when it is not a query.

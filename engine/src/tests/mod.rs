@@ -1,1 +1,137 @@
-//! Tests of the engine as a whole.
+//! The engine as a whole, over stores in memory, on disk and with faults.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod changes;
+mod evolution;
+mod faults;
+mod golden;
+mod ingest;
+mod load;
+mod roots;
+mod sql;
+mod tables;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::util::pretty::pretty_format_batches;
+use bytes::Bytes;
+use datasets::read::Format;
+use datasets::{DatasetName, DatasetSpec};
+
+use crate::{
+    Access, CommitLabel, Engine, EngineOptions, IngestReceipt, IngestRequest, IngestRows,
+    Principal, ProducerSequence, Result, Session,
+};
+
+/// A dataset with a computed partition, a nullable column and a check.
+pub(super) fn calls() -> DatasetSpec {
+    DatasetSpec::from_toml(
+        r#"
+            name = "calls"
+            description = "Calls, for tests."
+            key = ["id"]
+            time_column = "at"
+            evolution = "add_nullable"
+            partition_by = [{column = "at_month", from = "at", transform = "month"}]
+            columns = [
+                {name = "id", type = "int64"},
+                {name = "at", type = "timestamp"},
+                {name = "model", type = "text", nullable = true},
+                {name = "tokens", type = "int64", nullable = true, unit = "tokens"},
+            ]
+            validations = [{check = "range", column = "tokens", min = 0.0}]
+        "#,
+        "calls.toml",
+    )
+    .unwrap()
+}
+
+pub(super) fn name(text: &str) -> DatasetName {
+    DatasetName::new(text).unwrap()
+}
+
+pub(super) fn who() -> Principal {
+    Principal::local()
+}
+
+pub(super) fn options(root: &str) -> EngineOptions {
+    EngineOptions {
+        root: root.to_owned(),
+        access: Access::Writer { holder: "a test".to_owned() },
+        memory_budget_bytes: 256 << 20,
+        threads: 2,
+        ..EngineOptions::default()
+    }
+}
+
+/// An engine with a store of its own in memory, and the dataset `calls`.
+pub(super) async fn engine() -> Engine {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    engine
+}
+
+/// Rows of `calls` with these ids, a day apart.
+pub(super) fn rows(ids: std::ops::Range<i64>) -> RecordBatch {
+    const DAY_US: i64 = 86_400_000_000;
+    const START_US: i64 = 1_767_225_600_000_000; // 2026-01-01
+    let ids: Vec<i64> = ids.collect();
+    let at = ids.iter().map(|id| START_US + id * DAY_US);
+    let columns: [(&str, ArrayRef); 4] = [
+        ("id", Arc::new(Int64Array::from(ids.clone()))),
+        ("at", Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC"))),
+        (
+            "model",
+            Arc::new(StringArray::from_iter_values(ids.iter().map(|i| format!("m{}", i % 3)))),
+        ),
+        ("tokens", Arc::new(Int64Array::from_iter_values(ids.iter().map(|i| i * 10)))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+pub(super) fn ndjson(text: &str) -> IngestRows {
+    let bytes = Bytes::from(text.to_owned());
+    IngestRows::Body { bytes, format: Format::Ndjson, name: "body".to_owned() }
+}
+
+pub(super) fn sequence(producer: &str, sequence: i64) -> Option<ProducerSequence> {
+    Some(ProducerSequence { producer: producer.to_owned(), sequence })
+}
+
+pub(super) async fn send(
+    engine: &Engine,
+    ids: std::ops::Range<i64>,
+    producer: Option<ProducerSequence>,
+) -> Result<IngestReceipt> {
+    let rows = IngestRows::Batches(vec![rows(ids)]);
+    engine.ingest(&who(), &name("calls"), IngestRequest { rows, producer }).await
+}
+
+pub(super) fn label(operation: &str) -> CommitLabel {
+    CommitLabel { operation: operation.to_owned(), ..CommitLabel::default() }
+}
+
+pub(super) async fn session(engine: &Engine) -> Session {
+    engine.session(&who(), &[]).await.unwrap()
+}
+
+/// The answer to a query, as text.
+pub(super) async fn query(engine: &Engine, sql: &str) -> String {
+    let session = session(engine).await;
+    let frame = session.sql(sql).await.unwrap();
+    table(&session.collect(frame).await.unwrap())
+}
+
+pub(super) fn table(batches: &[RecordBatch]) -> String {
+    pretty_format_batches(batches).unwrap().to_string()
+}
+
+/// The one number that a query answers.
+pub(super) async fn number(engine: &Engine, sql: &str) -> i64 {
+    let session = session(engine).await;
+    let frame = session.sql(sql).await.unwrap();
+    let batches = session.collect(frame).await.unwrap();
+    let column = batches[0].column(0);
+    column.as_any().downcast_ref::<Int64Array>().unwrap().value(0)
+}

@@ -1,0 +1,188 @@
+//! One group: which of its requests are new, their rows as one commit, an answer to each.
+//!
+//! Rejected rows are committed to the quarantine first and the accepted ones after, both with the
+//! producers' sequences. A crash between the two leaves requests that were not acknowledged; sent again,
+//! their rejected rows are known by the quarantine's own record, so that neither table gets them twice.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+use super::group_commit::Member;
+use super::quarantine::{Rejected, quarantine};
+use super::sequence::Standing;
+use super::{IngestReceipt, ProducerSequence};
+use crate::bus::CommitKind;
+use crate::error::{Error, Result};
+use crate::identity::{Principal, TenantId};
+use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+
+/// Requests that are committed together.
+pub(super) struct Group {
+    who: Principal,
+    members: Vec<Member>,
+    standings: Vec<Result<Standing>>,
+    /// The rows of those members that were new when they were written.
+    written: Option<(Vec<usize>, DataFiles)>,
+}
+
+impl Group {
+    pub(super) fn new(tenant: &TenantId, mut members: Vec<Member>) -> Self {
+        // Requests of one producer that overtook each other on the way here are put right.
+        members.sort_by(|a, b| match (&a.producer, &b.producer) {
+            (Some(a), Some(b)) => {
+                a.producer.cmp(&b.producer).then_with(|| a.sequence.cmp(&b.sequence))
+            }
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        });
+        let subject = members.first().map(|m| m.subject.clone()).unwrap_or_default();
+        let who = Principal { tenant: tenant.clone(), subject, roles: Vec::new() };
+        Self { who, members, standings: Vec::new(), written: None }
+    }
+
+    /// Commits the group and answers its members.
+    pub(super) async fn commit(mut self, lake: &Arc<Lake>, table: &Arc<Table>) {
+        let label = CommitLabel { operation: "ingest".to_owned(), ..CommitLabel::default() };
+        let subject = self.who.subject.clone();
+        let mut author = GroupAuthor { group: &mut self, lake };
+        let landed = lake.commit(table, &subject, &label, &mut author).await;
+        let files = self.written.take().map(|(_, files)| files);
+        match landed {
+            Ok(landed) => {
+                if let Some(files) = files.filter(|_| !landed.committed) {
+                    files.discard(table).await;
+                }
+                self.answer(lake, landed.version);
+            }
+            Err(e) => {
+                if let Some(files) = files {
+                    files.discard(table).await;
+                }
+                for member in self.members {
+                    let _ = member.answer.send(Err(e.clone()));
+                }
+            }
+        }
+    }
+
+    fn answer(self, lake: &Lake, version: crate::Version) {
+        let metrics = lake.metrics();
+        for (member, standing) in self.members.into_iter().zip(self.standings) {
+            let answer = standing.map(|standing| match standing {
+                Standing::Next => {
+                    let accepted = member.rows.accepted_rows() as u64;
+                    let quarantined = member.rows.rejected.len() as u64;
+                    metrics.rows_ingested.add(accepted);
+                    metrics.rows_quarantined.add(quarantined);
+                    IngestReceipt { accepted, quarantined, version, duplicate: false }
+                }
+                Standing::Duplicate => {
+                    metrics.requests_duplicate.add(1);
+                    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true }
+                }
+            });
+            // Who hung up is not told; the rows are committed all the same.
+            let _ = member.answer.send(answer);
+        }
+    }
+
+    /// Where each member stands on the head as it is, those before it in the group counted in.
+    async fn judge(&mut self, table: &Table, head: &mut Head) -> Result<()> {
+        let mut last: HashMap<&str, Option<i64>> = HashMap::new();
+        self.standings.clear();
+        for member in &self.members {
+            let Some(ProducerSequence { producer, sequence }) = &member.producer else {
+                self.standings.push(Ok(Standing::Next));
+                continue;
+            };
+            let known = match last.get(producer.as_str()) {
+                Some(known) => *known,
+                None => head.last_sequence(table, producer).await?,
+            };
+            let standing =
+                member.producer.as_ref().map_or(Ok(Standing::Next), |p| p.standing(known));
+            let taken = matches!(standing, Ok(Standing::Next));
+            last.insert(producer, if taken { Some(*sequence) } else { known });
+            self.standings.push(standing);
+        }
+        Ok(())
+    }
+
+    fn new_members(&self) -> Vec<usize> {
+        let new = |(i, s): (usize, &Result<Standing>)| matches!(s, Ok(Standing::Next)).then_some(i);
+        self.standings.iter().enumerate().filter_map(new).collect()
+    }
+}
+
+/// The author of a group's commit.
+struct GroupAuthor<'a> {
+    group: &'a mut Group,
+    lake: &'a Arc<Lake>,
+}
+
+#[async_trait]
+impl Author for GroupAuthor<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        let group = &mut *self.group;
+        head.require_writable()?;
+        group.judge(table, head).await?;
+        let new = group.new_members();
+        let members = || new.iter().map(|i| &group.members[*i]);
+        let sequences: Vec<(String, i64)> = members()
+            .filter_map(|m| m.producer.as_ref())
+            .map(|p| (p.producer.clone(), p.sequence))
+            // Sorted by producer and sequence: the last one of each producer wins.
+            .collect::<HashMap<_, _>>()
+            .into_iter()
+            .collect();
+        let rejected: Vec<Rejected> = members()
+            .filter(|m| !m.rows.rejected.is_empty())
+            .map(|m| Rejected { rows: &m.rows.rejected, producer: m.producer.as_ref() })
+            .collect();
+        if !rejected.is_empty() {
+            quarantine(self.lake, &group.who, &head.spec.name, &rejected).await?;
+        }
+        // On a second attempt the files of the first are right if the same members are new.
+        let written = match group.written.take() {
+            Some((of, files)) if of == new => files,
+            stale => {
+                if let Some((_, files)) = stale {
+                    files.discard(table).await;
+                }
+                let batches = new.iter().flat_map(|i| &group.members[*i].rows.accepted);
+                write(table, head, batches).await?
+            }
+        };
+        let (adds, added) = (written.adds.clone(), written.size);
+        group.written = Some((new, written));
+        if adds.is_empty() && sequences.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Proposal {
+            kind: Some(CommitKind::Append),
+            adds,
+            added,
+            removed: DataFiles::none().size,
+            sequences,
+            ..Proposal::default()
+        }))
+    }
+}
+
+async fn write(
+    table: &Table,
+    head: &Head,
+    batches: impl Iterator<Item = &arrow::array::RecordBatch>,
+) -> Result<DataFiles> {
+    let batches: Vec<_> = batches.cloned().collect();
+    if batches.is_empty() {
+        return Ok(DataFiles::none());
+    }
+    let mut writer = FileWriter::new(table, head)?;
+    if let Err(e) = writer.write_all(batches).await {
+        writer.abandon().await;
+        return Err(Error::while_doing(e, format_args!("writing to dataset {}", head.spec.name)));
+    }
+    writer.finish().await
+}

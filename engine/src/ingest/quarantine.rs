@@ -1,0 +1,90 @@
+//! Rows that failed a check, kept with the reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use datasets::rejected::{quarantine_batch, quarantine_spec};
+use datasets::{DatasetName, RejectedRow};
+
+use super::ProducerSequence;
+use crate::bus::CommitKind;
+use crate::error::Result;
+use crate::identity::Principal;
+use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+
+/// The rejected rows of one request.
+pub(super) struct Rejected<'a> {
+    pub(super) rows: &'a [RejectedRow],
+    pub(super) producer: Option<&'a ProducerSequence>,
+}
+
+/// Commits rejected rows to the quarantine of `dataset`, which is made when it is not there; those of
+/// a producer's sequence that it has are left out.
+pub(super) async fn quarantine(
+    lake: &Arc<Lake>,
+    who: &Principal,
+    dataset: &DatasetName,
+    rejected: &[Rejected<'_>],
+) -> Result<()> {
+    let spec = quarantine_spec(dataset);
+    let (table, _) = lake.find_or_create(who, &spec).await?;
+    let mut author = Quarantine { rejected, files: None };
+    let landed = lake.commit(&table, &who.subject, &label(), &mut author).await;
+    if let Some(files) = author.files.filter(|_| !matches!(&landed, Ok(l) if l.committed)) {
+        files.discard(&table).await;
+    }
+    landed.map(drop)
+}
+
+pub(super) fn label() -> CommitLabel {
+    CommitLabel { operation: "quarantine".to_owned(), ..CommitLabel::default() }
+}
+
+struct Quarantine<'a> {
+    rejected: &'a [Rejected<'a>],
+    files: Option<DataFiles>,
+}
+
+#[async_trait]
+impl Author for Quarantine<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        if let Some(stale) = self.files.take() {
+            stale.discard(table).await;
+        }
+        let now = Utc::now();
+        let mut batches = Vec::new();
+        let mut sequences: HashMap<String, i64> = HashMap::new();
+        for Rejected { rows, producer } in self.rejected {
+            if let Some(p) = producer {
+                let last = head.last_sequence(table, &p.producer).await?;
+                if last.is_some_and(|last| last >= p.sequence) {
+                    continue;
+                }
+                sequences.insert(p.producer.clone(), p.sequence);
+            }
+            let producer = producer.map(|p| (p.producer.as_str(), p.sequence));
+            batches.push(quarantine_batch(rows, now, producer)?);
+        }
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let mut writer = FileWriter::new(table, head)?;
+        if let Err(e) = writer.write_all(batches).await {
+            writer.abandon().await;
+            return Err(e);
+        }
+        let files = writer.finish().await?;
+        let (adds, added) = (files.adds.clone(), files.size);
+        self.files = Some(files);
+        Ok(Some(Proposal {
+            kind: Some(CommitKind::Append),
+            adds,
+            added,
+            removed: DataFiles::none().size,
+            sequences: sequences.into_iter().collect(),
+            ..Proposal::default()
+        }))
+    }
+}

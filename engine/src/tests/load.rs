@@ -1,0 +1,125 @@
+//! Files as one commit.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datasets::read::Source;
+
+use super::*;
+use crate::{Code, LoadOptions, LoadProgress, Version};
+
+fn source(path: &Path) -> Source {
+    Source::File { path: path.to_owned(), name: "calls.ndjson".to_owned() }
+}
+
+fn file(folder: &Path, lines: &[String]) -> Source {
+    let path = folder.join("calls.ndjson");
+    std::fs::File::create(&path).unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+    source(&path)
+}
+
+fn line(id: usize) -> String {
+    let month = id % 3 + 1;
+    format!("{{\"id\": {id}, \"at\": \"2026-{month:02}-05T00:00:00Z\", \"tokens\": {id}}}")
+}
+
+fn parquet_files(folder: &Path) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found += parquet_files(&entry.path());
+        } else if entry.path().extension().is_some_and(|e| e == "parquet") {
+            found += 1;
+        }
+    }
+    found
+}
+
+async fn load(engine: &Engine, source: Source, options: LoadOptions) -> Result<IngestReceipt> {
+    engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await
+}
+
+#[tokio::test]
+async fn a_file_is_one_commit_with_its_bad_rows_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let mut lines: Vec<String> = (0..20_000).map(line).collect();
+    lines[500] = "{\"id\": \"x\"}".to_owned();
+    lines[15_000] = "nonsense".to_owned();
+    let told = Arc::new(AtomicU64::new(0));
+    let heard = Arc::clone(&told);
+    let options = LoadOptions {
+        producer: Some(("file".to_owned(), 0)),
+        create: Some(calls()),
+        progress: Some(Arc::new(move |progress: LoadProgress| {
+            heard.store(progress.accepted, Ordering::Relaxed);
+        })),
+        ..LoadOptions::default()
+    };
+    let receipt = load(&engine, file(folder.path(), &lines), options.clone()).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined), (19_998, 2));
+    assert_eq!(receipt.version, Version(1));
+    assert_eq!(told.load(Ordering::Relaxed), 19_998);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 19_998);
+    assert_eq!(number(&engine, "SELECT count(DISTINCT at_month) FROM calls").await, 3);
+    let reasons = query(&engine, "SELECT source, line FROM calls_quarantine ORDER BY line").await;
+    assert!(reasons.contains("501") && reasons.contains("15001"), "{reasons}");
+
+    let again = load(&engine, file(folder.path(), &lines), options).await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 2);
+}
+
+#[tokio::test]
+async fn a_file_that_fails_midway_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let engine = Engine::open(options(root.to_str().unwrap())).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let mut lines: Vec<String> = (0..30_000).map(line).collect();
+    lines[10] = "nonsense".to_owned();
+    let path = folder.path().join("calls.ndjson.gz");
+    let text = lines.join("\n");
+    // A gzip file that is cut off.
+    let mut packed = flate2_like(text.as_bytes());
+    packed.truncate(packed.len() / 2);
+    std::fs::write(&path, packed).unwrap();
+    let error = load(&engine, source(&path), LoadOptions::default()).await.unwrap_err();
+    assert!(!error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 0);
+    assert_eq!(engine.history(&who(), &name("calls"), 9).await.unwrap().len(), 1);
+    assert_eq!(parquet_files(&root), 0, "data files of the failed load were left");
+}
+
+/// Gzip, stored and not compressed, so that half of it still has half of the rows.
+fn flate2_like(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut chunks = bytes.chunks(60_000).peekable();
+    while let Some(chunk) = chunks.next() {
+        out.push(u8::from(chunks.peek().is_none()));
+        let length = chunk.len() as u16;
+        out.extend(length.to_le_bytes());
+        out.extend((!length).to_le_bytes());
+        out.extend(chunk);
+    }
+    out.extend([0; 8]);
+    out
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_or_not_for_the_dataset_is_told() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    let none = load(&engine, source(&folder.path().join("none")), LoadOptions::default()).await;
+    let none = none.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound, "{none}");
+    assert!(none.to_string().starts_with("calls.ndjson: "), "{none}");
+    let lines = ["{\"ident\": 1}".to_owned()];
+    let other = load(&engine, file(folder.path(), &lines), LoadOptions::default()).await;
+    assert_eq!(other.unwrap_err().code(), Code::BadInput);
+    let to = name("nowhere");
+    let source = file(folder.path(), &lines);
+    let nowhere = engine.load(&who(), &to, source, Format::Ndjson, LoadOptions::default()).await;
+    assert_eq!(nowhere.unwrap_err().code(), Code::NotFound);
+}

@@ -1,0 +1,239 @@
+//! Creating, writing, reading, and what the log says of it.
+
+use datafusion::scalar::ScalarValue;
+
+use super::*;
+use crate::{AsOf, Code, CommitKind, RunId, Version, WriteMode};
+
+async fn write(engine: &Engine, mode: WriteMode, ids: std::ops::Range<i64>) -> Result<u64> {
+    let written = engine.write(&who(), &name("calls"), mode, vec![rows(ids)], label("job")).await;
+    written.map(|commit| commit.version.0)
+}
+
+fn month(text: &str) -> (String, ScalarValue) {
+    ("at_month".to_owned(), ScalarValue::from(text))
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_with_the_types_of_the_spec() {
+    let engine = engine().await;
+    assert_eq!(write(&engine, WriteMode::Append, 0..3).await.unwrap(), 1);
+    let session = session(&engine).await;
+    let frame = session.table(&name("calls")).await.unwrap();
+    let spec = calls().arrow_schema();
+    for (have, want) in frame.schema().fields().iter().zip(spec.fields()) {
+        assert_eq!((have.name(), have.data_type()), (want.name(), want.data_type()));
+        assert_eq!(have.metadata().get("colonnade.type"), want.metadata().get("colonnade.type"));
+    }
+    let batches =
+        session.collect(frame.sort_by(vec![datafusion::prelude::col("id")]).unwrap()).await;
+    insta(
+        &table(&batches.unwrap()),
+        "
+        +----+----------------------+-------+--------+------------+
+        | id | at                   | model | tokens | at_month   |
+        +----+----------------------+-------+--------+------------+
+        | 0  | 2026-01-01T00:00:00Z | m0    | 0      | 2026-01-01 |
+        | 1  | 2026-01-02T00:00:00Z | m1    | 10     | 2026-01-01 |
+        | 2  | 2026-01-03T00:00:00Z | m2    | 20     | 2026-01-01 |
+        +----+----------------------+-------+--------+------------+",
+    );
+}
+
+fn insta(have: &str, want: &str) {
+    let want: Vec<&str> = want.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    assert_eq!(have.lines().collect::<Vec<_>>(), want);
+}
+
+#[tokio::test]
+async fn overwrite_and_replace_leave_what_they_should() {
+    let engine = engine().await;
+    write(&engine, WriteMode::Append, 0..90).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 90);
+
+    let february = WriteMode::ReplacePartitions(vec![month("2026-02-01")]);
+    write(&engine, february.clone(), 31..33).await.unwrap();
+    let months = "SELECT at_month, count(*) AS n FROM calls GROUP BY 1 ORDER BY 1";
+    insta(
+        &query(&engine, months).await,
+        "+------------+----+
+         | at_month   | n  |
+         +------------+----+
+         | 2026-01-01 | 31 |
+         | 2026-02-01 | 2  |
+         | 2026-03-01 | 31 |
+         +------------+----+",
+    );
+    let outside = write(&engine, february, 0..1).await.unwrap_err();
+    assert_eq!(outside.code(), Code::BadInput);
+    assert!(outside.to_string().contains("at_month = 2026-01-01"), "{outside}");
+
+    write(&engine, WriteMode::Overwrite, 5..7).await.unwrap();
+    assert_eq!(number(&engine, "SELECT sum(id) FROM calls").await, 11);
+    let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+    assert_eq!((entry.version, entry.rows, entry.files), (Version(3), Some(2), 1));
+
+    let unknown = WriteMode::ReplacePartitions(vec![("id".to_owned(), ScalarValue::from(1_i64))]);
+    let refused = write(&engine, unknown, 0..1).await.unwrap_err();
+    assert!(refused.to_string().contains("not one of its partition columns (at_month)"));
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_are_refused_whole() {
+    let engine = engine().await;
+    let bad = RecordBatch::try_from_iter([(
+        "id",
+        Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef,
+    )])
+    .unwrap();
+    let refused =
+        engine.write(&who(), &name("calls"), WriteMode::Append, vec![bad], label("job")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::BadInput);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 0);
+}
+
+#[tokio::test]
+async fn a_session_sees_one_version_from_start_to_end() {
+    let engine = engine().await;
+    write(&engine, WriteMode::Append, 0..3).await.unwrap();
+    let before = session(&engine).await;
+    write(&engine, WriteMode::Append, 3..5).await.unwrap();
+    let frame = before.sql("SELECT count(*) AS n FROM calls").await.unwrap();
+    assert!(table(&before.collect(frame).await.unwrap()).contains("| 3 |"));
+    assert_eq!(before.version(&name("calls")), Some(Version(1)));
+
+    let pinned =
+        engine.session(&who(), &[(name("calls"), AsOf::Version(Version(0)))]).await.unwrap();
+    let frame = pinned.sql("SELECT count(*) AS n FROM calls").await.unwrap();
+    assert!(table(&pinned.collect(frame).await.unwrap()).contains("| 0 |"));
+
+    let none = engine.session(&who(), &[(name("calls"), AsOf::Version(Version(99)))]).await;
+    let none = none.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound);
+    assert_eq!(none.to_string(), "dataset calls has no version 99; versions 0 to 2 exist");
+}
+
+#[tokio::test]
+async fn commits_are_events_and_history() {
+    let engine = engine().await;
+    let mut events = engine.commits().subscribe();
+    let run = RunId::new();
+    let labelled = CommitLabel { run_id: Some(run), ..label("anomalies") };
+    engine
+        .write(&who(), &name("calls"), WriteMode::Append, vec![rows(0..40)], labelled)
+        .await
+        .unwrap();
+    let event = events.try_recv().unwrap();
+    assert_eq!((event.version, event.previous), (Version(1), Some(Version(0))));
+    assert_eq!((event.kind, event.rows_added), (CommitKind::Append, 40));
+    assert_eq!(event.run_id, Some(run));
+
+    let history = engine.history(&who(), &name("calls"), 10).await.unwrap();
+    let summary: Vec<_> =
+        history.iter().map(|r| (r.version.0, r.operation.as_str(), r.rows_added)).collect();
+    assert_eq!(summary, [(1, "anomalies", Some(40)), (0, "create", Some(0))]);
+    assert_eq!(history[0].run_id, Some(run));
+    assert_eq!(history[0].subject.as_deref(), Some("local"));
+    assert_eq!(history[0].files_added, 2, "two months are two files");
+
+    let at = engine.version_at(&who(), &name("calls"), history[0].at).await.unwrap();
+    assert_eq!(at, Version(1));
+    let long_ago = "2020-01-01T00:00:00Z".parse().unwrap();
+    let none = engine.version_at(&who(), &name("calls"), long_ago).await.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound);
+    assert!(none.to_string().contains("its oldest, version 0, is of"), "{none}");
+}
+
+#[tokio::test]
+async fn a_commit_with_an_idempotency_is_made_once() {
+    let engine = engine().await;
+    let labelled = || CommitLabel { idempotency: Some(("run-1".to_owned(), 1)), ..label("job") };
+    for again in [false, true] {
+        let commit = engine
+            .write(&who(), &name("calls"), WriteMode::Append, vec![rows(0..2)], labelled())
+            .await;
+        assert_eq!(commit.unwrap().duplicate, again);
+    }
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 2);
+}
+
+#[tokio::test]
+async fn creating_twice_is_one_dataset_and_another_spec_is_a_conflict() {
+    let engine = engine().await;
+    let generation = engine.catalog(&who()).await.unwrap().generation;
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    assert_eq!(engine.catalog(&who()).await.unwrap().generation, generation);
+    let mut other = calls();
+    other.columns[3].data_type = "float64".parse().unwrap();
+    let refused = engine.create_dataset(&who(), other.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Conflict);
+    assert_eq!(
+        refused.to_string(),
+        "dataset calls exists with another spec: column \"tokens\" is int64, and float64 was given"
+    );
+    assert_eq!(engine.ensure_dataset(&who(), &other).await.unwrap_err().code(), Code::Conflict);
+}
+
+#[tokio::test]
+async fn an_unknown_dataset_is_told_with_those_alike() {
+    let engine = engine().await;
+    let unknown = session(&engine).await.table(&name("call")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert_eq!(unknown.to_string(), "dataset call does not exist; did you mean calls?");
+    let written =
+        engine.write(&who(), &name("zzz"), WriteMode::Append, vec![rows(0..1)], label("job")).await;
+    assert_eq!(written.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_each_other() {
+    let engine = engine().await;
+    let other = Principal { tenant: "acme".parse().unwrap(), ..who() };
+    assert!(engine.catalog(&other).await.unwrap().datasets.is_empty());
+    let session = engine.session(&other, &[]).await.unwrap();
+    let unknown = session.sql("SELECT * FROM calls").await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound, "{unknown}");
+    engine.create_dataset(&other, calls()).await.unwrap();
+    write(&engine, WriteMode::Append, 0..3).await.unwrap();
+    let session = engine.session(&other, &[]).await.unwrap();
+    let frame = session.table(&name("calls")).await.unwrap();
+    assert_eq!(session.collect(frame).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn roles_are_asked_for() {
+    let engine = engine().await;
+    let reader = Principal { roles: vec![crate::Role::Reader], ..who() };
+    let refused = engine.create_dataset(&reader, calls()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Forbidden);
+    let nobody = Principal { roles: vec![], ..who() };
+    assert_eq!(engine.catalog(&nobody).await.unwrap_err().code(), Code::Forbidden);
+}
+
+#[tokio::test]
+async fn many_commits_are_one_table_with_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    for id in 0..105 {
+        write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    let log = folder.path().join("default/calls/_delta_log");
+    let checkpoint = log.join("00000000000000000099.checkpoint.parquet");
+    assert!(checkpoint.exists(), "{:?}", std::fs::read_dir(&log).unwrap().count());
+    // The log before the checkpoint is not needed to read what came after it.
+    for version in 0..99 {
+        std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+    }
+    let engine = Engine::open(options(root)).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 105);
+    let old =
+        engine.session(&who(), &[(name("calls"), AsOf::Version(Version(5)))]).await.unwrap_err();
+    assert_eq!(
+        old.to_string(),
+        "dataset calls: version 5 is no longer kept; versions 99 to 105 are"
+    );
+    assert_eq!(engine.history(&who(), &name("calls"), 1000).await.unwrap().len(), 7);
+}
