@@ -34,3 +34,31 @@ pub(crate) fn values<T: Element>(
         })
         .collect()
 }
+
+/// A way to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The CPU.
+    Cpu,
+    /// The CUDA kernels, on the host emulation.
+    Emulated,
+    /// The CUDA kernels, on a device.
+    Cuda,
+}
+
+/// Whether this machine has the device; says so where it has not.
+pub(crate) fn cuda_is_there(test: &str) -> bool {
+    match crate::device::devices().cuda_absent {
+        None => true,
+        Some(reason) => {
+            eprintln!("SKIPPED {test} on CUDA: {reason}");
+            false
+        }
+    }
+}
+
+/// Execution with small input sent to the device all the same.
+pub(crate) fn on(route: Route) -> crate::Execution {
+    let gpu = if route == Route::Cuda { crate::GpuPolicy::Required } else { crate::GpuPolicy::Off };
+    crate::Execution { gpu, ..crate::Execution::default() }
+}

@@ -181,7 +181,7 @@ impl<T: Element> Buffers<T> {
 }
 
 /// One thread's part of a tile; `row`, `col` within the tile, `row0`, `col0` within the result.
-struct Block<'a> {
+pub(super) struct Block<'a> {
     row: usize,
     col: usize,
     row0: usize,
@@ -219,7 +219,7 @@ fn add_products<T: Element>(
     Ok(())
 }
 
-fn pack_side<T: Element>(
+pub(super) fn pack_side<T: Element>(
     side: Side<'_, T>,
     row0: usize,
     rows: usize,
@@ -267,7 +267,7 @@ fn add_block<T: Element>(
 }
 
 /// Marks what is not defined, and brings rounding back into -1 to 1.
-fn finish<T: Element>(x: Side<'_, T>, y: Side<'_, T>, blocks: &mut [Block<'_>]) {
+pub(super) fn finish<T: Element>(x: Side<'_, T>, y: Side<'_, T>, blocks: &mut [Block<'_>]) {
     blocks.par_iter_mut().for_each(|block| {
         let columns = &y.normals[block.col0..block.col0 + block.cols];
         for (offset, row) in
@@ -284,7 +284,7 @@ fn finish<T: Element>(x: Side<'_, T>, y: Side<'_, T>, blocks: &mut [Block<'_>]) 
     });
 }
 
-fn give<S: PairSink>(sink: &mut S, blocks: &[Block<'_>]) -> Result<()> {
+pub(super) fn give<S: PairSink>(sink: &mut S, blocks: &[Block<'_>]) -> Result<()> {
     // A few blocks at a time, so that what they contribute stays small beside the tile.
     for group in blocks.chunks(2 * rayon::current_num_threads()) {
         let scanned: Vec<S::Part> =
@@ -296,7 +296,18 @@ fn give<S: PairSink>(sink: &mut S, blocks: &[Block<'_>]) -> Result<()> {
     Ok(())
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// A block that is a tile by itself.
+    pub(super) fn new(
+        (row0, col0): (usize, usize),
+        (rows, cols): (usize, usize),
+        stride: usize,
+        pairing: Pairing,
+        scores: &'a mut [f64],
+    ) -> Self {
+        Self { row: 0, col: 0, row0, col0, rows, cols, stride, pairing, scores }
+    }
+
     fn view(&self) -> ScoreBlock<'_> {
         ScoreBlock {
             row0: self.row0,

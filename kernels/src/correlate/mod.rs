@@ -43,6 +43,7 @@
 //! ```
 
 mod cpu;
+mod cuda;
 mod lagged;
 mod normalise;
 mod sink;
@@ -59,7 +60,10 @@ pub use sink::{
     Best, Dense, Neighbour, Pair, PairSink, ScoreBlock, Strength, Threshold, TopPairs, TopPerRow,
 };
 
-use crate::device::{self, Device};
+use crate::cuda::backend::Backend;
+use crate::cuda::driver::Gpu;
+use crate::cuda::nvrtc::Source;
+use crate::device::{self, GpuPolicy};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
@@ -67,6 +71,13 @@ use crate::stats::{Exclusion, Stats};
 use crate::view::MatrixView;
 
 const OPERATION: &str = "correlate";
+
+/// The kernels of this operation.
+pub(crate) const SOURCE: Source =
+    Source { file: "correlate.cu", text: include_str!("correlate.cu") };
+
+/// Opening a device and loading its code takes about as long as this many multiply-adds on a CPU core.
+const LEAST_WORK_FOR_DEVICE: f64 = 4e9;
 
 /// What was done, and which series were left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,27 +138,46 @@ fn run<T: Element, S: PairSink>(
     sink: &mut S,
     execution: &Execution,
 ) -> Result<Summary> {
-    let start = Instant::now();
     check_samples(OPERATION, x)?;
     check_samples(OPERATION, y)?;
+    let (report, gpu) = device::choose(OPERATION, execution.gpu, || {
+        let work = x.rows() as f64 * y.rows() as f64 * x.cols() as f64;
+        if execution.gpu == GpuPolicy::Preferred && work < LEAST_WORK_FOR_DEVICE {
+            return Err(format!(
+                "{work:.1e} multiply-adds are less than starting a device is worth"
+            ));
+        }
+        Gpu::open(&SOURCE)
+    })?;
+    run_on(gpu.as_ref(), Stats::new(report), x, y, pairing, sink, execution)
+}
+
+/// On `device`, or on the CPU without one.
+fn run_on<B: Backend, T: Element, S: PairSink>(
+    device: Option<&B>,
+    mut stats: Stats,
+    x: MatrixView<'_, T>,
+    y: MatrixView<'_, T>,
+    pairing: Pairing,
+    sink: &mut S,
+    execution: &Execution,
+) -> Result<Summary> {
+    let start = Instant::now();
     let pool = execution.threads()?;
     let (normals, others) = pool.run(|| {
         let others = if pairing == Pairing::Between { normalise::normals(y) } else { Vec::new() };
         (normalise::normals(x), others)
     });
-    let mut stats = Stats::new(
-        device::choose(OPERATION, execution.gpu, || {
-            Err::<(Device, ()), _>("it has no CUDA path yet".into())
-        })?
-        .0,
-    );
     let left = cpu::Side { view: x, normals: &normals };
     let right = cpu::Side {
         view: y,
         normals: if pairing == Pairing::Between { &others } else { &normals },
     };
     if x.rows() > 0 && y.rows() > 0 {
-        pool.run(|| cpu::run(left, right, pairing, sink, execution, &mut stats))?;
+        pool.run(|| match device {
+            Some(device) => cuda::run(device, left, right, pairing, sink, execution, &mut stats),
+            None => cpu::run(left, right, pairing, sink, execution, &mut stats),
+        })?;
     }
     let (excluded, excluded_cols) = (normalise::excluded(&normals), normalise::excluded(&others));
     stats.excluded_rows = (excluded.len() + excluded_cols.len()) as u64;

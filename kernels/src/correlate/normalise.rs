@@ -42,11 +42,6 @@ impl Normal {
         }
     }
 
-    /// The three numbers of `apply`, for a device: scale, mean, factor.
-    pub(super) fn parameters(&self) -> [f64; 3] {
-        [self.scale, self.mean, self.factor]
-    }
-
     #[inline(always)]
     fn compute<T: Element>(row: &[T]) -> Self {
         let first = row.first().map_or(0.0, |value| value.to_f64());

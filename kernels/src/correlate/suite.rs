@@ -3,21 +3,43 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::num::NonZeroUsize;
+use std::sync::LazyLock;
 
 use rand::Rng;
 
 use super::reference::{pearson, pearson_at};
 use super::*;
 use crate::budget::Budget;
-use crate::device::GpuPolicy;
+use crate::cuda::emulated::Emulated;
+use crate::device::{DeviceReport, GpuPolicy};
 use crate::error::ErrorKind;
 use crate::pool::Pool;
 use crate::progress::Control;
-use crate::testing::{generator, values};
+use crate::testing::{Route, cuda_is_there, generator, on, values};
 use crate::tolerance;
 
 fn cpu() -> Execution {
-    Execution { gpu: GpuPolicy::Off, ..Execution::default() }
+    on(Route::Cpu)
+}
+
+/// The operation by one of its routes.
+fn go<T: Element, S: PairSink>(
+    route: Route,
+    x: MatrixView<'_, T>,
+    y: Option<MatrixView<'_, T>>,
+    sink: &mut S,
+    execution: &Execution,
+) -> Result<Summary> {
+    static DEVICE: LazyLock<Emulated> = LazyLock::new(|| Emulated::new(&SOURCE, 1 << 30));
+    match (route, y) {
+        (Route::Emulated, y) => {
+            let pairing = if y.is_some() { Pairing::Between } else { Pairing::Within };
+            let stats = Stats::new(DeviceReport::cpu("emulated"));
+            run_on(Some(&*DEVICE), stats, x, y.unwrap_or(x), pairing, sink, execution)
+        }
+        (_, Some(y)) => correlate_between(x, y, sink, execution),
+        (_, None) => correlate(x, sink, execution),
+    }
 }
 
 fn bound<T: Element>() -> f64 {
@@ -30,6 +52,7 @@ fn wide<T: Element>(row: &[T]) -> Vec<f64> {
 
 /// All coefficients by way of the dense sink; `None` where not defined. Checks that each comes once.
 fn dense<T: Element>(
+    route: Route,
     x: MatrixView<'_, T>,
     y: Option<MatrixView<'_, T>>,
     execution: &Execution,
@@ -51,10 +74,7 @@ fn dense<T: Element>(
         }
         Ok(())
     });
-    match y {
-        Some(y) => correlate_between(x, y, &mut sink, execution).unwrap(),
-        None => correlate(x, &mut sink, execution).unwrap(),
-    };
+    go(route, x, y, &mut sink, execution).unwrap();
     for (row, seen) in seen.iter().enumerate() {
         for (col, seen) in seen.iter().enumerate() {
             assert_eq!(*seen, y.is_some() || col > row, "({row}, {col})");
@@ -63,8 +83,13 @@ fn dense<T: Element>(
     found
 }
 
-fn agrees<T: Element>(x: MatrixView<'_, T>, y: Option<MatrixView<'_, T>>, execution: &Execution) {
-    let found = dense(x, y, execution);
+fn agrees<T: Element>(
+    route: Route,
+    x: MatrixView<'_, T>,
+    y: Option<MatrixView<'_, T>>,
+    execution: &Execution,
+) {
+    let found = dense(route, x, y, execution);
     let other = y.unwrap_or(x);
     for row in 0..x.rows() {
         for col in (if y.is_some() { 0 } else { row + 1 })..other.rows() {
@@ -85,42 +110,30 @@ fn agrees<T: Element>(x: MatrixView<'_, T>, y: Option<MatrixView<'_, T>>, execut
     }
 }
 
-fn random_shapes<T: Element>(execution: &Execution) {
-    let mut rng = generator("correlate::random_shapes");
-    let shapes =
-        [(0, 0), (0, 5), (1, 2), (2, 2), (3, 257), (17, 31), (33, 256), (29, 601), (61, 100)];
-    for (rows, cols) in shapes.into_iter().chain(
-        (0..4).map(|_| (rng.random_range(1..70), rng.random_range(2..700))).collect::<Vec<_>>(),
-    ) {
+fn shapes_agree<T: Element>(route: Route) {
+    let mut rng = generator("correlate::shapes_agree");
+    let mut shapes = vec![(0, 0), (0, 5), (1, 2), (2, 2), (3, 257), (17, 31), (33, 256), (131, 67)];
+    if route != Route::Emulated {
+        shapes.extend([(29, 601), (61, 100), (300, 50)]);
+        shapes.extend((0..4).map(|_| (rng.random_range(1..70), rng.random_range(2..700))));
+    }
+    let execution = on(route);
+    for (rows, cols) in shapes {
         let x = values::<T>(&mut rng, rows * cols, 3.0, 2.0);
-        agrees(MatrixView::new(&x, rows, cols).unwrap(), None, execution);
+        let x = MatrixView::new(&x, rows, cols).unwrap();
+        agrees(route, x, None, &execution);
         let others = if cols < 2 { 0 } else { rng.random_range(0..40) };
         let y = values::<T>(&mut rng, others * cols, -7.0, 0.1);
-        agrees(
-            MatrixView::new(&x, rows, cols).unwrap(),
-            Some(MatrixView::new(&y, others, cols).unwrap()),
-            execution,
-        );
+        agrees(route, x, Some(MatrixView::new(&y, others, cols).unwrap()), &execution);
     }
 }
 
-#[test]
-fn every_shape_agrees_with_the_definition_f32() {
-    random_shapes::<f32>(&cpu());
-}
-
-#[test]
-fn every_shape_agrees_with_the_definition_f64() {
-    random_shapes::<f64>(&cpu());
-}
-
-fn hard_values<T: Element>(execution: &Execution) {
-    let mut rng = generator("correlate::hard_values");
-    let cols = 2049;
-    let rows = 12;
+fn hard_values_agree<T: Element>(route: Route) {
+    let mut rng = generator("correlate::hard_values_agree");
+    let (rows, cols) = (12, 2061);
     let mut x = values::<T>(&mut rng, rows * cols, 0.0, 1.0);
     let mut set = |row: usize, f: &mut dyn FnMut(usize) -> f64| {
-        (0..cols).for_each(|t| x[row * cols + t] = T::from_f64(f(t)))
+        (0..cols).for_each(|t| x[row * cols + t] = T::from_f64(f(t)));
     };
     // A large offset beside a small variance, twice and opposed.
     let noise: Vec<f64> = values::<f64>(&mut rng, cols, 0.0, 0.1);
@@ -135,26 +148,111 @@ fn hard_values<T: Element>(execution: &Execution) {
     set(6, &mut |t| if t < 700 { -1e5 } else { 1e5 });
     // Constant; not finite.
     set(7, &mut |_| 0.1);
-    set(8, &mut |t| if t == 2048 { f64::NAN } else { t as f64 });
+    set(8, &mut |t| if t == cols - 1 { f64::NAN } else { t as f64 });
     set(9, &mut |t| if t == 3 { f64::INFINITY } else { t as f64 });
     set(10, &mut |t| 1e30 * ((t * t) % 97) as f64);
     let view = MatrixView::new(&x, rows, cols).unwrap();
-    agrees(view, None, execution);
-    let summary =
-        correlate(view, &mut Threshold::new(Strength::Magnitude, 0.5), execution).unwrap();
+    agrees(route, view, None, &on(route));
+    let mut sink = Threshold::new(Strength::Magnitude, 0.5);
+    let summary = go(route, view, None, &mut sink, &on(route)).unwrap();
     let excluded =
         vec![(7, Exclusion::Constant), (8, Exclusion::NotFinite), (9, Exclusion::NotFinite)];
     assert_eq!((summary.stats.excluded_rows, summary.excluded), (3, excluded));
 }
 
 #[test]
-fn offsets_spikes_and_missing_values_f32() {
-    hard_values::<f32>(&cpu());
+fn the_cpu_agrees_with_the_definition() {
+    shapes_agree::<f32>(Route::Cpu);
+    shapes_agree::<f64>(Route::Cpu);
+    hard_values_agree::<f32>(Route::Cpu);
+    hard_values_agree::<f64>(Route::Cpu);
 }
 
 #[test]
-fn offsets_spikes_and_missing_values_f64() {
-    hard_values::<f64>(&cpu());
+fn the_emulated_kernels_agree_with_the_definition_f32() {
+    shapes_agree::<f32>(Route::Emulated);
+    hard_values_agree::<f32>(Route::Emulated);
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_the_definition_f64() {
+    shapes_agree::<f64>(Route::Emulated);
+    hard_values_agree::<f64>(Route::Emulated);
+}
+
+#[test]
+fn the_device_agrees_with_the_definition() {
+    if cuda_is_there("correlate::the_device_agrees_with_the_definition") {
+        shapes_agree::<f32>(Route::Cuda);
+        shapes_agree::<f64>(Route::Cuda);
+        hard_values_agree::<f32>(Route::Cuda);
+        hard_values_agree::<f64>(Route::Cuda);
+    }
+}
+
+/// The device finds the same pairs by selection on the device, by its overflow, and in several tiles.
+fn selections_agree<T: Element>(route: Route) {
+    let mut rng = generator("correlate::selections_agree");
+    let (rows, cols) = (150, 20);
+    let mut x = values::<T>(&mut rng, rows * cols, 0.0, 1.0);
+    x[7 * cols..8 * cols].fill(T::from_f64(4.0));
+    let view = MatrixView::new(&x, rows, cols).unwrap();
+    let needed = 200_000;
+    let small = Execution {
+        budget: Budget { device_bytes: Some(needed), ..Budget::default() },
+        ..on(route)
+    };
+    for execution in [on(route), small] {
+        for minimum in [0.7, 0.05] {
+            let (mut found, mut expected) = (threshold(minimum), threshold(minimum));
+            let summary = go(route, view, None, &mut found, &execution).unwrap();
+            correlate(view, &mut expected, &cpu()).unwrap();
+            let (found, expected) = (found.into_pairs(), expected.into_pairs());
+            let close = |(a, b): (&Pair, &Pair)| {
+                (a.row, a.col) == (b.row, b.col) && (a.r - b.r).abs() <= bound::<T>()
+            };
+            assert!(found.len() == expected.len() && found.iter().zip(&expected).all(close));
+            assert_eq!(summary.stats.fallbacks > 0, minimum < 0.1, "many pairs overflow the list");
+            assert_eq!(summary.stats.tiles > 1, execution.budget.device_bytes.is_some());
+        }
+        let (mut found, mut expected) =
+            (TopPairs::new(Strength::Signed, 9), TopPairs::new(Strength::Signed, 9));
+        go(route, view, None, &mut found, &execution).unwrap();
+        correlate(view, &mut expected, &cpu()).unwrap();
+        let indices = |top: TopPairs| {
+            top.into_pairs().iter().map(|pair| (pair.row, pair.col)).collect::<Vec<_>>()
+        };
+        assert_eq!(indices(found), indices(expected));
+    }
+}
+
+fn threshold(minimum: f64) -> Threshold {
+    Threshold::new(Strength::Magnitude, minimum)
+}
+
+#[test]
+fn selecting_on_the_device_finds_what_the_cpu_finds() {
+    selections_agree::<f32>(Route::Emulated);
+    selections_agree::<f64>(Route::Emulated);
+    if cuda_is_there("correlate::selecting_on_the_device") {
+        selections_agree::<f32>(Route::Cuda);
+        selections_agree::<f64>(Route::Cuda);
+    }
+}
+
+#[test]
+fn a_device_too_small_for_a_tile_states_the_least() {
+    let x = vec![0.5f32; 10 * 20];
+    let budget = Budget { device_bytes: Some(1000), ..Budget::default() };
+    let error = go(
+        Route::Emulated,
+        MatrixView::new(&x, 10, 20).unwrap(),
+        None,
+        &mut threshold(0.5),
+        &Execution { budget, ..cpu() },
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("the device budget of 1000 bytes is too small"), "{error}");
 }
 
 #[test]
@@ -164,7 +262,7 @@ fn long_equal_terms_stay_within_the_stated_bound() {
         let x: Vec<f32> = (0..3 * cols)
             .map(|t| if t % 2 == 0 { 1.0 } else { -1.0 } * (1.0 + (t / cols) as f32))
             .collect();
-        agrees(MatrixView::new(&x, 3, cols).unwrap(), None, &cpu());
+        agrees(Route::Cpu, MatrixView::new(&x, 3, cols).unwrap(), None, &cpu());
     }
 }
 
@@ -174,11 +272,11 @@ fn neither_tile_nor_threads_change_a_bit() {
     let (rows, cols) = (150, 300);
     let x = values::<f32>(&mut rng, rows * cols, 5.0, 1.0);
     let view = MatrixView::new(&x, rows, cols).unwrap();
-    let whole = dense(view, None, &cpu());
+    let whole = dense(Route::Cpu, view, None, &cpu());
     for (host_bytes, threads) in [(120_000, 1), (200_000, 3), (1 << 20, 2), (1 << 30, 5)] {
         let pool = Some(Pool::with_threads(NonZeroUsize::new(threads).unwrap()).unwrap());
         let execution = Execution { budget: Budget::host(host_bytes), pool, ..cpu() };
-        assert_eq!(dense(view, None, &execution), whole, "{host_bytes} {threads}");
+        assert_eq!(dense(Route::Cpu, view, None, &execution), whole, "{host_bytes} {threads}");
     }
 }
 
@@ -202,7 +300,7 @@ fn a_small_budget_means_more_tiles_and_one_too_small_states_the_least() {
 }
 
 fn all_pairs<T: Element>(x: MatrixView<'_, T>) -> Vec<Pair> {
-    let found = dense(x, None, &cpu());
+    let found = dense(Route::Cpu, x, None, &cpu());
     let mut pairs = Vec::new();
     for (row, scores) in found.iter().enumerate() {
         pairs.extend(

@@ -4,12 +4,23 @@
 //! binding panics when the library is not there; therefore it is looked for first, and nothing else
 //! of the driver is touched until it was found and is new enough.
 
+pub(crate) mod backend;
+pub(crate) mod driver;
+#[cfg(test)]
+pub(crate) mod emulated;
+pub(crate) mod nvrtc;
+
 use crate::device::{Device, DeviceFacts};
 
 use cudarc::driver::{CudaContext, sys};
 
 /// The oldest driver that loads what the pinned compiler makes: CUDA 13.0.
 const LEAST_DRIVER: i32 = 13000;
+
+/// Every CUDA source of the crate.
+#[cfg(test)]
+pub(crate) const SOURCES: [&nvrtc::Source; 2] =
+    [&crate::correlate::SOURCE, &crate::rolling::SOURCE];
 
 /// The CUDA devices, or why there is none.
 pub(crate) fn list() -> Result<Vec<DeviceFacts>, String> {

@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use super::{OPERATION, RollingOptions, RollingOutput, Statistic, Window, moments, order};
+use super::{OPERATION, RollingOutput, Statistic, Window, moments, order};
 use crate::budget::largest_tile;
 use crate::element::Element;
 use crate::error::{Memory, Result};
@@ -35,12 +35,11 @@ pub(super) struct Stretch<'a, 'o, T> {
 
 pub(super) fn run<T: Element>(
     x: MatrixView<'_, T>,
-    options: &RollingOptions,
+    window: &Window,
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
-    let window = options.over(x.cols());
     let length = stretch_length(x.cols(), window.size);
     let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
     let thread_bytes = order::Scratch::<T>::bytes(length) + moments::Scratch::bytes(window.size);
@@ -49,21 +48,17 @@ pub(super) fn run<T: Element>(
     let threads = largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, most, cost)?;
     stats.peak_bytes = cost(threads) as u64;
 
-    let mut stretches = cut(x, &window, length, outputs);
+    let mut stretches = cut(x, window, length, outputs);
     let groups = stretches.len().div_ceil(LANES) as u64;
     execution.control.begin(groups);
     stats.tiles = groups;
-    stats.missing_values = (0..x.rows())
-        .into_par_iter()
-        .map(|row| x.row(row).iter().filter(|v| !v.to_f64().is_finite()).count() as u64)
-        .sum();
     let mut work = || {
         stretches.par_chunks_mut(LANES).try_for_each_init(
             || (order::Scratch::new(length), moments::Scratch::default()),
             |(order, moments), group| {
                 execution.control.check(OPERATION)?;
-                order.run(group, &window, &statistics);
-                moments.run(group, &window, &statistics);
+                order.run(group, window, &statistics);
+                moments.run(group, window, &statistics);
                 execution.control.advance(1);
                 Ok(())
             },

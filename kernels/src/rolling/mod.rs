@@ -51,6 +51,7 @@
 //! ```
 
 mod cpu;
+mod cuda;
 mod moments;
 mod order;
 mod sort;
@@ -62,7 +63,12 @@ mod suite;
 
 use std::time::Instant;
 
-use crate::device::{self, Device};
+use rayon::prelude::*;
+
+use crate::cuda::backend::Backend;
+use crate::cuda::driver::Gpu;
+use crate::cuda::nvrtc::Source;
+use crate::device::{self, GpuPolicy};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
@@ -70,6 +76,12 @@ use crate::stats::Stats;
 use crate::view::{MatrixView, MatrixViewMut};
 
 const OPERATION: &str = "rolling";
+
+/// The kernels of this operation.
+pub(crate) const SOURCE: Source = Source { file: "rolling.cu", text: include_str!("rolling.cu") };
+
+/// Opening a device and loading its code takes about as long as this many values on a CPU core.
+const LEAST_VALUES_FOR_DEVICE: usize = 4_000_000;
 
 /// What is computed over each window. The module says how each is defined.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -191,21 +203,55 @@ pub fn rolling<T: Element>(
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
 ) -> Result<Stats> {
-    let start = Instant::now();
     options.check()?;
     for output in outputs.iter() {
         check_output(x, output)?;
     }
-    let (report, _) = device::choose(OPERATION, execution.gpu, || {
-        Err::<(Device, ()), _>("it has no CUDA path yet".into())
+    let window = options.over(x.cols());
+    let (report, gpu) = device::choose(OPERATION, execution.gpu, || {
+        let values = x.rows() * x.cols();
+        if execution.gpu == GpuPolicy::Preferred && values < LEAST_VALUES_FOR_DEVICE {
+            return Err(format!("{values} values are less than starting a device is worth"));
+        }
+        if window.size > cuda::LONGEST_WINDOW {
+            let longest = cuda::LONGEST_WINDOW;
+            return Err(format!(
+                "a window of {} samples is beyond the {longest} of its kernels",
+                window.size
+            ));
+        }
+        Gpu::open(&SOURCE)
     })?;
-    let mut stats = Stats::new(report);
+    run_on(gpu.as_ref(), Stats::new(report), x, &window, outputs, execution)
+}
+
+/// On `device`, or on the CPU without one.
+fn run_on<B: Backend, T: Element>(
+    device: Option<&B>,
+    mut stats: Stats,
+    x: MatrixView<'_, T>,
+    window: &Window,
+    outputs: &mut [RollingOutput<'_, T>],
+    execution: &Execution,
+) -> Result<Stats> {
+    let start = Instant::now();
     if x.rows() > 0 && x.cols() > 0 {
-        let pool = execution.threads()?;
-        pool.run(|| cpu::run(x, options, outputs, execution, &mut stats))?;
+        execution.threads()?.run(|| {
+            stats.missing_values = missing_values(x);
+            match device {
+                Some(device) => cuda::run(device, x, window, outputs, execution, &mut stats),
+                None => cpu::run(x, window, outputs, execution, &mut stats),
+            }
+        })?;
     }
     stats.seconds = start.elapsed().as_secs_f64();
     Ok(stats)
+}
+
+fn missing_values<T: Element>(x: MatrixView<'_, T>) -> u64 {
+    let missing =
+        |row| x.row(row).iter().filter(|value| !value.to_f64().is_finite()).count() as u64;
+    (0..x.rows()).into_par_iter().map(missing).sum()
 }
 
 fn check_output<T: Element>(x: MatrixView<'_, T>, output: &RollingOutput<'_, T>) -> Result<()> {

@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::num::NonZeroUsize;
+use std::sync::LazyLock;
 
 use rand::Rng;
 
 use super::*;
 use crate::budget::Budget;
-use crate::device::GpuPolicy;
+use crate::cuda::emulated::Emulated;
+use crate::device::DeviceReport;
 use crate::pool::Pool;
 use crate::progress::Control;
-use crate::testing::{generator, values};
+use crate::testing::{Route, cuda_is_there, generator, on, values};
 use crate::tolerance;
 
 const ALL: [Statistic; 7] = [
@@ -25,7 +27,23 @@ const ALL: [Statistic; 7] = [
 ];
 
 fn cpu() -> Execution {
-    Execution { gpu: GpuPolicy::Off, ..Execution::default() }
+    on(Route::Cpu)
+}
+
+/// The operation by one of its routes.
+fn go<T: Element>(
+    route: Route,
+    x: MatrixView<'_, T>,
+    options: &RollingOptions,
+    outputs: &mut [RollingOutput<'_, T>],
+    execution: &Execution,
+) -> Result<Stats> {
+    static DEVICE: LazyLock<Emulated> = LazyLock::new(|| Emulated::new(&SOURCE, 1 << 30));
+    if route == Route::Emulated {
+        let stats = Stats::new(DeviceReport::cpu("emulated"));
+        return run_on(Some(&*DEVICE), stats, x, &options.over(x.cols()), outputs, execution);
+    }
+    rolling(x, options, outputs, execution)
 }
 
 fn bound<T: Element>(statistic: Statistic) -> f64 {
@@ -38,6 +56,7 @@ fn bound<T: Element>(statistic: Statistic) -> f64 {
 }
 
 fn compute<T: Element>(
+    route: Route,
     x: MatrixView<'_, T>,
     options: &RollingOptions,
     statistics: &[Statistic],
@@ -51,11 +70,12 @@ fn compute<T: Element>(
             RollingOutput::new(statistic, MatrixViewMut::new(values, x.rows(), x.cols()).unwrap())
         })
         .collect();
-    let stats = rolling(x, options, &mut outputs, execution).unwrap();
+    let stats = go(route, x, options, &mut outputs, execution).unwrap();
     (found, stats)
 }
 
 fn agrees<T: Element>(
+    route: Route,
     x: &[T],
     rows: usize,
     cols: usize,
@@ -63,7 +83,7 @@ fn agrees<T: Element>(
     execution: &Execution,
 ) {
     let view = MatrixView::new(x, rows, cols).unwrap();
-    let (found, _) = compute(view, options, &ALL, execution);
+    let (found, _) = compute(route, view, options, &ALL, execution);
     for (found, statistic) in found.iter().zip(ALL) {
         for row in 0..rows {
             let wide: Vec<f64> = view.row(row).iter().map(|value| value.to_f64()).collect();
@@ -86,12 +106,16 @@ fn agrees<T: Element>(
     }
 }
 
-fn shapes<T: Element>(execution: &Execution) {
-    let mut rng = generator("rolling::shapes");
-    for (rows, cols) in
-        [(0, 0), (0, 7), (3, 0), (1, 1), (1, 2), (2, 97), (9, 61), (1, 1500), (3, 700)]
-    {
-        for window in [1usize, 2, 3, 8, 61, 168, 5000] {
+fn shapes_agree<T: Element>(route: Route) {
+    let mut rng = generator("rolling::shapes_agree");
+    let (mut shapes, mut windows) =
+        (vec![(0, 0), (3, 0), (1, 1), (2, 97)], vec![1usize, 8, 61, 5000]);
+    if route != Route::Emulated {
+        shapes.extend([(0, 7), (1, 2), (9, 61), (1, 1500), (3, 700)]);
+        windows.extend([2, 3, 168]);
+    }
+    for (rows, cols) in shapes {
+        for &window in &windows {
             for alignment in [Alignment::Trailing, Alignment::Centred] {
                 let mut x = values::<T>(&mut rng, rows * cols, 10.0, 3.0);
                 if rng.random_bool(0.5) {
@@ -99,21 +123,19 @@ fn shapes<T: Element>(execution: &Execution) {
                     for value in &mut x {
                         *value = T::from_f64(value.to_f64().round());
                         if rng.random_bool(0.2) {
-                            *value = [
-                                T::NAN,
-                                T::from_f64(f64::INFINITY),
-                                T::from_f64(f64::NEG_INFINITY),
-                            ][rng.random_range(0..3)];
+                            let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+                            *value = T::from_f64(odd[rng.random_range(0..3)]);
                         }
                     }
                 }
                 let min_periods = [None, Some(1), Some(window.div_ceil(2))][rng.random_range(0..3)];
                 agrees(
+                    route,
                     &x,
                     rows,
                     cols,
                     &RollingOptions { window, min_periods, alignment },
-                    execution,
+                    &on(route),
                 );
             }
         }
@@ -121,13 +143,53 @@ fn shapes<T: Element>(execution: &Execution) {
 }
 
 #[test]
-fn every_shape_agrees_with_the_definition_f32() {
-    shapes::<f32>(&cpu());
+fn the_cpu_agrees_with_the_definition_f32() {
+    shapes_agree::<f32>(Route::Cpu);
 }
 
 #[test]
-fn every_shape_agrees_with_the_definition_f64() {
-    shapes::<f64>(&cpu());
+fn the_cpu_agrees_with_the_definition_f64() {
+    shapes_agree::<f64>(Route::Cpu);
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_the_definition_f32() {
+    shapes_agree::<f32>(Route::Emulated);
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_the_definition_f64() {
+    shapes_agree::<f64>(Route::Emulated);
+}
+
+#[test]
+fn the_device_agrees_with_the_definition() {
+    if cuda_is_there("rolling::the_device_agrees_with_the_definition") {
+        shapes_agree::<f32>(Route::Cuda);
+        shapes_agree::<f64>(Route::Cuda);
+    }
+}
+
+/// A series of several stretches, more than one word in a lane, and a device that holds one row.
+fn long_series_agree<T: Element>(route: Route) {
+    let mut rng = generator("rolling::long_series_agree");
+    for (rows, cols, window) in [(2, 1100, 20), (1, 1300, 600)] {
+        let x = values::<T>(&mut rng, rows * cols, 10.0, 3.0);
+        let row_bytes = cols * size_of::<T>();
+        let budget = Budget { device_bytes: Some(2 * row_bytes), ..Budget::default() };
+        let options = RollingOptions { min_periods: Some(5), ..RollingOptions::trailing(window) };
+        agrees(route, &x, rows, cols, &options, &Execution { budget, ..on(route) });
+    }
+}
+
+#[test]
+fn long_series_on_a_small_device_agree() {
+    long_series_agree::<f32>(Route::Emulated);
+    long_series_agree::<f64>(Route::Emulated);
+    if cuda_is_there("rolling::long_series_on_a_small_device_agree") {
+        long_series_agree::<f32>(Route::Cuda);
+        long_series_agree::<f64>(Route::Cuda);
+    }
 }
 
 #[test]
@@ -136,7 +198,8 @@ fn a_window_longer_than_the_sorting_network_agrees_too() {
     let x = values::<f64>(&mut rng, 20_000, 0.0, 1.0);
     let options = RollingOptions { min_periods: Some(10), ..RollingOptions::trailing(4000) };
     let view = MatrixView::new(&x, 1, x.len()).unwrap();
-    let (found, _) = compute(view, &options, &[Statistic::Median, Statistic::Mad], &cpu());
+    let (found, _) =
+        compute(Route::Cpu, view, &options, &[Statistic::Median, Statistic::Mad], &cpu());
     for t in [9, 500, 3999, 4000, 12_345, 19_999] {
         let start = (t + 1usize).saturating_sub(4000);
         let part =
@@ -157,7 +220,7 @@ fn values_that_differ_in_their_last_bits_keep_their_order() {
     let mut rng = generator("rolling::last_bits");
     let x: Vec<f64> =
         (0..600).map(|_| f64::from_bits(1e6f64.to_bits() + rng.random_range(0..700u64))).collect();
-    agrees(&x, 1, 600, &RollingOptions::trailing(31), &cpu());
+    agrees(Route::Cpu, &x, 1, 600, &RollingOptions::trailing(31), &cpu());
 }
 
 #[test]
@@ -165,8 +228,13 @@ fn a_spike_leaves_no_trace_behind_it() {
     let mut x: Vec<f64> = (0..100).map(|t| 1e6 + (t % 3) as f64 * 0.01).collect();
     x[50] = 1e18;
     let view = MatrixView::new(&x, 1, 100).unwrap();
-    let (found, _) =
-        compute(view, &RollingOptions::trailing(9), &[Statistic::Mean, Statistic::Std], &cpu());
+    let (found, _) = compute(
+        Route::Cpu,
+        view,
+        &RollingOptions::trailing(9),
+        &[Statistic::Mean, Statistic::Std],
+        &cpu(),
+    );
     for t in (8..50).chain(59..100) {
         assert!((found[0][t] - 1_000_000.01).abs() < 1e-8, "mean at {t}: {}", found[0][t]);
         assert!((found[1][t] - 0.00866).abs() < 1e-5, "std at {t}: {}", found[1][t]);
@@ -179,11 +247,12 @@ fn neither_budget_nor_threads_change_a_bit() {
     let x = values::<f64>(&mut rng, 7 * 2000, 0.0, 1.0);
     let view = MatrixView::new(&x, 7, 2000).unwrap();
     let options = RollingOptions::trailing(50);
-    let (whole, stats) = compute(view, &options, &ALL, &cpu());
+    let (whole, stats) = compute(Route::Cpu, view, &options, &ALL, &cpu());
     let bits = |found: &[Vec<f64>]| found.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
     for (host_bytes, threads) in [(1 << 20, 1), (200_000, 3), (1 << 30, 4)] {
         let pool = Some(Pool::with_threads(NonZeroUsize::new(threads).unwrap()).unwrap());
         let (found, _) = compute(
+            Route::Cpu,
             view,
             &options,
             &ALL,
@@ -198,6 +267,7 @@ fn neither_budget_nor_threads_change_a_bit() {
 fn missing_values_are_counted() {
     let x = [1.0f32, f32::NAN, f32::INFINITY, 4.0];
     let (found, stats) = compute(
+        Route::Cpu,
         MatrixView::new(&x, 1, 4).unwrap(),
         &RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(2) },
         &[Statistic::Mean],

@@ -1,0 +1,364 @@
+//! All pairs on a CUDA device: tiles of the result, each summed over slabs of samples.
+//!
+//! ```text
+//!   host     normalise and pack a slab of the tile's rows ──▶ device  product: C += A·Bᵀ
+//!            … until the samples end                                   select: what reaches the sink's floor
+//!            sink  ◀── the few selected pairs, or all of C ───────────
+//! ```
+//! Centring happens on the host, in f64, while the rows are copied anyway: the device sees values of order
+//! 1/√m and needs no second copy of the input. A threshold sends back only the pairs that reach it; when they
+//! are more than the list holds, the whole tile comes back instead ([`Stats::fallbacks`]).
+
+use super::cpu::{Block, Side, finish, give, pack_side};
+use super::sink::{PairSink, ScoreBlock, Strength};
+use super::{OPERATION, Pairing, tile_corners};
+use crate::budget::{halving, largest_tile, zeroed};
+use crate::cuda::backend::{Argument, Backend, Launch, int};
+use crate::element::Element;
+use crate::error::{Error, Memory, Result};
+use crate::execution::Execution;
+use crate::stats::Stats;
+
+/// Samples of a slab. Each slab adds to C once, in f64.
+const SLAB: usize = 2048;
+/// Rows of the largest tile.
+const MOST_ROWS: usize = 16_384;
+/// Threads of a block, in every kernel.
+const THREADS: u32 = 256;
+/// Rows that are handed to the sink together.
+const BLOCK_ROWS: usize = 256;
+
+pub(super) fn run<B: Backend, T: Element, S: PairSink>(
+    backend: &B,
+    x: Side<'_, T>,
+    y: Side<'_, T>,
+    pairing: Pairing,
+    sink: &mut S,
+    execution: &Execution,
+    stats: &mut Stats,
+) -> Result<()> {
+    let (x_rows, y_rows) = (x.view.rows(), y.view.rows());
+    let plan = |tile: usize| Plan::new::<T>(tile.min(x_rows), tile.min(y_rows), x.view.cols());
+    let most = x_rows.max(y_rows).min(MOST_ROWS);
+    let device_bytes = match execution.budget.device_bytes {
+        Some(bytes) => bytes,
+        None => backend.free_bytes()? / 5 * 4,
+    };
+    let on_host =
+        largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, most, |tile| {
+            plan(tile).host_bytes(size_of::<T>())
+        })?;
+    let on_device = largest_tile(OPERATION, Memory::Device, device_bytes, most, |tile| {
+        plan(tile).device_bytes(size_of::<T>())
+    })?;
+    let ((mut buffers, tile), halvings) = halving(on_host.min(on_device), |tile| {
+        Ok((Buffers::allocate(backend, &plan(tile))?, tile))
+    })?;
+    stats.halvings += halvings;
+    stats.peak_bytes = plan(tile).host_bytes(size_of::<T>()) as u64;
+    let corners = tile_corners(x_rows, y_rows, tile, pairing);
+    execution.control.begin(corners.len() as u64);
+    for (row0, col0) in corners {
+        let tile = Tile {
+            backend,
+            x,
+            y,
+            row0,
+            col0,
+            pairing,
+            plan: Plan::new::<T>(tile.min(x_rows - row0), tile.min(y_rows - col0), x.view.cols()),
+        };
+        tile.multiply(&mut buffers, execution)?;
+        if !tile.give_selected(&mut buffers, sink, stats)? {
+            tile.give_all(&mut buffers, sink)?;
+        }
+        stats.tiles += 1;
+        execution.control.advance(1);
+    }
+    Ok(())
+}
+
+/// The sizes of a tile.
+#[derive(Clone, Copy)]
+struct Plan {
+    rows: usize,
+    cols: usize,
+    /// Rows and columns of one block's part of C: those of `correlate.cu`.
+    panel_rows: usize,
+    panel_cols: usize,
+    kernel: &'static str,
+    slab: usize,
+    capacity: usize,
+}
+
+impl Plan {
+    fn new<T: Element>(rows: usize, cols: usize, samples: usize) -> Self {
+        let (kernel, panel_rows, panel_cols) = if size_of::<T>() == size_of::<f32>() {
+            ("product_f32", 128, 64)
+        } else {
+            ("product_f64", 64, 64)
+        };
+        let capacity = (rows * cols / 64).clamp(1024, 1 << 20);
+        Self { rows, cols, panel_rows, panel_cols, kernel, slab: SLAB.min(samples), capacity }
+    }
+
+    fn padded_rows(&self) -> usize {
+        self.rows.next_multiple_of(self.panel_rows)
+    }
+
+    fn padded_cols(&self) -> usize {
+        self.cols.next_multiple_of(self.panel_cols)
+    }
+
+    fn packed_and_scores(&self, element_bytes: usize) -> usize {
+        self.slab * (self.padded_rows() + self.padded_cols()) * element_bytes
+            + self.padded_rows() * self.padded_cols() * size_of::<f64>()
+    }
+
+    fn host_bytes(&self, element_bytes: usize) -> usize {
+        self.packed_and_scores(element_bytes)
+            + self.capacity * 2 * FOUND_BYTES
+            + self.rows
+            + self.cols
+    }
+
+    fn device_bytes(&self, element_bytes: usize) -> usize {
+        self.packed_and_scores(element_bytes)
+            + self.capacity * FOUND_BYTES
+            + self.rows
+            + self.cols
+            + 4
+    }
+}
+
+/// Two indices and a score.
+const FOUND_BYTES: usize = 2 * size_of::<i32>() + size_of::<f64>();
+
+struct Buffers<B: Backend, T> {
+    host_a: Vec<T>,
+    host_b: Vec<T>,
+    host_scores: Vec<f64>,
+    a: B::Buffer,
+    b: B::Buffer,
+    scores: B::Buffer,
+    row_defined: B::Buffer,
+    col_defined: B::Buffer,
+    count: B::Buffer,
+    found_rows: B::Buffer,
+    found_cols: B::Buffer,
+    found_scores: B::Buffer,
+}
+
+impl<B: Backend, T: Element> Buffers<B, T> {
+    fn allocate(backend: &B, plan: &Plan) -> Result<Self> {
+        let (a, b) = (plan.slab * plan.padded_rows(), plan.slab * plan.padded_cols());
+        let scores = plan.padded_rows() * plan.padded_cols();
+        let device = |bytes| backend.allocate(OPERATION, bytes);
+        Ok(Self {
+            host_a: zeroed(OPERATION, a)?,
+            host_b: zeroed(OPERATION, b)?,
+            host_scores: zeroed(OPERATION, scores)?,
+            a: device(a * size_of::<T>())?,
+            b: device(b * size_of::<T>())?,
+            scores: device(scores * size_of::<f64>())?,
+            row_defined: device(plan.rows)?,
+            col_defined: device(plan.cols)?,
+            count: device(size_of::<u32>())?,
+            found_rows: device(plan.capacity * size_of::<i32>())?,
+            found_cols: device(plan.capacity * size_of::<i32>())?,
+            found_scores: device(plan.capacity * size_of::<f64>())?,
+        })
+    }
+}
+
+/// One tile at its place in the result.
+struct Tile<'a, B, T> {
+    backend: &'a B,
+    x: Side<'a, T>,
+    y: Side<'a, T>,
+    row0: usize,
+    col0: usize,
+    pairing: Pairing,
+    plan: Plan,
+}
+
+impl<B: Backend, T: Element> Tile<'_, B, T> {
+    fn multiply(&self, buffers: &mut Buffers<B, T>, execution: &Execution) -> Result<()> {
+        let plan = &self.plan;
+        self.backend.clear(&mut buffers.scores)?;
+        for start in (0..self.x.view.cols()).step_by(SLAB) {
+            execution.control.check(OPERATION)?;
+            let depth = SLAB.min(self.x.view.cols() - start);
+            let a = &mut buffers.host_a[..depth * plan.padded_rows()];
+            let b = &mut buffers.host_b[..depth * plan.padded_cols()];
+            pack_side(self.x, self.row0, plan.rows, plan.panel_rows, start, depth, a);
+            pack_side(self.y, self.col0, plan.cols, plan.panel_cols, start, depth, b);
+            self.backend.upload(&mut buffers.a, 0, bytemuck::cast_slice(a))?;
+            self.backend.upload(&mut buffers.b, 0, bytemuck::cast_slice(b))?;
+            let launch = Launch {
+                kernel: plan.kernel,
+                grid: (
+                    (plan.padded_cols() / plan.panel_cols) as u32,
+                    (plan.padded_rows() / plan.panel_rows) as u32,
+                ),
+                block: THREADS,
+                shared_bytes: 0,
+            };
+            // (a, b, c, depth, stride, row0, col0, within)
+            self.backend.launch(
+                launch,
+                &[
+                    Argument::Buffer(&buffers.a),
+                    Argument::Buffer(&buffers.b),
+                    Argument::Buffer(&buffers.scores),
+                    int(OPERATION, depth)?,
+                    int(OPERATION, plan.padded_cols())?,
+                    int(OPERATION, self.row0)?,
+                    int(OPERATION, self.col0)?,
+                    self.within(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Gives the sink what reaches its floor; false where it has none, or where that is too much.
+    fn give_selected<S: PairSink>(
+        &self,
+        buffers: &mut Buffers<B, T>,
+        sink: &mut S,
+        stats: &mut Stats,
+    ) -> Result<bool> {
+        let Some((strength, floor)) = sink.floor() else {
+            return Ok(false);
+        };
+        if floor <= if strength == Strength::Magnitude { 0.0 } else { -1.0 } {
+            return Ok(false);
+        }
+        let Some(pairs) = self.select(buffers, strength, floor)? else {
+            stats.fallbacks += 1;
+            return Ok(false);
+        };
+        for (row, col, r) in pairs {
+            let block = ScoreBlock {
+                row0: self.row0 + row,
+                col0: self.col0 + col,
+                rows: 1,
+                cols: 1,
+                stride: 1,
+                symmetric: self.pairing == Pairing::Within,
+                scores: &[r],
+            };
+            let part = sink.scan(&block);
+            sink.take(&block, part)?;
+        }
+        Ok(true)
+    }
+
+    /// The pairs of the tile that reach `floor`, by row and column; `None` where the list overflowed.
+    fn select(
+        &self,
+        buffers: &mut Buffers<B, T>,
+        strength: Strength,
+        floor: f64,
+    ) -> Result<Option<Vec<(usize, usize, f64)>>> {
+        let plan = &self.plan;
+        let defined = |side: Side<'_, T>, first: usize, count: usize| -> Vec<u8> {
+            side.normals[first..first + count]
+                .iter()
+                .map(|n| u8::from(n.exclusion.is_none()))
+                .collect()
+        };
+        self.backend.upload(&mut buffers.row_defined, 0, &defined(self.x, self.row0, plan.rows))?;
+        self.backend.upload(&mut buffers.col_defined, 0, &defined(self.y, self.col0, plan.cols))?;
+        self.backend.clear(&mut buffers.count)?;
+        let launch = Launch {
+            kernel: "select_pairs",
+            grid: (plan.cols.div_ceil(THREADS as usize) as u32, plan.rows as u32),
+            block: THREADS,
+            shared_bytes: 0,
+        };
+        // (c, row_defined, col_defined, rows, cols, stride, row0, col0, within, by_magnitude, minimum,
+        //  capacity, count, found_rows, found_cols, found_scores)
+        self.backend.launch(
+            launch,
+            &[
+                Argument::Buffer(&buffers.scores),
+                Argument::Buffer(&buffers.row_defined),
+                Argument::Buffer(&buffers.col_defined),
+                int(OPERATION, plan.rows)?,
+                int(OPERATION, plan.cols)?,
+                int(OPERATION, plan.padded_cols())?,
+                int(OPERATION, self.row0)?,
+                int(OPERATION, self.col0)?,
+                self.within(),
+                Argument::Int(i32::from(strength == Strength::Magnitude)),
+                Argument::Double(floor),
+                Argument::Unsigned(plan.capacity as u32),
+                Argument::Buffer(&buffers.count),
+                Argument::Buffer(&buffers.found_rows),
+                Argument::Buffer(&buffers.found_cols),
+                Argument::Buffer(&buffers.found_scores),
+            ],
+        )?;
+        let mut count = [0u32];
+        self.backend.download(&buffers.count, 0, bytemuck::cast_slice_mut(&mut count))?;
+        let count = count[0] as usize;
+        if count > plan.capacity {
+            return Ok(None);
+        }
+        let (mut rows, mut cols, mut scores) =
+            (vec![0i32; count], vec![0i32; count], vec![0f64; count]);
+        self.backend.download(&buffers.found_rows, 0, bytemuck::cast_slice_mut(&mut rows))?;
+        self.backend.download(&buffers.found_cols, 0, bytemuck::cast_slice_mut(&mut cols))?;
+        self.backend.download(&buffers.found_scores, 0, bytemuck::cast_slice_mut(&mut scores))?;
+        let mut pairs = Vec::with_capacity(count);
+        for ((row, col), score) in rows.into_iter().zip(cols).zip(scores) {
+            match (usize::try_from(row), usize::try_from(col)) {
+                (Ok(row), Ok(col)) if row < plan.rows && col < plan.cols => {
+                    pairs.push((row, col, score))
+                }
+                _ => {
+                    return Err(Error::Internal {
+                        operation: OPERATION,
+                        found: format!(
+                            "the device selected ({row}, {col}) of a {} x {} tile",
+                            plan.rows, plan.cols
+                        ),
+                    });
+                }
+            }
+        }
+        pairs.sort_unstable_by_key(|&(row, col, _)| (row, col));
+        Ok(Some(pairs))
+    }
+
+    fn give_all<S: PairSink>(&self, buffers: &mut Buffers<B, T>, sink: &mut S) -> Result<()> {
+        let plan = &self.plan;
+        let stride = plan.padded_cols();
+        let scores = &mut buffers.host_scores[..plan.padded_rows() * stride];
+        self.backend.download(&buffers.scores, 0, bytemuck::cast_slice_mut(scores))?;
+        let mut blocks: Vec<Block<'_>> = scores
+            .chunks_mut(BLOCK_ROWS * stride)
+            .take(plan.rows.div_ceil(BLOCK_ROWS))
+            .enumerate()
+            .map(|(index, scores)| {
+                let row = index * BLOCK_ROWS;
+                let rows = BLOCK_ROWS.min(plan.rows - row);
+                Block::new(
+                    (self.row0 + row, self.col0),
+                    (rows, plan.cols),
+                    stride,
+                    self.pairing,
+                    scores,
+                )
+            })
+            .collect();
+        finish(self.x, self.y, &mut blocks);
+        give(sink, &blocks)
+    }
+
+    fn within<Buffer>(&self) -> Argument<'static, Buffer> {
+        Argument::Int(i32::from(self.pairing == Pairing::Within))
+    }
+}

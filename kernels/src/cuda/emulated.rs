@@ -1,0 +1,265 @@
+//! The device that is a C++ program: the kernels of one source, compiled by the system's compiler
+//! against `emulation/cuda_emulation.h`, with the address and undefined-behaviour sanitizers. Tests only.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use sha2::{Digest, Sha256};
+
+use super::backend::{Argument, Backend, Launch};
+use super::nvrtc::Source;
+use crate::error::{Error, Memory, Result};
+
+const HEADER: &str = include_str!("../../emulation/cuda_emulation.h");
+const FLAGS: [&str; 7] = [
+    "-std=c++17",
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-Wno-unknown-pragmas",
+];
+
+/// One source, emulated.
+pub(crate) struct Emulated {
+    process: Mutex<Process>,
+    memory_bytes: usize,
+    used_bytes: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Memory of the emulated device.
+pub(crate) struct Bytes {
+    bytes: Mutex<Vec<u8>>,
+    used_bytes: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        let bytes = self.bytes.lock().unwrap().len();
+        self.used_bytes.fetch_sub(bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Emulated {
+    /// A device of `memory_bytes` with the kernels of `source`. Compiles it where that was not done before.
+    pub(crate) fn new(source: &Source, memory_bytes: usize) -> Self {
+        let program = build(source);
+        let mut child = Command::new(&program)
+            .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self {
+            process: Mutex::new(Process { child, stdin, stdout }),
+            memory_bytes,
+            used_bytes: Default::default(),
+        }
+    }
+
+    /// Runs one launch with the threads of each block in one order, and returns the buffers.
+    fn run(&self, launch: &Launch, arguments: &[Argument<'_, Bytes>], order: u64) -> Vec<Vec<u8>> {
+        let mut request = Vec::new();
+        request.extend((launch.kernel.len() as u32).to_le_bytes());
+        request.extend(launch.kernel.as_bytes());
+        for size in [launch.grid.0, launch.grid.1, 1, launch.block, 1, 1] {
+            request.extend(size.to_le_bytes());
+        }
+        request.extend(u64::from(launch.shared_bytes).to_le_bytes());
+        request.extend(order.to_le_bytes());
+        request.extend((arguments.len() as u32).to_le_bytes());
+        let mut scalar = |kind: u8, bytes: &[u8]| {
+            request.push(kind);
+            request.extend((bytes.len() as u64).to_le_bytes());
+            request.extend(bytes);
+        };
+        let mut lengths = Vec::new();
+        for argument in arguments {
+            match argument {
+                Argument::Buffer(buffer) => {
+                    let bytes = buffer.bytes.lock().unwrap();
+                    lengths.push(bytes.len());
+                    scalar(0, &bytes);
+                }
+                Argument::Int(value) => scalar(1, &value.to_le_bytes()),
+                Argument::Unsigned(value) => scalar(1, &value.to_le_bytes()),
+                Argument::Double(value) => scalar(1, &value.to_le_bytes()),
+            }
+        }
+        let mut process = self.process.lock().unwrap();
+        let process = &mut *process;
+        let sent = process.stdin.write_all(&request).and_then(|()| process.stdin.flush());
+        let mut read = || {
+            let mut buffers: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![0; length]).collect();
+            buffers.iter_mut().try_for_each(|buffer| process.stdout.read_exact(buffer))?;
+            Ok::<_, std::io::Error>(buffers)
+        };
+        match sent.and_then(|()| read()) {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                let status = process.child.wait();
+                panic!(
+                    "emulated kernel {} stopped ({status:?}, {error}); its report is above",
+                    launch.kernel
+                )
+            }
+        }
+    }
+}
+
+impl Backend for Emulated {
+    type Buffer = Bytes;
+
+    fn free_bytes(&self) -> Result<usize> {
+        Ok(self.memory_bytes - self.used_bytes.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn allocate(&self, operation: &'static str, bytes: usize) -> Result<Bytes> {
+        if bytes > self.free_bytes()? {
+            return Err(Error::OutOfMemory { operation, memory: Memory::Device, bytes });
+        }
+        self.used_bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        Ok(Bytes { bytes: Mutex::new(vec![0; bytes]), used_bytes: self.used_bytes.clone() })
+    }
+
+    fn clear(&self, buffer: &mut Bytes) -> Result<()> {
+        buffer.bytes.lock().unwrap().fill(0);
+        Ok(())
+    }
+
+    fn upload(&self, buffer: &mut Bytes, offset: usize, data: &[u8]) -> Result<()> {
+        buffer.bytes.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn download(&self, buffer: &Bytes, offset: usize, data: &mut [u8]) -> Result<()> {
+        data.copy_from_slice(&buffer.bytes.lock().unwrap()[offset..offset + data.len()]);
+        Ok(())
+    }
+
+    /// Runs it with the threads from first to last and again from last to first. A kernel that lacks a
+    /// barrier gives two results.
+    fn launch(&self, launch: Launch, arguments: &[Argument<'_, Bytes>]) -> Result<()> {
+        let first = self.run(&launch, arguments, 0);
+        // What `select_pairs` appends comes in the order of the threads, by its contract.
+        if launch.kernel != "select_pairs" {
+            let second = self.run(&launch, arguments, 1);
+            assert!(
+                first == second,
+                "{}: the result depends on the order of the threads",
+                launch.kernel
+            );
+        }
+        let buffers = arguments.iter().filter_map(|argument| match argument {
+            Argument::Buffer(buffer) => Some(buffer),
+            _ => None,
+        });
+        for (buffer, bytes) in buffers.zip(first) {
+            *buffer.bytes.lock().unwrap() = bytes;
+        }
+        Ok(())
+    }
+}
+
+/// The program for `source`, from the cache or compiled now.
+fn build(source: &Source) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let code = program_text(source);
+    let mut hash = Sha256::new();
+    for part in [HEADER, &code, &FLAGS.join(" ")] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    let hash: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let folder = std::env::temp_dir().join(format!("colonnade-emulation-{hash}"));
+    let program = folder.join("kernels");
+    if program.is_file() {
+        return program;
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("cuda_emulation.h"), HEADER).unwrap();
+    std::fs::write(folder.join("kernels.cpp"), code).unwrap();
+    compile(&folder, &program);
+    program
+}
+
+fn compile(folder: &Path, program: &Path) {
+    let draft = folder.join(format!("kernels-{}", std::process::id()));
+    let output = Command::new("c++")
+        .args(FLAGS)
+        .arg("-o")
+        .arg(&draft)
+        .arg(folder.join("kernels.cpp"))
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "the emulation of CUDA needs a C++ compiler; `c++` could not be started: {error}"
+            )
+        });
+    assert!(
+        output.status.success(),
+        "the C++ compiler refuses {}:\n{}",
+        folder.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::rename(&draft, program).unwrap();
+}
+
+/// The source between the header and a list of its kernels.
+fn program_text(source: &Source) -> String {
+    let kernels = kernel_names(source.text);
+    assert!(!kernels.is_empty(), "{} has no kernel", source.file);
+    let list: String = kernels
+        .iter()
+        .map(|name| format!("    emulation::enlist(\"{name}\", {name});\n"))
+        .collect();
+    format!(
+        "#include \"cuda_emulation.h\"\n#line 1 \"{}\"\n{}\nint main() {{\n{list}    return emulation::serve();\n}}\n",
+        source.file, source.text
+    )
+}
+
+/// Names of the functions that are `extern "C" __global__`, also of those that a macro `NAME(kernel, …)` at the
+/// start of a line makes.
+fn kernel_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in text.split("extern \"C\" __global__ void").skip(1) {
+        let part = part.trim_start();
+        let part = part.strip_prefix("__launch_bounds__(256)").unwrap_or(part).trim_start();
+        let name: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if name != "name" {
+            names.push(name);
+        }
+    }
+    for line in text.lines() {
+        if let Some((macro_name, rest)) = line.split_once('(')
+            && !macro_name.is_empty()
+            && macro_name.chars().all(|c| c.is_ascii_uppercase())
+            && let Some((name, _)) = rest.split_once(',')
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
