@@ -54,6 +54,11 @@ impl Engine {
         Ok(Self(Arc::new(Rooms { lake, ingest, sessions, lock })))
     }
 
+    #[cfg(test)]
+    pub(crate) fn lake(&self) -> &Arc<Lake> {
+        &self.0.lake
+    }
+
     /// Commits what is queued, then gives up the right to write. Later ingests are refused.
     pub async fn shutdown(&self) -> Result<()> {
         self.0.ingest.shutdown().await;

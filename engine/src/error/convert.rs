@@ -12,6 +12,7 @@ use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
 use super::{Code, Error, scrub};
+use crate::lake::table_failure;
 use crate::storage::store_failure;
 
 impl From<datasets::Error> for Error {
@@ -71,6 +72,13 @@ impl From<DataFusionError> for Error {
         }
         if let Some(code) = exhausted(&error) {
             return Self::environment(code, FULL, error);
+        }
+        if spill_is_full(&error) {
+            let message = "the query needs more disk to spill to than its budget";
+            return Self::environment(Code::ResourcesExhausted, message, error);
+        }
+        if let Some((code, message)) = table_failure(&error) {
+            return Self::environment(code, message, error);
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(text) => {
@@ -143,6 +151,19 @@ impl From<ParquetError> for Error {
 }
 
 pub(crate) const FULL: &str = "the disk or quota of the store is full; nothing was committed";
+
+/// Whether a query came to the end of the disk space for spills. DataFusion says so in words only,
+/// wrapped as an I/O error.
+fn spill_is_full(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.source().is_none() {
+            return error.to_string().contains("used disk space during the spilling process");
+        }
+        next = error.source();
+    }
+    false
+}
 
 /// RESOURCES_EXHAUSTED when a full disk or quota is at the bottom of `error`.
 pub(crate) fn exhausted(error: &(dyn StdError + 'static)) -> Option<Code> {

@@ -1,10 +1,17 @@
 //! What an error of the Delta library means to a user.
 
+use std::error::Error as StdError;
+
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::{DeltaTableError, kernel as delta};
 
-use crate::error::{Code, Error, FULL, exhausted, scrub};
+use crate::error::{Code, Error, FULL, exhausted, find, scrub};
 use crate::storage::store_failure;
+
+/// The table's failure at the bottom of `error`, when there is one: its code and words without places.
+pub(crate) fn table_failure(error: &(dyn StdError + 'static)) -> Option<(Code, String)> {
+    find::<DeltaTableError>(error).map(words)
+}
 
 impl From<DeltaTableError> for Error {
     fn from(error: DeltaTableError) -> Self {
@@ -17,35 +24,55 @@ impl From<DeltaTableError> for Error {
             DeltaTableError::Transaction { source: TransactionError::ObjectStore { source } } => {
                 source.into()
             }
-            DeltaTableError::Transaction {
-                source: TransactionError::UnsupportedTableFeatures(features),
-            } => Self::user(
-                Code::BadInput,
-                format!("the table needs Delta features that are not supported: {features:?}"),
-            ),
-            DeltaTableError::VersionAlreadyExists(version) => Self::user(
-                Code::Conflict,
-                format!("another writer committed version {version} first"),
-            ),
-            DeltaTableError::NotATable(_) => {
-                Self::user(Code::NotFound, "there is no Delta table here")
-            }
-            DeltaTableError::UnsupportedColumnMapping { .. }
-            | DeltaTableError::SchemaMismatch { .. }
-            | DeltaTableError::InvalidData { .. } => {
-                let message = scrub(&error.to_string());
-                Self::user(Code::BadInput, message)
-            }
             other => {
-                // A store that failed stands somewhere below; anything else is a broken table.
-                if let Some(message) = store_failure(&other) {
-                    return Self::environment(Code::StorageUnavailable, message, other);
-                }
-                let message = format!("the table is not readable: {}", scrub(&other.to_string()));
-                Self::environment(Code::StorageUnavailable, message, other)
+                let (code, message) = words(&other);
+                Self::environment(code, message, other)
             }
         }
     }
+}
+
+fn words(error: &DeltaTableError) -> (Code, String) {
+    match error {
+        DeltaTableError::Transaction {
+            source: TransactionError::UnsupportedTableFeatures(features),
+        } => {
+            let features: Vec<String> = features.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "the table needs Delta features that are not supported: {}",
+                features.join(", ")
+            );
+            (Code::BadInput, message)
+        }
+        DeltaTableError::VersionAlreadyExists(version) => {
+            (Code::Conflict, format!("another writer committed version {version} first"))
+        }
+        DeltaTableError::NotATable(_) => {
+            (Code::NotFound, "there is no Delta table here".to_owned())
+        }
+        DeltaTableError::UnsupportedColumnMapping { .. }
+        | DeltaTableError::SchemaMismatch { .. }
+        | DeltaTableError::InvalidData { .. } => (Code::BadInput, scrub(&error.to_string())),
+        // A store that failed stands somewhere below; anything else is a broken table.
+        _ => match store_failure(error) {
+            Some(message) => (Code::StorageUnavailable, message.to_owned()),
+            None => {
+                (Code::StorageUnavailable, format!("the table is not readable: {}", core(error)))
+            }
+        },
+    }
+}
+
+/// What the library says, without its wrappings and without the dumps of its own values.
+fn core(error: &DeltaTableError) -> String {
+    const WRAPPINGS: [&str; 3] =
+        ["Kernel error: ", "Generic DeltaTable error: ", "Generic delta kernel error: "];
+    let mut text = error.to_string();
+    for wrapping in WRAPPINGS {
+        text = text.replace(wrapping, "");
+    }
+    let end = text.find(" ParsedLogPath {").unwrap_or(text.len());
+    scrub(text[..end].trim_end_matches(':'))
 }
 
 impl From<TransactionError> for Error {

@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 pub(crate) use author::{Author, Proposal};
 pub(crate) use changes::FileChanges;
 pub(crate) use data_files::{DataFiles, FileWriter};
+pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use table::{Snapshot, Table};

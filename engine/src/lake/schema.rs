@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use datasets::{DatasetName, DatasetSpec};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datasets::spec::TYPE_METADATA_KEY;
+use datasets::{ColumnType, DatasetName, DatasetSpec};
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake_core::kernel::{Metadata, MetadataExt, Protocol, StructType, new_metadata};
 
@@ -58,7 +59,19 @@ pub(super) fn spec_of(name: &DatasetName, metadata: &Metadata) -> Result<Dataset
         return Ok(spec);
     }
     let hints = datasets::infer::SpecHints::default();
-    Ok(datasets::infer::spec_from_schema(name, &*arrow_schema_of(metadata)?, &hints)?)
+    let schema = arrow_schema_of(metadata)?;
+    let fields: Vec<Field> = schema.fields().iter().map(|field| typed(field)).collect();
+    Ok(datasets::infer::spec_from_schema(name, &Schema::new(fields), &hints)?)
+}
+
+/// `field` with its column type stated, where its Arrow type alone says it: an exact decimal.
+fn typed(field: &Field) -> Field {
+    let mut field = field.clone();
+    let stated = ColumnType::from_arrow(field.data_type());
+    if let Some(stated @ ColumnType::Decimal(..)) = stated {
+        field.metadata_mut().insert(TYPE_METADATA_KEY.to_owned(), stated.to_string());
+    }
+    field
 }
 
 /// The Arrow schema that the Delta schema of `metadata` stands for.

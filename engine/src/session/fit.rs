@@ -99,8 +99,28 @@ impl ScalarUDFImpl for AsJson {
     }
 }
 
+/// The type with the keys of its maps as text: JSON has no others.
+fn with_text_keys(data_type: &DataType) -> DataType {
+    let inner =
+        |field: &Field| Arc::new(field.clone().with_data_type(with_text_keys(field.data_type())));
+    match data_type {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| inner(f)).collect()),
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::Map(entries, sorted) => match entries.data_type() {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                let key = Arc::new(fields[0].as_ref().clone().with_data_type(DataType::Utf8));
+                let both = DataType::Struct(vec![key, inner(&fields[1])].into());
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(both)), *sorted)
+            }
+            _ => data_type.clone(),
+        },
+        other => other.clone(),
+    }
+}
+
 fn json_texts(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
     const PREFIX: &str = "{\"v\":";
+    let array = &arrow::compute::cast(array, &with_text_keys(array.data_type()))?;
     let schema = Arc::new(Schema::new(vec![Field::new("v", array.data_type().clone(), true)]));
     let batch = RecordBatch::try_new(schema, vec![Arc::clone(array)])?;
     let mut writer: LineDelimitedWriter<Vec<u8>> =

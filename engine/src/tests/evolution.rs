@@ -40,8 +40,16 @@ async fn a_dataset_with_fixed_columns_refuses_them() {
     let mut fixed = calls();
     fixed.evolution = datasets::Evolution::Fixed;
     engine.create_dataset(&who(), fixed).await.unwrap();
-    let refused = body(&engine, "{\"id\": 5, \"at\": \"2026-01-05\", \"region\": \"eu\"}").await;
-    let refused = refused.unwrap_err();
+    let text = "{\"id\": 5, \"at\": \"2026-01-05\", \"region\": \"eu\"}";
+    assert_eq!(body(&engine, text).await.unwrap().quarantined, 1);
+    let region: ArrayRef = Arc::new(StringArray::from(vec!["eu", "us"]));
+    let mut columns = vec![("region", region)];
+    let known = rows(0..2);
+    let known = ["id", "at"].map(|n| (n, Arc::clone(known.column_by_name(n).unwrap())));
+    columns.extend(known);
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let request = IngestRequest { rows: IngestRows::Batches(vec![batch]), producer: None };
+    let refused = engine.ingest(&who(), &name("calls"), request).await.unwrap_err();
     assert_eq!(refused.code(), Code::BadInput);
     assert!(refused.to_string().contains("region"), "{refused}");
 }

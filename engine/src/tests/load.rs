@@ -115,7 +115,7 @@ async fn a_file_that_is_not_there_or_not_for_the_dataset_is_told() {
     let none = none.unwrap_err();
     assert_eq!(none.code(), Code::NotFound, "{none}");
     assert!(none.to_string().starts_with("calls.ndjson: "), "{none}");
-    let lines = ["{\"ident\": 1}".to_owned()];
+    let lines = ["id,at".to_owned(), "1,2".to_owned()];
     let other = load(&engine, file(folder.path(), &lines), LoadOptions::default()).await;
     assert_eq!(other.unwrap_err().code(), Code::BadInput);
     let to = name("nowhere");

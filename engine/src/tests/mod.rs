@@ -4,6 +4,7 @@
 mod changes;
 mod evolution;
 mod faults;
+mod faulty;
 mod golden;
 mod ingest;
 mod load;

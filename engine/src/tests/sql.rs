@@ -54,14 +54,14 @@ async fn questions_about_datasets_are_queries_too() {
 #[tokio::test]
 async fn mistakes_are_told_with_what_was_meant() {
     let column = refused("SELECT tokans FROM calls").await;
-    assert_eq!(column.code(), Code::BadInput);
+    assert_eq!(column.code(), Code::BadInput, "{column}");
     assert_eq!(column.to_string(), "there is no column \"tokans\"; did you mean tokens?");
     let dataset = refused("SELECT * FROM cals").await;
     assert_eq!(dataset.code(), Code::NotFound);
     assert_eq!(dataset.to_string(), "dataset cals does not exist; did you mean calls?");
     let dataset = refused("WITH x AS (SELECT 1) SELECT * FROM x, cals").await;
     assert_eq!(dataset.code(), Code::NotFound, "{dataset}");
-    let syntax = refused("SELECT FROM WHERE").await;
+    let syntax = refused("SELECT id FROM calls )").await;
     assert_eq!(syntax.code(), Code::BadInput);
     assert!(syntax.to_string().starts_with("SQL: "), "{syntax}");
     assert!(syntax.to_string().contains("Line: 1, Column:"), "{syntax}");
