@@ -120,8 +120,8 @@ const LANES: usize = 8;
 fn each_lane<T: Element>(row: &[T], mut visit: impl FnMut(usize, f64)) {
     let mut chunks = row.chunks_exact(LANES);
     for chunk in &mut chunks {
-        for lane in 0..LANES {
-            visit(lane, chunk[lane].to_f64());
+        for (lane, value) in chunk.iter().enumerate() {
+            visit(lane, value.to_f64());
         }
     }
     for (lane, value) in chunks.remainder().iter().enumerate() {

@@ -7,11 +7,12 @@ use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
+use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
 use super::backend::{Argument, Backend, Launch};
-use super::nvrtc::Source;
+use super::nvrtc::{Source, cache_folder};
 use crate::error::{Error, Memory, Result};
 
 const HEADER: &str = include_str!("../../emulation/cuda_emulation.h");
@@ -36,6 +37,7 @@ struct Process {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
+    report: Option<JoinHandle<String>>,
 }
 
 impl Drop for Process {
@@ -66,12 +68,20 @@ impl Emulated {
             .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        // Read all the time, so that the program never waits for a reader.
+        let report = std::thread::spawn(move || {
+            let mut report = String::new();
+            let _ = stderr.read_to_string(&mut report);
+            report
+        });
         Self {
-            process: Mutex::new(Process { child, stdin, stdout }),
+            process: Mutex::new(Process { child, stdin, stdout, report: Some(report) }),
             memory_bytes,
             used_bytes: Default::default(),
         }
@@ -118,9 +128,11 @@ impl Emulated {
             Ok(buffers) => buffers,
             Err(error) => {
                 let status = process.child.wait();
+                let report = process.report.take().and_then(|report| report.join().ok());
                 panic!(
-                    "emulated kernel {} stopped ({status:?}, {error}); its report is above",
-                    launch.kernel
+                    "emulated kernel {} stopped ({status:?}, {error}):\n{}",
+                    launch.kernel,
+                    report.unwrap_or_default()
                 )
             }
         }
@@ -192,7 +204,8 @@ fn build(source: &Source) -> PathBuf {
         hash.update([0]);
     }
     let hash: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let folder = std::env::temp_dir().join(format!("colonnade-emulation-{hash}"));
+    let cache = cache_folder().unwrap_or_else(std::env::temp_dir);
+    let folder = cache.join("emulation").join(hash);
     let program = folder.join("kernels");
     if program.is_file() {
         return program;
@@ -262,4 +275,82 @@ fn kernel_names(text: &str) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// Each kernel but the first has one fault.
+    const FAULTS: Source = Source {
+        file: "faults.cu",
+        text: r#"
+extern "C" __global__ void right(int* out, int count) {
+    __shared__ int shown[64];
+    shown[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    int next = __shfl_xor_sync(0xffffffffu, shown[63 - threadIdx.x], 1);
+    if (blockIdx.x * blockDim.x + threadIdx.x < count) {
+        out[blockIdx.x * blockDim.x + threadIdx.x] = next;
+    }
+}
+extern "C" __global__ void without_a_barrier(int* out, int count) {
+    __shared__ int shown[64];
+    shown[threadIdx.x] = blockIdx.x * 64 + threadIdx.x;
+    out[threadIdx.x] = shown[63 - threadIdx.x];
+}
+extern "C" __global__ void one_too_far(int* out, int count) {
+    int at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at <= count) {
+        out[at] = 1;
+    }
+}
+extern "C" __global__ void reads_shared_too_far(int* out, int count) {
+    DYNAMIC_SHARED(shared);
+    out[threadIdx.x] = shared[threadIdx.x + 1];
+}
+extern "C" __global__ void a_barrier_for_some(int* out, int count) {
+    if (threadIdx.x < 32) {
+        __syncthreads();
+    }
+}
+extern "C" __global__ void overflows(int* out, int count) {
+    out[0] = 2147483647 + count;
+}
+"#,
+    };
+
+    fn launch(kernel: &'static str, arguments: usize) -> Vec<i32> {
+        let device = Emulated::new(&FAULTS, 1 << 20);
+        let buffer = device.allocate("test", 70 * 4).unwrap();
+        let launch = Launch { kernel, grid: (2, 1), block: 64, shared_bytes: 64 };
+        let all = [Argument::Buffer(&buffer), Argument::Int(70)];
+        device.launch(launch, &all[..arguments]).unwrap();
+        let mut out = vec![0u8; 70 * 4];
+        device.download(&buffer, 0, &mut out).unwrap();
+        bytemuck::pod_collect_to_vec(&out)
+    }
+
+    #[test]
+    fn a_right_kernel_runs_as_on_a_device() {
+        let expected: Vec<i32> = (0..70).map(|at| (63 - at % 64) ^ 1).collect();
+        assert_eq!(launch("right", 2), expected);
+    }
+
+    #[test]
+    fn every_planted_fault_is_found() {
+        for (kernel, arguments) in [
+            ("without_a_barrier", 2),
+            ("one_too_far", 2),
+            ("reads_shared_too_far", 2),
+            ("a_barrier_for_some", 2),
+            ("overflows", 2),
+            ("right", 1),
+        ] {
+            let found = catch_unwind(AssertUnwindSafe(|| launch(kernel, arguments)));
+            assert!(found.is_err(), "{kernel} with {arguments} arguments ran through");
+        }
+    }
 }

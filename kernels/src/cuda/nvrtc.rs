@@ -38,7 +38,8 @@ pub(crate) fn is_available() -> bool {
 
 /// Machine code of `source` for an architecture such as `sm_90a`, from the cache or compiled now.
 pub(crate) fn cubin(source: &Source, architecture: &str) -> Result<Vec<u8>> {
-    cubin_in(cache_folder().as_deref(), source, architecture)
+    let folder = cache_folder().map(|folder| folder.join("cubins"));
+    cubin_in(folder.as_deref(), source, architecture)
 }
 
 /// As [`cubin`], with the cache in `folder`; without one it compiles each time.
@@ -76,12 +77,13 @@ fn options(architecture: &str) -> Vec<String> {
     options
 }
 
-fn cache_folder() -> Option<PathBuf> {
+/// The cache of this crate, where the system says where caches are.
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|folder| folder.is_absolute())
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    Some(cache.join("colonnade").join("cubins"))
+    Some(cache.join("colonnade"))
 }
 
 fn cache_name(

@@ -43,7 +43,10 @@ pub(super) fn run<T: Element>(
     let length = stretch_length(x.cols(), window.size);
     let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
     let thread_bytes = order::Scratch::<T>::bytes(length) + moments::Scratch::bytes(window.size);
-    let cost = |threads: usize| threads * thread_bytes;
+    let parts = x.rows() * x.cols().div_ceil(step_of(x.cols(), length, window.size));
+    let list_bytes =
+        parts * (size_of::<Stretch<'_, '_, T>>() + outputs.len() * size_of::<&mut [T]>());
+    let cost = |threads: usize| list_bytes + threads * thread_bytes;
     let most = rayon::current_num_threads();
     let threads = largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, most, cost)?;
     stats.peak_bytes = cost(threads) as u64;
@@ -72,12 +75,17 @@ pub(super) fn run<T: Element>(
 
 /// Samples that are sorted together: a whole short series, else a few windows.
 ///
-/// More make each sample be sorted more rarely, and fit worse into the cache; with 3 windows two of
-/// three sorted samples are new ones.
+/// More make each sample be sorted more rarely, and fit worse into the cache; with 6 windows five of
+/// six sorted samples are new ones.
 fn stretch_length(cols: usize, window: usize) -> usize {
     let whole = cols.next_power_of_two();
     let few = window.saturating_mul(6).min(cols).next_power_of_two().max(512);
     whole.min(few)
+}
+
+/// Outputs of a stretch. One that reaches both ends has all its samples, whatever the window.
+fn step_of(cols: usize, length: usize, size: usize) -> usize {
+    if length >= cols { cols } else { length - size + 1 }
 }
 
 fn cut<'a, 'o, T: Element>(
@@ -87,8 +95,7 @@ fn cut<'a, 'o, T: Element>(
     outputs: &'o mut [RollingOutput<'_, T>],
 ) -> Vec<Stretch<'a, 'o, T>> {
     let (cols, ahead, size) = (x.cols(), window.ahead, window.size);
-    // A stretch that reaches both ends has all its samples, whatever the window.
-    let step = if length >= cols { cols } else { length - size + 1 };
+    let step = step_of(cols, length, size);
     let mut rows: Vec<_> = outputs.iter_mut().map(|output| output.values.rows_mut()).collect();
     let mut stretches = Vec::with_capacity(x.rows() * cols.div_ceil(step));
     for row in 0..x.rows() {

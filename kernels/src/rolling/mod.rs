@@ -26,7 +26,8 @@
 //! neighbours is rounded; moments are computed in f64. The result does not depend on tile or threads.
 //!
 //! **Cost.** Order statistics: O(log² w) vector steps for each sample to sort and O(1) to slide, in practice
-//! independent of w; moments: O(1). Memory for each thread: 100 to 200 bytes × 8 × about 3 windows.
+//! independent of w; moments: O(1). Memory for each thread: 64 bytes × 6 to 12 windows, and
+//! 64 bytes for each stretch of as many samples.
 //!
 //! ```
 //! use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};

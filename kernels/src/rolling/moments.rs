@@ -139,12 +139,12 @@ struct Moments {
 impl Moments {
     #[inline(always)]
     fn add(&mut self, values: [f64; LANES]) {
-        for lane in 0..LANES {
-            let there = values[lane].is_finite();
+        for (lane, value) in values.into_iter().enumerate() {
+            let there = value.is_finite();
             let count = self.count[lane] + 1.0;
-            let delta = values[lane] - self.mean[lane];
+            let delta = value - self.mean[lane];
             let mean = self.mean[lane] + delta / count;
-            let squares = self.squares[lane] + delta * (values[lane] - mean);
+            let squares = self.squares[lane] + delta * (value - mean);
             self.count[lane] = if there { count } else { self.count[lane] };
             self.mean[lane] = if there { mean } else { self.mean[lane] };
             self.squares[lane] = if there { squares } else { self.squares[lane] };
