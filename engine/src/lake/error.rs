@@ -56,11 +56,18 @@ fn words(error: &DeltaTableError) -> (Code, String) {
         // A store that failed stands somewhere below; anything else is a broken table.
         _ => match store_failure(error) {
             Some(message) => (Code::StorageUnavailable, message.to_owned()),
-            None => {
-                (Code::StorageUnavailable, format!("the table is not readable: {}", core(error)))
-            }
+            None => (Code::StorageUnavailable, unreadable(error)),
         },
     }
+}
+
+fn unreadable(error: &DeltaTableError) -> String {
+    let core = core(error);
+    // The kernel says so in words only.
+    if core.starts_with("Error interacting with object store") {
+        return "the store failed".to_owned();
+    }
+    format!("the table is not readable: {core}")
 }
 
 /// What the library says, without its wrappings and without the dumps of its own values.

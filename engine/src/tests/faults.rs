@@ -76,7 +76,7 @@ async fn a_commit_that_arrives_late_is_taken_for_what_it_is() {
 async fn a_commit_of_unknown_outcome_is_said_to_be_one() {
     let (store, engine) = faulty().await;
     store.once(COMMIT, Fault::AnswerLost);
-    store.unreadable(Some(COMMIT));
+    store.unreadable(Some("calls/_delta_log/00000000000000000001"));
     let unknown = send(&engine, 0..5, sequence("p", 0)).await.unwrap_err();
     assert_eq!(unknown.code(), Code::StorageUnavailable);
     assert!(unknown.to_string().contains("not known whether the commit was made"), "{unknown}");

@@ -52,6 +52,10 @@ async fn engine_over(folder: &Path, index: &[Value], root: &Path) -> Engine {
 /// type widening feature and not that of its preview.
 const UNSUPPORTED: [&str; 2] = ["type-widening", "type-widening-nested"];
 
+/// Its timestamp partition `2021-09-08 11:11:11` has no zone: the protocol says UTC, and the expected
+/// file was written by a session in Los Angeles.
+const OTHER_ZONE: &str = "data-reader-partition-values";
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_golden_table_is_read_as_expected_or_refused_with_a_reason() {
@@ -83,7 +87,8 @@ async fn every_golden_table_is_read_as_expected_or_refused_with_a_reason() {
                 }
                 if entry["expected_files"].as_u64() > Some(0) {
                     compared += 1;
-                    if let Some(difference) = differs(&folder.join(table), &raw) {
+                    let zone = if table == OTHER_ZONE { "T18:11:11Z" } else { "" };
+                    if let Some(difference) = differs(&folder.join(table), &raw, zone) {
                         wrong.push(format!("{table}: {difference}"));
                     }
                 }
@@ -111,7 +116,7 @@ async fn read(
 }
 
 /// What differs between the expected rows and `raw`, as multisets.
-fn differs(table: &Path, raw: &[RecordBatch]) -> Option<String> {
+fn differs(table: &Path, raw: &[RecordBatch], other_zone: &str) -> Option<String> {
     let schema = raw[0].schema();
     let mut rows: BTreeMap<String, i64> = BTreeMap::new();
     let mut count = |batch: &RecordBatch, by: i64| {
@@ -130,7 +135,11 @@ fn differs(table: &Path, raw: &[RecordBatch]) -> Option<String> {
             columns.iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
         for row in 0..batch.num_rows() {
             let text: Vec<String> = formats.iter().map(|f| f.value(row).to_string()).collect();
-            *rows.entry(text.join(" | ")).or_default() += by;
+            let mut text = text.join(" | ");
+            if by < 0 && !other_zone.is_empty() {
+                text = text.replace(other_zone, "T11:11:11Z");
+            }
+            *rows.entry(text).or_default() += by;
         }
     };
     raw.iter().for_each(|batch| count(batch, 1));

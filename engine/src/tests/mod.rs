@@ -8,6 +8,7 @@ mod faulty;
 mod golden;
 mod ingest;
 mod load;
+mod measure;
 mod roots;
 mod sql;
 mod tables;
