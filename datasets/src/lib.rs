@@ -7,6 +7,7 @@
 mod columns;
 pub mod conform;
 mod contain;
+mod encode;
 pub mod error;
 pub mod generate;
 pub mod infer;

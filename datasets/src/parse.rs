@@ -315,6 +315,25 @@ pub fn base64_bytes(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Bytes as standard base64, padded.
+pub fn base64_text(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let at = |i: usize| u32::from(group.get(i).copied().unwrap_or_default());
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..4 {
+            if place <= group.len() {
+                let six = bits >> (18 - 6 * place) & 0x3F;
+                text.push(char::from(ALPHABET[six as usize]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
+}
+
 /// A value as an error message shows it: quoted, and shortened.
 pub fn quoted(text: &str) -> String {
     if text.len() <= BYTES_SHOWN {
@@ -411,6 +430,9 @@ mod tests {
     fn base64_is_read_back() {
         assert_eq!(base64_bytes("aGVsbG8=").unwrap(), b"hello");
         assert_eq!(base64_bytes("aGVsbG8").unwrap(), b"hello");
+        for bytes in [&b""[..], b"h", b"he", b"hel", &[0, 255, 16]] {
+            assert_eq!(base64_bytes(&base64_text(bytes)).unwrap(), bytes);
+        }
         assert_eq!(base64_bytes("").unwrap(), b"");
         assert!(base64_bytes("a").is_none() && base64_bytes("a*==").is_none());
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef};
-use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
-use arrow::util::display::array_value_to_string;
+use arrow::datatypes::{DataType, Field};
+use arrow::util::display::{FormatOptions, array_value_to_string};
 
 use crate::columns::ColumnBuilder;
+use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::parse::{self, Slot};
 use crate::spec::{ColumnType, TYPE_METADATA_KEY};
@@ -18,7 +18,6 @@ use crate::validate::Failures;
 /// How one column is carried over.
 #[derive(Debug)]
 pub(super) struct Cast {
-    field: FieldRef,
     target: ColumnType,
     way: Way,
 }
@@ -44,7 +43,7 @@ impl Cast {
     pub(super) fn plan(field: &Field, target: &ColumnType) -> Option<Self> {
         let stated = field.metadata().get(TYPE_METADATA_KEY).map(String::as_str);
         let way = way(field.data_type(), target, stated)?;
-        Some(Self { field: Arc::new(field.clone()), target: target.clone(), way })
+        Some(Self { target: target.clone(), way })
     }
 
     /// Carries `array` over; rows whose value does not fit are noted and left null.
@@ -152,22 +151,21 @@ impl Cast {
     }
 
     fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
-        let options = EncoderOptions::default().with_explicit_nulls(true);
-        let mut encoder: NullableEncoder<'_> = make_encoder(&self.field, array.as_ref(), &options)
-            .map_err(|e| Error::Mismatch {
-                source_name: format!("column {column:?}"),
-                problem: format!("{} can't be written as JSON: {e}", array.data_type()),
-            })?;
+        let options = FormatOptions::default();
+        let encoder = JsonEncoder::new(array.as_ref(), &options).map_err(|e| Error::Mismatch {
+            source_name: format!("column {column:?}"),
+            problem: format!("{} can't be written as JSON: {e}", array.data_type()),
+        })?;
         let mut builder = StringBuilder::new();
-        let mut text = Vec::new();
+        let mut text = String::new();
         for row in 0..array.len() {
-            if array.is_null(row) {
+            if encoder.is_null(row) {
                 builder.append_null();
                 continue;
             }
             text.clear();
-            encoder.encode(row, &mut text);
-            builder.append_value(String::from_utf8_lossy(&text));
+            encoder.write(row, &mut text);
+            builder.append_value(&text);
         }
         Ok(Arc::new(builder.finish()))
     }

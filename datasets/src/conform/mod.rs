@@ -11,9 +11,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, RecordBatch, RecordBatchOptions,
     new_null_array,
 };
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::util::display::FormatOptions;
 
+use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::infer::{column_of_field, to_identifier};
 use crate::parse::month_start_days;
@@ -316,30 +318,32 @@ fn partition(array: &ArrayRef, transform: PartitionTransform) -> Result<ArrayRef
 
 /// Rows of a batch as JSON objects, nulls left out.
 fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
-    let indices = arrow::array::UInt32Array::from(rows.to_vec());
-    let Ok(taken) = take_record_batch(batch, &indices) else { return Vec::new() };
-    let mut out = Vec::new();
-    let mut writer = arrow::json::LineDelimitedWriter::new(&mut out);
-    if writer.write(&taken).and_then(|()| writer.finish()).is_err() {
-        return rows.iter().map(|row| display_row(batch, *row as usize)).collect();
-    }
-    String::from_utf8_lossy(&out).lines().map(str::to_owned).collect()
-}
-
-/// A row whose types JSON can't express, as text.
-fn display_row(batch: &RecordBatch, row: usize) -> String {
+    let options = FormatOptions::default();
     let schema = batch.schema();
-    let shown: Vec<String> = batch
-        .columns()
+    let columns: Vec<_> = schema
+        .fields()
         .iter()
-        .zip(schema.fields())
-        .map(|(array, field)| {
-            let value = arrow::util::display::array_value_to_string(array, row)
-                .unwrap_or_else(|e| e.to_string());
-            format!("{}: {value}", field.name())
+        .zip(batch.columns())
+        .filter_map(|(field, array)| {
+            let name = serde_json::Value::from(field.name().as_str()).to_string();
+            Some((name, JsonEncoder::new(array.as_ref(), &options).ok()?))
         })
         .collect();
-    shown.join(", ")
+    let object = |row: &u32| {
+        let row = *row as usize;
+        let mut text = String::from("{");
+        for (name, column) in columns.iter().filter(|(_, column)| !column.is_null(row)) {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(name);
+            text.push(':');
+            column.write(row, &mut text);
+        }
+        text.push('}');
+        text
+    };
+    rows.iter().map(object).collect()
 }
 
 #[cfg(test)]

@@ -13,13 +13,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{RecordBatchDecoder, read_dictionary};
 use arrow::ipc::{
-    Block, Message, MessageHeader, MetadataVersion, RecordBatch as BatchHeader, root_as_footer,
-    root_as_message,
+    Block, CompressionType, Message, MessageHeader, MetadataVersion, RecordBatch as BatchHeader,
+    root_as_footer, root_as_message,
 };
 use bytes::Bytes;
 
 use super::contain_decoder;
 use super::expand::Chunks;
+use super::unpack::{LZ4_RATIO_MAX, Unbounded, check_unpacked};
 use super::{Chunk, Format, ReadOptions, RowReader, Source};
 use crate::error::{Error, Result};
 
@@ -449,6 +450,7 @@ impl Decoder {
             }
         }
         let mut unpacked = 0_u64;
+        let mut packed: Vec<(&[u8], i64)> = Vec::new();
         for buffer in batch.buffers().iter().flat_map(|buffers| buffers.iter()) {
             let (Ok(offset), Ok(length)) =
                 (usize::try_from(buffer.offset()), usize::try_from(buffer.length()))
@@ -475,12 +477,20 @@ impl Decoder {
                 return Err(format!("a compressed buffer of {declared} bytes"));
             }
             unpacked = unpacked.saturating_add(declared.max(0) as u64);
+            packed.push((&bytes[8..], declared));
         }
         if unpacked > self.budget_bytes as u64 {
             return Err(format!(
                 "a batch of {unpacked} bytes unpacked; at most {} are",
                 self.budget_bytes
             ));
+        }
+        let lz4 = batch.compression().is_some_and(|c| c.codec() == CompressionType::LZ4_FRAME);
+        let most = (body.len() as u64).saturating_mul(LZ4_RATIO_MAX);
+        if lz4 && most > self.budget_bytes as u64 {
+            for (bytes, declared) in packed.into_iter().filter(|(_, declared)| *declared >= 0) {
+                check_unpacked(Unbounded::Lz4Frame, bytes, declared as u64)?;
+            }
         }
         Ok(())
     }

@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
 use arrow::compute::{is_not_null, kernels::zip::zip};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use arrow::json::writer::{EncoderOptions, make_encoder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::util::display::FormatOptions;
 use serde_json::{Map as JsonMap, Value};
 
 use super::mapped::{self, Fault, MappedCsv};
 use super::parquet::ParquetReader;
 use super::xes::COLUMNS;
 use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::parse::Slot;
 use crate::spec::{ColumnType, TYPE_METADATA_KEY};
@@ -160,25 +161,28 @@ impl EventTable {
         batch: &RecordBatch,
     ) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
         let rest = batch.project(&self.rest)?;
-        let fields: Fields = rest.schema().fields().clone();
-        let field = Arc::new(Field::new_struct("attributes", fields.clone(), false));
-        let rows: ArrayRef = Arc::new(StructArray::try_new_with_length(
-            fields,
-            rest.columns().to_vec(),
-            None,
-            batch.num_rows(),
-        )?);
-        let options = EncoderOptions::default();
-        let mut encoder = make_encoder(&field, rows.as_ref(), &options)?;
-        let mut builder = arrow::array::StringBuilder::new();
-        let mut text = Vec::new();
-        for row in 0..rows.len() {
+        let options = FormatOptions::default();
+        let schema = rest.schema();
+        let mut columns = Vec::with_capacity(self.rest.len());
+        for (field, array) in schema.fields().iter().zip(rest.columns()) {
+            let name = Value::from(field.name().as_str()).to_string();
+            columns.push((name, JsonEncoder::new(array.as_ref(), &options)?));
+        }
+        let mut builder = StringBuilder::new();
+        let mut text = String::new();
+        for row in 0..batch.num_rows() {
             text.clear();
-            encoder.encode(row, &mut text);
-            if text == b"{}" {
+            for (name, column) in columns.iter().filter(|(_, column)| !column.is_null(row)) {
+                text.push(if text.is_empty() { '{' } else { ',' });
+                text.push_str(name);
+                text.push(':');
+                column.write(row, &mut text);
+            }
+            if text.is_empty() {
                 builder.append_null();
             } else {
-                builder.append_value(String::from_utf8_lossy(&text));
+                text.push('}');
+                builder.append_value(&text);
             }
         }
         Ok(Arc::new(builder.finish()))

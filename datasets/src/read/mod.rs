@@ -9,6 +9,7 @@ mod azure_llm;
 mod banking77;
 mod clinc;
 mod csv;
+mod delta;
 mod dialect;
 mod er_magellan;
 mod event_log;
@@ -25,7 +26,9 @@ mod nab;
 mod ndjson;
 mod pages;
 mod parquet;
+mod parquet_guard;
 mod rows;
+mod unpack;
 mod xes;
 
 use arrow::array::RecordBatch;
@@ -144,6 +147,10 @@ pub(crate) fn contain_decoder<T>(
     })
 }
 
+#[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
+mod integration_tests;
 #[cfg(test)]
 mod public_tests;
 #[cfg(test)]

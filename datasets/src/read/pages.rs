@@ -9,6 +9,8 @@
 const THRIFT_DEPTH_MAX: usize = 32;
 /// Deepest nesting of groups in a schema: readers recurse over it.
 const SCHEMA_DEPTH_MAX: usize = 64;
+/// Longest list of the metadata, far above what any file needs.
+const LIST_MAX: usize = 1 << 20;
 /// Row groups have 16-bit ordinals.
 const ROW_GROUPS_MAX: usize = i16::MAX as usize;
 /// Most elements of a schema.
@@ -30,6 +32,10 @@ pub(crate) struct PageHeader {
     pub(crate) uncompressed_bytes: i64,
     /// Values of a data page; none for other pages.
     pub(crate) values: Option<i64>,
+    /// How a data page's values are encoded.
+    pub(crate) encoding: Option<i64>,
+    /// Values of a dictionary page.
+    pub(crate) dictionary_values: Option<i64>,
 }
 
 /// Walks over a footer (the serialized `FileMetaData`).
@@ -43,7 +49,10 @@ pub(crate) fn check_footer(bytes: &[u8]) -> Result<Footer, String> {
             if count > ROW_GROUPS_MAX {
                 return Err(format!("{count} row groups; at most {ROW_GROUPS_MAX} are possible"));
             }
-            (0..count).try_for_each(|_| walk.skip(item, 1))
+            if item != Kind::Struct {
+                return Err("the row groups are not a list of groups".into());
+            }
+            (0..count).try_for_each(|_| walk.row_group())
         }
         (8, kind) => {
             footer.encrypted = true;
@@ -68,12 +77,19 @@ pub(crate) fn page_header(bytes: &[u8]) -> Result<PageHeader, String> {
             page.compressed_bytes = walk.int()?;
             Ok(())
         }
-        // Both kinds of data page begin with the number of their values.
-        (5 | 8, Kind::Struct) => walk.fields(1, |walk, id, kind| match (id, kind) {
-            (1, Kind::Int) => {
-                page.values = Some(walk.int()?);
-                Ok(())
-            }
+        // A data page's header of version 1 has the encoding in field 2, one of version 2 in field 4.
+        (5 | 8, Kind::Struct) => {
+            let encoding = if id == 5 { 2 } else { 4 };
+            walk.fields(1, |walk, id, kind| match (id, kind) {
+                (1, Kind::Int) => walk.int().map(|values| page.values = Some(values)),
+                (id, Kind::Int) if id == encoding => {
+                    walk.int().map(|encoding| page.encoding = Some(encoding))
+                }
+                (_, kind) => walk.skip(kind, 1),
+            })
+        }
+        (7, Kind::Struct) => walk.fields(1, |walk, id, kind| match (id, kind) {
+            (1, Kind::Int) => walk.int().map(|values| page.dictionary_values = Some(values)),
             (_, kind) => walk.skip(kind, 1),
         }),
         (_, kind) => walk.skip(kind, 0),
@@ -164,7 +180,9 @@ impl Walk<'_> {
                 "a list of {count} elements is declared where {left} bytes are left"
             ));
         }
-        Ok((Kind::of(byte & 0x0F)?, count as usize))
+        // Some writers leave the type of an empty list out.
+        let item = if count == 0 { Kind::Byte } else { Kind::of(byte & 0x0F)? };
+        Ok((item, count as usize))
     }
 
     /// Visits the fields of a struct.
@@ -190,6 +208,20 @@ impl Walk<'_> {
         }
     }
 
+    /// Walks a row group; its columns are its first field.
+    fn row_group(&mut self) -> Result<(), String> {
+        self.fields(1, |walk, id, kind| match (id, kind) {
+            (1, Kind::List) => {
+                let (item, count) = walk.list_header()?;
+                if count > SCHEMA_ELEMENTS_MAX {
+                    return Err(format!("{count} columns; at most {SCHEMA_ELEMENTS_MAX} are read"));
+                }
+                (0..count).try_for_each(|_| walk.item(item, 2))
+            }
+            (_, kind) => walk.skip(kind, 1),
+        })
+    }
+
     fn skip(&mut self, kind: Kind, depth: usize) -> Result<(), String> {
         match kind {
             Kind::Flag => Ok(()),
@@ -203,6 +235,9 @@ impl Walk<'_> {
             }
             Kind::List => {
                 let (item, count) = self.list_header()?;
+                if count > LIST_MAX {
+                    return Err(format!("a list of {count} elements; at most {LIST_MAX} are read"));
+                }
                 match item {
                     // Inside a list a boolean is a byte of its own.
                     Kind::Flag => self.pass(count as u64),
@@ -312,7 +347,9 @@ mod tests {
                 header_bytes: 14,
                 compressed_bytes: 60,
                 uncompressed_bytes: 100,
-                values: Some(7)
+                values: Some(7),
+                encoding: Some(0),
+                dictionary_values: None,
             }
         );
         assert!(page_header(&header[..9]).is_err());

@@ -1,0 +1,291 @@
+//! Values of any Arrow type as JSON text.
+//!
+//! The `arrow-json` writer knows no maps with keys that are not text, no unions and no intervals, and turns
+//! NaN into null; here every value has a text, since a row is kept in it when it goes to quarantine. Bytes
+//! are base64, numbers that JSON lacks and types without a JSON form are quoted, map keys become member names.
+
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, UnionMode};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::parse;
+
+/// Writes rows of one array as JSON.
+pub(crate) struct JsonEncoder<'a> {
+    nulls: Option<NullBuffer>,
+    kind: Kind<'a>,
+}
+
+enum Kind<'a> {
+    /// The formatted value is JSON as it is.
+    Raw(ArrayFormatter<'a>),
+    /// As above, unless it is NaN or infinite.
+    Float(ArrayFormatter<'a>),
+    /// Text, or a value that JSON holds as text.
+    Quoted(ArrayFormatter<'a>),
+    Bytes(&'a dyn Array),
+    Null,
+    List {
+        item: Box<JsonEncoder<'a>>,
+        bounds: Bounds<'a>,
+    },
+    Struct(Vec<(String, JsonEncoder<'a>)>),
+    Map {
+        keys: Box<JsonEncoder<'a>>,
+        values: Box<JsonEncoder<'a>>,
+        bounds: Bounds<'a>,
+    },
+    /// A value elsewhere: of a dictionary, a run or a union's child.
+    Indirect {
+        children: Vec<JsonEncoder<'a>>,
+        find: Box<dyn Fn(usize) -> (usize, usize) + 'a>,
+    },
+}
+
+type Bounds<'a> = Box<dyn Fn(usize) -> std::ops::Range<usize> + 'a>;
+
+impl<'a> JsonEncoder<'a> {
+    /// An encoder of `array`; fails for types that can't be shown at all.
+    pub(crate) fn new(
+        array: &'a dyn Array,
+        options: &'a FormatOptions<'a>,
+    ) -> Result<Self, ArrowError> {
+        use DataType as D;
+        let child = |array: &'a ArrayRef| Self::new(array.as_ref(), options);
+        let formatter = || ArrayFormatter::try_new(array, options);
+        let kind = match array.data_type() {
+            D::Null => Kind::Null,
+            t if t.is_integer() => Kind::Raw(formatter()?),
+            D::Boolean
+            | D::Decimal32(..)
+            | D::Decimal64(..)
+            | D::Decimal128(..)
+            | D::Decimal256(..) => Kind::Raw(formatter()?),
+            t if t.is_floating() => Kind::Float(formatter()?),
+            D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => {
+                Kind::Bytes(array)
+            }
+            D::List(_) => {
+                let list = array.as_list::<i32>();
+                let offsets = list.value_offsets();
+                Kind::List {
+                    item: Box::new(child(list.values())?),
+                    bounds: Box::new(|row| offsets[row] as usize..offsets[row + 1] as usize),
+                }
+            }
+            D::LargeList(_) => {
+                let list = array.as_list::<i64>();
+                let offsets = list.value_offsets();
+                Kind::List {
+                    item: Box::new(child(list.values())?),
+                    bounds: Box::new(|row| offsets[row] as usize..offsets[row + 1] as usize),
+                }
+            }
+            D::ListView(_) => {
+                let list = array.as_list_view::<i32>();
+                Kind::List {
+                    item: Box::new(child(list.values())?),
+                    bounds: Box::new(|row| {
+                        let start = list.value_offset(row) as usize;
+                        start..start + list.value_size(row) as usize
+                    }),
+                }
+            }
+            D::LargeListView(_) => {
+                let list = array.as_list_view::<i64>();
+                Kind::List {
+                    item: Box::new(child(list.values())?),
+                    bounds: Box::new(|row| {
+                        let start = list.value_offset(row) as usize;
+                        start..start + list.value_size(row) as usize
+                    }),
+                }
+            }
+            D::FixedSizeList(_, _) => {
+                let list = array.as_fixed_size_list();
+                let width = list.value_length() as usize;
+                Kind::List {
+                    item: Box::new(child(list.values())?),
+                    bounds: Box::new(move |row| {
+                        let start = list.value_offset(row) as usize;
+                        start..start + width
+                    }),
+                }
+            }
+            D::Struct(fields) => {
+                let columns = array.as_struct().columns();
+                let members = fields.iter().zip(columns).map(|(field, column)| {
+                    Ok((serde_json::Value::from(field.name().as_str()).to_string(), child(column)?))
+                });
+                Kind::Struct(members.collect::<Result<_, ArrowError>>()?)
+            }
+            D::Map(_, _) => {
+                let map = array.as_map();
+                let offsets = map.value_offsets();
+                Kind::Map {
+                    keys: Box::new(child(map.keys())?),
+                    values: Box::new(child(map.values())?),
+                    bounds: Box::new(|row| offsets[row] as usize..offsets[row + 1] as usize),
+                }
+            }
+            D::Dictionary(_, _) => {
+                let dictionary = array.as_any_dictionary();
+                let keys = dictionary.normalized_keys();
+                Kind::Indirect {
+                    children: vec![child(dictionary.values())?],
+                    find: Box::new(move |row| (0, keys[row])),
+                }
+            }
+            D::Union(fields, mode) => {
+                let union = array.as_union();
+                let ids: Vec<i8> = fields.iter().map(|(id, _)| id).collect();
+                let children = ids.iter().map(|id| child(union.child(*id)));
+                let dense = *mode == UnionMode::Dense;
+                Kind::Indirect {
+                    children: children.collect::<Result<_, _>>()?,
+                    find: Box::new(move |row| {
+                        let id = union.type_id(row);
+                        let at = ids.iter().position(|other| *other == id).unwrap_or_default();
+                        (at, if dense { union.value_offset(row) } else { row })
+                    }),
+                }
+            }
+            _ => Kind::Quoted(formatter()?),
+        };
+        Ok(Self { nulls: array.logical_nulls(), kind })
+    }
+
+    /// Appends the JSON of row `row` to `out`.
+    pub(crate) fn write(&self, row: usize, out: &mut String) {
+        if self.is_null(row) {
+            out.push_str("null");
+            return;
+        }
+        match &self.kind {
+            Kind::Null => out.push_str("null"),
+            // Writing to a string can't fail.
+            Kind::Raw(value) => {
+                let _ = write!(out, "{}", value.value(row));
+            }
+            Kind::Float(value) => {
+                let text = value.value(row).to_string();
+                let finite = text.ends_with(|c: char| c.is_ascii_digit());
+                let quote = if finite { "" } else { "\"" };
+                let _ = write!(out, "{quote}{text}{quote}");
+            }
+            Kind::Quoted(value) => push_text(&value.value(row).to_string(), out),
+            Kind::Bytes(array) => push_text(&parse::base64_text(bytes_of(*array, row)), out),
+            Kind::List { item, bounds } => {
+                out.push('[');
+                for (at, index) in bounds(row).enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write(index, out);
+                }
+                out.push(']');
+            }
+            Kind::Struct(members) => {
+                out.push('{');
+                for (at, (name, member)) in members.iter().enumerate() {
+                    let _ = write!(out, "{}{name}:", if at > 0 { "," } else { "" });
+                    member.write(row, out);
+                }
+                out.push('}');
+            }
+            Kind::Map { keys, values, bounds } => {
+                out.push('{');
+                for (at, index) in bounds(row).enumerate() {
+                    let mut key = String::new();
+                    keys.write(index, &mut key);
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    if key.starts_with('"') {
+                        out.push_str(&key)
+                    } else {
+                        push_text(&key, out)
+                    }
+                    out.push(':');
+                    values.write(index, out);
+                }
+                out.push('}');
+            }
+            Kind::Indirect { children, find } => {
+                let (child, index) = find(row);
+                match children.get(child) {
+                    Some(child) => child.write(index, out),
+                    None => out.push_str("null"),
+                }
+            }
+        }
+    }
+
+    /// Whether a row has no value.
+    pub(crate) fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+}
+
+fn push_text(text: &str, out: &mut String) {
+    let _ = write!(out, "{}", serde_json::Value::from(text));
+}
+
+fn bytes_of(array: &dyn Array, row: usize) -> &[u8] {
+    match array.data_type() {
+        DataType::Binary => array.as_binary::<i32>().value(row),
+        DataType::LargeBinary => array.as_binary::<i64>().value(row),
+        DataType::BinaryView => array.as_binary_view().value(row),
+        DataType::FixedSizeBinary(_) => array.as_fixed_size_binary().value(row),
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BinaryArray, Float64Array, Int32Array, MapBuilder, StringArray, StructArray,
+    };
+    use arrow::array::{Int32Builder, StringBuilder};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    fn json(array: &dyn Array) -> Vec<String> {
+        let options = FormatOptions::default();
+        let encoder = JsonEncoder::new(array, &options).unwrap();
+        (0..array.len())
+            .map(|row| {
+                let mut text = String::new();
+                encoder.write(row, &mut text);
+                text
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_value_has_a_text() {
+        let floats = Float64Array::from(vec![Some(1.5), Some(f64::NAN), Some(1e300), None]);
+        assert_eq!(json(&floats), ["1.5", "\"NaN\"", "1e300", "null"]);
+        assert_eq!(json(&StringArray::from(vec!["a\"\n"])), [r#""a\"\n""#]);
+        assert_eq!(json(&BinaryArray::from(vec![&b"hello"[..]])), ["\"aGVsbG8=\""]);
+        let mut map = MapBuilder::new(None, Int32Builder::new(), StringBuilder::new());
+        map.keys().append_value(7);
+        map.values().append_value("x");
+        map.append(true).unwrap();
+        assert_eq!(json(&map.finish()), [r#"{"7":"x"}"#]);
+        let inner: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));
+        let field = Arc::new(Field::new("a b", DataType::Int32, true));
+        assert_eq!(
+            json(&StructArray::from(vec![(field, inner)])),
+            [r#"{"a b":1}"#, r#"{"a b":null}"#]
+        );
+    }
+}
