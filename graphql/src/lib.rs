@@ -1,1 +1,46 @@
-//! graphql.
+//! The GraphQL schema, its planning, subscriptions and the HTTP server.
+//!
+//! Everything that leaves the product over the network leaves here. The schema is generated from the
+//! tenant's catalogue, so a dataset needs no code to be queried; a query becomes one DataFusion plan,
+//! so nothing is filtered after the engine; a subscription is woken by the commit bus, so nothing is
+//! polled.
+//!
+//! ```text
+//!   server/      HTTP, SSE, WebSocket, ingest, explorer, metrics: bytes in and out
+//!      │
+//!   service      one request: admission ─▶ schema ─▶ execution ─▶ answer
+//!      ├─ guard/      what is refused before it runs: size, nesting, depth, cost
+//!      ├─ schema/     types and resolvers, one rule per file
+//!      ├─ plan/       arguments ─▶ DataFusion plan ─▶ values
+//!      └─ subscribe/  commits ─▶ messages
+//! ```
+//! Deliberately absent: access to storage, to Delta and to anything without a [`engine::Principal`].
+
+mod error;
+mod guard;
+mod limits;
+mod meter;
+mod names;
+mod plan;
+mod request;
+mod schema;
+mod server;
+mod service;
+mod shape;
+mod subscribe;
+
+pub use engine::{Error, Result};
+pub use limits::Limits;
+pub use server::{ApiKey, LISTEN_DEFAULT, Patience, Server, ServerOptions};
+pub use service::{Accepts, Answer, Answers, Service, Stage};
+
+use engine::{Engine, Principal};
+
+/// The schema that `who` would be served, in GraphQL's definition language.
+pub async fn sdl(engine: &Engine, who: &Principal) -> Result<String> {
+    let catalog = engine.catalog(who).await?;
+    Ok(schema::build(&catalog, &Limits::default())?.schema.sdl())
+}
+
+#[cfg(test)]
+mod tests;

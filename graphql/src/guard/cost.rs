@@ -1,0 +1,244 @@
+//! What an operation will cost, before it runs.
+//!
+//! The cost is the number of values that the answer can hold at most: each field counts one, times
+//! the `first` of every list around it. A dataset's field counts more by itself, because it opens and
+//! scans a table. Fragments are measured once and multiplied, so measuring takes time proportional to
+//! the text and not to what it unfolds to.
+
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+
+use async_graphql::parser::types::{
+    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+};
+use async_graphql::{Name, Value, Variables};
+use engine::{Error, Result};
+
+use crate::error::bad_input;
+use crate::limits::Limits;
+
+/// Cost of opening and scanning a table.
+const SCAN_COST: u64 = 20;
+
+/// Root fields that read a dataset.
+#[derive(Debug, Default)]
+pub(crate) struct PagedFields(pub HashSet<String>);
+
+/// The size of a selection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// Fields below fields.
+    pub depth: usize,
+    /// See the module.
+    pub cost: u64,
+}
+
+/// One measuring.
+pub(crate) struct Costing<'a> {
+    document: &'a ExecutableDocument,
+    operation: &'a OperationDefinition,
+    variables: &'a Variables,
+    paged: &'a PagedFields,
+    limits: &'a Limits,
+    fragments: HashMap<&'a Name, Option<Measure>>,
+}
+
+impl<'a> Costing<'a> {
+    /// Of `operation`, which is in `document`.
+    pub(crate) fn new(
+        document: &'a ExecutableDocument,
+        operation: &'a OperationDefinition,
+        variables: &'a Variables,
+        paged: &'a PagedFields,
+        limits: &'a Limits,
+    ) -> Self {
+        Self { document, operation, variables, paged, limits, fragments: HashMap::new() }
+    }
+
+    /// The number of root fields, and the size of the operation.
+    pub(crate) fn measure(mut self) -> Result<(usize, Measure)> {
+        let root = &self.operation.selection_set.node;
+        let fields = self.root_fields(root, &mut Vec::new())?;
+        let measure = self.selection(root, 0)?;
+        Ok((fields, measure))
+    }
+
+    fn root_fields(&self, set: &'a SelectionSet, inside: &mut Vec<&'a Name>) -> Result<usize> {
+        let mut fields = 0usize;
+        for selection in &set.items {
+            let inner = match &selection.node {
+                Selection::Field(_) => 1,
+                Selection::InlineFragment(fragment) => {
+                    self.root_fields(&fragment.node.selection_set.node, inside)?
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if inside.contains(&name) {
+                        return Err(cycle(name));
+                    }
+                    let Some(fragment) = self.document.fragments.get(name) else { continue };
+                    inside.push(name);
+                    let inner = self.root_fields(&fragment.node.selection_set.node, inside)?;
+                    inside.pop();
+                    inner
+                }
+            };
+            fields += inner;
+            // Enough to refuse; going on could take as long as an attacker likes.
+            if fields > self.limits.root_fields_max {
+                return Ok(fields);
+            }
+        }
+        Ok(fields)
+    }
+
+    fn selection(&mut self, set: &'a SelectionSet, level: usize) -> Result<Measure> {
+        let mut whole = Measure::default();
+        for selection in &set.items {
+            let part = match &selection.node {
+                Selection::Field(field) => self.field(&field.node, level)?,
+                Selection::InlineFragment(fragment) => {
+                    self.selection(&fragment.node.selection_set.node, level)?
+                }
+                Selection::FragmentSpread(spread) => {
+                    self.fragment(&spread.node.fragment_name.node, level)?
+                }
+            };
+            whole.depth = whole.depth.max(part.depth);
+            whole.cost = whole.cost.saturating_add(part.cost);
+        }
+        Ok(whole)
+    }
+
+    fn field(&mut self, field: &'a Field, level: usize) -> Result<Measure> {
+        let inner = self.selection(&field.selection_set.node, level + 1)?;
+        let is_scan = level == 0 && self.paged.0.contains(field.name.node.as_str());
+        let rows = match self.rows(field) {
+            Some(rows) => Some(rows),
+            None if is_scan && self.operation.ty == OperationType::Query => {
+                Some(self.default_rows())
+            }
+            None if field.name.node == "nodes"
+                && self.operation.ty == OperationType::Subscription =>
+            {
+                Some(self.default_rows())
+            }
+            None => None,
+        };
+        let own = if is_scan { SCAN_COST } else { 1 };
+        Ok(Measure {
+            depth: inner.depth + 1,
+            cost: inner.cost.saturating_mul(rows.unwrap_or(1)).saturating_add(own),
+        })
+    }
+
+    fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Measure> {
+        match self.fragments.get(name) {
+            Some(Some(measure)) => return Ok(*measure),
+            Some(None) => return Err(cycle(name)),
+            None => {}
+        }
+        // An unknown fragment is the validator's to refuse.
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return Ok(Measure::default());
+        };
+        self.fragments.insert(name, None);
+        let measure = self.selection(&fragment.node.selection_set.node, level)?;
+        self.fragments.insert(name, Some(measure));
+        Ok(measure)
+    }
+
+    fn default_rows(&self) -> u64 {
+        self.limits.page_rows_default as u64
+    }
+
+    /// The value of a `first` argument, where it is known; a wrong one is the validator's to refuse.
+    fn rows(&self, field: &Field) -> Option<u64> {
+        let argument = field.get_argument("first")?;
+        let value = argument.node.clone().into_const_with(|name| {
+            let given = self.variables.get(&name).cloned();
+            Ok::<_, Infallible>(given.or_else(|| self.default_of(&name)).unwrap_or(Value::Null))
+        });
+        match value {
+            Ok(Value::Number(number)) => number.as_u64(),
+            _ => Some(self.default_rows()),
+        }
+    }
+
+    fn default_of(&self, name: &Name) -> Option<Value> {
+        let mut definitions = self.operation.variable_definitions.iter();
+        let definition = definitions.find(|definition| definition.node.name.node == *name)?;
+        definition.node.default_value.as_ref().map(|value| value.node.clone())
+    }
+}
+
+fn cycle(name: &Name) -> Error {
+    bad_input(format!("fragment {name} contains itself"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::admit;
+    use super::*;
+    use async_graphql::Variables;
+
+    fn cost(query: &str, variables: serde_json::Value) -> Result<u64, String> {
+        let paged = PagedFields(["calls".to_owned()].into());
+        let variables = Variables::from_json(variables);
+        admit(query, None, &variables, &paged, &Limits::default())
+            .map(|admitted| admitted.cost)
+            .map_err(|error| error.message)
+    }
+
+    #[test]
+    fn rows_multiply_what_is_inside_them() {
+        let none = serde_json::json!({});
+        assert_eq!(cost("{ a b }", none.clone()), Ok(2));
+        assert_eq!(cost("{ calls(first: 7) { nodes { x y } } }", none.clone()), Ok(20 + 7 * 3));
+        assert_eq!(cost("{ calls { nodes { x } } }", none.clone()), Ok(20 + 100 * 2));
+        let query = "query($n: Int = 5) { calls(first: $n) { nodes { x } } }";
+        assert_eq!(cost(query, none), Ok(20 + 5 * 2));
+        assert_eq!(cost(query, serde_json::json!({"n": 50})), Ok(20 + 50 * 2));
+    }
+
+    #[test]
+    fn a_bomb_of_fragments_is_refused_at_once() {
+        let mut query = "{ ...f0 }".to_owned();
+        for i in 0..60 {
+            query += &format!(" fragment f{i} on Query {{ a {{ ...f{} ...f{} }} }}", i + 1, i + 1);
+        }
+        query += " fragment f60 on Query { a }";
+        assert!(cost(&query, serde_json::json!({})).unwrap_err().contains("limit"));
+        let mut flat = "{ ...f0 }".to_owned();
+        for i in 0..60 {
+            flat += &format!(" fragment f{i} on Query {{ ...f{} ...f{} }}", i + 1, i + 1);
+        }
+        flat += " fragment f60 on Query { a }";
+        assert!(cost(&flat, serde_json::json!({})).unwrap_err().contains("limit"));
+    }
+
+    #[test]
+    fn a_fragment_in_itself_is_refused() {
+        let query =
+            "{ ...a } fragment a on Query { x { ...b } } fragment b on Query { x { ...a } }";
+        assert!(cost(query, serde_json::json!({})).unwrap_err().contains("contains itself"));
+    }
+
+    #[test]
+    fn depth_and_roots_are_bounded() {
+        let deep = format!("{}a{}", "{ a ".repeat(30), "}".repeat(30));
+        assert!(cost(&deep, serde_json::json!({})).unwrap_err().contains("depth"));
+        let wide = format!("{{ {} }}", (0..21).map(|i| format!("x{i}: a ")).collect::<String>());
+        assert!(cost(&wide, serde_json::json!({})).unwrap_err().contains("root"));
+    }
+
+    #[test]
+    fn a_subscription_has_one_field_even_in_a_fragment() {
+        let none = serde_json::json!({});
+        assert!(
+            cost("subscription { ...f } fragment f on Subscription { a }", none.clone()).is_ok()
+        );
+        assert!(cost("subscription { a b }", none).unwrap_err().contains("exactly one"));
+    }
+}

@@ -1,0 +1,138 @@
+//! What a document is checked for before anything of it is executed.
+//!
+//! First its text, because a parser that recurses can be made to overflow its stack by brackets
+//! alone; then its fields, because fragments that use each other can unfold a short text into more
+//! fields than there are atoms.
+
+pub(crate) mod cost;
+pub(crate) mod text;
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection,
+    SelectionSet,
+};
+use async_graphql::{Name, Positioned, ServerError, Variables};
+use engine::{Code, Error, Result};
+
+use crate::error::{bad_input, over_limit, to_graphql};
+use crate::limits::Limits;
+use cost::{Costing, PagedFields};
+
+/// A document that may be executed.
+pub(crate) struct Admitted {
+    /// The document.
+    pub document: ExecutableDocument,
+    /// The kind of the operation that was asked for.
+    pub kind: OperationType,
+    /// What the operation is estimated to cost.
+    pub cost: u64,
+}
+
+/// Parses `query` and checks the operation called `name` against the limits.
+pub(crate) fn admit(
+    query: &str,
+    name: Option<&str>,
+    variables: &Variables,
+    paged: &PagedFields,
+    limits: &Limits,
+) -> Result<Admitted, Box<ServerError>> {
+    let refuse = |error: Error| Box::new(to_graphql(&error).into_server_error(Default::default()));
+    if query.trim().is_empty() {
+        return Err(refuse(bad_input("the request has no `query`, or an empty one")));
+    }
+    text::check(query, limits).map_err(refuse)?;
+    let mut document = parse_query(query).map_err(|error| Box::new(ServerError::from(error)))?;
+    let operation = operation(&document, name).map_err(refuse)?;
+    let kind = operation.ty;
+    if kind == OperationType::Subscription {
+        flatten_subscription(&mut document, name).map_err(refuse)?;
+    }
+    let operation = self::operation(&document, name).map_err(refuse)?;
+    let costing = Costing::new(&document, operation, variables, paged, limits);
+    let (fields, measured) = costing.measure().map_err(refuse)?;
+    if fields > limits.root_fields_max {
+        return Err(refuse(over_limit("fields at the root", limits.root_fields_max, fields)));
+    }
+    if measured.depth > limits.depth_max {
+        return Err(refuse(over_limit("depth of the query", limits.depth_max, measured.depth)));
+    }
+    if measured.cost > limits.cost_max {
+        return Err(refuse(over_limit(
+            "cost of the query (fields times rows; ask for fewer of either)",
+            limits.cost_max,
+            measured.cost,
+        )));
+    }
+    if kind == OperationType::Subscription && fields != 1 {
+        return Err(refuse(Error::user(
+            Code::BadInput,
+            format!("a subscription has exactly one field at its root, found {fields}"),
+        )));
+    }
+    Ok(Admitted { document, kind, cost: measured.cost })
+}
+
+fn operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Result<&'a OperationDefinition> {
+    let found = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Single(_), Some(_)) => None,
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
+            operations.values().next()
+        }
+        (DocumentOperations::Multiple(operations), None) => {
+            return Err(bad_input(format!(
+                "the document has {} operations: `operationName` must say which one is meant",
+                operations.len()
+            )));
+        }
+    };
+    found.map(|operation| &operation.node).ok_or_else(|| {
+        let name: String = name.unwrap_or_default().chars().take(80).collect();
+        bad_input(format!("operationName: the document has no operation {name:?}"))
+    })
+}
+
+/// Puts fields of root fragments in the fragments' place: the executor looks for a subscription's
+/// field at its root only.
+fn flatten_subscription(document: &mut ExecutableDocument, name: Option<&str>) -> Result<()> {
+    let fragments = document.fragments.clone();
+    let mut used = Vec::new();
+    let operation = match (&mut document.operations, name) {
+        (DocumentOperations::Single(operation), _) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
+        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
+    };
+    let Some(operation) = operation else { return Ok(()) };
+    let mut flat = Vec::new();
+    let root = std::mem::take(&mut operation.node.selection_set.node.items);
+    let mut pending: Vec<Positioned<Selection>> = root.into_iter().rev().collect();
+    while let Some(selection) = pending.pop() {
+        let inner: SelectionSet = match &selection.node {
+            Selection::Field(_) => {
+                flat.push(selection);
+                continue;
+            }
+            Selection::InlineFragment(fragment) => fragment.node.selection_set.node.clone(),
+            Selection::FragmentSpread(spread) => {
+                let name: &Name = &spread.node.fragment_name.node;
+                if used.contains(name) {
+                    return Err(bad_input(format!("fragment {name} is used twice at the root")));
+                }
+                used.push(name.clone());
+                match fragments.get(name) {
+                    Some(fragment) => fragment.node.selection_set.node.clone(),
+                    None => return Err(bad_input(format!("there is no fragment {name}"))),
+                }
+            }
+        };
+        pending.extend(inner.items.into_iter().rev());
+    }
+    operation.node.selection_set.node.items = flat;
+    document.fragments.retain(|name, _| !used.contains(name));
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! How a dataset or column is called in GraphQL, and back.
+//!
+//! GraphQL clients expect `camelCase`, storage and SQL have `snake_case`. A mapping that two names
+//! could share would make one of them unreachable, so this one is injective by construction:
+//! `_` before a letter becomes a capital, `_` before a digit stays (`a_1` and `a1` are two fields).
+//! Where a name meets a word that the schema itself uses, it gets an ending that no name can have.
+
+/// Fields of the roots that belong to the control plane; a dataset of that name gives way.
+pub(crate) const CONTROL_FIELDS: [&str; 8] =
+    ["dataset", "datasets", "devices", "job", "jobs", "run", "runUpdates", "runs"];
+
+/// Words of a `where` object beside the columns.
+pub(crate) const WHERE_WORDS: [&str; 3] = ["and", "not", "or"];
+
+/// Words of a group beside its key columns.
+pub(crate) const GROUP_WORDS: [&str; 8] =
+    ["avg", "count", "max", "min", "p50", "p95", "p99", "sum"];
+
+/// `model_calls` → `modelCalls`.
+pub(crate) fn camel(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut characters = name.chars().peekable();
+    while let Some(c) = characters.next() {
+        match (c, characters.peek()) {
+            ('_', Some(next)) if next.is_ascii_lowercase() => {
+                out.push(next.to_ascii_uppercase());
+                characters.next();
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// `model_calls` → `ModelCalls`.
+pub(crate) fn pascal(name: &str) -> String {
+    let camel = camel(name);
+    let mut characters = camel.chars();
+    match characters.next() {
+        Some(first) => first.to_ascii_uppercase().to_string() + characters.as_str(),
+        None => camel,
+    }
+}
+
+/// `model` → `MODEL`, as an enum's value.
+pub(crate) fn screaming(name: &str) -> String {
+    name.to_ascii_uppercase()
+}
+
+/// `camel(name)`, with a `_` behind it when it is one of `words`; no name ends with `_`.
+pub(crate) fn camel_beside(name: &str, words: &[&str]) -> String {
+    let mut field = camel(name);
+    if words.contains(&field.as_str()) {
+        field.push('_');
+    }
+    field
+}
+
+/// The query field of a dataset. `<field>Groups` and `<field>Changed` stand beside it, so a dataset
+/// whose own name ends like that, or is a word of the control plane, gets `Rows` behind its name.
+/// The rule looks at one name only: a new dataset never renames another.
+pub(crate) fn dataset_field(name: &str) -> String {
+    let mut field = camel(name);
+    let ends = ["Groups", "Changed", "Rows"];
+    if CONTROL_FIELDS.contains(&field.as_str()) || ends.iter().any(|end| field.ends_with(end)) {
+        field.push_str("Rows");
+    }
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Every name of up to five characters over a small alphabet that the name rule allows.
+    fn small_names() -> Vec<String> {
+        let mut names = vec![String::new()];
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            names = names
+                .iter()
+                .flat_map(|n| ["a", "b", "_", "1"].map(|c| format!("{n}{c}")))
+                .collect();
+            all.extend(
+                names.iter().filter(|n| datasets::DatasetName::new(n.as_str()).is_ok()).cloned(),
+            );
+        }
+        all
+    }
+
+    #[test]
+    fn no_two_names_meet_in_one_field() {
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for name in small_names() {
+            if let Some(other) = seen.insert(camel(&name), name.clone()) {
+                panic!("{other} and {name} are both {}", camel(&name));
+            }
+        }
+        assert!(seen.len() > 200);
+    }
+
+    #[test]
+    fn the_fields_of_datasets_never_meet_whatever_they_are_called() {
+        let ends = ["", "_groups", "_changed", "_rows", "_rows_groups", "_groups_rows"];
+        let mut names: Vec<String> = CONTROL_FIELDS.iter().map(|w| (*w).to_owned()).collect();
+        names.push("run_updates".to_owned());
+        for base in ["a", "runs", "groups", "rows", "changed"] {
+            names.extend(ends.map(|end| format!("{base}{end}")));
+        }
+        names.retain(|n| datasets::DatasetName::new(n.as_str()).is_ok());
+        names.sort();
+        names.dedup();
+        let mut seen: BTreeMap<String, String> =
+            CONTROL_FIELDS.iter().map(|w| ((*w).to_owned(), "control".to_owned())).collect();
+        for name in names {
+            let field = dataset_field(&name);
+            for field in [field.clone(), format!("{field}Groups"), format!("{field}Changed")] {
+                if let Some(other) = seen.insert(field.clone(), name.clone()) {
+                    panic!("{other} and {name} both have the field {field}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_read_as_people_expect() {
+        assert_eq!(camel("time_to_first_token_ms"), "timeToFirstTokenMs");
+        assert_eq!(camel("tokens_1k"), "tokens_1k");
+        assert_eq!(pascal("model_calls"), "ModelCalls");
+        assert_eq!(dataset_field("model_calls"), "modelCalls");
+        assert_eq!(dataset_field("runs"), "runsRows");
+        assert_eq!(camel_beside("and", &WHERE_WORDS), "and_");
+        assert_eq!(camel_beside("at", &WHERE_WORDS), "at");
+    }
+}

@@ -1,0 +1,249 @@
+//! `where` → one expression of the plan.
+//!
+//! Comparisons follow SQL: a null matches nothing but `isNull`. An object's fields are all required,
+//! a list under `or` needs one. NaN matches no order comparison.
+
+use async_graphql::indexmap::IndexMap;
+use async_graphql::{Name, Value};
+use datafusion::functions::string::expr_fn::{contains, ends_with, starts_with};
+use datafusion::functions_nested::expr_fn::array_has;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::in_list;
+use datasets::ColumnType;
+use engine::Result;
+
+use super::literals::literal;
+use super::order::by_name;
+use crate::error::{bad_input, over_limit};
+use crate::limits::Limits;
+use crate::names::{WHERE_WORDS, camel_beside};
+use crate::shape::{Column, Shape};
+
+/// The predicate of a `where` argument; `None` when it asks for nothing.
+pub(crate) fn predicate(
+    shape: &Shape,
+    value: Option<&Value>,
+    limits: &Limits,
+) -> Result<Option<Expr>> {
+    let mut reading = Reading { shape, limits, terms: 0 };
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => reading.object(value, "where", 0),
+    }
+}
+
+struct Reading<'a> {
+    shape: &'a Shape,
+    limits: &'a Limits,
+    terms: usize,
+}
+
+impl Reading<'_> {
+    fn object(&mut self, value: &Value, place: &str, nesting: usize) -> Result<Option<Expr>> {
+        if nesting > self.limits.where_nesting_max {
+            return Err(over_limit("nesting of where", self.limits.where_nesting_max, nesting));
+        }
+        let Value::Object(fields) = value else {
+            return Err(bad_input(format!("{place}: expected an object, found {value}")));
+        };
+        let mut all = Vec::new();
+        for (field, value) in fields {
+            let place = format!("{place}.{field}");
+            if *value == Value::Null {
+                continue;
+            }
+            match field.as_str() {
+                "and" => {
+                    for (i, part) in list(value).iter().enumerate() {
+                        all.extend(self.object(part, &format!("{place}[{i}]"), nesting + 1)?);
+                    }
+                }
+                "or" => {
+                    let mut any = Vec::new();
+                    for (i, part) in list(value).iter().enumerate() {
+                        // An empty object asks for nothing, so it takes every row.
+                        let part = self.object(part, &format!("{place}[{i}]"), nesting + 1)?;
+                        any.push(part.unwrap_or_else(|| lit(true)));
+                    }
+                    all.push(any.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)));
+                }
+                "not" => {
+                    let part = self.object(value, &place, nesting + 1)?;
+                    all.push(Expr::Not(Box::new(part.unwrap_or_else(|| lit(true)))));
+                }
+                field => {
+                    let column = self.column(field, &place)?;
+                    let Value::Object(operators) = value else {
+                        return Err(bad_input(format!(
+                            "{place}: expected an object, found {value}"
+                        )));
+                    };
+                    self.operators(column, operators, &place, &mut all)?;
+                }
+            }
+        }
+        Ok(all.into_iter().reduce(Expr::and))
+    }
+
+    fn column(&self, field: &str, place: &str) -> Result<usize> {
+        let found = self
+            .shape
+            .columns
+            .iter()
+            .position(|column| camel_beside(&column.name, &WHERE_WORDS) == field);
+        found
+            .ok_or_else(|| bad_input(format!("{place}: {} has no column {field}", self.shape.name)))
+    }
+
+    fn operators(
+        &mut self,
+        column: usize,
+        operators: &IndexMap<Name, Value>,
+        place: &str,
+        all: &mut Vec<Expr>,
+    ) -> Result<()> {
+        let column = &self.shape.columns[column];
+        for (operator, value) in operators {
+            let place = format!("{place}.{operator}");
+            self.count(1)?;
+            all.push(self.operator(column, operator, value, &place)?);
+        }
+        Ok(())
+    }
+
+    fn operator(
+        &mut self,
+        column: &Column,
+        operator: &str,
+        value: &Value,
+        place: &str,
+    ) -> Result<Expr> {
+        let name = || by_name(&column.name);
+        if operator == "isNull" {
+            return match value {
+                Value::Boolean(true) => Ok(name().is_null()),
+                Value::Boolean(false) => Ok(name().is_not_null()),
+                other => Err(bad_input(format!("{place}: expected true or false, found {other}"))),
+            };
+        }
+        if let ("has", ColumnType::List(item)) = (operator, &column.kind) {
+            return Ok(array_has(name(), lit(literal(item, value, place)?)));
+        }
+        if operator == "in" || operator == "notIn" {
+            let values = list(value);
+            self.count(values.len())?;
+            let values = values
+                .iter()
+                .enumerate()
+                .map(|(i, v)| Ok(lit(literal(&column.kind, v, &format!("{place}[{i}]"))?)))
+                .collect::<Result<Vec<_>>>()?;
+            return Ok(match (operator, values.is_empty()) {
+                ("in", true) => lit(false),
+                (_, true) => lit(true),
+                (operator, false) => in_list(name(), values, operator == "notIn"),
+            });
+        }
+        let value = lit(literal(&column.kind, value, place)?);
+        Ok(match operator {
+            "eq" => name().eq(value),
+            "ne" => name().not_eq(value),
+            "gt" => not_nan(column, name().gt(value)),
+            "gte" => not_nan(column, name().gt_eq(value)),
+            "lt" => name().lt(value),
+            "lte" => name().lt_eq(value),
+            "contains" => contains(name(), value),
+            "startsWith" => starts_with(name(), value),
+            "endsWith" => ends_with(name(), value),
+            other => return Err(bad_input(format!("{place}: there is no operator {other}"))),
+        })
+    }
+
+    fn count(&mut self, terms: usize) -> Result<()> {
+        self.terms += terms;
+        match self.terms > self.limits.where_terms_max {
+            true => Err(over_limit("conditions in where", self.limits.where_terms_max, self.terms)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Arrow orders NaN above infinity; a NaN is not "greater than 5" to anybody who asks.
+fn not_nan(column: &Column, comparison: Expr) -> Expr {
+    match column.kind {
+        ColumnType::Float32 => comparison.and(by_name(&column.name).lt_eq(lit(f32::INFINITY))),
+        ColumnType::Float64 => comparison.and(by_name(&column.name).lt_eq(lit(f64::INFINITY))),
+        _ => comparison,
+    }
+}
+
+/// GraphQL takes a single value where a list is expected.
+fn list(value: &Value) -> &[Value] {
+    match value {
+        Value::List(values) => values,
+        single => std::slice::from_ref(single),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use async_graphql::value;
+    use datasets::DatasetSpec;
+
+    fn shape() -> std::sync::Arc<Shape> {
+        let spec = DatasetSpec::from_toml(
+            r#"
+            name = "calls"
+            columns = [
+              { name = "and", type = "int64" },
+              { name = "model", type = "text" },
+              { name = "tags", type = "list(text)", nullable = true },
+            ]
+            "#,
+            "test",
+        );
+        Shape::new(&spec.unwrap())
+    }
+
+    fn read(value: Value) -> Result<Option<Expr>> {
+        predicate(&shape(), Some(&value), &Limits::default())
+    }
+
+    #[test]
+    fn words_and_columns_of_one_name_are_told_apart() {
+        let expression = read(value!({"and": [{"and_": {"gt": "5"}}, {"model": {"eq": "m"}}]}));
+        assert_eq!(
+            expression.unwrap().unwrap().to_string(),
+            "and > Int64(5) AND model = Utf8(\"m\")"
+        );
+    }
+
+    #[test]
+    fn empty_lists_mean_what_they_say() {
+        let text = |v| read(v).unwrap().unwrap().to_string();
+        assert_eq!(text(value!({"model": {"in": []}})), "Boolean(false)");
+        assert_eq!(text(value!({"model": {"notIn": []}})), "Boolean(true)");
+        assert_eq!(text(value!({"or": []})), "Boolean(false)");
+        assert!(read(value!({"and": []})).unwrap().is_none());
+        assert!(read(value!({"model": null})).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_with_its_place() {
+        let error = read(value!({"or": [{"model": {"in": ["a", 5]}}]})).unwrap_err();
+        assert_eq!(error.to_string(), "where.or[0].model.in[1]: expected a string, found 5");
+    }
+
+    #[test]
+    fn deep_and_long_filters_are_refused() {
+        let mut deep = value!({"model": {"eq": "a"}});
+        for _ in 0..40 {
+            deep = value!({ "not": deep });
+        }
+        assert_eq!(read(deep).unwrap_err().code(), engine::Code::LimitExceeded);
+        let long = Value::List((0..5_000).map(|_| Value::from("a")).collect());
+        let error = read(value!({"model": {"in": long}})).unwrap_err();
+        assert_eq!(error.code(), engine::Code::LimitExceeded);
+    }
+}

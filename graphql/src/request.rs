@@ -1,0 +1,90 @@
+//! One request on its way through the resolvers: who asks, its session, and what it must be warned of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_graphql::Value;
+use datasets::DatasetName;
+use engine::{AsOf, Error, Principal, Result, Role, Session, Version};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::service::ServiceInner;
+
+/// Warnings that one answer carries at most.
+const WARNINGS_MAX: usize = 100;
+
+/// What resolvers share during one request.
+pub(crate) struct RequestState {
+    service: Arc<ServiceInner>,
+    who: Principal,
+    session: OnceCell<Session>,
+    /// What the answer is to be read with care for.
+    pub warnings: Warnings,
+}
+
+impl RequestState {
+    /// A request of `who`.
+    pub(crate) fn new(service: Arc<ServiceInner>, who: Principal) -> Arc<Self> {
+        Arc::new(Self { service, who, session: OnceCell::new(), warnings: Warnings::default() })
+    }
+
+    /// The service that answers it.
+    pub(crate) fn service(&self) -> &Arc<ServiceInner> {
+        &self.service
+    }
+
+    /// Who asks, when that principal has `role`.
+    pub(crate) fn who(&self, role: Role) -> Result<&Principal> {
+        self.who.require(role)?;
+        Ok(&self.who)
+    }
+
+    /// A session that reads `dataset` at `pin`. All fields that read the newest version share one, so
+    /// that an answer never mixes two versions of a dataset.
+    pub(crate) async fn session(&self, dataset: &DatasetName, pin: &AsOf) -> Result<Session> {
+        let who = self.who(Role::Reader)?;
+        let engine = &self.service.engine;
+        match pin {
+            AsOf::Latest => {
+                let session = self.session.get_or_try_init(|| engine.session(who, &[])).await?;
+                Ok(session.clone())
+            }
+            pin => engine.session(who, &[(dataset.clone(), pin.clone())]).await,
+        }
+    }
+
+    /// The version at which `session` has opened `dataset`.
+    pub(crate) fn version_of(&self, session: &Session, dataset: &DatasetName) -> Result<Version> {
+        session
+            .version(dataset)
+            .ok_or_else(|| Error::internal(format!("the session has not opened {dataset}")))
+    }
+}
+
+/// Warnings by place, counted instead of repeated.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    not_finite: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Warnings {
+    /// Notes that `count` values at `place` are null because JSON has no NaN and no infinity.
+    pub(crate) fn not_finite(&self, place: &str, count: u64) {
+        let mut places = self.not_finite.lock();
+        if places.len() < WARNINGS_MAX || places.contains_key(place) {
+            *places.entry(place.to_owned()).or_default() += count;
+        }
+    }
+
+    /// The warnings so far, which are then forgotten; `None` when there are none.
+    pub(crate) fn take(&self) -> Option<Value> {
+        let places = std::mem::take(&mut *self.not_finite.lock());
+        let warning = |(place, count)| {
+            let values = if count == 1 { "value is" } else { "values are" };
+            Value::from(format!("{place}: {count} {values} NaN or infinite, given as null"))
+        };
+        let warnings: Vec<Value> = places.into_iter().map(warning).collect();
+        (!warnings.is_empty()).then_some(Value::List(warnings))
+    }
+}

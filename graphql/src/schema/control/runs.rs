@@ -1,0 +1,372 @@
+//! `runs`, `run(id:)`, `runJob`, `cancelRun`, and the subscription `runUpdates`.
+
+use async_graphql::Value;
+use async_graphql::dynamic::{
+    Enum, EnumItem, Field, FieldValue, InputValue, Object, ResolverContext, SubscriptionField,
+    SubscriptionFieldFuture, TypeRef,
+};
+use engine::{AsOf, Error, Result, Role, RunId};
+use futures::StreamExt;
+use jobs::{DatasetVersion, RunFilter, RunRecord, RunRequest, RunState, StageRecord};
+use kernels::GpuPolicy;
+
+use super::super::connection::first;
+use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
+use super::super::scalars;
+use super::{big, instant, json, optional_instant};
+use crate::error::{bad_input, to_graphql};
+use crate::plan::as_of::as_of;
+use crate::subscribe::runs::run_updates;
+
+/// Runs that `runs` gives when `first` is absent.
+const RUNS_DEFAULT: usize = 20;
+
+const STATES: [RunState; 5] = [
+    RunState::Queued,
+    RunState::Running,
+    RunState::Succeeded,
+    RunState::Failed,
+    RunState::Cancelled,
+];
+
+const POLICIES: [(GpuPolicy, &str); 3] = [
+    (GpuPolicy::Required, "No usable GPU is an error before work starts."),
+    (GpuPolicy::Preferred, "A GPU where there is one and it helps; the run says which and why."),
+    (GpuPolicy::Off, "The processor."),
+];
+
+/// `RunState` and `GpuPolicy`.
+pub(crate) fn enums() -> [Enum; 2] {
+    let states = STATES
+        .iter()
+        .fold(Enum::new("RunState").description("How far a run is."), |states, state| {
+            states.item(EnumItem::new(state.as_str().to_uppercase()))
+        });
+    let policies = POLICIES.iter().fold(
+        Enum::new("GpuPolicy").description("Whether a GPU must, may or must not be used."),
+        |policies, (policy, description)| {
+            let item = EnumItem::new(policy.to_string().to_uppercase());
+            policies.item(item.description(*description))
+        },
+    );
+    [states, policies]
+}
+
+/// `Run`, `RunDataset`, `RunStage`, `RunError`.
+pub(crate) fn types() -> [Object; 4] {
+    [run_type(), dataset_type(), stage_type(), error_type()]
+}
+
+fn run_type() -> Object {
+    let text = || TypeRef::named_nn(TypeRef::STRING);
+    Object::new("Run")
+        .description("One execution of a job.")
+        .field(part("id", TypeRef::named_nn(TypeRef::ID), |r: &RunRecord| {
+            Ok(r.id.to_string().into())
+        }))
+        .field(part("job", text(), |r: &RunRecord| Ok(r.job.as_str().into())))
+        .field(part("state", TypeRef::named_nn("RunState"), |r: &RunRecord| {
+            Ok(state_value(r.state))
+        }))
+        .field(
+            part("progress", TypeRef::named_nn(TypeRef::FLOAT), |r: &RunRecord| {
+                let progress = if r.progress.is_finite() { r.progress } else { 0.0 };
+                Ok(progress.clamp(0.0, 1.0).into())
+            })
+            .description("Part done, 0 to 1."),
+        )
+        .field(
+            part("params", TypeRef::named_nn(scalars::JSON), |r: &RunRecord| json(&r.params))
+                .description("The parameters with defaults filled in."),
+        )
+        .field(
+            objects("inputs", TypeRef::named_nn_list_nn("RunDataset"), |r: &RunRecord| {
+                r.inputs.clone()
+            })
+            .description("What it reads, pinned when it was requested."),
+        )
+        .field(
+            objects("outputs", TypeRef::named_nn_list_nn("RunDataset"), |r: &RunRecord| {
+                r.outputs.clone()
+            })
+            .description("What it committed."),
+        )
+        .field(
+            objects("stages", TypeRef::named_nn_list_nn("RunStage"), |r: &RunRecord| {
+                r.stages.clone()
+            })
+            .description("Its steps in order, with device and cost."),
+        )
+        .field(part("requestedBy", text(), |r: &RunRecord| Ok(r.requested_by.as_str().into())))
+        .field(part("requestedAt", TypeRef::named_nn(scalars::DATE_TIME), |r: &RunRecord| {
+            Ok(instant(&r.requested_at))
+        }))
+        .field(part("startedAt", TypeRef::named(scalars::DATE_TIME), |r: &RunRecord| {
+            Ok(optional_instant(r.started_at.as_ref()))
+        }))
+        .field(part("finishedAt", TypeRef::named(scalars::DATE_TIME), |r: &RunRecord| {
+            Ok(optional_instant(r.finished_at.as_ref()))
+        }))
+        .field(
+            part("repeatedOf", TypeRef::named(TypeRef::ID), |r: &RunRecord| {
+                Ok(r.repeated_of.map_or(Value::Null, |run| run.to_string().into()))
+            })
+            .description("The run whose results this one found instead of making them again."),
+        )
+        .field(optional_error_field())
+        .field(
+            part("summary", TypeRef::named_nn(scalars::JSON), |r: &RunRecord| json(&r.summary))
+                .description("What the job says of its result."),
+        )
+}
+
+fn optional_error_field() -> Field {
+    Field::new("error", TypeRef::named("RunError"), |context| {
+        let error = context
+            .parent_value
+            .downcast_ref::<RunRecord>()
+            .and_then(|run| run.error.clone())
+            .map(FieldValue::owned_any);
+        async_graphql::dynamic::FieldFuture::Value(error)
+    })
+    .description("Why it failed or was cancelled.")
+}
+
+fn error_type() -> Object {
+    Object::new("RunError")
+        .description("Why a run ended without a result.")
+        .field(part("code", TypeRef::named_nn(TypeRef::STRING), |e: &jobs::RunError| {
+            Ok(e.code.as_str().into())
+        }))
+        .field(part("message", TypeRef::named_nn(TypeRef::STRING), |e: &jobs::RunError| {
+            Ok(e.message.as_str().into())
+        }))
+}
+
+fn dataset_type() -> Object {
+    Object::new("RunDataset")
+        .description("A dataset at a version.")
+        .field(part("dataset", TypeRef::named_nn(TypeRef::STRING), |d: &DatasetVersion| {
+            Ok(d.dataset.as_str().into())
+        }))
+        .field(part("version", TypeRef::named_nn(TypeRef::INT), |d: &DatasetVersion| {
+            Ok(d.version.0.into())
+        }))
+        .field(part("rows", TypeRef::named(scalars::BIG_INT), |d: &DatasetVersion| {
+            Ok(d.rows.map_or(Value::Null, big))
+        }))
+}
+
+fn stage_type() -> Object {
+    let text = |name: &'static str, show: fn(&StageRecord) -> &str| {
+        part(name, TypeRef::named_nn(TypeRef::STRING), move |s: &StageRecord| Ok(show(s).into()))
+    };
+    let seconds = |name: &'static str, show: fn(&StageRecord) -> f64| {
+        part(name, TypeRef::named_nn(TypeRef::FLOAT), move |s: &StageRecord| {
+            let seconds = show(s);
+            Ok(if seconds.is_finite() { seconds } else { 0.0 }.into())
+        })
+    };
+    let number = |name: &'static str, show: fn(&StageRecord) -> u64| {
+        part(name, TypeRef::named_nn(scalars::BIG_INT), move |s: &StageRecord| Ok(big(show(s))))
+    };
+    Object::new("RunStage")
+        .description("A step of a run.")
+        .field(text("name", |s| &s.name))
+        .field(text("device", |s| &s.device))
+        .field(text("reason", |s| &s.reason))
+        .field(seconds("wallSeconds", |s| s.wall_seconds))
+        .field(seconds("gpuSeconds", |s| s.gpu_seconds))
+        .field(number("rowsIn", |s| s.rows_in))
+        .field(number("rowsOut", |s| s.rows_out))
+        .field(number("bytesRead", |s| s.bytes_read))
+        .field(number("bytesWritten", |s| s.bytes_written))
+        .field(number("peakMemoryBytes", |s| s.peak_memory_bytes))
+        .field(part("facts", TypeRef::named_nn(scalars::JSON), |s: &StageRecord| json(&s.facts)))
+}
+
+fn state_value(state: RunState) -> Value {
+    Value::Enum(async_graphql::Name::new(state.as_str().to_uppercase()))
+}
+
+fn run_value<'a>(run: RunRecord) -> FieldValue<'a> {
+    FieldValue::owned_any(run)
+}
+
+fn run_id(context: &ResolverContext<'_>, name: &str) -> Result<Option<RunId>> {
+    text_argument(context, name)
+        .map(|text| text.parse::<RunId>().map_err(|error| error.while_doing(name)))
+        .transpose()
+}
+
+fn required_run_id(context: &ResolverContext<'_>) -> Result<RunId> {
+    run_id(context, "id")?.ok_or_else(|| bad_input("id: expected a run's id"))
+}
+
+/// The query field `runs`.
+pub(crate) fn runs_field() -> Field {
+    Field::new("runs", TypeRef::named_nn_list("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Reader)?;
+            let service = state.service();
+            let wanted = text_argument(&context, "state");
+            let filter = RunFilter {
+                job: text_argument(&context, "job"),
+                state: wanted.map(|state| state.to_lowercase().parse()).transpose()?,
+                limit: match argument(&context, "first") {
+                    None => RUNS_DEFAULT,
+                    given => first(given.as_ref(), &service.limits)?,
+                },
+                before: run_id(&context, "before")?,
+            };
+            let runs = service.runner.list(who, filter).await?;
+            Ok(Some(FieldValue::list(runs.into_iter().map(run_value))))
+        })
+    })
+    .description("Runs, newest first.")
+    .argument(
+        InputValue::new("job", TypeRef::named(TypeRef::STRING)).description("Only of this job."),
+    )
+    .argument(
+        InputValue::new("state", TypeRef::named("RunState")).description("Only in this state."),
+    )
+    .argument(
+        InputValue::new("first", TypeRef::named(TypeRef::INT))
+            .description(format!("At most so many; {RUNS_DEFAULT} when absent.")),
+    )
+    .argument(
+        InputValue::new("before", TypeRef::named(TypeRef::ID))
+            .description("Only runs requested before this one: the last id of the page before."),
+    )
+}
+
+/// The query field `run`.
+pub(crate) fn run_field() -> Field {
+    Field::new("run", TypeRef::named("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let id = required_run_id(&context)?;
+            let run = state.service().runner.get(state.who(Role::Reader)?, id).await?;
+            Ok(Some(run_value(run)))
+        })
+    })
+    .description("One run.")
+    .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
+}
+
+/// The mutation `runJob`.
+pub(crate) fn run_job_field() -> Field {
+    Field::new("runJob", TypeRef::named("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move { run_job(&context).await.map(|run| Some(run_value(run))) })
+    })
+    .description("Requests a run of a job. Needs the role operator.")
+    .argument(InputValue::new("job", TypeRef::named_nn(TypeRef::STRING)))
+    .argument(
+        InputValue::new("params", TypeRef::named(scalars::JSON))
+            .description("Parameters; `Job.parametersSchema` says which."),
+    )
+    .argument(InputValue::new("gpu", TypeRef::named("GpuPolicy")))
+    .argument(
+        InputValue::new("inputs", TypeRef::named_nn_list("RunInput"))
+            .description("Input datasets at other versions than the newest."),
+    )
+    .argument(InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
+        "Answer when the run has ended. A run that takes longer than the server's bound is answered as \
+         it then is.",
+    ))
+}
+
+async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
+    let state = state(context.ctx)?;
+    let who = state.who(Role::Operator)?;
+    let service = state.service();
+    let params = argument(context, "params").unwrap_or_else(super::jobs::no_parameters);
+    let params =
+        params.into_json().map_err(|error| bad_input(format!("runJob.params: {error}")))?;
+    if !params.is_object() {
+        return Err(bad_input(format!("runJob.params: expected an object, found {params}")));
+    }
+    let gpu = match text_argument(context, "gpu") {
+        None => None,
+        Some(name) => Some(name.to_lowercase().parse::<GpuPolicy>().map_err(Error::from)?),
+    };
+    let request = RunRequest {
+        job: text_argument(context, "job").unwrap_or_default(),
+        params,
+        gpu,
+        pins: pins(argument(context, "inputs").as_ref())?,
+    };
+    let handle = service.runner.submit(who, request).await?;
+    let id = handle.id();
+    if argument(context, "wait") == Some(Value::Boolean(true)) {
+        // A run goes on whether or not somebody waits for it.
+        if let Ok(ended) = tokio::time::timeout(service.limits.run_wait_max, handle.wait()).await {
+            return ended;
+        }
+    }
+    service.runner.get(who, id).await
+}
+
+fn pins(value: Option<&Value>) -> Result<Vec<(datasets::DatasetName, AsOf)>> {
+    let inputs = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::List(inputs)) => inputs.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+    };
+    inputs
+        .iter()
+        .map(|input| {
+            let Value::Object(fields) = input else {
+                return Err(bad_input(format!("inputs: expected objects, found {input}")));
+            };
+            let name = match fields.get("dataset") {
+                Some(Value::String(name)) => name.as_str(),
+                _ => "",
+            };
+            Ok((datasets::DatasetName::new(name)?, as_of(fields.get("asOf"))?))
+        })
+        .collect()
+}
+
+/// The mutation `cancelRun`.
+pub(crate) fn cancel_field() -> Field {
+    Field::new("cancelRun", TypeRef::named("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let id = required_run_id(&context)?;
+            let run = state.service().runner.cancel(state.who(Role::Operator)?, id).await?;
+            Ok(Some(run_value(run)))
+        })
+    })
+    .description("Cancels a run that has not ended. Needs the role operator.")
+    .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
+}
+
+/// The subscription field `runUpdates`.
+pub(crate) fn updates_field() -> SubscriptionField {
+    SubscriptionField::new("runUpdates", TypeRef::named_nn("Run"), |context| {
+        SubscriptionFieldFuture::new(async move {
+            let updates = async {
+                let state = state(context.ctx)?;
+                let who = state.who(Role::Reader)?.clone();
+                let id = required_run_id(&context)?;
+                run_updates(state.service().clone(), who, id).await
+            };
+            let updates = updates.await.map_err(|error| to_graphql(&error))?;
+            Ok(updates.map(|update| match update {
+                Ok(run) => Ok(run_value(run)),
+                Err(error) => Err(to_graphql(&error)),
+            }))
+        })
+    })
+    .description(
+        "A run as it is now, then each change of its state or progress, to its end. A client that is \
+         slower than the changes gets the newest.",
+    )
+    .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
+}

@@ -1,0 +1,106 @@
+//! `where`: an input with a field for each column, and for each type the operators that it has.
+
+use async_graphql::dynamic::{InputObject, InputValue, TypeRef};
+use datasets::ColumnType;
+
+use super::scalars::{self, scalar_of};
+use crate::names::{WHERE_WORDS, camel_beside};
+use crate::shape::Shape;
+
+/// The operators of one scalar: their names, and whether they take a list.
+struct Filter {
+    scalar: &'static str,
+    operators: &'static [Operators],
+}
+
+#[derive(Clone, Copy)]
+enum Operators {
+    Equality,
+    Order,
+    Text,
+    Contains,
+}
+
+const FILTERS: [Filter; 9] = [
+    Filter { scalar: TypeRef::BOOLEAN, operators: &[Operators::Equality] },
+    Filter { scalar: TypeRef::INT, operators: &[Operators::Equality, Operators::Order] },
+    Filter { scalar: TypeRef::FLOAT, operators: &[Operators::Equality, Operators::Order] },
+    Filter {
+        scalar: TypeRef::STRING,
+        operators: &[Operators::Equality, Operators::Order, Operators::Contains, Operators::Text],
+    },
+    Filter { scalar: scalars::BIG_INT, operators: &[Operators::Equality, Operators::Order] },
+    Filter { scalar: scalars::DECIMAL, operators: &[Operators::Equality, Operators::Order] },
+    Filter { scalar: scalars::DATE_TIME, operators: &[Operators::Equality, Operators::Order] },
+    Filter { scalar: scalars::DATE, operators: &[Operators::Equality, Operators::Order] },
+    Filter { scalar: scalars::BYTES, operators: &[Operators::Equality] },
+];
+
+/// `StringFilter`, `IntFilter`, …: what all datasets share.
+pub(crate) fn filter_types() -> Vec<InputObject> {
+    let mut types = Vec::new();
+    for filter in &FILTERS {
+        let mut input = with_is_null(InputObject::new(format!("{}Filter", filter.scalar)))
+            .description("Conditions on a value; all must hold. A null meets none but `isNull`.");
+        for operators in filter.operators {
+            let (single, list): (&[&str], &[&str]) = match operators {
+                Operators::Equality => (&["eq", "ne"], &["in", "notIn"]),
+                Operators::Order => (&["gt", "gte", "lt", "lte"], &[]),
+                Operators::Contains => (&["contains"], &[]),
+                Operators::Text => (&["startsWith", "endsWith"], &[]),
+            };
+            for name in single {
+                input = input.field(InputValue::new(*name, TypeRef::named(filter.scalar)));
+            }
+            for name in list {
+                input = input.field(InputValue::new(*name, TypeRef::named_nn_list(filter.scalar)));
+            }
+        }
+        types.push(input);
+        types.push(
+            with_is_null(InputObject::new(format!("{}ListFilter", filter.scalar)))
+                .description("Conditions on a list.")
+                .field(
+                    InputValue::new("has", TypeRef::named(filter.scalar))
+                        .description("The list has this value."),
+                ),
+        );
+    }
+    types.push(
+        with_is_null(InputObject::new("JSONFilter"))
+            .description("Conditions on a JSON document.")
+            .field(
+                InputValue::new("contains", TypeRef::named(TypeRef::STRING))
+                    .description("The document's text, as it was given, has this in it."),
+            ),
+    );
+    types.push(
+        with_is_null(InputObject::new("VectorFilter")).description("Conditions on a vector."),
+    );
+    types
+}
+
+fn with_is_null(input: InputObject) -> InputObject {
+    input.field(InputValue::new("isNull", TypeRef::named(TypeRef::BOOLEAN)))
+}
+
+/// `ModelCallsWhere`.
+pub(crate) fn where_type(shape: &Shape) -> InputObject {
+    let name = shape.type_of("Where");
+    let list = || TypeRef::named_nn_list(&name);
+    let mut input = InputObject::new(&name)
+        .description(format!("Conditions on rows of {}; all must hold.", shape.name))
+        .field(InputValue::new("and", list()).description("All of these hold."))
+        .field(InputValue::new("or", list()).description("At least one of these holds."))
+        .field(InputValue::new("not", TypeRef::named(&name)).description("This does not hold."));
+    for column in &shape.columns {
+        let filter = match &column.kind {
+            ColumnType::List(item) => format!("{}ListFilter", scalar_of(item)),
+            kind => format!("{}Filter", scalar_of(kind)),
+        };
+        let field = camel_beside(&column.name, &WHERE_WORDS);
+        input = input
+            .field(InputValue::new(field, TypeRef::named(filter)).description(&column.description));
+    }
+    input
+}

@@ -1,0 +1,188 @@
+//! The schema of one tenant, generated from its catalogue.
+//!
+//! ```text
+//!                    ┌ row          ModelCallsRow
+//!                    ├ filter       ModelCallsWhere
+//!  dataset ─▶ Shape ─┼ order        ModelCallsOrderBy
+//!  (its spec)        ├ connection   modelCalls          ModelCallsConnection, …Edge
+//!                    ├ groups       modelCallsGroups    ModelCallsGroups, …GroupNode, …
+//!                    └ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
+//!  control/          datasets, jobs, runs, devices: the same for every tenant
+//! ```
+//!
+//! A type's name is the dataset's name and one of [`SUFFIXES`]. No suffix ends another and no type of
+//! the control plane ends with one, so no two datasets can make the same type, whatever their names.
+
+pub(crate) mod cache;
+pub(crate) mod changes;
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod filter;
+pub(crate) mod groups;
+pub(crate) mod order;
+pub(crate) mod resolve;
+pub(crate) mod row;
+pub(crate) mod scalars;
+
+use async_graphql::dynamic::{
+    InputObject, InputValue, Object, Schema, Subscription, Type, TypeRef,
+};
+use engine::{Catalog, Error, Result};
+
+use crate::guard::cost::PagedFields;
+use crate::limits::Limits;
+use crate::shape::Shape;
+
+/// What the names of a dataset's types end with.
+#[cfg(test)]
+const SUFFIXES: [&str; 19] = [
+    "Row",
+    "Where",
+    "OrderBy",
+    "Connection",
+    "Edge",
+    "Groups",
+    "GroupNode",
+    "GroupKey",
+    "GroupTime",
+    "GroupEvery",
+    "GroupSum",
+    "GroupNumbers",
+    "GroupExtremes",
+    "Having",
+    "HavingNumbers",
+    "GroupSort",
+    "GroupSortNumbers",
+    "Changed",
+    "ChangedRows",
+];
+
+/// A tenant's schema.
+pub(crate) struct TenantSchema {
+    /// The catalogue's generation that it was made from.
+    pub generation: u64,
+    /// The schema.
+    pub schema: Schema,
+    /// Root fields that read datasets.
+    pub paged: PagedFields,
+}
+
+/// Generates the schema of `catalog`.
+pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> {
+    let mut query = control_query();
+    let mut subscription = Subscription::new("Subscription")
+        .description("What happens, pushed when it happens.")
+        .field(control::runs::updates_field());
+    let mut types: Vec<Type> = shared_types();
+    let mut paged = PagedFields::default();
+    for entry in catalog.datasets.values() {
+        let shape = Shape::new(&entry.spec);
+        query = query
+            .field(connection::connection_field(&shape, limits))
+            .field(groups::groups_field(&shape, limits));
+        subscription = subscription.field(changes::change_field(&shape));
+        types.push(row::row_type(&shape).into());
+        types.push(filter::where_type(&shape).into());
+        types.extend(order::order_type(&shape).map(Type::from));
+        types.extend(connection::connection_types(&shape).map(Type::from));
+        types.extend(groups::group_types(&shape));
+        types.extend(changes::change_types(&shape, limits).map(Type::from));
+        paged.0.insert(shape.field.clone());
+        paged.0.insert(format!("{}Groups", shape.field));
+    }
+    let mutation = Object::new("Mutation")
+        .description("Changes. Each returns the changed thing.")
+        .field(control::runs::run_job_field())
+        .field(control::runs::cancel_field())
+        .field(control::datasets::create_field());
+    let builder =
+        Schema::build(query.type_name(), Some(mutation.type_name()), Some("Subscription"))
+            .register(query)
+            .register(mutation)
+            .register(subscription)
+            .limit_recursive_depth(limits.document_nesting_max)
+            .limit_directives(8);
+    let builder = types.into_iter().fold(builder, |builder, kind| builder.register(kind));
+    let schema = builder
+        .finish()
+        .map_err(|error| Error::internal(format!("generating the schema: {error}")))?;
+    Ok(TenantSchema { generation: catalog.generation, schema, paged })
+}
+
+fn control_query() -> Object {
+    Object::new("Query")
+        .description("Datasets and results at a version, and the control plane.")
+        .field(control::datasets::datasets_field())
+        .field(control::datasets::dataset_field())
+        .field(control::jobs::jobs_field())
+        .field(control::jobs::job_field())
+        .field(control::runs::runs_field())
+        .field(control::runs::run_field())
+        .field(control::devices::devices_field())
+}
+
+fn shared_types() -> Vec<Type> {
+    let mut types: Vec<Type> = scalars::scalars().into_iter().map(Type::from).collect();
+    types.extend(filter::filter_types().into_iter().map(Type::from));
+    types.push(order::direction_type().into());
+    let (page_info, as_of) = connection::shared_types();
+    types.push(page_info.into());
+    types.push(as_of.into());
+    types.extend(groups::shared_types().map(Type::from));
+    types.extend(control::datasets::types().map(Type::from));
+    types.push(control::jobs::job_type().into());
+    types.extend(control::devices::types().map(Type::from));
+    types.extend(control::runs::types().map(Type::from));
+    types.extend(control::runs::enums().map(Type::from));
+    let run_input = InputObject::new("RunInput")
+        .description("A dataset at a version.")
+        .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))
+        .field(InputValue::new("asOf", TypeRef::named_nn(connection::AS_OF)));
+    types.push(run_input.into());
+    types
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use datasets::DatasetSpec;
+
+    #[test]
+    fn no_suffix_ends_another_and_no_control_type_ends_with_one() {
+        for suffix in SUFFIXES {
+            for other in SUFFIXES {
+                assert!(suffix == other || !suffix.ends_with(other), "{suffix} ends with {other}");
+            }
+        }
+        for kind in shared_types() {
+            let name = kind.name().to_owned();
+            let ends = SUFFIXES.iter().find(|suffix| name.ends_with(*suffix));
+            assert!(ends.is_none(), "{name} ends with {ends:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_of_a_dataset_ends_with_a_known_suffix() {
+        let spec = DatasetSpec::from_toml(
+            "name = \"a\"\ntime_column = \"at\"\ncolumns = [{name = \"at\", type = \"timestamp\"}, \
+             {name = \"n\", type = \"int64\"}]",
+            "test",
+        )
+        .unwrap();
+        let shape = Shape::new(&spec);
+        let limits = Limits::default();
+        let mut names: Vec<String> = vec![
+            row::row_type(&shape).type_name().to_owned(),
+            filter::where_type(&shape).type_name().to_owned(),
+            order::order_type(&shape).unwrap().type_name().to_owned(),
+        ];
+        names.extend(connection::connection_types(&shape).map(|t| t.type_name().to_owned()));
+        names.extend(groups::group_types(&shape).iter().map(|t| t.name().to_owned()));
+        names.extend(changes::change_types(&shape, &limits).map(|t| t.type_name().to_owned()));
+        for name in names {
+            let suffix = name.strip_prefix('A').unwrap();
+            assert!(SUFFIXES.contains(&suffix), "{name}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Scalars beyond GraphQL's own five, and which of all of them a column type is.
+
+use async_graphql::dynamic::{Scalar, TypeRef};
+use datasets::ColumnType;
+
+/// 64-bit integer as a string.
+pub(crate) const BIG_INT: &str = "BigInt";
+/// Exact decimal as a string.
+pub(crate) const DECIMAL: &str = "Decimal";
+/// Instant.
+pub(crate) const DATE_TIME: &str = "DateTime";
+/// Calendar day.
+pub(crate) const DATE: &str = "Date";
+/// Length of time.
+pub(crate) const DURATION: &str = "Duration";
+/// JSON document.
+pub(crate) const JSON: &str = "JSON";
+/// Bytes.
+pub(crate) const BYTES: &str = "Bytes";
+/// Vector of floats.
+pub(crate) const VECTOR: &str = "Vector";
+
+/// The scalars to register.
+pub(crate) fn scalars() -> [Scalar; 8] {
+    let scalar = |name: &str, description: &str| Scalar::new(name).description(description);
+    [
+        scalar(
+            BIG_INT,
+            "An integer of up to 64 bits (a sum may have more), as a string. Taken as a number, too.",
+        ),
+        scalar(DECIMAL, "An exact decimal number, as a string. Taken as a number, too."),
+        scalar(DATE_TIME, "An instant as RFC 3339 in UTC, to the microsecond.")
+            .specified_by_url("https://www.rfc-editor.org/rfc/rfc3339"),
+        scalar(DATE, "A calendar day, like `2026-01-31`."),
+        scalar(
+            DURATION,
+            "A length of time: a count and one of s, m, h, d, w, mo, q, y, like `15m` or `1d`.",
+        ),
+        scalar(JSON, "Any JSON value."),
+        scalar(BYTES, "Bytes in base64."),
+        scalar(VECTOR, "A list of 32-bit floats."),
+    ]
+}
+
+/// The GraphQL type of one value of a column of this type.
+pub(crate) fn scalar_of(kind: &ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Bool => TypeRef::BOOLEAN,
+        ColumnType::Int32 => TypeRef::INT,
+        ColumnType::Int64 => BIG_INT,
+        ColumnType::Float32 | ColumnType::Float64 => TypeRef::FLOAT,
+        ColumnType::Text => TypeRef::STRING,
+        ColumnType::Timestamp => DATE_TIME,
+        ColumnType::Date => DATE,
+        ColumnType::Decimal(..) => DECIMAL,
+        ColumnType::Json => JSON,
+        ColumnType::Bytes => BYTES,
+        ColumnType::Vector(_) => VECTOR,
+        ColumnType::List(item) => scalar_of(item),
+    }
+}
+
+/// The GraphQL type of a column. Floats may always be null, because NaN is.
+pub(crate) fn type_of(kind: &ColumnType, nullable: bool) -> TypeRef {
+    let is_float = |kind: &ColumnType| matches!(kind, ColumnType::Float32 | ColumnType::Float64);
+    match (kind, nullable) {
+        (ColumnType::List(item), true) if is_float(item) => TypeRef::named_list(scalar_of(item)),
+        (ColumnType::List(item), false) if is_float(item) => {
+            TypeRef::named_list_nn(scalar_of(item))
+        }
+        (ColumnType::List(item), true) => TypeRef::named_nn_list(scalar_of(item)),
+        (ColumnType::List(item), false) => TypeRef::named_nn_list_nn(scalar_of(item)),
+        (kind, false) if !is_float(kind) => TypeRef::named_nn(scalar_of(kind)),
+        (kind, _) => TypeRef::named(scalar_of(kind)),
+    }
+}

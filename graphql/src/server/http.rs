@@ -1,0 +1,169 @@
+//! GraphQL over HTTP: POST with JSON, GET for queries, and the way to SSE and WebSocket.
+//!
+//! Source: the GraphQL over HTTP specification (graphql.github.io/graphql-over-http/draft). A client
+//! that names no form gets `application/graphql-response+json`.
+
+use async_graphql::Request as GraphqlRequest;
+use engine::{Code, Error, Principal, Result};
+use poem::http::{HeaderMap, Method, StatusCode, header};
+use poem::{Request, Response};
+
+use super::negotiate::{Media, negotiate};
+use super::trace::RequestIds;
+use super::wire::{self, GraphqlBody, graphql_failure};
+use super::{App, body, sse, websocket};
+use crate::error::bad_input;
+use crate::service::{Accepts, Answer, Answers, Stage};
+
+/// Answers at `/graphql`.
+pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Response {
+    if is_upgrade(request.headers()) {
+        return websocket::upgrade(app, request, ids).await;
+    }
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if is_browser(&request, accept) {
+        return Response::builder()
+            .status(StatusCode::SEE_OTHER)
+            .header(header::LOCATION, "/")
+            .body(());
+    }
+    let Some(media) = negotiate(accept) else {
+        let error = bad_input(
+            "Accept: expected application/graphql-response+json, application/json or \
+             text/event-stream",
+        );
+        return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
+    };
+    let method = request.method().clone();
+    let who = match app.0.door.principal(request.headers()) {
+        Ok(who) => who,
+        Err(error) => return unauthenticated(&error, ids),
+    };
+    let parsed = match method {
+        Method::GET => from_query_string(&request),
+        Method::POST => from_body(app, request).await,
+        _ => {
+            let error = bad_input("expected GET or POST");
+            let mut response = graphql_failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
+            let allow = poem::http::HeaderValue::from_static("GET, POST");
+            response.headers_mut().insert(header::ALLOW, allow);
+            return response;
+        }
+    };
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
+    };
+    answer(app, &who, parsed, &method, media, ids).await
+}
+
+async fn answer(
+    app: &App,
+    who: &Principal,
+    request: GraphqlRequest,
+    method: &Method,
+    media: Media,
+    ids: &RequestIds,
+) -> Response {
+    let accepts = match (method == Method::GET, media) {
+        (_, Media::EventStream) => Accepts::Streams,
+        (true, _) => Accepts::Queries,
+        (false, _) => Accepts::Single,
+    };
+    let answers = app.0.service.answer(who, request, &ids.request, accepts).await;
+    match (answers, media) {
+        (answers, Media::EventStream) => sse::respond(app, answers),
+        (Answers::One(answer), media) => respond(&answer, media),
+        (Answers::Many(_), _) => {
+            let error = Error::internal("a stream for a client that takes none");
+            graphql_failure(StatusCode::INTERNAL_SERVER_ERROR, &error, ids)
+        }
+    }
+}
+
+fn respond(answer: &Answer, media: Media) -> Response {
+    let status = match (answer.stage, media) {
+        (Stage::Refused, Media::GraphqlResponse) => refusal_status(answer),
+        _ => StatusCode::OK,
+    };
+    wire::body(status, media.content_type(), GraphqlBody::from(answer).json())
+}
+
+fn refusal_status(answer: &Answer) -> StatusCode {
+    let extensions = answer.response.errors.first().and_then(|error| error.extensions.as_ref());
+    let code = match extensions.and_then(|extensions| extensions.get("code")) {
+        Some(async_graphql::Value::String(code)) => code.as_str(),
+        _ => "",
+    };
+    let code = Code::ALL.into_iter().find(|known| known.as_str() == code);
+    code.map_or(StatusCode::BAD_REQUEST, wire::status)
+}
+
+fn unauthenticated(error: &Error, ids: &RequestIds) -> Response {
+    let mut response = graphql_failure(wire::status(error.code()), error, ids);
+    if error.code() == Code::Unauthenticated {
+        let scheme = poem::http::HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+struct Unreadable {
+    status: StatusCode,
+    error: Error,
+}
+
+impl From<Error> for Unreadable {
+    fn from(error: Error) -> Self {
+        Self { status: wire::status(error.code()), error }
+    }
+}
+
+fn from_query_string(request: &Request) -> Result<GraphqlRequest, Unreadable> {
+    let query = request.uri().query().unwrap_or_default();
+    async_graphql::http::parse_query_string(query)
+        .map_err(|error| bad_input(format!("the URL's parameters: {error}")).into())
+}
+
+async fn from_body(app: &App, mut request: Request) -> Result<GraphqlRequest, Unreadable> {
+    let content_type = request.content_type().unwrap_or_default().to_owned();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let shown: String = essence.chars().take(80).collect();
+        return Err(Unreadable {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            error: bad_input(format!("Content-Type: expected application/json, found {shown:?}")),
+        });
+    }
+    let body = request.take_body();
+    let bytes_max = app.0.service.0.limits.request_bytes_max;
+    let bytes = body::read(body, request.headers(), "the request", bytes_max).await?;
+    parse(&bytes).map_err(Unreadable::from)
+}
+
+/// Reads a GraphQL request as JSON.
+pub(super) fn parse(bytes: &[u8]) -> Result<GraphqlRequest> {
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(bad_input(
+            "the body is a list; batches are not taken, send one request at a time",
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        bad_input(format!(
+            "the body is not a GraphQL request as JSON, like {{\"query\": \"{{ datasets {{ name }} }}\"}}: \
+             {error}"
+        ))
+    })
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|upgrade| upgrade.to_str().ok());
+    upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+}
+
+/// Somebody typed the address into a browser.
+fn is_browser(request: &Request, accept: Option<&str>) -> bool {
+    request.method() == Method::GET
+        && request.uri().query().is_none()
+        && accept.is_some_and(|accept| accept.contains("text/html"))
+}

@@ -1,0 +1,147 @@
+//! `POST /v1/ingest/{dataset}`: rows in, and an answer when they are committed.
+//!
+//! The whole body is read before any of it is handed on, so a body that is cut off, too large or badly
+//! packed changes nothing. What the body's rows are is the engine's to say.
+
+use datasets::DatasetName;
+use datasets::read::Format;
+use engine::{
+    Code, Error, IngestReceipt, IngestRequest, IngestRows, ProducerSequence, Result, Role,
+};
+use poem::http::{HeaderMap, StatusCode, header};
+use poem::{Request, Response};
+use serde_json::json;
+
+use super::trace::RequestIds;
+use super::{App, body, wire};
+use crate::error::bad_input;
+
+/// Content types that are taken, for the error.
+const CONTENT_TYPES: &str = "application/x-ndjson, text/csv, application/vnd.apache.arrow.stream, \
+                             application/vnd.apache.arrow.file or application/vnd.apache.parquet";
+/// How much an upload may grow when unpacked, for reserving memory.
+const GZIP_GROWTH: usize = 8;
+
+/// Takes rows.
+pub(super) async fn ingest(
+    app: &App,
+    dataset: &str,
+    request: Request,
+    ids: &RequestIds,
+) -> Response {
+    match take(app, dataset, request).await {
+        Ok(receipt) => wire::json(
+            StatusCode::OK,
+            &json!({
+                "accepted": receipt.accepted,
+                "quarantined": receipt.quarantined,
+                "version": receipt.version,
+                "duplicate": receipt.duplicate,
+            }),
+        ),
+        Err(Refusal::Error(error)) => wire::failed(&error, ids),
+        Err(Refusal::MediaType(error)) => {
+            wire::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, ids)
+        }
+    }
+}
+
+enum Refusal {
+    Error(Error),
+    MediaType(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestReceipt, Refusal> {
+    let who = app.0.door.principal(request.headers())?;
+    who.require(Role::Writer)?;
+    let dataset = DatasetName::new(dataset).map_err(Error::from)?;
+    let headers = request.headers();
+    let format = format(headers)?;
+    let encoding = encoding(headers)?;
+    let producer = producer(headers)?;
+    let limits = &app.0.service.0.limits;
+    let stated = body::content_length(headers).map_or(limits.ingest_bytes_max, |n| n as usize);
+    let held = match encoding {
+        Encoding::Plain => stated,
+        Encoding::Gzip => stated.saturating_mul(GZIP_GROWTH),
+    };
+    let reserved = body::reserve(&app.0.uploads, held, limits.ingest_in_flight_bytes_max).await?;
+    let sent = request.take_body();
+    let what = "the ingest body";
+    let bytes = body::read(sent, request.headers(), what, limits.ingest_bytes_max).await?;
+    let bytes = match encoding {
+        Encoding::Plain => bytes,
+        Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max).await?,
+    };
+    let rows = IngestRows::Body { bytes, format, name: "body".to_owned() };
+    let ingest = app.0.service.0.engine.ingest(&who, &dataset, IngestRequest { rows, producer });
+    let receipt = ingest.await?;
+    drop(reserved);
+    Ok(receipt)
+}
+
+#[derive(Clone, Copy)]
+enum Encoding {
+    Plain,
+    Gzip,
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+    headers
+        .get(name)
+        .map(|value| {
+            value.to_str().map_err(|_| bad_input(format!("{name}: expected printable ASCII")))
+        })
+        .transpose()
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    let content_type = text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
+    Format::from_content_type(content_type).ok_or_else(|| {
+        let shown: String = content_type.chars().take(80).collect();
+        Refusal::MediaType(bad_input(format!(
+            "Content-Type: expected {CONTENT_TYPES}, found {shown:?}"
+        )))
+    })
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    match text(headers, header::CONTENT_ENCODING.as_str())?.map(str::trim) {
+        None | Some("" | "identity") => Ok(Encoding::Plain),
+        Some(gzip) if gzip.eq_ignore_ascii_case("gzip") => Ok(Encoding::Gzip),
+        Some(other) => {
+            let shown: String = other.chars().take(80).collect();
+            Err(Refusal::MediaType(bad_input(format!(
+                "Content-Encoding: expected gzip or identity, found {shown:?}"
+            ))))
+        }
+    }
+}
+
+fn producer(headers: &HeaderMap) -> Result<Option<ProducerSequence>> {
+    match (text(headers, "producer")?, text(headers, "sequence")?) {
+        (None, None) => Ok(None),
+        (Some(producer), Some(sequence)) => {
+            let sequence = sequence.trim().parse().map_err(|_| {
+                let shown: String = sequence.chars().take(80).collect();
+                bad_input(format!("Sequence: expected a whole number, found {shown:?}"))
+            })?;
+            Ok(Some(ProducerSequence { producer: producer.trim().to_owned(), sequence }))
+        }
+        (Some(_), None) => Err(lone("Producer", "Sequence")),
+        (None, Some(_)) => Err(lone("Sequence", "Producer")),
+    }
+}
+
+fn lone(given: &str, missing: &str) -> Error {
+    Error::user(
+        Code::BadInput,
+        format!("{given} is given without {missing}; a repeat is recognised by both together"),
+    )
+}

@@ -1,0 +1,286 @@
+//! The server: one port, a few routes, and nothing on them that the service does not decide.
+
+mod auth;
+mod body;
+mod explorer;
+mod health;
+mod http;
+mod ingest;
+mod negotiate;
+mod sse;
+mod trace;
+mod websocket;
+mod wire;
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::{Code, Engine, Error, Result};
+use jobs::Runner;
+use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::listener::TcpAcceptor;
+use poem::{Endpoint, Request, Response};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+pub use auth::ApiKey;
+use auth::Door;
+use trace::RequestIds;
+
+use crate::limits::Limits;
+use crate::service::Service;
+
+/// Where the server listens when nothing else is said.
+pub const LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8642);
+
+/// How the server is set up.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Who is let in. Empty: the local user, and only on a loopback address.
+    pub keys: Vec<ApiKey>,
+    /// What a request may ask for.
+    pub limits: Limits,
+    /// How clients are waited for.
+    pub patience: Patience,
+}
+
+/// How long the server waits for its clients.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// For the first message of a WebSocket (then it is closed with 4408).
+    pub init_max: Duration,
+    /// For a client to take a message (then its connection is closed with 4008).
+    pub stalled_max: Duration,
+    /// Between two signs of life that are asked for on an idle connection.
+    pub heartbeat: Duration,
+    /// For connections to end when the server does.
+    pub shutdown_max: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN_DEFAULT,
+            keys: Vec::new(),
+            limits: Limits::default(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            init_max: Duration::from_secs(10),
+            stalled_max: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
+            shutdown_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A server that has its port.
+pub struct Server {
+    app: App,
+    acceptor: TcpAcceptor,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the port. Fails when it is taken (CONFLICT), and when others than this machine could
+    /// connect without a key (FORBIDDEN).
+    pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
+        let listen = options.listen;
+        if options.keys.is_empty() && !listen.ip().is_loopback() {
+            return Err(Error::user(
+                Code::Forbidden,
+                format!(
+                    "listen on {listen}: without API keys the server binds to loopback only; configure \
+                     a key, or listen on 127.0.0.1"
+                ),
+            ));
+        }
+        let listener = TcpListener::bind(listen).map_err(|error| bind_error(listen, error))?;
+        let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
+        listener.set_nonblocking(true).map_err(|error| bind_error(listen, error))?;
+        let acceptor =
+            TcpAcceptor::from_std(listener).map_err(|error| bind_error(listen, error))?;
+        let uploads = options.limits.ingest_in_flight_bytes_max / body::UPLOAD_UNIT_BYTES;
+        let service = Service::new(engine, runner, options.limits);
+        let app = App(Arc::new(AppInner {
+            service,
+            door: Door::new(options.keys),
+            patience: options.patience,
+            uploads: Semaphore::new(uploads.max(1)),
+        }));
+        Ok(Self { app, acceptor, address })
+    }
+
+    /// The address that it has, with the port that was free.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready: then it takes no more connections, ends subscriptions, and
+    /// waits for requests that are under way.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        let ending = self.app.0.service.0.ending.clone();
+        let patience = self.app.0.patience.shutdown_max;
+        let signal = async {
+            shutdown.await;
+            ending.cancel();
+        };
+        tracing::info!(address = %self.address, "serving");
+        poem::Server::new_with_acceptor(self.acceptor)
+            .run_with_graceful_shutdown(self.app, signal, Some(patience))
+            .await
+            .map_err(|error| Error::environment(Code::Internal, "the server stopped", error))
+    }
+}
+
+fn bind_error(listen: SocketAddr, error: std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::AddrInUse => Error::user(
+            Code::Conflict,
+            format!(
+                "listen on {listen}: the address is in use by another program; --listen takes another, port 0 a free one"
+            ),
+        ),
+        ErrorKind::PermissionDenied => Error::user(
+            Code::Forbidden,
+            format!("listen on {listen}: this user may not bind that port"),
+        ),
+        ErrorKind::AddrNotAvailable => Error::user(
+            Code::BadInput,
+            format!("listen on {listen}: this machine does not have that address"),
+        ),
+        _ => {
+            let message = format!("listen on {listen} failed: {error}");
+            Error::environment(Code::Internal, message, error)
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct App(Arc<AppInner>);
+
+struct AppInner {
+    service: Service,
+    door: Door,
+    patience: Patience,
+    /// Bytes of uploads that may be held at once, in units.
+    uploads: Semaphore,
+}
+
+/// A path of the server, as metrics and the log name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    Graphql,
+    Ingest(String),
+    Explorer(String),
+    Health,
+    Ready,
+    Metrics,
+    Unknown,
+}
+
+impl Route {
+    fn of(path: &str) -> Self {
+        match path {
+            "/graphql" => Self::Graphql,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/" => Self::Explorer(String::new()),
+            _ => match (path.strip_prefix("/v1/ingest/"), path.strip_prefix("/explorer/")) {
+                (Some(dataset), _) if !dataset.contains('/') => Self::Ingest(dataset.to_owned()),
+                (_, Some(file)) => Self::Explorer(file.to_owned()),
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Graphql => "/graphql",
+            Self::Ingest(_) => "/v1/ingest",
+            Self::Explorer(_) => "/",
+            Self::Health => "/healthz",
+            Self::Ready => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::Unknown => "other",
+        }
+    }
+}
+
+impl Endpoint for App {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let started = Instant::now();
+        let ids = RequestIds::new(request.headers());
+        let route = Route::of(request.uri().path());
+        let label = route.label();
+        let span = tracing::info_span!(
+            "request",
+            trace_id = ids.trace,
+            request_id = ids.request,
+            route = label,
+            method = %request.method(),
+        );
+        let mut response = self.route(route, request, &ids).instrument(span.clone()).await;
+        let took = started.elapsed();
+        let status = response.status();
+        self.0.service.0.meter.request(label, status.as_u16(), took);
+        span.in_scope(|| {
+            tracing::debug!(
+                status = status.as_u16(),
+                took_ms = took.as_millis() as u64,
+                "answered"
+            );
+        });
+        let headers = response.headers_mut();
+        for (name, value) in [("x-trace-id", &ids.trace), ("x-request-id", &ids.request)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Ok(response)
+    }
+}
+
+impl App {
+    async fn route(&self, route: Route, request: Request, ids: &RequestIds) -> Response {
+        let method = request.method().clone();
+        let is_read = method == Method::GET || method == Method::HEAD;
+        match route {
+            Route::Graphql => http::graphql(self, request, ids).await,
+            Route::Ingest(dataset) if method == Method::POST => {
+                ingest::ingest(self, &dataset, request, ids).await
+            }
+            Route::Ingest(_) => wire::method_not_allowed("POST", ids),
+            Route::Explorer(file) if is_read => explorer::file(&file, ids),
+            Route::Health if is_read => health::alive(),
+            Route::Ready if is_read => health::ready(self, ids).await,
+            Route::Metrics if is_read => health::metrics(self, &request, ids).await,
+            Route::Unknown => wire::failure(
+                StatusCode::NOT_FOUND,
+                &Error::user(
+                    Code::NotFound,
+                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /healthz, \
+                     /readyz or /metrics",
+                ),
+                ids,
+            ),
+            _ => wire::method_not_allowed("GET", ids),
+        }
+    }
+}

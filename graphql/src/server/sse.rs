@@ -1,0 +1,65 @@
+//! GraphQL over Server-Sent Events, in the mode of distinct connections.
+//!
+//! Source: the `graphql-sse` protocol (github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md): each
+//! answer is an event `next`, the end is an event `complete`. The next answer is made when the
+//! connection can take it, so a client that reads slowly holds nothing up but itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream, once};
+use poem::http::{StatusCode, header};
+use poem::{Body, Response};
+
+use super::App;
+use super::negotiate::Media;
+use super::wire::GraphqlBody;
+use crate::service::{Answer, Answers};
+
+/// Answers as events.
+pub(super) fn respond(app: &App, answers: Answers) -> Response {
+    let answers = match answers {
+        Answers::One(answer) => once(async move { *answer }).boxed(),
+        Answers::Many(answers) => answers,
+    };
+    let events = events(answers, app.0.patience.heartbeat);
+    Response::builder()
+        .status(StatusCode::OK)
+        .header(header::CONTENT_TYPE, Media::EventStream.content_type())
+        .header(header::CACHE_CONTROL, "no-cache")
+        .header("x-accel-buffering", "no")
+        .body(Body::from_bytes_stream(events.map(Ok::<_, std::io::Error>)))
+}
+
+struct Events {
+    answers: Option<BoxStream<'static, Answer>>,
+    heartbeat: Duration,
+}
+
+fn events(answers: BoxStream<'static, Answer>, heartbeat: Duration) -> BoxStream<'static, Bytes> {
+    let events = Events { answers: Some(answers), heartbeat };
+    stream::unfold(events, |mut events| async move {
+        let event = events.next().await?;
+        Some((event, events))
+    })
+    .boxed()
+}
+
+impl Events {
+    async fn next(&mut self) -> Option<Bytes> {
+        let answers = self.answers.as_mut()?;
+        match tokio::time::timeout(self.heartbeat, answers.next()).await {
+            Ok(Some(answer)) => {
+                let json = GraphqlBody::from(&answer).json();
+                Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
+            }
+            Ok(None) => {
+                self.answers = None;
+                Some(Bytes::from_static(b"event: complete\ndata:\n\n"))
+            }
+            // A comment keeps proxies from closing an idle connection.
+            Err(_) => Some(Bytes::from_static(b":\n\n")),
+        }
+    }
+}

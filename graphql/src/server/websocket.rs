@@ -1,0 +1,407 @@
+//! GraphQL over WebSocket, by the protocol `graphql-transport-ws`.
+//!
+//! Source: github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Its close codes are kept to the
+//! letter, because its client decides by them whether to come again.
+//!
+//! ```text
+//!   client ──▶ reader ──▶ operation tasks ──▶ queue of few messages ──▶ writer ──▶ client
+//! ```
+//! The queue is short and operations wait for a place in it, so what a client does not read is not
+//! made. A client that takes nothing for too long is closed with 4008.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::Request as GraphqlRequest;
+use engine::{Error, Principal};
+use futures::{SinkExt, Stream, StreamExt};
+use parking_lot::Mutex;
+use poem::http::{HeaderMap, StatusCode, header};
+use poem::web::websocket::{Message, WebSocket, WebSocketConfig, WebSocketStream};
+use poem::{FromRequest, IntoResponse, Request, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::trace::RequestIds;
+use super::wire::{self, GraphqlBody, graphql_failure};
+use super::{App, Patience};
+use crate::error::{bad_input, over_limit, to_graphql};
+use crate::service::{Accepts, Answer, Answers, Stage};
+
+const PROTOCOL: &str = "graphql-transport-ws";
+/// Messages that wait for the client at most.
+const QUEUE_MESSAGES_MAX: usize = 8;
+/// A close frame's reason has at most 123 bytes.
+const REASON_BYTES_MAX: usize = 120;
+
+/// A connection's end: a code of the protocol and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Close(u16, String);
+
+impl Close {
+    fn new(code: u16, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        while reason.len() > REASON_BYTES_MAX {
+            reason.pop();
+        }
+        Self(code, reason)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ClientMessage {
+    ConnectionInit {
+        #[serde(default)]
+        payload: Option<Value>,
+    },
+    Subscribe {
+        id: String,
+        payload: Box<GraphqlRequest>,
+    },
+    Complete {
+        id: String,
+    },
+    Ping {
+        #[serde(default)]
+        payload: Option<Value>,
+    },
+    Pong {},
+}
+
+/// Answers the handshake and serves the connection.
+pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Response {
+    // With keys, the key may come in the first message; browsers can send no header here.
+    let known = match app.0.door.principal(request.headers()) {
+        Ok(who) => Some(who),
+        Err(_) if app.0.door.needs_key() && !has_credentials(request.headers()) => None,
+        Err(error) => return graphql_failure(wire::status(error.code()), &error, ids),
+    };
+    let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    let is_ours = protocols
+        .and_then(|protocols| protocols.to_str().ok())
+        .is_some_and(|protocols| protocols.split(',').any(|p| p.trim() == PROTOCOL));
+    let (request, mut body) = request.split();
+    let socket = match WebSocket::from_request(&request, &mut body).await {
+        Ok(socket) => socket,
+        Err(_) => {
+            let error = bad_input("the WebSocket handshake is not complete");
+            return graphql_failure(StatusCode::BAD_REQUEST, &error, ids);
+        }
+    };
+    let bytes_max = app.0.service.0.limits.request_bytes_max;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max));
+    let (app, ids) = (app.clone(), ids.clone());
+    let span = tracing::Span::current();
+    socket
+        .protocols([PROTOCOL])
+        .config(config)
+        .on_upgrade(move |stream| serve(app, stream, known, is_ours, ids).instrument(span))
+        .into_response()
+}
+
+fn has_credentials(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
+}
+
+async fn serve(
+    app: App,
+    stream: WebSocketStream,
+    known: Option<Principal>,
+    is_ours: bool,
+    ids: RequestIds,
+) {
+    app.0.service.0.meter.sockets_opened.add(1);
+    let (mut sink, source) = stream.split();
+    if !is_ours {
+        let close = Message::close_with(4406u16, "Subprotocol not acceptable");
+        let _ = timeout(app.0.patience.stalled_max, sink.send(close)).await;
+        return;
+    }
+    let (queue, mut queued) = mpsc::channel::<Message>(QUEUE_MESSAGES_MAX);
+    let patience = app.0.patience.clone();
+    let meter_app = app.clone();
+    let reader = async move {
+        let mut connection = Connection::new(app, queue, known, ids);
+        let close = connection.read(source).await;
+        connection.close(close).await;
+    };
+    let writer = async move {
+        while let Some(message) = queued.recv().await {
+            match timeout(patience.stalled_max, sink.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    meter_app.0.service.0.meter.clients_closed.add(1);
+                    let close = Message::close_with(4008u16, "Client does not read its messages");
+                    let _ = timeout(Duration::from_millis(100), sink.send(close)).await;
+                    return;
+                }
+            }
+        }
+        let _ = timeout(patience.stalled_max, sink.close()).await;
+    };
+    // When either ends, so does the other: the reader's queue closes, or it is dropped.
+    tokio::pin!(reader);
+    tokio::pin!(writer);
+    tokio::select! {
+        () = &mut writer => {}
+        () = &mut reader => writer.await,
+    }
+}
+
+struct Connection {
+    app: App,
+    queue: mpsc::Sender<Message>,
+    /// Who the handshake told.
+    known: Option<Principal>,
+    /// Who is acknowledged.
+    who: Option<Principal>,
+    ids: RequestIds,
+    operations: Operations,
+    tasks: JoinSet<()>,
+}
+
+/// The operations under way, by the client's ids.
+#[derive(Clone, Default)]
+struct Operations(Arc<Mutex<HashMap<String, AbortHandle>>>);
+
+impl Connection {
+    fn new(
+        app: App,
+        queue: mpsc::Sender<Message>,
+        known: Option<Principal>,
+        ids: RequestIds,
+    ) -> Self {
+        let (operations, tasks) = (Operations::default(), JoinSet::new());
+        Self { app, queue, known, who: None, ids, operations, tasks }
+    }
+
+    /// Reads messages until the connection is to be closed; `None` when the client left.
+    async fn read(
+        &mut self,
+        mut source: impl Stream<Item = Result<Message, std::io::Error>> + Unpin,
+    ) -> Option<Close> {
+        let Patience { init_max, heartbeat, .. } = self.app.0.patience.clone();
+        let ending = self.app.0.service.0.ending.clone();
+        let started = tokio::time::Instant::now();
+        let mut silent_beats = 0;
+        loop {
+            let wait = match self.who {
+                None => init_max.saturating_sub(started.elapsed()),
+                Some(_) => heartbeat,
+            };
+            let message = tokio::select! {
+                message = source.next() => message,
+                () = ending.cancelled() => return Some(Close::new(1001, "The server is ending")),
+                () = tokio::time::sleep(wait) => {
+                    if self.who.is_none() {
+                        return Some(Close::new(4408, "Connection initialisation timeout"));
+                    }
+                    silent_beats += 1;
+                    if silent_beats > 3 {
+                        return Some(Close::new(1001, "No sign of life"));
+                    }
+                    if !self.send(json!({"type": "ping"})).await {
+                        return None;
+                    }
+                    continue;
+                }
+            };
+            silent_beats = 0;
+            let text = match message {
+                None => return None,
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Binary(_))) => {
+                    return Some(Close::new(4400, "Messages are text, found a binary one"));
+                }
+                Some(Ok(Message::Close(_))) => return None,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Err(error)) => return Some(Close::new(1009, error.to_string())),
+            };
+            while self.tasks.try_join_next().is_some() {}
+            if let Err(close) = self.message(&text).await {
+                return close;
+            }
+        }
+    }
+
+    async fn message(&mut self, text: &str) -> Result<(), Option<Close>> {
+        let message = serde_json::from_str(text)
+            .map_err(|error| Close::new(4400, format!("Invalid message: {error}")))?;
+        match message {
+            ClientMessage::ConnectionInit { payload } => self.init(payload).await,
+            ClientMessage::Subscribe { id, payload } => self.subscribe(id, *payload).await,
+            ClientMessage::Complete { id } => {
+                if let Some(operation) = self.operations.0.lock().remove(&id) {
+                    operation.abort();
+                }
+                Ok(())
+            }
+            ClientMessage::Ping { payload } => {
+                let pong = match payload {
+                    Some(payload) => json!({"type": "pong", "payload": payload}),
+                    None => json!({"type": "pong"}),
+                };
+                self.sent(pong).await
+            }
+            ClientMessage::Pong {} => Ok(()),
+        }
+    }
+
+    async fn init(&mut self, payload: Option<Value>) -> Result<(), Option<Close>> {
+        if self.who.is_some() {
+            return Err(Some(Close::new(4429, "Too many initialisation requests")));
+        }
+        let who = match &self.known {
+            Some(who) => who.clone(),
+            None => {
+                let payload = payload.as_ref().and_then(Value::as_object);
+                let authorization = payload.and_then(|payload| {
+                    let mut pairs = payload.iter();
+                    pairs.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+                });
+                let authorization = authorization.and_then(|(_, value)| value.as_str());
+                let who = self.app.0.door.by_authorization(authorization.unwrap_or_default());
+                who.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
+            }
+        };
+        self.who = Some(who);
+        self.sent(json!({"type": "connection_ack"})).await
+    }
+
+    async fn subscribe(
+        &mut self,
+        id: String,
+        request: GraphqlRequest,
+    ) -> Result<(), Option<Close>> {
+        let Some(who) = self.who.clone() else {
+            return Err(Some(Close::new(4401, "Unauthorized")));
+        };
+        if id.is_empty() {
+            return Err(Some(Close::new(4400, "An operation needs an id that is not empty")));
+        }
+        let operations_max = self.app.0.service.0.limits.socket_operations_max;
+        let under_way = self.operations.0.lock().len();
+        if self.operations.0.lock().contains_key(&id) {
+            return Err(Some(Close::new(4409, format!("Subscriber for {id} already exists"))));
+        }
+        if under_way >= operations_max {
+            let error = over_limit("operations on one WebSocket", operations_max, under_way + 1);
+            return self.sent(error_message(&id, &error, &self.ids)).await;
+        }
+        let operation = Operation {
+            app: self.app.clone(),
+            queue: self.queue.clone(),
+            operations: self.operations.clone(),
+            request_id: uuid::Uuid::now_v7().to_string(),
+            id: id.clone(),
+        };
+        let mut operations = self.operations.0.lock();
+        let span = tracing::info_span!("operation", request_id = operation.request_id);
+        let handle = self.tasks.spawn(operation.run(who, request).instrument(span));
+        operations.insert(id, handle);
+        Ok(())
+    }
+
+    async fn send(&self, message: Value) -> bool {
+        self.queue.send(Message::text(message.to_string())).await.is_ok()
+    }
+
+    async fn sent(&self, message: Value) -> Result<(), Option<Close>> {
+        match self.send(message).await {
+            true => Ok(()),
+            false => Err(None),
+        }
+    }
+
+    async fn close(mut self, close: Option<Close>) {
+        self.tasks.shutdown().await;
+        if let Some(Close(code, reason)) = close {
+            tracing::debug!(code, reason, "socket closed");
+            let _ = self.queue.send(Message::close_with(code, reason)).await;
+        }
+    }
+}
+
+struct Operation {
+    app: App,
+    queue: mpsc::Sender<Message>,
+    operations: Operations,
+    request_id: String,
+    id: String,
+}
+
+impl Operation {
+    async fn run(self, who: Principal, request: GraphqlRequest) {
+        let service = self.app.0.service.clone();
+        match service.answer(&who, request, &self.request_id, Accepts::Streams).await {
+            Answers::One(answer) => {
+                if self.answer(&answer).await == Next::Complete {
+                    self.complete().await;
+                }
+            }
+            Answers::Many(mut answers) => {
+                while let Some(answer) = answers.next().await {
+                    if self.answer(&answer).await == Next::Ended {
+                        return;
+                    }
+                }
+                self.complete().await;
+            }
+        }
+    }
+
+    async fn answer(&self, answer: &Answer) -> Next {
+        let has_no_data = answer.response.data == async_graphql::Value::Null;
+        if answer.stage == Stage::Refused || (has_no_data && !answer.response.errors.is_empty()) {
+            self.forget();
+            let errors = serde_json::to_value(&answer.response.errors).unwrap_or_default();
+            self.send(json!({"type": "error", "id": self.id, "payload": errors}).to_string()).await;
+            return Next::Ended;
+        }
+        let payload = GraphqlBody::from(answer).json();
+        let id = Value::from(self.id.as_str());
+        match self.send(format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}")).await {
+            true => Next::Complete,
+            false => Next::Ended,
+        }
+    }
+
+    async fn complete(&self) {
+        self.forget();
+        self.send(json!({"type": "complete", "id": self.id}).to_string()).await;
+    }
+
+    /// The client may use the id again as soon as it reads the last message.
+    fn forget(&self) {
+        self.operations.0.lock().remove(&self.id);
+    }
+
+    async fn send(&self, message: String) -> bool {
+        self.queue.send(Message::text(message)).await.is_ok()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// More may follow, else `complete`.
+    Complete,
+    /// Nothing may follow.
+    Ended,
+}
+
+fn error_message(id: &str, error: &Error, ids: &RequestIds) -> Value {
+    let error = to_graphql(error);
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    let code = code.and_then(|code| code.clone().into_json().ok());
+    let extensions = json!({"code": code, "requestId": ids.request});
+    json!({"type": "error", "id": id, "payload": [{"message": error.message, "extensions": extensions}]})
+}

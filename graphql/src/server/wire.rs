@@ -1,0 +1,92 @@
+//! Answers as bytes.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{ServerError, Value};
+use engine::{Code, Error};
+use poem::Response;
+use poem::http::{StatusCode, header};
+use serde::Serialize;
+
+use super::trace::RequestIds;
+use crate::error::{to_body, to_graphql};
+use crate::service::{Answer, Stage};
+
+/// An answer as GraphQL has it: without `data` when nothing was executed.
+#[derive(Serialize)]
+pub(super) struct GraphqlBody<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ServerError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extensions: &'a BTreeMap<String, Value>,
+}
+
+impl<'a> From<&'a Answer> for GraphqlBody<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self {
+            errors: &answer.response.errors,
+            data: (answer.stage == Stage::Executed).then_some(&answer.response.data),
+            extensions: &answer.response.extensions,
+        }
+    }
+}
+
+impl GraphqlBody<'_> {
+    /// As JSON.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer can not be written as JSON");
+            r#"{"errors":[{"message":"the answer can not be written","extensions":{"code":"INTERNAL"}}]}"#
+                .to_owned()
+        })
+    }
+}
+
+/// An answer with this body.
+pub(super) fn body(
+    status: StatusCode,
+    media: &'static str,
+    body: impl Into<poem::Body>,
+) -> Response {
+    Response::builder().status(status).header(header::CONTENT_TYPE, media).body(body)
+}
+
+/// A JSON document.
+pub(super) fn json(status: StatusCode, document: &serde_json::Value) -> Response {
+    body(status, "application/json", document.to_string())
+}
+
+/// A failure outside GraphQL.
+pub(super) fn failure(status: StatusCode, error: &Error, ids: &RequestIds) -> Response {
+    json(status, &to_body(error, &ids.request))
+}
+
+/// A failure outside GraphQL, with the status of its code.
+pub(super) fn failed(error: &Error, ids: &RequestIds) -> Response {
+    failure(status(error.code()), error, ids)
+}
+
+/// A failure of the GraphQL route, in GraphQL's form.
+pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestIds) -> Response {
+    let mut error = to_graphql(error).into_server_error(Default::default());
+    error.locations.clear();
+    error.extensions.get_or_insert_default().set("requestId", ids.request.as_str());
+    let errors = [error];
+    let document = GraphqlBody { errors: &errors, data: None, extensions: &BTreeMap::new() };
+    body(status, "application/json", document.json())
+}
+
+/// The status of a code.
+pub(super) fn status(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// 405, with the method that is taken.
+pub(super) fn method_not_allowed(allowed: &'static str, ids: &RequestIds) -> Response {
+    let error = Error::user(Code::BadInput, format!("this path takes {allowed}"));
+    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
+    response.headers_mut().insert(header::ALLOW, poem::http::HeaderValue::from_static(allowed));
+    response
+}

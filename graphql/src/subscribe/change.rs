@@ -1,0 +1,193 @@
+//! The change of a dataset between two versions, as one subscriber's filter sees it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_graphql::Value;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::Expr;
+use engine::{Changes, Principal, Result, RunId, Version};
+
+use super::shared::Weigh;
+use crate::plan::order::{by_name, sort_key, terms};
+use crate::plan::page::{collect_bounded, count_rows, named};
+use crate::plan::predicate::predicate;
+use crate::plan::values::to_values;
+use crate::schema::row::Columns;
+use crate::service::ServiceInner;
+use crate::shape::Shape;
+
+/// One side of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Rows that came.
+    Added,
+    /// Rows that went.
+    Removed,
+}
+
+/// A change.
+pub(crate) struct Change {
+    /// The dataset.
+    pub shape: Arc<Shape>,
+    /// The version that it begins from.
+    pub from: Version,
+    /// The version that it leads to.
+    pub to: Version,
+    service: Arc<ServiceInner>,
+    who: Principal,
+    filter: Option<Value>,
+    changes: Arc<Shared<Changes>>,
+}
+
+/// Rows of one side.
+pub(crate) struct ChangedRows {
+    /// How many.
+    pub rows: usize,
+    /// Their columns.
+    pub columns: Arc<Columns>,
+    /// Values that could not be expressed, by column.
+    pub not_finite: Vec<(usize, u64)>,
+    bytes: usize,
+}
+
+/// A shared value whose weight is known.
+pub(crate) struct Shared<T> {
+    value: T,
+    bytes: usize,
+}
+
+impl<T: Send + Sync + 'static> Weigh for Shared<T> {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Weigh for ChangedRows {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A plan holds its file lists and schema; this is their order of magnitude.
+const PLAN_BYTES: usize = 64 << 10;
+const COUNT_BYTES: usize = 64;
+
+impl Change {
+    /// Reads what changed; NOT_FOUND when the versions are not kept apart any more.
+    pub(crate) async fn read(
+        service: Arc<ServiceInner>,
+        who: Principal,
+        shape: Arc<Shape>,
+        filter: Option<Value>,
+        from: Version,
+        to: Version,
+    ) -> Result<Self> {
+        let key = format!("{} {} {from} {to}", who.tenant, shape.name);
+        let changes = service
+            .shared
+            .get(key, async {
+                let value = service.engine.changes(&who, &shape.name, from, to).await?;
+                Ok(Shared { value, bytes: PLAN_BYTES })
+            })
+            .await?;
+        Ok(Self { shape, from, to, service, who, filter, changes })
+    }
+
+    /// Whether it spans several versions.
+    pub(crate) fn is_collapsed(&self) -> bool {
+        self.to.0 > self.from.0 + 1
+    }
+
+    /// The runs that made the versions.
+    pub(crate) fn run_ids(&self) -> &[RunId] {
+        &self.changes.value.run_ids
+    }
+
+    /// The number of rows on one side.
+    pub(crate) async fn count(&self, side: Side) -> Result<u64> {
+        let count = self.service.shared.get(self.key(side, "count"), async {
+            self.in_time(async {
+                let session = self.service.engine.session(&self.who, &[]).await?;
+                let value =
+                    count_rows(&session, self.side(side), self.predicate()?.as_ref()).await?;
+                Ok(Shared { value, bytes: COUNT_BYTES })
+            })
+            .await
+        });
+        Ok(count.await?.value)
+    }
+
+    /// The first rows of one side, with these columns.
+    pub(crate) async fn rows(
+        &self,
+        side: Side,
+        first: usize,
+        shown: &BTreeSet<usize>,
+    ) -> Result<Arc<ChangedRows>> {
+        let key = self.key(side, &format!("rows {first} {shown:?}"));
+        let rows = self.service.shared.get(key, self.in_time(self.read_rows(side, first, shown)));
+        rows.await
+    }
+
+    async fn read_rows(
+        &self,
+        side: Side,
+        first: usize,
+        shown: &BTreeSet<usize>,
+    ) -> Result<ChangedRows> {
+        let session = self.service.engine.session(&self.who, &[]).await?;
+        let mut frame = self.side(side);
+        if let Some(predicate) = self.predicate()? {
+            frame = frame.filter(predicate)?;
+        }
+        let column = |i: &usize| &self.shape.columns[*i];
+        let order = terms(&self.shape, None)?;
+        if !order.is_empty() {
+            let sort = order.iter().map(|t| t.direction.sort(sort_key(column(&t.column))));
+            frame = frame.sort(sort.collect())?;
+        }
+        let mut output: Vec<Expr> = shown.iter().map(|i| by_name(&column(i).name)).collect();
+        if output.is_empty() {
+            output.push(datafusion::prelude::lit(true).alias("row"));
+        }
+        let frame = frame.limit(0, Some(first))?.select(output)?;
+        let batch = collect_bounded(&session, frame, self.service.limits.page_bytes_max).await?;
+        let mut columns = Columns::new();
+        let mut not_finite = Vec::new();
+        for position in shown {
+            let converted =
+                to_values(named(&batch, &column(position).name)?, &column(position).kind)?;
+            if converted.not_finite > 0 {
+                not_finite.push((*position, converted.not_finite));
+            }
+            columns.insert(*position, converted.values);
+        }
+        // A GraphQL value takes several times the bytes of its Arrow form.
+        let bytes = batch.get_array_memory_size() * 4 + COUNT_BYTES;
+        Ok(ChangedRows { rows: batch.num_rows(), columns: Arc::new(columns), not_finite, bytes })
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        crate::service::in_time(self.service.limits.operation_time_max, work).await
+    }
+
+    fn side(&self, side: Side) -> DataFrame {
+        match side {
+            Side::Added => self.changes.value.added.clone(),
+            Side::Removed => self.changes.value.removed.clone(),
+        }
+    }
+
+    fn predicate(&self) -> Result<Option<Expr>> {
+        predicate(&self.shape, self.filter.as_ref(), &self.service.limits)
+    }
+
+    fn key(&self, side: Side, what: &str) -> String {
+        let filter = self.filter.as_ref().map(Value::to_string).unwrap_or_default();
+        format!(
+            "{} {} {} {} {side:?} {what} {filter}",
+            self.who.tenant, self.shape.name, self.from, self.to
+        )
+    }
+}

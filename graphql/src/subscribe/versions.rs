@@ -1,0 +1,150 @@
+//! Which version a subscriber is told next.
+//!
+//! The bus is listened to before the newest version is read: a commit in between is then in both, and
+//! the version number tells that it is the same. Each version is told once and in order. When too many
+//! lie ahead, or some are no longer kept apart, one message tells the net change over all of them.
+
+use std::sync::Arc;
+
+use async_graphql::Value;
+use engine::{Code, CommitEvent, Error, Principal, Result, Version};
+use futures::Stream;
+use futures::stream;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::change::Change;
+use crate::service::{ServiceInner, SubscriptionPlace};
+use crate::shape::Shape;
+
+/// What is followed, and for whom.
+pub(crate) struct Following {
+    /// The service.
+    pub service: Arc<ServiceInner>,
+    /// Who subscribes.
+    pub who: Principal,
+    /// The dataset.
+    pub shape: Arc<Shape>,
+    /// The argument `where`.
+    pub filter: Option<Value>,
+}
+
+struct Follower {
+    following: Following,
+    news: Receiver<Arc<CommitEvent>>,
+    told: Version,
+    newest: Version,
+    ended: bool,
+    _place: SubscriptionPlace,
+}
+
+/// The changes behind `since`, or behind the newest version now, for ever.
+pub(crate) async fn follow(
+    following: Following,
+    since: Option<Version>,
+) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
+    let place = following.service.subscribe()?;
+    let news = following.service.engine.commits().subscribe();
+    let newest = newest(&following).await?;
+    let told = since.unwrap_or(newest);
+    if told > newest {
+        return Err(Error::user(
+            Code::BadInput,
+            format!(
+                "since: {} has no version {told} yet; expected 0 to {newest}",
+                following.shape.name
+            ),
+        ));
+    }
+    let follower = Follower { following, news, told, newest, ended: false, _place: place };
+    Ok(stream::unfold(follower, |mut follower| async move {
+        follower.next().await.map(|change| (change, follower))
+    }))
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Result<Change>> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.take_news().await {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            if self.told < self.newest {
+                let change = self.change().await;
+                match &change {
+                    Ok(change) => self.told = change.to,
+                    Err(_) => self.ended = true,
+                }
+                return Some(change);
+            }
+            match self.news.recv().await {
+                Ok(event) => self.hear(&event),
+                Err(RecvError::Lagged(_)) => {
+                    if let Err(error) = self.read_newest().await {
+                        self.ended = true;
+                        return Some(Err(error));
+                    }
+                }
+                Err(RecvError::Closed) => self.ended = true,
+            }
+        }
+    }
+
+    /// Takes what the bus has ready, without waiting.
+    async fn take_news(&mut self) -> Result<()> {
+        loop {
+            match self.news.try_recv() {
+                Ok(event) => self.hear(&event),
+                Err(TryRecvError::Lagged(_)) => self.read_newest().await?,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: &CommitEvent) {
+        let Following { who, shape, .. } = &self.following;
+        if event.dataset == shape.name && event.tenant == who.tenant {
+            self.newest = self.newest.max(event.version);
+        }
+    }
+
+    async fn read_newest(&mut self) -> Result<()> {
+        self.newest = self.newest.max(newest(&self.following).await?);
+        Ok(())
+    }
+
+    async fn change(&self) -> Result<Change> {
+        let behind = self.newest.0 - self.told.0;
+        if behind > self.following.service.limits.versions_behind_max {
+            return self.read(self.newest).await;
+        }
+        match self.read(Version(self.told.0 + 1)).await {
+            // That version is not kept apart any more; the newest always is.
+            Err(error) if error.code() == Code::NotFound && behind > 1 => {
+                self.read(self.newest).await
+            }
+            change => change,
+        }
+    }
+
+    async fn read(&self, to: Version) -> Result<Change> {
+        let Following { service, who, shape, filter } = &self.following;
+        let reading = Change::read(
+            service.clone(),
+            who.clone(),
+            shape.clone(),
+            filter.clone(),
+            self.told,
+            to,
+        );
+        crate::service::in_time(service.limits.operation_time_max, reading).await
+    }
+}
+
+async fn newest(following: &Following) -> Result<Version> {
+    let catalog = following.service.engine.catalog(&following.who).await?;
+    Ok(catalog.dataset(&following.shape.name)?.version)
+}

@@ -1,0 +1,55 @@
+//! Query cases: text files with a request and the expected answer, in `tests/cases/graphql`.
+//!
+//! ```text
+//! # what the case shows
+//! { calls(first: 1) { nodes { id } } }
+//! ---- variables
+//! {}
+//! ----
+//! {"data": …}
+//! ```
+//! `UPDATE_CASES=1` writes the answers as they are into the files; what changed is then for a reviewer
+//! to read.
+
+use std::path::PathBuf;
+
+use super::Rig;
+
+#[tokio::test]
+async fn every_case_is_answered_as_its_file_says() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/graphql");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 30, "{} cases in tests/cases/graphql", files.len());
+    let is_update = std::env::var_os("UPDATE_CASES").is_some();
+    let rig = Rig::with_calls().await;
+    rig.append("calls", vec![super::calls().slice(0, 0)]).await;
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (request, expected) = text
+            .split_once("\n----\n")
+            .unwrap_or_else(|| panic!("{}: no line `----`", file.display()));
+        let (query, variables) = match request.split_once("\n---- variables\n") {
+            Some((query, variables)) => (query, serde_json::from_str(variables).unwrap()),
+            None => (request, serde_json::json!({})),
+        };
+        let answer = rig.ask_with(query, variables).await;
+        let answer = serde_json::to_string_pretty(&answer).unwrap();
+        if answer.trim() != expected.trim() {
+            match is_update {
+                true => std::fs::write(&file, format!("{request}\n----\n{answer}\n")).unwrap(),
+                false => wrong.push(format!(
+                    "{}\nexpected\n{}\nfound\n{answer}",
+                    file.display(),
+                    expected.trim()
+                )),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

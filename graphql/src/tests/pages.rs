@@ -1,0 +1,214 @@
+//! Pages put together are the whole, whatever the data and the order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+};
+use arrow::datatypes::Int64Type;
+use datasets::DatasetSpec;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::{Rig, cast_to};
+
+const DIRECTIONS: [&str; 4] = ["ASC", "DESC", "ASC_NULLS_FIRST", "DESC_NULLS_FIRST"];
+
+fn spec(name: &str, key: &str) -> DatasetSpec {
+    DatasetSpec::from_toml(
+        &format!(
+            r#"
+            name = "{name}"
+            {key}
+            columns = [
+                {{name = "k", type = "int64"}},
+                {{name = "n", type = "int64", nullable = true}},
+                {{name = "f", type = "float64", nullable = true}},
+                {{name = "t", type = "text", nullable = true}},
+                {{name = "b", type = "bool", nullable = true}},
+                {{name = "l", type = "list(int64)", nullable = true}},
+            ]
+            "#
+        ),
+        "pages",
+    )
+    .unwrap()
+}
+
+/// Few different values, so that most rows have equals in some columns and many in all.
+fn random_rows(random: &mut ChaCha8Rng, rows: usize) -> RecordBatch {
+    let floats = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.5, -2.5];
+    let texts = ["", "a", "B", "é", "aa", "%"];
+    let mut column = |make: &mut dyn FnMut(&mut ChaCha8Rng)| {
+        for _ in 0..rows {
+            make(random);
+        }
+    };
+    let (mut k, mut n, mut f) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut t, mut b, mut l) = (Vec::new(), Vec::new(), Vec::new());
+    column(&mut |r| k.push(r.random_range(0..6i64)));
+    column(&mut |r| n.push(r.random_bool(0.7).then(|| r.random_range(-2..3i64))));
+    column(&mut |r| f.push(r.random_bool(0.8).then(|| *floats.choose(r).unwrap())));
+    column(&mut |r| t.push(r.random_bool(0.8).then(|| *texts.choose(r).unwrap())));
+    column(&mut |r| b.push(r.random_bool(0.8).then(|| r.random_bool(0.5))));
+    column(&mut |r| {
+        l.push(
+            r.random_bool(0.8).then(|| vec![Some(r.random_range(0..2i64)); r.random_range(0..3)]),
+        );
+    });
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(k)),
+        Arc::new(Int64Array::from(n)),
+        Arc::new(Float64Array::from(f)),
+        Arc::new(StringArray::from(t)),
+        Arc::new(BooleanArray::from(b)),
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(l)),
+    ];
+    cast_to(&spec("pages", "").arrow_schema(), columns)
+}
+
+fn counted(rows: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.to_string()).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn pages_put_together_are_the_whole_in_order_and_at_one_version() {
+    let seed: u64 = std::env::var("SEED").ok().map_or_else(rand::random, |s| s.parse().unwrap());
+    eprintln!("SEED={seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let rig = Rig::new().await;
+    for (name, key) in [("keyed", "key = [\"k\"]"), ("unkeyed", "")] {
+        rig.create(spec(name, key)).await;
+        for _ in 0..3 {
+            let rows = random_rows(&mut random, 25);
+            rig.append(name, vec![rows]).await;
+        }
+        for _ in 0..15 {
+            check_pages(&rig, &mut random, name).await;
+        }
+    }
+}
+
+async fn check_pages(rig: &Rig, random: &mut ChaCha8Rng, dataset: &str) {
+    let mut columns = vec!["k", "n", "f", "t", "b"];
+    let mut order = Vec::new();
+    for _ in 0..random.random_range(0..3) {
+        let column = columns.remove(random.random_range(0..columns.len()));
+        order.push(format!("{{{column}: {}}}", DIRECTIONS.choose(random).unwrap()));
+    }
+    let order = format!("[{}]", order.join(", "));
+    let filter = ["{}", "{n: {isNull: false}}", "{or: [{t: {eq: \"a\"}}, {f: {gt: 0}}]}"];
+    let filter = filter.choose(random).unwrap();
+    let size = random.random_range(1..12);
+    let arguments = format!("where: {filter}, orderBy: {order}");
+    let whole = rig
+        .data(&format!(
+            "{{ {dataset}(first: 1000, {arguments}) {{ version totalCount nodes {{ k n f t b l }} }} }}"
+        ))
+        .await;
+    let whole = &whole[dataset];
+    let version = &whole["version"];
+    let expected = whole["nodes"].as_array().unwrap();
+    assert_eq!(whole["totalCount"], json!(expected.len().to_string()));
+    // The order's columns alone are read too: fewer columns must not change the pages.
+    let shown = ["k n f t b l", "k", "t l"].choose(random).unwrap();
+    let (mut pages, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let query = format!(
+            "query($after: String) {{ {dataset}(first: {size}, after: $after, {arguments}) {{ version \
+             nodes {{ {shown} }} edges {{ cursor node {{ k n f t b l }} }} pageInfo {{ endCursor \
+             hasNextPage hasPreviousPage startCursor }} }} }}"
+        );
+        let answer = rig.ask_with(&query, json!({ "after": after })).await;
+        assert!(answer.get("errors").is_none(), "{query}\n{answer:#}");
+        let page = &answer["data"][dataset];
+        assert_eq!(&page["version"], version, "{query}");
+        assert_eq!(page["pageInfo"]["hasPreviousPage"], json!(!after.is_null()));
+        let edges = page["edges"].as_array().unwrap();
+        assert_eq!(
+            page["pageInfo"]["startCursor"],
+            edges.first().map_or(Value::Null, |e| e["cursor"].clone())
+        );
+        pages.extend(edges.iter().map(|edge| edge["node"].clone()));
+        if page["pageInfo"]["hasNextPage"] == json!(false) {
+            break;
+        }
+        assert_eq!(edges.len(), size);
+        // Any row's cursor continues, not the last one's only.
+        let keep = random.random_range(1..=edges.len());
+        pages.truncate(pages.len() - (edges.len() - keep));
+        after = edges[keep - 1]["cursor"].clone();
+        assert!(pages.len() <= expected.len(), "more rows in pages than in the whole: {query}");
+        if random.random_bool(0.1) {
+            // A page never shifts, whatever is committed meanwhile.
+            let rows = random_rows(random, 3);
+            rig.append(dataset, vec![rows]).await;
+        }
+    }
+    assert_eq!(counted(&pages), counted(expected), "{dataset} {arguments} in pages of {size}");
+    assert_eq!(pages.len(), expected.len());
+    for (paged, whole) in pages.iter().zip(expected) {
+        for term in order.trim_matches(['[', ']']).split(", ").filter(|term| !term.is_empty()) {
+            let column = term.trim_matches(['{', '}']).split(':').next().unwrap();
+            assert_eq!(paged[column], whole[column], "{dataset} {arguments} in pages of {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_continues_its_own_question_only() {
+    let rig = Rig::with_calls().await;
+    let page =
+        rig.data("{ calls(first: 2, orderBy: [{at: DESC}]) { pageInfo { endCursor } } }").await;
+    let cursor = page["calls"]["pageInfo"]["endCursor"].as_str().unwrap().to_owned();
+    let next = format!(
+        "{{ calls(first: 2, orderBy: [{{at: DESC}}], after: \"{cursor}\") {{ nodes {{ id }} }} }}"
+    );
+    let ids = |data: Value| {
+        let nodes = data["calls"]["nodes"].as_array().unwrap().clone();
+        nodes.into_iter().map(|n| n["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(rig.data(&next).await), ["c7", "c6"]);
+    let wrong = [
+        ("calls", "orderBy: [{at: ASC}]", cursor.clone()),
+        ("calls", "orderBy: [{at: DESC}], where: {isOk: {eq: true}}", cursor.clone()),
+        ("calls", "orderBy: [{at: DESC}], asOf: {version: 0}", cursor.clone()),
+        ("calls", "orderBy: [{at: DESC}]", cursor[1..].to_owned()),
+        ("calls", "orderBy: [{at: DESC}]", "AAAA".to_owned()),
+    ];
+    for (field, arguments, cursor) in wrong {
+        let query = format!("{{ {field}({arguments}, after: \"{cursor}\") {{ nodes {{ id }} }} }}");
+        let answer = rig.ask(&query).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_INPUT", "{query}\n{answer:#}");
+        assert_eq!(answer["errors"][0]["path"], json!(["calls"]));
+    }
+}
+
+#[tokio::test]
+async fn columns_that_nobody_asked_for_are_not_read() {
+    // A page by a unique key needs the key and what is shown; the plan says so.
+    let rig = Rig::with_calls().await;
+    let shape = crate::shape::Shape::new(&super::calls_spec());
+    let session = rig.engine.session(&super::who(), &[]).await.unwrap();
+    let table = session.table(&super::name("calls")).await.unwrap();
+    let order = crate::plan::order::terms(&shape, None).unwrap();
+    let sort = order
+        .iter()
+        .map(|t| t.direction.sort(crate::plan::order::sort_key(&shape.columns[t.column])));
+    let frame = table
+        .sort(sort.collect())
+        .unwrap()
+        .limit(0, Some(3))
+        .unwrap()
+        .select(vec![crate::plan::order::by_name("id"), crate::plan::order::by_name("model")])
+        .unwrap();
+    let plan = frame.into_optimized_plan().unwrap().display_indent().to_string();
+    assert!(plan.contains("projection=[id, model]"), "{plan}");
+}

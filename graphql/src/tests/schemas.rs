@@ -1,0 +1,104 @@
+//! The schema follows the catalogue.
+
+use datasets::DatasetSpec;
+use engine::{Code, Principal, Role, TenantId};
+use serde_json::json;
+
+use super::{Rig, calls_spec, name, who};
+
+fn spec(name: &str, columns: &[&str]) -> DatasetSpec {
+    let columns: Vec<String> =
+        columns.iter().map(|c| format!("{{name = \"{c}\", type = \"int64\"}}")).collect();
+    let text = format!("name = \"{name}\"\ncolumns = [{}]", columns.join(", "));
+    DatasetSpec::from_toml(&text, "test").unwrap()
+}
+
+#[tokio::test]
+async fn a_new_dataset_is_in_the_schema_of_the_next_request() {
+    let rig = Rig::new().await;
+    let missing = rig.ask("{ calls { version } }").await;
+    assert_eq!(missing["errors"][0]["extensions"]["code"], "BAD_INPUT");
+    assert!(missing.get("data").is_none());
+    rig.create(calls_spec()).await;
+    assert_eq!(rig.data("{ calls { version } }").await["calls"]["version"], 0);
+    let mut wider = calls_spec();
+    wider.evolution = datasets::Evolution::AddNullable;
+    assert!(rig.data("{ __type(name: \"CallsRow\") { name } }").await["__type"].is_object());
+}
+
+#[tokio::test]
+async fn datasets_of_any_name_have_fields_of_their_own() {
+    let rig = Rig::new().await;
+    for dataset in ["runs", "jobs", "x", "x_groups", "x_changed", "x_rows", "a1", "a_1"] {
+        rig.engine
+            .ensure_dataset(&who(), &spec(dataset, &["and", "count", "a1", "a_1", "sum"]))
+            .await
+            .ok();
+    }
+    let sdl = rig.service.sdl(&who()).await.unwrap();
+    for field in [
+        "xGroupsRows(",
+        "xChangedRows(",
+        "xRowsRows(",
+        "jobsRows(",
+        " a1(",
+        " a_1(",
+        "and_:",
+        "count_:",
+    ] {
+        assert!(sdl.contains(field), "no {field} in\n{sdl}");
+    }
+    let data = rig
+        .data("{ xGroups(groupBy: [COUNT]) { nodes { count count_ sum { count a_1 } } } x(where: {and: [{and_: {eq: 1}}]}) { nodes { and a1 a_1 } } }")
+        .await;
+    assert_eq!(data, json!({"xGroups": {"nodes": []}, "x": {"nodes": []}}));
+}
+
+#[tokio::test]
+async fn the_definition_language_is_the_same_from_outside() {
+    let rig = Rig::with_calls().await;
+    let sdl = crate::sdl(&rig.engine, &who()).await.unwrap();
+    assert_eq!(sdl, rig.service.sdl(&who()).await.unwrap());
+    for line in ["calls(", "callsGroups(", "callsChanged(", "scalar BigInt", "runJob("] {
+        assert!(sdl.contains(line), "no {line} in\n{sdl}");
+    }
+}
+
+#[tokio::test]
+async fn roles_decide_what_a_principal_may_do_and_tenants_what_it_sees() {
+    let rig = Rig::with_calls().await;
+    let ask = |roles: Vec<Role>, tenant: &str, query: &'static str| {
+        let who = Principal {
+            tenant: tenant.parse::<TenantId>().unwrap(),
+            subject: "someone".to_owned(),
+            roles,
+        };
+        let service = rig.service.clone();
+        async move {
+            let request = async_graphql::Request::new(query);
+            match service.answer(&who, request, "id", crate::Accepts::Single).await {
+                crate::Answers::One(answer) => super::document(&answer),
+                crate::Answers::Many(_) => panic!("a stream"),
+            }
+        }
+    };
+    let run = "mutation { runJob(job: \"anomalies\") { id } }";
+    let create = "mutation { createDataset(spec: {name: \"d\", columns: [{name: \"a\", type: \"text\"}]}) { name } }";
+    for query in [run, create] {
+        let answer = ask(vec![Role::Reader], "default", query).await;
+        assert_eq!(
+            answer["errors"][0]["extensions"]["code"],
+            Code::Forbidden.as_str(),
+            "{answer:#}"
+        );
+    }
+    let answer = ask(vec![Role::Writer], "default", "{ datasets { name } }").await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], Code::Forbidden.as_str());
+    let answer = ask(vec![Role::Reader], "other", "{ datasets { name } }").await;
+    assert_eq!(answer["data"], json!({"datasets": []}), "{answer:#}");
+    let answer = ask(vec![Role::Reader], "other", "{ calls { version } }").await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_INPUT");
+    let answer = ask(vec![Role::Reader, Role::Writer], "other", create).await;
+    assert_eq!(answer["data"]["createDataset"]["name"], "d", "{answer:#}");
+    assert!(rig.engine.catalog(&who()).await.unwrap().dataset(&name("d")).is_err());
+}
