@@ -59,9 +59,43 @@ impl Element for f64 {
 
 pub(crate) mod sealed {
     use super::MicroKernel;
+    use crate::correlate::{LagOptions, Lagged, Pairing, Pairs, Summary, Taker};
+    use crate::error::Result;
+    use crate::execution::Execution;
+    use crate::rolling::{RollingOptions, RollingOutput};
+    use crate::stats::Stats;
+    use crate::view::MatrixView;
 
     /// What differs between the two types inside the crate.
+    ///
+    /// The operations are here so that their code is made in this crate, which is always optimised, and
+    /// not in whatever crate calls them.
     pub trait Kernels: Copy {
+        /// See [`crate::correlate::correlate`].
+        fn correlate(
+            x: MatrixView<'_, Self>,
+            y: MatrixView<'_, Self>,
+            pairing: Pairing,
+            sink: &mut dyn Taker,
+            execution: &Execution,
+        ) -> Result<Summary>;
+
+        /// See [`crate::correlate::correlate_lagged`].
+        fn correlate_lagged(
+            x: MatrixView<'_, Self>,
+            pairs: Pairs<'_>,
+            options: &LagOptions,
+            execution: &Execution,
+        ) -> Result<Lagged>;
+
+        /// See [`crate::rolling::rolling`].
+        fn rolling(
+            x: MatrixView<'_, Self>,
+            options: &RollingOptions,
+            outputs: &mut [RollingOutput<'_, Self>],
+            execution: &Execution,
+        ) -> Result<Stats>;
+
         /// The fastest inner product block for the processor at hand.
         fn micro_kernel() -> MicroKernel<Self>;
 
@@ -73,7 +107,42 @@ pub(crate) mod sealed {
         const KEYS_ARE_TRUNCATED: bool;
     }
 
+    /// The operations, made for one type.
+    macro_rules! operations {
+        () => {
+            fn correlate(
+                x: MatrixView<'_, Self>,
+                y: MatrixView<'_, Self>,
+                pairing: Pairing,
+                sink: &mut dyn Taker,
+                execution: &Execution,
+            ) -> Result<Summary> {
+                crate::correlate::run(x, y, pairing, sink, execution)
+            }
+
+            fn correlate_lagged(
+                x: MatrixView<'_, Self>,
+                pairs: Pairs<'_>,
+                options: &LagOptions,
+                execution: &Execution,
+            ) -> Result<Lagged> {
+                crate::correlate::run_lagged(x, pairs, options, execution)
+            }
+
+            fn rolling(
+                x: MatrixView<'_, Self>,
+                options: &RollingOptions,
+                outputs: &mut [RollingOutput<'_, Self>],
+                execution: &Execution,
+            ) -> Result<Stats> {
+                crate::rolling::run(x, options, outputs, execution)
+            }
+        };
+    }
+
     impl Kernels for f32 {
+        operations!();
+
         fn micro_kernel() -> MicroKernel<Self> {
             crate::product::micro_kernel_f32()
         }
@@ -90,6 +159,8 @@ pub(crate) mod sealed {
     }
 
     impl Kernels for f64 {
+        operations!();
+
         fn micro_kernel() -> MicroKernel<Self> {
             crate::product::micro_kernel_f64()
         }

@@ -13,7 +13,7 @@
 use rayon::prelude::*;
 
 use super::normalise::Normal;
-use super::sink::{PairSink, ScoreBlock};
+use super::sink::{ScoreBlock, Taker};
 use super::{OPERATION, Pairing};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::element::Element;
@@ -37,11 +37,11 @@ pub(super) struct Side<'a, T> {
     pub(super) normals: &'a [Normal],
 }
 
-pub(super) fn run<T: Element, S: PairSink>(
+pub(super) fn run<T: Element>(
     x: Side<'_, T>,
     y: Side<'_, T>,
     pairing: Pairing,
-    sink: &mut S,
+    sink: &mut dyn Taker,
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
@@ -284,16 +284,9 @@ pub(super) fn finish<T: Element>(x: Side<'_, T>, y: Side<'_, T>, blocks: &mut [B
     });
 }
 
-pub(super) fn give<S: PairSink>(sink: &mut S, blocks: &[Block<'_>]) -> Result<()> {
-    // A few blocks at a time, so that what they contribute stays small beside the tile.
-    for group in blocks.chunks(2 * rayon::current_num_threads()) {
-        let scanned: Vec<S::Part> =
-            group.par_iter().map(|block| sink.scan(&block.view())).collect();
-        for (block, part) in group.iter().zip(scanned) {
-            sink.take(&block.view(), part)?;
-        }
-    }
-    Ok(())
+pub(super) fn give(sink: &mut dyn Taker, blocks: &[Block<'_>]) -> Result<()> {
+    let blocks: Vec<ScoreBlock<'_>> = blocks.iter().map(Block::view).collect();
+    sink.take_blocks(&blocks)
 }
 
 impl<'a> Block<'a> {

@@ -10,7 +10,7 @@
 //! are more than the list holds, the whole tile comes back instead ([`Stats::fallbacks`]).
 
 use super::cpu::{Block, Side, finish, give, pack_side};
-use super::sink::{PairSink, ScoreBlock, Strength};
+use super::sink::{ScoreBlock, Strength, Taker};
 use super::{OPERATION, Pairing, tile_corners};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::cuda::backend::{Argument, Backend, Launch, int};
@@ -28,12 +28,12 @@ const THREADS: u32 = 256;
 /// Rows that are handed to the sink together.
 const BLOCK_ROWS: usize = 256;
 
-pub(super) fn run<B: Backend, T: Element, S: PairSink>(
+pub(super) fn run<B: Backend, T: Element>(
     backend: &B,
     x: Side<'_, T>,
     y: Side<'_, T>,
     pairing: Pairing,
-    sink: &mut S,
+    sink: &mut dyn Taker,
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
@@ -223,10 +223,10 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
     }
 
     /// Gives the sink what reaches its floor; false where it has none, or where that is too much.
-    fn give_selected<S: PairSink>(
+    fn give_selected(
         &self,
         buffers: &mut Buffers<B, T>,
-        sink: &mut S,
+        sink: &mut dyn Taker,
         stats: &mut Stats,
     ) -> Result<bool> {
         let Some((strength, floor)) = sink.floor() else {
@@ -239,19 +239,19 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
             stats.fallbacks += 1;
             return Ok(false);
         };
-        for (row, col, r) in pairs {
-            let block = ScoreBlock {
+        let blocks: Vec<ScoreBlock<'_>> = pairs
+            .iter()
+            .map(|(row, col, r)| ScoreBlock {
                 row0: self.row0 + row,
                 col0: self.col0 + col,
                 rows: 1,
                 cols: 1,
                 stride: 1,
                 symmetric: self.pairing == Pairing::Within,
-                scores: &[r],
-            };
-            let part = sink.scan(&block);
-            sink.take(&block, part)?;
-        }
+                scores: std::slice::from_ref(r),
+            })
+            .collect();
+        sink.take_blocks(&blocks)?;
         Ok(true)
     }
 
@@ -333,7 +333,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         Ok(Some(pairs))
     }
 
-    fn give_all<S: PairSink>(&self, buffers: &mut Buffers<B, T>, sink: &mut S) -> Result<()> {
+    fn give_all(&self, buffers: &mut Buffers<B, T>, sink: &mut dyn Taker) -> Result<()> {
         let plan = &self.plan;
         let stride = plan.padded_cols();
         let scores = &mut buffers.host_scores[..plan.padded_rows() * stride];

@@ -112,6 +112,15 @@ pub fn correlate_lagged<T: Element>(
     options: &LagOptions,
     execution: &Execution,
 ) -> Result<Lagged> {
+    T::correlate_lagged(x, pairs, options, execution)
+}
+
+pub(crate) fn run_lagged<T: Element>(
+    x: MatrixView<'_, T>,
+    pairs: Pairs<'_>,
+    options: &LagOptions,
+    execution: &Execution,
+) -> Result<Lagged> {
     let start = Instant::now();
     check(x, pairs, options)?;
     let mut stats = Stats::new(device::choose(OPERATION, execution.gpu, no_device)?.0);

@@ -55,10 +55,12 @@ mod suite;
 
 use std::time::Instant;
 
+pub(crate) use lagged::run_lagged;
 pub use lagged::{LagOptions, Lagged, LaggedPair, Pairs, correlate_lagged};
 pub use sink::{
     Best, Dense, Neighbour, Pair, PairSink, ScoreBlock, Strength, Threshold, TopPairs, TopPerRow,
 };
+pub(crate) use sink::{Pairing, Taker};
 
 use crate::cuda::backend::Backend;
 use crate::cuda::driver::Gpu;
@@ -100,7 +102,7 @@ pub fn correlate<T: Element, S: PairSink>(
     sink: &mut S,
     execution: &Execution,
 ) -> Result<Summary> {
-    run(x, x, Pairing::Within, sink, execution)
+    T::correlate(x, x, Pairing::Within, sink, execution)
 }
 
 /// Correlates every row of `x` with every row of `y` and gives the coefficients to `sink`.
@@ -119,23 +121,14 @@ pub fn correlate_between<T: Element, S: PairSink>(
             expected: "series of the same length are needed".into(),
         });
     }
-    run(x, y, Pairing::Between, sink, execution)
+    T::correlate(x, y, Pairing::Between, sink, execution)
 }
 
-/// Which pairs there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pairing {
-    /// Of one matrix: row < col.
-    Within,
-    /// Of two matrices: all.
-    Between,
-}
-
-fn run<T: Element, S: PairSink>(
+pub(crate) fn run<T: Element>(
     x: MatrixView<'_, T>,
     y: MatrixView<'_, T>,
     pairing: Pairing,
-    sink: &mut S,
+    sink: &mut dyn Taker,
     execution: &Execution,
 ) -> Result<Summary> {
     check_samples(OPERATION, x)?;
@@ -153,13 +146,13 @@ fn run<T: Element, S: PairSink>(
 }
 
 /// On `device`, or on the CPU without one.
-fn run_on<B: Backend, T: Element, S: PairSink>(
+fn run_on<B: Backend, T: Element>(
     device: Option<&B>,
     mut stats: Stats,
     x: MatrixView<'_, T>,
     y: MatrixView<'_, T>,
     pairing: Pairing,
-    sink: &mut S,
+    sink: &mut dyn Taker,
     execution: &Execution,
 ) -> Result<Summary> {
     let start = Instant::now();

@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 
 /// A coefficient of two series.
@@ -90,6 +92,41 @@ pub trait PairSink: Send + Sync {
     /// back only what reaches it.
     fn floor(&self) -> Option<(Strength, f64)> {
         None
+    }
+}
+
+/// Which pairs there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Of one matrix: row < col.
+    Within,
+    /// Of two matrices: all.
+    Between,
+}
+
+/// A sink behind a pointer, so that the code that feeds it is made once, in this crate.
+pub trait Taker: Send + Sync {
+    /// Scans the blocks on all threads and takes their parts in order.
+    fn take_blocks(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()>;
+
+    /// As [`PairSink::floor`].
+    fn floor(&self) -> Option<(Strength, f64)>;
+}
+
+impl<S: PairSink> Taker for S {
+    fn take_blocks(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
+        // A few at a time, so that what they contribute stays small beside a tile.
+        for group in blocks.chunks(2 * rayon::current_num_threads()) {
+            let scanned: Vec<S::Part> = group.par_iter().map(|block| self.scan(block)).collect();
+            for (block, part) in group.iter().zip(scanned) {
+                self.take(block, part)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn floor(&self) -> Option<(Strength, f64)> {
+        PairSink::floor(self)
     }
 }
 

@@ -204,6 +204,15 @@ pub fn rolling<T: Element>(
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
 ) -> Result<Stats> {
+    T::rolling(x, options, outputs, execution)
+}
+
+pub(crate) fn run<T: Element>(
+    x: MatrixView<'_, T>,
+    options: &RollingOptions,
+    outputs: &mut [RollingOutput<'_, T>],
+    execution: &Execution,
+) -> Result<Stats> {
     options.check()?;
     for output in outputs.iter() {
         check_output(x, output)?;
