@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::{Expr, ident, lit};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, WriteMode};
+use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, Role, WriteMode};
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,17 @@ pub(crate) async fn append(engine: &Engine, who: &Principal, record: &RunRecord)
     let label = CommitLabel { operation: "record run".into(), ..CommitLabel::default() };
     engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await?;
     Ok(())
+}
+
+/// The recorded runs that `filter` asks for, newest first, for who has no runner: a run at work is as its
+/// last row says.
+pub async fn recorded_runs(
+    engine: &Engine,
+    who: &Principal,
+    filter: &RunFilter,
+) -> Result<Vec<RunRecord>> {
+    who.require(Role::Reader)?;
+    list(engine, who, filter).await
 }
 
 /// The records that `filter` asks for, newest first.

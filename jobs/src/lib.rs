@@ -35,7 +35,7 @@ mod testing;
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{anomalies, correlate, kind, kinds};
-pub use ledger::{RUNS, runs_spec};
+pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };

@@ -141,6 +141,12 @@ impl RunFilter {
     }
 }
 
+/// Now, in the microseconds that a dataset keeps.
+pub(crate) fn now() -> DateTime<Utc> {
+    let now = Utc::now();
+    DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
+}
+
 impl RunState {
     /// As it stands in records: `queued`, `running`, …
     pub fn as_str(self) -> &'static str {

@@ -17,8 +17,9 @@ const PHASES_OF_WEEK_MAX: i64 = 168;
 const PHASES_MIN: i64 = 4;
 /// Seasons that must be there: with fewer, a phase's median is one of its own few samples.
 const SEASONS_MIN: i64 = 4;
-/// A season is found when it brings the robust spread below this part of what it was.
-const SPREAD_LEFT_MAX: f64 = 0.75;
+/// A season is found when it brings the robust spread below this part of what a season of pure noise would
+/// leave, which takes about one season's share of the variance with it.
+const SPREAD_LEFT_MAX: f64 = 0.92;
 
 /// Which season to take out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,27 +51,32 @@ pub(crate) fn deseasonalise(samples: &Samples, wanted: Season) -> Deseasonalised
         Season::Every(span) => vec![span],
     };
     let mut best = Deseasonalised { season: None, residual: samples.values.clone() };
-    let mut spread_best = spread(&samples.values).sigma * SPREAD_LEFT_MAX;
+    let whole = spread(&samples.values).sigma;
+    let mut left_best = f64::INFINITY;
     for season in candidates {
-        let Some(profile) = profile(samples, season) else { continue };
+        let Some((profile, seasons)) = profile(samples, season) else { continue };
         let residual: Vec<f64> =
             samples.values.iter().zip(&profile).map(|(value, usual)| value - usual).collect();
         let left = spread(&residual).sigma;
+        let of_noise = (1.0 - 1.0 / seasons as f64).sqrt();
+        // A longer season must be clearly better than the shorter one.
+        let explains = left < whole * SPREAD_LEFT_MAX * of_noise && left < left_best * 0.9;
         // A season that the user states is taken out whether it explains much or not.
-        if left < spread_best || matches!(wanted, Season::Every(_)) {
+        if explains || matches!(wanted, Season::Every(_)) {
             best = Deseasonalised { season: Some(season), residual };
-            // A longer season must be clearly better than the shorter one.
-            spread_best = left * 0.9;
+            left_best = left;
         }
     }
     best
 }
 
-/// For each sample the median of the samples at its phase; `None` when there are too few seasons.
-fn profile(samples: &Samples, season: Span) -> Option<Vec<f64>> {
+/// For each sample the median of the samples at its phase, and how many seasons there are; `None` when
+/// those are too few.
+fn profile(samples: &Samples, season: Span) -> Option<(Vec<f64>, i64)> {
     let length = season.micros();
     let (first, last) = (*samples.times.first()?, *samples.times.last()?);
-    if (last - first) / length < SEASONS_MIN {
+    let seasons = (last - first) / length;
+    if seasons < SEASONS_MIN {
         return None;
     }
     let most = if season > Span::DAY { PHASES_OF_WEEK_MAX } else { PHASES_MAX };
@@ -87,7 +93,7 @@ fn profile(samples: &Samples, season: Span) -> Option<Vec<f64>> {
     }
     let usual: Vec<f64> =
         at_phase.iter_mut().map(|values| median(values).unwrap_or(f64::NAN)).collect();
-    Some(samples.times.iter().map(|time| usual[phase(time)]).collect())
+    Some((samples.times.iter().map(|time| usual[phase(time)]).collect(), seasons))
 }
 
 impl TryFrom<String> for Season {

@@ -64,15 +64,16 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
 pub(crate) async fn append(engine: &Engine, name: &str, series: &[Series]) -> Version {
     let (who, spec) = (Principal::local(), spec(name));
     engine.ensure_dataset(&who, &spec).await.unwrap();
-    let names = series.iter().flat_map(|s| s.times.iter().map(|_| s.name.as_str()));
-    let times = series.iter().flat_map(|s| s.times.iter().copied());
+    let names: Vec<&str> =
+        series.iter().flat_map(|s| s.times.iter().map(|_| s.name.as_str())).collect();
+    let times: Vec<i64> = series.iter().flat_map(|s| s.times.iter().copied()).collect();
     // NaN stands for a null in a `Series`.
     let values = series.iter().flat_map(|s| s.values.iter().map(|v| (!v.is_nan()).then_some(*v)));
     let batch = RecordBatch::try_new(
         spec.arrow_schema(),
         vec![
-            Arc::new(StringArray::from_iter_values(names)),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+            Arc::new(StringArray::from(names)),
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(Float64Array::from_iter(values)),
         ],
     )

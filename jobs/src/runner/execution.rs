@@ -5,19 +5,18 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use chrono::Utc;
 use engine::{Code, Error, Principal, Result, RunId, Session};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedSemaphorePermit};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{Live, Shared, recovery};
 use crate::context::{Commits, RunContext, cancelled, panicked};
 use crate::job::{Job, Outcome};
 use crate::ledger;
-use crate::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord};
+use crate::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord, now};
 
 /// A run that was taken on.
 pub(super) struct Run {
@@ -35,27 +34,41 @@ enum End {
 }
 
 impl Run {
-    /// Writes the first row of the run.
-    pub(super) async fn begin(&self, shared: &Shared, has_slot: bool) -> Result<()> {
-        if has_slot {
-            self.change(shared, |record| {
-                record.state = RunState::Running;
-                record.started_at = Some(Utc::now());
-            });
-        } else {
-            self.change(shared, |_| {});
+    /// Does the work, in a place of its own. `began` hears when the first row of the run is committed.
+    pub(super) async fn execute(
+        self,
+        shared: Arc<Shared>,
+        slot: Option<OwnedSemaphorePermit>,
+        began: oneshot::Sender<Result<()>>,
+    ) {
+        if let Err(error) = self.begin(&shared, slot.is_some()).await {
+            shared.live.lock().remove(&self.live.record.borrow().id);
+            // Nobody listens when the caller has gone; then nobody was promised anything either.
+            let _ = began.send(Err(error));
+            return;
         }
-        let record = self.live.record.borrow().clone();
-        ledger::append(&shared.engine, &self.who, &record).await
-    }
-
-    /// Does the work, in a place of its own.
-    pub(super) async fn execute(self, shared: Arc<Shared>, slot: Option<OwnedSemaphorePermit>) {
+        let _ = began.send(Ok(()));
         let end = match self.wait_for_slot(&shared, slot).await {
-            Ok(_slot) => self.work(&shared).await,
+            Ok(slot) => {
+                let end = self.work(&shared).await;
+                drop(slot);
+                end
+            }
             Err(error) => End::of(&error),
         };
         self.end(&shared, end).await;
+    }
+
+    /// Writes the row that says that the run waits, or works.
+    async fn begin(&self, shared: &Shared, has_slot: bool) -> Result<()> {
+        self.change(shared, |record| {
+            if has_slot {
+                record.state = RunState::Running;
+                record.started_at = Some(now());
+            }
+        });
+        let record = self.live.record.borrow().clone();
+        ledger::append(&shared.engine, &self.who, &record).await
     }
 
     async fn wait_for_slot(
@@ -129,7 +142,9 @@ impl Run {
             }
             Ok(outcome) => End::Done(outcome, outputs, None),
             // Stopped, but after its last commit: the result is there, so the run has succeeded.
-            Err(_) if outputs.len() == expected => End::Done(Outcome::default(), outputs, None),
+            Err(_) if expected > 0 && outputs.len() == expected => {
+                End::Done(Outcome::default(), outputs, None)
+            }
             Err(error) => End::of(&error),
         }
     }
@@ -183,7 +198,7 @@ impl Run {
     async fn end(self, shared: &Shared, end: End) {
         let before = self.live.record.borrow().clone();
         let mut record = RunRecord::clone(&before);
-        record.finished_at = Some(Utc::now());
+        record.finished_at = Some(now());
         match end {
             End::Done(outcome, outputs, repeated_of) => {
                 record.state = RunState::Succeeded;

@@ -14,13 +14,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use datasets::DatasetName;
 use engine::{AsOf, Code, Engine, Error, Principal, Result, Role, RunId, TenantId};
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +28,7 @@ use crate::key::run_key;
 use crate::kinds::kind;
 use crate::ledger;
 use crate::parameters::bad;
-use crate::record::{DatasetVersion, RunFilter, RunRecord, RunState};
+use crate::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
 
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
@@ -209,7 +208,7 @@ impl Runner {
             outputs: Vec::new(),
             stages: Vec::new(),
             requested_by: who.subject.clone(),
-            requested_at: Utc::now(),
+            requested_at: now(),
             started_at: None,
             finished_at: None,
             progress: 0.0,
@@ -223,12 +222,10 @@ impl Runner {
         let worker = Principal { roles: vec![Role::Reader, Role::Writer], ..who.clone() };
         let run = execution::Run { who: worker, job, gpu, session, live };
         let slot = shared.slots.clone().try_acquire_owned().ok();
-        if let Err(error) = run.begin(shared, slot.is_some()).await {
-            shared.live.lock().remove(&record.id);
-            return Err(error);
-        }
-        let task = run.execute(shared.clone(), slot);
-        shared.tasks.spawn(task);
+        // A task of its own from here on: a caller that goes away must not leave a run half begun.
+        let (began, has_begun) = oneshot::channel();
+        shared.tasks.spawn(run.execute(shared.clone(), slot, began));
+        has_begun.await.map_err(|_| Error::internal("a run ended before it began"))??;
         Ok(handle)
     }
 

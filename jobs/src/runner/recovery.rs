@@ -2,13 +2,14 @@
 //! between a run's commit and the row that says so; the commit carries the run's id, so the truth can
 //! always be told afterwards.
 
-use chrono::Utc;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
 
 use crate::job::Job;
 use crate::kinds::kind;
 use crate::ledger;
-use crate::record::{DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState};
+use crate::record::{
+    DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, now,
+};
 
 /// How far back in a dataset's history a run's commit is looked for.
 const HISTORY_COMMITS_MAX: usize = 1_000;
@@ -60,7 +61,7 @@ pub(super) async fn done_before(
 }
 
 async fn close(engine: &Engine, who: &Principal, mut record: RunRecord) -> Result<RunRecord> {
-    record.finished_at = Some(Utc::now());
+    record.finished_at = Some(now());
     let outputs = match kind(&record.job) {
         Ok(job) => committed(engine, who, job, &record, record.id).await?,
         // A kind of another release: what it wrote is not known.

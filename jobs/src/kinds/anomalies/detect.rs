@@ -5,26 +5,22 @@
 use std::collections::BTreeMap;
 
 use engine::{Code, Error, Result};
-use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
-use kernels::{DeviceReport, Execution, MatrixView, MatrixViewMut};
+use kernels::{DeviceReport, Execution};
 use rayon::prelude::*;
 
+use super::baseline::{Baseline, SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
-use super::level_shift::shifts;
+use super::level_shift::{Scale, shifts};
 use super::missing::{gaps, stuck};
 use super::params::Params;
 use super::rarity::keep_rare;
-use super::robust::{Baseline, excursions, sigma_floor};
+use super::robust::{excursions, sigma_floor};
 use crate::samples::{Cleaning, Samples, clean};
 use crate::season::{Deseasonalised, deseasonalise};
 use crate::series::Series;
 
 /// Series with fewer samples than this have no usual.
 pub(super) const SAMPLES_MIN: usize = 16;
-/// Rows of one kernel call differ in length by at most this factor; shorter ones are padded.
-const PADDING_MAX: f64 = 1.25;
-/// Values of one kernel call at most.
-const MATRIX_VALUES_MAX: usize = 1 << 22;
 
 /// What a chunk gave.
 #[derive(Debug, Default)]
@@ -82,7 +78,10 @@ pub(super) fn detect(
         let prepare = |samples| Prepared { flat: deseasonalise(&samples, params.season), samples };
         usable.into_par_iter().map(prepare).collect()
     });
-    let baselines = baselines(&prepared, params.window_samples, execution, &mut found)?;
+    let residuals: Vec<&[f64]> = prepared.iter().map(|one| &one.flat.residual[..]).collect();
+    let (baselines, work) = baselines(&residuals, params.window_samples, execution)?;
+    (found.device, found.kernel_seconds) = (work.device, work.seconds);
+    found.gpu_seconds = work.gpu_seconds;
     if execution.control.is_cancelled() {
         return Err(Error::user(Code::Cancelled, "anomalies: cancelled"));
     }
@@ -123,64 +122,6 @@ impl Found {
     }
 }
 
-/// Rolling medians and MADs of every residual. Series of like length share a kernel call, padded with NaN,
-/// which the kernel skips.
-fn baselines(
-    prepared: &[Prepared],
-    window: usize,
-    execution: &Execution,
-    found: &mut Found,
-) -> Result<Vec<Baseline>> {
-    let length = |index: usize| prepared[index].flat.residual.len();
-    let mut by_length: Vec<usize> = (0..prepared.len()).collect();
-    by_length.sort_by_key(|&index| std::cmp::Reverse(length(index)));
-    let mut baselines = vec![Baseline::default(); prepared.len()];
-    let mut rest = &by_length[..];
-    while let Some(&longest) = rest.first() {
-        let cols = length(longest);
-        let rows_max = (MATRIX_VALUES_MAX / cols).max(1);
-        let alike = rest
-            .iter()
-            .take(rows_max)
-            .take_while(|&&index| length(index) as f64 * PADDING_MAX >= cols as f64)
-            .count();
-        let (group, others) = rest.split_at(alike);
-        rest = others;
-        let mut values = vec![f64::NAN; group.len() * cols];
-        for (row, &index) in values.chunks_mut(cols).zip(group) {
-            row[..length(index)].copy_from_slice(&prepared[index].flat.residual);
-        }
-        let (mut medians, mut mads) = (vec![0.0; values.len()], vec![0.0; values.len()]);
-        let options = RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(window) };
-        let stats = rolling(
-            MatrixView::new(&values, group.len(), cols)?,
-            &options,
-            &mut [
-                RollingOutput::new(
-                    Statistic::Median,
-                    MatrixViewMut::new(&mut medians, group.len(), cols)?,
-                ),
-                RollingOutput::new(
-                    Statistic::Mad,
-                    MatrixViewMut::new(&mut mads, group.len(), cols)?,
-                ),
-            ],
-            execution,
-        )?;
-        found.kernel_seconds += stats.seconds;
-        if stats.device.device != kernels::Device::Cpu {
-            found.gpu_seconds += stats.seconds;
-        }
-        found.device = Some(stats.device);
-        for ((median, mad), &index) in medians.chunks(cols).zip(mads.chunks(cols)).zip(group) {
-            let length = length(index);
-            baselines[index] =
-                Baseline { median: median[..length].to_vec(), mad: mad[..length].to_vec() };
-        }
-    }
-    Ok(baselines)
-}
-
 /// All anomalies of one series, in the order of their start.
 fn look(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> {
     let Prepared { samples, flat } = prepared;
@@ -190,7 +131,12 @@ fn look(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> 
     let floor = sigma_floor(&samples.values, residual);
     let profile = |at: usize| samples.values[at] - residual[at];
 
-    let shifts = shifts(residual, &usual.median, floor, window, params.shift_threshold);
+    let short = window / SHORT_SCALE;
+    let scales = [
+        Scale { window, medians: &usual.median },
+        Scale { window: short, medians: &usual.short_median },
+    ];
+    let shifts = shifts(residual, &scales, floor, window, params.shift_threshold);
     let shifts = keep_rare(shifts, length, rare, |shift| shift.excursion.z.abs());
     let outliers = excursions(residual, usual, floor, window, params.threshold);
     let outliers = keep_rare(outliers, length, rare, |outlier| outlier.z.abs());

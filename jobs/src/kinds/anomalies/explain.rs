@@ -104,7 +104,7 @@ impl Subject<'_> {
             number(after),
             self.instant(found.first),
             number(found.z.abs()),
-            self.params.window_samples,
+            shift.window,
         );
         let limit = self.params.shift_threshold;
         self.anomaly(Kind::LevelShift, found, Some(after), Some(before), limit, explanation)

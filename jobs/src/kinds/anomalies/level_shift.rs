@@ -1,16 +1,20 @@
-//! Level shifts: a series that goes on at another height. The medians of the two windows on either side of
-//! each sample are compared; where they differ most, the change is placed by a cumulative sum (E. S. Page,
-//! "Continuous Inspection Schemes", 1954), because medians alone only say "within half a window".
+//! Level shifts: a series that goes on at another height, for hours or for good. The medians of the two
+//! windows on either side of each sample are compared, at two scales: windows of full length see a small
+//! change that stays, windows of an eighth of it one that lasts for hours only. Where they differ most, the
+//! change is placed by a cumulative sum (E. S. Page, "Continuous Inspection Schemes", 1954), because medians
+//! alone only say "within half a window". The way back from a shift is its end and not a second one.
 
 use super::robust::Excursion;
 use crate::statistics::{MAD_TO_SIGMA, median};
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
 const SIGMA_PART: f64 = 0.5;
+/// The threshold of the short scale is this much higher: it compares far more windows, of fewer samples.
+const SHORT_CAUTION: f64 = 1.2;
 /// Samples back at the old level after which the shift is over.
 const BACK_SAMPLES: usize = 3;
 
-/// A shift: where the new level begins, how long it lasts within one window, and both levels.
+/// A shift: where the new level begins, how long it lasts within reach, and both levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shift {
     pub(super) excursion: Excursion,
@@ -18,56 +22,98 @@ pub(super) struct Shift {
     pub(super) before: f64,
     /// Median of the window from the shift on, of the residual.
     pub(super) after: f64,
+    /// Samples of the two windows that were compared.
+    pub(super) window: usize,
 }
 
-/// Finds the shifts of a residual whose trailing medians over `window` samples are `medians`.
+/// One scale to look at.
+pub(super) struct Scale<'a> {
+    /// Samples of a window.
+    pub(super) window: usize,
+    /// Trailing medians of the residual over that window.
+    pub(super) medians: &'a [f64],
+}
+
+/// Finds the shifts of a residual at both scales, in the order of their start. `reach` is how far the end of
+/// a shift is looked for, in samples.
 pub(super) fn shifts(
     residual: &[f64],
-    medians: &[f64],
+    scales: &[Scale<'_>],
     sigma_floor: f64,
-    window: usize,
+    reach: usize,
     threshold: f64,
 ) -> Vec<Shift> {
-    let samples = residual.len();
-    if samples < 3 * window {
+    let mut found: Vec<Shift> = Vec::new();
+    for scale in scales {
+        let caution = if scale.window < reach { SHORT_CAUTION } else { 1.0 };
+        for shift in at_scale(residual, scale, sigma_floor, reach, threshold * caution) {
+            // The first scale is the surer one; the second only adds what the first has not seen.
+            let near = |known: &Shift| {
+                let slack = known.window.max(shift.window);
+                shift.excursion.first <= known.excursion.last + slack
+                    && known.excursion.first <= shift.excursion.last + slack
+            };
+            if !found.iter().any(near) {
+                found.push(shift);
+            }
+        }
+    }
+    found.sort_by_key(|shift| shift.excursion.first);
+    found
+}
+
+fn at_scale(
+    residual: &[f64],
+    scale: &Scale<'_>,
+    sigma_floor: f64,
+    reach: usize,
+    threshold: f64,
+) -> Vec<Shift> {
+    let (window, samples) = (scale.window, residual.len());
+    if window < 2 || samples < 3 * window {
         return Vec::new();
     }
     // jumps[k] compares the window that ends at sample `window + k` with the next one.
-    let jumps: Vec<f64> =
-        (window..samples - window).map(|at| medians[at + window] - medians[at]).collect();
+    let jumps: Vec<f64> = (window..samples - window)
+        .map(|at| scale.medians[at + window] - scale.medians[at])
+        .collect();
     let mut sizes: Vec<f64> = jumps.iter().map(|jump| jump.abs()).collect();
     let usual = median(&mut sizes).unwrap_or(0.0) * MAD_TO_SIGMA;
-    let unit = usual.max(SIGMA_PART * sigma_floor);
-    let mut found = Vec::new();
+    let limit = threshold * usual.max(SIGMA_PART * sigma_floor);
+    let mut found: Vec<Shift> = Vec::new();
     let mut at = 0;
     while at < jumps.len() {
-        if jumps[at].is_nan() || jumps[at].abs() <= threshold * unit {
+        if jumps[at].is_nan() || jumps[at].abs() <= limit {
             at += 1;
             continue;
         }
         let end = (at + window).min(jumps.len());
-        let peak =
-            (at..end).fold(at, |best, k| if jumps[k].abs() > jumps[best].abs() { k } else { best });
-        let left = window + peak;
-        let (before, after) = (medians[left], medians[left + window]);
-        let first = change_point(residual, left, window, before, after);
-        found.push(Shift {
-            excursion: Excursion {
-                first,
-                last: last_beyond(residual, first, window, before, after),
-                peak: first,
-                z: jumps[peak] / unit,
-            },
-            before,
-            after,
+        let larger =
+            |best: usize, k: usize| if jumps[k].abs() > jumps[best].abs() { k } else { best };
+        let peak = (at..end).fold(at, larger);
+        let shift = measure(residual, scale, window + peak, reach, jumps[peak] * threshold / limit);
+        let is_return = found.last().is_some_and(|last| {
+            (last.after > last.before) != (shift.after > shift.before)
+                && shift.excursion.first <= last.excursion.last + window
         });
+        if !is_return {
+            found.push(shift);
+        }
         // The same shift is in view for up to a window more.
         at = peak + window;
-        while at < jumps.len() && jumps[at].abs() > threshold * unit / 2.0 {
+        while at < jumps.len() && jumps[at].abs() > limit / 2.0 {
             at += 1;
         }
     }
     found
+}
+
+fn measure(residual: &[f64], scale: &Scale<'_>, left: usize, reach: usize, z: f64) -> Shift {
+    let window = scale.window;
+    let (before, after) = (scale.medians[left], scale.medians[left + window]);
+    let first = change_point(residual, left, window, before, after);
+    let last = last_beyond(residual, first, reach, before, after);
+    Shift { excursion: Excursion { first, last, peak: first, z }, before, after, window }
 }
 
 /// The first sample of the new level: where the cumulative sum of distances from the middle of the two
@@ -87,12 +133,12 @@ fn change_point(residual: &[f64], left: usize, window: usize, before: f64, after
     first.min(residual.len() - 1)
 }
 
-/// The last sample, within a window, before the series is back on the old side.
-fn last_beyond(residual: &[f64], first: usize, window: usize, before: f64, after: f64) -> usize {
+/// The last sample, within reach, before the series is back on the old side.
+fn last_beyond(residual: &[f64], first: usize, reach: usize, before: f64, after: f64) -> usize {
     let middle = before / 2.0 + after / 2.0;
     let direction = (after - before).signum();
     let (mut last, mut back) = (first, 0);
-    for (at, value) in residual.iter().enumerate().take(first + window).skip(first) {
+    for (at, value) in residual.iter().enumerate().take(first + reach).skip(first) {
         if (value - middle) * direction > 0.0 {
             (last, back) = (at, 0);
         } else {

@@ -14,6 +14,7 @@
 //! Cost: reads every row once, sorted; about 30 ns of rolling median and MAD for each sample on one core.
 //! Memory: the series that are looked at together, at most what the budget holds.
 
+mod baseline;
 mod detect;
 mod explain;
 mod level_shift;

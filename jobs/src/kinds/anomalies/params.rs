@@ -37,14 +37,14 @@ pub struct Params {
     /// Least distance of a value from the usual to be an outlier, in robust standard deviations. Default: 6.
     pub threshold: f64,
     /// Least difference of the medians of two adjacent windows to be a level shift, in robust standard
-    /// deviations. Default: 6.
+    /// deviations of such differences; a fifth more for windows of an eighth of the length. Default: 6.
     pub shift_threshold: f64,
     /// Missing data is reported when more than this many intervals in a row have no value. Default: 12.
     pub gap_intervals: u64,
     /// Equal values in a row from which on a series is called stuck, in samples; 0 never does. Default: 96.
     pub stuck_samples: usize,
     /// What happens more often than twice, plus once in this many samples, is the series' normal
-    /// behaviour; only what is a fifth stronger is reported then. Default: 2000.
+    /// behaviour; only what is half as strong again is reported then. Default: 2000.
     pub rare_samples: usize,
     /// The season that is taken out first: "auto" tries a day and a week, "none", or its length, such
     /// as "12h". Default: auto.

@@ -6,7 +6,7 @@
 /// Excursions of a series that are always plausible, whatever its length.
 const ALWAYS: usize = 2;
 /// How much stronger than the first one too many an excursion must be.
-const CLEARLY: f64 = 1.2;
+const CLEARLY: f64 = 1.5;
 
 /// Keeps the excursions that are rare for a series of `samples` samples. `score` is higher for stronger.
 pub(super) fn keep_rare<T>(

@@ -4,6 +4,7 @@
 //! make the next ordinary one an anomaly; the mean absolute deviation bounds it from below where more than
 //! half of the values are equal and every MAD is zero.
 
+use super::baseline::Baseline;
 use crate::statistics::{MAD_TO_SIGMA, spread};
 
 /// Part of the mean absolute deviation that a standard deviation is at least.
@@ -14,15 +15,6 @@ const ROUNDING: f64 = 1e-9;
 const MERGE_PART: f64 = 0.1;
 /// Samples at the start that only serve as history: this part of the window, at most a quarter of the series.
 const HISTORY_PART: f64 = 0.5;
-
-/// What is usual at each sample.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Baseline {
-    /// The rolling median.
-    pub(super) median: Vec<f64>,
-    /// The rolling median absolute deviation, no factor.
-    pub(super) mad: Vec<f64>,
-}
 
 /// A stretch of samples that are not usual. Indices of samples, ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]

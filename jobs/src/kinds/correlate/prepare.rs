@@ -19,7 +19,7 @@ use crate::statistics::spread;
 
 /// Rows that the trend is computed for at one time, in values.
 const TREND_VALUES_MAX: usize = 1 << 22;
-/// Part of the mean absolute deviation that the unit of `clip` is at least; see `anomalies`.
+/// Part of the mean absolute deviation that is the unit of `clip` where there is no MAD.
 const MEAN_SIGMA_PART: f64 = 0.6;
 
 /// A matrix that can be compared: every value is finite.
@@ -206,7 +206,8 @@ fn presence(prepared: &Prepared) -> Option<Vec<Vec<u64>>> {
 fn clip_and_fill(row: &mut [f64], clip: f64) {
     let there: Vec<f64> = row.iter().copied().filter(|value| !value.is_nan()).collect();
     let whole = spread(&there);
-    let sigma = whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma);
+    // More than half of the values are equal where the MAD is zero.
+    let sigma = if whole.sigma > 0.0 { whole.sigma } else { MEAN_SIGMA_PART * whole.mean_sigma };
     if clip > 0.0 && sigma > 0.0 {
         let (low, high) = (whole.centre - clip * sigma, whole.centre + clip * sigma);
         for value in row.iter_mut() {
