@@ -2,6 +2,8 @@
 
 pub mod anomalies;
 pub mod correlate;
+#[cfg(test)]
+mod generated;
 
 use datasets::DatasetName;
 use engine::{Code, Error, Result};
