@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
 use arrow::util::display::{FormatOptions, array_value_to_string};
 
 use crate::columns::ColumnBuilder;
 use crate::encode::JsonEncoder;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::parse::{self, Slot};
 use crate::spec::{ColumnType, TYPE_METADATA_KEY};
 use crate::validate::Failures;
@@ -20,6 +21,15 @@ use crate::validate::Failures;
 pub(super) struct Cast {
     target: ColumnType,
     way: Way,
+}
+
+/// Why a whole column can't be carried over: its values contradict its type.
+pub(super) struct Unfit(pub(super) String);
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,9 +62,9 @@ impl Cast {
         array: &ArrayRef,
         column: &str,
         failures: &mut Failures,
-    ) -> Result<ArrayRef> {
+    ) -> Result<ArrayRef, Unfit> {
         let to = self.target.arrow_type();
-        let internal = |e| Error::Internal(format!("{column:?} from {}: {e}", array.data_type()));
+        let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
         let carried = match self.way {
             Way::Same if array.data_type() == &to => Arc::clone(array),
             Way::Same | Way::Arrow => {
@@ -129,9 +139,9 @@ impl Cast {
         array: &ArrayRef,
         column: &str,
         failures: &mut Failures,
-    ) -> Result<ArrayRef> {
+    ) -> Result<ArrayRef, Unfit> {
         let texts = arrow_cast(array, &DataType::Utf8)
-            .map_err(|e| Error::Internal(format!("{column:?} as text: {e}")))?;
+            .map_err(|e| Unfit(format!("{column:?} as text: {e}")))?;
         let texts = texts.as_string::<i32>();
         let mut builder = ColumnBuilder::new(&self.target)?;
         for row in 0..texts.len() {
@@ -147,15 +157,13 @@ impl Cast {
                 }
             }
         }
-        builder.finish()
+        Ok(builder.finish()?)
     }
 
-    fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef> {
+    fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef, Unfit> {
         let options = FormatOptions::default();
-        let encoder = JsonEncoder::new(array.as_ref(), &options).map_err(|e| Error::Mismatch {
-            source_name: format!("column {column:?}"),
-            problem: format!("{} can't be written as JSON: {e}", array.data_type()),
-        })?;
+        let encoder = JsonEncoder::new(array.as_ref(), &options)
+            .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))?;
         let mut builder = StringBuilder::new();
         let mut text = String::new();
         for row in 0..array.len() {
@@ -197,10 +205,7 @@ impl Cast {
     }
 }
 
-fn arrow_cast(
-    array: &ArrayRef,
-    to: &DataType,
-) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })
 }
 

@@ -24,7 +24,7 @@ use crate::rejected::RejectedRow;
 use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform};
 use crate::validate::{Checks, Failures};
 
-use cast::Cast;
+use cast::{Cast, Unfit};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -114,13 +114,16 @@ impl Conformer {
 
     /// Sorts the rows of `chunk` into those that fit and those that do not.
     pub fn conform(&self, chunk: &Chunk) -> Result<Conformed> {
-        crate::contain::contain(|| self.sort(chunk)).unwrap_or_else(|panic| {
-            Err(Error::Unreadable {
-                source_name: chunk.position(&self.source_name, 0).to_string(),
-                format: "rows of the dataset",
-                problem: panic,
-            })
-        })
+        crate::contain::contain(|| self.sort(chunk))
+            .unwrap_or_else(|panic| Err(self.unreadable(chunk, panic)))
+    }
+
+    fn unreadable(&self, chunk: &Chunk, problem: String) -> Error {
+        Error::Unreadable {
+            source_name: chunk.position(&self.source_name, 0).to_string(),
+            format: "rows of the dataset",
+            problem,
+        }
     }
 
     fn sort(&self, chunk: &Chunk) -> Result<Conformed> {
@@ -133,7 +136,8 @@ impl Conformer {
                     let source = chunk.batch.columns().get(*index).ok_or_else(|| {
                         Error::Internal(format!("chunk of {} lost a column", self.source_name))
                     })?;
-                    cast.apply(source, &column.name, &mut failures)?
+                    cast.apply(source, &column.name, &mut failures)
+                        .map_err(|Unfit(problem)| self.unreadable(chunk, problem))?
                 }
                 None => new_null_array(field.data_type(), rows),
             };

@@ -155,3 +155,5 @@ mod integration_tests;
 mod public_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::busy_seconds;

@@ -1,5 +1,5 @@
 //! Readers over small inputs made here.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -195,4 +195,64 @@ fn parquet_and_arrow_are_read_back() {
             }
         }
     }
+}
+
+#[test]
+#[ignore = "a measurement, not a check: prints rows per second of reading and conforming model calls"]
+fn reader_rates() {
+    use crate::generate::{Generator, GeneratorOptions};
+    let options = GeneratorOptions { seed: 1, rows: 400_000, batch_rows: 8_192 };
+    let generator = Generator::new("model_calls", options).unwrap();
+    let (spec, schema) = (generator.spec().clone(), generator.schema());
+    let batches: Vec<_> = generator.map(|b| b.unwrap()).collect();
+    let without_lists: Vec<usize> = (0..schema.fields().len() - 1).collect();
+    let mut json = arrow::json::LineDelimitedWriter::new(Vec::new());
+    let mut csv = arrow::csv::Writer::new(Vec::new());
+    let mut parquet = Vec::new();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(&mut parquet, schema.clone(), None).unwrap();
+    let mut stream = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema).unwrap();
+    for batch in &batches {
+        json.write(batch).unwrap();
+        csv.write(&batch.project(&without_lists).unwrap()).unwrap();
+        writer.write(batch).unwrap();
+        stream.write(batch).unwrap();
+    }
+    json.finish().unwrap();
+    writer.close().unwrap();
+    for (format, bytes) in [
+        (Format::Ndjson, json.into_inner()),
+        (Format::Csv, csv.into_inner()),
+        (Format::Parquet, parquet),
+        (Format::ArrowStream, stream.into_inner().unwrap()),
+    ] {
+        let megabytes = bytes.len() as f64 / 1e6;
+        let started = busy_seconds();
+        let mut reader = open(body(bytes), format, Some(&spec), &ReadOptions::default()).unwrap();
+        let conformer = Conformer::new(&spec, &reader.schema(), "body").unwrap();
+        let (mut read_seconds, mut rows) = (0.0, 0);
+        loop {
+            let reading = busy_seconds();
+            let Some(chunk) = reader.next_chunk().unwrap() else { break };
+            read_seconds += busy_seconds() - reading;
+            rows += conformer.conform(&chunk).unwrap().accepted.num_rows();
+        }
+        let seconds = busy_seconds() - started;
+        assert_eq!(rows, 400_000);
+        eprintln!(
+            "{format}: {:.0} k rows/s ({:.0} k rows/s reading alone, {megabytes:.0} MB)",
+            rows as f64 / seconds / 1e3,
+            rows as f64 / read_seconds / 1e3
+        );
+    }
+}
+
+/// Seconds that this thread has been on a processor, where the system tells; else seconds of the clock.
+pub(crate) fn busy_seconds() -> f64 {
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    let nanoseconds = std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    nanoseconds.map_or_else(|| START.elapsed().as_secs_f64(), |ns| ns / 1e9)
 }
