@@ -27,7 +27,8 @@ impl Default for Budget {
     }
 }
 
-/// The largest tile of at most `most` whose `cost` (never falling) is within `budget_bytes`.
+/// The largest tile of at most `most` whose `cost` is within `budget_bytes`. The cost must not fall with
+/// the size, but for that of `most` itself.
 pub(crate) fn largest_tile(
     operation: &'static str,
     memory: Memory,
@@ -39,7 +40,10 @@ pub(crate) fn largest_tile(
     if least_bytes > budget_bytes {
         return Err(Error::BudgetTooSmall { operation, memory, budget_bytes, least_bytes });
     }
-    let (mut fits, mut beyond) = (1, most.max(1) + 1);
+    if cost(most.max(1)) <= budget_bytes {
+        return Ok(most.max(1));
+    }
+    let (mut fits, mut beyond) = (1, most.max(1));
     while beyond - fits > 1 {
         let middle = fits + (beyond - fits) / 2;
         if cost(middle) <= budget_bytes { fits = middle } else { beyond = middle }

@@ -22,5 +22,6 @@ pub const ROLLING_ORDER_F64: f64 = 4.5e-16;
 /// computed in f64 and rounded once.
 pub const ROLLING_MOMENT_F32: f64 = 1.2e-7;
 
-/// Rolling mean and standard deviation of `f64` series, relative to the largest magnitude in the window.
-pub const ROLLING_MOMENT_F64: f64 = 1e-13;
+/// Rolling mean and standard deviation of `f64` series, relative to the largest magnitude in the window, for
+/// windows of up to some thousand samples.
+pub const ROLLING_MOMENT_F64: f64 = 1e-12;

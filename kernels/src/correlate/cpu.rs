@@ -1,9 +1,8 @@
-//! All pairs on the CPU: tiles of the result, each summed over the samples in steps of
-//! [`DEPTH`](crate::product::DEPTH).
+//! All pairs on the CPU: tiles of the result, each summed over the samples in steps of a few hundred.
 //!
 //! ```text
 //!            columns (rows of y)
-//!          ┌──────tile──────┬───          one step over DEPTH samples of a tile:
+//!          ┌──────tile──────┬───          one step of a tile:
 //!  rows    │ blk │ blk │ blk│              1. pack the tile's rows of x and of y, normalised
 //!  of x    │ blk │ blk │ blk│  …           2. every block adds its panels' products, one thread each
 //!          ├────────────────┼───          after the last step: the sink scans the blocks
@@ -19,7 +18,7 @@ use crate::budget::{halving, largest_tile, zeroed};
 use crate::element::Element;
 use crate::error::{Memory, Result};
 use crate::execution::Execution;
-use crate::product::{DEPTH, MicroKernel, pack};
+use crate::product::{MicroKernel, pack};
 use crate::stats::Stats;
 use crate::view::MatrixView;
 
@@ -48,9 +47,13 @@ pub(super) fn run<T: Element>(
     let kernel = T::micro_kernel();
     let (x_rows, y_rows) = (x.view.rows(), y.view.rows());
     let most = x_rows.max(y_rows).min(MOST_ROWS);
-    let fixed =
-        if pairing == Pairing::Within { x_rows } else { x_rows + y_rows } * size_of::<Normal>();
-    let plan = |tile: usize| Plan::new(&kernel, tile.min(x_rows), tile.min(y_rows));
+    let series = if pairing == Pairing::Within { x_rows } else { x_rows + y_rows };
+    let fixed = series * size_of::<Normal>();
+    let plan = |tile: usize| Plan {
+        // One tile for all holds the upper half only; of several, some are whole.
+        is_half: pairing == Pairing::Within && tile >= x_rows,
+        ..Plan::new(&kernel, tile.min(x_rows), tile.min(y_rows))
+    };
     let cost = |tile: usize| fixed + plan(tile).bytes(size_of::<T>());
     let tile = largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, most, cost)?;
     let ((mut buffers, tile), halvings) =
@@ -99,6 +102,8 @@ struct Plan {
     panel_cols: usize,
     block_rows: usize,
     block_cols: usize,
+    depth: usize,
+    is_half: bool,
 }
 
 impl Plan {
@@ -111,7 +116,18 @@ impl Plan {
             panel_cols,
             block_rows: BLOCK_ROWS.next_multiple_of(panel_rows),
             block_cols: BLOCK_COLS.next_multiple_of(panel_cols),
+            depth: kernel.depth,
+            is_half: false,
         }
+    }
+
+    /// Coefficients that are held at one time.
+    fn scores(&self) -> usize {
+        if !self.is_half {
+            return self.padded_rows() * self.padded_cols();
+        }
+        let place = Place { row0: 0, col0: 0, pairing: Pairing::Within };
+        self.parts(place).map(|part| part.scores(self)).sum()
     }
 
     fn padded_rows(&self) -> usize {
@@ -125,42 +141,59 @@ impl Plan {
     /// What the buffers and the lists of a tile take.
     fn bytes(&self, element_bytes: usize) -> usize {
         let blocks = self.rows.div_ceil(self.block_rows) * self.cols.div_ceil(self.block_cols);
-        DEPTH * (self.padded_rows() + self.padded_cols()) * element_bytes
-            + self.padded_rows() * self.padded_cols() * size_of::<f64>()
+        self.depth * (self.padded_rows() + self.padded_cols()) * element_bytes
+            + self.scores() * size_of::<f64>()
             + blocks * size_of::<Block<'_>>()
     }
 
-    /// Cuts `scores` into blocks, leaving out those that hold no pair.
+    /// The blocks that hold a pair.
+    fn parts(&self, place: Place) -> impl Iterator<Item = Part> {
+        let plan = *self;
+        (0..plan.rows).step_by(plan.block_rows).flat_map(move |row| {
+            (0..plan.cols).step_by(plan.block_cols).filter_map(move |col| {
+                let rows = plan.block_rows.min(plan.rows - row);
+                let cols = plan.block_cols.min(plan.cols - col);
+                let last = place.col0 + col + cols - 1;
+                let is_below = place.pairing == Pairing::Within && last <= place.row0 + row;
+                (!is_below).then_some(Part { row, col, rows, cols })
+            })
+        })
+    }
+
+    /// Gives each block its own piece of `scores`, cleared.
     fn blocks<'a>(&self, mut scores: &'a mut [f64], place: Place) -> Vec<Block<'a>> {
         let mut blocks = Vec::new();
-        for row in (0..self.rows).step_by(self.block_rows) {
-            for col in (0..self.cols).step_by(self.block_cols) {
-                let rows = self.block_rows.min(self.rows - row);
-                let cols = self.block_cols.min(self.cols - col);
-                let stride = cols.next_multiple_of(self.panel_cols);
-                let last = place.col0 + col + cols - 1;
-                if place.pairing == Pairing::Within && last <= place.row0 + row {
-                    continue;
-                }
-                let (own, rest) =
-                    scores.split_at_mut(rows.next_multiple_of(self.panel_rows) * stride);
-                scores = rest;
-                own.fill(0.0);
-                let (row0, col0) = (place.row0 + row, place.col0 + col);
-                blocks.push(Block {
-                    row,
-                    col,
-                    row0,
-                    col0,
-                    rows,
-                    cols,
-                    stride,
-                    pairing: place.pairing,
-                    scores: own,
-                });
-            }
+        for part in self.parts(place) {
+            let (own, rest) = scores.split_at_mut(part.scores(self));
+            scores = rest;
+            own.fill(0.0);
+            blocks.push(Block {
+                row: part.row,
+                col: part.col,
+                row0: place.row0 + part.row,
+                col0: place.col0 + part.col,
+                rows: part.rows,
+                cols: part.cols,
+                stride: part.cols.next_multiple_of(self.panel_cols),
+                pairing: place.pairing,
+                scores: own,
+            });
         }
         blocks
+    }
+}
+
+/// Where a block lies in its tile.
+struct Part {
+    row: usize,
+    col: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Part {
+    fn scores(&self, plan: &Plan) -> usize {
+        self.rows.next_multiple_of(plan.panel_rows) * self.cols.next_multiple_of(plan.panel_cols)
     }
 }
 
@@ -173,9 +206,9 @@ struct Buffers<T> {
 impl<T: Element> Buffers<T> {
     fn allocate(plan: &Plan) -> Result<Self> {
         Ok(Self {
-            a: zeroed(OPERATION, DEPTH * plan.padded_rows())?,
-            b: zeroed(OPERATION, DEPTH * plan.padded_cols())?,
-            scores: zeroed(OPERATION, plan.padded_rows() * plan.padded_cols())?,
+            a: zeroed(OPERATION, plan.depth * plan.padded_rows())?,
+            b: zeroed(OPERATION, plan.depth * plan.padded_cols())?,
+            scores: zeroed(OPERATION, plan.scores())?,
         })
     }
 }
@@ -206,9 +239,9 @@ fn add_products<T: Element>(
     execution: &Execution,
 ) -> Result<()> {
     let samples = x.view.cols();
-    for start in (0..samples).step_by(DEPTH) {
+    for start in (0..samples).step_by(kernel.depth) {
         execution.control.check(OPERATION)?;
-        let depth = DEPTH.min(samples - start);
+        let depth = kernel.depth.min(samples - start);
         let a = &mut a[..depth * plan.padded_rows()];
         let b = &mut b[..depth * plan.padded_cols()];
         pack_side(x, place.row0, plan.rows, kernel.rows, start, depth, a);

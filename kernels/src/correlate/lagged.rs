@@ -30,7 +30,7 @@ use crate::element::Element;
 use crate::error::{Error, Memory, Result};
 use crate::execution::Execution;
 use crate::pool::Pool;
-use crate::product::{DEPTH, MicroKernel, micro_kernel_f64, pack};
+use crate::product::{MicroKernel, micro_kernel_f64, pack};
 use crate::stats::{Exclusion, Stats};
 use crate::view::MatrixView;
 
@@ -386,8 +386,8 @@ impl Task {
             let shifted = &mut scratch.shifted[span.max_lag..span.max_lag + span.samples];
             pack(shifted, 1, &[x.row(column.col)], |_, value| normal.apply(value));
             scratch.sums.fill(0.0);
-            for start in (0..span.samples).step_by(DEPTH) {
-                let depth = DEPTH.min(span.samples - start);
+            for start in (0..span.samples).step_by(kernel.depth) {
+                let depth = kernel.depth.min(span.samples - start);
                 let a = &scratch.panel[start * kernel.rows..][..depth * kernel.rows];
                 for lag in (0..lags).step_by(kernel.cols) {
                     let b = &scratch.shifted[start + lag..];

@@ -2,8 +2,8 @@
 //!
 //! Correlation, similarity and clustering all spend their time here. A general matrix product would
 //! do, but it writes its result in the type of its input, and it sums in an order that depends on
-//! the sizes. This one adds to an f64 block whatever the input type, always in steps of [`DEPTH`]
-//! samples, so that a coefficient has the same bits whatever the tile, and an f32 product stays
+//! the sizes. This one adds to an f64 block whatever the input type, always in steps of one
+//! number of samples, so that a coefficient has the same bits whatever the tile, and an f32 product stays
 //! within 1e-6 of the f64 one.
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Why f32 stays accurate: the register accumulators are emptied every [`CHAIN`] samples into a
-//! second f32 level, and that one into f64 every [`DEPTH`]. Adding equal terms rounds the same way
+//! second f32 level, and that one into f64 every [`DEPTH_F32`]. Adding equal terms rounds the same way
 //! each time, so that one long f32 chain over n terms can be off by n·2⁻²⁶·4/3 of the sum; two
 //! levels of 32 and 8 are off by 0.8e-6 at most for such terms, and by far less for others.
 //!
@@ -27,8 +27,10 @@ mod portable;
 
 use crate::simd::{Work, vectorised};
 
-/// Samples that are packed at a time, and after which a sum goes to f64.
-pub(crate) const DEPTH: usize = 256;
+/// Samples of f32 that are packed at a time, and after which a sum goes to f64.
+const DEPTH_F32: usize = 256;
+/// The same of f64, where only the cache sets a bound.
+const DEPTH_F64: usize = 512;
 /// Samples an f32 sum runs over in one register.
 const CHAIN: usize = 32;
 
@@ -45,6 +47,8 @@ pub struct MicroKernel<T> {
     pub(crate) rows: usize,
     /// Rows of B in a panel.
     pub(crate) cols: usize,
+    /// Samples that are packed at a time.
+    pub(crate) depth: usize,
     /// Instruction set, for reports.
     pub(crate) name: &'static str,
     add: Add<T>,
@@ -84,26 +88,50 @@ pub(crate) fn micro_kernel_f32() -> MicroKernel<f32> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            return MicroKernel { rows: 14, cols: 32, name: "avx512f", add: avx512::add_f32 };
+            return MicroKernel {
+                rows: 14,
+                cols: 32,
+                depth: DEPTH_F32,
+                name: "avx512f",
+                add: avx512::add_f32,
+            };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return MicroKernel { rows: 6, cols: 16, name: "avx2+fma", add: avx2::add_f32 };
+            return MicroKernel {
+                rows: 6,
+                cols: 16,
+                depth: DEPTH_F32,
+                name: "avx2+fma",
+                add: avx2::add_f32,
+            };
         }
     }
-    portable::kernel()
+    portable::kernel(DEPTH_F32)
 }
 
 pub(crate) fn micro_kernel_f64() -> MicroKernel<f64> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            return MicroKernel { rows: 14, cols: 16, name: "avx512f", add: avx512::add_f64 };
+            return MicroKernel {
+                rows: 14,
+                cols: 16,
+                depth: DEPTH_F64,
+                name: "avx512f",
+                add: avx512::add_f64,
+            };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return MicroKernel { rows: 6, cols: 8, name: "avx2+fma", add: avx2::add_f64 };
+            return MicroKernel {
+                rows: 6,
+                cols: 8,
+                depth: DEPTH_F64,
+                name: "avx2+fma",
+                add: avx2::add_f64,
+            };
         }
     }
-    portable::kernel()
+    portable::kernel(DEPTH_F64)
 }
 
 /// Packs up to `width` rows into one panel: `panel[k * width + r] = convert(r, rows[r][k])`.
@@ -221,12 +249,30 @@ mod tests {
         // Small integers: exact in either type.
         agrees(micro_kernel_f32(), 0.0);
         agrees(micro_kernel_f64(), 0.0);
-        agrees(portable::kernel::<f32>(), 0.0);
-        agrees(portable::kernel::<f64>(), 0.0);
+        agrees(portable::kernel::<f32>(DEPTH_F32), 0.0);
+        agrees(portable::kernel::<f64>(DEPTH_F64), 0.0);
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            agrees(MicroKernel { rows: 6, cols: 16, name: "avx2+fma", add: avx2::add_f32 }, 0.0);
-            agrees(MicroKernel { rows: 6, cols: 8, name: "avx2+fma", add: avx2::add_f64 }, 0.0);
+            agrees(
+                MicroKernel {
+                    rows: 6,
+                    cols: 16,
+                    depth: DEPTH_F32,
+                    name: "avx2+fma",
+                    add: avx2::add_f32,
+                },
+                0.0,
+            );
+            agrees(
+                MicroKernel {
+                    rows: 6,
+                    cols: 8,
+                    depth: DEPTH_F64,
+                    name: "avx2+fma",
+                    add: avx2::add_f64,
+                },
+                0.0,
+            );
         }
     }
 

@@ -7,8 +7,8 @@ use crate::element::Element;
 const ROWS: usize = 4;
 const COLS: usize = 8;
 
-pub(super) fn kernel<T: Element + Arithmetic>() -> MicroKernel<T> {
-    MicroKernel { rows: ROWS, cols: COLS, name: "portable", add: add::<T> }
+pub(super) fn kernel<T: Element + Arithmetic>(depth: usize) -> MicroKernel<T> {
+    MicroKernel { rows: ROWS, cols: COLS, depth, name: "portable", add: add::<T> }
 }
 
 /// The two operations a sum of products is made of, rounded each.

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!   samples   │ block of one window │ block of one window │
-//!   window o        ├── suffix ─────┼─ prefix ─┤
+//!   window o        ├── tail ───────┼─ head ───┤
 //! ```
-//! Going backwards through a block gives the moments of every suffix, going forwards through the next one those
-//! of every prefix; a window is one of each (van Herk, "A fast algorithm for local minimum and maximum
-//! filters", 1992, does so with minima). Each part is built by Welford's recurrence and two are
-//! merged with Chan's formula, so that nothing is subtracted from a sum.
+//! Going backwards through a block gives the sums of every tail, going forwards through the next one those of
+//! every head; a window is one of each (van Herk, "A fast algorithm for local minimum and maximum filters",
+//! 1992, does so with minima). No sum is ever made smaller again.
+//!
+//! The sums are of distances from a base that is itself a member: the last value of a tail, the first of a head.
+//! With base b, mean m and M = Σ(x − m)²: Σ(x − b)² = M + n(b − m)² ≤ (n + 1)·M, because M holds (b − m)².
+//! So at most the factor n + 1 is lost when M is taken from the sums, whatever the offset of the series. The two
+//! parts are merged with Chan's formula.
 
-use super::cpu::{LANES, Stretch};
+use super::cpu::Stretch;
 use super::{Statistic, Window};
 use crate::element::Element;
 use crate::simd::{Work, vectorised};
@@ -17,13 +21,15 @@ use crate::simd::{Work, vectorised};
 /// The buffers of one thread.
 #[derive(Default)]
 pub(super) struct Scratch {
-    suffixes: Vec<Moments>,
+    tails: Sums,
+    heads: Sums,
+    values: Vec<f64>,
 }
 
 impl Scratch {
     /// What the buffers for a window of `size` samples take.
     pub(super) fn bytes(size: usize) -> usize {
-        (size + 1) * size_of::<Moments>()
+        7 * size * size_of::<f64>()
     }
 
     /// Fills the outputs that are moments.
@@ -35,40 +41,11 @@ impl Scratch {
     ) {
         if statistics.iter().any(|statistic| matches!(statistic, Statistic::Mean | Statistic::Std))
         {
-            vectorised(Slide { scratch: self, group, window, statistics });
-        }
-    }
-
-    #[inline(always)]
-    fn slide<T: Element>(
-        &mut self,
-        group: &mut [Stretch<'_, '_, T>],
-        window: &Window,
-        statistics: &[Statistic],
-    ) {
-        let size = window.size;
-        let longest = group.iter().map(|stretch| stretch.len).max().unwrap_or(0);
-        for start in (0..longest).step_by(size) {
-            // suffixes[i]: of samples start + i .. start + size.
-            self.suffixes.clear();
-            self.suffixes.resize(size + 1, Moments::default());
-            let mut moments = Moments::default();
-            for at in (0..size).rev() {
-                moments.add(lanes(group, start + at));
-                self.suffixes[at] = moments;
-            }
-            let mut prefix = Moments::default();
-            for within in 0..size.min(longest - start) {
-                if within > 0 {
-                    prefix.add(lanes(group, start + size + within - 1));
-                }
-                let merged = self.suffixes[within].merged(&prefix);
-                let step = start + within;
-                for (lane, stretch) in group.iter_mut().enumerate() {
-                    if step < stretch.len {
-                        emit(stretch, step, lane, &merged, window, statistics);
-                    }
-                }
+            self.values.resize(window.size, f64::NAN);
+            self.tails.resize(window.size);
+            self.heads.resize(window.size);
+            for stretch in group {
+                vectorised(Slide { scratch: self, stretch, window, statistics });
             }
         }
     }
@@ -76,7 +53,7 @@ impl Scratch {
 
 struct Slide<'s, 'g, 'a, 'o, T> {
     scratch: &'s mut Scratch,
-    group: &'g mut [Stretch<'a, 'o, T>],
+    stretch: &'g mut Stretch<'a, 'o, T>,
     window: &'s Window,
     statistics: &'s [Statistic],
 }
@@ -86,86 +63,121 @@ impl<T: Element> Work for Slide<'_, '_, '_, '_, T> {
 
     #[inline(always)]
     fn run(self) {
-        self.scratch.slide(self.group, self.window, self.statistics);
-    }
-}
-
-/// The sample of each lane that window `at` begins with; NaN where there is none.
-#[inline(always)]
-fn lanes<T: Element>(group: &[Stretch<'_, '_, T>], at: usize) -> [f64; LANES] {
-    let mut values = [f64::NAN; LANES];
-    for (value, stretch) in values.iter_mut().zip(group) {
-        let place = at as isize + stretch.offset;
-        if place >= 0
-            && let Some(sample) = stretch.samples.get(place as usize)
-        {
-            *value = sample.to_f64();
-        }
-    }
-    values
-}
-
-#[inline(always)]
-fn emit<T: Element>(
-    stretch: &mut Stretch<'_, '_, T>,
-    step: usize,
-    lane: usize,
-    moments: &Moments,
-    window: &Window,
-    statistics: &[Statistic],
-) {
-    let enough = moments.count[lane] >= window.least as f64;
-    for (out, statistic) in stretch.outputs.iter_mut().zip(statistics) {
-        let value = match statistic {
-            Statistic::Mean if enough => moments.mean[lane],
-            Statistic::Std if enough && moments.count[lane] > 1.0 => {
-                (moments.squares[lane] / (moments.count[lane] - 1.0)).sqrt()
+        let Self { scratch, stretch, window, statistics } = self;
+        let Scratch { tails, heads, values } = scratch;
+        for start in (0..stretch.len).step_by(window.size) {
+            load(values, stretch, start);
+            tails.backwards(values);
+            load(values, stretch, start + window.size);
+            heads.forwards(values);
+            let end = (start + window.size).min(stretch.len);
+            for (statistic, out) in statistics.iter().zip(&mut stretch.outputs) {
+                match statistic {
+                    Statistic::Mean => means(tails, heads, window.least, &mut out[start..end]),
+                    Statistic::Std => deviations(tails, heads, window.least, &mut out[start..end]),
+                    Statistic::Median | Statistic::Mad | Statistic::Quantile(_) => {}
+                }
             }
-            Statistic::Mean | Statistic::Std => f64::NAN,
-            Statistic::Median | Statistic::Mad | Statistic::Quantile(_) => continue,
-        };
-        out[step] = T::from_f64(value);
+        }
     }
 }
 
-/// Count, mean and centred sum of squares in each lane.
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    count: [f64; LANES],
-    mean: [f64; LANES],
-    squares: [f64; LANES],
+/// The samples that windows `start` and later begin with; NaN where there is none.
+#[inline(always)]
+fn load<T: Element>(values: &mut [f64], stretch: &Stretch<'_, '_, T>, start: usize) {
+    let first = stretch.offset + start as isize;
+    let before = (first.min(0).unsigned_abs()).min(values.len());
+    let (missing, there) = values.split_at_mut(before);
+    missing.fill(f64::NAN);
+    let samples = stretch.samples.get(first.max(0) as usize..).unwrap_or_default();
+    let count = samples.len().min(there.len());
+    for (value, sample) in there.iter_mut().zip(samples) {
+        *value = sample.to_f64();
+    }
+    there[count..].fill(f64::NAN);
 }
 
-impl Moments {
+/// Count, sum and sum of squares of the distances from a base, for every part of a block.
+#[derive(Default)]
+struct Sums {
+    base: f64,
+    count: Vec<f64>,
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Sums {
+    fn resize(&mut self, size: usize) {
+        self.count.resize(size, 0.0);
+        self.sum.resize(size, 0.0);
+        self.squares.resize(size, 0.0);
+    }
+
+    /// At i: of `values[i..]`.
     #[inline(always)]
-    fn add(&mut self, values: [f64; LANES]) {
-        for (lane, value) in values.into_iter().enumerate() {
-            let there = value.is_finite();
-            let count = self.count[lane] + 1.0;
-            let delta = value - self.mean[lane];
-            let mean = self.mean[lane] + delta / count;
-            let squares = self.squares[lane] + delta * (value - mean);
-            self.count[lane] = if there { count } else { self.count[lane] };
-            self.mean[lane] = if there { mean } else { self.mean[lane] };
-            self.squares[lane] = if there { squares } else { self.squares[lane] };
+    fn backwards(&mut self, values: &[f64]) {
+        self.base = values.iter().rev().copied().find(|value| value.is_finite()).unwrap_or(0.0);
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        let slots = self.count.iter_mut().zip(&mut self.sum).zip(&mut self.squares);
+        for (((c, s), q), &value) in slots.zip(values).rev() {
+            let distance = if value.is_finite() { value - self.base } else { 0.0 };
+            count += if value.is_finite() { 1.0 } else { 0.0 };
+            sum += distance;
+            squares += distance * distance;
+            (*c, *s, *q) = (count, sum, squares);
         }
     }
 
+    /// At i: of `values[..i]`.
     #[inline(always)]
-    fn merged(&self, other: &Self) -> Self {
-        let mut merged = Self::default();
-        for lane in 0..LANES {
-            let count = self.count[lane] + other.count[lane];
-            let share = other.count[lane] / count.max(1.0);
-            let delta = other.mean[lane] - self.mean[lane];
-            // An empty part has mean 0, which must not weigh.
-            let delta = if self.count[lane] > 0.0 && other.count[lane] > 0.0 { delta } else { 0.0 };
-            let base = if self.count[lane] > 0.0 { self.mean[lane] } else { other.mean[lane] };
-            merged.count[lane] = count;
-            merged.mean[lane] = base + delta * share;
-            merged.squares[lane] =
-                self.squares[lane] + other.squares[lane] + delta * delta * share * self.count[lane];
+    fn forwards(&mut self, values: &[f64]) {
+        self.base = values.iter().copied().find(|value| value.is_finite()).unwrap_or(0.0);
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        let slots = self.count.iter_mut().zip(&mut self.sum).zip(&mut self.squares);
+        for (((c, s), q), &value) in slots.zip(values) {
+            (*c, *s, *q) = (count, sum, squares);
+            let distance = if value.is_finite() { value - self.base } else { 0.0 };
+            count += if value.is_finite() { 1.0 } else { 0.0 };
+            sum += distance;
+            squares += distance * distance;
         }
-        merged
+    }
+}
+
+#[inline(always)]
+fn means<T: Element>(tails: &Sums, heads: &Sums, least: usize, out: &mut [T]) {
+    let size = out.len();
+    let (tail_count, tail_sum) = (&tails.count[..size], &tails.sum[..size]);
+    let (head_count, head_sum) = (&heads.count[..size], &heads.sum[..size]);
+    let least = least as f64;
+    for at in 0..size {
+        let (n, m) = (tail_count[at], head_count[at]);
+        // An empty part has no say: its base may be any value that is not in the window.
+        let base = if n > 0.0 { tails.base } else { heads.base };
+        let between = if m > 0.0 { heads.base - base } else { 0.0 };
+        let mean = base + (tail_sum[at] + (head_sum[at] + m * between)) / (n + m);
+        out[at] = T::from_f64(if n + m >= least { mean } else { f64::NAN });
+    }
+}
+
+#[inline(always)]
+fn deviations<T: Element>(tails: &Sums, heads: &Sums, least: usize, out: &mut [T]) {
+    let size = out.len();
+    let (tail_count, tail_sum) = (&tails.count[..size], &tails.sum[..size]);
+    let (head_count, head_sum) = (&heads.count[..size], &heads.sum[..size]);
+    let (tail_squares, head_squares) = (&tails.squares[..size], &heads.squares[..size]);
+    let least = least as f64;
+    for at in 0..size {
+        let (n, m) = (tail_count[at], head_count[at]);
+        let tail_mean = tail_sum[at] / n.max(1.0);
+        let head_mean = head_sum[at] / m.max(1.0);
+        let tail = (tail_squares[at] - tail_sum[at] * tail_mean).max(0.0);
+        let head = (head_squares[at] - head_sum[at] * head_mean).max(0.0);
+        let both = n > 0.0 && m > 0.0;
+        let between = if both { (heads.base - tails.base) + (head_mean - tail_mean) } else { 0.0 };
+        let squares = tail + head + between * between * (n * m / (n + m).max(1.0));
+        let deviation = (squares / (n + m - 1.0).max(1.0)).sqrt();
+        let there = n + m >= least && n + m > 1.0;
+        out[at] = T::from_f64(if there { deviation } else { f64::NAN });
     }
 }
