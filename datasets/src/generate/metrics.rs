@@ -164,7 +164,7 @@ fn plant(
             4 if slot == 1 => AnomalyKind::Gap,
             _ => continue,
         };
-        let long = (part / 3).min(DAY_SAMPLES / 2).max(12);
+        let long = (part / 3).clamp(12, DAY_SAMPLES / 2);
         let length = match kind {
             AnomalyKind::LevelShift => draw.random_range(long / 2..long),
             AnomalyKind::Gap => draw.random_range(long / 4..long / 2),

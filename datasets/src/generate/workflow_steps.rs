@@ -138,13 +138,11 @@ impl Steps {
     /// Appends the next step of the open case, or of the next one.
     fn next_step(&mut self) -> (u64, Step, usize, &'static str) {
         loop {
-            if let Some((case, at)) = &mut self.open {
-                if *at < case.steps.len() {
-                    let step = &case.steps[*at];
-                    *at += 1;
-                    let step = Step { ..*step };
-                    return (self.case - 1, step, case.amount, case.region);
-                }
+            if let Some((case, at)) = &mut self.open
+                && let Some(step) = case.steps.get(*at)
+            {
+                *at += 1;
+                return (self.case - 1, Step { ..*step }, case.amount, case.region);
             }
             self.open = Some((case(self.seed, self.case, self.cases), 0));
             self.case += 1;

@@ -40,7 +40,8 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
         let rest: Vec<(usize, String)> = header
             .iter()
             .enumerate()
-            .filter(|(at, h)| !NAMED.contains(&h.as_str()) && !(*at == 0 && *h == "column_1"))
+            .filter(|(at, h)| *at > 0 || *h != "column_1")
+            .filter(|(_, h)| !NAMED.contains(&h.as_str()))
             .map(|(at, h)| (at, h.clone()))
             .collect();
         Ok(Box::new(move |_, fields| {

@@ -139,7 +139,7 @@ fn plain_field(field: &Arc<Field>) -> Arc<Field> {
 }
 
 fn unfolded_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| array_bytes(c)).fold(0, usize::saturating_add)
+    batch.columns().iter().map(array_bytes).fold(0, usize::saturating_add)
 }
 
 /// Bytes of an array once its views and dictionaries are unfolded.

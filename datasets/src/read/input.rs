@@ -103,9 +103,14 @@ impl Source {
         Ok(all)
     }
 
-    /// An environment error of this source.
+    /// The error of reading this source: damaged gzip is the source's fault, the rest the environment's.
     pub(crate) fn io(&self, action: &'static str, error: io::Error) -> Error {
-        Error::Io { source_name: self.name().into(), action, error }
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let source_name = self.name().to_owned();
+        if matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) {
+            return Error::Unreadable { source_name, format: "gzip", problem: error.to_string() };
+        }
+        Error::Io { source_name, action, error }
     }
 }
 

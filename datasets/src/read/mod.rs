@@ -41,7 +41,7 @@ use crate::spec::DatasetSpec;
 pub use format::Format;
 pub use input::Source;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
-pub use nab::nab_windows;
+pub use nab::{LabelWindows, nab_windows};
 
 /// Bounds of a reader.
 #[derive(Clone, Debug)]

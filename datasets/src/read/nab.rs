@@ -28,8 +28,11 @@ pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn Row
     })
 }
 
-/// Reads label windows (`combined_windows.json`): per series its windows, both ends included.
-pub fn nab_windows(json: &str) -> Result<BTreeMap<String, Vec<(DateTime<Utc>, DateTime<Utc>)>>> {
+/// Per series the windows in which something was wrong: start and end, both included.
+pub type LabelWindows = BTreeMap<String, Vec<(DateTime<Utc>, DateTime<Utc>)>>;
+
+/// Reads label windows (`combined_windows.json`).
+pub fn nab_windows(json: &str) -> Result<LabelWindows> {
     let fail = |problem: String| Error::Unreadable {
         source_name: "label windows".into(),
         format: "nab",

@@ -158,7 +158,8 @@ fn gzip_is_seen_through() {
     let packed = packed.finish().unwrap();
     assert_eq!(read(body(packed.clone()), Format::Ndjson, None).unwrap()[0].batch.num_rows(), 1);
     let cut = packed[..packed.len() - 6].to_vec();
-    assert!(read(body(cut), Format::Ndjson, None).is_err());
+    let message = read(body(cut), Format::Ndjson, None).unwrap_err().to_string();
+    assert!(message.starts_with("body: not readable as gzip"), "{message}");
 }
 
 #[test]
@@ -192,6 +193,65 @@ fn parquet_and_arrow_are_read_back() {
             let outcome = read(body(bytes[..cut].to_vec()), format, None);
             if format != Format::ArrowStream {
                 assert!(outcome.is_err(), "{format} cut at {cut}");
+            }
+        }
+    }
+}
+
+/// Small files of every binary format, with bytes changed at random: errors or rows, and nothing else.
+#[test]
+fn mutated_files_are_refused_or_read() {
+    use crate::generate::{Generator, GeneratorOptions};
+    let options = GeneratorOptions { seed: 3, rows: 60, batch_rows: 30 };
+    let generator = Generator::new("model_calls", options).unwrap();
+    let schema = generator.schema();
+    let properties = ::parquet::file::properties::WriterProperties::builder()
+        .set_writer_version(::parquet::file::properties::WriterVersion::PARQUET_2_0)
+        .set_dictionary_enabled(false)
+        .build();
+    let mut plain =
+        ::parquet::arrow::ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+    let mut delta =
+        ::parquet::arrow::ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))
+            .unwrap();
+    let mut file = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &schema).unwrap();
+    let mut stream = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema).unwrap();
+    for batch in generator.map(|batch| batch.unwrap()) {
+        plain.write(&batch).unwrap();
+        delta.write(&batch).unwrap();
+        file.write(&batch).unwrap();
+        stream.write(&batch).unwrap();
+    }
+    let files = [
+        (Format::Parquet, plain.into_inner().unwrap()),
+        (Format::Parquet, delta.into_inner().unwrap()),
+        (Format::ArrowFile, file.into_inner().unwrap()),
+        (Format::ArrowStream, stream.into_inner().unwrap()),
+    ];
+    let mut state = 0x5EED_u64;
+    let mut draw = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for (format, bytes) in &files {
+        assert_eq!(
+            read(body(bytes.clone()), *format, None).unwrap()[0].batch.num_rows(),
+            if *format == Format::Parquet { 60 } else { 30 }
+        );
+        for round in 0..150 {
+            let mut changed = bytes.clone();
+            for _ in 0..1 + draw(4) {
+                // Every other change is near the end, where files keep their footers.
+                let at = match draw(2) {
+                    0 => draw(changed.len()),
+                    _ => changed.len() - 1 - draw(changed.len().min(600)),
+                };
+                changed[at] = [0xFF, 0x00, changed[at] ^ 1 << draw(8)][draw(3)];
+            }
+            if let Err(Error::Internal(bug)) = read(body(changed), *format, None) {
+                unreachable!("{format}, round {round}: {bug}");
             }
         }
     }
