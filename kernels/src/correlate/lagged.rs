@@ -17,7 +17,7 @@
 //! series ([`tolerance::LAGGED`](crate::tolerance::LAGGED)).
 //!
 //! **Cost.** pairs × (2L+1) × m multiply-adds. Memory: one packed panel (8 to 14 series) for each thread,
-//! and 64·(L+1) bytes for each series.
+//! and 32·(L+1) bytes for each series.
 
 use std::time::Instant;
 

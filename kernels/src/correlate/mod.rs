@@ -21,7 +21,7 @@
 //! coefficient do not depend on the tile, the number of threads or the other rows.
 //!
 //! **Cost.** n²/2·m multiply-adds for n series of m samples. Memory: 8 bytes for each coefficient of
-//! a tile and 256 packed samples of its rows, within the [budget](crate::Budget); 48 bytes for each series.
+//! a tile and 256 packed samples of its rows, within the [budget](crate::Budget); 32 bytes for each series.
 //!
 //! ```
 //! use kernels::correlate::{Strength, Threshold, correlate};

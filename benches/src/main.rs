@@ -1,0 +1,85 @@
+//! Ours beside the peers a user would pick instead.
+//!
+//! A number alone says little: it depends on the machine, on what else runs there, and on the data. So
+//! each case runs ours and every peer in turn, round after round, on the same file and with the same number of
+//! threads; what counts is the ratio of the medians. Each result is compared with ours before it is timed.
+//!
+//! `benches/run.sh [--rows N] [--cols N] [--window N] [--rounds N] [--threads N] [--record FILE]`
+
+// A program whose purpose is to print.
+#![allow(clippy::print_stdout)]
+
+mod cases;
+mod data;
+mod options;
+mod peers;
+mod report;
+
+use std::error::Error;
+
+use options::Options;
+use peers::Peers;
+use report::Row;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::from_arguments(std::env::args().skip(1))?;
+    let data = data::Matrix::write(options.rows, options.cols)?;
+    let mut peers = Peers::start(&options, &data)?;
+    let mut rows = Vec::new();
+    for case in cases::all(&options, &data)? {
+        rows.extend(measure(case, &mut peers, options.rounds)?);
+        if let Some(last) = rows.last() {
+            println!("{last}");
+        }
+    }
+    let table = report::table(&options, &rows);
+    println!("\n{table}");
+    if let Some(path) = &options.record {
+        std::fs::write(path, table)
+            .map_err(|error| format!("write {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a case and its peers in turn, the order reversed every other round.
+fn measure(
+    mut case: cases::Case<'_>,
+    peers: &mut Peers,
+    rounds: usize,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let names = case.peers;
+    let mut seconds = vec![Vec::new(); names.len() + 1];
+    for round in 0..=rounds {
+        let mut order: Vec<usize> = (0..=names.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        let mut samples = vec![Vec::new(); names.len() + 1];
+        for place in order {
+            let run = match place.checked_sub(1) {
+                None => case.run()?,
+                Some(peer) => peers.run(case.name, names[peer])?,
+            };
+            // The first round warms caches and compilers.
+            if round > 0 {
+                seconds[place].push(run.seconds);
+            }
+            samples[place] = run.sample;
+        }
+        for (name, sample) in names.iter().zip(&samples[1..]) {
+            cases::agree(case.name, name, &samples[0], sample, case.tolerance)?;
+        }
+    }
+    let ours = report::median(&mut seconds[0]);
+    Ok(names
+        .iter()
+        .zip(&mut seconds[1..])
+        .map(|(name, theirs)| Row {
+            case: case.name,
+            peer: name,
+            ours_seconds: ours,
+            peer_seconds: report::median(theirs),
+            note: case.note.clone(),
+        })
+        .collect())
+}

@@ -1,0 +1,104 @@
+//! The table.
+
+use std::fmt::{self, Write};
+use std::process::Command;
+
+use kernels::devices;
+
+use crate::options::Options;
+
+/// Ours beside one peer.
+pub struct Row {
+    /// What was computed.
+    pub case: &'static str,
+    /// By whom else.
+    pub peer: &'static str,
+    /// Median of ours.
+    pub ours_seconds: f64,
+    /// Median of the peer's.
+    pub peer_seconds: f64,
+    /// What to know about the numbers.
+    pub note: String,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratio = self.peer_seconds / self.ours_seconds;
+        write!(
+            f,
+            "| {} | {} | {:.3} | {:.3} | {ratio:.2}x | {} |",
+            self.case, self.peer, self.ours_seconds, self.peer_seconds, self.note
+        )
+    }
+}
+
+/// The middle value; NaN of none.
+pub fn median(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    match seconds.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => seconds[count / 2],
+        count => 0.5 * (seconds[count / 2 - 1] + seconds[count / 2]),
+    }
+}
+
+/// A page that says what was measured, where and how.
+pub fn table(options: &Options, rows: &[Row]) -> String {
+    let mut page = String::from("# Benchmarks: ours beside the peers\n\n");
+    let lines = [
+        format!("- Machine: {}", machine()),
+        format!("- Commit: {}", commit()),
+        format!(
+            "- Command: `benches/run.sh --rows {} --cols {} --window {} --rounds {} --threads {}`",
+            options.rows, options.cols, options.window, options.rounds, options.threads
+        ),
+        format!(
+            "- Data: {} series x {} samples, window {}; the same file for all. Medians of {} rounds \
+             after one that is not counted, the order reversed every other round.",
+            options.rows, options.cols, options.window, options.rounds
+        ),
+        "- Versions of the peers: `benches/peers/requirements.txt`. Ratio: the peer's time over ours."
+            .to_owned(),
+    ];
+    for line in lines {
+        let _ = writeln!(page, "{line}");
+    }
+    page.push_str(
+        "\n| case | peer | ours, s | peer, s | ratio | note |\n|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let _ = writeln!(page, "{row}");
+    }
+    page
+}
+
+/// The class of the machine; nothing that names one.
+fn machine() -> String {
+    let devices = devices();
+    let Some(cpu) = devices.found.first() else {
+        return "unknown".into();
+    };
+    let detail = |wanted: &str| {
+        let found = cpu.details.iter().find(|(name, _)| *name == wanted);
+        found.map_or("?", |(_, value)| value.as_str()).to_owned()
+    };
+    let gigabytes = cpu.memory_bytes.map_or_else(String::new, |bytes| {
+        format!(", {:.0} GB", bytes as f64 / (1u64 << 30) as f64)
+    });
+    format!(
+        "{} cores {} ({}){gigabytes}",
+        detail("cores"),
+        std::env::consts::ARCH,
+        detail("matrix block")
+    )
+}
+
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed = git(&["status", "--porcelain", "--", "kernels", "benches/src"]);
+    let suffix = if changed.is_some_and(|files| !files.is_empty()) { ", with changes" } else { "" };
+    git(&["rev-parse", "--short", "HEAD"]).map_or("unknown".into(), |commit| commit + suffix)
+}
