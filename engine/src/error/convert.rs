@@ -167,23 +167,32 @@ fn spill_is_full(error: &(dyn StdError + 'static)) -> bool {
 
 /// RESOURCES_EXHAUSTED when a full disk or quota is at the bottom of `error`.
 pub(crate) fn exhausted(error: &(dyn StdError + 'static)) -> Option<Code> {
-    let io = find::<io::Error>(error)?;
-    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        .then_some(Code::ResourcesExhausted)
+    let full = |io: &io::Error| {
+        matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    };
+    any::<io::Error>(error, &full).map(|_| Code::ResourcesExhausted)
 }
 
 /// The first error of type `E` in the chain of sources, `error` itself included.
 pub(crate) fn find<'a, E: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a E> {
+    any(error, &|_| true)
+}
+
+/// The first error of type `E` in the chain of sources that `fits`.
+fn any<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+    fits: &dyn Fn(&E) -> bool,
+) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
+        if let Some(found) = error.downcast_ref::<E>().filter(|found| fits(found)) {
             return Some(found);
         }
-        // An io::Error hides the error that it was made from.
+        // An io::Error names as its source what is behind the error that it was made from.
         if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
-            && let Some(found) = find::<E>(inner)
+            && let Some(found) = any::<E>(inner, fits)
         {
             return Some(found);
         }

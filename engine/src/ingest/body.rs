@@ -11,7 +11,7 @@ use datasets::{ColumnSpec, DatasetSpec, RejectedRow};
 use super::IngestRows;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
-use crate::lake::{Lake, Table};
+use crate::lake::{Lake, Table, refuse_unwritable_partitions};
 
 /// Rows of one request, sorted into those that fit and those that do not.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
             let conformer = Conformer::new(spec, &schema, name)?;
             let mut out = Rows::default();
             while let Some(chunk) = reader.next_chunk()? {
-                out.take(&conformer, &chunk)?;
+                out.take(&conformer, &chunk, spec)?;
             }
             Ok(Looked::Rows(out))
         }
@@ -95,7 +95,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
                     lines: None,
                     rejected: Vec::new(),
                 };
-                out.take(&conformer, &chunk)?;
+                out.take(&conformer, &chunk, spec)?;
                 first_row += batch.num_rows() as u64;
             }
             Ok(Looked::Rows(out))
@@ -104,8 +104,9 @@ fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
 }
 
 impl Rows {
-    fn take(&mut self, conformer: &Conformer, chunk: &Chunk) -> Result<()> {
+    fn take(&mut self, conformer: &Conformer, chunk: &Chunk, spec: &DatasetSpec) -> Result<()> {
         let conformed = conformer.conform(chunk)?;
+        refuse_unwritable_partitions(&conformed.accepted, spec)?;
         if conformed.accepted.num_rows() > 0 {
             self.accepted.push(conformed.accepted);
         }

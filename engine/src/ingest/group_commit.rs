@@ -79,7 +79,8 @@ impl Ingest {
         let member = Member { rows, producer: request.producer, subject, answer };
         let queue = self.queue(&table, dataset, who)?;
         queue.send(member).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        // A task that ends answers everyone first, unless it panicked.
+        answered.await.map_err(|e| Error::bug("the group commit stopped without an answer", e))?
     }
 
     /// The dataset, if rows may be sent to it.

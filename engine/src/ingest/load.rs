@@ -25,7 +25,10 @@ use super::{IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, quaranti
 use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
-use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+use crate::lake::{
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
+    refuse_unwritable_partitions,
+};
 
 /// Chunks between the reading thread and the writer.
 const CHUNKS_MAX: usize = 4;
@@ -275,6 +278,7 @@ impl Reading {
         let mut progress = LoadProgress::default();
         while let Some(chunk) = reader.next_chunk()? {
             let conformed = conformer.conform(&chunk)?;
+            refuse_unwritable_partitions(&conformed.accepted, &entry.spec)?;
             progress.accepted += conformed.accepted.num_rows() as u64;
             progress.quarantined += conformed.rejected.len() as u64;
             let checked = Checked { accepted: conformed.accepted, rejected: conformed.rejected };

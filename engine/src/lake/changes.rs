@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datasets::DatasetName;
 use deltalake_core::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -68,14 +69,14 @@ impl Lake {
             }
             // A file that is added again without a change of data was there before.
             only_added &= entry.removes.is_empty() && entry.adds.iter().all(|a| a.data_change);
-            added.extend(entry.adds.into_iter().map(|add| add.path));
+            added.extend(entry.added_paths);
         }
         if only_added {
             return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids });
         }
 
         let from_snapshot = table.snapshot(from).await?;
-        let (before, after) = (files_of(&from_snapshot.state), files_of(&to_snapshot.state));
+        let (before, after) = (files_of(&from_snapshot.state)?, files_of(&to_snapshot.state)?);
         let paths = |files: &HashSet<FileKey>, other: &HashSet<FileKey>| -> Vec<String> {
             let mut paths: Vec<_> = files.difference(other).map(|f| f.path.clone()).collect();
             paths.sort_unstable();
@@ -90,19 +91,34 @@ impl Lake {
 /// A file with the rows that a deletion vector leaves of it.
 #[derive(PartialEq, Eq, Hash)]
 struct FileKey {
+    /// Encoded as its writer did: that is what a scan knows it by.
     path: String,
-    deletions: Option<String>,
+    deletions: String,
 }
 
-fn files_of(state: &DeltaTableState) -> HashSet<FileKey> {
-    state
-        .log_data()
-        .iter()
-        .map(|file| FileKey {
-            path: file.path().into_owned(),
-            deletions: file
-                .deletion_vector_descriptor()
-                .map(|dv| format!("{}@{:?}", dv.path_or_inline_dv, dv.offset)),
-        })
-        .collect()
+fn files_of(state: &DeltaTableState) -> Result<HashSet<FileKey>> {
+    let mut files = HashSet::new();
+    for batch in state.add_actions_batches(true)? {
+        let options = FormatOptions::default();
+        let formats = |is: &dyn Fn(&str) -> bool| -> Result<Vec<ArrayFormatter<'_>>> {
+            let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+            columns
+                .filter(|(field, _)| is(field.name()))
+                .map(|(_, column)| Ok(ArrayFormatter::try_new(column.as_ref(), &options)?))
+                .collect()
+        };
+        let paths = formats(&|name| name == "path")?;
+        let deletions = formats(&|name| name.starts_with("deletion_vector."))?;
+        for row in 0..batch.num_rows() {
+            let text = |columns: &[ArrayFormatter<'_>]| -> String {
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            files.insert(FileKey { path: text(&paths), deletions: text(&deletions) });
+        }
+    }
+    Ok(files)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datasets::name::{NAME_MAX_BYTES, QUARANTINE_SUFFIX};
 use datasets::{ColumnSpec, DatasetName, DatasetSpec};
 use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
@@ -66,6 +67,7 @@ impl Lake {
             return Ok((table, false));
         }
         spec.check()?;
+        require_room_for_quarantine(&spec.name)?;
         let root = self.root();
         let (metadata, protocol) = (schema::metadata_of(spec)?, schema::protocol()?);
         let operation = DeltaOperation::Create {
@@ -146,6 +148,21 @@ impl Table {
     async fn entry_is(&self, version: u64, id: &str) -> bool {
         matches!(self.entry_at(version).await, Ok(Some(entry)) if entry.commit_id() == Some(id))
     }
+}
+
+/// A dataset's quarantine is a dataset too, with a longer name.
+fn require_room_for_quarantine(name: &DatasetName) -> Result<()> {
+    if name.is_quarantine() || DatasetName::new(name.quarantine().as_str()).is_ok() {
+        return Ok(());
+    }
+    let length_max = NAME_MAX_BYTES - QUARANTINE_SUFFIX.len();
+    Err(Error::user(
+        Code::BadInput,
+        format!(
+            "dataset name {name}: expected at most {length_max} characters, so that its quarantine \
+             has a name too"
+        ),
+    ))
 }
 
 /// Adds columns that rows brought.

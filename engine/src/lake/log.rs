@@ -23,6 +23,8 @@ pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
 #[derive(Debug, Default)]
 pub(super) struct LogEntry {
     pub(super) adds: Vec<Add>,
+    /// The paths of the files that it adds, encoded as its writer did.
+    pub(super) added_paths: Vec<String>,
     pub(super) removes: Vec<Remove>,
     pub(super) txns: HashMap<String, i64>,
     pub(super) metadata: Option<Metadata>,
@@ -41,6 +43,9 @@ impl LogEntry {
                     e,
                 )
             })?;
+            if let Some(path) = action.pointer("/add/path").and_then(Value::as_str) {
+                entry.added_paths.push(path.to_owned());
+            }
             // An action that is not known here is none that is needed here.
             match serde_json::from_value::<Action>(action) {
                 Ok(Action::Add(add)) => entry.adds.push(add),

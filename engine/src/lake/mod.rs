@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 
 pub(crate) use author::{Author, Proposal};
 pub(crate) use changes::FileChanges;
-pub(crate) use data_files::{DataFiles, FileWriter};
+pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions};
 pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;

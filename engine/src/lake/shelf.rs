@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use datasets::{DatasetName, DatasetSpec};
+use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -74,14 +74,10 @@ impl Shelf {
             .map(|(name, table)| (name.clone(), table.entry().as_ref().clone()))
             .collect();
         let unreadable = self.unreadable.lock().clone();
-        let specs = |c: &Catalog| -> Vec<DatasetSpec> {
-            c.datasets.values().map(|e| e.spec.clone()).collect()
-        };
         let mut catalog = Catalog { tenant: tenant.clone(), datasets, unreadable, generation: 1 };
         if let Some((_, before)) = &*cached {
-            let same = before.datasets.len() == catalog.datasets.len()
-                && before.datasets.keys().eq(catalog.datasets.keys())
-                && specs(before) == specs(&catalog);
+            let (old, new) = (before.datasets.values(), catalog.datasets.values());
+            let same = old.map(|entry| &entry.spec).eq(new.map(|entry| &entry.spec));
             catalog.generation = before.generation + u64::from(!same);
         }
         let catalog = Arc::new(catalog);

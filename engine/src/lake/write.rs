@@ -1,9 +1,10 @@
 //! Writing what a job made: append, overwrite, or replace partitions, as one commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
@@ -11,12 +12,14 @@ use datasets::conform::Conformer;
 use datasets::read::Chunk;
 use datasets::{DatasetName, DatasetSpec};
 use deltalake_core::kernel::{LogicalFileView, Remove};
+use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt;
+use serde_json::Value;
 
 use super::head::Size;
 use super::{
     Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
-    WriteMode, schema,
+    WriteMode, refuse_unwritable_partitions, schema,
 };
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -171,6 +174,7 @@ impl Checked {
                 ),
             ));
         }
+        refuse_unwritable_partitions(&conformed.accepted, &self.spec)?;
         Ok(conformed.accepted)
     }
 }
@@ -299,8 +303,35 @@ impl Replaced {
             bytes: a.bytes + b.bytes,
             files: a.files + b.files,
         });
-        Ok((files.iter().map(|file| file.remove_action(true)).collect(), size))
+        let removes: Vec<Remove> = files.iter().map(|file| file.remove_action(true)).collect();
+        require_same_paths(&state, &removes)?;
+        Ok((removes, size))
     }
+}
+
+/// Makes sure that each remove will name its file as the log does. A path can be encoded in more than
+/// one way, the library keeps it decoded, and a remove in another encoding would remove nothing.
+fn require_same_paths(state: &DeltaTableState, removes: &[Remove]) -> Result<()> {
+    let mut paths = HashSet::new();
+    for batch in state.add_actions_batches(true)? {
+        if let Some(column) = batch.column_by_name("path") {
+            let texts = cast(column, &DataType::Utf8)?;
+            paths.extend(texts.as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+    }
+    for remove in removes {
+        let written =
+            serde_json::to_value(remove).map_err(|e| Error::bug("a remove as JSON", e))?;
+        let path = written.get("path").and_then(Value::as_str).unwrap_or_default();
+        if !paths.contains(path) {
+            return Err(Error::user(
+                Code::BadInput,
+                "the table's files have names that another writer encoded in its own way; its rows \
+                 can't be replaced here",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A partition value as Delta writes it into a log.

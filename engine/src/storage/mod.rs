@@ -6,6 +6,8 @@
 
 mod durable;
 mod error;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod lock;
 mod root;
 

@@ -24,7 +24,7 @@ use crate::options::Access;
 /// A scheme of our own, because a real location in a log line, a plan or an error of a library is a
 /// path of the server that a user may get to see.
 static LOCATION: LazyLock<Url> = LazyLock::new(|| {
-    #[allow(clippy::expect_used)] // a constant, parsed by every test
+    #[expect(clippy::expect_used, reason = "a constant, which every test parses")]
     Url::parse("colonnade://root/").expect("a URL")
 });
 

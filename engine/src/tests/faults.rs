@@ -1,10 +1,8 @@
 //! Stores that fail, and writers that race: nothing acknowledged is lost, nothing is doubled.
 
-use object_store::memory::InMemory;
-
-use super::faulty::{Fault, Faulty};
 use super::*;
 use crate::storage::Root;
+use crate::storage::faulty::{Fault, Faulty};
 use crate::{Code, WriteMode};
 
 /// The log entry of a version; the data files' folder has no such name.
@@ -12,7 +10,7 @@ const COMMIT: &str = "calls/_delta_log/0";
 const DATA: &str = "calls/at_month";
 
 async fn faulty() -> (Arc<Faulty>, Engine) {
-    let store = Faulty::over(Arc::new(InMemory::new()));
+    let store = Faulty::new();
     let engine = over(Arc::clone(&store)).await;
     engine.create_dataset(&who(), calls()).await.unwrap();
     (store, engine)
@@ -50,6 +48,19 @@ async fn a_commit_that_was_refused_is_not_acknowledged_and_can_be_sent_again() {
     }
     assert!(!send(&engine, 0..5, sequence("p", 0)).await.unwrap().duplicate);
     assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_is_acknowledged() {
+    let (store, engine) = faulty().await;
+    for part in [COMMIT, DATA] {
+        store.once(part, Fault::Full);
+        let full = send(&engine, 0..5, sequence("p", 0)).await.unwrap_err();
+        assert_eq!(full.code(), Code::ResourcesExhausted, "{}", full.detail());
+        assert!(full.to_string().contains("the disk or quota of the store is full"), "{full}");
+    }
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 0);
+    assert!(!send(&engine, 0..5, sequence("p", 0)).await.unwrap().duplicate);
 }
 
 #[tokio::test]
@@ -105,7 +116,7 @@ async fn a_failure_between_quarantine_and_dataset_doubles_neither() {
 
 #[tokio::test]
 async fn all_of_a_group_fail_together_and_are_taken_together_later() {
-    let store = Faulty::over(Arc::new(InMemory::new()));
+    let store = Faulty::new();
     let mut slow = options("memory:");
     slow.ingest.wait_ms = 100;
     let engine = Engine::open_root(Root::over(Arc::clone(&store) as _), slow).await.unwrap();
@@ -121,7 +132,7 @@ async fn all_of_a_group_fail_together_and_are_taken_together_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_engines_on_one_store_both_get_on() {
-    let store = Faulty::over(Arc::new(InMemory::new()));
+    let store = Faulty::new();
     let (a, b) = (over(Arc::clone(&store)).await, over(Arc::clone(&store)).await);
     a.create_dataset(&who(), calls()).await.unwrap();
     let send_all = |engine: Engine, first: i64| async move {
@@ -152,7 +163,7 @@ async fn two_engines_on_one_store_both_get_on() {
 
 #[tokio::test]
 async fn an_overwrite_that_loses_a_race_replaces_what_won_too() {
-    let store = Faulty::over(Arc::new(InMemory::new()));
+    let store = Faulty::new();
     let (a, b) = (over(Arc::clone(&store)).await, over(Arc::clone(&store)).await);
     a.create_dataset(&who(), calls()).await.unwrap();
     number(&b, "SELECT count(*) FROM calls").await;
@@ -169,7 +180,7 @@ async fn an_overwrite_that_loses_a_race_replaces_what_won_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fails_each_row_is_there_once() {
     for seed in 1..=6_u64 {
-        let store = Faulty::over(Arc::new(InMemory::new()));
+        let store = Faulty::new();
         let engines = [over(Arc::clone(&store)).await, over(Arc::clone(&store)).await];
         engines[0].create_dataset(&who(), calls()).await.unwrap();
         let mut state = seed;

@@ -4,7 +4,6 @@
 mod changes;
 mod evolution;
 mod faults;
-mod faulty;
 mod golden;
 mod ingest;
 mod load;

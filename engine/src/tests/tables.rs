@@ -237,3 +237,70 @@ async fn many_commits_are_one_table_with_a_checkpoint() {
     );
     assert_eq!(engine.history(&who(), &name("calls"), 1000).await.unwrap().len(), 7);
 }
+
+#[tokio::test]
+async fn a_name_leaves_room_for_its_quarantine() {
+    let engine = engine().await;
+    let mut long = calls();
+    long.name = name(&"a".repeat(54));
+    let refused = engine.create_dataset(&who(), long.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("at most 53 characters"), "{refused}");
+    long.name = name(&"a".repeat(53));
+    engine.create_dataset(&who(), long).await.unwrap();
+}
+
+/// Values that a path, a URL or a folder of partitions could trip over.
+const ODD: [&str; 9] = ["a/b", "a b", "50%", "%2F", "k=v", "é:?#", "..", "with'quote", "null"];
+
+#[tokio::test]
+async fn odd_partition_values_are_kept_apart_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for root in ["memory:", folder.path().to_str().unwrap()] {
+        let engine = Engine::open(options(root)).await.unwrap();
+        let spec = DatasetSpec::from_toml(
+            r#"
+                name = "odd"
+                partition_by = [{column = "p"}]
+                columns = [{name = "p", type = "text", nullable = true}, {name = "n", type = "int64"}]
+            "#,
+            "odd.toml",
+        );
+        engine.create_dataset(&who(), spec.unwrap()).await.unwrap();
+        let batch = |values: &[Option<&str>]| {
+            let p: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+            let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+            RecordBatch::try_from_iter([("p", p), ("n", n)]).unwrap()
+        };
+        let write = async |mode, values: &[Option<&str>]| {
+            engine.write(&who(), &name("odd"), mode, vec![batch(values)], label("job")).await
+        };
+        let mut values: Vec<Option<&str>> = ODD.map(Some).to_vec();
+        values.push(None);
+        write(WriteMode::Append, &values).await.unwrap();
+        assert_eq!(number(&engine, "SELECT count(DISTINCT p) FROM odd").await, ODD.len() as i64);
+        assert_eq!(number(&engine, "SELECT count(*) FROM odd WHERE p IS NULL").await, 1);
+        for value in ODD {
+            let sql = format!("SELECT count(*) FROM odd WHERE p = '{}'", value.replace('\'', "''"));
+            assert_eq!(number(&engine, &sql).await, 1, "{root} {value}");
+            let mode =
+                WriteMode::ReplacePartitions(vec![("p".to_owned(), ScalarValue::from(value))]);
+            write(mode, &[Some(value), Some(value)]).await.unwrap();
+            assert_eq!(number(&engine, &sql).await, 2, "{root} {value}");
+        }
+        let null = WriteMode::ReplacePartitions(vec![("p".to_owned(), ScalarValue::Utf8(None))]);
+        write(null, &[None, None]).await.unwrap();
+        assert_eq!(number(&engine, "SELECT count(*) FROM odd WHERE p IS NULL").await, 2);
+        assert_eq!(number(&engine, "SELECT count(*) FROM odd").await, 20);
+
+        // Row i of the first write had n = i; now each value has n = 0 and n = 1.
+        let change = engine.changes(&who(), &name("odd"), Version(1), Version(11)).await.unwrap();
+        assert_eq!(change.added.count().await.unwrap(), 1 + 1 + 8 * 2, "{root}");
+        assert_eq!(change.removed.count().await.unwrap(), 8, "{root}");
+        write(WriteMode::Overwrite, &[Some("x")]).await.unwrap();
+        assert_eq!(number(&engine, "SELECT count(*) FROM odd").await, 1);
+        for unwritable in ["", "__HIVE_DEFAULT_PARTITION__"] {
+            let refused = write(WriteMode::Append, &[Some(unwritable)]).await.unwrap_err();
+            assert_eq!(refused.code(), Code::BadInput, "{refused}");
+        }
+    }
+}

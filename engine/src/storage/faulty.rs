@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// It is refused, and not made.
@@ -28,12 +28,14 @@ pub(super) enum Fault {
     Late,
     /// It fails with half of its bytes written.
     Torn,
+    /// The disk is full.
+    Full,
 }
 
 type Plan = Box<dyn FnMut(&Path) -> Fault + Send>;
 
 /// A store with faults.
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     store: Arc<InMemory>,
     plan: Mutex<Plan>,
     unreadable: Mutex<Option<String>>,
@@ -41,9 +43,10 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    pub(super) fn over(store: Arc<InMemory>) -> Arc<Self> {
+    /// One over an empty store.
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            store,
+            store: Arc::new(InMemory::new()),
             plan: Mutex::new(Box::new(|_| Fault::None)),
             unreadable: Mutex::default(),
             late: Mutex::default(),
@@ -51,12 +54,12 @@ impl Faulty {
     }
 
     /// Asks `plan` at each write from now on.
-    pub(super) fn plan(&self, plan: impl FnMut(&Path) -> Fault + Send + 'static) {
+    pub(crate) fn plan(&self, plan: impl FnMut(&Path) -> Fault + Send + 'static) {
         *self.plan.lock() = Box::new(plan);
     }
 
     /// Meets the next write of an object whose path contains `part` with `fault`, and no other.
-    pub(super) fn once(&self, part: &'static str, fault: Fault) {
+    pub(crate) fn once(&self, part: &'static str, fault: Fault) {
         let mut armed = true;
         self.plan(move |path| {
             if armed && path.as_ref().contains(part) {
@@ -68,12 +71,12 @@ impl Faulty {
     }
 
     /// Fails reads of objects whose path contains `part`.
-    pub(super) fn unreadable(&self, part: Option<&str>) {
+    pub(crate) fn unreadable(&self, part: Option<&str>) {
         *self.unreadable.lock() = part.map(str::to_owned);
     }
 
     /// Makes the late writes.
-    pub(super) async fn deliver(&self) -> usize {
+    pub(crate) async fn deliver(&self) -> usize {
         let late = std::mem::take(&mut *self.late.lock());
         let count = late.len();
         for (path, payload, options) in late {
@@ -99,6 +102,10 @@ impl ObjectStore for Faulty {
         match fault {
             Fault::None => self.store.put_opts(location, payload, options).await,
             Fault::Refused => Err(failed()),
+            Fault::Full => Err(Error::Generic {
+                store: "faulty",
+                source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+            }),
             Fault::AnswerLost => {
                 self.store.put_opts(location, payload, options).await?;
                 Err(failed())
