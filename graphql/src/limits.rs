@@ -36,6 +36,8 @@ pub struct Limits {
     pub where_terms_max: usize,
     /// `and`, `or` and `not` inside each other.
     pub where_nesting_max: usize,
+    /// Queries that run at a time, of all clients; others wait, within the time of an operation.
+    pub queries_at_a_time_max: usize,
     /// Time for one operation; for one message of a subscription.
     pub operation_time_max: Duration,
     /// Longest that `runJob(wait: true)` waits before it answers with the run as it is.
@@ -69,6 +71,7 @@ impl Default for Limits {
             page_bytes_max: 64 << 20,
             where_terms_max: 2_000,
             where_nesting_max: 16,
+            queries_at_a_time_max: 64,
             operation_time_max: Duration::from_secs(30),
             run_wait_max: Duration::from_secs(600),
             versions_behind_max: 100,

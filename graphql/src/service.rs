@@ -14,6 +14,7 @@ use engine::{Code, Engine, Error, Principal, Result};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jobs::Runner;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -46,6 +47,8 @@ pub(crate) struct ServiceInner {
     pub ending: CancellationToken,
     schemas: SchemaCache,
     subscriptions: Arc<AtomicUsize>,
+    /// Queries that run at a time; others wait their turn.
+    reading: Semaphore,
 }
 
 /// One of the subscriptions that may be open at a time; dropping it frees the place.
@@ -125,6 +128,7 @@ impl Service {
             engine,
             runner,
             shared: SharedResults::new(limits.shared_results_max),
+            reading: Semaphore::new(limits.queries_at_a_time_max.max(1)),
             limits,
             meter: Meter::default(),
             ending: CancellationToken::new(),
@@ -202,11 +206,16 @@ impl Service {
 
     async fn execute(&self, prepared: Prepared, request_id: &str) -> Answer {
         let Prepared { schema, state, kind, cost, request } = prepared;
-        let executing = async { Ok(schema.schema.execute(request).await) };
         let result = match kind {
             // A mutation is not cut off in the middle: it would be done and look undone.
-            OperationType::Mutation => executing.await,
-            _ => in_time(self.0.limits.operation_time_max, executing).await,
+            OperationType::Mutation => Ok(schema.schema.execute(request).await),
+            _ => {
+                let reading = async {
+                    let _place = self.0.reading.acquire().await;
+                    Ok(schema.schema.execute(request).await)
+                };
+                in_time(self.0.limits.operation_time_max, reading).await
+            }
         };
         let response = result.unwrap_or_else(|error| {
             Response::from_errors(vec![to_graphql(&error).into_server_error(Default::default())])

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datasets::{ColumnType, DatasetName, DatasetSpec};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 
 use crate::names;
 
@@ -56,10 +56,7 @@ impl Shape {
                 field: names::camel(&column.name),
                 kind: column.data_type.clone(),
                 nullable: column.nullable,
-                description: match &column.unit {
-                    Some(unit) => format!("{}, in {unit}", column.data_type),
-                    None => column.data_type.to_string(),
-                },
+                description: described(column),
             })
             .collect();
         columns.extend(spec.computed_partitions().map(|partition| Column {
@@ -96,6 +93,17 @@ impl Shape {
     /// The name of a type of this dataset.
     pub(crate) fn type_of(&self, suffix: &str) -> String {
         format!("{}{suffix}", self.type_name)
+    }
+}
+
+fn described(column: &ColumnSpec) -> String {
+    let kind = match &column.unit {
+        Some(unit) => format!("{}, in {unit}", column.data_type),
+        None => column.data_type.to_string(),
+    };
+    match column.description.is_empty() {
+        true => kind,
+        false => format!("{} ({kind})", column.description),
     }
 }
 

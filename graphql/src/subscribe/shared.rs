@@ -141,7 +141,8 @@ mod tests {
         let gate = Mutex::new(Some(gate));
         let ask = || {
             shared.get("q".to_owned(), async {
-                if let Some(gate) = gate.lock().take() {
+                let first = gate.lock().take();
+                if let Some(gate) = first {
                     gate.await.ok();
                 }
                 Ok(7u64)

@@ -27,6 +27,7 @@ struct ColumnRef {
     shape: Arc<Shape>,
     position: usize,
     unit: Option<String>,
+    description: String,
 }
 
 impl ColumnRef {
@@ -41,14 +42,16 @@ impl Dataset {
     }
 
     fn columns(&self) -> Vec<ColumnRef> {
-        let unit =
-            |column: &Column| self.entry.spec.column(&column.name).and_then(|c| c.unit.clone());
         let columns = self.shape.columns.iter().enumerate();
         columns
-            .map(|(position, column)| ColumnRef {
-                shape: self.shape.clone(),
-                position,
-                unit: unit(column),
+            .map(|(position, column)| {
+                let spec = self.entry.spec.column(&column.name);
+                ColumnRef {
+                    shape: self.shape.clone(),
+                    position,
+                    unit: spec.and_then(|spec| spec.unit.clone()),
+                    description: spec.map(|spec| spec.description.clone()).unwrap_or_default(),
+                }
             })
             .collect()
     }
@@ -115,6 +118,7 @@ pub(crate) fn types() -> [Object; 3] {
         .field(part("nullable", TypeRef::named_nn(TypeRef::BOOLEAN), |c: &ColumnRef| {
             Ok(c.column().nullable.into())
         }))
+        .field(part("description", text(), |c: &ColumnRef| Ok(c.description.as_str().into())))
         .field(part("unit", TypeRef::named(TypeRef::STRING), move |c: &ColumnRef| {
             Ok(optional(c.unit.as_ref()))
         }));
