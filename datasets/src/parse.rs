@@ -63,9 +63,7 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
         ColumnType::Bytes => {
             base64_bytes(text.trim()).map(Slot::Bytes).map_or_else(|| wrong("bytes as base64"), Ok)
         }
-        ColumnType::List(_) | ColumnType::Vector(_) => {
-            crate::read::json::document_slot(data_type, text)
-        }
+        ColumnType::List(_) | ColumnType::Vector(_) => crate::read::document_slot(data_type, text),
     }
 }
 

@@ -214,6 +214,21 @@ const PARQUET_ROWS: [(&str, usize); 67] = [
 ];
 
 #[test]
+fn well_formed_csv_is_read_packed_and_unpacked() {
+    let Some(folder) = shared_data("well_formed_csv_is_read") else { return };
+    let folder = folder.join("arrow_testing/data/csv");
+    let [plain, packed] = ["aggregate_test_100.csv", "aggregate_test_100.csv.gz"]
+        .map(|name| batches(&folder.join(name), Format::Csv));
+    assert_eq!(plain, packed);
+    assert_eq!(plain[0].num_rows(), 100);
+    let types: Vec<_> =
+        plain[0].schema().fields().iter().map(|f| f.data_type().to_string()).collect();
+    // The tenth column holds unsigned 64-bit integers.
+    assert_eq!(types[9], "Decimal128(38, 0)");
+    assert_eq!(types[11], "Float64");
+}
+
+#[test]
 fn delta_encoded_files_hold_what_their_csv_says() {
     let Some(folder) = shared_data("delta_encoded_files_hold_what_their_csv_says") else { return };
     let folder = folder.join("parquet_testing/data");

@@ -18,6 +18,7 @@ mod febrl;
 mod format;
 mod input;
 pub mod json;
+mod json_value;
 mod lines;
 mod litellm_prices;
 mod mapped;
@@ -40,6 +41,7 @@ use crate::spec::DatasetSpec;
 
 pub use format::Format;
 pub use input::Source;
+pub(crate) use json_value::document_slot;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
 pub use nab::{LabelWindows, nab_windows};
 
@@ -151,6 +153,8 @@ pub(crate) fn contain_decoder<T>(
 mod conformance_tests;
 #[cfg(test)]
 mod integration_tests;
+#[cfg(test)]
+mod named_tests;
 #[cfg(test)]
 mod public_tests;
 #[cfg(test)]
