@@ -50,7 +50,7 @@ impl RequestState {
                 let session = self.session.get_or_try_init(|| engine.session(who, &[])).await?;
                 Ok(session.clone())
             }
-            pin => engine.session(who, &[(dataset.clone(), pin.clone())]).await,
+            pin => engine.session(who, &[(dataset.clone(), *pin)]).await,
         }
     }
 

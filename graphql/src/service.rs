@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response, ServerError, Value};
+use async_graphql::{Name, Request, Response, ServerError, Value};
 use engine::{Code, Engine, Error, Principal, Result};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -118,6 +118,7 @@ struct Prepared {
     state: Arc<RequestState>,
     kind: OperationType,
     cost: u64,
+    root_keys: Vec<Name>,
     request: Request,
 }
 
@@ -182,7 +183,7 @@ impl Service {
         let limits = &self.0.limits;
         let schema = self.schema(who).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
-        let Admitted { document, kind, cost } =
+        let Admitted { document, kind, cost, root_keys } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;
         match (kind, accepts) {
             (OperationType::Mutation | OperationType::Subscription, Accepts::Queries) => {
@@ -201,11 +202,11 @@ impl Service {
         request.set_parsed_query(document);
         let state = RequestState::new(self.0.clone(), who.clone());
         request.data.insert(state.clone());
-        Ok(Prepared { schema, state, kind, cost, request })
+        Ok(Prepared { schema, state, kind, cost, root_keys, request })
     }
 
     async fn execute(&self, prepared: Prepared, request_id: &str) -> Answer {
-        let Prepared { schema, state, kind, cost, request } = prepared;
+        let Prepared { schema, state, kind, cost, root_keys, request } = prepared;
         let result = match kind {
             // A mutation is not cut off in the middle: it would be done and look undone.
             OperationType::Mutation => Ok(schema.schema.execute(request).await),
@@ -220,7 +221,12 @@ impl Service {
         let response = result.unwrap_or_else(|error| {
             Response::from_errors(vec![to_graphql(&error).into_server_error(Default::default())])
         });
-        let response = with_warnings(response.extension("cost", Value::from(cost)), &state);
+        let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
+        if let Value::Object(fields) = &mut response.data {
+            // Root fields run side by side and come in the order of their ends.
+            let place = |key: &Name| root_keys.iter().position(|known| known == key);
+            fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
+        }
         finished(response, request_id)
     }
 

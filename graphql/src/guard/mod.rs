@@ -27,6 +27,8 @@ pub(crate) struct Admitted {
     pub kind: OperationType,
     /// What the operation is estimated to cost.
     pub cost: u64,
+    /// Keys of the answer's root, in the order of the request.
+    pub root_keys: Vec<Name>,
 }
 
 /// Parses `query` and checks the operation called `name` against the limits.
@@ -70,7 +72,26 @@ pub(crate) fn admit(
             format!("a subscription has exactly one field at its root, found {fields}"),
         )));
     }
-    Ok(Admitted { document, kind, cost: measured.cost })
+    let mut root_keys = Vec::with_capacity(fields);
+    collect_keys(&document, &operation.selection_set.node, &mut root_keys);
+    Ok(Admitted { document, kind, cost: measured.cost, root_keys })
+}
+
+/// Fragments were measured before, so none contains itself.
+fn collect_keys(document: &ExecutableDocument, set: &SelectionSet, keys: &mut Vec<Name>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => keys.push(field.node.response_key().node.clone()),
+            Selection::InlineFragment(fragment) => {
+                collect_keys(document, &fragment.node.selection_set.node, keys);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect_keys(document, &fragment.node.selection_set.node, keys);
+                }
+            }
+        }
+    }
 }
 
 fn operation<'a>(

@@ -213,7 +213,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
     let asked = as_of(argument(context, "asOf").as_ref())?;
     let pin = match &after {
         Some(cursor) => continued_at(cursor, &asked)?,
-        None => asked.clone(),
+        None => asked,
     };
     let session = state.session(&shape.name, &pin).await?;
     let table = session.table(&shape.name).await?;

@@ -238,7 +238,7 @@ async fn what_ingest_refuses_it_refuses_with_a_reason_and_takes_nothing() {
         ("calls", &[ndjson, ("producer", "p")], ROW.into(), 400, "Sequence"),
         ("calls", &[ndjson, ("sequence", "1")], ROW.into(), 400, "Producer"),
         ("calls", &[ndjson, ("producer", "p"), ("sequence", "x")], ROW.into(), 400, "whole number"),
-        ("calls", &[ndjson], large.into(), 413, "limit is 1000, found 6000"),
+        ("calls", &[ndjson], large.into(), 413, "limit is 1000, found 5900"),
         ("calls", &[ndjson, ("content-encoding", "gzip")], bomb, 413, "unpacked"),
         ("calls", &[ndjson, ("content-encoding", "gzip")], ROW.into(), 400, "gzip"),
         ("nothing", &[ndjson], ROW.into(), 404, "nothing"),

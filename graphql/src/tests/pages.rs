@@ -90,7 +90,7 @@ async fn pages_put_together_are_the_whole_in_order_and_at_one_version() {
             let rows = random_rows(&mut random, 25);
             rig.append(name, vec![rows]).await;
         }
-        for _ in 0..15 {
+        for _ in 0..10 {
             check_pages(&rig, &mut random, name).await;
         }
     }

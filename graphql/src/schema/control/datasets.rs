@@ -218,8 +218,9 @@ pub(crate) fn create_field() -> Field {
             let spec = spec
                 .into_json()
                 .map_err(|error| bad_input(format!("createDataset.spec: {error}")))?;
-            let spec = DatasetSpec::from_json(&spec.to_string())
-                .map_err(|error| Error::from(error).while_doing("createDataset.spec"))?;
+            let spec: DatasetSpec = serde_json::from_value(spec)
+                .map_err(|error| bad_input(format!("createDataset.spec: {error}")))?;
+            spec.check().map_err(Error::from)?;
             let entry = state.service().engine.create_dataset(who, spec).await?;
             Ok(Some(FieldValue::owned_any(Dataset::new(&entry))))
         })
