@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use datasets::DatasetName;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -32,6 +32,8 @@ pub(crate) struct Ingest {
     pub(super) lake: Arc<Lake>,
     options: GroupCommitOptions,
     reading: Semaphore,
+    /// Room for rows that wait for their commit, in KiB.
+    waiting: Arc<Semaphore>,
     queues: Mutex<Queues>,
 }
 
@@ -47,13 +49,15 @@ pub(super) struct Member {
     pub(super) producer: Option<ProducerSequence>,
     pub(super) subject: String,
     pub(super) answer: oneshot::Sender<Result<IngestReceipt>>,
+    pub(super) _room: OwnedSemaphorePermit,
 }
 
 impl Ingest {
     pub(crate) fn new(lake: Arc<Lake>, options: GroupCommitOptions) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let reading = Semaphore::new(cores * READING_PER_CORE);
-        Self { lake, options, reading, queues: Mutex::default() }
+        let waiting = Arc::new(Semaphore::new(waiting_kib(&options)));
+        Self { lake, options, reading, waiting, queues: Mutex::default() }
     }
 
     /// Takes one request; answers once its rows are committed.
@@ -74,9 +78,13 @@ impl Ingest {
             let _turn = self.reading.acquire().await.map_err(closed)?;
             prepare(&self.lake, who, &table, request.rows).await?
         };
+        // A request larger than all the room takes all of it.
+        let kib = (rows.bytes() / 1024).min(waiting_kib(&self.options)) as u32;
+        let room = Arc::clone(&self.waiting).acquire_many_owned(kib).await;
+        let room = room.map_err(|e| Error::bug("the room for rows is closed", e))?;
         let (answer, answered) = oneshot::channel();
         let subject = who.subject.clone();
-        let member = Member { rows, producer: request.producer, subject, answer };
+        let member = Member { rows, producer: request.producer, subject, answer, _room: room };
         let queue = self.queue(&table, dataset, who)?;
         queue.send(member).await.map_err(|_| closed())?;
         // A task that ends answers everyone first, unless it panicked.
@@ -141,6 +149,11 @@ impl Ingest {
         queues.by_dataset.insert(key, (queue.clone(), task));
         Ok(queue)
     }
+}
+
+/// Rows that wait take as much as two full groups, whatever their number.
+fn waiting_kib(options: &GroupCommitOptions) -> usize {
+    (options.bytes_max / 512).clamp(1, u32::MAX as usize)
 }
 
 /// The task of one dataset.

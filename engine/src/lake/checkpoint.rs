@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use deltalake_core::DeltaTable;
 use deltalake_core::protocol::checkpoints;
+use deltalake_core::table::config::TablePropertiesExt;
 
 use super::{Lake, Table, schema};
 use crate::error::Result;
@@ -35,7 +36,9 @@ impl Table {
         table.load_version(version).await?;
         checkpoints::create_checkpoint(&table, None).await?;
         // Keeps what the table's log retention asks for: 30 days unless it says otherwise.
-        checkpoints::cleanup_metadata(&table, None).await?;
+        if table.snapshot()?.table_config().enable_expired_log_cleanup() {
+            checkpoints::cleanup_metadata(&table, None).await?;
+        }
         tracing::debug!(tenant = %self.tenant, dataset = %self.name, version, "checkpoint made");
         Ok(())
     }

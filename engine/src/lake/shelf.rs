@@ -53,9 +53,11 @@ impl Shelf {
         kept
     }
 
-    fn forget_all_but(&self, names: &[DatasetName]) {
-        self.tables.lock().retain(|name, _| names.contains(name));
-        self.unreadable.lock().retain(|name, _| names.contains(name));
+    /// Lets go of those of `before` that a listing did not find. What came while it was made stays.
+    fn forget(&self, before: &[DatasetName], found: &[DatasetName]) {
+        let stays = |name: &DatasetName| found.contains(name) || !before.contains(name);
+        self.tables.lock().retain(|name, _| stays(name));
+        self.unreadable.lock().retain(|name, _| found.contains(name));
         self.stamp.fetch_add(1, Ordering::Release);
     }
 
@@ -119,6 +121,7 @@ impl Lake {
 
     /// Opens what the store has and the shelf has not.
     async fn list(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
+        let before: Vec<DatasetName> = shelf.tables.lock().keys().cloned().collect();
         let folder = Path::from(tenant.as_str());
         let listing = self
             .root()
@@ -132,7 +135,7 @@ impl Lake {
             .iter()
             .filter_map(|path| DatasetName::new(path.filename()?).ok())
             .collect();
-        shelf.forget_all_but(&names);
+        shelf.forget(&before, &names);
         let unopened: Vec<_> = names.into_iter().filter(|name| shelf.get(name).is_none()).collect();
         stream::iter(unopened)
             .map(|name| async move {

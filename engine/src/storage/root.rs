@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::memory::InMemory;
@@ -120,6 +121,9 @@ impl Root {
         let url = Url::parse(text).map_err(|e| {
             Error::environment(Code::BadInput, format!("the {scheme}: root is not a URL"), e)
         })?;
+        for key in options.keys() {
+            require_known_option(scheme, &key.to_ascii_lowercase())?;
+        }
         // What the environment says (AWS_…, AZURE_…, GOOGLE_…) comes first, so that options win.
         let environment = std::env::vars()
             .map(|(key, value)| (key.to_ascii_lowercase(), value))
@@ -189,6 +193,10 @@ impl Root {
     /// Makes sure that the root answers and, for a writer, that it takes a new object and refuses
     /// to replace it: commits rest on that.
     pub(crate) async fn probe(&self, writable: bool) -> Result<()> {
+        in_time("answering", self.probe_all(writable)).await
+    }
+
+    async fn probe_all(&self, writable: bool) -> Result<()> {
         self.probe_reachable().await?;
         if !writable {
             return Ok(());
@@ -217,6 +225,10 @@ impl Root {
 
     /// Makes sure that the root can be listed.
     pub(crate) async fn probe_reachable(&self) -> Result<()> {
+        in_time("listing", self.list_a_little()).await
+    }
+
+    async fn list_a_little(&self) -> Result<()> {
         if self.failures_are_final() {
             let listed = self.store.list_with_delimiter(None).await;
             return listed.map(drop).map_err(|e| unreachable("listing the root", e));
@@ -228,6 +240,16 @@ impl Root {
             Some(Err(e)) => Err(unreachable("listing the root", e)),
         }
     }
+}
+
+/// Ends a probe that takes too long: a store's client may try again for minutes.
+async fn in_time(what: &str, probe: impl Future<Output = Result<()>>) -> Result<()> {
+    const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
+    tokio::time::timeout(PROBE_TIME_MAX, probe).await.unwrap_or_else(|e| {
+        let seconds = PROBE_TIME_MAX.as_secs();
+        let message = format!("the root is not usable: {what} took longer than {seconds} s");
+        Err(Error::environment(Code::StorageUnavailable, message, e))
+    })
 }
 
 impl fmt::Debug for Root {
@@ -251,6 +273,30 @@ fn file_path(text: &str) -> Result<PathBuf> {
         return Url::parse(text).map_err(|_| bad())?.to_file_path().map_err(|()| bad());
     }
     if rest.is_empty() { Err(bad()) } else { Ok(PathBuf::from(rest)) }
+}
+
+/// The store's client passes over a key that it does not know; a mistyped one must not be lost.
+#[cfg(feature = "cloud")]
+fn require_known_option(scheme: &str, key: &str) -> Result<()> {
+    use object_store::aws::AmazonS3ConfigKey;
+    use object_store::azure::AzureConfigKey;
+    use object_store::client::ClientConfigKey;
+    use object_store::gcp::GoogleConfigKey;
+
+    let of_store = match scheme {
+        "s3" | "s3a" => key.parse::<AmazonS3ConfigKey>().is_ok(),
+        "gs" => key.parse::<GoogleConfigKey>().is_ok(),
+        "http" | "https" => false,
+        _ => key.parse::<AzureConfigKey>().is_ok(),
+    };
+    if of_store || key.parse::<ClientConfigKey>().is_ok() {
+        return Ok(());
+    }
+    let shown: String = key.chars().take(80).collect();
+    Err(Error::user(
+        Code::BadInput,
+        format!("storage option {shown:?} is not one that a {scheme}: root knows"),
+    ))
 }
 
 fn unknown_scheme(scheme: &str) -> Error {

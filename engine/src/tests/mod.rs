@@ -1,6 +1,7 @@
 //! The engine as a whole, over stores in memory, on disk and with faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broken;
 mod changes;
 mod evolution;
 mod faults;

@@ -95,10 +95,13 @@ async fn an_object_store_that_does_not_answer_is_told_with_what_was_tried() {
         ("aws_secret_access_key", "secret-key"),
         ("aws_region", "nowhere-1"),
         ("aws_allow_http", "true"),
-        ("max_retries", "0"),
     ] {
         options.storage_options.insert(key.to_owned(), value.to_owned());
     }
+    let mut mistyped = options.clone();
+    mistyped.storage_options.insert("aws_regoin".to_owned(), "secret".to_owned());
+    let error = Engine::open(mistyped).await.unwrap_err();
+    assert_eq!(error.to_string(), "storage option \"aws_regoin\" is not one that a s3: root knows");
     let error = Engine::open(options).await.unwrap_err();
     assert_eq!(error.code(), Code::StorageUnavailable);
     let message = error.to_string();

@@ -1,0 +1,89 @@
+//! Tables whose files are damaged: an error that says so, and everything else goes on.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::Code;
+
+/// A root with the datasets `calls`, of three commits, and `sound`.
+async fn root(folder: &Path) -> PathBuf {
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let mut sound = calls();
+    sound.name = name("sound");
+    engine.create_dataset(&who(), sound).await.unwrap();
+    for i in 0..2 {
+        send(&engine, i * 10..(i + 1) * 10, None).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    folder.join("default/calls")
+}
+
+async fn read(folder: &Path) -> Result<i64> {
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    // The other dataset is not touched by any of this.
+    assert_eq!(number(&engine, "SELECT count(*) FROM sound").await, 0);
+    let session = session(&engine).await;
+    let frame = session.sql("SELECT sum(id) AS n FROM calls").await?;
+    let batches = session.collect(frame).await?;
+    let column = batches[0].column(0);
+    Ok(column.as_any().downcast_ref::<Int64Array>().unwrap().value(0))
+}
+
+fn data_file(table: &Path) -> PathBuf {
+    let month = std::fs::read_dir(table)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.file_name().unwrap().to_str().unwrap().starts_with("at_month"))
+        .unwrap();
+    std::fs::read_dir(month).unwrap().next().unwrap().unwrap().path()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_is_an_error_and_not_an_end() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 8] = [
+        ("an entry that is not JSON", |table| {
+            std::fs::write(table.join("_delta_log/00000000000000000001.json"), "{{{").unwrap();
+        }),
+        ("an entry that is cut off", |table| {
+            let path = table.join("_delta_log/00000000000000000001.json");
+            let text = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        }),
+        ("an entry of other JSON", |table| {
+            let path = table.join("_delta_log/00000000000000000001.json");
+            std::fs::write(path, "{\"add\": {\"path\": 7}}\n[1, 2]\n").unwrap();
+        }),
+        ("a missing entry", |table| {
+            std::fs::remove_file(table.join("_delta_log/00000000000000000001.json")).unwrap();
+        }),
+        ("a first entry without metadata", |table| {
+            std::fs::write(table.join("_delta_log/00000000000000000000.json"), "{}").unwrap();
+        }),
+        ("a spec that is none", |table| {
+            let path = table.join("_delta_log/00000000000000000000.json");
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replace("evolution", "evolutoin")).unwrap();
+        }),
+        ("a missing data file", |table| std::fs::remove_file(data_file(table)).unwrap()),
+        ("a data file that is cut off", |table| {
+            let path = data_file(table);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        assert_eq!(read(folder.path()).await.unwrap(), 190);
+        damage(&table);
+        let error = match read(folder.path()).await {
+            Ok(sum) => panic!("{what}: read as {sum}"),
+            Err(e) => e,
+        };
+        assert_ne!(error.code(), Code::Internal, "{what}: {}", error.detail());
+        let message = error.to_string();
+        assert!(!message.contains(folder.path().to_str().unwrap()), "{what}: {message}");
+    }
+}
