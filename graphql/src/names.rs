@@ -70,6 +70,7 @@ pub(crate) fn dataset_field(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
     use std::collections::BTreeMap;
 

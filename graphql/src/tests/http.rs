@@ -55,6 +55,8 @@ async fn read(request: reqwest::RequestBuilder) -> (u16, HeaderMap, Value) {
     (status, headers, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
@@ -90,7 +92,7 @@ async fn status_and_form_follow_the_specification() {
     assert!(!body["data"]["datasets"].as_array().unwrap().is_empty());
     assert_eq!(body["errors"][0]["extensions"]["code"], "NOT_FOUND");
 
-    let cases: [(&[(&str, &str)], &str, u16); 6] = [
+    let cases: [(Headers, &str, u16); 6] = [
         (&[("content-type", "text/plain")], "{}", 415),
         (&[JSON], "{", 400),
         (&[JSON], "[{\"query\": \"{ datasets { name } }\"}]", 400),
@@ -220,13 +222,13 @@ async fn what_ingest_refuses_it_refuses_with_a_reason_and_takes_nothing() {
     let limits =
         Limits { ingest_bytes_max: 1_000, ingest_unpacked_bytes_max: 10_000, ..Limits::default() };
     let client = client(&rig, ServerOptions { limits, ..ServerOptions::default() }).await;
-    let ndjson = ("content-type", "application/x-ndjson");
+    const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
     let large = ROW.repeat(100);
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut bomb, &vec![b' '; 100_000]).unwrap();
     let bomb = bomb.finish().unwrap();
     assert!(bomb.len() < 1_000);
-    let cases: [(&str, &[(&str, &str)], Vec<u8>, u16, &str); 9] = [
+    let cases: [(&str, Headers, Vec<u8>, u16, &str); 9] = [
         (
             "calls",
             &[("content-type", "text/html")],
@@ -234,14 +236,14 @@ async fn what_ingest_refuses_it_refuses_with_a_reason_and_takes_nothing() {
             415,
             "application/x-ndjson, text/csv",
         ),
-        ("calls", &[ndjson, ("content-encoding", "br")], ROW.into(), 415, "gzip or identity"),
-        ("calls", &[ndjson, ("producer", "p")], ROW.into(), 400, "Sequence"),
-        ("calls", &[ndjson, ("sequence", "1")], ROW.into(), 400, "Producer"),
-        ("calls", &[ndjson, ("producer", "p"), ("sequence", "x")], ROW.into(), 400, "whole number"),
-        ("calls", &[ndjson], large.into(), 413, "limit is 1000, found 5900"),
-        ("calls", &[ndjson, ("content-encoding", "gzip")], bomb, 413, "unpacked"),
-        ("calls", &[ndjson, ("content-encoding", "gzip")], ROW.into(), 400, "gzip"),
-        ("nothing", &[ndjson], ROW.into(), 404, "nothing"),
+        ("calls", &[NDJSON, ("content-encoding", "br")], ROW.into(), 415, "gzip or identity"),
+        ("calls", &[NDJSON, ("producer", "p")], ROW.into(), 400, "Sequence"),
+        ("calls", &[NDJSON, ("sequence", "1")], ROW.into(), 400, "Producer"),
+        ("calls", &[NDJSON, ("producer", "p"), ("sequence", "x")], ROW.into(), 400, "whole number"),
+        ("calls", &[NDJSON], large.into(), 413, "limit is 1000, found 5900"),
+        ("calls", &[NDJSON, ("content-encoding", "gzip")], bomb, 413, "unpacked"),
+        ("calls", &[NDJSON, ("content-encoding", "gzip")], ROW.into(), 400, "gzip"),
+        ("nothing", &[NDJSON], ROW.into(), 404, "nothing"),
     ];
     for (dataset, headers, body, expected, reason) in cases {
         let (status, _, answer) =

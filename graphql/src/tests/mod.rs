@@ -3,6 +3,7 @@
 
 mod cases;
 mod http;
+mod limits;
 mod pages;
 mod schemas;
 mod subscriptions;

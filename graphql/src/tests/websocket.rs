@@ -203,3 +203,36 @@ async fn sockets_are_told_that_the_server_ends() {
     assert_eq!(last["close"], 1001);
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_and_counted() {
+    let rig = Rig::with_calls().await;
+    let long = format!(
+        "{{\"id\": \"long\", \"at\": \"2026-03-01T00:00:00Z\", \"model\": \"{}\"}}\n",
+        "x".repeat(1 << 20)
+    );
+    assert_eq!(rig.ingest("calls", &long).await.accepted, 1);
+    let mut patience = short_patience();
+    patience.stalled_max = std::time::Duration::from_millis(100);
+    patience.heartbeat = std::time::Duration::from_secs(60);
+    let (address, _stop, _) =
+        rig.serve(ServerOptions { patience, ..ServerOptions::default() }).await;
+    let mut socket = acknowledged(&address).await;
+    // More than the buffers of both ends of a socket hold.
+    for i in 0..60 {
+        let query = "{ calls(where: {id: {eq: \"long\"}}) { nodes { model } } }";
+        socket.subscribe(&i.to_string(), query).await;
+    }
+    let closed = async {
+        loop {
+            let page = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+            if page.text().await.unwrap().contains("colonnade_slow_clients_closed_total 1") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), closed)
+        .await
+        .expect("it is not closed");
+}
