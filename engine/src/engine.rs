@@ -175,7 +175,8 @@ impl Engine {
     }
 
     /// A session over the tenant's datasets, each at one version from start to end: that of `pins`,
-    /// or the newest now.
+    /// or the newest that this engine knows of. What another process committed meanwhile is known
+    /// after [`refresh_catalog`](Self::refresh_catalog).
     pub async fn session(&self, who: &Principal, pins: &[(DatasetName, AsOf)]) -> Result<Session> {
         who.require(Role::Reader)?;
         self.0.sessions.open(&self.0.lake, &who.tenant, pins).await

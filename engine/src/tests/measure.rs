@@ -78,3 +78,27 @@ async fn one_row_at_a_time() {
     );
     println!("{:?}", engine.metrics().commit_latency.buckets());
 }
+
+#[ignore = "a measurement, not a check"]
+#[tokio::test(flavor = "multi_thread")]
+async fn load_of_a_million_rows() {
+    let folder =
+        tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or("/tmp".into())).unwrap();
+    let path = folder.path().join("calls.ndjson");
+    let text: String = (0..1_000).map(|request| body(0, request)).collect();
+    std::fs::write(&path, &text).unwrap();
+    let root = folder.path().join("root");
+    let engine = Engine::open(options(root.to_str().unwrap())).await.unwrap();
+    let started = Instant::now();
+    let source = datasets::read::Source::File { path, name: "calls.ndjson".to_owned() };
+    let options = crate::LoadOptions { create: Some(calls()), ..crate::LoadOptions::default() };
+    let receipt =
+        engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await.unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    let rows = receipt.accepted;
+    let megabytes = text.len() as f64 / 1e6;
+    println!(
+        "{rows} rows, {megabytes:.0} MB in {seconds:.2} s: {:.0} rows/s",
+        rows as f64 / seconds
+    );
+}

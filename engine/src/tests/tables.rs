@@ -304,3 +304,67 @@ async fn odd_partition_values_are_kept_apart_and_found_again() {
         }
     }
 }
+
+#[tokio::test]
+async fn every_column_type_is_kept() {
+    use arrow::array::{FixedSizeListArray, Float32Array};
+    use arrow::datatypes::{DataType, Field};
+
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = DatasetSpec::from_toml(
+        r#"
+            name = "kinds"
+            columns = [
+                {name = "b", type = "bool", nullable = true},
+                {name = "i", type = "int32", nullable = true},
+                {name = "l", type = "int64", nullable = true},
+                {name = "f", type = "float32", nullable = true},
+                {name = "d", type = "float64", nullable = true},
+                {name = "t", type = "text", nullable = true},
+                {name = "at", type = "timestamp", nullable = true},
+                {name = "day", type = "date", nullable = true},
+                {name = "usd", type = "decimal(18,6)", nullable = true},
+                {name = "doc", type = "json", nullable = true},
+                {name = "raw", type = "bytes", nullable = true},
+                {name = "ids", type = "list(int64)", nullable = true},
+                {name = "v", type = "vector(2)", nullable = true},
+            ]
+        "#,
+        "kinds.toml",
+    )
+    .unwrap();
+    engine.create_dataset(&who(), spec.clone()).await.unwrap();
+    let text = "{\"b\": true, \"i\": -7, \"l\": 9007199254740993, \"f\": 0.5, \"d\": 1e300, \"t\": \"é\", \
+                \"at\": \"2026-01-01T00:00:00.000001Z\", \"day\": \"1969-12-31\", \"usd\": 0.000001, \
+                \"doc\": {\"a\": [1]}, \"raw\": \"aGk=\", \"ids\": [1, 2], \"v\": [0.25, -1]}\n{}\n";
+    let request = IngestRequest { rows: ndjson(text), producer: None };
+    let receipt = engine.ingest(&who(), &name("kinds"), request).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined), (2, 0));
+
+    // Vectors as a model makes them.
+    let item = Arc::new(Field::new("item", DataType::Float32, true));
+    let values = Arc::new(Float32Array::from(vec![1.0, 2.0]));
+    let vectors: ArrayRef = Arc::new(FixedSizeListArray::new(item, 2, values, None));
+    let batch = RecordBatch::try_from_iter([("v", vectors)]).unwrap();
+    engine
+        .write(&who(), &name("kinds"), WriteMode::Append, vec![batch], label("embed"))
+        .await
+        .unwrap();
+
+    let session = session(&engine).await;
+    let frame = session.table(&name("kinds")).await.unwrap();
+    for (have, want) in frame.schema().fields().iter().zip(spec.arrow_schema().fields()) {
+        assert_eq!((have.name(), have.data_type()), (want.name(), want.data_type()));
+    }
+    for (sql, count) in [
+        ("b AND i = -7 AND l = 9007199254740993 AND f = 0.5 AND d = 1e300 AND t = 'é'", 1),
+        ("at = TIMESTAMP '2026-01-01T00:00:00.000001Z' AND day = DATE '1969-12-31'", 1),
+        ("usd = 0.000001 AND doc LIKE '%[1]%' AND raw = X'6869'", 1),
+        ("array_length(ids) = 2 AND v[1] = 0.25 AND v[2] = -1", 1),
+        ("v[2] = 2", 1),
+        ("t IS NULL", 2),
+    ] {
+        let sql = format!("SELECT count(*) FROM kinds WHERE {sql}");
+        assert_eq!(number(&engine, &sql).await, count, "{sql}");
+    }
+}
