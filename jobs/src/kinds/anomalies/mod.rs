@@ -11,8 +11,8 @@
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
 //! of one source dataset are one partition of the output and are replaced together.
 //!
-//! Cost: reads every row once, sorted; about 30 ns of rolling median and MAD for each sample on one core.
-//! Memory: the series that are looked at together, at most what the budget holds.
+//! Cost: reads every row once, sorted, which takes longer than looking at them. Memory: the series that are
+//! looked at together, at most what the budget holds.
 
 mod baseline;
 mod detect;
