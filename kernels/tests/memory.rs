@@ -51,7 +51,8 @@ fn operations_keep_to_their_budget_however_small() {
         pool: Some(pool.clone()),
         ..Execution::default()
     };
-    let mut operations: [(&str, &mut dyn FnMut(&Execution) -> Result<(), Error>); 3] = [
+    type Operation<'a> = &'a mut dyn FnMut(&Execution) -> Result<(), Error>;
+    let mut operations: [(&str, Operation<'_>); 3] = [
         ("correlate", &mut |execution| {
             correlate(view, &mut TopPairs::new(Strength::Magnitude, 10), execution).map(|_| ())
         }),

@@ -1,4 +1,5 @@
-//! The register block for AVX2 with FMA: 6 rows by two vectors fill the 16 registers.
+//! The register block for AVX2 with FMA: 6 rows by two vectors fill the 16 registers. The panels come as slices and
+//! not as pointers: a pointer would be checked for null in builds with debug assertions, in the innermost loop.
 
 use std::arch::x86_64::*;
 
@@ -7,41 +8,32 @@ use super::CHAIN;
 const ROWS: usize = 6;
 
 /// # Safety
-/// The processor has AVX2 with FMA. `a` holds `depth × 6` values, `b` sample k at `k * b_step` with
-/// 16 values, `c` a block of 6 × 16.
+/// The processor has AVX2 with FMA. `c` holds a block of 6 × 16.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn add_f32(
-    depth: usize,
-    mut a: *const f32,
-    mut b: *const f32,
-    b_step: usize,
-    c: *mut f64,
-    c_stride: usize,
-) {
+pub(super) unsafe fn add_f32(a: &[f32], b: &[f32], b_step: usize, c: *mut f64, c_stride: usize) {
     // SAFETY: every access is within what the caller guarantees.
     unsafe {
         // The second level lives in memory: the registers are taken, and it is touched once a chain.
         let mut middle = [[_mm256_setzero_ps(); 2]; ROWS];
-        let mut left = depth;
-        while left > 0 {
-            let chain = left.min(CHAIN);
+        let mut at = 0usize;
+        for chain in a.chunks(CHAIN * ROWS) {
             let mut sum = [[_mm256_setzero_ps(); 2]; ROWS];
-            for _ in 0..chain {
-                let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
-                for (i, sum) in sum.iter_mut().enumerate() {
-                    let value = _mm256_set1_ps(*a.add(i));
+            for column in chain.chunks_exact(ROWS) {
+                let row = &b[at..][..16];
+                let b0 = _mm256_loadu_ps(row[..8].as_ptr());
+                let b1 = _mm256_loadu_ps(row[8..].as_ptr());
+                for (sum, &value) in sum.iter_mut().zip(column) {
+                    let value = _mm256_set1_ps(value);
                     sum[0] = _mm256_fmadd_ps(value, b0, sum[0]);
                     sum[1] = _mm256_fmadd_ps(value, b1, sum[1]);
                 }
-                a = a.add(ROWS);
-                b = b.add(b_step);
+                at = at.wrapping_add(b_step);
             }
             for (middle, sum) in middle.iter_mut().zip(&sum) {
                 middle[0] = _mm256_add_ps(middle[0], sum[0]);
                 middle[1] = _mm256_add_ps(middle[1], sum[1]);
             }
-            left -= chain;
         }
         for (i, sums) in middle.iter().enumerate() {
             for (half, &sum) in sums.iter().enumerate() {
@@ -57,32 +49,32 @@ pub(super) unsafe fn add_f32(
 }
 
 /// # Safety
-/// The processor has AVX2 with FMA. `a` holds `depth × 6` values, `b` sample k at `k * b_step` with
-/// 8 values, `c` a block of 6 × 8.
+/// The processor has AVX2 with FMA. `c` holds a block of 6 × 8.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn add_f64(
-    depth: usize,
-    mut a: *const f64,
-    mut b: *const f64,
-    b_step: usize,
-    c: *mut f64,
-    c_stride: usize,
-) {
+pub(super) unsafe fn add_f64(a: &[f64], b: &[f64], b_step: usize, c: *mut f64, c_stride: usize) {
     // SAFETY: every access is within what the caller guarantees.
     unsafe {
         let mut sum = [[_mm256_setzero_pd(); 2]; ROWS];
-        for _ in 0..depth {
-            let (b0, b1) = (_mm256_loadu_pd(b), _mm256_loadu_pd(b.add(4)));
-            for (i, sum) in sum.iter_mut().enumerate() {
-                let value = _mm256_set1_pd(*a.add(i));
+        let mut at = 0usize;
+        for column in a.chunks_exact(ROWS) {
+            let row = &b[at..][..8];
+            let b0 = _mm256_loadu_pd(row[..4].as_ptr());
+            let b1 = _mm256_loadu_pd(row[4..].as_ptr());
+            for (sum, &value) in sum.iter_mut().zip(column) {
+                let value = _mm256_set1_pd(value);
                 sum[0] = _mm256_fmadd_pd(value, b0, sum[0]);
                 sum[1] = _mm256_fmadd_pd(value, b1, sum[1]);
             }
-            a = a.add(ROWS);
-            b = b.add(b_step);
+            at = at.wrapping_add(b_step);
         }
-        for (i, sums) in sum.iter().enumerate() {
+        // Away from the registers: a loop that is not unrolled would make `sum` live in memory all along.
+        let mut total = [[_mm256_setzero_pd(); 2]; ROWS];
+        for (total, sum) in total.iter_mut().zip(&sum) {
+            total[0] = _mm256_add_pd(total[0], sum[0]);
+            total[1] = _mm256_add_pd(total[1], sum[1]);
+        }
+        for (i, sums) in total.iter().enumerate() {
             for (half, &sum) in sums.iter().enumerate() {
                 let c = c.add(i * c_stride + half * 4);
                 _mm256_storeu_pd(c, _mm256_add_pd(_mm256_loadu_pd(c), sum));

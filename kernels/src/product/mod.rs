@@ -36,9 +36,9 @@ const CHAIN: usize = 32;
 
 /// Adds the products of one panel of A with one panel of B to a block of C.
 ///
-/// `(depth, a, b, b_step, c, c_stride)`: `a` is packed; sample k of `b` begins at `b[k * b_step]`.
+/// `(a, b, b_step, c, c_stride)`: `a` is packed; sample k of `b` begins at `b[k * b_step]`.
 /// A `b_step` of 1 makes the columns of the block the lags of a single series.
-type Add<T> = unsafe fn(usize, *const T, *const T, usize, *mut f64, usize);
+type Add<T> = unsafe fn(&[T], &[T], usize, *mut f64, usize);
 
 /// A register block and the code for it.
 #[derive(Clone, Copy)]
@@ -80,7 +80,7 @@ impl<T> MicroKernel<T> {
             "panel shorter than its block"
         );
         // SAFETY: the lengths were just checked; the instruction set was checked when the kernel was chosen.
-        unsafe { (self.add)(depth, a.as_ptr(), b.as_ptr(), b_step, c.as_mut_ptr(), c_stride) }
+        unsafe { (self.add)(&a[..depth * self.rows], b, b_step, c.as_mut_ptr(), c_stride) }
     }
 }
 

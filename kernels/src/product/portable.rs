@@ -40,31 +40,25 @@ impl Arithmetic for f64 {
 }
 
 /// # Safety
-/// `a` holds `depth × ROWS` values, `b` sample k at `k * b_step` with `COLS` values, `c` a block.
+/// `c` holds a block of `ROWS` × `COLS`.
 #[allow(unsafe_code)]
 unsafe fn add<T: Element + Arithmetic>(
-    depth: usize,
-    a: *const T,
-    b: *const T,
+    a: &[T],
+    b: &[T],
     b_step: usize,
     c: *mut f64,
     c_stride: usize,
 ) {
     let mut middle = [[T::default(); COLS]; ROWS];
-    let mut k = 0;
-    while k < depth {
+    for (index, chain) in a.chunks(CHAIN * ROWS).enumerate() {
         let mut sum = [[T::default(); COLS]; ROWS];
-        for _ in 0..CHAIN.min(depth - k) {
-            // SAFETY: k < depth, and the caller guarantees the lengths.
-            let (column, row) = unsafe {
-                (&*a.add(k * ROWS).cast::<[T; ROWS]>(), &*b.add(k * b_step).cast::<[T; COLS]>())
-            };
-            for i in 0..ROWS {
-                for j in 0..COLS {
-                    sum[i][j] = sum[i][j].plus(column[i].times(row[j]));
+        for (k, column) in chain.chunks_exact(ROWS).enumerate() {
+            let row = &b[(index * CHAIN + k) * b_step..][..COLS];
+            for (sum, &x) in sum.iter_mut().zip(column) {
+                for (sum, &y) in sum.iter_mut().zip(row) {
+                    *sum = sum.plus(x.times(y));
                 }
             }
-            k += 1;
         }
         for i in 0..ROWS {
             for j in 0..COLS {
