@@ -45,9 +45,9 @@ pub(super) fn excursions(
     let history = ((window as f64 * HISTORY_PART) as usize).min(residual.len() / 4);
     let merge = ((window as f64 * MERGE_PART) as usize).max(1);
     let mut found: Vec<Excursion> = Vec::new();
-    for at in history..residual.len() {
-        let sigma = (baseline.mad[at] * MAD_TO_SIGMA).max(sigma_floor);
-        let z = (residual[at] - baseline.median[at]) / sigma;
+    let usual = baseline.median.iter().zip(&baseline.mad);
+    for (at, (value, (median, mad))) in residual.iter().zip(usual).enumerate().skip(history) {
+        let z = (value - median) / (mad * MAD_TO_SIGMA).max(sigma_floor);
         // A window without a result gives NaN, which is no excursion.
         if z.is_nan() || z.abs() <= threshold {
             continue;

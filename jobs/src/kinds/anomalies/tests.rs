@@ -50,9 +50,7 @@ fn noise_alone_raises_no_alarm() {
 #[test]
 fn a_spike_is_found_where_it_is_with_what_was_expected() {
     let mut values = noisy(2_000, 1);
-    for at in 1_500..1_506 {
-        values[at] += 15.0;
-    }
+    values[1_500..1_506].iter_mut().for_each(|value| *value += 15.0);
     values[1_503] = 93.1;
     let found = anomalies(values);
     assert_eq!(found.len(), 1, "{found:?}");
