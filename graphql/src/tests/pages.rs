@@ -87,10 +87,10 @@ async fn pages_put_together_are_the_whole_in_order_and_at_one_version() {
     for (name, key) in [("keyed", "key = [\"k\"]"), ("unkeyed", "")] {
         rig.create(spec(name, key)).await;
         for _ in 0..3 {
-            let rows = random_rows(&mut random, 25);
+            let rows = random_rows(&mut random, 14);
             rig.append(name, vec![rows]).await;
         }
-        for _ in 0..10 {
+        for _ in 0..6 {
             check_pages(&rig, &mut random, name).await;
         }
     }
@@ -106,7 +106,7 @@ async fn check_pages(rig: &Rig, random: &mut ChaCha8Rng, dataset: &str) {
     let order = format!("[{}]", order.join(", "));
     let filter = ["{}", "{n: {isNull: false}}", "{or: [{t: {eq: \"a\"}}, {f: {gt: 0}}]}"];
     let filter = filter.choose(random).unwrap();
-    let size = random.random_range(1..12);
+    let size = random.random_range(2..12);
     let arguments = format!("where: {filter}, orderBy: {order}");
     let whole = rig
         .data(&format!(
