@@ -60,7 +60,7 @@ def sample(result):
 for line in sys.stdin:
     case, _, peer = line.strip().partition(" / ")
     run = CASES[case, peer]
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     result = run()
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "sample": sample(result)}), flush=True)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "sample": sample(result)}), flush=True)

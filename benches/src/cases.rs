@@ -14,6 +14,8 @@ use crate::peers::few_rows;
 pub struct Run {
     /// Wall time.
     pub seconds: f64,
+    /// Time on all cores together, which other work on the machine changes less.
+    pub cpu_seconds: f64,
     /// Some values of the result.
     pub sample: Vec<f64>,
 }
@@ -118,7 +120,7 @@ fn whole_matrix<T: Element>(
     execution: &Execution,
 ) -> Result<Run, Error> {
     let rows = options.rows;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut matrix = vec![0f64; rows * rows];
     let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
         for row in block.rows() {
@@ -134,8 +136,8 @@ fn whole_matrix<T: Element>(
     for row in 0..rows {
         matrix[row * rows + row] = 1.0;
     }
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Run { seconds, sample: last_column(&matrix, rows, rows) })
+    let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    Ok(Run { seconds, cpu_seconds, sample: last_column(&matrix, rows, rows) })
 }
 
 fn window(
@@ -146,13 +148,25 @@ fn window(
     execution: &Execution,
 ) -> Result<Run, Error> {
     let cols = options.cols;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut results = vec![0f64; rows * cols];
     let output = RollingOutput::new(statistic, MatrixViewMut::new(&mut results, rows, cols)?);
     let x = MatrixView::new(&values[..rows * cols], rows, cols)?;
     rolling(x, &RollingOptions::trailing(options.window), &mut [output], execution)?;
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Run { seconds, sample: last_column(&results, rows, cols) })
+    let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    Ok(Run { seconds, cpu_seconds, sample: last_column(&results, rows, cols) })
+}
+
+/// Time that all threads of this process have run, by the kernel's own count; NaN where it does not say.
+fn cpu_seconds() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return f64::NAN;
+    };
+    let nanoseconds = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    tasks.flatten().filter_map(|task| nanoseconds(task.path())).sum::<f64>() * 1e-9
 }
 
 /// The last value of every 16th part of the rows, as `peers.py` samples them.

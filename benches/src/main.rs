@@ -19,7 +19,7 @@ use std::error::Error;
 
 use options::Options;
 use peers::Peers;
-use report::Row;
+use report::{Row, Times};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::from_arguments(std::env::args().skip(1))?;
@@ -27,10 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut peers = Peers::start(&options, &data)?;
     let mut rows = Vec::new();
     for case in cases::all(&options, &data)? {
-        rows.extend(measure(case, &mut peers, options.rounds)?);
-        if let Some(last) = rows.last() {
-            println!("{last}");
-        }
+        let measured = measure(case, &mut peers, options.rounds)?;
+        measured.iter().for_each(|row| println!("{row}"));
+        rows.extend(measured);
     }
     let table = report::table(&options, &rows);
     println!("\n{table}");
@@ -49,6 +48,7 @@ fn measure(
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let names = case.peers;
     let mut seconds = vec![Vec::new(); names.len() + 1];
+    let mut cpu = seconds.clone();
     for round in 0..=rounds {
         let mut order: Vec<usize> = (0..=names.len()).collect();
         if round % 2 == 1 {
@@ -63,6 +63,7 @@ fn measure(
             // The first round warms caches and compilers.
             if round > 0 {
                 seconds[place].push(run.seconds);
+                cpu[place].push(run.cpu_seconds);
             }
             samples[place] = run.sample;
         }
@@ -70,16 +71,17 @@ fn measure(
             cases::agree(case.name, name, &samples[0], sample, case.tolerance)?;
         }
     }
-    let ours = report::median(&mut seconds[0]);
-    Ok(names
-        .iter()
-        .zip(&mut seconds[1..])
-        .map(|(name, theirs)| Row {
-            case: case.name,
-            peer: name,
-            ours_seconds: ours,
-            peer_seconds: report::median(theirs),
-            note: case.note.clone(),
-        })
-        .collect())
+    let mut middle = |place: usize| Times {
+        wall: report::median(&mut seconds[place]),
+        cpu: report::median(&mut cpu[place]),
+    };
+    let ours = middle(0);
+    let row = |(index, peer): (usize, &&'static str)| Row {
+        case: case.name,
+        peer,
+        ours,
+        theirs: middle(index + 1),
+        note: case.note.clone(),
+    };
+    Ok(names.iter().enumerate().map(row).collect())
 }

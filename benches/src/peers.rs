@@ -54,6 +54,7 @@ impl Peers {
         let sample = answer["sample"].as_array().into_iter().flatten();
         Ok(Run {
             seconds: answer["seconds"].as_f64().ok_or_else(|| failed(&"no seconds"))?,
+            cpu_seconds: answer["cpu_seconds"].as_f64().unwrap_or(f64::NAN),
             sample: sample.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect(),
         })
     }

@@ -7,27 +7,44 @@ use kernels::devices;
 
 use crate::options::Options;
 
+/// Seconds of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// On the wall.
+    pub wall: f64,
+    /// On all cores together.
+    pub cpu: f64,
+}
+
 /// Ours beside one peer.
 pub struct Row {
     /// What was computed.
     pub case: &'static str,
     /// By whom else.
     pub peer: &'static str,
-    /// Median of ours.
-    pub ours_seconds: f64,
-    /// Median of the peer's.
-    pub peer_seconds: f64,
+    /// Medians of ours.
+    pub ours: Times,
+    /// Medians of the peer's.
+    pub theirs: Times,
     /// What to know about the numbers.
     pub note: String,
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = self.peer_seconds / self.ours_seconds;
+        let (ours, theirs) = (self.ours, self.theirs);
         write!(
             f,
-            "| {} | {} | {:.3} | {:.3} | {ratio:.2}x | {} |",
-            self.case, self.peer, self.ours_seconds, self.peer_seconds, self.note
+            "| {} | {} | {:.3} | {:.3} | {:.2}x | {:.3} | {:.3} | {:.2}x | {} |",
+            self.case,
+            self.peer,
+            ours.wall,
+            theirs.wall,
+            theirs.wall / ours.wall,
+            ours.cpu,
+            theirs.cpu,
+            theirs.cpu / ours.cpu,
+            self.note
         )
     }
 }
@@ -64,7 +81,8 @@ pub fn table(options: &Options, rows: &[Row]) -> String {
         let _ = writeln!(page, "{line}");
     }
     page.push_str(
-        "\n| case | peer | ours, s | peer, s | ratio | note |\n|---|---|---|---|---|---|\n",
+        "\n| case | peer | ours, s | peer, s | ratio | ours, CPU s | peer, CPU s | ratio | note |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let _ = writeln!(page, "{row}");
