@@ -15,13 +15,17 @@ NVRTC_ENV = LD_LIBRARY_PATH="$(NVRTC)/nvidia/cu13/lib$${LD_LIBRARY_PATH:+:$$LD_L
 
 ROWS ?= 1000000
 
+# Always the whole workspace: a selection of packages would choose other features of the crates they share, and
+# build most of the dependencies a second time.
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 .PHONY: demo
 demo: ## generate data, run every job on it, check what was found, serve it
-	cargo run --locked -- demo --rows $(ROWS)
+	cargo build --locked --workspace
+	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" demo --rows $(ROWS)
 
 .PHONY: test
 test: format lint test-all ## everything that a change must pass
@@ -36,7 +40,7 @@ lint: ## lints as errors
 
 .PHONY: test-all
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
-	cargo build --locked
+	cargo build --locked --workspace
 	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked --workspace
 
 # The long forms of what `test` runs small, and the checks against other people's software.
@@ -67,6 +71,34 @@ test-ws: build ## subscriptions with the npm client graphql-ws
 test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
 	tests/peers/cloud.sh
 
+.PHONY: test-kill
+test-kill: build ## kill a loaded server at 50 random moments; nothing acknowledged may be lost or doubled
+	COLONNADE_KILLS=50 cargo test --locked --workspace --test e2e -- --nocapture killed
+
+.PHONY: test-rate
+test-rate: build ## a million rows through HTTP with durable acknowledgement: rows a minute, peak memory
+	COLONNADE_RATE_ROWS=1000000 cargo test --locked --workspace --test e2e -- --nocapture rate
+
+.PHONY: test-peers
+test-peers: build ## Python's deltalake, polars and duckdb read what we wrote, and the other way round
+	tests/peers/run-delta.sh
+
+.PHONY: test-ws
+test-ws: build ## the npm client graphql-ws follows a job's commits, is killed and resumes
+	tests/peers/run-ws.sh
+
+.PHONY: test-cloud
+test-cloud: build ## the demo against local S3 and Azure emulators, with two writers racing
+	tests/peers/cloud.sh
+
+.PHONY: bench
+bench: ## ours beside the peers, same data, same threads; prints ratios
+	benches/run.sh
+
+.PHONY: deny
+deny: ## licences, advisories and banned crates (needs cargo-deny)
+	cargo deny check
+
 .PHONY: nvrtc
 nvrtc: $(NVRTC)/.installed ## NVIDIA's run-time compiler, which needs no GPU
 
@@ -75,7 +107,7 @@ $(NVRTC)/.installed: scripts/nvrtc-requirements.txt scripts/install-nvrtc.sh
 
 .PHONY: build
 build: ## the binary as the demo runs it
-	cargo build --locked
+	cargo build --locked --workspace
 
 .PHONY: release
 release: ## the binary at full optimisation

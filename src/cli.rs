@@ -1,0 +1,213 @@
+//! What can be typed: the commands and their flags, with the help that `--help` shows.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Columnar batch analytics on the GPU, answered in GraphQL.
+#[derive(Debug, Parser)]
+#[command(name = "colonnade", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings that every command takes; each can also stand in `colonnade.toml` or the environment.
+#[derive(Debug, Default, Args)]
+pub struct Global {
+    /// Root of all data: a folder, or an s3://, az://, gs:// or memory: URL [default: ./colonnade-data]
+    #[arg(long, global = true, value_name = "URL")]
+    pub data: Option<String>,
+    /// Tenant to act in [default: default]
+    #[arg(long, global = true, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Settings file [default: ./colonnade.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Memory for queries and jobs: bytes, 4GiB, or a share such as 50% [default: 50%]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// What to log, as `level` or `module=level,…` [default: warn; serve: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Generate data, ingest it, run every job, compare with what was planted, then serve
+    Demo(Demo),
+    /// Serve GraphQL, subscriptions and ingest over HTTP
+    Serve(Serve),
+    /// Bring files into a dataset
+    Ingest(Ingest),
+    /// Run a job
+    Run(Run),
+    /// Answer a SQL query
+    Sql(Sql),
+    /// List the datasets, or show one
+    Datasets(Datasets),
+    /// List the runs, newest first
+    Runs(Runs),
+    /// Show the processors that kernels can use
+    Devices(Json),
+    /// Print the GraphQL schema
+    Schema,
+    /// Print the settings in force, and where each is from
+    Config(Json),
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Model calls to generate; the other datasets follow in proportion
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    pub rows: u64,
+    /// Seed of the generators
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// End after the summary
+    #[arg(long)]
+    pub no_serve: bool,
+    /// Address to serve at; port 0 takes a free one [default: 127.0.0.1:8642]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Where to compute: required, preferred or off [default: preferred]
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+    /// Print the summary as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address to serve at; port 0 takes a free one [default: 127.0.0.1:8642]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Where jobs compute: required, preferred or off [default: preferred]
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ingest {
+    /// Dataset that takes the rows; a built-in one is made when it is not there yet
+    pub dataset: String,
+    /// Files, each one commit
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Format of the files; found from each file when absent
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Make the dataset from this TOML spec when it is not there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "create")]
+    pub spec: Option<PathBuf>,
+    /// Make the dataset from the first file's columns when it is not there yet
+    #[arg(long)]
+    pub create: bool,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The job
+    pub job: String,
+    /// A parameter; the value is JSON, or text when it is not
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Where to compute: required, preferred or off [default: preferred]
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+    /// Read a dataset at a version or time instead of its latest
+    #[arg(long, value_name = "DATASET@VERSION")]
+    pub as_of: Vec<String>,
+    /// Print the run record as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// The query
+    pub query: String,
+    /// How rows are written
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub format: SqlFormat,
+    /// Read a dataset at a version or time instead of its latest
+    #[arg(long, value_name = "DATASET@VERSION")]
+    pub as_of: Vec<String>,
+}
+
+/// How the rows of a query are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SqlFormat {
+    /// A table for people
+    Table,
+    /// CSV with a header
+    Csv,
+    /// One JSON array of objects
+    Json,
+    /// An Arrow IPC stream
+    Arrow,
+}
+
+#[derive(Debug, Args)]
+pub struct Datasets {
+    /// Show this one with its columns and versions
+    pub dataset: Option<String>,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Only runs of this job
+    #[arg(long)]
+    pub job: Option<String>,
+    /// How many at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub limit: u32,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Command {
+    /// How much of our own is logged where the settings say nothing: a server tells what it does.
+    pub fn log_level(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "info",
+            _ => "warn",
+        }
+    }
+
+    /// Whether stdout carries one JSON document and nothing else.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Self::Demo(c) => c.json,
+            Self::Ingest(c) => c.json,
+            Self::Run(c) => c.json,
+            Self::Sql(c) => c.format == SqlFormat::Json,
+            Self::Datasets(c) => c.json,
+            Self::Runs(c) => c.json,
+            Self::Devices(c) | Self::Config(c) => c.json,
+            Self::Serve(_) | Self::Schema => false,
+        }
+    }
+}

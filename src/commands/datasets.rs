@@ -1,0 +1,136 @@
+//! `colonnade datasets`: what there is, and one dataset in full.
+
+use ::datasets::DatasetName;
+use engine::{Catalog, CommitRecord, DatasetEntry, Engine, Result};
+use serde_json::{Value, json};
+
+use super::{close, open_to_read};
+use crate::cli::Datasets;
+use crate::config::Settings;
+use crate::output::{Output, columns, count, size};
+
+/// Most versions that are shown of one dataset.
+const VERSIONS_SHOWN: usize = 20;
+
+/// Prints the list, or one dataset.
+pub async fn datasets(arguments: Datasets, settings: &Settings, output: &Output) -> Result<()> {
+    let engine = open_to_read(settings).await?;
+    let shown = match &arguments.dataset {
+        None => list(&engine, settings, output).await,
+        Some(name) => show(&engine, &DatasetName::new(name)?, settings, output).await,
+    };
+    close(&engine, shown).await
+}
+
+async fn list(engine: &Engine, settings: &Settings, output: &Output) -> Result<()> {
+    let catalog = engine.catalog(&settings.principal()?).await?;
+    if output.is_json() {
+        let list: Vec<Value> = catalog.datasets.values().map(summary).collect();
+        return output.document(&list);
+    }
+    if catalog.datasets.is_empty() {
+        return output.line("no datasets yet; `colonnade ingest` makes them");
+    }
+    let rows: Vec<Vec<String>> = catalog
+        .datasets
+        .values()
+        .map(|entry| {
+            vec![
+                entry.spec.name.to_string(),
+                entry.rows.map_or_else(|| "?".to_owned(), count),
+                entry.version.to_string(),
+                size(entry.bytes),
+                entry.spec.description.clone(),
+            ]
+        })
+        .collect();
+    output.line(&columns(&["dataset", "rows", "version", "size", "what a row is"], &rows))
+}
+
+async fn show(
+    engine: &Engine,
+    name: &DatasetName,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    let who = settings.principal()?;
+    let history = engine.history(&who, name, VERSIONS_SHOWN).await?;
+    let catalog: std::sync::Arc<Catalog> = engine.catalog(&who).await?;
+    let Some(entry) = catalog.datasets.get(name) else {
+        return Err(engine::Error::internal(format!("dataset {name} has a history and no entry")));
+    };
+    if output.is_json() {
+        let mut document = summary(entry);
+        document["spec"] = serde_json::to_value(&entry.spec)
+            .map_err(|e| engine::Error::internal(format!("spec as JSON: {e}")))?;
+        document["history"] = history.iter().map(commit).collect();
+        return output.document(&document);
+    }
+    let spec = &entry.spec;
+    output.line(&format!("{name}: {}", spec.description))?;
+    output.line(&format!(
+        "{} rows in {} files, {}, version {}\n",
+        entry.rows.map_or_else(|| "?".to_owned(), count),
+        entry.files,
+        size(entry.bytes),
+        entry.version
+    ))?;
+    let rows: Vec<Vec<String>> = spec
+        .columns
+        .iter()
+        .map(|c| {
+            let role = if spec.key.contains(&c.name) {
+                "key"
+            } else if spec.time_column.as_ref() == Some(&c.name) {
+                "time"
+            } else {
+                ""
+            };
+            vec![
+                c.name.clone(),
+                c.data_type.to_string(),
+                if c.nullable { "yes".into() } else { "no".into() },
+                c.unit.clone().unwrap_or_default(),
+                role.to_owned(),
+                c.description.clone(),
+            ]
+        })
+        .collect();
+    output
+        .line(&columns(&["column", "type", "nullable", "unit", "role", "what it holds"], &rows))?;
+    let rows: Vec<Vec<String>> = history
+        .iter()
+        .map(|c| {
+            vec![
+                c.version.to_string(),
+                c.at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                c.operation.clone(),
+                c.rows_added.map(count).unwrap_or_default(),
+                c.run_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    output.line("")?;
+    output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "run"], &rows))
+}
+
+fn summary(entry: &DatasetEntry) -> Value {
+    json!({
+        "name": entry.spec.name.as_str(),
+        "description": entry.spec.description,
+        "version": entry.version.0,
+        "rows": entry.rows,
+        "bytes": entry.bytes,
+        "files": entry.files,
+    })
+}
+
+fn commit(record: &CommitRecord) -> Value {
+    json!({
+        "version": record.version.0,
+        "at": record.at.to_rfc3339(),
+        "operation": record.operation,
+        "rowsAdded": record.rows_added,
+        "runId": record.run_id.as_ref().map(ToString::to_string),
+    })
+}

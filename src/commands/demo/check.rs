@@ -1,0 +1,166 @@
+//! What the jobs found, counted against what was planted.
+
+use ::datasets::generate::Truth;
+use arrow::array::{Array, AsArray as _, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use chrono::{DateTime, TimeDelta, Utc};
+use engine::{AsOf, Engine, Error, Principal, Result};
+use jobs::RunRecord;
+use jobs::evaluate::{Pair, Window, score_pairs, score_windows};
+use serde::Serialize;
+
+/// Distance of two samples of the generated metrics. A finding may be off by one of them.
+const SAMPLE_MINUTES: i64 = 5;
+
+/// A result beside the truth.
+#[derive(Debug, Default, Serialize)]
+pub struct Findings {
+    /// What was planted.
+    pub planted: u64,
+    /// How much of it was found.
+    pub found: u64,
+    /// How much of it was not.
+    pub missed: u64,
+    /// Findings where nothing was planted.
+    pub false_alarms: u64,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// Reads the result that `record` committed, and counts.
+pub async fn against_truth(
+    engine: &Engine,
+    who: &Principal,
+    job: &str,
+    truth: &Truth,
+    record: &RunRecord,
+) -> Result<Findings> {
+    let pins: Vec<_> =
+        record.outputs.iter().map(|o| (o.dataset.clone(), AsOf::Version(o.version))).collect();
+    let session = engine.session(who, &pins).await?;
+    let read = async |sql: &str| session.collect(session.sql(sql).await?).await;
+    match job {
+        "anomalies" => {
+            let sql = "SELECT series, started_at, ended_at FROM anomalies WHERE source = 'metrics'";
+            Ok(anomalies(truth, &windows(&read(sql).await?)?))
+        }
+        "correlate" => {
+            let sql = "SELECT series_a, series_b, coalesce(lag_samples, 0) AS lag, interval_seconds \
+                       FROM correlations WHERE source = 'metrics'";
+            Ok(correlations(truth, &pairs(&read(sql).await?)?))
+        }
+        other => Err(Error::internal(format!("the demo has no truth for job {other}"))),
+    }
+}
+
+fn anomalies(truth: &Truth, found: &[Window]) -> Findings {
+    let planted: Vec<Window> = truth
+        .anomalies
+        .iter()
+        .map(|a| Window { series: a.series.clone(), start: a.start, end: a.end })
+        .collect();
+    let score = score_windows(&planted, found, TimeDelta::minutes(SAMPLE_MINUTES));
+    let missed: Vec<String> = score
+        .missed
+        .iter()
+        .map(|&i| {
+            format!(
+                "missed {:?} of {} at {}",
+                truth.anomalies[i].kind, planted[i].series, planted[i].start
+            )
+        })
+        .collect();
+    Findings {
+        planted: planted.len() as u64,
+        found: score.hit.len() as u64,
+        missed: score.missed.len() as u64,
+        false_alarms: score.false_alarms.len() as u64,
+        notes: missed,
+    }
+}
+
+fn correlations(truth: &Truth, found: &[Pair]) -> Findings {
+    let planted: Vec<Pair> = truth
+        .correlations
+        .iter()
+        .map(|c| Pair {
+            series_a: c.a.clone(),
+            series_b: c.b.clone(),
+            lag_ms: c.lag_samples * SAMPLE_MINUTES * 60_000,
+        })
+        .collect();
+    let score = score_pairs(&planted, found, 0);
+    let mut notes: Vec<String> = score
+        .missed
+        .iter()
+        .map(|&i| format!("missed {} and {}", planted[i].series_a, planted[i].series_b))
+        .collect();
+    notes.push(format!(
+        "of {} pairs found, {} have exactly the planted lag",
+        score.found.len(),
+        score.lag_right.len()
+    ));
+    Findings {
+        planted: planted.len() as u64,
+        found: score.found.len() as u64,
+        missed: score.missed.len() as u64,
+        false_alarms: score.false_pairs.len() as u64,
+        notes,
+    }
+}
+
+fn windows(batches: &[RecordBatch]) -> Result<Vec<Window>> {
+    let mut windows = Vec::new();
+    for batch in batches {
+        let series = texts(batch, 0)?;
+        for (row, series) in series.into_iter().enumerate() {
+            windows.push(Window {
+                series,
+                start: instant(batch, 1, row)?,
+                end: instant(batch, 2, row)?,
+            });
+        }
+    }
+    Ok(windows)
+}
+
+fn pairs(batches: &[RecordBatch]) -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for batch in batches {
+        let lags =
+            batch.column(2).as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected(batch, 2))?;
+        let seconds = batch
+            .column(3)
+            .as_primitive_opt::<Float64Type>()
+            .ok_or_else(|| unexpected(batch, 3))?;
+        for (row, (series_a, series_b)) in
+            texts(batch, 0)?.into_iter().zip(texts(batch, 1)?).enumerate()
+        {
+            let lag_ms = (lags.value(row) as f64 * seconds.value(row) * 1e3).round() as i64;
+            pairs.push(Pair { series_a, series_b, lag_ms });
+        }
+    }
+    Ok(pairs)
+}
+
+fn texts(batch: &RecordBatch, column: usize) -> Result<Vec<String>> {
+    let texts =
+        batch.column(column).as_string_opt::<i32>().ok_or_else(|| unexpected(batch, column))?;
+    Ok(texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
+}
+
+fn instant(batch: &RecordBatch, column: usize, row: usize) -> Result<DateTime<Utc>> {
+    let times = batch
+        .column(column)
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(|| unexpected(batch, column))?;
+    DateTime::from_timestamp_micros(times.value(row)).ok_or_else(|| unexpected(batch, column))
+}
+
+fn unexpected(batch: &RecordBatch, column: usize) -> Error {
+    Error::internal(format!(
+        "result column {} is {}",
+        batch.schema().field(column).name(),
+        batch.column(column).data_type()
+    ))
+}

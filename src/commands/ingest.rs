@@ -1,0 +1,159 @@
+//! `colonnade ingest`: files into a dataset. Each file is one commit: all of its good rows, or nothing.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use ::datasets::infer::{SpecHints, spec_from_schema};
+use ::datasets::read::{Format, ReadOptions, Source};
+use ::datasets::{DatasetName, DatasetSpec, read, specs};
+use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, Principal, Result};
+use serde_json::json;
+
+use super::{close, open_to_write};
+use crate::cli::Ingest;
+use crate::config::Settings;
+use crate::output::{Output, columns, count};
+
+/// How much of a file is looked at to find its format.
+const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Loads the files in order and says what became of each.
+pub async fn ingest(arguments: Ingest, settings: &Settings, output: &Output) -> Result<()> {
+    let dataset = DatasetName::new(&arguments.dataset)?;
+    let spec = arguments.spec.as_deref().map(read_spec).transpose()?;
+    if let Some(spec) = &spec
+        && spec.name != dataset
+    {
+        return Err(Error::user(
+            Code::BadInput,
+            format!(
+                "ingest into {dataset}: the spec is of {}; expected one of {dataset}",
+                spec.name
+            ),
+        ));
+    }
+    let engine = open_to_write(settings, "colonnade ingest").await?;
+    let loaded = load_all(&engine, &arguments, &dataset, spec, settings, output).await;
+    close(&engine, loaded).await
+}
+
+async fn load_all(
+    engine: &Engine,
+    arguments: &Ingest,
+    dataset: &DatasetName,
+    spec: Option<DatasetSpec>,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    let who = settings.principal()?;
+    let asked = arguments.format.as_deref().map(str::parse::<Format>).transpose()?;
+    let mut receipts = Vec::new();
+    for file in &arguments.files {
+        let name = shown_name(file);
+        let format = match asked {
+            Some(format) => format,
+            None => detect(file, &name)?,
+        };
+        let create =
+            spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, file, format).await?;
+        let source = Source::File { path: file.clone(), name: name.clone() };
+        let options = LoadOptions { create, ..LoadOptions::default() };
+        let receipt = engine.load(&who, dataset, source, format, options).await?;
+        receipts.push((name, receipt));
+    }
+    report(dataset, &receipts, output)
+}
+
+/// What the dataset is made from when it is not there yet.
+async fn spec_to_create(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+    spec: Option<&DatasetSpec>,
+    arguments: &Ingest,
+    file: &Path,
+    format: Format,
+) -> Result<Option<DatasetSpec>> {
+    if engine.catalog(who).await?.datasets.contains_key(dataset) {
+        return Ok(None);
+    }
+    if let Some(spec) = spec {
+        return Ok(Some(spec.clone()));
+    }
+    if let Some(spec) = specs::by_name(dataset.as_str()) {
+        return Ok(Some(spec));
+    }
+    if !arguments.create {
+        return Err(Error::user(
+            Code::NotFound,
+            format!(
+                "ingest into {dataset}: there is no such dataset; expected one of `colonnade datasets`, a built-in one ({}), --spec FILE, or --create to make it from the file's columns",
+                specs::builtin().iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ")
+            ),
+        ));
+    }
+    let source = Source::File { path: file.to_owned(), name: shown_name(file) };
+    let reader = read::open(source, format, None, &ReadOptions::default())?;
+    Ok(Some(spec_from_schema(dataset, &reader.schema(), &SpecHints::default())?))
+}
+
+fn report(
+    dataset: &DatasetName,
+    receipts: &[(String, IngestReceipt)],
+    output: &Output,
+) -> Result<()> {
+    let accepted: u64 = receipts.iter().map(|(_, r)| r.accepted).sum();
+    let quarantined: u64 = receipts.iter().map(|(_, r)| r.quarantined).sum();
+    if output.is_json() {
+        let files: Vec<_> = receipts
+            .iter()
+            .map(|(file, r)| {
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "version": r.version.0, "duplicate": r.duplicate})
+            })
+            .collect();
+        return output.document(&json!({
+            "dataset": dataset.as_str(),
+            "files": files,
+            "accepted": accepted,
+            "quarantined": quarantined,
+            "version": receipts.last().map(|(_, r)| r.version.0),
+        }));
+    }
+    let rows: Vec<Vec<String>> = receipts
+        .iter()
+        .map(|(file, r)| {
+            vec![file.clone(), count(r.accepted), count(r.quarantined), r.version.to_string()]
+        })
+        .collect();
+    output.line(&columns(&["file", "accepted", "quarantined", "version"], &rows))?;
+    if quarantined > 0 {
+        output.note(&format!(
+            "{} rows are in {} with their reasons",
+            count(quarantined),
+            dataset.quarantine()
+        ));
+    }
+    Ok(())
+}
+
+fn read_spec(path: &Path) -> Result<DatasetSpec> {
+    let name = shown_name(path);
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::user(Code::BadInput, format!("spec {name}: {e}")))?;
+    Ok(DatasetSpec::from_toml(&text, &name)?)
+}
+
+fn detect(path: &Path, name: &str) -> Result<Format> {
+    let fail =
+        |e: std::io::Error| Error::user(Code::BadInput, format!("{name}: open to read: {e}"));
+    let mut head = Vec::new();
+    File::open(path).map_err(fail)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(fail)?;
+    Ok(Format::detect(path, &head)?)
+}
+
+/// The file's name as messages show it: as it was typed.
+fn shown_name(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,132 @@
+//! One file per command; this one opens what they share.
+
+mod config;
+mod datasets;
+mod demo;
+mod devices;
+mod ingest;
+mod run;
+mod runs;
+mod schema;
+mod serve;
+mod sql;
+
+use ::datasets::DatasetName;
+use engine::{Access, AsOf, Code, Engine, EngineOptions, Error, Result};
+
+use crate::cli::Command;
+use crate::config::Settings;
+use crate::output::Output;
+
+/// Runs a command to its end.
+pub async fn dispatch(command: Command, settings: &Settings, output: &Output) -> Result<()> {
+    match command {
+        Command::Demo(arguments) => demo::demo(arguments, settings, output).await,
+        Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
+        Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
+        Command::Run(arguments) => run::run(arguments, settings, output).await,
+        Command::Sql(arguments) => sql::sql(arguments, settings, output).await,
+        Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,
+        Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
+        Command::Devices(_) => devices::devices(settings, output),
+        Command::Schema => schema::schema(settings, output).await,
+        Command::Config(_) => config::config(settings, output),
+    }
+}
+
+/// Opens the data to read it only; a server may hold it at the same time.
+async fn open_to_read(settings: &Settings) -> Result<Engine> {
+    open(settings, Access::ReadOnly).await
+}
+
+/// Opens the data to write it; `holder` is what another process is told while this one has it.
+async fn open_to_write(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
+    open(settings, Access::Writer { holder: holder.into() }).await
+}
+
+async fn open(settings: &Settings, access: Access) -> Result<Engine> {
+    Engine::open(EngineOptions {
+        root: settings.data().to_owned(),
+        storage_options: settings.storage_options(),
+        memory_budget_bytes: settings.memory_bytes()?,
+        spill_dir: settings.spill_dir(),
+        spill_budget_bytes: settings.spill_bytes()?,
+        access,
+        ..EngineOptions::default()
+    })
+    .await
+}
+
+/// Closes the engine after a command, whose own error is the one to show.
+async fn close<T>(engine: &Engine, outcome: Result<T>) -> Result<T> {
+    let closed = engine.shutdown().await;
+    let value = outcome?;
+    closed?;
+    Ok(value)
+}
+
+/// Reads `dataset@version` or `dataset@time`.
+fn pins(texts: &[String]) -> Result<Vec<(DatasetName, AsOf)>> {
+    texts
+        .iter()
+        .map(|text| {
+            let expected = || {
+                Error::user(
+                    Code::BadInput,
+                    format!("--as-of {text:?}: expected DATASET@VERSION or DATASET@TIME, such as metrics@3 or metrics@2026-01-01T00:00:00Z"),
+                )
+            };
+            let (name, at) = text.split_once('@').ok_or_else(expected)?;
+            let name = DatasetName::new(name)?;
+            let at = match at.parse::<u64>() {
+                Ok(version) => AsOf::Version(engine::Version(version)),
+                Err(_) => AsOf::Time(
+                    chrono::DateTime::parse_from_rfc3339(at).map_err(|_| expected())?.to_utc(),
+                ),
+            };
+            Ok((name, at))
+        })
+        .collect()
+}
+
+/// Resolves on the first request to stop: Ctrl-C or a termination signal.
+async fn stop_signal() {
+    let interrupt = async {
+        // Without a handler the default action stays, which also stops the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pin_is_a_version_or_a_time() {
+        let texts = ["metrics@3".to_owned(), "metrics@2026-01-01T00:00:00Z".to_owned()];
+        let pins = pins(&texts).unwrap();
+        assert!(matches!(pins[0].1, AsOf::Version(engine::Version(3))));
+        assert!(matches!(pins[1].1, AsOf::Time(_)));
+        for bad in ["metrics", "metrics@", "metrics@soon", "Metrics@1"] {
+            assert!(super::pins(&[bad.to_owned()]).is_err(), "{bad:?} passed");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `colonnade run`: one job, its record at the end.
+
+use engine::{Code, Error, Result};
+use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
+use serde_json::{Map, Value};
+
+use super::{close, open_to_write, pins};
+use crate::cli::Run;
+use crate::config::Settings;
+use crate::output::{Output, columns, count};
+
+/// Runs the job and prints its record; a failed run is this command's error.
+pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result<()> {
+    let settings = settings.with_flag("gpu", arguments.gpu.clone());
+    let request = RunRequest {
+        job: arguments.job.clone(),
+        params: params(&arguments.params)?,
+        gpu: Some(settings.gpu()?),
+        pins: pins(&arguments.as_of)?,
+    };
+    let engine = open_to_write(&settings, format!("colonnade run {}", arguments.job)).await?;
+    let record = run_to_end(&engine, &settings, request).await;
+    let record = close(&engine, record).await?;
+    report(&record, output)
+}
+
+async fn run_to_end(
+    engine: &engine::Engine,
+    settings: &Settings,
+    request: RunRequest,
+) -> Result<RunRecord> {
+    let runner = start_runner(engine, settings).await?;
+    let record = async {
+        let run = runner.submit(&settings.principal()?, request).await?;
+        run.wait().await
+    }
+    .await;
+    runner.shutdown().await;
+    record
+}
+
+/// A runner with the settings' device policy and memory.
+pub async fn start_runner(engine: &engine::Engine, settings: &Settings) -> Result<Runner> {
+    Runner::start(
+        engine.clone(),
+        RunnerOptions {
+            gpu: settings.gpu()?,
+            memory_budget_bytes: settings.memory_bytes()?,
+            ..RunnerOptions::default()
+        },
+    )
+    .await
+}
+
+/// A failed or cancelled run as the error of the command that waited for it.
+pub fn succeeded(record: RunRecord) -> Result<RunRecord> {
+    match (record.state, &record.error) {
+        (RunState::Succeeded, _) => Ok(record),
+        (_, Some(error)) => Err(Error::user(
+            Code::ALL
+                .into_iter()
+                .find(|code| code.as_str() == error.code)
+                .unwrap_or(Code::Internal),
+            format!("run {} of {}: {}", record.id, record.job, error.message),
+        )),
+        (state, None) => Err(Error::user(
+            Code::Cancelled,
+            format!("run {} of {}: {state}", record.id, record.job),
+        )),
+    }
+}
+
+fn report(record: &RunRecord, output: &Output) -> Result<()> {
+    if output.is_json() {
+        output.document(record)?;
+        // The document is the record, failed or not; the exit code still says which.
+        return succeeded(record.clone()).map(drop);
+    }
+    let record = succeeded(record.clone())?;
+    output.line(&format!("run {} of {}: {}", record.id, record.job, record.state))?;
+    let stages: Vec<Vec<String>> = record
+        .stages
+        .iter()
+        .map(|s| {
+            vec![
+                s.name.clone(),
+                s.device.clone(),
+                format!("{:.3}", s.wall_seconds),
+                count(s.rows_in),
+                count(s.rows_out),
+                s.reason.clone(),
+            ]
+        })
+        .collect();
+    output.line(&columns(
+        &["stage", "device", "seconds", "rows in", "rows out", "why there"],
+        &stages,
+    ))?;
+    for written in &record.outputs {
+        output.line(&format!(
+            "{} version {}: {} rows",
+            written.dataset,
+            written.version,
+            written.rows.map_or_else(|| "?".to_owned(), count)
+        ))?;
+    }
+    Ok(())
+}
+
+fn params(texts: &[String]) -> Result<Value> {
+    let mut params = Map::new();
+    for text in texts {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(Error::user(
+                Code::BadInput,
+                format!("--param {text:?}: expected NAME=VALUE"),
+            ));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        if params.insert(name.to_owned(), value).is_some() {
+            return Err(Error::user(Code::BadInput, format!("--param {name}: given twice")));
+        }
+    }
+    Ok(Value::Object(params))
+}

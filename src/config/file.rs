@@ -1,0 +1,80 @@
+//! `colonnade.toml`: the settings as a file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use engine::{Code, Error, Result};
+
+use super::keys::KeySetting;
+
+/// What a settings file holds.
+pub struct File {
+    /// Its name, for origins and errors.
+    pub name: String,
+    /// Plain settings, as text.
+    pub values: BTreeMap<String, String>,
+    /// The `[storage]` table.
+    pub storage: BTreeMap<String, String>,
+    /// The `[[keys]]` tables.
+    pub keys: Vec<KeySetting>,
+}
+
+/// Reads the file that was asked for, or the default one if it is there.
+pub fn read(asked: Option<&Path>, default: &Path) -> Result<Option<File>> {
+    let path = asked.unwrap_or(default);
+    let name = path
+        .file_name()
+        .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if asked.is_none() && e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::user(Code::BadInput, format!("settings file {name}: {e}"))),
+    };
+    parse(name, &text).map(Some)
+}
+
+fn parse(name: String, text: &str) -> Result<File> {
+    let bad =
+        |problem: String| Error::user(Code::BadInput, format!("settings file {name}: {problem}"));
+    let table: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| bad(e.to_string().trim_end().to_owned()))?;
+    let mut file = File {
+        name: name.clone(),
+        values: BTreeMap::new(),
+        storage: BTreeMap::new(),
+        keys: Vec::new(),
+    };
+    for (key, value) in table {
+        match (key.as_str(), value) {
+            ("storage", toml::Value::Table(options)) => {
+                for (option, value) in options {
+                    let value = scalar(&value).ok_or_else(|| {
+                        bad(format!("storage.{option}: expected a text, number or bool"))
+                    })?;
+                    file.storage.insert(option, value);
+                }
+            }
+            ("keys", value) => {
+                file.keys = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("keys: {}", e.message())))?;
+            }
+            (_, value) => {
+                let value = scalar(&value)
+                    .ok_or_else(|| bad(format!("{key}: expected a text, number or bool")))?;
+                file.values.insert(key, value);
+            }
+        }
+    }
+    Ok(file)
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,364 @@
+//! Settings: built-in defaults < `colonnade.toml` < environment < flags, each value with its origin.
+//!
+//! Every setting is kept as the text that it was given as and read into its type where it is used, so that
+//! `colonnade config` shows exactly what is in force and an error can say where the bad value is from.
+
+mod file;
+mod keys;
+mod size;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use engine::{Code, Error, Principal, Result, TenantId};
+use graphql::ApiKey;
+use kernels::GpuPolicy;
+
+use crate::cli::Global;
+
+/// A setting: its name in `colonnade.toml`; in the environment it is `COLONNADE_` and the name in capitals.
+struct Key {
+    name: &'static str,
+    default: &'static str,
+    about: &'static str,
+}
+
+const KEYS: &[Key] = &[
+    Key { name: "data", default: "./colonnade-data", about: "root of all data" },
+    Key { name: "tenant", default: "default", about: "tenant of the command line" },
+    Key { name: "listen", default: "127.0.0.1:8642", about: "address to serve at" },
+    Key { name: "gpu", default: "preferred", about: "required, preferred or off" },
+    Key { name: "memory", default: "50%", about: "memory for queries and jobs" },
+    Key {
+        name: "spill_dir",
+        default: "",
+        about: "where queries spill; empty: the system's temporary folder",
+    },
+    Key { name: "spill_limit", default: "64GiB", about: "most that queries may spill" },
+    Key { name: "body_limit", default: "64MiB", about: "largest upload" },
+    Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
+    Key { name: "log_format", default: "text", about: "text or json" },
+];
+
+/// Names of the environment that object stores know, passed on to them.
+const STORE_PREFIXES: &[&str] = &["AWS_", "AZURE_", "GOOGLE_"];
+
+/// Where a value is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A settings file.
+    File(String),
+    /// An environment variable.
+    Environment(String),
+    /// A flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name) => f.write_str(name),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => write!(f, "--{name}"),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The settings in force.
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    storage: BTreeMap<String, (String, Origin)>,
+    keys: Vec<(keys::KeySetting, Origin)>,
+}
+
+/// A line of `colonnade config`.
+#[derive(Debug, serde::Serialize)]
+pub struct InForce {
+    /// The setting.
+    pub name: String,
+    /// Its value; a secret is masked.
+    pub value: String,
+    /// Where it is from.
+    pub origin: String,
+    /// What it is for.
+    pub about: String,
+}
+
+impl Settings {
+    /// Reads the settings of this process.
+    pub fn resolve(flags: &Global) -> Result<Self> {
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        Self::layered(flags, &environment, Path::new("colonnade.toml"))
+    }
+
+    fn layered(
+        flags: &Global,
+        environment: &[(String, String)],
+        default_file: &Path,
+    ) -> Result<Self> {
+        let mut values: BTreeMap<&'static str, (String, Origin)> =
+            KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
+        let mut storage = BTreeMap::new();
+        let mut keys = Vec::new();
+
+        if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
+            for (name, value) in file.values {
+                let Some(key) = KEYS.iter().find(|k| k.name == name) else {
+                    let known: Vec<_> =
+                        KEYS.iter().map(|k| k.name).chain(["storage", "keys"]).collect();
+                    return Err(bad(format!(
+                        "{}: unknown setting {name:?}; expected one of {}",
+                        file.name,
+                        known.join(", ")
+                    )));
+                };
+                values.insert(key.name, (value, Origin::File(file.name.clone())));
+            }
+            for (name, value) in file.storage {
+                storage.insert(name.to_lowercase(), (value, Origin::File(file.name.clone())));
+            }
+            keys.extend(file.keys.into_iter().map(|k| (k, Origin::File(file.name.clone()))));
+        }
+
+        for (variable, value) in environment {
+            if STORE_PREFIXES.iter().any(|prefix| variable.starts_with(prefix)) {
+                storage.insert(
+                    variable.to_lowercase(),
+                    (value.clone(), Origin::Environment(variable.clone())),
+                );
+            } else if variable == "COLONNADE_API_KEY" {
+                keys.push((
+                    keys::KeySetting::from_secret(value)?,
+                    Origin::Environment(variable.clone()),
+                ));
+            } else if let Some(name) = variable.strip_prefix("COLONNADE_")
+                && let Some(key) = KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(name))
+            {
+                values.insert(key.name, (value.clone(), Origin::Environment(variable.clone())));
+            }
+        }
+
+        let given = [
+            ("data", &flags.data),
+            ("tenant", &flags.tenant),
+            ("memory", &flags.memory),
+            ("log", &flags.log),
+            ("log_format", &flags.log_format),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value {
+                values.insert(name, (value.clone(), Origin::Flag(name)));
+            }
+        }
+        Ok(Self { values, storage, keys })
+    }
+
+    /// Takes a flag that only some commands have.
+    pub fn with_flag(&self, name: &'static str, value: Option<String>) -> Self {
+        let mut values = self.values.clone();
+        if let Some(value) = value {
+            values.insert(name, (value, Origin::Flag(name)));
+        }
+        Self { values, storage: self.storage.clone(), keys: self.keys.clone() }
+    }
+
+    /// Root of all data.
+    pub fn data(&self) -> &str {
+        self.text("data")
+    }
+
+    /// Options for the object store of the root.
+    pub fn storage_options(&self) -> BTreeMap<String, String> {
+        self.storage.iter().map(|(k, (v, _))| (k.clone(), v.clone())).collect()
+    }
+
+    /// Who the command line acts as: the local user, in the tenant of the settings.
+    pub fn principal(&self) -> Result<Principal> {
+        let tenant = self.parsed::<TenantId>("tenant", "lower-case letters, digits and `-`")?;
+        Ok(Principal { tenant, ..Principal::local() })
+    }
+
+    /// Address to serve at.
+    pub fn listen(&self) -> Result<SocketAddr> {
+        self.parsed("listen", "ADDRESS:PORT, such as 127.0.0.1:8642")
+    }
+
+    /// Where to compute.
+    pub fn gpu(&self) -> Result<GpuPolicy> {
+        self.parsed("gpu", "required, preferred or off")
+    }
+
+    /// Memory for queries and jobs.
+    pub fn memory_bytes(&self) -> Result<usize> {
+        self.addressable_bytes("memory")
+    }
+
+    /// Where queries spill.
+    pub fn spill_dir(&self) -> Option<std::path::PathBuf> {
+        Some(self.text("spill_dir")).filter(|t| !t.is_empty()).map(Into::into)
+    }
+
+    /// Most that queries may spill.
+    pub fn spill_bytes(&self) -> Result<u64> {
+        self.bytes("spill_limit")
+    }
+
+    /// Largest upload.
+    pub fn body_bytes(&self) -> Result<usize> {
+        self.addressable_bytes("body_limit")
+    }
+
+    /// What to log; `default` where the settings leave it to the command.
+    pub fn log_filter<'a>(&'a self, default: &'a str) -> &'a str {
+        Some(self.text("log")).filter(|filter| !filter.is_empty()).unwrap_or(default)
+    }
+
+    /// How log lines look.
+    pub fn log_format(&self) -> Result<LogFormat> {
+        match self.text("log_format") {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(self.wrong("log_format", "text or json")),
+        }
+    }
+
+    /// The keys that requests may carry.
+    pub fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        self.keys.iter().map(|(key, origin)| key.resolve(origin)).collect()
+    }
+
+    /// Everything in force, for `colonnade config`.
+    pub fn in_force(&self) -> Vec<InForce> {
+        let mut lines: Vec<InForce> = KEYS
+            .iter()
+            .filter_map(|key| {
+                let (value, origin) = self.values.get(key.name)?;
+                Some(InForce {
+                    name: key.name.to_owned(),
+                    value: value.clone(),
+                    origin: origin.to_string(),
+                    about: key.about.to_owned(),
+                })
+            })
+            .collect();
+        lines.extend(self.storage.iter().map(|(name, (value, origin))| InForce {
+            name: format!("storage.{name}"),
+            value: if is_secret(name) { "***".to_owned() } else { value.clone() },
+            origin: origin.to_string(),
+            about: "object store option".to_owned(),
+        }));
+        lines.extend(self.keys.iter().enumerate().map(|(i, (key, origin))| InForce {
+            name: format!("keys[{i}]"),
+            value: key.masked(),
+            origin: origin.to_string(),
+            about: "key that requests may carry".to_owned(),
+        }));
+        lines
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |(text, _)| text)
+    }
+
+    fn addressable_bytes(&self, name: &'static str) -> Result<usize> {
+        usize::try_from(self.bytes(name)?)
+            .map_err(|_| self.wrong(name, "a size that this machine can address"))
+    }
+
+    fn bytes(&self, name: &'static str) -> Result<u64> {
+        size::parse(self.text(name))
+            .ok_or_else(|| self.wrong(name, "bytes, a size such as 4GiB, or a share such as 50%"))
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &'static str, expected: &str) -> Result<T> {
+        self.text(name).parse().map_err(|_| self.wrong(name, expected))
+    }
+
+    fn wrong(&self, name: &'static str, expected: &str) -> Error {
+        let origin = self.values.get(name).map_or(&Origin::Default, |(_, origin)| origin);
+        bad(format!("setting {name} = {:?} (from {origin}): expected {expected}", self.text(name)))
+    }
+}
+
+fn bad(message: String) -> Error {
+    Error::user(Code::BadInput, message)
+}
+
+fn is_secret(option: &str) -> bool {
+    ["key", "secret", "token", "password", "sas", "credential", "account_json"]
+        .iter()
+        .any(|word| option.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(flags: Global, environment: &[(&str, &str)], file: &str) -> Result<Settings> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("colonnade.toml");
+        std::fs::write(&path, file).unwrap();
+        let environment: Vec<_> =
+            environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Settings::layered(&flags, &environment, &path)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+        let file = "data = \"of-file\"\ntenant = \"of-file\"\nlisten = \"127.0.0.1:1\"\n";
+        let environment =
+            [("COLONNADE_DATA", "of-environment"), ("COLONNADE_TENANT", "of-environment")];
+        let flags = Global { data: Some("of-flag".into()), ..Global::default() };
+        let settings = settings(flags, &environment, file).unwrap();
+        let origin =
+            |name| settings.values.get(name).map(|(v, o)| (v.clone(), o.to_string())).unwrap();
+        assert_eq!(origin("data"), ("of-flag".into(), "--data".into()));
+        assert_eq!(origin("tenant"), ("of-environment".into(), "COLONNADE_TENANT".into()));
+        assert_eq!(origin("listen"), ("127.0.0.1:1".into(), "colonnade.toml".into()));
+        assert_eq!(origin("gpu"), ("preferred".into(), "default".into()));
+    }
+
+    #[test]
+    fn a_bad_value_says_where_it_is_from() {
+        let settings = settings(Global::default(), &[("COLONNADE_MEMORY", "lots")], "").unwrap();
+        let message = settings.memory_bytes().unwrap_err().to_string();
+        assert!(message.contains("memory = \"lots\" (from COLONNADE_MEMORY)"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_and_the_known_are_named() {
+        let message =
+            settings(Global::default(), &[], "dat = \"x\"").map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("\"dat\"") && message.contains("data, tenant"), "{message}");
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let environment = [
+            ("AWS_SECRET_ACCESS_KEY", "hush"),
+            ("AWS_REGION", "eu"),
+            ("COLONNADE_API_KEY", "a-long-enough-key"),
+        ];
+        let settings = settings(Global::default(), &environment, "").unwrap();
+        let shown = format!("{:?}", settings.in_force());
+        assert!(!shown.contains("hush") && !shown.contains("a-long-enough-key"), "{shown}");
+        assert!(shown.contains("eu"), "{shown}");
+    }
+}

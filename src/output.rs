@@ -1,0 +1,147 @@
+//! What is written where: results on stdout, everything else on stderr, so that a pipe gets results alone.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// How a command speaks to its user.
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// With `json`, stdout carries one JSON document and nothing else.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether the user asked for JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether progress can be drawn.
+    pub fn shows_progress(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
+    /// Writes one JSON document to stdout.
+    pub fn document(&self, value: &impl Serialize) -> engine::Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|e| engine::Error::internal(format!("result as JSON: {e}")))?;
+        self.line(&text)
+    }
+
+    /// Writes a line to stdout. A reader that went away ends the output, not the command.
+    pub fn line(&self, text: &str) -> engine::Result<()> {
+        match writeln!(io::stdout().lock(), "{text}") {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                Err(engine::Error::environment(engine::Code::Internal, "write to stdout", e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a line for people to stderr.
+    pub fn note(&self, text: &str) {
+        // Nothing can be done, or said, when stderr is gone.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says what went wrong: for people on stderr, and as the JSON document when one was asked for.
+    pub fn error(&self, error: &engine::Error) {
+        // Whoever runs a command may know its machine: the cause is shown, which a server keeps to its log.
+        self.note(&format!("error[{}]: {}", error.code(), error.detail()));
+        if self.json {
+            let document = serde_json::json!({
+                "error": { "code": error.code().as_str(), "message": error.to_string() }
+            });
+            let _ = writeln!(io::stdout().lock(), "{document}");
+        }
+    }
+}
+
+/// Writes rows of text as columns, numbers to the right.
+pub fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let numeric: Vec<bool> = (0..header.len())
+        .map(|i| !rows.is_empty() && rows.iter().all(|r| r.get(i).is_some_and(|c| is_figure(c))))
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let mut text = String::new();
+        for (i, cell) in cells.into_iter().enumerate() {
+            let pad = widths[i].saturating_sub(cell.chars().count());
+            if i > 0 {
+                text.push_str("  ");
+            }
+            if numeric[i] {
+                text.extend(std::iter::repeat_n(' ', pad));
+                text.push_str(cell);
+            } else {
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', pad));
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    let mut lines = vec![line(header.to_vec())];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
+
+/// A count with thousands set apart.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size in the unit that people read it in.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+fn is_figure(cell: &str) -> bool {
+    cell.is_empty()
+        || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            && cell.chars().all(|c| c.is_ascii_digit() || ",.-%+e".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_to_the_right() {
+        let rows = vec![vec!["a".into(), count(1_234_567)], vec!["bb".into(), count(9)]];
+        assert_eq!(
+            columns(&["name", "rows"], &rows),
+            "name       rows\na     1,234,567\nbb            9"
+        );
+    }
+
+    #[test]
+    fn sizes_are_read_in_their_unit() {
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+}
