@@ -53,8 +53,8 @@ pub fn all<'a>(options: &'a Options, data: &'a Matrix) -> Result<Vec<Case<'a>>, 
             tolerance: 1e-11,
             note: "whole matrix, as numpy gives it".into(),
             run: Box::new({
-                let execution = execution.clone();
-                move || whole_matrix(&data.values, options, &execution)
+                let (execution, mut matrix) = (execution.clone(), Vec::new());
+                move || whole_matrix(&data.values, &mut matrix, options, &execution)
             }),
         },
         Case {
@@ -63,7 +63,10 @@ pub fn all<'a>(options: &'a Options, data: &'a Matrix) -> Result<Vec<Case<'a>>, 
             tolerance: 2e-5,
             note: "numpy by default converts to f64; with dtype=float32 its own error is 1e-6 to 1e-5 here"
                 .into(),
-            run: Box::new(move || whole_matrix(&single, options, &single_execution)),
+            run: Box::new({
+                let mut matrix = Vec::new();
+                move || whole_matrix(&single, &mut matrix, options, &single_execution)
+            }),
         },
     ];
     for (name, statistic, peers, note) in [
@@ -83,8 +86,10 @@ pub fn all<'a>(options: &'a Options, data: &'a Matrix) -> Result<Vec<Case<'a>>, 
             // Running sums of the peers drift by this much.
             tolerance: 1e-7,
             note: note.into(),
-            run: Box::new(move || {
-                window(&data.values, options.rows, options, statistic, &execution)
+            run: Box::new({
+                let mut results = Vec::new();
+                let rows = options.rows;
+                move || window(&data.values, &mut results, rows, options, statistic, &execution)
             }),
         });
     }
@@ -94,7 +99,10 @@ pub fn all<'a>(options: &'a Options, data: &'a Matrix) -> Result<Vec<Case<'a>>, 
         peers: &["numpy, sliding windows"],
         tolerance: 1e-9,
         note: format!("{few} rows; bottleneck, numbagg and polars have no rolling MAD"),
-        run: Box::new(move || window(&data.values, few, options, Statistic::Mad, &execution)),
+        run: Box::new({
+            let mut results = Vec::new();
+            move || window(&data.values, &mut results, few, options, Statistic::Mad, &execution)
+        }),
     });
     Ok(cases)
 }
@@ -116,12 +124,13 @@ pub fn agree(
 
 fn whole_matrix<T: Element>(
     values: &[T],
+    matrix: &mut Vec<f64>,
     options: &Options,
     execution: &Execution,
 ) -> Result<Run, Error> {
     let rows = options.rows;
+    matrix.resize(rows * rows, 0.0);
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    let mut matrix = vec![0f64; rows * rows];
     let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
         for row in block.rows() {
             let (first, scores) = block.row(row);
@@ -137,24 +146,25 @@ fn whole_matrix<T: Element>(
         matrix[row * rows + row] = 1.0;
     }
     let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    Ok(Run { seconds, cpu_seconds, sample: last_column(&matrix, rows, rows) })
+    Ok(Run { seconds, cpu_seconds, sample: last_column(matrix, rows, rows) })
 }
 
 fn window(
     values: &[f64],
+    results: &mut Vec<f64>,
     rows: usize,
     options: &Options,
     statistic: Statistic,
     execution: &Execution,
 ) -> Result<Run, Error> {
     let cols = options.cols;
+    results.resize(rows * cols, 0.0);
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    let mut results = vec![0f64; rows * cols];
-    let output = RollingOutput::new(statistic, MatrixViewMut::new(&mut results, rows, cols)?);
+    let output = RollingOutput::new(statistic, MatrixViewMut::new(results, rows, cols)?);
     let x = MatrixView::new(&values[..rows * cols], rows, cols)?;
     rolling(x, &RollingOptions::trailing(options.window), &mut [output], execution)?;
     let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    Ok(Run { seconds, cpu_seconds, sample: last_column(&results, rows, cols) })
+    Ok(Run { seconds, cpu_seconds, sample: last_column(results, rows, cols) })
 }
 
 /// Time that all threads of this process have run, by the kernel's own count; NaN where it does not say.

@@ -74,6 +74,7 @@ pub fn table(options: &Options, rows: &[Row]) -> String {
              after one that is not counted, the order reversed every other round.",
             options.rows, options.cols, options.window, options.rounds
         ),
+        "- Ours writes into a buffer that is kept from run to run; the peers allocate their results.".to_owned(),
         "- Versions of the peers: `benches/peers/requirements.txt`. Ratio: the peer's time over ours."
             .to_owned(),
     ];
