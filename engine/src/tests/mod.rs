@@ -1,5 +1,7 @@
 //! The engine as a whole, over stores in memory, on disk and with faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Measurements and what is skipped are said to the one who runs the tests.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod broken;
 mod changes;
