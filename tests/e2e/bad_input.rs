@@ -8,13 +8,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::harness::{PATIENCE, Server, binary, colonnade, colonnade_with, model_calls, ndjson};
+use crate::harness::{
+    PATIENCE, Server, binary, colonnade, colonnade_with, make, model_calls, ndjson,
+};
 
 const NDJSON: &str = "application/x-ndjson";
 
 /// A server with ten model calls.
 async fn served(root: &Path) -> (Server, u64) {
-    let server = Server::start(root).await;
+    let server = Server::holding(root, "model_calls").await;
     let version = server.accepts("model_calls", &model_calls(0, 10)).await;
     (server, version)
 }
@@ -134,7 +136,7 @@ async fn a_malformed_body_is_refused_with_line_and_column() {
         says(answer.refused_with(400, "BAD_INPUT"), &["body"]);
     }
     let answer = server.ingest("model_calls", "image/png", "?").await;
-    says(answer.refused_with(400, "BAD_INPUT"), &["image/png", "application/x-ndjson"]);
+    says(answer.refused_with(415, "BAD_INPUT"), &["image/png", "application/x-ndjson"]);
     let answer = server.graphql("{ modelCalls { nodes { id } ", json!({})).await;
     let error = &answer.body["errors"][0];
     assert!(
@@ -173,6 +175,7 @@ async fn a_truncated_upload_commits_nothing() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_with_the_limit() {
     let root = tempfile::tempdir().unwrap();
+    make(root.path(), "model_calls").await;
     let mut command = Command::new(binary());
     command.arg("--data").arg(root.path()).args(["serve", "--listen", "127.0.0.1:0"]);
     let server = Server::of({
@@ -231,7 +234,7 @@ async fn a_root_that_cannot_be_reached_is_told_with_the_operation() {
     std::fs::write(&file, "").unwrap();
     let below = file.join("data");
     let answer = colonnade(&below, &["datasets"]).await;
-    says(answer.fails_with("STORAGE_UNAVAILABLE"), &["root", "failed"]);
+    says(answer.fails_with("STORAGE_UNAVAILABLE"), &["root", "file"]);
     // Nobody listens on port 1 of loopback.
     let variables = [
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
@@ -276,7 +279,7 @@ async fn a_port_in_use_is_named() {
     says(answer.fails_with("CONFLICT"), &[&server.address]);
     // Without a key set up it serves nobody but this machine.
     let answer = colonnade(two.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
-    says(answer.fails_with("BAD_INPUT"), &["0.0.0.0", "key"]);
+    says(answer.fails_with("FORBIDDEN"), &["0.0.0.0", "key"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ const DATASETS: [&str; 5] = ["model_calls", "tickets", "workflow_steps", "metric
 #[tokio::test]
 async fn the_demo_finds_what_was_planted_and_brings_nothing_twice() {
     let root = tempfile::tempdir().unwrap();
-    let arguments = ["demo", "--rows", "20000", "--gpu", "off", "--no-serve", "--json"];
+    let arguments = ["demo", "--rows", "100000", "--gpu", "off", "--no-serve", "--json"];
     let first = colonnade(root.path(), &arguments).await.json();
     let named = |summary: &Value| -> Vec<(String, u64, u64)> {
         let datasets = summary["datasets"].as_array().unwrap();
@@ -26,12 +26,13 @@ async fn the_demo_finds_what_was_planted_and_brings_nothing_twice() {
         let counted = colonnade(root.path(), &["sql", &query, "--format", "json"]).await.json();
         assert_eq!(counted[0]["n"], *rows, "{name}");
     }
-    assert_eq!(filled[0].1, 20_000);
+    assert_eq!(filled[0].1, 100_000);
     for job in first["jobs"].as_array().unwrap() {
         let found = &job["found"];
         let number = |name: &str| found[name].as_u64().unwrap();
-        assert!(number("planted") > 0 && number("found") > 0, "{job}");
         assert_eq!(number("found") + number("missed"), number("planted"), "{job}");
+        // The seed is fixed and the defaults find nearly all of it.
+        assert!(number("planted") > 0 && number("missed") * 10 <= number("planted"), "{job}");
         println!("{}: {found}", job["job"]);
     }
     let again = colonnade(root.path(), &arguments).await.json();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Answer, Server, binary, colonnade, colonnade_with, model_calls, ndjson};
+use crate::harness::{
+    Answer, Server, binary, colonnade, colonnade_with, make, model_calls, ndjson,
+};
 
 async fn get(server: &Server, path: &str) -> (u16, String) {
     let response = server
@@ -21,7 +23,7 @@ async fn get(server: &Server, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn it_says_how_it_is() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     server.accepts("model_calls", &model_calls(0, 7)).await;
     assert_eq!(get(&server, "/healthz").await.0, 200);
     assert_eq!(get(&server, "/readyz").await.0, 200);
@@ -72,7 +74,7 @@ async fn with_a_key_set_up_nobody_comes_in_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asked_to_stop_it_finishes_what_it_has_taken() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     let (client, url) = (server.client.clone(), server.url("/v1/ingest/model_calls"));
     let load = tokio::spawn(async move {
         let mut acknowledged = 0;
@@ -121,7 +123,7 @@ async fn the_settings_in_force_are_shown_with_their_origin_and_without_secrets()
 #[tokio::test]
 async fn the_schema_of_the_command_line_is_the_one_that_is_served() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     server.accepts("model_calls", &model_calls(0, 1)).await;
     let sdl = colonnade(root.path(), &["schema"]).await;
     assert!(sdl.status.success(), "{}", sdl.stderr);
@@ -155,6 +157,7 @@ async fn devices_are_listed_and_a_required_one_that_is_not_there_is_an_error() {
 #[tokio::test]
 async fn the_log_is_json_where_it_is_asked_for() {
     let root = tempfile::tempdir().unwrap();
+    make(root.path(), "model_calls").await;
     let server = Server::start_with(root.path(), &["--log-format", "json", "--log", "info"]).await;
     server.accepts("model_calls", &model_calls(0, 1)).await;
     server.data("{ datasets { name } }").await;

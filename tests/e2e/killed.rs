@@ -147,11 +147,15 @@ async fn produce(producer: u64, load: Arc<Load>) {
                 .body(body.clone())
                 .send()
                 .await;
-            let Ok(response) = sent else {
-                load.seen.lock().unwrap().cut_off += 1;
-                // The address may be that of the dead server for a moment more.
-                tokio::task::yield_now().await;
-                continue;
+            let response = match sent {
+                Ok(response) => response,
+                Err(error) => {
+                    // The address is that of the dead server for a moment more: nobody was reached.
+                    let was_under_way = !error.is_connect();
+                    load.seen.lock().unwrap().cut_off += u64::from(was_under_way);
+                    tokio::task::yield_now().await;
+                    continue;
+                }
             };
             let answer = Answer::of(response).await;
             assert_eq!(answer.status, 200, "batch {sequence} of p{producer}: {answer:?}");

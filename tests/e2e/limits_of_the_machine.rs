@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Server, binary, model_calls, ndjson};
+use crate::harness::{Server, binary, ndjson};
 
 /// Room for a few commits and not for many.
 const DISK_BYTES: u64 = 3 << 20;
@@ -23,11 +24,16 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     ]);
     command.args(["serve", "--listen", "127.0.0.1:0"]);
     let server = Server::of(command).await.unwrap_or_else(|log| panic!("{log}"));
+    let spec = json!({"name": "noise", "columns": [
+        {"name": "n", "type": "int64"}, {"name": "text", "type": "text"}]});
+    let create = "mutation($spec: JSON!) { createDataset(spec: $spec) { name } }";
+    let created = server.graphql(create, json!({"spec": spec})).await;
+    assert_eq!(created.body["data"]["createDataset"]["name"], "noise", "{created:?}");
     let mut accepted = 0;
     let refusal = loop {
         assert!(accepted < 10_000_000, "{accepted} rows on a disk of {DISK_BYTES} bytes");
         let body = ndjson(&unlike_each_other(accepted));
-        let answer = server.ingest("model_calls", "application/x-ndjson", body).await;
+        let answer = server.ingest("noise", "application/x-ndjson", body).await;
         if answer.status != 200 {
             break answer;
         }
@@ -42,24 +48,19 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     assert!(!message.contains(folder.path().to_str().unwrap()), "a path of the server: {message}");
     // It lives, and what it said it has it has.
     server.is_alive().await;
-    let data = server.data("{ modelCalls(first: 1) { totalCount } }").await;
-    assert_eq!(
-        data["modelCalls"]["totalCount"].to_string().trim_matches('"'),
-        accepted.to_string()
-    );
+    let data = server.data("{ noise(first: 1) { totalCount } }").await;
+    assert_eq!(data["noise"]["totalCount"].to_string().trim_matches('"'), accepted.to_string());
     println!("{accepted} rows, then: {message}");
 }
 
 /// A batch that hardly compresses, so that the disk fills in a few.
-fn unlike_each_other(first: u64) -> Vec<serde_json::Value> {
-    let mut rows = model_calls(first, 2_000);
-    for (n, row) in (first..).zip(&mut rows) {
-        let scattered = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        row["user_id"] =
-            format!("{scattered:016x}{:016x}", scattered.rotate_left(29).wrapping_mul(n | 1))
-                .into();
-    }
-    rows
+fn unlike_each_other(first: u64) -> Vec<Value> {
+    let row = |n: u64| {
+        let scattered = n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let more = (scattered ^ (scattered >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        json!({"n": n, "text": format!("{scattered:016x}{more:016x}{:016x}", more.rotate_left(23) ^ scattered)})
+    };
+    (first..first + 2_000).map(row).collect()
 }
 
 /// A command to be completed, whose `disk` folder has `DISK_BYTES`: a mount that only it sees.

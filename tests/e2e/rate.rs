@@ -34,7 +34,7 @@ async fn measure(content_type: &'static str, body: fn(u64) -> Vec<u8>) {
         Arc::new((0..batches).map(|n| body(n * BATCH_ROWS).into()).collect());
     let sent_bytes: usize = bodies.iter().map(|body| body.len()).sum();
     let root = tempfile::tempdir().unwrap();
-    let server = Arc::new(Server::start(root.path()).await);
+    let server = Arc::new(Server::holding(root.path(), "model_calls").await);
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let producers: Vec<_> = (0..PRODUCERS)

@@ -24,7 +24,7 @@ fn ids(body: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_subscriber_that_comes_back_misses_none_and_gets_none_twice() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
     let mut seen: Vec<(u64, Vec<String>)> = Vec::new();
     let mut last = begin;
@@ -63,7 +63,7 @@ async fn a_subscriber_that_comes_back_misses_none_and_gets_none_twice() {
 #[tokio::test]
 async fn a_restart_of_the_server_is_one_more_break() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
     let mut subscriber = Subscriber::open(&server, CHANGED, &since(begin)).await;
     server.accepts("model_calls", &model_calls(1, 1)).await;
@@ -83,7 +83,7 @@ async fn a_restart_of_the_server_is_one_more_break() {
 #[tokio::test]
 async fn a_filter_narrows_what_is_told_of_a_change() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
     let query = format!(
         "subscription {{ {CHANGED}(since: {begin}, where: {{model: {{eq: \"large-2\"}}}}) {{
@@ -100,7 +100,7 @@ async fn a_filter_narrows_what_is_told_of_a_change() {
 #[tokio::test]
 async fn a_result_is_pushed_when_its_job_commits() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "metrics").await;
     server.accepts("metrics", &spiked_series()).await;
     server.run_job("anomalies", json!({})).await;
     let data = server.data("{ anomalies(first: 1) { version totalCount } }").await;
@@ -121,7 +121,7 @@ async fn a_result_is_pushed_when_its_job_commits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_time_from_commit_to_message_is_told() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     let begin = server.accepts("model_calls", &model_calls(0, 1)).await;
     let mut subscriber = Subscriber::open(&server, CHANGED, &since(begin)).await;
     let commits = std::env::var("COLONNADE_LATENCY_COMMITS")
@@ -149,7 +149,7 @@ async fn the_time_from_commit_to_message_is_told() {
 #[tokio::test]
 async fn a_subscription_to_what_is_not_there_is_an_error_and_not_silence() {
     let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path()).await;
+    let server = Server::holding(root.path(), "model_calls").await;
     server.accepts("model_calls", &model_calls(0, 1)).await;
     for query in ["subscription { noSuchThingChanged { version } }".to_owned(), since(4711)] {
         let mut subscriber = Subscriber::open(&server, CHANGED, &query).await;

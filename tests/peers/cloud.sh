@@ -3,7 +3,7 @@
 # commits of one dataset. Nothing leaves this machine.
 source "$(dirname "$0")/prepare.sh"
 
-rows=${ROWS:-20000}
+rows=${ROWS:-50000}
 python=$(venv venv-cloud "$peers/cloud-requirements.txt")
 packages=$(node_packages "$peers/azurite")
 

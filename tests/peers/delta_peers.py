@@ -216,7 +216,7 @@ def our_table_of_every_type():
 
 def our_demo_tables():
     """Everything the demo leaves, inputs and results, read by everyone."""
-    colonnade("demo", "--rows", "2000", "--no-serve", "--json")
+    colonnade("demo", "--rows", "50000", "--no-serve", "--json")
     for table in sorted(TENANT.iterdir()):
         if not (table / "_delta_log").is_dir() or table.name == "every_type":
             continue

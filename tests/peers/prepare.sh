@@ -53,6 +53,7 @@ node_packages() {
 # serve ROOT: starts a server; leaves its address in `address`.
 serve() {
     local log=$scratch/serve.log
+    : >"$log"
     "$binary" --data "$1" serve --listen 127.0.0.1:0 2>"$log" &
     children+=($!)
     address=

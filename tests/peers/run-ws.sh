@@ -4,6 +4,11 @@
 source "$(dirname "$0")/prepare.sh"
 
 packages=$(node_packages "$peers/graphql-ws")
+# A file without rows makes a dataset.
+: >"$scratch/empty.ndjson"
+for dataset in metrics model_calls; do
+    "$binary" --data "$scratch/data" ingest "$dataset" "$scratch/empty.ndjson" --json >"$scratch/made.json"
+done
 serve "$scratch/data"
 cp "$peers"/graphql-ws/*.mjs "$packages"
 node "$packages/subscribe.mjs" "$address"

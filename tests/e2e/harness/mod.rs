@@ -11,7 +11,7 @@ mod subscriber;
 pub use binary::{binary, colonnade, colonnade_with};
 pub use rows::{model_calls, model_calls_arrow, ndjson};
 pub use seed::random;
-pub use server::{Answer, Server};
+pub use server::{Answer, Server, make};
 pub use shared::shared_data;
 pub use subscriber::Subscriber;
 

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::PATIENCE;
-use super::binary::{binary, peak_memory_bytes, without_settings};
+use super::binary::{binary, colonnade, peak_memory_bytes, without_settings};
 
 /// `colonnade serve` on a free port. Dropping it kills it.
 pub struct Server {
@@ -31,6 +31,12 @@ pub struct Answer {
 impl Server {
     pub async fn start(root: &Path) -> Self {
         Self::start_with(root, &[]).await
+    }
+
+    /// Serves a new root with an empty dataset of a built-in kind.
+    pub async fn holding(root: &Path, dataset: &str) -> Self {
+        make(root, dataset).await;
+        Self::start(root).await
     }
 
     /// Serves a root with more flags.
@@ -176,6 +182,13 @@ impl Server {
             answer.unwrap_or_else(|e| panic!("the server is gone: {e:?}\n{}", self.log())).status();
         assert!(status.is_success(), "/healthz: {status}");
     }
+}
+
+/// Makes a dataset of a built-in kind: a file without rows is enough.
+pub async fn make(root: &Path, dataset: &str) {
+    let empty = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+    let arguments = ["ingest", dataset, empty.path().to_str().unwrap(), "--json"];
+    assert_eq!(colonnade(root, &arguments).await.json()["accepted"], 0);
 }
 
 impl Answer {
