@@ -170,3 +170,66 @@ async fn tenants_do_not_see_each_other() {
     let listed = colonnade(&root, &["datasets", "--json", "--tenant", "south"]).await.json();
     assert!(!listed.to_string().contains("secret_plans"), "{listed}");
 }
+
+#[tokio::test]
+async fn columns_of_a_file_keep_their_types_and_values() {
+    use arrow::array::{
+        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int32Array, ListArray, RecordBatch,
+        StringArray, TimestampMillisecondArray,
+    };
+    use arrow::datatypes::Int64Type;
+    use std::sync::Arc;
+
+    let decimal = Decimal128Array::from(vec![Some(125), None, Some(-5)]);
+    let lists = [Some(vec![Some(1), Some(2)]), None, Some(vec![])];
+    let columns: [(&str, ArrayRef); 7] = [
+        ("flag", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
+        ("small", Arc::new(Int32Array::from(vec![Some(7), Some(-7), None]))),
+        ("price", Arc::new(decimal.with_precision_and_scale(4, 2).unwrap())),
+        ("day", Arc::new(Date32Array::from(vec![Some(0), Some(-1), Some(20_000)]))),
+        ("at", Arc::new(TimestampMillisecondArray::from(vec![0, 1, -1]).with_timezone("+02:00"))),
+        ("name", Arc::new(StringArray::from(vec![Some("ä"), Some(""), None]))),
+        ("tags", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (root, path) = (folder.path().join("data"), folder.path().join("types.arrow"));
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+
+    let arguments = ["ingest", "types", path.to_str().unwrap(), "--create", "--json"];
+    let made = colonnade(&root, &arguments).await.json();
+    assert_eq!((&made["accepted"], &made["quarantined"]), (&json!(3), &json!(0)), "{made}");
+    let query = "SELECT flag, small, cast(price AS text) AS price, cast(day AS text) AS day, \
+                 cast(cast(at AS bigint) AS text) AS at, name, tags FROM types ORDER BY at DESC";
+    let found = colonnade(&root, &["sql", query, "--format", "json"]).await.json();
+    let row = |flag, small, price, day, at, name, tags| {
+        json!({"flag": flag, "small": small,
+        "price": price, "day": day, "at": at, "name": name, "tags": tags})
+    };
+    let (null, text) = (json!(null), |text: &str| json!(text));
+    let expected = json!([
+        row(
+            null.clone(),
+            json!(-7),
+            null.clone(),
+            text("1969-12-31"),
+            "1000",
+            text(""),
+            null.clone()
+        ),
+        row(json!(true), json!(7), text("1.25"), text("1970-01-01"), "0", text("ä"), json!([1, 2])),
+        row(
+            json!(false),
+            null.clone(),
+            text("-0.05"),
+            text("2024-10-04"),
+            "-1000",
+            null,
+            json!([])
+        ),
+    ]);
+    assert_eq!(found, expected);
+}
