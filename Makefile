@@ -71,26 +71,6 @@ test-ws: build ## subscriptions with the npm client graphql-ws
 test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
 	tests/peers/cloud.sh
 
-.PHONY: test-kill
-test-kill: build ## kill a loaded server at 50 random moments; nothing acknowledged may be lost or doubled
-	COLONNADE_KILLS=50 cargo test --locked --workspace --test e2e -- --nocapture killed
-
-.PHONY: test-rate
-test-rate: build ## a million rows through HTTP with durable acknowledgement: rows a minute, peak memory
-	COLONNADE_RATE_ROWS=1000000 cargo test --locked --workspace --test e2e -- --nocapture rate
-
-.PHONY: test-peers
-test-peers: build ## Python's deltalake, polars and duckdb read what we wrote, and the other way round
-	tests/peers/run-delta.sh
-
-.PHONY: test-ws
-test-ws: build ## the npm client graphql-ws follows a job's commits, is killed and resumes
-	tests/peers/run-ws.sh
-
-.PHONY: test-cloud
-test-cloud: build ## the demo against local S3 and Azure emulators, with two writers racing
-	tests/peers/cloud.sh
-
 .PHONY: bench
 bench: ## ours beside the peers, same data, same threads; prints ratios
 	benches/run.sh

@@ -105,7 +105,7 @@ pub struct Ingest {
     /// Format of the files; found from each file when absent
     #[arg(long)]
     pub format: Option<String>,
-    /// Make the dataset from this TOML spec when it is not there yet
+    /// Make the dataset from this TOML spec, or add the columns that the spec has more
     #[arg(long, value_name = "FILE", conflicts_with = "create")]
     pub spec: Option<PathBuf>,
     /// Make the dataset from the first file's columns when it is not there yet

@@ -13,9 +13,9 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field};
 
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::parse::Slot;
-use crate::spec::ColumnType;
 
 /// Builds one column.
 pub(crate) enum ColumnBuilder {

@@ -2,13 +2,12 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, NAME_MAX_BYTES};
 use crate::parse;
 use crate::read::json::{self, JsonError, Kind, RawValue};
-use crate::spec::{
-    ColumnSpec, ColumnType, DatasetSpec, Evolution, TYPE_METADATA_KEY, UNIT_METADATA_KEY,
-};
+use crate::spec::{ColumnSpec, DatasetSpec, Evolution, TYPE_METADATA_KEY, UNIT_METADATA_KEY};
 
 /// What a user says of a dataset whose columns are found in its first file.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +103,7 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
         DataType::Decimal256(precision, scale) if *scale >= 0 => {
             Some(ColumnType::Decimal((*precision).min(38), (*scale as u8).min(38)))
         }
-        DataType::Decimal128(..) | DataType::Decimal256(..) => None,
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) if *scale < 0 => None,
         // Days, hours and milliseconds have no common unit; the text of a time of day is exact.
         DataType::Time32(_) | DataType::Time64(_) => Some(ColumnType::Text),
         DataType::Duration(_) => Some(ColumnType::Int64),

@@ -4,6 +4,7 @@
 //! dataset that a user declares and one that comes with Colonnade are the same kind of value, a
 //! [`DatasetSpec`]; no code anywhere asks which of the two it has.
 
+mod column_type;
 mod columns;
 pub mod conform;
 mod contain;
@@ -19,9 +20,8 @@ pub mod spec;
 pub mod specs;
 pub mod validate;
 
+pub use column_type::ColumnType;
 pub use error::{Error, Result};
 pub use name::DatasetName;
 pub use rejected::{Position, RejectedRow};
-pub use spec::{
-    ColumnSpec, ColumnType, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation,
-};
+pub use spec::{ColumnSpec, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation};

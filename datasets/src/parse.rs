@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::spec::ColumnType;
+use crate::column_type::ColumnType;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;

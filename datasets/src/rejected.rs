@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use serde::{Deserialize, Serialize};
 
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::DatasetName;
-use crate::spec::{ColumnSpec, ColumnType, DatasetSpec, Evolution};
+use crate::spec::{ColumnSpec, DatasetSpec, Evolution};
 
 /// Where in its source a row stands. Rows and lines count from 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

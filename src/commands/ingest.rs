@@ -65,7 +65,7 @@ async fn load_all(
     report(dataset, &receipts, output)
 }
 
-/// What the dataset is made from when it is not there yet.
+/// What the dataset is made from when it is not there yet; a spec that was given is held against one that is.
 async fn spec_to_create(
     engine: &Engine,
     who: &Principal,
@@ -75,11 +75,16 @@ async fn spec_to_create(
     file: &Path,
     format: Format,
 ) -> Result<Option<DatasetSpec>> {
-    if engine.catalog(who).await?.datasets.contains_key(dataset) {
-        return Ok(None);
-    }
+    let exists = engine.catalog(who).await?.datasets.contains_key(dataset);
     if let Some(spec) = spec {
-        return Ok(Some(spec.clone()));
+        if exists {
+            // Accepted as it is, grown by its new columns, or refused with what differs.
+            engine.ensure_dataset(who, spec).await?;
+        }
+        return Ok((!exists).then(|| spec.clone()));
+    }
+    if exists {
+        return Ok(None);
     }
     if let Some(spec) = specs::by_name(dataset.as_str()) {
         return Ok(Some(spec));
@@ -93,9 +98,12 @@ async fn spec_to_create(
             ),
         ));
     }
-    let source = Source::File { path: file.to_owned(), name: shown_name(file) };
+    let name = shown_name(file);
+    let source = Source::File { path: file.to_owned(), name: name.clone() };
     let reader = read::open(source, format, None, &ReadOptions::default())?;
-    Ok(Some(spec_from_schema(dataset, &reader.schema(), &SpecHints::default())?))
+    let spec = spec_from_schema(dataset, &reader.schema(), &SpecHints::default())
+        .map_err(|e| Error::from(e).while_doing(format_args!("make {dataset} from {name}")))?;
+    Ok(Some(spec))
 }
 
 fn report(

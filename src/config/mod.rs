@@ -183,9 +183,14 @@ impl Settings {
         self.text("data")
     }
 
-    /// Options for the object store of the root.
+    /// Options for the object store of the root. Those of the environment are left to the store, which knows
+    /// best which of them concern it.
     pub fn storage_options(&self) -> BTreeMap<String, String> {
-        self.storage.iter().map(|(k, (v, _))| (k.clone(), v.clone())).collect()
+        self.storage
+            .iter()
+            .filter(|(_, (_, origin))| !matches!(origin, Origin::Environment(_)))
+            .map(|(name, (value, _))| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Who the command line acts as: the local user, in the tenant of the settings.

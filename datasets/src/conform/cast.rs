@@ -9,11 +9,12 @@ use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use arrow::util::display::{FormatOptions, array_value_to_string};
 
+use crate::column_type::ColumnType;
 use crate::columns::ColumnBuilder;
 use crate::encode::JsonEncoder;
 use crate::error::Error;
 use crate::parse::{self, Slot};
-use crate::spec::{ColumnType, TYPE_METADATA_KEY};
+use crate::spec::TYPE_METADATA_KEY;
 use crate::validate::Failures;
 
 /// How one column is carried over.

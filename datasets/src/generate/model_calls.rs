@@ -12,8 +12,8 @@ use super::random::{RowRng, weighted};
 use super::rhythm::{HOUR_US, Rhythm};
 use super::truth::{AnomalyKind, PlantedAnomaly, Truth};
 use super::{GeneratorOptions, Rows, SPAN_DAYS, START_US, instant, timestamps};
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
-use crate::spec::ColumnType;
 
 /// A model: who runs it, how often it is called, prices in 10^-9 US dollars per token, and its pace.
 struct Model {

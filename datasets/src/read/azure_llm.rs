@@ -5,9 +5,9 @@
 
 use super::mapped::{self, MappedCsv};
 use super::{ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::Result;
 use crate::parse::Slot;
-use crate::spec::ColumnType;
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
     let columns =

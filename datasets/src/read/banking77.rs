@@ -2,9 +2,9 @@
 
 use super::mapped::{self, MappedCsv};
 use super::{ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::Result;
 use crate::parse::Slot;
-use crate::spec::ColumnType;
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
     let columns = mapped::columns_of("tickets", &["id", "body", "language", "label"])?;

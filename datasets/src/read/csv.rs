@@ -10,11 +10,12 @@ use super::dialect::{BUFFER_BYTES, Dialect};
 use super::input::{Meter, Tracked};
 use super::rows::{Place, RowTable, check_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::infer::{TypeGuess, to_identifier};
 use crate::parse::{self, Slot};
 use crate::rejected::Position;
-use crate::spec::{COLUMNS_MAX, ColumnSpec, ColumnType, DatasetSpec, Evolution};
+use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 
 /// Bytes that the dialect is told from.
 const HEAD_BYTES: usize = 64 * 1024;

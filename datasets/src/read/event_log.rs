@@ -14,10 +14,11 @@ use super::mapped::{self, Fault, MappedCsv};
 use super::parquet::ParquetReader;
 use super::xes::COLUMNS;
 use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
 use crate::parse::Slot;
-use crate::spec::{ColumnType, TYPE_METADATA_KEY};
+use crate::spec::TYPE_METADATA_KEY;
 
 const CASE: &str = "case:concept:name";
 const ACTIVITY: &str = "concept:name";

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::json::{JsonError, Kind, RawValue, document, elements};
+use crate::column_type::ColumnType;
 use crate::parse::{self, Slot, quoted};
-use crate::spec::ColumnType;
 
 impl<'a> RawValue<'a> {
     /// The value as a slot of `data_type`; the error says what was expected and found.

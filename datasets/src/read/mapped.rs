@@ -8,9 +8,10 @@ use super::dialect::Dialect;
 use super::lines::Lines;
 use super::rows::{Place, RowTable, check_text, original_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::parse::{self, Slot};
-use crate::spec::{ColumnSpec, ColumnType};
+use crate::spec::ColumnSpec;
 use crate::specs;
 
 /// Why a row of a named format is set aside.

@@ -6,9 +6,9 @@
 use super::json::{self, JsonError, RawValue};
 use super::mapped::{self, Fault, MappedLines};
 use super::{ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::Result;
 use crate::parse::Slot;
-use crate::spec::ColumnType;
 
 /// The instant at which a trace is taken to start: 2024-01-01T00:00:00Z, in microseconds.
 pub const EPOCH_US: i64 = 1_704_067_200_000_000;

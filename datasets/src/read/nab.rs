@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 
 use super::mapped::{self, MappedCsv};
 use super::{ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::parse::{self, Slot};
-use crate::spec::ColumnType;
 
 pub(crate) fn open(source: &Source, options: &ReadOptions) -> Result<Box<dyn RowReader>> {
     let columns = mapped::columns_of("metrics", &["series", "at", "value"])?;

@@ -12,11 +12,12 @@ use super::json::{self, JsonError, RawValue};
 use super::lines::{Line, Lines};
 use super::rows::{Place, RowTable, check_text, original_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
+use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::infer::{TypeGuess, to_identifier};
 use crate::parse::Slot;
 use crate::rejected::Position;
-use crate::spec::{COLUMNS_MAX, ColumnSpec, ColumnType, DatasetSpec, Evolution};
+use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 
 pub(crate) struct NdjsonReader {
     source: Source,

@@ -1,11 +1,12 @@
 //! Request bodies, read to their end and never beyond a bound.
 
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use engine::{Code, Error, Result};
 use flate2::read::MultiGzDecoder;
-use futures::TryStreamExt;
+use futures::{TryStream, TryStreamExt};
 use poem::Body;
 use poem::http::{HeaderMap, header};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -20,8 +21,14 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Reads all of `body`. Fails at once when its stated length is over `bytes_max`, else as soon as it
-/// is; and when it ends before its stated length.
+/// Most of a refused body that is read and thrown away. A client that is still sending when the connection
+/// closes sees a broken pipe and never the answer.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// Longest that a refused body is waited for.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Reads all of `body`. Refuses it when its stated length is over `bytes_max`, else as soon as it is; and
+/// when it ends before its stated length.
 pub(super) async fn read(
     body: Body,
     headers: &HeaderMap,
@@ -29,16 +36,18 @@ pub(super) async fn read(
     bytes_max: usize,
 ) -> Result<Bytes> {
     let stated = content_length(headers);
+    let mut stream = std::pin::pin!(body.into_bytes_stream());
     if let Some(stated) = stated.filter(|stated| *stated > bytes_max as u64) {
+        discard(stream).await;
         return Err(over_limit(&format!("bytes of {what}"), bytes_max, stated));
     }
-    let mut stream = std::pin::pin!(body.into_bytes_stream());
     let mut bytes = BytesMut::with_capacity(stated.map_or(0, |n| n as usize));
     loop {
         match stream.try_next().await {
             Ok(Some(chunk)) => {
                 if bytes.len() + chunk.len() > bytes_max {
                     let found = format!("more than {}", bytes.len());
+                    discard(stream).await;
                     return Err(over_limit(&format!("bytes of {what}"), bytes_max, found));
                 }
                 bytes.extend_from_slice(&chunk);
@@ -53,6 +62,24 @@ pub(super) async fn read(
         }
         _ => Ok(bytes.freeze()),
     }
+}
+
+/// Reads on without keeping anything, within bounds, so that the sender comes to read the refusal.
+async fn discard<S>(mut stream: S)
+where
+    S: TryStream<Ok = Bytes> + Unpin,
+{
+    let read = async {
+        let mut discarded = 0;
+        while let Ok(Some(chunk)) = stream.try_next().await {
+            discarded += chunk.len();
+            if discarded > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Whatever ends it, the refusal is sent.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, read).await;
 }
 
 fn truncated(what: &str, found: usize, stated: Option<u64>) -> Error {

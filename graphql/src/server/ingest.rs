@@ -3,8 +3,8 @@
 //! The whole body is read before any of it is handed on, so a body that is cut off, too large or badly
 //! packed changes nothing. What the body's rows are is the engine's to say.
 
-use datasets::DatasetName;
 use datasets::read::Format;
+use datasets::{DatasetName, specs};
 use engine::{
     Code, Error, IngestReceipt, IngestRequest, IngestRows, ProducerSequence, Result, Role,
 };
@@ -79,9 +79,22 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         Encoding::Plain => bytes,
         Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max).await?,
     };
-    let rows = IngestRows::Body { bytes, format, name: "body".to_owned() };
-    let ingest = app.0.service.0.engine.ingest(&who, &dataset, IngestRequest { rows, producer });
-    let receipt = ingest.await?;
+    let engine = &app.0.service.0.engine;
+    let request = || IngestRequest {
+        rows: IngestRows::Body { bytes: bytes.clone(), format, name: "body".to_owned() },
+        producer: producer.clone(),
+    };
+    let receipt = match engine.ingest(&who, &dataset, request()).await {
+        // A dataset that comes with Colonnade is made by its first rows.
+        Err(error) if error.code() == Code::NotFound => match specs::by_name(dataset.as_str()) {
+            Some(spec) => {
+                engine.ensure_dataset(&who, &spec).await?;
+                engine.ingest(&who, &dataset, request()).await?
+            }
+            None => return Err(error.into()),
+        },
+        ingested => ingested?,
+    };
     drop(reserved);
     Ok(receipt)
 }
