@@ -48,10 +48,9 @@ impl Lake {
         let table = self.table(tenant, dataset).await?;
         self.require_version(&table, to).await?;
         self.require_version(&table, from).await?;
-        let to_snapshot = table.snapshot(to).await?;
 
         let mut run_ids = Vec::new();
-        let mut added = Vec::new();
+        let (mut added, mut added_lines) = (Vec::new(), Vec::new());
         let mut only_added = true;
         let mut entries = stream::iter(from.0 + 1..=to.0)
             .map(|version| table.entry_at(version))
@@ -70,7 +69,17 @@ impl Lake {
             // A file that is added again without a change of data was there before.
             only_added &= entry.removes.is_empty() && entry.adds.iter().all(|a| a.data_change);
             added.extend(entry.added_paths);
+            added_lines.extend(entry.added_lines);
         }
+        // A path that is there twice was added anew, and then its last action counts.
+        let distinct = added.iter().collect::<HashSet<_>>().len() == added.len();
+        if only_added
+            && distinct
+            && let Some(to) = table.excerpt(to, &added_lines).await?
+        {
+            return Ok(FileChanges { to, added, removed: None, run_ids });
+        }
+        let to_snapshot = table.snapshot(to).await?;
         if only_added {
             return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids });
         }

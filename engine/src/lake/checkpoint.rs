@@ -2,6 +2,7 @@
 //! log entries after it. Made beside the commits, never in their way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use deltalake_core::DeltaTable;
 use deltalake_core::protocol::checkpoints;
@@ -35,9 +36,12 @@ impl Table {
         let mut table = DeltaTable::new(Arc::clone(&self.log));
         table.load_version(version).await?;
         checkpoints::create_checkpoint(&table, None).await?;
+        self.checkpointed.fetch_max(version, Ordering::AcqRel);
         // Keeps what the table's log retention asks for: 30 days unless it says otherwise.
         if table.snapshot()?.table_config().enable_expired_log_cleanup() {
-            checkpoints::cleanup_metadata(&table, None).await?;
+            let cleaned = checkpoints::cleanup_metadata(&table, None).await;
+            self.forget_oldest_version();
+            cleaned?;
         }
         tracing::debug!(tenant = %self.tenant, dataset = %self.name, version, "checkpoint made");
         Ok(())

@@ -137,6 +137,7 @@ impl Lake {
         if newest > head.version {
             let state = table.newest_state().await?;
             *head = Head::of_state(&table.name, &state)?;
+            table.forget_oldest_version();
             self.announce(table, head, CommitKind::Overwrite, None, 0);
             return Ok(true);
         }

@@ -25,6 +25,8 @@ const PRODUCERS_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(super) version: u64,
+    /// The first version that `metadata` and `protocol` are known to hold for.
+    pub(super) shaped_at: u64,
     pub(super) metadata: Metadata,
     pub(super) protocol: Protocol,
     /// The spec of the dataset.
@@ -94,6 +96,7 @@ impl Head {
         let at = |ms: Option<i64>| ms.and_then(DateTime::from_timestamp_millis);
         Ok(Self {
             version: state.version(),
+            shaped_at: state.version(),
             protocol: state.protocol().clone(),
             schema: schema::arrow_schema_of(&metadata)?,
             spec: Arc::new(spec),
@@ -113,6 +116,7 @@ impl Head {
     ) -> Result<Self> {
         Ok(Self {
             version: 0,
+            shaped_at: 0,
             protocol,
             schema: schema::arrow_schema_of(&metadata)?,
             spec: Arc::new(spec.clone()),
@@ -197,6 +201,9 @@ impl Head {
         }
         self.updated_at = entry.at().or(Some(Utc::now()));
         self.version += 1;
+        if entry.metadata.is_some() || entry.protocol.is_some() {
+            self.shaped_at = self.version;
+        }
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub(super) struct LogEntry {
     pub(super) adds: Vec<Add>,
     /// The paths of the files that it adds, encoded as its writer did.
     pub(super) added_paths: Vec<String>,
+    /// The actions that add them, as they stand there.
+    pub(super) added_lines: Vec<Bytes>,
     pub(super) removes: Vec<Remove>,
     pub(super) txns: HashMap<String, i64>,
     pub(super) metadata: Option<Metadata>,
@@ -45,6 +47,7 @@ impl LogEntry {
             })?;
             if let Some(path) = action.pointer("/add/path").and_then(Value::as_str) {
                 entry.added_paths.push(path.to_owned());
+                entry.added_lines.push(bytes.slice_ref(line));
             }
             // An action that is not known here is none that is needed here.
             match serde_json::from_value::<Action>(action) {

@@ -11,6 +11,7 @@ mod commit;
 mod create;
 mod data_files;
 mod error;
+mod excerpt;
 mod head;
 mod history;
 mod log;

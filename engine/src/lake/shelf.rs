@@ -183,7 +183,10 @@ impl Lake {
         if version <= newest && table.has_state(version) {
             return Ok(());
         }
-        let oldest = table.oldest_version(newest).await?;
+        if version <= newest && table.is_known_kept(version) {
+            return Ok(());
+        }
+        let oldest = table.find_oldest_version(newest).await?;
         if (oldest..=newest).contains(&version) {
             return Ok(());
         }

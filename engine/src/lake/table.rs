@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use datasets::DatasetName;
 use deltalake_core::DeltaTableError;
@@ -18,6 +20,8 @@ use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
+use super::excerpt::Shape;
+use super::schema;
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
@@ -25,6 +29,9 @@ use crate::storage::Root;
 
 /// Versions whose file lists are kept in memory, per table.
 const STATES_MAX: usize = 8;
+/// How long a listing of the log is believed. What it says is kept only ever ends with a clean-up, and those
+/// keep weeks.
+const OLDEST_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// One table of a tenant.
 pub(crate) struct Table {
@@ -40,9 +47,21 @@ pub(crate) struct Table {
     /// Held while a checkpoint is being made.
     pub(super) checkpointing: Arc<tokio::sync::Mutex<()>>,
     /// What the head was after the last commit, for those who only look.
-    published: RwLock<Arc<DatasetEntry>>,
+    published: RwLock<(Arc<DatasetEntry>, Arc<Shape>)>,
     /// File lists by version, the most recently used last.
-    states: Mutex<VecDeque<DeltaTableState>>,
+    states: Mutex<VecDeque<KeptState>>,
+    /// The newest checkpoint that this process made; 0 for none.
+    pub(super) checkpointed: AtomicU64,
+    /// The oldest version that the log was last found to go back to, and when that was.
+    oldest: Mutex<Option<(Version, Instant)>>,
+}
+
+/// A file list in memory.
+#[derive(Clone)]
+struct KeptState {
+    state: DeltaTableState,
+    /// The version that it was read at from the store; it was advanced from there.
+    loaded_at: u64,
 }
 
 /// A table at one version, for reading.
@@ -64,7 +83,7 @@ impl Table {
         let head = Head::of_state(name, &state)
             .map_err(|e| e.while_doing(format_args!("opening dataset {name}")))?;
         let table = Self::with_head(root, tenant, name, (log, store), head);
-        table.keep(state);
+        table.keep_loaded(state);
         Ok(table)
     }
 
@@ -81,10 +100,12 @@ impl Table {
             log,
             store,
             failures_are_final: root.failures_are_final(),
-            published: RwLock::new(Arc::new(head.entry())),
+            published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
             head: tokio::sync::Mutex::new(head),
             checkpointing: Arc::default(),
             states: Mutex::default(),
+            checkpointed: AtomicU64::default(),
+            oldest: Mutex::default(),
         }
     }
 
@@ -99,11 +120,17 @@ impl Table {
 
     /// What the catalogue says of it.
     pub(crate) fn entry(&self) -> Arc<DatasetEntry> {
-        Arc::clone(&self.published.read())
+        Arc::clone(&self.published.read().0)
+    }
+
+    /// The same, with how the files of that version are read.
+    pub(super) fn published(&self) -> (Arc<DatasetEntry>, Arc<Shape>) {
+        self.published.read().clone()
     }
 
     pub(super) fn publish(&self, head: &Head) {
-        *self.published.write() = Arc::new(head.entry());
+        let published = (Arc::new(head.entry()), Arc::new(Shape::of_head(head)));
+        *self.published.write() = published;
     }
 
     /// The table at `version`, which must exist.
@@ -127,52 +154,90 @@ impl Table {
             let best = states
                 .iter()
                 .enumerate()
-                .filter(|(_, state)| state.version() <= version)
-                .max_by_key(|(_, state)| state.version())
+                .filter(|(_, kept)| kept.state.version() <= version)
+                .max_by_key(|(_, kept)| kept.state.version())
                 .map(|(i, _)| i);
             best.and_then(|i| {
-                let state = states.remove(i)?;
-                states.push_back(state.clone());
-                Some(state)
+                let kept = states.remove(i)?;
+                states.push_back(kept.clone());
+                Some(kept)
             })
         };
-        let state = match earlier {
-            Some(state) if state.version() == version => return Ok(state),
-            Some(mut state) => {
-                let update = state.update(self.log.as_ref(), Some(version));
+        let kept = match earlier {
+            Some(kept) if kept.state.version() == version => return Ok(kept.state),
+            Some(mut kept) if !self.is_better_reloaded(&kept, version) => {
+                let update = kept.state.update(self.log.as_ref(), Some(version));
                 contained(update).await?;
-                state
+                kept
             }
-            None => load_state(&self.log, Some(version)).await?,
+            _ => {
+                let state = load_state(&self.log, Some(version)).await?;
+                KeptState { state, loaded_at: version }
+            }
         };
+        let state = kept.state.clone();
         if state.version() != version {
             return Err(Error::user(
                 Code::NotFound,
                 format!("dataset {} has no version {version}", self.name),
             ));
         }
-        self.keep(state.clone());
+        self.keep(kept);
         Ok(state)
     }
 
     /// The newest file list that the store has.
     pub(super) async fn newest_state(&self) -> Result<DeltaTableState> {
         let state = load_state(&self.log, None).await?;
-        self.keep(state.clone());
+        self.keep_loaded(state.clone());
         Ok(state)
     }
 
     /// Whether the file list at `version` is in memory.
-    pub(super) fn has_state(&self, version: Version) -> bool {
-        self.states.lock().iter().any(|state| state.version() == version.0)
+    pub(crate) fn has_state(&self, version: Version) -> bool {
+        self.states.lock().iter().any(|kept| kept.state.version() == version.0)
     }
 
-    fn keep(&self, state: DeltaTableState) {
+    /// Whether `version`, which is not newer than the newest, is known to be kept without asking the store.
+    pub(super) fn is_known_kept(&self, version: Version) -> bool {
+        let oldest = self.oldest.lock();
+        oldest.is_some_and(|(oldest, at)| version >= oldest && at.elapsed() < OLDEST_MAX_AGE)
+    }
+
+    /// The oldest version that can still be read, from the store.
+    pub(super) async fn find_oldest_version(&self, newest: Version) -> Result<Version> {
+        let at = Instant::now();
+        let oldest = self.oldest_version(newest).await?;
+        *self.oldest.lock() = Some((oldest, at));
+        Ok(oldest)
+    }
+
+    /// Asks the store again for the oldest version when that is wanted next.
+    pub(super) fn forget_oldest_version(&self) {
+        *self.oldest.lock() = None;
+    }
+
+    /// Whether reading the list at `version` from the store is better than advancing `kept`: each version
+    /// that a list is advanced by stays a batch of its own in it, and each scan pays for every batch. A
+    /// checkpoint has them in one.
+    fn is_better_reloaded(&self, kept: &KeptState, version: u64) -> bool {
+        let checkpointed = self.checkpointed.load(Ordering::Acquire);
+        let has_newer = kept.loaded_at < checkpointed && checkpointed <= version;
+        // Other processes make checkpoints too, and do not say so.
+        has_newer || version - kept.loaded_at >= 2 * schema::CHECKPOINT_INTERVAL
+    }
+
+    fn keep_loaded(&self, state: DeltaTableState) {
+        let loaded_at = state.version();
+        self.keep(KeptState { state, loaded_at });
+    }
+
+    fn keep(&self, kept: KeptState) {
         let mut states = self.states.lock();
-        if states.iter().any(|kept| kept.version() == state.version()) {
+        if states.iter().any(|other| other.state.version() == kept.state.version()) {
             return;
         }
-        states.push_back(state);
+        states.push_back(kept);
         while states.len() > STATES_MAX {
             states.pop_front();
         }
@@ -233,7 +298,7 @@ pub(super) fn places(
     Ok((log, folder))
 }
 
-async fn load_state(log: &LogStoreRef, version: Option<u64>) -> Result<DeltaTableState> {
+pub(super) async fn load_state(log: &LogStoreRef, version: Option<u64>) -> Result<DeltaTableState> {
     contained(DeltaTableState::try_new(log.as_ref(), version)).await
 }
 

@@ -99,3 +99,105 @@ async fn a_column_that_came_later_is_null_before() {
     assert!(ids(&engine, change.added).await.is_empty());
     assert_eq!(ids(&engine, change.removed).await, [2]);
 }
+
+/// All of a frame's rows by id, to be compared.
+async fn text(engine: &Engine, frame: datafusion::dataframe::DataFrame) -> String {
+    let sorted = frame.sort(vec![datafusion::prelude::col("id").sort(true, true)]).unwrap();
+    table(&session(engine).await.collect(sorted).await.unwrap())
+}
+
+async fn rows_with_ids(engine: &Engine, ids: std::ops::Range<u64>) -> String {
+    let (first, end) = (ids.start, ids.end);
+    query(engine, &format!("SELECT * FROM calls WHERE id >= {first} AND id < {end} ORDER BY id"))
+        .await
+}
+
+/// Version `v` adds the row with id `v`, through two checkpoints; then one overwrites, one adds a column.
+#[tokio::test]
+async fn neighbours_among_hundreds_of_versions_are_told_apart() {
+    const LAST: u64 = 220;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    for id in 1..=LAST as i64 {
+        write(&engine, WriteMode::Append, vec![rows(id..id + 1)]).await;
+    }
+    let asked = [(0, 1), (98, 99), (99, 100), (100, 101), (42, 46), (198, 201), (219, 220)];
+    for (from, to) in asked {
+        let change = changes(&engine, from, to).await.unwrap();
+        assert_eq!(
+            text(&engine, change.added).await,
+            rows_with_ids(&engine, from + 1..to + 1).await
+        );
+        assert!(ids(&engine, change.removed).await.is_empty());
+        assert_eq!(change.run_ids.len() as u64, to - from);
+    }
+    let lake_table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    assert!(!lake_table.has_state(Version(200)), "a change that only adds needs no file list");
+    let none = changes(&engine, 150, 150).await.unwrap();
+    assert!(ids(&engine, none.added).await.is_empty());
+
+    // Removed files, next to commits that only add.
+    write(&engine, WriteMode::Overwrite, vec![rows(5..8), rows(900..901)]).await;
+    write(&engine, WriteMode::Append, vec![rows(901..902)]).await;
+    let change = changes(&engine, LAST, LAST + 1).await.unwrap();
+    assert_eq!(ids(&engine, change.added).await, [900]);
+    assert_eq!(ids(&engine, change.removed).await.len(), 217);
+    let change = changes(&engine, LAST + 1, LAST + 2).await.unwrap();
+    assert_eq!(text(&engine, change.added).await, rows_with_ids(&engine, 901..902).await);
+    assert!(ids(&engine, change.removed).await.is_empty());
+    let change = changes(&engine, LAST - 1, LAST + 2).await.unwrap();
+    assert_eq!(ids(&engine, change.added).await, [900, 901]);
+    assert_eq!(ids(&engine, change.removed).await.len(), 216);
+
+    // Opened anew, with the log before the first checkpoint gone.
+    engine.shutdown().await.unwrap();
+    drop((lake_table, engine));
+    let log = folder.path().join("default/calls/_delta_log");
+    for version in 0..99 {
+        std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+    }
+    let engine = Engine::open(options(root)).await.unwrap();
+    for (from, to) in [(99, 100), (120, 123), (199, 200), (218, 219)] {
+        let change = changes(&engine, from, to).await.unwrap();
+        let expected: Vec<i64> = (from as i64 + 1..=to as i64).collect();
+        assert_eq!(ids(&engine, change.added).await, expected);
+        assert!(ids(&engine, change.removed).await.is_empty());
+    }
+    for _ in 0..2 {
+        let gone = changes(&engine, 50, 51).await.unwrap_err();
+        assert!(gone.to_string().contains("version 51 is no longer kept"), "{gone}");
+    }
+    let ahead = changes(&engine, 100, LAST + 9).await.unwrap_err();
+    assert!(ahead.to_string().contains("has no version 229"), "{ahead}");
+}
+
+#[tokio::test]
+async fn a_change_has_the_columns_of_its_end() {
+    let engine = engine().await;
+    write(&engine, WriteMode::Append, vec![rows(1..2)]).await;
+    write(&engine, WriteMode::Append, vec![rows(2..3)]).await;
+    let mut grown = calls();
+    grown.columns.push(datasets::ColumnSpec {
+        name: "region".to_owned(),
+        data_type: "text".parse().unwrap(),
+        nullable: true,
+        unit: None,
+        description: String::new(),
+    });
+    engine.ensure_dataset(&who(), &grown).await.unwrap();
+    write(&engine, WriteMode::Append, vec![rows(4..5)]).await;
+    // Before, across, and after the column came.
+    for (from, to, expected, has) in [
+        (1, 2, vec![2], false),
+        (1, 3, vec![2], true),
+        (1, 4, vec![2, 4], true),
+        (3, 4, vec![4], true),
+    ] {
+        let change = changes(&engine, from, to).await.unwrap();
+        let names = change.added.schema().has_column_with_unqualified_name("region");
+        assert_eq!(names, has, "from {from} to {to}");
+        assert_eq!(ids(&engine, change.added).await, expected, "from {from} to {to}");
+    }
+}

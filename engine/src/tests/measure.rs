@@ -102,3 +102,132 @@ async fn load_of_a_million_rows() {
         rows as f64 / seconds
     );
 }
+
+/// What a subscriber and a query pay as a table's commits add up.
+#[ignore = "a measurement, not a check"]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_small_commit() {
+    use crate::Version;
+
+    const ASKED: [i64; 5] = [50, 100, 250, 500, 1_000];
+    const TIMES: u32 = 5;
+    let folder =
+        tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or("/tmp".into())).unwrap();
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let (who, calls) = (who(), name("calls"));
+    let table = engine.lake().table(&who.tenant, &calls).await.unwrap();
+    let mut made = 0;
+    let ms = |started: Instant| started.elapsed().as_secs_f64() * 1e3 / f64::from(TIMES);
+    for asked in ASKED {
+        while made < asked {
+            write_one(&engine, made).await;
+            made += 1;
+        }
+        number(&engine, "SELECT count(*) FROM calls").await;
+        let [mut commit, mut required, mut snapshot, mut plan, mut rows] = [0.0; 5];
+        for _ in 0..TIMES {
+            let started = Instant::now();
+            write_one(&engine, made).await;
+            commit += ms(started);
+            made += 1;
+            let (from, to) = (Version(made as u64 - 1), Version(made as u64));
+            let started = Instant::now();
+            engine.lake().require_version(&table, from).await.unwrap();
+            engine.lake().require_version(&table, to).await.unwrap();
+            required += ms(started);
+            let started = Instant::now();
+            let change = engine.changes(&who, &calls, from, to).await.unwrap();
+            plan += ms(started);
+            let started = Instant::now();
+            let added = session(&engine).await.collect(change.added).await.unwrap();
+            rows += ms(started);
+            assert_eq!(added.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+            let started = Instant::now();
+            table.snapshot(to).await.unwrap();
+            snapshot += ms(started);
+        }
+        println!(
+            "{made} commits: commit {commit:.1} ms, require_version {required:.1}, changes {plan:.1}, \
+             its rows {rows:.1}, snapshot then {snapshot:.1}"
+        );
+        for sql in [
+            "SELECT count(*) FROM calls",
+            "SELECT sum(tokens) FROM calls",
+            "SELECT id FROM calls LIMIT 5",
+            "SELECT id FROM calls WHERE id = 7",
+        ] {
+            let [mut open, mut logical, mut physical, mut run] = [0.0; 4];
+            for _ in 0..TIMES {
+                let started = Instant::now();
+                let session = session(&engine).await;
+                open += ms(started);
+                let started = Instant::now();
+                let frame = session.sql(sql).await.unwrap();
+                logical += ms(started);
+                let started = Instant::now();
+                let plan = frame.create_physical_plan().await.unwrap();
+                physical += ms(started);
+                let started = Instant::now();
+                let task = session.context().task_ctx();
+                datafusion::physical_plan::collect(plan, task).await.unwrap();
+                run += ms(started);
+            }
+            println!(
+                "  {sql}: session {open:.1} ms, plan {logical:.1}, physical plan {physical:.1}, run {run:.1}"
+            );
+        }
+    }
+}
+
+async fn write_one(engine: &Engine, id: i64) {
+    let label = label("measure");
+    let rows = vec![rows(id % 28..id % 28 + 1)];
+    engine.write(&who(), &name("calls"), crate::WriteMode::Append, rows, label).await.unwrap();
+}
+
+/// The same, when somebody follows every commit, as a subscription does, and somebody else queries.
+#[ignore = "a measurement, not a check"]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_small_commit_that_is_followed() {
+    use crate::Version;
+
+    let folder =
+        tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or("/tmp".into())).unwrap();
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let calls = name("calls");
+    const EVERY: i64 = 100;
+    let [mut commit, mut plan, mut rows, mut count, mut limit] = [0.0; 5];
+    let ms = |started: Instant| started.elapsed().as_secs_f64() * 1e3 / EVERY as f64;
+    for made in 0..800 {
+        let started = Instant::now();
+        write_one(&engine, made).await;
+        commit += ms(started);
+        let (from, to) = (Version(made as u64), Version(made as u64 + 1));
+        let started = Instant::now();
+        let change = engine.changes(&who(), &calls, from, to).await.unwrap();
+        plan += ms(started);
+        let started = Instant::now();
+        let session = session(&engine).await;
+        let added = session.collect(change.added).await.unwrap();
+        let removed = session.collect(change.removed).await.unwrap();
+        rows += ms(started);
+        assert_eq!(added.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        assert_eq!(removed.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+        let started = Instant::now();
+        assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, made + 1);
+        count += ms(started);
+        let started = Instant::now();
+        query(&engine, "SELECT id FROM calls LIMIT 5").await;
+        limit += ms(started);
+        if (made + 1) % EVERY == 0 {
+            println!(
+                "the {EVERY} commits up to {}, each: commit {commit:.1} ms, changes {plan:.1}, its rows {rows:.1}, \
+                 count {count:.1}, limit {limit:.1}",
+                made + 1
+            );
+            [commit, plan, rows, count, limit] = [0.0; 5];
+        }
+    }
+}
