@@ -50,8 +50,14 @@ impl Output {
 
     /// Says what went wrong: for people on stderr, and as the JSON document when one was asked for.
     pub fn error(&self, error: &engine::Error) {
-        // Whoever runs a command may know its machine: the cause is shown, which a server keeps to its log.
-        self.note(&format!("error[{}]: {}", error.code(), error.detail()));
+        // Whoever runs a command may know its machine: the cause is shown, which a server keeps to its log. Its
+        // first line, because a library's error may bring a backtrace.
+        let detail = error.detail();
+        self.note(&format!(
+            "error[{}]: {}",
+            error.code(),
+            detail.lines().next().unwrap_or_default()
+        ));
         if self.json {
             let document = serde_json::json!({
                 "error": { "code": error.code().as_str(), "message": error.to_string() }

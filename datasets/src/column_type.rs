@@ -90,7 +90,7 @@ impl ColumnType {
             DataType::Timestamp(_, _) | DataType::Date64 => Self::Timestamp,
             DataType::Date32 => Self::Date,
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s)
-                if *s >= 0 =>
+                if (1..=38).contains(p) && (0..=*p as i8).contains(s) =>
             {
                 Self::Decimal(*p, *s as u8)
             }
@@ -209,6 +209,15 @@ impl From<ColumnType> for String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_decimal_beyond_its_bounds_has_no_equal() {
+        let of = |p, s| ColumnType::from_arrow(&DataType::Decimal128(p, s));
+        assert_eq!(of(4, 2), Some(ColumnType::Decimal(4, 2)));
+        for (precision, scale) in [(0, 0), (39, 0), (4, 5), (4, -1)] {
+            assert_eq!(of(precision, scale), None, "decimal({precision},{scale})");
+        }
+    }
 
     #[test]
     fn types_are_read_back_as_written() {

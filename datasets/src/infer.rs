@@ -100,10 +100,9 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
         {
             Some(ColumnType::List(Box::new(ColumnType::from_arrow(item.data_type())?)))
         }
-        DataType::Decimal256(precision, scale) if *scale >= 0 => {
+        DataType::Decimal256(precision @ 1.., scale @ 0..) => {
             Some(ColumnType::Decimal((*precision).min(38), (*scale as u8).min(38)))
         }
-        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) if *scale < 0 => None,
         // Days, hours and milliseconds have no common unit; the text of a time of day is exact.
         DataType::Time32(_) | DataType::Time64(_) => Some(ColumnType::Text),
         DataType::Duration(_) => Some(ColumnType::Int64),

@@ -224,6 +224,8 @@ impl DatasetSpec {
         let mut seen = HashSet::new();
         for column in &self.columns {
             check_identifier("column name", &column.name)?;
+            // A type made in code has not been read from text, where its bounds are checked.
+            column.data_type.to_string().parse::<ColumnType>()?;
             if !seen.insert(column.name.as_str()) {
                 return fail(format!("column {:?} stands twice", column.name));
             }

@@ -1,7 +1,5 @@
 //! `colonnade ingest`: files into a dataset. Each file is one commit: all of its good rows, or nothing.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use ::datasets::infer::{SpecHints, spec_from_schema};
@@ -14,9 +12,6 @@ use super::{close, open_to_write};
 use crate::cli::Ingest;
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
-
-/// How much of a file is looked at to find its format.
-const HEAD_BYTES: u64 = 64 * 1024;
 
 /// Loads the files in order and says what became of each.
 pub async fn ingest(arguments: Ingest, settings: &Settings, output: &Output) -> Result<()> {
@@ -51,13 +46,13 @@ async fn load_all(
     let mut receipts = Vec::new();
     for file in &arguments.files {
         let name = shown_name(file);
+        let source = Source::File { path: file.clone(), name: name.clone() };
         let format = match asked {
             Some(format) => format,
-            None => detect(file, &name)?,
+            None => read::recognise(&source, dataset)?,
         };
         let create =
             spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, file, format).await?;
-        let source = Source::File { path: file.clone(), name: name.clone() };
         let options = LoadOptions { create, ..LoadOptions::default() };
         let receipt = engine.load(&who, dataset, source, format, options).await?;
         receipts.push((name, receipt));
@@ -150,14 +145,6 @@ fn read_spec(path: &Path) -> Result<DatasetSpec> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::user(Code::BadInput, format!("spec {name}: {e}")))?;
     Ok(DatasetSpec::from_toml(&text, &name)?)
-}
-
-fn detect(path: &Path, name: &str) -> Result<Format> {
-    let fail =
-        |e: std::io::Error| Error::user(Code::BadInput, format!("{name}: open to read: {e}"));
-    let mut head = Vec::new();
-    File::open(path).map_err(fail)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(fail)?;
-    Ok(Format::detect(path, &head)?)
 }
 
 /// The file's name as messages show it: as it was typed.

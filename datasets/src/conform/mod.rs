@@ -228,6 +228,8 @@ pub fn evolve(
         evolved.columns.push(column_of_field(source_name, source_schema.field(index))?);
     }
     evolved.check()?;
+    // Columns are not added for rows that would be refused all the same.
+    Conformer::new(&evolved, source_schema, source_name)?;
     Ok(Some(evolved))
 }
 

@@ -28,6 +28,7 @@ mod ndjson;
 mod pages;
 mod parquet;
 mod parquet_guard;
+mod recognise;
 mod rows;
 mod unpack;
 mod xes;
@@ -44,6 +45,7 @@ pub use input::Source;
 pub(crate) use json_value::document_slot;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
 pub use nab::{LabelWindows, nab_windows};
+pub use recognise::recognise;
 
 /// Bounds of a reader.
 #[derive(Clone, Debug)]
