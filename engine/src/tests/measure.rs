@@ -198,7 +198,8 @@ async fn one_more_small_commit_that_is_followed() {
     engine.create_dataset(&who(), calls()).await.unwrap();
     let calls = name("calls");
     const EVERY: i64 = 100;
-    let [mut commit, mut plan, mut rows, mut count, mut limit] = [0.0; 5];
+    let [mut commit, mut plan, mut rows, mut list, mut count, mut limit] = [0.0; 6];
+    let table = engine.lake().table(&who().tenant, &calls).await.unwrap();
     let ms = |started: Instant| started.elapsed().as_secs_f64() * 1e3 / EVERY as f64;
     for made in 0..800 {
         let started = Instant::now();
@@ -216,6 +217,9 @@ async fn one_more_small_commit_that_is_followed() {
         assert_eq!(added.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
         assert_eq!(removed.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
         let started = Instant::now();
+        table.snapshot(to).await.unwrap();
+        list += ms(started);
+        let started = Instant::now();
         assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, made + 1);
         count += ms(started);
         let started = Instant::now();
@@ -224,10 +228,10 @@ async fn one_more_small_commit_that_is_followed() {
         if (made + 1) % EVERY == 0 {
             println!(
                 "the {EVERY} commits up to {}, each: commit {commit:.1} ms, changes {plan:.1}, its rows {rows:.1}, \
-                 count {count:.1}, limit {limit:.1}",
+                 file list {list:.1}, count then {count:.1}, limit {limit:.1}",
                 made + 1
             );
-            [commit, plan, rows, count, limit] = [0.0; 5];
+            [commit, plan, rows, list, count, limit] = [0.0; 6];
         }
     }
 }
