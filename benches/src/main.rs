@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let table = report::table(&options, &rows);
     println!("\n{table}");
     if let Some(path) = &options.record {
-        std::fs::write(path, table)
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        std::fs::write(path, report::replace(&before, &table))
             .map_err(|error| format!("write {}: {error}", path.display()))?;
     }
     Ok(())

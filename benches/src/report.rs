@@ -121,3 +121,24 @@ fn commit() -> String {
     let suffix = if changed.is_some_and(|files| !files.is_empty()) { ", with changes" } else { "" };
     git(&["rev-parse", "--short", "HEAD"]).map_or("unknown".into(), |commit| commit + suffix)
 }
+/// Ends this benchmark's part of a file of results; what stands below it was measured by other commands.
+const END: &str = "<!-- end of the kernels' part -->";
+
+/// A file of results with this benchmark's part replaced.
+pub fn replace(file: &str, table: &str) -> String {
+    let others = file.split_once(END).map_or("\n", |(_, others)| others);
+    format!("{}\n\n{END}{others}", table.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_measured_stays() {
+        let first = replace("", "a table\n");
+        assert_eq!(first, format!("a table\n\n{END}\n"));
+        let file = format!("{first}\nothers\n");
+        assert_eq!(replace(&file, "a newer table"), format!("a newer table\n\n{END}\n\nothers\n"));
+    }
+}
