@@ -298,8 +298,8 @@ async fn wrong_usage_is_told_apart_from_failure_and_json_stays_one_document() {
     assert_eq!(answer.document()["error"]["code"], "BAD_INPUT");
     let answer =
         colonnade(root.path(), &["ingest", "metrics", "/no/such/file.csv", "--json"]).await;
-    says(answer.fails_with("BAD_INPUT"), &["file.csv"]);
-    assert_eq!(answer.document()["error"]["code"], "BAD_INPUT");
+    says(answer.fails_with("NOT_FOUND"), &["file.csv"]);
+    assert_eq!(answer.document()["error"]["code"], "NOT_FOUND");
     let answer = colonnade(root.path(), &["--tenant", "Not A Tenant", "datasets"]).await;
     says(answer.fails_with("BAD_INPUT"), &["tenant"]);
 }
