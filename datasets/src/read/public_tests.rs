@@ -13,10 +13,8 @@ use crate::specs;
 
 /// The folder of shared data, or `None` (said aloud) where it is absent.
 pub(super) fn shared_data(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("COLONNADE_SHARED_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("COLONNADE_SHARED_DATA")
+        .map_or_else(|| PathBuf::from("../../shared/data"), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }

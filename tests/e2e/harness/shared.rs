@@ -1,10 +1,12 @@
 //! The folder of real, openly licensed files that lies beside the checkout on a developer's machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A path in the folder of real data; nothing, and a word about it, when the folder is not there.
 pub fn shared_data(path: &str) -> Option<PathBuf> {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // Cargo runs tests in their package's folder; one told at compile time may be another clone's.
+    let package = std::env::current_dir().unwrap();
+    let checkout = package.parent().unwrap();
     let folder = std::env::var_os("COLONNADE_SHARED_DATA")
         .map_or_else(|| checkout.join("../shared/data"), PathBuf::from);
     if !folder.is_dir() {
