@@ -67,6 +67,10 @@ test-peers: build ## our tables read by deltalake, polars and duckdb, and theirs
 test-ws: build ## subscriptions with the npm client graphql-ws
 	tests/peers/run-ws.sh
 
+.PHONY: test-growth
+test-growth: ## time and memory of every kernel at n, 2n, 4n and 8n (minutes, on a quiet machine)
+	cargo test --locked -p kernels --test memory -- --ignored --nocapture
+
 .PHONY: test-cloud
 test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
 	tests/peers/cloud.sh
@@ -74,6 +78,17 @@ test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers r
 .PHONY: bench
 bench: ## ours beside the peers, same data, same threads; prints ratios
 	benches/run.sh
+
+# Hopper, and what is before and after it. Each is a few hundred kilobytes.
+GPU_ARCHITECTURES = sm_80 sm_89 sm_90a sm_100 sm_120
+
+.PHONY: gpu-package
+gpu-package: nvrtc ## one binary with the kernels' checks and benchmarks, for a machine with a CUDA driver and no toolchain
+	$(NVRTC_ENV) cargo run --locked --release -p benches --features cubins --bin cubins -- "$(CACHE)/cubins" $(GPU_ARCHITECTURES)
+	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features gpu-package --bin gpu-package -- -C strip=symbols
+	mkdir -p dist
+	cp "$${CARGO_TARGET_DIR:-target}/release/gpu-package" dist/colonnade-gpu-package
+	ls -l dist/colonnade-gpu-package
 
 .PHONY: deny
 deny: ## licences, advisories and banned crates (needs cargo-deny)

@@ -11,4 +11,4 @@ if ! cmp -s benches/peers/requirements.txt "$venv/requirements.txt"; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement benches/peers/requirements.txt
     cp benches/peers/requirements.txt "$venv/requirements.txt"
 fi
-exec cargo run --locked --package benches -- --python "$venv/bin/python" "$@"
+exec cargo run --locked --package benches --bin benches -- --python "$venv/bin/python" "$@"

@@ -56,11 +56,21 @@ pub enum Command {
     /// List the runs, newest first
     Runs(Runs),
     /// Show the processors that kernels can use
-    Devices(Json),
+    Devices(Devices),
     /// Print the GraphQL schema
     Schema,
     /// Print the settings in force, and where each is from
     Config(Json),
+}
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Try every operation on each kind of device, on input whose answer is known
+    #[arg(long)]
+    pub self_test: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -206,7 +216,8 @@ impl Command {
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
             Self::Runs(c) => c.json,
-            Self::Devices(c) | Self::Config(c) => c.json,
+            Self::Devices(c) => c.json,
+            Self::Config(c) => c.json,
             Self::Serve(_) | Self::Schema => false,
         }
     }

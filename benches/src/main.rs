@@ -4,46 +4,60 @@
 //! each case runs ours and every peer in turn, round after round, on the same file and with the same number of
 //! threads; what counts is the ratio of the medians. Each result is compared with ours before it is timed.
 //!
-//! `benches/run.sh [--rows N] [--cols N] [--window N] [--rounds N] [--threads N] [--record FILE]`
+//! `benches/run.sh [SUITE…] [--set SIZE=N]… [--rounds N] [--threads N] [--record FILE]`
 
 // A program whose purpose is to print.
 #![allow(clippy::print_stdout)]
 
 mod cases;
-mod data;
 mod options;
 mod peers;
 mod report;
+mod setup;
 
 use std::error::Error;
 
+use cases::{Case, SUITES, Suite};
 use options::Options;
 use peers::Peers;
 use report::{Row, Times};
+use setup::Setup;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::from_arguments(std::env::args().skip(1))?;
-    let data = data::Matrix::write(options.rows, options.cols)?;
-    let mut peers = Peers::start(&options, &data)?;
-    let mut rows = Vec::new();
-    for case in cases::all(&options, &data)? {
-        let measured = measure(case, &mut peers, options.rounds)?;
-        measured.iter().for_each(|row| println!("{row}"));
-        rows.extend(measured);
-    }
-    let table = report::table(&options, &rows);
-    println!("\n{table}");
-    if let Some(path) = &options.record {
-        let before = std::fs::read_to_string(path).unwrap_or_default();
-        std::fs::write(path, report::replace(&before, &table))
-            .map_err(|error| format!("write {}: {error}", path.display()))?;
+    for suite in SUITES.iter().filter(|suite| options.wants(suite.name)) {
+        let setup = Setup::new(suite.name, &options)?;
+        let rows = measure_suite(suite, &setup, &options)?;
+        let section = report::section(suite.name, &setup, &options, &rows);
+        println!("\n{section}");
+        if let Some(path) = &options.record {
+            let before = std::fs::read_to_string(path).unwrap_or_default();
+            std::fs::write(path, report::replace(&before, suite.name, &section))
+                .map_err(|error| format!("write {}: {error}", path.display()))?;
+        }
     }
     Ok(())
 }
 
+fn measure_suite(
+    suite: &Suite,
+    setup: &Setup,
+    options: &Options,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let cases = (suite.cases)(setup)?;
+    let mut peers = Peers::start(suite.name, setup, options)?;
+    let mut rows = Vec::new();
+    for case in cases {
+        let measured = measure(case, &mut peers, options.rounds)?;
+        measured.iter().for_each(|row| println!("{row}"));
+        rows.extend(measured);
+    }
+    Ok(rows)
+}
+
 /// Runs a case and its peers in turn, the order reversed every other round.
 fn measure(
-    mut case: cases::Case<'_>,
+    mut case: Case<'_>,
     peers: &mut Peers,
     rounds: usize,
 ) -> Result<Vec<Row>, Box<dyn Error>> {

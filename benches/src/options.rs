@@ -1,55 +1,61 @@
 //! What is measured.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+use crate::cases::SUITES;
 
 /// The command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Series.
-    pub rows: usize,
-    /// Samples of each.
-    pub cols: usize,
-    /// Samples of a rolling window.
-    pub window: usize,
+    /// The suites to run; all when empty.
+    pub suites: Vec<String>,
+    /// Sizes other than a suite's own.
+    pub sizes: BTreeMap<String, usize>,
     /// Rounds that are timed, after one that is not.
     pub rounds: usize,
     /// Threads, ours and the peers'.
     pub threads: NonZeroUsize,
     /// The interpreter that has the peers.
     pub python: PathBuf,
-    /// Where to write the table.
+    /// Where to write the tables.
     pub record: Option<PathBuf>,
 }
 
 impl Options {
-    /// Rows of the cases that have a peer too slow for all of them.
-    pub const FEW_ROWS: usize = 20;
-
-    /// Reads `--name value` pairs.
+    /// Reads names of suites and `--name value` pairs.
     pub fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
-            rows: 2_000,
-            cols: 10_000,
-            window: 168,
+            suites: Vec::new(),
+            sizes: BTreeMap::new(),
             rounds: 5,
             threads: std::thread::available_parallelism().map_err(|error| error.to_string())?,
             python: PathBuf::from("python3"),
             record: None,
         };
         while let Some(name) = arguments.next() {
+            if !name.starts_with("--") {
+                let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+                if !known.contains(&name.as_str()) {
+                    return Err(format!(
+                        "there is no suite {name}; there are {}",
+                        known.join(", ")
+                    ));
+                }
+                options.suites.push(name);
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
-            let number = || {
-                value
-                    .parse::<NonZeroUsize>()
-                    .map_err(|_| format!("{name} is `{value}`; a whole number above 0 is needed"))
-            };
             match name.as_str() {
-                "--rows" => options.rows = number()?.get(),
-                "--cols" => options.cols = number()?.get(),
-                "--window" => options.window = number()?.get(),
-                "--rounds" => options.rounds = number()?.get(),
-                "--threads" => options.threads = number()?,
+                "--set" => {
+                    let (size, value) = value
+                        .split_once('=')
+                        .ok_or_else(|| format!("--set {value}: SIZE=N is needed"))?;
+                    options.sizes.insert(size.to_owned(), number(size, value)?.get());
+                }
+                "--rounds" => options.rounds = number(&name, &value)?.get(),
+                "--threads" => options.threads = number(&name, &value)?,
                 "--python" => options.python = PathBuf::from(value),
                 "--record" => options.record = Some(PathBuf::from(value)),
                 _ => return Err(format!("there is no option {name}")),
@@ -57,4 +63,15 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// Whether a suite is to be run.
+    pub fn wants(&self, suite: &str) -> bool {
+        self.suites.is_empty() || self.suites.iter().any(|wanted| wanted == suite)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<NonZeroUsize, String> {
+    value
+        .parse::<NonZeroUsize>()
+        .map_err(|_| format!("{name} is `{value}`; a whole number above 0 is needed"))
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::cases::Run;
-use crate::data::Matrix;
 use crate::options::Options;
+use crate::setup::Setup;
 
-/// `benches/peers/peers.py`, waiting for work.
+/// `benches/peers/peers.py` with one suite's peers, waiting for work.
 pub struct Peers {
     child: Child,
     stdin: ChildStdin,
@@ -16,18 +16,21 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts it on the data.
-    pub fn start(options: &Options, data: &Matrix) -> Result<Self, String> {
+    /// Starts it on the data of `setup`.
+    pub fn start(suite: &str, setup: &Setup, options: &Options) -> Result<Self, String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/peers.py");
         let threads = options.threads.to_string();
         let mut command = Command::new(&options.python);
-        command.arg(&script).arg(&data.path);
-        for number in [options.rows, options.cols, options.window, few_rows(options)] {
-            command.arg(number.to_string());
-        }
-        for variable in
-            ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS"]
-        {
+        command.arg(&script).arg(suite).arg(setup.for_peers());
+        for variable in [
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OMP_NUM_THREADS",
+            "NUMBA_NUM_THREADS",
+            "POLARS_MAX_THREADS",
+            "RAYON_NUM_THREADS",
+            "BENCH_THREADS",
+        ] {
             command.env(variable, &threads);
         }
         let mut child = command
@@ -58,11 +61,6 @@ impl Peers {
             sample: sample.map(|value| value.as_f64().unwrap_or(f64::NAN)).collect(),
         })
     }
-}
-
-/// Rows of the cases whose peer is too slow for all.
-pub fn few_rows(options: &Options) -> usize {
-    Options::FEW_ROWS.min(options.rows)
 }
 
 impl Drop for Peers {

@@ -6,6 +6,7 @@ use std::process::Command;
 use kernels::devices;
 
 use crate::options::Options;
+use crate::setup::Setup;
 
 /// Seconds of one run.
 #[derive(Debug, Clone, Copy)]
@@ -59,24 +60,19 @@ pub fn median(seconds: &mut [f64]) -> f64 {
     }
 }
 
-/// A page that says what was measured, where and how.
-pub fn table(options: &Options, rows: &[Row]) -> String {
-    let mut page = String::from("# Benchmarks: ours beside the peers\n\n");
+/// A section that says what was measured, where and how.
+pub fn section(suite: &str, setup: &Setup, options: &Options, rows: &[Row]) -> String {
+    let mut page = format!("## {suite}\n\n");
     let lines = [
-        format!("- Machine: {}", machine()),
-        format!("- Commit: {}", commit()),
+        format!("- Machine: {}; commit {}", machine(), commit()),
         format!(
-            "- Command: `benches/run.sh --rows {} --cols {} --window {} --rounds {} --threads {}`",
-            options.rows, options.cols, options.window, options.rounds, options.threads
+            "- Command: `benches/run.sh {suite}{} --rounds {} --threads {}`. Medians of {} rounds after one that \
+             is not counted, the order reversed every other round.",
+            setup.sizes(),
+            options.rounds,
+            options.threads,
+            options.rounds
         ),
-        format!(
-            "- Data: {} series x {} samples, window {}; the same file for all. Medians of {} rounds \
-             after one that is not counted, the order reversed every other round.",
-            options.rows, options.cols, options.window, options.rounds
-        ),
-        "- Ours writes into a buffer that is kept from run to run; the peers allocate their results.".to_owned(),
-        "- Versions of the peers: `benches/peers/requirements.txt`. Ratio: the peer's time over ours."
-            .to_owned(),
     ];
     for line in lines {
         let _ = writeln!(page, "{line}");
@@ -121,13 +117,38 @@ fn commit() -> String {
     let suffix = if changed.is_some_and(|files| !files.is_empty()) { ", with changes" } else { "" };
     git(&["rev-parse", "--short", "HEAD"]).map_or("unknown".into(), |commit| commit + suffix)
 }
-/// Ends this benchmark's part of a file of results; what stands below it was measured by other commands.
+
+/// What stands at the top of the file of results.
+const TITLE: &str = "# Kernels: ours beside the peers\n\n\
+    Ratio: the peer's time over ours, so above 1 ours is faster; CPU: time on all cores together. Ours and the peers \
+    read the same file and have the same number of threads; their versions are in `benches/peers/requirements.txt`. \
+    Every result was compared with ours before it was timed. Ours writes into a buffer that is kept from run to run; \
+    the peers allocate their results.\n";
+/// Ends this benchmark's part of the file; what stands below it was measured by other commands.
 const END: &str = "<!-- end of the kernels' part -->";
 
-/// A file of results with this benchmark's part replaced.
-pub fn replace(file: &str, table: &str) -> String {
-    let others = file.split_once(END).map_or("\n", |(_, others)| others);
-    format!("{}\n\n{END}{others}", table.trim_end())
+/// A file of results with one suite's section replaced, or added behind the others.
+pub fn replace(file: &str, suite: &str, section: &str) -> String {
+    let (sections, others) = match file.split_once(END) {
+        Some((sections, others)) => (sections, others),
+        None => (TITLE, "\n"),
+    };
+    let heading = format!("## {suite}\n");
+    let mut parts: Vec<String> = Vec::new();
+    let mut found = false;
+    for (index, part) in sections.split("\n## ").enumerate() {
+        let part = if index == 0 { part.to_owned() } else { format!("## {part}") };
+        if part.starts_with(&heading) {
+            found = true;
+            parts.push(section.trim_end().to_owned());
+        } else {
+            parts.push(part.trim_end().to_owned());
+        }
+    }
+    if !found {
+        parts.push(section.trim_end().to_owned());
+    }
+    format!("{}\n\n{END}{others}", parts.join("\n\n"))
 }
 
 #[cfg(test)]
@@ -136,9 +157,12 @@ mod tests {
 
     #[test]
     fn what_others_measured_stays() {
-        let first = replace("", "a table\n");
-        assert_eq!(first, format!("a table\n\n{END}\n"));
-        let file = format!("{first}\nothers\n");
-        assert_eq!(replace(&file, "a newer table"), format!("a newer table\n\n{END}\n\nothers\n"));
+        let first = replace("", "a", "## a\n\none\n");
+        assert_eq!(first, format!("{}\n\n## a\n\none\n\n{END}\n", TITLE.trim_end()));
+        let file = replace(&format!("{first}\nothers\n"), "b", "## b\n\ntwo\n");
+        let file = replace(&file, "a", "## a\n\nthree");
+        let expected =
+            format!("{}\n\n## a\n\nthree\n\n## b\n\ntwo\n\n{END}\n\nothers\n", TITLE.trim_end());
+        assert_eq!(file, expected);
     }
 }

@@ -10,6 +10,7 @@ mod catalog;
 mod engine;
 mod error;
 mod frames;
+mod functions;
 mod identity;
 mod ingest;
 mod lake;

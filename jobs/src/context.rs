@@ -144,6 +144,7 @@ impl RunContext {
             budget: Budget::host(budget_bytes),
             pool: Some(self.kernel_pool.clone()),
             control: self.control.clone(),
+            ..Execution::default()
         }
     }
 

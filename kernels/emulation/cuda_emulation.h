@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -37,6 +38,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 // One block runs at a time, so that its shared memory may be static.
 #define __shared__ static
 #define __constant__ static const
@@ -45,12 +47,34 @@ struct uint3_ {
     unsigned x, y, z;
 };
 
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };
 struct alignas(16) double2 {
     double x, y;
 };
+struct alignas(8) int2 {
+    int x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline double2 make_double2(double x, double y) { return {x, y}; }
+inline int2 make_int2(int x, int y) { return {x, y}; }
+inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 namespace emulation {
 
@@ -108,7 +132,18 @@ struct Context {
 
 enum class Wait { None, Block, Warp, Done };
 
+// A copy that has been asked for; it happens when it is waited for, so that a kernel that does not wait reads what
+// was there before.
+struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+    int group;
+};
+
 struct Fiber {
+    std::vector<Copy> copies;
+    int copy_group = 0;
     Context context;
     char* stack = nullptr;
     void* fake_stack = nullptr;
@@ -123,6 +158,7 @@ struct Block {
     std::vector<int> order;
     // What each lane shows the others of its warp.
     std::vector<uint64_t> slots;
+    std::vector<std::array<unsigned, 6>> fragments;
     Context scheduler;
     void* scheduler_fake_stack = nullptr;
     const void* scheduler_stack = nullptr;
@@ -229,6 +265,8 @@ inline void run_block() {
     Block& block = state();
     for (Fiber& fiber : block.fibers) {
         fiber.wait = Wait::None;
+        fiber.copies.clear();
+        fiber.copy_group = 0;
         fiber.context.start(fiber.stack, STACK_BYTES, entry);
     }
     for (;;) {
@@ -266,6 +304,7 @@ inline void run_grid(uint3_ grid, uint3_ dim, size_t shared_bytes, uint64_t orde
     block.fibers = std::vector<Fiber>(threads);
     block.order.resize(threads);
     block.slots.assign(threads, 0);
+    block.fragments.assign(threads, {});
     block.kernel = std::move(kernel);
     block.block_dim = dim;
     block.grid_dim = grid;
@@ -320,6 +359,57 @@ inline T exchange(unsigned mask, T value, int source) {
 
 inline int lane() { return state().current->index % WARP; }
 
+inline float bf16_half(unsigned pair, int half) {
+    unsigned bits = (half ? pair >> 16 : pair & 0xffffu) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// The warp's product of `common.cuh`. Products in float are exact; they are summed in double and rounded once.
+inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    Block& block = state();
+    int index = block.current->index, base = index / WARP * WARP;
+    if (base + WARP > static_cast<int>(block.fragments.size())) {
+        fail("a matrix instruction needs a whole warp");
+    }
+    block.fragments[index] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    wait_warp(0xffffffffu);
+    int group = (index - base) / 4, place = (index - base) % 4;
+    for (int part = 0; part < 4; ++part) {
+        int lower = part / 2, col = 2 * place + part % 2;
+        double sum = c[part];
+        for (int k = 0; k < 16; ++k) {
+            const auto& left = block.fragments[base + 4 * group + k % 8 / 2];
+            const auto& right = block.fragments[base + 4 * col + k % 8 / 2];
+            sum += double(bf16_half(left[lower + 2 * (k / 8)], k % 2)) * bf16_half(right[4 + k / 8], k % 2);
+        }
+        c[part] = static_cast<float>(sum);
+    }
+    wait_warp(0xffffffffu);
+}
+
+inline void copy(void* to, const void* from, size_t bytes) {
+    if (reinterpret_cast<uintptr_t>(to) % bytes || reinterpret_cast<uintptr_t>(from) % bytes) {
+        fail("an asynchronous copy from or to an address that is not aligned");
+    }
+    Fiber* self = state().current;
+    self->copies.push_back({to, from, bytes, self->copy_group});
+}
+inline void copies_commit() { ++state().current->copy_group; }
+inline void copies_wait(int left) {
+    Fiber* self = state().current;
+    std::vector<Copy> later;
+    for (const Copy& copy : self->copies) {
+        if (copy.group < self->copy_group - left) {
+            std::memcpy(copy.to, copy.from, copy.bytes);
+        } else {
+            later.push_back(copy);
+        }
+    }
+    self->copies = later;
+}
+
 }  // namespace emulation
 
 #define threadIdx (emulation::state().current->thread)
@@ -367,6 +457,18 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 
+inline unsigned __activemask() { emulation::fail("__activemask is not portable: name the lanes"); }
+template <typename T>
+inline T __reduce_add_sync(unsigned mask, T value) {
+    T sum = 0;
+    for (int lane = 0; lane < emulation::WARP; ++lane) {
+        if (mask >> lane & 1) {
+            sum += emulation::exchange(mask, value, lane);
+        }
+    }
+    return sum;
+}
+
 // Threads run one at a time: a plain read and write are atomic.
 template <typename T>
 inline T atomicAdd(T* address, T value) {
@@ -375,19 +477,98 @@ inline T atomicAdd(T* address, T value) {
     return old;
 }
 template <typename T>
+inline T atomicSub(T* address, T value) {
+    T old = *address;
+    *address = old - value;
+    return old;
+}
+template <typename T>
+inline T atomicMin(T* address, T value) {
+    T old = *address;
+    *address = value < old ? value : old;
+    return old;
+}
+template <typename T>
+inline T atomicMax(T* address, T value) {
+    T old = *address;
+    *address = value > old ? value : old;
+    return old;
+}
+template <typename T>
+inline T atomicOr(T* address, T value) {
+    T old = *address;
+    *address = old | value;
+    return old;
+}
+template <typename T>
+inline T atomicExch(T* address, T value) {
+    T old = *address;
+    *address = value;
+    return old;
+}
+template <typename T>
+inline T atomicCAS(T* address, T expected, T value) {
+    T old = *address;
+    if (old == expected) {
+        *address = value;
+    }
+    return old;
+}
+inline void __threadfence() {}
+inline void __threadfence_block() {}
+template <typename T>
 inline T __ldg(const T* address) {
     return *address;
 }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __clz(int bits) { return bits ? __builtin_clz(static_cast<unsigned>(bits)) : 32; }
-inline double __longlong_as_double(long long bits) {
-    double value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
+inline int __clzll(long long bits) { return bits ? __builtin_clzll(static_cast<unsigned long long>(bits)) : 64; }
+inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t(a) * b >> 32); }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
+}
+
+namespace emulation {
+template <typename To, typename From>
+inline To bits_as(From from) {
+    static_assert(sizeof(To) == sizeof(From), "as many bits");
+    To to;
+    std::memcpy(&to, &from, sizeof to);
+    return to;
+}
+}  // namespace emulation
+inline double __longlong_as_double(long long bits) { return emulation::bits_as<double>(bits); }
+inline long long __double_as_longlong(double value) { return emulation::bits_as<long long>(value); }
+inline float __int_as_float(int bits) { return emulation::bits_as<float>(bits); }
+inline int __float_as_int(float value) { return emulation::bits_as<int>(value); }
+inline float __uint_as_float(unsigned bits) { return emulation::bits_as<float>(bits); }
+inline unsigned __float_as_uint(float value) { return emulation::bits_as<unsigned>(value); }
+
+// Contracted nowhere, as `__fmul_rn` and `__fadd_rn` promise.
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c); }
+inline float __fsqrt_rn(float value) { return std::sqrt(value); }
+inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
+inline double rsqrt(double value) { return 1.0 / std::sqrt(value); }
+template <typename T>
+inline T min(T a, T b) {
+    return b < a ? b : a;
+}
+template <typename T>
+inline T max(T a, T b) {
+    return a < b ? b : a;
 }
 using std::fabs;
+using std::isfinite;
+using std::isinf;
+using std::isnan;
 using std::sqrt;
 
 // ---- the harness: launches come in on stdin, buffers go back on stdout

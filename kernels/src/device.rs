@@ -6,8 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::crossover::Work;
 use crate::cuda;
 use crate::error::{Error, Result};
+use crate::execution::Execution;
 
 /// Whether a CUDA device must, may or must not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -125,22 +127,31 @@ pub fn devices() -> Devices {
     }
 }
 
-/// Opens the device that `policy` asks for. `open` makes a CUDA device ready for the operation;
-/// its error is the reason to stay on the CPU where that is allowed.
+/// Opens the devices that `execution` asks for; none means the CPU. `open` makes every CUDA device ready for the
+/// operation; its error is the reason to stay on the CPU where that is allowed.
 pub(crate) fn choose<G>(
     operation: &'static str,
-    policy: GpuPolicy,
-    open: impl FnOnce() -> std::result::Result<(Device, G), String>,
-) -> Result<(DeviceReport, Option<G>)> {
+    execution: &Execution,
+    work: Work,
+    open: impl FnOnce() -> std::result::Result<(Device, Vec<G>), String>,
+) -> Result<(DeviceReport, Vec<G>)> {
+    let policy = execution.gpu;
     if policy == GpuPolicy::Off {
-        return Ok((DeviceReport::cpu("gpu = off"), None));
+        return Ok((DeviceReport::cpu("gpu = off"), Vec::new()));
+    }
+    if policy == GpuPolicy::Preferred
+        && let Some(reason) = work.too_little()
+    {
+        return Ok((DeviceReport::cpu(format!("gpu = preferred, but {reason}")), Vec::new()));
     }
     match (open(), policy) {
-        (Ok((device, gpu)), _) => {
-            Ok((DeviceReport { device, reason: format!("gpu = {policy}") }, Some(gpu)))
+        (Ok((device, gpus)), _) => {
+            Ok((DeviceReport { device, reason: format!("gpu = {policy}") }, gpus))
         }
         (Err(reason), GpuPolicy::Required) => Err(Error::DeviceUnavailable { operation, reason }),
-        (Err(reason), _) => Ok((DeviceReport::cpu(format!("gpu = preferred, but {reason}")), None)),
+        (Err(reason), _) => {
+            Ok((DeviceReport::cpu(format!("gpu = preferred, but {reason}")), Vec::new()))
+        }
     }
 }
 
@@ -207,17 +218,26 @@ mod tests {
 
     #[test]
     fn required_names_what_was_probed_and_preferred_says_why_not() {
-        let absent = || Err::<(Device, ()), _>("no CUDA driver".to_owned());
-        let error = choose("test", GpuPolicy::Required, absent).unwrap_err();
+        let on = |gpu| Execution { gpu, ..Execution::default() };
+        let work = |amount| Work { amount, unit: "values", least: 1e3 };
+        let absent = || Err::<(Device, Vec<()>), _>("no CUDA driver".to_owned());
+        let error = choose("test", &on(GpuPolicy::Required), work(1.0), absent).unwrap_err();
         assert_eq!(error.to_string(), "test: gpu = required, but no CUDA driver");
-        let (report, gpu) = choose("test", GpuPolicy::Preferred, absent).unwrap();
+        let (report, gpus) = choose("test", &on(GpuPolicy::Preferred), work(1e9), absent).unwrap();
         assert_eq!(
-            (report.to_string().as_str(), gpu),
-            ("cpu: gpu = preferred, but no CUDA driver", None)
+            (report.to_string().as_str(), gpus.len()),
+            ("cpu: gpu = preferred, but no CUDA driver", 0)
         );
-        let never =
-            || -> std::result::Result<(Device, ()), String> { Err("opened all the same".into()) };
-        assert_eq!(choose("test", GpuPolicy::Off, never).unwrap().0.to_string(), "cpu: gpu = off");
+        let opened = || -> std::result::Result<(Device, Vec<()>), String> {
+            unreachable!("opened all the same")
+        };
+        let (report, _) = choose("test", &on(GpuPolicy::Preferred), work(10.0), opened).unwrap();
+        assert_eq!(
+            report.to_string(),
+            "cpu: gpu = preferred, but 1.0e1 values are fewer than the 1.0e3 from which a device is faster"
+        );
+        let (report, _) = choose("test", &on(GpuPolicy::Off), work(1e9), opened).unwrap();
+        assert_eq!(report.to_string(), "cpu: gpu = off");
     }
 
     #[test]

@@ -59,23 +59,38 @@ impl Element for f64 {
 
 pub(crate) mod sealed {
     use super::MicroKernel;
-    use crate::correlate::{LagOptions, Lagged, Pairing, Pairs, Summary, Taker};
+    use crate::changepoint::{Changes, PeltOptions};
+    use crate::correlate::{CorrelateOptions, LagOptions, Lagged, Pairing, Pairs, Summary, Taker};
     use crate::error::Result;
     use crate::execution::Execution;
-    use crate::rolling::{RollingOptions, RollingOutput};
+    use crate::forecast::{ForecastOptions, Forecasts};
+    use crate::isolation_forest::{Forest, ForestOptions, Scores};
+    use crate::kmeans::{Clustering, KMeansOptions};
+    use crate::matrix_profile::{Found, ProfileOptions};
+    use crate::nearest::{Nearest, PairSink, Search};
+    use crate::rolling::{RollingOutput, Windows};
+    use crate::spectrum::{Spectra, SpectrumOptions};
     use crate::stats::Stats;
-    use crate::view::MatrixView;
+    use crate::view::{MatrixView, MatrixViewMut};
 
     /// What differs between the two types inside the crate.
     ///
     /// The operations are here so that their code is made in this crate, which is always optimised, and
     /// not in whatever crate calls them.
     pub trait Kernels: Copy {
+        /// See [`crate::changepoint::pelt`].
+        fn pelt(
+            x: MatrixView<'_, Self>,
+            options: &PeltOptions,
+            execution: &Execution,
+        ) -> Result<Changes>;
+
         /// See [`crate::correlate::correlate`].
         fn correlate(
             x: MatrixView<'_, Self>,
             y: MatrixView<'_, Self>,
             pairing: Pairing,
+            options: &CorrelateOptions,
             sink: &mut dyn Taker,
             execution: &Execution,
         ) -> Result<Summary>;
@@ -83,16 +98,80 @@ pub(crate) mod sealed {
         /// See [`crate::correlate::correlate_lagged`].
         fn correlate_lagged(
             x: MatrixView<'_, Self>,
+            y: Option<MatrixView<'_, Self>>,
             pairs: Pairs<'_>,
             options: &LagOptions,
             execution: &Execution,
         ) -> Result<Lagged>;
 
+        /// See [`crate::nearest::nearest`].
+        fn nearest(search: &Search<'_, Self>, k: usize, execution: &Execution) -> Result<Nearest>;
+
+        /// See [`crate::nearest::join`].
+        fn join(
+            search: &Search<'_, Self>,
+            threshold: f64,
+            sink: &mut dyn PairSink,
+            execution: &Execution,
+        ) -> Result<crate::nearest::Summary>;
+
+        /// See [`crate::rolling::rolling`] and [`crate::rolling::rolling_by_time`].
+        /// See [`crate::kmeans::kmeans`].
+        fn kmeans(
+            x: MatrixView<'_, Self>,
+            options: &KMeansOptions<'_>,
+            execution: &Execution,
+        ) -> Result<Clustering>;
+        /// See [`crate::isolation_forest::Forest::fit`].
+        fn fit_forest(
+            x: MatrixView<'_, Self>,
+            options: &ForestOptions,
+            execution: &Execution,
+        ) -> Result<Forest<Self>>;
+
+        /// See [`crate::isolation_forest::Forest::score`].
+        fn score_forest(
+            forest: &Forest<Self>,
+            x: MatrixView<'_, Self>,
+            scores: &mut [f64],
+            execution: &Execution,
+        ) -> Result<Scores>;
+
+        /// See [`crate::matrix_profile::matrix_profile`].
+        fn matrix_profile(
+            a: &[Self],
+            b: Option<&[Self]>,
+            options: &ProfileOptions,
+            execution: &Execution,
+        ) -> Result<Found>;
+
         /// See [`crate::rolling::rolling`].
         fn rolling(
             x: MatrixView<'_, Self>,
-            options: &RollingOptions,
+            windows: Windows<'_>,
             outputs: &mut [RollingOutput<'_, Self>],
+            execution: &Execution,
+        ) -> Result<Stats>;
+
+        /// See [`crate::forecast::forecast`].
+        fn forecast(
+            x: MatrixView<'_, Self>,
+            options: &ForecastOptions,
+            execution: &Execution,
+        ) -> Result<Forecasts>;
+
+        /// See [`crate::spectrum::spectrum`].
+        fn spectrum(
+            x: MatrixView<'_, Self>,
+            options: &SpectrumOptions,
+            execution: &Execution,
+        ) -> Result<Spectra>;
+
+        /// See [`crate::spectrum::periodogram`].
+        fn periodogram(
+            x: MatrixView<'_, Self>,
+            options: &SpectrumOptions,
+            power: &mut MatrixViewMut<'_, f64>,
             execution: &Execution,
         ) -> Result<Stats>;
 
@@ -110,32 +189,118 @@ pub(crate) mod sealed {
     /// The operations, made for one type.
     macro_rules! operations {
         () => {
+            fn pelt(
+                x: MatrixView<'_, Self>,
+                options: &PeltOptions,
+                execution: &Execution,
+            ) -> Result<Changes> {
+                crate::changepoint::run(x, options, execution)
+            }
+
             fn correlate(
                 x: MatrixView<'_, Self>,
                 y: MatrixView<'_, Self>,
                 pairing: Pairing,
+                options: &CorrelateOptions,
                 sink: &mut dyn Taker,
                 execution: &Execution,
             ) -> Result<Summary> {
-                crate::correlate::run(x, y, pairing, sink, execution)
+                crate::correlate::run(x, y, pairing, options, sink, execution)
             }
 
             fn correlate_lagged(
                 x: MatrixView<'_, Self>,
+                y: Option<MatrixView<'_, Self>>,
                 pairs: Pairs<'_>,
                 options: &LagOptions,
                 execution: &Execution,
             ) -> Result<Lagged> {
-                crate::correlate::run_lagged(x, pairs, options, execution)
+                crate::correlate::run_lagged(x, y, pairs, options, execution)
+            }
+
+            fn nearest(
+                search: &Search<'_, Self>,
+                k: usize,
+                execution: &Execution,
+            ) -> Result<Nearest> {
+                crate::nearest::run(search, k, execution)
+            }
+
+            fn join(
+                search: &Search<'_, Self>,
+                threshold: f64,
+                sink: &mut dyn PairSink,
+                execution: &Execution,
+            ) -> Result<crate::nearest::Summary> {
+                crate::nearest::run_join(search, threshold, sink, execution)
+            }
+
+            fn kmeans(
+                x: MatrixView<'_, Self>,
+                options: &KMeansOptions<'_>,
+                execution: &Execution,
+            ) -> Result<Clustering> {
+                crate::kmeans::run(x, options, execution)
+            }
+
+            fn fit_forest(
+                x: MatrixView<'_, Self>,
+                options: &ForestOptions,
+                execution: &Execution,
+            ) -> Result<Forest<Self>> {
+                crate::isolation_forest::fit(x, options, execution)
+            }
+
+            fn score_forest(
+                forest: &Forest<Self>,
+                x: MatrixView<'_, Self>,
+                scores: &mut [f64],
+                execution: &Execution,
+            ) -> Result<Scores> {
+                crate::isolation_forest::score(forest, x, scores, execution)
+            }
+
+            fn matrix_profile(
+                a: &[Self],
+                b: Option<&[Self]>,
+                options: &ProfileOptions,
+                execution: &Execution,
+            ) -> Result<Found> {
+                crate::matrix_profile::run(a, b, options, execution)
             }
 
             fn rolling(
                 x: MatrixView<'_, Self>,
-                options: &RollingOptions,
+                windows: Windows<'_>,
                 outputs: &mut [RollingOutput<'_, Self>],
                 execution: &Execution,
             ) -> Result<Stats> {
-                crate::rolling::run(x, options, outputs, execution)
+                crate::rolling::run(x, windows, outputs, execution)
+            }
+
+            fn forecast(
+                x: MatrixView<'_, Self>,
+                options: &ForecastOptions,
+                execution: &Execution,
+            ) -> Result<Forecasts> {
+                crate::forecast::run(x, options, execution)
+            }
+
+            fn spectrum(
+                x: MatrixView<'_, Self>,
+                options: &SpectrumOptions,
+                execution: &Execution,
+            ) -> Result<Spectra> {
+                crate::spectrum::run(x, options, execution)
+            }
+
+            fn periodogram(
+                x: MatrixView<'_, Self>,
+                options: &SpectrumOptions,
+                power: &mut MatrixViewMut<'_, f64>,
+                execution: &Execution,
+            ) -> Result<Stats> {
+                crate::spectrum::run_periodogram(x, options, power, execution)
             }
         };
     }

@@ -1,6 +1,7 @@
 //! What an operation needs besides its input.
 
 use crate::budget::Budget;
+use crate::crossover::Crossover;
 use crate::device::GpuPolicy;
 use crate::error::Result;
 use crate::pool::Pool;
@@ -18,6 +19,8 @@ use crate::progress::Control;
 pub struct Execution {
     /// Whether a CUDA device must, may or must not be used.
     pub gpu: GpuPolicy,
+    /// From which size on a device is taken where it is preferred.
+    pub crossover: Crossover,
     /// How much memory may be used besides inputs and results.
     pub budget: Budget,
     /// The worker threads; all cores when absent.

@@ -3,8 +3,9 @@
 //! A pool of our own, because rayon's global one belongs to the whole process: a caller that limits
 //! an analysis to two cores must not slow everything else, and must be obeyed when it benchmarks.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::error::{Error, Result};
 
@@ -34,6 +35,19 @@ impl Pool {
             .build()
             .map(|pool| Self { threads: Arc::new(pool) })
             .map_err(|error| Error::Threads { threads: threads.get(), found: error.to_string() })
+    }
+
+    /// The pool of `threads` threads for operations whose budget does not hold all that the caller's pool has. Each
+    /// size is made once: an operation may run for every tile of another.
+    pub(crate) fn of_size(threads: NonZeroUsize) -> Result<Self> {
+        static POOLS: Mutex<BTreeMap<NonZeroUsize, Pool>> = Mutex::new(BTreeMap::new());
+        let mut pools = POOLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pool) = pools.get(&threads) {
+            return Ok(pool.clone());
+        }
+        let pool = Self::with_threads(threads)?;
+        pools.insert(threads, pool.clone());
+        Ok(pool)
     }
 
     /// Number of threads.

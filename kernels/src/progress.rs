@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 /// Handle of one running operation. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Control {
-    shared: Arc<Shared>,
+    cancelled: Arc<AtomicBool>,
+    steps: Arc<Steps>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    cancelled: AtomicBool,
+struct Steps {
     done: AtomicU64,
     total: AtomicU64,
 }
@@ -38,30 +38,35 @@ impl Control {
 
     /// Asks the operation to stop at its next tile boundary.
     pub fn cancel(&self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether a stop has been asked for.
     pub fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// How far the operation is.
     pub fn progress(&self) -> Progress {
         Progress {
-            done: self.shared.done.load(Ordering::Relaxed),
-            total: self.shared.total.load(Ordering::Relaxed),
+            done: self.steps.done.load(Ordering::Relaxed),
+            total: self.steps.total.load(Ordering::Relaxed),
         }
+    }
+
+    /// For a part of the operation that counts its own steps: stopped with the whole, and not seen in its progress.
+    pub(crate) fn part(&self) -> Self {
+        Self { cancelled: self.cancelled.clone(), steps: Arc::default() }
     }
 
     /// Starts the count for an operation of `total` steps.
     pub(crate) fn begin(&self, total: u64) {
-        self.shared.done.store(0, Ordering::Relaxed);
-        self.shared.total.store(total, Ordering::Relaxed);
+        self.steps.done.store(0, Ordering::Relaxed);
+        self.steps.total.store(total, Ordering::Relaxed);
     }
 
     pub(crate) fn advance(&self, steps: u64) {
-        self.shared.done.fetch_add(steps, Ordering::Relaxed);
+        self.steps.done.fetch_add(steps, Ordering::Relaxed);
     }
 
     /// Fails when a stop has been asked for.

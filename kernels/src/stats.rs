@@ -7,6 +7,8 @@ use crate::device::DeviceReport;
 pub enum Exclusion {
     /// All its values are the same, so that it has no direction to compare.
     Constant,
+    /// All its values are 0, so that it points nowhere.
+    Zero,
     /// It holds a NaN or an infinity.
     NotFinite,
 }
@@ -30,6 +32,8 @@ pub struct Stats {
     pub peak_bytes: u64,
     /// Time from call to return, in seconds.
     pub seconds: f64,
+    /// Time that kernels ran on CUDA devices, all together, in seconds; 0 on the CPU.
+    pub kernel_seconds: f64,
 }
 
 impl Stats {
@@ -43,6 +47,7 @@ impl Stats {
             fallbacks: 0,
             peak_bytes: 0,
             seconds: 0.0,
+            kernel_seconds: 0.0,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Random inputs for tests, from a seed that is printed and can be given.
 
+// Outside of tests only the checks on a device are called.
+#![cfg_attr(not(test), allow(dead_code))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use rand::{Rng, SeedableRng};
@@ -46,13 +48,29 @@ pub(crate) enum Route {
     Cuda,
 }
 
-/// Whether this machine has the device; says so where it has not.
-pub(crate) fn cuda_is_there(test: &str) -> bool {
+/// Something that must hold on a CUDA device. It panics where it does not.
+#[derive(Debug)]
+pub struct Check {
+    /// The operation, and what is checked.
+    pub name: &'static str,
+    /// Checks it.
+    pub run: fn(),
+}
+
+impl Check {
+    pub(crate) const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, run }
+    }
+}
+
+/// Runs the checks where there is a device; says so where there is none.
+pub(crate) fn check_all(checks: &[Check]) {
     match crate::device::devices().cuda_absent {
-        None => true,
+        None => checks.iter().for_each(|check| (check.run)()),
         Some(reason) => {
-            eprintln!("SKIPPED {test} on CUDA: {reason}");
-            false
+            for check in checks {
+                eprintln!("SKIPPED {} on CUDA: {reason}", check.name);
+            }
         }
     }
 }

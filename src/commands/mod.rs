@@ -28,7 +28,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Sql(arguments) => sql::sql(arguments, settings, output).await,
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,
         Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
-        Command::Devices(_) => devices::devices(settings, output),
+        Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Schema => schema::schema(settings, output).await,
         Command::Config(_) => config::config(settings, output),
     }

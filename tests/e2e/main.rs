@@ -18,5 +18,5 @@ mod limits_of_the_machine;
 mod own_datasets;
 mod rate;
 mod real_data;
-
+mod sql_examples;
 mod subscriptions;

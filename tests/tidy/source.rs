@@ -106,6 +106,8 @@ impl Attribute {
         text == "test"
             || text == "cfg(test)"
             || text.starts_with("cfg(all(test,")
+            // The tests of `kernels` that a binary carries to a machine with a GPU.
+            || text.starts_with("cfg(any(test,feature=\"suite\"")
             || text.starts_with("tokio::test")
     }
 }
@@ -314,7 +316,10 @@ mod tests {
     #[test]
     fn a_module_declared_for_tests_is_one_in_its_own_file() {
         let tree = Tree::of(&[
-            ("engine/src/lake/mod.rs", "#[cfg(test)]\nmod faults;\nmod log;"),
+            (
+                "engine/src/lake/mod.rs",
+                "#[cfg(any(test, feature = \"suite\"))]\nmod faults;\n#[cfg(any(test, unix))]\nmod log;",
+            ),
             ("engine/src/lake/faults.rs", ""),
             ("engine/src/lake/log.rs", "#[cfg(all(test, unix))] mod torn;"),
             ("engine/src/lake/log/torn/writes.rs", ""),

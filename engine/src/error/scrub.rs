@@ -49,7 +49,7 @@ fn is_place(word: &str) -> bool {
     if let Some((scheme, _)) = word.split_once("://") {
         return !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     }
-    let windows = word.len() > 3 && word[1..].starts_with(":\\");
+    let windows = word.get(1..).is_some_and(|rest| rest.len() > 2 && rest.starts_with(":\\"));
     let unix = word
         .strip_prefix('/')
         .is_some_and(|rest| rest.contains('/') && rest.starts_with(|c: char| c.is_alphanumeric()));
@@ -74,6 +74,8 @@ mod tests {
             ("File(\"/srv/data/x\")", "File(\"[place]\")"),
             ("SELECT a / b FROM t", "SELECT a / b FROM t"),
             ("a line\nand another", "a line and another"),
+            ("open C:\\data\\x now", "open [place] now"),
+            ("no column äöü, only “größe”…", "no column äöü, only “größe”…"),
         ] {
             assert_eq!(scrub(text), expected, "{text:?}");
         }

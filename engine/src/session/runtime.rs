@@ -11,6 +11,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
+use crate::functions;
 use crate::options::EngineOptions;
 use crate::storage::Root;
 
@@ -50,9 +51,11 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
 
-    Ok(SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
-        .build())
+        .build();
+    functions::register(&mut state)?;
+    Ok(state)
 }

@@ -7,6 +7,7 @@ mod broken;
 mod changes;
 mod evolution;
 mod faults;
+mod functions;
 mod golden;
 mod ingest;
 mod load;

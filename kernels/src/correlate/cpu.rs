@@ -262,7 +262,8 @@ pub(super) fn pack_side<T: Element>(
     packed: &mut [T],
 ) {
     packed.par_chunks_mut(depth * width).enumerate().for_each(|(index, panel)| {
-        let first = row0 + index * width;
+        // A panel may lie wholly in the padding.
+        let first = row0 + rows.min(index * width);
         let last = (first + width).min(row0 + rows);
         let slices: Vec<&[T]> =
             (first..last).map(|row| &side.view.row(row)[start..start + depth]).collect();

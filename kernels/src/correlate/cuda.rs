@@ -7,13 +7,16 @@
 //! ```
 //! Centring happens on the host, in f64, while the rows are copied anyway: the device sees values of order
 //! 1/√m and needs no second copy of the input. A threshold sends back only the pairs that reach it; when they
-//! are more than the list holds, the whole tile comes back instead ([`Stats::fallbacks`]).
+//! are more than the list holds, the whole tile comes back instead ([`Stats::fallbacks`]). Where there is a floor, tiles
+//! are [screened](super::screen) on tensor cores first.
+
+use std::sync::Mutex;
 
 use super::cpu::{Block, Side, finish, give, pack_side};
 use super::sink::{ScoreBlock, Strength, Taker};
-use super::{OPERATION, Pairing, tile_corners};
+use super::{OPERATION, Pairing, screen, tile_corners};
 use crate::budget::{halving, largest_tile, zeroed};
-use crate::cuda::backend::{Argument, Backend, Launch, int};
+use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
 use crate::element::Element;
 use crate::error::{Error, Memory, Result};
 use crate::execution::Execution;
@@ -29,7 +32,7 @@ const THREADS: u32 = 256;
 const BLOCK_ROWS: usize = 256;
 
 pub(super) fn run<B: Backend, T: Element>(
-    backend: &B,
+    devices: &[B],
     x: Side<'_, T>,
     y: Side<'_, T>,
     pairing: Pairing,
@@ -39,43 +42,62 @@ pub(super) fn run<B: Backend, T: Element>(
 ) -> Result<()> {
     let (x_rows, y_rows) = (x.view.rows(), y.view.rows());
     let plan = |tile: usize| Plan::new::<T>(tile.min(x_rows), tile.min(y_rows), x.view.cols());
-    let most = x_rows.max(y_rows).min(MOST_ROWS);
-    let device_bytes = match execution.budget.device_bytes {
-        Some(bytes) => bytes,
-        None => backend.free_bytes()? / 5 * 4,
-    };
-    let on_host =
-        largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, most, |tile| {
-            plan(tile).host_bytes(size_of::<T>())
+    // Several devices need several tiles.
+    let most = x_rows.max(y_rows).div_ceil(devices.len()).min(MOST_ROWS);
+    let host_bytes = execution.budget.host_bytes / devices.len();
+    let on_host = largest_tile(OPERATION, Memory::Host, host_bytes, most, |tile| {
+        plan(tile).host_bytes::<B>(size_of::<T>())
+    })?;
+    let on_device =
+        largest_tile(OPERATION, Memory::Device, device_bytes(devices, execution)?, most, |tile| {
+            plan(tile).device_bytes::<B>(size_of::<T>())
         })?;
-    let on_device = largest_tile(OPERATION, Memory::Device, device_bytes, most, |tile| {
-        plan(tile).device_bytes(size_of::<T>())
+    let (buffers, halvings) = halving(on_host.min(on_device), |tile| {
+        let allocate = |backend| Buffers::allocate::<T>(backend, &plan(tile));
+        Ok((devices.iter().map(allocate).collect::<Result<Vec<_>>>()?, tile))
     })?;
-    let ((mut buffers, tile), halvings) = halving(on_host.min(on_device), |tile| {
-        Ok((Buffers::allocate(backend, &plan(tile))?, tile))
-    })?;
+    let (buffers, tile) = buffers;
     stats.halvings += halvings;
-    stats.peak_bytes = plan(tile).host_bytes(size_of::<T>()) as u64;
+    stats.peak_bytes = (devices.len() * plan(tile).host_bytes::<B>(size_of::<T>())) as u64;
     let corners = tile_corners(x_rows, y_rows, tile, pairing);
     execution.control.begin(corners.len() as u64);
-    for (row0, col0) in corners {
-        let tile = Tile {
-            backend,
-            x,
-            y,
-            row0,
-            col0,
-            pairing,
-            plan: Plan::new::<T>(tile.min(x_rows - row0), tile.min(y_rows - col0), x.view.cols()),
-        };
-        tile.multiply(&mut buffers, execution)?;
-        if !tile.give_selected(&mut buffers, sink, stats)? {
-            tile.give_all(&mut buffers, sink)?;
-        }
-        stats.tiles += 1;
-        execution.control.advance(1);
-    }
-    Ok(())
+    let shared = Mutex::new((sink, stats));
+    spread(
+        OPERATION,
+        devices,
+        buffers,
+        corners,
+        &execution.threads()?,
+        |backend, mut buffers, tiles| {
+            while let Some((row0, col0)) = tiles.next() {
+                let plan =
+                    Plan::new::<T>(tile.min(x_rows - row0), tile.min(y_rows - col0), x.view.cols());
+                let tile = Tile { backend, x, y, row0, col0, pairing, plan };
+                let lock = || shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let floor = screen::floor_of(lock().0.floor(), x.view.cols());
+                let screened = match floor {
+                    Some(floor) => tile.screened(&mut buffers, floor, execution)?,
+                    None => None,
+                };
+                if let Some(pairs) = screened {
+                    let (sink, stats) = &mut *lock();
+                    tile.give_pairs(&pairs, *sink)?;
+                    stats.tiles += 1;
+                    execution.control.advance(1);
+                    continue;
+                }
+                tile.multiply(&mut buffers, execution)?;
+                let (sink, stats) = &mut *lock();
+                stats.fallbacks += u64::from(floor.is_some());
+                if !tile.give_selected(&mut buffers, *sink, stats)? {
+                    tile.give_all(&mut buffers, *sink)?;
+                }
+                stats.tiles += 1;
+                execution.control.advance(1);
+            }
+            Ok(())
+        },
+    )
 }
 
 /// The sizes of a tile.
@@ -102,28 +124,36 @@ impl Plan {
         Self { rows, cols, panel_rows, panel_cols, kernel, slab: SLAB.min(samples), capacity }
     }
 
+    /// Whole panels of the product, and whole blocks of the screen.
     fn padded_rows(&self) -> usize {
-        self.rows.next_multiple_of(self.panel_rows)
+        self.rows.next_multiple_of(screen::SIDE)
     }
 
     fn padded_cols(&self) -> usize {
-        self.cols.next_multiple_of(self.panel_cols)
+        self.cols.next_multiple_of(screen::SIDE)
     }
 
-    fn packed_and_scores(&self, element_bytes: usize) -> usize {
-        self.slab * (self.padded_rows() + self.padded_cols()) * element_bytes
+    /// A slab of the rows, and behind it one of the columns, for the product or for the screen.
+    fn slab_bytes(&self, element_bytes: usize) -> usize {
+        let product = self.slab * element_bytes;
+        let screen = self.slab.next_multiple_of(screen::STEP) * size_of::<u16>();
+        (self.padded_rows() + self.padded_cols()) * product.max(screen)
+    }
+
+    fn packed_and_scores<B: Backend>(&self, element_bytes: usize) -> usize {
+        Feed::<B>::bytes(self.slab_bytes(element_bytes))
             + self.padded_rows() * self.padded_cols() * size_of::<f64>()
     }
 
-    fn host_bytes(&self, element_bytes: usize) -> usize {
-        self.packed_and_scores(element_bytes)
+    fn host_bytes<B: Backend>(&self, element_bytes: usize) -> usize {
+        self.packed_and_scores::<B>(element_bytes)
             + self.capacity * 2 * FOUND_BYTES
             + self.rows
             + self.cols
     }
 
-    fn device_bytes(&self, element_bytes: usize) -> usize {
-        self.packed_and_scores(element_bytes)
+    fn device_bytes<B: Backend>(&self, element_bytes: usize) -> usize {
+        self.packed_and_scores::<B>(element_bytes)
             + self.capacity * FOUND_BYTES
             + self.rows
             + self.cols
@@ -134,12 +164,9 @@ impl Plan {
 /// Two indices and a score.
 const FOUND_BYTES: usize = 2 * size_of::<i32>() + size_of::<f64>();
 
-struct Buffers<B: Backend, T> {
-    host_a: Vec<T>,
-    host_b: Vec<T>,
+struct Buffers<B: Backend> {
+    slabs: Feed<B>,
     host_scores: Vec<f64>,
-    a: B::Buffer,
-    b: B::Buffer,
     scores: B::Buffer,
     row_defined: B::Buffer,
     col_defined: B::Buffer,
@@ -149,17 +176,13 @@ struct Buffers<B: Backend, T> {
     found_scores: B::Buffer,
 }
 
-impl<B: Backend, T: Element> Buffers<B, T> {
-    fn allocate(backend: &B, plan: &Plan) -> Result<Self> {
-        let (a, b) = (plan.slab * plan.padded_rows(), plan.slab * plan.padded_cols());
+impl<B: Backend> Buffers<B> {
+    fn allocate<T: Element>(backend: &B, plan: &Plan) -> Result<Self> {
         let scores = plan.padded_rows() * plan.padded_cols();
         let device = |bytes| backend.allocate(OPERATION, bytes);
         Ok(Self {
-            host_a: zeroed(OPERATION, a)?,
-            host_b: zeroed(OPERATION, b)?,
+            slabs: Feed::allocate(backend, OPERATION, plan.slab_bytes(size_of::<T>()))?,
             host_scores: zeroed(OPERATION, scores)?,
-            a: device(a * size_of::<T>())?,
-            b: device(b * size_of::<T>())?,
             scores: device(scores * size_of::<f64>())?,
             row_defined: device(plan.rows)?,
             col_defined: device(plan.cols)?,
@@ -183,49 +206,111 @@ struct Tile<'a, B, T> {
 }
 
 impl<B: Backend, T: Element> Tile<'_, B, T> {
-    fn multiply(&self, buffers: &mut Buffers<B, T>, execution: &Execution) -> Result<()> {
+    fn multiply(&self, buffers: &mut Buffers<B>, execution: &Execution) -> Result<()> {
         let plan = &self.plan;
         self.backend.clear(&mut buffers.scores)?;
-        for start in (0..self.x.view.cols()).step_by(SLAB) {
-            execution.control.check(OPERATION)?;
-            let depth = SLAB.min(self.x.view.cols() - start);
-            let a = &mut buffers.host_a[..depth * plan.padded_rows()];
-            let b = &mut buffers.host_b[..depth * plan.padded_cols()];
+        let samples = self.x.view.cols();
+        let depth = |slab: usize| SLAB.min(samples - slab * SLAB);
+        let launch = Launch {
+            kernel: plan.kernel,
+            grid: (
+                (plan.padded_cols() / plan.panel_cols) as u32,
+                (plan.padded_rows() / plan.panel_rows) as u32,
+            ),
+            block: THREADS,
+            shared_bytes: 0,
+            results: Results::Fixed,
+        };
+        let fill = |slab: usize, bytes: &mut [u8]| {
+            let (start, depth) = (slab * SLAB, depth(slab));
+            let product_bytes = bytes.len() / size_of::<T>() * size_of::<T>();
+            let packed: &mut [T] = bytemuck::cast_slice_mut(&mut bytes[..product_bytes]);
+            let (a, rest) = packed.split_at_mut(depth * plan.padded_rows());
+            let b = &mut rest[..depth * plan.padded_cols()];
             pack_side(self.x, self.row0, plan.rows, plan.panel_rows, start, depth, a);
             pack_side(self.y, self.col0, plan.cols, plan.panel_cols, start, depth, b);
-            self.backend.upload(&mut buffers.a, 0, bytemuck::cast_slice(a))?;
-            self.backend.upload(&mut buffers.b, 0, bytemuck::cast_slice(b))?;
-            let launch = Launch {
-                kernel: plan.kernel,
-                grid: (
-                    (plan.padded_cols() / plan.panel_cols) as u32,
-                    (plan.padded_rows() / plan.panel_rows) as u32,
-                ),
-                block: THREADS,
-                shared_bytes: 0,
-            };
-            // (a, b, c, depth, stride, row0, col0, within)
+        };
+        let scores = &buffers.scores;
+        buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
+            execution.control.check(OPERATION)?;
+            // (packed, c, depth, stride, row0, col0, within)
             self.backend.launch(
                 launch,
                 &[
-                    Argument::Buffer(&buffers.a),
-                    Argument::Buffer(&buffers.b),
-                    Argument::Buffer(&buffers.scores),
-                    int(OPERATION, depth)?,
+                    Argument::Buffer(packed),
+                    Argument::Buffer(scores),
+                    int(OPERATION, depth(slab))?,
                     int(OPERATION, plan.padded_cols())?,
                     int(OPERATION, self.row0)?,
                     int(OPERATION, self.col0)?,
                     self.within(),
                 ],
-            )?;
-        }
-        Ok(())
+            )
+        })
+    }
+
+    /// The pairs that reach the floor, and some others, with their exact coefficients; `None` where the screen lets too
+    /// many through. `floor` is the lowered one.
+    fn screened(
+        &self,
+        buffers: &mut Buffers<B>,
+        (strength, floor): (Strength, f64),
+        execution: &Execution,
+    ) -> Result<Option<Vec<(usize, usize, f64)>>> {
+        self.multiply_screen(buffers, execution)?;
+        let most = screen::most_candidates(self.plan.rows, self.plan.cols);
+        let Some(mut pairs) = self.select(buffers, strength, floor, most)? else {
+            return Ok(None);
+        };
+        screen::exact((self.x, self.row0), (self.y, self.col0), &mut pairs, execution)?;
+        Ok(Some(pairs))
+    }
+
+    fn multiply_screen(&self, buffers: &mut Buffers<B>, execution: &Execution) -> Result<()> {
+        let plan = &self.plan;
+        self.backend.clear(&mut buffers.scores)?;
+        let samples = self.x.view.cols();
+        let depth = |slab: usize| SLAB.min(samples - slab * SLAB);
+        let stride = |slab: usize| depth(slab).next_multiple_of(screen::STEP);
+        let side = screen::SIDE;
+        let launch = Launch {
+            kernel: "screen_bf16",
+            grid: ((plan.padded_cols() / side) as u32, (plan.padded_rows() / side) as u32),
+            block: THREADS,
+            shared_bytes: screen::SHARED_BYTES as u32,
+            results: Results::Fixed,
+        };
+        let fill = |slab: usize, bytes: &mut [u8]| {
+            let (start, depth, stride) = (slab * SLAB, depth(slab), stride(slab));
+            let needed = (plan.padded_rows() + plan.padded_cols()) * stride * size_of::<u16>();
+            let packed: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes[..needed]);
+            let (a, b) = packed.split_at_mut(plan.padded_rows() * stride);
+            screen::pack(self.x, self.row0, plan.rows, start, depth, stride, a);
+            screen::pack(self.y, self.col0, plan.cols, start, depth, stride, b);
+        };
+        let scores = &buffers.scores;
+        buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
+            execution.control.check(OPERATION)?;
+            // (packed, c, depth, stride, row0, col0, within)
+            self.backend.launch(
+                launch,
+                &[
+                    Argument::Buffer(packed),
+                    Argument::Buffer(scores),
+                    int(OPERATION, stride(slab))?,
+                    int(OPERATION, plan.padded_cols())?,
+                    int(OPERATION, self.row0)?,
+                    int(OPERATION, self.col0)?,
+                    self.within(),
+                ],
+            )
+        })
     }
 
     /// Gives the sink what reaches its floor; false where it has none, or where that is too much.
     fn give_selected(
         &self,
-        buffers: &mut Buffers<B, T>,
+        buffers: &mut Buffers<B>,
         sink: &mut dyn Taker,
         stats: &mut Stats,
     ) -> Result<bool> {
@@ -235,10 +320,15 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         if floor <= if strength == Strength::Magnitude { 0.0 } else { -1.0 } {
             return Ok(false);
         }
-        let Some(pairs) = self.select(buffers, strength, floor)? else {
+        let Some(pairs) = self.select(buffers, strength, floor, self.plan.capacity)? else {
             stats.fallbacks += 1;
             return Ok(false);
         };
+        self.give_pairs(&pairs, sink)?;
+        Ok(true)
+    }
+
+    fn give_pairs(&self, pairs: &[(usize, usize, f64)], sink: &mut dyn Taker) -> Result<()> {
         let blocks: Vec<ScoreBlock<'_>> = pairs
             .iter()
             .map(|(row, col, r)| ScoreBlock {
@@ -251,16 +341,17 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
                 scores: std::slice::from_ref(r),
             })
             .collect();
-        sink.take_blocks(&blocks)?;
-        Ok(true)
+        sink.take_blocks(&blocks)
     }
 
-    /// The pairs of the tile that reach `floor`, by row and column; `None` where the list overflowed.
+    /// The pairs of the tile that reach `floor`, by row and column; `None` where they are more than `most` or than the
+    /// list holds.
     fn select(
         &self,
-        buffers: &mut Buffers<B, T>,
+        buffers: &mut Buffers<B>,
         strength: Strength,
         floor: f64,
+        most: usize,
     ) -> Result<Option<Vec<(usize, usize, f64)>>> {
         let plan = &self.plan;
         let defined = |side: Side<'_, T>, first: usize, count: usize| -> Vec<u8> {
@@ -277,6 +368,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
             grid: (plan.cols.div_ceil(THREADS as usize) as u32, plan.rows as u32),
             block: THREADS,
             shared_bytes: 0,
+            results: Results::Unordered,
         };
         // (c, row_defined, col_defined, rows, cols, stride, row0, col0, within, by_magnitude, minimum,
         //  capacity, count, found_rows, found_cols, found_scores)
@@ -304,7 +396,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         let mut count = [0u32];
         self.backend.download(&buffers.count, 0, bytemuck::cast_slice_mut(&mut count))?;
         let count = count[0] as usize;
-        if count > plan.capacity {
+        if count > plan.capacity.min(most) {
             return Ok(None);
         }
         let (mut rows, mut cols, mut scores) =
@@ -333,7 +425,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         Ok(Some(pairs))
     }
 
-    fn give_all(&self, buffers: &mut Buffers<B, T>, sink: &mut dyn Taker) -> Result<()> {
+    fn give_all(&self, buffers: &mut Buffers<B>, sink: &mut dyn Taker) -> Result<()> {
         let plan = &self.plan;
         let stride = plan.padded_cols();
         let scores = &mut buffers.host_scores[..plan.padded_rows() * stride];
@@ -362,3 +454,6 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         Argument::Int(i32::from(self.pairing == Pairing::Within))
     }
 }
+
+#[cfg(test)]
+mod tests;

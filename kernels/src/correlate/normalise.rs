@@ -31,6 +31,12 @@ impl Normal {
         vectorised(Measure(row))
     }
 
+    /// Of a series that is left out.
+    #[inline(always)]
+    pub(super) fn left_out(exclusion: Exclusion) -> Self {
+        Self { scale: 1.0, mean: 0.0, factor: 0.0, exclusion: Some(exclusion) }
+    }
+
     /// The centred, scaled value.
     #[inline(always)]
     pub(super) fn apply<T: Element>(&self, value: T) -> f64 {
@@ -53,15 +59,13 @@ impl Normal {
             low[lane] = if value < low[lane] { value } else { low[lane] };
             high[lane] = if value > high[lane] { value } else { high[lane] };
         });
-        let out =
-            |exclusion| Self { scale: 1.0, mean: 0.0, factor: 0.0, exclusion: Some(exclusion) };
         if total(&poison) != 0.0 {
-            return out(Exclusion::NotFinite);
+            return Self::left_out(Exclusion::NotFinite);
         }
         let low = low.iter().copied().fold(first, f64::min);
         let high = high.iter().copied().fold(first, f64::max);
         if low == high {
-            return out(Exclusion::Constant);
+            return Self::left_out(Exclusion::Constant);
         }
         let size = low.abs().max(high.abs());
         let count = row.len() as f64;
@@ -87,7 +91,7 @@ impl Normal {
             Self { scale, mean, factor: 1.0 / squares.sqrt(), exclusion: None }
         } else {
             // The spread is below what doubles resolve beside the mean.
-            out(Exclusion::Constant)
+            Self::left_out(Exclusion::Constant)
         }
     }
 }

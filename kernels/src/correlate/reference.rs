@@ -21,6 +21,16 @@ pub(super) fn pearson_at(x: &[f64], y: &[f64], lag: i64) -> Option<f64> {
     if lag >= 0 { pearson(&x[..overlap], &y[shift..]) } else { pearson(&x[shift..], &y[..overlap]) }
 }
 
+/// The rank of each value: 1 more than the number of smaller ones, and half of the others that are equal.
+pub(super) fn ranks(x: &[f64]) -> Vec<f64> {
+    let rank = |own: &f64| {
+        let less = x.iter().filter(|other| *other < own).count() as f64;
+        let equal = x.iter().filter(|other| *other == own).count() as f64;
+        if own.is_finite() { less + (equal + 1.0) / 2.0 } else { f64::NAN }
+    };
+    x.iter().map(rank).collect()
+}
+
 fn constant(x: &[f64]) -> bool {
     x.iter().all(|value| *value == x[0])
 }

@@ -1,10 +1,10 @@
 //! The device behind the driver.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DriverError, LaunchConfig,
-    PushKernelArg, sys,
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DriverError,
+    LaunchConfig, PinnedHostSlice, PushKernelArg, sys,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -21,17 +21,54 @@ pub(crate) struct Gpu {
     device: Device,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// For copies beside kernels. The binding orders the two streams by the buffers that both use.
+    copies: Arc<CudaStream>,
     module: Arc<CudaModule>,
+    clock: Mutex<Clock>,
+}
+
+/// How long kernels ran: the events around the last launches, and the sum of those before.
+#[derive(Default)]
+struct Clock {
+    launches: Vec<(CudaEvent, CudaEvent)>,
+    seconds: f64,
+}
+
+/// Launches whose events are kept before they are summed.
+const MOST_EVENTS: usize = 1024;
+
+impl Clock {
+    fn sum(&mut self) -> std::result::Result<(), DriverError> {
+        for (start, end) in self.launches.drain(..) {
+            self.seconds += f64::from(start.elapsed_ms(&end)?) * 1e-3;
+        }
+        Ok(())
+    }
 }
 
 impl Gpu {
-    /// Opens the first device and loads `source`, or says why not.
-    pub(crate) fn open(source: &Source) -> std::result::Result<(Device, Self), String> {
+    /// Opens every device and loads `source` on it, or says why not. The report names the first; of several
+    /// it says how many.
+    pub(crate) fn open_all(source: &Source) -> std::result::Result<(Device, Vec<Self>), String> {
         super::driver_version()?;
-        super::count()?;
-        let context =
-            CudaContext::new(0).map_err(|error| format!("device 0 can't be opened: {error}"))?;
-        let name = context.name().map_err(|error| format!("device 0 has no name: {error}"))?;
+        let devices = (0..super::count()?)
+            .map(|ordinal| Self::open(source, ordinal))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let first = devices.first().ok_or("the CUDA driver finds no device")?;
+        let device = match (&first.device, devices.len()) {
+            (Device::Cuda { ordinal, name }, count) if count > 1 => {
+                Device::Cuda { ordinal: *ordinal, name: format!("{name}, and {} more", count - 1) }
+            }
+            (device, _) => device.clone(),
+        };
+        Ok((device, devices))
+    }
+
+    fn open(source: &Source, ordinal: usize) -> std::result::Result<Self, String> {
+        let context = CudaContext::new(ordinal)
+            .map_err(|error| format!("device {ordinal} can't be opened: {error}"))?;
+        let name =
+            context.name().map_err(|error| format!("device {ordinal} has no name: {error}"))?;
         let (major, minor) = context
             .compute_capability()
             .map_err(|error| format!("{name} does not tell its architecture: {error}"))?;
@@ -41,9 +78,10 @@ impl Gpu {
             format!("{name} refuses {} for {architecture}: {error}", source.file)
         })?;
         let stream =
-            context.new_stream().map_err(|error| format!("{name} gives no stream: {error}"))?;
-        let device = Device::Cuda { ordinal: 0, name };
-        Ok((device.clone(), Self { device, context, stream, module }))
+            || context.new_stream().map_err(|error| format!("{name} gives no stream: {error}"));
+        let (stream, copies) = (stream()?, stream()?);
+        let device = Device::Cuda { ordinal, name };
+        Ok(Self { device, context, stream, copies, module, clock: Mutex::default() })
     }
 
     fn function(&self, launch: &Launch) -> Result<CudaFunction> {
@@ -70,6 +108,24 @@ impl Gpu {
         Ok(function)
     }
 
+    /// A moment in the order of the stream.
+    fn event(&self) -> std::result::Result<CudaEvent, DriverError> {
+        let event = self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?;
+        event.record(&self.stream)?;
+        Ok(event)
+    }
+
+    fn clock(&self) -> std::sync::MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The bytes of `staging`, once its last copy has ended.
+    fn locked<'a>(&self, staging: &'a mut PinnedHostSlice<u8>) -> Result<&'a mut [u8]> {
+        staging
+            .as_mut_slice()
+            .map_err(|error| self.error("wait for a copy to the device".into(), &error))
+    }
+
     fn error(&self, attempted: String, error: &DriverError) -> Error {
         Error::Driver { attempted, device: self.device.to_string(), found: error.to_string() }
     }
@@ -84,6 +140,7 @@ fn architecture(major: i32, minor: i32) -> String {
 
 impl Backend for Gpu {
     type Buffer = CudaSlice<u8>;
+    type Staging = PinnedHostSlice<u8>;
 
     fn free_bytes(&self) -> Result<usize> {
         self.context
@@ -128,6 +185,37 @@ impl Backend for Gpu {
     }
 
     #[allow(unsafe_code)]
+    fn staging(&self, operation: &'static str, bytes: usize) -> Result<PinnedHostSlice<u8>> {
+        // SAFETY: the bytes are set below, before anyone reads them.
+        let allocated = unsafe { self.context.alloc_pinned::<u8>(bytes.max(1)) };
+        let mut staging = allocated.map_err(|error| {
+            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                Error::OutOfMemory { operation, memory: Memory::Host, bytes }
+            } else {
+                self.error(format!("lock {bytes} bytes of host memory"), &error)
+            }
+        })?;
+        self.locked(&mut staging)?.fill(0);
+        Ok(staging)
+    }
+
+    fn send(
+        &self,
+        staging: &mut PinnedHostSlice<u8>,
+        buffer: &mut CudaSlice<u8>,
+        write: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<()> {
+        let bytes = staging.len();
+        if buffer.len() < bytes {
+            return Err(out_of_range("send", 0, bytes));
+        }
+        write(self.locked(staging)?);
+        self.copies
+            .memcpy_htod(&*staging, buffer)
+            .map_err(|error| self.error(format!("send {bytes} bytes to the device"), &error))
+    }
+
+    #[allow(unsafe_code)]
     fn launch(&self, launch: Launch, arguments: &[Argument<'_, CudaSlice<u8>>]) -> Result<()> {
         let function = self.function(&launch)?;
         let mut builder = self.stream.launch_builder(&function);
@@ -136,6 +224,7 @@ impl Backend for Gpu {
                 Argument::Buffer(buffer) => builder.arg(*buffer),
                 Argument::Int(value) => builder.arg(value),
                 Argument::Unsigned(value) => builder.arg(value),
+                Argument::Long(value) => builder.arg(value),
                 Argument::Double(value) => builder.arg(value),
             };
         }
@@ -144,11 +233,25 @@ impl Backend for Gpu {
             block_dim: (launch.block, 1, 1),
             shared_mem_bytes: launch.shared_bytes,
         };
+        let clocked = |error| self.error("record an event".into(), &error);
+        let start = self.event().map_err(clocked)?;
         // SAFETY: number, types and sizes of the arguments are those of the kernel: the emulation checks
         // the same call against the kernel's own signature, and every access against the buffers' ends.
         unsafe { builder.launch(config) }
-            .map(|_| ())
-            .map_err(|error| self.error(format!("start kernel {}", launch.kernel), &error))
+            .map_err(|error| self.error(format!("start kernel {}", launch.kernel), &error))?;
+        let end = self.event().map_err(clocked)?;
+        let mut clock = self.clock();
+        clock.launches.push((start, end));
+        if clock.launches.len() >= MOST_EVENTS {
+            clock.sum().map_err(clocked)?;
+        }
+        Ok(())
+    }
+
+    fn kernel_seconds(&self) -> Result<f64> {
+        let mut clock = self.clock();
+        clock.sum().map_err(|error| self.error("wait for kernels".into(), &error))?;
+        Ok(std::mem::take(&mut clock.seconds))
     }
 }
 

@@ -6,7 +6,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod driver;
-#[cfg(test)]
+#[cfg(any(test, feature = "suite"))]
 pub(crate) mod emulated;
 pub(crate) mod nvrtc;
 
@@ -18,9 +18,17 @@ use cudarc::driver::{CudaContext, sys};
 const LEAST_DRIVER: i32 = 13000;
 
 /// Every CUDA source of the crate.
-#[cfg(test)]
-pub(crate) const SOURCES: [&nvrtc::Source; 2] =
-    [&crate::correlate::SOURCE, &crate::rolling::SOURCE];
+#[cfg(any(test, feature = "suite"))]
+pub(crate) const SOURCES: &[&nvrtc::Source] = &[
+    &crate::correlate::SOURCE,
+    &crate::forecast::SOURCE,
+    &crate::isolation_forest::SOURCE,
+    &crate::kmeans::SOURCE,
+    &crate::matrix_profile::SOURCE,
+    &crate::minhash::SOURCE,
+    &crate::nearest::SOURCE,
+    &crate::rolling::SOURCE,
+];
 
 /// The CUDA devices, or why there is none.
 pub(crate) fn list() -> Result<Vec<DeviceFacts>, String> {

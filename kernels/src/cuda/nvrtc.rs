@@ -29,6 +29,23 @@ pub(crate) struct Source {
     pub(crate) text: &'static str,
 }
 
+/// The source in a file beside the caller's `mod.rs`, behind what all sources share.
+macro_rules! source {
+    ($file:literal) => {
+        $crate::cuda::nvrtc::Source {
+            file: $file,
+            text: concat!(
+                include_str!("../cuda/common.cuh"),
+                "#line 1 \"",
+                $file,
+                "\"\n",
+                include_str!($file)
+            ),
+        }
+    };
+}
+pub(crate) use source;
+
 /// Whether NVRTC can be loaded.
 #[allow(unsafe_code)]
 pub(crate) fn is_available() -> bool {
@@ -36,8 +53,20 @@ pub(crate) fn is_available() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
-/// Machine code of `source` for an architecture such as `sm_90a`, from the cache or compiled now.
+#[cfg(feature = "cubins")]
+include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
+/// Machine code that is part of the binary, by [`built_in_name`].
+#[cfg(not(feature = "cubins"))]
+const BUILT_IN: &[(&str, &[u8])] = &[];
+
+/// Machine code of `source` for an architecture such as `sm_90a`: from the binary, from the cache, or compiled now.
 pub(crate) fn cubin(source: &Source, architecture: &str) -> Result<Vec<u8>> {
+    if !BUILT_IN.is_empty() {
+        let name = built_in_name(source, architecture);
+        if let Some((_, cubin)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            return Ok(cubin.to_vec());
+        }
+    }
     let folder = cache_folder().map(|folder| folder.join("cubins"));
     cubin_in(folder.as_deref(), source, architecture)
 }
@@ -62,6 +91,22 @@ fn cubin_in(folder: Option<&Path>, source: &Source, architecture: &str) -> Resul
         tracing::warn!(path = %path.display(), %error, "cubin was not cached");
     }
     Ok(cubin)
+}
+
+/// The file of a cubin that is to be part of a binary.
+fn built_in_name(source: &Source, architecture: &str) -> String {
+    cache_name(source, architecture, &[], (0, 0))
+}
+
+/// Compiles `source` into `folder`, to be part of a binary.
+#[cfg(any(test, feature = "suite"))]
+pub(crate) fn write_built_in(folder: &Path, source: &Source, architecture: &str) -> Result<()> {
+    version(source, architecture)?;
+    let cubin = compile(source, architecture, &options(architecture))?;
+    let path = folder.join(built_in_name(source, architecture));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, cubin))
+        .map_err(|error| Error::Io { attempted: "write a cubin to", path, source: error })
 }
 
 fn options(architecture: &str) -> Vec<String> {
@@ -235,7 +280,11 @@ mod tests {
         assert_eq!(names, listed, "cuda::SOURCES must name every .cu file");
         for path in files {
             let text = std::fs::read_to_string(&path).unwrap();
-            assert!(SOURCES.iter().any(|source| source.text == text), "{}", path.display());
+            assert!(
+                SOURCES.iter().any(|source| source.text.ends_with(&text)),
+                "{}",
+                path.display()
+            );
         }
     }
 

@@ -9,7 +9,10 @@
 
 use rayon::prelude::*;
 
-use super::{OPERATION, RollingOutput, Statistic, Window, moments, order};
+use super::time::Recent;
+use super::{
+    OPERATION, RollingOutput, Statistic, Window, missing_values, moments, order, queue, spans,
+};
 use crate::budget::largest_tile;
 use crate::element::Element;
 use crate::error::{Memory, Result};
@@ -25,24 +28,70 @@ pub(super) const LANES: usize = 8;
 pub(super) struct Stretch<'a, 'o, T> {
     /// The samples.
     pub(super) samples: &'a [T],
-    /// Window o covers samples `o + offset .. o + offset + window`, cut off at both ends.
+    /// Window o covers samples `o + offset .. o + offset + size`, cut off at both ends; one by time those of them
+    /// that are recent.
     pub(super) offset: isize,
+    /// As of the window.
+    pub(super) size: usize,
+    /// The sample that window 0 is for.
+    pub(super) own: usize,
+    /// For windows by time the times of the samples, and the width.
+    pub(super) times: Option<(&'a [i64], u64)>,
     /// For each output of the call this stretch's part of it.
     pub(super) outputs: Vec<&'o mut [T]>,
     /// Number of windows.
     pub(super) len: usize,
 }
 
-pub(super) fn run<T: Element>(
-    x: MatrixView<'_, T>,
-    window: &Window,
+impl<'a, T> Stretch<'a, '_, T> {
+    /// What each window covers.
+    #[inline(always)]
+    pub(super) fn bounds(&self) -> Bounds<'a> {
+        Bounds {
+            offset: self.offset,
+            size: self.size,
+            samples: self.samples.len(),
+            own: self.own,
+            recent: self.times.map(|(times, width)| Recent { times, width, start: 0 }),
+        }
+    }
+}
+
+/// The samples that windows cover, from one to the next.
+pub(super) struct Bounds<'a> {
+    offset: isize,
+    size: usize,
+    samples: usize,
+    own: usize,
+    recent: Option<Recent<'a>>,
+}
+
+impl Bounds<'_> {
+    /// First sample of a window, and the one after its last. To be asked in order.
+    #[inline(always)]
+    pub(super) fn at(&mut self, step: usize) -> (usize, usize) {
+        if let Some(recent) = &mut self.recent {
+            let own = self.own + step;
+            return (recent.start_of(own), own + 1);
+        }
+        let start = self.offset + step as isize;
+        let end = start.saturating_add_unsigned(self.size).max(0) as usize;
+        (start.max(0) as usize, end.min(self.samples))
+    }
+}
+
+pub(super) fn run<'a, T: Element>(
+    x: MatrixView<'a, T>,
+    window: &Window<'a>,
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
     let length = stretch_length(x.cols(), window.size);
     let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
-    let thread_bytes = order::Scratch::<T>::bytes(length) + moments::Scratch::bytes(window.size);
+    let by_count = moments::Scratch::bytes(window.size) + spans::Scratch::bytes(window.size);
+    let thread_bytes = order::Scratch::<T>::bytes(length)
+        + if window.times.is_some() { queue::Scratch::bytes(length) } else { by_count };
     let parts = x.rows() * x.cols().div_ceil(step_of(x.cols(), length, window.size));
     let list_bytes =
         parts * (size_of::<Stretch<'_, '_, T>>() + outputs.len() * size_of::<&mut [T]>());
@@ -56,21 +105,41 @@ pub(super) fn run<T: Element>(
     execution.control.begin(groups);
     stats.tiles = groups;
     let mut work = || {
-        stretches.par_chunks_mut(LANES).try_for_each_init(
-            || (order::Scratch::new(length), moments::Scratch::default()),
-            |(order, moments), group| {
-                execution.control.check(OPERATION)?;
-                order.run(group, window, &statistics);
-                moments.run(group, window, &statistics);
-                execution.control.advance(1);
-                Ok(())
-            },
-        )
+        let scratch = || Scratch {
+            order: order::Scratch::new(length),
+            moments: moments::Scratch::default(),
+            spans: spans::Scratch::default(),
+            queue: queue::Scratch::default(),
+        };
+        let groups = stretches.par_chunks_mut(LANES).map_init(scratch, |scratch, group| {
+            execution.control.check(OPERATION)?;
+            let own = group.iter().map(|stretch| &stretch.samples[stretch.own..][..stretch.len]);
+            let missing: u64 = own.map(missing_values).sum();
+            scratch.order.run(group, window.least, &statistics);
+            if window.times.is_some() {
+                scratch.queue.run(group, window.least, &statistics);
+            } else {
+                scratch.moments.run(group, window, &statistics);
+                scratch.spans.run(group, window, &statistics);
+            }
+            execution.control.advance(1);
+            Ok(missing)
+        });
+        groups.try_reduce(|| 0, |a, b| Ok(a + b))
     };
-    match std::num::NonZeroUsize::new(threads) {
-        Some(fewer) if threads < most => Pool::with_threads(fewer)?.run(work),
+    stats.missing_values = match std::num::NonZeroUsize::new(threads) {
+        Some(fewer) if threads < most => Pool::of_size(fewer)?.run(work),
         _ => work(),
-    }
+    }?;
+    Ok(())
+}
+
+/// The buffers of one thread.
+struct Scratch<T> {
+    order: order::Scratch<T>,
+    moments: moments::Scratch,
+    spans: spans::Scratch,
+    queue: queue::Scratch,
 }
 
 /// Samples that are sorted together: a whole short series, else a few windows.
@@ -90,7 +159,7 @@ fn step_of(cols: usize, length: usize, size: usize) -> usize {
 
 fn cut<'a, 'o, T: Element>(
     x: MatrixView<'a, T>,
-    window: &Window,
+    window: &Window<'a>,
     length: usize,
     outputs: &'o mut [RollingOutput<'_, T>],
 ) -> Vec<Stretch<'a, 'o, T>> {
@@ -111,8 +180,11 @@ fn cut<'a, 'o, T: Element>(
                 *rest = later;
             }
             stretches.push(Stretch {
-                samples: &x.row(row)[start.min(end)..end],
+                samples: &x.row(row)[start..end],
                 offset: (first + ahead) as isize - (size as isize - 1) - start as isize,
+                size,
+                own: first - start,
+                times: window.times.map(|(times, width)| (&times.row(row)[start..end], width)),
                 outputs: parts,
                 len,
             });

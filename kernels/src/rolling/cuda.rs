@@ -5,7 +5,7 @@
 
 use super::{OPERATION, RollingOutput, Statistic, Window};
 use crate::budget::{halving, largest_tile};
-use crate::cuda::backend::{Argument, Backend, Launch, int};
+use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
 use crate::element::Element;
 use crate::error::{Memory, Result};
 use crate::execution::Execution;
@@ -14,70 +14,94 @@ use crate::view::MatrixView;
 
 /// The longest window the kernels take, in samples.
 pub(super) const LONGEST_WINDOW: usize = 4096;
-/// Threads of a block; outputs of a block of moments.
+/// Threads of a block; outputs of a block of deviations.
 const THREADS: usize = 256;
+/// Outputs of a block of spans.
+const SPANS: usize = 1024;
 /// Samples that are sorted together, at least and at most.
 const STRETCH: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 pub(super) fn run<B: Backend, T: Element>(
-    backend: &B,
+    devices: &[B],
     x: MatrixView<'_, T>,
-    window: &Window,
+    window: &Window<'_>,
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
     let row_bytes = x.cols() * size_of::<T>();
-    let device_bytes = match execution.budget.device_bytes {
-        Some(bytes) => bytes,
-        None => backend.free_bytes()? / 5 * 4,
-    };
-    let cost = |rows: usize| 2 * rows * row_bytes;
+    let cost = |rows: usize| 3 * rows * row_bytes;
     let plan = Plan::new(x.cols(), window);
     // A grid has at most 2^31 - 1 blocks.
-    let most = x.rows().min(i32::MAX as usize / plan.stretches.max(x.cols().div_ceil(THREADS)));
-    let rows = largest_tile(OPERATION, Memory::Device, device_bytes, most, cost)?;
-    let ((mut samples, results, rows), halvings) = halving(rows, |rows| {
-        let allocate = || backend.allocate(OPERATION, rows * row_bytes);
-        Ok((allocate()?, allocate()?, rows))
+    let blocks = plan.stretches.max(x.cols().div_ceil(THREADS));
+    // Three tiles for each device at least, so that copies run beside kernels.
+    let most = x.rows().div_ceil(3 * devices.len()).min(i32::MAX as usize / blocks);
+    let budget_bytes = device_bytes(devices, execution)?;
+    let rows = largest_tile(OPERATION, Memory::Device, budget_bytes, most, cost)?;
+    let ((states, rows), halvings) = halving(rows, |rows| {
+        let allocate = |backend: &B| {
+            let samples = Feed::allocate(backend, OPERATION, rows * row_bytes)?;
+            Ok((samples, backend.allocate(OPERATION, rows * row_bytes)?))
+        };
+        Ok((devices.iter().map(allocate).collect::<Result<Vec<_>>>()?, rows))
     })?;
     stats.halvings += halvings;
     let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
     let mut targets: Vec<_> = outputs.iter_mut().map(|output| output.values.rows_mut()).collect();
-    execution.control.begin(x.rows().div_ceil(rows) as u64);
-    for first in (0..x.rows()).step_by(rows) {
-        execution.control.check(OPERATION)?;
-        let count = rows.min(x.rows() - first);
-        for row in 0..count {
-            backend.upload(
-                &mut samples,
-                row * row_bytes,
-                bytemuck::cast_slice(x.row(first + row)),
-            )?;
-        }
-        for (statistic, target) in statistics.iter().zip(&mut targets) {
-            plan.launch::<B, T>(backend, *statistic, count, &samples, &results)?;
-            for (row, values) in target.by_ref().take(count).enumerate() {
-                backend.download(&results, row * row_bytes, bytemuck::cast_slice_mut(values))?;
+    let tiles: Vec<Tile<'_, T>> = (0..x.rows())
+        .step_by(rows)
+        .map(|first| Tile {
+            first,
+            rows: rows.min(x.rows() - first),
+            targets: targets.iter_mut().map(|rest| rest.by_ref().take(rows).collect()).collect(),
+        })
+        .collect();
+    stats.tiles += tiles.len() as u64;
+    execution.control.begin(tiles.len() as u64);
+    let pool = execution.threads()?;
+    spread(OPERATION, devices, states, tiles, &pool, |backend, (mut samples, results), tiles| {
+        let fill = |tile: &Tile<'_, T>, bytes: &mut [u8]| {
+            let values: &mut [T] = bytemuck::cast_slice_mut(bytes);
+            for (row, target) in values.chunks_mut(x.cols()).take(tile.rows).enumerate() {
+                target.copy_from_slice(x.row(tile.first + row));
             }
-        }
-        stats.tiles += 1;
-        execution.control.advance(1);
-    }
-    Ok(())
+        };
+        samples.run_tiles(backend, tiles, fill, |tile, samples| {
+            execution.control.check(OPERATION)?;
+            for (statistic, target) in statistics.iter().zip(&mut tile.targets) {
+                plan.launch::<B, T>(backend, *statistic, tile.rows, samples, &results)?;
+                for (row, values) in target.iter_mut().enumerate() {
+                    backend.download(
+                        &results,
+                        row * row_bytes,
+                        bytemuck::cast_slice_mut(values),
+                    )?;
+                }
+            }
+            execution.control.advance(1);
+            Ok(())
+        })
+    })
+}
+
+/// Rows that are computed together, and for each output where they go.
+struct Tile<'a, T> {
+    first: usize,
+    rows: usize,
+    targets: Vec<Vec<&'a mut [T]>>,
 }
 
 /// How a row is cut into stretches, each one block's work.
-struct Plan {
+struct Plan<'a> {
     cols: usize,
-    window: Window,
+    window: Window<'a>,
     length: usize,
     step: usize,
     stretches: usize,
 }
 
-impl Plan {
-    fn new(cols: usize, window: &Window) -> Self {
+impl<'a> Plan<'a> {
+    fn new(cols: usize, window: &Window<'a>) -> Self {
         let few = (2 * window.size).next_power_of_two().clamp(*STRETCH.start(), *STRETCH.end());
         let length = cols.next_power_of_two().min(few);
         let step = if length >= cols { cols } else { length - window.size + 1 };
@@ -97,8 +121,11 @@ impl Plan {
             Statistic::Median => (0, 0.5),
             Statistic::Mad => (1, 0.5),
             Statistic::Quantile(q) => (2, q),
-            Statistic::Mean => return self.moments::<B, T>(backend, 0, rows, samples, results),
-            Statistic::Std => return self.moments::<B, T>(backend, 1, rows, samples, results),
+            Statistic::Rank => (3, 0.0),
+            Statistic::Mean => return self.spans::<B, T>(backend, 0, rows, samples, results),
+            Statistic::Min => return self.spans::<B, T>(backend, 1, rows, samples, results),
+            Statistic::Max => return self.spans::<B, T>(backend, 2, rows, samples, results),
+            Statistic::Std => return self.deviations::<B, T>(backend, rows, samples, results),
         };
         let kernel = match (single, self.length <= *STRETCH.start()) {
             (true, true) => "order_f32_1",
@@ -111,6 +138,7 @@ impl Plan {
             grid: ((rows * self.stretches) as u32, 1),
             block: THREADS as u32,
             shared_bytes: (self.length * (size_of::<T>() + 2 * size_of::<u16>())) as u32,
+            results: Results::Fixed,
         };
         // (x, out, cols, length, step, stretches, window, ahead, least, statistic, q)
         backend.launch(
@@ -131,35 +159,67 @@ impl Plan {
         )
     }
 
-    fn moments<B: Backend, T: Element>(
+    fn spans<B: Backend, T: Element>(
         &self,
         backend: &B,
-        deviation: i32,
+        statistic: i32,
         rows: usize,
         samples: &B::Buffer,
         results: &B::Buffer,
     ) -> Result<()> {
-        let blocks = self.cols.div_ceil(THREADS);
+        let kernel = if size_of::<T>() == size_of::<f32>() { "spans_f32" } else { "spans_f64" };
+        let covered = SPANS + self.window.size - 1;
+        let shared_bytes = 2 * covered * (size_of::<f64>() + size_of::<i32>());
+        let of = Argument::Int(statistic);
+        self.by_outputs(backend, kernel, SPANS, shared_bytes, rows, samples, results, Some(of))
+    }
+
+    fn deviations<B: Backend, T: Element>(
+        &self,
+        backend: &B,
+        rows: usize,
+        samples: &B::Buffer,
+        results: &B::Buffer,
+    ) -> Result<()> {
+        let single = size_of::<T>() == size_of::<f32>();
+        let kernel = if single { "deviations_f32" } else { "deviations_f64" };
+        let shared_bytes = (THREADS + self.window.size - 1) * size_of::<T>();
+        self.by_outputs(backend, kernel, THREADS, shared_bytes, rows, samples, results, None)
+    }
+
+    /// Launches a kernel whose blocks have `outputs` windows of a row each.
+    #[allow(clippy::too_many_arguments)]
+    fn by_outputs<B: Backend>(
+        &self,
+        backend: &B,
+        kernel: &'static str,
+        outputs: usize,
+        shared_bytes: usize,
+        rows: usize,
+        samples: &B::Buffer,
+        results: &B::Buffer,
+        last: Option<Argument<'_, B::Buffer>>,
+    ) -> Result<()> {
+        let blocks = self.cols.div_ceil(outputs);
         let launch = Launch {
-            kernel: if size_of::<T>() == size_of::<f32>() { "moments_f32" } else { "moments_f64" },
+            kernel,
             grid: ((rows * blocks) as u32, 1),
             block: THREADS as u32,
-            shared_bytes: ((THREADS + self.window.size - 1) * size_of::<T>()) as u32,
+            shared_bytes: shared_bytes as u32,
+            results: Results::Fixed,
         };
-        // (x, out, cols, blocks, window, ahead, least, deviation)
-        backend.launch(
-            launch,
-            &[
-                Argument::Buffer(samples),
-                Argument::Buffer(results),
-                int(OPERATION, self.cols)?,
-                int(OPERATION, blocks)?,
-                int(OPERATION, self.window.size)?,
-                int(OPERATION, self.window.ahead)?,
-                int(OPERATION, self.least())?,
-                Argument::Int(deviation),
-            ],
-        )
+        // (x, out, cols, blocks, window, ahead, least), and what the kernel asks besides
+        let mut arguments = vec![
+            Argument::Buffer(samples),
+            Argument::Buffer(results),
+            int(OPERATION, self.cols)?,
+            int(OPERATION, blocks)?,
+            int(OPERATION, self.window.size)?,
+            int(OPERATION, self.window.ahead)?,
+            int(OPERATION, self.least())?,
+        ];
+        arguments.extend(last);
+        backend.launch(launch, &arguments)
     }
 
     /// Values a window must hold. One that holds more than the series has is as good as any.

@@ -1,33 +1,38 @@
 //! Statistics over a window that slides along each series.
 //!
-//! **Idea.** The window is a count of samples, trailing or centred. Order statistics (median, MAD,
-//! quantile) come from ranks: a stretch of the series is sorted once, each sample gets its rank, and the
-//! window becomes a set of bits over those ranks. Sliding flips two bits; the k-th set bit, remembered from
-//! the step before, is the k-th smallest value. Mean and standard deviation come from blocks of one window
-//! length: every window is the end of one block and the start of the next, so that two partial results are
-//! merged and nothing is ever subtracted.
+//! **Idea.** The window is a count of samples, trailing or centred, or a [time](rolling_by_time). Order statistics
+//! (median, MAD, quantile, rank) come from ranks: a stretch of the series is sorted once, each sample gets its rank,
+//! and the window becomes a set of bits over those ranks. Sliding flips two bits; the k-th set bit, remembered from
+//! the step before, is the k-th smallest value. Mean, minimum and maximum come from spans whose length doubles. The
+//! standard deviation comes from blocks of one window length: every window is the end of one block and the start of
+//! the next, so that two partial results are merged. Nothing is ever subtracted.
 //!
 //! **Definitions.** Over the c values of a window that are there, sorted s₀ ≤ … ≤ s₍c₋₁₎:
 //! - mean: Σs / c; standard deviation: √(Σ(s − mean)² / (c − 1)), NaN for c = 1;
 //! - quantile q: linear between the neighbours of position q·(c − 1) (definition 7 of Hyndman & Fan, "Sample
 //!   Quantiles in Statistical Packages", The American Statistician 50(4), 1996); median: q = ½;
 //! - MAD: the median of |s − m| where m is the median of the same window. No factor: multiply by
-//!   1.4826 for an estimate of the standard deviation of normal data.
+//!   1.4826 for an estimate of the standard deviation of normal data;
+//! - rank: the place of the sample that the window is for, 1 for the smallest to c for the largest; equal values share the
+//!   mean of their places (as pandas' `rank(method="average")`, not divided by c); NaN where that sample is missing.
 //!
 //! **Missing values.** NaN and infinities count as missing and are skipped ([`Stats::missing_values`] says how
 //! many there were): one infinity would poison every sum it is in. A window with fewer than `min_periods`
 //! values gives NaN. A window is cut off at the ends of its series; one longer than the series is never full.
 //!
 //! **Hazards.** Running sums drift and cancel: after a spike of 1e16 an add-and-subtract mean stays wrong for
-//! good. Here no sum outlives two windows; parts are merged as in Chan, Golub & LeVeque (1983), eq. 2.1.
-//! Squares of values beyond 1e150 overflow to an infinite standard deviation.
+//! good. Here no sum reaches beyond its window; parts are merged as in Chan, Golub & LeVeque (1983), eq. 2.1.
+//! Squares of values beyond 1e150 overflow to an infinite standard deviation. Values beyond 1e308 / w are scaled
+//! before they are added; a mean of values below 1e-308 · w beside them loses digits.
 //!
 //! **Precision.** See [`tolerance`](crate::tolerance): order statistics are picked, so only the average of two
-//! neighbours is rounded; moments are computed in f64. The result does not depend on tile or threads.
+//! neighbours is rounded; moments are computed in f64; minima, maxima and ranks are exact, but that an `f32` rank
+//! is rounded beyond 2²³. The result does not depend on tile or threads.
 //!
 //! **Cost.** Order statistics: O(log² w) vector steps for each sample to sort and O(1) to slide, in practice
-//! independent of w; moments: O(1). Memory for each thread: 64 bytes × 6 to 12 windows, and
-//! 64 bytes for each stretch of as many samples.
+//! independent of w; a rank counts up to w / 64 words. Mean, minimum, maximum: log₂ w vector steps of eight samples.
+//! Standard deviation: O(1). Memory for each thread: 64 bytes × 6 to 12 windows, and 64 bytes for each stretch of as
+//! many samples; windows by time, 40 bytes more for each sample of a stretch, in which the longest window counts.
 //!
 //! ```
 //! use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
@@ -55,34 +60,42 @@ mod cpu;
 mod cuda;
 mod moments;
 mod order;
+mod queue;
+mod select;
 mod sort;
+mod spans;
+mod time;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "suite"))]
 mod reference;
-#[cfg(test)]
+#[cfg(any(test, feature = "suite"))]
 mod suite;
+
+#[cfg(any(test, feature = "suite"))]
+pub(crate) use suite::DEVICE;
+pub(crate) use time::Windows;
+pub use time::{TimeOptions, Times, rolling_by_time};
 
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::cuda::backend::Backend;
+use crate::crossover::Work;
+use crate::cuda::backend::{Backend, kernel_seconds};
 use crate::cuda::driver::Gpu;
-use crate::cuda::nvrtc::Source;
-use crate::device::{self, GpuPolicy};
+use crate::cuda::nvrtc::{Source, source};
+use crate::device;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::execution::Execution;
+use crate::simd::{self, vectorised};
 use crate::stats::Stats;
 use crate::view::{MatrixView, MatrixViewMut};
 
 const OPERATION: &str = "rolling";
 
 /// The kernels of this operation.
-pub(crate) const SOURCE: Source = Source { file: "rolling.cu", text: include_str!("rolling.cu") };
-
-/// Opening a device and loading its code takes about as long as this many values on a CPU core.
-const LEAST_VALUES_FOR_DEVICE: usize = 4_000_000;
+pub(crate) const SOURCE: Source = source!("rolling.cu");
 
 /// What is computed over each window. The module says how each is defined.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,6 +110,12 @@ pub enum Statistic {
     Mad,
     /// A quantile, 0 to 1.
     Quantile(f64),
+    /// The smallest value.
+    Min,
+    /// The largest value.
+    Max,
+    /// The place of the window's own sample in order, from 1.
+    Rank,
 }
 
 /// Where a window lies around the sample it is for.
@@ -136,7 +155,7 @@ impl RollingOptions {
     }
 
     /// The same windows over series of `cols` samples, without what lies beyond both ends.
-    fn over(&self, cols: usize) -> Window {
+    fn over(&self, cols: usize) -> Window<'static> {
         let (size, ahead) = match self.alignment {
             Alignment::Trailing => (self.window.min(cols), 0),
             Alignment::Centred => {
@@ -144,7 +163,7 @@ impl RollingOptions {
                 (size, (size - 1) / 2)
             }
         };
-        Window { size, ahead, least: self.least() }
+        Window { size, ahead, least: self.least(), times: None }
     }
 
     fn check(&self) -> Result<()> {
@@ -170,13 +189,15 @@ impl RollingOptions {
 
 /// A window over series of one length.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    /// Samples in it.
+struct Window<'a> {
+    /// Samples in it; at most, where it is one by time.
     size: usize,
     /// Samples after t that the window of t reaches.
     ahead: usize,
     /// Values it must hold.
     least: usize,
+    /// The times and the width of a window by time.
+    times: Option<(Times<'a>, u64)>,
 }
 
 /// A statistic and where it goes: a matrix of the shape of the input.
@@ -204,24 +225,38 @@ pub fn rolling<T: Element>(
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
 ) -> Result<Stats> {
-    T::rolling(x, options, outputs, execution)
+    T::rolling(x, Windows::Count(*options), outputs, execution)
 }
 
 pub(crate) fn run<T: Element>(
     x: MatrixView<'_, T>,
-    options: &RollingOptions,
+    windows: Windows<'_>,
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
 ) -> Result<Stats> {
-    options.check()?;
+    let window = match &windows {
+        Windows::Count(options) => {
+            options.check()?;
+            options.over(x.cols())
+        }
+        Windows::Time(times, options) => Window {
+            size: times.longest(x, options)?,
+            ahead: 0,
+            least: options.min_periods,
+            times: Some((*times, options.width.unsigned_abs())),
+        },
+    };
     for output in outputs.iter() {
         check_output(x, output)?;
     }
-    let window = options.over(x.cols());
-    let (report, gpu) = device::choose(OPERATION, execution.gpu, || {
-        let values = x.rows() * x.cols();
-        if execution.gpu == GpuPolicy::Preferred && values < LEAST_VALUES_FOR_DEVICE {
-            return Err(format!("{values} values are less than starting a device is worth"));
+    let work = Work {
+        amount: (x.rows() * x.cols() * outputs.len()) as f64,
+        unit: "values",
+        least: execution.crossover.rolling,
+    };
+    let (report, gpus) = device::choose(OPERATION, execution, work, || {
+        if window.times.is_some() {
+            return Err("windows by time have no CUDA path".into());
         }
         if window.size > cuda::LONGEST_WINDOW {
             let longest = cuda::LONGEST_WINDOW;
@@ -230,38 +265,50 @@ pub(crate) fn run<T: Element>(
                 window.size
             ));
         }
-        Gpu::open(&SOURCE)
+        Gpu::open_all(&SOURCE)
     })?;
-    run_on(gpu.as_ref(), Stats::new(report), x, &window, outputs, execution)
+    run_on(&gpus, Stats::new(report), x, &window, outputs, execution)
 }
 
-/// On `device`, or on the CPU without one.
+/// On `devices`, or on the CPU without one.
 fn run_on<B: Backend, T: Element>(
-    device: Option<&B>,
+    devices: &[B],
     mut stats: Stats,
     x: MatrixView<'_, T>,
-    window: &Window,
+    window: &Window<'_>,
     outputs: &mut [RollingOutput<'_, T>],
     execution: &Execution,
 ) -> Result<Stats> {
     let start = Instant::now();
     if x.rows() > 0 && x.cols() > 0 {
-        execution.threads()?.run(|| {
-            stats.missing_values = missing_values(x);
-            match device {
-                Some(device) => cuda::run(device, x, window, outputs, execution, &mut stats),
-                None => cpu::run(x, window, outputs, execution, &mut stats),
+        execution.threads()?.run(|| match devices {
+            [] => cpu::run(x, window, outputs, execution, &mut stats),
+            _ => {
+                stats.missing_values =
+                    (0..x.rows()).into_par_iter().map(|row| missing_values(x.row(row))).sum();
+                cuda::run(devices, x, window, outputs, execution, &mut stats)
             }
         })?;
     }
+    stats.kernel_seconds = kernel_seconds(devices)?;
     stats.seconds = start.elapsed().as_secs_f64();
     Ok(stats)
 }
 
-fn missing_values<T: Element>(x: MatrixView<'_, T>) -> u64 {
-    let missing =
-        |row| x.row(row).iter().filter(|value| !value.to_f64().is_finite()).count() as u64;
-    (0..x.rows()).into_par_iter().map(missing).sum()
+/// Counts the values that are NaN or infinite.
+fn missing_values<T: Element>(samples: &[T]) -> u64 {
+    vectorised(Missing(samples))
+}
+
+struct Missing<'a, T>(&'a [T]);
+
+impl<T: Element> simd::Work for Missing<'_, T> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        self.0.iter().map(|value| u64::from(!value.to_f64().is_finite())).sum()
+    }
 }
 
 fn check_output<T: Element>(x: MatrixView<'_, T>, output: &RollingOutput<'_, T>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Mean and standard deviation from parts of windows that are merged.
+//! The standard deviation from parts of windows that are merged.
 //!
 //! ```text
 //!   samples   │ block of one window │ block of one window │
@@ -24,26 +24,49 @@ pub(super) struct Scratch {
     tails: Sums,
     heads: Sums,
     values: Vec<f64>,
+    shares: Shares,
+}
+
+/// What counts divide by where no value of two blocks is missing: divisions take most of the time otherwise.
+#[derive(Default)]
+struct Shares {
+    /// At i: 1 / (size − i), of a tail.
+    tail: Vec<f64>,
+    /// At i: 1 / i, of a head, but 0 of none.
+    head: Vec<f64>,
+    /// At i: i·(size − i) / size.
+    both: Vec<f64>,
+}
+
+impl Shares {
+    fn resize(&mut self, size: usize) {
+        if self.tail.len() != size {
+            let count = |at: usize| at as f64;
+            self.tail = (0..size).map(|at| 1.0 / count(size - at)).collect();
+            self.head = (0..size).map(|at| if at == 0 { 0.0 } else { 1.0 / count(at) }).collect();
+            self.both = (0..size).map(|at| count(at) * count(size - at) / count(size)).collect();
+        }
+    }
 }
 
 impl Scratch {
     /// What the buffers for a window of `size` samples take.
     pub(super) fn bytes(size: usize) -> usize {
-        7 * size * size_of::<f64>()
+        10 * size * size_of::<f64>()
     }
 
     /// Fills the outputs that are moments.
     pub(super) fn run<T: Element>(
         &mut self,
         group: &mut [Stretch<'_, '_, T>],
-        window: &Window,
+        window: &Window<'_>,
         statistics: &[Statistic],
     ) {
-        if statistics.iter().any(|statistic| matches!(statistic, Statistic::Mean | Statistic::Std))
-        {
+        if statistics.contains(&Statistic::Std) {
             self.values.resize(window.size, f64::NAN);
             self.tails.resize(window.size);
             self.heads.resize(window.size);
+            self.shares.resize(window.size);
             for stretch in group {
                 vectorised(Slide { scratch: self, stretch, window, statistics });
             }
@@ -54,7 +77,7 @@ impl Scratch {
 struct Slide<'s, 'g, 'a, 'o, T> {
     scratch: &'s mut Scratch,
     stretch: &'g mut Stretch<'a, 'o, T>,
-    window: &'s Window,
+    window: &'s Window<'s>,
     statistics: &'s [Statistic],
 }
 
@@ -64,7 +87,7 @@ impl<T: Element> Work for Slide<'_, '_, '_, '_, T> {
     #[inline(always)]
     fn run(self) {
         let Self { scratch, stretch, window, statistics } = self;
-        let Scratch { tails, heads, values } = scratch;
+        let Scratch { tails, heads, values, shares } = scratch;
         for start in (0..stretch.len).step_by(window.size) {
             load(values, stretch, start);
             tails.backwards(values);
@@ -72,10 +95,15 @@ impl<T: Element> Work for Slide<'_, '_, '_, '_, T> {
             heads.forwards(values);
             let end = (start + window.size).min(stretch.len);
             for (statistic, out) in statistics.iter().zip(&mut stretch.outputs) {
-                match statistic {
-                    Statistic::Mean => means(tails, heads, window.least, &mut out[start..end]),
-                    Statistic::Std => deviations(tails, heads, window.least, &mut out[start..end]),
-                    Statistic::Median | Statistic::Mad | Statistic::Quantile(_) => {}
+                if *statistic == Statistic::Std {
+                    let (out, count) = (&mut out[start..end], end - start);
+                    let is_whole = tails.count[0] as usize == window.size
+                        && heads.count[count - 1] as usize == count - 1;
+                    if is_whole && window.size >= window.least.max(2) {
+                        whole_deviations(tails, heads, shares, out);
+                    } else {
+                        deviations(tails, heads, window.least, out);
+                    }
                 }
             }
         }
@@ -145,22 +173,6 @@ impl Sums {
 }
 
 #[inline(always)]
-fn means<T: Element>(tails: &Sums, heads: &Sums, least: usize, out: &mut [T]) {
-    let size = out.len();
-    let (tail_count, tail_sum) = (&tails.count[..size], &tails.sum[..size]);
-    let (head_count, head_sum) = (&heads.count[..size], &heads.sum[..size]);
-    let least = least as f64;
-    for at in 0..size {
-        let (n, m) = (tail_count[at], head_count[at]);
-        // An empty part has no say: its base may be any value that is not in the window.
-        let base = if n > 0.0 { tails.base } else { heads.base };
-        let between = if m > 0.0 { heads.base - base } else { 0.0 };
-        let mean = base + (tail_sum[at] + (head_sum[at] + m * between)) / (n + m);
-        out[at] = T::from_f64(if n + m >= least { mean } else { f64::NAN });
-    }
-}
-
-#[inline(always)]
 fn deviations<T: Element>(tails: &Sums, heads: &Sums, least: usize, out: &mut [T]) {
     let size = out.len();
     let (tail_count, tail_sum) = (&tails.count[..size], &tails.sum[..size]);
@@ -179,5 +191,27 @@ fn deviations<T: Element>(tails: &Sums, heads: &Sums, least: usize, out: &mut [T
         let deviation = (squares / (n + m - 1.0).max(1.0)).sqrt();
         let there = n + m >= least && n + m > 1.0;
         out[at] = T::from_f64(if there { deviation } else { f64::NAN });
+    }
+}
+
+/// The same where every value is there.
+#[inline(always)]
+fn whole_deviations<T: Element>(tails: &Sums, heads: &Sums, shares: &Shares, out: &mut [T]) {
+    let size = out.len();
+    let degrees = 1.0 / (shares.tail.len() as f64 - 1.0);
+    let (tail_share, head_share) = (&shares.tail[..size], &shares.head[..size]);
+    let (tail_sum, head_sum) = (&tails.sum[..size], &heads.sum[..size]);
+    let (tail_squares, head_squares) = (&tails.squares[..size], &heads.squares[..size]);
+    let both = &shares.both[..size];
+    for at in 0..size {
+        let tail_mean = tail_sum[at] * tail_share[at];
+        let head_mean = head_sum[at] * head_share[at];
+        let tail = (tail_squares[at] - tail_sum[at] * tail_mean).max(0.0);
+        let head = (head_squares[at] - head_sum[at] * head_mean).max(0.0);
+        // The base of an empty head is a value that is not in the window.
+        let between = (heads.base - tails.base) + (head_mean - tail_mean);
+        let between = if both[at] > 0.0 { between } else { 0.0 };
+        let squares = tail + head + between * between * both[at];
+        out[at] = T::from_f64((squares * degrees).sqrt());
     }
 }

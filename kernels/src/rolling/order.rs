@@ -13,9 +13,10 @@
 
 use std::marker::PhantomData;
 
-use super::cpu::{LANES, Stretch};
+use super::Statistic;
+use super::cpu::{Bounds, LANES, Stretch};
+use super::select::{Count, Cursor, Select, after, before};
 use super::sort::{Keys, sort_lanes};
-use super::{Statistic, Window};
 use crate::element::Element;
 use crate::simd::{Level, Work, level, vectorised};
 
@@ -55,7 +56,7 @@ impl<T: Element> Scratch<T> {
     pub(super) fn run(
         &mut self,
         group: &mut [Stretch<'_, '_, T>],
-        window: &Window,
+        least: usize,
         statistics: &[Statistic],
     ) {
         if !statistics.iter().any(|statistic| is_order(*statistic)) {
@@ -92,8 +93,9 @@ impl<T: Element> Scratch<T> {
             for (place, statistic) in statistics.iter().enumerate() {
                 if is_order(*statistic) {
                     let mut slide = Slide {
-                        offset: stretch.offset,
-                        window,
+                        bounds: stretch.bounds(),
+                        own: stretch.own,
+                        least,
                         ranks: &self.ranks[..stretch.samples.len()],
                         sorted: &self.sorted,
                         words: &mut self.words[..length.div_ceil(64)],
@@ -145,13 +147,15 @@ impl<T: Element> Scratch<T> {
 }
 
 fn is_order(statistic: Statistic) -> bool {
-    matches!(statistic, Statistic::Median | Statistic::Mad | Statistic::Quantile(_))
+    use Statistic::{Mad, Median, Quantile, Rank};
+    matches!(statistic, Median | Mad | Quantile(_) | Rank)
 }
 
 /// One statistic along one stretch.
 struct Slide<'a, T> {
-    offset: isize,
-    window: &'a Window,
+    bounds: Bounds<'a>,
+    own: usize,
+    least: usize,
     ranks: &'a [u32],
     sorted: &'a [T],
     words: &'a mut [u64],
@@ -175,7 +179,8 @@ impl<T: Element> Slide<'_, T> {
             Statistic::Median => self.each_window(Median { sorted, select }),
             Statistic::Quantile(q) => self.each_window(Quantile { sorted, q, select }),
             Statistic::Mad => self.each_window(Mad { median: Median { sorted, select }, first: 0 }),
-            Statistic::Mean | Statistic::Std => {}
+            Statistic::Rank => self.each_window(Rank { sorted }),
+            Statistic::Mean | Statistic::Std | Statistic::Min | Statistic::Max => {}
         }
     }
 
@@ -183,21 +188,9 @@ impl<T: Element> Slide<'_, T> {
     fn each_window<const C: usize>(&mut self, mut pick: impl Pick<C>) {
         self.words.fill(0);
         let mut cursors = [Cursor { word: 0, below: 0 }; C];
-        let (mut count, mut entering) = (0, 0);
+        let (mut count, mut leaving, mut entering) = (0, 0, 0);
         for (step, out) in self.out.iter_mut().enumerate() {
-            let start = self.offset + step as isize;
-            let end = start.saturating_add_unsigned(self.window.size).max(0) as usize;
-            // Before the first sample this index wraps around to one that is not there.
-            if let Some(&rank) = self.ranks.get(start.wrapping_sub(1) as usize)
-                && rank != MISSING
-            {
-                let word = (rank / 64) as usize;
-                self.words[word] ^= 1u64 << (rank % 64);
-                for cursor in &mut cursors {
-                    cursor.below -= usize::from(word < cursor.word);
-                }
-                count -= 1;
-            }
+            let (start, end) = self.bounds.at(step);
             while let Some(&rank) = self.ranks.get(entering)
                 && entering < end
             {
@@ -211,10 +204,24 @@ impl<T: Element> Slide<'_, T> {
                     count += 1;
                 }
             }
-            *out = if count < self.window.least {
+            while let Some(&rank) = self.ranks.get(leaving)
+                && leaving < start
+            {
+                leaving += 1;
+                if rank != MISSING {
+                    let word = (rank / 64) as usize;
+                    self.words[word] ^= 1u64 << (rank % 64);
+                    for cursor in &mut cursors {
+                        cursor.below -= usize::from(word < cursor.word);
+                    }
+                    count -= 1;
+                }
+            }
+            *out = if count < self.least {
                 T::NAN
             } else {
-                T::from_f64(pick.pick(self.words, &mut cursors, count))
+                let own = self.ranks[self.own + step];
+                T::from_f64(pick.pick(self.words, &mut cursors, count, own))
             };
         }
     }
@@ -232,14 +239,15 @@ impl<T: Element> Work for Selecting<'_, '_, T> {
 
     #[inline(always)]
     fn run(self) {
-        self.slide.with_select::<Deposit>(self.statistic);
+        self.slide.with_select::<super::select::Deposit>(self.statistic);
     }
 }
 
 /// A statistic of the values whose bits are set.
 trait Pick<const C: usize> {
-    /// Of `count` ≥ 1 values. Implementations must be `#[inline(always)]`, see [`Work`].
-    fn pick(&mut self, words: &[u64], cursors: &mut [Cursor; C], count: usize) -> f64;
+    /// Of `count` ≥ 1 values; `own` is the rank of the sample that the window is for. Implementations must be
+    /// `#[inline(always)]`, see [`Work`].
+    fn pick(&mut self, words: &[u64], cursors: &mut [Cursor; C], count: usize, own: u32) -> f64;
 }
 
 struct Median<'a, T, S> {
@@ -249,7 +257,7 @@ struct Median<'a, T, S> {
 
 impl<T: Element, S: Select> Pick<1> for Median<'_, T, S> {
     #[inline(always)]
-    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize) -> f64 {
+    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize, _own: u32) -> f64 {
         let rank = cursor.seek::<S>(words, (count - 1) / 2);
         let low = self.sorted[rank].to_f64();
         if count % 2 == 1 {
@@ -268,7 +276,7 @@ struct Quantile<'a, T, S> {
 
 impl<T: Element, S: Select> Pick<1> for Quantile<'_, T, S> {
     #[inline(always)]
-    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize) -> f64 {
+    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], count: usize, _own: u32) -> f64 {
         let position = self.q * (count - 1) as f64;
         let whole = (position as usize).min(count - 1);
         let rank = cursor.seek::<S>(words, whole);
@@ -297,9 +305,10 @@ impl<T: Element, S: Select> Pick<3> for Mad<'_, T, S> {
         words: &[u64],
         [middle, left, right]: &mut [Cursor; 3],
         count: usize,
+        own: u32,
     ) -> f64 {
         let mut cursor = [*middle];
-        let centre = self.median.pick(words, &mut cursor, count);
+        let centre = self.median.pick(words, &mut cursor, count, own);
         [*middle] = cursor;
         let sorted = self.median.sorted;
         let value = |rank: usize| sorted[rank].to_f64();
@@ -332,116 +341,30 @@ impl<T: Element, S: Select> Pick<3> for Mad<'_, T, S> {
     }
 }
 
-/// A place in the words that remembers how many bits are set before it.
-#[derive(Clone, Copy)]
-struct Cursor {
-    word: usize,
-    below: usize,
+/// The number of values below the window's own sample, and half of those that equal it. Equal values are
+/// neighbours in order.
+struct Rank<'a, T> {
+    sorted: &'a [T],
 }
 
-impl Cursor {
-    /// The rank of the k-th set bit, from 0. There must be one.
+impl<T: Element> Pick<1> for Rank<'_, T> {
     #[inline(always)]
-    fn seek<S: Select>(&mut self, words: &[u64], k: usize) -> usize {
-        while self.below > k {
-            self.word -= 1;
-            self.below -= words[self.word].count_ones() as usize;
+    fn pick(&mut self, words: &[u64], [cursor]: &mut [Cursor; 1], _count: usize, own: u32) -> f64 {
+        if own == MISSING {
+            return f64::NAN;
         }
-        loop {
-            let ones = words[self.word].count_ones() as usize;
-            if self.below + ones > k {
-                return self.word * 64 + S::select(words[self.word], k - self.below);
-            }
-            self.below += ones;
-            self.word += 1;
+        let own = own as usize;
+        let value = self.sorted[own];
+        let (below, above) = (&self.sorted[..own], &self.sorted[own + 1..]);
+        let (mut first, mut end) = (own, own + 1);
+        if below.last().is_some_and(|&last| last == value) {
+            first = below.partition_point(|&other| other < value);
         }
-    }
-}
-
-/// The next set bit.
-#[inline(always)]
-fn after(words: &[u64], rank: usize) -> Option<usize> {
-    let mut word = rank / 64;
-    let mut bits = words[word] & ((u64::MAX << (rank % 64)) << 1);
-    while bits == 0 {
-        word += 1;
-        bits = *words.get(word)?;
-    }
-    Some(word * 64 + bits.trailing_zeros() as usize)
-}
-
-/// The set bit before.
-#[inline(always)]
-fn before(words: &[u64], rank: usize) -> Option<usize> {
-    let mut word = rank / 64;
-    let mut bits = words[word] & !(u64::MAX << (rank % 64));
-    while bits == 0 {
-        word = word.checked_sub(1)?;
-        bits = words[word];
-    }
-    Some(word * 64 + 63 - bits.leading_zeros() as usize)
-}
-
-/// The place of the k-th set bit of a word, from 0.
-trait Select {
-    fn select(word: u64, k: usize) -> usize;
-}
-
-/// By clearing the lowest bit k times.
-struct Count;
-
-impl Select for Count {
-    #[inline(always)]
-    fn select(mut word: u64, k: usize) -> usize {
-        for _ in 0..k {
-            word &= word - 1;
+        if above.first().is_some_and(|&next| next == value) {
+            end += above.partition_point(|&other| other <= value);
         }
-        word.trailing_zeros() as usize
-    }
-}
-
-/// By depositing one bit at the k-th set place (BMI2).
-#[cfg(target_arch = "x86_64")]
-struct Deposit;
-
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-impl Select for Deposit {
-    #[inline(always)]
-    fn select(word: u64, k: usize) -> usize {
-        // SAFETY: used in code that runs where BMI2 was detected.
-        unsafe { std::arch::x86_64::_pdep_u64(1 << k, word) }.trailing_zeros() as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_ways_to_select_agree() {
-        for word in [1u64, u64::MAX, 0x8000_0000_0000_0001, 0x0123_4567_89ab_cdef] {
-            let places: Vec<usize> = (0..64).filter(|bit| word >> bit & 1 == 1).collect();
-            for (k, &place) in places.iter().enumerate() {
-                assert_eq!(Count::select(word, k), place);
-                #[cfg(target_arch = "x86_64")]
-                if level() != Level::Portable {
-                    assert_eq!(Deposit::select(word, k), place);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn neighbours_are_found_across_words_and_not_beyond() {
-        let words = [1u64 << 63 | 1, 0, 1];
-        assert_eq!(
-            (after(&words, 0), after(&words, 63), after(&words, 128)),
-            (Some(63), Some(128), None)
-        );
-        assert_eq!(
-            (before(&words, 128), before(&words, 63), before(&words, 0)),
-            (Some(63), Some(0), None)
-        );
+        let less = cursor.below(words, first);
+        let equal = cursor.below(words, end) - less;
+        less as f64 + 0.5 * (equal + 1) as f64
     }
 }

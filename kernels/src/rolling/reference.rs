@@ -1,6 +1,6 @@
 //! The definitions, word by word, in f64. Slow and obviously right.
 
-use super::{Alignment, RollingOptions, Statistic};
+use super::{Alignment, RollingOptions, Statistic, TimeOptions};
 
 /// The statistic over every window of one series.
 pub(super) fn rolling(x: &[f64], options: &RollingOptions, statistic: Statistic) -> Vec<f64> {
@@ -8,20 +8,48 @@ pub(super) fn rolling(x: &[f64], options: &RollingOptions, statistic: Statistic)
         Alignment::Trailing => options.window - 1,
         Alignment::Centred => options.window / 2,
     };
+    let least = options.min_periods.unwrap_or(options.window);
     (0..x.len())
         .map(|t| {
-            let mut values: Vec<f64> = (0..options.window)
-                .filter_map(|place| x.get((t + place).checked_sub(behind)?))
-                .copied()
-                .filter(|value| value.is_finite())
-                .collect();
-            if values.len() < options.min_periods.unwrap_or(options.window) {
-                return f64::NAN;
-            }
-            values.sort_by(f64::total_cmp);
-            of_sorted(&values, statistic)
+            let places = (0..options.window).filter_map(|place| (t + place).checked_sub(behind));
+            of_window(x[t], places.filter_map(|place| x.get(place)), least, statistic)
         })
         .collect()
+}
+
+/// The same over windows by time.
+pub(super) fn rolling_by_time(
+    x: &[f64],
+    times: &[i64],
+    options: &TimeOptions,
+    statistic: Statistic,
+) -> Vec<f64> {
+    (0..x.len())
+        .map(|t| {
+            let age = |place: usize| i128::from(times[t]) - i128::from(times[place]);
+            let places = (0..=t).filter(|&place| age(place) < i128::from(options.width));
+            of_window(x[t], places.map(|place| &x[place]), options.min_periods, statistic)
+        })
+        .collect()
+}
+
+fn of_window<'a>(
+    own: f64,
+    values: impl Iterator<Item = &'a f64>,
+    least: usize,
+    statistic: Statistic,
+) -> f64 {
+    let mut values: Vec<f64> = values.copied().filter(|value| value.is_finite()).collect();
+    if values.len() < least {
+        return f64::NAN;
+    }
+    values.sort_by(f64::total_cmp);
+    if statistic == Statistic::Rank {
+        let less = values.iter().filter(|value| **value < own).count() as f64;
+        let equal = values.iter().filter(|value| **value == own).count() as f64;
+        return if own.is_finite() { less + (1.0 + equal) / 2.0 } else { f64::NAN };
+    }
+    of_sorted(&values, statistic)
 }
 
 fn of_sorted(values: &[f64], statistic: Statistic) -> f64 {
@@ -43,6 +71,8 @@ fn of_sorted(values: &[f64], statistic: Statistic) -> f64 {
             quantile(&distances, 0.5)
         }
         Statistic::Quantile(q) => quantile(values, q),
+        Statistic::Min => values[0],
+        Statistic::Max | Statistic::Rank => values[values.len() - 1],
     }
 }
 

@@ -12,25 +12,29 @@
 //            ranks 0 … 32W-1      ranks 32W … 64W-1       … length-1          W words in each lane
 //   A step flips one bit in two lanes; the k-th set bit is found by a prefix sum over the lanes.
 //
-// mean and standard deviation: one thread for each output, over a stretch in shared memory, in two passes
-// (mean, then squares of what is left) and in double: nothing is subtracted from a running sum.
+// mean, minimum, maximum: spans whose length doubles, as on the CPU (kernels/src/rolling/spans.rs), with the same
+// additions in the same order, so that the bits are the same. One block for 1024 outputs of one series.
+//
+//   shared   from [1024 + w - 1]  values of `span` samples, in double     and as many more for the next span;
+//            count[1024 + w - 1]  how many of them are there              log2 w steps, one barrier each
+//
+// standard deviation: one thread for each output, over a stretch in shared memory, in two passes (mean, then squares
+// of what is left) and in double: nothing is subtracted from a running sum.
 //
 // Hazards.
 // - Equal values are told apart by their index, so that the order is one and the same everywhere.
 // - `length` is a power of two, at most 1024 * W; ranks fit 16 bits.
 // - All lanes of a warp take the same way through the sliding loop: its bounds depend on the warp only.
 
-#ifndef COLONNADE_EMULATION
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
-#endif
-
 namespace {
 
 constexpr unsigned ALL = 0xffffffffu;
 constexpr unsigned short MISSING = 0xffff;
-constexpr int MOMENT_THREADS = 256;
+constexpr int THREADS = 256;
+constexpr int SPANS = 1024;
 
-enum Statistic { MEDIAN = 0, MAD = 1, QUANTILE = 2 };
+enum Statistic { MEDIAN = 0, MAD = 1, QUANTILE = 2, RANK = 3 };
+enum Span { MEAN = 0, LEAST = 1, MOST = 2 };
 
 __device__ __forceinline__ double not_a_number() { return __longlong_as_double(0x7ff8000000000000ll); }
 
@@ -70,6 +74,18 @@ struct Window {
                 bits[own_word] ^= 1u << (rank % 32);
             }
         }
+    }
+
+    // How many bits are set at ranks before `rank`; the same in every lane.
+    __device__ __forceinline__ int below(int rank, int lane) const {
+        int found = 0;
+#pragma unroll
+        for (int word = 0; word < W; ++word) {
+            const int reach = rank - (lane * W + word) * 32;
+            const unsigned mask = reach <= 0 ? 0u : reach >= 32 ? ALL : (1u << reach) - 1;
+            found += __popc(bits[word] & mask);
+        }
+        return common::warp_sum(found);
     }
 
     // The rank of the k-th set bit, from 0; the same in every lane. There must be one.
@@ -138,6 +154,37 @@ __device__ __forceinline__ double mad_of(const Window<W>& window, const T* sorte
         next = found && next < above ? next : above;
     }
     return 0.5 * distance + 0.5 * next;
+}
+
+// The number of values below that of rank `own`, and half of those that equal it: they are neighbours in order.
+template <typename T, int W>
+__device__ __forceinline__ double rank_of(const Window<W>& window, const T* sorted, int length, int own, int lane) {
+    const T value = sorted[own];
+    // The first place whose value is not below, and the first whose value is above.
+    int first = own, end = own + 1;
+    if (own > 0 && sorted[own - 1] == value) {
+        for (int from = 0; from < first;) {
+            const int middle = (from + first) / 2;
+            if (sorted[middle] < value) {
+                from = middle + 1;
+            } else {
+                first = middle;
+            }
+        }
+    }
+    if (end < length && sorted[end] == value) {
+        for (int to = length; end < to;) {
+            const int middle = (end + to) / 2;
+            if (sorted[middle] <= value) {
+                end = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+    }
+    const int less = window.below(first, lane);
+    const int equal = window.below(end, lane) - less;
+    return less + 0.5 * (equal + 1);
 }
 
 template <typename T>
@@ -240,6 +287,12 @@ __device__ __forceinline__ void order_statistic(const T* __restrict__ x, T* __re
                 result = median_of<T, W>(window, values, count, lane);
             } else if (statistic == MAD) {
                 result = mad_of<T, W>(window, values, count, mad_first, lane);
+            } else if (statistic == RANK) {
+                // Of the sample that the window is for.
+                const int own = rank[offset + o + window_size - 1 - ahead];
+                if (own != MISSING) {
+                    result = rank_of<T, W>(window, values, length, own, lane);
+                }
             } else {
                 const double position = q * (count - 1);
                 const int whole = (int)position < count - 1 ? (int)position : count - 1;
@@ -272,15 +325,121 @@ __device__ __forceinline__ void order_statistic(const T* __restrict__ x, T* __re
     }
 }
 
+__device__ __forceinline__ double reduced(int statistic, double a, double b) {
+    return statistic == MEAN ? a + b : statistic == LEAST ? (b < a ? b : a) : (b > a ? b : a);
+}
+
 template <typename T>
-__device__ __forceinline__ void moments(const T* __restrict__ x, T* __restrict__ out, int cols, int blocks,
-                                        int window_size, int ahead, int least, int deviation) {
+__device__ __forceinline__ void spans(const T* __restrict__ x, T* __restrict__ out, int cols, int blocks,
+                                      int window_size, int ahead, int least, int statistic) {
+    DYNAMIC_SHARED(shared);
+    __shared__ double largest[THREADS / 32];
+    int len = SPANS + window_size - 1;
+    double* from = (double*)shared;
+    double* to = from + len;
+    int* count_from = (int*)(to + len);
+    int* count_to = count_from + len;
+
+    const long long row = blockIdx.x / blocks;
+    const int first = (int)(blockIdx.x % blocks) * SPANS;
+    const int start = first + ahead - (window_size - 1);
+    const double infinity = __longlong_as_double(0x7ff0000000000000ll);
+    const double none = statistic == MEAN ? 0 : statistic == LEAST ? infinity : -infinity;
+    double most = 0;
+    for (int at = threadIdx.x; at < len; at += THREADS) {
+        const int sample = start + at;
+        const T value = sample >= 0 && sample < cols ? x[row * cols + sample] : (T)not_a_number();
+        const bool there = is_finite(value);
+        from[at] = there ? (double)value : none;
+        count_from[at] = there;
+        most = there && fabs((double)value) > most ? fabs((double)value) : most;
+    }
+    most = common::warp_most(most);
+    if (threadIdx.x % 32 == 0) {
+        largest[threadIdx.x / 32] = most;
+    }
+    __syncthreads();
+    double scale = 1;
+    if (statistic == MEAN) {
+        // A power of two that keeps the sum of a window finite.
+        int power = 1;
+        while (power < window_size) {
+            power *= 2;
+        }
+        const double bound = __longlong_as_double(0x7fefffffffffffffll) / power;
+        for (int warp = 0; warp < THREADS / 32; ++warp) {
+            scale = largest[warp] > bound ? 1.0 / power : scale;
+        }
+        if (scale != 1) {
+            for (int at = threadIdx.x; at < len; at += THREADS) {
+                from[at] *= scale;
+            }
+            __syncthreads();
+        }
+    }
+
+    double total[SPANS / THREADS];
+    int count[SPANS / THREADS];
+#pragma unroll
+    for (int part = 0; part < SPANS / THREADS; ++part) {
+        total[part] = none;
+        count[part] = 0;
+    }
+    for (int span = 1, covered = 0; span <= window_size; span *= 2) {
+        const bool counts = window_size & span;
+        // A value may count twice in a minimum: the last span covers the end of the window as well as its start.
+        const bool last = statistic != MEAN && span > window_size / 2;
+#pragma unroll
+        for (int part = 0; part < SPANS / THREADS; ++part) {
+            const int at = threadIdx.x + part * THREADS;
+            if (counts) {
+                // From 0: -0 + 0 would be 0.
+                total[part] = statistic != MEAN ? total[part]
+                              : covered == 0    ? from[at]
+                                                : total[part] + from[at + covered];
+                count[part] += count_from[at + covered];
+            }
+            if (last) {
+                total[part] = reduced(statistic, from[at], from[at + window_size - span]);
+            }
+        }
+        covered += counts ? span : 0;
+        if (span > window_size / 2) {
+            break;
+        }
+        len -= span;
+        for (int at = threadIdx.x; at < len; at += THREADS) {
+            to[at] = reduced(statistic, from[at], from[at + span]);
+            count_to[at] = count_from[at] + count_from[at + span];
+        }
+        // Also after the reads above: the next step overwrites what they read.
+        __syncthreads();
+        double* const values = from;
+        from = to;
+        to = values;
+        int* const counted = count_from;
+        count_from = count_to;
+        count_to = counted;
+    }
+#pragma unroll
+    for (int part = 0; part < SPANS / THREADS; ++part) {
+        const int t = first + threadIdx.x + part * THREADS;
+        if (t < cols) {
+            const double factor = statistic == MEAN ? 1.0 / (count[part] * scale) : 1.0;
+            out[row * cols + t] = (T)(count[part] >= least ? total[part] * factor : not_a_number());
+        }
+    }
+}
+
+template <typename T>
+__device__ __forceinline__ void deviations(const T* __restrict__ x, T* __restrict__ out, int cols, int blocks,
+                                           int window_size, int ahead, int least) {
     DYNAMIC_SHARED(shared);
     T* samples = (T*)shared;
     const long long row = blockIdx.x / blocks;
-    const int first = (int)(blockIdx.x % blocks) * MOMENT_THREADS;
+    const int first = (int)(blockIdx.x % blocks) * THREADS;
     const int start = first + ahead - (window_size - 1);
-    for (int at = threadIdx.x; at < MOMENT_THREADS + window_size - 1; at += blockDim.x) {
+    for (int at = threadIdx.x; at < THREADS + window_size - 1; at += blockDim.x) {
         const int sample = start + at;
         samples[at] = sample >= 0 && sample < cols ? x[row * cols + sample] : (T)not_a_number();
     }
@@ -301,8 +460,8 @@ __device__ __forceinline__ void moments(const T* __restrict__ x, T* __restrict__
         }
     }
     double result = not_a_number();
-    if (count >= least) {
-        double mean = base + sum / count;
+    if (count >= least && count > 1) {
+        const double mean = base + sum / count;
         double squares = 0, left = 0;
         for (int at = 0; at < window_size; ++at) {
             if (is_finite(window[at])) {
@@ -311,13 +470,8 @@ __device__ __forceinline__ void moments(const T* __restrict__ x, T* __restrict__
                 left += centred;
             }
         }
-        mean += left / count;
-        if (!deviation) {
-            result = mean;
-        } else if (count > 1) {
-            const double corrected = squares - left * (left / count);
-            result = sqrt((corrected > 0 ? corrected : 0) / (count - 1));
-        }
+        const double corrected = squares - left * (left / count);
+        result = sqrt((corrected > 0 ? corrected : 0) / (count - 1));
     }
     out[row * cols + t] = (T)result;
 }
@@ -336,12 +490,20 @@ ORDER(order_f32_8, float, 8)
 ORDER(order_f64_1, double, 1)
 ORDER(order_f64_8, double, 8)
 
+// grid: rows * (cols / 1024 rounded up), block: 256, shared: 2 * (1023 + window) * (8 + 4)
+#define REDUCED(name, type)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256) name(const type* x, type* out, int cols, int blocks,           \
+                                                           int window, int ahead, int least, int statistic) {        \
+        spans<type>(x, out, cols, blocks, window, ahead, least, statistic);                                          \
+    }
+REDUCED(spans_f32, float)
+REDUCED(spans_f64, double)
+
 // grid: rows * (cols / 256 rounded up), block: 256, shared: (255 + window) * sizeof(T)
-extern "C" __global__ void __launch_bounds__(256) moments_f32(const float* x, float* out, int cols, int blocks,
-                                                              int window, int ahead, int least, int deviation) {
-    moments<float>(x, out, cols, blocks, window, ahead, least, deviation);
-}
-extern "C" __global__ void __launch_bounds__(256) moments_f64(const double* x, double* out, int cols, int blocks,
-                                                              int window, int ahead, int least, int deviation) {
-    moments<double>(x, out, cols, blocks, window, ahead, least, deviation);
-}
+#define DEVIATIONS(name, type)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) name(const type* x, type* out, int cols, int blocks,           \
+                                                           int window, int ahead, int least) {                       \
+        deviations<type>(x, out, cols, blocks, window, ahead, least);                                                \
+    }
+DEVIATIONS(deviations_f32, float)
+DEVIATIONS(deviations_f64, double)

@@ -115,7 +115,11 @@ impl Server {
     /// Asks, and answers the whole response.
     pub async fn graphql(&self, query: &str, variables: Value) -> Answer {
         let body = json!({"query": query, "variables": variables});
-        let request = self.client.post(self.url("/graphql")).json(&body);
+        let request = self
+            .client
+            .post(self.url("/graphql"))
+            .header("content-type", "application/json")
+            .body(body.to_string());
         Answer::of(
             request.send().await.unwrap_or_else(|e| panic!("graphql: {e:?}\n{}", self.log())),
         )

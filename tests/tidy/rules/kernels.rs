@@ -27,7 +27,7 @@ pub fn check(tree: &Tree) -> Vec<Violation> {
         let is_included = sources
             .iter()
             .filter(|source| source.path.starts_with(folder))
-            .any(|source| source.text.contains(&format!("include_str!(\"{file}\")")));
+            .any(|source| source.text.contains(&format!("source!(\"{file}\")")));
         if !is_included {
             violations.push(Violation::at(path, 0, "no source beside it includes it"));
         }
@@ -39,7 +39,7 @@ pub fn check(tree: &Tree) -> Vec<Violation> {
 fn a_kernel_that_nothing_checks_is_found() {
     let tree = Tree::of(&[
         ("kernels/src/rolling/cpu.rs", ""),
-        ("kernels/src/rolling/cuda/mod.rs", "const S: &str = include_str!(\"rolling.cu\");"),
+        ("kernels/src/rolling/cuda/mod.rs", "const S: Source = source!(\"rolling.cu\");"),
         ("kernels/src/rolling/reference.rs", ""),
         ("kernels/src/rolling/rolling.cu", ""),
         ("kernels/src/rolling/extra.cu", ""),

@@ -6,7 +6,7 @@ use engine::{Code, Error, Result};
 use kernels::correlate::{
     LagOptions, LaggedPair, PairSink, Pairs, ScoreBlock, correlate, correlate_lagged,
 };
-use kernels::{DeviceReport, Execution, GpuPolicy, MatrixView};
+use kernels::{DeviceReport, Execution, MatrixView};
 use rayon::prelude::*;
 
 use super::params::{LagSearch, Params};
@@ -134,12 +134,6 @@ impl Subjects {
         execution: &Execution,
         mut progress: impl FnMut(f64),
     ) -> Result<Kept<Lagged>> {
-        // The kernel has no CUDA path; the policy was kept by the step that has one.
-        let gpu = match execution.gpu {
-            GpuPolicy::Required => GpuPolicy::Preferred,
-            other => other,
-        };
-        let execution = Execution { gpu, ..execution.clone() };
         let max_lag = self.max_lag(params);
         let options = LagOptions { max_lag, min_overlap: self.prepared.cols - max_lag };
         let mut kept = Kept {
@@ -165,8 +159,7 @@ impl Subjects {
             if execution.control.is_cancelled() {
                 return Err(Error::user(Code::Cancelled, "correlate: cancelled"));
             }
-            let found =
-                correlate_lagged(self.view()?, Pairs::Listed(&pairs), &options, &execution)?;
+            let found = correlate_lagged(self.view()?, Pairs::Listed(&pairs), &options, execution)?;
             kept.seconds += found.stats.seconds;
             kept.device = Some(found.stats.device);
             for pair in found.pairs {

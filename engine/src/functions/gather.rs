@@ -1,0 +1,187 @@
+//! Aggregates that look at all rows of a group at once.
+//!
+//! A correlation matrix or a forecast is no fold over rows: it needs them all. The rows of a group are kept as
+//! they come, as Arrow arrays, merged across partitions, and handed over whole at the end. What is kept counts
+//! against the query's memory.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ListArray, new_empty_array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
+
+/// What is computed from the rows of a group.
+pub(super) trait Analysis:
+    Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'static
+{
+    /// Its options, once they are read from the query.
+    type Options: Debug + Clone + Send + Sync + 'static;
+
+    /// Name of the function.
+    fn name(&self) -> &'static str;
+
+    /// The types that arguments of the types `given` are cast to; an error says how the function is called.
+    fn coerce(&self, given: &[DataType]) -> Result<Vec<DataType>>;
+
+    /// How many of the arguments, from the first, are columns; the others are options.
+    fn columns(&self) -> usize;
+
+    /// The columns of an answer, of which the function returns a list.
+    fn answer(&self, given: &[DataType]) -> Result<Vec<Field>>;
+
+    /// Reads the options.
+    fn options(&self, given: &[Arc<dyn PhysicalExpr>]) -> Result<Self::Options>;
+
+    /// Computes the answer's columns.
+    fn compute(&self, columns: &[ArrayRef], options: &Self::Options) -> Result<Vec<ArrayRef>>;
+}
+
+/// An analysis as an aggregate function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Gather<A> {
+    analysis: A,
+    signature: Signature,
+}
+
+impl<A: Analysis> Gather<A> {
+    pub(super) fn new(analysis: A) -> Self {
+        Self { analysis, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl<A: Analysis> AggregateUDFImpl for Gather<A> {
+    fn name(&self) -> &str {
+        self.analysis.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        self.analysis.coerce(given)
+    }
+
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        let rows = DataType::Struct(self.analysis.answer(given)?.into());
+        Ok(DataType::List(Arc::new(Field::new_list_field(rows, true))))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let columns = arguments.input_fields.iter().take(self.analysis.columns());
+        Ok(columns
+            .enumerate()
+            .map(|(index, field)| {
+                let item = Field::new_list_field(field.data_type().clone(), true);
+                let name = format!("{}[{index}]", arguments.name);
+                Arc::new(Field::new(name, DataType::List(Arc::new(item)), true))
+            })
+            .collect())
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let columns = self.analysis.columns();
+        let types: Vec<DataType> = arguments
+            .expr_fields
+            .iter()
+            .take(columns)
+            .map(|field| field.data_type().clone())
+            .collect();
+        Ok(Box::new(Gathered {
+            options: self.analysis.options(arguments.exprs.get(columns..).unwrap_or(&[]))?,
+            analysis: self.analysis.clone(),
+            kept: vec![Vec::new(); types.len()],
+            types,
+            returns: arguments.return_field.data_type().clone(),
+        }))
+    }
+}
+
+/// The rows of a group so far.
+#[derive(Debug)]
+struct Gathered<A: Analysis> {
+    analysis: A,
+    options: A::Options,
+    types: Vec<DataType>,
+    returns: DataType,
+    kept: Vec<Vec<ArrayRef>>,
+}
+
+impl<A: Analysis> Gathered<A> {
+    fn whole(&self) -> Result<Vec<ArrayRef>> {
+        self.kept
+            .iter()
+            .zip(&self.types)
+            .map(|(parts, data_type)| {
+                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                match parts.as_slice() {
+                    [] => Ok(new_empty_array(data_type)),
+                    parts => Ok(concat(parts)?),
+                }
+            })
+            .collect()
+    }
+}
+
+impl<A: Analysis> Accumulator for Gathered<A> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for (kept, column) in self.kept.iter_mut().zip(values) {
+            if !column.is_empty() {
+                // Of a batch that all groups share, each keeps its own rows: with a second part, though it is
+                // empty, `concat` copies.
+                kept.push(concat(&[column.as_ref(), &new_empty_array(column.data_type())])?);
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for (kept, state) in self.kept.iter_mut().zip(states) {
+            let lists = state.as_any().downcast_ref::<ListArray>().ok_or_else(|| {
+                internal_datafusion_err!(
+                    "{}: the state is {}",
+                    self.analysis.name(),
+                    state.data_type()
+                )
+            })?;
+            kept.extend(lists.iter().flatten().filter(|rows| !rows.is_empty()));
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let whole = self.whole()?;
+        Ok(whole.into_iter().map(|column| ScalarValue::List(Arc::new(one_list(column)))).collect())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let columns = self.analysis.compute(&self.whole()?, &self.options)?;
+        let DataType::List(item) = &self.returns else {
+            return Err(internal_datafusion_err!("{} returns no list", self.analysis.name()));
+        };
+        let DataType::Struct(fields) = item.data_type() else {
+            return Err(internal_datafusion_err!("{} returns no rows", self.analysis.name()));
+        };
+        let rows = arrow::array::StructArray::try_new(fields.clone(), columns, None)?;
+        Ok(ScalarValue::List(Arc::new(one_list(Arc::new(rows)))))
+    }
+
+    fn size(&self) -> usize {
+        let kept: usize =
+            self.kept.iter().flatten().map(|column| column.get_array_memory_size()).sum();
+        size_of_val(self) + kept
+    }
+}
+
+/// A list array of one list.
+fn one_list(rows: ArrayRef) -> ListArray {
+    let field = Arc::new(Field::new_list_field(rows.data_type().clone(), true));
+    ListArray::new(field, OffsetBuffer::from_lengths([rows.len()]), rows, None)
+}

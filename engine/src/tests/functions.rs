@@ -1,0 +1,223 @@
+//! The functions of SQL that the kernels give.
+
+use super::*;
+use crate::Code;
+use crate::functions::names;
+
+/// An engine with ten calls, one of them without tokens: 0, 10, 20, NULL, 40, … 90.
+async fn ten_calls() -> Engine {
+    let engine = engine().await;
+    send(&engine, 0..3, None).await.unwrap();
+    let gap = r#"{"id": 3, "at": "2026-01-04T00:00:00Z"}"#;
+    let request = IngestRequest { rows: ndjson(gap), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    send(&engine, 4..10, None).await.unwrap();
+    engine
+}
+
+async fn column(engine: &Engine, expression: &str) -> Vec<Option<f64>> {
+    let session = session(engine).await;
+    let sql = format!("SELECT CAST({expression} AS DOUBLE) AS x FROM calls ORDER BY id");
+    let frame = session.sql(&sql).await.unwrap();
+    let batches = session.collect(frame).await.unwrap();
+    batches
+        .iter()
+        .flat_map(|batch| {
+            let column = batch.column(0).as_any().downcast_ref::<arrow::array::Float64Array>();
+            column.unwrap().iter().collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+async fn told(engine: &Engine, sql: &str) -> crate::Error {
+    let session = session(engine).await;
+    match session.sql(sql).await {
+        Err(error) => error,
+        Ok(frame) => session.collect(frame).await.unwrap_err(),
+    }
+}
+
+#[tokio::test]
+async fn rolling_statistics_skip_what_is_missing() {
+    let engine = ten_calls().await;
+    let over = "OVER (ORDER BY id)";
+    let median = column(&engine, &format!("rolling_median(tokens, 3, 2) {over}")).await;
+    let expected = [None, Some(5.0), Some(10.0), Some(15.0), Some(30.0), Some(45.0)];
+    assert_eq!(median[..6], expected);
+    assert_eq!(median[9], Some(80.0));
+    let full = column(&engine, &format!("rolling_mean(tokens, 3) {over}")).await;
+    assert_eq!(full[..7], [None, None, Some(10.0), None, None, None, Some(50.0)]);
+    let quantile = column(&engine, &format!("rolling_quantile(tokens, 3, 1.0, 1) {over}")).await;
+    assert_eq!(quantile[..5], [Some(0.0), Some(10.0), Some(20.0), Some(20.0), Some(40.0)]);
+    let mad = column(&engine, &format!("rolling_mad(tokens, 3, 1) {over}")).await;
+    assert_eq!((mad[0], mad[2], mad[9]), (Some(0.0), Some(10.0), Some(10.0)));
+    let std = column(&engine, &format!("rolling_std(tokens, 3) {over}")).await;
+    assert_eq!((std[1], std[2]), (None, Some(10.0)));
+}
+
+#[tokio::test]
+async fn windows_stay_within_their_partition() {
+    let engine = ten_calls().await;
+    let sums = column(&engine, "rolling_mean(id, 2) OVER (PARTITION BY id % 2 ORDER BY id)").await;
+    let expected: Vec<Option<f64>> =
+        (0..10).map(|id| (id > 1).then_some(f64::from(id) - 1.0)).collect();
+    assert_eq!(sums, expected);
+}
+
+#[tokio::test]
+async fn a_score_compares_a_row_with_those_before_it() {
+    let engine = ten_calls().await;
+    // The five before 90 are 40 … 80: median 60, MAD 10.
+    let scores = column(&engine, "anomaly_score(tokens, 5) OVER (ORDER BY id)").await;
+    assert_eq!(scores[..9], [None; 9]);
+    assert!((scores[9].unwrap() - 30.0 / 14.826).abs() < 1e-12, "{scores:?}");
+    // More than half of a window is one value: the mean deviation measures.
+    let steps = "CASE WHEN id = 2 THEN 4 WHEN id = 9 THEN 50 ELSE 1 END";
+    let scores = column(&engine, &format!("anomaly_score({steps}, 8) OVER (ORDER BY id)")).await;
+    let expected = 49.0 / (1.253_314_137_315_500_3 * 3.0 / 8.0);
+    assert!((scores[9].unwrap() - expected).abs() < 1e-9, "{scores:?}");
+    // A window that never varied.
+    let flat = "CASE WHEN id = 9 THEN 2 ELSE 1 END";
+    let scores = column(&engine, &format!("anomaly_score({flat}, 3) OVER (ORDER BY id)")).await;
+    assert_eq!((scores[8], scores[9]), (Some(0.0), Some(f64::INFINITY)));
+}
+
+#[tokio::test]
+async fn extremes_and_ranks_are_of_the_window() {
+    let engine = ten_calls().await;
+    let value = "CASE WHEN id % 2 = 0 THEN id ELSE -id END";
+    let over = "OVER (ORDER BY id)";
+    let least = column(&engine, &format!("rolling_min({value}, 3) {over}")).await;
+    assert_eq!((least[1], least[2], least[9]), (None, Some(-1.0), Some(-9.0)));
+    let most = column(&engine, &format!("rolling_max({value}, 3) {over}")).await;
+    assert_eq!((most[2], most[9]), (Some(2.0), Some(8.0)));
+    let rank = column(&engine, &format!("rolling_rank({value}, 3) {over}")).await;
+    assert_eq!((rank[2], rank[3], rank[4]), (Some(3.0), Some(1.0), Some(3.0)));
+}
+
+/// Rows at equal steps, by their number `i`, with a value.
+fn steps(value: &str, count: usize) -> String {
+    format!(
+        "(SELECT to_timestamp_micros(1767225600000000 + i * 3600000000) AS at, {value} AS value, i \
+         FROM generate_series(0, {}) AS t (i))",
+        count - 1
+    )
+}
+
+#[tokio::test]
+async fn a_change_of_level_is_found_where_it_is() {
+    let engine = engine().await;
+    let noise = "CASE WHEN (i * 7919) % 13 < 6 THEN 0.1 ELSE -0.1 END";
+    let rows = steps(&format!("CASE WHEN i < 40 THEN 1.0 ELSE 3.0 END + {noise}"), 100);
+    let call = "unnest(unnest(changepoints(at, value)))";
+    // In whatever order the rows come.
+    let sql = format!("SELECT {call} FROM (SELECT * FROM {rows} ORDER BY (i * 37) % 100)");
+    let found = query(&engine, &sql).await;
+    let lines: Vec<&str> = found.lines().filter(|line| line.contains("2026-")).collect();
+    assert_eq!(lines.len(), 1, "{found}");
+    assert!(lines[0].contains("2026-01-02T16:00:00"), "{found}");
+    let none = query(&engine, &format!("SELECT {call} FROM {rows} WHERE i < 0")).await;
+    assert!(!none.contains("2026-"), "{none}");
+}
+
+#[tokio::test]
+async fn a_matrix_of_coefficients_has_every_pair_once() {
+    let engine = engine().await;
+    let rows = steps("sin(i)", 50);
+    let series = format!(
+        "(SELECT 'a' AS s, at, value FROM {rows} UNION ALL SELECT 'b', at, 5 - 2 * value FROM {rows} \
+         UNION ALL SELECT 'c', at, cos(value * 99) FROM {rows} WHERE extract(hour FROM at) < 12 \
+         UNION ALL SELECT 'd', at, value FROM {rows} WHERE i < 5)"
+    );
+    let sql = format!("SELECT unnest(unnest(corr_matrix(s, at, value))) FROM {series}");
+    let session = session(&engine).await;
+    let batches = session.collect(session.sql(&sql).await.unwrap()).await.unwrap();
+    let found = table(&batches);
+    let pair = |a: &str, b: &str| {
+        let rows = found.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        let cells = rows.into_iter().find(|cells| cells.get(1..3) == Some(&[a, b]));
+        let cells = cells.unwrap_or_else(|| panic!("{a} {b}: {found}"));
+        (cells[3].parse::<f64>().ok(), cells[4].to_owned())
+    };
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 6, "{found}");
+    let (r, n) = pair("a", "b");
+    assert!((r.unwrap() + 1.0).abs() < 1e-9 && n == "50", "{found}");
+    let (r, n) = pair("a", "c");
+    assert!(r.unwrap().abs() < 0.6 && n == "26", "{found}");
+    // Too few to say.
+    assert_eq!(pair("a", "d"), (None, "5".to_owned()), "{found}");
+}
+
+#[tokio::test]
+async fn a_forecast_goes_on_where_the_series_ends() {
+    let engine = engine().await;
+    // A season of 4, a trend, and a gap.
+    let rows = steps("10.0 + 0.5 * i + (i % 4)", 60);
+    let sql = format!(
+        "SELECT unnest(unnest(forecast(at, value, 4, 4))) FROM {rows} WHERE i NOT IN (20, 21)"
+    );
+    let found = query(&engine, &sql).await;
+    for (hour, expected) in [("12", 40.0), ("13", 41.5), ("14", 43.0), ("15", 44.5)] {
+        let line = found.lines().find(|line| line.contains(&format!("2026-01-03T{hour}:00:00")));
+        let cells: Vec<&str> = line.unwrap_or("").split('|').map(str::trim).collect();
+        let value: f64 = cells[2].parse().unwrap();
+        assert!((value - expected).abs() < 0.1, "{hour}: {found}");
+    }
+    let scattered = format!("SELECT forecast(at, value, 4) FROM {rows} WHERE i IN (0, 1, 59)");
+    let error = told(&engine, &scattered).await;
+    assert!(error.to_string().contains("whose steps are about equal"), "{error}");
+}
+
+#[tokio::test]
+async fn the_nearest_vectors_come_first() {
+    let engine = engine().await;
+    let rows = "(VALUES ('x', [1.0, 0.0]), ('y', [0.0, 2.0]), ('z', [3.0, 3.0]), ('n', NULL)) AS t (id, v)";
+    for (metric, expected) in [("", ["x", "z"]), (", 'dot'", ["z", "x"]), (", 'l2'", ["x", "y"])] {
+        let call = format!("nearest(id, v, [1.0, 0.4], 2{metric})");
+        let sql = format!("SELECT unnest(unnest({call})) FROM {rows}");
+        let found = query(&engine, &sql).await;
+        let ids: Vec<&str> = found
+            .lines()
+            .filter_map(|line| line.strip_prefix("| "))
+            .filter_map(|line| line.split(' ').next())
+            .filter(|id| id.len() == 1)
+            .collect();
+        assert_eq!(ids, expected, "{metric}: {found}");
+    }
+    for (call, expected) in [
+        ("nearest(id, v, [1.0], 2)", "a vector of 2 numbers, and a query of 1"),
+        ("nearest(id, v, v, 2)", "query is"),
+        ("nearest(id, v, [1.0, 2.0], 2, 'far')", "'cosine', 'dot' or 'l2' is needed"),
+        ("nearest(id, id, [1.0, 2.0], 2)", "the vector is Utf8; a list of numbers is needed"),
+        ("nearest(id, v, [1.0, 2.0])", "3 arguments; expected nearest(id"),
+    ] {
+        let error = told(&engine, &format!("SELECT {call} FROM {rows}")).await;
+        assert_eq!(error.code(), Code::BadInput, "{call}: {}", error.detail());
+        assert!(error.to_string().contains(expected), "{call}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_in_a_call_name_the_argument() {
+    let engine = ten_calls().await;
+    for (call, expected) in [
+        ("rolling_median(tokens)", "rolling_median: 1 arguments; expected"),
+        ("rolling_median(model, 3)", "rolling_median: the value is Utf8; a number is needed"),
+        ("rolling_median(tokens, 0)", "window is 0; a whole number of at least 1 is needed"),
+        ("rolling_median(tokens, id)", "it must be a constant in the query"),
+        ("rolling_median(tokens, 3, 4)", "min_periods is 4; it must be 1 to the window of 3"),
+        ("rolling_quantile(tokens, 3, 1.5)", "quantile is 1.5; it must be 0 to 1"),
+    ] {
+        let error = told(&engine, &format!("SELECT {call} OVER (ORDER BY id) FROM calls")).await;
+        assert_eq!(error.code(), Code::BadInput, "{call}: {}", error.detail());
+        assert!(error.to_string().contains(expected), "{call}: {error}");
+    }
+}
+
+#[test]
+fn every_function_is_described() {
+    let page = std::fs::read_to_string("../docs/sql.md").unwrap();
+    for name in names() {
+        assert!(page.contains(&format!("`{name}(")), "docs/sql.md says nothing of {name}");
+    }
+}

@@ -1,0 +1,243 @@
+//! Fits on CUDA devices: one thread for each series and model.
+//!
+//! What a search starts from, and what follows from where it ends, is little work and stays on the host. A tile is as
+//! many series as the device's budget holds with a tape and a matrix for each of their searches; the next tile is
+//! copied while one is fitted.
+
+use super::OPERATION;
+use super::cpu::{Fit, Prepared};
+use super::initial::SEASONS;
+use super::model::{Errors, Ets, Season, Trend};
+use crate::budget::{halving, largest_tile, zeroed};
+use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
+use crate::error::{Memory, Result};
+use crate::execution::Execution;
+use crate::stats::Stats;
+
+/// Threads of a block.
+const THREADS: usize = 64;
+/// Series of the largest tile: with fifteen models about as many threads as a device holds, and some tens of
+/// milliseconds between two looks at whether to stop.
+const MOST_ROWS: usize = 4096;
+/// What the kernel knows of a series besides its samples and starts.
+const FACTS: usize = 6;
+
+/// The sizes of a tile's parts, in f64 values for each series.
+#[derive(Clone, Copy)]
+struct Plan {
+    samples: usize,
+    period: usize,
+    models: usize,
+    dimension: usize,
+}
+
+impl Plan {
+    fn new(samples: usize, models: &[Ets], period: usize) -> Self {
+        let dimension = models.iter().map(|model| model.dimension(period)).max().unwrap_or(0);
+        Self { samples, period, models: models.len(), dimension }
+    }
+
+    fn input(&self) -> usize {
+        self.samples + FACTS + SEASONS.len() * (3 + self.period)
+    }
+
+    fn scratch(&self) -> usize {
+        let d = self.dimension;
+        self.models * (4 * self.samples + d * d + 7 * d + 2 * self.period)
+    }
+
+    fn device_bytes<B: Backend>(&self, rows: usize) -> usize {
+        let results = self.models * (1 + self.dimension);
+        Feed::<B>::bytes(rows * self.input() * size_of::<f64>())
+            + rows * (self.scratch() + results) * size_of::<f64>()
+            + self.models * size_of::<i32>()
+    }
+}
+
+/// Host memory that a series takes on its way to a device and back.
+pub(super) fn host_bytes<B: Backend>(samples: usize, models: &[Ets], period: usize) -> usize {
+    let plan = Plan::new(samples, models, period);
+    let results = plan.models * (1 + plan.dimension) * size_of::<f64>();
+    Feed::<B>::bytes(plan.input() * size_of::<f64>())
+        + results
+        + size_of::<(&Prepared, Vec<Option<Fit>>)>()
+}
+
+struct Buffers<B: Backend> {
+    input: Feed<B>,
+    models: B::Buffer,
+    scratch: B::Buffer,
+    values: B::Buffer,
+    points: B::Buffer,
+}
+
+/// Some rows, and where their fits go: for each model a slice.
+struct Tile<'a> {
+    rows: &'a [Option<Prepared>],
+    fits: Vec<&'a mut [Option<Fit>]>,
+}
+
+/// As [`cpu::fit`](super::cpu::fit).
+pub(super) fn fit<B: Backend>(
+    devices: &[B],
+    rows: &[Option<Prepared>],
+    models: &[Ets],
+    period: usize,
+    execution: &Execution,
+    stats: &mut Stats,
+) -> Result<Vec<Vec<Option<Fit>>>> {
+    let samples = rows.iter().flatten().map(|row| row.series.samples.len()).max().unwrap_or(0);
+    let mut fits: Vec<Vec<Option<Fit>>> = models.iter().map(|_| vec![None; rows.len()]).collect();
+    if samples == 0 {
+        return Ok(fits);
+    }
+    let plan = Plan::new(samples, models, period);
+    let most = rows.len().div_ceil(2 * devices.len()).min(MOST_ROWS);
+    let budget_bytes = device_bytes(devices, execution)?;
+    let largest = largest_tile(OPERATION, Memory::Device, budget_bytes, most, |rows| {
+        plan.device_bytes::<B>(rows)
+    })?;
+    let codes: Vec<i32> = models.iter().map(code).collect();
+    let ((states, largest), halvings) = halving(largest, |rows| {
+        let allocate = |backend: &B| {
+            let buffer =
+                |values: usize| backend.allocate(OPERATION, rows * values * size_of::<f64>());
+            let mut buffers = Buffers {
+                input: Feed::allocate(backend, OPERATION, rows * plan.input() * size_of::<f64>())?,
+                models: backend.allocate(OPERATION, size_of_val(&codes[..]))?,
+                scratch: buffer(plan.scratch())?,
+                values: buffer(plan.models)?,
+                points: buffer(plan.models * plan.dimension)?,
+            };
+            backend.upload(&mut buffers.models, 0, bytemuck::cast_slice(&codes))?;
+            Ok(buffers)
+        };
+        Ok((devices.iter().map(allocate).collect::<Result<Vec<_>>>()?, rows))
+    })?;
+    stats.halvings += halvings;
+    let mut parts: Vec<_> = fits.iter_mut().map(|fits| fits.chunks_mut(largest)).collect();
+    let tiles: Vec<Tile<'_>> = rows
+        .chunks(largest)
+        .map(|rows| Tile { rows, fits: parts.iter_mut().filter_map(Iterator::next).collect() })
+        .collect();
+    let pool = execution.threads()?;
+    spread(OPERATION, devices, states, tiles, &pool, |backend, mut buffers, tiles| {
+        let Buffers { input, models: codes, scratch, values, points } = &mut buffers;
+        input.run_tiles(
+            backend,
+            tiles,
+            |tile, bytes| plan.fill(tile.rows, models, bytemuck::cast_slice_mut(bytes)),
+            |tile, input| {
+                execution.control.check(OPERATION)?;
+                let count = tile.rows.len();
+                let launch = Launch {
+                    kernel: "fit",
+                    grid: (count.div_ceil(THREADS) as u32, plan.models as u32),
+                    block: THREADS as u32,
+                    shared_bytes: 0,
+                    results: Results::Fixed,
+                };
+                // (input, models, memory, values, points, series_count, samples, period, dimension)
+                backend.launch(
+                    launch,
+                    &[
+                        Argument::Buffer(input),
+                        Argument::Buffer(codes),
+                        Argument::Buffer(scratch),
+                        Argument::Buffer(values),
+                        Argument::Buffer(points),
+                        int(OPERATION, count)?,
+                        int(OPERATION, plan.samples)?,
+                        int(OPERATION, plan.period)?,
+                        int(OPERATION, plan.dimension)?,
+                    ],
+                )?;
+                plan.take(backend, values, points, models, tile)
+            },
+        )
+    })?;
+    Ok(fits)
+}
+
+/// What the kernel calls a model.
+fn code(model: &Ets) -> i32 {
+    let season = match model.season {
+        Season::None => 0,
+        Season::Additive => 8,
+        Season::Multiplicative => 16,
+    };
+    i32::from(model.error == Errors::Multiplicative)
+        + 2 * i32::from(model.has_trend())
+        + 4 * i32::from(model.trend == Trend::Damped)
+        + season
+}
+
+impl Plan {
+    /// Lays samples, facts and starts out by place and then by series.
+    fn fill(&self, rows: &[Option<Prepared>], models: &[Ets], input: &mut [f64]) {
+        let count = rows.len();
+        let input = &mut input[..count * self.input()];
+        let (samples, facts) = input.split_at_mut(count * self.samples);
+        samples.fill(f64::NAN);
+        facts.fill(0.0);
+        for (column, prepared) in rows.iter().enumerate() {
+            let Some(prepared) = prepared else { continue };
+            let series = &prepared.series;
+            for (at, value) in series.samples.iter().enumerate() {
+                samples[at * count + column] = *value;
+            }
+            let takes = models
+                .iter()
+                .enumerate()
+                .filter(|(_, model)| prepared.takes(**model, self.period))
+                .map(|(number, _)| 1u64 << number)
+                .sum::<u64>();
+            let known: [f64; FACTS] = [
+                series.observed as f64,
+                series.floor(false),
+                series.floor(true),
+                series.unit,
+                series.mean,
+                takes as f64,
+            ];
+            let starts = prepared.starts.iter().enumerate().flat_map(|(kind, start)| {
+                let first = FACTS + kind * (3 + self.period);
+                let states = [start.level, start.line.0, start.line.1];
+                states
+                    .into_iter()
+                    .chain(start.season.iter().copied())
+                    .enumerate()
+                    .map(move |(at, value)| (first + at, value))
+            });
+            for (place, value) in known.into_iter().enumerate().chain(starts) {
+                facts[place * count + column] = value;
+            }
+        }
+    }
+
+    fn take<B: Backend>(
+        &self,
+        backend: &B,
+        values: &B::Buffer,
+        points: &B::Buffer,
+        models: &[Ets],
+        tile: &mut Tile<'_>,
+    ) -> Result<()> {
+        let count = tile.rows.len();
+        let mut found: Vec<f64> = zeroed(OPERATION, self.models * count)?;
+        let mut xs: Vec<f64> = zeroed(OPERATION, self.models * self.dimension * count)?;
+        backend.download(values, 0, bytemuck::cast_slice_mut(&mut found))?;
+        backend.download(points, 0, bytemuck::cast_slice_mut(&mut xs))?;
+        for (number, (model, fits)) in models.iter().zip(&mut tile.fits).enumerate() {
+            let own = model.dimension(self.period);
+            let x = |at: usize, column: usize| xs[(number * self.dimension + at) * count + column];
+            for (column, fit) in fits.iter_mut().enumerate() {
+                let value = found[number * count + column];
+                *fit = value
+                    .is_finite()
+                    .then(|| Fit { value, x: (0..own).map(|at| x(at, column)).collect() });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! The two steps on the CPU: rows to centres, and centres' sums.
+//!
+//! ```text
+//!            32 rows of x, packed                  one wave: as many segments of 4,096 rows as there are threads
+//!          ┌────────────────────┐                    1. blocks of 256 rows: products with all centres, least kept
+//!  14      │ ‖c‖² − 2·x·c       │ centre by          2. one segment each: sums of its rows by label
+//!  centres │ least, second      │ centre,            3. the segments' sums are added, in their order
+//!          └────────────────────┘ lane = row
+//! ```
+//! The rows are the lanes, so that the least of all centres needs no step across lanes.
+
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use super::distance::Frame;
+use super::lloyd::{Assigned, Rows, Steps};
+use super::screen::{Block, Scanned, Screen};
+use super::{GROUP, NONE, OPERATION, SEGMENT};
+use crate::budget::zeroed;
+use crate::element::Element;
+use crate::error::Result;
+use crate::execution::Execution;
+use crate::product::MicroKernel;
+use crate::simd::{Work, vectorised};
+
+/// Rows that meet all centres together: about what stays in the second-level cache.
+pub(super) const BLOCK: usize = 256;
+
+/// What one thread needs.
+struct Worker<T> {
+    panels: Vec<T>,
+    lengths: Vec<f64>,
+    scan: Scanned,
+    sums: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+/// The steps on the CPU.
+pub(super) struct Cpu<T: Element> {
+    kernel: MicroKernel<T>,
+    cols: usize,
+    screen: Screen<T>,
+    group: Vec<f64>,
+    workers: Vec<Worker<T>>,
+    kept: Option<Kept<T>>,
+}
+
+/// All rows as they are packed, from the first assignment on.
+struct Kept<T> {
+    panels: Vec<T>,
+    lengths: Vec<f64>,
+    is_filled: bool,
+}
+
+/// Rows that meet all centres together, and where they are kept.
+struct Job<'a, T> {
+    first: usize,
+    labels: &'a mut [u32],
+    kept: Option<(&'a mut [T], &'a mut [f64])>,
+}
+
+impl<T: Element> Cpu<T> {
+    /// What it takes for `clusters` of `cols` columns, with `threads` threads.
+    pub(super) fn bytes(clusters: usize, cols: usize, threads: usize) -> usize {
+        let kernel = T::micro_kernel();
+        let centres = clusters.next_multiple_of(kernel.rows);
+        let screen = centres * (cols * size_of::<T>() + 2 * size_of::<f64>());
+        let sums = clusters * cols * size_of::<f64>();
+        let block = BLOCK.next_multiple_of(kernel.cols);
+        let worker = block * (cols * size_of::<T>() + 4 * size_of::<f64>())
+            + kernel.rows * kernel.cols * size_of::<f64>()
+            + kernel.cols * size_of::<&[T]>()
+            + sums
+            + clusters * size_of::<u64>();
+        screen + sums + threads * worker
+    }
+
+    pub(super) fn allocate(clusters: usize, cols: usize, threads: usize) -> Result<Self> {
+        let kernel = T::micro_kernel();
+        let centres = clusters.next_multiple_of(kernel.rows);
+        let block = BLOCK.next_multiple_of(kernel.cols);
+        let worker = || {
+            Ok(Worker {
+                panels: zeroed(OPERATION, block * cols)?,
+                lengths: zeroed(OPERATION, block)?,
+                scan: Scanned::allocate(block, kernel.rows * kernel.cols)?,
+                sums: zeroed(OPERATION, clusters * cols)?,
+                counts: zeroed(OPERATION, clusters)?,
+            })
+        };
+        Ok(Self {
+            kernel,
+            cols,
+            screen: Screen::allocate(centres, cols)?,
+            group: zeroed(OPERATION, clusters * cols)?,
+            workers: (0..threads).map(|_| worker()).collect::<Result<_>>()?,
+            kept: None,
+        })
+    }
+
+    /// What it takes to keep `rows` as they are packed.
+    pub(super) fn kept_bytes(rows: usize, cols: usize) -> usize {
+        rows.next_multiple_of(BLOCK) * (cols * size_of::<T>() + size_of::<f64>())
+    }
+
+    /// Keeps rows as they are packed, so that only the first assignment packs them.
+    pub(super) fn keep(&mut self, rows: usize) -> Result<()> {
+        let rows = rows.next_multiple_of(BLOCK);
+        self.kept = Some(Kept {
+            panels: zeroed(OPERATION, rows * self.cols)?,
+            lengths: zeroed(OPERATION, rows)?,
+            is_filled: false,
+        });
+        Ok(())
+    }
+
+    /// The blocks of a wave.
+    fn jobs<'a>(
+        kept: Option<&'a mut Kept<T>>,
+        cols: usize,
+        first: usize,
+        labels: &'a mut [u32],
+    ) -> Vec<Job<'a, T>> {
+        let mut places = kept.map(|kept| {
+            let panels = kept.panels[first * cols..].chunks_mut(BLOCK * cols);
+            panels.zip(kept.lengths[first..].chunks_mut(BLOCK))
+        });
+        let blocks = labels.chunks_mut(BLOCK).enumerate();
+        let job = |(index, labels)| Job {
+            first: first + index * BLOCK,
+            labels,
+            kept: places.as_mut().and_then(Iterator::next),
+        };
+        blocks.map(job).collect()
+    }
+
+    /// Labels the rows of a wave, and leaves the sums of each segment with a worker. Where there are segments enough
+    /// for all threads, a worker adds each block's rows as soon as it has labelled them, while they are at hand.
+    #[allow(clippy::too_many_arguments)]
+    fn wave(
+        &mut self,
+        rows: Rows<'_, T>,
+        first: usize,
+        centres: Option<(&Frame, &[f64])>,
+        labels: &mut [u32],
+        clusters: usize,
+        is_long: bool,
+        execution: &Execution,
+    ) -> Result<Assigned> {
+        let Self { kernel, cols, screen, workers, kept, .. } = self;
+        let cols = *cols;
+        let kept = if rows.picked.is_none() && centres.is_some() { kept.as_mut() } else { None };
+        let is_packed = kept.as_ref().is_some_and(|kept| kept.is_filled);
+        let label = |worker: &mut Worker<T>, job: &mut Job<'_, T>| {
+            execution.control.check(OPERATION)?;
+            let Some((frame, centres)) = centres else {
+                return Ok(Assigned::default());
+            };
+            let block = Block { kernel, cols, screen, frame, centres, rows, first: job.first };
+            Ok(match &mut job.kept {
+                Some((panels, lengths)) => {
+                    block.label(&mut worker.scan, panels, lengths, is_packed, job.labels)
+                }
+                None => {
+                    let Worker { scan, panels, lengths, .. } = worker;
+                    block.label(scan, panels, lengths, false, job.labels)
+                }
+            })
+        };
+        let add = |worker: &mut Worker<T>, first: usize, labels: &[u32]| {
+            let (sums, counts) =
+                (&mut worker.sums[..clusters * cols], &mut worker.counts[..clusters]);
+            vectorised(AddRows { rows, first, labels, sums, counts });
+        };
+        let clear = |worker: &mut Worker<T>| {
+            worker.sums[..clusters * cols].fill(0.0);
+            worker.counts[..clusters].fill(0);
+        };
+        let mut assigned = Assigned::default();
+        if is_long {
+            let mut jobs = Self::jobs(kept, cols, first, labels);
+            let segments = jobs.par_chunks_mut(SEGMENT / BLOCK);
+            let run = |(worker, jobs): (&mut Worker<T>, &mut [Job<'_, T>])| {
+                clear(worker);
+                let mut assigned = Assigned::default();
+                for job in jobs {
+                    assigned += label(worker, job)?;
+                    add(worker, job.first, job.labels);
+                }
+                Ok(assigned)
+            };
+            let done = workers.par_iter_mut().zip(segments).map(run);
+            return done.try_reduce(Assigned::default, |a, b| Ok(a + b));
+        }
+        if centres.is_some() {
+            let mut jobs = Self::jobs(kept, cols, first, labels);
+            let waiting = Mutex::new(jobs.iter_mut());
+            let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            let run = |worker: &mut Worker<T>| {
+                let mut assigned = Assigned::default();
+                while let Some(job) = next() {
+                    assigned += label(worker, job)?;
+                }
+                Ok(assigned)
+            };
+            let done = workers.par_iter_mut().map(run);
+            assigned = done.try_reduce(Assigned::default, |a, b| Ok(a + b))?;
+        }
+        let segments = labels.par_chunks(SEGMENT).enumerate();
+        workers.par_iter_mut().zip(segments).for_each(|(worker, (segment, labels))| {
+            clear(worker);
+            add(worker, first + segment * SEGMENT, labels);
+        });
+        Ok(assigned)
+    }
+
+    /// Adds the sums of a wave's segments, which its first workers hold, in their order.
+    fn add_wave(&mut self, segments: usize, counts: &mut [u64]) {
+        const PART: usize = 4096;
+        let workers = &self.workers[..segments];
+        let size = counts.len() * self.cols;
+        self.group[..size].par_chunks_mut(PART).enumerate().for_each(|(part, group)| {
+            for worker in workers {
+                for (group, sum) in group.iter_mut().zip(&worker.sums[part * PART..]) {
+                    *group += sum;
+                }
+            }
+        });
+        for worker in workers {
+            for (count, more) in counts.iter_mut().zip(&worker.counts) {
+                *count += more;
+            }
+        }
+    }
+
+    /// Runs over all rows wave by wave: labels, where there are centres, and sums.
+    fn waves(
+        &mut self,
+        rows: Rows<'_, T>,
+        centres: Option<(&Frame, &[f64])>,
+        labels: &mut [u32],
+        sums: &mut [f64],
+        counts: &mut [u64],
+        execution: &Execution,
+    ) -> Result<Assigned> {
+        sums.fill(0.0);
+        counts.fill(0);
+        self.group.fill(0.0);
+        let mut assigned = Assigned::default();
+        let threads = self.workers.len();
+        let is_long = labels.len() >= 4 * threads * SEGMENT;
+        // A wave ends where its group does.
+        let wave = threads.clamp(1, GROUP) * SEGMENT;
+        for (index, labels) in labels.chunks_mut(GROUP * SEGMENT).enumerate() {
+            for (part, labels) in labels.chunks_mut(wave).enumerate() {
+                let first = index * GROUP * SEGMENT + part * wave;
+                let clusters = counts.len();
+                assigned +=
+                    self.wave(rows, first, centres, labels, clusters, is_long, execution)?;
+                self.add_wave(labels.len().div_ceil(SEGMENT), counts);
+            }
+            for (sum, group) in sums.iter_mut().zip(&mut self.group) {
+                *sum += *group;
+                *group = 0.0;
+            }
+        }
+        if let (Some(kept), Some(_), None) = (&mut self.kept, centres, rows.picked) {
+            kept.is_filled = true;
+        }
+        Ok(assigned)
+    }
+}
+
+impl<T: Element> Steps<T> for Cpu<T> {
+    fn assign_and_sum(
+        &mut self,
+        rows: Rows<'_, T>,
+        frame: &Frame,
+        centres: &[f64],
+        labels: &mut [u32],
+        sums: &mut [f64],
+        counts: &mut [u64],
+        execution: &Execution,
+    ) -> Result<Assigned> {
+        self.screen.pack(&self.kernel, frame, centres);
+        self.waves(rows, Some((frame, centres)), labels, sums, counts, execution)
+    }
+
+    fn sum(
+        &mut self,
+        rows: Rows<'_, T>,
+        labels: &mut [u32],
+        sums: &mut [f64],
+        counts: &mut [u64],
+        execution: &Execution,
+    ) -> Result<()> {
+        self.waves(rows, None, labels, sums, counts, execution).map(|_| ())
+    }
+}
+
+/// Adds rows to the sums of their labels, in order.
+struct AddRows<'a, T> {
+    rows: Rows<'a, T>,
+    first: usize,
+    labels: &'a [u32],
+    sums: &'a mut [f64],
+    counts: &'a mut [u64],
+}
+
+impl<T: Element> Work for AddRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (offset, &label) in self.labels.iter().enumerate() {
+            if label == NONE {
+                continue;
+            }
+            let (row, label) = (self.rows.row(self.first + offset), label as usize);
+            self.counts[label] += 1;
+            for (sum, value) in self.sums[label * row.len()..].iter_mut().zip(row) {
+                *sum += value.to_f64();
+            }
+        }
+    }
+}
