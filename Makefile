@@ -67,6 +67,14 @@ test-peers: build ## our tables read by deltalake, polars and duckdb, and theirs
 test-ws: build ## subscriptions with the npm client graphql-ws
 	tests/peers/run-ws.sh
 
+.PHONY: test-seeds
+test-seeds: nvrtc ## the kernels' suite with other random inputs, SEEDS times; stops at the first that fails
+	for round in $$(seq $${SEEDS:-10}); do \
+		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "COLONNADE_TEST_SEED=$$seed"; \
+		$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 COLONNADE_TEST_SEED=$$seed \
+			cargo test --locked --workspace --lib -- --quiet || exit 1; \
+	done
+
 .PHONY: test-growth
 test-growth: ## time and memory of every kernel at n, 2n, 4n and 8n (minutes, on a quiet machine)
 	cargo test --locked -p kernels --test memory -- --ignored --nocapture
@@ -78,6 +86,10 @@ test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers r
 .PHONY: bench
 bench: ## ours beside the peers, same data, same threads; prints ratios
 	benches/run.sh
+
+.PHONY: accuracy
+accuracy: ## ours beside the peers on real data: forecasts, correlations, matrix profiles
+	benches/accuracy.sh
 
 # Hopper, and what is before and after it. Each is a few hundred kilobytes.
 GPU_ARCHITECTURES = sm_80 sm_89 sm_90a sm_100 sm_120

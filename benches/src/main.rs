@@ -4,7 +4,7 @@
 //! each case runs ours and every peer in turn, round after round, on the same file and with the same number of
 //! threads; what counts is the ratio of the medians. Each result is compared with ours before it is timed.
 //!
-//! `benches/run.sh [SUITE…] [--set SIZE=N]… [--rounds N] [--threads N] [--record FILE]`
+//! `benches/run.sh [SUITE…] [--set SIZE=N]… [--rounds N] [--warm-up N] [--threads N] [--record FILE]`
 
 // A program whose purpose is to print.
 #![allow(clippy::print_stdout)]
@@ -48,7 +48,7 @@ fn measure_suite(
     let mut peers = Peers::start(suite.name, setup, options)?;
     let mut rows = Vec::new();
     for case in cases {
-        let measured = measure(case, &mut peers, options.rounds)?;
+        let measured = measure(case, &mut peers, options)?;
         measured.iter().for_each(|row| println!("{row}"));
         rows.extend(measured);
     }
@@ -59,12 +59,12 @@ fn measure_suite(
 fn measure(
     mut case: Case<'_>,
     peers: &mut Peers,
-    rounds: usize,
+    options: &Options,
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let names = case.peers;
     let mut seconds = vec![Vec::new(); names.len() + 1];
     let mut cpu = seconds.clone();
-    for round in 0..=rounds {
+    for round in 0..options.warm_up + options.rounds {
         let mut order: Vec<usize> = (0..=names.len()).collect();
         if round % 2 == 1 {
             order.reverse();
@@ -75,8 +75,7 @@ fn measure(
                 None => case.run()?,
                 Some(peer) => peers.run(case.name, names[peer])?,
             };
-            // The first round warms caches and compilers.
-            if round > 0 {
+            if round >= options.warm_up {
                 seconds[place].push(run.seconds);
                 cpu[place].push(run.cpu_seconds);
             }

@@ -13,8 +13,10 @@ pub struct Options {
     pub suites: Vec<String>,
     /// Sizes other than a suite's own.
     pub sizes: BTreeMap<String, usize>,
-    /// Rounds that are timed, after one that is not.
+    /// Rounds that are timed.
     pub rounds: usize,
+    /// Rounds before them that are not: they warm caches and compilers.
+    pub warm_up: usize,
     /// Threads, ours and the peers'.
     pub threads: NonZeroUsize,
     /// The interpreter that has the peers.
@@ -30,6 +32,7 @@ impl Options {
             suites: Vec::new(),
             sizes: BTreeMap::new(),
             rounds: 5,
+            warm_up: 1,
             threads: std::thread::available_parallelism().map_err(|error| error.to_string())?,
             python: PathBuf::from("python3"),
             record: None,
@@ -55,6 +58,11 @@ impl Options {
                     options.sizes.insert(size.to_owned(), number(size, value)?.get());
                 }
                 "--rounds" => options.rounds = number(&name, &value)?.get(),
+                "--warm-up" => {
+                    options.warm_up = value
+                        .parse()
+                        .map_err(|_| format!("--warm-up is `{value}`; a whole number is needed"))?;
+                }
                 "--threads" => options.threads = number(&name, &value)?,
                 "--python" => options.python = PathBuf::from(value),
                 "--record" => options.record = Some(PathBuf::from(value)),

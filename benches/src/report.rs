@@ -66,12 +66,14 @@ pub fn section(suite: &str, setup: &Setup, options: &Options, rows: &[Row]) -> S
     let lines = [
         format!("- Machine: {}; commit {}", machine(), commit()),
         format!(
-            "- Command: `benches/run.sh {suite}{} --rounds {} --threads {}`. Medians of {} rounds after one that \
-             is not counted, the order reversed every other round.",
+            "- Command: `benches/run.sh {suite}{} --rounds {} --warm-up {} --threads {}`. Medians of {} rounds after {} \
+             not counted, the order reversed every other round.",
             setup.sizes(),
             options.rounds,
+            options.warm_up,
             options.threads,
-            options.rounds
+            options.rounds,
+            options.warm_up
         ),
     ];
     for line in lines {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kernels::GpuPolicy;
+
 /// How an engine is opened.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -24,6 +26,8 @@ pub struct EngineOptions {
     pub ingest: GroupCommitOptions,
     /// Threads that one query's plan is split for.
     pub threads: usize,
+    /// Whether the functions of SQL that are kernels use a GPU.
+    pub gpu: GpuPolicy,
 }
 
 impl Default for EngineOptions {
@@ -37,6 +41,7 @@ impl Default for EngineOptions {
             access: Access::Writer { holder: "a colonnade process".to_owned() },
             ingest: GroupCommitOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            gpu: GpuPolicy::default(),
         }
     }
 }

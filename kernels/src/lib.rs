@@ -32,6 +32,11 @@
 //! Everything an operation needs besides its input is in an [`Execution`]: device policy, memory
 //! budget, thread pool, and a handle to cancel it and to watch it.
 
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod budget;
 pub mod changepoint;
 pub mod components;

@@ -52,6 +52,7 @@ async fn open(settings: &Settings, access: Access) -> Result<Engine> {
         spill_dir: settings.spill_dir(),
         spill_budget_bytes: settings.spill_bytes()?,
         access,
+        gpu: settings.gpu()?,
         ..EngineOptions::default()
     })
     .await

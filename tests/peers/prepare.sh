@@ -4,6 +4,7 @@ set -euo pipefail
 
 peers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$peers/../.." && pwd)
+source "$checkout/scripts/venv.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/colonnade
 binary=${COLONNADE_BINARY:-${CARGO_TARGET_DIR:-$checkout/target}/debug/colonnade}
 
@@ -24,18 +25,6 @@ finish() {
     rm -rf "$scratch"
 }
 trap finish EXIT
-
-# venv NAME REQUIREMENTS: a virtual environment with exactly these packages, made when they change.
-venv() {
-    local folder=$cache/$1 requirements=$2
-    if ! cmp --silent "$requirements" "$folder/requirements.txt"; then
-        rm -rf "$folder"
-        python3 -m venv "$folder"
-        "$folder/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$requirements"
-        cp "$requirements" "$folder/requirements.txt"
-    fi
-    echo "$folder/bin/python"
-}
 
 # node_packages FOLDER: a copy of a package folder with its dependencies installed, made when they change.
 node_packages() {

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::MatrixView;
 use kernels::changepoint::{Changes, Cost, PeltOptions, Penalty, pelt};
 
 use super::{Case, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 /// Rows of the case whose peer is too slow for all of them.
 const FEW_ROWS: usize = 2;

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 
+use benches::Random;
 use kernels::components::Components;
 
 use super::{Case, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     let (nodes, count) = (setup.size("nodes", 1_000_000), setup.size("pairs", 1_000_000));

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
+use benches::Random;
 use kernels::forecast::{Ets, ForecastOptions, Forecasts, Method, forecast};
 use kernels::{Execution, MatrixView};
 
 use super::{Case, Run, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     let (rows, cols) = (setup.size("rows", 1_000), setup.size("cols", 400));

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::MatrixView;
 use kernels::isolation_forest::{Forest, ForestOptions};
 
 use super::{Case, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 /// Of so many rows one is an outlier.
 const OUTLIERS: usize = 100;

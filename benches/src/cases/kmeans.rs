@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::kmeans::{KMeansOptions, Start, kmeans};
 use kernels::{Element, Execution, MatrixView};
 
 use super::{Case, Run, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     let (rows, cols) = (setup.size("rows", 100_000), setup.size("cols", 128));

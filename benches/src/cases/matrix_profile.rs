@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::matrix_profile::{ProfileOptions, matrix_profile};
 
 use super::{Case, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     let (samples, window) = (setup.size("samples", 100_000), setup.size("window", 256));

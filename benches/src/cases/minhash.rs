@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::minhash::{
     Corpus, MinHashOptions, Shingles, SimilarOptions, SimilarPairs, TextsView, estimate,
     signatures, similar,
@@ -10,7 +11,7 @@ use kernels::minhash::{
 use kernels::{Execution, MatrixView, MatrixViewMut};
 
 use super::{Case, Run, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 /// The Jaccard similarity from which a pair counts.
 const THRESHOLD: f64 = 0.6;

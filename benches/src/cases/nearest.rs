@@ -3,24 +3,26 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use benches::Random;
 use kernels::nearest::{Metric, NearestOptions, nearest};
 use kernels::{Execution, MatrixView};
 
 use super::{Case, Run, timed};
-use crate::setup::{Random, Setup};
+use crate::setup::Setup;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
-    let (rows, queries) = (setup.size("base", 100_000), setup.size("queries", 4_096));
+    let (rows, queries) = (setup.size("base", 100_000), setup.size("queries", 100_000));
+    let few = setup.size("few", 4_096).min(queries);
     let (cols, k) = (setup.size("dimensions", 384), setup.size("k", 10));
     let base = Rc::new(vectors(1, rows, cols, setup.size("topics", 1_000)));
     let asked = Rc::new(vectors(2, queries, cols, setup.size("topics", 1_000)));
     setup.write("base.f32", &base, f32::to_le_bytes)?;
     setup.write("queries.f32", &asked, f32::to_le_bytes)?;
-    let case = |name, metric, peers, note: &str| {
+    let case = |name, queries: usize, metric, peers, note: &str| {
         let (base, asked) = (base.clone(), asked.clone());
         let run = move || {
             let base = MatrixView::new(&base, rows, cols)?;
-            let asked = MatrixView::new(&asked, queries, cols)?;
+            let asked = MatrixView::new(&asked[..queries * cols], queries, cols)?;
             search(asked, base, metric, k, &setup.execution)
         };
         // The peers score in f32.
@@ -29,11 +31,25 @@ pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     Ok(vec![
         case(
             "nearest, dot",
+            queries,
             Metric::Dot,
-            &["faiss IndexFlatIP", "usearch exact", "numpy"],
+            &["faiss IndexFlatIP"],
             "vectors of length 1; faiss has its index made beforehand, ours prepares the base each time",
         ),
-        case("nearest, squared L2", Metric::SquaredL2, &["faiss IndexFlatL2"], "as above"),
+        case(
+            "nearest, dot, few queries",
+            few,
+            Metric::Dot,
+            &["faiss IndexFlatIP", "usearch exact", "numpy"],
+            &format!("{few} queries"),
+        ),
+        case(
+            "nearest, squared L2, few queries",
+            few,
+            Metric::SquaredL2,
+            &["faiss IndexFlatL2"],
+            &format!("{few} queries"),
+        ),
     ])
 }
 

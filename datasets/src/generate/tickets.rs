@@ -1,7 +1,7 @@
 //! Tickets: requests of ten kinds, some of them sent again, word for word or with small changes.
 //!
 //! Two tickets that are no duplicates share at most a topic's phrases: each names a product, a place, a
-//! reference and details of its own. A planted group has two to five members; the first is the original, the
+//! reference, details and a stack of its own. A planted group has two to five members; the first is the original, the
 //! others are copies, every second of them with edits (a greeting, a typing mistake, another closing).
 
 use std::collections::HashMap;
@@ -81,7 +81,7 @@ fn compose(seed: u64, row: u64) -> Text {
     let first = draw.below(topic.details.len());
     let second = (first + 1 + draw.below(topic.details.len() - 1)) % topic.details.len();
     let body = format!(
-        "{} {}. {} {} Reference {reference}, seen {} times since day {}. {} {}",
+        "{} {}. {} {} Reference {reference}, seen {} times since day {}. {} {} {}",
         draw.pick(&OPENINGS),
         draw.pick(&topic.problems).replace("{}", product),
         draw.pick(&CONTEXTS).replace("{}", draw.pick(&PLACES)),
@@ -89,9 +89,18 @@ fn compose(seed: u64, row: u64) -> Text {
         2 + draw.below(90),
         1 + draw.below(28),
         topic.details[second],
+        stack(seed, row),
         draw.pick(&CLOSINGS),
     );
     Text { topic, subject: draw.pick(&topic.subjects), body }
+}
+
+/// What only this ticket has: the addresses of a stack. Two tickets may draw the same phrases; with these words in
+/// each, less than three quarters of their words are shared even then.
+fn stack(seed: u64, row: u64) -> String {
+    let mut draw = RowRng::new(seed ^ 0x7ACE, row);
+    let addresses: Vec<String> = (0..8).map(|_| format!("{:08x}", draw.next() >> 32)).collect();
+    format!("Stack {}.", addresses.join(" "))
 }
 
 /// The same words, a little changed.
@@ -124,7 +133,7 @@ impl Rows for Tickets {
     fn next_columns(&mut self, count: usize) -> Result<Vec<ArrayRef>> {
         let text = |bytes: usize| StringBuilder::with_capacity(count, count * bytes);
         let (mut ids, mut channels, mut subjects, mut bodies) =
-            (text(16), text(6), text(24), text(360));
+            (text(16), text(6), text(24), text(430));
         let (mut languages, mut labels, mut priorities, mut teams) =
             (text(2), text(12), text(6), text(10));
         let mut created = Vec::with_capacity(count);

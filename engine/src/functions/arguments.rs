@@ -8,6 +8,60 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
+use kernels::Execution;
+
+use crate::error::{Code, Error};
+
+/// How the kernels run, of all functions of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<Execution>);
+
+impl Shared {
+    pub(super) fn new(execution: Execution) -> Self {
+        Self(Arc::new(execution))
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Execution;
+
+    fn deref(&self) -> &Execution {
+        &self.0
+    }
+}
+
+// Functions are compared to find equal expressions in a plan: those of one session run alike.
+impl PartialEq for Shared {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Shared {}
+
+impl std::hash::Hash for Shared {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// The type that a column of numbers is cast to; anything else is an error.
+pub(super) fn numeric(function: &str, name: &str, given: &DataType) -> Result<DataType> {
+    if given.is_numeric() || *given == DataType::Null {
+        return Ok(DataType::Float64);
+    }
+    plan_err!("{function}: the {name} is {given}; a number is needed")
+}
+
+/// The type that a count is cast to. One that is not whole stays as it is, for [`count`] to name it.
+pub(super) fn whole(given: &DataType) -> DataType {
+    if given.is_integer() { DataType::Int64 } else { given.clone() }
+}
+
+/// A bound of a function that was reached.
+pub(super) fn beyond(what: String) -> DataFusionError {
+    DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, what)))
+}
 
 /// A whole number of at least 1.
 pub(super) fn count(
@@ -19,12 +73,20 @@ pub(super) fn count(
         return Ok(None);
     };
     let number = match value.cast_to(&DataType::Int64) {
-        Ok(ScalarValue::Int64(Some(number))) => usize::try_from(number).ok().filter(|&n| n > 0),
+        // Of a text or a fraction the cast takes what it can.
+        Ok(ScalarValue::Int64(Some(number))) if is_whole(value) => {
+            usize::try_from(number).ok().filter(|&number| number > 0)
+        }
         _ => None,
     };
     number
         .map(Some)
         .ok_or_else(|| wrong(function, name, value, "a whole number of at least 1 is needed"))
+}
+
+fn is_whole(value: &ScalarValue) -> bool {
+    let number = value.data_type().is_numeric().then(|| value.cast_to(&DataType::Float64));
+    matches!(number, Some(Ok(ScalarValue::Float64(Some(number)))) if number.fract() == 0.0)
 }
 
 /// A number.
@@ -85,5 +147,5 @@ pub(super) fn nullable(values: impl IntoIterator<Item = f64>) -> Float64Array {
 
 /// A kernel's error as a query's.
 pub(super) fn failed(error: kernels::Error) -> DataFusionError {
-    DataFusionError::External(Box::new(crate::Error::from(error)))
+    DataFusionError::External(Box::new(Error::from(error)))
 }

@@ -9,7 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use kernels::changepoint::{Cost, PeltOptions, Penalty, pelt};
 use kernels::{Execution, MatrixView};
 
-use super::arguments::{failed, nullable, number};
+use super::arguments::{failed, nullable, number, numeric};
 use super::gather::Analysis;
 use super::series::{in_order, instant, timestamps};
 
@@ -33,8 +33,12 @@ impl Analysis for Changepoints {
         if !(2..=3).contains(&given.len()) {
             return plan_err!("changepoints: {} arguments; expected {USAGE}", given.len());
         }
-        let wanted = [instant("changepoints", &given[0])?, DataType::Float64, DataType::Float64];
-        Ok(wanted.into_iter().take(given.len()).collect())
+        let mut wanted =
+            vec![instant("changepoints", &given[0])?, numeric("changepoints", "value", &given[1])?];
+        if let Some(penalty) = given.get(2) {
+            wanted.push(numeric("changepoints", "penalty", penalty)?);
+        }
+        Ok(wanted)
     }
 
     fn columns(&self) -> usize {
@@ -59,17 +63,22 @@ impl Analysis for Changepoints {
         }
     }
 
-    fn compute(&self, columns: &[ArrayRef], penalty: &Option<f64>) -> Result<Vec<ArrayRef>> {
+    fn compute(
+        &self,
+        columns: &[ArrayRef],
+        penalty: &Option<f64>,
+        execution: &Execution,
+    ) -> Result<Vec<ArrayRef>> {
         let [at, value] = columns else {
             return plan_err!("changepoints: expected {USAGE}");
         };
         let zone = timestamps(at)?.timezone().map(str::to_owned);
         let points = in_order(at, value)?;
         let values: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
-        let penalty = penalty.map_or(Penalty::Bic, Penalty::Manual);
+        let penalty = penalty.map_or(Penalty::Bic, Penalty::Noise);
         let options = PeltOptions { cost: Cost::Mean, penalty, min_segment: MIN_SEGMENT };
         let found = MatrixView::new(&values, 1, values.len())
-            .and_then(|x| pelt(x, &options, &Execution::default()))
+            .and_then(|x| pelt(x, &options, execution))
             .map_err(failed)?;
         let changes = found.rows.first().map_or(&[][..], |row| &row.points);
         let starts: Vec<usize> = std::iter::once(0).chain(changes.iter().copied()).collect();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::{DataFusionError, Result, plan_err, resources_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::correlate::{CorrelateOptions, Dense, ScoreBlock, correlate_with};
 use kernels::{Execution, MatrixView};
 
-use super::arguments::{count, failed, nullable, numbers};
+use super::arguments::{beyond, count, failed, nullable, numbers, numeric, whole};
 use super::gather::Analysis;
 use super::series::{instant, timestamps};
 
@@ -39,8 +39,9 @@ impl Analysis for CorrMatrix {
             return plan_err!("corr_matrix: {} arguments; expected {USAGE}", given.len());
         }
         let instant = instant("corr_matrix", &given[1])?;
-        let wanted = [DataType::Utf8, instant, DataType::Float64, DataType::Int64];
-        Ok(wanted.into_iter().take(given.len()).collect())
+        let value = numeric("corr_matrix", "value", &given[2])?;
+        let wanted = [DataType::Utf8, instant, value];
+        Ok(wanted.into_iter().chain(given[3..].iter().map(whole)).collect())
     }
 
     fn columns(&self) -> usize {
@@ -64,20 +65,18 @@ impl Analysis for CorrMatrix {
         Ok(least)
     }
 
-    fn compute(&self, columns: &[ArrayRef], least: &usize) -> Result<Vec<ArrayRef>> {
+    fn compute(
+        &self,
+        columns: &[ArrayRef],
+        least: &usize,
+        execution: &Execution,
+    ) -> Result<Vec<ArrayRef>> {
         let [series, at, value] = columns else {
             return plan_err!("corr_matrix: expected {USAGE}");
         };
         let wide = Wide::of(series, at, value)?;
         let rows = wide.names.len();
-        let pairs = rows * rows.saturating_sub(1) / 2;
-        if pairs > PAIRS_MAX {
-            return resources_err!(
-                "corr_matrix: {rows} series make {pairs} pairs; at most {PAIRS_MAX} are given. Choose fewer series, \
-                 or run the job `correlate`, which keeps the strong pairs"
-            );
-        }
-        let mut found: Vec<(usize, usize, f64)> = Vec::with_capacity(pairs);
+        let mut found: Vec<(usize, usize, f64)> = Vec::new();
         let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
             for row in block.rows() {
                 let (first, scores) = block.row(row);
@@ -85,20 +84,22 @@ impl Analysis for CorrMatrix {
             }
             Ok(())
         });
-        MatrixView::new(&wide.values, rows, wide.instants)
-            .and_then(|x| {
-                if rows < 2 || wide.instants < 2 {
-                    return Ok(());
-                }
-                let options = CorrelateOptions::pairwise(*least);
-                correlate_with(x, &options, &mut sink, &Execution::default()).map(|_| ())
-            })
-            .map_err(failed)?;
+        if wide.instants < 2 {
+            // No coefficient has less than two.
+            let pairs = (0..rows).flat_map(|row| (row + 1..rows).map(move |col| (row, col)));
+            found.extend(pairs.map(|(row, col)| (row, col, f64::NAN)));
+        } else if rows > 1 {
+            let options = CorrelateOptions::pairwise(*least);
+            MatrixView::new(&wide.values, rows, wide.instants)
+                .and_then(|x| correlate_with(x, &options, &mut sink, execution))
+                .map_err(failed)?;
+        }
         found.sort_unstable_by_key(|&(row, col, _)| (row, col));
         let name = |index: usize| wide.names.get(index).map(String::as_str);
+        let there: Vec<Vec<u64>> = (0..rows).map(|row| bits(wide.row(row))).collect();
         let shared = |&(row, col, _): &(usize, usize, f64)| {
-            let both = wide.row(row).iter().zip(wide.row(col));
-            both.filter(|(a, b)| a.is_finite() && b.is_finite()).count() as i64
+            let both = there[row].iter().zip(&there[col]);
+            both.map(|(a, b)| i64::from((a & b).count_ones())).sum::<i64>()
         };
         let a: StringArray = found.iter().map(|pair| name(pair.0)).collect();
         let b: StringArray = found.iter().map(|pair| name(pair.1)).collect();
@@ -106,6 +107,15 @@ impl Analysis for CorrMatrix {
         let n: Int64Array = found.iter().map(|pair| Some(shared(pair))).collect();
         Ok(vec![Arc::new(a), Arc::new(b), Arc::new(r), Arc::new(n)])
     }
+}
+
+/// Which values are there, 64 in a word.
+fn bits(values: &[f64]) -> Vec<u64> {
+    let word = |values: &[f64]| {
+        let bits = values.iter().enumerate().map(|(at, value)| u64::from(value.is_finite()) << at);
+        bits.fold(0, |word, bit| word | bit)
+    };
+    values.chunks(64).map(word).collect()
 }
 
 /// Series as rows and instants as columns; NaN where a series has no value.
@@ -116,7 +126,7 @@ struct Wide {
 }
 
 impl Wide {
-    /// Rows by name, columns by time. Of several values of one series at one instant the last counts.
+    /// Rows by name, columns by time. Of several values of one series at one instant the mean.
     fn of(series: &ArrayRef, at: &ArrayRef, value: &ArrayRef) -> Result<Self> {
         let names = series.as_string_opt::<i32>().ok_or_else(|| {
             DataFusionError::Internal(format!("{} where names were expected", series.data_type()))
@@ -127,23 +137,40 @@ impl Wide {
         let column: BTreeMap<i64, usize> =
             instants.iter().enumerate().map(|(index, at)| (*at, index)).collect();
         let distinct: BTreeSet<&str> = names.iter().flatten().collect();
+        let (rows, pairs) = (distinct.len(), distinct.len() * distinct.len().saturating_sub(1) / 2);
+        if pairs > PAIRS_MAX {
+            return Err(beyond(format!(
+                "corr_matrix: {rows} series make {pairs} pairs; at most {PAIRS_MAX} are given. Choose fewer series, \
+                 or run the job `correlate`, which keeps the strong pairs"
+            )));
+        }
         let row_of: BTreeMap<&str, usize> =
             distinct.iter().enumerate().map(|(index, name)| (*name, index)).collect();
-        let cells = distinct.len().saturating_mul(instants.len());
+        let cells = rows.saturating_mul(instants.len());
         if cells > CELLS_MAX {
-            return resources_err!(
-                "corr_matrix: {} series at {} instants are {cells} cells; at most {CELLS_MAX} are taken. Bring them \
-                 onto a common grid first, for example with date_bin",
-                distinct.len(),
+            return Err(beyond(format!(
+                "corr_matrix: {rows} series at {} instants are {cells} cells; at most {CELLS_MAX} are taken. Bring \
+                 them onto a common grid first, for example with date_bin",
                 instants.len()
-            );
+            )));
         }
         let mut wide = vec![f64::NAN; cells];
-        for row in (0..values.len()).filter(is_there) {
+        // How many values a cell is the sum of, where there is more than one.
+        let mut repeated: BTreeMap<usize, u32> = BTreeMap::new();
+        for row in (0..values.len()).filter(is_there).filter(|&row| !values[row].is_nan()) {
             let place = (row_of.get(names.value(row)), column.get(&at.value(row)));
             if let (Some(series), Some(instant)) = place {
-                wide[series * instants.len() + instant] = values[row];
+                let cell = series * instants.len() + instant;
+                if wide[cell].is_nan() {
+                    wide[cell] = values[row];
+                } else {
+                    wide[cell] += values[row];
+                    *repeated.entry(cell).or_insert(1) += 1;
+                }
             }
+        }
+        for (cell, count) in repeated {
+            wide[cell] /= f64::from(count);
         }
         Ok(Self {
             names: distinct.into_iter().map(str::to_owned).collect(),

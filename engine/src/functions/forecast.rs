@@ -6,15 +6,17 @@ use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Result, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
-use kernels::forecast::{ForecastOptions, forecast};
+use kernels::forecast::{ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method, forecast};
 use kernels::{Execution, MatrixView};
 
-use super::arguments::{count, failed, nullable};
+use super::arguments::{beyond, count, failed, nullable, numeric, whole};
 use super::gather::Analysis;
 use super::series::{Grid, instant, timestamps};
 
 /// The share of probability that `lower` and `upper` enclose.
 const LEVEL: f64 = 0.95;
+/// The farthest step: what lies beyond is no forecast, and its intervals cost the square of it.
+const HORIZON_MAX: usize = 10_000;
 const USAGE: &str = "forecast(at, value, horizon [, season])";
 
 /// Forecasts by exponential smoothing, the model chosen by AICc.
@@ -39,13 +41,8 @@ impl Analysis for Forecast {
         if !(3..=4).contains(&given.len()) {
             return plan_err!("forecast: {} arguments; expected {USAGE}", given.len());
         }
-        let wanted = vec![
-            instant("forecast", &given[0])?,
-            DataType::Float64,
-            DataType::Int64,
-            DataType::Int64,
-        ];
-        Ok(wanted.into_iter().take(given.len()).collect())
+        let series = [instant("forecast", &given[0])?, numeric("forecast", "value", &given[1])?];
+        Ok(series.into_iter().chain(given[2..].iter().map(whole)).collect())
     }
 
     fn columns(&self) -> usize {
@@ -66,16 +63,27 @@ impl Analysis for Forecast {
         let Some(horizon) = count("forecast", "horizon", given.first())? else {
             return plan_err!("forecast: no horizon; expected {USAGE}");
         };
+        if horizon > HORIZON_MAX {
+            return Err(beyond(format!(
+                "forecast: horizon is {horizon}; at most {HORIZON_MAX} steps are forecast"
+            )));
+        }
         Ok(Options { horizon, season: count("forecast", "season", given.get(1))?.unwrap_or(1) })
     }
 
-    fn compute(&self, columns: &[ArrayRef], options: &Options) -> Result<Vec<ArrayRef>> {
+    fn compute(
+        &self,
+        columns: &[ArrayRef],
+        options: &Options,
+        execution: &Execution,
+    ) -> Result<Vec<ArrayRef>> {
         let [at, value] = columns else {
             return plan_err!("forecast: expected {USAGE}");
         };
         let grid = Grid::of("forecast", at, value)?;
         let zone = timestamps(at)?.timezone().map(str::to_owned);
-        let Some(grid) = grid else {
+        // One short series among many is no reason to fail the query: nothing is known of what follows it.
+        let Some(grid) = grid.filter(|grid| grid.values.len() >= LEAST_SAMPLES) else {
             let none = TimestampMicrosecondArray::from(Vec::<i64>::new()).with_timezone_opt(zone);
             return Ok(vec![
                 Arc::new(none),
@@ -88,10 +96,11 @@ impl Analysis for Forecast {
             horizon: options.horizon,
             season: options.season,
             levels: vec![LEVEL],
+            method: if options.season > MOST_SEASON { Method::Theta } else { Method::AutoEts },
             ..ForecastOptions::default()
         };
         let found = MatrixView::new(&grid.values, 1, grid.values.len())
-            .and_then(|x| forecast(x, &settings, &Execution::default()))
+            .and_then(|x| forecast(x, &settings, execution))
             .map_err(failed)?;
         let next = TimestampMicrosecondArray::from_iter_values(
             (0..options.horizon).map(|step| grid.at(grid.values.len() + step)),

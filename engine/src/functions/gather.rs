@@ -8,14 +8,17 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
+use datafusion::common::{Result, ScalarValue, internal_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
+use kernels::Execution;
+
+use super::arguments::{Shared, beyond};
 
 /// What is computed from the rows of a group.
 pub(super) trait Analysis:
@@ -40,7 +43,12 @@ pub(super) trait Analysis:
     fn options(&self, given: &[Arc<dyn PhysicalExpr>]) -> Result<Self::Options>;
 
     /// Computes the answer's columns.
-    fn compute(&self, columns: &[ArrayRef], options: &Self::Options) -> Result<Vec<ArrayRef>>;
+    fn compute(
+        &self,
+        columns: &[ArrayRef],
+        options: &Self::Options,
+        execution: &Execution,
+    ) -> Result<Vec<ArrayRef>>;
 }
 
 /// An analysis as an aggregate function.
@@ -48,11 +56,12 @@ pub(super) trait Analysis:
 pub(super) struct Gather<A> {
     analysis: A,
     signature: Signature,
+    execution: Shared,
 }
 
 impl<A: Analysis> Gather<A> {
-    pub(super) fn new(analysis: A) -> Self {
-        Self { analysis, signature: Signature::user_defined(Volatility::Immutable) }
+    pub(super) fn new(analysis: A, execution: Shared) -> Self {
+        Self { analysis, signature: Signature::user_defined(Volatility::Immutable), execution }
     }
 }
 
@@ -87,6 +96,12 @@ impl<A: Analysis> AggregateUDFImpl for Gather<A> {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if arguments.is_distinct {
+            return plan_err!(
+                "{}: DISTINCT is not taken; choose the rows in a subquery",
+                self.analysis.name()
+            );
+        }
         let columns = self.analysis.columns();
         let types: Vec<DataType> = arguments
             .expr_fields
@@ -97,7 +112,9 @@ impl<A: Analysis> AggregateUDFImpl for Gather<A> {
         Ok(Box::new(Gathered {
             options: self.analysis.options(arguments.exprs.get(columns..).unwrap_or(&[]))?,
             analysis: self.analysis.clone(),
+            execution: self.execution.clone(),
             kept: vec![Vec::new(); types.len()],
+            bytes: 0,
             types,
             returns: arguments.return_field.data_type().clone(),
         }))
@@ -109,17 +126,41 @@ impl<A: Analysis> AggregateUDFImpl for Gather<A> {
 struct Gathered<A: Analysis> {
     analysis: A,
     options: A::Options,
+    execution: Shared,
     types: Vec<DataType>,
     returns: DataType,
     kept: Vec<Vec<ArrayRef>>,
+    /// What `kept` takes.
+    bytes: usize,
 }
 
+/// Values of one array: their places are numbers of 32 bits.
+const VALUES_MAX: usize = i32::MAX as usize;
+
 impl<A: Analysis> Gathered<A> {
+    /// Keeps the rows of an array that others share, and nothing else of it.
+    fn keep(&mut self, place: usize, rows: &ArrayRef) -> Result<()> {
+        if let Some(kept) = self.kept.get_mut(place).filter(|_| !rows.is_empty()) {
+            // With a second part, though it is empty, `concat` copies.
+            let own = concat(&[rows.as_ref(), &new_empty_array(rows.data_type())])?;
+            self.bytes += own.get_array_memory_size();
+            kept.push(own);
+        }
+        Ok(())
+    }
+
     fn whole(&self) -> Result<Vec<ArrayRef>> {
         self.kept
             .iter()
             .zip(&self.types)
             .map(|(parts, data_type)| {
+                let count: usize = parts.iter().map(values_of).sum();
+                if count > VALUES_MAX {
+                    let name = self.analysis.name();
+                    return Err(beyond(format!(
+                        "{name}: a group has {count} values; at most {VALUES_MAX} are taken"
+                    )));
+                }
                 let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
                 match parts.as_slice() {
                     [] => Ok(new_empty_array(data_type)),
@@ -132,18 +173,11 @@ impl<A: Analysis> Gathered<A> {
 
 impl<A: Analysis> Accumulator for Gathered<A> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for (kept, column) in self.kept.iter_mut().zip(values) {
-            if !column.is_empty() {
-                // Of a batch that all groups share, each keeps its own rows: with a second part, though it is
-                // empty, `concat` copies.
-                kept.push(concat(&[column.as_ref(), &new_empty_array(column.data_type())])?);
-            }
-        }
-        Ok(())
+        values.iter().enumerate().try_for_each(|(place, column)| self.keep(place, column))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for (kept, state) in self.kept.iter_mut().zip(states) {
+        for (place, state) in states.iter().enumerate() {
             let lists = state.as_any().downcast_ref::<ListArray>().ok_or_else(|| {
                 internal_datafusion_err!(
                     "{}: the state is {}",
@@ -151,7 +185,9 @@ impl<A: Analysis> Accumulator for Gathered<A> {
                     state.data_type()
                 )
             })?;
-            kept.extend(lists.iter().flatten().filter(|rows| !rows.is_empty()));
+            for rows in lists.iter().flatten() {
+                self.keep(place, &rows)?;
+            }
         }
         Ok(())
     }
@@ -162,7 +198,7 @@ impl<A: Analysis> Accumulator for Gathered<A> {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let columns = self.analysis.compute(&self.whole()?, &self.options)?;
+        let columns = self.analysis.compute(&self.whole()?, &self.options, &self.execution)?;
         let DataType::List(item) = &self.returns else {
             return Err(internal_datafusion_err!("{} returns no list", self.analysis.name()));
         };
@@ -174,10 +210,23 @@ impl<A: Analysis> Accumulator for Gathered<A> {
     }
 
     fn size(&self) -> usize {
-        let kept: usize =
-            self.kept.iter().flatten().map(|column| column.get_array_memory_size()).sum();
-        size_of_val(self) + kept
+        size_of_val(self) + self.bytes
     }
+}
+
+/// How many values an array holds, of lists and texts those within.
+fn values_of(column: &ArrayRef) -> usize {
+    let inner = |offsets: &[i32]| match offsets {
+        [first, .., last] => usize::try_from(last - first).unwrap_or(0),
+        _ => 0,
+    };
+    let inner = match column.data_type() {
+        DataType::List(_) => inner(column.as_list::<i32>().value_offsets()),
+        DataType::Utf8 => inner(column.as_string::<i32>().value_offsets()),
+        DataType::Binary => inner(column.as_binary::<i32>().value_offsets()),
+        _ => 0,
+    };
+    inner.max(column.len())
 }
 
 /// A list array of one list.

@@ -8,6 +8,7 @@
 //! `docs/sql.md` describes each with an example; a test runs the examples.
 
 mod arguments;
+mod calls;
 mod changepoints;
 mod corr_matrix;
 mod forecast;
@@ -21,43 +22,50 @@ use std::sync::Arc;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{AggregateUDF, WindowUDF};
+use kernels::Execution;
 
 use crate::error::Result;
+use arguments::Shared;
+pub(crate) use calls::check;
 use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;
 use forecast::Forecast;
 use gather::Gather;
 use nearest::Nearest;
 
-/// Makes the functions known to a session.
-pub(crate) fn register(state: &mut SessionState) -> Result<()> {
-    for function in window_functions() {
+/// Makes the functions known to a session; the kernels run as `execution` says.
+pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {
+    let execution = Shared::new(execution);
+    for function in window_functions(&execution) {
         state.register_udwf(Arc::new(function))?;
     }
-    for function in aggregate_functions() {
+    for function in aggregate_functions(&execution) {
         state.register_udaf(Arc::new(function))?;
     }
     Ok(())
 }
 
-fn window_functions() -> Vec<WindowUDF> {
-    rolling::Kind::ALL.iter().map(|&kind| WindowUDF::from(rolling::Rolling::new(kind))).collect()
+fn window_functions(execution: &Shared) -> Vec<WindowUDF> {
+    let kinds = rolling::Kind::ALL.iter();
+    kinds.map(|&kind| WindowUDF::from(rolling::Rolling::new(kind, execution.clone()))).collect()
 }
 
-fn aggregate_functions() -> Vec<AggregateUDF> {
+fn aggregate_functions(execution: &Shared) -> Vec<AggregateUDF> {
     vec![
-        AggregateUDF::from(Gather::new(Changepoints)),
-        AggregateUDF::from(Gather::new(CorrMatrix)),
-        AggregateUDF::from(Gather::new(Forecast)),
-        AggregateUDF::from(Gather::new(Nearest)),
+        AggregateUDF::from(Gather::new(Changepoints, execution.clone())),
+        AggregateUDF::from(Gather::new(CorrMatrix, execution.clone())),
+        AggregateUDF::from(Gather::new(Forecast, execution.clone())),
+        AggregateUDF::from(Gather::new(Nearest, execution.clone())),
     ]
 }
 
 /// The names of all functions of this module.
 #[cfg(test)]
 pub(crate) fn names() -> Vec<String> {
-    let windows = window_functions().iter().map(|function| function.name().to_owned()).collect();
-    let aggregates = aggregate_functions();
+    let execution = Shared::new(Execution::default());
+    let windows = window_functions(&execution);
+    let windows = windows.iter().map(|function| function.name().to_owned()).collect();
+    let aggregates = aggregate_functions(&execution);
     let aggregates = aggregates.iter().map(|function| function.name().to_owned());
     [windows, aggregates.collect::<Vec<_>>()].concat()
 }

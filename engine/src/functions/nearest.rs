@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, UInt32Array};
-use arrow::compute::{cast, take};
+use arrow::compute::{cast, sort_to_indices, take};
 use arrow::datatypes::{DataType, Field, Float32Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::nearest::{Metric, NearestOptions, nearest};
 use kernels::{Execution, MatrixView};
 
-use super::arguments::{count, failed, literal};
+use super::arguments::{count, failed, literal, whole};
 use super::gather::Analysis;
 
 const USAGE: &str = "nearest(id, vector, query, k [, 'cosine' | 'dot' | 'l2'])";
@@ -50,7 +50,7 @@ impl Analysis for Nearest {
             }
         }
         let vector = DataType::new_list(DataType::Float32, true);
-        let wanted = [given[0].clone(), vector.clone(), vector, DataType::Int64, DataType::Utf8];
+        let wanted = [given[0].clone(), vector.clone(), vector, whole(&given[3]), DataType::Utf8];
         Ok(wanted.into_iter().take(given.len()).collect())
     }
 
@@ -89,10 +89,21 @@ impl Analysis for Nearest {
                 }
             },
         };
+        if let Some(value) = query.iter().find(|value| !value.is_finite()) {
+            return plan_err!("nearest: the query has {value}; finite 32-bit numbers are needed");
+        }
+        if metric == Metric::Cosine && query.iter().all(|&value| value == 0.0) {
+            return plan_err!("nearest: the query is 0, which has no angle to a vector");
+        }
         Ok(Options { query, k, metric })
     }
 
-    fn compute(&self, columns: &[ArrayRef], options: &Options) -> Result<Vec<ArrayRef>> {
+    fn compute(
+        &self,
+        columns: &[ArrayRef],
+        options: &Options,
+        execution: &Execution,
+    ) -> Result<Vec<ArrayRef>> {
         let [ids, vectors] = columns else {
             return plan_err!("nearest: expected {USAGE}");
         };
@@ -101,7 +112,11 @@ impl Analysis for Nearest {
         })?;
         let dimensions = options.query.len();
         let (mut rows, mut base) = (Vec::new(), Vec::with_capacity(lists.len() * dimensions));
-        for row in 0..lists.len() {
+        // Equal scores are told apart by the order of the rows: by id, where ids have an order.
+        let order = sort_to_indices(ids, None, None)
+            .unwrap_or_else(|_| UInt32Array::from_iter_values(0..ids.len() as u32));
+        for &place in order.values() {
+            let row = place as usize;
             // A row without a vector is no neighbour.
             if lists.is_null(row) {
                 continue;
@@ -113,14 +128,14 @@ impl Analysis for Nearest {
                     found.len()
                 ));
             }
-            rows.push(u32::try_from(row).unwrap_or(u32::MAX));
+            rows.push(place);
             base.extend(found);
         }
         let wanted = NearestOptions::new(options.metric, options.k);
         let found = MatrixView::new(&options.query, 1, dimensions)
             .and_then(|query| {
                 let base = MatrixView::new(&base, rows.len(), dimensions)?;
-                nearest(query, base, &wanted, &Execution::default())
+                nearest(query, base, &wanted, execution)
             })
             .map_err(failed)?;
         let nearest = found.row(0);

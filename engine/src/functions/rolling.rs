@@ -2,7 +2,7 @@
 //! `rolling_quantile` and `anomaly_score`: statistics over the last rows of a partition.
 //!
 //! SQL's own frames can say `ROWS BETWEEN 23 PRECEDING AND CURRENT ROW`, but `median` over them sorts every frame
-//! anew; these cost about the same whatever the length of the window. NULL and NaN are skipped. A window with
+//! anew; these cost about the same whatever the length of the window. NULL, NaN and infinities are skipped. A window with
 //! fewer than `least` values (the whole window when absent) gives NULL.
 //!
 //! The score of a row is its distance from the median of the `window` rows before it, in robust standard deviations:
@@ -10,6 +10,7 @@
 //! Hoaglin, "How to Detect and Handle Outliers", 1993). The row itself is left out, so that a spike does not widen
 //! its own measure. Where the window is constant, the score is 0 for the same value and infinite for any other.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{PartitionEvaluator, Signature, Volatility, WindowUDFImpl};
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
-use kernels::{Execution, MatrixView, MatrixViewMut};
+use kernels::{MatrixView, MatrixViewMut};
 
-use super::arguments::{count, failed, nullable, number, numbers};
+use super::arguments::{Shared, count, failed, nullable, number, numbers, numeric, whole};
 
 /// A standard deviation over a MAD, for normal data.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -55,7 +56,7 @@ impl Kind {
         Self::AnomalyScore,
     ];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Mean => "rolling_mean",
             Self::Std => "rolling_std",
@@ -84,11 +85,12 @@ impl Kind {
 pub(super) struct Rolling {
     kind: Kind,
     signature: Signature,
+    execution: Shared,
 }
 
 impl Rolling {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, signature: Signature::user_defined(Volatility::Immutable) }
+    pub(super) fn new(kind: Kind, execution: Shared) -> Self {
+        Self { kind, signature: Signature::user_defined(Volatility::Immutable), execution }
     }
 }
 
@@ -102,21 +104,18 @@ impl WindowUDFImpl for Rolling {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let mut wanted = vec![DataType::Float64, DataType::Int64];
-        if self.kind == Kind::Quantile {
-            wanted.push(DataType::Float64);
-        }
-        let least = wanted.len();
-        wanted.push(DataType::Int64);
-        if !(least..=wanted.len()).contains(&given.len()) {
-            let (name, usage) = (self.name(), self.kind.usage());
+        let name = self.name();
+        let most = if self.kind == Kind::Quantile { 4 } else { 3 };
+        if !(most - 1..=most).contains(&given.len()) {
+            let usage = self.kind.usage();
             return plan_err!("{name}: {} arguments; expected {usage}", given.len());
         }
-        if !given[0].is_numeric() && given[0] != DataType::Null {
-            return plan_err!("{}: the value is {}; a number is needed", self.name(), given[0]);
-        }
-        wanted.truncate(given.len());
-        Ok(wanted)
+        let argument = |(place, given): (usize, &DataType)| match place {
+            0 => numeric(name, "value", given),
+            2 if self.kind == Kind::Quantile => numeric(name, "quantile", given),
+            _ => Ok(whole(given)),
+        };
+        given.iter().enumerate().map(argument).collect()
     }
 
     fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
@@ -136,8 +135,16 @@ impl WindowUDFImpl for Rolling {
             _ => (None, given.get(2)),
         };
         let least = count(name, "least", least)?;
+        if let Some(least) = least.filter(|&least| least > window) {
+            return plan_err!("{name}: least is {least}; the window has {window} rows");
+        }
+        let quantile = quantile.unwrap_or(0.5);
+        if !(0.0..=1.0).contains(&quantile) {
+            return plan_err!("{name}: quantile is {quantile}; it must be 0 to 1");
+        }
         let options = RollingOptions { min_periods: least, ..RollingOptions::trailing(window) };
-        Ok(Box::new(Evaluator { kind: self.kind, options, quantile: quantile.unwrap_or(0.5) }))
+        let execution = self.execution.clone();
+        Ok(Box::new(Evaluator { kind: self.kind, options, quantile, execution }))
     }
 }
 
@@ -146,6 +153,7 @@ struct Evaluator {
     kind: Kind,
     options: RollingOptions,
     quantile: f64,
+    execution: Shared,
 }
 
 impl PartitionEvaluator for Evaluator {
@@ -165,6 +173,23 @@ impl PartitionEvaluator for Evaluator {
             Kind::Quantile => &[Statistic::Quantile(self.quantile)],
             Kind::AnomalyScore => &[Statistic::Median, Statistic::Mad],
         };
+        let results = self.rolling(&values, &self.options, statistics)?;
+        Ok(Arc::new(match results.as_slice() {
+            [medians, mads] => nullable(self.scores(&values, medians, mads)?),
+            [result] => nullable(result.iter().copied()),
+            _ => nullable([]),
+        }))
+    }
+}
+
+impl Evaluator {
+    /// Statistics of one series.
+    fn rolling(
+        &self,
+        values: &[f64],
+        options: &RollingOptions,
+        statistics: &[Statistic],
+    ) -> Result<Vec<Vec<f64>>> {
         let mut results = vec![vec![0.0; values.len()]; statistics.len()];
         let mut outputs = results
             .iter_mut()
@@ -175,40 +200,62 @@ impl PartitionEvaluator for Evaluator {
             })
             .collect::<kernels::Result<Vec<_>>>()
             .map_err(failed)?;
-        MatrixView::new(&values, 1, values.len())
-            .and_then(|x| rolling(x, &self.options, &mut outputs, &Execution::default()))
+        MatrixView::new(values, 1, values.len())
+            .and_then(|x| rolling(x, options, &mut outputs, &self.execution))
             .map_err(failed)?;
-        Ok(Arc::new(match results.as_slice() {
-            [medians, mads] => nullable(self.scores(&values, medians, mads)),
-            [result] => nullable(result.iter().copied()),
-            _ => nullable([]),
-        }))
+        Ok(results)
     }
-}
 
-impl Evaluator {
     /// Each value beside the window that ends before it.
-    fn scores(&self, values: &[f64], medians: &[f64], mads: &[f64]) -> Vec<f64> {
+    fn scores(&self, values: &[f64], medians: &[f64], mads: &[f64]) -> Result<Vec<f64>> {
+        let deviations = self.mean_deviations(values, medians, mads)?;
         let score = |row: usize| {
             let Some(before) = row.checked_sub(1) else {
                 return f64::NAN;
             };
             let (distance, mad) = (values[row] - medians[before], mads[before]);
-            if mad > 0.0 || mad.is_nan() {
-                return distance / (MAD_TO_SIGMA * mad);
+            match deviations.get(&before) {
+                // A window that is one value.
+                Some(_) if distance == 0.0 => 0.0,
+                Some(deviation) => distance / (MEAN_DEVIATION_TO_SIGMA * deviation),
+                None => distance / (MAD_TO_SIGMA * mad),
             }
-            let window = &values[row.saturating_sub(self.options.window)..row];
-            let deviation = mean_deviation(window, medians[before]);
-            if distance == 0.0 { 0.0 } else { distance / (MEAN_DEVIATION_TO_SIGMA * deviation) }
         };
-        (0..values.len()).map(score).collect()
+        Ok((0..values.len()).map(score).collect())
     }
-}
 
-/// The mean distance from `centre` of the values that are there.
-fn mean_deviation(values: &[f64], centre: f64) -> f64 {
-    let distances =
-        values.iter().filter(|value| value.is_finite()).map(|value| (value - centre).abs());
-    let (sum, count) = distances.fold((0.0, 0.0), |(sum, count), d| (sum + d, count + 1.0));
-    sum / count
+    /// For the windows whose MAD is 0, by their last row, the mean distance from their median.
+    ///
+    /// Windows with one median share their distances. More than half of each is that median, so that few
+    /// medians can lie near each other, and the stretches below are in sum a few times as long as the series.
+    fn mean_deviations(
+        &self,
+        values: &[f64],
+        medians: &[f64],
+        mads: &[f64],
+    ) -> Result<BTreeMap<usize, f64>> {
+        let window = self.options.window;
+        let mut of_median: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for last in (0..mads.len()).filter(|&row| mads[row] == 0.0) {
+            // 0 is also −0.
+            of_median.entry((medians[last] + 0.0).to_bits()).or_default().push(last);
+        }
+        let mean = RollingOptions { min_periods: Some(1), ..RollingOptions::trailing(window) };
+        let mut found = BTreeMap::new();
+        for lasts in of_median.values() {
+            for near in lasts.chunk_by(|a, b| b - a <= window) {
+                let [first, ..] = near else { continue };
+                let start = (first + 1).saturating_sub(window);
+                let end = near.last().map_or(start, |last| last + 1);
+                let distances: Vec<f64> = values[start..end]
+                    .iter()
+                    .map(|value| (value - medians[*first]).abs())
+                    .collect();
+                let means = self.rolling(&distances, &mean, &[Statistic::Mean])?;
+                let means = means.first().map_or(&[][..], |means| means);
+                found.extend(near.iter().map(|&last| (last, means[last - start])));
+            }
+        }
+        Ok(found)
+    }
 }

@@ -8,6 +8,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
+use kernels::{Budget, Execution};
 
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
@@ -56,6 +57,12 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_runtime_env(runtime)
         .with_default_features()
         .build();
-    functions::register(&mut state)?;
+    let execution = Execution {
+        gpu: options.gpu,
+        // A kernel's own memory comes on top of the rows that the query holds.
+        budget: Budget::host(options.memory_budget_bytes / 2),
+        ..Execution::default()
+    };
+    functions::register(&mut state, execution)?;
     Ok(state)
 }

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::provider::PinnedSchema;
 use crate::error::{Code, Error, Result};
+use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
 const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -45,6 +46,7 @@ pub(super) async fn plan(
         .map_err(|e: DataFusionError| {
             Error::user(Code::BadInput, format!("SQL: queries only read: {}", Error::from(e)))
         })?;
+    functions::check(&plan)?;
     Ok(DataFrame::new(state, plan))
 }
 

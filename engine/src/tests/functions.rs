@@ -80,6 +80,15 @@ async fn a_score_compares_a_row_with_those_before_it() {
     let flat = "CASE WHEN id = 9 THEN 2 ELSE 1 END";
     let scores = column(&engine, &format!("anomaly_score({flat}, 3) OVER (ORDER BY id)")).await;
     assert_eq!((scores[8], scores[9]), (Some(0.0), Some(f64::INFINITY)));
+    // Every window has another median, which more than half of it is.
+    let beat = "CASE WHEN id = 9 THEN 7 WHEN id % 2 = 0 THEN 0 ELSE 1 END";
+    let scores = column(&engine, &format!("anomaly_score({beat}, 5) OVER (ORDER BY id)")).await;
+    let deviation = 1.253_314_137_315_500_3 * 2.0 / 5.0;
+    let expected = [-1.0, 1.0, -1.0, 1.0, 7.0].map(|distance| distance / deviation);
+    let expected = [expected[1], -expected[1], expected[1], -expected[1], expected[4]];
+    for (score, expected) in scores[5..].iter().zip(expected) {
+        assert!((score.unwrap() - expected).abs() < 1e-12, "{scores:?}");
+    }
 }
 
 #[tokio::test]
@@ -118,6 +127,12 @@ async fn a_change_of_level_is_found_where_it_is() {
     assert!(lines[0].contains("2026-01-02T16:00:00"), "{found}");
     let none = query(&engine, &format!("SELECT {call} FROM {rows} WHERE i < 0")).await;
     assert!(!none.contains("2026-"), "{none}");
+    // A penalty means the same in any unit of the values.
+    for (unit, penalty, count) in [(1, 4, 1), (1000, 4, 1), (1, 100_000, 0), (1000, 100_000, 0)] {
+        let call = format!("array_length(changepoints(at, {unit} * value, {penalty}))");
+        let found = query(&engine, &format!("SELECT coalesce({call}, 0) AS n FROM {rows}")).await;
+        assert!(found.contains(&format!("| {count} ")), "{unit} {penalty}: {found}");
+    }
 }
 
 #[tokio::test]
@@ -146,6 +161,23 @@ async fn a_matrix_of_coefficients_has_every_pair_once() {
     assert!(r.unwrap().abs() < 0.6 && n == "26", "{found}");
     // Too few to say.
     assert_eq!(pair("a", "d"), (None, "5".to_owned()), "{found}");
+    // The mean of what there is twice; what is missing takes nothing away.
+    let twice = format!(
+        "(SELECT * FROM {series} UNION ALL SELECT 'a', at, value FROM {rows} UNION ALL SELECT 'b', at, NULL FROM {rows})"
+    );
+    let sql = format!("SELECT unnest(unnest(corr_matrix(s, at, value))) FROM {twice}");
+    assert_eq!(query(&engine, &sql).await, found);
+    // No coefficient has a single instant.
+    let one =
+        "(VALUES ('a', now(), 1.0), ('b', now(), 2.0), ('c', now(), 3.0)) AS t (s, at, value)";
+    let sql = format!("SELECT unnest(unnest(corr_matrix(s, at, value))) FROM {one}");
+    let found = query(&engine, &sql).await;
+    assert_eq!(found.matches("| 1 ").count(), 3, "{found}");
+    let many = "(SELECT CAST(i AS VARCHAR) AS s, at, value FROM \
+                (SELECT to_timestamp(0) AS at, 1.0 AS value, i FROM generate_series(1, 2000) AS t (i)))";
+    let error = told(&engine, &format!("SELECT corr_matrix(s, at, value) FROM {many}")).await;
+    assert_eq!(error.code(), Code::LimitExceeded, "{}", error.detail());
+    assert!(error.to_string().contains("2000 series make 1999000 pairs"), "{error}");
 }
 
 #[tokio::test]
@@ -165,7 +197,19 @@ async fn a_forecast_goes_on_where_the_series_ends() {
     }
     let scattered = format!("SELECT forecast(at, value, 4) FROM {rows} WHERE i IN (0, 1, 59)");
     let error = told(&engine, &scattered).await;
-    assert!(error.to_string().contains("whose steps are about equal"), "{error}");
+    assert!(error.to_string().contains("are not at about equal steps"), "{error}");
+    // A short series among others.
+    let groups = format!(
+        "SELECT i < 2 AS short, coalesce(array_length(forecast(at, value, 4)), 0) AS n FROM {rows} GROUP BY 1"
+    );
+    let found = query(&engine, &groups).await;
+    assert!(found.contains("| true  | 0 |") && found.contains("| false | 4 |"), "{found}");
+    // A long season.
+    let long = format!("SELECT array_length(forecast(at, value, 3, 30)) AS n FROM {rows}");
+    assert!(query(&engine, &long).await.contains("| 3 |"));
+    let error = told(&engine, &format!("SELECT forecast(at, value, 10001) FROM {rows}")).await;
+    assert_eq!(error.code(), Code::LimitExceeded, "{}", error.detail());
+    assert!(error.to_string().contains("horizon is 10001; at most 10000 steps"), "{error}");
 }
 
 #[tokio::test]
@@ -184,7 +228,16 @@ async fn the_nearest_vectors_come_first() {
             .collect();
         assert_eq!(ids, expected, "{metric}: {found}");
     }
+    let equal = "(VALUES (3, [1.0, 0.0]), (1, [2.0, 0.0]), (2, [1.0, 0.0])) AS t (id, v)";
+    let call = "unnest(nearest(id, v, [1.0, 0.0], 2))";
+    let found =
+        query(&engine, &format!("SELECT x['id'] AS id FROM (SELECT {call} AS x FROM {equal})"))
+            .await;
+    assert!(found.contains("| 1  |\n| 2  |"), "{found}");
     for (call, expected) in [
+        ("nearest(id, v, [0.0, 0.0], 2)", "the query is 0, which has no angle"),
+        ("nearest(id, v, [1e300, 1.0], 2)", "the query has inf; finite 32-bit numbers are needed"),
+        ("nearest(DISTINCT id, v, [1.0, 2.0], 2)", "nearest: DISTINCT is not taken"),
         ("nearest(id, v, [1.0], 2)", "a vector of 2 numbers, and a query of 1"),
         ("nearest(id, v, v, 2)", "query is"),
         ("nearest(id, v, [1.0, 2.0], 2, 'far')", "'cosine', 'dot' or 'l2' is needed"),
@@ -205,12 +258,38 @@ async fn mistakes_in_a_call_name_the_argument() {
         ("rolling_median(model, 3)", "rolling_median: the value is Utf8; a number is needed"),
         ("rolling_median(tokens, 0)", "window is 0; a whole number of at least 1 is needed"),
         ("rolling_median(tokens, id)", "it must be a constant in the query"),
-        ("rolling_median(tokens, 3, 4)", "min_periods is 4; it must be 1 to the window of 3"),
-        ("rolling_quantile(tokens, 3, 1.5)", "quantile is 1.5; it must be 0 to 1"),
+        ("rolling_median(tokens, 2.9)", "window is 2.9; a whole number of at least 1 is needed"),
+        ("rolling_median(tokens, '3')", "window is 3; a whole number of at least 1 is needed"),
+        ("rolling_median(tokens, NULL)", "window is NULL; a whole number of at least 1 is needed"),
+        ("rolling_median(tokens, 3, 4)", "rolling_median: least is 4; the window has 3 rows"),
+        (
+            "rolling_quantile(tokens, 3, 1.5)",
+            "rolling_quantile: quantile is 1.5; it must be 0 to 1",
+        ),
     ] {
         let error = told(&engine, &format!("SELECT {call} OVER (ORDER BY id) FROM calls")).await;
         assert_eq!(error.code(), Code::BadInput, "{call}: {}", error.detail());
         assert!(error.to_string().contains(expected), "{call}: {error}");
+    }
+    for (query, expected) in [
+        ("SELECT rolling_mean(tokens, 3) OVER () FROM calls", "rolling_mean: OVER has no ORDER BY"),
+        (
+            "SELECT rolling_mean(tokens, 3) FILTER (WHERE id > 2) OVER (ORDER BY id) FROM calls",
+            "rolling_mean: FILTER is not taken",
+        ),
+        (
+            "SELECT id FROM calls WHERE id IN (SELECT anomaly_score(tokens, 3) OVER () FROM calls)",
+            "anomaly_score: OVER has no ORDER BY",
+        ),
+        ("SELECT changepoints(at, model) FROM calls", "changepoints: the value is Utf8"),
+        ("SELECT changepoints(at, tokens, 'x') FROM calls", "changepoints: the penalty is Utf8"),
+        ("SELECT forecast(at, model, 3) FROM calls", "forecast: the value is Utf8"),
+        ("SELECT forecast(at, tokens, 0.5) FROM calls", "forecast: horizon is 0.5; a whole number"),
+        ("SELECT corr_matrix(model, at, at) FROM calls", "corr_matrix: the value is Timestamp"),
+    ] {
+        let error = told(&engine, query).await;
+        assert_eq!(error.code(), Code::BadInput, "{query}: {}", error.detail());
+        assert!(error.to_string().contains(expected), "{query}: {error}");
     }
 }
 

@@ -20,8 +20,9 @@
 //! | `Bic` | (p + 1)·ln n | | Schwarz 1978; p parameters and the place |
 //! | `Mbic` | (p + 2)·ln n | ln(length/n) | Zhang & Siegmund, Biometrics 63, 2007, (2), for p = 1 |
 //! | `Manual(β)` | β | | |
+//! | `Noise(β)` | β | | |
 //!
-//! p is 1 for `Mean` and 2 for `MeanVariance`. With `Mean` both are in units of the noise's variance, which is taken
+//! p is 1 for `Mean` and 2 for `MeanVariance`. With `Mean` all but `Manual` are in units of the noise's variance, which is taken
 //! from the differences of neighbours: (1.4826·median|xₜ − xₜ₋₁|)²/2, and where that is 0 their mean square/2.
 //! `Manual` is in the units of C.
 //!
@@ -109,6 +110,9 @@ pub enum Penalty {
     Mbic,
     /// This much, 0 or more.
     Manual(f64),
+    /// This many variances of the noise, 0 or more: the same changes whatever the unit of the values. With
+    /// [`Cost::MeanVariance`], which has no unit, as `Manual`.
+    Noise(f64),
 }
 
 /// How a series is cut.

@@ -33,6 +33,22 @@ pub(super) fn objective(x: &[f64], points: &[usize], options: &PeltOptions) -> f
     segments.sum::<f64>() + price.penalty * points.len() as f64
 }
 
+/// How far what a way to cut costs may be off where the squares of each segment are off by `tolerance` of the series'.
+pub(super) fn doubt(x: &[f64], points: &[usize], options: &PeltOptions, tolerance: f64) -> f64 {
+    let all = scatter(x);
+    let starts = std::iter::once(0).chain(points.iter().copied());
+    let ends = points.iter().copied().chain([x.len()]);
+    let squares = starts.zip(ends).map(|(start, end)| match options.cost {
+        Cost::Mean => all,
+        // n·ln(squares/n + floor), derived by the squares.
+        Cost::MeanVariance => {
+            let part = &x[start..end];
+            all / (scatter(part) / part.len() as f64 + FLOOR * all / x.len() as f64)
+        }
+    });
+    tolerance * squares.sum::<f64>()
+}
+
 fn segment(part: &[f64], x: &[f64], price: &Price) -> f64 {
     let length = part.len() as f64;
     let whole = x.len() as f64;

@@ -53,6 +53,7 @@ impl Price {
             Penalty::Bic => (unit * (parameters + 1.0) * count.ln(), 0.0),
             Penalty::Mbic => (unit * (parameters + 2.0) * count.ln(), unit),
             Penalty::Manual(penalty) => (penalty, 0.0),
+            Penalty::Noise(penalty) => (unit * penalty, 0.0),
         };
         Self { cost: options.cost, penalty, weight, floor: FLOOR * variance, count }
     }

@@ -10,6 +10,7 @@
 use super::cpu::{Point, Prepared};
 use super::likelihood::logarithm;
 use super::model::{Errors, Ets, Season};
+use crate::random::Random;
 
 /// A model that has seen its series.
 pub(super) struct Track {
@@ -135,7 +136,7 @@ impl Track {
 
     /// Simulated values, by step and then sorted: `paths` of them for each of `steps`.
     pub(super) fn simulate(&self, sigma2: f64, steps: usize, paths: usize, seed: u64) -> Vec<f64> {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let sigma = sigma2.sqrt();
         let mut values = vec![0.0; steps * paths];
         let mut track = Self { point: self.point.clone(), ..*self };
@@ -144,7 +145,7 @@ impl Track {
             track.place = self.place;
             for step in 0..steps {
                 let forecast = track.ahead(1);
-                let noise = sigma * random.normal();
+                let noise = sigma * normal(&mut random);
                 let relative = self.model.error == Errors::Multiplicative;
                 let (r, e) = if relative { (forecast * noise, noise) } else { (noise, noise) };
                 values[step * paths + path] = forecast + r;
@@ -164,26 +165,14 @@ pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     low + (high - low) * (position - position.floor())
 }
 
-/// SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): one word of state, so that each row has its own stream.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn normal(&mut self) -> f64 {
-        normal_quantile(((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64)
-    }
+/// A standard normal error, by the quantile of a uniform one: not by pairs, so that each takes one word.
+fn normal(random: &mut Random) -> f64 {
+    normal_quantile(((random.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64)
 }
 
 /// The seed of a row's own stream.
 pub(super) fn row_seed(seed: u64, row: usize) -> u64 {
-    Random(seed ^ Random(row as u64).next()).next()
+    Random::new(seed ^ Random::new(row as u64).bits()).bits()
 }
 
 /// The value that a standard normal variable is below with probability `p`: Wichura, "Algorithm AS 241", Applied
@@ -290,8 +279,8 @@ mod tests {
     fn rows_have_streams_of_their_own() {
         assert_ne!(row_seed(1, 0), row_seed(1, 1));
         assert_ne!(row_seed(1, 0), row_seed(2, 0));
-        let mut random = Random(7);
-        let values: Vec<f64> = (0..20_000).map(|_| random.normal()).collect();
+        let mut random = Random::new(7);
+        let values: Vec<f64> = (0..20_000).map(|_| normal(&mut random)).collect();
         let mean = values.iter().sum::<f64>() / 20_000.0;
         let variance = values.iter().map(|value| value * value).sum::<f64>() / 20_000.0;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");

@@ -28,7 +28,7 @@
 //! by 1e-4. Neighbours are picked by correlations within [`tolerance::MATRIX_PROFILE`](crate::tolerance) of the true
 //! ones, so that of two neighbours nearer in rank than that either may be picked; the distance to the picked one is
 //! then computed from the samples, within [`tolerance::MATRIX_PROFILE_DISTANCE`](crate::tolerance). Of equal
-//! correlations the smaller index wins. A device rounds the correlations that it compares to 2⁻⁵⁰ × windows at most, for
+//! correlations the smaller index wins. A device rounds the correlations that it compares to 2⁻⁶² × windows, for
 //! which it takes series of up to 2²³. Threads, budget and the order of diagonals change no bit.
 //!
 //! **Hazards.** The covariance of quiet windows keeps the rounding of a loud one that it passed. A spike R times as

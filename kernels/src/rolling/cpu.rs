@@ -87,10 +87,12 @@ pub(super) fn run<'a, T: Element>(
     execution: &Execution,
     stats: &mut Stats,
 ) -> Result<()> {
-    let length = stretch_length(x.cols(), window.size);
     let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
+    let sorts = statistics.iter().any(|statistic| order::is_order(*statistic));
+    let length = stretch_length(x.cols(), window.size, sorts);
+    let sorted = if sorts { length } else { 0 };
     let by_count = moments::Scratch::bytes(window.size) + spans::Scratch::bytes(window.size);
-    let thread_bytes = order::Scratch::<T>::bytes(length)
+    let thread_bytes = order::Scratch::<T>::bytes(sorted)
         + if window.times.is_some() { queue::Scratch::bytes(length) } else { by_count };
     let parts = x.rows() * x.cols().div_ceil(step_of(x.cols(), length, window.size));
     let list_bytes =
@@ -106,7 +108,7 @@ pub(super) fn run<'a, T: Element>(
     stats.tiles = groups;
     let mut work = || {
         let scratch = || Scratch {
-            order: order::Scratch::new(length),
+            order: order::Scratch::new(sorted),
             moments: moments::Scratch::default(),
             spans: spans::Scratch::default(),
             queue: queue::Scratch::default(),
@@ -142,13 +144,14 @@ struct Scratch<T> {
     queue: queue::Scratch,
 }
 
-/// Samples that are sorted together: a whole short series, else a few windows.
+/// Samples of a stretch: a whole short series, else those of a few windows.
 ///
-/// More make each sample be sorted more rarely, and fit worse into the cache; with 6 windows five of
-/// six sorted samples are new ones.
-fn stretch_length(cols: usize, window: usize) -> usize {
+/// The samples before a stretch's first window are loaded again with it: more windows make that rarer. Where samples
+/// are sorted they fit worse into the cache; with 6 windows five of six sorted samples are new ones.
+fn stretch_length(cols: usize, window: usize, sorts: bool) -> usize {
     let whole = cols.next_power_of_two();
-    let few = window.saturating_mul(6).min(cols).next_power_of_two().max(512);
+    let (windows, least) = if sorts { (6, 512) } else { (24, 8192) };
+    let few = window.saturating_mul(windows).min(cols).next_power_of_two().max(least);
     whole.min(few)
 }
 

@@ -146,7 +146,7 @@ impl<T: Element> Scratch<T> {
     }
 }
 
-fn is_order(statistic: Statistic) -> bool {
+pub(super) fn is_order(statistic: Statistic) -> bool {
     use Statistic::{Mad, Median, Quantile, Rank};
     matches!(statistic, Median | Mad | Quantile(_) | Rank)
 }

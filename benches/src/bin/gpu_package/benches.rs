@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use benches::Random;
 use kernels::correlate::{Strength, TopPairs, correlate};
 use kernels::forecast::{ForecastOptions, forecast};
 use kernels::isolation_forest::{Forest, ForestOptions};
@@ -78,17 +79,8 @@ pub fn run(filter: &str, is_small: bool) -> Value {
 
 /// Uniform numbers, the same in every run.
 pub fn uniform(count: usize) -> Vec<f32> {
-    let mut state = 1u64;
-    (0..count)
-        .map(|_| {
-            // splitmix64 (Steele, Lea & Flood, 2014).
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
-        })
-        .collect()
+    let mut random = Random::new(1);
+    (0..count).map(|_| (random.bits() >> 40) as f32 / (1u64 << 24) as f32).collect()
 }
 
 fn correlate_case(divisor: usize) -> Case {

@@ -1,0 +1,111 @@
+//! What ours finds on real data, for `benches/peers/accuracy.py` to compare with the peers.
+//!
+//! Reads one JSON object from standard input and writes one to standard output:
+//! `forecast`: series (`values`, `season`, `horizon`); `profile`: series (`values`, `window`); `correlate`: `rows`.
+
+// A program whose purpose is to print.
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+
+use kernels::correlate::{CorrelateOptions, Dense, ScoreBlock, correlate_with};
+use kernels::forecast::{ForecastOptions, forecast};
+use kernels::matrix_profile::{ProfileOptions, matrix_profile};
+use kernels::{Element, Execution, GpuPolicy, MatrixView};
+use serde_json::{Value, json};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let given: Value = serde_json::from_reader(std::io::stdin().lock())?;
+    let execution = Execution { gpu: GpuPolicy::Off, ..Execution::default() };
+    let all =
+        |name: &str, find: fn(&Value, &Execution) -> Found| -> Result<Vec<Value>, Box<dyn Error>> {
+            list(&given, name)?.iter().map(|one| find(one, &execution)).collect()
+        };
+    let found = json!({
+        "forecast": all("forecast", forecasts)?,
+        "profile": all("profile", profile)?,
+        "correlate": all("correlate", correlations)?,
+    });
+    println!("{found}");
+    Ok(())
+}
+
+type Found = Result<Value, Box<dyn Error>>;
+
+fn forecasts(series: &Value, execution: &Execution) -> Found {
+    let values = numbers(series, "values")?;
+    let options = ForecastOptions {
+        season: size(series, "season")?,
+        horizon: size(series, "horizon")?,
+        ..ForecastOptions::default()
+    };
+    let found = forecast(MatrixView::new(&values, 1, values.len())?, &options, execution)?;
+    let fit = &found.series[0];
+    let parameters = fit.parameters;
+    Ok(json!({
+        "model": fit.model.to_string(),
+        "aicc": fit.aicc,
+        "parameters": [parameters.alpha, parameters.beta, parameters.gamma, parameters.phi],
+        "mean": found.mean(0),
+    }))
+}
+
+fn profile(series: &Value, execution: &Execution) -> Found {
+    let values = numbers(series, "values")?;
+    let found =
+        matrix_profile(&values, &ProfileOptions::window(size(series, "window")?), execution)?;
+    let discords = found.discords(3);
+    Ok(json!({
+        "distances": found.profile.distances(),
+        "discords": discords.iter().map(|discord| discord.window).collect::<Vec<_>>(),
+    }))
+}
+
+fn correlations(matrix: &Value, execution: &Execution) -> Found {
+    let rows: Vec<Vec<f64>> = list(matrix, "rows")?.iter().map(floats).collect::<Result<_, _>>()?;
+    let narrow: Vec<Vec<f32>> =
+        rows.iter().map(|row| row.iter().map(|&value| value as f32).collect()).collect();
+    let pearson = CorrelateOptions::default();
+    Ok(json!({
+        "pearson, f64": dense(&rows, &pearson, execution)?,
+        "pearson, f32": dense(&narrow, &pearson, execution)?,
+        "spearman, f64": dense(&rows, &CorrelateOptions::spearman(), execution)?,
+    }))
+}
+
+/// The coefficients of every pair, the earlier row first.
+fn dense<T: Element>(rows: &[Vec<T>], options: &CorrelateOptions, execution: &Execution) -> Found {
+    let values = rows.concat();
+    let mut scores = Vec::new();
+    let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
+        for row in block.rows() {
+            let (first, found) = block.row(row);
+            let pairs = (first..).zip(found);
+            scores.extend(pairs.filter(|(col, _)| row < *col).map(|(col, &r)| (row, col, r)));
+        }
+        Ok(())
+    });
+    let x = MatrixView::new(&values, rows.len(), rows.first().map_or(0, Vec::len))?;
+    correlate_with(x, options, &mut sink, execution)?;
+    scores.sort_by_key(|&(row, col, _)| (row, col));
+    Ok(scores.iter().map(|&(_, _, r)| r).collect())
+}
+
+fn list<'a>(object: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {
+    object[name].as_array().ok_or_else(|| format!("`{name}` is not a list"))
+}
+
+fn size(object: &Value, name: &str) -> Result<usize, String> {
+    let number = object[name].as_u64().ok_or_else(|| format!("`{name}` is not a whole number"))?;
+    usize::try_from(number).map_err(|error| format!("`{name}`: {error}"))
+}
+
+fn numbers(object: &Value, name: &str) -> Result<Vec<f64>, String> {
+    floats(&object[name]).map_err(|error| format!("`{name}`: {error}"))
+}
+
+fn floats(list: &Value) -> Result<Vec<f64>, String> {
+    let values = list.as_array().ok_or("not a list")?;
+    let number = |value: &Value| value.as_f64().ok_or_else(|| format!("{value} is no number"));
+    values.iter().map(number).collect()
+}
