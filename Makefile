@@ -36,7 +36,8 @@ format: ## check the formatting
 
 .PHONY: lint
 lint: ## lints as errors
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@# With the binary of `gpu-package`: these features touch no dependency, so that nothing is built twice.
+	cargo clippy --locked --workspace --all-targets --features benches/gpu-package,benches/cubins -- -D warnings
 
 .PHONY: test-all
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
@@ -97,7 +98,8 @@ GPU_ARCHITECTURES = sm_80 sm_89 sm_90a sm_100 sm_120
 .PHONY: gpu-package
 gpu-package: nvrtc ## one binary with the kernels' checks and benchmarks, for a machine with a CUDA driver and no toolchain
 	$(NVRTC_ENV) cargo run --locked --release -p benches --features cubins --bin cubins -- "$(CACHE)/cubins" $(GPU_ARCHITECTURES)
-	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features gpu-package --bin gpu-package -- -C strip=symbols
+	cargo test --locked --release -p benches --features gpu-package --bin gpu-package
+	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features built-in-cubins --bin gpu-package -- -C strip=symbols
 	mkdir -p dist
 	cp "$${CARGO_TARGET_DIR:-target}/release/gpu-package" dist/colonnade-gpu-package
 	ls -l dist/colonnade-gpu-package

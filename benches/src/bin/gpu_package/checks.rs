@@ -1,35 +1,34 @@
-//! Correctness on the device: every check of the kernels' suite, one after the other.
+//! Correctness on the device: the checks of the kernels' suite.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Runs those whose name contains `filter`; also says whether all passed.
-pub fn run(filter: &str) -> (Value, bool) {
-    let mut results = Vec::new();
-    let mut all_passed = true;
-    for check in kernels::suite::on_device() {
-        if !check.name.contains(filter) {
-            continue;
-        }
-        let start = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(check.run));
-        let seconds = start.elapsed().as_secs_f64();
-        let error = outcome.err().map(|panic| {
-            panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_else(|| "it panicked without a text".into())
-        });
-        all_passed &= error.is_none();
-        eprintln!(
-            "{} {} ({seconds:.2} s)",
-            if error.is_none() { "pass" } else { "FAIL" },
-            check.name
-        );
-        results.push(json!({ "name": check.name, "seconds": seconds, "error": error }));
-    }
-    (results.into(), all_passed)
+use crate::parts::Tell;
+
+pub fn names() -> Vec<&'static str> {
+    kernels::suite::on_device().into_iter().map(|check| check.name).collect()
+}
+
+/// Runs one; false where it does not hold.
+pub fn run(name: &str, tell: &mut Tell<'_>) -> bool {
+    let Some(check) = kernels::suite::on_device().into_iter().find(|check| check.name == name)
+    else {
+        tell(json!({ "error": "there is no such check" }));
+        return false;
+    };
+    let start = Instant::now();
+    let outcome = catch_unwind(AssertUnwindSafe(check.run));
+    let seconds = start.elapsed().as_secs_f64();
+    let error = outcome.err().map(|panic| {
+        panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "it panicked without a text".into())
+    });
+    let holds = error.is_none();
+    tell(json!({ "seconds": seconds, "error": error }));
+    holds
 }

@@ -1,60 +1,45 @@
 //! The kernels' checks and benchmarks in one binary, for a machine with a CUDA driver and nothing else.
 //!
-//! `colonnade-gpu-package [--only checks|benches|crossover] [--filter TEXT] [--small] [--out FILE]`
-//!
-//! Prints what it does on stderr and one JSON document on stdout (or into FILE). Exits with 1 when a check fails.
-//! Under `compute-sanitizer`, use `--only checks`.
+//! Each check, benchmark and ladder runs in a child process with a time limit, and the JSON document is whole on disk
+//! after each: a kernel that hangs or dies costs its own result only. [`options::USAGE`] is the command line. Exits with
+//! 1 when something failed or died, and with 2 without a device or on a command line that means nothing.
 
 // A program whose purpose is to print.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod benches;
+mod agreement;
+mod cases;
 mod checks;
+mod child;
 mod crossover;
+mod data;
+mod devices;
+mod document;
+mod ladders;
+mod measure;
+mod options;
+mod parts;
+mod session;
 
-use std::process::ExitCode;
+use std::io::Write;
+use std::process::{Command, ExitCode};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// The command line.
-struct Options {
-    only: Option<String>,
-    filter: String,
-    is_small: bool,
-    out: Option<String>,
-}
-
-impl Options {
-    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { only: None, filter: String::new(), is_small: false, out: None };
-        while let Some(name) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{name} needs a value"));
-            match name.as_str() {
-                "--only" => {
-                    let part = value()?;
-                    if !["checks", "benches", "crossover"].contains(&part.as_str()) {
-                        return Err(format!("--only {part}: checks, benches or crossover"));
-                    }
-                    options.only = Some(part);
-                }
-                "--filter" => options.filter = value()?,
-                "--small" => options.is_small = true,
-                "--out" => options.out = Some(value()?),
-                _ => return Err(format!("there is no option {name}")),
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, part: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == part)
-    }
-}
+use options::{Child, Options};
+use session::Outcome;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let outcome = Options::read(std::env::args().skip(1)).and_then(|options| match options.child {
+        Some(child) => {
+            Ok(if as_child(child, &options) { Outcome::Passed } else { Outcome::Failed })
+        }
+        None => as_parent(&options),
+    });
+    match outcome {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Absent) => ExitCode::from(2),
         Err(error) => {
             eprintln!("gpu-package: {error}");
             ExitCode::from(2)
@@ -62,45 +47,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every check passed.
-fn run() -> Result<bool, String> {
-    let options = Options::read(std::env::args().skip(1))?;
-    let devices = kernels::devices();
-    if let Some(reason) = &devices.cuda_absent {
-        return Err(format!("no CUDA device: {reason}"));
-    }
-    let facts: Vec<Value> = devices
-        .found
-        .iter()
-        .map(|facts| {
-            let details: Vec<String> =
-                facts.details.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-            json!({
-                "device": facts.device.to_string(),
-                "memoryBytes": facts.memory_bytes,
-                "details": details,
-            })
-        })
-        .collect();
-    let mut document = json!({ "version": env!("CARGO_PKG_VERSION"), "devices": facts });
-    let mut all_passed = true;
-    if options.wants("checks") {
-        let (checks, passed) = checks::run(&options.filter);
-        document["checks"] = checks;
-        all_passed = passed;
-    }
-    if options.wants("benches") {
-        document["benches"] = benches::run(&options.filter, options.is_small);
-    }
-    if options.wants("crossover") {
-        document["crossover"] = crossover::run(&options.filter, options.is_small);
-    }
-    let text = format!("{document:#}\n");
-    match &options.out {
-        Some(path) => {
-            std::fs::write(path, text).map_err(|error| format!("write {path}: {error}"))?
+fn as_parent(options: &Options) -> Result<Outcome, String> {
+    let tasks = parts::tasks(options)?;
+    let program = std::env::current_exe()
+        .map_err(|error| format!("find this program, to start it as a child: {error}"))?;
+    session::run(options, &tasks, &|child| {
+        let mut command = Command::new(&program);
+        command.args(["--child", child]);
+        command.args(["--scale", &options.scale.to_string()]);
+        command.args(["--rounds", &options.rounds.to_string()]);
+        command
+    })
+}
+
+fn as_child(child: Child, options: &Options) -> bool {
+    match child {
+        Child::Probe => {
+            tell(devices::probe());
+            true
         }
-        None => print!("{text}"),
+        Child::Task(task) => task.perform(options, &mut tell),
     }
-    Ok(all_passed)
+}
+
+/// To the parent, at once.
+fn tell(value: Value) {
+    println!("{value}");
+    // Without a reader there is nobody to tell.
+    let _ = std::io::stdout().flush();
 }
