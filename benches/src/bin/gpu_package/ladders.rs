@@ -21,10 +21,12 @@ pub struct Ladder {
     pub make: fn(work: f64) -> Step,
 }
 
+type Run = dyn FnMut(&Execution) -> Result<()>;
+
 pub struct Step {
     /// How much work it is.
     pub work: f64,
-    pub run: Box<dyn FnMut(&Execution) -> Result<()>>,
+    pub run: Box<Run>,
 }
 
 impl Step {
