@@ -35,7 +35,6 @@ fn check_call(call: &WindowFunction) -> Result<()> {
         return plan_err!("{name}: OVER has no ORDER BY; the rows before a row depend on it");
     }
     for (clause, is_there) in [
-        ("FILTER", call.params.filter.is_some()),
         ("DISTINCT", call.params.distinct),
         ("IGNORE NULLS or RESPECT NULLS", call.params.null_treatment.is_some()),
     ] {

@@ -275,8 +275,13 @@ async fn mistakes_in_a_call_name_the_argument() {
         ("SELECT rolling_mean(tokens, 3) OVER () FROM calls", "rolling_mean: OVER has no ORDER BY"),
         (
             "SELECT rolling_mean(tokens, 3) FILTER (WHERE id > 2) OVER (ORDER BY id) FROM calls",
-            "rolling_mean: FILTER is not taken",
+            "FILTER clause can only be used with aggregate window functions",
         ),
+        (
+            "SELECT rolling_mean(tokens, 3) IGNORE NULLS OVER (ORDER BY id) FROM calls",
+            "rolling_mean: IGNORE NULLS or RESPECT NULLS is not taken",
+        ),
+        ("SELECT rolling_mean(DISTINCT tokens, 3) OVER (ORDER BY id) FROM calls", "DISTINCT"),
         (
             "SELECT id FROM calls WHERE id IN (SELECT anomaly_score(tokens, 3) OVER () FROM calls)",
             "anomaly_score: OVER has no ORDER BY",
