@@ -104,6 +104,27 @@ impl<'a, T> MatrixViewMut<'a, T> {
             .map(move |row| &mut row[..cols])
             .chain((0..empty_rows).map(|_| <&mut [T]>::default()))
     }
+
+    /// The values, where rows follow each other without gaps.
+    pub(crate) fn as_slice_mut(&mut self) -> Option<&mut [T]> {
+        if self.is_whole() { self.data.get_mut(..self.rows * self.cols) } else { None }
+    }
+
+    /// Whether rows follow each other without gaps.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.rows < 2 || self.stride == self.cols
+    }
+
+    /// Bands of `rows` rows from first to last; the last one may have fewer.
+    pub(crate) fn bands_mut(&mut self, rows: usize) -> impl Iterator<Item = MatrixViewMut<'_, T>> {
+        let Self { rows: all, cols, stride, .. } = *self;
+        let band = rows.max(1).saturating_mul(stride).max(1);
+        let count = if cols == 0 { 0 } else { all.div_ceil(rows.max(1)) };
+        self.data.chunks_mut(band).take(count).enumerate().map(move |(index, data)| {
+            let rows = rows.max(1).min(all - index * rows.max(1));
+            MatrixViewMut { data, rows, cols, stride }
+        })
+    }
 }
 
 fn check_exact(operation: &'static str, len: usize, rows: usize, cols: usize) -> Result<()> {
@@ -174,6 +195,27 @@ mod tests {
     fn a_huge_shape_is_an_error_and_no_overflow() {
         assert!(MatrixView::new(&[0u8; 4], usize::MAX, usize::MAX).is_err());
         assert!(MatrixView::with_stride(&[0u8; 4], usize::MAX, 1, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn bands_hold_every_row_once() {
+        let mut data: Vec<usize> = (0..20).collect();
+        for (cols, stride) in [(4, 4), (3, 4), (4, 5)] {
+            let rows = 20 / stride;
+            let mut view = MatrixViewMut::with_stride(&mut data, rows, cols, stride).unwrap();
+            assert_eq!(view.is_whole(), stride == cols);
+            let mut seen = Vec::new();
+            for mut band in view.bands_mut(2) {
+                assert!((1..=2).contains(&band.rows()) && band.cols() == cols);
+                assert_eq!(band.as_slice_mut().is_some(), stride == cols || band.rows() == 1);
+                seen.extend(band.rows_mut().map(|row| row.to_vec()));
+            }
+            let expected: Vec<Vec<usize>> =
+                (0..rows).map(|row| (row * stride..row * stride + cols).collect()).collect();
+            assert_eq!(seen, expected);
+        }
+        let mut none = MatrixViewMut::<u8>::new(&mut [], 3, 0).unwrap();
+        assert_eq!(none.bands_mut(2).count(), 0);
     }
 
     #[test]

@@ -335,7 +335,7 @@ impl<'a> Block<'a> {
         Self { row: 0, col: 0, row0, col0, rows, cols, stride, pairing, scores }
     }
 
-    fn view(&self) -> ScoreBlock<'_> {
+    pub(super) fn view(&self) -> ScoreBlock<'_> {
         ScoreBlock {
             row0: self.row0,
             col0: self.col0,

@@ -12,7 +12,7 @@
 
 use std::sync::Mutex;
 
-use super::cpu::{Block, Side, finish, give, pack_side};
+use super::cpu::{Block, Side, finish, pack_side};
 use super::sink::{ScoreBlock, Strength, Taker};
 use super::{OPERATION, Pairing, screen, tile_corners};
 use crate::budget::{halving, largest_tile, zeroed};
@@ -61,6 +61,7 @@ pub(super) fn run<B: Backend, T: Element>(
     stats.peak_bytes = (devices.len() * plan(tile).host_bytes::<B>(size_of::<T>())) as u64;
     let corners = tile_corners(x_rows, y_rows, tile, pairing);
     execution.control.begin(corners.len() as u64);
+    let is_alone = devices.len() == 1;
     let shared = Mutex::new((sink, stats));
     spread(
         OPERATION,
@@ -69,35 +70,54 @@ pub(super) fn run<B: Backend, T: Element>(
         corners,
         &execution.threads()?,
         |backend, mut buffers, tiles| {
+            let can_screen = backend.shared_bytes() >= screen::SHARED_BYTES;
             while let Some((row0, col0)) = tiles.next() {
                 let plan =
                     Plan::new::<T>(tile.min(x_rows - row0), tile.min(y_rows - col0), x.view.cols());
                 let tile = Tile { backend, x, y, row0, col0, pairing, plan };
                 let lock = || shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                let floor = screen::floor_of(lock().0.floor(), x.view.cols());
-                let screened = match floor {
-                    Some(floor) => tile.screened(&mut buffers, floor, execution)?,
-                    None => None,
+                let floor = || lock().0.floor();
+                let lowered = screen::floor_of(floor(), x.view.cols()).filter(|_| can_screen);
+                let mut fallbacks = 0;
+                let mut pairs = None;
+                if let Some(lowered) = lowered {
+                    pairs = tile.screened(&mut buffers, lowered, execution)?;
+                    fallbacks += u64::from(pairs.is_none());
+                }
+                if pairs.is_none() {
+                    tile.multiply(&mut buffers, execution)?;
+                    if let Some(floor) = floor().filter(is_of_use) {
+                        pairs = tile.select(&mut buffers, floor, plan.capacity)?;
+                        fallbacks += u64::from(pairs.is_none());
+                    }
+                }
+                let all;
+                let blocks: Vec<ScoreBlock<'_>> = match &pairs {
+                    Some(pairs) => tile.blocks_of(pairs),
+                    None => {
+                        all = tile.all_blocks(&mut buffers)?;
+                        all.iter().map(Block::view).collect()
+                    }
                 };
-                if let Some(pairs) = screened {
-                    let (sink, stats) = &mut *lock();
-                    tile.give_pairs(&pairs, *sink)?;
-                    stats.tiles += 1;
-                    execution.control.advance(1);
-                    continue;
-                }
-                tile.multiply(&mut buffers, execution)?;
                 let (sink, stats) = &mut *lock();
-                stats.fallbacks += u64::from(floor.is_some());
-                if !tile.give_selected(&mut buffers, *sink, stats)? {
-                    tile.give_all(&mut buffers, *sink)?;
+                // Only a lock that no other device waits for may be held while all threads work: see `spread`.
+                if is_alone {
+                    sink.take_blocks(&blocks)?;
+                } else {
+                    sink.take_blocks_alone(&blocks)?;
                 }
+                stats.fallbacks += fallbacks;
                 stats.tiles += 1;
                 execution.control.advance(1);
             }
             Ok(())
         },
     )
+}
+
+/// Whether some coefficients are below a floor.
+fn is_of_use((strength, floor): &(Strength, f64)) -> bool {
+    *floor > if *strength == Strength::Magnitude { 0.0 } else { -1.0 }
 }
 
 /// The sizes of a tile.
@@ -223,12 +243,12 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         };
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth) = (slab * SLAB, depth(slab));
-            let product_bytes = bytes.len() / size_of::<T>() * size_of::<T>();
-            let packed: &mut [T] = bytemuck::cast_slice_mut(&mut bytes[..product_bytes]);
-            let (a, rest) = packed.split_at_mut(depth * plan.padded_rows());
-            let b = &mut rest[..depth * plan.padded_cols()];
+            let used = depth * (plan.padded_rows() + plan.padded_cols()) * size_of::<T>();
+            let packed: &mut [T] = bytemuck::cast_slice_mut(&mut bytes[..used]);
+            let (a, b) = packed.split_at_mut(depth * plan.padded_rows());
             pack_side(self.x, self.row0, plan.rows, plan.panel_rows, start, depth, a);
             pack_side(self.y, self.col0, plan.cols, plan.panel_cols, start, depth, b);
+            used
         };
         let scores = &buffers.scores;
         buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
@@ -254,12 +274,12 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
     fn screened(
         &self,
         buffers: &mut Buffers<B>,
-        (strength, floor): (Strength, f64),
+        floor: (Strength, f64),
         execution: &Execution,
     ) -> Result<Option<Vec<(usize, usize, f64)>>> {
         self.multiply_screen(buffers, execution)?;
         let most = screen::most_candidates(self.plan.rows, self.plan.cols);
-        let Some(mut pairs) = self.select(buffers, strength, floor, most)? else {
+        let Some(mut pairs) = self.select(buffers, floor, most)? else {
             return Ok(None);
         };
         screen::exact((self.x, self.row0), (self.y, self.col0), &mut pairs, execution)?;
@@ -282,11 +302,12 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         };
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth, stride) = (slab * SLAB, depth(slab), stride(slab));
-            let needed = (plan.padded_rows() + plan.padded_cols()) * stride * size_of::<u16>();
-            let packed: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes[..needed]);
+            let used = (plan.padded_rows() + plan.padded_cols()) * stride * size_of::<u16>();
+            let packed: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes[..used]);
             let (a, b) = packed.split_at_mut(plan.padded_rows() * stride);
             screen::pack(self.x, self.row0, plan.rows, start, depth, stride, a);
             screen::pack(self.y, self.col0, plan.cols, start, depth, stride, b);
+            used
         };
         let scores = &buffers.scores;
         buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
@@ -307,29 +328,8 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         })
     }
 
-    /// Gives the sink what reaches its floor; false where it has none, or where that is too much.
-    fn give_selected(
-        &self,
-        buffers: &mut Buffers<B>,
-        sink: &mut dyn Taker,
-        stats: &mut Stats,
-    ) -> Result<bool> {
-        let Some((strength, floor)) = sink.floor() else {
-            return Ok(false);
-        };
-        if floor <= if strength == Strength::Magnitude { 0.0 } else { -1.0 } {
-            return Ok(false);
-        }
-        let Some(pairs) = self.select(buffers, strength, floor, self.plan.capacity)? else {
-            stats.fallbacks += 1;
-            return Ok(false);
-        };
-        self.give_pairs(&pairs, sink)?;
-        Ok(true)
-    }
-
-    fn give_pairs(&self, pairs: &[(usize, usize, f64)], sink: &mut dyn Taker) -> Result<()> {
-        let blocks: Vec<ScoreBlock<'_>> = pairs
+    fn blocks_of<'p>(&self, pairs: &'p [(usize, usize, f64)]) -> Vec<ScoreBlock<'p>> {
+        pairs
             .iter()
             .map(|(row, col, r)| ScoreBlock {
                 row0: self.row0 + row,
@@ -340,8 +340,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
                 symmetric: self.pairing == Pairing::Within,
                 scores: std::slice::from_ref(r),
             })
-            .collect();
-        sink.take_blocks(&blocks)
+            .collect()
     }
 
     /// The pairs of the tile that reach `floor`, by row and column; `None` where they are more than `most` or than the
@@ -349,8 +348,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
     fn select(
         &self,
         buffers: &mut Buffers<B>,
-        strength: Strength,
-        floor: f64,
+        (strength, floor): (Strength, f64),
         most: usize,
     ) -> Result<Option<Vec<(usize, usize, f64)>>> {
         let plan = &self.plan;
@@ -425,7 +423,8 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         Ok(Some(pairs))
     }
 
-    fn give_all(&self, buffers: &mut Buffers<B>, sink: &mut dyn Taker) -> Result<()> {
+    /// All coefficients of the tile.
+    fn all_blocks<'b>(&self, buffers: &'b mut Buffers<B>) -> Result<Vec<Block<'b>>> {
         let plan = &self.plan;
         let stride = plan.padded_cols();
         let scores = &mut buffers.host_scores[..plan.padded_rows() * stride];
@@ -447,7 +446,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
             })
             .collect();
         finish(self.x, self.y, &mut blocks);
-        give(sink, &blocks)
+        Ok(blocks)
     }
 
     fn within<Buffer>(&self) -> Argument<'static, Buffer> {

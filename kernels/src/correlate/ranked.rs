@@ -201,15 +201,27 @@ struct Shifted<'a> {
     symmetric: bool,
 }
 
+impl Shifted<'_> {
+    fn moved<'b>(&self, blocks: &[ScoreBlock<'b>]) -> Vec<ScoreBlock<'b>> {
+        let moved = |block: &ScoreBlock<'b>| ScoreBlock {
+            row0: block.row0 + self.row0,
+            col0: block.col0 + self.col0,
+            symmetric: self.symmetric,
+            ..*block
+        };
+        blocks.iter().map(moved).collect()
+    }
+}
+
 impl Taker for Shifted<'_> {
     fn take_blocks(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
-        let mut blocks = blocks.to_vec();
-        for block in &mut blocks {
-            block.row0 += self.row0;
-            block.col0 += self.col0;
-            block.symmetric = self.symmetric;
-        }
+        let blocks = self.moved(blocks);
         self.sink.take_blocks(&blocks)
+    }
+
+    fn take_blocks_alone(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
+        let blocks = self.moved(blocks);
+        self.sink.take_blocks_alone(&blocks)
     }
 
     fn floor(&self) -> Option<(Strength, f64)> {

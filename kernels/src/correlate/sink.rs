@@ -109,6 +109,9 @@ pub trait Taker: Send + Sync {
     /// Scans the blocks on all threads and takes their parts in order.
     fn take_blocks(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()>;
 
+    /// As [`take_blocks`](Self::take_blocks), on this thread alone: for a sink that devices share behind a lock.
+    fn take_blocks_alone(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()>;
+
     /// As [`PairSink::floor`].
     fn floor(&self) -> Option<(Strength, f64)>;
 }
@@ -123,6 +126,13 @@ impl<S: PairSink> Taker for S {
             }
         }
         Ok(())
+    }
+
+    fn take_blocks_alone(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
+        blocks.iter().try_for_each(|block| {
+            let part = self.scan(block);
+            self.take(block, part)
+        })
     }
 
     fn floor(&self) -> Option<(Strength, f64)> {

@@ -20,6 +20,9 @@ pub(crate) trait Backend: Sync {
     /// Bytes of device memory that are free.
     fn free_bytes(&self) -> Result<usize>;
 
+    /// Bytes of shared memory that a block may have, those that its kernel declares among them.
+    fn shared_bytes(&self) -> usize;
+
     /// Zeroed memory. A lack of it is [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn allocate(&self, operation: &'static str, bytes: usize) -> Result<Self::Buffer>;
 
@@ -35,14 +38,14 @@ pub(crate) trait Backend: Sync {
     /// Memory from which [`send`](Self::send) copies.
     fn staging(&self, operation: &'static str, bytes: usize) -> Result<Self::Staging>;
 
-    /// Lets `write` fill `staging` as soon as its last copy has ended, and starts to copy all of it to the
-    /// start of `buffer`. Kernels that run go on meanwhile; those that use `buffer` come before and after as they
-    /// were asked for.
+    /// Lets `write` fill `staging` as soon as its last copy has ended, and starts to copy as many bytes as `write`
+    /// says that it filled to the start of `buffer`; the rest of `buffer` means nothing from then on. Kernels that run
+    /// go on meanwhile; those that use `buffer` come before and after as they were asked for.
     fn send(
         &self,
         staging: &mut Self::Staging,
         buffer: &mut Self::Buffer,
-        write: &mut dyn FnMut(&mut [u8]),
+        write: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<()>;
 
     /// Starts a kernel after everything that was asked for before.
@@ -133,13 +136,13 @@ impl<B: Backend> Feed<B> {
         Ok(Self { slots: [slot()?, slot()?] })
     }
 
-    /// Fills, sends and works on every piece in order. `work` only launches: what it waits for, the next
-    /// piece waits for, too.
+    /// Fills, sends and works on every piece in order. `fill` says how many bytes it filled. `work` only launches:
+    /// what it waits for, the next piece waits for, too.
     pub(crate) fn run(
         &mut self,
         backend: &B,
         pieces: usize,
-        mut fill: impl FnMut(usize, &mut [u8]),
+        mut fill: impl FnMut(usize, &mut [u8]) -> usize,
         mut work: impl FnMut(usize, &B::Buffer) -> Result<()>,
     ) -> Result<()> {
         for piece in 0..pieces {
@@ -152,24 +155,34 @@ impl<B: Backend> Feed<B> {
 }
 
 impl<B: Backend> Feed<B> {
-    /// Takes tiles until none are left: the next one is filled and sent before the last one is worked on, so that
-    /// `work` may wait for its results.
+    /// Takes tiles until none are left. The device works on one while the next is filled and sent; then the results of
+    /// the first are collected.
+    ///
+    /// ```text
+    ///   host    fill 0 │ launch 0, fill 1, collect 0 │ launch 1, fill 2, collect 1 │ …
+    ///   device         │ work 0 ──────────▶          │ work 1 ──────────▶          │
+    /// ```
+    /// `fill` says how many bytes it filled, `launch` does not wait, and `collect` may.
     pub(crate) fn run_tiles<T>(
         &mut self,
         backend: &B,
         tiles: &Tiles<T>,
-        mut fill: impl FnMut(&T, &mut [u8]),
-        mut work: impl FnMut(&mut T, &B::Buffer) -> Result<()>,
+        mut fill: impl FnMut(&T, &mut [u8]) -> usize,
+        mut launch: impl FnMut(&T, &B::Buffer) -> Result<()>,
+        mut collect: impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
         let mut sent: Option<(T, usize)> = None;
         for slot in (0..2).cycle() {
+            if let Some((tile, slot)) = &sent {
+                launch(tile, &self.slots[*slot].1)?;
+            }
             let next = tiles.next();
             if let Some(tile) = &next {
                 let (staging, buffer) = &mut self.slots[slot];
                 backend.send(staging, buffer, &mut |bytes| fill(tile, bytes))?;
             }
-            if let Some((mut tile, slot)) = sent.take() {
-                work(&mut tile, &self.slots[slot].1)?;
+            if let Some((tile, _)) = sent.take() {
+                collect(tile)?;
             }
             match next {
                 Some(tile) => sent = Some((tile, slot)),
@@ -208,6 +221,10 @@ const WAIT: std::time::Duration = std::time::Duration::from_micros(50);
 /// tiles until none are left. The first error stops all. The first device works on the caller's thread, the
 /// others inside `pool`, each holding one of its threads. A caller that is itself one of them lends it to the
 /// others while it waits, so that a pool of one thread is enough.
+///
+/// What several devices share behind a lock must not be worked on in parallel while it is locked: a thread of the pool
+/// that waits for its helpers takes up whatever there is to do, and that may be another device, which waits for the lock
+/// on top of the frame that has it, for ever.
 pub(crate) fn spread<B: Backend, S: Send, T: Send>(
     operation: &'static str,
     devices: &[B],
@@ -280,6 +297,9 @@ mod tests {
         fn free_bytes(&self) -> Result<usize> {
             Ok(0)
         }
+        fn shared_bytes(&self) -> usize {
+            0
+        }
         fn allocate(&self, _: &'static str, _: usize) -> Result<()> {
             Ok(())
         }
@@ -295,7 +315,13 @@ mod tests {
         fn staging(&self, _: &'static str, _: usize) -> Result<()> {
             Ok(())
         }
-        fn send(&self, (): &mut (), (): &mut (), _: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        fn send(
+            &self,
+            (): &mut (),
+            (): &mut (),
+            write: &mut dyn FnMut(&mut [u8]) -> usize,
+        ) -> Result<()> {
+            write(&mut []);
             Ok(())
         }
         fn launch(&self, _: Launch, _: &[Argument<'_, ()>]) -> Result<()> {
@@ -341,6 +367,40 @@ mod tests {
         })
         .unwrap();
         assert_eq!(taken.into_inner(), 9);
+    }
+
+    #[test]
+    fn a_tile_is_worked_on_while_the_next_is_filled() {
+        let steps = Mutex::new(Vec::new());
+        let note = |step: &str, tile: usize| steps.lock().unwrap().push(format!("{step} {tile}"));
+        spread("test", &[Idle], vec![()], vec![0, 1, 2], &pool(), |backend, (), tiles| {
+            let fill = |tile: &usize, _: &mut [u8]| {
+                note("fill", *tile);
+                0
+            };
+            let launch = |tile: &usize, (): &()| {
+                note("launch", *tile);
+                Ok(())
+            };
+            let collect = |tile: usize| {
+                note("collect", tile);
+                Ok(())
+            };
+            Feed::allocate(backend, "test", 0)?.run_tiles(backend, tiles, fill, launch, collect)
+        })
+        .unwrap();
+        let expected = [
+            "fill 0",
+            "launch 0",
+            "fill 1",
+            "collect 0",
+            "launch 1",
+            "fill 2",
+            "collect 1",
+            "launch 2",
+            "collect 2",
+        ];
+        assert_eq!(steps.into_inner().unwrap(), expected);
     }
 
     #[test]

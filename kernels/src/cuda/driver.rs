@@ -1,10 +1,15 @@
 //! The device behind the driver.
+//!
+//! Contexts, and the modules in them, are kept for the life of the process: to make a context takes longer than many
+//! an operation, and the last to let go of a device's context destroys it.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DriverError,
-    LaunchConfig, PinnedHostSlice, PushKernelArg, sys,
+    HostSlice, LaunchConfig, PinnedHostSlice, PushKernelArg, SyncOnDrop, sys,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -13,8 +18,32 @@ use super::nvrtc::{self, Source};
 use crate::device::Device;
 use crate::error::{Error, Memory, Result};
 
-/// Shared memory that a block may use without asking.
-const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
+/// With `1` every launch is waited for, so that an error names the kernel that made it.
+const SYNC_VARIABLE: &str = "COLONNADE_CUDA_SYNC";
+static SYNC: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os(SYNC_VARIABLE).is_some_and(|value| value == "1"));
+
+/// The devices that were opened, by number.
+static OPENED: Mutex<BTreeMap<usize, Opened>> = Mutex::new(BTreeMap::new());
+
+/// What stays of a device between operations.
+struct Opened {
+    context: Arc<CudaContext>,
+    /// By the name of their source.
+    modules: BTreeMap<&'static str, Arc<Module>>,
+}
+
+/// The kernels of one source on a device.
+struct Module {
+    module: Arc<CudaModule>,
+    kernels: Mutex<BTreeMap<&'static str, Kernel>>,
+}
+
+struct Kernel {
+    function: CudaFunction,
+    /// Dynamic shared memory that its blocks may have. It only grows: other operations launch the kernel, too.
+    shared_bytes: u32,
+}
 
 /// A device, with the kernels of one source on it.
 pub(crate) struct Gpu {
@@ -23,7 +52,8 @@ pub(crate) struct Gpu {
     stream: Arc<CudaStream>,
     /// For copies beside kernels. The binding orders the two streams by the buffers that both use.
     copies: Arc<CudaStream>,
-    module: Arc<CudaModule>,
+    module: Arc<Module>,
+    shared_bytes: usize,
     clock: Mutex<Clock>,
 }
 
@@ -38,8 +68,9 @@ struct Clock {
 const MOST_EVENTS: usize = 1024;
 
 impl Clock {
-    fn sum(&mut self) -> std::result::Result<(), DriverError> {
-        for (start, end) in self.launches.drain(..) {
+    /// Adds the times of the first `count` launches. Waits for them.
+    fn sum(&mut self, count: usize) -> std::result::Result<(), DriverError> {
+        for (start, end) in self.launches.drain(..count) {
             self.seconds += f64::from(start.elapsed_ms(&end)?) * 1e-3;
         }
         Ok(())
@@ -65,10 +96,118 @@ impl Gpu {
     }
 
     fn open(source: &Source, ordinal: usize) -> std::result::Result<Self, String> {
-        let context = CudaContext::new(ordinal)
-            .map_err(|error| format!("device {ordinal} can't be opened: {error}"))?;
+        let mut opened = locked(&OPENED);
+        if let Some(kept) = opened.get(&ordinal) {
+            // What the drops of an earlier operation could tell nobody is not this one's error.
+            let _ = kept.context.check_err();
+            // That of a kernel stays with its context: another is to be made.
+            if let Err(error) = kept.context.mem_get_info() {
+                tracing::warn!(device = ordinal, %error, "the device is opened again");
+                opened.remove(&ordinal);
+            }
+        }
+        let opened = match opened.entry(ordinal) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let context = CudaContext::new(ordinal)
+                    .map_err(|error| format!("device {ordinal} can't be opened: {error}"))?;
+                entry.insert(Opened { context, modules: BTreeMap::new() })
+            }
+        };
+        Self::on(opened, source, ordinal)
+    }
+
+    fn on(
+        opened: &mut Opened,
+        source: &Source,
+        ordinal: usize,
+    ) -> std::result::Result<Self, String> {
+        let context = opened.context.clone();
         let name =
             context.name().map_err(|error| format!("device {ordinal} has no name: {error}"))?;
+        let shared_bytes = context
+            .attribute(
+                sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            )
+            .map_err(|error| format!("{name} does not tell its shared memory: {error}"))?;
+        let shared_bytes = usize::try_from(shared_bytes).unwrap_or(0);
+        let stream =
+            || context.new_stream().map_err(|error| format!("{name} gives no stream: {error}"));
+        let (stream, copies) = (stream()?, stream()?);
+        let module = match opened.modules.get(source.file) {
+            Some(module) => module.clone(),
+            None => {
+                let module = Arc::new(Module::load(&context, source, &name)?);
+                opened.modules.insert(source.file, module.clone());
+                module
+            }
+        };
+        let (device, clock) = (Device::Cuda { ordinal, name }, Mutex::default());
+        Ok(Self { device, context, stream, copies, module, shared_bytes, clock })
+    }
+
+    /// The kernel of a launch, allowed the shared memory that it asks for.
+    fn function(&self, launch: &Launch) -> Result<CudaFunction> {
+        let find = |error| self.error(format!("find kernel {}", launch.kernel), &error);
+        let mut kernels = locked(&self.module.kernels);
+        let kernel = match kernels.entry(launch.kernel) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                self.context.bind_to_thread().map_err(find)?;
+                let function = self.module.module.load_function(launch.kernel).map_err(find)?;
+                entry.insert(Kernel { function, shared_bytes: 0 })
+            }
+        };
+        // Always, and not from 48 KiB on: what the kernel declares itself counts towards those.
+        if launch.shared_bytes > kernel.shared_bytes {
+            let attribute =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let bytes = launch.shared_bytes;
+            self.context
+                .bind_to_thread()
+                .and_then(|()| kernel.function.set_attribute(attribute, bytes as i32))
+                .map_err(|error| {
+                    let attempted =
+                        format!("give {bytes} bytes of shared memory to {}", launch.kernel);
+                    self.error(attempted, &error)
+                })?;
+            kernel.shared_bytes = launch.shared_bytes;
+        }
+        Ok(kernel.function.clone())
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        locked(&self.clock)
+    }
+
+    /// The bytes of `staging`, once its last copy has ended.
+    fn writable<'a>(&self, staging: &'a mut PinnedHostSlice<u8>) -> Result<&'a mut [u8]> {
+        staging
+            .as_mut_slice()
+            .map_err(|error| self.error("wait for a copy to the device".into(), &error))
+    }
+
+    fn error(&self, attempted: String, error: &DriverError) -> Error {
+        Error::Driver { attempted, device: self.device.to_string(), found: error.to_string() }
+    }
+}
+
+impl Drop for Gpu {
+    /// Memory that was freed in the stream's order goes back to the system when the host next waits for the stream.
+    /// The context stays, so nothing else gives it back.
+    fn drop(&mut self) {
+        if let Err(error) = self.stream.synchronize() {
+            tracing::warn!(device = %self.device, %error, "an operation left its device with an error");
+        }
+    }
+}
+
+impl Module {
+    fn load(
+        context: &Arc<CudaContext>,
+        source: &Source,
+        name: &str,
+    ) -> std::result::Result<Self, String> {
         let (major, minor) = context
             .compute_capability()
             .map_err(|error| format!("{name} does not tell its architecture: {error}"))?;
@@ -77,57 +216,44 @@ impl Gpu {
         let module = context.load_module(Ptx::from_binary(cubin)).map_err(|error| {
             format!("{name} refuses {} for {architecture}: {error}", source.file)
         })?;
-        let stream =
-            || context.new_stream().map_err(|error| format!("{name} gives no stream: {error}"));
-        let (stream, copies) = (stream()?, stream()?);
-        let device = Device::Cuda { ordinal, name };
-        Ok(Self { device, context, stream, copies, module, clock: Mutex::default() })
+        Ok(Self { module, kernels: Mutex::default() })
+    }
+}
+
+/// What a mutex holds. A thread that panicked with it left it whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The first bytes of page-locked memory, to copy from. Waits and events are those of the whole.
+struct Front<'a> {
+    staging: &'a mut PinnedHostSlice<u8>,
+    bytes: usize,
+}
+
+#[allow(unsafe_code)]
+impl HostSlice<u8> for Front<'_> {
+    fn len(&self) -> usize {
+        self.bytes
     }
 
-    fn function(&self, launch: &Launch) -> Result<CudaFunction> {
-        let function = self
-            .module
-            .load_function(launch.kernel)
-            .map_err(|error| self.error(format!("find kernel {}", launch.kernel), &error))?;
-        if launch.shared_bytes > PLAIN_SHARED_BYTES {
-            function
-                .set_attribute(
-                    sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                    launch.shared_bytes as i32,
-                )
-                .map_err(|error| {
-                    self.error(
-                        format!(
-                            "give {} bytes of shared memory to {}",
-                            launch.shared_bytes, launch.kernel
-                        ),
-                        &error,
-                    )
-                })?;
-        }
-        Ok(function)
+    unsafe fn stream_synced_slice<'a>(
+        &'a self,
+        stream: &'a CudaStream,
+    ) -> (&'a [u8], SyncOnDrop<'a>) {
+        // SAFETY: the caller uses the slice with `stream`.
+        let (all, recorded) = unsafe { self.staging.stream_synced_slice(stream) };
+        (&all[..self.bytes], recorded)
     }
 
-    /// A moment in the order of the stream.
-    fn event(&self) -> std::result::Result<CudaEvent, DriverError> {
-        let event = self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?;
-        event.record(&self.stream)?;
-        Ok(event)
-    }
-
-    fn clock(&self) -> std::sync::MutexGuard<'_, Clock> {
-        self.clock.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// The bytes of `staging`, once its last copy has ended.
-    fn locked<'a>(&self, staging: &'a mut PinnedHostSlice<u8>) -> Result<&'a mut [u8]> {
-        staging
-            .as_mut_slice()
-            .map_err(|error| self.error("wait for a copy to the device".into(), &error))
-    }
-
-    fn error(&self, attempted: String, error: &DriverError) -> Error {
-        Error::Driver { attempted, device: self.device.to_string(), found: error.to_string() }
+    unsafe fn stream_synced_mut_slice<'a>(
+        &'a mut self,
+        stream: &'a CudaStream,
+    ) -> (&'a mut [u8], SyncOnDrop<'a>) {
+        let bytes = self.bytes;
+        // SAFETY: the caller uses the slice with `stream`.
+        let (all, recorded) = unsafe { self.staging.stream_synced_mut_slice(stream) };
+        (&mut all[..bytes], recorded)
     }
 }
 
@@ -143,10 +269,16 @@ impl Backend for Gpu {
     type Staging = PinnedHostSlice<u8>;
 
     fn free_bytes(&self) -> Result<usize> {
+        // What was freed in the order of a stream counts as free once it was waited for.
         self.context
-            .mem_get_info()
+            .synchronize()
+            .and_then(|()| self.context.mem_get_info())
             .map(|(free, _)| free)
             .map_err(|error| self.error("ask for free memory".into(), &error))
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.shared_bytes
     }
 
     fn allocate(&self, operation: &'static str, bytes: usize) -> Result<CudaSlice<u8>> {
@@ -165,6 +297,9 @@ impl Backend for Gpu {
 
     fn upload(&self, buffer: &mut CudaSlice<u8>, offset: usize, data: &[u8]) -> Result<()> {
         let bytes = data.len();
+        if bytes == 0 {
+            return Ok(());
+        }
         let mut part = buffer
             .try_slice_mut(offset..offset + bytes)
             .ok_or_else(|| out_of_range("upload", offset, bytes))?;
@@ -175,6 +310,9 @@ impl Backend for Gpu {
 
     fn download(&self, buffer: &CudaSlice<u8>, offset: usize, data: &mut [u8]) -> Result<()> {
         let bytes = data.len();
+        if bytes == 0 {
+            return Ok(());
+        }
         let part = buffer
             .try_slice(offset..offset + bytes)
             .ok_or_else(|| out_of_range("download", offset, bytes))?;
@@ -186,8 +324,10 @@ impl Backend for Gpu {
 
     #[allow(unsafe_code)]
     fn staging(&self, operation: &'static str, bytes: usize) -> Result<PinnedHostSlice<u8>> {
+        // Without flags, which is cached as any memory. `alloc_pinned` would have it write-combined: fine for bytes in
+        // order, but tiles are packed and transposed, and each store out of order would be a transaction of its own.
         // SAFETY: the bytes are set below, before anyone reads them.
-        let allocated = unsafe { self.context.alloc_pinned::<u8>(bytes.max(1)) };
+        let allocated = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) };
         let mut staging = allocated.map_err(|error| {
             if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
                 Error::OutOfMemory { operation, memory: Memory::Host, bytes }
@@ -195,7 +335,7 @@ impl Backend for Gpu {
                 self.error(format!("lock {bytes} bytes of host memory"), &error)
             }
         })?;
-        self.locked(&mut staging)?.fill(0);
+        self.writable(&mut staging)?.fill(0);
         Ok(staging)
     }
 
@@ -203,15 +343,17 @@ impl Backend for Gpu {
         &self,
         staging: &mut PinnedHostSlice<u8>,
         buffer: &mut CudaSlice<u8>,
-        write: &mut dyn FnMut(&mut [u8]),
+        write: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<()> {
-        let bytes = staging.len();
-        if buffer.len() < bytes {
+        let bytes = write(self.writable(staging)?);
+        if bytes > staging.len().min(buffer.len()) {
             return Err(out_of_range("send", 0, bytes));
         }
-        write(self.locked(staging)?);
+        if bytes == 0 {
+            return Ok(());
+        }
         self.copies
-            .memcpy_htod(&*staging, buffer)
+            .memcpy_htod(&Front { staging, bytes }, buffer)
             .map_err(|error| self.error(format!("send {bytes} bytes to the device"), &error))
     }
 
@@ -233,24 +375,32 @@ impl Backend for Gpu {
             block_dim: (launch.block, 1, 1),
             shared_mem_bytes: launch.shared_bytes,
         };
-        let clocked = |error| self.error("record an event".into(), &error);
-        let start = self.event().map_err(clocked)?;
+        // Recorded by the builder, between the waits for copies and the kernel: a wait is not the kernel's time.
+        builder.record_kernel_launch(sys::CUevent_flags::CU_EVENT_DEFAULT);
         // SAFETY: number, types and sizes of the arguments are those of the kernel: the emulation checks
         // the same call against the kernel's own signature, and every access against the buffers' ends.
-        unsafe { builder.launch(config) }
+        let events = unsafe { builder.launch(config) }
             .map_err(|error| self.error(format!("start kernel {}", launch.kernel), &error))?;
-        let end = self.event().map_err(clocked)?;
+        if *SYNC {
+            self.stream
+                .synchronize()
+                .map_err(|error| self.error(format!("run kernel {}", launch.kernel), &error))?;
+        }
         let mut clock = self.clock();
-        clock.launches.push((start, end));
+        clock.launches.extend(events);
         if clock.launches.len() >= MOST_EVENTS {
-            clock.sum().map_err(clocked)?;
+            // The older half: to wait for the last would leave the device without work.
+            clock
+                .sum(MOST_EVENTS / 2)
+                .map_err(|error| self.error("wait for kernels".into(), &error))?;
         }
         Ok(())
     }
 
     fn kernel_seconds(&self) -> Result<f64> {
         let mut clock = self.clock();
-        clock.sum().map_err(|error| self.error("wait for kernels".into(), &error))?;
+        let count = clock.launches.len();
+        clock.sum(count).map_err(|error| self.error("wait for kernels".into(), &error))?;
         Ok(std::mem::take(&mut clock.seconds))
     }
 }

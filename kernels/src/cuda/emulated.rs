@@ -28,10 +28,33 @@ const FLAGS: [&str; 7] = [
     "-Wno-unknown-pragmas",
 ];
 
+/// Shared memory that a block may have on the devices that this is made for.
+const SHARED_BYTES: usize = 227 << 10;
+/// Bytes of shared memory that the kernels with dynamic shared memory declare besides. A test reads them from machine
+/// code.
+pub(super) const DECLARED_BYTES: [(&str, usize); 15] = [
+    ("deviations_f32", 0),
+    ("deviations_f64", 0),
+    ("order_f32_1", 0),
+    ("order_f32_8", 0),
+    ("order_f64_1", 0),
+    ("order_f64_8", 0),
+    ("paths_f32", 0),
+    ("paths_f64", 0),
+    ("screen", 3072),
+    ("screen_bf16", 0),
+    ("screen_pairs", 3072),
+    ("settle_f32", 16),
+    ("settle_f64", 16),
+    ("spans_f32", 64),
+    ("spans_f64", 64),
+];
+
 /// One source, emulated.
 pub(crate) struct Emulated {
     process: Mutex<Process>,
     memory_bytes: usize,
+    shared_bytes: usize,
     used_bytes: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 
@@ -91,8 +114,29 @@ impl Emulated {
         Self {
             process: Mutex::new(Process { child, stdin, stdout, report: Some(report) }),
             memory_bytes,
+            shared_bytes: SHARED_BYTES,
             used_bytes: Default::default(),
         }
+    }
+
+    /// The same with less shared memory, or more.
+    pub(crate) fn with_shared_bytes(self, shared_bytes: usize) -> Self {
+        Self { shared_bytes, ..self }
+    }
+
+    /// Panics where a device would refuse the launch.
+    fn check(&self, launch: &Launch) {
+        let Launch { kernel, grid: (x, y), block, shared_bytes, .. } = *launch;
+        assert!((1..=i32::MAX as u32).contains(&x), "{kernel}: {x} blocks in x");
+        assert!((1..=65_535).contains(&y), "{kernel}: {y} blocks in y");
+        assert!((1..=1024).contains(&block), "{kernel}: {block} threads in a block");
+        let declared = DECLARED_BYTES.iter().find(|(name, _)| *name == kernel);
+        let shared_bytes = shared_bytes as usize + declared.map_or(0, |(_, bytes)| *bytes);
+        assert!(
+            shared_bytes <= self.shared_bytes,
+            "{kernel}: {shared_bytes} bytes of shared memory; a block has {}",
+            self.shared_bytes
+        );
     }
 
     /// Runs one launch with the threads of each block in one order, and returns the buffers.
@@ -156,6 +200,10 @@ impl Backend for Emulated {
         Ok(self.memory_bytes - self.used_bytes.load(std::sync::atomic::Ordering::Relaxed))
     }
 
+    fn shared_bytes(&self) -> usize {
+        self.shared_bytes
+    }
+
     fn allocate(&self, operation: &'static str, bytes: usize) -> Result<Bytes> {
         if bytes > self.free_bytes()? {
             return Err(Error::OutOfMemory { operation, memory: Memory::Device, bytes });
@@ -187,16 +235,20 @@ impl Backend for Emulated {
         &self,
         staging: &mut Staged,
         buffer: &mut Bytes,
-        write: &mut dyn FnMut(&mut [u8]),
+        write: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<()> {
         let bytes = &mut bytemuck::cast_slice_mut(&mut staging.words)[..staging.bytes];
-        write(bytes);
-        self.upload(buffer, 0, bytes)
+        let filled = write(bytes);
+        self.upload(buffer, 0, &bytes[..filled])?;
+        // On a device something is left there of what was sent before. No kernel may use it.
+        buffer.bytes.lock().unwrap()[filled..].fill(0xff);
+        Ok(())
     }
 
     /// Runs it with the threads from first to last and again from last to first. A kernel that lacks a
     /// barrier gives two results.
     fn launch(&self, launch: Launch, arguments: &[Argument<'_, Bytes>]) -> Result<()> {
+        self.check(&launch);
         let first = self.run(&launch, arguments, 0);
         if launch.results == Results::Fixed {
             let second = self.run(&launch, arguments, 1);
@@ -369,6 +421,33 @@ extern "C" __global__ void overflows(int* out, int count) {
     fn a_right_kernel_runs_as_on_a_device() {
         let expected: Vec<i32> = (0..70).map(|at| (63 - at % 64) ^ 1).collect();
         assert_eq!(launch("right", 2), expected);
+    }
+
+    #[test]
+    fn a_launch_that_a_device_would_refuse_is_found() {
+        let device = Emulated::new(&FAULTS, 1 << 20).with_shared_bytes(1000);
+        let right = Launch {
+            kernel: "right",
+            grid: (2, 1),
+            block: 64,
+            shared_bytes: 64,
+            results: Results::Fixed,
+        };
+        device.check(&right);
+        device.check(&Launch { shared_bytes: 1000, ..right });
+        for wrong in [
+            Launch { grid: (0, 1), ..right },
+            Launch { grid: (1 << 31, 1), ..right },
+            Launch { grid: (1, 0), ..right },
+            Launch { grid: (1, 65_536), ..right },
+            Launch { block: 0, ..right },
+            Launch { block: 1025, ..right },
+            Launch { shared_bytes: 1001, ..right },
+            Launch { kernel: "spans_f32", shared_bytes: 937, ..right },
+        ] {
+            let found = catch_unwind(AssertUnwindSafe(|| device.check(&wrong)));
+            assert!(found.is_err(), "{wrong:?} was let through");
+        }
     }
 
     #[test]

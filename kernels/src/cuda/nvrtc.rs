@@ -242,6 +242,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
     use super::*;
     use crate::cuda::SOURCES;
+    use crate::cuda::emulated::DECLARED_BYTES;
 
     /// Whether to go on. Absent NVRTC skips, and says so; `make test` does not allow that.
     fn nvrtc(test: &str) -> bool {
@@ -301,6 +302,40 @@ mod tests {
                     .unwrap_or_else(|error| panic!("{error}"));
                 assert!(cubin.starts_with(b"\x7fELF"), "{} {architecture}", source.file);
             }
+        }
+    }
+
+    /// Names and sizes of the sections of a 64-bit ELF image.
+    fn sections(image: &[u8]) -> Vec<(String, usize)> {
+        let number = |at: usize, bytes: usize| {
+            image[at..at + bytes].iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+        };
+        let header = |index: usize| number(0x28, 8) + index * number(0x3a, 2);
+        let names = number(header(number(0x3e, 2)) + 0x18, 8);
+        let section = |index: usize| {
+            let name = image[names + number(header(index), 4)..].split(|&byte| byte == 0).next();
+            let name = String::from_utf8_lossy(name.unwrap()).into_owned();
+            (name, number(header(index) + 0x20, 8))
+        };
+        (0..number(0x3c, 2)).map(section).collect()
+    }
+
+    #[test]
+    fn kernels_declare_the_shared_memory_that_the_emulation_counts() {
+        if !nvrtc("kernels_declare_the_shared_memory_that_the_emulation_counts") {
+            return;
+        }
+        // Later architectures add what they keep for themselves, which no limit counts.
+        let images: Vec<Vec<u8>> = SOURCES
+            .iter()
+            .map(|source| compile(source, "sm_80", &options("sm_80")).unwrap())
+            .collect();
+        let found: Vec<(String, usize)> = images.iter().flat_map(|image| sections(image)).collect();
+        let size = |name: String| found.iter().find(|(own, _)| *own == name).map(|(_, size)| *size);
+        for (kernel, bytes) in DECLARED_BYTES {
+            assert!(size(format!(".text.{kernel}")).is_some(), "there is no kernel {kernel}");
+            let declared = size(format!(".nv.shared.{kernel}")).unwrap_or(0);
+            assert_eq!(declared, bytes, "{kernel}");
         }
     }
 

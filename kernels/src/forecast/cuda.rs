@@ -4,6 +4,10 @@
 //! many series as the device's budget holds with a tape and a matrix for each of their searches; the next tile is
 //! copied while one is fitted.
 
+use std::iter::repeat;
+
+use rayon::prelude::*;
+
 use super::OPERATION;
 use super::cpu::{Fit, Prepared};
 use super::initial::SEASONS;
@@ -21,6 +25,8 @@ const THREADS: usize = 64;
 const MOST_ROWS: usize = 4096;
 /// What the kernel knows of a series besides its samples and starts.
 const FACTS: usize = 6;
+/// Places of the samples that a thread lays out together.
+const PLACES: usize = 64;
 
 /// The sizes of a tile's parts, in f64 values for each series.
 #[derive(Clone, Copy)]
@@ -122,39 +128,42 @@ pub(super) fn fit<B: Backend>(
         .collect();
     let pool = execution.threads()?;
     spread(OPERATION, devices, states, tiles, &pool, |backend, mut buffers, tiles| {
-        let Buffers { input, models: codes, scratch, values, points } = &mut buffers;
-        input.run_tiles(
-            backend,
-            tiles,
-            |tile, bytes| plan.fill(tile.rows, models, bytemuck::cast_slice_mut(bytes)),
-            |tile, input| {
-                execution.control.check(OPERATION)?;
-                let count = tile.rows.len();
-                let launch = Launch {
-                    kernel: "fit",
-                    grid: (count.div_ceil(THREADS) as u32, plan.models as u32),
-                    block: THREADS as u32,
-                    shared_bytes: 0,
-                    results: Results::Fixed,
-                };
-                // (input, models, memory, values, points, series_count, samples, period, dimension)
-                backend.launch(
-                    launch,
-                    &[
-                        Argument::Buffer(input),
-                        Argument::Buffer(codes),
-                        Argument::Buffer(scratch),
-                        Argument::Buffer(values),
-                        Argument::Buffer(points),
-                        int(OPERATION, count)?,
-                        int(OPERATION, plan.samples)?,
-                        int(OPERATION, plan.period)?,
-                        int(OPERATION, plan.dimension)?,
-                    ],
-                )?;
-                plan.take(backend, values, points, models, tile)
-            },
-        )
+        let Buffers { input: feed, models: codes, scratch, values, points } = &mut buffers;
+        let (codes, scratch, values, points) = (&*codes, &*scratch, &*values, &*points);
+        let fill = |tile: &Tile<'_>, bytes: &mut [u8]| {
+            let input: &mut [f64] = bytemuck::cast_slice_mut(bytes);
+            let input = &mut input[..tile.rows.len() * plan.input()];
+            pool.run(|| plan.fill(tile.rows, models, input));
+            size_of_val(input)
+        };
+        let launch = |tile: &Tile<'_>, input: &B::Buffer| {
+            execution.control.check(OPERATION)?;
+            let count = tile.rows.len();
+            let launch = Launch {
+                kernel: "fit",
+                grid: (count.div_ceil(THREADS) as u32, plan.models as u32),
+                block: THREADS as u32,
+                shared_bytes: 0,
+                results: Results::Fixed,
+            };
+            // (input, models, memory, values, points, series_count, samples, period, dimension)
+            backend.launch(
+                launch,
+                &[
+                    Argument::Buffer(input),
+                    Argument::Buffer(codes),
+                    Argument::Buffer(scratch),
+                    Argument::Buffer(values),
+                    Argument::Buffer(points),
+                    int(OPERATION, count)?,
+                    int(OPERATION, plan.samples)?,
+                    int(OPERATION, plan.period)?,
+                    int(OPERATION, plan.dimension)?,
+                ],
+            )
+        };
+        let collect = |mut tile: Tile<'_>| plan.take(backend, values, points, models, &mut tile);
+        feed.run_tiles(backend, tiles, fill, launch, collect)
     })?;
     Ok(fits)
 }
@@ -173,44 +182,52 @@ fn code(model: &Ets) -> i32 {
 }
 
 impl Plan {
-    /// Lays samples, facts and starts out by place and then by series.
+    /// Lays samples, facts and starts out by place and then by series: those of all series at one place are side by
+    /// side.
     fn fill(&self, rows: &[Option<Prepared>], models: &[Ets], input: &mut [f64]) {
         let count = rows.len();
-        let input = &mut input[..count * self.input()];
         let (samples, facts) = input.split_at_mut(count * self.samples);
-        samples.fill(f64::NAN);
-        facts.fill(0.0);
-        for (column, prepared) in rows.iter().enumerate() {
-            let Some(prepared) = prepared else { continue };
-            let series = &prepared.series;
-            for (at, value) in series.samples.iter().enumerate() {
-                samples[at * count + column] = *value;
+        // Some places at a time, so that a series' line of the cache is used up.
+        samples.par_chunks_mut(PLACES * count).enumerate().for_each(|(block, values)| {
+            let first = block * PLACES;
+            for (column, prepared) in rows.iter().enumerate() {
+                let own = prepared.as_ref().and_then(|row| row.series.samples.get(first..));
+                let own = own.unwrap_or_default().iter().copied();
+                let places = values[column..].iter_mut().step_by(count);
+                places.zip(own.chain(repeat(f64::NAN))).for_each(|(to, value)| *to = value);
             }
-            let takes = models
+        });
+        facts.par_chunks_mut(count).enumerate().for_each(|(place, values)| {
+            for (to, prepared) in values.iter_mut().zip(rows) {
+                *to = prepared.as_ref().map_or(0.0, |row| self.fact(row, models, place));
+            }
+        });
+    }
+
+    /// What the kernel knows of a series, by place: facts, then for each kind of season level, line and season.
+    fn fact(&self, prepared: &Prepared, models: &[Ets], place: usize) -> f64 {
+        let series = &prepared.series;
+        match place {
+            0 => series.observed as f64,
+            1 => series.floor(false),
+            2 => series.floor(true),
+            3 => series.unit,
+            4 => series.mean,
+            5 => models
                 .iter()
                 .enumerate()
                 .filter(|(_, model)| prepared.takes(**model, self.period))
                 .map(|(number, _)| 1u64 << number)
-                .sum::<u64>();
-            let known: [f64; FACTS] = [
-                series.observed as f64,
-                series.floor(false),
-                series.floor(true),
-                series.unit,
-                series.mean,
-                takes as f64,
-            ];
-            let starts = prepared.starts.iter().enumerate().flat_map(|(kind, start)| {
-                let first = FACTS + kind * (3 + self.period);
-                let states = [start.level, start.line.0, start.line.1];
-                states
-                    .into_iter()
-                    .chain(start.season.iter().copied())
-                    .enumerate()
-                    .map(move |(at, value)| (first + at, value))
-            });
-            for (place, value) in known.into_iter().enumerate().chain(starts) {
-                facts[place * count + column] = value;
+                .sum::<u64>() as f64,
+            _ => {
+                let (kind, at) =
+                    ((place - FACTS) / (3 + self.period), (place - FACTS) % (3 + self.period));
+                prepared.starts.get(kind).map_or(0.0, |start| match at {
+                    0 => start.level,
+                    1 => start.line.0,
+                    2 => start.line.1,
+                    _ => start.season.get(at - 3).copied().unwrap_or(0.0),
+                })
             }
         }
     }

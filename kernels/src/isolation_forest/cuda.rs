@@ -81,18 +81,23 @@ pub(super) fn sums<B: Backend, T: Element>(
                 pool.run(|| {
                     parts.for_each(|(block, values)| transpose(x, first + block * ROWS, values));
                 });
+                used * size_of::<T>()
             };
-            feed.run_tiles(backend, tiles, fill, |(_, sums), values| {
+            let launch = |(_, sums): &(usize, &mut [f64]), values: &B::Buffer| {
                 for group in (0..forest.trees).step_by(plan.group) {
                     execution.control.check(OPERATION)?;
                     let count = plan.group.min(forest.trees - group);
                     let rows = sums.len();
                     plan.launch(backend, forest, &trees, values, &on_device, rows, group, count)?;
                 }
+                Ok(())
+            };
+            let collect = |(_, sums): (usize, &mut [f64])| {
                 backend.download(&on_device, 0, bytemuck::cast_slice_mut(sums))?;
                 execution.control.advance(1);
                 Ok(())
-            })
+            };
+            feed.run_tiles(backend, tiles, fill, launch, collect)
         },
     )
 }
@@ -129,9 +134,7 @@ impl<B: Backend> Trees<B> {
     fn send<T: Element>(backend: &B, forest: &Forest<T>) -> Result<Self> {
         let send = |bytes: &[u8]| {
             let mut buffer = backend.allocate(OPERATION, bytes.len())?;
-            if !bytes.is_empty() {
-                backend.upload(&mut buffer, 0, bytes)?;
-            }
+            backend.upload(&mut buffer, 0, bytes)?;
             Ok(buffer)
         };
         Ok(Self {

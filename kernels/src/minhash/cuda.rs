@@ -108,11 +108,13 @@ pub(super) fn run<B: Backend>(
     spread(OPERATION, devices, states, tiles, &pool, |backend, state, tiles| {
         let State { mut feed, coefficients, results, mut values } = state;
         let fill = |tile: &Tile<'_>, bytes: &mut [u8]| tile.fill(texts, &piece, bytes);
-        feed.run_tiles(backend, tiles, fill, |tile, sent| {
+        let launch = |tile: &Tile<'_>, sent: &B::Buffer| {
             execution.control.check(OPERATION)?;
+            reset(backend, &results, tile.rows.len() * plan.functions)?;
+            sign(backend, plan, &piece, tile.units(texts).count(), sent, &coefficients, &results)
+        };
+        let collect = |mut tile: Tile<'_>| {
             let values = &mut values[..tile.rows.len() * plan.functions];
-            reset(backend, &results, values.len())?;
-            sign(backend, plan, &piece, tile.units(texts).count(), sent, &coefficients, &results)?;
             backend.download(&results, 0, bytemuck::cast_slice_mut(values))?;
             let values = values.par_chunks(plan.functions);
             tile.rows.par_iter_mut().zip(values).for_each(|(row, values)| {
@@ -120,7 +122,8 @@ pub(super) fn run<B: Backend>(
             });
             execution.control.advance(tile.rows.len() as u64);
             Ok(())
-        })
+        };
+        feed.run_tiles(backend, tiles, fill, launch, collect)
     })?;
     for (text, row) in long {
         cpu::sign(texts, text, plan, &mut [row], execution)?;
@@ -202,7 +205,8 @@ impl Tile<'_> {
         })
     }
 
-    fn fill(&self, texts: TextsView<'_>, piece: &Piece, into: &mut [u8]) {
+    /// Returns how many bytes it filled, and those that a kernel reads behind them.
+    fn fill(&self, texts: TextsView<'_>, piece: &Piece, into: &mut [u8]) -> usize {
         let (units, bytes) = into.split_at_mut(piece.units() * UNIT_BYTES);
         let (units, _) = units.as_chunks_mut::<UNIT_BYTES>();
         for (unit, numbers) in units.iter_mut().zip(self.units(texts)) {
@@ -210,6 +214,7 @@ impl Tile<'_> {
         }
         let own = texts.bytes_of(self.first, self.first + self.rows.len());
         bytes[..own.len()].copy_from_slice(own);
+        piece.units() * UNIT_BYTES + own.len() + PAD
     }
 }
 

@@ -243,8 +243,8 @@ impl<B: Backend, T: Element> Stage<'_, B, T> {
         first..(first + self.plan.piece).min(self.problem.base.rows.len())
     }
 
-    /// Fills a piece: reciprocals of norms, then vectors.
-    fn fill(&self, piece: usize, bytes: &mut [u8]) {
+    /// Fills a piece: reciprocals of norms, then vectors. Returns the bytes up to the end of the last one.
+    fn fill(&self, piece: usize, bytes: &mut [u8]) -> usize {
         let (range, base) = (self.piece(piece), &self.problem.base);
         let (inverses, values) = bytes.split_at_mut(self.plan.piece * size_of::<f64>());
         let inverses: &mut [f64] = bytemuck::cast_slice_mut(inverses);
@@ -252,8 +252,9 @@ impl<B: Backend, T: Element> Stage<'_, B, T> {
         let values: &mut [T] = bytemuck::cast_slice_mut(values);
         values
             .par_chunks_mut(self.plan.cols)
-            .zip(range)
+            .zip(range.clone())
             .for_each(|(row, position)| row.copy_from_slice(base.vector(position)));
+        self.plan.piece * size_of::<f64>() + range.len() * self.plan.cols * size_of::<T>()
     }
 
     /// Uploads a tile's queries with all that belongs to them, and codes them.

@@ -1,16 +1,18 @@
 //! Rolling statistics on a CUDA device: as many rows at a time as its memory holds.
 //!
-//! Each tile is copied once; every statistic is one launch over it and one copy back. A single row must fit the
-//! device's budget, and a window its shared memory ([`LONGEST_WINDOW`]).
+//! Each tile is copied once; every statistic is one launch over it and one copy back. A single row, and one of results
+//! for each statistic, must fit the device's budget, and a window its shared memory ([`LONGEST_WINDOW`], [`refusal`]).
+
+use rayon::prelude::*;
 
 use super::{OPERATION, RollingOutput, Statistic, Window};
-use crate::budget::{halving, largest_tile};
+use crate::budget::{halving, largest_tile, zeroed};
 use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
 use crate::element::Element;
 use crate::error::{Memory, Result};
 use crate::execution::Execution;
 use crate::stats::Stats;
-use crate::view::MatrixView;
+use crate::view::{MatrixView, MatrixViewMut};
 
 /// The longest window the kernels take, in samples.
 pub(super) const LONGEST_WINDOW: usize = 4096;
@@ -20,6 +22,30 @@ const THREADS: usize = 256;
 const SPANS: usize = 1024;
 /// Samples that are sorted together, at least and at most.
 const STRETCH: std::ops::RangeInclusive<usize> = 1024..=8192;
+/// Shared memory that kernels declare themselves, at most.
+const DECLARED_BYTES: usize = 64;
+
+/// Why the kernels can't compute `outputs` on one of `devices`, if so: a long window takes more shared memory than
+/// some architectures have.
+pub(super) fn refusal<B: Backend, T: Element>(
+    devices: &[B],
+    cols: usize,
+    window: &Window<'_>,
+    outputs: &[RollingOutput<'_, T>],
+) -> Option<String> {
+    if cols == 0 {
+        return None;
+    }
+    let plan = Plan::new(cols, window);
+    let bytes = outputs.iter().map(|output| plan.shared_bytes::<T>(output.statistic)).max()?;
+    let (needed, least) = (bytes + DECLARED_BYTES, devices.iter().map(B::shared_bytes).min()?);
+    (needed > least).then(|| {
+        format!(
+            "a window of {} samples takes {needed} bytes of shared memory, and the device has {least}",
+            window.size
+        )
+    })
+}
 
 pub(super) fn run<B: Backend, T: Element>(
     devices: &[B],
@@ -30,65 +56,99 @@ pub(super) fn run<B: Backend, T: Element>(
     stats: &mut Stats,
 ) -> Result<()> {
     let row_bytes = x.cols() * size_of::<T>();
-    let cost = |rows: usize| 3 * rows * row_bytes;
+    let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
+    // Results whose rows have gaps between them come back to a buffer first.
+    let has_gaps = outputs.iter().any(|output| !output.values.is_whole());
+    let gathered = |rows: usize| if has_gaps { rows * x.cols() } else { 0 };
+    let host_cost = |rows: usize| {
+        devices.len() * (Feed::<B>::bytes(rows * row_bytes) + gathered(rows) * size_of::<T>())
+    };
+    let device_cost =
+        |rows: usize| Feed::<B>::bytes(rows * row_bytes) + statistics.len() * rows * row_bytes;
     let plan = Plan::new(x.cols(), window);
     // A grid has at most 2^31 - 1 blocks.
     let blocks = plan.stretches.max(x.cols().div_ceil(THREADS));
     // Three tiles for each device at least, so that copies run beside kernels.
     let most = x.rows().div_ceil(3 * devices.len()).min(i32::MAX as usize / blocks);
+    let host_bytes = execution.budget.host_bytes;
+    let on_host = largest_tile(OPERATION, Memory::Host, host_bytes, most, host_cost)?;
     let budget_bytes = device_bytes(devices, execution)?;
-    let rows = largest_tile(OPERATION, Memory::Device, budget_bytes, most, cost)?;
-    let ((states, rows), halvings) = halving(rows, |rows| {
+    let on_device = largest_tile(OPERATION, Memory::Device, budget_bytes, most, device_cost)?;
+    let ((states, rows), halvings) = halving(on_host.min(on_device), |rows| {
         let allocate = |backend: &B| {
-            let samples = Feed::allocate(backend, OPERATION, rows * row_bytes)?;
-            Ok((samples, backend.allocate(OPERATION, rows * row_bytes)?))
+            let result = |_: &Statistic| backend.allocate(OPERATION, rows * row_bytes);
+            Ok(State {
+                samples: Feed::allocate(backend, OPERATION, rows * row_bytes)?,
+                results: statistics.iter().map(result).collect::<Result<Vec<_>>>()?,
+                gathered: zeroed(OPERATION, gathered(rows))?,
+            })
         };
         Ok((devices.iter().map(allocate).collect::<Result<Vec<_>>>()?, rows))
     })?;
     stats.halvings += halvings;
-    let statistics: Vec<Statistic> = outputs.iter().map(|output| output.statistic).collect();
-    let mut targets: Vec<_> = outputs.iter_mut().map(|output| output.values.rows_mut()).collect();
+    stats.peak_bytes = host_cost(rows) as u64;
+    let mut targets: Vec<_> =
+        outputs.iter_mut().map(|output| output.values.bands_mut(rows)).collect();
     let tiles: Vec<Tile<'_, T>> = (0..x.rows())
         .step_by(rows)
         .map(|first| Tile {
             first,
             rows: rows.min(x.rows() - first),
-            targets: targets.iter_mut().map(|rest| rest.by_ref().take(rows).collect()).collect(),
+            targets: targets.iter_mut().filter_map(Iterator::next).collect(),
         })
         .collect();
     stats.tiles += tiles.len() as u64;
     execution.control.begin(tiles.len() as u64);
     let pool = execution.threads()?;
-    spread(OPERATION, devices, states, tiles, &pool, |backend, (mut samples, results), tiles| {
+    spread(OPERATION, devices, states, tiles, &pool, |backend, state, tiles| {
+        let State { mut samples, results, mut gathered } = state;
         let fill = |tile: &Tile<'_, T>, bytes: &mut [u8]| {
+            let bytes = &mut bytes[..tile.rows * row_bytes];
             let values: &mut [T] = bytemuck::cast_slice_mut(bytes);
-            for (row, target) in values.chunks_mut(x.cols()).take(tile.rows).enumerate() {
+            values.par_chunks_mut(x.cols()).enumerate().for_each(|(row, target)| {
                 target.copy_from_slice(x.row(tile.first + row));
-            }
+            });
+            tile.rows * row_bytes
         };
-        samples.run_tiles(backend, tiles, fill, |tile, samples| {
+        let launch = |tile: &Tile<'_, T>, samples: &B::Buffer| {
             execution.control.check(OPERATION)?;
-            for (statistic, target) in statistics.iter().zip(&mut tile.targets) {
-                plan.launch::<B, T>(backend, *statistic, tile.rows, samples, &results)?;
-                for (row, values) in target.iter_mut().enumerate() {
-                    backend.download(
-                        &results,
-                        row * row_bytes,
-                        bytemuck::cast_slice_mut(values),
-                    )?;
+            for (statistic, results) in statistics.iter().zip(&results) {
+                plan.launch::<B, T>(backend, *statistic, tile.rows, samples, results)?;
+            }
+            Ok(())
+        };
+        let collect = |mut tile: Tile<'_, T>| {
+            for (target, results) in tile.targets.iter_mut().zip(&results) {
+                if let Some(values) = target.as_slice_mut() {
+                    backend.download(results, 0, bytemuck::cast_slice_mut(values))?;
+                    continue;
+                }
+                let values = &mut gathered[..tile.rows * x.cols()];
+                backend.download(results, 0, bytemuck::cast_slice_mut(values))?;
+                for (target, values) in target.rows_mut().zip(values.chunks(x.cols())) {
+                    target.copy_from_slice(values);
                 }
             }
             execution.control.advance(1);
             Ok(())
-        })
+        };
+        samples.run_tiles(backend, tiles, fill, launch, collect)
     })
+}
+
+/// What one device works with.
+struct State<B: Backend, T> {
+    samples: Feed<B>,
+    /// For each statistic.
+    results: Vec<B::Buffer>,
+    gathered: Vec<T>,
 }
 
 /// Rows that are computed together, and for each output where they go.
 struct Tile<'a, T> {
     first: usize,
     rows: usize,
-    targets: Vec<Vec<&'a mut [T]>>,
+    targets: Vec<MatrixViewMut<'a, T>>,
 }
 
 /// How a row is cut into stretches, each one block's work.
@@ -108,6 +168,20 @@ impl<'a> Plan<'a> {
         Self { cols, window: *window, length, step, stretches: cols.div_ceil(step) }
     }
 
+    /// Shared memory of a block, besides what the kernel declares.
+    fn shared_bytes<T: Element>(&self, statistic: Statistic) -> usize {
+        match statistic {
+            Statistic::Mean | Statistic::Min | Statistic::Max => {
+                let covered = SPANS + self.window.size - 1;
+                2 * covered * (size_of::<f64>() + size_of::<i32>())
+            }
+            Statistic::Std => (THREADS + self.window.size - 1) * size_of::<T>(),
+            Statistic::Median | Statistic::Mad | Statistic::Quantile(_) | Statistic::Rank => {
+                self.length * (size_of::<T>() + 2 * size_of::<u16>())
+            }
+        }
+    }
+
     fn launch<B: Backend, T: Element>(
         &self,
         backend: &B,
@@ -122,10 +196,9 @@ impl<'a> Plan<'a> {
             Statistic::Mad => (1, 0.5),
             Statistic::Quantile(q) => (2, q),
             Statistic::Rank => (3, 0.0),
-            Statistic::Mean => return self.spans::<B, T>(backend, 0, rows, samples, results),
-            Statistic::Min => return self.spans::<B, T>(backend, 1, rows, samples, results),
-            Statistic::Max => return self.spans::<B, T>(backend, 2, rows, samples, results),
-            Statistic::Std => return self.deviations::<B, T>(backend, rows, samples, results),
+            Statistic::Mean | Statistic::Min | Statistic::Max | Statistic::Std => {
+                return self.by_outputs::<B, T>(backend, statistic, rows, samples, results);
+            }
         };
         let kernel = match (single, self.length <= *STRETCH.start()) {
             (true, true) => "order_f32_1",
@@ -137,7 +210,7 @@ impl<'a> Plan<'a> {
             kernel,
             grid: ((rows * self.stretches) as u32, 1),
             block: THREADS as u32,
-            shared_bytes: (self.length * (size_of::<T>() + 2 * size_of::<u16>())) as u32,
+            shared_bytes: self.shared_bytes::<T>(statistic) as u32,
             results: Results::Fixed,
         };
         // (x, out, cols, length, step, stretches, window, ahead, least, statistic, q)
@@ -159,53 +232,30 @@ impl<'a> Plan<'a> {
         )
     }
 
-    fn spans<B: Backend, T: Element>(
+    /// Launches a kernel whose blocks have so many windows of a row each.
+    fn by_outputs<B: Backend, T: Element>(
         &self,
         backend: &B,
-        statistic: i32,
-        rows: usize,
-        samples: &B::Buffer,
-        results: &B::Buffer,
-    ) -> Result<()> {
-        let kernel = if size_of::<T>() == size_of::<f32>() { "spans_f32" } else { "spans_f64" };
-        let covered = SPANS + self.window.size - 1;
-        let shared_bytes = 2 * covered * (size_of::<f64>() + size_of::<i32>());
-        let of = Argument::Int(statistic);
-        self.by_outputs(backend, kernel, SPANS, shared_bytes, rows, samples, results, Some(of))
-    }
-
-    fn deviations<B: Backend, T: Element>(
-        &self,
-        backend: &B,
+        statistic: Statistic,
         rows: usize,
         samples: &B::Buffer,
         results: &B::Buffer,
     ) -> Result<()> {
         let single = size_of::<T>() == size_of::<f32>();
-        let kernel = if single { "deviations_f32" } else { "deviations_f64" };
-        let shared_bytes = (THREADS + self.window.size - 1) * size_of::<T>();
-        self.by_outputs(backend, kernel, THREADS, shared_bytes, rows, samples, results, None)
-    }
-
-    /// Launches a kernel whose blocks have `outputs` windows of a row each.
-    #[allow(clippy::too_many_arguments)]
-    fn by_outputs<B: Backend>(
-        &self,
-        backend: &B,
-        kernel: &'static str,
-        outputs: usize,
-        shared_bytes: usize,
-        rows: usize,
-        samples: &B::Buffer,
-        results: &B::Buffer,
-        last: Option<Argument<'_, B::Buffer>>,
-    ) -> Result<()> {
+        let spans = if single { "spans_f32" } else { "spans_f64" };
+        let deviations = if single { "deviations_f32" } else { "deviations_f64" };
+        let (kernel, outputs, last) = match statistic {
+            Statistic::Mean => (spans, SPANS, Some(Argument::Int(0))),
+            Statistic::Min => (spans, SPANS, Some(Argument::Int(1))),
+            Statistic::Max => (spans, SPANS, Some(Argument::Int(2))),
+            _ => (deviations, THREADS, None),
+        };
         let blocks = self.cols.div_ceil(outputs);
         let launch = Launch {
             kernel,
             grid: ((rows * blocks) as u32, 1),
             block: THREADS as u32,
-            shared_bytes: shared_bytes as u32,
+            shared_bytes: self.shared_bytes::<T>(statistic) as u32,
             results: Results::Fixed,
         };
         // (x, out, cols, blocks, window, ahead, least), and what the kernel asks besides

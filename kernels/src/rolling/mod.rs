@@ -265,7 +265,11 @@ pub(crate) fn run<T: Element>(
                 window.size
             ));
         }
-        Gpu::open_all(&SOURCE)
+        let (device, gpus) = Gpu::open_all(&SOURCE)?;
+        match cuda::refusal(&gpus, x.cols(), &window, outputs) {
+            Some(reason) => Err(reason),
+            None => Ok((device, gpus)),
+        }
     })?;
     run_on(&gpus, Stats::new(report), x, &window, outputs, execution)
 }

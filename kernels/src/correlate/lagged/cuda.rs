@@ -212,11 +212,12 @@ impl<B: Backend, T: Element> TileWork<'_, B, T> {
         let depth = |slab: usize| SLAB.min(span.samples - slab * SLAB);
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth) = (slab * SLAB, depth(slab));
+            let values = depth * plan.rows + (depth + 2 * span.max_lag) * plan.cols;
             let packed: &mut [f64] = bytemuck::cast_slice_mut(bytes);
-            let (a, rest) = packed.split_at_mut(depth * plan.rows);
-            let b = &mut rest[..(depth + 2 * span.max_lag) * plan.cols];
+            let (a, b) = packed[..values].split_at_mut(depth * plan.rows);
             pack_panels(&self.sides.left, tile.row0, start, depth, 0, a);
             pack_panels(&self.sides.right, tile.col0, start, depth, span.max_lag, b);
+            values * size_of::<f64>()
         };
         let launch = Launch {
             kernel: "product_lags",

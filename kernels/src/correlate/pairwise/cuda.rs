@@ -77,7 +77,12 @@ impl<T: Element> Task<'_, T> {
                 let blocks = self.blocks(&plan, corner, &buffers.host_scores);
                 let (sink, stats) =
                     &mut *shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                sink.take_blocks(&blocks)?;
+                // Only a lock that no other device waits for may be held while all threads work: see `spread`.
+                if devices.len() == 1 {
+                    sink.take_blocks(&blocks)?;
+                } else {
+                    sink.take_blocks_alone(&blocks)?;
+                }
                 stats.fallbacks += again;
                 stats.tiles += 1;
                 execution.control.advance(1);
@@ -102,11 +107,12 @@ impl<T: Element> Task<'_, T> {
         let depth = |slab: usize| plan.slab.min(samples - slab * plan.slab);
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth) = (slab * plan.slab, depth(slab));
-            let packed: &mut [f64] = bytemuck::cast_slice_mut(bytes);
-            let (a, b) =
-                packed[..2 * KINDS * depth * plan.side].split_at_mut(KINDS * depth * plan.side);
+            let used = 2 * KINDS * depth * plan.side * size_of::<f64>();
+            let packed: &mut [f64] = bytemuck::cast_slice_mut(&mut bytes[..used]);
+            let (a, b) = packed.split_at_mut(KINDS * depth * plan.side);
             pack_tile(&self.left, row0, start, depth, a);
             pack_tile(&self.right, col0, start, depth, b);
+            used
         };
         let panels = plan.side / PANEL;
         let launch = Launch {

@@ -51,6 +51,7 @@ impl<T: Element> Group<'_, T> {
             for (row, target) in values.chunks_exact_mut(plan.cols).take(size(tile)).enumerate() {
                 target.copy_from_slice(self.rows.row(self.first + tile * plan.tile + row));
             }
+            size(tile) * plan.cols * size_of::<T>()
         };
         feed.run(backend, tiles - here, fill, |piece, x| {
             execution.control.check(OPERATION)?;

@@ -189,6 +189,9 @@ pub(crate) const DEVICE: &[Check] = &[
     Check::new("rolling: shapes, f64", || shapes_agree::<f64>(Route::Cuda)),
     Check::new("rolling: long series, f32", || long_series_agree::<f32>(Route::Cuda)),
     Check::new("rolling: long series, f64", || long_series_agree::<f64>(Route::Cuda)),
+    Check::new("rolling: long windows, f32", || long_windows_agree::<f32>(Route::Cuda)),
+    Check::new("rolling: long windows, f64", || long_windows_agree::<f64>(Route::Cuda)),
+    Check::new("rolling: rows with gaps between them", || rows_with_gaps_agree(Route::Cuda)),
 ];
 
 #[test]
@@ -202,7 +205,8 @@ fn long_series_agree<T: Element>(route: Route) {
     for (rows, cols, window) in [(2, 1100, 20), (1, 1300, 600)] {
         let x = values::<T>(&mut rng, rows * cols, 10.0, 3.0);
         let row_bytes = cols * size_of::<T>();
-        let budget = Budget { device_bytes: Some(3 * row_bytes), ..Budget::default() };
+        // Two rows to send from, and one for each statistic.
+        let budget = Budget { device_bytes: Some(12 * row_bytes), ..Budget::default() };
         let options = RollingOptions { min_periods: Some(5), ..RollingOptions::trailing(window) };
         agrees(route, &x, rows, cols, &options, &Execution { budget, ..on(route) });
     }
@@ -212,6 +216,132 @@ fn long_series_agree<T: Element>(route: Route) {
 fn long_series_on_a_small_device_agree() {
     long_series_agree::<f32>(Route::Emulated);
     long_series_agree::<f64>(Route::Emulated);
+}
+
+/// Windows around those from which a block takes more shared memory than it has unasked, and the longest. Against the
+/// CPU, which is compared with the definition: that takes the square of the window.
+fn long_windows_agree<T: Element>(route: Route) {
+    let mut rng = generator("rolling::long_windows_agree");
+    let (windows, statistics) = if route == Route::Emulated {
+        (&[1024][..], &[Statistic::Mean, Statistic::Max][..])
+    } else {
+        (&[1022, 1023, 1024, 1025, 1026, 2048, 4096][..], &ALL[..])
+    };
+    for &window in windows {
+        let (rows, cols) = (2, window + 400);
+        let mut x = values::<T>(&mut rng, rows * cols, 10.0, 3.0);
+        for at in (0..x.len()).step_by(97) {
+            x[at] = T::NAN;
+        }
+        let view = MatrixView::new(&x, rows, cols).unwrap();
+        let options = RollingOptions { min_periods: Some(9), ..RollingOptions::trailing(window) };
+        let (expected, _) = compute(Route::Cpu, view, &options, statistics, &cpu());
+        for (expected, &statistic) in expected.iter().zip(statistics) {
+            let mut found = vec![T::from_f64(-77.0); x.len()];
+            let values = MatrixViewMut::new(&mut found, rows, cols).unwrap();
+            let output = RollingOutput::new(statistic, values);
+            match go(route, view, &options, &mut [output], &on(route)) {
+                Ok(_) => {}
+                Err(Error::DeviceUnavailable { reason, .. })
+                    if reason.contains("bytes of shared memory") =>
+                {
+                    eprintln!("SKIPPED {statistic:?}: {reason}");
+                    continue;
+                }
+                Err(error) => panic!("{window} {statistic:?}: {error}"),
+            }
+            for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let (found, expected) = (found.to_f64(), expected.to_f64());
+                let close = (found.is_nan() && expected.is_nan())
+                    || (found - expected).abs() <= 2.0 * bound::<T>(statistic) * 20.0;
+                assert!(close, "{window} {statistic:?}: {at} is {found}, the CPU's is {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_windows_on_an_emulated_device_agree() {
+    long_windows_agree::<f32>(Route::Emulated);
+    long_windows_agree::<f64>(Route::Emulated);
+}
+
+/// Results that are rows of a wider matrix.
+fn rows_with_gaps_agree(route: Route) {
+    let mut rng = generator("rolling::rows_with_gaps_agree");
+    let (rows, cols, stride) = (5, 40, 43);
+    let x = values::<f64>(&mut rng, rows * cols, 10.0, 3.0);
+    let view = MatrixView::new(&x, rows, cols).unwrap();
+    let options = RollingOptions::trailing(7);
+    let statistics = [Statistic::Max, Statistic::Median];
+    let (expected, _) = compute(Route::Cpu, view, &options, &statistics, &cpu());
+    let (mut wide, mut whole) = (vec![-77.0; rows * stride], vec![-77.0; rows * cols]);
+    let mut outputs = [
+        RollingOutput::new(
+            statistics[0],
+            MatrixViewMut::with_stride(&mut wide, rows, cols, stride).unwrap(),
+        ),
+        RollingOutput::new(statistics[1], MatrixViewMut::new(&mut whole, rows, cols).unwrap()),
+    ];
+    // One row at a time on the host: two to send from and one of results.
+    let budget = Budget::host(3 * cols * size_of::<f64>());
+    let stats =
+        go(route, view, &options, &mut outputs, &Execution { budget, ..on(route) }).unwrap();
+    if route == Route::Emulated {
+        assert_eq!((stats.tiles, stats.peak_bytes), (rows as u64, budget.host_bytes as u64));
+    }
+    let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&whole), bits(&expected[1]));
+    for (row, wide) in wide.chunks(stride).enumerate() {
+        assert_eq!(bits(&wide[..cols]), bits(&expected[0][row * cols..(row + 1) * cols]));
+        assert_eq!(wide[cols..], [-77.0; 3]);
+    }
+}
+
+#[test]
+fn results_with_gaps_between_rows_keep_to_a_small_budget() {
+    rows_with_gaps_agree(Route::Emulated);
+    let x = [1.0; 8];
+    let mut out = [0.0; 8];
+    let output = RollingOutput::new(Statistic::Max, MatrixViewMut::new(&mut out, 1, 8).unwrap());
+    let execution = Execution { budget: Budget::host(127), ..cpu() };
+    let view = MatrixView::new(&x, 1, 8).unwrap();
+    let options = RollingOptions::trailing(2);
+    let error = go(Route::Emulated, view, &options, &mut [output], &execution).unwrap_err();
+    assert!(error.to_string().contains("at least 128 bytes"), "{error}");
+}
+
+#[test]
+fn a_window_beyond_a_devices_shared_memory_is_left_to_the_cpu() {
+    // As of architectures 8.9 and 12.0.
+    let device = Emulated::new(&SOURCE, 1 << 30).with_shared_bytes(101_376);
+    let devices = std::slice::from_ref(&device);
+    let (cols, longest) = (3300, 3198);
+    let x = values::<f32>(&mut generator("rolling::shared"), cols, 0.0, 1.0);
+    let view = MatrixView::new(&x, 1, cols).unwrap();
+    let (mut out, mut expected) = (vec![0.0; cols], vec![0.0; cols]);
+    fn output(out: &mut [f32]) -> [RollingOutput<'_, f32>; 1] {
+        let cols = out.len();
+        [RollingOutput::new(Statistic::Max, MatrixViewMut::new(out, 1, cols).unwrap())]
+    }
+    let window = |size| RollingOptions::trailing(size).over(cols);
+    let refused = cuda::refusal(devices, cols, &window(longest + 1), &output(&mut out)).unwrap();
+    assert!(
+        refused.contains("101392 bytes of shared memory, and the device has 101376"),
+        "{refused}"
+    );
+    assert_eq!(cuda::refusal(devices, cols, &window(longest), &output(&mut out)), None);
+    // The emulation, too, would refuse more.
+    let stats = Stats::new(DeviceReport::cpu("emulated"));
+    run_on(devices, stats, view, &window(longest), &mut output(&mut out), &cpu()).unwrap();
+    rolling(view, &RollingOptions::trailing(longest), &mut output(&mut expected), &cpu()).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&out), bits(&expected));
+    // Order statistics take less.
+    let mut medians = vec![0.0; cols];
+    let median =
+        RollingOutput::new(Statistic::Median, MatrixViewMut::new(&mut medians, 1, cols).unwrap());
+    assert_eq!(cuda::refusal(devices, cols, &window(3300), &[median]), None);
 }
 
 #[test]
