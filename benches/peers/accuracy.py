@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def compare_profiles(all_series, ours):
     equal = True
     print("\n| series | samples, window | largest difference of a distance | discords ours | stumpy |\n|---|---|---|---|---|")
     for one, our in zip(all_series, ours):
-        values, window = np.array(one["values"]), one["window"]
+        values, window = np.array(one["values"], dtype=float), one["window"]
         distances = stumpy.stump(values, window)[:, 0].astype(float)
         discords, left, zone = [], distances.copy(), int(np.ceil(window / 4))
         for _ in range(3):
@@ -170,12 +171,22 @@ def main():
         {"name": name, "values": values.tolist(), "window": 288 if len(values) > 10_000 else 64}
         for name, values in nab()
     ]
+    doubles = []
+
+    def place(values):
+        doubles.extend(values)
+        return [len(doubles) - len(values), len(values)]
+
     given = {
-        "forecast": [{key: one[key] for key in ("values", "season", "horizon")} for one in taken],
-        "profile": profiles,
-        "correlate": matrices,
+        "forecast": [
+            {"values": place(one["values"]), "season": one["season"], "horizon": one["horizon"]} for one in taken
+        ],
+        "profile": [{"values": place(one["values"]), "window": one["window"]} for one in profiles],
+        "correlate": [{"rows": [place(row) for row in matrix["rows"]]} for matrix in matrices],
     }
-    answer = subprocess.run([binary], input=json.dumps(given), capture_output=True, text=True, check=True)
+    with tempfile.NamedTemporaryFile() as file:
+        np.array(doubles, dtype="<f8").tofile(file.name)
+        answer = subprocess.run([binary, file.name], input=json.dumps(given), stdout=subprocess.PIPE, text=True, check=True)
     ours = json.loads(answer.stdout)
     fine = compare_correlations(matrices, ours["correlate"])
     fine &= compare_profiles(profiles, ours["profile"])

@@ -1,7 +1,8 @@
 //! What ours finds on real data, for `benches/peers/accuracy.py` to compare with the peers.
 //!
-//! Reads one JSON object from standard input and writes one to standard output:
-//! `forecast`: series (`values`, `season`, `horizon`); `profile`: series (`values`, `window`); `correlate`: `rows`.
+//! `accuracy FILE`: reads one JSON object from standard input and writes one to standard output:
+//! `forecast`: series (`values`, `season`, `horizon`); `profile`: series (`values`, `window`); `correlate`: `rows`. A
+//! series is `[first, count]`: its place among the little-endian doubles of FILE, so that no digit of it is lost.
 
 // A program whose purpose is to print.
 #![allow(clippy::print_stdout)]
@@ -15,12 +16,17 @@ use kernels::{Element, Execution, GpuPolicy, MatrixView};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("accuracy FILE")?;
+    let bytes = std::fs::read(&path).map_err(|error| format!("read {path}: {error}"))?;
+    let (doubles, _) = bytes.as_chunks::<8>();
+    let doubles: Vec<f64> = doubles.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
     let given: Value = serde_json::from_reader(std::io::stdin().lock())?;
     let execution = Execution { gpu: GpuPolicy::Off, ..Execution::default() };
-    let all =
-        |name: &str, find: fn(&Value, &Execution) -> Found| -> Result<Vec<Value>, Box<dyn Error>> {
-            list(&given, name)?.iter().map(|one| find(one, &execution)).collect()
-        };
+    let all = |name: &str,
+               find: fn(&Value, &[f64], &Execution) -> Found|
+     -> Result<Vec<Value>, Box<dyn Error>> {
+        list(&given, name)?.iter().map(|one| find(one, &doubles, &execution)).collect()
+    };
     let found = json!({
         "forecast": all("forecast", forecasts)?,
         "profile": all("profile", profile)?,
@@ -32,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 type Found = Result<Value, Box<dyn Error>>;
 
-fn forecasts(series: &Value, execution: &Execution) -> Found {
-    let values = numbers(series, "values")?;
+fn forecasts(series: &Value, doubles: &[f64], execution: &Execution) -> Found {
+    let values = part(&series["values"], doubles)?;
     let options = ForecastOptions {
         season: size(series, "season")?,
         horizon: size(series, "horizon")?,
@@ -50,8 +56,8 @@ fn forecasts(series: &Value, execution: &Execution) -> Found {
     }))
 }
 
-fn profile(series: &Value, execution: &Execution) -> Found {
-    let values = numbers(series, "values")?;
+fn profile(series: &Value, doubles: &[f64], execution: &Execution) -> Found {
+    let values = part(&series["values"], doubles)?;
     let found =
         matrix_profile(&values, &ProfileOptions::window(size(series, "window")?), execution)?;
     let discords = found.discords(3);
@@ -61,8 +67,9 @@ fn profile(series: &Value, execution: &Execution) -> Found {
     }))
 }
 
-fn correlations(matrix: &Value, execution: &Execution) -> Found {
-    let rows: Vec<Vec<f64>> = list(matrix, "rows")?.iter().map(floats).collect::<Result<_, _>>()?;
+fn correlations(matrix: &Value, doubles: &[f64], execution: &Execution) -> Found {
+    let rows: Vec<Vec<f64>> =
+        list(matrix, "rows")?.iter().map(|row| part(row, doubles)).collect::<Result<_, _>>()?;
     let narrow: Vec<Vec<f32>> =
         rows.iter().map(|row| row.iter().map(|&value| value as f32).collect()).collect();
     let pearson = CorrelateOptions::default();
@@ -100,12 +107,12 @@ fn size(object: &Value, name: &str) -> Result<usize, String> {
     usize::try_from(number).map_err(|error| format!("`{name}`: {error}"))
 }
 
-fn numbers(object: &Value, name: &str) -> Result<Vec<f64>, String> {
-    floats(&object[name]).map_err(|error| format!("`{name}`: {error}"))
-}
-
-fn floats(list: &Value) -> Result<Vec<f64>, String> {
-    let values = list.as_array().ok_or("not a list")?;
-    let number = |value: &Value| value.as_f64().ok_or_else(|| format!("{value} is no number"));
-    values.iter().map(number).collect()
+/// The series at `[first, count]`.
+fn part(place: &Value, doubles: &[f64]) -> Result<Vec<f64>, String> {
+    let number = |index: usize| place[index].as_u64().and_then(|n| usize::try_from(n).ok());
+    let found =
+        number(0).zip(number(1)).and_then(|(first, count)| doubles.get(first..)?.get(..count));
+    found
+        .map(<[f64]>::to_vec)
+        .ok_or_else(|| format!("{place} is no [first, count] within the file"))
 }
