@@ -31,8 +31,9 @@
 //!
 //! **Cost.** Order statistics: O(log² w) vector steps for each sample to sort and O(1) to slide, in practice
 //! independent of w; a rank counts up to w / 64 words. Mean, minimum, maximum: log₂ w vector steps of eight samples.
-//! Standard deviation: O(1). Memory for each thread: 64 bytes × 6 to 12 windows, and 64 bytes for each stretch of as
-//! many samples; windows by time, 40 bytes more for each sample of a stretch, in which the longest window counts.
+//! Standard deviation: O(1). Memory for each thread: 64 bytes × 6 to 12 windows where samples are sorted, and 64 bytes for
+//! each stretch of as many samples (24 windows or more, where none are); windows by time, 40 bytes more for each sample of a
+//! stretch, in which the longest window counts.
 //!
 //! ```
 //! use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};

@@ -66,7 +66,8 @@ const OPERATIONS: &[Growth] = &[
         of: "samples",
         n: 200_000,
         time: 1.0,
-        memory: 0.0,
+        // 64 bytes for each stretch.
+        memory: 1.0,
         make: |n| {
             let (x, mut out) = (values(n), vec![0.0; n]);
             Box::new(move |execution| {
@@ -173,7 +174,8 @@ const OPERATIONS: &[Growth] = &[
     Growth {
         name: "components",
         of: "pairs",
-        n: 500_000,
+        // Beyond the caches: a pair is two reads of memory.
+        n: 8_000_000,
         time: 1.0,
         memory: 1.0,
         make: |n| {
