@@ -9,14 +9,18 @@ use std::time::Instant;
 
 use kernels::changepoint::{PeltOptions, pelt};
 use kernels::components::Components;
-use kernels::correlate::{Strength, TopPairs, correlate};
+use kernels::correlate::{LagOptions, Pairs, Strength, TopPairs, correlate, correlate_lagged};
 use kernels::forecast::{ForecastOptions, forecast};
 use kernels::isolation_forest::{Forest, ForestOptions};
+use kernels::ivf::{self, IvfIndex, IvfOptions, SearchOptions};
 use kernels::kmeans::{KMeansOptions, kmeans};
 use kernels::matrix_profile::{ProfileOptions, matrix_profile};
-use kernels::minhash::{MinHashOptions, TextsView, signatures};
+use kernels::minhash::{
+    Corpus, MinHashOptions, SimilarOptions, SimilarPairs, TextsView, signatures, similar,
+};
 use kernels::nearest::{Metric, NearestOptions, nearest_within};
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
+use kernels::spectrum::{SpectrumOptions, spectrum};
 use kernels::{Execution, GpuPolicy, MatrixView, MatrixViewMut, Pool, Result};
 
 use crate::peak;
@@ -168,6 +172,84 @@ const OPERATIONS: &[Growth] = &[
                 let texts = TextsView::new(text.as_bytes(), &offsets[..])?;
                 let results = MatrixViewMut::new(&mut out, n, options.functions)?;
                 signatures(texts, &options, results, execution).map(|_| ())
+            })
+        },
+    },
+    Growth {
+        name: "similar pairs",
+        of: "texts",
+        n: 10_000,
+        // n·log n.
+        time: 1.1,
+        memory: 1.0,
+        make: |n| {
+            // Texts of random letters, every tenth as the one before it.
+            let text: String = (0..n)
+                .flat_map(|row| {
+                    let row = (row - usize::from(row % 10 == 9)) as u64;
+                    (0..60).map(move |at| {
+                        let bits = (row * 60 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59;
+                        char::from(b'a' + (bits % 26) as u8)
+                    })
+                })
+                .collect();
+            let offsets: Vec<i64> = (0..=n as i64).map(|row| 60 * row).collect();
+            let minhash = MinHashOptions::default();
+            let mut hashes = vec![0; n * minhash.functions];
+            Box::new(move |execution| {
+                let texts = TextsView::new(text.as_bytes(), &offsets[..])?;
+                let results = MatrixViewMut::new(&mut hashes, n, minhash.functions)?;
+                signatures(texts, &minhash, results, execution)?;
+                let corpus = Corpus::new(texts, MatrixView::new(&hashes, n, minhash.functions)?)?;
+                let (options, mut found) =
+                    (SimilarOptions::for_threshold(0.8, minhash)?, SimilarPairs::new());
+                similar(None, corpus, &options, &mut found, execution).map(|_| ())
+            })
+        },
+    },
+    Growth {
+        name: "ivf build and search",
+        of: "vectors",
+        n: 10_000,
+        time: 1.0,
+        memory: 1.0,
+        make: |n| {
+            let x = values(n * 32);
+            Box::new(move |execution| {
+                let x = MatrixView::new(&x, n, 32)?;
+                let options = IvfOptions { lists: 64, ..IvfOptions::new(ivf::Metric::Euclidean) };
+                let (index, _) = IvfIndex::build(x, &options, execution)?;
+                index.search(x, &SearchOptions::new(10, 1), execution).map(|_| ())
+            })
+        },
+    },
+    Growth {
+        name: "spectrum",
+        of: "samples",
+        n: 1 << 17,
+        // n·log n.
+        time: 1.1,
+        memory: 1.0,
+        make: |n| {
+            let x = values(n);
+            Box::new(move |execution| {
+                let x = MatrixView::new(&x, 1, n)?;
+                spectrum(x, &SpectrumOptions::default(), execution).map(|_| ())
+            })
+        },
+    },
+    Growth {
+        name: "correlate_lagged, 4 lags either way",
+        of: "series",
+        n: 64,
+        time: 2.0,
+        memory: 2.0,
+        make: |n| {
+            let x = values(n * 2_000);
+            Box::new(move |execution| {
+                let options = LagOptions { max_lag: 4, min_overlap: 3 };
+                let x = MatrixView::new(&x, n, 2_000)?;
+                correlate_lagged(x, Pairs::All, &options, execution).map(|_| ())
             })
         },
     },
