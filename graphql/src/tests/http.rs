@@ -60,6 +60,33 @@ type Headers = &'static [(&'static str, &'static str)];
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
+async fn every_digit_of_a_number_counts() {
+    let rig = Rig::with_calls().await;
+    // Of 16 and 17 digits: one read a bit off is another number, which `eq` does not find.
+    let numbers: Vec<f64> = (1..25).map(|row| 1e6 + 0.1 * f64::from(row).sin()).collect();
+    let line = |(row, number): (usize, &f64)| {
+        format!(r#"{{"id": "n{row}", "at": "2026-02-01T00:00:00Z", "latency_ms": {number:?}}}"#)
+    };
+    let lines: Vec<String> = numbers.iter().enumerate().map(line).collect();
+    rig.ingest("calls", &lines.join("\n")).await;
+    let client = client(&rig, ServerOptions::default()).await;
+    let found = "{ nodes { id latencyMs } }";
+    for (row, number) in numbers.iter().enumerate() {
+        let literal = format!("{{ calls(where: {{latencyMs: {{eq: {number:?}}}}}) {found} }}");
+        let query =
+            format!("query($n: Float!) {{ calls(where: {{latencyMs: {{eq: $n}}}}) {found} }}");
+        for body in [
+            json!({"query": literal}).to_string(),
+            format!(r#"{{"query": {query:?}, "variables": {{"n": {number:?}}}}}"#),
+        ] {
+            let (_, _, answer) = client.post("/graphql", &[JSON], body.clone()).await;
+            let expected = json!([{"id": format!("n{row}"), "latencyMs": number}]);
+            assert_eq!(answer["data"]["calls"]["nodes"], expected, "{body}\n{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn status_and_form_follow_the_specification() {
     let rig = Rig::with_calls().await;
     let client = client(&rig, ServerOptions::default()).await;

@@ -34,9 +34,9 @@
 //! [`Status::Empty`]. Fewer than [`LEAST_SAMPLES`] columns are an error.
 //!
 //! **Hazards.** The likelihood has several maxima now and then; two searches start far from each other and may still
-//! miss the highest. A series that a model fits exactly has no finite likelihood, so Σe² has a floor of 1e-16
-//! of the variance. A multiplied error with a forecast near 0 is refused. Series are scaled by a power of two, so that
-//! nothing overflows.
+//! miss the highest. Beside spikes many times the level, a search with multiplied errors may end where it begins. A
+//! series that a model fits exactly has no finite likelihood, so Σe² has a floor of 1e-16 of the variance. A multiplied
+//! error with a forecast near 0 is refused. Series are scaled by a power of two, so that nothing overflows.
 //!
 //! **Precision.** f64 throughout, whatever the input. Searches use only operations that are rounded alike everywhere,
 //! in one order: CPU and CUDA take the same steps and choose the same model, bit for bit; neither tiles nor threads

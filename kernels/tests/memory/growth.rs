@@ -188,8 +188,9 @@ const OPERATIONS: &[Growth] = &[
                 .flat_map(|row| {
                     let row = (row - usize::from(row % 10 == 9)) as u64;
                     (0..60).map(move |at| {
-                        let bits = (row * 60 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59;
-                        char::from(b'a' + (bits % 26) as u8)
+                        let bits = (row * 60 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                        char::from(b'a' + ((bits >> 32) % 26) as u8)
                     })
                 })
                 .collect();
