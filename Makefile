@@ -69,7 +69,7 @@ test-ws: build ## subscriptions with the npm client graphql-ws
 	tests/peers/run-ws.sh
 
 .PHONY: test-seeds
-test-seeds: nvrtc ## the kernels' suite with other random inputs, SEEDS times; stops at the first that fails
+test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails
 	for round in $$(seq $${SEEDS:-10}); do \
 		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "COLONNADE_TEST_SEED=$$seed"; \
 		$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 COLONNADE_TEST_SEED=$$seed \
@@ -78,7 +78,7 @@ test-seeds: nvrtc ## the kernels' suite with other random inputs, SEEDS times; s
 
 .PHONY: test-growth
 test-growth: ## time and memory of every kernel at n, 2n, 4n and 8n (minutes, on a quiet machine)
-	cargo test --locked -p kernels --test memory -- --ignored --nocapture
+	cargo test --locked --workspace --test memory -- --ignored --nocapture
 
 .PHONY: test-cloud
 test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
