@@ -1,7 +1,7 @@
 //! The two steps on the CPU: rows to centres, and centres' sums.
 //!
 //! ```text
-//!            32 rows of x, packed                  one wave: as many segments of 4,096 rows as there are threads
+//!            32 rows of x, packed                  one wave: four segments of 4,096 rows for each thread
 //!          ┌────────────────────┐                    1. blocks of 256 rows: products with all centres, least kept
 //!  14      │ ‖c‖² − 2·x·c       │ centre by          2. one segment each: sums of its rows by label
 //!  centres │ least, second      │ centre,            3. the segments' sums are added, in their order
@@ -27,11 +27,18 @@ use crate::simd::{Work, vectorised};
 /// Rows that meet all centres together: about what stays in the second-level cache.
 pub(super) const BLOCK: usize = 256;
 
+/// Segments of a wave for each thread: a thread that ends early takes another's.
+const SHARE: usize = 4;
+
 /// What one thread needs.
 struct Worker<T> {
     panels: Vec<T>,
     lengths: Vec<f64>,
     scan: Scanned,
+}
+
+/// The sums of one segment of a wave.
+struct Partial {
     sums: Vec<f64>,
     counts: Vec<u64>,
 }
@@ -43,6 +50,7 @@ pub(super) struct Cpu<T: Element> {
     screen: Screen<T>,
     group: Vec<f64>,
     workers: Vec<Worker<T>>,
+    partials: Vec<Partial>,
     kept: Option<Kept<T>>,
 }
 
@@ -63,21 +71,25 @@ struct Job<'a, T> {
 impl<T: Element> Cpu<T> {
     /// What it takes for `clusters` of `cols` columns, with `threads` threads.
     pub(super) fn bytes(clusters: usize, cols: usize, threads: usize) -> usize {
-        let kernel = T::micro_kernel();
+        let kernel = T::micro_kernel().for_rows(clusters);
         let centres = clusters.next_multiple_of(kernel.rows);
         let screen = centres * (cols * size_of::<T>() + 2 * size_of::<f64>());
         let sums = clusters * cols * size_of::<f64>();
         let block = BLOCK.next_multiple_of(kernel.cols);
         let worker = block * (cols * size_of::<T>() + 4 * size_of::<f64>())
             + kernel.rows * kernel.cols * size_of::<f64>()
-            + kernel.cols * size_of::<&[T]>()
-            + sums
-            + clusters * size_of::<u64>();
-        screen + sums + threads * worker
+            + kernel.cols * size_of::<&[T]>();
+        let partial = sums + clusters * size_of::<u64>();
+        screen + sums + threads * worker + Self::partials(threads) * partial
+    }
+
+    /// Segments of a wave.
+    fn partials(threads: usize) -> usize {
+        if threads == 1 { 1 } else { (SHARE * threads).min(GROUP) }
     }
 
     pub(super) fn allocate(clusters: usize, cols: usize, threads: usize) -> Result<Self> {
-        let kernel = T::micro_kernel();
+        let kernel = T::micro_kernel().for_rows(clusters);
         let centres = clusters.next_multiple_of(kernel.rows);
         let block = BLOCK.next_multiple_of(kernel.cols);
         let worker = || {
@@ -85,6 +97,10 @@ impl<T: Element> Cpu<T> {
                 panels: zeroed(OPERATION, block * cols)?,
                 lengths: zeroed(OPERATION, block)?,
                 scan: Scanned::allocate(block, kernel.rows * kernel.cols)?,
+            })
+        };
+        let partial = || {
+            Ok(Partial {
                 sums: zeroed(OPERATION, clusters * cols)?,
                 counts: zeroed(OPERATION, clusters)?,
             })
@@ -95,6 +111,7 @@ impl<T: Element> Cpu<T> {
             screen: Screen::allocate(centres, cols)?,
             group: zeroed(OPERATION, clusters * cols)?,
             workers: (0..threads).map(|_| worker()).collect::<Result<_>>()?,
+            partials: (0..Self::partials(threads)).map(|_| partial()).collect::<Result<_>>()?,
             kept: None,
         })
     }
@@ -135,7 +152,7 @@ impl<T: Element> Cpu<T> {
         blocks.map(job).collect()
     }
 
-    /// Labels the rows of a wave, and leaves the sums of each segment with a worker. Where there are segments enough
+    /// Labels the rows of a wave, and leaves the sums of each segment in a partial. Where there are segments enough
     /// for all threads, a worker adds each block's rows as soon as it has labelled them, while they are at hand.
     #[allow(clippy::too_many_arguments)]
     fn wave(
@@ -148,7 +165,7 @@ impl<T: Element> Cpu<T> {
         is_long: bool,
         execution: &Execution,
     ) -> Result<Assigned> {
-        let Self { kernel, cols, screen, workers, kept, .. } = self;
+        let Self { kernel, cols, screen, workers, partials, kept, .. } = self;
         let cols = *cols;
         let kept = if rows.picked.is_none() && centres.is_some() { kept.as_mut() } else { None };
         let is_packed = kept.as_ref().is_some_and(|kept| kept.is_filled);
@@ -163,34 +180,37 @@ impl<T: Element> Cpu<T> {
                     block.label(&mut worker.scan, panels, lengths, is_packed, job.labels)
                 }
                 None => {
-                    let Worker { scan, panels, lengths, .. } = worker;
+                    let Worker { scan, panels, lengths } = worker;
                     block.label(scan, panels, lengths, false, job.labels)
                 }
             })
         };
-        let add = |worker: &mut Worker<T>, first: usize, labels: &[u32]| {
+        let add = |partial: &mut Partial, first: usize, labels: &[u32]| {
             let (sums, counts) =
-                (&mut worker.sums[..clusters * cols], &mut worker.counts[..clusters]);
+                (&mut partial.sums[..clusters * cols], &mut partial.counts[..clusters]);
             vectorised(AddRows { rows, first, labels, sums, counts });
         };
-        let clear = |worker: &mut Worker<T>| {
-            worker.sums[..clusters * cols].fill(0.0);
-            worker.counts[..clusters].fill(0);
+        let clear = |partial: &mut Partial| {
+            partial.sums[..clusters * cols].fill(0.0);
+            partial.counts[..clusters].fill(0);
         };
         let mut assigned = Assigned::default();
         if is_long {
             let mut jobs = Self::jobs(kept, cols, first, labels);
-            let segments = jobs.par_chunks_mut(SEGMENT / BLOCK);
-            let run = |(worker, jobs): (&mut Worker<T>, &mut [Job<'_, T>])| {
-                clear(worker);
+            let waiting = Mutex::new(partials.iter_mut().zip(jobs.chunks_mut(SEGMENT / BLOCK)));
+            let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            let run = |worker: &mut Worker<T>| {
                 let mut assigned = Assigned::default();
-                for job in jobs {
-                    assigned += label(worker, job)?;
-                    add(worker, job.first, job.labels);
+                while let Some((partial, jobs)) = next() {
+                    clear(partial);
+                    for job in jobs {
+                        assigned += label(worker, job)?;
+                        add(partial, job.first, job.labels);
+                    }
                 }
                 Ok(assigned)
             };
-            let done = workers.par_iter_mut().zip(segments).map(run);
+            let done = workers.par_iter_mut().map(run);
             return done.try_reduce(Assigned::default, |a, b| Ok(a + b));
         }
         if centres.is_some() {
@@ -208,27 +228,27 @@ impl<T: Element> Cpu<T> {
             assigned = done.try_reduce(Assigned::default, |a, b| Ok(a + b))?;
         }
         let segments = labels.par_chunks(SEGMENT).enumerate();
-        workers.par_iter_mut().zip(segments).for_each(|(worker, (segment, labels))| {
-            clear(worker);
-            add(worker, first + segment * SEGMENT, labels);
+        partials.par_iter_mut().zip(segments).for_each(|(partial, (segment, labels))| {
+            clear(partial);
+            add(partial, first + segment * SEGMENT, labels);
         });
         Ok(assigned)
     }
 
-    /// Adds the sums of a wave's segments, which its first workers hold, in their order.
+    /// Adds the sums of a wave's segments, which its first partials hold, in their order.
     fn add_wave(&mut self, segments: usize, counts: &mut [u64]) {
         const PART: usize = 4096;
-        let workers = &self.workers[..segments];
+        let partials = &self.partials[..segments];
         let size = counts.len() * self.cols;
         self.group[..size].par_chunks_mut(PART).enumerate().for_each(|(part, group)| {
-            for worker in workers {
-                for (group, sum) in group.iter_mut().zip(&worker.sums[part * PART..]) {
+            for partial in partials {
+                for (group, sum) in group.iter_mut().zip(&partial.sums[part * PART..]) {
                     *group += sum;
                 }
             }
         });
-        for worker in workers {
-            for (count, more) in counts.iter_mut().zip(&worker.counts) {
+        for partial in partials {
+            for (count, more) in counts.iter_mut().zip(&partial.counts) {
                 *count += more;
             }
         }
@@ -251,7 +271,7 @@ impl<T: Element> Cpu<T> {
         let threads = self.workers.len();
         let is_long = labels.len() >= 4 * threads * SEGMENT;
         // A wave ends where its group does.
-        let wave = threads.clamp(1, GROUP) * SEGMENT;
+        let wave = self.partials.len() * SEGMENT;
         for (index, labels) in labels.chunks_mut(GROUP * SEGMENT).enumerate() {
             for (part, labels) in labels.chunks_mut(wave).enumerate() {
                 let first = index * GROUP * SEGMENT + part * wave;

@@ -1,17 +1,22 @@
-//! The register block for AVX-512F: 14 rows by two vectors fill the 32 registers. The panels come as slices and
-//! not as pointers: a pointer would be checked for null in builds with debug assertions, in the innermost loop.
+//! The register block for AVX-512F: 14 rows by two vectors fill the 32 registers, and 8 rows by two still hide the
+//! latency of the sums. The panels come as slices and not as pointers: a pointer would be checked for null in builds
+//! with debug assertions, in the innermost loop.
 
 use std::arch::x86_64::*;
 
 use super::CHAIN;
 
-const ROWS: usize = 14;
-
 /// # Safety
-/// The processor has AVX-512F. `c` holds a block of 14 × 32.
+/// The processor has AVX-512F. `c` holds a block of `ROWS` × 32.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn add_f32(a: &[f32], b: &[f32], b_step: usize, c: *mut f64, c_stride: usize) {
+pub(super) unsafe fn add_f32<const ROWS: usize>(
+    a: &[f32],
+    b: &[f32],
+    b_step: usize,
+    c: *mut f64,
+    c_stride: usize,
+) {
     // SAFETY: every access is within what the caller guarantees.
     unsafe {
         // The second level lives in memory: the registers are taken, and it is touched once a chain.
@@ -51,10 +56,16 @@ pub(super) unsafe fn add_f32(a: &[f32], b: &[f32], b_step: usize, c: *mut f64, c
 }
 
 /// # Safety
-/// The processor has AVX-512F. `c` holds a block of 14 × 16.
+/// The processor has AVX-512F. `c` holds a block of `ROWS` × 16.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn add_f64(a: &[f64], b: &[f64], b_step: usize, c: *mut f64, c_stride: usize) {
+pub(super) unsafe fn add_f64<const ROWS: usize>(
+    a: &[f64],
+    b: &[f64],
+    b_step: usize,
+    c: *mut f64,
+    c_stride: usize,
+) {
     // SAFETY: every access is within what the caller guarantees.
     unsafe {
         let mut sum = [[_mm512_setzero_pd(); 2]; ROWS];

@@ -31,6 +31,8 @@ use crate::simd::{Work, vectorised};
 const DEPTH_F32: usize = 256;
 /// The same of f64, where only the cache sets a bound.
 const DEPTH_F64: usize = 512;
+/// Rows of A in the panels of a low kernel.
+const LOW_ROWS: usize = 8;
 /// Samples an f32 sum runs over in one register.
 const CHAIN: usize = 32;
 
@@ -52,9 +54,25 @@ pub struct MicroKernel<T> {
     /// Instruction set, for reports.
     pub(crate) name: &'static str,
     add: Add<T>,
+    /// The same for panels of [`LOW_ROWS`], where there is one.
+    low: Option<Add<T>>,
 }
 
 impl<T> MicroKernel<T> {
+    /// The kernel for `rows` rows of A and no more: sixteen are two panels of 8 rows, not two of 14. The products are
+    /// the same, bit for bit.
+    pub(crate) fn for_rows(self, rows: usize) -> Self {
+        match self.low {
+            // A low panel reads B more often: it must save an eighth.
+            Some(add)
+                if 8 * rows.next_multiple_of(LOW_ROWS) < 7 * rows.next_multiple_of(self.rows) =>
+            {
+                Self { rows: LOW_ROWS, add, low: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Adds to the top left `rows` × `cols` of `c` the products over `depth` samples.
     ///
     /// `a` holds `depth × rows` packed values. Sample k of B's panel is `b[k * b_step..][..cols]`.
@@ -93,7 +111,8 @@ pub(crate) fn micro_kernel_f32() -> MicroKernel<f32> {
                 cols: 32,
                 depth: DEPTH_F32,
                 name: "avx512f",
-                add: avx512::add_f32,
+                add: avx512::add_f32::<14>,
+                low: Some(avx512::add_f32::<LOW_ROWS>),
             };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -103,6 +122,7 @@ pub(crate) fn micro_kernel_f32() -> MicroKernel<f32> {
                 depth: DEPTH_F32,
                 name: "avx2+fma",
                 add: avx2::add_f32,
+                low: None,
             };
         }
     }
@@ -118,7 +138,8 @@ pub(crate) fn micro_kernel_f64() -> MicroKernel<f64> {
                 cols: 16,
                 depth: DEPTH_F64,
                 name: "avx512f",
-                add: avx512::add_f64,
+                add: avx512::add_f64::<14>,
+                low: Some(avx512::add_f64::<LOW_ROWS>),
             };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -128,6 +149,7 @@ pub(crate) fn micro_kernel_f64() -> MicroKernel<f64> {
                 depth: DEPTH_F64,
                 name: "avx2+fma",
                 add: avx2::add_f64,
+                low: None,
             };
         }
     }
@@ -249,6 +271,8 @@ mod tests {
         // Small integers: exact in either type.
         agrees(micro_kernel_f32(), 0.0);
         agrees(micro_kernel_f64(), 0.0);
+        agrees(micro_kernel_f32().for_rows(1), 0.0);
+        agrees(micro_kernel_f64().for_rows(1), 0.0);
         agrees(portable::kernel::<f32>(DEPTH_F32), 0.0);
         agrees(portable::kernel::<f64>(DEPTH_F64), 0.0);
         #[cfg(target_arch = "x86_64")]
@@ -260,6 +284,7 @@ mod tests {
                     depth: DEPTH_F32,
                     name: "avx2+fma",
                     add: avx2::add_f32,
+                    low: None,
                 },
                 0.0,
             );
@@ -270,6 +295,7 @@ mod tests {
                     depth: DEPTH_F64,
                     name: "avx2+fma",
                     add: avx2::add_f64,
+                    low: None,
                 },
                 0.0,
             );

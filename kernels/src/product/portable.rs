@@ -8,7 +8,7 @@ const ROWS: usize = 4;
 const COLS: usize = 8;
 
 pub(super) fn kernel<T: Element + Arithmetic>(depth: usize) -> MicroKernel<T> {
-    MicroKernel { rows: ROWS, cols: COLS, depth, name: "portable", add: add::<T> }
+    MicroKernel { rows: ROWS, cols: COLS, depth, name: "portable", add: add::<T>, low: None }
 }
 
 /// The two operations a sum of products is made of, rounded each.
