@@ -104,17 +104,20 @@ def compare_forecasts(all_series, ours):
         if os.environ.get("EACH"):
             print(one["collection"], row, flush=True)
     table["all"] = [row for rows in table.values() for row in rows]
-    print("| series | count | sMAPE ours | statsforecast | ratio | median of the ratios | better, worse by 1 % | same model "
+    draw = np.random.default_rng(0)
+    print("| series | count | sMAPE ours | statsforecast | ratio (95 % of resamples) | median of the ratios | better, worse by 1 % | same model "
           "| AICc lower, equal, higher | same model: AICc, alpha apart (median) |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, rows in table.items():
         us, them = (np.array([row[who] for row in rows]) for who in ("ours", "theirs"))
         ratio = us / np.maximum(them, 1e-9)
+        picked = draw.integers(0, len(rows), (2_000, len(rows)))
+        low, high = np.quantile(us[picked].mean(axis=1) / them[picked].mean(axis=1), [0.025, 0.975])
         aicc = np.array([row["aicc"] for row in rows])
         same = [row for row in rows if row["same"]]
         apart = [abs(row["aicc"]) for row in same]
         alpha = [row["alpha"] for row in same]
-        print(f"| {name} | {len(rows)} | {us.mean():.2f} | {them.mean():.2f} | {us.mean() / them.mean():.3f} "
+        print(f"| {name} | {len(rows)} | {us.mean():.2f} | {them.mean():.2f} | {us.mean() / them.mean():.3f} ({low:.2f} to {high:.2f}) "
               f"| {np.median(ratio):.3f} | {np.sum(ratio < 0.99)}, {np.sum(ratio > 1.01)} | {len(same)} "
               f"| {np.sum(aicc < -0.01)}, {np.sum(np.abs(aicc) <= 0.01)}, {np.sum(aicc > 0.01)} "
               f"| {np.median(apart) if same else float('nan'):.3g}, {np.median(alpha) if same else float('nan'):.3g} |")

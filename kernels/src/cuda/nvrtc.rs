@@ -29,13 +29,18 @@ pub(crate) struct Source {
     pub(crate) text: &'static str,
 }
 
-/// The source in a file beside the caller's `mod.rs`, behind what all sources share.
+/// The source in a file beside the caller's `mod.rs`, behind what all sources share and, in square brackets, the
+/// files that come before it.
 macro_rules! source {
     ($file:literal) => {
+        source!([] $file)
+    };
+    ([$($before:literal),*] $file:literal) => {
         $crate::cuda::nvrtc::Source {
             file: $file,
             text: concat!(
                 include_str!("../cuda/common.cuh"),
+                $("#line 1 \"", $before, "\"\n", include_str!($before),)*
                 "#line 1 \"",
                 $file,
                 "\"\n",

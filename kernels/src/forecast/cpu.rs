@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::OPERATION;
 use super::initial::{Series, Start};
 use super::likelihood::{LANES, Lanes};
-use super::model::{Ets, Season};
+use super::model::{Errors, Ets, Season};
 use super::search::{self, Search, Smoothing};
 use crate::error::Result;
 use crate::execution::Execution;
@@ -33,12 +33,22 @@ impl Prepared {
         }]
     }
 
-    /// Units of level, trend and season in the search.
+    /// Units of level, trend and season in the search. Errors that multiply are measured by the level: where a few
+    /// samples are far above the others, steps of the neighbours' differences would be steps of many levels.
     pub(super) fn units(&self, model: Ets) -> [f64; 3] {
-        let unit = self.series.unit;
+        let (unit, level) = (self.series.unit, self.start(model).level);
+        let is_small = model.error == Errors::Multiplicative && level > 0.0 && level < unit;
+        let states = if is_small { level } else { unit };
         let season =
-            if model.season == Season::Multiplicative { unit / self.series.mean } else { unit };
-        [unit, 0.1 * unit, season]
+            if model.season == Season::Multiplicative { unit / self.series.mean } else { states };
+        [states, 0.1 * states, season]
+    }
+
+    /// The variables of a level that is the mean of all samples, and of no trend.
+    pub(super) fn flat(&self, model: Ets) -> [f64; 2] {
+        let (level, trend) = self.start(model).level_and_trend(model.trend);
+        let units = self.units(model);
+        [(self.series.mean - level) / units[0], -trend / units[1]]
     }
 
     /// Whether `model` is one for this series.
@@ -77,13 +87,13 @@ impl Point {
             trend: 0.0,
             season: vec![0.0; if model.has_season() { period } else { 0 }],
         };
-        point.set(prepared, model, x);
+        point.set(prepared, model, period, x);
         point
     }
 
-    fn set(&mut self, prepared: &Prepared, model: Ets, x: &[f64]) {
+    fn set(&mut self, prepared: &Prepared, model: Ets, period: usize, x: &[f64]) {
         let (start, units) = (prepared.start(model), prepared.units(model));
-        self.smoothing = search::smoothing(model, x);
+        self.smoothing = search::smoothing(model, period, x);
         let (level, trend) = start.level_and_trend(model.trend);
         let mut at = model.smoothing();
         self.level = level + units[0] * x[at];
@@ -169,7 +179,7 @@ fn fit_model(
         (0..LANES).map(|_| (Search::new(dimension), None)).collect();
     let mut slopes = vec![0.0; dimension];
     (0..LANES).for_each(|lane| lanes.clear(lane));
-    let relative = model.error == super::model::Errors::Multiplicative;
+    let relative = model.error == Errors::Multiplicative;
     loop {
         execution.control.check(OPERATION)?;
         let mut active = false;
@@ -179,13 +189,13 @@ fn fit_model(
             {
                 let series = &prepared.series;
                 lanes.load(lane, &series.samples, series.observed, series.floor(relative));
-                search.begin(model, period);
+                search.begin(model, period, prepared.flat(model));
                 *holds = Some((row, prepared));
             }
             let Some((_, prepared)) = *holds else { continue };
             if let Some(x) = search.wanted() {
                 active = true;
-                point.set(prepared, model, x);
+                point.set(prepared, model, period, x);
                 put(&point, lane, &mut lanes);
             }
         }
@@ -196,7 +206,7 @@ fn fit_model(
         for (lane, (search, holds)) in slots.iter_mut().enumerate() {
             let Some((row, prepared)) = *holds else { continue };
             let Some(x) = search.wanted() else { continue };
-            gradient(&lanes, lane, prepared, model, x, &mut slopes);
+            gradient(&lanes, lane, (prepared, model, period), x, &mut slopes);
             search.tell(lanes.value[lane], &slopes);
             if search.wanted().is_none() {
                 let (x, value) = search.best();
@@ -225,8 +235,7 @@ fn put(point: &Point, lane: usize, lanes: &mut Lanes) {
 fn gradient(
     lanes: &Lanes,
     lane: usize,
-    prepared: &Prepared,
-    model: Ets,
+    (prepared, model, period): (&Prepared, Ets, usize),
     x: &[f64],
     slopes: &mut [f64],
 ) {
@@ -237,7 +246,7 @@ fn gradient(
         gamma: by.gamma[lane],
         phi: by.phi[lane],
     };
-    search::smoothing_slopes(model, x, smoothing, slopes);
+    search::smoothing_slopes(model, period, x, smoothing, slopes);
     let units = prepared.units(model);
     let mut at = model.smoothing();
     slopes[at] = units[0] * by.level[lane];
@@ -269,13 +278,13 @@ pub(super) mod probe {
         let own_period = if model.has_season() { period } else { 1 };
         let mut lanes = Lanes::new(prepared.series.samples.len(), own_period);
         (0..LANES).for_each(|lane| lanes.clear(lane));
-        let relative = model.error == super::super::model::Errors::Multiplicative;
+        let relative = model.error == Errors::Multiplicative;
         let series = &prepared.series;
         lanes.load(3, &series.samples, series.observed, series.floor(relative));
         put(&Point::of(prepared, model, period, x), 3, &mut lanes);
         lanes.evaluate(model, period);
         let mut slopes = vec![0.0; model.dimension(period)];
-        gradient(&lanes, 3, prepared, model, x, &mut slopes);
+        gradient(&lanes, 3, (prepared, model, period), x, &mut slopes);
         (lanes.value[3], slopes)
     }
 }

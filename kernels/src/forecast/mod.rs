@@ -110,7 +110,7 @@ use cpu::{Fit, Prepared};
 const OPERATION: &str = "forecast";
 
 /// The kernels of this operation.
-pub(crate) const SOURCE: Source = source!("forecast.cu");
+pub(crate) const SOURCE: Source = source!(["likelihood.cuh", "search.cuh"] "forecast.cu");
 
 /// Forecasts every row of `x`.
 ///

@@ -4,10 +4,11 @@
 //! the number of parameters. Nelder & Mead's simplex, which R and statsforecast use, needs some hundreds of values for
 //! two parameters and has not converged after a thousand for the seventeen of a monthly model with trend and season.
 //!
-//! **Bounds.** α and γ in (0.0001, 0.9999), β in (0.0001, α), φ in (0.8, 0.98), as statsforecast has them but for β,
-//! which it keeps below the value that its search starts from. R asks for γ < 1 − α besides, which forbids what
-//! weighted averages can't mean but forecasts can: errors are forgotten as long as γ < 2 − α (Hyndman, Akram &
-//! Archibald, "The admissible parameter space for exponential smoothing models", AISM 60, 2008).
+//! **Bounds.** α and γ in (0.0001, 0.9999), β from 0.0001 to α and at most 0.2, or 0.2/m beside a season of m, φ in
+//! (0.8, 0.98), as R's `ets` and statsforecast have them. Without the bound of β a trend that follows the last few
+//! samples is likelier one step ahead than a season, and a day ahead it is far off. R asks for γ < 1 − α besides, which
+//! forbids what weighted averages can't mean but forecasts can: errors are forgotten as long as γ < 2 − α (Hyndman,
+//! Akram & Archibald, "The admissible parameter space for exponential smoothing models", AISM 60, 2008).
 //! Each is a wave, ½ + x/(1 + x²), of a variable without bounds: at ±1 it reaches its ends, and there turns. Where the
 //! best place is at a bound, as α often is, that is an ordinary minimum of the wave, which a sigmoid would only creep
 //! up to.
@@ -16,7 +17,8 @@
 //! weak Wolfe conditions (Lewis & Overton, Mathematical Programming 141, 2013, algorithm 2.6), which takes any value
 //! that is not finite as too far. The likelihood may have more than one maximum: a level that follows everything leaves
 //! nothing to the season, and the other way round. So there are two searches, one from where trend and season hardly
-//! change, one from where they change fast; each starts at the best of a few values for α. A last one starts from the
+//! change, one from where they change fast; each starts at the best of a few values for α, the first also where
+//! the level is the mean of all samples and hardly moves: beside spikes all others may lead out of the model. A last one starts from the
 //! better end with its parameters moved off their bounds: a bound that was best on the way is a place without a slope.
 //!
 //! **Same answer.** Only +, −, ·, / and √ are used, which every device rounds alike, in the order of `forecast.cu`.
@@ -37,8 +39,10 @@ const MOST_TRIES: u32 = 16;
 /// Where α is tried, β and γ beside it, as variables without bounds: first for the slow search, then for the fast one.
 const STARTS: [(f64, f64); 6] =
     [(-0.63, -0.63), (-0.2, -0.63), (0.4, -0.63), (-0.63, 0.0), (-0.2, 0.0), (0.4, 0.0)];
-/// Starts of each.
+/// Starts of each; the slow search has one more.
 const STARTS_OF_ONE: usize = 3;
+/// The same where the level is the mean of all samples, and hardly moves.
+const FLAT: (f64, f64) = (-0.95, -0.95);
 const START_PHI: f64 = 0.4;
 /// How far from its turning points the last search starts.
 const INSIDE: f64 = 0.8;
@@ -63,13 +67,21 @@ fn wave_slope(x: f64) -> f64 {
     (1.0 - square) / (below * below)
 }
 
+/// The most that β may be, whatever α is.
+fn most_beta(model: Ets, period: usize) -> f64 {
+    let period = if model.has_season() { period } else { 1 };
+    LEAST + 0.2 * (MOST - LEAST) / period as f64
+}
+
 /// The bounded parameters of the variables `x`.
-pub(super) fn smoothing(model: Ets, x: &[f64]) -> Smoothing {
+pub(super) fn smoothing(model: Ets, period: usize, x: &[f64]) -> Smoothing {
     let alpha = LEAST + (MOST - LEAST) * wave(x[0]);
     let mut found = Smoothing { alpha, beta: 0.0, gamma: 0.0, phi: 1.0 };
     let mut at = 1;
     if model.has_trend() {
-        found.beta = LEAST + (alpha - LEAST) * wave(x[at]);
+        let most = most_beta(model, period);
+        let most = if alpha < most { alpha } else { most };
+        found.beta = LEAST + (most - LEAST) * wave(x[at]);
         at += 1;
     }
     if model.has_season() {
@@ -83,13 +95,23 @@ pub(super) fn smoothing(model: Ets, x: &[f64]) -> Smoothing {
 }
 
 /// Turns the gradient by α, β, γ, φ into that by the variables.
-pub(super) fn smoothing_slopes(model: Ets, x: &[f64], by: Smoothing, slopes: &mut [f64]) {
+pub(super) fn smoothing_slopes(
+    model: Ets,
+    period: usize,
+    x: &[f64],
+    by: Smoothing,
+    slopes: &mut [f64],
+) {
     let alpha = LEAST + (MOST - LEAST) * wave(x[0]);
     let mut by_alpha = by.alpha;
     let mut at = 1;
     if model.has_trend() {
-        by_alpha += by.beta * wave(x[at]);
-        slopes[at] = by.beta * ((alpha - LEAST) * wave_slope(x[at]));
+        let most = most_beta(model, period);
+        if alpha < most {
+            by_alpha += by.beta * wave(x[at]);
+        }
+        let most = if alpha < most { alpha } else { most };
+        slopes[at] = by.beta * ((most - LEAST) * wave_slope(x[at]));
         at += 1;
     }
     if model.has_season() {
@@ -121,6 +143,8 @@ pub(super) struct Search {
     /// Which search it is: the slow one, the fast one, the last one; and where the best of those before ended.
     stage: u32,
     kept: f64,
+    /// The variables of a level that is the mean of all samples and of no trend.
+    flat: [f64; 2],
     value: f64,
     step: f64,
     near: f64,
@@ -151,6 +175,7 @@ impl Search {
             updated: false,
             stage: 0,
             kept: f64::INFINITY,
+            flat: [0.0; 2],
             value: f64::INFINITY,
             step: 0.0,
             near: 0.0,
@@ -170,8 +195,9 @@ impl Search {
         size_of::<Self>() + (6 * dimension + dimension * dimension) * size_of::<f64>()
     }
 
-    /// Begins for `model`, whose states start where their variables are 0.
-    pub(super) fn begin(&mut self, model: Ets, period: usize) {
+    /// Begins for `model`, whose states start where their variables are 0, or `flat`.
+    pub(super) fn begin(&mut self, model: Ets, period: usize, flat: [f64; 2]) {
+        self.flat = flat;
         self.model = model;
         self.dimension = model.dimension(period);
         self.stage = 0;
@@ -191,7 +217,8 @@ impl Search {
 
     fn start(&mut self, index: usize) {
         let first = if self.stage == 1 { STARTS_OF_ONE } else { 0 };
-        let (alpha, others) = STARTS[(first + index) % STARTS.len()];
+        let is_flat = index == STARTS_OF_ONE;
+        let (alpha, others) = if is_flat { FLAT } else { STARTS[(first + index) % STARTS.len()] };
         self.trial[0] = alpha;
         let mut at = 1;
         for has in [self.model.has_trend(), self.model.has_season()] {
@@ -202,6 +229,22 @@ impl Search {
         }
         if self.model.trend == Trend::Damped {
             self.trial[at] = START_PHI;
+            at += 1;
+        }
+        if is_flat {
+            self.trial[at] = self.flat[0];
+            if self.model.has_trend() {
+                self.trial[at + 1] = self.flat[1];
+            }
+        }
+    }
+
+    /// How many starts this search has.
+    fn starts(&self) -> u32 {
+        match self.stage {
+            0 => STARTS_OF_ONE as u32 + 1,
+            1 => STARTS_OF_ONE as u32,
+            _ => 1,
         }
     }
 
@@ -259,7 +302,7 @@ impl Search {
             self.x[..n].copy_from_slice(&self.trial[..n]);
             self.gradient[..n].copy_from_slice(&gradient[..n]);
         }
-        if self.stage < 2 && (self.values as usize) < STARTS_OF_ONE {
+        if self.values < self.starts() {
             self.start(self.values as usize);
         } else if self.value < f64::INFINITY {
             self.phase = Phase::Along;

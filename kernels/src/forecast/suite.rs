@@ -313,6 +313,52 @@ fn likelihoods_are_at_least_those_of_a_patient_simplex() {
 }
 
 #[test]
+fn a_search_beside_spikes_is_no_worse_than_the_mean() {
+    // A level of about 50, and five million every fortieth sample.
+    let series: Vec<f64> = (0..288)
+        .map(|t| if t % 40 == 20 { 5e6 } else { 42.0 + f64::from(t * 7919 % 13) })
+        .collect();
+    for model in Ets::all().filter(|model| !model.has_season()) {
+        let prepared = prepared(&series, 1);
+        let [level, trend] = prepared.flat(model);
+        // Where the level hardly moves, and the trend neither.
+        let mut x = vec![-0.99; model.smoothing()];
+        x.extend([level, trend]);
+        x.truncate(model.dimension(1));
+        let flat = cpu::probe::value_and_gradient(&prepared, model, 1, &x).0;
+        let fits = cpu::fit(&[Some(prepared)], &[model], 1, &cpu()).unwrap();
+        let found = fits[0][0].as_ref().unwrap().value;
+        assert!(found <= flat + tolerance::FORECAST, "{model}: {found}, of the mean {flat}");
+    }
+}
+
+#[test]
+fn a_trend_is_slow_and_slower_beside_a_season() {
+    // A slope that wanders: one step ahead, the steepest trend is the likeliest.
+    let mut rng = generator("forecast::slope");
+    let (mut slope, mut level) = (0.0, 50.0);
+    let mut next = |t: usize| {
+        slope = 0.95 * slope + rng.random_range(-0.3..0.3);
+        level = 0.98 * level + 1.0 + slope;
+        level + 5.0 * (std::f64::consts::TAU * (t % 12) as f64 / 12.0).sin()
+    };
+    let series: Vec<f64> = (0..288).map(&mut next).collect();
+    for model in Ets::all().filter(|model| model.has_trend()) {
+        let fit = &of_one(model, &series).parameters;
+        let most = 1e-4 + 0.2 * 0.9998 / if model.has_season() { 12.0 } else { 1.0 };
+        assert!((1e-4..=most + 1e-12).contains(&fit.beta), "{model}: {fit:?}");
+        assert!(fit.beta <= fit.alpha + 1e-12, "{model}: {fit:?}");
+        // It is the bound that holds it.
+        assert!(fit.beta > 0.9 * most || fit.alpha < most, "{model}: {fit:?}");
+    }
+}
+
+fn of_one(model: Ets, series: &[f64]) -> SeriesForecast {
+    let mut found = go(Route::Cpu, view(series, 1), &plain(Method::Ets(model), 12), &cpu());
+    found.series.remove(0)
+}
+
+#[test]
 fn airline_passengers_are_fitted_as_well_as_by_statsforecast() {
     // AICc of statsforecast 2.1.1. Its simplex has converged for the models without a season.
     let peer = [
