@@ -2,6 +2,8 @@
 //! with labelled windows. Everything that quotes such a figure counts with this, so that two figures are
 //! of one kind.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -49,6 +51,43 @@ pub struct PairScore {
     pub missed: Vec<usize>,
     /// Found pairs that are not true.
     pub false_pairs: Vec<usize>,
+}
+
+/// Groups of the truth against groups that were found, by the pairs within them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GroupScore {
+    /// Pairs that are together in a true group.
+    pub planted: u64,
+    /// Those of them that are together in a group found.
+    pub found: u64,
+    /// Pairs that are together in a group found and in no true one.
+    pub false_pairs: u64,
+}
+
+/// Compares groups of names. A name is in one group of either kind at most.
+pub fn score_groups(truth: &[Vec<String>], found: &[Vec<String>]) -> GroupScore {
+    let pairs = |members: u64| members * members.saturating_sub(1) / 2;
+    let group_of: HashMap<&str, usize> = truth
+        .iter()
+        .enumerate()
+        .flat_map(|(group, members)| members.iter().map(move |name| (name.as_str(), group)))
+        .collect();
+    let mut score = GroupScore {
+        planted: truth.iter().map(|members| pairs(members.len() as u64)).sum(),
+        ..GroupScore::default()
+    };
+    for members in found {
+        let mut together: HashMap<usize, u64> = HashMap::new();
+        for name in members {
+            if let Some(&group) = group_of.get(name.as_str()) {
+                *together.entry(group).or_default() += 1;
+            }
+        }
+        let right: u64 = together.values().map(|&members| pairs(members)).sum();
+        score.found += right;
+        score.false_pairs += pairs(members.len() as u64) - right;
+    }
+    score
 }
 
 /// Compares windows. A finding hits a true window of its series when they share an instant, after the true
@@ -124,5 +163,17 @@ mod tests {
         let score = score_pairs(&truth, &found, 500);
         assert_eq!((score.found, score.lag_right), (vec![0, 1], vec![0]));
         assert_eq!((score.missed, score.false_pairs), (vec![2], vec![2]));
+    }
+
+    #[test]
+    fn groups_are_counted_by_their_pairs() {
+        let groups = |groups: &[&[&str]]| -> Vec<Vec<String>> {
+            groups.iter().map(|names| names.iter().map(|&name| name.into()).collect()).collect()
+        };
+        let truth = groups(&[&["a", "b", "c"], &["d", "e"]]);
+        // One pair of the first group is split off; the second has met a stranger and a member of the first.
+        let found = groups(&[&["a", "b"], &["c", "d", "e", "x"]]);
+        let expected = GroupScore { planted: 4, found: 2, false_pairs: 5 };
+        assert_eq!(score_groups(&truth, &found), expected);
     }
 }

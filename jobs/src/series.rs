@@ -14,7 +14,7 @@ use engine::{Code, Error, Result};
 use futures::StreamExt;
 
 use crate::context::RunContext;
-use crate::parameters::bad;
+use crate::table::{InputTable, is_text};
 
 /// Which columns of which dataset hold the series.
 #[derive(Clone, Debug)]
@@ -52,23 +52,20 @@ impl SeriesSource<'_> {
     /// The rows as (series text, at timestamp, value float64), in no order. Fails with `BAD_INPUT`
     /// naming the parameter when a column is not there or of a wrong type.
     pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
-        let table = ctx.session().table(self.dataset).await?;
+        let table = InputTable::open(ctx, self.job, self.dataset).await?;
         if let Some(column) = self.series_column {
-            self.check(&table, "series_column", column, "a text or whole number", |t| {
-                t.is_integer()
-                    || matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+            table.check("series_column", column, "a text or whole number", |t| {
+                t.is_integer() || is_text(t)
             })?;
         }
-        self.check(&table, "time_column", self.time_column, "a timestamp or date", |t| {
-            t.is_temporal()
-        })?;
-        self.check(&table, "value_column", self.value_column, "a number", DataType::is_numeric)?;
+        table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
+        table.check("value_column", self.value_column, "a number", DataType::is_numeric)?;
         let series = match self.series_column {
             Some(column) => cast(ident(column), DataType::Utf8),
             None => lit(self.dataset.as_str()),
         };
         let at = cast(ident(self.time_column), microseconds());
-        let mut frame = table.select(vec![
+        let mut frame = table.frame.select(vec![
             series.alias(SERIES),
             at.alias(AT),
             cast(ident(self.value_column), DataType::Float64).alias(VALUE),
@@ -98,41 +95,6 @@ impl SeriesSource<'_> {
             rows_read: 0,
             bytes_read: 0,
         })
-    }
-
-    fn check(
-        &self,
-        table: &DataFrame,
-        parameter: &str,
-        column: &str,
-        expected: &str,
-        fits: impl Fn(&DataType) -> bool,
-    ) -> Result<()> {
-        let fields = table.schema().fields();
-        let Some(field) = fields.iter().find(|field| field.name() == column) else {
-            let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-            return Err(bad(
-                self.job,
-                parameter,
-                format!(
-                    "dataset {} has no column {column:?}; expected one of {}",
-                    self.dataset,
-                    names.join(", ")
-                ),
-            ));
-        };
-        if fits(field.data_type()) {
-            return Ok(());
-        }
-        Err(bad(
-            self.job,
-            parameter,
-            format!(
-                "column {column:?} of dataset {}: expected {expected}, found {}",
-                self.dataset,
-                field.data_type()
-            ),
-        ))
     }
 }
 

@@ -1,5 +1,7 @@
-//! Both kinds on generated metrics, from ingest to committed results, scored against what was planted.
+//! Every kind on generated data, from ingest to committed results, scored against what was planted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::collections::BTreeMap;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
@@ -9,15 +11,15 @@ use engine::{Engine, IngestRequest, IngestRows, Principal};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::evaluate::{Pair, Window, score_pairs, score_windows};
+use crate::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::engine;
 
-async fn ingest_metrics(engine: &Engine, rows: u64, seed: u64) -> Truth {
+async fn ingest(engine: &Engine, dataset: &str, rows: u64, seed: u64) -> Truth {
     let who = Principal::local();
     let options = GeneratorOptions { seed, rows, ..GeneratorOptions::default() };
-    let generator = Generator::new("metrics", options).unwrap();
+    let generator = Generator::new(dataset, options).unwrap();
     let (spec, truth) = (generator.spec().clone(), generator.truth().clone());
     engine.ensure_dataset(&who, &spec).await.unwrap();
     let batches: Vec<RecordBatch> = generator.map(Result::unwrap).collect();
@@ -35,7 +37,8 @@ async fn run(engine: &Engine, job: &str, params: Value) -> (RunRecord, Vec<Recor
     let record = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
     let session = engine.session(&who, &[]).await.unwrap();
-    let frame = session.table(&record.outputs[0].dataset).await.unwrap();
+    let output = record.outputs.last().unwrap();
+    let frame = session.table(&output.dataset).await.unwrap();
     let rows = session.collect(frame).await.unwrap();
     (record, rows)
 }
@@ -80,7 +83,7 @@ fn pairs(batches: &[RecordBatch]) -> Vec<Pair> {
 #[tokio::test]
 async fn what_was_planted_in_generated_metrics_is_found() {
     let engine = engine().await;
-    let truth = ingest_metrics(&engine, 60_000, 1).await;
+    let truth = ingest(&engine, "metrics", 60_000, 1).await;
 
     let (record, rows) = run(&engine, "anomalies", json!({})).await;
     let planted: Vec<Window> = truth
@@ -125,6 +128,29 @@ async fn what_was_planted_in_generated_metrics_is_found() {
     );
     assert_eq!((planted.len(), score.lag_right.len()), (4, 4), "missed {:?}", score.missed);
     assert_eq!(score.false_pairs, [0; 0]);
+}
+
+#[tokio::test]
+async fn tickets_that_were_sent_again_are_found_and_no_others() {
+    let engine = engine().await;
+    let truth = ingest(&engine, "tickets", 12_000, 1).await;
+    let (record, rows) = run(&engine, "duplicates", json!({})).await;
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for batch in &rows {
+        for (cluster, id) in texts(batch, "cluster_id").into_iter().zip(texts(batch, "id")) {
+            found.entry(cluster).or_default().push(id);
+        }
+    }
+    let found: Vec<Vec<String>> = found.into_values().collect();
+    let score = score_groups(&truth.duplicates, &found);
+    eprintln!("duplicates: {score:?}; {}", stages(&record));
+    assert!(score.planted > 500, "{score:?}");
+    assert_eq!((score.found, score.false_pairs), (score.planted, 0));
+    // The oldest ticket of a group is the one that the others repeat.
+    for members in &truth.duplicates {
+        let cluster = found.iter().find(|cluster| cluster.contains(&members[0])).unwrap();
+        assert_eq!(cluster.iter().min(), members.iter().min());
+    }
 }
 
 fn stages(record: &RunRecord) -> String {

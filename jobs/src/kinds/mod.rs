@@ -2,6 +2,7 @@
 
 pub mod anomalies;
 pub mod correlate;
+pub mod duplicates;
 #[cfg(test)]
 mod generated;
 
@@ -12,7 +13,8 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job};
 
 /// Every kind there is, by name.
-static KINDS: [&dyn Job; 2] = [&anomalies::Anomalies, &correlate::Correlate];
+static KINDS: [&dyn Job; 3] =
+    [&anomalies::Anomalies, &correlate::Correlate, &duplicates::Duplicates];
 
 /// Every job kind.
 pub fn kinds() -> &'static [&'static dyn Job] {

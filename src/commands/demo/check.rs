@@ -1,12 +1,14 @@
 //! What the jobs found, counted against what was planted.
 
+use std::collections::BTreeMap;
+
 use ::datasets::generate::Truth;
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::{AsOf, Engine, Error, Principal, Result};
 use jobs::RunRecord;
-use jobs::evaluate::{Pair, Window, score_pairs, score_windows};
+use jobs::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use serde::Serialize;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
@@ -48,6 +50,10 @@ pub async fn against_truth(
             let sql = "SELECT series_a, series_b, coalesce(lag_samples, 0) AS lag, interval_seconds \
                        FROM correlations WHERE source = 'metrics'";
             Ok(correlations(truth, &pairs(&read(sql).await?)?))
+        }
+        "duplicates" => {
+            let sql = "SELECT cluster_id, id FROM duplicate_clusters WHERE source = 'tickets'";
+            Ok(duplicates(truth, &groups(&read(sql).await?)?))
         }
         other => Err(Error::internal(format!("the demo has no truth for job {other}"))),
     }
@@ -107,6 +113,31 @@ fn correlations(truth: &Truth, found: &[Pair]) -> Findings {
         false_alarms: score.false_pairs.len() as u64,
         notes,
     }
+}
+
+fn duplicates(truth: &Truth, found: &[Vec<String>]) -> Findings {
+    let score = score_groups(&truth.duplicates, found);
+    Findings {
+        planted: score.planted,
+        found: score.found,
+        missed: score.planted - score.found,
+        false_alarms: score.false_pairs,
+        notes: vec![format!(
+            "{} groups of tickets were planted, {} were found; counted are pairs",
+            truth.duplicates.len(),
+            found.len()
+        )],
+    }
+}
+
+fn groups(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for batch in batches {
+        for (group, member) in texts(batch, 0)?.into_iter().zip(texts(batch, 1)?) {
+            groups.entry(group).or_default().push(member);
+        }
+    }
+    Ok(groups.into_values().collect())
 }
 
 fn windows(batches: &[RecordBatch]) -> Result<Vec<Window>> {

@@ -1,5 +1,6 @@
 //! Generates the five datasets and ingests them, through the same door as any producer.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ::datasets::generate::{Generator, GeneratorOptions, Truth};
@@ -27,8 +28,8 @@ const BATCH_ROWS: usize = 65_536;
 pub struct Filled {
     /// Per dataset, in the order of ingest.
     pub datasets: Vec<DatasetSummary>,
-    /// What was planted in the metrics.
-    pub truth: Truth,
+    /// What was planted, by dataset.
+    pub truths: BTreeMap<&'static str, Truth>,
 }
 
 /// One dataset of the demo.
@@ -58,17 +59,14 @@ pub async fn fill(
     output: &Output,
 ) -> Result<Filled> {
     let mut datasets = Vec::new();
-    let mut truth = None;
+    let mut truths = BTreeMap::new();
     for &(name, percent) in SHARES_PERCENT {
         let rows = (arguments.rows * percent / 100).max(1);
         let (summary, planted) = fill_one(engine, who, name, rows, arguments, output).await?;
         datasets.push(summary);
-        if name == "metrics" {
-            truth = Some(planted);
-        }
+        truths.insert(name, planted);
     }
-    let truth = truth.ok_or_else(|| Error::internal("the demo generates no metrics"))?;
-    Ok(Filled { datasets, truth })
+    Ok(Filled { datasets, truths })
 }
 
 async fn fill_one(

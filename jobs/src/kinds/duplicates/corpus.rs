@@ -1,0 +1,146 @@
+//! All texts of a dataset in memory, made alike in what does not matter: case, and how much white space.
+//!
+//! ```text
+//!   ids      t-1   t-2   t-4  …               in order: the oldest first
+//!   bytes    disk full on db1disk full…       one after the other
+//!   offsets  0               16        …      text i is bytes[offsets[i] .. offsets[i + 1]]
+//! ```
+
+use arrow::array::{LargeStringArray, LargeStringBuilder};
+use engine::{Code, Error, Result};
+use kernels::minhash::TextsView;
+
+use super::NAME;
+use crate::texts::TextRows;
+
+/// Texts and the names of their rows.
+pub(super) struct Corpus {
+    ids: LargeStringArray,
+    bytes: Vec<u8>,
+    offsets: Vec<i64>,
+    pub(super) left_out: LeftOut,
+}
+
+/// Rows that are not compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// Their id is null.
+    pub(super) without_id: u64,
+    /// There is nothing in their text but white space.
+    pub(super) without_text: u64,
+}
+
+/// A corpus that is being read.
+pub(super) struct CorpusBuilder {
+    ids: LargeStringBuilder,
+    bytes: Vec<u8>,
+    offsets: Vec<i64>,
+    left_out: LeftOut,
+    bytes_max: usize,
+    row_bytes: usize,
+}
+
+impl CorpusBuilder {
+    /// For texts that take at most `bytes_max`, with `row_bytes` for each row beside its text.
+    pub(super) fn new(bytes_max: usize, row_bytes: usize) -> Self {
+        Self {
+            ids: LargeStringBuilder::new(),
+            bytes: Vec::new(),
+            offsets: vec![0],
+            left_out: LeftOut::default(),
+            bytes_max,
+            row_bytes,
+        }
+    }
+
+    /// Adds rows. `RESOURCES_EXHAUSTED` when they are more than fits.
+    pub(super) fn add(&mut self, rows: &TextRows) -> Result<()> {
+        for row in 0..rows.len() {
+            let Some(id) = rows.id(row) else {
+                self.left_out.without_id += 1;
+                continue;
+            };
+            let before = self.bytes.len();
+            for text in rows.texts(row) {
+                append_alike(text, before, &mut self.bytes);
+            }
+            if self.bytes.len() == before {
+                self.left_out.without_text += 1;
+                continue;
+            }
+            self.ids.append_value(id);
+            self.offsets.push(self.bytes.len() as i64);
+        }
+        let rows = self.offsets.len() - 1;
+        let taken = self.bytes.len() + rows * self.row_bytes;
+        if taken > self.bytes_max {
+            return Err(Error::user(
+                Code::ResourcesExhausted,
+                format!(
+                    "{NAME}: the first {rows} texts and their signatures take {taken} bytes; three quarters of \
+                     the memory budget, {} bytes, are for them: take fewer `functions`, or a larger budget",
+                    self.bytes_max
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Corpus {
+        Corpus {
+            ids: self.ids.finish(),
+            bytes: self.bytes,
+            offsets: self.offsets,
+            left_out: self.left_out,
+        }
+    }
+}
+
+impl Corpus {
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub(super) fn id(&self, row: usize) -> &str {
+        self.ids.value(row)
+    }
+
+    pub(super) fn texts(&self) -> Result<TextsView<'_>> {
+        Ok(TextsView::new(&self.bytes, &self.offsets[..])?)
+    }
+}
+
+/// Appends `text` in lower case with single spaces, none first; one goes between it and what `bytes` holds from
+/// `start` on.
+fn append_alike(text: &str, start: usize, bytes: &mut Vec<u8>) {
+    for word in text.split_whitespace() {
+        if bytes.len() > start {
+            bytes.push(b' ');
+        }
+        if word.is_ascii() {
+            bytes.extend(word.bytes().map(|byte| byte.to_ascii_lowercase()));
+        } else {
+            let mut room = [0; 4];
+            for letter in word.chars().flat_map(char::to_lowercase) {
+                bytes.extend_from_slice(letter.encode_utf8(&mut room).as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_and_white_space_do_not_matter() {
+        let alike = |texts: &[&str]| {
+            let mut bytes = b"before".to_vec();
+            texts.iter().for_each(|text| append_alike(text, 6, &mut bytes));
+            String::from_utf8_lossy(&bytes[6..]).into_owned()
+        };
+        assert_eq!(alike(&["  Disk\tFULL ", "", "on\u{a0}DB1\n"]), "disk full on db1");
+        assert_eq!(alike(&["Übergröße ΣΟΦΟΣ"]), "übergröße σοφοσ");
+        assert_eq!(alike(&[" \n ", ""]), "");
+    }
+}

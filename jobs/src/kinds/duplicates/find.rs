@@ -1,0 +1,106 @@
+//! From texts to pairs, and from pairs to clusters.
+//!
+//! A text that repeats an earlier one is paired with the first of its kind only, and that one alone is compared with
+//! the others: a thousand copies are a thousand pairs, not half a million, and the clusters are the same.
+
+use engine::Result;
+use kernels::components::Components;
+use kernels::minhash::{
+    Corpus as Signed, MinHashOptions, Shingles, SimilarOptions, SimilarPairs, Summary, signatures,
+    similar,
+};
+use kernels::{Execution, MatrixView, MatrixViewMut, Stats};
+
+use super::corpus::Corpus;
+use super::params::Params;
+
+/// Why two rows are taken for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grounds {
+    /// Their texts are the same but for case and white space.
+    Exact,
+    /// Most of their texts is the same.
+    Near,
+}
+
+/// Two rows that say the same; `first` is the older.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Link {
+    pub(super) first: usize,
+    pub(super) second: usize,
+    pub(super) grounds: Grounds,
+    /// Jaccard similarity of their runs of characters.
+    pub(super) similarity: f64,
+}
+
+/// Rows that are linked, directly or through others; the oldest first, at least two.
+pub(super) type Cluster = Vec<usize>;
+
+/// Links and what it took to find them.
+pub(super) struct Linked {
+    /// By first and then second row.
+    pub(super) links: Vec<Link>,
+    pub(super) signed: Stats,
+    pub(super) summary: Summary,
+}
+
+/// Finds all links among the texts.
+pub(super) fn link(corpus: &Corpus, params: &Params, execution: &Execution) -> Result<Linked> {
+    let texts = corpus.texts()?;
+    let minhash = MinHashOptions {
+        shingles: Shingles::Characters(params.shingle_characters),
+        functions: params.functions,
+        ..MinHashOptions::default()
+    };
+    let mut values = vec![0_u32; texts.len() * minhash.functions];
+    let room = MatrixViewMut::new(&mut values, texts.len(), minhash.functions)?;
+    let signed = signatures(texts, &minhash, room, execution)?;
+    let options = SimilarOptions::for_threshold(params.min_similarity, minhash)?;
+    let mut pairs = SimilarPairs::new().with_limit(params.pairs_max);
+    let rows = Signed::new(texts, MatrixView::new(&values, texts.len(), minhash.functions)?)?;
+    let summary = similar(None, rows, &options, &mut pairs, execution)?;
+    let of = |pair: kernels::minhash::SimilarPair| {
+        let same = texts.text(pair.first) == texts.text(pair.second);
+        Link {
+            first: pair.first,
+            second: pair.second,
+            grounds: if same { Grounds::Exact } else { Grounds::Near },
+            similarity: pair.jaccard,
+        }
+    };
+    let links = pairs.into_pairs().into_iter().map(of).collect();
+    Ok(Linked { links, signed, summary })
+}
+
+/// The clusters of `rows` rows, by their oldest member.
+pub(super) fn clusters(rows: usize, links: &[Link]) -> Result<Vec<Cluster>> {
+    let mut components = Components::<u64>::new(rows)?;
+    let pairs: Vec<(u64, u64)> =
+        links.iter().map(|link| (link.first as u64, link.second as u64)).collect();
+    components.add(&pairs)?;
+    let labels = components.labels();
+    let mut members: Vec<(u64, usize)> = links
+        .iter()
+        .flat_map(|link| [link.first, link.second])
+        .map(|row| (labels[row], row))
+        .collect();
+    members.sort_unstable();
+    members.dedup();
+    let of_one = |a: &(u64, usize), b: &(u64, usize)| a.0 == b.0;
+    let rows = |members: &[(u64, usize)]| members.iter().map(|&(_, row)| row).collect();
+    Ok(members.chunk_by(of_one).map(rows).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rows_are_in_one_cluster_when_links_lead_from_one_to_the_other() {
+        let link = |first, second| Link { first, second, grounds: Grounds::Near, similarity: 0.9 };
+        let links = [link(1, 7), link(2, 3), link(3, 8), link(7, 9)];
+        assert_eq!(clusters(10, &links).unwrap(), [vec![1, 7, 9], vec![2, 3, 8]]);
+        assert!(clusters(10, &[]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,177 @@
+//! Finds rows whose texts say the same thing, and commits the pairs to `duplicate_pairs` and the clusters that they
+//! make to `duplicate_clusters`.
+//!
+//! Texts are made alike in case and white space ([`corpus`]), those that are then the same are paired, and of the
+//! others those that share most of their runs of characters ([`find`]; MinHash for candidates, an exact count for each
+//! pair: [`kernels::minhash`]). Pairs make clusters: whoever is linked, directly or through others, is in one. The
+//! oldest row of a cluster represents it and gives it its name, so that a cluster keeps its name when younger rows
+//! join, and two that merge take the older one's.
+//!
+//! The rows of one source dataset are one partition of either output and are replaced together.
+//!
+//! Cost: reads every text once, sorted by age. Memory: the texts and 4·`functions` bytes a row, at most three quarters
+//! of the budget. At `min_similarity` itself a pair is missed with a probability of 1 %, above it with less; what is
+//! reported is never wrong.
+
+mod corpus;
+mod find;
+mod output;
+mod params;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Result, WriteMode};
+use serde_json::{Value, json};
+
+use corpus::{Corpus, CorpusBuilder};
+use find::{Cluster, Grounds, Link};
+pub use params::Params;
+
+use crate::context::RunContext;
+use crate::job::{Estimate, Job, Outcome};
+use crate::kinds::estimate_input;
+use crate::parameters;
+use crate::texts::TextSource;
+
+/// The kind's name.
+const NAME: &str = "duplicates";
+
+/// Memory of one row, its text among it: a guess for the estimate only.
+const ROW_BYTES: usize = 1024;
+
+/// The job kind.
+pub struct Duplicates;
+
+impl Duplicates {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+#[async_trait]
+impl Job for Duplicates {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "finds rows whose texts are the same or nearly so, and gathers them in clusters"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![Self::params(params)?.dataset])
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        let params = Self::params(params)?;
+        Ok(vec![
+            output::pairs_spec(params.pairs_output),
+            output::clusters_spec(params.clusters_output),
+        ])
+    }
+
+    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
+        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    }
+
+    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
+        let params = Self::params(params)?;
+        let corpus = read(ctx, &params).await?;
+        ctx.progress(0.3);
+        let (corpus, links) = link(ctx, &params, corpus).await?;
+        ctx.progress(0.9);
+        let clusters = find::clusters(corpus.len(), &links)?;
+        let (pairs_spec, clusters_spec) = (
+            output::pairs_spec(params.pairs_output.clone()),
+            output::clusters_spec(params.clusters_output.clone()),
+        );
+        let pairs = output::pairs(&pairs_spec, &params, &corpus, &links, &clusters)?;
+        let members = output::clusters(&clusters_spec, &params, &corpus, &links, &clusters)?;
+        for (spec, batches) in [(pairs_spec, pairs), (clusters_spec, members)] {
+            let source = ScalarValue::from(params.dataset.as_str());
+            let partition = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+        }
+        Ok(Outcome { summary: summary(&params, &corpus, &links, &clusters) })
+    }
+}
+
+/// Reads all texts.
+async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
+    let mut stage = ctx.stage("read");
+    let source = TextSource {
+        job: NAME,
+        dataset: &params.dataset,
+        id_column: &params.id_column,
+        text_columns: &params.text_columns,
+        order_column: params.order_column.as_deref(),
+    };
+    let mut rows = source.read(ctx).await?;
+    let bytes_max = ctx.memory_budget_bytes() / 4 * 3;
+    let mut corpus = CorpusBuilder::new(bytes_max, params.functions * size_of::<u32>());
+    while let Some(batch) = rows.next().await? {
+        corpus.add(&batch)?;
+        ctx.check()?;
+    }
+    let corpus = corpus.finish();
+    stage.record.rows_in = rows.rows_read;
+    stage.record.bytes_read = rows.bytes_read;
+    stage.record.rows_out = corpus.len() as u64;
+    stage.finish();
+    Ok(corpus)
+}
+
+/// Finds the links.
+async fn link(ctx: &RunContext, params: &Params, corpus: Corpus) -> Result<(Corpus, Vec<Link>)> {
+    let mut stage = ctx.stage("link");
+    stage.record.rows_in = corpus.len() as u64;
+    let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
+    let work = move || {
+        let linked = find::link(&corpus, &asked, &execution)?;
+        Ok((corpus, linked))
+    };
+    let (corpus, linked) = ctx.compute(work).await?;
+    let report = &linked.signed.device;
+    stage.on_device(report.device.to_string(), report.reason.clone());
+    if report.device != kernels::Device::Cpu {
+        stage.record.gpu_seconds = linked.signed.kernel_seconds;
+    }
+    stage.record.rows_out = linked.links.len() as u64;
+    stage.facts(json!({
+        "signature_seconds": linked.signed.seconds,
+        "candidates": linked.summary.candidates,
+        "checked": linked.summary.checked,
+        "rows_in_crowded_bands": linked.summary.crowded_rows,
+    }));
+    stage.finish();
+    Ok((corpus, linked.links))
+}
+
+fn summary(params: &Params, corpus: &Corpus, links: &[Link], clusters: &[Cluster]) -> Value {
+    let exact = links.iter().filter(|link| link.grounds == Grounds::Exact).count();
+    let members: usize = clusters.iter().map(Vec::len).sum();
+    json!({
+        "source": params.dataset,
+        "rows_compared": corpus.len(),
+        "rows_without_id": corpus.left_out.without_id,
+        "rows_without_text": corpus.left_out.without_text,
+        "pairs_exact": exact,
+        "pairs_near": links.len() - exact,
+        "clusters": clusters.len(),
+        "rows_in_clusters": members,
+        "rows_to_spare": members - clusters.len(),
+    })
+}

@@ -1,0 +1,67 @@
+//! An input as a frame whose columns are checked against the parameters that name them, so that a wrong
+//! name is told with the parameter it came from and the columns that there are.
+
+use arrow::datatypes::DataType;
+use datafusion::prelude::DataFrame;
+use datasets::DatasetName;
+use engine::Result;
+
+use crate::context::RunContext;
+use crate::parameters::bad;
+
+/// A dataset at its pinned version, as a job reads it.
+pub(crate) struct InputTable<'a> {
+    job: &'static str,
+    dataset: &'a DatasetName,
+    pub(crate) frame: DataFrame,
+}
+
+impl<'a> InputTable<'a> {
+    pub(crate) async fn open(
+        ctx: &RunContext,
+        job: &'static str,
+        dataset: &'a DatasetName,
+    ) -> Result<Self> {
+        Ok(Self { job, dataset, frame: ctx.session().table(dataset).await? })
+    }
+
+    /// Fails with `BAD_INPUT` naming `parameter` when there is no such column, or its type does not fit.
+    pub(crate) fn check(
+        &self,
+        parameter: &str,
+        column: &str,
+        expected: &str,
+        fits: impl Fn(&DataType) -> bool,
+    ) -> Result<()> {
+        let fields = self.frame.schema().fields();
+        let Some(field) = fields.iter().find(|field| field.name() == column) else {
+            let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            return Err(bad(
+                self.job,
+                parameter,
+                format!(
+                    "dataset {} has no column {column:?}; expected one of {}",
+                    self.dataset,
+                    names.join(", ")
+                ),
+            ));
+        };
+        if fits(field.data_type()) {
+            return Ok(());
+        }
+        Err(bad(
+            self.job,
+            parameter,
+            format!(
+                "column {column:?} of dataset {}: expected {expected}, found {}",
+                self.dataset,
+                field.data_type()
+            ),
+        ))
+    }
+}
+
+/// Whether values are texts.
+pub(crate) fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}

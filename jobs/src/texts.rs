@@ -1,0 +1,107 @@
+//! Reading texts out of a dataset, for every job that looks at words. A row's text is that of one or more
+//! columns, one after the other; rows come in one fixed order, the oldest first, so that "the first of
+//! these" means the same in every run.
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{cast, ident};
+use datasets::DatasetName;
+use engine::{Error, Result};
+use futures::StreamExt;
+
+use crate::context::RunContext;
+use crate::parameters::bad;
+use crate::table::{InputTable, is_text};
+
+/// Which columns of which dataset hold the texts.
+#[derive(Clone, Debug)]
+pub(crate) struct TextSource<'a> {
+    pub(crate) job: &'static str,
+    pub(crate) dataset: &'a DatasetName,
+    pub(crate) id_column: &'a str,
+    pub(crate) text_columns: &'a [String],
+    /// Rows come by this column, then by id; `None`: by id.
+    pub(crate) order_column: Option<&'a str>,
+}
+
+impl TextSource<'_> {
+    /// Begins to read. Fails with `BAD_INPUT` naming the parameter when a column is not there or of a
+    /// wrong type.
+    pub(crate) async fn read(&self, ctx: &RunContext) -> Result<TextReader> {
+        let table = InputTable::open(ctx, self.job, self.dataset).await?;
+        let id_fits = |t: &DataType| t.is_integer() || is_text(t);
+        table.check("id_column", self.id_column, "a text or whole number", id_fits)?;
+        if self.text_columns.is_empty() {
+            return Err(bad(self.job, "text_columns", "expected at least one column, found none"));
+        }
+        for column in self.text_columns {
+            table.check("text_columns", column, "a text", is_text)?;
+        }
+        if let Some(column) = self.order_column {
+            let fits = |t: &DataType| t.is_temporal() || t.is_numeric() || is_text(t);
+            table.check("order_column", column, "a timestamp, number or text", fits)?;
+        }
+        let mut order = vec![ident(self.id_column).sort(true, false)];
+        order.extend(self.order_column.map(|column| ident(column).sort(true, false)));
+        order.reverse();
+        let mut columns = vec![cast(ident(self.id_column), DataType::Utf8).alias("id")];
+        for (index, column) in self.text_columns.iter().enumerate() {
+            columns.push(cast(ident(column), DataType::Utf8).alias(format!("text_{index}")));
+        }
+        let frame = table.frame.sort(order)?.select(columns)?;
+        let rows = ctx.session().stream(frame).await?;
+        Ok(TextReader { rows, rows_read: 0, bytes_read: 0 })
+    }
+}
+
+/// Rows, a batch at a time.
+pub(crate) struct TextReader {
+    rows: SendableRecordBatchStream,
+    pub(crate) rows_read: u64,
+    pub(crate) bytes_read: u64,
+}
+
+impl TextReader {
+    /// The next rows; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<TextRows>> {
+        let Some(batch) = self.rows.next().await.transpose()? else { return Ok(None) };
+        self.rows_read += batch.num_rows() as u64;
+        self.bytes_read += batch.get_array_memory_size() as u64;
+        TextRows::of(&batch).map(Some)
+    }
+}
+
+/// Some rows: the id and the texts of each.
+pub(crate) struct TextRows {
+    ids: StringArray,
+    texts: Vec<StringArray>,
+}
+
+impl TextRows {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for column in batch.columns() {
+            let column = arrow::compute::cast(column, &DataType::Utf8)?;
+            let column = column.as_string_opt::<i32>();
+            columns.push(column.cloned().ok_or_else(|| Error::internal("texts: not a text"))?);
+        }
+        let mut columns = columns.into_iter();
+        let ids = columns.next().ok_or_else(|| Error::internal("texts: no id"))?;
+        Ok(Self { ids, texts: columns.collect() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The id of a row; none where it is null.
+    pub(crate) fn id(&self, row: usize) -> Option<&str> {
+        self.ids.is_valid(row).then(|| self.ids.value(row))
+    }
+
+    /// The texts of a row, in the order of the columns; those that are null are left out.
+    pub(crate) fn texts(&self, row: usize) -> impl Iterator<Item = &str> {
+        self.texts.iter().filter(move |text| text.is_valid(row)).map(move |text| text.value(row))
+    }
+}
