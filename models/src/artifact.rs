@@ -110,7 +110,7 @@ fn check_hash(part: &'static str, expected: Sha256Hash, bytes: &[u8]) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
 
@@ -124,7 +124,7 @@ mod tests {
         Weights::write(&tensors, &BTreeMap::new()).unwrap()
     }
 
-    fn card(weights: &[u8], tokenizer: Option<&[u8]>) -> Card {
+    pub fn card(weights: &[u8], tokenizer: Option<&[u8]>) -> Card {
         Card {
             name: "triage-small".into(),
             description: "Ticket triage".into(),

@@ -1,4 +1,4 @@
-//! What can be wrong with an artifact. All of it is input from outside; nothing here is our own bug.
+//! What can be wrong with a model. All of it is input from outside; nothing here is our own bug.
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -50,10 +50,67 @@ pub enum Error {
         /// Of what.
         unit: &'static str,
     },
+    /// A network that this crate can't build.
+    #[error("architecture: {found}; supported: {supported}")]
+    Architecture {
+        /// What the model says it is.
+        found: String,
+        /// What can be built.
+        supported: String,
+    },
+    /// A model's settings that contradict themselves or what was asked.
+    #[error("config: {problem}")]
+    Config {
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A tokenizer that is none, or another model's.
+    #[error("tokenizer: {problem}")]
+    Tokenizer {
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// No source gave a file that a model needs.
+    #[error("{model}: {file}: no source gave it:{}", listed(.tried))]
+    NoSource {
+        /// The model.
+        model: String,
+        /// The file.
+        file: String,
+        /// What was tried, in order.
+        tried: Vec<Attempt>,
+    },
+    /// A file of ours could not be read or written.
+    #[error("{file}: {problem}")]
+    File {
+        /// Its name, without its folder.
+        file: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// Whoever asked wants no answer any more.
+    #[error("cancelled")]
+    Cancelled,
     /// Text that is no hash.
     #[error("sha256 {found:?}: expected 64 hexadecimal digits")]
     HashText {
         /// The text, shortened.
         found: String,
     },
+}
+
+/// A source that did not give what was asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The source, as it was named.
+    pub source: String,
+    /// Why it did not: what was expected and what was found.
+    pub reason: String,
+}
+
+fn listed(tried: &[Attempt]) -> String {
+    if tried.is_empty() {
+        return " none was named".into();
+    }
+    tried.iter().map(|attempt| format!("\n  {}: {}", attempt.source, attempt.reason)).collect()
 }

@@ -1,12 +1,16 @@
 //! SHA-256 as a value of its own, so that a name or a path can't be taken for one.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 1 << 16;
 
 /// The SHA-256 of some bytes; 64 lower-case hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,6 +21,23 @@ impl Sha256Hash {
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The hash of all that is left to read, and how many bytes that was.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut bytes = 0;
+        loop {
+            let read = match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Self(hasher.finalize().into()), bytes)),
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            hasher.update(&buffer[..read]);
+            bytes += read as u64;
+        }
     }
 
     /// The hash as bytes.

@@ -1,9 +1,9 @@
-//! The model artifact format: what a registered model is made of, and how it is known to be whole.
+//! Models: the artifact format, the text embedders, and where their weights come from.
 //!
 //! An artifact is a folder of three things: the weights as one safetensors file, the tokenizer where there
 //! is one, and `card.json`, the [`Card`] that says what the model is, what it was trained on and how good it
 //! is, and that names the other two by their SHA-256. Safetensors, because reading it runs no code and
-//! needs no trust beyond a bounds check. This crate reads and writes bytes; where they lie is others' matter.
+//! needs no trust beyond a bounds check.
 //!
 //! ```text
 //!  artifact/
@@ -11,15 +11,59 @@
 //!    <sha256>.safetensors weights: 8-byte header length, JSON header, tensors
 //!    tokenizer.json       optional
 //! ```
+//!
+//! A [`TextEmbedder`] turns texts into vectors. [`Embedder`] is a BERT encoder in burn, generic over the
+//! backend ([`Cpu`] on the processor); [`pull`] brings a known one here, [`ArtifactFiles::import`] any other of the
+//! family. [`NgramEmbedder`] needs no model at all.
+//!
+//! ```no_run
+//! use models::{ArtifactFiles, Cpu, EmbedOptions, Embedder, TextEmbedder};
+//!
+//! # fn main() -> models::Result<()> {
+//! let files = ArtifactFiles::read("models/all-MiniLM-L6-v2".as_ref())?;
+//! let embedder = Embedder::<Cpu>::load(&files.artifact()?, &Default::default())?;
+//! let embeddings = embedder.embed(&["My card has not arrived"], &EmbedOptions::default())?;
+//! assert_eq!(embeddings.values.len(), 384);
+//! # Ok(())
+//! # }
+//! ```
 
 mod artifact;
+mod bert;
 mod card;
+mod embedder;
+mod embedding;
 mod error;
+mod folder;
 mod hash;
+mod known;
+mod ngram;
+#[cfg(test)]
+mod published_tests;
+mod pull;
 mod safetensors;
+mod tokens;
 
 pub use artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
+pub use bert::{
+    ARCHITECTURE, Batch, Bert, BertConfig, EncoderBackend, EncoderConfig, NormParts, Pooling,
+    SettingsFiles, supported,
+};
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
-pub use error::{Error, Result};
+pub use embedder::Embedder;
+pub use embedding::{
+    EmbedOptions, EmbedderId, Embeddings, Progress, Role, TEXTS_MAX, TextEmbedder,
+};
+pub use error::{Attempt, Error, Result};
+pub use folder::{ArtifactFiles, Origin, WEIGHTS_BYTES_MAX};
 pub use hash::Sha256Hash;
+pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
+pub use ngram::{NGRAM, NgramEmbedder, NgramOptions};
+pub use pull::{
+    Body, Fetcher, PullOptions, PullProgress, Pulled, Source, Taken, default_sources, pull,
+};
 pub use safetensors::{ElementType, HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, Weights};
+pub use tokens::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, Tokens};
+
+/// The backend that runs on the processor.
+pub type Cpu = burn_flex::Flex;

@@ -1,0 +1,141 @@
+//! The three steps of a layer that are more than a matrix product, as a backend may do them its own way. Each
+//! is written here in burn's operations, which every backend has, and which burn differentiates; the one for
+//! processors does each in a single pass over the data ([`super::flex`]).
+
+use burn::tensor::activation;
+use burn::tensor::backend::Backend;
+use burn::tensor::module;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+
+use super::batch::Batch;
+
+/// A backend that encoders run on. `impl EncoderBackend for MyBackend {}` is enough.
+pub trait EncoderBackend: Backend {
+    /// `gelu(x + bias)` in its exact form, `x Φ(x)`.
+    ///
+    /// `x`: `[tokens, size]`, `bias`: `[size]`.
+    fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+        bias_gelu(x, bias)
+    }
+
+    /// `layer_norm(x + bias + residual)`.
+    ///
+    /// `x`, `residual`: `[tokens, size]`, `bias`, `gamma`, `beta`: `[size]`.
+    fn add_norm(
+        x: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+        residual: Tensor<Self, 2>,
+        norm: NormParts<Self>,
+    ) -> Tensor<Self, 2> {
+        add_norm(x, bias, residual, norm)
+    }
+
+    /// Attention of every text of the batch to itself.
+    ///
+    /// `qkv`: `[tokens, 3 * hidden]`, queries, keys and values beside each other, `bias`: `[3 * hidden]`;
+    /// answers `[tokens, hidden]`.
+    fn self_attention(
+        qkv: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+        heads: usize,
+        batch: &Batch,
+    ) -> Tensor<Self, 2> {
+        self_attention(qkv, bias, heads, batch)
+    }
+}
+
+/// What a layer norm is made of.
+#[derive(Clone, Debug)]
+pub struct NormParts<B: Backend> {
+    /// Scale, `[size]`.
+    pub gamma: Tensor<B, 1>,
+    /// Shift, `[size]`.
+    pub beta: Tensor<B, 1>,
+    /// What is added to the variance.
+    pub epsilon: f64,
+}
+
+/// [`EncoderBackend::bias_gelu`] in burn's operations.
+pub fn bias_gelu<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
+    activation::gelu(x + bias.unsqueeze())
+}
+
+/// [`EncoderBackend::add_norm`] in burn's operations.
+pub fn add_norm<B: Backend>(
+    x: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    residual: Tensor<B, 2>,
+    norm: NormParts<B>,
+) -> Tensor<B, 2> {
+    let x = x + bias.unsqueeze() + residual;
+    let mean = x.clone().mean_dim(1);
+    let x = x - mean;
+    let variance = x.clone().square().mean_dim(1);
+    let scaled = x / (variance + norm.epsilon).sqrt();
+    scaled * norm.gamma.unsqueeze() + norm.beta.unsqueeze()
+}
+
+/// [`EncoderBackend::self_attention`] in burn's operations: texts of different lengths are padded here, and the
+/// padding masked.
+pub fn self_attention<B: Backend>(
+    qkv: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    heads: usize,
+    batch: &Batch,
+) -> Tensor<B, 2> {
+    let device = qkv.device();
+    let (texts, longest) = (batch.texts(), batch.longest());
+    let qkv = qkv + bias.unsqueeze();
+    let [tokens, width] = qkv.dims();
+    let head_size = width / 3 / heads;
+    let is_even = batch.is_even();
+    let padded = if is_even { qkv } else { qkv.select(0, padding_of(batch, &device)) };
+    // [texts, 3 * heads, longest, head_size]: first the heads of the queries, then keys', then values'.
+    let parts = padded.reshape([texts, longest, 3 * heads, head_size]).swap_dims(1, 2);
+    let [query, key, value] = [0, 1, 2].map(|part| parts.clone().narrow(1, part * heads, heads));
+    let mask = (!is_even).then(|| mask_of(batch, &device).expand([texts, heads, longest, longest]));
+    let options = AttentionModuleOptions::default();
+    let attended = module::attention(query, key, value, mask, None, options);
+    let rows = attended.swap_dims(1, 2).reshape([texts * longest, heads * head_size]);
+    if is_even { rows } else { rows.select(0, unpadding_of(batch, &device)) }
+        .reshape([tokens, heads * head_size])
+}
+
+/// For every place of the padded texts the token that stands there: past the end, the text's first.
+fn padding_of<B: Backend>(batch: &Batch, device: &B::Device) -> Tensor<B, 1, Int> {
+    let longest = batch.longest();
+    let rows = batch.spans().flat_map(|span| {
+        (0..longest).map(move |at| if at < span.len() { span.start + at } else { span.start })
+    });
+    int_tensor(rows, device)
+}
+
+/// For every token its place in the padded texts.
+fn unpadding_of<B: Backend>(batch: &Batch, device: &B::Device) -> Tensor<B, 1, Int> {
+    let longest = batch.longest();
+    let rows = batch
+        .spans()
+        .enumerate()
+        .flat_map(|(text, span)| (0..span.len()).map(move |at| text * longest + at));
+    int_tensor(rows, device)
+}
+
+/// True where a text has ended, `[texts, 1, 1, longest]`.
+fn mask_of<B: Backend>(batch: &Batch, device: &B::Device) -> Tensor<B, 4, Bool> {
+    let longest = batch.longest();
+    let mask: Vec<bool> =
+        batch.spans().flat_map(|span| (0..longest).map(move |at| at >= span.len())).collect();
+    Tensor::from_data(TensorData::new(mask, [batch.texts(), 1, 1, longest]), device)
+}
+
+/// A list of rows as a tensor.
+pub fn int_tensor<B: Backend>(
+    rows: impl Iterator<Item = usize>,
+    device: &B::Device,
+) -> Tensor<B, 1, Int> {
+    // Rows of tables and of batches, all below 2^31.
+    let rows: Vec<i32> = rows.map(|row| row as i32).collect();
+    let length = rows.len();
+    Tensor::from_data(TensorData::new(rows, [length]), device)
+}

@@ -1,0 +1,337 @@
+//! Texts to vectors with a BERT encoder. All texts are tokenised on all threads, sorted by length, and cut into
+//! batches of so many tokens, whatever number of texts that is; then whole batches run beside each other, one a
+//! thread. A thread that works alone on a batch never waits for another, and a product of a thousand rows is
+//! large enough to run at full speed on one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{DType, DataError};
+use rayon::prelude::*;
+
+use crate::artifact::Artifact;
+use crate::bert::{Batch, Bert, EncoderBackend, EncoderConfig};
+use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, Role, TextEmbedder, check_count};
+use crate::error::{Error, Result};
+use crate::hash::Sha256Hash;
+use crate::tokens::{TEXT_BYTES_MAX, Tokenizer, Tokens, beginning};
+
+/// Most tokens of a batch. What a layer holds of them, 1,536 numbers each, is 6 MiB.
+const BATCH_TOKENS_MAX: usize = 1024;
+/// Fewer than this are not given to a thread of their own: they would cost as much as twice as many.
+const BATCH_TOKENS_MIN: usize = 64;
+/// Texts that are tokenised before the first of them is embedded.
+const WINDOW_TEXTS: usize = 1 << 15;
+/// Hexadecimal digits of a version.
+const VERSION_DIGITS: usize = 16;
+
+/// An encoder, its tokenizer, and the device that it is on.
+#[derive(Debug)]
+pub struct Embedder<B: EncoderBackend> {
+    id: EmbedderId,
+    config: EncoderConfig,
+    tokenizer: Tokenizer,
+    network: Bert<B>,
+}
+
+impl<B: EncoderBackend> Embedder<B> {
+    /// The embedder of an artifact. Fails for an architecture that can't be built (and lists those that can),
+    /// for weights that do not fit it and for a tokenizer of another model.
+    pub fn load(artifact: &Artifact<'_>, device: &B::Device) -> Result<Self> {
+        let card = artifact.card();
+        let config = EncoderConfig::from_card(card)?;
+        let tokenizer = artifact.tokenizer().ok_or(Error::Part {
+            part: "tokenizer",
+            expected: "one, as a text encoder needs it",
+            found: "none",
+        })?;
+        let tokenizer = Tokenizer::read(tokenizer, config.network.vocab_size, config.tokens_max)?;
+        let network = Bert::load(&config.network, artifact.weights(), device)?;
+        let id = EmbedderId { name: card.name.clone(), version: version_of(artifact, &config)? };
+        Ok(Self { id, config, tokenizer, network })
+    }
+
+    /// What it was built with.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn tokenise(&self, texts: &[&str], role: Role) -> Result<Vec<Tokens>> {
+        let prefix = match role {
+            Role::Passage => &self.config.passage_prefix,
+            Role::Query => &self.config.query_prefix,
+        };
+        if prefix.is_empty() {
+            return self.tokenizer.encode_all(texts);
+        }
+        let prefixed = |text: &&str| {
+            let kept = beginning(text, TEXT_BYTES_MAX);
+            let mut tokens = self.tokenizer.encode(&format!("{prefix}{kept}"))?;
+            tokens.is_cut |= kept.len() < text.len();
+            Ok(tokens)
+        };
+        texts.par_iter().map(prefixed).collect()
+    }
+
+    /// The vectors of some tokenised texts, row by row.
+    fn run(&self, texts: &[&Tokens]) -> Result<Vec<f32>> {
+        let batch = Batch::new(texts.iter().map(|tokens| &tokens.ids[..]))?;
+        let data = self.network.embed(&batch, self.config.pooling)?.into_data();
+        data.convert_dtype(DType::F32).into_vec().map_err(|e: DataError| Error::Config {
+            problem: format!("answer of the device: {e:?}"),
+        })
+    }
+}
+
+impl<B: EncoderBackend> TextEmbedder for Embedder<B> {
+    fn id(&self) -> &EmbedderId {
+        &self.id
+    }
+
+    fn dimension(&self) -> usize {
+        self.config.network.hidden_size
+    }
+
+    fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
+        check_count(texts.len())?;
+        let dimension = self.dimension();
+        let mut embeddings = Embeddings {
+            values: vec![0.0; texts.len() * dimension],
+            dimension,
+            cut_texts: 0,
+            empty_texts: texts.iter().filter(|text| text.trim().is_empty()).count(),
+            tokens: 0,
+        };
+        let done = AtomicUsize::new(0);
+        let windows = texts.chunks(WINDOW_TEXTS);
+        let rows = embeddings.values.chunks_mut(WINDOW_TEXTS * dimension);
+        for (window, rows) in windows.zip(rows) {
+            let tokens = self.tokenise(window, options.role)?;
+            embeddings.cut_texts += tokens.iter().filter(|tokens| tokens.is_cut).count();
+            embeddings.tokens += tokens.iter().map(|tokens| tokens.ids.len() as u64).sum::<u64>();
+            let order = by_length(&tokens);
+            let batches = batches_of(&tokens, &order, rayon::current_num_threads());
+            let answers: Vec<Vec<f32>> = batches
+                .par_iter()
+                .with_max_len(1)
+                .map(|batch| {
+                    let tokens: Vec<&Tokens> = batch.iter().map(|text| &tokens[*text]).collect();
+                    let answer = self.run(&tokens)?;
+                    let before = done.fetch_add(batch.len(), Ordering::Relaxed);
+                    options.report(before + batch.len(), texts.len())?;
+                    Ok(answer)
+                })
+                .collect::<Result<_>>()?;
+            for (batch, answer) in batches.iter().zip(&answers) {
+                for (text, row) in batch.iter().zip(answer.chunks_exact(dimension)) {
+                    rows[text * dimension..][..dimension].copy_from_slice(row);
+                }
+            }
+        }
+        Ok(embeddings)
+    }
+}
+
+/// The texts, longest first: the last batches to be taken are then the cheapest of attention, and those of
+/// one length are together, which spares backends that pad.
+fn by_length(tokens: &[Tokens]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_by_key(|text| std::cmp::Reverse(tokens[*text].ids.len()));
+    order
+}
+
+/// Neighbours in that order until there are tokens enough: at most [`BATCH_TOKENS_MAX`] (but always one text),
+/// fewer when there would not be a batch for every thread.
+fn batches_of<'a>(tokens: &[Tokens], order: &'a [usize], threads: usize) -> Vec<&'a [usize]> {
+    let all: usize = tokens.iter().map(|tokens| tokens.ids.len()).sum();
+    let most = all.div_ceil(threads.max(1)).clamp(BATCH_TOKENS_MIN, BATCH_TOKENS_MAX);
+    let mut batches = Vec::new();
+    let (mut first, mut sum) = (0, 0);
+    for (at, text) in order.iter().enumerate() {
+        let length = tokens[*text].ids.len();
+        if at > first && sum + length > most {
+            batches.push(&order[first..at]);
+            (first, sum) = (at, 0);
+        }
+        sum += length;
+    }
+    if first < order.len() {
+        batches.push(&order[first..]);
+    }
+    batches
+}
+
+/// Names what decides a vector; the card's words may change without it.
+fn version_of(artifact: &Artifact<'_>, config: &EncoderConfig) -> Result<String> {
+    let card = artifact.card();
+    let settings = config.to_hyperparameters()?;
+    let settings = serde_json::to_string(&settings)
+        .map_err(|e| Error::Config { problem: format!("as JSON: {e}") })?;
+    let tokenizer = card.tokenizer_sha256.map(|hash| hash.to_string()).unwrap_or_default();
+    let named = format!("{}\n{tokenizer}\n{settings}", card.weights_sha256);
+    let digits = Sha256Hash::of(named.as_bytes()).to_string();
+    Ok(digits[..VERSION_DIGITS].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::ops::ControlFlow;
+    use std::sync::Mutex;
+
+    use burn_flex::Flex;
+
+    use super::*;
+    use crate::artifact::tests::card;
+    use crate::bert::{ARCHITECTURE, Pooling, tiny_config, tiny_weights};
+    use crate::embedding::{Progress, TEXTS_MAX};
+    use crate::safetensors::Weights;
+    use crate::tokens::tests::tokenizer_bytes;
+
+    fn load(
+        config: &EncoderConfig,
+        weights: &[u8],
+        tokenizer: Option<&[u8]>,
+    ) -> Result<Embedder<Flex>> {
+        let mut card = card(weights, tokenizer);
+        card.architecture = ARCHITECTURE.into();
+        card.hyperparameters = config.to_hyperparameters()?;
+        card.parameters = Weights::read(weights)?.parameters();
+        let artifact = Artifact::read(&card.to_json()?, weights, tokenizer)?;
+        Embedder::load(&artifact, &Default::default())
+    }
+
+    fn tiny() -> Embedder<Flex> {
+        let config = tiny_config(Pooling::Mean);
+        load(&config, &tiny_weights(&config, 1), Some(&tokenizer_bytes())).unwrap()
+    }
+
+    fn embed(embedder: &Embedder<Flex>, texts: &[&str]) -> Embeddings {
+        embedder.embed(texts, &EmbedOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_text_has_the_same_vector_whatever_is_beside_it() {
+        let embedder = tiny();
+        let words = ["card", "lost", "my", "is", "a", "b", "."];
+        let texts: Vec<String> = (0..700)
+            .map(|t| (0..t % 23).map(|w| words[(t + w * w) % 7].to_owned() + " ").collect())
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let together = embed(&embedder, &texts);
+        assert_eq!((together.rows().len(), together.dimension), (700, 18));
+        for (text, row) in texts.iter().zip(together.rows()) {
+            let alone = embed(&embedder, &[*text]);
+            for (a, b) in alone.values.iter().zip(row) {
+                assert!((a - b).abs() < 1e-6, "{text:?}: {a} {b}");
+            }
+            let length: f32 = row.iter().map(|x| x * x).sum();
+            assert!((length - 1.0).abs() < 1e-5, "{text:?}: {length}");
+        }
+    }
+
+    #[test]
+    fn empty_and_endless_texts_have_vectors_and_are_counted() {
+        let embedder = tiny();
+        let long = "my card is lost. ".repeat(80_000);
+        let found = embed(&embedder, &["", " \n", &long, "card"]);
+        assert_eq!((found.cut_texts, found.empty_texts, found.tokens), (1, 2, 2 + 2 + 24 + 3));
+        let rows: Vec<&[f32]> = found.rows().collect();
+        assert_eq!(rows[0], rows[1]);
+        assert!(found.values.iter().all(|x| x.is_finite()));
+        let none = embed(&embedder, &[]);
+        assert_eq!((none.values.len(), none.tokens), (0, 0));
+    }
+
+    #[test]
+    fn a_query_has_its_prefix() {
+        let embedder = tiny();
+        let query = EmbedOptions { role: Role::Query, ..EmbedOptions::default() };
+        let asked = embedder.embed(&["card"], &query).unwrap();
+        assert_eq!(asked.values, embed(&embedder, &["my card"]).values);
+        let long = "a".repeat(TEXT_BYTES_MAX + 1);
+        assert_eq!(embedder.embed(&[&long], &query).unwrap().cut_texts, 1);
+    }
+
+    #[test]
+    fn progress_reaches_the_end_and_can_stop_the_call() {
+        let embedder = tiny();
+        let texts = vec!["my card is lost"; 300];
+        let seen = Mutex::new(Vec::new());
+        let note = |progress: Progress| {
+            seen.lock().unwrap().push(progress.texts);
+            ControlFlow::Continue(())
+        };
+        let options = EmbedOptions { progress: Some(&note), ..EmbedOptions::default() };
+        embedder.embed(&texts, &options).unwrap();
+        assert_eq!(seen.lock().unwrap().iter().max(), Some(&300));
+        let stop = |_: Progress| ControlFlow::Break(());
+        let options = EmbedOptions { progress: Some(&stop), ..EmbedOptions::default() };
+        assert_eq!(embedder.embed(&texts, &options), Err(Error::Cancelled));
+        let many = vec![""; TEXTS_MAX + 1];
+        let message = embedder.embed(&many, &EmbedOptions::default()).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "texts: 4194305 texts a call; at most 4194304 texts a call are allowed"
+        );
+    }
+
+    #[test]
+    fn batches_are_bounded_by_tokens_and_hold_every_text_once() {
+        let lengths = [3, 900, 5, 5, 2000, 64, 1, 300, 300, 300, 300];
+        let tokens: Vec<Tokens> =
+            lengths.iter().map(|n| Tokens { ids: vec![0; *n], is_cut: false }).collect();
+        for threads in [1, 2, 64] {
+            let order = by_length(&tokens);
+            let batches = batches_of(&tokens, &order, threads);
+            for batch in &batches {
+                let sum: usize = batch.iter().map(|text| lengths[*text]).sum();
+                assert!(batch.len() == 1 || sum <= BATCH_TOKENS_MAX, "{batch:?} has {sum} tokens");
+            }
+            let mut all = batches.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+        }
+        assert!(batches_of(&[], &[], 2).is_empty());
+    }
+
+    #[test]
+    fn the_version_changes_with_weights_tokenizer_and_settings_alone() {
+        let config = tiny_config(Pooling::Mean);
+        let (weights, tokenizer) = (tiny_weights(&config, 1), tokenizer_bytes());
+        let version = |config: &EncoderConfig, weights: &[u8], tokenizer: &[u8]| {
+            load(config, weights, Some(tokenizer)).unwrap().id.version
+        };
+        let first = version(&config, &weights, &tokenizer);
+        assert_eq!(first, tiny().id.version);
+        assert_eq!(first.len(), VERSION_DIGITS);
+        let cls = EncoderConfig { pooling: Pooling::Cls, ..config.clone() };
+        let spaced = [&tokenizer[..], b" "].concat();
+        let others = [
+            version(&cls, &weights, &tokenizer),
+            version(&config, &tiny_weights(&config, 2), &tokenizer),
+            version(&config, &weights, &spaced),
+        ];
+        assert!(others.iter().all(|other| *other != first), "{others:?} {first}");
+    }
+
+    #[test]
+    fn an_artifact_that_is_no_encoder_says_why() {
+        let config = tiny_config(Pooling::Mean);
+        let weights = tiny_weights(&config, 1);
+        let message = load(&config, &weights, None).unwrap_err().to_string();
+        assert_eq!(message, "tokenizer: expected one, as a text encoder needs it, found none");
+        let mut wider = config.clone();
+        wider.network.vocab_size = 17;
+        let message = load(&wider, &weights, Some(&tokenizer_bytes())).unwrap_err().to_string();
+        assert!(message.contains("expected 17 tokens, as the network has, found 16"), "{message}");
+        let mut deeper = config;
+        deeper.network.num_hidden_layers = 3;
+        let message = load(&deeper, &weights, Some(&tokenizer_bytes())).unwrap_err().to_string();
+        assert!(message.contains("encoder.layer.2."), "{message}");
+    }
+}
