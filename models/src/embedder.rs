@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::hash::Sha256Hash;
 use crate::tokens::{TEXT_BYTES_MAX, Tokenizer, Tokens, beginning};
 
-/// Most tokens of a batch. What a layer holds of them, 1,536 numbers each, is 6 MiB.
-const BATCH_TOKENS_MAX: usize = 1024;
+/// Most tokens of a batch. What a layer holds of them, 1,536 numbers each, is 3 MiB: little enough for the allocator
+/// to keep, where more would be given back and taken anew for every product.
+const BATCH_TOKENS_MAX: usize = 512;
 /// Fewer than this are not given to a thread of their own: they would cost as much as twice as many.
 const BATCH_TOKENS_MIN: usize = 64;
 /// Texts that are tokenised before the first of them is embedded.

@@ -60,7 +60,8 @@ pub use hash::Sha256Hash;
 pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
 pub use ngram::{NGRAM, NgramEmbedder, NgramOptions};
 pub use pull::{
-    Body, Fetcher, PullOptions, PullProgress, Pulled, Source, Taken, default_sources, pull,
+    Body, Fetcher, OnProgress, PullOptions, PullProgress, Pulled, Source, Taken, default_sources,
+    pull,
 };
 pub use safetensors::{ElementType, HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, Weights};
 pub use tokens::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, Tokens};

@@ -2,8 +2,7 @@
 //! instructions that there are. burn's own operations would take 13 passes a layer and one call of the C
 //! library's error function for each of 1,536 numbers of a token: about as long as the products themselves.
 //!
-//! The loops are plain Rust; `pulp` compiles each for several instruction sets and chooses when it runs. Sums
-//! go over 16 partial sums, so that they are the same for every one of these sets.
+//! The loops are plain Rust; `pulp` compiles each for several instruction sets and chooses when it runs.
 
 use burn::tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
@@ -105,7 +104,7 @@ fn gelu(x: f32) -> f32 {
 /// single precision (`generic_fast_erf_float`), whose fit ends at 4, where the function is 1 but for 2e-8.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    let x = x.max(-4.0).min(4.0);
+    let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let mut above = -2.726_142_3e-10_f32;
     for coefficient in [
@@ -113,7 +112,7 @@ fn erf(x: f32) -> f32 {
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_4e-4,
-        -2.954_599_8e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ] {
         above = above * square + coefficient;
@@ -205,7 +204,7 @@ impl WithSimd for Attention<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { qkv, bias, out, heads, head_size, batch } = self;
         let hidden = heads * head_size;
         let width = 3 * hidden;
@@ -225,8 +224,9 @@ impl WithSimd for Attention<'_> {
             for head in 0..heads {
                 let [q, k, v] = [0, 1, 2].map(|part| part * hidden + head * head_size);
                 for (at, row) in rows.chunks_exact(width).enumerate() {
-                    for (d, key) in row[k..k + head_size].iter().enumerate() {
-                        keys[d * wide + at] = key + bias[k + d];
+                    let biased = row[k..k + head_size].iter().zip(&bias[k..]);
+                    for (keys, (key, bias)) in keys.chunks_exact_mut(wide).zip(biased) {
+                        keys[at] = key + bias;
                     }
                     values[at * value_wide..at * value_wide + head_size]
                         .copy_from_slice(&row[v..v + head_size]);
@@ -235,15 +235,17 @@ impl WithSimd for Attention<'_> {
                     let count = QUERIES.min(length - first);
                     for at in 0..count {
                         let row = &rows[(first + at) * width + q..][..head_size];
-                        for (d, query) in row.iter().enumerate() {
-                            queries[at * head_size + d] = (query + bias[q + d]) * scale;
+                        let biased = row.iter().zip(&bias[q..]);
+                        let queries = &mut queries[at * head_size..][..head_size];
+                        for (to, (query, bias)) in queries.iter_mut().zip(biased) {
+                            *to = (query + bias) * scale;
                         }
                     }
-                    products(&queries, &keys, &mut scores, head_size, head_size, wide);
+                    products(simd, &queries, &keys, &mut scores, head_size, head_size, wide);
                     for row in scores[..count * wide].chunks_exact_mut(wide) {
                         softmax(row, length);
                     }
-                    products(&scores, &values, &mut sums, wide, length, value_wide);
+                    products(simd, &scores, &values, &mut sums, wide, length, value_wide);
                     for at in 0..count {
                         let row = &mut out[(first + at) * hidden + head * head_size..][..head_size];
                         let sums = &sums[at * value_wide..][..head_size];
@@ -258,9 +260,10 @@ impl WithSimd for Attention<'_> {
 }
 
 /// `left` (`QUERIES` rows, `stride` apart, of `inner` numbers) times `right` (`inner` rows of `wide` numbers, a
-/// multiple of 16): each of `out`'s blocks of 4 by 16 is summed in registers.
+/// multiple of 16): four rows of a register each are summed at a time.
 #[inline(always)]
-fn products(
+fn products<S: Simd>(
+    simd: S,
     left: &[f32],
     right: &[f32],
     out: &mut [f32],
@@ -269,18 +272,21 @@ fn products(
     wide: usize,
 ) {
     let [a, b, c, d] = [0, 1, 2, 3].map(|row| &left[row * stride..][..inner]);
-    for column in (0..wide).step_by(LANES) {
-        let mut sums = [[0_f32; LANES]; QUERIES];
-        for at in 0..inner {
-            let Some(row) = right[at * wide + column..].first_chunk::<LANES>() else { return };
-            for (sums, factor) in sums.iter_mut().zip([a[at], b[at], c[at], d[at]]) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += factor * value;
-                }
-            }
+    let (right, _) = S::as_simd_f32s(right);
+    let (out, _) = S::as_mut_simd_f32s(out);
+    let wide = wide / S::F32_LANES;
+    let times = |factor: &f32, row, sum| simd.mul_add_e_f32s(simd.splat_f32s(*factor), row, sum);
+    for column in 0..wide {
+        let [mut of_a, mut of_b, mut of_c, mut of_d] = [simd.splat_f32s(0.0); QUERIES];
+        let rows = right.chunks_exact(wide).map(|row| row[column]);
+        for ((((row, a), b), c), d) in rows.zip(a).zip(b).zip(c).zip(d) {
+            of_a = times(a, row, of_a);
+            of_b = times(b, row, of_b);
+            of_c = times(c, row, of_c);
+            of_d = times(d, row, of_d);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            out[row * wide + column..][..LANES].copy_from_slice(sums);
+        for (row, sums) in [of_a, of_b, of_c, of_d].into_iter().enumerate() {
+            out[row * wide + column] = sums;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The network against its reference, on a small random one.
 
+#![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 
 use burn::tensor::{Distribution, Tensor};

@@ -42,8 +42,11 @@ pub struct PullOptions<'a> {
     /// The network, for sources that need one.
     pub fetcher: Option<&'a dyn Fetcher>,
     /// Told of every megabyte; stops by breaking.
-    pub progress: Option<&'a dyn Fn(PullProgress<'_>) -> ControlFlow<()>>,
+    pub progress: Option<&'a OnProgress<'a>>,
 }
+
+/// What is told how far a file is, and says whether to go on.
+pub type OnProgress<'a> = dyn Fn(PullProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::PullProgress;
 use super::source::Body;
+use super::{OnProgress, PullProgress};
 use crate::error::{Error, Result};
 use crate::folder::file_error;
 use crate::hash::Sha256Hash;
@@ -28,7 +28,7 @@ pub struct Wanted<'a> {
     /// Its hash.
     pub sha256: Sha256Hash,
     /// Told of every megabyte; stops by breaking.
-    pub progress: Option<&'a dyn Fn(PullProgress<'_>) -> ControlFlow<()>>,
+    pub progress: Option<&'a OnProgress<'a>>,
 }
 
 /// Why a file did not come.
