@@ -188,7 +188,7 @@ fn fold(mut values: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
 ///
 /// ```text
 ///  keys    [head_size][length, up to a multiple of 16]   turned round: a lane is a key
-///  values  [length][head_size]                           as they are
+///  values  [length][head_size]                           as they are, where they are
 ///  scores  [4 queries][length, up to a multiple of 16]
 /// ```
 struct Attention<'a> {
@@ -211,6 +211,8 @@ impl WithSimd for Attention<'_> {
         let scale = 1.0 / (head_size as f32).sqrt();
         let wide = batch.longest().next_multiple_of(LANES);
         let value_wide = head_size.next_multiple_of(LANES);
+        // Values that are whole registers are read where they lie.
+        let is_copied = value_wide != head_size;
         let mut keys = vec![0_f32; head_size * wide];
         let mut values = vec![0_f32; batch.longest() * value_wide];
         let mut scores = vec![0_f32; QUERIES * wide];
@@ -228,9 +230,17 @@ impl WithSimd for Attention<'_> {
                     for (keys, (key, bias)) in keys.chunks_exact_mut(wide).zip(biased) {
                         keys[at] = key + bias;
                     }
-                    values[at * value_wide..at * value_wide + head_size]
-                        .copy_from_slice(&row[v..v + head_size]);
+                    if is_copied {
+                        values[at * value_wide..][..head_size]
+                            .copy_from_slice(&row[v..v + head_size]);
+                    }
                 }
+                let keys = Rows { numbers: &keys, stride: wide };
+                let values = if is_copied {
+                    Rows { numbers: &values, stride: value_wide }
+                } else {
+                    Rows { numbers: &rows[v..], stride: width }
+                };
                 for first in (0..length).step_by(QUERIES) {
                     let count = QUERIES.min(length - first);
                     for at in 0..count {
@@ -241,11 +251,13 @@ impl WithSimd for Attention<'_> {
                             *to = (query + bias) * scale;
                         }
                     }
-                    products(simd, &queries, &keys, &mut scores, head_size, head_size, wide);
+                    let these = Rows { numbers: &queries, stride: head_size };
+                    products(simd, these, keys, &mut scores, head_size, wide);
                     for row in scores[..count * wide].chunks_exact_mut(wide) {
                         softmax(row, length);
                     }
-                    products(simd, &scores, &values, &mut sums, wide, length, value_wide);
+                    let shares = Rows { numbers: &scores, stride: wide };
+                    products(simd, shares, values, &mut sums, length, value_wide);
                     for at in 0..count {
                         let row = &mut out[(first + at) * hidden + head * head_size..][..head_size];
                         let sums = &sums[at * value_wide..][..head_size];
@@ -259,26 +271,32 @@ impl WithSimd for Attention<'_> {
     }
 }
 
-/// `left` (`QUERIES` rows, `stride` apart, of `inner` numbers) times `right` (`inner` rows of `wide` numbers, a
-/// multiple of 16): four rows of a register each are summed at a time.
+/// Rows of numbers, each so far after the one before.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    numbers: &'a [f32],
+    stride: usize,
+}
+
+/// `left` (`QUERIES` rows of `inner` numbers) times `right` (`inner` rows of `wide` numbers; that and its stride are
+/// multiples of 16): four rows of a register each are summed at a time.
 #[inline(always)]
 fn products<S: Simd>(
     simd: S,
-    left: &[f32],
-    right: &[f32],
+    left: Rows<'_>,
+    right: Rows<'_>,
     out: &mut [f32],
-    stride: usize,
     inner: usize,
     wide: usize,
 ) {
-    let [a, b, c, d] = [0, 1, 2, 3].map(|row| &left[row * stride..][..inner]);
-    let (right, _) = S::as_simd_f32s(right);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|row| &left.numbers[row * left.stride..][..inner]);
+    let (numbers, _) = S::as_simd_f32s(right.numbers);
     let (out, _) = S::as_mut_simd_f32s(out);
-    let wide = wide / S::F32_LANES;
+    let (stride, wide) = (right.stride / S::F32_LANES, wide / S::F32_LANES);
     let times = |factor: &f32, row, sum| simd.mul_add_e_f32s(simd.splat_f32s(*factor), row, sum);
     for column in 0..wide {
         let [mut of_a, mut of_b, mut of_c, mut of_d] = [simd.splat_f32s(0.0); QUERIES];
-        let rows = right.chunks_exact(wide).map(|row| row[column]);
+        let rows = numbers.chunks(stride).map(|row| row[column]);
         for ((((row, a), b), c), d) in rows.zip(a).zip(b).zip(c).zip(d) {
             of_a = times(a, row, of_a);
             of_b = times(b, row, of_b);
