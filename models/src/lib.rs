@@ -47,7 +47,7 @@ mod tokens;
 pub use artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
 pub use bert::{
     ARCHITECTURE, Batch, Bert, BertConfig, EncoderBackend, EncoderConfig, NormParts, Pooling,
-    SettingsFiles, supported,
+    SettingsFiles, supported_encoders,
 };
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use embedder::Embedder;

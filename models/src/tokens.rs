@@ -7,7 +7,7 @@
 //! that word are then not trusted, and a word has at most as many pieces as the tokenizer allows characters.
 
 use rayon::prelude::*;
-use tokenizers::ModelWrapper;
+use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::error::{Error, Result};
 
@@ -44,7 +44,7 @@ pub struct Tokens {
 
 impl Tokenizer {
     /// Reads a `tokenizer.json` for a network that knows `vocabulary` tokens and takes `tokens_max` of them.
-    /// Fails for a tokenizer that is not WordPiece, that has another vocabulary, or that does not put `[CLS]`
+    /// Fails for a tokenizer that is not BERT's WordPiece, that has another vocabulary, or that does not put `[CLS]`
     /// before a text and `[SEP]` after it.
     pub fn read(bytes: &[u8], vocabulary: usize, tokens_max: usize) -> Result<Self> {
         if bytes.len() > TOKENIZER_BYTES_MAX {
@@ -63,6 +63,13 @@ impl Tokenizer {
         let ModelWrapper::WordPiece(model) = inner.get_model() else {
             return fail("expected a WordPiece vocabulary, found another kind".into());
         };
+        // With these two, what a word becomes depends on nothing but the word.
+        let (normalizer, splitter) = (inner.get_normalizer(), inner.get_pre_tokenizer());
+        if !matches!(normalizer, Some(NormalizerWrapper::BertNormalizer(_)))
+            || !matches!(splitter, Some(PreTokenizerWrapper::BertPreTokenizer(_)))
+        {
+            return fail("expected BERT's normalizer and pre-tokenizer, found others".into());
+        }
         let word_chars_max = model.max_input_chars_per_word;
         let unknown = model.unk_token.clone();
         inner.with_padding(None);
@@ -285,6 +292,12 @@ pub(crate) mod tests {
                 }),
                 16,
                 "expected a WordPiece vocabulary",
+            ),
+            (changed(&|j| j["normalizer"] = Value::Null), 16, "expected BERT's normalizer"),
+            (
+                changed(&|j| j["pre_tokenizer"] = json!({"type": "WhitespaceSplit"})),
+                16,
+                "expected BERT's normalizer and pre-tokenizer",
             ),
             (b"{}".to_vec(), 16, ""),
             (b"\xff".to_vec(), 16, ""),

@@ -130,7 +130,7 @@ impl Family {
 }
 
 /// What can be built, for errors.
-pub fn supported() -> String {
+pub fn supported_encoders() -> String {
     let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
     format!(
         "model_type bert with hidden_act gelu, absolute positions and mean or CLS pooling, such as {}",
@@ -339,7 +339,7 @@ fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T> {
 }
 
 fn unsupported(found: String) -> Error {
-    Error::Architecture { found, supported: supported() }
+    Error::Architecture { found, supported: supported_encoders() }
 }
 
 fn fail<T>(problem: String) -> Result<T> {

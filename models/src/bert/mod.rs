@@ -29,7 +29,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 pub use backend::{EncoderBackend, NormParts};
 pub use batch::Batch;
-pub use config::{ARCHITECTURE, BertConfig, EncoderConfig, Pooling, SettingsFiles, supported};
+pub use config::{
+    ARCHITECTURE, BertConfig, EncoderConfig, Pooling, SettingsFiles, supported_encoders,
+};
 #[cfg(test)]
 pub(crate) use tests::{tiny_config, tiny_weights};
 
