@@ -68,6 +68,17 @@ test-peers: build ## our tables read by deltalake, polars and duckdb, and theirs
 test-ws: build ## subscriptions with the npm client graphql-ws
 	tests/peers/run-ws.sh
 
+MODELS := $(CACHE)/models
+
+.PHONY: model
+model: build ## the default embedder's weights, from where they are published (90 MB)
+	COLONNADE_MODELS="$(MODELS)" "$${CARGO_TARGET_DIR:-target}/debug/colonnade" models pull all-MiniLM-L6-v2
+
+.PHONY: test-embeddings
+test-embeddings: model ## the published embedder: tokens and vectors of the reference, and its speed
+	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
+		cargo test --locked --workspace --lib published_tests -- --include-ignored --nocapture --test-threads 1
+
 .PHONY: test-seeds
 test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails
 	for round in $$(seq $${SEEDS:-10}); do \

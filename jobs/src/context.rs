@@ -2,6 +2,7 @@
 //! nothing else, so that pinning, cancelling, costs and "one commit or none" hold for every kind
 //! without its doing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ pub struct RunContext {
     pub(crate) job: &'static str,
     pub(crate) gpu: GpuPolicy,
     pub(crate) memory_budget_bytes: usize,
+    pub(crate) models: Option<Arc<Path>>,
     pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) kernel_pool: Pool,
     pub(crate) control: Control,
@@ -93,8 +95,13 @@ impl RunContext {
         self.memory_budget_bytes
     }
 
+    /// The folder of models that were pulled, each in a folder of its name; none where there is no such folder.
+    pub fn models(&self) -> Option<&Path> {
+        self.models.as_deref()
+    }
+
     /// A folder of this run alone, removed at its end.
-    pub async fn scratch(&self) -> Result<&std::path::Path> {
+    pub async fn scratch(&self) -> Result<&Path> {
         let folder = self
             .scratch
             .get_or_try_init(|| async {

@@ -36,7 +36,7 @@ mod texts;
 
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
-pub use kinds::{anomalies, correlate, duplicates, kind, kinds};
+pub use kinds::{anomalies, correlate, duplicates, embed, kind, kinds};
 pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,

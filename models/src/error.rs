@@ -112,5 +112,6 @@ fn listed(tried: &[Attempt]) -> String {
     if tried.is_empty() {
         return " none was named".into();
     }
-    tried.iter().map(|attempt| format!("\n  {}: {}", attempt.source, attempt.reason)).collect()
+    let one = |attempt: &Attempt| format!(" {}: {}", attempt.source, attempt.reason);
+    tried.iter().map(one).collect::<Vec<_>>().join(";")
 }

@@ -1,5 +1,5 @@
 //! The published all-MiniLM-L6-v2 against what PyTorch answers with it: `embedding_reference` of the real data.
-//! Needs the model's files in the folder that `COLONNADE_MINILM` names.
+//! Needs the model, as `colonnade models pull` leaves it, in the folder that `COLONNADE_MINILM` names.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::fs;
@@ -8,10 +8,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use crate::{
-    ALL_MINILM_L6_V2, ArtifactFiles, Cpu, EmbedOptions, Embedder, KnownModel, PullOptions, Source,
-    TextEmbedder, pull,
-};
+use crate::{ArtifactFiles, Cpu, EmbedOptions, Embedder, TextEmbedder};
 
 /// Rows and columns of the reference vectors, and the bytes before them.
 const ROWS: usize = 200;
@@ -70,13 +67,7 @@ fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder<Cpu>)> {
         skip(format!("no real data at {} (COLONNADE_SHARED_DATA)", data.display()));
         return None;
     }
-    let store = tempfile::tempdir().unwrap();
-    let model = KnownModel::named(ALL_MINILM_L6_V2).unwrap();
-    let sources = [Source::Path(folder)];
-    let options =
-        PullOptions { store: store.path(), sources: &sources, fetcher: None, progress: None };
-    let pulled = pull(model, &options).unwrap();
-    let files = ArtifactFiles::read(&pulled.folder).unwrap();
+    let files = ArtifactFiles::read(&folder).unwrap();
     let embedder = Embedder::load(&files.artifact().unwrap(), &Default::default()).unwrap();
     Some((data, embedder))
 }

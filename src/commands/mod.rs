@@ -5,6 +5,7 @@ mod datasets;
 mod demo;
 mod devices;
 mod ingest;
+mod models;
 mod run;
 mod runs;
 mod schema;
@@ -29,6 +30,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,
         Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
+        Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Schema => schema::schema(settings, output).await,
         Command::Config(_) => config::config(settings, output),
     }

@@ -39,13 +39,14 @@ async fn run_to_end(
     record
 }
 
-/// A runner with the settings' device policy and memory.
+/// A runner with the settings' device policy, memory and models.
 pub async fn start_runner(engine: &engine::Engine, settings: &Settings) -> Result<Runner> {
     Runner::start(
         engine.clone(),
         RunnerOptions {
             gpu: settings.gpu()?,
             memory_budget_bytes: settings.memory_bytes()?,
+            models: Some(settings.models()?),
             ..RunnerOptions::default()
         },
     )

@@ -10,7 +10,7 @@ mod size;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Principal, Result, TenantId};
 use graphql::ApiKey;
@@ -37,6 +37,11 @@ const KEYS: &[Key] = &[
         about: "where queries spill; empty: the system's temporary folder",
     },
     Key { name: "spill_limit", default: "64GiB", about: "most that queries may spill" },
+    Key {
+        name: "models",
+        default: "",
+        about: "folder of models that were pulled; empty: colonnade/models in the user's cache",
+    },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
     Key { name: "log_format", default: "text", about: "text or json" },
@@ -215,13 +220,27 @@ impl Settings {
     }
 
     /// Where queries spill.
-    pub fn spill_dir(&self) -> Option<std::path::PathBuf> {
+    pub fn spill_dir(&self) -> Option<PathBuf> {
         Some(self.text("spill_dir")).filter(|t| !t.is_empty()).map(Into::into)
     }
 
     /// Most that queries may spill.
     pub fn spill_bytes(&self) -> Result<u64> {
         self.bytes("spill_limit")
+    }
+
+    /// The folder of models that were pulled.
+    pub fn models(&self) -> Result<PathBuf> {
+        let folder = self.text("models");
+        if !folder.is_empty() {
+            return Ok(folder.into());
+        }
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        cache.map(|cache| cache.join("colonnade/models")).ok_or_else(|| {
+            bad("setting models: neither XDG_CACHE_HOME nor HOME is set; expected a folder".into())
+        })
     }
 
     /// Largest upload.

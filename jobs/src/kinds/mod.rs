@@ -3,6 +3,7 @@
 pub mod anomalies;
 pub mod correlate;
 pub mod duplicates;
+pub mod embed;
 #[cfg(test)]
 mod generated;
 
@@ -13,8 +14,8 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job};
 
 /// Every kind there is, by name.
-static KINDS: [&dyn Job; 3] =
-    [&anomalies::Anomalies, &correlate::Correlate, &duplicates::Duplicates];
+static KINDS: [&dyn Job; 4] =
+    [&anomalies::Anomalies, &correlate::Correlate, &duplicates::Duplicates, &embed::Embed];
 
 /// Every job kind.
 pub fn kinds() -> &'static [&'static dyn Job] {

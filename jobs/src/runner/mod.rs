@@ -11,6 +11,7 @@ mod recovery;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct RunnerOptions {
     pub threads: usize,
     /// A run that works for longer is stopped with `TIMEOUT`.
     pub run_timeout: Option<Duration>,
+    /// The folder of models that were pulled, each in a folder of its name.
+    pub models: Option<PathBuf>,
 }
 
 impl Default for RunnerOptions {
@@ -59,6 +62,7 @@ impl Default for RunnerOptions {
             memory_budget_bytes: 1 << 30,
             threads: 0,
             run_timeout: None,
+            models: None,
         }
     }
 }

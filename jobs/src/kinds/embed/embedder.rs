@@ -1,0 +1,132 @@
+//! Who embeds, and having it done.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::{Code, Error, Result};
+use models::{
+    ArtifactFiles, Cpu, EmbedOptions, Embedder, Error as ModelError, NGRAM, NgramEmbedder,
+    NgramOptions, Progress, TextEmbedder,
+};
+
+use super::NAME;
+use super::params::Params;
+use crate::context::RunContext;
+use crate::parameters::bad;
+
+/// Texts that are embedded together: the run can stop between.
+const PART_TEXTS: usize = 1 << 16;
+
+/// What was computed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Made {
+    pub(super) texts: usize,
+    pub(super) cut: usize,
+    pub(super) empty: usize,
+    pub(super) tokens: u64,
+    pub(super) seconds: f64,
+}
+
+/// Loads the embedder of the parameters, and checks that it makes vectors of the length that they say.
+pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn TextEmbedder>> {
+    let mut stage = ctx.stage("load");
+    let (name, dimension) = (params.embedder.clone(), params.dimension as usize);
+    let folder = ctx.models().map(|models| models.join(&name));
+    let embedder = ctx
+        .compute(move || -> Result<Arc<dyn TextEmbedder>> {
+            if name == NGRAM {
+                let made = NgramEmbedder::new(NgramOptions { dimension });
+                return Ok(Arc::new(made.map_err(model_error)?));
+            }
+            let folder = folder.filter(|folder| folder.is_dir()).ok_or_else(|| {
+                Error::user(
+                    Code::NotFound,
+                    format!(
+                        "{NAME}: model {name:?} is not here; `colonnade models pull {name}` brings it, and \
+                         `embedder = \"{NGRAM}\"` needs none"
+                    ),
+                )
+            })?;
+            Ok(Arc::new(read(&folder)?))
+        })
+        .await?;
+    if embedder.dimension() != dimension {
+        let found = embedder.dimension();
+        return Err(bad(
+            NAME,
+            "dimension",
+            format!(
+                "{} makes vectors of {found} numbers; expected that, found {dimension}",
+                embedder.id()
+            ),
+        ));
+    }
+    stage.facts(serde_json::json!({ "embedder": embedder.id().to_string() }));
+    stage.finish();
+    Ok(embedder)
+}
+
+fn read(folder: &Path) -> Result<Embedder<Cpu>> {
+    let files = ArtifactFiles::read(folder).map_err(model_error)?;
+    let artifact = files.artifact().map_err(model_error)?;
+    Embedder::load(&artifact, &Default::default()).map_err(model_error)
+}
+
+/// Makes the vectors of `missing` at their places in `vectors`.
+pub(super) async fn make(
+    ctx: &RunContext,
+    embedder: Arc<dyn TextEmbedder>,
+    missing: Vec<(usize, String)>,
+    mut vectors: Vec<f32>,
+) -> Result<(Vec<f32>, Made)> {
+    let mut stage = ctx.stage("embed");
+    let (pool, tell, cancelled) =
+        (ctx.pool().clone(), ctx.progress_sink(), ctx.cancellation().clone());
+    stage.record.rows_in = missing.len() as u64;
+    let began = Instant::now();
+    let work = move || {
+        let mut made = Made { texts: missing.len(), ..Made::default() };
+        let dimension = embedder.dimension();
+        for (index, part) in missing.chunks(PART_TEXTS).enumerate() {
+            let before = index * PART_TEXTS;
+            let report = |progress: Progress| {
+                tell(0.1 + 0.85 * (before + progress.texts) as f64 / made.texts as f64);
+                if cancelled.is_cancelled() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
+            let texts: Vec<&str> = part.iter().map(|(_, text)| text.as_str()).collect();
+            let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
+            let found = pool.install(|| embedder.embed(&texts, &options)).map_err(model_error)?;
+            for ((place, _), row) in part.iter().zip(found.rows()) {
+                vectors[place * dimension..][..dimension].copy_from_slice(row);
+            }
+            made.cut += found.cut_texts;
+            made.empty += found.empty_texts;
+            made.tokens += found.tokens;
+        }
+        Ok((vectors, made))
+    };
+    let (vectors, mut made) = ctx.compute(work).await?;
+    made.seconds = began.elapsed().as_secs_f64();
+    stage.on_device("cpu", "encoders run on the CPU");
+    stage.record.rows_out = made.texts as u64;
+    stage.facts(serde_json::json!({ "tokens": made.tokens, "texts_cut": made.cut }));
+    stage.finish();
+    Ok((vectors, made))
+}
+
+/// An error of a model as one of a run.
+fn model_error(error: ModelError) -> Error {
+    match error {
+        ModelError::Cancelled => {
+            Error::user(Code::Cancelled, "the run was asked to stop; nothing was committed")
+        }
+        ModelError::Limit { .. } => Error::user(Code::LimitExceeded, format!("{NAME}: {error}")),
+        other => Error::user(Code::BadInput, format!("{NAME}: {other}")),
+    }
+}
