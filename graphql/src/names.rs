@@ -56,12 +56,12 @@ pub(crate) fn camel_beside(name: &str, words: &[&str]) -> String {
     field
 }
 
-/// The query field of a dataset. `<field>Groups` and `<field>Changed` stand beside it, so a dataset
+/// The query field of a dataset. `<field>Groups`, `<field>Changed` and `<field>Similar` stand beside it, so a dataset
 /// whose own name ends like that, or is a word of the control plane, gets `Rows` behind its name.
 /// The rule looks at one name only: a new dataset never renames another.
 pub(crate) fn dataset_field(name: &str) -> String {
     let mut field = camel(name);
-    let ends = ["Groups", "Changed", "Rows"];
+    let ends = ["Groups", "Changed", "Similar", "Rows"];
     if CONTROL_FIELDS.contains(&field.as_str()) || ends.iter().any(|end| field.ends_with(end)) {
         field.push_str("Rows");
     }
@@ -103,10 +103,11 @@ mod tests {
 
     #[test]
     fn the_fields_of_datasets_never_meet_whatever_they_are_called() {
-        let ends = ["", "_groups", "_changed", "_rows", "_rows_groups", "_groups_rows"];
+        let ends =
+            ["", "_groups", "_changed", "_similar", "_rows", "_rows_groups", "_similar_rows"];
         let mut names: Vec<String> = CONTROL_FIELDS.iter().map(|w| (*w).to_owned()).collect();
         names.push("run_updates".to_owned());
-        for base in ["a", "runs", "groups", "rows", "changed"] {
+        for base in ["a", "runs", "groups", "rows", "changed", "similar"] {
             names.extend(ends.map(|end| format!("{base}{end}")));
         }
         names.retain(|n| datasets::DatasetName::new(n.as_str()).is_ok());
@@ -116,7 +117,8 @@ mod tests {
             CONTROL_FIELDS.iter().map(|w| ((*w).to_owned(), "control".to_owned())).collect();
         for name in names {
             let field = dataset_field(&name);
-            for field in [field.clone(), format!("{field}Groups"), format!("{field}Changed")] {
+            let beside = ["", "Groups", "Changed", "Similar"].map(|end| format!("{field}{end}"));
+            for field in beside {
                 if let Some(other) = seen.insert(field.clone(), name.clone()) {
                     panic!("{other} and {name} both have the field {field}");
                 }

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::embedders::Embedders;
 use crate::key;
 use crate::memory;
 use crate::record::{DatasetVersion, StageRecord};
@@ -33,7 +34,7 @@ pub struct RunContext {
     pub(crate) job: &'static str,
     pub(crate) gpu: GpuPolicy,
     pub(crate) memory_budget_bytes: usize,
-    pub(crate) models: Option<Arc<Path>>,
+    pub(crate) embedders: Arc<Embedders>,
     pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) kernel_pool: Pool,
     pub(crate) control: Control,
@@ -95,9 +96,9 @@ impl RunContext {
         self.memory_budget_bytes
     }
 
-    /// The folder of models that were pulled, each in a folder of its name; none where there is no such folder.
-    pub fn models(&self) -> Option<&Path> {
-        self.models.as_deref()
+    /// The text embedders that there are.
+    pub(crate) fn embedders(&self) -> &Arc<Embedders> {
+        &self.embedders
     }
 
     /// A folder of this run alone, removed at its end.

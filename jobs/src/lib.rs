@@ -15,6 +15,7 @@
 
 mod columns;
 mod context;
+mod embedders;
 pub mod evaluate;
 mod job;
 mod key;
@@ -27,6 +28,7 @@ mod runner;
 mod samples;
 mod season;
 mod series;
+pub mod similar;
 mod span;
 mod statistics;
 mod table;
@@ -36,7 +38,7 @@ mod texts;
 
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
-pub use kinds::{anomalies, correlate, duplicates, embed, kind, kinds};
+pub use kinds::{anomalies, correlate, duplicates, embed, kind, kinds, vector_index};
 pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,

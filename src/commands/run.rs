@@ -45,8 +45,9 @@ pub async fn start_runner(engine: &engine::Engine, settings: &Settings) -> Resul
         engine.clone(),
         RunnerOptions {
             gpu: settings.gpu()?,
-            memory_budget_bytes: settings.memory_bytes()?,
+            memory_budget_bytes: settings.memory_bytes()? / 4 * 3,
             models: Some(settings.models()?),
+            search_bytes_max: settings.memory_bytes()? / 4,
             ..RunnerOptions::default()
         },
     )

@@ -5,7 +5,7 @@
 //! scans a table. Fragments are measured once and multiplied, so measuring takes time proportional to
 //! the text and not to what it unfolds to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 
 use async_graphql::parser::types::{
@@ -20,9 +20,18 @@ use crate::limits::Limits;
 /// Cost of opening and scanning a table.
 const SCAN_COST: u64 = 20;
 
-/// Root fields that read a dataset.
+/// Root fields that read a dataset, with how many rows they may give.
 #[derive(Debug, Default)]
-pub(crate) struct PagedFields(pub HashSet<String>);
+pub(crate) struct PagedFields(pub HashMap<String, RowsOf>);
+
+/// What says how many rows a field may give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowsOf {
+    /// `first`; when absent, as the limits say.
+    First,
+    /// `k`; so many when absent.
+    K(u64),
+}
 
 /// The size of a selection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,12 +121,14 @@ impl<'a> Costing<'a> {
 
     fn field(&mut self, field: &'a Field, level: usize) -> Result<Measure> {
         let inner = self.selection(&field.selection_set.node, level + 1)?;
-        let is_scan = level == 0 && self.paged.0.contains(field.name.node.as_str());
-        let rows = match self.rows(field) {
+        let scan = self.paged.0.get(field.name.node.as_str()).filter(|_| level == 0);
+        let (argument, default) = match scan {
+            Some(RowsOf::K(default)) => ("k", *default),
+            _ => ("first", self.default_rows()),
+        };
+        let rows = match self.rows(field, argument, default) {
             Some(rows) => Some(rows),
-            None if is_scan && self.operation.ty == OperationType::Query => {
-                Some(self.default_rows())
-            }
+            None if scan.is_some() && self.operation.ty == OperationType::Query => Some(default),
             None if field.name.node == "nodes"
                 && self.operation.ty == OperationType::Subscription =>
             {
@@ -125,7 +136,7 @@ impl<'a> Costing<'a> {
             }
             None => None,
         };
-        let own = if is_scan { SCAN_COST } else { 1 };
+        let own = if scan.is_some() { SCAN_COST } else { 1 };
         Ok(Measure {
             depth: inner.depth + 1,
             cost: inner.cost.saturating_mul(rows.unwrap_or(1)).saturating_add(own),
@@ -152,16 +163,17 @@ impl<'a> Costing<'a> {
         self.limits.page_rows_default as u64
     }
 
-    /// The value of a `first` argument, where it is known; a wrong one is the validator's to refuse.
-    fn rows(&self, field: &Field) -> Option<u64> {
-        let argument = field.get_argument("first")?;
+    /// The value of the argument that says how many rows, where it is known; a wrong one is the validator's to
+    /// refuse.
+    fn rows(&self, field: &Field, argument: &str, default: u64) -> Option<u64> {
+        let argument = field.get_argument(argument)?;
         let value = argument.node.clone().into_const_with(|name| {
             let given = self.variables.get(&name).cloned();
             Ok::<_, Infallible>(given.or_else(|| self.default_of(&name)).unwrap_or(Value::Null))
         });
         match value {
             Ok(Value::Number(number)) => number.as_u64(),
-            _ => Some(self.default_rows()),
+            _ => Some(default),
         }
     }
 
@@ -184,7 +196,9 @@ mod tests {
     use async_graphql::Variables;
 
     fn cost(query: &str, variables: serde_json::Value) -> Result<u64, String> {
-        let paged = PagedFields(["calls".to_owned()].into());
+        let calls =
+            [("calls".to_owned(), RowsOf::First), ("callsSimilar".to_owned(), RowsOf::K(10))];
+        let paged = PagedFields(calls.into());
         let variables = Variables::from_json(variables);
         admit(query, None, &variables, &paged, &Limits::default())
             .map(|admitted| admitted.cost)
@@ -197,6 +211,8 @@ mod tests {
         assert_eq!(cost("{ a b }", none.clone()), Ok(2));
         assert_eq!(cost("{ calls(first: 7) { nodes { x y } } }", none.clone()), Ok(20 + 7 * 3));
         assert_eq!(cost("{ calls { nodes { x } } }", none.clone()), Ok(20 + 100 * 2));
+        assert_eq!(cost("{ callsSimilar { matches { x } } }", none.clone()), Ok(20 + 10 * 2));
+        assert_eq!(cost("{ callsSimilar(k: 3) { matches { x } } }", none.clone()), Ok(20 + 3 * 2));
         let query = "query($n: Int = 5) { calls(first: $n) { nodes { x } } }";
         assert_eq!(cost(query, none), Ok(20 + 5 * 2));
         assert_eq!(cost(query, serde_json::json!({"n": 50})), Ok(20 + 50 * 2));

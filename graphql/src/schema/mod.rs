@@ -6,7 +6,8 @@
 //!  dataset ─▶ Shape ─┼ order        ModelCallsOrderBy
 //!  (its spec)        ├ connection   modelCalls          ModelCallsConnection, …Edge
 //!                    ├ groups       modelCallsGroups    ModelCallsGroups, …GroupNode, …
-//!                    └ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
+//!                    ├ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
+//!                    └ similar      modelCallsSimilar   ModelCallsSimilar, …Match
 //!  control/          datasets, jobs, runs, devices: the same for every tenant
 //! ```
 //!
@@ -23,19 +24,20 @@ pub(crate) mod order;
 pub(crate) mod resolve;
 pub(crate) mod row;
 pub(crate) mod scalars;
+pub(crate) mod similar;
 
 use async_graphql::dynamic::{
     InputObject, InputValue, Object, Schema, Subscription, Type, TypeRef,
 };
 use engine::{Catalog, Error, Result};
 
-use crate::guard::cost::PagedFields;
+use crate::guard::cost::{PagedFields, RowsOf};
 use crate::limits::Limits;
 use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 19] = [
+const SUFFIXES: [&str; 21] = [
     "Row",
     "Where",
     "OrderBy",
@@ -55,6 +57,8 @@ const SUFFIXES: [&str; 19] = [
     "GroupSortNumbers",
     "Changed",
     "ChangedRows",
+    "Similar",
+    "Match",
 ];
 
 /// A tenant's schema.
@@ -87,8 +91,14 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         types.extend(connection::connection_types(&shape).map(Type::from));
         types.extend(groups::group_types(&shape));
         types.extend(changes::change_types(&shape, limits).map(Type::from));
-        paged.0.insert(shape.field.clone());
-        paged.0.insert(format!("{}Groups", shape.field));
+        paged.0.insert(shape.field.clone(), RowsOf::First);
+        paged.0.insert(format!("{}Groups", shape.field), RowsOf::First);
+        if similar::is_searchable(&shape) {
+            query = query.field(similar::similar_field(&shape));
+            types.extend(similar::similar_types(&shape).map(Type::from));
+            let rows = RowsOf::K(similar::K_DEFAULT as u64);
+            paged.0.insert(similar::field_name(&shape), rows);
+        }
     }
     let mutation = Object::new("Mutation")
         .description("Changes. Each returns the changed thing.")
@@ -128,6 +138,7 @@ fn shared_types() -> Vec<Type> {
     let (page_info, as_of) = connection::shared_types();
     types.push(page_info.into());
     types.push(as_of.into());
+    types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
     types.extend(control::datasets::types().map(Type::from));
     types.push(control::jobs::job_type().into());
@@ -193,6 +204,7 @@ mod tests {
         names.extend(connection::connection_types(&shape).map(|t| t.type_name().to_owned()));
         names.extend(groups::group_types(&shape).iter().map(|t| type_name(t).to_owned()));
         names.extend(changes::change_types(&shape, &limits).map(|t| t.type_name().to_owned()));
+        names.extend(similar::similar_types(&shape).map(|t| t.type_name().to_owned()));
         for name in names {
             let suffix = name.strip_prefix('A').unwrap();
             assert!(SUFFIXES.contains(&suffix), "{name}");

@@ -6,6 +6,7 @@ mod http;
 mod limits;
 mod pages;
 mod schemas;
+mod similar;
 mod subscriptions;
 mod websocket;
 

@@ -6,6 +6,7 @@ pub mod duplicates;
 pub mod embed;
 #[cfg(test)]
 mod generated;
+pub mod vector_index;
 
 use datasets::DatasetName;
 use engine::{Code, Error, Result};
@@ -14,8 +15,13 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job};
 
 /// Every kind there is, by name.
-static KINDS: [&dyn Job; 4] =
-    [&anomalies::Anomalies, &correlate::Correlate, &duplicates::Duplicates, &embed::Embed];
+static KINDS: [&dyn Job; 5] = [
+    &anomalies::Anomalies,
+    &correlate::Correlate,
+    &duplicates::Duplicates,
+    &embed::Embed,
+    &vector_index::VectorIndex,
+];
 
 /// Every job kind.
 pub fn kinds() -> &'static [&'static dyn Job] {

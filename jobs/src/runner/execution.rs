@@ -182,7 +182,7 @@ impl Run {
             gpu: self.gpu,
             memory_budget_bytes: shared.options.memory_budget_bytes
                 / shared.options.concurrent_runs.max(1),
-            models: shared.options.models.as_deref().map(Into::into),
+            embedders: shared.embedders.clone(),
             pool: shared.pool.clone(),
             kernel_pool: shared.kernel_pool.clone(),
             control,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datasets::DatasetName;
-use engine::{AsOf, Code, Engine, Error, Principal, Result, Role, RunId, TenantId};
+use engine::{AsOf, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId};
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -24,12 +24,14 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::embedders::Embedders;
 use crate::job::Job;
 use crate::key::run_key;
 use crate::kinds::kind;
 use crate::ledger;
 use crate::parameters::bad;
 use crate::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
+use crate::similar::{Searches, Similar, SimilarRequest};
 
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
@@ -51,6 +53,8 @@ pub struct RunnerOptions {
     pub run_timeout: Option<Duration>,
     /// The folder of models that were pulled, each in a folder of its name.
     pub models: Option<PathBuf>,
+    /// Memory of the vectors that searches keep, beside that of runs, in bytes.
+    pub search_bytes_max: usize,
 }
 
 impl Default for RunnerOptions {
@@ -63,6 +67,7 @@ impl Default for RunnerOptions {
             threads: 0,
             run_timeout: None,
             models: None,
+            search_bytes_max: 1 << 29,
         }
     }
 }
@@ -97,6 +102,8 @@ struct Shared {
     options: RunnerOptions,
     pool: Arc<rayon::ThreadPool>,
     kernel_pool: kernels::Pool,
+    embedders: Arc<Embedders>,
+    searches: Searches,
     slots: Arc<Semaphore>,
     live: Mutex<HashMap<RunId, Live>>,
     /// Tenants whose interrupted runs are closed.
@@ -139,6 +146,14 @@ impl Runner {
             })?;
         let kernel_threads =
             std::num::NonZeroUsize::new(threads).unwrap_or(std::num::NonZeroUsize::MIN);
+        let kernel_pool = kernels::Pool::with_threads(kernel_threads)?;
+        let embedders = Arc::new(Embedders::new(options.models.clone()));
+        let searches = Searches::new(
+            embedders.clone(),
+            kernel_pool.clone(),
+            options.gpu,
+            options.search_bytes_max,
+        );
         let shared = Shared {
             slots: Arc::new(Semaphore::new(options.concurrent_runs.max(1))),
             live: Mutex::default(),
@@ -147,7 +162,9 @@ impl Runner {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             pool: Arc::new(pool),
-            kernel_pool: kernels::Pool::with_threads(kernel_threads)?,
+            kernel_pool,
+            embedders,
+            searches,
             engine,
             options,
         };
@@ -289,6 +306,12 @@ impl Runner {
         records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
         records.truncate(filter.limit);
         Ok(records)
+    }
+
+    /// The rows of a dataset that are most like a text, a row or a vector. `session` says which versions are
+    /// searched; it must have been opened by who asks.
+    pub async fn similar(&self, session: &Session, request: SimilarRequest) -> Result<Similar> {
+        self.shared.searches.run(session, request).await
     }
 
     /// Every change of state or progress of every run from now on. Records of all tenants come through:

@@ -1,19 +1,16 @@
 //! Who embeds, and having it done.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Code, Error, Result};
-use models::{
-    ArtifactFiles, Cpu, EmbedOptions, Embedder, Error as ModelError, NGRAM, NgramEmbedder,
-    NgramOptions, Progress, TextEmbedder,
-};
+use engine::Result;
+use models::{EmbedOptions, Progress, TextEmbedder};
 
 use super::NAME;
 use super::params::Params;
 use crate::context::RunContext;
+use crate::embedders::model_error;
 use crate::parameters::bad;
 
 /// Texts that are embedded together: the run can stop between.
@@ -33,25 +30,8 @@ pub(super) struct Made {
 pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn TextEmbedder>> {
     let mut stage = ctx.stage("load");
     let (name, dimension) = (params.embedder.clone(), params.dimension as usize);
-    let folder = ctx.models().map(|models| models.join(&name));
-    let embedder = ctx
-        .compute(move || -> Result<Arc<dyn TextEmbedder>> {
-            if name == NGRAM {
-                let made = NgramEmbedder::new(NgramOptions { dimension });
-                return Ok(Arc::new(made.map_err(model_error)?));
-            }
-            let folder = folder.filter(|folder| folder.is_dir()).ok_or_else(|| {
-                Error::user(
-                    Code::NotFound,
-                    format!(
-                        "{NAME}: model {name:?} is not here; `colonnade models pull {name}` brings it, and \
-                         `embedder = \"{NGRAM}\"` needs none"
-                    ),
-                )
-            })?;
-            Ok(Arc::new(read(&folder)?))
-        })
-        .await?;
+    let embedders = ctx.embedders().clone();
+    let embedder = ctx.compute(move || embedders.get(&name, dimension)).await?;
     if embedder.dimension() != dimension {
         let found = embedder.dimension();
         return Err(bad(
@@ -66,12 +46,6 @@ pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn Te
     stage.facts(serde_json::json!({ "embedder": embedder.id().to_string() }));
     stage.finish();
     Ok(embedder)
-}
-
-fn read(folder: &Path) -> Result<Embedder<Cpu>> {
-    let files = ArtifactFiles::read(folder).map_err(model_error)?;
-    let artifact = files.artifact().map_err(model_error)?;
-    Embedder::load(&artifact, &Default::default()).map_err(model_error)
 }
 
 /// Makes the vectors of `missing` at their places in `vectors`.
@@ -118,15 +92,4 @@ pub(super) async fn make(
     stage.facts(serde_json::json!({ "tokens": made.tokens, "texts_cut": made.cut }));
     stage.finish();
     Ok((vectors, made))
-}
-
-/// An error of a model as one of a run.
-fn model_error(error: ModelError) -> Error {
-    match error {
-        ModelError::Cancelled => {
-            Error::user(Code::Cancelled, "the run was asked to stop; nothing was committed")
-        }
-        ModelError::Limit { .. } => Error::user(Code::LimitExceeded, format!("{NAME}: {error}")),
-        other => Error::user(Code::BadInput, format!("{NAME}: {other}")),
-    }
 }

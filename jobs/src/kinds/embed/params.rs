@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
+use crate::embedders::check_name;
 use crate::parameters::{bad, dataset_name};
 
 /// Which texts to embed, and with what.
@@ -53,13 +54,6 @@ impl Params {
         if self.text_columns.is_empty() {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
-        // It is the name of a folder in the store of models.
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.embedder.starts_with('.') || !self.embedder.chars().all(is_plain) {
-            let found = &self.embedder;
-            let expected = "expected the name of a model, letters, digits, `-`, `_` and `.`";
-            return Err(bad(NAME, "embedder", format!("{expected}, found {found:?}")));
-        }
-        Ok(())
+        check_name(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))
     }
 }
