@@ -29,7 +29,7 @@ use datasets::DatasetName;
 use engine::{Code, Error, Result, Session, TenantId, Version};
 use futures::StreamExt;
 use kernels::ivf::SearchOptions;
-use kernels::nearest::{Metric, NearestOptions, Rows, nearest};
+use kernels::nearest::Rows;
 use kernels::{Budget, Control, Execution, GpuPolicy, MatrixView, Pool};
 use models::{EmbedOptions, Role, TEXT_BYTES_MAX};
 
@@ -218,7 +218,7 @@ impl Searches {
             true => None,
             false => self.index(session, &key, &vectors, &request).await?,
         };
-        let execution = self.execution();
+        let execution = self.execution(vectors.len());
         let _stop = StopOnDrop(execution.control.clone());
         let embedders = self.embedders.clone();
         let version = key.version;
@@ -266,11 +266,15 @@ impl Searches {
             let now = VectorsKey { version: other.version, ..key.clone() };
             *other == now && other.version < version
         };
-        let (session, shelf) = (session.clone(), self.vectors.clone());
+        let (session, shelf, execution) =
+            (session.clone(), self.vectors.clone(), self.execution(0));
         let make = move || async move {
             let room = |bytes| shelf.make_room(bytes, &format!("the vectors of {dataset}"));
             let read = Vectors::read(&session, &name, &dataset, room).await?;
-            read.ok_or_else(|| no_vectors(&dataset, &name))
+            let mut vectors = read.ok_or_else(|| no_vectors(&dataset, &name))?;
+            let work = move || vectors.code(&execution).map(|()| vectors);
+            let coded = tokio::task::spawn_blocking(work).await;
+            coded.map_err(|e| Error::internal(format!("coding vectors: {e}")))?
         };
         let vectors = self.vectors.get(key.clone(), older, make).await?;
         Ok((key, vectors))
@@ -329,7 +333,7 @@ impl Searches {
         };
         let (session, vectors, shelf) = (session.clone(), vectors.clone(), self.indexes.clone());
         let (index, source) = (request.index.clone(), request.dataset.clone());
-        let execution = self.execution();
+        let execution = self.execution(vectors.len());
         let make = move || async move {
             let lists = Lists::read(&session, &index, &source).await?;
             let lists = lists.filter(|lists| lists.embedder == vectors.embedder);
@@ -342,10 +346,11 @@ impl Searches {
         Ok(Some(self.indexes.get(key.clone(), older, make).await?))
     }
 
-    fn execution(&self) -> Execution {
+    /// For a search among so many rows.
+    fn execution(&self, rows: usize) -> Execution {
         Execution {
             gpu: self.gpu,
-            budget: Budget::host(SEARCH_BYTES),
+            budget: Budget::host(SEARCH_BYTES + rows * SEARCH_ROW_BYTES),
             pool: Some(self.pool.clone()),
             control: Control::new(),
             ..Execution::default()
@@ -353,8 +358,9 @@ impl Searches {
     }
 }
 
-/// Memory of one search beside the vectors.
+/// Memory of one search beside the vectors, and for each of them.
 const SEARCH_BYTES: usize = 64 << 20;
+const SEARCH_ROW_BYTES: usize = 32;
 
 /// The vector to search for, and the row that it is, if it is one.
 fn query_of(
@@ -428,7 +434,6 @@ fn search(
     allowed: Option<&Bits>,
     execution: &Execution,
 ) -> Result<Found> {
-    let query = MatrixView::new(query, 1, query.len())?;
     let candidates = allowed.map_or(vectors.len(), |bits| bits.count);
     // Of all rows, so many are in the lists that a query looks into, and it looks at each centre.
     let looked_at = |index: &Indexed| {
@@ -440,14 +445,14 @@ fn search(
         let options = SearchOptions { filter, ..SearchOptions::new(k, index.probes) };
         // The index is on the processor, whatever else is not.
         let execution = Execution { gpu: GpuPolicy::Off, ..execution.clone() };
+        let query = MatrixView::new(query, 1, query.len())?;
         let found = index.index.search(query, &options, &execution)?;
         let rows = found.of(0).iter().map(|row| (row.row as usize, f64::from(row.score))).collect();
         let (probes, lists, recall) = (index.probes, index.index.lists(), index.recall);
         return Ok(Found { rows, candidates, method: Method::Ivf { probes, lists, recall } });
     }
     let allowed = allowed.map_or(Rows::All, |bits| Rows::Bits(&bits.words));
-    let options = NearestOptions { allowed, ..NearestOptions::new(Metric::Cosine, k) };
-    let found = nearest(query, vectors.matrix()?, &options, execution)?;
+    let found = vectors.nearest(query, k, allowed, execution)?;
     let rows = found.row(0).iter().map(|row| (row.index, row.score)).collect();
     Ok(Found { rows, candidates, method: Method::Exact })
 }

@@ -17,7 +17,8 @@ use datasets::{ColumnType, DatasetName};
 use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use kernels::MatrixView;
+use kernels::nearest::{Codes, Metric, Nearest, NearestOptions, Rows, nearest};
+use kernels::{Execution, MatrixView};
 
 use super::shelf::Shelved;
 
@@ -28,6 +29,8 @@ pub(crate) struct Vectors {
     pub(crate) dimensions: usize,
     ids: LargeStringArray,
     values: Vec<f32>,
+    /// What a search reads first.
+    codes: Option<Codes>,
     places: HashTable<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -35,6 +38,7 @@ pub(crate) struct Vectors {
 impl Shelved for Vectors {
     fn bytes(&self) -> usize {
         self.values.len() * size_of::<f32>()
+            + self.codes.as_ref().map_or(0, Codes::bytes)
             + self.ids.get_array_memory_size()
             + self.places.capacity() * 2 * size_of::<u32>()
     }
@@ -68,6 +72,28 @@ impl Vectors {
             read.take(&batch, vectors, source)?;
         }
         Ok(Some(read))
+    }
+
+    /// Makes the coarse form of the vectors, for searches.
+    pub(super) fn code(&mut self, execution: &Execution) -> Result<()> {
+        self.codes = Some(Codes::of(self.matrix()?, Metric::Cosine, execution)?);
+        Ok(())
+    }
+
+    /// The `k` rows nearest to `query` by the cosine.
+    pub(super) fn nearest(
+        &self,
+        query: &[f32],
+        k: usize,
+        allowed: Rows<'_>,
+        execution: &Execution,
+    ) -> Result<Nearest> {
+        let query = MatrixView::new(query, 1, query.len())?;
+        let options = NearestOptions { allowed, ..NearestOptions::new(Metric::Cosine, k) };
+        Ok(match &self.codes {
+            Some(codes) => codes.nearest(query, self.matrix()?, &options, execution)?,
+            None => nearest(query, self.matrix()?, &options, execution)?,
+        })
     }
 
     /// Number of rows.
@@ -127,7 +153,7 @@ impl Vectors {
             places.insert_unique(hash(&place), place, hash);
         }
         let (embedder, values) = (String::new(), Vec::new());
-        Ok(Self { embedder, dimensions: 0, ids, values, places, hasher })
+        Ok(Self { embedder, dimensions: 0, ids, values, codes: None, places, hasher })
     }
 
     /// Learns from the first row who made the vectors and how long they are.
@@ -144,7 +170,8 @@ impl Vectors {
             return Err(bad(vectors, source, "a vector without numbers"));
         }
         let size = self.len() * dimensions;
-        room(size * size_of::<f32>() + self.bytes())?;
+        // The numbers, their codes, and what is kept of each row beside them.
+        room(size * (size_of::<f32>() + 1) + self.len() * 28 + self.bytes())?;
         self.embedder = embedder;
         self.dimensions = dimensions;
         self.values = vec![0.0; size];

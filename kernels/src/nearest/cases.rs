@@ -197,3 +197,90 @@ fn asking_for_nothing_gives_nothing() {
     let found = found.unwrap();
     assert_eq!((found.rows(), found.row(0).len(), found.row(9).len()), (2, 0, 0));
 }
+
+/// Every result of `codes` is that of the vectors themselves, in every bit.
+fn codes_agree<T: Element>(rows: usize, cols: usize, queries: usize, k: usize) {
+    let mut rng = generator(&format!("nearest::codes {rows} {cols}"));
+    let mut base = vectors::<T>(&mut rng, rows, cols, 0);
+    for bad in (3..rows).step_by(50) {
+        base[bad * cols] = T::from_f64(f64::NAN);
+    }
+    for zero in (7..rows).step_by(90) {
+        base[zero * cols..][..cols].fill(T::from_f64(0.0));
+    }
+    let queries = vectors::<T>(&mut rng, queries, cols, 0);
+    let (base, queries) = (view(&base, cols), view(&queries, cols));
+    let half: Vec<u64> = (0..rows.div_ceil(64)).map(|_| rng.random::<u64>()).collect();
+    let half: Vec<u64> = half
+        .iter()
+        .enumerate()
+        .map(|(word, bits)| match rows - word * 64 {
+            left if left < 64 => bits & ((1 << left) - 1),
+            _ => *bits,
+        })
+        .collect();
+    let few: Vec<usize> = (0..rows).step_by(17).collect();
+    for metric in METRICS {
+        let codes = Codes::of(base, metric, &on(Route::Cpu)).unwrap();
+        for allowed in [Rows::All, Rows::Bits(&half), Rows::Listed(&few), Rows::Bits(&[])] {
+            let options = NearestOptions { allowed, ..NearestOptions::new(metric, k) };
+            let expected = nearest(queries, base, &options, &on(Route::Cpu)).unwrap();
+            for threads in [1, 2, 5] {
+                let pool = Some(Pool::with_threads(NonZeroUsize::new(threads).unwrap()).unwrap());
+                let execution = Execution { pool, ..on(Route::Cpu) };
+                let found = codes.nearest(queries, base, &options, &execution).unwrap();
+                for row in 0..queries.rows() {
+                    let at = format!("{metric:?} {allowed:?} {rows} x {cols} {threads} {row}");
+                    assert_eq!(found.row(row), expected.row(row), "{at}");
+                }
+                let (found, expected) = (&found.summary, &expected.summary);
+                assert_eq!(found.candidates, expected.candidates);
+                assert_eq!(found.excluded, expected.excluded);
+                assert_eq!(found.excluded_base, expected.excluded_base);
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_that_are_kept_give_what_the_vectors_give() {
+    for (rows, cols, queries, k) in
+        [(0, 5, 2, 3), (1, 1, 1, 1), (31, 3, 2, 40), (700, 33, 3, 5), (2111, 48, 31, 10)]
+    {
+        codes_agree::<f32>(rows, cols, queries, k);
+        codes_agree::<f64>(rows, cols, queries, k);
+    }
+}
+
+#[test]
+fn a_query_that_is_longer_than_the_base_is_no_matter() {
+    let mut rng = generator("nearest::long");
+    let base = values::<f32>(&mut rng, 900 * 20, 0.1, 0.0);
+    let queries = values::<f32>(&mut rng, 3 * 20, 50.0, 4.0);
+    let (base, queries) = (view(&base, 20), view(&queries, 20));
+    for metric in METRICS {
+        let codes = Codes::of(base, metric, &on(Route::Cpu)).unwrap();
+        let options = NearestOptions::new(metric, 6);
+        let found = codes.nearest(queries, base, &options, &on(Route::Cpu)).unwrap();
+        let expected = nearest(queries, base, &options, &on(Route::Cpu)).unwrap();
+        for row in 0..3 {
+            assert_eq!(found.row(row), expected.row(row), "{metric:?}");
+        }
+    }
+}
+
+#[test]
+fn codes_are_for_their_base_and_metric_only() {
+    let values: Vec<f32> = (0..60).map(|at| at as f32).collect();
+    let base = view(&values, 6);
+    let codes = Codes::of(base, Metric::Dot, &on(Route::Cpu)).unwrap();
+    let query = MatrixView::new(base.row(0), 1, 6).unwrap();
+    let ask = |base, metric| {
+        codes.nearest(query, base, &NearestOptions::new(metric, 2), &on(Route::Cpu)).unwrap_err()
+    };
+    let message = ask(base, Metric::Cosine).to_string();
+    assert!(message.contains("a base of 10 x 6 by Cosine"), "{message}");
+    assert!(message.contains("these codes are of 10 x 6 by Dot"), "{message}");
+    let fewer = MatrixView::new(&values[..54], 9, 6).unwrap();
+    assert!(ask(fewer, Metric::Dot).to_string().contains("a base of 9 x 6"));
+}

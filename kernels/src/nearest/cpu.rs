@@ -11,7 +11,7 @@
 
 use rayon::prelude::*;
 
-use super::part::{Part, Plan};
+use super::part::{Panels, Part, Plan};
 use super::result::{Give, Nearest, Neighbour, Pair, PairSink, Top, shared};
 use super::screen::{Kernel, MOST_COLS, MOST_DIMENSIONS, MOST_ROWS, bound};
 use super::space::{Facts, Problem, quantise};
@@ -23,11 +23,11 @@ use crate::execution::Execution;
 use crate::stats::Stats;
 
 /// Panels of queries in a block: about what stays in the second-level cache.
-const BLOCK_PANELS: usize = 16;
+pub(super) const BLOCK_PANELS: usize = 16;
 /// Below so many queries, coding the base costs more than scoring it directly.
 const FEW_QUERIES: usize = 12;
 /// Candidates of a query that are waiting, beside 2k.
-const WAITING: usize = 112;
+pub(super) const WAITING: usize = 112;
 /// Candidates that are scored before the threshold is looked at again.
 const BATCH: usize = 8;
 /// A screen that lets through more than this part did not pay.
@@ -66,12 +66,18 @@ pub(super) fn join<T: Element>(
     run(problem, wants, WAITING, threshold, Some(&shared(sink)), execution, stats)
 }
 
-fn screens<T: Element>(problem: &Problem<'_, T>) -> bool {
+pub(super) fn screens<T: Element>(problem: &Problem<'_, T>) -> bool {
     (1..=MOST_DIMENSIONS).contains(&problem.base.view.cols())
 }
 
+/// Whether the bit of a row is set.
+#[inline]
+pub(super) fn is_set(bits: &[u64], row: u32) -> bool {
+    bits.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+}
+
 /// What one query is for.
-enum Want<'a> {
+pub(super) enum Want<'a> {
     /// Its nearest rows.
     Top(Top<'a>),
     /// Pairs for the sink.
@@ -120,14 +126,16 @@ fn run<T: Element>(
     let fallbacks = std::sync::atomic::AtomicU64::new(0);
     for first in (0..base).step_by(panels * kernel.cols) {
         execution.control.check(OPERATION)?;
-        part.fill(problem, &plan, first);
-        let part = &part;
+        let space = (problem.metric, &problem.tilt[..]);
+        part.fill(&problem.base, space, &plan, first, &execution.control)?;
+        let panels = part.panels();
         wants.par_chunks_mut(block_rows).enumerate().try_for_each_init(
             || Block::allocate(&plan),
             |block, (index, wants)| {
                 let block = block.as_mut().map_err(|error| lack(error))?;
                 block.begin(problem, &plan, index * block_rows, wants, threshold);
-                let poor = block.run(problem, &plan, part, wants, threshold, give, execution)?;
+                let limits = Limits { threshold, give, allowed: None };
+                let poor = block.run(problem, &plan, panels, wants, limits, execution)?;
                 fallbacks.fetch_add(poor, std::sync::atomic::Ordering::Relaxed);
                 execution.control.advance(1);
                 Ok(())
@@ -148,7 +156,7 @@ fn lack(error: &crate::Error) -> crate::Error {
 }
 
 /// What a block takes.
-fn block_bytes(plan: &Plan) -> usize {
+pub(super) fn block_bytes(plan: &Plan) -> usize {
     let rows = plan.block_panels * plan.kernel.rows;
     rows * (plan.steps() * 4
         + size_of::<Query>()
@@ -179,7 +187,7 @@ struct Query {
 }
 
 /// A block of queries, and one thread's memory for it.
-struct Block {
+pub(super) struct Block {
     first: usize,
     codes: Vec<i8>,
     start: Vec<i32>,
@@ -198,7 +206,7 @@ struct Settling {
 }
 
 impl Block {
-    fn allocate(plan: &Plan) -> Result<Self> {
+    pub(super) fn allocate(plan: &Plan) -> Result<Self> {
         let rows = plan.block_panels * plan.kernel.rows;
         let none = Query {
             facts: Facts::default(),
@@ -224,7 +232,7 @@ impl Block {
     }
 
     /// Codes the queries from `first` on, one for each of `wants`.
-    fn begin<T: Element>(
+    pub(super) fn begin<T: Element>(
         &mut self,
         problem: &Problem<'_, T>,
         plan: &Plan,
@@ -271,21 +279,19 @@ impl Block {
     }
 
     /// Goes through a part of the base. Returns for how many queries the screen did not pay.
-    #[allow(clippy::too_many_arguments)]
-    fn run<T: Element>(
+    pub(super) fn run<T: Element>(
         &mut self,
         problem: &Problem<'_, T>,
         plan: &Plan,
-        part: &Part,
+        part: Panels<'_>,
         wants: &mut [Want<'_>],
-        threshold: f64,
-        give: Option<&Give<'_>>,
+        limits: Limits<'_>,
         execution: &Execution,
     ) -> Result<u64> {
         let (kernel, steps) = (plan.kernel, plan.steps());
         let (rows, cols) = (kernel.rows, kernel.cols);
-        let is_half = give.is_some() && problem.pairing == Pairing::Within;
-        let goal = Goal { problem, threshold, give, is_half };
+        let is_half = limits.give.is_some() && problem.pairing == Pairing::Within;
+        let goal = Goal { problem, limits, is_half };
         let mut sums = [0i32; MOST_ROWS * MOST_COLS];
         let mut uppers = [0f32; MOST_COLS];
         for panel in 0..part.rows.div_ceil(cols) {
@@ -336,7 +342,7 @@ impl Block {
             let list = &mut self.candidates[row * plan.waiting..][..plan.waiting];
             goal.settle(self.first + row, query, list, want, &mut self.settling)?;
             let is_poor =
-                give.is_none() && query.scored as usize > (part.rows / POOR).max(list.len());
+                limits.give.is_none() && query.scored as usize > (part.rows / POOR).max(list.len());
             poor += u64::from(is_poor);
         }
         goal.give(&mut self.settling.found)?;
@@ -344,18 +350,41 @@ impl Block {
     }
 }
 
+/// What becomes of candidates.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'a> {
+    /// The least score of a pair.
+    threshold: f64,
+    /// Where pairs go.
+    give: Option<&'a Give<'a>>,
+    /// Rows that may be results, as bits by index; all where the problem holds no others.
+    allowed: Option<&'a [u64]>,
+}
+
+impl<'a> Limits<'a> {
+    /// For the nearest of the rows that are `allowed`.
+    pub(super) fn nearest_of(allowed: Option<&'a [u64]>) -> Self {
+        Self { threshold: f64::NAN, give: None, allowed }
+    }
+}
+
 /// What candidates are scored for.
 struct Goal<'a, 'b, T> {
     problem: &'a Problem<'b, T>,
-    threshold: f64,
-    give: Option<&'a Give<'a>>,
+    limits: Limits<'a>,
     is_half: bool,
 }
 
 impl<T: Element> Goal<'_, '_, T> {
-    /// Whether the two are no pair: one row and itself, or a pair that is looked at from its other side.
+    /// Whether the two are no pair: one row and itself, a pair that is looked at from its other side, or a row that
+    /// is not allowed.
     #[inline]
     fn leaves_out(&self, query: usize, position: usize) -> bool {
+        if let Some(bits) = self.limits.allowed
+            && !is_set(bits, self.problem.base.rows[position])
+        {
+            return true;
+        }
         if self.is_half {
             return position <= query;
         }
@@ -399,7 +428,7 @@ impl<T: Element> Goal<'_, '_, T> {
                 let row = problem.queries.rows[at] as usize;
                 for candidate in list {
                     let score = problem.score(at, candidate.position as usize);
-                    if metric.rank(score) >= metric.rank(self.threshold) {
+                    if metric.rank(score) >= metric.rank(self.limits.threshold) {
                         settling.found.push(Pair { row, col: row_of(candidate.position), score });
                     }
                 }
@@ -412,7 +441,7 @@ impl<T: Element> Goal<'_, '_, T> {
     }
 
     fn give(&self, found: &mut Vec<Pair>) -> Result<()> {
-        match self.give {
+        match self.limits.give {
             Some(give) => give(found),
             None => Ok(()),
         }

@@ -33,7 +33,9 @@
 //!
 //! **Cost.** q·n·d coarse multiply-adds for q queries, n base rows and d dimensions; time grows with the product.
 //! Memory besides the result: d bytes for each row of a part of the base within the budget, a block of queries for
-//! each thread, 12 bytes for each row of both sets. A few queries are scored directly, at the speed of memory.
+//! each thread, 12 bytes for each row of both sets. A few queries are scored directly, at the speed of memory. A base
+//! that is searched by few queries at a time, again and again, keeps its coarse form ([`Codes`]): each search then reads
+//! a quarter of it.
 //!
 //! ```
 //! use kernels::nearest::{JoinOptions, Metric, NearestOptions, PairList, join_within, nearest};
@@ -53,6 +55,7 @@
 //! # Ok::<(), kernels::Error>(())
 //! ```
 
+mod codes;
 mod cpu;
 mod cuda;
 mod device;
@@ -77,6 +80,7 @@ pub(crate) use suite::DEVICE;
 
 use std::time::Instant;
 
+pub use codes::Codes;
 pub use result::{Nearest, Neighbour, Pair, PairList, PairSink, Summary};
 
 use crate::cuda::backend::{Backend, kernel_seconds};

@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::OPERATION;
 use super::screen::{Kernel, PanelFacts};
-use super::space::{Problem, quantise};
+use super::space::{Side, quantise};
+use super::{Metric, OPERATION};
 use crate::budget::zeroed;
 use crate::element::Element;
 use crate::error::Result;
+use crate::progress::Control;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy)]
@@ -44,10 +45,20 @@ impl Plan {
 
 /// A part of the base, as codes.
 pub(super) struct Part {
+    first: usize,
+    rows: usize,
+    codes: Vec<u8>,
+    facts: Vec<PanelFacts>,
+}
+
+/// Panels of a part.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    /// Position of the first row.
     pub(super) first: usize,
     pub(super) rows: usize,
-    pub(super) codes: Vec<u8>,
-    pub(super) facts: Vec<PanelFacts>,
+    pub(super) codes: &'a [u8],
+    pub(super) facts: &'a [PanelFacts],
 }
 
 impl Part {
@@ -57,16 +68,24 @@ impl Part {
         Ok(Self { first: 0, rows: 0, codes, facts })
     }
 
-    pub(super) fn fill<T: Element>(&mut self, problem: &Problem<'_, T>, plan: &Plan, first: usize) {
+    /// Codes the rows of `base` from `first` on, as many as there is room for.
+    pub(super) fn fill<T: Element>(
+        &mut self,
+        base: &Side<'_, T>,
+        (metric, tilt): (Metric, &[f64]),
+        plan: &Plan,
+        first: usize,
+        control: &Control,
+    ) -> Result<()> {
         let (cols, steps) = (plan.kernel.cols, plan.steps());
-        let base = &problem.base;
         self.first = first;
         self.rows = (plan.part_panels * cols).min(base.rows.len() - first);
         let rows = self.rows;
         let panels = self.codes.par_chunks_mut(steps * cols * 4).zip(&mut self.facts);
-        panels.take(rows.div_ceil(cols)).enumerate().for_each_init(
+        panels.take(rows.div_ceil(cols)).enumerate().try_for_each_init(
             || (vec![0.0; plan.padded()], vec![0i8; plan.padded()]),
             |(work, coded), (panel, (codes, facts))| {
+                control.check(OPERATION)?;
                 *facts = PanelFacts::NONE;
                 for place in 0..cols.min(rows - panel * cols) {
                     let position = first + panel * cols + place;
@@ -74,12 +93,12 @@ impl Part {
                         base.vector(position),
                         base.factor(position),
                         &base.centre,
-                        &problem.tilt,
+                        tilt,
                         127.0,
                         work,
                         coded,
                     );
-                    facts.set(place, measured.of_base(problem.metric));
+                    facts.set(place, measured.of_base(metric));
                     let lines = codes.chunks_exact_mut(cols * 4);
                     for (line, four) in lines.zip(coded.chunks_exact(4)) {
                         for (code, &value) in line[4 * place..][..4].iter_mut().zip(four) {
@@ -87,7 +106,33 @@ impl Part {
                         }
                     }
                 }
+                Ok(())
             },
-        );
+        )
+    }
+
+    /// All panels.
+    pub(super) fn panels(&self) -> Panels<'_> {
+        let (first, rows) = (self.first, self.rows);
+        Panels { first, rows, codes: &self.codes, facts: &self.facts }
+    }
+
+    /// The panels of one of `parts` threads.
+    pub(super) fn share(&self, plan: &Plan, parts: usize, part: usize) -> Panels<'_> {
+        let (cols, steps) = (plan.kernel.cols, plan.steps());
+        let panels = self.rows.div_ceil(cols);
+        let (start, end) = (part * panels / parts, (part + 1) * panels / parts);
+        let rows = (end * cols).min(self.rows).saturating_sub(start * cols);
+        let line = steps * cols * 4;
+        Panels {
+            first: self.first + start * cols,
+            rows,
+            codes: &self.codes[start * line..end * line],
+            facts: &self.facts[start..end],
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.len() + self.facts.len() * size_of::<PanelFacts>()
     }
 }

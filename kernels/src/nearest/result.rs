@@ -18,7 +18,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    const NONE: Self = Self { index: usize::MAX, score: f64::NAN };
+    pub(super) const NONE: Self = Self { index: usize::MAX, score: f64::NAN };
 
     /// Nearest first, then by index.
     #[inline]

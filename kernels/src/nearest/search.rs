@@ -1,5 +1,6 @@
 //! What is searched and how, checked.
 
+use super::cpu::is_set;
 use super::{Metric, OPERATION, Rows};
 use crate::crossover::Work;
 use crate::element::Element;
@@ -100,13 +101,7 @@ impl Rows<'_> {
     pub(super) fn collect(&self, rows: usize) -> Vec<u32> {
         match *self {
             Self::All => (0..rows as u32).collect(),
-            Self::Bits(words) => {
-                let is_set = |row: &u32| {
-                    let word = words.get(*row as usize / 64).copied().unwrap_or(0);
-                    word >> (row % 64) & 1 == 1
-                };
-                (0..rows as u32).filter(is_set).collect()
-            }
+            Self::Bits(words) => (0..rows as u32).filter(|row| is_set(words, *row)).collect(),
             Self::Listed(listed) => listed.iter().map(|&row| row as u32).collect(),
         }
     }

@@ -12,6 +12,8 @@
 //! tensor core sums in float) on ‖z − ẑ‖ for the steps that make a float of ŵ·ẑ; 2⁻²⁰|β| and 1e-30, below which floats
 //! flush, on β. A threshold loses 4e-7 of itself to be rounded, and 1e-10 for the f64 sums of norms up to 1.
 
+use std::borrow::Cow;
+
 use super::{Metric, Pairing, Rows, Search, Summary, score};
 use crate::element::Element;
 use crate::simd::{Work, vectorised};
@@ -33,9 +35,9 @@ const SMALLEST_EXPONENT: f64 = -430.0;
 pub(super) struct Side<'a, T> {
     pub(super) view: MatrixView<'a, T>,
     /// Their indices.
-    pub(super) rows: Vec<u32>,
+    pub(super) rows: Cow<'a, [u32]>,
     /// The reciprocals of their norms under the cosine, else 1.
-    pub(super) inverses: Vec<f64>,
+    pub(super) inverses: Cow<'a, [f64]>,
     /// A power of two that brings the largest norm to 1 or less.
     pub(super) gain: f64,
     /// About the mean of the scaled vectors.
@@ -43,7 +45,7 @@ pub(super) struct Side<'a, T> {
 }
 
 impl<'a, T: Element> Side<'a, T> {
-    fn select(
+    pub(super) fn select(
         view: MatrixView<'a, T>,
         allowed: Rows<'_>,
         metric: Metric,
@@ -83,6 +85,7 @@ impl<'a, T: Element> Side<'a, T> {
                 gain = 2f64.powi(-(largest.log2().ceil().max(SMALLEST_EXPONENT) as i32));
             }
         }
+        let (rows, inverses) = (Cow::Owned(rows), Cow::Owned(inverses));
         (Self { view, rows, inverses, gain, centre: Vec::new() }, excluded)
     }
 
@@ -99,11 +102,11 @@ impl<'a, T: Element> Side<'a, T> {
 
     /// Bytes of the lists.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<u32>()
-            + (self.inverses.capacity() + self.centre.capacity()) * size_of::<f64>()
+        self.rows.len() * size_of::<u32>()
+            + (self.inverses.len() + self.centre.len()) * size_of::<f64>()
     }
 
-    fn find_centre(&mut self) {
+    pub(super) fn find_centre(&mut self) {
         let mut centre = vec![0.0; self.view.cols()];
         let step = self.rows.len().div_ceil(SAMPLE).max(1);
         let mut count = 0.0;
@@ -159,6 +162,30 @@ impl<'a, T: Element> Problem<'a, T> {
         (Self { queries, base, metric, pairing, tilt, summary: summary.clone() }, summary)
     }
 
+    /// Queries for a base that was measured before, with what was left out of it: its centre stays, and the
+    /// queries' is 0, so that [`steady_tilt`] is the tilt whatever they are. None where they are too long for the
+    /// base's gain.
+    pub(super) fn steady(
+        search: &Search<'a, T>,
+        base: Side<'a, T>,
+        excluded_base: Vec<(usize, Exclusion)>,
+        stats: Stats,
+    ) -> Option<Self> {
+        let metric = search.metric;
+        let (mut queries, excluded) = Side::select(search.queries, Rows::All, metric);
+        if metric == Metric::SquaredL2 {
+            if queries.gain < base.gain {
+                return None;
+            }
+            queries.gain = base.gain;
+        }
+        queries.centre = vec![0.0; search.queries.cols()];
+        let tilt = steady_tilt(&base, metric);
+        let mut summary = Summary { stats, candidates: base.rows.len(), excluded, excluded_base };
+        summary.stats.excluded_rows = (summary.excluded.len() + summary.excluded_base.len()) as u64;
+        Some(Self { queries, base, metric, pairing: Pairing::Between, tilt, summary })
+    }
+
     pub(super) fn summary(&self) -> Summary {
         self.summary.clone()
     }
@@ -210,6 +237,14 @@ impl<'a, T: Element> Problem<'a, T> {
         let least = score * self.unit() - rest;
         // Never infinitely low: a place of a tile that holds no row has an upper bound of -infinity.
         ((least - 4e-7 * least.abs() - 1e-10) as f32).max(f32::MIN)
+    }
+}
+
+/// What β takes the product with when the queries' centre is 0.
+pub(super) fn steady_tilt<T>(base: &Side<'_, T>, metric: Metric) -> Vec<f64> {
+    match metric {
+        Metric::Cosine | Metric::Dot => vec![0.0; base.centre.len()],
+        Metric::SquaredL2 => base.centre.iter().map(|centre| -centre).collect(),
     }
 }
 
