@@ -101,8 +101,8 @@ impl Corpus {
         self.offsets.len() - 1
     }
 
-    pub(super) fn id(&self, row: usize) -> &str {
-        self.ids.value(row)
+    pub(super) fn ids(&self) -> &LargeStringArray {
+        &self.ids
     }
 
     pub(super) fn texts(&self) -> Result<TextsView<'_>> {

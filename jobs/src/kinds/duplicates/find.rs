@@ -21,6 +21,8 @@ pub(super) enum Grounds {
     Exact,
     /// Most of their texts is the same.
     Near,
+    /// Their fields say together that they describe one thing.
+    Record,
 }
 
 /// Two rows that say the same; `first` is the older.
@@ -29,7 +31,7 @@ pub(super) struct Link {
     pub(super) first: usize,
     pub(super) second: usize,
     pub(super) grounds: Grounds,
-    /// Jaccard similarity of their runs of characters.
+    /// Jaccard similarity of their runs of characters; of records the probability that they are one.
     pub(super) similarity: f64,
 }
 

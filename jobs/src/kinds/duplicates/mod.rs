@@ -1,7 +1,7 @@
-//! Finds rows whose texts say the same thing, and commits the pairs to `duplicate_pairs` and the clusters that they
-//! make to `duplicate_clusters`.
+//! Finds rows whose texts say the same thing, or whose fields describe one, and commits the pairs to `duplicate_pairs` and
+//! the clusters that they make to `duplicate_clusters`.
 //!
-//! Texts are made alike in case and white space ([`corpus`]), those that are then the same are paired, and of the
+//! With `fields` whole records are compared field by field: [`records`] says how. Without: texts are made alike in case and white space ([`corpus`]), those that are then the same are paired, and of the
 //! others those that share most of their runs of characters ([`find`]; MinHash for candidates, an exact count for each
 //! pair: [`kernels::minhash`]). Pairs make clusters: whoever is linked, directly or through others, is in one. The
 //! oldest row of a cluster represents it and gives it its name, so that a cluster keeps its name when younger rows
@@ -17,9 +17,11 @@ mod corpus;
 mod find;
 mod output;
 mod params;
+pub mod records;
 #[cfg(test)]
 mod tests;
 
+use arrow::array::{LargeStringArray, RecordBatch};
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
@@ -28,7 +30,9 @@ use serde_json::{Value, json};
 
 use corpus::{Corpus, CorpusBuilder};
 use find::{Cluster, Grounds, Link};
+use output::Found;
 pub use params::Params;
+use records::Field;
 
 use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
@@ -60,7 +64,7 @@ impl Job for Duplicates {
     }
 
     fn description(&self) -> &'static str {
-        "finds rows whose texts are the same or nearly so, and gathers them in clusters"
+        "finds rows whose texts are the same or nearly so, or whose fields describe one thing, and gathers them in clusters"
     }
 
     fn parameters_schema(&self) -> Value {
@@ -72,7 +76,8 @@ impl Job for Duplicates {
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![Self::params(params)?.dataset])
+        let params = Self::params(params)?;
+        Ok([params.dataset].into_iter().chain(params.labels).collect())
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
@@ -89,24 +94,101 @@ impl Job for Duplicates {
 
     async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
         let params = Self::params(params)?;
-        let corpus = read(ctx, &params).await?;
-        ctx.progress(0.3);
-        let (corpus, links) = link(ctx, &params, corpus).await?;
-        ctx.progress(0.9);
-        let clusters = find::clusters(corpus.len(), &links)?;
-        let (pairs_spec, clusters_spec) = (
-            output::pairs_spec(params.pairs_output.clone()),
-            output::clusters_spec(params.clusters_output.clone()),
-        );
-        let pairs = output::pairs(&pairs_spec, &params, &corpus, &links, &clusters)?;
-        let members = output::clusters(&clusters_spec, &params, &corpus, &links, &clusters)?;
-        for (spec, batches) in [(pairs_spec, pairs), (clusters_spec, members)] {
-            let source = ScalarValue::from(params.dataset.as_str());
-            let partition = vec![("source".to_owned(), source)];
-            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+        match &params.fields {
+            Some(fields) => run_records(ctx, &params, fields).await,
+            None => run_texts(ctx, &params).await,
         }
-        Ok(Outcome { summary: summary(&params, &corpus, &links, &clusters) })
     }
+}
+
+async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
+    let corpus = read(ctx, params).await?;
+    ctx.progress(0.3);
+    let (corpus, links) = link(ctx, params, corpus).await?;
+    ctx.progress(0.9);
+    let clusters = find::clusters(corpus.len(), &links)?;
+    let reason = |link: &Link| match link.grounds {
+        Grounds::Exact => "the same text but for case and white space".into(),
+        _ => format!(
+            "{:.1} % of the runs of {} characters of either are in both",
+            100.0 * link.similarity,
+            params.shingle_characters
+        ),
+    };
+    let rows = rows(params, corpus.ids(), &links, &clusters, &reason)?;
+    commit(ctx, params, rows).await?;
+    Ok(Outcome { summary: summary(params, &corpus, &links, &clusters) })
+}
+
+async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Result<Outcome> {
+    let mut stage = ctx.stage("read");
+    let table = records::read_records(ctx, params, fields).await?;
+    let labels = match &params.labels {
+        Some(labels) => records::read_labels(ctx, labels, &table.ids).await?,
+        None => Vec::new(),
+    };
+    stage.record.rows_in = table.rows_read;
+    stage.record.bytes_read = table.bytes_read;
+    stage.record.rows_out = table.records.len() as u64;
+    stage.finish();
+    ctx.progress(0.2);
+
+    let mut stage = ctx.stage("link");
+    stage.record.rows_in = table.records.len() as u64;
+    let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
+    let (pool, cancellation) = (ctx.pool().clone(), ctx.cancellation().clone());
+    let work = move || {
+        let check = || crate::context::check(&cancellation);
+        let linked =
+            pool.install(|| records::find(&table.records, &labels, &asked, &execution, &check))?;
+        Ok((table, linked))
+    };
+    let (table, linked) = ctx.compute(work).await?;
+    stage.record.rows_out = linked.links.len() as u64;
+    stage.facts(json!({"candidates": linked.candidates}));
+    stage.finish();
+    ctx.progress(0.8);
+
+    let of = |link: &records::RecordLink| Link {
+        first: link.first,
+        second: link.second,
+        grounds: Grounds::Record,
+        similarity: link.probability,
+    };
+    let links: Vec<Link> = linked.links.iter().map(of).collect();
+    let clusters = find::clusters(table.records.len(), &links)?;
+    let reason = |link: &Link| table.records.reason(link.first, link.second);
+    let rows = rows(params, &table.ids, &links, &clusters, &reason)?;
+    commit(ctx, params, rows).await?;
+    Ok(Outcome { summary: records::summary(params, &table, &linked, &clusters) })
+}
+
+/// An output and its rows.
+type Rows = (DatasetSpec, Vec<RecordBatch>);
+
+/// The rows of both outputs.
+fn rows(
+    params: &Params,
+    ids: &LargeStringArray,
+    links: &[Link],
+    clusters: &[Cluster],
+    reason: &dyn Fn(&Link) -> String,
+) -> Result<[Rows; 2]> {
+    let found = Found { source: &params.dataset, ids, links, clusters, reason };
+    let pairs_spec = output::pairs_spec(params.pairs_output.clone());
+    let clusters_spec = output::clusters_spec(params.clusters_output.clone());
+    let pairs = output::pairs(&pairs_spec, &found)?;
+    let members = output::clusters(&clusters_spec, &found)?;
+    Ok([(pairs_spec, pairs), (clusters_spec, members)])
+}
+
+async fn commit(ctx: &RunContext, params: &Params, rows: [Rows; 2]) -> Result<()> {
+    for (spec, batches) in rows {
+        let source = ScalarValue::from(params.dataset.as_str());
+        let partition = vec![("source".to_owned(), source)];
+        ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+    }
+    Ok(())
 }
 
 /// Reads all texts.

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
+};
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
 use engine::Result;
 
-use super::corpus::Corpus;
 use super::find::{Cluster, Grounds, Link};
-use super::params::Params;
 use crate::columns::{column, with_unit};
 
 /// Rows of one batch: some megabytes.
@@ -24,13 +24,17 @@ pub(super) fn pairs_spec(name: DatasetName) -> DatasetSpec {
         text("source", "The dataset that was looked at"),
         text("id_a", "The row that came first"),
         text("id_b", "The other row"),
-        text("grounds", "exact: the same but for case and white space; near: mostly the same"),
+        text(
+            "grounds",
+            "exact: the same but for case and white space; near: mostly the same; record: fields that agree",
+        ),
         with_unit(
             column(
                 "similarity",
                 ColumnType::Float64,
                 false,
-                "Part of the runs of characters of either that both have (Jaccard)",
+                "Part of the runs of characters of either that both have (Jaccard); of records the probability \
+                 that they are one",
             ),
             "0 to 1",
         ),
@@ -92,14 +96,20 @@ fn spec(
     }
 }
 
+/// What was found among the rows of a dataset.
+pub(super) struct Found<'a> {
+    pub(super) source: &'a DatasetName,
+    /// By row, the oldest first.
+    pub(super) ids: &'a LargeStringArray,
+    pub(super) links: &'a [Link],
+    pub(super) clusters: &'a [Cluster],
+    /// Why two rows are linked, in words.
+    pub(super) reason: &'a dyn Fn(&Link) -> String,
+}
+
 /// The links as rows.
-pub(super) fn pairs(
-    spec: &DatasetSpec,
-    params: &Params,
-    corpus: &Corpus,
-    links: &[Link],
-    clusters: &[Cluster],
-) -> Result<Vec<RecordBatch>> {
+pub(super) fn pairs(spec: &DatasetSpec, found: &Found<'_>) -> Result<Vec<RecordBatch>> {
+    let Found { source, ids, links, clusters, reason } = found;
     let of_row: HashMap<usize, usize> =
         clusters.iter().flat_map(|members| members.iter().map(|&row| (row, members[0]))).collect();
     let batch = |links: &[Link]| {
@@ -108,13 +118,13 @@ pub(super) fn pairs(
         };
         let similarity = links.iter().map(|link| link.similarity);
         let columns: Vec<ArrayRef> = vec![
-            texts(&|_| params.dataset.to_string()),
-            texts(&|link| corpus.id(link.first).to_owned()),
-            texts(&|link| corpus.id(link.second).to_owned()),
+            texts(&|_| source.to_string()),
+            texts(&|link| ids.value(link.first).to_owned()),
+            texts(&|link| ids.value(link.second).to_owned()),
             texts(&|link| link.grounds.as_str().to_owned()),
             Arc::new(Float64Array::from_iter_values(similarity)),
-            texts(&|link| reason(link, params.shingle_characters)),
-            texts(&|link| corpus.id(of_row[&link.first]).to_owned()),
+            texts(reason),
+            texts(&|link| ids.value(of_row[&link.first]).to_owned()),
         ];
         Ok(RecordBatch::try_new(spec.arrow_schema(), columns)?)
     };
@@ -122,15 +132,10 @@ pub(super) fn pairs(
 }
 
 /// The members of the clusters as rows.
-pub(super) fn clusters(
-    spec: &DatasetSpec,
-    params: &Params,
-    corpus: &Corpus,
-    links: &[Link],
-    clusters: &[Cluster],
-) -> Result<Vec<RecordBatch>> {
+pub(super) fn clusters(spec: &DatasetSpec, found: &Found<'_>) -> Result<Vec<RecordBatch>> {
+    let Found { source, ids, links, clusters, .. } = found;
     let mut closest: HashMap<usize, f64> = HashMap::new();
-    for link in links {
+    for link in *links {
         for row in [link.first, link.second] {
             let most = closest.entry(row).or_insert(0.0);
             *most = most.max(link.similarity);
@@ -148,9 +153,9 @@ pub(super) fn clusters(
         let sizes = members.iter().map(|(cluster, _)| cluster.len() as i64);
         let similarity = members.iter().map(|(_, row)| closest.get(row).copied().unwrap_or(0.0));
         let columns: Vec<ArrayRef> = vec![
-            texts(&|_| params.dataset.to_string()),
-            texts(&|(cluster, _)| corpus.id(cluster[0]).to_owned()),
-            texts(&|(_, row)| corpus.id(*row).to_owned()),
+            texts(&|_| source.to_string()),
+            texts(&|(cluster, _)| ids.value(cluster[0]).to_owned()),
+            texts(&|(_, row)| ids.value(*row).to_owned()),
             Arc::new(BooleanArray::from(first)),
             Arc::new(Int64Array::from_iter_values(sizes)),
             Arc::new(Float64Array::from_iter_values(similarity)),
@@ -166,16 +171,7 @@ impl Grounds {
         match self {
             Self::Exact => "exact",
             Self::Near => "near",
+            Self::Record => "record",
         }
-    }
-}
-
-fn reason(link: &Link, characters: usize) -> String {
-    match link.grounds {
-        Grounds::Exact => "the same text but for case and white space".into(),
-        Grounds::Near => format!(
-            "{:.1} % of the runs of {characters} characters of either are in both",
-            100.0 * link.similarity
-        ),
     }
 }

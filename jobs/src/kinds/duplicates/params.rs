@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
+use super::records::{FIELDS_MAX, Field, Method, Rule};
 use crate::parameters::{bad, dataset_name};
 
-/// Which texts to compare, and how alike they must be.
+/// Which texts or records to compare, and how alike they must be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
@@ -30,6 +31,25 @@ pub struct Params {
     /// Values of a MinHash signature, 8 to 1024: more find pairs close to `min_similarity` with fewer candidates
     /// to check, and take 4 bytes a row each. Default: 256.
     pub functions: usize,
+    /// Columns of a record and how each is compared: then whole records are compared field by field, and not the
+    /// texts of `text_columns`. 1 to 16 fields. Default: null, texts.
+    pub fields: Option<Vec<Field>>,
+    /// Of records: rules that say which pairs are compared at all, those that fulfil at least one. Default: [],
+    /// chosen from `fields`.
+    pub blocking: Vec<Rule>,
+    /// Of records: all pairs of a block are compared up to so many rows, 2 to 10000; of a larger block each row with so many
+    /// neighbours. Default: 500.
+    pub block_rows_max: usize,
+    /// Of records: fail rather than compare more pairs than this. Default: 100000000.
+    pub candidates_max: u64,
+    /// Of records: dataset of pairs that somebody looked at, with columns id_a, id_b and is_duplicate. Default: null.
+    #[schemars(with = "Option<String>")]
+    pub labels: Option<DatasetName>,
+    /// Of records: what decides. Default: auto, which learns from labels where there are 30 of either kind.
+    pub method: Method,
+    /// Of records: least probability of a pair that is reported, above 0 and below 1. Default: null, the one with the best
+    /// F1 of the labels, without labels 0.9.
+    pub min_probability: Option<f64>,
     /// Fail rather than report more pairs than this. Default: 10000000.
     pub pairs_max: usize,
     /// Dataset that the pairs are committed to. Default: duplicate_pairs.
@@ -50,6 +70,13 @@ impl Default for Params {
             min_similarity: 0.75,
             shingle_characters: 5,
             functions: 256,
+            fields: None,
+            blocking: Vec::new(),
+            block_rows_max: 500,
+            candidates_max: 100_000_000,
+            labels: None,
+            method: Method::Auto,
+            min_probability: None,
             pairs_max: 10_000_000,
             pairs_output: dataset_name("duplicate_pairs"),
             clusters_output: dataset_name("duplicate_clusters"),
@@ -71,6 +98,7 @@ impl Params {
         let ranges = [
             ("shingle_characters", self.shingle_characters, 1, 256),
             ("functions", self.functions, 8, 1024),
+            ("block_rows_max", self.block_rows_max, 2, 10_000),
             ("pairs_max", self.pairs_max, 1, 100_000_000),
         ];
         for (name, found, least, most) in ranges {
@@ -81,6 +109,7 @@ impl Params {
         if self.text_columns.is_empty() {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
+        self.check_records()?;
         if self.pairs_output == self.clusters_output {
             return Err(bad(
                 NAME,
@@ -90,6 +119,75 @@ impl Params {
                     self.pairs_output
                 ),
             ));
+        }
+        Ok(())
+    }
+}
+
+impl Params {
+    fn check_records(&self) -> Result<()> {
+        let Some(fields) = &self.fields else {
+            // What would be ignored is refused, so that nobody takes texts for records.
+            let without_effect = [
+                ("blocking", !self.blocking.is_empty()),
+                ("labels", self.labels.is_some()),
+                ("min_probability", self.min_probability.is_some()),
+            ];
+            return match without_effect.iter().find(|parameter| parameter.1) {
+                Some((name, _)) => Err(bad(NAME, name, "expected `fields` beside it, found none")),
+                None => Ok(()),
+            };
+        };
+        if !(1..=FIELDS_MAX).contains(&fields.len()) {
+            let problem = format!("expected 1 to {FIELDS_MAX} fields, found {}", fields.len());
+            return Err(bad(NAME, "fields", problem));
+        }
+        for (index, field) in fields.iter().enumerate() {
+            if fields[..index].iter().any(|earlier| earlier.column == field.column) {
+                let problem = format!("expected each column once, found {:?} twice", field.column);
+                return Err(bad(NAME, "fields", problem));
+            }
+        }
+        if let Some(least) = self.min_probability
+            && !(least > 0.0 && least < 1.0)
+        {
+            let problem = format!("expected above 0 and below 1, found {least}");
+            return Err(bad(NAME, "min_probability", problem));
+        }
+        self.blocking.iter().try_for_each(|rule| self.check_rule(fields, rule))
+    }
+
+    fn check_rule(&self, fields: &[Field], rule: &Rule) -> Result<()> {
+        let columns: Vec<&str> = match rule {
+            Rule::Equal { keys } | Rule::Sorted { keys, .. } => {
+                keys.iter().map(|key| key.column.as_str()).collect()
+            }
+            Rule::Minhash { columns, .. } => columns.iter().map(String::as_str).collect(),
+        };
+        if columns.is_empty() {
+            return Err(bad(NAME, "blocking", "expected a rule of one column or more, found none"));
+        }
+        for column in columns {
+            if !fields.iter().any(|field| field.column == column) {
+                let known: Vec<&str> = fields.iter().map(|field| field.column.as_str()).collect();
+                let problem = format!("expected one of {}, found {column:?}", known.join(", "));
+                return Err(bad(NAME, "blocking", problem));
+            }
+        }
+        let ranges: Vec<(&str, usize, usize)> = match rule {
+            Rule::Equal { keys } => {
+                keys.iter().map(|key| ("characters", key.characters, 100)).collect()
+            }
+            Rule::Sorted { window, .. } => vec![("window", *window, 1000)],
+            Rule::Minhash { bands, values, .. } => {
+                vec![("bands", *bands, 64), ("values", *values, 16)]
+            }
+        };
+        for (name, found, most) in ranges {
+            if !(1..=most).contains(&found) {
+                let problem = format!("{name}: expected 1 to {most}, found {found}");
+                return Err(bad(NAME, "blocking", problem));
+            }
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ async fn append(engine: &Engine, name: &str, rows: &[Row<'_>]) {
     engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();
 }
 
-async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {
+pub(super) async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: "duplicates".into(), params, ..RunRequest::default() };
@@ -72,7 +72,7 @@ async fn run(engine: &Engine, dataset: &str) -> RunRecord {
 }
 
 /// The rows of a query as texts.
-async fn ask(engine: &Engine, sql: &str) -> Vec<Vec<String>> {
+pub(super) async fn ask(engine: &Engine, sql: &str) -> Vec<Vec<String>> {
     let session = engine.session(&Principal::local(), &[]).await.unwrap();
     let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
     let mut rows = Vec::new();

@@ -1,0 +1,197 @@
+//! The pairs that are compared, and what they have in common.
+//!
+//! Candidates are made in parts of [`PART_ROWS`] rows on all threads, first to count their patterns and then to score them; up to
+//! [`LEARN_PAIRS`] of them are kept in between with their patterns, 16 bytes each, more are compared a second time. Sums
+//! are of whole numbers, so that the result does not depend on the number of threads.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::{Code, Error, Result};
+use rayon::prelude::*;
+
+use super::blocking::{Blocks, pairs_at};
+use super::compare::{Pattern, Records};
+use super::fellegi_sunter::Counts;
+use super::link::RecordLink;
+use super::plan::Plan;
+use crate::kinds::duplicates::NAME;
+
+/// Rows of one part of the work.
+const PART_ROWS: usize = 1024;
+
+/// Candidates whose patterns are learnt from, about; of more, every k-th part is taken.
+const LEARN_PAIRS: u64 = 4_000_000;
+
+/// Random pairs that stand for all.
+const SAMPLE_PAIRS: u64 = 200_000;
+
+/// A candidate and its pattern.
+type Compared = (u32, u32, Pattern);
+
+/// The candidates of a plan.
+pub(super) struct Candidates<'a> {
+    records: &'a Records,
+    plan: &'a Plan,
+    /// Rules and positions of their rows.
+    parts: Vec<(usize, Range<usize>)>,
+    check: &'a (dyn Fn() -> Result<()> + Sync),
+    /// By part, where all were compared to learn from them.
+    kept: Option<Vec<Vec<Compared>>>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(super) fn new(
+        records: &'a Records,
+        plan: &'a Plan,
+        check: &'a (dyn Fn() -> Result<()> + Sync),
+    ) -> Self {
+        let of_rule = |(rule, blocks): (usize, &Blocks)| {
+            let rows = blocks.rows();
+            (0..rows).step_by(PART_ROWS).map(move |at| (rule, at..(at + PART_ROWS).min(rows)))
+        };
+        let parts = plan.blocks.iter().enumerate().flat_map(of_rule).collect();
+        Self { records, plan, parts, check, kept: None }
+    }
+
+    /// How many candidates have each pattern.
+    pub(super) fn count(&mut self) -> Result<Counts> {
+        let every = self.plan.pairs().div_ceil(LEARN_PAIRS).max(1);
+        let of_part = |(rule, positions): &(usize, Range<usize>)| {
+            (self.check)()?;
+            let mut compared: Vec<Compared> = Vec::new();
+            pairs_at(&self.plan.blocks, *rule, positions.clone(), |a, b| {
+                compared.push((a as u32, b as u32, self.records.pattern(a, b)));
+            });
+            Ok(compared)
+        };
+        let some = self.parts.par_iter().step_by(every as usize);
+        let compared = some.map(of_part).collect::<Result<Vec<_>>>()?;
+        let mut counts = Counts::new();
+        for &(_, _, pattern) in compared.iter().flatten() {
+            *counts.entry(pattern).or_default() += every;
+        }
+        if every == 1 {
+            self.kept = Some(compared);
+        }
+        Ok(counts)
+    }
+
+    /// The patterns of random pairs, the same ones in every run; all pairs where there are no more.
+    pub(super) fn sample(&self) -> Result<Counts> {
+        let rows = self.records.len() as u64;
+        let all = rows * rows.saturating_sub(1) / 2;
+        let wanted = all.min(SAMPLE_PAIRS);
+        let parts = wanted.div_ceil(PART_ROWS as u64);
+        let of_part = |part: u64| {
+            (self.check)()?;
+            let mut counts = Counts::new();
+            let start = part * PART_ROWS as u64;
+            for number in start..(start + PART_ROWS as u64).min(wanted) {
+                let (a, b) =
+                    if wanted == all { nth_pair(number) } else { random_pair(number, rows) };
+                *counts.entry(self.records.pattern(a, b)).or_default() += 1;
+            }
+            Ok(counts)
+        };
+        (0..parts).into_par_iter().map(of_part).try_reduce(Counts::new, |a, b| Ok(merged(a, b)))
+    }
+
+    /// Those with a probability of at least `threshold`, by first and then second row, and how many there were. `probability`
+    /// is given the pattern where it is known.
+    pub(super) fn score(
+        &self,
+        threshold: f64,
+        pairs_max: usize,
+        probability: impl Fn(usize, usize, Option<Pattern>) -> f64 + Sync,
+    ) -> Result<(u64, Vec<RecordLink>)> {
+        let found = AtomicUsize::new(0);
+        let of_part = |part: usize| {
+            (self.check)()?;
+            let (mut compared, mut links) = (0, Vec::new());
+            let mut take = |first: usize, second: usize, pattern: Option<Pattern>| {
+                compared += 1;
+                let probability = probability(first, second, pattern);
+                if probability >= threshold {
+                    links.push(RecordLink { first, second, probability });
+                }
+            };
+            match &self.kept {
+                Some(kept) => kept[part]
+                    .iter()
+                    .for_each(|&(a, b, pattern)| take(a as usize, b as usize, Some(pattern))),
+                None => {
+                    let (rule, positions) = &self.parts[part];
+                    pairs_at(&self.plan.blocks, *rule, positions.clone(), |a, b| take(a, b, None));
+                }
+            }
+            if found.fetch_add(links.len(), Ordering::Relaxed) + links.len() > pairs_max {
+                return Err(Error::user(
+                    Code::LimitExceeded,
+                    format!(
+                        "{NAME}: found more pairs than `pairs_max`, {pairs_max}: take a larger `min_probability`"
+                    ),
+                ));
+            }
+            Ok((compared, links))
+        };
+        let parts = (0..self.parts.len()).into_par_iter().map(of_part);
+        let (compared, mut links) = parts.try_reduce(Default::default, |mut a, mut b| {
+            a.0 += b.0;
+            a.1.append(&mut b.1);
+            Ok(a)
+        })?;
+        links.sort_unstable_by_key(|link| (link.first, link.second));
+        Ok((compared, links))
+    }
+}
+
+/// Pair number n of (0, 1), (0, 2), (1, 2), (0, 3), …
+fn nth_pair(number: u64) -> (usize, usize) {
+    let mut second = ((8.0 * number as f64 + 1.0).sqrt() as u64).div_ceil(2);
+    while second * (second + 1) / 2 <= number {
+        second += 1;
+    }
+    while second * (second - 1) / 2 > number {
+        second -= 1;
+    }
+    ((number - second * (second - 1) / 2) as usize, second as usize)
+}
+
+/// Two different rows, from a hash of the number.
+fn random_pair(number: u64, rows: u64) -> (usize, usize) {
+    let spread = |salt: u64| {
+        // SplitMix64.
+        let mut z = (2 * number + salt + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let a = spread(0) % rows;
+    let b = (a + 1 + spread(1) % (rows - 1)) % rows;
+    (a as usize, b as usize)
+}
+
+fn merged(a: Counts, b: Counts) -> Counts {
+    let (mut more, fewer) = if a.len() < b.len() { (b, a) } else { (a, b) };
+    fewer.into_iter().for_each(|(pattern, count)| *more.entry(pattern).or_default() += count);
+    more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_has_a_number_and_random_ones_are_of_two_rows() {
+        let mut expected = (1..40).flat_map(|b| (0..b).map(move |a| (a, b)));
+        assert!((0..780).all(|number| Some(nth_pair(number)) == expected.next()));
+        let far = 3_000_000_000_u64;
+        let (a, b) = nth_pair(far);
+        assert_eq!(b as u64 * (b as u64 - 1) / 2 + a as u64, far);
+        for number in 0..1000 {
+            let (a, b) = random_pair(number, 7);
+            assert!(a != b && a < 7 && b < 7);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! How precision and recall go with the probability from which on a pair is taken, where labels say what is right.
+
+use serde::Serialize;
+
+/// What a threshold gives.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The least probability that is taken.
+    pub threshold: f64,
+    /// Taken pairs that are right, of those taken.
+    pub precision: f64,
+    /// Right pairs that are taken, of those that are right.
+    pub recall: f64,
+    /// Harmonic mean of both.
+    pub f1: f64,
+}
+
+/// Points of a curve that are reported.
+const POINTS_MAX: usize = 20;
+
+/// A point for each probability that occurs, the highest first; thresholds lie midway to the next lower one.
+pub(super) fn curve(scored: &[(f64, bool)]) -> Vec<Point> {
+    let mut scored = scored.to_vec();
+    scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    let right = scored.iter().filter(|pair| pair.1).count() as f64;
+    let (mut taken, mut hits) = (0.0, 0.0);
+    let mut points = Vec::new();
+    for (index, &(probability, label)) in scored.iter().enumerate() {
+        taken += 1.0;
+        hits += f64::from(u8::from(label));
+        let next = scored.get(index + 1).map_or(0.0, |next| next.0);
+        if next < probability || index + 1 == scored.len() {
+            let threshold = (probability + next) / 2.0;
+            points.push(Point::of(threshold, hits, taken, right));
+        }
+    }
+    points
+}
+
+impl Point {
+    fn of(threshold: f64, hits: f64, taken: f64, right: f64) -> Self {
+        let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let (precision, recall) = (ratio(hits, taken), ratio(hits, right));
+        Self { threshold, precision, recall, f1: ratio(2.0 * hits, taken + right) }
+    }
+}
+
+/// The point with the largest F1; of several, the one with the highest threshold.
+pub(super) fn best(points: &[Point]) -> Option<Point> {
+    points.iter().copied().reduce(|best, point| if point.f1 > best.f1 { point } else { best })
+}
+
+/// Some points, evenly spread over the recall, for a report.
+pub(super) fn thinned(points: &[Point]) -> Vec<Point> {
+    let mut some: Vec<Point> = Vec::new();
+    for point in points {
+        let step = some.last().map_or(f64::INFINITY, |last| point.recall - last.recall);
+        if step >= 1.0 / POINTS_MAX as f64 {
+            some.push(*point);
+        }
+    }
+    some
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_probability_that_occurs_is_a_point() {
+        let points = curve(&[(0.9, true), (0.2, false), (0.6, false), (0.6, true), (0.4, true)]);
+        let found: Vec<_> = points.iter().map(|p| (p.threshold, p.precision, p.recall)).collect();
+        let third = 1.0 / 3.0;
+        assert_eq!(
+            found,
+            [
+                (0.75, 1.0, third),
+                (0.5, 2.0 * third, 2.0 * third),
+                (0.30000000000000004, 0.75, 1.0),
+                (0.1, 0.6, 1.0)
+            ]
+        );
+        assert_eq!(best(&points).unwrap().recall, 1.0);
+        assert!(curve(&[]).is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! From blocks to links: compare the candidates, learn, and take those that are probable enough.
+
+use engine::Result;
+use serde_json::{Value, json};
+
+use super::blocking::makes;
+use super::candidates::Candidates;
+use super::compare::{Pattern, Records, level_same};
+use super::curve::{self, Point};
+use super::features;
+use super::fellegi_sunter::{Model, probability};
+use super::logistic::{Examples, Logistic};
+use super::plan::{Plan, too_many};
+use super::{LABELS_MIN, Method};
+use crate::kinds::duplicates::NAME;
+use crate::parameters::bad;
+
+/// Whether two rows are one, as somebody said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) is_duplicate: bool,
+}
+
+/// What is taken for a duplicate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkOptions {
+    pub(crate) method: Method,
+    /// None: the one with the best F1 of the labels, and without labels [`MIN_PROBABILITY`].
+    pub(crate) min_probability: Option<f64>,
+    pub(crate) candidates_max: u64,
+    pub(crate) pairs_max: usize,
+}
+
+/// The least probability of a pair without labels and without a request.
+pub(crate) const MIN_PROBABILITY: f64 = 0.9;
+
+/// Two rows that are one; the first is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RecordLink {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) probability: f64,
+}
+
+/// Links and how they came to be.
+pub(crate) struct Linked {
+    /// By first and then second row.
+    pub(crate) links: Vec<RecordLink>,
+    /// Different pairs that were compared.
+    pub(crate) candidates: u64,
+    pub(crate) report: Value,
+}
+
+enum Scorer {
+    FellegiSunter(Model),
+    Logistic(Logistic),
+}
+
+/// Finds the links among the records. `check` fails when the work shall stop.
+pub(crate) fn link(
+    records: &Records,
+    plan: &Plan,
+    labels: &[Label],
+    options: &LinkOptions,
+    check: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Linked> {
+    if plan.pairs() > options.candidates_max {
+        return Err(too_many(plan, options.candidates_max));
+    }
+    let mut candidates = Candidates::new(records, plan, check);
+    let method = choose(options.method, labels)?;
+    let (scorer, scored) = match method {
+        Method::Logistic => learn_from_labels(records, labels),
+        _ => {
+            let (counts, sample) = (candidates.count()?, candidates.sample()?);
+            let model = Model::learn(records, &counts, &sample);
+            let scorer = Scorer::FellegiSunter(model);
+            let scored = labels
+                .iter()
+                .map(|label| {
+                    (scorer.probability(records, label.a, label.b, None), label.is_duplicate)
+                })
+                .collect();
+            (scorer, scored)
+        }
+    };
+    let points = curve::curve(&scored);
+    let threshold = options
+        .min_probability
+        .or_else(|| curve::best(&points).map(|point| point.threshold))
+        .unwrap_or(MIN_PROBABILITY);
+    let probability =
+        |a: usize, b: usize, pattern: Option<Pattern>| scorer.probability(records, a, b, pattern);
+    let (candidates, links) = candidates.score(threshold, options.pairs_max, probability)?;
+    let report = report(records, plan, labels, &scorer, &points, threshold);
+    Ok(Linked { links, candidates, report })
+}
+
+fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
+    let duplicates = labels.iter().filter(|label| label.is_duplicate).count();
+    let others = labels.len() - duplicates;
+    let found = format!("found {duplicates} duplicates and {others} other pairs");
+    if !labels.is_empty() && duplicates.min(others) == 0 {
+        return Err(bad(NAME, "labels", format!("expected duplicates and other pairs, {found}")));
+    }
+    let enough = duplicates.min(others) >= LABELS_MIN;
+    match asked {
+        Method::Auto if enough => Ok(Method::Logistic),
+        Method::Logistic if !enough => Err(bad(
+            NAME,
+            "labels",
+            format!(
+                "method logistic learns from {LABELS_MIN} pairs of either kind or more, {found}"
+            ),
+        )),
+        Method::Logistic => Ok(Method::Logistic),
+        _ => Ok(Method::FellegiSunter),
+    }
+}
+
+fn learn_from_labels(records: &Records, labels: &[Label]) -> (Scorer, Vec<(f64, bool)>) {
+    let mut examples = Examples { width: features::count(records), ..Examples::default() };
+    for label in labels {
+        features::of_pair(records, label.a, label.b, &mut examples.features);
+        examples.labels.push(label.is_duplicate);
+    }
+    let (model, held_out) = Logistic::learn(&examples);
+    let scored = held_out.into_iter().zip(examples.labels).collect();
+    (Scorer::Logistic(model), scored)
+}
+
+impl Scorer {
+    fn probability(&self, records: &Records, a: usize, b: usize, pattern: Option<Pattern>) -> f64 {
+        match self {
+            Self::FellegiSunter(model) => {
+                let pattern = pattern.unwrap_or_else(|| records.pattern(a, b));
+                probability(model.log_odds_of(records, pattern, a))
+            }
+            Self::Logistic(model) => {
+                let mut row = Vec::new();
+                features::of_pair(records, a, b, &mut row);
+                model.probability(&row)
+            }
+        }
+    }
+}
+
+fn report(
+    records: &Records,
+    plan: &Plan,
+    labels: &[Label],
+    scorer: &Scorer,
+    points: &[Point],
+    threshold: f64,
+) -> Value {
+    let mut report = json!({
+        "blocking": plan.report(),
+        "threshold": threshold,
+    });
+    match scorer {
+        Scorer::FellegiSunter(model) => {
+            report["method"] = "fellegi_sunter".into();
+            report["share_of_duplicates"] = model.share.into();
+            report["rounds"] = model.rounds.into();
+            let field =
+                |(field, column): (&super::fellegi_sunter::FieldModel, &super::column::Column)| {
+                    let levels = 1..=level_same(field.compare) as usize;
+                    let weight =
+                        |level: usize| (field.of_duplicates[level] / field.of_others[level]).log2();
+                    json!({
+                        "column": column.field.column,
+                        "duplicates": field.of_duplicates[1..],
+                        "others": field.of_others[1..],
+                        "weights_bits": levels.map(weight).collect::<Vec<_>>(),
+                    })
+                };
+            report["levels"] = model.fields.iter().zip(&records.columns).map(field).collect();
+        }
+        Scorer::Logistic(model) => {
+            report["method"] = "logistic".into();
+            report["ridge"] = model.ridge.into();
+        }
+    }
+    if !labels.is_empty() {
+        let missed = labels.iter().filter(|label| label.is_duplicate);
+        let missed = missed.filter(|label| !makes(&plan.blocks, label.a, label.b)).count();
+        report["labels"] = json!({
+            "pairs": labels.len(),
+            "duplicates": labels.iter().filter(|label| label.is_duplicate).count(),
+            "duplicates_outside_blocks": missed,
+            "best": curve::best(points),
+            "curve": curve::thinned(points),
+        });
+    }
+    report
+}

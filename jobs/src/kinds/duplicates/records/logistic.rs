@@ -1,0 +1,226 @@
+//! Logistic regression with a ridge: the probability that a pair is one record, from its features.
+//!
+//! ```text
+//!   p(x) = 1 / (1 + exp(−w₀ − Σ w_j·z_j))        z_j = (x_j − mean_j) / deviation_j, 0 where x_j is missing
+//!   w minimises  −Σ log p(label) + ½·ridge·Σ w_j²      (w₀ is free)
+//! ```
+//!
+//! By Newton's method (iteratively reweighted least squares; Hastie, Tibshirani & Friedman, "The Elements of Statistical
+//! Learning", section 4.4.1). The ridge is that of [`RIDGES`] with the least loss on folds that were held out.
+
+/// Ridges that are tried.
+const RIDGES: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// Parts that the labels are cut into; each is held out once.
+const FOLDS: usize = 5;
+
+const ROUNDS_MAX: usize = 50;
+const CHANGE_MIN: f64 = 1e-8;
+
+/// Pairs with their labels: features row after row, NaN where missing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Examples {
+    pub(super) width: usize,
+    pub(super) features: Vec<f64>,
+    pub(super) labels: Vec<bool>,
+}
+
+impl Examples {
+    fn row(&self, index: usize) -> &[f64] {
+        &self.features[index * self.width..(index + 1) * self.width]
+    }
+
+    fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let mut some = Self { width: self.width, ..Self::default() };
+        for index in (0..self.labels.len()).filter(|index| keep(*index)) {
+            some.features.extend_from_slice(self.row(index));
+            some.labels.push(self.labels[index]);
+        }
+        some
+    }
+}
+
+/// A model that was learnt.
+#[derive(Clone, Debug)]
+pub(super) struct Logistic {
+    means: Vec<f64>,
+    deviations: Vec<f64>,
+    /// The free one first.
+    weights: Vec<f64>,
+    pub(super) ridge: f64,
+}
+
+impl Logistic {
+    /// Learns from examples of both kinds. Also gives, for each example, the probability by a model that did not see it.
+    pub(super) fn learn(examples: &Examples) -> (Self, Vec<f64>) {
+        let mut best: Option<(f64, f64, Vec<f64>)> = None;
+        let fold = folds(&examples.labels);
+        for ridge in RIDGES {
+            let mut held_out = vec![0.0; examples.labels.len()];
+            for part in 0..FOLDS {
+                let model = Self::fit(&examples.only(|index| fold[index] != part), ridge);
+                for index in (0..fold.len()).filter(|index| fold[*index] == part) {
+                    held_out[index] = model.probability(examples.row(index));
+                }
+            }
+            let loss: f64 = held_out
+                .iter()
+                .zip(&examples.labels)
+                .map(|(p, label)| -(if *label { *p } else { 1.0 - p }).max(1e-12).ln())
+                .sum();
+            if best.as_ref().is_none_or(|best| loss < best.0) {
+                best = Some((loss, ridge, held_out));
+            }
+        }
+        let (_, ridge, held_out) = best.unwrap_or((0.0, 1.0, Vec::new()));
+        (Self::fit(examples, ridge), held_out)
+    }
+
+    fn fit(examples: &Examples, ridge: f64) -> Self {
+        let (means, deviations) = scale(examples);
+        let mut model = Self { means, deviations, weights: vec![0.0; examples.width + 1], ridge };
+        let size = examples.width + 1;
+        let scaled: Vec<f64> = (0..examples.labels.len())
+            .flat_map(|index| model.scaled(examples.row(index)))
+            .collect();
+        for _ in 0..ROUNDS_MAX {
+            let mut slope = vec![0.0; size];
+            let mut curvature = vec![0.0; size * size];
+            for (z, label) in scaled.chunks_exact(size).zip(&examples.labels) {
+                let p = sigmoid(dot(&model.weights, z));
+                let (error, spread) = (f64::from(u8::from(*label)) - p, (p * (1.0 - p)).max(1e-10));
+                for (i, zi) in z.iter().enumerate() {
+                    slope[i] += error * zi;
+                    let factor = spread * zi;
+                    for (sum, zj) in curvature[i * size..].iter_mut().zip(&z[..=i]) {
+                        *sum += factor * zj;
+                    }
+                }
+            }
+            for i in 0..size {
+                let ridge = if i == 0 { 1e-6 } else { ridge };
+                slope[i] -= ridge * model.weights[i];
+                curvature[i * size + i] += ridge;
+            }
+            let step = solve(curvature, slope, size);
+            let largest = step.iter().fold(0.0_f64, |most, step| most.max(step.abs()));
+            // Newton's step may be too long far from the minimum.
+            let shorter = (4.0 / largest.max(4.0)).min(1.0);
+            model
+                .weights
+                .iter_mut()
+                .zip(&step)
+                .for_each(|(weight, step)| *weight += shorter * step);
+            if largest < CHANGE_MIN {
+                break;
+            }
+        }
+        model
+    }
+
+    /// With a leading 1.
+    fn scaled(&self, features: &[f64]) -> Vec<f64> {
+        let scale = |((x, mean), deviation): ((&f64, &f64), &f64)| {
+            if x.is_nan() { 0.0 } else { (x - mean) / deviation }
+        };
+        let scaled = features.iter().zip(&self.means).zip(&self.deviations).map(scale);
+        std::iter::once(1.0).chain(scaled).collect()
+    }
+
+    /// Natural logarithm of the odds.
+    pub(super) fn log_odds(&self, features: &[f64]) -> f64 {
+        dot(&self.weights, &self.scaled(features))
+    }
+
+    /// 0 to 1.
+    pub(super) fn probability(&self, features: &[f64]) -> f64 {
+        sigmoid(self.log_odds(features))
+    }
+}
+
+/// Spreads the examples of either kind evenly over the folds, in their order.
+fn folds(labels: &[bool]) -> Vec<usize> {
+    let mut next = [0, 0];
+    let of = |label: &bool| {
+        let next = &mut next[usize::from(*label)];
+        *next += 1;
+        (*next - 1) % FOLDS
+    };
+    labels.iter().map(of).collect()
+}
+
+fn scale(examples: &Examples) -> (Vec<f64>, Vec<f64>) {
+    let width = examples.width;
+    let (mut means, mut deviations) = (vec![0.0; width], vec![1.0; width]);
+    for feature in 0..width {
+        let known: Vec<f64> = (0..examples.labels.len())
+            .map(|index| examples.row(index)[feature])
+            .filter(|x| !x.is_nan())
+            .collect();
+        if known.is_empty() {
+            continue;
+        }
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        let variance = known.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / known.len() as f64;
+        means[feature] = mean;
+        // A feature that never varies says nothing: all of it becomes 0.
+        deviations[feature] = if variance > 1e-12 { variance.sqrt() } else { f64::INFINITY };
+    }
+    (means, deviations)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Solves `matrix · x = right`, the lower half of a symmetric positive matrix given, by Cholesky's decomposition.
+fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>, size: usize) -> Vec<f64> {
+    for i in 0..size {
+        for j in 0..=i {
+            let sum = matrix[i * size + j]
+                - dot(&matrix[i * size..i * size + j], &matrix[j * size..j * size + j]);
+            matrix[i * size + j] =
+                if i == j { sum.max(1e-12).sqrt() } else { sum / matrix[j * size + j] };
+        }
+        let sum = right[i] - dot(&matrix[i * size..i * size + i], &right[..i]);
+        right[i] = sum / matrix[i * size + i];
+    }
+    for i in (0..size).rev() {
+        let later: f64 = (i + 1..size).map(|j| matrix[j * size + i] * right[j]).sum();
+        right[i] = (right[i] - later) / matrix[i * size + i];
+    }
+    right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minimum_is_found_where_it_can_be_written_down() {
+        // One feature of mean 0 and deviation 1; the slope of the loss must be 0 there.
+        let features = vec![-1.0, -1.0, -1.0, 1.0, 1.0, 1.0];
+        let labels = vec![false, false, true, false, true, true];
+        let examples = Examples { width: 1, features, labels };
+        let model = Logistic::fit(&examples, 0.5);
+        let w = model.weights[1];
+        let p = sigmoid(w);
+        assert!((2.0 * (1.0 - p) - p + 2.0 * (1.0 - p) - p - 0.5 * w).abs() < 1e-6, "{w}");
+        assert!(model.weights[0].abs() < 1e-6);
+        assert!((model.log_odds(&[f64::NAN])).abs() < 1e-6);
+    }
+
+    #[test]
+    fn folds_hold_examples_of_both_kinds() {
+        let labels: Vec<bool> = (0..50).map(|i| i % 5 == 0).collect();
+        let fold = folds(&labels);
+        for part in 0..FOLDS {
+            let of = |label| (0..50).filter(|&i| fold[i] == part && labels[i] == label).count();
+            assert_eq!((of(true), of(false)), (2, 8));
+        }
+    }
+}
