@@ -6,6 +6,8 @@
 //!   offsets  0               16        …      text i is bytes[offsets[i] .. offsets[i + 1]]
 //! ```
 
+use std::ops::Range;
+
 use arrow::array::{LargeStringArray, LargeStringBuilder};
 use engine::{Code, Error, Result};
 use kernels::minhash::TextsView;
@@ -56,21 +58,31 @@ impl CorpusBuilder {
     /// Adds rows. `RESOURCES_EXHAUSTED` when they are more than fits.
     pub(super) fn add(&mut self, rows: &TextRows) -> Result<()> {
         for row in 0..rows.len() {
-            let Some(id) = rows.id(row) else {
-                self.left_out.without_id += 1;
-                continue;
-            };
-            let before = self.bytes.len();
-            for text in rows.texts(row) {
-                append_alike(text, before, &mut self.bytes);
-            }
-            if self.bytes.len() == before {
-                self.left_out.without_text += 1;
-                continue;
-            }
-            self.ids.append_value(id);
-            self.offsets.push(self.bytes.len() as i64);
+            self.add_row(rows.id(row), rows.texts(row));
         }
+        self.check()
+    }
+
+    /// Adds a row, where it has an id and a text.
+    pub(super) fn add_row<'a>(&mut self, id: Option<&str>, texts: impl Iterator<Item = &'a str>) {
+        let Some(id) = id else {
+            self.left_out.without_id += 1;
+            return;
+        };
+        let before = self.bytes.len();
+        for text in texts {
+            append_alike(text, before, &mut self.bytes);
+        }
+        if self.bytes.len() == before {
+            self.left_out.without_text += 1;
+            return;
+        }
+        self.ids.append_value(id);
+        self.offsets.push(self.bytes.len() as i64);
+    }
+
+    /// `RESOURCES_EXHAUSTED` when the rows are more than fits.
+    pub(super) fn check(&self) -> Result<()> {
         let rows = self.offsets.len() - 1;
         let taken = self.bytes.len() + rows * self.row_bytes;
         if taken > self.bytes_max {
@@ -106,7 +118,12 @@ impl Corpus {
     }
 
     pub(super) fn texts(&self) -> Result<TextsView<'_>> {
-        Ok(TextsView::new(&self.bytes, &self.offsets[..])?)
+        self.texts_of(0..self.len())
+    }
+
+    /// Those of some rows.
+    pub(super) fn texts_of(&self, rows: Range<usize>) -> Result<TextsView<'_>> {
+        Ok(TextsView::new(&self.bytes, &self.offsets[rows.start..=rows.end])?)
     }
 }
 

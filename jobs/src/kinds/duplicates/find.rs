@@ -3,15 +3,18 @@
 //! A text that repeats an earlier one is paired with the first of its kind only, and that one alone is compared with
 //! the others: a thousand copies are a thousand pairs, not half a million, and the clusters are the same.
 
+use std::ops::Range;
+
 use engine::Result;
 use kernels::components::Components;
 use kernels::minhash::{
-    Corpus as Signed, MinHashOptions, Shingles, SimilarOptions, SimilarPairs, Summary, signatures,
-    similar,
+    Banding, Corpus as Signed, MinHashOptions, Shingles, SimilarOptions, SimilarPairs, Summary,
+    signatures, similar,
 };
 use kernels::{Execution, MatrixView, MatrixViewMut, Stats};
 
 use super::corpus::Corpus;
+use super::incremental;
 use super::params::Params;
 
 /// Why two rows are taken for one.
@@ -42,25 +45,80 @@ pub(super) type Cluster = Vec<usize>;
 pub(super) struct Linked {
     /// By first and then second row.
     pub(super) links: Vec<Link>,
+    /// What an index keeps of each row; empty where there is none.
+    pub(super) entries: Vec<u8>,
     pub(super) signed: Stats,
     pub(super) summary: Summary,
 }
 
-/// Finds all links among the texts.
-pub(super) fn link(corpus: &Corpus, params: &Params, execution: &Execution) -> Result<Linked> {
-    let texts = corpus.texts()?;
-    let minhash = MinHashOptions {
+impl Grounds {
+    /// From rows of pairs of texts.
+    pub(super) fn of_texts(grounds: &str) -> Option<Self> {
+        [Self::Exact, Self::Near].into_iter().find(|of| of.as_str() == grounds)
+    }
+}
+
+fn minhash(params: &Params) -> MinHashOptions {
+    MinHashOptions {
         shingles: Shingles::Characters(params.shingle_characters),
         functions: params.functions,
         ..MinHashOptions::default()
-    };
+    }
+}
+
+/// The bands of the signatures.
+pub(super) fn banding(params: &Params) -> Result<Banding> {
+    Ok(SimilarOptions::for_threshold(params.min_similarity, minhash(params))?.banding)
+}
+
+/// What an index keeps of each text.
+pub(super) fn entries(corpus: &Corpus, params: &Params, execution: &Execution) -> Result<Vec<u8>> {
+    let (texts, functions) = (corpus.texts()?, params.functions);
+    let mut values = vec![0_u32; texts.len() * functions];
+    let room = MatrixViewMut::new(&mut values, texts.len(), functions)?;
+    signatures(texts, &minhash(params), room, execution)?;
+    let values = MatrixView::new(&values, texts.len(), functions)?;
+    Ok(incremental::entries(&|row| texts.text(row), values, banding(params)?))
+}
+
+/// Which pairs of a corpus are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All, and an index is kept.
+    Everything,
+    /// All.
+    Affected,
+    /// Those with a row from this one on.
+    From(usize),
+}
+
+/// Finds the links among the texts.
+pub(super) fn link(
+    corpus: &Corpus,
+    params: &Params,
+    scope: Scope,
+    execution: &Execution,
+) -> Result<Linked> {
+    let texts = corpus.texts()?;
+    let minhash = minhash(params);
     let mut values = vec![0_u32; texts.len() * minhash.functions];
     let room = MatrixViewMut::new(&mut values, texts.len(), minhash.functions)?;
     let signed = signatures(texts, &minhash, room, execution)?;
     let options = SimilarOptions::for_threshold(params.min_similarity, minhash)?;
     let mut pairs = SimilarPairs::new().with_limit(params.pairs_max);
-    let rows = Signed::new(texts, MatrixView::new(&values, texts.len(), minhash.functions)?)?;
-    let summary = similar(None, rows, &options, &mut pairs, execution)?;
+    let functions = minhash.functions;
+    let first = match scope {
+        Scope::From(first) => first.min(texts.len()),
+        _ => 0,
+    };
+    let signed_rows = |rows: Range<usize>| -> Result<Signed<'_>> {
+        let values = &values[rows.start * functions..rows.end * functions];
+        let view = MatrixView::new(values, rows.len(), functions)?;
+        Ok(Signed::new(corpus.texts_of(rows)?, view)?)
+    };
+    let before = (first > 0).then(|| signed_rows(0..first)).transpose()?;
+    let new = signed_rows(first..texts.len())?;
+    let summary = similar(before, new, &options, &mut pairs, execution)?;
     let of = |pair: kernels::minhash::SimilarPair| {
         let same = texts.text(pair.first) == texts.text(pair.second);
         Link {
@@ -71,7 +129,14 @@ pub(super) fn link(corpus: &Corpus, params: &Params, execution: &Execution) -> R
         }
     };
     let links = pairs.into_pairs().into_iter().map(of).collect();
-    Ok(Linked { links, signed, summary })
+    let entries = match (scope, &params.index_output) {
+        (Scope::Everything, Some(_)) => {
+            let values = MatrixView::new(&values, texts.len(), functions)?;
+            incremental::entries(&|row| texts.text(row), values, options.banding)
+        }
+        _ => Vec::new(),
+    };
+    Ok(Linked { links, entries, signed, summary })
 }
 
 /// The clusters of `rows` rows, by their oldest member.

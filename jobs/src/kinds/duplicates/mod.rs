@@ -8,6 +8,7 @@
 //! join, and two that merge take the older one's.
 //!
 //! The rows of one source dataset are one partition of either output and are replaced together.
+//! A run over texts looks at what changed since the one before alone, where it can: [`incremental`].
 //!
 //! Cost: reads every text once, sorted by age. Memory: the texts and 4·`functions` bytes a row, at most three quarters
 //! of the budget. At `min_similarity` itself a pair is missed with a probability of 1 %, above it with less; what is
@@ -15,9 +16,12 @@
 
 mod corpus;
 mod find;
+mod incremental;
 mod output;
 mod params;
 pub mod records;
+#[cfg(test)]
+mod scale_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +33,8 @@ use engine::{Result, WriteMode};
 use serde_json::{Value, json};
 
 use corpus::{Corpus, CorpusBuilder};
-use find::{Cluster, Grounds, Link};
+use find::{Cluster, Grounds, Link, Scope};
+use incremental::{IndexRows, Known, Update};
 use output::Found;
 pub use params::Params;
 use records::Field;
@@ -82,10 +87,13 @@ impl Job for Duplicates {
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         let params = Self::params(params)?;
-        Ok(vec![
+        let index = params.index_output.filter(|_| params.fields.is_none());
+        let mut specs = vec![
             output::pairs_spec(params.pairs_output),
             output::clusters_spec(params.clusters_output),
-        ])
+        ];
+        specs.extend(index.map(incremental::index_spec));
+        Ok(specs)
     }
 
     async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
@@ -102,11 +110,13 @@ impl Job for Duplicates {
 }
 
 async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
-    let corpus = read(ctx, params).await?;
-    ctx.progress(0.3);
-    let (corpus, links) = link(ctx, params, corpus).await?;
+    let known = match incremental::update(ctx, params).await? {
+        Update::Done(known) => *known,
+        Update::All(reason) => all_texts(ctx, params, reason).await?,
+    };
     ctx.progress(0.9);
-    let clusters = find::clusters(corpus.len(), &links)?;
+    let summary = summary(params, &known);
+    let Known { ids, links, clusters, index, .. } = known;
     let reason = |link: &Link| match link.grounds {
         Grounds::Exact => "the same text but for case and white space".into(),
         _ => format!(
@@ -115,9 +125,31 @@ async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
             params.shingle_characters
         ),
     };
-    let rows = rows(params, corpus.ids(), &links, &clusters, &reason)?;
-    commit(ctx, params, rows).await?;
-    Ok(Outcome { summary: summary(params, &corpus, &links, &clusters) })
+    let rows = rows(params, &ids, &links, &clusters, &reason)?;
+    commit(ctx, params, rows, index).await?;
+    Ok(Outcome { summary })
+}
+
+/// Looks at all texts.
+async fn all_texts(ctx: &RunContext, params: &Params, reason: String) -> Result<Known> {
+    let corpus = read(ctx, params).await?;
+    ctx.progress(0.3);
+    let (corpus, find::Linked { links, entries, .. }) =
+        link(ctx, params, corpus, Scope::Everything).await?;
+    let clusters = find::clusters(corpus.len(), &links)?;
+    let version = ctx.input(&params.dataset)?.version;
+    let index =
+        incremental::index_of_all(params, version, corpus.ids(), &entries, &links, &clusters)?;
+    Ok(Known {
+        ids: corpus.ids().clone(),
+        links,
+        clusters,
+        index,
+        rows: corpus.len(),
+        rows_read: corpus.len(),
+        left_out: corpus.left_out,
+        all_because: Some(reason),
+    })
 }
 
 async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Result<Outcome> {
@@ -159,7 +191,7 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     let clusters = find::clusters(table.records.len(), &links)?;
     let reason = |link: &Link| table.records.reason(link.first, link.second);
     let rows = rows(params, &table.ids, &links, &clusters, &reason)?;
-    commit(ctx, params, rows).await?;
+    commit(ctx, params, rows, None).await?;
     Ok(Outcome { summary: records::summary(params, &table, &linked, &clusters) })
 }
 
@@ -182,12 +214,23 @@ fn rows(
     Ok([(pairs_spec, pairs), (clusters_spec, members)])
 }
 
-async fn commit(ctx: &RunContext, params: &Params, rows: [Rows; 2]) -> Result<()> {
-    for (spec, batches) in rows {
+/// Commits the pairs, then the index, then the clusters. The index knows the pairs and clusters by a checksum: where a run
+/// ends in between, the next one sees that and looks at everything.
+async fn commit(
+    ctx: &RunContext,
+    params: &Params,
+    [pairs, clusters]: [Rows; 2],
+    index: Option<IndexRows>,
+) -> Result<()> {
+    let replace = || {
         let source = ScalarValue::from(params.dataset.as_str());
-        let partition = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+        WriteMode::ReplacePartitions(vec![("source".to_owned(), source)])
+    };
+    ctx.commit(pairs.0, replace(), pairs.1).await?;
+    if let Some(IndexRows { spec, mode, batches }) = index {
+        ctx.commit(spec, mode, batches).await?;
     }
+    ctx.commit(clusters.0, replace(), clusters.1).await?;
     Ok(())
 }
 
@@ -217,12 +260,17 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
 }
 
 /// Finds the links.
-async fn link(ctx: &RunContext, params: &Params, corpus: Corpus) -> Result<(Corpus, Vec<Link>)> {
+async fn link(
+    ctx: &RunContext,
+    params: &Params,
+    corpus: Corpus,
+    scope: Scope,
+) -> Result<(Corpus, find::Linked)> {
     let mut stage = ctx.stage("link");
     stage.record.rows_in = corpus.len() as u64;
     let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
     let work = move || {
-        let linked = find::link(&corpus, &asked, &execution)?;
+        let linked = find::link(&corpus, &asked, scope, &execution)?;
         Ok((corpus, linked))
     };
     let (corpus, linked) = ctx.compute(work).await?;
@@ -239,17 +287,20 @@ async fn link(ctx: &RunContext, params: &Params, corpus: Corpus) -> Result<(Corp
         "rows_in_crowded_bands": linked.summary.crowded_rows,
     }));
     stage.finish();
-    Ok((corpus, linked.links))
+    Ok((corpus, linked))
 }
 
-fn summary(params: &Params, corpus: &Corpus, links: &[Link], clusters: &[Cluster]) -> Value {
+fn summary(params: &Params, known: &Known) -> Value {
+    let Known { links, clusters, .. } = known;
     let exact = links.iter().filter(|link| link.grounds == Grounds::Exact).count();
     let members: usize = clusters.iter().map(Vec::len).sum();
     json!({
         "source": params.dataset,
-        "rows_compared": corpus.len(),
-        "rows_without_id": corpus.left_out.without_id,
-        "rows_without_text": corpus.left_out.without_text,
+        "rows_compared": known.rows,
+        "rows_read": known.rows_read,
+        "rows_without_id": known.left_out.without_id,
+        "rows_without_text": known.left_out.without_text,
+        "all_because": known.all_because,
         "pairs_exact": exact,
         "pairs_near": links.len() - exact,
         "clusters": clusters.len(),

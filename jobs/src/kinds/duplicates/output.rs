@@ -167,7 +167,7 @@ pub(super) fn clusters(spec: &DatasetSpec, found: &Found<'_>) -> Result<Vec<Reco
 
 impl Grounds {
     /// As it stands in rows.
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Near => "near",

@@ -55,6 +55,10 @@ pub struct Params {
     /// Dataset that the pairs are committed to. Default: duplicate_pairs.
     #[schemars(with = "String")]
     pub pairs_output: DatasetName,
+    /// Of texts: dataset that keeps what the next run needs to look at new rows alone; null looks at all rows each time.
+    /// Default: duplicate_index.
+    #[schemars(with = "Option<String>")]
+    pub index_output: Option<DatasetName>,
     /// Dataset that the clusters are committed to, one row for each member. Default: duplicate_clusters.
     #[schemars(with = "String")]
     pub clusters_output: DatasetName,
@@ -78,6 +82,7 @@ impl Default for Params {
             method: Method::Auto,
             min_probability: None,
             pairs_max: 10_000_000,
+            index_output: Some(dataset_name("duplicate_index")),
             pairs_output: dataset_name("duplicate_pairs"),
             clusters_output: dataset_name("duplicate_clusters"),
         }
@@ -110,6 +115,11 @@ impl Params {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
         self.check_records()?;
+        let outputs = [&self.pairs_output, &self.clusters_output];
+        if self.index_output.as_ref().is_some_and(|index| outputs.contains(&index)) {
+            let problem = "expected another dataset than `pairs_output` and `clusters_output`";
+            return Err(bad(NAME, "index_output", format!("{problem}, found one of these")));
+        }
         if self.pairs_output == self.clusters_output {
             return Err(bad(
                 NAME,

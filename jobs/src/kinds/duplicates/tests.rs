@@ -18,13 +18,17 @@ const LONG: &str =
     "The nightly import of invoices stops after four hundred rows and says that the disk is full";
 
 /// (id, age, subject, body)
-type Row<'a> = (Option<&'a str>, Option<i64>, Option<&'a str>, Option<&'a str>);
+pub(super) type Row<'a> = (Option<&'a str>, Option<i64>, Option<&'a str>, Option<&'a str>);
 
 fn row<'a>(id: &'a str, at: i64, body: &'a str) -> Row<'a> {
     (Some(id), Some(at), None, Some(body))
 }
 
 async fn append(engine: &Engine, name: &str, rows: &[Row<'_>]) {
+    write(engine, name, rows, WriteMode::Append).await;
+}
+
+pub(super) async fn write(engine: &Engine, name: &str, rows: &[Row<'_>], mode: WriteMode) {
     let spec = DatasetSpec {
         name: DatasetName::new(name).unwrap(),
         description: String::new(),
@@ -54,7 +58,7 @@ async fn append(engine: &Engine, name: &str, rows: &[Row<'_>]) {
     )
     .unwrap();
     let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();
+    engine.write(&who, &spec.name, mode, vec![batch], label).await.unwrap();
 }
 
 pub(super) async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {
@@ -146,7 +150,8 @@ async fn the_same_and_nearly_the_same_texts_are_told_apart_from_others() {
     let members: Vec<String> = ask(&engine, sql).await.iter().map(|row| row.join(" ")).collect();
     assert_eq!(members, ["b true 4", "c false 4", "d false 4", "e false 4"]);
     let expected = json!({
-        "source": "mail", "rows_compared": 5, "rows_without_id": 1, "rows_without_text": 2,
+        "source": "mail", "rows_compared": 5, "rows_read": 5, "rows_without_id": 1, "rows_without_text": 2,
+        "all_because": "no earlier run of these parameters left an index",
         "pairs_exact": 2, "pairs_near": 1, "clusters": 1, "rows_in_clusters": 4, "rows_to_spare": 3,
     });
     assert_eq!(record.summary, expected);

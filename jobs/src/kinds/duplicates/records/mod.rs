@@ -37,6 +37,7 @@ use serde_json::{Value, json};
 
 use super::Params;
 use super::find::Cluster;
+pub(super) use blocking::hash as fnv;
 use compare::Records;
 pub(super) use link::RecordLink;
 use link::{Label, LinkOptions, Linked};
