@@ -19,6 +19,7 @@ pub struct Params {
     #[schemars(with = "String")]
     pub vectors: DatasetName,
     /// Lists that the vectors are cut into, 2 to 65536; null takes four times the square root of their number.
+    /// Default: null.
     pub lists: Option<usize>,
     /// Part of the true `k` nearest rows that a search must find, above 0 and to 1; each search looks into as many
     /// lists as it takes for that. Default: 0.95.
