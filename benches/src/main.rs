@@ -16,6 +16,8 @@ mod report;
 mod setup;
 
 use std::error::Error;
+use std::thread;
+use std::time::Duration;
 
 use cases::{Case, SUITES, Suite};
 use options::Options;
@@ -56,6 +58,9 @@ fn measure_suite(
 }
 
 /// Runs a case and its peers in turn, the order reversed every other round.
+/// Between two runs: the threads of some libraries go on spinning after their work, and would take a core from the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
 fn measure(
     mut case: Case<'_>,
     peers: &mut Peers,
@@ -71,6 +76,7 @@ fn measure(
         }
         let mut samples = vec![Vec::new(); names.len() + 1];
         for place in order {
+            thread::sleep(PAUSE);
             let run = match place.checked_sub(1) {
                 None => case.run()?,
                 Some(peer) => peers.run(case.name, names[peer])?,

@@ -72,18 +72,13 @@ pub(crate) fn halving<R>(
 }
 
 /// A zeroed buffer, or an error where the system has no memory for it.
-pub(crate) fn zeroed<T: bytemuck::Zeroable + Clone>(
-    operation: &'static str,
-    len: usize,
-) -> Result<Vec<T>> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
+pub(crate) fn zeroed<T: bytemuck::Zeroable>(operation: &'static str, len: usize) -> Result<Vec<T>> {
+    // Pages that the system gives zeroed are touched first by the thread that fills them.
+    bytemuck::try_zeroed_vec(len).map_err(|_| Error::OutOfMemory {
         operation,
         memory: Memory::Host,
         bytes: len.saturating_mul(size_of::<T>()),
-    })?;
-    buffer.resize(len, T::zeroed());
-    Ok(buffer)
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use std::error::Error;
 
-use kernels::correlate::{CorrelateOptions, Dense, ScoreBlock, correlate_with};
+use kernels::correlate::{CoefficientMatrix, CorrelateOptions, correlate_with};
 use kernels::forecast::{ForecastOptions, forecast};
 use kernels::matrix_profile::{ProfileOptions, matrix_profile};
 use kernels::{Element, Execution, GpuPolicy, MatrixView};
@@ -83,19 +83,12 @@ fn correlations(matrix: &Value, doubles: &[f64], execution: &Execution) -> Found
 /// The coefficients of every pair, the earlier row first.
 fn dense<T: Element>(rows: &[Vec<T>], options: &CorrelateOptions, execution: &Execution) -> Found {
     let values = rows.concat();
-    let mut scores = Vec::new();
-    let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
-        for row in block.rows() {
-            let (first, found) = block.row(row);
-            let pairs = (first..).zip(found);
-            scores.extend(pairs.filter(|(col, _)| row < *col).map(|(col, &r)| (row, col, r)));
-        }
-        Ok(())
-    });
     let x = MatrixView::new(&values, rows.len(), rows.first().map_or(0, Vec::len))?;
-    correlate_with(x, options, &mut sink, execution)?;
-    scores.sort_by_key(|&(row, col, _)| (row, col));
-    Ok(scores.iter().map(|&(_, _, r)| r).collect())
+    let mut sink = CoefficientMatrix::within(rows.len())?;
+    let summary = correlate_with(x, options, &mut sink, execution)?;
+    let matrix = sink.into_values(&summary);
+    let above = (0..rows.len()).flat_map(|row| &matrix[row * rows.len()..][row + 1..rows.len()]);
+    Ok(above.copied().collect())
 }
 
 fn list<'a>(object: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::rc::Rc;
 
 use kernels::correlate::{
-    CorrelateOptions, Dense, LagOptions, Pairs, ScoreBlock, correlate_lagged, correlate_with,
+    CoefficientMatrix, CorrelateOptions, LagOptions, Pairs, Strength, TopPairs, correlate,
+    correlate_lagged, correlate_with,
 };
-use kernels::{Element, Execution, MatrixView};
+use kernels::{Budget, Element, Execution, MatrixView};
 
 use super::{Case, Run, last_column, timed};
 use crate::setup::{Setup, wandering};
@@ -15,6 +16,10 @@ use crate::setup::{Setup, wandering};
 const FEW_ROWS: usize = 256;
 /// The largest shift of the lagged case, in samples.
 const MAX_LAG: usize = 24;
+/// Pairs that are kept where not all are.
+const STRONGEST: usize = 1_000;
+/// What they are found within: half of a matrix of 2,000 x 2,000 coefficients.
+const BUDGET_BYTES: usize = 16 << 20;
 
 pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     let (rows, cols) = (setup.size("rows", 4_096), setup.size("cols", 16_384));
@@ -30,18 +35,28 @@ pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
     setup.write("x.f64", &double, f64::to_le_bytes)?;
     setup.write("gappy.f64", &gappy, f64::to_le_bytes)?;
     let double = Rc::new(double);
-    let (values, ranked, lagged) = (double.clone(), double.clone(), double);
-    let (mut first, mut second, mut third, mut fourth) = Default::default();
+    let (values, paired, ranked, lagged) = (double.clone(), double.clone(), double.clone(), double);
     let (pearson, spearman) = (CorrelateOptions::default(), CorrelateOptions::spearman());
     let pairwise = CorrelateOptions::pairwise(2);
     let execution = &setup.execution;
+    let bounded = Execution { budget: Budget::host(BUDGET_BYTES), ..execution.clone() };
     Ok(vec![
         Case {
             name: "correlate f64",
             peers: &["numpy"],
             tolerance: 1e-11,
             note: "whole matrix, as numpy gives it".into(),
-            run: Box::new(move || matrix(&values, &mut first, rows, cols, &pearson, execution)),
+            run: Box::new(move || matrix(&values, rows, cols, &pearson, execution)),
+        },
+        Case {
+            name: "strongest pairs f64",
+            peers: &["numpy, then argpartition"],
+            tolerance: 1e-11,
+            note: format!(
+                "the {STRONGEST} strongest; ours within {} MiB besides the input, numpy with the whole matrix",
+                bounded.budget.host_bytes >> 20
+            ),
+            run: Box::new(move || strongest(&paired, rows, cols, &bounded)),
         },
         Case {
             name: "correlate f32",
@@ -49,21 +64,21 @@ pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
             tolerance: 2e-5,
             note: "numpy by default converts to f64; with dtype=float32 its own error is 1e-6 to 1e-5 here"
                 .into(),
-            run: Box::new(move || matrix(&single, &mut second, rows, cols, &pearson, execution)),
+            run: Box::new(move || matrix(&single, rows, cols, &pearson, execution)),
         },
         Case {
             name: "Spearman f64",
             peers: &["scipy"],
             tolerance: 1e-11,
             note: "whole matrix; scipy gives p-values besides".into(),
-            run: Box::new(move || matrix(&ranked, &mut third, rows, cols, &spearman, execution)),
+            run: Box::new(move || matrix(&ranked, rows, cols, &spearman, execution)),
         },
         Case {
             name: "pairwise f64, few rows",
             peers: &["pandas"],
             tolerance: 1e-10,
             note: format!("{few} rows, one value of 16 missing; pandas has one thread"),
-            run: Box::new(move || matrix(&gappy, &mut fourth, few, cols, &pairwise, execution)),
+            run: Box::new(move || matrix(&gappy, few, cols, &pairwise, execution)),
         },
         Case {
             name: "best lags f64, few rows",
@@ -77,31 +92,33 @@ pub(super) fn cases(setup: &Setup) -> Result<Vec<Case<'_>>, Box<dyn Error>> {
 
 fn matrix<T: Element>(
     values: &[T],
-    matrix: &mut Vec<f64>,
     rows: usize,
     cols: usize,
     options: &CorrelateOptions,
     execution: &Execution,
 ) -> Result<Run, kernels::Error> {
-    matrix.resize(rows * rows, 0.0);
-    let work = move || {
-        let mut sink = Dense::new(|block: &ScoreBlock<'_>| {
-            for row in block.rows() {
-                let (first, scores) = block.row(row);
-                matrix[row * rows + first..][..scores.len()].copy_from_slice(scores);
-                for (offset, &score) in scores.iter().enumerate() {
-                    matrix[(first + offset) * rows + row] = score;
-                }
-            }
-            Ok(())
-        });
-        correlate_with(MatrixView::new(values, rows, cols)?, options, &mut sink, execution)?;
-        for row in 0..rows {
-            matrix[row * rows + row] = 1.0;
-        }
-        Ok(matrix)
+    let work = || {
+        let mut sink = CoefficientMatrix::within(rows)?;
+        let x = MatrixView::new(values, rows, cols)?;
+        let summary = correlate_with(x, options, &mut sink, execution)?;
+        Ok(sink.into_values(&summary))
     };
-    timed(work, |matrix| last_column(matrix, rows, rows))
+    timed(work, |matrix| last_column(&matrix, rows, rows))
+}
+
+/// The coefficients of the strongest pairs, strongest first.
+fn strongest(
+    values: &[f64],
+    rows: usize,
+    cols: usize,
+    execution: &Execution,
+) -> Result<Run, kernels::Error> {
+    let work = || {
+        let mut sink = TopPairs::new(Strength::Magnitude, STRONGEST);
+        correlate(MatrixView::new(values, rows, cols)?, &mut sink, execution)?;
+        Ok(sink.into_pairs())
+    };
+    timed(work, |pairs| pairs.iter().map(|pair| pair.r).collect())
 }
 
 /// The best coefficients of every row with the last.

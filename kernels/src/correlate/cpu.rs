@@ -66,6 +66,7 @@ pub(super) fn run<T: Element>(
         let plan = Plan::new(&kernel, tile.min(x_rows - row0), tile.min(y_rows - col0));
         let place = Place { row0, col0, pairing };
         let mut blocks = plan.blocks(&mut buffers.scores, place);
+        blocks.par_iter_mut().for_each(|block| block.scores.fill(0.0));
         add_products(
             &kernel,
             x,
@@ -160,13 +161,12 @@ impl Plan {
         })
     }
 
-    /// Gives each block its own piece of `scores`, cleared.
+    /// Gives each block its own piece of `scores`.
     fn blocks<'a>(&self, mut scores: &'a mut [f64], place: Place) -> Vec<Block<'a>> {
         let mut blocks = Vec::new();
         for part in self.parts(place) {
             let (own, rest) = scores.split_at_mut(part.scores(self));
             scores = rest;
-            own.fill(0.0);
             blocks.push(Block {
                 row: part.row,
                 col: part.col,
@@ -247,7 +247,10 @@ fn add_products<T: Element>(
         pack_side(x, place.row0, plan.rows, kernel.rows, start, depth, a);
         pack_side(y, place.col0, plan.cols, kernel.cols, start, depth, b);
         let (a, b) = (&*a, &*b);
-        blocks.par_iter_mut().for_each(|block| add_block(kernel, depth, a, b, block));
+        blocks
+            .par_iter_mut()
+            .with_max_len(1)
+            .for_each(|block| add_block(kernel, depth, a, b, block));
     }
     Ok(())
 }

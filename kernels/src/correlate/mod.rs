@@ -56,6 +56,7 @@
 mod cpu;
 mod cuda;
 mod lagged;
+mod matrix;
 mod normalise;
 mod options;
 mod pairwise;
@@ -77,6 +78,7 @@ pub(crate) use lagged::run_lagged;
 pub use lagged::{
     LagOptions, Lagged, LaggedPair, Pairs, correlate_lagged, correlate_lagged_between,
 };
+pub use matrix::CoefficientMatrix;
 pub use options::{Coefficient, CorrelateOptions, Missing};
 pub use sink::{
     Best, Dense, Neighbour, Pair, PairSink, ScoreBlock, Strength, Threshold, TopPairs, TopPerRow,

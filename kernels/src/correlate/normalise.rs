@@ -78,15 +78,16 @@ impl Normal {
             each_lane(row, |lane, value| sum[lane] += value * scale);
             (scale, total(&sum) / count)
         };
-        let mut residual = [0.0; LANES];
-        each_lane(row, |lane, value| residual[lane] += value * scale - mean);
-        mean += total(&residual) / count;
-        let mut squares = [0.0; LANES];
-        each_lane(row, |lane, value| {
-            let centred = value * scale - mean;
-            squares[lane] += centred * centred;
-        });
-        let squares = total(&squares);
+        // Both sums in one pass: what the mean was off by leaves the squares, too, while it is little of them.
+        let (residual, mut squares) = moments(row, scale, mean);
+        let shift = residual / count;
+        mean += shift;
+        let excess = shift * shift * count;
+        if excess < 1e-4 * squares {
+            squares -= excess;
+        } else {
+            squares = moments(row, scale, mean).1;
+        }
         if squares > 0.0 {
             Self { scale, mean, factor: 1.0 / squares.sqrt(), exclusion: None }
         } else {
@@ -131,6 +132,18 @@ fn each_lane<T: Element>(row: &[T], mut visit: impl FnMut(usize, f64)) {
     for (lane, value) in chunks.remainder().iter().enumerate() {
         visit(lane, value.to_f64());
     }
+}
+
+/// The sums of the scaled values less `mean`, and of their squares.
+#[inline(always)]
+fn moments<T: Element>(row: &[T], scale: f64, mean: f64) -> (f64, f64) {
+    let (mut sum, mut squares) = ([0.0; LANES], [0.0; LANES]);
+    each_lane(row, |lane, value| {
+        let centred = value * scale - mean;
+        sum[lane] += centred;
+        squares[lane] += centred * centred;
+    });
+    (total(&sum), total(&squares))
 }
 
 fn total(lanes: &[f64; LANES]) -> f64 {

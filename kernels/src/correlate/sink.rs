@@ -64,6 +64,11 @@ impl<'a> ScoreBlock<'a> {
         self.row0..self.row0 + self.rows
     }
 
+    /// The rows of the second matrix that the block covers.
+    pub fn cols(&self) -> std::ops::Range<usize> {
+        self.col0..self.col0 + self.cols
+    }
+
     /// The coefficients of one row: the first column they are for, and one for each column from there.
     ///
     /// Where there is only one matrix these are the columns above `row`. NaN stands for a coefficient
@@ -87,6 +92,18 @@ pub trait PairSink: Send + Sync {
 
     /// Keeps a part. Called once for each block, on one thread.
     fn take(&mut self, block: &ScoreBlock<'_>, part: Self::Part) -> Result<()>;
+
+    /// Scans all blocks of a tile and keeps their parts in order, on all threads.
+    fn take_all(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
+        // A few at a time, so that what they contribute stays small beside a tile.
+        for group in blocks.chunks(2 * rayon::current_num_threads()) {
+            let scanned: Vec<Self::Part> = group.par_iter().map(|block| self.scan(block)).collect();
+            for (block, part) in group.iter().zip(scanned) {
+                self.take(block, part)?;
+            }
+        }
+        Ok(())
+    }
 
     /// A strength below which no coefficient is of interest, if there is one by now. A device sends
     /// back only what reaches it.
@@ -118,14 +135,7 @@ pub trait Taker: Send + Sync {
 
 impl<S: PairSink> Taker for S {
     fn take_blocks(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {
-        // A few at a time, so that what they contribute stays small beside a tile.
-        for group in blocks.chunks(2 * rayon::current_num_threads()) {
-            let scanned: Vec<S::Part> = group.par_iter().map(|block| self.scan(block)).collect();
-            for (block, part) in group.iter().zip(scanned) {
-                self.take(block, part)?;
-            }
-        }
-        Ok(())
+        self.take_all(blocks)
     }
 
     fn take_blocks_alone(&mut self, blocks: &[ScoreBlock<'_>]) -> Result<()> {

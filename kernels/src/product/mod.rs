@@ -25,6 +25,8 @@ mod avx2;
 mod avx512;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Level, level};
 use crate::simd::{Work, vectorised};
 
 /// Samples of f32 that are packed at a time, and after which a sum goes to f64.
@@ -179,6 +181,12 @@ impl<S: Copy, T: Copy + Default, F: Fn(usize, S) -> T> Work for Packing<'_, S, T
 
     #[inline(always)]
     fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if level() == Level::Avx512 && size_of::<T>() == size_of::<f64>() {
+            return self.turned::<8>(avx512::turn_f64);
+        } else if level() == Level::Avx512 && size_of::<T>() == size_of::<f32>() {
+            return self.turned::<16>(avx512::turn_f32);
+        }
         let Self { panel, width, rows, convert } = self;
         if rows.len() < width {
             panel.fill(T::default());
@@ -189,16 +197,7 @@ impl<S: Copy, T: Copy + Default, F: Fn(usize, S) -> T> Work for Packing<'_, S, T
         for start in (0..depth).step_by(BLOCK) {
             let block = BLOCK.min(depth - start);
             for (r, row) in rows.iter().enumerate() {
-                let mut converted = [T::default(); BLOCK];
-                if let Some(values) = row.get(start..start + BLOCK) {
-                    for (converted, &value) in converted.iter_mut().zip(values) {
-                        *converted = convert(r, value);
-                    }
-                } else {
-                    for (converted, &value) in converted.iter_mut().zip(&row[start..]) {
-                        *converted = convert(r, value);
-                    }
-                }
+                let converted = converted::<_, _, BLOCK>(row, start, |value| convert(r, value));
                 let lines = panel[start * width..].chunks_exact_mut(width);
                 for (line, &value) in lines.zip(&converted[..block]) {
                     line[r] = value;
@@ -206,6 +205,60 @@ impl<S: Copy, T: Copy + Default, F: Fn(usize, S) -> T> Work for Packing<'_, S, T
             }
         }
     }
+}
+
+/// A square of `N` × `N` elements, its place in a panel, how wide the panel is, and how many elements of how many of its
+/// lines there are.
+#[cfg(target_arch = "x86_64")]
+type Turn = unsafe fn(*const u8, *mut u8, usize, usize, usize);
+
+impl<S: Copy, T: Copy + Default, F: Fn(usize, S) -> T> Packing<'_, S, T, F> {
+    /// Squares of `N` rows × `N` samples, turned in registers. `turn` is for elements of the size of `T`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn turned<const N: usize>(self, turn: Turn) {
+        let Self { panel, width, rows, convert } = self;
+        let depth = panel.len() / width;
+        for row0 in (0..width).step_by(N) {
+            let there = rows.get(row0..).unwrap_or_default();
+            let there = &there[..there.len().min(N)];
+            let across = N.min(width - row0);
+            for start in (0..depth).step_by(N) {
+                let mut square = [[T::default(); N]; N];
+                for (r, (square, row)) in square.iter_mut().zip(there).enumerate() {
+                    *square = converted(row, start, |value| convert(row0 + r, value));
+                }
+                let lines = N.min(depth - start);
+                let place = &mut panel[start * width + row0..][..(lines - 1) * width + across];
+                // SAFETY: the processor has AVX-512; the square is whole, and so is its place; an element is moved as
+                // the bytes that it is.
+                unsafe {
+                    turn(square.as_ptr().cast(), place.as_mut_ptr().cast(), width, across, lines);
+                }
+            }
+        }
+    }
+}
+
+/// `N` values of a row from `start` on, converted; what is beyond its end is the default.
+#[inline(always)]
+fn converted<S: Copy, T: Copy + Default, const N: usize>(
+    row: &[S],
+    start: usize,
+    convert: impl Fn(S) -> T,
+) -> [T; N] {
+    let mut converted = [T::default(); N];
+    if let Some(values) = row.get(start..start + N) {
+        for (converted, &value) in converted.iter_mut().zip(values) {
+            *converted = convert(value);
+        }
+    } else {
+        for (converted, &value) in converted.iter_mut().zip(&row[start..]) {
+            *converted = convert(value);
+        }
+    }
+    converted
 }
 
 #[cfg(test)]
