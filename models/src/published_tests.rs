@@ -42,7 +42,7 @@ fn lines<T: for<'a> Deserialize<'a>>(text: &str) -> Vec<T> {
 }
 
 /// A folder of the real data and the model; nothing, and a word about it, when one is not there.
-fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder<Cpu>)> {
+pub fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder<Cpu>)> {
     let is_required =
         std::env::var_os("COLONNADE_REQUIRE_MINILM").is_some_and(|value| value == "1");
     let skip = |says: String| {
