@@ -55,7 +55,7 @@ pub use bert::{
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use classifier::{
     BERT_CLASSIFIER, Classified, Classifier, ClassifierOrigin, ClassifierSettings, ClassifyOptions,
-    LINEAR_CLASSIFIER, Logits, Prediction,
+    LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
 };
 pub use embedder::Embedder;
 pub use embedding::{

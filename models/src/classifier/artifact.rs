@@ -82,13 +82,13 @@ impl<B: EncoderBackend> Classifier<B> {
     /// and for a tokenizer of another model.
     pub fn load(
         artifact: &Artifact<'_>,
-        encoder: Option<Arc<Embedder<B>>>,
+        encoder: Option<Arc<dyn TextEmbedder>>,
         device: &B::Device,
     ) -> Result<Self> {
         let card = artifact.card();
         let settings = ClassifierSettings::from_card(card)?;
-        let encoder = match card.architecture.as_str() {
-            BERT_CLASSIFIER => Arc::new(encoder_inside(artifact, device)?),
+        let encoder: Arc<dyn TextEmbedder> = match card.architecture.as_str() {
+            BERT_CLASSIFIER => Arc::new(encoder_inside::<B>(artifact, device)?),
             LINEAR_CLASSIFIER => encoder_named(card, encoder)?,
             other => {
                 return Err(Error::Architecture {
@@ -107,7 +107,7 @@ impl<B: EncoderBackend> Classifier<B> {
     }
 }
 
-fn encoder_inside<B: EncoderBackend>(
+pub(super) fn encoder_inside<B: EncoderBackend>(
     artifact: &Artifact<'_>,
     device: &B::Device,
 ) -> Result<Embedder<B>> {
@@ -128,15 +128,25 @@ fn encoder_inside<B: EncoderBackend>(
     Ok(Embedder::assemble(id, config, tokenizer, network))
 }
 
-fn encoder_named<B: EncoderBackend>(
+/// The encoder that the card of a [`LINEAR_CLASSIFIER`] names; none, where it has its own.
+pub fn encoder_of(card: &Card) -> Option<EmbedderId> {
+    let id = card.hyperparameters.get(EMBEDDER)?;
+    let of = |field: &str| id.get(field).and_then(Value::as_str).map(str::to_owned);
+    Some(EmbedderId { name: of("name")?, version: of("version")? })
+}
+
+/// Numbers of a vector that the head of a classifier takes.
+pub fn dimension_of(artifact: &Artifact<'_>) -> Option<usize> {
+    artifact.weights().tensors().get(WEIGHT)?.shape.get(1).copied()
+}
+
+fn encoder_named(
     card: &Card,
-    encoder: Option<Arc<Embedder<B>>>,
-) -> Result<Arc<Embedder<B>>> {
-    let of = |field: &str| {
-        let value = card.hyperparameters.get(EMBEDDER).and_then(|id| id.get(field));
-        value.and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let expected = EmbedderId { name: of("name"), version: of("version") };
+    encoder: Option<Arc<dyn TextEmbedder>>,
+) -> Result<Arc<dyn TextEmbedder>> {
+    let expected = encoder_of(card).ok_or_else(|| Error::Config {
+        problem: format!("hyperparameters: {EMBEDDER}: expected a name and a version"),
+    })?;
     match encoder {
         Some(encoder) if *encoder.id() == expected => Ok(encoder),
         other => Err(Error::Config {

@@ -8,11 +8,11 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use artifact::{BERT_CLASSIFIER, ClassifierOrigin, LINEAR_CLASSIFIER};
+use burn::tensor::backend::Backend;
+
+pub use artifact::{BERT_CLASSIFIER, ClassifierOrigin, LINEAR_CLASSIFIER, dimension_of, encoder_of};
 pub use settings::ClassifierSettings;
 
-use crate::bert::EncoderBackend;
-use crate::embedder::Embedder;
 use crate::embedding::{EmbedOptions, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::evaluation::best_of;
@@ -23,8 +23,8 @@ const TOP: usize = 3;
 
 /// Tells texts apart.
 #[derive(Clone, Debug)]
-pub struct Classifier<B: EncoderBackend> {
-    encoder: Arc<Embedder<B>>,
+pub struct Classifier<B: Backend> {
+    encoder: Arc<dyn TextEmbedder>,
     head: Head,
     settings: ClassifierSettings,
     device: B::Device,
@@ -82,11 +82,11 @@ pub struct Logits {
     pub tokens: u64,
 }
 
-impl<B: EncoderBackend> Classifier<B> {
+impl<B: Backend> Classifier<B> {
     /// Puts a classifier together. Fails for a head of another number of classes than the labels, or of numbers than
     /// the encoder's vectors.
     pub fn new(
-        encoder: Arc<Embedder<B>>,
+        encoder: Arc<dyn TextEmbedder>,
         head: Head,
         settings: ClassifierSettings,
         device: &B::Device,
@@ -120,7 +120,7 @@ impl<B: EncoderBackend> Classifier<B> {
     }
 
     /// The encoder.
-    pub fn encoder(&self) -> &Arc<Embedder<B>> {
+    pub fn encoder(&self) -> &Arc<dyn TextEmbedder> {
         &self.encoder
     }
 

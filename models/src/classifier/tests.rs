@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::bert::{Pooling, tiny_config, tiny_weights};
+use crate::embedder::Embedder;
 use crate::card::TrainingData;
 use crate::evaluation::{Score, Threshold};
 use crate::tokens::tests::tokenizer_bytes;
@@ -62,6 +63,7 @@ fn classify(classifier: &Classifier<Flex>) -> Classified {
 }
 
 fn load(files: &ArtifactFiles, encoder: Option<Arc<Embedder<Flex>>>) -> Result<Classifier<Flex>> {
+    let encoder = encoder.map(|encoder| encoder as Arc<dyn TextEmbedder>);
     Classifier::load(&files.artifact().unwrap(), encoder, &Default::default())
 }
 
@@ -101,7 +103,9 @@ fn a_fine_tuned_classifier_is_read_back_whole() {
     .unwrap();
     let read = load(&files, None).unwrap();
     assert_eq!(read.head(), &trained.head);
-    let again = crate::bert::published(read.encoder().network()).unwrap();
+    let artifact = files.artifact().unwrap();
+    let inside = artifact::encoder_inside::<Flex>(&artifact, &Default::default()).unwrap();
+    let again = crate::bert::published(inside.network()).unwrap();
     assert!(again == crate::bert::published(&trained.network).unwrap());
     assert!(classify(&read).predictions.iter().zip(CLASSES).all(|(p, class)| p.top[0].0 == class));
     assert_eq!(
