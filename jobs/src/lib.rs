@@ -20,6 +20,7 @@ pub mod evaluate;
 mod job;
 mod key;
 mod kinds;
+pub mod labels;
 mod ledger;
 mod memory;
 mod parameters;
