@@ -79,6 +79,11 @@ test-embeddings: model ## the published embedder: tokens and vectors of the refe
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
 		cargo test --locked --workspace --lib published_tests -- --include-ignored --nocapture --test-threads 1
 
+.PHONY: test-training
+test-training: model ## training on real data: accuracy, learning curve, kills, memory (half an hour, on a quiet machine)
+	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
+		cargo test --locked --workspace --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
+
 .PHONY: test-seeds
 test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails
 	for round in $$(seq $${SEEDS:-10}); do \
