@@ -56,7 +56,7 @@ def main():
 def read_texts():
     with open(DATA / "banking77/train.csv", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
-    clinc = json.loads(next((DATA / "clinc_oos").glob("*small*.json")).read_text())
+    clinc = json.loads(next((DATA / "clinc_small").glob("data_small*.json")).read_text())
     return texts + [text for part in sorted(clinc) for text, _ in clinc[part]]
 
 

@@ -2,7 +2,8 @@
 //!
 //! A version goes to production only when it was evaluated, and when it was compared with the one that is there now and
 //! is not worse on the same rows; `force` overrules the comparison, and says so in the record. A version that was in
-//! production before may come back without one. The version that it replaces is archived in the same commit.
+//! production before may come back without one. The version that it replaces is archived in the same commit. What is so
+//! already is left as it is.
 
 use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
@@ -120,6 +121,8 @@ impl Job for Promote {
             forced: params.force,
         };
         match params.to {
+            // What is so already needs no second row.
+            Target::Production if now == Some(entry.version.as_str()) => {}
             Target::Production => {
                 gate(&params, entry, &history)?;
                 let reason = format!("replaced by {}", entry.version);
@@ -128,15 +131,17 @@ impl Job for Promote {
                 changes.push(change(&entry.version, ModelStage::Production, reason));
             }
             Target::Archived => {
-                if history.stage(&entry.version) == Some(ModelStage::Archived) {
-                    return Err(conflict(&params, entry, "is archived already"));
+                if history.stage(&entry.version) != Some(ModelStage::Archived) {
+                    let reason = params.reason.clone();
+                    changes.push(change(&entry.version, ModelStage::Archived, reason));
                 }
-                let reason = params.reason.clone();
-                changes.push(change(&entry.version, ModelStage::Archived, reason));
             }
         }
-        let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
-        ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
+        let is_changed = !changes.is_empty();
+        if is_changed {
+            let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
+            ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
+        }
         let compared = entry.compared.as_ref().map(|it| {
             json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value })
         });
@@ -151,6 +156,7 @@ impl Job for Promote {
                 "to": params.to,
                 "in_production": in_production,
                 "before": now,
+                "changed": is_changed,
                 "accuracy": entry.accuracy,
                 "compared": compared,
                 "forced": params.force,
@@ -194,9 +200,6 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
         return Err(conflict(params, entry, "was never evaluated: it can't be taken into use"));
     };
     let Some(now) = history.production() else { return Ok(()) };
-    if now == entry.version {
-        return Err(conflict(params, entry, "is in production already"));
-    }
     if params.force || history.was_in_production(&entry.version) {
         return Ok(());
     }
