@@ -77,7 +77,12 @@ model: build ## the default embedder's weights, from where they are published (9
 .PHONY: test-embeddings
 test-embeddings: model ## the published embedder: tokens and vectors of the reference, and its speed
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		cargo test --locked --workspace --lib published_tests -- --include-ignored --nocapture --test-threads 1
+		cargo test --locked --workspace --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
+
+.PHONY: test-training
+test-training: model ## training on real data: accuracy, learning curve, kills, memory (half an hour, on a quiet machine)
+	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
+		cargo test --locked --workspace --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-seeds
 test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails

@@ -2,7 +2,7 @@
 //! nothing else, so that pinning, cancelling, costs and "one commit or none" hold for every kind
 //! without its doing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -117,6 +117,21 @@ impl RunContext {
             })
             .await?;
         Ok(folder.path())
+    }
+
+    /// A folder for checkpoints, the same in every run of the same work, so that one that was killed goes on; none,
+    /// where there is no place for models.
+    pub fn checkpoints(&self) -> Option<PathBuf> {
+        let name = format!("{}-{}", self.principal.tenant, self.key);
+        Some(self.embedders.checkpoints()?.join(name))
+    }
+
+    /// Removes that folder: the work is committed.
+    pub fn clear_checkpoints(&self) {
+        let Some(folder) = self.checkpoints().filter(|folder| folder.exists()) else { return };
+        if let Err(error) = std::fs::remove_dir_all(folder) {
+            tracing::warn!(run = %self.run_id, %error, "checkpoints of a finished run can't be removed");
+        }
     }
 
     /// Says how far the run is, 0 to 1.

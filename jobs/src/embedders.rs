@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::{Code, Error, Result};
 use models::{
-    ArtifactFiles, CARD_FILE, Cpu, Embedder, Error as ModelError, NGRAM, NgramEmbedder,
-    NgramOptions, Sha256Hash, TextEmbedder,
+    ArtifactFiles, CARD_FILE, Classifier, Cpu, Embedder, Error as ModelError, NGRAM, NgramEmbedder,
+    NgramOptions, Sha256Hash, TextEmbedder, dimension_of, encoder_of,
 };
 use parking_lot::Mutex;
 
@@ -25,7 +25,7 @@ pub(crate) struct Embedders {
 struct Kept {
     name: String,
     card: Sha256Hash,
-    embedder: Arc<dyn TextEmbedder>,
+    embedder: Arc<Embedder<Cpu>>,
 }
 
 impl Embedders {
@@ -41,6 +41,37 @@ impl Embedders {
             let made = NgramEmbedder::new(NgramOptions { dimension });
             return Ok(Arc::new(made.map_err(model_error)?));
         }
+        let (embedder, _) = self.encoder(name)?;
+        Ok(embedder)
+    }
+
+    /// Where runs may keep what they have done so far; none, where there is no place for models either.
+    pub(crate) fn checkpoints(&self) -> Option<PathBuf> {
+        // No model is called so.
+        self.folder.as_ref().map(|folder| folder.join(".checkpoints"))
+    }
+
+    /// The model called `name` and the bytes of its tokenizer, to be trained further.
+    pub(crate) fn model(&self, name: &str) -> Result<(Arc<Embedder<Cpu>>, Vec<u8>)> {
+        let (embedder, folder) = self.encoder(name)?;
+        let files = ArtifactFiles::read(&folder).map_err(model_error)?;
+        Ok((embedder, files.tokenizer.unwrap_or_default()))
+    }
+
+    /// The classifier of some files, with the encoder that it names.
+    pub(crate) fn classifier(&self, files: &ArtifactFiles) -> Result<Classifier<Cpu>> {
+        let artifact = files.artifact().map_err(model_error)?;
+        let encoder = match encoder_of(artifact.card()) {
+            Some(id) => {
+                let dimension = dimension_of(&artifact).unwrap_or_default();
+                Some(self.get(&id.name, dimension)?)
+            }
+            None => None,
+        };
+        Classifier::load(&artifact, encoder, &Default::default()).map_err(model_error)
+    }
+
+    fn encoder(&self, name: &str) -> Result<(Arc<Embedder<Cpu>>, PathBuf)> {
         check_name(name).map_err(|problem| Error::user(Code::BadInput, problem))?;
         let folder = self.folder.as_ref().map(|folder| folder.join(name));
         let folder = folder.filter(|folder| folder.is_dir()).ok_or_else(|| {
@@ -55,22 +86,22 @@ impl Embedders {
         // The card names the hashes of all else: a model that was replaced has another.
         let card = card_hash(&folder)?;
         if let Some(embedder) = self.kept(name, &card) {
-            return Ok(embedder);
+            return Ok((embedder, folder));
         }
         let files = ArtifactFiles::read(&folder).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
-        let embedder: Arc<dyn TextEmbedder> =
-            Arc::new(Embedder::<Cpu>::load(&artifact, &Default::default()).map_err(model_error)?);
+        let embedder = Embedder::<Cpu>::load(&artifact, &Default::default());
+        let embedder = Arc::new(embedder.map_err(model_error)?);
         let mut kept = self.kept.lock();
         kept.retain(|kept| kept.name != name);
         if kept.len() >= KEPT_MAX {
             kept.remove(0);
         }
         kept.push(Kept { name: name.to_owned(), card, embedder: embedder.clone() });
-        Ok(embedder)
+        Ok((embedder, folder))
     }
 
-    fn kept(&self, name: &str, card: &Sha256Hash) -> Option<Arc<dyn TextEmbedder>> {
+    fn kept(&self, name: &str, card: &Sha256Hash) -> Option<Arc<Embedder<Cpu>>> {
         let mut all = self.kept.lock();
         let at = all.iter().position(|kept| kept.name == name && kept.card == *card)?;
         let kept = all.remove(at);

@@ -20,10 +20,12 @@ pub mod evaluate;
 mod job;
 mod key;
 mod kinds;
+pub mod labels;
 mod ledger;
 mod memory;
 mod parameters;
 mod record;
+mod registry;
 mod runner;
 mod samples;
 mod season;
@@ -38,7 +40,9 @@ mod texts;
 
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
-pub use kinds::{anomalies, correlate, duplicates, embed, kind, kinds, vector_index};
+pub use kinds::{
+    anomalies, correlate, duplicates, embed, kind, kinds, promote, triage, triage_train, vector_index,
+};
 pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,

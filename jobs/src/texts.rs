@@ -100,6 +100,12 @@ impl TextRows {
         self.ids.is_valid(row).then(|| self.ids.value(row))
     }
 
+    /// The text of one column; none where it is null.
+    pub(crate) fn text(&self, row: usize, column: usize) -> Option<&str> {
+        let texts = self.texts.get(column)?;
+        texts.is_valid(row).then(|| texts.value(row))
+    }
+
     /// The texts of a row, in the order of the columns; those that are null are left out.
     pub(crate) fn texts(&self, row: usize) -> impl Iterator<Item = &str> {
         self.texts.iter().filter(move |text| text.is_valid(row)).map(move |text| text.value(row))

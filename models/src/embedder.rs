@@ -51,6 +51,16 @@ impl<B: EncoderBackend> Embedder<B> {
         Ok(Self { id, config, tokenizer, network })
     }
 
+    /// Puts an embedder together from parts that fit each other.
+    pub(crate) fn assemble(
+        id: EmbedderId,
+        config: EncoderConfig,
+        tokenizer: Tokenizer,
+        network: Bert<B>,
+    ) -> Self {
+        Self { id, config, tokenizer, network }
+    }
+
     /// What it was built with.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
@@ -61,7 +71,12 @@ impl<B: EncoderBackend> Embedder<B> {
         &self.tokenizer
     }
 
-    fn tokenise(&self, texts: &[&str], role: Role) -> Result<Vec<Tokens>> {
+    /// The network.
+    pub(crate) fn network(&self) -> &Bert<B> {
+        &self.network
+    }
+
+    pub(crate) fn tokenise(&self, texts: &[&str], role: Role) -> Result<Vec<Tokens>> {
         let prefix = match role {
             Role::Passage => &self.config.passage_prefix,
             Role::Query => &self.config.query_prefix,
@@ -179,7 +194,7 @@ fn version_of(artifact: &Artifact<'_>, config: &EncoderConfig) -> Result<String>
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use std::ops::ControlFlow;
     use std::sync::Mutex;
@@ -193,7 +208,7 @@ mod tests {
     use crate::safetensors::Weights;
     use crate::tokens::tests::tokenizer_bytes;
 
-    fn load(
+    pub fn load(
         config: &EncoderConfig,
         weights: &[u8],
         tokenizer: Option<&[u8]>,

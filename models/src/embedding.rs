@@ -11,7 +11,7 @@ pub const TEXTS_MAX: usize = 1 << 22;
 
 /// Turns texts into vectors of length 1, whose inner product is their likeness. The same text has the same
 /// vector in every call, whatever is beside it, to within 1e-6.
-pub trait TextEmbedder: Send + Sync {
+pub trait TextEmbedder: fmt::Debug + Send + Sync {
     /// Who it is.
     fn id(&self) -> &EmbedderId;
 

@@ -88,6 +88,32 @@ pub enum Error {
         /// What the system said.
         problem: String,
     },
+    /// Examples or options that nothing can be trained with.
+    #[error("training: {problem}")]
+    Training {
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A loss that is no number: the weights would be lost with it.
+    #[error(
+        "training: step {step}: expected a finite {what}, found {found}; the last good checkpoint is kept"
+    )]
+    Diverged {
+        /// The step, counted from 1.
+        step: u64,
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// What it was.
+        found: String,
+    },
+    /// A checkpoint that can't be gone on from.
+    #[error("checkpoint {file}: {problem}")]
+    Checkpoint {
+        /// Its name.
+        file: String,
+        /// What was expected and what was found.
+        problem: String,
+    },
     /// Whoever asked wants no answer any more.
     #[error("cancelled")]
     Cancelled,

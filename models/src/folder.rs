@@ -85,6 +85,17 @@ impl ArtifactFiles {
         Ok(Self { card, weights, tokenizer: Some(tokenizer) })
     }
 
+    /// Writes the folder of an artifact, the card last.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let manifest = ArtifactManifest::from_card(&self.card)?;
+        fs::create_dir_all(folder).map_err(|e| file_error("the artifact's folder", &e))?;
+        write_file(folder, &manifest.weights_file, &self.weights)?;
+        if let (Some(name), Some(tokenizer)) = (manifest.tokenizer_file, &self.tokenizer) {
+            write_file(folder, name, tokenizer)?;
+        }
+        write_file(folder, CARD_FILE, &self.card)
+    }
+
     /// The artifact, every byte checked against the card.
     pub fn artifact(&self) -> Result<Artifact<'_>> {
         Artifact::read(&self.card, &self.weights, self.tokenizer.as_deref())

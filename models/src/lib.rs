@@ -31,9 +31,11 @@
 mod artifact;
 mod bert;
 mod card;
+mod classifier;
 mod embedder;
 mod embedding;
 mod error;
+mod evaluation;
 mod folder;
 mod hash;
 mod known;
@@ -43,6 +45,7 @@ mod published_tests;
 mod pull;
 mod safetensors;
 mod tokens;
+mod training;
 
 pub use artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
 pub use bert::{
@@ -50,11 +53,19 @@ pub use bert::{
     SettingsFiles, supported_encoders,
 };
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
+pub use classifier::{
+    BERT_CLASSIFIER, Classified, Classifier, ClassifierOrigin, ClassifierSettings, ClassifyOptions,
+    LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
+};
 pub use embedder::Embedder;
 pub use embedding::{
     EmbedOptions, EmbedderId, Embeddings, Progress, Role, TEXTS_MAX, TextEmbedder,
 };
 pub use error::{Attempt, Error, Result};
+pub use evaluation::{
+    Calibration, ClassScores, Comparison, ScopeReport, Score, Scores, Threshold, auroc,
+    calibration_error, choose_threshold, compare, fit_temperature, scope_report, scores,
+};
 pub use folder::{ArtifactFiles, Origin, WEIGHTS_BYTES_MAX};
 pub use hash::Sha256Hash;
 pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
@@ -65,6 +76,13 @@ pub use pull::{
 };
 pub use safetensors::{ElementType, HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, Weights};
 pub use tokens::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, Tokens};
+pub use training::{
+    AdamW, BATCH_TEXTS_MAX, CheckpointOptions, ClassWeights, Cost, DataReport, EPOCHS_MAX,
+    EpochReport, Estimate, Examples, FineTuneOptions, Head, HeadOptions, HeadOutcome, HeadProgress,
+    LABEL_BYTES_MAX, LABELS_MAX, Labels, Method, NoiseCandidate, OnHeadProgress, OnTrainProgress,
+    RANK_MAX, ReadLabels, Split, Tables, TrainCall, TrainProgress, Trained, describe, estimate,
+    fine_tune, label_noise, repeated_across, same_text_groups, split,
+};
 
 /// The backend that runs on the processor.
 pub type Cpu = burn_flex::Flex;

@@ -8,6 +8,7 @@ mod pages;
 mod schemas;
 mod similar;
 mod subscriptions;
+mod triage;
 mod websocket;
 
 use std::sync::Arc;

@@ -6,6 +6,9 @@ pub mod duplicates;
 pub mod embed;
 #[cfg(test)]
 mod generated;
+pub mod promote;
+pub mod triage;
+pub mod triage_train;
 pub mod vector_index;
 
 use datasets::DatasetName;
@@ -15,11 +18,14 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job};
 
 /// Every kind there is, by name.
-static KINDS: [&dyn Job; 5] = [
+static KINDS: [&dyn Job; 8] = [
     &anomalies::Anomalies,
     &correlate::Correlate,
     &duplicates::Duplicates,
     &embed::Embed,
+    &promote::Promote,
+    &triage::Triage,
+    &triage_train::TriageTrain,
     &vector_index::VectorIndex,
 ];
 

@@ -12,7 +12,7 @@ use super::backend::{EncoderBackend, NormParts};
 use super::batch::Batch;
 
 /// Numbers that are worked on at a time: a register of AVX-512, two of AVX2, four of NEON.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Queries that attention works on at a time, so that additions need not wait for each other.
 const QUERIES: usize = 4;
 
@@ -103,7 +103,7 @@ fn gelu(x: f32) -> f32 {
 /// The error function as a quotient of two polynomials, within 4e-7: the coefficients of Eigen's `erf` for
 /// single precision (`generic_fast_erf_float`), whose fit ends at 4, where the function is 1 but for 2e-8.
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+pub(super) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let mut above = -2.726_142_3e-10_f32;
@@ -156,7 +156,7 @@ impl WithSimd for AddNorm<'_> {
 }
 
 #[inline(always)]
-fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut sums = [0_f32; LANES];
     for chunk in chunks {
@@ -172,7 +172,7 @@ fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 
 /// One number of 16, by halves.
 #[inline(always)]
-fn fold(mut values: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn fold(mut values: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for at in 0..width {
@@ -311,7 +311,7 @@ fn products<S: Simd>(
 
 /// The softmax of the first `length` numbers of a row; what follows them becomes 0.
 #[inline(always)]
-fn softmax(row: &mut [f32], length: usize) {
+pub(super) fn softmax(row: &mut [f32], length: usize) {
     row[length..].fill(f32::NEG_INFINITY);
     let (chunks, _) = row.as_chunks_mut::<LANES>();
     let mut most = [f32::NEG_INFINITY; LANES];
@@ -336,7 +336,7 @@ fn softmax(row: &mut [f32], length: usize) {
 /// `e^x` for `x` of at most 0, within 2e-7 of itself; below -87 as at -87. Cephes' `expf`: a power of two times
 /// a polynomial on the half of ln 2 to both sides of 0.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     /// Adding 1.5 · 2²³ leaves the nearest whole number in the last bits.
     const ROUND: f32 = 12_582_912.0;
     let x = if x > -87.0 { x } else { -87.0 };

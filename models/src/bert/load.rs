@@ -88,7 +88,7 @@ impl<B: Backend> Source<'_, '_, B> {
             bias.extend(self.numbers(&format!("{name}.bias"), &[out])?);
         }
         let weight = Tensor::from_data(TensorData::new(weight, [inner, width]), self.device);
-        Ok(Dense { weight: Param::from_tensor(weight), bias: self.vector(bias) })
+        Ok(Dense { weight: Param::from_tensor(weight), bias: self.vector(bias), adapter: None })
     }
 
     fn norm(&self, name: &str, size: usize, epsilon: f64) -> Result<Norm<B>> {
@@ -107,28 +107,30 @@ impl<B: Backend> Source<'_, '_, B> {
         Param::from_tensor(Tensor::from_data(TensorData::new(values, [length]), self.device))
     }
 
-    /// A tensor's numbers, row by row. They are there before anything of their size is reserved.
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let full = format!("{}{name}", self.prefix);
-        let fail = |problem: String| Err(Error::Weights { problem: format!("{full}: {problem}") });
-        let tensor = self.weights.tensors().get(&full);
-        let (Some(tensor), Some(bytes)) = (tensor, self.weights.bytes(&full)) else {
-            return fail("expected such a tensor, found none".into());
-        };
-        if tensor.shape != shape {
-            return fail(format!("expected shape {shape:?}, found {:?}", tensor.shape));
-        }
-        let Some(values) = as_f32(tensor.element, bytes) else {
-            return fail(format!(
-                "expected F32, F16 or BF16, found {}",
-                format!("{:?}", tensor.element).to_uppercase()
-            ));
-        };
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return fail(format!("expected finite numbers, found {value}"));
-        }
-        Ok(values)
+        read_numbers(self.weights, &format!("{}{name}", self.prefix), shape)
     }
+}
+
+/// A tensor's numbers, row by row. They are there before anything of their size is reserved.
+pub fn read_numbers(weights: &Weights<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let fail = |problem: String| Err(Error::Weights { problem: format!("{name}: {problem}") });
+    let (Some(tensor), Some(bytes)) = (weights.tensors().get(name), weights.bytes(name)) else {
+        return fail("expected such a tensor, found none".into());
+    };
+    if tensor.shape != shape {
+        return fail(format!("expected shape {shape:?}, found {:?}", tensor.shape));
+    }
+    let Some(values) = as_f32(tensor.element, bytes) else {
+        return fail(format!(
+            "expected F32, F16 or BF16, found {}",
+            format!("{:?}", tensor.element).to_uppercase()
+        ));
+    };
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        return fail(format!("expected finite numbers, found {value}"));
+    }
+    Ok(values)
 }
 
 /// Little-endian floating-point numbers as single precision, exactly.

@@ -14,10 +14,16 @@
 //! 21 million for all-MiniLM-L6-v2.
 
 mod backend;
+mod backward;
 mod batch;
 mod config;
 mod flex;
+#[cfg(test)]
+mod gradient_tests;
 mod load;
+mod lora;
+mod parts;
+mod publish;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
@@ -32,6 +38,10 @@ pub use batch::Batch;
 pub use config::{
     ARCHITECTURE, BertConfig, EncoderConfig, Pooling, SettingsFiles, supported_encoders,
 };
+pub(crate) use load::read_numbers;
+pub(crate) use lora::Adapter;
+pub(crate) use parts::{Part, PartSource};
+pub(crate) use publish::{numbers, published};
 #[cfg(test)]
 pub(crate) use tests::{tiny_config, tiny_weights};
 
@@ -72,6 +82,8 @@ struct Layer<B: Backend> {
 struct Dense<B: Backend> {
     weight: Param<Tensor<B, 2>>,
     bias: Param<Tensor<B, 1>>,
+    /// What is trained in the weight's place; none in a network that only answers.
+    adapter: Option<Adapter<B>>,
 }
 
 /// A layer norm.
@@ -132,14 +144,24 @@ impl<B: EncoderBackend> Bert<B> {
 
 impl<B: EncoderBackend> Layer<B> {
     fn forward(&self, x: Tensor<B, 2>, heads: usize, batch: &Batch) -> Tensor<B, 2> {
-        let qkv = x.clone().matmul(self.qkv.weight.val());
+        let qkv = self.qkv.product(x.clone());
         let attended = B::self_attention(qkv, self.qkv.bias.val(), heads, batch);
-        let attended = attended.matmul(self.attended.weight.val());
+        let attended = self.attended.product(attended);
         let bias = self.attended.bias.val();
         let x = B::add_norm(attended, bias, x, self.attention_norm.parts());
-        let up = x.clone().matmul(self.up.weight.val());
-        let down = B::bias_gelu(up, self.up.bias.val()).matmul(self.down.weight.val());
+        let up = self.up.product(x.clone());
+        let down = self.down.product(B::bias_gelu(up, self.up.bias.val()));
         B::add_norm(down, self.down.bias.val(), x, self.norm.parts())
+    }
+}
+
+impl<B: Backend> Dense<B> {
+    /// `x W`, without the bias.
+    fn product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        match &self.adapter {
+            Some(adapter) => x.clone().matmul(self.weight.val()) + adapter.product(x),
+            None => x.matmul(self.weight.val()),
+        }
     }
 }
 

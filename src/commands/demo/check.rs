@@ -55,6 +55,13 @@ pub async fn against_truth(
             let sql = "SELECT cluster_id, id FROM duplicate_clusters WHERE source = 'tickets'";
             Ok(duplicates(truth, &groups(&read(sql).await?)?))
         }
+        "triage" => {
+            let sql = "SELECT count(*) AS planted, count(r.team) FILTER (WHERE r.team = t.team) AS found, \
+                       count(r.team) FILTER (WHERE r.team <> t.team) AS wrong \
+                       FROM tickets t LEFT JOIN triage r ON r.id = t.id AND r.source = 'tickets' \
+                       WHERE t.label IS NULL";
+            triage(&read(sql).await?)
+        }
         other => Err(Error::internal(format!("the demo has no truth for job {other}"))),
     }
 }
@@ -128,6 +135,40 @@ fn duplicates(truth: &Truth, found: &[Vec<String>]) -> Findings {
             found.len()
         )],
     }
+}
+
+/// Tickets without a label, and the team that each was sent to.
+fn triage(batches: &[RecordBatch]) -> Result<Findings> {
+    let number = |at: usize| -> Result<u64> {
+        let batch = batches.first().ok_or_else(|| Error::internal("triage: no count"))?;
+        let numbers = batch.column(at).as_primitive_opt::<Int64Type>();
+        let numbers = numbers.ok_or_else(|| unexpected(batch, at))?;
+        Ok(u64::try_from(numbers.value(0)).unwrap_or(0))
+    };
+    let (planted, found, wrong) = (number(0)?, number(1)?, number(2)?);
+    Ok(Findings {
+        planted,
+        found,
+        missed: planted - found,
+        false_alarms: wrong,
+        notes: vec![format!(
+            "of {planted} tickets without a label {found} went to their team, {wrong} to another, and {} were left as out \
+             of scope; learned from the others",
+            planted - found - wrong
+        )],
+    })
+}
+
+/// The team of each label, as the tickets that have both say.
+pub async fn teams(engine: &Engine, who: &Principal) -> Result<BTreeMap<String, String>> {
+    let session = engine.session(who, &[]).await?;
+    let sql = "SELECT arrow_cast(label, 'Utf8'), arrow_cast(max(team), 'Utf8') FROM tickets \
+               WHERE label IS NOT NULL AND team IS NOT NULL GROUP BY label";
+    let mut teams = BTreeMap::new();
+    for batch in session.collect(session.sql(sql).await?).await? {
+        teams.extend(texts(&batch, 0)?.into_iter().zip(texts(&batch, 1)?));
+    }
+    Ok(teams)
 }
 
 fn groups(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {

@@ -10,9 +10,9 @@ mod summary;
 
 use std::time::Instant;
 
-use engine::{Engine, Error, Result};
-use jobs::{RunRequest, Runner};
-use serde_json::json;
+use engine::{Engine, Error, Principal, Result};
+use jobs::{RunRecord, RunRequest, Runner};
+use serde_json::{Value, json};
 
 use super::run::{start_runner, succeeded};
 use super::serve::listen;
@@ -23,8 +23,29 @@ use crate::output::Output;
 use summary::{JobSummary, Summary};
 
 /// The jobs that the demo runs, in order, and the dataset that each looks at.
-const JOBS: &[(&str, &str)] =
-    &[("anomalies", "metrics"), ("correlate", "metrics"), ("duplicates", "tickets")];
+const JOBS: &[(&str, &str)] = &[
+    ("anomalies", "metrics"),
+    ("correlate", "metrics"),
+    ("duplicates", "tickets"),
+    ("triage", "tickets"),
+];
+
+/// Fewer tickets than these are too few to learn ten labels from.
+const TRIAGE_ROWS_MIN: u64 = 100;
+
+/// The jobs that one needs to have run before it.
+fn before(job: &str) -> &'static [&'static str] {
+    if job == "triage" { &["triage_train", "promote"] } else { &[] }
+}
+
+/// The parameters of a job: for texts what needs no model, so that the demo waits for no download.
+async fn params(engine: &Engine, who: &Principal, job: &str) -> Result<Value> {
+    Ok(match job {
+        "triage_train" => json!({ "embedder": "ngram", "dimension": 256, "noise_folds": 0 }),
+        "triage" => json!({ "teams": check::teams(engine, who).await? }),
+        _ => json!({}),
+    })
+}
 
 /// Fills, runs, checks, prints, and serves unless told not to.
 pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Result<()> {
@@ -73,14 +94,16 @@ async fn fill_and_run(
     let filled = fill::fill(engine, &who, arguments, output).await?;
     let mut jobs = Vec::new();
     for &(job, dataset) in JOBS {
+        let rows = filled.datasets.iter().find(|it| it.dataset == dataset).map_or(0, |it| it.rows);
+        if job == "triage" && rows < TRIAGE_ROWS_MIN {
+            output.note(&format!("{job}: left out, {rows} tickets are too few to learn from"));
+            continue;
+        }
         let asked = Instant::now();
-        let request = RunRequest {
-            job: job.to_owned(),
-            params: json!({}),
-            gpu: Some(settings.gpu()?),
-            pins: Vec::new(),
-        };
-        let record = succeeded(runner.submit(&who, request).await?.wait().await?)?;
+        for first in before(job) {
+            run(engine, runner, &who, first, settings).await?;
+        }
+        let record = run(engine, runner, &who, job, settings).await?;
         let seconds = asked.elapsed().as_secs_f64();
         let truth = filled.truths.get(dataset).ok_or_else(|| {
             Error::internal(format!("the demo generates no {dataset}, which {job} looks at"))
@@ -89,4 +112,20 @@ async fn fill_and_run(
         jobs.push(JobSummary::new(&record, seconds, found));
     }
     Ok(Summary { datasets: filled.datasets, jobs, seconds: began.elapsed().as_secs_f64() })
+}
+
+async fn run(
+    engine: &Engine,
+    runner: &Runner,
+    who: &Principal,
+    job: &str,
+    settings: &Settings,
+) -> Result<RunRecord> {
+    let request = RunRequest {
+        job: job.to_owned(),
+        params: params(engine, who, job).await?,
+        gpu: Some(settings.gpu()?),
+        pins: Vec::new(),
+    };
+    succeeded(runner.submit(who, request).await?.wait().await?)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod datasets;
 pub(crate) mod devices;
 pub(crate) mod jobs;
+pub(crate) mod labels;
 pub(crate) mod runs;
 
 use async_graphql::Value;

@@ -1,0 +1,231 @@
+//! Takes a version of a model into use, or out of it.
+//!
+//! A version goes to production only when it was evaluated, and when it was compared with the one that is there now and
+//! is not worse on the same rows; `force` overrules the comparison, and says so in the record. A version that was in
+//! production before may come back without one. The version that it replaces is archived in the same commit. What is so
+//! already is left as it is.
+
+use async_trait::async_trait;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Code, Error, Result, WriteMode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::context::RunContext;
+use crate::embedders::check_name;
+use crate::job::{Estimate, Job, Outcome};
+use crate::parameters::{self, bad};
+use crate::registry::{
+    Change, Entry, History, ModelStage, entries, models_name, stage_batch, stages_name, stages_spec,
+};
+
+/// The kind's name.
+const NAME: &str = "promote";
+/// Instead of a version: the one that was in production before.
+const PREVIOUS: &str = "previous";
+
+/// Where a version can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Into use.
+    Production,
+    /// Out of use.
+    Archived,
+}
+
+/// Which version goes where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// The model. Default: triage.
+    pub model: String,
+    /// The version; null takes the last trained, and "previous" rolls back to the one in production before. Default:
+    /// null.
+    pub version: Option<String>,
+    /// Where it goes: production or archived. Default: production.
+    pub to: Target,
+    /// Takes a version into use that was not compared with the one in use, or that is worse. Default: false.
+    pub force: bool,
+    /// Why, for the record. Default: "".
+    pub reason: String,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            model: "triage".into(),
+            version: None,
+            to: Target::Production,
+            force: false,
+            reason: String::new(),
+        }
+    }
+}
+
+/// The job kind.
+pub struct Promote;
+
+impl Promote {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        check_name(&params.model).map_err(|problem| bad(NAME, "model", problem))?;
+        Ok(params)
+    }
+}
+
+#[async_trait]
+impl Job for Promote {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "takes a version of a model into use if it is not worse than the one in use, or rolls back"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Self::params(params)?;
+        Ok(vec![models_name(), stages_name()])
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Self::params(params)?;
+        Ok(vec![stages_spec()])
+    }
+
+    async fn estimate(&self, _ctx: &RunContext, _params: &Value) -> Result<Estimate> {
+        Ok(Estimate::default())
+    }
+
+    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
+        let params = Self::params(params)?;
+        let entries = entries(ctx.session(), &params.model).await?;
+        let history = History::read(ctx.session(), &params.model).await?;
+        let entry = chosen(&params, &entries, &history)?;
+        let now = history.production();
+        let mut changes = Vec::new();
+        let change = |version: &str, stage, reason: String| Change {
+            version: version.to_owned(),
+            stage,
+            reason,
+            forced: params.force,
+        };
+        match params.to {
+            // What is so already needs no second row.
+            Target::Production if now == Some(entry.version.as_str()) => {}
+            Target::Production => {
+                gate(&params, entry, &history)?;
+                let reason = format!("replaced by {}", entry.version);
+                changes.extend(now.map(|old| change(old, ModelStage::Archived, reason)));
+                let reason = params.reason.clone();
+                changes.push(change(&entry.version, ModelStage::Production, reason));
+            }
+            Target::Archived => {
+                if history.stage(&entry.version) != Some(ModelStage::Archived) {
+                    let reason = params.reason.clone();
+                    changes.push(change(&entry.version, ModelStage::Archived, reason));
+                }
+            }
+        }
+        let is_changed = !changes.is_empty();
+        if is_changed {
+            let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
+            ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
+        }
+        let compared = entry.compared.as_ref().map(|it| {
+            json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value })
+        });
+        let in_production = match params.to {
+            Target::Production => Some(entry.version.as_str()),
+            Target::Archived => now.filter(|version| *version != entry.version),
+        };
+        Ok(Outcome {
+            summary: json!({
+                "model": params.model,
+                "version": entry.version,
+                "to": params.to,
+                "in_production": in_production,
+                "before": now,
+                "changed": is_changed,
+                "accuracy": entry.accuracy,
+                "compared": compared,
+                "forced": params.force,
+            }),
+        })
+    }
+}
+
+/// The version that the parameters mean.
+fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Result<&'a Entry> {
+    let Some(last) = entries.first() else {
+        return Err(Error::user(
+            Code::NotFound,
+            format!("{NAME}: model {:?} has no versions; the job `triage_train` makes them", params.model),
+        ));
+    };
+    let version = match params.version.as_deref() {
+        None => &last.version,
+        Some(PREVIOUS) => history.previous().ok_or_else(|| {
+            let text = format!("no other version of {} was in production before", params.model);
+            bad(NAME, "version", text)
+        })?,
+        Some(version) => version,
+    };
+    entries.iter().find(|entry| entry.version == version).ok_or_else(|| {
+        let known: Vec<&str> = entries.iter().map(|entry| entry.version.as_str()).take(5).collect();
+        Error::user(
+            Code::NotFound,
+            format!(
+                "{NAME}: model {} has no version {version:?}; the last are {}",
+                params.model,
+                known.join(", ")
+            ),
+        )
+    })
+}
+
+/// Whether a version may go into use.
+fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
+    let Some(accuracy) = entry.accuracy.filter(|_| entry.held_out_rows > 0) else {
+        return Err(conflict(params, entry, "was never evaluated: it can't be taken into use"));
+    };
+    let Some(now) = history.production() else { return Ok(()) };
+    if params.force || history.was_in_production(&entry.version) {
+        return Ok(());
+    }
+    match &entry.compared {
+        Some(compared) if compared.version == now && accuracy >= compared.accuracy => Ok(()),
+        Some(compared) if compared.version == now => Err(conflict(
+            params,
+            entry,
+            &format!(
+                "is worse than {now}, which is in production: accuracy {accuracy:.4} beside {:.4} on the same {} \
+                 rows (p = {:.3}); force = true overrules this",
+                compared.accuracy, entry.held_out_rows, compared.p_value
+            ),
+        )),
+        other => Err(conflict(
+            params,
+            entry,
+            &format!(
+                "was compared with {}, and not with {now}, which is in production: train again, or force = true",
+                other.as_ref().map_or("none", |compared| compared.version.as_str())
+            ),
+        )),
+    }
+}
+
+fn conflict(params: &Params, entry: &Entry, problem: &str) -> Error {
+    let text = format!("{NAME}: {}@{} {problem}", params.model, entry.version);
+    Error::user(Code::Conflict, text)
+}

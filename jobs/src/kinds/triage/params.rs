@@ -1,0 +1,68 @@
+//! The parameters of `triage`.
+
+use std::collections::BTreeMap;
+
+use datasets::DatasetName;
+use engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::embedders::check_name;
+use crate::parameters::{bad, dataset_name};
+
+/// Which rows to label, and with what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Dataset that holds the texts, one row for each. Default: tickets.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Column that names the row. Default: id.
+    pub id_column: String,
+    /// Columns whose texts together are labelled, a line each, as they were learned from; a null is left out. Default:
+    /// ["subject", "body"].
+    pub text_columns: Vec<String>,
+    /// Column of labels: rows that have one are not labelled; null labels all rows. Default: label.
+    pub label_column: Option<String>,
+    /// The model. Default: triage.
+    pub model: String,
+    /// Its version; null takes the one in production. Default: null.
+    pub version: Option<String>,
+    /// Labels that are answered for each row, the likeliest first, 1 to 100. Default: 3.
+    pub top: usize,
+    /// The team of each label; a row whose label is not in the list, or that is out of scope, has none. Default: {}.
+    pub teams: BTreeMap<String, String>,
+    /// Dataset that the labels are committed to. Default: triage.
+    #[schemars(with = "String")]
+    pub output: DatasetName,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: dataset_name("tickets"),
+            id_column: "id".into(),
+            text_columns: vec!["subject".into(), "body".into()],
+            label_column: Some("label".into()),
+            model: "triage".into(),
+            version: None,
+            top: 3,
+            teams: BTreeMap::new(),
+            output: dataset_name("triage"),
+        }
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        if !(1..=100).contains(&self.top) {
+            return Err(bad(NAME, "top", format!("expected 1 to 100, found {}", self.top)));
+        }
+        if self.text_columns.is_empty() {
+            return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
+        }
+        check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))
+    }
+}

@@ -1,0 +1,414 @@
+//! Training, and what it is measured by.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::Result;
+use models::{
+    ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierOrigin,
+    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId, Evaluation,
+    Examples, Head, HeadProgress, NoiseCandidate, ScopeReport, Score, Scores, TextEmbedder,
+    Threshold, TrainCall, TrainProgress, TrainingData, auroc, calibration_error, choose_threshold,
+    compare, describe, fine_tune, label_noise, scope_report, scores,
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::params::{Method, Params};
+use super::prepare::{Prepared, Side};
+use crate::context::check;
+use crate::embedders::model_error;
+
+/// How sure a head must be of another class than the label for the label to be in doubt.
+const NOISE_CONFIDENCE: f32 = 0.8;
+/// Steps between two checkpoints.
+const CHECKPOINT_STEPS: u64 = 50;
+
+/// What turns texts into vectors.
+pub(super) enum Encoder {
+    /// Any embedder: its vectors are taken as they are.
+    Frozen(Arc<dyn TextEmbedder>),
+    /// A model whose weights are trained, and the bytes of its tokenizer.
+    Trained(Arc<Embedder<Cpu>>, Vec<u8>),
+}
+
+/// What a training works with.
+pub(super) struct Task {
+    pub(super) params: Params,
+    pub(super) prepared: Prepared,
+    pub(super) encoder: Encoder,
+    /// The classifier in production, with its version.
+    pub(super) in_use: Option<(String, Classifier<Cpu>)>,
+    pub(super) trained_on: TrainingData,
+    pub(super) checkpoints: Option<PathBuf>,
+    pub(super) tell: Arc<dyn Fn(f64) + Send + Sync>,
+    pub(super) cancellation: CancellationToken,
+}
+
+/// A trained model, and all that was measured.
+pub(super) struct Fitted {
+    pub(super) files: ArtifactFiles,
+    pub(super) report: DataReport,
+    pub(super) noise: Vec<Doubt>,
+    pub(super) scores: Scores,
+    /// On the held-out rows, before and after the temperature.
+    pub(super) calibration_error: [f64; 2],
+    pub(super) calibration: Calibration,
+    pub(super) scope: Option<ScopeReport>,
+    pub(super) comparison: Option<(String, Comparison)>,
+    pub(super) facts: Value,
+}
+
+/// A row whose label is in doubt.
+#[derive(Clone, Debug)]
+pub(super) struct Doubt {
+    pub(super) row: usize,
+    pub(super) answered: String,
+    pub(super) confidence: f32,
+    pub(super) of_label: f32,
+}
+
+/// What training left: a classifier without calibration, and how to write it.
+struct Raw {
+    classifier: Classifier<Cpu>,
+    write: Box<dyn Fn(&ClassifierSettings, &ClassifierOrigin) -> models::Result<ArtifactFiles>>,
+    facts: Value,
+}
+
+impl Task {
+    /// Prepares, trains, calibrates and judges. On the numeric threads.
+    pub(super) fn run(self) -> Result<(Prepared, Fitted)> {
+        let (train, validation) = (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
+        let labels = &self.prepared.labels;
+        let learned = self.prepared.texts(&train);
+        let report = describe(&learned, &self.prepared.classes(&train), labels.count());
+        let report = report.map_err(model_error)?;
+        let (vectors, noise) = self.doubts(&train)?;
+        let raw = match &self.encoder {
+            Encoder::Frozen(encoder) => self.head(encoder.clone(), vectors, &train)?,
+            Encoder::Trained(encoder, tokenizer) => {
+                self.fine_tuned(encoder.clone(), tokenizer.clone(), &train, &validation)?
+            }
+        };
+        (self.tell)(0.85);
+        let mut settings = ClassifierSettings::new(labels.clone());
+        let own = self.logits(&raw.classifier, &validation)?;
+        let truth = self.prepared.classes(&validation);
+        let calibration = settings.calibrate(&own, &truth).map_err(model_error)?;
+        let outside = self.logits(&raw.classifier, &self.prepared.outside(Side::Validation))?;
+        let threshold = self.threshold(&own, &outside, settings.temperature)?;
+        settings.out_of_scope = Some(threshold);
+        check(&self.cancellation)?;
+        let judged = self.judge(&raw.classifier, &settings, threshold)?;
+        let origin = self.origin(&judged.scores, &judged.on);
+        let files = (raw.write)(&settings, &origin).map_err(model_error)?;
+        (self.tell)(0.95);
+        let fitted = Fitted {
+            files,
+            report,
+            noise,
+            scores: judged.scores,
+            calibration_error: judged.calibration_error,
+            calibration,
+            scope: judged.scope,
+            comparison: judged.comparison,
+            facts: raw.facts,
+        };
+        Ok((self.prepared, fitted))
+    }
+
+    /// The vectors of the rows to learn from, where there is a use for them, and the rows whose label is in doubt.
+    fn doubts(&self, train: &[usize]) -> Result<(Vec<f32>, Vec<Doubt>)> {
+        let (encoder, is_needed): (&dyn TextEmbedder, bool) = match &self.encoder {
+            Encoder::Frozen(encoder) => (encoder.as_ref(), true),
+            Encoder::Trained(encoder, _) => (encoder.as_ref(), self.params.noise_folds > 0),
+        };
+        if !is_needed {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let vectors = self.embed(encoder, &self.prepared.texts(train), 0.1, 0.3)?;
+        if self.params.noise_folds == 0 {
+            return Ok((vectors, Vec::new()));
+        }
+        let (classes, count) = (self.prepared.classes(train), self.prepared.labels.count());
+        let folds = self.params.noise_folds;
+        let found = label_noise::<Cpu>(
+            &vectors,
+            &classes,
+            count,
+            folds,
+            NOISE_CONFIDENCE,
+            self.params.seed,
+            &Default::default(),
+        );
+        let names = self.prepared.labels.names();
+        let doubt = |candidate: NoiseCandidate| Doubt {
+            row: train[candidate.row],
+            answered: names[candidate.answered].clone(),
+            confidence: candidate.confidence,
+            of_label: candidate.of_label,
+        };
+        check(&self.cancellation)?;
+        Ok((vectors, found.map_err(model_error)?.into_iter().map(doubt).collect()))
+    }
+
+    fn head(
+        &self,
+        encoder: Arc<dyn TextEmbedder>,
+        vectors: Vec<f32>,
+        train: &[usize],
+    ) -> Result<Raw> {
+        let (labels, classes) = (&self.prepared.labels, self.prepared.classes(train));
+        let mut on_progress = |progress: &HeadProgress| {
+            (self.tell)(0.4 + 0.4 * progress.iteration as f64 / progress.of as f64);
+            self.go_on()
+        };
+        let device = Default::default();
+        let options = self.params.head();
+        let (head, outcome) = Head::train::<Cpu>(
+            &vectors,
+            &classes,
+            labels.count(),
+            &options,
+            &device,
+            &mut on_progress,
+        )
+        .map_err(model_error)?;
+        let settings = ClassifierSettings::new(labels.clone());
+        let id: EmbedderId = encoder.id().clone();
+        let classifier = Classifier::new(encoder, head.clone(), settings, &device);
+        Ok(Raw {
+            classifier: classifier.map_err(model_error)?,
+            write: Box::new(move |settings, origin| {
+                ArtifactFiles::of_head(&head, &id, settings, origin)
+            }),
+            facts: json!({
+                "iterations": outcome.iterations,
+                "loss": outcome.loss,
+                "converged": outcome.is_converged,
+            }),
+        })
+    }
+
+    fn fine_tuned(
+        &self,
+        encoder: Arc<Embedder<Cpu>>,
+        tokenizer: Vec<u8>,
+        train: &[usize],
+        validation: &[usize],
+    ) -> Result<Raw> {
+        let prepared = &self.prepared;
+        let (texts, classes) = (prepared.texts(train), prepared.classes(train));
+        let (own_texts, own_classes) = (prepared.texts(validation), prepared.classes(validation));
+        let options = self.params.fine_tuning();
+        let checkpoints = self.checkpoints.as_ref().map(|folder| CheckpointOptions {
+            folder: folder.clone(),
+            every_steps: CHECKPOINT_STEPS,
+            kept: 2,
+        });
+        let mut rate = 0.0;
+        let mut on_progress = |progress: &TrainProgress| {
+            rate = progress.texts_per_s;
+            (self.tell)(0.3 + 0.55 * progress.step as f64 / progress.of as f64);
+            self.go_on()
+        };
+        let call = TrainCall {
+            options: &options,
+            checkpoints: checkpoints.as_ref(),
+            on_progress: &mut on_progress,
+        };
+        let trained = fine_tune(
+            encoder.as_ref(),
+            prepared.labels.count(),
+            Examples { texts: &texts, classes: &classes },
+            Examples { texts: &own_texts, classes: &own_classes },
+            &Default::default(),
+            call,
+        )
+        .map_err(model_error)?;
+        let epochs: Vec<Value> = trained
+            .history
+            .iter()
+            .map(|epoch| {
+                json!({
+                    "epoch": epoch.epoch,
+                    "train_loss": epoch.train_loss,
+                    "validation_loss": epoch.validation_loss,
+                    "validation_accuracy": epoch.validation_accuracy,
+                })
+            })
+            .collect();
+        let facts = json!({
+            "epochs": epochs,
+            "best_epoch": trained.best_epoch,
+            "steps": trained.cost.steps,
+            "tokens": trained.cost.tokens,
+            "seconds": trained.cost.seconds,
+            "flops": trained.cost.flops,
+            "texts_per_second": rate,
+            "texts_cut": trained.cost.cut_texts,
+            "notices": trained.notices,
+        });
+        let config = encoder.config().clone();
+        let write = move |settings: &ClassifierSettings, origin: &ClassifierOrigin| {
+            ArtifactFiles::of_trained(&trained, &config, &tokenizer, settings, origin)
+        };
+        let plain = ClassifierSettings::new(prepared.labels.clone());
+        let evaluated = ClassifierOrigin { evaluation: Vec::new(), ..self.origin_of(Vec::new()) };
+        let files = write(&plain, &evaluated).map_err(model_error)?;
+        let artifact = files.artifact().map_err(model_error)?;
+        let classifier = Classifier::load(&artifact, None, &Default::default());
+        Ok(Raw {
+            classifier: classifier.map_err(model_error)?,
+            write: Box::new(write),
+            facts,
+        })
+    }
+
+    /// The score that tells in and out of scope apart best, and its threshold.
+    fn threshold(&self, inside: &[f32], outside: &[f32], temperature: f64) -> Result<Threshold> {
+        let count = self.prepared.labels.count();
+        let scored = |score: Score, logits: &[f32]| -> Vec<f64> {
+            logits.chunks_exact(count).map(|row| score.of(row, temperature)).collect()
+        };
+        let likely = |score: Score| auroc(&scored(score, inside), &scored(score, outside));
+        let is_energy = !outside.is_empty() && likely(Score::Energy) > likely(Score::MaxProbability);
+        let score = if is_energy { Score::Energy } else { Score::MaxProbability };
+        let least =
+            choose_threshold(&scored(score, inside), &scored(score, outside), self.params.rejected);
+        Ok(Threshold { score, least: least.map_err(model_error)? })
+    }
+
+    fn judge(
+        &self,
+        classifier: &Classifier<Cpu>,
+        settings: &ClassifierSettings,
+        threshold: Threshold,
+    ) -> Result<Judged> {
+        let rows = self.prepared.of(Side::HeldOut);
+        let (count, truth) = (settings.labels.count(), self.prepared.classes(&rows));
+        let logits = self.logits(classifier, &rows)?;
+        let answers = best_of_rows(&logits, count);
+        let known: Vec<Option<usize>> = truth.iter().copied().map(Some).collect();
+        let found = scores(&known, &answers, count).map_err(model_error)?;
+        let error_at = |temperature: f64| {
+            calibration_error(&logits, &truth, count, temperature).map_err(model_error)
+        };
+        let outside = self.logits(classifier, &self.prepared.outside(Side::HeldOut))?;
+        let scope = if outside.is_empty() {
+            None
+        } else {
+            let all = [&logits[..], &outside].concat();
+            let nones = std::iter::repeat_n(None, outside.len() / count);
+            let truth: Vec<Option<usize>> = known.iter().copied().chain(nones).collect();
+            let report = scope_report(&all, &truth, count, settings.temperature, threshold);
+            Some(report.map_err(model_error)?)
+        };
+        let comparison = match &self.in_use {
+            None => None,
+            Some((version, other)) => {
+                // By name: the other may know other classes.
+                let theirs = best_of_rows(&self.logits(other, &rows)?, other.settings().labels.count());
+                let names = other.settings().labels.names();
+                let right = |row: usize, answer: &str| self.prepared.rows.labels[row] == answer;
+                let own = settings.labels.names();
+                let of_theirs: Vec<bool> =
+                    rows.iter().zip(&theirs).map(|(row, at)| right(*row, &names[*at])).collect();
+                let of_own: Vec<bool> =
+                    rows.iter().zip(&answers).map(|(row, at)| right(*row, &own[*at])).collect();
+                let compared = compare(&of_own, &of_theirs).map_err(model_error)?;
+                Some((version.clone(), compared))
+            }
+        };
+        Ok(Judged {
+            calibration_error: [error_at(1.0)?, error_at(settings.temperature)?],
+            on: format!("{} held-out rows of {}", rows.len(), self.params.dataset),
+            scores: found,
+            scope,
+            comparison,
+        })
+    }
+
+    fn origin(&self, scores: &Scores, on: &str) -> ClassifierOrigin {
+        let measured = [("accuracy", scores.accuracy), ("macro_f1", scores.macro_f1)];
+        self.origin_of(
+            measured
+                .iter()
+                .map(|(measure, value)| Evaluation {
+                    measure: (*measure).into(),
+                    value: *value,
+                    on: on.into(),
+                })
+                .collect(),
+        )
+    }
+
+    fn origin_of(&self, evaluation: Vec<Evaluation>) -> ClassifierOrigin {
+        ClassifierOrigin {
+            name: self.params.model.clone(),
+            description: format!(
+                "Tells the column {} of {} from its texts",
+                self.params.label_column, self.params.dataset
+            ),
+            training_data: self.trained_on.clone(),
+            evaluation,
+            licence: "LicenseRef-own-data".into(),
+        }
+    }
+
+    fn logits(&self, classifier: &Classifier<Cpu>, rows: &[usize]) -> Result<Vec<f32>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stop = |_: models::Progress| self.go_on();
+        let options = EmbedOptions { progress: Some(&stop), ..EmbedOptions::default() };
+        let found = classifier.logits(&self.prepared.texts(rows), &options);
+        Ok(found.map_err(model_error)?.values)
+    }
+
+    fn embed(
+        &self,
+        encoder: &dyn TextEmbedder,
+        texts: &[&str],
+        from: f64,
+        to: f64,
+    ) -> Result<Vec<f32>> {
+        let report = |progress: models::Progress| {
+            (self.tell)(from + (to - from) * progress.texts as f64 / texts.len().max(1) as f64);
+            self.go_on()
+        };
+        let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
+        Ok(encoder.embed(texts, &options).map_err(model_error)?.values)
+    }
+
+    fn go_on(&self) -> ControlFlow<()> {
+        match self.cancellation.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+struct Judged {
+    scores: Scores,
+    calibration_error: [f64; 2],
+    scope: Option<ScopeReport>,
+    comparison: Option<(String, Comparison)>,
+    on: String,
+}
+
+/// The first of the highest of each row.
+fn best_of_rows(logits: &[f32], count: usize) -> Vec<usize> {
+    let best = |row: &[f32]| {
+        let mut best = 0;
+        for (at, value) in row.iter().enumerate() {
+            if *value > row[best] {
+                best = at;
+            }
+        }
+        best
+    };
+    logits.chunks_exact(count).map(best).collect()
+}
+

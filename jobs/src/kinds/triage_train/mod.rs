@@ -1,0 +1,286 @@
+//! Learns from labelled texts to label others, and registers what it learned as a candidate.
+//!
+//! The rows are read, corrected by hand-made labels where there are any, and split into three parts: to learn from, to
+//! calibrate on, and to be judged by; copies of a text are on one side. The model is then a linear head on an embedder's
+//! vectors, or a fine-tuned encoder with its head. It is judged on the last part alone, beside the version in production
+//! on the same rows, and registered in `models`; the job `promote` takes it into use.
+//!
+//! The same rows, parameters and threads make the same model, bit for bit. Cost: `head` embeds every text once; `full`
+//! and `low_rank` take about three times that for each epoch. Memory: the texts, and the vectors of the rows to learn from.
+
+mod fit;
+mod output;
+mod params;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Result, WriteMode};
+use models::{Classifier, Cpu, DatasetVersion, TrainingData};
+use serde_json::{Value, json};
+
+use fit::{Encoder, Fitted, Task};
+pub use params::Params;
+use params::Method;
+use prepare::{Dropped, Prepared, prepare, read};
+
+use crate::context::RunContext;
+use crate::job::{Estimate, Job, Outcome};
+use crate::kinds::estimate_input;
+use crate::parameters;
+use crate::registry::{
+    Change, Compared, History, ModelStage, Registration, files, model_batch, models_spec,
+    stage_batch, stages_name, stages_spec, version_of,
+};
+
+/// The kind's name.
+const NAME: &str = "triage_train";
+
+/// Memory of one row beside its vector: a guess for the estimate only.
+const ROW_BYTES: usize = 3072;
+
+/// The job kind.
+pub struct TriageTrain;
+
+impl TriageTrain {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+#[async_trait]
+impl Job for TriageTrain {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "learns from labelled texts to label others, and registers the model as a candidate"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        let params = Self::params(params)?;
+        Ok(std::iter::once(params.dataset).chain(params.corrections).collect())
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Self::params(params)?;
+        Ok(vec![
+            models_spec(),
+            output::evaluations_spec(),
+            output::suspects_spec(),
+            stages_spec(),
+        ])
+    }
+
+    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
+        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    }
+
+    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
+        let params = Self::params(params)?;
+        let (rows, dropped, corrected) = read(ctx, &params).await?;
+        ctx.progress(0.05);
+        let counts = (dropped, corrected, rows.ids.len());
+        let prepared = prepare(rows, &params)?;
+        let now = ctx.engine().session(ctx.principal(), &[]).await?;
+        let history = match now.catalog().datasets.contains_key(&stages_name()) {
+            true => History::read(&now, &params.model).await?,
+            false => History::default(),
+        };
+        let mut stage = ctx.stage("train");
+        stage.record.rows_in = prepared.rows.ids.len() as u64;
+        let encoder = encoder(ctx, &params).await?;
+        let in_use = match history.production() {
+            Some(version) => {
+                let classifier = in_use(ctx, &now, &params, version).await?;
+                Some((version.to_owned(), classifier))
+            }
+            None => None,
+        };
+        let task = Task {
+            trained_on: trained_on(ctx),
+            checkpoints: ctx.checkpoints(),
+            tell: ctx.progress_sink(),
+            cancellation: ctx.cancellation().clone(),
+            params: params.clone(),
+            prepared,
+            encoder,
+            in_use,
+        };
+        let pool = ctx.pool().clone();
+        let work = move || pool.install(|| task.run());
+        let (prepared, fitted) = ctx.compute(work).await?;
+        stage.on_device("cpu", "training runs on the CPU");
+        stage.record.rows_out = fitted.scores.rows as u64;
+        stage.facts(fitted.facts.clone());
+        stage.finish();
+        let registration = registration(&params, &fitted);
+        commit(ctx, &params, &prepared, &fitted, &registration, &history).await?;
+        ctx.clear_checkpoints();
+        Ok(Outcome { summary: summary(&params, &prepared, &fitted, &registration, counts) })
+    }
+}
+
+/// What the texts become vectors with.
+async fn encoder(ctx: &RunContext, params: &Params) -> Result<Encoder> {
+    let (embedders, params) = (ctx.embedders().clone(), params.clone());
+    ctx.compute(move || match params.method {
+        Method::Head => {
+            let embedder = embedders.get(&params.embedder, params.dimension as usize)?;
+            Ok(Encoder::Frozen(embedder))
+        }
+        Method::Full | Method::LowRank => {
+            let (encoder, tokenizer) = embedders.model(&params.embedder)?;
+            Ok(Encoder::Trained(encoder, tokenizer))
+        }
+    })
+    .await
+}
+
+/// The classifier in production.
+async fn in_use(
+    ctx: &RunContext,
+    session: &engine::Session,
+    params: &Params,
+    version: &str,
+) -> Result<Classifier<Cpu>> {
+    let files = files(session, &params.model, version).await?;
+    let embedders = ctx.embedders().clone();
+    ctx.compute(move || embedders.classifier(&files)).await
+}
+
+fn trained_on(ctx: &RunContext) -> TrainingData {
+    let inputs = ctx.inputs().iter().map(|input| DatasetVersion {
+        dataset: input.dataset.to_string(),
+        version: input.version.into(),
+    });
+    TrainingData::Datasets(inputs.collect())
+}
+
+fn registration(params: &Params, fitted: &Fitted) -> Registration {
+    let compared = fitted.comparison.as_ref().map(|(version, compared)| Compared {
+        version: version.clone(),
+        accuracy: (compared.both + compared.only_second) as f64 / fitted.scores.rows.max(1) as f64,
+        p_value: compared.p_value,
+    });
+    Registration {
+        name: params.model.clone(),
+        version: version_of(&fitted.files),
+        files: fitted.files.clone(),
+        task: "triage",
+        method: params.method.as_str().into(),
+        held_out_rows: fitted.scores.rows as u64,
+        accuracy: Some(fitted.scores.accuracy),
+        macro_f1: Some(fitted.scores.macro_f1),
+        compared,
+    }
+}
+
+/// Commits what is said of the version first and its stage last: a version that has a stage has all else.
+async fn commit(
+    ctx: &RunContext,
+    params: &Params,
+    prepared: &Prepared,
+    fitted: &Fitted,
+    model: &Registration,
+    history: &History,
+) -> Result<()> {
+    let rows = output::evaluations(params, &model.version, prepared, fitted)?;
+    ctx.commit(output::evaluations_spec(), WriteMode::Append, vec![rows]).await?;
+    let source = ScalarValue::from(params.dataset.as_str());
+    let partition = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
+    let rows = output::suspects(params, prepared, fitted)?;
+    ctx.commit(output::suspects_spec(), partition, vec![rows]).await?;
+    ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model)?]).await?;
+    // A version that is in use stays so when it is trained again.
+    let stage = history.stage(&model.version).unwrap_or(ModelStage::Candidate);
+    let change = Change {
+        version: model.version.clone(),
+        stage,
+        reason: "trained".into(),
+        forced: false,
+    };
+    let rows = stage_batch(ctx, &params.model, history.next_number(), &[change])?;
+    ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
+    Ok(())
+}
+
+fn summary(
+    params: &Params,
+    prepared: &Prepared,
+    fitted: &Fitted,
+    model: &Registration,
+    (dropped, corrected, rows): (Dropped, u64, usize),
+) -> Value {
+    let sides = [prepare::Side::Train, prepare::Side::Validation, prepare::Side::HeldOut];
+    let [train, validation, held_out] = sides.map(|side| prepared.of(side).len());
+    let report = &fitted.report;
+    let names = prepared.labels.names();
+    let least = report.rows_by_class.iter().min().copied().unwrap_or(0);
+    let rare: Vec<&String> = names
+        .iter()
+        .zip(&report.rows_by_class)
+        .filter(|(_, count)| **count == least)
+        .map(|(name, _)| name)
+        .take(5)
+        .collect();
+    let compared = model.compared.as_ref().map(|it| {
+        json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value })
+    });
+    let scope = fitted.scope.as_ref().map(|scope| {
+        json!({
+            "rows": scope.out_of_scope_rows,
+            "auroc": scope.auroc,
+            "recall": scope.recall,
+            "precision": scope.precision,
+            "in_scope_accuracy": scope.in_scope_accuracy,
+        })
+    });
+    json!({
+        "source": params.dataset,
+        "model": model.name,
+        "version": model.version,
+        "method": model.method,
+        "rows": rows,
+        "rows_without_id": dropped.without_id,
+        "rows_without_label": dropped.without_label,
+        "rows_corrected": corrected,
+        "classes": names.len(),
+        "train_rows": train,
+        "validation_rows": validation,
+        "held_out_rows": held_out,
+        "held_out_rows_seen": prepared.repeated.iter().filter(|it| **it).count(),
+        "held_out_labels_unseen": prepared.unseen(),
+        "data": {
+            "imbalance": report.imbalance,
+            "rarest_classes": rare,
+            "rows_of_the_rarest": least,
+            "empty_texts": report.empty_texts,
+            "characters": report.characters,
+            "repeated_texts": report.repeated_texts,
+            "contradictory_texts": report.contradictory_texts,
+            "label_suspects": fitted.noise.len(),
+        },
+        "accuracy": fitted.scores.accuracy,
+        "macro_f1": fitted.scores.macro_f1,
+        "temperature": fitted.calibration.temperature,
+        "calibration_error": { "before": fitted.calibration_error[0], "after": fitted.calibration_error[1] },
+        "out_of_scope": scope,
+        "in_production": compared,
+        "training": fitted.facts,
+    })
+}

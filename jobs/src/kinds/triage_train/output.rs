@@ -1,0 +1,157 @@
+//! What a training says of itself, as rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, Float64Array, RecordBatch, StringArray};
+use datasets::{
+    ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
+};
+use engine::Result;
+
+use super::fit::Fitted;
+use super::params::Params;
+use super::prepare::Prepared;
+use crate::columns::column;
+use crate::parameters::dataset_name;
+
+/// The dataset of what was measured.
+pub(super) fn evaluations_name() -> DatasetName {
+    dataset_name("model_evaluations")
+}
+
+/// The dataset of labels that are in doubt.
+pub(super) fn suspects_name() -> DatasetName {
+    dataset_name("label_suspects")
+}
+
+pub(super) fn evaluations_spec() -> DatasetSpec {
+    let text = |name, nullable, about| column(name, ColumnType::Text, nullable, about);
+    DatasetSpec {
+        name: evaluations_name(),
+        description: "What each version of a model was measured to be, on rows that it did not learn from".into(),
+        owner: None,
+        key: ["model", "version", "measure", "class", "other"].map(String::from).into(),
+        time_column: None,
+        evolution: Evolution::AddNullable,
+        partition_by: Vec::new(),
+        columns: vec![
+            text("model", false, "The model"),
+            text("version", false, "The version"),
+            text(
+                "measure",
+                false,
+                "accuracy, macro_f1, calibration_error, precision, recall, f1, support, confusion, …",
+            ),
+            text("class", true, "The class that it is about; of confusion the true one"),
+            text("other", true, "Of confusion the class that was answered; of a comparison the other version"),
+            column("value", ColumnType::Float64, false, "What was found"),
+        ],
+        validations: Vec::new(),
+    }
+}
+
+pub(super) fn suspects_spec() -> DatasetSpec {
+    let text = |name, about| column(name, ColumnType::Text, false, about);
+    let number = |name, about| column(name, ColumnType::Float32, false, about);
+    DatasetSpec {
+        name: suspects_name(),
+        description: "Rows whose label others of their like do not bear: look at these first".into(),
+        owner: None,
+        key: ["source", "id"].map(String::from).into(),
+        time_column: None,
+        evolution: Evolution::AddNullable,
+        partition_by: vec![PartitionSpec {
+            column: "source".into(),
+            from: None,
+            transform: PartitionTransform::Identity,
+        }],
+        columns: vec![
+            text("source", "The dataset that holds the row"),
+            text("id", "The row"),
+            text("label", "Its label"),
+            text("answered", "What a head answers that learned from the other rows"),
+            number("confidence", "How sure that one is, 0 to 1"),
+            number("of_label", "What it gives to the label, 0 to 1"),
+        ],
+        validations: Vec::new(),
+    }
+}
+
+/// All that was measured.
+pub(super) fn evaluations(
+    params: &Params,
+    version: &str,
+    prepared: &Prepared,
+    fitted: &Fitted,
+) -> Result<RecordBatch> {
+    let mut rows: Vec<(&str, Option<&str>, Option<&str>, f64)> = vec![
+        ("accuracy", None, None, fitted.scores.accuracy),
+        ("macro_f1", None, None, fitted.scores.macro_f1),
+        ("held_out_rows", None, None, fitted.scores.rows as f64),
+        ("unseen_labels", None, None, prepared.unseen() as f64),
+        ("temperature", None, None, fitted.calibration.temperature),
+        ("calibration_error_before", None, None, fitted.calibration_error[0]),
+        ("calibration_error", None, None, fitted.calibration_error[1]),
+    ];
+    let names = prepared.labels.names();
+    for (name, class) in names.iter().zip(&fitted.scores.classes) {
+        let name = Some(name.as_str());
+        rows.extend([
+            ("precision", name, None, class.precision),
+            ("recall", name, None, class.recall),
+            ("f1", name, None, class.f1),
+            ("support", name, None, class.support as f64),
+        ]);
+    }
+    for (at, count) in fitted.scores.confusion.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let (truth, answer) = (&names[at / names.len()], &names[at % names.len()]);
+        rows.push(("confusion", Some(truth), Some(answer), *count as f64));
+    }
+    if let Some(scope) = &fitted.scope {
+        rows.extend([
+            ("out_of_scope_auroc", None, None, scope.auroc),
+            ("out_of_scope_recall", None, None, scope.recall),
+            ("out_of_scope_precision", None, None, scope.precision),
+            ("in_scope_accuracy", None, None, scope.in_scope_accuracy),
+            ("out_of_scope_rows", None, None, scope.out_of_scope_rows as f64),
+        ]);
+    }
+    if let Some((other, compared)) = &fitted.comparison {
+        let other = Some(other.as_str());
+        rows.extend([
+            ("only_this_right", None, other, compared.only_first as f64),
+            ("only_other_right", None, other, compared.only_second as f64),
+            ("p_value", None, other, compared.p_value),
+        ]);
+    }
+    let count = rows.len();
+    let all = |text: &str| {
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef
+    };
+    let columns: Vec<ArrayRef> = vec![
+        all(&params.model),
+        all(version),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0))),
+        Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1))),
+        Arc::new(StringArray::from_iter(rows.iter().map(|row| row.2))),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.3))),
+    ];
+    Ok(RecordBatch::try_new(evaluations_spec().arrow_schema(), columns)?)
+}
+
+/// The rows whose label is in doubt.
+pub(super) fn suspects(params: &Params, prepared: &Prepared, fitted: &Fitted) -> Result<RecordBatch> {
+    let doubts = &fitted.noise;
+    let source = std::iter::repeat_n(params.dataset.as_str(), doubts.len());
+    let ids = doubts.iter().map(|doubt| prepared.rows.ids[doubt.row].as_str());
+    let labels = doubts.iter().map(|doubt| prepared.rows.labels[doubt.row].as_str());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(source)),
+        Arc::new(StringArray::from_iter_values(ids)),
+        Arc::new(StringArray::from_iter_values(labels)),
+        Arc::new(StringArray::from_iter_values(doubts.iter().map(|doubt| &doubt.answered))),
+        Arc::new(Float32Array::from_iter_values(doubts.iter().map(|doubt| doubt.confidence))),
+        Arc::new(Float32Array::from_iter_values(doubts.iter().map(|doubt| doubt.of_label))),
+    ];
+    Ok(RecordBatch::try_new(suspects_spec().arrow_schema(), columns)?)
+}

@@ -1,0 +1,205 @@
+//! The parameters of `triage_train`.
+
+use datasets::DatasetName;
+use engine::Result;
+use models::{
+    ALL_MINILM_L6_V2, AdamW, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::embedders::check_name;
+use crate::parameters::{bad, dataset_name};
+
+/// Which weights are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// A linear head on the embedder's vectors, which stay as they are: seconds, with any embedder.
+    Head,
+    /// The whole encoder with a head: minutes.
+    Full,
+    /// Low-rank adapters beside the encoder's products, with a head: minutes, and fewer weights to be trained.
+    LowRank,
+}
+
+impl Method {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Full => "full",
+            Self::LowRank => "low_rank",
+        }
+    }
+}
+
+/// How much the rows of a class count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Weighting {
+    /// All rows the same.
+    Equal,
+    /// All classes the same.
+    Balanced,
+}
+
+/// What to learn from, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Dataset that holds the texts and their labels, one row for each. Default: tickets.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Column that names the row. Default: id.
+    pub id_column: String,
+    /// Columns whose texts together are learned from, a line each; a null is left out. Default: ["subject", "body"].
+    pub text_columns: Vec<String>,
+    /// Column that holds the label; rows where it is null are not learned from. Default: label.
+    pub label_column: String,
+    /// Column to split by: the newest rows are held out; null splits at random. Default: null.
+    pub time_column: Option<String>,
+    /// Dataset of labels by hand (source, id, label, at): of each row the last one stands for the label; null has
+    /// none. Default: null.
+    #[schemars(with = "Option<String>")]
+    pub corrections: Option<DatasetName>,
+    /// Label of rows that belong to no class; they are not learned from, and the threshold below which a text is out
+    /// of scope is chosen with them. Null: there are none. Default: null.
+    pub out_of_scope_label: Option<String>,
+    /// Without such rows: the part of the rows in scope that may be taken for out of scope, 0 to 0.5. Default: 0.02.
+    pub rejected: f64,
+    /// Name of the model; each training makes a version of it. Default: triage.
+    pub model: String,
+    /// Which weights are trained: head, full or low_rank. Default: head.
+    pub method: Method,
+    /// Who turns texts into vectors: a model that was pulled, by its name, or "ngram". Default: all-MiniLM-L6-v2.
+    pub embedder: String,
+    /// Numbers of a vector of "ngram", 16 to 4096; a model has its own. Default: 384.
+    pub dimension: u32,
+    /// Part of the rows that is held out and judged by, above 0 and to 0.5. Default: 0.2.
+    pub held_out: f64,
+    /// Part of the other rows that training ends by and that confidence is calibrated on, above 0 and to 0.5.
+    /// Default: 0.1.
+    pub validation: f64,
+    /// Parts that label noise is looked for in, each by a head that learned from the others, 2 to 20; 0 does not look.
+    /// Default: 3.
+    pub noise_folds: usize,
+    /// How much the rows of a class count: equal or balanced. Default: equal.
+    pub class_weights: Weighting,
+    /// Times that every text is seen at most, 1 to 1000; of no meaning for head. Default: 5.
+    pub epochs: usize,
+    /// Texts of a step, 2 to 4096; of no meaning for head. Default: 32.
+    pub batch_texts: usize,
+    /// Highest learning rate; null takes 1e-4 for full and 5e-4 for low_rank. Default: null.
+    pub learning_rate: Option<f64>,
+    /// Part of a label that is spread over all classes, at least 0 and below 1. Null takes 0 for head and 0.1 for the
+    /// others. Default: null.
+    pub label_smoothing: Option<f32>,
+    /// Rank of the adapters of low_rank, 1 to 1024. Default: 16.
+    pub rank: usize,
+    /// All that is drawn at random follows from it. Default: 0.
+    pub seed: u64,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: dataset_name("tickets"),
+            id_column: "id".into(),
+            text_columns: vec!["subject".into(), "body".into()],
+            label_column: "label".into(),
+            time_column: None,
+            corrections: None,
+            out_of_scope_label: None,
+            rejected: 0.02,
+            model: "triage".into(),
+            method: Method::Head,
+            embedder: ALL_MINILM_L6_V2.into(),
+            dimension: 384,
+            held_out: 0.2,
+            validation: 0.1,
+            noise_folds: 3,
+            class_weights: Weighting::Equal,
+            epochs: 5,
+            batch_texts: 32,
+            learning_rate: None,
+            label_smoothing: None,
+            rank: 16,
+            seed: 0,
+        }
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, found) in [("held_out", self.held_out), ("validation", self.validation)] {
+            if !(found > 0.0 && found <= 0.5) {
+                let problem = format!("expected above 0 and at most 0.5, found {found}");
+                return Err(bad(NAME, name, problem));
+            }
+        }
+        if !(0.0..=0.5).contains(&self.rejected) {
+            let problem = format!("expected 0 to 0.5, found {}", self.rejected);
+            return Err(bad(NAME, "rejected", problem));
+        }
+        let ranges = [
+            ("dimension", self.dimension as usize, 16, 4096),
+            ("epochs", self.epochs, 1, 1000),
+            ("batch_texts", self.batch_texts, 2, 4096),
+            ("rank", self.rank, 1, 1024),
+            ("noise_folds", if self.noise_folds == 0 { 2 } else { self.noise_folds }, 2, 20),
+        ];
+        for (name, found, least, most) in ranges {
+            if !(least..=most).contains(&found) {
+                return Err(bad(NAME, name, format!("expected {least} to {most}, found {found}")));
+            }
+        }
+        if self.text_columns.is_empty() {
+            return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
+        }
+        if self.method != Method::Head && self.embedder == models::NGRAM {
+            let problem = "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
+            return Err(bad(NAME, "embedder", problem));
+        }
+        check_name(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;
+        check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))?;
+        self.fine_tuning().check().map_err(|problem| bad(NAME, "method", problem))
+    }
+
+    fn weighting(&self) -> ClassWeights {
+        match self.class_weights {
+            Weighting::Equal => ClassWeights::Equal,
+            Weighting::Balanced => ClassWeights::Balanced,
+        }
+    }
+
+    pub(super) fn head(&self) -> HeadOptions {
+        HeadOptions {
+            class_weights: self.weighting(),
+            label_smoothing: self.label_smoothing.unwrap_or(0.0),
+            ..HeadOptions::default()
+        }
+    }
+
+    pub(super) fn fine_tuning(&self) -> FineTuneOptions {
+        let usual = FineTuneOptions::default();
+        let (method, rate) = match self.method {
+            Method::LowRank => {
+                (Weights::LowRank { rank: self.rank, alpha: 2.0 * self.rank as f64 }, 5e-4)
+            }
+            Method::Head | Method::Full => (Weights::Full { tables: Tables::Frozen }, 1e-4),
+        };
+        FineTuneOptions {
+            method,
+            epochs: self.epochs,
+            batch_texts: self.batch_texts,
+            optimiser: AdamW::default(),
+            learning_rate: self.learning_rate.unwrap_or(rate),
+            class_weights: self.weighting(),
+            label_smoothing: self.label_smoothing.unwrap_or(usual.label_smoothing),
+            seed: self.seed,
+            ..usual
+        }
+    }
+}

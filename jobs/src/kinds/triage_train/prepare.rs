@@ -1,0 +1,299 @@
+//! The rows to learn from: read, corrected, and split so that no text is on two sides.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{cast, ident, lit};
+use datasets::DatasetName;
+use engine::{Code, Error, Result};
+use futures::StreamExt;
+use models::{Labels, same_text_groups};
+
+use super::NAME;
+use super::params::Params;
+use crate::context::RunContext;
+use crate::parameters::bad;
+use crate::table::{InputTable, is_text};
+use crate::texts::TextSource;
+
+/// Where a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Train,
+    Validation,
+    HeldOut,
+}
+
+/// Labelled rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub(super) ids: Vec<String>,
+    pub(super) texts: Vec<String>,
+    pub(super) labels: Vec<String>,
+}
+
+/// What became of the rows that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub(super) without_id: u64,
+    pub(super) without_label: u64,
+}
+
+/// Rows by class and side.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) labels: Labels,
+    pub(super) rows: Rows,
+    /// The class of each row; none for a label out of scope or one that nothing is learned from.
+    pub(super) classes: Vec<Option<usize>>,
+    pub(super) sides: Vec<Side>,
+    pub(super) out_of_scope: Vec<bool>,
+    /// Rows to be judged by whose text is learned from, too: they are left out of all sides.
+    pub(super) repeated: Vec<bool>,
+}
+
+impl Prepared {
+    /// The rows of a side that have a class.
+    pub(super) fn of(&self, side: Side) -> Vec<usize> {
+        let there = |row: &usize| {
+            self.sides[*row] == side && self.classes[*row].is_some() && !self.repeated[*row]
+        };
+        (0..self.classes.len()).filter(there).collect()
+    }
+
+    /// The rows of a side that are out of scope.
+    pub(super) fn outside(&self, side: Side) -> Vec<usize> {
+        let there = |row: &usize| self.sides[*row] == side && self.out_of_scope[*row];
+        (0..self.classes.len()).filter(there).collect()
+    }
+
+    /// Rows to be judged by whose label nothing was learned of.
+    pub(super) fn unseen(&self) -> usize {
+        (0..self.classes.len())
+            .filter(|row| {
+                self.sides[*row] == Side::HeldOut
+                    && self.classes[*row].is_none()
+                    && !self.out_of_scope[*row]
+            })
+            .count()
+    }
+
+    pub(super) fn texts(&self, rows: &[usize]) -> Vec<&str> {
+        rows.iter().map(|row| self.rows.texts[*row].as_str()).collect()
+    }
+
+    pub(super) fn classes(&self, rows: &[usize]) -> Vec<usize> {
+        rows.iter().filter_map(|row| self.classes[*row]).collect()
+    }
+}
+
+/// Reads the labelled rows, the oldest first where there is a time.
+pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dropped, u64)> {
+    let mut stage = ctx.stage("read");
+    let table = InputTable::open(ctx, NAME, &params.dataset).await?;
+    table.check("label_column", &params.label_column, "a text", is_text)?;
+    let corrected = match &params.corrections {
+        Some(dataset) => corrections(ctx, dataset, &params.dataset).await?,
+        None => HashMap::new(),
+    };
+    let mut columns = vec![params.label_column.clone()];
+    columns.extend(params.text_columns.iter().cloned());
+    let source = TextSource {
+        job: NAME,
+        dataset: &params.dataset,
+        id_column: &params.id_column,
+        text_columns: &columns,
+        order_column: params.time_column.as_deref(),
+    };
+    let mut reader = source.read(ctx).await?;
+    let (mut rows, mut dropped) = (Rows::default(), Dropped::default());
+    let (mut bytes, bytes_max) = (0, ctx.memory_budget_bytes() / 4);
+    let mut corrections_used = 0;
+    while let Some(batch) = reader.next().await? {
+        for row in 0..batch.len() {
+            let Some(id) = batch.id(row) else {
+                dropped.without_id += 1;
+                continue;
+            };
+            let given = batch.text(row, 0).filter(|label| !label.trim().is_empty());
+            let by_hand = corrected.get(id).map(String::as_str);
+            corrections_used += u64::from(by_hand.is_some());
+            let Some(label) = by_hand.or(given) else {
+                dropped.without_label += 1;
+                continue;
+            };
+            let texts: Vec<&str> = (1..columns.len()).filter_map(|at| batch.text(row, at)).collect();
+            let text = texts.join("\n");
+            bytes += id.len() + label.len() + text.len() + 3 * size_of::<String>();
+            if bytes > bytes_max {
+                return Err(Error::user(
+                    Code::ResourcesExhausted,
+                    format!(
+                        "{NAME}: the texts of {} take more than a quarter of the memory budget, {bytes_max} bytes: \
+                         take a larger budget",
+                        params.dataset
+                    ),
+                ));
+            }
+            rows.ids.push(id.to_owned());
+            rows.labels.push(label.to_owned());
+            rows.texts.push(text);
+        }
+        ctx.check()?;
+    }
+    stage.record.rows_in = reader.rows_read;
+    stage.record.bytes_read = reader.bytes_read;
+    stage.record.rows_out = rows.ids.len() as u64;
+    stage.finish();
+    Ok((rows, dropped, corrections_used))
+}
+
+/// The last label by hand of each row.
+async fn corrections(
+    ctx: &RunContext,
+    dataset: &DatasetName,
+    source: &DatasetName,
+) -> Result<HashMap<String, String>> {
+    let table = InputTable::open(ctx, NAME, dataset).await?;
+    for column in ["source", "id", "label"] {
+        table.check("corrections", column, "a text", is_text)?;
+    }
+    table.check("corrections", "at", "a timestamp", DataType::is_temporal)?;
+    let text = |name: &str| cast(ident(name), DataType::Utf8);
+    let frame = table
+        .frame
+        .filter(ident("source").eq(lit(source.as_str())))?
+        .sort(vec![ident("at").sort(true, true), ident("label").sort(true, true)])?
+        .select(vec![text("id"), text("label")])?;
+    let mut rows = ctx.session().stream(frame).await?;
+    let mut found = HashMap::new();
+    while let Some(batch) = rows.next().await.transpose()? {
+        let (ids, labels) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+        for row in 0..batch.num_rows() {
+            if ids.is_valid(row) && labels.is_valid(row) && !labels.value(row).trim().is_empty() {
+                found.insert(ids.value(row).to_owned(), labels.value(row).to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Gives every row its side and its class. At random a side follows from the text and the seed alone: more rows change
+/// no other's, so that a model that was trained before is judged by rows that it did not see either.
+pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
+    let texts: Vec<&str> = rows.texts.iter().map(String::as_str).collect();
+    let groups = same_text_groups(&texts);
+    let is_outside = |label: &String| params.out_of_scope_label.as_ref() == Some(label);
+    let out_of_scope: Vec<bool> = rows.labels.iter().map(is_outside).collect();
+    let oldest_held_out = ((rows.ids.len() as f64) * (1.0 - params.held_out)).ceil() as usize;
+    let sides: Vec<Side> = groups
+        .iter()
+        .enumerate()
+        .map(|(row, group)| {
+            let is_held_out = match params.time_column {
+                Some(_) => row >= oldest_held_out,
+                None => share(*group, params.seed) < params.held_out,
+            };
+            if is_held_out {
+                Side::HeldOut
+            } else if share(*group, params.seed ^ VALIDATION_SEED) < params.validation {
+                Side::Validation
+            } else {
+                Side::Train
+            }
+        })
+        .collect();
+    let learned = |row: &usize| sides[*row] == Side::Train && !out_of_scope[*row];
+    let train: Vec<usize> = (0..rows.ids.len()).filter(learned).collect();
+    let names = train.iter().map(|row| rows.labels[*row].as_str());
+    let labels = Labels::of_rows(names).map_err(|problem| {
+        let text = format!("{problem} among the {} rows to learn from", train.len());
+        bad(NAME, "label_column", text)
+    })?;
+    let known: std::collections::HashSet<u64> = train.iter().map(|row| groups[*row]).collect();
+    let repeated =
+        |row: usize| sides[row] != Side::Train && known.contains(&groups[row]);
+    let repeated = (0..rows.ids.len()).map(repeated).collect();
+    let classes = rows
+        .labels
+        .iter()
+        .zip(&out_of_scope)
+        .map(|(label, outside)| labels.number(label).filter(|_| !outside))
+        .collect();
+    let prepared = Prepared { labels, rows, classes, sides, out_of_scope, repeated };
+    for (side, name) in [(Side::Validation, "validation"), (Side::HeldOut, "held_out")] {
+        if prepared.of(side).is_empty() {
+            let count = prepared.rows.ids.len();
+            let text = format!("none of the {count} labelled rows is left for it: take a larger part");
+            return Err(bad(NAME, name, text));
+        }
+    }
+    Ok(prepared)
+}
+
+const VALIDATION_SEED: u64 = 0x5157_2d3f_9b1c_04e7;
+
+/// A number from 0 to 1 that follows from a group and a seed (the finaliser of MurmurHash3).
+fn share(group: u64, seed: u64) -> f64 {
+    let mut x = group ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x = (x ^ (x >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    ((x ^ (x >> 33)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn rows(count: usize) -> Rows {
+        Rows {
+            ids: (0..count).map(|row| row.to_string()).collect(),
+            // Every third text is the one before in other letters.
+            texts: (0..count).map(|row| format!("Text {}", row - usize::from(row % 3 == 2))).collect(),
+            labels: (0..count).map(|row| format!("class {}", row % 2)).collect(),
+        }
+    }
+
+    #[test]
+    fn no_text_is_on_two_sides_and_more_rows_move_none() {
+        let params = Params::default();
+        let few = prepare(rows(900), &params).unwrap();
+        let more = prepare(rows(1800), &params).unwrap();
+        assert_eq!(few.sides[..], more.sides[..900]);
+        for row in (2..900).step_by(3) {
+            assert_eq!(few.sides[row], few.sides[row - 1]);
+        }
+        let held_out = few.of(Side::HeldOut).len();
+        assert!((140..=220).contains(&held_out), "{held_out}");
+        assert!(few.repeated.iter().all(|repeated| !repeated));
+        let other = Params { seed: 1, ..params };
+        assert_ne!(prepare(rows(900), &other).unwrap().sides, few.sides);
+    }
+
+    #[test]
+    fn by_time_the_newest_are_held_out_and_texts_that_were_learned_from_are_not_judged_by() {
+        let params = Params { time_column: Some("at".into()), ..Params::default() };
+        let mut all = rows(100);
+        all.texts[90] = all.texts[0].clone();
+        all.labels[95] = "new".into();
+        let found = prepare(all, &params).unwrap();
+        assert!((0..80).all(|row| found.sides[row] != Side::HeldOut));
+        assert!((80..100).all(|row| found.sides[row] == Side::HeldOut));
+        assert_eq!(found.repeated[90], found.sides[0] == Side::Train);
+        assert_eq!((found.unseen(), found.classes[95]), (1, None));
+    }
+
+    #[test]
+    fn what_nothing_can_be_learned_from_is_refused() {
+        let mut one = rows(50);
+        one.labels.fill("only".into());
+        let message = prepare(one, &Params::default()).unwrap_err().to_string();
+        assert!(message.contains("expected at least 2 classes, found 1"), "{message}");
+        let none = prepare(Rows::default(), &Params::default()).unwrap_err().to_string();
+        assert!(none.contains("expected rows, found none"), "{none}");
+        let outside = Params { out_of_scope_label: Some("class 1".into()), ..Params::default() };
+        assert!(prepare(rows(50), &outside).is_err());
+    }
+}

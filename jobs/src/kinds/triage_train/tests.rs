@@ -1,0 +1,281 @@
+//! The whole way of a model: trained, promoted, applied, corrected, trained again, refused, rolled back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
+use engine::{CommitLabel, Engine, Principal, WriteMode};
+use kernels::GpuPolicy;
+use serde_json::{Value, json};
+
+use crate::columns::{column, timestamps};
+use crate::record::{RunRecord, RunState};
+use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::testing::{Noise, engine};
+
+const WORDS: [(&str, [&str; 6]); 3] = [
+    ("billing", ["invoice", "charged", "refund", "payment", "price", "receipt"]),
+    ("login", ["password", "locked", "signin", "reset", "account", "token"]),
+    ("shipping", ["parcel", "delivery", "courier", "late", "tracking", "address"]),
+];
+const OTHERS: [&str; 8] = ["please", "help", "with", "my", "the", "again", "today", "thanks"];
+
+/// A text of one class.
+fn text(class: usize, noise: &mut Noise) -> String {
+    let mut pick = |words: &[&str]| words[(noise.uniform() * words.len() as f64) as usize].to_owned();
+    let mut words: Vec<String> = (0..5).map(|_| pick(&OTHERS)).collect();
+    words.extend((0..2).map(|_| pick(&WORDS[class].1)));
+    words.join(" ")
+}
+
+fn spec(name: &str, columns: &[&str]) -> DatasetSpec {
+    let text = |name: &&str| {
+        let kind = if *name == "at" { ColumnType::Timestamp } else { ColumnType::Text };
+        column(name, kind, true, "")
+    };
+    DatasetSpec {
+        name: DatasetName::new(name).unwrap(),
+        description: String::new(),
+        owner: None,
+        key: Vec::new(),
+        time_column: None,
+        evolution: Evolution::Fixed,
+        partition_by: Vec::new(),
+        columns: columns.iter().map(text).collect(),
+        validations: Vec::new(),
+    }
+}
+
+async fn append(engine: &Engine, spec: &DatasetSpec, columns: Vec<ArrayRef>) {
+    let who = Principal::local();
+    engine.ensure_dataset(&who, spec).await.unwrap();
+    let batch = RecordBatch::try_new(spec.arrow_schema(), columns).unwrap();
+    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+    engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();
+}
+
+/// Tickets `from..to`, every fifth without a label.
+async fn tickets(engine: &Engine, from: usize, to: usize, change: impl Fn(usize, &mut String)) {
+    let mut noise = Noise::new(from as u64);
+    let (mut ids, mut texts, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for row in from..to {
+        ids.push(format!("t{row}"));
+        texts.push(text(row % 3, &mut noise));
+        let mut label = WORDS[row % 3].0.to_owned();
+        change(row, &mut label);
+        labels.push((row % 5 > 0).then_some(label));
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(ids)),
+        Arc::new(StringArray::from(texts)),
+        Arc::new(StringArray::from(labels)),
+    ];
+    append(engine, &spec("tickets", &["id", "body", "label"]), columns).await;
+}
+
+async fn run(engine: &Engine, job: &str, params: Value) -> RunRecord {
+    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..RunnerOptions::default() };
+    let runner = Runner::start(engine.clone(), options).await.unwrap();
+    let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
+    match runner.submit(&Principal::local(), request).await {
+        Ok(handle) => handle.wait().await.unwrap(),
+        Err(error) => panic!("{job}: {error}"),
+    }
+}
+
+async fn done(engine: &Engine, job: &str, params: Value) -> Value {
+    let record = run(engine, job, params).await;
+    assert_eq!(record.state, RunState::Succeeded, "{job}: {:?}", record.error);
+    record.summary
+}
+
+async fn fails(engine: &Engine, job: &str, params: Value) -> String {
+    let record = run(engine, job, params).await;
+    assert_eq!(record.state, RunState::Failed, "{job}: {}", record.summary);
+    let error = record.error.unwrap();
+    format!("{}: {}", error.code, error.message)
+}
+
+async fn train(engine: &Engine, more: Value) -> Value {
+    done(engine, "triage_train", with(more)).await
+}
+
+fn with(more: Value) -> Value {
+    let mut params = json!({ "embedder": "ngram", "dimension": 512, "text_columns": ["body"] });
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    params
+}
+
+/// Texts of the columns of a query's rows.
+async fn query(engine: &Engine, sql: &str) -> Vec<Vec<String>> {
+    let session = engine.session(&Principal::local(), &[]).await.unwrap();
+    let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let columns: Vec<ArrayRef> = batch
+            .columns()
+            .iter()
+            .map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            rows.push(
+                columns.iter().map(|c| c.as_string::<i32>().value(row).to_owned()).collect(),
+            );
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_model_is_trained_promoted_applied_and_rolled_back() {
+    let engine = engine().await;
+    tickets(&engine, 0, 600, |_, _| ()).await;
+    let first = train(&engine, json!({})).await;
+    assert!(first["accuracy"].as_f64().unwrap() > 0.9, "{first}");
+    assert_eq!((first["classes"].as_u64(), first["rows"].as_u64()), (Some(3), Some(480)));
+    assert_eq!(first["rows_without_label"], 120);
+    assert_eq!(first["in_production"], Value::Null);
+    let one = first["version"].as_str().unwrap().to_owned();
+
+    // What nothing was promoted of can't be applied.
+    let error = fails(&engine, "triage", json!({ "text_columns": ["body"] })).await;
+    assert!(error.starts_with("NOT_FOUND") && error.contains("in production"), "{error}");
+    let promoted = done(&engine, "promote", json!({})).await;
+    assert_eq!((&promoted["in_production"], &promoted["before"]), (&json!(one), &Value::Null));
+    assert_eq!(done(&engine, "promote", json!({})).await["changed"], false);
+
+    let teams = json!({ "billing": "finance" });
+    let params = json!({ "text_columns": ["body"], "teams": teams });
+    let applied = done(&engine, "triage", params).await;
+    assert_eq!((&applied["rows"], &applied["rows_labelled_before"]), (&json!(120), &json!(480)));
+    let rows = query(
+        &engine,
+        "SELECT id, label, coalesce(team, '-'), out_of_scope, model FROM triage ORDER BY id",
+    )
+    .await;
+    assert_eq!(rows.len(), 120);
+    let mut right = 0;
+    for row in &rows {
+        let class = row[0][1..].parse::<usize>().unwrap() % 3;
+        right += usize::from(row[1] == WORDS[class].0);
+        let is_finance = row[1] == "billing" && row[3] == "false";
+        assert_eq!(row[2] == "finance", is_finance, "{row:?}");
+        assert_eq!(row[4], format!("triage@{one}"));
+    }
+    assert!(right > 108, "{right}");
+
+    // A worse one is refused, and taken by force.
+    let worse = train(&engine, json!({ "dimension": 16 })).await;
+    let two = worse["version"].as_str().unwrap().to_owned();
+    assert_eq!(worse["in_production"]["version"], json!(one));
+    assert!(worse["accuracy"].as_f64() < first["accuracy"].as_f64(), "{worse}");
+    let error = fails(&engine, "promote", json!({ "version": two })).await;
+    assert!(error.contains("is worse than") && error.contains("force = true"), "{error}");
+    let forced = done(&engine, "promote", json!({ "version": two, "force": true })).await;
+    assert_eq!((&forced["in_production"], &forced["before"]), (&json!(two), &json!(one)));
+    let back = done(&engine, "promote", json!({ "version": "previous" })).await;
+    assert_eq!((&back["in_production"], &back["before"]), (&json!(one), &json!(two)));
+
+    let stages = "SELECT version, stage, forced FROM model_stages ORDER BY number";
+    let found = query(&engine, stages).await;
+    let expected = [
+        (&one, "candidate", "false"),
+        (&one, "production", "false"),
+        (&two, "candidate", "false"),
+        (&one, "archived", "true"),
+        (&two, "production", "true"),
+        (&two, "archived", "false"),
+        (&one, "production", "false"),
+    ];
+    let expected: Vec<Vec<String>> =
+        expected.iter().map(|(v, s, f)| vec![(*v).clone(), (*s).into(), (*f).into()]).collect();
+    assert_eq!(found, expected);
+    let error = fails(&engine, "promote", json!({ "version": "0000" })).await;
+    assert!(error.contains("has no version \"0000\"; the last are"), "{error}");
+    let error = fails(&engine, "promote", json!({ "model": "other" })).await;
+    assert!(error.contains("has no versions"), "{error}");
+}
+
+#[tokio::test]
+async fn labels_by_hand_are_learned_from_and_wrong_ones_are_found() {
+    let engine = engine().await;
+    let is_wrong = |row: usize| row % 40 == 1;
+    tickets(&engine, 0, 800, |row, label| {
+        if is_wrong(row) {
+            *label = WORDS[(row + 1) % 3].0.to_owned();
+        }
+    })
+    .await;
+    let first = train(&engine, json!({ "noise_folds": 5 })).await;
+    let suspects = "SELECT id, label, answered FROM label_suspects ORDER BY confidence DESC";
+    let suspects = query(&engine, suspects).await;
+    let row_of = |id: &str| id[1..].parse::<usize>().unwrap();
+    let found = suspects.iter().filter(|row| is_wrong(row_of(&row[0]))).count();
+    // Those that are in the part to learn from, of 20.
+    assert!(found >= 8 && found * 10 >= suspects.len() * 8, "{found} of {}", suspects.len());
+    assert!(suspects.iter().all(|row| row[1] != row[2]));
+
+    let hand = spec("labels_by_hand", &["source", "id", "label", "at"]);
+    let ids: Vec<String> = (0..800).filter(|row| is_wrong(*row)).map(|row| format!("t{row}")).collect();
+    let labels: Vec<&str> = ids.iter().map(|id| WORDS[row_of(id) % 3].0).collect();
+    for (at, labels) in [(1, vec!["login"; ids.len()]), (2, labels)] {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["tickets"; ids.len()])),
+            Arc::new(StringArray::from(ids.clone())),
+            Arc::new(StringArray::from(labels)),
+            timestamps(std::iter::repeat_n(at, ids.len())),
+        ];
+        append(&engine, &hand, columns).await;
+    }
+    let corrected = train(&engine, json!({ "corrections": "labels_by_hand" })).await;
+    assert_eq!(corrected["rows_corrected"], json!(ids.len()));
+    assert_ne!(corrected["version"], first["version"]);
+    assert!(corrected["accuracy"].as_f64() > first["accuracy"].as_f64(), "{corrected}");
+    let again = run(&engine, "triage_train", with(json!({ "corrections": "labels_by_hand" }))).await;
+    assert!(again.repeated_of.is_some());
+}
+
+#[tokio::test]
+async fn what_is_out_of_scope_is_told_apart() {
+    let engine = engine().await;
+    tickets(&engine, 0, 900, |row, label| {
+        if row % 3 == 2 {
+            *label = "oos".into();
+        }
+    })
+    .await;
+    let found = train(&engine, json!({ "out_of_scope_label": "oos" })).await;
+    assert_eq!(found["classes"], 2);
+    let scope = &found["out_of_scope"];
+    assert!(scope["auroc"].as_f64().unwrap() > 0.8, "{found}");
+    assert!(scope["recall"].as_f64().unwrap() > 0.6, "{found}");
+    let measures = query(
+        &engine,
+        "SELECT measure FROM model_evaluations WHERE measure LIKE 'out_of%' ORDER BY measure",
+    )
+    .await;
+    assert_eq!(measures.len(), 4);
+}
+
+#[tokio::test]
+async fn what_can_not_be_learned_from_is_refused() {
+    let engine = engine().await;
+    tickets(&engine, 0, 60, |_, label| *label = "only".into()).await;
+    let error = fails(&engine, "triage_train", with(json!({}))).await;
+    assert!(error.contains("at least 2 classes, found 1"), "{error}");
+    let error = fails(&engine, "triage_train", with(json!({ "label_column": "none" }))).await;
+    assert!(error.contains("has no column \"none\""), "{error}");
+    let error =
+        fails(&engine, "triage_train", json!({ "text_columns": ["body"], "embedder": "absent" })).await;
+    assert!(error.starts_with("BAD_INPUT") || error.contains("models pull absent"), "{error}");
+    for (params, expected) in [
+        (json!({ "held_out": 0.0 }), "parameter \"held_out\": expected above 0"),
+        (json!({ "method": "full", "embedder": "ngram" }), "has no weights to train"),
+        (json!({ "batch_texts": 1 }), "parameter \"batch_texts\": expected 2 to 4096, found 1"),
+        (json!({ "model": "../x" }), "parameter \"model\""),
+    ] {
+        let message = super::TriageTrain::params(&params).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}

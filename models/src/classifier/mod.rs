@@ -1,0 +1,173 @@
+//! Texts to labels: an encoder, a linear head on its vectors, and how sure an answer must be. A classifier whose encoder
+//! was fine-tuned has it inside its artifact; one whose encoder stayed as it was names it, and is loaded with it.
+
+mod artifact;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use burn::tensor::backend::Backend;
+
+pub use artifact::{BERT_CLASSIFIER, ClassifierOrigin, LINEAR_CLASSIFIER, dimension_of, encoder_of};
+pub use settings::ClassifierSettings;
+
+use crate::embedding::{EmbedOptions, TextEmbedder};
+use crate::error::{Error, Result};
+use crate::evaluation::best_of;
+use crate::training::{Head, softmax};
+
+/// Classes that are answered beside the first, where not said otherwise.
+const TOP: usize = 3;
+
+/// Tells texts apart.
+#[derive(Clone, Debug)]
+pub struct Classifier<B: Backend> {
+    encoder: Arc<dyn TextEmbedder>,
+    head: Head,
+    settings: ClassifierSettings,
+    device: B::Device,
+}
+
+/// How to classify.
+#[derive(Clone, Copy)]
+pub struct ClassifyOptions<'a> {
+    /// Classes that are answered, the likeliest first.
+    pub top: usize,
+    /// How the texts are embedded, and who is told of it.
+    pub embed: EmbedOptions<'a>,
+}
+
+impl Default for ClassifyOptions<'_> {
+    fn default() -> Self {
+        Self { top: TOP, embed: EmbedOptions::default() }
+    }
+}
+
+/// What a text is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Classes by number, with their calibrated probabilities, the likeliest first.
+    pub top: Vec<(usize, f32)>,
+    /// The probability of the first.
+    pub confidence: f32,
+    /// Whether it is none of the classes, by the threshold; never, where there is none.
+    pub is_out_of_scope: bool,
+}
+
+/// What texts are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classified {
+    /// One for each text.
+    pub predictions: Vec<Prediction>,
+    /// Texts of which only the beginning was taken.
+    pub cut_texts: usize,
+    /// Texts without a character that says anything.
+    pub empty_texts: usize,
+    /// Tokens of all texts.
+    pub tokens: u64,
+}
+
+/// What the head answers, before temperature and threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Row by row, `[texts, classes]`.
+    pub values: Vec<f32>,
+    /// Texts of which only the beginning was taken.
+    pub cut_texts: usize,
+    /// Texts without a character that says anything.
+    pub empty_texts: usize,
+    /// Tokens of all texts.
+    pub tokens: u64,
+}
+
+impl<B: Backend> Classifier<B> {
+    /// Puts a classifier together. Fails for a head of another number of classes than the labels, or of numbers than
+    /// the encoder's vectors.
+    pub fn new(
+        encoder: Arc<dyn TextEmbedder>,
+        head: Head,
+        settings: ClassifierSettings,
+        device: &B::Device,
+    ) -> Result<Self> {
+        settings.check()?;
+        let expected = (encoder.dimension(), settings.labels.count());
+        if (head.dimension(), head.classes()) != expected
+            || head.weight.len() != expected.0 * expected.1
+        {
+            return Err(Error::Config {
+                problem: format!(
+                    "head: expected {} numbers to {} classes, found {} to {}",
+                    expected.0,
+                    expected.1,
+                    head.dimension(),
+                    head.classes()
+                ),
+            });
+        }
+        Ok(Self { encoder, head, settings, device: device.clone() })
+    }
+
+    /// The labels, the temperature and the threshold.
+    pub fn settings(&self) -> &ClassifierSettings {
+        &self.settings
+    }
+
+    /// The same with other settings. Fails for another number of labels.
+    pub fn with_settings(self, settings: ClassifierSettings) -> Result<Self> {
+        Self::new(self.encoder, self.head, settings, &self.device)
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Arc<dyn TextEmbedder> {
+        &self.encoder
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// What the head answers: what temperature and threshold are found from. Fails as embedding does.
+    pub fn logits(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Logits> {
+        let embeddings = self.encoder.embed(texts, options)?;
+        let values = self.head.logits::<B>(&embeddings.values, &self.device)?;
+        Ok(Logits {
+            values,
+            cut_texts: embeddings.cut_texts,
+            empty_texts: embeddings.empty_texts,
+            tokens: embeddings.tokens,
+        })
+    }
+
+    /// What texts are. No text fails: the empty one has an answer, too. Fails as embedding does.
+    pub fn classify(&self, texts: &[&str], options: &ClassifyOptions<'_>) -> Result<Classified> {
+        let logits = self.logits(texts, &options.embed)?;
+        let rows = logits.values.chunks_exact(self.head.classes());
+        Ok(Classified {
+            predictions: rows.map(|row| self.settings.predict(row, options.top)).collect(),
+            cut_texts: logits.cut_texts,
+            empty_texts: logits.empty_texts,
+            tokens: logits.tokens,
+        })
+    }
+}
+
+impl ClassifierSettings {
+    /// The answer that a row of logits is.
+    pub fn predict(&self, row: &[f32], top: usize) -> Prediction {
+        let is_out_of_scope = self
+            .out_of_scope
+            .is_some_and(|threshold| threshold.score.of(row, self.temperature) < threshold.least);
+        let mut shares: Vec<f32> =
+            row.iter().map(|x| (f64::from(*x) / self.temperature) as f32).collect();
+        softmax(&mut shares);
+        let confidence = shares.get(best_of(&shares)).copied().unwrap_or(0.0);
+        let mut classes: Vec<usize> = (0..shares.len()).collect();
+        // Of equal ones the first: the order must not depend on the sort.
+        classes.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
+        let top = classes.into_iter().take(top.max(1)).map(|class| (class, shares[class]));
+        Prediction { top: top.collect(), confidence, is_out_of_scope }
+    }
+}

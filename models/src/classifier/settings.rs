@@ -1,0 +1,92 @@
+//! What a classifier is beside its weights, as its card holds it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::card::Card;
+use crate::error::{Error, Result};
+use crate::evaluation::{Calibration, Threshold, fit_temperature};
+use crate::training::Labels;
+
+/// The fields of a card.
+const LABELS: &str = "labels";
+const TEMPERATURE: &str = "temperature";
+const OUT_OF_SCOPE: &str = "out_of_scope";
+
+/// Labels, temperature and threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassifierSettings {
+    /// The classes, in the order of the head's.
+    pub labels: Labels,
+    /// What logits are divided by before they are made probabilities.
+    pub temperature: f64,
+    /// What is out of scope; nothing, where there is no threshold.
+    pub out_of_scope: Option<Threshold>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    labels: Vec<String>,
+    temperature: f64,
+    #[serde(default)]
+    out_of_scope: Option<Threshold>,
+}
+
+impl ClassifierSettings {
+    /// These labels, without calibration and threshold.
+    pub fn new(labels: Labels) -> Self {
+        Self { labels, temperature: 1.0, out_of_scope: None }
+    }
+
+    /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
+    /// chosen for another temperature and is dropped.
+    pub fn calibrate(&mut self, logits: &[f32], truth: &[usize]) -> Result<Calibration> {
+        let found = fit_temperature(logits, truth, self.labels.count())?;
+        (self.temperature, self.out_of_scope) = (found.temperature, None);
+        Ok(found)
+    }
+
+    /// Checks the numbers.
+    pub fn check(&self) -> Result<()> {
+        let fail = |problem: String| Err(Error::Config { problem });
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return fail(format!(
+                "temperature: expected a number above 0, found {}",
+                self.temperature
+            ));
+        }
+        match self.out_of_scope {
+            Some(threshold) if !threshold.least.is_finite() => {
+                fail(format!("out_of_scope: expected a finite score, found {}", threshold.least))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn to_hyperparameters(&self) -> Result<BTreeMap<String, Value>> {
+        self.check()?;
+        let json = |value: serde_json::Result<Value>| {
+            value.map_err(|e| Error::Config { problem: format!("as JSON: {e}") })
+        };
+        Ok(BTreeMap::from([
+            (LABELS.to_owned(), json(serde_json::to_value(self.labels.names()))?),
+            (TEMPERATURE.to_owned(), json(serde_json::to_value(self.temperature))?),
+            (OUT_OF_SCOPE.to_owned(), json(serde_json::to_value(self.out_of_scope))?),
+        ]))
+    }
+
+    pub(super) fn from_card(card: &Card) -> Result<Self> {
+        let fields = card.hyperparameters.clone().into_iter().collect();
+        let written: Written = serde_json::from_value(Value::Object(fields))
+            .map_err(|e| Error::Config { problem: format!("hyperparameters: {e}") })?;
+        let settings = Self {
+            labels: Labels::new(written.labels)?,
+            temperature: written.temperature,
+            out_of_scope: written.out_of_scope,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}

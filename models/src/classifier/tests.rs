@@ -1,0 +1,170 @@
+#![allow(clippy::unwrap_used)]
+use std::ops::ControlFlow;
+
+use burn_flex::Flex;
+use serde_json::Value;
+
+use super::*;
+use crate::bert::{Pooling, tiny_config, tiny_weights};
+use crate::embedder::Embedder;
+use crate::card::TrainingData;
+use crate::evaluation::{Score, Threshold};
+use crate::tokens::tests::tokenizer_bytes;
+use crate::training::{
+    Examples, FineTuneOptions, HeadOptions, HeadProgress, Labels, Method, TrainCall, TrainProgress,
+    Trained, fine_tune,
+};
+use crate::{ArtifactFiles, Card};
+
+const TEXTS: [&str; 8] =
+    ["my card", "card", "card is my", "a card .", "lost", "is lost", "lost b", "b lost ."];
+const CLASSES: [usize; 8] = [0, 0, 0, 0, 1, 1, 1, 1];
+
+fn encoder(seed: u64) -> Arc<Embedder<Flex>> {
+    let config = tiny_config(Pooling::Mean);
+    let weights = tiny_weights(&config, seed);
+    Arc::new(crate::embedder::tests::load(&config, &weights, Some(&tokenizer_bytes())).unwrap())
+}
+
+fn settings() -> ClassifierSettings {
+    let labels = Labels::new(vec!["card".into(), "lost".into()]).unwrap();
+    let threshold = Threshold { score: Score::MaxProbability, least: 0.6 };
+    ClassifierSettings { labels, temperature: 1.7, out_of_scope: Some(threshold) }
+}
+
+fn origin() -> ClassifierOrigin {
+    ClassifierOrigin {
+        name: "tickets".into(),
+        description: String::new(),
+        training_data: TrainingData::Elsewhere("eight texts".into()),
+        evaluation: Vec::new(),
+        licence: "Apache-2.0".into(),
+    }
+}
+
+fn head(encoder: &Embedder<Flex>) -> Head {
+    let vectors = encoder.embed(&TEXTS, &EmbedOptions::default()).unwrap().values;
+    let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
+    let options = HeadOptions::default();
+    Head::train::<Flex>(&vectors, &CLASSES, 2, &options, &Default::default(), &mut go_on).unwrap().0
+}
+
+fn trained(encoder: &Embedder<Flex>) -> Trained<Flex> {
+    let examples = Examples { texts: &TEXTS, classes: &CLASSES };
+    let method = Method::LowRank { rank: 2, alpha: 4.0 };
+    let options = FineTuneOptions { method, learning_rate: 1e-2, ..FineTuneOptions::default() };
+    let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
+    let call = TrainCall { options: &options, checkpoints: None, on_progress: &mut go_on };
+    fine_tune(encoder, 2, examples, examples, &Default::default(), call).unwrap()
+}
+
+fn classify(classifier: &Classifier<Flex>) -> Classified {
+    classifier.classify(&TEXTS, &ClassifyOptions { top: 5, ..ClassifyOptions::default() }).unwrap()
+}
+
+fn load(files: &ArtifactFiles, encoder: Option<Arc<Embedder<Flex>>>) -> Result<Classifier<Flex>> {
+    let encoder = encoder.map(|encoder| encoder as Arc<dyn TextEmbedder>);
+    Classifier::load(&files.artifact().unwrap(), encoder, &Default::default())
+}
+
+#[test]
+fn a_head_is_read_back_with_its_encoder_and_no_other() {
+    let other = encoder(2);
+    let (encoder, device) = (encoder(1), Default::default());
+    let head = head(&encoder);
+    let made = Classifier::new(encoder.clone(), head.clone(), settings(), &device).unwrap();
+    let answers = classify(&made);
+    for (prediction, class) in answers.predictions.iter().zip(CLASSES) {
+        assert_eq!(prediction.top[0].0, class);
+        assert_eq!((prediction.top.len(), prediction.top[0].1), (2, prediction.confidence));
+        assert!((prediction.top[0].1 + prediction.top[1].1 - 1.0).abs() < 1e-6);
+        assert_eq!(prediction.is_out_of_scope, prediction.confidence < 0.6);
+    }
+    let files = ArtifactFiles::of_head(&head, encoder.id(), &settings(), &origin()).unwrap();
+    let read = load(&files, Some(encoder.clone())).unwrap();
+    assert_eq!((classify(&read), read.settings()), (answers, &settings()));
+    let message = load(&files, None).unwrap_err().to_string();
+    assert!(message.contains(&format!("expected {}", encoder.id())), "{message}");
+    let message = load(&files, Some(other)).unwrap_err().to_string();
+    assert!(message.contains("whose vectors it was trained on, found"), "{message}");
+}
+
+#[test]
+fn a_fine_tuned_classifier_is_read_back_whole() {
+    let encoder = encoder(1);
+    let trained = trained(&encoder);
+    let files = ArtifactFiles::of_trained(
+        &trained,
+        encoder.config(),
+        &tokenizer_bytes(),
+        &settings(),
+        &origin(),
+    )
+    .unwrap();
+    let read = load(&files, None).unwrap();
+    assert_eq!(read.head(), &trained.head);
+    let artifact = files.artifact().unwrap();
+    let inside = artifact::encoder_inside::<Flex>(&artifact, &Default::default()).unwrap();
+    let again = crate::bert::published(inside.network()).unwrap();
+    assert!(again == crate::bert::published(&trained.network).unwrap());
+    assert!(classify(&read).predictions.iter().zip(CLASSES).all(|(p, class)| p.top[0].0 == class));
+    assert_eq!(
+        ClassifierSettings::from_card(files.artifact().unwrap().card()).unwrap(),
+        settings()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    files.write(folder.path()).unwrap();
+    assert_eq!(ArtifactFiles::read(folder.path()).unwrap(), files);
+}
+
+#[test]
+fn an_artifact_that_does_not_fit_says_why() {
+    let encoder = encoder(1);
+    let trained = trained(&encoder);
+    let settings = settings();
+    let config = encoder.config();
+    let with = |change: &dyn Fn(&mut Card), tokenizer: &[u8]| {
+        let files =
+            ArtifactFiles::of_trained(&trained, config, tokenizer, &settings, &origin()).unwrap();
+        let mut card = files.artifact().unwrap().card().clone();
+        change(&mut card);
+        let files = ArtifactFiles { card: card.to_json().unwrap(), ..files };
+        load(&files, None).unwrap_err().to_string()
+    };
+    let none = |_: &mut Card| ();
+    let mut other = crate::tokens::tests::tokenizer_json();
+    other["model"]["vocab"].as_object_mut().unwrap().insert("more".into(), 16.into());
+    let message = with(&none, other.to_string().as_bytes());
+    assert!(message.contains("expected 16 tokens, as the network has, found 17"), "{message}");
+    let message = with(&|card| card.architecture = "mlp".into(), &tokenizer_bytes());
+    assert!(message.contains("supported: bert-classifier, linear-classifier"), "{message}");
+    let labels = |list: Value| {
+        move |card: &mut Card| {
+            card.hyperparameters.insert("labels".into(), list.clone());
+        }
+    };
+    let three = labels(serde_json::json!(["a", "b", "c"]));
+    let message = with(&three, &tokenizer_bytes());
+    assert!(
+        message.contains("classifier.weight: expected shape [3, 18], found [2, 18]"),
+        "{message}"
+    );
+    let message = with(&labels(serde_json::json!(["a"])), &tokenizer_bytes());
+    assert!(message.contains("at least 2 classes, found 1"), "{message}");
+    let cold = |card: &mut Card| {
+        card.hyperparameters.insert("temperature".into(), 0.into());
+    };
+    assert!(with(&cold, &tokenizer_bytes()).contains("temperature: expected a number above 0"));
+}
+
+#[test]
+fn megabytes_and_nothing_are_answered_and_counted() {
+    let encoder = encoder(1);
+    let head = head(&encoder);
+    let classifier = Classifier::new(encoder, head, settings(), &Default::default()).unwrap();
+    let long = "card ".repeat(300_000);
+    let found = classifier.classify(&["", &long], &ClassifyOptions::default()).unwrap();
+    assert_eq!((found.predictions.len(), found.cut_texts, found.empty_texts), (2, 1, 1));
+    let none = classifier.classify(&[], &ClassifyOptions::default()).unwrap();
+    assert!(none.predictions.is_empty());
+}

@@ -1,0 +1,158 @@
+//! Whether a confidence of 0.9 is right nine times of ten, and the one number that makes it so: all logits are divided
+//! by a temperature (Guo et al. 2017, section 4.2). It changes no answer, only how sure it is.
+
+use crate::error::{Error, Result};
+
+/// Bins of the calibration error, of equal width (Guo et al. 2017, equation 3).
+const BINS: usize = 15;
+/// Lowest and highest temperature.
+const TEMPERATURES: (f64, f64) = (0.02, 50.0);
+/// Golden section: the search narrows by this factor a step, to 1e-9 of the range.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+const STEPS: usize = 45;
+
+/// A temperature and what it does on the rows that it was fitted on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calibration {
+    /// What logits are divided by.
+    pub temperature: f64,
+    /// Mean negative logarithm of what was answered for a row's own class, before and after.
+    pub loss: [f64; 2],
+    /// Expected calibration error, before and after.
+    pub error: [f64; 2],
+}
+
+/// The temperature of the lowest loss on rows with `logits`, `[rows, classes]`, whose classes are `truth`. The loss is
+/// convex in one over the temperature, so that there is one such. Fails for no rows, for a class that is none, and for
+/// logits that are no numbers.
+pub fn fit_temperature(logits: &[f32], truth: &[usize], count: usize) -> Result<Calibration> {
+    check(logits, truth, count)?;
+    let loss = |logarithm: f64| mean_loss(logits, truth, count, (-logarithm).exp());
+    let (mut low, mut high) = (TEMPERATURES.0.ln(), TEMPERATURES.1.ln());
+    let (mut left, mut right) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
+    let (mut at_left, mut at_right) = (loss(left), loss(right));
+    for _ in 0..STEPS {
+        if at_left < at_right {
+            (high, right, at_right) = (right, left, at_left);
+            left = high - GOLDEN * (high - low);
+            at_left = loss(left);
+        } else {
+            (low, left, at_left) = (left, right, at_right);
+            right = low + GOLDEN * (high - low);
+            at_right = loss(right);
+        }
+    }
+    let temperature = low.midpoint(high).exp();
+    let of = |temperature: f64| error_at(logits, truth, count, temperature);
+    Ok(Calibration {
+        temperature,
+        loss: [loss(0.0), loss(temperature.ln())],
+        error: [of(1.0), of(temperature)],
+    })
+}
+
+/// The expected calibration error: the distance of confidence and accuracy in each of 15 bins of confidence, weighted
+/// by rows. Fails as [`fit_temperature`].
+pub fn calibration_error(
+    logits: &[f32],
+    truth: &[usize],
+    count: usize,
+    temperature: f64,
+) -> Result<f64> {
+    check(logits, truth, count)?;
+    Ok(error_at(logits, truth, count, temperature))
+}
+
+fn error_at(logits: &[f32], truth: &[usize], count: usize, temperature: f64) -> f64 {
+    // Of each bin the sum of confidences and of hits.
+    let mut bins = [(0.0, 0.0); BINS];
+    for (row, class) in logits.chunks_exact(count).zip(truth) {
+        let best = best_of(row);
+        let confidence = (-log_loss(row, best, 1.0 / temperature)).exp();
+        let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+        bin.0 += confidence;
+        bin.1 += f64::from(u8::from(best == *class));
+    }
+    bins.iter().map(|(confidence, hits)| (confidence - hits).abs()).sum::<f64>()
+        / truth.len() as f64
+}
+
+/// The class of the largest number, of several the first.
+pub(crate) fn best_of(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+fn mean_loss(logits: &[f32], truth: &[usize], count: usize, scale: f64) -> f64 {
+    let rows = logits.chunks_exact(count).zip(truth);
+    rows.map(|(row, class)| log_loss(row, *class, scale)).sum::<f64>() / truth.len() as f64
+}
+
+/// The negative logarithm of a class' share when logits are multiplied by `scale`.
+fn log_loss(row: &[f32], class: usize, scale: f64) -> f64 {
+    let most = f64::from(row[best_of(row)]);
+    let sum: f64 = row.iter().map(|x| ((f64::from(*x) - most) * scale).exp()).sum();
+    sum.ln() - (f64::from(row[class]) - most) * scale
+}
+
+fn check(logits: &[f32], truth: &[usize], count: usize) -> Result<()> {
+    let fail = |problem: String| Err(Error::Training { problem });
+    if truth.is_empty() || count == 0 || logits.len() != truth.len() * count {
+        return fail(format!(
+            "calibration: expected rows of {count} logits and a class for each, found {} logits and {} classes",
+            logits.len(),
+            truth.len()
+        ));
+    }
+    if let Some(class) = truth.iter().find(|class| **class >= count) {
+        return fail(format!("calibration: expected classes below {count}, found {class}"));
+    }
+    match logits.iter().find(|x| !x.is_finite()) {
+        Some(x) => fail(format!("calibration: expected finite logits, found {x}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Rows of which three of four are answered right, all with the same logits.
+    fn three_of_four(certain: f32) -> (Vec<f32>, Vec<usize>) {
+        let logits = [certain, 0.0].repeat(400);
+        let truth = (0..400).map(|row| usize::from(row % 4 == 0)).collect();
+        (logits, truth)
+    }
+
+    #[test]
+    fn the_temperature_makes_the_confidence_the_accuracy() {
+        for certain in [0.2, 1.0, 8.0] {
+            let (logits, truth) = three_of_four(certain);
+            let found = fit_temperature(&logits, &truth, 2).unwrap();
+            // A share of 3/4 is a logit of ln 3.
+            let expected = f64::from(certain) / 3_f64.ln();
+            assert!((found.temperature / expected - 1.0).abs() < 1e-5, "{found:?}");
+            assert!(found.error[1] < 1e-5 && found.error[1] < found.error[0], "{found:?}");
+            assert!(found.loss[1] <= found.loss[0], "{found:?}");
+            let entropy = -(0.75 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
+            assert!((found.loss[1] - entropy).abs() < 1e-9, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_is_the_distance_of_confidence_and_accuracy() {
+        let (logits, truth) = three_of_four(8.0);
+        let confidence = 1.0 / (1.0 + (-8_f64).exp());
+        let found = calibration_error(&logits, &truth, 2, 1.0).unwrap();
+        assert!((found - (confidence - 0.75)).abs() < 1e-9, "{found}");
+        assert!(fit_temperature(&[], &[], 2).is_err());
+        assert!(fit_temperature(&[0.0, f32::NAN], &[0], 2).is_err());
+        assert!(fit_temperature(&[0.0, 1.0], &[2], 2).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! Training of text classifiers: on an encoder's vectors as they are, or with the encoder.
+//!
+//! ```text
+//!  texts, labels -> Labels -> split -> Head::train          seconds
+//!                                   -> fine_tune: Full      minutes
+//!                                   -> fine_tune: LowRank   minutes, and few weights to keep at a time
+//! ```
+//!
+//! Everything random follows from a seed, every sum has an order, and a training that was stopped goes on from its
+//! checkpoint to the same weights, bit for bit.
+
+mod adamw;
+mod checkpoint;
+mod estimate;
+mod fine_tune;
+mod head;
+mod labels;
+mod lbfgs;
+mod loss;
+mod network;
+mod options;
+mod parameters;
+#[cfg(test)]
+mod published_tests;
+mod random;
+mod report;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use adamw::AdamW;
+pub use estimate::{Estimate, estimate};
+pub use fine_tune::{Cost, Examples, TrainCall, Trained, fine_tune};
+pub use head::{Head, HeadOptions, HeadOutcome, HeadProgress, OnHeadProgress};
+pub use labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, ReadLabels};
+pub use loss::ClassWeights;
+pub use options::{
+    BATCH_TEXTS_MAX, CheckpointOptions, EPOCHS_MAX, EpochReport, FineTuneOptions, Method,
+    OnTrainProgress, RANK_MAX, Tables, TrainProgress,
+};
+pub use report::{
+    DataReport, NoiseCandidate, describe, label_noise, repeated_across, same_text_groups,
+};
+pub use split::{Split, split};
+
+pub(crate) use loss::softmax;

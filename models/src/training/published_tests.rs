@@ -1,0 +1,283 @@
+//! Real training: all-MiniLM-L6-v2 on Banking77 and CLINC. `make test-training` runs it; the model is where
+//! `COLONNADE_MINILM` says. `COLONNADE_FINE_TUNE` holds options as JSON that go before the defaults.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::*;
+use crate::published_tests::data_and_model;
+use crate::{Cpu, EmbedOptions, Embedder, TextEmbedder};
+
+/// What is held out of Banking77's rows to be answered once, at the end, and of the rest to stop early by.
+const HELD_OUT: f64 = 0.2;
+const VALIDATION: f64 = 0.1;
+const SPLIT_SEED: u64 = 77;
+
+#[derive(Deserialize)]
+struct Ticket {
+    text: String,
+    category: String,
+}
+
+struct Rows {
+    texts: Vec<String>,
+    classes: Vec<usize>,
+    labels: Labels,
+}
+
+impl Rows {
+    fn banking77(folder: &Path) -> Self {
+        let mut reader = csv::Reader::from_path(folder.join("train.csv")).unwrap();
+        let rows: Vec<Ticket> = reader.deserialize().map(|row| row.unwrap()).collect();
+        let labels = Labels::of_rows(rows.iter().map(|row| &row.category[..])).unwrap();
+        let classes = rows.iter().map(|row| labels.number(&row.category).unwrap()).collect();
+        Self { texts: rows.into_iter().map(|row| row.text).collect(), classes, labels }
+    }
+
+    fn some(&self, rows: &[usize]) -> (Vec<&str>, Vec<usize>) {
+        rows.iter().map(|row| (&self.texts[*row][..], self.classes[*row])).unzip()
+    }
+}
+
+struct Parts {
+    train: Vec<usize>,
+    validation: Vec<usize>,
+    test: Vec<usize>,
+}
+
+/// The rows to learn from (a share of them, of each class alike), to stop early by, and to be judged by.
+fn parts(classes: &[usize], share: f64) -> Parts {
+    let seed =
+        std::env::var("COLONNADE_SPLIT_SEED").map_or(SPLIT_SEED, |seed| seed.parse().unwrap());
+    let outer = split(classes, None, HELD_OUT, seed).unwrap();
+    let within = |rows: &[usize], share: f64, seed: u64| {
+        let inner: Vec<usize> = rows.iter().map(|row| classes[*row]).collect();
+        let parts = split(&inner, None, share, seed).unwrap();
+        let back = |of: &[usize]| of.iter().map(|at| rows[*at]).collect::<Vec<_>>();
+        (back(&parts.train), back(&parts.held_out))
+    };
+    let learned = if share < 1.0 { within(&outer.train, share, SPLIT_SEED).1 } else { outer.train };
+    let (train, validation) = within(&learned, VALIDATION, SPLIT_SEED + 1);
+    Parts { train, validation, test: outer.held_out }
+}
+
+fn options(method: Method) -> FineTuneOptions {
+    let mut options = match std::env::var("COLONNADE_FINE_TUNE") {
+        Ok(json) => serde_json::from_str(&json).unwrap(),
+        Err(_) => FineTuneOptions::default(),
+    };
+    options.method = method;
+    if let Method::LowRank { .. } = method {
+        options.learning_rate *= LOW_RANK_RATE;
+    }
+    options
+}
+
+/// Adapters begin from nothing and take a higher rate than weights that are good already.
+const LOW_RANK_RATE: f64 = 5.0;
+const FULL: Method = Method::Full { tables: Tables::Frozen };
+const LOW_RANK: Method = Method::LowRank { rank: 16, alpha: 32.0 };
+
+fn accuracy_of(head: &Head, vectors: &[f32], classes: &[usize]) -> f64 {
+    let logits = head.logits::<Cpu>(vectors, &Default::default()).unwrap();
+    let rows = logits.chunks_exact(head.classes()).zip(classes);
+    let right = rows.filter(|(row, class)| row.iter().all(|x| *x <= row[**class])).count();
+    right as f64 / classes.len() as f64
+}
+
+/// Trains a head alone on all rows that are not held out; answers accuracy and seconds, embedding included.
+fn head_alone(embedder: &Embedder<Cpu>, rows: &Rows, share: f64) -> (f64, f64) {
+    let parts = parts(&rows.classes, share);
+    let started = Instant::now();
+    let learned = [&parts.train[..], &parts.validation].concat();
+    let (texts, classes) = rows.some(&learned);
+    let vectors = embedder.embed(&texts, &EmbedOptions::default()).unwrap().values;
+    let embedded_s = started.elapsed().as_secs_f64();
+    let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
+    let (options, count) = (HeadOptions::default(), rows.labels.count());
+    let device = Default::default();
+    let (head, outcome) =
+        Head::train::<Cpu>(&vectors, &classes, count, &options, &device, &mut go_on).unwrap();
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let (texts, classes) = rows.some(&parts.test);
+    let vectors = embedder.embed(&texts, &EmbedOptions::default()).unwrap().values;
+    let accuracy = accuracy_of(&head, &vectors, &classes);
+    println!(
+        "head alone, {} rows: accuracy {accuracy:.4} on {}; {elapsed_s:.1} s, {embedded_s:.1} s of it to embed; {outcome:?}",
+        learned.len(),
+        classes.len()
+    );
+    (accuracy, elapsed_s)
+}
+
+fn tuned(embedder: &Embedder<Cpu>, rows: &Rows, share: f64, method: Method) -> (f64, Trained<Cpu>) {
+    let parts = parts(&rows.classes, share);
+    let (train_texts, train_classes) = rows.some(&parts.train);
+    let (validation_texts, validation_classes) = rows.some(&parts.validation);
+    let options = options(method);
+    let device = Default::default();
+    let mut rate = 0.0;
+    let mut on_progress = |progress: &TrainProgress| {
+        rate = progress.texts_per_s;
+        ControlFlow::Continue(())
+    };
+    let trained = fine_tune(
+        embedder,
+        rows.labels.count(),
+        Examples { texts: &train_texts, classes: &train_classes },
+        Examples { texts: &validation_texts, classes: &validation_classes },
+        &device,
+        TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress },
+    )
+    .unwrap();
+    let (texts, classes) = rows.some(&parts.test);
+    let ids = embedder.tokenizer().encode_all(&texts).unwrap();
+    let texts = network::Texts { ids: ids.into_iter().map(|t| t.ids).collect(), classes };
+    let pooling = embedder.config().pooling;
+    let found =
+        network::validate(&trained.network, pooling, &trained.head, &texts, &device).unwrap();
+    println!(
+        "{method:?}, {} rows: accuracy {:.4} on {}, best epoch {}; {:.1} s, {rate:.0} texts/s, {:.1} Gflop/s, {:?}",
+        train_texts.len(),
+        found.accuracy,
+        texts.classes.len(),
+        trained.best_epoch,
+        trained.cost.seconds,
+        trained.cost.flops / trained.cost.seconds / 1e9,
+        trained.cost,
+    );
+    for epoch in &trained.history {
+        println!("  {epoch:?}");
+    }
+    (found.accuracy, trained)
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn banking77_head_alone() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    for share in [0.1, 0.3, 1.0] {
+        let (accuracy, _) = head_alone(&embedder, &rows, share);
+        assert!(share < 1.0 || accuracy >= 0.90, "{accuracy}");
+    }
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn banking77_full_fine_tuning() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    let (accuracy, _) = tuned(&embedder, &rows, 1.0, FULL);
+    assert!(accuracy >= 0.93, "{accuracy}");
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn banking77_adapters() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    let (accuracy, _) = tuned(&embedder, &rows, 1.0, LOW_RANK);
+    assert!(accuracy >= 0.91, "{accuracy}");
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn banking77_learning_curve() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    let few: Vec<f64> = [0.1, 0.3].map(|share| tuned(&embedder, &rows, share, FULL).0).to_vec();
+    assert!(few[0] < few[1], "{few:?}");
+}
+
+/// Resident memory in bytes, where the system says.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn memory_is_flat_over_two_thousand_steps() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    let parts = parts(&rows.classes, 1.0);
+    // Short steps, many of them: what grows grows by the step.
+    let (train_texts, train_classes) = rows.some(&parts.train[..4000]);
+    let (texts, classes) = rows.some(&parts.validation);
+    let options =
+        FineTuneOptions { batch_texts: 4, epochs: 2, patience: None, ..FineTuneOptions::default() };
+    let mut seen: Vec<(u64, u64)> = Vec::new();
+    let mut on_progress = |progress: &TrainProgress| {
+        if progress.step.is_multiple_of(100) {
+            seen.extend(resident_bytes().map(|bytes| (progress.step, bytes)));
+        }
+        ControlFlow::Continue(())
+    };
+    let call = TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress };
+    let trained = fine_tune(
+        &embedder,
+        rows.labels.count(),
+        Examples { texts: &train_texts, classes: &train_classes },
+        Examples { texts: &texts, classes: &classes },
+        &Default::default(),
+        call,
+    );
+    assert_eq!(trained.unwrap().cost.steps, 2000);
+    let mib: Vec<(u64, u64)> = seen.iter().map(|(step, bytes)| (*step, bytes >> 20)).collect();
+    println!("resident MiB by step: {mib:?}");
+    let at = |step: u64| seen.iter().find(|(at, _)| *at == step).map(|(_, bytes)| *bytes).unwrap();
+    assert!(at(2000) < at(500) + (64 << 20), "{mib:?}");
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn killed_ten_times_it_ends_with_the_same_bits() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let rows = Rows::banking77(&data);
+    let parts = parts(&rows.classes, 0.1);
+    let (train_texts, train_classes) = rows.some(&parts.train);
+    let (texts, classes) = rows.some(&parts.validation);
+    let options = FineTuneOptions { epochs: 2, ..FineTuneOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let to = CheckpointOptions { folder: folder.path().join("c"), every_steps: 3, kept: 2 };
+    let run = |stop: u64, checkpoints: Option<&CheckpointOptions>| {
+        let mut on_progress = |progress: &TrainProgress| {
+            // As a kill does: it ends without a word, between two checkpoints.
+            if progress.step == stop {
+                std::panic::resume_unwind(Box::new("killed"))
+            }
+            ControlFlow::Continue(())
+        };
+        let call = TrainCall { options: &options, checkpoints, on_progress: &mut on_progress };
+        let trained = fine_tune(
+            &embedder,
+            rows.labels.count(),
+            Examples { texts: &train_texts, classes: &train_classes },
+            Examples { texts: &texts, classes: &classes },
+            &Default::default(),
+            call,
+        )
+        .unwrap();
+        (tests::bits(&trained), trained.cost.steps)
+    };
+    let (expected, steps) = run(0, None);
+    let mut random = random::Random::new(std::process::id().into(), 0);
+    let mut stops: Vec<u64> =
+        (0..10).map(|_| 1 + random.below(steps as usize - 1) as u64).collect();
+    stops.sort_unstable();
+    for stop in &stops {
+        let killed =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(*stop, Some(&to))));
+        assert!(killed.is_err() || stops.iter().any(|other| other < stop), "step {stop}");
+    }
+    let (found, _) = run(0, Some(&to));
+    println!("{steps} steps, killed at {stops:?}: {} weights", found.len());
+    assert!(found == expected);
+}
