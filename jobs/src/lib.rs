@@ -41,7 +41,8 @@ mod texts;
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{
-    anomalies, correlate, duplicates, embed, kind, kinds, promote, triage, triage_train, vector_index,
+    anomalies, correlate, duplicates, embed, kind, kinds, promote, triage, triage_train,
+    vector_index,
 };
 pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{

@@ -100,7 +100,8 @@ pub(crate) fn models_spec() -> DatasetSpec {
     let number = |name, about| column(name, ColumnType::Float64, true, about);
     DatasetSpec {
         name: models_name(),
-        description: "Models that were trained here: each version with its card and its weights".into(),
+        description: "Models that were trained here: each version with its card and its weights"
+            .into(),
         owner: None,
         key: ["name", "version", "run_id"].map(String::from).into(),
         time_column: Some("trained_at".into()),
@@ -108,7 +109,10 @@ pub(crate) fn models_spec() -> DatasetSpec {
         partition_by: Vec::new(),
         columns: vec![
             text("name", "The model"),
-            text("version", "The first 16 digits of the SHA-256 of its card, which names the weights by theirs"),
+            text(
+                "version",
+                "The first 16 digits of the SHA-256 of its card, which names the weights by theirs",
+            ),
             column("trained_at", ColumnType::Timestamp, false, "When it was registered"),
             text("run_id", "The run that trained it"),
             text("task", "What it does: triage"),
@@ -116,12 +120,25 @@ pub(crate) fn models_spec() -> DatasetSpec {
             column("held_out_rows", ColumnType::Int64, false, "Rows that it was evaluated on"),
             number("accuracy", "Part of those rows that it answered right"),
             number("macro_f1", "Mean F1 of the classes on those rows"),
-            column("compared_with", ColumnType::Text, true, "The version in production at that time"),
+            column(
+                "compared_with",
+                ColumnType::Text,
+                true,
+                "The version in production at that time",
+            ),
             number("compared_accuracy", "Part of the same rows that that one answered right"),
-            number("p_value", "How likely so large a difference is when both are as good (McNemar)"),
+            number(
+                "p_value",
+                "How likely so large a difference is when both are as good (McNemar)",
+            ),
             text("card", "Its card as JSON: labels, settings, training data, evaluation, licence"),
             column("weights", ColumnType::Bytes, false, "The weights, a safetensors file"),
-            column("tokenizer", ColumnType::Bytes, true, "The tokenizer, where the encoder is inside"),
+            column(
+                "tokenizer",
+                ColumnType::Bytes,
+                true,
+                "The tokenizer, where the encoder is inside",
+            ),
         ],
         validations: Vec::new(),
     }
@@ -132,7 +149,9 @@ pub(crate) fn stages_spec() -> DatasetSpec {
     let text = |name, about| column(name, ColumnType::Text, false, about);
     DatasetSpec {
         name: stages_name(),
-        description: "What became of each version of a model; of each the row with the highest number counts".into(),
+        description:
+            "What became of each version of a model; of each the row with the highest number counts"
+                .into(),
         owner: None,
         key: ["name", "number", "version"].map(String::from).into(),
         time_column: Some("at".into()),
@@ -363,7 +382,10 @@ pub(crate) async fn files(session: &Session, name: &str, version: &str) -> Resul
     })
     .await?;
     found.ok_or_else(|| {
-        Error::user(Code::NotFound, format!("model {name}@{version}: no such version is registered"))
+        Error::user(
+            Code::NotFound,
+            format!("model {name}@{version}: no such version is registered"),
+        )
     })
 }
 

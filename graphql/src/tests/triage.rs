@@ -51,9 +51,11 @@ async fn done(rig: &Rig, job: &str, params: &str) -> Value {
 #[tokio::test]
 async fn a_classifier_lives_its_life_through_graphql_alone() {
     let rig = rig().await;
-    let started = format!("mutation {{ runJob(job: \"triage_train\", params: {{{PARAMS}}}) {{ id }} }}");
+    let started =
+        format!("mutation {{ runJob(job: \"triage_train\", params: {{{PARAMS}}}) {{ id }} }}");
     let id = rig.data(&started).await["runJob"]["id"].as_str().unwrap().to_owned();
-    let follow = format!("subscription {{ runUpdates(id: \"{id}\") {{ state progress summary }} }}");
+    let follow =
+        format!("subscription {{ runUpdates(id: \"{id}\") {{ state progress summary }} }}");
     let mut updates = rig.subscribe(&follow).await;
     let (mut progress, mut last) = (0.0, Value::Null);
     while last["state"] != "SUCCEEDED" {
@@ -69,13 +71,15 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
 
     // What comes in is labelled.
     rig.ingest("tickets", &(400..430).map(|row| line(row, None)).collect::<String>()).await;
-    let applied = done(&rig, "triage", "text_columns: [\"body\"], teams: {billing: \"finance\"}").await;
+    let applied =
+        done(&rig, "triage", "text_columns: [\"body\"], teams: {billing: \"finance\"}").await;
     assert_eq!(applied["rows"], 30);
     let query = "{ triage(orderBy: [{confidence: ASC}], first: 30) { nodes { id label confidence team top } } }";
     let answer = rig.data(query).await;
     let rows = answer["triage"]["nodes"].as_array().unwrap();
     let truth = |id: &str| WORDS[id[1..].parse::<usize>().unwrap() % 3].0;
-    let right = rows.iter().filter(|row| row["label"] == truth(row["id"].as_str().unwrap())).count();
+    let right =
+        rows.iter().filter(|row| row["label"] == truth(row["id"].as_str().unwrap())).count();
     assert!(right >= 27, "{answer:#}");
 
     // People look at the labels that are in doubt, and correct them.
@@ -93,7 +97,10 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
         "mutation {{ labelRows(dataset: \"tickets\", labels: [{labels}]) {{ dataset version rows }} }}"
     );
     let committed = rig.data(&correct).await["labelRows"].clone();
-    assert_eq!((&committed["dataset"], &committed["rows"]), (&json!("labels_by_hand"), &json!("40")));
+    assert_eq!(
+        (&committed["dataset"], &committed["rows"]),
+        (&json!("labels_by_hand"), &json!("40"))
+    );
 
     let again = format!("{PARAMS}, corrections: \"labels_by_hand\"");
     let second = done(&rig, "triage_train", &again).await;
@@ -110,7 +117,8 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
         .await;
     let now = &answer["modelStages"]["nodes"][0];
     assert_eq!(now, &json!({ "version": one, "stage": "production", "reason": "a drill" }));
-    let answer = rig.data("{ models { nodes { name version method accuracy comparedWith } } }").await;
+    let answer =
+        rig.data("{ models { nodes { name version method accuracy comparedWith } } }").await;
     assert_eq!(answer["models"]["nodes"].as_array().unwrap().len(), 2);
 }
 
@@ -121,7 +129,11 @@ async fn labels_that_fit_no_row_are_refused_as_a_whole() {
         format!("mutation {{ labelRows(dataset: \"tickets\", labels: [{labels}]) {{ rows }} }}")
     };
     for (labels, code, expected) in [
-        ("{id: \"t1\", label: \"a\"}, {id: \"x\", label: \"a\"}", "NOT_FOUND", "1 of 2 rows are not there: x"),
+        (
+            "{id: \"t1\", label: \"a\"}, {id: \"x\", label: \"a\"}",
+            "NOT_FOUND",
+            "1 of 2 rows are not there: x",
+        ),
         ("{id: \"t1\", label: \" \"}", "BAD_INPUT", "expected a label of 1 to 80 bytes"),
         ("", "BAD_INPUT", "expected 1 to 10000 rows, found 0"),
     ] {

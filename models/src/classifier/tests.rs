@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::bert::{Pooling, tiny_config, tiny_weights};
-use crate::embedder::Embedder;
 use crate::card::TrainingData;
+use crate::embedder::Embedder;
 use crate::evaluation::{Score, Threshold};
 use crate::tokens::tests::tokenizer_bytes;
 use crate::training::{
@@ -161,7 +161,8 @@ fn an_artifact_that_does_not_fit_says_why() {
 fn megabytes_and_nothing_are_answered_and_counted() {
     let encoder = encoder(1);
     let head = head(&encoder);
-    let classifier = Classifier::new(encoder, head, settings(), &Default::default()).unwrap();
+    let classifier =
+        Classifier::<Flex>::new(encoder, head, settings(), &Default::default()).unwrap();
     let long = "card ".repeat(300_000);
     let found = classifier.classify(&["", &long], &ClassifyOptions::default()).unwrap();
     assert_eq!((found.predictions.len(), found.cut_texts, found.empty_texts), (2, 1, 1));

@@ -142,9 +142,9 @@ impl Job for Promote {
             let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
             ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
         }
-        let compared = entry.compared.as_ref().map(|it| {
-            json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value })
-        });
+        let compared = entry.compared.as_ref().map(
+            |it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }),
+        );
         let in_production = match params.to {
             Target::Production => Some(entry.version.as_str()),
             Target::Archived => now.filter(|version| *version != entry.version),
@@ -170,7 +170,10 @@ fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Resul
     let Some(last) = entries.first() else {
         return Err(Error::user(
             Code::NotFound,
-            format!("{NAME}: model {:?} has no versions; the job `triage_train` makes them", params.model),
+            format!(
+                "{NAME}: model {:?} has no versions; the job `triage_train` makes them",
+                params.model
+            ),
         ));
     };
     let version = match params.version.as_deref() {

@@ -234,11 +234,8 @@ fn summary(
     }
     let mut most: Vec<(usize, &String)> = by_label.into_iter().zip(labels.names()).collect();
     most.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    let most: Vec<Value> = most
-        .iter()
-        .take(10)
-        .map(|(rows, label)| json!({ "label": label, "rows": rows }))
-        .collect();
+    let most: Vec<Value> =
+        most.iter().take(10).map(|(rows, label)| json!({ "label": label, "rows": rows })).collect();
     json!({
         "source": params.dataset,
         "model": model,

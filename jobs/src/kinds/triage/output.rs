@@ -37,8 +37,18 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             text("model", "Who answered, name@version"),
             text("label", "The likeliest label, also where the text is out of scope"),
             column("confidence", ColumnType::Float32, false, "Its calibrated probability, 0 to 1"),
-            column("out_of_scope", ColumnType::Bool, false, "Whether the text is of no class at all"),
-            column("top", ColumnType::Json, false, "The likeliest labels, each with its probability"),
+            column(
+                "out_of_scope",
+                ColumnType::Bool,
+                false,
+                "Whether the text is of no class at all",
+            ),
+            column(
+                "top",
+                ColumnType::Json,
+                false,
+                "The likeliest labels, each with its probability",
+            ),
             column("team", ColumnType::Text, true, "The team that the label goes to"),
         ],
         validations: Vec::new(),
@@ -68,9 +78,11 @@ pub(super) fn batches(
         for answer in answers {
             let top = answer.top.iter().map(|(class, share)| Ok((name(*class)?, *share)));
             let top: Vec<(&str, f32)> = top.collect::<Result<_>>()?;
-            let (label, _) = top.first().copied().ok_or_else(|| Error::internal("triage: no class"))?;
+            let (label, _) =
+                top.first().copied().ok_or_else(|| Error::internal("triage: no class"))?;
             found.push(label);
-            let shown = top.iter().map(|(label, share)| json!({ "label": label, "confidence": share }));
+            let shown =
+                top.iter().map(|(label, share)| json!({ "label": label, "confidence": share }));
             tops.push(serde_json::Value::Array(shown.collect()).to_string());
         }
         let teams = found.iter().zip(answers).map(|(label, answer)| {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use engine::Result;
 use models::{
     ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierOrigin,
-    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId, Evaluation,
-    Examples, Head, HeadProgress, NoiseCandidate, ScopeReport, Score, Scores, TextEmbedder,
-    Threshold, TrainCall, TrainProgress, TrainingData, auroc, calibration_error, choose_threshold,
-    compare, describe, fine_tune, label_noise, scope_report, scores,
+    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId,
+    Evaluation, Examples, Head, HeadProgress, NoiseCandidate, ScopeReport, Score, Scores,
+    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainingData, auroc, calibration_error,
+    choose_threshold, compare, describe, fine_tune, label_noise, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::params::{Method, Params};
+use super::params::Params;
 use super::prepare::{Prepared, Side};
 use crate::context::check;
 use crate::embedders::model_error;
@@ -79,7 +79,8 @@ struct Raw {
 impl Task {
     /// Prepares, trains, calibrates and judges. On the numeric threads.
     pub(super) fn run(self) -> Result<(Prepared, Fitted)> {
-        let (train, validation) = (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
+        let (train, validation) =
+            (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
         let labels = &self.prepared.labels;
         let learned = self.prepared.texts(&train);
         let report = describe(&learned, &self.prepared.classes(&train), labels.count());
@@ -259,11 +260,7 @@ impl Task {
         let files = write(&plain, &evaluated).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let classifier = Classifier::load(&artifact, None, &Default::default());
-        Ok(Raw {
-            classifier: classifier.map_err(model_error)?,
-            write: Box::new(write),
-            facts,
-        })
+        Ok(Raw { classifier: classifier.map_err(model_error)?, write: Box::new(write), facts })
     }
 
     /// The score that tells in and out of scope apart best, and its threshold.
@@ -273,7 +270,8 @@ impl Task {
             logits.chunks_exact(count).map(|row| score.of(row, temperature)).collect()
         };
         let likely = |score: Score| auroc(&scored(score, inside), &scored(score, outside));
-        let is_energy = !outside.is_empty() && likely(Score::Energy) > likely(Score::MaxProbability);
+        let is_energy =
+            !outside.is_empty() && likely(Score::Energy) > likely(Score::MaxProbability);
         let score = if is_energy { Score::Energy } else { Score::MaxProbability };
         let least =
             choose_threshold(&scored(score, inside), &scored(score, outside), self.params.rejected);
@@ -309,7 +307,8 @@ impl Task {
             None => None,
             Some((version, other)) => {
                 // By name: the other may know other classes.
-                let theirs = best_of_rows(&self.logits(other, &rows)?, other.settings().labels.count());
+                let theirs =
+                    best_of_rows(&self.logits(other, &rows)?, other.settings().labels.count());
                 let names = other.settings().labels.names();
                 let right = |row: usize, answer: &str| self.prepared.rows.labels[row] == answer;
                 let own = settings.labels.names();
@@ -411,4 +410,3 @@ fn best_of_rows(logits: &[f32], count: usize) -> Vec<usize> {
     };
     logits.chunks_exact(count).map(best).collect()
 }
-

@@ -23,8 +23,8 @@ use models::{Classifier, Cpu, DatasetVersion, TrainingData};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Task};
-pub use params::Params;
 use params::Method;
+pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
 
 use crate::context::RunContext;
@@ -78,12 +78,7 @@ impl Job for TriageTrain {
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Self::params(params)?;
-        Ok(vec![
-            models_spec(),
-            output::evaluations_spec(),
-            output::suspects_spec(),
-            stages_spec(),
-        ])
+        Ok(vec![models_spec(), output::evaluations_spec(), output::suspects_spec(), stages_spec()])
     }
 
     async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
@@ -166,7 +161,7 @@ async fn in_use(
 fn trained_on(ctx: &RunContext) -> TrainingData {
     let inputs = ctx.inputs().iter().map(|input| DatasetVersion {
         dataset: input.dataset.to_string(),
-        version: input.version.into(),
+        version: input.version.0,
     });
     TrainingData::Datasets(inputs.collect())
 }
@@ -208,12 +203,8 @@ async fn commit(
     ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model)?]).await?;
     // A version that is in use stays so when it is trained again.
     let stage = history.stage(&model.version).unwrap_or(ModelStage::Candidate);
-    let change = Change {
-        version: model.version.clone(),
-        stage,
-        reason: "trained".into(),
-        forced: false,
-    };
+    let change =
+        Change { version: model.version.clone(), stage, reason: "trained".into(), forced: false };
     let rows = stage_batch(ctx, &params.model, history.next_number(), &[change])?;
     ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
     Ok(())
@@ -238,9 +229,10 @@ fn summary(
         .map(|(name, _)| name)
         .take(5)
         .collect();
-    let compared = model.compared.as_ref().map(|it| {
-        json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value })
-    });
+    let compared = model
+        .compared
+        .as_ref()
+        .map(|it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }));
     let scope = fitted.scope.as_ref().map(|scope| {
         json!({
             "rows": scope.out_of_scope_rows,

@@ -28,7 +28,9 @@ pub(super) fn evaluations_spec() -> DatasetSpec {
     let text = |name, nullable, about| column(name, ColumnType::Text, nullable, about);
     DatasetSpec {
         name: evaluations_name(),
-        description: "What each version of a model was measured to be, on rows that it did not learn from".into(),
+        description:
+            "What each version of a model was measured to be, on rows that it did not learn from"
+                .into(),
         owner: None,
         key: ["model", "version", "measure", "class", "other"].map(String::from).into(),
         time_column: None,
@@ -43,7 +45,11 @@ pub(super) fn evaluations_spec() -> DatasetSpec {
                 "accuracy, macro_f1, calibration_error, precision, recall, f1, support, confusion, …",
             ),
             text("class", true, "The class that it is about; of confusion the true one"),
-            text("other", true, "Of confusion the class that was answered; of a comparison the other version"),
+            text(
+                "other",
+                true,
+                "Of confusion the class that was answered; of a comparison the other version",
+            ),
             column("value", ColumnType::Float64, false, "What was found"),
         ],
         validations: Vec::new(),
@@ -55,7 +61,8 @@ pub(super) fn suspects_spec() -> DatasetSpec {
     let number = |name, about| column(name, ColumnType::Float32, false, about);
     DatasetSpec {
         name: suspects_name(),
-        description: "Rows whose label others of their like do not bear: look at these first".into(),
+        description: "Rows whose label others of their like do not bear: look at these first"
+            .into(),
         owner: None,
         key: ["source", "id"].map(String::from).into(),
         time_column: None,
@@ -140,7 +147,11 @@ pub(super) fn evaluations(
 }
 
 /// The rows whose label is in doubt.
-pub(super) fn suspects(params: &Params, prepared: &Prepared, fitted: &Fitted) -> Result<RecordBatch> {
+pub(super) fn suspects(
+    params: &Params,
+    prepared: &Prepared,
+    fitted: &Fitted,
+) -> Result<RecordBatch> {
     let doubts = &fitted.noise;
     let source = std::iter::repeat_n(params.dataset.as_str(), doubts.len());
     let ids = doubts.iter().map(|doubt| prepared.rows.ids[doubt.row].as_str());

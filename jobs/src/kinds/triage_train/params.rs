@@ -159,7 +159,8 @@ impl Params {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
         if self.method != Method::Head && self.embedder == models::NGRAM {
-            let problem = "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
+            let problem =
+                "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
             return Err(bad(NAME, "embedder", problem));
         }
         check_name(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;

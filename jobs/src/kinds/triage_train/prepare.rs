@@ -123,7 +123,8 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
                 dropped.without_label += 1;
                 continue;
             };
-            let texts: Vec<&str> = (1..columns.len()).filter_map(|at| batch.text(row, at)).collect();
+            let texts: Vec<&str> =
+                (1..columns.len()).filter_map(|at| batch.text(row, at)).collect();
             let text = texts.join("\n");
             bytes += id.len() + label.len() + text.len() + 3 * size_of::<String>();
             if bytes > bytes_max {
@@ -169,7 +170,8 @@ async fn corrections(
     let mut rows = ctx.session().stream(frame).await?;
     let mut found = HashMap::new();
     while let Some(batch) = rows.next().await.transpose()? {
-        let (ids, labels) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+        let (ids, labels) =
+            (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
         for row in 0..batch.num_rows() {
             if ids.is_valid(row) && labels.is_valid(row) && !labels.value(row).trim().is_empty() {
                 found.insert(ids.value(row).to_owned(), labels.value(row).to_owned());
@@ -212,8 +214,7 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
         bad(NAME, "label_column", text)
     })?;
     let known: std::collections::HashSet<u64> = train.iter().map(|row| groups[*row]).collect();
-    let repeated =
-        |row: usize| sides[row] != Side::Train && known.contains(&groups[row]);
+    let repeated = |row: usize| sides[row] != Side::Train && known.contains(&groups[row]);
     let repeated = (0..rows.ids.len()).map(repeated).collect();
     let classes = rows
         .labels
@@ -225,7 +226,8 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
     for (side, name) in [(Side::Validation, "validation"), (Side::HeldOut, "held_out")] {
         if prepared.of(side).is_empty() {
             let count = prepared.rows.ids.len();
-            let text = format!("none of the {count} labelled rows is left for it: take a larger part");
+            let text =
+                format!("none of the {count} labelled rows is left for it: take a larger part");
             return Err(bad(NAME, name, text));
         }
     }
@@ -251,7 +253,9 @@ mod tests {
         Rows {
             ids: (0..count).map(|row| row.to_string()).collect(),
             // Every third text is the one before in other letters.
-            texts: (0..count).map(|row| format!("Text {}", row - usize::from(row % 3 == 2))).collect(),
+            texts: (0..count)
+                .map(|row| format!("Text {}", row - usize::from(row % 3 == 2)))
+                .collect(),
             labels: (0..count).map(|row| format!("class {}", row % 2)).collect(),
         }
     }

@@ -23,7 +23,8 @@ const OTHERS: [&str; 8] = ["please", "help", "with", "my", "the", "again", "toda
 
 /// A text of one class.
 fn text(class: usize, noise: &mut Noise) -> String {
-    let mut pick = |words: &[&str]| words[(noise.uniform() * words.len() as f64) as usize].to_owned();
+    let mut pick =
+        |words: &[&str]| words[(noise.uniform() * words.len() as f64) as usize].to_owned();
     let mut words: Vec<String> = (0..5).map(|_| pick(&OTHERS)).collect();
     words.extend((0..2).map(|_| pick(&WORDS[class].1)));
     words.join(" ")
@@ -119,9 +120,7 @@ async fn query(engine: &Engine, sql: &str) -> Vec<Vec<String>> {
             .map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).unwrap())
             .collect();
         for row in 0..batch.num_rows() {
-            rows.push(
-                columns.iter().map(|c| c.as_string::<i32>().value(row).to_owned()).collect(),
-            );
+            rows.push(columns.iter().map(|c| c.as_string::<i32>().value(row).to_owned()).collect());
         }
     }
     rows
@@ -217,7 +216,8 @@ async fn labels_by_hand_are_learned_from_and_wrong_ones_are_found() {
     assert!(suspects.iter().all(|row| row[1] != row[2]));
 
     let hand = spec("labels_by_hand", &["source", "id", "label", "at"]);
-    let ids: Vec<String> = (0..800).filter(|row| is_wrong(*row)).map(|row| format!("t{row}")).collect();
+    let ids: Vec<String> =
+        (0..800).filter(|row| is_wrong(*row)).map(|row| format!("t{row}")).collect();
     let labels: Vec<&str> = ids.iter().map(|id| WORDS[row_of(id) % 3].0).collect();
     for (at, labels) in [(1, vec!["login"; ids.len()]), (2, labels)] {
         let columns: Vec<ArrayRef> = vec![
@@ -232,7 +232,8 @@ async fn labels_by_hand_are_learned_from_and_wrong_ones_are_found() {
     assert_eq!(corrected["rows_corrected"], json!(ids.len()));
     assert_ne!(corrected["version"], first["version"]);
     assert!(corrected["accuracy"].as_f64() > first["accuracy"].as_f64(), "{corrected}");
-    let again = run(&engine, "triage_train", with(json!({ "corrections": "labels_by_hand" }))).await;
+    let again =
+        run(&engine, "triage_train", with(json!({ "corrections": "labels_by_hand" }))).await;
     assert!(again.repeated_of.is_some());
 }
 
@@ -267,7 +268,8 @@ async fn what_can_not_be_learned_from_is_refused() {
     let error = fails(&engine, "triage_train", with(json!({ "label_column": "none" }))).await;
     assert!(error.contains("has no column \"none\""), "{error}");
     let error =
-        fails(&engine, "triage_train", json!({ "text_columns": ["body"], "embedder": "absent" })).await;
+        fails(&engine, "triage_train", json!({ "text_columns": ["body"], "embedder": "absent" }))
+            .await;
     assert!(error.starts_with("BAD_INPUT") || error.contains("models pull absent"), "{error}");
     for (params, expected) in [
         (json!({ "held_out": 0.0 }), "parameter \"held_out\": expected above 0"),
