@@ -35,6 +35,11 @@ pub trait Job: Send + Sync {
     /// The datasets that it reads. Checks the parameters as [`Job::canonical`] does.
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>>;
 
+    /// Whether it may commit to a dataset that it reads: only a kind that appends to a history may.
+    fn appends_to_inputs(&self) -> bool {
+        false
+    }
+
     /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
 

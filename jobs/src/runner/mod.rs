@@ -197,7 +197,7 @@ impl Runner {
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
         for output in job.outputs(&params)? {
-            if inputs.contains(&output.name) {
+            if inputs.contains(&output.name) && !job.appends_to_inputs() {
                 return Err(bad(
                     job.name(),
                     "output",

@@ -41,8 +41,8 @@ pub enum Target {
 pub struct Params {
     /// The model. Default: triage.
     pub model: String,
-    /// The version; null takes the last trained, and "previous" rolls back to the one in production before. Default:
-    /// null.
+    /// The version; null takes the last trained, and "previous" rolls back to the one in production before.
+    /// Default: null.
     pub version: Option<String>,
     /// Where it goes: production or archived. Default: production.
     pub to: Target,
@@ -96,6 +96,10 @@ impl Job for Promote {
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
         Self::params(params)?;
         Ok(vec![models_name(), stages_name()])
+    }
+
+    fn appends_to_inputs(&self) -> bool {
+        true
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {

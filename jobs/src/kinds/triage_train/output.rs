@@ -32,7 +32,8 @@ pub(super) fn evaluations_spec() -> DatasetSpec {
             "What each version of a model was measured to be, on rows that it did not learn from"
                 .into(),
         owner: None,
-        key: ["model", "version", "measure", "class", "other"].map(String::from).into(),
+        // Class and other are null where they mean nothing.
+        key: Vec::new(),
         time_column: None,
         evolution: Evolution::AddNullable,
         partition_by: Vec::new(),

