@@ -61,7 +61,7 @@ pub(crate) fn label_field() -> Field {
 async fn label(context: &ResolverContext<'_>) -> Result<Commit> {
     let state = state(context.ctx)?;
     let who = state.who(Role::Writer)?;
-    let dataset = DatasetName::new(&text_argument(context, "dataset").unwrap_or_default())?;
+    let dataset = DatasetName::new(text_argument(context, "dataset").unwrap_or_default())?;
     let given = match argument(context, "labels") {
         Some(Value::List(rows)) => rows,
         other => other.into_iter().collect(),

@@ -72,9 +72,12 @@ pub(super) struct Doubt {
 /// What training left: a classifier without calibration, and how to write it.
 struct Raw {
     classifier: Classifier<Cpu>,
-    write: Box<dyn Fn(&ClassifierSettings, &ClassifierOrigin) -> models::Result<ArtifactFiles>>,
+    write: Box<Write>,
     facts: Value,
 }
+
+/// Writes the artifact, with what was found after training.
+type Write = dyn Fn(&ClassifierSettings, &ClassifierOrigin) -> models::Result<ArtifactFiles>;
 
 impl Task {
     /// Prepares, trains, calibrates and judges. On the numeric threads.
