@@ -25,7 +25,7 @@ async fn rig() -> Rig {
                 {name = \"body\", type = \"text\"}, {name = \"label\", type = \"text\", nullable = true}]";
     rig.create(DatasetSpec::from_toml(spec, "test").unwrap()).await;
     // Every tenth label is wrong.
-    let label = |row: usize| WORDS[(row + usize::from(row % 10 == 0)) % 3].0;
+    let label = |row: usize| WORDS[(row + usize::from(row.is_multiple_of(10))) % 3].0;
     let lines: String = (0..400).map(|row| line(row, Some(label(row)))).collect();
     rig.ingest("tickets", &lines).await;
     rig

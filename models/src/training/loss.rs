@@ -106,7 +106,7 @@ mod tests {
     fn a_softmax_of_large_numbers_is_finite() {
         let mut row = [1000.0, 999.0, -1000.0];
         let log = softmax(&mut row);
-        assert!((log - 1000.313_261_687_5).abs() < 1e-6, "{log}");
+        assert!((log - 1_000.313_261_687_5).abs() < 1e-6, "{log}");
         assert!((row[0] - 0.731_058_6).abs() < 1e-6 && row[2] == 0.0);
     }
 }
