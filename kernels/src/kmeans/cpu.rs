@@ -32,6 +32,7 @@ const SHARE: usize = 4;
 
 /// What one thread needs.
 struct Worker<T> {
+    framed: Vec<T>,
     panels: Vec<T>,
     lengths: Vec<f64>,
     scan: Scanned,
@@ -51,21 +52,12 @@ pub(super) struct Cpu<T: Element> {
     group: Vec<f64>,
     workers: Vec<Worker<T>>,
     partials: Vec<Partial>,
-    kept: Option<Kept<T>>,
 }
 
-/// All rows as they are packed, from the first assignment on.
-struct Kept<T> {
-    panels: Vec<T>,
-    lengths: Vec<f64>,
-    is_filled: bool,
-}
-
-/// Rows that meet all centres together, and where they are kept.
-struct Job<'a, T> {
+/// Rows that meet all centres together.
+struct Job<'a> {
     first: usize,
     labels: &'a mut [u32],
-    kept: Option<(&'a mut [T], &'a mut [f64])>,
 }
 
 impl<T: Element> Cpu<T> {
@@ -78,7 +70,7 @@ impl<T: Element> Cpu<T> {
         let block = BLOCK.next_multiple_of(kernel.cols);
         let worker = block * (cols * size_of::<T>() + 4 * size_of::<f64>())
             + kernel.rows * kernel.cols * size_of::<f64>()
-            + kernel.cols * size_of::<&[T]>();
+            + kernel.cols * cols * size_of::<T>();
         let partial = sums + clusters * size_of::<u64>();
         screen + sums + threads * worker + Self::partials(threads) * partial
     }
@@ -94,6 +86,7 @@ impl<T: Element> Cpu<T> {
         let block = BLOCK.next_multiple_of(kernel.cols);
         let worker = || {
             Ok(Worker {
+                framed: zeroed(OPERATION, kernel.cols * cols)?,
                 panels: zeroed(OPERATION, block * cols)?,
                 lengths: zeroed(OPERATION, block)?,
                 scan: Scanned::allocate(block, kernel.rows * kernel.cols)?,
@@ -112,44 +105,13 @@ impl<T: Element> Cpu<T> {
             group: zeroed(OPERATION, clusters * cols)?,
             workers: (0..threads).map(|_| worker()).collect::<Result<_>>()?,
             partials: (0..Self::partials(threads)).map(|_| partial()).collect::<Result<_>>()?,
-            kept: None,
         })
     }
 
-    /// What it takes to keep `rows` as they are packed.
-    pub(super) fn kept_bytes(rows: usize, cols: usize) -> usize {
-        rows.next_multiple_of(BLOCK) * (cols * size_of::<T>() + size_of::<f64>())
-    }
-
-    /// Keeps rows as they are packed, so that only the first assignment packs them.
-    pub(super) fn keep(&mut self, rows: usize) -> Result<()> {
-        let rows = rows.next_multiple_of(BLOCK);
-        self.kept = Some(Kept {
-            panels: zeroed(OPERATION, rows * self.cols)?,
-            lengths: zeroed(OPERATION, rows)?,
-            is_filled: false,
-        });
-        Ok(())
-    }
-
     /// The blocks of a wave.
-    fn jobs<'a>(
-        kept: Option<&'a mut Kept<T>>,
-        cols: usize,
-        first: usize,
-        labels: &'a mut [u32],
-    ) -> Vec<Job<'a, T>> {
-        let mut places = kept.map(|kept| {
-            let panels = kept.panels[first * cols..].chunks_mut(BLOCK * cols);
-            panels.zip(kept.lengths[first..].chunks_mut(BLOCK))
-        });
+    fn jobs(first: usize, labels: &mut [u32]) -> Vec<Job<'_>> {
         let blocks = labels.chunks_mut(BLOCK).enumerate();
-        let job = |(index, labels)| Job {
-            first: first + index * BLOCK,
-            labels,
-            kept: places.as_mut().and_then(Iterator::next),
-        };
-        blocks.map(job).collect()
+        blocks.map(|(index, labels)| Job { first: first + index * BLOCK, labels }).collect()
     }
 
     /// Labels the rows of a wave, and leaves the sums of each segment in a partial. Where there are segments enough
@@ -165,25 +127,16 @@ impl<T: Element> Cpu<T> {
         is_long: bool,
         execution: &Execution,
     ) -> Result<Assigned> {
-        let Self { kernel, cols, screen, workers, partials, kept, .. } = self;
+        let Self { kernel, cols, screen, workers, partials, .. } = self;
         let cols = *cols;
-        let kept = if rows.picked.is_none() && centres.is_some() { kept.as_mut() } else { None };
-        let is_packed = kept.as_ref().is_some_and(|kept| kept.is_filled);
-        let label = |worker: &mut Worker<T>, job: &mut Job<'_, T>| {
+        let label = |worker: &mut Worker<T>, job: &mut Job<'_>| {
             execution.control.check(OPERATION)?;
             let Some((frame, centres)) = centres else {
                 return Ok(Assigned::default());
             };
             let block = Block { kernel, cols, screen, frame, centres, rows, first: job.first };
-            Ok(match &mut job.kept {
-                Some((panels, lengths)) => {
-                    block.label(&mut worker.scan, panels, lengths, is_packed, job.labels)
-                }
-                None => {
-                    let Worker { scan, panels, lengths } = worker;
-                    block.label(scan, panels, lengths, false, job.labels)
-                }
-            })
+            let Worker { framed, panels, lengths, scan } = worker;
+            Ok(block.label(scan, framed, panels, lengths, job.labels))
         };
         let add = |partial: &mut Partial, first: usize, labels: &[u32]| {
             let (sums, counts) =
@@ -196,7 +149,7 @@ impl<T: Element> Cpu<T> {
         };
         let mut assigned = Assigned::default();
         if is_long {
-            let mut jobs = Self::jobs(kept, cols, first, labels);
+            let mut jobs = Self::jobs(first, labels);
             let waiting = Mutex::new(partials.iter_mut().zip(jobs.chunks_mut(SEGMENT / BLOCK)));
             let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
             let run = |worker: &mut Worker<T>| {
@@ -214,7 +167,7 @@ impl<T: Element> Cpu<T> {
             return done.try_reduce(Assigned::default, |a, b| Ok(a + b));
         }
         if centres.is_some() {
-            let mut jobs = Self::jobs(kept, cols, first, labels);
+            let mut jobs = Self::jobs(first, labels);
             let waiting = Mutex::new(jobs.iter_mut());
             let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
             let run = |worker: &mut Worker<T>| {
@@ -284,9 +237,6 @@ impl<T: Element> Cpu<T> {
                 *sum += *group;
                 *group = 0.0;
             }
-        }
-        if let (Some(kept), Some(_), None) = (&mut self.kept, centres, rows.picked) {
-            kept.is_filled = true;
         }
         Ok(assigned)
     }

@@ -106,49 +106,33 @@ impl Frame {
     }
 }
 
-/// Puts up to `width` rows into one panel, in the frame: `panel[column * width + r]`. Rows that are not there and empty
-/// ones become zeros. Writes the squared length of each.
-pub(super) struct PackInFrame<'a, T> {
-    pub(super) panel: &'a mut [T],
-    pub(super) width: usize,
-    pub(super) rows: &'a [&'a [T]],
+/// Brings a row into the frame, and gives its squared length there.
+pub(super) struct IntoFrame<'a, T> {
+    pub(super) x: &'a [T],
     pub(super) frame: &'a Frame,
-    pub(super) lengths: &'a mut [f64],
+    pub(super) framed: &'a mut [T],
 }
 
-impl<T: Element> Work for PackInFrame<'_, T> {
-    type Output = ();
+impl<T: Element> Work for IntoFrame<'_, T> {
+    type Output = f64;
 
+    /// Two loops: as one, the compiler takes it apart value by value.
     #[inline(always)]
-    fn run(self) {
-        const BLOCK: usize = 2 * LANES;
-        let Self { panel, width, rows, frame, lengths } = self;
-        if rows.len() < width || rows.iter().any(|row| row.is_empty()) {
-            panel.fill(T::default());
+    fn run(self) -> f64 {
+        let Self { x, frame, framed } = self;
+        for ((framed, &value), &mean) in framed.iter_mut().zip(x).zip(&frame.means) {
+            *framed = Frame::apply(value, mean, frame.scale);
         }
-        // Summed across lanes once, at the end: within the loop that would take longer than all the rest.
-        let mut squares = [[0.0f64; LANES]; MOST_LANES];
-        for (start, means) in (0..).step_by(BLOCK).zip(frame.means.chunks(BLOCK)) {
-            let lines = &mut panel[start * width..][..means.len() * width];
-            for ((r, row), squares) in rows.iter().enumerate().zip(&mut squares) {
-                let Some(values) = row.get(start..start + means.len()) else {
-                    continue;
-                };
-                let mut framed = [T::default(); BLOCK];
-                for ((framed, &value), &mean) in framed.iter_mut().zip(values).zip(means) {
-                    *framed = Frame::apply(value, mean, frame.scale);
-                }
-                for lane in 0..LANES {
-                    let (one, two) = (framed[lane].to_f64(), framed[lane + LANES].to_f64());
-                    squares[lane] += one * one + two * two;
-                }
-                for (line, value) in lines.chunks_exact_mut(width).zip(framed) {
-                    line[r] = value;
-                }
+        let mut squares = [0.0f64; LANES];
+        let (parts, rest) = framed.as_chunks::<LANES>();
+        for part in parts {
+            for (square, value) in squares.iter_mut().zip(part) {
+                *square += value.to_f64() * value.to_f64();
             }
         }
-        for (length, squares) in lengths.iter_mut().zip(&squares) {
-            *length = squares.iter().sum();
+        for (square, value) in squares.iter_mut().zip(rest) {
+            *square += value.to_f64() * value.to_f64();
         }
+        squares.iter().sum()
     }
 }

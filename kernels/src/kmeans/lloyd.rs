@@ -103,21 +103,11 @@ pub(super) fn cluster<B: Backend, T: Element>(
     let cost = |threads: usize| fixed + Cpu::<T>::bytes(clusters, x.cols(), threads);
     let threads =
         largest_tile(OPERATION, Memory::Host, execution.budget.host_bytes, pool.threads(), cost)?;
-    let ((cpu, threads), halvings) = halving(threads, |threads| {
+    let ((mut cpu, threads), halvings) = halving(threads, |threads| {
         Ok((Cpu::<T>::allocate(clusters, x.cols(), threads)?, threads))
     })?;
     stats.halvings += halvings;
     stats.peak_bytes = cost(threads) as u64;
-    // Rows that are looked at again and again are packed once, where there is room.
-    let kept = Cpu::<T>::kept_bytes(x.rows(), x.cols());
-    let is_repeated = options.batch.is_none() && options.iterations > 0 && devices.is_empty();
-    let mut cpu = cpu;
-    if is_repeated
-        && cost(threads) + kept <= execution.budget.host_bytes
-        && cpu.keep(x.rows()).is_ok()
-    {
-        stats.peak_bytes += kept as u64;
-    }
     let pool = match NonZeroUsize::new(threads) {
         Some(fewer) if threads < pool.threads() => Pool::of_size(fewer)?,
         _ => pool,

@@ -37,8 +37,7 @@
 //!
 //! **Cost.** n·k·d multiply-adds and n·d additions for each iteration of n rows, k clusters and d columns: linear in each.
 //! k-means++ adds n·k·d in f64 at the speed of memory; it runs on the CPU. Memory: 12 bytes for each row, 20
-//! for each value of the centres, and for each thread 8 more and about 256 rows. Where the budget has room for
-//! another copy of the rows, they are packed once and not in each iteration.
+//! for each value of the centres, and for each thread 8 more and about 300 rows.
 //!
 //! ```
 //! use kernels::kmeans::{KMeansOptions, kmeans};

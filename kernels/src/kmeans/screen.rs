@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::distance::{Frame, MOST_LANES, Nearest, PackInFrame};
+use super::distance::{Frame, IntoFrame, MOST_LANES, Nearest};
 use super::lloyd::{Assigned, Rows};
 use super::{NONE, OPERATION};
 use crate::budget::zeroed;
 use crate::element::Element;
 use crate::error::Result;
-use crate::product::MicroKernel;
+use crate::product::{MicroKernel, pack};
 use crate::simd::{Work, vectorised};
 
 /// Bytes of packed centres that meet a block before the next do.
@@ -108,19 +108,17 @@ pub(super) struct Block<'a, T> {
 }
 
 impl<T: Element> Block<'_, T> {
-    /// `panels` and `lengths` are filled first, unless they are already.
+    /// `framed` is a panel's rows; `panels` and `lengths` are filled first.
     pub(super) fn label(
         &self,
         scan: &mut Scanned,
+        framed: &mut [T],
         panels: &mut [T],
         lengths: &mut [f64],
-        is_packed: bool,
         labels: &mut [u32],
     ) -> Assigned {
         let padded = labels.len().next_multiple_of(self.kernel.cols);
-        if !is_packed {
-            self.pack_rows(panels, lengths, labels);
-        }
+        self.pack_rows(framed, panels, lengths, labels);
         scan.best[..padded].fill(f64::INFINITY);
         scan.second[..padded].fill(f64::INFINITY);
         scan.nearest[..padded].fill(0);
@@ -146,21 +144,24 @@ impl<T: Element> Block<'_, T> {
         assigned
     }
 
-    fn pack_rows(&self, panels: &mut [T], lengths: &mut [f64], labels: &[u32]) {
-        let width = self.kernel.cols;
-        let panels = panels.chunks_exact_mut(width * self.cols);
-        let lengths = lengths.chunks_exact_mut(width);
-        for (index, (labels, (panel, lengths))) in
-            labels.chunks(width).zip(panels.zip(lengths)).enumerate()
-        {
+    /// Rows that are not there become zeros.
+    fn pack_rows(&self, framed: &mut [T], panels: &mut [T], lengths: &mut [f64], labels: &[u32]) {
+        let (width, cols) = (self.kernel.cols, self.cols);
+        let panels = panels.chunks_exact_mut(width * cols).zip(lengths.chunks_exact_mut(width));
+        for (index, (labels, (panel, lengths))) in labels.chunks(width).zip(panels).enumerate() {
             let mut rows = [&[][..]; MOST_LANES];
-            for (lane, (row, &label)) in rows.iter_mut().zip(labels).enumerate() {
-                if label != NONE {
-                    *row = self.rows.row(self.first + index * width + lane);
+            let lanes = framed.chunks_exact_mut(cols).zip(&mut rows).zip(lengths);
+            for (lane, (((framed, row), length), &label)) in lanes.zip(labels).enumerate() {
+                if label == NONE {
+                    framed.fill(T::default());
+                    *length = 0.0;
+                } else {
+                    let x = self.rows.row(self.first + index * width + lane);
+                    *length = vectorised(IntoFrame { x, frame: self.frame, framed });
                 }
+                *row = &*framed;
             }
-            let rows = &rows[..labels.len()];
-            vectorised(PackInFrame { panel, width, rows, frame: self.frame, lengths });
+            pack(panel, width, &rows[..labels.len()], |_, value| value);
         }
     }
 
