@@ -1,7 +1,7 @@
 //! The two steps on the CPU: rows to centres, and centres' sums.
 //!
 //! ```text
-//!            32 rows of x, packed                  one wave: four segments of 4,096 rows for each thread
+//!            32 rows of x, packed                  one wave: some segments of 4,096 rows
 //!          ┌────────────────────┐                    1. blocks of 256 rows: products with all centres, least kept
 //!  14      │ ‖c‖² − 2·x·c       │ centre by          2. one segment each: sums of its rows by label
 //!  centres │ least, second      │ centre,            3. the segments' sums are added, in their order
@@ -29,6 +29,9 @@ pub(super) const BLOCK: usize = 256;
 
 /// Segments of a wave for each thread: a thread that ends early takes another's.
 const SHARE: usize = 4;
+
+/// Bytes of sums up to which a wave is a whole group: threads wait for each other at the end of each.
+const WAVE_BYTES: usize = 2 << 20;
 
 /// What one thread needs.
 struct Worker<T> {
@@ -71,13 +74,24 @@ impl<T: Element> Cpu<T> {
         let worker = block * (cols * size_of::<T>() + 4 * size_of::<f64>())
             + kernel.rows * kernel.cols * size_of::<f64>()
             + kernel.cols * cols * size_of::<T>();
-        let partial = sums + clusters * size_of::<u64>();
-        screen + sums + threads * worker + Self::partials(threads) * partial
+        let partial = Self::partial_bytes(clusters, cols);
+        screen + sums + threads * worker + Self::partials(clusters, cols, threads) * partial
+    }
+
+    /// What the sums of a segment take.
+    fn partial_bytes(clusters: usize, cols: usize) -> usize {
+        clusters * (cols * size_of::<f64>() + size_of::<u64>())
     }
 
     /// Segments of a wave.
-    fn partials(threads: usize) -> usize {
-        if threads == 1 { 1 } else { (SHARE * threads).min(GROUP) }
+    fn partials(clusters: usize, cols: usize, threads: usize) -> usize {
+        if threads == 1 {
+            1
+        } else if GROUP * Self::partial_bytes(clusters, cols) <= WAVE_BYTES {
+            GROUP
+        } else {
+            (SHARE * threads).min(GROUP)
+        }
     }
 
     pub(super) fn allocate(clusters: usize, cols: usize, threads: usize) -> Result<Self> {
@@ -104,7 +118,9 @@ impl<T: Element> Cpu<T> {
             screen: Screen::allocate(centres, cols)?,
             group: zeroed(OPERATION, clusters * cols)?,
             workers: (0..threads).map(|_| worker()).collect::<Result<_>>()?,
-            partials: (0..Self::partials(threads)).map(|_| partial()).collect::<Result<_>>()?,
+            partials: (0..Self::partials(clusters, cols, threads))
+                .map(|_| partial())
+                .collect::<Result<_>>()?,
         })
     }
 
