@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::time::Instant;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -236,48 +240,80 @@ fn memory_is_flat_over_two_thousand_steps() {
     assert!(at(2000) < at(500) + (64 << 20), "{mib:?}");
 }
 
-#[test]
-#[ignore = "trains for minutes on real data: `make test-training`"]
-fn killed_ten_times_it_ends_with_the_same_bits() {
-    let Some((data, embedder)) = data_and_model("banking77") else { return };
+/// Where a child process keeps its checkpoints and, at the end, its weights.
+const CHILD_FOLDER: &str = "COLONNADE_TRAIN_INTO";
+
+/// Trains a little and answers the bits of all weights. Says each step.
+fn train_a_little(checkpoints: Option<&CheckpointOptions>) -> Option<(Vec<u32>, u64)> {
+    let (data, embedder) = data_and_model("banking77")?;
     let rows = Rows::banking77(&data);
     let parts = parts(&rows.classes, 0.1);
     let (train_texts, train_classes) = rows.some(&parts.train);
     let (texts, classes) = rows.some(&parts.validation);
     let options = FineTuneOptions { epochs: 2, ..FineTuneOptions::default() };
-    let folder = tempfile::tempdir().unwrap();
-    let to = CheckpointOptions { folder: folder.path().join("c"), every_steps: 3, kept: 2 };
-    let run = |stop: u64, checkpoints: Option<&CheckpointOptions>| {
-        let mut on_progress = |progress: &TrainProgress| {
-            // As a kill does: it ends without a word, between two checkpoints.
-            if progress.step == stop {
-                std::panic::resume_unwind(Box::new("killed"))
-            }
-            ControlFlow::Continue(())
-        };
-        let call = TrainCall { options: &options, checkpoints, on_progress: &mut on_progress };
-        let trained = fine_tune(
-            &embedder,
-            rows.labels.count(),
-            Examples { texts: &train_texts, classes: &train_classes },
-            Examples { texts: &texts, classes: &classes },
-            &Default::default(),
-            call,
-        )
-        .unwrap();
-        (tests::bits(&trained), trained.cost.steps)
+    let mut on_progress = |progress: &TrainProgress| {
+        println!("\nstep {}", progress.step);
+        ControlFlow::Continue(())
     };
-    let (expected, steps) = run(0, None);
+    let call = TrainCall { options: &options, checkpoints, on_progress: &mut on_progress };
+    let trained = fine_tune(
+        &embedder,
+        rows.labels.count(),
+        Examples { texts: &train_texts, classes: &train_classes },
+        Examples { texts: &texts, classes: &classes },
+        &Default::default(),
+        call,
+    )
+    .unwrap();
+    Some((tests::bits(&trained), trained.cost.steps))
+}
+
+fn bytes(bits: &[u32]) -> Vec<u8> {
+    bits.iter().flat_map(|bits| bits.to_le_bytes()).collect()
+}
+
+/// The process that the next test kills; by itself it does nothing.
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn a_child_that_trains() {
+    let Some(folder) = std::env::var_os(CHILD_FOLDER).map(PathBuf::from) else { return };
+    let to = CheckpointOptions { folder: folder.join("checkpoints"), every_steps: 3, kept: 2 };
+    let (bits, _) = train_a_little(Some(&to)).unwrap();
+    fs::write(folder.join("bits"), bytes(&bits)).unwrap();
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn killed_ten_times_it_ends_with_the_same_bits() {
+    let Some((expected, steps)) = train_a_little(None) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let child = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "training::published_tests::a_child_that_trains"])
+            .args(["--include-ignored", "--nocapture"])
+            .env(CHILD_FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
     let mut random = random::Random::new(std::process::id().into(), 0);
-    let mut stops: Vec<u64> =
-        (0..10).map(|_| 1 + random.below(steps as usize - 1) as u64).collect();
-    stops.sort_unstable();
-    for stop in &stops {
-        let killed =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(*stop, Some(&to))));
-        assert!(killed.is_err() || stops.iter().any(|other| other < stop), "step {stop}");
+    let mut killed_after = Vec::new();
+    for _ in 0..10 {
+        let mut child = child();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Somewhere in the step after one that it finished: while it computes, or writes a checkpoint.
+        let more = 1 + random.below(steps as usize / 12) as usize;
+        let step_of = |line: String| line.strip_prefix("step ")?.parse::<u64>().ok();
+        let done = lines.map_while(Result::ok).filter_map(step_of).nth(more - 1).unwrap();
+        thread::sleep(Duration::from_millis(random.below(1500) as u64));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "{status} after step {done}");
+        killed_after.push(done);
     }
-    let (found, _) = run(0, Some(&to));
-    println!("{steps} steps, killed at {stops:?}: {} weights", found.len());
-    assert!(found == expected);
+    let status = child().wait_with_output().unwrap().status;
+    assert!(status.success(), "{status}");
+    let found = fs::read(folder.path().join("bits")).unwrap();
+    println!("{steps} steps, killed after {killed_after:?}: {} weights", found.len() / 4);
+    assert!(found == bytes(&expected));
 }
