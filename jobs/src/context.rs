@@ -42,6 +42,7 @@ pub struct RunContext {
     pub(crate) work: TaskTracker,
     pub(crate) stages: Arc<Mutex<Vec<StageRecord>>>,
     pub(crate) on_progress: Arc<dyn Fn(f64) + Send + Sync>,
+    pub(crate) on_activity: Arc<dyn Fn(Value) + Send + Sync>,
     pub(crate) commits: Arc<AsyncMutex<Commits>>,
     pub(crate) scratch: OnceCell<tempfile::TempDir>,
 }
@@ -142,6 +143,11 @@ impl RunContext {
     /// A clone-able sink for [`RunContext::progress`], for use on the numeric threads.
     pub fn progress_sink(&self) -> Arc<dyn Fn(f64) + Send + Sync> {
         self.on_progress.clone()
+    }
+
+    /// Tells whoever watches the run what it is at, by the step's own names; more than twice a second is not passed on.
+    pub fn activity_sink(&self) -> Arc<dyn Fn(Value) + Send + Sync> {
+        self.on_activity.clone()
     }
 
     /// Cancelled when the run shall stop; numeric loops look at it now and then.

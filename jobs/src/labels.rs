@@ -1,10 +1,11 @@
-//! Labels by hand: what a person says that a row is. They are rows of the dataset `labels_by_hand`, one for each time that
-//! somebody said so; of each row the last one counts. Training takes them with the parameter `corrections`.
+//! Labels by hand: what a person says that a row is, and whether two rows are one. They are rows of the datasets
+//! `labels_by_hand` and `pairs_by_hand`, one for each time that somebody said so; of each row or pair the last one counts.
+//! `triage_train` takes the first with its parameter `corrections`, `duplicates` the second with `labels`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use chrono::Utc;
 use datafusion::logical_expr::{cast, ident, lit};
@@ -74,50 +75,150 @@ pub async fn label_rows(
             row.label.len()
         )));
     }
+    check_there(engine, who, dataset, labels.iter().map(|row| row.id.as_str()).collect()).await?;
+    let count = labels.len();
+    let columns = vec![
+        repeated(dataset.as_str(), count),
+        texts(labels.iter().map(|row| &row.id)),
+        texts(labels.iter().map(|row| &row.label)),
+        timestamps(std::iter::repeat_n(Utc::now().timestamp_micros(), count)),
+        repeated(&who.subject, count),
+    ];
+    append(engine, who, &labels_spec(), columns, "label rows").await
+}
+
+/// Two rows, and whether they are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairLabel {
+    /// One row, by the dataset's key.
+    pub id_a: String,
+    /// The other.
+    pub id_b: String,
+    /// Whether they describe the same.
+    pub is_duplicate: bool,
+}
+
+/// The spec of `pairs_by_hand`.
+pub fn pairs_spec() -> DatasetSpec {
+    let text = |name, about| column(name, ColumnType::Text, false, about);
+    DatasetSpec {
+        name: dataset_name("pairs_by_hand"),
+        description: "Which rows are one, as people say; of each pair the last word counts".into(),
+        owner: None,
+        key: ["source", "id_a", "id_b", "at"].map(String::from).into(),
+        time_column: Some("at".into()),
+        evolution: Evolution::AddNullable,
+        partition_by: Vec::new(),
+        columns: vec![
+            text("source", "The dataset that holds both rows"),
+            text("id_a", "The row whose id comes first"),
+            text("id_b", "The other"),
+            column("is_duplicate", ColumnType::Bool, false, "Whether they describe the same"),
+            column("at", ColumnType::Timestamp, false, "When it was said"),
+            text("by", "Who said it"),
+        ],
+        validations: Vec::new(),
+    }
+}
+
+/// Commits what pairs of rows of `dataset` are, whose key is one column. `BAD_INPUT` for none, for too many, for a row
+/// beside itself, for one pair that is said to be both, and for a key of more columns; `NOT_FOUND` names rows that are not
+/// there. All or none are committed.
+pub async fn label_pairs(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+    pairs: &[PairLabel],
+) -> Result<Commit> {
+    let bad = |text: String| Error::user(Code::BadInput, format!("pairs of {dataset}: {text}"));
+    if pairs.is_empty() || pairs.len() > ROWS_LABELLED_MAX {
+        let found = pairs.len();
+        return Err(bad(format!("expected 1 to {ROWS_LABELLED_MAX} pairs, found {found}")));
+    }
+    let mut said: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+    for PairLabel { id_a, id_b, is_duplicate } in pairs {
+        if id_a == id_b {
+            return Err(bad(format!("expected two rows, found {id_a:?} twice")));
+        }
+        let pair = (id_a.min(id_b).as_str(), id_a.max(id_b).as_str());
+        if said.insert(pair, *is_duplicate) == Some(!is_duplicate) {
+            return Err(bad(format!("{id_a:?} and {id_b:?}: expected one word, found both")));
+        }
+    }
+    let ids = said.keys().flat_map(|(a, b)| [*a, *b]).collect();
+    check_there(engine, who, dataset, ids).await?;
+    let count = said.len();
+    let columns = vec![
+        repeated(dataset.as_str(), count),
+        texts(said.keys().map(|(a, _)| a)),
+        texts(said.keys().map(|(_, b)| b)),
+        Arc::new(BooleanArray::from_iter(said.values().map(|is_one| Some(*is_one)))) as ArrayRef,
+        timestamps(std::iter::repeat_n(Utc::now().timestamp_micros(), count)),
+        repeated(&who.subject, count),
+    ];
+    append(engine, who, &pairs_spec(), columns, "label pairs").await
+}
+
+/// Fails for a dataset whose key is not one column, and for rows that are not there.
+async fn check_there(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+    ids: BTreeSet<&str>,
+) -> Result<()> {
     let session = engine.session(who, &[]).await?;
     let entry = session.catalog().dataset(dataset)?;
     let [key] = &entry.spec.key[..] else {
         let found = entry.spec.key.len();
-        return Err(bad(format!("expected a dataset whose key is one column, found {found}")));
+        return Err(Error::user(
+            Code::BadInput,
+            format!(
+                "labels of {dataset}: expected a dataset whose key is one column, found {found}"
+            ),
+        ));
     };
-    let mut missing: BTreeSet<&str> = labels.iter().map(|row| row.id.as_str()).collect();
+    let (asked, mut missing) = (ids.iter().map(|id| lit(*id)).collect(), ids.clone());
     let id = cast(ident(key), DataType::Utf8);
-    let asked = missing.iter().map(|id| lit(*id)).collect();
     let frame = session.table(dataset).await?.filter(id.clone().in_list(asked, false))?;
     let mut rows = session.stream(frame.select(vec![id.alias("id")])?).await?;
     while let Some(batch) = rows.next().await.transpose()? {
-        let ids = batch.column(0).as_string::<i32>();
-        ids.iter().flatten().for_each(|id| {
+        let found = batch.column(0).as_string::<i32>();
+        found.iter().flatten().for_each(|id| {
             missing.remove(id);
         });
     }
-    if !missing.is_empty() {
-        let shown: Vec<&str> = missing.iter().copied().take(IDS_SHOWN).collect();
-        return Err(Error::user(
-            Code::NotFound,
-            format!(
-                "labels of {dataset}: {} of {} rows are not there: {}",
-                missing.len(),
-                labels.len(),
-                shown.join(", ")
-            ),
-        ));
+    if missing.is_empty() {
+        return Ok(());
     }
-    let spec = labels_spec();
-    let count = labels.len();
-    let all = |text: &str| {
-        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef
-    };
-    let now = Utc::now().timestamp_micros();
-    let columns: Vec<ArrayRef> = vec![
-        all(dataset.as_str()),
-        Arc::new(StringArray::from_iter_values(labels.iter().map(|row| &row.id))),
-        Arc::new(StringArray::from_iter_values(labels.iter().map(|row| &row.label))),
-        timestamps(std::iter::repeat_n(now, count)),
-        all(&who.subject),
-    ];
+    let shown: Vec<&str> = missing.iter().copied().take(IDS_SHOWN).collect();
+    Err(Error::user(
+        Code::NotFound,
+        format!(
+            "labels of {dataset}: {} of {} rows are not there: {}",
+            missing.len(),
+            ids.len(),
+            shown.join(", ")
+        ),
+    ))
+}
+
+fn repeated(text: &str, count: usize) -> ArrayRef {
+    texts(std::iter::repeat_n(text, count))
+}
+
+fn texts(texts: impl Iterator<Item = impl AsRef<str>>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(texts))
+}
+
+async fn append(
+    engine: &Engine,
+    who: &Principal,
+    spec: &DatasetSpec,
+    columns: Vec<ArrayRef>,
+    operation: &str,
+) -> Result<Commit> {
     let batch = RecordBatch::try_new(spec.arrow_schema(), columns)?;
-    engine.ensure_dataset(who, &spec).await?;
-    let label = CommitLabel { operation: "label rows".into(), ..CommitLabel::default() };
+    engine.ensure_dataset(who, spec).await?;
+    let label = CommitLabel { operation: operation.into(), ..CommitLabel::default() };
     engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await
 }

@@ -250,6 +250,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         progress: column(batch, "progress")?
             .as_primitive_opt::<Float64Type>()
             .map_or(0.0, |values| values.value(row)),
+        activity: serde_json::Value::Null,
         repeated_of: text_at(batch, "repeated_of", row)?.map(|id| id.parse()).transpose()?,
         error: code.map(|code| RunError { code, message: message.unwrap_or_default() }),
         summary: from_json("summary", &json("summary")?)?,

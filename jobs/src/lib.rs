@@ -37,6 +37,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod texts;
+mod training_rows;
 
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};

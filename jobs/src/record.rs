@@ -35,6 +35,9 @@ pub struct RunRecord {
     pub finished_at: Option<DateTime<Utc>>,
     /// Part done, 0 to 1.
     pub progress: f64,
+    /// What the step under way says of itself: of a training its step, loss and rate. Null before and after.
+    #[serde(default)]
+    pub activity: Value,
     /// The run whose results this one found instead of making them again.
     pub repeated_of: Option<RunId>,
     /// Why it failed or was cancelled.

@@ -78,10 +78,11 @@ pub use safetensors::{ElementType, HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, We
 pub use tokens::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, Tokens};
 pub use training::{
     AdamW, BATCH_TEXTS_MAX, CheckpointOptions, ClassWeights, Cost, DataReport, EPOCHS_MAX,
-    EpochReport, Estimate, Examples, FineTuneOptions, Head, HeadOptions, HeadOutcome, HeadProgress,
-    LABEL_BYTES_MAX, LABELS_MAX, Labels, Method, NoiseCandidate, OnHeadProgress, OnTrainProgress,
-    RANK_MAX, ReadLabels, Split, Tables, TrainCall, TrainProgress, Trained, describe, estimate,
-    fine_tune, label_noise, repeated_across, same_text_groups, split,
+    EpochReport, Estimate, Examples, FineTuneOptions, FoldAnswer, Head, HeadOptions, HeadOutcome,
+    HeadProgress, Issue, LABEL_BYTES_MAX, LABELS_MAX, Labels, Method, NoiseCandidate,
+    OnHeadProgress, OnTrainProgress, RANK_MAX, ReadLabels, RowQuality, Split, Tables, TrainCall,
+    TrainProgress, Trained, describe, estimate, fine_tune, fold_answers, label_noise,
+    repeated_across, row_quality, same_text_groups, split,
 };
 
 /// The backend that runs on the processor.

@@ -105,7 +105,8 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
         .field(control::datasets::create_field())
-        .field(control::labels::label_field());
+        .field(control::labels::label_field())
+        .field(control::labels::pairs_field());
     let builder =
         Schema::build(query.type_name(), Some(mutation.type_name()), Some("Subscription"))
             .register(query)
@@ -151,7 +152,7 @@ fn shared_types() -> Vec<Type> {
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))
         .field(InputValue::new("asOf", TypeRef::named_nn(connection::AS_OF)));
     types.push(run_input.into());
-    types.push(control::labels::input_type().into());
+    types.extend(control::labels::input_types().map(Into::into));
     types.push(control::labels::result_type().into());
     types
 }

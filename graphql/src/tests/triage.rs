@@ -54,8 +54,9 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
     let started =
         format!("mutation {{ runJob(job: \"triage_train\", params: {{{PARAMS}}}) {{ id }} }}");
     let id = rig.data(&started).await["runJob"]["id"].as_str().unwrap().to_owned();
-    let follow =
-        format!("subscription {{ runUpdates(id: \"{id}\") {{ state progress summary }} }}");
+    let follow = format!(
+        "subscription {{ runUpdates(id: \"{id}\") {{ state progress activity summary }} }}"
+    );
     let mut updates = rig.subscribe(&follow).await;
     let (mut progress, mut last) = (0.0, Value::Null);
     while last["state"] != "SUCCEEDED" {
@@ -120,6 +121,40 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
     let answer =
         rig.data("{ models { nodes { name version method accuracy comparedWith } } }").await;
     assert_eq!(answer["models"]["nodes"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn pairs_are_labelled_and_the_last_word_counts() {
+    let rig = rig().await;
+    let ask = |pairs: &str| {
+        format!(
+            "mutation {{ labelPairs(dataset: \"tickets\", pairs: [{pairs}]) {{ dataset rows }} }}"
+        )
+    };
+    let pair = |a: &str, b: &str, same: bool| {
+        format!("{{idA: \"{a}\", idB: \"{b}\", isDuplicate: {same}}}")
+    };
+    let both = format!("{}, {}", pair("t2", "t1", true), pair("t3", "t4", false));
+    let committed = rig.data(&ask(&both)).await["labelPairs"].clone();
+    assert_eq!(committed, json!({ "dataset": "pairs_by_hand", "rows": "2" }));
+    rig.data(&ask(&pair("t1", "t2", false))).await;
+    let query = "{ pairsByHand(orderBy: [{at: ASC}, {idA: ASC}]) { nodes { source idA idB isDuplicate } } }";
+    let answer = rig.data(query).await;
+    let row = |a: &str, b: &str, same: bool| json!({ "source": "tickets", "idA": a, "idB": b, "isDuplicate": same });
+    let expected = [row("t1", "t2", true), row("t3", "t4", false), row("t1", "t2", false)];
+    assert_eq!(answer["pairsByHand"]["nodes"], json!(expected));
+    let contradiction = format!("{}, {}", pair("t1", "t2", true), pair("t2", "t1", false));
+    for (pairs, code, expected) in [
+        (pair("t1", "t1", true), "BAD_INPUT", "expected two rows, found \"t1\" twice"),
+        (contradiction, "BAD_INPUT", "expected one word, found both"),
+        (pair("t1", "x", true), "NOT_FOUND", "1 of 2 rows are not there: x"),
+        (String::new(), "BAD_INPUT", "expected 1 to 10000 pairs, found 0"),
+    ] {
+        let answer = rig.ask(&ask(&pairs)).await;
+        let error = &answer["errors"][0];
+        assert_eq!(error["extensions"]["code"], code, "{answer:#}");
+        assert!(error["message"].as_str().unwrap().contains(expected), "{answer:#}");
+    }
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use engine::{Code, Error, Principal, Result, RunId, Session};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -171,6 +173,17 @@ impl Run {
                 let _ = updates.send(live.record.borrow().clone());
             }
         };
+        let (live, updates) = (self.live.clone(), shared.updates.clone());
+        let last = Mutex::new(None::<Instant>);
+        let on_activity = move |activity: Value| {
+            let mut last = last.lock();
+            if last.is_some_and(|last| last.elapsed() < ACTIVITY_EVERY) {
+                return;
+            }
+            *last = Some(Instant::now());
+            live.record.send_modify(|record| Arc::make_mut(record).activity = activity);
+            let _ = updates.send(live.record.borrow().clone());
+        };
         RunContext {
             principal: self.who.clone(),
             run_id: record.id,
@@ -190,6 +203,7 @@ impl Run {
             work: TaskTracker::new(),
             stages,
             on_progress: Arc::new(on_progress),
+            on_activity: Arc::new(on_activity),
             commits: Arc::new(AsyncMutex::new(Commits::default())),
             scratch: OnceCell::new(),
         }
@@ -200,6 +214,7 @@ impl Run {
         let before = self.live.record.borrow().clone();
         let mut record = RunRecord::clone(&before);
         record.finished_at = Some(now());
+        record.activity = Value::Null;
         match end {
             End::Done(outcome, outputs, repeated_of) => {
                 record.state = RunState::Succeeded;
@@ -233,6 +248,9 @@ impl Run {
     }
 }
 
+/// The least time between two tellings of what a run is at.
+const ACTIVITY_EVERY: Duration = Duration::from_millis(500);
+
 impl End {
     fn of(error: &Error) -> Self {
         let state = match error.code() {
@@ -257,7 +275,7 @@ pub(super) fn require_device(job: &str, gpu: GpuPolicy) -> Result<()> {
     Err(Error::user(Code::DeviceUnavailable, format!("{job}: gpu = required, but {reason}")))
 }
 
-async fn deadline(timeout: Option<std::time::Duration>) -> Error {
+async fn deadline(timeout: Option<Duration>) -> Error {
     match timeout {
         Some(timeout) => {
             tokio::time::sleep(timeout).await;

@@ -233,6 +233,7 @@ impl Runner {
             started_at: None,
             finished_at: None,
             progress: 0.0,
+            activity: Value::Null,
             repeated_of: None,
             error: None,
             summary: Value::Null,

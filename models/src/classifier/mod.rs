@@ -145,14 +145,20 @@ impl<B: Backend> Classifier<B> {
 
     /// What texts are. No text fails: the empty one has an answer, too. Fails as embedding does.
     pub fn classify(&self, texts: &[&str], options: &ClassifyOptions<'_>) -> Result<Classified> {
-        let logits = self.logits(texts, &options.embed)?;
-        let rows = logits.values.chunks_exact(self.head.classes());
+        let embeddings = self.encoder.embed(texts, &options.embed)?;
         Ok(Classified {
-            predictions: rows.map(|row| self.settings.predict(row, options.top)).collect(),
-            cut_texts: logits.cut_texts,
-            empty_texts: logits.empty_texts,
-            tokens: logits.tokens,
+            predictions: self.answer(&embeddings.values, options.top)?,
+            cut_texts: embeddings.cut_texts,
+            empty_texts: embeddings.empty_texts,
+            tokens: embeddings.tokens,
         })
+    }
+
+    /// What texts are whose vectors by [`encoder`](Self::encoder) are at hand, `[texts, dimension]`.
+    pub fn answer(&self, vectors: &[f32], top: usize) -> Result<Vec<Prediction>> {
+        let logits = self.head.logits::<B>(vectors, &self.device)?;
+        let rows = logits.chunks_exact(self.head.classes());
+        Ok(rows.map(|row| self.settings.predict(row, top)).collect())
     }
 }
 

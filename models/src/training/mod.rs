@@ -22,6 +22,7 @@ mod options;
 mod parameters;
 #[cfg(test)]
 mod published_tests;
+mod quality;
 mod random;
 mod report;
 mod split;
@@ -38,8 +39,10 @@ pub use options::{
     BATCH_TEXTS_MAX, CheckpointOptions, EPOCHS_MAX, EpochReport, FineTuneOptions, Method,
     OnTrainProgress, RANK_MAX, Tables, TrainProgress,
 };
+pub use quality::{Issue, RowQuality, row_quality};
 pub use report::{
-    DataReport, NoiseCandidate, describe, label_noise, repeated_across, same_text_groups,
+    DataReport, FoldAnswer, NoiseCandidate, describe, fold_answers, label_noise, repeated_across,
+    same_text_groups,
 };
 pub use split::{Split, split};
 

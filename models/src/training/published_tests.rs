@@ -300,11 +300,12 @@ fn killed_ten_times_it_ends_with_the_same_bits() {
     let mut killed_after = Vec::new();
     for _ in 0..10 {
         let mut child = child();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // Somewhere in the step after one that it finished: while it computes, or writes a checkpoint.
         let more = 1 + random.below(steps as usize / 12) as usize;
         let step_of = |line: String| line.strip_prefix("step ")?.parse::<u64>().ok();
-        let done = lines.map_while(Result::ok).filter_map(step_of).nth(more - 1).unwrap();
+        let mut steps_done = lines.by_ref().map_while(Result::ok).filter_map(step_of);
+        let done = steps_done.nth(more - 1).unwrap();
         thread::sleep(Duration::from_millis(random.below(1500) as u64));
         child.kill().unwrap();
         let status = child.wait().unwrap();

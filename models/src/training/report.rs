@@ -50,6 +50,17 @@ pub struct NoiseCandidate {
     pub of_label: f32,
 }
 
+/// What a head answers for a row that it did not learn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FoldAnswer {
+    /// The likeliest class.
+    pub answered: usize,
+    /// How sure that is.
+    pub confidence: f32,
+    /// The probability that it gives to the row's own class.
+    pub of_label: f32,
+}
+
 /// Describes labelled texts. Fails for lists of different lengths and for classes that are not below `count`.
 pub fn describe(texts: &[&str], classes: &[usize], count: usize) -> Result<DataReport> {
     if texts.len() != classes.len() {
@@ -109,18 +120,16 @@ pub fn repeated_across(train: &[&str], held_out: &[&str]) -> Vec<usize> {
     groups.filter(|(_, group)| learned.contains(group)).map(|(row, _)| row).collect()
 }
 
-/// Rows that may be labelled wrongly: a head that learned from all other folds answers another class and is at least
-/// `confidence_min` sure of it. The surest first. `vectors`: `[rows, dimension]`. Fails as [`Head::train`] does, and for
-/// other than 2 to 20 folds.
-pub fn label_noise<B: Backend>(
+/// What heads answer for each row, each of a head that learned from all folds but the row's. `vectors`:
+/// `[rows, dimension]`. Fails as [`Head::train`] does, and for other than 2 to 20 folds.
+pub fn fold_answers<B: Backend>(
     vectors: &[f32],
     classes: &[usize],
     count: usize,
     folds: usize,
-    confidence_min: f32,
     seed: u64,
     device: &B::Device,
-) -> Result<Vec<NoiseCandidate>> {
+) -> Result<Vec<FoldAnswer>> {
     check_classes(classes, count)?;
     if !(2..=FOLDS_MAX).contains(&folds) {
         return fail(format!("label noise: expected 2 to {FOLDS_MAX} folds, found {folds}"));
@@ -128,7 +137,7 @@ pub fn label_noise<B: Backend>(
     let dimension = vectors.len() / classes.len();
     let mut order: Vec<usize> = (0..classes.len()).collect();
     Random::new(seed, 0).shuffle(&mut order);
-    let mut candidates = Vec::new();
+    let mut answers = vec![FoldAnswer { answered: 0, confidence: 0.0, of_label: 0.0 }; order.len()];
     for fold in 0..folds {
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (at, row) in order.iter().enumerate() {
@@ -146,24 +155,42 @@ pub fn label_noise<B: Backend>(
         let mut logits = head.logits::<B>(&of(&outside), device)?;
         for (row, shares) in outside.iter().zip(logits.chunks_exact_mut(count)) {
             softmax(shares);
-            let (labelled, answered) = (classes[*row], best_of(shares));
-            if labelled != answered && shares[answered] >= confidence_min {
-                candidates.push(NoiseCandidate {
-                    row: *row,
-                    labelled,
-                    answered,
-                    confidence: shares[answered],
-                    of_label: shares[labelled],
-                });
-            }
+            let answered = best_of(shares);
+            answers[*row] = FoldAnswer {
+                answered,
+                confidence: shares[answered],
+                of_label: shares[classes[*row]],
+            };
         }
     }
+    Ok(answers)
+}
+
+/// Rows that may be labelled wrongly: a head that did not see them answers another class and is at least
+/// `confidence_min` sure of it. The surest first.
+pub fn label_noise(
+    answers: &[FoldAnswer],
+    classes: &[usize],
+    confidence_min: f32,
+) -> Vec<NoiseCandidate> {
+    let doubted = |(row, (answer, class)): (usize, (&FoldAnswer, &usize))| {
+        let is_in_doubt = answer.answered != *class && answer.confidence >= confidence_min;
+        is_in_doubt.then_some(NoiseCandidate {
+            row,
+            labelled: *class,
+            answered: answer.answered,
+            confidence: answer.confidence,
+            of_label: answer.of_label,
+        })
+    };
+    let mut candidates: Vec<NoiseCandidate> =
+        answers.iter().zip(classes).enumerate().filter_map(doubted).collect();
     candidates.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.row.cmp(&b.row)));
-    Ok(candidates)
+    candidates
 }
 
 /// Letters and digits in lower case, words with one space between.
-fn normalised(text: &str) -> String {
+pub(super) fn normalised(text: &str) -> String {
     let lower = text.to_lowercase();
     let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
@@ -207,11 +234,12 @@ mod tests {
         let changed = [5, 77, 300, 431];
         changed.iter().for_each(|row| classes[*row] = (classes[*row] + 1) % 3);
         let device = Default::default();
-        let found = label_noise::<Flex>(&vectors, &classes, 3, 5, 0.7, 1, &device).unwrap();
+        let answers = fold_answers::<Flex>(&vectors, &classes, 3, 5, 1, &device).unwrap();
+        let found = label_noise(&answers, &classes, 0.7);
         let mut rows: Vec<usize> = found.iter().map(|candidate| candidate.row).collect();
         rows.sort_unstable();
         assert_eq!(rows, changed);
         assert!(found.iter().all(|c| c.answered == truth[c.row] && c.of_label < c.confidence));
-        assert!(label_noise::<Flex>(&vectors, &classes, 3, 1, 0.7, 1, &device).is_err());
+        assert!(fold_answers::<Flex>(&vectors, &classes, 3, 1, 1, &device).is_err());
     }
 }

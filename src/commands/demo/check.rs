@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use ::datasets::DatasetName;
 use ::datasets::generate::Truth;
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
-use engine::{AsOf, Engine, Error, Principal, Result};
-use jobs::RunRecord;
+use engine::{AsOf, Engine, Error, Principal, Result, Session};
 use jobs::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
+use jobs::similar::{Likeness, SimilarRequest};
+use jobs::{RunRecord, Runner};
 use serde::Serialize;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
 const SAMPLE_MINUTES: i64 = 5;
+
+/// Tickets with a copy that are looked for among the nearest, at most.
+const COPIES_LOOKED_FOR: usize = 200;
+/// How near a copy must be.
+const NEAREST: usize = 10;
 
 /// A result beside the truth.
 #[derive(Debug, Default, Serialize)]
@@ -32,8 +39,8 @@ pub struct Findings {
 /// Reads the result that `record` committed, and counts.
 pub async fn against_truth(
     engine: &Engine,
+    runner: &Runner,
     who: &Principal,
-    job: &str,
     truth: &Truth,
     record: &RunRecord,
 ) -> Result<Findings> {
@@ -41,7 +48,8 @@ pub async fn against_truth(
         record.outputs.iter().map(|o| (o.dataset.clone(), AsOf::Version(o.version))).collect();
     let session = engine.session(who, &pins).await?;
     let read = async |sql: &str| session.collect(session.sql(sql).await?).await;
-    match job {
+    match record.job.as_str() {
+        "embed" => embed(runner, &session, truth, record).await,
         "anomalies" => {
             let sql = "SELECT series, started_at, ended_at FROM anomalies WHERE source = 'metrics'";
             Ok(anomalies(truth, &windows(&read(sql).await?)?))
@@ -135,6 +143,46 @@ fn duplicates(truth: &Truth, found: &[Vec<String>]) -> Findings {
             found.len()
         )],
     }
+}
+
+/// Tickets that have a copy, and whether it is among the nearest.
+async fn embed(
+    runner: &Runner,
+    session: &Session,
+    truth: &Truth,
+    record: &RunRecord,
+) -> Result<Findings> {
+    let groups = &truth.duplicates;
+    let step = groups.len().div_ceil(COPIES_LOOKED_FOR).max(1);
+    let (mut planted, mut found) = (0, 0);
+    for group in groups.iter().step_by(step) {
+        let Some((first, copies)) = group.split_first() else { continue };
+        let request = SimilarRequest {
+            dataset: DatasetName::new("tickets")?,
+            id_column: "id".into(),
+            vectors: DatasetName::new("embeddings")?,
+            index: DatasetName::new("vector_index")?,
+            exact: true,
+            to: Likeness::Id(first.clone()),
+            k: NEAREST,
+            min_score: None,
+            filter: None,
+        };
+        let near = runner.similar(session, request).await?;
+        planted += 1;
+        found += u64::from(near.rows.iter().any(|row| copies.contains(&row.id)));
+    }
+    let embedder = record.summary["embedder"].as_str().unwrap_or_default();
+    Ok(Findings {
+        planted,
+        found,
+        missed: planted - found,
+        false_alarms: 0,
+        notes: vec![format!(
+            "by {embedder}; of {planted} tickets that have a copy {found} have one among the {NEAREST} nearest of {}",
+            record.summary["rows"]
+        )],
+    })
 }
 
 /// Tickets without a label, and the team that each was sent to.

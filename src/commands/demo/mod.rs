@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use engine::{Engine, Error, Principal, Result};
 use jobs::{RunRecord, RunRequest, Runner};
+use models::{ALL_MINILM_L6_V2, ArtifactFiles, NGRAM};
 use serde_json::{Value, json};
 
 use super::run::{start_runner, succeeded};
@@ -20,6 +21,7 @@ use super::{close, open_to_write};
 use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
+use fill::DatasetSummary;
 use summary::{JobSummary, Summary};
 
 /// The jobs that the demo runs, in order, and the dataset that each looks at.
@@ -27,8 +29,12 @@ const JOBS: &[(&str, &str)] = &[
     ("anomalies", "metrics"),
     ("correlate", "metrics"),
     ("duplicates", "tickets"),
+    ("embed", "tickets"),
     ("triage", "tickets"),
 ];
+
+/// More texts than these take a model minutes on a processor.
+const MODEL_TEXTS_MAX: u64 = 20_000;
 
 /// Fewer tickets than these are too few to learn ten labels from.
 const TRIAGE_ROWS_MIN: u64 = 100;
@@ -38,9 +44,10 @@ fn before(job: &str) -> &'static [&'static str] {
     if job == "triage" { &["triage_train", "promote"] } else { &[] }
 }
 
-/// The parameters of a job: for texts what needs no model, so that the demo waits for no download.
-async fn params(engine: &Engine, who: &Principal, job: &str) -> Result<Value> {
+/// The parameters of a job: for texts what needs no model where there is none, so that the demo waits for no download.
+async fn params(engine: &Engine, who: &Principal, job: &str, embedder: &str) -> Result<Value> {
     Ok(match job {
+        "embed" => json!({ "embedder": embedder }),
         "triage_train" => json!({ "embedder": "ngram", "dimension": 256, "noise_folds": 0 }),
         "triage" => json!({ "teams": check::teams(engine, who).await? }),
         _ => json!({}),
@@ -93,25 +100,43 @@ async fn fill_and_run(
     let began = Instant::now();
     let filled = fill::fill(engine, &who, arguments, output).await?;
     let mut jobs = Vec::new();
+    let tickets = rows_of(&filled.datasets, "tickets");
+    let embedder = embedder(settings, tickets, output)?;
     for &(job, dataset) in JOBS {
-        let rows = filled.datasets.iter().find(|it| it.dataset == dataset).map_or(0, |it| it.rows);
-        if job == "triage" && rows < TRIAGE_ROWS_MIN {
-            output.note(&format!("{job}: left out, {rows} tickets are too few to learn from"));
+        if job == "triage" && tickets < TRIAGE_ROWS_MIN {
+            output.note(&format!("{job}: left out, {tickets} tickets are too few to learn from"));
             continue;
         }
         let asked = Instant::now();
         for first in before(job) {
-            run(engine, runner, &who, first, settings).await?;
+            run(engine, runner, &who, first, embedder, settings).await?;
         }
-        let record = run(engine, runner, &who, job, settings).await?;
+        let record = run(engine, runner, &who, job, embedder, settings).await?;
         let seconds = asked.elapsed().as_secs_f64();
         let truth = filled.truths.get(dataset).ok_or_else(|| {
             Error::internal(format!("the demo generates no {dataset}, which {job} looks at"))
         })?;
-        let found = check::against_truth(engine, &who, job, truth, &record).await?;
+        let found = check::against_truth(engine, runner, &who, truth, &record).await?;
         jobs.push(JobSummary::new(&record, seconds, found));
     }
     Ok(Summary { datasets: filled.datasets, jobs, seconds: began.elapsed().as_secs_f64() })
+}
+
+fn rows_of(datasets: &[DatasetSummary], name: &str) -> u64 {
+    datasets.iter().find(|it| it.dataset == name).map_or(0, |it| it.rows)
+}
+
+/// Who embeds the tickets: the model, where it was pulled and will not take minutes.
+fn embedder(settings: &Settings, tickets: u64, output: &Output) -> Result<&'static str> {
+    let folder = settings.models()?.join(ALL_MINILM_L6_V2);
+    let is_here = ArtifactFiles::read(&folder).is_ok_and(|files| files.artifact().is_ok());
+    let why = match (is_here, tickets <= MODEL_TEXTS_MAX) {
+        (true, true) => return Ok(ALL_MINILM_L6_V2),
+        (false, _) => format!("{ALL_MINILM_L6_V2} was not pulled (`colonnade models pull`)"),
+        (true, false) => format!("{ALL_MINILM_L6_V2} would take minutes for {tickets} tickets"),
+    };
+    output.note(&format!("embed: by hashed n-grams, which know nothing of meaning: {why}"));
+    Ok(NGRAM)
 }
 
 async fn run(
@@ -119,11 +144,12 @@ async fn run(
     runner: &Runner,
     who: &Principal,
     job: &str,
+    embedder: &str,
     settings: &Settings,
 ) -> Result<RunRecord> {
     let request = RunRequest {
         job: job.to_owned(),
-        params: params(engine, who, job).await?,
+        params: params(engine, who, job, embedder).await?,
         gpu: Some(settings.gpu()?),
         pins: Vec::new(),
     };

@@ -43,6 +43,8 @@ pub async fn colonnade_with(root: &str, arguments: &[&str], variables: &[(&str, 
     let mut command = Command::new(binary());
     command.arg("--data").arg(root).args(arguments);
     without_settings(&mut command);
+    // No model that happens to be in the user's cache.
+    command.env("COLONNADE_MODELS", format!("{root}/models"));
     command.envs(variables.iter().copied());
     run(command).await
 }

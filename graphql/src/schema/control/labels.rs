@@ -1,12 +1,13 @@
-//! `labelRows`: a person confirms or corrects what rows are.
+//! `labelRows` and `labelPairs`: a person confirms or corrects what rows are, and which are one.
 
-use async_graphql::Value;
 use async_graphql::dynamic::{
     Field, FieldValue, InputObject, InputValue, Object, ResolverContext, TypeRef,
 };
+use async_graphql::indexmap::IndexMap;
+use async_graphql::{Name, Value};
 use datasets::DatasetName;
 use engine::{Commit, Result, Role};
-use jobs::labels::{RowLabel, label_rows};
+use jobs::labels::{PairLabel, RowLabel, label_pairs, label_rows};
 
 use super::super::resolve::{argument, nullable, part, state, text_argument};
 use super::super::scalars;
@@ -14,14 +15,21 @@ use super::big;
 use crate::error::bad_input;
 
 const INPUT: &str = "LabelInput";
+const PAIR_INPUT: &str = "PairLabelInput";
 const RESULT: &str = "LabelledRows";
 
-/// `LabelInput`.
-pub(crate) fn input_type() -> InputObject {
-    InputObject::new(INPUT)
+/// `LabelInput`, `PairLabelInput`.
+pub(crate) fn input_types() -> [InputObject; 2] {
+    let row = InputObject::new(INPUT)
         .description("A row and its label.")
         .field(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
-        .field(InputValue::new("label", TypeRef::named_nn(TypeRef::STRING)))
+        .field(InputValue::new("label", TypeRef::named_nn(TypeRef::STRING)));
+    let pair = InputObject::new(PAIR_INPUT)
+        .description("Two rows, and whether they describe the same.")
+        .field(InputValue::new("idA", TypeRef::named_nn(TypeRef::ID)))
+        .field(InputValue::new("idB", TypeRef::named_nn(TypeRef::ID)))
+        .field(InputValue::new("isDuplicate", TypeRef::named_nn(TypeRef::BOOLEAN)));
+    [row, pair]
 }
 
 /// `LabelledRows`.
@@ -58,26 +66,67 @@ pub(crate) fn label_field() -> Field {
     .argument(InputValue::new("labels", TypeRef::named_nn_list_nn(INPUT)))
 }
 
+/// The mutation `labelPairs`.
+pub(crate) fn pairs_field() -> Field {
+    Field::new("labelPairs", TypeRef::named(RESULT), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            pairs(&context).await.map(|commit| Some(FieldValue::owned_any(commit)))
+        })
+    })
+    .description(
+        "Confirms or corrects which rows of a dataset are one: all pairs or none. They go to the dataset pairs_by_hand, \
+         which the job duplicates takes as its parameter `labels`. Needs the role writer.",
+    )
+    .argument(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))
+    .argument(InputValue::new("pairs", TypeRef::named_nn_list_nn(PAIR_INPUT)))
+}
+
 async fn label(context: &ResolverContext<'_>) -> Result<Commit> {
     let state = state(context.ctx)?;
     let who = state.who(Role::Writer)?;
-    let dataset = DatasetName::new(text_argument(context, "dataset").unwrap_or_default())?;
-    let given = match argument(context, "labels") {
-        Some(Value::List(rows)) => rows,
-        other => other.into_iter().collect(),
-    };
-    let labels: Vec<RowLabel> = given.iter().map(row).collect::<Result<_>>()?;
-    label_rows(&state.service().engine, who, &dataset, &labels).await
+    let given = objects(context, "labelRows", "labels")?;
+    let label = |row: &Fields| RowLabel { id: text(row, "id"), label: text(row, "label") };
+    let labels: Vec<RowLabel> = given.iter().map(label).collect();
+    label_rows(&state.service().engine, who, &dataset(context)?, &labels).await
 }
 
-fn row(value: &Value) -> Result<RowLabel> {
-    let Value::Object(fields) = value else {
-        return Err(bad_input(format!("labelRows.labels: expected objects, found {value}")));
+async fn pairs(context: &ResolverContext<'_>) -> Result<Commit> {
+    let state = state(context.ctx)?;
+    let who = state.who(Role::Writer)?;
+    let given = objects(context, "labelPairs", "pairs")?;
+    let pair = |pair: &Fields| PairLabel {
+        id_a: text(pair, "idA"),
+        id_b: text(pair, "idB"),
+        is_duplicate: pair.get("isDuplicate") == Some(&Value::Boolean(true)),
     };
-    let text = |name: &str| match fields.get(name) {
+    let pairs: Vec<PairLabel> = given.iter().map(pair).collect();
+    label_pairs(&state.service().engine, who, &dataset(context)?, &pairs).await
+}
+
+type Fields = IndexMap<Name, Value>;
+
+fn dataset(context: &ResolverContext<'_>) -> Result<DatasetName> {
+    DatasetName::new(text_argument(context, "dataset").unwrap_or_default()).map_err(Into::into)
+}
+
+/// The objects of a list.
+fn objects(context: &ResolverContext<'_>, field: &str, name: &str) -> Result<Vec<Fields>> {
+    let given = match argument(context, name) {
+        Some(Value::List(objects)) => objects,
+        other => other.into_iter().collect(),
+    };
+    let object = |value| match value {
+        Value::Object(fields) => Ok(fields),
+        other => Err(bad_input(format!("{field}.{name}: expected objects, found {other}"))),
+    };
+    given.into_iter().map(object).collect()
+}
+
+fn text(fields: &Fields, name: &str) -> String {
+    match fields.get(name) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
         _ => String::new(),
-    };
-    Ok(RowLabel { id: text("id"), label: text("label") })
+    }
 }

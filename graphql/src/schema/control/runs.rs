@@ -76,6 +76,13 @@ fn run_type() -> Object {
             .description("Part done, 0 to 1."),
         )
         .field(
+            part("activity", TypeRef::named(scalars::JSON), |r: &RunRecord| json(&r.activity))
+                .description(
+                    "What the step under way says of itself: of a training its step, loss and rate. \
+                     Null before and after.",
+                ),
+        )
+        .field(
             part("params", TypeRef::named_nn(scalars::JSON), |r: &RunRecord| json(&r.params))
                 .description("The parameters with defaults filled in."),
         )

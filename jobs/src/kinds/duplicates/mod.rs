@@ -156,7 +156,7 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     let mut stage = ctx.stage("read");
     let table = records::read_records(ctx, params, fields).await?;
     let labels = match &params.labels {
-        Some(labels) => records::read_labels(ctx, labels, &table.ids).await?,
+        Some(labels) => records::read_labels(ctx, labels, &params.dataset, &table.ids).await?,
         None => Vec::new(),
     };
     stage.record.rows_in = table.rows_read;

@@ -42,7 +42,8 @@ pub struct Params {
     pub block_rows_max: usize,
     /// Of records: fail rather than compare more pairs than this. Default: 100000000.
     pub candidates_max: u64,
-    /// Of records: dataset of pairs that somebody looked at, with columns id_a, id_b and is_duplicate. Default: null.
+    /// Of records: dataset of pairs that somebody looked at, with columns id_a, id_b and is_duplicate;
+    /// of pairs_by_hand those of `dataset`, the last word of each. Default: null.
     #[schemars(with = "Option<String>")]
     pub labels: Option<DatasetName>,
     /// Of records: what decides. Default: auto, which learns from labels where there are 30 of either kind.

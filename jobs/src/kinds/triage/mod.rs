@@ -1,19 +1,28 @@
 //! Labels texts with a model that `triage_train` made: the label, how sure it is, the next likeliest, whether the text is
-//! of no class at all, and the team that it is for. The rows of one source dataset are one partition of the output and
-//! are replaced together, so that no reader sees the answers of two versions.
+//! of no class at all, the team that it is for, and the rows that the model learned from that are most like it. The rows
+//! of one source dataset are one partition of the output and are replaced together, so that no reader sees the answers of two
+//! versions. What the same version has answered before to the same text stands.
 //!
-//! Cost: reads and embeds every text that has no label. Memory: those texts, at most a quarter of the budget.
+//! Cost: reads every text that has no label and embeds those that are new; each of these meets all rows that were learned
+//! from. Memory: those texts, and the vectors of those rows, each at most a quarter of the budget.
 
+mod answers;
 mod output;
 mod params;
 
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+
+use answers::Answer;
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
-use models::{Classified, Classifier, ClassifyOptions, Cpu, EmbedOptions, Labels};
+use kernels::nearest::{Metric, NearestOptions, Neighbour, nearest};
+use kernels::{Execution, MatrixView};
+use models::{Classifier, Cpu, EmbedOptions, Prediction};
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
+use tokio_util::sync::CancellationToken;
 
 pub use params::Params;
 
@@ -25,12 +34,16 @@ use crate::parameters;
 use crate::registry::{History, files, models_name, stages_name};
 use crate::table::{InputTable, is_text};
 use crate::texts::TextSource;
+use crate::training_rows::{self, Examples, training_rows_name};
 
 /// The kind's name.
 const NAME: &str = "triage";
 
 /// Memory of one row: a guess for the estimate only.
 const ROW_BYTES: usize = 2048;
+
+/// Texts that are embedded and compared together.
+const PART_ROWS: usize = 8192;
 
 /// The job kind.
 pub struct Triage;
@@ -39,6 +52,8 @@ pub struct Triage;
 #[derive(Default)]
 struct Rows {
     ids: Vec<String>,
+    /// Of each text and what is asked about it.
+    keys: Vec<String>,
     texts: Vec<String>,
     labelled: u64,
     without_id: u64,
@@ -73,7 +88,8 @@ impl Job for Triage {
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
         let params = Self::params(params)?;
         let stages = params.version.is_none().then(stages_name);
-        Ok([params.dataset, models_name()].into_iter().chain(stages).collect())
+        let examples = (params.reasons > 0).then(training_rows_name);
+        Ok([params.dataset, models_name()].into_iter().chain(stages).chain(examples).collect())
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
@@ -88,18 +104,27 @@ impl Job for Triage {
         let params = Self::params(params)?;
         let version = version(ctx, &params).await?;
         let classifier = load(ctx, &params, &version).await?;
-        let labels = classifier.settings().labels.clone();
         let rows = read(ctx, &params).await?;
-        ctx.progress(0.1);
-        let (rows, answers) = classify(ctx, &params, classifier, rows).await?;
-        let spec = output::spec(params.output.clone());
         let name = format!("{}@{version}", params.model);
-        let batches =
-            output::batches(&spec, &params, &name, &labels, &rows.ids, &answers.predictions)?;
+        let earlier = answers::earlier(ctx, &params, &name).await?;
+        let examples = match params.reasons {
+            0 => Examples::default(),
+            _ => {
+                let (model, bytes_max) =
+                    ((&params.model[..], &version[..]), ctx.memory_budget_bytes() / 4);
+                let dimension = classifier.encoder().dimension();
+                training_rows::examples(ctx.session(), model, dimension, bytes_max).await?
+            }
+        };
+        ctx.progress(0.1);
+        let task = Task { params: params.clone(), classifier, rows, earlier, examples };
+        let (rows, found) = classify(ctx, task).await?;
+        let spec = output::spec(params.output.clone());
+        let batches = output::batches(&spec, &params, &name, &rows, &found.answers)?;
         let source = ScalarValue::from(params.dataset.as_str());
         let partition = vec![("source".to_owned(), source)];
         ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
-        Ok(Outcome { summary: summary(&params, &name, &labels, &rows, &answers) })
+        Ok(Outcome { summary: summary(&params, &name, &rows, &found) })
     }
 }
 
@@ -174,6 +199,7 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
                 ));
             }
             rows.ids.push(id.to_owned());
+            rows.keys.push(answers::key_of(params, &text));
             rows.texts.push(text);
         }
         ctx.check()?;
@@ -185,66 +211,151 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
     Ok(rows)
 }
 
-async fn classify(
-    ctx: &RunContext,
-    params: &Params,
+/// What is to be answered, and with what.
+struct Task {
+    params: Params,
     classifier: Classifier<Cpu>,
     rows: Rows,
-) -> Result<(Rows, Classified)> {
+    earlier: HashMap<String, Answer>,
+    examples: Examples,
+}
+
+/// One answer for each row, and how they came about.
+#[derive(Default)]
+struct Found {
+    answers: Vec<Answer>,
+    kept: usize,
+    cut_texts: usize,
+    empty_texts: usize,
+    tokens: u64,
+}
+
+async fn classify(ctx: &RunContext, task: Task) -> Result<(Rows, Found)> {
     let mut stage = ctx.stage("classify");
-    stage.record.rows_in = rows.ids.len() as u64;
+    stage.record.rows_in = task.rows.ids.len() as u64;
     let (pool, tell, cancellation) =
         (ctx.pool().clone(), ctx.progress_sink(), ctx.cancellation().clone());
-    let top = params.top;
+    let execution = ctx.execution(ctx.memory_budget_bytes() / 4);
     let work = move || {
-        let texts: Vec<&str> = rows.texts.iter().map(String::as_str).collect();
-        let report = |progress: models::Progress| {
-            tell(0.1 + 0.85 * progress.texts as f64 / texts.len().max(1) as f64);
-            match cancellation.is_cancelled() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        };
-        let embed = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
-        let options = ClassifyOptions { top, embed };
-        let found = pool.install(|| classifier.classify(&texts, &options)).map_err(model_error)?;
-        Ok((rows, found))
+        let found = pool.install(|| task.run(&execution, &*tell, &cancellation))?;
+        Ok((task.rows, found))
     };
     let (rows, found) = ctx.compute(work).await?;
     stage.on_device("cpu", "encoders run on the CPU");
-    stage.record.rows_out = found.predictions.len() as u64;
-    stage.facts(json!({ "tokens": found.tokens, "texts_cut": found.cut_texts }));
+    stage.record.rows_out = found.answers.len() as u64;
+    stage.facts(json!({
+        "tokens": found.tokens,
+        "texts_cut": found.cut_texts,
+        "answers_kept": found.kept,
+    }));
     stage.finish();
     Ok((rows, found))
 }
 
-fn summary(
-    params: &Params,
-    model: &str,
-    labels: &Labels,
-    rows: &Rows,
-    answers: &Classified,
-) -> Value {
-    let outside = answers.predictions.iter().filter(|answer| answer.is_out_of_scope).count();
-    let mut by_label = vec![0_usize; labels.count()];
-    for answer in answers.predictions.iter().filter(|answer| !answer.is_out_of_scope) {
-        if let Some((class, _)) = answer.top.first() {
-            by_label[*class] += 1;
+impl Task {
+    fn run(
+        &self,
+        execution: &Execution,
+        tell: &(dyn Fn(f64) + Sync),
+        cancellation: &CancellationToken,
+    ) -> Result<Found> {
+        let mut found = Found::default();
+        let mut answers: Vec<Option<Answer>> =
+            self.rows.keys.iter().map(|key| self.earlier.get(key).cloned()).collect();
+        let new = answers.iter().enumerate().filter(|(_, answer)| answer.is_none());
+        let new: Vec<usize> = new.map(|(row, _)| row).collect();
+        found.kept = answers.len() - new.len();
+        for (part, rows) in new.chunks(PART_ROWS).enumerate() {
+            let texts: Vec<&str> = rows.iter().map(|row| self.rows.texts[*row].as_str()).collect();
+            let report = |progress: models::Progress| {
+                let done = part * PART_ROWS + progress.texts;
+                tell(0.1 + 0.85 * done as f64 / new.len() as f64);
+                match cancellation.is_cancelled() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            };
+            let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
+            let embeddings =
+                self.classifier.encoder().embed(&texts, &options).map_err(model_error)?;
+            let predictions = self.classifier.answer(&embeddings.values, self.params.top);
+            let reasons = self.reasons(&embeddings.values, texts.len(), execution)?;
+            let predictions = predictions.map_err(model_error)?;
+            for ((row, prediction), reasons) in rows.iter().zip(&predictions).zip(reasons) {
+                answers[*row] = Some(self.answer(prediction, reasons)?);
+            }
+            found.cut_texts += embeddings.cut_texts;
+            found.empty_texts += embeddings.empty_texts;
+            found.tokens += embeddings.tokens;
         }
+        found.answers = answers.into_iter().flatten().collect();
+        Ok(found)
     }
-    let mut most: Vec<(usize, &String)> = by_label.into_iter().zip(labels.names()).collect();
-    most.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+
+    /// For each text the rows that were learned from that are most like it, as JSON.
+    fn reasons(&self, vectors: &[f32], texts: usize, execution: &Execution) -> Result<Vec<String>> {
+        let (examples, k) = (&self.examples, self.params.reasons.min(self.examples.ids.len()));
+        if k == 0 {
+            return Ok(vec!["[]".to_owned(); texts]);
+        }
+        let dimension = self.classifier.encoder().dimension();
+        let queries = MatrixView::new(vectors, texts, dimension)?;
+        let base = MatrixView::new(&examples.vectors, examples.ids.len(), dimension)?;
+        let options = NearestOptions::new(Metric::Cosine, k);
+        let near = nearest(queries, base, &options, execution)?;
+        let reason = |neighbour: &Neighbour| {
+            let row = neighbour.index as usize;
+            json!({
+                "id": examples.ids[row],
+                "label": examples.labels[row],
+                // More digits than the vectors have would say too much.
+                "similarity": (neighbour.score * 1e4).round() / 1e4,
+            })
+        };
+        let row = |row| Value::Array(near.row(row).iter().map(reason).collect()).to_string();
+        Ok((0..texts).map(row).collect())
+    }
+
+    fn answer(&self, prediction: &Prediction, reasons: String) -> Result<Answer> {
+        let labels = &self.classifier.settings().labels;
+        let name = |class: usize| {
+            let name = labels.names().get(class).map(String::as_str);
+            name.ok_or_else(|| Error::internal(format!("{NAME}: class {class}")))
+        };
+        let top = prediction.top.iter().map(|(class, share)| Ok((name(*class)?, *share)));
+        let top: Vec<(&str, f32)> = top.collect::<Result<_>>()?;
+        let (label, _) =
+            top.first().copied().ok_or_else(|| Error::internal(format!("{NAME}: no class")))?;
+        let shown = top.iter().map(|(label, share)| json!({ "label": label, "confidence": share }));
+        Ok(Answer {
+            label: label.to_owned(),
+            confidence: prediction.confidence,
+            is_out_of_scope: prediction.is_out_of_scope,
+            top: Value::Array(shown.collect()).to_string(),
+            reasons,
+        })
+    }
+}
+
+fn summary(params: &Params, model: &str, rows: &Rows, found: &Found) -> Value {
+    let mut by_label: BTreeMap<&str, usize> = BTreeMap::new();
+    for answer in found.answers.iter().filter(|answer| !answer.is_out_of_scope) {
+        *by_label.entry(&answer.label).or_default() += 1;
+    }
+    let mut most: Vec<(&str, usize)> = by_label.into_iter().collect();
+    most.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
     let most: Vec<Value> =
-        most.iter().take(10).map(|(rows, label)| json!({ "label": label, "rows": rows })).collect();
+        most.iter().take(10).map(|(label, rows)| json!({ "label": label, "rows": rows })).collect();
     json!({
         "source": params.dataset,
         "model": model,
         "rows": rows.ids.len(),
         "rows_labelled_before": rows.labelled,
         "rows_without_id": rows.without_id,
-        "out_of_scope": outside,
+        "answers_kept": found.kept,
+        "out_of_scope": found.answers.iter().filter(|answer| answer.is_out_of_scope).count(),
         "most_labels": most,
-        "texts_cut": answers.cut_texts,
-        "texts_empty": answers.empty_texts,
+        "texts_cut": found.cut_texts,
+        "texts_empty": found.empty_texts,
     })
 }

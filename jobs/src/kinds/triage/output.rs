@@ -6,10 +6,10 @@ use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArra
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
-use engine::{Error, Result};
-use models::{Labels, Prediction};
-use serde_json::json;
+use engine::Result;
 
+use super::Rows;
+use super::answers::Answer;
 use super::params::Params;
 use crate::columns::column;
 
@@ -50,6 +50,18 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
                 "The likeliest labels, each with its probability",
             ),
             column("team", ColumnType::Text, true, "The team that the label goes to"),
+            column(
+                "reasons",
+                ColumnType::Json,
+                true,
+                "The rows that the model learned from and that are most like the text, each with its label and cosine",
+            ),
+            column(
+                "text_key",
+                ColumnType::Text,
+                true,
+                "Of the text and what was asked: the same model's answer to the same key stands",
+            ),
         ],
         validations: Vec::new(),
     }
@@ -60,45 +72,34 @@ pub(super) fn batches(
     spec: &DatasetSpec,
     params: &Params,
     model: &str,
-    labels: &Labels,
-    ids: &[String],
-    answers: &[Prediction],
+    rows: &Rows,
+    answers: &[Answer],
 ) -> Result<Vec<RecordBatch>> {
-    let name = |class: usize| {
-        let name = labels.names().get(class);
-        name.map(String::as_str).ok_or_else(|| Error::internal(format!("triage: class {class}")))
-    };
-    let batch = |(ids, answers): (&[String], &[Prediction])| {
+    let batch = |((ids, keys), answers): ((&[String], &[String]), &[Answer])| {
         let repeated = |text: &str| {
             let texts = std::iter::repeat_n(text, ids.len());
             Arc::new(StringArray::from_iter_values(texts)) as ArrayRef
         };
-        let mut found = Vec::with_capacity(ids.len());
-        let mut tops = Vec::with_capacity(ids.len());
-        for answer in answers {
-            let top = answer.top.iter().map(|(class, share)| Ok((name(*class)?, *share)));
-            let top: Vec<(&str, f32)> = top.collect::<Result<_>>()?;
-            let (label, _) =
-                top.first().copied().ok_or_else(|| Error::internal("triage: no class"))?;
-            found.push(label);
-            let shown =
-                top.iter().map(|(label, share)| json!({ "label": label, "confidence": share }));
-            tops.push(serde_json::Value::Array(shown.collect()).to_string());
-        }
-        let teams = found.iter().zip(answers).map(|(label, answer)| {
-            params.teams.get(*label).filter(|_| !answer.is_out_of_scope).map(String::as_str)
+        let texts = |of: fn(&Answer) -> &String| {
+            Arc::new(StringArray::from_iter_values(answers.iter().map(of))) as ArrayRef
+        };
+        let teams = answers.iter().map(|answer| {
+            params.teams.get(&answer.label).filter(|_| !answer.is_out_of_scope).map(String::as_str)
         });
         let columns: Vec<ArrayRef> = vec![
             repeated(params.dataset.as_str()),
             Arc::new(StringArray::from_iter_values(ids)),
             repeated(model),
-            Arc::new(StringArray::from_iter_values(&found)),
+            texts(|answer| &answer.label),
             Arc::new(Float32Array::from_iter_values(answers.iter().map(|it| it.confidence))),
             Arc::new(BooleanArray::from_iter(answers.iter().map(|it| Some(it.is_out_of_scope)))),
-            Arc::new(StringArray::from_iter_values(&tops)),
+            texts(|answer| &answer.top),
             Arc::new(StringArray::from_iter(teams)),
+            texts(|answer| &answer.reasons),
+            Arc::new(StringArray::from_iter_values(keys)),
         ];
         Ok(RecordBatch::try_new(spec.arrow_schema(), columns)?)
     };
-    ids.chunks(BATCH_ROWS).zip(answers.chunks(BATCH_ROWS)).map(batch).collect()
+    let rows = rows.ids.chunks(BATCH_ROWS).zip(rows.keys.chunks(BATCH_ROWS));
+    rows.zip(answers.chunks(BATCH_ROWS)).map(batch).collect()
 }

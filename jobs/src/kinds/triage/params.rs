@@ -11,6 +11,9 @@ use super::NAME;
 use crate::embedders::check_name;
 use crate::parameters::{bad, dataset_name};
 
+/// Most rows that an answer is explained by.
+const REASONS_MAX: usize = 20;
+
 /// Which rows to label, and with what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +34,9 @@ pub struct Params {
     pub version: Option<String>,
     /// Labels that are answered for each row, the likeliest first, 1 to 100. Default: 3.
     pub top: usize,
+    /// Rows that the model learned from and that are most like the text, with their labels, for each row, 0 to 20.
+    /// Default: 3.
+    pub reasons: usize,
     /// The team of each label; a row whose label is not in the list, or that is out of scope, has none. Default: {}.
     pub teams: BTreeMap<String, String>,
     /// Dataset that the labels are committed to. Default: triage.
@@ -48,6 +54,7 @@ impl Default for Params {
             model: "triage".into(),
             version: None,
             top: 3,
+            reasons: 3,
             teams: BTreeMap::new(),
             output: dataset_name("triage"),
         }
@@ -59,6 +66,10 @@ impl Params {
     pub(super) fn check(&self) -> Result<()> {
         if !(1..=100).contains(&self.top) {
             return Err(bad(NAME, "top", format!("expected 1 to 100, found {}", self.top)));
+        }
+        if self.reasons > REASONS_MAX {
+            let problem = format!("expected 0 to {REASONS_MAX}, found {}", self.reasons);
+            return Err(bad(NAME, "reasons", problem));
         }
         if self.text_columns.is_empty() {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));

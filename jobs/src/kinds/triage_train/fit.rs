@@ -1,5 +1,6 @@
 //! Training, and what it is measured by.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +8,11 @@ use std::sync::Arc;
 use engine::Result;
 use models::{
     ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierOrigin,
-    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId,
-    Evaluation, Examples, Head, HeadProgress, NoiseCandidate, ScopeReport, Score, Scores,
-    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainingData, auroc, calibration_error,
-    choose_threshold, compare, describe, fine_tune, label_noise, scope_report, scores,
+    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId, Estimate,
+    Evaluation, Examples, FoldAnswer, Head, HeadProgress, Labels, NoiseCandidate, RowQuality,
+    ScopeReport, Score, Scores, TextEmbedder, Threshold, TrainCall, TrainProgress, TrainingData,
+    auroc, calibration_error, choose_threshold, compare, describe, estimate, fine_tune,
+    fold_answers, label_noise, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -43,14 +45,28 @@ pub(super) struct Task {
     pub(super) trained_on: TrainingData,
     pub(super) checkpoints: Option<PathBuf>,
     pub(super) tell: Arc<dyn Fn(f64) + Send + Sync>,
+    /// Hears what training is at.
+    pub(super) tell_more: Arc<dyn Fn(Value) + Send + Sync>,
     pub(super) cancellation: CancellationToken,
+}
+
+/// What is known of the rows before anything is learned from them.
+pub(super) struct Survey {
+    pub(super) report: DataReport,
+    /// Of the rows to learn from.
+    pub(super) quality: Vec<RowQuality>,
+    pub(super) noise: Vec<Doubt>,
+    /// Of training an encoder.
+    pub(super) estimate: Option<Estimate>,
+    /// Of the rows to learn from, by the encoder as it is, where there is a use for them.
+    vectors: Vec<f32>,
 }
 
 /// A trained model, and all that was measured.
 pub(super) struct Fitted {
     pub(super) files: ArtifactFiles,
-    pub(super) report: DataReport,
-    pub(super) noise: Vec<Doubt>,
+    /// Of the rows that were learned from, by the model's encoder.
+    pub(super) vectors: Vec<f32>,
     pub(super) scores: Scores,
     /// On the held-out rows, before and after the temperature.
     pub(super) calibration_error: [f64; 2],
@@ -79,20 +95,94 @@ struct Raw {
 /// Writes the artifact, with what was found after training.
 type Write = dyn Fn(&ClassifierSettings, &ClassifierOrigin) -> models::Result<ArtifactFiles>;
 
+impl Survey {
+    /// The vectors, which are not needed for anything else.
+    pub(super) fn take_vectors(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.vectors)
+    }
+
+    /// The report on the rows.
+    pub(super) fn facts(&self, labels: &Labels) -> Value {
+        let report = &self.report;
+        let least = report.rows_by_class.iter().min().copied().unwrap_or(0);
+        let by_class = labels.names().iter().zip(&report.rows_by_class);
+        let rare = by_class.filter(|(_, rows)| **rows == least).map(|(name, _)| name).take(5);
+        let mut languages: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut issues: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in &self.quality {
+            row.language.into_iter().for_each(|name| *languages.entry(name).or_default() += 1);
+            for issue in &row.issues {
+                *issues.entry(issue.as_str()).or_default() += 1;
+            }
+        }
+        let mut quality: Vec<f32> = self.quality.iter().map(|row| row.quality).collect();
+        quality.sort_unstable_by(f32::total_cmp);
+        let at = |part: usize| quality.get((quality.len().max(1) - 1) * part / 100).copied();
+        json!({
+            "imbalance": report.imbalance,
+            "rarest_classes": rare.collect::<Vec<_>>(),
+            "rows_of_the_rarest": least,
+            "empty_texts": report.empty_texts,
+            "characters": report.characters,
+            "repeated_texts": report.repeated_texts,
+            "contradictory_texts": report.contradictory_texts,
+            "label_suspects": self.noise.len(),
+            "languages": languages,
+            "issues": issues,
+            "quality": { "p05": at(5), "p25": at(25), "median": at(50) },
+        })
+    }
+
+    /// What training an encoder is expected to cost.
+    pub(super) fn cost(&self) -> Option<Value> {
+        self.estimate.map(|estimate| {
+            json!({
+                "steps": estimate.steps,
+                "tokens": estimate.tokens,
+                "flops": estimate.flops,
+                "flops_per_second": estimate.flops_per_s,
+                "seconds": estimate.seconds,
+            })
+        })
+    }
+}
+
 impl Task {
-    /// Prepares, trains, calibrates and judges. On the numeric threads.
-    pub(super) fn run(self) -> Result<(Prepared, Fitted)> {
+    /// Looks at the rows, and says what training will cost. On the numeric threads.
+    pub(super) fn survey(&self) -> Result<Survey> {
+        let train = self.prepared.of(Side::Train);
+        let (texts, classes) = (self.prepared.texts(&train), self.prepared.classes(&train));
+        let report = describe(&texts, &classes, self.prepared.labels.count());
+        let report = report.map_err(model_error)?;
+        let (vectors, answers) = self.fold_answers(&train)?;
+        let quality = row_quality(&texts, &classes, answers.as_deref()).map_err(model_error)?;
+        let noise = self.doubts(&train, answers.as_deref().unwrap_or_default());
+        check(&self.cancellation)?;
+        let estimate = match &self.encoder {
+            Encoder::Frozen(_) => None,
+            Encoder::Trained(encoder, _) => {
+                let rows = Examples { texts: &texts, classes: &classes };
+                let (count, options) = (self.prepared.labels.count(), self.params.fine_tuning());
+                let found = estimate(encoder.as_ref(), count, rows, &options, &Default::default());
+                Some(found.map_err(model_error)?)
+            }
+        };
+        Ok(Survey { report, quality, noise, estimate, vectors })
+    }
+
+    /// Trains, calibrates and judges. On the numeric threads.
+    pub(super) fn run(self, vectors: Vec<f32>) -> Result<(Prepared, Fitted)> {
         let (train, validation) =
             (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
         let labels = &self.prepared.labels;
-        let learned = self.prepared.texts(&train);
-        let report = describe(&learned, &self.prepared.classes(&train), labels.count());
-        let report = report.map_err(model_error)?;
-        let (vectors, noise) = self.doubts(&train)?;
-        let raw = match &self.encoder {
-            Encoder::Frozen(encoder) => self.head(encoder.clone(), vectors, &train)?,
+        let (raw, vectors) = match &self.encoder {
+            Encoder::Frozen(encoder) => (self.head(encoder.clone(), &vectors, &train)?, vectors),
             Encoder::Trained(encoder, tokenizer) => {
-                self.fine_tuned(encoder.clone(), tokenizer.clone(), &train, &validation)?
+                let raw =
+                    self.fine_tuned(encoder.clone(), tokenizer.clone(), &train, &validation)?;
+                let texts = self.prepared.texts(&train);
+                let vectors = self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?;
+                (raw, vectors)
             }
         };
         (self.tell)(0.85);
@@ -110,8 +200,7 @@ impl Task {
         (self.tell)(0.95);
         let fitted = Fitted {
             files,
-            report,
-            noise,
+            vectors,
             scores: judged.scores,
             calibration_error: judged.calibration_error,
             calibration,
@@ -122,30 +211,29 @@ impl Task {
         Ok((self.prepared, fitted))
     }
 
-    /// The vectors of the rows to learn from, where there is a use for them, and the rows whose label is in doubt.
-    fn doubts(&self, train: &[usize]) -> Result<(Vec<f32>, Vec<Doubt>)> {
+    /// The vectors of the rows to learn from, where there is a use for them, and what heads that did not see a row
+    /// answer for it, where that is asked for.
+    fn fold_answers(&self, train: &[usize]) -> Result<(Vec<f32>, Option<Vec<FoldAnswer>>)> {
         let (encoder, is_needed): (&dyn TextEmbedder, bool) = match &self.encoder {
             Encoder::Frozen(encoder) => (encoder.as_ref(), true),
             Encoder::Trained(encoder, _) => (encoder.as_ref(), self.params.noise_folds > 0),
         };
         if !is_needed {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((Vec::new(), None));
         }
-        let vectors = self.embed(encoder, &self.prepared.texts(train), 0.1, 0.3)?;
+        let vectors = self.embed(encoder, &self.prepared.texts(train), 0.05, 0.25)?;
         if self.params.noise_folds == 0 {
-            return Ok((vectors, Vec::new()));
+            return Ok((vectors, None));
         }
         let (classes, count) = (self.prepared.classes(train), self.prepared.labels.count());
         let folds = self.params.noise_folds;
-        let found = label_noise::<Cpu>(
-            &vectors,
-            &classes,
-            count,
-            folds,
-            NOISE_CONFIDENCE,
-            self.params.seed,
-            &Default::default(),
-        );
+        let (seed, device) = (self.params.seed, Default::default());
+        let found = fold_answers::<Cpu>(&vectors, &classes, count, folds, seed, &device);
+        Ok((vectors, Some(found.map_err(model_error)?)))
+    }
+
+    /// The rows whose label is in doubt.
+    fn doubts(&self, train: &[usize], answers: &[FoldAnswer]) -> Vec<Doubt> {
         let names = self.prepared.labels.names();
         let doubt = |candidate: NoiseCandidate| Doubt {
             row: train[candidate.row],
@@ -153,25 +241,30 @@ impl Task {
             confidence: candidate.confidence,
             of_label: candidate.of_label,
         };
-        check(&self.cancellation)?;
-        Ok((vectors, found.map_err(model_error)?.into_iter().map(doubt).collect()))
+        let found = label_noise(answers, &self.prepared.classes(train), NOISE_CONFIDENCE);
+        found.into_iter().map(doubt).collect()
     }
 
     fn head(
         &self,
         encoder: Arc<dyn TextEmbedder>,
-        vectors: Vec<f32>,
+        vectors: &[f32],
         train: &[usize],
     ) -> Result<Raw> {
         let (labels, classes) = (&self.prepared.labels, self.prepared.classes(train));
         let mut on_progress = |progress: &HeadProgress| {
             (self.tell)(0.4 + 0.4 * progress.iteration as f64 / progress.of as f64);
+            (self.tell_more)(json!({
+                "step": progress.iteration,
+                "of": progress.of,
+                "loss": progress.loss,
+            }));
             self.go_on()
         };
         let device = Default::default();
         let options = self.params.head();
         let (head, outcome) = Head::train::<Cpu>(
-            &vectors,
+            vectors,
             &classes,
             labels.count(),
             &options,
@@ -214,7 +307,15 @@ impl Task {
         let mut rate = 0.0;
         let mut on_progress = |progress: &TrainProgress| {
             rate = progress.texts_per_s;
-            (self.tell)(0.3 + 0.55 * progress.step as f64 / progress.of as f64);
+            (self.tell)(0.3 + 0.5 * progress.step as f64 / progress.of as f64);
+            (self.tell_more)(json!({
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "of": progress.of,
+                "loss": progress.loss,
+                "learning_rate": progress.learning_rate,
+                "texts_per_second": progress.texts_per_s,
+            }));
             self.go_on()
         };
         let call = TrainCall {

@@ -22,7 +22,7 @@ use engine::{Result, WriteMode};
 use models::{Classifier, Cpu, DatasetVersion, TrainingData};
 use serde_json::{Value, json};
 
-use fit::{Encoder, Fitted, Task};
+use fit::{Encoder, Fitted, Survey, Task};
 use params::Method;
 pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
@@ -35,6 +35,8 @@ use crate::registry::{
     Change, Compared, History, ModelStage, Registration, files, model_batch, models_spec,
     stage_batch, stages_name, stages_spec, version_of,
 };
+
+use crate::training_rows::training_rows_spec;
 
 /// The kind's name.
 const NAME: &str = "triage_train";
@@ -78,7 +80,13 @@ impl Job for TriageTrain {
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Self::params(params)?;
-        Ok(vec![models_spec(), output::evaluations_spec(), output::suspects_spec(), stages_spec()])
+        Ok(vec![
+            training_rows_spec(),
+            output::evaluations_spec(),
+            output::suspects_spec(),
+            models_spec(),
+            stages_spec(),
+        ])
     }
 
     async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
@@ -96,8 +104,6 @@ impl Job for TriageTrain {
             true => History::read(&now, &params.model).await?,
             false => History::default(),
         };
-        let mut stage = ctx.stage("train");
-        stage.record.rows_in = prepared.rows.ids.len() as u64;
         let encoder = encoder(ctx, &params).await?;
         let in_use = match history.production() {
             Some(version) => {
@@ -110,24 +116,52 @@ impl Job for TriageTrain {
             trained_on: trained_on(ctx),
             checkpoints: ctx.checkpoints(),
             tell: ctx.progress_sink(),
+            tell_more: ctx.activity_sink(),
             cancellation: ctx.cancellation().clone(),
             params: params.clone(),
             prepared,
             encoder,
             in_use,
         };
-        let pool = ctx.pool().clone();
-        let work = move || pool.install(|| task.run());
+        let (task, mut survey) = look_at(ctx, task).await?;
+        let mut stage = ctx.stage("train");
+        stage.record.rows_in = task.prepared.rows.ids.len() as u64;
+        let (pool, vectors) = (ctx.pool().clone(), survey.take_vectors());
+        let work = move || pool.install(|| task.run(vectors));
         let (prepared, fitted) = ctx.compute(work).await?;
         stage.on_device("cpu", "training runs on the CPU");
         stage.record.rows_out = fitted.scores.rows as u64;
         stage.facts(fitted.facts.clone());
         stage.finish();
         let registration = registration(&params, &fitted);
-        commit(ctx, &params, &prepared, &fitted, &registration, &history).await?;
+        let trained = Trained { prepared, survey, fitted, registration };
+        commit(ctx, &params, &trained, &history).await?;
         ctx.clear_checkpoints();
-        Ok(Outcome { summary: summary(&params, &prepared, &fitted, &registration, counts) })
+        Ok(Outcome { summary: summary(&params, &trained, counts) })
     }
+}
+
+/// All that a training has left.
+struct Trained {
+    prepared: Prepared,
+    survey: Survey,
+    fitted: Fitted,
+    registration: Registration,
+}
+
+/// Reports on the rows, and says what training will cost, to whoever watches.
+async fn look_at(ctx: &RunContext, task: Task) -> Result<(Task, Survey)> {
+    let mut stage = ctx.stage("prepare");
+    stage.record.rows_in = task.prepared.rows.ids.len() as u64;
+    let pool = ctx.pool().clone();
+    let work = move || pool.install(|| task.survey().map(|survey| (task, survey)));
+    let (task, survey) = ctx.compute(work).await?;
+    let (report, cost) = (survey.facts(&task.prepared.labels), survey.cost());
+    stage.record.rows_out = survey.quality.len() as u64;
+    stage.facts(json!({ "data": report, "training_estimate": cost }));
+    ctx.activity_sink()(json!({ "training_estimate": cost }));
+    stage.finish();
+    Ok((task, survey))
 }
 
 /// What the texts become vectors with.
@@ -189,16 +223,21 @@ fn registration(params: &Params, fitted: &Fitted) -> Registration {
 async fn commit(
     ctx: &RunContext,
     params: &Params,
-    prepared: &Prepared,
-    fitted: &Fitted,
-    model: &Registration,
+    trained: &Trained,
     history: &History,
 ) -> Result<()> {
+    let Trained { prepared, survey, fitted, registration: model } = trained;
+    let rows = output::training_rows(params, &model.version, prepared, survey, fitted)?;
+    let version = [("model", &params.model), ("version", &model.version)];
+    let version =
+        version.map(|(column, value)| (column.to_owned(), ScalarValue::from(value.as_str())));
+    let mode = WriteMode::ReplacePartitions(version.to_vec());
+    ctx.commit(training_rows_spec(), mode, rows).await?;
     let rows = output::evaluations(params, &model.version, prepared, fitted)?;
     ctx.commit(output::evaluations_spec(), WriteMode::Append, vec![rows]).await?;
     let source = ScalarValue::from(params.dataset.as_str());
     let partition = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
-    let rows = output::suspects(params, prepared, fitted)?;
+    let rows = output::suspects(params, prepared, &survey.noise)?;
     ctx.commit(output::suspects_spec(), partition, vec![rows]).await?;
     ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model)?]).await?;
     // A version that is in use stays so when it is trained again.
@@ -212,23 +251,12 @@ async fn commit(
 
 fn summary(
     params: &Params,
-    prepared: &Prepared,
-    fitted: &Fitted,
-    model: &Registration,
+    trained: &Trained,
     (dropped, corrected, rows): (Dropped, u64, usize),
 ) -> Value {
+    let Trained { prepared, survey, fitted, registration: model } = trained;
     let sides = [prepare::Side::Train, prepare::Side::Validation, prepare::Side::HeldOut];
     let [train, validation, held_out] = sides.map(|side| prepared.of(side).len());
-    let report = &fitted.report;
-    let names = prepared.labels.names();
-    let least = report.rows_by_class.iter().min().copied().unwrap_or(0);
-    let rare: Vec<&String> = names
-        .iter()
-        .zip(&report.rows_by_class)
-        .filter(|(_, count)| **count == least)
-        .map(|(name, _)| name)
-        .take(5)
-        .collect();
     let compared = model
         .compared
         .as_ref()
@@ -251,22 +279,13 @@ fn summary(
         "rows_without_id": dropped.without_id,
         "rows_without_label": dropped.without_label,
         "rows_corrected": corrected,
-        "classes": names.len(),
+        "classes": prepared.labels.count(),
         "train_rows": train,
         "validation_rows": validation,
         "held_out_rows": held_out,
         "held_out_rows_seen": prepared.repeated.iter().filter(|it| **it).count(),
         "held_out_labels_unseen": prepared.unseen(),
-        "data": {
-            "imbalance": report.imbalance,
-            "rarest_classes": rare,
-            "rows_of_the_rarest": least,
-            "empty_texts": report.empty_texts,
-            "characters": report.characters,
-            "repeated_texts": report.repeated_texts,
-            "contradictory_texts": report.contradictory_texts,
-            "label_suspects": fitted.noise.len(),
-        },
+        "data": survey.facts(&prepared.labels),
         "accuracy": fitted.scores.accuracy,
         "macro_f1": fitted.scores.macro_f1,
         "temperature": fitted.calibration.temperature,
@@ -274,5 +293,6 @@ fn summary(
         "out_of_scope": scope,
         "in_production": compared,
         "training": fitted.facts,
+        "training_estimate": survey.cost(),
     })
 }

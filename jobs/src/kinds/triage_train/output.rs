@@ -8,11 +8,12 @@ use datasets::{
 };
 use engine::Result;
 
-use super::fit::Fitted;
+use super::fit::{Doubt, Fitted, Survey};
 use super::params::Params;
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Side};
 use crate::columns::column;
 use crate::parameters::dataset_name;
+use crate::training_rows::{self, TrainingRow};
 
 /// The dataset of what was measured.
 pub(super) fn evaluations_name() -> DatasetName {
@@ -85,6 +86,28 @@ pub(super) fn suspects_spec() -> DatasetSpec {
     }
 }
 
+/// The rows that were learned from.
+pub(super) fn training_rows(
+    params: &Params,
+    version: &str,
+    prepared: &Prepared,
+    survey: &Survey,
+    fitted: &Fitted,
+) -> Result<Vec<RecordBatch>> {
+    let train = prepared.of(Side::Train);
+    let dimension = fitted.vectors.len() / train.len().max(1);
+    let vectors = fitted.vectors.chunks_exact(dimension.max(1));
+    let row = |((row, quality), vector): ((&usize, _), _)| TrainingRow {
+        id: &prepared.rows.ids[*row],
+        label: &prepared.rows.labels[*row],
+        quality,
+        vector,
+    };
+    let rows: Vec<TrainingRow<'_>> =
+        train.iter().zip(&survey.quality).zip(vectors).map(row).collect();
+    training_rows::batches((&params.model, version, &params.dataset), &rows)
+}
+
 /// All that was measured.
 pub(super) fn evaluations(
     params: &Params,
@@ -151,9 +174,8 @@ pub(super) fn evaluations(
 pub(super) fn suspects(
     params: &Params,
     prepared: &Prepared,
-    fitted: &Fitted,
+    doubts: &[Doubt],
 ) -> Result<RecordBatch> {
-    let doubts = &fitted.noise;
     let source = std::iter::repeat_n(params.dataset.as_str(), doubts.len());
     let ids = doubts.iter().map(|doubt| prepared.rows.ids[doubt.row].as_str());
     let labels = doubts.iter().map(|doubt| prepared.rows.labels[doubt.row].as_str());

@@ -85,6 +85,37 @@ async fn run(engine: &Engine, job: &str, params: Value) -> RunRecord {
     }
 }
 
+#[tokio::test]
+async fn what_the_rows_are_worth_is_reported_before_anything_is_learned() {
+    let engine = engine().await;
+    tickets(&engine, 0, 600, |row, label| {
+        if row % 40 == 1 {
+            *label = WORDS[(row + 1) % 3].0.to_owned();
+        }
+    })
+    .await;
+    let record = run(&engine, "triage_train", with(json!({ "noise_folds": 5 }))).await;
+    assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
+    let stage = record.stages.iter().find(|stage| stage.name == "prepare").unwrap();
+    assert_eq!(stage.facts["data"], record.summary["data"]);
+    let issues = &record.summary["data"]["issues"];
+    assert!(issues["doubted"].as_u64().unwrap() >= 8, "{issues}");
+    assert_eq!(record.activity, Value::Null);
+    let rows = query(
+        &engine,
+        "SELECT id, quality, issues, length(encode(vector, 'hex')) FROM training_rows ORDER BY quality, id",
+    )
+    .await;
+    assert_eq!(json!(rows.len()), record.summary["train_rows"]);
+    assert!(rows.iter().all(|row| row[3] == "2048"), "{:?}", rows[0]);
+    // The worst are the wrong ones.
+    let is_wrong = |row: &&Vec<String>| row[0][1..].parse::<usize>().unwrap() % 40 == 1;
+    let wrong = rows.iter().filter(is_wrong).count();
+    let worst = rows.iter().take(wrong).filter(is_wrong).count();
+    assert!(worst * 3 >= wrong * 2, "{worst} of {wrong}");
+    assert!(rows[0][2].contains("doubted"), "{:?}", rows[0]);
+}
+
 async fn done(engine: &Engine, job: &str, params: Value) -> Value {
     let record = run(engine, job, params).await;
     assert_eq!(record.state, RunState::Succeeded, "{job}: {:?}", record.error);
@@ -194,6 +225,49 @@ async fn a_model_is_trained_promoted_applied_and_rolled_back() {
     assert!(error.contains("has no version \"0000\"; the last are"), "{error}");
     let error = fails(&engine, "promote", json!({ "model": "other" })).await;
     assert!(error.contains("has no versions"), "{error}");
+}
+
+#[tokio::test]
+async fn answers_have_reasons_and_stand_until_the_text_changes() {
+    let engine = engine().await;
+    tickets(&engine, 0, 600, |_, _| ()).await;
+    train(&engine, json!({})).await;
+    done(&engine, "promote", json!({})).await;
+    let params = json!({ "text_columns": ["body"] });
+    done(&engine, "triage", params.clone()).await;
+
+    // An answer names rows that were learned from, the likest first, with the labels that these have.
+    let reasons = query(&engine, "SELECT label, reasons FROM triage").await;
+    let mut agreeing = 0;
+    for row in &reasons {
+        let reasons: Vec<Value> = serde_json::from_str(&row[1]).unwrap();
+        assert_eq!(reasons.len(), 3);
+        let similar = |at: usize| reasons[at]["similarity"].as_f64().unwrap();
+        assert!(similar(0) >= similar(1) && similar(1) >= similar(2) && similar(0) <= 1.001);
+        for reason in &reasons {
+            let of = reason["id"].as_str().unwrap()[1..].parse::<usize>().unwrap();
+            assert_eq!(reason["label"], WORDS[of % 3].0);
+            assert_ne!(of % 5, 0, "it has no label to learn from");
+        }
+        agreeing += usize::from(reasons[0]["label"] == row[0].as_str());
+    }
+    assert!(agreeing > 100, "{agreeing} of {}", reasons.len());
+
+    // What was answered stands; only new texts are looked at, and a question that differs is asked again.
+    tickets(&engine, 600, 650, |_, _| ()).await;
+    let before = query(&engine, "SELECT * FROM triage ORDER BY id").await;
+    let applied = done(&engine, "triage", params).await;
+    let counts = (&applied["rows"], &applied["answers_kept"]);
+    // A text that is repeated is answered once.
+    assert_eq!(counts.0, &json!(130));
+    assert!(counts.1.as_u64().unwrap() >= 120, "{applied}");
+    let after = query(&engine, "SELECT * FROM triage ORDER BY id").await;
+    assert!(before.iter().all(|row| after.contains(row)));
+    let params = json!({ "text_columns": ["body"], "reasons": 0, "top": 2 });
+    let applied = done(&engine, "triage", params).await;
+    assert_eq!(applied["answers_kept"], 0);
+    let none = query(&engine, "SELECT DISTINCT reasons FROM triage").await;
+    assert_eq!(none, [["[]"]]);
 }
 
 #[tokio::test]
