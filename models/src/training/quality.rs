@@ -193,10 +193,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_row_is_named_and_lowers_its_quality() {
-        let mixed = format!("{ENGLISH}. {GERMAN}.");
-        let texts =
-            [ENGLISH, "Lost my card", "lost, my card!", GERMAN, "", "Help", &mixed, "a b c d"];
-        let classes = [0, 1, 0, 0, 0, 1, 0, 1];
+        let mixed = format!("{ENGLISH}. {ENGLISH}. {GERMAN}.");
+        let texts = [
+            ENGLISH,
+            "Lost my card",
+            "lost, my card!",
+            GERMAN,
+            "",
+            "Help",
+            &mixed,
+            "a b c d",
+            "Which of the exchange rates would you have used for the money that I withdrew abroad?",
+            "Could somebody please explain to me why the payment that I made yesterday was declined?",
+        ];
+        let classes = [0, 1, 0, 0, 0, 1, 0, 1, 0, 0];
         let found = row_quality(&texts, &classes, None).unwrap();
         let issues: Vec<&[Issue]> = found.iter().map(|row| &row.issues[..]).collect();
         assert_eq!(issues[0], []);

@@ -34,7 +34,7 @@ const JOBS: &[(&str, &str)] = &[
 ];
 
 /// More texts than these take a model minutes on a processor.
-const MODEL_TEXTS_MAX: u64 = 20_000;
+const MODEL_TEXTS_MAX: u64 = 5_000;
 
 /// Fewer tickets than these are too few to learn ten labels from.
 const TRIAGE_ROWS_MIN: u64 = 100;
