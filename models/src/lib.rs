@@ -29,6 +29,7 @@
 //! ```
 
 mod artifact;
+mod autoencoder;
 mod bert;
 mod card;
 mod classifier;
@@ -48,6 +49,7 @@ mod tokens;
 mod training;
 
 pub use artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
+pub use autoencoder::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
 pub use bert::{
     ARCHITECTURE, Batch, Bert, BertConfig, EncoderBackend, EncoderConfig, NormParts, Pooling,
     SettingsFiles, supported_encoders,

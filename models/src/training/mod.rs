@@ -46,4 +46,6 @@ pub use report::{
 };
 pub use split::{Split, split};
 
+pub(crate) use adamw::{Moments, Step};
 pub(crate) use loss::softmax;
+pub(crate) use random::Random;

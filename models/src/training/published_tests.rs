@@ -296,7 +296,7 @@ fn killed_ten_times_it_ends_with_the_same_bits() {
             .spawn()
             .unwrap()
     };
-    let mut random = random::Random::new(std::process::id().into(), 0);
+    let mut random = Random::new(std::process::id().into(), 0);
     let mut killed_after = Vec::new();
     for _ in 0..10 {
         let mut child = child();

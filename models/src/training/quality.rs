@@ -191,9 +191,12 @@ mod tests {
     const ENGLISH: &str = "My card has still not arrived at my house, although I have been waiting for it for more than two weeks and asked about it several times";
     const GERMAN: &str = "Meine Karte ist leider immer noch nicht bei mir angekommen, obwohl ich schon seit über zwei Wochen darauf warte und mehrmals nachgefragt habe";
 
+    const OTHER: &str =
+        "Which of the exchange rates would you have used for the money that I withdrew abroad?";
+
     #[test]
     fn what_is_wrong_with_a_row_is_named_and_lowers_its_quality() {
-        let mixed = format!("{ENGLISH}. {ENGLISH}. {GERMAN}.");
+        let mixed = format!("{OTHER}. {GERMAN}.");
         let texts = [
             ENGLISH,
             "Lost my card",
@@ -203,10 +206,11 @@ mod tests {
             "Help",
             &mixed,
             "a b c d",
-            "Which of the exchange rates would you have used for the money that I withdrew abroad?",
+            OTHER,
             "Could somebody please explain to me why the payment that I made yesterday was declined?",
+            "There is a payment on my statement that I do not recognise and that I have certainly never made",
         ];
-        let classes = [0, 1, 0, 0, 0, 1, 0, 1, 0, 0];
+        let classes = [0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0];
         let found = row_quality(&texts, &classes, None).unwrap();
         let issues: Vec<&[Issue]> = found.iter().map(|row| &row.issues[..]).collect();
         assert_eq!(issues[0], []);
@@ -218,7 +222,7 @@ mod tests {
         assert!(issues[6].contains(&Issue::MixedLanguages), "{:?}", issues[6]);
         assert_eq!(issues[7], []);
         assert_eq!(
-            (found[0].language, found[3].language, found[5].language),
+            (found[8].language, found[3].language, found[5].language),
             (Some("eng"), Some("deu"), None)
         );
         let quality: Vec<f32> = found.iter().map(|row| row.quality).collect();

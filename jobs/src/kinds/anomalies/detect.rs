@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::baseline::{Baseline, SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
+use super::joint::Flat;
 use super::level_shift::{Scale, shifts};
 use super::missing::{gaps, stuck};
 use super::params::Params;
@@ -36,6 +37,8 @@ pub(super) struct Found {
     pub(super) device: Option<DeviceReport>,
     pub(super) kernel_seconds: f64,
     pub(super) gpu_seconds: f64,
+    /// Where series are looked at together, what is left of each.
+    pub(super) flats: Vec<Flat>,
 }
 
 /// Series that were left out for one reason.
@@ -90,7 +93,28 @@ pub(super) fn detect(
     });
     found.with_season = prepared.iter().filter(|p| p.flat.season.is_some()).count() as u64;
     found.anomalies = per_series.into_iter().flatten().collect();
+    if params.joint {
+        found.flats =
+            prepared.into_iter().zip(&baselines).map(|(one, usual)| one.flat(usual)).collect();
+    }
     Ok(found)
+}
+
+impl Prepared {
+    /// How far each sample is from the usual, in units that do not change.
+    fn flat(self, usual: &Baseline) -> Flat {
+        let Self { samples, flat } = self;
+        let sigma = sigma_floor(&samples.values, &flat.residual);
+        let distance = |(value, median): (&f64, &f64)| ((value - median) / sigma) as f32;
+        Flat {
+            distances: flat.residual.iter().zip(&usual.median).map(distance).collect(),
+            name: samples.name,
+            times: samples.times,
+            interval_us: samples.interval_us,
+            values: samples.values,
+            sigma,
+        }
+    }
 }
 
 impl Found {
@@ -119,6 +143,7 @@ impl Found {
         self.device = other.device.or(self.device.take());
         self.kernel_seconds += other.kernel_seconds;
         self.gpu_seconds += other.gpu_seconds;
+        self.flats.extend(other.flats);
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     LevelShift,
     Missing,
     Stuck,
+    Joint,
 }
 
 /// One finding; a row of the output.
@@ -57,6 +58,7 @@ impl Kind {
             Self::LevelShift => "level_shift",
             Self::Missing => "missing",
             Self::Stuck => "stuck",
+            Self::Joint => "joint",
         }
     }
 }
@@ -196,6 +198,60 @@ impl Subject<'_> {
             Some(Span::DAY) => " for this time of day".into(),
             Some(Span::WEEK) => " for this time of the week".into(),
             Some(season) => format!(" for this phase of the {season} season"),
+        }
+    }
+}
+
+/// Series that for a while do not go together as they do elsewhere.
+pub(super) struct Joint<'a> {
+    /// Those that are furthest from what the others say, the furthest first.
+    pub(super) names: Vec<&'a str>,
+    /// How many were looked at together.
+    pub(super) series: usize,
+    pub(super) started_at: i64,
+    pub(super) ended_at: i64,
+    pub(super) peak_at: i64,
+    /// Of the first at its peak.
+    pub(super) observed: f64,
+    /// What the others say that it should be.
+    pub(super) expected: f64,
+    pub(super) z: f64,
+    pub(super) samples: i64,
+    pub(super) interval_us: i64,
+}
+
+impl Joint<'_> {
+    pub(super) fn anomaly(&self, limit: f64) -> Anomaly {
+        let (first, others) = self.names.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
+        let others = match others {
+            [] => String::new(),
+            names => format!("; {} with it", names.join(", ")),
+        };
+        let explanation = format!(
+            "value {} of {first} at {}, where the others of {} series that go together say {}{others}: from {} to {} the \
+             error of all is {} robust standard deviations above the usual",
+            number(self.observed),
+            instant(self.peak_at),
+            self.series,
+            number(self.expected),
+            instant(self.started_at),
+            instant(self.ended_at),
+            number(self.z),
+        );
+        Anomaly {
+            series: first.to_owned(),
+            kind: Kind::Joint,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            peak_at: self.peak_at,
+            observed: Some(self.observed),
+            expected: Some(self.expected),
+            score: self.z,
+            severity: severity(self.z, limit),
+            samples: self.samples,
+            interval_us: self.interval_us,
+            season: None,
+            explanation,
         }
     }
 }

@@ -7,16 +7,18 @@
 //! | `outlier`, `seasonal_outlier` | distance from the rolling median in robust standard deviations, after the season is taken out | [`robust`], [`crate::season`] |
 //! | `level_shift` | medians of adjacent windows, placed by a cumulative sum | [`level_shift`] |
 //! | `missing`, `stuck` | silence, and a value that no longer moves | [`missing`] |
+//! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
 //!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
 //! of one source dataset are one partition of the output and are replaced together.
 //!
 //! Cost: reads every row once, sorted, which takes longer than looking at them. Memory: the series that are
-//! looked at together, at most what the budget holds.
+//! looked at together, at most what the budget holds; `joint` keeps all of them, in a quarter of the budget.
 
 mod baseline;
 mod detect;
 mod explain;
+mod joint;
 mod level_shift;
 mod missing;
 #[cfg(test)]
@@ -31,7 +33,7 @@ mod tests;
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, WriteMode};
+use engine::{Code, Error, Result, WriteMode};
 use serde_json::{Value, json};
 
 use detect::{Found, detect};
@@ -49,6 +51,8 @@ const NAME: &str = "anomalies";
 /// Memory of one point in all steps together: the row, the clean sample, the residual, the kernel's
 /// matrices and the baseline.
 const POINT_BYTES: usize = 160;
+/// Memory of one sample that is kept for the look at all series together: instant, value and distance.
+const FLAT_BYTES: usize = 20;
 /// Points looked at together at least, so that a small budget is slow and not useless.
 const POINTS_MIN: usize = 1 << 16;
 
@@ -95,8 +99,13 @@ impl Job for Anomalies {
 
     async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
         let params = Self::params(params)?;
-        let found = find(ctx, &params).await?;
-        let summary = summary(&params, &found);
+        let mut found = find(ctx, &params).await?;
+        let joint = match params.joint {
+            true => find_joint(ctx, &params, &mut found).await?,
+            false => Value::Null,
+        };
+        let mut summary = summary(&params, &found);
+        summary["joint"] = joint;
         let spec = output::spec(params.output.clone());
         let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies)?;
         let source = ScalarValue::from(params.dataset.as_str());
@@ -104,6 +113,43 @@ impl Job for Anomalies {
         ctx.commit(spec, WriteMode::ReplacePartitions(source), vec![batch]).await?;
         Ok(Outcome { summary })
     }
+}
+
+/// Looks at all series together, which must fit into a quarter of the budget.
+async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Result<Value> {
+    let mut stage = ctx.stage("joint");
+    let bytes_max = ctx.memory_budget_bytes() / 4;
+    let flats = std::mem::take(&mut found.flats);
+    stage.record.rows_in = flats.iter().map(|flat| flat.times.len() as u64).sum();
+    let known = std::mem::take(&mut found.anomalies);
+    let (pool, cancellation, asked) =
+        (ctx.pool().clone(), ctx.cancellation().clone(), params.clone());
+    let work = move || {
+        let look = || joint::look(&flats, &known, &asked, bytes_max, &cancellation);
+        pool.install(look).map(|joint| (known, joint))
+    };
+    let (known, joint) = ctx.compute(work).await?;
+    stage.on_device("cpu", "the autoencoder runs on the CPU");
+    let learned: Vec<Value> = joint
+        .learned
+        .iter()
+        .map(|(series, instants, epochs, [before, after])| {
+            json!({
+                "series": series, "instants": instants, "epochs": epochs,
+                "loss_before": before, "loss": after,
+            })
+        })
+        .collect();
+    let from_us = params.from.map_or(i64::MIN, |from| from.timestamp_micros());
+    let is_asked_for =
+        |a: &explain::Anomaly| a.ended_at >= from_us && a.level() >= params.min_severity;
+    found.anomalies = known;
+    found.anomalies.extend(joint.anomalies.into_iter().filter(is_asked_for));
+    stage.record.rows_out = found.anomalies.len() as u64;
+    let facts = json!({ "groups": joint.groups, "series": joint.series, "learned": learned });
+    stage.facts(facts.clone());
+    stage.finish();
+    Ok(facts)
 }
 
 /// Reads chunk after chunk of series and looks at each on the numeric threads.
@@ -129,8 +175,18 @@ async fn find(ctx: &RunContext, params: &Params) -> Result<Found> {
             break;
         }
         let execution = ctx.execution(ctx.memory_budget_bytes());
-        let (pool, params) = (ctx.pool().clone(), params.clone());
-        all.add(ctx.compute(move || detect(chunk, &params, &execution, &pool)).await?);
+        let (pool, asked) = (ctx.pool().clone(), params.clone());
+        all.add(ctx.compute(move || detect(chunk, &asked, &execution, &pool)).await?);
+        if params.joint && all.samples as usize * FLAT_BYTES > ctx.memory_budget_bytes() / 4 {
+            return Err(Error::user(
+                Code::ResourcesExhausted,
+                format!(
+                    "{NAME}: the first {} samples take more than a quarter of the memory budget together: take fewer \
+                     `series`, a larger budget, or joint = false",
+                    all.samples
+                ),
+            ));
+        }
         if let Some(total) = rows_total.filter(|total| *total > 0) {
             ctx.progress(0.95 * reader.rows_read as f64 / total as f64);
         }

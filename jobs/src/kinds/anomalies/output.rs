@@ -20,7 +20,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         required(
             "kind",
             ColumnType::Text,
-            "outlier, seasonal_outlier, level_shift, missing or stuck",
+            "outlier, seasonal_outlier, level_shift, missing, stuck or joint",
         ),
         required("started_at", ColumnType::Timestamp, "First instant that is unusual"),
         required("ended_at", ColumnType::Timestamp, "Last instant that is unusual"),

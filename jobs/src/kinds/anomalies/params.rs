@@ -46,6 +46,14 @@ pub struct Params {
     /// What happens more often than twice, plus once in this many samples, is the series' normal
     /// behaviour; only what is half as strong again is reported then. Default: 2000.
     pub rare_samples: usize,
+    /// Whether series of one interval are looked at together, too: an autoencoder learns how they go together, and
+    /// instants where they do not are reported. Default: false.
+    pub joint: bool,
+    /// Least distance of an instant's error from the usual one to be reported, in robust standard deviations.
+    /// Default: 6.
+    pub joint_threshold: f64,
+    /// All that the autoencoder draws at random follows from it. Default: 0.
+    pub joint_seed: u64,
     /// The season that is taken out first: "auto" tries a day and a week, "none", or its length, such
     /// as "12h". Default: auto.
     pub season: Season,
@@ -87,6 +95,9 @@ impl Default for Params {
             gap_intervals: 12,
             stuck_samples: 96,
             rare_samples: 2_000,
+            joint: false,
+            joint_threshold: 6.0,
+            joint_seed: 0,
             season: Season::Auto,
             min_severity: Level::Low,
             output: dataset_name(NAME),
@@ -104,9 +115,11 @@ impl Params {
                 format!("expected 16 to 100000 samples, found {}", self.window_samples),
             ));
         }
-        for (name, value) in
-            [("threshold", self.threshold), ("shift_threshold", self.shift_threshold)]
-        {
+        for (name, value) in [
+            ("threshold", self.threshold),
+            ("shift_threshold", self.shift_threshold),
+            ("joint_threshold", self.joint_threshold),
+        ] {
             if !(value.is_finite() && value > 0.0) {
                 return Err(bad(NAME, name, format!("expected a number above 0, found {value}")));
             }

@@ -304,7 +304,7 @@ impl Task {
         let options = NearestOptions::new(Metric::Cosine, k);
         let near = nearest(queries, base, &options, execution)?;
         let reason = |neighbour: &Neighbour| {
-            let row = neighbour.index as usize;
+            let row = neighbour.index;
             json!({
                 "id": examples.ids[row],
                 "label": examples.labels[row],

@@ -1,0 +1,365 @@
+//! What is unusual of several series together, though each by itself is not: two that always rose together, and one day one
+//! of them falls.
+//!
+//! ```text
+//!   series of one interval  ─▶  grid [instants, series] of robust standard deviations from what is usual
+//!       ─▶ autoencoder: what each should be, told from the others   ─▶ error / its robust spread, series by series
+//!       ─▶ mean square of an instant, and of JOINT_SPAN in a row    ─▶ cube root, in robust standard deviations
+//! ```
+//!
+//! The cube root of a mean of squares is nearly normal (Wilson and Hilferty 1931), so that one threshold serves
+//! few series and many. What one series shows by itself is reported by its own kind and not again here.
+//!
+//! Cost: what the autoencoder costs ([`models::Autoencoder`]). Memory: 12 bytes for each place of the grid.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use engine::{Code, Error, Result};
+use models::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::explain::{Anomaly, Joint, Kind};
+use super::params::Params;
+use super::rarity::keep_rare;
+use crate::embedders::model_error;
+use crate::statistics::spread;
+
+/// Series that are looked at together at least.
+const SERIES_MIN: usize = 3;
+/// Instants that are learned from at least.
+const INSTANTS_MIN: usize = 256;
+/// Part of the series that an instant must have a value of.
+const KNOWN_MIN: f64 = 0.5;
+/// Larger distances from the usual count as this one: a wild value is one series' own matter.
+const DISTANCE_MAX: f32 = 8.0;
+/// Part of a value that its error is always allowed to be: what is far out is told less well.
+const RELATIVE: f32 = 0.2;
+/// Instants in a row whose errors are also looked at together: a small break that lasts.
+const JOINT_SPAN: usize = 12;
+/// Series that an explanation names.
+const NAMED: usize = 3;
+/// Bytes of a place of the grid: distance, what it should be, and error.
+pub(super) const PLACE_BYTES: usize = 12;
+
+/// One series, without what is usual of it.
+#[derive(Clone, Debug)]
+pub(super) struct Flat {
+    pub(super) name: String,
+    pub(super) times: Vec<i64>,
+    pub(super) interval_us: i64,
+    pub(super) values: Vec<f64>,
+    /// Distance from the usual, in `sigma`s; NaN where nothing is usual yet.
+    pub(super) distances: Vec<f32>,
+    pub(super) sigma: f64,
+}
+
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub(super) struct JointFound {
+    pub(super) anomalies: Vec<Anomaly>,
+    /// Groups of series that were looked at together.
+    pub(super) groups: u64,
+    pub(super) series: u64,
+    /// Of each group: series, instants, epochs, and the loss before and after learning.
+    pub(super) learned: Vec<(usize, usize, usize, [f64; 2])>,
+}
+
+/// Looks at all series of each interval together. `known`: what was found of single series.
+pub(super) fn look(
+    flats: &[Flat],
+    known: &[Anomaly],
+    params: &Params,
+    bytes_max: usize,
+    cancellation: &CancellationToken,
+) -> Result<JointFound> {
+    let mut groups: BTreeMap<i64, Vec<&Flat>> = BTreeMap::new();
+    for flat in flats {
+        groups.entry(flat.interval_us).or_default().push(flat);
+    }
+    let mut found = JointFound::default();
+    for (interval_us, mut group) in groups {
+        group.sort_by(|a, b| a.name.cmp(&b.name));
+        let Some(grid) = Grid::of(&group, interval_us, bytes_max)? else { continue };
+        let mut options = AutoencoderOptions::new(group.len());
+        options.seed = params.joint_seed;
+        let mut go_on = |_| match cancellation.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let model = Autoencoder::train(&grid.distances, group.len(), &options, &mut go_on);
+        let model = model.map_err(model_error)?;
+        found.groups += 1;
+        found.series += group.len() as u64;
+        found.learned.push((group.len(), grid.instants.len(), model.epochs, model.losses));
+        found.anomalies.extend(grid.breaks(&group, &model, known, params)?);
+    }
+    Ok(found)
+}
+
+/// Series on common instants.
+struct Grid {
+    interval_us: i64,
+    /// Number of the instant, counted in intervals.
+    instants: Vec<i64>,
+    /// `[instants, series]`; NaN where there is none.
+    distances: Vec<f32>,
+    /// For each place of it the sample; [`NO_SAMPLE`] where there is none.
+    samples: Vec<u32>,
+}
+
+const NO_SAMPLE: u32 = u32::MAX;
+
+impl Grid {
+    /// None where there is too little to learn from.
+    fn of(group: &[&Flat], interval_us: i64, bytes_max: usize) -> Result<Option<Self>> {
+        if !(SERIES_MIN..=AUTOENCODER_COLUMNS_MAX).contains(&group.len()) {
+            return Ok(None);
+        }
+        let mut counts: BTreeMap<i64, u32> = BTreeMap::new();
+        for flat in group {
+            for (time, distance) in flat.times.iter().zip(&flat.distances) {
+                if distance.is_finite() {
+                    *counts.entry(time.div_euclid(interval_us)).or_default() += 1;
+                }
+            }
+        }
+        let least = (KNOWN_MIN * group.len() as f64).ceil() as u32;
+        let instants: Vec<i64> =
+            counts.into_iter().filter(|(_, count)| *count >= least).map(|(at, _)| at).collect();
+        if instants.len() < INSTANTS_MIN {
+            return Ok(None);
+        }
+        let places = instants.len() * group.len();
+        if places.saturating_mul(PLACE_BYTES) > bytes_max {
+            return Err(Error::user(
+                Code::ResourcesExhausted,
+                format!(
+                    "anomalies: {} series of {} instants together take more than a quarter of the memory budget, \
+                     {bytes_max} bytes: take fewer `series`, a later `from`, a larger budget, or joint = false",
+                    group.len(),
+                    instants.len()
+                ),
+            ));
+        }
+        let mut grid = Self {
+            interval_us,
+            distances: vec![f32::NAN; places],
+            samples: vec![NO_SAMPLE; places],
+            instants,
+        };
+        for (column, flat) in group.iter().enumerate() {
+            for (sample, (time, distance)) in flat.times.iter().zip(&flat.distances).enumerate() {
+                let at = grid.instants.binary_search(&time.div_euclid(interval_us));
+                let (Ok(row), true) = (at, distance.is_finite()) else { continue };
+                let place = row * group.len() + column;
+                grid.distances[place] = distance.clamp(-DISTANCE_MAX, DISTANCE_MAX);
+                grid.samples[place] = u32::try_from(sample).unwrap_or(NO_SAMPLE);
+            }
+        }
+        Ok(Some(grid))
+    }
+
+    /// Stretches in which the series do not go together as they do elsewhere.
+    fn breaks(
+        &self,
+        group: &[&Flat],
+        model: &Autoencoder,
+        known: &[Anomaly],
+        params: &Params,
+    ) -> Result<Vec<Anomaly>> {
+        let columns = group.len();
+        let should = model.reconstruct(&self.distances).map_err(model_error)?;
+        let mut errors: Vec<f32> =
+            self.distances.iter().zip(&should).map(|(is, should)| is - should).collect();
+        for column in 0..columns {
+            let of_column = || errors.iter().skip(column).step_by(columns);
+            let finite: Vec<f64> =
+                of_column().filter(|x| x.is_finite()).map(|x| f64::from(*x)).collect();
+            let unit = spread(&finite);
+            let unit = unit.sigma.max(0.5 * unit.mean_sigma).max(f64::from(f32::EPSILON)) as f32;
+            let of_column = errors.iter_mut().zip(&should).skip(column).step_by(columns);
+            of_column.for_each(|(error, should)| *error /= unit.hypot(RELATIVE * should));
+        }
+        let squares: Vec<f64> = errors.chunks_exact(columns).map(mean_square).collect();
+        let lasting: Vec<f64> = (0..squares.len())
+            .map(|at| {
+                let span = &squares[(at + 1).saturating_sub(JOINT_SPAN)..=at];
+                span.iter().sum::<f64>() / span.len() as f64
+            })
+            .collect();
+        let mut found: Vec<Break> = Vec::new();
+        for (scores, span) in [(in_sigmas(&squares), 1), (in_sigmas(&lasting), JOINT_SPAN)] {
+            for (at, z) in scores.into_iter().enumerate() {
+                if z > params.joint_threshold {
+                    let first = (at + 1).saturating_sub(span);
+                    found.push(Break { first, last: at, z });
+                }
+            }
+        }
+        let found = keep_rare(merged(found), self.instants.len(), params.rare_samples, |b| b.z);
+        let anomalies = found.into_iter().filter_map(|found| {
+            let joint = self.joint(group, &errors, &should, found)?;
+            let anomaly = joint.anomaly(params.joint_threshold);
+            let is_known = known.iter().any(|other| {
+                matches!(other.kind, Kind::Outlier | Kind::SeasonalOutlier | Kind::LevelShift)
+                    && joint.names.contains(&other.series.as_str())
+                    && other.started_at <= anomaly.ended_at
+                    && anomaly.started_at <= other.ended_at
+            });
+            (!is_known).then_some(anomaly)
+        });
+        Ok(anomalies.collect())
+    }
+
+    /// The break in the words of the series that are furthest from what they should be.
+    fn joint<'a>(
+        &self,
+        group: &[&'a Flat],
+        errors: &[f32],
+        should: &[f32],
+        found: Break,
+    ) -> Option<Joint<'a>> {
+        let columns = group.len();
+        let weight = |column: usize| -> f64 {
+            let of = (found.first..=found.last).map(|row| errors[row * columns + column]);
+            of.filter(|error| error.is_finite()).map(|error| f64::from(error * error)).sum()
+        };
+        let mut order: Vec<(usize, f64)> = (0..columns).map(|at| (at, weight(at))).collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let (worst, _) = *order.first()?;
+        let place = |row: usize| row * columns + worst;
+        let error = |row: usize| errors[place(row)].abs();
+        let peak = (found.first..=found.last)
+            .filter(|row| self.samples[place(*row)] != NO_SAMPLE)
+            .max_by(|a, b| error(*a).total_cmp(&error(*b)))?;
+        let flat = group[worst];
+        let sample = self.samples[place(peak)] as usize;
+        let observed = flat.values[sample];
+        let off = f64::from(self.distances[place(peak)] - should[place(peak)]);
+        let half = order[0].1 / 2.0;
+        let named = order.iter().take(NAMED).filter(|(_, weight)| *weight >= half / 2.0);
+        let at = |row: usize| self.instants[row] * self.interval_us;
+        Some(Joint {
+            names: named.map(|(column, _)| group[*column].name.as_str()).collect(),
+            series: columns,
+            started_at: at(found.first),
+            ended_at: at(found.last),
+            peak_at: flat.times[sample],
+            observed,
+            expected: observed - off * flat.sigma,
+            z: found.z,
+            samples: (found.last - found.first + 1) as i64,
+            interval_us: self.interval_us,
+        })
+    }
+}
+
+/// Rows of the grid, ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Break {
+    first: usize,
+    last: usize,
+    z: f64,
+}
+
+/// Those that touch as one, in order.
+fn merged(mut breaks: Vec<Break>) -> Vec<Break> {
+    breaks.sort_by_key(|it| (it.first, it.last));
+    let mut found: Vec<Break> = Vec::new();
+    for next in breaks {
+        match found.last_mut() {
+            Some(open) if next.first <= open.last + JOINT_SPAN => {
+                open.last = open.last.max(next.last);
+                open.z = open.z.max(next.z);
+            }
+            _ => found.push(next),
+        }
+    }
+    found
+}
+
+/// Of those that are there; 0 of none.
+fn mean_square(errors: &[f32]) -> f64 {
+    let known = errors.iter().filter(|error| error.is_finite());
+    let (sum, count) = known.fold((0.0, 0), |(sum, count), error| {
+        (sum + f64::from(*error) * f64::from(*error), count + 1)
+    });
+    sum / f64::from(count.max(1))
+}
+
+/// Cube roots, as robust standard deviations from their median.
+fn in_sigmas(squares: &[f64]) -> Vec<f64> {
+    let roots: Vec<f64> = squares.iter().map(|square| square.cbrt()).collect();
+    let usual = spread(&roots);
+    let unit = usual.sigma.max(0.5 * usual.mean_sigma).max(f64::MIN_POSITIVE);
+    roots.into_iter().map(|root| (root - usual.centre) / unit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::Noise;
+
+    const INTERVAL_US: i64 = 300_000_000;
+
+    /// Six series of two causes; where `is_broken`, one goes against its own.
+    fn flats(count: usize, is_broken: impl Fn(usize) -> bool) -> Vec<Flat> {
+        let mut noise = Noise::new(3);
+        let mut values = vec![Vec::new(); 6];
+        for at in 0..count {
+            let causes = [noise.normal(), noise.normal()];
+            for (series, values) in values.iter_mut().enumerate() {
+                let sign = if series == 1 && is_broken(at) { -1.0 } else { 1.0 };
+                values.push(100.0 + 5.0 * (sign * causes[series / 3] + 0.1 * noise.normal()));
+            }
+        }
+        let flat = |(series, values): (usize, Vec<f64>)| Flat {
+            name: format!("s{series}"),
+            times: (0..count).map(|at| at as i64 * INTERVAL_US).collect(),
+            interval_us: INTERVAL_US,
+            distances: values.iter().map(|value| ((value - 100.0) / 5.0) as f32).collect(),
+            values,
+            sigma: 5.0,
+        };
+        values.into_iter().enumerate().map(flat).collect()
+    }
+
+    fn found(flats: &[Flat], params: &Params) -> JointFound {
+        look(flats, &[], params, usize::MAX, &CancellationToken::new()).unwrap()
+    }
+
+    #[test]
+    fn a_series_that_goes_against_its_like_is_found_though_its_values_are_usual() {
+        let params = Params { joint: true, ..Params::default() };
+        let flats = flats(3000, |at| (2000..2040).contains(&at));
+        let found = found(&flats, &params);
+        assert_eq!((found.groups, found.series), (1, 6));
+        assert_eq!(found.anomalies.len(), 1, "{:?}", found.anomalies);
+        let anomaly = &found.anomalies[0];
+        assert_eq!((anomaly.series.as_str(), anomaly.kind), ("s1", Kind::Joint));
+        let [from, to] = [anomaly.started_at, anomaly.ended_at].map(|at| at / INTERVAL_US);
+        assert!((1985..=2003).contains(&from) && (2036..=2060).contains(&to), "{from} to {to}");
+        let (observed, expected) = (anomaly.observed.unwrap(), anomaly.expected.unwrap());
+        assert!((observed - 100.0) * (expected - 100.0) < 0.0, "{observed} {expected}");
+        assert!(anomaly.explanation.contains("of 6 series"), "{}", anomaly.explanation);
+        // The same again, and not where a single series has told it already.
+        assert_eq!(self::found(&flats, &params).anomalies, found.anomalies);
+        let known = Anomaly { kind: Kind::Outlier, ..anomaly.clone() };
+        let again = look(&flats, &[known], &params, usize::MAX, &CancellationToken::new()).unwrap();
+        assert!(again.anomalies.is_empty());
+    }
+
+    #[test]
+    fn what_goes_on_as_ever_is_nothing_and_too_little_is_left_out() {
+        let params = Params { joint: true, ..Params::default() };
+        let usual = flats(3000, |_| false);
+        let nothing = found(&usual, &params);
+        assert_eq!((nothing.groups, nothing.anomalies.len()), (1, 0), "{:?}", nothing.anomalies);
+        assert_eq!(found(&usual[..2], &params).groups, 0);
+        assert_eq!(found(&flats(200, |_| false), &params).groups, 0);
+        let small = look(&usual, &[], &params, 1000, &CancellationToken::new());
+        assert!(small.unwrap_err().to_string().contains("joint = false"));
+    }
+}
