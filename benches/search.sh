@@ -8,6 +8,8 @@ source scripts/venv.sh
 python=$(venv peers-search benches/search/requirements.txt)
 cargo build --locked --workspace
 binary=${CARGO_TARGET_DIR:-target}/debug/colonnade
+# A run may have a part of it only, and the index of a million vectors takes 4 GB while it is built.
+export COLONNADE_MEMORY=${COLONNADE_MEMORY:-80%}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 OMP_NUM_THREADS=${BENCH_THREADS:-2} "$python" benches/search/search.py "$binary" "$scratch"
