@@ -1,17 +1,23 @@
 //! An artifact in a folder of the local file system, and published models on their way to becoming one. A folder
 //! is whole when it has a `card.json`: that is written last.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
-use crate::bert::{ARCHITECTURE, EncoderConfig, SettingsFiles};
-use crate::card::{CARD_BYTES_MAX, Card, TrainingData};
+use crate::bert::{
+    ARCHITECTURE, EncoderBackend, EncoderConfig, Published, SettingsFiles, published,
+};
+use crate::card::{CARD_BYTES_MAX, Card, Evaluation, TrainingData};
 use crate::error::{Error, Result};
 use crate::hash::Sha256Hash;
-use crate::safetensors::Weights;
+use crate::safetensors::{ElementType, Weights};
 use crate::tokens::TOKENIZER_BYTES_MAX;
+use crate::training::TrainedEncoder;
 
 /// Largest weights file in bytes: they are held in memory.
 pub const WEIGHTS_BYTES_MAX: u64 = 4 << 30;
@@ -49,7 +55,71 @@ pub struct Origin {
     pub source: Option<String>,
 }
 
+/// What is to be said of a model that was trained here, and its files do not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedOrigin {
+    /// Its name.
+    pub name: String,
+    /// One line of what it is for.
+    pub description: String,
+    /// What it was trained on.
+    pub training_data: TrainingData,
+    /// How good it is.
+    pub evaluation: Vec<Evaluation>,
+    /// SPDX expression of its licence: that which it was trained from, and the data's, allow what they allow.
+    pub licence: String,
+}
+
 impl ArtifactFiles {
+    /// An encoder that was trained further: it is loaded as any other. `config` and `tokenizer` are those that it was
+    /// trained with.
+    pub fn of_encoder<B: EncoderBackend>(
+        trained: &TrainedEncoder<B>,
+        config: &EncoderConfig,
+        tokenizer: &[u8],
+        origin: &TrainedOrigin,
+    ) -> Result<Self> {
+        let (tensors, settings) = (published(&trained.network)?, config.to_hyperparameters()?);
+        Self::trained(ARCHITECTURE, tensors, settings, Some(tokenizer), origin)
+    }
+
+    /// The artifact of these tensors.
+    pub(crate) fn trained(
+        architecture: &str,
+        tensors: Published,
+        hyperparameters: BTreeMap<String, Value>,
+        tokenizer: Option<&[u8]>,
+        origin: &TrainedOrigin,
+    ) -> Result<Self> {
+        let bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)> = tensors
+            .into_iter()
+            .map(|(name, (shape, values))| {
+                (name, (shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            })
+            .collect();
+        let views = bytes
+            .iter()
+            .map(|(name, (shape, bytes))| {
+                (name.clone(), (ElementType::F32, shape.clone(), &bytes[..]))
+            })
+            .collect();
+        let weights = Weights::write(&views, &BTreeMap::new())?;
+        let card = Card {
+            name: origin.name.clone(),
+            description: origin.description.clone(),
+            architecture: architecture.to_owned(),
+            hyperparameters,
+            parameters: Weights::read(&weights)?.parameters(),
+            weights_sha256: Sha256Hash::of(&weights),
+            tokenizer_sha256: tokenizer.map(Sha256Hash::of),
+            training_data: origin.training_data.clone(),
+            evaluation: origin.evaluation.clone(),
+            licence: origin.licence.clone(),
+            source: None,
+        };
+        Ok(Self { card: card.to_json()?, weights, tokenizer: tokenizer.map(<[u8]>::to_vec) })
+    }
+
     /// Reads the folder of an artifact. What is read is checked by [`ArtifactFiles::artifact`].
     pub fn read(folder: &Path) -> Result<Self> {
         let card = read_file(folder, CARD_FILE, CARD_BYTES_MAX as u64)?;

@@ -56,7 +56,7 @@ pub use bert::{
 };
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use classifier::{
-    BERT_CLASSIFIER, Classified, Classifier, ClassifierOrigin, ClassifierSettings, ClassifyOptions,
+    BERT_CLASSIFIER, Classified, Classifier, ClassifierSettings, ClassifyOptions,
     LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
 };
 pub use embedder::Embedder;
@@ -65,10 +65,10 @@ pub use embedding::{
 };
 pub use error::{Attempt, Error, Result};
 pub use evaluation::{
-    Calibration, ClassScores, Comparison, ScopeReport, Score, Scores, Threshold, auroc,
-    calibration_error, choose_threshold, compare, fit_temperature, scope_report, scores,
+    Calibration, ClassScores, Comparison, Retrieval, ScopeReport, Score, Scores, Threshold, auroc,
+    calibration_error, choose_threshold, compare, fit_temperature, retrieval, scope_report, scores,
 };
-pub use folder::{ArtifactFiles, Origin, WEIGHTS_BYTES_MAX};
+pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX};
 pub use hash::Sha256Hash;
 pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
 pub use ngram::{NGRAM, NgramEmbedder, NgramOptions};
@@ -79,11 +79,12 @@ pub use pull::{
 pub use safetensors::{ElementType, HEADER_BYTES_MAX, TENSORS_MAX, TensorInfo, Weights};
 pub use tokens::{TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, Tokenizer, Tokens};
 pub use training::{
-    AdamW, BATCH_TEXTS_MAX, CheckpointOptions, ClassWeights, Cost, DataReport, EPOCHS_MAX,
-    EpochReport, Estimate, Examples, FineTuneOptions, FoldAnswer, Head, HeadOptions, HeadOutcome,
-    HeadProgress, Issue, LABEL_BYTES_MAX, LABELS_MAX, Labels, Method, NoiseCandidate,
-    OnHeadProgress, OnTrainProgress, RANK_MAX, ReadLabels, RowQuality, Split, Tables, TrainCall,
-    TrainProgress, Trained, describe, estimate, fine_tune, fold_answers, label_noise,
+    AdamW, BATCH_ROWS_MAX, CheckpointOptions, ClassWeights, ContrastiveOptions, Cost, DataReport,
+    EPOCHS_MAX, EpochReport, Estimate, Examples, FineTuneOptions, FoldAnswer, Grouped, Head,
+    HeadOptions, HeadOutcome, HeadProgress, Issue, LABEL_BYTES_MAX, LABELS_MAX, Labels, Method,
+    NoiseCandidate, OnHeadProgress, OnTrainProgress, Pairs, RANK_MAX, ReadLabels, RowQuality,
+    Split, Tables, TrainCall, TrainOptions, TrainProgress, Trained, TrainedEncoder, describe,
+    estimate, estimate_pairs, fine_tune, fine_tune_pairs, fold_answers, label_noise,
     repeated_across, row_quality, same_text_groups, split,
 };
 

@@ -41,7 +41,7 @@ pub use config::{
 pub(crate) use load::read_numbers;
 pub(crate) use lora::Adapter;
 pub(crate) use parts::{Part, PartSource};
-pub(crate) use publish::{numbers, published};
+pub(crate) use publish::{Published, numbers, published};
 #[cfg(test)]
 pub(crate) use tests::{tiny_config, tiny_weights};
 

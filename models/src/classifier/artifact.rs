@@ -7,14 +7,12 @@ use serde_json::{Value, json};
 
 use super::{Classifier, ClassifierSettings};
 use crate::artifact::Artifact;
-use crate::bert::{Bert, EncoderBackend, EncoderConfig, published, read_numbers};
-use crate::card::{Card, Evaluation, TrainingData};
+use crate::bert::{Bert, EncoderBackend, EncoderConfig, Published, published, read_numbers};
+use crate::card::Card;
 use crate::embedder::Embedder;
 use crate::embedding::{EmbedderId, TextEmbedder};
 use crate::error::{Error, Result};
-use crate::folder::ArtifactFiles;
-use crate::hash::Sha256Hash;
-use crate::safetensors::{ElementType, Weights};
+use crate::folder::{ArtifactFiles, TrainedOrigin};
 use crate::tokens::Tokenizer;
 use crate::training::{Head, Trained};
 
@@ -29,33 +27,18 @@ const BIAS: &str = "classifier.bias";
 const ENCODER: &str = "encoder";
 const EMBEDDER: &str = "embedder";
 
-/// What is to be said of a classifier and its files do not say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClassifierOrigin {
-    /// Its name.
-    pub name: String,
-    /// One line of what it is for.
-    pub description: String,
-    /// What it was trained on.
-    pub training_data: TrainingData,
-    /// How good it is.
-    pub evaluation: Vec<Evaluation>,
-    /// SPDX expression of its licence: the encoder's, and the data's, allow what they allow.
-    pub licence: String,
-}
-
 impl ArtifactFiles {
     /// A classifier whose encoder stayed as it was.
     pub fn of_head(
         head: &Head,
         encoder: &EmbedderId,
         settings: &ClassifierSettings,
-        origin: &ClassifierOrigin,
+        origin: &TrainedOrigin,
     ) -> Result<Self> {
         let mut hyperparameters = settings.to_hyperparameters()?;
         let named = json!({"name": encoder.name, "version": encoder.version});
         hyperparameters.insert(EMBEDDER.to_owned(), named);
-        write(LINEAR_CLASSIFIER, tensors_of(head), hyperparameters, None, origin)
+        Self::trained(LINEAR_CLASSIFIER, tensors_of(head), hyperparameters, None, origin)
     }
 
     /// A classifier whose encoder was fine-tuned. `tokenizer`: the bytes of that which the encoder was trained with.
@@ -64,14 +47,14 @@ impl ArtifactFiles {
         config: &EncoderConfig,
         tokenizer: &[u8],
         settings: &ClassifierSettings,
-        origin: &ClassifierOrigin,
+        origin: &TrainedOrigin,
     ) -> Result<Self> {
         let mut hyperparameters = settings.to_hyperparameters()?;
         let encoder = config.to_hyperparameters()?.into_iter().collect();
         hyperparameters.insert(ENCODER.to_owned(), Value::Object(encoder));
-        let mut tensors = published(&trained.network)?;
+        let mut tensors = published(&trained.encoder.network)?;
         tensors.extend(tensors_of(&trained.head));
-        write(BERT_CLASSIFIER, tensors, hyperparameters, Some(tokenizer), origin)
+        Self::trained(BERT_CLASSIFIER, tensors, hyperparameters, Some(tokenizer), origin)
     }
 }
 
@@ -158,9 +141,7 @@ fn encoder_named(
     }
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-fn tensors_of(head: &Head) -> Tensors {
+fn tensors_of(head: &Head) -> Published {
     let (count, dimension) = (head.classes(), head.dimension());
     let turned = (0..count)
         .flat_map(|column| head.weight.iter().skip(column).step_by(count).copied())
@@ -169,38 +150,4 @@ fn tensors_of(head: &Head) -> Tensors {
         (WEIGHT.to_owned(), (vec![count, dimension], turned)),
         (BIAS.to_owned(), (vec![count], head.bias.clone())),
     ])
-}
-
-fn write(
-    architecture: &str,
-    tensors: Tensors,
-    hyperparameters: BTreeMap<String, Value>,
-    tokenizer: Option<&[u8]>,
-    origin: &ClassifierOrigin,
-) -> Result<ArtifactFiles> {
-    let bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, (shape, values))| {
-            (name, (shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        })
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, (shape, bytes))| (name.clone(), (ElementType::F32, shape.clone(), &bytes[..])))
-        .collect();
-    let weights = Weights::write(&views, &BTreeMap::new())?;
-    let card = Card {
-        name: origin.name.clone(),
-        description: origin.description.clone(),
-        architecture: architecture.to_owned(),
-        hyperparameters,
-        parameters: Weights::read(&weights)?.parameters(),
-        weights_sha256: Sha256Hash::of(&weights),
-        tokenizer_sha256: tokenizer.map(Sha256Hash::of),
-        training_data: origin.training_data.clone(),
-        evaluation: origin.evaluation.clone(),
-        licence: origin.licence.clone(),
-        source: None,
-    };
-    Ok(ArtifactFiles { card: card.to_json()?, weights, tokenizer: tokenizer.map(<[u8]>::to_vec) })
 }

@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 
-pub use artifact::{
-    BERT_CLASSIFIER, ClassifierOrigin, LINEAR_CLASSIFIER, dimension_of, encoder_of,
-};
+pub use artifact::{BERT_CLASSIFIER, LINEAR_CLASSIFIER, dimension_of, encoder_of};
 pub use settings::ClassifierSettings;
 
 use crate::embedding::{EmbedOptions, TextEmbedder};

@@ -11,10 +11,10 @@ use crate::embedder::Embedder;
 use crate::evaluation::{Score, Threshold};
 use crate::tokens::tests::tokenizer_bytes;
 use crate::training::{
-    Examples, FineTuneOptions, HeadOptions, HeadProgress, Labels, Method, TrainCall, TrainProgress,
-    Trained, fine_tune,
+    Examples, FineTuneOptions, HeadOptions, HeadProgress, Labels, Method, TrainCall, TrainOptions,
+    TrainProgress, Trained, fine_tune,
 };
-use crate::{ArtifactFiles, Card};
+use crate::{ArtifactFiles, Card, TrainedOrigin};
 
 const TEXTS: [&str; 8] =
     ["my card", "card", "card is my", "a card .", "lost", "is lost", "lost b", "b lost ."];
@@ -32,8 +32,8 @@ fn settings() -> ClassifierSettings {
     ClassifierSettings { labels, temperature: 1.7, out_of_scope: Some(threshold) }
 }
 
-fn origin() -> ClassifierOrigin {
-    ClassifierOrigin {
+fn origin() -> TrainedOrigin {
+    TrainedOrigin {
         name: "tickets".into(),
         description: String::new(),
         training_data: TrainingData::Elsewhere("eight texts".into()),
@@ -52,7 +52,8 @@ fn head(encoder: &Embedder<Flex>) -> Head {
 fn trained(encoder: &Embedder<Flex>) -> Trained<Flex> {
     let examples = Examples { texts: &TEXTS, classes: &CLASSES };
     let method = Method::LowRank { rank: 2, alpha: 4.0 };
-    let options = FineTuneOptions { method, learning_rate: 1e-2, ..FineTuneOptions::default() };
+    let training = TrainOptions { method, learning_rate: 1e-2, ..TrainOptions::default() };
+    let options = FineTuneOptions { training, ..FineTuneOptions::default() };
     let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
     let call = TrainCall { options: &options, checkpoints: None, on_progress: &mut go_on };
     fine_tune(encoder, 2, examples, examples, &Default::default(), call).unwrap()
@@ -106,7 +107,7 @@ fn a_fine_tuned_classifier_is_read_back_whole() {
     let artifact = files.artifact().unwrap();
     let inside = artifact::encoder_inside::<Flex>(&artifact, &Default::default()).unwrap();
     let again = crate::bert::published(inside.network()).unwrap();
-    assert!(again == crate::bert::published(&trained.network).unwrap());
+    assert!(again == crate::bert::published(&trained.encoder.network).unwrap());
     assert!(classify(&read).predictions.iter().zip(CLASSES).all(|(p, class)| p.top[0].0 == class));
     assert_eq!(
         ClassifierSettings::from_card(files.artifact().unwrap().card()).unwrap(),

@@ -1,14 +1,17 @@
-//! How good a classifier is: pure functions of what it answered and what is true. Rows of labels that the classifier
+//! How good a model is: pure functions of what it answered and what is true. Rows of labels that the classifier
 //! does not know are counted and left out of what only makes sense for those it knows.
 
 mod calibration;
 mod compare;
 mod out_of_scope;
+mod retrieval;
 mod scores;
 
 pub use calibration::{Calibration, calibration_error, fit_temperature};
 pub use compare::{Comparison, compare};
 pub use out_of_scope::{ScopeReport, Score, Threshold, auroc, choose_threshold, scope_report};
+pub use retrieval::{Retrieval, retrieval};
 pub use scores::{ClassScores, Scores, scores};
 
 pub(crate) use calibration::best_of;
+pub(crate) use retrieval::{for_each_similarity, product};

@@ -1,18 +1,15 @@
 //! What a training will cost, before it is begun: the number of its products, and how fast this device makes them, as
-//! one step of it shows. No weight is changed.
+//! a few steps of it show. No weight is changed.
 
 use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn_autodiff::Autodiff;
-use rayon::prelude::*;
 
-use super::fine_tune::{Examples, deal, read, weights_of_layers};
-use super::labels::check_classes;
-use super::loss::targets;
-use super::network::gradient_of;
-use super::options::{FineTuneOptions, Method};
-use super::parameters::{HEAD_BIAS, HEAD_WEIGHT, Held, Parameter, parameters_of};
+use super::contrastive::{ContrastiveOptions, Grouped, Pairs, PairsObjective};
+use super::fine_tune::{Classes, Examples};
+use super::options::{FineTuneOptions, TrainOptions};
+use super::trainer::{Objective, first_weights, weights_of_layers};
 use crate::bert::EncoderBackend;
 use crate::embedder::Embedder;
 use crate::error::Result;
@@ -48,42 +45,47 @@ where
     B: EncoderBackend,
     Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
 {
-    options.check()?;
-    check_classes(train.classes, count)?;
-    let (texts, _) = read(encoder, train, count)?;
-    let hidden = encoder.config().network.hidden_size;
-    // As many weights are trained as would be: of adapters none, which is the least that they cost.
-    let is_full = matches!(options.method, Method::Full { .. });
-    let mut parameters = parameters_of(encoder.network(), |name| is_full && name.contains('.'))?;
-    for (name, shape) in [(HEAD_WEIGHT, vec![hidden, count]), (HEAD_BIAS, vec![count])] {
-        let values = vec![0.0; shape.iter().product()];
-        parameters.push(Parameter { name: name.into(), shape, values, is_trained: true });
-    }
-    let held = Held::<B>::new(&parameters, None, device)?;
-    let batch: Vec<usize> = (0..texts.classes.len().min(options.batch_texts)).collect();
-    let first = texts.some(&batch);
-    let parts = deal(&first.ids, options.parts);
-    let step = || -> Result<()> {
-        parts.par_iter().with_max_len(1).try_for_each(|rows| {
-            let some = first.some(rows);
-            let targets = targets(&some.classes, &vec![1.0; count], 0.0, batch.len() as f32);
-            gradient_of::<Autodiff<B>>(&held, encoder.config(), &some, targets, device).map(drop)
-        })
-    };
-    step()?;
+    let none = Examples { texts: &[], classes: &[] };
+    let objective = Classes::new(encoder, count, train, none, options, device)?;
+    estimate_of(encoder, &objective, &options.training, device)
+}
+
+/// Estimates what [`super::fine_tune_pairs`] would cost, and fails as it would.
+pub fn estimate_pairs<B>(
+    encoder: &Embedder<B>,
+    pairs: Pairs<'_>,
+    options: &ContrastiveOptions,
+    device: &B::Device,
+) -> Result<Estimate>
+where
+    B: EncoderBackend,
+    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
+{
+    let none = Grouped { texts: &[], groups: &[] };
+    let objective = PairsObjective::new(encoder, pairs, none, options, device)?;
+    estimate_of(encoder, &objective, &options.training, device)
+}
+
+fn estimate_of<B: EncoderBackend, O: Objective<B>>(
+    encoder: &Embedder<B>,
+    objective: &O,
+    options: &TrainOptions,
+    device: &B::Device,
+) -> Result<Estimate> {
+    let (_, held) = first_weights(encoder, objective, options, true, device)?;
+    let rows = objective.rows();
+    let batch: Vec<usize> = (0..rows.min(options.batch_rows)).collect();
+    objective.learn(&held, &batch, 0)?;
     let started = Instant::now();
+    let mut step_tokens = 0;
     for _ in 0..STEPS {
-        step()?;
+        step_tokens += objective.learn(&held, &batch, 0)?.tokens;
     }
-    let step_s = started.elapsed().as_secs_f64() / STEPS as f64;
-    let tokens_of =
-        |rows: &[usize]| rows.iter().map(|row| texts.ids[*row].len() as u64).sum::<u64>();
     let flops_of = |tokens: u64| 6.0 * tokens as f64 * weights_of_layers(encoder) as f64;
-    let all: Vec<usize> = (0..texts.ids.len()).collect();
-    let tokens = tokens_of(&all) * options.epochs as u64;
-    let flops_per_s = flops_of(tokens_of(&batch)) / step_s;
+    let flops_per_s = flops_of(step_tokens) / started.elapsed().as_secs_f64();
+    let tokens = objective.tokens() * options.epochs as u64;
     Ok(Estimate {
-        steps: (texts.ids.len().div_ceil(options.batch_texts) * options.epochs) as u64,
+        steps: (rows.div_ceil(options.batch_rows) * options.epochs) as u64,
         tokens,
         flops: flops_of(tokens),
         flops_per_s,

@@ -1,9 +1,10 @@
-//! Training of text classifiers: on an encoder's vectors as they are, or with the encoder.
+//! Training of text classifiers, on an encoder's vectors as they are or with the encoder, and of encoders on pairs.
 //!
 //! ```text
 //!  texts, labels -> Labels -> split -> Head::train          seconds
 //!                                   -> fine_tune: Full      minutes
 //!                                   -> fine_tune: LowRank   minutes, and few weights to keep at a time
+//!  pairs of texts                   -> fine_tune_pairs      minutes
 //! ```
 //!
 //! Everything random follows from a seed, every sum has an order, and a training that was stopped goes on from its
@@ -11,6 +12,7 @@
 
 mod adamw;
 mod checkpoint;
+mod contrastive;
 mod estimate;
 mod fine_tune;
 mod head;
@@ -19,6 +21,8 @@ mod lbfgs;
 mod loss;
 mod network;
 mod options;
+#[cfg(test)]
+mod pair_tests;
 mod parameters;
 #[cfg(test)]
 mod published_tests;
@@ -28,16 +32,18 @@ mod report;
 mod split;
 #[cfg(test)]
 mod tests;
+mod trainer;
 
 pub use adamw::AdamW;
-pub use estimate::{Estimate, estimate};
-pub use fine_tune::{Cost, Examples, TrainCall, Trained, fine_tune};
+pub use contrastive::{ContrastiveOptions, Grouped, Pairs, fine_tune_pairs};
+pub use estimate::{Estimate, estimate, estimate_pairs};
+pub use fine_tune::{Examples, Trained, fine_tune};
 pub use head::{Head, HeadOptions, HeadOutcome, HeadProgress, OnHeadProgress};
 pub use labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, ReadLabels};
 pub use loss::ClassWeights;
 pub use options::{
-    BATCH_TEXTS_MAX, CheckpointOptions, EPOCHS_MAX, EpochReport, FineTuneOptions, Method,
-    OnTrainProgress, RANK_MAX, Tables, TrainProgress,
+    BATCH_ROWS_MAX, CheckpointOptions, EPOCHS_MAX, EpochReport, FineTuneOptions, Method,
+    OnTrainProgress, RANK_MAX, Tables, TrainOptions, TrainProgress,
 };
 pub use quality::{Issue, RowQuality, row_quality};
 pub use report::{
@@ -45,6 +51,7 @@ pub use report::{
     same_text_groups,
 };
 pub use split::{Split, split};
+pub use trainer::{Cost, TrainCall, TrainedEncoder};
 
 pub(crate) use adamw::{Moments, Step};
 pub(crate) use loss::softmax;

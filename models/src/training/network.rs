@@ -28,10 +28,6 @@ impl Texts {
             classes: rows.iter().map(|row| self.classes[*row]).collect(),
         }
     }
-
-    fn batch(&self, rows: &[usize]) -> Result<Batch> {
-        Batch::new(rows.iter().map(|row| &self.ids[*row][..]))
-    }
 }
 
 /// Loss and gradient of a part of a step.
@@ -54,14 +50,14 @@ pub(super) struct Validation {
 pub(super) fn vectors_of<B: EncoderBackend>(
     network: &Bert<B>,
     pooling: Pooling,
-    texts: &Texts,
+    texts: &[Vec<u32>],
 ) -> Result<Vec<f32>> {
-    let mut order: Vec<usize> = (0..texts.ids.len()).collect();
-    order.sort_by_key(|row| std::cmp::Reverse(texts.ids[*row].len()));
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|row| std::cmp::Reverse(texts[*row].len()));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
     for row in order {
-        let length = texts.ids[row].len();
+        let length = texts[row].len();
         match batches.last_mut() {
             Some(batch) if tokens + length <= BATCH_TOKENS_MAX => {
                 batch.push(row);
@@ -76,10 +72,13 @@ pub(super) fn vectors_of<B: EncoderBackend>(
     let answers: Vec<Vec<f32>> = batches
         .par_iter()
         .with_max_len(1)
-        .map(|rows| numbers(network.embed(&texts.batch(rows)?, pooling)?))
+        .map(|rows| {
+            let batch = Batch::new(rows.iter().map(|row| &texts[*row][..]))?;
+            numbers(network.embed(&batch, pooling)?)
+        })
         .collect::<Result<_>>()?;
     let dimension = answers.first().zip(batches.first()).map_or(0, |(a, b)| a.len() / b.len());
-    let mut vectors = vec![0_f32; texts.ids.len() * dimension];
+    let mut vectors = vec![0_f32; texts.len() * dimension];
     for (rows, answer) in batches.iter().zip(&answers) {
         for (row, vector) in rows.iter().zip(answer.chunks_exact(dimension)) {
             vectors[row * dimension..][..dimension].copy_from_slice(vector);
@@ -96,7 +95,7 @@ pub(super) fn validate<B: EncoderBackend>(
     texts: &Texts,
     device: &B::Device,
 ) -> Result<Validation> {
-    let vectors = vectors_of(network, pooling, texts)?;
+    let vectors = vectors_of(network, pooling, &texts.ids)?;
     let mut logits = head.logits::<B>(&vectors, device)?;
     let (mut loss, mut right) = (0.0, 0);
     for (row, class) in logits.chunks_exact_mut(head.classes()).zip(&texts.classes) {
@@ -133,16 +132,60 @@ where
     let targets: Tensor<A, 2> = Tensor::from_data(targets, device);
     let loss = (log_softmax(logits, 1) * targets).sum().neg();
     let value = numbers(loss.clone().inner())?;
-    let mut gradients = loss.backward();
     let mut parts = network.parts();
     parts.push((HEAD_WEIGHT.to_owned(), Part::Matrix(&weight)));
     parts.push((HEAD_BIAS.to_owned(), Part::Vector(&bias)));
-    let mut answer = Answer { loss: f64::from(value[0]), gradients: Vec::new() };
+    Ok(Answer { loss: f64::from(value[0]), gradients: gradients_of(loss, parts)? })
+}
+
+/// A way through the network that goes back once what follows from the vectors is known.
+pub(super) struct Pass<A: EncoderBackend> {
+    network: Bert<A>,
+    vectors: Tensor<A, 2>,
+}
+
+impl<A> Pass<A>
+where
+    A: EncoderBackend + AutodiffBackend,
+    A::InnerBackend: EncoderBackend,
+{
+    /// Through the network.
+    pub fn forward(
+        held: &Held<A::InnerBackend>,
+        config: &EncoderConfig,
+        texts: &[Vec<u32>],
+    ) -> Result<Self> {
+        let network: Bert<A> = Bert::assemble(&config.network, &mut Leaves(held))?;
+        let batch = Batch::new(texts.iter().map(Vec::as_slice))?;
+        let vectors = network.embed(&batch, config.pooling)?;
+        Ok(Self { network, vectors })
+    }
+
+    /// The vectors of the texts, row by row.
+    pub fn vectors(&self) -> Result<Vec<f32>> {
+        numbers(self.vectors.clone().inner())
+    }
+
+    /// And back: the gradients of the trained parameters, in their order, from those of the vectors.
+    pub fn backward(self, gradient: Vec<f32>, device: &A::Device) -> Result<Vec<Vec<f32>>> {
+        let gradient = TensorData::new(gradient, self.vectors.dims());
+        let gradient: Tensor<A, 2> = Tensor::from_data(gradient, device);
+        gradients_of((self.vectors * gradient).sum(), self.network.parts())
+    }
+}
+
+/// What becomes of `loss` with each of those of `parts` that are trained.
+fn gradients_of<A: EncoderBackend + AutodiffBackend>(
+    loss: Tensor<A, 1>,
+    parts: Vec<(String, Part<'_, A>)>,
+) -> Result<Vec<Vec<f32>>> {
+    let mut gradients = loss.backward();
+    let mut answer = Vec::new();
     for (name, part) in parts {
         let lost = || Error::Training {
             problem: format!("tensor {name}: expected a gradient, found none"),
         };
-        let gradient = match part {
+        answer.push(match part {
             Part::Matrix(param) if param.val().is_require_grad() => {
                 numbers(param.val().grad_remove(&mut gradients).ok_or_else(lost)?)?
             }
@@ -150,8 +193,7 @@ where
                 numbers(param.val().grad_remove(&mut gradients).ok_or_else(lost)?)?
             }
             _ => continue,
-        };
-        answer.gradients.push(gradient);
+        });
     }
     Ok(answer)
 }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 
 /// Most epochs.
 pub const EPOCHS_MAX: usize = 1000;
-/// Most texts of a step.
-pub const BATCH_TEXTS_MAX: usize = 4096;
+/// Most rows of a step.
+pub const BATCH_ROWS_MAX: usize = 4096;
 /// Highest rank of an adapter.
 pub const RANK_MAX: usize = 1024;
 
@@ -48,16 +48,16 @@ pub enum Tables {
     Trained,
 }
 
-/// How to fine-tune.
+/// How an encoder's weights are trained, whatever is made small.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct FineTuneOptions {
+pub struct TrainOptions {
     /// Which weights.
     pub method: Method,
-    /// Times that every text is seen, at most.
+    /// Times that every row is seen, at most.
     pub epochs: usize,
-    /// Texts of a step.
-    pub batch_texts: usize,
+    /// Rows of a step: texts, or pairs of them.
+    pub batch_rows: usize,
     /// Parts of a step whose gradients are computed beside each other, one a thread, and summed in their order. The
     /// weights depend on this number, and not on that of the threads.
     pub parts: usize,
@@ -65,14 +65,8 @@ pub struct FineTuneOptions {
     pub optimiser: AdamW,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// The head's is so many times higher: it has a few thousand weights, each of which all rows agree on.
-    pub head_rate: f64,
     /// Part of all steps in which the rate rises from nothing; then it falls to nothing, both in a line.
     pub warm_up: f64,
-    /// How much the rows of a class count.
-    pub class_weights: ClassWeights,
-    /// Part of a label that is spread over all classes.
-    pub label_smoothing: f32,
     /// Part of a text's tokens that are left out, other ones in every epoch.
     pub token_dropout: f32,
     /// Longest gradient; a longer one is shortened to it.
@@ -81,6 +75,38 @@ pub struct FineTuneOptions {
     pub patience: Option<usize>,
     /// What all random choices follow from.
     pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            method: Method::Full { tables: Tables::Frozen },
+            epochs: 5,
+            batch_rows: 32,
+            parts: 2,
+            optimiser: AdamW::default(),
+            learning_rate: 1e-4,
+            warm_up: 0.1,
+            token_dropout: 0.1,
+            gradient_norm_max: Some(1.0),
+            patience: Some(3),
+            seed: 0,
+        }
+    }
+}
+
+/// How to fine-tune an encoder with a head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FineTuneOptions {
+    /// The weights, the steps and the rates.
+    pub training: TrainOptions,
+    /// The head's learning rate is so many times higher: it has a few thousand weights, each of which all rows agree on.
+    pub head_rate: f64,
+    /// How much the rows of a class count.
+    pub class_weights: ClassWeights,
+    /// Part of a label that is spread over all classes.
+    pub label_smoothing: f32,
     /// How the head is trained that fine-tuning begins with: on the vectors as they are before (Kumar et al. 2022). One
     /// that is too sure already leaves the encoder nothing to learn, hence the higher `l2`.
     pub head: HeadOptions,
@@ -89,20 +115,10 @@ pub struct FineTuneOptions {
 impl Default for FineTuneOptions {
     fn default() -> Self {
         Self {
-            method: Method::Full { tables: Tables::Frozen },
-            epochs: 5,
-            batch_texts: 32,
-            parts: 2,
-            optimiser: AdamW::default(),
-            learning_rate: 1e-4,
+            training: TrainOptions::default(),
             head_rate: 10.0,
-            warm_up: 0.1,
             class_weights: ClassWeights::Equal,
             label_smoothing: 0.1,
-            token_dropout: 0.1,
-            gradient_norm_max: Some(1.0),
-            patience: Some(3),
-            seed: 0,
             head: HeadOptions { l2: 1e-4, ..HeadOptions::default() },
         }
     }
@@ -111,44 +127,36 @@ impl Default for FineTuneOptions {
 impl FineTuneOptions {
     /// Checks every number.
     pub fn check(&self) -> Result<()> {
+        self.training.check()?;
+        check_above_zero("head_rate", self.head_rate)?;
+        check_smoothing(self.label_smoothing)
+    }
+}
+
+impl TrainOptions {
+    /// Checks every number.
+    pub fn check(&self) -> Result<()> {
         let fail = |problem: String| Err(Error::Training { problem });
         let counts = [
             ("epochs", self.epochs, EPOCHS_MAX),
-            ("batch_texts", self.batch_texts, BATCH_TEXTS_MAX),
-            ("parts", self.parts, self.batch_texts),
+            ("batch_rows", self.batch_rows, BATCH_ROWS_MAX),
+            ("parts", self.parts, self.batch_rows),
         ];
         if let Some((name, found, most)) = counts.iter().find(|(_, n, most)| *n == 0 || n > most) {
             return fail(format!("{name}: expected 1 to {most}, found {found}"));
         }
-        let rates = [
-            ("learning_rate", self.learning_rate),
-            ("head_rate", self.head_rate),
-            ("gradient_norm_max", self.gradient_norm_max.unwrap_or(1.0)),
-        ];
-        if let Some((name, found)) = rates.iter().find(|(_, x)| !(x.is_finite() && *x > 0.0)) {
-            return fail(format!("{name}: expected a number above 0, found {found}"));
+        check_above_zero("learning_rate", self.learning_rate)?;
+        check_above_zero("gradient_norm_max", self.gradient_norm_max.unwrap_or(1.0))?;
+        let shares = [("warm_up", self.warm_up), ("token_dropout", self.token_dropout.into())];
+        if let Some((name, found)) = shares.iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
+            return fail(format!("{name}: expected at least 0 and below 1, found {found}"));
         }
-        if !(0.0..1.0).contains(&self.warm_up) {
-            return fail(format!(
-                "warm_up: expected at least 0 and below 1, found {}",
-                self.warm_up
-            ));
-        }
-        if !(0.0..1.0).contains(&self.token_dropout) {
-            return fail(format!(
-                "token_dropout: expected at least 0 and below 1, found {}",
-                self.token_dropout
-            ));
-        }
-        check_smoothing(self.label_smoothing)?;
         match self.method {
             Method::LowRank { rank, .. } if rank == 0 || rank > RANK_MAX => {
                 fail(format!("rank: expected 1 to {RANK_MAX}, found {rank}"))
             }
-            Method::LowRank { alpha, .. } if !(alpha.is_finite() && alpha > 0.0) => {
-                fail(format!("alpha: expected a number above 0, found {alpha}"))
-            }
-            _ => Ok(()),
+            Method::LowRank { alpha, .. } => check_above_zero("alpha", alpha),
+            Method::Full { .. } => Ok(()),
         }
     }
 
@@ -171,6 +179,14 @@ impl FineTuneOptions {
         };
         self.learning_rate * share
     }
+}
+
+pub(super) fn check_above_zero(name: &str, found: f64) -> Result<()> {
+    if found.is_finite() && found > 0.0 {
+        return Ok(());
+    }
+    let problem = format!("{name}: expected a number above 0, found {found}");
+    Err(Error::Training { problem })
 }
 
 /// Where checkpoints go.
@@ -225,31 +241,30 @@ mod tests {
 
     #[test]
     fn the_rate_rises_in_a_line_and_falls_in_a_line() {
-        let options =
-            FineTuneOptions { warm_up: 0.2, learning_rate: 2.0, ..FineTuneOptions::default() };
+        let options = TrainOptions { warm_up: 0.2, learning_rate: 2.0, ..TrainOptions::default() };
         let rates: Vec<f64> = (1..=10).map(|step| options.rate(step, 10)).collect();
         assert_eq!(&rates[..3], [1.0, 2.0, 2.0 * 8.0 / 9.0]);
         assert!((rates[9] - 2.0 / 9.0).abs() < 1e-12);
-        let cold = FineTuneOptions { warm_up: 0.0, ..options };
+        let cold = TrainOptions { warm_up: 0.0, ..options };
         assert!(cold.rate(1, 4) < 2.0 + 1e-12 && cold.rate(4, 4) > 0.0);
     }
 
     #[test]
     fn numbers_that_make_no_sense_are_named() {
-        let good = FineTuneOptions::default();
+        let good = TrainOptions::default();
         assert!(good.check().is_ok());
         let cases = [
-            (FineTuneOptions { epochs: 0, ..good.clone() }, "epochs: expected 1 to 1000, found 0"),
-            (FineTuneOptions { parts: 33, ..good.clone() }, "parts: expected 1 to 32, found 33"),
-            (FineTuneOptions { learning_rate: f64::NAN, ..good.clone() }, "found NaN"),
-            (FineTuneOptions { warm_up: 1.0, ..good.clone() }, "warm_up: expected at least 0"),
-            (FineTuneOptions { label_smoothing: -0.1, ..good.clone() }, "label_smoothing"),
+            (TrainOptions { epochs: 0, ..good.clone() }, "epochs: expected 1 to 1000, found 0"),
+            (TrainOptions { parts: 33, ..good.clone() }, "parts: expected 1 to 32, found 33"),
+            (TrainOptions { learning_rate: f64::NAN, ..good.clone() }, "found NaN"),
+            (TrainOptions { warm_up: 1.0, ..good.clone() }, "warm_up: expected at least 0"),
+            (TrainOptions { token_dropout: -0.1, ..good.clone() }, "token_dropout"),
             (
-                FineTuneOptions { method: Method::LowRank { rank: 0, alpha: 1.0 }, ..good.clone() },
+                TrainOptions { method: Method::LowRank { rank: 0, alpha: 1.0 }, ..good.clone() },
                 "rank: expected 1 to 1024, found 0",
             ),
             (
-                FineTuneOptions { method: Method::LowRank { rank: 1, alpha: 0.0 }, ..good },
+                TrainOptions { method: Method::LowRank { rank: 1, alpha: 0.0 }, ..good },
                 "alpha: expected a number above 0, found 0",
             ),
         ];

@@ -75,9 +75,9 @@ fn options(method: Method) -> FineTuneOptions {
         Ok(json) => serde_json::from_str(&json).unwrap(),
         Err(_) => FineTuneOptions::default(),
     };
-    options.method = method;
+    options.training.method = method;
     if let Method::LowRank { .. } = method {
-        options.learning_rate *= LOW_RANK_RATE;
+        options.training.learning_rate *= LOW_RANK_RATE;
     }
     options
 }
@@ -144,18 +144,19 @@ fn tuned(embedder: &Embedder<Cpu>, rows: &Rows, share: f64, method: Method) -> (
     let texts = network::Texts { ids: ids.into_iter().map(|t| t.ids).collect(), classes };
     let pooling = embedder.config().pooling;
     let found =
-        network::validate(&trained.network, pooling, &trained.head, &texts, &device).unwrap();
+        network::validate(&trained.encoder.network, pooling, &trained.head, &texts, &device)
+            .unwrap();
     println!(
         "{method:?}, {} rows: accuracy {:.4} on {}, best epoch {}; {:.1} s, {rate:.0} texts/s, {:.1} Gflop/s, {:?}",
         train_texts.len(),
         found.accuracy,
         texts.classes.len(),
-        trained.best_epoch,
-        trained.cost.seconds,
-        trained.cost.flops / trained.cost.seconds / 1e9,
-        trained.cost,
+        trained.encoder.best_epoch,
+        trained.encoder.cost.seconds,
+        trained.encoder.cost.flops / trained.encoder.cost.seconds / 1e9,
+        trained.encoder.cost,
     );
-    for epoch in &trained.history {
+    for epoch in &trained.encoder.history {
         println!("  {epoch:?}");
     }
     (found.accuracy, trained)
@@ -215,8 +216,9 @@ fn memory_is_flat_over_two_thousand_steps() {
     // Short steps, many of them: what grows grows by the step.
     let (train_texts, train_classes) = rows.some(&parts.train[..4000]);
     let (texts, classes) = rows.some(&parts.validation);
-    let options =
-        FineTuneOptions { batch_texts: 4, epochs: 2, patience: None, ..FineTuneOptions::default() };
+    let training =
+        TrainOptions { batch_rows: 4, epochs: 2, patience: None, ..TrainOptions::default() };
+    let options = FineTuneOptions { training, ..FineTuneOptions::default() };
     let mut seen: Vec<(u64, u64)> = Vec::new();
     let mut on_progress = |progress: &TrainProgress| {
         if progress.step.is_multiple_of(100) {
@@ -233,7 +235,7 @@ fn memory_is_flat_over_two_thousand_steps() {
         &Default::default(),
         call,
     );
-    assert_eq!(trained.unwrap().cost.steps, 2000);
+    assert_eq!(trained.unwrap().encoder.cost.steps, 2000);
     let mib: Vec<(u64, u64)> = seen.iter().map(|(step, bytes)| (*step, bytes >> 20)).collect();
     println!("resident MiB by step: {mib:?}");
     let at = |step: u64| seen.iter().find(|(at, _)| *at == step).map(|(_, bytes)| *bytes).unwrap();
@@ -250,7 +252,8 @@ fn train_a_little(checkpoints: Option<&CheckpointOptions>) -> Option<(Vec<u32>, 
     let parts = parts(&rows.classes, 0.1);
     let (train_texts, train_classes) = rows.some(&parts.train);
     let (texts, classes) = rows.some(&parts.validation);
-    let options = FineTuneOptions { epochs: 2, ..FineTuneOptions::default() };
+    let training = TrainOptions { epochs: 2, ..TrainOptions::default() };
+    let options = FineTuneOptions { training, ..FineTuneOptions::default() };
     let mut on_progress = |progress: &TrainProgress| {
         println!("\nstep {}", progress.step);
         ControlFlow::Continue(())
@@ -265,7 +268,7 @@ fn train_a_little(checkpoints: Option<&CheckpointOptions>) -> Option<(Vec<u32>, 
         call,
     )
     .unwrap();
-    Some((tests::bits(&trained), trained.cost.steps))
+    Some((tests::bits(&trained), trained.encoder.cost.steps))
 }
 
 fn bytes(bits: &[u32]) -> Vec<u8> {

@@ -16,7 +16,7 @@ use crate::{EmbedOptions, TextEmbedder};
 
 const CLASSES: usize = 3;
 
-fn encoder() -> Embedder<Flex> {
+pub fn encoder() -> Embedder<Flex> {
     let config = tiny_config(Pooling::Mean);
     crate::embedder::tests::load(
         &config,
@@ -84,20 +84,30 @@ fn run(run: &Run<'_>) -> Result<Trained<Flex>> {
 
 fn options() -> FineTuneOptions {
     FineTuneOptions {
-        epochs: 4,
-        batch_texts: 16,
-        learning_rate: 3e-3,
+        training: TrainOptions {
+            epochs: 4,
+            batch_rows: 16,
+            learning_rate: 3e-3,
+            patience: None,
+            token_dropout: 0.1,
+            seed: 7,
+            ..TrainOptions::default()
+        },
         head_rate: 1.0,
-        patience: None,
-        token_dropout: 0.1,
-        seed: 7,
         head: HeadOptions { iterations_max: 3, ..HeadOptions::default() },
         ..FineTuneOptions::default()
     }
 }
 
+/// The usual options, those of training changed.
+fn changed(change: impl FnOnce(&mut TrainOptions)) -> FineTuneOptions {
+    let mut options = options();
+    change(&mut options.training);
+    options
+}
+
 fn low_rank() -> FineTuneOptions {
-    FineTuneOptions { method: Method::LowRank { rank: 4, alpha: 8.0 }, ..options() }
+    changed(|training| training.method = Method::LowRank { rank: 4, alpha: 8.0 })
 }
 
 fn whole(options: FineTuneOptions) -> Trained<Flex> {
@@ -106,7 +116,7 @@ fn whole(options: FineTuneOptions) -> Trained<Flex> {
 
 /// All bits of the weights.
 pub fn bits(trained: &Trained<Flex>) -> Vec<u32> {
-    let tensors = crate::bert::published(&trained.network).unwrap();
+    let tensors = crate::bert::published(&trained.encoder.network).unwrap();
     let network = tensors.values().flat_map(|(_, values)| values);
     network.chain(&trained.head.weight).chain(&trained.head.bias).map(|x| x.to_bits()).collect()
 }
@@ -114,27 +124,29 @@ pub fn bits(trained: &Trained<Flex>) -> Vec<u32> {
 #[test]
 fn training_learns_what_the_head_alone_does_not() {
     let tables = Method::Full { tables: Tables::Trained };
-    for options in [options(), low_rank(), FineTuneOptions { method: tables, ..options() }] {
+    for mut options in [options(), low_rank(), changed(|training| training.method = tables)] {
         // One word alone says the class here: without it nothing can be learned.
-        let trained = whole(FineTuneOptions {
-            epochs: 30,
-            learning_rate: 1e-2,
-            token_dropout: 0.0,
-            ..options
-        });
-        let first = trained.history[0];
-        let best = trained.history[trained.best_epoch];
-        assert!(best.validation_accuracy > 0.9, "{:?}", trained.history);
-        assert!(best.validation_accuracy > first.validation_accuracy, "{:?}", trained.history);
+        options.training.epochs = 30;
+        options.training.learning_rate = 1e-2;
+        options.training.token_dropout = 0.0;
+        let trained = whole(options);
+        let first = trained.encoder.history[0];
+        let best = trained.encoder.history[trained.encoder.best_epoch];
+        assert!(best.validation_accuracy > 0.9, "{:?}", trained.encoder.history);
+        assert!(
+            best.validation_accuracy > first.validation_accuracy,
+            "{:?}",
+            trained.encoder.history
+        );
         let losses: Vec<f64> =
-            trained.history.iter().filter_map(|epoch| epoch.train_loss).collect();
+            trained.encoder.history.iter().filter_map(|epoch| epoch.train_loss).collect();
         assert!(losses.last().unwrap() < &(losses[0] / 2.0), "{losses:?}");
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
-    for options in [options(), low_rank()] {
+    for mut options in [options(), low_rank()] {
         let expected = bits(&whole(options.clone()));
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -143,7 +155,8 @@ fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
                 "{threads} threads"
             );
         }
-        assert!(bits(&whole(FineTuneOptions { seed: 8, ..options })) != expected);
+        options.training.seed = 8;
+        assert!(bits(&whole(options)) != expected);
     }
 }
 
@@ -151,7 +164,7 @@ fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
 fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     for options in [options(), low_rank()] {
         let expected = whole(options.clone());
-        let steps = expected.cost.steps;
+        let steps = expected.encoder.cost.steps;
         assert_eq!(steps, 24);
         let mut random = Random::new(1, 1);
         for _ in 0..10 {
@@ -168,8 +181,8 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
             let found = self::run(&run).unwrap();
             assert!(bits(&found) == bits(&expected), "stopped at {stop}");
             assert_eq!(
-                (&found.history, found.cost.tokens),
-                (&expected.history, expected.cost.tokens)
+                (&found.encoder.history, found.encoder.cost.tokens),
+                (&expected.encoder.history, expected.encoder.cost.tokens)
             );
         }
     }
@@ -188,9 +201,9 @@ fn a_torn_checkpoint_is_skipped_with_a_notice_and_anothers_refused() {
     let bytes = fs::read(&newest).unwrap();
     fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
     let found = run(&Run { stop: 0, ..stopped }).unwrap();
-    assert!(found.notices[0].contains("expected sha256"), "{:?}", found.notices);
+    assert!(found.encoder.notices[0].contains("expected sha256"), "{:?}", found.encoder.notices);
     assert!(bits(&found) == bits(&whole(options())));
-    let other = FineTuneOptions { seed: 1, ..options() };
+    let other = changed(|training| training.seed = 1);
     let message = run(&Run { options: other, folder: Some(folder.path()), stop: 0 }).unwrap_err();
     assert!(message.to_string().contains("other data, options or encoder"), "{message}");
 }
@@ -198,8 +211,10 @@ fn a_torn_checkpoint_is_skipped_with_a_notice_and_anothers_refused() {
 #[test]
 fn a_loss_that_is_no_number_stops_and_leaves_the_last_good_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    let mut wild = FineTuneOptions { learning_rate: 1e30, warm_up: 0.0, ..options() };
-    wild.gradient_norm_max = None;
+    let wild = changed(|training| {
+        (training.learning_rate, training.warm_up) = (1e30, 0.0);
+        training.gradient_norm_max = None;
+    });
     let message = run(&Run { options: wild, folder: Some(folder.path()), stop: 0 }).unwrap_err();
     let Error::Diverged { step, .. } = message else { unreachable!("{message}") };
     assert!((1..=6).contains(&step), "{message}");
@@ -213,10 +228,11 @@ fn a_loss_that_is_no_number_stops_and_leaves_the_last_good_checkpoint() {
 
 #[test]
 fn training_ends_when_validation_gets_no_better() {
-    let still =
-        FineTuneOptions { learning_rate: 1e-12, patience: Some(2), epochs: 50, ..options() };
+    let still = changed(|training| {
+        (training.learning_rate, training.patience, training.epochs) = (1e-12, Some(2), 50);
+    });
     let trained = whole(still);
-    assert!(trained.history.len() <= 4, "{:?}", trained.history);
+    assert!(trained.encoder.history.len() <= 4, "{:?}", trained.encoder.history);
 }
 
 #[test]
@@ -229,24 +245,21 @@ fn merged_adapters_answer_as_they_did_beside_the_weights() {
     let tokens = encoder.tokenise(&texts, Default::default()).unwrap();
     let texts = network::Texts { ids: tokens.into_iter().map(|t| t.ids).collect(), classes };
     let found = network::validate(
-        &trained.network,
+        &trained.encoder.network,
         Pooling::Mean,
         &trained.head,
         &texts,
         &Default::default(),
     );
     let found = found.unwrap();
-    let best = trained.history[trained.best_epoch];
+    let best = trained.encoder.history[trained.encoder.best_epoch];
     assert!((found.loss - best.validation_loss).abs() < 1e-5, "{found:?} {best:?}");
     assert_eq!(found.accuracy, best.validation_accuracy);
     let before = encoder.embed(&["a card"], &EmbedOptions::default()).unwrap().values;
     let after = network::vectors_of(
-        &trained.network,
+        &trained.encoder.network,
         Pooling::Mean,
-        &network::Texts {
-            ids: vec![encoder.tokenizer().encode("a card").unwrap().ids],
-            classes: vec![0],
-        },
+        &[encoder.tokenizer().encode("a card").unwrap().ids],
     );
     assert_ne!(before, after.unwrap());
 }
@@ -315,7 +328,7 @@ fn megabyte_texts_are_cut_and_counted_and_empty_ones_learned_from() {
     let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
     let call = TrainCall { options: &options(), checkpoints: None, on_progress: &mut go_on };
     let trained = fine_tune(&encoder, 2, examples, examples, &Default::default(), call).unwrap();
-    assert_eq!(trained.cost.cut_texts, 2);
+    assert_eq!(trained.encoder.cost.cut_texts, 2);
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use engine::Result;
 use models::{
-    ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierOrigin,
-    ClassifierSettings, Comparison, Cpu, DataReport, EmbedOptions, Embedder, EmbedderId, Estimate,
-    Evaluation, Examples, FoldAnswer, Head, HeadProgress, Labels, NoiseCandidate, RowQuality,
-    ScopeReport, Score, Scores, TextEmbedder, Threshold, TrainCall, TrainProgress, TrainingData,
-    auroc, calibration_error, choose_threshold, compare, describe, estimate, fine_tune,
-    fold_answers, label_noise, row_quality, scope_report, scores,
+    ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierSettings, Comparison, Cpu,
+    DataReport, EmbedOptions, Embedder, EmbedderId, Estimate, Evaluation, Examples, FoldAnswer,
+    Head, HeadProgress, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
+    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc,
+    calibration_error, choose_threshold, compare, describe, estimate, fine_tune, fold_answers,
+    label_noise, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,7 @@ struct Raw {
 }
 
 /// Writes the artifact, with what was found after training.
-type Write = dyn Fn(&ClassifierSettings, &ClassifierOrigin) -> models::Result<ArtifactFiles>;
+type Write = dyn Fn(&ClassifierSettings, &TrainedOrigin) -> models::Result<ArtifactFiles>;
 
 impl Survey {
     /// The vectors, which are not needed for anything else.
@@ -333,6 +333,7 @@ impl Task {
         )
         .map_err(model_error)?;
         let epochs: Vec<Value> = trained
+            .encoder
             .history
             .iter()
             .map(|epoch| {
@@ -346,21 +347,21 @@ impl Task {
             .collect();
         let facts = json!({
             "epochs": epochs,
-            "best_epoch": trained.best_epoch,
-            "steps": trained.cost.steps,
-            "tokens": trained.cost.tokens,
-            "seconds": trained.cost.seconds,
-            "flops": trained.cost.flops,
+            "best_epoch": trained.encoder.best_epoch,
+            "steps": trained.encoder.cost.steps,
+            "tokens": trained.encoder.cost.tokens,
+            "seconds": trained.encoder.cost.seconds,
+            "flops": trained.encoder.cost.flops,
             "texts_per_second": rate,
-            "texts_cut": trained.cost.cut_texts,
-            "notices": trained.notices,
+            "texts_cut": trained.encoder.cost.cut_texts,
+            "notices": trained.encoder.notices,
         });
         let config = encoder.config().clone();
-        let write = move |settings: &ClassifierSettings, origin: &ClassifierOrigin| {
+        let write = move |settings: &ClassifierSettings, origin: &TrainedOrigin| {
             ArtifactFiles::of_trained(&trained, &config, &tokenizer, settings, origin)
         };
         let plain = ClassifierSettings::new(prepared.labels.clone());
-        let evaluated = ClassifierOrigin { evaluation: Vec::new(), ..self.origin_of(Vec::new()) };
+        let evaluated = TrainedOrigin { evaluation: Vec::new(), ..self.origin_of(Vec::new()) };
         let files = write(&plain, &evaluated).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let classifier = Classifier::load(&artifact, None, &Default::default());
@@ -433,7 +434,7 @@ impl Task {
         })
     }
 
-    fn origin(&self, scores: &Scores, on: &str) -> ClassifierOrigin {
+    fn origin(&self, scores: &Scores, on: &str) -> TrainedOrigin {
         let measured = [("accuracy", scores.accuracy), ("macro_f1", scores.macro_f1)];
         self.origin_of(
             measured
@@ -447,8 +448,8 @@ impl Task {
         )
     }
 
-    fn origin_of(&self, evaluation: Vec<Evaluation>) -> ClassifierOrigin {
-        ClassifierOrigin {
+    fn origin_of(&self, evaluation: Vec<Evaluation>) -> TrainedOrigin {
+        TrainedOrigin {
             name: self.params.model.clone(),
             description: format!(
                 "Tells the column {} of {} from its texts",

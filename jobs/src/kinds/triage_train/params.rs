@@ -3,7 +3,8 @@
 use datasets::DatasetName;
 use engine::Result;
 use models::{
-    ALL_MINILM_L6_V2, AdamW, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
+    ALL_MINILM_L6_V2, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
+    TrainOptions,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,14 +193,16 @@ impl Params {
             Method::Head | Method::Full => (Weights::Full { tables: Tables::Frozen }, 1e-4),
         };
         FineTuneOptions {
-            method,
-            epochs: self.epochs,
-            batch_texts: self.batch_texts,
-            optimiser: AdamW::default(),
-            learning_rate: self.learning_rate.unwrap_or(rate),
+            training: TrainOptions {
+                method,
+                epochs: self.epochs,
+                batch_rows: self.batch_texts,
+                learning_rate: self.learning_rate.unwrap_or(rate),
+                seed: self.seed,
+                ..usual.training
+            },
             class_weights: self.weighting(),
             label_smoothing: self.label_smoothing.unwrap_or(usual.label_smoothing),
-            seed: self.seed,
             ..usual
         }
     }
