@@ -17,6 +17,7 @@ mod columns;
 mod context;
 mod embedders;
 pub mod evaluate;
+mod evaluations;
 mod job;
 mod key;
 mod kinds;
@@ -30,6 +31,7 @@ mod runner;
 mod samples;
 mod season;
 mod series;
+mod sides;
 pub mod similar;
 mod span;
 mod statistics;
@@ -37,13 +39,16 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod texts;
+#[cfg(test)]
+mod tiny_model;
+mod training;
 mod training_rows;
 
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{
-    anomalies, correlate, duplicates, embed, kind, kinds, promote, triage, triage_train,
-    vector_index,
+    anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
+    triage_train, vector_index,
 };
 pub use ledger::{RUNS, recorded_runs, runs_spec};
 pub use record::{

@@ -115,16 +115,19 @@ pub(crate) fn models_spec() -> DatasetSpec {
             ),
             column("trained_at", ColumnType::Timestamp, false, "When it was registered"),
             text("run_id", "The run that trained it"),
-            text("task", "What it does: triage"),
+            text("task", "What it does: triage or embedding"),
             text("method", "How it was trained: head, full or low_rank"),
             column("held_out_rows", ColumnType::Int64, false, "Rows that it was evaluated on"),
-            number("accuracy", "Part of those rows that it answered right"),
+            number(
+                "accuracy",
+                "Part of those rows that it answered right; of an embedder whose nearest other is a copy",
+            ),
             number("macro_f1", "Mean F1 of the classes on those rows"),
             column(
                 "compared_with",
                 ColumnType::Text,
                 true,
-                "The version in production at that time",
+                "The version in production at that time; of an embedder without one what it was trained from",
             ),
             number("compared_accuracy", "Part of the same rows that that one answered right"),
             number(
@@ -363,6 +366,33 @@ pub(crate) async fn entries(session: &Session, name: &str) -> Result<Vec<Entry>>
     Ok(entries)
 }
 
+/// The card of a version. `NOT_FOUND` where it is not registered.
+pub(crate) async fn card(session: &Session, name: &str, version: &str) -> Result<Vec<u8>> {
+    let columns = vec![cast(ident("card"), DataType::Utf8)];
+    let mut found = None;
+    rows_of(session, name, Some(version), columns, |batch, row| {
+        found.get_or_insert_with(|| batch.column(0).as_string::<i32>().value(row).into());
+        Ok(())
+    })
+    .await?;
+    found.ok_or_else(|| no_version(name, version))
+}
+
+/// Fails where versions of that name are registered that do something else: one name is one task.
+pub(crate) async fn check_task(job: &str, session: &Session, name: &str, task: &str) -> Result<()> {
+    let mut other = None;
+    rows_of(session, name, None, vec![cast(ident("task"), DataType::Utf8)], |batch, row| {
+        let found = batch.column(0).as_string::<i32>().value(row);
+        other = other.take().or_else(|| (found != task).then(|| found.to_owned()));
+        Ok(())
+    })
+    .await?;
+    let Some(found) = other else { return Ok(()) };
+    let problem =
+        format!("{name:?} has versions for {found}: expected another name for one for {task}");
+    Err(crate::parameters::bad(job, "model", problem))
+}
+
 /// The files of a version. `NOT_FOUND` where it is not registered.
 pub(crate) async fn files(session: &Session, name: &str, version: &str) -> Result<ArtifactFiles> {
     let bytes = |name: &str| cast(ident(name), DataType::Binary);
@@ -381,12 +411,12 @@ pub(crate) async fn files(session: &Session, name: &str, version: &str) -> Resul
         Ok(())
     })
     .await?;
-    found.ok_or_else(|| {
-        Error::user(
-            Code::NotFound,
-            format!("model {name}@{version}: no such version is registered"),
-        )
-    })
+    found.ok_or_else(|| no_version(name, version))
+}
+
+fn no_version(name: &str, version: &str) -> Error {
+    let problem = format!("model {name}@{version}: no such version is registered");
+    Error::user(Code::NotFound, problem)
 }
 
 async fn rows_of(

@@ -61,6 +61,11 @@ impl<B: EncoderBackend> Embedder<B> {
         Self { id, config, tokenizer, network }
     }
 
+    /// The same, called otherwise: a registry has versions of its own.
+    pub fn called(self, id: EmbedderId) -> Self {
+        Self { id, ..self }
+    }
+
     /// What it was built with.
     pub fn config(&self) -> &EncoderConfig {
         &self.config

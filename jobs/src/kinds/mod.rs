@@ -4,6 +4,7 @@ pub mod anomalies;
 pub mod correlate;
 pub mod duplicates;
 pub mod embed;
+pub mod embedder_train;
 #[cfg(test)]
 mod generated;
 pub mod promote;
@@ -18,11 +19,12 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job};
 
 /// Every kind there is, by name.
-static KINDS: [&dyn Job; 8] = [
+static KINDS: [&dyn Job; 9] = [
     &anomalies::Anomalies,
     &correlate::Correlate,
     &duplicates::Duplicates,
     &embed::Embed,
+    &embedder_train::EmbedderTrain,
     &promote::Promote,
     &triage::Triage,
     &triage_train::TriageTrain,

@@ -31,7 +31,7 @@ use futures::StreamExt;
 use kernels::ivf::SearchOptions;
 use kernels::nearest::Rows;
 use kernels::{Budget, Control, Execution, GpuPolicy, MatrixView, Pool};
-use models::{EmbedOptions, Role, TEXT_BYTES_MAX};
+use models::{EmbedOptions, Role, TEXT_BYTES_MAX, TextEmbedder};
 
 use crate::embedders::{Embedders, model_error};
 use index::{Indexed, Lists};
@@ -220,10 +220,13 @@ impl Searches {
         };
         let execution = self.execution(vectors.len());
         let _stop = StopOnDrop(execution.control.clone());
-        let embedders = self.embedders.clone();
+        let embedder = match &request.to {
+            Likeness::Text(_) => Some(self.embedder(session, &request, &vectors).await?),
+            Likeness::Id(_) | Likeness::Vector(_) => None,
+        };
         let version = key.version;
         let work = move || {
-            let (query, itself) = query_of(&request, &vectors, &embedders)?;
+            let (query, itself) = query_of(&request, &vectors, embedder.as_deref())?;
             // A row is always the nearest to itself, or as near as a copy of it: one more is enough.
             let k = request.k + usize::from(itself.is_some());
             let index = indexed.as_ref().and_then(|index| index.0.as_ref());
@@ -278,6 +281,23 @@ impl Searches {
         };
         let vectors = self.vectors.get(key.clone(), older, make).await?;
         Ok((key, vectors))
+    }
+
+    /// The embedder of the vectors.
+    async fn embedder(
+        &self,
+        session: &Session,
+        request: &SimilarRequest,
+        vectors: &Vectors,
+    ) -> Result<Arc<dyn TextEmbedder>> {
+        let found = self.embedders.of_vectors(session, &vectors.embedder, vectors.dimensions);
+        found.await.map_err(|error| match error.code() {
+            Code::Conflict => {
+                let (dataset, problem) = (&request.dataset, error.to_string());
+                Error::user(Code::Conflict, format!("{dataset}: {problem}: run `embed` again"))
+            }
+            _ => error,
+        })
     }
 
     async fn filter(
@@ -366,7 +386,7 @@ const SEARCH_ROW_BYTES: usize = 32;
 fn query_of(
     request: &SimilarRequest,
     vectors: &Vectors,
-    embedders: &Embedders,
+    embedder: Option<&dyn TextEmbedder>,
 ) -> Result<(Vec<f32>, Option<usize>)> {
     match &request.to {
         Likeness::Vector(vector) => {
@@ -405,19 +425,7 @@ fn query_of(
                     "to.text: expected at most {TEXT_BYTES_MAX} bytes, found {found}"
                 )));
             }
-            let (name, _) = vectors.embedder.rsplit_once('@').unwrap_or((&vectors.embedder, ""));
-            let embedder = embedders.get(name, vectors.dimensions)?;
-            if embedder.id().to_string() != vectors.embedder {
-                return Err(Error::user(
-                    Code::Conflict,
-                    format!(
-                        "the vectors of {} are of {}, and the model that is here is {}: run `embed` again",
-                        request.dataset,
-                        vectors.embedder,
-                        embedder.id()
-                    ),
-                ));
-            }
+            let embedder = embedder.ok_or_else(|| Error::internal("similar: no embedder"))?;
             let options = EmbedOptions { role: Role::Query, ..EmbedOptions::default() };
             let made = embedder.embed(&[text], &options).map_err(model_error)?;
             Ok((made.values, None))

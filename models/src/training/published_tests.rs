@@ -321,3 +321,98 @@ fn killed_ten_times_it_ends_with_the_same_bits() {
     println!("{steps} steps, killed after {killed_after:?}: {} weights", found.len() / 4);
     assert!(found == bytes(&expected));
 }
+
+/// The people of FEBRL 3 by their number, and how they are written, without the number of their social security.
+fn people(folder: &Path) -> (Vec<String>, Vec<usize>) {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(folder.join("dataset3.csv"))
+        .unwrap();
+    let columns: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    let is_text = |name: &str| !["rec_id", "soc_sec_id"].contains(&name);
+    let mut found = (Vec::new(), Vec::new());
+    for row in reader.records() {
+        let row = row.unwrap();
+        let number = row[0].split('-').nth(1).unwrap().parse().unwrap();
+        let texts =
+            columns.iter().zip(&row).filter(|(name, text)| is_text(name) && !text.is_empty());
+        found.0.push(texts.map(|(_, text)| text).collect::<Vec<_>>().join(" "));
+        found.1.push(number);
+    }
+    found
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn febrl_people_find_their_duplicates() {
+    let Some((data, embedder)) = data_and_model("febrl") else { return };
+    let (texts, people) = people(&data);
+    let all: Vec<u64> = people.iter().map(|number| *number as u64).collect();
+    let none = vec![0; texts.len()];
+    let outer = split(&none, Some(&all), HELD_OUT, SPLIT_SEED).unwrap();
+    let of = |rows: &[usize]| -> (Vec<&str>, Vec<usize>) {
+        rows.iter().map(|row| (&texts[*row][..], people[*row])).unzip()
+    };
+    let inner: Vec<u64> = outer.train.iter().map(|row| all[*row]).collect();
+    let inner = split(&none[..inner.len()], Some(&inner), VALIDATION, SPLIT_SEED + 1).unwrap();
+    let back = |rows: &[usize]| rows.iter().map(|at| outer.train[*at]).collect::<Vec<_>>();
+    let (validation, validation_people) = of(&back(&inner.held_out));
+    let (judged, judged_people) = of(&outer.held_out);
+    // Neighbours in the order of the people.
+    let mut rows = back(&inner.train);
+    rows.sort_by_key(|row| people[*row]);
+    let pairs: Vec<(&str, &str, usize)> = rows
+        .windows(2)
+        .filter(|two| people[two[0]] == people[two[1]])
+        .map(|two| (&texts[two[0]][..], &texts[two[1]][..], people[two[0]]))
+        .collect();
+    let (pairs, groups): (Vec<(&str, &str)>, Vec<usize>) =
+        pairs.into_iter().map(|(a, b, person)| ((a, b), person)).unzip();
+    let options = match std::env::var("COLONNADE_CONTRASTIVE") {
+        Ok(json) => serde_json::from_str(&json).unwrap(),
+        Err(_) => ContrastiveOptions::default(),
+    };
+    let mut rate = 0.0;
+    let mut on_progress = |progress: &TrainProgress| {
+        rate = progress.texts_per_s;
+        ControlFlow::Continue(())
+    };
+    let trained = fine_tune_pairs(
+        &embedder,
+        Pairs { texts: &pairs, groups: &groups },
+        Grouped { texts: &validation, groups: &validation_people },
+        &Default::default(),
+        TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress },
+    )
+    .unwrap();
+    let judge = |network: &crate::Bert<Cpu>| {
+        let ids = embedder.tokenizer().encode_all(&judged).unwrap();
+        let ids: Vec<Vec<u32>> = ids.into_iter().map(|tokens| tokens.ids).collect();
+        let vectors = network::vectors_of(network, embedder.config().pooling, &ids).unwrap();
+        crate::retrieval::<Cpu>(&vectors, &judged_people, &Default::default()).unwrap()
+    };
+    let (before, after) = (judge(embedder.network()), judge(&trained.network));
+    for (name, found) in [("before", &before), ("after", &after)] {
+        println!(
+            "{name}: {} questions among {} texts: recall at 1 {:.4}, at 10 {:.4}, mean reciprocal rank {:.4}",
+            found.questions,
+            judged.len(),
+            found.recall_at_1,
+            found.recall_at_10,
+            found.mean_reciprocal_rank
+        );
+    }
+    println!(
+        "{} pairs, best epoch {}; {:.1} s, {rate:.0} texts/s, {:?}",
+        pairs.len(),
+        trained.best_epoch,
+        trained.cost.seconds,
+        trained.cost
+    );
+    for epoch in &trained.history {
+        println!("  {epoch:?}");
+    }
+    let compared = crate::compare(&after.is_found, &before.is_found).unwrap();
+    println!("{compared:?}");
+    assert!(after.recall_at_1 > before.recall_at_1 && compared.p_value < 0.01);
+}

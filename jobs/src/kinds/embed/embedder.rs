@@ -29,9 +29,8 @@ pub(super) struct Made {
 /// Loads the embedder of the parameters, and checks that it makes vectors of the length that they say.
 pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn TextEmbedder>> {
     let mut stage = ctx.stage("load");
-    let (name, dimension) = (params.embedder.clone(), params.dimension as usize);
-    let embedders = ctx.embedders().clone();
-    let embedder = ctx.compute(move || embedders.get(&name, dimension)).await?;
+    let dimension = params.dimension as usize;
+    let embedder = ctx.embedders().get(ctx.session(), &params.embedder, dimension).await?;
     if embedder.dimension() != dimension {
         let found = embedder.dimension();
         return Err(bad(

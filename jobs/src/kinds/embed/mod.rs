@@ -4,7 +4,8 @@
 //! it is in, and a row that is gone has no vector any more. The rows of one source dataset are one partition of the output
 //! and are replaced together, so that a change of the embedder is one commit, too: no reader sees vectors of two.
 //!
-//! The embedder is a model that was pulled before (nothing is fetched here), or `ngram`, which needs none.
+//! The embedder is a model that was pulled before (nothing is fetched here), one that was trained here, or `ngram`, which
+//! needs none.
 //!
 //! Cost: reads every text once, and the vectors that are kept; computing takes by far the most. Memory: the texts that
 //! are new and all vectors, 4·`dimension` bytes a different text, at most three quarters of the budget.
@@ -28,6 +29,7 @@ use output::Earlier;
 pub use params::Params;
 
 use crate::context::RunContext;
+use crate::embedders::inputs_of;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
@@ -69,7 +71,8 @@ impl Job for Embed {
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![Self::params(params)?.dataset])
+        let params = Self::params(params)?;
+        Ok(std::iter::once(params.dataset).chain(inputs_of(&params.embedder)).collect())
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {

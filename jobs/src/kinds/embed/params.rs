@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::embedders::check_name;
+use crate::embedders::check_embedder;
 use crate::parameters::{bad, dataset_name};
 
 /// Which texts to embed, and with what.
@@ -21,8 +21,8 @@ pub struct Params {
     pub id_column: String,
     /// Columns whose texts together are embedded, a line each; a null is left out. Default: ["subject", "body"].
     pub text_columns: Vec<String>,
-    /// Who embeds: a model that was pulled, by its name, or "ngram", which hashes parts of words, needs no
-    /// model and knows nothing of meaning. Default: all-MiniLM-L6-v2.
+    /// Who embeds: a model that was pulled, by its name; one that was trained here, as name@version or name@production;
+    /// or "ngram", which hashes parts of words, needs no model and knows nothing of meaning. Default: all-MiniLM-L6-v2.
     pub embedder: String,
     /// Numbers of a vector, 16 to 4096: those of the model, or as many as "ngram" shall have. Default: 384.
     pub dimension: u32,
@@ -54,6 +54,6 @@ impl Params {
         if self.text_columns.is_empty() {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
-        check_name(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))
+        check_embedder(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))
     }
 }

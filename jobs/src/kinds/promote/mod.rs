@@ -1,7 +1,7 @@
 //! Takes a version of a model into use, or out of it.
 //!
 //! A version goes to production only when it was evaluated, and when it was compared with the one that is there now and
-//! is not worse on the same rows; `force` overrules the comparison, and says so in the record. A version that was in
+//! is not worse on the same rows (an embedder without one: with what it was trained from); `force` overrules the comparison, and says so in the record. A version that was in
 //! production before may come back without one. The version that it replaces is archived in the same commit. What is so
 //! already is left as it is.
 
@@ -175,7 +175,7 @@ fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Resul
         return Err(Error::user(
             Code::NotFound,
             format!(
-                "{NAME}: model {:?} has no versions; the job `triage_train` makes them",
+                "{NAME}: model {:?} has no versions; the jobs `triage_train` and `embedder_train` make them",
                 params.model
             ),
         ));
@@ -206,18 +206,26 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
     let Some(accuracy) = entry.accuracy.filter(|_| entry.held_out_rows > 0) else {
         return Err(conflict(params, entry, "was never evaluated: it can't be taken into use"));
     };
-    let Some(now) = history.production() else { return Ok(()) };
     if params.force || history.was_in_production(&entry.version) {
         return Ok(());
     }
-    match &entry.compared {
+    let compared = entry.compared.as_ref();
+    let (now, why) = match (history.production(), compared) {
+        (Some(now), _) => (now, "which is in production"),
+        // Another model's version: what an embedder was trained from is in use where no version of it is.
+        (None, Some(compared)) if compared.version.contains('@') => {
+            (compared.version.as_str(), "from which it was trained")
+        }
+        (None, _) => return Ok(()),
+    };
+    match compared {
         Some(compared) if compared.version == now && accuracy >= compared.accuracy => Ok(()),
         Some(compared) if compared.version == now => Err(conflict(
             params,
             entry,
             &format!(
-                "is worse than {now}, which is in production: accuracy {accuracy:.4} beside {:.4} on the same {} \
-                 rows (p = {:.3}); force = true overrules this",
+                "is worse than {now}, {why}: accuracy {accuracy:.4} beside {:.4} on the same {} rows (p = {:.3}); \
+                 force = true overrules this",
                 compared.accuracy, entry.held_out_rows, compared.p_value
             ),
         )),
@@ -225,8 +233,8 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
             params,
             entry,
             &format!(
-                "was compared with {}, and not with {now}, which is in production: train again, or force = true",
-                other.as_ref().map_or("none", |compared| compared.version.as_str())
+                "was compared with {}, and not with {now}, {why}: train again, or force = true",
+                other.map_or("none", |compared| compared.version.as_str())
             ),
         )),
     }

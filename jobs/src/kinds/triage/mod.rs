@@ -149,8 +149,7 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     let mut stage = ctx.stage("load");
     let files = files(ctx.session(), &params.model, version).await?;
     stage.record.bytes_read = files.weights.len() as u64;
-    let embedders = ctx.embedders().clone();
-    let classifier = ctx.compute(move || embedders.classifier(&files)).await?;
+    let classifier = ctx.embedders().classifier(ctx.session(), files).await?;
     stage.finish();
     Ok(classifier)
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use engine::Result;
 use models::{
-    ArtifactFiles, Calibration, CheckpointOptions, Classifier, ClassifierSettings, Comparison, Cpu,
-    DataReport, EmbedOptions, Embedder, EmbedderId, Estimate, Evaluation, Examples, FoldAnswer,
-    Head, HeadProgress, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
-    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc,
-    calibration_error, choose_threshold, compare, describe, estimate, fine_tune, fold_answers,
-    label_noise, row_quality, scope_report, scores,
+    ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, Cpu, DataReport,
+    EmbedOptions, EmbedderId, Estimate, Evaluation, Examples, FoldAnswer, Head, HeadProgress,
+    Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores, TextEmbedder, Threshold,
+    TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc, calibration_error,
+    choose_threshold, compare, describe, estimate, fine_tune, fold_answers, label_noise,
+    row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -20,19 +20,18 @@ use tokio_util::sync::CancellationToken;
 use super::params::Params;
 use super::prepare::{Prepared, Side};
 use crate::context::check;
-use crate::embedders::model_error;
+use crate::embedders::{Model, model_error};
+use crate::training;
 
 /// How sure a head must be of another class than the label for the label to be in doubt.
 const NOISE_CONFIDENCE: f32 = 0.8;
-/// Steps between two checkpoints.
-const CHECKPOINT_STEPS: u64 = 50;
 
 /// What turns texts into vectors.
 pub(super) enum Encoder {
     /// Any embedder: its vectors are taken as they are.
     Frozen(Arc<dyn TextEmbedder>),
-    /// A model whose weights are trained, and the bytes of its tokenizer.
-    Trained(Arc<Embedder<Cpu>>, Vec<u8>),
+    /// A model whose weights are trained.
+    Trained(Model),
 }
 
 /// What a training works with.
@@ -135,15 +134,7 @@ impl Survey {
 
     /// What training an encoder is expected to cost.
     pub(super) fn cost(&self) -> Option<Value> {
-        self.estimate.map(|estimate| {
-            json!({
-                "steps": estimate.steps,
-                "tokens": estimate.tokens,
-                "flops": estimate.flops,
-                "flops_per_second": estimate.flops_per_s,
-                "seconds": estimate.seconds,
-            })
-        })
+        self.estimate.as_ref().map(training::estimate_facts)
     }
 }
 
@@ -160,7 +151,7 @@ impl Task {
         check(&self.cancellation)?;
         let estimate = match &self.encoder {
             Encoder::Frozen(_) => None,
-            Encoder::Trained(encoder, _) => {
+            Encoder::Trained(Model { embedder: encoder, .. }) => {
                 let rows = Examples { texts: &texts, classes: &classes };
                 let (count, options) = (self.prepared.labels.count(), self.params.fine_tuning());
                 let found = estimate(encoder.as_ref(), count, rows, &options, &Default::default());
@@ -177,9 +168,8 @@ impl Task {
         let labels = &self.prepared.labels;
         let (raw, vectors) = match &self.encoder {
             Encoder::Frozen(encoder) => (self.head(encoder.clone(), &vectors, &train)?, vectors),
-            Encoder::Trained(encoder, tokenizer) => {
-                let raw =
-                    self.fine_tuned(encoder.clone(), tokenizer.clone(), &train, &validation)?;
+            Encoder::Trained(model) => {
+                let raw = self.fine_tuned(model.clone(), &train, &validation)?;
                 let texts = self.prepared.texts(&train);
                 let vectors = self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?;
                 (raw, vectors)
@@ -216,7 +206,7 @@ impl Task {
     fn fold_answers(&self, train: &[usize]) -> Result<(Vec<f32>, Option<Vec<FoldAnswer>>)> {
         let (encoder, is_needed): (&dyn TextEmbedder, bool) = match &self.encoder {
             Encoder::Frozen(encoder) => (encoder.as_ref(), true),
-            Encoder::Trained(encoder, _) => (encoder.as_ref(), self.params.noise_folds > 0),
+            Encoder::Trained(model) => (model.embedder.as_ref(), self.params.noise_folds > 0),
         };
         if !is_needed {
             return Ok((Vec::new(), None));
@@ -288,34 +278,17 @@ impl Task {
         })
     }
 
-    fn fine_tuned(
-        &self,
-        encoder: Arc<Embedder<Cpu>>,
-        tokenizer: Vec<u8>,
-        train: &[usize],
-        validation: &[usize],
-    ) -> Result<Raw> {
-        let prepared = &self.prepared;
+    fn fine_tuned(&self, model: Model, train: &[usize], validation: &[usize]) -> Result<Raw> {
+        let (prepared, Model { embedder: encoder, tokenizer }) = (&self.prepared, model);
         let (texts, classes) = (prepared.texts(train), prepared.classes(train));
         let (own_texts, own_classes) = (prepared.texts(validation), prepared.classes(validation));
         let options = self.params.fine_tuning();
-        let checkpoints = self.checkpoints.as_ref().map(|folder| CheckpointOptions {
-            folder: folder.clone(),
-            every_steps: CHECKPOINT_STEPS,
-            kept: 2,
-        });
+        let checkpoints = self.checkpoints.clone().map(training::checkpoints);
         let mut rate = 0.0;
         let mut on_progress = |progress: &TrainProgress| {
             rate = progress.texts_per_s;
             (self.tell)(0.3 + 0.5 * progress.step as f64 / progress.of as f64);
-            (self.tell_more)(json!({
-                "epoch": progress.epoch,
-                "step": progress.step,
-                "of": progress.of,
-                "loss": progress.loss,
-                "learning_rate": progress.learning_rate,
-                "texts_per_second": progress.texts_per_s,
-            }));
+            (self.tell_more)(training::activity(progress));
             self.go_on()
         };
         let call = TrainCall {
@@ -332,30 +305,7 @@ impl Task {
             call,
         )
         .map_err(model_error)?;
-        let epochs: Vec<Value> = trained
-            .encoder
-            .history
-            .iter()
-            .map(|epoch| {
-                json!({
-                    "epoch": epoch.epoch,
-                    "train_loss": epoch.train_loss,
-                    "validation_loss": epoch.validation_loss,
-                    "validation_accuracy": epoch.validation_accuracy,
-                })
-            })
-            .collect();
-        let facts = json!({
-            "epochs": epochs,
-            "best_epoch": trained.encoder.best_epoch,
-            "steps": trained.encoder.cost.steps,
-            "tokens": trained.encoder.cost.tokens,
-            "seconds": trained.encoder.cost.seconds,
-            "flops": trained.encoder.cost.flops,
-            "texts_per_second": rate,
-            "texts_cut": trained.encoder.cost.cut_texts,
-            "notices": trained.encoder.notices,
-        });
+        let facts = training::facts(&trained.encoder, rate);
         let config = encoder.config().clone();
         let write = move |settings: &ClassifierSettings, origin: &TrainedOrigin| {
             ArtifactFiles::of_trained(&trained, &config, &tokenizer, settings, origin)

@@ -28,18 +28,22 @@ pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
 
 use crate::context::RunContext;
+use crate::embedders::inputs_of;
+use crate::evaluations;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
 use crate::registry::{
-    Change, Compared, History, ModelStage, Registration, files, model_batch, models_spec,
-    stage_batch, stages_name, stages_spec, version_of,
+    Change, Compared, History, ModelStage, Registration, check_task, files, model_batch,
+    models_spec, stage_batch, stages_name, stages_spec, version_of,
 };
 
 use crate::training_rows::training_rows_spec;
 
 /// The kind's name.
 const NAME: &str = "triage_train";
+/// What its models do.
+const TASK: &str = "triage";
 
 /// Memory of one row beside its vector: a guess for the estimate only.
 const ROW_BYTES: usize = 3072;
@@ -75,14 +79,19 @@ impl Job for TriageTrain {
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
         let params = Self::params(params)?;
-        Ok(std::iter::once(params.dataset).chain(params.corrections).collect())
+        let own = std::iter::once(params.dataset).chain(params.corrections);
+        Ok(own.chain(inputs_of(&params.embedder)).collect())
+    }
+
+    fn appends_to_inputs(&self) -> bool {
+        true
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Self::params(params)?;
         Ok(vec![
             training_rows_spec(),
-            output::evaluations_spec(),
+            evaluations::spec(),
             output::suspects_spec(),
             models_spec(),
             stages_spec(),
@@ -101,7 +110,10 @@ impl Job for TriageTrain {
         let prepared = prepare(rows, &params)?;
         let now = ctx.engine().session(ctx.principal(), &[]).await?;
         let history = match now.catalog().datasets.contains_key(&stages_name()) {
-            true => History::read(&now, &params.model).await?,
+            true => {
+                check_task(NAME, &now, &params.model, TASK).await?;
+                History::read(&now, &params.model).await?
+            }
             false => History::default(),
         };
         let encoder = encoder(ctx, &params).await?;
@@ -166,18 +178,16 @@ async fn look_at(ctx: &RunContext, task: Task) -> Result<(Task, Survey)> {
 
 /// What the texts become vectors with.
 async fn encoder(ctx: &RunContext, params: &Params) -> Result<Encoder> {
-    let (embedders, params) = (ctx.embedders().clone(), params.clone());
-    ctx.compute(move || match params.method {
+    let (embedders, session, name) = (ctx.embedders(), ctx.session(), &params.embedder);
+    match params.method {
         Method::Head => {
-            let embedder = embedders.get(&params.embedder, params.dimension as usize)?;
+            let embedder = embedders.get(session, name, params.dimension as usize).await?;
             Ok(Encoder::Frozen(embedder))
         }
         Method::Full | Method::LowRank => {
-            let (encoder, tokenizer) = embedders.model(&params.embedder)?;
-            Ok(Encoder::Trained(encoder, tokenizer))
+            Ok(Encoder::Trained(embedders.model(session, name).await?))
         }
-    })
-    .await
+    }
 }
 
 /// The classifier in production.
@@ -188,8 +198,7 @@ async fn in_use(
     version: &str,
 ) -> Result<Classifier<Cpu>> {
     let files = files(session, &params.model, version).await?;
-    let embedders = ctx.embedders().clone();
-    ctx.compute(move || embedders.classifier(&files)).await
+    ctx.embedders().classifier(session, files).await
 }
 
 fn trained_on(ctx: &RunContext) -> TrainingData {
@@ -210,7 +219,7 @@ fn registration(params: &Params, fitted: &Fitted) -> Registration {
         name: params.model.clone(),
         version: version_of(&fitted.files),
         files: fitted.files.clone(),
-        task: "triage",
+        task: TASK,
         method: params.method.as_str().into(),
         held_out_rows: fitted.scores.rows as u64,
         accuracy: Some(fitted.scores.accuracy),
@@ -234,7 +243,7 @@ async fn commit(
     let mode = WriteMode::ReplacePartitions(version.to_vec());
     ctx.commit(training_rows_spec(), mode, rows).await?;
     let rows = output::evaluations(params, &model.version, prepared, fitted)?;
-    ctx.commit(output::evaluations_spec(), WriteMode::Append, vec![rows]).await?;
+    ctx.commit(evaluations::spec(), WriteMode::Append, vec![rows]).await?;
     let source = ScalarValue::from(params.dataset.as_str());
     let partition = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
     let rows = output::suspects(params, prepared, &survey.noise)?;

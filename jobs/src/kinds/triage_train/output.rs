@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
@@ -12,50 +12,13 @@ use super::fit::{Doubt, Fitted, Survey};
 use super::params::Params;
 use super::prepare::{Prepared, Side};
 use crate::columns::column;
+use crate::evaluations::{self, Measured};
 use crate::parameters::dataset_name;
 use crate::training_rows::{self, TrainingRow};
-
-/// The dataset of what was measured.
-pub(super) fn evaluations_name() -> DatasetName {
-    dataset_name("model_evaluations")
-}
 
 /// The dataset of labels that are in doubt.
 pub(super) fn suspects_name() -> DatasetName {
     dataset_name("label_suspects")
-}
-
-pub(super) fn evaluations_spec() -> DatasetSpec {
-    let text = |name, nullable, about| column(name, ColumnType::Text, nullable, about);
-    DatasetSpec {
-        name: evaluations_name(),
-        description:
-            "What each version of a model was measured to be, on rows that it did not learn from"
-                .into(),
-        owner: None,
-        // Class and other are null where they mean nothing.
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::AddNullable,
-        partition_by: Vec::new(),
-        columns: vec![
-            text("model", false, "The model"),
-            text("version", false, "The version"),
-            text(
-                "measure",
-                false,
-                "accuracy, macro_f1, calibration_error, precision, recall, f1, support, confusion, …",
-            ),
-            text("class", true, "The class that it is about; of confusion the true one"),
-            text(
-                "other",
-                true,
-                "Of confusion the class that was answered; of a comparison the other version",
-            ),
-            column("value", ColumnType::Float64, false, "What was found"),
-        ],
-        validations: Vec::new(),
-    }
 }
 
 pub(super) fn suspects_spec() -> DatasetSpec {
@@ -115,7 +78,7 @@ pub(super) fn evaluations(
     prepared: &Prepared,
     fitted: &Fitted,
 ) -> Result<RecordBatch> {
-    let mut rows: Vec<(&str, Option<&str>, Option<&str>, f64)> = vec![
+    let mut rows: Vec<Measured<'_>> = vec![
         ("accuracy", None, None, fitted.scores.accuracy),
         ("macro_f1", None, None, fitted.scores.macro_f1),
         ("held_out_rows", None, None, fitted.scores.rows as f64),
@@ -155,19 +118,7 @@ pub(super) fn evaluations(
             ("p_value", None, other, compared.p_value),
         ]);
     }
-    let count = rows.len();
-    let all = |text: &str| {
-        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef
-    };
-    let columns: Vec<ArrayRef> = vec![
-        all(&params.model),
-        all(version),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0))),
-        Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1))),
-        Arc::new(StringArray::from_iter(rows.iter().map(|row| row.2))),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.3))),
-    ];
-    Ok(RecordBatch::try_new(evaluations_spec().arrow_schema(), columns)?)
+    evaluations::batch(&params.model, version, &rows)
 }
 
 /// The rows whose label is in doubt.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::embedders::check_name;
+use crate::embedders::{check_embedder, check_name};
 use crate::parameters::{bad, dataset_name};
 
 /// Which weights are trained.
@@ -73,7 +73,8 @@ pub struct Params {
     pub model: String,
     /// Which weights are trained: head, full or low_rank. Default: head.
     pub method: Method,
-    /// Who turns texts into vectors: a model that was pulled, by its name, or "ngram". Default: all-MiniLM-L6-v2.
+    /// Who turns texts into vectors: a model that was pulled, by its name; one that was trained here, as name@version or
+    /// name@production; or "ngram". Default: all-MiniLM-L6-v2.
     pub embedder: String,
     /// Numbers of a vector of "ngram", 16 to 4096; a model has its own. Default: 384.
     pub dimension: u32,
@@ -164,7 +165,7 @@ impl Params {
                 "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
             return Err(bad(NAME, "embedder", problem));
         }
-        check_name(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;
+        check_embedder(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;
         check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))?;
         self.fine_tuning().check().map_err(|problem| bad(NAME, "method", problem))
     }

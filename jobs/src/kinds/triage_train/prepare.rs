@@ -14,16 +14,10 @@ use super::NAME;
 use super::params::Params;
 use crate::context::RunContext;
 use crate::parameters::bad;
+pub(super) use crate::sides::Side;
+use crate::sides::{inner_side, side};
 use crate::table::{InputTable, is_text};
 use crate::texts::TextSource;
-
-/// Where a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Train,
-    Validation,
-    HeldOut,
-}
 
 /// Labelled rows.
 #[derive(Clone, Debug, Default)]
@@ -181,8 +175,7 @@ async fn corrections(
     Ok(found)
 }
 
-/// Gives every row its side and its class. At random a side follows from the text and the seed alone: more rows change
-/// no other's, so that a model that was trained before is judged by rows that it did not see either.
+/// Gives every row its side and its class.
 pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
     let texts: Vec<&str> = rows.texts.iter().map(String::as_str).collect();
     let groups = same_text_groups(&texts);
@@ -193,16 +186,11 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
         .iter()
         .enumerate()
         .map(|(row, group)| {
-            let is_held_out = match params.time_column {
-                Some(_) => row >= oldest_held_out,
-                None => share(*group, params.seed) < params.held_out,
-            };
-            if is_held_out {
-                Side::HeldOut
-            } else if share(*group, params.seed ^ VALIDATION_SEED) < params.validation {
-                Side::Validation
-            } else {
-                Side::Train
+            let (validation, seed) = (params.validation, params.seed);
+            match params.time_column {
+                Some(_) if row >= oldest_held_out => Side::HeldOut,
+                Some(_) => inner_side(*group, validation, seed),
+                None => side(*group, params.held_out, validation, seed),
             }
         })
         .collect();
@@ -232,16 +220,6 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
         }
     }
     Ok(prepared)
-}
-
-const VALIDATION_SEED: u64 = 0x5157_2d3f_9b1c_04e7;
-
-/// A number from 0 to 1 that follows from a group and a seed (the finaliser of MurmurHash3).
-fn share(group: u64, seed: u64) -> f64 {
-    let mut x = group ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x = (x ^ (x >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    ((x ^ (x >> 33)) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
