@@ -22,7 +22,7 @@ pub(super) const MOST_SLOTS: usize = 1 << 22;
 const MOST_BITS: u32 = 48;
 
 /// A set of hashes with an epoch each. What is of an epoch before the table's own is not there.
-struct Table {
+pub(super) struct Table {
     hashes: Vec<u64>,
     epochs: Vec<u64>,
     own: u64,
@@ -30,7 +30,7 @@ struct Table {
 }
 
 /// What became of a hash.
-enum Place {
+pub(super) enum Place {
     /// It is at this slot.
     At(usize),
     /// It is not there, and would be at this slot.
@@ -38,7 +38,7 @@ enum Place {
 }
 
 impl Table {
-    fn new(slots: usize) -> Result<Self> {
+    pub(super) fn new(slots: usize) -> Result<Self> {
         Ok(Self {
             hashes: zeroed(OPERATION, slots)?,
             epochs: zeroed(OPERATION, slots)?,
@@ -51,8 +51,14 @@ impl Table {
         (self.own, self.count) = (epoch, 0);
     }
 
+    /// Empties a table that is used alone; answers its epoch.
+    pub(super) fn next_epoch(&mut self) -> u64 {
+        self.clear(self.own + 1);
+        self.own
+    }
+
     #[inline(always)]
-    fn find(&self, hash: u64) -> Place {
+    pub(super) fn find(&self, hash: u64) -> Place {
         let mask = self.hashes.len() - 1;
         // The upper bits choose the range of a pass, so the lower ones choose the slot.
         let mut slot = hash as usize & mask;
@@ -69,7 +75,7 @@ impl Table {
 
     /// Puts a hash where `find` found room; false where the table is three quarters full.
     #[inline(always)]
-    fn put(&mut self, slot: usize, hash: u64, epoch: u64) -> bool {
+    pub(super) fn put(&mut self, slot: usize, hash: u64, epoch: u64) -> bool {
         if 4 * self.count >= 3 * self.hashes.len() {
             return false;
         }
@@ -207,6 +213,6 @@ impl Checker {
 
 /// Whether a hash is of a pass: one of the values of its upper bits.
 #[inline(always)]
-fn is_in(hash: u64, (bits, pass): (u32, u64)) -> bool {
+pub(super) fn is_in(hash: u64, (bits, pass): (u32, u64)) -> bool {
     bits == 0 || hash >> (64 - bits) == pass
 }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use engine::Result;
 use kernels::components::Components;
 use kernels::minhash::{
-    Banding, Corpus as Signed, MinHashOptions, Shingles, SimilarOptions, SimilarPairs, Summary,
-    signatures, similar,
+    Banding, Corpus as Signed, MinHashOptions, SKETCH_BYTES, Shingles, SimilarOptions,
+    SimilarPairs, Summary, TextsView, signatures, similar, sketches,
 };
 use kernels::{Execution, MatrixView, MatrixViewMut, Stats};
 
@@ -66,9 +66,14 @@ fn minhash(params: &Params) -> MinHashOptions {
     }
 }
 
+/// How similar texts are looked for.
+pub(super) fn options(params: &Params) -> Result<SimilarOptions> {
+    Ok(SimilarOptions::for_threshold(params.min_similarity, minhash(params))?)
+}
+
 /// The bands of the signatures.
 pub(super) fn banding(params: &Params) -> Result<Banding> {
-    Ok(SimilarOptions::for_threshold(params.min_similarity, minhash(params))?.banding)
+    Ok(options(params)?.banding)
 }
 
 /// What an index keeps of each text.
@@ -78,7 +83,19 @@ pub(super) fn entries(corpus: &Corpus, params: &Params, execution: &Execution) -
     let room = MatrixViewMut::new(&mut values, texts.len(), functions)?;
     signatures(texts, &minhash(params), room, execution)?;
     let values = MatrixView::new(&values, texts.len(), functions)?;
-    Ok(incremental::entries(&|row| texts.text(row), values, banding(params)?))
+    entries_of(texts, params, values, banding(params)?, execution)
+}
+
+fn entries_of(
+    texts: TextsView<'_>,
+    params: &Params,
+    signatures: MatrixView<'_, u32>,
+    banding: Banding,
+    execution: &Execution,
+) -> Result<Vec<u8>> {
+    let mut room = vec![0; texts.len() * SKETCH_BYTES];
+    sketches(texts, &minhash(params), &mut room, execution)?;
+    Ok(incremental::entries(&|row| texts.text(row), signatures, banding, &room))
 }
 
 /// Which pairs of a corpus are looked for.
@@ -104,7 +121,7 @@ pub(super) fn link(
     let mut values = vec![0_u32; texts.len() * minhash.functions];
     let room = MatrixViewMut::new(&mut values, texts.len(), minhash.functions)?;
     let signed = signatures(texts, &minhash, room, execution)?;
-    let options = SimilarOptions::for_threshold(params.min_similarity, minhash)?;
+    let options = options(params)?;
     let mut pairs = SimilarPairs::new().with_limit(params.pairs_max);
     let functions = minhash.functions;
     let first = match scope {
@@ -132,7 +149,7 @@ pub(super) fn link(
     let entries = match (scope, &params.index_output) {
         (Scope::Everything, Some(_)) => {
             let values = MatrixView::new(&values, texts.len(), functions)?;
-            incremental::entries(&|row| texts.text(row), values, options.banding)
+            entries_of(texts, params, values, options.banding, execution)?
         }
         _ => Vec::new(),
     };

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
 
-use super::tests::run_with;
+use super::tests::{ask, run_with};
 
 fn tickets_wanted() -> usize {
     std::env::var("COLONNADE_TICKETS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000)
@@ -36,10 +36,10 @@ fn tickets(rows: usize, new: usize) -> (Vec<RecordBatch>, Vec<RecordBatch>) {
     (old, later)
 }
 
-async fn run(engine: &Engine) -> (RunRecord, f64) {
+async fn run(engine: &Engine, params: serde_json::Value) -> (RunRecord, f64) {
     let began = std::time::Instant::now();
     let options = RunnerOptions { memory_budget_bytes: 8 << 30, ..RunnerOptions::default() };
-    let record = run_with(engine, json!({}), options).await;
+    let record = run_with(engine, params, options).await;
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
     let seconds = began.elapsed().as_secs_f64();
     for stage in &record.stages {
@@ -49,7 +49,7 @@ async fn run(engine: &Engine) -> (RunRecord, f64) {
     (record, seconds)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes and gigabytes; its figures stand in benches/RESULTS.md"]
 async fn a_million_tickets_and_one_in_a_hundred_more() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,9 +58,28 @@ async fn a_million_tickets_and_one_in_a_hundred_more() {
     let rows = tickets_wanted();
     let (old, new) = tickets(rows, rows / 100);
     append(&engine, old).await;
-    let (record, full) = run(&engine).await;
+    let (record, full) = run(&engine, json!({})).await;
     eprintln!("{rows} tickets: {full:.2} s, {}", record.summary);
     append(&engine, new).await;
-    let (record, more) = run(&engine).await;
+    let (record, more) = run(&engine, json!({})).await;
     eprintln!("{} more: {more:.2} s, {:.1} %; {}", rows / 100, 100.0 * more / full, record.summary);
+    assert_eq!(record.summary["all_because"], serde_json::Value::Null);
+
+    // The same, of all rows at once.
+    let apart = json!({
+        "index_output": null, "pairs_output": "all_pairs", "clusters_output": "all_clusters",
+    });
+    let (_, seconds) = run(&engine, apart).await;
+    eprintln!("all rows again: {seconds:.2} s");
+    let columns = [
+        ("pairs", "id_a, id_b, grounds, similarity, reason, cluster_id"),
+        ("clusters", "id, cluster_id, is_representative, members, similarity"),
+    ];
+    for (of, columns) in columns {
+        let rows = |name: &str| format!("SELECT {columns} FROM {name}_{of} ORDER BY 1, 2");
+        let found = ask(&engine, &rows("duplicate")).await;
+        let expected = ask(&engine, &rows("all")).await;
+        eprintln!("{of}: {} rows, of all rows at once {}", found.len(), expected.len());
+        assert!(found == expected, "{of} differ");
+    }
 }

@@ -1,19 +1,20 @@
-//! Which rows a change reaches: those whose text is one that came or went, and those that share a band with one.
+//! Which rows a change reaches: those whose text is one that came or went, and those that can be similar to one.
 //!
 //! ```text
-//!   entry of a row   hash of its text, 16 bytes | key of band 0, 4 bytes | key of band 1 | …
+//!   entry of a row   hash of its text, 16 bytes | key of band 0, 4 bytes | key of band 1 | … | sketch, 68 bytes
 //! ```
 //!
-//! A pair is reported where two texts share a band, and copies of a text are paired with the first of them. So the pairs
-//! of a text depend on its own rows and on those that share a band with it, and on nothing else; what becomes of
-//! a change can be computed from these alone.
+//! A pair is reported where two texts share a band and are similar, and copies of a text are paired with the first of
+//! them. So the pairs of a text depend on its own rows and on those that share a band with it; and of these, where a band's
+//! rows are all compared with each other, on those alone whose sketch does not rule out that they are similar. A
+//! crowded band's rows are not all compared: all of them are reached.
 //!
-//! Time: one look at a table of bits for each band of each row.
+//! Time: one look at a table of bits for each band of each row, and one at a sketch for each pair that shares a band.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kernels::MatrixView;
-use kernels::minhash::Banding;
+use kernels::minhash::{Banding, SKETCH_BYTES, SimilarOptions, can_be_similar};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,7 @@ const TABLE_BITS: u32 = 24;
 
 /// Bytes of an entry.
 pub(crate) fn entry_bytes(banding: Banding) -> usize {
-    HASH_BYTES + KEY_BYTES * banding.bands
+    HASH_BYTES + KEY_BYTES * banding.bands + SKETCH_BYTES
 }
 
 /// The entries of texts, one after the other.
@@ -36,15 +37,18 @@ pub(crate) fn entries<'a>(
     text: &(dyn Fn(usize) -> &'a [u8] + Sync),
     signatures: MatrixView<'_, u32>,
     banding: Banding,
+    sketches: &[u8],
 ) -> Vec<u8> {
     let width = entry_bytes(banding);
     let mut entries = vec![0; signatures.rows() * width];
     entries.par_chunks_exact_mut(width).enumerate().for_each(|(row, entry)| {
         entry[..HASH_BYTES].copy_from_slice(&Sha256::digest(text(row))[..HASH_BYTES]);
         let bands = signatures.row(row).chunks_exact(banding.rows);
-        for (room, band) in entry[HASH_BYTES..].chunks_exact_mut(KEY_BYTES).zip(bands) {
+        let (keys, sketch) = entry[HASH_BYTES..].split_at_mut(KEY_BYTES * banding.bands);
+        for (room, band) in keys.chunks_exact_mut(KEY_BYTES).zip(bands) {
             room.copy_from_slice(&key(band).to_le_bytes());
         }
+        sketch.copy_from_slice(&sketches[row * SKETCH_BYTES..][..SKETCH_BYTES]);
     });
     entries
 }
@@ -71,31 +75,37 @@ fn keys_of(entry: &[u8]) -> impl Iterator<Item = u64> + '_ {
         key.copy_from_slice(bytes);
         (band as u64) << 32 | u64::from(u32::from_le_bytes(key))
     };
-    entry[HASH_BYTES..].chunks_exact(KEY_BYTES).enumerate().map(key)
+    let end = entry.len() - SKETCH_BYTES;
+    entry[HASH_BYTES..end].chunks_exact(KEY_BYTES).enumerate().map(key)
+}
+
+fn sketch_of(entry: &[u8]) -> &[u8] {
+    &entry[entry.len() - SKETCH_BYTES..]
 }
 
 /// Texts that came or went, and the bands that they have.
-#[derive(Default)]
-pub(crate) struct Change {
+pub(crate) struct Change<'a> {
     hashes: HashSet<TextHash>,
-    keys: HashSet<u64>,
+    /// The entries of those texts that have a band, each text once.
+    by_key: HashMap<u64, Vec<&'a [u8]>>,
     table: Vec<u64>,
 }
 
-impl Change {
+impl<'a> Change<'a> {
     /// Of these entries.
-    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut change = Self { table: vec![0; (1 << TABLE_BITS) / 64], ..Self::default() };
+    pub(crate) fn of(entries: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut hashes, mut by_key) = (HashSet::new(), HashMap::<u64, Vec<&[u8]>>::new());
+        let mut table = vec![0; (1 << TABLE_BITS) / 64];
         for entry in entries {
-            if change.hashes.insert(hash_of(entry)) {
+            if hashes.insert(hash_of(entry)) {
                 for key in keys_of(entry) {
                     let bit = bit_of(key);
-                    change.table[bit / 64] |= 1 << (bit % 64);
-                    change.keys.insert(key);
+                    table[bit / 64] |= 1 << (bit % 64);
+                    by_key.entry(key).or_default().push(entry);
                 }
             }
         }
-        change
+        Self { hashes, by_key, table }
     }
 
     /// Whether a row with this entry has a text that came or went.
@@ -103,17 +113,43 @@ impl Change {
         self.hashes.contains(&hash_of(entry))
     }
 
-    /// The rows of these entries that share a band with one.
-    pub(crate) fn reached(&self, entries: &[u8], entry_bytes: usize) -> Vec<usize> {
+    /// The rows of these entries that can be similar to one, or share a crowded band with one.
+    pub(crate) fn reached(
+        &self,
+        entries: &[u8],
+        entry_bytes: usize,
+        options: &SimilarOptions,
+    ) -> Vec<usize> {
         let rows = entries.par_chunks_exact(entry_bytes).enumerate();
-        rows.filter(|(_, entry)| self.reaches(entry)).map(|(row, _)| row).collect()
+        let shared: Vec<(usize, u64)> = rows
+            .flat_map_iter(|(row, entry)| self.shared(entry).map(move |key| (row, key)))
+            .collect();
+        // Copies of a text are counted, too, though they are in no band: a band is crowded too early, never too late.
+        let mut sizes: HashMap<u64, usize> = HashMap::new();
+        for (_, key) in &shared {
+            *sizes.entry(*key).or_default() += 1;
+        }
+        let is_reached = |(row, key): &(usize, u64)| {
+            let own = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
+            let is_crowded =
+                sizes.get(key).is_some_and(|size| size + own.len() > options.bucket_limit);
+            let sketch = sketch_of(&entries[row * entry_bytes..][..entry_bytes]);
+            let can_be =
+                |other: &&[u8]| can_be_similar(sketch, sketch_of(other), options.threshold);
+            is_crowded || own.iter().any(can_be)
+        };
+        let reached = shared.par_iter().filter(|hit| is_reached(hit)).map(|(row, _)| *row);
+        let mut reached: Vec<usize> = reached.collect();
+        // A row's hits follow each other.
+        reached.dedup();
+        reached
     }
 
-    /// Whether it shares a band with one. A text shares all of its own.
-    fn reaches(&self, entry: &[u8]) -> bool {
-        keys_of(entry).any(|key| {
-            let bit = bit_of(key);
-            self.table[bit / 64] >> (bit % 64) & 1 == 1 && self.keys.contains(&key)
+    /// The bands that it shares with one. A text shares all of its own.
+    fn shared<'e>(&'e self, entry: &'e [u8]) -> impl Iterator<Item = u64> + use<'a, 'e> {
+        keys_of(entry).filter(|key| {
+            let bit = bit_of(*key);
+            self.table[bit / 64] >> (bit % 64) & 1 == 1 && self.by_key.contains_key(key)
         })
     }
 }
@@ -127,20 +163,35 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// A sketch of these bits, of so many shingles.
+    fn sketch(bits: u64, count: u32) -> Vec<u8> {
+        let mut sketch = vec![0; SKETCH_BYTES];
+        sketch[..8].copy_from_slice(&bits.to_le_bytes());
+        sketch[SKETCH_BYTES - 4..].copy_from_slice(&count.to_le_bytes());
+        sketch
+    }
+
     #[test]
-    fn a_change_reaches_what_shares_a_band_with_it() {
+    fn a_change_reaches_what_shares_a_band_with_it_and_can_be_similar() {
         let banding = Banding { bands: 2, rows: 2 };
         let signatures: Vec<u32> =
-            [[1, 2, 3, 4], [1, 2, 9, 9], [9, 9, 1, 2], [7, 7, 7, 7]].concat();
-        let view = MatrixView::new(&signatures, 4, 4).unwrap();
-        let texts = ["a", "b", "c", "d"];
-        let entries = entries(&|row| texts[row].as_bytes(), view, banding);
-        let rows: Vec<&[u8]> = entries.chunks_exact(entry_bytes(banding)).collect();
+            [[1, 2, 3, 4], [1, 2, 9, 9], [9, 9, 1, 2], [7, 7, 7, 7], [1, 2, 8, 8]].concat();
+        let view = MatrixView::new(&signatures, 5, 4).unwrap();
+        let texts = ["a", "b", "c", "d", "e"];
+        // The last one differs from the first in 20 shingles of 20.
+        let bits = [0xfffff, 0xffffe, 0xfffff, 0xfffff, 0xfffff << 40];
+        let sketches: Vec<u8> = bits.iter().flat_map(|bits| sketch(*bits, 20)).collect();
+        let entries = entries(&|row| texts[row].as_bytes(), view, banding, &sketches);
+        let width = entry_bytes(banding);
+        let rows: Vec<&[u8]> = entries.chunks_exact(width).collect();
         let change = Change::of([rows[0]].into_iter());
-        let reached: Vec<bool> = rows.iter().map(|row| change.reaches(row)).collect();
+        let mut options = SimilarOptions::for_threshold(0.7, Default::default()).unwrap();
         // The third has the same values in other bands.
-        assert_eq!(reached, [true, true, false, false]);
+        assert_eq!(change.reached(&entries, width, &options), [0, 1]);
+        // Of a band that is crowded all are.
+        options.bucket_limit = 3;
+        assert_eq!(change.reached(&entries, width, &options), [0, 1, 4]);
         let has: Vec<bool> = rows.iter().map(|row| change.has_text(row)).collect();
-        assert_eq!(has, [true, false, false, false]);
+        assert_eq!(has, [true, false, false, false, false]);
     }
 }

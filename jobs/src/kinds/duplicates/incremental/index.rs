@@ -1,4 +1,4 @@
-//! What a run leaves behind for the next one: for each row the hash of its text and the keys of its bands.
+//! What a run leaves behind for the next one: for each row the hash of its text, the keys of its bands and a sketch.
 //!
 //! Rows are added by each run; one that went is added again as gone, and all are written anew when too many runs have
 //! added to them. Each row says to which version of the source it belongs and, by a checksum, with which pairs and clusters
@@ -49,7 +49,12 @@ pub(crate) fn spec(name: DatasetName) -> DatasetSpec {
             text("source", "The dataset that was looked at"),
             text("params", "SHA-256 of the parameters, in hexadecimal digits"),
             text("id", "A row"),
-            column("entry", ColumnType::Bytes, false, "Hash of its text and keys of its bands"),
+            column(
+                "entry",
+                ColumnType::Bytes,
+                false,
+                "Hash of its text, keys of its bands and sketch",
+            ),
             column("is_gone", ColumnType::Bool, false, "Whether the row was deleted"),
             column("version", ColumnType::Int64, false, "The version of the source"),
             column("checksum", ColumnType::Int64, false, "Of the pairs and clusters"),

@@ -1,18 +1,19 @@
 //! Looking at what changed alone.
 //!
-//! A run over texts leaves an index behind ([`index`]): of each row the hash of its text and the keys of its bands. The next
-//! run of the same parameters reads the rows that came and went since, finds the rows that those can change a pair of
+//! A run over texts leaves an index behind ([`index`]): of each row the hash of its text, the keys of its bands and a sketch. The
+//! next run of the same parameters reads the rows that came and went since, finds the rows that those can change a pair of
 //! ([`affected`]), reads their texts, and links them. Pairs of a text that neither came nor went stay as they are; so do
 //! clusters that none of these rows is in. The result is that of a run over everything:
 //!
-//! - the pairs of a text depend on its own rows and on those that share a band with it; all of them are read;
+//! - the pairs of a text depend on its own rows and on those that share a band with it; of these all are read that its
+//!   sketch does not rule out;
 //! - a cluster that loses or gains a link is read whole, so that its oldest row is known.
 //!
 //! Everything is looked at where there is no such index, where pairs or clusters were replaced by another run, where a fifth of
 //! all rows changed, where ids repeat, and where a band is so crowded that which of its pairs are made depends on rows
 //! older than a new one. The run says which.
 //!
-//! Cost: the index (16 + 4·bands bytes a row), the pairs and the clusters are read, pairs and clusters are written; the texts
+//! Cost: the index (84 + 4·bands bytes a row), the pairs and the clusters are read, pairs and clusters are written; the texts
 //! of the source are gone over where an earlier row is affected.
 
 mod affected;
@@ -70,9 +71,13 @@ fn all(reason: &str) -> Result<Update> {
     Ok(Update::All(reason.to_owned()))
 }
 
-/// SHA-256 of all parameters.
+/// What an entry of the index is made of: another number means another kind of entries.
+const ENTRY_FORMAT: u32 = 2;
+
+/// SHA-256 of all parameters, and of the kind of entries.
 fn key(params: &Params) -> Result<String> {
-    let digest = Sha256::digest(parameters::canonical(params)?.to_string().as_bytes());
+    let named = format!("{ENTRY_FORMAT} {}", parameters::canonical(params)?);
+    let digest = Sha256::digest(named.as_bytes());
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -168,7 +173,7 @@ type NewRow = (String, Vec<u8>);
 
 /// What a change reaches.
 struct Reached {
-    /// Ids of earlier rows that are still there: those that share a band with a text that came or went, and all of their
+    /// Ids of earlier rows that are still there: those that can be similar to a text that came or went, and all of their
     /// clusters.
     rows: HashSet<String>,
     /// Ids of earlier rows with a text that came or went.
@@ -215,7 +220,8 @@ impl Before {
         );
         let removed_rows = gone.len();
         let gone: HashSet<usize> = gone.into_iter().collect();
-        let hits = ctx.pool().install(|| change.reached(&self.index.entries, width));
+        let options = find::options(params)?;
+        let hits = ctx.pool().install(|| change.reached(&self.index.entries, width, &options));
         let (mut rows, mut of_texts) = (HashSet::new(), HashSet::new());
         for row in hits.into_iter().filter(|row| !gone.contains(row)) {
             let id = self.index.ids.value(row).to_owned();
