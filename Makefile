@@ -23,8 +23,9 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 .PHONY: demo
-demo: ## generate data, run every job on it, check what was found, serve it
-	cargo build --locked --workspace
+demo: build ## generate data, run every job on it, check what was found, serve it
+	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" models pull all-MiniLM-L6-v2 \
+		|| echo "demo: no source of all-MiniLM-L6-v2 answered; it goes on with hashed n-grams"
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" demo --rows $(ROWS)
 
 .PHONY: test

@@ -229,7 +229,7 @@ fn columns(batch: &RecordBatch) -> Result<Columns> {
 }
 
 /// A column of texts.
-pub(super) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
+pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
     let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;
     let texts = texts.as_string_opt::<i32>();
     texts.cloned().ok_or_else(|| Error::internal(format!("column {column} is not a text")))

@@ -89,6 +89,7 @@ pub use sink::{SimilarPair, SimilarPairs, SimilarSink};
 pub use sketch::{SKETCH_BYTES, can_be_similar, sketches};
 pub use texts::{Offsets, TextsView};
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::crossover::Work;
@@ -163,6 +164,25 @@ struct Plan {
     /// Filled up, see `family.rs`.
     coefficients: Vec<u32>,
     functions: usize,
+}
+
+/// The Jaccard similarity of the sets of shingles of two texts, counted; 0 for two empty ones.
+///
+/// Fails on options that mean nothing. Memory: both sets.
+pub fn jaccard(first: &[u8], second: &[u8], options: &MinHashOptions) -> Result<f64> {
+    options.check()?;
+    let shingler = Shingler::new(options.shingles, options.seed);
+    let set = |text: &[u8]| {
+        let mut set = HashSet::new();
+        shingler.visit(text, 0..text.len(), |hash| {
+            set.insert(hash);
+        });
+        set
+    };
+    let (first, second) = (set(first), set(second));
+    let both = first.intersection(&second).count();
+    let either = first.len() + second.len() - both;
+    Ok(if either == 0 { 0.0 } else { both as f64 / either as f64 })
 }
 
 /// Computes the signature of every text into a row of `results`.

@@ -108,6 +108,7 @@ fn expected(all: &[Vec<u8>], options: &SimilarOptions) -> Vec<SimilarPair> {
     }
     for (first, second) in candidates {
         let jaccard = reference::jaccard(&all[first], &all[second], kind);
+        assert_eq!(super::jaccard(&all[first], &all[second], &options.minhash).unwrap(), jaccard);
         if jaccard >= options.threshold {
             pairs.push(SimilarPair { first, second, jaccard });
         }

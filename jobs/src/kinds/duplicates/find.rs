@@ -9,13 +9,14 @@ use engine::Result;
 use kernels::components::Components;
 use kernels::minhash::{
     Banding, Corpus as Signed, MinHashOptions, SKETCH_BYTES, Shingles, SimilarOptions,
-    SimilarPairs, Summary, TextsView, signatures, similar, sketches,
+    SimilarPairs, Summary, signatures, similar, sketches,
 };
 use kernels::{Execution, MatrixView, MatrixViewMut, Stats};
 
 use super::corpus::Corpus;
-use super::incremental;
+use super::incremental::{self, Facts};
 use super::params::Params;
+use super::semantic::{Semantic, SemanticLinks};
 
 /// Why two rows are taken for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(super) enum Grounds {
     Exact,
     /// Most of their texts is the same.
     Near,
+    /// Their texts mean the same, as far as their vectors say.
+    Semantic,
     /// Their fields say together that they describe one thing.
     Record,
 }
@@ -34,7 +37,7 @@ pub(super) struct Link {
     pub(super) first: usize,
     pub(super) second: usize,
     pub(super) grounds: Grounds,
-    /// Jaccard similarity of their runs of characters; of records the probability that they are one.
+    /// Jaccard similarity of their runs of characters; cosine of their vectors; of records the probability that they are one.
     pub(super) similarity: f64,
 }
 
@@ -45,6 +48,8 @@ pub(super) type Cluster = Vec<usize>;
 pub(super) struct Linked {
     /// By first and then second row.
     pub(super) links: Vec<Link>,
+    /// Those among them that vectors gave; none without vectors.
+    pub(super) by_vectors: Option<SemanticLinks>,
     /// What an index keeps of each row; empty where there is none.
     pub(super) entries: Vec<u8>,
     pub(super) signed: Stats,
@@ -54,11 +59,12 @@ pub(super) struct Linked {
 impl Grounds {
     /// From rows of pairs of texts.
     pub(super) fn of_texts(grounds: &str) -> Option<Self> {
-        [Self::Exact, Self::Near].into_iter().find(|of| of.as_str() == grounds)
+        [Self::Exact, Self::Near, Self::Semantic].into_iter().find(|of| of.as_str() == grounds)
     }
 }
 
-fn minhash(params: &Params) -> MinHashOptions {
+/// How the texts are cut and signed.
+pub(super) fn minhash(params: &Params) -> MinHashOptions {
     MinHashOptions {
         shingles: Shingles::Characters(params.shingle_characters),
         functions: params.functions,
@@ -68,7 +74,7 @@ fn minhash(params: &Params) -> MinHashOptions {
 
 /// How similar texts are looked for.
 pub(super) fn options(params: &Params) -> Result<SimilarOptions> {
-    Ok(SimilarOptions::for_threshold(params.min_similarity, minhash(params))?)
+    Ok(SimilarOptions::for_threshold(params.min_similarity(), minhash(params))?)
 }
 
 /// The bands of the signatures.
@@ -77,25 +83,33 @@ pub(super) fn banding(params: &Params) -> Result<Banding> {
 }
 
 /// What an index keeps of each text.
-pub(super) fn entries(corpus: &Corpus, params: &Params, execution: &Execution) -> Result<Vec<u8>> {
+pub(super) fn entries(
+    corpus: &Corpus,
+    params: &Params,
+    semantic: Option<&Semantic>,
+    execution: &Execution,
+) -> Result<Vec<u8>> {
     let (texts, functions) = (corpus.texts()?, params.functions);
     let mut values = vec![0_u32; texts.len() * functions];
     let room = MatrixViewMut::new(&mut values, texts.len(), functions)?;
     signatures(texts, &minhash(params), room, execution)?;
     let values = MatrixView::new(&values, texts.len(), functions)?;
-    entries_of(texts, params, values, banding(params)?, execution)
+    entries_of(corpus, params, values, semantic, execution)
 }
 
 fn entries_of(
-    texts: TextsView<'_>,
+    corpus: &Corpus,
     params: &Params,
     signatures: MatrixView<'_, u32>,
-    banding: Banding,
+    semantic: Option<&Semantic>,
     execution: &Execution,
 ) -> Result<Vec<u8>> {
+    let (texts, ids) = (corpus.texts()?, corpus.ids());
     let mut room = vec![0; texts.len() * SKETCH_BYTES];
     sketches(texts, &minhash(params), &mut room, execution)?;
-    Ok(incremental::entries(&|row| texts.text(row), signatures, banding, &room))
+    let vector = |row| semantic.map_or(0, |semantic| semantic.hash(ids.value(row)));
+    let facts = Facts { text: &|row| texts.text(row), vector: &vector, sketches: &room };
+    Ok(incremental::entries(&facts, signatures, banding(params)?))
 }
 
 /// Which pairs of a corpus are looked for.
@@ -114,6 +128,7 @@ pub(super) fn link(
     corpus: &Corpus,
     params: &Params,
     scope: Scope,
+    semantic: Option<&Semantic>,
     execution: &Execution,
 ) -> Result<Linked> {
     let texts = corpus.texts()?;
@@ -145,15 +160,21 @@ pub(super) fn link(
             similarity: pair.jaccard,
         }
     };
-    let links = pairs.into_pairs().into_iter().map(of).collect();
+    let mut links: Vec<Link> = pairs.into_pairs().into_iter().map(of).collect();
+    let by_vectors =
+        semantic.map(|of| of.links(corpus, first, &links, params, execution)).transpose()?;
+    if let Some(by_vectors) = &by_vectors {
+        links.extend(&by_vectors.links);
+        links.sort_unstable_by_key(|link| (link.first, link.second));
+    }
     let entries = match (scope, &params.index_output) {
         (Scope::Everything, Some(_)) => {
             let values = MatrixView::new(&values, texts.len(), functions)?;
-            entries_of(texts, params, values, options.banding, execution)?
+            entries_of(corpus, params, values, semantic, execution)?
         }
         _ => Vec::new(),
     };
-    Ok(Linked { links, entries, signed, summary })
+    Ok(Linked { links, by_vectors, entries, signed, summary })
 }
 
 /// The clusters of `rows` rows, by their oldest member.

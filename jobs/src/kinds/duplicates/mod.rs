@@ -1,9 +1,11 @@
 //! Finds rows whose texts say the same thing, or whose fields describe one, and commits the pairs to `duplicate_pairs` and
 //! the clusters that they make to `duplicate_clusters`.
 //!
-//! With `fields` whole records are compared field by field: [`records`] says how. Without: texts are made alike in case and white space ([`corpus`]), those that are then the same are paired, and of the
-//! others those that share most of their runs of characters ([`find`]; MinHash for candidates, an exact count for each
-//! pair: [`kernels::minhash`]). Pairs make clusters: whoever is linked, directly or through others, is in one. The
+//! With `fields` whole records are compared field by field: [`records`] says how. Without, in stages: texts are made alike
+//! in case and white space ([`corpus`]), and those that are then the same are paired; of the others those that share most
+//! of their runs of characters ([`find`]; MinHash for candidates, an exact count for each pair: [`kernels::minhash`]);
+//! then, where there are vectors, those that mean the same ([`semantic`]). How alike is enough is asked for, or chosen by
+//! labels ([`thresholds`]). Pairs make clusters: whoever is linked, directly or through others, is in one. The
 //! oldest row of a cluster represents it and gives it its name, so that a cluster keeps its name when younger rows
 //! join, and two that merge take the older one's.
 //!
@@ -15,15 +17,25 @@
 //! reported is never wrong.
 
 mod corpus;
+mod curve;
 mod find;
 mod incremental;
+mod labels;
 mod output;
 mod params;
+#[cfg(test)]
+mod published_tests;
 pub mod records;
 #[cfg(test)]
 mod scale_tests;
+mod semantic;
+#[cfg(test)]
+mod semantic_tests;
 #[cfg(test)]
 mod tests;
+mod thresholds;
+
+use std::sync::Arc;
 
 use arrow::array::{LargeStringArray, RecordBatch};
 use async_trait::async_trait;
@@ -35,9 +47,11 @@ use serde_json::{Value, json};
 use corpus::{Corpus, CorpusBuilder};
 use find::{Cluster, Grounds, Link, Scope};
 use incremental::{IndexRows, Known, Update};
+use labels::Judged;
 use output::Found;
 pub use params::Params;
 use records::Field;
+use semantic::Semantic;
 
 use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
@@ -69,7 +83,8 @@ impl Job for Duplicates {
     }
 
     fn description(&self) -> &'static str {
-        "finds rows whose texts are the same or nearly so, or whose fields describe one thing, and gathers them in clusters"
+        "finds rows whose texts are the same, nearly so or alike in meaning, or whose fields describe one thing, and gathers \
+         them in clusters"
     }
 
     fn parameters_schema(&self) -> Value {
@@ -82,7 +97,7 @@ impl Job for Duplicates {
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
         let params = Self::params(params)?;
-        Ok([params.dataset].into_iter().chain(params.labels).collect())
+        Ok([params.dataset].into_iter().chain(params.labels).chain(params.vectors).collect())
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
@@ -110,16 +125,25 @@ impl Job for Duplicates {
 }
 
 async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
-    let known = match incremental::update(ctx, params).await? {
+    let semantic = Semantic::read(ctx, params).await?;
+    let (params, labels) = thresholds::resolve(ctx, params, semantic.as_deref()).await?;
+    let params = &params;
+    let known = match incremental::update(ctx, params, semantic.as_ref()).await? {
         Update::Done(known) => *known,
-        Update::All(reason) => all_texts(ctx, params, reason).await?,
+        Update::All(reason) => all_texts(ctx, params, semantic.as_ref(), reason).await?,
     };
     ctx.progress(0.9);
-    let summary = summary(params, &known);
+    let embedder = semantic.as_ref().map(|semantic| semantic.embedder());
+    let summary = summary(params, &known, embedder, labels);
     let Known { ids, links, clusters, index, .. } = known;
     let reason = |link: &Link| match link.grounds {
         Grounds::Exact => "the same text but for case and white space".into(),
-        _ => format!(
+        Grounds::Semantic => format!(
+            "the vectors by {} have a cosine of {:.3}",
+            embedder.unwrap_or_default(),
+            link.similarity
+        ),
+        Grounds::Near | Grounds::Record => format!(
             "{:.1} % of the runs of {} characters of either are in both",
             100.0 * link.similarity,
             params.shingle_characters
@@ -131,11 +155,16 @@ async fn run_texts(ctx: &RunContext, params: &Params) -> Result<Outcome> {
 }
 
 /// Looks at all texts.
-async fn all_texts(ctx: &RunContext, params: &Params, reason: String) -> Result<Known> {
+async fn all_texts(
+    ctx: &RunContext,
+    params: &Params,
+    semantic: Option<&Arc<Semantic>>,
+    reason: String,
+) -> Result<Known> {
     let corpus = read(ctx, params).await?;
     ctx.progress(0.3);
     let (corpus, find::Linked { links, entries, .. }) =
-        link(ctx, params, corpus, Scope::Everything).await?;
+        link(ctx, params, corpus, Scope::Everything, semantic.cloned()).await?;
     let clusters = find::clusters(corpus.len(), &links)?;
     let version = ctx.input(&params.dataset)?.version;
     let index =
@@ -156,7 +185,7 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     let mut stage = ctx.stage("read");
     let table = records::read_records(ctx, params, fields).await?;
     let labels = match &params.labels {
-        Some(labels) => records::read_labels(ctx, labels, &params.dataset, &table.ids).await?,
+        Some(labels) => Judged::read(ctx, labels, &params.dataset).await?.labels(&table.ids)?,
         None => Vec::new(),
     };
     stage.record.rows_in = table.rows_read;
@@ -245,7 +274,9 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
         order_column: params.order_column.as_deref(),
     };
     let mut rows = source.read(ctx).await?;
-    let bytes_max = ctx.memory_budget_bytes() / 4 * 3;
+    // Where there are vectors, they take half of the budget.
+    let quarters = if params.vectors.is_some() { 1 } else { 3 };
+    let bytes_max = ctx.memory_budget_bytes() / 4 * quarters;
     let mut corpus = CorpusBuilder::new(bytes_max, params.functions * size_of::<u32>());
     while let Some(batch) = rows.next().await? {
         corpus.add(&batch)?;
@@ -265,12 +296,13 @@ async fn link(
     params: &Params,
     corpus: Corpus,
     scope: Scope,
+    semantic: Option<Arc<Semantic>>,
 ) -> Result<(Corpus, find::Linked)> {
     let mut stage = ctx.stage("link");
     stage.record.rows_in = corpus.len() as u64;
     let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
     let work = move || {
-        let linked = find::link(&corpus, &asked, scope, &execution)?;
+        let linked = find::link(&corpus, &asked, scope, semantic.as_deref(), &execution)?;
         Ok((corpus, linked))
     };
     let (corpus, linked) = ctx.compute(work).await?;
@@ -285,14 +317,17 @@ async fn link(
         "candidates": linked.summary.candidates,
         "checked": linked.summary.checked,
         "rows_in_crowded_bands": linked.summary.crowded_rows,
+        "vector_seconds": linked.by_vectors.as_ref().map(|of| of.seconds),
+        "rows_without_vector": linked.by_vectors.as_ref().map(|of| of.without_vector),
     }));
     stage.finish();
     Ok((corpus, linked))
 }
 
-fn summary(params: &Params, known: &Known) -> Value {
+/// `embedder` made the vectors, and `labels` is what they say of the thresholds.
+fn summary(params: &Params, known: &Known, embedder: Option<&str>, labels: Value) -> Value {
     let Known { links, clusters, .. } = known;
-    let exact = links.iter().filter(|link| link.grounds == Grounds::Exact).count();
+    let count = |grounds| links.iter().filter(|link| link.grounds == grounds).count();
     let members: usize = clusters.iter().map(Vec::len).sum();
     json!({
         "source": params.dataset,
@@ -301,8 +336,13 @@ fn summary(params: &Params, known: &Known) -> Value {
         "rows_without_id": known.left_out.without_id,
         "rows_without_text": known.left_out.without_text,
         "all_because": known.all_because,
-        "pairs_exact": exact,
-        "pairs_near": links.len() - exact,
+        "pairs_exact": count(Grounds::Exact),
+        "pairs_near": count(Grounds::Near),
+        "pairs_semantic": count(Grounds::Semantic),
+        "min_similarity": params.min_similarity(),
+        "min_cosine": embedder.map(|_| params.min_cosine()),
+        "embedder": embedder,
+        "labels": labels,
         "clusters": clusters.len(),
         "rows_in_clusters": members,
         "rows_to_spare": members - clusters.len(),

@@ -26,15 +26,16 @@ pub(super) fn pairs_spec(name: DatasetName) -> DatasetSpec {
         text("id_b", "The other row"),
         text(
             "grounds",
-            "exact: the same but for case and white space; near: mostly the same; record: fields that agree",
+            "exact: the same but for case and white space; near: mostly the same; semantic: vectors alike; record: \
+             fields that agree",
         ),
         with_unit(
             column(
                 "similarity",
                 ColumnType::Float64,
                 false,
-                "Part of the runs of characters of either that both have (Jaccard); of records the probability \
-                 that they are one",
+                "Part of the runs of characters of either that both have (Jaccard); of semantic pairs the cosine of their \
+                 vectors; of records the probability that they are one",
             ),
             "0 to 1",
         ),
@@ -171,6 +172,7 @@ impl Grounds {
         match self {
             Self::Exact => "exact",
             Self::Near => "near",
+            Self::Semantic => "semantic",
             Self::Record => "record",
         }
     }

@@ -24,13 +24,21 @@ pub struct Params {
     /// Default: created_at.
     pub order_column: Option<String>,
     /// Least part of the runs of characters of two texts that both have (Jaccard similarity), above 0 and to
-    /// 1; 1 finds texts that are the same but for case and white space. Default: 0.75.
-    pub min_similarity: f64,
+    /// 1; 1 finds texts that are the same but for case and white space. Default: null, the one with the best F1 of the
+    /// labels, without labels 0.75.
+    pub min_similarity: Option<f64>,
     /// Length of those runs, in characters, 1 to 256. Default: 5.
     pub shingle_characters: usize,
     /// Values of a MinHash signature, 8 to 1024: more find pairs close to `min_similarity` with fewer candidates
     /// to check, and take 4 bytes a row each. Default: 256.
     pub functions: usize,
+    /// Of texts: dataset of vectors that `embed` made of them; then texts whose vectors are alike are found, too, those
+    /// that mean the same in other words. Default: null.
+    #[schemars(with = "Option<String>")]
+    pub vectors: Option<DatasetName>,
+    /// Least cosine of the angle between two vectors, above 0 and to 1. Default: null, the one with the best F1 of the
+    /// labels, without labels 0.9.
+    pub min_cosine: Option<f64>,
     /// Columns of a record and how each is compared: then whole records are compared field by field, and not the
     /// texts of `text_columns`. 1 to 16 fields. Default: null, texts.
     pub fields: Option<Vec<Field>>,
@@ -42,7 +50,7 @@ pub struct Params {
     pub block_rows_max: usize,
     /// Of records: fail rather than compare more pairs than this. Default: 100000000.
     pub candidates_max: u64,
-    /// Of records: dataset of pairs that somebody looked at, with columns id_a, id_b and is_duplicate;
+    /// Dataset of pairs that somebody looked at, with columns id_a, id_b and is_duplicate, to choose by how alike rows must be;
     /// of pairs_by_hand those of `dataset`, the last word of each. Default: null.
     #[schemars(with = "Option<String>")]
     pub labels: Option<DatasetName>,
@@ -72,9 +80,11 @@ impl Default for Params {
             id_column: "id".into(),
             text_columns: vec!["subject".into(), "body".into()],
             order_column: Some("created_at".into()),
-            min_similarity: 0.75,
+            min_similarity: None,
             shingle_characters: 5,
             functions: 256,
+            vectors: None,
+            min_cosine: None,
             fields: None,
             blocking: Vec::new(),
             block_rows_max: 500,
@@ -91,15 +101,26 @@ impl Default for Params {
 }
 
 impl Params {
+    /// The least similarity of texts, where labels choose none.
+    pub(super) fn min_similarity(&self) -> f64 {
+        self.min_similarity.unwrap_or(0.75)
+    }
+
+    /// The least cosine of vectors, where labels choose none.
+    pub(super) fn min_cosine(&self) -> f64 {
+        self.min_cosine.unwrap_or(0.9)
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
-        if !(self.min_similarity > 0.0 && self.min_similarity <= 1.0) {
-            let found = self.min_similarity;
-            return Err(bad(
-                NAME,
-                "min_similarity",
-                format!("expected above 0 and at most 1, found {found}"),
-            ));
+        let thresholds = [("min_similarity", self.min_similarity), ("min_cosine", self.min_cosine)];
+        for (name, found) in thresholds {
+            if let Some(found) = found
+                && !(found > 0.0 && found <= 1.0)
+            {
+                let problem = format!("expected above 0 and at most 1, found {found}");
+                return Err(bad(NAME, name, problem));
+            }
         }
         let ranges = [
             ("shingle_characters", self.shingle_characters, 1, 256),
@@ -141,14 +162,23 @@ impl Params {
             // What would be ignored is refused, so that nobody takes texts for records.
             let without_effect = [
                 ("blocking", !self.blocking.is_empty()),
-                ("labels", self.labels.is_some()),
                 ("min_probability", self.min_probability.is_some()),
             ];
-            return match without_effect.iter().find(|parameter| parameter.1) {
-                Some((name, _)) => Err(bad(NAME, name, "expected `fields` beside it, found none")),
-                None => Ok(()),
-            };
+            if let Some((name, _)) = without_effect.iter().find(|parameter| parameter.1) {
+                return Err(bad(NAME, name, "expected `fields` beside it, found none"));
+            }
+            if self.min_cosine.is_some() && self.vectors.is_none() {
+                return Err(bad(NAME, "min_cosine", "expected `vectors` beside it, found none"));
+            }
+            return Ok(());
         };
+        for (name, is_there) in
+            [("vectors", self.vectors.is_some()), ("min_cosine", self.min_cosine.is_some())]
+        {
+            if is_there {
+                return Err(bad(NAME, name, "expected no `fields` beside it, found some"));
+            }
+        }
         if !(1..=FIELDS_MAX).contains(&fields.len()) {
             let problem = format!("expected 1 to {FIELDS_MAX} fields, found {}", fields.len());
             return Err(bad(NAME, "fields", problem));

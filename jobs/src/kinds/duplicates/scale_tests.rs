@@ -1,11 +1,14 @@
 //! A million tickets: how long a run takes. Not part of the usual tests: it takes minutes and gigabytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
+
 use arrow::array::RecordBatch;
 use datasets::generate::{Generator, GeneratorOptions};
 use engine::{CommitLabel, Engine, EngineOptions, Principal, WriteMode};
 use serde_json::json;
 
+use crate::evaluate::score_groups;
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
 
@@ -23,17 +26,18 @@ async fn append(engine: &Engine, batches: Vec<RecordBatch>) {
     engine.write(&who, &spec.name, WriteMode::Append, batches, label).await.unwrap();
 }
 
-/// All tickets, the last `new` of them apart.
-fn tickets(rows: usize, new: usize) -> (Vec<RecordBatch>, Vec<RecordBatch>) {
+/// All tickets, the last `new` of them apart, and which are duplicates.
+fn tickets(rows: usize, new: usize) -> (Vec<RecordBatch>, Vec<RecordBatch>, Vec<Vec<String>>) {
     let options = GeneratorOptions { seed: 1, rows: (rows + new) as u64, ..Default::default() };
     let (mut old, mut later, mut seen) = (Vec::new(), Vec::new(), 0);
-    for batch in Generator::new("tickets", options).unwrap().map(Result::unwrap) {
+    let mut generator = Generator::new("tickets", options).unwrap();
+    for batch in generator.by_ref().map(Result::unwrap) {
         let first = rows.saturating_sub(seen).min(batch.num_rows());
         seen += batch.num_rows();
         old.push(batch.slice(0, first));
         later.push(batch.slice(first, batch.num_rows() - first));
     }
-    (old, later)
+    (old, later, generator.truth().duplicates.clone())
 }
 
 async fn run(engine: &Engine, params: serde_json::Value) -> (RunRecord, f64) {
@@ -56,7 +60,7 @@ async fn a_million_tickets_and_one_in_a_hundred_more() {
     let root = format!("file:{}", folder.path().display());
     let engine = Engine::open(EngineOptions { root, ..EngineOptions::default() }).await.unwrap();
     let rows = tickets_wanted();
-    let (old, new) = tickets(rows, rows / 100);
+    let (old, new, planted) = tickets(rows, rows / 100);
     append(&engine, old).await;
     let (record, full) = run(&engine, json!({})).await;
     eprintln!("{rows} tickets: {full:.2} s, {}", record.summary);
@@ -64,6 +68,14 @@ async fn a_million_tickets_and_one_in_a_hundred_more() {
     let (record, more) = run(&engine, json!({})).await;
     eprintln!("{} more: {more:.2} s, {:.1} %; {}", rows / 100, 100.0 * more / full, record.summary);
     assert_eq!(record.summary["all_because"], serde_json::Value::Null);
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in ask(&engine, "SELECT cluster_id, id FROM duplicate_clusters").await {
+        found.entry(row[0].clone()).or_default().push(row[1].clone());
+    }
+    let score = score_groups(&planted, &found.into_values().collect::<Vec<_>>());
+    eprintln!("of the pairs within planted groups: {score:?}");
+    assert!(score.found as f64 >= 0.99 * score.planted as f64, "{score:?}");
+    assert!(score.false_pairs as f64 <= 0.01 * score.planted as f64, "{score:?}");
 
     // The same, of all rows at once.
     let apart = json!({

@@ -62,9 +62,18 @@ pub(super) async fn write(engine: &Engine, name: &str, rows: &[Row<'_>], mode: W
 }
 
 pub(super) async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {
+    run_job(engine, "duplicates", params, options).await
+}
+
+pub(super) async fn run_job(
+    engine: &Engine,
+    job: &str,
+    params: Value,
+    options: RunnerOptions,
+) -> RunRecord {
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
-    let request = RunRequest { job: "duplicates".into(), params, ..RunRequest::default() };
+    let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
     runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap()
 }
 
@@ -152,7 +161,8 @@ async fn the_same_and_nearly_the_same_texts_are_told_apart_from_others() {
     let expected = json!({
         "source": "mail", "rows_compared": 5, "rows_read": 5, "rows_without_id": 1, "rows_without_text": 2,
         "all_because": "no earlier run of these parameters left an index",
-        "pairs_exact": 2, "pairs_near": 1, "clusters": 1, "rows_in_clusters": 4, "rows_to_spare": 3,
+        "pairs_exact": 2, "pairs_near": 1, "pairs_semantic": 0, "min_similarity": 0.75,
+        "min_cosine": null, "embedder": null, "labels": null, "clusters": 1, "rows_in_clusters": 4, "rows_to_spare": 3,
     });
     assert_eq!(record.summary, expected);
 }
@@ -239,6 +249,18 @@ async fn what_is_wrong_with_a_request_is_said_by_name() {
         (
             json!({"clusters_output": "duplicate_pairs"}),
             "expected another dataset than `pairs_output`",
+        ),
+        (
+            json!({"min_cosine": 1.5, "vectors": "vectors"}),
+            "parameter \"min_cosine\": expected above 0 and at most 1, found 1.5",
+        ),
+        (
+            json!({"min_cosine": 0.8}),
+            "parameter \"min_cosine\": expected `vectors` beside it, found none",
+        ),
+        (
+            json!({"vectors": "vectors", "fields": [{"column": "body", "compare": "text"}]}),
+            "parameter \"vectors\": expected no `fields` beside it, found some",
         ),
     ];
     let runner = Runner::start(engine.clone(), RunnerOptions::default()).await.unwrap();

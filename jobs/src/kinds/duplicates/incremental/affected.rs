@@ -1,7 +1,8 @@
 //! Which rows a change reaches: those whose text is one that came or went, and those that can be similar to one.
 //!
 //! ```text
-//!   entry of a row   hash of its text, 16 bytes | key of band 0, 4 bytes | key of band 1 | … | sketch, 68 bytes
+//!   entry of a row   hash of its text, 16 bytes | of its vector, 8 bytes | key of band 0, 4 bytes | key of band 1 | … |
+//!                    sketch, 68 bytes
 //! ```
 //!
 //! A pair is reported where two texts share a band and are similar, and copies of a text are paired with the first of
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 pub(crate) type TextHash = [u8; HASH_BYTES];
 
 const HASH_BYTES: usize = 16;
+const VECTOR_BYTES: usize = size_of::<u64>();
 const KEY_BYTES: usize = size_of::<u32>();
 
 /// Bits of the table that is looked at first: two megabytes, which stay in a core's cache.
@@ -29,26 +31,36 @@ const TABLE_BITS: u32 = 24;
 
 /// Bytes of an entry.
 pub(crate) fn entry_bytes(banding: Banding) -> usize {
-    HASH_BYTES + KEY_BYTES * banding.bands + SKETCH_BYTES
+    HASH_BYTES + VECTOR_BYTES + KEY_BYTES * banding.bands + SKETCH_BYTES
+}
+
+/// What is known of rows beside their signatures.
+pub(crate) struct Facts<'a, 'f> {
+    pub(crate) text: &'f (dyn Fn(usize) -> &'a [u8] + Sync),
+    /// Hash of a row's vector; 0 where it has none.
+    pub(crate) vector: &'f (dyn Fn(usize) -> u64 + Sync),
+    /// One after the other.
+    pub(crate) sketches: &'f [u8],
 }
 
 /// The entries of texts, one after the other.
-pub(crate) fn entries<'a>(
-    text: &(dyn Fn(usize) -> &'a [u8] + Sync),
+pub(crate) fn entries(
+    facts: &Facts<'_, '_>,
     signatures: MatrixView<'_, u32>,
     banding: Banding,
-    sketches: &[u8],
 ) -> Vec<u8> {
     let width = entry_bytes(banding);
     let mut entries = vec![0; signatures.rows() * width];
     entries.par_chunks_exact_mut(width).enumerate().for_each(|(row, entry)| {
-        entry[..HASH_BYTES].copy_from_slice(&Sha256::digest(text(row))[..HASH_BYTES]);
+        let (hashes, rest) = entry.split_at_mut(HASH_BYTES + VECTOR_BYTES);
+        hashes[..HASH_BYTES].copy_from_slice(&Sha256::digest((facts.text)(row))[..HASH_BYTES]);
+        hashes[HASH_BYTES..].copy_from_slice(&(facts.vector)(row).to_le_bytes());
         let bands = signatures.row(row).chunks_exact(banding.rows);
-        let (keys, sketch) = entry[HASH_BYTES..].split_at_mut(KEY_BYTES * banding.bands);
+        let (keys, sketch) = rest.split_at_mut(KEY_BYTES * banding.bands);
         for (room, band) in keys.chunks_exact_mut(KEY_BYTES).zip(bands) {
             room.copy_from_slice(&key(band).to_le_bytes());
         }
-        sketch.copy_from_slice(&sketches[row * SKETCH_BYTES..][..SKETCH_BYTES]);
+        sketch.copy_from_slice(&facts.sketches[row * SKETCH_BYTES..][..SKETCH_BYTES]);
     });
     entries
 }
@@ -76,7 +88,13 @@ fn keys_of(entry: &[u8]) -> impl Iterator<Item = u64> + '_ {
         (band as u64) << 32 | u64::from(u32::from_le_bytes(key))
     };
     let end = entry.len() - SKETCH_BYTES;
-    entry[HASH_BYTES..end].chunks_exact(KEY_BYTES).enumerate().map(key)
+    entry[HASH_BYTES + VECTOR_BYTES..end].chunks_exact(KEY_BYTES).enumerate().map(key)
+}
+
+/// The hash of the vector that a row with this entry had; 0 for none.
+pub(crate) fn vector_of(entry: &[u8]) -> u64 {
+    let bytes = entry[HASH_BYTES..].first_chunk::<VECTOR_BYTES>();
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 fn sketch_of(entry: &[u8]) -> &[u8] {
@@ -181,7 +199,12 @@ mod tests {
         // The last one differs from the first in 20 shingles of 20.
         let bits = [0xfffff, 0xffffe, 0xfffff, 0xfffff, 0xfffff << 40];
         let sketches: Vec<u8> = bits.iter().flat_map(|bits| sketch(*bits, 20)).collect();
-        let entries = entries(&|row| texts[row].as_bytes(), view, banding, &sketches);
+        let facts = Facts {
+            text: &|row| texts[row].as_bytes(),
+            vector: &|row| 7 * row as u64,
+            sketches: &sketches,
+        };
+        let entries = entries(&facts, view, banding);
         let width = entry_bytes(banding);
         let rows: Vec<&[u8]> = entries.chunks_exact(width).collect();
         let change = Change::of([rows[0]].into_iter());
@@ -193,5 +216,6 @@ mod tests {
         assert_eq!(change.reached(&entries, width, &options), [0, 1, 4]);
         let has: Vec<bool> = rows.iter().map(|row| change.has_text(row)).collect();
         assert_eq!(has, [true, false, false, false, false]);
+        assert_eq!((vector_of(rows[0]), vector_of(rows[3])), (0, 21));
     }
 }

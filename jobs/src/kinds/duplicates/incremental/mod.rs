@@ -7,13 +7,14 @@
 //!
 //! - the pairs of a text depend on its own rows and on those that share a band with it; of these all are read that its
 //!   sketch does not rule out;
+//! - where vectors are compared, those of all rows that came are, with all others; the rest have the vectors that they had;
 //! - a cluster that loses or gains a link is read whole, so that its oldest row is known.
 //!
 //! Everything is looked at where there is no such index, where pairs or clusters were replaced by another run, where a fifth of
-//! all rows changed, where ids repeat, and where a band is so crowded that which of its pairs are made depends on rows
+//! all rows changed, where an earlier row has another vector now, where ids repeat, and where a band is so crowded that which of its pairs are made depends on rows
 //! older than a new one. The run says which.
 //!
-//! Cost: the index (84 + 4·bands bytes a row), the pairs and the clusters are read, pairs and clusters are written; the texts
+//! Cost: the index (92 + 4·bands bytes a row), the pairs and the clusters are read, pairs and clusters are written; the texts
 //! of the source are gone over where an earlier row is affected.
 
 mod affected;
@@ -24,23 +25,27 @@ mod rows;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, LargeStringArray};
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Result, Version, WriteMode};
 use kernels::components::Components;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Params;
 use super::corpus::{Corpus, LeftOut};
 use super::find::{self, Cluster, Link, Scope};
+use super::semantic::Semantic;
 use crate::context::RunContext;
 use crate::parameters;
-pub(super) use affected::entries;
-use affected::{Change, entry_bytes};
+use affected::{Change, entry_bytes, vector_of};
+pub(super) use affected::{Facts, entries};
 use earlier::{Earlier, checksum};
 use index::{Added, Index};
 pub(super) use index::{IndexRows, spec as index_spec};
+pub(super) use rows::corpus_of;
 
 /// Of so many rows one must have changed for all to be looked at.
 const CHANGED_MAX: usize = 5;
@@ -111,12 +116,15 @@ fn replace(params: &Params) -> WriteMode {
 }
 
 /// Updates what an earlier run left behind.
-pub(super) async fn update(ctx: &RunContext, params: &Params) -> Result<Update> {
+pub(super) async fn update(
+    ctx: &RunContext,
+    params: &Params,
+    semantic: Option<&Arc<Semantic>>,
+) -> Result<Update> {
     let Some(name) = &params.index_output else { return all("there is no `index_output`") };
     let width = entry_bytes(find::banding(params)?);
-    let key = key(params)?;
     let mut stage = ctx.stage("recall");
-    let index = Index::read(ctx, params, name, &key, width).await?;
+    let index = Index::read(ctx, params, name, &key(params)?, width).await?;
     let Some(index) = index else { return all("no earlier run of these parameters left an index") };
     let Some(earlier) = Earlier::read(ctx, params).await? else {
         return all("there are no earlier pairs of texts");
@@ -143,7 +151,10 @@ pub(super) async fn update(ctx: &RunContext, params: &Params) -> Result<Update> 
         return all("much has changed");
     }
     let before = Before { index, earlier };
-    let Some(reached) = before.reached(ctx, params, &added, &removed).await? else {
+    if semantic.is_some_and(|semantic| before.has_other_vectors(ctx, semantic, &removed)) {
+        return all("earlier rows have other vectors now");
+    }
+    let Some(reached) = before.reached(ctx, params, semantic, &added, &removed).await? else {
         return all("ids repeat");
     };
     let left_out = added.left_out;
@@ -151,11 +162,11 @@ pub(super) async fn update(ctx: &RunContext, params: &Params) -> Result<Update> 
         added
     } else {
         let wanted = reached.rows.iter().map(String::as_str).chain(added.ids().iter().flatten());
-        rows::corpus_of(ctx, params, &wanted.collect()).await?
+        corpus_of(ctx, params, &wanted.collect()).await?
     };
     stage.record.rows_out = affected.len() as u64;
     stage.finish();
-    let known = before.link(ctx, params, &key, reached, affected, removed).await?;
+    let known = before.link(ctx, params, semantic, reached, affected, removed).await?;
     Ok(match known {
         Ok(known) => Update::Done(Box::new(Known { left_out, ..known })),
         Err(reason) => Update::All(reason),
@@ -183,15 +194,31 @@ struct Reached {
 }
 
 impl Before {
+    /// Whether a row that is still there had another vector, or none.
+    fn has_other_vectors(
+        &self,
+        ctx: &RunContext,
+        semantic: &Semantic,
+        removed: &HashSet<String>,
+    ) -> bool {
+        let has_another = |row: usize| {
+            let id = self.index.ids.value(row);
+            vector_of(self.index.entry(row)) != semantic.hash(id) && !removed.contains(id)
+        };
+        ctx.pool().install(|| (0..self.index.len()).into_par_iter().any(has_another))
+    }
+
     /// None where ids repeat.
     async fn reached(
         &self,
         ctx: &RunContext,
         params: &Params,
+        semantic: Option<&Arc<Semantic>>,
         added: &Corpus,
         removed: &HashSet<String>,
     ) -> Result<Option<Reached>> {
-        let entries = find::entries(added, params, &ctx.execution(ctx.memory_budget_bytes() / 4))?;
+        let execution = ctx.execution(ctx.memory_budget_bytes() / 4);
+        let entries = find::entries(added, params, semantic.map(Arc::as_ref), &execution)?;
         let width = self.index.entry_bytes;
         let added: Vec<NewRow> = added
             .ids()
@@ -230,6 +257,14 @@ impl Before {
             }
             rows.insert(id);
         }
+        if let Some(semantic) = semantic {
+            let changed: HashSet<String> =
+                new.iter().map(|id| (*id).to_owned()).chain(of_texts.iter().cloned()).collect();
+            let (semantic, min_cosine) = (semantic.clone(), params.min_cosine());
+            let near = move || semantic.near(&changed, min_cosine, &execution);
+            let near = ctx.compute(near).await?.into_iter();
+            rows.extend(near.filter(|id| !new.contains(id.as_str()) && !removed.contains(id)));
+        }
         let of = |id: &String| self.earlier.representative.get(id);
         let touched: HashSet<&String> = rows.iter().chain(removed).filter_map(of).collect();
         let members = self.earlier.representative.iter().filter(|(_, of)| touched.contains(of));
@@ -243,7 +278,7 @@ impl Before {
         self,
         ctx: &RunContext,
         params: &Params,
-        key: &str,
+        semantic: Option<&Arc<Semantic>>,
         reached: Reached,
         affected: Corpus,
         removed: HashSet<String>,
@@ -256,7 +291,8 @@ impl Before {
         // Where rows only came, all of them younger, no earlier pair changes.
         let only_adds = removed.is_empty() && is_new[first_new..].iter().all(|new| *new);
         let scope = if only_adds { Scope::From(first_new) } else { Scope::Affected };
-        let (affected, linked) = super::link(ctx, params, affected, scope).await?;
+        let (affected, linked) =
+            super::link(ctx, params, affected, scope, semantic.cloned()).await?;
         if only_adds {
             of_texts.clear();
         } else if linked.summary.crowded_rows > 0 {
@@ -293,7 +329,7 @@ impl Before {
         let sum = checksum(&|row| ids.value(row), &links, &clusters);
         let version = ctx.input(&params.dataset)?.version;
         let rows = self.index.len() - removed_rows + added.len();
-        let index = self.index.with(params, key, &added, &removed, version, sum)?;
+        let index = self.index.with(params, &key(params)?, &added, &removed, version, sum)?;
         let rows_read = affected.len();
         Ok(Ok(Known {
             ids,

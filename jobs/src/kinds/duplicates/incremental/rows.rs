@@ -41,7 +41,7 @@ pub(super) async fn corpus(ctx: &RunContext, params: &Params, frame: DataFrame) 
 }
 
 /// The texts of the rows with these ids, of the version that the run looks at.
-pub(super) async fn corpus_of(
+pub(crate) async fn corpus_of(
     ctx: &RunContext,
     params: &Params,
     ids: &HashSet<&str>,

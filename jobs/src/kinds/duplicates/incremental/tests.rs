@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
-use crate::kinds::duplicates::tests::{Row, ask, run_with, write};
+use crate::kinds::duplicates::tests::{Row, ask, run_job, run_with, write};
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
 use crate::testing::{Noise, engine};
@@ -32,11 +32,15 @@ async fn run(engine: &Engine, more: Value) -> RunRecord {
 
 /// The result of the last run, and that of one over everything.
 async fn both(engine: &Engine) -> [Vec<Vec<Vec<String>>>; 2] {
-    run(
-        engine,
-        json!({"index_output": null, "pairs_output": "all_pairs", "clusters_output": "all_clusters"}),
-    )
-    .await;
+    both_with(engine, json!({})).await
+}
+
+async fn both_with(engine: &Engine, more: Value) -> [Vec<Vec<Vec<String>>>; 2] {
+    let mut params = json!({
+        "index_output": null, "pairs_output": "all_pairs", "clusters_output": "all_clusters",
+    });
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    run(engine, params).await;
     let mut results = [Vec::new(), Vec::new()];
     for (result, name) in results.iter_mut().zip(["duplicate", "all"]) {
         let pairs = format!(
@@ -65,9 +69,18 @@ fn text(noise: &mut Noise, subjects: usize) -> String {
     words.join(" ")
 }
 
-#[tokio::test]
-async fn rows_that_come_go_and_change_give_the_result_of_a_run_over_everything() {
+/// Vectors of the texts, by parts of words: those of texts with the same words in another order are alike.
+async fn embed(engine: &Engine) {
+    let params =
+        json!({"dataset": "mail", "embedder": "ngram", "dimension": 256, "output": "vectors"});
+    let record = run_job(engine, "embed", params, RunnerOptions::default()).await;
+    assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
+}
+
+/// Twelve times rows come, go and change, and the result is that of a run over everything.
+async fn rows_come_go_and_change(more: Value) -> Engine {
     let engine = engine().await;
+    let with_vectors = more.get("vectors").is_some();
     let mut noise = Noise::new(7);
     let mut mail = Mail::new();
     let mut next = 0;
@@ -77,14 +90,24 @@ async fn rows_that_come_go_and_change_give_the_result_of_a_run_over_everything()
             next += 1;
             // Some are older than what was there before.
             let age = if noise.uniform() < 0.3 { next - 150 } else { next };
-            new.insert(format!("m{next:04}"), (age, text(noise, 25)));
+            let mut text = text(noise, 25);
+            if with_vectors && noise.uniform() < 0.3 {
+                let mut words: Vec<&str> = text.split(' ').collect();
+                words.rotate_left(7);
+                words.swap(3, 11);
+                text = words.join(" ");
+            }
+            new.insert(format!("m{next:04}"), (age, text));
         }
         mail.extend(new.clone());
         new
     };
     let first = add(&mut mail, &mut noise, 160);
     write(&engine, "mail", &rows(&first), WriteMode::Append).await;
-    let record = run(&engine, json!({})).await;
+    if with_vectors {
+        embed(&engine).await;
+    }
+    let record = run(&engine, more.clone()).await;
     assert!(record.summary["all_because"].is_string());
     for step in 0..12 {
         if step % 3 == 0 {
@@ -101,13 +124,38 @@ async fn rows_that_come_go_and_change_give_the_result_of_a_run_over_everything()
             let new = add(&mut mail, &mut noise, 8);
             write(&engine, "mail", &rows(&new), WriteMode::Append).await;
         }
-        let record = run(&engine, json!({})).await;
+        if with_vectors {
+            embed(&engine).await;
+        }
+        let record = run(&engine, more.clone()).await;
         assert_eq!(record.summary["all_because"], Value::Null, "step {step}");
         assert_eq!(record.summary["rows_compared"], mail.len(), "step {step}");
-        let [found, expected] = both(&engine).await;
+        let [found, expected] = both_with(&engine, more.clone()).await;
         assert!(expected[0].len() > 50);
         assert_eq!(found, expected, "step {step}");
     }
+    engine
+}
+
+#[tokio::test]
+async fn rows_that_come_go_and_change_give_the_result_of_a_run_over_everything() {
+    rows_come_go_and_change(json!({})).await;
+}
+
+#[tokio::test]
+async fn so_they_do_where_vectors_are_compared() {
+    let more = json!({"vectors": "vectors", "min_cosine": 0.86});
+    let engine = rows_come_go_and_change(more.clone()).await;
+    let semantic = "SELECT count(*) FROM duplicate_pairs WHERE grounds = 'semantic'";
+    let count: usize = ask(&engine, semantic).await[0][0].parse().unwrap();
+    assert!(count > 20, "{count}");
+    // A vector that is another now, though the text is not.
+    write(&engine, "mail", &[(Some("late"), Some(900), None, Some("words"))], WriteMode::Append)
+        .await;
+    run(&engine, more.clone()).await;
+    embed(&engine).await;
+    let record = run(&engine, more).await;
+    assert_eq!(record.summary["all_because"], "earlier rows have other vectors now");
 }
 
 #[tokio::test]

@@ -6,22 +6,15 @@ use serde_json::{Value, json};
 use super::blocking::makes;
 use super::candidates::Candidates;
 use super::compare::{Pattern, Records, level_same};
-use super::curve::{self, Point};
 use super::features;
 use super::fellegi_sunter::{Model, probability};
 use super::logistic::{Examples, Logistic};
 use super::plan::{Plan, too_many};
 use super::{LABELS_MIN, Method};
 use crate::kinds::duplicates::NAME;
+use crate::kinds::duplicates::curve::{self, Point};
+use crate::kinds::duplicates::labels::{Kinds, Label};
 use crate::parameters::bad;
-
-/// Whether two rows are one, as somebody said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Label {
-    pub(crate) a: usize,
-    pub(crate) b: usize,
-    pub(crate) is_duplicate: bool,
-}
 
 /// What is taken for a duplicate.
 #[derive(Clone, Copy, Debug)]
@@ -99,20 +92,15 @@ pub(crate) fn link(
 }
 
 fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
-    let duplicates = labels.iter().filter(|label| label.is_duplicate).count();
-    let others = labels.len() - duplicates;
-    let found = format!("found {duplicates} duplicates and {others} other pairs");
-    if !labels.is_empty() && duplicates.min(others) == 0 {
-        return Err(bad(NAME, "labels", format!("expected duplicates and other pairs, {found}")));
-    }
-    let enough = duplicates.min(others) >= LABELS_MIN;
+    let kinds = Kinds::of(labels)?;
+    let enough = kinds.fewer() >= LABELS_MIN;
     match asked {
         Method::Auto if enough => Ok(Method::Logistic),
         Method::Logistic if !enough => Err(bad(
             NAME,
             "labels",
             format!(
-                "method logistic learns from {LABELS_MIN} pairs of either kind or more, {found}"
+                "method logistic learns from {LABELS_MIN} pairs of either kind or more, {kinds}"
             ),
         )),
         Method::Logistic => Ok(Method::Logistic),

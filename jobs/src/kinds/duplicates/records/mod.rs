@@ -4,7 +4,7 @@
 //! 2. [`blocking`], [`plan`]: of all pairs, those that agree in at least one of several rules are looked at.
 //! 3. [`similarity`], [`compare`]: each field of a pair is at a level between "different" and "the same", or missing.
 //! 4. [`fellegi_sunter`]: what the levels say together, learnt without labels; or [`logistic`]: learnt from labels.
-//! 5. [`curve`]: which probability is enough, where labels say what is right.
+//! 5. [`curve`](super::curve): which probability is enough, where labels say what is right.
 //!
 //! [`link`] does all of it for the records of a dataset, [`pairs`] for pairs that are given.
 //!
@@ -16,7 +16,6 @@ mod blocking;
 mod candidates;
 mod column;
 mod compare;
-mod curve;
 mod features;
 mod fellegi_sunter;
 mod link;
@@ -37,11 +36,12 @@ use serde_json::{Value, json};
 
 use super::Params;
 use super::find::Cluster;
+use super::labels::Label;
 pub(super) use blocking::hash as fnv;
 use compare::Records;
 pub(super) use link::RecordLink;
-use link::{Label, LinkOptions, Linked};
-pub(super) use read::{RecordTable, read_labels, read_records};
+use link::{LinkOptions, Linked};
+pub(super) use read::{RecordTable, read_records};
 
 /// Most fields: their levels are packed into 64 bits.
 pub(super) const FIELDS_MAX: usize = 16;

@@ -6,10 +6,10 @@ use engine::Result;
 use super::Field;
 use super::column::ColumnBuilder;
 use super::compare::Records;
-use super::curve::{self, Point};
 use super::features;
 use super::logistic::{Examples, Logistic};
 use crate::kinds::duplicates::NAME;
+use crate::kinds::duplicates::curve::{self, Point};
 use crate::parameters::bad;
 
 /// Two records: the values of each, in the order of the fields; none where missing.

@@ -1,30 +1,22 @@
-//! Records and labels out of datasets.
-
-use std::collections::HashMap;
+//! Records out of datasets.
 
 use arrow::array::{
     Array, AsArray, LargeStringArray, LargeStringBuilder, RecordBatch, StringArray,
 };
 use arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
-use datasets::DatasetName;
+use datafusion::logical_expr::{Expr, cast, ident};
 use engine::{Code, Error, Result};
 use futures::StreamExt;
 
 use super::column::ColumnBuilder;
 use super::compare::Records;
-use super::link::Label;
 use super::plan::ROW_BYTES;
 use super::{Compare, Field};
 use crate::context::RunContext;
 use crate::kinds::duplicates::{NAME, Params};
-use crate::labels::pairs_spec;
 use crate::parameters::bad;
 use crate::table::{InputTable, is_text};
-
-/// Unknown ids of labels that an error names.
-const UNKNOWN_NAMED: usize = 3;
 
 /// The records of a dataset, the oldest first.
 pub(crate) struct RecordTable {
@@ -186,80 +178,4 @@ fn require_values(params: &Params, records: &Records, rows: u64) -> Result<()> {
         params.dataset
     );
     Err(bad(NAME, "fields", problem))
-}
-
-/// Reads the labels of rows with these ids. Fails on ids that are not there, and on pairs that are labelled both ways.
-pub(crate) async fn read_labels(
-    ctx: &RunContext,
-    dataset: &DatasetName,
-    source: &DatasetName,
-    ids: &LargeStringArray,
-) -> Result<Vec<Label>> {
-    let table = InputTable::open(ctx, NAME, dataset).await?;
-    let id_fits = |t: &DataType| t.is_integer() || is_text(t);
-    table.check("labels", "id_a", "a text or whole number", id_fits)?;
-    table.check("labels", "id_b", "a text or whole number", id_fits)?;
-    let truth = |t: &DataType| t.is_integer() || *t == DataType::Boolean;
-    table.check("labels", "is_duplicate", "a boolean, or 0 and 1", truth)?;
-    let columns = vec![
-        cast(ident("id_a"), DataType::Utf8).alias("id_a"),
-        cast(ident("id_b"), DataType::Utf8).alias("id_b"),
-        cast(cast(ident("is_duplicate"), DataType::Boolean), DataType::Utf8).alias("is_duplicate"),
-    ];
-    let (mut frame, is_by_hand) = (table.frame, *dataset == pairs_spec().name);
-    if is_by_hand {
-        let order = ["at", "id_a", "id_b"].map(|name| ident(name).sort(true, true));
-        frame = frame.filter(ident("source").eq(lit(source.as_str())))?.sort(order.to_vec())?;
-    }
-    let mut rows = ctx.session().stream(frame.select(columns)?).await?;
-    let places: HashMap<&str, usize> = ids.iter().flatten().zip(0..).collect();
-    let mut labels: HashMap<(usize, usize), bool> = HashMap::new();
-    let (mut unknown, mut unknown_count) = (Vec::new(), 0);
-    while let Some(batch) = rows.next().await.transpose()? {
-        ctx.check()?;
-        let texts = texts(&batch)?;
-        for row in 0..batch.num_rows() {
-            if texts.iter().any(|column| column.is_null(row)) {
-                return Err(bad(
-                    NAME,
-                    "labels",
-                    format!("dataset {dataset}: expected no nulls, found one"),
-                ));
-            }
-            let (a, b) = (texts[0].value(row), texts[1].value(row));
-            let (Some(&x), Some(&y)) = (places.get(a), places.get(b)) else {
-                for id in [a, b].into_iter().filter(|id| !places.contains_key(id)) {
-                    unknown_count += 1;
-                    if unknown.len() < UNKNOWN_NAMED {
-                        unknown.push(format!("{id:?}"));
-                    }
-                }
-                continue;
-            };
-            if x == y {
-                let problem = format!("dataset {dataset}: expected two rows, found {a:?} twice");
-                return Err(bad(NAME, "labels", problem));
-            }
-            let is_duplicate = texts[2].value(row) == "true";
-            // By hand the last word counts.
-            let before = labels.insert((x.min(y), x.max(y)), is_duplicate);
-            if before == Some(!is_duplicate) && !is_by_hand {
-                let problem = format!(
-                    "dataset {dataset}: expected one label for {a:?} and {b:?}, found both"
-                );
-                return Err(bad(NAME, "labels", problem));
-            }
-        }
-    }
-    if unknown_count > 0 {
-        let named = unknown.join(", ");
-        let problem = format!(
-            "dataset {dataset}: expected ids of rows that are compared, found {unknown_count} others, such as {named}"
-        );
-        return Err(bad(NAME, "labels", problem));
-    }
-    let mut labels: Vec<Label> =
-        labels.into_iter().map(|((a, b), is_duplicate)| Label { a, b, is_duplicate }).collect();
-    labels.sort_unstable_by_key(|label| (label.a, label.b));
-    Ok(labels)
 }

@@ -38,7 +38,8 @@ pub(super) fn curve(scored: &[(f64, bool)]) -> Vec<Point> {
 }
 
 impl Point {
-    fn of(threshold: f64, hits: f64, taken: f64, right: f64) -> Self {
+    /// Of `taken` pairs `hits` are right, of all `right` ones.
+    pub(super) fn of(threshold: f64, hits: f64, taken: f64, right: f64) -> Self {
         let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let (precision, recall) = (ratio(hits, taken), ratio(hits, right));
         Self { threshold, precision, recall, f1: ratio(2.0 * hits, taken + right) }
