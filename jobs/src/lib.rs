@@ -16,6 +16,7 @@
 mod columns;
 mod context;
 mod embedders;
+mod encoder_device;
 pub mod evaluate;
 mod evaluations;
 mod job;

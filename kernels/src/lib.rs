@@ -72,7 +72,7 @@ mod view;
 
 pub use budget::Budget;
 pub use crossover::{Crossover, OperationFacts};
-pub use device::{Device, DeviceReport, GpuPolicy, devices};
+pub use device::{Device, DeviceFacts, DeviceReport, Devices, GpuPolicy, devices};
 pub use element::Element;
 pub use error::{Error, ErrorKind, Memory, Result};
 pub use execution::Execution;

@@ -14,6 +14,7 @@ use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, Role, TextEmbedder,
 use crate::error::{Error, Result};
 use crate::hash::Sha256Hash;
 use crate::tokens::{TEXT_BYTES_MAX, Tokenizer, Tokens, beginning};
+use crate::training::moved;
 
 /// Most tokens of a batch. What a layer holds of them, 1,536 numbers each, is 3 MiB: little enough for the allocator
 /// to keep, where more would be given back and taken anew for every product.
@@ -59,6 +60,16 @@ impl<B: EncoderBackend> Embedder<B> {
         network: Bert<B>,
     ) -> Self {
         Self { id, config, tokenizer, network }
+    }
+
+    /// The same on another device, or by another backend.
+    pub fn moved<C: EncoderBackend>(&self, device: &C::Device) -> Result<Embedder<C>> {
+        Ok(Embedder {
+            id: self.id.clone(),
+            config: self.config.clone(),
+            tokenizer: self.tokenizer.clone(),
+            network: moved(&self.network, &self.config.network, device)?,
+        })
     }
 
     /// The same, called otherwise: a registry has versions of its own.
@@ -135,18 +146,22 @@ impl<B: EncoderBackend> TextEmbedder for Embedder<B> {
             embeddings.cut_texts += tokens.iter().filter(|tokens| tokens.is_cut).count();
             embeddings.tokens += tokens.iter().map(|tokens| tokens.ids.len() as u64).sum::<u64>();
             let order = by_length(&tokens);
-            let batches = batches_of(&tokens, &order, rayon::current_num_threads());
-            let answers: Vec<Vec<f32>> = batches
-                .par_iter()
-                .with_max_len(1)
-                .map(|batch| {
-                    let tokens: Vec<&Tokens> = batch.iter().map(|text| &tokens[*text]).collect();
-                    let answer = self.run(&tokens)?;
-                    let before = done.fetch_add(batch.len(), Ordering::Relaxed);
-                    options.report(before + batch.len(), texts.len())?;
-                    Ok(answer)
-                })
-                .collect::<Result<_>>()?;
+            let run = |batch: &&[usize]| -> Result<Vec<f32>> {
+                let tokens: Vec<&Tokens> = batch.iter().map(|text| &tokens[*text]).collect();
+                let answer = self.run(&tokens)?;
+                let before = done.fetch_add(batch.len(), Ordering::Relaxed);
+                options.report(before + batch.len(), texts.len())?;
+                Ok(answer)
+            };
+            let threads = rayon::current_num_threads();
+            let batches = match B::BATCH_TOKENS {
+                None => batches_of(&tokens, &order, threads),
+                Some(most) => padded_batches_of(&tokens, &order, most),
+            };
+            let answers: Vec<Vec<f32>> = match B::BATCH_TOKENS {
+                None => batches.par_iter().with_max_len(1).map(run).collect::<Result<_>>()?,
+                Some(_) => batches.iter().map(run).collect::<Result<_>>()?,
+            };
             for (batch, answer) in batches.iter().zip(&answers) {
                 for (text, row) in batch.iter().zip(answer.chunks_exact(dimension)) {
                     rows[text * dimension..][..dimension].copy_from_slice(row);
@@ -182,6 +197,19 @@ fn batches_of<'a>(tokens: &[Tokens], order: &'a [usize], threads: usize) -> Vec<
     }
     if first < order.len() {
         batches.push(&order[first..]);
+    }
+    batches
+}
+
+/// Neighbours in that order, the longest first, of at most `most` tokens when all are as long as the first (but always one
+/// text).
+fn padded_batches_of<'a>(tokens: &[Tokens], order: &'a [usize], most: usize) -> Vec<&'a [usize]> {
+    let (mut batches, mut rest) = (Vec::new(), order);
+    while let Some(first) = rest.first() {
+        let fit = most / tokens[*first].ids.len().max(1);
+        let (batch, later) = rest.split_at(fit.clamp(1, rest.len()));
+        batches.push(batch);
+        rest = later;
     }
     batches
 }
@@ -318,6 +346,21 @@ pub(crate) mod tests {
             assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
         }
         assert!(batches_of(&[], &[], 2).is_empty());
+    }
+
+    #[test]
+    fn padded_batches_are_bounded_by_their_longest_text() {
+        let lengths = [3, 900, 5, 5, 2000, 64, 1, 300, 300, 300, 300];
+        let tokens: Vec<Tokens> =
+            lengths.iter().map(|n| Tokens { ids: vec![0; *n], is_cut: false }).collect();
+        let order = by_length(&tokens);
+        let batches = padded_batches_of(&tokens, &order, 1000);
+        let found: Vec<Vec<usize>> =
+            batches.iter().map(|batch| batch.iter().map(|text| lengths[*text]).collect()).collect();
+        let expected: [&[usize]; 5] =
+            [&[2000], &[900], &[300, 300, 300], &[300, 64, 5], &[5, 3, 1]];
+        assert_eq!(found, expected);
+        assert!(padded_batches_of(&tokens, &[], 1000).is_empty());
     }
 
     #[test]

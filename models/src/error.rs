@@ -114,6 +114,12 @@ pub enum Error {
         /// What was expected and what was found.
         problem: String,
     },
+    /// A device that can't be used, or does not do what it should.
+    #[error("device: {problem}")]
+    Device {
+        /// What it said, or what was expected and what was found.
+        problem: String,
+    },
     /// Whoever asked wants no answer any more.
     #[error("cancelled")]
     Cancelled,

@@ -33,6 +33,7 @@ mod autoencoder;
 mod bert;
 mod card;
 mod classifier;
+mod device;
 mod embedder;
 mod embedding;
 mod error;
@@ -58,6 +59,9 @@ pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use classifier::{
     BERT_CLASSIFIER, Classified, Classifier, ClassifierSettings, ClassifyOptions,
     LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
+};
+pub use device::{
+    EncoderDevice, embedder_on, estimate_on, estimate_pairs_on, fine_tune_on, fine_tune_pairs_on,
 };
 pub use embedder::Embedder;
 pub use embedding::{

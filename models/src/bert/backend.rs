@@ -1,17 +1,40 @@
-//! The three steps of a layer that are more than a matrix product, as a backend may do them its own way. Each
-//! is written here in burn's operations, which every backend has, and which burn differentiates; the one for
-//! processors does each in a single pass over the data ([`super::flex`]).
+//! The steps of an encoder that a backend may do its own way. Each is written here in burn's operations, which every
+//! backend has, and which burn differentiates; the one for processors does each in a single pass over the data
+//! ([`super::flex`]), the one for CUDA devices trains with products of 16-bit numbers ([`super::cuda`]).
+
+use std::ops::Range;
 
 use burn::tensor::activation;
 use burn::tensor::backend::Backend;
 use burn::tensor::module;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, FloatDType, Int, Tensor, TensorData};
 
 use super::batch::Batch;
 
-/// A backend that encoders run on. `impl EncoderBackend for MyBackend {}` is enough.
+/// A backend that encoders run on. A name is enough.
 pub trait EncoderBackend: Backend {
+    /// Tells its results from those of other backends, which differ in their last bits.
+    const NAME: &'static str;
+
+    /// Most tokens that are embedded together, padding counted, one batch after the other. None: small batches beside
+    /// each other, one a thread.
+    const BATCH_TOKENS: Option<usize> = Some(1 << 15);
+
+    /// `x W`.
+    ///
+    /// `x`: `[tokens, size]`, `weight`: `[size, other size]`.
+    fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        x.matmul(weight)
+    }
+
+    /// The mean of each text's tokens, `[texts, hidden]`.
+    ///
+    /// `x`: `[tokens, hidden]`.
+    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+        means(x, batch)
+    }
+
     /// `gelu(x + bias)` in its exact form, `x Φ(x)`.
     ///
     /// `x`: `[tokens, size]`, `bias`: `[size]`.
@@ -100,6 +123,44 @@ pub fn self_attention<B: Backend>(
     let rows = attended.swap_dims(1, 2).reshape([texts * longest, heads * head_size]);
     if is_even { rows } else { rows.select(0, unpadding_of(batch, &device)) }
         .reshape([tokens, heads * head_size])
+}
+
+/// [`EncoderBackend::product`] of 16-bit numbers (bfloat16), added up and answered in 32 bits.
+pub fn mixed_product<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+    let short = |tensor: Tensor<B, 2>| tensor.cast(FloatDType::BF16);
+    short(x).matmul(short(weight)).cast(FloatDType::F32)
+}
+
+/// [`EncoderBackend::means`] in burn's operations: texts of different lengths are padded, and the padding weighs nothing.
+pub fn means<B: Backend>(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
+    let device = x.device();
+    let [_, hidden] = x.dims();
+    let (texts, longest) = (batch.texts(), batch.longest());
+    if batch.is_even() {
+        return x.reshape([texts, longest, hidden]).mean_dim(1).squeeze_dim(1);
+    }
+    let padded = x.select(0, padding_of(batch, &device)).reshape([texts, longest, hidden]);
+    let weight = |span: Range<usize>| {
+        let weight = 1.0 / span.len() as f32;
+        (0..longest).map(move |at| if at < span.len() { weight } else { 0.0 })
+    };
+    let weights: Vec<f32> = batch.spans().flat_map(weight).collect();
+    let weights = TensorData::new(weights, [texts, longest, 1]);
+    let weights: Tensor<B, 3> = Tensor::from_data(weights, &device);
+    (padded * weights).sum_dim(1).squeeze_dim(1)
+}
+
+/// [`EncoderBackend::means`] as one product with the matrix of weights, `[texts, tokens]`: at the sizes of a thread's batch it
+/// is far below a hundredth of a layer's.
+pub fn means_by_product<B: Backend>(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
+    let (texts, tokens) = (batch.texts(), batch.tokens());
+    let mut weights = vec![0_f32; texts * tokens];
+    for (row, span) in weights.chunks_mut(tokens).zip(batch.spans()) {
+        let weight = 1.0 / span.len() as f32;
+        row[span].fill(weight);
+    }
+    let weights = TensorData::new(weights, [texts, tokens]);
+    Tensor::from_data(weights, &x.device()).matmul(x)
 }
 
 /// For every place of the padded texts the token that stands there: past the end, the text's first.

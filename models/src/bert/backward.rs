@@ -11,7 +11,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_flex::{Flex, FlexTensor, Layout};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::backend::{EncoderBackend, NormParts};
+use super::backend::{EncoderBackend, NormParts, means_by_product};
 use super::batch::Batch;
 use super::flex::{LANES, erf, exp, fold, softmax, sum};
 
@@ -19,6 +19,13 @@ use super::flex::{LANES, erf, exp, fold, softmax, sum};
 type Tracked<C> = <Autodiff<Flex, C> as burn::tensor::backend::BackendTypes>::FloatTensorPrimitive;
 
 impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
+    const NAME: &'static str = "flex";
+    const BATCH_TOKENS: Option<usize> = None;
+
+    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+        means_by_product(x, batch)
+    }
+
     fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
         let (x, bias) = (tracked(x), tracked(bias));
         let inputs = (x.primitive.clone(), bias.primitive.clone());

@@ -8,7 +8,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::backend::{EncoderBackend, NormParts};
+use super::backend::{EncoderBackend, NormParts, means_by_product};
 use super::batch::Batch;
 
 /// Numbers that are worked on at a time: a register of AVX-512, two of AVX2, four of NEON.
@@ -17,6 +17,13 @@ pub(super) const LANES: usize = 16;
 const QUERIES: usize = 4;
 
 impl EncoderBackend for Flex {
+    const NAME: &'static str = "flex";
+    const BATCH_TOKENS: Option<usize> = None;
+
+    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+        means_by_product(x, batch)
+    }
+
     fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
         let [_, size] = x.dims();
         let (mut x, bias) = (rows(x), rows(bias));

@@ -8,7 +8,10 @@ use burn_flex::Flex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::backend::{EncoderBackend, NormParts, add_norm, bias_gelu, self_attention};
+use super::backend::{
+    EncoderBackend, NormParts, add_norm, bias_gelu, means, means_by_product, mixed_product,
+    self_attention,
+};
 use super::batch::Batch;
 
 type B = Autodiff<Flex>;
@@ -219,4 +222,48 @@ fn the_gradient_of_attention_is_that_of_differences_and_of_burn() {
     });
     assert_close("by hand", &run(B::self_attention), &expected);
     assert_close("burn", &run(self_attention), &expected);
+}
+
+#[test]
+fn means_by_padding_are_those_by_a_product_and_so_are_their_gradients() {
+    let (hidden, weights) = (6, random(3 * 6, 2));
+    for lengths in [[4, 4, 4], [1, 7, 3]] {
+        let ids: Vec<Vec<u32>> = lengths.iter().map(|length| vec![1; *length]).collect();
+        let batch = Batch::new(ids.iter().map(Vec::as_slice)).unwrap();
+        let values = random(batch.tokens() * hidden, 1);
+        let of = |means: fn(Tensor<B, 2>, &Batch) -> Tensor<B, 2>| {
+            let x = leaf(&values, [batch.tokens(), hidden]);
+            let out = means(x.clone(), &batch);
+            let answer: Vec<f32> = out.clone().into_data().to_vec().unwrap();
+            (answer, gradients(out, &weights, &[Input::Matrix(x)]))
+        };
+        let (found, expected) = (of(means), of(means_by_product));
+        assert_close("means", &[found.0], &[wide(&expected.0)]);
+        let expected: Vec<Vec<f64>> = expected.1.iter().map(|list| wide(list)).collect();
+        assert_close("gradients of means", &found.1, &expected);
+    }
+}
+
+#[test]
+fn a_mixed_product_loses_what_its_sixteen_bits_do_and_has_its_gradient() {
+    let (rows, inner, out) = (5, 64, 7);
+    let (x, w, weights) = (random(rows * inner, 1), random(inner * out, 2), random(rows * out, 3));
+    let of = |product: fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>| {
+        let (x, w) = (leaf(&x, [rows, inner]), leaf(&w, [inner, out]));
+        let found = product(x.clone(), w.clone());
+        let values: Vec<f32> = found.clone().into_data().to_vec().unwrap();
+        let mut all = vec![values];
+        all.extend(gradients(found, &weights, &[Input::Matrix(x), Input::Matrix(w)]));
+        all
+    };
+    let (found, expected) = (of(mixed_product), of(Tensor::matmul));
+    for (found, expected) in found.iter().zip(&expected) {
+        let norm = |list: &mut dyn Iterator<Item = f32>| {
+            list.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+        };
+        let error = norm(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+        let relative = error / norm(&mut expected.iter().copied());
+        // bfloat16 keeps 8 bits: each factor is off by 2^-9 at most.
+        assert!((1e-5..4e-3).contains(&relative), "{relative}");
+    }
 }

@@ -17,6 +17,7 @@ mod backend;
 mod backward;
 mod batch;
 mod config;
+mod cuda;
 mod flex;
 #[cfg(test)]
 mod gradient_tests;
@@ -31,13 +32,14 @@ mod tests;
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 
 pub use backend::{EncoderBackend, NormParts};
 pub use batch::Batch;
 pub use config::{
     ARCHITECTURE, BertConfig, EncoderConfig, Pooling, SettingsFiles, supported_encoders,
 };
+pub(crate) use cuda::{Gpu, gpu};
 pub(crate) use load::read_numbers;
 pub(crate) use lora::Adapter;
 pub(crate) use parts::{Part, PartSource};
@@ -100,7 +102,7 @@ impl<B: EncoderBackend> Bert<B> {
     pub fn embed(&self, batch: &Batch, pooling: Pooling) -> Result<Tensor<B, 2>> {
         let hidden = self.forward(batch)?;
         let pooled = match pooling {
-            Pooling::Mean => means(batch, &hidden.device()).matmul(hidden),
+            Pooling::Mean => B::means(hidden, batch),
             Pooling::Cls => {
                 let device = hidden.device();
                 hidden.select(0, int_tensor(batch.firsts().iter().copied(), &device))
@@ -155,12 +157,12 @@ impl<B: EncoderBackend> Layer<B> {
     }
 }
 
-impl<B: Backend> Dense<B> {
+impl<B: EncoderBackend> Dense<B> {
     /// `x W`, without the bias.
     fn product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         match &self.adapter {
-            Some(adapter) => x.clone().matmul(self.weight.val()) + adapter.product(x),
-            None => x.matmul(self.weight.val()),
+            Some(adapter) => B::product(x.clone(), self.weight.val()) + adapter.product(x),
+            None => B::product(x, self.weight.val()),
         }
     }
 }
@@ -169,16 +171,4 @@ impl<B: Backend> Norm<B> {
     fn parts(&self) -> NormParts<B> {
         NormParts { gamma: self.gamma.val(), beta: self.beta.val(), epsilon: self.epsilon }
     }
-}
-
-/// The matrix that takes the mean of each text's tokens, `[texts, tokens]`: at the sizes of a batch its
-/// product is far below a hundredth of a layer's.
-fn means<B: Backend>(batch: &Batch, device: &B::Device) -> Tensor<B, 2> {
-    let (texts, tokens) = (batch.texts(), batch.tokens());
-    let mut weights = vec![0_f32; texts * tokens];
-    for (row, span) in weights.chunks_mut(tokens).zip(batch.spans()) {
-        let weight = 1.0 / span.len() as f32;
-        row[span].fill(weight);
-    }
-    Tensor::from_data(TensorData::new(weights, [texts, tokens]), device)
 }

@@ -7,7 +7,7 @@ use burn::module::{Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::bert::{Bert, Part, PartSource, numbers};
+use crate::bert::{Bert, BertConfig, Part, PartSource, numbers};
 use crate::error::{Error, Result};
 
 /// The names of the head's tensors.
@@ -44,6 +44,16 @@ pub(super) fn parameters_of<B: Backend>(
         Ok(Parameter { is_trained: is_trained(&name), name, shape, values })
     };
     network.parts().into_iter().map(one).collect()
+}
+
+/// The same network on another device, or by another backend; without adapters.
+pub(crate) fn moved<B: Backend, C: Backend>(
+    network: &Bert<B>,
+    config: &BertConfig,
+    device: &C::Device,
+) -> Result<Bert<C>> {
+    let held = Held::new(&parameters_of(network, |_| false)?, None, device)?;
+    Bert::assemble(config, &mut Plain(&held))
 }
 
 /// Tensors on the device, from which networks are made without copying them.

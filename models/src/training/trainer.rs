@@ -16,9 +16,9 @@ use super::network::{Answer, Validation};
 use super::options::{
     CheckpointOptions, EpochReport, Method, OnTrainProgress, Tables, TrainOptions, TrainProgress,
 };
-use super::parameters::{Held, Parameter, Plain, parameters_of};
+use super::parameters::{Held, Parameter, Plain, moved, parameters_of};
 use super::random::Random;
-use crate::bert::{Bert, EncoderBackend};
+use crate::bert::{Bert, EncoderBackend, EncoderConfig};
 use crate::embedder::Embedder;
 use crate::embedding::TextEmbedder;
 use crate::error::{Error, Result};
@@ -97,6 +97,23 @@ pub struct TrainedEncoder<B: EncoderBackend> {
     pub cost: Cost,
     /// What was not as it should be and did no harm, in words.
     pub notices: Vec<String>,
+}
+
+impl<B: EncoderBackend> TrainedEncoder<B> {
+    /// The same on another device, or by another backend.
+    pub(crate) fn moved<C: EncoderBackend>(
+        &self,
+        config: &EncoderConfig,
+        device: &C::Device,
+    ) -> Result<TrainedEncoder<C>> {
+        Ok(TrainedEncoder {
+            network: moved(&self.network, &config.network, device)?,
+            history: self.history.clone(),
+            best_epoch: self.best_epoch,
+            cost: self.cost,
+            notices: self.notices.clone(),
+        })
+    }
 }
 
 /// Trains `encoder` towards `objective`. `run` names the training by all that its weights depend on. The weights that
@@ -391,13 +408,13 @@ pub(super) fn weights_of_layers<B: EncoderBackend>(encoder: &Embedder<B>) -> usi
     config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * between)
 }
 
-/// Names a training by all that its weights depend on: the encoder, the options and the data.
+/// Names a training by all that its weights depend on: the backend, the encoder, the options and the data.
 pub(super) fn name_of<B: EncoderBackend>(
     encoder: &Embedder<B>,
     options: &impl Serialize,
     data: &impl Serialize,
 ) -> Result<String> {
-    let json = serde_json::to_string(&(encoder.id().to_string(), options, data))
+    let json = serde_json::to_string(&(B::NAME, encoder.id().to_string(), options, data))
         .map_err(|e| Error::Training { problem: format!("as JSON: {e}") })?;
     Ok(Sha256Hash::of(json.as_bytes()).to_string())
 }

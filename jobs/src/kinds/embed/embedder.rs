@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::Result;
-use models::{EmbedOptions, Progress, TextEmbedder};
+use models::{Cpu, EmbedOptions, Embedder, NGRAM, Progress, TextEmbedder};
 
 use super::NAME;
 use super::params::Params;
 use crate::context::RunContext;
 use crate::embedders::model_error;
+use crate::encoder_device::{OnDevice, Work};
 use crate::parameters::bad;
 
 /// Texts that are embedded together: the run can stop between.
@@ -26,11 +27,33 @@ pub(super) struct Made {
     pub(super) seconds: f64,
 }
 
+/// Who embeds.
+pub(super) enum Maker {
+    /// A model, on the device that pays.
+    Model(Arc<Embedder<Cpu>>),
+    /// Without a model, on the processor.
+    Plain(Arc<dyn TextEmbedder>),
+}
+
+impl Maker {
+    /// It, on the processor.
+    pub(super) fn embedder(&self) -> &dyn TextEmbedder {
+        match self {
+            Self::Model(model) => model.as_ref(),
+            Self::Plain(embedder) => embedder.as_ref(),
+        }
+    }
+}
+
 /// Loads the embedder of the parameters, and checks that it makes vectors of the length that they say.
-pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn TextEmbedder>> {
+pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Maker> {
     let mut stage = ctx.stage("load");
     let dimension = params.dimension as usize;
-    let embedder = ctx.embedders().get(ctx.session(), &params.embedder, dimension).await?;
+    let maker = match params.embedder.as_str() {
+        NGRAM => Maker::Plain(ctx.embedders().get(ctx.session(), NGRAM, dimension).await?),
+        name => Maker::Model(ctx.embedders().model(ctx.session(), name).await?.embedder),
+    };
+    let embedder = maker.embedder();
     if embedder.dimension() != dimension {
         let found = embedder.dimension();
         return Err(bad(
@@ -44,13 +67,13 @@ pub(super) async fn load(ctx: &RunContext, params: &Params) -> Result<Arc<dyn Te
     }
     stage.facts(serde_json::json!({ "embedder": embedder.id().to_string() }));
     stage.finish();
-    Ok(embedder)
+    Ok(maker)
 }
 
 /// Makes the vectors of `missing` at their places in `vectors`.
 pub(super) async fn make(
     ctx: &RunContext,
-    embedder: Arc<dyn TextEmbedder>,
+    maker: Maker,
     missing: Vec<(usize, String)>,
     mut vectors: Vec<f32>,
 ) -> Result<(Vec<f32>, Made)> {
@@ -58,8 +81,15 @@ pub(super) async fn make(
     let (pool, tell, cancelled) =
         (ctx.pool().clone(), ctx.progress_sink(), ctx.cancellation().clone());
     stage.record.rows_in = missing.len() as u64;
-    let began = Instant::now();
+    let (began, gpu) = (Instant::now(), ctx.gpu());
     let work = move || {
+        let on_device = match &maker {
+            Maker::Model(model) if !missing.is_empty() => {
+                Some(OnDevice::choose(gpu, Work::Embed(missing.len()), model)?)
+            }
+            _ => None,
+        };
+        let embedder = on_device.as_ref().map_or(maker.embedder(), |on| on.embedder.as_ref());
         let mut made = Made { texts: missing.len(), ..Made::default() };
         let dimension = embedder.dimension();
         for (index, part) in missing.chunks(PART_TEXTS).enumerate() {
@@ -82,11 +112,14 @@ pub(super) async fn make(
             made.empty += found.empty_texts;
             made.tokens += found.tokens;
         }
-        Ok((vectors, made))
+        Ok((vectors, made, on_device))
     };
-    let (vectors, mut made) = ctx.compute(work).await?;
+    let (vectors, mut made, on_device) = ctx.compute(work).await?;
     made.seconds = began.elapsed().as_secs_f64();
-    stage.on_device("cpu", "encoders run on the CPU");
+    match on_device {
+        Some(on_device) => on_device.note(&mut stage),
+        None => stage.on_device("cpu", "hashing parts of words is the CPU's"),
+    }
     stage.record.rows_out = made.texts as u64;
     stage.facts(serde_json::json!({ "tokens": made.tokens, "texts_cut": made.cut }));
     stage.finish();

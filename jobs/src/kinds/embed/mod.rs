@@ -86,8 +86,8 @@ impl Job for Embed {
 
     async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
         let params = Self::params(params)?;
-        let embedder = load(ctx, &params).await?;
-        let id = embedder.id().to_string();
+        let maker = load(ctx, &params).await?;
+        let id = maker.embedder().id().to_string();
         let earlier = Earlier::find(ctx, &params, id.clone()).await?;
         let mut corpus = read(ctx, &params, &earlier).await?;
         ctx.progress(0.05);
@@ -95,7 +95,7 @@ impl Job for Embed {
         let kept = earlier.copy(&corpus.places, &mut vectors).await?;
         ctx.progress(0.1);
         let missing = std::mem::take(&mut corpus.missing);
-        let (vectors, made) = make(ctx, embedder, missing, vectors).await?;
+        let (vectors, made) = make(ctx, maker, missing, vectors).await?;
         let spec = output::spec(params.output.clone(), params.dimension);
         let batches = output::batches(&spec, &params, &id, &corpus, &vectors)?;
         let source = ScalarValue::from(params.dataset.as_str());

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Result;
+use kernels::GpuPolicy;
 use models::{
-    ArtifactFiles, Comparison, Cpu, EmbedOptions, Embedder, EmbedderId, Estimate, Evaluation,
-    Grouped, Pairs, Retrieval, TextEmbedder, TrainCall, TrainProgress, TrainedOrigin, TrainingData,
-    compare, estimate_pairs, fine_tune_pairs, retrieval,
+    ArtifactFiles, Comparison, Cpu, EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate,
+    Evaluation, Grouped, Pairs, Retrieval, TextEmbedder, TrainCall, TrainProgress, TrainedOrigin,
+    TrainingData, compare, estimate_pairs_on, fine_tune_pairs_on, retrieval,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::params::Params;
 use super::prepare::Prepared;
 use crate::embedders::{Model, model_error};
+use crate::encoder_device::{OnDevice, Work};
 use crate::sides::Side;
 use crate::training;
 
@@ -25,6 +27,7 @@ const VALIDATION_OTHERS: usize = 4;
 /// What a training works with.
 pub(super) struct Task {
     pub(super) params: Params,
+    pub(super) gpu: GpuPolicy,
     pub(super) prepared: Prepared,
     pub(super) model: Model,
     /// The version in production.
@@ -53,16 +56,17 @@ pub(super) struct Fitted {
 }
 
 impl Task {
-    /// What training will cost. On the numeric threads.
-    pub(super) fn estimate(&self) -> Result<Estimate> {
+    /// Where training will be, and what it will cost. On the numeric threads.
+    pub(super) fn estimate(&self) -> Result<(OnDevice, Estimate)> {
+        let on = OnDevice::choose(self.gpu, Work::Train, &self.model.embedder)?;
         let (texts, groups) = self.pairs();
         let (pairs, options) = (Pairs { texts: &texts, groups: &groups }, self.params.options());
-        let found = estimate_pairs(&self.model.embedder, pairs, &options, &Default::default());
-        found.map_err(model_error)
+        let found = estimate_pairs_on(on.device, &self.model.embedder, pairs, &options);
+        Ok((on, found.map_err(model_error)?))
     }
 
     /// Trains and judges. On the numeric threads.
-    pub(super) fn run(self) -> Result<(Prepared, Fitted)> {
+    pub(super) fn run(self, device: EncoderDevice) -> Result<(Prepared, Fitted)> {
         let others = &self.prepared.others;
         let (own, rest) = others.split_at(others.len() / VALIDATION_OTHERS);
         let (texts, groups) = self.pairs();
@@ -81,11 +85,11 @@ impl Task {
             checkpoints: checkpoints.as_ref(),
             on_progress: &mut on_progress,
         };
-        let trained = fine_tune_pairs(
+        let trained = fine_tune_pairs_on(
+            device,
             self.model.embedder.as_ref(),
             Pairs { texts: &texts, groups: &groups },
             Grouped { texts: &validation, groups: &validation_groups },
-            &Default::default(),
             call,
         )
         .map_err(model_error)?;

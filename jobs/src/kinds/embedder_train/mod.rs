@@ -28,6 +28,7 @@ use prepare::{Prepared, prepare, read_pairs, read_texts};
 
 use crate::context::RunContext;
 use crate::embedders::inputs_of;
+use crate::encoder_device::OnDevice;
 use crate::evaluations::{self, Measured};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
@@ -124,14 +125,15 @@ impl Job for EmbedderTrain {
             tell: ctx.progress_sink(),
             tell_more: ctx.activity_sink(),
             cancellation: ctx.cancellation().clone(),
+            gpu: ctx.gpu(),
             params: params.clone(),
             prepared,
         };
-        let (task, cost) = look_at(ctx, task).await?;
+        let (task, on_device, cost) = look_at(ctx, task).await?;
         let mut stage = ctx.stage("train");
-        let pool = ctx.pool().clone();
-        let (prepared, fitted) = ctx.compute(move || pool.install(|| task.run())).await?;
-        stage.on_device("cpu", "training runs on the CPU");
+        on_device.note(&mut stage);
+        let (pool, device) = (ctx.pool().clone(), on_device.device);
+        let (prepared, fitted) = ctx.compute(move || pool.install(|| task.run(device))).await?;
         stage.record.rows_in = fitted.train_pairs as u64;
         stage.record.rows_out = fitted.found.questions as u64;
         stage.facts(fitted.facts.clone());
@@ -144,17 +146,17 @@ impl Job for EmbedderTrain {
 }
 
 /// Says what training will cost, to whoever watches.
-async fn look_at(ctx: &RunContext, task: Task) -> Result<(Task, Value)> {
+async fn look_at(ctx: &RunContext, task: Task) -> Result<(Task, OnDevice, Value)> {
     let mut stage = ctx.stage("prepare");
     let pool = ctx.pool().clone();
-    let work = move || pool.install(|| task.estimate().map(|cost| (task, cost)));
-    let (task, cost) = ctx.compute(work).await?;
+    let work = move || pool.install(|| task.estimate().map(|(on, cost)| (task, on, cost)));
+    let (task, on_device, cost) = ctx.compute(work).await?;
     let cost = training::estimate_facts(&cost);
     stage.record.rows_in = task.prepared.texts.len() as u64;
     stage.facts(json!({ "training_estimate": cost }));
     ctx.activity_sink()(json!({ "training_estimate": cost }));
     stage.finish();
-    Ok((task, cost))
+    Ok((task, on_device, cost))
 }
 
 fn trained_on(ctx: &RunContext) -> TrainingData {

@@ -120,13 +120,19 @@ async fn each_pair(
     table.check(parameter, "id_b", "a text or whole number", id_fits)?;
     let number = |t: &DataType| t.is_numeric() || *t == DataType::Boolean;
     table.check(parameter, value, "a number or a boolean", number)?;
-    let is_timed = table.frame.schema().fields().iter().any(|field| field.name() == "at");
+    let has = |name: &str| table.frame.schema().fields().iter().any(|field| field.name() == name);
+    let (is_timed, has_grounds) = (has("at"), has("grounds"));
     let order = ["at", "id_a", "id_b"].iter().skip(usize::from(!is_timed));
     let order = order.map(|name| ident(*name).sort(true, true)).collect();
     let text = |name: &str| cast(ident(name), DataType::Utf8);
     let columns: Vec<Expr> =
         vec![text("id_a"), text("id_b"), cast(ident(value), DataType::Float64)];
-    let frame = table.frame.filter(ident("source").eq(lit(params.dataset.as_str())))?;
+    let mut frame = table.frame.filter(ident("source").eq(lit(params.dataset.as_str())))?;
+    if has_grounds {
+        // Pairs that an embedder found teach it nothing.
+        let is_semantic = ident("grounds").eq(lit("semantic"));
+        frame = frame.filter(is_semantic.is_not_true())?;
+    }
     let mut rows = ctx.session().stream(frame.sort(order)?.select(columns)?).await?;
     while let Some(batch) = rows.next().await.transpose()? {
         ctx.check()?;

@@ -240,7 +240,7 @@ async fn classify(ctx: &RunContext, task: Task) -> Result<(Rows, Found)> {
         Ok((task.rows, found))
     };
     let (rows, found) = ctx.compute(work).await?;
-    stage.on_device("cpu", "encoders run on the CPU");
+    stage.on_device("cpu", "classifiers answer on the CPU");
     stage.record.rows_out = found.answers.len() as u64;
     stage.facts(json!({
         "tokens": found.tokens,

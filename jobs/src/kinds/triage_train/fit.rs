@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Result;
+use kernels::GpuPolicy;
 use models::{
     ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, Cpu, DataReport,
-    EmbedOptions, EmbedderId, Estimate, Evaluation, Examples, FoldAnswer, Head, HeadProgress,
-    Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores, TextEmbedder, Threshold,
-    TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc, calibration_error,
-    choose_threshold, compare, describe, estimate, fine_tune, fold_answers, label_noise,
+    EmbedOptions, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer, Head,
+    HeadProgress, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores, TextEmbedder,
+    Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc, calibration_error,
+    choose_threshold, compare, describe, estimate_on, fine_tune_on, fold_answers, label_noise,
     row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use super::params::Params;
 use super::prepare::{Prepared, Side};
 use crate::context::check;
 use crate::embedders::{Model, model_error};
+use crate::encoder_device::{OnDevice, Work};
 use crate::training;
 
 /// How sure a head must be of another class than the label for the label to be in doubt.
@@ -37,6 +39,7 @@ pub(super) enum Encoder {
 /// What a training works with.
 pub(super) struct Task {
     pub(super) params: Params,
+    pub(super) gpu: GpuPolicy,
     pub(super) prepared: Prepared,
     pub(super) encoder: Encoder,
     /// The classifier in production, with its version.
@@ -55,6 +58,8 @@ pub(super) struct Survey {
     /// Of the rows to learn from.
     pub(super) quality: Vec<RowQuality>,
     pub(super) noise: Vec<Doubt>,
+    /// Where an encoder is trained.
+    pub(super) on_device: Option<OnDevice>,
     /// Of training an encoder.
     pub(super) estimate: Option<Estimate>,
     /// Of the rows to learn from, by the encoder as it is, where there is a use for them.
@@ -149,27 +154,32 @@ impl Task {
         let quality = row_quality(&texts, &classes, answers.as_deref()).map_err(model_error)?;
         let noise = self.doubts(&train, answers.as_deref().unwrap_or_default());
         check(&self.cancellation)?;
-        let estimate = match &self.encoder {
-            Encoder::Frozen(_) => None,
+        let (on_device, estimate) = match &self.encoder {
+            Encoder::Frozen(_) => (None, None),
             Encoder::Trained(Model { embedder: encoder, .. }) => {
+                let on = OnDevice::choose(self.gpu, Work::Train, encoder)?;
                 let rows = Examples { texts: &texts, classes: &classes };
                 let (count, options) = (self.prepared.labels.count(), self.params.fine_tuning());
-                let found = estimate(encoder.as_ref(), count, rows, &options, &Default::default());
-                Some(found.map_err(model_error)?)
+                let found = estimate_on(on.device, encoder, count, rows, &options);
+                (Some(on), Some(found.map_err(model_error)?))
             }
         };
-        Ok(Survey { report, quality, noise, estimate, vectors })
+        Ok(Survey { report, quality, noise, on_device, estimate, vectors })
     }
 
     /// Trains, calibrates and judges. On the numeric threads.
-    pub(super) fn run(self, vectors: Vec<f32>) -> Result<(Prepared, Fitted)> {
+    pub(super) fn run(
+        self,
+        device: EncoderDevice,
+        vectors: Vec<f32>,
+    ) -> Result<(Prepared, Fitted)> {
         let (train, validation) =
             (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
         let labels = &self.prepared.labels;
         let (raw, vectors) = match &self.encoder {
             Encoder::Frozen(encoder) => (self.head(encoder.clone(), &vectors, &train)?, vectors),
             Encoder::Trained(model) => {
-                let raw = self.fine_tuned(model.clone(), &train, &validation)?;
+                let raw = self.fine_tuned(device, model.clone(), &train, &validation)?;
                 let texts = self.prepared.texts(&train);
                 let vectors = self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?;
                 (raw, vectors)
@@ -278,7 +288,13 @@ impl Task {
         })
     }
 
-    fn fine_tuned(&self, model: Model, train: &[usize], validation: &[usize]) -> Result<Raw> {
+    fn fine_tuned(
+        &self,
+        device: EncoderDevice,
+        model: Model,
+        train: &[usize],
+        validation: &[usize],
+    ) -> Result<Raw> {
         let (prepared, Model { embedder: encoder, tokenizer }) = (&self.prepared, model);
         let (texts, classes) = (prepared.texts(train), prepared.classes(train));
         let (own_texts, own_classes) = (prepared.texts(validation), prepared.classes(validation));
@@ -296,12 +312,12 @@ impl Task {
             checkpoints: checkpoints.as_ref(),
             on_progress: &mut on_progress,
         };
-        let trained = fine_tune(
+        let trained = fine_tune_on(
+            device,
             encoder.as_ref(),
             prepared.labels.count(),
             Examples { texts: &texts, classes: &classes },
             Examples { texts: &own_texts, classes: &own_classes },
-            &Default::default(),
             call,
         )
         .map_err(model_error)?;

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
-use models::{Classifier, Cpu, DatasetVersion, TrainingData};
+use models::{Classifier, Cpu, DatasetVersion, EncoderDevice, TrainingData};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
@@ -132,6 +132,7 @@ impl Job for TriageTrain {
             cancellation: ctx.cancellation().clone(),
             params: params.clone(),
             prepared,
+            gpu: ctx.gpu(),
             encoder,
             in_use,
         };
@@ -139,9 +140,13 @@ impl Job for TriageTrain {
         let mut stage = ctx.stage("train");
         stage.record.rows_in = task.prepared.rows.ids.len() as u64;
         let (pool, vectors) = (ctx.pool().clone(), survey.take_vectors());
-        let work = move || pool.install(|| task.run(vectors));
+        match &survey.on_device {
+            Some(on_device) => on_device.note(&mut stage),
+            None => stage.on_device("cpu", "a head is trained on the CPU"),
+        }
+        let device = survey.on_device.as_ref().map_or(EncoderDevice::Cpu, |on| on.device);
+        let work = move || pool.install(|| task.run(device, vectors));
         let (prepared, fitted) = ctx.compute(work).await?;
-        stage.on_device("cpu", "training runs on the CPU");
         stage.record.rows_out = fitted.scores.rows as u64;
         stage.facts(fitted.facts.clone());
         stage.finish();

@@ -1,0 +1,295 @@
+//! Where encoders run and are trained: on the processor, or on a CUDA device. A model is loaded on the processor, moved to
+//! the device for a piece of work, and what training made of it is moved back.
+//!
+//! A device is used only after it gave the vectors of some texts that the processor gives, too. What panics on the way, as
+//! burn does where a driver fails, is an error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::Cpu;
+use crate::embedder::Embedder;
+use crate::embedding::{EmbedOptions, TextEmbedder};
+use crate::error::{Error, Result};
+use crate::training::{
+    ContrastiveOptions, Estimate, Examples, FineTuneOptions, Grouped, Pairs, TrainCall, Trained,
+    TrainedEncoder, estimate, estimate_pairs, fine_tune, fine_tune_pairs,
+};
+
+/// The least cosine of a device's vector and the processor's. bfloat16 would give 0.999, a wrong kernel anything.
+const COSINE_MIN: f64 = 0.9999;
+
+/// Where an encoder works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EncoderDevice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A CUDA device, by its number.
+    Cuda(usize),
+}
+
+/// An embedder that works on `device`. Fails where the device can't be used, or gives other vectors than the processor.
+pub fn embedder_on(
+    device: EncoderDevice,
+    encoder: &Arc<Embedder<Cpu>>,
+) -> Result<Arc<dyn TextEmbedder>> {
+    match device {
+        EncoderDevice::Cpu => Ok(encoder.clone()),
+        EncoderDevice::Cuda(ordinal) => cuda::embedder(encoder, ordinal),
+    }
+}
+
+/// [`fine_tune`] on `device`.
+pub fn fine_tune_on(
+    device: EncoderDevice,
+    encoder: &Embedder<Cpu>,
+    count: usize,
+    train: Examples<'_>,
+    validation: Examples<'_>,
+    call: TrainCall<'_, FineTuneOptions>,
+) -> Result<Trained<Cpu>> {
+    match device {
+        EncoderDevice::Cpu => {
+            fine_tune(encoder, count, train, validation, &Default::default(), call)
+        }
+        EncoderDevice::Cuda(ordinal) => {
+            cuda::fine_tune(ordinal, encoder, count, train, validation, call)
+        }
+    }
+}
+
+/// [`fine_tune_pairs`] on `device`.
+pub fn fine_tune_pairs_on(
+    device: EncoderDevice,
+    encoder: &Embedder<Cpu>,
+    pairs: Pairs<'_>,
+    validation: Grouped<'_>,
+    call: TrainCall<'_, ContrastiveOptions>,
+) -> Result<TrainedEncoder<Cpu>> {
+    match device {
+        EncoderDevice::Cpu => {
+            fine_tune_pairs(encoder, pairs, validation, &Default::default(), call)
+        }
+        EncoderDevice::Cuda(ordinal) => {
+            cuda::fine_tune_pairs(ordinal, encoder, pairs, validation, call)
+        }
+    }
+}
+
+/// [`estimate`] of training on `device`.
+pub fn estimate_on(
+    device: EncoderDevice,
+    encoder: &Embedder<Cpu>,
+    count: usize,
+    train: Examples<'_>,
+    options: &FineTuneOptions,
+) -> Result<Estimate> {
+    match device {
+        EncoderDevice::Cpu => estimate(encoder, count, train, options, &Default::default()),
+        EncoderDevice::Cuda(ordinal) => cuda::estimate(ordinal, encoder, count, train, options),
+    }
+}
+
+/// [`estimate_pairs`] of training on `device`.
+pub fn estimate_pairs_on(
+    device: EncoderDevice,
+    encoder: &Embedder<Cpu>,
+    pairs: Pairs<'_>,
+    options: &ContrastiveOptions,
+) -> Result<Estimate> {
+    match device {
+        EncoderDevice::Cpu => estimate_pairs(encoder, pairs, options, &Default::default()),
+        EncoderDevice::Cuda(ordinal) => cuda::estimate_pairs(ordinal, encoder, pairs, options),
+    }
+}
+
+/// Texts of all lengths from one word to more than a model reads.
+fn probes() -> Vec<String> {
+    let words = ["card", "the", "lost", "payment", "on", "Monday", "twice", "was", "I", "refund"];
+    let text = |text: usize| -> String {
+        (0..=text * text / 3)
+            .map(|w| words[(3 * text + w * w + w / 7) % 10].to_owned() + " ")
+            .collect()
+    };
+    (0..36).map(text).collect()
+}
+
+/// Fails where two embedders do not give the same vectors.
+fn check(expected: &dyn TextEmbedder, found: &dyn TextEmbedder) -> Result<()> {
+    let probes = probes();
+    let texts: Vec<&str> = probes.iter().map(String::as_str).collect();
+    let embed = |embedder: &dyn TextEmbedder| embedder.embed(&texts, &EmbedOptions::default());
+    let (expected, found) = (embed(expected)?, embed(found)?);
+    let cosine = |(a, b): (&[f32], &[f32])| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let cosines = expected.rows().zip(found.rows()).map(cosine);
+    // A NaN is the least.
+    let least = cosines.fold(1.0, |least, cosine| if cosine >= least { least } else { cosine });
+    match least >= COSINE_MIN {
+        true => Ok(()),
+        false => Err(Error::Device {
+            problem: format!(
+                "expected the vectors that the processor gives, found such with a cosine of {least:.6} to them"
+            ),
+        }),
+    }
+}
+
+/// What panics is an error of the device.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Error::Device { problem: said.unwrap_or("a panic without a word").to_owned() })
+    })
+}
+
+mod cuda {
+    use super::*;
+    use crate::bert::{Gpu, gpu};
+    use crate::embedding::{EmbedderId, Embeddings};
+    use crate::training;
+
+    /// An embedder whose panics are errors.
+    #[derive(Debug)]
+    struct Guarded(Embedder<Gpu>);
+
+    impl TextEmbedder for Guarded {
+        fn id(&self) -> &EmbedderId {
+            self.0.id()
+        }
+
+        fn dimension(&self) -> usize {
+            self.0.dimension()
+        }
+
+        fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
+            guarded(|| self.0.embed(texts, options))
+        }
+    }
+
+    pub(super) fn embedder(
+        encoder: &Arc<Embedder<Cpu>>,
+        ordinal: usize,
+    ) -> Result<Arc<dyn TextEmbedder>> {
+        guarded(|| {
+            let moved = Guarded(encoder.moved(&gpu(ordinal))?);
+            check(encoder.as_ref(), &moved)?;
+            Ok(Arc::new(moved) as Arc<dyn TextEmbedder>)
+        })
+    }
+
+    fn back(trained: &TrainedEncoder<Gpu>, encoder: &Embedder<Cpu>) -> Result<TrainedEncoder<Cpu>> {
+        trained.moved(encoder.config(), &Default::default())
+    }
+
+    pub(super) fn fine_tune(
+        ordinal: usize,
+        encoder: &Embedder<Cpu>,
+        count: usize,
+        train: Examples<'_>,
+        validation: Examples<'_>,
+        call: TrainCall<'_, FineTuneOptions>,
+    ) -> Result<Trained<Cpu>> {
+        guarded(|| {
+            let device = gpu(ordinal);
+            let moved = encoder.moved::<Gpu>(&device)?;
+            let found = training::fine_tune(&moved, count, train, validation, &device, call)?;
+            Ok(Trained { encoder: back(&found.encoder, encoder)?, head: found.head })
+        })
+    }
+
+    pub(super) fn fine_tune_pairs(
+        ordinal: usize,
+        encoder: &Embedder<Cpu>,
+        pairs: Pairs<'_>,
+        validation: Grouped<'_>,
+        call: TrainCall<'_, ContrastiveOptions>,
+    ) -> Result<TrainedEncoder<Cpu>> {
+        guarded(|| {
+            let device = gpu(ordinal);
+            let moved = encoder.moved::<Gpu>(&device)?;
+            back(&training::fine_tune_pairs(&moved, pairs, validation, &device, call)?, encoder)
+        })
+    }
+
+    pub(super) fn estimate(
+        ordinal: usize,
+        encoder: &Embedder<Cpu>,
+        count: usize,
+        train: Examples<'_>,
+        options: &FineTuneOptions,
+    ) -> Result<Estimate> {
+        guarded(|| {
+            let device = gpu(ordinal);
+            training::estimate(&encoder.moved::<Gpu>(&device)?, count, train, options, &device)
+        })
+    }
+
+    pub(super) fn estimate_pairs(
+        ordinal: usize,
+        encoder: &Embedder<Cpu>,
+        pairs: Pairs<'_>,
+        options: &ContrastiveOptions,
+    ) -> Result<Estimate> {
+        guarded(|| {
+            let device = gpu(ordinal);
+            training::estimate_pairs(&encoder.moved::<Gpu>(&device)?, pairs, options, &device)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use burn_flex::Flex;
+
+    use super::*;
+    use crate::bert::{Pooling, tiny_config, tiny_weights};
+    use crate::embedder::tests::load;
+    use crate::tokens::tests::tokenizer_bytes;
+
+    fn tiny(seed: u64) -> Embedder<Flex> {
+        let config = tiny_config(Pooling::Mean);
+        load(&config, &tiny_weights(&config, seed), Some(&tokenizer_bytes())).unwrap()
+    }
+
+    #[test]
+    fn an_embedder_that_was_moved_gives_the_same_vectors() {
+        let embedder = tiny(1);
+        let moved = embedder.moved::<Flex>(&Default::default()).unwrap();
+        assert_eq!(moved.id(), embedder.id());
+        let texts = ["my card is lost", "a", ""];
+        let of = |embedder: &Embedder<Flex>| {
+            embedder.embed(&texts, &EmbedOptions::default()).unwrap().values
+        };
+        assert_eq!(of(&moved), of(&embedder));
+    }
+
+    #[test]
+    fn a_device_that_gives_other_vectors_is_refused() {
+        let embedder = tiny(1);
+        assert_eq!(check(&embedder, &embedder.moved::<Flex>(&Default::default()).unwrap()), Ok(()));
+        let error = check(&embedder, &tiny(2)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("device: expected the vectors that the processor gives"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_panic_is_an_error_with_what_it_said() {
+        let said = |panic: fn()| {
+            guarded::<()>(|| {
+                panic();
+                Ok(())
+            })
+        };
+        let error = |problem: &str| Err(Error::Device { problem: problem.into() });
+        assert_eq!(said(|| panic!("no driver")), error("no driver"));
+        assert_eq!(said(|| panic!("driver {}", 1)), error("driver 1"));
+        assert_eq!(said(|| std::panic::panic_any(1)), error("a panic without a word"));
+    }
+}
