@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{CommitLabel, Engine, EngineOptions, Principal, Version, WriteMode};
 
@@ -39,6 +39,27 @@ impl Noise {
 pub(crate) async fn engine() -> Engine {
     let options = EngineOptions { root: "memory:".into(), ..EngineOptions::default() };
     Engine::open(options).await.unwrap()
+}
+
+/// Commits a table in the place of what was there.
+pub(crate) async fn table(engine: &Engine, name: &str, columns: &[(&str, ColumnType, ArrayRef)]) {
+    let spec = DatasetSpec {
+        name: DatasetName::new(name).unwrap(),
+        description: String::new(),
+        owner: None,
+        key: Vec::new(),
+        time_column: None,
+        evolution: Evolution::Fixed,
+        partition_by: Vec::new(),
+        columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
+        validations: Vec::new(),
+    };
+    let who = Principal::local();
+    engine.ensure_dataset(&who, &spec).await.unwrap();
+    let arrays = columns.iter().map(|c| c.2.clone()).collect();
+    let batch = RecordBatch::try_new(spec.arrow_schema(), arrays).unwrap();
+    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+    engine.write(&who, &spec.name, WriteMode::Overwrite, vec![batch], label).await.unwrap();
 }
 
 /// A dataset of (series, at, value), as `metrics` has them.

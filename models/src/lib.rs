@@ -46,6 +46,8 @@ mod ngram;
 mod published_tests;
 mod pull;
 mod safetensors;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 mod tokens;
 mod training;
 

@@ -164,33 +164,11 @@ pub(crate) mod tests {
     ];
 
     pub fn tokenizer_json() -> Value {
-        let vocabulary: serde_json::Map<String, Value> =
-            VOCABULARY.iter().enumerate().map(|(id, word)| ((*word).into(), id.into())).collect();
-        let special = |id: u32| {
-            json!({"id": id, "content": VOCABULARY[id as usize], "single_word": false,
-                "lstrip": false, "rstrip": false, "normalized": false, "special": true})
-        };
-        json!({
-            "version": "1.0",
-            "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0},
-            "padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null,
-                "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
-            "added_tokens": [special(0), special(1), special(2), special(3), special(4)],
-            "normalizer": {"type": "BertNormalizer", "clean_text": true,
-                "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
-            "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "post_processor": {"type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}},
-                    {"Sequence": {"id": "A", "type_id": 0}},
-                    {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
-                "pair": [{"Sequence": {"id": "A", "type_id": 0}},
-                    {"Sequence": {"id": "B", "type_id": 1}}],
-                "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
-                    "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]}}},
-            "decoder": null,
-            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": 100, "vocab": vocabulary},
-        })
+        let mut json = crate::suite::tokenizer_json(VOCABULARY.into_iter().map(str::to_owned));
+        json["truncation"] = json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({"strategy": {"Fixed": 8}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"});
+        json
     }
 
     pub fn tokenizer_bytes() -> Vec<u8> {

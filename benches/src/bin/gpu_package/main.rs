@@ -1,4 +1,4 @@
-//! The kernels' checks and benchmarks in one binary, for a machine with a CUDA driver and nothing else.
+//! The checks and benchmarks of kernels and encoders in one binary, for a machine with a CUDA driver and nothing else.
 //!
 //! Each check, benchmark and ladder runs in a child process with a time limit, and the JSON document is whole on disk
 //! after each: a kernel that hangs or dies costs its own result only. [`options::USAGE`] is the command line. Exits with
@@ -15,6 +15,7 @@ mod crossover;
 mod data;
 mod devices;
 mod document;
+mod encoders;
 mod ladders;
 mod measure;
 mod options;

@@ -7,7 +7,7 @@ use crate::parts::{Part, Task};
 
 pub const USAGE: &str = "\
 colonnade-gpu-package [OPTIONS]
-  --only checks|benches|crossover   one part instead of all three, in this order
+  --only checks|benches|crossover|encoders   one part instead of all four, in this order
   --filter TEXT                     only what has TEXT in its name
   --scale N                         sizes of benchmarks divided by N; 1 when absent
   --rounds N                        calls that are timed after the first; 5 when absent
@@ -79,7 +79,7 @@ impl Options {
 
 fn part(name: &str) -> Result<Part, String> {
     let found = Part::ALL.into_iter().find(|part| part.name() == name);
-    found.ok_or(format!("there is no part {name}: checks, benches or crossover"))
+    found.ok_or(format!("there is no part {name}: checks, benches, crossover or encoders"))
 }
 
 fn count(name: &str, text: &str) -> Result<usize, String> {
@@ -128,7 +128,10 @@ mod tests {
     #[test]
     fn what_means_nothing_is_named() {
         let fails = |line| read(line).unwrap_err();
-        assert_eq!(fails("--only tests"), "there is no part tests: checks, benches or crossover");
+        assert_eq!(
+            fails("--only tests"),
+            "there is no part tests: checks, benches, crossover or encoders"
+        );
         assert_eq!(fails("--scale 0"), "--scale 0: a whole number of at least 1 is needed");
         assert_eq!(fails("--limit soon"), "--limit soon: a whole number of at least 1 is needed");
         assert_eq!(fails("--rounds"), "--rounds needs a value");

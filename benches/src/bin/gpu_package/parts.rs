@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::options::Options;
-use crate::{cases, checks, crossover, measure};
+use crate::{cases, checks, crossover, encoders, measure};
 
 /// Takes what is known of a task so far: an object whose fields replace those told before.
 pub type Tell<'a> = dyn FnMut(Value) + 'a;
@@ -18,17 +18,20 @@ pub enum Part {
     Benches,
     /// From which size on a device is faster.
     Crossover,
+    /// Text encoders, which run by other kernels.
+    Encoders,
 }
 
 impl Part {
     /// In the order in which they run: times of what is wrong are worth nothing.
-    pub const ALL: [Self; 3] = [Self::Checks, Self::Benches, Self::Crossover];
+    pub const ALL: [Self; 4] = [Self::Checks, Self::Benches, Self::Crossover, Self::Encoders];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Checks => "checks",
             Self::Benches => "benches",
             Self::Crossover => "crossover",
+            Self::Encoders => "encoders",
         }
     }
 
@@ -37,6 +40,7 @@ impl Part {
             Self::Checks => checks::names(),
             Self::Benches => cases::ALL.iter().map(|case| case.name).collect(),
             Self::Crossover => crossover::names(),
+            Self::Encoders => encoders::names(),
         }
     }
 }
@@ -61,6 +65,7 @@ impl Task {
             Part::Checks => checks::run(self.name, tell),
             Part::Benches => measure::run(self.name, options, tell),
             Part::Crossover => crossover::run(self.name, options, tell),
+            Part::Encoders => encoders::run(self.name, options, tell),
         }
     }
 }
@@ -97,7 +102,7 @@ mod tests {
             if operation.device_from.is_none() || operation.name == "correlate_lagged" {
                 continue;
             }
-            for part in Part::ALL {
+            for part in [Part::Checks, Part::Benches, Part::Crossover] {
                 assert!(!named(Some(part), operation.name).unwrap().is_empty(), "{operation:?}");
             }
         }
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn checks_come_first_and_a_filter_leaves_some() {
         let all = named(None, "").unwrap();
-        assert!(all[0].starts_with("checks/") && all[all.len() - 1].starts_with("crossover/"));
+        assert!(all[0].starts_with("checks/") && all[all.len() - 1].starts_with("encoders/"));
         assert_eq!(named(Some(Part::Benches), "forest").unwrap(), ["benches/isolation_forest"]);
     }
 

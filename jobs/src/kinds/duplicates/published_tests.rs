@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use engine::WriteMode;
 use serde_json::{Value, json};
 
-use super::semantic_tests::label;
-use super::tests::{Row, ask, run_job, write};
+use super::tests::{Row, ask, label, run_job, write};
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
 use crate::testing::{engine, shared_data};

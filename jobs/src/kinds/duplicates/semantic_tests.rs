@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, ListArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, ListArray, StringArray};
 use arrow::datatypes::Float32Type;
-use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, Principal, WriteMode};
+use datasets::ColumnType;
+use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
-use super::tests::{Row, ask, run_with, write};
-use crate::columns::column;
+use super::tests::{Row, ask, label, run_with, write};
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
-use crate::testing::engine;
+use crate::testing::{engine, table};
 
 /// Text, and a vector.
 const ROWS: [(&str, &str, Option<[f32; 3]>); 8] = [
@@ -26,26 +25,6 @@ const ROWS: [(&str, &str, Option<[f32; 3]>); 8] = [
     ("g", "Storage of the tables ran out", None),
     ("h", "An invoice was paid twice", Some([0.0, 1.0, 0.0])),
 ];
-
-async fn commit(engine: &Engine, name: &str, columns: Vec<(&str, ColumnType, ArrayRef)>) {
-    let spec = DatasetSpec {
-        name: DatasetName::new(name).unwrap(),
-        description: String::new(),
-        owner: None,
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::Fixed,
-        partition_by: Vec::new(),
-        columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
-        validations: Vec::new(),
-    };
-    let who = Principal::local();
-    engine.ensure_dataset(&who, &spec).await.unwrap();
-    let arrays = columns.into_iter().map(|c| c.2).collect();
-    let batch = RecordBatch::try_new(spec.arrow_schema(), arrays).unwrap();
-    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, WriteMode::Overwrite, vec![batch], label).await.unwrap();
-}
 
 fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
@@ -61,10 +40,10 @@ async fn tickets(engine: &Engine) {
     let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(numbers);
     let item = ColumnType::Vector(3).arrow_type();
     let vectors = arrow::compute::cast(&vectors, &item).unwrap();
-    commit(
+    table(
         engine,
         "vectors",
-        vec![
+        &[
             ("source", ColumnType::Text, texts(with.iter().map(|_| "mail"))),
             ("id", ColumnType::Text, texts(with.iter().map(|row| row.0))),
             ("embedder", ColumnType::Text, texts(with.iter().map(|_| "hand@1"))),
@@ -72,17 +51,6 @@ async fn tickets(engine: &Engine) {
         ],
     )
     .await;
-}
-
-/// What somebody says of pairs, in the dataset `judged`.
-pub(super) async fn label(engine: &Engine, labels: &[(&str, &str, bool)]) {
-    let is_duplicate = BooleanArray::from_iter(labels.iter().map(|label| Some(label.2)));
-    let columns = vec![
-        ("id_a", ColumnType::Text, texts(labels.iter().map(|label| label.0))),
-        ("id_b", ColumnType::Text, texts(labels.iter().map(|label| label.1))),
-        ("is_duplicate", ColumnType::Bool, Arc::new(is_duplicate) as ArrayRef),
-    ];
-    commit(engine, "judged", columns).await;
 }
 
 async fn run(engine: &Engine, mut params: Value) -> RunRecord {

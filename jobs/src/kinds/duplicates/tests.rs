@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{CommitLabel, Engine, Principal, WriteMode};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::columns::column;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::engine;
+use crate::testing::{engine, table};
 
 const LONG: &str =
     "The nightly import of invoices stops after four hundred rows and says that the disk is full";
@@ -82,6 +82,20 @@ async fn run(engine: &Engine, dataset: &str) -> RunRecord {
     let record = run_with(engine, params, RunnerOptions::default()).await;
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
     record
+}
+
+/// What somebody says of pairs, in the dataset `judged`.
+pub(super) async fn label(engine: &Engine, labels: &[(&str, &str, bool)]) {
+    let is_duplicate = BooleanArray::from_iter(labels.iter().map(|label| Some(label.2)));
+    let ids = |of: fn(&(&str, &str, bool)) -> String| {
+        Arc::new(StringArray::from_iter_values(labels.iter().map(of))) as ArrayRef
+    };
+    let columns = [
+        ("id_a", ColumnType::Text, ids(|label| label.0.to_owned())),
+        ("id_b", ColumnType::Text, ids(|label| label.1.to_owned())),
+        ("is_duplicate", ColumnType::Bool, Arc::new(is_duplicate) as ArrayRef),
+    ];
+    table(engine, "judged", &columns).await;
 }
 
 /// The rows of a query as texts.

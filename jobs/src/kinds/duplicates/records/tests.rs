@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
-use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, Principal, WriteMode};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use datasets::ColumnType;
+use engine::{Engine, Principal};
 use serde_json::{Value, json};
 
 use super::blocking::makes;
@@ -15,14 +15,13 @@ use super::link::{LinkOptions, Linked, link};
 use super::pairs::{LabelledPair, Pair, match_pairs};
 use super::plan::plan;
 use super::{Compare, Field, Method};
-use crate::columns::column;
 use crate::evaluate::{GroupScore, score_groups};
 use crate::kinds::duplicates::find::{Grounds, Link, clusters};
 use crate::kinds::duplicates::labels::Label;
-use crate::kinds::duplicates::tests::{ask, run_with};
+use crate::kinds::duplicates::tests::{ask, label, run_with};
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
-use crate::testing::{engine, shared_data};
+use crate::testing::{engine, shared_data, table};
 
 /// Columns and how they are compared.
 type Columns<'a> = [(&'a str, Compare)];
@@ -287,27 +286,6 @@ fn pairs_without_labels_of_both_kinds_or_with_other_values_are_refused() {
     assert!(wrong.contains("expected 1 values, found 2 in pair 4"), "{wrong}");
 }
 
-/// Commits a table: `None` is null.
-async fn append(engine: &Engine, name: &str, columns: &[(&str, ColumnType, ArrayRef)]) {
-    let spec = DatasetSpec {
-        name: DatasetName::new(name).unwrap(),
-        description: String::new(),
-        owner: None,
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::Fixed,
-        partition_by: Vec::new(),
-        columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
-        validations: Vec::new(),
-    };
-    let who = Principal::local();
-    engine.ensure_dataset(&who, &spec).await.unwrap();
-    let arrays = columns.iter().map(|c| c.2.clone()).collect();
-    let batch = RecordBatch::try_new(spec.arrow_schema(), arrays).unwrap();
-    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, WriteMode::Overwrite, vec![batch], label).await.unwrap();
-}
-
 fn texts<'a>(values: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(StringArray::from_iter(values))
 }
@@ -347,7 +325,7 @@ async fn club(engine: &Engine) {
     again("x3", 17, &|row| row[1] = Some("bella".into()));
     let of = |at: usize| texts(rows.iter().map(|row| row[at].as_deref()));
     let score = rows.iter().map(|row| row[4].as_ref().map(|score| score.parse::<f64>().unwrap()));
-    append(
+    table(
         engine,
         "club",
         &[
@@ -405,23 +383,6 @@ async fn records_are_linked_with_a_probability_and_a_reason_and_the_oldest_stand
     assert_eq!(summary["pairs_record"], 4);
     assert_eq!(summary["model"]["method"], "fellegi_sunter");
     assert_eq!(summary["fields"][3]["missing"], 1);
-}
-
-async fn label(engine: &Engine, rows: &Judged<'_>) {
-    append(
-        engine,
-        "judged",
-        &[
-            ("id_a", ColumnType::Text, texts(rows.iter().map(|row| Some(row.0)))),
-            ("id_b", ColumnType::Text, texts(rows.iter().map(|row| Some(row.1)))),
-            (
-                "is_duplicate",
-                ColumnType::Bool,
-                Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.2)))),
-            ),
-        ],
-    )
-    .await;
 }
 
 #[tokio::test]
