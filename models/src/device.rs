@@ -7,9 +7,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use burn_cuda::CudaDevice;
+
 use crate::Cpu;
+use crate::bert::{Gpu, gpu};
 use crate::embedder::Embedder;
-use crate::embedding::{EmbedOptions, TextEmbedder};
+use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::training::{
     ContrastiveOptions, Estimate, Examples, FineTuneOptions, Grouped, Pairs, TrainCall, Trained,
@@ -36,7 +39,11 @@ pub fn embedder_on(
 ) -> Result<Arc<dyn TextEmbedder>> {
     match device {
         EncoderDevice::Cpu => Ok(encoder.clone()),
-        EncoderDevice::Cuda(ordinal) => cuda::embedder(encoder, ordinal),
+        EncoderDevice::Cuda(ordinal) => guarded(|| {
+            let moved = Guarded(encoder.moved(&gpu(ordinal))?);
+            check(encoder.as_ref(), &moved)?;
+            Ok(Arc::new(moved) as Arc<dyn TextEmbedder>)
+        }),
     }
 }
 
@@ -53,9 +60,10 @@ pub fn fine_tune_on(
         EncoderDevice::Cpu => {
             fine_tune(encoder, count, train, validation, &Default::default(), call)
         }
-        EncoderDevice::Cuda(ordinal) => {
-            cuda::fine_tune(ordinal, encoder, count, train, validation, call)
-        }
+        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
+            let found = fine_tune(moved, count, train, validation, device, call)?;
+            Ok(Trained { encoder: back(&found.encoder, encoder)?, head: found.head })
+        }),
     }
 }
 
@@ -71,9 +79,9 @@ pub fn fine_tune_pairs_on(
         EncoderDevice::Cpu => {
             fine_tune_pairs(encoder, pairs, validation, &Default::default(), call)
         }
-        EncoderDevice::Cuda(ordinal) => {
-            cuda::fine_tune_pairs(ordinal, encoder, pairs, validation, call)
-        }
+        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
+            back(&fine_tune_pairs(moved, pairs, validation, device, call)?, encoder)
+        }),
     }
 }
 
@@ -87,7 +95,9 @@ pub fn estimate_on(
 ) -> Result<Estimate> {
     match device {
         EncoderDevice::Cpu => estimate(encoder, count, train, options, &Default::default()),
-        EncoderDevice::Cuda(ordinal) => cuda::estimate(ordinal, encoder, count, train, options),
+        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
+            estimate(moved, count, train, options, device)
+        }),
     }
 }
 
@@ -100,7 +110,44 @@ pub fn estimate_pairs_on(
 ) -> Result<Estimate> {
     match device {
         EncoderDevice::Cpu => estimate_pairs(encoder, pairs, options, &Default::default()),
-        EncoderDevice::Cuda(ordinal) => cuda::estimate_pairs(ordinal, encoder, pairs, options),
+        EncoderDevice::Cuda(ordinal) => {
+            on_cuda(ordinal, encoder, |moved, device| estimate_pairs(moved, pairs, options, device))
+        }
+    }
+}
+
+/// Does `work` with the encoder on a CUDA device; what panics is an error.
+fn on_cuda<T>(
+    ordinal: usize,
+    encoder: &Embedder<Cpu>,
+    work: impl FnOnce(&Embedder<Gpu>, &CudaDevice) -> Result<T>,
+) -> Result<T> {
+    guarded(|| {
+        let device = gpu(ordinal);
+        work(&encoder.moved(&device)?, &device)
+    })
+}
+
+/// What training made, on the processor again.
+fn back(trained: &TrainedEncoder<Gpu>, encoder: &Embedder<Cpu>) -> Result<TrainedEncoder<Cpu>> {
+    trained.moved(encoder.config(), &Default::default())
+}
+
+/// An embedder whose panics are errors.
+#[derive(Debug)]
+struct Guarded(Embedder<Gpu>);
+
+impl TextEmbedder for Guarded {
+    fn id(&self) -> &EmbedderId {
+        self.0.id()
+    }
+
+    fn dimension(&self) -> usize {
+        self.0.dimension()
+    }
+
+    fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
+        guarded(|| self.0.embed(texts, options))
     }
 }
 
@@ -144,101 +191,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(Error::Device { problem: said.unwrap_or("a panic without a word").to_owned() })
     })
-}
-
-mod cuda {
-    use super::*;
-    use crate::bert::{Gpu, gpu};
-    use crate::embedding::{EmbedderId, Embeddings};
-    use crate::training;
-
-    /// An embedder whose panics are errors.
-    #[derive(Debug)]
-    struct Guarded(Embedder<Gpu>);
-
-    impl TextEmbedder for Guarded {
-        fn id(&self) -> &EmbedderId {
-            self.0.id()
-        }
-
-        fn dimension(&self) -> usize {
-            self.0.dimension()
-        }
-
-        fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
-            guarded(|| self.0.embed(texts, options))
-        }
-    }
-
-    pub(super) fn embedder(
-        encoder: &Arc<Embedder<Cpu>>,
-        ordinal: usize,
-    ) -> Result<Arc<dyn TextEmbedder>> {
-        guarded(|| {
-            let moved = Guarded(encoder.moved(&gpu(ordinal))?);
-            check(encoder.as_ref(), &moved)?;
-            Ok(Arc::new(moved) as Arc<dyn TextEmbedder>)
-        })
-    }
-
-    fn back(trained: &TrainedEncoder<Gpu>, encoder: &Embedder<Cpu>) -> Result<TrainedEncoder<Cpu>> {
-        trained.moved(encoder.config(), &Default::default())
-    }
-
-    pub(super) fn fine_tune(
-        ordinal: usize,
-        encoder: &Embedder<Cpu>,
-        count: usize,
-        train: Examples<'_>,
-        validation: Examples<'_>,
-        call: TrainCall<'_, FineTuneOptions>,
-    ) -> Result<Trained<Cpu>> {
-        guarded(|| {
-            let device = gpu(ordinal);
-            let moved = encoder.moved::<Gpu>(&device)?;
-            let found = training::fine_tune(&moved, count, train, validation, &device, call)?;
-            Ok(Trained { encoder: back(&found.encoder, encoder)?, head: found.head })
-        })
-    }
-
-    pub(super) fn fine_tune_pairs(
-        ordinal: usize,
-        encoder: &Embedder<Cpu>,
-        pairs: Pairs<'_>,
-        validation: Grouped<'_>,
-        call: TrainCall<'_, ContrastiveOptions>,
-    ) -> Result<TrainedEncoder<Cpu>> {
-        guarded(|| {
-            let device = gpu(ordinal);
-            let moved = encoder.moved::<Gpu>(&device)?;
-            back(&training::fine_tune_pairs(&moved, pairs, validation, &device, call)?, encoder)
-        })
-    }
-
-    pub(super) fn estimate(
-        ordinal: usize,
-        encoder: &Embedder<Cpu>,
-        count: usize,
-        train: Examples<'_>,
-        options: &FineTuneOptions,
-    ) -> Result<Estimate> {
-        guarded(|| {
-            let device = gpu(ordinal);
-            training::estimate(&encoder.moved::<Gpu>(&device)?, count, train, options, &device)
-        })
-    }
-
-    pub(super) fn estimate_pairs(
-        ordinal: usize,
-        encoder: &Embedder<Cpu>,
-        pairs: Pairs<'_>,
-        options: &ContrastiveOptions,
-    ) -> Result<Estimate> {
-        guarded(|| {
-            let device = gpu(ordinal);
-            training::estimate_pairs(&encoder.moved::<Gpu>(&device)?, pairs, options, &device)
-        })
-    }
 }
 
 #[cfg(test)]
