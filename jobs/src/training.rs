@@ -2,8 +2,14 @@
 
 use std::path::PathBuf;
 
-use models::{CheckpointOptions, Cpu, Estimate, TrainProgress, TrainedEncoder};
+use engine::{Result, Session};
+use models::{
+    CheckpointOptions, Cpu, DatasetVersion, Estimate, TrainProgress, TrainedEncoder, TrainingData,
+};
 use serde_json::{Value, json};
+
+use crate::context::RunContext;
+use crate::registry::{History, check_task, stages_name};
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: u64 = 50;
@@ -11,6 +17,30 @@ const CHECKPOINT_STEPS: u64 = 50;
 /// Checkpoints in `folder`.
 pub(crate) fn checkpoints(folder: PathBuf) -> CheckpointOptions {
     CheckpointOptions { folder, every_steps: CHECKPOINT_STEPS, kept: 2 }
+}
+
+/// What a run's model is trained on: its inputs.
+pub(crate) fn trained_on(ctx: &RunContext) -> TrainingData {
+    let inputs = ctx.inputs().iter().map(|input| DatasetVersion {
+        dataset: input.dataset.to_string(),
+        version: input.version.0,
+    });
+    TrainingData::Datasets(inputs.collect())
+}
+
+/// The history of `model` as it is now; none where there are no models yet. Fails where `model` does something else than
+/// `task`.
+pub(crate) async fn history(
+    session: &Session,
+    job: &'static str,
+    model: &str,
+    task: &str,
+) -> Result<History> {
+    if !session.catalog().datasets.contains_key(&stages_name()) {
+        return Ok(History::default());
+    }
+    check_task(job, session, model, task).await?;
+    History::read(session, model).await
 }
 
 /// Where a training is, for whoever watches.

@@ -14,7 +14,8 @@ use kernels::nearest::{Metric, NearestOptions, nearest};
 use kernels::{Execution, GpuPolicy, MatrixView};
 
 use super::shelf::Shelved;
-use super::vectors::{Vectors, texts};
+use super::vectors::Vectors;
+use crate::columns::texts;
 use crate::kinds::vector_index::Columns;
 
 /// The lists as they were committed.

@@ -33,11 +33,12 @@ use kernels::nearest::Rows;
 use kernels::{Budget, Control, Execution, GpuPolicy, MatrixView, Pool};
 use models::{EmbedOptions, Role, TEXT_BYTES_MAX, TextEmbedder};
 
+use crate::columns::texts;
 use crate::embedders::{Embedders, model_error};
 use index::{Indexed, Lists};
 use shelf::{Shelf, Shelved};
+pub(crate) use vectors::Vectors;
 use vectors::bits_of;
-pub(crate) use vectors::{Vectors, texts};
 
 /// Most rows of one answer.
 pub const SIMILAR_ROWS_MAX: usize = 10_000;

@@ -21,6 +21,7 @@ use kernels::nearest::{Codes, Metric, Nearest, NearestOptions, Rows, nearest};
 use kernels::{Execution, MatrixView};
 
 use super::shelf::Shelved;
+use crate::columns::texts;
 
 /// Vectors and the rows that they belong to.
 pub(crate) struct Vectors {
@@ -226,13 +227,6 @@ fn columns(batch: &RecordBatch) -> Result<Columns> {
     let lists = lists.as_list_opt::<i32>().cloned();
     let lists = lists.ok_or_else(|| Error::internal("a vector that is no list"))?;
     Ok((texts(batch, 0)?, texts(batch, 1)?, lists))
-}
-
-/// A column of texts.
-pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
-    let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;
-    let texts = texts.as_string_opt::<i32>();
-    texts.cloned().ok_or_else(|| Error::internal(format!("column {column} is not a text")))
 }
 
 /// A set of places as bits.

@@ -39,18 +39,43 @@ pub(super) struct CorpusBuilder {
     offsets: Vec<i64>,
     left_out: LeftOut,
     bytes_max: usize,
+    share: Quarters,
     row_bytes: usize,
 }
 
+/// A share of the memory budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quarters {
+    One,
+    Three,
+}
+
+impl Quarters {
+    fn of(self, bytes: usize) -> usize {
+        match self {
+            Self::One => bytes / 4,
+            Self::Three => bytes / 4 * 3,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "a quarter",
+            Self::Three => "three quarters",
+        }
+    }
+}
+
 impl CorpusBuilder {
-    /// For texts that take at most `bytes_max`, with `row_bytes` for each row beside its text.
-    pub(super) fn new(bytes_max: usize, row_bytes: usize) -> Self {
+    /// For texts that take at most a share of `budget_bytes`, with `row_bytes` for each row beside its text.
+    pub(super) fn new(budget_bytes: usize, share: Quarters, row_bytes: usize) -> Self {
         Self {
             ids: LargeStringBuilder::new(),
             bytes: Vec::new(),
             offsets: vec![0],
             left_out: LeftOut::default(),
-            bytes_max,
+            bytes_max: share.of(budget_bytes),
+            share,
             row_bytes,
         }
     }
@@ -89,8 +114,9 @@ impl CorpusBuilder {
             return Err(Error::user(
                 Code::ResourcesExhausted,
                 format!(
-                    "{NAME}: the first {rows} texts and their signatures take {taken} bytes; three quarters of \
+                    "{NAME}: the first {rows} texts and their signatures take {taken} bytes; {} of \
                      the memory budget, {} bytes, are for them: take fewer `functions`, or a larger budget",
+                    self.share.as_str(),
                     self.bytes_max
                 ),
             ));

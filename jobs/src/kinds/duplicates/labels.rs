@@ -10,10 +10,10 @@ use engine::Result;
 use futures::StreamExt;
 
 use super::NAME;
+use crate::columns::texts;
 use crate::context::RunContext;
 use crate::labels::pairs_spec;
 use crate::parameters::bad;
-use crate::similar::texts;
 use crate::table::{InputTable, is_text};
 
 /// Unknown ids of labels that an error names.

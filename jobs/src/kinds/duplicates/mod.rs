@@ -44,7 +44,7 @@ use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
 use serde_json::{Value, json};
 
-use corpus::{Corpus, CorpusBuilder};
+use corpus::{Corpus, CorpusBuilder, Quarters};
 use find::{Cluster, Grounds, Link, Scope};
 use incremental::{IndexRows, Known, Update};
 use labels::Judged;
@@ -275,9 +275,9 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
     };
     let mut rows = source.read(ctx).await?;
     // Where there are vectors, they take half of the budget.
-    let quarters = if params.vectors.is_some() { 1 } else { 3 };
-    let bytes_max = ctx.memory_budget_bytes() / 4 * quarters;
-    let mut corpus = CorpusBuilder::new(bytes_max, params.functions * size_of::<u32>());
+    let quarters = if params.vectors.is_some() { Quarters::One } else { Quarters::Three };
+    let row_bytes = params.functions * size_of::<u32>();
+    let mut corpus = CorpusBuilder::new(ctx.memory_budget_bytes(), quarters, row_bytes);
     while let Some(batch) = rows.next().await? {
         corpus.add(&batch)?;
         ctx.check()?;

@@ -85,7 +85,8 @@ pub(super) async fn make(
     let work = move || {
         let on_device = match &maker {
             Maker::Model(model) if !missing.is_empty() => {
-                Some(OnDevice::choose(gpu, Work::Embed(missing.len()), model)?)
+                let work = Work::Embed(missing.len());
+                Some(pool.install(|| OnDevice::choose(gpu, work, model))?)
             }
             _ => None,
         };

@@ -19,7 +19,6 @@ mod tests;
 use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
-use models::{DatasetVersion, TrainingData};
 use serde_json::{Value, json};
 
 use fit::{Fitted, Task, measures};
@@ -34,8 +33,8 @@ use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
 use crate::registry::{
-    Change, Compared, History, ModelStage, Registration, check_task, model_batch, models_spec,
-    stage_batch, stages_name, stages_spec, version_of,
+    Change, Compared, History, ModelStage, Registration, model_batch, models_spec, stage_batch,
+    stages_spec, version_of,
 };
 use crate::sides::Side;
 use crate::training;
@@ -103,13 +102,7 @@ impl Job for EmbedderTrain {
         ctx.progress(0.1);
         let prepared = prepare(&params, &pairs, rows, without_id)?;
         let now = ctx.engine().session(ctx.principal(), &[]).await?;
-        let history = match now.catalog().datasets.contains_key(&stages_name()) {
-            true => {
-                check_task(NAME, &now, &params.model, TASK).await?;
-                History::read(&now, &params.model).await?
-            }
-            false => History::default(),
-        };
+        let history = training::history(&now, NAME, &params.model, TASK).await?;
         let in_use = match history.production() {
             Some(version) => {
                 let name = format!("{}@{version}", params.model);
@@ -120,7 +113,7 @@ impl Job for EmbedderTrain {
         let task = Task {
             model: ctx.embedders().model(ctx.session(), &params.embedder).await?,
             in_use,
-            trained_on: trained_on(ctx),
+            trained_on: training::trained_on(ctx),
             checkpoints: ctx.checkpoints(),
             tell: ctx.progress_sink(),
             tell_more: ctx.activity_sink(),
@@ -157,14 +150,6 @@ async fn look_at(ctx: &RunContext, task: Task) -> Result<(Task, OnDevice, Value)
     ctx.activity_sink()(json!({ "training_estimate": cost }));
     stage.finish();
     Ok((task, on_device, cost))
-}
-
-fn trained_on(ctx: &RunContext) -> TrainingData {
-    let inputs = ctx.inputs().iter().map(|input| DatasetVersion {
-        dataset: input.dataset.to_string(),
-        version: input.version.0,
-    });
-    TrainingData::Datasets(inputs.collect())
 }
 
 fn registration(params: &Params, fitted: &Fitted) -> Registration {

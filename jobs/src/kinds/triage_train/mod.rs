@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
-use models::{Classifier, Cpu, DatasetVersion, EncoderDevice, TrainingData};
+use models::{Classifier, Cpu, EncoderDevice};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
@@ -34,10 +34,10 @@ use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
 use crate::registry::{
-    Change, Compared, History, ModelStage, Registration, check_task, files, model_batch,
-    models_spec, stage_batch, stages_name, stages_spec, version_of,
+    Change, Compared, History, ModelStage, Registration, files, model_batch, models_spec,
+    stage_batch, stages_spec, version_of,
 };
-
+use crate::training;
 use crate::training_rows::training_rows_spec;
 
 /// The kind's name.
@@ -109,13 +109,7 @@ impl Job for TriageTrain {
         let counts = (dropped, corrected, rows.ids.len());
         let prepared = prepare(rows, &params)?;
         let now = ctx.engine().session(ctx.principal(), &[]).await?;
-        let history = match now.catalog().datasets.contains_key(&stages_name()) {
-            true => {
-                check_task(NAME, &now, &params.model, TASK).await?;
-                History::read(&now, &params.model).await?
-            }
-            false => History::default(),
-        };
+        let history = training::history(&now, NAME, &params.model, TASK).await?;
         let encoder = encoder(ctx, &params).await?;
         let in_use = match history.production() {
             Some(version) => {
@@ -125,7 +119,7 @@ impl Job for TriageTrain {
             None => None,
         };
         let task = Task {
-            trained_on: trained_on(ctx),
+            trained_on: training::trained_on(ctx),
             checkpoints: ctx.checkpoints(),
             tell: ctx.progress_sink(),
             tell_more: ctx.activity_sink(),
@@ -204,14 +198,6 @@ async fn in_use(
 ) -> Result<Classifier<Cpu>> {
     let files = files(session, &params.model, version).await?;
     ctx.embedders().classifier(session, files).await
-}
-
-fn trained_on(ctx: &RunContext) -> TrainingData {
-    let inputs = ctx.inputs().iter().map(|input| DatasetVersion {
-        dataset: input.dataset.to_string(),
-        version: input.version.0,
-    });
-    TrainingData::Datasets(inputs.collect())
 }
 
 fn registration(params: &Params, fitted: &Fitted) -> Registration {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Float64Type;
 use datafusion::logical_expr::{Expr, ident, lit};
 use datasets::DatasetName;
-use engine::{Error, Result};
+use engine::Result;
 use futures::StreamExt;
 
+use crate::columns::texts;
 use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
 use crate::kinds::duplicates::find::{Cluster, Grounds, Link};
@@ -119,10 +120,4 @@ async fn each(
         ctx.check()?;
     }
     Ok(true)
-}
-
-fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
-    let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;
-    let texts = texts.as_string_opt::<i32>();
-    texts.cloned().ok_or_else(|| Error::internal("duplicates: not a text"))
 }

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{Array, BooleanArray, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, cast, ident};
-use engine::{Error, Result};
+use engine::Result;
 use futures::StreamExt;
 
+use crate::columns::texts;
 use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
-use crate::kinds::duplicates::corpus::{Corpus, CorpusBuilder};
+use crate::kinds::duplicates::corpus::{Corpus, CorpusBuilder, Quarters};
 
 /// The columns of `frame` that count: the id, the texts, and the one that orders.
 fn columns(params: &Params) -> Vec<Expr> {
@@ -58,7 +59,7 @@ pub(crate) async fn corpus_of(
         }
     }
     if kept.is_empty() {
-        return Ok(CorpusBuilder::new(0, 0).finish());
+        return Ok(CorpusBuilder::new(0, Quarters::One, 0).finish());
     }
     let frame = ctx.session().context().read_batches(kept)?;
     read(ctx, params, sorted(params, frame)?).await
@@ -66,8 +67,8 @@ pub(crate) async fn corpus_of(
 
 async fn read(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<Corpus> {
     let mut rows = ctx.session().stream(frame).await?;
-    let bytes_max = ctx.memory_budget_bytes() / 4;
-    let mut corpus = CorpusBuilder::new(bytes_max, params.functions * size_of::<u32>());
+    let row_bytes = params.functions * size_of::<u32>();
+    let mut corpus = CorpusBuilder::new(ctx.memory_budget_bytes(), Quarters::One, row_bytes);
     while let Some(batch) = rows.next().await.transpose()? {
         ctx.check()?;
         let columns = 0..=params.text_columns.len();
@@ -100,10 +101,4 @@ pub(super) async fn ids(
         ids.extend(texts(&batch, 0)?.iter().flatten().map(str::to_owned));
     }
     Ok(ids)
-}
-
-fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
-    let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;
-    let texts = texts.as_string_opt::<i32>();
-    texts.cloned().ok_or_else(|| Error::internal("duplicates: not a text"))
 }
