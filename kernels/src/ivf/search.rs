@@ -6,7 +6,9 @@
 //!   each list            ──▶ its queries packed, 14 at a time, × its panels of 32 vectors
 //!                          of 32 values those below the query's worst of k go into its heap
 //! ```
-//! A block belongs to one thread. A heap's content does not depend on the order in which values come.
+//! A block belongs to one thread, unless its queries are so few that there is no other: then the threads take turns at
+//! its lists, each into heaps of its own, and the best of all heaps are kept. A heap's content does not depend on the
+//! order in which values come.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -79,7 +81,7 @@ pub(super) fn run(
     let pool = execution.threads()?;
     let search = Search {
         lists,
-        kernel: f32::micro_kernel(),
+        kernel: f32::micro_kernel().for_rows(queries.rows()),
         queries,
         options: *options,
         probes: options.probes.min(lists.len()),
@@ -89,11 +91,13 @@ pub(super) fn run(
     let threads = largest_tile(OPERATION, Memory::Host, host_bytes, pool.threads(), |threads| {
         threads * search.bytes(1)
     })?;
+    let is_few = queries.rows() <= search.kernel.rows;
     // A block for each thread, if that is enough queries to share lists.
-    let most = queries.rows().div_ceil(threads).clamp(1, MOST_QUERIES);
-    let block = largest_tile(OPERATION, Memory::Host, host_bytes, most, |block| {
-        threads * search.bytes(block)
-    })?;
+    let most = if is_few { queries.rows() } else { queries.rows().div_ceil(threads) };
+    let block =
+        largest_tile(OPERATION, Memory::Host, host_bytes, most.clamp(1, MOST_QUERIES), |block| {
+            threads * search.bytes(block)
+        })?;
     stats.peak_bytes = (threads * search.bytes(block)) as u64;
     let pool = match NonZeroUsize::new(threads) {
         Some(fewer) if threads < pool.threads() => Pool::of_size(fewer)?,
@@ -108,19 +112,28 @@ pub(super) fn run(
         return Ok((Vec::new(), sizes));
     }
     let mut found = places(queries.rows() * k)?;
-    let parts = found.chunks_mut(block * k).zip(sizes.chunks_mut(block)).enumerate();
-    let waiting = Mutex::new(parts);
-    let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-    let work = |_: usize| {
-        let (mut worker, mut excluded) = (Worker::allocate(&search, block)?, 0);
-        while let Some((index, (found, sizes))) = next() {
-            excluded += search.block(&mut worker, index * block, found, sizes, execution)?;
-            execution.control.advance(1);
-        }
-        Ok(excluded)
+    stats.excluded_rows += if is_few && block >= queries.rows() {
+        pool.run(|| search.together(threads, &mut found, &mut sizes, execution))?
+    } else {
+        let blocks = found.chunks_mut(block * k).zip(sizes.chunks_mut(block)).enumerate();
+        let blocks = Mutex::new(blocks);
+        let work = |_: usize| {
+            let mut own = Block::allocate(&search, block)?;
+            let (mut worker, mut excluded) = (Worker::allocate(&search, block)?, 0);
+            while let Some((index, (found, sizes))) = next(&blocks) {
+                excluded +=
+                    search.begin(&mut own, &mut worker, index * block, sizes.len(), execution)?;
+                for pairs in own.lists() {
+                    execution.control.check(OPERATION)?;
+                    search.scan_list(&own, &mut worker, pairs);
+                }
+                search.finish(std::slice::from_mut(&mut worker), found, sizes);
+                execution.control.advance(1);
+            }
+            Ok(excluded)
+        };
+        pool.run(|| (0..threads).into_par_iter().map(work).try_reduce(|| 0, |a, b| Ok(a + b)))?
     };
-    let all = || (0..threads).into_par_iter().map(work).try_reduce(|| 0, |a, b| Ok(a + b));
-    stats.excluded_rows += pool.run(all)?;
     // Close the gaps of queries that found fewer than k.
     let mut end = 0;
     for (query, size) in sizes.iter_mut().enumerate() {
@@ -130,6 +143,11 @@ pub(super) fn run(
     }
     found.truncate(end);
     Ok((found, sizes))
+}
+
+/// The next piece of work, whichever thread asks.
+fn next<T>(pieces: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next()
 }
 
 /// Room for `count` neighbours, or an error where the system has no memory for it.
@@ -144,17 +162,36 @@ fn places(count: usize) -> Result<Vec<Neighbour>> {
     Ok(places)
 }
 
-/// What one thread needs.
-struct Worker {
-    /// The queries as they are compared.
+/// Some queries as they are compared, and the lists that each looks into.
+struct Block {
     prepared: Vec<f32>,
     usable: Vec<bool>,
+    coarse: Vec<(f64, u32)>,
+    pairs: Vec<(u32, u32)>,
+}
+
+impl Block {
+    fn allocate(search: &Search<'_>, block: usize) -> Result<Self> {
+        Ok(Self {
+            prepared: zeroed(OPERATION, block * search.lists.dimensions)?,
+            usable: vec![false; block],
+            coarse: Vec::with_capacity(search.kernel.rows * search.lists.len()),
+            pairs: Vec::with_capacity(block * search.probes),
+        })
+    }
+
+    /// The pairs of one list after another.
+    fn lists(&self) -> impl Iterator<Item = &[(u32, u32)]> {
+        self.pairs.chunk_by(|a, b| a.0 == b.0)
+    }
+}
+
+/// What one thread multiplies, and what it has found.
+struct Worker {
     /// Some queries of a list in relation to its centre, and packed, with ‖q − c‖².
     packed: Vec<f32>,
     bases: Vec<f64>,
     products: Vec<f64>,
-    coarse: Vec<(f64, u32)>,
-    pairs: Vec<(u32, u32)>,
     heaps: Vec<BinaryHeap<Candidate>>,
 }
 
@@ -163,13 +200,9 @@ impl Worker {
         let (kernel, dimensions) = (&search.kernel, search.lists.dimensions);
         let packed = block.next_multiple_of(kernel.rows);
         Ok(Self {
-            prepared: zeroed(OPERATION, block * dimensions)?,
-            usable: vec![false; block],
             packed: zeroed(OPERATION, packed * dimensions)?,
             bases: zeroed(OPERATION, packed)?,
             products: zeroed(OPERATION, kernel.rows * kernel.cols)?,
-            coarse: Vec::with_capacity(kernel.rows * search.lists.len()),
-            pairs: Vec::with_capacity(block * search.probes),
             heaps: (0..block).map(|_| BinaryHeap::with_capacity(search.k)).collect(),
         })
     }
@@ -188,35 +221,67 @@ impl Search<'_> {
             + block * (self.k * size_of::<Candidate>() + size_of::<BinaryHeap<Candidate>>())
     }
 
-    /// Searches for as many queries as there are `sizes`, from `first` on. How many of them can't be compared.
-    fn block(
+    /// Searches for all queries as one block, whose lists the threads share. How many of them can't be compared.
+    fn together(
         &self,
-        worker: &mut Worker,
-        first: usize,
+        threads: usize,
         found: &mut [Neighbour],
         sizes: &mut [usize],
         execution: &Execution,
     ) -> Result<u64> {
-        let (dimensions, count) = (self.lists.dimensions, sizes.len());
+        let count = sizes.len();
+        let mut block = Block::allocate(self, count)?;
+        let mut workers =
+            (0..threads).map(|_| Worker::allocate(self, count)).collect::<Result<Vec<_>>>()?;
+        let excluded = match workers.first_mut() {
+            Some(worker) => self.begin(&mut block, worker, 0, count, execution)?,
+            None => 0,
+        };
+        let (block, lists) = (&block, Mutex::new(block.lists()));
+        workers.par_iter_mut().try_for_each(|worker| {
+            while let Some(pairs) = next(&lists) {
+                execution.control.check(OPERATION)?;
+                self.scan_list(block, worker, pairs);
+            }
+            Ok(())
+        })?;
+        self.finish(&mut workers, found, sizes);
+        execution.control.advance(1);
+        Ok(excluded)
+    }
+
+    /// Takes `count` queries from `first` on into `block`. How many of them can't be compared.
+    fn begin(
+        &self,
+        block: &mut Block,
+        worker: &mut Worker,
+        first: usize,
+        count: usize,
+        execution: &Execution,
+    ) -> Result<u64> {
+        let dimensions = self.lists.dimensions;
         let mut excluded = 0;
         for query in 0..count {
-            let into = &mut worker.prepared[query * dimensions..][..dimensions];
-            worker.usable[query] =
-                prepare(self.lists.metric, self.queries.row(first + query), into);
-            excluded += u64::from(!worker.usable[query]);
+            let into = &mut block.prepared[query * dimensions..][..dimensions];
+            block.usable[query] = prepare(self.lists.metric, self.queries.row(first + query), into);
+            excluded += u64::from(!block.usable[query]);
         }
-        self.choose_lists(worker, count, execution)?;
-        let pairs = std::mem::take(&mut worker.pairs);
-        for own in pairs.chunk_by(|a, b| a.0 == b.0) {
-            execution.control.check(OPERATION)?;
-            self.scan_list(worker, own);
-        }
-        worker.pairs = pairs;
-        let results = found.chunks_mut(self.k).zip(sizes);
-        for ((found, size), heap) in results.zip(&mut worker.heaps) {
-            *size = heap.len();
-            let found = &mut found[..heap.len()];
-            for (found, candidate) in found.iter_mut().zip(heap.drain()) {
+        self.choose_lists(block, worker, count, execution)?;
+        Ok(excluded)
+    }
+
+    /// Writes what the workers have found for as many queries as there are `sizes`, and empties their heaps.
+    fn finish(&self, workers: &mut [Worker], found: &mut [Neighbour], sizes: &mut [usize]) {
+        for (query, (found, size)) in found.chunks_mut(self.k).zip(sizes).enumerate() {
+            let heaps = workers.iter_mut().flat_map(|worker| worker.heaps[query].drain());
+            let mut best: Vec<Candidate> = heaps.collect();
+            if best.len() > self.k {
+                best.select_nth_unstable(self.k);
+                best.truncate(self.k);
+            }
+            *size = best.len();
+            let found = &mut found[..best.len()];
+            for (found, candidate) in found.iter_mut().zip(best) {
                 *found = self.neighbour(candidate);
             }
             // The values were the order; what is left of them after rounding to f32 must be in order, too.
@@ -228,7 +293,6 @@ impl Search<'_> {
                 first.score.total_cmp(&second.score).then(a.row.cmp(&b.row))
             });
         }
-        Ok(excluded)
     }
 
     fn neighbour(&self, found: Candidate) -> Neighbour {
@@ -242,8 +306,14 @@ impl Search<'_> {
     }
 
     /// Writes the pairs of lists and the queries that look into them, by list.
-    fn choose_lists(&self, worker: &mut Worker, count: usize, execution: &Execution) -> Result<()> {
-        worker.pairs.clear();
+    fn choose_lists(
+        &self,
+        block: &mut Block,
+        worker: &mut Worker,
+        count: usize,
+        execution: &Execution,
+    ) -> Result<()> {
+        block.pairs.clear();
         let (rows, centres) = (self.kernel.rows, self.lists.len());
         let coarse = &self.lists.coarse;
         let is_relative = self.lists.metric != Metric::Dot;
@@ -251,9 +321,9 @@ impl Search<'_> {
             execution.control.check(OPERATION)?;
             let own: Vec<u32> =
                 (start..count.min(start + rows)).map(|query| query as u32).collect();
-            self.pack(worker, &own, &self.lists.middle, is_relative);
-            worker.coarse.clear();
-            worker.coarse.resize(own.len() * centres, (0.0, 0));
+            self.pack(&block.prepared, worker, &own, &self.lists.middle, is_relative);
+            block.coarse.clear();
+            block.coarse.resize(own.len() * centres, (0.0, 0));
             for panel in 0..centres.div_ceil(self.lists.width) {
                 self.multiply(worker, coarse, panel, 0);
                 let first = panel * self.lists.width;
@@ -265,27 +335,34 @@ impl Search<'_> {
                         } else {
                             -product
                         };
-                        worker.coarse[query * centres + centre] = (value, centre as u32);
+                        block.coarse[query * centres + centre] = (value, centre as u32);
                     }
                 }
             }
             let by_value = |a: &(f64, u32), b: &(f64, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-            for (&query, values) in own.iter().zip(worker.coarse.chunks_exact_mut(centres)) {
-                if worker.usable[query as usize] {
+            for (&query, values) in own.iter().zip(block.coarse.chunks_exact_mut(centres)) {
+                if block.usable[query as usize] {
                     if self.probes < centres {
                         values.select_nth_unstable_by(self.probes, by_value);
                     }
                     let nearest = values[..self.probes].iter();
-                    worker.pairs.extend(nearest.map(|&(_, list)| (list, query)));
+                    block.pairs.extend(nearest.map(|&(_, list)| (list, query)));
                 }
             }
         }
-        worker.pairs.sort_unstable();
+        block.pairs.sort_unstable();
         Ok(())
     }
 
     /// Packs queries in panels, in relation to `centre` where that is asked for.
-    fn pack(&self, worker: &mut Worker, queries: &[u32], centre: &[f32], is_relative: bool) {
+    fn pack(
+        &self,
+        prepared: &[f32],
+        worker: &mut Worker,
+        queries: &[u32],
+        centre: &[f32],
+        is_relative: bool,
+    ) {
         let (rows, dimensions) = (self.kernel.rows, self.lists.dimensions);
         let panels = worker.packed.chunks_exact_mut(rows * dimensions);
         for ((panel, bases), queries) in
@@ -295,7 +372,7 @@ impl Search<'_> {
                 panel.fill(0.0);
             }
             for (lane, &query) in queries.iter().enumerate() {
-                let vector = &worker.prepared[query as usize * dimensions..][..dimensions];
+                let vector = &prepared[query as usize * dimensions..][..dimensions];
                 let mut square = 0.0;
                 for (line, (&value, &centre)) in
                     panel.chunks_exact_mut(rows).zip(vector.iter().zip(centre))
@@ -323,7 +400,7 @@ impl Search<'_> {
     }
 
     /// Meets the vectors of one list with the queries of `pairs`, which all look into it.
-    fn scan_list(&self, worker: &mut Worker, pairs: &[(u32, u32)]) {
+    fn scan_list(&self, block: &Block, worker: &mut Worker, pairs: &[(u32, u32)]) {
         let Some(&(list, _)) = pairs.first() else {
             return;
         };
@@ -332,7 +409,7 @@ impl Search<'_> {
         let list = &self.lists.lists[list as usize];
         let is_relative = self.lists.metric == Metric::Euclidean;
         let queries: Vec<u32> = pairs.iter().map(|&(_, query)| query).collect();
-        self.pack(worker, &queries, centre, is_relative);
+        self.pack(&block.prepared, worker, &queries, centre, is_relative);
         for (panel, own) in list.rows.chunks(width).enumerate() {
             let terms = &list.terms[panel * width..][..own.len()];
             for (group, queries) in queries.chunks(rows).enumerate() {

@@ -201,6 +201,24 @@ fn neither_threads_nor_budget_change_what_is_found() {
         let part = found(&execution).unwrap();
         assert_eq!((&part.found, &part.ends), (&whole.found, &whole.ends));
     }
+    // Queries so few that threads share their lists, one of them unusable, with a filter and without.
+    let filter: Vec<u64> =
+        (0..2000_u64.div_ceil(64)).map(|word| word.wrapping_mul(0x9e37)).collect();
+    for filter in [None, Some(filter.as_slice())] {
+        let search = SearchOptions { filter, ..search };
+        let all = index.search(view(&x, 9), &search, &with(1 << 30, 2)).unwrap();
+        for (first, count) in [(0, 1), (7, 1), (3, 5), (100, 8)] {
+            for threads in [1, 2, 3, 30] {
+                let few = view(&x[first * 9..(first + count) * 9], 9);
+                let few = index.search(few, &search, &with(1 << 30, threads)).unwrap();
+                assert!(count > 1 || few.stats.tiles == 1);
+                assert_eq!(few.stats.excluded_rows, u64::from((first..first + count).contains(&7)));
+                for query in 0..count {
+                    assert_eq!(few.of(query), all.of(first + query), "{first} {query} {threads}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
