@@ -59,6 +59,9 @@ pub(crate) struct Lake {
 pub enum WriteMode {
     /// Adds to them.
     Append,
+    /// Adds to them if this is still the newest version, and is `CONFLICT` if not: for rows that follow from what was
+    /// read at that version.
+    AppendAfter(Version),
     /// Replaces all.
     Overwrite,
     /// Replaces those of some partitions: where each named partition column has the value named

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
-use crate::identity::Principal;
+use crate::identity::{Principal, Version};
 
 impl Lake {
     /// Writes `batches` and commits them.
@@ -41,12 +41,17 @@ impl Lake {
     ) -> Result<Commit> {
         self.require_writer()?;
         let table = self.table(&who.tenant, dataset).await?;
+        let after = match mode {
+            WriteMode::AppendAfter(version) => Some(version),
+            WriteMode::Append | WriteMode::Overwrite | WriteMode::ReplacePartitions(_) => None,
+        };
         let (writer, checked, replaced) = {
             let mut head = table.head.lock().await;
             head.require_writable()?;
             if label.is_made(&table, &mut head).await? {
                 return Ok(duplicate(dataset, &head));
             }
+            require_newest(&head, after)?;
             (FileWriter::new(&table, &head)?, Checked::new(&head), Replaced::new(&head, mode)?)
         };
         let files = write_all(writer, checked, batches)
@@ -56,7 +61,7 @@ impl Lake {
             files.discard(&table).await;
             return Err(e);
         }
-        let mut author = Write { files: &files, replaced, label: &label };
+        let mut author = Write { files: &files, replaced, after, label: &label };
         let landed = self.commit(&table, &who.subject, &label, &mut author).await;
         let (rows, bytes) = (files.size.rows.unwrap_or_default(), files.size.bytes);
         match landed {
@@ -94,6 +99,22 @@ impl CommitLabel {
 
 fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
     Commit { dataset: dataset.clone(), version: head.version(), rows: 0, bytes: 0, duplicate: true }
+}
+
+/// Fails when a commit came after the version that the rows follow from.
+fn require_newest(head: &Head, after: Option<Version>) -> Result<()> {
+    match after {
+        Some(after) if head.version() != after => Err(Error::user(
+            Code::Conflict,
+            format!(
+                "dataset {}: expected version {after} to be the newest, found {}: another commit came first; \
+                 try again",
+                head.spec.name,
+                head.version()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Writes all batches, or nothing.
@@ -183,6 +204,8 @@ impl Checked {
 struct Write<'a> {
     files: &'a DataFiles,
     replaced: Replaced,
+    /// The version that must still be the newest.
+    after: Option<Version>,
     label: &'a CommitLabel,
 }
 
@@ -193,6 +216,7 @@ impl Author for Write<'_> {
         if self.label.is_made(table, head).await? {
             return Ok(None);
         }
+        require_newest(head, self.after)?;
         let (removes, removed) = self.replaced.removes(table, head).await?;
         Ok(Some(Proposal {
             kind: Some(self.replaced.kind()),
@@ -217,7 +241,7 @@ enum Replaced {
 impl Replaced {
     fn new(head: &Head, mode: WriteMode) -> Result<Self> {
         let replaced = match mode {
-            WriteMode::Append => return Ok(Self::Nothing),
+            WriteMode::Append | WriteMode::AppendAfter(_) => return Ok(Self::Nothing),
             WriteMode::Overwrite => Self::All,
             WriteMode::ReplacePartitions(values) => {
                 let mut by_column: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();

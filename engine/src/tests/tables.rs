@@ -158,6 +158,36 @@ async fn a_commit_with_an_idempotency_is_made_once() {
 }
 
 #[tokio::test]
+async fn rows_that_follow_from_a_version_are_added_to_no_other() {
+    let engine = engine().await;
+    let (who, calls) = (who(), name("calls"));
+    let write = |mode| engine.write(&who, &calls, mode, vec![rows(0..2)], label("job"));
+    let newest = write(WriteMode::Append).await.unwrap().version;
+    // Both read the same version: one of them is first.
+    let (one, other) =
+        tokio::join!(write(WriteMode::AppendAfter(newest)), write(WriteMode::AppendAfter(newest)));
+    let (made, refused) = if one.is_ok() { (one, other) } else { (other, one) };
+    let (made, refused) = (made.unwrap(), refused.unwrap_err());
+    assert_eq!(made.version, Version(newest.0 + 1));
+    assert_eq!(refused.code(), Code::Conflict);
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "dataset calls: expected version {newest} to be the newest, found {}: another commit came first; try again",
+            made.version
+        )
+    );
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 4);
+    // What was already made is no conflict.
+    let labelled = || CommitLabel { idempotency: Some(("run-2".to_owned(), 1)), ..label("job") };
+    for again in [false, true] {
+        let mode = WriteMode::AppendAfter(made.version);
+        let commit = engine.write(&who, &calls, mode, vec![rows(0..2)], labelled()).await.unwrap();
+        assert_eq!(commit.duplicate, again);
+    }
+}
+
+#[tokio::test]
 async fn creating_twice_is_one_dataset_and_another_spec_is_a_conflict() {
     let engine = engine().await;
     let generation = engine.catalog(&who()).await.unwrap().generation;

@@ -1,9 +1,10 @@
 //! Takes a version of a model into use, or out of it.
 //!
 //! A version goes to production only when it was evaluated, and when it was compared with the one that is there now and
-//! is not worse on the same rows (an embedder without one: with what it was trained from); `force` overrules the comparison, and says so in the record. A version that was in
-//! production before may come back without one. The version that it replaces is archived in the same commit. What is so
-//! already is left as it is.
+//! is not worse on the same rows (an embedder without one: with what it was trained from); `force` overrules the
+//! comparison, and says so in the record. A version that was in production before may come back without one. The version
+//! that it replaces is archived in the same commit. What is so already is left as it is. Of two promotions at a time one
+//! is made, and the other is `CONFLICT`.
 
 use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
@@ -144,7 +145,10 @@ impl Job for Promote {
         let is_changed = !changes.is_empty();
         if is_changed {
             let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
-            ctx.commit(stages_spec(), WriteMode::Append, vec![rows]).await?;
+            // What another promotion has changed since was not looked at.
+            let after = WriteMode::AppendAfter(ctx.input(&stages_name())?.version);
+            let made = ctx.commit(stages_spec(), after, vec![rows]).await;
+            made.map_err(|error| error.while_doing(NAME))?;
         }
         let compared = entry.compared.as_ref().map(
             |it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, Principal, WriteMode};
+use engine::{AsOf, CommitLabel, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -225,6 +225,50 @@ async fn a_model_is_trained_promoted_applied_and_rolled_back() {
     assert!(error.contains("has no version \"0000\"; the last are"), "{error}");
     let error = fails(&engine, "promote", json!({ "model": "other" })).await;
     assert!(error.contains("has no versions"), "{error}");
+}
+
+#[tokio::test]
+async fn of_two_promotions_at_a_time_one_is_made() {
+    let engine = engine().await;
+    tickets(&engine, 0, 600, |_, _| ()).await;
+    let mut versions = Vec::new();
+    for dimension in [512, 256] {
+        let trained = train(&engine, json!({ "dimension": dimension })).await;
+        versions.push(trained["version"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(versions[0], versions[1]);
+    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..RunnerOptions::default() };
+    let runner = Runner::start(engine.clone(), options).await.unwrap();
+    // Both read the stages before either changes them.
+    let stages = DatasetName::new("model_stages").unwrap();
+    let catalog = engine.catalog(&Principal::local()).await.unwrap();
+    let before = AsOf::Version(catalog.dataset(&stages).unwrap().version);
+    let submit = |version: &String| {
+        let params = json!({ "version": version, "force": true });
+        let pins = vec![(stages.clone(), before)];
+        let request = RunRequest { job: "promote".into(), params, pins, gpu: None };
+        let runner = runner.clone();
+        async move { runner.submit(&Principal::local(), request).await.unwrap() }
+    };
+    let (one, other) = tokio::join!(submit(&versions[0]), submit(&versions[1]));
+    let records = [one.wait().await.unwrap(), other.wait().await.unwrap()];
+    let failed: Vec<&RunRecord> =
+        records.iter().filter(|record| record.state == RunState::Failed).collect();
+    assert_eq!(failed.len(), 1, "{records:?}");
+    let error = failed[0].error.as_ref().unwrap();
+    assert_eq!(error.code, "CONFLICT", "{}", error.message);
+    assert!(
+        error.message.starts_with("promote: dataset model_stages: expected version"),
+        "{}",
+        error.message
+    );
+    let stages = query(&engine, "SELECT stage FROM model_stages WHERE stage <> 'candidate'").await;
+    assert_eq!(stages, [["production"]]);
+    // Again, when it knows of the first.
+    let version = &failed[0].params["version"];
+    let promoted = done(&engine, "promote", json!({ "version": version, "force": true })).await;
+    assert_eq!(&promoted["in_production"], version);
+    assert_ne!(promoted["before"], Value::Null);
 }
 
 #[tokio::test]
