@@ -67,7 +67,7 @@ pub(crate) mod sealed {
     use crate::isolation_forest::{Forest, ForestOptions, Scores};
     use crate::kmeans::{Clustering, KMeansOptions};
     use crate::matrix_profile::{Found, ProfileOptions};
-    use crate::nearest::{Nearest, PairSink, Search};
+    use crate::nearest::{Codes, Nearest, PairSink, Search};
     use crate::rolling::{RollingOutput, Windows};
     use crate::spectrum::{Spectra, SpectrumOptions};
     use crate::stats::Stats;
@@ -115,7 +115,17 @@ pub(crate) mod sealed {
             execution: &Execution,
         ) -> Result<crate::nearest::Summary>;
 
-        /// See [`crate::rolling::rolling`] and [`crate::rolling::rolling_by_time`].
+        /// See [`crate::nearest::Codes::of`].
+        fn codes(search: &Search<'_, Self>, execution: &Execution) -> Result<Codes>;
+
+        /// See [`crate::nearest::Codes::nearest`].
+        fn nearest_by_codes(
+            codes: &Codes,
+            search: &Search<'_, Self>,
+            k: usize,
+            execution: &Execution,
+        ) -> Result<Nearest>;
+
         /// See [`crate::kmeans::kmeans`].
         fn kmeans(
             x: MatrixView<'_, Self>,
@@ -145,7 +155,7 @@ pub(crate) mod sealed {
             execution: &Execution,
         ) -> Result<Found>;
 
-        /// See [`crate::rolling::rolling`].
+        /// See [`crate::rolling::rolling`] and [`crate::rolling::rolling_by_time`].
         fn rolling(
             x: MatrixView<'_, Self>,
             windows: Windows<'_>,
@@ -233,6 +243,19 @@ pub(crate) mod sealed {
                 execution: &Execution,
             ) -> Result<crate::nearest::Summary> {
                 crate::nearest::run_join(search, threshold, sink, execution)
+            }
+
+            fn codes(search: &Search<'_, Self>, execution: &Execution) -> Result<Codes> {
+                crate::nearest::code(search, execution)
+            }
+
+            fn nearest_by_codes(
+                codes: &Codes,
+                search: &Search<'_, Self>,
+                k: usize,
+                execution: &Execution,
+            ) -> Result<Nearest> {
+                crate::nearest::run_by_codes(codes, search, k, execution)
             }
 
             fn kmeans(

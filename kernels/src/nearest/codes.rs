@@ -65,28 +65,7 @@ impl Codes {
     ) -> Result<Self> {
         let search =
             Search { queries: base, base, pairing: Pairing::Between, metric, allowed: Rows::All };
-        search.check()?;
-        execution.threads()?.run(|| {
-            let (mut side, excluded) = Side::select(base, Rows::All, metric);
-            side.find_centre();
-            let kernel = Kernel::detect();
-            let plan = Plan {
-                kernel,
-                dimensions: base.cols(),
-                part_panels: side.rows.len().div_ceil(kernel.cols),
-                block_panels: 1,
-                waiting: 0,
-            };
-            let mut part = Part::allocate(&plan)?;
-            if base.cols() > 0 {
-                let tilt = steady_tilt(&side, metric);
-                part.fill(&side, (metric, &tilt), &plan, 0, &execution.control)?;
-            }
-            let Side { rows, inverses, gain, centre, .. } = side;
-            let (rows, inverses) = (rows.into_owned(), inverses.into_owned());
-            let shape = (base.rows(), base.cols());
-            Ok(Self { metric, shape, plan, part, rows, inverses, gain, centre, excluded })
-        })
+        T::codes(&search, execution)
     }
 
     /// Bytes of memory.
@@ -107,63 +86,7 @@ impl Codes {
     ) -> Result<Nearest> {
         let (metric, allowed) = (options.metric, options.allowed);
         let search = Search { queries, base, pairing: Pairing::Between, metric, allowed };
-        search.check()?;
-        if (base.rows(), base.cols()) != self.shape || metric != self.metric {
-            let (rows, cols) = self.shape;
-            return Err(Error::Shape {
-                operation: OPERATION,
-                found: format!("a base of {} x {} by {metric:?}", base.rows(), base.cols()),
-                expected: format!("these codes are of {rows} x {cols} by {:?}", self.metric),
-            });
-        }
-        let (report, gpus) =
-            devices::choose(OPERATION, execution, search.work(execution), || super::open(&search))?;
-        let mut stats = Stats::new(report);
-        if !gpus.is_empty() {
-            return nearest_on(&gpus, stats, &search, options.k, execution);
-        }
-        let start = Instant::now();
-        let bits = self.bits(allowed);
-        let allowed = bits.as_deref();
-        let found = execution.threads()?.run(|| {
-            let taken = match allowed {
-                None => self.rows.len(),
-                Some(bits) => self.rows.par_iter().filter(|row| is_set(bits, **row)).count(),
-            };
-            let is_sparse = taken < self.rows.len() / SPARSE || options.k > taken / 4;
-            let side = if is_sparse { self.only(base, allowed) } else { self.side(base) };
-            let is_allowed = |(row, _): &&(usize, Exclusion)| {
-                allowed.is_none_or(|bits| is_set(bits, *row as u32))
-            };
-            let excluded = self.excluded.iter().filter(is_allowed).copied().collect();
-            let Some(problem) = Problem::steady(&search, side, excluded, stats.clone()) else {
-                return Ok(None);
-            };
-            let mut nearest = Nearest::allocate(queries.rows(), options.k.min(taken), &problem)?;
-            if !problem.is_empty() && nearest.width() > 0 {
-                let tops = nearest.tops_of(&problem.queries.rows);
-                if is_sparse || !screens(&problem) {
-                    direct::nearest(&problem, tops, execution, &mut stats)?;
-                } else {
-                    self.scan(&problem, tops, allowed, execution, &mut stats)?;
-                }
-            }
-            stats.excluded_rows = nearest.summary.stats.excluded_rows;
-            nearest.summary.candidates = taken;
-            Ok::<_, Error>(Some(nearest))
-        })?;
-        let Some(mut found) = found else {
-            return nearest_on::<crate::cuda::driver::Gpu, T>(
-                &[],
-                stats,
-                &search,
-                options.k,
-                execution,
-            );
-        };
-        stats.seconds = start.elapsed().as_secs_f64();
-        found.summary.stats = stats;
-        Ok(found)
+        T::nearest_by_codes(self, &search, options.k, execution)
     }
 
     /// What is allowed, as bits; none for all.
@@ -267,4 +190,91 @@ impl Codes {
         }
         Ok(())
     }
+}
+
+/// [`Codes::of`] for one type.
+pub(crate) fn code<T: Element>(search: &Search<'_, T>, execution: &Execution) -> Result<Codes> {
+    let (base, metric) = (search.base, search.metric);
+    search.check()?;
+    execution.threads()?.run(|| {
+        let (mut side, excluded) = Side::select(base, Rows::All, metric);
+        side.find_centre();
+        let kernel = Kernel::detect();
+        let plan = Plan {
+            kernel,
+            dimensions: base.cols(),
+            part_panels: side.rows.len().div_ceil(kernel.cols),
+            block_panels: 1,
+            waiting: 0,
+        };
+        let mut part = Part::allocate(&plan)?;
+        if base.cols() > 0 {
+            let tilt = steady_tilt(&side, metric);
+            part.fill(&side, (metric, &tilt), &plan, 0, &execution.control)?;
+        }
+        let Side { rows, inverses, gain, centre, .. } = side;
+        let (rows, inverses) = (rows.into_owned(), inverses.into_owned());
+        let shape = (base.rows(), base.cols());
+        Ok(Codes { metric, shape, plan, part, rows, inverses, gain, centre, excluded })
+    })
+}
+
+/// [`Codes::nearest`] for one type.
+pub(crate) fn run_by_codes<T: Element>(
+    codes: &Codes,
+    search: &Search<'_, T>,
+    k: usize,
+    execution: &Execution,
+) -> Result<Nearest> {
+    let Search { queries, base, metric, allowed, .. } = *search;
+    search.check()?;
+    if (base.rows(), base.cols()) != codes.shape || metric != codes.metric {
+        let (rows, cols) = codes.shape;
+        return Err(Error::Shape {
+            operation: OPERATION,
+            found: format!("a base of {} x {} by {metric:?}", base.rows(), base.cols()),
+            expected: format!("these codes are of {rows} x {cols} by {:?}", codes.metric),
+        });
+    }
+    let (report, gpus) =
+        devices::choose(OPERATION, execution, search.work(execution), || super::open(search))?;
+    let mut stats = Stats::new(report);
+    if !gpus.is_empty() {
+        return nearest_on(&gpus, stats, search, k, execution);
+    }
+    let start = Instant::now();
+    let bits = codes.bits(allowed);
+    let allowed = bits.as_deref();
+    let found = execution.threads()?.run(|| {
+        let taken = match allowed {
+            None => codes.rows.len(),
+            Some(bits) => codes.rows.par_iter().filter(|row| is_set(bits, **row)).count(),
+        };
+        let is_sparse = taken < codes.rows.len() / SPARSE || k > taken / 4;
+        let side = if is_sparse { codes.only(base, allowed) } else { codes.side(base) };
+        let is_allowed =
+            |(row, _): &&(usize, Exclusion)| allowed.is_none_or(|bits| is_set(bits, *row as u32));
+        let excluded = codes.excluded.iter().filter(is_allowed).copied().collect();
+        let Some(problem) = Problem::steady(search, side, excluded, stats.clone()) else {
+            return Ok(None);
+        };
+        let mut nearest = Nearest::allocate(queries.rows(), k.min(taken), &problem)?;
+        if !problem.is_empty() && nearest.width() > 0 {
+            let tops = nearest.tops_of(&problem.queries.rows);
+            if is_sparse || !screens(&problem) {
+                direct::nearest(&problem, tops, execution, &mut stats)?;
+            } else {
+                codes.scan(&problem, tops, allowed, execution, &mut stats)?;
+            }
+        }
+        stats.excluded_rows = nearest.summary.stats.excluded_rows;
+        nearest.summary.candidates = taken;
+        Ok::<_, Error>(Some(nearest))
+    })?;
+    let Some(mut found) = found else {
+        return nearest_on::<crate::cuda::driver::Gpu, T>(&[], stats, search, k, execution);
+    };
+    stats.seconds = start.elapsed().as_secs_f64();
+    found.summary.stats = stats;
+    Ok(found)
 }

@@ -81,6 +81,7 @@ pub(crate) use suite::DEVICE;
 use std::time::Instant;
 
 pub use codes::Codes;
+pub(crate) use codes::{code, run_by_codes};
 pub use result::{Nearest, Neighbour, Pair, PairList, PairSink, Summary};
 
 use crate::cuda::backend::{Backend, kernel_seconds};

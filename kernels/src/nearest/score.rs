@@ -51,24 +51,21 @@ impl<T: Element> Work for Squared<'_, T> {
 
 #[inline(always)]
 fn sum<T: Element>(a: &[T], b: &[T], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut sums = [[0.0f64; PART]; LANES / PART];
-    let (mut blocks_a, mut blocks_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (a, b) in (&mut blocks_a).zip(&mut blocks_b) {
-        let parts = a.chunks_exact(PART).zip(b.chunks_exact(PART));
-        for (sums, (a, b)) in sums.iter_mut().zip(parts) {
-            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += term(a.to_f64(), b.to_f64());
-            }
+    // Arrays, and loops over all of their lanes: that is what the compiler makes vectors of.
+    let mut sums = [0.0f64; LANES];
+    let ((blocks_a, rest_a), (blocks_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in blocks_a.iter().zip(blocks_b) {
+        for lane in 0..LANES {
+            sums[lane] += term(a[lane].to_f64(), b[lane].to_f64());
         }
     }
-    let rest = blocks_a.remainder().iter().zip(blocks_b.remainder());
-    for (sum, (a, b)) in sums.iter_mut().flatten().zip(rest) {
+    for (sum, (a, b)) in sums.iter_mut().zip(rest_a.iter().zip(rest_b)) {
         *sum += term(a.to_f64(), b.to_f64());
     }
-    let [s0, s1, s2, s3] = sums;
     let mut last = [0.0; PART];
-    for lane in 0..PART {
-        last[lane] = (s0[lane] + s2[lane]) + (s1[lane] + s3[lane]);
+    for (lane, last) in last.iter_mut().enumerate() {
+        let at = |part: usize| sums[part * PART + lane];
+        *last = (at(0) + at(2)) + (at(1) + at(3));
     }
     ((last[0] + last[4]) + (last[2] + last[6])) + ((last[1] + last[5]) + (last[3] + last[7]))
 }
