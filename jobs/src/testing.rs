@@ -41,8 +41,16 @@ pub(crate) async fn engine() -> Engine {
     Engine::open(options).await.unwrap()
 }
 
+/// A column's name, type and values.
+pub(crate) type Column<'a> = (&'a str, ColumnType, ArrayRef);
+
 /// Commits a table in the place of what was there.
-pub(crate) async fn table(engine: &Engine, name: &str, columns: &[(&str, ColumnType, ArrayRef)]) {
+pub(crate) async fn table(engine: &Engine, name: &str, columns: &[Column<'_>]) {
+    write(engine, name, WriteMode::Overwrite, columns).await;
+}
+
+/// Commits rows of a table, which is made when absent.
+pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns: &[Column<'_>]) {
     let spec = DatasetSpec {
         name: DatasetName::new(name).unwrap(),
         description: String::new(),
@@ -59,7 +67,7 @@ pub(crate) async fn table(engine: &Engine, name: &str, columns: &[(&str, ColumnT
     let arrays = columns.iter().map(|c| c.2.clone()).collect();
     let batch = RecordBatch::try_new(spec.arrow_schema(), arrays).unwrap();
     let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, WriteMode::Overwrite, vec![batch], label).await.unwrap();
+    engine.write(&who, &spec.name, mode, vec![batch], label).await.unwrap();
 }
 
 /// A dataset of (series, at, value), as `metrics` has them.

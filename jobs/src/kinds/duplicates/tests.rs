@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
+use datasets::{ColumnType, DatasetName};
 use engine::{CommitLabel, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::columns::column;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::{engine, table};
+use crate::testing::{self, engine, table};
 
 const LONG: &str =
     "The nightly import of invoices stops after four hundred rows and says that the disk is full";
@@ -29,36 +28,16 @@ async fn append(engine: &Engine, name: &str, rows: &[Row<'_>]) {
 }
 
 pub(super) async fn write(engine: &Engine, name: &str, rows: &[Row<'_>], mode: WriteMode) {
-    let spec = DatasetSpec {
-        name: DatasetName::new(name).unwrap(),
-        description: String::new(),
-        owner: None,
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::Fixed,
-        partition_by: Vec::new(),
-        columns: vec![
-            column("id", ColumnType::Text, true, ""),
-            column("age", ColumnType::Int64, true, ""),
-            column("subject", ColumnType::Text, true, ""),
-            column("body", ColumnType::Text, true, ""),
-        ],
-        validations: Vec::new(),
+    let text = |of: fn(&Row<'_>) -> Option<String>| -> ArrayRef {
+        Arc::new(StringArray::from_iter(rows.iter().map(of)))
     };
-    let who = Principal::local();
-    engine.ensure_dataset(&who, &spec).await.unwrap();
-    let batch = RecordBatch::try_new(
-        spec.arrow_schema(),
-        vec![
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.0))),
-            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.1))),
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.2))),
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.3))),
-        ],
-    )
-    .unwrap();
-    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, mode, vec![batch], label).await.unwrap();
+    let columns = [
+        ("id", ColumnType::Text, text(|row| row.0.map(str::to_owned))),
+        ("age", ColumnType::Int64, Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.1)))),
+        ("subject", ColumnType::Text, text(|row| row.2.map(str::to_owned))),
+        ("body", ColumnType::Text, text(|row| row.3.map(str::to_owned))),
+    ];
+    testing::write(engine, name, mode, &columns).await;
 }
 
 pub(super) async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {

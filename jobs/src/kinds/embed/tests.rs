@@ -2,45 +2,25 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::datatypes::Float32Type;
-use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, Principal, WriteMode};
+use datasets::ColumnType;
+use engine::{Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use models::{EmbedOptions, NgramEmbedder, NgramOptions, TextEmbedder};
 use serde_json::{Value, json};
 
-use crate::columns::column;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::engine;
+use crate::testing::{self, engine};
 
 async fn write(engine: &Engine, name: &str, mode: WriteMode, rows: &[(Option<&str>, &str, &str)]) {
-    let text = |name| column(name, ColumnType::Text, true, "");
-    let spec = DatasetSpec {
-        name: DatasetName::new(name).unwrap(),
-        description: String::new(),
-        owner: None,
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::Fixed,
-        partition_by: Vec::new(),
-        columns: vec![text("id"), text("subject"), text("body")],
-        validations: Vec::new(),
-    };
-    let who = Principal::local();
-    engine.ensure_dataset(&who, &spec).await.unwrap();
-    let batch = RecordBatch::try_new(
-        spec.arrow_schema(),
-        vec![
-            Arc::new(StringArray::from_iter(rows.iter().map(|row| row.0))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2))),
-        ],
-    )
-    .unwrap();
-    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, mode, vec![batch], label).await.unwrap();
+    let ids: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|row| row.0)));
+    let subjects: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
+    let bodies: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2)));
+    let columns = [("id", ids), ("subject", subjects), ("body", bodies)];
+    let columns = columns.map(|(name, values)| (name, ColumnType::Text, values));
+    testing::write(engine, name, mode, &columns).await;
 }
 
 async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {

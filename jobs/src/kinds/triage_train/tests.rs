@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{AsOf, CommitLabel, Engine, Principal, WriteMode};
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use datasets::{ColumnType, DatasetName};
+use engine::{AsOf, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::columns::{column, timestamps};
+use crate::columns::timestamps;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::{Noise, engine};
+use crate::testing::{Column, Noise, engine, write};
 
 const WORDS: [(&str, [&str; 6]); 3] = [
     ("billing", ["invoice", "charged", "refund", "payment", "price", "receipt"]),
@@ -30,32 +30,6 @@ fn text(class: usize, noise: &mut Noise) -> String {
     words.join(" ")
 }
 
-fn spec(name: &str, columns: &[&str]) -> DatasetSpec {
-    let text = |name: &&str| {
-        let kind = if *name == "at" { ColumnType::Timestamp } else { ColumnType::Text };
-        column(name, kind, true, "")
-    };
-    DatasetSpec {
-        name: DatasetName::new(name).unwrap(),
-        description: String::new(),
-        owner: None,
-        key: Vec::new(),
-        time_column: None,
-        evolution: Evolution::Fixed,
-        partition_by: Vec::new(),
-        columns: columns.iter().map(text).collect(),
-        validations: Vec::new(),
-    }
-}
-
-async fn append(engine: &Engine, spec: &DatasetSpec, columns: Vec<ArrayRef>) {
-    let who = Principal::local();
-    engine.ensure_dataset(&who, spec).await.unwrap();
-    let batch = RecordBatch::try_new(spec.arrow_schema(), columns).unwrap();
-    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
-    engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();
-}
-
 /// Tickets `from..to`, every fifth without a label.
 async fn tickets(engine: &Engine, from: usize, to: usize, change: impl Fn(usize, &mut String)) {
     let mut noise = Noise::new(from as u64);
@@ -67,12 +41,12 @@ async fn tickets(engine: &Engine, from: usize, to: usize, change: impl Fn(usize,
         change(row, &mut label);
         labels.push((row % 5 > 0).then_some(label));
     }
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(ids)),
-        Arc::new(StringArray::from(texts)),
-        Arc::new(StringArray::from(labels)),
+    let columns: [Column<'_>; 3] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from(ids))),
+        ("body", ColumnType::Text, Arc::new(StringArray::from(texts))),
+        ("label", ColumnType::Text, Arc::new(StringArray::from(labels))),
     ];
-    append(engine, &spec("tickets", &["id", "body", "label"]), columns).await;
+    write(engine, "tickets", WriteMode::Append, &columns).await;
 }
 
 async fn run(engine: &Engine, job: &str, params: Value) -> RunRecord {
@@ -333,18 +307,18 @@ async fn labels_by_hand_are_learned_from_and_wrong_ones_are_found() {
     assert!(found >= 8 && found * 3 >= suspects.len() * 2, "{found} of {}", suspects.len());
     assert!(suspects.iter().all(|row| row[1] != row[2]));
 
-    let hand = spec("labels_by_hand", &["source", "id", "label", "at"]);
     let ids: Vec<String> =
         (0..800).filter(|row| is_wrong(*row)).map(|row| format!("t{row}")).collect();
     let labels: Vec<&str> = ids.iter().map(|id| WORDS[row_of(id) % 3].0).collect();
     for (at, labels) in [(1, vec!["login"; ids.len()]), (2, labels)] {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec!["tickets"; ids.len()])),
-            Arc::new(StringArray::from(ids.clone())),
-            Arc::new(StringArray::from(labels)),
-            timestamps(std::iter::repeat_n(at, ids.len())),
+        let sources = StringArray::from(vec!["tickets"; ids.len()]);
+        let columns: [Column<'_>; 4] = [
+            ("source", ColumnType::Text, Arc::new(sources)),
+            ("id", ColumnType::Text, Arc::new(StringArray::from(ids.clone()))),
+            ("label", ColumnType::Text, Arc::new(StringArray::from(labels))),
+            ("at", ColumnType::Timestamp, timestamps(std::iter::repeat_n(at, ids.len()))),
         ];
-        append(&engine, &hand, columns).await;
+        write(&engine, "labels_by_hand", WriteMode::Append, &columns).await;
     }
     let corrected = train(&engine, json!({ "corrections": "labels_by_hand" })).await;
     assert_eq!(corrected["rows_corrected"], json!(ids.len()));
