@@ -15,8 +15,11 @@ NVRTC_ENV = LD_LIBRARY_PATH="$(NVRTC)/nvidia/cu13/lib$${LD_LIBRARY_PATH:+:$$LD_L
 
 ROWS ?= 1000000
 
-# Always the whole workspace: a selection of packages would choose other features of the crates they share, and
-# build most of the dependencies a second time.
+# Encoders on CUDA devices are built where there is a driver: they take minutes, and are of no use elsewhere.
+CUDA := $(if $(wildcard /dev/nvidiactl /dev/dxg),--features cuda-encoders)
+
+# Always all default members: a selection of packages would choose other features of the crates they share, and build most
+# of the dependencies a second time. The root package among a selection brings all features; `unit` uses that.
 
 .PHONY: help
 help: ## list the targets
@@ -37,16 +40,28 @@ format: ## check the formatting
 
 .PHONY: lint
 lint: ## lints as errors
-	@# With the binary of `gpu-package`: these features touch no dependency, so that nothing is built twice.
-	cargo clippy --locked --workspace --all-targets --features benches/gpu-package,benches/cubins -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features cuda-encoders,benches/gpu-package,benches/cubins -- -D warnings
 
 .PHONY: test-all
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
-	cargo build --locked --workspace
-	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked --workspace
+	cargo build --locked $(CUDA)
+	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked $(CUDA)
+	@# The encoders for CUDA devices are compiled to machine code, too, and say what is missing where there is no driver.
+	cargo test --locked --package networks-cuda
+
+.PHONY: unit
+unit: nvrtc ## unit tests of one crate, with the features that all of them have together: make unit CRATE=models [TEST=name]
+	$(NVRTC_ENV) cargo test --locked $(CUDA) --package colonnade --package $(CRATE) --lib -- $(TEST)
+
+.PHONY: weight
+weight: ## lines of LLVM IR of each crate, beside the most that tests/tidy/weights.toml allows
+	rm -rf "$(CACHE)/llvm-lines" && mkdir -p "$(CACHE)/llvm-lines"
+	COLONNADE_LLVM_LINES="$(CACHE)/llvm-lines" RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/llvm-lines.sh" CARGO_INCREMENTAL=0 \
+		CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}" cargo build --locked
+	COLONNADE_LLVM_LINES="$(CACHE)/llvm-lines" cargo test --locked --test tidy -- lines_of_llvm_ir --nocapture
 
 # The long forms of what `test` runs small, and the checks against other people's software.
-E2E = cargo test --locked --workspace --test e2e
+E2E = cargo test --locked $(CUDA) --test e2e
 
 .PHONY: test-kill
 test-kill: build ## kill a loaded server at 50 random moments; prints its seed
@@ -78,24 +93,24 @@ model: build ## the default embedder's weights, from where they are published (9
 .PHONY: test-embeddings
 test-embeddings: model ## the published embedder: tokens and vectors of the reference, and its speed
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		cargo test --locked --workspace --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
+		cargo test --locked $(CUDA) --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-training
 test-training: model ## training on real data: accuracy, learning curve, kills, memory (half an hour, on a quiet machine)
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		cargo test --locked --workspace --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
+		cargo test --locked $(CUDA) --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-seeds
 test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails
 	for round in $$(seq $${SEEDS:-10}); do \
 		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "COLONNADE_TEST_SEED=$$seed"; \
 		$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 COLONNADE_TEST_SEED=$$seed \
-			cargo test --locked --workspace --lib -- --quiet || exit 1; \
+			cargo test --locked $(CUDA) --lib -- --quiet || exit 1; \
 	done
 
 .PHONY: test-growth
 test-growth: ## time and memory of every kernel at n, 2n, 4n and 8n (minutes, on a quiet machine)
-	cargo test --locked --workspace --test memory -- --ignored --nocapture
+	cargo test --locked $(CUDA) --test memory -- --ignored --nocapture
 
 .PHONY: test-cloud
 test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers racing
@@ -133,11 +148,12 @@ $(NVRTC)/.installed: scripts/nvrtc-requirements.txt scripts/install-nvrtc.sh
 
 .PHONY: build
 build: ## the binary as the demo runs it
-	cargo build --locked --workspace
+	cargo build --locked $(CUDA)
 
 .PHONY: release
-release: ## the binary at full optimisation
-	cargo build --locked --release
+release: ## the binary at full optimisation, with all that can be built in
+	cargo build --locked --release --package colonnade --features cuda-encoders
+	ls -l "$${CARGO_TARGET_DIR:-target}/release/colonnade"
 
 .PHONY: clean
 clean: ## remove what was built here

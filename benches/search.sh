@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/venv.sh
 python=$(venv peers-search benches/search/requirements.txt)
-cargo build --locked --workspace
+cargo build --locked
 binary=${CARGO_TARGET_DIR:-target}/debug/colonnade
 # A run may have a part of it only, and the index of a million vectors takes 4 GB while it is built.
 export COLONNADE_MEMORY=${COLONNADE_MEMORY:-80%}

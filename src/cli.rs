@@ -7,13 +7,24 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
-#[command(name = "colonnade", version, about, arg_required_else_help = true)]
+#[command(name = "colonnade", version, long_version = LONG_VERSION, about, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// The version, the commit that it was built from, and what was built in (`build.rs`).
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("COLONNADE_COMMIT"),
+    "\nfeatures: ",
+    env!("COLONNADE_FEATURES"),
+    "\nprofile: ",
+    env!("COLONNADE_PROFILE"),
+);
 
 /// Settings that every command takes; each can also stand in `colonnade.toml` or the environment.
 #[derive(Debug, Default, Args)]

@@ -2,12 +2,16 @@
 //!
 //! This file is the list of what can be done with datasets, each with its permission; how it is done
 //! stands in the rooms below (`lake`, `ingest`, `session`). Cloning the handle is free.
+//!
+//! Every future is boxed here: as an `async fn` it would have all of Delta's and DataFusion's futures in its type, and whoever
+//! awaits it would be compiled with them, a minute for a crate like `jobs`.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datasets::read::{Format, Source};
 use datasets::{DatasetName, DatasetSpec};
+use futures::future::BoxFuture;
 
 use crate::bus::CommitBus;
 use crate::catalog::{Catalog, DatasetEntry};
@@ -34,9 +38,11 @@ struct Rooms {
 
 impl Engine {
     /// Opens `options.root`; makes sure first that it can be reached and, for a writer, written.
-    pub async fn open(options: EngineOptions) -> Result<Self> {
-        let root = Root::open(&options.root, &options.storage_options, &options.access)?;
-        Self::open_root(root, options).await
+    pub fn open(options: EngineOptions) -> BoxFuture<'static, Result<Self>> {
+        Box::pin(async move {
+            let root = Root::open(&options.root, &options.storage_options, &options.access)?;
+            Self::open_root(root, options).await
+        })
     }
 
     #[tracing::instrument(name = "open", skip_all, fields(root = root.kind_name()))]
@@ -60,126 +66,162 @@ impl Engine {
     }
 
     /// Commits what is queued, then gives up the right to write. Later ingests are refused.
-    pub async fn shutdown(&self) -> Result<()> {
-        self.0.ingest.shutdown().await;
-        self.0.lake.settle().await;
-        if let Some(lock) = &self.0.lock {
-            lock.release();
-        }
-        tracing::info!("engine closed");
-        Ok(())
+    pub fn shutdown(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.0.ingest.shutdown().await;
+            self.0.lake.settle().await;
+            if let Some(lock) = &self.0.lock {
+                lock.release();
+            }
+            tracing::info!("engine closed");
+            Ok(())
+        })
     }
 
     /// Whether the store can be reached now.
-    pub async fn ready(&self) -> Result<()> {
-        self.0.lake.root().probe_reachable().await
+    pub fn ready(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.0.lake.root().probe_reachable().await })
     }
 
     /// The tenant's datasets, as last known: current with every commit of this process.
-    pub async fn catalog(&self, who: &Principal) -> Result<Arc<Catalog>> {
-        who.require(Role::Reader)?;
-        self.0.lake.catalog(&who.tenant).await
+    pub fn catalog<'a>(&'a self, who: &'a Principal) -> BoxFuture<'a, Result<Arc<Catalog>>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.catalog(&who.tenant).await
+        })
     }
 
     /// The tenant's datasets, read anew from the store.
-    pub async fn refresh_catalog(&self, who: &Principal) -> Result<Arc<Catalog>> {
-        who.require(Role::Reader)?;
-        self.0.lake.refresh_catalog(&who.tenant).await
+    pub fn refresh_catalog<'a>(
+        &'a self,
+        who: &'a Principal,
+    ) -> BoxFuture<'a, Result<Arc<Catalog>>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.refresh_catalog(&who.tenant).await
+        })
     }
 
     /// Creates a dataset. Equal to one that exists: that one. Different from it: CONFLICT.
-    pub async fn create_dataset(&self, who: &Principal, spec: DatasetSpec) -> Result<DatasetEntry> {
-        who.require(Role::Writer)?;
-        self.0.lake.create_dataset(who, &spec).await
+    pub fn create_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        spec: DatasetSpec,
+    ) -> BoxFuture<'a, Result<DatasetEntry>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.lake.create_dataset(who, &spec).await
+        })
     }
 
     /// Creates a dataset, or adds the columns to it that `spec` has more, when they are nullable.
-    pub async fn ensure_dataset(
-        &self,
-        who: &Principal,
-        spec: &DatasetSpec,
-    ) -> Result<DatasetEntry> {
-        who.require(Role::Writer)?;
-        self.0.lake.ensure_dataset(who, spec).await
+    pub fn ensure_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        spec: &'a DatasetSpec,
+    ) -> BoxFuture<'a, Result<DatasetEntry>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.lake.ensure_dataset(who, spec).await
+        })
     }
 
     /// Takes rows; answers when they are committed.
-    pub async fn ingest(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn ingest<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         request: IngestRequest,
-    ) -> Result<IngestReceipt> {
-        who.require(Role::Writer)?;
-        self.0.ingest.ingest(who, dataset, request).await
+    ) -> BoxFuture<'a, Result<IngestReceipt>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.ingest.ingest(who, dataset, request).await
+        })
     }
 
     /// Takes one file of any size as one commit; nothing is committed when it fails.
-    pub async fn load(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn load<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         source: Source,
         format: Format,
         options: LoadOptions,
-    ) -> Result<IngestReceipt> {
-        who.require(Role::Writer)?;
-        self.0.ingest.load(who, dataset, source, format, options).await
+    ) -> BoxFuture<'a, Result<IngestReceipt>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.ingest.load(who, dataset, source, format, options).await
+        })
     }
 
     /// Commits rows that a job made. They must have the columns of the dataset's spec, by name.
-    pub async fn write(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn write<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         mode: WriteMode,
         batches: impl Into<Batches>,
         commit: CommitLabel,
-    ) -> Result<Commit> {
-        who.require(Role::Writer)?;
-        self.0.lake.write(who, dataset, mode, batches.into(), commit).await
+    ) -> BoxFuture<'a, Result<Commit>> {
+        let batches = batches.into();
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.lake.write(who, dataset, mode, batches, commit).await
+        })
     }
 
     /// The newest `limit` commits, newest first, as far back as the log is kept.
-    pub async fn history(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn history<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         limit: usize,
-    ) -> Result<Vec<CommitRecord>> {
-        who.require(Role::Reader)?;
-        self.0.lake.history(&who.tenant, dataset, limit).await
+    ) -> BoxFuture<'a, Result<Vec<CommitRecord>>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.history(&who.tenant, dataset, limit).await
+        })
     }
 
     /// The version that was the newest at an instant; NOT_FOUND says which instants there are.
-    pub async fn version_at(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn version_at<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         at: DateTime<Utc>,
-    ) -> Result<Version> {
-        who.require(Role::Reader)?;
-        self.0.lake.version_at(&who.tenant, dataset, at).await
+    ) -> BoxFuture<'a, Result<Version>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.version_at(&who.tenant, dataset, at).await
+        })
     }
 
     /// What changed from version `from` (itself excluded) to version `to`, net.
-    pub async fn changes(
-        &self,
-        who: &Principal,
-        dataset: &DatasetName,
+    pub fn changes<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
         from: Version,
         to: Version,
-    ) -> Result<Changes> {
-        who.require(Role::Reader)?;
-        self.0.sessions.changes(&self.0.lake, &who.tenant, dataset, from, to).await
+    ) -> BoxFuture<'a, Result<Changes>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.sessions.changes(&self.0.lake, &who.tenant, dataset, from, to).await
+        })
     }
 
     /// A session over the tenant's datasets, each at one version from start to end: that of `pins`,
     /// or the newest that this engine knows of. What another process committed meanwhile is known
     /// after [`refresh_catalog`](Self::refresh_catalog).
-    pub async fn session(&self, who: &Principal, pins: &[(DatasetName, AsOf)]) -> Result<Session> {
-        who.require(Role::Reader)?;
-        self.0.sessions.open(&self.0.lake, &who.tenant, pins).await
+    pub fn session<'a>(
+        &'a self,
+        who: &'a Principal,
+        pins: &'a [(DatasetName, AsOf)],
+    ) -> BoxFuture<'a, Result<Session>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.sessions.open(&self.0.lake, &who.tenant, pins).await
+        })
     }
 
     /// Where commits of this engine are announced.

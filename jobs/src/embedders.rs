@@ -13,7 +13,7 @@ use std::sync::Arc;
 use datasets::DatasetName;
 use engine::{Code, Error, Result, Session};
 use models::{
-    ArtifactFiles, CARD_FILE, Classifier, Cpu, Embedder, EmbedderId, Error as ModelError, NGRAM,
+    ArtifactFiles, CARD_FILE, Classifier, Embedder, EmbedderId, Error as ModelError, NGRAM,
     NgramEmbedder, NgramOptions, Sha256Hash, TextEmbedder, dimension_of, encoder_of,
 };
 use parking_lot::Mutex;
@@ -42,7 +42,7 @@ struct Kept {
 /// A model that makes vectors of texts.
 #[derive(Clone)]
 pub(crate) struct Model {
-    pub(crate) embedder: Arc<Embedder<Cpu>>,
+    pub(crate) embedder: Arc<Embedder>,
     /// The bytes of its tokenizer.
     pub(crate) tokenizer: Arc<[u8]>,
 }
@@ -133,7 +133,7 @@ impl Embedders {
         self: &Arc<Self>,
         session: &Session,
         files: ArtifactFiles,
-    ) -> Result<Classifier<Cpu>> {
+    ) -> Result<Classifier> {
         let (id, dimension) = {
             let artifact = files.artifact().map_err(model_error)?;
             (encoder_of(artifact.card()), dimension_of(&artifact).unwrap_or_default())
@@ -144,7 +144,7 @@ impl Embedders {
         };
         blocking(move || {
             let artifact = files.artifact().map_err(model_error)?;
-            Classifier::load(&artifact, encoder, &Default::default()).map_err(model_error)
+            Classifier::load(&artifact, encoder).map_err(model_error)
         })
         .await
     }
@@ -178,7 +178,7 @@ impl Embedders {
         id: Option<&EmbedderId>,
     ) -> Result<Model> {
         let artifact = files.artifact().map_err(model_error)?;
-        let embedder = Embedder::<Cpu>::load(&artifact, &Default::default());
+        let embedder = Embedder::load(&artifact);
         let mut embedder = embedder.map_err(model_error)?;
         if let Some(id) = id {
             embedder = embedder.called(id.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::{Code, Error, Result};
 use kernels::{Device, Devices, GpuPolicy};
-use models::{Cpu, Embedder, EncoderDevice, TextEmbedder, embedder_on};
+use models::{Embedder, EncoderDevice, TextEmbedder, embedder_on};
 
 use crate::context::Stage;
 
@@ -32,7 +32,7 @@ pub(crate) struct OnDevice {
 impl OnDevice {
     /// Chooses the device for `encoder`. `DEVICE_UNAVAILABLE` where one is required and can't be used. On the numeric
     /// threads.
-    pub(crate) fn choose(gpu: GpuPolicy, work: Work, encoder: &Arc<Embedder<Cpu>>) -> Result<Self> {
+    pub(crate) fn choose(gpu: GpuPolicy, work: Work, encoder: &Arc<Embedder>) -> Result<Self> {
         let on_cpu = |reason: String| Self {
             device: EncoderDevice::Cpu,
             embedder: encoder.clone(),

@@ -2,16 +2,18 @@
 //! this trait holds nothing else: no schedule, no queue, no storage. Whatever a kind does not state
 //! here the runner cannot know, and whatever the runner gives arrives in the [`RunContext`].
 
-use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
 use engine::Result;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::RunContext;
 
 /// One job kind.
-#[async_trait]
+///
+/// Its futures are boxed by hand: `async_trait` would put bounds on each method, and under every other set of bounds the compiler
+/// proves anew, in three seconds, that plans may go from thread to thread.
 pub trait Job: Send + Sync {
     /// Its name, as in `colonnade run NAME`.
     fn name(&self) -> &'static str;
@@ -44,10 +46,14 @@ pub trait Job: Send + Sync {
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
 
     /// What a run would read and need, from the catalogue alone.
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate>;
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>>;
 
     /// Does the work and commits its results through [`RunContext::commit`].
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome>;
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>>;
 }
 
 /// What a run would cost, known before it starts.

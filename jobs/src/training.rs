@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use engine::{Result, Session};
 use models::{
-    CheckpointOptions, Cpu, DatasetVersion, Estimate, TrainProgress, TrainedEncoder, TrainingData,
+    CheckpointOptions, DatasetVersion, Estimate, TrainProgress, TrainedEncoder, TrainingData,
 };
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ pub(crate) fn estimate_facts(estimate: &Estimate) -> Value {
 }
 
 /// How a training went and what it cost.
-pub(crate) fn facts(trained: &TrainedEncoder<Cpu>, texts_per_s: f64) -> Value {
+pub(crate) fn facts(trained: &TrainedEncoder, texts_per_s: f64) -> Value {
     let epochs = trained.history.iter().map(|epoch| {
         json!({
             "epoch": epoch.epoch,

@@ -16,16 +16,10 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::activation::leaky_relu;
-use burn::tensor::{Tensor, TensorData};
-use burn_autodiff::Autodiff;
+use networks::{DenseLayer, autoencode, autoencoder_gradients};
 
-use crate::Cpu;
-use crate::bert::numbers;
 use crate::error::{Error, Result};
 use crate::training::{AdamW, Moments, Random, Step};
-
-type Diff = Autodiff<Cpu>;
 
 /// Columns at most: weights grow with their number.
 pub const AUTOENCODER_COLUMNS_MAX: usize = 4096;
@@ -35,8 +29,6 @@ const WITHHELD: usize = 5;
 const VALIDATION: usize = 10;
 /// Rows that are passed through at a time.
 const PART_ROWS: usize = 4096;
-/// What a rectifier lets through below zero.
-const SLOPE: f64 = 0.1;
 /// Layers.
 const LAYERS: usize = 4;
 
@@ -79,7 +71,7 @@ impl AutoencoderOptions {
 pub struct Autoencoder {
     sizes: [usize; LAYERS + 1],
     /// Weights `[in, out]` and biases of each layer.
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    layers: Vec<DenseLayer>,
     /// The mean loss of a value that it was judged by, before it learned and at its best.
     pub losses: [f64; 2],
     /// Epochs that it took.
@@ -154,13 +146,7 @@ impl Autoencoder {
         }
         let mut answers = Vec::with_capacity(values.len());
         for part in values.chunks(PART_ROWS * columns) {
-            let input =
-                tensor::<Cpu>(shown(part.to_vec(), columns), [part.len() / columns, columns]);
-            let leaves = self.layers.iter().zip(self.sizes.windows(2)).map(|((w, b), size)| {
-                let weight = tensor::<Cpu>(w.clone(), [size[0], size[1]]);
-                (weight, tensor::<Cpu>(b.clone(), [1, size[1]]))
-            });
-            answers.extend(numbers(forward(input, &leaves.collect::<Vec<_>>()))?);
+            answers.extend(autoencode(&self.layers, shown(part.to_vec(), columns))?);
         }
         Ok(answers)
     }
@@ -175,7 +161,6 @@ impl Autoencoder {
         random: &mut Random,
     ) -> Result<()> {
         let columns = self.sizes[0];
-        let shape = [rows.len() / columns, columns];
         let mut some = Vec::with_capacity(rows.len());
         let mut known = Vec::with_capacity(rows.len());
         for value in rows {
@@ -183,34 +168,18 @@ impl Autoencoder {
             some.push(if is_withheld { f32::NAN } else { *value });
             known.push(f32::from(u8::from(!value.is_nan())));
         }
-        let count = known.iter().sum::<f32>().max(1.0);
         let truth = rows.iter().map(|x| if x.is_nan() { 0.0 } else { *x }).collect();
-        let leaves: Vec<(Tensor<Diff, 2>, Tensor<Diff, 2>)> = self
-            .layers
-            .iter()
-            .zip(self.sizes.windows(2))
-            .map(|((weight, bias), size)| {
-                let weight = tensor::<Diff>(weight.clone(), [size[0], size[1]]);
-                let bias = tensor::<Diff>(bias.clone(), [1, size[1]]);
-                (weight.require_grad(), bias.require_grad())
-            })
-            .collect();
-        let answer = forward(tensor::<Diff>(shown(some, columns), shape), &leaves);
-        let error = (answer - tensor::<Diff>(truth, shape)) * tensor::<Diff>(known, shape);
-        // √(1 + e²) − 1: half the square of a small error, the size of a large one.
-        let loss = ((error.powf_scalar(2.0) + 1.0).sqrt() - 1.0).sum() / count;
-        let mut gradients = loss.backward();
+        let gradients = autoencoder_gradients(&self.layers, shown(some, columns), truth, known)?;
         let optimiser = AdamW::default();
-        for (((weight, bias), leaf), moments) in self.layers.iter_mut().zip(&leaves).zip(moments) {
-            let parts =
-                [(weight, &leaf.0, &mut moments.0, true), (bias, &leaf.1, &mut moments.1, false)];
-            for (values, leaf, moments, decays) in parts {
-                let Some(gradient) = leaf.grad_remove(&mut gradients) else {
-                    return fail(format!("step {step}: expected a gradient, found none"));
-                };
+        for ((layer, gradient), moments) in self.layers.iter_mut().zip(&gradients).zip(moments) {
+            let parts = [
+                (&mut layer.0, &gradient.0, &mut moments.0, true),
+                (&mut layer.1, &gradient.1, &mut moments.1, false),
+            ];
+            for (values, gradient, moments, decays) in parts {
                 let (learning_rate, gradient_scale) = (options.learning_rate, 1.0);
                 let step = Step { step, learning_rate, gradient_scale, decays };
-                optimiser.step(values, &numbers(gradient)?, moments, step);
+                optimiser.step(values, gradient, moments, step);
             }
         }
         Ok(())
@@ -276,28 +245,13 @@ fn shown(mut values: Vec<f32>, columns: usize) -> Vec<f32> {
 }
 
 /// Weights by Glorot and Bengio 2010.
-fn layer(from: usize, to: usize, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
+fn layer(from: usize, to: usize, random: &mut Random) -> DenseLayer {
     let limit = (6.0 / (from + to) as f32).sqrt();
     ((0..from * to).map(|_| limit * random.signed()).collect(), vec![0.0; to])
 }
 
 fn gathered(values: &[f32], columns: usize, rows: &[usize]) -> Vec<f32> {
     rows.iter().flat_map(|row| &values[row * columns..][..columns]).copied().collect()
-}
-
-fn tensor<B: burn::tensor::backend::Backend>(values: Vec<f32>, shape: [usize; 2]) -> Tensor<B, 2> {
-    Tensor::from_data(TensorData::new(values, shape), &Default::default())
-}
-
-/// The narrow layer and the last are linear.
-fn forward<B: burn::tensor::backend::Backend>(
-    input: Tensor<B, 2>,
-    layers: &[(Tensor<B, 2>, Tensor<B, 2>)],
-) -> Tensor<B, 2> {
-    layers.iter().enumerate().fold(input, |values, (at, (weight, bias))| {
-        let values = values.matmul(weight.clone()) + bias.clone();
-        if at % 2 == 0 { leaky_relu(values, SLOPE) } else { values }
-    })
 }
 
 fn fail<T>(problem: String) -> Result<T> {

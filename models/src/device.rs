@@ -1,16 +1,14 @@
-//! Where encoders run and are trained: on the processor, or on a CUDA device. A model is loaded on the processor, moved to
-//! the device for a piece of work, and what training made of it is moved back.
+//! Where encoders run and are trained: on the processor, or on a CUDA device. A model is loaded on the processor and moved to
+//! the device for a piece of work; what training made of it is numbers on the host.
 //!
 //! A device is used only after it gave the vectors of some texts that the processor gives, too. What panics on the way, as
-//! burn does where a driver fails, is an error.
+//! burn does where a driver fails, is an error. Builds without the feature `cuda` have the processor alone, and say so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use burn_cuda::CudaDevice;
+use networks::Device;
 
-use crate::Cpu;
-use crate::bert::{Gpu, gpu};
 use crate::embedder::Embedder;
 use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
@@ -21,6 +19,15 @@ use crate::training::{
 
 /// The least cosine of a device's vector and the processor's. bfloat16 would give 0.999, a wrong kernel anything.
 const COSINE_MIN: f64 = 0.9999;
+
+/// Why a build has no encoders for CUDA devices; none in one that has.
+pub const CUDA_ENCODERS_ABSENT: Option<&str> = match cfg!(feature = "cuda") {
+    true => None,
+    false => Some(
+        "this build has no CUDA encoders: build with `--features cuda-encoders`, as `make release` does, and `make demo` where \
+         it finds a driver",
+    ),
+};
 
 /// Where an encoder works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,12 +42,12 @@ pub enum EncoderDevice {
 /// An embedder that works on `device`. Fails where the device can't be used, or gives other vectors than the processor.
 pub fn embedder_on(
     device: EncoderDevice,
-    encoder: &Arc<Embedder<Cpu>>,
+    encoder: &Arc<Embedder>,
 ) -> Result<Arc<dyn TextEmbedder>> {
     match device {
         EncoderDevice::Cpu => Ok(encoder.clone()),
         EncoderDevice::Cuda(ordinal) => guarded(|| {
-            let moved = Guarded(encoder.moved(&gpu(ordinal))?);
+            let moved = Guarded(encoder.moved(cuda(ordinal)?)?);
             check(encoder.as_ref(), &moved)?;
             Ok(Arc::new(moved) as Arc<dyn TextEmbedder>)
         }),
@@ -50,92 +57,73 @@ pub fn embedder_on(
 /// [`fine_tune`] on `device`.
 pub fn fine_tune_on(
     device: EncoderDevice,
-    encoder: &Embedder<Cpu>,
+    encoder: &Embedder,
     count: usize,
     train: Examples<'_>,
     validation: Examples<'_>,
     call: TrainCall<'_, FineTuneOptions>,
-) -> Result<Trained<Cpu>> {
-    match device {
-        EncoderDevice::Cpu => {
-            fine_tune(encoder, count, train, validation, &Default::default(), call)
-        }
-        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
-            let found = fine_tune(moved, count, train, validation, device, call)?;
-            Ok(Trained { encoder: back(&found.encoder, encoder)?, head: found.head })
-        }),
-    }
+) -> Result<Trained> {
+    on(device, encoder, |encoder| fine_tune(encoder, count, train, validation, call))
 }
 
 /// [`fine_tune_pairs`] on `device`.
 pub fn fine_tune_pairs_on(
     device: EncoderDevice,
-    encoder: &Embedder<Cpu>,
+    encoder: &Embedder,
     pairs: Pairs<'_>,
     validation: Grouped<'_>,
     call: TrainCall<'_, ContrastiveOptions>,
-) -> Result<TrainedEncoder<Cpu>> {
-    match device {
-        EncoderDevice::Cpu => {
-            fine_tune_pairs(encoder, pairs, validation, &Default::default(), call)
-        }
-        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
-            back(&fine_tune_pairs(moved, pairs, validation, device, call)?, encoder)
-        }),
-    }
+) -> Result<TrainedEncoder> {
+    on(device, encoder, |encoder| fine_tune_pairs(encoder, pairs, validation, call))
 }
 
 /// [`estimate`] of training on `device`.
 pub fn estimate_on(
     device: EncoderDevice,
-    encoder: &Embedder<Cpu>,
+    encoder: &Embedder,
     count: usize,
     train: Examples<'_>,
     options: &FineTuneOptions,
 ) -> Result<Estimate> {
-    match device {
-        EncoderDevice::Cpu => estimate(encoder, count, train, options, &Default::default()),
-        EncoderDevice::Cuda(ordinal) => on_cuda(ordinal, encoder, |moved, device| {
-            estimate(moved, count, train, options, device)
-        }),
-    }
+    on(device, encoder, |encoder| estimate(encoder, count, train, options))
 }
 
 /// [`estimate_pairs`] of training on `device`.
 pub fn estimate_pairs_on(
     device: EncoderDevice,
-    encoder: &Embedder<Cpu>,
+    encoder: &Embedder,
     pairs: Pairs<'_>,
     options: &ContrastiveOptions,
 ) -> Result<Estimate> {
+    on(device, encoder, |encoder| estimate_pairs(encoder, pairs, options))
+}
+
+/// Does `work` with the encoder on a device; what panics on a CUDA device is an error.
+fn on<T>(
+    device: EncoderDevice,
+    encoder: &Embedder,
+    work: impl FnOnce(&Embedder) -> Result<T>,
+) -> Result<T> {
     match device {
-        EncoderDevice::Cpu => estimate_pairs(encoder, pairs, options, &Default::default()),
-        EncoderDevice::Cuda(ordinal) => {
-            on_cuda(ordinal, encoder, |moved, device| estimate_pairs(moved, pairs, options, device))
-        }
+        EncoderDevice::Cpu => work(encoder),
+        EncoderDevice::Cuda(ordinal) => guarded(|| work(&encoder.moved(cuda(ordinal)?)?)),
     }
 }
 
-/// Does `work` with the encoder on a CUDA device; what panics is an error.
-fn on_cuda<T>(
-    ordinal: usize,
-    encoder: &Embedder<Cpu>,
-    work: impl FnOnce(&Embedder<Gpu>, &CudaDevice) -> Result<T>,
-) -> Result<T> {
-    guarded(|| {
-        let device = gpu(ordinal);
-        work(&encoder.moved(&device)?, &device)
-    })
+/// The CUDA device of a number.
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize) -> Result<Arc<dyn Device>> {
+    Ok(networks_cuda::cuda(ordinal))
 }
 
-/// What training made, on the processor again.
-fn back(trained: &TrainedEncoder<Gpu>, encoder: &Embedder<Cpu>) -> Result<TrainedEncoder<Cpu>> {
-    trained.moved(encoder.config(), &Default::default())
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Arc<dyn Device>> {
+    Err(Error::Device { problem: CUDA_ENCODERS_ABSENT.unwrap_or_default().to_owned() })
 }
 
 /// An embedder whose panics are errors.
 #[derive(Debug)]
-struct Guarded(Embedder<Gpu>);
+struct Guarded(Embedder);
 
 impl TextEmbedder for Guarded {
     fn id(&self) -> &EmbedderId {
@@ -196,14 +184,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use burn_flex::Flex;
+    use networks::{Pooling, cpu};
 
     use super::*;
-    use crate::bert::{Pooling, tiny_config, tiny_weights};
     use crate::embedder::tests::load;
+    use crate::encoder::{tiny_config, tiny_weights};
     use crate::tokens::tests::tokenizer_bytes;
 
-    fn tiny(seed: u64) -> Embedder<Flex> {
+    fn tiny(seed: u64) -> Embedder {
         let config = tiny_config(Pooling::Mean);
         load(&config, &tiny_weights(&config, seed), Some(&tokenizer_bytes())).unwrap()
     }
@@ -211,24 +199,39 @@ mod tests {
     #[test]
     fn an_embedder_that_was_moved_gives_the_same_vectors() {
         let embedder = tiny(1);
-        let moved = embedder.moved::<Flex>(&Default::default()).unwrap();
+        let moved = embedder.moved(cpu()).unwrap();
         assert_eq!(moved.id(), embedder.id());
         let texts = ["my card is lost", "a", ""];
-        let of = |embedder: &Embedder<Flex>| {
-            embedder.embed(&texts, &EmbedOptions::default()).unwrap().values
-        };
+        let of =
+            |embedder: &Embedder| embedder.embed(&texts, &EmbedOptions::default()).unwrap().values;
         assert_eq!(of(&moved), of(&embedder));
     }
 
     #[test]
     fn a_device_that_gives_other_vectors_is_refused() {
         let embedder = tiny(1);
-        assert_eq!(check(&embedder, &embedder.moved::<Flex>(&Default::default()).unwrap()), Ok(()));
+        assert_eq!(check(&embedder, &embedder.moved(cpu()).unwrap()), Ok(()));
         let error = check(&embedder, &tiny(2)).unwrap_err().to_string();
         assert!(
             error.starts_with("device: expected the vectors that the processor gives"),
             "{error}"
         );
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_without_cuda_encoders_says_so_and_how_to_get_one() {
+        let error = embedder_on(EncoderDevice::Cuda(0), &Arc::new(tiny(1))).unwrap_err();
+        let says = error.to_string();
+        assert!(says.contains("no CUDA encoders") && says.contains("cuda-encoders"), "{says}");
+    }
+
+    #[test]
+    #[cfg(feature = "cuda")]
+    fn a_device_that_is_not_there_is_an_error_and_no_panic() {
+        // Far above any number of devices; without a driver there is not even the first.
+        let error = embedder_on(EncoderDevice::Cuda(1 << 20), &Arc::new(tiny(1))).unwrap_err();
+        assert!(matches!(error, Error::Device { .. }), "{error}");
     }
 
     #[test]

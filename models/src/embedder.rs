@@ -3,18 +3,18 @@
 //! thread. A thread that works alone on a batch never waits for another, and a product of a thousand rows is
 //! large enough to run at full speed on one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::{DType, DataError};
+use networks::{Batch, Device, Network, Parameter, cpu};
 use rayon::prelude::*;
 
 use crate::artifact::Artifact;
-use crate::bert::{Batch, Bert, EncoderBackend, EncoderConfig};
 use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, Role, TextEmbedder, check_count};
+use crate::encoder::{EncoderConfig, weights_of};
 use crate::error::{Error, Result};
 use crate::hash::Sha256Hash;
 use crate::tokens::{TEXT_BYTES_MAX, Tokenizer, Tokens, beginning};
-use crate::training::moved;
 
 /// Most tokens of a batch. What a layer holds of them, 1,536 numbers each, is 3 MiB: little enough for the allocator
 /// to keep, where more would be given back and taken anew for every product.
@@ -28,17 +28,18 @@ const VERSION_DIGITS: usize = 16;
 
 /// An encoder, its tokenizer, and the device that it is on.
 #[derive(Debug)]
-pub struct Embedder<B: EncoderBackend> {
+pub struct Embedder {
     id: EmbedderId,
     config: EncoderConfig,
     tokenizer: Tokenizer,
-    network: Bert<B>,
+    device: Arc<dyn Device>,
+    network: Box<dyn Network>,
 }
 
-impl<B: EncoderBackend> Embedder<B> {
-    /// The embedder of an artifact. Fails for an architecture that can't be built (and lists those that can),
+impl Embedder {
+    /// The embedder of an artifact, on the processor. Fails for an architecture that can't be built (and lists those that can),
     /// for weights that do not fit it and for a tokenizer of another model.
-    pub fn load(artifact: &Artifact<'_>, device: &B::Device) -> Result<Self> {
+    pub fn load(artifact: &Artifact<'_>) -> Result<Self> {
         let card = artifact.card();
         let config = EncoderConfig::from_card(card)?;
         let tokenizer = artifact.tokenizer().ok_or(Error::Part {
@@ -47,28 +48,31 @@ impl<B: EncoderBackend> Embedder<B> {
             found: "none",
         })?;
         let tokenizer = Tokenizer::read(tokenizer, config.network.vocab_size, config.tokens_max)?;
-        let network = Bert::load(&config.network, artifact.weights(), device)?;
+        let weights = weights_of(&config.network, artifact.weights())?;
         let id = EmbedderId { name: card.name.clone(), version: version_of(artifact, &config)? };
-        Ok(Self { id, config, tokenizer, network })
+        Self::assemble(id, config, tokenizer, weights)
     }
 
-    /// Puts an embedder together from parts that fit each other.
+    /// Puts an embedder on the processor together from parts that fit each other.
     pub(crate) fn assemble(
         id: EmbedderId,
         config: EncoderConfig,
         tokenizer: Tokenizer,
-        network: Bert<B>,
-    ) -> Self {
-        Self { id, config, tokenizer, network }
+        weights: Vec<Parameter>,
+    ) -> Result<Self> {
+        let device = cpu();
+        let network = device.network(&config.network, weights)?;
+        Ok(Self { id, config, tokenizer, device, network })
     }
 
-    /// The same on another device, or by another backend.
-    pub fn moved<C: EncoderBackend>(&self, device: &C::Device) -> Result<Embedder<C>> {
-        Ok(Embedder {
+    /// The same on another device.
+    pub fn moved(&self, device: Arc<dyn Device>) -> Result<Self> {
+        Ok(Self {
             id: self.id.clone(),
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
-            network: moved(&self.network, &self.config.network, device)?,
+            network: device.network(&self.config.network, self.network.parameters()?)?,
+            device,
         })
     }
 
@@ -88,8 +92,13 @@ impl<B: EncoderBackend> Embedder<B> {
     }
 
     /// The network.
-    pub(crate) fn network(&self) -> &Bert<B> {
-        &self.network
+    pub(crate) fn network(&self) -> &dyn Network {
+        self.network.as_ref()
+    }
+
+    /// The device that it is on.
+    pub(crate) fn device(&self) -> &dyn Device {
+        self.device.as_ref()
     }
 
     pub(crate) fn tokenise(&self, texts: &[&str], role: Role) -> Result<Vec<Tokens>> {
@@ -112,14 +121,11 @@ impl<B: EncoderBackend> Embedder<B> {
     /// The vectors of some tokenised texts, row by row.
     fn run(&self, texts: &[&Tokens]) -> Result<Vec<f32>> {
         let batch = Batch::new(texts.iter().map(|tokens| &tokens.ids[..]))?;
-        let data = self.network.embed(&batch, self.config.pooling)?.into_data();
-        data.convert_dtype(DType::F32).into_vec().map_err(|e: DataError| Error::Config {
-            problem: format!("answer of the device: {e:?}"),
-        })
+        Ok(self.network.embed(&batch, self.config.pooling)?)
     }
 }
 
-impl<B: EncoderBackend> TextEmbedder for Embedder<B> {
+impl TextEmbedder for Embedder {
     fn id(&self) -> &EmbedderId {
         &self.id
     }
@@ -154,11 +160,11 @@ impl<B: EncoderBackend> TextEmbedder for Embedder<B> {
                 Ok(answer)
             };
             let threads = rayon::current_num_threads();
-            let batches = match B::BATCH_TOKENS {
+            let batches = match self.device.batch_tokens() {
                 None => batches_of(&tokens, &order, threads),
                 Some(most) => padded_batches_of(&tokens, &order, most),
             };
-            let answers: Vec<Vec<f32>> = match B::BATCH_TOKENS {
+            let answers: Vec<Vec<f32>> = match self.device.batch_tokens() {
                 None => batches.par_iter().with_max_len(1).map(run).collect::<Result<_>>()?,
                 Some(_) => batches.iter().map(run).collect::<Result<_>>()?,
             };
@@ -232,12 +238,12 @@ pub(crate) mod tests {
     use std::ops::ControlFlow;
     use std::sync::Mutex;
 
-    use burn_flex::Flex;
+    use networks::Pooling;
 
     use super::*;
     use crate::artifact::tests::card;
-    use crate::bert::{ARCHITECTURE, Pooling, tiny_config, tiny_weights};
     use crate::embedding::{Progress, TEXTS_MAX};
+    use crate::encoder::{ARCHITECTURE, tiny_config, tiny_weights};
     use crate::safetensors::Weights;
     use crate::tokens::tests::tokenizer_bytes;
 
@@ -245,21 +251,21 @@ pub(crate) mod tests {
         config: &EncoderConfig,
         weights: &[u8],
         tokenizer: Option<&[u8]>,
-    ) -> Result<Embedder<Flex>> {
+    ) -> Result<Embedder> {
         let mut card = card(weights, tokenizer);
         card.architecture = ARCHITECTURE.into();
         card.hyperparameters = config.to_hyperparameters()?;
         card.parameters = Weights::read(weights)?.parameters();
         let artifact = Artifact::read(&card.to_json()?, weights, tokenizer)?;
-        Embedder::load(&artifact, &Default::default())
+        Embedder::load(&artifact)
     }
 
-    fn tiny() -> Embedder<Flex> {
+    fn tiny() -> Embedder {
         let config = tiny_config(Pooling::Mean);
         load(&config, &tiny_weights(&config, 1), Some(&tokenizer_bytes())).unwrap()
     }
 
-    fn embed(embedder: &Embedder<Flex>, texts: &[&str]) -> Embeddings {
+    fn embed(embedder: &Embedder, texts: &[&str]) -> Embeddings {
         embedder.embed(texts, &EmbedOptions::default()).unwrap()
     }
 

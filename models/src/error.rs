@@ -131,6 +131,15 @@ pub enum Error {
     },
 }
 
+impl From<networks::Error> for Error {
+    fn from(error: networks::Error) -> Self {
+        match error {
+            networks::Error::Config { problem } => Self::Config { problem },
+            networks::Error::Training { problem } => Self::Training { problem },
+        }
+    }
+}
+
 /// A source that did not give what was asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {

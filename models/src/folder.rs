@@ -9,10 +9,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
-use crate::bert::{
-    ARCHITECTURE, EncoderBackend, EncoderConfig, Published, SettingsFiles, published,
-};
 use crate::card::{CARD_BYTES_MAX, Card, Evaluation, TrainingData};
+use crate::encoder::{ARCHITECTURE, EncoderConfig, Published, SettingsFiles, published};
 use crate::error::{Error, Result};
 use crate::hash::Sha256Hash;
 use crate::safetensors::{ElementType, Weights};
@@ -73,13 +71,13 @@ pub struct TrainedOrigin {
 impl ArtifactFiles {
     /// An encoder that was trained further: it is loaded as any other. `config` and `tokenizer` are those that it was
     /// trained with.
-    pub fn of_encoder<B: EncoderBackend>(
-        trained: &TrainedEncoder<B>,
+    pub fn of_encoder(
+        trained: &TrainedEncoder,
         config: &EncoderConfig,
         tokenizer: &[u8],
         origin: &TrainedOrigin,
     ) -> Result<Self> {
-        let (tensors, settings) = (published(&trained.network)?, config.to_hyperparameters()?);
+        let (tensors, settings) = (published(&trained.weights)?, config.to_hyperparameters()?);
         Self::trained(ARCHITECTURE, tensors, settings, Some(tokenizer), origin)
     }
 
@@ -225,11 +223,11 @@ pub(crate) fn file_error(name: &str, error: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use burn_flex::Flex;
+    use networks::Pooling;
 
     use super::*;
-    use crate::bert::{Pooling, tiny_config, tiny_weights};
     use crate::embedder::Embedder;
+    use crate::encoder::{tiny_config, tiny_weights};
     use crate::tokens::tests::tokenizer_bytes;
 
     pub fn origin(name: &str) -> Origin {
@@ -257,8 +255,7 @@ mod tests {
         published(folder.path(), "bert");
         let files =
             ArtifactFiles::import(folder.path(), &origin("BAAI/bge-small-en-v1.5")).unwrap();
-        let embedder = Embedder::<Flex>::load(&files.artifact().unwrap(), &Default::default());
-        let embedder = embedder.unwrap();
+        let embedder = Embedder::load(&files.artifact().unwrap()).unwrap();
         assert_eq!(embedder.config().pooling, Pooling::Cls);
         assert_eq!(embedder.config().tokens_max, 40);
 

@@ -12,16 +12,16 @@
 //!    tokenizer.json       optional
 //! ```
 //!
-//! A [`TextEmbedder`] turns texts into vectors. [`Embedder`] is a BERT encoder in burn, generic over the
-//! backend ([`Cpu`] on the processor); [`pull`] brings a known one here, [`ArtifactFiles::import`] any other of the
+//! A [`TextEmbedder`] turns texts into vectors. [`Embedder`] is a BERT encoder, whose network is in the crate `networks`;
+//! [`pull`] brings a known one here, [`ArtifactFiles::import`] any other of the
 //! family. [`NgramEmbedder`] needs no model at all.
 //!
 //! ```no_run
-//! use models::{ArtifactFiles, Cpu, EmbedOptions, Embedder, TextEmbedder};
+//! use models::{ArtifactFiles, EmbedOptions, Embedder, TextEmbedder};
 //!
 //! # fn main() -> models::Result<()> {
 //! let files = ArtifactFiles::read("models/all-MiniLM-L6-v2".as_ref())?;
-//! let embedder = Embedder::<Cpu>::load(&files.artifact()?, &Default::default())?;
+//! let embedder = Embedder::load(&files.artifact()?)?;
 //! let embeddings = embedder.embed(&["My card has not arrived"], &EmbedOptions::default())?;
 //! assert_eq!(embeddings.values.len(), 384);
 //! # Ok(())
@@ -30,12 +30,12 @@
 
 mod artifact;
 mod autoencoder;
-mod bert;
 mod card;
 mod classifier;
 mod device;
 mod embedder;
 mod embedding;
+mod encoder;
 mod error;
 mod evaluation;
 mod folder;
@@ -53,22 +53,20 @@ mod training;
 
 pub use artifact::{Artifact, ArtifactManifest, CARD_FILE, TOKENIZER_FILE};
 pub use autoencoder::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
-pub use bert::{
-    ARCHITECTURE, Batch, Bert, BertConfig, EncoderBackend, EncoderConfig, NormParts, Pooling,
-    SettingsFiles, supported_encoders,
-};
 pub use card::{CARD_BYTES_MAX, Card, DatasetVersion, Evaluation, TrainingData};
 pub use classifier::{
     BERT_CLASSIFIER, Classified, Classifier, ClassifierSettings, ClassifyOptions,
     LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
 };
 pub use device::{
-    EncoderDevice, embedder_on, estimate_on, estimate_pairs_on, fine_tune_on, fine_tune_pairs_on,
+    CUDA_ENCODERS_ABSENT, EncoderDevice, embedder_on, estimate_on, estimate_pairs_on, fine_tune_on,
+    fine_tune_pairs_on,
 };
 pub use embedder::Embedder;
 pub use embedding::{
     EmbedOptions, EmbedderId, Embeddings, Progress, Role, TEXTS_MAX, TextEmbedder,
 };
+pub use encoder::{ARCHITECTURE, EncoderConfig, SettingsFiles, supported_encoders};
 pub use error::{Attempt, Error, Result};
 pub use evaluation::{
     Calibration, ClassScores, Comparison, Retrieval, ScopeReport, Score, Scores, Threshold, auroc,
@@ -94,5 +92,4 @@ pub use training::{
     repeated_across, row_quality, same_text_groups, split,
 };
 
-/// The backend that runs on the processor.
-pub type Cpu = burn_flex::Flex;
+pub use networks::{BertConfig, Parameter, Pooling};

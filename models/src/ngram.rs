@@ -117,7 +117,7 @@ impl TextEmbedder for NgramEmbedder {
         let counts = values
             .par_chunks_mut(CHUNK_TEXTS * dimension)
             .zip(texts.par_chunks(CHUNK_TEXTS))
-            .map(|(rows, chunk)| {
+            .map(|(rows, chunk)| -> Result<Counts> {
                 let mut features = Vec::new();
                 let mut counts = Counts::default();
                 for (row, text) in rows.chunks_exact_mut(dimension).zip(chunk) {

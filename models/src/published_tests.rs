@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use crate::{ArtifactFiles, Cpu, EmbedOptions, Embedder, TextEmbedder};
+use crate::{ArtifactFiles, EmbedOptions, Embedder, TextEmbedder};
 
 /// Rows and columns of the reference vectors, and the bytes before them.
 const ROWS: usize = 200;
@@ -42,7 +42,7 @@ fn lines<T: for<'a> Deserialize<'a>>(text: &str) -> Vec<T> {
 }
 
 /// A folder of the real data and the model; nothing, and a word about it, when one is not there.
-pub fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder<Cpu>)> {
+pub fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder)> {
     let is_required =
         std::env::var_os("COLONNADE_REQUIRE_MINILM").is_some_and(|value| value == "1");
     let skip = |says: String| {
@@ -68,7 +68,7 @@ pub fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder<Cpu>)> {
         return None;
     }
     let files = ArtifactFiles::read(&folder).unwrap();
-    let embedder = Embedder::load(&files.artifact().unwrap(), &Default::default()).unwrap();
+    let embedder = Embedder::load(&files.artifact().unwrap()).unwrap();
     Some((data, embedder))
 }
 

@@ -1,14 +1,12 @@
 //! An encoder of the size of all-MiniLM-L6-v2 with random weights and a made-up vocabulary, for checks and benchmarks where
 //! no model is at hand: it says nothing, and costs the same.
 
-use burn::module::{Param, ParamId};
-use burn::tensor::{Tensor, TensorData};
+use networks::{BertConfig, Parameter, Pooling, shapes_of};
 use serde_json::{Map, Value, json};
 
-use crate::Cpu;
-use crate::bert::{Bert, BertConfig, EncoderConfig, PartSource, Pooling};
 use crate::embedder::Embedder;
 use crate::embedding::EmbedderId;
+use crate::encoder::EncoderConfig;
 use crate::error::Result;
 use crate::tokens::Tokenizer;
 use crate::training::Random;
@@ -18,7 +16,7 @@ const WORDS: usize = 30_517;
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// The encoder, always the same one.
-pub fn encoder() -> Result<Embedder<Cpu>> {
+pub fn encoder() -> Result<Embedder> {
     let network = BertConfig {
         vocab_size: SPECIAL.len() + WORDS,
         hidden_size: 384,
@@ -41,9 +39,12 @@ pub fn encoder() -> Result<Embedder<Cpu>> {
     let tokenizer = tokenizer_json(vocabulary).to_string();
     let tokenizer =
         Tokenizer::read(tokenizer.as_bytes(), config.network.vocab_size, config.tokens_max)?;
-    let bert = Bert::assemble(&config.network, &mut RandomParts { random: Random::new(1, 0) })?;
+    let mut random = Random::new(1, 0);
+    let shapes = shapes_of(&config.network, None);
+    let weights =
+        shapes.into_iter().map(|(name, shape)| weight(name, shape, &mut random)).collect();
     let id = EmbedderId { name: "random".into(), version: "1".into() };
-    Ok(Embedder::assemble(id, config, tokenizer, bert))
+    Embedder::assemble(id, config, tokenizer, weights)
 }
 
 /// A text of so many words, each a token; another one for another number.
@@ -54,40 +55,16 @@ pub fn text(number: usize, words: usize) -> String {
 }
 
 /// Numbers as a layer has them at first.
-struct RandomParts {
-    random: Random,
-}
-
-impl RandomParts {
-    fn values(&mut self, count: usize, most: f32) -> Vec<f32> {
-        (0..count).map(|_| self.random.signed() * most).collect()
-    }
-}
-
-impl PartSource<Cpu> for RandomParts {
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Param<Tensor<Cpu, 2>>> {
-        let most = match name {
-            "words" => 1.0,
-            "positions" | "segments" => 0.1,
-            _ => (3.0 / shape[0] as f32).sqrt(),
-        };
-        let data = TensorData::new(self.values(shape[0] * shape[1], most), shape);
-        let tensor = Tensor::from_data(data, &Default::default());
-        Ok(Param::initialized(ParamId::new(), tensor))
-    }
-
-    fn vector(&mut self, name: &str, length: usize) -> Result<Param<Tensor<Cpu, 1>>> {
-        let mut values = self.values(length, 0.02);
-        if name.ends_with("gamma") {
-            values.iter_mut().for_each(|value| *value += 1.0);
-        }
-        let tensor = Tensor::from_data(TensorData::new(values, [length]), &Default::default());
-        Ok(Param::initialized(ParamId::new(), tensor))
-    }
-
-    fn adapters(&self) -> Option<(usize, f64)> {
-        None
-    }
+fn weight(name: String, shape: Vec<usize>, random: &mut Random) -> Parameter {
+    let (around, most) = match (&name[..], &shape[..]) {
+        ("words", _) => (0.0, 1.0),
+        ("positions" | "segments", _) => (0.0, 0.1),
+        (_, [rows, _]) => (0.0, (3.0 / *rows as f32).sqrt()),
+        (vector, _) => (if vector.ends_with("gamma") { 1.0 } else { 0.0 }, 0.02),
+    };
+    let count = shape.iter().product();
+    let values = (0..count).map(|_| around + random.signed() * most).collect();
+    Parameter { name, shape, values, is_trained: false }
 }
 
 /// The tokenizer's file for a vocabulary that begins with [`SPECIAL`].

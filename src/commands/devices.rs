@@ -4,6 +4,7 @@
 use engine::{Code, Error, Result};
 use kernels::Crossover;
 use kernels::self_test::SelfTest;
+use models::CUDA_ENCODERS_ABSENT;
 use serde_json::{Map, Value, json};
 
 use crate::cli::Devices as Arguments;
@@ -30,6 +31,7 @@ pub fn devices(arguments: &Arguments, settings: &Settings, output: &Output) -> R
             "gpu": policy.to_string(),
             "devices": found,
             "cudaAbsent": devices.cuda_absent,
+            "cudaEncodersAbsent": CUDA_ENCODERS_ABSENT,
             "operations": operations.iter().map(|operation| json!({
                 "operation": operation.name,
                 "deviceFrom": operation.device_from.map(|(least, _)| least),
@@ -60,6 +62,9 @@ pub fn devices(arguments: &Arguments, settings: &Settings, output: &Output) -> R
     output.line(&columns(&["device", "memory", "details"], &rows))?;
     if let Some(reason) = &devices.cuda_absent {
         output.line(&format!("\nno CUDA device: {reason} (gpu = {policy})"))?;
+    }
+    if let Some(reason) = CUDA_ENCODERS_ABSENT {
+        output.line(&format!("\nencoders run on the processor: {reason}"))?;
     }
     let rows: Vec<Vec<String>> = operations
         .iter()

@@ -155,6 +155,14 @@ async fn devices_are_listed_and_a_required_one_that_is_not_there_is_an_error() {
         let outcome = colonnade(root.path(), &["run", "correlate", "--gpu", "required"]).await;
         outcome.fails_with("DEVICE_UNAVAILABLE");
     }
+    let version = colonnade(root.path(), &["--version"]).await.stdout;
+    let lines: Vec<&str> = version.lines().collect();
+    assert!(lines[1].starts_with("commit: ") && lines[2].contains("+cloud"), "{version}");
+    let has_encoders = lines[2].contains("+cuda-encoders");
+    match devices["cudaEncodersAbsent"].as_str() {
+        Some(says) => assert!(!has_encoders && says.contains("--features cuda-encoders"), "{says}"),
+        None => assert!(has_encoders, "{version}"),
+    }
     let tested = colonnade(root.path(), &["devices", "--self-test", "--json"]).await.json();
     for test in tested["selfTest"].as_array().unwrap() {
         assert!(test["error"].is_null(), "{test}");

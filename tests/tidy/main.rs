@@ -47,6 +47,7 @@ the_repository_keeps! {
     one_lint_list: rules::lints::check;
     one_version_of_what_must_be_one: rules::pins::check;
     no_unused_dependencies: rules::dependencies::check;
+    no_more_crates_than_reasoned: rules::weights::crates;
     nouns_of_the_field: rules::names::check;
     a_code_map_of_every_crate: rules::documents::code_map;
     links_that_resolve: rules::documents::links;

@@ -6,6 +6,7 @@
 
 mod changes;
 mod fit;
+mod opaque;
 mod provider;
 mod runtime;
 mod sql;
@@ -23,6 +24,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionContext;
 use datasets::DatasetName;
+use futures::future::BoxFuture;
 
 pub use changes::Changes;
 
@@ -32,6 +34,7 @@ use crate::identity::{TenantId, Version};
 use crate::lake::Lake;
 use crate::options::EngineOptions;
 use crate::storage::Root;
+use opaque::Opaque;
 use provider::PinnedSchema;
 
 /// The catalogue and schema that a dataset's name is looked up in.
@@ -52,19 +55,19 @@ pub enum AsOf {
 
 /// Makes sessions.
 pub(crate) struct Sessions {
-    template: SessionState,
+    template: Opaque<SessionState>,
 }
 
 /// A tenant's datasets, each at one version from start to end.
 #[derive(Clone)]
 pub struct Session {
-    context: SessionContext,
+    context: Opaque<SessionContext>,
     schema: Arc<PinnedSchema>,
 }
 
 impl Sessions {
     pub(crate) fn new(options: &EngineOptions, root: &Root) -> Result<Self> {
-        Ok(Self { template: runtime::template(options, root)? })
+        Ok(Self { template: Opaque::new(runtime::template(options, root)?) })
     }
 
     /// Opens a session.
@@ -110,10 +113,10 @@ impl Sessions {
             CATALOG.to_owned(),
             Arc::new(provider),
         );
-        let state = SessionStateBuilder::new_from_existing(self.template.clone())
+        let state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.template))
             .with_catalog_list(Arc::new(list))
             .build();
-        Ok(Session { context: SessionContext::new_with_state(state), schema })
+        Ok(Session { context: Opaque::new(SessionContext::new_with_state(state)), schema })
     }
 }
 
@@ -121,14 +124,16 @@ impl Session {
     /// A query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE. Anything that would change something is
     /// BAD_INPUT.
     #[tracing::instrument(name = "sql", skip_all, fields(tenant = %self.schema.catalog().tenant))]
-    pub async fn sql(&self, text: &str) -> Result<DataFrame> {
-        sql::plan(&self.context, self.schema.as_ref(), text).await
+    pub fn sql<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move { sql::plan(&self.context, self.schema.as_ref(), text).await })
     }
 
     /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.
-    pub async fn table(&self, dataset: &DatasetName) -> Result<DataFrame> {
-        self.schema.require(dataset.as_str())?;
-        Ok(self.context.table(TableReference::bare(dataset.as_str())).await?)
+    pub fn table<'a>(&'a self, dataset: &'a DatasetName) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            self.schema.require(dataset.as_str())?;
+            Ok(self.context.table(TableReference::bare(dataset.as_str())).await?)
+        })
     }
 
     /// The version that this session sees of `dataset`.
@@ -147,13 +152,13 @@ impl Session {
     }
 
     /// Runs a plan; rows come as they are made. Errors in the stream become ours with `Error::from`.
-    pub async fn stream(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
-        Ok(frame.execute_stream().await?)
+    pub fn stream(&self, frame: DataFrame) -> BoxFuture<'_, Result<SendableRecordBatchStream>> {
+        Box::pin(async move { Ok(frame.execute_stream().await?) })
     }
 
     /// Runs a plan to its end. The result must fit into memory.
-    pub async fn collect(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
-        Ok(frame.collect().await?)
+    pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
+        Box::pin(async move { Ok(frame.collect().await?) })
     }
 
     /// The DataFusion session below, for plans over data that is no dataset (a job's intermediate

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Principal, Result, WriteMode};
+use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -24,7 +24,6 @@ struct Faulty;
 /// Told by a run that has come to its wait.
 static WAITING: Notify = Notify::const_new();
 
-#[async_trait]
 impl Job for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
@@ -50,47 +49,51 @@ impl Job for Faulty {
         Ok(vec![spec("result")])
     }
 
-    async fn estimate(&self, _: &RunContext, _: &Value) -> Result<Estimate> {
-        Ok(Estimate::default())
+    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(async move { Ok(Estimate::default()) })
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let fault = params["fault"].as_str().unwrap_or_default().to_owned();
-        match fault.as_str() {
-            "panic" => panic!("by zero, say"),
-            "panic on a thread" => ctx.compute(|| -> Result<()> { panic!("on a thread") }).await?,
-            "wait" => {
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let fault = params["fault"].as_str().unwrap_or_default().to_owned();
+            match fault.as_str() {
+                "panic" => panic!("by zero, say"),
+                "panic on a thread" => {
+                    ctx.compute(|| -> Result<()> { panic!("on a thread") }).await?
+                }
+                "wait" => {
+                    WAITING.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                "compute until cancelled" => {
+                    let token = ctx.cancellation().clone();
+                    ctx.compute(move || {
+                        WAITING.notify_one();
+                        while !token.is_cancelled() {
+                            std::thread::yield_now();
+                        }
+                        Ok(())
+                    })
+                    .await?;
+                }
+                _ => {}
+            }
+            let spec = spec("result");
+            let batch = RecordBatch::try_new(
+                spec.arrow_schema(),
+                vec![
+                    Arc::new(StringArray::from(vec!["s"])),
+                    Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC")),
+                    Arc::new(Float64Array::from(vec![1.0])),
+                ],
+            )?;
+            ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
+            if fault == "wait after the commit" {
                 WAITING.notify_one();
                 std::future::pending::<()>().await;
             }
-            "compute until cancelled" => {
-                let token = ctx.cancellation().clone();
-                ctx.compute(move || {
-                    WAITING.notify_one();
-                    while !token.is_cancelled() {
-                        std::thread::yield_now();
-                    }
-                    Ok(())
-                })
-                .await?;
-            }
-            _ => {}
-        }
-        let spec = spec("result");
-        let batch = RecordBatch::try_new(
-            spec.arrow_schema(),
-            vec![
-                Arc::new(StringArray::from(vec!["s"])),
-                Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC")),
-                Arc::new(Float64Array::from(vec![1.0])),
-            ],
-        )?;
-        ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
-        if fault == "wait after the commit" {
-            WAITING.notify_one();
-            std::future::pending::<()>().await;
-        }
-        Ok(Outcome { summary: json!({"rows": 1}) })
+            Ok(Outcome { summary: json!({"rows": 1}) })
+        })
     }
 }
 
@@ -169,7 +172,6 @@ async fn a_run_beyond_its_deadline_is_stopped() {
 /// Never ends by itself.
 struct Stalled;
 
-#[async_trait]
 impl Job for Stalled {
     fn name(&self) -> &'static str {
         "stalled"
@@ -195,11 +197,11 @@ impl Job for Stalled {
         Ok(vec![])
     }
 
-    async fn estimate(&self, _: &RunContext, _: &Value) -> Result<Estimate> {
-        Ok(Estimate::default())
+    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(async move { Ok(Estimate::default()) })
     }
 
-    async fn run(&self, _: &RunContext, _: &Value) -> Result<Outcome> {
-        std::future::pending().await
+    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move { std::future::pending().await })
     }
 }

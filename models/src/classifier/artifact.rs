@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Classifier, ClassifierSettings};
 use crate::artifact::Artifact;
-use crate::bert::{Bert, EncoderBackend, EncoderConfig, Published, published, read_numbers};
 use crate::card::Card;
 use crate::embedder::Embedder;
 use crate::embedding::{EmbedderId, TextEmbedder};
+use crate::encoder::{EncoderConfig, Published, published, read_numbers, weights_of};
 use crate::error::{Error, Result};
 use crate::folder::{ArtifactFiles, TrainedOrigin};
 use crate::tokens::Tokenizer;
@@ -42,8 +42,8 @@ impl ArtifactFiles {
     }
 
     /// A classifier whose encoder was fine-tuned. `tokenizer`: the bytes of that which the encoder was trained with.
-    pub fn of_trained<B: EncoderBackend>(
-        trained: &Trained<B>,
+    pub fn of_trained(
+        trained: &Trained,
         config: &EncoderConfig,
         tokenizer: &[u8],
         settings: &ClassifierSettings,
@@ -52,26 +52,22 @@ impl ArtifactFiles {
         let mut hyperparameters = settings.to_hyperparameters()?;
         let encoder = config.to_hyperparameters()?.into_iter().collect();
         hyperparameters.insert(ENCODER.to_owned(), Value::Object(encoder));
-        let mut tensors = published(&trained.encoder.network)?;
+        let mut tensors = published(&trained.encoder.weights)?;
         tensors.extend(tensors_of(&trained.head));
         Self::trained(BERT_CLASSIFIER, tensors, hyperparameters, Some(tokenizer), origin)
     }
 }
 
-impl<B: EncoderBackend> Classifier<B> {
+impl Classifier {
     /// The classifier of an artifact. `encoder`: the one that the card names, for a classifier that has none inside.
     ///
     /// Fails for another architecture, for another encoder than the named one, for weights that do not fit the labels,
     /// and for a tokenizer of another model.
-    pub fn load(
-        artifact: &Artifact<'_>,
-        encoder: Option<Arc<dyn TextEmbedder>>,
-        device: &B::Device,
-    ) -> Result<Self> {
+    pub fn load(artifact: &Artifact<'_>, encoder: Option<Arc<dyn TextEmbedder>>) -> Result<Self> {
         let card = artifact.card();
         let settings = ClassifierSettings::from_card(card)?;
         let encoder: Arc<dyn TextEmbedder> = match card.architecture.as_str() {
-            BERT_CLASSIFIER => Arc::new(encoder_inside::<B>(artifact, device)?),
+            BERT_CLASSIFIER => Arc::new(encoder_inside(artifact)?),
             LINEAR_CLASSIFIER => encoder_named(card, encoder)?,
             other => {
                 return Err(Error::Architecture {
@@ -86,14 +82,11 @@ impl<B: EncoderBackend> Classifier<B> {
             .flat_map(|row| turned.iter().skip(row).step_by(dimension).copied())
             .collect();
         let head = Head { weight, bias: read_numbers(artifact.weights(), BIAS, &[count])? };
-        Self::new(encoder, head, settings, device)
+        Self::new(encoder, head, settings)
     }
 }
 
-pub(super) fn encoder_inside<B: EncoderBackend>(
-    artifact: &Artifact<'_>,
-    device: &B::Device,
-) -> Result<Embedder<B>> {
+pub(super) fn encoder_inside(artifact: &Artifact<'_>) -> Result<Embedder> {
     let card = artifact.card();
     let config = card.hyperparameters.get(ENCODER).cloned().unwrap_or_default();
     let config: EncoderConfig = serde_json::from_value(config)
@@ -105,10 +98,10 @@ pub(super) fn encoder_inside<B: EncoderBackend>(
         found: "none",
     })?;
     let tokenizer = Tokenizer::read(tokenizer, config.network.vocab_size, config.tokens_max)?;
-    let network = Bert::load(&config.network, artifact.weights(), device)?;
+    let weights = weights_of(&config.network, artifact.weights())?;
     let version = card.weights_sha256.to_string().chars().take(16).collect();
     let id = EmbedderId { name: card.name.clone(), version };
-    Ok(Embedder::assemble(id, config, tokenizer, network))
+    Embedder::assemble(id, config, tokenizer, weights)
 }
 
 /// The encoder that the card of a [`LINEAR_CLASSIFIER`] names; none, where it has its own.

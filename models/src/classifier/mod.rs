@@ -8,8 +8,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use burn::tensor::backend::Backend;
-
 pub use artifact::{BERT_CLASSIFIER, LINEAR_CLASSIFIER, dimension_of, encoder_of};
 pub use settings::ClassifierSettings;
 
@@ -23,11 +21,10 @@ const TOP: usize = 3;
 
 /// Tells texts apart.
 #[derive(Clone, Debug)]
-pub struct Classifier<B: Backend> {
+pub struct Classifier {
     encoder: Arc<dyn TextEmbedder>,
     head: Head,
     settings: ClassifierSettings,
-    device: B::Device,
 }
 
 /// How to classify.
@@ -82,14 +79,13 @@ pub struct Logits {
     pub tokens: u64,
 }
 
-impl<B: Backend> Classifier<B> {
+impl Classifier {
     /// Puts a classifier together. Fails for a head of another number of classes than the labels, or of numbers than
     /// the encoder's vectors.
     pub fn new(
         encoder: Arc<dyn TextEmbedder>,
         head: Head,
         settings: ClassifierSettings,
-        device: &B::Device,
     ) -> Result<Self> {
         settings.check()?;
         let expected = (encoder.dimension(), settings.labels.count());
@@ -106,7 +102,7 @@ impl<B: Backend> Classifier<B> {
                 ),
             });
         }
-        Ok(Self { encoder, head, settings, device: device.clone() })
+        Ok(Self { encoder, head, settings })
     }
 
     /// The labels, the temperature and the threshold.
@@ -116,7 +112,7 @@ impl<B: Backend> Classifier<B> {
 
     /// The same with other settings. Fails for another number of labels.
     pub fn with_settings(self, settings: ClassifierSettings) -> Result<Self> {
-        Self::new(self.encoder, self.head, settings, &self.device)
+        Self::new(self.encoder, self.head, settings)
     }
 
     /// The encoder.
@@ -132,7 +128,7 @@ impl<B: Backend> Classifier<B> {
     /// What the head answers: what temperature and threshold are found from. Fails as embedding does.
     pub fn logits(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Logits> {
         let embeddings = self.encoder.embed(texts, options)?;
-        let values = self.head.logits::<B>(&embeddings.values, &self.device)?;
+        let values = self.head.logits(&embeddings.values)?;
         Ok(Logits {
             values,
             cut_texts: embeddings.cut_texts,
@@ -154,7 +150,7 @@ impl<B: Backend> Classifier<B> {
 
     /// What texts are whose vectors by [`encoder`](Self::encoder) are at hand, `[texts, dimension]`.
     pub fn answer(&self, vectors: &[f32], top: usize) -> Result<Vec<Prediction>> {
-        let logits = self.head.logits::<B>(vectors, &self.device)?;
+        let logits = self.head.logits(vectors)?;
         let rows = logits.chunks_exact(self.head.classes());
         Ok(rows.map(|row| self.settings.predict(row, top)).collect())
     }

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used)]
 use std::ops::ControlFlow;
 
-use burn_flex::Flex;
+use networks::Pooling;
 use serde_json::Value;
 
 use super::*;
-use crate::bert::{Pooling, tiny_config, tiny_weights};
 use crate::card::TrainingData;
 use crate::embedder::Embedder;
+use crate::encoder::{published, tiny_config, tiny_weights};
 use crate::evaluation::{Score, Threshold};
 use crate::tokens::tests::tokenizer_bytes;
 use crate::training::{
@@ -20,7 +20,7 @@ const TEXTS: [&str; 8] =
     ["my card", "card", "card is my", "a card .", "lost", "is lost", "lost b", "b lost ."];
 const CLASSES: [usize; 8] = [0, 0, 0, 0, 1, 1, 1, 1];
 
-fn encoder(seed: u64) -> Arc<Embedder<Flex>> {
+fn encoder(seed: u64) -> Arc<Embedder> {
     let config = tiny_config(Pooling::Mean);
     let weights = tiny_weights(&config, seed);
     Arc::new(crate::embedder::tests::load(&config, &weights, Some(&tokenizer_bytes())).unwrap())
@@ -42,38 +42,38 @@ fn origin() -> TrainedOrigin {
     }
 }
 
-fn head(encoder: &Embedder<Flex>) -> Head {
+fn head(encoder: &Embedder) -> Head {
     let vectors = encoder.embed(&TEXTS, &EmbedOptions::default()).unwrap().values;
     let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
     let options = HeadOptions::default();
-    Head::train::<Flex>(&vectors, &CLASSES, 2, &options, &Default::default(), &mut go_on).unwrap().0
+    Head::train(&vectors, &CLASSES, 2, &options, &mut go_on).unwrap().0
 }
 
-fn trained(encoder: &Embedder<Flex>) -> Trained<Flex> {
+fn trained(encoder: &Embedder) -> Trained {
     let examples = Examples { texts: &TEXTS, classes: &CLASSES };
     let method = Method::LowRank { rank: 2, alpha: 4.0 };
     let training = TrainOptions { method, learning_rate: 1e-2, ..TrainOptions::default() };
     let options = FineTuneOptions { training, ..FineTuneOptions::default() };
     let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
     let call = TrainCall { options: &options, checkpoints: None, on_progress: &mut go_on };
-    fine_tune(encoder, 2, examples, examples, &Default::default(), call).unwrap()
+    fine_tune(encoder, 2, examples, examples, call).unwrap()
 }
 
-fn classify(classifier: &Classifier<Flex>) -> Classified {
+fn classify(classifier: &Classifier) -> Classified {
     classifier.classify(&TEXTS, &ClassifyOptions { top: 5, ..ClassifyOptions::default() }).unwrap()
 }
 
-fn load(files: &ArtifactFiles, encoder: Option<Arc<Embedder<Flex>>>) -> Result<Classifier<Flex>> {
+fn load(files: &ArtifactFiles, encoder: Option<Arc<Embedder>>) -> Result<Classifier> {
     let encoder = encoder.map(|encoder| encoder as Arc<dyn TextEmbedder>);
-    Classifier::load(&files.artifact().unwrap(), encoder, &Default::default())
+    Classifier::load(&files.artifact().unwrap(), encoder)
 }
 
 #[test]
 fn a_head_is_read_back_with_its_encoder_and_no_other() {
     let other = encoder(2);
-    let (encoder, device) = (encoder(1), Default::default());
+    let encoder = encoder(1);
     let head = head(&encoder);
-    let made = Classifier::new(encoder.clone(), head.clone(), settings(), &device).unwrap();
+    let made = Classifier::new(encoder.clone(), head.clone(), settings()).unwrap();
     let answers = classify(&made);
     for (prediction, class) in answers.predictions.iter().zip(CLASSES) {
         assert_eq!(prediction.top[0].0, class);
@@ -105,9 +105,9 @@ fn a_fine_tuned_classifier_is_read_back_whole() {
     let read = load(&files, None).unwrap();
     assert_eq!(read.head(), &trained.head);
     let artifact = files.artifact().unwrap();
-    let inside = artifact::encoder_inside::<Flex>(&artifact, &Default::default()).unwrap();
-    let again = crate::bert::published(inside.network()).unwrap();
-    assert!(again == crate::bert::published(&trained.encoder.network).unwrap());
+    let inside = artifact::encoder_inside(&artifact).unwrap();
+    let again = published(&inside.network().parameters().unwrap()).unwrap();
+    assert!(again == published(&trained.encoder.weights).unwrap());
     assert!(classify(&read).predictions.iter().zip(CLASSES).all(|(p, class)| p.top[0].0 == class));
     assert_eq!(
         ClassifierSettings::from_card(files.artifact().unwrap().card()).unwrap(),
@@ -162,8 +162,7 @@ fn an_artifact_that_does_not_fit_says_why() {
 fn megabytes_and_nothing_are_answered_and_counted() {
     let encoder = encoder(1);
     let head = head(&encoder);
-    let classifier =
-        Classifier::<Flex>::new(encoder, head, settings(), &Default::default()).unwrap();
+    let classifier = Classifier::new(encoder, head, settings()).unwrap();
     let long = "card ".repeat(300_000);
     let found = classifier.classify(&["", &long], &ClassifyOptions::default()).unwrap();
     assert_eq!((found.predictions.len(), found.cut_texts, found.empty_texts), (2, 1, 1));

@@ -14,4 +14,4 @@ pub use retrieval::{Retrieval, retrieval};
 pub use scores::{ClassScores, Scores, scores};
 
 pub(crate) use calibration::best_of;
-pub(crate) use retrieval::{for_each_similarity, product};
+pub(crate) use retrieval::{for_each_similarity, product, retrieval_on};

@@ -1,10 +1,8 @@
 //! How well texts of one meaning find each other among many: each is a question, all others are answers, and the right ones
 //! are those of its group.
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use networks::{Device, cpu};
 
-use crate::bert::numbers;
 use crate::error::{Error, Result};
 
 /// Questions whose similarities are computed together.
@@ -27,13 +25,18 @@ pub struct Retrieval {
 
 /// Judges `vectors`, one for each of `groups`, each of length 1. Of equal similarities the wrong answer counts as the
 /// nearer one. Fails where no two texts are of one group.
-pub fn retrieval<B: Backend>(
+pub fn retrieval(vectors: &[f32], groups: &[usize]) -> Result<Retrieval> {
+    retrieval_on(cpu().as_ref(), vectors, groups)
+}
+
+/// The same with the products on `device`.
+pub(crate) fn retrieval_on(
+    device: &dyn Device,
     vectors: &[f32],
     groups: &[usize],
-    device: &B::Device,
 ) -> Result<Retrieval> {
     let mut ranks: Vec<usize> = Vec::new();
-    for_each_similarity::<B>(vectors, groups.len(), device, |row, similar| {
+    for_each_similarity(device, vectors, groups.len(), |row, similar| {
         let own = |column: &usize| *column != row && groups[*column] == groups[row];
         let right = (0..groups.len()).filter(own).map(|column| similar[column]);
         let Some(right) = right.reduce(f32::max) else { return };
@@ -58,10 +61,10 @@ pub fn retrieval<B: Backend>(
 }
 
 /// Calls `each` with every row's number and its products with all of `rows`, in order.
-pub(crate) fn for_each_similarity<B: Backend>(
+pub(crate) fn for_each_similarity(
+    device: &dyn Device,
     vectors: &[f32],
     rows: usize,
-    device: &B::Device,
     mut each: impl FnMut(usize, &[f32]),
 ) -> Result<()> {
     if rows == 0 {
@@ -69,7 +72,7 @@ pub(crate) fn for_each_similarity<B: Backend>(
     }
     let size = vectors.len() / rows;
     for (block, some) in vectors.chunks(BLOCK_ROWS * size).enumerate() {
-        let similar = product::<B>(some, vectors, size, device)?;
+        let similar = product(device, some, vectors, size)?;
         for (row, similar) in similar.chunks_exact(rows).enumerate() {
             each(block * BLOCK_ROWS + row, similar);
         }
@@ -78,24 +81,18 @@ pub(crate) fn for_each_similarity<B: Backend>(
 }
 
 /// `left right'` of rows of `size` numbers each.
-pub(crate) fn product<B: Backend>(
+pub(crate) fn product(
+    device: &dyn Device,
     left: &[f32],
     right: &[f32],
     size: usize,
-    device: &B::Device,
 ) -> Result<Vec<f32>> {
-    let tensor = |values: &[f32]| -> Tensor<B, 2> {
-        let shape = [values.len() / size, size];
-        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-    };
-    numbers(tensor(left).matmul(tensor(right).transpose()))
+    Ok(device.matrix(left.to_vec(), size).times_turned(right)?)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use burn_flex::Flex;
-
     use super::*;
 
     #[test]
@@ -105,7 +102,7 @@ mod tests {
         let vectors: Vec<f32> =
             degrees.iter().flat_map(|d| [d.to_radians().cos(), d.to_radians().sin()]).collect();
         let groups = [1, 1, 2, 2, 3];
-        let found = retrieval::<Flex>(&vectors, &groups, &Default::default()).unwrap();
+        let found = retrieval(&vectors, &groups).unwrap();
         // From 0: 10, 21, then 50. From 50: 21, 10, then 0. From 10: 0, then 21. From 21: 10.
         assert_eq!(found.questions, 4);
         assert_eq!(found.is_found, [false, false, false, true]);
@@ -117,11 +114,10 @@ mod tests {
     #[test]
     fn nothing_to_find_is_refused_and_equal_answers_count_against() {
         let vectors = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
-        let device = Default::default();
-        let message = retrieval::<Flex>(&vectors, &[1, 2, 3], &device).unwrap_err().to_string();
+        let message = retrieval(&vectors, &[1, 2, 3]).unwrap_err().to_string();
         assert!(message.contains("expected two texts of one group"), "{message}");
-        let found = retrieval::<Flex>(&vectors, &[1, 1, 2], &device).unwrap();
+        let found = retrieval(&vectors, &[1, 1, 2]).unwrap();
         assert_eq!(found.recall_at_1, 0.0);
-        assert!(retrieval::<Flex>(&[], &[], &device).is_err());
+        assert!(retrieval(&[], &[]).is_err());
     }
 }

@@ -23,7 +23,7 @@ use part::{Failure, Wanted};
 pub use source::{Body, Fetcher, Source};
 
 use crate::artifact::{CARD_FILE, TOKENIZER_FILE};
-use crate::bert::{EncoderConfig, SettingsFiles};
+use crate::encoder::{EncoderConfig, SettingsFiles};
 use crate::error::{Attempt, Error, Result};
 use crate::folder::{
     ArtifactFiles, PUBLISHED_CONFIG, PUBLISHED_WEIGHTS, WEIGHTS_BYTES_MAX, encoder_card,

@@ -4,13 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Cursor, Read, Write};
 
-use burn_flex::Flex;
+use networks::Pooling;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::*;
-use crate::bert::{Pooling, tiny_config, tiny_weights};
 use crate::embedder::Embedder;
+use crate::encoder::{tiny_config, tiny_weights};
 use crate::known::KnownWheel;
 use crate::tokens::tests::tokenizer_bytes;
 
@@ -162,7 +162,7 @@ fn a_pulled_model_is_an_artifact_and_needs_no_source_any_more() {
     let offline = pull(&published.model, &options(store.path(), &[], None)).unwrap();
     assert_eq!(offline, Pulled { folder: pulled.folder.clone(), taken: Vec::new() });
     let files = ArtifactFiles::read(&offline.folder).unwrap();
-    let embedder = Embedder::<Flex>::load(&files.artifact().unwrap(), &Default::default()).unwrap();
+    let embedder = Embedder::load(&files.artifact().unwrap()).unwrap();
     assert_eq!(embedder.config().tokens_max, 40);
 
     // A file that was damaged since is fetched anew, the others are not.

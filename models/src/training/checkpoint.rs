@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use networks::Parameter;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::Moments;
 use super::options::{CheckpointOptions, EpochReport};
-use super::parameters::Parameter;
 use crate::error::{Error, Result};
 use crate::folder::{WEIGHTS_BYTES_MAX, file_error, read_file, write_file};
 use crate::hash::Sha256Hash;

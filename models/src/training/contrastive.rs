@@ -12,23 +12,20 @@
 //!
 //! Every part's way through the network is kept until the loss is known, so that memory grows with the tokens of a step.
 
-use burn::tensor::backend::AutodiffBackend;
-use burn_autodiff::Autodiff;
+use networks::{Batch, Device, Learner, Network, Parameter, Pass};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::loss::softmax;
-use super::network::{Answer, Pass, Validation, vectors_of};
+use super::network::{Answer, Validation, vectors_of};
 use super::options::{TrainOptions, check_above_zero};
-use super::parameters::{Held, Parameter};
 use super::trainer::{
     Learned, Objective, TrainCall, TrainedEncoder, deal, name_of, thinned_rows, train,
 };
-use crate::bert::{Bert, EncoderBackend};
 use crate::embedder::Embedder;
 use crate::embedding::Role;
 use crate::error::{Error, Result};
-use crate::evaluation::{for_each_similarity, product, retrieval};
+use crate::evaluation::{for_each_similarity, product, retrieval_on};
 
 /// Pairs of texts that mean the same.
 #[derive(Clone, Copy, Debug)]
@@ -78,33 +75,27 @@ impl ContrastiveOptions {
 ///
 /// Fails for pairs that nothing can be learned from, for a validation without a group of two, for a loss or gradient
 /// that is no number (and says the step), for another training's checkpoints, and when it is told to stop.
-pub fn fine_tune_pairs<B>(
-    encoder: &Embedder<B>,
+pub fn fine_tune_pairs(
+    encoder: &Embedder,
     pairs: Pairs<'_>,
     validation: Grouped<'_>,
-    device: &B::Device,
     call: TrainCall<'_, ContrastiveOptions>,
-) -> Result<TrainedEncoder<B>>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
+) -> Result<TrainedEncoder> {
     let data = (pairs.texts, pairs.groups, validation.texts, validation.groups);
     let run = name_of(encoder, call.options, &data)?;
-    let objective = PairsObjective::new(encoder, pairs, validation, call.options, device)?;
+    let objective = PairsObjective::new(encoder, pairs, validation, call.options)?;
     let call = TrainCall {
         options: &call.options.training,
         checkpoints: call.checkpoints,
         on_progress: call.on_progress,
     };
-    Ok(train(encoder, &objective, run, device, call)?.0)
+    Ok(train(encoder, &objective, run, call)?.0)
 }
 
 /// Texts find their partners.
-pub(super) struct PairsObjective<'a, B: EncoderBackend> {
-    encoder: &'a Embedder<B>,
+pub(super) struct PairsObjective<'a> {
+    encoder: &'a Embedder,
     options: &'a ContrastiveOptions,
-    device: &'a B::Device,
     /// Both of each pair, one after the other.
     texts: Vec<Vec<u32>>,
     /// Of each pair.
@@ -114,14 +105,13 @@ pub(super) struct PairsObjective<'a, B: EncoderBackend> {
     cut_texts: usize,
 }
 
-impl<'a, B: EncoderBackend> PairsObjective<'a, B> {
+impl<'a> PairsObjective<'a> {
     /// Fails for options that make no sense and for pairs that nothing can be learned from.
     pub(super) fn new(
-        encoder: &'a Embedder<B>,
+        encoder: &'a Embedder,
         pairs: Pairs<'_>,
         validation: Grouped<'_>,
         options: &'a ContrastiveOptions,
-        device: &'a B::Device,
     ) -> Result<Self> {
         options.check()?;
         check_pairs(&pairs)?;
@@ -136,7 +126,6 @@ impl<'a, B: EncoderBackend> PairsObjective<'a, B> {
         Ok(Self {
             encoder,
             options,
-            device,
             texts,
             groups: pairs.groups.to_vec(),
             validation: validation_texts,
@@ -146,12 +135,10 @@ impl<'a, B: EncoderBackend> PairsObjective<'a, B> {
     }
 }
 
-impl<B> Objective<B> for PairsObjective<'_, B>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
-    const ROW_TEXTS: u64 = 2;
+impl Objective for PairsObjective<'_> {
+    fn row_texts(&self) -> u64 {
+        2
+    }
 
     fn rows(&self) -> usize {
         self.groups.len()
@@ -165,19 +152,19 @@ where
         1.0
     }
 
-    fn learn(&self, held: &Held<B>, batch: &[usize], epoch: usize) -> Result<Learned> {
+    fn learn(&self, learner: &dyn Learner, batch: &[usize], epoch: usize) -> Result<Learned> {
         let rows: Vec<usize> = batch.iter().flat_map(|pair| [2 * pair, 2 * pair + 1]).collect();
         let mut texts: Vec<Vec<u32>> = rows.iter().map(|row| self.texts[*row].clone()).collect();
         let training = &self.options.training;
         thinned_rows(training, epoch, rows.iter().copied(), &mut texts);
         let config = self.encoder.config();
         let parts = deal(&texts, training.parts);
-        let passes: Vec<(Pass<Autodiff<B>>, Vec<f32>)> = parts
+        let passes: Vec<(Box<dyn Pass>, Vec<f32>)> = parts
             .par_iter()
             .with_max_len(1)
             .map(|part| {
-                let texts: Vec<Vec<u32>> = part.iter().map(|row| texts[*row].clone()).collect();
-                let pass = Pass::forward(held, config, &texts)?;
+                let batch = Batch::new(part.iter().map(|row| &texts[*row][..]))?;
+                let pass = learner.forward(&batch, config.pooling)?;
                 let vectors = pass.vectors()?;
                 Ok((pass, vectors))
             })
@@ -191,14 +178,14 @@ where
         }
         let groups: Vec<usize> = batch.iter().map(|pair| self.groups[*pair]).collect();
         let (loss, gradient) =
-            contrast::<B>(&vectors, size, &groups, self.options.temperature, self.device)?;
+            contrast(&vectors, size, &groups, self.options.temperature, self.encoder.device())?;
         let mut answers = parts
             .par_iter()
             .zip(passes)
             .with_max_len(1)
             .map(|(part, (pass, _))| {
                 let rows = part.iter().flat_map(|row| &gradient[row * size..][..size]);
-                let gradients = pass.backward(rows.copied().collect(), self.device)?;
+                let gradients = pass.backward(rows.copied().collect())?;
                 Ok(Answer { loss: 0.0, gradients })
             })
             .collect::<Result<Vec<Answer>>>()?;
@@ -209,12 +196,13 @@ where
         Ok(Learned { answers, tokens })
     }
 
-    fn judge(&self, network: &Bert<B>, _parameters: &[Parameter]) -> Result<Validation> {
+    fn judge(&self, network: &dyn Network, _parameters: &[Parameter]) -> Result<Validation> {
         let pooling = self.encoder.config().pooling;
         let vectors = vectors_of(network, pooling, &self.validation)?;
         let groups = &self.validation_groups;
-        let found = retrieval::<B>(&vectors, groups, self.device)?;
-        let loss = validation_loss::<B>(&vectors, groups, self.options.temperature, self.device)?;
+        let device = self.encoder.device();
+        let found = retrieval_on(device, &vectors, groups)?;
+        let loss = validation_loss(&vectors, groups, self.options.temperature, device)?;
         Ok(Validation { loss, accuracy: found.recall_at_1 })
     }
 
@@ -242,15 +230,15 @@ fn check_pairs(pairs: &Pairs<'_>) -> Result<()> {
 }
 
 /// Loss and gradient of the vectors of pairs, the two of a pair one after the other; `groups`: of each pair.
-fn contrast<B: EncoderBackend>(
+fn contrast(
     vectors: &[f32],
     size: usize,
     groups: &[usize],
     temperature: f64,
-    device: &B::Device,
+    device: &dyn Device,
 ) -> Result<(f64, Vec<f32>)> {
     let texts = 2 * groups.len();
-    let mut shares = product::<B>(vectors, vectors, size, device)?;
+    let mut shares = product(device, vectors, vectors, size)?;
     let weight = 1.0 / texts as f64;
     let losses: Vec<f64> = shares
         .par_chunks_exact_mut(texts)
@@ -277,20 +265,20 @@ fn contrast<B: EncoderBackend>(
     });
     let turned: Vec<f32> =
         (0..size).flat_map(|at| vectors.iter().skip(at).step_by(size).copied()).collect();
-    let gradient = product::<B>(&both, &turned, texts, device)?;
+    let gradient = product(device, &both, &turned, texts)?;
     Ok((losses.iter().sum::<f64>() * weight, gradient))
 }
 
 /// The mean loss of the texts that are not alone in their group, each with the nearest of its group as the right answer
 /// and all other groups' texts as wrong ones.
-fn validation_loss<B: EncoderBackend>(
+fn validation_loss(
     vectors: &[f32],
     groups: &[usize],
     temperature: f64,
-    device: &B::Device,
+    device: &dyn Device,
 ) -> Result<f64> {
     let (mut loss, mut questions) = (0.0, 0_usize);
-    for_each_similarity::<B>(vectors, groups.len(), device, |row, similar| {
+    for_each_similarity(device, vectors, groups.len(), |row, similar| {
         let own = |column: usize| column != row && groups[column] == groups[row];
         let right = (0..groups.len()).filter(|column| own(*column)).map(|column| similar[column]);
         let Some(right) = right.reduce(f32::max) else { return };
@@ -307,7 +295,7 @@ fn validation_loss<B: EncoderBackend>(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use burn_flex::Flex;
+    use networks::cpu;
 
     use super::*;
     use crate::training::Random;
@@ -319,8 +307,8 @@ mod tests {
         let groups = [7, 3, 7, 1];
         let mut random = Random::new(5, 0);
         let mut vectors: Vec<f32> = (0..8 * size).map(|_| random.signed()).collect();
-        let device = Default::default();
-        let of = |vectors: &[f32]| contrast::<Flex>(vectors, size, &groups, 0.5, &device).unwrap();
+        let device = cpu();
+        let of = |vectors: &[f32]| contrast(vectors, size, &groups, 0.5, device.as_ref()).unwrap();
         let (_, gradient) = of(&vectors);
         for at in 0..vectors.len() {
             let value = vectors[at];
@@ -339,14 +327,14 @@ mod tests {
     fn the_loss_is_that_of_the_formula() {
         // Two pairs of unit vectors in the plane, at right angles: cosines 1 and 0.
         let vectors = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0];
-        let device = Default::default();
-        let (loss, _) = contrast::<Flex>(&vectors, 2, &[0, 1], 1.0, &device).unwrap();
+        let device = cpu();
+        let (loss, _) = contrast(&vectors, 2, &[0, 1], 1.0, device.as_ref()).unwrap();
         let expected = -(1_f64.exp() / (1_f64.exp() + 2.0)).ln();
         assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
-        let judged = validation_loss::<Flex>(&vectors, &[0, 0, 1, 1], 1.0, &device).unwrap();
+        let judged = validation_loss(&vectors, &[0, 0, 1, 1], 1.0, device.as_ref()).unwrap();
         assert!((judged - expected).abs() < 1e-6, "{judged} {expected}");
         // Of one group: nothing is wrong.
-        let (loss, _) = contrast::<Flex>(&vectors, 2, &[4, 4], 1.0, &device).unwrap();
+        let (loss, _) = contrast(&vectors, 2, &[4, 4], 1.0, device.as_ref()).unwrap();
         assert!(loss.abs() < 1e-6, "{loss}");
     }
 }

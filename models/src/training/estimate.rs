@@ -3,14 +3,11 @@
 
 use std::time::Instant;
 
-use burn::tensor::backend::AutodiffBackend;
-use burn_autodiff::Autodiff;
-
 use super::contrastive::{ContrastiveOptions, Grouped, Pairs, PairsObjective};
 use super::fine_tune::{Classes, Examples};
 use super::options::{FineTuneOptions, TrainOptions};
+use super::parameters::learner_of;
 use super::trainer::{Objective, first_weights, weights_of_layers};
-use crate::bert::EncoderBackend;
 use crate::embedder::Embedder;
 use crate::error::Result;
 
@@ -34,52 +31,42 @@ pub struct Estimate {
 }
 
 /// Estimates what [`super::fine_tune`] would cost, and fails as it would.
-pub fn estimate<B>(
-    encoder: &Embedder<B>,
+pub fn estimate(
+    encoder: &Embedder,
     count: usize,
     train: Examples<'_>,
     options: &FineTuneOptions,
-    device: &B::Device,
-) -> Result<Estimate>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
+) -> Result<Estimate> {
     let none = Examples { texts: &[], classes: &[] };
-    let objective = Classes::new(encoder, count, train, none, options, device)?;
-    estimate_of(encoder, &objective, &options.training, device)
+    let objective = Classes::new(encoder, count, train, none, options)?;
+    estimate_of(encoder, &objective, &options.training)
 }
 
 /// Estimates what [`super::fine_tune_pairs`] would cost, and fails as it would.
-pub fn estimate_pairs<B>(
-    encoder: &Embedder<B>,
+pub fn estimate_pairs(
+    encoder: &Embedder,
     pairs: Pairs<'_>,
     options: &ContrastiveOptions,
-    device: &B::Device,
-) -> Result<Estimate>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
+) -> Result<Estimate> {
     let none = Grouped { texts: &[], groups: &[] };
-    let objective = PairsObjective::new(encoder, pairs, none, options, device)?;
-    estimate_of(encoder, &objective, &options.training, device)
+    let objective = PairsObjective::new(encoder, pairs, none, options)?;
+    estimate_of(encoder, &objective, &options.training)
 }
 
-fn estimate_of<B: EncoderBackend, O: Objective<B>>(
-    encoder: &Embedder<B>,
-    objective: &O,
+fn estimate_of(
+    encoder: &Embedder,
+    objective: &dyn Objective,
     options: &TrainOptions,
-    device: &B::Device,
 ) -> Result<Estimate> {
-    let (_, held) = first_weights(encoder, objective, options, true, device)?;
+    let weights = first_weights(encoder, objective, options, true)?;
+    let learner = learner_of(encoder, &weights, options.adapters())?;
     let rows = objective.rows();
     let batch: Vec<usize> = (0..rows.min(options.batch_rows)).collect();
-    objective.learn(&held, &batch, 0)?;
+    objective.learn(learner.as_ref(), &batch, 0)?;
     let started = Instant::now();
     let mut step_tokens = 0;
     for _ in 0..STEPS {
-        step_tokens += objective.learn(&held, &batch, 0)?.tokens;
+        step_tokens += objective.learn(learner.as_ref(), &batch, 0)?.tokens;
     }
     let flops_of = |tokens: u64| 6.0 * tokens as f64 * weights_of_layers(encoder) as f64;
     let flops_per_s = flops_of(step_tokens) / started.elapsed().as_secs_f64();

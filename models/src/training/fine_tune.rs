@@ -5,20 +5,18 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::backend::AutodiffBackend;
-use burn_autodiff::Autodiff;
+use networks::{Learner, Network, Parameter};
 use rayon::prelude::*;
 
 use super::head::{Head, HeadProgress};
 use super::labels::check_classes;
 use super::network::{Texts, Validation, gradient_of, validate, vectors_of};
 use super::options::FineTuneOptions;
-use super::parameters::{HEAD_BIAS, HEAD_WEIGHT, Held, Parameter};
+use super::parameters::{HEAD_BIAS, HEAD_WEIGHT};
 use super::trainer::{
     Learned, Objective, TrainCall, TrainedEncoder, deal, name_of, thinned_rows,
     train as train_towards,
 };
-use crate::bert::{Bert, EncoderBackend};
 use crate::embedder::Embedder;
 use crate::embedding::Role;
 use crate::error::{Error, Result};
@@ -33,10 +31,10 @@ pub struct Examples<'a> {
 }
 
 /// A trained encoder with its head.
-#[derive(Debug)]
-pub struct Trained<B: EncoderBackend> {
+#[derive(Clone, Debug)]
+pub struct Trained {
     /// The encoder.
-    pub encoder: TrainedEncoder<B>,
+    pub encoder: TrainedEncoder,
     /// Its head.
     pub head: Head,
 }
@@ -46,18 +44,13 @@ pub struct Trained<B: EncoderBackend> {
 ///
 /// Fails for examples that nothing can be learned from, for a loss or gradient that is no number (and says the step),
 /// for another training's checkpoints, and when it is told to stop.
-pub fn fine_tune<B>(
-    encoder: &Embedder<B>,
+pub fn fine_tune(
+    encoder: &Embedder,
     count: usize,
     train: Examples<'_>,
     validation: Examples<'_>,
-    device: &B::Device,
     call: TrainCall<'_, FineTuneOptions>,
-) -> Result<Trained<B>>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
+) -> Result<Trained> {
     let options = call.options;
     if validation.texts.is_empty() {
         let problem = "validation: expected rows, found none".to_owned();
@@ -68,33 +61,30 @@ where
         options,
         &(count, train.texts, train.classes, validation.texts, validation.classes),
     )?;
-    let objective = Classes::new(encoder, count, train, validation, options, device)?;
+    let objective = Classes::new(encoder, count, train, validation, options)?;
     let call = TrainCall {
         options: &options.training,
         checkpoints: call.checkpoints,
         on_progress: call.on_progress,
     };
-    let (found, parameters) = train_towards(encoder, &objective, run, device, call)?;
+    let (found, parameters) = train_towards(encoder, &objective, run, call)?;
     Ok(Trained { encoder: found, head: head_of(&parameters) })
 }
 
 /// Texts are told apart by class.
-pub(super) struct Classes<'a, B: EncoderBackend> {
-    encoder: &'a Embedder<B>,
+pub(super) struct Classes<'a> {
+    encoder: &'a Embedder,
     options: &'a FineTuneOptions,
-    device: &'a B::Device,
     train: Texts,
     validation: Texts,
     class_weights: Vec<f32>,
     cut_texts: usize,
 }
 
-impl<B> Objective<B> for Classes<'_, B>
-where
-    B: EncoderBackend,
-    Autodiff<B>: EncoderBackend + AutodiffBackend<InnerBackend = B, Device = B::Device>,
-{
-    const ROW_TEXTS: u64 = 1;
+impl Objective for Classes<'_> {
+    fn row_texts(&self) -> u64 {
+        1
+    }
 
     fn rows(&self) -> usize {
         self.train.classes.len()
@@ -122,13 +112,14 @@ where
         if [HEAD_WEIGHT, HEAD_BIAS].contains(&tensor) { self.options.head_rate } else { 1.0 }
     }
 
-    fn learn(&self, held: &Held<B>, batch: &[usize], epoch: usize) -> Result<Learned> {
+    fn learn(&self, learner: &dyn Learner, batch: &[usize], epoch: usize) -> Result<Learned> {
         let training = &self.options.training;
         let mut texts = self.train.some(batch);
         thinned_rows(training, epoch, batch.iter().copied(), &mut texts.ids);
         let total: f32 = texts.classes.iter().map(|class| self.class_weights[*class]).sum();
         let parts = deal(&texts.ids, training.parts);
-        let (config, smoothing) = (self.encoder.config(), self.options.label_smoothing);
+        let pooling = self.encoder.config().pooling;
+        let smoothing = self.options.label_smoothing;
         let answers = parts
             .par_iter()
             .with_max_len(1)
@@ -136,16 +127,17 @@ where
                 let texts = texts.some(rows);
                 let targets =
                     super::loss::targets(&texts.classes, &self.class_weights, smoothing, total);
-                gradient_of::<Autodiff<B>>(held, config, &texts, targets, self.device)
+                gradient_of(learner, pooling, &texts, targets)
             })
             .collect::<Result<_>>()?;
         let tokens = texts.ids.iter().map(|ids| ids.len() as u64).sum();
         Ok(Learned { answers, tokens })
     }
 
-    fn judge(&self, network: &Bert<B>, parameters: &[Parameter]) -> Result<Validation> {
+    fn judge(&self, network: &dyn Network, parameters: &[Parameter]) -> Result<Validation> {
         let pooling = self.encoder.config().pooling;
-        validate(network, pooling, &head_of(parameters), &self.validation, self.device)
+        let device = self.encoder.device();
+        validate(network, pooling, &head_of(parameters), &self.validation, device)
     }
 
     fn tokens(&self) -> u64 {
@@ -157,15 +149,14 @@ where
     }
 }
 
-impl<'a, B: EncoderBackend> Classes<'a, B> {
+impl<'a> Classes<'a> {
     /// Fails for options that make no sense and for examples that nothing can be learned from.
     pub(super) fn new(
-        encoder: &'a Embedder<B>,
+        encoder: &'a Embedder,
         count: usize,
         train: Examples<'_>,
         validation: Examples<'_>,
         options: &'a FineTuneOptions,
-        device: &'a B::Device,
     ) -> Result<Self> {
         options.check()?;
         check_classes(train.classes, count)?;
@@ -173,7 +164,7 @@ impl<'a, B: EncoderBackend> Classes<'a, B> {
         let (validation, cut_too) = read(encoder, validation, count)?;
         let class_weights = options.class_weights.of(&train.classes, count)?;
         let cut_texts = cut + cut_too;
-        Ok(Self { encoder, options, device, train, validation, class_weights, cut_texts })
+        Ok(Self { encoder, options, train, validation, class_weights, cut_texts })
     }
 
     /// The head on the vectors as they are before training.
@@ -183,17 +174,14 @@ impl<'a, B: EncoderBackend> Classes<'a, B> {
         let (classes, count) = (&self.train.classes, self.class_weights.len());
         let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
         let options = &self.options.head;
-        let head = Head::train::<B>(&vectors, classes, count, options, self.device, &mut go_on)?;
+        let head =
+            Head::train_on(self.encoder.device(), &vectors, classes, count, options, &mut go_on)?;
         Ok(head.0)
     }
 }
 
 /// The tokens and classes of examples, and how many texts were cut.
-fn read<B: EncoderBackend>(
-    encoder: &Embedder<B>,
-    examples: Examples<'_>,
-    count: usize,
-) -> Result<(Texts, usize)> {
+fn read(encoder: &Embedder, examples: Examples<'_>, count: usize) -> Result<(Texts, usize)> {
     let (texts, classes) = (examples.texts.len(), examples.classes.len());
     if texts != classes {
         let problem = format!("expected texts and a class for each, found {texts} and {classes}");

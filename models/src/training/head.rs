@@ -6,15 +6,13 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use networks::{Device, Matrix, cpu};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::labels::check_classes;
 use super::lbfgs::minimise;
 use super::loss::{ClassWeights, check_smoothing, softmax, targets};
-use crate::bert::numbers;
 use crate::error::{Error, Result};
 
 /// Rows of a block.
@@ -83,14 +81,25 @@ pub struct HeadProgress {
 pub type OnHeadProgress<'a> = &'a mut dyn FnMut(&HeadProgress) -> ControlFlow<()>;
 
 impl Head {
-    /// Trains a head on `vectors`, `[rows, dimension]`, whose rows have these classes, below `count`. Fails for rows
+    /// Trains a head on the processor, on `vectors`, `[rows, dimension]`, whose rows have these classes, below `count`. Fails for rows
     /// that nothing can be learned from, for a loss that is no number, and when it is told to stop.
-    pub fn train<B: Backend>(
+    pub fn train(
         vectors: &[f32],
         classes: &[usize],
         count: usize,
         options: &HeadOptions,
-        device: &B::Device,
+        on_progress: OnHeadProgress<'_>,
+    ) -> Result<(Self, HeadOutcome)> {
+        Self::train_on(cpu().as_ref(), vectors, classes, count, options, on_progress)
+    }
+
+    /// The same on `device`.
+    pub(super) fn train_on(
+        device: &dyn Device,
+        vectors: &[f32],
+        classes: &[usize],
+        count: usize,
+        options: &HeadOptions,
         on_progress: OnHeadProgress<'_>,
     ) -> Result<(Self, HeadOutcome)> {
         check_classes(classes, count)?;
@@ -107,22 +116,21 @@ impl Head {
         }
         let weights = options.class_weights.of(classes, count)?;
         let total: f32 = classes.iter().map(|class| weights[*class]).sum();
-        let blocks: Vec<Block<B>> = classes
+        let blocks: Vec<Block> = classes
             .chunks(BLOCK_ROWS)
             .zip(vectors.chunks(BLOCK_ROWS * dimension))
             .map(|(classes, vectors)| Block {
-                vectors: matrix(vectors.to_vec(), classes.len(), device),
+                vectors: device.matrix(vectors.to_vec(), dimension),
                 targets: targets(classes, &weights, options.label_smoothing, total),
             })
             .collect();
         let penalised = dimension * count;
         let of = |at: &[f64]| {
             let head = Self::from_numbers(at, penalised);
-            let weight = matrix::<B>(head.weight.clone(), dimension, device);
             let parts: Vec<(f64, Vec<f32>)> = blocks
                 .par_iter()
                 .with_max_len(1)
-                .map(|block| block.loss(&weight, &head.bias))
+                .map(|block| block.loss(&head))
                 .collect::<Result<_>>()?;
             let mut gradient = vec![0.0; at.len()];
             let mut loss = 0.0;
@@ -172,15 +180,19 @@ impl Head {
         self.weight.len() / self.bias.len().max(1)
     }
 
-    /// `x W + b` for every row, `[rows, classes]`.
-    pub fn logits<B: Backend>(&self, vectors: &[f32], device: &B::Device) -> Result<Vec<f32>> {
+    /// `x W + b` for every row, `[rows, classes]`, on the processor.
+    pub fn logits(&self, vectors: &[f32]) -> Result<Vec<f32>> {
+        self.logits_on(cpu().as_ref(), vectors)
+    }
+
+    /// The same on `device`.
+    pub(super) fn logits_on(&self, device: &dyn Device, vectors: &[f32]) -> Result<Vec<f32>> {
         let dimension = self.dimension();
-        let weight = matrix::<B>(self.weight.clone(), dimension, device);
         let blocks: Vec<Vec<f32>> = vectors
             .par_chunks(BLOCK_ROWS * dimension)
             .map(|block| {
-                let rows = matrix::<B>(block.to_vec(), block.len() / dimension, device);
-                let mut logits = numbers(rows.matmul(weight.clone()))?;
+                let rows = device.matrix(block.to_vec(), dimension);
+                let mut logits = rows.times(&self.weight, self.classes())?;
                 for row in logits.chunks_exact_mut(self.classes()) {
                     row.iter_mut().zip(&self.bias).for_each(|(x, bias)| *x += bias);
                 }
@@ -198,19 +210,19 @@ impl Head {
 }
 
 /// Rows that are worked on together.
-struct Block<B: Backend> {
-    vectors: Tensor<B, 2>,
+struct Block {
+    vectors: Box<dyn Matrix>,
     targets: Vec<f32>,
 }
 
-impl<B: Backend> Block<B> {
+impl Block {
     /// Its part of the loss, and of the gradient: of the weights, then of the biases.
-    fn loss(&self, weight: &Tensor<B, 2>, bias: &[f32]) -> Result<(f64, Vec<f32>)> {
-        let device = self.vectors.device();
-        let mut logits = numbers(self.vectors.clone().matmul(weight.clone()))?;
-        let mut loss = 0.0;
-        let mut of_bias = vec![0_f32; bias.len()];
+    fn loss(&self, head: &Head) -> Result<(f64, Vec<f32>)> {
+        let Head { weight, bias } = head;
         let count = bias.len();
+        let mut logits = self.vectors.times(weight, count)?;
+        let mut loss = 0.0;
+        let mut of_bias = vec![0_f32; count];
         for (row, targets) in logits.chunks_exact_mut(count).zip(self.targets.chunks_exact(count)) {
             row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
             let along: f64 = row.iter().zip(targets).map(|(x, t)| f64::from(x * t)).sum();
@@ -221,24 +233,15 @@ impl<B: Backend> Block<B> {
                 *of_bias += *x;
             }
         }
-        let rows = self.targets.len() / count;
-        let errors = matrix::<B>(logits, rows, &device);
-        let mut gradient = numbers(self.vectors.clone().transpose().matmul(errors))?;
+        let mut gradient = self.vectors.turned_times(&logits, count)?;
         gradient.extend(of_bias);
         Ok((loss, gradient))
     }
 }
 
-fn matrix<B: Backend>(values: Vec<f32>, rows: usize, device: &B::Device) -> Tensor<B, 2> {
-    let columns = values.len() / rows.max(1);
-    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use burn_flex::Flex;
-
     use super::*;
     use crate::training::random::Random;
 
@@ -258,16 +261,15 @@ mod tests {
 
     fn train(options: &HeadOptions) -> (Head, HeadOutcome) {
         let (vectors, classes) = rows(1500);
-        let device = Default::default();
         let mut go = |_: &HeadProgress| ControlFlow::Continue(());
-        Head::train::<Flex>(&vectors, &classes, 3, options, &device, &mut go).unwrap()
+        Head::train(&vectors, &classes, 3, options, &mut go).unwrap()
     }
 
     #[test]
     fn a_head_separates_what_can_be_separated() {
         let (head, outcome) = train(&HeadOptions::default());
         let (vectors, classes) = rows(1500);
-        let logits = head.logits::<Flex>(&vectors, &Default::default()).unwrap();
+        let logits = head.logits(&vectors).unwrap();
         let right = logits
             .chunks_exact(3)
             .zip(&classes)
@@ -293,7 +295,7 @@ mod tests {
         }
         let (vectors, classes) = rows(1500);
         let loss = |head: &Head| {
-            let logits = head.logits::<Flex>(&vectors, &Default::default()).unwrap();
+            let logits = head.logits(&vectors).unwrap();
             let weights = [1.0, 2.0, 0.5];
             let total: f64 = classes.iter().map(|class| weights[*class]).sum();
             let rows = logits.chunks_exact(3).zip(&classes);
@@ -322,15 +324,14 @@ mod tests {
     fn a_head_stops_when_it_is_told_to_and_for_numbers_that_are_none() {
         let (mut vectors, classes) = rows(30);
         let options = HeadOptions::default();
-        let device = Default::default();
         let mut stop = |_: &HeadProgress| ControlFlow::Break(());
-        let answer = Head::train::<Flex>(&vectors, &classes, 3, &options, &device, &mut stop);
+        let answer = Head::train(&vectors, &classes, 3, &options, &mut stop);
         assert_eq!(answer.unwrap_err(), Error::Cancelled);
         let mut go = |_: &HeadProgress| ControlFlow::Continue(());
-        let short = Head::train::<Flex>(&vectors[1..], &classes, 3, &options, &device, &mut go);
+        let short = Head::train(&vectors[1..], &classes, 3, &options, &mut go);
         assert!(short.unwrap_err().to_string().contains("30 rows, found 119"));
         vectors[7] = f32::NAN;
-        let answer = Head::train::<Flex>(&vectors, &classes, 3, &options, &device, &mut go);
+        let answer = Head::train(&vectors, &classes, 3, &options, &mut go);
         let message = answer.unwrap_err().to_string();
         assert!(message.starts_with("training: step 1: expected a finite loss"), "{message}");
     }

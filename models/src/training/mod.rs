@@ -55,5 +55,4 @@ pub use trainer::{Cost, TrainCall, TrainedEncoder};
 
 pub(crate) use adamw::{Moments, Step};
 pub(crate) use loss::softmax;
-pub(crate) use parameters::moved;
 pub(crate) use random::Random;

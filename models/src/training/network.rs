@@ -1,15 +1,12 @@
 //! What training asks of the network: vectors and losses of texts, and the gradient of a loss.
 
-use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use networks::{Batch, Device, Learner, Network, Pooling};
 use rayon::prelude::*;
 
 use super::head::Head;
 use super::loss::softmax;
-use super::parameters::{HEAD_BIAS, HEAD_WEIGHT, Held, Leaves};
-use crate::bert::{Batch, Bert, EncoderBackend, EncoderConfig, Part, PartSource, Pooling, numbers};
-use crate::error::{Error, Result};
+use super::parameters::{HEAD_BIAS, HEAD_WEIGHT};
+use crate::error::Result;
 
 /// Most tokens of a batch whose vectors are wanted (but always one text).
 const BATCH_TOKENS_MAX: usize = 512;
@@ -47,8 +44,8 @@ pub(super) struct Validation {
 
 /// The vectors of texts, row by row. The batches are the same with any number of threads, so that the vectors are,
 /// to the bit.
-pub(super) fn vectors_of<B: EncoderBackend>(
-    network: &Bert<B>,
+pub(super) fn vectors_of(
+    network: &dyn Network,
     pooling: Pooling,
     texts: &[Vec<u32>],
 ) -> Result<Vec<f32>> {
@@ -74,7 +71,7 @@ pub(super) fn vectors_of<B: EncoderBackend>(
         .with_max_len(1)
         .map(|rows| {
             let batch = Batch::new(rows.iter().map(|row| &texts[*row][..]))?;
-            numbers(network.embed(&batch, pooling)?)
+            Ok(network.embed(&batch, pooling)?)
         })
         .collect::<Result<_>>()?;
     let dimension = answers.first().zip(batches.first()).map_or(0, |(a, b)| a.len() / b.len());
@@ -88,15 +85,15 @@ pub(super) fn vectors_of<B: EncoderBackend>(
 }
 
 /// How well the network and its head tell `texts` apart.
-pub(super) fn validate<B: EncoderBackend>(
-    network: &Bert<B>,
+pub(super) fn validate(
+    network: &dyn Network,
     pooling: Pooling,
     head: &Head,
     texts: &Texts,
-    device: &B::Device,
+    device: &dyn Device,
 ) -> Result<Validation> {
     let vectors = vectors_of(network, pooling, &texts.ids)?;
-    let mut logits = head.logits::<B>(&vectors, device)?;
+    let mut logits = head.logits_on(device, &vectors)?;
     let (mut loss, mut right) = (0.0, 0);
     for (row, class) in logits.chunks_exact_mut(head.classes()).zip(&texts.classes) {
         right += usize::from(row.iter().all(|x| *x <= row[*class]));
@@ -108,92 +105,14 @@ pub(super) fn validate<B: EncoderBackend>(
 }
 
 /// Loss and gradient of texts. `targets`: what should be answered for each, times its weight, `[texts, classes]`.
-pub(super) fn gradient_of<A>(
-    held: &Held<A::InnerBackend>,
-    config: &EncoderConfig,
+pub(super) fn gradient_of(
+    learner: &dyn Learner,
+    pooling: Pooling,
     texts: &Texts,
     targets: Vec<f32>,
-    device: &A::Device,
-) -> Result<Answer>
-where
-    A: EncoderBackend + AutodiffBackend,
-    A::InnerBackend: EncoderBackend,
-{
-    let count = targets.len() / texts.ids.len().max(1);
-    let mut leaves = Leaves(held);
-    let network: Bert<A> = Bert::assemble(&config.network, &mut leaves)?;
-    let weight =
-        PartSource::<A>::matrix(&mut leaves, HEAD_WEIGHT, [config.network.hidden_size, count])?;
-    let bias = PartSource::<A>::vector(&mut leaves, HEAD_BIAS, count)?;
+) -> Result<Answer> {
     let batch = Batch::new(texts.ids.iter().map(Vec::as_slice))?;
-    let vectors = network.embed(&batch, config.pooling)?;
-    let logits = vectors.matmul(weight.val()) + bias.val().unsqueeze();
-    let targets = TensorData::new(targets, [texts.ids.len(), count]);
-    let targets: Tensor<A, 2> = Tensor::from_data(targets, device);
-    let loss = (log_softmax(logits, 1) * targets).sum().neg();
-    let value = numbers(loss.clone().inner())?;
-    let mut parts = network.parts();
-    parts.push((HEAD_WEIGHT.to_owned(), Part::Matrix(&weight)));
-    parts.push((HEAD_BIAS.to_owned(), Part::Vector(&bias)));
-    Ok(Answer { loss: f64::from(value[0]), gradients: gradients_of(loss, parts)? })
-}
-
-/// A way through the network that goes back once what follows from the vectors is known.
-pub(super) struct Pass<A: EncoderBackend> {
-    network: Bert<A>,
-    vectors: Tensor<A, 2>,
-}
-
-impl<A> Pass<A>
-where
-    A: EncoderBackend + AutodiffBackend,
-    A::InnerBackend: EncoderBackend,
-{
-    /// Through the network.
-    pub fn forward(
-        held: &Held<A::InnerBackend>,
-        config: &EncoderConfig,
-        texts: &[Vec<u32>],
-    ) -> Result<Self> {
-        let network: Bert<A> = Bert::assemble(&config.network, &mut Leaves(held))?;
-        let batch = Batch::new(texts.iter().map(Vec::as_slice))?;
-        let vectors = network.embed(&batch, config.pooling)?;
-        Ok(Self { network, vectors })
-    }
-
-    /// The vectors of the texts, row by row.
-    pub fn vectors(&self) -> Result<Vec<f32>> {
-        numbers(self.vectors.clone().inner())
-    }
-
-    /// And back: the gradients of the trained parameters, in their order, from those of the vectors.
-    pub fn backward(self, gradient: Vec<f32>, device: &A::Device) -> Result<Vec<Vec<f32>>> {
-        let gradient = TensorData::new(gradient, self.vectors.dims());
-        let gradient: Tensor<A, 2> = Tensor::from_data(gradient, device);
-        gradients_of((self.vectors * gradient).sum(), self.network.parts())
-    }
-}
-
-/// What becomes of `loss` with each of those of `parts` that are trained.
-fn gradients_of<A: EncoderBackend + AutodiffBackend>(
-    loss: Tensor<A, 1>,
-    parts: Vec<(String, Part<'_, A>)>,
-) -> Result<Vec<Vec<f32>>> {
-    let mut gradients = loss.backward();
-    let mut answer = Vec::new();
-    for (name, part) in parts {
-        let lost = || Error::Training {
-            problem: format!("tensor {name}: expected a gradient, found none"),
-        };
-        answer.push(match part {
-            Part::Matrix(param) if param.val().is_require_grad() => {
-                numbers(param.val().grad_remove(&mut gradients).ok_or_else(lost)?)?
-            }
-            Part::Vector(param) if param.val().is_require_grad() => {
-                numbers(param.val().grad_remove(&mut gradients).ok_or_else(lost)?)?
-            }
-            _ => continue,
-        });
-    }
-    Ok(answer)
+    let (loss, gradients) =
+        learner.cross_entropy(&batch, pooling, [HEAD_WEIGHT, HEAD_BIAS], targets)?;
+    Ok(Answer { loss, gradients })
 }

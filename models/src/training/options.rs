@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use networks::Adapters;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
@@ -160,10 +161,10 @@ impl TrainOptions {
         }
     }
 
-    /// Rank and scale of the adapters.
-    pub(crate) fn adapters(&self) -> Option<(usize, f64)> {
+    /// The adapters, where these are trained.
+    pub(crate) fn adapters(&self) -> Option<Adapters> {
         match self.method {
-            Method::LowRank { rank, alpha } => Some((rank, alpha / rank as f64)),
+            Method::LowRank { rank, alpha } => Some(Adapters { rank, scale: alpha / rank as f64 }),
             Method::Full { .. } => None,
         }
     }

@@ -4,11 +4,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn_flex::Flex;
-
 use super::random::Random;
 use super::*;
-use crate::bert::published;
+use crate::encoder::published;
 use crate::error::{Error, Result};
 use crate::folder::{ArtifactFiles, TrainedOrigin};
 use crate::{Embedder, TextEmbedder, TrainingData};
@@ -51,7 +49,7 @@ struct Run<'a> {
     stop: u64,
 }
 
-fn run(run: &Run<'_>) -> Result<TrainedEncoder<Flex>> {
+fn run(run: &Run<'_>) -> Result<TrainedEncoder> {
     let (pairs, groups) = texts(60, 1);
     let pairs: Vec<(&str, &str)> = pairs.chunks(2).map(|two| (&two[0][..], &two[1][..])).collect();
     let groups: Vec<usize> = groups.into_iter().step_by(2).collect();
@@ -70,7 +68,6 @@ fn run(run: &Run<'_>) -> Result<TrainedEncoder<Flex>> {
         &tests::encoder(),
         Pairs { texts: &pairs, groups: &groups },
         Grouped { texts: &others, groups: &other_groups },
-        &Default::default(),
         TrainCall {
             options: &run.options,
             checkpoints: checkpoints.as_ref(),
@@ -79,12 +76,12 @@ fn run(run: &Run<'_>) -> Result<TrainedEncoder<Flex>> {
     )
 }
 
-fn whole(options: ContrastiveOptions) -> TrainedEncoder<Flex> {
+fn whole(options: ContrastiveOptions) -> TrainedEncoder {
     run(&Run { options, folder: None, stop: 0 }).unwrap()
 }
 
-fn bits(trained: &TrainedEncoder<Flex>) -> Vec<u32> {
-    let tensors = published(&trained.network).unwrap();
+fn bits(trained: &TrainedEncoder) -> Vec<u32> {
+    let tensors = published(&trained.weights).unwrap();
     tensors.values().flat_map(|(_, values)| values).map(|x| x.to_bits()).collect()
 }
 
@@ -138,8 +135,9 @@ fn a_trained_encoder_is_written_and_read_back() {
     };
     let tokenizer = crate::tokens::tests::tokenizer_bytes();
     let files = ArtifactFiles::of_encoder(&trained, encoder.config(), &tokenizer, &origin).unwrap();
-    let read = Embedder::<Flex>::load(&files.artifact().unwrap(), &Default::default()).unwrap();
-    assert_eq!(published(read.network()).unwrap(), published(&trained.network).unwrap());
+    let read = Embedder::load(&files.artifact().unwrap()).unwrap();
+    let again = published(&read.network().parameters().unwrap()).unwrap();
+    assert!(again == published(&trained.weights).unwrap());
     assert_eq!((&read.id().name[..], read.config()), ("own", encoder.config()));
 }
 
@@ -151,7 +149,7 @@ fn an_estimate_counts_the_steps_and_the_tokens_that_training_takes() {
     let pairs: Vec<(&str, &str)> = pairs.chunks(2).map(|two| (&two[0][..], &two[1][..])).collect();
     let groups: Vec<usize> = groups.into_iter().step_by(2).collect();
     let pairs = Pairs { texts: &pairs, groups: &groups };
-    let found = estimate_pairs(&encoder, pairs, &options, &Default::default()).unwrap();
+    let found = estimate_pairs(&encoder, pairs, &options).unwrap();
     let cost = whole(options).cost;
     assert_eq!((found.steps, found.tokens, found.flops), (cost.steps, cost.tokens, cost.flops));
     assert!(found.seconds > 0.0);
@@ -165,7 +163,7 @@ fn pairs_that_nothing_can_be_learned_from_are_refused() {
         let others = Grouped { texts: &["a", "b"], groups: &[1, 2] };
         let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
         let call = TrainCall { options, checkpoints: None, on_progress: &mut go_on };
-        let answer = fine_tune_pairs(&encoder, pairs, others, &Default::default(), call);
+        let answer = fine_tune_pairs(&encoder, pairs, others, call);
         answer.unwrap_err().to_string()
     };
     let (two, good) = ([("a", "a b"), ("lost", "card")], options());

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::published_tests::data_and_model;
-use crate::{Cpu, EmbedOptions, Embedder, TextEmbedder};
+use crate::{EmbedOptions, Embedder, TextEmbedder};
 
 /// What is held out of Banking77's rows to be answered once, at the end, and of the rest to stop early by.
 const HELD_OUT: f64 = 0.2;
@@ -88,14 +88,14 @@ const FULL: Method = Method::Full { tables: Tables::Frozen };
 const LOW_RANK: Method = Method::LowRank { rank: 16, alpha: 32.0 };
 
 fn accuracy_of(head: &Head, vectors: &[f32], classes: &[usize]) -> f64 {
-    let logits = head.logits::<Cpu>(vectors, &Default::default()).unwrap();
+    let logits = head.logits(vectors).unwrap();
     let rows = logits.chunks_exact(head.classes()).zip(classes);
     let right = rows.filter(|(row, class)| row.iter().all(|x| *x <= row[**class])).count();
     right as f64 / classes.len() as f64
 }
 
 /// Trains a head alone on all rows that are not held out; answers accuracy and seconds, embedding included.
-fn head_alone(embedder: &Embedder<Cpu>, rows: &Rows, share: f64) -> (f64, f64) {
+fn head_alone(embedder: &Embedder, rows: &Rows, share: f64) -> (f64, f64) {
     let parts = parts(&rows.classes, share);
     let started = Instant::now();
     let learned = [&parts.train[..], &parts.validation].concat();
@@ -104,9 +104,7 @@ fn head_alone(embedder: &Embedder<Cpu>, rows: &Rows, share: f64) -> (f64, f64) {
     let embedded_s = started.elapsed().as_secs_f64();
     let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
     let (options, count) = (HeadOptions::default(), rows.labels.count());
-    let device = Default::default();
-    let (head, outcome) =
-        Head::train::<Cpu>(&vectors, &classes, count, &options, &device, &mut go_on).unwrap();
+    let (head, outcome) = Head::train(&vectors, &classes, count, &options, &mut go_on).unwrap();
     let elapsed_s = started.elapsed().as_secs_f64();
     let (texts, classes) = rows.some(&parts.test);
     let vectors = embedder.embed(&texts, &EmbedOptions::default()).unwrap().values;
@@ -119,12 +117,11 @@ fn head_alone(embedder: &Embedder<Cpu>, rows: &Rows, share: f64) -> (f64, f64) {
     (accuracy, elapsed_s)
 }
 
-fn tuned(embedder: &Embedder<Cpu>, rows: &Rows, share: f64, method: Method) -> (f64, Trained<Cpu>) {
+fn tuned(embedder: &Embedder, rows: &Rows, share: f64, method: Method) -> (f64, Trained) {
     let parts = parts(&rows.classes, share);
     let (train_texts, train_classes) = rows.some(&parts.train);
     let (validation_texts, validation_classes) = rows.some(&parts.validation);
     let options = options(method);
-    let device = Default::default();
     let mut rate = 0.0;
     let mut on_progress = |progress: &TrainProgress| {
         rate = progress.texts_per_s;
@@ -135,7 +132,6 @@ fn tuned(embedder: &Embedder<Cpu>, rows: &Rows, share: f64, method: Method) -> (
         rows.labels.count(),
         Examples { texts: &train_texts, classes: &train_classes },
         Examples { texts: &validation_texts, classes: &validation_classes },
-        &device,
         TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress },
     )
     .unwrap();
@@ -143,9 +139,9 @@ fn tuned(embedder: &Embedder<Cpu>, rows: &Rows, share: f64, method: Method) -> (
     let ids = embedder.tokenizer().encode_all(&texts).unwrap();
     let texts = network::Texts { ids: ids.into_iter().map(|t| t.ids).collect(), classes };
     let pooling = embedder.config().pooling;
-    let found =
-        network::validate(&trained.encoder.network, pooling, &trained.head, &texts, &device)
-            .unwrap();
+    let tuned = tests::network_of(&trained.encoder, embedder.config());
+    let (head, device) = (&trained.head, networks::cpu());
+    let found = network::validate(tuned.as_ref(), pooling, head, &texts, device.as_ref()).unwrap();
     println!(
         "{method:?}, {} rows: accuracy {:.4} on {}, best epoch {}; {:.1} s, {rate:.0} texts/s, {:.1} Gflop/s, {:?}",
         train_texts.len(),
@@ -232,7 +228,6 @@ fn memory_is_flat_over_two_thousand_steps() {
         rows.labels.count(),
         Examples { texts: &train_texts, classes: &train_classes },
         Examples { texts: &texts, classes: &classes },
-        &Default::default(),
         call,
     );
     assert_eq!(trained.unwrap().encoder.cost.steps, 2000);
@@ -264,7 +259,6 @@ fn train_a_little(checkpoints: Option<&CheckpointOptions>) -> Option<(Vec<u32>, 
         rows.labels.count(),
         Examples { texts: &train_texts, classes: &train_classes },
         Examples { texts: &texts, classes: &classes },
-        &Default::default(),
         call,
     )
     .unwrap();
@@ -381,17 +375,17 @@ fn febrl_people_find_their_duplicates() {
         &embedder,
         Pairs { texts: &pairs, groups: &groups },
         Grouped { texts: &validation, groups: &validation_people },
-        &Default::default(),
         TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress },
     )
     .unwrap();
-    let judge = |network: &crate::Bert<Cpu>| {
+    let judge = |network: &dyn networks::Network| {
         let ids = embedder.tokenizer().encode_all(&judged).unwrap();
         let ids: Vec<Vec<u32>> = ids.into_iter().map(|tokens| tokens.ids).collect();
         let vectors = network::vectors_of(network, embedder.config().pooling, &ids).unwrap();
-        crate::retrieval::<Cpu>(&vectors, &judged_people, &Default::default()).unwrap()
+        crate::retrieval(&vectors, &judged_people).unwrap()
     };
-    let (before, after) = (judge(embedder.network()), judge(&trained.network));
+    let tuned = tests::network_of(&trained, embedder.config());
+    let (before, after) = (judge(embedder.network()), judge(tuned.as_ref()));
     for (name, found) in [("before", &before), ("after", &after)] {
         println!(
             "{name}: {} questions among {} texts: recall at 1 {:.4}, at 10 {:.4}, mean reciprocal rank {:.4}",

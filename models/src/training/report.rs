@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use burn::tensor::backend::Backend;
-
 use super::head::{Head, HeadOptions, HeadProgress};
 use super::labels::check_classes;
 use super::loss::softmax;
@@ -122,13 +120,12 @@ pub fn repeated_across(train: &[&str], held_out: &[&str]) -> Vec<usize> {
 
 /// What heads answer for each row, each of a head that learned from all folds but the row's. `vectors`:
 /// `[rows, dimension]`. Fails as [`Head::train`] does, and for other than 2 to 20 folds.
-pub fn fold_answers<B: Backend>(
+pub fn fold_answers(
     vectors: &[f32],
     classes: &[usize],
     count: usize,
     folds: usize,
     seed: u64,
-    device: &B::Device,
 ) -> Result<Vec<FoldAnswer>> {
     check_classes(classes, count)?;
     if !(2..=FOLDS_MAX).contains(&folds) {
@@ -150,9 +147,8 @@ pub fn fold_answers<B: Backend>(
         let learned: Vec<usize> = inside.iter().map(|row| classes[*row]).collect();
         let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
         let options = HeadOptions::default();
-        let (head, _) =
-            Head::train::<B>(&of(&inside), &learned, count, &options, device, &mut go_on)?;
-        let mut logits = head.logits::<B>(&of(&outside), device)?;
+        let (head, _) = Head::train(&of(&inside), &learned, count, &options, &mut go_on)?;
+        let mut logits = head.logits(&of(&outside))?;
         for (row, shares) in outside.iter().zip(logits.chunks_exact_mut(count)) {
             softmax(shares);
             let answered = best_of(shares);
@@ -203,8 +199,6 @@ fn fail<T>(problem: String) -> Result<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use burn_flex::Flex;
-
     use super::*;
 
     #[test]
@@ -233,13 +227,12 @@ mod tests {
         let mut classes = truth.clone();
         let changed = [5, 77, 300, 431];
         changed.iter().for_each(|row| classes[*row] = (classes[*row] + 1) % 3);
-        let device = Default::default();
-        let answers = fold_answers::<Flex>(&vectors, &classes, 3, 5, 1, &device).unwrap();
+        let answers = fold_answers(&vectors, &classes, 3, 5, 1).unwrap();
         let found = label_noise(&answers, &classes, 0.7);
         let mut rows: Vec<usize> = found.iter().map(|candidate| candidate.row).collect();
         rows.sort_unstable();
         assert_eq!(rows, changed);
         assert!(found.iter().all(|c| c.answered == truth[c.row] && c.of_label < c.confidence));
-        assert!(fold_answers::<Flex>(&vectors, &classes, 3, 1, 1, &device).is_err());
+        assert!(fold_answers(&vectors, &classes, 3, 1, 1).is_err());
     }
 }

@@ -5,18 +5,18 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn_flex::Flex;
+use networks::{Network, Pooling, cpu};
 
 use super::random::Random;
 use super::*;
-use crate::bert::{Pooling, tiny_config, tiny_weights};
 use crate::embedder::Embedder;
+use crate::encoder::{EncoderConfig, published, tiny_config, tiny_weights};
 use crate::error::{Error, Result};
 use crate::{EmbedOptions, TextEmbedder};
 
 const CLASSES: usize = 3;
 
-pub fn encoder() -> Embedder<Flex> {
+pub fn encoder() -> Embedder {
     let config = tiny_config(Pooling::Mean);
     crate::embedder::tests::load(
         &config,
@@ -51,7 +51,7 @@ struct Run<'a> {
     stop: u64,
 }
 
-fn run(run: &Run<'_>) -> Result<Trained<Flex>> {
+fn run(run: &Run<'_>) -> Result<Trained> {
     let encoder = encoder();
     let (train, validation) = (examples(90, 1), examples(60, 2));
     let refs = |texts: &'static [String]| texts.iter().map(String::as_str).collect::<Vec<_>>();
@@ -73,7 +73,6 @@ fn run(run: &Run<'_>) -> Result<Trained<Flex>> {
         CLASSES,
         Examples { texts: &train_texts, classes: &train.1 },
         Examples { texts: &validation_texts, classes: &validation.1 },
-        &Default::default(),
         TrainCall {
             options: &run.options,
             checkpoints: checkpoints.as_ref(),
@@ -110,13 +109,18 @@ fn low_rank() -> FineTuneOptions {
     changed(|training| training.method = Method::LowRank { rank: 4, alpha: 8.0 })
 }
 
-fn whole(options: FineTuneOptions) -> Trained<Flex> {
+fn whole(options: FineTuneOptions) -> Trained {
     run(&Run { options, folder: None, stop: 0 }).unwrap()
 }
 
+/// The network of trained weights.
+pub fn network_of(trained: &TrainedEncoder, config: &EncoderConfig) -> Box<dyn Network> {
+    cpu().network(&config.network, trained.weights.clone()).unwrap()
+}
+
 /// All bits of the weights.
-pub fn bits(trained: &Trained<Flex>) -> Vec<u32> {
-    let tensors = crate::bert::published(&trained.encoder.network).unwrap();
+pub fn bits(trained: &Trained) -> Vec<u32> {
+    let tensors = published(&trained.encoder.weights).unwrap();
     let network = tensors.values().flat_map(|(_, values)| values);
     network.chain(&trained.head.weight).chain(&trained.head.bias).map(|x| x.to_bits()).collect()
 }
@@ -244,20 +248,16 @@ fn merged_adapters_answer_as_they_did_beside_the_weights() {
     let encoder = encoder();
     let tokens = encoder.tokenise(&texts, Default::default()).unwrap();
     let texts = network::Texts { ids: tokens.into_iter().map(|t| t.ids).collect(), classes };
-    let found = network::validate(
-        &trained.encoder.network,
-        Pooling::Mean,
-        &trained.head,
-        &texts,
-        &Default::default(),
-    );
-    let found = found.unwrap();
+    let merged = network_of(&trained.encoder, encoder.config());
+    let (head, device) = (&trained.head, cpu());
+    let found =
+        network::validate(merged.as_ref(), Pooling::Mean, head, &texts, device.as_ref()).unwrap();
     let best = trained.encoder.history[trained.encoder.best_epoch];
     assert!((found.loss - best.validation_loss).abs() < 1e-5, "{found:?} {best:?}");
     assert_eq!(found.accuracy, best.validation_accuracy);
     let before = encoder.embed(&["a card"], &EmbedOptions::default()).unwrap().values;
     let after = network::vectors_of(
-        &trained.encoder.network,
+        merged.as_ref(),
         Pooling::Mean,
         &[encoder.tokenizer().encode("a card").unwrap().ids],
     );
@@ -268,10 +268,11 @@ fn merged_adapters_answer_as_they_did_beside_the_weights() {
 #[test]
 fn the_gradient_of_the_whole_network_is_that_of_differences() {
     use super::network::{Texts, gradient_of};
-    use super::parameters::{HEAD_BIAS, HEAD_WEIGHT, Held, Parameter, parameters_of};
+    use networks::Parameter;
+
+    use super::parameters::{HEAD_BIAS, HEAD_WEIGHT, learner_of, parameters_of};
     let encoder = encoder();
-    let (config, device) = (encoder.config(), Default::default());
-    let mut parameters = parameters_of(encoder.network(), |_| true).unwrap();
+    let mut parameters = parameters_of(&encoder, |_| true).unwrap();
     let mut random = Random::new(3, 3);
     for (name, shape) in [(HEAD_WEIGHT, vec![18, CLASSES]), (HEAD_BIAS, vec![CLASSES])] {
         let values = (0..shape.iter().product()).map(|_| random.signed()).collect();
@@ -282,15 +283,8 @@ fn the_gradient_of_the_whole_network_is_that_of_differences() {
     let texts = Texts { ids, classes };
     let targets = loss::targets(&texts.classes, &[1.0, 2.0, 0.5], 0.1, 4.0);
     let answer = |parameters: &[Parameter]| {
-        let held = Held::<Flex>::new(parameters, None, &device).unwrap();
-        gradient_of::<burn_autodiff::Autodiff<Flex>>(
-            &held,
-            config,
-            &texts,
-            targets.clone(),
-            &device,
-        )
-        .unwrap()
+        let learner = learner_of(&encoder, parameters, None).unwrap();
+        gradient_of(learner.as_ref(), Pooling::Mean, &texts, targets.clone()).unwrap()
     };
     let found = answer(&parameters);
     assert_eq!(found.gradients.len(), parameters.len());
@@ -327,7 +321,7 @@ fn megabyte_texts_are_cut_and_counted_and_empty_ones_learned_from() {
     let examples = Examples { texts: &texts, classes: &classes };
     let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
     let call = TrainCall { options: &options(), checkpoints: None, on_progress: &mut go_on };
-    let trained = fine_tune(&encoder, 2, examples, examples, &Default::default(), call).unwrap();
+    let trained = fine_tune(&encoder, 2, examples, examples, call).unwrap();
     assert_eq!(trained.encoder.cost.cut_texts, 2);
 }
 
@@ -338,7 +332,7 @@ fn examples_that_nothing_can_be_learned_from_are_refused() {
         let examples = Examples { texts, classes };
         let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
         let call = TrainCall { options: &options(), checkpoints: None, on_progress: &mut go_on };
-        let answer = fine_tune(&encoder, count, examples, examples, &Default::default(), call);
+        let answer = fine_tune(&encoder, count, examples, examples, call);
         answer.unwrap_err().to_string()
     };
     assert!(says(&[], &[], 2).contains("expected rows, found none"));

@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use networks::{Learner, Network, Parameter};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -16,9 +17,8 @@ use super::network::{Answer, Validation};
 use super::options::{
     CheckpointOptions, EpochReport, Method, OnTrainProgress, Tables, TrainOptions, TrainProgress,
 };
-use super::parameters::{Held, Parameter, Plain, moved, parameters_of};
+use super::parameters::{decays, learner_of, parameters_of};
 use super::random::Random;
-use crate::bert::{Bert, EncoderBackend, EncoderConfig};
 use crate::embedder::Embedder;
 use crate::embedding::TextEmbedder;
 use crate::error::{Error, Result};
@@ -50,9 +50,9 @@ pub struct Cost {
 }
 
 /// What is made small.
-pub(super) trait Objective<B: EncoderBackend> {
+pub(super) trait Objective {
     /// Texts of a row.
-    const ROW_TEXTS: u64;
+    fn row_texts(&self) -> u64;
 
     /// Rows of an epoch.
     fn rows(&self) -> usize;
@@ -65,10 +65,10 @@ pub(super) trait Objective<B: EncoderBackend> {
     fn rate_of(&self, tensor: &str) -> f64;
 
     /// Loss and gradient of `batch`, rows of an epoch counted from 0, in parts whose sums they are.
-    fn learn(&self, held: &Held<B>, batch: &[usize], epoch: usize) -> Result<Learned>;
+    fn learn(&self, learner: &dyn Learner, batch: &[usize], epoch: usize) -> Result<Learned>;
 
     /// How good the weights are on what is not learned from.
-    fn judge(&self, network: &Bert<B>, parameters: &[Parameter]) -> Result<Validation>;
+    fn judge(&self, network: &dyn Network, parameters: &[Parameter]) -> Result<Validation>;
 
     /// Tokens of an epoch.
     fn tokens(&self) -> u64;
@@ -85,10 +85,10 @@ pub(super) struct Learned {
 }
 
 /// A trained encoder: the weights that were best in validation.
-#[derive(Debug)]
-pub struct TrainedEncoder<B: EncoderBackend> {
-    /// The network, without adapters.
-    pub network: Bert<B>,
+#[derive(Clone, Debug)]
+pub struct TrainedEncoder {
+    /// The network's weights, without adapters.
+    pub weights: Vec<Parameter>,
     /// How good it was after each epoch.
     pub history: Vec<EpochReport>,
     /// The epoch whose weights these are.
@@ -99,34 +99,15 @@ pub struct TrainedEncoder<B: EncoderBackend> {
     pub notices: Vec<String>,
 }
 
-impl<B: EncoderBackend> TrainedEncoder<B> {
-    /// The same on another device, or by another backend.
-    pub(crate) fn moved<C: EncoderBackend>(
-        &self,
-        config: &EncoderConfig,
-        device: &C::Device,
-    ) -> Result<TrainedEncoder<C>> {
-        Ok(TrainedEncoder {
-            network: moved(&self.network, &config.network, device)?,
-            history: self.history.clone(),
-            best_epoch: self.best_epoch,
-            cost: self.cost,
-            notices: self.notices.clone(),
-        })
-    }
-}
-
 /// Trains `encoder` towards `objective`. `run` names the training by all that its weights depend on. The weights that
 /// were best are the answer: of the highest accuracy, of several such the one with the lowest loss.
-pub(super) fn train<B: EncoderBackend, O: Objective<B>>(
-    encoder: &Embedder<B>,
-    objective: &O,
+pub(super) fn train(
+    encoder: &Embedder,
+    objective: &dyn Objective,
     run: String,
-    device: &B::Device,
     call: TrainCall<'_, TrainOptions>,
-) -> Result<(TrainedEncoder<B>, Vec<Parameter>)> {
-    let mut trainer =
-        Trainer::new(encoder, objective, run, device, call.options, call.checkpoints)?;
+) -> Result<(TrainedEncoder, Vec<Parameter>)> {
+    let mut trainer = Trainer::new(encoder, objective, run, call.options, call.checkpoints)?;
     let started = Instant::now();
     let (before_s, before_texts) = (trainer.place.seconds, trainer.texts_done());
     while trainer.place.epoch < call.options.epochs && !trainer.is_patience_over() {
@@ -161,13 +142,12 @@ pub(super) fn train<B: EncoderBackend, O: Objective<B>>(
 }
 
 /// The weights that training begins with. `is_resumed`: a checkpoint's take the place of those beside the encoder's.
-pub(super) fn first_weights<B: EncoderBackend, O: Objective<B>>(
-    encoder: &Embedder<B>,
-    objective: &O,
+pub(super) fn first_weights(
+    encoder: &Embedder,
+    objective: &dyn Objective,
     options: &TrainOptions,
     is_resumed: bool,
-    device: &B::Device,
-) -> Result<(Vec<Parameter>, Held<B>)> {
+) -> Result<Vec<Parameter>> {
     let method = options.method;
     let is_trained = move |name: &str| match method {
         Method::Full { tables: Tables::Trained } => true,
@@ -176,26 +156,24 @@ pub(super) fn first_weights<B: EncoderBackend, O: Objective<B>>(
         }
         Method::LowRank { .. } => false,
     };
-    let mut parameters = parameters_of(encoder.network(), is_trained)?;
-    if let Some((rank, _)) = options.adapters() {
-        parameters = with_adapters(&parameters, rank, options.seed);
+    let mut parameters = parameters_of(encoder, is_trained)?;
+    if let Some(adapters) = options.adapters() {
+        parameters = with_adapters(&parameters, adapters.rank, options.seed);
     }
     parameters.extend(objective.tensors(is_resumed)?);
-    let held = Held::new(&parameters, options.adapters(), device)?;
-    Ok((parameters, held))
+    Ok(parameters)
 }
 
 /// A training at some step.
-struct Trainer<'a, B: EncoderBackend, O> {
-    encoder: &'a Embedder<B>,
-    objective: &'a O,
+struct Trainer<'a> {
+    encoder: &'a Embedder,
+    objective: &'a dyn Objective,
     options: &'a TrainOptions,
-    device: &'a B::Device,
     parameters: Vec<Parameter>,
     /// Of those that are trained, in their order.
     moments: Vec<Moments>,
     best: Vec<Vec<f32>>,
-    held: Held<B>,
+    learner: Box<dyn Learner>,
     place: Place,
     /// Steps in all.
     steps: u64,
@@ -203,12 +181,12 @@ struct Trainer<'a, B: EncoderBackend, O> {
     notices: Vec<String>,
 }
 
-impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
+impl<'a> Trainer<'a> {
+    /// With the weights at the beginning, or at the checkpoint.
     fn new(
-        encoder: &'a Embedder<B>,
-        objective: &'a O,
+        encoder: &'a Embedder,
+        objective: &'a dyn Objective,
         run: String,
-        device: &'a B::Device,
         options: &'a TrainOptions,
         checkpoints: Option<&CheckpointOptions>,
     ) -> Result<Self> {
@@ -217,41 +195,30 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
             Some(to) => checkpoint::newest(&to.folder, &run)?,
             None => (None, Vec::new()),
         };
+        let parameters = first_weights(encoder, objective, options, checkpoint.is_some())?;
+        let trained = || parameters.iter().filter(|parameter| parameter.is_trained);
         let mut trainer = Self {
             encoder,
             objective,
             options,
-            device,
-            parameters: Vec::new(),
-            moments: Vec::new(),
-            best: Vec::new(),
-            held: Held::new(&[], None, device)?,
+            moments: trained().map(|parameter| Moments::new(parameter.values.len())).collect(),
+            best: trained().map(|parameter| parameter.values.clone()).collect(),
+            learner: learner_of(encoder, &parameters, options.adapters())?,
+            parameters,
             place: Place { run, ..Place::default() },
             steps: steps_per_epoch * options.epochs as u64,
             steps_per_epoch,
             notices,
         };
-        trainer.begin(checkpoint)?;
-        Ok(trainer)
-    }
-
-    /// The weights at the beginning, or at the checkpoint.
-    fn begin(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
-        let is_resumed = checkpoint.is_some();
-        (self.parameters, self.held) =
-            first_weights(self.encoder, self.objective, self.options, is_resumed, self.device)?;
-        let trained = || self.parameters.iter().filter(|parameter| parameter.is_trained);
-        self.moments = trained().map(|parameter| Moments::new(parameter.values.len())).collect();
-        self.best = trained().map(|parameter| parameter.values.clone()).collect();
         if let Some(checkpoint) = checkpoint {
-            self.take(checkpoint)?;
-            self.held = Held::new(&self.parameters, self.options.adapters(), self.device)?;
+            trainer.take(checkpoint)?;
+            trainer.learner = learner_of(encoder, &trainer.parameters, options.adapters())?;
         }
-        if self.place.history.is_empty() {
-            let first = self.report(None)?;
-            self.place.history.push(first);
+        if trainer.place.history.is_empty() {
+            let first = trainer.report(None)?;
+            trainer.place.history.push(first);
         }
-        Ok(())
+        Ok(trainer)
     }
 
     /// Goes to where a checkpoint is.
@@ -284,7 +251,7 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
     fn texts_done(&self) -> u64 {
         let in_epoch = self.place.epoch_step * self.options.batch_rows as u64;
         let all = self.objective.rows() as u64;
-        O::ROW_TEXTS * (self.place.epoch as u64 * all + in_epoch.min(all))
+        self.objective.row_texts() * (self.place.epoch as u64 * all + in_epoch.min(all))
     }
 
     fn order(&self) -> Vec<usize> {
@@ -297,7 +264,7 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
     fn step(&mut self, batch: &[usize]) -> Result<(f64, f64)> {
         let step = self.place.step + 1;
         let Learned { answers, tokens } =
-            self.objective.learn(&self.held, batch, self.place.epoch)?;
+            self.objective.learn(self.learner.as_ref(), batch, self.place.epoch)?;
         let loss: f64 = answers.iter().map(|answer| answer.loss).sum();
         if !loss.is_finite() {
             return Err(Error::Diverged { step, what: "loss", found: loss.to_string() });
@@ -322,12 +289,12 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
             self.parameters.iter_mut().filter(|parameter| parameter.is_trained).collect();
         let lists = self.moments.par_iter_mut().zip(&gradients).zip(rates);
         trained.par_iter_mut().zip(lists).for_each(|(parameter, ((moments, gradient), rate))| {
-            let decays = parameter.decays();
+            let decays = decays(parameter);
             let step = Step { step, learning_rate: rate, gradient_scale, decays };
             optimiser.step(&mut parameter.values, gradient, moments, step);
         });
         for parameter in trained {
-            self.held.put(parameter, self.device)?;
+            self.learner.put(parameter.clone())?;
         }
         self.place.step = step;
         self.place.epoch_step += 1;
@@ -353,8 +320,8 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
     }
 
     fn report(&self, train_loss: Option<f64>) -> Result<EpochReport> {
-        let network = Bert::assemble(&self.encoder.config().network, &mut Plain(&self.held))?;
-        let found = self.objective.judge(&network, &self.parameters)?;
+        let network = self.learner.network()?;
+        let found = self.objective.judge(network.as_ref(), &self.parameters)?;
         Ok(EpochReport {
             epoch: self.place.epoch,
             train_loss,
@@ -376,16 +343,15 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
         checkpoint::write(to, &self.place, &all)
     }
 
-    fn finish(mut self) -> Result<(TrainedEncoder<B>, Vec<Parameter>)> {
+    fn finish(mut self) -> Result<(TrainedEncoder, Vec<Parameter>)> {
         let trained = self.parameters.iter_mut().filter(|parameter| parameter.is_trained);
         for (parameter, best) in trained.zip(self.best) {
             parameter.values = best;
-            self.held.put(parameter, self.device)?;
+            self.learner.put(parameter.clone())?;
         }
-        let network = Bert::assemble(&self.encoder.config().network, &mut Plain(&self.held))?;
         let weights = weights_of_layers(self.encoder);
         let trained = TrainedEncoder {
-            network: network.merged(),
+            weights: self.learner.merged()?.parameters()?,
             best_epoch: self.place.best_epoch,
             cost: Cost {
                 steps: self.place.step,
@@ -402,20 +368,21 @@ impl<'a, B: EncoderBackend, O: Objective<B>> Trainer<'a, B, O> {
 }
 
 /// Weights of the products of all layers.
-pub(super) fn weights_of_layers<B: EncoderBackend>(encoder: &Embedder<B>) -> usize {
+pub(super) fn weights_of_layers(encoder: &Embedder) -> usize {
     let config = &encoder.config().network;
     let (hidden, between) = (config.hidden_size, config.intermediate_size);
     config.num_hidden_layers * (4 * hidden * hidden + 2 * hidden * between)
 }
 
-/// Names a training by all that its weights depend on: the backend, the encoder, the options and the data.
-pub(super) fn name_of<B: EncoderBackend>(
-    encoder: &Embedder<B>,
+/// Names a training by all that its weights depend on: the device, the encoder, the options and the data.
+pub(super) fn name_of(
+    encoder: &Embedder,
     options: &impl Serialize,
     data: &impl Serialize,
 ) -> Result<String> {
-    let json = serde_json::to_string(&(B::NAME, encoder.id().to_string(), options, data))
-        .map_err(|e| Error::Training { problem: format!("as JSON: {e}") })?;
+    let json =
+        serde_json::to_string(&(encoder.device().name(), encoder.id().to_string(), options, data))
+            .map_err(|e| Error::Training { problem: format!("as JSON: {e}") })?;
     Ok(Sha256Hash::of(json.as_bytes()).to_string())
 }
 

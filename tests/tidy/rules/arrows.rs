@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use crate::tree::{Tree, Violation};
 
 /// A crate, and those it stands directly on. It may also name what those stand on.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("kernels", &[]),
     ("datasets", &[]),
-    ("models", &["kernels"]),
+    ("networks", &[]),
+    ("networks-cuda", &["networks"]),
+    ("models", &["kernels", "networks", "networks-cuda"]),
     ("engine", &["kernels", "datasets"]),
     ("jobs", &["engine", "models"]),
     ("graphql", &["jobs", "engine"]),

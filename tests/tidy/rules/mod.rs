@@ -12,6 +12,7 @@ pub mod names;
 pub mod panics;
 pub mod pins;
 pub mod rooms;
+pub mod weights;
 pub mod white_space;
 
 /// The lines that a rule names in a made-up tree, as `path:line`.

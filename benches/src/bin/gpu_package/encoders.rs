@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use models::{
-    Cpu, EmbedOptions, Embedder, EncoderDevice, Error, Examples, FineTuneOptions, Result,
-    TextEmbedder, TrainCall, TrainOptions, TrainProgress, embedder_on, fine_tune_on, suite,
+    EmbedOptions, Embedder, EncoderDevice, Error, Examples, FineTuneOptions, Result, TextEmbedder,
+    TrainCall, TrainOptions, TrainProgress, embedder_on, fine_tune_on, suite,
 };
 use serde_json::json;
 
@@ -61,7 +61,7 @@ fn embed(embedder: &dyn TextEmbedder, texts: &[String]) -> Result<Vec<f32>> {
 }
 
 fn vectors(
-    encoder: &Arc<Embedder<Cpu>>,
+    encoder: &Arc<Embedder>,
     device: EncoderDevice,
     options: &Options,
     tell: &mut Tell<'_>,
@@ -100,7 +100,7 @@ impl Course {
     }
 }
 
-fn course(encoder: &Embedder<Cpu>, device: EncoderDevice, scale: usize) -> Result<Course> {
+fn course(encoder: &Embedder, device: EncoderDevice, scale: usize) -> Result<Course> {
     let (texts, classes) = examples((4_000 / scale).max(64), 0);
     let (own, own_classes) = examples((500 / scale).max(32), 1_000_000);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -129,7 +129,7 @@ fn course(encoder: &Embedder<Cpu>, device: EncoderDevice, scale: usize) -> Resul
 
 /// On the device, of mixed precision, beside the processor's: the first steps are the same but for rounding, later ones drift.
 fn training(
-    encoder: &Arc<Embedder<Cpu>>,
+    encoder: &Arc<Embedder>,
     device: EncoderDevice,
     options: &Options,
     tell: &mut Tell<'_>,
@@ -152,7 +152,7 @@ fn training(
 }
 
 fn throughput(
-    encoder: &Arc<Embedder<Cpu>>,
+    encoder: &Arc<Embedder>,
     device: EncoderDevice,
     options: &Options,
     tell: &mut Tell<'_>,

@@ -30,10 +30,10 @@ mod robust;
 #[cfg(test)]
 mod tests;
 
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use detect::{Found, detect};
@@ -67,7 +67,6 @@ impl Anomalies {
     }
 }
 
-#[async_trait]
 impl Job for Anomalies {
     fn name(&self) -> &'static str {
         NAME
@@ -93,25 +92,33 @@ impl Job for Anomalies {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let mut found = find(ctx, &params).await?;
-        let joint = match params.joint {
-            true => find_joint(ctx, &params, &mut found).await?,
-            false => Value::Null,
-        };
-        let mut summary = summary(&params, &found);
-        summary["joint"] = joint;
-        let spec = output::spec(params.output.clone());
-        let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies)?;
-        let source = ScalarValue::from(params.dataset.as_str());
-        let source = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(source), vec![batch]).await?;
-        Ok(Outcome { summary })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let mut found = find(ctx, &params).await?;
+            let joint = match params.joint {
+                true => find_joint(ctx, &params, &mut found).await?,
+                false => Value::Null,
+            };
+            let mut summary = summary(&params, &found);
+            summary["joint"] = joint;
+            let spec = output::spec(params.output.clone());
+            let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies)?;
+            let source = ScalarValue::from(params.dataset.as_str());
+            let source = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(source), vec![batch]).await?;
+            Ok(Outcome { summary })
+        })
     }
 }
 

@@ -26,10 +26,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use extent::{Cohort, cohorts, extents, usual_interval};
@@ -65,7 +65,6 @@ impl Correlate {
     }
 }
 
-#[async_trait]
 impl Job for Correlate {
     fn name(&self) -> &'static str {
         NAME
@@ -91,39 +90,47 @@ impl Job for Correlate {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let source = SeriesSource {
-            job: NAME,
-            dataset: &params.dataset,
-            series_column: Some(&params.series_column),
-            time_column: &params.time_column,
-            value_column: &params.value_column,
-            only: &params.series,
-            from: params.from,
-            to: params.to,
-        };
-        let (interval, cohorts) = plan(ctx, &params, &source).await?;
-        let mut report = Report::new(&params, interval);
-        let several = report.leave_out_lone(cohorts);
-        check_size(&several, interval, ctx.memory_budget_bytes())?;
-        let grids = place(ctx, &source, interval, &several).await?;
-        let total = grids.len().max(1) as f64;
-        for (index, grid) in grids.into_iter().enumerate() {
-            let part = |part: f64| 0.3 + 0.65 * (index as f64 + part) / total;
-            compare(ctx, &params, grid, &mut report, part).await?;
-        }
-        let spec = output::spec(params.output.clone());
-        let found = report.finish();
-        let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
-        let source = ScalarValue::from(params.dataset.as_str());
-        let partition = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(partition), vec![batch]).await?;
-        Ok(Outcome { summary: report.summary(found.len()) })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let source = SeriesSource {
+                job: NAME,
+                dataset: &params.dataset,
+                series_column: Some(&params.series_column),
+                time_column: &params.time_column,
+                value_column: &params.value_column,
+                only: &params.series,
+                from: params.from,
+                to: params.to,
+            };
+            let (interval, cohorts) = plan(ctx, &params, &source).await?;
+            let mut report = Report::new(&params, interval);
+            let several = report.leave_out_lone(cohorts);
+            check_size(&several, interval, ctx.memory_budget_bytes())?;
+            let grids = place(ctx, &source, interval, &several).await?;
+            let total = grids.len().max(1) as f64;
+            for (index, grid) in grids.into_iter().enumerate() {
+                let part = |part: f64| 0.3 + 0.65 * (index as f64 + part) / total;
+                compare(ctx, &params, grid, &mut report, part).await?;
+            }
+            let spec = output::spec(params.output.clone());
+            let found = report.finish();
+            let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
+            let source = ScalarValue::from(params.dataset.as_str());
+            let partition = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(partition), vec![batch]).await?;
+            Ok(Outcome { summary: report.summary(found.len()) })
+        })
     }
 }
 

@@ -38,10 +38,10 @@ mod thresholds;
 use std::sync::Arc;
 
 use arrow::array::{LargeStringArray, RecordBatch};
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use corpus::{Corpus, CorpusBuilder, Quarters};
@@ -76,7 +76,6 @@ impl Duplicates {
     }
 }
 
-#[async_trait]
 impl Job for Duplicates {
     fn name(&self) -> &'static str {
         NAME
@@ -111,16 +110,24 @@ impl Job for Duplicates {
         Ok(specs)
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        match &params.fields {
-            Some(fields) => run_records(ctx, &params, fields).await,
-            None => run_texts(ctx, &params).await,
-        }
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            match &params.fields {
+                Some(fields) => run_records(ctx, &params, fields).await,
+                None => run_texts(ctx, &params).await,
+            }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::Result;
-use models::{Cpu, EmbedOptions, Embedder, NGRAM, Progress, TextEmbedder};
+use models::{EmbedOptions, Embedder, NGRAM, Progress, TextEmbedder};
 
 use super::NAME;
 use super::params::Params;
@@ -30,7 +30,7 @@ pub(super) struct Made {
 /// Who embeds.
 pub(super) enum Maker {
     /// A model, on the device that pays.
-    Model(Arc<Embedder<Cpu>>),
+    Model(Arc<Embedder>),
     /// Without a model, on the processor.
     Plain(Arc<dyn TextEmbedder>),
 }

@@ -17,10 +17,10 @@ mod params;
 #[cfg(test)]
 mod tests;
 
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use corpus::{Corpus, CorpusBuilder};
@@ -52,7 +52,6 @@ impl Embed {
     }
 }
 
-#[async_trait]
 impl Job for Embed {
     fn name(&self) -> &'static str {
         NAME
@@ -80,28 +79,36 @@ impl Job for Embed {
         Ok(vec![output::spec(params.output, params.dimension)])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let maker = load(ctx, &params).await?;
-        let id = maker.embedder().id().to_string();
-        let earlier = Earlier::find(ctx, &params, id.clone()).await?;
-        let mut corpus = read(ctx, &params, &earlier).await?;
-        ctx.progress(0.05);
-        let mut vectors = vec![0.0; corpus.places.len() * params.dimension as usize];
-        let kept = earlier.copy(&corpus.places, &mut vectors).await?;
-        ctx.progress(0.1);
-        let missing = std::mem::take(&mut corpus.missing);
-        let (vectors, made) = make(ctx, maker, missing, vectors).await?;
-        let spec = output::spec(params.output.clone(), params.dimension);
-        let batches = output::batches(&spec, &params, &id, &corpus, &vectors)?;
-        let source = ScalarValue::from(params.dataset.as_str());
-        let partition = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
-        Ok(Outcome { summary: summary(&params, &id, &corpus, kept, &made) })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let maker = load(ctx, &params).await?;
+            let id = maker.embedder().id().to_string();
+            let earlier = Earlier::find(ctx, &params, id.clone()).await?;
+            let mut corpus = read(ctx, &params, &earlier).await?;
+            ctx.progress(0.05);
+            let mut vectors = vec![0.0; corpus.places.len() * params.dimension as usize];
+            let kept = earlier.copy(&corpus.places, &mut vectors).await?;
+            ctx.progress(0.1);
+            let missing = std::mem::take(&mut corpus.missing);
+            let (vectors, made) = make(ctx, maker, missing, vectors).await?;
+            let spec = output::spec(params.output.clone(), params.dimension);
+            let batches = output::batches(&spec, &params, &id, &corpus, &vectors)?;
+            let source = ScalarValue::from(params.dataset.as_str());
+            let partition = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+            Ok(Outcome { summary: summary(&params, &id, &corpus, kept, &made) })
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::Result;
 use kernels::GpuPolicy;
 use models::{
-    ArtifactFiles, Comparison, Cpu, EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate,
+    ArtifactFiles, Comparison, EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate,
     Evaluation, Grouped, Pairs, Retrieval, TextEmbedder, TrainCall, TrainProgress, TrainedOrigin,
     TrainingData, compare, estimate_pairs_on, fine_tune_pairs_on, retrieval,
 };
@@ -31,7 +31,7 @@ pub(super) struct Task {
     pub(super) prepared: Prepared,
     pub(super) model: Model,
     /// The version in production.
-    pub(super) in_use: Option<Arc<Embedder<Cpu>>>,
+    pub(super) in_use: Option<Arc<Embedder>>,
     pub(super) trained_on: TrainingData,
     pub(super) checkpoints: Option<PathBuf>,
     pub(super) tell: Arc<dyn Fn(f64) + Send + Sync>,
@@ -102,7 +102,7 @@ impl Task {
         };
         let plain = write(Vec::new())?;
         let artifact = plain.artifact().map_err(model_error)?;
-        let embedder = Embedder::<Cpu>::load(&artifact, &Default::default());
+        let embedder = Embedder::load(&artifact);
         let found = self.judge(&embedder.map_err(model_error)?, &judged, &judged_groups, 0.8)?;
         let before = self.judge(&self.model.embedder, &judged, &judged_groups, 0.86)?;
         let (other, theirs) = match &self.in_use {
@@ -147,7 +147,7 @@ impl Task {
 
     fn judge(
         &self,
-        embedder: &Embedder<Cpu>,
+        embedder: &Embedder,
         texts: &[&str],
         groups: &[usize],
         from: f64,
@@ -158,7 +158,7 @@ impl Task {
         };
         let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
         let vectors = embedder.embed(texts, &options).map_err(model_error)?.values;
-        retrieval::<Cpu>(&vectors, groups, &Default::default()).map_err(model_error)
+        retrieval(&vectors, groups).map_err(model_error)
     }
 
     fn origin(&self, evaluation: Vec<Evaluation>) -> TrainedOrigin {

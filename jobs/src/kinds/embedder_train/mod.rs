@@ -16,9 +16,9 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
-use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use fit::{Fitted, Task, measures};
@@ -58,7 +58,6 @@ impl EmbedderTrain {
     }
 }
 
-#[async_trait]
 impl Job for EmbedderTrain {
     fn name(&self) -> &'static str {
         NAME
@@ -91,50 +90,58 @@ impl Job for EmbedderTrain {
         Ok(vec![evaluations::spec(), models_spec(), stages_spec()])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let pairs = read_pairs(ctx, &params).await?;
-        let (rows, without_id) = read_texts(ctx, &params, &pairs).await?;
-        ctx.progress(0.1);
-        let prepared = prepare(&params, &pairs, rows, without_id)?;
-        let now = ctx.engine().session(ctx.principal(), &[]).await?;
-        let history = training::history(&now, NAME, &params.model, TASK).await?;
-        let in_use = match history.production() {
-            Some(version) => {
-                let name = format!("{}@{version}", params.model);
-                Some(ctx.embedders().model(&now, &name).await?.embedder)
-            }
-            None => None,
-        };
-        let task = Task {
-            model: ctx.embedders().model(ctx.session(), &params.embedder).await?,
-            in_use,
-            trained_on: training::trained_on(ctx),
-            checkpoints: ctx.checkpoints(),
-            tell: ctx.progress_sink(),
-            tell_more: ctx.activity_sink(),
-            cancellation: ctx.cancellation().clone(),
-            gpu: ctx.gpu(),
-            params: params.clone(),
-            prepared,
-        };
-        let (task, on_device, cost) = look_at(ctx, task).await?;
-        let mut stage = ctx.stage("train");
-        on_device.note(&mut stage);
-        let (pool, device) = (ctx.pool().clone(), on_device.device);
-        let (prepared, fitted) = ctx.compute(move || pool.install(|| task.run(device))).await?;
-        stage.record.rows_in = fitted.train_pairs as u64;
-        stage.record.rows_out = fitted.found.questions as u64;
-        stage.facts(fitted.facts.clone());
-        stage.finish();
-        let model = registration(&params, &fitted);
-        commit(ctx, &model, &fitted, &history).await?;
-        ctx.clear_checkpoints();
-        Ok(Outcome { summary: summary(&params, &prepared, &fitted, &model, &cost) })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let pairs = read_pairs(ctx, &params).await?;
+            let (rows, without_id) = read_texts(ctx, &params, &pairs).await?;
+            ctx.progress(0.1);
+            let prepared = prepare(&params, &pairs, rows, without_id)?;
+            let now = ctx.engine().session(ctx.principal(), &[]).await?;
+            let history = training::history(&now, NAME, &params.model, TASK).await?;
+            let in_use = match history.production() {
+                Some(version) => {
+                    let name = format!("{}@{version}", params.model);
+                    Some(ctx.embedders().model(&now, &name).await?.embedder)
+                }
+                None => None,
+            };
+            let task = Task {
+                model: ctx.embedders().model(ctx.session(), &params.embedder).await?,
+                in_use,
+                trained_on: training::trained_on(ctx),
+                checkpoints: ctx.checkpoints(),
+                tell: ctx.progress_sink(),
+                tell_more: ctx.activity_sink(),
+                cancellation: ctx.cancellation().clone(),
+                gpu: ctx.gpu(),
+                params: params.clone(),
+                prepared,
+            };
+            let (task, on_device, cost) = look_at(ctx, task).await?;
+            let mut stage = ctx.stage("train");
+            on_device.note(&mut stage);
+            let (pool, device) = (ctx.pool().clone(), on_device.device);
+            let (prepared, fitted) = ctx.compute(move || pool.install(|| task.run(device))).await?;
+            stage.record.rows_in = fitted.train_pairs as u64;
+            stage.record.rows_out = fitted.found.questions as u64;
+            stage.facts(fitted.facts.clone());
+            stage.finish();
+            let model = registration(&params, &fitted);
+            commit(ctx, &model, &fitted, &history).await?;
+            ctx.clear_checkpoints();
+            Ok(Outcome { summary: summary(&params, &prepared, &fitted, &model, &cost) })
+        })
     }
 }
 

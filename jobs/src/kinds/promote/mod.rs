@@ -6,9 +6,9 @@
 //! that it replaces is archived in the same commit. What is so already is left as it is. Of two promotions at a time one
 //! is made, and the other is `CONFLICT`.
 
-use async_trait::async_trait;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
+use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -76,7 +76,6 @@ impl Promote {
     }
 }
 
-#[async_trait]
 impl Job for Promote {
     fn name(&self) -> &'static str {
         NAME
@@ -108,67 +107,73 @@ impl Job for Promote {
         Ok(vec![stages_spec()])
     }
 
-    async fn estimate(&self, _ctx: &RunContext, _params: &Value) -> Result<Estimate> {
-        Ok(Estimate::default())
+    fn estimate<'a>(
+        &'a self,
+        _ctx: &'a RunContext,
+        _params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(async move { Ok(Estimate::default()) })
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let entries = entries(ctx.session(), &params.model).await?;
-        let history = History::read(ctx.session(), &params.model).await?;
-        let entry = chosen(&params, &entries, &history)?;
-        let now = history.production();
-        let mut changes = Vec::new();
-        let change = |version: &str, stage, reason: String| Change {
-            version: version.to_owned(),
-            stage,
-            reason,
-            forced: params.force,
-        };
-        match params.to {
-            // What is so already needs no second row.
-            Target::Production if now == Some(entry.version.as_str()) => {}
-            Target::Production => {
-                gate(&params, entry, &history)?;
-                let reason = format!("replaced by {}", entry.version);
-                changes.extend(now.map(|old| change(old, ModelStage::Archived, reason)));
-                let reason = params.reason.clone();
-                changes.push(change(&entry.version, ModelStage::Production, reason));
-            }
-            Target::Archived => {
-                if history.stage(&entry.version) != Some(ModelStage::Archived) {
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let entries = entries(ctx.session(), &params.model).await?;
+            let history = History::read(ctx.session(), &params.model).await?;
+            let entry = chosen(&params, &entries, &history)?;
+            let now = history.production();
+            let mut changes = Vec::new();
+            let change = |version: &str, stage, reason: String| Change {
+                version: version.to_owned(),
+                stage,
+                reason,
+                forced: params.force,
+            };
+            match params.to {
+                // What is so already needs no second row.
+                Target::Production if now == Some(entry.version.as_str()) => {}
+                Target::Production => {
+                    gate(&params, entry, &history)?;
+                    let reason = format!("replaced by {}", entry.version);
+                    changes.extend(now.map(|old| change(old, ModelStage::Archived, reason)));
                     let reason = params.reason.clone();
-                    changes.push(change(&entry.version, ModelStage::Archived, reason));
+                    changes.push(change(&entry.version, ModelStage::Production, reason));
+                }
+                Target::Archived => {
+                    if history.stage(&entry.version) != Some(ModelStage::Archived) {
+                        let reason = params.reason.clone();
+                        changes.push(change(&entry.version, ModelStage::Archived, reason));
+                    }
                 }
             }
-        }
-        let is_changed = !changes.is_empty();
-        if is_changed {
-            let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
-            // What another promotion has changed since was not looked at.
-            let after = WriteMode::AppendAfter(ctx.input(&stages_name())?.version);
-            let made = ctx.commit(stages_spec(), after, vec![rows]).await;
-            made.map_err(|error| error.while_doing(NAME))?;
-        }
-        let compared = entry.compared.as_ref().map(
-            |it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }),
-        );
-        let in_production = match params.to {
-            Target::Production => Some(entry.version.as_str()),
-            Target::Archived => now.filter(|version| *version != entry.version),
-        };
-        Ok(Outcome {
-            summary: json!({
-                "model": params.model,
-                "version": entry.version,
-                "to": params.to,
-                "in_production": in_production,
-                "before": now,
-                "changed": is_changed,
-                "accuracy": entry.accuracy,
-                "compared": compared,
-                "forced": params.force,
-            }),
+            let is_changed = !changes.is_empty();
+            if is_changed {
+                let rows = stage_batch(ctx, &params.model, history.next_number(), &changes)?;
+                // What another promotion has changed since was not looked at.
+                let after = WriteMode::AppendAfter(ctx.input(&stages_name())?.version);
+                let made = ctx.commit(stages_spec(), after, vec![rows]).await;
+                made.map_err(|error| error.while_doing(NAME))?;
+            }
+            let compared = entry.compared.as_ref().map(
+                |it| json!({ "version": it.version, "accuracy": it.accuracy, "p_value": it.p_value }),
+            );
+            let in_production = match params.to {
+                Target::Production => Some(entry.version.as_str()),
+                Target::Archived => now.filter(|version| *version != entry.version),
+            };
+            Ok(Outcome {
+                summary: json!({
+                    "model": params.model,
+                    "version": entry.version,
+                    "to": params.to,
+                    "in_production": in_production,
+                    "before": now,
+                    "changed": is_changed,
+                    "accuracy": entry.accuracy,
+                    "compared": compared,
+                    "forced": params.force,
+                }),
+            })
         })
     }
 }

@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use answers::Answer;
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
+use futures::future::BoxFuture;
 use kernels::nearest::{Metric, NearestOptions, Neighbour, nearest};
 use kernels::{Execution, MatrixView};
-use models::{Classifier, Cpu, EmbedOptions, Prediction};
+use models::{Classifier, EmbedOptions, Prediction};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,6 @@ impl Triage {
     }
 }
 
-#[async_trait]
 impl Job for Triage {
     fn name(&self) -> &'static str {
         NAME
@@ -96,35 +95,43 @@ impl Job for Triage {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let version = version(ctx, &params).await?;
-        let classifier = load(ctx, &params, &version).await?;
-        let rows = read(ctx, &params).await?;
-        let name = format!("{}@{version}", params.model);
-        let earlier = answers::earlier(ctx, &params, &name).await?;
-        let examples = match params.reasons {
-            0 => Examples::default(),
-            _ => {
-                let (model, bytes_max) =
-                    ((&params.model[..], &version[..]), ctx.memory_budget_bytes() / 4);
-                let dimension = classifier.encoder().dimension();
-                training_rows::examples(ctx.session(), model, dimension, bytes_max).await?
-            }
-        };
-        ctx.progress(0.1);
-        let task = Task { params: params.clone(), classifier, rows, earlier, examples };
-        let (rows, found) = classify(ctx, task).await?;
-        let spec = output::spec(params.output.clone());
-        let batches = output::batches(&spec, &params, &name, &rows, &found.answers)?;
-        let source = ScalarValue::from(params.dataset.as_str());
-        let partition = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
-        Ok(Outcome { summary: summary(&params, &name, &rows, &found) })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let version = version(ctx, &params).await?;
+            let classifier = load(ctx, &params, &version).await?;
+            let rows = read(ctx, &params).await?;
+            let name = format!("{}@{version}", params.model);
+            let earlier = answers::earlier(ctx, &params, &name).await?;
+            let examples = match params.reasons {
+                0 => Examples::default(),
+                _ => {
+                    let (model, bytes_max) =
+                        ((&params.model[..], &version[..]), ctx.memory_budget_bytes() / 4);
+                    let dimension = classifier.encoder().dimension();
+                    training_rows::examples(ctx.session(), model, dimension, bytes_max).await?
+                }
+            };
+            ctx.progress(0.1);
+            let task = Task { params: params.clone(), classifier, rows, earlier, examples };
+            let (rows, found) = classify(ctx, task).await?;
+            let spec = output::spec(params.output.clone());
+            let batches = output::batches(&spec, &params, &name, &rows, &found.answers)?;
+            let source = ScalarValue::from(params.dataset.as_str());
+            let partition = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+            Ok(Outcome { summary: summary(&params, &name, &rows, &found) })
+        })
     }
 }
 
@@ -145,7 +152,7 @@ async fn version(ctx: &RunContext, params: &Params) -> Result<String> {
     })
 }
 
-async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classifier<Cpu>> {
+async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classifier> {
     let mut stage = ctx.stage("load");
     let files = files(ctx.session(), &params.model, version).await?;
     stage.record.bytes_read = files.weights.len() as u64;
@@ -213,7 +220,7 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
 /// What is to be answered, and with what.
 struct Task {
     params: Params,
-    classifier: Classifier<Cpu>,
+    classifier: Classifier,
     rows: Rows,
     earlier: HashMap<String, Answer>,
     examples: Examples,

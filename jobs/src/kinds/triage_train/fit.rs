@@ -8,7 +8,7 @@ use std::sync::Arc;
 use engine::Result;
 use kernels::GpuPolicy;
 use models::{
-    ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, Cpu, DataReport,
+    ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, DataReport,
     EmbedOptions, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer, Head,
     HeadProgress, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores, TextEmbedder,
     Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc, calibration_error,
@@ -43,7 +43,7 @@ pub(super) struct Task {
     pub(super) prepared: Prepared,
     pub(super) encoder: Encoder,
     /// The classifier in production, with its version.
-    pub(super) in_use: Option<(String, Classifier<Cpu>)>,
+    pub(super) in_use: Option<(String, Classifier)>,
     pub(super) trained_on: TrainingData,
     pub(super) checkpoints: Option<PathBuf>,
     pub(super) tell: Arc<dyn Fn(f64) + Send + Sync>,
@@ -91,7 +91,7 @@ pub(super) struct Doubt {
 
 /// What training left: a classifier without calibration, and how to write it.
 struct Raw {
-    classifier: Classifier<Cpu>,
+    classifier: Classifier,
     write: Box<Write>,
     facts: Value,
 }
@@ -227,8 +227,7 @@ impl Task {
         }
         let (classes, count) = (self.prepared.classes(train), self.prepared.labels.count());
         let folds = self.params.noise_folds;
-        let (seed, device) = (self.params.seed, Default::default());
-        let found = fold_answers::<Cpu>(&vectors, &classes, count, folds, seed, &device);
+        let found = fold_answers(&vectors, &classes, count, folds, self.params.seed);
         Ok((vectors, Some(found.map_err(model_error)?)))
     }
 
@@ -261,20 +260,13 @@ impl Task {
             }));
             self.go_on()
         };
-        let device = Default::default();
         let options = self.params.head();
-        let (head, outcome) = Head::train::<Cpu>(
-            vectors,
-            &classes,
-            labels.count(),
-            &options,
-            &device,
-            &mut on_progress,
-        )
-        .map_err(model_error)?;
+        let (head, outcome) =
+            Head::train(vectors, &classes, labels.count(), &options, &mut on_progress)
+                .map_err(model_error)?;
         let settings = ClassifierSettings::new(labels.clone());
         let id: EmbedderId = encoder.id().clone();
-        let classifier = Classifier::new(encoder, head.clone(), settings, &device);
+        let classifier = Classifier::new(encoder, head.clone(), settings);
         Ok(Raw {
             classifier: classifier.map_err(model_error)?,
             write: Box::new(move |settings, origin| {
@@ -330,7 +322,7 @@ impl Task {
         let evaluated = TrainedOrigin { evaluation: Vec::new(), ..self.origin_of(Vec::new()) };
         let files = write(&plain, &evaluated).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
-        let classifier = Classifier::load(&artifact, None, &Default::default());
+        let classifier = Classifier::load(&artifact, None);
         Ok(Raw { classifier: classifier.map_err(model_error)?, write: Box::new(write), facts })
     }
 
@@ -351,7 +343,7 @@ impl Task {
 
     fn judge(
         &self,
-        classifier: &Classifier<Cpu>,
+        classifier: &Classifier,
         settings: &ClassifierSettings,
         threshold: Threshold,
     ) -> Result<Judged> {
@@ -427,7 +419,7 @@ impl Task {
         }
     }
 
-    fn logits(&self, classifier: &Classifier<Cpu>, rows: &[usize]) -> Result<Vec<f32>> {
+    fn logits(&self, classifier: &Classifier, rows: &[usize]) -> Result<Vec<f32>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

@@ -15,11 +15,11 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Result, WriteMode};
-use models::{Classifier, Cpu, EncoderDevice};
+use futures::future::BoxFuture;
+use models::{Classifier, EncoderDevice};
 use serde_json::{Value, json};
 
 use fit::{Encoder, Fitted, Survey, Task};
@@ -59,7 +59,6 @@ impl TriageTrain {
     }
 }
 
-#[async_trait]
 impl Job for TriageTrain {
     fn name(&self) -> &'static str {
         NAME
@@ -98,57 +97,65 @@ impl Job for TriageTrain {
         ])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let (rows, dropped, corrected) = read(ctx, &params).await?;
-        ctx.progress(0.05);
-        let counts = (dropped, corrected, rows.ids.len());
-        let prepared = prepare(rows, &params)?;
-        let now = ctx.engine().session(ctx.principal(), &[]).await?;
-        let history = training::history(&now, NAME, &params.model, TASK).await?;
-        let encoder = encoder(ctx, &params).await?;
-        let in_use = match history.production() {
-            Some(version) => {
-                let classifier = in_use(ctx, &now, &params, version).await?;
-                Some((version.to_owned(), classifier))
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let (rows, dropped, corrected) = read(ctx, &params).await?;
+            ctx.progress(0.05);
+            let counts = (dropped, corrected, rows.ids.len());
+            let prepared = prepare(rows, &params)?;
+            let now = ctx.engine().session(ctx.principal(), &[]).await?;
+            let history = training::history(&now, NAME, &params.model, TASK).await?;
+            let encoder = encoder(ctx, &params).await?;
+            let in_use = match history.production() {
+                Some(version) => {
+                    let classifier = in_use(ctx, &now, &params, version).await?;
+                    Some((version.to_owned(), classifier))
+                }
+                None => None,
+            };
+            let task = Task {
+                trained_on: training::trained_on(ctx),
+                checkpoints: ctx.checkpoints(),
+                tell: ctx.progress_sink(),
+                tell_more: ctx.activity_sink(),
+                cancellation: ctx.cancellation().clone(),
+                params: params.clone(),
+                prepared,
+                gpu: ctx.gpu(),
+                encoder,
+                in_use,
+            };
+            let (task, mut survey) = look_at(ctx, task).await?;
+            let mut stage = ctx.stage("train");
+            stage.record.rows_in = task.prepared.rows.ids.len() as u64;
+            let (pool, vectors) = (ctx.pool().clone(), survey.take_vectors());
+            match &survey.on_device {
+                Some(on_device) => on_device.note(&mut stage),
+                None => stage.on_device("cpu", "a head is trained on the CPU"),
             }
-            None => None,
-        };
-        let task = Task {
-            trained_on: training::trained_on(ctx),
-            checkpoints: ctx.checkpoints(),
-            tell: ctx.progress_sink(),
-            tell_more: ctx.activity_sink(),
-            cancellation: ctx.cancellation().clone(),
-            params: params.clone(),
-            prepared,
-            gpu: ctx.gpu(),
-            encoder,
-            in_use,
-        };
-        let (task, mut survey) = look_at(ctx, task).await?;
-        let mut stage = ctx.stage("train");
-        stage.record.rows_in = task.prepared.rows.ids.len() as u64;
-        let (pool, vectors) = (ctx.pool().clone(), survey.take_vectors());
-        match &survey.on_device {
-            Some(on_device) => on_device.note(&mut stage),
-            None => stage.on_device("cpu", "a head is trained on the CPU"),
-        }
-        let device = survey.on_device.as_ref().map_or(EncoderDevice::Cpu, |on| on.device);
-        let work = move || pool.install(|| task.run(device, vectors));
-        let (prepared, fitted) = ctx.compute(work).await?;
-        stage.record.rows_out = fitted.scores.rows as u64;
-        stage.facts(fitted.facts.clone());
-        stage.finish();
-        let registration = registration(&params, &fitted);
-        let trained = Trained { prepared, survey, fitted, registration };
-        commit(ctx, &params, &trained, &history).await?;
-        ctx.clear_checkpoints();
-        Ok(Outcome { summary: summary(&params, &trained, counts) })
+            let device = survey.on_device.as_ref().map_or(EncoderDevice::Cpu, |on| on.device);
+            let work = move || pool.install(|| task.run(device, vectors));
+            let (prepared, fitted) = ctx.compute(work).await?;
+            stage.record.rows_out = fitted.scores.rows as u64;
+            stage.facts(fitted.facts.clone());
+            stage.finish();
+            let registration = registration(&params, &fitted);
+            let trained = Trained { prepared, survey, fitted, registration };
+            commit(ctx, &params, &trained, &history).await?;
+            ctx.clear_checkpoints();
+            Ok(Outcome { summary: summary(&params, &trained, counts) })
+        })
     }
 }
 
@@ -195,7 +202,7 @@ async fn in_use(
     session: &engine::Session,
     params: &Params,
     version: &str,
-) -> Result<Classifier<Cpu>> {
+) -> Result<Classifier> {
     let files = files(session, &params.model, version).await?;
     ctx.embedders().classifier(session, files).await
 }

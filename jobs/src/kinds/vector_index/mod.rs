@@ -19,10 +19,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
+use futures::future::BoxFuture;
 use kernels::ivf::{IvfIndex, IvfOptions, Metric as IvfMetric, SearchOptions};
 use kernels::nearest::{Metric, NearestOptions, nearest};
 use kernels::{Execution, MatrixView};
@@ -64,7 +64,6 @@ struct Built {
     curve: Vec<(usize, f64)>,
 }
 
-#[async_trait]
 impl Job for VectorIndex {
     fn name(&self) -> &'static str {
         NAME
@@ -90,38 +89,46 @@ impl Job for VectorIndex {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    async fn estimate(&self, ctx: &RunContext, params: &Value) -> Result<Estimate> {
-        estimate_input(ctx, &Self::params(params)?.vectors, ROW_BYTES).await
+    fn estimate<'a>(
+        &'a self,
+        ctx: &'a RunContext,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(
+            async move { estimate_input(ctx, &Self::params(params)?.vectors, ROW_BYTES).await },
+        )
     }
 
-    async fn run(&self, ctx: &RunContext, params: &Value) -> Result<Outcome> {
-        let params = Self::params(params)?;
-        let vectors = read(ctx, &params).await?;
-        ctx.progress(0.2);
-        let built = build(ctx, &params, vectors.clone()).await?;
-        ctx.progress(0.9);
-        let spec = output::spec(params.output.clone());
-        let batches = output::batches(&spec, &params, &vectors, &built.index, &built.measured)?;
-        let source = ScalarValue::from(params.dataset.as_str());
-        let partition = vec![("source".to_owned(), source)];
-        ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
-        let curve: Vec<Value> = built
-            .curve
-            .iter()
-            .map(|(probes, recall)| json!({ "probes": probes, "recall": recall }))
-            .collect();
-        let summary = json!({
-            "source": params.dataset,
-            "embedder": vectors.embedder,
-            "rows": vectors.len(),
-            "lists": built.index.lists(),
-            "probes": built.measured.probes,
-            "recall": built.measured.recall,
-            "k": params.k,
-            "queries": built.measured.queries,
-            "curve": curve,
-        });
-        Ok(Outcome { summary })
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            let vectors = read(ctx, &params).await?;
+            ctx.progress(0.2);
+            let built = build(ctx, &params, vectors.clone()).await?;
+            ctx.progress(0.9);
+            let spec = output::spec(params.output.clone());
+            let batches = output::batches(&spec, &params, &vectors, &built.index, &built.measured)?;
+            let source = ScalarValue::from(params.dataset.as_str());
+            let partition = vec![("source".to_owned(), source)];
+            ctx.commit(spec, WriteMode::ReplacePartitions(partition), batches).await?;
+            let curve: Vec<Value> = built
+                .curve
+                .iter()
+                .map(|(probes, recall)| json!({ "probes": probes, "recall": recall }))
+                .collect();
+            let summary = json!({
+                "source": params.dataset,
+                "embedder": vectors.embedder,
+                "rows": vectors.len(),
+                "lists": built.index.lists(),
+                "probes": built.measured.probes,
+                "recall": built.measured.recall,
+                "k": params.k,
+                "queries": built.measured.queries,
+                "curve": curve,
+            });
+            Ok(Outcome { summary })
+        })
     }
 }
 

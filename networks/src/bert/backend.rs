@@ -1,44 +1,39 @@
 //! The steps of an encoder that a backend may do its own way. Each is written here in burn's operations, which every
 //! backend has, and which burn differentiates; the one for processors does each in a single pass over the data
-//! ([`super::flex`]), the one for CUDA devices trains with products of 16-bit numbers ([`super::cuda`]).
+//! (`cpu/flex.rs`), the one for CUDA devices trains with products of 16-bit numbers (the crate `networks-cuda`).
 
+use std::fmt::Debug;
 use std::ops::Range;
 
-use burn::tensor::activation;
-use burn::tensor::backend::Backend;
-use burn::tensor::module;
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, FloatDType, Int, Tensor, TensorData};
+use burn_autodiff::Autodiff;
+use burn_tensor::activation;
+use burn_tensor::backend::Backend;
+use burn_tensor::module;
+use burn_tensor::ops::AttentionModuleOptions;
+use burn_tensor::{Bool, FloatDType, Int, Tensor, TensorData};
 
 use super::batch::Batch;
 
-/// A backend that encoders run on. A name is enough.
-pub trait EncoderBackend: Backend {
-    /// Tells its results from those of other backends, which differ in their last bits.
-    const NAME: &'static str;
-
-    /// Most tokens that are embedded together, padding counted, one batch after the other. None: small batches beside
-    /// each other, one a thread.
-    const BATCH_TOKENS: Option<usize> = Some(1 << 15);
-
+/// How the steps are done on the backend `B`; without a word as burn does them.
+pub trait Steps<B: Backend>: Debug + Send + Sync + 'static {
     /// `x W`.
     ///
     /// `x`: `[tokens, size]`, `weight`: `[size, other size]`.
-    fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn product(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
         x.matmul(weight)
     }
 
     /// The mean of each text's tokens, `[texts, hidden]`.
     ///
     /// `x`: `[tokens, hidden]`.
-    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+    fn means(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
         means(x, batch)
     }
 
     /// `gelu(x + bias)` in its exact form, `x Φ(x)`.
     ///
     /// `x`: `[tokens, size]`, `bias`: `[size]`.
-    fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+    fn bias_gelu(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
         bias_gelu(x, bias)
     }
 
@@ -46,11 +41,11 @@ pub trait EncoderBackend: Backend {
     ///
     /// `x`, `residual`: `[tokens, size]`, `bias`, `gamma`, `beta`: `[size]`.
     fn add_norm(
-        x: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-        residual: Tensor<Self, 2>,
-        norm: NormParts<Self>,
-    ) -> Tensor<Self, 2> {
+        x: Tensor<B, 2>,
+        bias: Tensor<B, 1>,
+        residual: Tensor<B, 2>,
+        norm: NormParts<B>,
+    ) -> Tensor<B, 2> {
         add_norm(x, bias, residual, norm)
     }
 
@@ -59,13 +54,23 @@ pub trait EncoderBackend: Backend {
     /// `qkv`: `[tokens, 3 * hidden]`, queries, keys and values beside each other, `bias`: `[3 * hidden]`;
     /// answers `[tokens, hidden]`.
     fn self_attention(
-        qkv: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
+        qkv: Tensor<B, 2>,
+        bias: Tensor<B, 1>,
         heads: usize,
         batch: &Batch,
-    ) -> Tensor<Self, 2> {
+    ) -> Tensor<B, 2> {
         self_attention(qkv, bias, heads, batch)
     }
+}
+
+/// Steps with and without gradients, and how a device is to be used.
+pub trait DeviceSteps<B: Backend>: Steps<B> + Steps<Autodiff<B>> {
+    /// Tells its results from those of others, which differ in their last bits.
+    const NAME: &'static str;
+
+    /// Most tokens that are embedded together, padding counted, one batch after the other. None: small batches beside
+    /// each other, one a thread.
+    const BATCH_TOKENS: Option<usize>;
 }
 
 /// What a layer norm is made of.
@@ -79,12 +84,12 @@ pub struct NormParts<B: Backend> {
     pub epsilon: f64,
 }
 
-/// [`EncoderBackend::bias_gelu`] in burn's operations.
+/// [`Steps::bias_gelu`] in burn's operations.
 pub fn bias_gelu<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
     activation::gelu(x + bias.unsqueeze())
 }
 
-/// [`EncoderBackend::add_norm`] in burn's operations.
+/// [`Steps::add_norm`] in burn's operations.
 pub fn add_norm<B: Backend>(
     x: Tensor<B, 2>,
     bias: Tensor<B, 1>,
@@ -99,7 +104,7 @@ pub fn add_norm<B: Backend>(
     scaled * norm.gamma.unsqueeze() + norm.beta.unsqueeze()
 }
 
-/// [`EncoderBackend::self_attention`] in burn's operations: texts of different lengths are padded here, and the
+/// [`Steps::self_attention`] in burn's operations: texts of different lengths are padded here, and the
 /// padding masked.
 pub fn self_attention<B: Backend>(
     qkv: Tensor<B, 2>,
@@ -125,13 +130,13 @@ pub fn self_attention<B: Backend>(
         .reshape([tokens, heads * head_size])
 }
 
-/// [`EncoderBackend::product`] of 16-bit numbers (bfloat16), added up and answered in 32 bits.
+/// [`Steps::product`] of 16-bit numbers (bfloat16), added up and answered in 32 bits.
 pub fn mixed_product<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let short = |tensor: Tensor<B, 2>| tensor.cast(FloatDType::BF16);
     short(x).matmul(short(weight)).cast(FloatDType::F32)
 }
 
-/// [`EncoderBackend::means`] in burn's operations: texts of different lengths are padded, and the padding weighs nothing.
+/// [`Steps::means`] in burn's operations: texts of different lengths are padded, and the padding weighs nothing.
 pub fn means<B: Backend>(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
     let device = x.device();
     let [_, hidden] = x.dims();
@@ -150,7 +155,7 @@ pub fn means<B: Backend>(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
     (padded * weights).sum_dim(1).squeeze_dim(1)
 }
 
-/// [`EncoderBackend::means`] as one product with the matrix of weights, `[texts, tokens]`: at the sizes of a thread's batch it
+/// [`Steps::means`] as one product with the matrix of weights, `[texts, tokens]`: at the sizes of a thread's batch it
 /// is far below a hundredth of a layer's.
 pub fn means_by_product<B: Backend>(x: Tensor<B, 2>, batch: &Batch) -> Tensor<B, 2> {
     let (texts, tokens) = (batch.texts(), batch.tokens());

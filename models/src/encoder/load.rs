@@ -1,12 +1,8 @@
-//! Weights into the network. Names and shapes are those of the published files (`encoder.layer.0.…`, with
+//! Weights for the network. Names and shapes are those of the published files (`encoder.layer.0.…`, with
 //! or without `bert.` before them); a published product is `[out, in]` and is turned round here, once.
 
-use burn::module::Param;
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use networks::{BertConfig, Parameter};
 
-use super::config::BertConfig;
-use super::{Bert, Dense, Layer, Norm};
 use crate::error::{Error, Result};
 use crate::safetensors::{ElementType, Weights};
 
@@ -15,62 +11,57 @@ const PREFIX: &str = "bert.";
 /// The name that says which way a file is written.
 const FIRST: &str = "embeddings.word_embeddings.weight";
 
-impl<B: Backend> Bert<B> {
-    /// The network of `config` with its weights. Fails with the name of the tensor that is missing, has
-    /// another shape or type, or holds a number that is none. Tensors that the network does not use (a pooler,
-    /// a buffer of positions) are left alone.
-    pub fn load(config: &BertConfig, weights: &Weights<'_>, device: &B::Device) -> Result<Self> {
-        config.check()?;
-        let prefix = if weights.tensors().contains_key(FIRST) { "" } else { PREFIX };
-        let source = Source::<B> { weights, prefix, device };
-        let hidden = config.hidden_size;
-        let epsilon = config.layer_norm_eps;
-        let layers = (0..config.num_hidden_layers)
-            .map(|at| source.layer(&format!("encoder.layer.{at}."), config))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            words: source.matrix(FIRST, [config.vocab_size, hidden])?,
-            positions: source.matrix(
-                "embeddings.position_embeddings.weight",
-                [config.max_position_embeddings, hidden],
-            )?,
-            segments: source.matrix(
-                "embeddings.token_type_embeddings.weight",
-                [config.type_vocab_size, hidden],
-            )?,
-            norm: source.norm("embeddings.LayerNorm", hidden, epsilon)?,
-            layers,
-            heads: config.num_attention_heads,
-        })
+/// The weights of the network of `config`. Fails with the name of the tensor that is missing, has another shape or type, or
+/// holds a number that is none. Tensors that the network does not use (a pooler, a buffer of positions) are left alone.
+pub fn weights_of(config: &BertConfig, weights: &Weights<'_>) -> Result<Vec<Parameter>> {
+    config.check()?;
+    let prefix = if weights.tensors().contains_key(FIRST) { "" } else { PREFIX };
+    let mut source = Source { weights, prefix, read: Vec::new() };
+    let hidden = config.hidden_size;
+    for layer in 0..config.num_hidden_layers {
+        source.layer(&format!("encoder.layer.{layer}."), &format!("layer.{layer}."), config)?;
     }
+    source.matrix(FIRST, "words", [config.vocab_size, hidden])?;
+    source.matrix(
+        "embeddings.position_embeddings.weight",
+        "positions",
+        [config.max_position_embeddings, hidden],
+    )?;
+    source.matrix(
+        "embeddings.token_type_embeddings.weight",
+        "segments",
+        [config.type_vocab_size, hidden],
+    )?;
+    source.norm("embeddings.LayerNorm", "norm", hidden)?;
+    Ok(source.read)
 }
 
-struct Source<'a, 'w, B: Backend> {
+struct Source<'a, 'w> {
     weights: &'a Weights<'w>,
     prefix: &'a str,
-    device: &'a B::Device,
+    read: Vec<Parameter>,
 }
 
-impl<B: Backend> Source<'_, '_, B> {
-    fn layer(&self, layer: &str, config: &BertConfig) -> Result<Layer<B>> {
+impl Source<'_, '_> {
+    /// `published`, `own`: what the names of the file, and those of the network, begin with.
+    fn layer(&mut self, published: &str, own: &str, config: &BertConfig) -> Result<()> {
         let (hidden, between) = (config.hidden_size, config.intermediate_size);
-        let epsilon = config.layer_norm_eps;
-        let name = |part: &str| format!("{layer}{part}");
-        Ok(Layer {
-            qkv: self.dense(
-                &["query", "key", "value"].map(|part| name(&format!("attention.self.{part}"))),
-                [hidden, hidden],
-            )?,
-            attended: self.dense(&[name("attention.output.dense")], [hidden, hidden])?,
-            attention_norm: self.norm(&name("attention.output.LayerNorm"), hidden, epsilon)?,
-            up: self.dense(&[name("intermediate.dense")], [between, hidden])?,
-            down: self.dense(&[name("output.dense")], [hidden, between])?,
-            norm: self.norm(&name("output.LayerNorm"), hidden, epsilon)?,
-        })
+        let from = |part: &str| format!("{published}{part}");
+        let to = |part: &str| format!("{own}{part}");
+        self.dense(
+            &["query", "key", "value"].map(|part| from(&format!("attention.self.{part}"))),
+            &to("qkv"),
+            [hidden, hidden],
+        )?;
+        self.dense(&[from("attention.output.dense")], &to("attended"), [hidden, hidden])?;
+        self.norm(&from("attention.output.LayerNorm"), &to("attention_norm"), hidden)?;
+        self.dense(&[from("intermediate.dense")], &to("up"), [between, hidden])?;
+        self.dense(&[from("output.dense")], &to("down"), [hidden, between])?;
+        self.norm(&from("output.LayerNorm"), &to("norm"), hidden)
     }
 
     /// Products of `[out, in]` each, beside each other as one of `[in, all outs]`.
-    fn dense(&self, names: &[String], [out, inner]: [usize; 2]) -> Result<Dense<B>> {
+    fn dense(&mut self, names: &[String], own: &str, [out, inner]: [usize; 2]) -> Result<()> {
         // All are read, and so known to be as large as the settings claim, before room is made for their like.
         let parts = names
             .iter()
@@ -87,24 +78,27 @@ impl<B: Backend> Source<'_, '_, B> {
         for name in names {
             bias.extend(self.numbers(&format!("{name}.bias"), &[out])?);
         }
-        let weight = Tensor::from_data(TensorData::new(weight, [inner, width]), self.device);
-        Ok(Dense { weight: Param::from_tensor(weight), bias: self.vector(bias), adapter: None })
+        self.add(format!("{own}.weight"), vec![inner, width], weight);
+        self.add(format!("{own}.bias"), vec![width], bias);
+        Ok(())
     }
 
-    fn norm(&self, name: &str, size: usize, epsilon: f64) -> Result<Norm<B>> {
-        let gamma = self.vector(self.numbers(&format!("{name}.weight"), &[size])?);
-        let beta = self.vector(self.numbers(&format!("{name}.bias"), &[size])?);
-        Ok(Norm { gamma, beta, epsilon })
+    fn norm(&mut self, name: &str, own: &str, size: usize) -> Result<()> {
+        for (published, part) in [("weight", "gamma"), ("bias", "beta")] {
+            let values = self.numbers(&format!("{name}.{published}"), &[size])?;
+            self.add(format!("{own}.{part}"), vec![size], values);
+        }
+        Ok(())
     }
 
-    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Param<Tensor<B, 2>>> {
-        let values = TensorData::new(self.numbers(name, &shape)?, shape);
-        Ok(Param::from_tensor(Tensor::from_data(values, self.device)))
+    fn matrix(&mut self, name: &str, own: &str, shape: [usize; 2]) -> Result<()> {
+        let values = self.numbers(name, &shape)?;
+        self.add(own.to_owned(), shape.to_vec(), values);
+        Ok(())
     }
 
-    fn vector(&self, values: Vec<f32>) -> Param<Tensor<B, 1>> {
-        let length = values.len();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, [length]), self.device))
+    fn add(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {
+        self.read.push(Parameter { name, shape, values, is_trained: false });
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {

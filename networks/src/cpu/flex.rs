@@ -4,27 +4,24 @@
 //!
 //! The loops are plain Rust; `pulp` compiles each for several instruction sets and chooses when it runs.
 
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
+use burn_tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::backend::{EncoderBackend, NormParts, means_by_product};
-use super::batch::Batch;
+use super::Passes;
+use crate::bert::{Batch, NormParts, Steps, means_by_product};
 
 /// Numbers that are worked on at a time: a register of AVX-512, two of AVX2, four of NEON.
 pub(super) const LANES: usize = 16;
 /// Queries that attention works on at a time, so that additions need not wait for each other.
 const QUERIES: usize = 4;
 
-impl EncoderBackend for Flex {
-    const NAME: &'static str = "flex";
-    const BATCH_TOKENS: Option<usize> = None;
-
-    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+impl Steps<Flex> for Passes {
+    fn means(x: Tensor<Flex, 2>, batch: &Batch) -> Tensor<Flex, 2> {
         means_by_product(x, batch)
     }
 
-    fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+    fn bias_gelu(x: Tensor<Flex, 2>, bias: Tensor<Flex, 1>) -> Tensor<Flex, 2> {
         let [_, size] = x.dims();
         let (mut x, bias) = (rows(x), rows(bias));
         Arch::new().dispatch(BiasGelu { x: x.storage_mut(), bias: &bias.storage::<f32>()[..size] });
@@ -32,11 +29,11 @@ impl EncoderBackend for Flex {
     }
 
     fn add_norm(
-        x: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-        residual: Tensor<Self, 2>,
-        norm: NormParts<Self>,
-    ) -> Tensor<Self, 2> {
+        x: Tensor<Flex, 2>,
+        bias: Tensor<Flex, 1>,
+        residual: Tensor<Flex, 2>,
+        norm: NormParts<Flex>,
+    ) -> Tensor<Flex, 2> {
         let [_, size] = x.dims();
         let (mut x, bias, residual) = (rows(x), rows(bias), rows(residual));
         let (gamma, beta) = (rows(norm.gamma), rows(norm.beta));
@@ -52,11 +49,11 @@ impl EncoderBackend for Flex {
     }
 
     fn self_attention(
-        qkv: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
+        qkv: Tensor<Flex, 2>,
+        bias: Tensor<Flex, 1>,
         heads: usize,
         batch: &Batch,
-    ) -> Tensor<Self, 2> {
+    ) -> Tensor<Flex, 2> {
         let [tokens, width] = qkv.dims();
         let hidden = width / 3;
         let (qkv, bias) = (rows(qkv), rows(bias));

@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 
-use burn::tensor::{Distribution, Tensor};
-use burn_flex::Flex;
+use networks::{Batch, BertConfig, Network, Pooling, cpu, shapes_of};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::backend::{add_norm, bias_gelu, self_attention};
 use super::reference::{self, Tensors};
 use super::*;
+use crate::error::Result;
 use crate::safetensors::{ElementType, Weights};
 
 /// Sizes that no register divides: 2 layers, 3 heads of 6.
@@ -88,8 +87,9 @@ pub fn tiny_weights(config: &EncoderConfig, seed: u64) -> Vec<u8> {
     file_of(&tiny_tensors(&config.network, seed), "")
 }
 
-fn network(config: &EncoderConfig, file: &[u8]) -> Result<Bert<Flex>> {
-    Bert::load(&config.network, &Weights::read(file)?, &Default::default())
+fn network(config: &EncoderConfig, file: &[u8]) -> Result<Box<dyn Network>> {
+    let weights = weights_of(&config.network, &Weights::read(file)?)?;
+    Ok(cpu().network(&config.network, weights)?)
 }
 
 /// Texts of given lengths with ids from a simple rule.
@@ -98,9 +98,9 @@ fn texts(lengths: &[usize]) -> Vec<Vec<u32>> {
     lengths.iter().enumerate().map(|(t, n)| (0..*n).map(|at| id(t, at)).collect()).collect()
 }
 
-fn embed(network: &Bert<Flex>, texts: &[Vec<u32>], pooling: Pooling) -> Vec<Vec<f32>> {
+fn embed(network: &dyn Network, texts: &[Vec<u32>], pooling: Pooling) -> Vec<Vec<f32>> {
     let batch = Batch::new(texts.iter().map(Vec::as_slice)).unwrap();
-    let values: Vec<f32> = network.embed(&batch, pooling).unwrap().into_data().to_vec().unwrap();
+    let values: Vec<f32> = network.embed(&batch, pooling).unwrap();
     values.chunks(values.len() / texts.len()).map(<[f32]>::to_vec).collect()
 }
 
@@ -112,7 +112,7 @@ fn the_network_is_its_reference_for_both_poolings_and_any_lengths() {
         for prefix in ["", "bert."] {
             let network = network(&config, &file_of(&tensors, prefix)).unwrap();
             let texts = texts(&[2, 40, 17, 16, 2, 33, 5, 1]);
-            for (text, found) in texts.iter().zip(embed(&network, &texts, pooling)) {
+            for (text, found) in texts.iter().zip(embed(network.as_ref(), &texts, pooling)) {
                 let expected = reference::embed(&config, &tensors, text);
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} {expected}");
@@ -127,44 +127,12 @@ fn a_text_has_the_same_vector_in_every_batch() {
     let config = tiny_config(Pooling::Mean);
     let network = network(&config, &tiny_weights(&config, 2)).unwrap();
     let texts = texts(&[3, 21, 3, 40, 8, 3, 21]);
-    let together = embed(&network, &texts, config.pooling);
+    let together = embed(network.as_ref(), &texts, config.pooling);
     for (text, expected) in texts.iter().zip(&together) {
-        let alone = &embed(&network, std::slice::from_ref(text), config.pooling)[0];
+        let alone = &embed(network.as_ref(), std::slice::from_ref(text), config.pooling)[0];
         for (a, b) in alone.iter().zip(expected) {
             assert!((a - b).abs() < 1e-6, "{a} {b}");
         }
-    }
-}
-
-fn assert_close<const D: usize>(what: &str, found: Tensor<Flex, D>, expected: Tensor<Flex, D>) {
-    assert_eq!(found.dims(), expected.dims(), "{what}");
-    let most = (found - expected).abs().max().into_scalar();
-    assert!(most < 2e-5, "{what}: off by {most}");
-}
-
-#[test]
-fn the_steps_of_the_processor_are_those_of_burn() {
-    let device = Default::default();
-    let random = |shape: [usize; 2]| {
-        Tensor::<Flex, 2>::random(shape, Distribution::Uniform(-3.0, 3.0), &device)
-    };
-    let vector = |size: usize| random([1, size]).squeeze_dim::<1>(0);
-    for (tokens, size) in [(1, 1), (3, 16), (9, 37), (20, 384)] {
-        let (x, bias, residual) = (random([tokens, size]), vector(size), random([tokens, size]));
-        let own = Flex::bias_gelu(x.clone(), bias.clone());
-        assert_close("gelu", own, bias_gelu(x.clone(), bias.clone()));
-        let norm = NormParts { gamma: vector(size), beta: vector(size), epsilon: 1e-5 };
-        let own = Flex::add_norm(x.clone(), bias.clone(), residual.clone(), norm.clone());
-        assert_close("norm", own, add_norm(x, bias, residual, norm));
-    }
-    for (heads, size, lengths) in
-        [(1, 1, vec![1]), (3, 6, vec![4, 17, 1, 33]), (2, 32, vec![5, 5]), (4, 20, vec![70, 2])]
-    {
-        let tokens = texts(&lengths);
-        let batch = Batch::new(tokens.iter().map(Vec::as_slice)).unwrap();
-        let (qkv, bias) = (random([batch.tokens(), 3 * heads * size]), vector(3 * heads * size));
-        let own = Flex::self_attention(qkv.clone(), bias.clone(), heads, &batch);
-        assert_close("attention", own, self_attention(qkv, bias, heads, &batch));
     }
 }
 
@@ -218,4 +186,20 @@ fn a_token_or_place_that_the_network_does_not_know_is_an_error() {
     fails(&[2; 41], "expected texts of at most 40 tokens, found 41");
     assert!(Batch::new([]).unwrap_err().to_string().contains("at least 1 text"));
     assert!(Batch::new([&[1_u32][..], &[]]).unwrap_err().to_string().contains("text 1"));
+}
+
+#[test]
+fn weights_have_the_networks_names_and_come_out_as_they_went_in() {
+    let config = tiny_config(Pooling::Mean);
+    let tensors = tiny_tensors(&config.network, 5);
+    let network = network(&config, &file_of(&tensors, "")).unwrap();
+    let weights = network.parameters().unwrap();
+    let shapes: Vec<_> =
+        weights.iter().map(|weight| (weight.name.clone(), weight.shape.clone())).collect();
+    assert_eq!(shapes, shapes_of(&config.network, None));
+    assert!(published(&weights).unwrap() == tensors);
+    let mut other = weights[0].clone();
+    other.name = "layer.0.pooler.weight".into();
+    let message = published(&[other]).unwrap_err().to_string();
+    assert!(message.contains("tensor layer.0.pooler.weight: expected one of"), "{message}");
 }

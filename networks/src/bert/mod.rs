@@ -14,38 +14,22 @@
 //! 21 million for all-MiniLM-L6-v2.
 
 mod backend;
-mod backward;
 mod batch;
 mod config;
-mod cuda;
-mod flex;
-#[cfg(test)]
-mod gradient_tests;
-mod load;
 mod lora;
 mod parts;
-mod publish;
-#[cfg(test)]
-mod reference;
-#[cfg(test)]
-mod tests;
 
-use burn::module::{Module, Param};
-use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn_tensor::backend::Backend;
+use burn_tensor::{Int, Tensor};
 
-pub use backend::{EncoderBackend, NormParts};
+pub(crate) use backend::means_by_product;
+pub use backend::{DeviceSteps, NormParts, Steps, mixed_product};
+#[cfg(test)]
+pub(crate) use backend::{add_norm, bias_gelu, means, self_attention};
 pub use batch::Batch;
-pub use config::{
-    ARCHITECTURE, BertConfig, EncoderConfig, Pooling, SettingsFiles, supported_encoders,
-};
-pub(crate) use cuda::{Gpu, gpu};
-pub(crate) use load::read_numbers;
+pub use config::{BertConfig, Pooling, shapes_of};
 pub(crate) use lora::Adapter;
 pub(crate) use parts::{Part, PartSource};
-pub(crate) use publish::{Published, numbers, published};
-#[cfg(test)]
-pub(crate) use tests::{tiny_config, tiny_weights};
 
 use crate::error::{Error, Result};
 use backend::int_tensor;
@@ -54,21 +38,21 @@ use backend::int_tensor;
 const LENGTH_MIN: f32 = 1e-12;
 
 /// The network.
-#[derive(Module, Debug)]
-pub struct Bert<B: Backend> {
+#[derive(Clone, Debug)]
+pub(crate) struct Bert<B: Backend> {
     /// One vector per token, `[vocabulary, hidden]`.
-    words: Param<Tensor<B, 2>>,
+    words: Tensor<B, 2>,
     /// One vector per place, `[longest, hidden]`.
-    positions: Param<Tensor<B, 2>>,
+    positions: Tensor<B, 2>,
     /// One vector per kind of segment, `[kinds, hidden]`.
-    segments: Param<Tensor<B, 2>>,
+    segments: Tensor<B, 2>,
     norm: Norm<B>,
     layers: Vec<Layer<B>>,
     heads: usize,
 }
 
 /// A layer.
-#[derive(Module, Debug)]
+#[derive(Clone, Debug)]
 struct Layer<B: Backend> {
     /// Queries, keys and values in one product, `[hidden, 3 * hidden]`.
     qkv: Dense<B>,
@@ -80,29 +64,33 @@ struct Layer<B: Backend> {
 }
 
 /// `x W + b`, the bias apart because it is added together with what follows.
-#[derive(Module, Debug)]
+#[derive(Clone, Debug)]
 struct Dense<B: Backend> {
-    weight: Param<Tensor<B, 2>>,
-    bias: Param<Tensor<B, 1>>,
+    weight: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
     /// What is trained in the weight's place; none in a network that only answers.
     adapter: Option<Adapter<B>>,
 }
 
 /// A layer norm.
-#[derive(Module, Debug)]
+#[derive(Clone, Debug)]
 struct Norm<B: Backend> {
-    gamma: Param<Tensor<B, 1>>,
-    beta: Param<Tensor<B, 1>>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
     epsilon: f64,
 }
 
-impl<B: EncoderBackend> Bert<B> {
+impl<B: Backend> Bert<B> {
     /// The vectors of the texts of a batch, `[texts, hidden]`, each of length 1. Fails for a token or a place
     /// that the network does not know.
-    pub fn embed(&self, batch: &Batch, pooling: Pooling) -> Result<Tensor<B, 2>> {
-        let hidden = self.forward(batch)?;
+    pub(crate) fn embed<S: Steps<B>>(
+        &self,
+        batch: &Batch,
+        pooling: Pooling,
+    ) -> Result<Tensor<B, 2>> {
+        let hidden = self.forward::<S>(batch)?;
         let pooled = match pooling {
-            Pooling::Mean => B::means(hidden, batch),
+            Pooling::Mean => S::means(hidden, batch),
             Pooling::Cls => {
                 let device = hidden.device();
                 hidden.select(0, int_tensor(batch.firsts().iter().copied(), &device))
@@ -113,14 +101,14 @@ impl<B: EncoderBackend> Bert<B> {
     }
 
     /// The vectors of the tokens of a batch, `[tokens, hidden]`.
-    pub fn forward(&self, batch: &Batch) -> Result<Tensor<B, 2>> {
+    pub(crate) fn forward<S: Steps<B>>(&self, batch: &Batch) -> Result<Tensor<B, 2>> {
         self.check(batch)?;
         let device = self.words.device();
-        let words = self.words.val().select(0, self.ids(batch, &device));
-        let positions = self.positions.val().select(0, int_tensor(batch.positions(), &device));
-        let segment = self.segments.val().narrow(0, 0, 1).squeeze_dim(0);
-        let embedded = B::add_norm(words, segment, positions, self.norm.parts());
-        Ok(self.layers.iter().fold(embedded, |x, layer| layer.forward(x, self.heads, batch)))
+        let words = self.words.clone().select(0, self.ids(batch, &device));
+        let positions = self.positions.clone().select(0, int_tensor(batch.positions(), &device));
+        let segment = self.segments.clone().narrow(0, 0, 1).squeeze_dim(0);
+        let embedded = S::add_norm(words, segment, positions, self.norm.parts());
+        Ok(self.layers.iter().fold(embedded, |x, layer| layer.forward::<S>(x, self.heads, batch)))
     }
 
     fn ids(&self, batch: &Batch, device: &B::Device) -> Tensor<B, 1, Int> {
@@ -144,31 +132,31 @@ impl<B: EncoderBackend> Bert<B> {
     }
 }
 
-impl<B: EncoderBackend> Layer<B> {
-    fn forward(&self, x: Tensor<B, 2>, heads: usize, batch: &Batch) -> Tensor<B, 2> {
-        let qkv = self.qkv.product(x.clone());
-        let attended = B::self_attention(qkv, self.qkv.bias.val(), heads, batch);
-        let attended = self.attended.product(attended);
-        let bias = self.attended.bias.val();
-        let x = B::add_norm(attended, bias, x, self.attention_norm.parts());
-        let up = self.up.product(x.clone());
-        let down = self.down.product(B::bias_gelu(up, self.up.bias.val()));
-        B::add_norm(down, self.down.bias.val(), x, self.norm.parts())
+impl<B: Backend> Layer<B> {
+    fn forward<S: Steps<B>>(&self, x: Tensor<B, 2>, heads: usize, batch: &Batch) -> Tensor<B, 2> {
+        let qkv = self.qkv.product::<S>(x.clone());
+        let attended = S::self_attention(qkv, self.qkv.bias.clone(), heads, batch);
+        let attended = self.attended.product::<S>(attended);
+        let bias = self.attended.bias.clone();
+        let x = S::add_norm(attended, bias, x, self.attention_norm.parts());
+        let up = self.up.product::<S>(x.clone());
+        let down = self.down.product::<S>(S::bias_gelu(up, self.up.bias.clone()));
+        S::add_norm(down, self.down.bias.clone(), x, self.norm.parts())
     }
 }
 
-impl<B: EncoderBackend> Dense<B> {
+impl<B: Backend> Dense<B> {
     /// `x W`, without the bias.
-    fn product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn product<S: Steps<B>>(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         match &self.adapter {
-            Some(adapter) => B::product(x.clone(), self.weight.val()) + adapter.product(x),
-            None => B::product(x, self.weight.val()),
+            Some(adapter) => S::product(x.clone(), self.weight.clone()) + adapter.product(x),
+            None => S::product(x, self.weight.clone()),
         }
     }
 }
 
 impl<B: Backend> Norm<B> {
     fn parts(&self) -> NormParts<B> {
-        NormParts { gamma: self.gamma.val(), beta: self.beta.val(), epsilon: self.epsilon }
+        NormParts { gamma: self.gamma.clone(), beta: self.beta.clone(), epsilon: self.epsilon }
     }
 }

@@ -1,37 +1,38 @@
 //! The gradients of the steps between the matrix products on the processor, by hand: each is one pass forward and
 //! one back over the data, where burn would keep and walk every intermediate of its own operations. The formulas are
-//! the derivatives of those in [`super::backend`]; the tests hold them against burn's and against differences.
+//! the derivatives of those in `bert/backend.rs`; the tests hold them against burn's and against differences.
 
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_flex::{Flex, FlexTensor, Layout};
+use burn_tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::backend::{EncoderBackend, NormParts, means_by_product};
-use super::batch::Batch;
+use super::Passes;
 use super::flex::{LANES, erf, exp, fold, softmax, sum};
+use crate::bert::{Batch, NormParts, Steps, means_by_product};
 
 /// A tensor that burn differentiates.
-type Tracked<C> = <Autodiff<Flex, C> as burn::tensor::backend::BackendTypes>::FloatTensorPrimitive;
+type Tracked = <Diff as burn_tensor::backend::BackendTypes>::FloatTensorPrimitive;
 
-impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
-    const NAME: &'static str = "flex";
-    const BATCH_TOKENS: Option<usize> = None;
+/// The backend that differentiates.
+type Diff = Autodiff<Flex, NoCheckpointing>;
 
-    fn means(x: Tensor<Self, 2>, batch: &Batch) -> Tensor<Self, 2> {
+impl Steps<Diff> for Passes {
+    fn means(x: Tensor<Diff, 2>, batch: &Batch) -> Tensor<Diff, 2> {
         means_by_product(x, batch)
     }
 
-    fn bias_gelu(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+    fn bias_gelu(x: Tensor<Diff, 2>, bias: Tensor<Diff, 1>) -> Tensor<Diff, 2> {
         let (x, bias) = (tracked(x), tracked(bias));
         let inputs = (x.primitive.clone(), bias.primitive.clone());
-        let out = Flex::bias_gelu(plain(x.primitive), plain(bias.primitive));
+        let out = <Self as Steps<Flex>>::bias_gelu(plain(x.primitive), plain(bias.primitive));
         let out = out.into_primitive().tensor();
-        let prepared = GeluBack.prepare::<C>([x.node, bias.node]).compute_bound().stateful();
+        let prepared =
+            GeluBack.prepare::<NoCheckpointing>([x.node, bias.node]).compute_bound().stateful();
         Tensor::from_primitive(TensorPrimitive::Float(match prepared {
             OpsKind::Tracked(step) => step.finish(inputs, out),
             OpsKind::UnTracked(step) => step.finish(out),
@@ -39,11 +40,11 @@ impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
     }
 
     fn add_norm(
-        x: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-        residual: Tensor<Self, 2>,
-        norm: NormParts<Self>,
-    ) -> Tensor<Self, 2> {
+        x: Tensor<Diff, 2>,
+        bias: Tensor<Diff, 1>,
+        residual: Tensor<Diff, 2>,
+        norm: NormParts<Diff>,
+    ) -> Tensor<Diff, 2> {
         let [tokens, size] = x.dims();
         let (x, bias, residual) = (tracked(x), tracked(bias), tracked(residual));
         let (gamma, beta) = (tracked(norm.gamma), tracked(norm.beta));
@@ -63,7 +64,7 @@ impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
         });
         let nodes = [x.node, bias.node, residual.node, gamma.node, beta.node];
         let out = matrix(out, tokens, size);
-        let prepared = NormBack.prepare::<C>(nodes).compute_bound().stateful();
+        let prepared = NormBack.prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
         Tensor::from_primitive(TensorPrimitive::Float(match prepared {
             OpsKind::Tracked(step) => {
                 step.finish((matrix(scaled, tokens, size), vector(scales), gammas), out)
@@ -73,17 +74,18 @@ impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
     }
 
     fn self_attention(
-        qkv: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
+        qkv: Tensor<Diff, 2>,
+        bias: Tensor<Diff, 1>,
         heads: usize,
         batch: &Batch,
-    ) -> Tensor<Self, 2> {
+    ) -> Tensor<Diff, 2> {
         let (qkv, bias) = (tracked(qkv), tracked(bias));
         let (of_qkv, of_bias) = (qkv.primitive.clone(), bias.primitive.clone());
         let (plain_qkv, plain_bias) = (plain(qkv.primitive), plain(bias.primitive));
-        let out = Flex::self_attention(plain_qkv, plain_bias, heads, batch);
+        let out = <Self as Steps<Flex>>::self_attention(plain_qkv, plain_bias, heads, batch);
         let out = out.into_primitive().tensor();
-        let prepared = AttentionBack.prepare::<C>([qkv.node, bias.node]).compute_bound();
+        let prepared =
+            AttentionBack.prepare::<NoCheckpointing>([qkv.node, bias.node]).compute_bound();
         Tensor::from_primitive(TensorPrimitive::Float(match prepared.stateful() {
             OpsKind::Tracked(step) => step.finish((of_qkv, of_bias, heads, batch.clone()), out),
             OpsKind::UnTracked(step) => step.finish(out),
@@ -91,9 +93,7 @@ impl<C: CheckpointStrategy> EncoderBackend for Autodiff<Flex, C> {
     }
 }
 
-fn tracked<C: CheckpointStrategy, const D: usize>(
-    tensor: Tensor<Autodiff<Flex, C>, D>,
-) -> Tracked<C> {
+fn tracked<const D: usize>(tensor: Tensor<Diff, D>) -> Tracked {
     tensor.into_primitive().tensor()
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{EncoderConfig, Pooling};
+use networks::Pooling;
+
+use super::config::EncoderConfig;
 
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 type Rows = Vec<Vec<f64>>;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use networks::{BertConfig, Pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,42 +17,6 @@ pub const ARCHITECTURE: &str = "bert";
 const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Longest prefix in bytes.
 const PREFIX_BYTES_MAX: usize = 1024;
-/// Largest sizes: far above any published encoder, far below what could overflow.
-const SIZE_MAX: usize = 1 << 20;
-const LAYERS_MAX: usize = 128;
-/// Floor of a layer norm's epsilon: in single precision nothing smaller is told from it.
-const EPSILON_MAX: f64 = 1e-2;
-
-/// The network: sizes as in the published `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BertConfig {
-    /// Tokens that it knows.
-    pub vocab_size: usize,
-    /// Numbers of a token's vector.
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Attention heads of a layer.
-    pub num_attention_heads: usize,
-    /// Numbers between the two products of a layer's second half.
-    pub intermediate_size: usize,
-    /// Longest text in tokens that it has positions for.
-    pub max_position_embeddings: usize,
-    /// Kinds of segments; ours is always the first.
-    pub type_vocab_size: usize,
-    /// What a layer norm adds to the variance.
-    pub layer_norm_eps: f64,
-}
-
-/// How the vectors of the tokens become that of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Their mean, the special tokens included.
-    Mean,
-    /// That of the first token, `[CLS]`.
-    Cls,
-}
 
 /// An encoder of texts: the network and what is around it. Its vectors have length 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,61 +127,30 @@ struct PublishedSentence {
     max_seq_length: Option<usize>,
 }
 
-impl BertConfig {
-    /// Reads `config.json`. Fails with the list of what is supported for any other network.
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let published: Published = parse("config.json", bytes)?;
-        published.check_architecture()?;
-        let need = |field: &str, value: Option<usize>| match value {
-            Some(value) => Ok(value),
-            None => fail(format!("config.json: expected {field}, found none")),
-        };
-        let config = Self {
-            vocab_size: need("vocab_size", published.vocab_size)?,
-            hidden_size: need("hidden_size", published.hidden_size)?,
-            num_hidden_layers: need("num_hidden_layers", published.num_hidden_layers)?,
-            num_attention_heads: need("num_attention_heads", published.num_attention_heads)?,
-            intermediate_size: need("intermediate_size", published.intermediate_size)?,
-            max_position_embeddings: need(
-                "max_position_embeddings",
-                published.max_position_embeddings,
-            )?,
-            // As where these are left out: the defaults of the original.
-            type_vocab_size: published.type_vocab_size.unwrap_or(2),
-            layer_norm_eps: published.layer_norm_eps.unwrap_or(1e-12),
-        };
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Checks that the sizes are possible and fit each other.
-    pub fn check(&self) -> Result<()> {
-        let sizes = [
-            ("vocab_size", self.vocab_size, SIZE_MAX),
-            ("hidden_size", self.hidden_size, SIZE_MAX),
-            ("num_hidden_layers", self.num_hidden_layers, LAYERS_MAX),
-            ("num_attention_heads", self.num_attention_heads, SIZE_MAX),
-            ("intermediate_size", self.intermediate_size, SIZE_MAX),
-            ("max_position_embeddings", self.max_position_embeddings, SIZE_MAX),
-            ("type_vocab_size", self.type_vocab_size, SIZE_MAX),
-        ];
-        if let Some((field, found, most)) = sizes.iter().find(|(_, n, most)| *n == 0 || n > most) {
-            return fail(format!("{field}: expected 1 to {most}, found {found}"));
-        }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return fail(format!(
-                "hidden_size: expected a multiple of the {} attention heads, found {}",
-                self.num_attention_heads, self.hidden_size
-            ));
-        }
-        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps <= EPSILON_MAX) {
-            return fail(format!(
-                "layer_norm_eps: expected more than 0 and at most {EPSILON_MAX}, found {}",
-                self.layer_norm_eps
-            ));
-        }
-        Ok(())
-    }
+/// Reads `config.json`. Fails with the list of what is supported for any other network.
+fn read_network(bytes: &[u8]) -> Result<BertConfig> {
+    let published: Published = parse("config.json", bytes)?;
+    published.check_architecture()?;
+    let need = |field: &str, value: Option<usize>| match value {
+        Some(value) => Ok(value),
+        None => fail(format!("config.json: expected {field}, found none")),
+    };
+    let config = BertConfig {
+        vocab_size: need("vocab_size", published.vocab_size)?,
+        hidden_size: need("hidden_size", published.hidden_size)?,
+        num_hidden_layers: need("num_hidden_layers", published.num_hidden_layers)?,
+        num_attention_heads: need("num_attention_heads", published.num_attention_heads)?,
+        intermediate_size: need("intermediate_size", published.intermediate_size)?,
+        max_position_embeddings: need(
+            "max_position_embeddings",
+            published.max_position_embeddings,
+        )?,
+        // As where these are left out: the defaults of the original.
+        type_vocab_size: published.type_vocab_size.unwrap_or(2),
+        layer_norm_eps: published.layer_norm_eps.unwrap_or(1e-12),
+    };
+    config.check()?;
+    Ok(config)
 }
 
 impl Published {
@@ -243,7 +177,7 @@ impl EncoderConfig {
     /// Reads the settings of the published model `name`. What its files say of pooling and length goes before
     /// what is known of its family; a model of no known family must bring a pooling.
     pub fn from_files(name: &str, files: &SettingsFiles<'_>) -> Result<Self> {
-        let network = BertConfig::from_json(files.config)?;
+        let network = read_network(files.config)?;
         let family = Family::of(name);
         let pooling = match (files.pooling, family) {
             (Some(bytes), _) => read_pooling(bytes)?,
@@ -443,7 +377,7 @@ mod tests {
             assert!(message.starts_with(expected), "{message}");
             assert!(message.contains("e5-small") && message.contains("bge-small-en"), "{message}");
         }
-        let message = BertConfig::from_json(br#"{"architectures": ["XLMRobertaModel"]}"#);
+        let message = read_network(br#"{"architectures": ["XLMRobertaModel"]}"#);
         assert!(message.unwrap_err().to_string().starts_with("architecture: XLMRobertaModel"));
         let max = read("x", &published(), Some(json!({"pooling_mode_max_tokens": true})));
         assert!(max.unwrap_err().to_string().contains("pooling [\"max_tokens\"]"));

@@ -2,33 +2,33 @@
 //! weights outside of a network (an optimiser, a checkpoint, a file) names them as they are named here, never by
 //! burn's identifiers, which are other ones in every process.
 
-use burn::module::Param;
-use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn_tensor::Tensor;
+use burn_tensor::backend::Backend;
 
 use super::lora::Adapter;
 use super::{Bert, BertConfig, Dense, Layer, Norm};
+use crate::device::Adapters;
 use crate::error::Result;
 
 /// A tensor of the network.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a, B: Backend> {
     /// Of two dimensions.
-    Matrix(&'a Param<Tensor<B, 2>>),
+    Matrix(&'a Tensor<B, 2>),
     /// Of one.
-    Vector(&'a Param<Tensor<B, 1>>),
+    Vector(&'a Tensor<B, 1>),
 }
 
 /// Where a network takes its tensors from.
 pub trait PartSource<B: Backend> {
     /// The matrix of a name, of this shape.
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Param<Tensor<B, 2>>>;
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<B, 2>>;
 
     /// The vector of a name, of this length.
-    fn vector(&mut self, name: &str, length: usize) -> Result<Param<Tensor<B, 1>>>;
+    fn vector(&mut self, name: &str, length: usize) -> Result<Tensor<B, 1>>;
 
     /// Rank and scale of the adapters, where weights have some.
-    fn adapters(&self) -> Option<(usize, f64)>;
+    fn adapters(&self) -> Option<Adapters>;
 }
 
 impl<B: Backend> Bert<B> {
@@ -73,7 +73,7 @@ impl<B: Backend> Bert<B> {
         for layer in &mut self.layers {
             for dense in [&mut layer.qkv, &mut layer.attended, &mut layer.up, &mut layer.down] {
                 if let Some(adapter) = dense.adapter.take() {
-                    dense.weight = Param::from_tensor(adapter.merged(dense.weight.val()));
+                    dense.weight = adapter.merged(dense.weight.clone());
                 }
             }
         }
@@ -107,7 +107,7 @@ fn dense<B: Backend>(
     let weight = source.matrix(&format!("{name}.weight"), [inner, out])?;
     let bias = source.vector(&format!("{name}.bias"), out)?;
     let adapter = match source.adapters() {
-        Some((rank, scale)) => Some(Adapter {
+        Some(Adapters { rank, scale }) => Some(Adapter {
             down: source.matrix(&format!("{name}.adapter.down"), [inner, rank])?,
             up: source.matrix(&format!("{name}.adapter.up"), [rank, out])?,
             scale,

@@ -1,0 +1,33 @@
+//! Puts the commit and the features into the binary, for `colonnade --version`.
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=COLONNADE_COMMIT");
+    // Where a branch points lies in one of these; a file that is not there would rerun this with every build.
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for file in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+        if let Some(path) = git(&["rev-parse", "--git-path", file])
+            && Path::new(&path).exists()
+        {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    // A source without its history is told by whoever packs it.
+    let commit = std::env::var("COLONNADE_COMMIT").ok();
+    let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
+    let signed = |name: &str, is_in: bool| format!("{}{name}", if is_in { '+' } else { '-' });
+    let features = [signed("cloud", has("CLOUD")), signed("cuda-encoders", has("CUDA_ENCODERS"))];
+    let profile = std::env::var("PROFILE").unwrap_or_default();
+    println!("cargo::rustc-env=COLONNADE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=COLONNADE_FEATURES={}", features.join(" "));
+    println!("cargo::rustc-env=COLONNADE_PROFILE={profile}");
+}
