@@ -15,7 +15,7 @@ for argument; do
     previous=$argument
 done
 # Questions to the compiler, build scripts and tests are none of ours.
-if [[ -z $name || $name == build_script_* || $is_test == 1 || ! -d ${COLONNADE_LLVM_LINES:-} ]]; then
+if [[ -z $name || $name == ___ || $name == build_script_* || $is_test == 1 || ! -d ${COLONNADE_LLVM_LINES:-} ]]; then
     exec "$compiler" "$@"
 fi
 folder=$(mktemp -d)

@@ -61,6 +61,7 @@ fn compare(bounds: &BTreeMap<String, Bound>, counted: &BTreeMap<String, i64>) ->
 
 /// Holds what `make weight` counted against the bounds; without its count there is nothing to hold.
 #[test]
+#[allow(clippy::print_stdout, reason = "what was counted is shown with --nocapture")]
 fn lines_of_llvm_ir() {
     let Some(folder) = std::env::var_os("COLONNADE_LLVM_LINES") else { return };
     let mut counted = BTreeMap::new();
