@@ -46,7 +46,7 @@ lint: ## lints as errors
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked $(CUDA)
 	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked $(CUDA)
-	@# The encoders for CUDA devices are compiled to machine code, too, and say what is missing where there is no driver.
+	@# The one test of the encoders for CUDA devices has all their code compiled; it needs no driver.
 	cargo test --locked --package networks-cuda
 
 .PHONY: unit

@@ -39,6 +39,7 @@ the_repository_keeps! {
     arrows_between_crates: rules::arrows::check;
     storage_and_delta_in_their_rooms: rules::rooms::storage;
     the_cuda_driver_in_its_rooms: rules::rooms::cuda;
+    burn_in_networks_only: rules::rooms::burn;
     unsafe_code_in_kernels_only: rules::rooms::unsafe_code;
     no_panics_on_a_users_path: rules::panics::check;
     reasons_for_ignored_tests: rules::ignored::check;

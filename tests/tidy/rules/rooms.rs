@@ -1,4 +1,4 @@
-//! Some powers live in one room each: object storage and Delta, the CUDA driver, unsafe code. Whoever
+//! Some powers live in one room each: object storage and Delta, the CUDA driver, burn, unsafe code. Whoever
 //! must be sure of one of them then has one folder to read.
 
 use super::arrows::dependencies;
@@ -24,6 +24,12 @@ pub fn cuda(tree: &Tree) -> Vec<Violation> {
     let mut violations = named_elsewhere(tree, &["cudarc"], is_room);
     violations.extend(depended_on_elsewhere(tree, &["cudarc"], "kernels/"));
     violations
+}
+
+/// burn: whoever names it is compiled with its generic code.
+pub fn burn(tree: &Tree) -> Vec<Violation> {
+    let crates = ["burn-autodiff", "burn-cuda", "burn-flex", "burn-tensor"];
+    depended_on_elsewhere(tree, &crates, "networks/")
 }
 
 /// Code whose safety the compiler does not check.
@@ -81,8 +87,11 @@ fn a_power_outside_of_its_room_is_found() {
         ("kernels/src/cuda/device.rs", "use cudarc::driver;"),
         ("kernels/src/policy.rs", "fn f() { cudarc::driver::init() }"),
         ("jobs/src/lib.rs", "fn f() {\n  unsafe { g() }\n}"),
+        ("networks/cuda/Cargo.toml", "[dependencies]\nburn-cuda = { workspace = true }"),
+        ("models/Cargo.toml", "[dev-dependencies]\nburn-tensor = { workspace = true }"),
     ]);
     assert_eq!(super::places(&storage(&tree)), ["engine/src/session.rs:2", "jobs/Cargo.toml:0"]);
     assert_eq!(super::places(&cuda(&tree)), ["kernels/src/policy.rs:1", "jobs/Cargo.toml:0"]);
     assert_eq!(super::places(&unsafe_code(&tree)), ["jobs/src/lib.rs:2"]);
+    assert_eq!(super::places(&burn(&tree)), ["models/Cargo.toml:0"]);
 }
