@@ -133,7 +133,7 @@ GPU_ARCHITECTURES = sm_80 sm_89 sm_90a sm_100 sm_120
 gpu-package: nvrtc ## one binary with the kernels' checks and benchmarks, for a machine with a CUDA driver and no toolchain
 	$(NVRTC_ENV) cargo run --locked --release -p benches --features cubins --bin cubins -- "$(CACHE)/cubins" $(GPU_ARCHITECTURES)
 	cargo test --locked --release -p benches --features gpu-package --bin gpu-package
-	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features built-in-cubins --bin gpu-package -- -C strip=symbols
+	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features built-in-cubins --bin gpu-package
 	mkdir -p dist
 	cp "$${CARGO_TARGET_DIR:-target}/release/gpu-package" dist/colonnade-gpu-package
 	ls -l dist/colonnade-gpu-package

@@ -29,13 +29,9 @@ mod parameters;
 mod record;
 mod registry;
 mod runner;
-mod samples;
-mod season;
 mod series;
 mod sides;
 pub mod similar;
-mod span;
-mod statistics;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -45,6 +41,7 @@ mod tiny_model;
 mod training;
 mod training_rows;
 
+pub use analysis::series::{Season, Span};
 pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{
@@ -56,5 +53,3 @@ pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };
 pub use runner::{RunHandle, RunRequest, Runner, RunnerOptions, UPDATES_MAX};
-pub use season::Season;
-pub use span::Span;

@@ -3,6 +3,7 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
+use analysis::series::Series;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
@@ -31,16 +32,6 @@ pub(crate) struct SeriesSource<'a> {
     pub(crate) from: Option<DateTime<Utc>>,
     /// Rows at or after this are not read.
     pub(crate) to: Option<DateTime<Utc>>,
-}
-
-/// One series in time order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Series {
-    pub(crate) name: String,
-    /// Microseconds since 1970 in UTC; equal ones may follow each other.
-    pub(crate) times: Vec<i64>,
-    /// NaN where the row has none.
-    pub(crate) values: Vec<f64>,
 }
 
 /// Names of the columns of [`SeriesSource::frame`].

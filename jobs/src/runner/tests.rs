@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use analysis::series::Series;
 use arrow::array::{AsArray, RecordBatch};
 use datasets::DatasetName;
 use engine::{
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use super::{RunRequest, Runner, RunnerOptions};
 use crate::ledger;
 use crate::record::{RunFilter, RunRecord, RunState};
-use crate::series::Series;
 use crate::testing::{Noise, append, engine, sampled};
 use crate::{key, kind};
 

@@ -3,36 +3,32 @@
 
 use networks::{BertConfig, Parameter};
 
+use super::names::{LAYER, NORM, POSITIONS, Part, SEGMENTS, WORDS};
 use crate::error::{Error, Result};
 use crate::safetensors::{ElementType, Weights};
 
 /// What some files put before every name.
 const PREFIX: &str = "bert.";
-/// The name that says which way a file is written.
-const FIRST: &str = "embeddings.word_embeddings.weight";
 
 /// The weights of the network of `config`. Fails with the name of the tensor that is missing, has another shape or type, or
 /// holds a number that is none. Tensors that the network does not use (a pooler, a buffer of positions) are left alone.
 pub fn weights_of(config: &BertConfig, weights: &Weights<'_>) -> Result<Vec<Parameter>> {
     config.check()?;
-    let prefix = if weights.tensors().contains_key(FIRST) { "" } else { PREFIX };
+    let prefix = if weights.tensors().contains_key(WORDS.1) { "" } else { PREFIX };
     let mut source = Source { weights, prefix, read: Vec::new() };
     let hidden = config.hidden_size;
     for layer in 0..config.num_hidden_layers {
         source.layer(&format!("encoder.layer.{layer}."), &format!("layer.{layer}."), config)?;
     }
-    source.matrix(FIRST, "words", [config.vocab_size, hidden])?;
-    source.matrix(
-        "embeddings.position_embeddings.weight",
-        "positions",
-        [config.max_position_embeddings, hidden],
-    )?;
-    source.matrix(
-        "embeddings.token_type_embeddings.weight",
-        "segments",
-        [config.type_vocab_size, hidden],
-    )?;
-    source.norm("embeddings.LayerNorm", "norm", hidden)?;
+    let tables = [
+        (WORDS, config.vocab_size),
+        (POSITIONS, config.max_position_embeddings),
+        (SEGMENTS, config.type_vocab_size),
+    ];
+    for ((own, published), rows) in tables {
+        source.matrix(published, own, [rows, hidden])?;
+    }
+    source.norm(NORM.1, NORM.0, hidden)?;
     Ok(source.read)
 }
 
@@ -46,18 +42,23 @@ impl Source<'_, '_> {
     /// `published`, `own`: what the names of the file, and those of the network, begin with.
     fn layer(&mut self, published: &str, own: &str, config: &BertConfig) -> Result<()> {
         let (hidden, between) = (config.hidden_size, config.intermediate_size);
-        let from = |part: &str| format!("{published}{part}");
-        let to = |part: &str| format!("{own}{part}");
-        self.dense(
-            &["query", "key", "value"].map(|part| from(&format!("attention.self.{part}"))),
-            &to("qkv"),
-            [hidden, hidden],
-        )?;
-        self.dense(&[from("attention.output.dense")], &to("attended"), [hidden, hidden])?;
-        self.norm(&from("attention.output.LayerNorm"), &to("attention_norm"), hidden)?;
-        self.dense(&[from("intermediate.dense")], &to("up"), [between, hidden])?;
-        self.dense(&[from("output.dense")], &to("down"), [hidden, between])?;
-        self.norm(&from("output.LayerNorm"), &to("norm"), hidden)
+        for (name, part) in LAYER {
+            let own = format!("{own}{name}");
+            match part {
+                Part::Norm(norm) => self.norm(&format!("{published}{norm}"), &own, hidden)?,
+                Part::Products(names) => {
+                    let names: Vec<_> =
+                        names.iter().map(|name| format!("{published}{name}")).collect();
+                    let shape = match name {
+                        "up" => [between, hidden],
+                        "down" => [hidden, between],
+                        _ => [hidden, hidden],
+                    };
+                    self.dense(&names, &own, shape)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Products of `[out, in]` each, beside each other as one of `[in, all outs]`.

@@ -3,6 +3,7 @@
 
 mod config;
 mod load;
+mod names;
 mod publish;
 #[cfg(test)]
 mod reference;

@@ -5,22 +5,11 @@ use std::collections::BTreeMap;
 
 use networks::Parameter;
 
+use super::names::{LAYER, NORM, POSITIONS, Part, SEGMENTS, WORDS};
 use crate::error::{Error, Result};
 
 /// Tensors by name: shape and numbers, row by row.
 pub type Published = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// The published names of what a layer's products are called here.
-const PRODUCTS: [(&str, &[&str]); 4] = [
-    ("qkv", &["attention.self.query", "attention.self.key", "attention.self.value"]),
-    ("attended", &["attention.output.dense"]),
-    ("up", &["intermediate.dense"]),
-    ("down", &["output.dense"]),
-];
-const NORMS: [(&str, &str); 2] =
-    [("attention_norm", "attention.output.LayerNorm"), ("norm", "output.LayerNorm")];
-const TABLES: [(&str, &str); 3] =
-    [("words", "word"), ("positions", "position"), ("segments", "token_type")];
 
 /// The weights of a network without adapters, as `encoder.layer.0.…`.
 pub fn published(weights: &[Parameter]) -> Result<Published> {
@@ -34,29 +23,26 @@ pub fn published(weights: &[Parameter]) -> Result<Published> {
 fn add(tensors: &mut Published, weight: &Parameter) -> Result<()> {
     let Parameter { name, shape, values, .. } = weight;
     let as_it_is = || (shape.clone(), values.clone());
-    if let Some((_, table)) = TABLES.iter().find(|(own, _)| own == name) {
-        tensors.insert(format!("embeddings.{table}_embeddings.weight"), as_it_is());
+    if let Some((_, table)) = [WORDS, POSITIONS, SEGMENTS].iter().find(|(own, _)| own == name) {
+        tensors.insert((*table).to_owned(), as_it_is());
         return Ok(());
     }
     let (whole, part) = name.rsplit_once('.').unwrap_or((name, ""));
-    let (layer, own) = match whole.strip_prefix("layer.").and_then(|rest| rest.split_once('.')) {
-        Some((layer, own)) => (format!("encoder.layer.{layer}."), own),
-        None => (String::new(), whole),
+    let (layer, found) = match whole.strip_prefix("layer.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, own)) => {
+            let part = LAYER.iter().find(|(name, _)| *name == own).map(|(_, part)| part);
+            (format!("encoder.layer.{layer}."), part)
+        }
+        None => (String::new(), (whole == NORM.0).then_some(&Part::Norm(NORM.1))),
     };
-    let norm = match NORMS.iter().find(|(norm, _)| *norm == own) {
-        _ if layer.is_empty() && own == "norm" => Some("embeddings.LayerNorm"),
-        Some((_, published)) if !layer.is_empty() => Some(*published),
-        _ => None,
-    };
-    let products = PRODUCTS.iter().find(|(product, _)| *product == own && !layer.is_empty());
-    match (norm, products, part, &shape[..]) {
-        (Some(norm), _, "gamma", _) => {
+    match (found, part, &shape[..]) {
+        (Some(Part::Norm(norm)), "gamma", _) => {
             tensors.insert(format!("{layer}{norm}.weight"), as_it_is());
         }
-        (Some(norm), _, "beta", _) => {
+        (Some(Part::Norm(norm)), "beta", _) => {
             tensors.insert(format!("{layer}{norm}.bias"), as_it_is());
         }
-        (_, Some((_, names)), "weight", &[inner, width]) => {
+        (Some(Part::Products(names)), "weight", &[inner, width]) => {
             let out = width / names.len();
             // `[in, all outs]` as one `[out, in]` for each name.
             for (at, name) in names.iter().enumerate() {
@@ -66,7 +52,7 @@ fn add(tensors: &mut Published, weight: &Parameter) -> Result<()> {
                 tensors.insert(format!("{layer}{name}.weight"), (vec![out, inner], turned));
             }
         }
-        (_, Some((_, names)), "bias", &[width]) => {
+        (Some(Part::Products(names)), "bias", &[width]) => {
             let out = width / names.len();
             for (name, values) in names.iter().zip(values.chunks_exact(out)) {
                 tensors.insert(format!("{layer}{name}.bias"), (vec![out], values.to_vec()));

@@ -164,6 +164,33 @@ pub(super) fn first_weights(
     Ok(parameters)
 }
 
+/// The place of a checkpoint, and what it kept of each trained parameter.
+fn taken(
+    mut checkpoint: Checkpoint,
+    parameters: &mut [Parameter],
+    moments: &mut [Moments],
+    best: &mut [Vec<f32>],
+) -> Result<Place> {
+    let lists = moments.iter_mut().zip(best);
+    let trained = parameters.iter_mut().filter(|parameter| parameter.is_trained);
+    for (parameter, (moments, best)) in trained.zip(lists) {
+        let length = parameter.values.len();
+        let kept = checkpoint.tensors.remove(&parameter.name).filter(|kept| {
+            [&kept.values, &kept.moments.first, &kept.moments.second, &kept.best]
+                .iter()
+                .all(|list| list.len() == length)
+        });
+        let Some(kept) = kept else {
+            return Err(Error::Checkpoint {
+                file: format!("of step {}", checkpoint.place.step),
+                problem: format!("expected {length} numbers of {}, found others", parameter.name),
+            });
+        };
+        (parameter.values, *moments, *best) = (kept.values, kept.moments, kept.best);
+    }
+    Ok(checkpoint.place)
+}
+
 /// A training at some step.
 struct Trainer<'a> {
     encoder: &'a Embedder,
@@ -195,56 +222,33 @@ impl<'a> Trainer<'a> {
             Some(to) => checkpoint::newest(&to.folder, &run)?,
             None => (None, Vec::new()),
         };
-        let parameters = first_weights(encoder, objective, options, checkpoint.is_some())?;
+        let mut parameters = first_weights(encoder, objective, options, checkpoint.is_some())?;
         let trained = || parameters.iter().filter(|parameter| parameter.is_trained);
+        let mut moments: Vec<_> =
+            trained().map(|parameter| Moments::new(parameter.values.len())).collect();
+        let mut best: Vec<_> = trained().map(|parameter| parameter.values.clone()).collect();
+        let place = match checkpoint {
+            Some(checkpoint) => taken(checkpoint, &mut parameters, &mut moments, &mut best)?,
+            None => Place { run, ..Place::default() },
+        };
         let mut trainer = Self {
             encoder,
             objective,
             options,
-            moments: trained().map(|parameter| Moments::new(parameter.values.len())).collect(),
-            best: trained().map(|parameter| parameter.values.clone()).collect(),
+            moments,
+            best,
             learner: learner_of(encoder, &parameters, options.adapters())?,
             parameters,
-            place: Place { run, ..Place::default() },
+            place,
             steps: steps_per_epoch * options.epochs as u64,
             steps_per_epoch,
             notices,
         };
-        if let Some(checkpoint) = checkpoint {
-            trainer.take(checkpoint)?;
-            trainer.learner = learner_of(encoder, &trainer.parameters, options.adapters())?;
-        }
         if trainer.place.history.is_empty() {
             let first = trainer.report(None)?;
             trainer.place.history.push(first);
         }
         Ok(trainer)
-    }
-
-    /// Goes to where a checkpoint is.
-    fn take(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        let lists = self.moments.iter_mut().zip(&mut self.best);
-        let trained = self.parameters.iter_mut().filter(|parameter| parameter.is_trained);
-        for (parameter, (moments, best)) in trained.zip(lists) {
-            let length = parameter.values.len();
-            let kept = checkpoint.tensors.remove(&parameter.name).filter(|kept| {
-                [&kept.values, &kept.moments.first, &kept.moments.second, &kept.best]
-                    .iter()
-                    .all(|list| list.len() == length)
-            });
-            let Some(kept) = kept else {
-                return Err(Error::Checkpoint {
-                    file: format!("of step {}", checkpoint.place.step),
-                    problem: format!(
-                        "expected {length} numbers of {}, found others",
-                        parameter.name
-                    ),
-                });
-            };
-            (parameter.values, *moments, *best) = (kept.values, kept.moments, kept.best);
-        }
-        self.place = checkpoint.place;
-        Ok(())
     }
 
     /// Texts that were learned from, each as often as it was.

@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use crate::tree::{Tree, Violation};
 
 /// A crate, and those it stands directly on. It may also name what those stand on.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("kernels", &[]),
     ("datasets", &[]),
+    ("analysis", &[]),
     ("networks", &[]),
     ("networks-cuda", &["networks"]),
     ("models", &["kernels", "networks", "networks-cuda"]),
     ("engine", &["kernels", "datasets"]),
-    ("jobs", &["engine", "models"]),
+    ("jobs", &["engine", "models", "analysis"]),
     ("graphql", &["jobs", "engine"]),
     ("colonnade", &["graphql"]),
     ("benches", &["jobs"]),

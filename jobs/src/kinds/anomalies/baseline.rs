@@ -1,6 +1,7 @@
 //! What is usual at each sample of each series: rolling medians and MADs from the kernel, for all series of
 //! a chunk at once. Series of like length share a call, padded with NaN, which the kernel skips.
 
+use analysis::series::robust::Baseline;
 use engine::Result;
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
 use kernels::{Device, DeviceReport, Execution, MatrixView, MatrixViewMut};
@@ -11,17 +12,6 @@ pub(super) const SHORT_SCALE: usize = 8;
 const PADDING_MAX: f64 = 1.25;
 /// Values of one kernel call at most.
 const MATRIX_VALUES_MAX: usize = 1 << 22;
-
-/// Rolling statistics of one series, trailing, one value for each sample.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Baseline {
-    /// Median over the window.
-    pub(super) median: Vec<f64>,
-    /// Median absolute deviation over the window, no factor.
-    pub(super) mad: Vec<f64>,
-    /// Median over the short window.
-    pub(super) short_median: Vec<f64>,
-}
 
 /// What the kernel calls took.
 #[derive(Clone, Debug, Default)]

@@ -4,21 +4,20 @@
 
 use std::collections::BTreeMap;
 
+use analysis::series::level_shift::{Scale, shifts};
+use analysis::series::missing::{gaps, stuck};
+use analysis::series::robust::{Baseline, excursions, sigma_floor};
+use analysis::series::{
+    Cleaning, Deseasonalised, Samples, Series, clean, deseasonalise, keep_rare,
+};
 use engine::{Code, Error, Result};
 use kernels::{DeviceReport, Execution};
 use rayon::prelude::*;
 
-use super::baseline::{Baseline, SHORT_SCALE, baselines};
+use super::baseline::{SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
 use super::joint::Flat;
-use super::level_shift::{Scale, shifts};
-use super::missing::{gaps, stuck};
 use super::params::Params;
-use super::rarity::keep_rare;
-use super::robust::{excursions, sigma_floor};
-use crate::samples::{Cleaning, Samples, clean};
-use crate::season::{Deseasonalised, deseasonalise};
-use crate::series::Series;
 
 /// Series with fewer samples than this have no usual.
 pub(super) const SAMPLES_MIN: usize = 16;

@@ -1,14 +1,13 @@
 //! An anomaly in numbers and in words. A person who is woken by it must be able to tell from the one
 //! sentence what was seen, what was expected, and how sure that is.
 
+use analysis::series::level_shift::Shift;
+use analysis::series::missing::{Gap, Run};
+use analysis::series::robust::Excursion;
+use analysis::series::{Samples, Span};
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::level_shift::Shift;
-use super::missing::{Gap, Run};
 use super::params::{Level, Params};
-use super::robust::Excursion;
-use crate::samples::Samples;
-use crate::span::Span;
 
 /// What kind of anomaly it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

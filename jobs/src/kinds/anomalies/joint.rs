@@ -15,15 +15,14 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use analysis::series::{keep_rare, spread};
 use engine::{Code, Error, Result};
 use models::{AUTOENCODER_COLUMNS_MAX, Autoencoder, AutoencoderOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::explain::{Anomaly, Joint, Kind};
 use super::params::Params;
-use super::rarity::keep_rare;
 use crate::embedders::model_error;
-use crate::statistics::spread;
 
 /// Series that are looked at together at least.
 const SERIES_MIN: usize = 3;

@@ -4,7 +4,7 @@
 //!
 //! | kind | method | source |
 //! |---|---|---|
-//! | `outlier`, `seasonal_outlier` | distance from the rolling median in robust standard deviations, after the season is taken out | [`robust`], [`crate::season`] |
+//! | `outlier`, `seasonal_outlier` | distance from the rolling median in robust standard deviations, after the season is taken out | [`robust`], [`deseasonalise`](analysis::series::deseasonalise) |
 //! | `level_shift` | medians of adjacent windows, placed by a cumulative sum | [`level_shift`] |
 //! | `missing`, `stuck` | silence, and a value that no longer moves | [`missing`] |
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
@@ -19,14 +19,10 @@ mod baseline;
 mod detect;
 mod explain;
 mod joint;
-mod level_shift;
-mod missing;
 #[cfg(test)]
 mod nab;
 mod output;
 mod params;
-mod rarity;
-mod robust;
 #[cfg(test)]
 mod tests;
 

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use analysis::series::Series;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use kernels::{Execution, GpuPolicy};
 
 use super::detect::detect;
 use super::params::Params;
 use crate::evaluate::{Window, score_windows};
-use crate::series::Series;
 use crate::testing::shared_data;
 
 fn instant(text: &str) -> DateTime<Utc> {

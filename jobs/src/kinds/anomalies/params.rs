@@ -1,5 +1,6 @@
 //! The parameters of `anomalies`.
 
+use analysis::series::Season;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -8,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
-use crate::season::Season;
 
 /// What to look for, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,13 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use analysis::series::{Season, Series, Span};
 use kernels::{Execution, GpuPolicy};
 
 use super::detect::{Found, detect};
 use super::explain::{Anomaly, Kind};
 use super::params::{Level, Params};
-use crate::season::Season;
-use crate::series::Series;
-use crate::span::Span;
 use crate::testing::Noise;
 
 const MINUTE_US: i64 = 60_000_000;

@@ -2,6 +2,7 @@
 //! the interval of the common grid and the cohorts: series that share enough of their time. Series of
 //! different months have nothing to compare, and one grid for all would be mostly empty.
 
+use analysis::series::Span;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
@@ -11,7 +12,6 @@ use futures::StreamExt;
 
 use crate::context::RunContext;
 use crate::series::{AT, SERIES, SeriesSource, VALUE};
-use crate::span::Span;
 
 /// When a series begins and ends, and how many values it has.
 #[derive(Clone, Debug, PartialEq, Eq)]

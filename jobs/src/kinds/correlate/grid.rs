@@ -6,14 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use analysis::series::{Series, Span};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use engine::{Error, Result};
 use polars::prelude::{DataFrame, IntoLazy, PolarsResult, col};
 
 use super::extent::Cohort;
-use crate::series::Series;
-use crate::span::Span;
 
 /// A cohort on its grid.
 #[derive(Clone, Debug)]

@@ -20,12 +20,12 @@ mod pairs;
 mod params;
 mod prepare;
 mod report;
-mod significance;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use analysis::series::Span;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode};
@@ -44,7 +44,6 @@ use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
 use crate::series::SeriesSource;
-use crate::span::Span;
 
 /// The kind's name.
 const NAME: &str = "correlate";

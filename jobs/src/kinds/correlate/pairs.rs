@@ -2,6 +2,7 @@
 //! of n series are n² and never exist at once; what is kept is the pairs strong enough to be reported, and
 //! the counts of all p-values, without which no rate of false discoveries can be told.
 
+use analysis::significance::{PValues, autocorrelation, effective_samples, of_best, p_value};
 use engine::{Code, Error, Result};
 use kernels::correlate::{
     LagOptions, LaggedPair, PairSink, Pairs, ScoreBlock, correlate, correlate_lagged,
@@ -11,7 +12,6 @@ use rayon::prelude::*;
 
 use super::params::{LagSearch, Params};
 use super::prepare::Prepared;
-use super::significance::{PValues, autocorrelation, effective_samples, of_best, p_value};
 
 /// Multiplications of a lag search over all pairs up to which `auto` takes all.
 const AUTO_MULTIPLICATIONS_MAX: f64 = 2e12;

@@ -1,5 +1,6 @@
 //! The parameters of `correlate`.
 
+use analysis::series::Span;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -8,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
-use crate::span::Span;
 
 /// Which series to compare, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

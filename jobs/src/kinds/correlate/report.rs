@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::series::Span;
+use analysis::significance::{PValues, p_value};
 use serde_json::{Value, json};
 
 use super::extent::Cohort;
@@ -11,9 +13,7 @@ use super::output::{BestLag, Correlation};
 use super::pairs::{Kept, Lagged, Subjects, Tested};
 use super::params::Params;
 use super::prepare::Prepared;
-use super::significance::PValues;
 use crate::context::Stage;
-use crate::span::Span;
 
 /// Names of left-out series in a summary, for each reason.
 const EXAMPLES_MAX: usize = 20;
@@ -122,7 +122,7 @@ fn candidate(
         (None, Some(lagged)) => lagged.pair.r_unshifted,
         (None, None) => f64::NAN,
     };
-    let p = plain.map_or_else(|| super::significance::p_value(coefficient, effective_n), |t| t.p);
+    let p = plain.map_or_else(|| p_value(coefficient, effective_n), |t| t.p);
     let lag = lagged.map(|found| BestLag {
         samples: found.pair.lag,
         coefficient: found.pair.r,

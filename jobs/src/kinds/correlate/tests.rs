@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 
+use analysis::series::Series;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use engine::{Engine, Principal};
@@ -10,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
-use crate::series::Series;
 use crate::testing::{Noise, append, engine, sampled};
 
 const SAMPLES: usize = 2_000;

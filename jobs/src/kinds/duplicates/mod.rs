@@ -17,7 +17,6 @@
 //! reported is never wrong.
 
 mod corpus;
-mod curve;
 mod find;
 mod incremental;
 mod labels;
@@ -37,6 +36,7 @@ mod thresholds;
 
 use std::sync::Arc;
 
+use analysis::linkage::RecordLink;
 use arrow::array::{LargeStringArray, RecordBatch};
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
@@ -217,7 +217,7 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     stage.finish();
     ctx.progress(0.8);
 
-    let of = |link: &records::RecordLink| Link {
+    let of = |link: &RecordLink| Link {
         first: link.first,
         second: link.second,
         grounds: Grounds::Record,

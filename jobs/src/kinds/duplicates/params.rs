@@ -1,12 +1,13 @@
 //! The parameters of `duplicates`.
 
+use analysis::linkage::FIELDS_MAX;
 use datasets::DatasetName;
 use engine::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use super::records::{FIELDS_MAX, Field, Method, Rule};
+use super::records::{Field, Method, Rule};
 use crate::parameters::{bad, dataset_name};
 
 /// Which texts or records to compare, and how alike they must be.

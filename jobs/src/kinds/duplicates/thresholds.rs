@@ -4,12 +4,12 @@
 //! and not estimated. A pair is taken where either reaches its threshold. Of all thresholds those are chosen with which F1 is
 //! best; where several are, the highest, since they take the fewest other pairs.
 
+use analysis::curve::{Point, curve, thinned};
 use engine::Result;
 use kernels::minhash::jaccard;
 use serde_json::{Value, json};
 
 use super::Params;
-use super::curve::{Point, curve, thinned};
 use super::find::minhash;
 use super::incremental::corpus_of;
 use super::labels::{Judged, Kinds};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use analysis::fnv;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float64Type;
 use datafusion::logical_expr::{Expr, ident, lit};
@@ -13,7 +14,6 @@ use crate::columns::texts;
 use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
 use crate::kinds::duplicates::find::{Cluster, Grounds, Link};
-use crate::kinds::duplicates::records::fnv;
 
 /// A pair by the ids of its rows; the first is the older.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,18 +1,18 @@
 //! From blocks to links: compare the candidates, learn, and take those that are probable enough.
 
-use engine::Result;
+use analysis::curve::{self, Point};
+use analysis::linkage::blocking::makes;
+use analysis::linkage::fellegi_sunter::{FieldModel, Model, probability};
+use analysis::linkage::logistic::{Examples, Logistic};
+use analysis::linkage::{
+    Candidates, Column, Halted, Pattern, RecordLink, Records, features, level_same,
+};
+use engine::{Code, Error, Result};
 use serde_json::{Value, json};
 
-use super::blocking::makes;
-use super::candidates::Candidates;
-use super::compare::{Pattern, Records, level_same};
-use super::features;
-use super::fellegi_sunter::{Model, probability};
-use super::logistic::{Examples, Logistic};
 use super::plan::{Plan, too_many};
 use super::{LABELS_MIN, Method};
 use crate::kinds::duplicates::NAME;
-use crate::kinds::duplicates::curve::{self, Point};
 use crate::kinds::duplicates::labels::{Kinds, Label};
 use crate::parameters::bad;
 
@@ -28,14 +28,6 @@ pub(crate) struct LinkOptions {
 
 /// The least probability of a pair without labels and without a request.
 pub(crate) const MIN_PROBABILITY: f64 = 0.9;
-
-/// Two rows that are one; the first is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct RecordLink {
-    pub(crate) first: usize,
-    pub(crate) second: usize,
-    pub(crate) probability: f64,
-}
 
 /// Links and how they came to be.
 pub(crate) struct Linked {
@@ -62,12 +54,15 @@ pub(crate) fn link(
     if plan.pairs() > options.candidates_max {
         return Err(too_many(plan, options.candidates_max));
     }
-    let mut candidates = Candidates::new(records, plan, check);
+    let is_stopped = || check().is_err();
+    let mut candidates = Candidates::new(records, &plan.blocks, &is_stopped);
+    let halted = |halted: Halted| halted_by(halted, options, check);
     let method = choose(options.method, labels)?;
     let (scorer, scored) = match method {
         Method::Logistic => learn_from_labels(records, labels),
         _ => {
-            let (counts, sample) = (candidates.count()?, candidates.sample()?);
+            let counts = candidates.count().map_err(halted)?;
+            let sample = candidates.sample().map_err(halted)?;
             let model = Model::learn(records, &counts, &sample);
             let scorer = Scorer::FellegiSunter(model);
             let scored = labels
@@ -86,9 +81,30 @@ pub(crate) fn link(
         .unwrap_or(MIN_PROBABILITY);
     let probability =
         |a: usize, b: usize, pattern: Option<Pattern>| scorer.probability(records, a, b, pattern);
-    let (candidates, links) = candidates.score(threshold, options.pairs_max, probability)?;
+    let (candidates, links) =
+        candidates.score(threshold, options.pairs_max, &probability).map_err(halted)?;
     let report = report(records, plan, labels, &scorer, &points, threshold);
     Ok(Linked { links, candidates, report })
+}
+
+/// The error of work that was not ended.
+fn halted_by(
+    halted: Halted,
+    options: &LinkOptions,
+    check: &(dyn Fn() -> Result<()> + Sync),
+) -> Error {
+    match halted {
+        Halted::Stopped => check()
+            .err()
+            .unwrap_or_else(|| Error::user(Code::Cancelled, format!("{NAME}: cancelled"))),
+        Halted::TooManyLinks => Error::user(
+            Code::LimitExceeded,
+            format!(
+                "{NAME}: found more pairs than `pairs_max`, {}: take a larger `min_probability`",
+                options.pairs_max
+            ),
+        ),
+    }
 }
 
 fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
@@ -152,18 +168,17 @@ fn report(
             report["method"] = "fellegi_sunter".into();
             report["share_of_duplicates"] = model.share.into();
             report["rounds"] = model.rounds.into();
-            let field =
-                |(field, column): (&super::fellegi_sunter::FieldModel, &super::column::Column)| {
-                    let levels = 1..=level_same(field.compare) as usize;
-                    let weight =
-                        |level: usize| (field.of_duplicates[level] / field.of_others[level]).log2();
-                    json!({
-                        "column": column.field.column,
-                        "duplicates": field.of_duplicates[1..],
-                        "others": field.of_others[1..],
-                        "weights_bits": levels.map(weight).collect::<Vec<_>>(),
-                    })
-                };
+            let field = |(field, column): (&FieldModel, &Column)| {
+                let levels = 1..=level_same(field.compare) as usize;
+                let weight =
+                    |level: usize| (field.of_duplicates[level] / field.of_others[level]).log2();
+                json!({
+                    "column": column.field.column,
+                    "duplicates": field.of_duplicates[1..],
+                    "others": field.of_others[1..],
+                    "weights_bits": levels.map(weight).collect::<Vec<_>>(),
+                })
+            };
             report["levels"] = model.fields.iter().zip(&records.columns).map(field).collect();
         }
         Scorer::Logistic(model) => {

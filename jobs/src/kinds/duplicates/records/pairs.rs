@@ -1,15 +1,13 @@
 //! Pairs that are given, such as those of a benchmark: learn from some, choose the threshold on others, and say of the
 //! rest how probable it is that their two records are one. No blocking.
 
+use analysis::curve::{self, Point};
+use analysis::linkage::logistic::{Examples, Logistic};
+use analysis::linkage::{ColumnBuilder, Records, features};
 use engine::Result;
 
 use super::Field;
-use super::column::ColumnBuilder;
-use super::compare::Records;
-use super::features;
-use super::logistic::{Examples, Logistic};
 use crate::kinds::duplicates::NAME;
-use crate::kinds::duplicates::curve::{self, Point};
 use crate::parameters::bad;
 
 /// Two records: the values of each, in the order of the fields; none where missing.

@@ -5,13 +5,14 @@
 //! pairs a row is too broad; the broad ones are joined two by two instead (both keys the same), and a join that is still
 //! too broad is left out. Reports name all of them with the number of their pairs.
 
+use analysis::fnv;
+use analysis::linkage::Records;
+use analysis::linkage::blocking::{self, Blocks};
 use engine::{Code, Error, Result};
 use kernels::minhash::{MinHashOptions, Shingles, TextsView, signatures};
 use kernels::{Execution, MatrixViewMut};
 use serde_json::{Value, json};
 
-use super::blocking::{self, Blocks, hash};
-use super::compare::Records;
 use super::{Compare, Key, Part, Rule};
 use crate::kinds::duplicates::NAME;
 use crate::parameters::bad;
@@ -102,7 +103,7 @@ impl Maker<'_> {
                     ));
                 }
                 Rule::Minhash { columns, bands, values } => {
-                    blocks.extend(self.minhash(columns, *bands, *values)?);
+                    blocks.extend(self.minfnv(columns, *bands, *values)?);
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Maker<'_> {
             if column.field.compare == Compare::Text
                 && blocking::mean_words(self.records, field) >= MINHASH_WORDS
             {
-                for blocks in self.minhash(&[column_name], MINHASH.0, MINHASH.1)? {
+                for blocks in self.minfnv(&[column_name], MINHASH.0, MINHASH.1)? {
                     take(&mut plan, blocks);
                 }
                 continue;
@@ -171,7 +172,7 @@ impl Maker<'_> {
         Ok(Blocks::equal(name, self.records, &hashes, self.block_rows_max))
     }
 
-    fn minhash(&self, columns: &[String], bands: usize, values: usize) -> Result<Vec<Blocks>> {
+    fn minfnv(&self, columns: &[String], bands: usize, values: usize) -> Result<Vec<Blocks>> {
         let fields: Vec<usize> =
             columns.iter().map(|column| self.field(column)).collect::<Result<_>>()?;
         let (mut bytes, mut offsets) = (Vec::new(), vec![0_i64]);
@@ -200,7 +201,7 @@ impl Maker<'_> {
                 // A row without words has u32::MAX everywhere.
                 let has_words = values.iter().any(|value| *value != u32::MAX);
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                has_words.then(|| hash(&bytes))
+                has_words.then(|| fnv(&bytes))
             };
             let keys: Vec<Option<u64>> = (0..rows).map(key).collect();
             let name = format!("words of {} alike, band {}", columns.join(" and "), band + 1);

@@ -1,5 +1,6 @@
 //! Records out of datasets.
 
+use analysis::linkage::{ColumnBuilder, Records};
 use arrow::array::{
     Array, AsArray, LargeStringArray, LargeStringBuilder, RecordBatch, StringArray,
 };
@@ -9,8 +10,6 @@ use datafusion::logical_expr::{Expr, cast, ident};
 use engine::{Code, Error, Result};
 use futures::StreamExt;
 
-use super::column::ColumnBuilder;
-use super::compare::Records;
 use super::plan::ROW_BYTES;
 use super::{Compare, Field};
 use crate::context::RunContext;

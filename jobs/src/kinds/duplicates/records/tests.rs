@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use analysis::linkage::blocking::makes;
+use analysis::linkage::{ColumnBuilder, RecordLink, Records};
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use datasets::ColumnType;
 use engine::{Engine, Principal};
 use serde_json::{Value, json};
 
-use super::blocking::makes;
-use super::column::ColumnBuilder;
-use super::compare::Records;
 use super::link::{LinkOptions, Linked, link};
 use super::pairs::{LabelledPair, Pair, match_pairs};
 use super::plan::plan;
@@ -128,7 +127,7 @@ fn febrl(name: &str, columns: &Columns<'_>) -> Option<Febrl> {
     let linked = link_with(&records, &plan, &[]);
     let seconds = began.elapsed().as_secs_f64();
     let made = truth.iter().filter(|(a, b)| makes(&plan.blocks, *a, *b)).count();
-    let link = |l: &super::RecordLink| Link {
+    let link = |l: &RecordLink| Link {
         first: l.first,
         second: l.second,
         grounds: Grounds::Record,

@@ -1,29 +1,31 @@
 //! Missing data: silence where samples usually come, and a sensor that repeats itself. Both are what the
 //! other steps can't see, because a value that is not there, or is always the usual one, is no outlier.
 
-use crate::samples::Samples;
+use super::samples::Samples;
 
 /// A stretch without values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Gap {
+pub struct Gap {
     /// The last sample before it.
-    pub(super) before: usize,
+    pub before: usize,
     /// Intervals without a value.
-    pub(super) intervals: u64,
+    pub intervals: u64,
 }
 
 /// A run of equal values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) first: usize,
-    pub(super) last: usize,
+pub struct Run {
+    /// The first sample.
+    pub first: usize,
+    /// The last sample, of the run.
+    pub last: usize,
 }
 
 /// A run must be this many times as long as the next longest of its series.
 const RUN_RATIO: usize = 4;
 
 /// Stretches of more than `most` intervals without a value.
-pub(super) fn gaps(samples: &Samples, most: u64) -> Vec<Gap> {
+pub fn gaps(samples: &Samples, most: u64) -> Vec<Gap> {
     samples
         .times
         .windows(2)
@@ -38,7 +40,7 @@ pub(super) fn gaps(samples: &Samples, most: u64) -> Vec<Gap> {
 
 /// The longest run of equal values, when it has `least` samples and stands out from every other run. A
 /// counter that rests, or a value that is mostly zero, has many long runs and none that stands out.
-pub(super) fn stuck(samples: &Samples, least: usize) -> Option<Run> {
+pub fn stuck(samples: &Samples, least: usize) -> Option<Run> {
     if least == 0 {
         return None;
     }
@@ -64,7 +66,8 @@ pub(super) fn stuck(samples: &Samples, least: usize) -> Option<Run> {
 }
 
 impl Run {
-    pub(super) fn samples(self) -> usize {
+    /// How many samples it has.
+    pub fn samples(self) -> usize {
         self.last - self.first + 1
     }
 }

@@ -5,7 +5,7 @@
 //! alone only say "within half a window". The way back from a shift is its end and not a second one.
 
 use super::robust::Excursion;
-use crate::statistics::{MAD_TO_SIGMA, median};
+use super::spread::{MAD_TO_SIGMA, median};
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
 const SIGMA_PART: f64 = 0.5;
@@ -16,27 +16,28 @@ const BACK_SAMPLES: usize = 3;
 
 /// A shift: where the new level begins, how long it lasts within reach, and both levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shift {
-    pub(super) excursion: Excursion,
+pub struct Shift {
+    /// The stretch at the new level.
+    pub excursion: Excursion,
     /// Median of the window before, of the residual.
-    pub(super) before: f64,
+    pub before: f64,
     /// Median of the window from the shift on, of the residual.
-    pub(super) after: f64,
+    pub after: f64,
     /// Samples of the two windows that were compared.
-    pub(super) window: usize,
+    pub window: usize,
 }
 
 /// One scale to look at.
-pub(super) struct Scale<'a> {
+pub struct Scale<'a> {
     /// Samples of a window.
-    pub(super) window: usize,
+    pub window: usize,
     /// Trailing medians of the residual over that window.
-    pub(super) medians: &'a [f64],
+    pub medians: &'a [f64],
 }
 
 /// Finds the shifts of a residual at both scales, in the order of their start. `reach` is how far the end of
 /// a shift is looked for, in samples.
-pub(super) fn shifts(
+pub fn shifts(
     residual: &[f64],
     scales: &[Scale<'_>],
     sigma_floor: f64,

@@ -13,14 +13,14 @@
 use statrs::function::beta::beta_reg;
 
 /// Lags of the autocorrelation that enter the effective sample size, at most.
-pub(super) const LAGS_MAX: usize = 100;
+pub const LAGS_MAX: usize = 100;
 /// Resolution of the counted p-values.
-pub(super) const BINS_PER_DECADE: f64 = 100.0;
+pub const BINS_PER_DECADE: f64 = 100.0;
 /// p-values below 1e-300 are counted as that.
 const DECADES: f64 = 300.0;
 
 /// The autocorrelation of a series at lags 1, 2, …; as many as the effective sample size needs.
-pub(super) fn autocorrelation(values: &[f64]) -> Vec<f64> {
+pub fn autocorrelation(values: &[f64]) -> Vec<f64> {
     let n = values.len();
     let mean = values.iter().sum::<f64>() / n.max(1) as f64;
     let centred: Vec<f64> = values.iter().map(|value| value - mean).collect();
@@ -34,7 +34,7 @@ pub(super) fn autocorrelation(values: &[f64]) -> Vec<f64> {
 }
 
 /// How many independent samples `n` samples of two series with these autocorrelations are worth; 3 to n.
-pub(super) fn effective_samples(n: usize, a: &[f64], b: &[f64]) -> f64 {
+pub fn effective_samples(n: usize, a: &[f64], b: &[f64]) -> f64 {
     let n = n as f64;
     let repeated: f64 = a
         .iter()
@@ -47,7 +47,7 @@ pub(super) fn effective_samples(n: usize, a: &[f64], b: &[f64]) -> f64 {
 
 /// Probability of a coefficient at least as large in magnitude when there is none: Student's t with
 /// `samples` − 2 degrees of freedom, two-sided. 1 for fewer than 3 samples.
-pub(super) fn p_value(r: f64, samples: f64) -> f64 {
+pub fn p_value(r: f64, samples: f64) -> f64 {
     if samples < 3.0 || r.is_nan() {
         return 1.0;
     }
@@ -61,25 +61,26 @@ pub(super) fn p_value(r: f64, samples: f64) -> f64 {
 }
 
 /// The p-value of the best of `lags`.
-pub(super) fn of_best(p: f64, lags: usize) -> f64 {
+pub fn of_best(p: f64, lags: usize) -> f64 {
     -(lags as f64 * (-p).ln_1p()).exp_m1()
 }
 
 /// Counts of p-values, for the false-discovery rate over all of them.
 #[derive(Clone, Debug)]
-pub(super) struct PValues {
+pub struct PValues {
     /// From the smallest p-values to the largest.
     bins: Vec<u64>,
     tested: u64,
 }
 
 impl PValues {
-    pub(super) fn new() -> Self {
+    /// None yet.
+    pub fn new() -> Self {
         Self { bins: vec![0; (DECADES * BINS_PER_DECADE) as usize + 1], tested: 0 }
     }
 
     /// The bin of a p-value. Bin 0 holds everything up to 1e-300.
-    pub(super) fn bin(p: f64) -> usize {
+    pub fn bin(p: f64) -> usize {
         let last = (DECADES * BINS_PER_DECADE) as usize;
         if p <= 0.0 {
             return 0;
@@ -87,25 +88,26 @@ impl PValues {
         ((p.log10() + DECADES) * BINS_PER_DECADE).ceil().clamp(0.0, last as f64) as usize
     }
 
-    pub(super) fn add(&mut self, bin: usize, count: u64) {
+    /// Counts `count` p-values of a bin.
+    pub fn add(&mut self, bin: usize, count: u64) {
         self.bins[bin] += count;
         self.tested += count;
     }
 
     /// Adds the counts of another.
-    pub(super) fn add_all(&mut self, other: &Self) {
+    pub fn add_all(&mut self, other: &Self) {
         self.bins.iter_mut().zip(&other.bins).for_each(|(mine, other)| *mine += other);
         self.tested += other.tested;
     }
 
     /// P-values counted.
-    pub(super) fn tested(&self) -> u64 {
+    pub fn tested(&self) -> u64 {
         self.tested
     }
 
     /// For each bin the q-value of the p-values in it: min over p' ≥ p of tested·p' / #{p ≤ p'}, with the
     /// upper edges of the bins for p'.
-    pub(super) fn q_values(&self) -> Vec<f64> {
+    pub fn q_values(&self) -> Vec<f64> {
         let mut at_most = 0;
         let mut q: Vec<f64> = self
             .bins

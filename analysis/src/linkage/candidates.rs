@@ -7,15 +7,12 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::{Code, Error, Result};
 use rayon::prelude::*;
 
 use super::blocking::{Blocks, pairs_at};
 use super::compare::{Pattern, Records};
 use super::fellegi_sunter::Counts;
-use super::link::RecordLink;
-use super::plan::Plan;
-use crate::kinds::duplicates::NAME;
+use crate::noise::nth;
 
 /// Rows of one part of the work.
 const PART_ROWS: usize = 1024;
@@ -26,47 +23,72 @@ const LEARN_PAIRS: u64 = 4_000_000;
 /// Random pairs that stand for all.
 const SAMPLE_PAIRS: u64 = 200_000;
 
+/// Two rows that are one; the first is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecordLink {
+    /// One row.
+    pub first: usize,
+    /// The other.
+    pub second: usize,
+    /// How probable it is that they are one.
+    pub probability: f64,
+}
+
+/// Why the work was not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halted {
+    /// It was asked to stop.
+    Stopped,
+    /// There are more links than were allowed.
+    TooManyLinks,
+}
+
 /// A candidate and its pattern.
 type Compared = (u32, u32, Pattern);
 
-/// The candidates of a plan.
-pub(super) struct Candidates<'a> {
+/// The pairs that blocks make.
+pub struct Candidates<'a> {
     records: &'a Records,
-    plan: &'a Plan,
+    blocks: &'a [Blocks],
     /// Rules and positions of their rows.
     parts: Vec<(usize, Range<usize>)>,
-    check: &'a (dyn Fn() -> Result<()> + Sync),
+    is_stopped: &'a (dyn Fn() -> bool + Sync),
     /// By part, where all were compared to learn from them.
     kept: Option<Vec<Vec<Compared>>>,
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(
+    /// The pairs of `blocks`. `is_stopped` is asked between parts of the work.
+    pub fn new(
         records: &'a Records,
-        plan: &'a Plan,
-        check: &'a (dyn Fn() -> Result<()> + Sync),
+        blocks: &'a [Blocks],
+        is_stopped: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let of_rule = |(rule, blocks): (usize, &Blocks)| {
             let rows = blocks.rows();
             (0..rows).step_by(PART_ROWS).map(move |at| (rule, at..(at + PART_ROWS).min(rows)))
         };
-        let parts = plan.blocks.iter().enumerate().flat_map(of_rule).collect();
-        Self { records, plan, parts, check, kept: None }
+        let parts = blocks.iter().enumerate().flat_map(of_rule).collect();
+        Self { records, blocks, parts, is_stopped, kept: None }
+    }
+
+    fn check(&self) -> Result<(), Halted> {
+        if (self.is_stopped)() { Err(Halted::Stopped) } else { Ok(()) }
     }
 
     /// How many candidates have each pattern.
-    pub(super) fn count(&mut self) -> Result<Counts> {
-        let every = self.plan.pairs().div_ceil(LEARN_PAIRS).max(1);
+    pub fn count(&mut self) -> Result<Counts, Halted> {
+        let every = self.blocks.iter().map(Blocks::pairs).sum::<u64>().div_ceil(LEARN_PAIRS).max(1);
         let of_part = |(rule, positions): &(usize, Range<usize>)| {
-            (self.check)()?;
+            self.check()?;
             let mut compared: Vec<Compared> = Vec::new();
-            pairs_at(&self.plan.blocks, *rule, positions.clone(), |a, b| {
+            pairs_at(self.blocks, *rule, positions.clone(), &mut |a, b| {
                 compared.push((a as u32, b as u32, self.records.pattern(a, b)));
             });
             Ok(compared)
         };
         let some = self.parts.par_iter().step_by(every as usize);
-        let compared = some.map(of_part).collect::<Result<Vec<_>>>()?;
+        let compared = some.map(of_part).collect::<Result<Vec<_>, Halted>>()?;
         let mut counts = Counts::new();
         for &(_, _, pattern) in compared.iter().flatten() {
             *counts.entry(pattern).or_default() += every;
@@ -78,13 +100,13 @@ impl<'a> Candidates<'a> {
     }
 
     /// The patterns of random pairs, the same ones in every run; all pairs where there are no more.
-    pub(super) fn sample(&self) -> Result<Counts> {
+    pub fn sample(&self) -> Result<Counts, Halted> {
         let rows = self.records.len() as u64;
         let all = rows * rows.saturating_sub(1) / 2;
         let wanted = all.min(SAMPLE_PAIRS);
         let parts = wanted.div_ceil(PART_ROWS as u64);
         let of_part = |part: u64| {
-            (self.check)()?;
+            self.check()?;
             let mut counts = Counts::new();
             let start = part * PART_ROWS as u64;
             for number in start..(start + PART_ROWS as u64).min(wanted) {
@@ -99,15 +121,15 @@ impl<'a> Candidates<'a> {
 
     /// Those with a probability of at least `threshold`, by first and then second row, and how many there were. `probability`
     /// is given the pattern where it is known.
-    pub(super) fn score(
+    pub fn score(
         &self,
         threshold: f64,
-        pairs_max: usize,
-        probability: impl Fn(usize, usize, Option<Pattern>) -> f64 + Sync,
-    ) -> Result<(u64, Vec<RecordLink>)> {
+        links_max: usize,
+        probability: &(dyn Fn(usize, usize, Option<Pattern>) -> f64 + Sync),
+    ) -> Result<(u64, Vec<RecordLink>), Halted> {
         let found = AtomicUsize::new(0);
         let of_part = |part: usize| {
-            (self.check)()?;
+            self.check()?;
             let (mut compared, mut links) = (0, Vec::new());
             let mut take = |first: usize, second: usize, pattern: Option<Pattern>| {
                 compared += 1;
@@ -122,16 +144,12 @@ impl<'a> Candidates<'a> {
                     .for_each(|&(a, b, pattern)| take(a as usize, b as usize, Some(pattern))),
                 None => {
                     let (rule, positions) = &self.parts[part];
-                    pairs_at(&self.plan.blocks, *rule, positions.clone(), |a, b| take(a, b, None));
+                    let mut each = |a, b| take(a, b, None);
+                    pairs_at(self.blocks, *rule, positions.clone(), &mut each);
                 }
             }
-            if found.fetch_add(links.len(), Ordering::Relaxed) + links.len() > pairs_max {
-                return Err(Error::user(
-                    Code::LimitExceeded,
-                    format!(
-                        "{NAME}: found more pairs than `pairs_max`, {pairs_max}: take a larger `min_probability`"
-                    ),
-                ));
+            if found.fetch_add(links.len(), Ordering::Relaxed) + links.len() > links_max {
+                return Err(Halted::TooManyLinks);
             }
             Ok((compared, links))
         };
@@ -160,15 +178,8 @@ fn nth_pair(number: u64) -> (usize, usize) {
 
 /// Two different rows, from a hash of the number.
 fn random_pair(number: u64, rows: u64) -> (usize, usize) {
-    let spread = |salt: u64| {
-        // SplitMix64.
-        let mut z = (2 * number + salt + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let a = spread(0) % rows;
-    let b = (a + 1 + spread(1) % (rows - 1)) % rows;
+    let a = nth(2 * number) % rows;
+    let b = (a + 1 + nth(2 * number + 1) % (rows - 1)) % rows;
     (a as usize, b as usize)
 }
 

@@ -18,9 +18,9 @@ pub(super) const MISSING: u32 = u32::MAX;
 
 /// A value in standard form.
 #[derive(Clone, Debug)]
-pub(super) struct Value {
+pub struct Value {
     /// As words, digits, a number or YYYYMMDD: two values are the same where these are.
-    pub(super) form: String,
+    pub form: String,
     pub(super) kind: Kind,
 }
 
@@ -39,30 +39,32 @@ pub(super) struct Words {
     /// The form without spaces.
     pub(super) joined: String,
     /// Places in the vocabulary, each once, rising.
-    pub(super) places: Vec<u32>,
+    pub places: Vec<u32>,
     /// TF-IDF weights of those words; their squares add up to 1.
     pub(super) weights: Vec<f64>,
 }
 
 /// A field of all records.
-pub(super) struct Column {
-    pub(super) field: Field,
+pub struct Column {
+    /// What the column is.
+    pub field: Field,
     /// By row: the place of its value, or [`MISSING`].
-    pub(super) places: Vec<u32>,
-    pub(super) values: Vec<Value>,
+    pub places: Vec<u32>,
+    /// The different values.
+    pub values: Vec<Value>,
     /// Rows with the value.
-    pub(super) counts: Vec<u32>,
+    pub counts: Vec<u32>,
     /// The different words of all values.
     pub(super) vocabulary: Vec<String>,
     /// Rows that have text that could not be read as what the field is.
-    pub(super) unreadable: u64,
+    pub unreadable: u64,
     /// One of those.
-    pub(super) unreadable_example: Option<String>,
+    pub unreadable_example: Option<String>,
     pub(super) bytes: usize,
 }
 
 /// A column that is being read.
-pub(super) struct ColumnBuilder {
+pub struct ColumnBuilder {
     column: Column,
     known: HashMap<String, u32>,
     word_places: HashMap<String, u32>,
@@ -72,7 +74,8 @@ pub(super) struct ColumnBuilder {
 const VALUE_BYTES: usize = 192;
 
 impl ColumnBuilder {
-    pub(super) fn new(field: Field) -> Self {
+    /// A column without rows.
+    pub fn new(field: Field) -> Self {
         let column = Column {
             field,
             places: Vec::new(),
@@ -87,12 +90,12 @@ impl ColumnBuilder {
     }
 
     /// Bytes taken so far.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.column.bytes
     }
 
     /// Adds a row.
-    pub(super) fn push(&mut self, text: Option<&str>) {
+    pub fn push(&mut self, text: Option<&str>) {
         self.column.bytes += size_of::<u32>();
         let place = text.map_or(MISSING, |text| self.place(text));
         if let Some(count) = self.column.counts.get_mut(place as usize) {
@@ -169,7 +172,7 @@ impl ColumnBuilder {
     }
 
     /// Ends the column. How rare a word is (the inverse document frequency) is learnt from the first `learn_rows` rows.
-    pub(super) fn finish(self, learn_rows: usize) -> Column {
+    pub fn finish(self, learn_rows: usize) -> Column {
         let mut column = self.column;
         let mut learn = vec![false; column.values.len()];
         for &place in column.places.iter().take(learn_rows) {
@@ -202,12 +205,12 @@ impl ColumnBuilder {
 
 impl Column {
     /// The value of a row.
-    pub(super) fn value(&self, row: usize) -> Option<&Value> {
+    pub fn value(&self, row: usize) -> Option<&Value> {
         self.values.get(self.places[row] as usize)
     }
 
     /// Rows without a value.
-    pub(super) fn missing(&self) -> usize {
+    pub fn missing(&self) -> usize {
         self.places.iter().filter(|place| **place == MISSING).count()
     }
 }

@@ -2,12 +2,12 @@
 //! kernel; this is the little that is needed once per series.
 
 /// From the median absolute deviation to the standard deviation of normal data: 1/Φ⁻¹(¾).
-pub(crate) const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
+pub const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
 /// From the mean absolute deviation to the standard deviation of normal data: √(π/2).
-pub(crate) const MEAN_AD_TO_SIGMA: f64 = 1.253_314_137_315_5;
+pub const MEAN_AD_TO_SIGMA: f64 = 1.253_314_137_315_5;
 
 /// The median of finite values; `None` of none. Reorders them.
-pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
+pub fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
     }
@@ -22,17 +22,17 @@ pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
 
 /// Where values lie and how far they spread, both robust.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// The median.
-    pub(crate) centre: f64,
+    pub centre: f64,
     /// Median absolute deviation, as a standard deviation of normal data.
-    pub(crate) sigma: f64,
+    pub sigma: f64,
     /// Mean absolute deviation, as a standard deviation of normal data.
-    pub(crate) mean_sigma: f64,
+    pub mean_sigma: f64,
 }
 
 /// The spread of finite values; all zero of none.
-pub(crate) fn spread(values: &[f64]) -> Spread {
+pub fn spread(values: &[f64]) -> Spread {
     let mut scratch = values.to_vec();
     let Some(centre) = median(&mut scratch) else { return Spread::default() };
     scratch.clear();

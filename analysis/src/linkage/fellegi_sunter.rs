@@ -41,23 +41,28 @@ const LEAST_DUPLICATES: f64 = 0.5;
 const TERM_FACTOR: f64 = 16.0;
 
 /// How many pairs have each pattern.
-pub(super) type Counts = HashMap<Pattern, u64>;
+pub type Counts = HashMap<Pattern, u64>;
 
 /// What was learnt of one field: the probability of each level, the missing one left out (0).
 #[derive(Clone, Debug)]
-pub(super) struct FieldModel {
-    pub(super) compare: Compare,
-    pub(super) of_duplicates: Vec<f64>,
-    pub(super) of_others: Vec<f64>,
+pub struct FieldModel {
+    /// How its values are compared.
+    pub compare: Compare,
+    /// m by level.
+    pub of_duplicates: Vec<f64>,
+    /// u by level.
+    pub of_others: Vec<f64>,
 }
 
 /// The model of all fields.
 #[derive(Clone, Debug)]
-pub(super) struct Model {
-    pub(super) fields: Vec<FieldModel>,
+pub struct Model {
+    /// By field.
+    pub fields: Vec<FieldModel>,
     /// The share λ of duplicates among all pairs.
-    pub(super) share: f64,
-    pub(super) rounds: usize,
+    pub share: f64,
+    /// Rounds of the estimate.
+    pub rounds: usize,
 }
 
 /// The levels of all pairs of a field, as far as both rows have a value.
@@ -67,7 +72,7 @@ struct AllPairs {
 
 impl Model {
     /// Learns from the patterns of the candidates and those of a random sample of all pairs.
-    pub(super) fn learn(records: &Records, candidates: &Counts, sample: &Counts) -> Self {
+    pub fn learn(records: &Records, candidates: &Counts, sample: &Counts) -> Self {
         let rows = records.len() as f64;
         let pairs = (rows * (rows - 1.0) / 2.0).max(1.0);
         let sampled = sample.values().sum::<u64>().max(1) as f64;
@@ -142,7 +147,7 @@ impl Model {
     }
 
     /// Natural logarithm of the odds that a pair of this pattern is one record.
-    pub(super) fn log_odds(&self, pattern: Pattern) -> f64 {
+    pub fn log_odds(&self, pattern: Pattern) -> f64 {
         let mut odds = (self.share / (1.0 - self.share)).ln();
         for (index, field) in self.fields.iter().enumerate() {
             let level = level_of(pattern, index) as usize;
@@ -154,7 +159,7 @@ impl Model {
     }
 
     /// The same of two rows, rare values that both have counting more than frequent ones.
-    pub(super) fn log_odds_of(&self, records: &Records, pattern: Pattern, a: usize) -> f64 {
+    pub fn log_odds_of(&self, records: &Records, pattern: Pattern, a: usize) -> f64 {
         let mut odds = self.log_odds(pattern);
         let rows = records.len() as f64;
         for (index, (field, column)) in self.fields.iter().zip(&records.columns).enumerate() {
@@ -200,7 +205,7 @@ fn normalised(mut levels: Vec<f64>, least: f64) -> Vec<f64> {
 }
 
 /// From log odds.
-pub(super) fn probability(log_odds: f64) -> f64 {
+pub fn probability(log_odds: f64) -> f64 {
     1.0 / (1.0 + (-log_odds).exp())
 }
 
@@ -210,7 +215,7 @@ mod tests {
     use super::super::Field;
     use super::super::column::ColumnBuilder;
     use super::*;
-    use crate::testing::Noise;
+    use crate::noise::Noise;
 
     /// 600 rows of six fields with 60 values each, the second half repeating the first; a value is wrong in `wrong` of
     /// all, and missing in a fifth.

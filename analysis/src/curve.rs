@@ -19,7 +19,7 @@ pub struct Point {
 const POINTS_MAX: usize = 20;
 
 /// A point for each probability that occurs, the highest first; thresholds lie midway to the next lower one.
-pub(super) fn curve(scored: &[(f64, bool)]) -> Vec<Point> {
+pub fn curve(scored: &[(f64, bool)]) -> Vec<Point> {
     let mut scored = scored.to_vec();
     scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let right = scored.iter().filter(|pair| pair.1).count() as f64;
@@ -39,7 +39,7 @@ pub(super) fn curve(scored: &[(f64, bool)]) -> Vec<Point> {
 
 impl Point {
     /// Of `taken` pairs `hits` are right, of all `right` ones.
-    pub(super) fn of(threshold: f64, hits: f64, taken: f64, right: f64) -> Self {
+    pub fn of(threshold: f64, hits: f64, taken: f64, right: f64) -> Self {
         let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let (precision, recall) = (ratio(hits, taken), ratio(hits, right));
         Self { threshold, precision, recall, f1: ratio(2.0 * hits, taken + right) }
@@ -47,12 +47,12 @@ impl Point {
 }
 
 /// The point with the largest F1; of several, the one with the highest threshold.
-pub(super) fn best(points: &[Point]) -> Option<Point> {
+pub fn best(points: &[Point]) -> Option<Point> {
     points.iter().copied().reduce(|best, point| if point.f1 > best.f1 { point } else { best })
 }
 
 /// Some points, evenly spread over the recall, for a report.
-pub(super) fn thinned(points: &[Point]) -> Vec<Point> {
+pub fn thinned(points: &[Point]) -> Vec<Point> {
     let mut some: Vec<Point> = Vec::new();
     for point in points {
         let step = some.last().map_or(f64::INFINITY, |last| point.recall - last.recall);

@@ -19,10 +19,13 @@ const CHANGE_MIN: f64 = 1e-8;
 
 /// Pairs with their labels: features row after row, NaN where missing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Examples {
-    pub(super) width: usize,
-    pub(super) features: Vec<f64>,
-    pub(super) labels: Vec<bool>,
+pub struct Examples {
+    /// Features of a pair.
+    pub width: usize,
+    /// Pair after pair.
+    pub features: Vec<f64>,
+    /// Whether each pair is one record.
+    pub labels: Vec<bool>,
 }
 
 impl Examples {
@@ -42,17 +45,18 @@ impl Examples {
 
 /// A model that was learnt.
 #[derive(Clone, Debug)]
-pub(super) struct Logistic {
+pub struct Logistic {
     means: Vec<f64>,
     deviations: Vec<f64>,
     /// The free one first.
     weights: Vec<f64>,
-    pub(super) ridge: f64,
+    /// The ridge that was chosen.
+    pub ridge: f64,
 }
 
 impl Logistic {
     /// Learns from examples of both kinds. Also gives, for each example, the probability by a model that did not see it.
-    pub(super) fn learn(examples: &Examples) -> (Self, Vec<f64>) {
+    pub fn learn(examples: &Examples) -> (Self, Vec<f64>) {
         let mut best: Option<(f64, f64, Vec<f64>)> = None;
         let fold = folds(&examples.labels);
         for ridge in RIDGES {
@@ -128,12 +132,12 @@ impl Logistic {
     }
 
     /// Natural logarithm of the odds.
-    pub(super) fn log_odds(&self, features: &[f64]) -> f64 {
+    pub fn log_odds(&self, features: &[f64]) -> f64 {
         dot(&self.weights, &self.scaled(features))
     }
 
     /// 0 to 1.
-    pub(super) fn probability(&self, features: &[f64]) -> f64 {
+    pub fn probability(&self, features: &[f64]) -> f64 {
         sigmoid(self.log_odds(features))
     }
 }

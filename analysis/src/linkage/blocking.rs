@@ -20,34 +20,39 @@ use super::column::{Kind, MISSING};
 use super::compare::Records;
 use super::standard::soundex;
 use super::{Key, Part};
+use crate::fnv;
 
 /// The block of rows that have no key.
 const NO_BLOCK: u32 = u32::MAX;
 
 /// What a rule makes of the rows.
-pub(super) struct Blocks {
+pub struct Blocks {
     /// How the rule is called in reports.
-    pub(super) name: String,
+    pub name: String,
     /// By row.
     block: Vec<u32>,
     position: Vec<u32>,
     /// Rows with a block, block after block.
     order: Vec<u32>,
     window: usize,
-    pub(super) cut: Cut,
+    /// What was left out.
+    pub cut: Cut,
 }
 
 /// What was left out of blocks that are too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cut {
-    pub(super) blocks: u64,
-    pub(super) rows: u64,
-    pub(super) pairs: u64,
+pub struct Cut {
+    /// Blocks that are too large.
+    pub blocks: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Pairs of theirs that are not made.
+    pub pairs: u64,
 }
 
 impl Blocks {
     /// Blocks of rows with the same key; none: no block.
-    pub(super) fn equal(
+    pub fn equal(
         name: String,
         records: &Records,
         keys: &[Option<u64>],
@@ -82,7 +87,7 @@ impl Blocks {
     }
 
     /// One block in the order of texts, with so many neighbours for each row.
-    pub(super) fn sorted(name: String, keys: Vec<Option<String>>, window: usize) -> Self {
+    pub fn sorted(name: String, keys: Vec<Option<String>>, window: usize) -> Self {
         let mut blocks = Self {
             name,
             block: keys.iter().map(|key| if key.is_some() { 0 } else { NO_BLOCK }).collect(),
@@ -106,13 +111,13 @@ impl Blocks {
     }
 
     /// Pairs that the rule makes, those that others make, too, among them.
-    pub(super) fn pairs(&self) -> u64 {
+    pub fn pairs(&self) -> u64 {
         let of_one = |a: &u32, b: &u32| self.block[*a as usize] == self.block[*b as usize];
         self.order.chunk_by(of_one).map(|block| pairs_of(block.len(), self.window)).sum()
     }
 
     /// Number of rows that have a block.
-    pub(super) fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.order.len()
     }
 
@@ -135,7 +140,7 @@ pub(super) fn pairs_at(
     rules: &[Blocks],
     rule: usize,
     positions: std::ops::Range<usize>,
-    mut each: impl FnMut(usize, usize),
+    each: &mut dyn FnMut(usize, usize),
 ) {
     let (earlier, blocks) = (&rules[..rule], &rules[rule]);
     for position in positions {
@@ -154,19 +159,19 @@ pub(super) fn pairs_at(
 }
 
 /// Whether any rule makes a pair.
-pub(super) fn makes(rules: &[Blocks], a: usize, b: usize) -> bool {
+pub fn makes(rules: &[Blocks], a: usize, b: usize) -> bool {
     rules.iter().any(|rule| rule.makes(a, b))
 }
 
 /// The key of every row: none where a part of it is missing.
-pub(super) fn keys(records: &Records, parts: &[(usize, Key)]) -> Vec<Option<u64>> {
+pub fn keys(records: &Records, parts: &[(usize, Key)]) -> Vec<Option<u64>> {
     let columns: Vec<Vec<Option<u64>>> = parts
         .iter()
         .map(|(field, key)| {
             let values = &records.columns[*field].values;
             values
                 .iter()
-                .map(|value| part(&value.form, key).map(|text| hash(text.as_bytes())))
+                .map(|value| part(&value.form, key).map(|text| fnv(text.as_bytes())))
                 .collect()
         })
         .collect();
@@ -179,13 +184,13 @@ pub(super) fn keys(records: &Records, parts: &[(usize, Key)]) -> Vec<Option<u64>
             }
             bytes.extend(hashes[place as usize]?.to_le_bytes());
         }
-        Some(hash(&bytes))
+        Some(fnv(&bytes))
     };
     (0..records.len()).map(of_row).collect()
 }
 
 /// The same as text, to sort by.
-pub(super) fn text_keys(records: &Records, parts: &[(usize, Key)]) -> Vec<Option<String>> {
+pub fn text_keys(records: &Records, parts: &[(usize, Key)]) -> Vec<Option<String>> {
     let of_row = |row: usize| {
         let texts: Option<Vec<String>> = parts
             .iter()
@@ -218,14 +223,8 @@ fn whole(records: &Records, row: usize) -> String {
     forms.collect::<Vec<_>>().join("\u{1}")
 }
 
-/// FNV-1a of 64 bits, the same on every machine.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    bytes.iter().fold(0xCBF2_9CE4_8422_2325, step)
-}
-
 /// Mean number of words of a field's values.
-pub(super) fn mean_words(records: &Records, field: usize) -> f64 {
+pub fn mean_words(records: &Records, field: usize) -> f64 {
     let column = &records.columns[field];
     let words: usize = column
         .values
@@ -258,7 +257,7 @@ mod tests {
         let mut pairs = Vec::new();
         for (rule, blocks) in rules.iter().enumerate() {
             for position in 0..blocks.rows() {
-                pairs_at(rules, rule, position..position + 1, |a, b| pairs.push((a, b)));
+                pairs_at(rules, rule, position..position + 1, &mut |a, b| pairs.push((a, b)));
             }
         }
         pairs

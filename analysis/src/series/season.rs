@@ -5,9 +5,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::samples::Samples;
-use crate::span::Span;
-use crate::statistics::{median, spread};
+use super::samples::Samples;
+use super::span::Span;
+use super::spread::{median, spread};
 
 /// Phases that a season is cut into at most: quarters of an hour of a day.
 const PHASES_MAX: i64 = 96;
@@ -36,15 +36,15 @@ pub enum Season {
 
 /// A series without its season.
 #[derive(Clone, Debug)]
-pub(crate) struct Deseasonalised {
+pub struct Deseasonalised {
     /// The season that was taken out.
-    pub(crate) season: Option<Span>,
+    pub season: Option<Span>,
     /// The values less the profile at their phase.
-    pub(crate) residual: Vec<f64>,
+    pub residual: Vec<f64>,
 }
 
 /// Takes the season out that `wanted` says.
-pub(crate) fn deseasonalise(samples: &Samples, wanted: Season) -> Deseasonalised {
+pub fn deseasonalise(samples: &Samples, wanted: Season) -> Deseasonalised {
     let candidates = match wanted {
         Season::None => vec![],
         Season::Auto => vec![Span::DAY, Span::WEEK],

@@ -9,7 +9,7 @@ const ALWAYS: usize = 2;
 const CLEARLY: f64 = 1.5;
 
 /// Keeps the excursions that are rare for a series of `samples` samples. `score` is higher for stronger.
-pub(super) fn keep_rare<T>(
+pub fn keep_rare<T>(
     excursions: Vec<T>,
     samples: usize,
     rare_samples: usize,

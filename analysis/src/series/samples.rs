@@ -2,31 +2,32 @@
 //! they usually come. Slots that have no value are not filled in, because a series with two bursts a year
 //! apart would fill the memory with nothing; what needs a grid counts in intervals.
 
-use crate::series::Series;
+use super::Series;
 
 /// A clean series.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Samples {
-    pub(crate) name: String,
+pub struct Samples {
+    /// The name of the series.
+    pub name: String,
     /// Microseconds since 1970 in UTC, strictly rising.
-    pub(crate) times: Vec<i64>,
+    pub times: Vec<i64>,
     /// Finite.
-    pub(crate) values: Vec<f64>,
+    pub values: Vec<f64>,
     /// The median distance of neighbours in microseconds; 1 or more.
-    pub(crate) interval_us: i64,
+    pub interval_us: i64,
 }
 
 /// What was set aside on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cleaning {
+pub struct Cleaning {
     /// Rows whose value is null, NaN or infinite.
-    pub(crate) values_missing: u64,
+    pub values_missing: u64,
     /// Rows at an instant that another row has, too; the mean of all is taken.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
 }
 
 /// Cleans a series in time order. The interval of one with fewer than two instants is taken as one second.
-pub(crate) fn clean(series: Series) -> (Samples, Cleaning) {
+pub fn clean(series: Series) -> (Samples, Cleaning) {
     let mut cleaning = Cleaning::default();
     let mut times: Vec<i64> = Vec::with_capacity(series.times.len());
     let mut values: Vec<f64> = Vec::with_capacity(series.times.len());

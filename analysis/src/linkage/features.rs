@@ -8,7 +8,7 @@ use super::similarity::{edits, level, monge_elkan, similarity, soft_tfidf};
 const OF_WORDS: usize = 6;
 
 /// How many features pairs of these records have.
-pub(super) fn count(records: &Records) -> usize {
+pub fn count(records: &Records) -> usize {
     let of_field = |column: &super::column::Column| {
         let words = if takes_words(column) { OF_WORDS } else { 0 };
         2 + levels(column.field.compare) - 2 + words
@@ -22,7 +22,7 @@ fn takes_words(column: &super::column::Column) -> bool {
 }
 
 /// Appends the features of two rows; NaN where a value is missing.
-pub(super) fn of_pair(records: &Records, a: usize, b: usize, features: &mut Vec<f64>) {
+pub fn of_pair(records: &Records, a: usize, b: usize, features: &mut Vec<f64>) {
     for column in &records.columns {
         let compare = column.field.compare;
         let (x, y) = (column.places[a], column.places[b]);

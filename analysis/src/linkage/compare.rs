@@ -10,7 +10,7 @@ use super::similarity::{level, similarity};
 use super::{Compare, FIELDS_MAX, FieldLevels};
 
 /// Levels of all fields of a pair.
-pub(super) type Pattern = u64;
+pub type Pattern = u64;
 
 const BITS: usize = 4;
 const _: () = assert!(FIELDS_MAX * BITS <= Pattern::BITS as usize);
@@ -24,7 +24,7 @@ pub(super) fn levels(compare: Compare) -> usize {
 }
 
 /// The level of two values that are the same.
-pub(super) fn level_same(compare: Compare) -> u8 {
+pub fn level_same(compare: Compare) -> u8 {
     levels(compare) as u8 - 1
 }
 
@@ -34,17 +34,19 @@ pub(super) fn level_of(pattern: Pattern, field: usize) -> u8 {
 }
 
 /// Records as columns, all of one length.
-pub(crate) struct Records {
-    pub(super) columns: Vec<Column>,
+pub struct Records {
+    /// One for each field.
+    pub columns: Vec<Column>,
 }
 
 impl Records {
-    pub(crate) fn len(&self) -> usize {
+    /// How many records there are.
+    pub fn len(&self) -> usize {
         self.columns.first().map_or(0, |column| column.places.len())
     }
 
     /// The similarity of two rows in a field; none where either has no value.
-    pub(super) fn similarity(&self, field: usize, a: usize, b: usize) -> Option<f64> {
+    pub fn similarity(&self, field: usize, a: usize, b: usize) -> Option<f64> {
         let column = &self.columns[field];
         let (x, y) = (column.places[a], column.places[b]);
         if x == MISSING || y == MISSING {
@@ -57,7 +59,7 @@ impl Records {
     }
 
     /// The levels of two rows.
-    pub(super) fn pattern(&self, a: usize, b: usize) -> Pattern {
+    pub fn pattern(&self, a: usize, b: usize) -> Pattern {
         let mut pattern = 0;
         for (field, column) in self.columns.iter().enumerate() {
             pattern |= Pattern::from(self.level(field, column, a, b)) << (BITS * field);
@@ -75,7 +77,7 @@ impl Records {
     }
 
     /// Why two records are taken for one, in words: fields that agree, that are alike, that differ, that are missing.
-    pub(crate) fn reason(&self, a: usize, b: usize) -> String {
+    pub fn reason(&self, a: usize, b: usize) -> String {
         let (mut agree, mut alike, mut differ, mut missing) = (vec![], vec![], vec![], vec![]);
         for (field, column) in self.columns.iter().enumerate() {
             let name = column.field.column.as_str();

@@ -4,8 +4,7 @@
 //! make the next ordinary one an anomaly; the mean absolute deviation bounds it from below where more than
 //! half of the values are equal and every MAD is zero.
 
-use super::baseline::Baseline;
-use crate::statistics::{MAD_TO_SIGMA, spread};
+use super::spread::{MAD_TO_SIGMA, spread};
 
 /// Part of the mean absolute deviation that a standard deviation is at least.
 const MEAN_SIGMA_PART: f64 = 0.6;
@@ -16,26 +15,39 @@ const MERGE_PART: f64 = 0.1;
 /// Samples at the start that only serve as history: this part of the window, at most a quarter of the series.
 const HISTORY_PART: f64 = 0.5;
 
+/// Rolling statistics of one series, trailing, one value for each sample.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline {
+    /// Median over the window.
+    pub median: Vec<f64>,
+    /// Median absolute deviation over the window, no factor.
+    pub mad: Vec<f64>,
+    /// Median over the short window.
+    pub short_median: Vec<f64>,
+}
+
 /// A stretch of samples that are not usual. Indices of samples, ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Excursion {
-    pub(super) first: usize,
-    pub(super) last: usize,
+pub struct Excursion {
+    /// The first sample.
+    pub first: usize,
+    /// The last sample, of the stretch.
+    pub last: usize,
     /// The sample furthest from the usual.
-    pub(super) peak: usize,
+    pub peak: usize,
     /// Its signed distance from the usual in robust standard deviations.
-    pub(super) z: f64,
+    pub z: f64,
 }
 
 /// The least robust standard deviation of a series: that of the whole.
-pub(super) fn sigma_floor(values: &[f64], residual: &[f64]) -> f64 {
+pub fn sigma_floor(values: &[f64], residual: &[f64]) -> f64 {
     let whole = spread(residual);
     let size = spread(values).centre.abs();
     whole.sigma.max(MEAN_SIGMA_PART * whole.mean_sigma).max(ROUNDING * size).max(f64::MIN_POSITIVE)
 }
 
 /// Stretches of `residual` beyond `threshold` standard deviations from its baseline.
-pub(super) fn excursions(
+pub fn excursions(
     residual: &[f64],
     baseline: &Baseline,
     sigma_floor: f64,

@@ -1,0 +1,21 @@
+//! What jobs compute on plain numbers and texts: no dataset, no run and no device in sight.
+//!
+//! What goes over millions of values in one call, and may go to a GPU, is a kernel; what is asked once for each pair of
+//! records or each series is here, so that it is optimised while the jobs that ask it compile fast.
+//!
+//! - [`linkage`]: whether two records describe the same thing.
+//! - [`series`]: what is usual in a series, and what is not.
+//! - [`significance`]: whether a correlation means anything.
+//! - [`curve`]: precision and recall, where labels say what is right.
+
+pub mod curve;
+mod hash;
+pub mod linkage;
+mod noise;
+pub mod series;
+pub mod significance;
+mod text;
+
+pub use hash::fnv;
+pub use noise::Noise;
+pub use text::append_alike;

@@ -1,0 +1,35 @@
+//! What is usual in a series, and what is not.
+//!
+//! 1. [`clean`]: finite values only, one for each instant.
+//! 2. [`deseasonalise`]: what comes every day or week is taken out.
+//! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
+//! 4. [`keep_rare`]: what happens often is usual.
+//!
+//! [`rows`] makes rows of a grid comparable.
+
+pub mod level_shift;
+pub mod missing;
+mod rarity;
+pub mod robust;
+pub mod rows;
+mod samples;
+mod season;
+mod span;
+mod spread;
+
+pub use rarity::keep_rare;
+pub use samples::{Cleaning, Samples, clean};
+pub use season::{Deseasonalised, Season, deseasonalise};
+pub use span::Span;
+pub use spread::{Spread, median, spread};
+
+/// One series in time order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// Its name.
+    pub name: String,
+    /// Microseconds since 1970 in UTC; equal ones may follow each other.
+    pub times: Vec<i64>,
+    /// NaN where the row has none.
+    pub values: Vec<f64>,
+}
