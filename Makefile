@@ -46,19 +46,25 @@ lint: ## lints as errors
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked $(CUDA)
 	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked $(CUDA)
-	@# The one test of the encoders for CUDA devices has all their code compiled; it needs no driver.
+	@# The one test of the encoders for CUDA devices has all their code compiled; it needs no driver. By itself it takes other
+	@# features of some small crates, which are compiled a second time.
 	cargo test --locked --package networks-cuda
 
 .PHONY: unit
 unit: nvrtc ## unit tests of one crate, with the features that all of them have together: make unit CRATE=models [TEST=name]
-	$(NVRTC_ENV) cargo test --locked $(CUDA) --package colonnade --package $(CRATE) --lib -- $(TEST)
+	@[[ -n "$(CRATE)" ]] || { echo "make unit: expected CRATE=NAME, one of the folders with a Cargo.toml, or colonnade; found none"; exit 2; }
+	$(NVRTC_ENV) cargo test --locked $(CUDA) --package colonnade --package $(CRATE) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
+
+# Beside what was compiled, because what is still fresh is not counted again.
+LINES = "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/llvm-lines"
+COUNT = COLONNADE_LLVM_LINES=$(LINES) RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/count-llvm-lines.sh" CARGO_INCREMENTAL=0
 
 .PHONY: weight
 weight: ## lines of LLVM IR of each crate, beside the most that tests/tidy/weights.toml allows
-	rm -rf "$(CACHE)/llvm-lines" && mkdir -p "$(CACHE)/llvm-lines"
-	COLONNADE_LLVM_LINES="$(CACHE)/llvm-lines" RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/llvm-lines.sh" CARGO_INCREMENTAL=0 \
-		cargo build --locked
-	COLONNADE_LLVM_LINES="$(CACHE)/llvm-lines" cargo test --locked --test tidy -- lines_of_llvm_ir --nocapture
+	mkdir -p $(LINES)
+	$(COUNT) cargo build --locked
+	$(COUNT) cargo build --locked --package networks-cuda
+	COLONNADE_LLVM_LINES=$(LINES) cargo test --locked --test tidy -- lines_of_llvm_ir --nocapture
 	@# What was counted lies where the binary does: puts that back.
 	cargo build --locked $(CUDA)
 

@@ -1,27 +1,34 @@
 //! Puts the commit and the features into the binary, for `colonnade --version`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=COLONNADE_COMMIT");
-    // Where a branch points lies in one of these; a file that is not there would rerun this with every build.
+    // Where a branch points lies in one of these; of what is not there the folder tells when it comes.
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned()).filter(|text| !text.is_empty())
     };
+    // A repository around this one says nothing of it.
+    let top = git(&["rev-parse", "--show-toplevel"]).map(PathBuf::from);
+    let is_ours = top.is_some_and(|top| {
+        let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        top.canonicalize().ok() == here.and_then(|here| here.canonicalize().ok())
+    });
+    let git = |arguments: &[&str]| is_ours.then(|| git(arguments)).flatten();
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     for file in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
-        if let Some(path) = git(&["rev-parse", "--git-path", file])
-            && Path::new(&path).exists()
-        {
-            println!("cargo::rerun-if-changed={path}");
+        let path = git(&["rev-parse", "--git-path", file]).map(PathBuf::from);
+        let there = path.as_deref().and_then(|path| path.ancestors().find(|path| path.exists()));
+        if let Some(there) = there.filter(|there| there.file_name() != Some(".git".as_ref())) {
+            println!("cargo::rerun-if-changed={}", there.display());
         }
     }
     println!("cargo::rerun-if-changed=build.rs");
     // A source without its history is told by whoever packs it.
-    let commit = std::env::var("COLONNADE_COMMIT").ok();
+    let commit = std::env::var("COLONNADE_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
     let signed = |name: &str, is_in: bool| format!("{}{name}", if is_in { '+' } else { '-' });

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Vector search in a running server, with and without a filter, beside faiss, usearch and LanceDB.
-# ROWS=1000000 DIMENSIONS=384 QUERIES=200 HNSW=1 (building usearch's graph takes a quarter of an hour).
+# ROWS=1000000 DIMENSIONS=384 QUERIES=200 HNSW=1 (building usearch's graph takes a quarter of an hour); PEERS=0: ours alone.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

@@ -7,6 +7,7 @@
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`curve`]: precision and recall, where labels say what is right.
+//! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, and random numbers, the same in every run.
 
 pub mod curve;
 mod hash;

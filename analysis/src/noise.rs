@@ -1,3 +1,5 @@
+//! Numbers that look random and are the same in every run: samples of pairs, and data for tests.
+
 /// The step of SplitMix64 from one state to the next (Steele, Lea & Flood, "Fast splittable pseudorandom number generators",
 /// 2014).
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;

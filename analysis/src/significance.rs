@@ -13,9 +13,9 @@
 use statrs::function::beta::beta_reg;
 
 /// Lags of the autocorrelation that enter the effective sample size, at most.
-pub const LAGS_MAX: usize = 100;
+const LAGS_MAX: usize = 100;
 /// Resolution of the counted p-values.
-pub const BINS_PER_DECADE: f64 = 100.0;
+const BINS_PER_DECADE: f64 = 100.0;
 /// p-values below 1e-300 are counted as that.
 const DECADES: f64 = 300.0;
 
@@ -170,6 +170,9 @@ mod tests {
         assert!(effective_samples(2_000, &noise, &noise) > 1_600.0);
         assert!(effective_samples(2_000, &walk, &walk) < 60.0);
         assert_eq!(effective_samples(2, &[], &[]), 2.0);
+        // 100 / (1 + 2·(0.99·0.5·0.4 + 0.98·0.2·0.1))
+        let expected = 100.0 / (1.0 + 2.0 * (0.198 + 0.0196));
+        assert!((effective_samples(100, &[0.5, 0.2], &[0.4, 0.1]) - expected).abs() < 1e-9);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Texts made alike in what does not matter: case, and how much white space.
+
 /// Appends `text` in lower case with single spaces, none first; one goes between it and what `bytes` holds from
 /// `start` on.
 pub fn append_alike(text: &str, start: usize, bytes: &mut Vec<u8>) {

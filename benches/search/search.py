@@ -24,6 +24,7 @@ DIMENSIONS = int(os.environ.get("DIMENSIONS", 384))
 QUERIES = int(os.environ.get("QUERIES", 200))
 THREADS = int(os.environ.get("BENCH_THREADS", 2))
 HNSW = os.environ.get("HNSW") == "1"
+PEERS = os.environ.get("PEERS") != "0"
 MIN_RECALL = 0.95
 K, TEAMS, TEAM, WARM_UP = 10, 10, 3, 5
 DATA = f"{SCRATCH}/data"
@@ -37,7 +38,8 @@ def main():
     teams = np.arange(ROWS) * 7919 % TEAMS
     allowed = np.flatnonzero(teams == TEAM)
     truth = nearest(x, q, np.arange(ROWS)), nearest(x, q, allowed)
-    searches = itertools.chain(ours(x, teams), faiss_searches(x, allowed), usearch_searches(x), lance(x, teams))
+    peers = itertools.chain(faiss_searches(x, allowed), usearch_searches(x), lance(x, teams))
+    searches = itertools.chain(ours(x, teams), peers if PEERS else ())
     for name, search in searches:
         for filtered, expected in zip((False, True), truth):
             report(name, filtered, search, q, expected)

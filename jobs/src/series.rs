@@ -150,6 +150,7 @@ impl SeriesReader {
                 let next = Series { name: name.to_owned(), ..Series::default() };
                 complete.extend(self.open.replace(next));
             }
+            check_instant(self.job, name, times.value(row))?;
             if let Some(open) = &mut self.open {
                 open.times.push(times.value(row));
                 open.values.push(if values.is_valid(row) { values.value(row) } else { f64::NAN });
@@ -159,6 +160,20 @@ impl SeriesReader {
     }
 }
 
+/// Furthest instant from 1970 that series may have, in microseconds: 73,000 years. Differences of two such instants, and a few
+/// intervals more, are whole numbers of 64 bits.
+const INSTANT_MAX_US: u64 = 1 << 61;
+
+/// `BAD_INPUT` for an instant beyond what can be computed with.
+pub(crate) fn check_instant(job: &str, series: &str, at_us: i64) -> Result<()> {
+    if at_us.unsigned_abs() <= INSTANT_MAX_US {
+        return Ok(());
+    }
+    let says = "expected an instant within 73,000 years of 1970";
+    let found = format!("found {at_us} microseconds from it; narrow `from` and `to`");
+    Err(Error::user(Code::BadInput, format!("{job}: series {series:?}: {says}, {found}")))
+}
+
 fn microseconds() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
@@ -166,4 +181,21 @@ fn microseconds() -> DataType {
 fn instant(at: DateTime<Utc>) -> Expr {
     let micros = Some(at.timestamp_micros());
     lit(datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_too_far_away_names_its_series() {
+        let most = INSTANT_MAX_US as i64;
+        for at_us in [most, -most, 0] {
+            assert!(check_instant("correlate", "s", at_us).is_ok());
+        }
+        for at_us in [most + 1, -most - 1, i64::MIN, i64::MAX] {
+            let error = check_instant("correlate", "s", at_us).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|says| says.contains("series \"s\"")), "{at_us}");
+        }
+    }
 }

@@ -48,7 +48,9 @@ pub fn autoencoder_gradients(
     let mut gradients = loss.backward();
     let mut of = |leaf: &Tensor<Diff, 2>| match leaf.grad_remove(&mut gradients) {
         Some(gradient) => numbers(gradient),
-        None => Err(Error::Training { problem: "expected a gradient, found none".into() }),
+        None => {
+            Err(Error::Training { problem: "autoencoder: expected a gradient, found none".into() })
+        }
     };
     leaves.iter().map(|(weight, bias)| Ok((of(weight)?, of(bias)?))).collect()
 }

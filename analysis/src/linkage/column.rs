@@ -39,7 +39,7 @@ pub(super) struct Words {
     /// The form without spaces.
     pub(super) joined: String,
     /// Places in the vocabulary, each once, rising.
-    pub places: Vec<u32>,
+    pub(super) places: Vec<u32>,
     /// TF-IDF weights of those words; their squares add up to 1.
     pub(super) weights: Vec<f64>,
 }

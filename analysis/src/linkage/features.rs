@@ -69,3 +69,38 @@ fn cosine(a: &Words, b: &Words) -> f64 {
     };
     a.places.iter().zip(&a.weights).map(weight).sum::<f64>().min(1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::column::ColumnBuilder;
+    use super::super::{Compare, Field};
+    use super::*;
+
+    #[test]
+    fn a_pair_has_a_similarity_the_levels_it_reaches_and_what_its_words_share() {
+        let mut columns = [Compare::Digits, Compare::Exact]
+            .map(|compare| ColumnBuilder::new(Field { column: "c".into(), compare }));
+        for (digits, words) in
+            [(Some("1234567890"), "a b"), (Some("1234567"), "a c d"), (None, "a b")]
+        {
+            columns[0].push(digits);
+            columns[1].push(Some(words));
+        }
+        let records = Records { columns: columns.into_iter().map(|c| c.finish(3)).collect() };
+        let pair = |a, b| {
+            let mut features = Vec::new();
+            of_pair(&records, a, b, &mut features);
+            assert_eq!(features.len(), count(&records));
+            features
+        };
+        let other = pair(0, 1);
+        // There, 0.7 alike, beyond 0.6, not beyond 0.8, not the same; there, not alike, different.
+        assert_eq!(other[..5], [0.0, 0.7, 1.0, 0.0, 0.0]);
+        assert_eq!(other[5..8], [0.0, 0.0, 0.0]);
+        // One word of four, one of the two that the shorter has.
+        assert_eq!(other[8..10], [0.25, 0.5]);
+        let missing = pair(0, 2);
+        assert!(missing[0] == 1.0 && missing[1..5].iter().all(|value| value.is_nan()));
+        assert_eq!(missing[5..10], [0.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+}

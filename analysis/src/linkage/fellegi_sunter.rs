@@ -281,5 +281,10 @@ mod tests {
         let same = Pattern::from(level_same(Compare::Exact));
         let odds = |row| model.log_odds_of(&records, same, row);
         assert!(odds(0) > model.log_odds(same) && model.log_odds(same) > odds(1));
+        // Of 600 rows 6 others have it: as rare as the model says of all values, 1 in 60, over 1 in 100.
+        records.columns[0].counts[rare as usize] = 8;
+        let term = (model.fields[0].of_others[same as usize] / 0.01).ln();
+        let found = model.log_odds_of(&records, same, 0) - model.log_odds(same);
+        assert!((found - term).abs() < 1e-12, "{found} beside {term}");
     }
 }

@@ -26,6 +26,9 @@ const EDIT_CHARACTERS: usize = 256;
 /// Words of either text that are looked at, the first ones: the comparison of words is quadratic, too.
 const WORDS_MAX: usize = 64;
 
+/// Letters of either word, or of a name without its spaces, that Jaro–Winkler looks at, the first ones: it is quadratic as well.
+const LETTERS_MAX: usize = 256;
+
 /// How alike two values are.
 pub(super) fn similarity(column: &Column, a: &Value, b: &Value) -> f64 {
     if a.form == b.form {
@@ -62,7 +65,7 @@ impl FieldLevels for Compare {
 }
 
 fn name(column: &Column, a: &Words, b: &Words) -> f64 {
-    let whole = jaro_winkler(&a.joined, &b.joined);
+    let whole = letters_alike(&a.joined, &b.joined);
     if a.places.len() == 1 && b.places.len() == 1 {
         return whole;
     }
@@ -104,7 +107,15 @@ fn same_word(column: &Column, a: u32, b: u32) -> f64 {
         return 1.0;
     }
     let words = &column.vocabulary;
-    jaro_winkler(&words[a as usize], &words[b as usize])
+    letters_alike(&words[a as usize], &words[b as usize])
+}
+
+fn letters_alike(a: &str, b: &str) -> f64 {
+    jaro_winkler(first_letters(a), first_letters(b))
+}
+
+fn first_letters(text: &str) -> &str {
+    text.char_indices().nth(LETTERS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
 /// One minus the edits over the longer length. A swap of neighbours is one edit (optimal string alignment).
@@ -182,6 +193,32 @@ mod tests {
         }
         assert_eq!(alike(Compare::Name, "Mc Donald", "McDonald"), 1.0);
         assert_eq!(alike(Compare::Name, "Anna Maria", "Maria Anna"), 1.0);
+    }
+
+    #[test]
+    fn long_words_are_compared_by_their_first_letters() {
+        let long = |end: &str| format!("{}{end}", "é".repeat(1_000_000));
+        for compare in [Compare::Name, Compare::Text] {
+            assert_eq!(alike(compare, &long("a"), &long("b")), 1.0, "{compare:?}");
+        }
+        assert_eq!(first_letters("ab"), "ab");
+        assert_eq!(first_letters(&long("")).chars().count(), LETTERS_MAX);
+    }
+
+    #[test]
+    fn a_word_that_is_nearly_shared_counts_by_how_near_it_is() {
+        let mut column = ColumnBuilder::new(Field { column: "c".into(), compare: Compare::Text });
+        for text in ["flinders", "flindres"] {
+            column.push(Some(text));
+        }
+        let column = column.finish(2);
+        let words = |row: usize| match &column.value(row).unwrap().kind {
+            Kind::Words(words) => words,
+            _ => unreachable!(),
+        };
+        // One word each, of weight 1.
+        let near = jaro_winkler("flinders", "flindres");
+        assert!((soft_tfidf(&column, words(0), words(1)) - near).abs() < 1e-12);
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(super) fn quantity(text: &str) -> Option<Quantity> {
         let next_is_digit = bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
         match byte {
             b'0'..=b'9' => number.push(char::from(byte)),
-            b'.' if next_is_digit && !number.contains('.') => number.push('.'),
+            b'.' if next_is_digit && !number.contains(['.', 'e']) => number.push('.'),
             b',' if next_is_digit && !number.contains('.') => {}
             b'e' | b'E' if !number.contains('e') && exponent_follows(&bytes[end + 1..]) => {
                 number.push('e');
@@ -147,16 +147,15 @@ pub(super) fn quantity(text: &str) -> Option<Quantity> {
         }
         end += 1;
     }
-    let value: f64 = number.parse().ok().filter(|value: &f64| value.is_finite())?;
-    let value = if negative { -value } else { value };
+    let value: f64 = number.parse().ok()?;
+    // Zero has no sign.
+    let value = if negative && value != 0.0 { -value } else { value };
     let unit = text[end..].trim_start();
     let letters = unit.find(|letter: char| !letter.is_alphabetic() && letter != '%');
     let unit = unit[..letters.unwrap_or(unit.len())].to_lowercase();
     let known = UNITS.iter().find(|known| known.0 == unit);
-    Some(Quantity {
-        value: value * known.map_or(1.0, |known| known.2),
-        dimension: known.map(|known| known.1),
-    })
+    let value = value * known.map_or(1.0, |known| known.2);
+    value.is_finite().then_some(Quantity { value, dimension: known.map(|known| known.1) })
 }
 
 fn exponent_follows(rest: &[u8]) -> bool {

@@ -151,3 +151,34 @@ fn last_beyond(residual: &[f64], first: usize, reach: usize, before: f64, after:
     }
     last
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0 and from sample 50 on 10, with a small saw on top.
+    fn shifted() -> Vec<f64> {
+        let level = |at: usize| if at < 50 { 0.0 } else { 10.0 };
+        (0..100).map(|at| level(at) + (at % 3) as f64 * 0.1).collect()
+    }
+
+    #[test]
+    fn one_outlier_does_not_place_the_change() {
+        assert_eq!(change_point(&shifted(), 49, 20, 0.0, 10.0), 50);
+        for (at, value) in [(44, 1000.0), (55, -1000.0)] {
+            let mut values = shifted();
+            values[at] = value;
+            assert_eq!(change_point(&values, 49, 20, 0.0, 10.0), 50, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_shift_ends_when_it_is_back_for_longer_than_a_moment() {
+        let mut values = shifted();
+        values[60..63].fill(0.0);
+        assert_eq!(last_beyond(&values, 50, 50, 0.0, 10.0), 99);
+        values[63] = 0.0;
+        assert_eq!(last_beyond(&values, 50, 50, 0.0, 10.0), 59);
+        assert_eq!(last_beyond(&shifted(), 50, 20, 0.0, 10.0), 69);
+    }
+}

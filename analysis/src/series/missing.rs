@@ -71,3 +71,35 @@ impl Run {
         self.last - self.first + 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(values: Vec<f64>) -> Samples {
+        let times = (0..values.len() as i64).map(|at| at * 10).collect();
+        Samples { name: "s".into(), times, values, interval_us: 10 }
+    }
+
+    #[test]
+    fn a_run_is_stuck_from_its_least_length_on_where_it_stands_out() {
+        let run = |length: usize, other: usize| {
+            let mut values: Vec<f64> = (0..60).map(f64::from).collect();
+            values[10..10 + length].fill(7.5);
+            values[40..40 + other].fill(8.5);
+            stuck(&samples(values), 12)
+        };
+        assert_eq!(run(12, 1), Some(Run { first: 10, last: 21 }));
+        assert_eq!((run(11, 1), run(12, 4)), (None, None));
+        assert_eq!(run(12, 3), Some(Run { first: 10, last: 21 }));
+    }
+
+    #[test]
+    fn a_gap_is_more_intervals_than_are_usual() {
+        let mut silent = samples(vec![0.0; 4]);
+        silent.times = vec![0, 10, 50, 90];
+        assert_eq!(gaps(&silent, 3), []);
+        let found = gaps(&silent, 2);
+        assert_eq!(found, [Gap { before: 1, intervals: 3 }, Gap { before: 2, intervals: 3 }]);
+    }
+}

@@ -4,10 +4,8 @@
 //! make the next ordinary one an anomaly; the mean absolute deviation bounds it from below where more than
 //! half of the values are equal and every MAD is zero.
 
-use super::spread::{MAD_TO_SIGMA, spread};
+use super::spread::{MAD_TO_SIGMA, MEAN_SIGMA_PART, spread};
 
-/// Part of the mean absolute deviation that a standard deviation is at least.
-const MEAN_SIGMA_PART: f64 = 0.6;
 /// Spread below this part of the values' size is rounding.
 const ROUNDING: f64 = 1e-9;
 /// Flags that are no further apart than this part of the window are one excursion.

@@ -1,9 +1,7 @@
 //! Rows of a grid: a value for each of some equal stretches of time, NaN where there is none.
 
+use super::spread::MEAN_SIGMA_PART;
 use super::{Samples, Season, deseasonalise, spread};
-
-/// Part of the mean absolute deviation that is the unit of `clip` where there is no MAD.
-const MEAN_SIGMA_PART: f64 = 0.6;
 
 /// Fills gaps of at most `most` cells by a straight line; those at the ends stay.
 pub fn bridge(row: &mut [f64], most: usize) -> u64 {

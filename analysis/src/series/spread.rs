@@ -2,9 +2,13 @@
 //! kernel; this is the little that is needed once per series.
 
 /// From the median absolute deviation to the standard deviation of normal data: 1/Φ⁻¹(¾).
-pub const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
+pub(super) const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
 /// From the mean absolute deviation to the standard deviation of normal data: √(π/2).
-pub const MEAN_AD_TO_SIGMA: f64 = 1.253_314_137_315_5;
+const MEAN_AD_TO_SIGMA: f64 = 1.253_314_137_315_5;
+
+/// Part of the mean absolute deviation that a standard deviation is taken for at least: more than half of the values are equal
+/// where the MAD is zero.
+pub(super) const MEAN_SIGMA_PART: f64 = 0.6;
 
 /// The median of finite values; `None` of none. Reorders them.
 pub fn median(values: &mut [f64]) -> Option<f64> {

@@ -68,6 +68,26 @@ pub fn dependencies(manifest: &toml::Table) -> Vec<String> {
     names
 }
 
+/// The same under the names of the packages, where a manifest, or the workspace in `root`, calls one otherwise.
+pub fn packages(manifest: &toml::Table, root: &toml::Table) -> Vec<String> {
+    let shared = root.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+    let package = |value: &toml::Value| Some(value.get("package")?.as_str()?.to_owned());
+    let mut names = Vec::new();
+    for (key, value) in manifest {
+        let Some(table) = value.as_table() else { continue };
+        if key.ends_with("dependencies") {
+            names.extend(table.iter().map(|(name, value)| {
+                let shared = || package(shared?.get(name)?);
+                package(value).or_else(shared).unwrap_or_else(|| name.clone())
+            }));
+        } else if key == "target" {
+            let platforms = table.values().filter_map(toml::Value::as_table);
+            names.extend(platforms.flat_map(|platform| packages(platform, root)));
+        }
+    }
+    names
+}
+
 #[test]
 fn an_arrow_that_points_up_is_found() {
     let root = "[workspace]\nmembers = [\"kernels\", \"engine\", \"attic\"]\n[package]\nname = \"colonnade\"\n[dependencies]\ngraphql = {}\njobs = {}";

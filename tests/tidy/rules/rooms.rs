@@ -1,7 +1,7 @@
 //! Some powers live in one room each: object storage and Delta, the CUDA driver, burn, unsafe code. Whoever
 //! must be sure of one of them then has one folder to read.
 
-use super::arrows::dependencies;
+use super::arrows::packages;
 use crate::source::sources;
 use crate::tree::{Tree, Violation};
 
@@ -12,7 +12,11 @@ pub fn storage(tree: &Tree) -> Vec<Violation> {
     };
     let mut violations =
         named_elsewhere(tree, &["object_store", "deltalake_core", "deltalake"], is_room);
-    violations.extend(depended_on_elsewhere(tree, &["object_store", "deltalake-core"], "engine/"));
+    violations.extend(depended_on_elsewhere(
+        tree,
+        |name| ["object_store", "deltalake-core"].contains(&name),
+        "engine/",
+    ));
     violations
 }
 
@@ -22,14 +26,13 @@ pub fn cuda(tree: &Tree) -> Vec<Violation> {
         path.starts_with("kernels/") && path.split('/').any(|part| part.starts_with("cuda"))
     };
     let mut violations = named_elsewhere(tree, &["cudarc"], is_room);
-    violations.extend(depended_on_elsewhere(tree, &["cudarc"], "kernels/"));
+    violations.extend(depended_on_elsewhere(tree, |name| name == "cudarc", "kernels/"));
     violations
 }
 
 /// burn: whoever names it is compiled with its generic code.
 pub fn burn(tree: &Tree) -> Vec<Violation> {
-    let crates = ["burn-autodiff", "burn-cuda", "burn-flex", "burn-tensor"];
-    depended_on_elsewhere(tree, &crates, "networks/")
+    depended_on_elsewhere(tree, |name| name == "burn" || name.starts_with("burn-"), "networks/")
 }
 
 /// Code whose safety the compiler does not check.
@@ -61,11 +64,16 @@ fn named_elsewhere(tree: &Tree, names: &[&str], is_room: impl Fn(&str) -> bool) 
     violations
 }
 
-fn depended_on_elsewhere(tree: &Tree, names: &[&str], room: &str) -> Vec<Violation> {
+fn depended_on_elsewhere(
+    tree: &Tree,
+    is_of_room: impl Fn(&str) -> bool,
+    room: &str,
+) -> Vec<Violation> {
+    let root = tree.manifest("Cargo.toml");
     let mut violations = Vec::new();
     for (path, _) in tree.ending_in("Cargo.toml").filter(|(path, _)| !path.starts_with(room)) {
-        for name in dependencies(&tree.manifest(path)) {
-            if names.contains(&name.as_str()) {
+        for name in packages(&tree.manifest(path), &root) {
+            if is_of_room(&name) {
                 let says = format!("depends on `{name}`, which belongs to {room}");
                 violations.push(Violation::at(path, 0, says));
             }
@@ -89,9 +97,15 @@ fn a_power_outside_of_its_room_is_found() {
         ("jobs/src/lib.rs", "fn f() {\n  unsafe { g() }\n}"),
         ("networks/cuda/Cargo.toml", "[dependencies]\nburn-cuda = { workspace = true }"),
         ("models/Cargo.toml", "[dev-dependencies]\nburn-tensor = { workspace = true }"),
+        ("graphql/Cargo.toml", "[dependencies]\nflame = { package = \"burn\" }"),
+        ("benches/Cargo.toml", "[dependencies]\nfire = { workspace = true }"),
+        ("Cargo.toml", "[workspace.dependencies]\nfire = { package = \"burn-core\" }"),
     ]);
     assert_eq!(super::places(&storage(&tree)), ["engine/src/session.rs:2", "jobs/Cargo.toml:0"]);
     assert_eq!(super::places(&cuda(&tree)), ["kernels/src/policy.rs:1", "jobs/Cargo.toml:0"]);
     assert_eq!(super::places(&unsafe_code(&tree)), ["jobs/src/lib.rs:2"]);
-    assert_eq!(super::places(&burn(&tree)), ["models/Cargo.toml:0"]);
+    assert_eq!(
+        super::places(&burn(&tree)),
+        ["benches/Cargo.toml:0", "graphql/Cargo.toml:0", "models/Cargo.toml:0"]
+    );
 }

@@ -32,6 +32,29 @@ pub fn crates(tree: &Tree) -> Vec<Violation> {
     compare(&bounds(tree, "lock"), &BTreeMap::from([("crates".to_owned(), found)]))
 }
 
+/// Each library, and each binary in `src/main.rs`, has a bound of its lines of LLVM IR, and each bound has a reason: that needs
+/// no count.
+pub fn bounded(tree: &Tree) -> Vec<Violation> {
+    let bounds = bounds(tree, "llvm-lines");
+    let mut violations = Vec::new();
+    for folder in tree.members().iter().map(|member| format!("{member}/")).chain([String::new()]) {
+        let manifest = tree.manifest(&format!("{folder}Cargo.toml"));
+        let name = manifest.get("package").and_then(|package| package.get("name")?.as_str());
+        let name = name.unwrap_or_default().replace('-', "_");
+        for (file, kind) in [("src/lib.rs", "lib"), ("src/main.rs", "bin")] {
+            let bound = format!("{name}-{kind}");
+            if tree.get(&format!("{folder}{file}")).is_some() && !bounds.contains_key(&bound) {
+                violations.push(Violation::at(BOUNDS, 0, format!("`{bound}` has no bound")));
+            }
+        }
+    }
+    let bare = bounds.iter().filter(|(_, bound)| bound.most <= 0 || bound.reason.trim().is_empty());
+    violations.extend(bare.map(|(name, _)| {
+        Violation::at(BOUNDS, 0, format!("the bound of `{name}` has no number or no reason"))
+    }));
+    violations
+}
+
 /// The lines of LLVM IR that `make weight` counted, by crate and type of crate, are no more than was reasoned.
 fn lines(tree: &Tree, counted: &BTreeMap<String, i64>) -> Vec<Violation> {
     compare(&bounds(tree, "llvm-lines"), counted)
@@ -87,9 +110,31 @@ fn what_grew_has_no_bound_or_no_reason_is_found() {
         ),
         ("Cargo.lock", "[[package]]\nname = \"a\"\n[[package]]\nname = \"b\"\n"),
     ]);
+    let some = Tree::of(&[
+        ("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b-c\"]\n[package]\nname = \"root\""),
+        ("src/main.rs", "fn main() {}"),
+        ("a/Cargo.toml", "[package]\nname = \"a\""),
+        ("a/src/lib.rs", ""),
+        ("b-c/Cargo.toml", "[package]\nname = \"b-c\""),
+        ("b-c/src/lib.rs", ""),
+        (
+            BOUNDS,
+            "[llvm-lines]\nb_c-lib = { most = 10, reason = \"it does much\" }\nx-bin = { reason = \"no number\" }\n\
+             y-bin = { most = 10 }",
+        ),
+    ]);
     let says = |violations: Vec<Violation>| -> Vec<String> {
         violations.into_iter().map(|violation| violation.says).collect()
     };
+    assert_eq!(
+        says(bounded(&some)),
+        [
+            "`a-lib` has no bound",
+            "`root-bin` has no bound",
+            "the bound of `x-bin` has no number or no reason",
+            "the bound of `y-bin` has no number or no reason"
+        ]
+    );
     let found = says(crates(&tree));
     assert!(found.len() == 1 && found[0].contains("at most 1, found 2"), "{found:?}");
     let counted = |a| {

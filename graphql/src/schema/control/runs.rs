@@ -122,7 +122,7 @@ fn run_type() -> Object {
         )
         .field(optional_error_field())
         .field(
-            part("summary", TypeRef::named_nn(scalars::JSON), |r: &RunRecord| json(&r.summary))
+            part("summary", TypeRef::named(scalars::JSON), |r: &RunRecord| json(&r.summary))
                 .description("What the job says of its result."),
         )
 }

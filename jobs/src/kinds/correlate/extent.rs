@@ -11,7 +11,7 @@ use engine::{Error, Result};
 use futures::StreamExt;
 
 use crate::context::RunContext;
-use crate::series::{AT, SERIES, SeriesSource, VALUE};
+use crate::series::{AT, SERIES, SeriesSource, VALUE, check_instant};
 
 /// When a series begins and ends, and how many values it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +62,13 @@ pub(super) async fn extents(ctx: &RunContext, source: &SeriesSource<'_>) -> Resu
         };
         let (first, last) = (time(1)?, time(2)?);
         let values = batch.column(3).as_primitive_opt::<Int64Type>().ok_or_else(broken)?;
-        extents.extend((0..batch.num_rows()).map(|row| Extent {
-            series: names.value(row).to_owned(),
-            first_us: first.value(row),
-            last_us: last.value(row),
-            values: values.value(row),
-        }));
+        for row in 0..batch.num_rows() {
+            let series = names.value(row).to_owned();
+            let (first_us, last_us) = (first.value(row), last.value(row));
+            check_instant(source.job, &series, first_us)?;
+            check_instant(source.job, &series, last_us)?;
+            extents.push(Extent { series, first_us, last_us, values: values.value(row) });
+        }
     }
     Ok(extents)
 }
@@ -88,7 +89,7 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
         .into_iter()
         .map(|seconds| seconds * 1_000_000)
         .min_by_key(|usual| (usual - middle).abs())
-        .filter(|usual| (usual - middle).abs() * 4 <= *usual);
+        .filter(|usual| (usual - middle).abs() <= *usual / 4);
     Span::from_micros(usual.unwrap_or(middle))
 }
 

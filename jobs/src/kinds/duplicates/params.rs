@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use super::records::{Field, Method, Rule};
+use super::records::{Field, Key, Method, Rule};
 use crate::parameters::{bad, dataset_name};
 
 /// Which texts or records to compare, and how alike they must be.
@@ -216,11 +216,12 @@ impl Params {
                 return Err(bad(NAME, "blocking", problem));
             }
         }
+        let characters = |key: &Key| ("characters", key.characters, 100);
         let ranges: Vec<(&str, usize, usize)> = match rule {
-            Rule::Equal { keys } => {
-                keys.iter().map(|key| ("characters", key.characters, 100)).collect()
+            Rule::Equal { keys } => keys.iter().map(characters).collect(),
+            Rule::Sorted { keys, window } => {
+                keys.iter().map(characters).chain([("window", *window, 1000)]).collect()
             }
-            Rule::Sorted { window, .. } => vec![("window", *window, 1000)],
             Rule::Minhash { bands, values, .. } => {
                 vec![("bands", *bands, 64), ("values", *values, 16)]
             }

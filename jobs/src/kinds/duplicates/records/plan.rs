@@ -103,7 +103,7 @@ impl Maker<'_> {
                     ));
                 }
                 Rule::Minhash { columns, bands, values } => {
-                    blocks.extend(self.minfnv(columns, *bands, *values)?);
+                    blocks.extend(self.minhash(columns, *bands, *values)?);
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Maker<'_> {
             if column.field.compare == Compare::Text
                 && blocking::mean_words(self.records, field) >= MINHASH_WORDS
             {
-                for blocks in self.minfnv(&[column_name], MINHASH.0, MINHASH.1)? {
+                for blocks in self.minhash(&[column_name], MINHASH.0, MINHASH.1)? {
                     take(&mut plan, blocks);
                 }
                 continue;
@@ -172,7 +172,7 @@ impl Maker<'_> {
         Ok(Blocks::equal(name, self.records, &hashes, self.block_rows_max))
     }
 
-    fn minfnv(&self, columns: &[String], bands: usize, values: usize) -> Result<Vec<Blocks>> {
+    fn minhash(&self, columns: &[String], bands: usize, values: usize) -> Result<Vec<Blocks>> {
         let fields: Vec<usize> =
             columns.iter().map(|column| self.field(column)).collect::<Result<_>>()?;
         let (mut bytes, mut offsets) = (Vec::new(), vec![0_i64]);
