@@ -74,8 +74,8 @@ pub struct PValues {
 }
 
 impl PValues {
-    /// None yet.
-    pub fn new() -> Self {
+    /// No p-values yet.
+    pub fn none() -> Self {
         Self { bins: vec![0; (DECADES * BINS_PER_DECADE) as usize + 1], tested: 0 }
     }
 
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn q_values_are_those_of_benjamini_and_hochberg_rounded_up_by_a_bin() {
         let p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216];
-        let mut counted = PValues::new();
+        let mut counted = PValues::none();
         p.iter().for_each(|p| counted.add(PValues::bin(*p), 1));
         let q = counted.q_values();
         // R: p.adjust(p, "BH")

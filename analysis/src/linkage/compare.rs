@@ -40,6 +40,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.columns.first().map_or(0, |column| column.places.len())

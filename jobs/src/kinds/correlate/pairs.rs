@@ -100,7 +100,7 @@ impl Subjects {
             subjects: self,
             params,
             kept: Vec::new(),
-            p_values: PValues::new(),
+            p_values: PValues::none(),
             let_go: 0,
         };
         let summary = correlate(self.view()?, &mut sink, execution)?;
@@ -138,7 +138,7 @@ impl Subjects {
         let options = LagOptions { max_lag, min_overlap: self.prepared.cols - max_lag };
         let mut kept = Kept {
             pairs: Vec::new(),
-            p_values: PValues::new(),
+            p_values: PValues::none(),
             device: None,
             seconds: 0.0,
             let_go: 0,
