@@ -49,6 +49,7 @@ the_repository_keeps! {
     one_version_of_what_must_be_one: rules::pins::check;
     no_unused_dependencies: rules::dependencies::check;
     no_more_crates_than_reasoned: rules::weights::crates;
+    a_bound_for_each_crates_lines: rules::weights::bounded;
     nouns_of_the_field: rules::names::check;
     a_code_map_of_every_crate: rules::documents::code_map;
     links_that_resolve: rules::documents::links;
