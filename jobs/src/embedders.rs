@@ -13,8 +13,8 @@ use std::sync::Arc;
 use datasets::DatasetName;
 use engine::{Code, Error, Result, Session};
 use models::{
-    ArtifactFiles, CARD_FILE, Classifier, Embedder, EmbedderId, Error as ModelError, NGRAM,
-    NgramEmbedder, NgramOptions, Sha256Hash, TextEmbedder, dimension_of, encoder_of,
+    ArtifactFiles, Classifier, Embedder, EmbedderId, Error as ModelError, NGRAM, NgramEmbedder,
+    NgramOptions, Sha256Hash, TextEmbedder, dimension_of, encoder_of,
 };
 use parking_lot::Mutex;
 
@@ -240,9 +240,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn card_hash(folder: &Path) -> Result<Sha256Hash> {
-    let card = std::fs::read(folder.join(CARD_FILE)).map_err(|e| {
-        Error::environment(Code::StorageUnavailable, format!("a model's {CARD_FILE}"), e)
-    })?;
+    let card = models::read_card(folder).map_err(model_error)?;
     Ok(Sha256Hash::of(&card))
 }
 

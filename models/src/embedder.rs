@@ -121,7 +121,15 @@ impl Embedder {
     /// The vectors of some tokenised texts, row by row.
     fn run(&self, texts: &[&Tokens]) -> Result<Vec<f32>> {
         let batch = Batch::new(texts.iter().map(|tokens| &tokens.ids[..]))?;
-        Ok(self.network.embed(&batch, self.config.pooling)?)
+        let values = self.network.embed(&batch, self.config.pooling)?;
+        // A vector has length 1; one of NaN, or of nothing, is what weights that are too large, or all 0, come to.
+        let is_vector = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>() > 0.5;
+        match values.chunks(self.dimension()).all(is_vector) {
+            true => Ok(values),
+            false => Err(Error::Weights {
+                problem: format!("{}: expected vectors of length 1, found NaN or 0", self.id),
+            }),
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl ArtifactFiles {
 
     /// Reads the folder of an artifact. What is read is checked by [`ArtifactFiles::artifact`].
     pub fn read(folder: &Path) -> Result<Self> {
-        let card = read_file(folder, CARD_FILE, CARD_BYTES_MAX as u64)?;
+        let card = read_card(folder)?;
         let manifest = ArtifactManifest::from_card(&card)?;
         let weights = read_file(folder, &manifest.weights_file, WEIGHTS_BYTES_MAX)?;
         let tokenizer = manifest
@@ -203,6 +203,11 @@ pub(crate) fn read_file(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>
         return Err(Error::File { file: name.to_owned(), problem });
     }
     Ok(bytes)
+}
+
+/// The card of a model in a folder, as it is.
+pub fn read_card(folder: &Path) -> Result<Vec<u8>> {
+    read_file(folder, CARD_FILE, CARD_BYTES_MAX as u64)
 }
 
 /// Writes a file so that it is there whole or not at all.

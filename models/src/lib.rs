@@ -72,7 +72,7 @@ pub use evaluation::{
     Calibration, ClassScores, Comparison, Retrieval, ScopeReport, Score, Scores, Threshold, auroc,
     calibration_error, choose_threshold, compare, fit_temperature, retrieval, scope_report, scores,
 };
-pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX};
+pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX, read_card};
 pub use hash::Sha256Hash;
 pub use known::{ALL_MINILM_L6_V2, KnownFile, KnownModel, KnownWheel, known_models};
 pub use ngram::{NGRAM, NgramEmbedder, NgramOptions};

@@ -9,8 +9,10 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -186,31 +188,56 @@ impl<'a> Weights<'a> {
 }
 
 fn parse_header(header: &[u8]) -> Result<(BTreeMap<String, TensorInfo>, BTreeMap<String, String>)> {
-    let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
+    let Header { tensors, metadata } = serde_json::from_slice(header)
         .map_err(|e| Error::Weights { problem: format!("header: {e}") })?;
-    if entries.len() > TENSORS_MAX {
+    if tensors.len() > TENSORS_MAX {
         return Err(Error::Limit {
             part: "weights header",
-            found: entries.len() as u64,
+            found: tensors.len() as u64,
             limit: TENSORS_MAX as u64,
             unit: "tensors",
         });
     }
-    let mut metadata = BTreeMap::new();
-    let mut tensors = BTreeMap::new();
-    for (name, entry) in entries {
-        let malformed = |e: serde_json::Error| Error::Weights {
-            problem: format!("header: {:?}: {e}", shortened(&name)),
-        };
-        if name == METADATA_KEY {
-            metadata = serde_json::from_value(entry).map_err(malformed)?;
-            continue;
-        }
-        let entry: Entry = serde_json::from_value(entry).map_err(malformed)?;
-        let (begin, end) = entry.data_offsets;
-        tensors.insert(name, TensorInfo { element: entry.dtype, shape: entry.shape, begin, end });
-    }
     Ok((tensors, metadata))
+}
+
+/// A header, each entry read as what its name says: a tree of whatever stands there would take many times the room of its text.
+#[derive(Default)]
+struct Header {
+    tensors: BTreeMap<String, TensorInfo>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<String>()? {
+            let malformed = |e: A::Error| A::Error::custom(format!("{:?}: {e}", shortened(&name)));
+            if name == METADATA_KEY {
+                header.metadata = map.next_value().map_err(malformed)?;
+                continue;
+            }
+            let entry: Entry = map.next_value().map_err(malformed)?;
+            let (begin, end) = entry.data_offsets;
+            let info = TensorInfo { element: entry.dtype, shape: entry.shape, begin, end };
+            header.tensors.insert(name, info);
+        }
+        Ok(header)
+    }
 }
 
 /// Tensors must fill the data from first to last byte, without holes and without sharing.

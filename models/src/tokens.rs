@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub const TOKENIZER_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a text that are looked at; what follows is cut.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Most characters of a word that is looked up, as a tokenizer may say itself: what it does is quadratic in them.
+const WORD_CHARS_MAX: usize = 1000;
 /// Bytes of the first beginning for every token that is wanted: English has 5.
 const BYTES_PER_TOKEN: usize = 12;
 /// How much longer every next beginning is.
@@ -71,6 +73,11 @@ impl Tokenizer {
             return fail("expected BERT's normalizer and pre-tokenizer, found others".into());
         }
         let word_chars_max = model.max_input_chars_per_word;
+        if !(1..=WORD_CHARS_MAX).contains(&word_chars_max) {
+            return fail(format!(
+                "max_input_chars_per_word: expected 1 to {WORD_CHARS_MAX}, found {word_chars_max}"
+            ));
+        }
         let unknown = model.unk_token.clone();
         inner.with_padding(None);
         inner.with_truncation(None).or_else(|e| fail(e.to_string()))?;

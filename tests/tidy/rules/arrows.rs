@@ -55,37 +55,32 @@ fn reaches(name: &str) -> Option<BTreeSet<&'static str>> {
 
 /// What a manifest depends on, for whatever purpose or platform.
 pub fn dependencies(manifest: &toml::Table) -> Vec<String> {
-    let mut names = Vec::new();
-    for (key, value) in manifest {
-        let Some(table) = value.as_table() else { continue };
-        if key.ends_with("dependencies") {
-            names.extend(table.keys().cloned());
-        } else if key == "target" {
-            let platforms = table.values().filter_map(toml::Value::as_table);
-            names.extend(platforms.flat_map(dependencies));
-        }
-    }
-    names
+    entries(manifest).into_iter().map(|(name, _)| name.clone()).collect()
 }
 
 /// The same under the names of the packages, where a manifest, or the workspace in `root`, calls one otherwise.
 pub fn packages(manifest: &toml::Table, root: &toml::Table) -> Vec<String> {
     let shared = root.get("workspace").and_then(|workspace| workspace.get("dependencies"));
     let package = |value: &toml::Value| Some(value.get("package")?.as_str()?.to_owned());
-    let mut names = Vec::new();
+    let of_entry = |(name, value): (&String, &toml::Value)| {
+        let in_root = || package(shared?.get(name)?);
+        package(value).or_else(in_root).unwrap_or_else(|| name.clone())
+    };
+    entries(manifest).into_iter().map(of_entry).collect()
+}
+
+fn entries(manifest: &toml::Table) -> Vec<(&String, &toml::Value)> {
+    let mut found = Vec::new();
     for (key, value) in manifest {
         let Some(table) = value.as_table() else { continue };
         if key.ends_with("dependencies") {
-            names.extend(table.iter().map(|(name, value)| {
-                let shared = || package(shared?.get(name)?);
-                package(value).or_else(shared).unwrap_or_else(|| name.clone())
-            }));
+            found.extend(table);
         } else if key == "target" {
             let platforms = table.values().filter_map(toml::Value::as_table);
-            names.extend(platforms.flat_map(|platform| packages(platform, root)));
+            found.extend(platforms.flat_map(entries));
         }
     }
-    names
+    found
 }
 
 #[test]
