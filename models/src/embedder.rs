@@ -278,6 +278,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn weights_that_give_no_vector_are_an_error() {
+        let config = tiny_config(Pooling::Mean);
+        for number in [0.0_f32, 3e38] {
+            let mut weights = tiny_weights(&config, 1);
+            let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+            weights[header..].chunks_mut(4).for_each(|b| b.copy_from_slice(&number.to_le_bytes()));
+            let embedder = load(&config, &weights, Some(&tokenizer_bytes())).unwrap();
+            let error = embedder.embed(&["card"], &EmbedOptions::default()).unwrap_err();
+            assert!(
+                error.to_string().contains("expected vectors of length 1"),
+                "{number}: {error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_text_has_the_same_vector_whatever_is_beside_it() {
         let embedder = tiny();
         let words = ["card", "lost", "my", "is", "a", "b", "."];

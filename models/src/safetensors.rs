@@ -330,6 +330,7 @@ mod tests {
             ([&99_u64.to_le_bytes()[..], b"{}"].concat(), "header of 99 bytes, found 2"),
             (file("[]", b""), "invalid type"),
             (file("{", b""), "EOF"),
+            (file(r#"{"w":[[],[]]}"#, b""), "header: \"w\": expected value"),
             (file(&one("[0,8]", "[2]"), b"1234"), "to at most 4, found 0 to 8"),
             (file(&one("[0,4]", "[2]"), b"1234"), "expected 8 bytes, found 4"),
             (file(&one("[4,0]", "[1]"), b"1234"), "expected data from byte 0"),

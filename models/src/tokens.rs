@@ -284,6 +284,11 @@ pub(crate) mod tests {
                 16,
                 "expected BERT's normalizer and pre-tokenizer",
             ),
+            (
+                changed(&|j| j["model"]["max_input_chars_per_word"] = (1_u64 << 53).into()),
+                16,
+                "max_input_chars_per_word: expected 1 to 1000, found 9007199254740992",
+            ),
             (b"{}".to_vec(), 16, ""),
             (b"\xff".to_vec(), 16, ""),
         ];
