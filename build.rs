@@ -5,7 +5,6 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=COLONNADE_COMMIT");
-    // Where a branch points lies in one of these; of what is not there the folder tells when it comes.
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
@@ -19,6 +18,7 @@ fn main() {
     });
     let git = |arguments: &[&str]| is_ours.then(|| git(arguments)).flatten();
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    // Where a branch points lies in one of these; where its file is not there, the folder tells when it comes.
     for file in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         let path = git(&["rev-parse", "--git-path", file]).map(PathBuf::from);
         let there = path.as_deref().and_then(|path| path.ancestors().find(|path| path.exists()));

@@ -83,7 +83,7 @@ mod tests {
             ]
         );
         assert_eq!(best(&points).unwrap().recall, 1.0);
-        // Both points have an F1 of 2/3: of right, right, wrong, wrong and of one right of two.
+        // Both points have an F1 of 2/3: of one taken of the two that are right, and of all four.
         let tied = curve(&[(0.9, true), (0.5, false), (0.4, false), (0.3, true)]);
         assert_eq!((tied[0].f1, tied[3].f1), (2.0 / 3.0, 2.0 / 3.0));
         assert_eq!(best(&tied).unwrap().threshold, tied[0].threshold);

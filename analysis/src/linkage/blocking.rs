@@ -158,6 +158,11 @@ pub(super) fn pairs_at(
     }
 }
 
+/// Pairs that the rules make, those that several make counted as often.
+pub fn pairs(rules: &[Blocks]) -> u64 {
+    rules.iter().map(Blocks::pairs).sum()
+}
+
 /// Whether any rule makes a pair.
 pub fn makes(rules: &[Blocks], a: usize, b: usize) -> bool {
     rules.iter().any(|rule| rule.makes(a, b))

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::blocking::{Blocks, pairs_at};
+use super::blocking::{Blocks, pairs, pairs_at};
 use super::compare::{Pattern, Records};
 use super::fellegi_sunter::Counts;
 use crate::noise::nth;
@@ -78,7 +78,7 @@ impl<'a> Candidates<'a> {
 
     /// How many candidates have each pattern.
     pub fn count(&mut self) -> Result<Counts, Halted> {
-        let every = self.blocks.iter().map(Blocks::pairs).sum::<u64>().div_ceil(LEARN_PAIRS).max(1);
+        let every = pairs(self.blocks).div_ceil(LEARN_PAIRS).max(1);
         let of_part = |(rule, positions): &(usize, Range<usize>)| {
             self.check()?;
             let mut compared: Vec<Compared> = Vec::new();

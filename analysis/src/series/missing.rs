@@ -17,7 +17,7 @@ pub struct Gap {
 pub struct Run {
     /// The first sample.
     pub first: usize,
-    /// The last sample, of the run.
+    /// The last sample.
     pub last: usize,
 }
 

@@ -29,7 +29,7 @@ pub struct Baseline {
 pub struct Excursion {
     /// The first sample.
     pub first: usize,
-    /// The last sample, of the stretch.
+    /// The last sample.
     pub last: usize,
     /// The sample furthest from the usual.
     pub peak: usize,

@@ -42,7 +42,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Pairs that the rules make, those that several make counted as often.
     pub(super) fn pairs(&self) -> u64 {
-        self.blocks.iter().map(Blocks::pairs).sum()
+        blocking::pairs(&self.blocks)
     }
 
     /// What the rules are and make.
