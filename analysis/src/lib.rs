@@ -7,9 +7,11 @@
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`curve`]: precision and recall, where labels say what is right.
-//! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, and random numbers, the same in every run.
+//! - [`append_alike`], [`fnv`], [`Noise`], [`to_halves`]: texts made alike, a hash, random numbers, the same in every
+//!   run, and vectors at rest.
 
 pub mod curve;
+mod halves;
 mod hash;
 pub mod linkage;
 mod noise;
@@ -17,6 +19,7 @@ pub mod series;
 pub mod significance;
 mod text;
 
+pub use halves::{HALF_BYTES, append_halves, to_halves};
 pub use hash::fnv;
 pub use noise::Noise;
 pub use text::append_alike;

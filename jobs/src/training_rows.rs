@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use analysis::{HALF_BYTES, append_halves, to_halves};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Float32Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{cast, ident, lit};
@@ -13,7 +14,6 @@ use datasets::{
 };
 use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
-use half::f16;
 use models::{Issue, RowQuality};
 use serde_json::json;
 
@@ -98,10 +98,7 @@ pub(crate) fn batches(
             let names: Vec<&str> = row.quality.issues.iter().copied().map(Issue::as_str).collect();
             json!(names).to_string()
         });
-        let vectors = rows.iter().map(|row| {
-            let halves = row.vector.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes());
-            halves.collect::<Vec<u8>>()
-        });
+        let vectors = rows.iter().map(|row| to_halves(row.vector));
         let columns: Vec<ArrayRef> = vec![
             all(model),
             all(version),
@@ -150,7 +147,7 @@ pub(crate) async fn examples(
         let vectors = batch.column(2).as_binary::<i32>();
         for row in 0..batch.num_rows() {
             let bytes = if vectors.is_valid(row) { vectors.value(row) } else { &[] };
-            if bytes.len() != dimension * size_of::<f16>() {
+            if bytes.len() != dimension * HALF_BYTES {
                 return Err(Error::user(
                     Code::Conflict,
                     format!(
@@ -163,8 +160,7 @@ pub(crate) async fn examples(
             }
             found.ids.push(ids.value(row).to_owned());
             found.labels.push(labels.value(row).to_owned());
-            let (halves, _) = bytes.as_chunks::<2>();
-            found.vectors.extend(halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()));
+            append_halves(bytes, &mut found.vectors);
         }
         if found.vectors.len() * size_of::<f32>() > bytes_max {
             return Err(Error::user(

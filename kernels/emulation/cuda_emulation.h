@@ -297,6 +297,15 @@ inline void run_block() {
     }
 }
 
+// The stack of a thread of a block. Stacks are kept: to make and to clear them takes longer than a small launch.
+inline char* stack_of(size_t index) {
+    static std::vector<char*> stacks;
+    while (stacks.size() <= index) {
+        stacks.push_back(static_cast<char*>(std::malloc(STACK_BYTES)));
+    }
+    return stacks[index];
+}
+
 // Runs a whole grid. `order` permutes the threads of a block: 0 first to last, 1 last to first, else at random.
 inline void run_grid(uint3_ grid, uint3_ dim, size_t shared_bytes, uint64_t order, std::function<void()> kernel) {
     Block& block = state();
@@ -312,7 +321,7 @@ inline void run_grid(uint3_ grid, uint3_ dim, size_t shared_bytes, uint64_t orde
         Fiber& fiber = block.fibers[index];
         fiber.index = index;
         fiber.thread = {index % dim.x, index / dim.x % dim.y, index / (dim.x * dim.y)};
-        fiber.stack = static_cast<char*>(std::malloc(STACK_BYTES));
+        fiber.stack = stack_of(index);
         block.order[index] = order == 1 ? threads - 1 - index : index;
     }
     if (order > 1) {
@@ -333,9 +342,6 @@ inline void run_grid(uint3_ grid, uint3_ dim, size_t shared_bytes, uint64_t orde
                 std::free(block.dynamic_shared);
             }
         }
-    }
-    for (Fiber& fiber : block.fibers) {
-        std::free(fiber.stack);
     }
 }
 

@@ -217,6 +217,7 @@ fn word_features(word: &[char], features: &mut Vec<Feature>) {
 
 /// FNV-1a over the kind and the UTF-8 bytes of the characters, its bits then mixed as in SplitMix64's last
 /// steps: FNV alone leaves its lowest bits, which choose sign and counter, to the last character.
+#[inline]
 fn hash_of(kind: Kind, chars: &[char]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
