@@ -88,6 +88,12 @@ impl PValues {
         ((p.log10() + DECADES) * BINS_PER_DECADE).ceil().clamp(0.0, last as f64) as usize
     }
 
+    /// How often each bin is among `bins`.
+    pub fn counts(mut bins: Vec<usize>) -> Vec<(usize, u64)> {
+        bins.sort_unstable();
+        bins.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect()
+    }
+
     /// Counts `count` p-values of a bin.
     pub fn add(&mut self, bin: usize, count: u64) {
         self.bins[bin] += count;

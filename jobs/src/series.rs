@@ -3,8 +3,11 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use analysis::series::Series;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::execution::SendableRecordBatchStream;
@@ -143,21 +146,35 @@ impl SeriesReader {
         let times =
             batch.column(1).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(broken)?;
         let values = batch.column(2).as_primitive_opt::<Float64Type>().ok_or_else(broken)?;
+        let values = or_nan(values);
         let mut complete = Vec::new();
-        for row in 0..batch.num_rows() {
-            let name = names.value(row);
+        for rows in arrow::compute::partition(&[Arc::new(names.clone())])?.ranges() {
+            let (name, times) = (names.value(rows.start), &times.values()[rows.clone()]);
+            // They are in order: the others are between these.
+            for &at_us in times.first().into_iter().chain(times.last()) {
+                check_instant(self.job, name, at_us)?;
+            }
             if self.open.as_ref().is_none_or(|open| open.name != name) {
                 let next = Series { name: name.to_owned(), ..Series::default() };
                 complete.extend(self.open.replace(next));
             }
-            check_instant(self.job, name, times.value(row))?;
             if let Some(open) = &mut self.open {
-                open.times.push(times.value(row));
-                open.values.push(if values.is_valid(row) { values.value(row) } else { f64::NAN });
+                open.times.extend_from_slice(times);
+                open.values.extend_from_slice(&values[rows]);
             }
         }
         Ok(complete)
     }
+}
+
+/// The values, NaN where there is none.
+fn or_nan(values: &Float64Array) -> Cow<'_, [f64]> {
+    let mut all = Cow::Borrowed(&values.values()[..]);
+    if let Some(nulls) = values.nulls() {
+        let all = all.to_mut();
+        (0..all.len()).filter(|&row| nulls.is_null(row)).for_each(|row| all[row] = f64::NAN);
+    }
+    all
 }
 
 /// Furthest instant from 1970 that series may have, in microseconds: 73,000 years. Differences of two such instants, and a few

@@ -1,5 +1,6 @@
 //! The doors of a server: who is let in, what it says of itself, and how it leaves.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -172,11 +173,18 @@ async fn devices_are_listed_and_a_required_one_that_is_not_there_is_an_error() {
     }
 }
 
-/// Whether git tells the history of the sources, here and to this user.
+/// Whether git tells this user the history of these sources, and not of a repository around them.
 async fn is_checkout() -> bool {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut git = Command::new("git");
-    git.args(["rev-parse", "HEAD"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    git.output().await.is_ok_and(|output| output.status.success())
+    git.args(["rev-parse", "--show-toplevel", "HEAD"]).current_dir(here);
+    let Ok(output) = git.output().await else { return false };
+    let told = String::from_utf8_lossy(&output.stdout);
+    let top = told.lines().next().and_then(|top| Path::new(top).canonicalize().ok());
+    // The tests are a folder of the sources.
+    output.status.success()
+        && top.is_some()
+        && top == here.parent().and_then(|here| here.canonicalize().ok())
 }
 
 #[tokio::test]

@@ -1,7 +1,79 @@
 //! Rows of a grid: a value for each of some equal stretches of time, NaN where there is none.
 
+use std::ops::Range;
+
 use super::spread::MEAN_SIGMA_PART;
-use super::{Samples, Season, deseasonalise, spread};
+use super::{Samples, Season, Series, deseasonalise, spread};
+
+/// Samples, and the row and cell of a grid that each falls into.
+#[derive(Clone, Debug, Default)]
+pub struct Placed {
+    /// Row of each sample.
+    pub rows: Vec<i64>,
+    /// Cell of each sample in its row; the first is 0.
+    pub cells: Vec<i64>,
+    /// The samples, all finite.
+    pub values: Vec<f64>,
+}
+
+impl Placed {
+    /// Adds the samples of `series`, which is `row`, without what is not finite or in none of `cells`: numbers of intervals since
+    /// 1970.
+    pub fn add(&mut self, row: usize, series: &Series, interval_us: i64, cells: &Range<i64>) {
+        for (at_us, &value) in series.times.iter().zip(&series.values) {
+            let cell = at_us.div_euclid(interval_us);
+            if value.is_finite() && cells.contains(&cell) {
+                self.cells.push(cell - cells.start);
+                self.values.push(value);
+            }
+        }
+        self.rows.resize(self.values.len(), row as i64);
+    }
+}
+
+/// Writes each value into its row and cell of `grid`, whose rows have `width` cells. Panics where there is none.
+pub fn put(grid: &mut [f64], width: usize, rows: &[i64], cells: &[i64], values: &[f64]) {
+    for ((&row, &cell), &value) in rows.iter().zip(cells).zip(values) {
+        grid[row as usize * width + cell as usize] = value;
+    }
+}
+
+/// Whether `row` has two different values.
+pub fn varies(row: &[f64]) -> bool {
+    let mut there = row.iter().filter(|value| !value.is_nan());
+    there.next().is_some_and(|first| there.any(|value| value != first))
+}
+
+/// Cells without a value.
+pub fn missing(row: &[f64]) -> usize {
+    row.iter().filter(|value| value.is_nan()).count()
+}
+
+/// Subtracts `other`, cell by cell.
+pub fn subtract(row: &mut [f64], other: &[f64]) {
+    row.iter_mut().zip(other).for_each(|(value, other)| *value -= other);
+}
+
+/// Appends the change from each cell to the next, one less than there are cells.
+pub fn append_changes(row: &[f64], changes: &mut Vec<f64>) {
+    changes.extend(row.windows(2).map(|pair| pair[1] - pair[0]));
+}
+
+/// A bit for each cell, set where there is a value.
+pub fn presence(row: &[f64]) -> Vec<u64> {
+    let bits = |cells: &[f64]| {
+        cells
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (at, value)| bits | u64::from(!value.is_nan()) << at)
+    };
+    row.chunks(64).map(bits).collect()
+}
+
+/// Bits set in both.
+pub fn in_both(a: &[u64], b: &[u64]) -> usize {
+    a.iter().zip(b).map(|(a, b)| (a & b).count_ones() as usize).sum()
+}
 
 /// Fills gaps of at most `most` cells by a straight line; those at the ends stay.
 pub fn bridge(row: &mut [f64], most: usize) -> u64 {
@@ -69,6 +141,46 @@ pub fn clip_and_fill(row: &mut [f64], clip: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_fall_into_their_cells_or_nowhere() {
+        let series = Series {
+            name: String::new(),
+            times: vec![-1, 0, 9, 10, 19, 20, 39, 40],
+            values: vec![9.0, 1.0, 2.0, f64::NAN, f64::INFINITY, 3.0, 4.0, 9.0],
+        };
+        let mut placed = Placed::default();
+        placed.add(1, &series, 10, &(0..4));
+        placed.add(0, &series, 10, &(-1..0));
+        assert_eq!(placed.rows, [1, 1, 1, 1, 0]);
+        assert_eq!(placed.cells, [0, 0, 2, 3, 0]);
+        assert_eq!(placed.values, [1.0, 2.0, 3.0, 4.0, 9.0]);
+        let mut grid = [0.0; 8];
+        put(&mut grid, 4, &placed.rows, &placed.cells, &placed.values);
+        assert_eq!(grid, [9.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn presence_is_a_bit_for_each_cell() {
+        let mut row = vec![f64::NAN; 130];
+        (row[0], row[63], row[64], row[129]) = (1.0, 1.0, 1.0, 1.0);
+        let bits = presence(&row);
+        assert_eq!(bits, [1 | 1 << 63, 1, 2]);
+        assert_eq!(in_both(&bits, &[1, 3, 3]), 3);
+        assert_eq!(missing(&row), 126);
+        assert!(!varies(&row) && !varies(&[]) && varies(&[f64::NAN, 1.0, f64::NAN, 2.0]));
+    }
+
+    #[test]
+    fn changes_are_from_each_cell_to_the_next() {
+        let mut changes = vec![7.0];
+        append_changes(&[1.0, 4.0, 2.0], &mut changes);
+        append_changes(&[1.0], &mut changes);
+        append_changes(&[], &mut changes);
+        assert_eq!(changes, [7.0, 3.0, -2.0]);
+        subtract(&mut changes, &[1.0, 1.0, 1.0]);
+        assert_eq!(changes, [6.0, 2.0, -3.0]);
+    }
 
     #[test]
     fn short_gaps_are_bridged_and_long_ones_and_the_ends_stay() {

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use analysis::series::rows::{Placed, put};
 use analysis::series::{Series, Span};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use engine::{Error, Result};
 use polars::prelude::{DataFrame, IntoLazy, PolarsResult, col};
@@ -61,62 +62,54 @@ impl Grid {
     pub(super) fn place(&mut self, chunk: &[Series]) -> Result<()> {
         let rows: HashMap<&str, usize> =
             self.series.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
-        let (mut ids, mut buckets, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        let mut placed: Vec<usize> = Vec::new();
+        let mut placed = Placed::default();
+        let cells = self.first_bucket..self.first_bucket + self.buckets as i64;
         for series in chunk {
-            let Some(&row) = rows.get(series.name.as_str()) else { continue };
-            let before = ids.len();
-            for (&time, &value) in series.times.iter().zip(&series.values) {
-                let bucket = time.div_euclid(self.interval.micros()) - self.first_bucket;
-                if value.is_finite() && (0..self.buckets as i64).contains(&bucket) {
-                    ids.push(placed.len() as i32);
-                    buckets.push(bucket);
-                    values.push(value);
-                }
-            }
-            if ids.len() > before {
-                placed.push(row);
+            if let Some(&row) = rows.get(series.name.as_str()) {
+                placed.add(row, series, self.interval.micros(), &cells);
             }
         }
-        if placed.is_empty() {
+        if placed.values.is_empty() {
             return Ok(());
         }
-        self.samples += ids.len() as u64;
-        let means = bucket_means(ids, buckets, values)?;
-        self.copy(&means, &placed).map_err(polars_failed)
+        self.samples += placed.values.len() as u64;
+        let means = bucket_means(placed)?;
+        self.copy(means).map_err(polars_failed)
     }
 
-    fn copy(&mut self, means: &DataFrame, placed: &[usize]) -> PolarsResult<()> {
-        let (ids, buckets, means) =
-            (means.column(ID)?.i32()?, means.column(BUCKET)?.i64()?, means.column(MEAN)?.f64()?);
-        for ((id, bucket), mean) in ids.iter().zip(buckets.iter()).zip(means.iter()) {
-            let row = id.and_then(|id| placed.get(id as usize));
-            if let (Some(row), Some(bucket), Some(mean)) = (row, bucket, mean) {
-                self.values[row * self.buckets + bucket as usize] = mean;
-            }
-        }
+    fn copy(&mut self, mut means: DataFrame) -> PolarsResult<()> {
+        let means = means.rechunk_mut();
+        let (rows, cells) = (means.column(ROW)?.i64()?, means.column(CELL)?.i64()?);
+        let means = means.column(MEAN)?.f64()?;
+        put(
+            &mut self.values,
+            self.buckets,
+            rows.cont_slice()?,
+            cells.cont_slice()?,
+            means.cont_slice()?,
+        );
         Ok(())
     }
 }
 
-const ID: &str = "id";
-const BUCKET: &str = "bucket";
+const ROW: &str = "row";
+const CELL: &str = "cell";
 const MEAN: &str = "mean";
 
-/// The mean of the values of each series in each bucket, in no order.
-fn bucket_means(ids: Vec<i32>, buckets: Vec<i64>, values: Vec<f64>) -> Result<DataFrame> {
+/// The mean of the samples in each cell of each row, in no order.
+fn bucket_means(placed: Placed) -> Result<DataFrame> {
     let schema = Schema::new(vec![
-        Field::new(ID, DataType::Int32, false),
-        Field::new(BUCKET, DataType::Int64, false),
+        Field::new(ROW, DataType::Int64, false),
+        Field::new(CELL, DataType::Int64, false),
         Field::new(MEAN, DataType::Float64, false),
     ]);
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int32Array::from(ids)),
-        Arc::new(Int64Array::from(buckets)),
-        Arc::new(Float64Array::from(values)),
+        Arc::new(Int64Array::from(placed.rows)),
+        Arc::new(Int64Array::from(placed.cells)),
+        Arc::new(Float64Array::from(placed.values)),
     ];
     let long = engine::to_polars(&[RecordBatch::try_new(Arc::new(schema), columns)?])?;
-    let means = long.lazy().group_by([col(ID), col(BUCKET)]).agg([col(MEAN).mean()]);
+    let means = long.lazy().group_by([col(ROW), col(CELL)]).agg([col(MEAN).mean()]);
     means.collect().map_err(polars_failed)
 }
 

@@ -2,6 +2,7 @@
 //! of n series are n² and never exist at once; what is kept is the pairs strong enough to be reported, and
 //! the counts of all p-values, without which no rate of false discoveries can be told.
 
+use analysis::series::rows::in_both;
 use analysis::significance::{PValues, autocorrelation, effective_samples, of_best, p_value};
 use engine::{Code, Error, Result};
 use kernels::correlate::{
@@ -76,11 +77,7 @@ impl Subjects {
     pub(super) fn shared_samples(&self, row: usize, col: usize) -> usize {
         match &self.prepared.present {
             None => self.prepared.cols,
-            Some(present) => present[row]
-                .iter()
-                .zip(&present[col])
-                .map(|(a, b)| (a & b).count_ones() as usize)
-                .sum(),
+            Some(present) => in_both(&present[row], &present[col]),
         }
     }
 
@@ -207,10 +204,7 @@ impl PairSink for Testing<'_> {
                 }
             }
         }
-        bins.sort_unstable();
-        let counts =
-            bins.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect();
-        (kept, counts)
+        (kept, PValues::counts(bins))
     }
 
     fn take(&mut self, _block: &ScoreBlock<'_>, (kept, counts): Self::Part) -> kernels::Result<()> {

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use analysis::series::rows::{bridge, clip_and_fill, take_season_out};
+use analysis::series::rows::{
+    append_changes, bridge, clip_and_fill, missing, presence, subtract, take_season_out, varies,
+};
 use engine::Result;
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
 use kernels::{DeviceReport, Execution, MatrixView, MatrixViewMut};
@@ -70,8 +72,9 @@ pub(super) fn prepare(
         Detrend::Seasonal => take_trend_out(&mut prepared, params.trend_buckets, execution)?,
     }
     let cols = prepared.cols;
-    prepared.present = presence(&prepared);
-    prepared.cells_missing = prepared.values.iter().filter(|value| value.is_nan()).count() as u64;
+    prepared.cells_missing = missing(&prepared.values) as u64;
+    prepared.present = (prepared.cells_missing > 0)
+        .then(|| prepared.values.chunks(cols.max(1)).map(presence).collect());
     pool.install(|| {
         prepared.values.par_chunks_mut(cols.max(1)).for_each(|row| clip_and_fill(row, params.clip));
     });
@@ -92,12 +95,9 @@ fn keep_usable(grid: Grid, params: &Params) -> Prepared {
         device: None,
     };
     for (name, row) in grid.series.into_iter().zip(grid.values.chunks(grid.buckets.max(1))) {
-        let missing = row.iter().filter(|value| value.is_nan()).count();
-        let mut there = row.iter().copied().filter(|value| !value.is_nan());
-        let first = there.next();
-        let reason = if missing as f64 > params.max_missing * row.len() as f64 {
+        let reason = if missing(row) as f64 > params.max_missing * row.len() as f64 {
             Some("too many empty buckets")
-        } else if first.is_none_or(|first| there.all(|value| value == first)) {
+        } else if !varies(row) {
             Some("constant")
         } else {
             None
@@ -116,11 +116,8 @@ fn keep_usable(grid: Grid, params: &Params) -> Prepared {
 /// Replaces each value by the change from the one before; the first cell of each row goes.
 fn difference(prepared: &mut Prepared) {
     let cols = prepared.cols;
-    let changes: Vec<f64> = prepared
-        .values
-        .chunks(cols.max(1))
-        .flat_map(|row| row.windows(2).map(|pair| pair[1] - pair[0]))
-        .collect();
+    let mut changes = Vec::with_capacity(prepared.values.len());
+    prepared.values.chunks(cols.max(1)).for_each(|row| append_changes(row, &mut changes));
     prepared.values = changes;
     prepared.cols = cols.saturating_sub(1);
 }
@@ -141,21 +138,7 @@ fn take_trend_out(prepared: &mut Prepared, window: usize, execution: &Execution)
         let stats =
             rolling(MatrixView::new(rows, count, cols)?, &options, &mut outputs, execution)?;
         prepared.device = Some(stats.device);
-        rows.iter_mut().zip(&trend).for_each(|(value, trend)| *value -= trend);
+        subtract(rows, &trend);
     }
     Ok(())
-}
-
-fn presence(prepared: &Prepared) -> Option<Vec<Vec<u64>>> {
-    if prepared.values.iter().all(|value| !value.is_nan()) {
-        return None;
-    }
-    let bits = |row: &[f64]| {
-        let mut words = vec![0_u64; row.len().div_ceil(64)];
-        for (at, value) in row.iter().enumerate() {
-            words[at / 64] |= u64::from(!value.is_nan()) << (at % 64);
-        }
-        words
-    };
-    Some(prepared.values.chunks(prepared.cols.max(1)).map(bits).collect())
 }
