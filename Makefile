@@ -144,11 +144,11 @@ GPU_ARCHITECTURES = sm_80 sm_89 sm_90a sm_100 sm_120
 
 .PHONY: gpu-package
 gpu-package: nvrtc ## one binary with the kernels' checks and benchmarks, for a machine with a CUDA driver and no toolchain
-	$(NVRTC_ENV) cargo run --locked --release -p benches --features cubins --bin cubins -- "$(CACHE)/cubins" $(GPU_ARCHITECTURES)
-	cargo test --locked --release -p benches --features gpu-package --bin gpu-package
-	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --release -p benches --features built-in-cubins --bin gpu-package
+	$(NVRTC_ENV) cargo run --locked --profile dist -p benches --features cubins --bin cubins -- "$(CACHE)/cubins" $(GPU_ARCHITECTURES)
+	cargo test --locked --profile dist -p benches --features gpu-package --bin gpu-package
+	COLONNADE_CUBINS="$(CACHE)/cubins" cargo rustc --locked --profile dist -p benches --features built-in-cubins --bin gpu-package
 	mkdir -p dist
-	cp "$${CARGO_TARGET_DIR:-target}/release/gpu-package" dist/colonnade-gpu-package
+	cp "$${CARGO_TARGET_DIR:-target}/dist/gpu-package" dist/colonnade-gpu-package
 	ls -l dist/colonnade-gpu-package
 
 .PHONY: deny
@@ -166,9 +166,9 @@ build: ## the binary as the demo runs it
 	cargo build --locked $(CUDA)
 
 .PHONY: release
-release: ## the binary at full optimisation, with all that can be built in
-	cargo build --locked --release --package colonnade --features cuda-encoders
-	ls -l "$${CARGO_TARGET_DIR:-target}/release/colonnade"
+release: ## the binary to hand out: optimised, small, with all that can be built in
+	cargo build --locked --profile dist --package colonnade --features cuda-encoders
+	ls -l "$${CARGO_TARGET_DIR:-target}/dist/colonnade"
 
 .PHONY: clean
 clean: ## remove what was built here

@@ -1,6 +1,6 @@
 //! Puts the commit and the features into the binary, for `colonnade --version`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -33,7 +33,10 @@ fn main() {
     let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
     let signed = |name: &str, is_in: bool| format!("{}{name}", if is_in { '+' } else { '-' });
     let features = [signed("cloud", has("CLOUD")), signed("cuda-encoders", has("CUDA_ENCODERS"))];
-    let profile = std::env::var("PROFILE").unwrap_or_default();
+    // `PROFILE` names the one that a profile inherits from; the folder is named after the profile.
+    let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
+    let profile = out.ancestors().nth(3).and_then(Path::file_name).unwrap_or_default();
+    let profile = profile.to_string_lossy();
     println!("cargo::rustc-env=COLONNADE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=COLONNADE_FEATURES={}", features.join(" "));
     println!("cargo::rustc-env=COLONNADE_PROFILE={profile}");

@@ -1,4 +1,4 @@
-//! Storage, Delta tables, catalogue, sessions, SQL, frames and the commit bus.
+//! Storage, Delta tables, catalogue, sessions, SQL and the commit bus.
 //!
 //! Everything that reads or writes a dataset goes through an [`Engine`]: it keeps the promise that
 //! what was acknowledged is in a commit, that a reader sees one version of each dataset, and that
@@ -9,7 +9,6 @@ mod bus;
 mod catalog;
 mod engine;
 mod error;
-mod frames;
 mod functions;
 mod identity;
 mod ingest;
@@ -26,7 +25,6 @@ pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
 pub use catalog::{Catalog, DatasetEntry};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
-pub use frames::{to_arrow, to_polars};
 pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, PRODUCER_MAX_BYTES,

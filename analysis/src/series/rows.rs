@@ -5,36 +5,40 @@ use std::ops::Range;
 use super::spread::MEAN_SIGMA_PART;
 use super::{Samples, Season, Series, deseasonalise, spread};
 
-/// Samples, and the row and cell of a grid that each falls into.
+/// Means of the samples in each cell; what is counted with is kept from one series to the next.
 #[derive(Clone, Debug, Default)]
-pub struct Placed {
-    /// Row of each sample.
-    pub rows: Vec<i64>,
-    /// Cell of each sample in its row; the first is 0.
-    pub cells: Vec<i64>,
-    /// The samples, all finite.
-    pub values: Vec<f64>,
+pub struct Means {
+    counts: Vec<u32>,
 }
 
-impl Placed {
-    /// Adds the samples of `series`, which is `row`, without what is not finite or in none of `cells`: numbers of intervals since
-    /// 1970.
-    pub fn add(&mut self, row: usize, series: &Series, interval_us: i64, cells: &Range<i64>) {
+impl Means {
+    /// Writes the means of `series` into `row`, one for each of `cells`, which are numbers of intervals since 1970; a cell without
+    /// samples stays as it is. Leaves out what is not finite or in none of them. Returns how many samples were put. Panics where
+    /// `row` is shorter than `cells`.
+    pub fn put(
+        &mut self,
+        series: &Series,
+        interval_us: i64,
+        cells: &Range<i64>,
+        row: &mut [f64],
+    ) -> u64 {
+        self.counts.clear();
+        self.counts.resize(row.len(), 0);
+        let mut samples = 0;
         for (at_us, &value) in series.times.iter().zip(&series.values) {
             let cell = at_us.div_euclid(interval_us);
-            if value.is_finite() && cells.contains(&cell) {
-                self.cells.push(cell - cells.start);
-                self.values.push(value);
+            if !value.is_finite() || !cells.contains(&cell) {
+                continue;
             }
+            let cell = (cell - cells.start) as usize;
+            row[cell] = if self.counts[cell] == 0 { value } else { row[cell] + value };
+            self.counts[cell] += 1;
+            samples += 1;
         }
-        self.rows.resize(self.values.len(), row as i64);
-    }
-}
-
-/// Writes each value into its row and cell of `grid`, whose rows have `width` cells. Panics where there is none.
-pub fn put(grid: &mut [f64], width: usize, rows: &[i64], cells: &[i64], values: &[f64]) {
-    for ((&row, &cell), &value) in rows.iter().zip(cells).zip(values) {
-        grid[row as usize * width + cell as usize] = value;
+        for (value, count) in row.iter_mut().zip(&self.counts).filter(|(_, count)| **count > 1) {
+            *value /= f64::from(*count);
+        }
+        samples
     }
 }
 
@@ -143,21 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_fall_into_their_cells_or_nowhere() {
+    fn a_cell_has_the_mean_of_its_samples_and_stays_without_any() {
         let series = Series {
             name: String::new(),
             times: vec![-1, 0, 9, 10, 19, 20, 39, 40],
             values: vec![9.0, 1.0, 2.0, f64::NAN, f64::INFINITY, 3.0, 4.0, 9.0],
         };
-        let mut placed = Placed::default();
-        placed.add(1, &series, 10, &(0..4));
-        placed.add(0, &series, 10, &(-1..0));
-        assert_eq!(placed.rows, [1, 1, 1, 1, 0]);
-        assert_eq!(placed.cells, [0, 0, 2, 3, 0]);
-        assert_eq!(placed.values, [1.0, 2.0, 3.0, 4.0, 9.0]);
-        let mut grid = [0.0; 8];
-        put(&mut grid, 4, &placed.rows, &placed.cells, &placed.values);
-        assert_eq!(grid, [9.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0]);
+        let mut means = Means::default();
+        let mut row = [7.0; 4];
+        assert_eq!(means.put(&series, 10, &(0..4), &mut row), 4);
+        assert_eq!(row, [1.5, 7.0, 3.0, 4.0]);
+        let mut row = [f64::NAN; 1];
+        assert_eq!(means.put(&series, 10, &(-1..0), &mut row), 1);
+        assert_eq!(row, [9.0]);
+        assert_eq!(means.put(&Series { times: Vec::new(), ..series }, 10, &(0..1), &mut row), 0);
+        assert_eq!(row, [9.0]);
     }
 
     #[test]

@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use crate::tree::{Tree, Violation};
 
 /// Crates of which the lock file may hold one version only, and the one that is meant.
-const ONE_VERSION: [(&str, &str); 8] = [
+const ONE_VERSION: [(&str, &str); 7] = [
     ("arrow", "59."),
     ("parquet", "59."),
     ("datafusion", "55."),
     ("object_store", "0.13."),
     ("deltalake-core", "1.1."),
-    ("polars", "0.55."),
     ("async-graphql", "7."),
     ("cudarc", "0.19."),
 ];

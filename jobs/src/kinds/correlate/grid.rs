@@ -1,17 +1,10 @@
-//! From rows to a matrix: every series of a cohort on one grid of equal buckets. Polars groups a few series
-//! at a time into bucket means, and the means go straight into their rows of the matrix, so that the long
-//! and the wide form never exist in full at once. Polars' own `pivot` is not used: it filters all rows once
-//! for each column, which is quadratic in the number of series.
+//! From rows to a matrix: every series of a cohort on one grid of equal buckets, each the mean of its samples. They go straight
+//! into their rows of the matrix, so that the long form never exists beside it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use analysis::series::rows::{Placed, put};
+use analysis::series::rows::Means;
 use analysis::series::{Series, Span};
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
-use engine::{Error, Result};
-use polars::prelude::{DataFrame, IntoLazy, PolarsResult, col};
 
 use super::extent::Cohort;
 
@@ -58,63 +51,19 @@ impl Grid {
         (self.first_bucket + bucket as i64) * self.interval.micros()
     }
 
-    /// Puts series into their rows: bucket, mean, pivot, copy.
-    pub(super) fn place(&mut self, chunk: &[Series]) -> Result<()> {
+    /// Puts series into their rows. A series comes once.
+    pub(super) fn place(&mut self, chunk: &[Series]) {
         let rows: HashMap<&str, usize> =
             self.series.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
-        let mut placed = Placed::default();
         let cells = self.first_bucket..self.first_bucket + self.buckets as i64;
+        let mut means = Means::default();
         for series in chunk {
             if let Some(&row) = rows.get(series.name.as_str()) {
-                placed.add(row, series, self.interval.micros(), &cells);
+                let row = &mut self.values[row * self.buckets..(row + 1) * self.buckets];
+                self.samples += means.put(series, self.interval.micros(), &cells, row);
             }
         }
-        if placed.values.is_empty() {
-            return Ok(());
-        }
-        self.samples += placed.values.len() as u64;
-        let means = bucket_means(placed)?;
-        self.copy(means).map_err(polars_failed)
     }
-
-    fn copy(&mut self, mut means: DataFrame) -> PolarsResult<()> {
-        let means = means.rechunk_mut();
-        let (rows, cells) = (means.column(ROW)?.i64()?, means.column(CELL)?.i64()?);
-        let means = means.column(MEAN)?.f64()?;
-        put(
-            &mut self.values,
-            self.buckets,
-            rows.cont_slice()?,
-            cells.cont_slice()?,
-            means.cont_slice()?,
-        );
-        Ok(())
-    }
-}
-
-const ROW: &str = "row";
-const CELL: &str = "cell";
-const MEAN: &str = "mean";
-
-/// The mean of the samples in each cell of each row, in no order.
-fn bucket_means(placed: Placed) -> Result<DataFrame> {
-    let schema = Schema::new(vec![
-        Field::new(ROW, DataType::Int64, false),
-        Field::new(CELL, DataType::Int64, false),
-        Field::new(MEAN, DataType::Float64, false),
-    ]);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from(placed.rows)),
-        Arc::new(Int64Array::from(placed.cells)),
-        Arc::new(Float64Array::from(placed.values)),
-    ];
-    let long = engine::to_polars(&[RecordBatch::try_new(Arc::new(schema), columns)?])?;
-    let means = long.lazy().group_by([col(ROW), col(CELL)]).agg([col(MEAN).mean()]);
-    means.collect().map_err(polars_failed)
-}
-
-fn polars_failed(problem: polars::error::PolarsError) -> Error {
-    Error::internal(format!("correlate: means of buckets: {problem}"))
 }
 
 #[cfg(test)]
@@ -137,7 +86,7 @@ mod tests {
             values: vec![100.0, 1.0, 3.0, f64::NAN, 7.0, 100.0],
         };
         let other = Series { name: "not asked for".into(), ..a.clone() };
-        grid.place(&[other, a]).unwrap();
+        grid.place(&[other, a]);
         assert_eq!((grid.buckets, grid.samples), (4, 3));
         assert_eq!(grid.start_us(1), second(30.0));
         let row: Vec<Option<f64>> =

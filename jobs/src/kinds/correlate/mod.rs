@@ -48,8 +48,8 @@ use crate::series::SeriesSource;
 /// The kind's name.
 const NAME: &str = "correlate";
 
-/// Memory of one point while series are put on the grid: the row, and Polars' columns and groups.
-const POINT_BYTES: usize = 96;
+/// Memory of one point while series are put on the grid: the row as it is read, and the point of its series.
+const POINT_BYTES: usize = 64;
 /// Points put on the grid together at least.
 const POINTS_MIN: usize = 1 << 16;
 
@@ -187,7 +187,7 @@ async fn place(
         }
         grids = ctx
             .compute(move || {
-                grids.iter_mut().try_for_each(|grid| grid.place(&chunk))?;
+                grids.iter_mut().for_each(|grid| grid.place(&chunk));
                 Ok(grids)
             })
             .await?;
