@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use arrow::datatypes::SchemaRef;
+use simdutf8::compat::from_utf8;
 
 use super::json::{self, JsonError, RawValue};
 use super::lines::{Line, Lines};
@@ -194,7 +195,7 @@ fn discover(
     let mut order: Vec<String> = Vec::new();
     let mut guesses: HashMap<String, TypeGuess> = HashMap::new();
     for line in lines {
-        let Ok(text) = std::str::from_utf8(&line.bytes) else { continue };
+        let Ok(text) = from_utf8(&line.bytes) else { continue };
         // A line that is not JSON is set aside when its turn comes; it has no say in the types.
         let mut seen: Vec<(String, TypeGuess)> = Vec::new();
         let parsed = json::members::<JsonError>(text, |name, value| {
@@ -244,7 +245,7 @@ fn take_line(table: &mut RowTable, layout: &mut Layout, line: &Line<'_>, row: u6
         table.reject(place, None, reason, original_text(line.bytes));
         return Ok(());
     }
-    let text = match std::str::from_utf8(line.bytes) {
+    let text = match from_utf8(line.bytes) {
         Ok(text) => text,
         Err(e) => {
             let reason = format!("column {}: expected UTF-8 text", e.valid_up_to() + 1);
