@@ -7,19 +7,19 @@
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`curve`]: precision and recall, where labels say what is right.
-//! - [`append_alike`], [`fnv`], [`Noise`], [`to_halves`]: texts made alike, a hash, random numbers, the same in every
-//!   run, and vectors at rest.
+//! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, random numbers that are the same in every run.
+//! - [`cosine`], [`has_direction`], [`vector_hash`], [`to_halves`]: one vector or two.
 
 pub mod curve;
-mod halves;
 mod hash;
 pub mod linkage;
 mod noise;
 pub mod series;
 pub mod significance;
 mod text;
+mod vectors;
 
-pub use halves::{HALF_BYTES, append_halves, to_halves};
 pub use hash::fnv;
 pub use noise::Noise;
 pub use text::append_alike;
+pub use vectors::{HALF_BYTES, append_halves, cosine, has_direction, to_halves, vector_hash};

@@ -1,45 +1,36 @@
 //! Rows of a grid: a value for each of some equal stretches of time, NaN where there is none.
 
-use std::ops::Range;
-
 use super::spread::MEAN_SIGMA_PART;
 use super::{Samples, Season, Series, deseasonalise, spread};
 
-/// Means of the samples in each cell; what is counted with is kept from one series to the next.
-#[derive(Clone, Debug, Default)]
-pub struct Means {
-    counts: Vec<u32>,
-}
-
-impl Means {
-    /// Writes the means of `series` into `row`, one for each of `cells`, which are numbers of intervals since 1970; a cell without
-    /// samples stays as it is. Leaves out what is not finite or in none of them. Returns how many samples were put. Panics where
-    /// `row` is shorter than `cells`.
-    pub fn put(
-        &mut self,
-        series: &Series,
-        interval_us: i64,
-        cells: &Range<i64>,
-        row: &mut [f64],
-    ) -> u64 {
-        self.counts.clear();
-        self.counts.resize(row.len(), 0);
-        let mut samples = 0;
-        for (at_us, &value) in series.times.iter().zip(&series.values) {
-            let cell = at_us.div_euclid(interval_us);
-            if !value.is_finite() || !cells.contains(&cell) {
-                continue;
-            }
-            let cell = (cell - cells.start) as usize;
-            row[cell] = if self.counts[cell] == 0 { value } else { row[cell] + value };
-            self.counts[cell] += 1;
-            samples += 1;
+/// Writes the mean of the samples in each cell of `row`, the first of which is interval number `first` since 1970. A cell without
+/// samples stays as it is; samples that are not finite or in no cell are left out. Returns how many there were in cells. `counts`
+/// is room to count in.
+pub fn put_means(
+    series: &Series,
+    interval_us: i64,
+    first: i64,
+    row: &mut [f64],
+    counts: &mut Vec<u32>,
+) -> u64 {
+    counts.clear();
+    counts.resize(row.len(), 0);
+    let cells = first..first.saturating_add_unsigned(row.len() as u64);
+    let mut samples = 0;
+    for (at_us, &value) in series.times.iter().zip(&series.values) {
+        let cell = at_us.div_euclid(interval_us);
+        if !value.is_finite() || !cells.contains(&cell) {
+            continue;
         }
-        for (value, count) in row.iter_mut().zip(&self.counts).filter(|(_, count)| **count > 1) {
-            *value /= f64::from(*count);
-        }
-        samples
+        let cell = (cell - first) as usize;
+        row[cell] = if counts[cell] == 0 { value } else { row[cell] + value };
+        counts[cell] += 1;
+        samples += 1;
     }
+    for (value, count) in row.iter_mut().zip(counts).filter(|(_, count)| **count > 1) {
+        *value /= f64::from(*count);
+    }
+    samples
 }
 
 /// Whether `row` has two different values.
@@ -153,14 +144,15 @@ mod tests {
             times: vec![-1, 0, 9, 10, 19, 20, 39, 40],
             values: vec![9.0, 1.0, 2.0, f64::NAN, f64::INFINITY, 3.0, 4.0, 9.0],
         };
-        let mut means = Means::default();
+        let mut counts = Vec::new();
         let mut row = [7.0; 4];
-        assert_eq!(means.put(&series, 10, &(0..4), &mut row), 4);
+        assert_eq!(put_means(&series, 10, 0, &mut row, &mut counts), 4);
         assert_eq!(row, [1.5, 7.0, 3.0, 4.0]);
         let mut row = [f64::NAN; 1];
-        assert_eq!(means.put(&series, 10, &(-1..0), &mut row), 1);
+        assert_eq!(put_means(&series, 10, -1, &mut row, &mut counts), 1);
         assert_eq!(row, [9.0]);
-        assert_eq!(means.put(&Series { times: Vec::new(), ..series }, 10, &(0..1), &mut row), 0);
+        let none = Series { times: Vec::new(), ..series };
+        assert_eq!(put_means(&none, 10, 0, &mut row, &mut counts), 0);
         assert_eq!(row, [9.0]);
     }
 

@@ -132,10 +132,7 @@ impl Lists {
             lists.push(rows);
         }
         // A vector without a direction has no cosine, and no place in a list.
-        let has_direction = |place: &usize| {
-            let vector = vectors.vector(*place);
-            vector.iter().all(|x| x.is_finite()) && vector.iter().any(|x| *x != 0.0)
-        };
+        let has_direction = |place: &usize| analysis::has_direction(vectors.vector(*place));
         let others = (0..vectors.len()).filter(|place| !is_listed[*place]);
         let others: Vec<usize> = others.filter(has_direction).collect();
         if !others.is_empty() {

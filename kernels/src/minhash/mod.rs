@@ -7,7 +7,7 @@
 //! [`similar`] cuts signatures into bands ([`Banding`]), takes as candidates the pairs that agree in one, and counts
 //! the shingles of both texts before it gives out a pair: what comes out is certain, what is missed is rare and
 //! its probability known. Where the texts are not at hand, [`sketches`] of them tell most pairs apart for certain
-//! ([`can_be_similar`]).
+//! ([`affected`]).
 //!
 //! **Formula.** A shingle has a 64-bit hash, and function k the value `a_k · low + high` modulo 2³²; a signature
 //! holds the least value of each function over the text's shingles. `shingle.rs` and `family.rs` define both to the
@@ -60,6 +60,7 @@
 //! # Ok::<(), kernels::Error>(())
 //! ```
 
+pub mod affected;
 mod banding;
 mod check;
 mod cpu;
@@ -86,7 +87,7 @@ pub use banding::Banding;
 pub use shingle::Shingles;
 pub use similar::{Corpus, SimilarOptions, Summary, similar};
 pub use sink::{SimilarPair, SimilarPairs, SimilarSink};
-pub use sketch::{SKETCH_BYTES, can_be_similar, sketches};
+pub use sketch::{SKETCH_BYTES, sketches};
 pub use texts::{Offsets, TextsView};
 
 use std::collections::HashSet;

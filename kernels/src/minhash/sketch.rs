@@ -69,7 +69,7 @@ pub fn sketches(
 }
 
 /// Whether two texts of these sketches can have a Jaccard similarity of `threshold`. `true` for bytes that are no sketches.
-pub fn can_be_similar(first: &[u8], second: &[u8], threshold: f64) -> bool {
+pub(super) fn can_be_similar(first: &[u8], second: &[u8], threshold: f64) -> bool {
     let (Some(first), Some(second)) = (read(first), read(second)) else { return true };
     let differ: u32 = first.bits.iter().zip(second.bits).map(|(a, b)| (a ^ b).count_ones()).sum();
     let both = f64::from(first.count) + f64::from(second.count);

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use analysis::vector_hash;
 use engine::{Code, Error, Result};
 use kernels::nearest::{JoinOptions, Metric, Pair, PairList, PairSink, Rows, join, join_within};
 use kernels::{Execution, MatrixView};
@@ -72,27 +73,13 @@ impl Semantic {
 
     /// A number that tells the vector of a row from another one; 0 where it has none.
     pub(super) fn hash(&self, id: &str) -> u64 {
-        let Some(place) = self.vectors.place(id) else { return 0 };
-        let (pairs, rest) = self.vectors.vector(place).as_chunks::<2>();
-        let last = rest.iter().map(|last| [*last, 0.0]);
-        let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
-        for [low, high] in pairs.iter().copied().chain(last) {
-            let word = u64::from(high.to_bits()) << 32 | u64::from(low.to_bits());
-            hash = (hash ^ word).wrapping_mul(0x2127_599b_f432_5c37);
-            hash ^= hash >> 29;
-        }
-        hash.max(1)
+        self.vectors.place(id).map_or(0, |place| vector_hash(self.vectors.vector(place)))
     }
 
     /// The cosine of two rows' vectors; none where one has none.
     pub(super) fn cosine(&self, first: &str, second: &str) -> Option<f64> {
         let vector = |id| Some(self.vectors.vector(self.vectors.place(id)?));
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-        };
-        let (a, b) = (vector(first)?, vector(second)?);
-        let norms = (dot(a, a) * dot(b, b)).sqrt();
-        (norms > 0.0).then(|| dot(a, b) / norms)
+        analysis::cosine(vector(first)?, vector(second)?)
     }
 
     /// The rows whose vector is near to that of one of these.

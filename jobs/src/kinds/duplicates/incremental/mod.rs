@@ -2,7 +2,7 @@
 //!
 //! A run over texts leaves an index behind ([`index`]): of each row the hash of its text, the keys of its bands and a sketch. The
 //! next run of the same parameters reads the rows that came and went since, finds the rows that those can change a pair of
-//! ([`affected`]), reads their texts, and links them. Pairs of a text that neither came nor went stay as they are; so do
+//! ([`kernels::minhash::affected`]), reads their texts, and links them. Pairs of a text that neither came nor went stay as they are; so do
 //! clusters that none of these rows is in. The result is that of a run over everything:
 //!
 //! - the pairs of a text depend on its own rows and on those that share a band with it; of these all are read that its
@@ -17,7 +17,6 @@
 //! Cost: the index (92 + 4·bands bytes a row), the pairs and the clusters are read, pairs and clusters are written; the texts
 //! of the source are gone over where an earlier row is affected.
 
-mod affected;
 mod earlier;
 mod index;
 mod rows;
@@ -31,6 +30,8 @@ use arrow::array::{Array, LargeStringArray};
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Result, Version, WriteMode};
 use kernels::components::Components;
+use kernels::minhash::affected::{Change, entry_bytes, vector_of};
+pub(super) use kernels::minhash::affected::{Facts, entries};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -40,8 +41,6 @@ use super::find::{self, Cluster, Link, Scope};
 use super::semantic::Semantic;
 use crate::context::RunContext;
 use crate::parameters;
-use affected::{Change, entry_bytes, vector_of};
-pub(super) use affected::{Facts, entries};
 use earlier::{Earlier, checksum};
 use index::{Added, Index};
 pub(super) use index::{IndexRows, spec as index_spec};

@@ -14,13 +14,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kernels::MatrixView;
-use kernels::minhash::{Banding, SKETCH_BYTES, SimilarOptions, can_be_similar};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::sketch::can_be_similar;
+use super::{Banding, SKETCH_BYTES, SimilarOptions};
+use crate::view::MatrixView;
+
 /// The first half of a text's SHA-256.
-pub(crate) type TextHash = [u8; HASH_BYTES];
+type TextHash = [u8; HASH_BYTES];
 
 const HASH_BYTES: usize = 16;
 const VECTOR_BYTES: usize = size_of::<u64>();
@@ -30,21 +32,22 @@ const KEY_BYTES: usize = size_of::<u32>();
 const TABLE_BITS: u32 = 24;
 
 /// Bytes of an entry.
-pub(crate) fn entry_bytes(banding: Banding) -> usize {
+pub fn entry_bytes(banding: Banding) -> usize {
     HASH_BYTES + VECTOR_BYTES + KEY_BYTES * banding.bands + SKETCH_BYTES
 }
 
 /// What is known of rows beside their signatures.
-pub(crate) struct Facts<'a, 'f> {
-    pub(crate) text: &'f (dyn Fn(usize) -> &'a [u8] + Sync),
+pub struct Facts<'a, 'f> {
+    /// The text of a row.
+    pub text: &'f (dyn Fn(usize) -> &'a [u8] + Sync),
     /// Hash of a row's vector; 0 where it has none.
-    pub(crate) vector: &'f (dyn Fn(usize) -> u64 + Sync),
+    pub vector: &'f (dyn Fn(usize) -> u64 + Sync),
     /// One after the other.
-    pub(crate) sketches: &'f [u8],
+    pub sketches: &'f [u8],
 }
 
 /// The entries of texts, one after the other.
-pub(crate) fn entries(
+pub fn entries(
     facts: &Facts<'_, '_>,
     signatures: MatrixView<'_, u32>,
     banding: Banding,
@@ -75,7 +78,7 @@ fn key(band: &[u32]) -> u32 {
 }
 
 /// The hash in an entry.
-pub(crate) fn hash_of(entry: &[u8]) -> TextHash {
+fn hash_of(entry: &[u8]) -> TextHash {
     let mut hash = TextHash::default();
     hash.copy_from_slice(&entry[..HASH_BYTES]);
     hash
@@ -92,7 +95,7 @@ fn keys_of(entry: &[u8]) -> impl Iterator<Item = u64> + '_ {
 }
 
 /// The hash of the vector that a row with this entry had; 0 for none.
-pub(crate) fn vector_of(entry: &[u8]) -> u64 {
+pub fn vector_of(entry: &[u8]) -> u64 {
     let bytes = entry[HASH_BYTES..].first_chunk::<VECTOR_BYTES>();
     bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
@@ -102,7 +105,7 @@ fn sketch_of(entry: &[u8]) -> &[u8] {
 }
 
 /// Texts that came or went, and the bands that they have.
-pub(crate) struct Change<'a> {
+pub struct Change<'a> {
     hashes: HashSet<TextHash>,
     /// The entries of those texts that have a band, each text once.
     by_key: HashMap<u64, Vec<&'a [u8]>>,
@@ -111,7 +114,7 @@ pub(crate) struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Of these entries.
-    pub(crate) fn of(entries: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub fn of(entries: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut hashes, mut by_key) = (HashSet::new(), HashMap::<u64, Vec<&[u8]>>::new());
         let mut table = vec![0; (1 << TABLE_BITS) / 64];
         for entry in entries {
@@ -127,12 +130,12 @@ impl<'a> Change<'a> {
     }
 
     /// Whether a row with this entry has a text that came or went.
-    pub(crate) fn has_text(&self, entry: &[u8]) -> bool {
+    pub fn has_text(&self, entry: &[u8]) -> bool {
         self.hashes.contains(&hash_of(entry))
     }
 
     /// The rows of these entries that can be similar to one, or share a crowded band with one.
-    pub(crate) fn reached(
+    pub fn reached(
         &self,
         entries: &[u8],
         entry_bytes: usize,
