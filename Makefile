@@ -55,11 +55,12 @@ endif
 # All kernels are one unit of code, in which everything can be inlined and which one changed line compiles anew, for minutes.
 # Their unit tests do with many units, in a folder of their own.
 ALONE = --package kernels --config profile.dev.package.kernels.codegen-units=256 --target-dir "$${CARGO_TARGET_DIR:-target}/kernels"
+# The others with the features that all crates have together, as they are built anyway.
 TOGETHER = $(CUDA) --package colonnade --package $(CRATE)
 
 .PHONY: unit
-unit: nvrtc ## unit tests of one crate, with the features that all of them have together: make unit CRATE=models [TEST=name]
-	@[[ -n "$(CRATE)" ]] || { echo "make unit: expected CRATE=NAME, one of the folders with a Cargo.toml, or colonnade; found none"; exit 2; }
+unit: nvrtc ## unit tests of one crate: make unit CRATE=models [TEST=name]
+	@[[ -n "$(CRATE)" ]] || { echo "make unit: expected CRATE=NAME, the package of a library, or colonnade; found none"; exit 2; }
 	$(NVRTC_ENV) cargo test --locked $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
 
 # Beside what was compiled, because what is still fresh is not counted again.

@@ -37,6 +37,9 @@ pub(crate) struct SeriesSource<'a> {
     pub(crate) to: Option<DateTime<Utc>>,
 }
 
+/// What a series takes in memory besides its points, in points: its name, and lists that are never smaller than four.
+const SERIES_POINTS: usize = 4;
+
 /// Names of the columns of [`SeriesSource::frame`].
 pub(crate) const SERIES: &str = "series";
 pub(crate) const AT: &str = "at";
@@ -102,8 +105,8 @@ pub(crate) struct SeriesReader {
 }
 
 impl SeriesReader {
-    /// The next series, together at most about `points_max` points; empty at the end. A single series
-    /// beyond that is `RESOURCES_EXHAUSTED`.
+    /// The next series, together at most about `points_max` points, each counted as four more than it has; empty at the end. A
+    /// single series beyond that is `RESOURCES_EXHAUSTED`.
     pub(crate) async fn chunk(&mut self, points_max: usize) -> Result<Vec<Series>> {
         let mut chunk: Vec<Series> = Vec::new();
         let mut points = 0;
@@ -112,7 +115,7 @@ impl SeriesReader {
             self.rows_read += batch.num_rows() as u64;
             self.bytes_read += batch.get_array_memory_size() as u64;
             for series in self.take(&batch)? {
-                points += series.times.len();
+                points += series.times.len() + SERIES_POINTS;
                 chunk.push(series);
             }
             if let Some(open) = &self.open
@@ -141,14 +144,14 @@ impl SeriesReader {
     /// Adds the rows of a batch; returns the series that they show to be complete.
     fn take(&mut self, batch: &RecordBatch) -> Result<Vec<Series>> {
         let broken = || Error::internal("series: the rows have other columns than were asked for");
-        let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        let names = names.as_string_opt::<i32>().ok_or_else(broken)?;
+        let series = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
+        let names = series.as_string_opt::<i32>().ok_or_else(broken)?;
         let times =
             batch.column(1).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(broken)?;
         let values = batch.column(2).as_primitive_opt::<Float64Type>().ok_or_else(broken)?;
         let values = or_nan(values);
         let mut complete = Vec::new();
-        for rows in arrow::compute::partition(&[Arc::new(names.clone())])?.ranges() {
+        for rows in arrow::compute::partition(&[Arc::clone(&series)])?.ranges() {
             let (name, times) = (names.value(rows.start), &times.values()[rows.clone()]);
             // They are in order: the others are between these.
             for &at_us in times.first().into_iter().chain(times.last()) {
@@ -169,12 +172,9 @@ impl SeriesReader {
 
 /// The values, NaN where there is none.
 fn or_nan(values: &Float64Array) -> Cow<'_, [f64]> {
-    let mut all = Cow::Borrowed(&values.values()[..]);
-    if let Some(nulls) = values.nulls() {
-        let all = all.to_mut();
-        (0..all.len()).filter(|&row| nulls.is_null(row)).for_each(|row| all[row] = f64::NAN);
-    }
-    all
+    let Some(nulls) = values.nulls() else { return Cow::Borrowed(values.values()) };
+    let or_nan = |(value, is_there): (&f64, bool)| if is_there { *value } else { f64::NAN };
+    Cow::Owned(values.values().iter().zip(nulls.iter()).map(or_nan).collect())
 }
 
 /// Furthest instant from 1970 that series may have, in microseconds: 73,000 years. Differences of two such instants, and a few
@@ -202,7 +202,66 @@ fn instant(at: DateTime<Utc>) -> Expr {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
     use super::*;
+
+    /// A reader of batches of (series, instant, value).
+    fn reader(batches: &[&[(&str, i64, Option<f64>)]]) -> SeriesReader {
+        let columns = |rows: &&[(&str, i64, Option<f64>)]| {
+            let series = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+            let at = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1));
+            let value = Float64Array::from_iter(rows.iter().map(|row| row.2));
+            RecordBatch::try_from_iter([
+                (SERIES, Arc::new(series) as ArrayRef),
+                (AT, Arc::new(at.with_timezone("UTC"))),
+                (VALUE, Arc::new(value)),
+            ])
+        };
+        let batches: Vec<RecordBatch> =
+            batches.iter().map(columns).collect::<Result<_, _>>().unwrap();
+        let stream = futures::stream::iter(batches.clone().into_iter().map(Ok));
+        let rows = Box::pin(RecordBatchStreamAdapter::new(batches[0].schema(), stream));
+        SeriesReader { job: "correlate", rows, open: None, rows_read: 0, bytes_read: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_series_goes_on_from_batch_to_batch() {
+        let mut reader = reader(&[
+            &[("a", 1, Some(1.0)), ("a", 2, None)],
+            &[("a", 3, Some(3.0)), ("b", 1, Some(4.0))],
+            &[("c", 1, Some(5.0))],
+        ]);
+        let mut read = Vec::new();
+        for _ in 0..3 {
+            // With room for no more than `a`.
+            let chunk = reader.chunk(3 + SERIES_POINTS).await.unwrap();
+            read.push(chunk.into_iter().map(|s| (s.name, s.times, s.values)).collect::<Vec<_>>());
+        }
+        assert_eq!((read[0].len(), read[1].len(), read[2].len()), (1, 2, 0));
+        assert_eq!((&*read[0][0].0, &read[0][0].1), ("a", &vec![1, 2, 3]));
+        assert!(read[0][0].2[1].is_nan() && read[0][0].2[2] == 3.0, "{read:?}");
+        assert_eq!((&*read[1][0].0, &*read[1][1].0), ("b", "c"));
+        assert_eq!(reader.rows_read, 5);
+    }
+
+    #[tokio::test]
+    async fn a_series_too_long_or_too_far_away_is_refused_by_its_name() {
+        let rows: Vec<_> = (0..4).map(|at| ("long", at, Some(1.0))).collect();
+        let error = reader(&[&rows]).chunk(3).await.map(|_| ()).unwrap_err();
+        let says = error.to_string();
+        assert!(says.contains("correlate: series \"long\" has more than 3 points"), "{says}");
+        assert_eq!(reader(&[&rows]).chunk(4).await.unwrap()[0].times.len(), 4);
+        // Rows come sorted by instant: the first or the last is the furthest.
+        let far = INSTANT_MAX_US as i64 + 1;
+        for ends in [[-far, 0], [0, far]] {
+            let rows = ends.map(|at| ("far", at, Some(1.0)));
+            let error = reader(&[&rows]).chunk(9).await.map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("correlate: series \"far\""), "{error}");
+        }
+    }
 
     #[test]
     fn an_instant_too_far_away_names_its_series() {

@@ -5,7 +5,8 @@
 // after the other. Compiled with the address sanitizer, every buffer ends where its bytes end. What it
 // finds: accesses out of bounds, wrong tails, undefined arithmetic, barriers that not all threads
 // reach, and (by running a launch in two orders and comparing) missing barriers.
-// What it can't find: races within a warp between two barriers, and anything about speed.
+// What it can't find: races within a warp between two barriers, a read of a local variable that was never
+// written (stacks are kept from launch to launch), and anything about speed.
 
 #pragma once
 

@@ -1,9 +1,9 @@
 //! From rows to a matrix: every series of a cohort on one grid of equal buckets, each the mean of its samples. They go straight
-//! into their rows of the matrix, so that the long form never exists beside it.
+//! into their rows of the matrix, a part of the input at a time.
 
 use std::collections::HashMap;
 
-use analysis::series::rows::Means;
+use analysis::series::rows::put_means;
 use analysis::series::{Series, Span};
 
 use super::extent::Cohort;
@@ -55,12 +55,12 @@ impl Grid {
     pub(super) fn place(&mut self, chunk: &[Series]) {
         let rows: HashMap<&str, usize> =
             self.series.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
-        let cells = self.first_bucket..self.first_bucket + self.buckets as i64;
-        let mut means = Means::default();
+        let mut counts = Vec::new();
         for series in chunk {
             if let Some(&row) = rows.get(series.name.as_str()) {
                 let row = &mut self.values[row * self.buckets..(row + 1) * self.buckets];
-                self.samples += means.put(series, self.interval.micros(), &cells, row);
+                self.samples +=
+                    put_means(series, self.interval.micros(), self.first_bucket, row, &mut counts);
             }
         }
     }
@@ -86,12 +86,15 @@ mod tests {
             values: vec![100.0, 1.0, 3.0, f64::NAN, 7.0, 100.0],
         };
         let other = Series { name: "not asked for".into(), ..a.clone() };
+        let b = Series { name: "b".into(), times: vec![second(59.0)], values: vec![9.0] };
         grid.place(&[other, a]);
-        assert_eq!((grid.buckets, grid.samples), (4, 3));
+        grid.place(&[b]);
+        assert_eq!((grid.buckets, grid.samples), (4, 4));
         assert_eq!(grid.start_us(1), second(30.0));
         let row: Vec<Option<f64>> =
             grid.values[..4].iter().map(|v| (!v.is_nan()).then_some(*v)).collect();
         assert_eq!(row, [Some(2.0), None, None, Some(7.0)]);
-        assert!(grid.values[4..].iter().all(|v| v.is_nan()));
+        assert!(grid.values[4..7].iter().all(|v| v.is_nan()));
+        assert_eq!(grid.values[7..], [9.0]);
     }
 }

@@ -48,7 +48,8 @@ use crate::series::SeriesSource;
 /// The kind's name.
 const NAME: &str = "correlate";
 
-/// Memory of one point while series are put on the grid: the row as it is read, and the point of its series.
+/// Memory of one point while series are put on the grid: an instant and a value, three times over while their lists grow, and as
+/// much again for what is read of it.
 const POINT_BYTES: usize = 64;
 /// Points put on the grid together at least.
 const POINTS_MIN: usize = 1 << 16;

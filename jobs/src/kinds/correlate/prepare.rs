@@ -142,3 +142,48 @@ fn take_trend_out(prepared: &mut Prepared, window: usize, execution: &Execution)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::extent::Cohort;
+    use super::*;
+
+    /// Rows of four buckets.
+    fn grid(rows: &[[f64; 4]]) -> Grid {
+        let series = (0..rows.len()).map(|row| row.to_string()).collect();
+        let cohort = Cohort { series, first_us: 0, last_us: 39 };
+        let mut grid = Grid::new(&cohort, "10us".parse().unwrap());
+        grid.values = rows.concat();
+        grid
+    }
+
+    fn params(params: serde_json::Value) -> Params {
+        serde_json::from_value(params).unwrap()
+    }
+
+    #[test]
+    fn as_many_buckets_as_allowed_may_be_empty() {
+        let rows = [[1.0, f64::NAN, 2.0, 3.0], [f64::NAN, f64::NAN, 2.0, 3.0]];
+        let kept = |most: f64| {
+            keep_usable(grid(&rows), &params(serde_json::json!({ "max_missing": most }))).series
+        };
+        assert_eq!(kept(0.25), ["0"]);
+        assert_eq!(kept(0.5), ["0", "1"]);
+        assert!(kept(0.24).is_empty());
+    }
+
+    #[test]
+    fn one_missing_cell_is_stated() {
+        let params =
+            params(serde_json::json!({ "detrend": "none", "fill_buckets": 0, "max_missing": 0.5 }));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let prepared =
+            |rows: &[[f64; 4]]| prepare(grid(rows), &params, &Execution::default(), &pool).unwrap();
+        let whole = prepared(&[[1.0, 5.0, 2.0, 3.0]]);
+        assert_eq!((whole.cells_missing, whole.present), (0, None));
+        let lacking = prepared(&[[1.0, f64::NAN, 2.0, 3.0]]);
+        assert_eq!((lacking.cells_missing, lacking.present), (1, Some(vec![vec![0b1101]])));
+        assert_eq!(lacking.values, [1.0, 2.0, 2.0, 3.0]);
+    }
+}

@@ -77,19 +77,23 @@ async fn correlate(series: &[Series], params: Value) -> (RunRecord, Vec<Row>) {
     correlate_in(&engine, params, RunnerOptions::default()).await
 }
 
+/// The record of a run that may fail.
+async fn attempt(engine: &Engine, params: Value, options: RunnerOptions) -> RunRecord {
+    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
+    let runner = Runner::start(engine.clone(), options).await.unwrap();
+    let request = RunRequest { job: "correlate".into(), params, ..RunRequest::default() };
+    runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap()
+}
+
 async fn correlate_in(
     engine: &Engine,
     params: Value,
     options: RunnerOptions,
 ) -> (RunRecord, Vec<Row>) {
-    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
-    let runner = Runner::start(engine.clone(), options).await.unwrap();
-    let who = Principal::local();
-    let request = RunRequest { job: "correlate".into(), params, ..RunRequest::default() };
-    let record = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
-    let Some(output) = record.outputs.first() else { return (record, Vec::new()) };
+    let record = attempt(engine, params, options).await;
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
-    let session = engine.session(&who, &[]).await.unwrap();
+    let output = record.outputs.first().unwrap();
+    let session = engine.session(&Principal::local(), &[]).await.unwrap();
     let frame = session.table(&output.dataset).await.unwrap();
     let rows = read(&session.collect(frame).await.unwrap());
     (record, rows)
@@ -159,6 +163,18 @@ async fn a_shared_trend_or_a_shared_day_is_no_correlation() {
     let fooled = found(json!({"detrend": "none", "max_q": 1.0})).await.1;
     assert!(pairs(&fooled).contains(&("daily", "daily, too")), "{:?}", pairs(&fooled));
     assert!(pairs(&fooled).contains(&("grows", "grows, too")), "{:?}", pairs(&fooled));
+}
+
+#[tokio::test]
+async fn changes_of_series_that_move_together_go_together() {
+    let driver = wandering(1, SAMPLES);
+    let series =
+        [sampled("driver", 300, driver.clone()), sampled("follower", 300, follows(&driver, 0, 2))];
+    let (_, rows) = correlate(&series, json!({"detrend": "difference"})).await;
+    assert_eq!(pairs(&rows), [("driver", "follower")]);
+    assert_eq!(rows[0].n, SAMPLES as i64 - 1);
+    // Theory: √(4/3 / (4/3 + 2 · 0.25)), the share of the driver in the variance of the follower's changes.
+    assert!((rows[0].coefficient - 0.852_8).abs() < 0.02, "{:?}", rows[0]);
 }
 
 #[tokio::test]
@@ -262,7 +278,7 @@ async fn a_grid_that_does_not_fit_is_refused_with_both_numbers() {
         (0..4).map(|i| sampled(&format!("s{i}"), 86_400, wandering(i, 200))).collect();
     append(&engine, "metrics", &series).await;
     let small = RunnerOptions { memory_budget_bytes: 32 << 20, ..RunnerOptions::default() };
-    let (record, _) = correlate_in(&engine, json!({"interval": "1s"}), small).await;
+    let record = attempt(&engine, json!({"interval": "1s"}), small).await;
     let error = record.error.unwrap();
     assert_eq!(error.code, "RESOURCES_EXHAUSTED");
     assert!(error.message.contains("4 series on a grid of 1s take 5"), "{}", error.message);
