@@ -9,7 +9,8 @@ ifdef CI
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 
-NVRTC := $(CACHE)/nvrtc
+# By what is installed and how, so that another checkout is neither waited for nor overwritten.
+NVRTC := $(CACHE)/nvrtc-$(firstword $(shell cat scripts/nvrtc-requirements.txt scripts/install-nvrtc.sh | cksum))
 export COLONNADE_CUDA_INCLUDE ?= $(NVRTC)/nvidia/cu13/include
 NVRTC_ENV = LD_LIBRARY_PATH="$(NVRTC)/nvidia/cu13/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
@@ -26,7 +27,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 .PHONY: demo
-demo: build ## generate data, run every job on it, check what was found, serve it
+demo: build ## generate data, run five jobs on it, check what was found, serve it
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" models pull all-MiniLM-L6-v2 \
 		|| echo "demo: no source of all-MiniLM-L6-v2 answered; it goes on with hashed n-grams"
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" demo --rows $(ROWS)
@@ -58,9 +59,14 @@ ALONE = --package kernels --config profile.dev.package.kernels.codegen-units=256
 # The others with the features that all crates have together, as they are built anyway.
 TOGETHER = $(CUDA) --package colonnade --package $(CRATE)
 
+LIBRARIES = $(patsubst %/src/lib.rs,%,$(wildcard */src/lib.rs))
+
+.PHONY: is-crate
+is-crate:
+	@[[ -n "$(filter $(CRATE),$(LIBRARIES) colonnade)" ]] || { echo "make unit: expected CRATE= one of $(LIBRARIES) colonnade, found \"$(CRATE)\""; exit 2; }
+
 .PHONY: unit
-unit: nvrtc ## unit tests of one crate: make unit CRATE=models [TEST=name]
-	@[[ -n "$(CRATE)" ]] || { echo "make unit: expected CRATE=NAME, the package of a library, or colonnade; found none"; exit 2; }
+unit: is-crate nvrtc ## unit tests of one crate: make unit CRATE=models [TEST=name]
 	$(NVRTC_ENV) cargo test --locked $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
 
 # Beside what was compiled, because what is still fresh is not counted again.
@@ -159,7 +165,7 @@ deny: ## licences, advisories and banned crates (needs cargo-deny)
 .PHONY: nvrtc
 nvrtc: $(NVRTC)/.installed ## NVIDIA's run-time compiler, which needs no GPU
 
-$(NVRTC)/.installed: scripts/nvrtc-requirements.txt scripts/install-nvrtc.sh
+$(NVRTC)/.installed:
 	scripts/install-nvrtc.sh $(NVRTC)
 
 .PHONY: build

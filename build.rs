@@ -6,7 +6,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=COLONNADE_COMMIT");
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
+        let mut git = Command::new("git");
+        // Whoever builds within a hook of another repository does not mean that one.
+        git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+        let output = git.args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned()).filter(|text| !text.is_empty())
     };
@@ -28,7 +31,9 @@ fn main() {
     }
     println!("cargo::rerun-if-changed=build.rs");
     // A source without its history is told by whoever packs it.
-    let commit = std::env::var("COLONNADE_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = std::env::var("COLONNADE_COMMIT").ok();
+    let commit = commit.and_then(|commit| commit.lines().next().map(str::to_owned));
+    let commit = commit.filter(|commit| !commit.is_empty());
     let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     let has = |feature: &str| std::env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
     let signed = |name: &str, is_in: bool| format!("{}{name}", if is_in { '+' } else { '-' });
@@ -37,6 +42,8 @@ fn main() {
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
     let profile = out.ancestors().nth(3).and_then(Path::file_name).unwrap_or_default();
     let profile = profile.to_string_lossy();
+    // That of `dev` is not.
+    let profile = if profile == "debug" { "dev" } else { &*profile };
     println!("cargo::rustc-env=COLONNADE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=COLONNADE_FEATURES={}", features.join(" "));
     println!("cargo::rustc-env=COLONNADE_PROFILE={profile}");
