@@ -37,7 +37,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     let norms = (dot(a, a) * dot(b, b)).sqrt();
-    (norms > 0.0).then(|| dot(a, b) / norms)
+    (norms > 0.0 && norms.is_finite()).then(|| dot(a, b) / norms)
 }
 
 /// Whether all numbers are finite, and not all of them zero.
@@ -63,6 +63,8 @@ mod tests {
         assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), Some(1.0));
         assert_eq!(cosine(&[3.0, 4.0], &[-4.0, 3.0]), Some(0.0));
         assert_eq!(cosine(&[0.0, 0.0], &[1.0, 0.0]), None);
+        assert_eq!(cosine(&[f32::INFINITY, 0.0], &[1.0, 0.0]), None);
+        assert_eq!(cosine(&[f32::NAN, 0.0], &[1.0, 0.0]), None);
         assert!(has_direction(&[0.0, -1.0]) && !has_direction(&[0.0, -0.0]) && !has_direction(&[]));
         assert!(!has_direction(&[1.0, f32::NAN]) && !has_direction(&[f32::INFINITY]));
     }

@@ -5,7 +5,7 @@ use super::{Samples, Season, Series, deseasonalise, spread};
 
 /// Writes the mean of the samples in each cell of `row`, the first of which is interval number `first` since 1970. A cell without
 /// samples stays as it is; samples that are not finite or in no cell are left out. Returns how many there were in cells. `counts`
-/// is room to count in.
+/// is room to count in. A mean is finite, whatever the samples.
 pub fn put_means(
     series: &Series,
     interval_us: i64,
@@ -16,21 +16,48 @@ pub fn put_means(
     counts.clear();
     counts.resize(row.len(), 0);
     let cells = first..first.saturating_add_unsigned(row.len() as u64);
-    let mut samples = 0;
-    for (at_us, &value) in series.times.iter().zip(&series.values) {
-        let cell = at_us.div_euclid(interval_us);
-        if !value.is_finite() || !cells.contains(&cell) {
-            continue;
-        }
-        let cell = (cell - first) as usize;
+    let samples = || {
+        let samples = series.times.iter().zip(&series.values);
+        samples.filter(|(_, value)| value.is_finite()).filter_map(|(at_us, &value)| {
+            let cell = at_us.div_euclid(interval_us);
+            cells.contains(&cell).then(|| ((cell - first) as usize, value))
+        })
+    };
+    let mut placed = 0;
+    for (cell, value) in samples() {
         row[cell] = if counts[cell] == 0 { value } else { row[cell] + value };
         counts[cell] += 1;
-        samples += 1;
+        placed += 1;
     }
-    for (value, count) in row.iter_mut().zip(counts).filter(|(_, count)| **count > 1) {
-        *value /= f64::from(*count);
+    let sum_overflows = row.iter().any(|sum| sum.is_infinite());
+    for (value, count) in row.iter_mut().zip(&*counts).filter(|(_, count)| **count > 1) {
+        *value = if value.is_infinite() { 0.0 } else { *value / f64::from(*count) };
     }
-    samples
+    if sum_overflows {
+        // Which cells these are is seen once more by their sums.
+        let mut sums = vec![0.0; row.len()];
+        samples().for_each(|(cell, value)| sums[cell] += value);
+        for (cell, value) in samples().filter(|(cell, _)| !f64::is_finite(sums[*cell])) {
+            row[cell] += value / f64::from(counts[cell]);
+        }
+    }
+    placed
+}
+
+/// Multiplies by the power of two that brings the greatest magnitude to 1 or a little below: squares of what is left neither
+/// overflow nor vanish, and nothing is rounded that is not smaller by 300 orders of magnitude. A correlation stays what it is.
+pub fn normalise(row: &mut [f64]) {
+    let greatest =
+        row.iter().filter(|value| value.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs()));
+    if greatest == 0.0 {
+        return;
+    }
+    let exponent = greatest.log2().ceil() as i32;
+    // In two steps, as the powers of the smallest numbers are out of range.
+    for part in [exponent / 2, exponent - exponent / 2] {
+        let factor = 2.0_f64.powi(-part);
+        row.iter_mut().for_each(|value| *value *= factor);
+    }
 }
 
 /// Whether `row` has two different values.
@@ -154,6 +181,32 @@ mod tests {
         let none = Series { times: Vec::new(), ..series };
         assert_eq!(put_means(&none, 10, 0, &mut row, &mut counts), 0);
         assert_eq!(row, [9.0]);
+    }
+
+    #[test]
+    fn a_mean_of_the_greatest_numbers_is_one_of_them_and_not_infinite() {
+        let series = Series {
+            name: String::new(),
+            times: vec![0, 1, 2, 3, 10, 11],
+            values: vec![1.5e308, 1.0, 1.5e308, 1.0, -f64::MAX, f64::MAX],
+        };
+        let mut row = [f64::NAN; 3];
+        assert_eq!(put_means(&series, 10, 0, &mut row, &mut Vec::new()), 6);
+        assert_eq!(row[..2], [7.5e307, 0.0]);
+        assert!(row[2].is_nan());
+    }
+
+    #[test]
+    fn a_normalised_row_has_the_same_digits_and_the_least_numbers_are_not_lost() {
+        for scale in [1.0, 1e160, 1e-170, 1e305, 5e-324] {
+            let mut row = [1.0 * scale, -3.0 * scale, f64::NAN];
+            normalise(&mut row);
+            assert!((row[0] / row[1] + 1.0 / 3.0).abs() < 1e-15, "{row:?}");
+            assert!((0.5..=1.0).contains(&row[1].abs()) && row[2].is_nan(), "{row:?}");
+        }
+        let mut row = [0.0, f64::NAN];
+        normalise(&mut row);
+        assert_eq!(row[0], 0.0);
     }
 
     #[test]

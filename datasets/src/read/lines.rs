@@ -28,14 +28,16 @@ impl Lines {
     pub(crate) fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             self.line.clear();
-            let limit = self.max_bytes as u64 + 2;
+            // A byte order mark is of no line.
+            let mark = if self.number == 0 { BYTE_ORDER_MARK.len() } else { 0 };
+            let limit = (self.max_bytes + 2 + mark) as u64;
             let count = (&mut self.input).take(limit).read_until(b'\n', &mut self.line)?;
             if count == 0 {
                 return Ok(None);
             }
             self.number += 1;
-            if self.number == 1 && self.line.starts_with(b"\xEF\xBB\xBF") {
-                self.line.drain(..3);
+            if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+                self.line.drain(..BYTE_ORDER_MARK.len());
             }
             let ended = self.line.last() == Some(&b'\n');
             if ended {
@@ -77,6 +79,8 @@ impl Lines {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// How much is kept of a row that was too long to be read.
 pub(crate) const ORIGINAL_KEPT_BYTES: usize = 4_096;
 
@@ -95,5 +99,18 @@ mod tests {
         }
         let expected = [("a", 1, false), ("b", 4, false), ("xxxxxxxxxx", 5, true), ("c", 6, false)];
         assert_eq!(seen, expected.map(|(t, n, c)| (t.to_owned(), n, c)));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_of_no_line() {
+        // As long as is allowed, and longer by up to what could be taken for the mark.
+        for length in 10..16 {
+            let text = format!("\u{feff}{}\nb", "x".repeat(length));
+            let mut lines = Lines::new(Box::new(io::Cursor::new(text.into_bytes())), 10);
+            let first = lines.next_line().unwrap().unwrap();
+            assert_eq!((first.bytes, first.cut), (&[b'x'; 10][..], length > 10), "{length}");
+            assert_eq!(lines.next_line().unwrap().unwrap().bytes, b"b", "{length}");
+            assert!(lines.next_line().unwrap().is_none());
+        }
     }
 }

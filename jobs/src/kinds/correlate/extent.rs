@@ -94,49 +94,66 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
 }
 
 /// Groups series by shared time. Each joins the cohort that keeps the most of its time, when what all
-/// members share stays at least `min_overlap` of the longest member; else it begins one of its own.
-pub(super) fn cohorts(extents: &[Extent], min_overlap: f64) -> Vec<Cohort> {
+/// members share stays at least `min_overlap` of the longest member; else it begins one of its own. `check` is asked for each series
+/// whether to go on.
+///
+/// Time: of each series those cohorts are looked at that have not ended when it begins; a series of one instant shares no time.
+pub(super) fn cohorts(
+    extents: &[Extent],
+    min_overlap: f64,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<Vec<Cohort>> {
     struct Open {
         cohort: Cohort,
         longest_us: i64,
     }
     let mut by_start: Vec<&Extent> = extents.iter().collect();
     // The longest first among equal starts, so that a cohort begins with its widest member.
-    by_start.sort_by_key(|e| (e.first_us, std::cmp::Reverse(e.last_us), e.series.clone()));
+    by_start.sort_by(|a, b| {
+        (a.first_us, b.last_us, &a.series).cmp(&(b.first_us, a.last_us, &b.series))
+    });
     let mut open: Vec<Open> = Vec::new();
+    // Those of `open` that a later series can join.
+    let mut joinable: Vec<usize> = Vec::new();
     for extent in by_start {
+        check()?;
         let length = extent.last_us - extent.first_us;
+        joinable.retain(|&at| open[at].cohort.last_us > extent.first_us);
         let shared = |cohort: &Open| {
             let first = cohort.cohort.first_us.max(extent.first_us);
             let last = cohort.cohort.last_us.min(extent.last_us);
             (last - first) as f64 / cohort.longest_us.max(length).max(1) as f64
         };
-        let best = open
-            .iter_mut()
-            .max_by(|a, b| shared(a).total_cmp(&shared(b)))
-            .filter(|cohort| shared(cohort) >= min_overlap.max(f64::MIN_POSITIVE));
+        let candidates = if length > 0 { &joinable[..] } else { &[] };
+        let best = candidates
+            .iter()
+            .copied()
+            .max_by(|a, b| shared(&open[*a]).total_cmp(&shared(&open[*b])))
+            .filter(|at| shared(&open[*at]) >= min_overlap.max(f64::MIN_POSITIVE));
         match best {
-            Some(joined) => {
+            Some(at) => {
+                let joined = &mut open[at];
                 joined.cohort.first_us = joined.cohort.first_us.max(extent.first_us);
                 joined.cohort.last_us = joined.cohort.last_us.min(extent.last_us);
                 joined.longest_us = joined.longest_us.max(length);
                 joined.cohort.series.push(extent.series.clone());
             }
-            None => open.push(Open {
-                cohort: Cohort {
-                    series: vec![extent.series.clone()],
-                    first_us: extent.first_us,
-                    last_us: extent.last_us,
-                },
-                longest_us: length,
-            }),
+            None => {
+                if length > 0 {
+                    joinable.push(open.len());
+                }
+                let (series, first_us, last_us) =
+                    (vec![extent.series.clone()], extent.first_us, extent.last_us);
+                let cohort = Cohort { series, first_us, last_us };
+                open.push(Open { cohort, longest_us: length });
+            }
         }
     }
     let mut cohorts: Vec<Cohort> = open.into_iter().map(|open| open.cohort).collect();
     for cohort in &mut cohorts {
         cohort.series.sort_unstable();
     }
-    cohorts
+    Ok(cohorts)
 }
 
 #[cfg(test)]
@@ -157,11 +174,27 @@ mod tests {
             extent("june a", 0, 990, 100),
             extent("june short", 0, 100, 10),
         ];
-        let cohorts = cohorts(&extents, 0.5);
+        let cohorts = cohorts(&extents, 0.5, &|| Ok(())).unwrap();
         let names: Vec<Vec<&str>> =
             cohorts.iter().map(|c| c.series.iter().map(String::as_str).collect()).collect();
         assert_eq!(names, [vec!["may"], vec!["june a", "june b"], vec!["june short"]]);
         assert_eq!((cohorts[1].first_us, cohorts[1].last_us), (10_000_000, 990_000_000));
+    }
+
+    #[test]
+    fn many_series_of_one_instant_take_no_time_and_one_can_stop_it() {
+        let lone = |at| extent("lone", at, at, 1);
+        let mut extents: Vec<Extent> = (0..100_000).map(|at| lone(at / 2)).collect();
+        extents.extend((0..100_000).map(|at| extent("short", 2 * at, 2 * at + 1, 2)));
+        let asked = std::cell::Cell::new(0);
+        let counted = || {
+            asked.set(asked.get() + 1);
+            Ok(())
+        };
+        assert_eq!(cohorts(&extents, 0.5, &counted).unwrap().len(), 200_000);
+        assert_eq!(asked.get(), 200_000);
+        let stopped = || Err(crate::context::cancelled());
+        assert_eq!(cohorts(&extents, 0.5, &stopped).unwrap_err().code(), engine::Code::Cancelled);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use params::{Detrend, LagSearch, Params};
 use prepare::prepare;
 use report::Report;
 
-use crate::context::RunContext;
+use crate::context::{RunContext, check};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
@@ -146,7 +146,8 @@ async fn plan(
     stage.record.rows_out = extents.len() as u64;
     // Without two samples in any series nothing is compared, whatever the interval.
     let interval = params.interval.or_else(|| usual_interval(&extents)).unwrap_or(Span::DAY);
-    let cohorts = cohorts(&extents, params.min_overlap);
+    let (min_overlap, token) = (params.min_overlap, ctx.cancellation().clone());
+    let cohorts = ctx.compute(move || cohorts(&extents, min_overlap, &|| check(&token))).await?;
     stage.facts(json!({ "interval": interval, "cohorts": cohorts.len() }));
     stage.finish();
     ctx.progress(0.1);

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use analysis::series::rows::{
-    append_changes, bridge, clip_and_fill, missing, presence, subtract, take_season_out, varies,
+    append_changes, bridge, clip_and_fill, missing, normalise, presence, subtract, take_season_out,
+    varies,
 };
 use engine::Result;
 use kernels::rolling::{RollingOptions, RollingOutput, Statistic, rolling};
@@ -56,6 +57,7 @@ pub(super) fn prepare(
         grid.values
             .par_chunks_mut(cols.max(1))
             .map(|row| {
+                normalise(row);
                 let bridged = bridge(row, params.fill_buckets);
                 let has_season = params.detrend == Detrend::Seasonal
                     && take_season_out(row, &starts, grid.interval.micros());
@@ -184,6 +186,6 @@ mod tests {
         assert_eq!((whole.cells_missing, whole.present), (0, None));
         let lacking = prepared(&[[1.0, f64::NAN, 2.0, 3.0]]);
         assert_eq!((lacking.cells_missing, lacking.present), (1, Some(vec![vec![0b1101]])));
-        assert_eq!(lacking.values, [1.0, 2.0, 2.0, 3.0]);
+        assert_eq!(lacking.values, [0.25, 0.5, 0.5, 0.75]);
     }
 }

@@ -153,7 +153,7 @@ async fn the_same_and_nearly_the_same_texts_are_told_apart_from_others() {
     assert_eq!(members, ["b true 4", "c false 4", "d false 4", "e false 4"]);
     let expected = json!({
         "source": "mail", "rows_compared": 5, "rows_read": 5, "rows_without_id": 1, "rows_without_text": 2,
-        "all_because": "no earlier run of these parameters left an index",
+        "all_because": "no earlier run of these parameters left a whole index",
         "pairs_exact": 2, "pairs_near": 1, "pairs_semantic": 0, "min_similarity": 0.75,
         "min_cosine": null, "embedder": null, "labels": null, "clusters": 1, "rows_in_clusters": 4, "rows_to_spare": 3,
     });

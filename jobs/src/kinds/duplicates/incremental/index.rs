@@ -2,7 +2,7 @@
 //!
 //! Rows are added by each run; one that went is added again as gone, and all are written anew when too many runs have
 //! added to them. Each row says to which version of the source it belongs and, by a checksum, with which pairs and clusters
-//! it was written: where those were replaced by another run, the index is not used.
+//! it was written, and of how many rows the index had: where another run replaced one of them, the index is not used.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::{
     ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
 };
-use engine::{Error, Result, Version, WriteMode};
+use engine::{Result, Version, WriteMode};
 use futures::StreamExt;
 
 use crate::columns::column;
@@ -69,7 +69,7 @@ pub(crate) struct Index {
     pub(crate) entries: Vec<u8>,
     pub(crate) entry_bytes: usize,
     pub(crate) version: Version,
-    pub(crate) checksum: i64,
+    checksum: i64,
     /// Runs that added to it.
     runs: usize,
 }
@@ -120,6 +120,11 @@ impl Index {
         self.ids.len()
     }
 
+    /// Whether it is all that was written with pairs and clusters of this checksum.
+    pub(crate) fn belongs_to(&self, checksum: i64) -> bool {
+        self.checksum == sealed(checksum, self.len())
+    }
+
     pub(crate) fn entry(&self, row: usize) -> &[u8] {
         &self.entries[row * self.entry_bytes..(row + 1) * self.entry_bytes]
     }
@@ -151,6 +156,8 @@ impl Index {
             }
         }
         added.iter().for_each(|(id, entry)| add(id, entry, false));
+        let stay = self.ids.iter().flatten().filter(|id| !removed.contains(*id)).count();
+        let checksum = sealed(checksum, stay + added.len());
         let spec = spec(name.clone());
         let batches = batches(&spec, &params.dataset, key, &rows, version, checksum)?;
         let source = ScalarValue::from(params.dataset.as_str());
@@ -160,6 +167,11 @@ impl Index {
         };
         Ok(Some(IndexRows { spec, mode, batches }))
     }
+}
+
+/// A checksum of pairs and clusters together with the number of rows that the index has then.
+pub(crate) fn sealed(checksum: i64, rows: usize) -> i64 {
+    checksum ^ (rows as i64).wrapping_mul(0x2127_599b_f432_5c37)
 }
 
 /// An index that is being read.
@@ -172,10 +184,15 @@ struct Reading {
     gone: HashMap<String, i64>,
     /// Version and checksum of each run.
     runs: HashSet<(i64, i64)>,
+    /// Whether there is an entry of another length.
+    is_broken: bool,
 }
 
 impl Reading {
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.is_broken {
+            return Ok(());
+        }
         let ids = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
         let entries = arrow::compute::cast(batch.column(1), &DataType::Binary)?;
         let (ids, entries) = (ids.as_string::<i32>(), entries.as_binary::<i32>());
@@ -193,8 +210,8 @@ impl Reading {
                 continue;
             }
             if entry.len() != self.entry_bytes {
-                let found = format!("an entry of {} bytes", entry.len());
-                return Err(Error::internal(format!("duplicates: index: {found}")));
+                self.is_broken = true;
+                return Ok(());
             }
             self.ids.append_value(id);
             self.entries.extend_from_slice(entry);
@@ -206,7 +223,7 @@ impl Reading {
     fn finish(mut self) -> Option<Index> {
         let &(version, checksum) = self.runs.iter().max()?;
         let one_of_a_version = self.runs.iter().filter(|run| run.0 == version).count() == 1;
-        if !one_of_a_version {
+        if self.is_broken || !one_of_a_version {
             return None;
         }
         let mut ids = self.ids.finish();

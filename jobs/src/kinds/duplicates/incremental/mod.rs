@@ -10,7 +10,7 @@
 //! - where vectors are compared, those of all rows that came are, with all others; the rest have the vectors that they had;
 //! - a cluster that loses or gains a link is read whole, so that its oldest row is known.
 //!
-//! Everything is looked at where there is no such index, where pairs or clusters were replaced by another run, where a fifth of
+//! Everything is looked at where there is no such index, where another run replaced pairs, clusters or index, where a fifth of
 //! all rows changed, where an earlier row has another vector now, where ids repeat, and where a band is so crowded that which of its pairs are made depends on rows
 //! older than a new one. The run says which.
 //!
@@ -104,6 +104,7 @@ pub(super) fn index_of_all(
         gone: vec![false; ids.len()],
     };
     let sum = checksum(&|row| ids.value(row), links, clusters);
+    let sum = index::sealed(sum, added.ids.len());
     let batches = index::batches(&spec, &params.dataset, &key(params)?, &added, version, sum)?;
     let mode = replace(params);
     Ok(Some(IndexRows { spec, mode, batches }))
@@ -124,12 +125,14 @@ pub(super) async fn update(
     let width = entry_bytes(find::banding(params)?);
     let mut stage = ctx.stage("recall");
     let index = Index::read(ctx, params, name, &key(params)?, width).await?;
-    let Some(index) = index else { return all("no earlier run of these parameters left an index") };
+    let Some(index) = index else {
+        return all("no earlier run of these parameters left a whole index");
+    };
     let Some(earlier) = Earlier::read(ctx, params).await? else {
         return all("there are no earlier pairs of texts");
     };
-    if earlier.checksum() != index.checksum {
-        return all("pairs or clusters were replaced by another run");
+    if !index.belongs_to(earlier.checksum()) {
+        return all("pairs, clusters or index were replaced by another run");
     }
     let to = ctx.input(&params.dataset)?.version;
     if index.version > to {

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Engine, WriteMode};
+use arrow::array::{BinaryArray, RecordBatch};
+use datafusion::logical_expr::ident;
+use datasets::DatasetName;
+use engine::{CommitLabel, Engine, Principal, WriteMode};
 use serde_json::{Value, json};
 
 use crate::kinds::duplicates::tests::{Row, ask, run_job, run_with, write};
@@ -221,7 +224,7 @@ async fn everything_is_looked_at_where_the_index_does_not_fit_what_is_there() {
     write(&engine, "mail", &rows(&new), WriteMode::Append).await;
     run(&engine, json!({"min_similarity": 0.5, "index_output": null})).await;
     let record = run(&engine, json!({})).await;
-    assert_eq!(because(&record).unwrap(), "pairs or clusters were replaced by another run");
+    assert_eq!(because(&record).unwrap(), "pairs, clusters or index were replaced by another run");
     // The same id twice.
     let new = more(&mut mail, "m05", 62);
     write(&engine, "mail", &rows(&new), WriteMode::Append).await;
@@ -241,6 +244,38 @@ async fn everything_is_looked_at_where_the_index_does_not_fit_what_is_there() {
     assert_eq!(because(&record).unwrap(), "much has changed");
     let [found, expected] = both(&engine).await;
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn an_index_that_lost_rows_or_has_a_broken_one_is_not_used() {
+    let engine = engine().await;
+    let mut noise = Noise::new(4);
+    let mut come = async |ages: std::ops::Range<i64>| {
+        let new = ages.map(|i| (format!("m{i:02}"), (i, text(&mut noise, 10)))).collect();
+        write(&engine, "mail", &rows(&new), WriteMode::Append).await;
+        run(&engine, json!({})).await.summary["all_because"].clone()
+    };
+    come(0..60).await;
+    let (who, name) = (Principal::local(), DatasetName::new("duplicate_index").unwrap());
+    let session = engine.session(&who, &[]).await.unwrap();
+    let table = session.table(&name).await.unwrap().sort_by(vec![ident("id")]).unwrap();
+    let kept = session.collect(table.limit(0, Some(20)).unwrap()).await.unwrap();
+    let kept = arrow::compute::concat_batches(&kept[0].schema(), &kept).unwrap();
+    let mut columns = kept.columns().to_vec();
+    let entry = kept.schema().index_of("entry").unwrap();
+    let three = BinaryArray::from_iter_values((0..20).map(|_| b"abc"));
+    columns[entry] = arrow::compute::cast(&three, columns[entry].data_type()).unwrap();
+    let broken = RecordBatch::try_new(kept.schema(), columns).unwrap();
+    // Two runs at once can leave the first.
+    for (index, age, says) in [
+        (kept, 60, "pairs, clusters or index were replaced by another run"),
+        (broken, 62, "no earlier run of these parameters left a whole index"),
+    ] {
+        let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+        engine.write(&who, &name, WriteMode::Overwrite, vec![index], label).await.unwrap();
+        assert_eq!(come(age..age + 1).await, json!(says));
+        assert_eq!(come(age + 1..age + 2).await, Value::Null);
+    }
 }
 
 #[tokio::test]
