@@ -29,17 +29,13 @@ pub fn put_means(
         counts[cell] += 1;
         placed += 1;
     }
-    let sum_overflows = row.iter().any(|sum| sum.is_infinite());
-    for (value, count) in row.iter_mut().zip(&*counts).filter(|(_, count)| **count > 1) {
-        *value = if value.is_infinite() { 0.0 } else { *value / f64::from(*count) };
-    }
-    if sum_overflows {
-        // Which cells these are is seen once more by their sums.
-        let mut sums = vec![0.0; row.len()];
-        samples().for_each(|(cell, value)| sums[cell] += value);
-        for (cell, value) in samples().filter(|(cell, _)| !f64::is_finite(sums[*cell])) {
-            row[cell] += value / f64::from(counts[cell]);
-        }
+    if row.iter().any(|sum| sum.is_infinite()) {
+        // Parts of means, whose sums do not overflow.
+        samples().for_each(|(cell, _)| row[cell] = 0.0);
+        samples().for_each(|(cell, value)| row[cell] += value / f64::from(counts[cell]));
+    } else {
+        let several = row.iter_mut().zip(counts).filter(|(_, count)| **count > 1);
+        several.for_each(|(value, count)| *value /= f64::from(*count));
     }
     placed
 }

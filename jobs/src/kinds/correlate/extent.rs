@@ -97,7 +97,7 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
 /// members share stays at least `min_overlap` of the longest member; else it begins one of its own. `check` is asked for each series
 /// whether to go on.
 ///
-/// Time: of each series those cohorts are looked at that have not ended when it begins; a series of one instant shares no time.
+/// Time: of each series those cohorts are looked at that have not ended when it begins.
 pub(super) fn cohorts(
     extents: &[Extent],
     min_overlap: f64,
@@ -124,8 +124,7 @@ pub(super) fn cohorts(
             let last = cohort.cohort.last_us.min(extent.last_us);
             (last - first) as f64 / cohort.longest_us.max(length).max(1) as f64
         };
-        let candidates = if length > 0 { &joinable[..] } else { &[] };
-        let best = candidates
+        let best = joinable
             .iter()
             .copied()
             .max_by(|a, b| shared(&open[*a]).total_cmp(&shared(&open[*b])))
@@ -139,9 +138,7 @@ pub(super) fn cohorts(
                 joined.cohort.series.push(extent.series.clone());
             }
             None => {
-                if length > 0 {
-                    joinable.push(open.len());
-                }
+                joinable.push(open.len());
                 let (series, first_us, last_us) =
                     (vec![extent.series.clone()], extent.first_us, extent.last_us);
                 let cohort = Cohort { series, first_us, last_us };

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use engine::Result;
 use kernels::components::Components;
+use kernels::minhash::affected::{self, Facts};
 use kernels::minhash::{
     Banding, Corpus as Signed, MinHashOptions, SKETCH_BYTES, Shingles, SimilarOptions,
     SimilarPairs, Summary, signatures, similar, sketches,
@@ -14,7 +15,6 @@ use kernels::minhash::{
 use kernels::{Execution, MatrixView, MatrixViewMut, Stats};
 
 use super::corpus::Corpus;
-use super::incremental::{self, Facts};
 use super::params::Params;
 use super::semantic::{Semantic, SemanticLinks};
 
@@ -109,7 +109,7 @@ fn entries_of(
     sketches(texts, &minhash(params), &mut room, execution)?;
     let vector = |row| semantic.map_or(0, |semantic| semantic.hash(ids.value(row)));
     let facts = Facts { text: &|row| texts.text(row), vector: &vector, sketches: &room };
-    Ok(incremental::entries(&facts, signatures, banding(params)?))
+    Ok(affected::entries(&facts, signatures, banding(params)?))
 }
 
 /// Which pairs of a corpus are looked for.

@@ -156,8 +156,6 @@ impl Index {
             }
         }
         added.iter().for_each(|(id, entry)| add(id, entry, false));
-        let stay = self.ids.iter().flatten().filter(|id| !removed.contains(*id)).count();
-        let checksum = sealed(checksum, stay + added.len());
         let spec = spec(name.clone());
         let batches = batches(&spec, &params.dataset, key, &rows, version, checksum)?;
         let source = ScalarValue::from(params.dataset.as_str());

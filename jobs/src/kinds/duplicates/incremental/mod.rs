@@ -31,7 +31,6 @@ use datafusion::scalar::ScalarValue;
 use engine::{Code, Result, Version, WriteMode};
 use kernels::components::Components;
 use kernels::minhash::affected::{Change, entry_bytes, vector_of};
-pub(super) use kernels::minhash::affected::{Facts, entries};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -103,8 +102,7 @@ pub(super) fn index_of_all(
         entries: entries.chunks_exact(width).collect(),
         gone: vec![false; ids.len()],
     };
-    let sum = checksum(&|row| ids.value(row), links, clusters);
-    let sum = index::sealed(sum, added.ids.len());
+    let sum = index::sealed(checksum(&|row| ids.value(row), links, clusters), added.ids.len());
     let batches = index::batches(&spec, &params.dataset, &key(params)?, &added, version, sum)?;
     let mode = replace(params);
     Ok(Some(IndexRows { spec, mode, batches }))
@@ -328,9 +326,9 @@ impl Before {
         };
         let Graph { ids, links, .. } = graph;
         let ids = LargeStringArray::from_iter_values(ids);
-        let sum = checksum(&|row| ids.value(row), &links, &clusters);
-        let version = ctx.input(&params.dataset)?.version;
         let rows = self.index.len() - removed_rows + added.len();
+        let sum = index::sealed(checksum(&|row| ids.value(row), &links, &clusters), rows);
+        let version = ctx.input(&params.dataset)?.version;
         let index = self.index.with(params, &key(params)?, &added, &removed, version, sum)?;
         let rows_read = affected.len();
         Ok(Ok(Known {
