@@ -43,23 +43,25 @@ format: ## check the formatting
 lint: ## lints as errors
 	cargo clippy --locked --workspace --all-targets --features cuda-encoders,benches/gpu-package,benches/cubins -- -D warnings
 
+# All kernels are one unit of code, in which everything can be inlined and which one changed line compiles anew, for minutes.
+# Their unit tests do with many units, in a folder of their own.
+ALONE = cargo test --locked --package kernels --config profile.dev.package.kernels.codegen-units=256 --target-dir "$${CARGO_TARGET_DIR:-target}/kernels"
+# The others with the features that all crates have together, as they are built anyway.
+TOGETHER = cargo test --locked $(CUDA) --package colonnade --package
+LIBRARIES = $(patsubst %/src/lib.rs,%,$(wildcard */src/lib.rs))
+
 .PHONY: test-all
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked $(CUDA)
-	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 cargo test --locked $(CUDA)
+	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 $(ALONE) --lib
+	$(TOGETHER) tests $(addprefix --package ,$(filter-out kernels,$(LIBRARIES)))
+	$(TOGETHER) kernels --test memory
+	$(TOGETHER) kernels --doc
 ifneq ($(CI)$(CUDA),)
 	@# The one test of the encoders for CUDA devices has all their code compiled, and needs no driver; lints see it everywhere.
 	@# By itself it takes other features of some small crates, which are compiled a second time.
 	cargo test --locked --package networks-cuda
 endif
-
-# All kernels are one unit of code, in which everything can be inlined and which one changed line compiles anew, for minutes.
-# Their unit tests do with many units, in a folder of their own.
-ALONE = --package kernels --config profile.dev.package.kernels.codegen-units=256 --target-dir "$${CARGO_TARGET_DIR:-target}/kernels"
-# The others with the features that all crates have together, as they are built anyway.
-TOGETHER = $(CUDA) --package colonnade --package $(CRATE)
-
-LIBRARIES = $(patsubst %/src/lib.rs,%,$(wildcard */src/lib.rs))
 
 .PHONY: is-crate
 is-crate:
@@ -67,7 +69,7 @@ is-crate:
 
 .PHONY: unit
 unit: is-crate nvrtc ## unit tests of one crate: make unit CRATE=models [TEST=name]
-	$(NVRTC_ENV) cargo test --locked $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
+	$(NVRTC_ENV) $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER) $(CRATE)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
 
 # Beside what was compiled, because what is still fresh is not counted again.
 LINES = "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/llvm-lines"

@@ -5,14 +5,17 @@
 #![cfg_attr(not(test), allow(dead_code))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
+use super::SOURCES;
 use super::backend::{Argument, Backend, Launch, Results};
 use super::nvrtc::{Source, cache_folder};
 use crate::error::{Error, Memory, Result};
@@ -21,7 +24,7 @@ const HEADER: &str = include_str!("../../emulation/cuda_emulation.h");
 const FLAGS: [&str; 7] = [
     "-std=c++17",
     "-O1",
-    "-g",
+    "-g1",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
@@ -55,7 +58,7 @@ pub(crate) struct Emulated {
     process: Mutex<Process>,
     memory_bytes: usize,
     shared_bytes: usize,
-    used_bytes: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    used_bytes: Arc<AtomicUsize>,
 }
 
 struct Process {
@@ -75,13 +78,13 @@ impl Drop for Process {
 /// Memory of the emulated device.
 pub(crate) struct Bytes {
     bytes: Mutex<Vec<u8>>,
-    used_bytes: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    used_bytes: Arc<AtomicUsize>,
 }
 
 impl Drop for Bytes {
     fn drop(&mut self) {
         let bytes = self.bytes.lock().unwrap().len();
-        self.used_bytes.fetch_sub(bytes, std::sync::atomic::Ordering::Relaxed);
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -197,7 +200,7 @@ impl Backend for Emulated {
     type Staging = Staged;
 
     fn free_bytes(&self) -> Result<usize> {
-        Ok(self.memory_bytes - self.used_bytes.load(std::sync::atomic::Ordering::Relaxed))
+        Ok(self.memory_bytes - self.used_bytes.load(Ordering::Relaxed))
     }
 
     fn shared_bytes(&self) -> usize {
@@ -208,7 +211,7 @@ impl Backend for Emulated {
         if bytes > self.free_bytes()? {
             return Err(Error::OutOfMemory { operation, memory: Memory::Device, bytes });
         }
-        self.used_bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Bytes { bytes: Mutex::new(vec![0; bytes]), used_bytes: self.used_bytes.clone() })
     }
 
@@ -275,8 +278,20 @@ impl Backend for Emulated {
 
 /// The program for `source`, from the cache or compiled now.
 fn build(source: &Source) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// By the source's file. Each program is made once, whoever asks first.
+    static PROGRAMS: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
+    static AHEAD: Once = Once::new();
+    // Tests of one source run one after another: what the next ones need is made beside them.
+    AHEAD.call_once(|| {
+        drop(std::thread::spawn(|| SOURCES.iter().for_each(|next| drop(build(next)))))
+    });
+    let mut programs = PROGRAMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let program = programs.entry(source.file).or_default().clone();
+    drop(programs);
+    program.get_or_init(|| find_or_compile(source)).clone()
+}
+
+fn find_or_compile(source: &Source) -> PathBuf {
     let code = program_text(source);
     let mut hash = Sha256::new();
     for part in [HEADER, &code, &FLAGS.join(" ")] {

@@ -245,6 +245,8 @@ impl Drop for Program {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::cuda::SOURCES;
     use crate::cuda::emulated::DECLARED_BYTES;
@@ -299,14 +301,22 @@ mod tests {
         if !nvrtc("every_source_compiles_for_every_architecture") {
             return;
         }
-        for source in SOURCES {
-            for architecture in ["sm_80", "sm_90a", "sm_100"] {
-                // From the cache, where the same compiler was given the same text before.
-                let cubin = cubin(source, architecture).unwrap_or_else(|error| panic!("{error}"));
-                assert!(cubin.starts_with(b"\x7fELF"), "{} {architecture}", source.file);
-            }
+        let mut images = SM_80.clone();
+        for architecture in ["sm_90a", "sm_100"] {
+            images.extend(SOURCES.iter().map(|source| compiled(source, architecture)));
         }
+        assert!(images.iter().all(|image| image.starts_with(b"\x7fELF")));
     }
+
+    /// From the cache, where the same compiler was given the same text before.
+    fn compiled(source: &Source, architecture: &str) -> Vec<u8> {
+        let image = cubin(source, architecture);
+        image.unwrap_or_else(|error| panic!("{} for {architecture}: {error}", source.file))
+    }
+
+    /// All sources for the architecture that more than one test looks at.
+    static SM_80: LazyLock<Vec<Vec<u8>>> =
+        LazyLock::new(|| SOURCES.iter().map(|source| compiled(source, "sm_80")).collect());
 
     /// Names and sizes of the sections of a 64-bit ELF image.
     fn sections(image: &[u8]) -> Vec<(String, usize)> {
@@ -329,9 +339,7 @@ mod tests {
             return;
         }
         // Later architectures add what they keep for themselves, which no limit counts.
-        let images: Vec<Vec<u8>> =
-            SOURCES.iter().map(|source| cubin(source, "sm_80").unwrap()).collect();
-        let found: Vec<(String, usize)> = images.iter().flat_map(|image| sections(image)).collect();
+        let found: Vec<(String, usize)> = SM_80.iter().flat_map(|image| sections(image)).collect();
         let size = |name: String| found.iter().find(|(own, _)| *own == name).map(|(_, size)| *size);
         for (kernel, bytes) in DECLARED_BYTES {
             assert!(size(format!(".text.{kernel}")).is_some(), "there is no kernel {kernel}");
