@@ -25,7 +25,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// closes sees a broken pipe and never the answer.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// Longest that a refused body is waited for.
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
+const DISCARD_TIME_MAX: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 
 /// Reads all of `body`. Refuses it when its stated length is over `bytes_max`, else as soon as it is; and
 /// when it ends before its stated length.
