@@ -104,6 +104,7 @@ pub fn elements<'a, E: From<JsonError>>(
 
 impl<'a> RawValue<'a> {
     /// The content of a string value, unescaped.
+    #[inline]
     pub fn string(&self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::Plain => Some(Cow::Borrowed(&self.text[1..self.text.len() - 1])),
@@ -113,6 +114,7 @@ impl<'a> RawValue<'a> {
     }
 }
 
+/// What it does for each character and value is inlined into its callers, which are compiled elsewhere because they are generic.
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -120,20 +122,24 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    #[inline]
     fn new(text: &'a str) -> Self {
         Self { text, bytes: text.as_bytes(), at: 0 }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at < self.bytes.len() {
@@ -151,6 +157,7 @@ impl<'a> Scanner<'a> {
         JsonError { at: self.at, problem: format!("expected {what}, found {found}") }
     }
 
+    #[inline]
     fn value(&mut self, depth: usize) -> Result<RawValue<'a>, JsonError> {
         let at = self.at;
         let kind = match self.peek() {
@@ -181,6 +188,7 @@ impl<'a> Scanner<'a> {
         Ok(RawValue { kind, text: &self.text[at..self.at], at })
     }
 
+    #[inline]
     fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, JsonError> {
         if self.bytes[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
@@ -191,6 +199,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a string; true when it holds escapes.
+    #[inline]
     fn string(&mut self) -> Result<bool, JsonError> {
         let mut escaped = false;
         self.at += 1;
@@ -250,6 +259,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn number(&mut self) -> Result<(), JsonError> {
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -273,12 +283,14 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn digits(&mut self) {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn some_digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         self.digits();
