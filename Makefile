@@ -19,8 +19,8 @@ ROWS ?= 1000000
 # Encoders on CUDA devices are built where there is a driver: they take minutes, and are of no use elsewhere.
 CUDA := $(if $(wildcard /dev/nvidiactl /dev/dxg),--features cuda-encoders)
 
-# Always all default members: a selection of packages would choose other features of the crates they share, and build most
-# of the dependencies a second time. The root package among a selection brings all features; `unit` uses that.
+# All default members, or the root package among those that are selected, which brings all features: any other selection would
+# choose other features of the crates they share, and build most of the dependencies a second time.
 
 .PHONY: help
 help: ## list the targets
@@ -44,17 +44,19 @@ lint: ## lints as errors
 	cargo clippy --locked --workspace --all-targets --features cuda-encoders,benches/gpu-package,benches/cubins -- -D warnings
 
 # All kernels are one unit of code, in which everything can be inlined and which one changed line compiles anew, for minutes.
-# Their unit tests do with many units, in a folder of their own.
+# Their unit tests do with many units, in a folder of their own; a build machine tests them as they are used.
 ALONE = cargo test --locked --package kernels --config profile.dev.package.kernels.codegen-units=256 --target-dir "$${CARGO_TARGET_DIR:-target}/kernels"
-# The others with the features that all crates have together, as they are built anyway.
+# With the features that all crates have together, as they are built anyway.
 TOGETHER = cargo test --locked $(CUDA) --package colonnade --package
+KERNELS = $(if $(CI),$(TOGETHER) kernels,$(ALONE))
 LIBRARIES = $(patsubst %/src/lib.rs,%,$(wildcard */src/lib.rs))
+OTHERS = $(addprefix --package ,$(filter-out kernels,$(LIBRARIES)))
 
 .PHONY: test-all
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked $(CUDA)
-	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 $(ALONE) --lib
-	$(TOGETHER) tests $(addprefix --package ,$(filter-out kernels,$(LIBRARIES)))
+	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 $(KERNELS) --lib
+	$(NVRTC_ENV) $(TOGETHER) tests $(OTHERS)
 	$(TOGETHER) kernels --test memory
 	$(TOGETHER) kernels --doc
 ifneq ($(CI)$(CUDA),)
@@ -117,15 +119,15 @@ model: build ## the default embedder's weights, from where they are published (9
 .PHONY: test-embeddings
 test-embeddings: model ## the published embedder: tokens and vectors of the reference, and its speed
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		cargo test --locked $(CUDA) --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
+		$(TOGETHER) models $(OTHERS) --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-training
 test-training: model ## training on real data: accuracy, learning curve, kills, memory (half an hour, on a quiet machine)
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		cargo test --locked $(CUDA) --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
+		$(TOGETHER) models $(OTHERS) --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-seeds
-test-seeds: nvrtc ## all unit tests, SEEDS times, the kernels' with other random inputs; stops at the first that fails
+test-seeds: nvrtc ## all unit tests on code as it is used, SEEDS times, the kernels' with other random inputs
 	for round in $$(seq $${SEEDS:-10}); do \
 		seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "COLONNADE_TEST_SEED=$$seed"; \
 		$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 COLONNADE_TEST_SEED=$$seed \

@@ -11,8 +11,9 @@ threads=${BENCH_THREADS:-2}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 python=$(venv peers-embed benches/embed/requirements.txt)
-cargo test --locked --lib --no-run
+models=(cargo test --locked --package colonnade --package models --lib)
+"${models[@]}" --no-run
 export COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$cache/models/all-MiniLM-L6-v2" COLONNADE_TEXTS="$scratch/texts.json"
 export RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads
 "$python" benches/embed/embed.py "$data" "$scratch" -- \
-    cargo test --locked --lib --quiet throughput_of_the_published_model -- --ignored --nocapture
+    "${models[@]}" --quiet throughput_of_the_published_model -- --ignored --nocapture

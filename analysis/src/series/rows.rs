@@ -1,5 +1,7 @@
 //! Rows of a grid: a value for each of some equal stretches of time, NaN where there is none.
 
+use std::collections::BTreeMap;
+
 use super::spread::MEAN_SIGMA_PART;
 use super::{Samples, Season, Series, deseasonalise, spread};
 
@@ -29,13 +31,19 @@ pub fn put_means(
         counts[cell] += 1;
         placed += 1;
     }
-    if row.iter().any(|sum| sum.is_infinite()) {
-        // Parts of means, whose sums do not overflow.
-        samples().for_each(|(cell, _)| row[cell] = 0.0);
-        samples().for_each(|(cell, value)| row[cell] += value / f64::from(counts[cell]));
-    } else {
-        let several = row.iter_mut().zip(counts).filter(|(_, count)| **count > 1);
-        several.for_each(|(value, count)| *value /= f64::from(*count));
+    let overflown = |&(cell, sum): &(usize, &f64)| sum.is_infinite() && counts[cell] > 0;
+    let mut overflown: BTreeMap<usize, f64> =
+        row.iter().enumerate().filter(overflown).map(|(cell, _)| (cell, 0.0)).collect();
+    let several = row.iter_mut().zip(&*counts).filter(|(_, count)| **count > 1);
+    several.for_each(|(value, count)| *value /= f64::from(*count));
+    if !overflown.is_empty() {
+        for (cell, value) in samples() {
+            if let Some(mean) = overflown.get_mut(&cell) {
+                // Parts of the mean are rounded, and their sum may be beyond the greatest number by that.
+                *mean = (*mean + value / f64::from(counts[cell])).clamp(f64::MIN, f64::MAX);
+            }
+        }
+        overflown.into_iter().for_each(|(cell, mean)| row[cell] = mean);
     }
     placed
 }
@@ -183,13 +191,14 @@ mod tests {
     fn a_mean_of_the_greatest_numbers_is_one_of_them_and_not_infinite() {
         let series = Series {
             name: String::new(),
-            times: vec![0, 1, 2, 3, 10, 11],
-            values: vec![1.5e308, 1.0, 1.5e308, 1.0, -f64::MAX, f64::MAX],
+            times: vec![0, 1, 2, 3, 10, 11, 20, 21, 22],
+            values: [&[1.5e308, 1.0, 1.5e308, 1.0, -f64::MAX, f64::MAX][..], &[f64::MAX; 3]]
+                .concat(),
         };
-        let mut row = [f64::NAN; 3];
-        assert_eq!(put_means(&series, 10, 0, &mut row, &mut Vec::new()), 6);
-        assert_eq!(row[..2], [7.5e307, 0.0]);
-        assert!(row[2].is_nan());
+        let mut row = [f64::NAN; 4];
+        assert_eq!(put_means(&series, 10, 0, &mut row, &mut Vec::new()), 9);
+        assert_eq!(row[..3], [7.5e307, 0.0, f64::MAX]);
+        assert!(row[3].is_nan());
     }
 
     #[test]

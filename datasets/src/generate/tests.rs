@@ -153,7 +153,7 @@ fn planted_duplicates_are_alike_and_other_tickets_are_not() {
         texts(&batch, "id").into_iter().zip(texts(&batch, "body")).collect();
     let lowered: HashMap<&str, String> =
         bodies.iter().map(|(id, body)| (*id, body.to_lowercase())).collect();
-    // Sorted numbers: a million pairs are looked at.
+    // Sorted numbers: millions of pairs are looked at.
     let mut numbers = HashMap::new();
     let mut numbered = |body: &String| -> Vec<usize> {
         let mut number = |word: &str| {

@@ -114,7 +114,7 @@ impl<'a> RawValue<'a> {
     }
 }
 
-/// What it does for each character and value is inlined into its callers, which are compiled elsewhere because they are generic.
+/// What it does for each character and value can be inlined into its callers, which are compiled elsewhere because they are generic.
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],

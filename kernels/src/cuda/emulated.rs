@@ -278,15 +278,16 @@ impl Backend for Emulated {
 
 /// The program for `source`, from the cache or compiled now.
 fn build(source: &Source) -> PathBuf {
-    /// By the source's file. Each program is made once, whoever asks first.
+    /// By the source's text. Each program is made once, whoever asks first.
     static PROGRAMS: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
     static AHEAD: Once = Once::new();
-    // Tests of one source run one after another: what the next ones need is made beside them.
+    // Tests of one source run one after another: what the next ones need is made beside them. Where the process ends first, what
+    // is not done is made another time.
     AHEAD.call_once(|| {
         drop(std::thread::spawn(|| SOURCES.iter().for_each(|next| drop(build(next)))))
     });
     let mut programs = PROGRAMS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let program = programs.entry(source.file).or_default().clone();
+    let program = programs.entry(source.text).or_default().clone();
     drop(programs);
     program.get_or_init(|| find_or_compile(source)).clone()
 }
@@ -307,18 +308,20 @@ fn find_or_compile(source: &Source) -> PathBuf {
     }
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("cuda_emulation.h"), HEADER).unwrap();
-    std::fs::write(folder.join("kernels.cpp"), code).unwrap();
-    compile(&folder, &program);
+    compile(&folder, &code, &program);
     program
 }
 
-fn compile(folder: &Path, program: &Path) {
+/// Makes files of its own first: another process may do the same.
+fn compile(folder: &Path, code: &str, program: &Path) {
     let draft = folder.join(format!("kernels-{}", std::process::id()));
+    let source = draft.with_extension("cpp");
+    std::fs::write(&source, code).unwrap();
     let output = Command::new("c++")
         .args(FLAGS)
         .arg("-o")
         .arg(&draft)
-        .arg(folder.join("kernels.cpp"))
+        .arg(&source)
         .output()
         .unwrap_or_else(|error| {
             panic!(

@@ -305,13 +305,16 @@ mod tests {
         for architecture in ["sm_90a", "sm_100"] {
             images.extend(SOURCES.iter().map(|source| compiled(source, architecture)));
         }
-        assert!(images.iter().all(|image| image.starts_with(b"\x7fELF")));
+        assert_eq!(images.len(), 3 * SOURCES.len());
     }
 
     /// From the cache, where the same compiler was given the same text before.
     fn compiled(source: &Source, architecture: &str) -> Vec<u8> {
         let image = cubin(source, architecture);
-        image.unwrap_or_else(|error| panic!("{} for {architecture}: {error}", source.file))
+        let image =
+            image.unwrap_or_else(|error| panic!("{} for {architecture}: {error}", source.file));
+        assert!(image.starts_with(b"\x7fELF"), "{} for {architecture}", source.file);
+        image
     }
 
     /// All sources for the architecture that more than one test looks at.

@@ -5,7 +5,7 @@ struct Window {
     /// Whether all values are finite.
     is_finite: bool,
     is_constant: bool,
-    /// With mean 0 and variance 1.
+    /// With mean 0 and variance 1, where it is finite and not constant.
     normalised: Vec<f64>,
 }
 
