@@ -47,8 +47,8 @@ lint: ## lints as errors
 # Their unit tests do with many units, in a folder of their own; a build machine tests them as they are used.
 ALONE = cargo test --locked --package kernels --config profile.dev.package.kernels.codegen-units=256 --target-dir "$${CARGO_TARGET_DIR:-target}/kernels"
 # With the features that all crates have together, as they are built anyway.
-TOGETHER = cargo test --locked $(CUDA) --package colonnade --package
-KERNELS = $(if $(CI),$(TOGETHER) kernels,$(ALONE))
+TOGETHER = cargo test --locked $(CUDA) --package colonnade
+KERNELS = $(if $(CI),$(TOGETHER) --package kernels,$(ALONE))
 LIBRARIES = $(patsubst %/src/lib.rs,%,$(wildcard */src/lib.rs))
 OTHERS = $(addprefix --package ,$(filter-out kernels,$(LIBRARIES)))
 
@@ -56,9 +56,9 @@ OTHERS = $(addprefix --package ,$(filter-out kernels,$(LIBRARIES)))
 test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	cargo build --locked $(CUDA)
 	$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 $(KERNELS) --lib
-	$(NVRTC_ENV) $(TOGETHER) tests $(OTHERS)
-	$(TOGETHER) kernels --test memory
-	$(TOGETHER) kernels --doc
+	$(NVRTC_ENV) $(TOGETHER) --package tests $(OTHERS)
+	$(TOGETHER) --package kernels --test memory
+	$(TOGETHER) --package kernels --doc
 ifneq ($(CI)$(CUDA),)
 	@# The one test of the encoders for CUDA devices has all their code compiled, and needs no driver; lints see it everywhere.
 	@# By itself it takes other features of some small crates, which are compiled a second time.
@@ -71,7 +71,7 @@ is-crate:
 
 .PHONY: unit
 unit: is-crate nvrtc ## unit tests of one crate: make unit CRATE=models [TEST=name]
-	$(NVRTC_ENV) $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER) $(CRATE)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
+	$(NVRTC_ENV) $(if $(filter kernels,$(CRATE)),$(ALONE),$(TOGETHER) --package $(CRATE)) $(if $(filter colonnade,$(CRATE)),--bins,--lib) -- $(TEST)
 
 # Beside what was compiled, because what is still fresh is not counted again.
 LINES = "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/llvm-lines"
@@ -119,12 +119,12 @@ model: build ## the default embedder's weights, from where they are published (9
 .PHONY: test-embeddings
 test-embeddings: model ## the published embedder: tokens and vectors of the reference, and its speed
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		$(TOGETHER) models $(OTHERS) --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
+		$(TOGETHER) $(OTHERS) --lib published_tests -- --skip training:: --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-training
 test-training: model ## training on real data: accuracy, learning curve, kills, memory (half an hour, on a quiet machine)
 	COLONNADE_REQUIRE_MINILM=1 COLONNADE_MINILM="$(MODELS)/all-MiniLM-L6-v2" \
-		$(TOGETHER) models $(OTHERS) --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
+		$(TOGETHER) $(OTHERS) --lib training::published_tests -- --include-ignored --nocapture --test-threads 1
 
 .PHONY: test-seeds
 test-seeds: nvrtc ## all unit tests on code as it is used, SEEDS times, the kernels' with other random inputs

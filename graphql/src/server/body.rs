@@ -24,21 +24,20 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// Most of a refused body that is read and thrown away. A client that is still sending when the connection
 /// closes sees a broken pipe and never the answer.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
-/// Longest that a refused body is waited for.
-const DISCARD_TIME_MAX: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 
 /// Reads all of `body`. Refuses it when its stated length is over `bytes_max`, else as soon as it is; and
-/// when it ends before its stated length.
+/// when it ends before its stated length. What is refused is waited for as long as `refused_max`.
 pub(super) async fn read(
     body: Body,
     headers: &HeaderMap,
     what: &str,
     bytes_max: usize,
+    refused_max: Duration,
 ) -> Result<Bytes> {
     let stated = content_length(headers);
     let mut stream = std::pin::pin!(body.into_bytes_stream());
     if let Some(stated) = stated.filter(|stated| *stated > bytes_max as u64) {
-        discard(stream).await;
+        discard(stream, refused_max).await;
         return Err(over_limit(&format!("bytes of {what}"), bytes_max, stated));
     }
     let mut bytes = BytesMut::with_capacity(stated.map_or(0, |n| n as usize));
@@ -47,7 +46,7 @@ pub(super) async fn read(
             Ok(Some(chunk)) => {
                 if bytes.len() + chunk.len() > bytes_max {
                     let found = format!("more than {}", bytes.len());
-                    discard(stream).await;
+                    discard(stream, refused_max).await;
                     return Err(over_limit(&format!("bytes of {what}"), bytes_max, found));
                 }
                 bytes.extend_from_slice(&chunk);
@@ -65,7 +64,7 @@ pub(super) async fn read(
 }
 
 /// Reads on without keeping anything, within bounds, so that the sender comes to read the refusal.
-async fn discard<S>(mut stream: S)
+async fn discard<S>(mut stream: S, time_max: Duration)
 where
     S: TryStream<Ok = Bytes> + Unpin,
 {
@@ -79,7 +78,7 @@ where
         }
     };
     // Whatever ends it, the refusal is sent.
-    let _ = tokio::time::timeout(DISCARD_TIME_MAX, read).await;
+    let _ = tokio::time::timeout(time_max, read).await;
 }
 
 fn truncated(what: &str, found: usize, stated: Option<u64>) -> Error {

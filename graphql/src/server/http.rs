@@ -137,7 +137,8 @@ async fn from_body(app: &App, mut request: Request) -> Result<GraphqlRequest, Un
     }
     let body = request.take_body();
     let bytes_max = app.0.service.0.limits.request_bytes_max;
-    let bytes = body::read(body, request.headers(), "the request", bytes_max).await?;
+    let refused_max = app.0.patience.refused_max;
+    let bytes = body::read(body, request.headers(), "the request", bytes_max, refused_max).await?;
     parse(&bytes).map_err(Unreadable::from)
 }
 

@@ -74,7 +74,8 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
     let reserved = body::reserve(&app.0.uploads, held, limits.ingest_in_flight_bytes_max).await?;
     let sent = request.take_body();
     let what = "the ingest body";
-    let bytes = body::read(sent, request.headers(), what, limits.ingest_bytes_max).await?;
+    let (bytes_max, refused_max) = (limits.ingest_bytes_max, app.0.patience.refused_max);
+    let bytes = body::read(sent, request.headers(), what, bytes_max, refused_max).await?;
     let bytes = match encoding {
         Encoding::Plain => bytes,
         Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max).await?,

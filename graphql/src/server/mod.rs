@@ -59,6 +59,8 @@ pub struct Patience {
     pub stalled_max: Duration,
     /// Between two signs of life that are asked for on an idle connection.
     pub heartbeat: Duration,
+    /// For the rest of a request that is refused, so that its sender comes to read why.
+    pub refused_max: Duration,
     /// For connections to end when the server does.
     pub shutdown_max: Duration,
 }
@@ -80,6 +82,7 @@ impl Default for Patience {
             init_max: Duration::from_secs(10),
             stalled_max: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            refused_max: Duration::from_secs(10),
             shutdown_max: Duration::from_secs(10),
         }
     }

@@ -1,5 +1,7 @@
 //! HTTP as clients meet it, over a real port.
 
+use std::time::Duration;
+
 use engine::{Code, Role, TenantId};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::Rig;
 use crate::limits::Limits;
-use crate::server::{ApiKey, Server, ServerOptions};
+use crate::server::{ApiKey, Patience, Server, ServerOptions};
 
 struct Client {
     http: reqwest::Client,
@@ -378,7 +380,8 @@ async fn a_port_that_is_taken_and_an_open_door_are_refused() {
 #[tokio::test]
 async fn a_large_request_is_refused_before_it_is_read() {
     let rig = Rig::new().await;
-    let client = client(&rig, ServerOptions::default()).await;
+    let patience = Patience { refused_max: Duration::from_millis(200), ..Patience::default() };
+    let client = client(&rig, ServerOptions { patience, ..ServerOptions::default() }).await;
     let large = json!({"query": "x".repeat(2 << 20)}).to_string();
     let mut stream = TcpStream::connect(&client.address).await.unwrap();
     let head = format!(

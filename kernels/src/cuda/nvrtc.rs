@@ -301,18 +301,16 @@ mod tests {
         if !nvrtc("every_source_compiles_for_every_architecture") {
             return;
         }
-        let mut images = SM_80.clone();
+        LazyLock::force(&SM_80);
         for architecture in ["sm_90a", "sm_100"] {
-            images.extend(SOURCES.iter().map(|source| compiled(source, architecture)));
+            SOURCES.iter().for_each(|source| drop(compiled(source, architecture)));
         }
-        assert_eq!(images.len(), 3 * SOURCES.len());
     }
 
     /// From the cache, where the same compiler was given the same text before.
     fn compiled(source: &Source, architecture: &str) -> Vec<u8> {
-        let image = cubin(source, architecture);
-        let image =
-            image.unwrap_or_else(|error| panic!("{} for {architecture}: {error}", source.file));
+        let image = cubin(source, architecture)
+            .unwrap_or_else(|error| panic!("{} for {architecture}: {error}", source.file));
         assert!(image.starts_with(b"\x7fELF"), "{} for {architecture}", source.file);
         image
     }

@@ -80,8 +80,8 @@ async fn embed(engine: &Engine) {
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
 }
 
-/// Time and again rows come, go and change, and the result is that of a run over everything.
-async fn rows_come_go_and_change(steps: usize, more: Value) -> Engine {
+/// Twelve times rows come, go and change, and the result is that of a run over everything.
+async fn rows_come_go_and_change(more: Value) -> Engine {
     let engine = engine().await;
     let with_vectors = more.get("vectors").is_some();
     let mut noise = Noise::new(7);
@@ -112,7 +112,7 @@ async fn rows_come_go_and_change(steps: usize, more: Value) -> Engine {
     }
     let record = run(&engine, more.clone()).await;
     assert!(record.summary["all_because"].is_string());
-    for step in 0..steps {
+    for step in 0..12 {
         if step % 3 == 0 {
             // Some go, and the text of one is another now.
             let ids: Vec<String> = mail.keys().cloned().collect();
@@ -142,13 +142,13 @@ async fn rows_come_go_and_change(steps: usize, more: Value) -> Engine {
 
 #[tokio::test]
 async fn rows_that_come_go_and_change_give_the_result_of_a_run_over_everything() {
-    rows_come_go_and_change(12, json!({})).await;
+    rows_come_go_and_change(json!({})).await;
 }
 
 #[tokio::test]
 async fn so_they_do_where_vectors_are_compared() {
     let more = json!({"vectors": "vectors", "min_cosine": 0.86});
-    let engine = rows_come_go_and_change(6, more.clone()).await;
+    let engine = rows_come_go_and_change(more.clone()).await;
     let semantic = "SELECT count(*) FROM duplicate_pairs WHERE grounds = 'semantic'";
     let count: usize = ask(&engine, semantic).await[0][0].parse().unwrap();
     assert!(count > 20, "{count}");
