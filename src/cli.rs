@@ -70,6 +70,8 @@ pub enum Command {
     Models(Models),
     /// Show the processors that kernels can use
     Devices(Devices),
+    /// Say what is wrong with the tables of a root, and mend what can be mended
+    Doctor(Doctor),
     /// Print the GraphQL schema
     Schema,
     /// Print the settings in force, and where each is from
@@ -148,7 +150,7 @@ pub struct Serve {
 pub struct Ingest {
     /// Dataset that takes the rows; a built-in one is made when it is not there yet
     pub dataset: String,
-    /// Files, each one commit
+    /// Files, each one commit; `-` is what comes through a pipe
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Format of the files; found from each file when absent
@@ -231,6 +233,16 @@ pub struct Runs {
 }
 
 #[derive(Debug, Args)]
+pub struct Doctor {
+    /// Mend what can be mended; without it nothing is changed. No other process may have the root
+    #[arg(long)]
+    pub repair: bool,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Json {
     /// Print as one JSON document
     #[arg(long)]
@@ -257,6 +269,7 @@ impl Command {
             Self::Runs(c) => c.json,
             Self::Models(c) => c.json,
             Self::Devices(c) => c.json,
+            Self::Doctor(c) => c.json,
             Self::Config(c) => c.json,
             Self::Serve(_) | Self::Schema => false,
         }

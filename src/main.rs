@@ -9,11 +9,23 @@ mod telemetry;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use engine::{Code, Error, Result, STACK_BYTES};
+
+/// Gives memory back to the system that a crowd of clients or a job took, which glibc's does not.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     let output = output::Output::new(arguments.command.wants_json());
-    match run(arguments, &output) {
+    // A thread for its stack: queries are planned by recursion.
+    let ran = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("main".into()).stack_size(STACK_BYTES);
+        let run = thread.spawn_scoped(scope, || run(arguments, &output));
+        let start = |error| Error::environment(Code::Internal, "start a thread", error);
+        run.map_err(start)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
@@ -22,12 +34,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: cli::Arguments, output: &output::Output) -> engine::Result<()> {
+fn run(arguments: cli::Arguments, output: &output::Output) -> Result<()> {
     let settings = config::Settings::resolve(&arguments.global)?;
     telemetry::install(&settings, arguments.command.log_level())?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
-            engine::Error::environment(engine::Code::Internal, "start the async runtime", e)
-        })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::environment(Code::Internal, "start the async runtime", e))?;
     runtime.block_on(commands::dispatch(arguments.command, &settings, output))
 }

@@ -40,6 +40,7 @@ pub fn spec_from_schema(
         name: name.clone(),
         description: String::new(),
         owner: None,
+        derived: false,
         key: hints.key.clone(),
         time_column: hints.time_column.clone().or(only_time),
         evolution: Evolution::AddNullable,

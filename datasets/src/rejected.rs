@@ -57,6 +57,7 @@ pub fn quarantine_spec(of: &DatasetName) -> DatasetSpec {
         name: of.quarantine(),
         description: format!("Rows meant for {of} that failed a check."),
         owner: None,
+        derived: true,
         key: Vec::new(),
         time_column: Some("rejected_at".into()),
         evolution: Evolution::Fixed,

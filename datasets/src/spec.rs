@@ -33,6 +33,9 @@ pub struct DatasetSpec {
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Whether Colonnade writes its rows by itself (results, records, labels, quarantines): those of clients are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
     /// Columns that name a row; may be empty. Not enforced to be unique: ingest is append-only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,

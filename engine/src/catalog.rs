@@ -41,6 +41,8 @@ pub struct DatasetEntry {
     pub created_at: Option<DateTime<Utc>>,
     /// When it was last committed to.
     pub updated_at: Option<DateTime<Utc>>,
+    /// Bytes that rows of it take, where they are wider than usual; else 0.
+    pub(crate) row_bytes: u64,
 }
 
 impl Catalog {

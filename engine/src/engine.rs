@@ -15,10 +15,12 @@ use futures::future::BoxFuture;
 
 use crate::bus::CommitBus;
 use crate::catalog::{Catalog, DatasetEntry};
-use crate::error::Result;
+use crate::derived;
+use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
-use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Lake, WriteMode};
+use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, WriteMode};
+use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
 use crate::session::{AsOf, Changes, Session, Sessions};
@@ -31,7 +33,9 @@ pub struct Engine(Arc<Rooms>);
 #[derive(Debug)]
 struct Rooms {
     lake: Arc<Lake>,
-    ingest: Ingest,
+    /// Of a writer.
+    ingest: Option<Ingest>,
+    usage: Arc<Usage>,
     sessions: Sessions,
     lock: Option<WriterLock>,
 }
@@ -55,9 +59,13 @@ impl Engine {
         };
         let sessions = Sessions::new(&options, &root)?;
         let lake = Arc::new(Lake::new(root, writable));
-        let ingest = Ingest::new(Arc::clone(&lake), options.ingest.clone());
+        let usage = Arc::new(Usage::default());
+        let ingest = match writable {
+            true => Some(Ingest::new(Arc::clone(&lake), options.ingest.clone(), usage.clone())?),
+            false => None,
+        };
         tracing::info!(writable, "engine opened");
-        Ok(Self(Arc::new(Rooms { lake, ingest, sessions, lock })))
+        Ok(Self(Arc::new(Rooms { lake, ingest, usage, sessions, lock })))
     }
 
     #[cfg(test)]
@@ -65,10 +73,23 @@ impl Engine {
         &self.0.lake
     }
 
+    fn ingesting(&self) -> Result<&Ingest> {
+        self.0.lake.require_writer()?;
+        self.0.ingest.as_ref().ok_or_else(|| Error::internal("a writer without threads"))
+    }
+
+    /// Threads for `count` tasks at a time that compute, called `name`. Which tenants are first there is told by what each used
+    /// lately of all such threads, and of those that take rows.
+    pub fn lanes(&self, name: &'static str, count: usize) -> Result<Lanes> {
+        Lanes::new(Arc::clone(&self.0.usage), name, count)
+    }
+
     /// Commits what is queued, then gives up the right to write. Later ingests are refused.
     pub fn shutdown(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.0.ingest.shutdown().await;
+            if let Some(ingest) = &self.0.ingest {
+                ingest.shutdown().await;
+            }
             self.0.lake.settle().await;
             if let Some(lock) = &self.0.lock {
                 lock.release();
@@ -81,6 +102,11 @@ impl Engine {
     /// Whether the store can be reached now.
     pub fn ready(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.0.lake.root().probe_reachable().await })
+    }
+
+    /// Datasets of all tenants that were found unreadable, as last known.
+    pub fn unreadable(&self) -> usize {
+        self.0.lake.unreadable()
     }
 
     /// The tenant's datasets, as last known: current with every commit of this process.
@@ -102,7 +128,8 @@ impl Engine {
         })
     }
 
-    /// Creates a dataset. Equal to one that exists: that one. Different from it: CONFLICT.
+    /// Creates a dataset for rows of clients. Equal to one that exists: that one. Different from it: CONFLICT. A name that is
+    /// kept for what Colonnade writes by itself: FORBIDDEN.
     pub fn create_dataset<'a>(
         &'a self,
         who: &'a Principal,
@@ -110,11 +137,13 @@ impl Engine {
     ) -> BoxFuture<'a, Result<DatasetEntry>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
+            derived::refuse_derived(&spec)?;
             self.0.lake.create_dataset(who, &spec).await
         })
     }
 
-    /// Creates a dataset, or adds the columns to it that `spec` has more, when they are nullable.
+    /// Creates a dataset for rows of clients, or adds the columns to it that `spec` has more, when they are nullable. A name
+    /// that is kept for what Colonnade writes by itself: FORBIDDEN.
     pub fn ensure_dataset<'a>(
         &'a self,
         who: &'a Principal,
@@ -122,6 +151,23 @@ impl Engine {
     ) -> BoxFuture<'a, Result<DatasetEntry>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
+            derived::refuse_derived(spec)?;
+            self.0.lake.ensure_dataset(who, spec).await
+        })
+    }
+
+    /// The same for what Colonnade writes by itself: the spec says `derived`. CONFLICT where the name is a client's dataset.
+    pub fn ensure_derived<'a>(
+        &'a self,
+        who: &'a Principal,
+        spec: &'a DatasetSpec,
+    ) -> BoxFuture<'a, Result<DatasetEntry>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            if !spec.derived {
+                let name = &spec.name;
+                return Err(Error::internal(format!("the spec of {name} does not say `derived`")));
+            }
             self.0.lake.ensure_dataset(who, spec).await
         })
     }
@@ -135,7 +181,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
-            self.0.ingest.ingest(who, dataset, request).await
+            self.ingesting()?.ingest(who, dataset, request).await
         })
     }
 
@@ -150,7 +196,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
-            self.0.ingest.load(who, dataset, source, format, options).await
+            self.ingesting()?.load(who, dataset, source, format, options).await
         })
     }
 
@@ -207,6 +253,19 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Reader)?;
             self.0.sessions.changes(&self.0.lake, &who.tenant, dataset, from, to).await
+        })
+    }
+
+    /// What is wrong with the tables of all tenants; mended, where it can be, if `repair` says so. For whoever has the root
+    /// itself: nothing else may write to it meanwhile.
+    pub fn examine<'a>(
+        &'a self,
+        who: &'a Principal,
+        repair: bool,
+    ) -> BoxFuture<'a, Result<Vec<Examined>>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.0.lake.examine(who, repair).await
         })
     }
 

@@ -7,14 +7,17 @@
 
 mod bus;
 mod catalog;
+mod derived;
 mod engine;
 mod error;
 mod functions;
 mod identity;
 mod ingest;
 mod lake;
+mod lanes;
 mod metrics;
 mod options;
+mod places;
 mod session;
 mod storage;
 
@@ -23,6 +26,7 @@ mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
 pub use catalog::{Catalog, DatasetEntry};
+pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
@@ -30,7 +34,11 @@ pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, PRODUCER_MAX_BYTES,
     ProducerSequence, ProgressSink,
 };
-pub use lake::{Batches, Commit, CommitLabel, CommitRecord, WriteMode};
+pub use lake::{
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, WriteMode,
+};
+pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
-pub use options::{Access, EngineOptions, GroupCommitOptions};
-pub use session::{AsOf, Changes, Session};
+pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
+pub use places::{Places, Taken};
+pub use session::{AsOf, Changes, Session, with_json_texts};

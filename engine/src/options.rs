@@ -78,3 +78,7 @@ impl Default for GroupCommitOptions {
         Self { rows_max: 1 << 20, bytes_max: 128 << 20, wait_ms: 2, queue_requests_max: 256 }
     }
 }
+
+/// Stack of a thread that plans queries, however many conditions they have: DataFusion and Delta walk them by recursion. Memory
+/// is taken as a stack grows, and not before.
+pub const STACK_BYTES: usize = 32 << 20;

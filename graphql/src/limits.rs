@@ -8,6 +8,8 @@ use std::time::Duration;
 /// The bounds of requests. `Default` is what a server without configuration has.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Connections at a time. Where they are all taken, one that only waits makes room for a newcomer.
+    pub connections_max: usize,
     /// Bytes of a GraphQL request (text and variables).
     pub request_bytes_max: usize,
     /// Bytes of an ingest body as sent.
@@ -32,12 +34,19 @@ pub struct Limits {
     pub page_rows_default: usize,
     /// Bytes of the rows of one page, as held in memory.
     pub page_bytes_max: usize,
+    /// Bytes of the texts, lists and objects of one answer, each counted as often as it is shown.
+    pub answer_bytes_max: usize,
+    /// Bytes of all answers that are made or not taken yet, half of them of one tenant; further queries wait.
+    pub answers_in_flight_bytes_max: usize,
     /// Conditions in one `where`, values of `in` lists counted one by one.
     pub where_terms_max: usize,
     /// `and`, `or` and `not` inside each other.
     pub where_nesting_max: usize,
-    /// Queries that run at a time, of all clients; others wait, within the time of an operation.
+    /// Queries that run at a time, of all clients, half of them of one tenant; others wait, within the time of an operation.
+    /// More than there are cores take turns on them, and one tenant's many would slow another's few.
     pub queries_at_a_time_max: usize,
+    /// Queries of one tenant that wait for that; one more is refused.
+    pub queries_waiting_max: usize,
     /// Time for one operation; for one message of a subscription.
     pub operation_time_max: Duration,
     /// Longest that `runJob(wait: true)` waits before it answers with the run as it is.
@@ -57,6 +66,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections_max: 16_384,
             request_bytes_max: 1 << 20,
             ingest_bytes_max: 64 << 20,
             ingest_unpacked_bytes_max: 256 << 20,
@@ -69,9 +79,12 @@ impl Default for Limits {
             page_rows_max: 1_000,
             page_rows_default: 100,
             page_bytes_max: 64 << 20,
+            answer_bytes_max: 32 << 20,
+            answers_in_flight_bytes_max: 512 << 20,
             where_terms_max: 2_000,
             where_nesting_max: 16,
-            queries_at_a_time_max: 64,
+            queries_at_a_time_max: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+            queries_waiting_max: 256,
             operation_time_max: Duration::from_secs(30),
             run_wait_max: Duration::from_secs(600),
             versions_behind_max: 100,

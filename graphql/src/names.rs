@@ -56,16 +56,27 @@ pub(crate) fn camel_beside(name: &str, words: &[&str]) -> String {
     field
 }
 
+/// What fields beside that of a dataset have behind its name.
+const FIELDS_BESIDE: [&str; 3] = ["Groups", "Changed", "Similar"];
+
 /// The query field of a dataset. `<field>Groups`, `<field>Changed` and `<field>Similar` stand beside it, so a dataset
 /// whose own name ends like that, or is a word of the control plane, gets `Rows` behind its name.
 /// The rule looks at one name only: a new dataset never renames another.
 pub(crate) fn dataset_field(name: &str) -> String {
     let mut field = camel(name);
-    let ends = ["Groups", "Changed", "Similar", "Rows"];
-    if CONTROL_FIELDS.contains(&field.as_str()) || ends.iter().any(|end| field.ends_with(end)) {
+    let is_taken = |end: &&str| field.ends_with(*end);
+    if CONTROL_FIELDS.contains(&field.as_str())
+        || FIELDS_BESIDE.iter().chain(&["Rows"]).any(is_taken)
+    {
         field.push_str("Rows");
     }
     field
+}
+
+/// Whether `field` is the one of `dataset`, or stands beside it.
+pub(crate) fn is_field_of(field: &str, dataset: &str) -> bool {
+    let rest = field.strip_prefix(dataset_field(dataset).as_str());
+    rest.is_some_and(|rest| rest.is_empty() || FIELDS_BESIDE.contains(&rest))
 }
 
 #[cfg(test)]

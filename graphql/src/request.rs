@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_graphql::Value;
 use datasets::DatasetName;
-use engine::{AsOf, Error, Principal, Result, Role, Session, Version};
+use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
+use crate::error::over_limit;
 use crate::service::ServiceInner;
 
 /// Warnings that one answer carries at most.
@@ -19,6 +21,10 @@ pub(crate) struct RequestState {
     service: Arc<ServiceInner>,
     who: Principal,
     session: OnceCell<Session>,
+    /// Bytes of values that the answer has so far.
+    answer_bytes: AtomicUsize,
+    /// Said once when those are too many.
+    overflow: Notify,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
 }
@@ -26,7 +32,47 @@ pub(crate) struct RequestState {
 impl RequestState {
     /// A request of `who`.
     pub(crate) fn new(service: Arc<ServiceInner>, who: Principal) -> Arc<Self> {
-        Arc::new(Self { service, who, session: OnceCell::new(), warnings: Warnings::default() })
+        Arc::new(Self {
+            service,
+            who,
+            session: OnceCell::new(),
+            answer_bytes: AtomicUsize::default(),
+            overflow: Notify::new(),
+            warnings: Warnings::default(),
+        })
+    }
+
+    /// Counts a value of the answer. Says whether there is room for it; where there is not, [`RequestState::answered`] ends.
+    pub(crate) fn counts(&self, value: &Value) -> bool {
+        let bytes = bytes_of(value);
+        let before = self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= self.service.limits.answer_bytes_max;
+        if !fits {
+            self.overflow.notify_one();
+        }
+        fits
+    }
+
+    /// What `answering` comes to, unless it has more bytes than an answer may have: each of its values would be an error.
+    pub(crate) async fn answered<T>(&self, answering: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            answer = answering => Ok(answer),
+            () = self.overflow.notified() => {
+                let most = self.service.limits.answer_bytes_max;
+                let what = "bytes of the answer (ask for fewer rows or columns)";
+                Err(over_limit(what, most, "more"))
+            }
+        }
+    }
+
+    /// Begins the next answer of a subscription.
+    pub(crate) fn begin_answer(&self) {
+        self.answer_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// The tenant of who asks.
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.who.tenant
     }
 
     /// The service that answers it.
@@ -59,6 +105,17 @@ impl RequestState {
         session
             .version(dataset)
             .ok_or_else(|| Error::internal(format!("the session has not opened {dataset}")))
+    }
+}
+
+/// Bytes of a value as JSON, roughly.
+fn bytes_of(value: &Value) -> usize {
+    const SCALAR_BYTES: usize = 8;
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::List(items) => items.iter().map(bytes_of).sum::<usize>() + 2,
+        Value::Object(fields) => fields.iter().map(|(name, v)| name.len() + 3 + bytes_of(v)).sum(),
+        _ => SCALAR_BYTES,
     }
 }
 

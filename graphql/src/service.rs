@@ -3,25 +3,28 @@
 //! HTTP, SSE and WebSocket differ in how a request arrives and how an answer leaves. What lies between
 //! (admission, the tenant's schema, execution, time, cost, warnings) is here, once.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Request, Response, ServerError, Value};
-use engine::{Code, Engine, Error, Principal, Result};
+use engine::{Code, Engine, Error, Lanes, Places, Principal, Result, Taken, TenantId};
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use jobs::Runner;
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::AcquireError;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::error::{INTERNAL_MESSAGE, bad_input, over_limit, to_graphql};
-use crate::guard::{Admitted, admit};
+use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
 use crate::meter::Meter;
+use crate::names::is_field_of;
 use crate::request::RequestState;
 use crate::schema::TenantSchema;
 use crate::schema::cache::SchemaCache;
@@ -46,34 +49,78 @@ pub(crate) struct ServiceInner {
     /// Cancelled when the server ends.
     pub ending: CancellationToken,
     schemas: SchemaCache,
-    subscriptions: Arc<AtomicUsize>,
-    /// Queries that run at a time; others wait their turn.
-    reading: Semaphore,
+    subscriptions: Places,
+    subscribers: Mutex<HashMap<(TenantId, String), usize>>,
+    /// Bytes of answers that are made, or that their clients have not taken.
+    answers: Places,
+    /// Threads for queries, and places for those that run at a time.
+    pub(crate) lanes: Lanes,
 }
 
 /// One of the subscriptions that may be open at a time; dropping it frees the place.
-pub(crate) struct SubscriptionPlace(Arc<AtomicUsize>);
+pub(crate) struct SubscriptionPlace {
+    service: Arc<ServiceInner>,
+    subscriber: (TenantId, String),
+    _place: Taken,
+}
 
 impl Drop for SubscriptionPlace {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut subscribers = self.service.subscribers.lock();
+        if let Entry::Occupied(mut open) = subscribers.entry(self.subscriber.clone()) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
     }
 }
 
 impl ServiceInner {
-    /// Takes a place for one more subscription.
-    pub(crate) fn subscribe(&self) -> Result<SubscriptionPlace> {
-        let open = self.subscriptions.fetch_add(1, Ordering::Relaxed);
-        let place = SubscriptionPlace(self.subscriptions.clone());
-        if open >= self.limits.subscriptions_max {
-            return Err(over_limit("open subscriptions", self.limits.subscriptions_max, open + 1));
+    /// Takes a place for one more subscription of `who`: a tenant has at most half of them, and one subject half of those.
+    pub(crate) fn subscribe(self: &Arc<Self>, who: &Principal) -> Result<SubscriptionPlace> {
+        let of_tenant = self.subscriptions.share();
+        let of_subject = (of_tenant / 2).max(1);
+        let subscriber = (who.tenant.clone(), who.subject.clone());
+        let mut subscribers = self.subscribers.lock();
+        let open = subscribers.get(&subscriber).copied().unwrap_or_default();
+        if open >= of_subject {
+            let what = "open subscriptions of one subject";
+            return Err(over_limit(what, of_subject, open + 1));
         }
-        Ok(place)
+        let Some(place) = self.subscriptions.try_take(&who.tenant) else {
+            let found = "all of them taken";
+            return Err(over_limit("open subscriptions of one tenant", of_tenant, found));
+        };
+        subscribers.insert(subscriber.clone(), open + 1);
+        Ok(SubscriptionPlace { service: Arc::clone(self), subscriber, _place: place })
+    }
+
+    /// Waits for a place of one more query of `tenant`.
+    async fn place(&self, tenant: &TenantId) -> Result<Taken> {
+        let waiting_max = self.limits.queries_waiting_max;
+        let place = self.lanes.places().queue(tenant, waiting_max).await;
+        place
+            .map_err(no_places)?
+            .ok_or_else(|| over_limit("queries of one tenant that wait", waiting_max, "more"))
+    }
+
+    /// Waits for room for the longest answer that there may be.
+    async fn room(&self, tenant: &TenantId) -> Result<Room> {
+        let units =
+            self.limits.answer_bytes_max.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share());
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.answers.take(tenant, units).await.map(Room).map_err(no_places)
+    }
+
+    /// Waits for a place of one more message of a subscription; of those there are not more than there are subscriptions.
+    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Taken> {
+        self.lanes.places().take(tenant, 1).await.map_err(no_places)
     }
 
     /// Subscriptions that are open.
     pub(crate) fn subscriptions_open(&self) -> usize {
-        self.subscriptions.load(Ordering::Relaxed)
+        self.subscribers.lock().values().sum()
     }
 }
 
@@ -83,6 +130,24 @@ pub struct Answer {
     pub response: Response,
     /// Whether it was executed; a request that was refused has no data, not even null.
     pub stage: Stage,
+    /// Where its bytes are counted, until the client has taken them.
+    pub(crate) room: Option<Room>,
+}
+
+/// Errors of one answer that are shown.
+const ERRORS_MAX: usize = 100;
+/// The unit in which bytes of answers are counted.
+const ROOM_UNIT_BYTES: usize = 64 << 10;
+
+/// Room for an answer; dropping it frees the room.
+#[derive(Debug)]
+pub(crate) struct Room(Taken);
+
+impl Room {
+    /// Frees what an answer of so many bytes does not need.
+    pub(crate) fn fit(&mut self, bytes: usize) {
+        self.0.keep(bytes.div_ceil(ROOM_UNIT_BYTES));
+    }
 }
 
 /// How far a request came.
@@ -118,24 +183,26 @@ struct Prepared {
     state: Arc<RequestState>,
     kind: OperationType,
     cost: u64,
-    root_keys: Vec<Name>,
+    roots: Vec<RootField>,
     request: Request,
 }
 
 impl Service {
     /// A service over an engine and its runner.
-    pub fn new(engine: Engine, runner: Runner, limits: Limits) -> Self {
-        Self(Arc::new(ServiceInner {
-            engine,
+    pub fn new(engine: Engine, runner: Runner, limits: Limits) -> Result<Self> {
+        Ok(Self(Arc::new(ServiceInner {
             runner,
             shared: SharedResults::new(limits.shared_results_max),
-            reading: Semaphore::new(limits.queries_at_a_time_max.max(1)),
+            answers: Places::new(limits.answers_in_flight_bytes_max / ROOM_UNIT_BYTES),
+            subscriptions: Places::new(limits.subscriptions_max),
+            subscribers: Mutex::default(),
+            lanes: engine.lanes("query", limits.queries_at_a_time_max)?,
+            engine,
             limits,
             meter: Meter::default(),
             ending: CancellationToken::new(),
             schemas: SchemaCache::default(),
-            subscriptions: Arc::default(),
-        }))
+        })))
     }
 
     /// Answers `request` of `who`. `request_id` is put into each error.
@@ -147,19 +214,40 @@ impl Service {
         accepts: Accepts,
     ) -> Answers {
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
-        let prepared = self.prepare(who, request, accepts).instrument(span.clone()).await;
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                let answer = finished(Response::from_errors(vec![*error]), request_id);
-                return Answers::One(Box::new(Answer { stage: Stage::Refused, ..answer }));
-            }
+        let answers = self.answer_in(who, request, request_id, accepts).instrument(span).await;
+        answers.unwrap_or_else(|error| {
+            let answer = finished(Response::from_errors(vec![*error]), request_id);
+            Answers::One(Box::new(Answer { stage: Stage::Refused, ..answer }))
+        })
+    }
+
+    async fn answer_in(
+        &self,
+        who: &Principal,
+        request: Request,
+        request_id: &str,
+        accepts: Accepts,
+    ) -> Result<Answers, Box<ServerError>> {
+        let time_max = self.0.limits.operation_time_max;
+        let until = Instant::now() + time_max;
+        let (service, asks) = (self.clone(), who.clone());
+        let prepare = async move { service.prepare(&asks, request, accepts).await };
+        // The place is given back when the work has really ended, which is not when nobody waits for it any more.
+        let admitted = async {
+            let place = self.0.place(&who.tenant).await?;
+            let room = self.0.room(&who.tenant).await?;
+            let prepare = async move { (prepare.await, place, room) };
+            self.0.lanes.run(&who.tenant, prepare).await
         };
+        let (prepared, place, room) =
+            in_time(time_max, admitted).await.map_err(|error| refused(&error))?;
+        let prepared = prepared?;
         if prepared.kind == OperationType::Subscription {
-            return Answers::Many(self.stream(prepared, request_id.to_owned()));
+            return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
-        let answer = self.execute(prepared, request_id).instrument(span).await;
-        Answers::One(Box::new(answer))
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = self.execute(prepared, place, left, request_id).await;
+        Ok(Answers::One(Box::new(Answer { room: Some(room), ..answer })))
     }
 
     /// The schema of the tenant of `who`, as text.
@@ -178,13 +266,21 @@ impl Service {
         mut request: Request,
         accepts: Accepts,
     ) -> Result<Prepared, Box<ServerError>> {
-        let refuse =
-            |error: Error| Box::new(to_graphql(&error).into_server_error(Default::default()));
+        let refuse = |error: Error| refused(&error);
         let limits = &self.0.limits;
-        let schema = self.schema(who).await.map_err(refuse)?;
+        let catalog = self.0.engine.catalog(who).await.map_err(refuse)?;
+        let schema = self.0.schemas.get(&catalog, limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
-        let Admitted { document, kind, cost, root_keys } =
+        let Admitted { document, kind, cost, roots } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;
+        // The schema has no field for them, and says no more than that.
+        let unreadable = |root: &RootField| {
+            let mut all = catalog.unreadable.iter();
+            all.find(|(dataset, _)| is_field_of(&root.name, dataset.as_str()))
+        };
+        if let Some((_, reason)) = roots.iter().find_map(unreadable) {
+            return Err(refuse(reason.clone()));
+        }
         match (kind, accepts) {
             (OperationType::Mutation | OperationType::Subscription, Accepts::Queries) => {
                 return Err(refuse(bad_input(format!(
@@ -202,20 +298,35 @@ impl Service {
         request.set_parsed_query(document);
         let state = RequestState::new(self.0.clone(), who.clone());
         request.data.insert(state.clone());
-        Ok(Prepared { schema, state, kind, cost, root_keys, request })
+        Ok(Prepared { schema, state, kind, cost, roots, request })
     }
 
-    async fn execute(&self, prepared: Prepared, request_id: &str) -> Answer {
-        let Prepared { schema, state, kind, cost, root_keys, request } = prepared;
+    async fn execute(
+        &self,
+        prepared: Prepared,
+        place: Taken,
+        time: Duration,
+        request_id: &str,
+    ) -> Answer {
+        let Prepared { schema, state, kind, cost, roots, request } = prepared;
         let result = match kind {
-            // A mutation is not cut off in the middle: it would be done and look undone.
-            OperationType::Mutation => Ok(schema.schema.execute(request).await),
+            // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone. What it starts
+            // outlives the threads for queries.
+            OperationType::Mutation => {
+                drop(place);
+                let state = state.clone();
+                let work = async move { state.answered(schema.schema.execute(request)).await };
+                let work = tokio::spawn(work.instrument(tracing::Span::current()));
+                let stopped = |error| Error::internal(format!("a mutation stopped: {error}"));
+                work.await.map_err(stopped).flatten()
+            }
             _ => {
-                let reading = async {
-                    let _place = self.0.reading.acquire().await;
-                    Ok(schema.schema.execute(request).await)
+                let (state, tenant) = (state.clone(), state.tenant().clone());
+                let work = async move {
+                    let _place = place;
+                    state.answered(schema.schema.execute(request)).await
                 };
-                in_time(self.0.limits.operation_time_max, reading).await
+                in_time(time, async { self.0.lanes.run(&tenant, work).await.flatten() }).await
             }
         };
         let response = result.unwrap_or_else(|error| {
@@ -224,7 +335,7 @@ impl Service {
         let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
         if let Value::Object(fields) = &mut response.data {
             // Root fields run side by side and come in the order of their ends.
-            let place = |key: &Name| root_keys.iter().position(|known| known == key);
+            let place = |key: &Name| roots.iter().position(|root| root.key == *key);
             fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
         }
         finished(response, request_id)
@@ -232,22 +343,63 @@ impl Service {
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
         let Prepared { schema, state, cost, request, .. } = prepared;
-        let mut meter_first = Some(cost);
         let service = self.0.clone();
-        let ending = service.ending.clone();
-        schema
-            .schema
-            .execute_stream(request)
-            .map(move |mut response| {
-                if let Some(cost) = meter_first.take() {
-                    response = response.extension("cost", Value::from(cost));
-                }
+        let (ending, tenant) = (service.ending.clone(), state.tenant().clone());
+        let following = Following {
+            answers: Some(schema.schema.execute_stream(request).boxed()),
+            cost: Some(cost),
+            state,
+            request_id,
+        };
+        // Each answer is made on the threads for queries, when it is asked for.
+        let answers = stream::unfold(following, move |following| {
+            let (service, tenant) = (service.clone(), tenant.clone());
+            async move {
+                let (answer, following) =
+                    service.lanes.run(&tenant, following.next()).await.ok()??;
                 service.meter.messages_pushed.add(1);
-                finished(with_warnings(response, &state), &request_id)
-            })
-            .take_until(ending.cancelled_owned())
-            .boxed()
+                Some((answer, following))
+            }
+        });
+        answers.take_until(ending.cancelled_owned()).boxed()
     }
+}
+
+/// A subscription between two answers.
+struct Following {
+    /// `None` after one that could not be made.
+    answers: Option<BoxStream<'static, Response>>,
+    /// What the first answer says that it costs.
+    cost: Option<u64>,
+    state: Arc<RequestState>,
+    request_id: String,
+}
+
+impl Following {
+    async fn next(mut self) -> Option<(Answer, Self)> {
+        let answers = self.answers.as_mut()?;
+        let mut response = match self.state.answered(answers.next()).await {
+            Ok(response) => response?,
+            Err(error) => {
+                self.answers = None;
+                Response::from_errors(vec![*refused(&error)])
+            }
+        };
+        if let Some(cost) = self.cost.take() {
+            response = response.extension("cost", Value::from(cost));
+        }
+        let answer = finished(with_warnings(response, &self.state), &self.request_id);
+        self.state.begin_answer();
+        Some((answer, self))
+    }
+}
+
+fn no_places(error: AcquireError) -> Error {
+    Error::internal(format!("places for queries: {error}"))
+}
+
+fn refused(error: &Error) -> Box<ServerError> {
+    Box::new(to_graphql(error).into_server_error(Default::default()))
 }
 
 /// Runs `work` for at most `time`; TIMEOUT names the bound.
@@ -296,6 +448,11 @@ fn finished(mut response: Response, request_id: &str) -> Answer {
         extensions.set("requestId", request_id);
         error.locations.retain(|at| at.line > 0);
     }
+    let more = response.errors.len().saturating_sub(ERRORS_MAX);
+    response.errors.truncate(ERRORS_MAX);
+    if let Some(last) = response.errors.last_mut().filter(|_| more > 0) {
+        last.message.push_str(&format!(" (and {more} errors more)"));
+    }
     let stage = if was_refused { Stage::Refused } else { Stage::Executed };
-    Answer { response, stage }
+    Answer { response, stage, room: None }
 }

@@ -240,7 +240,7 @@ impl RunContext {
             if commits.closed {
                 return Err(cancelled());
             }
-            engine.ensure_dataset(&who, &spec).await?;
+            engine.ensure_derived(&who, &spec).await?;
             let commit = engine.write(&who, &spec.name, mode, batches, label).await?;
             commits.done.push(commit.clone());
             Ok(commit)

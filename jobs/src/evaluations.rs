@@ -21,6 +21,7 @@ pub(crate) fn spec() -> DatasetSpec {
             "What each version of a model was measured to be, on rows that it did not learn from"
                 .into(),
         owner: None,
+        derived: true,
         // Class and other are null where they mean nothing.
         key: Vec::new(),
         time_column: None,

@@ -38,6 +38,7 @@ pub fn labels_spec() -> DatasetSpec {
         name: dataset_name("labels_by_hand"),
         description: "What people say that rows are; of each row the last label counts".into(),
         owner: None,
+        derived: true,
         key: ["source", "id", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
@@ -105,6 +106,7 @@ pub fn pairs_spec() -> DatasetSpec {
         name: dataset_name("pairs_by_hand"),
         description: "Which rows are one, as people say; of each pair the last word counts".into(),
         owner: None,
+        derived: true,
         key: ["source", "id_a", "id_b", "at"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,
@@ -218,7 +220,7 @@ async fn append(
     operation: &str,
 ) -> Result<Commit> {
     let batch = RecordBatch::try_new(spec.arrow_schema(), columns)?;
-    engine.ensure_dataset(who, spec).await?;
+    engine.ensure_derived(who, spec).await?;
     let label = CommitLabel { operation: operation.into(), ..CommitLabel::default() };
     engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await
 }

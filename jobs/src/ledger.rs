@@ -42,6 +42,7 @@ pub fn runs_spec() -> Result<DatasetSpec> {
         name: DatasetName::new(RUNS)?,
         description: "Runs of jobs; of each id the row with the highest revision counts".into(),
         owner: None,
+        derived: true,
         key: vec!["id".into(), "revision".into()],
         time_column: Some("written_at".into()),
         evolution: Evolution::AddNullable,
@@ -94,7 +95,7 @@ pub fn runs_spec() -> Result<DatasetSpec> {
 /// Appends the record as it is now.
 pub(crate) async fn append(engine: &Engine, who: &Principal, record: &RunRecord) -> Result<()> {
     let spec = runs_spec()?;
-    engine.ensure_dataset(who, &spec).await?;
+    engine.ensure_derived(who, &spec).await?;
     let batch = to_batch(&spec, record)?;
     let label = CommitLabel { operation: "record run".into(), ..CommitLabel::default() };
     engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await?;
@@ -167,6 +168,7 @@ async fn newest(
     let mut stream = session.stream(frame).await?;
     let mut seen = HashSet::new();
     let mut records = Vec::new();
+    let mut unreadable: Option<(u64, Error)> = None;
     while records.len() < limit
         && let Some(batch) = stream.next().await
     {
@@ -175,11 +177,22 @@ async fn newest(
             if records.len() == limit {
                 break;
             }
-            let record = from_row(&batch, row)?;
+            let record = match from_row(&batch, row) {
+                Ok(record) => record,
+                Err(error) => {
+                    unreadable.get_or_insert((0, error)).0 += 1;
+                    continue;
+                }
+            };
             if seen.insert(record.id) && takes(&record) {
                 records.push(record);
             }
         }
+    }
+    // One row that is damaged must not hide the others.
+    if let Some((rows, first)) = unreadable {
+        let detail = first.detail();
+        tracing::warn!(rows, detail, "rows of the dataset runs can not be read and are left out");
     }
     Ok(records)
 }

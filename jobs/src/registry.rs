@@ -103,6 +103,7 @@ pub(crate) fn models_spec() -> DatasetSpec {
         description: "Models that were trained here: each version with its card and its weights"
             .into(),
         owner: None,
+        derived: true,
         key: ["name", "version", "run_id"].map(String::from).into(),
         time_column: Some("trained_at".into()),
         evolution: Evolution::AddNullable,
@@ -156,6 +157,7 @@ pub(crate) fn stages_spec() -> DatasetSpec {
             "What became of each version of a model; of each the row with the highest number counts"
                 .into(),
         owner: None,
+        derived: true,
         key: ["name", "number", "version"].map(String::from).into(),
         time_column: Some("at".into()),
         evolution: Evolution::AddNullable,

@@ -8,7 +8,7 @@ pub(crate) use analysis::Noise;
 use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, EngineOptions, Principal, Version, WriteMode};
+use engine::{CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Version, WriteMode};
 
 use crate::columns::column;
 
@@ -32,6 +32,7 @@ pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns:
         name: DatasetName::new(name).unwrap(),
         description: String::new(),
         owner: None,
+        derived: DERIVED_NAMES.contains(&name),
         key: Vec::new(),
         time_column: None,
         evolution: Evolution::Fixed,
@@ -40,7 +41,7 @@ pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns:
         validations: Vec::new(),
     };
     let who = Principal::local();
-    engine.ensure_dataset(&who, &spec).await.unwrap();
+    ensure(engine, &spec).await;
     let arrays = columns.iter().map(|c| c.2.clone()).collect();
     let batch = RecordBatch::try_new(spec.arrow_schema(), arrays).unwrap();
     let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
@@ -53,6 +54,7 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
         name: DatasetName::new(name).unwrap(),
         description: String::new(),
         owner: None,
+        derived: false,
         key: vec!["series".into(), "at".into()],
         time_column: Some("at".into()),
         evolution: Evolution::Fixed,
@@ -64,6 +66,16 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
         ],
         validations: Vec::new(),
     }
+}
+
+/// Makes a dataset as whoever fills it does: a client, or Colonnade itself.
+pub(crate) async fn ensure(engine: &Engine, spec: &DatasetSpec) {
+    let who = Principal::local();
+    let ensured = match spec.derived {
+        true => engine.ensure_derived(&who, spec).await,
+        false => engine.ensure_dataset(&who, spec).await,
+    };
+    ensured.unwrap();
 }
 
 /// Appends series to a dataset, which is made when absent.

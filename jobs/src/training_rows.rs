@@ -41,6 +41,7 @@ pub(crate) fn training_rows_spec() -> DatasetSpec {
         description: "The rows that each version of a model learned from, and what they are worth"
             .into(),
         owner: None,
+        derived: true,
         key: ["model", "version", "source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,

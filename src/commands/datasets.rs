@@ -24,11 +24,14 @@ pub async fn datasets(arguments: Datasets, settings: &Settings, output: &Output)
 
 async fn list(engine: &Engine, settings: &Settings, output: &Output) -> Result<()> {
     let catalog = engine.catalog(&settings.principal()?).await?;
+    for (name, reason) in &catalog.unreadable {
+        output.note(&format!("{name} can not be read: {reason}"));
+    }
     if output.is_json() {
         let list: Vec<Value> = catalog.datasets.values().map(summary).collect();
         return output.document(&list);
     }
-    if catalog.datasets.is_empty() {
+    if catalog.datasets.is_empty() && catalog.unreadable.is_empty() {
         return output.line("no datasets yet; `colonnade ingest` makes them");
     }
     let rows: Vec<Vec<String>> = catalog

@@ -1,5 +1,7 @@
 //! `colonnade ingest`: files into a dataset. Each file is one commit: all of its good rows, or nothing.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use ::datasets::infer::{SpecHints, spec_from_schema};
@@ -7,6 +9,7 @@ use ::datasets::read::{Format, ReadOptions, Source};
 use ::datasets::{DatasetName, DatasetSpec, read, specs};
 use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, Principal, Result};
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use super::{close, open_to_write};
 use crate::cli::Ingest;
@@ -46,13 +49,15 @@ async fn load_all(
     let mut receipts = Vec::new();
     for file in &arguments.files {
         let name = shown_name(file);
-        let source = Source::File { path: file.clone(), name: name.clone() };
+        let file = Readable::new(file)?;
+        let source = Source::File { path: file.path().to_owned(), name: name.clone() };
         let format = match asked {
             Some(format) => format,
             None => read::recognise(&source, dataset)?,
         };
         let create =
-            spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, file, format).await?;
+            spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, &source, format)
+                .await?;
         let options = LoadOptions { create, ..LoadOptions::default() };
         let receipt = engine.load(&who, dataset, source, format, options).await?;
         receipts.push((name, receipt));
@@ -67,7 +72,7 @@ async fn spec_to_create(
     dataset: &DatasetName,
     spec: Option<&DatasetSpec>,
     arguments: &Ingest,
-    file: &Path,
+    source: &Source,
     format: Format,
 ) -> Result<Option<DatasetSpec>> {
     let exists = engine.catalog(who).await?.datasets.contains_key(dataset);
@@ -93,12 +98,47 @@ async fn spec_to_create(
             ),
         ));
     }
-    let name = shown_name(file);
-    let source = Source::File { path: file.to_owned(), name: name.clone() };
-    let reader = read::open(source, format, None, &ReadOptions::default())?;
+    let name = source.name();
+    let reader = read::open(source.clone(), format, None, &ReadOptions::default())?;
     let spec = spec_from_schema(dataset, &reader.schema(), &SpecHints::default())
         .map_err(|e| Error::from(e).while_doing(format_args!("make {dataset} from {name}")))?;
     Ok(Some(spec))
+}
+
+/// A file that can be read more than once: to see what is in it, and to load it.
+enum Readable<'a> {
+    AsItIs(&'a Path),
+    /// What came through a pipe.
+    Copied(NamedTempFile),
+}
+
+impl<'a> Readable<'a> {
+    fn new(path: &'a Path) -> Result<Self> {
+        // What is not there or may not be read is for the reader to say.
+        let is_file =
+            |path: &Path| std::fs::metadata(path).is_ok_and(|of| of.is_file() || of.is_dir());
+        if !is_stdin(path) && (is_file(path) || !path.exists()) {
+            return Ok(Self::AsItIs(path));
+        }
+        let failed = |e: io::Error| {
+            let doing = format!("copy {} to a temporary file", shown_name(path));
+            Error::environment(Code::StorageUnavailable, doing, e)
+        };
+        let mut copy = NamedTempFile::new().map_err(failed)?;
+        match is_stdin(path) {
+            true => io::copy(&mut io::stdin().lock(), &mut copy),
+            false => File::open(path).and_then(|mut pipe| io::copy(&mut pipe, &mut copy)),
+        }
+        .map_err(failed)?;
+        Ok(Self::Copied(copy))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::AsItIs(path) => path,
+            Self::Copied(file) => file.path(),
+        }
+    }
 }
 
 fn report(
@@ -147,8 +187,15 @@ fn read_spec(path: &Path) -> Result<DatasetSpec> {
     Ok(DatasetSpec::from_toml(&text, &name)?)
 }
 
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// The file's name as messages show it: as it was typed.
 fn shown_name(path: &Path) -> String {
+    if is_stdin(path) {
+        return "standard input".to_owned();
+    }
     path.file_name()
         .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -4,6 +4,7 @@ mod config;
 mod datasets;
 mod demo;
 mod devices;
+mod doctor;
 mod ingest;
 mod models;
 mod run;
@@ -31,6 +32,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Models(arguments) => models::models(arguments, settings, output).await,
+        Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,
         Command::Schema => schema::schema(settings, output).await,
         Command::Config(_) => config::config(settings, output),
     }

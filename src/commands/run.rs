@@ -1,10 +1,10 @@
 //! `colonnade run`: one job, its record at the end.
 
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Urgency};
 use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
 use serde_json::{Map, Value};
 
-use super::{close, open_to_write, pins};
+use super::{close, open_to_write, pins, stop_signal};
 use crate::cli::Run;
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
@@ -19,7 +19,7 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         pins: pins(&arguments.as_of)?,
     };
     let engine = open_to_write(&settings, format!("colonnade run {}", arguments.job)).await?;
-    let record = run_to_end(&engine, &settings, request).await;
+    let record = run_to_end(&engine, &settings, request, output).await;
     let record = close(&engine, record).await?;
     report(&record, output)
 }
@@ -28,11 +28,42 @@ async fn run_to_end(
     engine: &engine::Engine,
     settings: &Settings,
     request: RunRequest,
+    output: &Output,
 ) -> Result<RunRecord> {
-    let runner = start_runner(engine, settings).await?;
+    let runner = start_runner(engine, settings, Urgency::Prompt).await?;
     let record = async {
-        let run = runner.submit(&settings.principal()?, request).await?;
-        run.wait().await
+        let who = settings.principal()?;
+        // Listened for from here on: the default would end the process without a record.
+        let stop = stop_signal();
+        let mut stop = std::pin::pin!(stop);
+        let run = tokio::select! {
+            biased;
+            run = runner.submit(&who, request) => run?,
+            () = stop.as_mut() => return Err(Error::user(Code::Cancelled, "it was told to stop before the run began")),
+        };
+        let id = run.id();
+        let mut ended = std::pin::pin!(run.wait());
+        tokio::select! {
+            record = &mut ended => return record,
+            () = stop.as_mut() => {}
+        }
+        output.note(&format!("run {id} is being cancelled; once more to stop without a record"));
+        let cancel = async {
+            match runner.cancel(&who, id).await {
+                // It came to its end at that moment.
+                Err(error) if error.code() == Code::Conflict => ended.await,
+                record => record,
+            }
+        };
+        tokio::select! {
+            record = cancel => record,
+            () = stop_signal() => {
+                let says = format!("run {id} was left without a record of its end");
+                output.error(&Error::user(Code::Cancelled, says));
+                // Whatever computes is not waited for.
+                std::process::exit(Code::Cancelled.exit_code().into());
+            }
+        }
     }
     .await;
     runner.shutdown().await;
@@ -40,7 +71,11 @@ async fn run_to_end(
 }
 
 /// A runner with the settings' device policy, memory and models.
-pub async fn start_runner(engine: &engine::Engine, settings: &Settings) -> Result<Runner> {
+pub async fn start_runner(
+    engine: &engine::Engine,
+    settings: &Settings,
+    urgency: Urgency,
+) -> Result<Runner> {
     Runner::start(
         engine.clone(),
         RunnerOptions {
@@ -48,6 +83,7 @@ pub async fn start_runner(engine: &engine::Engine, settings: &Settings) -> Resul
             memory_budget_bytes: settings.memory_bytes()? / 4 * 3,
             models: Some(settings.models()?),
             search_bytes_max: settings.memory_bytes()? / 4,
+            urgency,
             ..RunnerOptions::default()
         },
     )

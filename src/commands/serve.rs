@@ -1,6 +1,6 @@
 //! `colonnade serve`: GraphQL, subscriptions and ingest over HTTP, until told to stop.
 
-use engine::{Engine, Result};
+use engine::{Engine, Result, Urgency};
 use graphql::{Server, ServerOptions};
 use jobs::Runner;
 
@@ -18,7 +18,7 @@ pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Re
     let engine =
         open_to_write(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
     let served = async {
-        let runner = start_runner(&engine, &settings).await?;
+        let runner = start_runner(&engine, &settings, Urgency::Patient).await?;
         let served = listen(&engine, &runner, &settings, output).await;
         runner.shutdown().await;
         served
@@ -40,7 +40,28 @@ pub async fn listen(
         ..ServerOptions::default()
     };
     options.limits.ingest_bytes_max = settings.body_bytes()?;
+    options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on http://{}", server.address()));
     server.run(stop_signal()).await
+}
+
+/// Takes as many descriptors as this process may have. Connections get three quarters of them, `most` at most; the others are
+/// for files.
+#[cfg(unix)]
+fn connections(most: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, all) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let descriptors = current.and_then(|current| usize::try_from(current).ok());
+    descriptors.map_or(most, |descriptors| most.min(descriptors / 4 * 3).max(1))
+}
+
+#[cfg(not(unix))]
+fn connections(most: usize) -> usize {
+    most
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, with_json_texts};
 use futures::StreamExt as _;
 
 use super::{close, open_to_read, pins};
@@ -114,7 +114,8 @@ struct CsvWriter<W: Write>(arrow::csv::Writer<W>, SchemaRef, bool);
 impl<W: Write> RowWriter for CsvWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         self.2 = true;
-        still_read(self.0.write(batch))
+        // CSV has no lists and no structures.
+        still_read(self.0.write(&with_json_texts(batch)?))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

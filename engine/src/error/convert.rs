@@ -102,6 +102,9 @@ impl From<DataFusionError> for Error {
                 Code::BadInput,
                 scrub(text.trim_start_matches("Error during planning: ")),
             ),
+            DataFusionError::External(pattern) if is_pattern_error(pattern.as_ref()) => {
+                Self::user(Code::BadInput, scrub(&pattern.to_string()))
+            }
             DataFusionError::ArrowError(arrow, _) => match arrow_problem(arrow) {
                 Some(message) => Self::user(Code::BadInput, message),
                 None => {
@@ -109,6 +112,9 @@ impl From<DataFusionError> for Error {
                 }
             },
             _ => {
+                if let Some(message) = find::<ParquetError>(&error).and_then(filter_problem) {
+                    return Self::user(Code::BadInput, message);
+                }
                 if store_failure(&error).is_some() || find::<ParquetError>(&error).is_some() {
                     return Self::environment(
                         Code::StorageUnavailable,
@@ -240,9 +246,45 @@ fn arrow_problem(error: &ArrowError) -> Option<String> {
     }
 }
 
+/// Whether a regular expression is wrong: a query's, whose planner gives the error of its parser.
+fn is_pattern_error(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    error.to_string().starts_with("regex parse error:")
+}
+
+/// What a condition did that is held against rows while they are read: the reader gives its error as words. Those of damaged
+/// files are of other kinds.
+fn filter_problem(error: &ParquetError) -> Option<String> {
+    const KINDS: [&str; 4] =
+        ["Compute error: ", "Divide by zero", "Arithmetic overflow: ", "Cast error: "];
+    let text = match error {
+        ParquetError::ArrowError(text) => text.clone(),
+        ParquetError::External(error) => error.to_string(),
+        _ => return None,
+    };
+    // The innermost, which may be quoted by those around it.
+    let begins = KINDS.iter().filter_map(|kind| text.rfind(kind)).max()?;
+    let text = first_line(&text[begins..]);
+    Some(scrub(text.strip_suffix("\")").unwrap_or(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_that_fails_while_rows_are_read_is_the_users() {
+        let of = |text: &str| {
+            let parquet = ParquetError::ArrowError(text.to_owned());
+            Error::from(DataFusionError::ParquetError(Box::new(parquet)))
+        };
+        let regex =
+            of("underlying Arrow error: Compute error: Regular expression did not compile: x");
+        assert_eq!(regex.code(), Code::BadInput);
+        assert!(regex.to_string().contains("did not compile"), "{regex}");
+        assert_eq!(of("underlying Arrow error: Divide by zero error").code(), Code::BadInput);
+        let damaged = of("underlying Arrow error: Invalid argument error: offsets");
+        assert_eq!(damaged.code(), Code::StorageUnavailable);
+    }
 
     #[test]
     fn an_error_of_ours_survives_the_way_through_datafusion() {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use convert::{FULL, exhausted, find};
 pub(crate) use scrub::scrub;
+use scrub::untraced;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -102,11 +103,19 @@ impl Code {
         }
     }
 
-    /// The exit code of a command that fails with this code. Wrong usage of the command line is 2,
-    /// and is told before there is an error of this type.
+    /// The exit code of a command that fails with this code: 130, as shells have it, for one that was told to stop. Wrong usage
+    /// of the command line is 2, and is told before there is an error of this type.
     pub fn exit_code(self) -> u8 {
-        1
+        match self {
+            Self::Cancelled => 130,
+            _ => 1,
+        }
     }
+}
+
+fn told(mut message: String) -> String {
+    message.truncate(untraced(&message).len());
+    message
 }
 
 impl fmt::Display for Code {
@@ -146,7 +155,7 @@ pub enum Error {
 impl Error {
     /// An error that the user can mend.
     pub fn user(code: Code, message: impl Into<String>) -> Self {
-        Self::User { code, message: message.into() }
+        Self::User { code, message: told(message.into()) }
     }
 
     /// An error of the environment; `source` is shown in the log only.
@@ -155,12 +164,12 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self::Environment { code, message: message.into(), source: Arc::from(source.into()) }
+        Self::Environment { code, message: told(message.into()), source: Arc::from(source.into()) }
     }
 
     /// A bug.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::Internal { message: message.into(), source: None }
+        Self::Internal { message: told(message.into()), source: None }
     }
 
     /// A bug, with what was behind it.
@@ -168,7 +177,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self::Internal { message: message.into(), source: Some(Arc::from(source.into())) }
+        Self::Internal { message: told(message.into()), source: Some(Arc::from(source.into())) }
     }
 
     /// What a client acts on.
@@ -236,6 +245,17 @@ mod tests {
             let json = serde_json::to_value(code).unwrap_or_default();
             assert_eq!(json, code.as_str());
             assert!((400..600).contains(&code.http_status()));
+        }
+    }
+
+    #[test]
+    fn a_backtrace_is_for_the_log_only() {
+        let trace = "it failed\n\nbacktrace:    0: std::backtrace_rs\n  at /rustc/x.rs:5";
+        assert_eq!(Error::user(Code::Timeout, trace).to_string(), "it failed");
+        let frames = "it failed: no file\n   0: core::fmt\n             at /rustc/y.rs";
+        assert_eq!(Error::user(Code::Timeout, frames).to_string(), "it failed: no file");
+        for text in ["line 1\nline 2: no", "expected\n  a: b", "backtrace: of a word"] {
+            assert_eq!(Error::user(Code::BadInput, text).to_string(), text);
         }
     }
 

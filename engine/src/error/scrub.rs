@@ -8,6 +8,7 @@ pub(crate) fn scrub(text: &str) -> String {
     /// Longest message that is passed on, in characters.
     const TEXT_MAX: usize = 1_000;
 
+    let text = untraced(text);
     let mut out = String::with_capacity(text.len().min(TEXT_MAX));
     for (i, word) in text.split_whitespace().enumerate() {
         if i > 0 {
@@ -19,6 +20,20 @@ pub(crate) fn scrub(text: &str) -> String {
         out = out.chars().take(TEXT_MAX).chain("…".chars()).collect();
     }
     out
+}
+
+/// `text` without the backtrace that a library may have put behind it: that is for the log, which has it from the source.
+pub(crate) fn untraced(text: &str) -> &str {
+    let frame = |line: &str| {
+        let number = line.trim_start().split(':').next().unwrap_or_default();
+        line.starts_with(' ') && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    };
+    let is_trace =
+        |line: &str| line.trim_start().to_lowercase().contains("backtrace:") || frame(line);
+    match text.lines().skip(1).find(|line| is_trace(line)) {
+        Some(line) => text[..line.as_ptr() as usize - text.as_ptr() as usize].trim_end(),
+        None => text,
+    }
 }
 
 fn push_word(out: &mut String, word: &str) {
@@ -59,6 +74,14 @@ fn is_place(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backtrace_goes() {
+        let text =
+            "Json error: cut off\n   0: kernel::error\n             at /rustc/y.rs: and more";
+        assert_eq!(scrub(text), "Json error: cut off");
+        assert_eq!(scrub("expected 2 lines\n  0 of them"), "expected 2 lines 0 of them");
+    }
 
     #[test]
     fn places_go_and_words_stay() {

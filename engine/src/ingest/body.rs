@@ -1,5 +1,4 @@
-//! From what was sent to rows that fit: read and checked, off the executor, before any grouping, so that
-//! a body that can't be read fails alone.
+//! From what was sent to rows that fit: read and checked before any grouping, so that a body that can't be read fails alone.
 
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use datasets::read::{Chunk, ReadOptions, Source};
 use datasets::{ColumnSpec, DatasetSpec, RejectedRow};
 
 use super::IngestRows;
+use super::sequence::digest;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
 use crate::lake::{Lake, Table, refuse_unwritable_partitions};
@@ -18,6 +18,8 @@ use crate::lake::{Lake, Table, refuse_unwritable_partitions};
 pub(super) struct Rows {
     pub(super) accepted: Vec<RecordBatch>,
     pub(super) rejected: Vec<RejectedRow>,
+    /// What the body is known by when it comes again.
+    pub(super) digest: Option<String>,
 }
 
 impl Rows {
@@ -30,23 +32,19 @@ impl Rows {
     }
 }
 
-/// Reads and checks `rows` for `table`, which grows the columns that they bring where it may.
+/// Reads and checks `rows` for `table`, which grows the columns that they bring where it may. Those of a producer are known
+/// by a digest when they come again. For a thread that may compute.
 pub(super) async fn prepare(
     lake: &Lake,
     who: &Principal,
     table: &Arc<Table>,
-    rows: IngestRows,
+    rows: &IngestRows,
+    is_numbered: bool,
 ) -> Result<Rows> {
-    let rows = Arc::new(rows);
     // A second look after growing; a third is needed when another request made the table grow.
     const LOOKS_MAX: usize = 8;
     for _ in 0..LOOKS_MAX {
-        let entry = table.entry();
-        let rows = Arc::clone(&rows);
-        let looked = tokio::task::spawn_blocking(move || look(&entry.spec, &rows))
-            .await
-            .map_err(|e| Error::bug("reading the rows stopped", e))??;
-        match looked {
+        match look(&table.entry().spec, rows, is_numbered)? {
             Looked::Rows(rows) => return Ok(rows),
             Looked::NewColumns(columns) => lake.evolve(who, table, columns).await?,
         }
@@ -61,7 +59,7 @@ enum Looked {
     NewColumns(Vec<ColumnSpec>),
 }
 
-fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
+fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Looked> {
     match rows {
         IngestRows::Body { bytes, format, name } => {
             let source = Source::Body { bytes: bytes.clone(), name: name.clone() };
@@ -72,7 +70,7 @@ fn look(spec: &DatasetSpec, rows: &IngestRows) -> Result<Looked> {
                 return Ok(Looked::NewColumns(grown.columns));
             }
             let conformer = Conformer::new(spec, &schema, name)?;
-            let mut out = Rows::default();
+            let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
             while let Some(chunk) = reader.next_chunk()? {
                 out.take(&conformer, &chunk, spec)?;
             }

@@ -16,13 +16,18 @@ use super::{IngestReceipt, ProducerSequence};
 use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
-use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+use crate::lake::{
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, TakenRequest,
+    first_of,
+};
 
 /// Requests that are committed together.
 pub(super) struct Group {
     who: Principal,
     members: Vec<Member>,
     standings: Vec<Result<Standing>>,
+    /// Where the log keeps the first sequences of producers that are new, and these.
+    firsts: Vec<(String, i64)>,
     /// The rows of those members that were new when they were written.
     written: Option<(Vec<usize>, DataFiles)>,
 }
@@ -38,7 +43,7 @@ impl Group {
         });
         let subject = members.first().map(|m| m.subject.clone()).unwrap_or_default();
         let who = Principal { tenant: tenant.clone(), subject, roles: Vec::new() };
-        Self { who, members, standings: Vec::new(), written: None }
+        Self { who, members, standings: Vec::new(), firsts: Vec::new(), written: None }
     }
 
     /// Commits the group and answers its members.
@@ -77,7 +82,7 @@ impl Group {
                     metrics.rows_quarantined.add(quarantined);
                     IngestReceipt { accepted, quarantined, version, duplicate: false }
                 }
-                Standing::Duplicate => {
+                Standing::Past | Standing::Duplicate => {
                     metrics.requests_duplicate.add(1);
                     IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true }
                 }
@@ -90,20 +95,45 @@ impl Group {
     /// Where each member stands on the head as it is, those before it in the group counted in.
     async fn judge(&mut self, table: &Table, head: &mut Head) -> Result<()> {
         let mut last: HashMap<&str, Option<i64>> = HashMap::new();
+        let mut here: HashMap<(&str, i64), Option<&str>> = HashMap::new();
         self.standings.clear();
+        self.firsts.clear();
         for member in &self.members {
-            let Some(ProducerSequence { producer, sequence }) = &member.producer else {
+            let Some(request) = &member.producer else {
                 self.standings.push(Ok(Standing::Next));
                 continue;
             };
+            let ProducerSequence { producer, sequence } = request;
+            let digest = member.rows.digest.as_deref();
             let known = match last.get(producer.as_str()) {
                 Some(known) => *known,
                 None => head.last_sequence(table, producer).await?,
             };
-            let standing =
-                member.producer.as_ref().map_or(Ok(Standing::Next), |p| p.standing(known));
-            let taken = matches!(standing, Ok(Standing::Next));
-            last.insert(producer, if taken { Some(*sequence) } else { known });
+            let mut standing = request.standing(known);
+            match standing {
+                Ok(Standing::Next) => {
+                    if known.is_none() {
+                        self.firsts.push((first_of(producer), *sequence));
+                    }
+                    here.insert((producer, *sequence), digest);
+                }
+                Ok(Standing::Past) => {
+                    let taken = match here.get(&(producer.as_str(), *sequence)) {
+                        Some(Some(digest)) => Taken::With((*digest).to_owned()),
+                        Some(None) => Taken::Before,
+                        None => {
+                            match self.firsts.iter().find(|(of, _)| *of == first_of(producer)) {
+                                Some((_, first)) => Taken::Never { first: *first },
+                                None => head.taken(table, producer, *sequence).await?,
+                            }
+                        }
+                    };
+                    standing = request.standing_in_past(&taken, digest);
+                }
+                _ => {}
+            }
+            let is_taken = matches!(standing, Ok(Standing::Next));
+            last.insert(producer, if is_taken { Some(*sequence) } else { known });
             self.standings.push(standing);
         }
         Ok(())
@@ -135,7 +165,13 @@ impl Author for GroupAuthor<'_> {
             // Sorted by producer and sequence: the last one of each producer wins.
             .collect::<HashMap<_, _>>()
             .into_iter()
+            .chain(group.firsts.iter().cloned())
             .collect();
+        let requests = members().filter_map(|member| {
+            let ProducerSequence { producer, sequence } = member.producer.clone()?;
+            Some(TakenRequest { producer, sequence, digest: member.rows.digest.clone() })
+        });
+        let requests = requests.collect();
         let rejected: Vec<Rejected> = members()
             .filter(|m| !m.rows.rejected.is_empty())
             .map(|m| Rejected { rows: &m.rows.rejected, producer: m.producer.as_ref() })
@@ -154,7 +190,7 @@ impl Author for GroupAuthor<'_> {
                 write(table, head, batches).await?
             }
         };
-        let (adds, added) = (written.adds.clone(), written.size);
+        let (adds, added, row_bytes) = (written.adds.clone(), written.size, written.row_bytes);
         group.written = Some((new, written));
         if adds.is_empty() && sequences.is_empty() {
             return Ok(None);
@@ -163,8 +199,10 @@ impl Author for GroupAuthor<'_> {
             kind: Some(CommitKind::Append),
             adds,
             added,
+            row_bytes,
             removed: DataFiles::none().size,
             sequences,
+            requests,
             ..Proposal::default()
         }))
     }

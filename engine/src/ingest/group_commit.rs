@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use datasets::DatasetName;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -19,21 +19,24 @@ use tracing::Instrument;
 use super::body::{Rows, prepare};
 use super::group::Group;
 use super::{IngestReceipt, IngestRequest, ProducerSequence};
+use crate::derived::{refuse_kept_name, refuse_rows};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
 use crate::lake::{Lake, Table};
+use crate::lanes::{Lanes, Usage};
 use crate::options::GroupCommitOptions;
+use crate::places::{Places, Taken};
 
-/// Bodies that are read and checked at once, per core.
+/// Bodies that are read and checked at once, per core; of one tenant half.
 const READING_PER_CORE: usize = 2;
 
 /// Takes requests and files.
 pub(crate) struct Ingest {
     pub(super) lake: Arc<Lake>,
     options: GroupCommitOptions,
-    reading: Semaphore,
+    lanes: Arc<Lanes>,
     /// Room for rows that wait for their commit, in KiB.
-    waiting: Arc<Semaphore>,
+    waiting: Places,
     queues: Mutex<Queues>,
 }
 
@@ -49,15 +52,20 @@ pub(super) struct Member {
     pub(super) producer: Option<ProducerSequence>,
     pub(super) subject: String,
     pub(super) answer: oneshot::Sender<Result<IngestReceipt>>,
-    pub(super) _room: OwnedSemaphorePermit,
+    pub(super) _room: Taken,
 }
 
 impl Ingest {
-    pub(crate) fn new(lake: Arc<Lake>, options: GroupCommitOptions) -> Self {
+    /// One that reads and writes on threads of its own; who of the tenants is first there is told by `usage`.
+    pub(crate) fn new(
+        lake: Arc<Lake>,
+        options: GroupCommitOptions,
+        usage: Arc<Usage>,
+    ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let reading = Semaphore::new(cores * READING_PER_CORE);
-        let waiting = Arc::new(Semaphore::new(waiting_kib(&options)));
-        Self { lake, options, reading, waiting, queues: Mutex::default() }
+        let lanes = Arc::new(Lanes::new(usage, "ingest", cores * READING_PER_CORE)?);
+        let waiting = Places::new(waiting_kib(&options));
+        Ok(Self { lake, options, lanes, waiting, queues: Mutex::default() })
     }
 
     /// Takes one request; answers once its rows are committed.
@@ -75,12 +83,16 @@ impl Ingest {
         let table = self.table(who, dataset).await?;
         let rows = {
             let closed = |e| Error::bug("reading is closed", e);
-            let _turn = self.reading.acquire().await.map_err(closed)?;
-            prepare(&self.lake, who, &table, request.rows).await?
+            let _turn = self.lanes.places().take(&who.tenant, 1).await.map_err(closed)?;
+            let (lake, who) = (Arc::clone(&self.lake), who.clone());
+            let (table, tenant) = (Arc::clone(&table), who.tenant.clone());
+            let (rows, is_numbered) = (request.rows, request.producer.is_some());
+            let read = async move { prepare(&lake, &who, &table, &rows, is_numbered).await };
+            self.lanes.run(&tenant, read).await??
         };
-        // A request larger than all the room takes all of it.
-        let kib = (rows.bytes() / 1024).min(waiting_kib(&self.options)) as u32;
-        let room = Arc::clone(&self.waiting).acquire_many_owned(kib).await;
+        // A request larger than all the room of its tenant takes all of that.
+        let kib = (rows.bytes() / 1024).min(self.waiting.share()) as u32;
+        let room = self.waiting.take(&who.tenant, kib).await;
         let room = room.map_err(|e| Error::bug("the room for rows is closed", e))?;
         let (answer, answered) = oneshot::channel();
         let subject = who.subject.clone();
@@ -93,14 +105,12 @@ impl Ingest {
 
     /// The dataset, if rows may be sent to it.
     pub(super) async fn table(&self, who: &Principal, name: &DatasetName) -> Result<Arc<Table>> {
-        self.lake.require_writer()?;
-        if name.is_quarantine() {
-            return Err(Error::user(
-                Code::BadInput,
-                format!("dataset {name} is a quarantine: rows get there by failing a check"),
-            ));
+        refuse_kept_name(name)?;
+        let table = self.lake.table(&who.tenant, name).await?;
+        if table.entry().spec.derived {
+            return Err(refuse_rows(name));
         }
-        self.lake.table(&who.tenant, name).await
+        Ok(table)
     }
 
     /// Lets every group be committed, then takes no more.
@@ -140,6 +150,7 @@ impl Ingest {
         );
         let task = committing(
             Arc::clone(&self.lake),
+            Arc::clone(&self.lanes),
             Arc::clone(table),
             who.tenant.clone(),
             self.options.clone(),
@@ -151,14 +162,15 @@ impl Ingest {
     }
 }
 
-/// Rows that wait take as much as two full groups, whatever their number.
+/// Rows that wait take as much as four full groups, those of one tenant as two, whatever their number.
 fn waiting_kib(options: &GroupCommitOptions) -> usize {
-    (options.bytes_max / 512).clamp(1, u32::MAX as usize)
+    (options.bytes_max / 256).clamp(1, u32::MAX as usize)
 }
 
 /// The task of one dataset.
 async fn committing(
     lake: Arc<Lake>,
+    lanes: Arc<Lanes>,
     table: Arc<Table>,
     tenant: TenantId,
     options: GroupCommitOptions,
@@ -179,7 +191,13 @@ async fn committing(
             }
         }
         tracing::debug!(requests = members.len(), rows, "group gathered");
-        Group::new(&tenant, members).commit(&lake, &table).await;
+        let (lake, table) = (Arc::clone(&lake), Arc::clone(&table));
+        let group = Group::new(&tenant, members);
+        let _using = lanes.begin(&tenant);
+        let committed = lanes.run(&tenant, async move { group.commit(&lake, &table).await });
+        if let Err(error) = committed.await {
+            tracing::error!(error = error.detail(), "a group was not committed");
+        }
     }
 }
 

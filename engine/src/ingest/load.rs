@@ -23,11 +23,12 @@ use super::group_commit::Ingest;
 use super::sequence::Standing;
 use super::{IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, quarantine};
 use crate::bus::CommitKind;
+use crate::derived::refuse_derived;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
-    refuse_unwritable_partitions,
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, TakenRequest,
+    first_of, refuse_unwritable_partitions,
 };
 
 /// Chunks between the reading thread and the writer.
@@ -60,6 +61,7 @@ impl Ingest {
         if let Some(spec) = &options.create {
             let mut spec = spec.clone();
             spec.name = dataset.clone();
+            refuse_derived(&spec)?;
             self.lake.ensure_dataset(who, &spec).await?;
         }
         let table = self.table(who, dataset).await?;
@@ -239,11 +241,31 @@ async fn standing(
     let mut head = table.head().await;
     head.require_writable()?;
     let Some(producer) = producer else { return Ok(None) };
-    let last = head.last_sequence(table, &producer.producer).await?;
-    Ok(match producer.standing(last)? {
+    Ok(match standing_on(&mut head, table, producer).await? {
         Standing::Next => None,
-        Standing::Duplicate => Some(duplicate(lake, head.version())),
+        Standing::Past | Standing::Duplicate => Some(duplicate(lake, head.version())),
     })
+}
+
+/// Where `producer` stands on a head. Files are not compared with those that came under the same number.
+async fn standing_on(
+    head: &mut Head,
+    table: &Table,
+    producer: &ProducerSequence,
+) -> Result<Standing> {
+    let last = head.last_sequence(table, &producer.producer).await?;
+    match producer.standing(last)? {
+        Standing::Past => {
+            let taken = head.taken(table, &producer.producer, producer.sequence).await?;
+            producer.standing_in_past(&taken, None)
+        }
+        standing => Ok(standing),
+    }
+}
+
+fn taken_request(producer: &ProducerSequence) -> TakenRequest {
+    let ProducerSequence { producer, sequence } = producer.clone();
+    TakenRequest { producer, sequence, digest: None }
 }
 
 fn duplicate(lake: &Lake, version: crate::Version) -> IngestReceipt {
@@ -305,14 +327,20 @@ struct Files<'a> {
 #[async_trait]
 impl Author for Files<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        let mut sequences = Vec::new();
         if let Some(producer) = self.producer {
             let last = head.last_sequence(table, &producer.producer).await?;
-            let standing = match (producer.standing(last), self.strict) {
-                (Err(_), false) => Standing::Next,
-                (standing, _) => standing?,
+            let standing = match self.strict {
+                true => standing_on(head, table, producer).await?,
+                false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
+                false => Standing::Next,
             };
-            if standing == Standing::Duplicate {
+            if standing != Standing::Next {
                 return Ok(None);
+            }
+            sequences.push((producer.producer.clone(), producer.sequence));
+            if last.is_none() {
+                sequences.push((first_of(&producer.producer), producer.sequence));
             }
         } else if self.files.adds.is_empty() {
             return Ok(None);
@@ -321,12 +349,10 @@ impl Author for Files<'_> {
             kind: Some(CommitKind::Append),
             adds: self.files.adds.clone(),
             added: self.files.size,
+            row_bytes: self.files.row_bytes,
             removed: DataFiles::none().size,
-            sequences: self
-                .producer
-                .map(|p| (p.producer.clone(), p.sequence))
-                .into_iter()
-                .collect(),
+            sequences,
+            requests: self.producer.map(taken_request).into_iter().collect(),
             ..Proposal::default()
         }))
     }

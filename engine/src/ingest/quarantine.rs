@@ -76,12 +76,13 @@ impl Author for Quarantine<'_> {
             return Err(e);
         }
         let files = writer.finish().await?;
-        let (adds, added) = (files.adds.clone(), files.size);
+        let (adds, added, row_bytes) = (files.adds.clone(), files.size, files.row_bytes);
         self.files = Some(files);
         Ok(Some(Proposal {
             kind: Some(CommitKind::Append),
             adds,
             added,
+            row_bytes,
             removed: DataFiles::none().size,
             sequences: sequences.into_iter().collect(),
             ..Proposal::default()

@@ -1,9 +1,24 @@
 //! The rule that makes a retry harmless, as in Kafka's idempotent producer (KIP-98).
 //!
-//! A producer numbers its requests. The highest number taken stands in the table's log as a Delta
-//! `txn`, in the same commit as the rows, so that no crash can separate the two.
+//! A producer numbers its requests: the first as it likes, each later one with the next number. The highest number taken
+//! stands in the table's log as a Delta `txn`, in the same commit as the rows, so that no crash can separate the two; so does
+//! the first. Beside it stands what the request held, by its digest. So a number is judged by what was done under it:
+//!
+//! | number | what comes of it |
+//! |---|---|
+//! | the first of a producer, or the next | its rows are taken |
+//! | of a request that was taken, with the same body, byte for byte | a duplicate: nothing is written, and it is not an error |
+//! | of a request that was taken, with another body | CONFLICT: two clients may have one name |
+//! | above the next | CONFLICT: rows between are missing |
+//! | below the first | CONFLICT: it was never taken |
+//!
+//! What a request held is remembered for the last 100 commits at least; before them a number that was taken
+//! is a duplicate, whatever comes with it.
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
+use crate::lake::Taken;
 
 /// Longest name of a producer in bytes.
 pub const PRODUCER_MAX_BYTES: usize = 128;
@@ -22,6 +37,8 @@ pub struct ProducerSequence {
 pub(crate) enum Standing {
     /// It is the next: take the rows.
     Next,
+    /// It is not after the last one taken: what was taken under it says more.
+    Past,
     /// It was taken before: write nothing.
     Duplicate,
 }
@@ -53,7 +70,7 @@ impl ProducerSequence {
     pub(crate) fn standing(&self, last: Option<i64>) -> Result<Standing> {
         match last {
             None => Ok(Standing::Next),
-            Some(last) if self.sequence <= last => Ok(Standing::Duplicate),
+            Some(last) if self.sequence <= last => Ok(Standing::Past),
             Some(last) if self.sequence == last + 1 => Ok(Standing::Next),
             Some(last) => Err(Error::user(
                 Code::Conflict,
@@ -66,6 +83,31 @@ impl ProducerSequence {
             )),
         }
     }
+
+    /// Where this stands, which is not after the last one taken, when `taken` is what is known of its number.
+    pub(crate) fn standing_in_past(&self, taken: &Taken, digest: Option<&str>) -> Result<Standing> {
+        let Self { producer, sequence } = self;
+        let conflict = |says: String| Err(Error::user(Code::Conflict, says));
+        match taken {
+            Taken::Never { first } => conflict(format!(
+                "producer {producer:?} sent sequence {sequence}, which was never taken: {first} was its first one"
+            )),
+            Taken::With(before) if digest.is_some_and(|digest| digest != before) => {
+                conflict(format!(
+                    "producer {producer:?} sent sequence {sequence} again with another body than the first \
+                 time, byte for byte; a retry sends the same bytes, and clients that share a name need one each"
+                ))
+            }
+            Taken::With(_) | Taken::Before => Ok(Standing::Duplicate),
+        }
+    }
+}
+
+/// What rows are known by when they come again: the beginning of the SHA-256 of their bytes, in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    let mut digest = format!("{:x}", Sha256::digest(bytes));
+    digest.truncate(32);
+    digest
 }
 
 #[cfg(test)]
@@ -81,12 +123,31 @@ mod tests {
     fn the_next_is_taken_the_past_is_a_duplicate_and_a_gap_is_a_conflict() {
         assert_eq!(at(7).standing(None).unwrap(), Standing::Next);
         assert_eq!(at(8).standing(Some(7)).unwrap(), Standing::Next);
-        assert_eq!(at(7).standing(Some(7)).unwrap(), Standing::Duplicate);
-        assert_eq!(at(0).standing(Some(7)).unwrap(), Standing::Duplicate);
+        assert_eq!(at(7).standing(Some(7)).unwrap(), Standing::Past);
+        assert_eq!(at(0).standing(Some(7)).unwrap(), Standing::Past);
         let gap = at(9).standing(Some(7)).unwrap_err();
         assert_eq!(gap.code(), Code::Conflict);
         assert!(gap.to_string().contains("expected 8"), "{gap}");
-        assert_eq!(at(5).standing(Some(i64::MAX)).unwrap(), Standing::Duplicate);
+        assert_eq!(at(5).standing(Some(i64::MAX)).unwrap(), Standing::Past);
+    }
+
+    #[test]
+    fn the_past_is_a_duplicate_where_the_same_rows_were_taken() {
+        let (same, other) = (digest(b"rows"), digest(b"other rows"));
+        assert_eq!(same.len(), 32);
+        let with = Taken::With(same.clone());
+        assert_eq!(at(5).standing_in_past(&with, Some(&same)).unwrap(), Standing::Duplicate);
+        assert_eq!(at(5).standing_in_past(&with, None).unwrap(), Standing::Duplicate);
+        assert_eq!(
+            at(5).standing_in_past(&Taken::Before, Some(&same)).unwrap(),
+            Standing::Duplicate
+        );
+        for (taken, says) in [(with, "another body"), (Taken::Never { first: 7 }, "never taken: 7")]
+        {
+            let error = at(5).standing_in_past(&taken, Some(&other)).unwrap_err();
+            assert_eq!(error.code(), Code::Conflict);
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 
     #[test]

@@ -7,11 +7,41 @@
 use async_trait::async_trait;
 use datasets::DatasetSpec;
 use deltalake_core::kernel::{Add, Remove};
+use serde::{Deserialize, Serialize};
 
 use super::head::Size;
 use super::{Head, Table};
 use crate::bus::CommitKind;
 use crate::error::Result;
+
+/// A request of a producer that was taken, as `commitInfo` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TakenRequest {
+    pub(crate) producer: String,
+    pub(crate) sequence: i64,
+    /// What its rows are known by, where that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
+}
+
+/// Where a table's log has the first sequence of `producer`, whose own name can not have such a character.
+pub(crate) fn first_of(producer: &str) -> String {
+    format!("{producer}\u{1f}first")
+}
+
+/// What is known of a number that is not after the last one taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A request with this digest was taken under it.
+    With(String),
+    /// A request was, and what it held is not known any more.
+    Before,
+    /// None was: the producer began later.
+    Never {
+        /// Its first number.
+        first: i64,
+    },
+}
 
 /// Someone who commits.
 #[async_trait]
@@ -28,8 +58,14 @@ pub(crate) struct Proposal {
     pub(crate) added: Size,
     pub(crate) removes: Vec<Remove>,
     pub(crate) removed: Size,
+    /// Bytes that rows among these take, as [`row_bytes`] says.
+    ///
+    /// [`row_bytes`]: super::width::row_bytes
+    pub(crate) row_bytes: u64,
     /// The spec from this version on.
     pub(crate) spec: Option<DatasetSpec>,
     /// Producer and its sequence.
     pub(crate) sequences: Vec<(String, i64)>,
+    /// The requests whose rows these are, where they can come again.
+    pub(crate) requests: Vec<TakenRequest>,
 }

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::Utc;
-use deltalake_core::kernel::transaction::{CommitData, TransactionError};
+use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -26,8 +26,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::head::Size;
-use super::log::{COMMIT_ID_KEY, LogEntry, OPERATION_KEY, RUN_ID_KEY};
-use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema};
+use super::log::{COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, RUN_ID_KEY, entry_bytes};
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema, width};
 use crate::bus::{CommitEvent, CommitKind};
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, Version};
@@ -193,6 +193,8 @@ impl Table {
                 Code::StorageUnavailable,
                 format!("the store says that version {version} is there and does not show it"),
             )),
+            // It is there, and damaged: sending again will not help.
+            (Err(Error::User { code, message }), _) => Err(Error::User { code, message }),
             (Err(unreadable), failure) => Err(Error::environment(
                 Code::StorageUnavailable,
                 "it is not known whether the commit was made, because the store stopped answering; \
@@ -215,14 +217,15 @@ fn written(
         adds: proposal.adds.clone(),
         removes: proposal.removes.clone(),
         txns: proposal.sequences.iter().cloned().collect(),
+        requests: proposal.requests.clone(),
         ..LogEntry::default()
     };
     let mut actions = Vec::with_capacity(proposal.adds.len() + proposal.removes.len() + 1);
-    if let Some(spec) = &proposal.spec {
-        let metadata = schema::with_spec(&head.metadata, spec)?;
-        entry.metadata = Some(metadata.clone());
-        actions.push(Action::Metadata(metadata));
-    }
+    let spec = proposal.spec.as_ref();
+    let respecified = spec.map(|spec| schema::with_spec(&head.metadata, spec)).transpose()?;
+    let before = respecified.as_ref().unwrap_or(&head.metadata);
+    entry.metadata = width::widened(before, proposal.row_bytes)?.or(respecified);
+    actions.extend(entry.metadata.clone().map(Action::Metadata));
     actions.extend(proposal.removes.iter().cloned().map(Action::Remove));
     actions.extend(proposal.adds.iter().cloned().map(Action::Add));
     let now = Utc::now().timestamp_millis();
@@ -241,10 +244,14 @@ fn written(
         _ => SaveMode::Append,
     };
     let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
-    let info = commit_info(&id, subject, label);
-    let bytes = CommitData::new(actions, operation, info, sequences)
-        .get_bytes()
-        .map_err(|e| Error::bug(format!("dataset {}: its commit as JSON", table.name), e))?;
+    let mut info = commit_info(&id, subject, label);
+    if !proposal.requests.is_empty() {
+        let requests = serde_json::to_value(&proposal.requests);
+        let requests = requests.map_err(|e| Error::bug("requests of a commit as JSON", e))?;
+        info.insert(REQUESTS_KEY.to_owned(), requests);
+    }
+    let bytes = entry_bytes(actions, operation, info, sequences)
+        .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;
     Ok((entry, bytes, id))
 }
 

@@ -6,16 +6,20 @@ use async_trait::async_trait;
 use datasets::name::{NAME_MAX_BYTES, QUARANTINE_SUFFIX};
 use datasets::{ColumnSpec, DatasetName, DatasetSpec};
 use deltalake_core::kernel::Action;
-use deltalake_core::kernel::transaction::{CommitData, TransactionError};
+use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use uuid::Uuid;
 
 use super::commit::commit_info;
+use super::head::Size;
+use super::history::CommitRecord;
+use super::log::entry_bytes;
 use super::table::places;
 use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema};
 use crate::bus::CommitKind;
 use crate::catalog::DatasetEntry;
+use crate::derived::{is_kept_name, refuse_results, require_for_clients};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
 
@@ -28,6 +32,7 @@ impl Lake {
     ) -> Result<DatasetEntry> {
         let (table, created) = self.find_or_create(who, spec).await?;
         let entry = table.entry();
+        require_for_clients(&entry.spec, spec)?;
         if !created && entry.spec != *spec {
             return Err(Error::user(
                 Code::Conflict,
@@ -48,12 +53,30 @@ impl Lake {
         spec: &DatasetSpec,
     ) -> Result<DatasetEntry> {
         let (table, _) = self.find_or_create(who, spec).await?;
+        let there = table.entry();
+        require_for_clients(&there.spec, spec)?;
+        if spec.derived && !there.spec.derived && !self.has_only_results(who, &spec.name).await? {
+            return Err(refuse_results(&spec.name));
+        }
         if table.entry().spec != *spec {
             let mut author = Ensure { wanted: spec };
             let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
             self.commit(&table, &who.subject, &label, &mut author).await?;
         }
         Ok(table.entry().as_ref().clone())
+    }
+
+    /// Whether all rows of a dataset were made by runs, as far as its log goes back: one of a root that is older than the word
+    /// `derived`.
+    async fn has_only_results(&self, who: &Principal, name: &DatasetName) -> Result<bool> {
+        if is_kept_name(name) {
+            return Ok(true);
+        }
+        let commits = self.history(&who.tenant, name, usize::MAX).await?;
+        let is_ours = |commit: &CommitRecord| {
+            commit.run_id.is_some() || ["create", "evolve"].contains(&commit.operation.as_str())
+        };
+        Ok(commits.iter().all(is_ours) && commits.iter().any(|commit| commit.run_id.is_some()))
     }
 
     /// The dataset of that name, made from `spec` when there is none. Says whether it was made.
@@ -79,10 +102,8 @@ impl Lake {
         let actions = vec![Action::Protocol(protocol.clone()), Action::Metadata(metadata.clone())];
         let label = CommitLabel { operation: "create".to_owned(), ..CommitLabel::default() };
         let id = Uuid::now_v7().to_string();
-        let bytes =
-            CommitData::new(actions, operation, commit_info(&id, &who.subject, &label), Vec::new())
-                .get_bytes()
-                .map_err(|e| Error::bug("the first commit as JSON", e))?;
+        let info = commit_info(&id, &who.subject, &label);
+        let bytes = entry_bytes(actions, operation, info, Vec::new())?;
 
         let (log, store) = places(root, &who.tenant, &spec.name)?;
         let put = log.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::new_v4()).await;
@@ -174,16 +195,15 @@ struct Grow {
 impl Author for Grow {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        grown(&head.spec, &self.columns).map(|spec| {
-            spec.map(|spec| Proposal {
-                kind: Some(CommitKind::Schema),
-                added: super::head::Size { rows: Some(0), ..Default::default() },
-                removed: super::head::Size { rows: Some(0), ..Default::default() },
-                spec: Some(spec),
-                ..Proposal::default()
-            })
-        })
+        let spec = grown(&head.spec, &self.columns)?;
+        Ok(spec.map(|spec| Proposal { spec: Some(spec), ..schema_change() }))
     }
+}
+
+/// A commit without rows, whose spec is to be said.
+fn schema_change() -> Proposal {
+    let none = Size { rows: Some(0), ..Size::default() };
+    Proposal { kind: Some(CommitKind::Schema), added: none, removed: none, ..Proposal::default() }
 }
 
 /// Makes the dataset have at least the columns of a spec.
@@ -207,7 +227,14 @@ impl Author for Ensure<'_> {
                 ));
             }
         }
-        Grow { columns: wanted.columns.clone() }.propose(table, head).await
+        let grown = Grow { columns: wanted.columns.clone() }.propose(table, head).await?;
+        if head.spec.derived || !wanted.derived {
+            return Ok(grown);
+        }
+        let mut proposal = grown.unwrap_or_else(schema_change);
+        let spec = proposal.spec.take().unwrap_or_else(|| head.spec.as_ref().clone());
+        proposal.spec = Some(DatasetSpec { derived: true, ..spec });
+        Ok(Some(proposal))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use super::head::Size;
 use super::tracked::Tracked;
+use super::width::row_bytes;
 use super::{Head, Table};
 use crate::error::{Code, Error, Result};
 
@@ -36,6 +37,8 @@ const STATS_COLUMNS: &str = "32";
 pub(crate) struct DataFiles {
     pub(crate) adds: Vec<Add>,
     pub(crate) size: Size,
+    /// Of the widest rows among them.
+    pub(crate) row_bytes: u64,
     folder: Option<Arc<Tracked>>,
 }
 
@@ -43,7 +46,7 @@ impl DataFiles {
     /// None at all.
     pub(crate) fn none() -> Self {
         let size = Size { rows: Some(0), ..Size::default() };
-        Self { adds: Vec::new(), size, folder: None }
+        Self { adds: Vec::new(), size, row_bytes: 0, folder: None }
     }
 
     /// Deletes the files, when they did not become part of the table and can't any more.
@@ -63,6 +66,7 @@ pub(crate) struct FileWriter {
     folder: Arc<Tracked>,
     writer: Option<DeltaWriter>,
     rows: u64,
+    row_bytes: u64,
     partitioned: bool,
 }
 
@@ -84,7 +88,7 @@ impl FileWriter {
         );
         let writer = DeltaWriter::new(Arc::clone(&folder) as _, config);
         let schema = Arc::clone(&head.schema);
-        Ok(Self { schema, folder, writer: Some(writer), rows: 0, partitioned })
+        Ok(Self { schema, folder, writer: Some(writer), rows: 0, row_bytes: 0, partitioned })
     }
 
     /// Writes a batch, which must have the table's columns by name.
@@ -94,6 +98,7 @@ impl FileWriter {
         }
         let batch = fit(&batch, &self.schema)?;
         self.rows += batch.num_rows() as u64;
+        self.row_bytes = self.row_bytes.max(row_bytes(&batch));
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::internal("a data file writer was used after it failed"));
         };
@@ -103,6 +108,7 @@ impl FileWriter {
         })
         .await?;
         self.writer = Some(writer);
+        self.folder.failure()?;
         Ok(written?)
     }
 
@@ -119,12 +125,12 @@ impl FileWriter {
         let Some(writer) = self.writer.take() else {
             return Err(Error::internal("a data file writer was used after it failed"));
         };
-        let adds = match encode(writer.close()).await {
-            Ok(Ok(adds)) => adds,
-            Ok(Err(e)) => {
-                self.folder.discard().await;
-                return Err(e.into());
-            }
+        let closed = encode(writer.close()).await.and_then(|closed| {
+            self.folder.failure()?;
+            Ok(closed?)
+        });
+        let adds = match closed {
+            Ok(adds) => adds,
             Err(e) => {
                 self.folder.discard().await;
                 return Err(e);
@@ -145,7 +151,7 @@ impl FileWriter {
             bytes: adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum(),
             files: adds.len() as u64,
         };
-        Ok(DataFiles { adds, size, folder: Some(self.folder) })
+        Ok(DataFiles { adds, size, row_bytes: self.row_bytes, folder: Some(self.folder) })
     }
 
     /// Gives up: what was written is deleted.

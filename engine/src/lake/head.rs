@@ -11,15 +11,71 @@ use chrono::{DateTime, Utc};
 use datasets::{DatasetName, DatasetSpec};
 use deltalake_core::kernel::{Metadata, Protocol};
 use deltalake_core::table::state::DeltaTableState;
+use futures::StreamExt;
 
 use super::log::LogEntry;
-use super::{Table, schema};
+use super::{Table, Taken, TakenRequest, first_of, schema, width};
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 
 /// Producers whose last sequence is kept in memory; beyond that they are read again from the log.
 const PRODUCERS_MAX: usize = 65_536;
+
+/// Commits that are looked through for what a request held.
+const COMMITS_REMEMBERED: u64 = 100;
+/// Entries of the log that are read at once for it.
+const ENTRIES_AT_A_TIME: usize = 16;
+/// Requests of which it is kept in memory what they held; beyond that it is read again from the log.
+const REQUESTS_MAX: usize = 16_384;
+
+/// What the requests of the newest commits held.
+#[derive(Clone, Debug)]
+struct Remembered {
+    /// By producer and sequence; `None` where the log does not say.
+    digests: HashMap<(String, i64), Option<String>>,
+    /// The first sequence per producer, `None` where the log does not say.
+    firsts: HashMap<String, Option<i64>>,
+    /// The first version whose requests are here, and those of all after it.
+    from: u64,
+}
+
+impl Remembered {
+    fn nothing_before(from: u64) -> Self {
+        Self { digests: HashMap::new(), firsts: HashMap::new(), from }
+    }
+
+    fn is_full(&self) -> bool {
+        self.digests.len() >= REQUESTS_MAX
+    }
+
+    fn add(&mut self, requests: &[TakenRequest]) {
+        for TakenRequest { producer, sequence, digest } in requests {
+            self.digests.insert((producer.clone(), *sequence), digest.clone());
+        }
+    }
+
+    /// Those of a commit that was just made. Where there are too many, it forgets all before it.
+    fn follow(&mut self, version: u64, requests: &[TakenRequest]) {
+        if self.is_full() {
+            *self = Self::nothing_before(version);
+        }
+        self.add(requests);
+        for TakenRequest { producer, .. } in requests {
+            // It may have become known by this commit.
+            if matches!(self.firsts.get(producer), Some(None)) {
+                self.firsts.remove(producer);
+            }
+        }
+    }
+
+    fn keep_first(&mut self, producer: &str, first: Option<i64>) {
+        if self.firsts.len() >= REQUESTS_MAX {
+            self.firsts.clear();
+        }
+        self.firsts.insert(producer.to_owned(), first);
+    }
+}
 
 /// The newest version that is known, and what a commit on top of it needs.
 #[derive(Clone, Debug)]
@@ -38,6 +94,8 @@ pub(crate) struct Head {
     updated_at: Option<DateTime<Utc>>,
     /// Last sequence per producer; `None` for one that is known to have none.
     sequences: HashMap<String, Option<i64>>,
+    /// What the newest requests held.
+    remembered: Remembered,
 }
 
 /// How large a table, or a part of it, is.
@@ -71,7 +129,7 @@ impl Size {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             rows: self.rows.zip(other.rows).map(|(a, b)| a + b),
             bytes: self.bytes + other.bytes,
@@ -104,6 +162,7 @@ impl Head {
             created_at: at(metadata.created_time()),
             updated_at: at(state.version_timestamp(state.version())),
             sequences: HashMap::new(),
+            remembered: Remembered::nothing_before(state.version() + 1),
             metadata,
         })
     }
@@ -124,6 +183,7 @@ impl Head {
             created_at: Some(Utc::now()),
             updated_at: Some(Utc::now()),
             sequences: HashMap::new(),
+            remembered: Remembered::nothing_before(0),
             metadata,
         })
     }
@@ -180,6 +240,52 @@ impl Head {
         Ok(last)
     }
 
+    /// What is known of a sequence of `producer` that is not after the last one taken.
+    pub(crate) async fn taken(
+        &mut self,
+        table: &Table,
+        producer: &str,
+        sequence: i64,
+    ) -> Result<Taken> {
+        let key = (producer.to_owned(), sequence);
+        let oldest = (self.version + 1).saturating_sub(COMMITS_REMEMBERED);
+        if !self.remembered.digests.contains_key(&key) {
+            let versions = (oldest..self.remembered.from).rev();
+            let read =
+                |version| async move { (version, table.log.read_commit_entry(version).await) };
+            let mut entries = futures::stream::iter(versions).map(read).buffered(ENTRIES_AT_A_TIME);
+            while let Some((version, bytes)) = entries.next().await {
+                // The log before this was cleaned up, or can not be read: nothing is known of it.
+                let Some(bytes) = bytes? else { break };
+                let Ok(entry) = LogEntry::parse(version, &bytes) else { break };
+                if self.remembered.is_full() {
+                    break;
+                }
+                self.remembered.add(&entry.requests);
+                self.remembered.from = version;
+                if self.remembered.digests.contains_key(&key) {
+                    break;
+                }
+            }
+        }
+        if let Some(digest) = self.remembered.digests.get(&key) {
+            return Ok(digest.clone().map_or(Taken::Before, Taken::With));
+        }
+        let first = match self.remembered.firsts.get(producer) {
+            Some(first) => *first,
+            None => {
+                let (state, first) = (table.state(self.version).await?, first_of(producer));
+                let first = state.transaction_version(table.log.as_ref(), first).await?;
+                self.remembered.keep_first(producer, first);
+                first
+            }
+        };
+        Ok(match first {
+            Some(first) if sequence < first => Taken::Never { first },
+            _ => Taken::Before,
+        })
+    }
+
     /// Moves on by a commit of this process, of which sizes are known.
     pub(super) fn advance(&mut self, entry: &LogEntry, added: Size, removed: Size) -> Result<()> {
         self.size = self.size.minus(removed).plus(added);
@@ -199,6 +305,7 @@ impl Head {
         for (producer, sequence) in &entry.txns {
             self.sequences.insert(producer.clone(), Some(*sequence));
         }
+        self.remembered.follow(self.version + 1, &entry.requests);
         self.updated_at = entry.at().or(Some(Utc::now()));
         self.version += 1;
         if entry.metadata.is_some() || entry.protocol.is_some() {
@@ -217,6 +324,7 @@ impl Head {
             files: self.size.files,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            row_bytes: width::stated(&self.metadata),
         }
     }
 }

@@ -5,6 +5,7 @@ use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
+use super::check::{LOG_FOLDER, LogFiles};
 use super::log::{LogEntry, OPERATION_KEY};
 use super::{Lake, Table};
 use crate::error::{Code, Error, Result};
@@ -123,23 +124,7 @@ impl Lake {
 impl Table {
     /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint.
     pub(super) async fn oldest_version(&self, newest: Version) -> Result<Version> {
-        let folder = Path::from("_delta_log");
-        let (mut entries, mut checkpoints) = (Vec::new(), Vec::new());
-        let mut listing = self.store.list(Some(&folder));
-        while let Some(object) = listing.next().await {
-            let object = object?;
-            let Some((number, rest)) = object.location.filename().and_then(|n| n.split_once('.'))
-            else {
-                continue;
-            };
-            let Ok(version) = number.parse::<u64>() else { continue };
-            match rest {
-                "json" => entries.push(version),
-                rest if rest.starts_with("checkpoint.") => checkpoints.push(version),
-                _ => {}
-            }
-        }
-        entries.sort_unstable();
+        let LogFiles { entries, checkpoints } = LogFiles::list(self.store.as_ref()).await?;
         let mut oldest = newest.0;
         // How far back the entries go without a gap.
         for version in entries.iter().rev().skip_while(|v| **v > newest.0) {
@@ -160,7 +145,7 @@ impl Table {
             return Ok(at);
         }
         // A writer that says no time: the object's own is what Delta takes.
-        let path = Path::from(format!("_delta_log/{:020}.json", version.0));
+        let path = Path::from(format!("{LOG_FOLDER}/{:020}.json", version.0));
         let found = object_store::ObjectStoreExt::head(&self.store, &path).await;
         Ok(found.map(|object| object.last_modified).unwrap_or_default())
     }

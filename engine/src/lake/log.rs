@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use deltalake_core::kernel::{Action, Add, CommitInfo, Metadata, Protocol, Remove};
+use deltalake_core::kernel::transaction::CommitData;
+use deltalake_core::kernel::{Action, Add, CommitInfo, Metadata, Protocol, Remove, Transaction};
+use deltalake_core::protocol::DeltaOperation;
 use serde_json::Value;
 
-use super::Table;
+use super::{Table, TakenRequest};
 use crate::error::{Code, Error, Result};
 use crate::identity::RunId;
 
@@ -18,6 +20,9 @@ use crate::identity::RunId;
 pub(super) const COMMIT_ID_KEY: &str = "txnId";
 pub(super) const RUN_ID_KEY: &str = "colonnadeRunId";
 pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
+pub(super) const REQUESTS_KEY: &str = "colonnadeRequests";
+/// Actions of the commit, with this one.
+const ACTIONS_KEY: &str = "colonnadeActions";
 
 /// The actions of one version.
 #[derive(Debug, Default)]
@@ -32,37 +37,102 @@ pub(super) struct LogEntry {
     pub(super) metadata: Option<Metadata>,
     pub(super) protocol: Option<Protocol>,
     pub(super) info: Option<CommitInfo>,
+    /// The requests whose rows it holds, as far as its writer says so.
+    pub(super) requests: Vec<TakenRequest>,
+}
+
+/// The bytes of an entry. It says how many actions it has, so that one that is cut off between two of them is found out.
+pub(super) fn entry_bytes(
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+    mut info: HashMap<String, Value>,
+    txns: Vec<Transaction>,
+) -> Result<Bytes> {
+    info.insert(ACTIONS_KEY.to_owned(), (actions.len() + txns.len() + 1).into());
+    CommitData::new(actions, operation, info, txns)
+        .get_bytes()
+        .map_err(|e| Error::bug("a commit as JSON", e))
 }
 
 impl LogEntry {
-    fn parse(version: u64, bytes: &Bytes) -> Result<Self> {
-        let mut entry = Self::default();
-        for line in bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
-            let action: Value = serde_json::from_slice(line).map_err(|e| {
-                Error::environment(
-                    Code::StorageUnavailable,
-                    format!("version {version} of the table's log is not JSON"),
-                    e,
-                )
-            })?;
-            if let Some(path) = action.pointer("/add/path").and_then(Value::as_str) {
-                entry.added_paths.push(path.to_owned());
-                entry.added_lines.push(bytes.slice_ref(line));
-            }
-            // An action that is not known here is none that is needed here.
-            match serde_json::from_value::<Action>(action) {
-                Ok(Action::Add(add)) => entry.adds.push(add),
-                Ok(Action::Remove(remove)) => entry.removes.push(remove),
-                Ok(Action::Txn(txn)) => {
-                    entry.txns.insert(txn.app_id, txn.version);
-                }
-                Ok(Action::Metadata(metadata)) => entry.metadata = Some(metadata),
-                Ok(Action::Protocol(protocol)) => entry.protocol = Some(protocol),
-                Ok(Action::CommitInfo(info)) => entry.info = Some(info),
-                Ok(_) | Err(_) => {}
-            }
+    pub(super) fn parse(version: u64, bytes: &Bytes) -> Result<Self> {
+        let (entry, actions, broken) = Self::lines(bytes);
+        if let Some(error) = broken {
+            return Err(Error::environment(
+                Code::StorageUnavailable,
+                format!("version {version} of the table's log is not JSON"),
+                error,
+            ));
+        }
+        // Of an entry of ours; another writer does not say.
+        let stated = entry.stated_actions();
+        if actions == 0 || stated.is_some_and(|stated| stated != actions) {
+            let expected =
+                stated.map_or_else(|| "at least one action".to_owned(), |n| format!("{n} actions"));
+            return Err(Error::user(
+                Code::StorageUnavailable,
+                format!(
+                    "version {version} of the table's log is damaged: expected {expected}, found {actions}; \
+                     `colonnade doctor` says what can be saved"
+                ),
+            ));
         }
         Ok(entry)
+    }
+
+    /// The actions of an entry that may be damaged, as far as they can be read.
+    pub(super) fn salvaged(bytes: &Bytes) -> Self {
+        Self::lines(bytes).0
+    }
+
+    /// The actions that can be read, how many lines there are, and what is wrong with the first that is no JSON.
+    fn lines(bytes: &Bytes) -> (Self, u64, Option<serde_json::Error>) {
+        let (mut entry, mut lines, mut broken) = (Self::default(), 0, None);
+        for line in bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+            lines += 1;
+            match serde_json::from_slice(line) {
+                Ok(action) => entry.take(action, bytes.slice_ref(line)),
+                Err(error) => drop(broken.get_or_insert(error)),
+            }
+        }
+        (entry, lines, broken)
+    }
+
+    fn take(&mut self, action: Value, line: Bytes) {
+        if let Some(path) = action.pointer("/add/path").and_then(Value::as_str) {
+            self.added_paths.push(path.to_owned());
+            self.added_lines.push(line);
+        }
+        // An action that is not known here is none that is needed here.
+        match serde_json::from_value::<Action>(action) {
+            Ok(Action::Add(add)) => self.adds.push(add),
+            Ok(Action::Remove(remove)) => self.removes.push(remove),
+            Ok(Action::Txn(txn)) => drop(self.txns.insert(txn.app_id, txn.version)),
+            Ok(Action::Metadata(metadata)) => self.metadata = Some(metadata),
+            Ok(Action::Protocol(protocol)) => self.protocol = Some(protocol),
+            Ok(Action::CommitInfo(info)) => {
+                let requests = info.info.get(REQUESTS_KEY).cloned();
+                let requests = requests.map(serde_json::from_value).and_then(Result::ok);
+                self.requests = requests.unwrap_or_default();
+                self.info = Some(info);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn stated_actions(&self) -> Option<u64> {
+        self.info.as_ref()?.info.get(ACTIONS_KEY)?.as_u64()
+    }
+
+    /// Whether it does nothing but add files, all of which are known here, as far as it can be read.
+    pub(super) fn only_adds(&self) -> bool {
+        let mode =
+            self.info.as_ref().and_then(|info| info.operation_parameters.as_ref()?.get("mode"));
+        self.removes.is_empty()
+            && self.metadata.is_none()
+            && self.protocol.is_none()
+            && self.adds.len() == self.added_paths.len()
+            && mode.is_none_or(|mode| mode == "Append")
     }
 
     /// The id that its writer gave the commit.

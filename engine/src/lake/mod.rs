@@ -6,10 +6,12 @@
 
 mod author;
 mod changes;
+mod check;
 mod checkpoint;
 mod commit;
 mod create;
 mod data_files;
+mod doctor;
 mod error;
 mod excerpt;
 mod head;
@@ -19,6 +21,7 @@ mod schema;
 mod shelf;
 mod table;
 mod tracked;
+mod width;
 mod write;
 
 use std::collections::HashMap;
@@ -30,13 +33,15 @@ use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use parking_lot::Mutex;
 
-pub(crate) use author::{Author, Proposal};
+pub(crate) use author::{Author, Proposal, Taken, TakenRequest, first_of};
 pub(crate) use changes::FileChanges;
 pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions};
+pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use table::{Snapshot, Table};
+pub(crate) use width::USUAL_ROW_BYTES;
 
 use crate::bus::CommitBus;
 use crate::identity::{RunId, TenantId, Version};

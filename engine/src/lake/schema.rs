@@ -151,6 +151,7 @@ pub(super) fn differences(old: &DatasetSpec, new: &DatasetSpec) -> Vec<String> {
         ("the validations", old.validations != new.validations),
         ("the rule for new columns", old.evolution != new.evolution),
         ("the owner", old.owner != new.owner),
+        ("who writes its rows", old.derived != new.derived),
     ] {
         if differs {
             found.push(format!("{what} differs"));

@@ -93,6 +93,12 @@ impl Lake {
         Arc::clone(self.shelves.lock().entry(tenant.clone()).or_default())
     }
 
+    /// Datasets of all tenants that are known to be unreadable.
+    pub(crate) fn unreadable(&self) -> usize {
+        let shelves: Vec<Arc<Shelf>> = self.shelves.lock().values().cloned().collect();
+        shelves.iter().map(|shelf| shelf.unreadable.lock().len()).sum()
+    }
+
     /// The catalogue, from the store the first time and from memory afterwards.
     pub(crate) async fn catalog(&self, tenant: &TenantId) -> Result<Arc<Catalog>> {
         let shelf = self.shelf(tenant);

@@ -20,6 +20,7 @@ use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
+use super::check::LogFiles;
 use super::excerpt::Shape;
 use super::schema;
 use crate::catalog::DatasetEntry;
@@ -75,14 +76,17 @@ pub(crate) struct Snapshot {
 impl Table {
     /// Opens the table at its newest version; NOT_FOUND when there is none.
     pub(super) async fn open(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
-        let (log, store) = places(root, tenant, name)?;
-        let state = load_state(&log, None).await.map_err(|e| match e.code() {
+        let opening = |e: Error| match e.code() {
             Code::NotFound => e,
             _ => e.while_doing(format_args!("opening dataset {name}")),
-        })?;
-        let head = Head::of_state(name, &state)
-            .map_err(|e| e.while_doing(format_args!("opening dataset {name}")))?;
+        };
+        let (log, store) = places(root, tenant, name)?;
+        let files = LogFiles::list_newest(store.as_ref()).await.map_err(opening)?;
+        files.newest().map_err(opening)?;
+        let state = load_state(&log, None).await.map_err(opening)?;
+        let head = Head::of_state(name, &state).map_err(opening)?;
         let table = Self::with_head(root, tenant, name, (log, store), head);
+        table.check_log(&files).await.map_err(opening)?;
         table.keep_loaded(state);
         Ok(table)
     }

@@ -2,6 +2,9 @@
 //!
 //! Data files are written before the commit that makes them part of the table. When the commit never
 //! comes they are garbage, and the library's writer does not say which they were.
+//!
+//! An object that could not be put is kept from that writer until it is asked for here: it would abort what has ended already,
+//! and panic.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,7 +17,7 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use parking_lot::Mutex;
 
@@ -23,11 +26,28 @@ use parking_lot::Mutex;
 pub(super) struct Tracked {
     store: Arc<dyn ObjectStore>,
     written: Mutex<Vec<Path>>,
+    failure: Failure,
+}
+
+/// The first object that could not be put.
+type Failure = Arc<Mutex<Option<object_store::Error>>>;
+
+/// Keeps an error and answers as if there were none.
+fn keep(failure: &Failure, put: Result<PutResult>) -> Result<PutResult> {
+    put.or_else(|error| {
+        failure.lock().get_or_insert(error);
+        Ok(PutResult { e_tag: None, version: None })
+    })
 }
 
 impl Tracked {
     pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, written: Mutex::default() }
+        Self { store, written: Mutex::default(), failure: Failure::default() }
+    }
+
+    /// Why an object could not be put, once.
+    pub(super) fn failure(&self) -> Result<()> {
+        self.failure.lock().take().map_or(Ok(()), Err)
     }
 
     /// Deletes everything that was written; what can't be deleted is left to the table's clean-up.
@@ -59,7 +79,7 @@ impl ObjectStore for Tracked {
         options: PutOptions,
     ) -> Result<PutResult> {
         self.note(location);
-        self.store.put_opts(location, payload, options).await
+        keep(&self.failure, self.store.put_opts(location, payload, options).await)
     }
 
     async fn put_multipart_opts(
@@ -68,7 +88,8 @@ impl ObjectStore for Tracked {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.note(location);
-        self.store.put_multipart_opts(location, options).await
+        let upload = self.store.put_multipart_opts(location, options).await?;
+        Ok(Box::new(Upload { upload, failure: Arc::clone(&self.failure) }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -96,6 +117,28 @@ impl ObjectStore for Tracked {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.store.copy_opts(from, to, options).await
+    }
+}
+
+/// An upload in parts.
+#[derive(Debug)]
+struct Upload {
+    upload: Box<dyn MultipartUpload>,
+    failure: Failure,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        keep(&self.failure, self.upload.complete().await)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
     }
 }
 

@@ -222,10 +222,11 @@ impl Author for Write<'_> {
             kind: Some(self.replaced.kind()),
             adds: self.files.adds.clone(),
             added: self.files.size,
+            row_bytes: self.files.row_bytes,
             removes,
             removed,
-            spec: None,
             sequences: self.label.idempotency.iter().cloned().collect(),
+            ..Proposal::default()
         }))
     }
 }
@@ -335,7 +336,7 @@ impl Replaced {
 
 /// Makes sure that each remove will name its file as the log does. A path can be encoded in more than
 /// one way, the library keeps it decoded, and a remove in another encoding would remove nothing.
-fn require_same_paths(state: &DeltaTableState, removes: &[Remove]) -> Result<()> {
+pub(super) fn require_same_paths(state: &DeltaTableState, removes: &[Remove]) -> Result<()> {
     let mut paths = HashSet::new();
     for batch in state.add_actions_batches(true)? {
         if let Some(column) = batch.column_by_name("path") {

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, cast, col, ident, lit};
 use datasets::DatasetName;
 
 use super::Sessions;
+use super::batches::frame_of;
 use super::fit::fitted;
 use crate::error::Result;
 use crate::identity::{RunId, TenantId, Version};
@@ -46,7 +47,8 @@ impl Sessions {
         let session = self.open(lake, tenant, &[]).await?;
         let context = session.context();
         let frame = |files: Vec<String>, snapshot| -> Result<DataFrame> {
-            Ok(context.read_table(fitted(snapshot, Some(files))?)?)
+            let frame = context.read_table(fitted(snapshot, Some(files))?)?;
+            Ok(frame_of(snapshot.entry.row_bytes, frame))
         };
         let added = frame(added, &end)?;
         let (added, removed) = match removed {

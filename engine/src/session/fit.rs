@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
     Signature, Volatility, cast,
 };
 
+use super::sparing::Sparing;
 use crate::error::Result;
 use crate::lake::Snapshot;
 
@@ -27,7 +28,7 @@ pub(super) fn fitted(
     snapshot: &Snapshot,
     files: Option<Vec<String>>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let scan = Arc::new(snapshot.scan(files)?);
+    let scan = Arc::new(Sparing(Arc::new(snapshot.scan(files)?)));
     let native = scan.schema();
     let wanted = snapshot.entry.spec.arrow_schema();
     let same = native.fields().len() == wanted.fields().len()
@@ -116,6 +117,20 @@ fn with_text_keys(data_type: &DataType) -> DataType {
         },
         other => other.clone(),
     }
+}
+
+/// `batch` with its nested columns as texts of JSON, for what knows no others.
+pub fn with_json_texts(batch: &RecordBatch) -> Result<RecordBatch> {
+    let fields = batch.schema_ref().fields().iter();
+    let columns = fields.zip(batch.columns()).map(|(field, column)| {
+        let column = match field.data_type().is_nested() {
+            true => json_texts(column)?,
+            false => Arc::clone(column),
+        };
+        Ok((field.name(), column, true))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
 fn json_texts(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {

@@ -4,11 +4,13 @@
 //! all others (`runtime`), and pins the version of every dataset at its start, so that a query that
 //! names a dataset twice sees it once. Only what a query names is opened (`provider`).
 
+mod batches;
 mod changes;
 mod fit;
 mod opaque;
 mod provider;
 mod runtime;
+mod sparing;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use datasets::DatasetName;
 use futures::future::BoxFuture;
 
 pub use changes::Changes;
+pub use fit::with_json_texts;
 
 use crate::catalog::Catalog;
 use crate::error::Result;
@@ -132,7 +135,8 @@ impl Session {
     pub fn table<'a>(&'a self, dataset: &'a DatasetName) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
             self.schema.require(dataset.as_str())?;
-            Ok(self.context.table(TableReference::bare(dataset.as_str())).await?)
+            let frame = self.context.table(TableReference::bare(dataset.as_str())).await?;
+            Ok(batches::frame_of(self.schema.row_bytes([dataset.as_str()]), frame))
         })
     }
 

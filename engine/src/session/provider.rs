@@ -51,6 +51,13 @@ impl PinnedSchema {
             .ok_or_else(|| self.catalog.unknown(name))
     }
 
+    /// Bytes of the widest rows of these; 0 where all are as wide as usual.
+    pub(super) fn row_bytes<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> u64 {
+        let entry = |name: &str| self.catalog.datasets.get(&DatasetName::new(name).ok()?);
+        let entries = names.into_iter().filter_map(entry);
+        entries.map(|entry| entry.row_bytes).max().unwrap_or_default()
+    }
+
     async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
         let (dataset, version) = self.require(name)?;
         let mut opened = self.opened.lock().await;

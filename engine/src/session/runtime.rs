@@ -10,6 +10,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
 
+use super::batches::BATCH_ROWS;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
 use crate::functions;
@@ -18,8 +19,6 @@ use crate::storage::Root;
 
 /// Consumers that an error for want of memory names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
-/// Rows in a batch between operators.
-const BATCH_ROWS: usize = 8_192;
 
 /// The state that every session begins with.
 pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {

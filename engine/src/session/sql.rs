@@ -1,18 +1,44 @@
 //! SQL that only reads.
 
+use datafusion::common::TableReference;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::batches::for_rows_of;
 use super::provider::PinnedSchema;
 use crate::error::{Code, Error, Result};
 use crate::functions;
 
 /// Longest query text, in bytes: parsing is recursive, and a query is written by someone.
 const TEXT_MAX_BYTES: usize = 1 << 20;
+/// Most queries in one, also as common tables.
+const SELECTS_MAX: usize = 1_000;
+/// Most operators and joins that follow each other without a comma.
+const CHAIN_MAX: usize = 2_000;
+/// Words that make a plan deeper.
+const CHAINING: &[Keyword] = &[
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::NOT,
+    Keyword::IS,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::ILIKE,
+    Keyword::BETWEEN,
+    Keyword::COLLATE,
+    Keyword::JOIN,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+];
 
 /// Plans a query.
 pub(super) async fn plan(
@@ -26,6 +52,7 @@ pub(super) async fn plan(
             format!("the query has {} bytes; at most {TEXT_MAX_BYTES} are taken", text.len()),
         ));
     }
+    check_length(text)?;
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
@@ -37,6 +64,9 @@ pub(super) async fn plan(
             ),
         ));
     }
+    let tables = state.resolve_table_references(&statement)?;
+    let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
+    let state = for_rows_of(row_bytes, state);
     let plan = state.statement_to_plan(statement).await.map_err(|e| named(schema, e))?;
     SQLOptions::new()
         .with_allow_ddl(false)
@@ -47,7 +77,53 @@ pub(super) async fn plan(
             Error::user(Code::BadInput, format!("SQL: queries only read: {}", Error::from(e)))
         })?;
     functions::check(&plan)?;
+    if !matches!(plan, LogicalPlan::Explain(_)) {
+        let analyzer = state.analyzer();
+        let analyzed = analyzer.execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+        analyzed.map_err(mistaken)?;
+    }
     Ok(DataFrame::new(state, plan))
+}
+
+/// What the planner calls a mistake of its own is one of the query's types, more often than not.
+fn mistaken(error: DataFusionError) -> Error {
+    let DataFusionError::Internal(text) = error.find_root() else { return error.into() };
+    let says = text.lines().next().unwrap_or_default();
+    Error::user(Code::BadInput, format!("SQL: the query can not be planned: {says}"))
+}
+
+/// Plans are walked, compared and dropped by recursion, as deep as operators, joins and common tables follow each other;
+/// [`STACK_BYTES`] is enough for so many, and the planner's time grows with their square.
+///
+/// [`STACK_BYTES`]: crate::STACK_BYTES
+fn check_length(text: &str) -> Result<()> {
+    // What can not be split into tokens is the parser's to refuse.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else { return Ok(()) };
+    let (mut selects, mut chain, mut longest) = (0, 0, 0);
+    // Of the brackets that are open: how long the chain was that each is a part of.
+    let mut open = Vec::new();
+    for token in tokens {
+        match token {
+            Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
+            Token::Period | Token::SemiColon => {}
+            Token::Comma => chain = open.last().copied().unwrap_or(0),
+            Token::LParen | Token::LBracket | Token::LBrace => open.push(chain),
+            Token::RParen | Token::RBracket | Token::RBrace => chain = open.pop().unwrap_or(0),
+            Token::Word(word) if word.keyword == Keyword::SELECT => selects += 1,
+            Token::Word(word) if !CHAINING.contains(&word.keyword) => {}
+            _ => chain += 1,
+        }
+        longest = longest.max(chain);
+    }
+    let bounds =
+        [(SELECTS_MAX, selects, "SELECTs"), (CHAIN_MAX, longest, "operators and joins in a chain")];
+    match bounds.into_iter().find(|(most, found, _)| found > most) {
+        None => Ok(()),
+        Some((most, found, what)) => {
+            let says = format!("the query: expected at most {most} {what}, found {found}");
+            Err(Error::user(Code::LimitExceeded, says))
+        }
+    }
 }
 
 /// The planner's error; one for a table that is not there with those that are spelt alike.

@@ -6,7 +6,7 @@ use super::*;
 use crate::Code;
 
 /// A root with the datasets `calls`, of three commits, and `sound`.
-async fn root(folder: &Path) -> PathBuf {
+pub(super) async fn root(folder: &Path) -> PathBuf {
     let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
     engine.create_dataset(&who(), calls()).await.unwrap();
     let mut sound = calls();
@@ -19,7 +19,7 @@ async fn root(folder: &Path) -> PathBuf {
     folder.join("default/calls")
 }
 
-async fn read(folder: &Path) -> Result<i64> {
+pub(super) async fn read(folder: &Path) -> Result<i64> {
     let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
     // The other dataset is not touched by any of this.
     assert_eq!(number(&engine, "SELECT count(*) FROM sound").await, 0);
@@ -30,7 +30,7 @@ async fn read(folder: &Path) -> Result<i64> {
     Ok(column.as_any().downcast_ref::<Int64Array>().unwrap().value(0))
 }
 
-fn data_file(table: &Path) -> PathBuf {
+pub(super) fn data_file(table: &Path) -> PathBuf {
     let month = std::fs::read_dir(table)
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -42,7 +42,7 @@ fn data_file(table: &Path) -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_is_an_error_and_not_an_end() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 8] = [
+    let damages: [(&str, Damage); 12] = [
         ("an entry that is not JSON", |table| {
             std::fs::write(table.join("_delta_log/00000000000000000001.json"), "{{{").unwrap();
         }),
@@ -57,6 +57,22 @@ async fn damage_is_an_error_and_not_an_end() {
         }),
         ("a missing entry", |table| {
             std::fs::remove_file(table.join("_delta_log/00000000000000000001.json")).unwrap();
+        }),
+        ("a missing first entry", |table| {
+            std::fs::remove_file(table.join("_delta_log/00000000000000000000.json")).unwrap();
+        }),
+        ("an empty last entry", |table| {
+            std::fs::write(table.join("_delta_log/00000000000000000002.json"), "").unwrap();
+        }),
+        ("a last entry that is cut off", |table| {
+            let path = table.join("_delta_log/00000000000000000002.json");
+            let text = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        }),
+        ("a last entry that is cut off between two actions", |table| {
+            let path = table.join("_delta_log/00000000000000000002.json");
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.lines().next().unwrap()).unwrap();
         }),
         ("a first entry without metadata", |table| {
             std::fs::write(table.join("_delta_log/00000000000000000000.json"), "{}").unwrap();
@@ -83,6 +99,15 @@ async fn damage_is_an_error_and_not_an_end() {
             Err(e) => e,
         };
         assert_ne!(error.code(), Code::Internal, "{what}: {}", error.detail());
+        // Nothing is taken on top of what can not be read; the catalogue knows why.
+        if what.contains("entry") {
+            assert_eq!(error.code(), Code::StorageUnavailable, "{what}: {error}");
+            let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+            let sent = send(&engine, 50..60, None).await.map(|receipt| receipt.version);
+            assert_eq!(sent.unwrap_err().code(), Code::StorageUnavailable, "{what}");
+            let catalog = engine.catalog(&who()).await.unwrap();
+            assert!(catalog.unreadable.contains_key(&name("calls")), "{what}");
+        }
         let message = error.to_string();
         assert!(!message.contains(folder.path().to_str().unwrap()), "{what}: {message}");
     }

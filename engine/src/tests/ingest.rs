@@ -142,7 +142,7 @@ async fn nothing_is_sent_to_a_quarantine_or_to_no_dataset() {
     let engine = engine().await;
     let request = || IngestRequest { rows: ndjson("{}"), producer: None };
     let to = engine.ingest(&who(), &name("calls_quarantine"), request()).await.unwrap_err();
-    assert_eq!(to.code(), Code::BadInput);
+    assert_eq!(to.code(), Code::Forbidden);
     let to = engine.ingest(&who(), &name("other"), request()).await.unwrap_err();
     assert_eq!(to.code(), Code::NotFound);
     let bad = IngestRequest { rows: ndjson("{}"), producer: sequence("", 0) };
@@ -150,6 +150,74 @@ async fn nothing_is_sent_to_a_quarantine_or_to_no_dataset() {
         engine.ingest(&who(), &name("calls"), bad).await.unwrap_err().code(),
         Code::BadInput
     );
+}
+
+#[tokio::test]
+async fn a_number_that_was_taken_with_other_rows_is_a_conflict_and_no_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let row = |id| format!("{{\"id\": {id}, \"at\": \"2026-01-01T00:00:00Z\", \"tokens\": 5}}\n");
+    for number in 5..8 {
+        body(&engine, &row(number), sequence("p", number)).await.unwrap();
+    }
+    let check = async |engine: &Engine| {
+        let other = body(engine, &row(90), sequence("p", 6)).await.unwrap_err();
+        assert_eq!(other.code(), Code::Conflict);
+        assert!(other.to_string().contains("sequence 6 again with another body"), "{other}");
+        let before = body(engine, &row(90), sequence("p", 3)).await.unwrap_err();
+        assert_eq!(before.code(), Code::Conflict);
+        assert!(before.to_string().contains("never taken: 5"), "{before}");
+        assert!(body(engine, &row(6), sequence("p", 6)).await.unwrap().duplicate);
+        assert_eq!(number(engine, "SELECT count(*) FROM calls").await, 3);
+    };
+    check(&engine).await;
+    engine.shutdown().await.unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    check(&engine).await;
+
+    // Two clients that share a name, in one group.
+    let (one, two) = (row(20), row(30));
+    let both = [body(&engine, &one, sequence("q", 0)), body(&engine, &two, sequence("q", 0))];
+    let taken = join_all(both).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(taken, 1);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 4);
+}
+
+#[tokio::test]
+async fn what_colonnade_writes_by_itself_takes_no_rows_of_clients() {
+    let engine = engine().await;
+    let mut spec = calls();
+    for kept in ["runs", "models", "model_stages", "embeddings", "calls_quarantine"] {
+        spec.name = name(kept);
+        for made in [
+            engine.create_dataset(&who(), spec.clone()).await,
+            engine.ensure_dataset(&who(), &spec).await,
+        ] {
+            assert_eq!(made.unwrap_err().code(), Code::Forbidden, "{kept}");
+        }
+        let request = IngestRequest { rows: ndjson("{}"), producer: None };
+        let sent = engine.ingest(&who(), &name(kept), request).await.unwrap_err();
+        assert_eq!(sent.code(), Code::Forbidden, "{kept}");
+    }
+    // A result under a name of its own.
+    spec.name = name("results");
+    assert_eq!(engine.ensure_derived(&who(), &spec).await.unwrap_err().code(), Code::Internal);
+    spec.derived = true;
+    assert_eq!(
+        engine.create_dataset(&who(), spec.clone()).await.unwrap_err().code(),
+        Code::Forbidden
+    );
+    engine.ensure_derived(&who(), &spec).await.unwrap();
+    let request = IngestRequest { rows: ndjson("{}"), producer: None };
+    let sent = engine.ingest(&who(), &name("results"), request).await.unwrap_err();
+    assert_eq!(sent.code(), Code::Forbidden);
+    spec.derived = false;
+    assert_eq!(engine.ensure_dataset(&who(), &spec).await.unwrap_err().code(), Code::Forbidden);
+    // And a client's dataset takes no results.
+    let results = DatasetSpec { derived: true, ..calls() };
+    assert_eq!(engine.ensure_derived(&who(), &results).await.unwrap_err().code(), Code::Conflict);
 }
 
 #[tokio::test]

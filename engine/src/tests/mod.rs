@@ -5,6 +5,7 @@
 
 mod broken;
 mod changes;
+mod doctor;
 mod evolution;
 mod faults;
 mod functions;

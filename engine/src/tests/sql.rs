@@ -107,3 +107,88 @@ async fn a_query_that_needs_too_much_memory_is_told_so() {
     let error = session.collect(frame).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourcesExhausted, "{}", error.detail());
 }
+
+#[tokio::test]
+async fn types_that_do_not_go_together_are_the_querys_mistake() {
+    let engine = engine().await;
+    let session = session(&engine).await;
+    let error =
+        session.sql("SELECT id BETWEEN 1 AND 2 BETWEEN 1 AND 2 FROM calls").await.unwrap_err();
+    assert_eq!(error.code(), Code::BadInput, "{}", error.detail());
+    assert!(error.to_string().contains("BETWEEN"), "{error}");
+}
+
+#[tokio::test]
+async fn a_regular_expression_that_is_none_is_told_with_its_place() {
+    let engine = engine().await;
+    send(&engine, 0..10, None).await.unwrap();
+    for pattern in ["x+(", "((a{1,1000}){1,1000}){1,1000}", "[z-a]"] {
+        let session = session(&engine).await;
+        let sql = format!("SELECT id FROM calls WHERE model ~ '{pattern}' OR model LIKE 'x%'");
+        let error = match session.sql(&sql).await {
+            Ok(frame) => session.collect(frame).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.code(), Code::BadInput, "{pattern}: {}", error.detail());
+        let says = error.to_string().to_lowercase();
+        assert!(
+            says.contains("regex") || says.contains("regular expression"),
+            "{pattern}: {error}"
+        );
+    }
+}
+
+/// At the edge of what is taken, on a thread as the product has them: planned, executed and dropped by recursion.
+#[test]
+fn as_many_terms_as_are_taken_overflow_nothing() {
+    let terms = |term: &str, operator: &str, count: usize| vec![term; count].join(operator);
+    let of_calls = |filter: String| format!("SELECT id FROM calls WHERE {filter}");
+    let sum = |count: usize| format!("SELECT {}", terms("1", " + ", count));
+    let list: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    let tables = |count: usize| {
+        let next = |n: usize| format!(", t{n} AS (SELECT id FROM t{})", n - 1);
+        let tables: String = (1..count).map(next).collect();
+        format!("WITH t0 AS (SELECT id FROM calls){tables} SELECT id FROM t{}", count - 1)
+    };
+    let queries = [
+        of_calls(terms("id = 1", " OR ", 1_000)),
+        of_calls(terms("id = 1", " AND ", 1_000)),
+        of_calls(format!("id IN ({})", list.join(","))),
+        sum(2_001),
+        format!("SELECT {} 1", "- ".repeat(45)),
+        terms("SELECT 1 FROM calls", " UNION ALL ", 1_000),
+        tables(999),
+    ];
+    let beyond = [
+        of_calls(terms("id = 1", " OR ", 1_001)),
+        of_calls(terms("id = 1", " OR ", 20_000)),
+        sum(2_002),
+        sum(500_000),
+        tables(1_000),
+        format!("SELECT {}", "(".repeat(10_000)),
+    ];
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_stack_size(crate::STACK_BYTES)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let engine = engine().await;
+            send(&engine, 0..10, None).await.unwrap();
+            let session = session(&engine).await;
+            for sql in &queries {
+                let shown = &sql[..60.min(sql.len())];
+                let frame = session.sql(sql).await.unwrap_or_else(|e| panic!("{shown}: {e}"));
+                session.collect(frame).await.unwrap_or_else(|e| panic!("{shown}: {e}"));
+            }
+            for sql in &beyond {
+                let error = session.sql(sql).await.unwrap_err();
+                let is_refused = [Code::LimitExceeded, Code::BadInput].contains(&error.code());
+                assert!(is_refused, "{}: {error}", &sql[..60]);
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES).spawn(work).unwrap();
+    thread.join().unwrap();
+}

@@ -1,6 +1,7 @@
 //! Creating, writing, reading, and what the log says of it.
 
 use datafusion::scalar::ScalarValue;
+use futures::StreamExt;
 
 use super::*;
 use crate::{AsOf, Code, CommitKind, RunId, Version, WriteMode};
@@ -396,5 +397,39 @@ async fn every_column_type_is_kept() {
     ] {
         let sql = format!("SELECT count(*) FROM kinds WHERE {sql}");
         assert_eq!(number(&engine, &sql).await, count, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_very_wide_are_read_a_few_at_a_time() {
+    const ROWS: i64 = 600;
+    let engine = engine().await;
+    let wide = |ids: std::ops::Range<i64>| {
+        let texts = StringArray::from_iter_values(ids.clone().map(|_| "x".repeat(1 << 20)));
+        let rows = rows(ids);
+        let mut columns = rows.columns().to_vec();
+        columns[2] = Arc::new(texts);
+        // All in one file.
+        let begins = TimestampMicrosecondArray::from_value(1_767_225_600_000_000, columns[0].len());
+        columns[1] = Arc::new(begins.with_timezone("UTC"));
+        RecordBatch::try_new(rows.schema(), columns).unwrap()
+    };
+    let calls = name("calls");
+    let rows: Vec<_> = (0..ROWS).step_by(100).map(|first| wide(first..first + 100)).collect();
+    engine.write(&who(), &calls, WriteMode::Append, rows, label("job")).await.unwrap();
+    let session = session(&engine).await;
+    let frames = [
+        session.table(&calls).await.unwrap(),
+        session.sql("SELECT * FROM calls WHERE length(model) > 5 AND id >= 0").await.unwrap(),
+    ];
+    for frame in frames {
+        let mut rows = session.stream(frame).await.unwrap();
+        let mut count = 0;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.unwrap();
+            assert!(batch.num_rows() <= 256, "{} rows of a megabyte", batch.num_rows());
+            count += batch.num_rows() as i64;
+        }
+        assert_eq!(count, ROWS);
     }
 }

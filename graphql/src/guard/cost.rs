@@ -2,16 +2,16 @@
 //!
 //! The cost is the number of values that the answer can hold at most: each field counts one, times
 //! the `first` of every list around it. A dataset's field counts more by itself, because it opens and
-//! scans a table. Fragments are measured once and multiplied, so measuring takes time proportional to
-//! the text and not to what it unfolds to.
+//! scans a table, and by the conditions of its `where`. Fragments are measured once and multiplied, variables once, so
+//! measuring takes time proportional to what was sent and not to what it unfolds to.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 
 use async_graphql::parser::types::{
     ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Name, Value, Variables};
+use async_graphql::{Name, Number, Value, Variables};
+use async_graphql_value::Value as DocumentValue;
 use engine::{Error, Result};
 
 use crate::error::bad_input;
@@ -19,6 +19,9 @@ use crate::limits::Limits;
 
 /// Cost of opening and scanning a table.
 const SCAN_COST: u64 = 20;
+/// Cost of a value in a table's `where`, and bytes of a text that cost one more: rows are held against each.
+const CONDITION_COST: u64 = 5;
+const CONDITION_BYTES: usize = 32;
 
 /// Root fields that read a dataset, with how many rows they may give.
 #[derive(Debug, Default)]
@@ -50,6 +53,8 @@ pub(crate) struct Costing<'a> {
     paged: &'a PagedFields,
     limits: &'a Limits,
     fragments: HashMap<&'a Name, Option<Measure>>,
+    /// What each variable costs where it is a condition.
+    variable_costs: HashMap<&'a Name, u64>,
 }
 
 impl<'a> Costing<'a> {
@@ -61,7 +66,17 @@ impl<'a> Costing<'a> {
         paged: &'a PagedFields,
         limits: &'a Limits,
     ) -> Self {
-        Self { document, operation, variables, paged, limits, fragments: HashMap::new() }
+        let variable_costs =
+            variables.iter().map(|(name, value)| (name, values_cost(value))).collect();
+        Self {
+            document,
+            operation,
+            variables,
+            paged,
+            limits,
+            fragments: HashMap::new(),
+            variable_costs,
+        }
     }
 
     /// The number of root fields, and the size of the operation.
@@ -136,7 +151,14 @@ impl<'a> Costing<'a> {
             }
             None => None,
         };
-        let own = if scan.is_some() { SCAN_COST } else { 1 };
+        let own = match scan {
+            Some(_) => SCAN_COST.saturating_add(self.conditions(field)),
+            // Of what was committed, the rows that meet these are read.
+            None if level == 0 && self.operation.ty == OperationType::Subscription => {
+                1 + self.conditions(field)
+            }
+            None => 1,
+        };
         Ok(Measure {
             depth: inner.depth + 1,
             cost: inner.cost.saturating_mul(rows.unwrap_or(1)).saturating_add(own),
@@ -166,22 +188,63 @@ impl<'a> Costing<'a> {
     /// The value of the argument that says how many rows, where it is known; a wrong one is the validator's to
     /// refuse.
     fn rows(&self, field: &Field, argument: &str, default: u64) -> Option<u64> {
-        let argument = field.get_argument(argument)?;
-        let value = argument.node.clone().into_const_with(|name| {
-            let given = self.variables.get(&name).cloned();
-            Ok::<_, Infallible>(given.or_else(|| self.default_of(&name)).unwrap_or(Value::Null))
-        });
+        let number = match &field.get_argument(argument)?.node {
+            DocumentValue::Number(number) => Some(number),
+            DocumentValue::Variable(name) => match self.variable(name) {
+                Some(Value::Number(number)) => Some(number),
+                _ => None,
+            },
+            _ => None,
+        };
+        number.map_or(Some(default), Number::as_u64)
+    }
+
+    /// Cost of the values in `where`.
+    fn conditions(&self, field: &Field) -> u64 {
+        field.get_argument("where").map_or(0, |value| self.document_value_cost(&value.node))
+    }
+
+    /// The nesting of a document is bounded.
+    fn document_value_cost(&self, value: &DocumentValue) -> u64 {
         match value {
-            Ok(Value::Number(number)) => number.as_u64(),
-            _ => Some(default),
+            DocumentValue::Variable(name) => match self.variable_costs.get(name) {
+                Some(cost) => *cost,
+                None => self.variable(name).map_or(CONDITION_COST, values_cost),
+            },
+            DocumentValue::List(items) => {
+                items.iter().map(|item| self.document_value_cost(item)).sum()
+            }
+            DocumentValue::Object(fields) => {
+                fields.values().map(|item| self.document_value_cost(item)).sum()
+            }
+            DocumentValue::String(text) => text_cost(text),
+            _ => CONDITION_COST,
         }
     }
 
-    fn default_of(&self, name: &Name) -> Option<Value> {
+    fn variable(&self, name: &Name) -> Option<&Value> {
+        self.variables.get(name).or_else(|| self.default_of(name))
+    }
+
+    fn default_of(&self, name: &Name) -> Option<&Value> {
         let mut definitions = self.operation.variable_definitions.iter();
         let definition = definitions.find(|definition| definition.node.name.node == *name)?;
-        definition.node.default_value.as_ref().map(|value| value.node.clone())
+        definition.node.default_value.as_ref().map(|value| &value.node)
     }
+}
+
+/// The nesting of variables is bounded by the JSON reader.
+fn values_cost(value: &Value) -> u64 {
+    match value {
+        Value::List(items) => items.iter().map(values_cost).sum(),
+        Value::Object(fields) => fields.values().map(values_cost).sum(),
+        Value::String(text) => text_cost(text),
+        _ => CONDITION_COST,
+    }
+}
+
+fn text_cost(text: &str) -> u64 {
+    CONDITION_COST + (text.len() / CONDITION_BYTES) as u64
 }
 
 fn cycle(name: &Name) -> Error {
@@ -216,6 +279,18 @@ mod tests {
         let query = "query($n: Int = 5) { calls(first: $n) { nodes { x } } }";
         assert_eq!(cost(query, none), Ok(20 + 5 * 2));
         assert_eq!(cost(query, serde_json::json!({"n": 50})), Ok(20 + 50 * 2));
+    }
+
+    #[test]
+    fn conditions_cost_by_their_number_and_length() {
+        let rows = 20 + 2;
+        let none = serde_json::json!({});
+        let query =
+            r#"{ calls(first: 1, where: {a: {in: [1, 2, 3]}, or: [{b: {eq: "x"}}]}) { nodes } }"#;
+        assert_eq!(cost(query, none), Ok(rows - 1 + 4 * 5));
+        let query = "query($w: W) { calls(first: 1, where: $w) { nodes } }";
+        let given = serde_json::json!({"w": {"b": {"contains": "y".repeat(320)}}});
+        assert_eq!(cost(query, given), Ok(rows - 1 + 5 + 10));
     }
 
     #[test]

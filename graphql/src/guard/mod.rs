@@ -27,8 +27,16 @@ pub(crate) struct Admitted {
     pub kind: OperationType,
     /// What the operation is estimated to cost.
     pub cost: u64,
-    /// Keys of the answer's root, in the order of the request.
-    pub root_keys: Vec<Name>,
+    /// Fields of the root, in the order of the request.
+    pub roots: Vec<RootField>,
+}
+
+/// A field of the root.
+pub(crate) struct RootField {
+    /// Its key in the answer.
+    pub key: Name,
+    /// Its name in the schema.
+    pub name: Name,
 }
 
 /// Parses `query` and checks the operation called `name` against the limits.
@@ -72,22 +80,25 @@ pub(crate) fn admit(
             format!("a subscription has exactly one field at its root, found {fields}"),
         )));
     }
-    let mut root_keys = Vec::with_capacity(fields);
-    collect_keys(&document, &operation.selection_set.node, &mut root_keys);
-    Ok(Admitted { document, kind, cost: measured.cost, root_keys })
+    let mut roots = Vec::with_capacity(fields);
+    collect_roots(&document, &operation.selection_set.node, &mut roots);
+    Ok(Admitted { document, kind, cost: measured.cost, roots })
 }
 
 /// Fragments were measured before, so none contains itself.
-fn collect_keys(document: &ExecutableDocument, set: &SelectionSet, keys: &mut Vec<Name>) {
+fn collect_roots(document: &ExecutableDocument, set: &SelectionSet, roots: &mut Vec<RootField>) {
     for selection in &set.items {
         match &selection.node {
-            Selection::Field(field) => keys.push(field.node.response_key().node.clone()),
+            Selection::Field(Positioned { node: field, .. }) => roots.push(RootField {
+                key: field.response_key().node.clone(),
+                name: field.name.node.clone(),
+            }),
             Selection::InlineFragment(fragment) => {
-                collect_keys(document, &fragment.node.selection_set.node, keys);
+                collect_roots(document, &fragment.node.selection_set.node, roots);
             }
             Selection::FragmentSpread(spread) => {
                 if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    collect_keys(document, &fragment.node.selection_set.node, keys);
+                    collect_roots(document, &fragment.node.selection_set.node, roots);
                 }
             }
         }

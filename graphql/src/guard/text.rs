@@ -1,4 +1,7 @@
 //! Tokens and brackets of a document, counted without building anything.
+//!
+//! Comments and strings end where the parser's grammar ends them, else brackets behind them would not be counted: a
+//! line ends at `\n` and at `\r`, and a block string without an end is an empty string and what follows it.
 
 use engine::Result;
 
@@ -9,6 +12,8 @@ use crate::limits::Limits;
 pub(crate) fn check(document: &str, limits: &Limits) -> Result<()> {
     let bytes = document.as_bytes();
     let (mut tokens, mut nesting, mut at) = (0usize, 0usize, 0usize);
+    // Looked for once: where one block string finds no end, no later one does.
+    let mut blocks_end = true;
     while at < bytes.len() {
         at = match bytes[at] {
             b' ' | b'\t' | b'\n' | b'\r' | b',' => {
@@ -16,10 +21,10 @@ pub(crate) fn check(document: &str, limits: &Limits) -> Result<()> {
                 continue;
             }
             b'#' => {
-                at = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
+                at = bytes[at..].iter().position(is_line_end).map_or(bytes.len(), |n| at + n);
                 continue;
             }
-            b'"' => end_of_string(bytes, at),
+            b'"' => end_of_string(bytes, at, &mut blocks_end),
             b'{' | b'(' | b'[' => {
                 nesting += 1;
                 if nesting > limits.document_nesting_max {
@@ -56,21 +61,41 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// The place behind the string that begins at `start`; the end of the text when it has no end.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let is_block = bytes[start..].starts_with(b"\"\"\"");
-    let mut at = start + if is_block { 3 } else { 1 };
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// The place behind the string that begins at `start`.
+fn end_of_string(bytes: &[u8], start: usize, blocks_end: &mut bool) -> usize {
+    if !bytes[start..].starts_with(b"\"\"\"") {
+        return end_of_line_string(bytes, start + 1);
+    }
+    let end = blocks_end.then(|| end_of_block(bytes, start + 3)).flatten();
+    *blocks_end = end.is_some();
+    end.unwrap_or(start + 2)
+}
+
+/// The place behind the `"""` that ends the block string whose text begins at `at`.
+fn end_of_block(bytes: &[u8], mut at: usize) -> Option<usize> {
     while at < bytes.len() {
-        match bytes[at] {
-            b'\\' if is_block => {
-                at += if bytes[at..].starts_with(b"\\\"\"\"") { 4 } else { 1 };
-            }
-            b'\\' => at += 2,
-            b'"' if !is_block => return at + 1,
-            b'"' if bytes[at..].starts_with(b"\"\"\"") => return at + 3,
-            b'\n' if !is_block => return at,
-            _ => at += 1,
-        }
+        at += match &bytes[at..] {
+            [b'\\', b'"', b'"', b'"', ..] => 4,
+            [b'"', b'"', b'"', ..] => return Some(at + 3),
+            _ => 1,
+        };
+    }
+    None
+}
+
+/// The place behind the quote that ends the string, or of the end of its line or of the text, where the parser gives up.
+fn end_of_line_string(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() {
+        at += match bytes[at] {
+            b'\\' => 2,
+            b'"' => return at + 1,
+            b'\n' | b'\r' => return at,
+            _ => 1,
+        };
     }
     bytes.len()
 }
@@ -98,6 +123,24 @@ mod tests {
         )));
         assert!(!passes(&format!("{{ a(b: \"x\\\\\" {deep}")));
         assert!(!passes(&format!("\"broken\n{deep}")));
+        assert!(!passes(&format!("\"broken\r{deep}")));
+    }
+
+    #[test]
+    fn brackets_behind_what_ends_for_the_parser_are_counted() {
+        let deep = "[".repeat(1_200);
+        assert!(!passes(&format!("{{ events(where: #\r{deep}")));
+        assert!(passes(&format!("{{ a #{deep}\r}}")));
+        // No block string, because it has no end: an empty string, a string, and a list.
+        assert!(!passes(&format!("{{ events(where: [\"\"\"x\"{deep}")));
+        assert!(!passes(&format!("{{ events(where: [\"\"\"\\\"\"\"x\"{deep}")));
+    }
+
+    #[test]
+    fn the_end_of_a_block_is_looked_for_once() {
+        let started = std::time::Instant::now();
+        assert!(!passes(&"\\\"\"\" ".repeat(200_000)));
+        assert!(started.elapsed().as_millis() < 500, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Reading<'_> {
                         let part = self.object(part, &format!("{place}[{i}]"), nesting + 1)?;
                         any.push(part.unwrap_or_else(|| lit(true)));
                     }
-                    all.push(any.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)));
+                    all.push(joined(any, Expr::or).unwrap_or_else(|| lit(false)));
                 }
                 "not" => {
                     let part = self.object(value, &place, nesting + 1)?;
@@ -82,7 +82,7 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok(all.into_iter().reduce(Expr::and))
+        Ok(joined(all, Expr::and))
     }
 
     fn column(&self, field: &str, place: &str) -> Result<usize> {
@@ -167,6 +167,21 @@ impl Reading<'_> {
     }
 }
 
+/// All `terms` in one expression, a balanced tree: what walks it recurses no deeper than the logarithm of their number.
+fn joined(mut terms: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    while terms.len() > 1 {
+        let mut rest = terms.into_iter();
+        let pair = || rest.next().map(|left| (left, rest.next()));
+        terms = std::iter::from_fn(pair)
+            .map(|(left, right)| match right {
+                Some(right) => join(left, right),
+                None => left,
+            })
+            .collect();
+    }
+    terms.pop()
+}
+
 /// Arrow orders NaN above infinity; a NaN is not "greater than 5" to anybody who asks.
 fn not_nan(column: &Column, comparison: Expr) -> Expr {
     match column.kind {
@@ -233,6 +248,24 @@ mod tests {
     fn a_wrong_value_is_an_error_with_its_place() {
         let error = read(value!({"or": [{"model": {"in": ["a", 5]}}]})).unwrap_err();
         assert_eq!(error.to_string(), "where.or[0].model.in[1]: expected a string, found 5");
+    }
+
+    #[test]
+    fn the_tree_of_many_conditions_is_shallow() {
+        fn depth(expression: &Expr) -> usize {
+            match expression {
+                Expr::BinaryExpr(binary) => 1 + depth(&binary.left).max(depth(&binary.right)),
+                _ => 1,
+            }
+        }
+        for word in ["and", "or"] {
+            let one = |i: usize| value!({ "model": { "eq": (i.to_string()) } });
+            let many = Value::List((0..1_500).map(one).collect());
+            let found = read(Value::Object([(Name::new(word), many)].into_iter().collect()));
+            let found = found.unwrap().unwrap();
+            assert_eq!(depth(&found), 2 + 11);
+            assert_eq!(found.to_string().matches("model = ").count(), 1_500);
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         paged.0.insert(shape.field.clone(), RowsOf::First);
         paged.0.insert(format!("{}Groups", shape.field), RowsOf::First);
         if similar::is_searchable(&shape) {
-            query = query.field(similar::similar_field(&shape));
+            query = query.field(similar::similar_field(&shape, limits));
             types.extend(similar::similar_types(&shape).map(Type::from));
             let rows = RowsOf::K(similar::K_DEFAULT as u64);
             paged.0.insert(similar::field_name(&shape), rows);
@@ -126,6 +126,7 @@ fn control_query() -> Object {
         .description("Datasets and results at a version, and the control plane.")
         .field(control::datasets::datasets_field())
         .field(control::datasets::dataset_field())
+        .field(control::datasets::unreadable_field())
         .field(control::jobs::jobs_field())
         .field(control::jobs::job_field())
         .field(control::runs::runs_field())

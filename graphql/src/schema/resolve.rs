@@ -56,16 +56,27 @@ where
     })
 }
 
-/// A field that shows a part of a value of type `T`.
+/// A field that shows a part of a value of type `T`. What has no bound of its own counts for the bytes of the answer.
 pub(crate) fn part<T: Any + Send + Sync>(
     name: impl Into<String>,
     kind: TypeRef,
     show: impl Fn(&T) -> Result<Value> + Send + Sync + 'static,
 ) -> Field {
     Field::new(name, kind, move |context| {
-        match context.parent_value.try_downcast_ref::<T>().map(&show) {
-            Ok(Ok(Value::Null)) => FieldFuture::Value(None),
-            Ok(Ok(value)) => FieldFuture::from_value(Some(value)),
+        let shown = context.parent_value.try_downcast_ref::<T>().map(|parent| {
+            let value = show(parent)?;
+            let is_counted = matches!(
+                value,
+                Value::String(_) | Value::List(_) | Value::Object(_) | Value::Binary(_)
+            );
+            let fits = !is_counted || state(context.ctx)?.counts(&value);
+            Ok::<_, Error>(fits.then_some(value))
+        });
+        match shown {
+            // The answer ends elsewhere, with one error.
+            Ok(Ok(None)) => FieldFuture::new(std::future::pending::<FieldResult<'_>>()),
+            Ok(Ok(Some(Value::Null))) => FieldFuture::Value(None),
+            Ok(Ok(Some(value))) => FieldFuture::from_value(Some(value)),
             Ok(Err(error)) => failed(to_graphql(&error)),
             Err(error) => failed(error),
         }
@@ -98,6 +109,8 @@ pub(crate) fn objects<T: Any + Send + Sync, U: Any + Send + Sync>(
     })
 }
 
+type FieldResult<'a> = async_graphql::Result<Option<FieldValue<'a>>>;
+
 fn failed<'a>(error: async_graphql::Error) -> FieldFuture<'a> {
-    FieldFuture::new(async move { Err::<Option<FieldValue<'a>>, _>(error) })
+    FieldFuture::new(async move { FieldResult::<'a>::Err(error) })
 }

@@ -160,7 +160,8 @@ pub(crate) fn field_name(shape: &Shape) -> String {
 }
 
 /// The query field `ticketsSimilar`.
-pub(crate) fn similar_field(shape: &Arc<Shape>) -> Field {
+pub(crate) fn similar_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
+    let most = k_max(limits);
     let field = Field::new(field_name(shape), TypeRef::named(shape.type_of("Similar")), {
         let shape = shape.clone();
         move |context| {
@@ -178,7 +179,8 @@ pub(crate) fn similar_field(shape: &Arc<Shape>) -> Field {
         ))
         .argument(InputValue::new("to", TypeRef::named_nn(TO)))
         .argument(InputValue::new("k", TypeRef::named(TypeRef::INT)).description(format!(
-            "Rows at most: {K_DEFAULT} when absent, {SIMILAR_ROWS_MAX} at most."
+            "Rows at most: {} when absent, {most} at most.",
+            K_DEFAULT.min(most)
         )))
         .argument(
             InputValue::new("minScore", TypeRef::named(TypeRef::FLOAT))
@@ -267,8 +269,12 @@ fn likeness(to: Option<Value>) -> Result<Likeness> {
     }
 }
 
+fn k_max(limits: &Limits) -> usize {
+    limits.page_rows_max.min(SIMILAR_ROWS_MAX)
+}
+
 fn k(value: Option<&Value>, limits: &Limits) -> Result<usize> {
-    let most = limits.page_rows_max.min(SIMILAR_ROWS_MAX);
+    let most = k_max(limits);
     let k = match value {
         None => return Ok(K_DEFAULT.min(most)),
         Some(Value::Number(number)) => number.as_u64().and_then(|n| usize::try_from(n).ok()),

@@ -3,8 +3,8 @@
 //! Without keys the server is on loopback and lets the local user in. That user's browser can be made
 //! to send requests there by any page it shows, so without keys two more things must be right: the
 //! `Host` must be a loopback name (a foreign name that resolves to 127.0.0.1 is refused), and an
-//! `Origin`, which browsers send and can not be made to forge, must be the server's own. With keys, a
-//! request needs one, which no foreign page has.
+//! `Origin` or `Sec-Fetch-Site`, which browsers send and can not be made to forge, must be the server's own: an image has no
+//! `Origin`, and its address could be a query. With keys, a request needs one, which no foreign page has.
 
 use std::net::IpAddr;
 
@@ -124,13 +124,16 @@ impl Door {
                  user only",
             ));
         }
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-        let origin: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
-        let own = origin
-            .as_ref()
-            .and_then(Uri::authority)
-            .is_some_and(|origin| origin.as_str().eq_ignore_ascii_case(host));
-        match own {
+        let is_own_site = headers.get("sec-fetch-site").is_none_or(|site| {
+            // Of a page of ours, or typed by the user.
+            site == "same-origin" || site == "none"
+        });
+        let is_own_origin = headers.get(header::ORIGIN).is_none_or(|origin| {
+            let origin: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
+            let authority = origin.as_ref().and_then(Uri::authority);
+            authority.is_some_and(|origin| origin.as_str().eq_ignore_ascii_case(host))
+        });
+        match is_own_site && is_own_origin {
             true => Ok(()),
             false => Err(Error::user(
                 Code::Forbidden,
@@ -192,6 +195,19 @@ mod tests {
                 Code::Forbidden,
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn without_keys_an_image_of_a_foreign_page_asks_nothing() {
+        let door = door(vec![]);
+        let from = |site| headers(&[("host", "localhost:8642"), ("sec-fetch-site", site)]);
+        for site in ["same-origin", "none"] {
+            assert!(door.principal(&from(site)).is_ok(), "{site}");
+        }
+        for site in ["cross-site", "same-site", ""] {
+            let error = door.principal(&from(site)).unwrap_err();
+            assert_eq!(error.code(), Code::Forbidden, "{site}");
         }
     }
 

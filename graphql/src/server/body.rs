@@ -1,20 +1,26 @@
 //! Request bodies, read to their end and never beyond a bound.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use engine::{Code, Error, Result};
+use bytes::{Buf, Bytes, BytesMut};
+use engine::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use futures::{TryStream, TryStreamExt};
 use poem::Body;
 use poem::http::{HeaderMap, header};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
+use super::Patience;
+use super::uploads::Held;
 use crate::error::{bad_input, over_limit};
 
-/// The unit in which held uploads are counted.
-pub(super) const UPLOAD_UNIT_BYTES: usize = 16 << 10;
+/// Rate at which a body comes at least, once the longest wait for one piece of it is over.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// Bytes that are unpacked in one step.
+const UNPACKED_AT_ONCE_BYTES: usize = 1 << 20;
+/// Bytes that are made room for before they come.
+const FORESEEN_BYTES_MAX: u64 = 1 << 20;
 
 /// `Content-Length`, when it is stated.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -25,42 +31,74 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// closes sees a broken pipe and never the answer.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 
-/// Reads all of `body`. Refuses it when its stated length is over `bytes_max`, else as soon as it is; and
-/// when it ends before its stated length. What is refused is waited for as long as `refused_max`.
-pub(super) async fn read(
-    body: Body,
-    headers: &HeaderMap,
-    what: &str,
-    bytes_max: usize,
-    refused_max: Duration,
-) -> Result<Bytes> {
-    let stated = content_length(headers);
-    let mut stream = std::pin::pin!(body.into_bytes_stream());
-    if let Some(stated) = stated.filter(|stated| *stated > bytes_max as u64) {
-        discard(stream, refused_max).await;
-        return Err(over_limit(&format!("bytes of {what}"), bytes_max, stated));
-    }
-    let mut bytes = BytesMut::with_capacity(stated.map_or(0, |n| n as usize));
-    loop {
-        match stream.try_next().await {
-            Ok(Some(chunk)) => {
-                if bytes.len() + chunk.len() > bytes_max {
-                    let found = format!("more than {}", bytes.len());
-                    discard(stream, refused_max).await;
-                    return Err(over_limit(&format!("bytes of {what}"), bytes_max, found));
+/// How a body is read.
+pub(super) struct Reading<'a> {
+    /// What it is called in errors.
+    pub(super) what: &'a str,
+    /// Most bytes that are taken.
+    pub(super) bytes_max: usize,
+    /// Longest wait for its next bytes, and for the rest of a body that is refused.
+    pub(super) patience: &'a Patience,
+    /// Where its bytes are counted.
+    pub(super) held: Option<&'a mut Held>,
+}
+
+impl Reading<'_> {
+    /// Reads all of `body`. Refuses it when its stated length is over the bound, else as soon as it is; when it ends before its
+    /// stated length; and when it comes too slowly.
+    pub(super) async fn read(mut self, body: Body, headers: &HeaderMap) -> Result<Bytes> {
+        let Self { what, bytes_max, patience, .. } = self;
+        let wait_max = patience.body_max;
+        let stated = content_length(headers);
+        let mut stream = std::pin::pin!(body.into_bytes_stream());
+        if let Some(stated) = stated.filter(|stated| *stated > bytes_max as u64) {
+            discard(stream, patience.refused_max).await;
+            return Err(over_limit(&format!("bytes of {what}"), bytes_max, stated));
+        }
+        let foreseen = stated.map_or(0, |stated| stated.min(FORESEEN_BYTES_MAX));
+        let mut bytes = BytesMut::with_capacity(foreseen as usize);
+        let mut waited = Duration::ZERO;
+        loop {
+            let began = Instant::now();
+            let Ok(next) = timeout(wait_max, stream.try_next()).await else {
+                return Err(stalled(what, bytes.len(), wait_max));
+            };
+            waited += began.elapsed();
+            match next {
+                Ok(Some(chunk)) => {
+                    if bytes.len() + chunk.len() > bytes_max {
+                        let found = format!("more than {}", bytes.len());
+                        discard(stream, patience.refused_max).await;
+                        return Err(over_limit(&format!("bytes of {what}"), bytes_max, found));
+                    }
+                    if let Some(held) = &mut self.held {
+                        held.grow(bytes.len() + chunk.len()).await?;
+                    }
+                    bytes.extend_from_slice(&chunk);
                 }
-                bytes.extend_from_slice(&chunk);
+                Ok(None) => break,
+                Err(_) => return Err(truncated(what, bytes.len(), stated)),
             }
-            Ok(None) => break,
-            Err(_) => return Err(truncated(what, bytes.len(), stated)),
+            if waited > wait_max && (bytes.len() as u64) < waited.as_secs() * BYTES_PER_SECOND_MIN {
+                return Err(stalled(what, bytes.len(), waited));
+            }
+        }
+        match stated {
+            Some(stated) if stated != bytes.len() as u64 => {
+                Err(truncated(what, bytes.len(), Some(stated)))
+            }
+            _ => Ok(bytes.freeze()),
         }
     }
-    match stated {
-        Some(stated) if stated != bytes.len() as u64 => {
-            Err(truncated(what, bytes.len(), Some(stated)))
-        }
-        _ => Ok(bytes.freeze()),
-    }
+}
+
+fn stalled(what: &str, found: usize, waited: Duration) -> Error {
+    bad_input(format!(
+        "{what} came too slowly: {found} bytes, and {} s of waiting for them; expected {} KiB a second; nothing was \
+         taken, send less at a time",
+        waited.as_secs(),
+        BYTES_PER_SECOND_MIN >> 10
+    ))
 }
 
 /// Reads on without keeping anything, within bounds, so that the sender comes to read the refusal.
@@ -78,7 +116,7 @@ where
         }
     };
     // Whatever ends it, the refusal is sent.
-    let _ = tokio::time::timeout(time_max, read).await;
+    let _ = timeout(time_max, read).await;
 }
 
 fn truncated(what: &str, found: usize, stated: Option<u64>) -> Error {
@@ -91,36 +129,35 @@ fn truncated(what: &str, found: usize, stated: Option<u64>) -> Error {
     ))
 }
 
-/// Unpacks gzip, at most to `bytes_max`.
-pub(super) async fn gunzip(packed: Bytes, what: &str, bytes_max: usize) -> Result<Bytes> {
-    let what = what.to_owned();
-    let unpack = move || {
-        let mut unpacked = Vec::new();
-        let mut reader = MultiGzDecoder::new(packed.as_ref()).take(bytes_max as u64 + 1);
-        reader
-            .read_to_end(&mut unpacked)
-            .map_err(|error| bad_input(format!("{what}: not readable as gzip: {error}")))?;
-        match unpacked.len() > bytes_max {
-            true => Err(over_limit(&format!("bytes of {what}, unpacked"), bytes_max, "more")),
-            false => Ok(Bytes::from(unpacked)),
+/// Unpacks gzip, at most to `bytes_max`, step by step: between them it waits for room, and no thread does.
+pub(super) async fn gunzip(
+    packed: Bytes,
+    what: &str,
+    bytes_max: usize,
+    mut held: Held,
+) -> Result<(Bytes, Held)> {
+    let packed_bytes = packed.len();
+    let mut reader = MultiGzDecoder::new(packed.reader());
+    let mut unpacked = Vec::new();
+    loop {
+        let before = unpacked.len();
+        // One byte more than is taken tells that there is more.
+        let step = UNPACKED_AT_ONCE_BYTES.min(bytes_max + 1 - before);
+        held.grow(packed_bytes + before + step).await?;
+        let read = move || {
+            let result = reader.by_ref().take(step as u64).read_to_end(&mut unpacked);
+            (reader, unpacked, result)
+        };
+        let stopped = |error| Error::internal(format!("unpacking a body: {error}"));
+        let (reader_after, unpacked_after, result) =
+            tokio::task::spawn_blocking(read).await.map_err(stopped)?;
+        (reader, unpacked) = (reader_after, unpacked_after);
+        result.map_err(|error| bad_input(format!("{what}: not readable as gzip: {error}")))?;
+        if unpacked.len() > bytes_max {
+            return Err(over_limit(&format!("bytes of {what}, unpacked"), bytes_max, "more"));
         }
-    };
-    tokio::task::spawn_blocking(unpack)
-        .await
-        .map_err(|error| Error::internal(format!("unpacking a body: {error}")))?
-}
-
-/// Waits until `bytes` more of uploads may be held.
-pub(super) async fn reserve(
-    uploads: &Semaphore,
-    bytes: usize,
-    held_max: usize,
-) -> Result<SemaphorePermit<'_>> {
-    let units = bytes.min(held_max).div_ceil(UPLOAD_UNIT_BYTES).max(1);
-    let most = (held_max / UPLOAD_UNIT_BYTES).max(1);
-    let units = u32::try_from(units.min(most)).unwrap_or(u32::MAX);
-    uploads
-        .acquire_many(units)
-        .await
-        .map_err(|_| Error::user(Code::Cancelled, "the server is ending"))
+        if unpacked.len() - before < step {
+            return Ok((Bytes::from(unpacked), held));
+        }
+    }
 }

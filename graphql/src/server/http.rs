@@ -73,7 +73,7 @@ async fn answer(
     let answers = app.0.service.answer(who, request, &ids.request, accepts).await;
     match (answers, media) {
         (answers, Media::EventStream) => sse::respond(app, answers),
-        (Answers::One(answer), media) => respond(&answer, media),
+        (Answers::One(answer), media) => respond(*answer, media),
         (Answers::Many(_), _) => {
             let error = Error::internal("a stream for a client that takes none");
             graphql_failure(StatusCode::INTERNAL_SERVER_ERROR, &error, ids)
@@ -81,12 +81,13 @@ async fn answer(
     }
 }
 
-fn respond(answer: &Answer, media: Media) -> Response {
+fn respond(mut answer: Answer, media: Media) -> Response {
     let status = match (answer.stage, media) {
-        (Stage::Refused, Media::GraphqlResponse) => refusal_status(answer),
+        (Stage::Refused, Media::GraphqlResponse) => refusal_status(&answer),
         _ => StatusCode::OK,
     };
-    wire::body(status, media.content_type(), GraphqlBody::from(answer).json())
+    let json = GraphqlBody::from(&answer).json();
+    wire::counted_body(status, media.content_type(), json, answer.room.take())
 }
 
 fn refusal_status(answer: &Answer) -> StatusCode {
@@ -137,8 +138,9 @@ async fn from_body(app: &App, mut request: Request) -> Result<GraphqlRequest, Un
     }
     let body = request.take_body();
     let bytes_max = app.0.service.0.limits.request_bytes_max;
-    let refused_max = app.0.patience.refused_max;
-    let bytes = body::read(body, request.headers(), "the request", bytes_max, refused_max).await?;
+    let patience = &app.0.patience;
+    let reading = body::Reading { what: "the request", bytes_max, patience, held: None };
+    let bytes = reading.read(body, request.headers()).await?;
     parse(&bytes).map_err(Unreadable::from)
 }
 

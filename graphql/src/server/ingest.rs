@@ -19,9 +19,6 @@ use crate::error::bad_input;
 /// Content types that are taken, for the error.
 const CONTENT_TYPES: &str = "application/x-ndjson, text/csv, application/vnd.apache.arrow.stream, \
                              application/vnd.apache.arrow.file or application/vnd.apache.parquet";
-/// How much an upload may grow when unpacked, for reserving memory.
-const GZIP_GROWTH: usize = 8;
-
 /// Takes rows.
 pub(super) async fn ingest(
     app: &App,
@@ -66,19 +63,19 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
     let encoding = encoding(headers)?;
     let producer = producer(headers)?;
     let limits = &app.0.service.0.limits;
-    let stated = body::content_length(headers).map_or(limits.ingest_bytes_max, |n| n as usize);
-    let held = match encoding {
-        Encoding::Plain => stated,
-        Encoding::Gzip => stated.saturating_mul(GZIP_GROWTH),
-    };
-    let reserved = body::reserve(&app.0.uploads, held, limits.ingest_in_flight_bytes_max).await?;
-    let sent = request.take_body();
     let what = "the ingest body";
-    let (bytes_max, refused_max) = (limits.ingest_bytes_max, app.0.patience.refused_max);
-    let bytes = body::read(sent, request.headers(), what, bytes_max, refused_max).await?;
-    let bytes = match encoding {
-        Encoding::Plain => bytes,
-        Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max).await?,
+    let mut held = app.0.uploads.begin(&who.tenant);
+    let sent = request.take_body();
+    let reading = body::Reading {
+        what,
+        bytes_max: limits.ingest_bytes_max,
+        patience: &app.0.patience,
+        held: Some(&mut held),
+    };
+    let bytes = reading.read(sent, request.headers()).await?;
+    let (bytes, held) = match encoding {
+        Encoding::Plain => (bytes, held),
+        Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max, held).await?,
     };
     let engine = &app.0.service.0.engine;
     let request = || IngestRequest {
@@ -96,7 +93,7 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         },
         ingested => ingested?,
     };
-    drop(reserved);
+    drop(held);
     Ok(receipt)
 }
 

@@ -6,29 +6,32 @@ mod explorer;
 mod health;
 mod http;
 mod ingest;
+mod listen;
 mod negotiate;
 mod sse;
 mod trace;
+mod uploads;
 mod websocket;
 mod wire;
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Code, Engine, Error, Result};
+use engine::{Code, Engine, Error, Places, Result};
 use jobs::Runner;
 use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::listener::TcpAcceptor;
 use poem::{Endpoint, Request, Response};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use auth::ApiKey;
 use auth::Door;
 use trace::RequestIds;
+use uploads::Uploads;
 
 use crate::limits::Limits;
 use crate::service::Service;
@@ -53,9 +56,15 @@ pub struct ServerOptions {
 /// How long the server waits for its clients.
 #[derive(Clone, Debug)]
 pub struct Patience {
+    /// For the first request of a connection.
+    pub request_max: Duration,
     /// For the first message of a WebSocket (then it is closed with 4408).
     pub init_max: Duration,
-    /// For a client to take a message (then its connection is closed with 4008).
+    /// For the next request of a connection.
+    pub idle_max: Duration,
+    /// For the next bytes of a body that is being sent.
+    pub body_max: Duration,
+    /// For a client to take some of what is sent (then its connection is closed).
     pub stalled_max: Duration,
     /// Between two signs of life that are asked for on an idle connection.
     pub heartbeat: Duration,
@@ -79,7 +88,10 @@ impl Default for ServerOptions {
 impl Default for Patience {
     fn default() -> Self {
         Self {
+            request_max: Duration::from_secs(10),
             init_max: Duration::from_secs(10),
+            idle_max: Duration::from_secs(60),
+            body_max: Duration::from_secs(10),
             stalled_max: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             refused_max: Duration::from_secs(10),
@@ -91,7 +103,7 @@ impl Default for Patience {
 /// A server that has its port.
 pub struct Server {
     app: App,
-    acceptor: TcpAcceptor,
+    listener: TcpListener,
     address: SocketAddr,
 }
 
@@ -109,20 +121,21 @@ impl Server {
                 ),
             ));
         }
-        let listener = TcpListener::bind(listen).map_err(|error| bind_error(listen, error))?;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
         let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
-        listener.set_nonblocking(true).map_err(|error| bind_error(listen, error))?;
-        let acceptor =
-            TcpAcceptor::from_std(listener).map_err(|error| bind_error(listen, error))?;
-        let uploads = options.limits.ingest_in_flight_bytes_max / body::UPLOAD_UNIT_BYTES;
-        let service = Service::new(engine, runner, options.limits);
+        let uploads = Uploads::new(options.limits.ingest_in_flight_bytes_max);
+        let places = Places::new(options.limits.connections_max);
+        let sockets = Sockets { places, tasks: TaskTracker::new() };
+        let service = Service::new(engine, runner, options.limits)?;
         let app = App(Arc::new(AppInner {
             service,
             door: Door::new(options.keys),
             patience: options.patience,
-            uploads: Semaphore::new(uploads.max(1)),
+            uploads,
+            sockets,
         }));
-        Ok(Self { app, acceptor, address })
+        Ok(Self { app, listener, address })
     }
 
     /// The address that it has, with the port that was free.
@@ -134,16 +147,14 @@ impl Server {
     /// waits for requests that are under way.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let ending = self.app.0.service.0.ending.clone();
-        let patience = self.app.0.patience.shutdown_max;
+        let connections_max = self.app.0.service.0.limits.connections_max;
         let signal = async {
             shutdown.await;
             ending.cancel();
         };
         tracing::info!(address = %self.address, "serving");
-        poem::Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(self.app, signal, Some(patience))
-            .await
-            .map_err(|error| Error::environment(Code::Internal, "the server stopped", error))
+        listen::serve(self.listener, self.app, connections_max, signal).await;
+        Ok(())
     }
 }
 
@@ -178,8 +189,15 @@ struct AppInner {
     service: Service,
     door: Door,
     patience: Patience,
-    /// Bytes of uploads that may be held at once, in units.
-    uploads: Semaphore,
+    uploads: Uploads,
+    sockets: Sockets,
+}
+
+/// WebSockets that are open.
+struct Sockets {
+    /// Those whose client said who it is.
+    places: Places,
+    tasks: TaskTracker,
 }
 
 /// A path of the server, as metrics and the log name it.

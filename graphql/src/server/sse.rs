@@ -15,7 +15,7 @@ use poem::{Body, Response};
 use super::App;
 use super::negotiate::Media;
 use super::wire::GraphqlBody;
-use crate::service::{Answer, Answers};
+use crate::service::{Answer, Answers, Room};
 
 /// Answers as events.
 pub(super) fn respond(app: &App, answers: Answers) -> Response {
@@ -34,11 +34,13 @@ pub(super) fn respond(app: &App, answers: Answers) -> Response {
 
 struct Events {
     answers: Option<BoxStream<'static, Answer>>,
+    /// Of the answer before, which is taken when a next one is asked for.
+    room: Option<Room>,
     heartbeat: Duration,
 }
 
 fn events(answers: BoxStream<'static, Answer>, heartbeat: Duration) -> BoxStream<'static, Bytes> {
-    let events = Events { answers: Some(answers), heartbeat };
+    let events = Events { answers: Some(answers), room: None, heartbeat };
     stream::unfold(events, |mut events| async move {
         let event = events.next().await?;
         Some((event, events))
@@ -48,10 +50,12 @@ fn events(answers: BoxStream<'static, Answer>, heartbeat: Duration) -> BoxStream
 
 impl Events {
     async fn next(&mut self) -> Option<Bytes> {
+        self.room = None;
         let answers = self.answers.as_mut()?;
         match tokio::time::timeout(self.heartbeat, answers.next()).await {
-            Ok(Some(answer)) => {
+            Ok(Some(mut answer)) => {
                 let json = GraphqlBody::from(&answer).json();
+                self.room = answer.room.take();
                 Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
             }
             Ok(None) => {

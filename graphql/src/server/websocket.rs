@@ -7,14 +7,14 @@
 //!   client ──▶ reader ──▶ operation tasks ──▶ queue of few messages ──▶ writer ──▶ client
 //! ```
 //! The queue is short and operations wait for a place in it, so what a client does not read is not
-//! made. A client that takes nothing for too long is closed with 4008.
+//! made. A client that takes nothing for too long is closed by the connection itself (`listen`).
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_graphql::Request as GraphqlRequest;
-use engine::{Error, Principal};
+use engine::{Error, Principal, Taken};
 use futures::{SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use poem::http::{HeaderMap, StatusCode, header};
@@ -27,13 +27,16 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use super::listen::{Busy, OfConnection};
 use super::trace::RequestIds;
 use super::wire::{self, GraphqlBody, graphql_failure};
 use super::{App, Patience};
 use crate::error::{bad_input, over_limit, to_graphql};
-use crate::service::{Accepts, Answer, Answers, Stage};
+use crate::service::{Accepts, Answer, Answers, Room, Stage};
 
 const PROTOCOL: &str = "graphql-transport-ws";
+/// Most messages are small, and most sockets are quiet.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Messages that wait for the client at most.
 const QUEUE_MESSAGES_MAX: usize = 8;
 /// A close frame's reason has at most 123 bytes.
@@ -97,13 +100,18 @@ pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Re
     let bytes_max = app.0.service.0.limits.request_bytes_max;
     let config = WebSocketConfig::default()
         .max_message_size(Some(bytes_max))
-        .max_frame_size(Some(bytes_max));
+        .max_frame_size(Some(bytes_max))
+        .read_buffer_size(READ_BUFFER_BYTES);
     let (app, ids) = (app.clone(), ids.clone());
     let span = tracing::Span::current();
+    let tasks = app.0.sockets.tasks.clone();
+    let of = request.extensions().get::<OfConnection>().cloned();
     socket
         .protocols([PROTOCOL])
         .config(config)
-        .on_upgrade(move |stream| serve(app, stream, known, is_ours, ids).instrument(span))
+        .on_upgrade(move |stream| {
+            tasks.track_future(serve(app, stream, known, is_ours, ids, of).instrument(span))
+        })
         .into_response()
 }
 
@@ -117,6 +125,7 @@ async fn serve(
     known: Option<Principal>,
     is_ours: bool,
     ids: RequestIds,
+    of: Option<OfConnection>,
 ) {
     app.0.service.0.meter.sockets_opened.add(1);
     let (mut sink, source) = stream.split();
@@ -125,25 +134,22 @@ async fn serve(
         let _ = timeout(app.0.patience.stalled_max, sink.send(close)).await;
         return;
     }
-    let (queue, mut queued) = mpsc::channel::<Message>(QUEUE_MESSAGES_MAX);
+    let (queue, mut queued) = mpsc::channel::<Outgoing>(QUEUE_MESSAGES_MAX);
     let patience = app.0.patience.clone();
     let meter_app = app.clone();
     let reader = async move {
-        let mut connection = Connection::new(app, queue, known, ids);
+        let mut connection = Connection::new(app, queue, known, ids, of);
         let close = connection.read(source).await;
         connection.close(close).await;
     };
     let writer = async move {
-        while let Some(message) = queued.recv().await {
-            match timeout(patience.stalled_max, sink.send(message)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) => {
+        while let Some(Outgoing { message, room: _room }) = queued.recv().await {
+            // The connection itself sees that a client takes nothing, however long a message is.
+            if let Err(error) = sink.send(message).await {
+                if error.kind() == ErrorKind::TimedOut {
                     meter_app.0.service.0.meter.clients_closed.add(1);
-                    let close = Message::close_with(4008u16, "Client does not read its messages");
-                    let _ = timeout(Duration::from_millis(100), sink.send(close)).await;
-                    return;
                 }
+                return;
             }
         }
         let _ = timeout(patience.stalled_max, sink.close()).await;
@@ -157,14 +163,29 @@ async fn serve(
     }
 }
 
+/// A message that waits for the client, and the room that it takes meanwhile.
+struct Outgoing {
+    message: Message,
+    room: Option<Room>,
+}
+
+impl From<Message> for Outgoing {
+    fn from(message: Message) -> Self {
+        Self { message, room: None }
+    }
+}
+
 struct Connection {
     app: App,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Outgoing>,
     /// Who the handshake told.
     known: Option<Principal>,
     /// Who is acknowledged.
     who: Option<Principal>,
     ids: RequestIds,
+    of: Option<OfConnection>,
+    /// From then on.
+    held: Option<(Taken, Option<Busy>)>,
     operations: Operations,
     tasks: JoinSet<()>,
 }
@@ -176,12 +197,13 @@ struct Operations(Arc<Mutex<HashMap<String, AbortHandle>>>);
 impl Connection {
     fn new(
         app: App,
-        queue: mpsc::Sender<Message>,
+        queue: mpsc::Sender<Outgoing>,
         known: Option<Principal>,
         ids: RequestIds,
+        of: Option<OfConnection>,
     ) -> Self {
         let (operations, tasks) = (Operations::default(), JoinSet::new());
-        Self { app, queue, known, who: None, ids, operations, tasks }
+        Self { app, queue, known, who: None, ids, of, held: None, operations, tasks }
     }
 
     /// Reads messages until the connection is to be closed; `None` when the client left.
@@ -193,6 +215,14 @@ impl Connection {
         let ending = self.app.0.service.0.ending.clone();
         let started = tokio::time::Instant::now();
         let mut silent_beats = 0;
+        let of = self.of.clone();
+        let evicted = async {
+            match of {
+                Some(of) => of.evicted().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut evicted = std::pin::pin!(evicted);
         loop {
             let wait = match self.who {
                 None => init_max.saturating_sub(started.elapsed()),
@@ -201,6 +231,9 @@ impl Connection {
             let message = tokio::select! {
                 message = source.next() => message,
                 () = ending.cancelled() => return Some(Close::new(1001, "The server is ending")),
+                () = evicted.as_mut(), if self.who.is_none() => {
+                    return Some(Close::new(1013, "The server needs the place"));
+                }
                 () = tokio::time::sleep(wait) => {
                     if self.who.is_none() {
                         return Some(Close::new(4408, "Connection initialisation timeout"));
@@ -224,7 +257,7 @@ impl Connection {
                 }
                 Some(Ok(Message::Close(_))) => return None,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Err(error)) => return Some(Close::new(1009, error.to_string())),
+                Some(Err(error)) => return Some(Close::new(close_code(&error), error.to_string())),
             };
             while self.tasks.try_join_next().is_some() {}
             if let Err(close) = self.message(&text).await {
@@ -273,6 +306,10 @@ impl Connection {
                 who.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
             }
         };
+        let Some(place) = self.app.0.sockets.places.try_take(&who.tenant) else {
+            return Err(Some(Close::new(1013, "The tenant has as many WebSockets as it may")));
+        };
+        self.held = Some((place, self.of.as_ref().map(OfConnection::busy)));
         self.who = Some(who);
         self.sent(json!({"type": "connection_ack"})).await
     }
@@ -312,7 +349,7 @@ impl Connection {
     }
 
     async fn send(&self, message: Value) -> bool {
-        self.queue.send(Message::text(message.to_string())).await.is_ok()
+        self.queue.send(Message::text(message.to_string()).into()).await.is_ok()
     }
 
     async fn sent(&self, message: Value) -> Result<(), Option<Close>> {
@@ -326,14 +363,25 @@ impl Connection {
         self.tasks.shutdown().await;
         if let Some(Close(code, reason)) = close {
             tracing::debug!(code, reason, "socket closed");
-            let _ = self.queue.send(Message::close_with(code, reason)).await;
+            let _ = self.queue.send(Message::close_with(code, reason).into()).await;
         }
+    }
+}
+
+/// What a frame that can not be read ends the connection with (RFC 6455, section 7.4.1). Of the reason there is only the text.
+fn close_code(error: &std::io::Error) -> u16 {
+    let says = error.to_string();
+    let begins = |with: &str| says.starts_with(with);
+    match () {
+        () if begins("Space limit exceeded") => 1009,
+        () if begins("UTF-8 encoding error") => 1007,
+        () => 1002,
     }
 }
 
 struct Operation {
     app: App,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Outgoing>,
     operations: Operations,
     request_id: String,
     id: String,
@@ -343,14 +391,14 @@ impl Operation {
     async fn run(self, who: Principal, request: GraphqlRequest) {
         let service = self.app.0.service.clone();
         match service.answer(&who, request, &self.request_id, Accepts::Streams).await {
-            Answers::One(answer) => {
-                if self.answer(&answer).await == Next::Complete {
+            Answers::One(mut answer) => {
+                if self.answer(&mut answer).await == Next::Complete {
                     self.complete().await;
                 }
             }
             Answers::Many(mut answers) => {
-                while let Some(answer) = answers.next().await {
-                    if self.answer(&answer).await == Next::Ended {
+                while let Some(mut answer) = answers.next().await {
+                    if self.answer(&mut answer).await == Next::Ended {
                         return;
                     }
                 }
@@ -359,17 +407,26 @@ impl Operation {
         }
     }
 
-    async fn answer(&self, answer: &Answer) -> Next {
+    async fn answer(&self, answer: &mut Answer) -> Next {
         let has_no_data = answer.response.data == async_graphql::Value::Null;
         if answer.stage == Stage::Refused || (has_no_data && !answer.response.errors.is_empty()) {
             self.forget();
             let errors = serde_json::to_value(&answer.response.errors).unwrap_or_default();
-            self.send(json!({"type": "error", "id": self.id, "payload": errors}).to_string()).await;
+            self.send(json!({"type": "error", "id": self.id, "payload": errors}).to_string(), None)
+                .await;
             return Next::Ended;
         }
-        let payload = GraphqlBody::from(answer).json();
+        let payload = GraphqlBody::from(&*answer).json();
+        // What it was made of is not needed while it waits.
+        answer.response.data = async_graphql::Value::Null;
+        let mut room = answer.room.take();
+        if let Some(room) = &mut room {
+            room.fit(payload.len());
+        }
         let id = Value::from(self.id.as_str());
-        match self.send(format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}")).await {
+        let message = format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}");
+        drop(payload);
+        match self.send(message, room).await {
             true => Next::Complete,
             false => Next::Ended,
         }
@@ -377,7 +434,7 @@ impl Operation {
 
     async fn complete(&self) {
         self.forget();
-        self.send(json!({"type": "complete", "id": self.id}).to_string()).await;
+        self.send(json!({"type": "complete", "id": self.id}).to_string(), None).await;
     }
 
     /// The client may use the id again as soon as it reads the last message.
@@ -385,8 +442,8 @@ impl Operation {
         self.operations.0.lock().remove(&self.id);
     }
 
-    async fn send(&self, message: String) -> bool {
-        self.queue.send(Message::text(message)).await.is_ok()
+    async fn send(&self, message: String, room: Option<Room>) -> bool {
+        self.queue.send(Outgoing { message: Message::text(message), room }).await.is_ok()
     }
 }
 

@@ -1,16 +1,22 @@
 //! Answers as bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use async_graphql::{ServerError, Value};
+use bytes::Bytes;
 use engine::{Code, Error};
+use futures::stream;
 use poem::Response;
 use poem::http::{StatusCode, header};
 use serde::Serialize;
 
 use super::trace::RequestIds;
 use crate::error::{to_body, to_graphql};
-use crate::service::{Answer, Stage};
+use crate::service::{Answer, Room, Stage};
+
+/// Bytes of an answer that are handed over at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// An answer as GraphQL has it: without `data` when nothing was executed.
 #[derive(Serialize)]
@@ -51,6 +57,26 @@ pub(super) fn body(
     body: impl Into<poem::Body>,
 ) -> Response {
     Response::builder().status(status).header(header::CONTENT_TYPE, media).body(body)
+}
+
+/// The same, handed over in pieces as the client takes them; its room is freed after the last.
+pub(super) fn counted_body(
+    status: StatusCode,
+    media: &'static str,
+    text: String,
+    room: Option<Room>,
+) -> Response {
+    let Some(mut room) = room.filter(|_| text.len() > PIECE_BYTES) else {
+        return body(status, media, text);
+    };
+    room.fit(text.len());
+    let length = text.len();
+    let pieces = stream::unfold((Bytes::from(text), room), |(mut left, room)| async move {
+        let piece = left.split_to(left.len().min(PIECE_BYTES));
+        (!piece.is_empty()).then_some((Ok::<_, io::Error>(piece), (left, room)))
+    });
+    let response = Response::builder().status(status).header(header::CONTENT_TYPE, media);
+    response.header(header::CONTENT_LENGTH, length).body(poem::Body::from_bytes_stream(pieces))
 }
 
 /// A JSON document.

@@ -27,7 +27,7 @@ pub(crate) async fn run_updates(
     who: Principal,
     id: RunId,
 ) -> Result<impl Stream<Item = Result<RunRecord>> + Send + 'static> {
-    let place = service.subscribe()?;
+    let place = service.subscribe(&who)?;
     // Listening before reading: an update in between is told twice rather than never.
     let updates = service.runner.updates();
     let run = service.runner.get(&who, id).await?;

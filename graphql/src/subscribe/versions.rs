@@ -43,7 +43,7 @@ pub(crate) async fn follow(
     following: Following,
     since: Option<Version>,
 ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
-    let place = following.service.subscribe()?;
+    let place = following.service.subscribe(&following.who)?;
     let news = following.service.engine.commits().subscribe();
     let newest = newest(&following).await?;
     let told = since.unwrap_or(newest);
@@ -132,6 +132,7 @@ impl Follower {
 
     async fn read(&self, to: Version) -> Result<Change> {
         let Following { service, who, shape, filter } = &self.following;
+        let place = service.turn(&who.tenant).await?;
         let reading = Change::read(
             service.clone(),
             who.clone(),
@@ -140,6 +141,12 @@ impl Follower {
             self.told,
             to,
         );
+        let reading = async move {
+            let _place = place;
+            reading.await
+        };
+        // The lane that waited for the commit was chosen before it.
+        let reading = async { service.lanes.run(&who.tenant, reading).await? };
         crate::service::in_time(service.limits.operation_time_max, reading).await
     }
 }

@@ -10,6 +10,8 @@ async fn code(limits: Limits, query: &str) -> String {
     rig.create(calls_spec()).await;
     rig.append("calls", vec![calls()]).await;
     let answer = rig.ask(query).await;
+    // Not one for each value that there is no room for.
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer:#}");
     let error = &answer["errors"][0];
     assert!(error["message"].as_str().unwrap().contains("limit"), "{answer:#}");
     error["extensions"]["code"].as_str().unwrap().to_owned()
@@ -25,6 +27,49 @@ async fn an_operation_that_takes_too_long_is_ended() {
 async fn a_page_of_too_many_bytes_is_refused() {
     let limits = Limits { page_bytes_max: 100, ..Limits::default() };
     assert_eq!(code(limits, "{ calls { nodes { id payload } } }").await, "LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn what_an_answer_shows_is_counted_as_often_as_it_is_shown() {
+    let limits = Limits { answer_bytes_max: 200, ..Limits::default() };
+    let shown = (0..40).map(|i| format!("x{i}: id ")).collect::<String>();
+    assert_eq!(
+        code(limits, &format!("{{ calls {{ nodes {{ {shown} }} }} }}")).await,
+        "LIMIT_EXCEEDED"
+    );
+}
+
+/// At the edge of what is taken: each is planned, executed and dropped by recursion somewhere.
+#[tokio::test]
+async fn as_many_conditions_as_are_taken_overflow_nothing() {
+    let rig = Rig::with_calls().await;
+    let most = Limits::default().where_terms_max;
+    let conditions = |operator: &str, count: usize| {
+        let each = (0..count).map(|i| serde_json::json!({"model": {operator: format!("m{i}")}}));
+        each.collect::<Vec<_>>()
+    };
+    let values: Vec<String> = (0..most - 1).map(|i| format!("m{i}")).collect();
+    let query = "query($where: CallsWhere) { calls(where: $where) { totalCount } }";
+    for (what, filter, taken) in [
+        ("in", serde_json::json!({"model": {"in": values}}), true),
+        ("not in", serde_json::json!({"model": {"notIn": values}}), true),
+        ("or", serde_json::json!({"or": conditions("eq", most)}), true),
+        ("and", serde_json::json!({"and": conditions("ne", most)}), true),
+        ("contains", serde_json::json!({"or": conditions("contains", most)}), true),
+        ("one more", serde_json::json!({"or": conditions("eq", most + 1)}), false),
+    ] {
+        let started = std::time::Instant::now();
+        let answer = rig.ask_with(query, serde_json::json!({ "where": filter })).await;
+        let took = started.elapsed();
+        eprintln!("{what}: {took:?}");
+        match taken {
+            true => {
+                assert!(answer["data"]["calls"]["totalCount"].is_string(), "{what}: {answer:#}")
+            }
+            false => assert_eq!(answer["errors"][0]["extensions"]["code"], "LIMIT_EXCEEDED"),
+        }
+        assert!(took < Duration::from_secs(20), "{what} took {took:?}");
+    }
 }
 
 #[tokio::test]

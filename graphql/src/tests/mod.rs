@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod cases;
+mod connections;
 mod http;
 mod limits;
 mod pages;
@@ -56,7 +57,7 @@ impl Rig {
         let engine = Engine::open(options).await.unwrap();
         let options = RunnerOptions { threads: 1, ..RunnerOptions::default() };
         let runner = Runner::start(engine.clone(), options).await.unwrap();
-        let service = Service::new(engine.clone(), runner.clone(), limits);
+        let service = Service::new(engine.clone(), runner.clone(), limits).unwrap();
         Self { engine, runner, service }
     }
 

@@ -63,3 +63,32 @@ async fn estimate_input(
         memory_bytes: wanted.min(ctx.memory_budget_bytes() as u64),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use engine::DERIVED_NAMES;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_jobs_write_is_kept_for_them() {
+        let mut specs: Vec<_> =
+            kinds().iter().flat_map(|kind| kind.outputs(&json!({})).unwrap()).collect();
+        specs.extend([
+            crate::evaluations::spec(),
+            crate::labels::labels_spec(),
+            crate::labels::pairs_spec(),
+            crate::ledger::runs_spec().unwrap(),
+            crate::registry::models_spec(),
+            crate::registry::stages_spec(),
+            crate::training_rows::training_rows_spec(),
+        ]);
+        let mut names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names, DERIVED_NAMES);
+        assert!(specs.iter().all(|spec| spec.derived));
+    }
+}

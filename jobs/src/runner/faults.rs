@@ -24,6 +24,11 @@ struct Faulty;
 /// Told by a run that has come to its wait.
 static WAITING: Notify = Notify::const_new();
 
+/// What it commits to.
+fn result() -> DatasetSpec {
+    DatasetSpec { derived: true, ..spec("result") }
+}
+
 impl Job for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
@@ -46,7 +51,7 @@ impl Job for Faulty {
     }
 
     fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![spec("result")])
+        Ok(vec![result()])
     }
 
     fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
@@ -78,7 +83,7 @@ impl Job for Faulty {
                 }
                 _ => {}
             }
-            let spec = spec("result");
+            let spec = result();
             let batch = RecordBatch::try_new(
                 spec.arrow_schema(),
                 vec![

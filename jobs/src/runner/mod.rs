@@ -16,10 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datasets::DatasetName;
-use engine::{AsOf, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId};
+use engine::{
+    AsOf, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads, Urgency,
+    is_kept_name,
+};
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +58,8 @@ pub struct RunnerOptions {
     pub models: Option<PathBuf>,
     /// Memory of the vectors that searches keep, beside that of runs, in bytes.
     pub search_bytes_max: usize,
+    /// Whether runs leave the cores to others of the process, or take their share of them.
+    pub urgency: Urgency,
 }
 
 impl Default for RunnerOptions {
@@ -68,6 +73,7 @@ impl Default for RunnerOptions {
             run_timeout: None,
             models: None,
             search_bytes_max: 1 << 29,
+            urgency: Urgency::default(),
         }
     }
 }
@@ -100,6 +106,7 @@ pub struct RunHandle {
 struct Shared {
     engine: Engine,
     options: RunnerOptions,
+    threads: Threads,
     pool: Arc<rayon::ThreadPool>,
     kernel_pool: kernels::Pool,
     embedders: Arc<Embedders>,
@@ -133,27 +140,22 @@ impl Runner {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             threads => threads,
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("jobs-{index}"))
-            .build()
-            .map_err(|e| {
-                Error::environment(
-                    Code::ResourcesExhausted,
-                    format!("start {threads} threads for jobs: refused by the system"),
-                    e,
-                )
-            })?;
         let kernel_threads =
             std::num::NonZeroUsize::new(threads).unwrap_or(std::num::NonZeroUsize::MIN);
-        let kernel_pool = kernels::Pool::with_threads(kernel_threads)?;
+        let searching_pool = kernels::Pool::with_threads(kernel_threads)?;
+        // A thread is as urgent as the one that starts it.
+        let job_threads = Threads::new("jobs", threads, options.urgency)?;
+        let pools = async move {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.thread_name(|index| format!("jobs-{index}")).build();
+            let doing = format!("start {threads} threads for jobs: refused by the system");
+            let refused = |e| Error::environment(Code::ResourcesExhausted, doing, e);
+            Ok::<_, Error>((pool.map_err(refused)?, kernels::Pool::with_threads(kernel_threads)?))
+        };
+        let (pool, kernel_pool) = job_threads.run(pools).await??;
         let embedders = Arc::new(Embedders::new(options.models.clone()));
-        let searches = Searches::new(
-            embedders.clone(),
-            kernel_pool.clone(),
-            options.gpu,
-            options.search_bytes_max,
-        );
+        let searches =
+            Searches::new(embedders.clone(), searching_pool, options.gpu, options.search_bytes_max);
         let shared = Shared {
             slots: Arc::new(Semaphore::new(options.concurrent_runs.max(1))),
             live: Mutex::default(),
@@ -161,6 +163,7 @@ impl Runner {
             updates: broadcast::channel(UPDATES_MAX).0,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            threads: job_threads,
             pool: Arc::new(pool),
             kernel_pool,
             embedders,
@@ -196,7 +199,16 @@ impl Runner {
         }
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
+        // The names of its own that a kind has when it is not asked for others.
+        let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
         for output in job.outputs(&params)? {
+            if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
+                return Err(bad(
+                    job.name(),
+                    "output",
+                    format!("{} is kept for other records; expected another name", output.name),
+                ));
+            }
             if inputs.contains(&output.name) && !job.appends_to_inputs() {
                 return Err(bad(
                     job.name(),
@@ -246,7 +258,8 @@ impl Runner {
         let slot = shared.slots.clone().try_acquire_owned().ok();
         // A task of its own from here on: a caller that goes away must not leave a run half begun.
         let (began, has_begun) = oneshot::channel();
-        shared.tasks.spawn(run.execute(shared.clone(), slot, began));
+        let run = run.execute(shared.clone(), slot, began);
+        drop(shared.threads.spawn(shared.tasks.track_future(run))?);
         has_begun.await.map_err(|_| Error::internal("a run ended before it began"))??;
         Ok(handle)
     }
@@ -255,7 +268,8 @@ impl Runner {
     /// came first. `CONFLICT` when it had ended before.
     pub async fn cancel(&self, who: &Principal, id: RunId) -> Result<RunRecord> {
         who.require(Role::Operator)?;
-        let live = self.live(who, id);
+        // One that has just ended may still be there.
+        let live = self.live(who, id).filter(|live| !live.record.borrow().state.is_final());
         let Some(live) = live else {
             let record = self.get(who, id).await?;
             return Err(Error::user(

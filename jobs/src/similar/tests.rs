@@ -50,6 +50,7 @@ impl Rig {
             name: name("mail"),
             description: String::new(),
             owner: None,
+            derived: false,
             key: vec!["id".into()],
             time_column: None,
             evolution: Evolution::Fixed,

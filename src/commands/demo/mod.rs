@@ -70,7 +70,7 @@ async fn show(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
-    let runner = start_runner(engine, settings).await?;
+    let runner = start_runner(engine, settings, engine::Urgency::Patient).await?;
     let shown = async {
         let summary = fill_and_run(engine, &runner, arguments, settings, output).await?;
         if output.is_json() {

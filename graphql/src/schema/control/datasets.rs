@@ -58,7 +58,7 @@ impl Dataset {
 }
 
 /// `Dataset`, `DatasetColumn`, `DatasetVersion`.
-pub(crate) fn types() -> [Object; 3] {
+pub(crate) fn types() -> [Object; 4] {
     let text = || TypeRef::named_nn(TypeRef::STRING);
     let optional =
         |text: Option<&String>| text.map_or(Value::Null, |text| Value::from(text.as_str()));
@@ -87,6 +87,12 @@ pub(crate) fn types() -> [Object; 3] {
                 Ok(d.entry.spec.name.is_quarantine().into())
             })
             .description("Whether it holds the rows that another dataset refused."),
+        )
+        .field(
+            part("isDerived", TypeRef::named_nn(TypeRef::BOOLEAN), |d: &Dataset| {
+                Ok(d.entry.spec.derived.into())
+            })
+            .description("Whether Colonnade writes its rows by itself; clients can send none."),
         )
         .field(part("version", TypeRef::named_nn(TypeRef::INT), |d: &Dataset| {
             Ok(d.entry.version.0.into())
@@ -122,7 +128,38 @@ pub(crate) fn types() -> [Object; 3] {
         .field(part("unit", TypeRef::named(TypeRef::STRING), move |c: &ColumnRef| {
             Ok(optional(c.unit.as_ref()))
         }));
-    [dataset, column, version_type()]
+    [dataset, column, version_type(), unreadable_type()]
+}
+
+/// A dataset that can not be read, and why.
+struct Unreadable {
+    name: DatasetName,
+    reason: Error,
+}
+
+fn unreadable_type() -> Object {
+    let text = || TypeRef::named_nn(TypeRef::STRING);
+    Object::new("UnreadableDataset")
+        .description("A dataset whose files are damaged or not there.")
+        .field(part("name", text(), |d: &Unreadable| Ok(d.name.as_str().into())))
+        .field(part("code", text(), |d: &Unreadable| Ok(d.reason.code().as_str().into())))
+        .field(part("reason", text(), |d: &Unreadable| Ok(d.reason.to_string().into())))
+}
+
+/// The query field `unreadableDatasets`.
+pub(crate) fn unreadable_field() -> Field {
+    Field::new("unreadableDatasets", TypeRef::named_nn_list("UnreadableDataset"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let catalog = catalog(inner).await?;
+            let all = catalog.unreadable.iter().map(|(name, reason)| {
+                let (name, reason) = (name.clone(), reason.clone());
+                FieldValue::owned_any(Unreadable { name, reason })
+            });
+            Ok(Some(FieldValue::list(all.collect::<Vec<_>>())))
+        })
+    })
+    .description("Datasets that are there and can not be read, by name, with the reason.")
 }
 
 fn version_type() -> Object {

@@ -70,6 +70,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         name,
         description: "What is unusual in the series of a dataset, one row for each finding".into(),
         owner: None,
+        derived: true,
         key: ["source", "series", "kind", "started_at"].map(String::from).into(),
         time_column: Some("started_at".into()),
         evolution: Evolution::AddNullable,

@@ -119,6 +119,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         name,
         description: "Pairs of series that move together, at once or one after the other".into(),
         owner: None,
+        derived: true,
         key: ["source", "series_a", "series_b"].map(String::from).into(),
         time_column: Some("ended_at".into()),
         evolution: Evolution::AddNullable,

@@ -84,6 +84,7 @@ fn spec(
         name,
         description: description.into(),
         owner: None,
+        derived: true,
         key: key.iter().map(|&column| column.to_owned()).collect(),
         time_column: None,
         evolution: Evolution::AddNullable,

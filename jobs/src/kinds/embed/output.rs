@@ -29,6 +29,7 @@ pub(super) fn spec(name: DatasetName, dimension: u32) -> DatasetSpec {
         name,
         description: "Vectors of texts: near each other where the texts mean alike".into(),
         owner: None,
+        derived: true,
         key: ["source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,

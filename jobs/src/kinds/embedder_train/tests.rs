@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, Engine, Principal, WriteMode};
+use engine::{CommitLabel, DERIVED_NAMES, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::labels::{PairLabel, label_pairs};
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
 use crate::similar::{Likeness, SimilarRequest};
-use crate::testing::{Noise, engine};
+use crate::testing::{Noise, engine, ensure};
 use crate::tiny_model;
 
 /// Meanings, each with two words.
@@ -39,6 +39,7 @@ fn spec(name: &str, key: &[&str], columns: Vec<datasets::ColumnSpec>) -> Dataset
         name: DatasetName::new(name).unwrap(),
         description: String::new(),
         owner: None,
+        derived: DERIVED_NAMES.contains(&name),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         time_column: None,
         evolution: Evolution::Fixed,
@@ -92,7 +93,7 @@ impl Rig {
 
     async fn append(&self, spec: &DatasetSpec, columns: Vec<ArrayRef>) {
         let who = Principal::local();
-        self.engine.ensure_dataset(&who, spec).await.unwrap();
+        ensure(&self.engine, spec).await;
         let batch = RecordBatch::try_new(spec.arrow_schema(), columns).unwrap();
         let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
         self.engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();

@@ -23,6 +23,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         name,
         description: "Labels that a model gave, and how sure it is".into(),
         owner: None,
+        derived: true,
         key: ["source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,

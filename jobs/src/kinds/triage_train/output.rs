@@ -29,6 +29,7 @@ pub(super) fn suspects_spec() -> DatasetSpec {
         description: "Rows whose label others of their like do not bear: look at these first"
             .into(),
         owner: None,
+        derived: true,
         key: ["source", "id"].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,

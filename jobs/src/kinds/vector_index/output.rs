@@ -54,6 +54,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         description: "Vectors in lists of near ones, for searches that look into few of them"
             .into(),
         owner: None,
+        derived: true,
         key: [Columns::SOURCE, Columns::LIST].map(String::from).into(),
         time_column: None,
         evolution: Evolution::AddNullable,

@@ -15,7 +15,7 @@ use crate::columns::column;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
 use crate::similar::{Likeness, Method, Similar, SimilarRequest};
-use crate::testing::{Noise, engine};
+use crate::testing::{Noise, engine, ensure};
 
 const DIMENSIONS: usize = 16;
 
@@ -39,6 +39,7 @@ impl Rig {
             name: name("embeddings"),
             description: String::new(),
             owner: None,
+            derived: true,
             key: Vec::new(),
             time_column: None,
             evolution: Evolution::Fixed,
@@ -53,7 +54,7 @@ impl Rig {
             validations: Vec::new(),
         };
         let who = Principal::local();
-        self.engine.ensure_dataset(&who, &spec).await.unwrap();
+        ensure(&self.engine, &spec).await;
         let values: Vec<f32> = rows.clone().flat_map(|row| vector(row, groups)).collect();
         let DataType::List(field) = ColumnType::Vector(1).arrow_type() else { panic!() };
         let lengths = OffsetBuffer::from_lengths(rows.clone().map(|_| DIMENSIONS));
@@ -182,6 +183,7 @@ async fn a_narrow_filter_is_searched_exactly() {
         name: name("mail"),
         description: String::new(),
         owner: None,
+        derived: false,
         key: vec!["id".into()],
         time_column: None,
         evolution: Evolution::Fixed,

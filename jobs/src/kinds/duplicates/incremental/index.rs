@@ -37,6 +37,7 @@ pub(crate) fn spec(name: DatasetName) -> DatasetSpec {
         name,
         description: "What the next search for duplicates needs to look at new rows alone".into(),
         owner: None,
+        derived: true,
         key: Vec::new(),
         time_column: None,
         evolution: Evolution::AddNullable,

@@ -1,0 +1,220 @@
+//! Whether a table's log is whole, before it is trusted.
+//!
+//! The library reads what is there: without its last entry a table is at an older version, and nobody knows that there was a
+//! newer one; what is committed behind a gap is never seen again. So the log's files since the last checkpoint are listed when
+//! a table is opened, and a gap is an error that names it. What each entry holds is checked where it is read (`log`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use serde::Deserialize;
+
+use super::Table;
+use crate::error::{Code, Error, Result};
+
+/// The folder of the log in a table's.
+pub(super) const LOG_FOLDER: &str = "_delta_log";
+/// Digits of a version in the name of a file.
+const VERSION_DIGITS: usize = 20;
+
+/// The versions that a table's log has files of, each in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogFiles {
+    pub(super) entries: Vec<u64>,
+    pub(super) checkpoints: Vec<u64>,
+}
+
+impl LogFiles {
+    /// All that the store has.
+    pub(super) async fn list(table: &dyn ObjectStore) -> Result<Self> {
+        Self::list_from(table, 0).await
+    }
+
+    /// Those from the last checkpoint on, where a file says which that is: a log may have millions before it.
+    pub(super) async fn list_newest(table: &dyn ObjectStore) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct LastCheckpoint {
+            version: u64,
+        }
+        let path = Path::from(format!("{LOG_FOLDER}/_last_checkpoint"));
+        let last = match table.get(&path).await {
+            Ok(found) => serde_json::from_slice::<LastCheckpoint>(&found.bytes().await?).ok(),
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(LastCheckpoint { version }) = last else { return Self::list(table).await };
+        let files = Self::list_from(table, version).await?;
+        // It is a hint: where the checkpoint is not there, nothing stands for what was before it.
+        match files.checkpoints.is_empty() {
+            true => Self::list(table).await,
+            false => Ok(files),
+        }
+    }
+
+    async fn list_from(table: &dyn ObjectStore, first: u64) -> Result<Self> {
+        let folder = Path::from(LOG_FOLDER);
+        let offset = Path::from(format!("{LOG_FOLDER}/{first:020}"));
+        let mut listing = match first {
+            0 => table.list(Some(&folder)),
+            _ => table.list_with_offset(Some(&folder), &offset),
+        };
+        let (mut entries, mut checkpoints) = (BTreeSet::new(), Checkpoints::default());
+        while let Some(object) = listing.next().await {
+            let object = object?;
+            // What lies in folders of the log is no entry.
+            let Some(name) = only_part(&object.location, &folder) else { continue };
+            let Some((number, rest)) = name.split_once('.') else { continue };
+            if number.len() != VERSION_DIGITS || !number.bytes().all(|b| b.is_ascii_digit()) {
+                continue;
+            }
+            let Ok(version) = number.parse() else { continue };
+            match rest.strip_prefix("checkpoint.") {
+                Some(rest) => checkpoints.add(version, rest, &object),
+                None if rest == "json" => drop(entries.insert(version)),
+                None => {}
+            }
+        }
+        Ok(Self { entries: entries.into_iter().collect(), checkpoints: checkpoints.whole() })
+    }
+
+    /// The newest version; `None` where there is no log. STORAGE_UNAVAILABLE names the first version that is missing since the
+    /// last checkpoint.
+    pub(super) fn newest(&self) -> Result<Option<u64>> {
+        match self.first_missing() {
+            None => Ok(self.last()),
+            Some(missing) => {
+                let newest = self.last().unwrap_or_default();
+                Err(Error::user(
+                    Code::StorageUnavailable,
+                    format!(
+                        "the table's log is damaged: version {missing} is missing, and {newest} is there; \
+                         `colonnade doctor` says what can be saved"
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// The newest version that there is a file of.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.entries.last().max(self.checkpoints.last()).copied()
+    }
+
+    /// The first version since the last checkpoint that has no entry, while a later one has.
+    pub(super) fn first_missing(&self) -> Option<u64> {
+        let first = self.checkpoints.last().map_or(0, |checkpoint| checkpoint + 1);
+        let there = self.entries.iter().copied().filter(|version| *version >= first);
+        (first..)
+            .zip(there)
+            .find(|(expected, version)| expected != version)
+            .map(|(expected, _)| expected)
+    }
+}
+
+/// The name of what lies in `folder` itself.
+fn only_part(path: &Path, folder: &Path) -> Option<String> {
+    let mut parts = path.prefix_match(folder)?;
+    let name = parts.next()?;
+    parts.next().is_none().then(|| name.as_ref().to_owned())
+}
+
+/// Checkpoints, and which of their parts are there.
+#[derive(Default)]
+struct Checkpoints {
+    whole: BTreeSet<u64>,
+    /// By version and number of parts.
+    parts: BTreeMap<(u64, u64), BTreeSet<u64>>,
+}
+
+impl Checkpoints {
+    /// `rest` is the name behind `checkpoint.`: `parquet`, a part and of how many, or an id of a newer kind.
+    fn add(&mut self, version: u64, rest: &str, object: &ObjectMeta) {
+        if object.size == 0 {
+            return;
+        }
+        let mut words = rest.split('.');
+        let mut number = || words.next().and_then(|word| word.parse().ok());
+        let _ = match (number(), number()) {
+            (Some(part), Some(of)) => self.parts.entry((version, of)).or_default().insert(part),
+            _ => self.whole.insert(version),
+        };
+    }
+
+    fn whole(mut self) -> Vec<u64> {
+        let all = self.parts.iter().filter(|((_, of), parts)| parts.len() as u64 == *of);
+        self.whole.extend(all.map(|((version, _), _)| *version));
+        self.whole.into_iter().collect()
+    }
+}
+
+impl Table {
+    /// Fails unless the newest entry has all its actions; a gap before it is `newest`'s to find.
+    pub(super) async fn check_log(&self, files: &LogFiles) -> Result<()> {
+        let Some(newest) = files.newest()? else { return Ok(()) };
+        // A checkpoint alone stands for entries that were cleaned up.
+        if files.entries.last() == Some(&newest) {
+            self.entry_at(newest).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_gap_since_the_last_checkpoint_is_named() {
+        let newest = |entries: &[u64], checkpoints: &[u64]| {
+            LogFiles { entries: entries.to_vec(), checkpoints: checkpoints.to_vec() }.newest()
+        };
+        assert_eq!(newest(&[], &[]).unwrap(), None);
+        assert_eq!(newest(&[0, 1, 2], &[]).unwrap(), Some(2));
+        assert_eq!(newest(&[0, 1, 2], &[1]).unwrap(), Some(2));
+        assert_eq!(newest(&[3], &[2]).unwrap(), Some(3));
+        assert_eq!(newest(&[], &[4]).unwrap(), Some(4));
+        // Before the checkpoint they are cleaned up, in whatever order.
+        assert_eq!(newest(&[1, 5], &[4]).unwrap(), Some(5));
+        // Nor does a later one say anything of those before it.
+        assert_eq!(newest(&[0, 1, 2, 4], &[6]).unwrap(), Some(6));
+        for (entries, checkpoints, missing) in
+            [(&[1, 2][..], &[][..], 0), (&[0, 2], &[], 1), (&[0, 1, 4], &[2], 3), (&[6], &[4], 5)]
+        {
+            let error = newest(entries, checkpoints).unwrap_err();
+            assert_eq!(error.code(), Code::StorageUnavailable);
+            assert!(
+                error.to_string().contains(&format!("version {missing} is missing")),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn only_files_of_the_log_itself_are_counted() {
+        let store = object_store::memory::InMemory::new();
+        let put = async |name: &str, bytes: &'static [u8]| {
+            store.put(&Path::from(format!("{LOG_FOLDER}/{name}")), bytes.into()).await.unwrap();
+        };
+        for version in 3..8 {
+            put(&format!("{version:020}.json"), b"{}").await;
+        }
+        put("00000000000000000002.checkpoint.parquet", b"x").await;
+        put("00000000000000000004.checkpoint.parquet", b"").await;
+        put("00000000000000000005.checkpoint.0000000001.0000000002.parquet", b"x").await;
+        put("00000000000000000006.checkpoint.0000000001.0000000002.parquet", b"x").await;
+        put("00000000000000000006.checkpoint.0000000002.0000000002.parquet", b"x").await;
+        put("backup/00000000000000000009.json", b"{}").await;
+        put("9.json", b"{}").await;
+        let files = LogFiles::list(&store).await.unwrap();
+        assert_eq!(files, LogFiles { entries: vec![3, 4, 5, 6, 7], checkpoints: vec![2, 6] });
+        put("_last_checkpoint", br#"{"version": 6, "size": 5}"#).await;
+        let files = LogFiles::list_newest(&store).await.unwrap();
+        assert_eq!(files, LogFiles { entries: vec![6, 7], checkpoints: vec![6] });
+        // It is a hint and no more.
+        put("_last_checkpoint", br#"{"version": 7, "size": 5}"#).await;
+        assert_eq!(LogFiles::list_newest(&store).await.unwrap().entries, [3, 4, 5, 6, 7]);
+    }
+}

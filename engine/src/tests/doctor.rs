@@ -1,0 +1,170 @@
+//! What the doctor finds in damaged tables, and what it saves.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::broken::{data_file, read, root};
+use super::*;
+use crate::{Finding, FindingKind, WriteMode};
+
+/// What is found of `calls`, and its version.
+async fn examine(folder: &Path, repair: bool) -> (Option<u64>, Vec<Finding>) {
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    let examined = engine.examine(&who(), repair).await.unwrap();
+    engine.shutdown().await.unwrap();
+    let names: Vec<&str> = examined.iter().map(|table| table.dataset.as_str()).collect();
+    assert_eq!(names, ["calls", "sound"]);
+    assert!(examined[1].findings.is_empty(), "{:?}", examined[1]);
+    let calls = examined.into_iter().next().unwrap();
+    (calls.version, calls.findings)
+}
+
+/// Asserts that the one finding is damage, and answers what it says.
+async fn damage(folder: &Path, repair: bool) -> (String, String) {
+    let (_, findings) = examine(folder, repair).await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let Finding { kind, found, remedy, mended } = findings.into_iter().next().unwrap();
+    assert_eq!((kind, mended), (FindingKind::Damage, repair), "{found}: {remedy}");
+    (found, remedy)
+}
+
+fn entry(table: &Path, version: u64) -> PathBuf {
+    table.join(format!("_delta_log/{version:020}.json"))
+}
+
+fn cut(path: &Path, lines: usize) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let kept: Vec<&str> = text.lines().take(lines).collect();
+    assert!(kept.len() < text.lines().count(), "{text}");
+    std::fs::write(path, kept.join("\n")).unwrap();
+}
+
+fn set_aside(table: &Path) -> Vec<String> {
+    let folder = std::fs::read_dir(table.join("_delta_log/_damaged")).into_iter().flatten();
+    folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_sound_root_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    root(folder.path()).await;
+    for repair in [false, true] {
+        assert_eq!(examine(folder.path(), repair).await, (Some(2), Vec::new()));
+    }
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+}
+
+#[tokio::test]
+async fn rows_of_a_torn_entry_are_saved_as_far_as_it_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    send(&engine, 20..30, sequence("p", 7)).await.unwrap();
+    engine.shutdown().await.unwrap();
+    // What the commit is, and what it adds; not what its producer came to.
+    let text = std::fs::read_to_string(entry(&table, 3)).unwrap();
+    let adds = text.lines().position(|line| line.contains("\"add\"")).unwrap();
+    cut(&entry(&table, 3), adds + 1);
+    let (found, remedy) = damage(folder.path(), false).await;
+    assert!(found.contains("version 3") && remedy.contains("10 rows"), "{found}: {remedy}");
+    assert!(read(folder.path()).await.is_err(), "it was mended without being told to");
+    damage(folder.path(), true).await;
+    assert_eq!(read(folder.path()).await.unwrap(), 435);
+    assert_eq!(set_aside(&table).len(), 1);
+    assert_eq!(examine(folder.path(), true).await, (Some(3), Vec::new()));
+}
+
+#[tokio::test]
+async fn rows_behind_a_missing_entry_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    std::fs::remove_file(entry(&table, 1)).unwrap();
+    let (found, remedy) = damage(folder.path(), true).await;
+    assert!(found.contains("version 1 of the log is missing"), "{found}");
+    assert!(found.contains("versions 1 to 2"), "{found}");
+    assert!(remedy.contains("10 rows"), "{remedy}");
+    assert_eq!(read(folder.path()).await.unwrap(), 145);
+    // Nothing that was committed once is deleted by what looks like waste now.
+    let (_, findings) = examine(folder.path(), true).await;
+    assert!(findings.iter().all(|finding| finding.kind == FindingKind::Waste && !finding.mended));
+}
+
+#[tokio::test]
+async fn what_replaced_rows_is_not_added_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let (who, calls) = (who(), name("calls"));
+    let replaced = engine.write(&who, &calls, WriteMode::Overwrite, rows(50..60), label("test"));
+    replaced.await.unwrap();
+    engine.shutdown().await.unwrap();
+    std::fs::remove_file(entry(&table, 2)).unwrap();
+    let (_, remedy) = damage(folder.path(), true).await;
+    assert!(remedy.contains("replaced rows"), "{remedy}");
+    assert_eq!(read(folder.path()).await.unwrap(), 45);
+    assert_eq!(set_aside(&table).len(), 1);
+}
+
+#[tokio::test]
+async fn a_repair_that_was_cut_off_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let damaged = table.join("_delta_log/_damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    let aside = damaged.join("00000000000000000002.20260101T000000Z.pending");
+    std::fs::rename(entry(&table, 2), aside).unwrap();
+    assert_eq!(read(folder.path()).await.unwrap(), 45);
+    let (found, _) = damage(folder.path(), false).await;
+    assert!(found.contains("cut off"), "{found}");
+    damage(folder.path(), true).await;
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+    assert_eq!(set_aside(&table), ["00000000000000000002.20260101T000000Z"]);
+    assert_eq!(examine(folder.path(), true).await, (Some(2), Vec::new()));
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+}
+
+#[tokio::test]
+async fn a_data_file_that_is_gone_or_cut_off_is_taken_out() {
+    for cut_off in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        let path = data_file(&table);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        if cut_off {
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        }
+        let (found, remedy) = damage(folder.path(), true).await;
+        assert!(found.contains(if cut_off { "is cut off" } else { "is not there" }), "{found}");
+        assert!(remedy.contains("10 rows are lost"), "{remedy}");
+        let left = read(folder.path()).await.unwrap();
+        assert!(left == 45 || left == 145, "{left}");
+    }
+}
+
+#[tokio::test]
+async fn only_old_files_that_no_commit_names_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let named = data_file(&table);
+    let month = named.parent().unwrap().to_owned();
+    let make = |path: PathBuf, days: u64| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"PAR1PAR1").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+        path
+    };
+    let old = make(month.join("old.parquet"), 2);
+    let young = make(month.join("young.parquet"), 0);
+    let of_others = make(table.join("_change_data/old.parquet"), 2);
+    let file = std::fs::File::options().write(true).open(&named).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(9 * 86_400)).unwrap();
+    let (_, findings) = examine(folder.path(), false).await;
+    assert!(findings[0].found.starts_with("2 files of 16 bytes"), "{findings:?}");
+    assert!(old.exists());
+    let (_, findings) = examine(folder.path(), true).await;
+    assert_eq!((findings[0].kind, findings[0].mended), (FindingKind::Waste, true));
+    assert!(!old.exists() && young.exists() && of_others.exists());
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+}

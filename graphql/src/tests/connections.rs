@@ -1,0 +1,231 @@
+//! Clients that are slow, silent or many, over a real port.
+
+use std::time::{Duration, Instant};
+
+use engine::{Role, TenantId};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Rig;
+use crate::limits::Limits;
+use crate::server::{ApiKey, Patience, ServerOptions};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn impatient() -> Patience {
+    Patience {
+        request_max: Duration::from_millis(200),
+        idle_max: Duration::from_millis(200),
+        body_max: Duration::from_millis(200),
+        stalled_max: Duration::from_secs(1),
+        ..Patience::default()
+    }
+}
+
+/// All that comes until the server closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end, too.
+    let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it was not closed");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn request(address: &str, head: &str) -> String {
+    format!("POST {head} HTTP/1.1\r\nHost: {address}\r\n")
+}
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed() {
+    let rig = Rig::new().await;
+    let options = ServerOptions { patience: impatient(), ..ServerOptions::default() };
+    let (address, _stop, _) = rig.serve(options).await;
+    let mut silent = TcpStream::connect(&address).await.unwrap();
+    assert_eq!(rest(&mut silent).await, "");
+    // A byte now and then is no request.
+    let mut slow = TcpStream::connect(&address).await.unwrap();
+    let began = Instant::now();
+    for byte in HEALTH.bytes() {
+        if slow.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(rest(&mut slow).await, "");
+    assert!(began.elapsed() < SOON);
+    // One that was answered waits for its next question as long.
+    let mut used = TcpStream::connect(&address).await.unwrap();
+    used.write_all(HEALTH.as_bytes()).await.unwrap();
+    let answer = rest(&mut used).await;
+    assert!(answer.contains("200 OK") && answer.ends_with("ok\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_refused_and_takes_nothing_from_others() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { ingest_in_flight_bytes_max: 64 << 20, ..Limits::default() };
+    let options = ServerOptions { patience: impatient(), limits, ..ServerOptions::default() };
+    let (address, _stop, _) = rig.serve(options).await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let head = request(&address, "/v1/ingest/calls");
+        let head =
+            format!("{head}Content-Type: application/x-ndjson\r\nContent-Length: 67108864\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    let began = Instant::now();
+    let sent = reqwest::Client::new()
+        .post(format!("http://{address}/v1/ingest/calls"))
+        .header("content-type", "application/x-ndjson")
+        .body("{\"id\": \"n1\", \"at\": \"2026-02-01T00:00:00Z\", \"model\": \"new\"}\n")
+        .send();
+    assert_eq!(timeout(SOON, sent).await.unwrap().unwrap().status(), 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    for mut stream in stalled {
+        let answer = rest(&mut stream).await;
+        assert!(answer.contains("400") && answer.contains("came too slowly"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn where_all_places_are_taken_one_that_waits_makes_room() {
+    let rig = Rig::new().await;
+    let limits = Limits { connections_max: 4, ..Limits::default() };
+    let patience = Patience { request_max: 6 * SOON, idle_max: 6 * SOON, ..Patience::default() };
+    let (address, _stop, _) =
+        rig.serve(ServerOptions { limits, patience, ..ServerOptions::default() }).await;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(TcpStream::connect(&address).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let mut newcomer = TcpStream::connect(&address).await.unwrap();
+    newcomer.write_all(HEALTH.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1_024];
+    let read = timeout(SOON, newcomer.read(&mut answer)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&answer[..read]).contains("200 OK"));
+    // The one that came first went, and no other.
+    assert_eq!(rest(&mut waiting[0]).await, "");
+    for other in &mut waiting[1..] {
+        other.write_all(HEALTH.as_bytes()).await.unwrap();
+        let read = timeout(SOON, other.read(&mut answer)).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&answer[..read]).contains("200 OK"));
+    }
+}
+
+#[tokio::test]
+async fn where_all_places_are_busy_a_newcomer_is_told() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let (address, _stop, _) = rig.serve(ServerOptions { limits, ..ServerOptions::default() }).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let query = json!({"query": "subscription { callsChanged { version } }"}).to_string();
+        let head = request(&address, "/graphql");
+        let head = format!(
+            "{head}Accept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{query}",
+            query.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1_024];
+        let read = timeout(SOON, stream.read(&mut answer)).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&answer[..read]).contains("200 OK"));
+        streams.push(stream);
+    }
+    let mut newcomer = TcpStream::connect(&address).await.unwrap();
+    let answer = rest(&mut newcomer).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+    drop(streams);
+    // Their places are free as soon as they are gone.
+    let began = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("http://{address}/healthz")).await;
+        if answer.is_ok_and(|answer| answer.status() == 200) {
+            break;
+        }
+        assert!(began.elapsed() < SOON);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_let_go() {
+    let rig = Rig::with_calls().await;
+    let options = ServerOptions { patience: impatient(), ..ServerOptions::default() };
+    let (address, _stop, _) = rig.serve(options).await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    // Many small requests, whose answers fill the buffers of both sides.
+    let query = "{ __schema { types { name description fields { name description } } } }";
+    let body = json!({ "query": query }).to_string();
+    let head = request(&address, "/graphql");
+    let one = format!(
+        "{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let began = Instant::now();
+    let writing = async {
+        while stream.write_all(one.as_bytes()).await.is_ok() {
+            assert!(began.elapsed() < 3 * SOON, "it was not closed");
+        }
+    };
+    timeout(3 * SOON, writing).await.expect("it was not closed");
+}
+
+#[tokio::test]
+async fn one_reader_can_not_take_all_subscriptions() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { subscriptions_max: 8, ..Limits::default() };
+    let key = |secret: &str, subject: &str| {
+        ApiKey::new(secret, TenantId::default(), subject, vec![Role::Reader])
+    };
+    let other: TenantId = "other".parse().unwrap();
+    let keys = vec![
+        key("one", "one"),
+        key("two", "two"),
+        key("three", "three"),
+        ApiKey::new("other", other, "other", vec![Role::Reader]),
+    ];
+    let (address, _stop, _) =
+        rig.serve(ServerOptions { limits, keys, ..ServerOptions::default() }).await;
+    let http = reqwest::Client::new();
+    let mut open = Vec::new();
+    let mut subscribe = async |key: &'static str, query: &str| {
+        let mut response = http
+            .post(format!("http://{address}/graphql"))
+            .header("accept", "text/event-stream")
+            .header("x-api-key", key)
+            .header("content-type", "application/json")
+            .body(json!({ "query": query }).to_string())
+            .send()
+            .await
+            .unwrap();
+        // The refusal comes as the first event, at once; an open one says nothing for a while.
+        let first = timeout(Duration::from_millis(500), response.chunk()).await;
+        let text = match first {
+            Ok(chunk) => String::from_utf8_lossy(&chunk.unwrap().unwrap()).into_owned(),
+            Err(_) => String::new(),
+        };
+        open.push(response);
+        text
+    };
+    let calls = "subscription { callsChanged { version } }";
+    for (key, taken) in [("one", true), ("one", true), ("one", false), ("two", true), ("two", true)]
+    {
+        let says = subscribe(key, calls).await;
+        assert_eq!(!says.contains("LIMIT_EXCEEDED"), taken, "{key}: {says}");
+    }
+    // The tenant has its half, and leaves the other.
+    assert!(subscribe("three", calls).await.contains("LIMIT_EXCEEDED"));
+    let runs =
+        "subscription { runUpdates(id: \"01a201c6-23f7-74c3-a5d4-ae3b0e422f9e\") { state } }";
+    let says = subscribe("other", runs).await;
+    assert!(says.contains("NOT_FOUND"), "{says}");
+}

@@ -1,0 +1,64 @@
+//! `colonnade doctor`: what is wrong with the tables of a root, and what of it can be mended.
+
+use engine::{Code, Error, Examined, FindingKind, Result};
+
+use super::{close, open_to_read, open_to_write};
+use crate::cli::Doctor;
+use crate::config::Settings;
+use crate::output::{Output, columns};
+
+/// Examines every table of every tenant; damage that is not mended is this command's error.
+pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) -> Result<()> {
+    let engine = match arguments.repair {
+        true => open_to_write(settings, "colonnade doctor --repair").await?,
+        false => open_to_read(settings).await?,
+    };
+    let examined = engine.examine(&settings.principal()?, arguments.repair).await;
+    let examined = close(&engine, examined).await?;
+    report(&examined, output)?;
+    let is_damage = |table: &&Examined| {
+        table.findings.iter().any(|f| f.kind == FindingKind::Damage && !f.mended)
+    };
+    let damaged = examined.iter().filter(is_damage).count();
+    let says = match (damaged, arguments.repair) {
+        (0, _) => return Ok(()),
+        (_, false) => "; --repair does what is said above",
+        (_, true) => ", and are not mended",
+    };
+    Err(Error::user(
+        Code::StorageUnavailable,
+        format!("{damaged} of {} tables are damaged{says}", examined.len()),
+    ))
+}
+
+fn report(examined: &[Examined], output: &Output) -> Result<()> {
+    if output.is_json() {
+        return output.document(&examined);
+    }
+    let rows: Vec<Vec<String>> = examined
+        .iter()
+        .flat_map(|table| {
+            table.findings.iter().map(move |finding| {
+                vec![
+                    format!("{}/{}", table.tenant, table.dataset),
+                    kind(finding.kind).to_owned(),
+                    finding.found.clone(),
+                    finding.remedy.clone(),
+                    if finding.mended { "done".to_owned() } else { String::new() },
+                ]
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return output.line(&format!("{} tables, nothing is wrong with any", examined.len()));
+    }
+    output.line(&columns(&["table", "kind", "found", "remedy", ""], &rows))
+}
+
+fn kind(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Damage => "damage",
+        FindingKind::Oddity => "oddity",
+        FindingKind::Waste => "waste",
+    }
+}
