@@ -91,12 +91,21 @@ E2E = cargo test --locked $(CUDA) --test e2e
 
 .PHONY: test-kill
 test-kill: build ## kill a loaded server at 50 random moments; prints its seed
-	COLONNADE_KILLS=$${COLONNADE_KILLS:-50} $(E2E) killed -- --nocapture
+	COLONNADE_KILLS=$${COLONNADE_KILLS:-50} $(E2E) when_the_server_is_killed -- --nocapture
+
+.PHONY: test-kill-cloud
+test-kill-cloud: build ## the same 20 times on an emulated S3 store that is slow, refuses, loses answers and cuts transfers
+	COLONNADE_KILLS=$${COLONNADE_KILLS:-20} tests/peers/kill_cloud.sh $(E2E) where_the_store_fails_too -- --nocapture
 
 .PHONY: test-rate
 test-rate: build ## rows a minute through HTTP with durable acknowledgement, and the latency of subscriptions
 	COLONNADE_RATE_ROWS=$${COLONNADE_RATE_ROWS:-2000000} $(E2E) rate -- --nocapture --test-threads 1
 	COLONNADE_LATENCY_COMMITS=$${COLONNADE_LATENCY_COMMITS:-500} $(E2E) the_time_from_commit -- --nocapture
+
+.PHONY: test-chaos
+test-chaos: build ## two tenants of which one attacks: the other's times beside its quiet ones; the memory of 10,000 clients (minutes, on a quiet machine)
+	COLONNADE_NEIGHBOUR_SECONDS=$${COLONNADE_NEIGHBOUR_SECONDS:-20} $(E2E) neighbours -- --nocapture --test-threads 1
+	ulimit -n "$$(ulimit -Hn)"; COLONNADE_CROWD=$${COLONNADE_CROWD:-10000} $(E2E) crowd -- --nocapture
 
 .PHONY: test-corrupted
 test-corrupted: build ## every broken file of the public collections through the command line
@@ -133,6 +142,13 @@ test-seeds: nvrtc ## all unit tests on code as it is used, SEEDS times, the kern
 		$(NVRTC_ENV) COLONNADE_REQUIRE_NVRTC=1 COLONNADE_TEST_SEED=$$seed \
 			cargo test --locked $(CUDA) --lib -- --quiet || exit 1; \
 	done
+
+# Built beside the rest: only our own crates are instrumented.
+.PHONY: fuzz
+fuzz: ## search for input that breaks something, by coverage: make fuzz MINUTES=10 [TARGETS="sql document"]
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/instrument.sh" CARGO_INCREMENTAL=0 \
+		cargo build --locked --package colonnade --package fuzz --features fuzz/coverage --bin fuzz
+	scripts/fuzz.sh "$${CARGO_TARGET_DIR:-target}/debug/fuzz" "$(CACHE)/fuzz" $(or $(MINUTES),10) $(TARGETS)
 
 .PHONY: test-growth
 test-growth: ## time and memory of every kernel at n, 2n, 4n and 8n (minutes, on a quiet machine)

@@ -50,6 +50,7 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     server.is_alive().await;
     let data = server.data("{ noise(first: 1) { totalCount } }").await;
     assert_eq!(data["noise"]["totalCount"].to_string().trim_matches('"'), accepted.to_string());
+    assert!(!server.log().contains("panicked"), "{}", server.log());
     println!("{accepted} rows, then: {message}");
 }
 

@@ -10,11 +10,14 @@
 
 mod bad_input;
 mod corrupted;
+mod crowd;
 mod demo;
 mod doors;
 mod harness;
+mod interrupted;
 mod killed;
 mod limits_of_the_machine;
+mod neighbours;
 mod own_datasets;
 mod rate;
 mod real_data;

@@ -1,8 +1,9 @@
 //! Datasets that users declare: from a file's columns, from a spec, and as both change.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::process::Command;
 
-use crate::harness::{Server, colonnade};
+use crate::harness::{Server, binary, colonnade, without_settings};
 
 const SPEC: &str = r#"
 name = "orders"
@@ -232,4 +233,70 @@ async fn columns_of_a_file_keep_their_types_and_values() {
         ),
     ]);
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn what_comes_through_a_pipe_is_a_file_too() {
+    for input in ["-", "/dev/stdin"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let pipe = "printf 'id,n\\na,1\\nb,2\\n' | \"$0\" --data \"$1\" ingest things \"$2\" --format csv --create --json";
+        command.args(["-c", pipe]).arg(binary()).arg(folder.path().join("data")).arg(input);
+        without_settings(&mut command);
+        let output = command.output().await.unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(answer["accepted"], 2, "{input}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_json_in_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("data"), folder.path().join("things.ndjson"));
+    std::fs::write(&file, "{\"id\": 1, \"tags\": [\"a\", \"b\"]}\n{\"id\": 2, \"tags\": []}\n")
+        .unwrap();
+    colonnade(&root, &["ingest", "things", file.to_str().unwrap(), "--create", "--json"])
+        .await
+        .json();
+    let query = ["sql", "SELECT * FROM things ORDER BY id", "--format", "csv"];
+    let answer = colonnade(&root, &query).await;
+    assert_eq!(answer.stdout, "id,tags\n1,\"[\"\"a\"\",\"\"b\"\"]\"\n2,[]\n", "{}", answer.stderr);
+}
+
+/// Cut off, or with one in its middle gone.
+#[tokio::test]
+async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
+    for harm in ["cut", "gone"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, file) = (folder.path().join("data"), folder.path().join("things.ndjson"));
+        for id in 0..3 {
+            std::fs::write(&file, format!("{{\"id\": {id}}}\n")).unwrap();
+            let arguments = ["ingest", "my_things", file.to_str().unwrap(), "--create", "--json"];
+            colonnade(&root, &arguments).await.json();
+        }
+        let entry =
+            |version: u64| root.join(format!("default/my_things/_delta_log/{version:020}.json"));
+        match harm {
+            "cut" => std::fs::write(entry(3), &std::fs::read(entry(3)).unwrap()[..200]).unwrap(),
+            _ => std::fs::remove_file(entry(2)).unwrap(),
+        }
+        let server = Server::start(&root).await;
+        for field in ["myThings { totalCount }", "a: myThingsGroups { nodes { count } }"] {
+            let answer = server.graphql(&format!("{{ {field} }}"), json!({})).await.body;
+            let error = &answer["errors"][0];
+            assert_eq!(error["extensions"]["code"], "STORAGE_UNAVAILABLE", "{harm}: {answer}");
+            assert!(error["message"].as_str().unwrap().contains("my_things"), "{harm}: {answer}");
+            let says = answer.to_string();
+            assert!(!says.contains("0: ") && !says.contains("::"), "a backtrace: {says}");
+        }
+        let ready = reqwest::get(server.url("/readyz")).await.unwrap().text().await.unwrap();
+        assert!(ready.contains("1 datasets can not be read"), "{ready}");
+        let sent = server.ingest("my_things", "application/x-ndjson", "{\"id\": 9}").await;
+        sent.refused_with(503, "STORAGE_UNAVAILABLE");
+        assert_eq!(
+            server.data("{ unreadableDatasets { name } }").await["unreadableDatasets"][0]["name"],
+            "my_things"
+        );
+    }
 }

@@ -2,13 +2,15 @@
 //! real data.
 
 mod binary;
+mod faults;
 mod rows;
 mod seed;
 mod server;
 mod shared;
 mod subscriber;
 
-pub use binary::{binary, colonnade, colonnade_with};
+pub use binary::{Outcome, binary, colonnade, colonnade_with, without_settings};
+pub use faults::FaultyStore;
 pub use rows::{model_calls, model_calls_arrow, ndjson};
 pub use seed::random;
 pub use server::{Answer, Server, make};

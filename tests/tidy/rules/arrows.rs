@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::tree::{Tree, Violation};
 
 /// A crate, and those it stands directly on. It may also name what those stand on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("kernels", &[]),
     ("datasets", &[]),
     ("analysis", &[]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("graphql", &["jobs", "engine"]),
     ("colonnade", &["graphql"]),
     ("benches", &["jobs"]),
+    ("fuzz", &["graphql"]),
     ("tests", &["graphql"]),
 ];
 

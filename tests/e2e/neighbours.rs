@@ -1,0 +1,338 @@
+//! Two tenants of one server, of which one misbehaves: what the other one notices.
+//!
+//! Each attack runs for a while beside a tenant that asks a small question, over and over, and sends a few rows. Held against
+//! the same tenant's times in quiet, just before: no error, and a p99 of at most [`SLOWER_MAX`] times as much. `make test-chaos` takes longer
+//! and prints the table.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::harness::{Server, model_calls, ndjson};
+
+/// How much slower the other tenant may be.
+const SLOWER_MAX: f64 = 3.0;
+/// Below this a p99 is noise of the machine, however much it is of the quiet one.
+const NOISE: Duration = Duration::from_millis(150);
+const ROWS: u64 = 20_000;
+
+fn seconds() -> f64 {
+    std::env::var("COLONNADE_NEIGHBOUR_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.4)
+}
+
+fn keys(folder: &Path) -> PathBuf {
+    let path = folder.join("colonnade.toml");
+    // SHA-256 of the two keys.
+    let key = |digest: &str, tenant: &str| {
+        format!(
+            "[[keys]]\nsecret_sha256 = \"{digest}\"\ntenant = \"{tenant}\"\nsubject = \"{tenant}\"\nroles = [\"reader\", \"writer\", \"operator\"]\n"
+        )
+    };
+    let a = key("72e24dc3d3ead7ec42462bf9709b307f4f23a045e91414bdf75e208948d91323", "a");
+    let b = key("fd34992a065c3c4fbfe4efa4eef516913023f3474bdf38b0be4d3ec6a0dcaad1", "b");
+    std::fs::write(&path, a + &b).unwrap();
+    path
+}
+
+/// One tenant's way to the server.
+#[derive(Clone)]
+struct Tenant {
+    http: reqwest::Client,
+    address: String,
+    key: &'static str,
+}
+
+impl Tenant {
+    fn new(server: &Server, key: &'static str) -> Self {
+        Self { http: reqwest::Client::new(), address: server.address.clone(), key }
+    }
+
+    async fn send(&self, dataset: &str, body: String) -> Result<u16, reqwest::Error> {
+        let request = self.http.post(format!("http://{}/v1/ingest/{dataset}", self.address));
+        let request = request.header("x-api-key", self.key);
+        let request = request.header("content-type", "application/x-ndjson").body(body);
+        Ok(request.send().await?.status().as_u16())
+    }
+
+    async fn ask(&self, query: &str) -> Result<Value, reqwest::Error> {
+        let text = self.post(json!({ "query": query }).to_string()).await?.text().await?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Asks and takes the answer without a look at it: the cores are the server's, as far as that can be.
+    async fn burden(&self, body: &str) {
+        if let Ok(mut answer) = self.post(body.to_owned()).await {
+            while let Ok(Some(_)) = answer.chunk().await {}
+        }
+    }
+
+    async fn post(&self, body: String) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.http.post(format!("http://{}/graphql", self.address));
+        let request = request.header("x-api-key", self.key);
+        request.header("content-type", "application/json").body(body).send().await
+    }
+}
+
+/// What a tenant measured of itself.
+#[derive(Debug, Default)]
+struct Noticed {
+    asked: Vec<Duration>,
+    sent: Vec<Duration>,
+    errors: Vec<String>,
+}
+
+impl Noticed {
+    fn percentile(times: &[Duration], part: f64) -> Duration {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable();
+        let at = ((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1));
+        sorted.get(at).copied().unwrap_or_default()
+    }
+
+    fn row(&self) -> String {
+        let ms = |times: &[Duration], part| Self::percentile(times, part).as_secs_f64() * 1e3;
+        format!(
+            "{:>6} asked, p50 {:>7.1} ms, p99 {:>7.1} ms; {:>4} sent, p50 {:>7.1} ms, p99 {:>7.1} ms; {} errors",
+            self.asked.len(),
+            ms(&self.asked, 0.5),
+            ms(&self.asked, 0.99),
+            self.sent.len(),
+            ms(&self.sent, 0.5),
+            ms(&self.sent, 0.99),
+            self.errors.len()
+        )
+    }
+}
+
+/// Asks and sends for a while, one after the other.
+async fn notice(tenant: &Tenant, numbers: &AtomicU64) -> Noticed {
+    let mut noticed = Noticed::default();
+    let began = Instant::now();
+    while began.elapsed().as_secs_f64() < seconds() {
+        let asked = Instant::now();
+        let query = "{ modelCalls(first: 10, orderBy: [{at: DESC}]) { nodes { id model } } }";
+        match tenant.ask(query).await {
+            Ok(answer) if answer.get("errors").is_none() => noticed.asked.push(asked.elapsed()),
+            Ok(answer) => noticed.errors.push(answer.to_string()),
+            Err(error) => noticed.errors.push(format!("{error:?}")),
+        }
+        let rows = ndjson(&model_calls(numbers.fetch_add(10, Ordering::Relaxed), 10));
+        let sent = Instant::now();
+        match tenant.send("model_calls", rows).await {
+            Ok(200) => noticed.sent.push(sent.elapsed()),
+            Ok(status) => noticed.errors.push(format!("status {status}")),
+            Err(error) => noticed.errors.push(format!("{error:?}")),
+        }
+    }
+    noticed
+}
+
+/// What the other tenant does until it is told to stop.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    Conditions,
+    Aliases,
+    Groups,
+    AnnouncedUploads,
+    SilentConnections,
+    Subscriptions,
+    Ingest,
+    SlowUploads,
+    UnreadAnswers,
+    Sockets,
+    Jobs,
+}
+
+const ATTACKS: [Attack; 11] = [
+    Attack::Conditions,
+    Attack::Aliases,
+    Attack::Groups,
+    Attack::AnnouncedUploads,
+    Attack::SilentConnections,
+    Attack::Subscriptions,
+    Attack::Ingest,
+    Attack::SlowUploads,
+    Attack::UnreadAnswers,
+    Attack::Sockets,
+    Attack::Jobs,
+];
+
+impl Attack {
+    /// How many do it at once.
+    fn many(self) -> usize {
+        match self {
+            Self::AnnouncedUploads | Self::SlowUploads => 40,
+            Self::SilentConnections | Self::Sockets => 400,
+            Self::Subscriptions => 200,
+            Self::Ingest | Self::Jobs => 8,
+            Self::Conditions | Self::Aliases | Self::Groups | Self::UnreadAnswers => 12,
+        }
+    }
+
+    /// What it says, made once: whoever attacks has cores of its own.
+    fn body(self) -> String {
+        let query = |query: String| json!({ "query": query }).to_string();
+        let aliases = |count: usize| {
+            let fields: String = (0..count).map(|n| format!("a{n}: id ")).collect();
+            query(format!("{{ modelCalls(first: 1000) {{ nodes {{ {fields} }} }} }}"))
+        };
+        match self {
+            Self::Conditions => {
+                let each = |n: u64| json!({"model": {"contains": format!("m{n}")}});
+                let filter = json!({"and": (0..900).map(each).collect::<Vec<_>>()});
+                let query =
+                    "query($where: ModelCallsWhere) { modelCalls(where: $where) { totalCount } }";
+                json!({"query": query, "variables": {"where": filter}}).to_string()
+            }
+            Self::Aliases => aliases(240),
+            Self::UnreadAnswers => aliases(100),
+            Self::Groups => query(
+                "{ modelCallsGroups(groupBy: [USER_ID, MODEL], first: 100) { nodes { count p95 { latencyMs } } } }".into(),
+            ),
+            Self::Subscriptions => {
+                query("subscription { modelCallsChanged { version added { count } } }".into())
+            }
+            Self::Ingest => ndjson(&model_calls(0, 2_000)),
+            // Each run asks for other vectors, so that none is a repeat.
+            Self::Jobs => query(
+                "mutation { runJob(job: \"embed\", wait: true, params: {dataset: \"model_calls\", id_column: \"id\", \
+                 text_columns: [\"id\", \"user_id\", \"model\"], embedder: \"ngram\", dimension: NUMBER, output: \"vectors_NUMBER\"}) { state } }"
+                    .into(),
+            ),
+            Self::AnnouncedUploads | Self::SilentConnections | Self::Sockets => String::new(),
+            Self::SlowUploads => " ".repeat(8 << 20),
+        }
+    }
+
+    async fn once(self, tenant: &Tenant, body: &str, numbers: &AtomicU64) {
+        // Refused or not: it is about the other one.
+        match self {
+            Self::Conditions | Self::Aliases | Self::Groups => tenant.burden(body).await,
+            Self::Jobs => {
+                let dimension = 64 + numbers.fetch_add(1, Ordering::Relaxed) % 512;
+                tenant.burden(&body.replace("NUMBER", &dimension.to_string())).await;
+            }
+            Self::Ingest => drop(tenant.send("model_calls", body.to_owned()).await),
+            Self::AnnouncedUploads => hold(tenant, announced(tenant)).await,
+            Self::SlowUploads => hold(tenant, announced(tenant) + body).await,
+            Self::Sockets => {
+                let head = format!(
+                    "GET /graphql HTTP/1.1\r\nHost: {}\r\nX-Api-Key: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+                     Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n",
+                    tenant.address, tenant.key
+                );
+                // One frame of text, whose mask is zero.
+                let init = r#"{"type":"connection_init"}"#;
+                let frame =
+                    [&[0x81, 0x80 | init.len() as u8, 0, 0, 0, 0], init.as_bytes()].concat();
+                hold(tenant, [head.into_bytes(), frame].concat()).await;
+            }
+            Self::SilentConnections => hold(tenant, String::new()).await,
+            Self::Subscriptions => {
+                hold(tenant, posted(tenant, "Accept: text/event-stream\r\n", body)).await;
+            }
+            Self::UnreadAnswers => hold(tenant, posted(tenant, "", body)).await,
+        }
+    }
+}
+
+/// The head of an upload of 64 MiB.
+fn announced(tenant: &Tenant) -> String {
+    format!(
+        "POST /v1/ingest/model_calls HTTP/1.1\r\nHost: {}\r\nX-Api-Key: {}\r\n\
+         Content-Type: application/x-ndjson\r\nContent-Length: 67108864\r\n\r\n",
+        tenant.address, tenant.key
+    )
+}
+
+fn posted(tenant: &Tenant, headers: &str, body: &str) -> String {
+    format!(
+        "POST /graphql HTTP/1.1\r\nHost: {}\r\nX-Api-Key: {}\r\n{headers}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        tenant.address,
+        tenant.key,
+        body.len()
+    )
+}
+
+/// A connection that says this and then nothing, and reads nothing.
+async fn hold(tenant: &Tenant, says: impl Into<Vec<u8>>) {
+    if let Ok(mut stream) = TcpStream::connect(&tenant.address).await {
+        let says = says.into();
+        let _ = timeout(Duration::from_secs_f64(seconds()), stream.write_all(&says)).await;
+        tokio::time::sleep(Duration::from_secs_f64(seconds())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_misbehaves_is_not_noticed_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = keys(folder.path());
+    let root = folder.path().join("data");
+    let server = Server::start_with(&root, &["--config", config.to_str().unwrap()]).await;
+    let (a, b) = (Tenant::new(&server, "key-of-tenant-a"), Tenant::new(&server, "key-of-tenant-b"));
+    let numbers = Arc::new(AtomicU64::new(ROWS));
+    for tenant in [&a, &b] {
+        let rows = ndjson(&model_calls(0, ROWS));
+        assert_eq!(tenant.send("model_calls", rows).await.unwrap(), 200);
+        // What is opened once is not counted.
+        notice_once(tenant).await;
+    }
+    let p99s = |noticed: &Noticed| {
+        [&noticed.asked, &noticed.sent].map(|times| Noticed::percentile(times, 0.99))
+    };
+    let mut slow = Vec::new();
+    for attack in ATTACKS {
+        // Each time anew, because there is more data each time.
+        let quiet = notice(&b, &numbers).await;
+        println!("{:24} {}", "in quiet", quiet.row());
+        assert!(quiet.errors.is_empty(), "{:?}", quiet.errors);
+        let (body, stop) = (Arc::new(attack.body()), Arc::new(AtomicBool::new(false)));
+        let mut attackers = JoinSet::new();
+        for _ in 0..attack.many() {
+            let (a, stop, body, numbers) = (a.clone(), stop.clone(), body.clone(), numbers.clone());
+            attackers.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    attack.once(&a, &body, &numbers).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let noticed = notice(&b, &numbers).await;
+        stop.store(true, Ordering::Relaxed);
+        attackers.abort_all();
+        while attackers.join_next().await.is_some() {}
+        println!("{:24} {}", format!("{attack:?} x {}", attack.many()), noticed.row());
+        assert!(noticed.errors.is_empty(), "{attack:?}: {:?}", noticed.errors);
+        assert!(
+            !noticed.asked.is_empty() && !noticed.sent.is_empty(),
+            "{attack:?}: nothing was answered"
+        );
+        for ((what, p99), quiet) in ["asked", "sent"].iter().zip(p99s(&noticed)).zip(p99s(&quiet)) {
+            if p99 > quiet.mul_f64(SLOWER_MAX).max(NOISE) {
+                slow.push(format!("{attack:?}, {what}: {p99:?} beside {quiet:?}"));
+            }
+        }
+        // What the attack left behind is not the next one's.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        notice_once(&b).await;
+    }
+    server.is_alive().await;
+    // On a busy machine a short run says little.
+    if std::env::var_os("COLONNADE_NEIGHBOUR_SECONDS").is_some() {
+        assert!(slow.is_empty(), "{slow:#?}");
+    }
+}
+
+async fn notice_once(tenant: &Tenant) {
+    let answer = tenant.ask("{ modelCalls(first: 1) { totalCount } }").await.unwrap();
+    assert!(answer.get("errors").is_none(), "{answer}");
+}
