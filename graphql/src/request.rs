@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::error::over_limit;
-use crate::service::ServiceInner;
+use crate::service::{Held, ServiceInner};
 
 /// Warnings that one answer carries at most.
 const WARNINGS_MAX: usize = 100;
@@ -25,6 +25,8 @@ pub(crate) struct RequestState {
     answer_bytes: AtomicUsize,
     /// Said once when those are too many.
     overflow: Notify,
+    /// What the answer of a subscription that is made now holds.
+    held: Mutex<Option<Held>>,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
 }
@@ -38,6 +40,7 @@ impl RequestState {
             session: OnceCell::new(),
             answer_bytes: AtomicUsize::default(),
             overflow: Notify::new(),
+            held: Mutex::default(),
             warnings: Warnings::default(),
         })
     }
@@ -65,9 +68,15 @@ impl RequestState {
         }
     }
 
-    /// Begins the next answer of a subscription.
-    pub(crate) fn begin_answer(&self) {
+    /// Begins the next answer of a subscription, which holds this until it is made.
+    pub(crate) fn begin_answer(&self, held: Held) {
         self.answer_bytes.store(0, Ordering::Relaxed);
+        *self.held.lock() = Some(held);
+    }
+
+    /// What the answer of a subscription that was made held.
+    pub(crate) fn end_answer(&self) -> Option<Held> {
+        self.held.lock().take()
     }
 
     /// The tenant of who asks.

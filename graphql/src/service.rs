@@ -113,9 +113,11 @@ impl ServiceInner {
         self.answers.take(tenant, units).await.map(Room).map_err(no_places)
     }
 
-    /// Waits for a place of one more message of a subscription; of those there are not more than there are subscriptions.
-    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Taken> {
-        self.lanes.places().take(tenant, 1).await.map_err(no_places)
+    /// Waits for a place and room of one more message of a subscription; of those there are not more than there are
+    /// subscriptions.
+    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Held> {
+        let place = self.lanes.places().take(tenant, 1).await.map_err(no_places)?;
+        Ok(Held { _place: place, room: self.room(tenant).await? })
     }
 
     /// Subscriptions that are open.
@@ -142,6 +144,12 @@ const ROOM_UNIT_BYTES: usize = 64 << 10;
 /// Room for an answer; dropping it frees the room.
 #[derive(Debug)]
 pub(crate) struct Room(Taken);
+
+/// What an answer takes while it is made.
+pub(crate) struct Held {
+    _place: Taken,
+    room: Room,
+}
 
 impl Room {
     /// Frees what an answer of so many bytes does not need.
@@ -389,8 +397,8 @@ impl Following {
             response = response.extension("cost", Value::from(cost));
         }
         let answer = finished(with_warnings(response, &self.state), &self.request_id);
-        self.state.begin_answer();
-        Some((answer, self))
+        let room = self.state.end_answer().map(|held| held.room);
+        Some((Answer { room, ..answer }, self))
     }
 }
 

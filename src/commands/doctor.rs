@@ -9,10 +9,12 @@ use crate::output::{Output, columns};
 
 /// Examines every table of every tenant; damage that is not mended is this command's error.
 pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) -> Result<()> {
-    let engine = match arguments.repair {
-        true => open_to_write(settings, "colonnade doctor --repair").await?,
-        false => open_to_read(settings).await?,
-    };
+    // A root that is not there is not made by looking for what is wrong with it.
+    let mut engine = open_to_read(settings).await?;
+    if arguments.repair {
+        close(&engine, Ok(())).await?;
+        engine = open_to_write(settings, "colonnade doctor --repair").await?;
+    }
     let examined = engine.examine(&settings.principal()?, arguments.repair).await;
     let examined = close(&engine, examined).await?;
     report(&examined, output)?;

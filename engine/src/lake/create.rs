@@ -239,7 +239,7 @@ impl Author for Ensure<'_> {
 }
 
 /// `spec` with those of `columns` added that it has not; `None` when it has them all.
-fn grown(spec: &DatasetSpec, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
+pub(super) fn grown(spec: &DatasetSpec, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
     let mut grown = spec.clone();
     for column in columns {
         match spec.column(&column.name) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
-use datasets::DatasetName;
+use datasets::{ColumnSpec, DatasetName, DatasetSpec};
 use deltalake_core::kernel::{Add, Remove};
 use deltalake_core::logstore::LogStoreRef;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,11 +20,14 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::check::{LOG_FOLDER, LogFiles};
+use super::create::grown;
 use super::head::Size;
 use super::log::{LogEntry, rows_of};
 use super::table::{load_state, places};
 use super::write::require_same_paths;
-use super::{Author, CommitLabel, Head, Lake, Proposal, Table, TakenRequest};
+use super::{
+    Author, CommitLabel, Head, Lake, Proposal, Table, TakenRequest, first_of, schema, width,
+};
 use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
@@ -150,6 +153,7 @@ impl<'a> Examination<'a> {
     async fn run(&mut self) -> Result<Option<u64>> {
         let files = LogFiles::list(self.store.as_ref()).await?;
         if files.last().is_none() {
+            self.without_log().await?;
             return Ok(None);
         }
         if let Some(broken) = self.find_break(&files).await? {
@@ -170,7 +174,7 @@ impl<'a> Examination<'a> {
 
     fn ended(mut self, found: Result<Option<u64>>) -> Option<Examined> {
         let version = match found {
-            Ok(None) => return None,
+            Ok(None) if self.findings.is_empty() => return None,
             Ok(version) => version,
             Err(error) => {
                 let remedy = "none; what can be done is done when this is mended";
@@ -196,6 +200,23 @@ impl<'a> Examination<'a> {
             Ok::<_, Error>((version, self.log.read_commit_entry(version).await?))
         };
         stream::iter(versions).map(read).buffered(ASKING_MAX).try_collect().await
+    }
+
+    /// Looks whether a folder that has no log has data.
+    async fn without_log(&mut self) -> Result<()> {
+        let objects: Vec<ObjectMeta> = self.store.list(None).try_collect().await?;
+        let data = objects.iter().filter(|object| is_data_file(&object.location)).count();
+        if data > 0 {
+            let found = format!("{data} data files are here, and no log says what they hold");
+            let remedy = "none: without a log nothing says which of them are of one version";
+            self.finds(FindingKind::Damage, found, remedy, false);
+        }
+        Ok(())
+    }
+
+    /// Whether entries of the log were set aside here, now or once.
+    async fn has_set_aside(&self) -> Result<bool> {
+        Ok(self.store.list(Some(&Path::from(DAMAGED_FOLDER))).try_next().await?.is_some())
     }
 
     async fn find_break(&self, files: &LogFiles) -> Result<Option<Break>> {
@@ -239,18 +260,20 @@ impl<'a> Examination<'a> {
             self.finds(FindingKind::Damage, found, format!("none: {error}"), false);
             return Ok(());
         }
-        let can_be_added = entries.iter().all(LogEntry::only_adds);
+        let spec = schema::spec_of(self.name, before.metadata())?;
+        let can_be_added = entries.iter().all(LogEntry::only_adds) && grows(&spec, entries);
         let adds = entries.iter().flat_map(|entry| &entry.adds);
         let rows: Option<u64> = adds.clone().map(rows_of).sum();
         let rows = rows.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string());
         let kept = match (adds.count(), can_be_added) {
             (0, true) => "the rows that were committed then are lost".to_owned(),
             (_, true) => format!(
-                "{rows} rows that can be read there are committed again, others of then are lost; rows that version \
+                "{rows} rows that can be read there are committed again, and what can not be read is lost; rows that version \
                  {version} replaced, if it did, come back"
             ),
             (_, false) => format!(
-                "later versions replaced rows: the table is again as it was at {}",
+                "later versions replaced rows or columns: the table is again as it was at {}; {rows} rows that they add are \
+                 only there",
                 version - 1
             ),
         };
@@ -296,7 +319,7 @@ impl<'a> Examination<'a> {
         let state = table.state(table.entry().version.0).await?;
         let there: HashSet<Path> =
             state.log_data().iter().map(|file| file.object_store_path()).collect();
-        let mut again = Again::default();
+        let (mut again, mut columns) = (Again::default(), Vec::new());
         for path in &pending {
             let entry = LogEntry::salvaged(&self.store.get(path).await?.bytes().await?);
             for add in entry.adds {
@@ -307,7 +330,13 @@ impl<'a> Examination<'a> {
                     again.adds.push(add);
                 }
             }
-            for (producer, sequence) in entry.txns {
+            if let Some(metadata) = &entry.metadata {
+                again.row_bytes = again.row_bytes.max(width::stated(metadata));
+                columns.extend(schema::spec_of(self.name, metadata)?.columns);
+            }
+            // Where the entry is torn its requests are at hand and the rest may not be. What it holds of them is not taken twice.
+            let of_requests = entry.requests.iter().map(|of| (of.producer.clone(), of.sequence));
+            for (producer, sequence) in entry.txns.into_iter().chain(of_requests) {
                 let last = again.sequences.entry(producer).or_insert(sequence);
                 *last = (*last).max(sequence);
             }
@@ -321,7 +350,8 @@ impl<'a> Examination<'a> {
             self.finds(FindingKind::Damage, found, "their rows are committed again", self.repair);
         }
         if self.repair {
-            if files > 0 {
+            self.lake.evolve(self.who, table, columns).await?;
+            if files > 0 || !again.sequences.is_empty() {
                 self.commit(table, again).await?;
             }
             for path in &pending {
@@ -461,22 +491,23 @@ impl<'a> Examination<'a> {
         there: &BTreeMap<Path, ObjectMeta>,
         named: &HashSet<Path>,
     ) -> Result<()> {
-        // What others keep beside a table begins so: a log, an index, changes.
-        let is_hidden =
-            |path: &Path| path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
         let is_waste = |object: &&ObjectMeta| {
-            let path = &object.location;
-            path.as_ref().ends_with(".parquet") && !named.contains(path) && !is_hidden(path)
+            is_data_file(&object.location) && !named.contains(&object.location)
         };
         let waste: Vec<&ObjectMeta> = there.values().filter(is_waste).collect();
         if waste.is_empty() {
             return Ok(());
         }
         let bytes: u64 = waste.iter().map(|object| object.size).sum();
+        let found = format!("{} files of {bytes} bytes are in no commit", waste.len());
+        if self.has_set_aside().await? {
+            let remedy = "none: entries of the log were set aside here, and it may be their rows that these hold";
+            self.finds(FindingKind::Waste, found, remedy, false);
+            return Ok(());
+        }
         let old = Utc::now() - WASTE_AGE_MIN;
         let due = waste.iter().filter(|object| object.last_modified < old);
         let due: Vec<Path> = due.map(|object| object.location.clone()).collect();
-        let found = format!("{} files of {bytes} bytes are in no commit", waste.len());
         let remedy = match due.len() {
             0 => {
                 "none yet: they are younger than a day, and may be about to be committed".to_owned()
@@ -493,6 +524,27 @@ impl<'a> Examination<'a> {
     }
 }
 
+/// Whether this is a file of rows. What others keep beside those begins otherwise: a log, an index, changes.
+fn is_data_file(path: &Path) -> bool {
+    let is_hidden = path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
+    path.as_ref().ends_with(".parquet") && !is_hidden
+}
+
+/// Whether columns come at most, and none goes or changes.
+fn grows(spec: &DatasetSpec, entries: &[LogEntry]) -> bool {
+    let mut spec = spec.clone();
+    entries.iter().filter_map(|entry| entry.metadata.as_ref()).all(|metadata| {
+        let Ok(next) = schema::spec_of(&spec.name, metadata) else { return false };
+        let is_kept = |column: &ColumnSpec| next.column(&column.name).is_some();
+        let is_alike = next.partition_by == spec.partition_by && spec.columns.iter().all(is_kept);
+        match grown(&spec, &next.columns) {
+            Ok(grown) if is_alike => spec = grown.unwrap_or_else(|| spec.clone()),
+            _ => return false,
+        }
+        true
+    })
+}
+
 fn shown(all: &[String]) -> String {
     let more = all.len().saturating_sub(SHOWN_MAX);
     let first = all.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
@@ -503,6 +555,7 @@ fn shown(all: &[String]) -> String {
 #[derive(Default)]
 struct Again {
     adds: Vec<Add>,
+    row_bytes: u64,
     removes: Vec<Remove>,
     removed: Size,
     /// Of the producers whose rows are committed again.
@@ -512,8 +565,15 @@ struct Again {
 
 #[async_trait]
 impl Author for Again {
-    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
+        for TakenRequest { producer, sequence, .. } in &self.requests {
+            let first = first_of(producer);
+            if head.last_sequence(table, producer).await?.is_none() {
+                let known = self.sequences.entry(first).or_insert(*sequence);
+                *known = (*known).min(*sequence);
+            }
+        }
         let rows: Option<u64> = self.adds.iter().map(rows_of).sum();
         let bytes = self.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let kind = match self.removes.is_empty() {
@@ -524,6 +584,7 @@ impl Author for Again {
             kind: Some(kind),
             adds: self.adds.clone(),
             added: Size { rows, bytes, files: self.adds.len() as u64 },
+            row_bytes: self.row_bytes,
             removes: self.removes.clone(),
             removed: Size { rows: Some(self.removed.rows.unwrap_or(0)), ..self.removed },
             sequences: self.sequences.clone().into_iter().collect(),

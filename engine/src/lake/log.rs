@@ -124,12 +124,11 @@ impl LogEntry {
         self.info.as_ref()?.info.get(ACTIONS_KEY)?.as_u64()
     }
 
-    /// Whether it does nothing but add files, all of which are known here, as far as it can be read.
+    /// Whether of files it does nothing but add some, all of which are known here, as far as it can be read.
     pub(super) fn only_adds(&self) -> bool {
         let mode =
             self.info.as_ref().and_then(|info| info.operation_parameters.as_ref()?.get("mode"));
         self.removes.is_empty()
-            && self.metadata.is_none()
             && self.protocol.is_none()
             && self.adds.len() == self.added_paths.len()
             && mode.is_none_or(|mode| mode == "Append")

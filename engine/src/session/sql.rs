@@ -36,6 +36,9 @@ const CHAINING: &[Keyword] = &[
     Keyword::COLLATE,
     Keyword::JOIN,
     Keyword::UNION,
+    Keyword::EXPLAIN,
+    Keyword::ANALYZE,
+    Keyword::VERBOSE,
     Keyword::EXCEPT,
     Keyword::INTERSECT,
 ];
@@ -107,7 +110,12 @@ fn check_length(text: &str) -> Result<()> {
             Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
             Token::Period | Token::SemiColon => {}
             Token::Comma => chain = open.last().copied().unwrap_or(0),
-            Token::LParen | Token::LBracket | Token::LBrace => open.push(chain),
+            Token::LParen | Token::LBrace => open.push(chain),
+            // Of a value in a value in a value each is an operator.
+            Token::LBracket => {
+                chain += 1;
+                open.push(chain);
+            }
             Token::RParen | Token::RBracket | Token::RBrace => chain = open.pop().unwrap_or(0),
             Token::Word(word) if word.keyword == Keyword::SELECT => selects += 1,
             Token::Word(word) if !CHAINING.contains(&word.keyword) => {}

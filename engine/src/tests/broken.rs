@@ -31,12 +31,13 @@ pub(super) async fn read(folder: &Path) -> Result<i64> {
 }
 
 pub(super) fn data_file(table: &Path) -> PathBuf {
-    let month = std::fs::read_dir(table)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .find(|p| p.file_name().unwrap().to_str().unwrap().starts_with("at_month"))
-        .unwrap();
-    std::fs::read_dir(month).unwrap().next().unwrap().unwrap().path()
+    data_files(table).remove(0)
+}
+
+pub(super) fn data_files(table: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let is_month = |p: &PathBuf| p.file_name().unwrap().to_str().unwrap().starts_with("at_month");
+    inside(table).filter(is_month).flat_map(|month| inside(&month)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::broken::{data_file, read, root};
+use super::broken::{data_file, data_files, read, root};
 use super::*;
 use crate::{Finding, FindingKind, WriteMode};
 
@@ -72,6 +72,30 @@ async fn rows_of_a_torn_entry_are_saved_as_far_as_it_can_be_read() {
     assert_eq!(read(folder.path()).await.unwrap(), 435);
     assert_eq!(set_aside(&table).len(), 1);
     assert_eq!(examine(folder.path(), true).await, (Some(3), Vec::new()));
+    // Its producer goes on as if nothing had been.
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    assert!(send(&engine, 20..30, sequence("p", 7)).await.unwrap().duplicate);
+    assert!(send(&engine, 30..31, sequence("p", 6)).await.is_err(), "it began with 7");
+    assert!(!send(&engine, 30..31, sequence("p", 8)).await.unwrap().duplicate);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_column_that_came_replaced_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let row = r#"{"id": 60, "at": "2026-01-01T00:00:00Z", "fresh": "x"}"#;
+    let request = IngestRequest { rows: ndjson(row), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    engine.shutdown().await.unwrap();
+    std::fs::remove_file(entry(&table, 1)).unwrap();
+    let (_, remedy) = damage(folder.path(), true).await;
+    assert!(remedy.contains("11 rows"), "{remedy}");
+    assert_eq!(read(folder.path()).await.unwrap(), 145 + 60);
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE fresh = 'x'").await, 1);
+    engine.shutdown().await.unwrap();
 }
 
 #[tokio::test]
@@ -140,6 +164,36 @@ async fn a_data_file_that_is_gone_or_cut_off_is_taken_out() {
         let left = read(folder.path()).await.unwrap();
         assert!(left == 45 || left == 145, "{left}");
     }
+}
+
+#[tokio::test]
+async fn files_of_entries_that_were_set_aside_are_never_waste() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    // Nothing of it can be read any more, and its rows are all there.
+    std::fs::write(entry(&table, 2), "").unwrap();
+    damage(folder.path(), true).await;
+    assert_eq!(set_aside(&table).len(), 1);
+    let old = SystemTime::now() - Duration::from_secs(9 * 86_400);
+    let count = || data_files(&table).len();
+    for file in data_files(&table) {
+        std::fs::File::options().write(true).open(file).unwrap().set_modified(old).unwrap();
+    }
+    let before = count();
+    let (_, findings) = examine(folder.path(), true).await;
+    assert_eq!((findings[0].kind, findings[0].mended), (FindingKind::Waste, false));
+    assert_eq!(count(), before);
+}
+
+#[tokio::test]
+async fn data_without_a_log_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    std::fs::remove_dir_all(table.join("_delta_log")).unwrap();
+    let (version, findings) = examine(folder.path(), false).await;
+    assert_eq!((version, findings.len()), (None, 1));
+    assert_eq!(findings[0].kind, FindingKind::Damage);
+    assert!(findings[0].found.contains("no log"), "{findings:?}");
 }
 
 #[tokio::test]

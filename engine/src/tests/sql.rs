@@ -165,6 +165,8 @@ fn as_many_terms_as_are_taken_overflow_nothing() {
         sum(2_002),
         sum(500_000),
         tables(1_000),
+        format!("{}SELECT 1", "EXPLAIN ".repeat(130_000)),
+        format!("SELECT x{} FROM calls", "[1]".repeat(200_000)),
         format!("SELECT {}", "(".repeat(10_000)),
     ];
     let work = move || {

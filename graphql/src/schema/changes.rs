@@ -158,6 +158,6 @@ async fn open(
         Some(value) => Some(version(&value, "since")?),
         None => None,
     };
-    let following = Following { service, who, shape: shape.clone(), filter };
+    let following = Following { service, state: state.clone(), who, shape: shape.clone(), filter };
     Ok(follow(following, since).await?.boxed())
 }

@@ -56,6 +56,9 @@ impl Events {
             Ok(Some(mut answer)) => {
                 let json = GraphqlBody::from(&answer).json();
                 self.room = answer.room.take();
+                if let Some(room) = &mut self.room {
+                    room.fit(json.len());
+                }
                 Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
             }
             Ok(None) => {

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::change::Change;
+use crate::request::RequestState;
 use crate::service::{ServiceInner, SubscriptionPlace};
 use crate::shape::Shape;
 
@@ -21,6 +22,8 @@ use crate::shape::Shape;
 pub(crate) struct Following {
     /// The service.
     pub service: Arc<ServiceInner>,
+    /// The request, whose answers these are.
+    pub state: Arc<RequestState>,
     /// Who subscribes.
     pub who: Principal,
     /// The dataset.
@@ -131,8 +134,8 @@ impl Follower {
     }
 
     async fn read(&self, to: Version) -> Result<Change> {
-        let Following { service, who, shape, filter } = &self.following;
-        let place = service.turn(&who.tenant).await?;
+        let Following { service, state, who, shape, filter } = &self.following;
+        let held = service.turn(&who.tenant).await?;
         let reading = Change::read(
             service.clone(),
             who.clone(),
@@ -141,10 +144,8 @@ impl Follower {
             self.told,
             to,
         );
-        let reading = async move {
-            let _place = place;
-            reading.await
-        };
+        // Its rows are read when they are asked for, and it holds its place until then.
+        state.begin_answer(held);
         // The lane that waited for the commit was chosen before it.
         let reading = async { service.lanes.run(&who.tenant, reading).await? };
         crate::service::in_time(service.limits.operation_time_max, reading).await
