@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -185,7 +186,11 @@ impl Table {
             Err(TransactionError::VersionAlreadyExists(_)) => None,
             Err(e) => Some(Error::from(e)),
         };
-        match (self.entry_at(version).await, failure) {
+        let found = self.entry_at(version).await;
+        if found.is_err() || (matches!(found, Ok(None)) && failure.is_none()) {
+            self.is_in_doubt.store(true, Ordering::Relaxed);
+        }
+        match (found, failure) {
             (Ok(Some(entry)), _) if entry.commit_id() == Some(id) => Ok(Put::Made),
             (Ok(Some(_)), _) => Ok(Put::Taken),
             (Ok(None), Some(failure)) => Err(failure),

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
@@ -51,9 +52,11 @@ impl DataFiles {
 
     /// Deletes the files, when they did not become part of the table and can't any more.
     pub(crate) async fn discard(self, table: &Table) {
-        // A commit that failed over a network may still arrive; its files must then be there.
+        // A commit that failed over a network may still arrive, and one of which nothing is known may be there: its files must
+        // then be there, too.
         if let Some(folder) = self.folder
             && table.failures_are_final
+            && !table.is_in_doubt.load(Ordering::Relaxed)
         {
             folder.discard().await;
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use datasets::DatasetName;
@@ -43,6 +43,8 @@ pub(crate) struct Table {
     pub(super) store: Arc<dyn ObjectStore>,
     /// Whether a write that failed is certain not to appear later.
     pub(super) failures_are_final: bool,
+    /// Whether it is not known of some commit whether it was made.
+    pub(super) is_in_doubt: AtomicBool,
     /// Held for the length of a commit: one at a time.
     pub(super) head: tokio::sync::Mutex<Head>,
     /// Held while a checkpoint is being made.
@@ -104,6 +106,7 @@ impl Table {
             log,
             store,
             failures_are_final: root.failures_are_final(),
+            is_in_doubt: AtomicBool::new(false),
             published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
             head: tokio::sync::Mutex::new(head),
             checkpointing: Arc::default(),
