@@ -40,7 +40,8 @@ mod tests {
 
     fn seed() -> u64 {
         let given = std::env::var("COLONNADE_TEST_SEED").ok().and_then(|s| s.parse().ok());
-        given.unwrap_or_else(|| rand::random::<u32>().into())
+        // The same inputs for everybody; `make test-seeds` and `make fuzz` try others.
+        given.unwrap_or(15)
     }
 
     /// Panics of threads that try nothing themselves: those of a server's tasks end nothing but their connection.
