@@ -159,11 +159,23 @@ impl Lanes {
         tenant: &TenantId,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        let lane = match self.usage.urgency(tenant) {
+        self.lane(tenant).run(work).await
+    }
+
+    /// Begins `work` of `tenant`, who has a place; it goes on to its end, whoever waits for it.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        self.lane(tenant).spawn(work)
+    }
+
+    fn lane(&self, tenant: &TenantId) -> &Threads {
+        match self.usage.urgency(tenant) {
             Urgency::Prompt => &self.prompt,
             Urgency::Patient => &self.patient,
-        };
-        lane.run(work).await
+        }
     }
 }
 
@@ -329,6 +341,18 @@ mod tests {
         let _more = [lanes.begin(&tenant("a")), lanes.begin(&tenant("b"))];
         assert_eq!(of("b").await, niceness());
         assert_eq!(of("a").await, patient_niceness());
+    }
+
+    #[test]
+    fn what_was_begun_goes_on_without_the_one_who_began_it() {
+        let (lanes, (tell, told)) = (lanes(), std::sync::mpsc::channel());
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let caller = Builder::new_current_thread().build().unwrap();
+        let work = async move { gone.await.map(|()| tell.send(())) };
+        drop(caller.block_on(async { lanes.spawn(&tenant("a"), work).unwrap() }));
+        drop(caller);
+        go.send(()).unwrap();
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     #[tokio::test]

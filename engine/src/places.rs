@@ -80,13 +80,14 @@ impl Places {
         Ok(self.taken(tenant, of_all, of_tenant))
     }
 
-    /// Waits for a place; `None` where so many of the tenant wait already.
+    /// Waits for `count` places, which are not more than a tenant's share; `None` where so many of the tenant wait already.
     pub async fn queue(
         &self,
         tenant: &TenantId,
+        count: u32,
         waiting_max: usize,
     ) -> Result<Option<Taken>, AcquireError> {
-        if let Some(taken) = self.try_take(tenant) {
+        if let Some(taken) = self.try_take_many(tenant, count) {
             return Ok(Some(taken));
         }
         let share = self.of(tenant);
@@ -95,13 +96,17 @@ impl Places {
             return Ok(None);
         }
         let _waiting = Waiting(&share);
-        self.take(tenant, 1).await.map(Some)
+        self.take(tenant, count).await.map(Some)
     }
 
     /// A place, if there is one now.
     pub fn try_take(&self, tenant: &TenantId) -> Option<Taken> {
-        let of_tenant = Arc::clone(&self.of(tenant).places).try_acquire_owned().ok()?;
-        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        self.try_take_many(tenant, 1)
+    }
+
+    fn try_take_many(&self, tenant: &TenantId, count: u32) -> Option<Taken> {
+        let of_tenant = Arc::clone(&self.of(tenant).places).try_acquire_many_owned(count).ok()?;
+        let of_all = Arc::clone(&self.all).try_acquire_many_owned(count).ok()?;
         Some(self.taken(tenant, of_all, of_tenant))
     }
 
@@ -162,12 +167,25 @@ mod tests {
     async fn only_so_many_wait() {
         let a: TenantId = "a".parse().unwrap();
         let places = Places::new(2);
-        let first = places.queue(&a, 1).await.unwrap().unwrap();
-        let mut second = std::pin::pin!(places.queue(&a, 1));
+        let first = places.queue(&a, 1, 1).await.unwrap().unwrap();
+        let mut second = std::pin::pin!(places.queue(&a, 1, 1));
         assert!(futures::poll!(second.as_mut()).is_pending());
-        assert!(places.queue(&a, 1).await.unwrap().is_none());
+        assert!(places.queue(&a, 1, 1).await.unwrap().is_none());
         drop(first);
         assert!(second.await.unwrap().is_some());
-        assert!(places.queue(&a, 1).await.unwrap().is_some());
+        assert!(places.queue(&a, 1, 1).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn several_places_are_waited_for_together() {
+        let a: TenantId = "a".parse().unwrap();
+        let places = Places::new(8);
+        let first = places.queue(&a, 3, 1).await.unwrap().unwrap();
+        let mut second = std::pin::pin!(places.queue(&a, 2, 1));
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        assert!(places.queue(&a, 2, 1).await.unwrap().is_none());
+        drop(first);
+        let _two = second.await.unwrap().unwrap();
+        assert!(places.try_take(&a).is_some() && places.queue(&a, 3, 0).await.unwrap().is_none());
     }
 }

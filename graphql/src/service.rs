@@ -99,7 +99,7 @@ impl ServiceInner {
     /// Waits for a place of one more query of `tenant`.
     async fn place(&self, tenant: &TenantId) -> Result<Taken> {
         let waiting_max = self.limits.queries_waiting_max;
-        let place = self.lanes.places().queue(tenant, waiting_max).await;
+        let place = self.lanes.places().queue(tenant, 1, waiting_max).await;
         place
             .map_err(no_places)?
             .ok_or_else(|| over_limit("queries of one tenant that wait", waiting_max, "more"))
