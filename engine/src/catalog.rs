@@ -51,6 +51,14 @@ impl Catalog {
         self.datasets.get(dataset).ok_or_else(|| self.unknown(dataset.as_str()))
     }
 
+    /// Whether there is a dataset of this name; an error where there is one that can not be read.
+    pub fn has(&self, dataset: &DatasetName) -> Result<bool> {
+        match self.unreadable.get(dataset) {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(self.datasets.contains_key(dataset)),
+        }
+    }
+
     /// The error for a name that no dataset has.
     pub fn unknown(&self, name: &str) -> Error {
         if let Some((_, reason)) = self.unreadable.iter().find(|(n, _)| n.as_str() == name) {

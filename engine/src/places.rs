@@ -67,6 +67,12 @@ impl Places {
         Self { usage: Some(usage), ..Self::new(all) }
     }
 
+    /// So many places, all of which one tenant may take: where there is only one.
+    pub fn of_one_tenant(all: usize) -> Self {
+        let places = Self::new(all);
+        Self { share: all.clamp(1, Semaphore::MAX_PERMITS), ..places }
+    }
+
     /// Most that one tenant takes.
     pub fn share(&self) -> usize {
         self.share

@@ -1,7 +1,7 @@
 //! Errors on their way out: the engine's errors with their codes become GraphQL errors or HTTP
 //! bodies, in this one place, so that no answer tells more than its message is meant to.
 
-use async_graphql::{Error as GraphqlError, ErrorExtensions};
+use async_graphql::{Error as GraphqlError, ErrorExtensions, ServerError};
 use engine::{Code, Error};
 use serde_json::{Value, json};
 
@@ -28,6 +28,11 @@ pub(crate) fn to_graphql(error: &Error) -> GraphqlError {
     log(error);
     GraphqlError::new(public_message(error))
         .extend_with(|_, extensions| extensions.set("code", error.code().as_str()))
+}
+
+/// As the only error of a request.
+pub(crate) fn refused(error: &Error) -> Box<ServerError> {
+    Box::new(to_graphql(error).into_server_error(Default::default()))
 }
 
 /// As the body of an HTTP answer outside GraphQL.

@@ -11,11 +11,13 @@
 //!   service      one request: admission ─▶ schema ─▶ execution ─▶ answer
 //!      ├─ guard/      what is refused before it runs: size, nesting, depth, cost
 //!      ├─ schema/     types and resolvers, one rule per file
+//!      ├─ counting    how long the answer is, while it is made
 //!      ├─ plan/       arguments ─▶ DataFusion plan ─▶ values
 //!      └─ subscribe/  commits ─▶ messages
 //! ```
 //! Deliberately absent: access to storage, to Delta and to anything without a [`engine::Principal`].
 
+mod counting;
 mod error;
 mod guard;
 mod limits;

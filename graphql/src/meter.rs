@@ -52,6 +52,8 @@ struct Latency {
 pub(crate) struct Gauges {
     /// Open subscriptions.
     pub subscriptions_open: usize,
+    /// Datasets that were found damaged.
+    pub unreadable_datasets: usize,
     /// Results of subscriptions that were computed, not shared.
     pub results_computed: u64,
     /// Runs by state, of those that the runner lists.
@@ -156,6 +158,12 @@ impl Meter {
         );
         page.family("colonnade_subscriptions_open", "gauge", "Open subscriptions.");
         page.sample("colonnade_subscriptions_open", "", gauges.subscriptions_open as f64);
+        page.family(
+            "colonnade_unreadable_datasets",
+            "gauge",
+            "Datasets that were found damaged or incomplete.",
+        );
+        page.sample("colonnade_unreadable_datasets", "", gauges.unreadable_datasets as f64);
         page.family("colonnade_runs", "gauge", "Newest runs by state.");
         for (state, count) in &gauges.runs {
             page.sample("colonnade_runs", &format!("state=\"{state}\""), *count as f64);
@@ -232,6 +240,7 @@ mod tests {
         meter.request("/graphql", 400, Duration::from_millis(40));
         let gauges = Gauges {
             subscriptions_open: 2,
+            unreadable_datasets: 0,
             results_computed: 0,
             runs: BTreeMap::from([("running", 1)]),
         };

@@ -1,4 +1,4 @@
-//! One request on its way through the resolvers: who asks, its session, and what it must be warned of.
+//! One request on its way through the resolvers: who asks, its session, how long its answer is, and what it must be warned of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,35 +25,46 @@ pub(crate) struct RequestState {
     answer_bytes: AtomicUsize,
     /// Said once when those are too many.
     overflow: Notify,
-    /// What the answer of a subscription that is made now holds.
+    /// Bytes of `__typename` in an object, at most.
+    typename_bytes: usize,
+    /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
 }
 
 impl RequestState {
-    /// A request of `who`.
-    pub(crate) fn new(service: Arc<ServiceInner>, who: Principal) -> Arc<Self> {
+    /// A request of `who`, whose objects have so many bytes of `__typename` at most.
+    pub(crate) fn new(
+        service: Arc<ServiceInner>,
+        who: Principal,
+        typename_bytes: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             service,
             who,
             session: OnceCell::new(),
             answer_bytes: AtomicUsize::default(),
             overflow: Notify::new(),
+            typename_bytes,
             held: Mutex::default(),
             warnings: Warnings::default(),
         })
     }
 
-    /// Counts a value of the answer. Says whether there is room for it; where there is not, [`RequestState::answered`] ends.
-    pub(crate) fn counts(&self, value: &Value) -> bool {
-        let bytes = bytes_of(value);
+    /// Counts bytes of the answer. Says whether there is room for them; where there is not, [`RequestState::answered`] ends.
+    pub(crate) fn counts(&self, bytes: usize) -> bool {
         let before = self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = before + bytes <= self.service.limits.answer_bytes_max;
         if !fits {
             self.overflow.notify_one();
         }
         fits
+    }
+
+    /// See [`RequestState::new`].
+    pub(crate) fn typename_bytes(&self) -> usize {
+        self.typename_bytes
     }
 
     /// What `answering` comes to, unless it has more bytes than an answer may have: each of its values would be an error.
@@ -68,15 +79,27 @@ impl RequestState {
         }
     }
 
-    /// Begins the next answer of a subscription, which holds this until it is made.
-    pub(crate) fn begin_answer(&self, held: Held) {
+    /// Counts the next answer of a subscription from nothing.
+    pub(crate) fn begin_answer(&self) {
         self.answer_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Holds this until the answer is made.
+    pub(crate) fn hold(&self, held: Held) {
         *self.held.lock() = Some(held);
     }
 
-    /// What the answer of a subscription that was made held.
-    pub(crate) fn end_answer(&self) -> Option<Held> {
+    /// What was held.
+    pub(crate) fn let_go(&self) -> Option<Held> {
         self.held.lock().take()
+    }
+
+    /// Waits for `what` without holding what others could use meanwhile.
+    pub(crate) async fn wait_for<T>(&self, what: impl Future<Output = T>) -> Result<T> {
+        drop(self.let_go());
+        let value = what.await;
+        self.hold(self.service.turn(self.tenant()).await?);
+        Ok(value)
     }
 
     /// The tenant of who asks.
@@ -114,17 +137,6 @@ impl RequestState {
         session
             .version(dataset)
             .ok_or_else(|| Error::internal(format!("the session has not opened {dataset}")))
-    }
-}
-
-/// Bytes of a value as JSON, roughly.
-fn bytes_of(value: &Value) -> usize {
-    const SCALAR_BYTES: usize = 8;
-    match value {
-        Value::String(text) => text.len() + 2,
-        Value::List(items) => items.iter().map(bytes_of).sum::<usize>() + 2,
-        Value::Object(fields) => fields.iter().map(|(name, v)| name.len() + 3 + bytes_of(v)).sum(),
-        _ => SCALAR_BYTES,
     }
 }
 

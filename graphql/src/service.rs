@@ -18,9 +18,10 @@ use jobs::Runner;
 use parking_lot::Mutex;
 use tokio::sync::AcquireError;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::error::{INTERNAL_MESSAGE, bad_input, over_limit, to_graphql};
+use crate::error::{INTERNAL_MESSAGE, bad_input, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
 use crate::meter::Meter;
@@ -53,8 +54,10 @@ pub(crate) struct ServiceInner {
     subscribers: Mutex<HashMap<(TenantId, String), usize>>,
     /// Bytes of answers that are made, or that their clients have not taken.
     answers: Places,
-    /// Threads for queries, and places for those that run at a time.
+    /// Threads for requests, and places for those that run at a time.
     pub(crate) lanes: Lanes,
+    /// Mutations that are made, whether or not their clients still wait.
+    pub(crate) mutations: TaskTracker,
 }
 
 /// One of the subscriptions that may be open at a time; dropping it frees the place.
@@ -96,28 +99,32 @@ impl ServiceInner {
         Ok(SubscriptionPlace { service: Arc::clone(self), subscriber, _place: place })
     }
 
-    /// Waits for a place of one more query of `tenant`.
-    async fn place(&self, tenant: &TenantId) -> Result<Taken> {
+    /// Waits for room for the longest answer that there may be, and for a place to make it; not with more requests of `tenant`
+    /// than may wait.
+    async fn admit(&self, tenant: &TenantId) -> Result<Held> {
         let waiting_max = self.limits.queries_waiting_max;
-        let place = self.lanes.places().queue(tenant, 1, waiting_max).await;
-        place
-            .map_err(no_places)?
-            .ok_or_else(|| over_limit("queries of one tenant that wait", waiting_max, "more"))
+        let too_many = || over_limit("queries of one tenant that wait", waiting_max, "more");
+        let room = self.answers.queue(tenant, self.room_units(), waiting_max).await;
+        let room = Room(room.map_err(no_places)?.ok_or_else(too_many)?);
+        self.held(tenant, room).await
     }
 
-    /// Waits for room for the longest answer that there may be.
-    async fn room(&self, tenant: &TenantId) -> Result<Room> {
-        let units =
-            self.limits.answer_bytes_max.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share());
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        self.answers.take(tenant, units).await.map(Room).map_err(no_places)
-    }
-
-    /// Waits for a place and room of one more message of a subscription; of those there are not more than there are
-    /// subscriptions.
+    /// The same for what goes on: a message of a subscription, the end of what was waited for. Of those there are not more than
+    /// there are subscriptions and runs.
     pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Held> {
+        let room = self.answers.take(tenant, self.room_units()).await.map_err(no_places)?;
+        self.held(tenant, Room(room)).await
+    }
+
+    /// With the place last: who has one makes something there, and waits for no client that takes no answer.
+    async fn held(&self, tenant: &TenantId, room: Room) -> Result<Held> {
         let place = self.lanes.places().take(tenant, 1).await.map_err(no_places)?;
-        Ok(Held { _place: place, room: self.room(tenant).await? })
+        Ok(Held { _place: place, room })
+    }
+
+    fn room_units(&self) -> u32 {
+        let units = self.limits.answer_bytes_max.div_ceil(ROOM_UNIT_BYTES);
+        u32::try_from(units.min(self.answers.share())).unwrap_or(u32::MAX)
     }
 
     /// Subscriptions that are open.
@@ -136,6 +143,15 @@ pub struct Answer {
     pub(crate) room: Option<Room>,
 }
 
+impl Answer {
+    /// The room that it takes as so many bytes, while they wait for the client.
+    pub(crate) fn take_room(&mut self, bytes: usize) -> Option<Room> {
+        let mut room = self.room.take()?;
+        room.0.keep(bytes.div_ceil(ROOM_UNIT_BYTES));
+        Some(room)
+    }
+}
+
 /// Errors of one answer that are shown.
 const ERRORS_MAX: usize = 100;
 /// The unit in which bytes of answers are counted.
@@ -149,13 +165,6 @@ pub(crate) struct Room(Taken);
 pub(crate) struct Held {
     _place: Taken,
     room: Room,
-}
-
-impl Room {
-    /// Frees what an answer of so many bytes does not need.
-    pub(crate) fn fit(&mut self, bytes: usize) {
-        self.0.keep(bytes.div_ceil(ROOM_UNIT_BYTES));
-    }
 }
 
 /// How far a request came.
@@ -210,6 +219,7 @@ impl Service {
             meter: Meter::default(),
             ending: CancellationToken::new(),
             schemas: SchemaCache::default(),
+            mutations: TaskTracker::new(),
         })))
     }
 
@@ -242,20 +252,19 @@ impl Service {
         let prepare = async move { service.prepare(&asks, request, accepts).await };
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
-            let place = self.0.place(&who.tenant).await?;
-            let room = self.0.room(&who.tenant).await?;
-            let prepare = async move { (prepare.await, place, room) };
+            let held = self.0.admit(&who.tenant).await?;
+            let prepare = async move { (prepare.await, held) };
             self.0.lanes.run(&who.tenant, prepare).await
         };
-        let (prepared, place, room) =
+        let (prepared, held) =
             in_time(time_max, admitted).await.map_err(|error| refused(&error))?;
         let prepared = prepared?;
         if prepared.kind == OperationType::Subscription {
             return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
         let left = until.saturating_duration_since(Instant::now());
-        let answer = self.execute(prepared, place, left, request_id).await;
-        Ok(Answers::One(Box::new(Answer { room: Some(room), ..answer })))
+        let answer = self.execute(prepared, held, left, request_id).await;
+        Ok(Answers::One(Box::new(answer)))
     }
 
     /// The schema of the tenant of `who`, as text.
@@ -279,7 +288,7 @@ impl Service {
         let catalog = self.0.engine.catalog(who).await.map_err(refuse)?;
         let schema = self.0.schemas.get(&catalog, limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
-        let Admitted { document, kind, cost, roots } =
+        let Admitted { document, kind, cost, typename_bytes, roots } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;
         // The schema has no field for them, and says no more than that.
         let unreadable = |root: &RootField| {
@@ -304,7 +313,7 @@ impl Service {
             _ => {}
         }
         request.set_parsed_query(document);
-        let state = RequestState::new(self.0.clone(), who.clone());
+        let state = RequestState::new(self.0.clone(), who.clone(), typename_bytes);
         request.data.insert(state.clone());
         Ok(Prepared { schema, state, kind, cost, roots, request })
     }
@@ -312,41 +321,48 @@ impl Service {
     async fn execute(
         &self,
         prepared: Prepared,
-        place: Taken,
+        held: Held,
         time: Duration,
         request_id: &str,
     ) -> Answer {
         let Prepared { schema, state, kind, cost, roots, request } = prepared;
-        let result = match kind {
-            // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone. What it starts
-            // outlives the threads for queries.
-            OperationType::Mutation => {
-                drop(place);
-                let state = state.clone();
-                let work = async move { state.answered(schema.schema.execute(request)).await };
-                let work = tokio::spawn(work.instrument(tracing::Span::current()));
-                let stopped = |error| Error::internal(format!("a mutation stopped: {error}"));
-                work.await.map_err(stopped).flatten()
-            }
-            _ => {
-                let (state, tenant) = (state.clone(), state.tenant().clone());
-                let work = async move {
-                    let _place = place;
-                    state.answered(schema.schema.execute(request)).await
-                };
-                in_time(time, async { self.0.lanes.run(&tenant, work).await.flatten() }).await
+        let tenant = state.tenant().clone();
+        let work = {
+            let state = state.clone();
+            state.hold(held);
+            async move {
+                let answer = state.answered(schema.schema.execute(request)).await?;
+                Ok((answer, state.let_go().map(|held| held.room)))
             }
         };
-        let response = result.unwrap_or_else(|error| {
-            Response::from_errors(vec![to_graphql(&error).into_server_error(Default::default())])
-        });
+        let result = match kind {
+            // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone.
+            OperationType::Mutation => {
+                let work = self.0.mutations.track_future(work);
+                let stopped = |error| Error::internal(format!("a mutation stopped: {error}"));
+                let made = match self.0.lanes.spawn(&tenant, work) {
+                    Ok(work) => work.await.map_err(stopped).flatten(),
+                    Err(error) => Err(error),
+                };
+                made.map_err(|error| match error.code() {
+                    Code::LimitExceeded => Error::user(
+                        Code::LimitExceeded,
+                        format!("{error}; the fields that were answered until then are made"),
+                    ),
+                    _ => error,
+                })
+            }
+            _ => in_time(time, async { self.0.lanes.run(&tenant, work).await.flatten() }).await,
+        };
+        let (response, room) =
+            result.unwrap_or_else(|error| (Response::from_errors(vec![*refused(&error)]), None));
         let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
         if let Value::Object(fields) = &mut response.data {
             // Root fields run side by side and come in the order of their ends.
             let place = |key: &Name| roots.iter().position(|root| root.key == *key);
             fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
         }
-        finished(response, request_id)
+        Answer { room, ..finished(response, request_id) }
     }
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
@@ -386,6 +402,7 @@ struct Following {
 impl Following {
     async fn next(mut self) -> Option<(Answer, Self)> {
         let answers = self.answers.as_mut()?;
+        self.state.begin_answer();
         let mut response = match self.state.answered(answers.next()).await {
             Ok(response) => response?,
             Err(error) => {
@@ -397,17 +414,13 @@ impl Following {
             response = response.extension("cost", Value::from(cost));
         }
         let answer = finished(with_warnings(response, &self.state), &self.request_id);
-        let room = self.state.end_answer().map(|held| held.room);
+        let room = self.state.let_go().map(|held| held.room);
         Some((Answer { room, ..answer }, self))
     }
 }
 
 fn no_places(error: AcquireError) -> Error {
     Error::internal(format!("places for queries: {error}"))
-}
-
-fn refused(error: &Error) -> Box<ServerError> {
-    Box::new(to_graphql(error).into_server_error(Default::default()))
 }
 
 /// Runs `work` for at most `time`; TIMEOUT names the bound.
@@ -440,6 +453,11 @@ fn finished(mut response: Response, request_id: &str) -> Answer {
     let was_refused = response.data == Value::Null
         && !response.errors.is_empty()
         && !response.errors.iter().any(is_coded);
+    let more = response.errors.len().saturating_sub(ERRORS_MAX);
+    response.errors.truncate(ERRORS_MAX);
+    if let Some(last) = response.errors.last_mut().filter(|_| more > 0) {
+        last.message.push_str(&format!(" (and {more} errors more)"));
+    }
     for error in &mut response.errors {
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
@@ -455,11 +473,6 @@ fn finished(mut response: Response, request_id: &str) -> Answer {
         }
         extensions.set("requestId", request_id);
         error.locations.retain(|at| at.line > 0);
-    }
-    let more = response.errors.len().saturating_sub(ERRORS_MAX);
-    response.errors.truncate(ERRORS_MAX);
-    if let Some(last) = response.errors.last_mut().filter(|_| more > 0) {
-        last.message.push_str(&format!(" (and {more} errors more)"));
     }
     let stage = if was_refused { Stage::Refused } else { Stage::Executed };
     Answer { response, stage, room: None }

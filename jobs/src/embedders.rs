@@ -82,7 +82,7 @@ impl Embedders {
         {
             return pulled;
         }
-        let is_registered = session.catalog().datasets.contains_key(&models_name())
+        let is_registered = session.catalog().has(&models_name())?
             && registry::entries(session, name).await?.iter().any(|entry| entry.version == version);
         if is_registered {
             return self.get(session, id, dimension).await;

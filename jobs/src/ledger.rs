@@ -155,7 +155,7 @@ async fn newest(
     takes: impl Fn(&RunRecord) -> bool,
 ) -> Result<Vec<RunRecord>> {
     let name = DatasetName::new(RUNS)?;
-    if !engine.catalog(who).await?.datasets.contains_key(&name) {
+    if !engine.catalog(who).await?.has(&name)? {
         return Ok(Vec::new());
     }
     let session = engine.session(who, &[(name.clone(), AsOf::Latest)]).await?;

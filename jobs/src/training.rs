@@ -36,7 +36,7 @@ pub(crate) async fn history(
     model: &str,
     task: &str,
 ) -> Result<History> {
-    if !session.catalog().datasets.contains_key(&stages_name()) {
+    if !session.catalog().has(&stages_name())? {
         return Ok(History::default());
     }
     check_task(job, session, model, task).await?;

@@ -75,7 +75,7 @@ async fn spec_to_create(
     source: &Source,
     format: Format,
 ) -> Result<Option<DatasetSpec>> {
-    let exists = engine.catalog(who).await?.datasets.contains_key(dataset);
+    let exists = engine.catalog(who).await?.has(dataset)?;
     if let Some(spec) = spec {
         if exists {
             // Accepted as it is, grown by its new columns, or refused with what differs.

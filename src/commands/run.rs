@@ -76,9 +76,11 @@ pub async fn start_runner(
     settings: &Settings,
     urgency: Urgency,
 ) -> Result<Runner> {
+    let keys = settings.api_keys()?;
     Runner::start(
         engine.clone(),
         RunnerOptions {
+            has_tenants: keys.windows(2).any(|pair| pair[0].tenant != pair[1].tenant),
             gpu: settings.gpu()?,
             memory_budget_bytes: settings.memory_bytes()? / 4 * 3,
             models: Some(settings.models()?),

@@ -53,12 +53,22 @@ impl KeySetting {
         let secret_sha256 = decode_hex(&self.secret_sha256)
             .ok_or_else(|| bad("secret_sha256: expected 64 hexadecimal digits".to_owned()))?;
         let tenant = self.tenant.parse().map_err(|e: Error| bad(e.to_string()))?;
+        if self.roles.is_empty() {
+            return Err(bad(
+                "roles: expected reader, writer, operator or admin, found none".to_owned()
+            ));
+        }
         let roles = self
             .roles
             .iter()
             .map(|role| role.parse::<Role>().map_err(|e| bad(e.to_string())))
             .collect::<Result<Vec<Role>>>()?;
         Ok(ApiKey { secret_sha256, tenant, subject: self.subject.clone(), roles })
+    }
+
+    /// Whether `other` has the same secret.
+    pub fn has_secret_of(&self, other: &Self) -> bool {
+        self.secret_sha256.eq_ignore_ascii_case(&other.secret_sha256)
     }
 
     /// The key for people: who and what, never the secret.

@@ -264,6 +264,14 @@ impl Settings {
 
     /// The keys that requests may carry.
     pub fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        for (i, (key, origin)) in self.keys.iter().enumerate() {
+            if let Some((other, _)) = self.keys[..i].iter().find(|(k, _)| k.has_secret_of(key)) {
+                return Err(bad(format!(
+                    "keys[{i}] (from {origin}): it has the secret of {}; expected one of its own",
+                    other.masked()
+                )));
+            }
+        }
         self.keys.iter().map(|(key, origin)| key.resolve(origin)).collect()
     }
 

@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{Server, model_calls, ndjson};
+use crate::harness::{Server, binary, model_calls, ndjson, without_settings};
 
 /// How much slower the other tenant may be.
 const SLOWER_MAX: f64 = 3.0;
 /// Below this a p99 is noise of the machine, however much it is of the quiet one.
-const NOISE: Duration = Duration::from_millis(150);
+const NOISE: Duration = Duration::from_millis(30);
 const ROWS: u64 = 20_000;
 
 fn seconds() -> f64 {
@@ -148,9 +148,11 @@ enum Attack {
     UnreadAnswers,
     Sockets,
     Jobs,
+    Datasets,
+    Introspection,
 }
 
-const ATTACKS: [Attack; 11] = [
+const ATTACKS: [Attack; 13] = [
     Attack::Conditions,
     Attack::Aliases,
     Attack::Groups,
@@ -162,6 +164,8 @@ const ATTACKS: [Attack; 11] = [
     Attack::UnreadAnswers,
     Attack::Sockets,
     Attack::Jobs,
+    Attack::Datasets,
+    Attack::Introspection,
 ];
 
 impl Attack {
@@ -172,7 +176,12 @@ impl Attack {
             Self::SilentConnections | Self::Sockets => 400,
             Self::Subscriptions => 200,
             Self::Ingest | Self::Jobs => 8,
-            Self::Conditions | Self::Aliases | Self::Groups | Self::UnreadAnswers => 12,
+            Self::Conditions
+            | Self::Aliases
+            | Self::Groups
+            | Self::UnreadAnswers
+            | Self::Datasets
+            | Self::Introspection => 12,
         }
     }
 
@@ -206,6 +215,23 @@ impl Attack {
                  text_columns: [\"id\", \"user_id\", \"model\"], embedder: \"ngram\", dimension: NUMBER, output: \"vectors_NUMBER\"}) { state } }"
                     .into(),
             ),
+            // Names that are kept, so that nothing is made of what takes long to check.
+            Self::Datasets => {
+                let pattern = |n: usize| json!({"check": "matches", "column": "c", "pattern": format!("{}{{{}}}", r"\w", 40 + n)});
+                let spec = json!({
+                    "name": "runs",
+                    "columns": [{"name": "c", "type": "text"}],
+                    "validations": (0..30).map(pattern).collect::<Vec<_>>()
+                });
+                let fields: String =
+                    (0..20).map(|n| format!("a{n}: createDataset(spec: $spec) {{ name }} ")).collect();
+                json!({"query": format!("mutation($spec: JSON!) {{ {fields} }}"), "variables": {"spec": spec}})
+                    .to_string()
+            }
+            Self::Introspection => {
+                let fields: String = (0..1_200).map(|n| format!("x{n}: fields {{ name }} ")).collect();
+                query(format!("{{ __schema {{ types {{ {fields} }} }} }}"))
+            }
             Self::AnnouncedUploads | Self::SilentConnections | Self::Sockets => String::new(),
             Self::SlowUploads => " ".repeat(8 << 20),
         }
@@ -214,7 +240,11 @@ impl Attack {
     async fn once(self, tenant: &Tenant, body: &str, numbers: &AtomicU64) {
         // Refused or not: it is about the other one.
         match self {
-            Self::Conditions | Self::Aliases | Self::Groups => tenant.burden(body).await,
+            Self::Conditions
+            | Self::Aliases
+            | Self::Groups
+            | Self::Datasets
+            | Self::Introspection => tenant.burden(body).await,
             Self::Jobs => {
                 let dimension = 64 + numbers.fetch_add(1, Ordering::Relaxed) % 512;
                 tenant.burden(&body.replace("NUMBER", &dimension.to_string())).await;
@@ -237,7 +267,16 @@ impl Attack {
             }
             Self::SilentConnections => hold(tenant, String::new()).await,
             Self::Subscriptions => {
-                hold(tenant, posted(tenant, "Accept: text/event-stream\r\n", body)).await;
+                // One of them tells all the others something, over and over.
+                if numbers.fetch_add(1, Ordering::Relaxed) % self.many() as u64 == 0 {
+                    let began = Instant::now();
+                    while began.elapsed().as_secs_f64() < seconds() {
+                        let first = numbers.fetch_add(10, Ordering::Relaxed);
+                        drop(tenant.send("model_calls", ndjson(&model_calls(first, 10))).await);
+                    }
+                } else {
+                    hold(tenant, posted(tenant, "Accept: text/event-stream\r\n", body)).await;
+                }
             }
             Self::UnreadAnswers => hold(tenant, posted(tenant, "", body)).await,
         }
@@ -270,6 +309,44 @@ async fn hold(tenant: &Tenant, says: impl Into<Vec<u8>>) {
         let _ = timeout(Duration::from_secs_f64(seconds()), stream.write_all(&says)).await;
         tokio::time::sleep(Duration::from_secs_f64(seconds())).await;
     }
+}
+
+/// Of the few descriptors that it has, those of clients leave enough for files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_leave_descriptors_for_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = keys(folder.path());
+    let mut command = tokio::process::Command::new("sh");
+    without_settings(&mut command);
+    command.args(["-c", "ulimit -n 256; exec \"$@\"", "sh"]).arg(binary());
+    command.args(["--config", config.to_str().unwrap(), "--data"]).arg(folder.path().join("data"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let server = Server::of(command).await.unwrap();
+    let b = Tenant::new(&server, "key-of-tenant-b");
+    let rows = ndjson(&model_calls(0, 100));
+    assert_eq!(b.send("model_calls", rows).await.unwrap(), 200);
+    let mut held = Vec::new();
+    for n in 0..600_u64 {
+        if let Ok(Ok(mut stream)) =
+            timeout(Duration::from_secs(1), TcpStream::connect(&b.address)).await
+        {
+            // Half of them are busy, as far as they are let in.
+            if n % 2 == 0 {
+                let a = Tenant { key: "key-of-tenant-a", ..b.clone() };
+                let _ = stream.write_all(announced(&a).as_bytes()).await;
+            }
+            held.push(stream);
+        }
+        if n % 60 == 59 {
+            let rows = ndjson(&model_calls(n * 10, 10));
+            assert_eq!(b.send("model_calls", rows).await.unwrap(), 200, "beside {n}");
+            notice_once(&b).await;
+        }
+    }
+    drop(held);
+    let answer = b.ask("{ modelCalls(first: 1) { totalCount } }").await.unwrap();
+    assert_eq!(answer["data"]["modelCalls"]["totalCount"], "200", "{answer}");
+    server.is_alive().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -291,7 +291,7 @@ async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
             assert!(!says.contains("0: ") && !says.contains("::"), "a backtrace: {says}");
         }
         let ready = reqwest::get(server.url("/readyz")).await.unwrap().text().await.unwrap();
-        assert!(ready.contains("1 datasets can not be read"), "{ready}");
+        assert!(ready.contains("some datasets can not be read"), "{ready}");
         let sent = server.ingest("my_things", "application/x-ndjson", "{\"id\": 9}").await;
         sent.refused_with(503, "STORAGE_UNAVAILABLE");
         assert_eq!(

@@ -2,7 +2,8 @@
 //!
 //! The cost is the number of values that the answer can hold at most: each field counts one, times
 //! the `first` of every list around it. A dataset's field counts more by itself, because it opens and
-//! scans a table, and by the conditions of its `where`. Fragments are measured once and multiplied, variables once, so
+//! scans a table, and by the conditions of its `where`; long keys count more. Lists that have no `first` count as one: what they
+//! come to is counted while the answer is made. Fragments are measured once and multiplied, variables once, so
 //! measuring takes time proportional to what was sent and not to what it unfolds to.
 
 use std::collections::HashMap;
@@ -19,9 +20,12 @@ use crate::limits::Limits;
 
 /// Cost of opening and scanning a table.
 const SCAN_COST: u64 = 20;
-/// Cost of a value in a table's `where`, and bytes of a text that cost one more: rows are held against each.
+/// Cost of a value in a table's `where`: rows are held against each.
 const CONDITION_COST: u64 = 5;
-const CONDITION_BYTES: usize = 32;
+/// Bytes of a text that cost one more.
+const BYTES_OF_ONE: usize = 32;
+/// Bytes of a type's name in an answer, roughly.
+const TYPE_NAME_BYTES: usize = 64;
 
 /// Root fields that read a dataset, with how many rows they may give.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ pub(crate) struct Measure {
     pub depth: usize,
     /// See the module.
     pub cost: u64,
+    /// Bytes of `__typename`, under all its keys: of the object that has the selection, and the most of any object in the end.
+    pub typename_bytes: usize,
 }
 
 /// One measuring.
@@ -53,6 +59,8 @@ pub(crate) struct Costing<'a> {
     paged: &'a PagedFields,
     limits: &'a Limits,
     fragments: HashMap<&'a Name, Option<Measure>>,
+    /// The most of any object.
+    typename_bytes: usize,
     /// What each variable costs where it is a condition.
     variable_costs: HashMap<&'a Name, u64>,
 }
@@ -75,6 +83,7 @@ impl<'a> Costing<'a> {
             paged,
             limits,
             fragments: HashMap::new(),
+            typename_bytes: 0,
             variable_costs,
         }
     }
@@ -83,8 +92,8 @@ impl<'a> Costing<'a> {
     pub(crate) fn measure(mut self) -> Result<(usize, Measure)> {
         let root = &self.operation.selection_set.node;
         let fields = self.root_fields(root, &mut Vec::new())?;
-        let measure = self.selection(root, 0)?;
-        Ok((fields, measure))
+        let measure = self.object(root, 0)?;
+        Ok((fields, Measure { typename_bytes: self.typename_bytes, ..measure }))
     }
 
     fn root_fields(&self, set: &'a SelectionSet, inside: &mut Vec<&'a Name>) -> Result<usize> {
@@ -116,6 +125,13 @@ impl<'a> Costing<'a> {
         Ok(fields)
     }
 
+    /// All that is selected of an object.
+    fn object(&mut self, set: &'a SelectionSet, level: usize) -> Result<Measure> {
+        let measure = self.selection(set, level)?;
+        self.typename_bytes = self.typename_bytes.max(measure.typename_bytes);
+        Ok(measure)
+    }
+
     fn selection(&mut self, set: &'a SelectionSet, level: usize) -> Result<Measure> {
         let mut whole = Measure::default();
         for selection in &set.items {
@@ -130,12 +146,14 @@ impl<'a> Costing<'a> {
             };
             whole.depth = whole.depth.max(part.depth);
             whole.cost = whole.cost.saturating_add(part.cost);
+            whole.typename_bytes = whole.typename_bytes.saturating_add(part.typename_bytes);
         }
         Ok(whole)
     }
 
     fn field(&mut self, field: &'a Field, level: usize) -> Result<Measure> {
-        let inner = self.selection(&field.selection_set.node, level + 1)?;
+        let inner = self.object(&field.selection_set.node, level + 1)?;
+        let key_bytes = field.response_key().node.len();
         let scan = self.paged.0.get(field.name.node.as_str()).filter(|_| level == 0);
         let (argument, default) = match scan {
             Some(RowsOf::K(default)) => ("k", *default),
@@ -159,9 +177,12 @@ impl<'a> Costing<'a> {
             }
             None => 1,
         };
+        let own = own.saturating_add((key_bytes / BYTES_OF_ONE) as u64);
+        let is_typename = field.name.node == "__typename";
         Ok(Measure {
             depth: inner.depth + 1,
             cost: inner.cost.saturating_mul(rows.unwrap_or(1)).saturating_add(own),
+            typename_bytes: if is_typename { key_bytes + TYPE_NAME_BYTES } else { 0 },
         })
     }
 
@@ -244,7 +265,7 @@ fn values_cost(value: &Value) -> u64 {
 }
 
 fn text_cost(text: &str) -> u64 {
-    CONDITION_COST + (text.len() / CONDITION_BYTES) as u64
+    CONDITION_COST + (text.len() / BYTES_OF_ONE) as u64
 }
 
 fn cycle(name: &Name) -> Error {
@@ -291,6 +312,25 @@ mod tests {
         let query = "query($w: W) { calls(first: 1, where: $w) { nodes } }";
         let given = serde_json::json!({"w": {"b": {"contains": "y".repeat(320)}}});
         assert_eq!(cost(query, given), Ok(rows - 1 + 5 + 10));
+    }
+
+    #[test]
+    fn keys_cost_by_their_length() {
+        let query = format!(
+            "{{ {}: calls(first: 2) {{ nodes {{ {}: x }} }} }}",
+            "a".repeat(64),
+            "b".repeat(320)
+        );
+        assert_eq!(cost(&query, serde_json::json!({})), Ok(20 + 2 + 2 * (1 + 11)));
+    }
+
+    #[test]
+    fn the_most_type_names_of_one_object_are_found() {
+        let query = "{ __typename a { ...f b { __typename } } } \
+                     fragment f on A { t: __typename ... on B { u: __typename } }";
+        let (paged, limits) = (PagedFields::default(), Limits::default());
+        let admitted = admit(query, None, &Variables::default(), &paged, &limits).unwrap();
+        assert_eq!(admitted.typename_bytes, 2 * (1 + TYPE_NAME_BYTES));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, ServerError, Variables};
 use engine::{Code, Error, Result};
 
-use crate::error::{bad_input, over_limit, to_graphql};
+use crate::error::{bad_input, over_limit, refused};
 use crate::limits::Limits;
-use cost::{Costing, PagedFields};
+use cost::{Costing, Measure, PagedFields};
 
 /// A document that may be executed.
 pub(crate) struct Admitted {
@@ -27,6 +27,8 @@ pub(crate) struct Admitted {
     pub kind: OperationType,
     /// What the operation is estimated to cost.
     pub cost: u64,
+    /// Bytes of `__typename` in one object, at most.
+    pub typename_bytes: usize,
     /// Fields of the root, in the order of the request.
     pub roots: Vec<RootField>,
 }
@@ -47,7 +49,7 @@ pub(crate) fn admit(
     paged: &PagedFields,
     limits: &Limits,
 ) -> Result<Admitted, Box<ServerError>> {
-    let refuse = |error: Error| Box::new(to_graphql(&error).into_server_error(Default::default()));
+    let refuse = |error: Error| refused(&error);
     if query.trim().is_empty() {
         return Err(refuse(bad_input("the request has no `query`, or an empty one")));
     }
@@ -82,7 +84,8 @@ pub(crate) fn admit(
     }
     let mut roots = Vec::with_capacity(fields);
     collect_roots(&document, &operation.selection_set.node, &mut roots);
-    Ok(Admitted { document, kind, cost: measured.cost, roots })
+    let Measure { cost, typename_bytes, .. } = measured;
+    Ok(Admitted { document, kind, cost, typename_bytes, roots })
 }
 
 /// Fragments were measured before, so none contains itself.

@@ -151,13 +151,12 @@ async fn open(
 ) -> Result<futures::stream::BoxStream<'static, Result<Change>>> {
     let state = state(context.ctx)?;
     let who = state.who(Role::Reader)?.clone();
-    let service = state.service().clone();
     let filter = argument(context, "where");
-    predicate(shape, filter.as_ref(), &service.limits)?;
+    predicate(shape, filter.as_ref(), &state.service().limits)?;
     let since = match argument(context, "since") {
         Some(value) => Some(version(&value, "since")?),
         None => None,
     };
-    let following = Following { service, state: state.clone(), who, shape: shape.clone(), filter };
+    let following = Following { state: state.clone(), who, shape: shape.clone(), filter };
     Ok(follow(following, since).await?.boxed())
 }

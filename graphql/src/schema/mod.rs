@@ -31,6 +31,7 @@ use async_graphql::dynamic::{
 };
 use engine::{Catalog, Error, Result};
 
+use crate::counting::Counting;
 use crate::guard::cost::{PagedFields, RowsOf};
 use crate::limits::Limits;
 use crate::shape::Shape;
@@ -113,7 +114,8 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
             .register(mutation)
             .register(subscription)
             .limit_recursive_depth(limits.document_nesting_max)
-            .limit_directives(8);
+            .limit_directives(8)
+            .extension(Counting);
     let builder = types.into_iter().fold(builder, |builder, kind| builder.register(kind));
     let schema = builder
         .finish()

@@ -9,6 +9,7 @@ use async_graphql::dynamic::{Field, FieldFuture, FieldValue, ResolverContext, Ty
 use async_graphql::{Context, Value};
 use engine::{Error, Result};
 
+use crate::counting::counted_error;
 use crate::error::to_graphql;
 use crate::request::RequestState;
 
@@ -49,6 +50,7 @@ where
             Ok(value) => Ok(value.map(Into::into)),
             Err(error) => {
                 let error = to_graphql(&error).into_server_error(context.item.pos);
+                counted_error(context, &error).await;
                 context.add_error(context.set_error_path(error));
                 Ok(None::<FieldValue<'a>>)
             }
@@ -56,27 +58,16 @@ where
     })
 }
 
-/// A field that shows a part of a value of type `T`. What has no bound of its own counts for the bytes of the answer.
+/// A field that shows a part of a value of type `T`.
 pub(crate) fn part<T: Any + Send + Sync>(
     name: impl Into<String>,
     kind: TypeRef,
     show: impl Fn(&T) -> Result<Value> + Send + Sync + 'static,
 ) -> Field {
     Field::new(name, kind, move |context| {
-        let shown = context.parent_value.try_downcast_ref::<T>().map(|parent| {
-            let value = show(parent)?;
-            let is_counted = matches!(
-                value,
-                Value::String(_) | Value::List(_) | Value::Object(_) | Value::Binary(_)
-            );
-            let fits = !is_counted || state(context.ctx)?.counts(&value);
-            Ok::<_, Error>(fits.then_some(value))
-        });
-        match shown {
-            // The answer ends elsewhere, with one error.
-            Ok(Ok(None)) => FieldFuture::new(std::future::pending::<FieldResult<'_>>()),
-            Ok(Ok(Some(Value::Null))) => FieldFuture::Value(None),
-            Ok(Ok(Some(value))) => FieldFuture::from_value(Some(value)),
+        match context.parent_value.try_downcast_ref::<T>().map(&show) {
+            Ok(Ok(Value::Null)) => FieldFuture::Value(None),
+            Ok(Ok(value)) => FieldFuture::from_value(Some(value)),
             Ok(Err(error)) => failed(to_graphql(&error)),
             Err(error) => failed(error),
         }

@@ -47,6 +47,14 @@ impl ApiKey {
         let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
         Self { secret_sha256, tenant, subject: subject.into(), roles }
     }
+
+    fn principal(&self) -> Principal {
+        Principal {
+            tenant: self.tenant.clone(),
+            subject: self.subject.clone(),
+            roles: self.roles.clone(),
+        }
+    }
 }
 
 /// The door.
@@ -59,6 +67,17 @@ impl Door {
     /// A door that these keys open; without keys it opens to the local user.
     pub(crate) fn new(keys: Vec<ApiKey>) -> Self {
         Self { keys }
+    }
+
+    /// One of those who are let in, of each tenant.
+    pub(crate) fn tenants(&self) -> Vec<Principal> {
+        if !self.needs_key() {
+            return vec![Principal::local()];
+        }
+        let mut all: Vec<Principal> = self.keys.iter().map(ApiKey::principal).collect();
+        all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        all.dedup_by(|a, b| a.tenant == b.tenant);
+        all
     }
 
     /// Whether callers must show a key.
@@ -105,11 +124,7 @@ impl Door {
             }
         }
         match found {
-            Some(key) => Ok(Principal {
-                tenant: key.tenant.clone(),
-                subject: key.subject.clone(),
-                roles: key.roles.clone(),
-            }),
+            Some(key) => Ok(key.principal()),
             None => Err(unauthenticated("the key is not known here")),
         }
     }

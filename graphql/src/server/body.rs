@@ -40,14 +40,14 @@ pub(super) struct Reading<'a> {
     /// Longest wait for its next bytes, and for the rest of a body that is refused.
     pub(super) patience: &'a Patience,
     /// Where its bytes are counted.
-    pub(super) held: Option<&'a mut Held>,
+    pub(super) held: &'a mut Held,
 }
 
 impl Reading<'_> {
     /// Reads all of `body`. Refuses it when its stated length is over the bound, else as soon as it is; when it ends before its
     /// stated length; and when it comes too slowly.
-    pub(super) async fn read(mut self, body: Body, headers: &HeaderMap) -> Result<Bytes> {
-        let Self { what, bytes_max, patience, .. } = self;
+    pub(super) async fn read(self, body: Body, headers: &HeaderMap) -> Result<Bytes> {
+        let Self { what, bytes_max, patience, held } = self;
         let wait_max = patience.body_max;
         let stated = content_length(headers);
         let mut stream = std::pin::pin!(body.into_bytes_stream());
@@ -71,9 +71,7 @@ impl Reading<'_> {
                         discard(stream, patience.refused_max).await;
                         return Err(over_limit(&format!("bytes of {what}"), bytes_max, found));
                     }
-                    if let Some(held) = &mut self.held {
-                        held.grow(bytes.len() + chunk.len()).await?;
-                    }
+                    held.grow(bytes.len() + chunk.len()).await?;
                     bytes.extend_from_slice(&chunk);
                 }
                 Ok(None) => break,

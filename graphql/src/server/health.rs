@@ -39,7 +39,8 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
         Ok(()) => {
             let says = match service.engine.unreadable() {
                 0 => "ready\n".to_owned(),
-                damaged => format!("ready; {damaged} datasets can not be read\n"),
+                // How many, and whose, is for those who have a key.
+                _ => "ready; some datasets can not be read\n".to_owned(),
             };
             wire::body(StatusCode::OK, "text/plain; charset=utf-8", says)
         }
@@ -57,6 +58,7 @@ pub(super) async fn metrics(app: &App, request: &Request, ids: &RequestIds) -> R
     let service = &app.0.service.0;
     let gauges = Gauges {
         subscriptions_open: service.subscriptions_open(),
+        unreadable_datasets: service.engine.unreadable(),
         results_computed: service.shared.computed(),
         runs: runs(app, &who).await,
     };

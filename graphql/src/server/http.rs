@@ -39,9 +39,12 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Ok(who) => who,
         Err(error) => return unauthenticated(&error, ids),
     };
+    if let Err(error) = app.0.let_in(&who, &request) {
+        return graphql_failure(wire::status(error.code()), &error, ids);
+    }
     let parsed = match method {
         Method::GET => from_query_string(&request),
-        Method::POST => from_body(app, request).await,
+        Method::POST => from_body(app, &who, request).await,
         _ => {
             let error = bad_input("expected GET or POST");
             let mut response = graphql_failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
@@ -87,7 +90,8 @@ fn respond(mut answer: Answer, media: Media) -> Response {
         _ => StatusCode::OK,
     };
     let json = GraphqlBody::from(&answer).json();
-    wire::counted_body(status, media.content_type(), json, answer.room.take())
+    let room = answer.take_room(json.len());
+    wire::counted_body(status, media.content_type(), json, room)
 }
 
 fn refusal_status(answer: &Answer) -> StatusCode {
@@ -126,7 +130,11 @@ fn from_query_string(request: &Request) -> Result<GraphqlRequest, Unreadable> {
         .map_err(|error| bad_input(format!("the URL's parameters: {error}")).into())
 }
 
-async fn from_body(app: &App, mut request: Request) -> Result<GraphqlRequest, Unreadable> {
+async fn from_body(
+    app: &App,
+    who: &Principal,
+    mut request: Request,
+) -> Result<GraphqlRequest, Unreadable> {
     let content_type = request.content_type().unwrap_or_default().to_owned();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -139,7 +147,8 @@ async fn from_body(app: &App, mut request: Request) -> Result<GraphqlRequest, Un
     let body = request.take_body();
     let bytes_max = app.0.service.0.limits.request_bytes_max;
     let patience = &app.0.patience;
-    let reading = body::Reading { what: "the request", bytes_max, patience, held: None };
+    let held = &mut app.0.requests.begin(&who.tenant);
+    let reading = body::Reading { what: "the request", bytes_max, patience, held };
     let bytes = reading.read(body, request.headers()).await?;
     parse(&bytes).map_err(Unreadable::from)
 }

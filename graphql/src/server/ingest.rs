@@ -57,6 +57,7 @@ impl From<Error> for Refusal {
 async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestReceipt, Refusal> {
     let who = app.0.door.principal(request.headers())?;
     who.require(Role::Writer)?;
+    app.0.let_in(&who, &request)?;
     let dataset = DatasetName::new(dataset).map_err(Error::from)?;
     let headers = request.headers();
     let format = format(headers)?;
@@ -70,7 +71,7 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         what,
         bytes_max: limits.ingest_bytes_max,
         patience: &app.0.patience,
-        held: Some(&mut held),
+        held: &mut held,
     };
     let bytes = reading.read(sent, request.headers()).await?;
     let (bytes, held) = match encoding {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use engine::Taken;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,7 +43,8 @@ const EVICTED_AFTER: Duration = Duration::from_secs(1);
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The same where no connection can make room.
 const BUSY_WAIT_MAX: Duration = Duration::from_millis(20);
-/// Newcomers that wait for a place at a time; one more is closed without a word.
+/// Newcomers that wait for a place at a time, or are told that there is none; one more is closed without a word. They are an
+/// eighth of all connections at most, and counted among them.
 const NEWCOMERS_MAX: usize = 256;
 /// Longest that a refusal takes.
 const REFUSING_MAX: Duration = Duration::from_millis(500);
@@ -53,6 +55,8 @@ const HEADER_BYTES_MAX: usize = 32 << 10;
 /// Bytes that the system keeps of an answer for its client. It says that there is room again when a third is free: so the more,
 /// the longer one that reads slowly looks as if it did not.
 const SENDING_BYTES: usize = 512 << 10;
+/// Rate at which a client takes its answers at least, once the longest wait for it to take some is over.
+const BYTES_PER_SECOND_MIN: f64 = (16 << 10) as f64;
 /// Longest that a client which vanished without a word is waited for.
 const VANISHED_AFTER: Duration = Duration::from_secs(60);
 
@@ -68,11 +72,12 @@ pub(super) async fn serve(
     connections_max: usize,
     shutdown: impl Future<Output = ()>,
 ) {
+    let newcomers = NEWCOMERS_MAX.min(connections_max / 8).max(1);
     let server = Arc::new(Connections {
         patience: app.0.patience.clone(),
         started: Instant::now(),
-        places: Arc::new(Semaphore::new(connections_max.max(1))),
-        newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+        places: Arc::new(Semaphore::new(connections_max.saturating_sub(newcomers).max(1))),
+        newcomers: Arc::new(Semaphore::new(newcomers)),
         open: Mutex::default(),
         numbers: AtomicU64::default(),
     });
@@ -101,11 +106,15 @@ pub(super) async fn serve(
             let (server, app) = (Arc::clone(&server), app.clone());
             let (ending, ended) = (ending.clone(), ended.clone());
             tasks.spawn(async move {
-                let place = server.place().await;
-                drop(turn);
-                match place {
-                    Some(place) => server.open(stream, peer, place).serve(app, ending, ended).await,
-                    None => refuse(stream).await,
+                match server.place().await {
+                    Some(place) => {
+                        drop(turn);
+                        server.open(stream, peer, place).serve(app, ending, ended).await;
+                    }
+                    None => {
+                        refuse(stream).await;
+                        drop(turn);
+                    }
                 }
             });
         }
@@ -116,11 +125,13 @@ pub(super) async fn serve(
     }
     drop(listener);
     ending.cancel();
-    let sockets = app.0.sockets.tasks.clone();
-    tasks.close();
-    sockets.close();
-    let both = async { tokio::join!(tasks.wait(), sockets.wait()) };
-    if timeout(server.patience.shutdown_max, both).await.is_err() {
+    let sockets = app.0.sockets.clone();
+    let mutations = app.0.service.0.mutations.clone();
+    for tracker in [&tasks, &sockets, &mutations] {
+        tracker.close();
+    }
+    let all = async { tokio::join!(tasks.wait(), sockets.wait(), mutations.wait()) };
+    if timeout(server.patience.shutdown_max, all).await.is_err() {
         // WebSockets were told, and go with the runtime.
         ended.cancel();
         tasks.wait().await;
@@ -228,6 +239,7 @@ impl Connections {
             server: Arc::clone(self),
             life: Arc::clone(&life),
             number,
+            owed: Owed::default(),
             pending: None,
             _place: place,
         };
@@ -250,9 +262,11 @@ impl Connection {
             let (server, life) = (Arc::clone(&server), Arc::clone(&life));
             move |mut request: hyper::Request<Incoming>| {
                 let busy = Busy::new(&server, &life);
-                request
-                    .extensions_mut()
-                    .insert(OfConnection { server: Arc::clone(&server), life: Arc::clone(&life) });
+                request.extensions_mut().insert(OfConnection {
+                    server: Arc::clone(&server),
+                    life: Arc::clone(&life),
+                    client: Arc::clone(&busy.client),
+                });
                 let app = app.clone();
                 let local = LocalAddr(local.map_or_else(Addr::default, Addr::from));
                 let remote = RemoteAddr(Addr::from(peer));
@@ -319,9 +333,18 @@ impl Life {
 pub(super) struct OfConnection {
     server: Arc<Connections>,
     life: Arc<Life>,
+    client: Client,
 }
 
+/// The place of the tenant that a request is from, once that is known.
+type Client = Arc<Mutex<Option<Taken>>>;
+
 impl OfConnection {
+    /// Keeps a place of the request's tenant until its answer is handed over.
+    pub(super) fn hold(&self, place: Taken) {
+        *self.client.lock() = Some(place);
+    }
+
     /// Keeps it from being told to make room.
     pub(super) fn busy(&self) -> Busy {
         Busy::new(&self.server, &self.life)
@@ -337,18 +360,20 @@ impl OfConnection {
 pub(super) struct Busy {
     server: Arc<Connections>,
     life: Arc<Life>,
+    client: Client,
 }
 
 impl Busy {
     fn new(server: &Arc<Connections>, life: &Arc<Life>) -> Self {
         life.asked.store(true, Ordering::Release);
         life.busy.fetch_add(1, Ordering::AcqRel);
-        Self { server: Arc::clone(server), life: Arc::clone(life) }
+        Self { server: Arc::clone(server), life: Arc::clone(life), client: Arc::default() }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.client.lock().take();
         self.life.idle_since_ms.store(self.server.now_ms(), Ordering::Release);
         self.life.busy.fetch_sub(1, Ordering::AcqRel);
     }
@@ -386,9 +411,41 @@ struct PatientIo {
     server: Arc<Connections>,
     life: Arc<Life>,
     number: u64,
+    owed: Owed,
     /// Runs while the client takes nothing of what waits for it.
     pending: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// How long parts of answers waited for the client, and what it took meanwhile, since it last owed nothing for long.
+#[derive(Debug, Default)]
+struct Owed {
+    since: Option<Instant>,
+    until: Option<Instant>,
+    before: Duration,
+    taken_bytes: f64,
+}
+
+impl Owed {
+    /// How long the client may leave what waits for it now, when it may take nothing for `stalled_max`.
+    fn left(&mut self, stalled_max: Duration) -> Duration {
+        if self.since.is_none() {
+            if self.until.is_none_or(|until| until.elapsed() > stalled_max) {
+                *self = Self::default();
+            }
+            self.since = Some(Instant::now());
+        }
+        let owed = self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let earned = Duration::from_secs_f64(self.taken_bytes / BYTES_PER_SECOND_MIN);
+        (stalled_max + earned).saturating_sub(owed).min(stalled_max)
+    }
+
+    fn ended(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.before += since.elapsed();
+            self.until = Some(Instant::now());
+        }
+    }
 }
 
 impl Drop for PatientIo {
@@ -404,13 +461,14 @@ impl PatientIo {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        if let Poll::Ready(result) = &written {
             self.pending = None;
+            self.owed.taken_bytes += *result.as_ref().unwrap_or(&0) as f64;
             return written;
         }
         self.life.owes.store(true, Ordering::Release);
-        let stalled_max = self.server.patience.stalled_max;
-        let pending = self.pending.get_or_insert_with(|| Box::pin(sleep(stalled_max)));
+        let (stalled_max, owed) = (self.server.patience.stalled_max, &mut self.owed);
+        let pending = self.pending.get_or_insert_with(|| Box::pin(sleep(owed.left(stalled_max))));
         ready!(pending.as_mut().poll(context));
         let says = "the client did not take its answer";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, says)))
@@ -419,6 +477,7 @@ impl PatientIo {
     /// Notes that all that there was is taken.
     fn flushed(&mut self) {
         self.pending = None;
+        self.owed.ended();
         if self.life.owes.swap(false, Ordering::AcqRel) {
             self.life.idle_since_ms.store(self.server.now_ms(), Ordering::Release);
         }
@@ -465,5 +524,31 @@ impl AsyncWrite for PatientIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_a_byte_now_and_then_has_no_more_time_than_who_takes_nothing() {
+        let most = Duration::from_secs(30);
+        let near = |left: Duration, seconds: f64| (left.as_secs_f64() - seconds).abs() < 1.0;
+        let owed = |before: u64, taken_bytes: f64| Owed {
+            since: Some(Instant::now()),
+            until: None,
+            before: Duration::from_secs(before),
+            taken_bytes,
+        };
+        assert!(near(Owed::default().left(most), 30.0));
+        assert!(near(owed(20, 10.0).left(most), 10.0));
+        assert_eq!(owed(31, 10.0).left(most), Duration::ZERO);
+        assert!(near(owed(40, 20.0 * BYTES_PER_SECOND_MIN).left(most), 10.0));
+        assert!(near(owed(40, 90.0 * BYTES_PER_SECOND_MIN).left(most), 30.0));
+        // It counts on where it stopped a moment ago.
+        let mut again = owed(20, 0.0);
+        again.ended();
+        assert!(near(again.left(most), 10.0));
     }
 }

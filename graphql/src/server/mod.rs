@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Code, Engine, Error, Places, Result};
+use engine::{Code, Engine, Error, Places, Principal, Result};
 use jobs::Runner;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response};
@@ -30,15 +30,20 @@ use tracing::Instrument;
 
 pub use auth::ApiKey;
 use auth::Door;
+use listen::OfConnection;
 use trace::RequestIds;
 use uploads::Uploads;
 
+use crate::error::over_limit;
 use crate::limits::Limits;
 use crate::service::Service;
 
 /// Where the server listens when nothing else is said.
 pub const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8642);
+
+/// Bytes of all GraphQL requests that are read, half of them of one tenant; further ones wait.
+const REQUESTS_BYTES_MAX: usize = 64 << 20;
 
 /// How the server is set up.
 #[derive(Clone, Debug)]
@@ -125,14 +130,21 @@ impl Server {
             TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
         let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
         let uploads = Uploads::new(options.limits.ingest_in_flight_bytes_max);
-        let places = Places::new(options.limits.connections_max);
-        let sockets = Sockets { places, tasks: TaskTracker::new() };
+        let requests = Uploads::new(REQUESTS_BYTES_MAX);
+        let door = Door::new(options.keys);
+        let clients = match door.tenants().len() {
+            1 => Places::of_one_tenant(options.limits.connections_max),
+            _ => Places::new(options.limits.connections_max),
+        };
+        let sockets = TaskTracker::new();
         let service = Service::new(engine, runner, options.limits)?;
         let app = App(Arc::new(AppInner {
             service,
-            door: Door::new(options.keys),
+            door,
             patience: options.patience,
             uploads,
+            requests,
+            clients,
             sockets,
         }));
         Ok(Self { app, listener, address })
@@ -153,7 +165,9 @@ impl Server {
             ending.cancel();
         };
         tracing::info!(address = %self.address, "serving");
+        let looked_through = tokio::spawn(self.app.clone().look_through());
         listen::serve(self.listener, self.app, connections_max, signal).await;
+        looked_through.abort();
         Ok(())
     }
 }
@@ -190,14 +204,25 @@ struct AppInner {
     door: Door,
     patience: Patience,
     uploads: Uploads,
-    sockets: Sockets,
+    /// Requests that are read.
+    requests: Uploads,
+    /// Connections that are busy for a tenant. Where there are several, one has half of them.
+    clients: Places,
+    /// WebSockets that are open.
+    sockets: TaskTracker,
 }
 
-/// WebSockets that are open.
-struct Sockets {
-    /// Those whose client said who it is.
-    places: Places,
-    tasks: TaskTracker,
+impl AppInner {
+    /// Counts a request as one of `who`'s tenant until its answer is handed over.
+    fn let_in(&self, who: &Principal, request: &Request) -> Result<()> {
+        let Some(connection) = request.extensions().get::<OfConnection>() else { return Ok(()) };
+        let Some(place) = self.clients.try_take(&who.tenant) else {
+            let what = "requests and WebSockets of one tenant at a time";
+            return Err(over_limit(what, self.clients.share(), "all of them taken"));
+        };
+        connection.hold(place);
+        Ok(())
+    }
 }
 
 /// A path of the server, as metrics and the log name it.
@@ -279,6 +304,15 @@ impl Endpoint for App {
 }
 
 impl App {
+    /// Opens the datasets of all who may come, so that `/readyz` tells of damage before somebody meets it.
+    async fn look_through(self) {
+        for who in self.0.door.tenants() {
+            if let Err(error) = self.0.service.0.engine.catalog(&who).await {
+                tracing::warn!(tenant = %who.tenant, detail = error.detail(), "datasets can not be listed");
+            }
+        }
+    }
+
     async fn route(&self, route: Route, request: Request, ids: &RequestIds) -> Response {
         let method = request.method().clone();
         let is_read = method == Method::GET || method == Method::HEAD;

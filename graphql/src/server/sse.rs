@@ -55,10 +55,7 @@ impl Events {
         match tokio::time::timeout(self.heartbeat, answers.next()).await {
             Ok(Some(mut answer)) => {
                 let json = GraphqlBody::from(&answer).json();
-                self.room = answer.room.take();
-                if let Some(room) = &mut self.room {
-                    room.fit(json.len());
-                }
+                self.room = answer.take_room(json.len());
                 Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
             }
             Ok(None) => {

@@ -11,6 +11,10 @@ use engine::{Code, Error, Places, Result, Taken, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 
+use crate::error::over_limit;
+
+/// Uploads of one tenant that wait for room; one more is refused.
+const WAITING_MAX: usize = 256;
 /// The unit in which bytes are counted.
 const UNIT_BYTES: usize = 256 << 10;
 
@@ -63,13 +67,16 @@ impl Held {
         }
         // More at once than the tenant may ever hold would wait for ever.
         let more = (wanted - self.units).min(self.room.share());
-        let room = self.room.take(&self.tenant, u32::try_from(more).unwrap_or(u32::MAX));
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let room = self.room.queue(&self.tenant, more, WAITING_MAX);
         let lane = Arc::clone(&self.lane).lock_owned();
         tokio::select! {
             biased;
             taken = room => {
                 let ending = |_| Error::user(Code::Cancelled, "the server is ending");
-                self.taken.push(taken.map_err(ending)?);
+                let what = "requests of one tenant that wait for room";
+                let too_many = || over_limit(what, WAITING_MAX, "more");
+                self.taken.push(taken.map_err(ending)?.ok_or_else(too_many)?);
                 self.units = wanted;
             }
             lane = lane => self.in_lane = Some(lane),

@@ -104,7 +104,7 @@ pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Re
         .read_buffer_size(READ_BUFFER_BYTES);
     let (app, ids) = (app.clone(), ids.clone());
     let span = tracing::Span::current();
-    let tasks = app.0.sockets.tasks.clone();
+    let tasks = app.0.sockets.clone();
     let of = request.extensions().get::<OfConnection>().cloned();
     socket
         .protocols([PROTOCOL])
@@ -306,8 +306,8 @@ impl Connection {
                 who.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
             }
         };
-        let Some(place) = self.app.0.sockets.places.try_take(&who.tenant) else {
-            return Err(Some(Close::new(1013, "The tenant has as many WebSockets as it may")));
+        let Some(place) = self.app.0.clients.try_take(&who.tenant) else {
+            return Err(Some(Close::new(1013, "The tenant has as many connections as it may")));
         };
         self.held = Some((place, self.of.as_ref().map(OfConnection::busy)));
         self.who = Some(who);
@@ -410,19 +410,16 @@ impl Operation {
     async fn answer(&self, answer: &mut Answer) -> Next {
         let has_no_data = answer.response.data == async_graphql::Value::Null;
         if answer.stage == Stage::Refused || (has_no_data && !answer.response.errors.is_empty()) {
-            self.forget();
             let errors = serde_json::to_value(&answer.response.errors).unwrap_or_default();
-            self.send(json!({"type": "error", "id": self.id, "payload": errors}).to_string(), None)
-                .await;
+            let message = json!({"type": "error", "id": self.id, "payload": errors}).to_string();
+            let room = answer.take_room(message.len());
+            self.send_last(message, room).await;
             return Next::Ended;
         }
         let payload = GraphqlBody::from(&*answer).json();
         // What it was made of is not needed while it waits.
         answer.response.data = async_graphql::Value::Null;
-        let mut room = answer.room.take();
-        if let Some(room) = &mut room {
-            room.fit(payload.len());
-        }
+        let room = answer.take_room(payload.len());
         let id = Value::from(self.id.as_str());
         let message = format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}");
         drop(payload);
@@ -433,13 +430,16 @@ impl Operation {
     }
 
     async fn complete(&self) {
-        self.forget();
-        self.send(json!({"type": "complete", "id": self.id}).to_string(), None).await;
+        self.send_last(json!({"type": "complete", "id": self.id}).to_string(), None).await;
     }
 
-    /// The client may use the id again as soon as it reads the last message.
-    fn forget(&self) {
-        self.operations.0.lock().remove(&self.id);
+    /// Sends what nothing follows. The client may use the id again as soon as it reads that; until there is a place for it, the
+    /// operation is one of those that a socket may have.
+    async fn send_last(&self, message: String, room: Option<Room>) {
+        if let Ok(place) = self.queue.reserve().await {
+            self.operations.0.lock().remove(&self.id);
+            place.send(Outgoing { message: Message::text(message), room });
+        }
     }
 
     async fn send(&self, message: String, room: Option<Room>) -> bool {

@@ -66,10 +66,9 @@ pub(super) fn counted_body(
     text: String,
     room: Option<Room>,
 ) -> Response {
-    let Some(mut room) = room.filter(|_| text.len() > PIECE_BYTES) else {
+    let Some(room) = room.filter(|_| text.len() > PIECE_BYTES) else {
         return body(status, media, text);
     };
-    room.fit(text.len());
     let length = text.len();
     let pieces = stream::unfold((Bytes::from(text), room), |(mut left, room)| async move {
         let piece = left.split_to(left.len().min(PIECE_BYTES));

@@ -15,13 +15,11 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::change::Change;
 use crate::request::RequestState;
-use crate::service::{ServiceInner, SubscriptionPlace};
+use crate::service::SubscriptionPlace;
 use crate::shape::Shape;
 
 /// What is followed, and for whom.
 pub(crate) struct Following {
-    /// The service.
-    pub service: Arc<ServiceInner>,
     /// The request, whose answers these are.
     pub state: Arc<RequestState>,
     /// Who subscribes.
@@ -46,8 +44,9 @@ pub(crate) async fn follow(
     following: Following,
     since: Option<Version>,
 ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
-    let place = following.service.subscribe(&following.who)?;
-    let news = following.service.engine.commits().subscribe();
+    let service = following.state.service();
+    let place = service.subscribe(&following.who)?;
+    let news = service.engine.commits().subscribe();
     let newest = newest(&following).await?;
     let told = since.unwrap_or(newest);
     if told > newest {
@@ -121,7 +120,7 @@ impl Follower {
 
     async fn change(&self) -> Result<Change> {
         let behind = self.newest.0 - self.told.0;
-        if behind > self.following.service.limits.versions_behind_max {
+        if behind > self.following.state.service().limits.versions_behind_max {
             return self.read(self.newest).await;
         }
         match self.read(Version(self.told.0 + 1)).await {
@@ -134,7 +133,8 @@ impl Follower {
     }
 
     async fn read(&self, to: Version) -> Result<Change> {
-        let Following { service, state, who, shape, filter } = &self.following;
+        let Following { state, who, shape, filter } = &self.following;
+        let service = state.service();
         let held = service.turn(&who.tenant).await?;
         let reading = Change::read(
             service.clone(),
@@ -145,7 +145,7 @@ impl Follower {
             to,
         );
         // Its rows are read when they are asked for, and it holds its place until then.
-        state.begin_answer(held);
+        state.hold(held);
         // The lane that waited for the commit was chosen before it.
         let reading = async { service.lanes.run(&who.tenant, reading).await? };
         crate::service::in_time(service.limits.operation_time_max, reading).await
@@ -153,6 +153,6 @@ impl Follower {
 }
 
 async fn newest(following: &Following) -> Result<Version> {
-    let catalog = following.service.engine.catalog(&following.who).await?;
+    let catalog = following.state.service().engine.catalog(&following.who).await?;
     Ok(catalog.dataset(&following.shape.name)?.version)
 }

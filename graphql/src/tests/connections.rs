@@ -95,7 +95,8 @@ async fn a_body_that_stalls_is_refused_and_takes_nothing_from_others() {
 #[tokio::test]
 async fn where_all_places_are_taken_one_that_waits_makes_room() {
     let rig = Rig::new().await;
-    let limits = Limits { connections_max: 4, ..Limits::default() };
+    // One of them is for newcomers.
+    let limits = Limits { connections_max: 5, ..Limits::default() };
     let patience = Patience { request_max: 6 * SOON, idle_max: 6 * SOON, ..Patience::default() };
     let (address, _stop, _) =
         rig.serve(ServerOptions { limits, patience, ..ServerOptions::default() }).await;
@@ -122,7 +123,7 @@ async fn where_all_places_are_taken_one_that_waits_makes_room() {
 #[tokio::test]
 async fn where_all_places_are_busy_a_newcomer_is_told() {
     let rig = Rig::with_calls().await;
-    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let limits = Limits { connections_max: 3, ..Limits::default() };
     let (address, _stop, _) = rig.serve(ServerOptions { limits, ..ServerOptions::default() }).await;
     let mut streams = Vec::new();
     for _ in 0..2 {
@@ -228,4 +229,49 @@ async fn one_reader_can_not_take_all_subscriptions() {
         "subscription { runUpdates(id: \"01a201c6-23f7-74c3-a5d4-ae3b0e422f9e\") { state } }";
     let says = subscribe("other", runs).await;
     assert!(says.contains("NOT_FOUND"), "{says}");
+}
+
+#[tokio::test]
+async fn one_tenant_can_not_keep_all_connections_busy() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { connections_max: 9, ..Limits::default() };
+    let other: TenantId = "other".parse().unwrap();
+    let keys = vec![
+        ApiKey::new("one", TenantId::default(), "one", vec![Role::Reader, Role::Writer]),
+        ApiKey::new("other", other, "other", vec![Role::Reader]),
+    ];
+    let (address, _stop, _) =
+        rig.serve(ServerOptions { limits, keys, ..ServerOptions::default() }).await;
+    let mut uploads = Vec::new();
+    let mut begin = async |count: usize| {
+        let mut says = String::new();
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let head = request(&address, "/v1/ingest/calls");
+            let head = format!(
+                "{head}X-Api-Key: one\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{{"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 1_024];
+            let read = timeout(Duration::from_millis(300), stream.read(&mut answer)).await;
+            let read = read.map_or(0, |read| read.unwrap());
+            says = String::from_utf8_lossy(&answer[..read]).into_owned();
+            uploads.push(stream);
+        }
+        says
+    };
+    assert_eq!(begin(4).await, "");
+    assert!(begin(1).await.contains("LIMIT_EXCEEDED"));
+    let ask = async |key: &str| {
+        let client = reqwest::Client::new();
+        let url = format!("http://{address}/graphql?query={{datasets{{name}}}}");
+        client.get(url).header("x-api-key", key).send().await.unwrap().status()
+    };
+    assert_eq!(ask("one").await, 413);
+    assert_eq!(ask("other").await, 200);
+    uploads.clear();
+    let began = Instant::now();
+    while ask("one").await != 200 {
+        assert!(began.elapsed() < SOON, "the places are not given back");
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Rig, calls, calls_spec};
+use super::{Rig, calls, calls_spec, who};
 use crate::limits::Limits;
+use crate::request::RequestState;
 
 async fn code(limits: Limits, query: &str) -> String {
     let rig = Rig::with_limits(limits).await;
@@ -37,6 +38,68 @@ async fn what_an_answer_shows_is_counted_as_often_as_it_is_shown() {
         code(limits, &format!("{{ calls {{ nodes {{ {shown} }} }} }}")).await,
         "LIMIT_EXCEEDED"
     );
+}
+
+#[tokio::test]
+async fn all_that_an_answer_has_is_counted() {
+    let many = |field: &str| (0..100).map(|i| format!("x{i}: {field} ")).collect::<String>();
+    let few = Limits { answer_bytes_max: 20_000, root_fields_max: 100, ..Limits::default() };
+    let types = "{ __schema { types { name kind fields { name type { name kind } } } } }";
+    for query in [
+        format!("{{ datasets {{ columns {{ {} }} }} }}", many("nullable")),
+        format!("{{ datasets {{ columns {{ {} }} }} }}", many("__typename")),
+        format!(
+            "{{ datasets {{ columns {{ ...f }} }} }} fragment f on DatasetColumn {{ {} }}",
+            many("__typename")
+        ),
+        format!("{{ datasets {{ {} }} }}", many("columns { field }")),
+        format!("{{ __schema {{ types {{ {} }} }} }}", many("__typename")),
+        types.to_owned(),
+    ] {
+        assert_eq!(code(few.clone(), &query).await, "LIMIT_EXCEEDED", "{query}");
+    }
+    // An error has 256 bytes and its message.
+    let limits = Limits { answer_bytes_max: 25_600, root_fields_max: 100, ..Limits::default() };
+    let query = format!("{{ {} }}", many("dataset(name: \"none\") { name }"));
+    assert_eq!(code(limits, &query).await, "LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn what_computes_without_waiting_ends_in_time() {
+    let fields: String = (0..1_200).map(|n| format!("x{n}: fields {{ name }} ")).collect();
+    let query = format!("{{ __schema {{ types {{ {fields} }} }} }}");
+    let limits = Limits {
+        operation_time_max: Duration::from_millis(200),
+        answer_bytes_max: usize::MAX,
+        ..Limits::default()
+    };
+    let rig = Rig::with_limits(limits).await;
+    rig.create(calls_spec()).await;
+    let began = std::time::Instant::now();
+    let answer = rig.ask(&query).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "TIMEOUT", "{answer:#}");
+    // Its place is free when it has really ended.
+    let places = rig.service.0.lanes.places();
+    let all = u32::try_from(places.share()).unwrap();
+    let tenant = who().tenant;
+    let freed = tokio::time::timeout(Duration::from_secs(5), places.take(&tenant, all));
+    assert!(freed.await.is_ok(), "it goes on");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_leaves_its_place_to_others() {
+    let limits = Limits { queries_at_a_time_max: 2, ..Limits::default() };
+    let rig = Rig::with_limits(limits).await;
+    let (service, tenant) = (rig.service.0.clone(), who().tenant);
+    let is_free = || service.lanes.places().try_take(&tenant).is_some();
+    let state = RequestState::new(service.clone(), who(), 0);
+    state.hold(service.turn(&tenant).await.unwrap());
+    assert!(!is_free());
+    assert!(state.wait_for(async { is_free() }).await.unwrap());
+    assert!(!is_free());
+    drop(state);
+    assert!(is_free());
 }
 
 /// At the edge of what is taken: each is planned, executed and dropped by recursion somewhere.

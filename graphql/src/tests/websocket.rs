@@ -236,3 +236,30 @@ async fn a_client_that_does_not_read_is_closed_and_counted() {
         .await
         .expect("it is not closed");
 }
+
+#[tokio::test]
+async fn errors_that_nobody_reads_are_operations_under_way() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { socket_operations_max: 4, ..Limits::default() };
+    let (address, _stop, _) = rig.serve(ServerOptions { limits, ..ServerOptions::default() }).await;
+    let mut socket = acknowledged(&address).await;
+    // What is unknown is named in the error, so these fill the buffers of both sides.
+    let unknown = format!("{{ {} }}", "x".repeat(60_000));
+    let mut sent = 0;
+    for id in 0..600 {
+        let message =
+            json!({"type": "subscribe", "id": id.to_string(), "payload": {"query": unknown}});
+        let sending = socket.0.send(Message::text(message.to_string()));
+        if tokio::time::timeout(std::time::Duration::from_secs(1), sending).await.is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    let mut refused = 0;
+    for _ in 0..sent {
+        let error = socket.next().await;
+        assert_eq!(error["type"], "error");
+        refused += usize::from(error["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED");
+    }
+    assert!(refused > 0, "{sent} were sent and all were worked on");
+}

@@ -6,12 +6,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Code, Error, Principal, Result, RunId, Session};
+use engine::{Code, Error, Principal, Result, RunId, Session, Taken};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{Live, Shared, recovery};
@@ -40,7 +40,7 @@ impl Run {
     pub(super) async fn execute(
         self,
         shared: Arc<Shared>,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Option<Taken>,
         began: oneshot::Sender<Result<()>>,
     ) {
         if let Err(error) = self.begin(&shared, slot.is_some()).await {
@@ -73,16 +73,12 @@ impl Run {
         ledger::append(&shared.engine, &self.who, &record).await
     }
 
-    async fn wait_for_slot(
-        &self,
-        shared: &Shared,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Result<OwnedSemaphorePermit> {
+    async fn wait_for_slot(&self, shared: &Shared, slot: Option<Taken>) -> Result<Taken> {
         if let Some(slot) = slot {
             return Ok(slot);
         }
         let slot = tokio::select! {
-            slot = shared.slots.clone().acquire_owned() => {
+            slot = shared.slots.take(&self.who.tenant, 1) => {
                 slot.map_err(|_| Error::internal("the runner's places are gone"))?
             }
             () = self.live.cancellation.cancelled() => return Err(cancelled()),

@@ -10,20 +10,20 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datasets::DatasetName;
 use engine::{
-    AsOf, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads, Urgency,
-    is_kept_name,
+    AsOf, Code, Engine, Error, Places, Principal, Result, Role, RunId, Session, TenantId, Threads,
+    Urgency, is_kept_name,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, broadcast, oneshot, watch};
+use tokio::sync::{OnceCell, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +48,8 @@ pub struct RunnerOptions {
     pub concurrent_runs: usize,
     /// Runs that may wait; one more is refused with `LIMIT_EXCEEDED`.
     pub queue_runs_max: usize,
+    /// Whether there are several tenants: then at most half of what works and of what waits is of one.
+    pub has_tenants: bool,
     /// Memory of all runs together, beside the sessions' own pool, in bytes.
     pub memory_budget_bytes: usize,
     /// Threads for numeric work; 0 takes one per core.
@@ -68,6 +70,7 @@ impl Default for RunnerOptions {
             gpu: GpuPolicy::default(),
             concurrent_runs: 2,
             queue_runs_max: 256,
+            has_tenants: false,
             memory_budget_bytes: 1 << 30,
             threads: 0,
             run_timeout: None,
@@ -111,10 +114,10 @@ struct Shared {
     kernel_pool: kernels::Pool,
     embedders: Arc<Embedders>,
     searches: Searches,
-    slots: Arc<Semaphore>,
+    slots: Places,
     live: Mutex<HashMap<RunId, Live>>,
     /// Tenants whose interrupted runs are closed.
-    recovered: AsyncMutex<HashSet<TenantId>>,
+    recovered: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
     updates: broadcast::Sender<Arc<RunRecord>>,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -157,9 +160,12 @@ impl Runner {
         let searches =
             Searches::new(embedders.clone(), searching_pool, options.gpu, options.search_bytes_max);
         let shared = Shared {
-            slots: Arc::new(Semaphore::new(options.concurrent_runs.max(1))),
+            slots: match options.has_tenants {
+                true => Places::new(options.concurrent_runs),
+                false => Places::of_one_tenant(options.concurrent_runs),
+            },
             live: Mutex::default(),
-            recovered: AsyncMutex::default(),
+            recovered: Mutex::default(),
             updates: broadcast::channel(UPDATES_MAX).0,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -172,7 +178,13 @@ impl Runner {
             options,
         };
         let runner = Self { shared: Arc::new(shared) };
-        runner.recover(&TenantId::default()).await?;
+        match runner.recover(&TenantId::default()).await {
+            // Who asks for runs is told; everything else can be asked for.
+            Err(error) if error.code() == Code::StorageUnavailable => {
+                tracing::error!(detail = error.detail(), "runs can not be read");
+            }
+            recovered => recovered?,
+        }
         Ok(runner)
     }
 
@@ -255,7 +267,7 @@ impl Runner {
         // Who may run jobs may have their results written, without the right to write anything else.
         let worker = Principal { roles: vec![Role::Reader, Role::Writer], ..who.clone() };
         let run = execution::Run { who: worker, job, gpu, session, live };
-        let slot = shared.slots.clone().try_acquire_owned().ok();
+        let slot = shared.slots.try_take(&who.tenant);
         // A task of its own from here on: a caller that goes away must not leave a run half begun.
         let (began, has_begun) = oneshot::channel();
         let run = run.execute(shared.clone(), slot, began);
@@ -344,28 +356,35 @@ impl Runner {
 
     /// Closes the interrupted runs of a tenant, once.
     async fn recover(&self, tenant: &TenantId) -> Result<()> {
-        let mut recovered = self.shared.recovered.lock().await;
-        if !recovered.contains(tenant) {
-            recovery::close_interrupted(&self.shared.engine, tenant).await?;
-            recovered.insert(tenant.clone());
-        }
-        Ok(())
+        let recovered = {
+            let mut all = self.shared.recovered.lock();
+            Arc::clone(all.entry(tenant.clone()).or_default())
+        };
+        let close = || recovery::close_interrupted(&self.shared.engine, tenant);
+        recovered.get_or_try_init(close).await.copied()
     }
 
     /// Counts the run in, unless too many wait already.
     fn enter(&self, who: &Principal, record: &RunRecord) -> Result<Live> {
         let shared = &self.shared;
         let mut all = shared.live.lock();
-        let most = shared.options.concurrent_runs.max(1) + shared.options.queue_runs_max;
-        if all.len() >= most {
-            return Err(Error::user(
-                Code::LimitExceeded,
-                format!(
-                    "{}: {} runs are queued or running; expected fewer than {most}, try again later",
-                    record.job,
-                    all.len()
-                ),
-            ));
+        let options = &shared.options;
+        let most = options.concurrent_runs.max(1) + options.queue_runs_max;
+        let of_tenant = match options.has_tenants {
+            true => shared.slots.share() + options.queue_runs_max / 2,
+            false => most,
+        };
+        let own = all.values().filter(|run| run.tenant == who.tenant).count();
+        for (whose, found, most) in [(" of the tenant", own, of_tenant), ("", all.len(), most)] {
+            if found >= most {
+                return Err(Error::user(
+                    Code::LimitExceeded,
+                    format!(
+                        "{}: {found} runs{whose} are queued or running; expected fewer than {most}, try again later",
+                        record.job
+                    ),
+                ));
+            }
         }
         let live = Live {
             tenant: who.tenant.clone(),

@@ -215,7 +215,7 @@ async fn a_cancelled_run_commits_nothing() {
         .unwrap();
     let who = Principal::local();
     // The one place is taken from outside, so that the run waits for as long as the test needs.
-    let place = runner.shared.slots.clone().acquire_owned().await.unwrap();
+    let place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
     let waiting = runner.submit(&who, request("anomalies", json!({}))).await.unwrap();
     let id = waiting.id();
     assert_eq!(runner.get(&who, id).await.unwrap().state, RunState::Queued);
@@ -272,7 +272,7 @@ async fn shutdown_stops_what_waits_and_takes_no_more() {
     let runner = Runner::start(engine.clone(), RunnerOptions { concurrent_runs: 1, ..options() })
         .await
         .unwrap();
-    let _place = runner.shared.slots.clone().acquire_owned().await.unwrap();
+    let _place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
     let waiting =
         runner.submit(&Principal::local(), request("anomalies", json!({}))).await.unwrap();
     runner.shutdown().await;
@@ -287,7 +287,7 @@ async fn too_many_waiting_runs_are_refused() {
     append(&engine, "metrics", &metrics()).await;
     let few = RunnerOptions { concurrent_runs: 1, queue_runs_max: 1, ..options() };
     let runner = Runner::start(engine, few).await.unwrap();
-    let place = runner.shared.slots.clone().acquire_owned().await.unwrap();
+    let place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
     let who = Principal::local();
     let mut taken = Vec::new();
     for threshold in [7.0, 8.0] {

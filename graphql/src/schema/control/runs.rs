@@ -255,8 +255,9 @@ pub(crate) fn run_field() -> Field {
         let inner = context.ctx;
         nullable(inner, async move {
             let state = state(inner)?;
+            let who = state.who(Role::Reader)?;
             let id = required_run_id(&context)?;
-            let run = state.service().runner.get(state.who(Role::Reader)?, id).await?;
+            let run = state.service().runner.get(who, id).await?;
             Ok(Some(run_value(run)))
         })
     })
@@ -311,7 +312,8 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
     let id = handle.id();
     if argument(context, "wait") == Some(Value::Boolean(true)) {
         // A run goes on whether or not somebody waits for it.
-        if let Ok(ended) = tokio::time::timeout(service.limits.run_wait_max, handle.wait()).await {
+        let ended = tokio::time::timeout(service.limits.run_wait_max, handle.wait());
+        if let Ok(ended) = state.wait_for(ended).await? {
             return ended;
         }
     }
@@ -345,8 +347,11 @@ pub(crate) fn cancel_field() -> Field {
         let inner = context.ctx;
         nullable(inner, async move {
             let state = state(inner)?;
+            let who = state.who(Role::Operator)?;
             let id = required_run_id(&context)?;
-            let run = state.service().runner.cancel(state.who(Role::Operator)?, id).await?;
+            // It waits for the run to stop.
+            let cancelled = state.service().runner.cancel(who, id);
+            let run = state.wait_for(cancelled).await??;
             Ok(Some(run_value(run)))
         })
     })

@@ -66,7 +66,7 @@ impl<'a> Earlier<'a> {
     ) -> Result<Self> {
         let mut earlier = Self { ctx, params, embedder, hashes: HashSet::new() };
         let catalog = ctx.engine().catalog(ctx.principal()).await?;
-        if !catalog.datasets.contains_key(&params.output) {
+        if !catalog.has(&params.output)? {
             return Ok(earlier);
         }
         let mut hashes = HashSet::new();

@@ -107,7 +107,7 @@ async fn each(
     mut take: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<bool> {
     let catalog = ctx.engine().catalog(ctx.principal()).await?;
-    if !catalog.datasets.contains_key(dataset) {
+    if !catalog.has(dataset)? {
         return Ok(false);
     }
     let session = ctx.engine().session(ctx.principal(), &[]).await?;

@@ -99,7 +99,7 @@ impl Index {
         entry_bytes: usize,
     ) -> Result<Option<Self>> {
         let catalog = ctx.engine().catalog(ctx.principal()).await?;
-        if !catalog.datasets.contains_key(name) {
+        if !catalog.has(name)? {
             return Ok(None);
         }
         let session = ctx.engine().session(ctx.principal(), &[]).await?;

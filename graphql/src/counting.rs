@@ -1,0 +1,98 @@
+//! The length of an answer, counted while it is made: every field, every item, every error, those of introspection too.
+//!
+//! An answer that is longer than one may be ends with one error. What computes for long gives way between two fields, so that a
+//! request whose time is over ends there.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use async_graphql::async_trait::async_trait;
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo,
+};
+use async_graphql::{Context, ServerError, ServerResult, Value};
+use tokio::task::coop::consume_budget;
+
+use crate::request::RequestState;
+
+/// What a field or an item counts beside its key and its text: many small ones take more room while they are held than as JSON.
+const FIELD_BYTES: usize = 32;
+/// The same of a value inside a list or document that is shown as it is.
+const VALUE_BYTES: usize = 16;
+/// The same of an error.
+const ERROR_BYTES: usize = 256;
+
+/// Counts for the request's [`RequestState`].
+pub(crate) struct Counting;
+
+impl ExtensionFactory for Counting {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_trait]
+impl Extension for Counting {
+    async fn resolve(
+        &self,
+        context: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        let is_item = info.parent_type.starts_with('[');
+        let is_shown = info.field.selection_set.node.items.is_empty();
+        let state = match context.data::<Arc<RequestState>>() {
+            // Items that are shown were counted with their list.
+            Ok(state) if !(is_item && is_shown) => state,
+            _ => return next.run(context, info).await,
+        };
+        consume_budget().await;
+        let mut bytes = FIELD_BYTES;
+        if !is_item {
+            bytes += info.alias.unwrap_or(info.name).len();
+        }
+        if !is_shown && !info.return_type.starts_with('[') {
+            bytes += state.typename_bytes();
+        }
+        counted(state, bytes).await;
+        let value = next.run(context, info).await;
+        match &value {
+            Ok(Some(value)) if is_shown => counted(state, bytes_of(value)).await,
+            Ok(_) => {}
+            Err(error) => counted(state, error_bytes(error)).await,
+        }
+        value
+    }
+}
+
+/// Counts an error that is told beside the data.
+pub(crate) async fn counted_error(context: &Context<'_>, error: &ServerError) {
+    if let Ok(state) = context.data::<Arc<RequestState>>() {
+        counted(state, error_bytes(error)).await;
+    }
+}
+
+/// Returns when there is room. Where there is none, the answer ends elsewhere.
+async fn counted(state: &RequestState, bytes: usize) {
+    if !state.counts(bytes) {
+        pending().await
+    }
+}
+
+fn error_bytes(error: &ServerError) -> usize {
+    ERROR_BYTES + error.message.len()
+}
+
+/// Bytes of a value as JSON, roughly.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::List(items) => items.iter().map(|item| VALUE_BYTES + bytes_of(item)).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, v)| name.len() + VALUE_BYTES + bytes_of(v)).sum()
+        }
+        Value::Enum(name) => name.len(),
+        Value::Binary(bytes) => bytes.len(),
+        Value::Null | Value::Number(_) | Value::Boolean(_) => 0,
+    }
+}
