@@ -10,12 +10,18 @@ if [[ ${#targets[@]} == 0 ]]; then
     mapfile -t targets < <(sed -n 's/.*Target { name: "\([a-z_]*\)".*/\1/p' fuzz/src/targets.rs)
 fi
 seconds=$((minutes * 60 / ${#targets[@]}))
+# Zero is "for ever" to the search.
+((seconds > 0)) || seconds=1
 found=0
 for target in "${targets[@]}"; do
     corpus=$folder/$target cases=fuzz/cases/$target
     mkdir -p "$corpus" "$cases"
-    COLONNADE_FUZZ_TARGET=$target COLONNADE_FUZZ_SEEDS=$corpus "$binary" >/dev/null 2>&1 || true
     log=$(mktemp)
+    if ! COLONNADE_FUZZ_TARGET=$target COLONNADE_FUZZ_SEEDS=$corpus "$binary" >"$log" 2>&1; then
+        cat "$log"
+        echo "$target: its seeds were not written"
+        exit 1
+    fi
     if ! COLONNADE_FUZZ_TARGET=$target "$binary" "$corpus" -artifact_prefix="$cases/" -max_len=16384 -timeout=20 \
         -rss_limit_mb=6000 -max_total_time="$seconds" -print_final_stats=1 >"$log" 2>&1; then
         found=1

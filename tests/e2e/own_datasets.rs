@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Server, binary, colonnade, without_settings};
+use crate::harness::{Server, binary, colonnade, make, without_settings};
 
 const SPEC: &str = r#"
 name = "orders"
@@ -299,4 +299,24 @@ async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
             "my_things"
         );
     }
+}
+
+#[tokio::test]
+async fn damaged_records_of_runs_are_named_and_take_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    make(&root, "metrics").await;
+    let ran = ["run", "anomalies", "--json"];
+    // Without rows it fails, which is a record, too.
+    colonnade(&root, &ran).await;
+    let log = root.join("default/runs/_delta_log/00000000000000000001.json");
+    std::fs::write(&log, &std::fs::read(&log).unwrap()[..100]).unwrap();
+    let server = Server::start(&root).await;
+    for query in ["{ runs { id } }", "mutation { runJob(job: \"anomalies\") { id } }"] {
+        server.graphql(query, json!({})).await.error_with("STORAGE_UNAVAILABLE");
+    }
+    assert!(server.data("{ metrics { totalCount } }").await["metrics"].is_object());
+    drop(server);
+    let refused = colonnade(&root, &["runs"]).await;
+    assert!(refused.fails_with("STORAGE_UNAVAILABLE").contains("runs"));
 }

@@ -159,3 +159,31 @@ pub(super) async fn gunzip(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
+    use super::*;
+    use crate::server::uploads::Uploads;
+
+    #[tokio::test]
+    async fn what_is_unpacked_waits_for_room() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&vec![0; 3 << 20]).unwrap();
+        let packed = Bytes::from(packer.finish().unwrap());
+        let tenant = "a".parse().unwrap();
+        let uploads = Uploads::new(4 << 20);
+        let mut others = [uploads.begin(&tenant), uploads.begin(&tenant)];
+        // One has all room of the tenant, and one its lane.
+        others[0].grow(2 << 20).await.unwrap();
+        others[1].grow(1).await.unwrap();
+        let unpacking = gunzip(packed, "it", 8 << 20, uploads.begin(&tenant));
+        let mut unpacking = std::pin::pin!(unpacking);
+        assert!(timeout(Duration::from_millis(50), unpacking.as_mut()).await.is_err());
+        drop(others);
+        let (bytes, _held) = unpacking.await.unwrap();
+        assert_eq!(bytes.len(), 3 << 20);
+    }
+}

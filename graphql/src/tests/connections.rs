@@ -93,6 +93,30 @@ async fn a_body_that_stalls_is_refused_and_takes_nothing_from_others() {
 }
 
 #[tokio::test]
+async fn a_body_that_comes_byte_by_byte_is_refused() {
+    let rig = Rig::with_calls().await;
+    let options = ServerOptions { patience: impatient(), ..ServerOptions::default() };
+    let (address, _stop, _) = rig.serve(options).await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let head = request(&address, "/v1/ingest/calls");
+    let head =
+        format!("{head}Content-Type: application/x-ndjson\r\nContent-Length: 100000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    // Never a long pause.
+    let writing = tokio::spawn(async move {
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = vec![0; 1_024];
+    let count = timeout(SOON, read.read(&mut answer)).await.expect("it goes on").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.contains("came too slowly") && answer.contains("16 KiB a second"), "{answer}");
+    writing.abort();
+}
+
+#[tokio::test]
 async fn where_all_places_are_taken_one_that_waits_makes_room() {
     let rig = Rig::new().await;
     // One of them is for newcomers.

@@ -154,3 +154,29 @@ async fn nested_variables_are_refused_like_nested_text() {
     let answer = rig.ask_with(query, serde_json::json!({ "where": filter })).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "LIMIT_EXCEEDED", "{answer:#}");
 }
+
+#[tokio::test]
+async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
+    let limits = Limits {
+        queries_at_a_time_max: 2,
+        queries_waiting_max: 1,
+        answers_in_flight_bytes_max: 2 * Limits::default().answer_bytes_max,
+        ..Limits::default()
+    };
+    let rig = Rig::with_limits(limits).await;
+    let tenant = who().tenant;
+    let place = rig.service.0.lanes.places().try_take(&tenant).unwrap();
+    let query = "{ datasets { name } }";
+    // The first has the room of the tenant and waits for its place, the second waits for the room.
+    let mut first = std::pin::pin!(rig.ask(query));
+    let mut second = std::pin::pin!(rig.ask(query));
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    assert!(futures::poll!(second.as_mut()).is_pending());
+    let third = rig.ask(query).await;
+    assert_eq!(third["errors"][0]["extensions"]["code"], "LIMIT_EXCEEDED", "{third:#}");
+    assert!(third.to_string().contains("queries of one tenant that wait"), "{third:#}");
+    drop(place);
+    for answer in [first.await, second.await, rig.ask(query).await] {
+        assert!(answer["data"]["datasets"].is_array(), "{answer:#}");
+    }
+}

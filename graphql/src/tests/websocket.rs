@@ -263,3 +263,33 @@ async fn errors_that_nobody_reads_are_operations_under_way() {
     }
     assert!(refused > 0, "{sent} were sent and all were worked on");
 }
+
+#[tokio::test]
+async fn a_tenant_has_half_of_the_sockets() {
+    let rig = Rig::with_calls().await;
+    let limits = Limits { connections_max: 9, ..Limits::default() };
+    let key = |secret: &str, tenant: &str| {
+        ApiKey::new(secret, tenant.parse().unwrap(), secret, vec![Role::Reader])
+    };
+    let keys = vec![key("one", "default"), key("other", "other")];
+    let (address, _stop, _) =
+        rig.serve(ServerOptions { limits, keys, ..ServerOptions::default() }).await;
+    let mut open_with = Vec::new();
+    for (key, is_taken) in [
+        ("one", true),
+        ("one", true),
+        ("one", true),
+        ("one", true),
+        ("one", false),
+        ("other", true),
+    ] {
+        let mut socket = open(&address, "graphql-transport-ws").await;
+        let payload = json!({"authorization": format!("Bearer {key}")});
+        socket.send(json!({"type": "connection_init", "payload": payload})).await;
+        match is_taken {
+            true => assert_eq!(socket.next().await, json!({"type": "connection_ack"})),
+            false => assert_eq!(socket.closed_with().await, 1013),
+        }
+        open_with.push(socket);
+    }
+}

@@ -304,6 +304,34 @@ async fn too_many_waiting_runs_are_refused() {
 }
 
 #[tokio::test]
+async fn one_of_several_tenants_has_half_of_what_works_and_of_what_waits() {
+    let engine = engine().await;
+    append(&engine, "metrics", &metrics()).await;
+    let options =
+        RunnerOptions { concurrent_runs: 2, queue_runs_max: 2, has_tenants: true, ..options() };
+    let runner = Runner::start(engine, options).await.unwrap();
+    let place = runner.shared.slots.try_take(&TenantId::default()).unwrap();
+    assert!(runner.shared.slots.try_take(&TenantId::default()).is_none());
+    let mut taken = Vec::new();
+    for threshold in [7.0, 8.0] {
+        let params = json!({ "threshold": threshold });
+        taken.push(runner.submit(&Principal::local(), request("anomalies", params)).await.unwrap());
+    }
+    let refused = submit_error(&runner, request("anomalies", json!({"threshold": 9.0}))).await;
+    assert_eq!(refused.code(), Code::LimitExceeded);
+    assert!(refused.to_string().contains("2 runs of the tenant are queued"), "{refused}");
+    // Another tenant has no such dataset: that is all that keeps its run from being taken.
+    let other = Principal { tenant: "other".parse().unwrap(), ..Principal::local() };
+    let asked = runner.submit(&other, request("anomalies", json!({}))).await;
+    assert_eq!(asked.err().map(|error| error.code()), Some(Code::NotFound));
+    assert!(runner.shared.slots.try_take(&other.tenant).is_some());
+    drop(place);
+    for handle in taken {
+        assert_eq!(handle.wait().await.unwrap().state, RunState::Succeeded);
+    }
+}
+
+#[tokio::test]
 async fn bad_requests_name_what_is_wrong() {
     let engine = engine().await;
     append(&engine, "metrics", &metrics()).await;
