@@ -11,7 +11,7 @@ use async_graphql::extensions::{
     Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo,
 };
 use async_graphql::{Context, ServerError, ServerResult, Value};
-use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 
 use crate::request::RequestState;
 
@@ -46,7 +46,9 @@ impl Extension for Counting {
             Ok(state) if !(is_item && is_shown) => state,
             _ => return next.run(context, info).await,
         };
-        consume_budget().await;
+        if state.is_to_give_way() {
+            yield_now().await;
+        }
         let mut bytes = FIELD_BYTES;
         if !is_item {
             bytes += info.alias.unwrap_or(info.name).len();
@@ -54,12 +56,19 @@ impl Extension for Counting {
         if !is_shown && !info.return_type.starts_with('[') {
             bytes += state.typename_bytes();
         }
-        counted(state, bytes).await;
+        let mut fits = is_shown || state.counts(bytes);
+        if !fits {
+            pending().await
+        }
         let value = next.run(context, info).await;
-        match &value {
-            Ok(Some(value)) if is_shown => counted(state, bytes_of(value)).await,
-            Ok(_) => {}
-            Err(error) => counted(state, error_bytes(error)).await,
+        fits = match &value {
+            Ok(Some(value)) if is_shown => state.counts(bytes + bytes_of(value)),
+            Ok(None) if is_shown => state.counts(bytes),
+            Ok(_) => true,
+            Err(error) => state.counts(error_bytes(error)),
+        };
+        if !fits {
+            pending().await
         }
         value
     }

@@ -16,6 +16,9 @@ use crate::service::{Held, ServiceInner};
 /// Warnings that one answer carries at most.
 const WARNINGS_MAX: usize = 100;
 
+/// Fields and items that are answered without a pause.
+const COUNTED_AT_ONCE: usize = 1_024;
+
 /// What resolvers share during one request.
 pub(crate) struct RequestState {
     service: Arc<ServiceInner>,
@@ -25,6 +28,8 @@ pub(crate) struct RequestState {
     answer_bytes: AtomicUsize,
     /// Said once when those are too many.
     overflow: Notify,
+    /// Fields and items that were counted.
+    counted: AtomicUsize,
     /// Bytes of `__typename` in an object, at most.
     typename_bytes: usize,
     /// What the answer that is made now holds.
@@ -46,6 +51,7 @@ impl RequestState {
             session: OnceCell::new(),
             answer_bytes: AtomicUsize::default(),
             overflow: Notify::new(),
+            counted: AtomicUsize::default(),
             typename_bytes,
             held: Mutex::default(),
             warnings: Warnings::default(),
@@ -60,6 +66,11 @@ impl RequestState {
             self.overflow.notify_one();
         }
         fits
+    }
+
+    /// Whether the one that is counted now is to let others run first: now and then one is.
+    pub(crate) fn is_to_give_way(&self) -> bool {
+        self.counted.fetch_add(1, Ordering::Relaxed) % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1
     }
 
     /// See [`RequestState::new`].
