@@ -370,12 +370,13 @@ impl Runner {
         let mut all = shared.live.lock();
         let options = &shared.options;
         let most = options.concurrent_runs.max(1) + options.queue_runs_max;
-        let of_tenant = match options.has_tenants {
-            true => shared.slots.share() + options.queue_runs_max / 2,
-            false => most,
-        };
-        let own = all.values().filter(|run| run.tenant == who.tenant).count();
-        for (whose, found, most) in [(" of the tenant", own, of_tenant), ("", all.len(), most)] {
+        let mut bounds = vec![("", all.len(), most)];
+        if options.has_tenants {
+            let own = all.values().filter(|run| run.tenant == who.tenant).count();
+            let of_tenant = shared.slots.share() + options.queue_runs_max / 2;
+            bounds.push((" of the tenant", own, of_tenant));
+        }
+        for (whose, found, most) in bounds {
             if found >= most {
                 return Err(Error::user(
                     Code::LimitExceeded,
