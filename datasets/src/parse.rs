@@ -8,7 +8,7 @@ use crate::column_type::ColumnType;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
-const BYTES_SHOWN: usize = 60;
+pub(crate) const BYTES_SHOWN: usize = 60;
 
 /// A single value on its way into a column.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,9 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, check_identifier};
+use crate::pattern;
 
 /// Most columns that one dataset may have.
 pub const COLUMNS_MAX: usize = 1_024;
+/// Most validations: some for each column.
+pub const VALIDATIONS_MAX: usize = 2_048;
+/// Most validations that are patterns. Together they are compiled in well below a second, whatever they are.
+pub const PATTERNS_MAX: usize = 16;
+/// Most columns that split the files into folders.
+pub const PARTITIONS_MAX: usize = 16;
+/// Longest description of a dataset or column, and longest owner and unit, in bytes.
+pub const TEXT_MAX_BYTES: usize = 16 << 10;
+/// Most bytes of all values of one set, each with 16 for itself.
+pub const SET_MAX_BYTES: usize = 256 << 10;
 
 /// Arrow field metadata key that holds the [`ColumnType`] as text, for types that Arrow does not tell apart.
 pub const TYPE_METADATA_KEY: &str = "colonnade.type";
@@ -221,9 +232,7 @@ impl DatasetSpec {
     /// Checks that the spec agrees with itself.
     pub fn check(&self) -> Result<()> {
         let fail = |problem: String| Err(Error::Spec { dataset: self.name.to_string(), problem });
-        if self.columns.is_empty() || self.columns.len() > COLUMNS_MAX {
-            return fail(format!("{} columns; expected 1 to {COLUMNS_MAX}", self.columns.len()));
-        }
+        self.check_size()?;
         let mut seen = HashSet::new();
         for column in &self.columns {
             check_identifier("column name", &column.name)?;
@@ -256,6 +265,40 @@ impl DatasetSpec {
         }
         for validation in &self.validations {
             validation.check(self)?;
+        }
+        Ok(())
+    }
+
+    /// What can be long is bounded, before anything is done with it.
+    fn check_size(&self) -> Result<()> {
+        let fail = |problem: String| Err(Error::Spec { dataset: self.name.to_string(), problem });
+        if self.columns.is_empty() || self.columns.len() > COLUMNS_MAX {
+            return fail(format!("{} columns; expected 1 to {COLUMNS_MAX}", self.columns.len()));
+        }
+        let is_pattern =
+            |validation: &&Validation| matches!(validation, Validation::Matches { .. });
+        let patterns = self.validations.iter().filter(is_pattern).count();
+        for (what, found, most) in [
+            ("key columns", self.key.len(), COLUMNS_MAX),
+            ("partition columns", self.partition_by.len(), PARTITIONS_MAX),
+            ("validations", self.validations.len(), VALIDATIONS_MAX),
+            ("validations that are patterns", patterns, PATTERNS_MAX),
+        ] {
+            if found > most {
+                return fail(format!("{found} {what}; expected at most {most}"));
+            }
+        }
+        let of_columns = self.columns.iter().flat_map(|column| {
+            [("description", Some(&column.description)), ("unit", column.unit.as_ref())]
+        });
+        let own = [("description", Some(&self.description)), ("owner", self.owner.as_ref())];
+        for (what, text) in own.into_iter().chain(of_columns) {
+            let found = text.map_or(0, String::len);
+            if found > TEXT_MAX_BYTES {
+                return fail(format!(
+                    "a {what} of {found} bytes; expected at most {TEXT_MAX_BYTES}"
+                ));
+            }
         }
         Ok(())
     }
@@ -375,12 +418,23 @@ impl Validation {
                 "{low:?} is {low_type} and {high:?} is {high_type}; expected equal types"
             ));
         }
-        if let Self::Matches { pattern, .. } = self
-            && let Err(e) = regex::Regex::new(pattern)
-        {
-            return fail(format!("pattern {pattern:?}: {e}"));
+        match self {
+            Self::Matches { column, pattern } => match pattern::compiled(pattern) {
+                Ok(_) => Ok(()),
+                Err(problem) => fail(format!("a validation of {column:?}: {problem}")),
+            },
+            Self::OneOf { column, values } => {
+                let bytes: usize = values.iter().map(|value| value.len() + 16).sum();
+                match bytes > SET_MAX_BYTES {
+                    true => fail(format!(
+                        "a validation of {column:?} has {} values of {bytes} bytes; expected at most {SET_MAX_BYTES}",
+                        values.len()
+                    )),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -402,5 +456,51 @@ mod tests {
             message,
             r#"spec of calls: time column "at" is int64; expected timestamp or date"#
         );
+    }
+
+    fn with(validations: Vec<Validation>) -> Result<()> {
+        let text = r#"{"name": "a", "columns": [{"name": "t", "type": "text"}]}"#;
+        DatasetSpec { validations, ..DatasetSpec::from_json(text).unwrap() }.check()
+    }
+
+    fn matches(pattern: &str) -> Validation {
+        Validation::Matches { column: "t".into(), pattern: pattern.to_owned() }
+    }
+
+    #[test]
+    fn what_a_spec_may_ask_for_is_bounded() {
+        let long = "x".repeat(TEXT_MAX_BYTES + 1);
+        for (validations, says) in [
+            (vec![matches("a"); 17], "17 validations that are patterns; expected at most 16"),
+            (
+                vec![Validation::NonEmpty { column: "t".into() }; 2_049],
+                "2049 validations; expected",
+            ),
+            (
+                vec![Validation::OneOf { column: "t".into(), values: vec![long.clone(); 17] }],
+                "17 values of 278817 bytes; expected at most 262144",
+            ),
+            (vec![matches(r"\w{999}")], "compiled to more than 2097152 bytes"),
+        ] {
+            let error = with(validations).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let text = format!(r#"{{"name": "a", "owner": "{long}", "columns": []}}"#);
+        assert!(DatasetSpec::from_json(&text).is_err());
+        let text = text.replace("[]", r#"[{"name": "t", "type": "text"}]"#);
+        let error = DatasetSpec::from_json(&text).unwrap_err().to_string();
+        assert!(error.contains("a owner of 16385 bytes; expected at most 16384"), "{error}");
+    }
+
+    /// They take less than half a second together; this is much more, because other tests run beside it.
+    #[test]
+    fn the_worst_patterns_are_compiled_soon() {
+        for worst in [r"\w{38}", &r"\pL".repeat(300), &r"[\w&&[^\d]]".repeat(80), r"((.{9}){9}){9}"]
+        {
+            let began = std::time::Instant::now();
+            let _ = with((0..PATTERNS_MAX).map(|i| matches(&format!("{worst}{i}"))).collect());
+            let took = began.elapsed();
+            assert!(took.as_secs() < 5, "{worst}: {took:?}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int32
 use regex::Regex;
 
 use crate::error::{Error, Result};
-use crate::parse::quoted;
+use crate::parse::{BYTES_SHOWN, quoted};
+use crate::pattern;
 use crate::read::json;
 use crate::spec::{DatasetSpec, Validation};
 
@@ -101,15 +102,13 @@ impl Check {
             Validation::MaxBytes { column, max } => Self::MaxBytes { column, max },
             Validation::OneOf { column, values } => Self::OneOf {
                 column,
-                listed: values.join(", "),
+                listed: listed(&values),
                 values: values.into_iter().collect(),
             },
             Validation::Matches { column, pattern } => Self::Matches {
                 column,
-                pattern: Regex::new(&pattern).map_err(|e| Error::Spec {
-                    dataset: spec.name.to_string(),
-                    problem: format!("pattern {pattern:?}: {e}"),
-                })?,
+                pattern: pattern::compiled(&pattern)
+                    .map_err(|problem| Error::Spec { dataset: spec.name.to_string(), problem })?,
             },
             Validation::ValidJson { column } => Self::ValidJson { column },
             Validation::Ordered { low, high } => Self::Ordered { low, high },
@@ -235,6 +234,20 @@ fn each_number(array: &ArrayRef, column: &str, mut visit: impl FnMut(usize, f64)
         }
     }
     Ok(())
+}
+
+/// Values as each row is told them that is none of them.
+fn listed(values: &[String]) -> String {
+    const SHOWN_MAX: usize = 32;
+    let shown = |value: &String| match value.len() <= BYTES_SHOWN {
+        true => value.clone(),
+        false => quoted(value),
+    };
+    let first: Vec<String> = values.iter().take(SHOWN_MAX).map(shown).collect();
+    match values.len().saturating_sub(SHOWN_MAX) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 fn range(min: f64, max: f64) -> String {
