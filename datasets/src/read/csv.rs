@@ -1,7 +1,9 @@
 //! Separated values: dialect sniffed, types from the target, or found in the first rows.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Read;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::SchemaRef;
 use csv::ByteRecord;
@@ -20,6 +22,13 @@ use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
 /// Bytes that the dialect is told from.
 const HEAD_BYTES: usize = 64 * 1024;
 
+/// A line behind the input. The parser takes the end for the end of a quote, too; where it gives this line out as part of a
+/// field, a quote was left open. It is another one in each process, so that no input has it.
+static END: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let number = || RandomState::new().build_hasher().finish();
+    format!("\n\u{1a}{:016x}{:016x}\u{1a}", number(), number()).into_bytes()
+});
+
 /// The records of a file of separated values, with their places.
 pub(crate) struct CsvRecords {
     source: Source,
@@ -29,6 +38,8 @@ pub(crate) struct CsvRecords {
     header: Vec<String>,
     first: Option<(ByteRecord, Place)>,
     row: u64,
+    /// The line on which a quote opens that nothing closes, where the last record has one.
+    left_open: Option<u64>,
     row_max_bytes: usize,
 }
 
@@ -44,7 +55,8 @@ impl CsvRecords {
         let dialect = dialect.unwrap_or_else(|| Dialect::sniff(&head));
         // The parser reads ahead of the record that it is at.
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
-        let (input, meter) = Tracked::new(source.text()?, limit_bytes);
+        let input = source.text()?.chain(END.as_slice());
+        let (input, meter) = Tracked::new(Box::new(input), limit_bytes);
         let mut records = Self {
             source: source.clone(),
             reader: dialect.builder().from_reader(input),
@@ -53,6 +65,7 @@ impl CsvRecords {
             header: Vec::new(),
             first: None,
             row: 0,
+            left_open: None,
             row_max_bytes: options.row_max_bytes,
         };
         records.read_header()?;
@@ -67,6 +80,10 @@ impl CsvRecords {
     fn read_header(&mut self) -> Result<()> {
         let mut record = ByteRecord::new();
         let Some(line) = self.read(&mut record)? else { return Ok(()) };
+        if let Some(problem) = self.swallowed(&record) {
+            let position = Position { source: self.source.name().into(), row: 0, line: Some(line) };
+            return Err(Error::Malformed { position, column: None, problem });
+        }
         let count = record.len();
         if count > COLUMNS_MAX {
             return Err(Error::Limit {
@@ -109,6 +126,22 @@ impl CsvRecords {
         Ok(Some(Place { row: self.row, line }))
     }
 
+    /// What is wrong with the record at `place` where a quote in it is left open, which swallows all that is behind it.
+    pub(crate) fn problem(&self, place: Place, record: &ByteRecord) -> Option<String> {
+        if place.row == self.row { self.swallowed(record) } else { None }
+    }
+
+    fn swallowed(&self, record: &ByteRecord) -> Option<String> {
+        let line = self.left_open?;
+        let field = record.iter().last().unwrap_or_default();
+        let lines =
+            field.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty()).count();
+        let quote = char::from(self.dialect.quote);
+        Some(format!(
+            "expected a closing {quote} for the one on line {line}, found the end; {lines} lines behind it are in this row"
+        ))
+    }
+
     /// The record as text again, for quarantine.
     pub(crate) fn original(&self, record: &ByteRecord) -> String {
         let mut writer = csv::WriterBuilder::new()
@@ -127,8 +160,11 @@ impl CsvRecords {
             let before = self.reader.position().line();
             self.meter.begin_record();
             let more = self.reader.read_byte_record(record).map_err(|e| self.failed(e, before))?;
-            if !more {
+            if !more || record.as_slice() == &END[1..] {
                 return Ok(None);
+            }
+            if record.as_slice().ends_with(&END) {
+                return Ok(Some(self.cut_end(record)));
             }
             trim(record, self.dialect);
             if record.len() == 1 && record[0].is_empty() {
@@ -139,6 +175,22 @@ impl CsvRecords {
             let line = before.max(self.reader.position().line().saturating_sub(1 + inside));
             return Ok(Some(line));
         }
+    }
+
+    /// Takes the line behind the input out of a record that has it; says on which line the record begins.
+    fn cut_end(&mut self, record: &mut ByteRecord) -> u64 {
+        let lines = |fields: &[u8]| fields.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let first = self.reader.position().line().saturating_sub(lines(record.as_slice())).max(1);
+        let last = record.len().saturating_sub(1);
+        let mut cut = ByteRecord::with_capacity(record.as_slice().len(), record.len());
+        for (at, field) in record.iter().enumerate() {
+            let end = if at == last { field.len().saturating_sub(END.len()) } else { field.len() };
+            cut.push_field(&field[..end]);
+        }
+        let before: u64 = cut.iter().take(last).map(lines).sum();
+        self.left_open = Some(first + before);
+        *record = cut;
+        first
     }
 
     fn failed(&self, error: csv::Error, line: u64) -> Error {
@@ -241,7 +293,12 @@ impl CsvReader {
                     }
                 },
             };
-            match row_slots(&self.record, &self.columns) {
+            let problem = self.records.problem(place, &self.record);
+            let slots = problem.map_or_else(
+                || row_slots(&self.record, &self.columns),
+                |problem| Err((None, problem)),
+            );
+            match slots {
                 Ok(slots) => self.table.push(place, self.record.as_slice().len(), &slots)?,
                 Err((column, reason)) => {
                     let original = self.records.original(&self.record);

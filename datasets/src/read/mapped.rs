@@ -124,7 +124,10 @@ impl MappedCsv {
                 break;
             };
             let width = self.records.header().len();
-            let mapped = fields(&self.record, width).and_then(|f| (self.map)(place, &f));
+            let mapped = match self.records.problem(place, &self.record) {
+                Some(problem) => Err(Fault::row(problem)),
+                None => fields(&self.record, width).and_then(|f| (self.map)(place, &f)),
+            };
             match mapped {
                 Ok(slots) => self.table.push(place, self.record.as_slice().len(), &slots)?,
                 Err(fault) => {

@@ -316,3 +316,33 @@ pub(crate) fn busy_seconds() -> f64 {
         .and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
     nanoseconds.map_or_else(|| START.elapsed().as_secs_f64(), |ns| ns / 1e9)
 }
+
+#[test]
+fn a_quote_that_is_left_open_is_told_and_not_taken_for_a_text() {
+    let spec = r#"{"name": "a", "columns": [{"name": "id", "type": "int64"}, {"name": "note", "type": "text"}]}"#;
+    let spec = DatasetSpec::from_json(spec).unwrap();
+    for (text, row, line, opened, lines) in [
+        ("id,note\n1,x\n2,\"open\n3,z\n4,u\n", 2, 3, 3, 2),
+        ("id,note\n1,x\n2,\"open", 2, 3, 3, 0),
+        ("id,note\r\n1,x\r\n\r\n2,\"open\"\"\r\n3,z\r\n", 2, 4, 4, 1),
+        ("id,note\n\"1\n\",\"open\n3,z", 1, 2, 3, 1),
+    ] {
+        let chunks = read(body(text), Format::Csv, Some(&spec)).unwrap();
+        let rows: usize = chunks.iter().map(|chunk| chunk.batch.num_rows()).sum();
+        assert_eq!(rows as u64, row - 1, "{text:?}");
+        let says = format!(
+            "expected a closing \" for the one on line {opened}, found the end; {lines} lines behind it are in this row"
+        );
+        assert_eq!(rejected(&chunks), [(row, line, says)], "{text:?}");
+        let original = &chunks.last().unwrap().rejected[0].original;
+        assert!(original.contains("open") && !original.contains('\u{1a}'), "{original:?}");
+    }
+    // A closed one at the very end is none.
+    for text in ["id,note\n1,\"x\"", "id,note\n1,\"x\n\"", "id,note\n1,x\"y", "id,note\n1,x\n\n"] {
+        let chunks = read(body(text), Format::Csv, Some(&spec)).unwrap();
+        assert_eq!(rejected(&chunks), [], "{text:?}");
+        assert_eq!(chunks[0].batch.num_rows(), 1, "{text:?}");
+    }
+    let error = read(body("id,\"note\n1,x\n"), Format::Csv, Some(&spec)).unwrap_err().to_string();
+    assert!(error.contains("for the one on line 1"), "{error}");
+}
