@@ -43,6 +43,15 @@ pub struct RejectedRow {
     pub original: String,
 }
 
+impl RejectedRow {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let column = self.column.as_ref().map_or(0, String::capacity);
+        let texts = [&self.position.source, &self.reason, &self.original];
+        size_of::<Self>() + column + texts.into_iter().map(String::capacity).sum::<usize>()
+    }
+}
+
 /// The spec of the dataset that holds the rejected rows of `of`.
 pub fn quarantine_spec(of: &DatasetName) -> DatasetSpec {
     let column =

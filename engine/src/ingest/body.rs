@@ -27,8 +27,11 @@ impl Rows {
         self.accepted.iter().map(RecordBatch::num_rows).sum()
     }
 
+    /// Bytes that they take in memory, those included that are rejected.
     pub(super) fn bytes(&self) -> usize {
-        self.accepted.iter().map(RecordBatch::get_array_memory_size).sum()
+        let accepted: usize = self.accepted.iter().map(RecordBatch::get_array_memory_size).sum();
+        let rejected: usize = self.rejected.iter().map(RejectedRow::bytes).sum();
+        accepted + rejected
     }
 }
 
@@ -110,5 +113,26 @@ impl Rows {
         }
         self.rejected.extend(conformed.rejected);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use datasets::read::Format;
+
+    use super::*;
+
+    #[test]
+    fn rows_that_are_rejected_take_room_too() {
+        let spec = r#"{"name": "a", "columns": [{"name": "n", "type": "int64"}]}"#;
+        let spec = DatasetSpec::from_json(spec).unwrap();
+        let line = format!("{{\"n\": \"{}\"}}\n", "x".repeat(1_000));
+        let bytes = Bytes::from(line.repeat(100));
+        let body = IngestRows::Body { bytes, format: Format::Ndjson, name: "body".to_owned() };
+        let Looked::Rows(rows) = look(&spec, &body, false).unwrap() else { unreachable!() };
+        assert_eq!((rows.accepted_rows(), rows.rejected.len()), (0, 100));
+        assert!((100_000..400_000).contains(&rows.bytes()), "{}", rows.bytes());
     }
 }
