@@ -171,6 +171,14 @@ impl Lanes {
         self.lane(tenant).spawn(work)
     }
 
+    /// Begins `work` that waits most of its time and is of no tenant; it outlives the runtime of whoever begins it.
+    pub(crate) fn attend<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        self.prompt.spawn(work)
+    }
+
     fn lane(&self, tenant: &TenantId) -> &Threads {
         match self.usage.urgency(tenant) {
             Urgency::Prompt => &self.prompt,

@@ -156,7 +156,8 @@ impl Ingest {
             self.options.clone(),
             waiting,
         );
-        let task = tokio::spawn(task.instrument(span));
+        // Not on the runtime of the caller, which may end before the dataset's next one comes.
+        let task = self.lanes.attend(task.instrument(span))?;
         queues.by_dataset.insert(key, (queue.clone(), task));
         Ok(queue)
     }
