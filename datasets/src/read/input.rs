@@ -54,6 +54,14 @@ impl Source {
         }
     }
 
+    /// Opens the source for reading its bytes from the start, as they are.
+    pub fn bytes(&self) -> Result<Box<dyn Read + Send>> {
+        match self {
+            Self::Body { bytes, .. } => Ok(Box::new(bytes.clone().reader())),
+            Self::File { .. } => Ok(Box::new(self.file()?)),
+        }
+    }
+
     /// Opens the source for reading from the start, unpacked when it is gzip.
     pub fn text(&self) -> Result<Box<dyn BufRead + Send>> {
         match self {
@@ -104,7 +112,7 @@ impl Source {
     }
 
     /// The error of reading this source: damaged gzip is the source's fault, the rest the environment's.
-    pub(crate) fn io(&self, action: &'static str, error: io::Error) -> Error {
+    pub fn io(&self, action: &'static str, error: io::Error) -> Error {
         use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let source_name = self.name().to_owned();
         if matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) {

@@ -10,15 +10,14 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 use super::group_commit::Member;
-use super::quarantine::{Rejected, quarantine};
+use super::quarantine::{Rejected, quarantine, require_same_body};
 use super::sequence::Standing;
 use super::{IngestReceipt, ProducerSequence};
 use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, TakenRequest,
-    first_of,
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, first_of,
 };
 
 /// Requests that are committed together.
@@ -93,7 +92,7 @@ impl Group {
     }
 
     /// Where each member stands on the head as it is, those before it in the group counted in.
-    async fn judge(&mut self, table: &Table, head: &mut Head) -> Result<()> {
+    async fn judge(&mut self, lake: &Lake, table: &Table, head: &mut Head) -> Result<()> {
         let mut last: HashMap<&str, Option<i64>> = HashMap::new();
         let mut here: HashMap<(&str, i64), Option<&str>> = HashMap::new();
         self.standings.clear();
@@ -110,6 +109,10 @@ impl Group {
                 None => head.last_sequence(table, producer).await?,
             };
             let mut standing = request.standing(known);
+            if matches!(standing, Ok(Standing::Next)) {
+                let same = require_same_body(lake, table, request, digest).await;
+                standing = same.map(|()| Standing::Next);
+            }
             match standing {
                 Ok(Standing::Next) => {
                     if known.is_none() {
@@ -156,7 +159,7 @@ impl Author for GroupAuthor<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         let group = &mut *self.group;
         head.require_writable()?;
-        group.judge(table, head).await?;
+        group.judge(self.lake, table, head).await?;
         let new = group.new_members();
         let members = || new.iter().map(|i| &group.members[*i]);
         let sequences: Vec<(String, i64)> = members()
@@ -168,13 +171,16 @@ impl Author for GroupAuthor<'_> {
             .chain(group.firsts.iter().cloned())
             .collect();
         let requests = members().filter_map(|member| {
-            let ProducerSequence { producer, sequence } = member.producer.clone()?;
-            Some(TakenRequest { producer, sequence, digest: member.rows.digest.clone() })
+            Some(member.producer.as_ref()?.taken(member.rows.digest.as_deref()))
         });
         let requests = requests.collect();
         let rejected: Vec<Rejected> = members()
             .filter(|m| !m.rows.rejected.is_empty())
-            .map(|m| Rejected { rows: &m.rows.rejected, producer: m.producer.as_ref() })
+            .map(|m| Rejected {
+                rows: &m.rows.rejected,
+                producer: m.producer.as_ref(),
+                digest: m.rows.digest.as_deref(),
+            })
             .collect();
         if !rejected.is_empty() {
             quarantine(self.lake, &group.who, &head.spec.name, &rejected).await?;

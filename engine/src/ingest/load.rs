@@ -20,7 +20,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::group_commit::Ingest;
-use super::sequence::Standing;
+use super::quarantine::require_same_body;
+use super::sequence::{Standing, digest_of};
 use super::{IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, quarantine};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
@@ -65,7 +66,16 @@ impl Ingest {
             self.lake.ensure_dataset(who, &spec).await?;
         }
         let table = self.table(who, dataset).await?;
-        if let Some(duplicate) = standing(&self.lake, &table, producer.as_ref()).await? {
+        let request = match producer {
+            None => None,
+            Some(producer) => {
+                let of = source.clone();
+                let digest = tokio::task::spawn_blocking(move || digest_of(&of)).await;
+                let digest = digest.map_err(|e| Error::bug("reading the file stopped", e))??;
+                Some(Numbered { producer, digest })
+            }
+        };
+        if let Some(duplicate) = standing(&self.lake, &table, request.as_ref()).await? {
             return Ok(duplicate);
         }
 
@@ -81,7 +91,7 @@ impl Ingest {
         };
         let runtime = Handle::current();
         let reading = tokio::task::spawn_blocking(move || reading.run(&runtime));
-        let written = self.write_chunks(who, &table, chunks, producer.as_ref()).await;
+        let written = self.write_chunks(who, &table, chunks, request.as_ref()).await;
         let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
         let written = match (read, written) {
             (Ok(()), Ok(written)) => written,
@@ -92,7 +102,7 @@ impl Ingest {
             // The writer's failure closes the channel, which ends the reader.
             (_, Err(e)) => return Err(e.while_doing(format_args!("writing to dataset {dataset}"))),
         };
-        self.commit_load(who, &table, written, producer).await
+        self.commit_load(who, &table, written, request).await
     }
 
     async fn write_chunks(
@@ -100,7 +110,7 @@ impl Ingest {
         who: &Principal,
         table: &Arc<Table>,
         mut chunks: mpsc::Receiver<Checked>,
-        producer: Option<&ProducerSequence>,
+        request: Option<&Numbered>,
     ) -> Result<Written> {
         let mut files: Option<FileWriter> = None;
         let mut rejects: Option<(Arc<Table>, FileWriter)> = None;
@@ -127,6 +137,7 @@ impl Ingest {
                     rejects = Some((to, writer));
                 }
                 if let Some((_, writer)) = &mut rejects {
+                    let producer = request.map(|of| &of.producer);
                     let producer = producer.map(|p| (p.producer.as_str(), p.sequence));
                     writer.write(quarantine_batch(&rejected, Utc::now(), producer)?).await?;
                 }
@@ -161,12 +172,12 @@ impl Ingest {
         who: &Principal,
         table: &Arc<Table>,
         written: Written,
-        producer: Option<ProducerSequence>,
+        request: Option<Numbered>,
     ) -> Result<IngestReceipt> {
         let Written { files, rejects, accepted, quarantined } = written;
         let lake = &self.lake;
         if let Some((to, rejected)) = rejects {
-            let mut author = Files { files: &rejected, producer: producer.as_ref(), strict: false };
+            let mut author = Files { files: &rejected, request: request.as_ref(), strict: false };
             let label = quarantine::label();
             let landed = lake.commit(&to, &who.subject, &label, &mut author).await;
             if !matches!(&landed, Ok(landed) if landed.committed) {
@@ -177,11 +188,11 @@ impl Ingest {
                 return Err(e);
             }
         }
-        let mut author = Files { files: &files, producer: producer.as_ref(), strict: true };
+        let mut author = Files { files: &files, request: request.as_ref(), strict: true };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let landed = lake.commit(table, &who.subject, &label, &mut author).await;
         match landed {
-            Ok(landed) if landed.committed || (producer.is_none() && accepted == 0) => {
+            Ok(landed) if landed.committed || (request.is_none() && accepted == 0) => {
                 let metrics = lake.metrics();
                 metrics.rows_ingested.add(accepted);
                 metrics.rows_quarantined.add(quarantined);
@@ -232,40 +243,47 @@ async fn finish(
     Ok((files, rejects))
 }
 
-/// The receipt of a duplicate, when `producer`'s sequence is one.
+/// The receipt of a duplicate, when this request is one.
 async fn standing(
     lake: &Lake,
     table: &Table,
-    producer: Option<&ProducerSequence>,
+    request: Option<&Numbered>,
 ) -> Result<Option<IngestReceipt>> {
     let mut head = table.head().await;
     head.require_writable()?;
-    let Some(producer) = producer else { return Ok(None) };
-    Ok(match standing_on(&mut head, table, producer).await? {
-        Standing::Next => None,
+    let Some(request) = request else { return Ok(None) };
+    Ok(match request.standing_on(&mut head, table).await? {
+        Standing::Next => {
+            require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
+            None
+        }
         Standing::Past | Standing::Duplicate => Some(duplicate(lake, head.version())),
     })
 }
 
-/// Where `producer` stands on a head. Files are not compared with those that came under the same number.
-async fn standing_on(
-    head: &mut Head,
-    table: &Table,
-    producer: &ProducerSequence,
-) -> Result<Standing> {
-    let last = head.last_sequence(table, &producer.producer).await?;
-    match producer.standing(last)? {
-        Standing::Past => {
-            let taken = head.taken(table, &producer.producer, producer.sequence).await?;
-            producer.standing_in_past(&taken, None)
-        }
-        standing => Ok(standing),
-    }
+/// A file that its producer numbered.
+struct Numbered {
+    producer: ProducerSequence,
+    /// What it is known by when it comes again.
+    digest: String,
 }
 
-fn taken_request(producer: &ProducerSequence) -> TakenRequest {
-    let ProducerSequence { producer, sequence } = producer.clone();
-    TakenRequest { producer, sequence, digest: None }
+impl Numbered {
+    fn taken(&self) -> TakenRequest {
+        self.producer.taken(Some(&self.digest))
+    }
+
+    async fn standing_on(&self, head: &mut Head, table: &Table) -> Result<Standing> {
+        let Self { producer, digest } = self;
+        let last = head.last_sequence(table, &producer.producer).await?;
+        match producer.standing(last)? {
+            Standing::Past => {
+                let taken = head.taken(table, &producer.producer, producer.sequence).await?;
+                producer.standing_in_past(&taken, Some(digest))
+            }
+            standing => Ok(standing),
+        }
+    }
 }
 
 fn duplicate(lake: &Lake, version: crate::Version) -> IngestReceipt {
@@ -319,7 +337,7 @@ impl Reading {
 /// The author of files that are all there.
 struct Files<'a> {
     files: &'a DataFiles,
-    producer: Option<&'a ProducerSequence>,
+    request: Option<&'a Numbered>,
     /// Whether a gap before the sequence is an error; in a quarantine gaps are natural.
     strict: bool,
 }
@@ -328,10 +346,11 @@ struct Files<'a> {
 impl Author for Files<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         let mut sequences = Vec::new();
-        if let Some(producer) = self.producer {
+        if let Some(request) = self.request {
+            let producer = &request.producer;
             let last = head.last_sequence(table, &producer.producer).await?;
             let standing = match self.strict {
-                true => standing_on(head, table, producer).await?,
+                true => request.standing_on(head, table).await?,
                 false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
                 false => Standing::Next,
             };
@@ -352,7 +371,7 @@ impl Author for Files<'_> {
             row_bytes: self.files.row_bytes,
             removed: DataFiles::none().size,
             sequences,
-            requests: self.producer.map(taken_request).into_iter().collect(),
+            requests: self.request.map(Numbered::taken).into_iter().collect(),
             ..Proposal::default()
         }))
     }

@@ -12,12 +12,38 @@ use super::ProducerSequence;
 use crate::bus::CommitKind;
 use crate::error::Result;
 use crate::identity::Principal;
-use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table};
+use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken};
 
 /// The rejected rows of one request.
 pub(super) struct Rejected<'a> {
     pub(super) rows: &'a [RejectedRow],
     pub(super) producer: Option<&'a ProducerSequence>,
+    /// What the body is known by when it comes again.
+    pub(super) digest: Option<&'a str>,
+}
+
+/// CONFLICT where the quarantine of `table` has rows of a request with this number and another body. It is committed before the
+/// dataset: where that failed, the dataset knows nothing of the number.
+pub(super) async fn require_same_body(
+    lake: &Lake,
+    table: &Table,
+    request: &ProducerSequence,
+    digest: Option<&str>,
+) -> Result<()> {
+    if digest.is_none() {
+        return Ok(());
+    }
+    let Some(quarantine) = lake.quarantine_of(table).await? else { return Ok(()) };
+    let ProducerSequence { producer, sequence } = request;
+    let mut head = quarantine.head().await;
+    let last = head.last_sequence(&quarantine, producer).await?;
+    if last.is_some_and(|last| last >= *sequence) {
+        let taken = head.taken(&quarantine, producer, *sequence).await?;
+        if matches!(taken, Taken::With(_)) {
+            request.standing_in_past(&taken, digest)?;
+        }
+    }
+    Ok(())
 }
 
 /// Commits rejected rows to the quarantine of `dataset`, which is made when it is not there; those of
@@ -56,13 +82,15 @@ impl Author for Quarantine<'_> {
         let now = Utc::now();
         let mut batches = Vec::new();
         let mut sequences: HashMap<String, i64> = HashMap::new();
-        for Rejected { rows, producer } in self.rejected {
+        let mut requests = Vec::new();
+        for Rejected { rows, producer, digest } in self.rejected {
             if let Some(p) = producer {
                 let last = head.last_sequence(table, &p.producer).await?;
                 if last.is_some_and(|last| last >= p.sequence) {
                     continue;
                 }
                 sequences.insert(p.producer.clone(), p.sequence);
+                requests.push(p.taken(*digest));
             }
             let producer = producer.map(|p| (p.producer.as_str(), p.sequence));
             batches.push(quarantine_batch(rows, now, producer)?);
@@ -85,6 +113,7 @@ impl Author for Quarantine<'_> {
             row_bytes,
             removed: DataFiles::none().size,
             sequences: sequences.into_iter().collect(),
+            requests,
             ..Proposal::default()
         }))
     }

@@ -12,13 +12,17 @@
 //! | above the next | CONFLICT: rows between are missing |
 //! | below the first | CONFLICT: it was never taken |
 //!
-//! What a request held is remembered for the last 100 commits at least; before them a number that was taken
-//! is a duplicate, whatever comes with it.
+//! What a request held is found in the last 100 commits of the dataset; before them a number that was taken is a duplicate,
+//! whatever comes with it. So it is for rows that come as columns, from within the process. A file is a body like one that was
+//! uploaded. The quarantine says the same of the requests whose rows it has, because it is committed first.
 
+use std::io::{self, Read};
+
+use datasets::read::Source;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
-use crate::lake::Taken;
+use crate::lake::{Taken, TakenRequest};
 
 /// Longest name of a producer in bytes.
 pub const PRODUCER_MAX_BYTES: usize = 128;
@@ -66,6 +70,12 @@ impl ProducerSequence {
         Ok(())
     }
 
+    /// It as the log has it, with what its rows are known by.
+    pub(super) fn taken(&self, digest: Option<&str>) -> TakenRequest {
+        let Self { producer, sequence } = self.clone();
+        TakenRequest { producer, sequence, digest: digest.map(str::to_owned) }
+    }
+
     /// Where this stands after `last`; a gap is CONFLICT, because rows are missing between.
     pub(crate) fn standing(&self, last: Option<i64>) -> Result<Standing> {
         match last {
@@ -105,9 +115,25 @@ impl ProducerSequence {
 
 /// What rows are known by when they come again: the beginning of the SHA-256 of their bytes, in hexadecimal digits.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    let mut digest = format!("{:x}", Sha256::digest(bytes));
-    digest.truncate(32);
-    digest
+    shortened(Sha256::digest(bytes).as_slice())
+}
+
+/// The same of a file, which is read for it from its beginning to its end.
+pub(super) fn digest_of(source: &Source) -> Result<String> {
+    let mut bytes = source.bytes()?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        match bytes.read(&mut buffer) {
+            Ok(0) => return Ok(shortened(hash.finalize().as_slice())),
+            Ok(count) => hash.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(source.io("read", error).into()),
+        }
+    }
+}
+
+fn shortened(hash: &[u8]) -> String {
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! a table is opened, and a gap is an error that names it. What each entry holds is checked where it is read (`log`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::path::Path;
@@ -12,12 +13,17 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::Deserialize;
 
 use super::Table;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, find};
+use crate::storage::STORE_FAILED;
 
 /// The folder of the log in a table's.
 pub(super) const LOG_FOLDER: &str = "_delta_log";
 /// Digits of a version in the name of a file.
 const VERSION_DIGITS: usize = 20;
+/// Looks at a log that seems damaged before it is called so.
+const LOOKS_MAX: u32 = 5;
+/// Wait before the second look; four times as long before each further one.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// The versions that a table's log has files of, each in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,6 +119,34 @@ impl LogFiles {
     }
 }
 
+/// Looks at a log, and looks again where it seems damaged: a listing is not made in one moment. One that is made beside a writer
+/// may have the later of two entries and not the earlier one, and one beside a clean-up may name what is gone.
+pub(super) async fn settled<T, F>(mut look: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut wait = LOOK_AGAIN_AFTER;
+    for _ in 1..LOOKS_MAX {
+        match look().await {
+            Err(error) if is_damage(&error) => tokio::time::sleep(wait).await,
+            settled => return settled,
+        }
+        wait *= 4;
+    }
+    look().await
+}
+
+/// Whether an error says that files of a table are damaged or missing, and not that the store does not answer.
+pub(super) fn is_damage(error: &Error) -> bool {
+    let failed =
+        |error: &object_store::Error| !matches!(error, object_store::Error::NotFound { .. });
+    error.code() == Code::StorageUnavailable
+        && !find::<object_store::Error>(error).is_some_and(failed)
+        && find::<std::io::Error>(error).is_none_or(|e| e.kind() == std::io::ErrorKind::NotFound)
+        // The kernel says so in words only.
+        && !error.to_string().ends_with(STORE_FAILED)
+}
+
 /// The name of what lies in `folder` itself.
 fn only_part(path: &Path, folder: &Path) -> Option<String> {
     let mut parts = path.prefix_match(folder)?;
@@ -150,14 +184,36 @@ impl Checkpoints {
 }
 
 impl Table {
-    /// Fails unless the newest entry has all its actions; a gap before it is `newest`'s to find.
-    pub(super) async fn check_log(&self, files: &LogFiles) -> Result<()> {
-        let Some(newest) = files.newest()? else { return Ok(()) };
-        // A checkpoint alone stands for entries that were cleaned up.
-        if files.entries.last() == Some(&newest) {
-            self.entry_at(newest).await?;
-        }
-        Ok(())
+    /// The newest version that the log has. STORAGE_UNAVAILABLE where an entry before it is missing.
+    pub(super) async fn newest_listed(&self) -> Result<Option<u64>> {
+        settled(|| async { LogFiles::list_newest(self.store.as_ref()).await?.newest() }).await
+    }
+
+    /// Fails unless the entry of `version`, the newest that is known, is as it was when it was written or read: of what is
+    /// committed on one that is damaged, nothing can be read. It is asked for once a commit, beside the writing of the rows.
+    pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {
+        let Some(expected) = bytes else { return Ok(()) };
+        let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
+        let found = match self.store.head(&path).await {
+            Ok(object) if object.size == expected => return Ok(()),
+            Ok(object) => format!("found {} bytes", object.size),
+            Err(object_store::Error::NotFound { .. }) => {
+                // A checkpoint stands for entries that were cleaned up.
+                let files = LogFiles::list_newest(self.store.as_ref()).await?;
+                if files.checkpoints.last() >= Some(&version) {
+                    return Ok(());
+                }
+                "it is gone".to_owned()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Err(Error::user(
+            Code::StorageUnavailable,
+            format!(
+                "version {version} of the table's log was damaged after it was committed: expected {expected} bytes, \
+                 {found}; nothing is committed on it; `colonnade doctor` says what can be saved"
+            ),
+        ))
     }
 }
 

@@ -64,7 +64,11 @@ impl Lake {
         let mut head = table.head.lock().await;
         let started = Instant::now();
         for _ in 0..ATTEMPTS_MAX {
-            let Some(proposal) = author.propose(table, &mut head).await? else {
+            let whole = table.require_whole(head.version, head.entry_bytes);
+            let (whole, proposal) = tokio::join!(whole, author.propose(table, &mut head));
+            whole
+                .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;
+            let Some(proposal) = proposal? else {
                 return Ok(Landed { version: head.version(), committed: false });
             };
             let kind = proposal.kind.unwrap_or(CommitKind::Append);
@@ -109,6 +113,22 @@ impl Lake {
     /// Follows what other writers committed. Returns whether there was any.
     pub(super) async fn catch_up(&self, table: &Table, head: &mut Head) -> Result<bool> {
         let before = head.version;
+        self.follow(table, head).await?;
+        // What follows may be cleaned up, or lost: a commit in the place of a lost entry would hide those after it.
+        let newest = table.newest_listed().await?;
+        if newest > Some(head.version) {
+            // It may have come since.
+            self.follow(table, head).await?;
+            if newest > Some(head.version) {
+                self.start_again(table, head).await?;
+            }
+        }
+        Ok(head.version > before)
+    }
+
+    /// Follows the log entry by entry, as far as it goes.
+    async fn follow(&self, table: &Table, head: &mut Head) -> Result<()> {
+        let before = head.version;
         let mut recount = false;
         while let Some(entry) = table.entry_at(head.version + 1).await? {
             recount |= !entry.removes.is_empty() || entry.rows_added().is_none();
@@ -126,23 +146,21 @@ impl Lake {
             head.advance(&entry, added, Size::default())?;
             self.announce(table, head, kind, entry.run_id(), rows);
         }
-        if head.version > before {
-            if recount {
-                head.size = Size::of_state(&table.state(head.version).await?);
-                table.publish(head);
-            }
-            return Ok(true);
+        if recount && head.version > before {
+            head.size = Size::of_state(&table.state(head.version).await?);
+            table.publish(head);
         }
-        // Nothing follows: either we are current, or so far behind that the log was cleaned up.
-        let newest = table.log.get_latest_version(head.version).await?;
-        if newest > head.version {
-            let state = table.newest_state().await?;
-            *head = Head::of_state(&table.name, &state)?;
-            table.forget_oldest_version();
-            self.announce(table, head, CommitKind::Overwrite, None, 0);
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(())
+    }
+
+    /// Goes on from the newest checkpoint, where the entries before it are gone.
+    async fn start_again(&self, table: &Table, head: &mut Head) -> Result<()> {
+        let state = table.newest_state().await?;
+        *head = Head::of_state(&table.name, &state)?;
+        head.entry_bytes = table.entry_at(head.version).await?.map(|entry| entry.bytes);
+        table.forget_oldest_version();
+        self.announce(table, head, CommitKind::Overwrite, None, 0);
+        Ok(())
     }
 
     pub(super) fn announce(
@@ -257,6 +275,7 @@ fn written(
     }
     let bytes = entry_bytes(actions, operation, info, sequences)
         .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;
+    entry.bytes = bytes.len() as u64;
     Ok((entry, bytes, id))
 }
 

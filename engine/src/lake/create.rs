@@ -9,9 +9,12 @@ use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
 use uuid::Uuid;
 
 use super::commit::commit_info;
+use super::data_files::is_data_file;
 use super::head::Size;
 use super::history::CommitRecord;
 use super::log::entry_bytes;
@@ -105,11 +108,20 @@ impl Lake {
         let info = commit_info(&id, &who.subject, &label);
         let bytes = entry_bytes(actions, operation, info, Vec::new())?;
 
+        let entry_bytes = bytes.len() as u64;
+
         let (log, store) = places(root, &who.tenant, &spec.name)?;
+        if has_data_files(store.as_ref()).await? {
+            // Another writer may have made it since.
+            return match self.find(&who.tenant, &spec.name).await? {
+                Some(table) => Ok((table, false)),
+                None => Err(without_log(&who.tenant, &spec.name)),
+            };
+        }
         let put = log.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::new_v4()).await;
         match put {
             Ok(()) => {
-                let head = Head::of_new(spec, metadata, protocol)?;
+                let head = Head::of_new(spec, metadata, protocol, entry_bytes)?;
                 let table = Table::with_head(root, &who.tenant, &spec.name, (log, store), head);
                 let table = self.shelf(&who.tenant).keep(table);
                 self.metrics().commits.add(1);
@@ -169,6 +181,28 @@ impl Table {
     async fn entry_is(&self, version: u64, id: &str) -> bool {
         matches!(self.entry_at(version).await, Ok(Some(entry)) if entry.commit_id() == Some(id))
     }
+}
+
+/// Whether a table's folder has files of rows.
+async fn has_data_files(table: &dyn ObjectStore) -> Result<bool> {
+    let mut objects = table.list(None);
+    while let Some(object) = objects.try_next().await? {
+        if is_data_file(&object.location) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The error for a folder with rows of which no log says what they are: an empty table would hide them.
+fn without_log(tenant: &TenantId, name: &DatasetName) -> Error {
+    Error::user(
+        Code::StorageUnavailable,
+        format!(
+            "creating dataset {name}: expected an empty folder, and {tenant}/{name} has data files and no log; put its \
+             `_delta_log` back, or move the folder away"
+        ),
+    )
 }
 
 /// A dataset's quarantine is a dataset too, with a longer name.

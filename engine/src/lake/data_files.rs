@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datasets::DatasetSpec;
 use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake_core::kernel::Add;
+use object_store::path::Path;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -297,4 +298,10 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
         properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), false);
     }
     Ok(properties.build())
+}
+
+/// Whether this is a file of rows. What others keep beside those begins otherwise: a log, an index, changes.
+pub(super) fn is_data_file(path: &Path) -> bool {
+    let is_hidden = path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
+    path.as_ref().ends_with(".parquet") && !is_hidden
 }

@@ -21,6 +21,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::check::{LOG_FOLDER, LogFiles};
 use super::create::grown;
+use super::data_files::is_data_file;
 use super::head::Size;
 use super::log::{LogEntry, rows_of};
 use super::table::{load_state, places};
@@ -522,12 +523,6 @@ impl<'a> Examination<'a> {
         self.finds(FindingKind::Waste, found, remedy, is_done);
         Ok(())
     }
-}
-
-/// Whether this is a file of rows. What others keep beside those begins otherwise: a log, an index, changes.
-fn is_data_file(path: &Path) -> bool {
-    let is_hidden = path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
-    path.as_ref().ends_with(".parquet") && !is_hidden
 }
 
 /// Whether columns come at most, and none goes or changes.

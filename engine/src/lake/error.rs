@@ -6,7 +6,7 @@ use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::{DeltaTableError, kernel as delta};
 
 use crate::error::{Code, Error, FULL, exhausted, find, scrub};
-use crate::storage::store_failure;
+use crate::storage::{STORE_FAILED, store_failure};
 
 /// The table's failure at the bottom of `error`, when there is one: its code and words without places.
 pub(crate) fn table_failure(error: &(dyn StdError + 'static)) -> Option<(Code, String)> {
@@ -65,7 +65,7 @@ fn unreadable(error: &DeltaTableError) -> String {
     let core = core(error);
     // The kernel says so in words only.
     if core.starts_with("Error interacting with object store") {
-        return "the store failed".to_owned();
+        return STORE_FAILED.to_owned();
     }
     format!("the table is not readable: {core}")
 }

@@ -26,8 +26,9 @@ const PRODUCERS_MAX: usize = 65_536;
 const COMMITS_REMEMBERED: u64 = 100;
 /// Entries of the log that are read at once for it.
 const ENTRIES_AT_A_TIME: usize = 16;
-/// Requests of which it is kept in memory what they held; beyond that it is read again from the log.
-const REQUESTS_MAX: usize = 16_384;
+/// Requests of which it is kept in memory what they held; beyond that it is read again from the log. Few in tests, so that they
+/// come there.
+const REQUESTS_MAX: usize = if cfg!(test) { 64 } else { 16_384 };
 
 /// What the requests of the newest commits held.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ impl Remembered {
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(super) version: u64,
+    /// Bytes of its entry in the log, where it was written or read.
+    pub(super) entry_bytes: Option<u64>,
     /// The first version that `metadata` and `protocol` are known to hold for.
     pub(super) shaped_at: u64,
     pub(super) metadata: Metadata,
@@ -154,6 +157,7 @@ impl Head {
         let at = |ms: Option<i64>| ms.and_then(DateTime::from_timestamp_millis);
         Ok(Self {
             version: state.version(),
+            entry_bytes: None,
             shaped_at: state.version(),
             protocol: state.protocol().clone(),
             schema: schema::arrow_schema_of(&metadata)?,
@@ -172,9 +176,11 @@ impl Head {
         spec: &DatasetSpec,
         metadata: Metadata,
         protocol: Protocol,
+        entry_bytes: u64,
     ) -> Result<Self> {
         Ok(Self {
             version: 0,
+            entry_bytes: Some(entry_bytes),
             shaped_at: 0,
             protocol,
             schema: schema::arrow_schema_of(&metadata)?,
@@ -258,13 +264,15 @@ impl Head {
                 // The log before this was cleaned up, or can not be read: nothing is known of it.
                 let Some(bytes) = bytes? else { break };
                 let Ok(entry) = LogEntry::parse(version, &bytes) else { break };
-                if self.remembered.is_full() {
-                    break;
+                let is_it = |of: &&TakenRequest| of.producer == producer && of.sequence == sequence;
+                let found = entry.requests.iter().find(is_it).map(|of| of.digest.clone());
+                // What there is no room for is read again when it is asked for again.
+                if version + 1 == self.remembered.from && !self.remembered.is_full() {
+                    self.remembered.add(&entry.requests);
+                    self.remembered.from = version;
                 }
-                self.remembered.add(&entry.requests);
-                self.remembered.from = version;
-                if self.remembered.digests.contains_key(&key) {
-                    break;
+                if let Some(digest) = found {
+                    return Ok(digest.map_or(Taken::Before, Taken::With));
                 }
             }
         }
@@ -308,6 +316,7 @@ impl Head {
         self.remembered.follow(self.version + 1, &entry.requests);
         self.updated_at = entry.at().or(Some(Utc::now()));
         self.version += 1;
+        self.entry_bytes = Some(entry.bytes);
         if entry.metadata.is_some() || entry.protocol.is_some() {
             self.shaped_at = self.version;
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use deltalake_core::kernel::transaction::CommitData;
 use deltalake_core::kernel::{Action, Add, CommitInfo, Metadata, Protocol, Remove, Transaction};
+use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::DeltaOperation;
 use serde_json::Value;
 
@@ -39,6 +40,8 @@ pub(super) struct LogEntry {
     pub(super) info: Option<CommitInfo>,
     /// The requests whose rows it holds, as far as its writer says so.
     pub(super) requests: Vec<TakenRequest>,
+    /// Bytes that it has in the store.
+    pub(super) bytes: u64,
 }
 
 /// The bytes of an entry. It says how many actions it has, so that one that is cut off between two of them is found out.
@@ -87,7 +90,8 @@ impl LogEntry {
 
     /// The actions that can be read, how many lines there are, and what is wrong with the first that is no JSON.
     fn lines(bytes: &Bytes) -> (Self, u64, Option<serde_json::Error>) {
-        let (mut entry, mut lines, mut broken) = (Self::default(), 0, None);
+        let mut entry = Self { bytes: bytes.len() as u64, ..Self::default() };
+        let (mut lines, mut broken) = (0, None);
         for line in bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
             lines += 1;
             match serde_json::from_slice(line) {
@@ -167,12 +171,17 @@ pub(super) fn rows_of(add: &Add) -> Option<u64> {
     stats.get("numRecords")?.as_u64()?.checked_sub(u64::try_from(deleted).ok()?)
 }
 
+/// The entry of one version, or `None` when the log has it not.
+pub(super) async fn read_entry(log: &LogStoreRef, version: u64) -> Result<Option<LogEntry>> {
+    match log.read_commit_entry(version).await? {
+        Some(bytes) => LogEntry::parse(version, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
 impl Table {
     /// The entry of one version, or `None` when the log has it not.
     pub(super) async fn entry_at(&self, version: u64) -> Result<Option<LogEntry>> {
-        match self.log.read_commit_entry(version).await? {
-            Some(bytes) => LogEntry::parse(version, &bytes).map(Some),
-            None => Ok(None),
-        }
+        read_entry(&self.log, version).await
     }
 }

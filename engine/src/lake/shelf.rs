@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -16,6 +17,9 @@ use crate::identity::{TenantId, Version};
 
 /// Tables opened at once while listing a tenant.
 const OPENING_MAX: usize = 16;
+
+/// How long it is believed that a dataset has no quarantine: another server may make it.
+const QUARANTINE_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The tables of one tenant.
 #[derive(Debug, Default)]
@@ -177,6 +181,23 @@ impl Lake {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The table of rows that `table` rejected, if there are any. That there are none is believed for a while; those of this
+    /// process are known at once.
+    pub(crate) async fn quarantine_of(&self, table: &Table) -> Result<Option<Arc<Table>>> {
+        let name = table.name.quarantine();
+        if let Some(quarantine) = self.shelf(&table.tenant).get(&name) {
+            return Ok(Some(quarantine));
+        }
+        let is_known = |at: Instant| at.elapsed() < QUARANTINE_MAX_AGE;
+        if table.without_quarantine.lock().is_some_and(is_known) {
+            return Ok(None);
+        }
+        let at = Instant::now();
+        let found = self.find(&table.tenant, &name).await?;
+        *table.without_quarantine.lock() = found.is_none().then_some(at);
+        Ok(found)
     }
 
     /// Fails with NOT_FOUND and the range unless the table has `version`.

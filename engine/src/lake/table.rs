@@ -20,8 +20,9 @@ use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
-use super::check::LogFiles;
+use super::check::{LogFiles, settled};
 use super::excerpt::Shape;
+use super::log::read_entry;
 use super::schema;
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
@@ -57,6 +58,8 @@ pub(crate) struct Table {
     pub(super) checkpointed: AtomicU64,
     /// The oldest version that the log was last found to go back to, and when that was.
     oldest: Mutex<Option<(Version, Instant)>>,
+    /// When it was last found that no row of it was ever rejected.
+    pub(super) without_quarantine: Mutex<Option<Instant>>,
 }
 
 /// A file list in memory.
@@ -82,13 +85,19 @@ impl Table {
             Code::NotFound => e,
             _ => e.while_doing(format_args!("opening dataset {name}")),
         };
+        settled(|| Self::open_once(root, tenant, name)).await.map_err(opening)
+    }
+
+    async fn open_once(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
         let (log, store) = places(root, tenant, name)?;
-        let files = LogFiles::list_newest(store.as_ref()).await.map_err(opening)?;
-        files.newest().map_err(opening)?;
-        let state = load_state(&log, None).await.map_err(opening)?;
-        let head = Head::of_state(name, &state).map_err(opening)?;
+        let listed = LogFiles::list_newest(store.as_ref()).await?.newest()?;
+        let state = load_state(&log, None).await?;
+        let mut head = Head::of_state(name, &state)?;
+        // What its reader passes over must be whole, too; another writer may have gone on since the listing.
+        let newest = listed.unwrap_or_default().max(head.version);
+        let entry = read_entry(&log, newest).await?;
+        head.entry_bytes = entry.filter(|_| newest == head.version).map(|entry| entry.bytes);
         let table = Self::with_head(root, tenant, name, (log, store), head);
-        table.check_log(&files).await.map_err(opening)?;
         table.keep_loaded(state);
         Ok(table)
     }
@@ -113,6 +122,7 @@ impl Table {
             states: Mutex::default(),
             checkpointed: AtomicU64::default(),
             oldest: Mutex::default(),
+            without_quarantine: Mutex::default(),
         }
     }
 

@@ -7,6 +7,9 @@ use object_store::Error as StoreError;
 
 use crate::error::{Code, Error, FULL, exhausted, find};
 
+/// What is said of a store that fails for reasons of its own.
+pub(crate) const STORE_FAILED: &str = "the store failed";
+
 /// The store's failure at the bottom of `error`, when there is one, in words without places.
 pub(crate) fn store_failure(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     find::<StoreError>(error).map(|store| words(store).1)
@@ -46,6 +49,6 @@ fn words(error: &StoreError) -> (Code, &'static str) {
         {
             (Code::StorageUnavailable, "the store refuses access: permission denied")
         }
-        _ => (Code::StorageUnavailable, "the store failed"),
+        _ => (Code::StorageUnavailable, STORE_FAILED),
     }
 }

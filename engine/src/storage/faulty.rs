@@ -7,11 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 
@@ -30,6 +31,10 @@ pub(crate) enum Fault {
     Torn,
     /// The disk is full.
     Full,
+    /// The process has no descriptors left.
+    NoDescriptors,
+    /// It is made, and then the process has no descriptors left.
+    MadeWithoutDescriptors,
 }
 
 type Plan = Box<dyn FnMut(&Path) -> Fault + Send>;
@@ -40,6 +45,7 @@ pub(crate) struct Faulty {
     plan: Mutex<Plan>,
     unreadable: Mutex<Option<String>>,
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
+    hidden: Mutex<Option<(String, usize)>>,
 }
 
 impl Faulty {
@@ -50,6 +56,7 @@ impl Faulty {
             plan: Mutex::new(Box::new(|_| Fault::None)),
             unreadable: Mutex::default(),
             late: Mutex::default(),
+            hidden: Mutex::default(),
         })
     }
 
@@ -75,6 +82,39 @@ impl Faulty {
         *self.unreadable.lock() = part.map(str::to_owned);
     }
 
+    /// Leaves objects whose path contains `part` out of one listing that would have them, after `before` of these.
+    pub(crate) fn hide(&self, part: &str, before: usize) {
+        *self.hidden.lock() = Some((part.to_owned(), before));
+    }
+
+    /// How many objects there are whose path contains `part`.
+    pub(crate) async fn count(&self, part: &str) -> usize {
+        let objects: Vec<ObjectMeta> =
+            self.store.list(None).try_collect().await.unwrap_or_default();
+        objects.iter().filter(|object| object.location.as_ref().contains(part)).count()
+    }
+
+    /// Deletes an object behind everybody's back.
+    pub(crate) async fn lose(&self, path: &str) -> Result<()> {
+        self.store.delete(&path.into()).await
+    }
+
+    /// What the next listing of `prefix` leaves out.
+    fn left_out(&self, prefix: Option<&Path>) -> Option<String> {
+        let mut hidden = self.hidden.lock();
+        let (part, before) = hidden.as_mut()?;
+        if !prefix.is_some_and(|prefix| part.contains(prefix.as_ref())) {
+            return None;
+        }
+        if *before > 0 {
+            *before -= 1;
+            return None;
+        }
+        let part = std::mem::take(part);
+        *hidden = None;
+        Some(part)
+    }
+
     /// Makes the late writes.
     pub(crate) async fn deliver(&self) -> usize {
         let late = std::mem::take(&mut *self.late.lock());
@@ -88,6 +128,11 @@ impl Faulty {
 
 fn failed() -> Error {
     Error::Generic { store: "faulty", source: "the network is down at /srv/secret/place".into() }
+}
+
+fn without_descriptors() -> Error {
+    let source = Box::new(std::io::Error::other("Too many open files (os error 24)"));
+    Error::Generic { store: "faulty", source }
 }
 
 #[async_trait]
@@ -106,6 +151,11 @@ impl ObjectStore for Faulty {
                 store: "faulty",
                 source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
             }),
+            Fault::NoDescriptors => Err(without_descriptors()),
+            Fault::MadeWithoutDescriptors => {
+                self.store.put_opts(location, payload, options).await?;
+                Err(without_descriptors())
+            }
             Fault::AnswerLost => {
                 self.store.put_opts(location, payload, options).await?;
                 Err(failed())
@@ -151,7 +201,10 @@ impl ObjectStore for Faulty {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.store.list(prefix)
+        let listing = self.store.list(prefix);
+        let Some(part) = self.left_out(prefix) else { return listing };
+        let is_shown = move |object: &ObjectMeta| !object.location.as_ref().contains(&part);
+        listing.try_filter(move |object| std::future::ready(is_shown(object))).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

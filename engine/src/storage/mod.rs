@@ -11,6 +11,6 @@ pub(crate) mod faulty;
 mod lock;
 mod root;
 
-pub(crate) use error::store_failure;
+pub(crate) use error::{STORE_FAILED, store_failure};
 pub(crate) use lock::WriterLock;
 pub(crate) use root::Root;

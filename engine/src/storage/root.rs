@@ -73,6 +73,12 @@ impl Root {
         Self { store, location: LOCATION.clone(), kind: RootKind::Memory }
     }
 
+    /// The same, where a write that failed will not appear later, as on a disk; the lock lies in `folder`.
+    #[cfg(test)]
+    pub(crate) fn over_disk(store: Arc<dyn ObjectStore>, folder: &FilePath) -> Self {
+        Self { kind: RootKind::Files(folder.to_owned()), ..Self::over(store) }
+    }
+
     fn files(path: &FilePath, access: &Access) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|e| {
             Error::environment(Code::BadInput, "the root is not a path that can be used", e)

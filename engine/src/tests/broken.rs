@@ -113,3 +113,48 @@ async fn damage_is_an_error_and_not_an_end() {
         assert!(!message.contains(folder.path().to_str().unwrap()), "{what}: {message}");
     }
 }
+
+#[tokio::test]
+async fn nothing_is_committed_on_an_entry_that_was_damaged_since() {
+    type Damage = fn(&Path);
+    let damages: [Damage; 3] = [
+        |entry| std::fs::write(entry, "").unwrap(),
+        |entry| std::fs::remove_file(entry).unwrap(),
+        |entry| {
+            let bytes = std::fs::read(entry).unwrap();
+            std::fs::write(entry, &bytes[..bytes.len() / 2]).unwrap();
+        },
+    ];
+    for (made_here, damage) in
+        damages.into_iter().flat_map(|damage| [(true, damage), (false, damage)])
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+        // Of a commit of this process, and of one that it read.
+        match made_here {
+            true => drop(send(&engine, 20..21, sequence("p", 0)).await.unwrap()),
+            false => drop(engine.catalog(&who()).await.unwrap()),
+        }
+        let newest = if made_here { 3 } else { 2 };
+        let entry = |version| table.join(format!("_delta_log/{version:020}.json"));
+        damage(&entry(newest));
+        let refused = send(&engine, 50..60, sequence("p", 1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::StorageUnavailable, "{refused}");
+        let says = format!("dataset calls: version {newest} of the table's log was damaged");
+        assert!(refused.to_string().contains(&says), "{refused}");
+        assert!(!entry(newest + 1).exists());
+    }
+}
+
+#[tokio::test]
+async fn no_empty_dataset_is_made_over_rows_that_lost_their_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    std::fs::remove_dir_all(table.join("_delta_log")).unwrap();
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let refused = engine.create_dataset(&who(), calls()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StorageUnavailable);
+    assert!(refused.to_string().contains("default/calls has data files and no log"), "{refused}");
+    assert!(!table.join("_delta_log").exists());
+}

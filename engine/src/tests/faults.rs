@@ -96,6 +96,74 @@ async fn a_commit_of_unknown_outcome_is_said_to_be_one() {
     assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);
 }
 
+/// An engine as on a disk, where the files of a commit that failed are deleted.
+async fn on_disk(store: Arc<Faulty>, folder: &std::path::Path) -> Engine {
+    Engine::open_root(Root::over_disk(store, folder), options("memory:")).await.unwrap()
+}
+
+#[tokio::test]
+async fn files_of_a_commit_in_doubt_stay_and_its_rows_are_there_once() {
+    for fault in [Fault::MadeWithoutDescriptors, Fault::NoDescriptors] {
+        let (store, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+        let engine = on_disk(Arc::clone(&store), folder.path()).await;
+        engine.create_dataset(&who(), calls()).await.unwrap();
+        store.once(COMMIT, fault);
+        store.unreadable(Some("calls/_delta_log/00000000000000000001"));
+        let unknown = send(&engine, 0..1, sequence("p", 0)).await.unwrap_err();
+        assert!(unknown.to_string().contains("not known whether the commit was made"), "{unknown}");
+        assert_eq!(store.count(DATA).await, 1, "{fault:?}");
+        store.unreadable(None);
+        let again = send(&engine, 0..1, sequence("p", 0)).await.unwrap();
+        assert_eq!(again.duplicate, fault == Fault::MadeWithoutDescriptors, "{fault:?}");
+        assert!(send(&engine, 0..1, sequence("p", 0)).await.unwrap().duplicate);
+        // By what the store has, and no more.
+        engine.shutdown().await.unwrap();
+        let engine = on_disk(store, folder.path()).await;
+        assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_a_commit_that_was_surely_not_made_are_deleted() {
+    let (store, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let engine = on_disk(Arc::clone(&store), folder.path()).await;
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    store.once(COMMIT, Fault::NoDescriptors);
+    send(&engine, 0..1, sequence("p", 0)).await.unwrap_err();
+    assert_eq!(store.count(DATA).await, 0);
+    assert!(!send(&engine, 0..1, sequence("p", 0)).await.unwrap().duplicate);
+}
+
+#[tokio::test]
+async fn a_listing_that_is_half_is_made_again_and_no_damage() {
+    let (store, engine) = faulty().await;
+    for i in 0..4 {
+        send(&engine, i..i + 1, None).await.unwrap();
+    }
+    // Each of the listings that opening takes, and none.
+    for listing in 0..4 {
+        store.hide("default/calls/_delta_log/00000000000000000002", listing);
+        let reader = over(Arc::clone(&store)).await;
+        assert_eq!(number(&reader, "SELECT count(*) FROM calls").await, 4, "listing {listing}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_committed_in_the_place_of_an_entry_that_is_lost() {
+    let (store, a) = faulty().await;
+    let b = over(Arc::clone(&store)).await;
+    assert_eq!(number(&b, "SELECT count(*) FROM calls").await, 0);
+    for i in 0..3 {
+        send(&a, i..i + 1, None).await.unwrap();
+    }
+    const LOST: &str = "default/calls/_delta_log/00000000000000000002.json";
+    store.lose(LOST).await.unwrap();
+    let refused = send(&b, 7..8, None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StorageUnavailable);
+    assert!(refused.to_string().contains("version 2 is missing"), "{refused}");
+    assert_eq!(store.count(LOST).await, 0);
+}
+
 #[tokio::test]
 async fn a_failure_between_quarantine_and_dataset_doubles_neither() {
     let (store, engine) = faulty().await;
@@ -112,6 +180,28 @@ async fn a_failure_between_quarantine_and_dataset_doubles_neither() {
     assert_eq!((receipt.accepted, receipt.quarantined, receipt.duplicate), (1, 1, false));
     assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 1);
+}
+
+#[tokio::test]
+async fn a_number_whose_rows_were_rejected_is_not_taken_with_another_body() {
+    let (store, engine) = faulty().await;
+    let good = |id| format!("{{\"id\": {id}, \"at\": \"2026-01-01\"}}\n");
+    let bad = |id| format!("{{\"id\": {id}, \"at\": \"2026-01-01\", \"tokens\": -1}}\n");
+    let request = |text: &str| IngestRequest { rows: ndjson(text), producer: sequence("p", 0) };
+    let (at, first) = (name("calls"), good(1) + &bad(2));
+    store.once(COMMIT, Fault::Refused);
+    engine.ingest(&who(), &at, request(&first)).await.unwrap_err();
+    for engine in [engine, over(Arc::clone(&store)).await] {
+        for other in [good(3), bad(4)] {
+            let refused = engine.ingest(&who(), &at, request(&other)).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Conflict, "{refused}");
+            assert!(refused.to_string().contains("another body"), "{refused}");
+        }
+    }
+    let engine = over(store).await;
+    let receipt = engine.ingest(&who(), &at, request(&first)).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined, receipt.duplicate), (1, 1, false));
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
 }
 
 #[tokio::test]

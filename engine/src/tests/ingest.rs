@@ -220,6 +220,54 @@ async fn what_colonnade_writes_by_itself_takes_no_rows_of_clients() {
     assert_eq!(engine.ensure_derived(&who(), &results).await.unwrap_err().code(), Code::Conflict);
 }
 
+fn one_row(id: i64) -> String {
+    format!("{{\"id\": {id}, \"at\": \"2026-01-01\"}}\n")
+}
+
+#[tokio::test]
+async fn another_body_is_a_conflict_however_many_requests_came_since() {
+    // More than are kept in memory, and fewer than a hundred commits.
+    let engine = engine().await;
+    for i in 0..90 {
+        body(&engine, &one_row(i), sequence("p", i)).await.unwrap();
+    }
+    for (first, more) in [(0, 1), (1, 2), (0, 1)] {
+        let other = body(&engine, &one_row(more), sequence("p", first)).await.unwrap_err();
+        assert_eq!(other.code(), Code::Conflict, "{other}");
+        assert!(other.to_string().contains("another body"), "{other}");
+        assert!(body(&engine, &one_row(first), sequence("p", first)).await.unwrap().duplicate);
+    }
+}
+
+#[test]
+fn a_dataset_goes_on_when_the_runtime_of_who_sent_first_ends() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let mut slow = options("memory:");
+    slow.ingest.wait_ms = 300;
+    let engine = first.block_on(Engine::open(slow)).unwrap();
+    first.block_on(engine.create_dataset(&who(), calls())).unwrap();
+    let of_first = engine.clone();
+    first.spawn(async move { send(&of_first, 0..1, None).await });
+    let receipt = second.block_on(async {
+        // The first request has begun the group that the second joins.
+        while engine.metrics().requests.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let joined = tokio::spawn({
+            let engine = engine.clone();
+            async move { send(&engine, 1..2, None).await }
+        });
+        while engine.metrics().requests.get() < 2 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        first.shutdown_background();
+        joined.await.unwrap()
+    });
+    assert_eq!(receipt.unwrap().accepted, 1);
+}
+
 #[tokio::test]
 async fn an_empty_request_is_taken_and_writes_nothing() {
     let engine = engine().await;

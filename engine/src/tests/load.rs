@@ -72,6 +72,24 @@ async fn a_file_is_one_commit_with_its_bad_rows_aside() {
 }
 
 #[tokio::test]
+async fn another_file_under_the_same_number_is_a_conflict() {
+    let (engine, folder) = (engine().await, tempfile::tempdir().unwrap());
+    let options = LoadOptions { producer: Some(("file".to_owned(), 0)), ..LoadOptions::default() };
+    let send = async |id| {
+        let source = file(folder.path(), &[line(id)]);
+        load(&engine, source, options.clone()).await
+    };
+    assert!(!send(1).await.unwrap().duplicate);
+    let other = send(2).await.unwrap_err();
+    assert_eq!(other.code(), Code::Conflict);
+    assert!(other.to_string().contains("another body"), "{other}");
+    assert!(send(1).await.unwrap().duplicate);
+    // It is known by its bytes, in whatever way they come.
+    let request = IngestRequest { rows: ndjson(&line(1)), producer: sequence("file", 0) };
+    assert!(engine.ingest(&who(), &name("calls"), request).await.unwrap().duplicate);
+}
+
+#[tokio::test]
 async fn a_file_that_fails_midway_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
