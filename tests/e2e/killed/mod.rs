@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::watch;
 
@@ -343,23 +344,24 @@ async fn write_alone(
     std::fs::write(&file, batch_of(ALONE, sequence, BATCH_ROWS, Format::Ndjson)).unwrap();
     let mut command = place.command(&["ingest", "deliveries", file.to_str().unwrap()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let ended = tokio::time::timeout(patience, command.spawn().unwrap().wait_with_output()).await;
-    match ended {
-        Ok(output) => {
-            let output = output.unwrap();
-            let says = String::from_utf8_lossy(&output.stderr);
+    let mut child = command.spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    match tokio::time::timeout(patience, child.wait()).await {
+        Ok(status) => {
+            let mut says = String::new();
+            stderr.read_to_string(&mut says).await.unwrap();
             if place.is_faulty() && says.contains("STORAGE_UNAVAILABLE") {
                 // Whether it was committed is not known.
                 load.seen.lock().unwrap().alone_killed.push(sequence);
                 return;
             }
-            assert!(output.status.success(), "{says}");
+            assert!(status.unwrap().success(), "{says}");
             load.acknowledged_rows.fetch_add(BATCH_ROWS, Ordering::SeqCst);
             load.seen.lock().unwrap().alone.push(sequence);
         }
-        // Dropped, and so killed; it holds the root until the system has taken it away.
+        // It holds the root until the system has taken it away, which this waits for.
         Err(_) => {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            child.kill().await.unwrap();
             load.seen.lock().unwrap().alone_killed.push(sequence);
         }
     }
