@@ -8,9 +8,12 @@ use object_store::path::Path;
 use super::check::{LOG_FOLDER, LogFiles};
 use super::log::{LogEntry, OPERATION_KEY};
 use super::{Lake, Table};
+use crate::derived::is_kept_name;
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, TenantId, Version};
 
+/// What commits of rows that clients send are called.
+const CLIENT_OPERATIONS: [&str; 2] = ["ingest", "load"];
 /// Log entries read at once.
 const READING_MAX: usize = 16;
 
@@ -122,6 +125,32 @@ impl Lake {
 }
 
 impl Table {
+    /// Fails for a dataset under a name that is kept for what Colonnade writes, into which clients sent rows: older versions let
+    /// them, and whoever reads it would take their rows for ours. The log says so as far as it goes back.
+    pub(super) async fn require_own_rows(&self) -> Result<()> {
+        if self.entry().spec.derived || !is_kept_name(&self.name) {
+            return Ok(());
+        }
+        let newest = self.entry().version.0;
+        let read = |version| async move { (version, self.entry_at(version).await) };
+        let mut entries = stream::iter((0..=newest).rev()).map(read).buffered(READING_MAX);
+        while let Some((version, entry)) = entries.next().await {
+            let Some(entry) = entry? else { break };
+            let operation = entry.text(OPERATION_KEY).unwrap_or_default();
+            if CLIENT_OPERATIONS.contains(&operation) && !entry.adds.is_empty() {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "dataset {} holds rows that a client sent (version {version}, {operation:?}); expected only what \
+                         Colonnade writes under that name, so it is not read; give its folder another name",
+                        self.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint.
     pub(super) async fn oldest_version(&self, newest: Version) -> Result<Version> {
         let LogFiles { entries, checkpoints } = LogFiles::list(self.store.as_ref()).await?;

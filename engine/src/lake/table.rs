@@ -98,6 +98,7 @@ impl Table {
         let entry = read_entry(&log, newest).await?;
         head.entry_bytes = entry.filter(|_| newest == head.version).map(|entry| entry.bytes);
         let table = Self::with_head(root, tenant, name, (log, store), head);
+        table.require_own_rows().await?;
         table.keep_loaded(state);
         Ok(table)
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::Code;
+use crate::{Code, WriteMode};
 
 /// A root with the datasets `calls`, of three commits, and `sound`.
 pub(super) async fn root(folder: &Path) -> PathBuf {
@@ -157,4 +157,30 @@ async fn no_empty_dataset_is_made_over_rows_that_lost_their_log() {
     assert_eq!(refused.code(), Code::StorageUnavailable);
     assert!(refused.to_string().contains("default/calls has data files and no log"), "{refused}");
     assert!(!table.join("_delta_log").exists());
+}
+
+#[tokio::test]
+async fn rows_that_clients_once_sent_under_a_kept_name_are_not_taken_for_ours() {
+    let root = "memory:forged-rows";
+    let engine = Engine::open(options(root)).await.unwrap();
+    for (dataset, operation) in [("runs", "ingest"), ("models", "run")] {
+        // As an older version made it, which had no word for who writes rows.
+        let spec = DatasetSpec { name: name(dataset), ..calls() };
+        engine.lake().find_or_create(&who(), &spec).await.unwrap();
+        let label = label(operation);
+        engine.write(&who(), &spec.name, WriteMode::Append, rows(0..3), label).await.unwrap();
+    }
+    let again = Engine::open(options(root)).await.unwrap();
+    let catalog = again.catalog(&who()).await.unwrap();
+    assert!(catalog.datasets.contains_key(&name("models")));
+    let reason = catalog.unreadable[&name("runs")].to_string();
+    assert!(reason.contains("rows that a client sent (version 1, \"ingest\")"), "{reason}");
+    let wanted = DatasetSpec { name: name("runs"), derived: true, ..calls() };
+    let refused = again.ensure_derived(&who(), &wanted).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Conflict);
+    let examined = again.examine(&who(), false).await.unwrap();
+    let runs = examined.iter().find(|table| table.dataset == name("runs")).unwrap();
+    assert!(runs.findings[0].found.contains("that a client sent"), "{:?}", runs.findings);
+    let models = examined.iter().find(|table| table.dataset == name("models")).unwrap();
+    assert!(models.findings.is_empty(), "{:?}", models.findings);
 }
