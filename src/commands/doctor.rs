@@ -1,6 +1,6 @@
 //! `colonnade doctor`: what is wrong with the tables of a root, and what of it can be mended.
 
-use engine::{Code, Error, Examined, FindingKind, Result};
+use engine::{Code, Error, Examined, Finding, FindingKind, Result};
 
 use super::{close, open_to_read, open_to_write};
 use crate::cli::Doctor;
@@ -18,10 +18,18 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
     let examined = engine.examine(&settings.principal()?, arguments.repair).await;
     let examined = close(&engine, examined).await?;
     report(&examined, output)?;
-    let is_damage = |table: &&Examined| {
-        table.findings.iter().any(|f| f.kind == FindingKind::Damage && !f.mended)
+    let has = |kind: FindingKind| {
+        let is_it =
+            move |table: &&Examined| table.findings.iter().any(|f| f.kind == kind && !f.mended);
+        examined.iter().filter(is_it).count()
     };
-    let damaged = examined.iter().filter(is_damage).count();
+    let (damaged, unknown) = (has(FindingKind::Damage), has(FindingKind::Unknown));
+    if damaged == 0 && unknown > 0 {
+        let all = examined.len();
+        let says =
+            format!("{unknown} of {all} tables could not be examined; the store says why above");
+        return Err(Error::user(Code::StorageUnavailable, says));
+    }
     let says = match (damaged, arguments.repair) {
         (0, _) => return Ok(()),
         (_, false) => "; --repair does what is said above",
@@ -54,12 +62,25 @@ fn report(examined: &[Examined], output: &Output) -> Result<()> {
     if rows.is_empty() {
         return output.line(&format!("{} tables, nothing is wrong with any", examined.len()));
     }
-    output.line(&columns(&["table", "kind", "found", "remedy", ""], &rows))
+    output.line(&columns(&["table", "kind", "found", "remedy", ""], &rows))?;
+    let is_damage = |finding: &Finding| finding.kind == FindingKind::Damage;
+    for table in examined.iter().filter(|table| table.findings.iter().any(is_damage)) {
+        output.line(&counts(table))?;
+    }
+    Ok(())
+}
+
+/// What became of the rows of a damaged table.
+fn counts(table: &Examined) -> String {
+    let count = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+    let (before, now) = (count(table.rows_committed), count(table.rows));
+    format!("{}/{}: {before} rows were committed, {now} can be read", table.tenant, table.dataset)
 }
 
 fn kind(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Damage => "damage",
+        FindingKind::Unknown => "unknown",
         FindingKind::Oddity => "oddity",
         FindingKind::Waste => "waste",
     }

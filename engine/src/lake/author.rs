@@ -64,6 +64,8 @@ pub(crate) struct Proposal {
     pub(crate) row_bytes: u64,
     /// The spec from this version on.
     pub(crate) spec: Option<DatasetSpec>,
+    /// The first and the last version that can not be asked for from this version on.
+    pub(crate) set_aside: Option<(u64, u64)>,
     /// Producer and its sequence.
     pub(crate) sequences: Vec<(String, i64)>,
     /// The requests whose rows these are, where they can come again.

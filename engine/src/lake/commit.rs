@@ -246,6 +246,14 @@ fn written(
     let mut actions = Vec::with_capacity(proposal.adds.len() + proposal.removes.len() + 1);
     let spec = proposal.spec.as_ref();
     let respecified = spec.map(|spec| schema::with_spec(&head.metadata, spec)).transpose()?;
+    let respecified = match proposal.set_aside {
+        Some((first, last)) => Some(schema::with_set_aside(
+            respecified.as_ref().unwrap_or(&head.metadata),
+            first,
+            last,
+        )?),
+        None => respecified,
+    };
     let before = respecified.as_ref().unwrap_or(&head.metadata);
     entry.metadata = width::widened(before, proposal.row_bytes)?.or(respecified);
     actions.extend(entry.metadata.clone().map(Action::Metadata));

@@ -37,6 +37,11 @@ impl Shape {
             protocol: head.protocol.clone(),
         }
     }
+
+    /// Whether a repair set that version aside.
+    pub(super) fn is_set_aside(&self, version: Version) -> bool {
+        schema::is_set_aside(&self.metadata, version.0)
+    }
 }
 
 impl Table {

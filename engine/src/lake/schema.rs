@@ -17,6 +17,9 @@ use crate::error::{Code, Error, Result};
 /// Key of the spec in a table's configuration.
 const SPEC_KEY: &str = "colonnade.spec";
 
+/// Key of the versions that repairs set aside in a table's configuration: `5-7,12-12`.
+const SET_ASIDE_KEY: &str = "colonnade.setAside";
+
 /// Versions between two checkpoints. A commit is a small JSON, so that reading a hundred is quick,
 /// and a checkpoint rewrites the whole file list.
 pub(super) const CHECKPOINT_INTERVAL: u64 = 100;
@@ -42,6 +45,23 @@ pub(super) fn with_spec(metadata: &Metadata, spec: &DatasetSpec) -> Result<Metad
         .with_schema(&delta_schema(spec)?)
         .and_then(|m| m.add_config_key(SPEC_KEY.to_owned(), spec.to_json().unwrap_or_default()))
         .map_err(|e| Error::bug("table metadata", e))
+}
+
+/// `metadata` where the versions from `first` to `last` can not be asked for any more.
+pub(super) fn with_set_aside(metadata: &Metadata, first: u64, last: u64) -> Result<Metadata> {
+    let said = metadata.configuration().get(SET_ASIDE_KEY).map(|said| format!("{said},"));
+    let ranges = format!("{}{first}-{last}", said.unwrap_or_default());
+    let metadata = metadata.clone().add_config_key(SET_ASIDE_KEY.to_owned(), ranges);
+    metadata.map_err(|e| Error::bug("table metadata", e))
+}
+
+/// Whether a repair set `version` aside, so that what is there now is not what was there once.
+pub(super) fn is_set_aside(metadata: &Metadata, version: u64) -> bool {
+    let Some(ranges) = metadata.configuration().get(SET_ASIDE_KEY) else { return false };
+    ranges.split(',').filter_map(|range| range.split_once('-')).any(|(first, last)| {
+        let bound = |text: &str| text.parse::<u64>().ok();
+        bound(first).zip(bound(last)).is_some_and(|(a, b)| (a..=b).contains(&version))
+    })
 }
 
 /// The protocol of a new table: the oldest, which every reader knows.

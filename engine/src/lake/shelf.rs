@@ -206,7 +206,19 @@ impl Lake {
             let mut head = table.head.lock().await;
             self.catch_up(table, &mut head).await?;
         }
-        let newest = table.entry().version;
+        let (entry, shape) = table.published();
+        if shape.is_set_aside(version) {
+            let name = &table.name;
+            return Err(Error::user(
+                Code::NotFound,
+                format!(
+                    "dataset {name}: version {version} was damaged, and a repair set it aside; expected another version, as \
+                     the newest, {}",
+                    entry.version
+                ),
+            ));
+        }
+        let newest = entry.version;
         if version <= newest && table.has_state(version) {
             return Ok(());
         }

@@ -188,6 +188,11 @@ impl Root {
         matches!(self.kind, RootKind::Files(_))
     }
 
+    /// Whether other machines may write to it, with nothing to keep them out.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.kind, RootKind::Objects)
+    }
+
     /// Takes the right to write on a local root; other stores decide commit by commit.
     pub(crate) fn lock(&self, holder: &str) -> Result<Option<WriterLock>> {
         match &self.kind {

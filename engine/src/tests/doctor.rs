@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::broken::{data_file, data_files, read, root};
 use super::*;
-use crate::{Finding, FindingKind, WriteMode};
+use crate::{Code, Finding, FindingKind, Version, WriteMode};
 
 /// What is found of `calls`, and its version.
 async fn examine(folder: &Path, repair: bool) -> (Option<u64>, Vec<Finding>) {
@@ -71,7 +71,8 @@ async fn rows_of_a_torn_entry_are_saved_as_far_as_it_can_be_read() {
     damage(folder.path(), true).await;
     assert_eq!(read(folder.path()).await.unwrap(), 435);
     assert_eq!(set_aside(&table).len(), 1);
-    assert_eq!(examine(folder.path(), true).await, (Some(3), Vec::new()));
+    // Behind the version that was set aside, of which nobody gets other rows.
+    assert_eq!(examine(folder.path(), true).await, (Some(5), Vec::new()));
     // Its producer goes on as if nothing had been.
     let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
     assert!(send(&engine, 20..30, sequence("p", 7)).await.unwrap().duplicate);
@@ -143,7 +144,7 @@ async fn a_repair_that_was_cut_off_is_taken_up_again() {
     damage(folder.path(), true).await;
     assert_eq!(read(folder.path()).await.unwrap(), 190);
     assert_eq!(set_aside(&table), ["00000000000000000002.20260101T000000Z"]);
-    assert_eq!(examine(folder.path(), true).await, (Some(2), Vec::new()));
+    assert_eq!(examine(folder.path(), true).await, (Some(4), Vec::new()));
     assert_eq!(read(folder.path()).await.unwrap(), 190);
 }
 
@@ -221,4 +222,166 @@ async fn only_old_files_that_no_commit_names_are_deleted() {
     assert_eq!((findings[0].kind, findings[0].mended), (FindingKind::Waste, true));
     assert!(!old.exists() && young.exists() && of_others.exists());
     assert_eq!(read(folder.path()).await.unwrap(), 190);
+}
+
+/// What a version is at, which a repair set aside.
+async fn at(folder: &Path, version: u64) -> Result<Session> {
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    let pins = [(name("calls"), crate::AsOf::Version(Version(version)))];
+    let session = engine.session(&who(), &pins).await;
+    engine.shutdown().await.unwrap();
+    session
+}
+
+#[tokio::test]
+async fn no_version_has_other_rows_than_it_once_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    // Versions 1 and 2 were seen, and 1 is lost.
+    std::fs::remove_file(entry(&table, 1)).unwrap();
+    damage(folder.path(), true).await;
+    assert_eq!(examine(folder.path(), true).await.0, Some(4));
+    for version in [1, 2] {
+        let gone = at(folder.path(), version).await.err().unwrap();
+        assert_eq!(gone.code(), Code::NotFound, "{gone}");
+        assert!(gone.to_string().contains("a repair set it aside"), "{gone}");
+    }
+    for version in [0, 3, 4] {
+        assert!(at(folder.path(), version).await.is_ok(), "version {version}");
+    }
+    // Nor does a second repair go on further.
+    assert_eq!(examine(folder.path(), true).await.0, Some(4));
+}
+
+#[tokio::test]
+async fn requests_are_done_only_where_their_rows_came_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let before = data_files(&table);
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    send(&engine, 20..21, sequence("p", 7)).await.unwrap();
+    engine.shutdown().await.unwrap();
+    let file = data_files(&table).into_iter().find(|file| !before.contains(file)).unwrap();
+    std::fs::remove_file(file).unwrap();
+    cut(&entry(&table, 3), 2);
+    let (_, findings) = examine(folder.path(), true).await;
+    assert!(findings.iter().any(|f| f.found.contains("lost: \"p\" 7")), "{findings:?}");
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    assert!(!send(&engine, 20..21, sequence("p", 7)).await.unwrap().duplicate);
+    engine.shutdown().await.unwrap();
+    assert_eq!(read(folder.path()).await.unwrap(), 210);
+}
+
+#[tokio::test]
+async fn an_entry_that_was_copied_before_a_repair_was_cut_off_is_not_restored_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let damaged = table.join("_delta_log/_damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for stamp in ["20260101T000000Z", "20260102T000000Z"] {
+        let to = damaged.join(format!("00000000000000000002.{stamp}.pending"));
+        std::fs::copy(entry(&table, 2), to).unwrap();
+    }
+    std::fs::remove_file(entry(&table, 1)).unwrap();
+    examine(folder.path(), true).await;
+    assert_eq!(read(folder.path()).await.unwrap(), 145);
+}
+
+#[tokio::test]
+async fn what_was_decided_against_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    // A repair set version 2 aside for good, because it replaced rows, and was cut off before version 1.
+    let damaged = table.join("_delta_log/_damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    let aside = damaged.join("00000000000000000002.20260101T000000Z");
+    std::fs::rename(entry(&table, 2), aside).unwrap();
+    let first = entry(&table, 1);
+    let text = std::fs::read_to_string(&first).unwrap();
+    std::fs::write(&first, format!("{text}\n{{")).unwrap();
+    let (_, remedy) = damage(folder.path(), true).await;
+    assert!(remedy.contains("the table is again as it was at 0"), "{remedy}");
+    assert_eq!(examine(folder.path(), true).await.0, Some(3));
+}
+
+/// Asserts that `calls` has so many rows that were committed, and that can be read.
+async fn counts(folder: &Path, repair: bool) -> (Option<u64>, Option<u64>) {
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    let examined = engine.examine(&who(), repair).await.unwrap();
+    engine.shutdown().await.unwrap();
+    (examined[0].rows_committed, examined[0].rows)
+}
+
+#[tokio::test]
+async fn a_file_that_was_overwritten_is_found_by_what_it_holds() {
+    for (from, with) in [(4, 0xff_u8), (30, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        let path = data_file(&table);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let to = if with == 0 { bytes.len() } else { bytes.len() / 3 };
+        bytes[from..to].fill(with);
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(counts(folder.path(), false).await, (Some(20), Some(10)));
+        let (found, remedy) = damage(folder.path(), true).await;
+        assert!(
+            found.contains("can not be read") && remedy.contains("10 rows are lost"),
+            "{found}: {remedy}"
+        );
+        let left = read(folder.path()).await.unwrap();
+        assert!(left == 45 || left == 145, "{left}");
+        assert_eq!(counts(folder.path(), false).await, (Some(10), Some(10)));
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_can_not_be_read_is_set_aside_where_the_log_has_all() {
+    for hint_only in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+        for id in 0..98 {
+            send(&engine, id..id + 1, None).await.unwrap();
+        }
+        engine.shutdown().await.unwrap();
+        let before = read(folder.path()).await.unwrap();
+        let log = table.join("_delta_log");
+        let checkpoint = log.join("00000000000000000099.checkpoint.parquet");
+        let bytes = std::fs::read(&checkpoint).unwrap();
+        match hint_only {
+            true => std::fs::write(log.join("_last_checkpoint"), r#"{"version": 7, "size": 1}"#),
+            false => std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]),
+        }
+        .unwrap();
+        let (_, findings) = examine(folder.path(), false).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let says = if hint_only { "the hint names" } else { "the checkpoint of version 99" };
+        assert!(findings[0].found.contains(says), "{findings:?}");
+        let (_, findings) = examine(folder.path(), true).await;
+        assert!(findings.iter().all(|finding| finding.mended), "{findings:?}");
+        assert_eq!(read(folder.path()).await.unwrap(), before, "{hint_only}");
+        assert_eq!(examine(folder.path(), true).await, (Some(100), Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_no_damage() {
+    use crate::storage::Root;
+    use crate::storage::faulty::Faulty;
+
+    let store = Faulty::new();
+    let engine = Engine::open_root(Root::over(Arc::clone(&store) as _), options("memory:")).await;
+    let engine = engine.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    send(&engine, 0..9, None).await.unwrap();
+    for part in ["calls/_delta_log/00000000000000000001", "calls/at_month"] {
+        store.unreadable(Some(part));
+        let examined = engine.examine(&who(), false).await.unwrap();
+        let findings = &examined[0].findings;
+        assert_eq!(findings.len(), 1, "{part}: {findings:?}");
+        assert_eq!(findings[0].kind, FindingKind::Unknown, "{part}: {findings:?}");
+    }
+    store.unreadable(None);
+    assert!(engine.examine(&who(), false).await.unwrap()[0].findings.is_empty());
 }
