@@ -357,7 +357,9 @@ mod tests {
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let caller = Builder::new_current_thread().build().unwrap();
         let work = async move { gone.await.map(|()| tell.send(())) };
-        drop(caller.block_on(async { lanes.spawn(&tenant("a"), work).unwrap() }));
+        let entered = caller.enter();
+        drop(lanes.spawn(&tenant("a"), work).unwrap());
+        drop(entered);
         drop(caller);
         go.send(()).unwrap();
         told.recv_timeout(Duration::from_secs(10)).unwrap();

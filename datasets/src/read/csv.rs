@@ -133,7 +133,7 @@ impl CsvRecords {
 
     fn swallowed(&self, record: &ByteRecord) -> Option<String> {
         let line = self.left_open?;
-        let field = record.iter().last().unwrap_or_default();
+        let field = record.iter().next_back().unwrap_or_default();
         let lines =
             field.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty()).count();
         let quote = char::from(self.dialect.quote);
