@@ -70,7 +70,7 @@ impl RequestState {
 
     /// Whether the one that is counted now is to let others run first: now and then one is.
     pub(crate) fn is_to_give_way(&self) -> bool {
-        self.counted.fetch_add(1, Ordering::Relaxed) % COUNTED_AT_ONCE == COUNTED_AT_ONCE - 1
+        (self.counted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(COUNTED_AT_ONCE)
     }
 
     /// See [`RequestState::new`].

@@ -237,7 +237,8 @@ impl Attack {
         }
     }
 
-    async fn once(self, tenant: &Tenant, body: &str, numbers: &AtomicU64) {
+    /// What the attacker of this number does, once.
+    async fn once(self, number: usize, tenant: &Tenant, body: &str, numbers: &AtomicU64) {
         // Refused or not: it is about the other one.
         match self {
             Self::Conditions
@@ -268,7 +269,7 @@ impl Attack {
             Self::SilentConnections => hold(tenant, String::new()).await,
             Self::Subscriptions => {
                 // One of them tells all the others something, over and over.
-                if numbers.fetch_add(1, Ordering::Relaxed) % self.many() as u64 == 0 {
+                if number == 0 {
                     let began = Instant::now();
                     while began.elapsed().as_secs_f64() < seconds() {
                         let first = numbers.fetch_add(10, Ordering::Relaxed);
@@ -374,11 +375,11 @@ async fn a_tenant_that_misbehaves_is_not_noticed_by_another() {
         assert!(quiet.errors.is_empty(), "{:?}", quiet.errors);
         let (body, stop) = (Arc::new(attack.body()), Arc::new(AtomicBool::new(false)));
         let mut attackers = JoinSet::new();
-        for _ in 0..attack.many() {
+        for number in 0..attack.many() {
             let (a, stop, body, numbers) = (a.clone(), stop.clone(), body.clone(), numbers.clone());
             attackers.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    attack.once(&a, &body, &numbers).await;
+                    attack.once(number, &a, &body, &numbers).await;
                 }
             });
         }

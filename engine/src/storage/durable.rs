@@ -204,16 +204,20 @@ fn put(root: &FilePath, path: &FilePath, payload: &PutPayload, mode: &PutMode) -
         .iter()
         .try_for_each(|part| file.write_all(part))
         .and_then(|()| file.sync_all())
-        .and_then(|()| match mode {
-            // A link fails when the name is taken; a rename would replace it.
-            PutMode::Create => fs::hard_link(&staged, path),
-            _ => fs::rename(&staged, path),
+        // Opened before the name appears: a process out of descriptors makes nothing that it can not make durable.
+        .and_then(|()| path.parent().map(Folder::open).transpose())
+        .and_then(|folder| {
+            match mode {
+                // A link fails when the name is taken; a rename would replace it.
+                PutMode::Create => fs::hard_link(&staged, path)?,
+                _ => fs::rename(&staged, path)?,
+            }
+            Ok(folder)
         });
     if written.is_err() || matches!(mode, PutMode::Create) {
         let _ = fs::remove_file(&staged);
     }
-    written?;
-    path.parent().map_or(Ok(()), sync_folder)
+    written?.map_or(Ok(()), |folder| folder.sync())
 }
 
 /// A new file beside `path` that no listing shows: `LocalFileSystem` hides names ending in `#DIGITS`.
@@ -255,15 +259,38 @@ fn create_folder(folder: &FilePath) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn sync_folder(folder: &FilePath) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    Folder::open(folder)?.sync()
+}
+
+/// A folder whose names are to be made durable.
+#[cfg(unix)]
+struct Folder(File);
+
+#[cfg(unix)]
+impl Folder {
+    fn open(path: &FilePath) -> io::Result<Self> {
+        File::open(path).map(Self)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
 }
 
 /// Windows keeps names with the file and has no handle to a folder to sync.
 #[cfg(not(unix))]
-fn sync_folder(_: &FilePath) -> io::Result<()> {
-    Ok(())
+struct Folder;
+
+#[cfg(not(unix))]
+impl Folder {
+    fn open(_: &FilePath) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn blocking<T: Send + 'static>(
