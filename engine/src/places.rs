@@ -165,7 +165,10 @@ mod tests {
         taken.keep(3);
         let one = places.try_take(&a).unwrap();
         assert!(places.try_take(&a).is_none());
-        drop((taken, one));
+        // Four of eight are taken, and not five: another has its half.
+        let b = "b".parse().unwrap();
+        let others = places.try_take_many(&b, 4).unwrap();
+        drop((taken, one, others));
         assert!(places.take(&a, 4).await.is_ok());
     }
 

@@ -17,8 +17,8 @@ use crate::request::RequestState;
 
 /// What a field or an item counts beside its key and its text: many small ones take more room while they are held than as JSON.
 const FIELD_BYTES: usize = 32;
-/// The same of a value inside a list or document that is shown as it is.
-const VALUE_BYTES: usize = 16;
+/// The same of a value inside a list or document that is shown as it is, and of a number there with its digits.
+const VALUE_BYTES: usize = 24;
 /// The same of an error.
 const ERROR_BYTES: usize = 256;
 
@@ -56,19 +56,15 @@ impl Extension for Counting {
         if !is_shown && !info.return_type.starts_with('[') {
             bytes += state.typename_bytes();
         }
-        let mut fits = is_shown || state.counts(bytes);
-        if !fits {
-            pending().await
+        if !is_shown {
+            counted(state, bytes).await;
         }
         let value = next.run(context, info).await;
-        fits = match &value {
-            Ok(Some(value)) if is_shown => state.counts(bytes + bytes_of(value)),
-            Ok(None) if is_shown => state.counts(bytes),
-            Ok(_) => true,
-            Err(error) => state.counts(error_bytes(error)),
-        };
-        if !fits {
-            pending().await
+        match &value {
+            Ok(Some(value)) if is_shown => counted(state, bytes + bytes_of(value)).await,
+            Ok(None) if is_shown => counted(state, bytes).await,
+            Ok(_) => {}
+            Err(error) => counted(state, error_bytes(error)).await,
         }
         value
     }
@@ -92,10 +88,20 @@ fn error_bytes(error: &ServerError) -> usize {
     ERROR_BYTES + error.message.len()
 }
 
+/// Bytes that a text has more as JSON than it has.
+fn escaped_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.bytes().map(more).sum()
+}
+
 /// Bytes of a value as JSON, roughly.
 fn bytes_of(value: &Value) -> usize {
     match value {
-        Value::String(text) => text.len(),
+        Value::String(text) => text.len() + escaped_bytes(text),
         Value::List(items) => items.iter().map(|item| VALUE_BYTES + bytes_of(item)).sum(),
         Value::Object(fields) => {
             fields.iter().map(|(name, v)| name.len() + VALUE_BYTES + bytes_of(v)).sum()
@@ -103,5 +109,25 @@ fn bytes_of(value: &Value) -> usize {
         Value::Enum(name) => name.len(),
         Value::Binary(bytes) => bytes.len(),
         Value::Null | Value::Number(_) | Value::Boolean(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_counted_as_not_less_than_its_json() {
+        let awkward: String = (0..128u8).map(char::from).chain("äöü€".chars()).collect();
+        let numbers = vec![Value::from(-1.234567890123457e-300), Value::from(i64::MIN)];
+        for value in [Value::from(awkward.as_str()), Value::from(vec![true; 9]), numbers.into()] {
+            let json = value.clone().into_json().map(|json| json.to_string().len());
+            let counted = FIELD_BYTES + bytes_of(&value);
+            assert!(
+                json.is_ok_and(|bytes| (bytes..=5 * bytes + 64).contains(&counted)),
+                "{counted}: {value}"
+            );
+        }
+        assert_eq!(escaped_bytes("a\"\n\u{1}é"), 7);
     }
 }

@@ -23,6 +23,12 @@ pub(crate) fn over_limit(
     Error::user(Code::LimitExceeded, format!("{what}: the limit is {limit}, found {found}"))
 }
 
+/// RESOURCES_EXHAUSTED that names the bound: there are too many of them at a time, and what is asked for is not at fault.
+pub(crate) fn busy(what: &str, limit: impl std::fmt::Display) -> Error {
+    let says = format!("{what}: the limit is {limit}, all of them taken; try again in a moment");
+    Error::user(Code::ResourcesExhausted, says)
+}
+
 /// As a GraphQL error with `extensions.code`. What is not the user's doing is logged here.
 pub(crate) fn to_graphql(error: &Error) -> GraphqlError {
     log(error);

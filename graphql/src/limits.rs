@@ -1,7 +1,7 @@
 //! What one request may ask for.
 //!
-//! Every bound stands here with its default, so that an operator can see them in one place; an error
-//! that a bound causes has the code LIMIT_EXCEEDED and names the bound and what was found.
+//! The bounds that a program may set, with their defaults; the others stand beside what they bound, and `SECURITY.md` lists all. An
+//! error that names a bound has the code LIMIT_EXCEEDED where too much was asked for, and RESOURCES_EXHAUSTED where too many ask.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct Limits {
     pub page_rows_default: usize,
     /// Bytes of the rows of one page, as held in memory.
     pub page_bytes_max: usize,
-    /// Bytes of the texts, lists and objects of one answer, each counted as often as it is shown.
+    /// Bytes of one answer: every field, item and error, each counted as often as it is shown.
     pub answer_bytes_max: usize,
     /// Bytes of all answers that are made or not taken yet, half of them of one tenant; further queries wait.
     pub answers_in_flight_bytes_max: usize,
@@ -65,6 +65,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let answer_bytes_max = 32 << 20;
         Self {
             connections_max: 16_384,
             request_bytes_max: 1 << 20,
@@ -79,11 +81,11 @@ impl Default for Limits {
             page_rows_max: 1_000,
             page_rows_default: 100,
             page_bytes_max: 64 << 20,
-            answer_bytes_max: 32 << 20,
-            answers_in_flight_bytes_max: 512 << 20,
+            answer_bytes_max,
+            answers_in_flight_bytes_max: answer_bytes_max * (2 * cores).max(16),
             where_terms_max: 2_000,
             where_nesting_max: 16,
-            queries_at_a_time_max: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+            queries_at_a_time_max: 2 * cores,
             queries_waiting_max: 256,
             operation_time_max: Duration::from_secs(30),
             run_wait_max: Duration::from_secs(600),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::error::{INTERNAL_MESSAGE, bad_input, over_limit, refused};
+use crate::error::{INTERNAL_MESSAGE, bad_input, busy, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
 use crate::meter::Meter;
@@ -103,14 +103,14 @@ impl ServiceInner {
     /// than may wait.
     async fn admit(&self, tenant: &TenantId) -> Result<Held> {
         let waiting_max = self.limits.queries_waiting_max;
-        let too_many = || over_limit("queries of one tenant that wait", waiting_max, "more");
+        let too_many = || busy("queries of one tenant that wait", waiting_max);
         let room = self.answers.queue(tenant, self.room_units(), waiting_max).await;
         let room = Room(room.map_err(no_places)?.ok_or_else(too_many)?);
         self.held(tenant, room).await
     }
 
     /// The same for what goes on: a message of a subscription, the end of what was waited for. Of those there are not more than
-    /// there are subscriptions and runs.
+    /// subscriptions and connections.
     pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Held> {
         let room = self.answers.take(tenant, self.room_units()).await.map_err(no_places)?;
         self.held(tenant, Room(room)).await
@@ -347,7 +347,7 @@ impl Service {
                 made.map_err(|error| match error.code() {
                     Code::LimitExceeded => Error::user(
                         Code::LimitExceeded,
-                        format!("{error}; the fields that were answered until then are made"),
+                        format!("{error}; the field that was being answered and those before it are done"),
                     ),
                     _ => error,
                 })

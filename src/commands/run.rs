@@ -1,6 +1,7 @@
 //! `colonnade run`: one job, its record at the end.
 
 use engine::{Code, Error, Result, Urgency};
+use graphql::ApiKey;
 use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
 use serde_json::{Map, Value};
 
@@ -80,7 +81,7 @@ pub async fn start_runner(
     Runner::start(
         engine.clone(),
         RunnerOptions {
-            has_tenants: keys.windows(2).any(|pair| pair[0].tenant != pair[1].tenant),
+            has_tenants: has_tenants(&keys),
             gpu: settings.gpu()?,
             memory_budget_bytes: settings.memory_bytes()? / 4 * 3,
             models: Some(settings.models()?),
@@ -90,6 +91,11 @@ pub async fn start_runner(
         },
     )
     .await
+}
+
+/// Whether the keys open more than one tenant.
+fn has_tenants(keys: &[ApiKey]) -> bool {
+    keys.windows(2).any(|pair| pair[0].tenant != pair[1].tenant)
 }
 
 /// A failed or cancelled run as the error of the command that waited for it.
@@ -162,4 +168,21 @@ fn params(texts: &[String]) -> Result<Value> {
         }
     }
     Ok(Value::Object(params))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keys_of_two_tenants_are_told_from_those_of_one() {
+        let keys = |tenants: &[&str]| -> Vec<ApiKey> {
+            let key = |tenant: &&str| ApiKey::new("secret", tenant.parse().unwrap(), "s", vec![]);
+            tenants.iter().map(key).collect()
+        };
+        assert!(!has_tenants(&keys(&[])) && !has_tenants(&keys(&["a"])));
+        assert!(!has_tenants(&keys(&["a", "a", "a"])));
+        assert!(has_tenants(&keys(&["a", "a", "b"])) && has_tenants(&keys(&["b", "a"])));
+    }
 }

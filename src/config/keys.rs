@@ -52,6 +52,11 @@ impl KeySetting {
         };
         let secret_sha256 = decode_hex(&self.secret_sha256)
             .ok_or_else(|| bad("secret_sha256: expected 64 hexadecimal digits".to_owned()))?;
+        if secret_sha256[..] == Sha256::digest(b"")[..] {
+            return Err(bad(
+                "secret_sha256: it is that of no text at all; expected that of a secret".to_owned(),
+            ));
+        }
         let tenant = self.tenant.parse().map_err(|e: Error| bad(e.to_string()))?;
         if self.roles.is_empty() {
             return Err(bad(

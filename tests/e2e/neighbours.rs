@@ -217,11 +217,11 @@ impl Attack {
             ),
             // Names that are kept, so that nothing is made of what takes long to check.
             Self::Datasets => {
-                let pattern = |n: usize| json!({"check": "matches", "column": "c", "pattern": format!("{}{{{}}}", r"\w", 40 + n)});
+                let pattern = |n: usize| json!({"check": "matches", "column": "c", "pattern": format!("{}{{{}}}", r"\w", 25 + n)});
                 let spec = json!({
                     "name": "runs",
                     "columns": [{"name": "c", "type": "text"}],
-                    "validations": (0..30).map(pattern).collect::<Vec<_>>()
+                    "validations": (0..16).map(pattern).collect::<Vec<_>>()
                 });
                 let fields: String =
                     (0..20).map(|n| format!("a{n}: createDataset(spec: $spec) {{ name }} ")).collect();

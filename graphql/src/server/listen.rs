@@ -50,8 +50,9 @@ const NEWCOMERS_MAX: usize = 256;
 const REFUSING_MAX: Duration = Duration::from_millis(500);
 /// Waits after an accept that failed, which is how it shows that descriptors are used up: from, to.
 const ACCEPT_WAITS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Bytes of a request's headers.
-const HEADER_BYTES_MAX: usize = 32 << 10;
+/// Bytes that are read ahead: a request's headers are refused when these are full, which is seen when more than half come at once
+/// at twice as many.
+const READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes that the system keeps of an answer for its client. It says that there is room again when a third is free: so the more,
 /// the longer one that reads slowly looks as if it did not.
 const SENDING_BYTES: usize = 512 << 10;
@@ -278,7 +279,7 @@ impl Connection {
             }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).max_buf_size(HEADER_BYTES_MAX * 2);
+        builder.timer(TokioTimer::new()).max_buf_size(READ_BYTES_MAX);
         let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         loop {

@@ -34,7 +34,7 @@ use listen::OfConnection;
 use trace::RequestIds;
 use uploads::Uploads;
 
-use crate::error::over_limit;
+use crate::error::busy;
 use crate::limits::Limits;
 use crate::service::Service;
 
@@ -218,7 +218,7 @@ impl AppInner {
         let Some(connection) = request.extensions().get::<OfConnection>() else { return Ok(()) };
         let Some(place) = self.clients.try_take(&who.tenant) else {
             let what = "requests and WebSockets of one tenant at a time";
-            return Err(over_limit(what, self.clients.share(), "all of them taken"));
+            return Err(busy(what, self.clients.share()));
         };
         connection.hold(place);
         Ok(())
@@ -293,6 +293,9 @@ impl Endpoint for App {
             );
         });
         let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         for (name, value) in [("x-trace-id", &ids.trace), ("x-request-id", &ids.request)] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);

@@ -11,7 +11,7 @@ use engine::{Code, Error, Places, Result, Taken, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
 
-use crate::error::over_limit;
+use crate::error::busy;
 
 /// Uploads of one tenant that wait for room; one more is refused.
 const WAITING_MAX: usize = 256;
@@ -75,7 +75,7 @@ impl Held {
             taken = room => {
                 let ending = |_| Error::user(Code::Cancelled, "the server is ending");
                 let what = "requests of one tenant that wait for room";
-                let too_many = || over_limit(what, WAITING_MAX, "more");
+                let too_many = || busy(what, WAITING_MAX);
                 self.taken.push(taken.map_err(ending)?.ok_or_else(too_many)?);
                 self.units = wanted;
             }

@@ -135,19 +135,22 @@ impl Follower {
     async fn read(&self, to: Version) -> Result<Change> {
         let Following { state, who, shape, filter } = &self.following;
         let service = state.service();
-        let held = service.turn(&who.tenant).await?;
-        let reading = Change::read(
-            service.clone(),
-            who.clone(),
-            shape.clone(),
-            filter.clone(),
-            self.told,
-            to,
-        );
-        // Its rows are read when they are asked for, and it holds its place until then.
-        state.hold(held);
-        // The lane that waited for the commit was chosen before it.
-        let reading = async { service.lanes.run(&who.tenant, reading).await? };
+        // Of a reading before, which found nothing: who waits for a turn has none.
+        drop(state.let_go());
+        let reading = async {
+            // Its rows are read when they are asked for, and it holds its place until then.
+            state.hold(service.turn(&who.tenant).await?);
+            let reading = Change::read(
+                service.clone(),
+                who.clone(),
+                shape.clone(),
+                filter.clone(),
+                self.told,
+                to,
+            );
+            // The lane that waited for the commit was chosen before it.
+            service.lanes.run(&who.tenant, reading).await?
+        };
         crate::service::in_time(service.limits.operation_time_max, reading).await
     }
 }
@@ -155,4 +158,43 @@ impl Follower {
 async fn newest(following: &Following) -> Result<Version> {
     let catalog = following.state.service().engine.catalog(&following.who).await?;
     Ok(catalog.dataset(&following.shape.name)?.version)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::tests::{Rig, calls, calls_spec, who};
+
+    #[tokio::test]
+    async fn a_second_reading_does_not_wait_for_the_place_of_the_first() {
+        // Of which a tenant has one.
+        let limits = Limits { queries_at_a_time_max: 2, ..Limits::default() };
+        let rig = Rig::with_limits(limits).await;
+        rig.create(calls_spec()).await;
+        rig.append("calls", vec![calls()]).await;
+        let service = rig.service.0.clone();
+        let follower = Follower {
+            news: service.engine.commits().subscribe(),
+            told: Version(0),
+            newest: Version(1),
+            ended: false,
+            _place: service.subscribe(&who()).unwrap(),
+            following: Following {
+                state: RequestState::new(service, who(), 0),
+                who: who(),
+                shape: Shape::new(&calls_spec()),
+                filter: None,
+            },
+        };
+        let both = async {
+            let missing = follower.read(Version(7)).await.err().map(|error| error.code());
+            (missing, follower.read(Version(1)).await.map(|change| change.to))
+        };
+        let (missing, change) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        assert_eq!((missing, change.unwrap()), (Some(Code::NotFound), Version(1)));
+    }
 }

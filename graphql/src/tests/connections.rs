@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use engine::{Role, TenantId};
+use futures::future::select_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -267,35 +268,64 @@ async fn one_tenant_can_not_keep_all_connections_busy() {
     let (address, _stop, _) =
         rig.serve(ServerOptions { limits, keys, ..ServerOptions::default() }).await;
     let mut uploads = Vec::new();
-    let mut begin = async |count: usize| {
-        let mut says = String::new();
-        for _ in 0..count {
-            let mut stream = TcpStream::connect(&address).await.unwrap();
-            let head = request(&address, "/v1/ingest/calls");
-            let head = format!(
-                "{head}X-Api-Key: one\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{{"
-            );
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let mut answer = vec![0; 1_024];
-            let read = timeout(Duration::from_millis(300), stream.read(&mut answer)).await;
-            let read = read.map_or(0, |read| read.unwrap());
-            says = String::from_utf8_lossy(&answer[..read]).into_owned();
-            uploads.push(stream);
-        }
-        says
-    };
-    assert_eq!(begin(4).await, "");
-    assert!(begin(1).await.contains("LIMIT_EXCEEDED"));
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let head = request(&address, "/v1/ingest/calls");
+        let head = format!(
+            "{head}X-Api-Key: one\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        uploads.push(stream);
+    }
+    // Four wait for their bodies, and one is told.
+    let mut answers = vec![[0; 1_024]; 5];
+    let reading = uploads.iter_mut().zip(&mut answers).map(|(s, answer)| Box::pin(s.read(answer)));
+    let (read, told, _) = timeout(SOON, select_all(reading)).await.expect("none was refused");
+    let says = String::from_utf8_lossy(&answers[told][..read.unwrap()]).into_owned();
+    assert!(says.contains("RESOURCES_EXHAUSTED") && says.contains("retry-after: 1"), "{says}");
     let ask = async |key: &str| {
         let client = reqwest::Client::new();
         let url = format!("http://{address}/graphql?query={{datasets{{name}}}}");
         client.get(url).header("x-api-key", key).send().await.unwrap().status()
     };
-    assert_eq!(ask("one").await, 413);
+    assert_eq!(ask("one").await, 503);
     assert_eq!(ask("other").await, 200);
     uploads.clear();
     let began = Instant::now();
     while ask("one").await != 200 {
         assert!(began.elapsed() < SOON, "the places are not given back");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_bit_by_bit_has_all_of_it() {
+    let rig = Rig::with_calls().await;
+    let patience = Patience { stalled_max: Duration::from_millis(300), ..impatient() };
+    let options = ServerOptions { patience, ..ServerOptions::default() };
+    let (address, _stop, _) = rig.serve(options).await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    socket2::SockRef::from(&stream).set_recv_buffer_size(64 << 10).unwrap();
+    let fields: String =
+        (0..400).map(|n| format!("x{n}: fields {{ name description }} ")).collect();
+    let body = json!({"query": format!("{{ __schema {{ types {{ {fields} }} }} }}")}).to_string();
+    let head = request(&address, "/graphql");
+    let head = format!(
+        "{head}Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Faster than it must be, and slower than it is sent: it owes for much longer than it may take nothing.
+    let (mut piece, mut taken) = (vec![0; 128 << 10], Vec::new());
+    loop {
+        let count = timeout(SOON, stream.read(&mut piece)).await.unwrap().unwrap();
+        if count == 0 {
+            break;
+        }
+        taken.extend_from_slice(&piece[..count]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let text = String::from_utf8(taken).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(body.len() > 3 << 20, "{} bytes are all in buffers", body.len());
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Rig, calls, calls_spec, who};
+use super::{Rig, calls, calls_spec, next, who};
 use crate::limits::Limits;
 use crate::request::RequestState;
 
@@ -173,10 +173,24 @@ async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
     assert!(futures::poll!(first.as_mut()).is_pending());
     assert!(futures::poll!(second.as_mut()).is_pending());
     let third = rig.ask(query).await;
-    assert_eq!(third["errors"][0]["extensions"]["code"], "LIMIT_EXCEEDED", "{third:#}");
+    assert_eq!(third["errors"][0]["extensions"]["code"], "RESOURCES_EXHAUSTED", "{third:#}");
     assert!(third.to_string().contains("queries of one tenant that wait"), "{third:#}");
     drop(place);
     for answer in [first.await, second.await, rig.ask(query).await] {
         assert!(answer["data"]["datasets"].is_array(), "{answer:#}");
+    }
+}
+
+#[tokio::test]
+async fn each_message_of_a_subscription_is_an_answer_of_its_own() {
+    let rig = Rig::with_limits(Limits { answer_bytes_max: 1_500, ..Limits::default() }).await;
+    rig.create(calls_spec()).await;
+    let query =
+        "subscription { callsChanged(since: 0) { version added { nodes(first: 1) { id } } } }";
+    let mut messages = rig.subscribe(query).await;
+    for version in 1..=20 {
+        rig.append("calls", vec![calls().slice(0, 1)]).await;
+        let message = next(&mut messages).await;
+        assert_eq!(message["data"]["callsChanged"]["version"], version, "{message:#}");
     }
 }
