@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::normalise::Normal;
 use super::sink::{ScoreBlock, Taker};
-use super::{OPERATION, Pairing};
+use super::{OPERATION, Pairing, Tiles};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::element::Element;
 use crate::error::{Memory, Result};
@@ -60,9 +60,9 @@ pub(super) fn run<T: Element>(
         halving(tile, |tile| Ok((Buffers::allocate(&plan(tile))?, tile)))?;
     stats.halvings += halvings;
     stats.peak_bytes = cost(tile) as u64;
-    let corners = super::tile_corners(x_rows, y_rows, tile, pairing);
-    execution.control.begin(corners.len() as u64);
-    for (row0, col0) in corners {
+    let tiles = Tiles { rows: x_rows, cols: y_rows, tile, pairing };
+    execution.control.begin(tiles.count() as u64);
+    for (row0, col0) in tiles.corners() {
         let plan = Plan::new(&kernel, tile.min(x_rows - row0), tile.min(y_rows - col0));
         let place = Place { row0, col0, pairing };
         let mut blocks = plan.blocks(&mut buffers.scores, place);

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 
 use super::cpu::{Block, Side, finish, pack_side};
 use super::sink::{ScoreBlock, Strength, Taker};
-use super::{OPERATION, Pairing, screen, tile_corners};
+use super::{OPERATION, Pairing, Tiles, screen};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
 use crate::element::Element;
@@ -59,7 +59,8 @@ pub(super) fn run<B: Backend, T: Element>(
     let (buffers, tile) = buffers;
     stats.halvings += halvings;
     stats.peak_bytes = (devices.len() * plan(tile).host_bytes::<B>(size_of::<T>())) as u64;
-    let corners = tile_corners(x_rows, y_rows, tile, pairing);
+    let tiles = Tiles { rows: x_rows, cols: y_rows, tile, pairing };
+    let corners: Vec<_> = tiles.corners().collect();
     execution.control.begin(corners.len() as u64);
     let is_alone = devices.len() == 1;
     let shared = Mutex::new((sink, stats));

@@ -289,13 +289,64 @@ fn check_lengths<T>(
     })
 }
 
-/// Corners of the square tiles that hold at least one pair, row by row.
-fn tile_corners(rows: usize, cols: usize, tile: usize, pairing: Pairing) -> Vec<(usize, usize)> {
-    (0..rows)
-        .step_by(tile)
-        .flat_map(|row| {
-            let first = if pairing == Pairing::Within { row } else { 0 };
-            (first..cols).step_by(tile).map(move |col| (row, col))
+/// The square tiles that hold at least one pair. They are counted and walked, never listed: of a small tile there are more than
+/// there are series.
+#[derive(Clone, Copy)]
+struct Tiles {
+    rows: usize,
+    cols: usize,
+    tile: usize,
+    pairing: Pairing,
+}
+
+impl Tiles {
+    fn count(self) -> usize {
+        let (down, across) = (self.rows.div_ceil(self.tile), self.cols.div_ceil(self.tile));
+        match self.pairing {
+            Pairing::Within => down * (down + 1) / 2,
+            Pairing::Between => down * across,
+        }
+    }
+
+    /// Their corners, row by row.
+    fn corners(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.rows).step_by(self.tile).flat_map(move |row| {
+            let first = if self.pairing == Pairing::Within { row } else { 0 };
+            (first..self.cols).step_by(self.tile).map(move |col| (row, col))
         })
-        .collect()
+    }
+
+    /// Their corners, row by row, of each row the one on the diagonal last.
+    fn corners_diagonal_last(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.rows).step_by(self.tile).flat_map(move |row| {
+            let is_within = self.pairing == Pairing::Within;
+            let first = if is_within { row + self.tile } else { 0 };
+            let others = (first..self.cols).step_by(self.tile);
+            others.chain(is_within.then_some(row)).map(move |col| (row, col))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_counted_as_they_are_walked() {
+        for (rows, cols, pairing) in
+            [(1, 1, Pairing::Within), (700, 700, Pairing::Within), (7, 9, Pairing::Between)]
+        {
+            for tile in [1, 2, 3, 6, 7, 9, 1_000] {
+                let tiles = Tiles { rows, cols, tile, pairing };
+                let walked: Vec<_> = tiles.corners().collect();
+                assert_eq!(tiles.count(), walked.len());
+                let mut diagonal_last: Vec<_> = tiles.corners_diagonal_last().collect();
+                let is_last =
+                    |&(row, col): &(usize, usize)| (row, pairing == Pairing::Within && row == col);
+                assert!(diagonal_last.is_sorted_by_key(is_last));
+                diagonal_last.sort_unstable();
+                assert_eq!(diagonal_last, walked);
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use super::sink::{ScoreBlock, Strength, Taker};
-use super::{OPERATION, Pairing, Summary, products_on};
+use super::{OPERATION, Pairing, Summary, Tiles, products_on};
 use crate::budget::{Budget, zeroed};
 use crate::cuda::backend::Backend;
 use crate::element::Element;
@@ -78,22 +78,24 @@ impl<T: Element> Bands<'_, T> {
         sink: &mut dyn Taker,
         execution: &Execution,
     ) -> Result<Summary> {
-        let mut corners =
-            super::tile_corners(self.x.rows(), self.y.rows(), self.band, self.pairing);
-        // Two bands need more memory than one: where it is too little, the first pair shows it.
-        corners
-            .sort_by_key(|&(row0, col0)| (row0, self.pairing == Pairing::Within && row0 == col0));
-        let is_one = corners.len() <= 1;
+        let tiles = Tiles {
+            rows: self.x.rows(),
+            cols: self.y.rows(),
+            tile: self.band,
+            pairing: self.pairing,
+        };
+        let is_one = tiles.count() <= 1;
         let mut inner = execution.clone();
         if !is_one {
             // Its tiles are a part of this operation's.
             inner.control = execution.control.part();
-            execution.control.begin(corners.len() as u64);
+            execution.control.begin(tiles.count() as u64);
         }
         let mut all = Summary { stats, excluded: Vec::new(), excluded_cols: Vec::new() };
         let mut rows = Vec::new();
         let mut first_row = None;
-        for &(row0, col0) in &corners {
+        // Two bands need more memory than one: where it is too little, the first pair shows it.
+        for (row0, col0) in tiles.corners_diagonal_last() {
             if first_row != Some(row0) {
                 // Let go first: there is room for one band only.
                 drop(std::mem::take(&mut rows));

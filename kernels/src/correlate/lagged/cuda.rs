@@ -115,8 +115,8 @@ fn all_tiles<T>(sides: &Sides<'_, T>, side: usize) -> Vec<Tile> {
         super::super::Pairing::Between
     };
     let (rows, cols) = (sides.left.view.rows(), sides.right.view.rows());
-    let corners = super::super::tile_corners(rows, cols, side, pairing).into_iter();
-    corners.map(|(row0, col0)| Tile { row0, col0, listed: Vec::new() }).collect()
+    let tiles = super::super::Tiles { rows, cols, tile: side, pairing };
+    tiles.corners().map(|(row0, col0)| Tile { row0, col0, listed: Vec::new() }).collect()
 }
 
 fn listed_tiles(list: &[(usize, usize)], side: usize) -> Vec<Tile> {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::{KINDS, LEAST_PART, PRODUCTS, Side, pack_panel, two_passes};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::correlate::sink::{ScoreBlock, Taker};
-use crate::correlate::{OPERATION, Pairing, tile_corners};
+use crate::correlate::{OPERATION, Pairing, Tiles};
 use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
 use crate::element::Element;
 use crate::error::{Memory, Result};
@@ -67,7 +67,8 @@ impl<T: Element> Task<'_, T> {
         stats.halvings += halvings;
         stats.peak_bytes = host_cost(panels) as u64;
         let plan = plan(panels);
-        let corners = tile_corners(rows, cols, plan.side, self.pairing);
+        let tiles = Tiles { rows, cols, tile: plan.side, pairing: self.pairing };
+        let corners: Vec<_> = tiles.corners().collect();
         execution.control.begin(corners.len() as u64);
         let shared = Mutex::new((sink, stats));
         let pool = execution.threads()?;
