@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::error::over_limit;
+use crate::plan::holding::Holding;
 use crate::service::{Held, ServiceInner};
 
 /// Warnings that one answer carries at most.
@@ -32,6 +33,8 @@ pub(crate) struct RequestState {
     counted: AtomicUsize,
     /// Bytes of `__typename` in an object, at most.
     typename_bytes: usize,
+    /// Memory of its rows.
+    holding: Holding,
     /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
     /// What the answer is to be read with care for.
@@ -46,6 +49,7 @@ impl RequestState {
         typename_bytes: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
+            holding: Holding::new(&service.limits),
             service,
             who,
             session: OnceCell::new(),
@@ -93,6 +97,12 @@ impl RequestState {
     /// Counts the next answer of a subscription from nothing.
     pub(crate) fn begin_answer(&self) {
         self.answer_bytes.store(0, Ordering::Relaxed);
+        self.holding.begin();
+    }
+
+    /// The account of the memory of its rows.
+    pub(crate) fn holding(&self) -> &Holding {
+        &self.holding
     }
 
     /// Holds this until the answer is made.

@@ -109,7 +109,8 @@ impl<'a> Costing<'a> {
                     if inside.contains(&name) {
                         return Err(cycle(name));
                     }
-                    let Some(fragment) = self.document.fragments.get(name) else { continue };
+                    let fragment =
+                        self.document.fragments.get(name).ok_or_else(|| unknown(name))?;
                     inside.push(name);
                     let inner = self.root_fields(&fragment.node.selection_set.node, inside)?;
                     inside.pop();
@@ -192,10 +193,8 @@ impl<'a> Costing<'a> {
             Some(None) => return Err(cycle(name)),
             None => {}
         }
-        // An unknown fragment is the validator's to refuse.
-        let Some(fragment) = self.document.fragments.get(name) else {
-            return Ok(Measure::default());
-        };
+        // Refused here, before anything unfolds what leads to it: it costs nothing, however often it stands there.
+        let fragment = self.document.fragments.get(name).ok_or_else(|| unknown(name))?;
         self.fragments.insert(name, None);
         let measure = self.selection(&fragment.node.selection_set.node, level)?;
         self.fragments.insert(name, Some(measure));
@@ -266,6 +265,10 @@ fn values_cost(value: &Value) -> u64 {
 
 fn text_cost(text: &str) -> u64 {
     CONDITION_COST + (text.len() / BYTES_OF_ONE) as u64
+}
+
+fn unknown(name: &Name) -> Error {
+    bad_input(format!("there is no fragment {name}"))
 }
 
 fn cycle(name: &Name) -> Error {
@@ -347,6 +350,21 @@ mod tests {
         }
         flat += " fragment f60 on Query { a }";
         assert!(cost(&flat, serde_json::json!({})).unwrap_err().contains("limit"));
+    }
+
+    #[test]
+    fn a_bomb_that_ends_in_nothing_is_refused_at_once() {
+        let steps: String = (0..60)
+            .map(|i| format!(" fragment f{i} on Query {{ ...f{0} ...f{0} }}", i + 1))
+            .collect();
+        for end in ["...nope", "a @include(if: false)"] {
+            for root in ["{ ...f0 }", "{ __schema { ...f0 } }"] {
+                let query = format!("{root}{steps} fragment f60 on Query {{ {end} }}");
+                let began = std::time::Instant::now();
+                assert!(cost(&query, serde_json::json!({})).is_err(), "{query}");
+                assert!(began.elapsed().as_secs() < 5);
+            }
+        }
     }
 
     #[test]

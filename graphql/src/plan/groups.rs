@@ -18,12 +18,12 @@ use datasets::ColumnType;
 use engine::{Result, Session};
 
 use super::bucket::{Width, bucket, timezone};
+use super::holding::Holding;
 use super::literals::literal;
 use super::order::{Direction, by_name};
 use super::page::{collect_bounded, count_rows, named};
 use super::values::to_values;
 use crate::error::bad_input;
-use crate::limits::Limits;
 use crate::names::{GROUP_WORDS, camel_beside, screaming};
 use crate::shape::{Column, Shape};
 
@@ -329,18 +329,18 @@ impl GroupsRequest {
         shape: &Shape,
         table: DataFrame,
         first: usize,
-        limits: &Limits,
+        holding: &Holding,
     ) -> Result<Groups> {
         let mut frame = self.plan(shape, table)?;
         if !self.sorting.is_empty() {
             frame = frame.sort(self.sorting.clone())?;
         }
         let frame = frame.limit(0, Some(first + 1))?;
-        let batch = collect_bounded(session, frame, limits.page_bytes_max).await?;
+        let batch = collect_bounded(session, frame, holding).await?;
         let rows = batch.num_rows().min(first);
         let mut groups = Groups { rows, has_more: batch.num_rows() > first, ..Groups::default() };
         let mut values = |name: &str, kind: &ColumnType| -> Result<Vec<Value>> {
-            let converted = to_values(&named(&batch, name)?.slice(0, rows), kind)?;
+            let converted = to_values(&named(&batch, name)?.slice(0, rows), kind, holding)?;
             groups.not_finite += converted.not_finite;
             Ok(converted.values)
         };

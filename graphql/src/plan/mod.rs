@@ -8,6 +8,7 @@ pub(crate) mod bucket;
 pub(crate) mod cursor;
 pub(crate) mod functions;
 pub(crate) mod groups;
+pub(crate) mod holding;
 pub(crate) mod literals;
 pub(crate) mod order;
 pub(crate) mod page;

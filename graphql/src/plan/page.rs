@@ -29,10 +29,10 @@ use futures::TryStreamExt;
 
 use super::cursor::{Cursor, Tie};
 use super::functions::{identity_literal, row_identity};
+use super::holding::Holding;
 use super::order::{Behind, Direction, Term, Tied, behind, by_name, sort_key};
 use super::values::{canonical, to_values};
 use crate::error::over_limit;
-use crate::limits::Limits;
 use crate::shape::Shape;
 
 /// What a page is asked for.
@@ -81,7 +81,7 @@ pub(crate) async fn read_page(
     table: DataFrame,
     shape: &Shape,
     request: &PageRequest,
-    limits: &Limits,
+    holding: &Holding,
 ) -> Result<Page> {
     let table = match &request.predicate {
         Some(predicate) => table.filter(predicate.clone())?,
@@ -89,7 +89,7 @@ pub(crate) async fn read_page(
     };
     let tied_before = request.after.as_ref().is_some_and(|cursor| cursor.tie.is_some());
     if !request.terms.is_empty() && !tied_before {
-        let reading = Reading { session, shape, request, limits };
+        let reading = Reading { session, shape, request, holding };
         let batch = reading.by_order(table.clone()).await?;
         let keys = reading.keys(&batch)?;
         let rows = comparable(&keys)?;
@@ -97,7 +97,7 @@ pub(crate) async fn read_page(
             return reading.page(&batch, keys, None);
         }
     }
-    let reading = Reading { session, shape, request, limits };
+    let reading = Reading { session, shape, request, holding };
     let batch = reading.by_identity(table).await?;
     let keys = reading.keys(&batch)?;
     let ties = reading.ties(&batch, &keys)?;
@@ -127,17 +127,20 @@ pub(crate) async fn count_rows(
     }
 }
 
-/// Runs `frame` and joins its rows, which must not take more than `bytes_max`.
+/// Runs `frame` and joins its rows, which must not take more than a page may, and than the answer may hold.
 pub(crate) async fn collect_bounded(
     session: &Session,
     frame: DataFrame,
-    bytes_max: usize,
+    holding: &Holding,
 ) -> Result<RecordBatch> {
+    let bytes_max = holding.page_bytes_max();
     let mut stream = session.stream(frame).await?;
     let schema = stream.schema();
     let (mut batches, mut bytes) = (Vec::new(), 0);
+    let mut while_reading = holding.for_a_while();
     while let Some(batch) = stream.try_next().await.map_err(Error::from)? {
-        bytes += batch.get_array_memory_size();
+        let more = batch.get_array_memory_size();
+        bytes += more;
         if bytes > bytes_max {
             return Err(over_limit(
                 "bytes of the rows of one page; ask for fewer rows or columns",
@@ -145,16 +148,21 @@ pub(crate) async fn collect_bounded(
                 format!("more than {bytes}"),
             ));
         }
+        while_reading.hold(more)?;
         batches.push(batch);
     }
-    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    let joined = arrow::compute::concat_batches(&schema, &batches)?;
+    // What was read may be small parts of long columns.
+    drop((batches, while_reading));
+    holding.hold(joined.get_array_memory_size())?;
+    Ok(joined)
 }
 
 struct Reading<'a> {
     session: &'a Session,
     shape: &'a Shape,
     request: &'a PageRequest,
-    limits: &'a Limits,
+    holding: &'a Holding,
 }
 
 impl Reading<'_> {
@@ -233,7 +241,7 @@ impl Reading<'_> {
         }
         let frame =
             table.sort(sorting)?.limit(skip, Some(self.request.first + 1))?.select(output)?;
-        collect_bounded(self.session, frame, self.limits.page_bytes_max).await
+        collect_bounded(self.session, frame, self.holding).await
     }
 
     /// The values that the rows are ordered by.
@@ -289,7 +297,7 @@ impl Reading<'_> {
         for position in &self.request.columns {
             let column = &self.shape.columns[*position];
             let shown = named(batch, &column.name)?.slice(0, rows);
-            let converted = to_values(&shown, &column.kind)?;
+            let converted = to_values(&shown, &column.kind, self.holding)?;
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }

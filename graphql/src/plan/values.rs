@@ -16,6 +16,8 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta};
 use datasets::ColumnType;
 use engine::{Error, Result};
 
+use super::holding::Holding;
+
 /// One column of an answer.
 pub(crate) struct Converted {
     /// A value for each row.
@@ -24,9 +26,21 @@ pub(crate) struct Converted {
     pub not_finite: u64,
 }
 
-/// The values of `array`, which holds a column of type `kind`.
-pub(crate) fn to_values(array: &ArrayRef, kind: &ColumnType) -> Result<Converted> {
+/// Bytes of a GraphQL value, and of a text beside its letters.
+const VALUE_BYTES: usize = 96;
+/// Of an object in a JSON document beside its values, while it is read.
+const OBJECT_BYTES: usize = 1_024;
+/// Of any other value there.
+const NODE_BYTES: usize = 256;
+
+/// The values of `array`, which holds a column of type `kind`, if the answer can hold them.
+pub(crate) fn to_values(
+    array: &ArrayRef,
+    kind: &ColumnType,
+    holding: &Holding,
+) -> Result<Converted> {
     let array = canonical(array, kind)?;
+    holding.hold(bytes_as_values(&array, kind))?;
     let mut not_finite = 0;
     let values = scalars(&array, kind, &mut not_finite)?;
     Ok(Converted { values, not_finite })
@@ -43,6 +57,38 @@ pub(crate) fn canonical(array: &ArrayRef, kind: &ColumnType) -> Result<ArrayRef>
         (DataType::List(_), ColumnType::List(_) | ColumnType::Vector(_)) => Ok(array.clone()),
         _ => Ok(cast(array, &wanted)?),
     }
+}
+
+/// Bytes that the values will take, roughly and rather too many, without making one.
+fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
+    let own = array.len() * VALUE_BYTES;
+    own + match kind {
+        ColumnType::Text => array
+            .as_string_opt::<i32>()
+            .map_or(0, |texts| texts.iter().flatten().map(str::len).sum()),
+        ColumnType::Bytes => array
+            .as_binary_opt::<i32>()
+            .map_or(0, |values| values.iter().flatten().map(|bytes| bytes.len() / 3 * 4).sum()),
+        ColumnType::Json => array
+            .as_string_opt::<i32>()
+            .map_or(0, |texts| texts.iter().flatten().map(bytes_of_json).sum()),
+        ColumnType::List(item) => array.as_list_opt::<i32>().map_or(0, |lists| {
+            lists.iter().flatten().map(|items| bytes_as_values(&items, item)).sum()
+        }),
+        ColumnType::Vector(_) => array.as_list_opt::<i32>().map_or(0, |lists| {
+            (0..lists.len()).map(|row| lists.value_length(row) as usize * VALUE_BYTES).sum()
+        }),
+        _ => 0,
+    }
+}
+
+fn bytes_of_json(text: &str) -> usize {
+    let node = |byte: u8| match byte {
+        b'{' => OBJECT_BYTES,
+        b'[' | b',' => NODE_BYTES,
+        _ => 1,
+    };
+    text.bytes().map(node).sum()
 }
 
 fn scalars(array: &ArrayRef, kind: &ColumnType, not_finite: &mut u64) -> Result<Vec<Value>> {
@@ -153,11 +199,17 @@ fn day(days: i32) -> Option<Value> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use arrow::array::{Float32Array, Float64Array, Int64Array, StringViewArray};
+    use arrow::array::{
+        BinaryArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray,
+        StringViewArray,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{Field, Float32Type};
     use std::sync::Arc;
 
     fn values(array: ArrayRef, kind: &ColumnType) -> (serde_json::Value, u64) {
-        let converted = to_values(&array, kind).unwrap();
+        let holding = Holding::new(&crate::limits::Limits::default());
+        let converted = to_values(&array, kind, &holding).unwrap();
         (Value::List(converted.values).into_json().unwrap(), converted.not_finite)
     }
 
@@ -182,5 +234,31 @@ mod tests {
     fn views_are_read_as_text() {
         let array = Arc::new(StringViewArray::from(vec![Some("a"), None]));
         assert_eq!(values(array, &ColumnType::Text).0, serde_json::json!(["a", null]));
+    }
+
+    #[test]
+    fn values_take_many_times_what_their_columns_do_and_are_counted_first() {
+        let few = crate::limits::Limits { answer_bytes_max: 1 << 20, ..Default::default() };
+        let refused = |array: ArrayRef, kind: &ColumnType| {
+            let error = to_values(&array, kind, &Holding::new(&few)).err().unwrap();
+            assert_eq!(error.code(), engine::Code::LimitExceeded, "{error}");
+        };
+        let text = |text: String| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        refused(text(format!("[{}0]", "{},".repeat(5_000))), &ColumnType::Json);
+        refused(text(format!("[{}0]", "0,".repeat(20_000))), &ColumnType::Json);
+        refused(text("x".repeat(5 << 20)), &ColumnType::Text);
+        refused(Arc::new(BinaryArray::from(vec![&[0; 4 << 20][..]])), &ColumnType::Bytes);
+        refused(Arc::new(Int64Array::from(vec![0; 50_000])), &ColumnType::Int64);
+        let numbers = [Some(vec![Some(0.0); 50_000])];
+        let vector = ListArray::from_iter_primitive::<Float32Type, _, _>(numbers);
+        refused(Arc::new(vector), &ColumnType::Vector(50_000));
+        let texts = StringArray::from(vec![""; 50_000]);
+        let (field, ends) = (Field::new_list_field(DataType::Utf8, true), [50_000]);
+        let ends = OffsetBuffer::from_lengths(ends);
+        let list = ListArray::new(Arc::new(field), ends, Arc::new(texts), None);
+        refused(Arc::new(list), &ColumnType::List(Box::new(ColumnType::Text)));
+        // What is within it is shown.
+        let numbers = text(format!("[{}0]", "0,".repeat(10_000)));
+        assert!(to_values(&numbers, &ColumnType::Json, &Holding::new(&few)).is_ok());
     }
 }

@@ -242,7 +242,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
     };
     let is_shown = ["nodes", "edges", "pageInfo"].iter().any(|f| looking.field(f).exists());
     let page = match is_shown {
-        true => Some(read_page(&session, table, shape, &request, limits).await?),
+        true => Some(read_page(&session, table, shape, &request, state.holding()).await?),
         false => None,
     };
     let page = page.map(|page| page_ref(page, state, shape, request.continued));

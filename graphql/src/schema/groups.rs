@@ -182,7 +182,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     };
     let is_shown = nodes.exists() || looking.field("hasMore").exists();
     let groups = match is_shown {
-        true => request.read(&session, shape, table, first, limits).await?,
+        true => request.read(&session, shape, table, first, state.holding()).await?,
         false => Groups::default(),
     };
     if groups.not_finite > 0 {

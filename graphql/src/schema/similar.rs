@@ -24,6 +24,7 @@ use super::scalars;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::plan::as_of::as_of;
+use crate::plan::holding::Holding;
 use crate::plan::order::by_name;
 use crate::plan::page::{collect_bounded, named};
 use crate::plan::predicate::predicate;
@@ -222,7 +223,7 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
         filter: predicate(shape, argument(context, "where").as_ref(), limits)?,
     };
     let shown = selected(shape, &context.ctx.look_ahead().field("matches").field("node"));
-    let reading = Reading { session: &session, table, shape, key, shown, limits };
+    let reading = Reading { session: &session, table, shape, key, shown, holding: state.holding() };
     let runner = &state.service().runner;
     let mut found = runner.similar(&session, request.clone()).await?;
     let mut rows = reading.rows(&found.rows).await?;
@@ -305,7 +306,7 @@ struct Reading<'a> {
     shape: &'a Shape,
     key: usize,
     shown: BTreeSet<usize>,
-    limits: &'a Limits,
+    holding: &'a Holding,
 }
 
 /// Rows by their ids.
@@ -327,7 +328,7 @@ impl Reading<'_> {
         output.push(cast(by_name(&key.name), DataType::Utf8).alias(ID));
         let frame = self.table.clone().filter(in_list(by_name(&key.name), ids, false))?;
         let frame = frame.select(output)?;
-        let batch = collect_bounded(self.session, frame, self.limits.page_bytes_max).await?;
+        let batch = collect_bounded(self.session, frame, self.holding).await?;
         let ids = arrow::compute::cast(named(&batch, ID)?, &DataType::Utf8)?;
         let ids = ids.as_string_opt::<i32>();
         let ids = ids.ok_or_else(|| Error::internal("ids that are no texts"))?;
@@ -335,7 +336,7 @@ impl Reading<'_> {
         let (mut columns, mut not_finite) = (Columns::new(), Vec::new());
         for position in &self.shown {
             let column = &self.shape.columns[*position];
-            let converted = to_values(named(&batch, &column.name)?, &column.kind)?;
+            let converted = to_values(named(&batch, &column.name)?, &column.kind, self.holding)?;
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }

@@ -9,6 +9,7 @@ use datafusion::logical_expr::Expr;
 use engine::{Changes, Principal, Result, RunId, Version};
 
 use super::shared::Weigh;
+use crate::plan::holding::Holding;
 use crate::plan::order::{by_name, sort_key, terms};
 use crate::plan::page::{collect_bounded, count_rows, named};
 use crate::plan::predicate::predicate;
@@ -153,12 +154,16 @@ impl Change {
             output.push(datafusion::prelude::lit(true).alias("row"));
         }
         let frame = frame.limit(0, Some(first))?.select(output)?;
-        let batch = collect_bounded(&session, frame, self.service.limits.page_bytes_max).await?;
+        let holding = Holding::new(&self.service.limits);
+        let batch = collect_bounded(&session, frame, &holding).await?;
         let mut columns = Columns::new();
         let mut not_finite = Vec::new();
         for position in shown {
-            let converted =
-                to_values(named(&batch, &column(position).name)?, &column(position).kind)?;
+            let converted = to_values(
+                named(&batch, &column(position).name)?,
+                &column(position).kind,
+                &holding,
+            )?;
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }
