@@ -69,15 +69,17 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             let options = ReadOptions::default();
             let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
             let schema = reader.schema();
-            if let Some(grown) = evolve(spec, &schema, name)? {
-                return Ok(Looked::NewColumns(grown.columns));
-            }
-            let conformer = Conformer::new(spec, &schema, name)?;
+            let grown = evolve(spec, &schema, name)?;
+            let whole = grown.as_ref().unwrap_or(spec);
+            let conformer = Conformer::new(whole, &schema, name)?;
             let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
             while let Some(chunk) = reader.next_chunk()? {
-                out.take(&conformer, &chunk, spec)?;
+                out.take(&conformer, &chunk, whole)?;
             }
-            Ok(Looked::Rows(out))
+            match grown {
+                None => Ok(Looked::Rows(out)),
+                Some(grown) => out.grow(spec, grown),
+            }
         }
         IngestRows::Batches(batches) => {
             const NAME: &str = "batches";
@@ -105,6 +107,34 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
 }
 
 impl Rows {
+    /// Rows that were looked at with the columns of `grown`, of which those that only rejected rows bring are none.
+    fn grow(mut self, spec: &DatasetSpec, grown: DatasetSpec) -> Result<Looked> {
+        let has_values = |column: &ColumnSpec| {
+            let values = |batch: &RecordBatch| {
+                batch.column_by_name(&column.name).is_some_and(|c| c.null_count() < c.len())
+            };
+            self.rejected.is_empty() || self.accepted.iter().any(values)
+        };
+        let is_new = |column: &&ColumnSpec| spec.column(&column.name).is_none();
+        let brought: Vec<ColumnSpec> = grown
+            .columns
+            .iter()
+            .filter(is_new)
+            .filter(|column| has_values(column))
+            .cloned()
+            .collect();
+        if !brought.is_empty() {
+            return Ok(Looked::NewColumns(brought));
+        }
+        let schema = spec.arrow_schema();
+        for batch in &mut self.accepted {
+            let kept = schema.fields().iter().map(|field| batch.schema().index_of(field.name()));
+            let kept = kept.collect::<std::result::Result<Vec<_>, _>>()?;
+            *batch = batch.project(&kept)?;
+        }
+        Ok(Looked::Rows(self))
+    }
+
     fn take(&mut self, conformer: &Conformer, chunk: &Chunk, spec: &DatasetSpec) -> Result<()> {
         let conformed = conformer.conform(chunk)?;
         refuse_unwritable_partitions(&conformed.accepted, spec)?;
@@ -123,6 +153,23 @@ mod tests {
     use datasets::read::Format;
 
     use super::*;
+
+    #[test]
+    fn columns_of_rejected_rows_alone_are_no_columns() {
+        let spec = r#"{"name": "a", "evolution": "add_nullable", "columns": [{"name": "n", "type": "int64"}]}"#;
+        let spec = DatasetSpec::from_json(spec).unwrap();
+        let look = |text: &str| {
+            let (bytes, name) = (Bytes::from(text.to_owned()), "body".to_owned());
+            look(&spec, &IngestRows::Body { bytes, format: Format::Ndjson, name }, false).unwrap()
+        };
+        let bad = r#"{"n": "x", "bad": 1}"#;
+        let Looked::Rows(rows) = look(&format!("{{\"n\": 1}}\n{bad}")) else { unreachable!() };
+        assert_eq!((rows.accepted_rows(), rows.rejected.len()), (1, 1));
+        assert_eq!(rows.accepted[0].schema(), spec.arrow_schema());
+        let body = format!("{{\"n\": 1, \"good\": 2}}\n{bad}");
+        let Looked::NewColumns(columns) = look(&body) else { unreachable!() };
+        assert_eq!(columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["good"]);
+    }
 
     #[test]
     fn rows_that_are_rejected_take_room_too() {
