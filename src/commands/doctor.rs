@@ -72,8 +72,11 @@ fn report(examined: &[Examined], output: &Output) -> Result<()> {
 
 /// What became of the rows of a damaged table.
 fn counts(table: &Examined) -> String {
-    let count = |rows: Option<u64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
-    let (before, now) = (count(table.rows_committed), count(table.rows));
+    let count = |rows: Option<u64>, unknown: &str| {
+        rows.map_or_else(|| unknown.to_owned(), |rows| rows.to_string())
+    };
+    let before = count(table.rows_committed, "an unknown number of");
+    let now = count(table.rows, "an unknown number");
     format!("{}/{}: {before} rows were committed, {now} can be read", table.tenant, table.dataset)
 }
 

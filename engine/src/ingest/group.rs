@@ -17,7 +17,8 @@ use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, first_of,
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table, Taken,
+    first_of, lost_of,
 };
 
 /// Requests that are committed together.
@@ -74,7 +75,7 @@ impl Group {
         let metrics = lake.metrics();
         for (member, standing) in self.members.into_iter().zip(self.standings) {
             let answer = standing.map(|standing| match standing {
-                Standing::Next => {
+                Standing::Next | Standing::Lost => {
                     let accepted = member.rows.accepted_rows() as u64;
                     let quarantined = member.rows.rejected.len() as u64;
                     metrics.rows_ingested.add(accepted);
@@ -132,18 +133,25 @@ impl Group {
                         }
                     };
                     standing = request.standing_in_past(&taken, digest);
+                    if matches!(standing, Ok(Standing::Lost)) {
+                        let same = require_same_body(lake, table, request, digest).await;
+                        standing = same.map(|()| Standing::Lost);
+                        here.insert((producer, *sequence), digest);
+                    }
                 }
                 _ => {}
             }
-            let is_taken = matches!(standing, Ok(Standing::Next));
-            last.insert(producer, if is_taken { Some(*sequence) } else { known });
+            let is_next = matches!(standing, Ok(Standing::Next));
+            last.insert(producer, if is_next { Some(*sequence) } else { known });
             self.standings.push(standing);
         }
         Ok(())
     }
 
     fn new_members(&self) -> Vec<usize> {
-        let new = |(i, s): (usize, &Result<Standing>)| matches!(s, Ok(Standing::Next)).then_some(i);
+        let new = |(i, s): (usize, &Result<Standing>)| {
+            matches!(s, Ok(Standing::Next | Standing::Lost)).then_some(i)
+        };
         self.standings.iter().enumerate().filter_map(new).collect()
     }
 }
@@ -162,9 +170,13 @@ impl Author for GroupAuthor<'_> {
         group.judge(self.lake, table, head).await?;
         let new = group.new_members();
         let members = || new.iter().map(|i| &group.members[*i]);
-        let sequences: Vec<(String, i64)> = members()
-            .filter_map(|m| m.producer.as_ref())
-            .map(|p| (p.producer.clone(), p.sequence))
+        let sequences: Vec<(String, i64)> = new
+            .iter()
+            .filter_map(|i| Some((group.members[*i].producer.as_ref()?, &group.standings[*i])))
+            .map(|(p, standing)| match standing {
+                Ok(Standing::Lost) => (lost_of(&p.producer, p.sequence), REGAINED),
+                _ => (p.producer.clone(), p.sequence),
+            })
             // Sorted by producer and sequence: the last one of each producer wins.
             .collect::<HashMap<_, _>>()
             .into_iter()

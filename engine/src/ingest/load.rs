@@ -28,8 +28,8 @@ use crate::derived::refuse_derived;
 use crate::error::{Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, TakenRequest,
-    first_of, refuse_unwritable_partitions,
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
+    TakenRequest, first_of, lost_of, refuse_unwritable_partitions,
 };
 
 /// Chunks between the reading thread and the writer.
@@ -253,7 +253,7 @@ async fn standing(
     head.require_writable()?;
     let Some(request) = request else { return Ok(None) };
     Ok(match request.standing_on(&mut head, table).await? {
-        Standing::Next => {
+        Standing::Next | Standing::Lost => {
             require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
             None
         }
@@ -354,10 +354,13 @@ impl Author for Files<'_> {
                 false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
                 false => Standing::Next,
             };
-            if standing != Standing::Next {
-                return Ok(None);
+            match standing {
+                Standing::Past | Standing::Duplicate => return Ok(None),
+                Standing::Lost => {
+                    sequences.push((lost_of(&producer.producer, producer.sequence), REGAINED));
+                }
+                Standing::Next => sequences.push((producer.producer.clone(), producer.sequence)),
             }
-            sequences.push((producer.producer.clone(), producer.sequence));
             if last.is_none() {
                 sequences.push((first_of(&producer.producer), producer.sequence));
             }

@@ -11,6 +11,7 @@
 //! | of a request that was taken, with another body | CONFLICT: two clients may have one name |
 //! | above the next | CONFLICT: rows between are missing |
 //! | below the first | CONFLICT: it was never taken |
+//! | of a request whose rows a repair found lost | its rows are taken, once |
 //!
 //! What a request held is found in the last 100 commits of the dataset; before them a number that was taken is a duplicate,
 //! whatever comes with it. So it is for rows that come as columns, from within the process. A file is a body like one that was
@@ -45,6 +46,8 @@ pub(crate) enum Standing {
     Past,
     /// It was taken before: write nothing.
     Duplicate,
+    /// It was taken before, and its rows are lost: take the rows; the producer stays where it is.
+    Lost,
 }
 
 impl ProducerSequence {
@@ -109,6 +112,7 @@ impl ProducerSequence {
                 ))
             }
             Taken::With(_) | Taken::Before => Ok(Standing::Duplicate),
+            Taken::Lost => Ok(Standing::Lost),
         }
     }
 }
@@ -168,6 +172,7 @@ mod tests {
             at(5).standing_in_past(&Taken::Before, Some(&same)).unwrap(),
             Standing::Duplicate
         );
+        assert_eq!(at(5).standing_in_past(&Taken::Lost, Some(&same)).unwrap(), Standing::Lost);
         for (taken, says) in [(with, "another body"), (Taken::Never { first: 7 }, "never taken: 7")]
         {
             let error = at(5).standing_in_past(&taken, Some(&other)).unwrap_err();

@@ -29,6 +29,26 @@ pub(crate) fn first_of(producer: &str) -> String {
     format!("{producer}\u{1f}first")
 }
 
+/// Where a table's log says of a number of `producer` that its rows were lost ([`LOST`]), or came again since ([`REGAINED`]).
+pub(crate) fn lost_of(producer: &str, sequence: i64) -> String {
+    format!("{producer}\u{1f}lost\u{1f}{sequence}")
+}
+
+/// Where it says that there are such numbers.
+pub(crate) fn loses(producer: &str) -> String {
+    format!("{producer}\u{1f}lost")
+}
+
+/// Whether a name stands for something that is noted of a producer, which only ever becomes less.
+pub(crate) fn is_note(name: &str) -> bool {
+    name.contains('\u{1f}')
+}
+
+/// The rows of a number are lost.
+pub(crate) const LOST: i64 = 1;
+/// They came again.
+pub(crate) const REGAINED: i64 = 0;
+
 /// What is known of a number that is not after the last one taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -41,6 +61,8 @@ pub(crate) enum Taken {
         /// Its first number.
         first: i64,
     },
+    /// One was, and a repair found its rows lost: they are taken once more.
+    Lost,
 }
 
 /// Someone who commits.

@@ -14,7 +14,7 @@ use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt;
 
 use super::log::LogEntry;
-use super::{Table, Taken, TakenRequest, first_of, schema, width};
+use super::{LOST, Table, Taken, TakenRequest, first_of, loses, lost_of, schema, width};
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
@@ -253,6 +253,11 @@ impl Head {
         producer: &str,
         sequence: i64,
     ) -> Result<Taken> {
+        if self.last_sequence(table, &loses(producer)).await?.is_some()
+            && self.last_sequence(table, &lost_of(producer, sequence)).await? == Some(LOST)
+        {
+            return Ok(Taken::Lost);
+        }
         let key = (producer.to_owned(), sequence);
         let oldest = (self.version + 1).saturating_sub(COMMITS_REMEMBERED);
         if !self.remembered.digests.contains_key(&key) {

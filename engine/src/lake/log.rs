@@ -124,7 +124,8 @@ impl LogEntry {
         }
     }
 
-    fn stated_actions(&self) -> Option<u64> {
+    /// How many actions it has, as it says.
+    pub(super) fn stated_actions(&self) -> Option<u64> {
         self.info.as_ref()?.info.get(ACTIONS_KEY)?.as_u64()
     }
 
@@ -169,6 +170,12 @@ pub(super) fn rows_of(add: &Add) -> Option<u64> {
     let stats: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
     let deleted = add.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
     stats.get("numRecords")?.as_u64()?.checked_sub(u64::try_from(deleted).ok()?)
+}
+
+/// Rows that lie in a file, those that are deleted included.
+pub(super) fn rows_in_file(add: &Add) -> Option<u64> {
+    let stats: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
+    stats.get("numRecords")?.as_u64()
 }
 
 /// The entry of one version, or `None` when the log has it not.

@@ -33,7 +33,9 @@ use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use parking_lot::Mutex;
 
-pub(crate) use author::{Author, Proposal, Taken, TakenRequest, first_of};
+pub(crate) use author::{
+    Author, LOST, Proposal, REGAINED, Taken, TakenRequest, first_of, is_note, loses, lost_of,
+};
 pub(crate) use changes::FileChanges;
 pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions};
 pub use doctor::{Examined, Finding, FindingKind};

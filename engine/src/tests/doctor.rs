@@ -19,9 +19,10 @@ async fn examine(folder: &Path, repair: bool) -> (Option<u64>, Vec<Finding>) {
     (calls.version, calls.findings)
 }
 
-/// Asserts that the one finding is damage, and answers what it says.
+/// Asserts that the one finding is damage, but for files that no commit names, and answers what it says.
 async fn damage(folder: &Path, repair: bool) -> (String, String) {
-    let (_, findings) = examine(folder, repair).await;
+    let (_, mut findings) = examine(folder, repair).await;
+    findings.retain(|finding| !finding.found.contains("may hold rows that were lost"));
     assert_eq!(findings.len(), 1, "{findings:?}");
     let Finding { kind, found, remedy, mended } = findings.into_iter().next().unwrap();
     assert_eq!((kind, mended), (FindingKind::Damage, repair), "{found}: {remedy}");
@@ -216,7 +217,7 @@ async fn only_old_files_that_no_commit_names_are_deleted() {
     let file = std::fs::File::options().write(true).open(&named).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(9 * 86_400)).unwrap();
     let (_, findings) = examine(folder.path(), false).await;
-    assert!(findings[0].found.starts_with("2 files of 16 bytes"), "{findings:?}");
+    assert!(findings[0].found.contains("2 files of 16 bytes"), "{findings:?}");
     assert!(old.exists());
     let (_, findings) = examine(folder.path(), true).await;
     assert_eq!((findings[0].kind, findings[0].mended), (FindingKind::Waste, true));
@@ -265,7 +266,7 @@ async fn requests_are_done_only_where_their_rows_came_back() {
     std::fs::remove_file(file).unwrap();
     cut(&entry(&table, 3), 2);
     let (_, findings) = examine(folder.path(), true).await;
-    assert!(findings.iter().any(|f| f.found.contains("lost: \"p\" 7")), "{findings:?}");
+    assert!(findings.iter().any(|f| f.found.contains("lost: 7 of \"p\"")), "{findings:?}");
     assert_eq!(read(folder.path()).await.unwrap(), 190);
     let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
     assert!(!send(&engine, 20..21, sequence("p", 7)).await.unwrap().duplicate);
@@ -384,4 +385,131 @@ async fn a_store_that_does_not_answer_is_no_damage() {
     }
     store.unreadable(None);
     assert!(engine.examine(&who(), false).await.unwrap()[0].findings.is_empty());
+}
+
+#[tokio::test]
+async fn numbers_that_are_lost_are_named_and_taken_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    for number in 0..3 {
+        send(&engine, 20 + number..21 + number, sequence("p", number)).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    std::fs::remove_file(entry(&table, 4)).unwrap();
+    for repair in [false, true] {
+        let (_, findings) = examine(folder.path(), repair).await;
+        assert!(findings.iter().any(|f| f.found.contains("lost: 1 of \"p\"")), "{findings:?}");
+        // What was in the entry that is gone lies there still.
+        let says = |f: &Finding| {
+            f.found.contains("may hold rows") && f.found.contains("default/calls/at_month")
+        };
+        assert!(findings.iter().any(says), "{findings:?}");
+    }
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    for number in [0, 2] {
+        assert!(send(&engine, 20..21, sequence("p", number)).await.unwrap().duplicate);
+    }
+    assert!(!send(&engine, 21..22, sequence("p", 1)).await.unwrap().duplicate);
+    assert!(send(&engine, 21..22, sequence("p", 1)).await.unwrap().duplicate);
+    assert!(!send(&engine, 23..24, sequence("p", 3)).await.unwrap().duplicate);
+    engine.shutdown().await.unwrap();
+    assert_eq!(read(folder.path()).await.unwrap(), 190 + 20 + 21 + 22 + 23);
+    let (_, findings) = examine(folder.path(), true).await;
+    assert!(findings.iter().all(|f| f.kind == FindingKind::Waste), "{findings:?}");
+}
+
+#[tokio::test]
+async fn what_was_sent_again_before_a_repair_went_on_is_not_committed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let open = async || Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let engine = open().await;
+    send(&engine, 20..21, sequence("p", 0)).await.unwrap();
+    send(&engine, 21..22, sequence("p", 1)).await.unwrap();
+    engine.shutdown().await.unwrap();
+    let damaged = table.join("_delta_log/_damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    let aside = damaged.join("00000000000000000004.20260101T000000Z.pending");
+    std::fs::rename(entry(&table, 4), aside).unwrap();
+    let engine = open().await;
+    for number in 1..3 {
+        send(&engine, 20 + number..21 + number, sequence("p", number)).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    examine(folder.path(), true).await;
+    assert_eq!(read(folder.path()).await.unwrap(), 190 + 20 + 21 + 22);
+    let engine = open().await;
+    assert!(!send(&engine, 23..24, sequence("p", 3)).await.unwrap().duplicate);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_torn_entry_lost_in_part_is_named() {
+    for is_cut in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = root(folder.path()).await;
+        let before = data_files(&table);
+        let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+        // Two months, two files.
+        send(&engine, 20..40, sequence("p", 0)).await.unwrap();
+        engine.shutdown().await.unwrap();
+        let mut files = data_files(&table);
+        files.retain(|file| !before.contains(file));
+        assert_eq!(files.len(), 2);
+        match is_cut {
+            true => std::fs::write(&files[0], "PAR1 is not enough").unwrap(),
+            false => std::fs::remove_file(&files[0]).unwrap(),
+        }
+        std::fs::remove_file(entry(&table, 2)).unwrap();
+        for repair in [false, true] {
+            let (_, findings) = examine(folder.path(), repair).await;
+            let name = files[0].file_name().unwrap().to_str().unwrap();
+            assert!(findings.iter().any(|f| f.found.contains(name)), "{findings:?}");
+            let partly = |f: &Finding| f.found.contains("others came back: 0 of \"p\"");
+            assert!(findings.iter().any(partly), "{findings:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn how_many_rows_were_committed_is_not_known_where_a_version_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    std::fs::remove_file(entry(&table, 1)).unwrap();
+    assert_eq!(counts(folder.path(), false).await.0, None);
+    assert_eq!(counts(folder.path(), true).await, (None, Some(10)));
+}
+
+#[tokio::test]
+async fn a_file_of_a_far_version_ends_no_repair() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    for far in [50_000, u64::MAX] {
+        std::fs::copy(entry(&table, 2), entry(&table, far)).unwrap();
+        let (_, findings) = examine(folder.path(), true).await;
+        assert!(findings[0].remedy.contains(&format!("{far}.json is none of")), "{findings:?}");
+        std::fs::remove_file(entry(&table, far)).unwrap();
+    }
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+    std::fs::write(entry(&table, 0), "{").unwrap();
+    assert_eq!(examine(folder.path(), true).await.0, None);
+}
+
+#[tokio::test]
+async fn a_table_is_saved_where_an_entry_below_a_broken_checkpoint_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    for id in 0..98 {
+        send(&engine, id..id + 1, None).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    let before = read(folder.path()).await.unwrap();
+    let checkpoint = table.join("_delta_log/00000000000000000099.checkpoint.parquet");
+    std::fs::write(&checkpoint, "scribbled, and long enough").unwrap();
+    std::fs::remove_file(entry(&table, 90)).unwrap();
+    examine(folder.path(), true).await;
+    // Version 90 had the row of id 87.
+    assert_eq!(read(folder.path()).await.unwrap(), before - 87);
 }

@@ -1,6 +1,6 @@
 //! Rows of entries that were set aside, committed again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,13 +11,32 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::super::head::Size;
-use super::super::log::{LogEntry, rows_of};
+use super::super::log::{LogEntry, rows_in_file, rows_of};
 use super::super::{
-    Author, CommitLabel, Head, Proposal, Table, TakenRequest, first_of, schema, width,
+    Author, CommitLabel, Head, LOST, Proposal, Table, Taken, TakenRequest, first_of, is_note,
+    loses, lost_of, schema, width,
 };
-use super::{DAMAGED_FOLDER, Examination, FindingKind, PENDING, shown};
+use super::{DAMAGED_FOLDER, Examination, FindingKind, PENDING, REPAIR, counted, shown};
 use crate::bus::CommitKind;
 use crate::error::Result;
+
+/// Numbers between two that are taken for lost, at most.
+const LOST_MAX: usize = 10_000;
+
+/// Numbers of requests by producer.
+pub(super) type Numbers = BTreeMap<String, BTreeSet<i64>>;
+
+/// What entries hold that were set aside or are to be, and what of it is gone.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) again: Again,
+    /// Files that they add and that are not there or can not be read.
+    gone: Vec<String>,
+    /// Requests of which some rows are there, and some are not.
+    partly: Numbers,
+    /// Files that hold rows of requests that were sent again since, and of others.
+    withheld: Vec<String>,
+}
 
 impl Examination<'_> {
     /// Commits the rows again of entries that were set aside, now or when a repair was cut off.
@@ -30,25 +49,27 @@ impl Examination<'_> {
         if pending.is_empty() {
             return Ok(());
         }
-        let (mut again, lost) = self.gather(table, &pending).await?;
-        let files = again.adds.len();
+        let mut entries = Vec::new();
+        for path in &pending {
+            let bytes = self.store.get(path).await?.bytes().await?;
+            entries.push((LogEntry::salvaged(&bytes), LogEntry::parse(0, &bytes).is_ok()));
+        }
+        let mut gathered = self.gather(table, entries).await?;
         if !self.changed {
+            let files = gathered.again.adds.len();
             let found = format!(
-                "a repair was cut off: {files} files of entries that were set aside are not in the table"
+                "a repair was cut off: {} of entries that were set aside are not in the table",
+                counted(files, "file")
             );
             self.finds(FindingKind::Damage, found, "their rows are committed again", self.repair);
         }
-        if !lost.is_empty() {
-            let found = format!("rows of requests that were taken are lost: {}", shown(&lost));
-            let remedy =
-                "their numbers are not taken for done by this; their producers may send them again";
-            self.finds(FindingKind::Damage, found, remedy, self.repair);
-        }
+        self.tells(&gathered);
         if self.repair {
-            let columns = std::mem::take(&mut again.columns);
+            let columns = std::mem::take(&mut gathered.again.columns);
             self.lake.evolve(self.who, table, columns).await?;
-            if files > 0 || !again.sequences.is_empty() {
-                self.commit(table, again).await?;
+            let Again { adds, sequences, lost, .. } = &gathered.again;
+            if !(adds.is_empty() && sequences.is_empty() && lost.is_empty()) {
+                self.commit(table, gathered.again).await?;
             }
             for path in &pending {
                 let done = path.as_ref().trim_end_matches(PENDING);
@@ -58,46 +79,161 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// What entries hold that were set aside, and the requests of which nothing is there any more.
-    async fn gather(&self, table: &Table, pending: &[Path]) -> Result<(Again, Vec<String>)> {
-        let named = self.logged().await?.named;
-        let state = table.state(table.entry().version.0).await?;
+    /// Says what of set-aside entries is lost, and what their producers can do.
+    pub(super) fn tells(&mut self, gathered: &Gathered) {
+        let Gathered { again, gone, partly, withheld } = gathered;
+        if !gone.is_empty() {
+            let found = format!(
+                "{} of entries that can not be read in place are damaged: {}",
+                counted(gone.len(), "data file"),
+                shown(gone)
+            );
+            self.finds(FindingKind::Damage, found, "their rows are lost", self.repair);
+        }
+        if !again.lost.is_empty() {
+            let found =
+                format!("requests that were taken are lost: {}", shown(&named(&again.lost)));
+            let remedy = match self.name.is_quarantine() {
+                true => "none: their rejected rows are gone",
+                false => "send them again under the same numbers: each is taken once",
+            };
+            self.finds(FindingKind::Damage, found, remedy, self.repair);
+        }
+        if !partly.is_empty() {
+            let found = format!(
+                "rows are lost of requests of which others came back: {}",
+                shown(&named(partly))
+            );
+            let remedy = "these numbers stay taken; send what is missing under new ones";
+            self.finds(FindingKind::Damage, found, remedy, self.repair);
+        }
+        if !withheld.is_empty() {
+            let found = format!(
+                "{} have rows of requests that were sent again since, and of others: {}",
+                counted(withheld.len(), "data file"),
+                shown(withheld)
+            );
+            let remedy = "they are not committed again, so that no row is there twice; send the other requests again";
+            self.finds(FindingKind::Damage, found, remedy, self.repair);
+        }
+    }
+
+    /// What `entries` hold, each with whether it is whole, that `table`, whose log ends before them, has not.
+    pub(super) async fn gather(
+        &self,
+        table: &Table,
+        entries: Vec<(LogEntry, bool)>,
+    ) -> Result<Gathered> {
+        let mut head = table.head().await;
+        let state = table.state(head.version).await?;
         let mut known: HashSet<Path> =
             state.log_data().iter().map(|file| file.object_store_path()).collect();
         // Committed again before the repair was cut off.
-        known.extend(named);
-        let (mut again, mut lost) = (Again::default(), Vec::new());
-        for path in pending {
-            let bytes = self.store.get(path).await?.bytes().await?;
-            let mut entry = LogEntry::salvaged(&bytes);
-            let is_whole = LogEntry::parse(0, &bytes).is_ok();
-            let mut came_back = is_whole && entry.adds.is_empty();
+        known.extend(self.logged(head.version).await?.named);
+        let mut seen: HashSet<Path> = HashSet::new();
+        let (mut found, mut numbers) = (Gathered::default(), Numbers::new());
+        for (mut entry, is_whole) in entries {
+            if let Some(metadata) = &entry.metadata {
+                found.again.row_bytes = found.again.row_bytes.max(width::stated(metadata));
+                found.again.columns.extend(schema::spec_of(self.name, metadata)?.columns);
+            }
+            for TakenRequest { producer, sequence, .. } in &entry.requests {
+                numbers.entry(producer.clone()).or_default().insert(*sequence);
+            }
+            let has_all = is_whole || self.has_all_adds(table, &mut head, &entry, &found).await?;
+            let mut adds = Vec::new();
             for add in std::mem::take(&mut entry.adds) {
-                let file = Path::from_url_path(&add.path).map_err(object_store::Error::from)?;
-                if known.contains(&file) {
-                    came_back = true;
-                } else if self.size_of(&file).await?.is_some() {
-                    came_back = true;
-                    known.insert(file);
-                    again.adds.push(add);
+                let path = Path::from_url_path(&add.path).map_err(object_store::Error::from)?;
+                adds.push((path, add));
+            }
+            let is_in = |(path, _): &(Path, Add)| known.contains(path) || seen.contains(path);
+            if adds.iter().any(is_in) {
+                found.again.take(entry);
+                continue;
+            }
+            let mut taken = 0;
+            for of in &entry.requests {
+                taken += usize::from(is_taken(table, &mut head, of).await?);
+            }
+            if taken > 0 {
+                if taken < entry.requests.len() {
+                    found.withheld.extend(adds.iter().map(|(path, _)| self.in_root(path)));
+                    for of in &entry.requests {
+                        if !is_taken(table, &mut head, of).await? {
+                            add_number(&mut found.again.lost, of);
+                        }
+                    }
+                }
+                continue;
+            }
+            let (files, mut there) = (adds.len(), 0);
+            for (path, add) in adds {
+                match self.problem_of_add(&path, &add).await? {
+                    Some(problem) => found.gone.push(problem),
+                    None => {
+                        there += 1;
+                        seen.insert(path);
+                        found.again.adds.push(add);
+                    }
                 }
             }
-            if let Some(metadata) = &entry.metadata {
-                again.row_bytes = again.row_bytes.max(width::stated(metadata));
-                again.columns.extend(schema::spec_of(self.name, metadata)?.columns);
+            let is_lost = there == 0 && (files > 0 || !is_whole);
+            let of_lost = if is_lost { &mut found.again.lost } else { &mut found.partly };
+            if is_lost || there < files || !has_all {
+                entry.requests.iter().for_each(|of| add_number(of_lost, of));
             }
-            match came_back {
-                true => again.take(entry),
-                false => lost.extend(
-                    entry.requests.iter().map(|of| format!("{:?} {}", of.producer, of.sequence)),
-                ),
+            if !is_lost {
+                found.again.take(entry);
             }
         }
-        Ok((again, lost))
+        if !self.name.is_quarantine() {
+            // Each number of a producer follows the one before: what is between two was taken, too.
+            for (producer, numbers) in numbers {
+                let mut before = head.last_sequence(table, &producer).await?;
+                for number in numbers {
+                    let between = before.map_or(0..0, |before| before.saturating_add(1)..number);
+                    let between = between.take(LOST_MAX).collect::<BTreeSet<_>>();
+                    if !between.is_empty() {
+                        found.again.lost.entry(producer.clone()).or_default().extend(between);
+                    }
+                    before = before.max(Some(number));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a torn entry ends behind the files that it adds: what its producers came to stands there.
+    async fn has_all_adds(
+        &self,
+        table: &Table,
+        head: &mut Head,
+        entry: &LogEntry,
+        found: &Gathered,
+    ) -> Result<bool> {
+        let mut of_producers = 0;
+        let producers: BTreeSet<&String> = entry.requests.iter().map(|of| &of.producer).collect();
+        for producer in producers {
+            let is_first = !found.again.sequences.contains_key(producer)
+                && head.last_sequence(table, producer).await?.is_none();
+            of_producers += 1 + u64::from(is_first);
+        }
+        let (adds, metadata) = (entry.adds.len() as u64, u64::from(entry.metadata.is_some()));
+        Ok(entry.stated_actions() == Some(1 + adds + metadata + of_producers))
+    }
+
+    /// What is wrong with a file that an entry adds.
+    async fn problem_of_add(&self, path: &Path, add: &Add) -> Result<Option<String>> {
+        let problem = match self.size_of(path).await? {
+            None => Some("is not there".to_owned()),
+            Some(size) => self.problem_of(path, size, rows_in_file(add)).await?,
+        };
+        let rows = rows_of(add).map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+        Ok(problem.map(|problem| format!("{} ({rows} rows) {problem}", self.in_root(path))))
     }
 
     pub(super) async fn commit(&self, table: &Arc<Table>, mut author: Again) -> Result<()> {
-        let label = CommitLabel { operation: "repair".to_owned(), ..CommitLabel::default() };
+        let label = CommitLabel { operation: REPAIR.to_owned(), ..CommitLabel::default() };
         self.lake.commit(table, &self.who.subject, &label, &mut author).await.map(drop)
     }
 }
@@ -113,9 +249,16 @@ pub(super) struct Again {
     /// Of the producers whose rows are committed again.
     sequences: HashMap<String, i64>,
     requests: Vec<TakenRequest>,
+    /// Requests that were taken and of which nothing is there.
+    lost: Numbers,
 }
 
 impl Again {
+    /// How many rows come back, where each file says.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.adds.iter().map(rows_of).sum()
+    }
+
     /// One that takes files out of the table.
     pub(super) fn without(removes: Vec<Remove>, removed: Size) -> Self {
         Self { removes, removed, ..Self::default() }
@@ -125,8 +268,9 @@ impl Again {
     fn take(&mut self, entry: LogEntry) {
         let of_requests = entry.requests.iter().map(|of| (of.producer.clone(), of.sequence));
         for (producer, sequence) in entry.txns.into_iter().chain(of_requests) {
+            let is_note = is_note(&producer);
             let last = self.sequences.entry(producer).or_insert(sequence);
-            *last = (*last).max(sequence);
+            *last = if is_note { (*last).min(sequence) } else { (*last).max(sequence) };
         }
         self.requests.extend(entry.requests);
     }
@@ -164,7 +308,28 @@ impl Author for Again {
                 *known = (*known).min(*sequence);
             }
         }
-        let rows: Option<u64> = self.adds.iter().map(rows_of).sum();
+        let mut sequences = HashMap::new();
+        for (name, sequence) in &self.sequences {
+            // The producer may have gone on since.
+            let is_news = match head.last_sequence(table, name).await? {
+                None => true,
+                Some(known) if is_note(name) => *sequence < known,
+                Some(known) => *sequence > known,
+            };
+            if is_news {
+                sequences.insert(name.clone(), *sequence);
+            }
+        }
+        for (producer, numbers) in &self.lost {
+            let last = head.last_sequence(table, producer).await?;
+            let last = last.max(sequences.get(producer).copied());
+            // What is not before its last one comes as its next.
+            for number in numbers.iter().filter(|number| last > Some(**number)) {
+                sequences.insert(lost_of(producer, *number), LOST);
+                sequences.insert(loses(producer), LOST);
+            }
+        }
+        let rows = self.rows();
         let bytes = self.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let kind = match self.removes.is_empty() {
             true => CommitKind::Append,
@@ -177,9 +342,45 @@ impl Author for Again {
             row_bytes: self.row_bytes,
             removes: self.removes.clone(),
             removed: Size { rows: Some(self.removed.rows.unwrap_or(0)), ..self.removed },
-            sequences: self.sequences.clone().into_iter().collect(),
+            sequences: sequences.into_iter().collect(),
             requests: self.requests.clone(),
             ..Proposal::default()
         }))
     }
+}
+
+/// Whether the head has a request of an entry that was set aside: its rows came again since.
+async fn is_taken(table: &Table, head: &mut Head, of: &TakenRequest) -> Result<bool> {
+    let TakenRequest { producer, sequence, digest } = of;
+    if head.last_sequence(table, producer).await? < Some(*sequence) {
+        return Ok(false);
+    }
+    Ok(match head.taken(table, producer, *sequence).await? {
+        Taken::With(taken) => digest.as_ref().is_none_or(|digest| *digest == taken),
+        Taken::Before => true,
+        Taken::Never { .. } | Taken::Lost => false,
+    })
+}
+
+fn add_number(to: &mut Numbers, of: &TakenRequest) {
+    to.entry(of.producer.clone()).or_default().insert(of.sequence);
+}
+
+/// `3 to 5 of "p"`, for each range of each producer.
+pub(super) fn named(numbers: &Numbers) -> Vec<String> {
+    let mut all = Vec::new();
+    for (producer, numbers) in numbers {
+        let mut ranges: Vec<(i64, i64)> = Vec::new();
+        for number in numbers {
+            match ranges.last_mut().filter(|(_, last)| last.checked_add(1) == Some(*number)) {
+                Some((_, last)) => *last = *number,
+                None => ranges.push((*number, *number)),
+            }
+        }
+        all.extend(ranges.into_iter().map(|(first, last)| match first == last {
+            true => format!("{first} of {producer:?}"),
+            false => format!("{first} to {last} of {producer:?}"),
+        }));
+    }
+    all
 }

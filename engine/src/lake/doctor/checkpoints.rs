@@ -8,7 +8,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use super::super::check::{LOG_FOLDER, LogFiles};
-use super::{DAMAGED_FOLDER, Examination, FindingKind, aside};
+use super::{Examination, FindingKind, aside};
 use crate::error::Result;
 
 impl Examination<'_> {
@@ -27,9 +27,9 @@ impl Examination<'_> {
             let Some(problem) = problem else { continue };
             let found = format!("the checkpoint of version {version} {problem}");
             let without = without(files, version);
-            if without.first_missing().is_some()
-                || without.entries.last() < files.entries.last().max(Some(&version))
-            {
+            let missing = without.first_missing();
+            let has_base = !without.checkpoints.is_empty() || missing != Some(0);
+            if !has_base || without.entries.last() < files.entries.last().max(Some(&version)) {
                 let remedy =
                     "none: the log before it was cleaned up, and only it says what was there";
                 self.finds(FindingKind::Damage, found, remedy, false);
@@ -42,8 +42,14 @@ impl Examination<'_> {
                 }
                 *files = without;
             }
-            let remedy =
-                format!("it is set aside in {DAMAGED_FOLDER}; the log has all that it says");
+            let folder = self.damaged_folder();
+            let remedy = match missing {
+                None => format!("it is set aside in {folder}; the log has all that it says"),
+                Some(version) => format!(
+                    "it is set aside in {folder}; version {version} of the log, which it had, is missing: the rest is saved as \
+                     where no checkpoint was"
+                ),
+            };
             self.finds(FindingKind::Damage, found, remedy, self.repair);
             is_readable &= self.repair;
         }
@@ -91,7 +97,8 @@ impl Examination<'_> {
         if self.repair {
             self.put_aside(&path).await?;
         }
-        let remedy = format!("it is set aside in {DAMAGED_FOLDER}; the log is read without it");
+        let remedy =
+            format!("it is set aside in {}; the log is read without it", self.damaged_folder());
         self.finds(FindingKind::Oddity, found, remedy, self.repair);
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::super::data_files::is_data_file;
 use super::super::head::Size;
 use super::super::write::require_same_paths;
 use super::again::Again;
-use super::{Examination, FindingKind, Logged, shown};
+use super::{Examination, FindingKind, Logged, counted, shown};
 use crate::error::Result;
 
 /// Least age of a file that no commit names before it is deleted: another writer may be about to commit it.
@@ -75,8 +75,8 @@ impl Examination<'_> {
         self.rows = committed.zip(removed.rows).map(|(all, lost)| all.saturating_sub(lost));
         if !odd.is_empty() {
             let found = format!(
-                "{} data files have another size than the log says: {}",
-                odd.len(),
+                "{} of another size than the log says: {}",
+                counted(odd.len(), "data file"),
                 shown(&odd)
             );
             self.finds(FindingKind::Oddity, found, "none is needed", false);
@@ -84,7 +84,7 @@ impl Examination<'_> {
         if !lost.is_empty() {
             require_same_paths(&state, &removes)?;
             let rows = removed.rows.map_or_else(|| "their".to_owned(), |rows| rows.to_string());
-            let found = format!("{} data files are damaged: {}", lost.len(), shown(&lost));
+            let found = format!("damaged: {}: {}", counted(lost.len(), "data file"), shown(&lost));
             if self.repair {
                 self.commit(table, Again::without(removes, removed)).await?;
             }
@@ -178,7 +178,7 @@ impl Examination<'_> {
             return Ok(());
         }
         let bytes: u64 = waste.iter().map(|object| object.size).sum();
-        let found = format!("{} files of {bytes} bytes are in no commit", waste.len());
+        let found = format!("in no commit: {} of {bytes} bytes", counted(waste.len(), "file"));
         if !self.set_aside_before().await?.is_empty() {
             let remedy = "none: entries of the log were set aside here, and it may be their rows that these hold";
             self.finds(FindingKind::Waste, found, remedy, false);

@@ -6,27 +6,39 @@ use bytes::Bytes;
 use chrono::Utc;
 use datasets::{ColumnSpec, DatasetSpec};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::super::check::{LogFiles, settled};
 use super::super::create::grown;
+use super::super::data_files::is_data_file;
 use super::super::head::Size;
-use super::super::log::{LogEntry, rows_of};
-use super::super::table::load_state;
+use super::super::log::LogEntry;
+use super::super::table::{load_state, places};
 use super::super::{CommitLabel, Head, Table, schema};
 use super::again::Filler;
-use super::{ASKING_MAX, DAMAGED_FOLDER, Examination, FindingKind, PENDING, aside, entry_path};
+use super::{ASKING_MAX, Examination, FindingKind, PENDING, REPAIR, aside, entry_path, shown};
 use crate::error::{Code, Error, Result};
+
+/// Versions that may be missing of a log; where more are, a file stands there that is none of it.
+const MISSING_MAX: u64 = 1_000;
 
 /// Where a log ends before its end.
 pub(super) struct Break {
     /// The first version that can not be read.
     pub(super) version: u64,
     reason: String,
-    /// It, as far as it can be read, and those after it.
-    entries: Vec<LogEntry>,
+    /// It, as far as it can be read, and those after it, each with whether it is whole.
+    entries: Vec<(LogEntry, bool)>,
     last: u64,
+}
+
+impl Break {
+    /// Whether an entry is missing or torn, so that nobody knows how many rows were committed.
+    fn is_count_lost(&self) -> bool {
+        let missing = self.entries.len() as u64 <= self.last - self.version;
+        missing || self.entries.iter().any(|(_, is_whole)| !is_whole)
+    }
 }
 
 impl Examination<'_> {
@@ -46,7 +58,7 @@ impl Examination<'_> {
 
     async fn look_for_break(&self) -> Result<Option<Break>> {
         let files = LogFiles::list(self.store.as_ref()).await?;
-        let first = files.checkpoints.last().map_or(0, |checkpoint| checkpoint + 1);
+        let first = files.checkpoints.last().map_or(0, |checkpoint| checkpoint.saturating_add(1));
         let missing = files.first_missing();
         let reason = |version| format!("version {version} of the log is missing");
         let (mut broken, mut behind) = (None, Vec::new());
@@ -56,6 +68,7 @@ impl Examination<'_> {
         };
         let mut entries = stream::iter(versions).map(read).buffered(ASKING_MAX);
         while let Some((version, bytes)) = entries.try_next().await? {
+            // One without bytes is there, and can not be parsed.
             if let Some(missing) = missing.filter(|at| broken.is_none() && *at < version) {
                 broken = Some((missing, reason(missing)));
             }
@@ -66,7 +79,8 @@ impl Examination<'_> {
                 broken = Some((version, error.to_string()));
             }
             if broken.is_some() {
-                behind.push(LogEntry::salvaged(&bytes));
+                let is_whole = LogEntry::parse(version, &bytes).is_ok();
+                behind.push((LogEntry::salvaged(&bytes), is_whole));
             }
         }
         Ok(broken.map(|(version, reason)| {
@@ -82,42 +96,137 @@ impl Examination<'_> {
             true => format!("version {version}"),
             false => format!("versions {version} to {last}"),
         };
-        let found = format!("{reason}; {range} can not be read");
+        let found = format!("{reason}; {range} can not be read in place");
+        // What the entries say that are there is at least what was committed.
+        self.is_count_known = self.is_count_known && !broken.is_count_lost();
         if *version == 0 {
             let remedy = "none: without its first version nothing says what the columns are";
             self.finds(FindingKind::Damage, found, remedy, false);
             return Ok(());
         }
+        let missing = (last - version).saturating_sub(entries.len() as u64);
+        if missing > MISSING_MAX {
+            let remedy = format!(
+                "none: more than {MISSING_MAX} versions are missing; if {} is none of this log, move it away, and look again",
+                self.in_root(&entry_path(*last))
+            );
+            self.finds(FindingKind::Damage, found, remedy, false);
+            return Ok(());
+        }
         let before = load_state(&self.log, Some(version - 1)).await?;
-        let adds = || entries.iter().flat_map(|entry| &entry.adds);
-        let rows: Option<u64> = adds().map(rows_of).sum();
+        let head = Head::of_state(self.name, &before)?;
+        let rows: Option<u64> = entries.iter().map(|(entry, _)| entry.rows_added()).sum();
         self.rows_committed = Size::of_state(&before).rows.zip(rows).map(|(a, b)| a + b);
-        if let Err(error) = Head::of_state(self.name, &before)?.require_writable() {
+        if let Err(error) = head.require_writable() {
             self.finds(FindingKind::Damage, found, format!("none: {error}"), false);
             return Ok(());
         }
         let spec = schema::spec_of(self.name, before.metadata())?;
-        let can_be_added = entries.iter().all(LogEntry::only_adds) && grows(&spec, entries);
+        let can_be_added =
+            entries.iter().all(|(entry, _)| entry.only_adds()) && grows(&spec, entries);
         let can_be_added = can_be_added && !self.was_decided_against(*last).await?;
-        let rows = rows.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string());
-        let kept = match (adds().count(), can_be_added) {
-            (0, true) => "the rows that were committed then are lost".to_owned(),
-            (_, true) => format!(
-                "{rows} rows that can be read there are committed again, and what can not be read is lost; rows that version \
-                 {version} replaced, if it did, come back"
-            ),
-            (_, false) => format!(
-                "later versions replaced rows or columns: the table is again as it was at {}; {rows} rows that they add are \
+        let table = self.table_with(head)?;
+        let salvaged =
+            entries.iter().map(|(entry, _)| entry).flat_map(|entry| entry.added_paths.iter());
+        let unnamed = match broken.is_count_lost() {
+            true => self.unnamed(&table, salvaged).await?,
+            false => Vec::new(),
+        };
+        let known = |rows: Option<u64>| {
+            rows.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string())
+        };
+        let kept = match can_be_added {
+            true => {
+                let gathered = self.gather(&table, self.behind(broken).await?).await?;
+                let rows = gathered.again.rows();
+                if !self.repair {
+                    self.tells(&gathered);
+                }
+                match rows {
+                    Some(0) => {
+                        "no rows can be read there, and those that were committed then are lost"
+                            .to_owned()
+                    }
+                    rows => format!(
+                        "{} rows that can be read there are committed again, and what can not be read is lost; rows that \
+                         version {version} replaced, if it did, come back",
+                        known(rows)
+                    ),
+                }
+            }
+            false => format!(
+                "later versions replaced rows or columns: the table is again as it was at {}; {} rows that they add are \
                  only there",
-                version - 1
+                version - 1,
+                known(rows)
             ),
         };
         if self.repair {
             self.set_aside(*version, *last, can_be_added).await?;
         }
-        let remedy = format!("{range} is set aside in {DAMAGED_FOLDER}; {kept}");
+        let (verb, folder) = (if version == last { "is" } else { "are" }, self.damaged_folder());
+        let remedy = format!("{range} {verb} set aside in {folder}; {kept}");
         self.finds(FindingKind::Damage, found, remedy, self.repair);
+        if !unnamed.is_empty() {
+            let found = format!(
+                "{} in no commit that can be read, and may hold rows that were lost: {}",
+                match unnamed.len() {
+                    1 => "1 data file is".to_owned(),
+                    many => format!("{many} data files are"),
+                },
+                shown(&unnamed)
+            );
+            let remedy = format!(
+                "look at the rows of each with `colonnade sql`; where they are missing, `colonnade ingest {} FILE` adds them",
+                self.name
+            );
+            self.finds(FindingKind::Oddity, found, remedy, false);
+        }
         Ok(())
+    }
+
+    /// The entries of a break that a repair adds again.
+    async fn behind(&self, broken: &Break) -> Result<Vec<(LogEntry, bool)>> {
+        let mut behind = Vec::new();
+        for version in broken.version..=broken.last {
+            if let Some(bytes) = self.contents(&entry_path(version)).await? {
+                let is_whole = LogEntry::parse(version, &bytes).is_ok();
+                behind.push((LogEntry::salvaged(&bytes), is_whole));
+            }
+        }
+        Ok(behind)
+    }
+
+    /// A table that ends at `head`, which is not the newest.
+    fn table_with(&self, head: Head) -> Result<Table> {
+        let (root, tenant) = (self.lake.root(), &self.who.tenant);
+        let places = places(root, tenant, self.name)?;
+        Ok(Table::with_head(root, tenant, self.name, places, head))
+    }
+
+    /// Whole data files that no entry names, neither of the log nor of those behind its break.
+    async fn unnamed<'a>(
+        &self,
+        table: &Table,
+        behind: impl Iterator<Item = &'a String>,
+    ) -> Result<Vec<String>> {
+        let version = table.entry().version.0;
+        let mut named = self.logged(version).await?.named;
+        let state = table.state(version).await?;
+        named.extend(state.log_data().iter().map(|file| file.object_store_path()));
+        named.extend(behind.filter_map(|path| Path::from_url_path(path).ok()));
+        let objects: Vec<ObjectMeta> = self.store.list(None).try_collect().await?;
+        let mut unnamed = Vec::new();
+        for object in objects {
+            let path = &object.location;
+            if is_data_file(path)
+                && !named.contains(path)
+                && self.problem_of(path, object.size, None).await?.is_none()
+            {
+                unnamed.push(self.in_root(path));
+            }
+        }
+        Ok(unnamed)
     }
 
     /// Whether a repair that was cut off had set later entries aside whose rows can not be added.
@@ -162,7 +271,8 @@ impl Examination<'_> {
 
     /// Goes on behind the versions that were set aside: whoever has read one of them must not see other rows under its number.
     pub(super) async fn fill(&self, table: &Arc<Table>) -> Result<()> {
-        let highest = self.set_aside_before().await?.iter().map(|(version, _)| *version).max();
+        let before = self.set_aside_before().await?;
+        let highest = before.iter().map(|(version, _)| *version).max();
         let Some(highest) = highest.filter(|_| self.repair) else { return Ok(()) };
         let (version, is_gone) = {
             let head = table.head().await;
@@ -171,7 +281,18 @@ impl Examination<'_> {
         if version > highest || (version == highest && !self.changed && !is_gone) {
             return Ok(());
         }
-        let label = CommitLabel { operation: "repair".to_owned(), ..CommitLabel::default() };
+        let missing = (highest - version).saturating_sub(before.len() as u64);
+        if missing > MISSING_MAX {
+            return Err(Error::user(
+                Code::Conflict,
+                format!(
+                    "{} has an entry of version {highest}, and more than {MISSING_MAX} before it are missing; move it away, \
+                     and look again",
+                    self.damaged_folder()
+                ),
+            ));
+        }
+        let label = CommitLabel { operation: REPAIR.to_owned(), ..CommitLabel::default() };
         for next in version + 1..=highest + 1 {
             let range = (next == version + 1 && next <= highest).then_some((next, highest));
             let mut filler = Filler { set_aside: range };
@@ -182,9 +303,9 @@ impl Examination<'_> {
 }
 
 /// Whether columns come at most, and none goes or changes.
-fn grows(spec: &DatasetSpec, entries: &[LogEntry]) -> bool {
+fn grows(spec: &DatasetSpec, entries: &[(LogEntry, bool)]) -> bool {
     let mut spec = spec.clone();
-    entries.iter().filter_map(|entry| entry.metadata.as_ref()).all(|metadata| {
+    entries.iter().filter_map(|(entry, _)| entry.metadata.as_ref()).all(|metadata| {
         let Ok(next) = schema::spec_of(&spec.name, metadata) else { return false };
         let is_kept = |column: &ColumnSpec| next.column(&column.name).is_some();
         let is_alike = next.partition_by == spec.partition_by && spec.columns.iter().all(is_kept);

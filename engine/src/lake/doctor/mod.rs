@@ -22,14 +22,16 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::check::{LOG_FOLDER, LogFiles, is_damage};
 use super::data_files::is_data_file;
-use super::log::LogEntry;
+use super::log::{LogEntry, OPERATION_KEY};
 use super::table::places;
-use super::{Lake, Table, TakenRequest};
+use super::{Lake, Table, TakenRequest, lost_of};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
 
 /// Where entries and checkpoints go that can not be part of the table.
 const DAMAGED_FOLDER: &str = "_delta_log/_damaged";
+/// What commits of a repair are called.
+const REPAIR: &str = "repair";
 /// The end of the names of entries whose rows are still to be committed again.
 const PENDING: &str = ".pending";
 /// Objects that are asked for at once.
@@ -46,7 +48,7 @@ pub struct Examined {
     pub dataset: DatasetName,
     /// Its newest version, where it can be read.
     pub version: Option<u64>,
-    /// Rows that were committed, as far as its log says.
+    /// Rows that were committed; `None` where its log does not say it all.
     pub rows_committed: Option<u64>,
     /// Rows of these that can be read now, where it can be read.
     pub rows: Option<u64>,
@@ -137,6 +139,8 @@ struct Examination<'a> {
     /// Whether something was mended.
     changed: bool,
     rows_committed: Option<u64>,
+    /// Whether that counts all, and not only what can be read of the log.
+    is_count_known: bool,
     rows: Option<u64>,
     findings: Vec<Finding>,
 }
@@ -161,8 +165,20 @@ impl<'a> Examination<'a> {
     ) -> Result<Self> {
         let (log, store) = places(lake.root(), &who.tenant, name)?;
         let (changed, findings) = (false, Vec::new());
-        let (rows_committed, rows) = (None, None);
-        Ok(Self { lake, who, name, log, store, repair, changed, rows_committed, rows, findings })
+        let (rows_committed, is_count_known, rows) = (None, true, None);
+        Ok(Self {
+            lake,
+            who,
+            name,
+            log,
+            store,
+            repair,
+            changed,
+            rows_committed,
+            is_count_known,
+            rows,
+            findings,
+        })
     }
 
     /// The table's newest version; `None` for a folder without a log, which is no table.
@@ -179,14 +195,14 @@ impl<'a> Examination<'a> {
             self.cut(&broken).await?;
             if !self.changed {
                 // Nothing behind it can be looked at.
-                return Ok(Some(broken.version.saturating_sub(1)));
+                return Ok(broken.version.checked_sub(1));
             }
         }
         let table = self.open().await?;
         self.fill(&table).await?;
         self.restore(&table).await?;
         let table = self.open().await?;
-        let logged = self.logged().await?;
+        let logged = self.logged(table.entry().version.0).await?;
         if !logged.gaps.is_empty() && !self.name.is_quarantine() {
             let found = format!("sequences do not follow each other: {}", shown(&logged.gaps));
             self.finds(FindingKind::Oddity, found, "ask the producers what they sent", false);
@@ -220,7 +236,7 @@ impl<'a> Examination<'a> {
             tenant: self.who.tenant.clone(),
             dataset: self.name.clone(),
             version,
-            rows_committed: self.rows_committed,
+            rows_committed: self.rows_committed.filter(|_| self.is_count_known),
             rows: self.rows,
             findings: self.findings,
         })
@@ -234,25 +250,26 @@ impl<'a> Examination<'a> {
     /// Looks whether a folder that has no log has data.
     async fn without_log(&mut self) -> Result<()> {
         let mut objects = self.store.list(None);
-        let mut data = 0_u64;
+        let mut data = 0;
         while let Some(object) = objects.try_next().await? {
-            data += u64::from(is_data_file(&object.location));
+            data += usize::from(is_data_file(&object.location));
         }
         if data > 0 {
-            let found = format!("{data} data files are here, and no log says what they hold");
+            let found = format!("no log says what is in {} here", counted(data, "data file"));
             let remedy = "none: without a log nothing says which of them are of one version";
             self.finds(FindingKind::Damage, found, remedy, false);
         }
         Ok(())
     }
 
-    /// What the entries say that are kept, read a few at a time.
-    async fn logged(&self) -> Result<Logged> {
+    /// What the entries say that are kept, up to that of a version, read a few at a time.
+    async fn logged(&self, until: u64) -> Result<Logged> {
         let files = LogFiles::list(self.store.as_ref()).await?;
         let read = |version| async move {
             Ok::<_, Error>((version, self.log.read_commit_entry(version).await?))
         };
-        let mut entries = stream::iter(files.entries).map(read).buffered(ASKING_MAX);
+        let versions = files.entries.into_iter().filter(|version| *version <= until);
+        let mut entries = stream::iter(versions).map(read).buffered(ASKING_MAX);
         let mut logged = Logged { is_whole: true, ..Logged::default() };
         let mut last = BTreeMap::new();
         while let Some((version, bytes)) = entries.try_next().await? {
@@ -274,6 +291,16 @@ impl<'a> Examination<'a> {
             Some((version, object))
         };
         Ok(objects.into_iter().filter_map(version).collect())
+    }
+
+    /// The folder where entries go that are set aside, in the root.
+    fn damaged_folder(&self) -> String {
+        self.in_root(&Path::from(DAMAGED_FOLDER))
+    }
+
+    /// Where a file of the table lies in the root.
+    fn in_root(&self, path: &Path) -> String {
+        format!("{}/{}/{path}", self.who.tenant, self.name)
     }
 
     /// Moves an object; it is nowhere lost if that is cut off.
@@ -300,9 +327,15 @@ impl Logged {
         let removed = entry.removes.iter().map(|remove| remove.path.as_str());
         let paths = entry.added_paths.iter().map(String::as_str).chain(removed);
         self.named.extend(paths.filter_map(|path| Path::from_url_path(path).ok()));
+        // A repair says itself which numbers are lost.
+        let is_repair = entry.text(OPERATION_KEY) == Some(REPAIR);
         for TakenRequest { producer, sequence, .. } in &entry.requests {
+            if entry.txns.contains_key(&lost_of(producer, *sequence)) {
+                continue;
+            }
             let before = last.insert(producer.clone(), *sequence);
-            if before.is_some_and(|before| before + 1 != *sequence) {
+            let is_next = before.is_none_or(|before| before.checked_add(1) == Some(*sequence));
+            if !is_next && !is_repair {
                 self.gaps.push(format!("{producer:?} came to {sequence} at version {version}"));
             }
         }
@@ -318,6 +351,11 @@ fn aside(name: &str, at: DateTime<Utc>, end: &str) -> Path {
 /// The entry of a version in the log.
 fn entry_path(version: u64) -> Path {
     Path::from(format!("{LOG_FOLDER}/{version:020}.json"))
+}
+
+/// `1 file`, `2 files`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn shown(all: &[String]) -> String {
