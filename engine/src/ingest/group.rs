@@ -164,6 +164,10 @@ struct GroupAuthor<'a> {
 
 #[async_trait]
 impl Author for GroupAuthor<'_> {
+    fn commits_elsewhere(&self) -> bool {
+        self.group.members.iter().any(|member| !member.rows.rejected.is_empty())
+    }
+
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         let group = &mut *self.group;
         head.require_writable()?;

@@ -177,6 +177,11 @@ impl Ingest {
         let Written { files, rejects, accepted, quarantined } = written;
         let lake = &self.lake;
         if let Some((to, rejected)) = rejects {
+            if let Err(e) = table.require_whole_head().await {
+                rejected.discard(&to).await;
+                files.discard(table).await;
+                return Err(e);
+            }
             let mut author = Files { files: &rejected, request: request.as_ref(), strict: false };
             let label = quarantine::label();
             let landed = lake.commit(&to, &who.subject, &label, &mut author).await;

@@ -70,6 +70,11 @@ pub(crate) enum Taken {
 pub(crate) trait Author: Send {
     /// What to commit on top of `head`; nothing, when nothing is left to do.
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>>;
+
+    /// Whether proposing commits something elsewhere, which nothing may be that is refused here.
+    fn commits_elsewhere(&self) -> bool {
+        false
+    }
 }
 
 /// One commit, not yet made.

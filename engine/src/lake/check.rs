@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::Deserialize;
@@ -20,6 +20,8 @@ use crate::storage::STORE_FAILED;
 pub(super) const LOG_FOLDER: &str = "_delta_log";
 /// Digits of a version in the name of a file.
 const VERSION_DIGITS: usize = 20;
+/// Entries that are read at once.
+const ENTRIES_AT_A_TIME: usize = 16;
 /// Looks at a log that seems damaged before it is called so.
 const LOOKS_MAX: u32 = 5;
 /// Wait before the second look; four times as long before each further one.
@@ -30,6 +32,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 pub(super) struct LogFiles {
     pub(super) entries: Vec<u64>,
     pub(super) checkpoints: Vec<u64>,
+    /// Those of the entries that have no bytes: their content is lost.
+    pub(super) empty: BTreeSet<u64>,
 }
 
 impl LogFiles {
@@ -67,6 +71,7 @@ impl LogFiles {
             _ => table.list_with_offset(Some(&folder), &offset),
         };
         let (mut entries, mut checkpoints) = (BTreeSet::new(), Checkpoints::default());
+        let mut empty = BTreeSet::new();
         while let Some(object) = listing.next().await {
             let object = object?;
             // What lies in folders of the log is no entry.
@@ -78,11 +83,17 @@ impl LogFiles {
             let Ok(version) = number.parse() else { continue };
             match rest.strip_prefix("checkpoint.") {
                 Some(rest) => checkpoints.add(version, rest, &object),
-                None if rest == "json" => drop(entries.insert(version)),
+                None if rest == "json" => {
+                    entries.insert(version);
+                    if object.size == 0 {
+                        empty.insert(version);
+                    }
+                }
                 None => {}
             }
         }
-        Ok(Self { entries: entries.into_iter().collect(), checkpoints: checkpoints.whole() })
+        let (entries, checkpoints) = (entries.into_iter().collect(), checkpoints.whole());
+        Ok(Self { entries, checkpoints, empty })
     }
 
     /// The newest version; `None` where there is no log. STORAGE_UNAVAILABLE names the first version that is missing since the
@@ -95,8 +106,9 @@ impl LogFiles {
                 Err(Error::user(
                     Code::StorageUnavailable,
                     format!(
-                        "the table's log is damaged: version {missing} is missing, and {newest} is there; \
-                         `colonnade doctor` says what can be saved"
+                        "the table's log is damaged: version {missing} {}, and {newest} is there; `colonnade doctor` says \
+                         what can be saved",
+                        if self.empty.contains(&missing) { "is empty" } else { "is missing" }
                     ),
                 ))
             }
@@ -108,13 +120,13 @@ impl LogFiles {
         self.entries.last().max(self.checkpoints.last()).copied()
     }
 
-    /// The first version since the last checkpoint that has no entry, while a later one has.
+    /// The first version since the last checkpoint that has no entry, or one without bytes, while a later one has.
     pub(super) fn first_missing(&self) -> Option<u64> {
-        let first = self.checkpoints.last().map_or(0, |checkpoint| checkpoint + 1);
+        let first = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.saturating_add(1));
         let there = self.entries.iter().copied().filter(|version| *version >= first);
         (first..)
             .zip(there)
-            .find(|(expected, version)| expected != version)
+            .find(|(expected, version)| expected != version || self.empty.contains(version))
             .map(|(expected, _)| expected)
     }
 }
@@ -194,6 +206,28 @@ impl Table {
     pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {
         let Some(expected) = bytes else { return Ok(()) };
         let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
+    /// Fails unless each entry since the last checkpoint, up to that of `version`, is whole: a checkpoint over a damaged one
+    /// would make its loss last.
+    pub(super) async fn require_whole_log(&self, version: u64) -> Result<()> {
+        let files = LogFiles::list_newest(self.store.as_ref()).await?;
+        files.newest()?;
+        let first = files.checkpoints.last().map_or(0, |checkpoint| checkpoint.saturating_add(1));
+        let versions = files.entries.into_iter().filter(|at| (first..=version).contains(at));
+        let mut entries =
+            stream::iter(versions).map(|at| self.entry_at(at)).buffered(ENTRIES_AT_A_TIME);
+        while let Some(entry) = entries.next().await {
+            entry?;
+        }
+        Ok(())
+    }
+
+    /// Fails where nothing can be committed on the newest version that is known.
+    pub(crate) async fn require_whole_head(&self) -> Result<()> {
+        let head = self.head().await;
+        let whole = self.require_whole(head.version, head.entry_bytes).await;
+        whole.map_err(|e| e.while_doing(format_args!("committing to dataset {}", self.name)))
+    }
+
         let found = match self.store.head(&path).await {
             Ok(object) if object.size == expected => return Ok(()),
             Ok(object) => format!("found {} bytes", object.size),
@@ -225,7 +259,8 @@ mod tests {
     #[test]
     fn a_gap_since_the_last_checkpoint_is_named() {
         let newest = |entries: &[u64], checkpoints: &[u64]| {
-            LogFiles { entries: entries.to_vec(), checkpoints: checkpoints.to_vec() }.newest()
+            let (entries, checkpoints) = (entries.to_vec(), checkpoints.to_vec());
+            LogFiles { entries, checkpoints, empty: BTreeSet::new() }.newest()
         };
         assert_eq!(newest(&[], &[]).unwrap(), None);
         assert_eq!(newest(&[0, 1, 2], &[]).unwrap(), Some(2));
@@ -253,6 +288,10 @@ mod tests {
         let store = object_store::memory::InMemory::new();
         let put = async |name: &str, bytes: &'static [u8]| {
             store.put(&Path::from(format!("{LOG_FOLDER}/{name}")), bytes.into()).await.unwrap();
+    fn log_files(entries: Vec<u64>, checkpoints: Vec<u64>) -> LogFiles {
+        LogFiles { entries, checkpoints, empty: BTreeSet::new() }
+    }
+
         };
         for version in 3..8 {
             put(&format!("{version:020}.json"), b"{}").await;
@@ -265,10 +304,10 @@ mod tests {
         put("backup/00000000000000000009.json", b"{}").await;
         put("9.json", b"{}").await;
         let files = LogFiles::list(&store).await.unwrap();
-        assert_eq!(files, LogFiles { entries: vec![3, 4, 5, 6, 7], checkpoints: vec![2, 6] });
+        assert_eq!(files, log_files(vec![3, 4, 5, 6, 7], vec![2, 6]));
         put("_last_checkpoint", br#"{"version": 6, "size": 5}"#).await;
         let files = LogFiles::list_newest(&store).await.unwrap();
-        assert_eq!(files, LogFiles { entries: vec![6, 7], checkpoints: vec![6] });
+        assert_eq!(files, log_files(vec![6, 7], vec![6]));
         // It is a hint and no more.
         put("_last_checkpoint", br#"{"version": 7, "size": 5}"#).await;
         assert_eq!(LogFiles::list_newest(&store).await.unwrap().entries, [3, 4, 5, 6, 7]);

@@ -33,6 +33,7 @@ impl Table {
     }
 
     async fn checkpoint(&self, version: u64) -> Result<()> {
+        self.require_whole_log(version).await?;
         let mut table = DeltaTable::new(Arc::clone(&self.log));
         table.load_version(version).await?;
         checkpoints::create_checkpoint(&table, None).await?;

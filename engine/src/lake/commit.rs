@@ -65,9 +65,19 @@ impl Lake {
         let started = Instant::now();
         for _ in 0..ATTEMPTS_MAX {
             let whole = table.require_whole(head.version, head.entry_bytes);
-            let (whole, proposal) = tokio::join!(whole, author.propose(table, &mut head));
-            whole
-                .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;
+            let damaged =
+                |e: Error| e.while_doing(format_args!("committing to dataset {}", table.name));
+            let proposal = match author.commits_elsewhere() {
+                true => {
+                    whole.await.map_err(damaged)?;
+                    author.propose(table, &mut head).await
+                }
+                false => {
+                    let (whole, proposal) = tokio::join!(whole, author.propose(table, &mut head));
+                    whole.map_err(damaged)?;
+                    proposal
+                }
+            };
             let Some(proposal) = proposal? else {
                 return Ok(Landed { version: head.version(), committed: false });
             };

@@ -153,7 +153,7 @@ impl Table {
 
     /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint.
     pub(super) async fn oldest_version(&self, newest: Version) -> Result<Version> {
-        let LogFiles { entries, checkpoints } = LogFiles::list(self.store.as_ref()).await?;
+        let LogFiles { entries, checkpoints, .. } = LogFiles::list(self.store.as_ref()).await?;
         let mut oldest = newest.0;
         // How far back the entries go without a gap.
         for version in entries.iter().rev().skip_while(|v| **v > newest.0) {
