@@ -12,7 +12,9 @@ use super::ProducerSequence;
 use crate::bus::CommitKind;
 use crate::error::Result;
 use crate::identity::Principal;
-use crate::lake::{Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken};
+use crate::lake::{
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, is_unreadable,
+};
 
 /// The rejected rows of one request.
 pub(super) struct Rejected<'a> {
@@ -34,16 +36,23 @@ pub(super) async fn require_same_body(
         return Ok(());
     }
     let Some(quarantine) = lake.quarantine_of(table).await? else { return Ok(()) };
+    match taken_by(&quarantine, request).await {
+        Ok(Some(taken @ Taken::With(_))) => request.standing_in_past(&taken, digest).map(drop),
+        Err(error) if !is_unreadable(&error) => Err(error),
+        // What can not be read knows nothing here.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What `quarantine` knows of a request.
+async fn taken_by(quarantine: &Table, request: &ProducerSequence) -> Result<Option<Taken>> {
     let ProducerSequence { producer, sequence } = request;
     let mut head = quarantine.head().await;
-    let last = head.last_sequence(&quarantine, producer).await?;
-    if last.is_some_and(|last| last >= *sequence) {
-        let taken = head.taken(&quarantine, producer, *sequence).await?;
-        if matches!(taken, Taken::With(_)) {
-            request.standing_in_past(&taken, digest)?;
-        }
+    let last = head.last_sequence(quarantine, producer).await?;
+    if last.is_none_or(|last| last < *sequence) {
+        return Ok(None);
     }
-    Ok(())
+    head.taken(quarantine, producer, *sequence).await.map(Some)
 }
 
 /// Commits rejected rows to the quarantine of `dataset`, which is made when it is not there; those of

@@ -159,6 +159,11 @@ pub(super) fn is_damage(error: &Error) -> bool {
         && !error.to_string().ends_with(STORE_FAILED)
 }
 
+/// Whether a table can not be read for what it is, and not because the store does not answer.
+pub(crate) fn is_unreadable(error: &Error) -> bool {
+    is_damage(error) || matches!(error.code(), Code::BadInput | Code::Conflict)
+}
+
 /// The name of what lies in `folder` itself.
 fn only_part(path: &Path, folder: &Path) -> Option<String> {
     let mut parts = path.prefix_match(folder)?;
@@ -201,11 +206,6 @@ impl Table {
         settled(|| async { LogFiles::list_newest(self.store.as_ref()).await?.newest() }).await
     }
 
-    /// Fails unless the entry of `version`, the newest that is known, is as it was when it was written or read: of what is
-    /// committed on one that is damaged, nothing can be read. It is asked for once a commit, beside the writing of the rows.
-    pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {
-        let Some(expected) = bytes else { return Ok(()) };
-        let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
     /// Fails unless each entry since the last checkpoint, up to that of `version`, is whole: a checkpoint over a damaged one
     /// would make its loss last.
     pub(super) async fn require_whole_log(&self, version: u64) -> Result<()> {
@@ -228,6 +228,11 @@ impl Table {
         whole.map_err(|e| e.while_doing(format_args!("committing to dataset {}", self.name)))
     }
 
+    /// Fails unless the entry of `version`, the newest that is known, is as it was when it was written or read: of what is
+    /// committed on one that is damaged, nothing can be read. It is asked for once a commit, beside the writing of the rows.
+    pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {
+        let Some(expected) = bytes else { return Ok(()) };
+        let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
         let found = match self.store.head(&path).await {
             Ok(object) if object.size == expected => return Ok(()),
             Ok(object) => format!("found {} bytes", object.size),
@@ -283,15 +288,15 @@ mod tests {
         }
     }
 
+    fn log_files(entries: Vec<u64>, checkpoints: Vec<u64>) -> LogFiles {
+        LogFiles { entries, checkpoints, empty: BTreeSet::new() }
+    }
+
     #[tokio::test]
     async fn only_files_of_the_log_itself_are_counted() {
         let store = object_store::memory::InMemory::new();
         let put = async |name: &str, bytes: &'static [u8]| {
             store.put(&Path::from(format!("{LOG_FOLDER}/{name}")), bytes.into()).await.unwrap();
-    fn log_files(entries: Vec<u64>, checkpoints: Vec<u64>) -> LogFiles {
-        LogFiles { entries, checkpoints, empty: BTreeSet::new() }
-    }
-
         };
         for version in 3..8 {
             put(&format!("{version:020}.json"), b"{}").await;

@@ -77,7 +77,8 @@ impl Lake {
         }
         let commits = self.history(&who.tenant, name, usize::MAX).await?;
         let is_ours = |commit: &CommitRecord| {
-            commit.run_id.is_some() || ["create", "evolve"].contains(&commit.operation.as_str())
+            commit.run_id.is_some()
+                || ["create", "evolve", "repair"].contains(&commit.operation.as_str())
         };
         Ok(commits.iter().all(is_ours) && commits.iter().any(|commit| commit.run_id.is_some()))
     }

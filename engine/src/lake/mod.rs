@@ -37,6 +37,7 @@ pub(crate) use author::{
     Author, LOST, Proposal, REGAINED, Taken, TakenRequest, first_of, is_note, loses, lost_of,
 };
 pub(crate) use changes::FileChanges;
+pub(crate) use check::is_unreadable;
 pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions};
 pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use error::table_failure;

@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use parking_lot::Mutex;
 
+use super::check::is_unreadable;
 use super::{Lake, Table};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
@@ -122,7 +123,22 @@ impl Lake {
         self.list(tenant, &shelf).await?;
         for table in shelf.opened() {
             let mut head = table.head.lock().await;
-            self.catch_up(&table, &mut head).await?;
+            match self.catch_up(&table, &mut head).await {
+                Err(error) if is_unreadable(&error) => {
+                    tracing::warn!(
+                        %tenant, dataset = %table.name, error = error.detail(),
+                        "dataset is not readable any more"
+                    );
+                    shelf.unreadable.lock().insert(table.name.clone(), error);
+                    shelf.stamp.fetch_add(1, Ordering::Release);
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    if shelf.unreadable.lock().remove(&table.name).is_some() {
+                        shelf.stamp.fetch_add(1, Ordering::Release);
+                    }
+                }
+            }
         }
         *listed = true;
         drop(listed);
@@ -195,7 +211,17 @@ impl Lake {
             return Ok(None);
         }
         let at = Instant::now();
-        let found = self.find(&table.tenant, &name).await?;
+        let found = match self.find(&table.tenant, &name).await {
+            // Rows that are rejected fail on it; those that are not need not know of it.
+            Err(error) if is_unreadable(&error) => {
+                tracing::warn!(
+                    tenant = %table.tenant, dataset = %name, error = error.detail(),
+                    "quarantine is not readable"
+                );
+                None
+            }
+            found => found?,
+        };
         *table.without_quarantine.lock() = found.is_none().then_some(at);
         Ok(found)
     }

@@ -43,7 +43,7 @@ pub(super) fn data_files(table: &Path) -> Vec<PathBuf> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_is_an_error_and_not_an_end() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 12] = [
+    let damages: [(&str, Damage); 13] = [
         ("an entry that is not JSON", |table| {
             std::fs::write(table.join("_delta_log/00000000000000000001.json"), "{{{").unwrap();
         }),
@@ -61,6 +61,9 @@ async fn damage_is_an_error_and_not_an_end() {
         }),
         ("a missing first entry", |table| {
             std::fs::remove_file(table.join("_delta_log/00000000000000000000.json")).unwrap();
+        }),
+        ("an empty entry", |table| {
+            std::fs::write(table.join("_delta_log/00000000000000000001.json"), "").unwrap();
         }),
         ("an empty last entry", |table| {
             std::fs::write(table.join("_delta_log/00000000000000000002.json"), "").unwrap();
@@ -183,4 +186,58 @@ async fn rows_that_clients_once_sent_under_a_kept_name_are_not_taken_for_ours() 
     assert!(runs.findings[0].found.contains("that a client sent"), "{:?}", runs.findings);
     let models = examined.iter().find(|table| table.dataset == name("models")).unwrap();
     assert!(models.findings.is_empty(), "{:?}", models.findings);
+}
+
+#[tokio::test]
+async fn no_checkpoint_is_made_over_a_log_that_is_not_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    for id in 0..98 {
+        send(&engine, id..id + 1, None).await.unwrap();
+        if id == 50 {
+            std::fs::write(table.join("_delta_log/00000000000000000010.json"), "").unwrap();
+        }
+    }
+    engine.shutdown().await.unwrap();
+    assert!(table.join("_delta_log/00000000000000000099.json").exists());
+    assert!(!table.join("_delta_log/00000000000000000099.checkpoint.parquet").exists());
+}
+
+/// One row that fits, and one that does not.
+fn mixed(number: i64) -> IngestRequest {
+    let text = format!("{{\"id\": {number}, \"at\": \"2026-01-01T00:00:00Z\"}}\n{{\"id\": \"x\"}}");
+    IngestRequest { rows: ndjson(&text), producer: sequence("p", number) }
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_leaves_nothing_in_the_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    engine.ingest(&who(), &name("calls"), mixed(0)).await.unwrap();
+    std::fs::write(table.join("_delta_log/00000000000000000003.json"), "").unwrap();
+    for number in 1..3 {
+        let request = IngestRequest { producer: None, ..mixed(number) };
+        engine.ingest(&who(), &name("calls"), request).await.unwrap_err();
+    }
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
+}
+
+#[tokio::test]
+async fn rows_that_fit_are_taken_beside_a_damaged_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    root(folder.path()).await;
+    let open = async || Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let engine = open().await;
+    engine.ingest(&who(), &name("calls"), mixed(0)).await.unwrap();
+    engine.shutdown().await.unwrap();
+    let quarantine = folder.path().join("default").join(name("calls").quarantine().as_str());
+    std::fs::write(quarantine.join("_delta_log/00000000000000000000.json"), "{").unwrap();
+    let engine = open().await;
+    engine.ingest(&who(), &name("calls"), mixed(1)).await.unwrap_err();
+    let text = r#"{"id": 1, "at": "2026-01-01T00:00:00Z"}"#;
+    let request = IngestRequest { rows: ndjson(text), producer: sequence("p", 1) };
+    assert_eq!(engine.ingest(&who(), &name("calls"), request).await.unwrap().accepted, 1);
+    engine.shutdown().await.unwrap();
 }
