@@ -30,9 +30,16 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
             format!("{unknown} of {all} tables could not be examined; the store says why above");
         return Err(Error::user(Code::StorageUnavailable, says));
     }
+    let is_hopeless = |finding: &Finding| finding.remedy.starts_with("none");
+    let all_hopeless = examined
+        .iter()
+        .flat_map(|table| &table.findings)
+        .filter(|finding| finding.kind == FindingKind::Damage)
+        .all(is_hopeless);
     let says = match (damaged, arguments.repair) {
         (0, _) => return Ok(()),
-        (_, false) => "; --repair does what is said above",
+        (_, false) if all_hopeless => ", and --repair can do nothing for them",
+        (_, false) => "; --repair does what is said above, but where it says none",
         (_, true) => ", and are not mended",
     };
     Err(Error::user(
@@ -66,6 +73,11 @@ fn report(examined: &[Examined], output: &Output) -> Result<()> {
     let is_damage = |finding: &Finding| finding.kind == FindingKind::Damage;
     for table in examined.iter().filter(|table| table.findings.iter().any(is_damage)) {
         output.line(&counts(table))?;
+    }
+    if examined.iter().flat_map(|table| &table.findings).any(|f| is_damage(f) && f.mended) {
+        output.line(
+            "run `colonnade doctor` again to see that nothing is left, then start the server",
+        )?;
     }
     Ok(())
 }
