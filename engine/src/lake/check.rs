@@ -93,7 +93,27 @@ impl LogFiles {
             }
         }
         let (entries, checkpoints) = (entries.into_iter().collect(), checkpoints.whole());
-        Ok(Self { entries, checkpoints, empty })
+        let mut files = Self { entries, checkpoints, empty };
+        files.ask_for_missing(table).await?;
+        Ok(files)
+    }
+
+    /// Asks by name for what the listing has not, while it is there: a listing is not made in one moment, and one that is made
+    /// beside a writer may have the later of two entries and not the earlier one.
+    async fn ask_for_missing(&mut self, table: &dyn ObjectStore) -> Result<()> {
+        while let Some(missing) = self.first_missing() {
+            let path = Path::from(format!("{LOG_FOLDER}/{missing:020}.json"));
+            match table.head(&path).await {
+                Ok(object) if object.size > 0 => {}
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            self.empty.remove(&missing);
+            if let Err(place) = self.entries.binary_search(&missing) {
+                self.entries.insert(place, missing);
+            }
+        }
+        Ok(())
     }
 
     /// The newest version; `None` where there is no log. STORAGE_UNAVAILABLE names the first version that is missing since the
@@ -131,8 +151,7 @@ impl LogFiles {
     }
 }
 
-/// Looks at a log, and looks again where it seems damaged: a listing is not made in one moment. One that is made beside a writer
-/// may have the later of two entries and not the earlier one, and one beside a clean-up may name what is gone.
+/// Looks at a log, and looks again where it seems damaged: beside a clean-up a listing may name what is gone by then.
 pub(super) async fn settled<T, F>(mut look: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -316,5 +335,25 @@ mod tests {
         // It is a hint and no more.
         put("_last_checkpoint", br#"{"version": 7, "size": 5}"#).await;
         assert_eq!(LogFiles::list_newest(&store).await.unwrap().entries, [3, 4, 5, 6, 7]);
+    }
+
+    #[tokio::test]
+    async fn what_a_listing_left_out_is_asked_for_by_its_name() {
+        let store = object_store::memory::InMemory::new();
+        for (version, bytes) in [(3, "{}"), (4, "{}"), (5, "{}"), (7, "{}"), (8, "")] {
+            let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
+            store.put(&path, bytes.into()).await.unwrap();
+        }
+        let asked = async |entries: &[u64], empty: &[u64]| {
+            let mut files = log_files(entries.to_vec(), vec![2]);
+            files.empty = empty.iter().copied().collect();
+            files.ask_for_missing(&store).await.unwrap();
+            files
+        };
+        assert_eq!(asked(&[5, 7], &[]).await.entries, [3, 4, 5, 7]);
+        // It was listed between its making and its first byte.
+        assert_eq!(asked(&[3, 4, 5], &[4]).await.first_missing(), None);
+        assert_eq!(asked(&[3, 7], &[]).await.first_missing(), Some(6));
+        assert_eq!(asked(&[3, 4, 5, 6, 7, 8], &[8]).await.first_missing(), Some(8));
     }
 }

@@ -91,7 +91,8 @@ impl Table {
     async fn open_once(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
         let (log, store) = places(root, tenant, name)?;
         let listed = LogFiles::list_newest(store.as_ref()).await?.newest()?;
-        let state = load_state(&log, None).await?;
+        // At a version that was there before it lists the log: beside a writer, its listing may have gaps behind that.
+        let state = load_state(&log, listed).await?;
         let mut head = Head::of_state(name, &state)?;
         // What its reader passes over must be whole, too; another writer may have gone on since the listing.
         let newest = listed.unwrap_or_default().max(head.version);
@@ -206,7 +207,7 @@ impl Table {
 
     /// The newest file list that the store has.
     pub(super) async fn newest_state(&self) -> Result<DeltaTableState> {
-        let state = load_state(&self.log, None).await?;
+        let state = load_state(&self.log, self.newest_listed().await?).await?;
         self.keep_loaded(state.clone());
         Ok(state)
     }
