@@ -23,6 +23,7 @@ mod guard;
 mod limits;
 mod meter;
 mod names;
+mod pace;
 mod plan;
 mod request;
 mod schema;

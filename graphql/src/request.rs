@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::error::over_limit;
+use crate::pace::Pace;
 use crate::plan::holding::Holding;
 use crate::service::{Held, ServiceInner};
 
@@ -35,6 +36,7 @@ pub(crate) struct RequestState {
     typename_bytes: usize,
     /// Memory of its rows.
     holding: Holding,
+    pace: Pace,
     /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
     /// What the answer is to be read with care for.
@@ -57,6 +59,7 @@ impl RequestState {
             overflow: Notify::new(),
             counted: AtomicUsize::default(),
             typename_bytes,
+            pace: Pace::default(),
             held: Mutex::default(),
             warnings: Warnings::default(),
         })
@@ -85,7 +88,7 @@ impl RequestState {
     /// What `answering` comes to, unless it has more bytes than an answer may have: each of its values would be an error.
     pub(crate) async fn answered<T>(&self, answering: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
-            answer = answering => Ok(answer),
+            answer = self.pace.in_turns(answering) => Ok(answer),
             () = self.overflow.notified() => {
                 let most = self.service.limits.answer_bytes_max;
                 let what = "bytes of the answer (ask for fewer rows or columns)";
@@ -103,6 +106,11 @@ impl RequestState {
     /// The account of the memory of its rows.
     pub(crate) fn holding(&self) -> &Holding {
         &self.holding
+    }
+
+    /// The turns that its root fields take.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Holds this until the answer is made.

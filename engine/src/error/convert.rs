@@ -115,12 +115,12 @@ impl From<DataFusionError> for Error {
                 if let Some(message) = find::<ParquetError>(&error).and_then(filter_problem) {
                     return Self::user(Code::BadInput, message);
                 }
-                if store_failure(&error).is_some() || find::<ParquetError>(&error).is_some() {
-                    return Self::environment(
-                        Code::StorageUnavailable,
-                        "reading the data from the store failed",
-                        error,
-                    );
+                if let Some(message) = store_failure(&error) {
+                    return Self::environment(Code::StorageUnavailable, message, error);
+                }
+                if find::<ParquetError>(&error).is_some() {
+                    let message = "a data file can not be read";
+                    return Self::environment(Code::StorageUnavailable, message, error);
                 }
                 Self::bug("the query failed in a way that it should not", error)
             }

@@ -202,17 +202,20 @@ impl Error {
 
     /// The same error, said of `attempt` ("reading dataset calls").
     pub fn while_doing(self, attempt: impl fmt::Display) -> Self {
-        match self {
-            Self::User { code, message } => {
-                Self::User { code, message: format!("{attempt}: {message}") }
-            }
-            Self::Environment { code, message, source } => {
-                Self::Environment { code, message: format!("{attempt}: {message}"), source }
-            }
-            Self::Internal { message, source } => {
-                Self::Internal { message: format!("{attempt}: {message}"), source }
-            }
-        }
+        self.said_as(|message| format!("{attempt}: {message}"))
+    }
+
+    /// The same error, and what can be done.
+    pub(crate) fn with_advice(self, advice: impl fmt::Display) -> Self {
+        self.said_as(|message| format!("{message}; {advice}"))
+    }
+
+    fn said_as(mut self, say: impl FnOnce(&str) -> String) -> Self {
+        let (Self::User { message, .. }
+        | Self::Environment { message, .. }
+        | Self::Internal { message, .. }) = &mut self;
+        *message = say(message);
+        self
     }
 }
 

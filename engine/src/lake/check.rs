@@ -5,14 +5,16 @@
 //! a table is opened, and a gap is an error that names it. What each entry holds is checked where it is read (`log`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::Deserialize;
 
 use super::Table;
+use super::log::read_entry;
 use crate::error::{Code, Error, Result, find};
 use crate::storage::STORE_FAILED;
 
@@ -126,8 +128,7 @@ impl LogFiles {
                 Err(Error::user(
                     Code::StorageUnavailable,
                     format!(
-                        "the table's log is damaged: version {missing} {}, and {newest} is there; `colonnade doctor` says \
-                         what can be saved",
+                        "the table's log is damaged: version {missing} {}, and {newest} is there",
                         if self.empty.contains(&missing) { "is empty" } else { "is missing" }
                     ),
                 ))
@@ -183,6 +184,14 @@ pub(crate) fn is_unreadable(error: &Error) -> bool {
     is_damage(error) || matches!(error.code(), Code::BadInput | Code::Conflict)
 }
 
+/// `error` with where more is said of the damage that it tells of.
+pub(super) fn advised(error: Error) -> Error {
+    match is_damage(&error) {
+        true => error.with_advice("`colonnade doctor` says what can be saved"),
+        false => error,
+    }
+}
+
 /// The name of what lies in `folder` itself.
 fn only_part(path: &Path, folder: &Path) -> Option<String> {
     let mut parts = path.prefix_match(folder)?;
@@ -222,7 +231,8 @@ impl Checkpoints {
 impl Table {
     /// The newest version that the log has. STORAGE_UNAVAILABLE where an entry before it is missing.
     pub(super) async fn newest_listed(&self) -> Result<Option<u64>> {
-        settled(|| async { LogFiles::list_newest(self.store.as_ref()).await?.newest() }).await
+        let newest = async || LogFiles::list_newest(self.store.as_ref()).await?.newest();
+        settled(newest).await.map_err(advised)
     }
 
     /// Fails unless each entry since the last checkpoint, up to that of `version`, is whole: a checkpoint over a damaged one
@@ -232,12 +242,9 @@ impl Table {
         files.newest()?;
         let first = files.checkpoints.last().map_or(0, |checkpoint| checkpoint.saturating_add(1));
         let versions = files.entries.into_iter().filter(|at| (first..=version).contains(at));
-        let mut entries =
-            stream::iter(versions).map(|at| self.entry_at(at)).buffered(ENTRIES_AT_A_TIME);
-        while let Some(entry) = entries.next().await {
-            entry?;
-        }
-        Ok(())
+        let entries =
+            stream::iter(versions).map(|at| read_entry(&self.log, at)).buffered(ENTRIES_AT_A_TIME);
+        entries.try_for_each(async |_| Ok(())).await
     }
 
     /// Fails where nothing can be committed on the newest version that is known.
@@ -250,6 +257,10 @@ impl Table {
     /// Fails unless the entry of `version`, the newest that is known, is as it was when it was written or read: of what is
     /// committed on one that is damaged, nothing can be read. It is asked for once a commit, beside the writing of the rows.
     pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            self.require_whole_log(version).await.map_err(advised)?;
+            self.is_damaged.store(false, Ordering::Relaxed);
+        }
         let Some(expected) = bytes else { return Ok(()) };
         let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
         let found = match self.store.head(&path).await {
@@ -265,13 +276,13 @@ impl Table {
             }
             Err(error) => return Err(error.into()),
         };
-        Err(Error::user(
+        Err(advised(Error::user(
             Code::StorageUnavailable,
             format!(
                 "version {version} of the table's log was damaged after it was committed: expected {expected} bytes, \
-                 {found}; nothing is committed on it; `colonnade doctor` says what can be saved"
+                 {found}; nothing is committed on it"
             ),
-        ))
+        )))
     }
 }
 

@@ -8,6 +8,7 @@ use deltalake_core::DeltaTable;
 use deltalake_core::protocol::checkpoints;
 use deltalake_core::table::config::TablePropertiesExt;
 
+use super::check::is_damage;
 use super::{Lake, Table, schema};
 use crate::error::Result;
 
@@ -23,7 +24,8 @@ impl Table {
             let made = table.checkpoint(version).await;
             drop(turn);
             if let Err(e) = made {
-                // The log is whole without it; the next one is tried again.
+                // Where the log is whole without it, the next one is tried again.
+                table.is_damaged.fetch_or(is_damage(&e), Ordering::Relaxed);
                 tracing::warn!(
                     tenant = %table.tenant, dataset = %table.name, version, error = e.detail(),
                     "checkpoint failed"

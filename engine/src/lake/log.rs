@@ -13,6 +13,7 @@ use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::DeltaOperation;
 use serde_json::Value;
 
+use super::check::advised;
 use super::{Table, TakenRequest};
 use crate::error::{Code, Error, Result};
 use crate::identity::RunId;
@@ -75,8 +76,7 @@ impl LogEntry {
             return Err(Error::user(
                 Code::StorageUnavailable,
                 format!(
-                    "version {version} of the table's log is damaged: expected {expected}, found {actions}; \
-                     `colonnade doctor` says what can be saved"
+                    "version {version} of the table's log is damaged: expected {expected}, found {actions}"
                 ),
             ));
         }
@@ -189,6 +189,6 @@ pub(super) async fn read_entry(log: &LogStoreRef, version: u64) -> Result<Option
 impl Table {
     /// The entry of one version, or `None` when the log has it not.
     pub(super) async fn entry_at(&self, version: u64) -> Result<Option<LogEntry>> {
-        read_entry(&self.log, version).await
+        read_entry(&self.log, version).await.map_err(advised)
     }
 }

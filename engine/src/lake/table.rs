@@ -20,7 +20,7 @@ use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
-use super::check::{LogFiles, settled};
+use super::check::{LogFiles, advised, settled};
 use super::excerpt::Shape;
 use super::log::read_entry;
 use super::schema;
@@ -46,6 +46,8 @@ pub(crate) struct Table {
     pub(super) failures_are_final: bool,
     /// Whether it is not known of some commit whether it was made.
     pub(super) is_in_doubt: AtomicBool,
+    /// Whether its log was found damaged while it was open: it is looked at again before each commit.
+    pub(super) is_damaged: AtomicBool,
     /// Held for the length of a commit: one at a time.
     pub(super) head: tokio::sync::Mutex<Head>,
     /// Held while a checkpoint is being made.
@@ -83,7 +85,7 @@ impl Table {
     pub(super) async fn open(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
         let opening = |e: Error| match e.code() {
             Code::NotFound => e,
-            _ => e.while_doing(format_args!("opening dataset {name}")),
+            _ => advised(e).while_doing(format_args!("opening dataset {name}")),
         };
         settled(|| Self::open_once(root, tenant, name)).await.map_err(opening)
     }
@@ -118,6 +120,7 @@ impl Table {
             store,
             failures_are_final: root.failures_are_final(),
             is_in_doubt: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
             published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
             head: tokio::sync::Mutex::new(head),
             checkpointing: Arc::default(),

@@ -9,6 +9,7 @@ mod changes;
 mod fit;
 mod opaque;
 mod provider;
+mod reading;
 mod runtime;
 mod sparing;
 mod sql;
@@ -39,6 +40,7 @@ use crate::options::EngineOptions;
 use crate::storage::Root;
 use opaque::Opaque;
 use provider::PinnedSchema;
+use reading::Reading;
 
 /// The catalogue and schema that a dataset's name is looked up in.
 const CATALOG: &str = "colonnade";
@@ -157,12 +159,21 @@ impl Session {
 
     /// Runs a plan; rows come as they are made. Errors in the stream become ours with `Error::from`.
     pub fn stream(&self, frame: DataFrame) -> BoxFuture<'_, Result<SendableRecordBatchStream>> {
-        Box::pin(async move { Ok(frame.execute_stream().await?) })
+        Box::pin(async move {
+            let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            match frame.execute_stream().await {
+                Ok(rows) => Ok(reading.watches(rows)),
+                Err(error) => Err(reading.failed(error.into())),
+            }
+        })
     }
 
     /// Runs a plan to its end. The result must fit into memory.
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
-        Box::pin(async move { Ok(frame.collect().await?) })
+        Box::pin(async move {
+            let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            frame.collect().await.map_err(|error| reading.failed(error.into()))
+        })
     }
 
     /// The DataFusion session below, for plans over data that is no dataset (a job's intermediate

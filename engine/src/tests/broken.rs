@@ -113,6 +113,9 @@ async fn damage_is_an_error_and_not_an_end() {
             assert!(catalog.unreadable.contains_key(&name("calls")), "{what}");
         }
         let message = error.to_string();
+        assert!(message.contains("calls"), "{what}: {message}");
+        let advice = message.matches("; `colonnade doctor` says w").count();
+        assert_eq!(advice, usize::from(what != "a spec that is none"), "{what}: {message}");
         assert!(!message.contains(folder.path().to_str().unwrap()), "{what}: {message}");
     }
 }
@@ -193,12 +196,20 @@ async fn no_checkpoint_is_made_over_a_log_that_is_not_whole() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
-    for id in 0..98 {
+    let entry = table.join("_delta_log/00000000000000000010.json");
+    for id in 0..96 {
         send(&engine, id..id + 1, None).await.unwrap();
-        if id == 50 {
-            std::fs::write(table.join("_delta_log/00000000000000000010.json"), "").unwrap();
-        }
     }
+    let whole = std::fs::read(&entry).unwrap();
+    std::fs::write(&entry, "").unwrap();
+    send(&engine, 96..97, None).await.unwrap();
+    engine.lake().settle().await;
+    // Known now, until it is mended.
+    let refused = send(&engine, 97..98, None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StorageUnavailable);
+    assert!(refused.to_string().contains("version 10 is empty"), "{refused}");
+    std::fs::write(&entry, whole).unwrap();
+    send(&engine, 97..98, None).await.unwrap();
     engine.shutdown().await.unwrap();
     assert!(table.join("_delta_log/00000000000000000099.json").exists());
     assert!(!table.join("_delta_log/00000000000000000099.checkpoint.parquet").exists());

@@ -199,7 +199,7 @@ async fn data_without_a_log_is_damage() {
 }
 
 #[tokio::test]
-async fn only_old_files_that_no_commit_names_are_deleted() {
+async fn only_old_files_that_no_commit_names_are_moved_away() {
     let folder = tempfile::tempdir().unwrap();
     let table = root(folder.path()).await;
     let named = data_file(&table);
@@ -222,6 +222,10 @@ async fn only_old_files_that_no_commit_names_are_deleted() {
     let (_, findings) = examine(folder.path(), true).await;
     assert_eq!((findings[0].kind, findings[0].mended), (FindingKind::Waste, true));
     assert!(!old.exists() && young.exists() && of_others.exists());
+    let moved = table.join("_uncommitted").join(old.strip_prefix(&table).unwrap());
+    assert_eq!(std::fs::read(moved).unwrap(), b"PAR1PAR1");
+    let (_, findings) = examine(folder.path(), true).await;
+    assert!(findings[0].found.contains("1 file of 8 bytes"), "{findings:?}");
     assert_eq!(read(folder.path()).await.unwrap(), 190);
 }
 

@@ -86,6 +86,7 @@ impl Drop for ForAWhile<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

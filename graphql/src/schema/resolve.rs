@@ -46,7 +46,11 @@ where
     T: Into<FieldValue<'a>> + Send,
 {
     FieldFuture::new(async move {
-        match future.await {
+        let result = match state(context) {
+            Ok(state) => state.pace().keeps(future).await,
+            Err(error) => Err(error),
+        };
+        match result {
             Ok(value) => Ok(value.map(Into::into)),
             Err(error) => {
                 let error = to_graphql(&error).into_server_error(context.item.pos);

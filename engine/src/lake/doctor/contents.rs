@@ -18,10 +18,10 @@ use super::super::data_files::is_data_file;
 use super::super::head::Size;
 use super::super::write::require_same_paths;
 use super::again::Again;
-use super::{Examination, FindingKind, Logged, counted, shown};
+use super::{ASKING_MAX, Examination, FindingKind, Logged, UNCOMMITTED_FOLDER, counted, shown};
 use crate::error::Result;
 
-/// Least age of a file that no commit names before it is deleted: another writer may be about to commit it.
+/// Least age of a file that no commit names before it is moved away: another writer may be about to commit it.
 const WASTE_AGE_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How a Parquet file begins and ends.
 const PARQUET_MARK: &[u8] = b"PAR1";
@@ -191,12 +191,20 @@ impl Examination<'_> {
             0 => {
                 "none yet: they are younger than a day, and may be about to be committed".to_owned()
             }
-            due => format!("{due} that are older than a day are deleted"),
+            due => format!(
+                "{due} that are older than a day are moved to {}: delete that when no rows are missed",
+                self.in_root(&Path::from(UNCOMMITTED_FOLDER))
+            ),
         };
         let is_done = self.repair && !due.is_empty();
         if is_done {
-            let deleted = self.store.delete_stream(stream::iter(due).map(Ok).boxed());
-            deleted.try_for_each(async |_| Ok(())).await?;
+            // Not deleted: where the newest entry of a log was lost without a trace, these are its rows.
+            let this = &*self;
+            let moved = stream::iter(due).map(|from| async move {
+                let to = Path::from(UNCOMMITTED_FOLDER).parts().chain(from.parts()).collect();
+                this.rename(&from, &to).await
+            });
+            moved.buffer_unordered(ASKING_MAX).try_collect::<()>().await?;
         }
         self.finds(FindingKind::Waste, found, remedy, is_done);
         Ok(())

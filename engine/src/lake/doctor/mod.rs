@@ -28,6 +28,8 @@ use super::{Lake, Table, TakenRequest, lost_of};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
 
+/// Where old files go that no commit names.
+const UNCOMMITTED_FOLDER: &str = "_uncommitted";
 /// Where entries and checkpoints go that can not be part of the table.
 const DAMAGED_FOLDER: &str = "_delta_log/_damaged";
 /// What commits of a repair are called.

@@ -1,0 +1,62 @@
+//! What is said of data that can not be read while a query runs: which datasets it was of, and who knows more.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
+
+use super::provider::PinnedSchema;
+use crate::error::{Code, Error, Result};
+
+/// Datasets that one message names.
+const NAMED_MAX: usize = 3;
+
+/// The datasets that a plan reads.
+pub(super) struct Reading(BTreeSet<String>);
+
+impl Reading {
+    pub(super) fn of(plan: &LogicalPlan, schema: &PinnedSchema) -> Result<Self> {
+        let mut names = BTreeSet::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && schema.require(scan.table_name.table()).is_ok()
+            {
+                names.insert(scan.table_name.table().to_owned());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(Self(names))
+    }
+
+    /// `error` with what was read, where it says that the data can not be.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        if error.code() != Code::StorageUnavailable || self.0.is_empty() {
+            return error;
+        }
+        let mut names = String::new();
+        for name in self.0.iter().take(NAMED_MAX) {
+            let _ = write!(names, "{}{name}", if names.is_empty() { "" } else { ", " });
+        }
+        let more = match self.0.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" or {more} more"),
+        };
+        error
+            .while_doing(format_args!("reading {names}{more}"))
+            .with_advice("`colonnade doctor` says whether its files are whole")
+    }
+
+    /// The same of what `rows` may end with.
+    pub(super) fn watches(self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let schema = rows.schema();
+        let rows = rows.map_err(move |error| {
+            DataFusionError::External(Box::new(self.failed(Error::from(error))))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+}
