@@ -116,7 +116,8 @@ impl Lake {
             // Another writer may have made it since.
             return match self.find(&who.tenant, &spec.name).await? {
                 Some(table) => Ok((table, false)),
-                None => Err(without_log(&who.tenant, &spec.name)),
+                None => Err(without_log(&who.tenant, &spec.name)
+                    .while_doing(format_args!("creating dataset {}", spec.name))),
             };
         }
         let put = log.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::new_v4()).await;
@@ -185,7 +186,7 @@ impl Table {
 }
 
 /// Whether a table's folder has files of rows.
-async fn has_data_files(table: &dyn ObjectStore) -> Result<bool> {
+pub(super) async fn has_data_files(table: &dyn ObjectStore) -> Result<bool> {
     let mut objects = table.list(None);
     while let Some(object) = objects.try_next().await? {
         if is_data_file(&object.location) {
@@ -196,12 +197,11 @@ async fn has_data_files(table: &dyn ObjectStore) -> Result<bool> {
 }
 
 /// The error for a folder with rows of which no log says what they are: an empty table would hide them.
-fn without_log(tenant: &TenantId, name: &DatasetName) -> Error {
+pub(super) fn without_log(tenant: &TenantId, name: &DatasetName) -> Error {
     Error::user(
         Code::StorageUnavailable,
         format!(
-            "creating dataset {name}: expected an empty folder, and {tenant}/{name} has data files and no log; put its \
-             `_delta_log` back, or move the folder away"
+            "{tenant}/{name} has data files and no log; put its `_delta_log` back, or move the folder away"
         ),
     )
 }

@@ -11,6 +11,8 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use super::check::is_unreadable;
+use super::create::{has_data_files, without_log};
+use super::table::places;
 use super::{Lake, Table};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
@@ -165,10 +167,20 @@ impl Lake {
         let unopened: Vec<_> = names.into_iter().filter(|name| shelf.get(name).is_none()).collect();
         stream::iter(unopened)
             .map(|name| async move {
-                match Table::open(self.root(), tenant, &name).await {
+                let opened = match Table::open(self.root(), tenant, &name).await {
+                    Err(e) if e.code() == Code::NotFound => {
+                        let (_, folder) = places(self.root(), tenant, &name)?;
+                        match has_data_files(folder.as_ref()).await {
+                            Ok(true) => Err(without_log(tenant, &name)),
+                            // A dataset that is just being made, or none.
+                            Ok(false) => return Ok(()),
+                            Err(error) => Err(error),
+                        }
+                    }
+                    opened => opened,
+                };
+                match opened {
                     Ok(table) => drop(shelf.keep(table)),
-                    // A folder without a log: a dataset that is just being made, or no dataset.
-                    Err(e) if e.code() == Code::NotFound => {}
                     Err(e) => {
                         tracing::warn!(
                             %tenant, dataset = %name, error = e.detail(), "dataset is not readable"

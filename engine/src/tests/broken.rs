@@ -159,9 +159,13 @@ async fn no_empty_dataset_is_made_over_rows_that_lost_their_log() {
     let table = root(folder.path()).await;
     std::fs::remove_dir_all(table.join("_delta_log")).unwrap();
     let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
-    let refused = engine.create_dataset(&who(), calls()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::StorageUnavailable);
-    assert!(refused.to_string().contains("default/calls has data files and no log"), "{refused}");
+    let read = session(&engine).await.sql("SELECT * FROM calls").await.unwrap_err();
+    for refused in [read, engine.create_dataset(&who(), calls()).await.unwrap_err()] {
+        assert_eq!(refused.code(), Code::StorageUnavailable);
+        let says = "default/calls has data files and no log";
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+    assert_eq!(engine.unreadable(), 1);
     assert!(!table.join("_delta_log").exists());
 }
 

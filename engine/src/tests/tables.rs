@@ -267,6 +267,19 @@ async fn many_commits_are_one_table_with_a_checkpoint() {
         "dataset calls: version 5 is no longer kept; versions 99 to 105 are"
     );
     assert_eq!(engine.history(&who(), &name("calls"), 1000).await.unwrap().len(), 7);
+    // A commit stands on the newest entry, or on the checkpoint of just that version.
+    let entry = |version| log.join(format!("{version:020}.json"));
+    std::fs::rename(entry(105), folder.path().join("105")).unwrap();
+    let refused = write(&engine, WriteMode::Append, 0..1).await.unwrap_err();
+    assert!(refused.to_string().contains("it is gone"), "{refused}");
+    std::fs::rename(folder.path().join("105"), entry(105)).unwrap();
+    for id in 105..199 {
+        write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
+    }
+    engine.lake().settle().await;
+    std::fs::remove_file(entry(199)).unwrap();
+    write(&engine, WriteMode::Append, 199..200).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 200);
 }
 
 #[tokio::test]
