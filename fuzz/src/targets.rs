@@ -274,7 +274,7 @@ fn ask(query: &str, variables: Value) {
         Accepts::Single,
     ));
     let Answers::One(answer) = asked else { return };
-    for error in &answer.response.errors {
+    for error in &answer.errors {
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
         let is_ours = code.is_none_or(|code| code.to_string().contains("INTERNAL"));
         assert!(!is_ours, "{}: {query}", error.message);

@@ -12,11 +12,13 @@
 //!      ├─ guard/      what is refused before it runs: size, nesting, depth, cost
 //!      ├─ schema/     types and resolvers, one rule per file
 //!      ├─ counting    how long the answer is, while it is made
+//!      ├─ answer      the answer as JSON
 //!      ├─ plan/       arguments ─▶ DataFusion plan ─▶ values
 //!      └─ subscribe/  commits ─▶ messages
 //! ```
 //! Deliberately absent: access to storage, to Delta and to anything without a [`engine::Principal`].
 
+mod answer;
 mod counting;
 mod error;
 mod guard;
@@ -32,10 +34,11 @@ mod service;
 mod shape;
 mod subscribe;
 
+pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
 pub use limits::Limits;
 pub use server::{ApiKey, LISTEN_DEFAULT, Patience, Server, ServerOptions};
-pub use service::{Accepts, Answer, Answers, Service, Stage};
+pub use service::{Accepts, Service};
 
 use engine::{Engine, Principal};
 

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::error::{INTERNAL_MESSAGE, bad_input, busy, over_limit, refused};
+use crate::answer::{Answer, Answers};
+use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
 use crate::meter::Meter;
@@ -133,27 +134,6 @@ impl ServiceInner {
     }
 }
 
-/// What came of a request.
-pub struct Answer {
-    /// The response, its errors with `extensions.code` and `extensions.requestId`.
-    pub response: Response,
-    /// Whether it was executed; a request that was refused has no data, not even null.
-    pub stage: Stage,
-    /// Where its bytes are counted, until the client has taken them.
-    pub(crate) room: Option<Room>,
-}
-
-impl Answer {
-    /// The room that it takes as so many bytes, while they wait for the client.
-    pub(crate) fn take_room(&mut self, bytes: usize) -> Option<Room> {
-        let mut room = self.room.take()?;
-        room.0.keep(bytes.div_ceil(ROOM_UNIT_BYTES));
-        Some(room)
-    }
-}
-
-/// Errors of one answer that are shown.
-const ERRORS_MAX: usize = 100;
 /// The unit in which bytes of answers are counted.
 const ROOM_UNIT_BYTES: usize = 64 << 10;
 
@@ -161,27 +141,18 @@ const ROOM_UNIT_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Room(Taken);
 
+impl Room {
+    /// No more of it than so many bytes take.
+    pub(crate) fn of(mut self, bytes: usize) -> Self {
+        self.0.keep(bytes.div_ceil(ROOM_UNIT_BYTES));
+        self
+    }
+}
+
 /// What an answer takes while it is made.
 pub(crate) struct Held {
     _place: Taken,
     room: Room,
-}
-
-/// How far a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It was refused before anything of it ran.
-    Refused,
-    /// It ran.
-    Executed,
-}
-
-/// The answers to a request: one, or a stream of them.
-pub enum Answers {
-    /// Of a query or mutation, or of a subscription that was refused.
-    One(Box<Answer>),
-    /// Of a subscription.
-    Many(BoxStream<'static, Answer>),
 }
 
 /// Which operations a transport takes.
@@ -233,10 +204,7 @@ impl Service {
     ) -> Answers {
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
         let answers = self.answer_in(who, request, request_id, accepts).instrument(span).await;
-        answers.unwrap_or_else(|error| {
-            let answer = finished(Response::from_errors(vec![*error]), request_id);
-            Answers::One(Box::new(Answer { stage: Stage::Refused, ..answer }))
-        })
+        answers.unwrap_or_else(|error| Answers::One(Box::new(Answer::refused(*error, request_id))))
     }
 
     async fn answer_in(
@@ -327,13 +295,19 @@ impl Service {
     ) -> Answer {
         let Prepared { schema, state, kind, cost, roots, request } = prepared;
         let tenant = state.tenant().clone();
-        let work = {
-            let state = state.clone();
-            state.hold(held);
-            async move {
-                let answer = state.answered(schema.schema.execute(request)).await?;
-                Ok((answer, state.let_go().map(|held| held.room)))
+        state.hold(held);
+        let id = request_id.to_owned();
+        let work = async move {
+            let response = state.answered(schema.schema.execute(request)).await?;
+            let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
+            if let Value::Object(fields) = &mut response.data {
+                // Root fields run side by side and come in the order of their ends.
+                let place = |key: &Name| roots.iter().position(|root| root.key == *key);
+                fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
             }
+            let answer = Answer::of(response, &id);
+            let room = state.let_go().map(|held| held.room);
+            Ok(Answer { room, ..answer })
         };
         let result = match kind {
             // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone.
@@ -354,15 +328,10 @@ impl Service {
             }
             _ => in_time(time, async { self.0.lanes.run(&tenant, work).await.flatten() }).await,
         };
-        let (response, room) =
-            result.unwrap_or_else(|error| (Response::from_errors(vec![*refused(&error)]), None));
-        let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
-        if let Value::Object(fields) = &mut response.data {
-            // Root fields run side by side and come in the order of their ends.
-            let place = |key: &Name| roots.iter().position(|root| root.key == *key);
-            fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
-        }
-        Answer { room, ..finished(response, request_id) }
+        result.unwrap_or_else(|error| {
+            let response = Response::from_errors(vec![*refused(&error)]);
+            Answer::of(response.extension("cost", Value::from(cost)), request_id)
+        })
     }
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
@@ -413,7 +382,7 @@ impl Following {
         if let Some(cost) = self.cost.take() {
             response = response.extension("cost", Value::from(cost));
         }
-        let answer = finished(with_warnings(response, &self.state), &self.request_id);
+        let answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
         let room = self.state.let_go().map(|held| held.room);
         Some((Answer { room, ..answer }, self))
     }
@@ -442,38 +411,4 @@ fn with_warnings(mut response: Response, state: &RequestState) -> Response {
         response = response.extension("warnings", warnings);
     }
     response
-}
-
-/// Gives every error a code and the request's id. Errors of the GraphQL library are about the request's
-/// text, except those that it marks as its own.
-fn finished(mut response: Response, request_id: &str) -> Answer {
-    let is_coded = |error: &ServerError| {
-        error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
-    };
-    let was_refused = response.data == Value::Null
-        && !response.errors.is_empty()
-        && !response.errors.iter().any(is_coded);
-    let more = response.errors.len().saturating_sub(ERRORS_MAX);
-    response.errors.truncate(ERRORS_MAX);
-    if let Some(last) = response.errors.last_mut().filter(|_| more > 0) {
-        last.message.push_str(&format!(" (and {more} errors more)"));
-    }
-    for error in &mut response.errors {
-        let extensions = error.extensions.get_or_insert_default();
-        if extensions.get("code").is_none() {
-            let code = match error.message.starts_with("internal:") {
-                true => Code::Internal,
-                false => Code::BadInput,
-            };
-            if code == Code::Internal {
-                tracing::error!(code = "INTERNAL", detail = error.message, "request failed");
-                error.message = INTERNAL_MESSAGE.to_owned();
-            }
-            extensions.set("code", code.as_str());
-        }
-        extensions.set("requestId", request_id);
-        error.locations.retain(|at| at.line > 0);
-    }
-    let stage = if was_refused { Stage::Refused } else { Stage::Executed };
-    Answer { response, stage, room: None }
 }

@@ -10,10 +10,11 @@ use poem::{Request, Response};
 
 use super::negotiate::{Media, negotiate};
 use super::trace::RequestIds;
-use super::wire::{self, GraphqlBody, graphql_failure};
+use super::wire::{self, graphql_failure};
 use super::{App, body, sse, websocket};
+use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
-use crate::service::{Accepts, Answer, Answers, Stage};
+use crate::service::Accepts;
 
 /// Answers at `/graphql`.
 pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Response {
@@ -84,18 +85,17 @@ async fn answer(
     }
 }
 
-fn respond(mut answer: Answer, media: Media) -> Response {
+fn respond(answer: Answer, media: Media) -> Response {
     let status = match (answer.stage, media) {
         (Stage::Refused, Media::GraphqlResponse) => refusal_status(&answer),
         _ => StatusCode::OK,
     };
-    let json = GraphqlBody::from(&answer).json();
-    let room = answer.take_room(json.len());
+    let (json, room) = answer.into_parts();
     wire::counted_body(status, media.content_type(), json, room)
 }
 
 fn refusal_status(answer: &Answer) -> StatusCode {
-    let extensions = answer.response.errors.first().and_then(|error| error.extensions.as_ref());
+    let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
     let code = match extensions.and_then(|extensions| extensions.get("code")) {
         Some(async_graphql::Value::String(code)) => code.as_str(),
         _ => "",

@@ -14,8 +14,8 @@ use poem::{Body, Response};
 
 use super::App;
 use super::negotiate::Media;
-use super::wire::GraphqlBody;
-use crate::service::{Answer, Answers, Room};
+use crate::answer::{Answer, Answers};
+use crate::service::Room;
 
 /// Answers as events.
 pub(super) fn respond(app: &App, answers: Answers) -> Response {
@@ -53,9 +53,9 @@ impl Events {
         self.room = None;
         let answers = self.answers.as_mut()?;
         match tokio::time::timeout(self.heartbeat, answers.next()).await {
-            Ok(Some(mut answer)) => {
-                let json = GraphqlBody::from(&answer).json();
-                self.room = answer.take_room(json.len());
+            Ok(Some(answer)) => {
+                let (json, room) = answer.into_parts();
+                self.room = room;
                 Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
             }
             Ok(None) => {

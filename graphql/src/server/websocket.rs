@@ -29,10 +29,11 @@ use tracing::Instrument;
 
 use super::listen::{Busy, OfConnection};
 use super::trace::RequestIds;
-use super::wire::{self, GraphqlBody, graphql_failure};
+use super::wire::{self, graphql_failure};
 use super::{App, Patience};
+use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, over_limit, to_graphql};
-use crate::service::{Accepts, Answer, Answers, Room, Stage};
+use crate::service::{Accepts, Room};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Most messages are small, and most sockets are quiet.
@@ -391,14 +392,14 @@ impl Operation {
     async fn run(self, who: Principal, request: GraphqlRequest) {
         let service = self.app.0.service.clone();
         match service.answer(&who, request, &self.request_id, Accepts::Streams).await {
-            Answers::One(mut answer) => {
-                if self.answer(&mut answer).await == Next::Complete {
+            Answers::One(answer) => {
+                if self.answer(*answer).await == Next::Complete {
                     self.complete().await;
                 }
             }
             Answers::Many(mut answers) => {
-                while let Some(mut answer) = answers.next().await {
-                    if self.answer(&mut answer).await == Next::Ended {
+                while let Some(answer) = answers.next().await {
+                    if self.answer(answer).await == Next::Ended {
                         return;
                     }
                 }
@@ -407,19 +408,15 @@ impl Operation {
         }
     }
 
-    async fn answer(&self, answer: &mut Answer) -> Next {
-        let has_no_data = answer.response.data == async_graphql::Value::Null;
-        if answer.stage == Stage::Refused || (has_no_data && !answer.response.errors.is_empty()) {
-            let errors = serde_json::to_value(&answer.response.errors).unwrap_or_default();
+    async fn answer(&self, answer: Answer) -> Next {
+        if answer.stage == Stage::Refused || (!answer.has_data && !answer.errors.is_empty()) {
+            let errors = serde_json::to_value(&answer.errors).unwrap_or_default();
             let message = json!({"type": "error", "id": self.id, "payload": errors}).to_string();
-            let room = answer.take_room(message.len());
+            let room = answer.room.map(|room| room.of(message.len()));
             self.send_last(message, room).await;
             return Next::Ended;
         }
-        let payload = GraphqlBody::from(&*answer).json();
-        // What it was made of is not needed while it waits.
-        answer.response.data = async_graphql::Value::Null;
-        let room = answer.take_room(payload.len());
+        let (payload, room) = answer.into_parts();
         let id = Value::from(self.id.as_str());
         let message = format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}");
         drop(payload);

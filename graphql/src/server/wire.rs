@@ -1,54 +1,20 @@
 //! Answers as bytes.
 
-use std::collections::BTreeMap;
 use std::io;
 
-use async_graphql::{ServerError, Value};
 use bytes::Bytes;
 use engine::{Code, Error};
 use futures::stream;
 use poem::Response;
 use poem::http::{StatusCode, header};
-use serde::Serialize;
 
 use super::trace::RequestIds;
+use crate::answer::Answer;
 use crate::error::{to_body, to_graphql};
-use crate::service::{Answer, Room, Stage};
+use crate::service::Room;
 
 /// Bytes of an answer that are handed over at once.
 const PIECE_BYTES: usize = 64 << 10;
-
-/// An answer as GraphQL has it: without `data` when nothing was executed.
-#[derive(Serialize)]
-pub(super) struct GraphqlBody<'a> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ServerError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extensions: &'a BTreeMap<String, Value>,
-}
-
-impl<'a> From<&'a Answer> for GraphqlBody<'a> {
-    fn from(answer: &'a Answer) -> Self {
-        Self {
-            errors: &answer.response.errors,
-            data: (answer.stage == Stage::Executed).then_some(&answer.response.data),
-            extensions: &answer.response.extensions,
-        }
-    }
-}
-
-impl GraphqlBody<'_> {
-    /// As JSON.
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer can not be written as JSON");
-            r#"{"errors":[{"message":"the answer can not be written","extensions":{"code":"INTERNAL"}}]}"#
-                .to_owned()
-        })
-    }
-}
 
 /// An answer with this body.
 pub(super) fn body(
@@ -97,10 +63,7 @@ pub(super) fn failed(error: &Error, ids: &RequestIds) -> Response {
 pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestIds) -> Response {
     let mut error = to_graphql(error).into_server_error(Default::default());
     error.locations.clear();
-    error.extensions.get_or_insert_default().set("requestId", ids.request.as_str());
-    let errors = [error];
-    let document = GraphqlBody { errors: &errors, data: None, extensions: &BTreeMap::new() };
-    body(status, "application/json", document.json())
+    body(status, "application/json", Answer::refused(error, &ids.request).json)
 }
 
 /// The status of a code.

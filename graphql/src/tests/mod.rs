@@ -30,9 +30,10 @@ use futures::stream::BoxStream;
 use jobs::{Runner, RunnerOptions};
 use serde_json::{Value, json};
 
+use crate::answer::{Answer, Answers};
 use crate::limits::Limits;
 use crate::server::{Patience, Server, ServerOptions};
-use crate::service::{Accepts, Answer, Answers, Service};
+use crate::service::{Accepts, Service};
 
 /// An engine in memory with a runner and a service.
 pub(super) struct Rig {
@@ -146,10 +147,9 @@ impl Rig {
 }
 
 pub(super) fn document(answer: &Answer) -> Value {
-    let mut document = serde_json::to_value(&answer.response).unwrap();
-    if answer.stage == crate::service::Stage::Refused {
-        document.as_object_mut().unwrap().remove("data");
-    }
+    let mut document: Value = serde_json::from_str(&answer.json).unwrap();
+    let has_data = document.as_object().unwrap().contains_key("data");
+    assert_eq!(has_data, answer.stage == crate::Stage::Executed);
     for error in document.get_mut("errors").and_then(Value::as_array_mut).into_iter().flatten() {
         assert_eq!(error["extensions"]["requestId"], "id");
         error["extensions"].as_object_mut().unwrap().remove("requestId");

@@ -1,0 +1,141 @@
+//! What came of a request, as the JSON that its client gets.
+//!
+//! It is written where it was made, on the threads for queries: a long answer takes as long to write as to make, and so does
+//! letting go of what it was made of.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{Response, ServerError, Value};
+use engine::Code;
+use futures::stream::BoxStream;
+use serde::Serialize;
+
+use crate::error::INTERNAL_MESSAGE;
+use crate::service::Room;
+
+/// Errors of one answer that are shown.
+const ERRORS_MAX: usize = 100;
+
+/// What came of a request.
+pub struct Answer {
+    /// The response as JSON, its errors with `extensions.code` and `extensions.requestId`.
+    pub json: String,
+    /// Whether it was executed; a request that was refused has no data, not even null.
+    pub stage: Stage,
+    /// Whether the response has data that is not null.
+    pub(crate) has_data: bool,
+    /// Those of its errors that are shown.
+    pub errors: Vec<ServerError>,
+    /// Where its bytes are counted, until the client has taken them.
+    pub(crate) room: Option<Room>,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It was refused before anything of it ran.
+    Refused,
+    /// It ran.
+    Executed,
+}
+
+/// The answers to a request: one, or a stream of them.
+pub enum Answers {
+    /// Of a query or mutation, or of a subscription that was refused.
+    One(Box<Answer>),
+    /// Of a subscription.
+    Many(BoxStream<'static, Answer>),
+}
+
+impl Answer {
+    /// A response to a request that ran, unless its errors say that it did not.
+    pub(crate) fn of(mut response: Response, request_id: &str) -> Self {
+        let was_refused = response.data == Value::Null
+            && !response.errors.is_empty()
+            && !response.errors.iter().any(is_coded);
+        finish(&mut response.errors, request_id);
+        let stage = if was_refused { Stage::Refused } else { Stage::Executed };
+        Self::written(response, stage)
+    }
+
+    /// The answer to a request that was refused for `error`.
+    pub(crate) fn refused(error: ServerError, request_id: &str) -> Self {
+        let mut response = Response::from_errors(vec![error]);
+        finish(&mut response.errors, request_id);
+        Self::written(response, Stage::Refused)
+    }
+
+    fn written(response: Response, stage: Stage) -> Self {
+        let body = GraphqlBody {
+            errors: &response.errors,
+            data: (stage == Stage::Executed).then_some(&response.data),
+            extensions: &response.extensions,
+        };
+        Self {
+            json: body.json(),
+            stage,
+            has_data: response.data != Value::Null,
+            errors: response.errors,
+            room: None,
+        }
+    }
+
+    /// Its text, and the room that this takes while it waits for the client.
+    pub(crate) fn into_parts(self) -> (String, Option<Room>) {
+        let bytes = self.json.len();
+        (self.json, self.room.map(|room| room.of(bytes)))
+    }
+}
+
+/// An answer as GraphQL has it: without `data` when nothing was executed.
+#[derive(Serialize)]
+struct GraphqlBody<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ServerError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extensions: &'a BTreeMap<String, Value>,
+}
+
+impl GraphqlBody<'_> {
+    /// As JSON.
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer can not be written as JSON");
+            r#"{"errors":[{"message":"the answer can not be written","extensions":{"code":"INTERNAL"}}]}"#
+                .to_owned()
+        })
+    }
+}
+
+fn is_coded(error: &ServerError) -> bool {
+    error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
+}
+
+/// Gives every error a code and the request's id. Errors of the GraphQL library are about the request's
+/// text, except those that it marks as its own.
+fn finish(errors: &mut Vec<ServerError>, request_id: &str) {
+    let more = errors.len().saturating_sub(ERRORS_MAX);
+    errors.truncate(ERRORS_MAX);
+    if let Some(last) = errors.last_mut().filter(|_| more > 0) {
+        last.message.push_str(&format!(" (and {more} errors more)"));
+    }
+    for error in errors {
+        let is_coded = is_coded(error);
+        let extensions = error.extensions.get_or_insert_default();
+        if !is_coded {
+            let code = match error.message.starts_with("internal:") {
+                true => Code::Internal,
+                false => Code::BadInput,
+            };
+            if code == Code::Internal {
+                tracing::error!(code = "INTERNAL", detail = error.message, "request failed");
+                error.message = INTERNAL_MESSAGE.to_owned();
+            }
+            extensions.set("code", code.as_str());
+        }
+        extensions.set("requestId", request_id);
+        error.locations.retain(|at| at.line > 0);
+    }
+}
