@@ -292,6 +292,8 @@ async fn a_dataset_whose_log_is_damaged_is_named_wherever_it_is_asked_for() {
         }
         let ready = reqwest::get(server.url("/readyz")).await.unwrap().text().await.unwrap();
         assert!(ready.contains("some datasets can not be read"), "{ready}");
+        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("\ncolonnade_unreadable_datasets 1\n"), "{metrics}");
         let sent = server.ingest("my_things", "application/x-ndjson", "{\"id\": 9}").await;
         sent.refused_with(503, "STORAGE_UNAVAILABLE");
         assert_eq!(

@@ -329,3 +329,22 @@ async fn a_client_that_takes_its_answer_bit_by_bit_has_all_of_it() {
     assert!(body.len() > 3 << 20, "{} bytes are all in buffers", body.len());
     assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
 }
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_refused() {
+    let rig = Rig::new().await;
+    let (address, _stop, _) = rig.serve(ServerOptions::default()).await;
+    let ask = async |bytes: usize| {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        let value = "x".repeat(bytes);
+        let head = format!(
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Long: {value}\r\n"
+        );
+        let _ = client.write_all(head.as_bytes()).await;
+        let _ = client.write_all(b"\r\n").await;
+        rest(&mut client).await
+    };
+    assert!(ask(60 << 10).await.starts_with("HTTP/1.1 200"));
+    let refused = ask(1 << 20).await;
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+}

@@ -102,6 +102,20 @@ async fn who_waits_for_a_run_leaves_its_place_to_others() {
     assert!(is_free());
 }
 
+#[tokio::test]
+async fn an_answer_may_have_as_many_bytes_as_one_may_have() {
+    let limits = Limits { answer_bytes_max: 10, ..Limits::default() };
+    let rig = Rig::with_limits(limits).await;
+    let state = RequestState::new(rig.service.0.clone(), who(), 0);
+    assert!(state.counts(4) && state.counts(6));
+    assert_eq!(state.answered(async { 1 }).await.unwrap(), 1);
+    assert!(!state.counts(1));
+    let refused = state.answered(std::future::pending::<()>()).await.unwrap_err();
+    assert_eq!(refused.code(), engine::Code::LimitExceeded);
+    state.begin_answer();
+    assert!(state.counts(10));
+}
+
 /// At the edge of what is taken: each is planned, executed and dropped by recursion somewhere.
 #[tokio::test]
 async fn as_many_conditions_as_are_taken_overflow_nothing() {
