@@ -13,7 +13,8 @@ use crate::bus::CommitKind;
 use crate::error::Result;
 use crate::identity::Principal;
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table, Taken, is_unreadable,
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table, Taken,
+    is_unreadable, lost_of,
 };
 
 /// The rejected rows of one request.
@@ -96,9 +97,13 @@ impl Author for Quarantine<'_> {
             if let Some(p) = producer {
                 let last = head.last_sequence(table, &p.producer).await?;
                 if last.is_some_and(|last| last >= p.sequence) {
-                    continue;
+                    if head.taken(table, &p.producer, p.sequence).await? != Taken::Lost {
+                        continue;
+                    }
+                    sequences.insert(lost_of(&p.producer, p.sequence), REGAINED);
+                } else {
+                    sequences.insert(p.producer.clone(), p.sequence);
                 }
-                sequences.insert(p.producer.clone(), p.sequence);
                 requests.push(p.taken(*digest));
             }
             let producer = producer.map(|p| (p.producer.as_str(), p.sequence));

@@ -24,6 +24,8 @@ pub(super) const LOG_FOLDER: &str = "_delta_log";
 const VERSION_DIGITS: usize = 20;
 /// Entries that are read at once.
 const ENTRIES_AT_A_TIME: usize = 16;
+/// Entries that a listing left out and that are asked for by name, at most.
+const ASKED_FOR_MAX: usize = 1_000;
 /// Looks at a log that seems damaged before it is called so.
 const LOOKS_MAX: u32 = 5;
 /// Wait before the second look; four times as long before each further one.
@@ -41,7 +43,9 @@ pub(super) struct LogFiles {
 impl LogFiles {
     /// All that the store has.
     pub(super) async fn list(table: &dyn ObjectStore) -> Result<Self> {
-        Self::list_from(table, 0).await
+        let mut files = Self::list_from(table, 0).await?;
+        files.ask_for_missing(table).await?;
+        Ok(files)
     }
 
     /// Those from the last checkpoint on, where a file says which that is: a log may have millions before it.
@@ -57,12 +61,13 @@ impl LogFiles {
             Err(error) => return Err(error.into()),
         };
         let Some(LastCheckpoint { version }) = last else { return Self::list(table).await };
-        let files = Self::list_from(table, version).await?;
+        let mut files = Self::list_from(table, version).await?;
         // It is a hint: where the checkpoint is not there, nothing stands for what was before it.
-        match files.checkpoints.is_empty() {
-            true => Self::list(table).await,
-            false => Ok(files),
+        if files.checkpoints.is_empty() {
+            return Self::list(table).await;
         }
+        files.ask_for_missing(table).await?;
+        Ok(files)
     }
 
     async fn list_from(table: &dyn ObjectStore, first: u64) -> Result<Self> {
@@ -95,15 +100,14 @@ impl LogFiles {
             }
         }
         let (entries, checkpoints) = (entries.into_iter().collect(), checkpoints.whole());
-        let mut files = Self { entries, checkpoints, empty };
-        files.ask_for_missing(table).await?;
-        Ok(files)
+        Ok(Self { entries, checkpoints, empty })
     }
 
     /// Asks by name for what the listing has not, while it is there: a listing is not made in one moment, and one that is made
     /// beside a writer may have the later of two entries and not the earlier one.
     async fn ask_for_missing(&mut self, table: &dyn ObjectStore) -> Result<()> {
-        while let Some(missing) = self.first_missing() {
+        for _ in 0..ASKED_FOR_MAX {
+            let Some(missing) = self.first_missing() else { break };
             let path = Path::from(format!("{LOG_FOLDER}/{missing:020}.json"));
             match table.head(&path).await {
                 Ok(object) if object.size > 0 => {}
@@ -145,7 +149,7 @@ impl LogFiles {
     pub(super) fn first_missing(&self) -> Option<u64> {
         let first = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.saturating_add(1));
         let there = self.entries.iter().copied().filter(|version| *version >= first);
-        (first..)
+        (first..=u64::MAX)
             .zip(there)
             .find(|(expected, version)| expected != version || self.empty.contains(version))
             .map(|(expected, _)| expected)
@@ -366,5 +370,6 @@ mod tests {
         assert_eq!(asked(&[3, 4, 5], &[4]).await.first_missing(), None);
         assert_eq!(asked(&[3, 7], &[]).await.first_missing(), Some(6));
         assert_eq!(asked(&[3, 4, 5, 6, 7, 8], &[8]).await.first_missing(), Some(8));
+        assert_eq!(log_files(vec![3], vec![u64::MAX]).first_missing(), None);
     }
 }

@@ -76,9 +76,11 @@ impl Lake {
             return Ok(true);
         }
         let commits = self.history(&who.tenant, name, usize::MAX).await?;
-        let is_ours = |commit: &CommitRecord| {
-            commit.run_id.is_some()
-                || ["create", "evolve", "repair"].contains(&commit.operation.as_str())
+        let is_ours = |commit: &CommitRecord| match commit.operation.as_str() {
+            "create" | "evolve" => true,
+            // It may have brought rows of clients back.
+            "repair" => commit.files_added == 0,
+            _ => commit.run_id.is_some(),
         };
         Ok(commits.iter().all(is_ours) && commits.iter().any(|commit| commit.run_id.is_some()))
     }

@@ -100,10 +100,13 @@ impl Lake {
         Arc::clone(self.shelves.lock().entry(tenant.clone()).or_default())
     }
 
-    /// Datasets of all tenants that are known to be unreadable.
+    /// Datasets of all tenants of which it is known that they can not be read, or that their logs are damaged.
     pub(crate) fn unreadable(&self) -> usize {
         let shelves: Vec<Arc<Shelf>> = self.shelves.lock().values().cloned().collect();
-        shelves.iter().map(|shelf| shelf.unreadable.lock().len()).sum()
+        let is_damaged = |table: &Arc<Table>| table.is_damaged.load(Ordering::Relaxed);
+        let damaged =
+            |shelf: &Shelf| shelf.opened().iter().filter(|table| is_damaged(table)).count();
+        shelves.iter().map(|shelf| shelf.unreadable.lock().len() + damaged(shelf)).sum()
     }
 
     /// The catalogue, from the store the first time and from memory afterwards.
@@ -167,20 +170,11 @@ impl Lake {
         let unopened: Vec<_> = names.into_iter().filter(|name| shelf.get(name).is_none()).collect();
         stream::iter(unopened)
             .map(|name| async move {
-                let opened = match Table::open(self.root(), tenant, &name).await {
-                    Err(e) if e.code() == Code::NotFound => {
-                        let (_, folder) = places(self.root(), tenant, &name)?;
-                        match has_data_files(folder.as_ref()).await {
-                            Ok(true) => Err(without_log(tenant, &name)),
-                            // A dataset that is just being made, or none.
-                            Ok(false) => return Ok(()),
-                            Err(error) => Err(error),
-                        }
-                    }
-                    opened => opened,
-                };
-                match opened {
-                    Ok(table) => drop(shelf.keep(table)),
+                match self.open_or_none(tenant, &name).await {
+                    Ok(Some(table)) => drop(shelf.keep(table)),
+                    // One that another has opened meanwhile can be read.
+                    _ if shelf.get(&name).is_some() => {}
+                    Ok(None) => drop(shelf.unreadable.lock().remove(&name)),
                     Err(e) => {
                         tracing::warn!(
                             %tenant, dataset = %name, error = e.detail(), "dataset is not readable"
@@ -194,6 +188,23 @@ impl Lake {
             .buffer_unordered(OPENING_MAX)
             .try_collect::<()>()
             .await
+    }
+
+    /// The table of a folder; `None` for one that is just being made, or none.
+    async fn open_or_none(&self, tenant: &TenantId, name: &DatasetName) -> Result<Option<Table>> {
+        let open = async || match Table::open(self.root(), tenant, name).await {
+            Err(e) if e.code() == Code::NotFound => Ok(None),
+            opened => opened.map(Some),
+        };
+        if let Some(table) = open().await? {
+            return Ok(Some(table));
+        }
+        let (_, folder) = places(self.root(), tenant, name)?;
+        if !has_data_files(folder.as_ref()).await? {
+            return Ok(None);
+        }
+        // It may have been made since.
+        open().await?.map_or_else(|| Err(without_log(tenant, name)), |table| Ok(Some(table)))
     }
 
     /// An open table; NOT_FOUND names those that are spelt alike.

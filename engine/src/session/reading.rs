@@ -46,9 +46,12 @@ impl Reading {
             0 => String::new(),
             more => format!(" or {more} more"),
         };
-        error
-            .while_doing(format_args!("reading {names}{more}"))
-            .with_advice("`colonnade doctor` says whether its files are whole")
+        let refused = error.to_string().contains("refuses access");
+        let error = error.while_doing(format_args!("reading {names}{more}"));
+        match refused {
+            true => error,
+            false => error.with_advice("`colonnade doctor` says whether its files are whole"),
+        }
     }
 
     /// The same of what `rows` may end with.

@@ -212,8 +212,10 @@ async fn no_checkpoint_is_made_over_a_log_that_is_not_whole() {
     let refused = send(&engine, 97..98, None).await.unwrap_err();
     assert_eq!(refused.code(), Code::StorageUnavailable);
     assert!(refused.to_string().contains("version 10 is empty"), "{refused}");
+    assert_eq!(engine.unreadable(), 1);
     std::fs::write(&entry, whole).unwrap();
     send(&engine, 97..98, None).await.unwrap();
+    assert_eq!(engine.unreadable(), 0);
     engine.shutdown().await.unwrap();
     assert!(table.join("_delta_log/00000000000000000099.json").exists());
     assert!(!table.join("_delta_log/00000000000000000099.checkpoint.parquet").exists());

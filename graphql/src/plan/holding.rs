@@ -1,5 +1,6 @@
 //! The memory of an answer's rows, counted before it is taken: as Arrow's columns, then as GraphQL's values, which are many times as
-//! large where they are small. All fields of an answer share one account.
+//! large where they are small. All fields of an answer share one account; of a subscription, whose results are shared among those who
+//! ask the same, each list of rows has one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,7 +53,8 @@ impl Holding {
         ForAWhile { holding: self, bytes: 0 }
     }
 
-    fn let_go(&self, bytes: usize) {
+    /// Counts no longer what was held.
+    pub(crate) fn let_go(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 

@@ -16,6 +16,7 @@
 //! none is given twice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::row::{RowConverter, Rows, SortField};
@@ -29,7 +30,7 @@ use futures::TryStreamExt;
 
 use super::cursor::{Cursor, Tie};
 use super::functions::{identity_literal, row_identity};
-use super::holding::Holding;
+use super::holding::{ForAWhile, Holding};
 use super::order::{Behind, Direction, Term, Tied, behind, by_name, sort_key};
 use super::values::{canonical, to_values};
 use crate::error::over_limit;
@@ -128,11 +129,11 @@ pub(crate) async fn count_rows(
 }
 
 /// Runs `frame` and joins its rows, which must not take more than a page may, and than the answer may hold.
-pub(crate) async fn collect_bounded(
+pub(crate) async fn collect_bounded<'a>(
     session: &Session,
     frame: DataFrame,
-    holding: &Holding,
-) -> Result<RecordBatch> {
+    holding: &'a Holding,
+) -> Result<Collected<'a>> {
     let bytes_max = holding.page_bytes_max();
     let mut stream = session.stream(frame).await?;
     let schema = stream.schema();
@@ -154,8 +155,23 @@ pub(crate) async fn collect_bounded(
     let joined = arrow::compute::concat_batches(&schema, &batches)?;
     // What was read may be small parts of long columns.
     drop((batches, while_reading));
-    holding.hold(joined.get_array_memory_size())?;
-    Ok(joined)
+    let mut held = holding.for_a_while();
+    held.hold(joined.get_array_memory_size())?;
+    Ok(Collected { batch: joined, _held: held })
+}
+
+/// Rows, whose memory is counted until they are dropped.
+pub(crate) struct Collected<'a> {
+    batch: RecordBatch,
+    _held: ForAWhile<'a>,
+}
+
+impl Deref for Collected<'_> {
+    type Target = RecordBatch;
+
+    fn deref(&self) -> &RecordBatch {
+        &self.batch
+    }
 }
 
 struct Reading<'a> {
@@ -166,7 +182,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn by_order(&self, table: DataFrame) -> Result<RecordBatch> {
+    async fn by_order(&self, table: DataFrame) -> Result<Collected<'_>> {
         let table = match &self.request.after {
             Some(cursor) => table.filter(behind(self.behind(cursor), Tied::Excluded)?)?,
             None => table,
@@ -174,7 +190,7 @@ impl Reading<'_> {
         self.collect(table, self.sorting(), 0, None).await
     }
 
-    async fn by_identity(&self, table: DataFrame) -> Result<RecordBatch> {
+    async fn by_identity(&self, table: DataFrame) -> Result<Collected<'_>> {
         let all = self.shape.columns.iter().map(|column| by_name(&column.name)).collect();
         let identity = row_identity(all);
         let ascending = Direction { ascending: true, nulls_first: false };
@@ -230,7 +246,7 @@ impl Reading<'_> {
         sorting: Vec<SortExpr>,
         skip: usize,
         identity: Option<Expr>,
-    ) -> Result<RecordBatch> {
+    ) -> Result<Collected<'_>> {
         let keys = self.request.terms.iter().map(|t| t.column);
         let shown: BTreeSet<usize> = self.request.columns.iter().copied().chain(keys).collect();
         let mut output: Vec<Expr> =

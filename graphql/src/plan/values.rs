@@ -24,10 +24,14 @@ pub(crate) struct Converted {
     pub values: Vec<Value>,
     /// Values that JSON can not express and that are null here.
     pub not_finite: u64,
+    /// Bytes that are counted for the values.
+    pub bytes: usize,
 }
 
-/// Bytes of a GraphQL value, and of a text beside its letters.
+/// Bytes of a GraphQL value.
 const VALUE_BYTES: usize = 96;
+/// Bytes that a value takes beside that where it is told as a text, its letters aside.
+const TEXT_BYTES: usize = 32;
 /// Of an object in a JSON document beside its values, while it is read.
 const OBJECT_BYTES: usize = 1_024;
 /// Of any other value there.
@@ -40,10 +44,11 @@ pub(crate) fn to_values(
     holding: &Holding,
 ) -> Result<Converted> {
     let array = canonical(array, kind)?;
-    holding.hold(bytes_as_values(&array, kind))?;
+    let bytes = bytes_as_values(&array, kind);
+    holding.hold(bytes)?;
     let mut not_finite = 0;
     let values = scalars(&array, kind, &mut not_finite)?;
-    Ok(Converted { values, not_finite })
+    Ok(Converted { values, not_finite, bytes })
 }
 
 /// `array` in the Arrow type that `kind` is held in; readers may give views or dictionaries.
@@ -61,7 +66,7 @@ pub(crate) fn canonical(array: &ArrayRef, kind: &ColumnType) -> Result<ArrayRef>
 
 /// Bytes that the values will take, roughly and rather too many, without making one.
 fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
-    let own = array.len() * VALUE_BYTES;
+    let own = array.len() * (VALUE_BYTES + TEXT_BYTES);
     own + match kind {
         ColumnType::Text => array
             .as_string_opt::<i32>()
@@ -83,10 +88,17 @@ fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
 }
 
 fn bytes_of_json(text: &str) -> usize {
-    let node = |byte: u8| match byte {
-        b'{' => OBJECT_BYTES,
-        b'[' | b',' => NODE_BYTES,
-        _ => 1,
+    let (mut in_text, mut is_escaped) = (false, false);
+    let node = |byte: u8| {
+        let was_escaped = std::mem::replace(&mut is_escaped, false);
+        match byte {
+            b'"' if !was_escaped => in_text = !in_text,
+            b'\\' if in_text => is_escaped = !was_escaped,
+            b'{' if !in_text => return OBJECT_BYTES,
+            b'[' | b',' if !in_text => return NODE_BYTES,
+            _ => {}
+        }
+        1
     };
     text.bytes().map(node).sum()
 }
@@ -257,7 +269,9 @@ mod tests {
         let ends = OffsetBuffer::from_lengths(ends);
         let list = ListArray::new(Arc::new(field), ends, Arc::new(texts), None);
         refused(Arc::new(list), &ColumnType::List(Box::new(ColumnType::Text)));
-        // What is within it is shown.
+        // What is within it is shown; in a text nothing is structure.
+        let said = text(format!(r#"["{}", "\""]"#, "{,[".repeat(10_000)));
+        assert!(to_values(&said, &ColumnType::Json, &Holding::new(&few)).is_ok());
         let numbers = text(format!("[{}0]", "0,".repeat(10_000)));
         assert!(to_values(&numbers, &ColumnType::Json, &Holding::new(&few)).is_ok());
     }

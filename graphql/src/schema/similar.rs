@@ -231,6 +231,7 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
         // Some are gone from the dataset since it was embedded: now only among those that are there.
         request.filter = Some(lit(true));
         found = runner.similar(&session, request).await?;
+        state.holding().let_go(std::mem::take(&mut rows).bytes);
         rows = reading.rows(&found.rows).await?;
     }
     for (position, count) in &rows.not_finite {
@@ -310,10 +311,13 @@ struct Reading<'a> {
 }
 
 /// Rows by their ids.
+#[derive(Default)]
 struct FoundRows {
     places: HashMap<String, usize>,
     columns: Arc<Columns>,
     not_finite: Vec<(usize, u64)>,
+    /// Bytes that are counted for them.
+    bytes: usize,
 }
 
 impl Reading<'_> {
@@ -333,15 +337,16 @@ impl Reading<'_> {
         let ids = ids.as_string_opt::<i32>();
         let ids = ids.ok_or_else(|| Error::internal("ids that are no texts"))?;
         let places = (0..ids.len()).map(|row| (ids.value(row).to_owned(), row)).collect();
-        let (mut columns, mut not_finite) = (Columns::new(), Vec::new());
+        let (mut columns, mut not_finite, mut bytes) = (Columns::new(), Vec::new(), 0);
         for position in &self.shown {
             let column = &self.shape.columns[*position];
             let converted = to_values(named(&batch, &column.name)?, &column.kind, self.holding)?;
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }
+            bytes += converted.bytes;
             columns.insert(*position, converted.values);
         }
-        Ok(FoundRows { places, columns: Arc::new(columns), not_finite })
+        Ok(FoundRows { places, columns: Arc::new(columns), not_finite, bytes })
     }
 }

@@ -158,6 +158,7 @@ impl Change {
         let batch = collect_bounded(&session, frame, &holding).await?;
         let mut columns = Columns::new();
         let mut not_finite = Vec::new();
+        let mut bytes = COUNT_BYTES;
         for position in shown {
             let converted = to_values(
                 named(&batch, &column(position).name)?,
@@ -167,10 +168,9 @@ impl Change {
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }
+            bytes += converted.bytes;
             columns.insert(*position, converted.values);
         }
-        // A GraphQL value takes several times the bytes of its Arrow form.
-        let bytes = batch.get_array_memory_size() * 4 + COUNT_BYTES;
         Ok(ChangedRows { rows: batch.num_rows(), columns: Arc::new(columns), not_finite, bytes })
     }
 

@@ -289,8 +289,8 @@ fn check_lengths<T>(
     })
 }
 
-/// The square tiles that hold at least one pair. They are counted and walked, never listed: of a small tile there are more than
-/// there are series.
+/// The square tiles that hold at least one pair. On the processor they are counted and walked, and not listed: of small ones there
+/// are more than there are series. Devices, whose tiles are large, share a list.
 #[derive(Clone, Copy)]
 struct Tiles {
     rows: usize,

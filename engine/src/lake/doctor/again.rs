@@ -13,8 +13,8 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use super::super::head::Size;
 use super::super::log::{LogEntry, rows_in_file, rows_of};
 use super::super::{
-    Author, CommitLabel, Head, LOST, Proposal, Table, Taken, TakenRequest, first_of, is_note,
-    loses, lost_of, schema, width,
+    Author, CommitLabel, Head, LOST, Proposal, REGAINED, Table, Taken, TakenRequest, first_of,
+    is_note, loses, lost_of, schema, width,
 };
 use super::{DAMAGED_FOLDER, Examination, FindingKind, PENDING, REPAIR, counted, shown};
 use crate::bus::CommitKind;
@@ -36,6 +36,8 @@ pub(super) struct Gathered {
     partly: Numbers,
     /// Files that hold rows of requests that were sent again since, and of others.
     withheld: Vec<String>,
+    /// Numbers between two that are not named, because there are too many.
+    more_lost: u64,
 }
 
 impl Examination<'_> {
@@ -81,7 +83,7 @@ impl Examination<'_> {
 
     /// Says what of set-aside entries is lost, and what their producers can do.
     pub(super) fn tells(&mut self, gathered: &Gathered) {
-        let Gathered { again, gone, partly, withheld } = gathered;
+        let Gathered { again, gone, partly, withheld, more_lost } = gathered;
         if !gone.is_empty() {
             let found = format!(
                 "{} of entries that can not be read in place are damaged: {}",
@@ -97,6 +99,11 @@ impl Examination<'_> {
                 true => "none: their rejected rows are gone",
                 false => "send them again under the same numbers: each is taken once",
             };
+            self.finds(FindingKind::Damage, found, remedy, self.repair);
+        }
+        if *more_lost > 0 {
+            let found = format!("{more_lost} more numbers between those that are known are lost");
+            let remedy = "these stay taken; send their rows under new numbers";
             self.finds(FindingKind::Damage, found, remedy, self.repair);
         }
         if !partly.is_empty() {
@@ -192,6 +199,9 @@ impl Examination<'_> {
                 let mut before = head.last_sequence(table, &producer).await?;
                 for number in numbers {
                     let between = before.map_or(0..0, |before| before.saturating_add(1)..number);
+                    let many = u64::try_from(between.end.saturating_sub(between.start));
+                    let more = many.unwrap_or_default().saturating_sub(LOST_MAX as u64);
+                    found.more_lost = found.more_lost.saturating_add(more);
                     let between = between.take(LOST_MAX).collect::<BTreeSet<_>>();
                     if !between.is_empty() {
                         found.again.lost.entry(producer.clone()).or_default().extend(between);
@@ -212,7 +222,13 @@ impl Examination<'_> {
         found: &Gathered,
     ) -> Result<bool> {
         let mut of_producers = 0;
-        let producers: BTreeSet<&String> = entry.requests.iter().map(|of| &of.producer).collect();
+        let mut producers: BTreeSet<&String> = BTreeSet::new();
+        for TakenRequest { producer, sequence, .. } in &entry.requests {
+            match is_noted_lost(table, head, producer, *sequence).await? {
+                true => of_producers += 1,
+                false => drop(producers.insert(producer)),
+            }
+        }
         for producer in producers {
             let is_first = !found.again.sequences.contains_key(producer)
                 && head.last_sequence(table, producer).await?.is_none();
@@ -320,6 +336,12 @@ impl Author for Again {
                 sequences.insert(name.clone(), *sequence);
             }
         }
+        // What took such a number again says so itself, unless it was torn before that.
+        for TakenRequest { producer, sequence, .. } in &self.requests {
+            if is_noted_lost(table, head, producer, *sequence).await? {
+                sequences.insert(lost_of(producer, *sequence), REGAINED);
+            }
+        }
         for (producer, numbers) in &self.lost {
             let last = head.last_sequence(table, producer).await?;
             let last = last.max(sequences.get(producer).copied());
@@ -347,6 +369,17 @@ impl Author for Again {
             ..Proposal::default()
         }))
     }
+}
+
+/// Whether the head says that the rows of a number are lost.
+async fn is_noted_lost(
+    table: &Table,
+    head: &mut Head,
+    producer: &str,
+    sequence: i64,
+) -> Result<bool> {
+    Ok(head.last_sequence(table, &loses(producer)).await?.is_some()
+        && head.last_sequence(table, &lost_of(producer, sequence)).await? == Some(LOST))
 }
 
 /// Whether the head has a request of an entry that was set aside: its rows came again since.

@@ -176,10 +176,8 @@ impl Examination<'_> {
                 },
                 shown(&unnamed)
             );
-            let remedy = format!(
-                "look at the rows of each with `colonnade sql`; where they are missing, `colonnade ingest {} FILE` adds them",
-                self.name
-            );
+            let remedy = "none: copy each away and load it with `colonnade ingest SCRATCH FILE --create` to see its rows; add what \
+                          is missing and will not be sent again by its producer";
             self.finds(FindingKind::Oddity, found, remedy, false);
         }
         Ok(())
