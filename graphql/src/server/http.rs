@@ -86,22 +86,29 @@ async fn answer(
 }
 
 fn respond(answer: Answer, media: Media) -> Response {
+    let code = refusal(&answer);
     let status = match (answer.stage, media) {
-        (Stage::Refused, Media::GraphqlResponse) => refusal_status(&answer),
+        (Stage::Refused, Media::GraphqlResponse) => {
+            code.map_or(StatusCode::BAD_REQUEST, wire::status)
+        }
         _ => StatusCode::OK,
     };
     let (json, room) = answer.into_parts();
-    wire::counted_body(status, media.content_type(), json, room)
+    let response = wire::counted_body(status, media.content_type(), json, room);
+    match code {
+        Some(code) if status != StatusCode::OK => wire::told_when(code, response),
+        _ => response,
+    }
 }
 
-fn refusal_status(answer: &Answer) -> StatusCode {
+/// The code of its first error.
+fn refusal(answer: &Answer) -> Option<Code> {
     let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
     let code = match extensions.and_then(|extensions| extensions.get("code")) {
         Some(async_graphql::Value::String(code)) => code.as_str(),
         _ => "",
     };
-    let code = Code::ALL.into_iter().find(|known| known.as_str() == code);
-    code.map_or(StatusCode::BAD_REQUEST, wire::status)
+    Code::ALL.into_iter().find(|known| known.as_str() == code)
 }
 
 fn unauthenticated(error: &Error, ids: &RequestIds) -> Response {

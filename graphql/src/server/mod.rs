@@ -293,9 +293,6 @@ impl Endpoint for App {
             );
         });
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
         for (name, value) in [("x-trace-id", &ids.trace), ("x-request-id", &ids.request)] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use engine::{Code, Error};
 use futures::stream;
 use poem::Response;
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderValue, StatusCode, header};
 
 use super::trace::RequestIds;
 use crate::answer::Answer;
@@ -51,7 +51,7 @@ pub(super) fn json(status: StatusCode, document: &serde_json::Value) -> Response
 
 /// A failure outside GraphQL.
 pub(super) fn failure(status: StatusCode, error: &Error, ids: &RequestIds) -> Response {
-    json(status, &to_body(error, &ids.request))
+    told_when(error.code(), json(status, &to_body(error, &ids.request)))
 }
 
 /// A failure outside GraphQL, with the status of its code.
@@ -61,9 +61,19 @@ pub(super) fn failed(error: &Error, ids: &RequestIds) -> Response {
 
 /// A failure of the GraphQL route, in GraphQL's form.
 pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestIds) -> Response {
+    let code = error.code();
     let mut error = to_graphql(error).into_server_error(Default::default());
     error.locations.clear();
-    body(status, "application/json", Answer::refused(error, &ids.request).json)
+    let refused = Answer::refused(error, &ids.request).json;
+    told_when(code, body(status, "application/json", refused))
+}
+
+/// `response`, which says when to try again where that helps: room is made soon, but nothing mends a store by itself.
+pub(super) fn told_when(code: Code, mut response: Response) -> Response {
+    if code == Code::ResourcesExhausted {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// The status of a code.
@@ -75,6 +85,23 @@ pub(super) fn status(code: Code) -> StatusCode {
 pub(super) fn method_not_allowed(allowed: &'static str, ids: &RequestIds) -> Response {
     let error = Error::user(Code::BadInput, format!("this path takes {allowed}"));
     let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
-    response.headers_mut().insert(header::ALLOW, poem::http::HeaderValue::from_static(allowed));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_says_when_to_try_again() {
+        for (code, says) in [(Code::ResourcesExhausted, true), (Code::StorageUnavailable, false)] {
+            assert_eq!(status(code), StatusCode::SERVICE_UNAVAILABLE);
+            let error = Error::user(code, "as it is");
+            let ids = RequestIds::new(&Default::default());
+            for response in [failed(&error, &ids), graphql_failure(status(code), &error, &ids)] {
+                assert_eq!(response.headers().contains_key(header::RETRY_AFTER), says, "{code:?}");
+            }
+        }
+    }
 }

@@ -1,10 +1,17 @@
 //! Bounds that a query runs into while it runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Rig, calls, calls_spec, next, who};
+use arrow::array::StringArray;
+use async_graphql::Request;
+use async_graphql::dynamic::{Field, FieldValue, Object, Schema, TypeRef};
+
+use super::{Rig, calls, calls_spec, cast_to, next, who};
 use crate::limits::Limits;
 use crate::request::RequestState;
+use crate::schema::resolve::nullable;
 
 async fn code(limits: Limits, query: &str) -> String {
     let rig = Rig::with_limits(limits).await;
@@ -207,4 +214,59 @@ async fn each_message_of_a_subscription_is_an_answer_of_its_own() {
         let message = next(&mut messages).await;
         assert_eq!(message["data"]["callsChanged"]["version"], version, "{message:#}");
     }
+}
+
+#[tokio::test]
+async fn root_fields_share_the_memory_of_their_answer() {
+    // As values, numbers are many times as large as they are as text.
+    let numbers = format!("[{}0]", "0,".repeat(999));
+    let rows = calls().slice(0, 1);
+    let mut columns = rows.columns().to_vec();
+    columns[rows.schema().index_of("payload").unwrap()] =
+        Arc::new(StringArray::from(vec![numbers]));
+    let rows = cast_to(&rows.schema(), columns);
+    let ask = async |answer_bytes_max, fields: &[&str]| {
+        let rig = Rig::with_limits(Limits { answer_bytes_max, ..Limits::default() }).await;
+        rig.create(calls_spec()).await;
+        rig.append("calls", vec![rows.clone()]).await;
+        let page = |field: &&str| format!("{field}: calls {{ nodes {{ payload }} }} ");
+        rig.ask(&format!("{{ {} }}", fields.iter().map(page).collect::<String>())).await
+    };
+    let bytes = 70_000;
+    let one = ask(bytes, &["a"]).await;
+    assert_eq!(one["data"]["a"]["nodes"][0]["payload"].as_array().unwrap().len(), 1_000);
+    let two = ask(bytes, &["a", "b"]).await;
+    assert_eq!(two["errors"].as_array().unwrap().len(), 1, "{two:#}");
+    let says = two["errors"][0]["message"].as_str().unwrap();
+    assert!(says.contains("bytes of memory for the values of an answer"), "{two:#}");
+    assert!(ask(2 * bytes, &["a", "b"]).await["errors"].is_null());
+}
+
+#[tokio::test]
+async fn fields_that_compute_without_waiting_take_turns() {
+    const WORK: Duration = Duration::from_millis(20);
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut query = Object::new("Query");
+    for n in 0..20 {
+        let done = done.clone();
+        let field = Field::new(format!("x{n}"), TypeRef::named(TypeRef::INT), move |context| {
+            let done = done.clone();
+            nullable(context.ctx, async move {
+                std::thread::sleep(WORK);
+                done.fetch_add(1, Ordering::Relaxed);
+                Ok(Some(FieldValue::value(n)))
+            })
+        });
+        query = query.field(field);
+    }
+    let schema = Schema::build("Query", None, None).register(query).finish().unwrap();
+    let rig = Rig::new().await;
+    let state = RequestState::new(rig.service.0.clone(), who(), 0);
+    let all: String = (0..20).map(|n| format!("x{n} ")).collect();
+    let request = Request::new(format!("{{ {all} }}")).data(state.clone());
+    let answering = state.answered(schema.execute(request));
+    assert!(tokio::time::timeout(WORK, answering).await.is_err());
+    // The timer may be a turn late.
+    let done = done.load(Ordering::Relaxed);
+    assert!((1..4).contains(&done), "{done} were computed");
 }
