@@ -238,11 +238,7 @@ impl Walk<'_> {
                 if count > LIST_MAX {
                     return Err(format!("a list of {count} elements; at most {LIST_MAX} are read"));
                 }
-                match item {
-                    // Inside a list a boolean is a byte of its own.
-                    Kind::Flag => self.pass(count as u64),
-                    item => (0..count).try_for_each(|_| self.item(item, depth + 1)),
-                }
+                (0..count).try_for_each(|_| self.item(item, depth + 1))
             }
             Kind::Map => {
                 let count = self.varint()?;
@@ -266,7 +262,8 @@ impl Walk<'_> {
             return Err(format!("values are nested more than {THRIFT_DEPTH_MAX} deep"));
         }
         match kind {
-            Kind::Flag => self.pass(1),
+            // One byte each, of which the decoder behind this takes none: it would go on for as many as are declared.
+            Kind::Flag => Err("a list or map of booleans, of which Parquet has none".into()),
             kind => self.skip(kind, depth),
         }
     }
@@ -334,6 +331,24 @@ mod tests {
         assert!(check_footer(&footer).unwrap_err().contains("nested more than 64"));
         let nested = [0x1C_u8; 200];
         assert!(check_footer(&nested).unwrap_err().contains("nested more than 32"));
+    }
+
+    #[test]
+    fn booleans_in_lists_and_maps_are_refused() {
+        // Field 7, which no page header has: a list of 2 booleans; a map of one boolean to a number; a list of none.
+        for (field, is_read) in [
+            (&[0x79_u8, 0x21, 1, 1][..], false),
+            (&[0x7B, 1, 0x15, 1, 2], false),
+            (&[0x79, 0x01], true),
+        ] {
+            let mut header = vec![0x15, 0, 0x15, 0xC8, 0x01, 0x15, 0x78];
+            header.extend(field);
+            header.push(0);
+            match page_header(&header) {
+                Err(problem) => assert!(!is_read && problem.contains("booleans"), "{problem}"),
+                Ok(_) => assert!(is_read),
+            }
+        }
     }
 
     #[test]

@@ -156,14 +156,10 @@ fn read_headers<R: ChunkReader>(
 ) -> Result<Declared, Problem> {
     let fail = |problem: String| Err(Problem::Unreadable(problem));
     let length = input.len();
-    let data = column.data_page_offset();
-    let first =
-        column.dictionary_page_offset().filter(|at| *at > 0).map_or(data, |at| at.min(data));
-    let (Ok(start), Ok(size), Ok(total_values)) = (
-        u64::try_from(first),
-        u64::try_from(column.compressed_size()),
-        u64::try_from(column.num_values()),
-    ) else {
+    // Where the decoder begins, whatever lies between.
+    let first = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let (Ok(start), Ok(size)) = (u64::try_from(first), u64::try_from(column.compressed_size()))
+    else {
         return fail("an offset or size below zero".into());
     };
     let Some(end) = start.checked_add(size).filter(|end| *end <= length) else {
@@ -171,7 +167,8 @@ fn read_headers<R: ChunkReader>(
     };
     let mut at = start;
     let mut declared = Declared::default();
-    while at < end && declared.values < total_values {
+    // All pages: the decoder asks for the next one also where it has all values that the chunk is said to have.
+    while at < end {
         let place = format!("page at byte {at}");
         let page = read_header(input, at, end).map_err(|p| Problem::Unreadable(p).at(&place))?;
         let left = end - at - page.header_bytes as u64;
