@@ -27,6 +27,8 @@ pub enum CommitKind {
     Overwrite,
     /// The rows of some partitions were replaced.
     ReplacePartitions,
+    /// Some rows were taken away, changed, or replaced by others.
+    Revise,
     /// The spec changed: new nullable columns, or words about them.
     Schema,
 }

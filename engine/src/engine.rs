@@ -23,6 +23,7 @@ use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Wr
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
+use crate::revise::{self, Revised, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
 use crate::storage::{Root, WriterLock};
 
@@ -213,6 +214,21 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             self.0.lake.write(who, dataset, mode, batches, commit).await
+        })
+    }
+
+    /// Changes rows that are there, as one commit. For what clients keep there: CONFLICT or FORBIDDEN for rows that are Colonnade's own.
+    pub fn revise<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        revision: Revision,
+        label: CommitLabel,
+    ) -> BoxFuture<'a, Result<Revised>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            revise::revise(&self.0.lake, &session, who, dataset, revision, &label).await
         })
     }
 

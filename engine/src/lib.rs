@@ -18,6 +18,7 @@ mod lanes;
 mod metrics;
 mod options;
 mod places;
+mod revise;
 mod session;
 mod storage;
 
@@ -41,4 +42,5 @@ pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
 pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
+pub use revise::{Coming, Going, Revised, Revision};
 pub use session::{AsOf, Changes, Session, with_json_texts};

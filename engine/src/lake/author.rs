@@ -77,6 +77,15 @@ pub(crate) trait Author: Send {
     }
 }
 
+/// What a commit does to rows that were there, as `commitInfo` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RevisedRows {
+    /// Rows that it takes away or changes.
+    pub(crate) removed: u64,
+    /// Rows that it writes anew as they were, because they lay in one file with others.
+    pub(crate) copied: u64,
+}
+
 /// One commit, not yet made.
 #[derive(Debug, Default)]
 pub(crate) struct Proposal {
@@ -85,6 +94,8 @@ pub(crate) struct Proposal {
     pub(crate) added: Size,
     pub(crate) removes: Vec<Remove>,
     pub(crate) removed: Size,
+    /// What it does to rows that were there, where it changes some.
+    pub(crate) revised: Option<RevisedRows>,
     /// Bytes that rows among these take, as [`row_bytes`] says.
     ///
     /// [`row_bytes`]: super::width::row_bytes

@@ -27,7 +27,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::head::Size;
-use super::log::{COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, RUN_ID_KEY, entry_bytes};
+use super::log::{
+    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, REVISED_KEY, RUN_ID_KEY, entry_bytes,
+};
 use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema, width};
 use crate::bus::{CommitEvent, CommitKind};
 use crate::error::{Code, Error, Result};
@@ -89,7 +91,8 @@ impl Lake {
                     self.metrics.commits.add(1);
                     self.metrics.bytes_written.add(proposal.added.bytes);
                     self.metrics.commit_latency.record(started.elapsed());
-                    let rows_added = proposal.added.rows.unwrap_or_default();
+                    let copied = proposal.revised.map_or(0, |revised| revised.copied);
+                    let rows_added = proposal.added.rows.unwrap_or_default().saturating_sub(copied);
                     self.announce(table, &head, kind, label.run_id, rows_added);
                     let ms = started.elapsed().as_millis();
                     tracing::debug!(
@@ -149,6 +152,7 @@ impl Lake {
                 files: entry.adds.len() as u64,
             };
             let kind = match (&entry.metadata, entry.removes.is_empty()) {
+                (_, false) if entry.revised().is_some() => CommitKind::Revise,
                 (_, false) => CommitKind::Overwrite,
                 (Some(_), true) if entry.adds.is_empty() => CommitKind::Schema,
                 _ => CommitKind::Append,
@@ -281,11 +285,18 @@ fn written(
     let id = Uuid::now_v7().to_string();
     let partition_by = Some(head.partition_columns().to_vec()).filter(|p| !p.is_empty());
     let mode = match proposal.kind {
-        Some(CommitKind::Overwrite | CommitKind::ReplacePartitions) => SaveMode::Overwrite,
+        Some(CommitKind::Overwrite | CommitKind::ReplacePartitions | CommitKind::Revise) => {
+            SaveMode::Overwrite
+        }
         _ => SaveMode::Append,
     };
     let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
     let mut info = commit_info(&id, subject, label);
+    if let Some(revised) = proposal.revised {
+        let revised = serde_json::to_value(revised);
+        let revised = revised.map_err(|e| Error::bug("what a commit changes as JSON", e))?;
+        info.insert(REVISED_KEY.to_owned(), revised);
+    }
     if !proposal.requests.is_empty() {
         let requests = serde_json::to_value(&proposal.requests);
         let requests = requests.map_err(|e| Error::bug("requests of a commit as JSON", e))?;

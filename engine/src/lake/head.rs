@@ -132,7 +132,7 @@ impl Size {
         }
     }
 
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             rows: self.rows.zip(other.rows).map(|(a, b)| a + b),
             bytes: self.bytes + other.bytes,
@@ -201,6 +201,17 @@ impl Head {
     /// The columns that split its files into folders.
     pub(crate) fn partition_columns(&self) -> &[String] {
         self.metadata.partition_columns()
+    }
+
+    /// Fails where rows that are there must stay as they are.
+    pub(crate) fn require_replaceable(&self) -> Result<()> {
+        match schema::append_only(&self.metadata) {
+            true => Err(Error::user(
+                Code::BadInput,
+                format!("dataset {} is append-only; its rows can't be replaced", self.spec.name),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Fails when this engine may only read the table.

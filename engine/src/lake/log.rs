@@ -14,7 +14,7 @@ use deltalake_core::protocol::DeltaOperation;
 use serde_json::Value;
 
 use super::check::advised;
-use super::{Table, TakenRequest};
+use super::{RevisedRows, Table, TakenRequest};
 use crate::error::{Code, Error, Result};
 use crate::identity::RunId;
 
@@ -23,6 +23,7 @@ pub(super) const COMMIT_ID_KEY: &str = "txnId";
 pub(super) const RUN_ID_KEY: &str = "colonnadeRunId";
 pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
 pub(super) const REQUESTS_KEY: &str = "colonnadeRequests";
+pub(super) const REVISED_KEY: &str = "colonnadeRevised";
 /// Actions of the commit, with this one.
 const ACTIONS_KEY: &str = "colonnadeActions";
 
@@ -155,9 +156,16 @@ impl LogEntry {
         DateTime::from_timestamp_millis(info.in_commit_timestamp.or(info.timestamp)?)
     }
 
-    /// Rows in the files that it adds, when each says its count.
+    /// Rows in the files that it adds, when each says its count, without those that it only copied.
     pub(super) fn rows_added(&self) -> Option<u64> {
-        self.adds.iter().map(rows_of).sum()
+        let rows: u64 = self.adds.iter().map(rows_of).sum::<Option<u64>>()?;
+        Some(rows.saturating_sub(self.revised().map_or(0, |revised| revised.copied)))
+    }
+
+    /// What it does to rows that were there, where it says so.
+    pub(super) fn revised(&self) -> Option<RevisedRows> {
+        let revised = self.info.as_ref()?.info.get(REVISED_KEY)?;
+        serde_json::from_value(revised.clone()).ok()
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&str> {

@@ -17,6 +17,7 @@ mod excerpt;
 mod head;
 mod history;
 mod log;
+mod removal;
 mod schema;
 mod shelf;
 mod table;
@@ -34,7 +35,8 @@ use datasets::DatasetName;
 use parking_lot::Mutex;
 
 pub(crate) use author::{
-    Author, LOST, Proposal, REGAINED, Taken, TakenRequest, first_of, is_note, loses, lost_of,
+    Author, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note, loses,
+    lost_of,
 };
 pub(crate) use changes::FileChanges;
 pub(crate) use check::is_unreadable;
@@ -43,8 +45,10 @@ pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
+pub(crate) use removal::Removal;
 pub(crate) use table::{Snapshot, Table};
 pub(crate) use width::USUAL_ROW_BYTES;
+pub(crate) use write::Checked;
 
 use crate::bus::CommitBus;
 use crate::identity::{RunId, TenantId, Version};

@@ -50,6 +50,8 @@ pub(crate) struct Table {
     pub(super) is_damaged: AtomicBool,
     /// Held for the length of a commit: one at a time.
     pub(super) head: tokio::sync::Mutex<Head>,
+    /// Held while rows of it are being changed: two such changes of this process come one after the other.
+    pub(crate) revising: tokio::sync::Mutex<()>,
     /// Held while a checkpoint is being made.
     pub(super) checkpointing: Arc<tokio::sync::Mutex<()>>,
     /// What the head was after the last commit, for those who only look.
@@ -123,6 +125,7 @@ impl Table {
             is_damaged: AtomicBool::new(false),
             published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
             head: tokio::sync::Mutex::new(head),
+            revising: tokio::sync::Mutex::default(),
             checkpointing: Arc::default(),
             states: Mutex::default(),
             checkpointed: AtomicU64::default(),
@@ -267,10 +270,19 @@ impl Table {
 }
 
 impl Snapshot {
-    /// A scan of the table, or of some of its files by their paths in the log.
+    /// A scan of the table, or of some of its files by their paths in the log or by what a scan calls them.
     pub(crate) fn scan(&self, files: Option<Vec<String>>) -> Result<DeltaScanNext> {
+        self.scan_with(files, None)
+    }
+
+    /// The same with one column more: what it calls the file of each row.
+    pub(crate) fn scan_with(
+        &self,
+        files: Option<Vec<String>>,
+        file_column: Option<&str>,
+    ) -> Result<DeltaScanNext> {
         let config = DeltaScanConfig {
-            file_column_name: None,
+            file_column_name: file_column.map(str::to_owned),
             wrap_partition_values: false,
             enable_parquet_pushdown: true,
             schema_force_view_types: false,

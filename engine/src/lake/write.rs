@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::head::Size;
 use super::{
     Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
-    WriteMode, refuse_unwritable_partitions, schema,
+    WriteMode, refuse_unwritable_partitions,
 };
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -87,7 +87,7 @@ impl Lake {
 
 impl CommitLabel {
     /// Whether a commit with this label's idempotency was made before.
-    async fn is_made(&self, table: &Table, head: &mut Head) -> Result<bool> {
+    pub(crate) async fn is_made(&self, table: &Table, head: &mut Head) -> Result<bool> {
         match &self.idempotency {
             Some((id, number)) => {
                 Ok(head.last_sequence(table, id).await?.is_some_and(|last| last >= *number))
@@ -149,19 +149,19 @@ async fn write_all(
 
 /// Holds a job's rows to the spec that everyone's rows are held to. A row that does not fit is the
 /// job's error: there is nobody to mend it in a quarantine.
-struct Checked {
+pub(crate) struct Checked {
     spec: Arc<DatasetSpec>,
     plan: Option<(SchemaRef, Conformer)>,
     rows: u64,
 }
 
 impl Checked {
-    fn new(head: &Head) -> Self {
+    pub(crate) fn new(head: &Head) -> Self {
         Self { spec: Arc::clone(&head.spec), plan: None, rows: 0 }
     }
 
     /// The rows with exactly the dataset's columns, computed partition columns included.
-    fn check(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(crate) fn check(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         // Rows that come from a dataset may have its computed columns; they are computed anew.
         let kept: Vec<usize> = batch
             .schema_ref()
@@ -259,12 +259,7 @@ impl Replaced {
                 Self::Partitions(by_column)
             }
         };
-        if schema::append_only(&head.metadata) {
-            return Err(Error::user(
-                Code::BadInput,
-                format!("dataset {} is append-only; its rows can't be replaced", head.spec.name),
-            ));
-        }
+        head.require_replaceable()?;
         Ok(replaced)
     }
 

@@ -10,6 +10,7 @@ mod fit;
 mod opaque;
 mod provider;
 mod reading;
+mod rows;
 mod runtime;
 mod sparing;
 mod sql;
@@ -31,6 +32,7 @@ use futures::future::BoxFuture;
 
 pub use changes::Changes;
 pub use fit::with_json_texts;
+pub(crate) use rows::rows_of;
 
 use crate::catalog::Catalog;
 use crate::error::Result;

@@ -13,6 +13,7 @@ mod golden;
 mod ingest;
 mod load;
 mod measure;
+mod revise;
 mod roots;
 mod sql;
 mod tables;

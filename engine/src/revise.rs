@@ -1,0 +1,525 @@
+//! Changing rows that are there: some go, others come, as one commit.
+//!
+//! A file is never changed. Those that hold a row that goes are read, what stays of them is written to new files, and one commit
+//! removes the former and adds the latter. So every Delta reader agrees, and what changed between two versions is told as for
+//! every other commit.
+//!
+//! ```text
+//!   read at N ──▶ write what stays and what comes ──▶ look through what was added since ──▶ put N+k+1
+//!       ▲                                                   │
+//!       └────────────── a file that was read is gone ───────┘
+//! ```
+//!
+//! Reading takes long, and others commit meanwhile. What they added is looked through as well, the last of it while nobody commits,
+//! so that no row that should go is there beside one that came in its place. Changes of one process come one after the other; one that
+//! loses its files to another process begins anew.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::row::{RowConverter, SortField};
+use async_trait::async_trait;
+use datafusion::common::JoinType;
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datasets::{DatasetName, DatasetSpec};
+use futures::StreamExt;
+
+use crate::bus::CommitKind;
+use crate::error::{Code, Error, Result};
+use crate::identity::{Principal, Version};
+use crate::lake::{
+    Author, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal,
+    RevisedRows, Snapshot, Table,
+};
+use crate::session::{Session, rows_of};
+
+/// How often it begins anew because others changed the same files meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+/// How often what was added meanwhile is looked through before commits wait for it.
+const ROUNDS_MAX: usize = 3;
+/// What the column is called that says where a row lies.
+const FILE: &str = "__colonnade_file";
+
+/// A change of rows.
+pub struct Revision {
+    /// Those that go.
+    pub going: Going,
+    /// Those that come in their place.
+    pub coming: Coming,
+}
+
+/// Which rows go.
+#[derive(Clone, Debug)]
+pub enum Going {
+    /// All.
+    All,
+    /// Those of which this is true, an expression of the dataset's columns.
+    Where(Expr),
+    /// Those with the key of one that comes.
+    SameKey,
+}
+
+/// What comes.
+pub enum Coming {
+    /// Nothing.
+    Nothing,
+    /// These. Of two with one key, where keys say what goes, the later one.
+    Rows(Vec<RecordBatch>),
+    /// What goes, with these columns changed.
+    Changed(Vec<(String, Expr)>),
+}
+
+/// A change that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revised {
+    /// The version that shows it: the newest one where nothing was to be changed.
+    pub version: Version,
+    /// Rows that went.
+    pub removed: u64,
+    /// Rows that came.
+    pub added: u64,
+    /// Rows that were given and did not come, because a later one has their key.
+    pub superseded: u64,
+    /// Bytes of the files that were written.
+    pub bytes: u64,
+    /// Whether it had been made before, so that nothing was.
+    pub duplicate: bool,
+}
+
+/// Makes a change.
+pub(crate) async fn revise(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    dataset: &DatasetName,
+    revision: Revision,
+    label: &CommitLabel,
+) -> Result<Revised> {
+    lake.require_writer()?;
+    let table = lake.table(&who.tenant, dataset).await?;
+    let doing = |e: Error| e.while_doing(format_args!("changing rows of dataset {dataset}"));
+    let _alone = table.revising.lock().await;
+    for _ in 0..ATTEMPTS_MAX {
+        if let Some(revised) =
+            attempt(lake, session, who, &table, &revision, label).await.map_err(doing)?
+        {
+            return Ok(revised);
+        }
+        tokio::task::yield_now().await;
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "changing rows of dataset {dataset}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
+             try again"
+        ),
+    ))
+}
+
+/// Makes it on the table as it is now; nothing, where that was not possible.
+async fn attempt(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    table: &Arc<Table>,
+    revision: &Revision,
+    label: &CommitLabel,
+) -> Result<Option<Revised>> {
+    let (mut writer, mut checked, spec, version) = {
+        let mut head = table.head().await;
+        head.require_writable()?;
+        head.require_replaceable()?;
+        if label.is_made(table, &mut head).await? {
+            return Ok(Some(duplicate(&head)));
+        }
+        (
+            FileWriter::new(table, &head)?,
+            Checked::new(&head),
+            Arc::clone(&head.spec),
+            head.version(),
+        )
+    };
+    let written = async {
+        let given = match &revision.coming {
+            Coming::Rows(batches) => {
+                let rows = batches.iter().map(|batch| checked.check(batch));
+                rows.collect::<Result<Vec<_>>>()?
+            }
+            Coming::Nothing | Coming::Changed(_) => Vec::new(),
+        };
+        let given = Given::new(&spec, &revision.going, given)?;
+        let sieve = Sieve::new(table, session, &spec, revision, given.keys.as_ref())?;
+        let added = given.rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        writer.write_all(given.rows).await?;
+        let mut sifted = Sifted::default();
+        let mut at = version;
+        sieve
+            .sift(&mut sifted, &table.snapshot(at).await?, None, &mut writer, &mut checked)
+            .await?;
+        for _ in 0..ROUNDS_MAX {
+            let to = table.entry().version;
+            if to == at {
+                break;
+            }
+            if !sieve.follow(&mut sifted, at, to, &mut writer, &mut checked).await? {
+                return Ok(None);
+            }
+            at = to;
+        }
+        Ok(Some((sieve, sifted, at, added, given.superseded)))
+    };
+    let (sieve, sifted, at, added, superseded) = match written.await {
+        Ok(Some(written)) => written,
+        Ok(None) => {
+            writer.abandon().await;
+            return Ok(None);
+        }
+        Err(e) => {
+            writer.abandon().await;
+            return Err(e);
+        }
+    };
+    let files = writer.finish().await?;
+    let mut author = Reviser {
+        sieve,
+        sifted,
+        files: vec![files],
+        at,
+        checked,
+        added,
+        label,
+        is_stale: false,
+        is_made: false,
+    };
+    let landed = lake.commit(table, &who.subject, label, &mut author).await;
+    let Reviser { sifted, files, is_stale, is_made, .. } = author;
+    let bytes = files.iter().map(|files| files.size.bytes).sum();
+    let came = added + sifted.changed;
+    match landed {
+        Ok(landed) if landed.committed => Ok(Some(Revised {
+            version: landed.version,
+            removed: sifted.removed,
+            added: came,
+            superseded,
+            bytes,
+            duplicate: false,
+        })),
+        other => {
+            for files in files {
+                files.discard(table).await;
+            }
+            let landed = other?;
+            let nothing = Revised {
+                version: landed.version,
+                removed: 0,
+                added: 0,
+                superseded: 0,
+                bytes: 0,
+                duplicate: is_made,
+            };
+            Ok((!is_stale).then_some(nothing))
+        }
+    }
+}
+
+fn duplicate(head: &Head) -> Revised {
+    let version = head.version();
+    Revised { version, removed: 0, added: 0, superseded: 0, bytes: 0, duplicate: true }
+}
+
+/// The rows that come.
+struct Given {
+    rows: Vec<RecordBatch>,
+    /// Their keys, where those say what goes.
+    keys: Option<RecordBatch>,
+    superseded: u64,
+}
+
+impl Given {
+    fn new(spec: &DatasetSpec, going: &Going, rows: Vec<RecordBatch>) -> Result<Self> {
+        if !matches!(going, Going::SameKey) {
+            return Ok(Self { rows, keys: None, superseded: 0 });
+        }
+        if spec.key.is_empty() {
+            return Err(Error::user(
+                Code::BadInput,
+                "rows can be replaced by key only where the dataset has one; its spec names no `key`",
+            ));
+        }
+        let Some(schema) = rows.first().map(RecordBatch::schema) else {
+            return Ok(Self { rows, keys: None, superseded: 0 });
+        };
+        let rows = concat_batches(&schema, &rows)?;
+        let columns = spec.key.iter().map(|name| schema.index_of(name));
+        let keys = rows.project(&columns.collect::<Result<Vec<_>, _>>()?)?;
+        let sorts = keys.columns().iter().map(|c| SortField::new(c.data_type().clone()));
+        let encoded = RowConverter::new(sorts.collect())?.convert_columns(keys.columns())?;
+        // From the end: the later one stands.
+        let mut known = HashSet::new();
+        let mut stay: Vec<u64> = (0..rows.num_rows())
+            .rev()
+            .filter(|row| known.insert(encoded.row(*row)))
+            .map(|row| row as u64)
+            .collect();
+        stay.reverse();
+        let superseded = (rows.num_rows() - stay.len()) as u64;
+        if superseded == 0 {
+            return Ok(Self { rows: vec![rows], keys: Some(keys), superseded });
+        }
+        let stay = arrow::array::UInt64Array::from(stay);
+        let (rows, keys) = (take_record_batch(&rows, &stay)?, take_record_batch(&keys, &stay)?);
+        Ok(Self { rows: vec![rows], keys: Some(keys), superseded })
+    }
+}
+
+/// Tells rows that go from those that stay.
+struct Sieve<'a> {
+    table: &'a Arc<Table>,
+    session: &'a Session,
+    going: Sifting,
+    /// All columns, some of them changed.
+    changed: Option<Vec<Expr>>,
+}
+
+/// Which rows go.
+enum Sifting {
+    None,
+    All,
+    Where(Expr),
+    /// Those with these keys, under names of their own, and the columns that they are held against.
+    Keys(RecordBatch, Vec<String>),
+}
+
+/// What was found in the files that were looked through.
+#[derive(Default)]
+struct Sifted {
+    removal: Removal,
+    removed: u64,
+    copied: u64,
+    changed: u64,
+}
+
+impl<'a> Sieve<'a> {
+    fn new(
+        table: &'a Arc<Table>,
+        session: &'a Session,
+        spec: &DatasetSpec,
+        revision: &Revision,
+        keys: Option<&RecordBatch>,
+    ) -> Result<Self> {
+        let going = match (&revision.going, keys) {
+            (Going::All, _) => Sifting::All,
+            (Going::Where(expression), _) => Sifting::Where(expression.clone()),
+            (Going::SameKey, None) => Sifting::None,
+            (Going::SameKey, Some(keys)) => {
+                let named = keys.schema_ref().fields().iter().zip(keys.columns());
+                let named = named.map(|(field, column)| {
+                    (format!("__colonnade_key_{}", field.name()), Arc::clone(column))
+                });
+                Sifting::Keys(RecordBatch::try_from_iter(named)?, spec.key.clone())
+            }
+        };
+        let changed = match &revision.coming {
+            Coming::Changed(changed) => Some(changes(spec, changed)?),
+            Coming::Nothing | Coming::Rows(_) => None,
+        };
+        Ok(Self { table, session, going, changed })
+    }
+
+    /// Goes on from version `from` to version `to`. False where all must begin anew.
+    async fn follow(
+        &self,
+        sifted: &mut Sifted,
+        from: Version,
+        to: Version,
+        writer: &mut FileWriter,
+        checked: &mut Checked,
+    ) -> Result<bool> {
+        let since = self.table.since(from.0, to.0, &sifted.removal).await?;
+        if since.is_other {
+            return Ok(false);
+        }
+        if !since.added.is_empty() {
+            let snapshot = self.table.snapshot(to).await?;
+            self.sift(sifted, &snapshot, Some(since.added), writer, checked).await?;
+        }
+        Ok(true)
+    }
+
+    /// Looks through all files of `snapshot`, or some.
+    async fn sift(
+        &self,
+        sifted: &mut Sifted,
+        snapshot: &Snapshot,
+        files: Option<Vec<String>>,
+        writer: &mut FileWriter,
+        checked: &mut Checked,
+    ) -> Result<()> {
+        if files.is_none() && self.changed.is_none() && matches!(self.going, Sifting::All) {
+            let removal = snapshot.removal_of_all()?;
+            if let Some(rows) = removal.size.rows {
+                sifted.removed += rows;
+                sifted.removal.and(removal);
+                return Ok(());
+            }
+        }
+        let frame = |files, column| rows_of(self.session, snapshot, files, column);
+        let Some(matching) = self.matching(frame(files, Some(FILE))?, true)? else { return Ok(()) };
+        let file = cast(ident(FILE), DataType::Utf8).alias(FILE);
+        let counted = matching.aggregate(vec![file], vec![count(lit(1)).alias("rows")])?;
+        let mut going = HashMap::new();
+        for batch in counted.collect().await? {
+            let names = batch.column(0).as_string::<i32>();
+            let rows = batch.column(1).as_primitive::<Int64Type>();
+            for (name, rows) in names.iter().flatten().zip(rows.values()) {
+                going.insert(name.to_owned(), u64::try_from(*rows).unwrap_or_default());
+            }
+        }
+        if going.is_empty() {
+            return Ok(());
+        }
+        sifted.removed += going.values().sum::<u64>();
+        let removal = snapshot.removal(self.table, &going)?;
+        if !removal.with_others.is_empty() {
+            let there = frame(Some(removal.with_others.clone()), None)?;
+            if let Some(staying) = self.matching(there, false)? {
+                let mut rows = staying.execute_stream().await?;
+                while let Some(batch) = rows.next().await {
+                    let batch = batch?;
+                    sifted.copied += batch.num_rows() as u64;
+                    writer.write(batch).await?;
+                }
+            }
+        }
+        if let Some(columns) = &self.changed
+            && let Some(matching) =
+                self.matching(frame(Some(going.into_keys().collect()), None)?, true)?
+        {
+            let mut rows = matching.select(columns.clone())?.execute_stream().await?;
+            while let Some(batch) = rows.next().await {
+                let batch = checked.check(&batch?)?;
+                sifted.changed += batch.num_rows() as u64;
+                writer.write(batch).await?;
+            }
+        }
+        sifted.removal.and(removal);
+        Ok(())
+    }
+
+    /// The rows of `frame` that go, or those that stay; nothing, where none goes.
+    fn matching(&self, frame: DataFrame, going: bool) -> Result<Option<DataFrame>> {
+        Ok(Some(match &self.going {
+            Sifting::None => return Ok(None),
+            Sifting::All => frame.filter(lit(going))?,
+            Sifting::Where(expression) => frame.filter(match going {
+                true => expression.clone(),
+                // Also where it is neither.
+                false => expression.clone().is_not_true(),
+            })?,
+            Sifting::Keys(keys, columns) => {
+                let keys_frame = self.session.context().read_batch(keys.clone())?;
+                let names: Vec<&str> =
+                    keys.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
+                let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+                let kind = if going { JoinType::LeftSemi } else { JoinType::LeftAnti };
+                frame.join(keys_frame, kind, &columns, &names, None)?
+            }
+        }))
+    }
+}
+
+/// All columns of a spec, with some changed.
+fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> {
+    for (name, _) in changed {
+        let problem = if spec.columns.iter().all(|column| column.name != *name) {
+            let columns: Vec<&str> = spec.columns.iter().map(|c| c.name.as_str()).collect();
+            format!("there is no column {name:?} to be changed; there are {}", columns.join(", "))
+        } else if spec.key.contains(name) {
+            format!(
+                "column {name:?} is of the key and stays as it is; delete the row, and send it anew"
+            )
+        } else {
+            continue;
+        };
+        return Err(Error::user(Code::BadInput, problem));
+    }
+    let column = |name: &String| match changed.iter().find(|(of, _)| of == name) {
+        Some((_, expression)) => expression.clone().alias(name),
+        None => ident(name),
+    };
+    Ok(spec.columns.iter().map(|spec| column(&spec.name)).collect())
+}
+
+/// The author of a change.
+struct Reviser<'a> {
+    sieve: Sieve<'a>,
+    sifted: Sifted,
+    files: Vec<DataFiles>,
+    /// The version up to which files were looked through.
+    at: Version,
+    checked: Checked,
+    added: u64,
+    label: &'a CommitLabel,
+    /// Whether all must begin anew.
+    is_stale: bool,
+    /// Whether it was made before.
+    is_made: bool,
+}
+
+#[async_trait]
+impl Author for Reviser<'_> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        head.require_replaceable()?;
+        if self.label.is_made(table, head).await? {
+            self.is_made = true;
+            return Ok(None);
+        }
+        if head.version() != self.at {
+            let mut writer = FileWriter::new(table, head)?;
+            let (sifted, checked) = (&mut self.sifted, &mut self.checked);
+            let followed = self.sieve.follow(sifted, self.at, head.version(), &mut writer, checked);
+            match followed.await {
+                Ok(true) => self.files.push(writer.finish().await?),
+                Ok(false) => {
+                    writer.abandon().await;
+                    self.is_stale = true;
+                    return Ok(None);
+                }
+                Err(e) => {
+                    writer.abandon().await;
+                    return Err(e);
+                }
+            }
+            self.at = head.version();
+        }
+        let Sifted { removal, removed, copied, changed } = &self.sifted;
+        if removal.removes.is_empty() && self.added + changed == 0 {
+            return Ok(None);
+        }
+        let mut proposal = Proposal {
+            kind: Some(if removal.removes.is_empty() {
+                CommitKind::Append
+            } else {
+                CommitKind::Revise
+            }),
+            removes: removal.removes.clone(),
+            removed: removal.size,
+            revised: Some(RevisedRows { removed: *removed, copied: *copied }),
+            sequences: self.label.idempotency.iter().cloned().collect(),
+            ..Proposal::default()
+        };
+        proposal.added.rows = Some(0);
+        for files in &self.files {
+            proposal.adds.extend(files.adds.iter().cloned());
+            proposal.added = proposal.added.plus(files.size);
+            proposal.row_bytes = proposal.row_bytes.max(files.row_bytes);
+        }
+        Ok(Some(proposal))
+    }
+}

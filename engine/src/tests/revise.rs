@@ -1,0 +1,252 @@
+//! Rows that are taken away, changed and replaced, beside others who commit.
+
+use std::collections::BTreeMap;
+
+use datafusion::logical_expr::{col, lit};
+
+use super::*;
+use crate::{Code, Coming, Going, Revised, Revision, Version, WriteMode};
+
+async fn revise(engine: &Engine, going: Going, coming: Coming) -> Result<Revised> {
+    let revision = Revision { going, coming };
+    engine.revise(&who(), &name("calls"), revision, label("a test")).await
+}
+
+async fn delete(engine: &Engine, expression: datafusion::logical_expr::Expr) -> Revised {
+    revise(engine, Going::Where(expression), Coming::Nothing).await.unwrap()
+}
+
+/// What is there, by id; ids once.
+async fn there(engine: &Engine) -> BTreeMap<i64, (Option<String>, Option<i64>)> {
+    let session = session(engine).await;
+    let frame = session.sql("SELECT id, model, tokens FROM calls").await.unwrap();
+    let mut there = BTreeMap::new();
+    for batch in session.collect(frame).await.unwrap() {
+        let ids = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+        let models = batch.column(1).as_any().downcast_ref::<StringArray>().unwrap();
+        let tokens = batch.column(2).as_any().downcast_ref::<Int64Array>().unwrap();
+        for (row, id) in ids.values().iter().enumerate() {
+            let model = models.iter().nth(row).unwrap().map(str::to_owned);
+            let tokens = tokens.iter().nth(row).unwrap();
+            assert!(there.insert(*id, (model, tokens)).is_none(), "{id} is there twice");
+        }
+    }
+    there
+}
+
+async fn ids(engine: &Engine) -> Vec<i64> {
+    there(engine).await.into_keys().collect()
+}
+
+/// What the log says of the newest commit.
+async fn newest(engine: &Engine) -> crate::CommitRecord {
+    engine.history(&who(), &name("calls"), 1).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn rows_are_deleted_where_a_condition_is_true() {
+    let engine = engine().await;
+    // Over three months, and in two files of the first.
+    send(&engine, 0..70, None).await.unwrap();
+    send(&engine, 70..75, None).await.unwrap();
+    engine
+        .ingest(
+            &who(),
+            &name("calls"),
+            IngestRequest {
+                rows: ndjson(
+                    r#"{"id": 100, "at": "2026-01-01T00:00:00Z", "model": null, "tokens": null}"#,
+                ),
+                producer: None,
+            },
+        )
+        .await
+        .unwrap();
+    let done = delete(&engine, col("tokens").gt_eq(lit(100)).and(col("tokens").lt(lit(400)))).await;
+    assert_eq!((done.removed, done.added, done.duplicate), (30, 0, false));
+    // Of that with a null it is not known whether the condition is true: it stays.
+    let stay: Vec<i64> = (0..10).chain(40..75).chain([100]).collect();
+    assert_eq!(ids(&engine).await, stay);
+    let commit = newest(&engine).await;
+    assert_eq!((commit.version, commit.rows_added), (done.version, Some(0)));
+    let rows = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].rows;
+    assert_eq!(rows, Some(46));
+    // As others see it who read the table anew.
+    assert_eq!(
+        number(&engine, "SELECT count(*) FROM calls WHERE at_month = '2026-02-01'").await,
+        19
+    );
+    // What was there before can still be read, and what changed is told.
+    let before = engine.changes(&who(), &name("calls"), Version(3), done.version).await.unwrap();
+    let session = session(&engine).await;
+    let removed = session.collect(before.removed).await.unwrap();
+    assert_eq!(removed.iter().map(RecordBatch::num_rows).sum::<usize>(), 30);
+    let added = session.collect(before.added).await.unwrap();
+    assert_eq!(added.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+}
+
+#[tokio::test]
+async fn nothing_to_be_done_is_no_commit() {
+    let engine = engine().await;
+    send(&engine, 0..3, None).await.unwrap();
+    let done = delete(&engine, col("id").gt(lit(99))).await;
+    assert_eq!((done.removed, done.version, done.duplicate), (0, Version(1), false));
+    assert_eq!(ids(&engine).await, [0, 1, 2]);
+    let done = revise(&engine, Going::All, Coming::Nothing).await.unwrap();
+    assert_eq!((done.removed, done.version), (3, Version(2)));
+    assert!(ids(&engine).await.is_empty());
+}
+
+#[tokio::test]
+async fn rows_come_in_the_place_of_those_with_their_key() {
+    let engine = engine().await;
+    send(&engine, 0..40, None).await.unwrap();
+    // 39 with others of its file, 40 and 41 new, 5 twice: the later stands.
+    let mut again = rows(5..6).columns().to_vec();
+    again[2] = Arc::new(StringArray::from(vec!["later"]));
+    let again = RecordBatch::try_new(rows(5..6).schema(), again).unwrap();
+    let coming = Coming::Rows(vec![rows(5..6), rows(39..42), again]);
+    let done = revise(&engine, Going::SameKey, coming).await.unwrap();
+    assert_eq!((done.removed, done.added, done.superseded), (2, 4, 1));
+    let there = there(&engine).await;
+    assert_eq!(there.keys().copied().collect::<Vec<_>>(), (0..42).collect::<Vec<_>>());
+    assert_eq!(there[&5].0.as_deref(), Some("later"));
+    assert_eq!(newest(&engine).await.rows_added, Some(4));
+    // Where none of them is there, it is a commit that only adds.
+    let done = revise(&engine, Going::SameKey, Coming::Rows(vec![rows(50..52)])).await.unwrap();
+    assert_eq!((done.removed, done.added, done.superseded), (0, 2, 0));
+    assert_eq!(newest(&engine).await.files_removed, 0);
+    // Without rows there is nothing to be done.
+    let done = revise(&engine, Going::SameKey, Coming::Rows(Vec::new())).await.unwrap();
+    assert_eq!((done.removed, done.version), (0, Version(3)));
+}
+
+#[tokio::test]
+async fn columns_are_changed_where_a_condition_is_true() {
+    let engine = engine().await;
+    send(&engine, 0..10, None).await.unwrap();
+    let changed = |column: &str, to| Coming::Changed(vec![(column.to_owned(), to)]);
+    let some = Going::Where(col("id").lt(lit(3)));
+    let done =
+        revise(&engine, some.clone(), changed("tokens", col("tokens") + lit(1))).await.unwrap();
+    assert_eq!((done.removed, done.added), (3, 3));
+    let there = there(&engine).await;
+    assert_eq!((there[&2].1, there[&3].1), (Some(21), Some(30)));
+    // A change is held to the checks, and to columns that are there and not of the key.
+    for (column, to, says) in [
+        ("tokens", lit(-1), "tokens"),
+        (
+            "nope",
+            lit(1),
+            "there is no column \"nope\" to be changed; there are id, at, model, tokens",
+        ),
+        ("id", lit(1), "column \"id\" is of the key"),
+    ] {
+        let error = revise(&engine, some.clone(), changed(column, to)).await.unwrap_err();
+        assert_eq!(error.code(), Code::BadInput);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    assert_eq!(ids(&engine).await.len(), 10);
+}
+
+#[tokio::test]
+async fn what_can_not_be_done_is_told() {
+    let engine = engine().await;
+    send(&engine, 0..3, None).await.unwrap();
+    let error = revise(&engine, Going::Where(col("nope").gt(lit(1))), Coming::Nothing).await;
+    let error = error.unwrap_err();
+    assert!(error.code() == Code::BadInput && error.to_string().contains("nope"), "{error}");
+    let keyless = DatasetSpec { key: Vec::new(), name: name("keyless"), ..calls() };
+    engine.create_dataset(&who(), keyless).await.unwrap();
+    let revision = Revision { going: Going::SameKey, coming: Coming::Rows(vec![rows(0..1)]) };
+    let error =
+        engine.revise(&who(), &name("keyless"), revision, label("a test")).await.unwrap_err();
+    assert!(error.to_string().contains("names no `key`"), "{error}");
+    let reader = Principal { roles: vec![crate::Role::Reader], ..who() };
+    let revision = Revision { going: Going::All, coming: Coming::Nothing };
+    let error =
+        engine.revise(&reader, &name("calls"), revision, label("a test")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Forbidden);
+}
+
+/// Four who append, replace by key and delete at once: as if one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_others_it_is_as_one_after_the_other() {
+    let engine = engine().await;
+    send(&engine, 0..50, None).await.unwrap();
+    let append = async {
+        for first in (1_000..1_200).step_by(20) {
+            send(&engine, first..first + 20, None).await.unwrap();
+        }
+    };
+    let replace = |offset: i64| {
+        let engine = engine.clone();
+        async move {
+            for round in 0..6 {
+                // Keys that are there, that come from the other, and that are appended meanwhile.
+                let first = offset + round * 5;
+                let coming = vec![rows(first..first + 10), rows(1_000..1_010)];
+                revise(&engine, Going::SameKey, Coming::Rows(coming)).await.unwrap();
+            }
+        }
+    };
+    let remove = async {
+        for id in 0..6 {
+            delete(&engine, col("id").eq(lit(id))).await;
+        }
+    };
+    tokio::join!(append, replace(20), replace(40), remove);
+    let found = session(&engine).await;
+    let frame = found.sql("SELECT id, count(*) FROM calls GROUP BY id HAVING count(*) > 1").await;
+    let twice = found.collect(frame.unwrap()).await.unwrap();
+    let ids: Vec<i64> = twice
+        .iter()
+        .flat_map(|b| b.column(0).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec())
+        .collect();
+    // Only ingest, which asks for no keys, may add what another one had put there before.
+    assert!(ids.iter().all(|id| (1_000..1_010).contains(id)), "{ids:?}");
+    let all = number(&engine, "SELECT count(DISTINCT id) FROM calls").await;
+    assert_eq!(all, (6..75).count() as i64 + 200);
+}
+
+#[tokio::test]
+async fn partitions_with_odd_names_are_found_again() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = r#"{"name": "odd", "key": ["id"], "partition_by": [{"column": "place"}],
+        "columns": [{"name": "id", "type": "int64"}, {"name": "place", "type": "text", "nullable": true}]}"#;
+    engine.create_dataset(&who(), DatasetSpec::from_json(spec).unwrap()).await.unwrap();
+    let places = ["a b", "50%", "x/y", "ä=ö", "%20", "q?u#e", "c:\\d", "'", "..", ""];
+    let mut lines = String::new();
+    for (id, place) in places.iter().enumerate() {
+        let place = (!place.is_empty()).then_some(place);
+        lines += &format!("{}\n", serde_json::json!({"id": id, "place": place}));
+        lines += &format!("{}\n", serde_json::json!({"id": id + 100, "place": place}));
+    }
+    let request = IngestRequest { rows: ndjson(&lines), producer: None };
+    engine.ingest(&who(), &name("odd"), request).await.unwrap();
+    let revision =
+        Revision { going: Going::Where(col("id").lt(lit(100))), coming: Coming::Nothing };
+    let done = engine.revise(&who(), &name("odd"), revision, label("a test")).await.unwrap();
+    assert_eq!(done.removed, places.len() as u64);
+    let left = query(&engine, "SELECT count(*), min(id), count(DISTINCT place) FROM odd").await;
+    assert!(left.contains(&format!("| {} ", places.len())) && left.contains("100"), "{left}");
+}
+
+#[tokio::test]
+async fn a_label_that_was_used_changes_nothing_again() {
+    let engine = engine().await;
+    engine
+        .write(&who(), &name("calls"), WriteMode::Append, rows(0..5), label("job"))
+        .await
+        .unwrap();
+    let once = CommitLabel { idempotency: Some(("it".to_owned(), 1)), ..label("job") };
+    for expected in [false, true] {
+        let revision = Revision {
+            going: Going::Where(col("id").lt(lit(2))),
+            coming: Coming::Rows(vec![rows(0..1)]),
+        };
+        let done = engine.revise(&who(), &name("calls"), revision, once.clone()).await.unwrap();
+        assert_eq!((done.duplicate, done.version), (expected, Version(2)));
+    }
+    assert_eq!(ids(&engine).await, [0, 2, 3, 4]);
+}
