@@ -81,7 +81,7 @@ impl Catalog {
 }
 
 /// Up to three of `names` that differ from `name` by little: a few typed letters, or a part of it.
-pub(crate) fn near_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn near_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let bound = (name.len() / 3).clamp(1, 4);
     let mut near: Vec<(usize, &str)> = names
         .filter_map(|other| {

@@ -245,6 +245,32 @@ impl Engine {
         })
     }
 
+    /// Whether what the commit of `version` made is still as it made it, whatever came since.
+    pub fn is_as_made<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        version: Version,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.is_as_made(&who.tenant, dataset, version).await
+        })
+    }
+
+    /// The last number of [`CommitLabel::idempotency`] that a commit was made under, for its id.
+    pub fn last_number<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<i64>>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.last_number(&who.tenant, dataset, id).await
+        })
+    }
+
     /// The version that was the newest at an instant; NOT_FOUND says which instants there are.
     pub fn version_at<'a>(
         &'a self,

@@ -26,7 +26,7 @@ mod storage;
 mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
-pub use catalog::{Catalog, DatasetEntry};
+pub use catalog::{Catalog, DatasetEntry, near_names};
 pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};

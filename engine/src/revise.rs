@@ -499,14 +499,15 @@ impl Author for Reviser<'_> {
             self.at = head.version();
         }
         let Sifted { removal, removed, copied, changed } = &self.sifted;
-        if removal.removes.is_empty() && self.added + changed == 0 {
+        // A commit that is counted is made, so that it is known that nothing is left to do.
+        let is_counted = self.label.idempotency.is_some();
+        if removal.removes.is_empty() && self.added + changed == 0 && !is_counted {
             return Ok(None);
         }
         let mut proposal = Proposal {
-            kind: Some(if removal.removes.is_empty() {
-                CommitKind::Append
-            } else {
-                CommitKind::Revise
+            kind: Some(match (removal.removes.is_empty(), &self.sieve.going) {
+                (true, Sifting::Keys(..)) => CommitKind::Append,
+                _ => CommitKind::Revise,
             }),
             removes: removal.removes.clone(),
             removed: removal.size,

@@ -2,14 +2,17 @@
 //! nothing else, so that pinning, cancelling, costs and "one commit or none" hold for every kind
 //! without its doing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use datafusion::logical_expr::Expr;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Code, Commit, CommitLabel, Engine, Error, Principal, Result, RunId, Session, WriteMode,
+    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Principal, Result, Revised, Revision,
+    RunId, Session, WriteMode,
 };
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
 use parking_lot::Mutex;
@@ -31,6 +34,8 @@ pub struct RunContext {
     pub(crate) session: Arc<Session>,
     pub(crate) inputs: Vec<DatasetVersion>,
     pub(crate) key: String,
+    /// The number that a commit to each output is made under.
+    pub(crate) numbers: HashMap<DatasetName, i64>,
     pub(crate) job: &'static str,
     pub(crate) gpu: GpuPolicy,
     pub(crate) memory_budget_bytes: usize,
@@ -214,12 +219,31 @@ impl RunContext {
     }
 
     /// Commits `batches` to the dataset of `spec`, which is made when absent, marked with the run and its
-    /// key. When a run with the same key has committed there before, that commit is returned
+    /// key. When a run with the same key has committed there before, and that still is as it made it, that commit is returned
     /// (`duplicate`) and no second one is made.
     pub async fn commit(
         &self,
         spec: DatasetSpec,
         mode: WriteMode,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Commit> {
+        self.commit_to(spec, Place::As(mode), batches).await
+    }
+
+    /// The same in the place of the rows of which `part` is true; all others stay.
+    pub async fn commit_part(
+        &self,
+        spec: DatasetSpec,
+        part: Expr,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Commit> {
+        self.commit_to(spec, Place::Of(part), batches).await
+    }
+
+    async fn commit_to(
+        &self,
+        spec: DatasetSpec,
+        place: Place,
         batches: Vec<RecordBatch>,
     ) -> Result<Commit> {
         self.check()?;
@@ -230,7 +254,10 @@ impl RunContext {
         let label = CommitLabel {
             run_id: Some(self.run_id),
             operation: self.job.to_owned(),
-            idempotency: Some((key::application_id(&self.key), 1)),
+            idempotency: Some((
+                key::application_id(&self.key),
+                self.numbers.get(&spec.name).copied().unwrap_or(1),
+            )),
         };
         // A task of its own: a run that is cancelled now must still learn whether it has committed.
         let at_work = self.work.token();
@@ -241,7 +268,16 @@ impl RunContext {
                 return Err(cancelled());
             }
             engine.ensure_derived(&who, &spec).await?;
-            let commit = engine.write(&who, &spec.name, mode, batches, label).await?;
+            let commit = match place {
+                Place::As(mode) => engine.write(&who, &spec.name, mode, batches, label).await?,
+                Place::Of(part) => {
+                    let (going, coming) = (Going::Where(part), Coming::Rows(batches));
+                    let revision = Revision { going, coming };
+                    let revised = engine.revise(&who, &spec.name, revision, label).await?;
+                    let Revised { version, added: rows, bytes, duplicate, .. } = revised;
+                    Commit { dataset: spec.name.clone(), version, rows, bytes, duplicate }
+                }
+            };
             commits.done.push(commit.clone());
             Ok(commit)
         });
@@ -252,6 +288,13 @@ impl RunContext {
         stage.finish();
         Ok(commit)
     }
+}
+
+/// Where rows are committed.
+enum Place {
+    As(WriteMode),
+    /// Where this is true of those that are there.
+    Of(Expr),
 }
 
 /// A step under way.

@@ -4,6 +4,7 @@
 //! the dataset.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use analysis::series::Series;
@@ -13,11 +14,13 @@ use chrono::{DateTime, Utc};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
-use datasets::DatasetName;
-use engine::{Code, Error, Result};
+use datafusion::scalar::ScalarValue;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Code, Error, Result, WriteMode, near_names};
 use futures::StreamExt;
 
 use crate::context::RunContext;
+use crate::parameters::bad;
 use crate::table::{InputTable, is_text};
 
 /// Which columns of which dataset hold the series.
@@ -39,6 +42,10 @@ pub(crate) struct SeriesSource<'a> {
 
 /// What a series takes in memory besides its points, in points: its name, and lists that are never smaller than four.
 const SERIES_POINTS: usize = 4;
+
+/// Names that one of a series that is not there is compared with, and the most bytes that one has.
+const NAMES_COMPARED: usize = 10_000;
+const NAME_SHOWN_BYTES: usize = 100;
 
 /// Names of the columns of [`SeriesSource::frame`].
 pub(crate) const SERIES: &str = "series";
@@ -80,6 +87,59 @@ impl SeriesSource<'_> {
         Ok(frame)
     }
 
+    /// Fails with `BAD_INPUT` where a series is asked for by a name that none has, at any time.
+    pub(crate) async fn require_named(&self, ctx: &RunContext) -> Result<()> {
+        if self.only.is_empty() {
+            return Ok(());
+        }
+        let everywhere = SeriesSource { only: &[], from: None, to: None, ..self.clone() };
+        let there = everywhere.frame(ctx).await?.select(vec![ident(SERIES)])?.distinct()?;
+        let mut wanted: HashSet<&str> = self.only.iter().map(String::as_str).collect();
+        let mut some: BTreeSet<String> = BTreeSet::new();
+        let mut rows = ctx.session().stream(there).await?;
+        while let Some(batch) = rows.next().await {
+            let names = arrow::compute::cast(batch?.column(0), &DataType::Utf8)?;
+            for name in names.as_string::<i32>().iter().flatten() {
+                wanted.remove(name);
+                if name.len() <= NAME_SHOWN_BYTES && some.len() < NAMES_COMPARED {
+                    some.insert(name.to_owned());
+                }
+            }
+        }
+        // The first in the order that they were asked in.
+        let Some(missing) = self.only.iter().find(|name| wanted.contains(name.as_str())) else {
+            return Ok(());
+        };
+        let shown: String = missing.chars().take(NAME_SHOWN_BYTES).collect();
+        let near = near_names(&shown, some.iter().map(String::as_str));
+        let hint = match near.is_empty() {
+            true => {
+                let few: Vec<&str> = some.iter().take(5).map(String::as_str).collect();
+                format!("there are, among others, {}", few.join(", "))
+            }
+            false => format!("did you mean {}?", near.join(" or ")),
+        };
+        let more = match wanted.len() {
+            1 => String::new(),
+            count => format!(" (and {} more of those named)", count - 1),
+        };
+        let says = format!("dataset {} has no series {shown:?}{more}; {hint}", self.dataset);
+        Err(bad(self.job, "series", says))
+    }
+
+    /// The rows of a result that a run on some series of `source` replaces; none where it is on all.
+    pub(crate) fn part(&self, columns: &[&str]) -> Option<Expr> {
+        if self.only.is_empty() {
+            return None;
+        }
+        let of_source = ident("source").eq(lit(self.dataset.as_str()));
+        let is_named = |column: &&str| {
+            let names = self.only.iter().map(|name| lit(name.as_str())).collect();
+            ident(*column).in_list(names, false)
+        };
+        Some(columns.iter().map(is_named).fold(of_source, Expr::and))
+    }
+
     /// Begins to read, sorted by series and time.
     pub(crate) async fn read(&self, ctx: &RunContext) -> Result<SeriesReader> {
         let frame = self.frame(ctx).await?;
@@ -92,6 +152,36 @@ impl SeriesSource<'_> {
             rows_read: 0,
             bytes_read: 0,
         })
+    }
+}
+
+/// Commits what was found of series: in the place of all of their source, or of pairs or single ones of those named alone.
+pub(crate) async fn commit_series(
+    ctx: &RunContext,
+    spec: DatasetSpec,
+    source: &SeriesSource<'_>,
+    columns: &[&str],
+    found: RecordBatch,
+) -> Result<()> {
+    match source.part(columns) {
+        Some(part) => ctx.commit_part(spec, part, vec![found]).await?,
+        None => {
+            let value = ScalarValue::from(source.dataset.as_str());
+            let mode = WriteMode::ReplacePartitions(vec![("source".to_owned(), value)]);
+            ctx.commit(spec, mode, vec![found]).await?
+        }
+    };
+    Ok(())
+}
+
+/// What the results of a run on some series, or on all, take the place of, in words.
+pub(crate) fn replaces(dataset: &DatasetName, series: &[String]) -> String {
+    match series {
+        [] => format!("all earlier results of {dataset}"),
+        [one] => format!("earlier results of series {one} of {dataset}; those of others stay"),
+        some => {
+            format!("earlier results of {} series of {dataset}; those of others stay", some.len())
+        }
     }
 }
 
@@ -197,7 +287,7 @@ fn microseconds() -> DataType {
 
 fn instant(at: DateTime<Utc>) -> Expr {
     let micros = Some(at.timestamp_micros());
-    lit(datafusion::scalar::ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())))
+    lit(ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())))
 }
 
 #[cfg(test)]

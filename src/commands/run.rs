@@ -124,6 +124,14 @@ fn report(record: &RunRecord, output: &Output) -> Result<()> {
     }
     let record = succeeded(record.clone())?;
     output.line(&format!("run {} of {}: {}", record.id, record.job, record.state))?;
+    if let Some(earlier) = record.repeated_of {
+        output.line(&format!(
+            "repeated from run {earlier}: its results are still there as it made them, and nothing was computed again"
+        ))?;
+    }
+    if let Some(replaces) = record.summary.get("replaces").and_then(Value::as_str) {
+        output.line(&format!("it replaces {replaces}"))?;
+    }
     let stages: Vec<Vec<String>> = record
         .stages
         .iter()

@@ -1,9 +1,12 @@
 //! What was committed when, read from the log.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
+use percent_encoding::percent_decode_str;
 
 use super::check::{LOG_FOLDER, LogFiles};
 use super::log::{LogEntry, OPERATION_KEY};
@@ -64,7 +67,89 @@ impl CommitRecord {
     }
 }
 
+/// Which rows a commit stands for.
+struct Scope {
+    /// Files that it added, decoded.
+    files: HashSet<String>,
+    /// The partitions whose rows it replaced; none where it only added, empty where it is not known which.
+    replaced: Option<Vec<Partition>>,
+}
+
+/// Values by partition column.
+type Partition = HashMap<String, Option<String>>;
+
+fn decoded(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
+impl Scope {
+    fn of(entry: &LogEntry) -> Self {
+        let files = entry.adds.iter().map(|add| decoded(&add.path)).collect();
+        let mut partitions: Vec<Partition> = Vec::new();
+        let added = entry.adds.iter().map(|add| &add.partition_values);
+        let removed = entry.removes.iter().filter_map(|remove| remove.partition_values.as_ref());
+        for partition in added.chain(removed) {
+            if !partitions.contains(partition) {
+                partitions.push(partition.clone());
+            }
+        }
+        Self { files, replaced: (!entry.only_adds()).then_some(partitions) }
+    }
+
+    /// Whether a later commit changed what this one stands for.
+    fn is_changed_by(&self, later: &LogEntry) -> bool {
+        let is_within = |partition: Option<&Partition>| match (&self.replaced, partition) {
+            (None, _) => false,
+            (Some(replaced), Some(partition)) => {
+                replaced.is_empty() || replaced.contains(partition)
+            }
+            (Some(_), None) => true,
+        };
+        later.adds.iter().any(|add| add.data_change && is_within(Some(&add.partition_values)))
+            || later.removes.iter().filter(|remove| remove.data_change).any(|remove| {
+                self.files.contains(&decoded(&remove.path))
+                    || is_within(remove.partition_values.as_ref())
+            })
+    }
+}
+
 impl Lake {
+    /// Whether the rows that the commit of `version` made are still as it made them: no later one took one of them away, or
+    /// wrote others where it had replaced what was there.
+    pub(crate) async fn is_as_made(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        version: Version,
+    ) -> Result<bool> {
+        let table = self.table(tenant, dataset).await?;
+        let newest = table.entry().version;
+        let Some(made) = table.entry_at(version.0).await? else { return Ok(false) };
+        let scope = Scope::of(&made);
+        let mut entries = stream::iter(version.0 + 1..=newest.0)
+            .map(|version| table.entry_at(version))
+            .buffered(READING_MAX);
+        while let Some(entry) = entries.try_next().await? {
+            // Of what was cleaned up nothing is known.
+            if entry.is_none_or(|entry| scope.is_changed_by(&entry)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The last number that a commit was made under, by the id that it is counted for.
+    pub(crate) async fn last_number(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        id: &str,
+    ) -> Result<Option<i64>> {
+        let table = self.table(tenant, dataset).await?;
+        let mut head = table.head().await;
+        head.last_sequence(&table, id).await
+    }
+
     /// The newest `limit` commits, newest first.
     pub(crate) async fn history(
         &self,

@@ -2,10 +2,12 @@
 //! the work, and say how it ended. Every way out passes through [`Run::end`], so that no run is
 //! forgotten: error, panic, cancellation, deadline.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datasets::DatasetName;
 use engine::{Code, Error, Principal, Result, RunId, Session, Taken};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
@@ -14,7 +16,8 @@ use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::{Live, Shared, recovery};
+use super::recovery::{self, Before};
+use super::{Live, Shared};
 use crate::context::{Commits, RunContext, cancelled, panicked};
 use crate::job::{Job, Outcome};
 use crate::ledger;
@@ -89,16 +92,16 @@ impl Run {
 
     async fn work(&self, shared: &Arc<Shared>) -> End {
         let record = self.live.record.borrow().clone();
-        match recovery::done_before(&shared.engine, &self.who, self.job, &record).await {
-            Ok(Some(earlier)) => {
+        let numbers = match recovery::before(&shared.engine, &self.who, self.job, &record).await {
+            Ok(Before { done: Some(earlier), .. }) => {
                 let outcome = Outcome { summary: earlier.summary.clone() };
                 return End::Done(outcome, earlier.outputs, Some(earlier.id));
             }
-            Ok(None) => {}
+            Ok(Before { numbers, .. }) => numbers,
             Err(error) => return End::of(&error),
-        }
+        };
         let stages = Arc::new(Mutex::new(Vec::new()));
-        let context = self.context(shared, &record, stages.clone());
+        let context = self.context(shared, &record, stages.clone(), numbers);
         let control = context.control.clone();
         let (commits, tracker) = (context.commits.clone(), context.work.clone());
         let ended = {
@@ -132,9 +135,11 @@ impl Run {
         match ended {
             Ok(outcome) if commits.done.iter().any(|commit| commit.duplicate) => {
                 // A run of the same work committed while this one computed: its commit is the result.
-                match recovery::done_before(&shared.engine, &self.who, self.job, &record).await {
-                    Ok(Some(earlier)) => End::Done(outcome, earlier.outputs, Some(earlier.id)),
-                    Ok(None) => End::Done(outcome, outputs, None),
+                match recovery::before(&shared.engine, &self.who, self.job, &record).await {
+                    Ok(Before { done: Some(earlier), .. }) => {
+                        End::Done(outcome, earlier.outputs, Some(earlier.id))
+                    }
+                    Ok(_) => End::Done(outcome, outputs, None),
                     Err(error) => End::of(&error),
                 }
             }
@@ -152,6 +157,7 @@ impl Run {
         shared: &Arc<Shared>,
         record: &RunRecord,
         stages: Arc<Mutex<Vec<StageRecord>>>,
+        numbers: HashMap<DatasetName, i64>,
     ) -> RunContext {
         let control = Control::new();
         let (live, updates) = (self.live.clone(), shared.updates.clone());
@@ -187,6 +193,7 @@ impl Run {
             session: self.session.clone(),
             inputs: record.inputs.clone(),
             key: record.key.clone(),
+            numbers,
             job: self.job.name(),
             gpu: self.gpu,
             memory_budget_bytes: shared.options.memory_budget_bytes

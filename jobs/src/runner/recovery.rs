@@ -2,9 +2,13 @@
 //! between a run's commit and the row that says so; the commit carries the run's id, so the truth can
 //! always be told afterwards.
 
+use std::collections::{HashMap, HashSet};
+
+use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
 
 use crate::job::Job;
+use crate::key::application_id;
 use crate::kinds::kind;
 use crate::ledger;
 use crate::record::{
@@ -38,26 +42,58 @@ pub(super) async fn close_interrupted(engine: &Engine, tenant: &TenantId) -> Res
     Ok(())
 }
 
-/// An earlier run with the key of `record` whose commits are all there.
-pub(super) async fn done_before(
+/// What runs of one key have committed before.
+pub(super) struct Before {
+    /// One whose results are all there, as it made them.
+    pub(super) done: Option<RunRecord>,
+    /// The number that a commit to each output is made under. It is the last one where that commit still stands, so that none is
+    /// made a second time, and one more where others have changed since what it had made.
+    pub(super) numbers: HashMap<DatasetName, i64>,
+}
+
+/// Looks for earlier runs with the key of `record`.
+pub(super) async fn before(
     engine: &Engine,
     who: &Principal,
     job: &dyn Job,
     record: &RunRecord,
-) -> Result<Option<RunRecord>> {
+) -> Result<Before> {
+    let mut standing = HashSet::new();
     for mut earlier in ledger::with_key(engine, who, &record.key, EARLIER_RUNS_MAX).await? {
         if earlier.id == record.id {
             continue;
         }
         // One that repeated another itself leads to the one that did the work.
         let committer = earlier.repeated_of.unwrap_or(earlier.id);
-        if let Some(outputs) = committed(engine, who, job, &earlier, committer).await? {
+        let made = commits(engine, who, job, &earlier, committer).await?;
+        let mut outputs = Vec::with_capacity(made.len());
+        for (dataset, commit) in made {
+            match commit {
+                Some(made) if engine.is_as_made(who, &dataset, made.version).await? => {
+                    standing.insert(dataset);
+                    outputs.push(Some(made));
+                }
+                _ => outputs.push(None),
+            }
+        }
+        if let Some(outputs) = outputs.into_iter().collect() {
             earlier.id = committer;
             earlier.outputs = outputs;
-            return Ok(Some(earlier));
+            return Ok(Before { done: Some(earlier), numbers: HashMap::new() });
         }
     }
-    Ok(None)
+    let id = application_id(&record.key);
+    let mut numbers = HashMap::new();
+    for output in job.outputs(&record.params)? {
+        let last = match engine.last_number(who, &output.name, &id).await {
+            Ok(last) => last.unwrap_or_default(),
+            Err(error) if error.code() == Code::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let stands = standing.contains(&output.name);
+        numbers.insert(output.name, if stands { last } else { last + 1 });
+    }
+    Ok(Before { done: None, numbers })
 }
 
 async fn close(engine: &Engine, who: &Principal, mut record: RunRecord) -> Result<RunRecord> {
@@ -93,21 +129,32 @@ async fn committed(
     record: &RunRecord,
     committer: RunId,
 ) -> Result<Option<Vec<DatasetVersion>>> {
+    let made = commits(engine, who, job, record, committer).await?;
+    Ok(made.into_iter().map(|(_, made)| made).collect())
+}
+
+/// What `committer` committed to each output of `record`.
+async fn commits(
+    engine: &Engine,
+    who: &Principal,
+    job: &dyn Job,
+    record: &RunRecord,
+    committer: RunId,
+) -> Result<Vec<(DatasetName, Option<DatasetVersion>)>> {
     let mut found = Vec::new();
     for output in job.outputs(&record.params)? {
         let history = match engine.history(who, &output.name, HISTORY_COMMITS_MAX).await {
             Ok(history) => history,
-            Err(error) if error.code() == Code::NotFound => return Ok(None),
+            Err(error) if error.code() == Code::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let Some(commit) = history.into_iter().find(|past| past.run_id == Some(committer)) else {
-            return Ok(None);
-        };
-        found.push(DatasetVersion {
-            dataset: output.name,
+        let commit = history.into_iter().find(|past| past.run_id == Some(committer));
+        let made = commit.map(|commit| DatasetVersion {
+            dataset: output.name.clone(),
             version: commit.version,
             rows: commit.rows_added,
         });
+        found.push((output.name, made));
     }
-    Ok(Some(found))
+    Ok(found)
 }

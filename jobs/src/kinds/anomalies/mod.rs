@@ -10,7 +10,7 @@
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
 //!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
-//! of one source dataset are one partition of the output and are replaced together.
+//! of one source dataset are replaced together, those of the named series alone where some are named.
 //!
 //! Cost: reads every row once, sorted, which takes longer than looking at them. Memory: the series that are
 //! looked at together, at most what the budget holds; `joint` keeps all of them, in a quarter of the budget.
@@ -26,9 +26,8 @@ mod params;
 #[cfg(test)]
 mod tests;
 
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, WriteMode};
+use engine::{Code, Error, Result};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -39,7 +38,7 @@ use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
-use crate::series::SeriesSource;
+use crate::series::{SeriesSource, commit_series, replaces};
 
 /// The kind's name, and that of its output unless told otherwise.
 const NAME: &str = "anomalies";
@@ -101,7 +100,9 @@ impl Job for Anomalies {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
-            let mut found = find(ctx, &params).await?;
+            let source = source(&params);
+            source.require_named(ctx).await?;
+            let mut found = find(ctx, &params, &source).await?;
             let joint = match params.joint {
                 true => find_joint(ctx, &params, &mut found).await?,
                 false => Value::Null,
@@ -110,9 +111,7 @@ impl Job for Anomalies {
             summary["joint"] = joint;
             let spec = output::spec(params.output.clone());
             let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies)?;
-            let source = ScalarValue::from(params.dataset.as_str());
-            let source = vec![("source".to_owned(), source)];
-            ctx.commit(spec, WriteMode::ReplacePartitions(source), vec![batch]).await?;
+            commit_series(ctx, spec, &source, &["series"], batch).await?;
             Ok(Outcome { summary })
         })
     }
@@ -155,9 +154,8 @@ async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Res
     Ok(facts)
 }
 
-/// Reads chunk after chunk of series and looks at each on the numeric threads.
-async fn find(ctx: &RunContext, params: &Params) -> Result<Found> {
-    let source = SeriesSource {
+fn source(params: &Params) -> SeriesSource<'_> {
+    SeriesSource {
         job: NAME,
         dataset: &params.dataset,
         series_column: params.series_column.as_deref(),
@@ -166,7 +164,11 @@ async fn find(ctx: &RunContext, params: &Params) -> Result<Found> {
         only: &params.series,
         from: None,
         to: params.to,
-    };
+    }
+}
+
+/// Reads chunk after chunk of series and looks at each on the numeric threads.
+async fn find(ctx: &RunContext, params: &Params, source: &SeriesSource<'_>) -> Result<Found> {
     let rows_total = ctx.input(&params.dataset)?.rows;
     let points_max = (ctx.memory_budget_bytes() / POINT_BYTES).max(POINTS_MIN);
     let mut stage = ctx.stage("detect");
@@ -224,6 +226,7 @@ fn summary(params: &Params, found: &Found) -> Value {
         .collect();
     json!({
         "source": params.dataset,
+        "replaces": replaces(&params.dataset, &params.series),
         "series": found.series,
         "series_with_season": found.with_season,
         "series_skipped": skipped,

@@ -7,8 +7,8 @@
 //! its cause. What was left out, and why, stands in the run's summary.
 //!
 //! A pair is reported when its coefficient, or the one at its best lag, is at least `min_coefficient` and its
-//! false-discovery rate at most `max_q`. The rows of one source dataset are one partition of the output and
-//! are replaced together.
+//! false-discovery rate at most `max_q`. The rows of one source dataset are replaced together; where some
+//! series are named, those of pairs of these alone.
 //!
 //! Cost: reads every row twice (extents, then values); n²/2·m multiplications for n series of m buckets,
 //! times 2·max_lag + 1 for the lags. Memory: 8·n·m bytes for the matrix, at most half of the budget.
@@ -26,9 +26,8 @@ mod tests;
 use std::sync::Arc;
 
 use analysis::series::Span;
-use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, WriteMode};
+use engine::{Code, Error, Result};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -43,7 +42,7 @@ use crate::context::{RunContext, check};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
-use crate::series::SeriesSource;
+use crate::series::{SeriesSource, commit_series};
 
 /// The kind's name.
 const NAME: &str = "correlate";
@@ -113,6 +112,7 @@ impl Job for Correlate {
                 from: params.from,
                 to: params.to,
             };
+            source.require_named(ctx).await?;
             let (interval, cohorts) = plan(ctx, &params, &source).await?;
             let mut report = Report::new(&params, interval);
             let several = report.leave_out_lone(cohorts);
@@ -126,9 +126,7 @@ impl Job for Correlate {
             let spec = output::spec(params.output.clone());
             let found = report.finish();
             let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
-            let source = ScalarValue::from(params.dataset.as_str());
-            let partition = vec![("source".to_owned(), source)];
-            ctx.commit(spec, WriteMode::ReplacePartitions(partition), vec![batch]).await?;
+            commit_series(ctx, spec, &source, &["series_a", "series_b"], batch).await?;
             Ok(Outcome { summary: report.summary(found.len()) })
         })
     }

@@ -14,6 +14,7 @@ use super::pairs::{Kept, Lagged, Subjects, Tested};
 use super::params::Params;
 use super::prepare::Prepared;
 use crate::context::Stage;
+use crate::series::replaces;
 
 /// Names of left-out series in a summary, for each reason.
 const EXAMPLES_MAX: usize = 20;
@@ -246,6 +247,7 @@ impl<'a> Report<'a> {
             .collect();
         json!({
             "source": self.params.dataset,
+            "replaces": replaces(&self.params.dataset, &self.params.series),
             "interval": self.interval,
             "interval_inferred": self.params.interval.is_none(),
             "cohorts": self.cohorts,
