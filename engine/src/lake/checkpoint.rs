@@ -12,16 +12,27 @@ use super::check::is_damage;
 use super::{Lake, Table, schema};
 use crate::error::Result;
 
+/// Commits until one that failed is tried again.
+const COMMITS_TO_NEXT_TRY: u64 = 10;
+
+/// The version that the next checkpoint is due at, after that of the last one.
+pub(super) fn due_after(last: Option<u64>) -> u64 {
+    last.map_or(0, |version| version.saturating_add(1)) + schema::CHECKPOINT_INTERVAL - 1
+}
+
 impl Table {
-    /// Starts a checkpoint of `version` when it is one that gets one and none is being made.
+    /// Starts a checkpoint of `version` when one is due and none is being made. It is due as long as it was not made: who dies
+    /// before that leaves it to the next, and does not let the log grow by as much again.
     pub(super) fn checkpoint_when_due(self: &Arc<Self>, version: u64) {
-        if !(version + 1).is_multiple_of(schema::CHECKPOINT_INTERVAL) {
+        if version < self.checkpoint_due.load(Ordering::Relaxed) {
             return;
         }
         let Ok(turn) = Arc::clone(&self.checkpointing).try_lock_owned() else { return };
         let table = Arc::clone(self);
         tokio::spawn(async move {
             let made = table.checkpoint(version).await;
+            let next = if made.is_ok() { schema::CHECKPOINT_INTERVAL } else { COMMITS_TO_NEXT_TRY };
+            table.checkpoint_due.store(version + next, Ordering::Relaxed);
             drop(turn);
             if let Err(e) = made {
                 // Where the log is whole without it, the next one is tried again.

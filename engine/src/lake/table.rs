@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Head;
 use super::check::{LogFiles, advised, settled};
+use super::checkpoint::due_after;
 use super::excerpt::Shape;
 use super::log::read_entry;
 use super::schema;
@@ -60,6 +61,8 @@ pub(crate) struct Table {
     states: Mutex<VecDeque<KeptState>>,
     /// The newest checkpoint that this process made; 0 for none.
     pub(super) checkpointed: AtomicU64,
+    /// The version from which on the next one is due.
+    pub(super) checkpoint_due: AtomicU64,
     /// The oldest version that the log was last found to go back to, and when that was.
     oldest: Mutex<Option<(Version, Instant)>>,
     /// When it was last found that no row of it was ever rejected.
@@ -94,7 +97,8 @@ impl Table {
 
     async fn open_once(root: &Root, tenant: &TenantId, name: &DatasetName) -> Result<Self> {
         let (log, store) = places(root, tenant, name)?;
-        let listed = LogFiles::list_newest(store.as_ref()).await?.newest()?;
+        let files = LogFiles::list_newest(store.as_ref()).await?;
+        let (listed, checkpoint) = (files.newest()?, files.checkpoints.last().copied());
         // At a version that was there before it lists the log: beside a writer, its listing may have gaps behind that.
         let state = load_state(&log, listed).await?;
         let mut head = Head::of_state(name, &state)?;
@@ -103,6 +107,7 @@ impl Table {
         let entry = read_entry(&log, newest).await?;
         head.entry_bytes = entry.filter(|_| newest == head.version).map(|entry| entry.bytes);
         let table = Self::with_head(root, tenant, name, (log, store), head);
+        table.checkpoint_due.store(due_after(checkpoint), Ordering::Relaxed);
         table.require_own_rows().await?;
         table.keep_loaded(state);
         Ok(table)
@@ -129,6 +134,7 @@ impl Table {
             checkpointing: Arc::default(),
             states: Mutex::default(),
             checkpointed: AtomicU64::default(),
+            checkpoint_due: AtomicU64::new(due_after(None)),
             oldest: Mutex::default(),
             without_quarantine: Mutex::default(),
         }

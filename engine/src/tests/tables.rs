@@ -283,6 +283,31 @@ async fn many_commits_are_one_table_with_a_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_was_not_made_is_made_by_the_next_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    for id in 0..105 {
+        write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    let log = folder.path().join("default/calls/_delta_log");
+    let checkpoint = |version: u64| log.join(format!("{version:020}.checkpoint.parquet"));
+    // As if it had died before.
+    std::fs::remove_file(checkpoint(99)).unwrap();
+    std::fs::remove_file(log.join("_last_checkpoint")).unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    for id in 105..107 {
+        write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
+        engine.lake().settle().await;
+    }
+    engine.shutdown().await.unwrap();
+    assert!(checkpoint(106).exists());
+    assert!(!checkpoint(107).exists(), "the next is due after as many again");
+}
+
+#[tokio::test]
 async fn a_name_leaves_room_for_its_quarantine() {
     let engine = engine().await;
     let mut long = calls();
