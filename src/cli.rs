@@ -58,6 +58,10 @@ pub enum Command {
     Serve(Serve),
     /// Bring files into a dataset
     Ingest(Ingest),
+    /// Take rows out of a dataset
+    Delete(Delete),
+    /// Change columns of rows that are there
+    Update(Update),
     /// Run a job
     Run(Run),
     /// Answer a SQL query
@@ -167,6 +171,45 @@ pub struct Ingest {
     pub json: bool,
 }
 
+/// Which rows.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Those of which this is true, as in SQL: "price > 100 and at < '2026-01-01'"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// All rows
+    #[arg(long, conflicts_with = "condition")]
+    pub all: bool,
+    /// Say how many rows there are, and change none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The dataset
+    pub dataset: String,
+    #[command(flatten)]
+    pub which: Which,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The dataset
+    pub dataset: String,
+    /// A column and what it is to be, as in SQL: "price = price * 2"
+    #[arg(long = "set", value_name = "COLUMN=VALUE", required = true)]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub which: Which,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Run {
     /// The job
@@ -263,6 +306,8 @@ impl Command {
         match self {
             Self::Demo(c) => c.json,
             Self::Ingest(c) => c.json,
+            Self::Delete(c) => c.json,
+            Self::Update(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,

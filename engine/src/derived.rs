@@ -74,6 +74,12 @@ pub(crate) fn refuse_results(name: &DatasetName) -> Error {
     Error::user(Code::Conflict, format!("dataset {name} {says}"))
 }
 
+/// The error for a client that would change rows which are not its own.
+pub(crate) fn refuse_change(name: &DatasetName) -> Error {
+    let says = "holds what Colonnade itself writes, which a run changes and nobody else";
+    Error::user(Code::Forbidden, format!("dataset {name} {says}"))
+}
+
 /// The error for rows of a client that a dataset does not take.
 pub(crate) fn refuse_rows(name: &DatasetName) -> Error {
     let says = "holds what Colonnade itself writes, and takes no rows of clients";

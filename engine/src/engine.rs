@@ -23,7 +23,7 @@ use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Wr
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
-use crate::revise::{self, Revised, Revision};
+use crate::revise::{self, Coming, Revised, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
 use crate::storage::{Root, WriterLock};
 
@@ -217,8 +217,28 @@ impl Engine {
         })
     }
 
-    /// Changes rows that are there, as one commit. For what clients keep there: CONFLICT or FORBIDDEN for rows that are Colonnade's own.
+    /// Changes rows of clients that are there, as one commit. FORBIDDEN for rows that are Colonnade's own; only from a quarantine
+    /// they may be taken away.
     pub fn revise<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        revision: Revision,
+        label: CommitLabel,
+    ) -> BoxFuture<'a, Result<Revised>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            let is_derived = self.0.lake.table(&who.tenant, dataset).await?.entry().spec.derived;
+            let only_removes = matches!(revision.coming, Coming::Nothing);
+            if is_derived && !(dataset.is_quarantine() && only_removes) {
+                return Err(derived::refuse_change(dataset));
+            }
+            self.revise_derived(who, dataset, revision, label).await
+        })
+    }
+
+    /// The same for what Colonnade writes by itself.
+    pub fn revise_derived<'a>(
         &'a self,
         who: &'a Principal,
         dataset: &'a DatasetName,

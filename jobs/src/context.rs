@@ -273,7 +273,7 @@ impl RunContext {
                 Place::Of(part) => {
                     let (going, coming) = (Going::Where(part), Coming::Rows(batches));
                     let revision = Revision { going, coming };
-                    let revised = engine.revise(&who, &spec.name, revision, label).await?;
+                    let revised = engine.revise_derived(&who, &spec.name, revision, label).await?;
                     let Revised { version, added: rows, bytes, duplicate, .. } = revised;
                     Commit { dataset: spec.name.clone(), version, rows, bytes, duplicate }
                 }

@@ -1,5 +1,6 @@
 //! One file per command; this one opens what they share.
 
+mod change;
 mod config;
 mod datasets;
 mod demo;
@@ -26,6 +27,8 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Demo(arguments) => demo::demo(arguments, settings, output).await,
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
+        Command::Delete(arguments) => change::delete(arguments, settings, output).await,
+        Command::Update(arguments) => change::update(arguments, settings, output).await,
         Command::Run(arguments) => run::run(arguments, settings, output).await,
         Command::Sql(arguments) => sql::sql(arguments, settings, output).await,
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,

@@ -135,6 +135,61 @@ async fn new_nullable_columns_are_taken_and_old_versions_stay_as_they_were() {
 }
 
 #[tokio::test]
+async fn rows_are_deleted_and_changed_and_older_versions_keep_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path().join("data"), folder.path().join("cities.csv"));
+    std::fs::write(&file, "city,founded,area\nKöln,38,405\nRoma,-753,1285\nOslo,1040,\n").unwrap();
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+    ask(&["ingest", "cities", file.to_str().unwrap(), "--create", "--json"]).await.json();
+    let cities = async |at: &[&str]| {
+        let query = ["sql", "SELECT city, area FROM cities ORDER BY city", "--format", "json"];
+        ask(&[&query[..], at].concat()).await.document()
+    };
+
+    let where_ = "area < 1000 or founded > 1000";
+    let few = ask(&["delete", "cities", "--where", where_, "--dry-run"]).await;
+    assert_eq!(few.stdout, "2 rows of cities would be deleted; none was\n");
+    let set =
+        ["update", "cities", "--set", "area = area * 10", "--where", "founded < now()", "--json"];
+    let refused = ask(&set).await;
+    assert!(refused.fails_with("BAD_INPUT").contains("founded < now()"), "{}", refused.stderr);
+    let changed =
+        ask(&["update", "cities", "--set", "area = area * 10", "--where", "city = 'Roma'"]).await;
+    let says = "changed 1 row of cities: version 2; as it was before: cities@1\n";
+    assert_eq!(changed.stdout, says, "{}", changed.stderr);
+    let gone = ask(&["delete", "cities", "--where", where_, "--json"]).await.json();
+    assert_eq!(gone, json!({"dataset": "cities", "rows": 2, "version": 3}));
+    assert_eq!(cities(&[]).await, json!([{"city": "Roma", "area": 12_850}]));
+    let before = cities(&["--as-of", "cities@1"]).await;
+    assert_eq!((before.as_array().unwrap().len(), &before[2]["area"]), (3, &json!(1_285)));
+    assert_eq!(
+        ask(&["delete", "cities", "--where", where_]).await.stdout,
+        "no row of cities is meant; nothing was deleted\n"
+    );
+
+    for (arguments, says) in [
+        (&["delete", "cities"][..], "expected --where CONDITION, or --all for every row"),
+        (&["delete", "cities", "--where", "population > 3"], "population"),
+        (
+            &["delete", "cities", "--where", "area"],
+            "expected one that is true or false, found a value of type Int64",
+        ),
+        (&["delete", "cities", "--where", "area > (SELECT 1)"], "queries are not taken here"),
+        (&["delete", "cities", "--where", "random() < 0.5"], "something else each time"),
+        (&["delete", "cities", "--where", "area > 1; DROP TABLE cities"], "expression"),
+        (&["update", "cities", "--set", "area", "--all"], "expected COLUMN = VALUE"),
+        (&["update", "cities", "--set", "height = 3", "--all"], "there is no column \"height\""),
+    ] {
+        let outcome = ask(arguments).await;
+        let message = outcome.fails_with("BAD_INPUT");
+        assert!(message.contains(says), "expected {says} in {message}");
+    }
+    ask(&["run", "anomalies", "--param", "dataset=cities"]).await;
+    let runs = ask(&["delete", "runs", "--all"]).await;
+    assert!(runs.fails_with("FORBIDDEN").contains("runs"), "{}", runs.stderr);
+}
+
+#[tokio::test]
 async fn a_spec_with_another_type_is_refused_with_both() {
     let folder = tempfile::tempdir().unwrap();
     let (root, spec) = (folder.path().join("data"), folder.path().join("orders.toml"));

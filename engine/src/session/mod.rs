@@ -6,6 +6,7 @@
 
 mod batches;
 mod changes;
+mod expression;
 mod fit;
 mod opaque;
 mod provider;
@@ -26,6 +27,7 @@ use datafusion::common::TableReference;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use datasets::DatasetName;
 use futures::future::BoxFuture;
@@ -141,6 +143,30 @@ impl Session {
             self.schema.require(dataset.as_str())?;
             let frame = self.context.table(TableReference::bare(dataset.as_str())).await?;
             Ok(batches::frame_of(self.schema.row_bytes([dataset.as_str()]), frame))
+        })
+    }
+
+    /// A condition on the columns of a dataset, as it stands in SQL behind WHERE.
+    pub fn condition<'a>(
+        &'a self,
+        dataset: &'a DatasetName,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Expr>> {
+        Box::pin(async move {
+            let frame = self.table(dataset).await?;
+            expression::condition(&self.context, frame.schema(), text)
+        })
+    }
+
+    /// A value from the columns of a dataset, as it stands in SQL behind SET.
+    pub fn expression<'a>(
+        &'a self,
+        dataset: &'a DatasetName,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Expr>> {
+        Box::pin(async move {
+            let frame = self.table(dataset).await?;
+            expression::expression(&self.context, frame.schema(), text)
         })
     }
 

@@ -49,13 +49,7 @@ pub(super) async fn plan(
     schema: &PinnedSchema,
     text: &str,
 ) -> Result<DataFrame> {
-    if text.len() > TEXT_MAX_BYTES {
-        return Err(Error::user(
-            Code::LimitExceeded,
-            format!("the query has {} bytes; at most {TEXT_MAX_BYTES} are taken", text.len()),
-        ));
-    }
-    check_length(text)?;
+    check_text(text)?;
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
@@ -99,7 +93,13 @@ fn mistaken(error: DataFusionError) -> Error {
 /// [`STACK_BYTES`] is enough for so many, and the planner's time grows with their square.
 ///
 /// [`STACK_BYTES`]: crate::STACK_BYTES
-fn check_length(text: &str) -> Result<()> {
+pub(super) fn check_text(text: &str) -> Result<()> {
+    if text.len() > TEXT_MAX_BYTES {
+        return Err(Error::user(
+            Code::LimitExceeded,
+            format!("the query has {} bytes; at most {TEXT_MAX_BYTES} are taken", text.len()),
+        ));
+    }
     // What can not be split into tokens is the parser's to refuse.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else { return Ok(()) };
     let (mut selects, mut chain, mut longest) = (0, 0, 0);
