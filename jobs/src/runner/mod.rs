@@ -8,6 +8,8 @@ mod execution;
 mod faults;
 mod recovery;
 #[cfg(test)]
+mod repeat_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
