@@ -257,6 +257,17 @@ impl Head {
         Ok(last)
     }
 
+    /// Whether the log says that the rows of a number are lost.
+    pub(super) async fn is_noted_lost(
+        &mut self,
+        table: &Table,
+        producer: &str,
+        sequence: i64,
+    ) -> Result<bool> {
+        Ok(self.last_sequence(table, &loses(producer)).await?.is_some()
+            && self.last_sequence(table, &lost_of(producer, sequence)).await? == Some(LOST))
+    }
+
     /// What is known of a sequence of `producer` that is not after the last one taken.
     pub(crate) async fn taken(
         &mut self,
@@ -264,9 +275,7 @@ impl Head {
         producer: &str,
         sequence: i64,
     ) -> Result<Taken> {
-        if self.last_sequence(table, &loses(producer)).await?.is_some()
-            && self.last_sequence(table, &lost_of(producer, sequence)).await? == Some(LOST)
-        {
+        if self.is_noted_lost(table, producer, sequence).await? {
             return Ok(Taken::Lost);
         }
         let key = (producer.to_owned(), sequence);

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use percent_encoding::percent_decode_str;
 
 use super::check::{LOG_FOLDER, LogFiles};
 use super::log::{LogEntry, OPERATION_KEY};
+use super::removal::decoded;
 use super::{Lake, Table};
 use crate::derived::is_kept_name;
 use crate::error::{Code, Error, Result};
@@ -77,10 +77,6 @@ struct Scope {
 
 /// Values by partition column.
 type Partition = HashMap<String, Option<String>>;
-
-fn decoded(path: &str) -> String {
-    percent_decode_str(path).decode_utf8_lossy().into_owned()
-}
 
 impl Scope {
     fn of(entry: &LogEntry) -> Self {

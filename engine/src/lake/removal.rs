@@ -10,6 +10,11 @@ use super::write::require_same_paths;
 use super::{Snapshot, Table};
 use crate::error::{Error, Result};
 
+/// The path of a file, however its writer encoded it.
+pub(super) fn decoded(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
 /// Files of a table that are to go.
 #[derive(Debug)]
 pub(crate) struct Removal {
@@ -64,8 +69,7 @@ impl Snapshot {
             let path = name.strip_prefix(root).map(|path| path.trim_start_matches('/'));
             let path =
                 path.ok_or_else(|| Error::internal("a scan named a file of another table"))?;
-            let decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
-            by_path.insert(decoded, (name, *rows));
+            by_path.insert(decoded(path), (name, *rows));
         }
         let files: Vec<LogicalFileView> = self
             .state
@@ -109,8 +113,8 @@ impl Table {
             since.is_other |= entry.metadata.is_some() || entry.protocol.is_some();
             // A file that came and went between.
             since.is_other |= entry.removes.iter().any(|remove| {
-                let path = percent_decode_str(&remove.path).decode_utf8_lossy();
-                removal.paths.contains(path.as_ref()) || removal.paths.contains(&remove.path)
+                removal.paths.contains(&decoded(&remove.path))
+                    || removal.paths.contains(&remove.path)
             }) || (!entry.removes.is_empty() && !since.added.is_empty());
             since.added.extend(entry.added_paths);
         }

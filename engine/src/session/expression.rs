@@ -18,8 +18,6 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
     let fail =
         |problem: String| Error::user(Code::BadInput, format!("expression {text:?}: {problem}"));
     check_text(text)?;
-    // It is asked of other views of the same columns, too.
-    let schema = &schema.clone().strip_qualifiers();
     let expression = context
         .state()
         .create_logical_expr(text, schema)
@@ -51,7 +49,7 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
 /// The same, which must be true or false.
 pub(super) fn condition(context: &SessionContext, schema: &DFSchema, text: &str) -> Result<Expr> {
     let expression = expression(context, schema, text)?;
-    let found = expression.get_type(&schema.clone().strip_qualifiers())?;
+    let found = expression.get_type(schema)?;
     if found == arrow::datatypes::DataType::Boolean {
         return Ok(expression);
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
-use datafusion::common::TableReference;
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -153,8 +153,7 @@ impl Session {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Expr>> {
         Box::pin(async move {
-            let frame = self.table(dataset).await?;
-            expression::condition(&self.context, frame.schema(), text)
+            expression::condition(&self.context, &self.columns(dataset).await?, text)
         })
     }
 
@@ -165,9 +164,13 @@ impl Session {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Expr>> {
         Box::pin(async move {
-            let frame = self.table(dataset).await?;
-            expression::expression(&self.context, frame.schema(), text)
+            expression::expression(&self.context, &self.columns(dataset).await?, text)
         })
+    }
+
+    /// The columns of a dataset by their names alone, so that what is said of them holds for each view of them.
+    async fn columns(&self, dataset: &DatasetName) -> Result<DFSchema> {
+        Ok(self.table(dataset).await?.schema().clone().strip_qualifiers())
     }
 
     /// The version that this session sees of `dataset`.

@@ -224,7 +224,7 @@ impl Examination<'_> {
         let mut of_producers = 0;
         let mut producers: BTreeSet<&String> = BTreeSet::new();
         for TakenRequest { producer, sequence, .. } in &entry.requests {
-            match is_noted_lost(table, head, producer, *sequence).await? {
+            match head.is_noted_lost(table, producer, *sequence).await? {
                 true => of_producers += 1,
                 false => drop(producers.insert(producer)),
             }
@@ -338,7 +338,7 @@ impl Author for Again {
         }
         // What took such a number again says so itself, unless it was torn before that.
         for TakenRequest { producer, sequence, .. } in &self.requests {
-            if is_noted_lost(table, head, producer, *sequence).await? {
+            if head.is_noted_lost(table, producer, *sequence).await? {
                 sequences.insert(lost_of(producer, *sequence), REGAINED);
             }
         }
@@ -369,17 +369,6 @@ impl Author for Again {
             ..Proposal::default()
         }))
     }
-}
-
-/// Whether the head says that the rows of a number are lost.
-async fn is_noted_lost(
-    table: &Table,
-    head: &mut Head,
-    producer: &str,
-    sequence: i64,
-) -> Result<bool> {
-    Ok(head.last_sequence(table, &loses(producer)).await?.is_some()
-        && head.last_sequence(table, &lost_of(producer, sequence)).await? == Some(LOST))
 }
 
 /// Whether the head has a request of an entry that was set aside: its rows came again since.
