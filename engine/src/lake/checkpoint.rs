@@ -12,6 +12,10 @@ use super::check::is_damage;
 use super::{Lake, Table, schema};
 use crate::error::Result;
 
+/// Versions behind a checkpoint that is not waited for to be made while others are committed: every process that opens the table
+/// reads them all, and one that dies soon after never makes one.
+const LOG_MAX: u64 = 2 * schema::CHECKPOINT_INTERVAL;
+
 /// Commits until one that failed is tried again.
 const COMMITS_TO_NEXT_TRY: u64 = 10;
 
@@ -30,25 +34,37 @@ impl Table {
         let Ok(turn) = Arc::clone(&self.checkpointing).try_lock_owned() else { return };
         let table = Arc::clone(self);
         tokio::spawn(async move {
-            let made = table.checkpoint(version).await;
-            let next = if made.is_ok() { schema::CHECKPOINT_INTERVAL } else { COMMITS_TO_NEXT_TRY };
-            table.checkpoint_due.store(version + next, Ordering::Relaxed);
+            table.try_checkpoint(version).await;
             drop(turn);
-            if let Err(e) = made {
-                // Where the log is whole without it, the next one is tried again.
-                table.is_damaged.fetch_or(is_damage(&e), Ordering::Relaxed);
-                tracing::warn!(
-                    tenant = %table.tenant, dataset = %table.name, version, error = e.detail(),
-                    "checkpoint failed"
-                );
-            }
         });
+    }
+
+    /// Makes the checkpoint of a table that was just opened, when it is long overdue.
+    pub(super) async fn checkpoint_long_log(&self) {
+        let version = self.head().await.version;
+        if version >= self.checkpoint_due.load(Ordering::Relaxed).saturating_add(LOG_MAX) {
+            self.try_checkpoint(version).await;
+        }
+    }
+
+    async fn try_checkpoint(&self, version: u64) {
+        let made = self.checkpoint(version).await;
+        let next = if made.is_ok() { schema::CHECKPOINT_INTERVAL } else { COMMITS_TO_NEXT_TRY };
+        self.checkpoint_due.store(version + next, Ordering::Relaxed);
+        if let Err(e) = made {
+            // Where the log is whole without it, the next one is tried again.
+            self.is_damaged.fetch_or(is_damage(&e), Ordering::Relaxed);
+            tracing::warn!(
+                tenant = %self.tenant, dataset = %self.name, version, error = e.detail(),
+                "checkpoint failed"
+            );
+        }
     }
 
     async fn checkpoint(&self, version: u64) -> Result<()> {
         self.require_whole_log(version).await?;
         let mut table = DeltaTable::new(Arc::clone(&self.log));
-        table.load_version(version).await?;
+        table.state = Some(self.state(version).await?);
         checkpoints::create_checkpoint(&table, None).await?;
         self.checkpointed.fetch_max(version, Ordering::AcqRel);
         // Keeps what the table's log retention asks for: 30 days unless it says otherwise.

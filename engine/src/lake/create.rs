@@ -162,7 +162,7 @@ impl Lake {
         if let Some(table) = shelf.get(name) {
             return Ok(Some(table));
         }
-        match Table::open(self.root(), tenant, name).await {
+        match self.open(tenant, name).await {
             Ok(table) => Ok(Some(shelf.keep(table))),
             Err(e) if e.code() == Code::NotFound => Ok(None),
             Err(e) => Err(e),

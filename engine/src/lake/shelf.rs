@@ -190,9 +190,18 @@ impl Lake {
             .await
     }
 
+    /// Opens a table for all that come after.
+    pub(super) async fn open(&self, tenant: &TenantId, name: &DatasetName) -> Result<Table> {
+        let table = Table::open(self.root(), tenant, name).await?;
+        if self.writable {
+            table.checkpoint_long_log().await;
+        }
+        Ok(table)
+    }
+
     /// The table of a folder; `None` for one that is just being made, or none.
     async fn open_or_none(&self, tenant: &TenantId, name: &DatasetName) -> Result<Option<Table>> {
-        let open = async || match Table::open(self.root(), tenant, name).await {
+        let open = async || match self.open(tenant, name).await {
             Err(e) if e.code() == Code::NotFound => Ok(None),
             opened => opened.map(Some),
         };
@@ -213,7 +222,7 @@ impl Lake {
         if let Some(table) = shelf.get(name) {
             return Ok(table);
         }
-        match Table::open(self.root(), tenant, name).await {
+        match self.open(tenant, name).await {
             Ok(table) => Ok(shelf.keep(table)),
             Err(e) if e.code() == Code::NotFound => {
                 Err(self.catalog(tenant).await?.unknown(name.as_str()))

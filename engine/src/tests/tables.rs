@@ -308,6 +308,42 @@ async fn a_checkpoint_that_was_not_made_is_made_by_the_next_commit() {
 }
 
 #[tokio::test]
+async fn a_long_log_gets_its_checkpoint_from_who_opens_it_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    write(&engine, WriteMode::Append, 0..3).await.unwrap();
+    engine.shutdown().await.unwrap();
+    // As if those that committed had all died before they made one.
+    let log = folder.path().join("default/calls/_delta_log");
+    let nothing_new = r#"{"commitInfo":{"timestamp":1767225600000,"operation":"WRITE"}}"#;
+    let fill = |versions: std::ops::RangeInclusive<u64>| {
+        for version in versions {
+            std::fs::write(log.join(format!("{version:020}.json")), nothing_new).unwrap();
+        }
+    };
+    let checkpoint = |version: u64| log.join(format!("{version:020}.checkpoint.parquet")).exists();
+    let opened = async |options| {
+        let engine = Engine::open(options).await.unwrap();
+        assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 3);
+        engine.shutdown().await.unwrap();
+    };
+    fill(2..=298);
+    opened(options(root)).await;
+    assert!(!checkpoint(298), "it is not that long");
+    fill(299..=299);
+    opened(EngineOptions { access: Access::ReadOnly, ..options(root) }).await;
+    assert!(!checkpoint(299), "who reads writes nothing");
+    opened(options(root)).await;
+    assert!(checkpoint(299));
+    for version in 0..299 {
+        std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+    }
+    opened(options(root)).await;
+}
+
+#[tokio::test]
 async fn a_name_leaves_room_for_its_quarantine() {
     let engine = engine().await;
     let mut long = calls();

@@ -192,6 +192,9 @@ async fn kill_again_and_again(folder: &Path, place: &Place, kills: u32, random: 
         );
         assert!(opened >= version, "after kill {}: version {opened}, was {version}", kill - 1);
         version = opened;
+        if kill % 50 == 0 {
+            println!("{kill} of {kills} kills: {rows} rows in {version} versions");
+        }
         address.send_replace(Some(server.address.clone()));
         if kill % 8 == 1 {
             read_alone(place, acknowledged).await;
