@@ -14,6 +14,7 @@ pub mod vector_index;
 
 use datasets::DatasetName;
 use engine::{Code, Error, Result};
+use serde_json::{Map, Value};
 
 use crate::context::RunContext;
 use crate::job::{Estimate, Job};
@@ -34,6 +35,15 @@ static KINDS: [&dyn Job; 9] = [
 /// Every job kind.
 pub fn kinds() -> &'static [&'static dyn Job] {
     &KINDS
+}
+
+/// The names of the kinds that make a dataset of this name unless they are told another.
+pub(crate) fn makers(dataset: &DatasetName) -> Vec<&'static str> {
+    let makes = |kind: &&dyn Job| {
+        let own = kind.outputs(&Value::Object(Map::new())).unwrap_or_default();
+        own.iter().any(|own| own.name == *dataset)
+    };
+    KINDS.iter().copied().filter(makes).map(Job::name).collect()
 }
 
 /// The kind called `name`; `NOT_FOUND` lists those that exist.

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use datasets::DatasetName;
 use engine::{
-    AsOf, Code, Engine, Error, Places, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    Urgency, is_kept_name,
+    AsOf, Catalog, Code, Engine, Error, Places, Principal, Result, Role, RunId, Session, TenantId,
+    Threads, Urgency, is_kept_name,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::embedders::Embedders;
 use crate::job::Job;
 use crate::key::run_key;
-use crate::kinds::kind;
+use crate::kinds::{kind, makers};
 use crate::ledger;
 use crate::parameters::bad;
 use crate::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
@@ -233,8 +233,9 @@ impl Runner {
         }
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
         execution::require_device(job.name(), gpu)?;
-        let session = Arc::new(shared.engine.session(who, &pins(&request, &inputs)?).await?);
+        let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
+        let session = Arc::new(session.map_err(|e| saying_who_makes(e, &catalog, &inputs))?);
         let inputs = inputs
             .into_iter()
             .map(|dataset| {
@@ -446,4 +447,16 @@ fn pins(request: &RunRequest, inputs: &[DatasetName]) -> Result<Vec<(DatasetName
             (dataset.clone(), pin.map_or(AsOf::Latest, |(_, as_of)| *as_of))
         })
         .collect())
+}
+
+/// For an input that is not there yet, and that another job makes: which.
+fn saying_who_makes(error: Error, catalog: &Catalog, inputs: &[DatasetName]) -> Error {
+    let is_there = |dataset: &&DatasetName| catalog.datasets.contains_key(*dataset);
+    let Some(missing) = inputs.iter().find(|dataset| !is_there(dataset)) else { return error };
+    let makers = makers(missing);
+    if error.code() != Code::NotFound || makers.is_empty() {
+        return error;
+    }
+    let text = format!("dataset {missing} is not there yet; it is made by {}", makers.join(" or "));
+    Error::user(Code::NotFound, text)
 }

@@ -189,7 +189,7 @@ fn stage_type() -> Object {
         .field(number("bytesRead", |s| s.bytes_read))
         .field(number("bytesWritten", |s| s.bytes_written))
         .field(number("peakMemoryBytes", |s| s.peak_memory_bytes))
-        .field(part("facts", TypeRef::named_nn(scalars::JSON), |s: &StageRecord| json(&s.facts)))
+        .field(part("facts", TypeRef::named(scalars::JSON), |s: &StageRecord| json(&s.facts)))
 }
 
 fn state_value(state: RunState) -> Value {

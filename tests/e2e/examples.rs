@@ -1,0 +1,441 @@
+//! Every example of every page, as a reader would type it: those that answer, and those that are refused.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{PATIENCE, Server, Subscriber, binary, colonnade, without_settings};
+
+/// What a terminal shows that listens.
+const EVENTS: &str = "events.txt";
+
+/// One fenced block of a page.
+struct Example {
+    /// `docs/triage.md:18`
+    place: String,
+    language: String,
+    text: String,
+}
+
+fn examples(page: &str) -> Vec<Example> {
+    let text = std::fs::read_to_string(format!("../{page}")).unwrap();
+    let mut found: Vec<Example> = Vec::new();
+    let mut is_open = false;
+    for (number, line) in text.lines().enumerate() {
+        match line.strip_prefix("```") {
+            Some(_) if is_open => is_open = false,
+            Some(language) => {
+                let place = format!("{page}:{}", number + 1);
+                found.push(Example { place, language: language.to_owned(), text: String::new() });
+                is_open = true;
+            }
+            None if is_open => {
+                let example = found.last_mut().unwrap();
+                example.text.push_str(line);
+                example.text.push('\n');
+            }
+            None => {}
+        }
+    }
+    assert!(!is_open, "{page}: a block does not end");
+    found
+}
+
+/// Somebody who goes through a page from top to bottom, in a folder of their own.
+struct Reader {
+    folder: tempfile::TempDir,
+    server: Option<Server>,
+    /// The run that was last asked for, which `…` stands for.
+    run: String,
+    /// Which examples are refused, by a part of them, and a part of what they are told.
+    refused: &'static [(&'static str, &'static str)],
+    /// What is written otherwise here, and how: no model can be pulled.
+    otherwise: &'static [(&'static str, &'static str)],
+}
+
+impl Reader {
+    fn new(
+        refused: &'static [(&'static str, &'static str)],
+        otherwise: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, server: None, run: String::new(), refused, otherwise }
+    }
+
+    /// Where `colonnade` keeps its data when it is not told.
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("colonnade-data")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn read(&mut self, page: &str) {
+        for example in examples(page) {
+            let mut text = example.text;
+            for (from, to) in self.otherwise {
+                text = text.replace(from, to);
+            }
+            match example.language.as_str() {
+                "sql" => self.asks(&example.place, &text).await,
+                "graphql" => {
+                    for document in documents(&text) {
+                        self.queries(&example.place, &document).await;
+                    }
+                }
+                "sh" | "console" => {
+                    for line in commands(&text, example.language == "console") {
+                        self.types(&example.place, &line).await;
+                    }
+                }
+                "toml" => self.sets(&example.place, &text).await,
+                // What is printed, pictures, and parts of an answer.
+                "text" | "json" => {}
+                other => panic!("{}: how is `{other}` tried?", example.place),
+            }
+        }
+    }
+
+    async fn asks(&mut self, place: &str, query: &str) {
+        let answer = colonnade(&self.root(), &["sql", query, "--format", "json"]).await.json();
+        assert!(!answer.as_array().unwrap().is_empty(), "{place}: no rows:\n{query}");
+    }
+
+    async fn sets(&mut self, place: &str, text: &str) {
+        self.stops_the_server().await;
+        std::fs::write(self.file("colonnade.toml"), text).unwrap();
+        self.types(place, "colonnade config").await;
+        std::fs::remove_file(self.file("colonnade.toml")).unwrap();
+    }
+
+    /// A command of a shell.
+    async fn types(&mut self, place: &str, line: &str) {
+        let is_elsewhere = ["make ", "colonnade models pull", "colonnade serve"]
+            .iter()
+            .any(|begin| line.starts_with(begin));
+        if is_elsewhere {
+            return;
+        }
+        let mut line = line.to_owned();
+        let listens = line.contains("text/event-stream");
+        if line.starts_with("curl") {
+            let server = self.served().await;
+            line = line.replace("127.0.0.1:8642", &server.address);
+            if listens {
+                // In a terminal of its own: it goes on for ever.
+                line = format!("({line}) > {EVENTS} 2>&1 &");
+            }
+        } else if line.starts_with("colonnade") {
+            self.stops_the_server().await;
+        }
+        let expected = self.refusal(&line);
+        let folder = self.folder.path();
+        let mut command = Command::new("bash");
+        let path = std::env::var("PATH").unwrap();
+        let programs = binary().parent().unwrap().to_str().unwrap().to_owned();
+        // A variable of one line is there in the next.
+        let variables = std::fs::read_to_string(self.file("variables")).unwrap_or_default();
+        if line.starts_with("row=") {
+            std::fs::write(self.file("variables"), format!("{variables}{line}\n")).unwrap();
+        }
+        command.arg("-c").arg(format!("{variables}{line}")).current_dir(folder);
+        without_settings(&mut command);
+        command
+            .env("PATH", format!("{programs}:{path}"))
+            .env("COLONNADE_MODELS", folder.join("models"))
+            .stdin(Stdio::null());
+        let outcome = command.output().await.unwrap();
+        let says = String::from_utf8_lossy(&outcome.stdout).into_owned()
+            + &String::from_utf8_lossy(&outcome.stderr);
+        match expected {
+            Some(expected) => {
+                assert!(
+                    !outcome.status.success() && says.contains(expected),
+                    "{place}: {line}\n{says}"
+                );
+            }
+            None => assert!(outcome.status.success(), "{place}: {line}\n{says}"),
+        }
+        if listens {
+            let server = self.served().await;
+            until(async || {
+                let metrics = server.client.get(server.url("/metrics")).send().await.unwrap();
+                metrics.text().await.unwrap().contains("colonnade_subscriptions_open 1")
+            })
+            .await;
+        }
+    }
+
+    /// A GraphQL document.
+    async fn queries(&mut self, place: &str, document: &str) {
+        let document = document.replace('…', &self.run);
+        let expected = self.refusal(&document);
+        if document.starts_with("subscription") {
+            return self.subscribes(place, &document, expected).await;
+        }
+        let server = self.served().await;
+        let answer = server.graphql(&document, json!({})).await;
+        let shown = || format!("{place}: {document}\n{answer:?}");
+        let run = &answer.body["data"]["runJob"];
+        match expected {
+            // A run that fails is no failure of the question; one that can't begin is.
+            Some(expected) => {
+                let asked = &answer.body["errors"][0];
+                let error = if asked.is_null() { &run["error"] } else { asked };
+                assert!(error["message"].as_str().unwrap().contains(expected), "{}", shown());
+                assert_ne!(error["extensions"]["code"], "INTERNAL", "{}", shown());
+                assert!(run.is_null() || run.get("summary") == Some(&Value::Null), "{}", shown());
+            }
+            None => {
+                assert!(
+                    answer.body.get("errors").is_none() && run["error"].is_null(),
+                    "{}",
+                    shown()
+                );
+                assert!(run.get("summary") != Some(&Value::Null), "{}", shown());
+            }
+        }
+        if let Some(id) = run["id"].as_str() {
+            self.run = id.to_owned();
+        }
+    }
+
+    async fn subscribes(&mut self, place: &str, document: &str, expected: Option<&str>) {
+        let field = document.split(['{', '(']).nth(1).unwrap().trim().to_owned();
+        let server = self.served().await;
+        let mut subscriber = Subscriber::open(server, &field, document).await;
+        loop {
+            let message = subscriber.receive().await;
+            assert_eq!(message["type"], "next", "{place}: {message}");
+            assert!(message["payload"].get("errors").is_none(), "{place}: {message}");
+            let body = &message["payload"]["data"][&field];
+            // A key that was asked for is always there.
+            assert!(field != "runUpdates" || body.get("summary").is_some(), "{place}: {message}");
+            match body["state"].as_str() {
+                Some("QUEUED" | "RUNNING") => {}
+                Some("SUCCEEDED") => return assert_eq!(expected, None, "{place}: {message}"),
+                Some("FAILED") => {
+                    let says = body["error"]["message"].as_str().unwrap();
+                    let expected = expected.unwrap_or_else(|| panic!("{place}: {message}"));
+                    return assert!(says.contains(expected), "{place}: {message}");
+                }
+                Some(other) => panic!("{place}: {other}"),
+                None => return,
+            }
+        }
+    }
+
+    fn refusal(&self, text: &str) -> Option<&'static str> {
+        self.refused.iter().find(|(part, _)| text.contains(part)).map(|(_, says)| *says)
+    }
+
+    async fn served(&mut self) -> &Server {
+        if self.server.is_none() {
+            let root = self.root();
+            self.server = Some(Server::start(&root).await);
+        }
+        self.server.as_ref().unwrap()
+    }
+
+    async fn stops_the_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            if self.file(EVENTS).exists() {
+                let events = || std::fs::read_to_string(self.file(EVENTS)).unwrap();
+                until(async || events().contains("event: next\ndata: {\"data\"")).await;
+                std::fs::remove_file(self.file(EVENTS)).unwrap();
+            }
+            assert!(server.stop().await.success());
+        }
+    }
+}
+
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The documents of a block: one ends where its brackets do.
+fn documents(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut document, mut depth) = (String::new(), 0);
+    for letter in text.chars() {
+        document.push(letter);
+        match letter {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    found.push(std::mem::take(&mut document).trim().to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(document.trim().is_empty(), "what is {document}?");
+    found
+}
+
+/// The commands of a block: with prompts those behind them, and what an answer shows is not one.
+fn commands(text: &str, with_prompts: bool) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let begins = if with_prompts { line.strip_prefix("$ ") } else { Some(line) };
+        let is_open = |command: &String| command.matches('\'').count() % 2 == 1;
+        if goes_on || found.last().is_some_and(is_open) {
+            let command = found.last_mut().unwrap();
+            command.push('\n');
+            command.push_str(line);
+        } else if let Some(command) = begins {
+            found.push(command.to_owned());
+        } else {
+            continue;
+        }
+        goes_on = line.ends_with('\\');
+    }
+    found
+}
+
+fn tickets() -> String {
+    let mut rows = String::from("text,category\n");
+    let topics = [
+        ("card_arrival", "my new card has not arrived in the post"),
+        ("exchange_rate", "the exchange rate of the currency was applied wrongly"),
+        ("refund", "how do I get a refund for what I bought"),
+        ("pin_blocked", "the pin of the account is blocked after wrong tries"),
+    ];
+    let beginnings = ["hello", "please help", "still", "again", "sorry", "today", "since monday"];
+    let ends = ["thanks", "what can I do", "is that right", "please call me", "any news", "why"];
+    for (label, text) in topics {
+        for beginning in beginnings {
+            for end in ends {
+                rows.push_str(&format!("{beginning} {text} {end},{label}\n"));
+            }
+        }
+    }
+    rows
+}
+
+fn write_orders(path: &Path) {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+        ("amount", Arc::new(Float64Array::from(vec![1.5, 20.0, 3.25]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// What the words of people who look the same up twice are in two lists.
+fn write_people(path: &Path) {
+    let mut rows = String::from(
+        "rec_id, given_name, surname, street_number, address_1, address_2, suburb, postcode, state, date_of_birth, soc_sec_id\n",
+    );
+    let (names, surnames) =
+        (["sarah", "lachlan", "mia", "noah", "ruby"], ["berry", "waller", "nguyen", "white"]);
+    for (i, given) in names.iter().enumerate() {
+        for (j, surname) in surnames.iter().enumerate() {
+            let day = 10 + i * 4 + j;
+            let row = format!(
+                "{given}, {surname}, {day}, forbes street, , perth, 4{i}{j}0, wa, 196{i}02{day}, 70{i}{j}"
+            );
+            rows.push_str(&format!(
+                "rec-{i}{j}-org, {row}\nrec-{i}{j}-dup-0, {}\n",
+                row.replace("street", "stret")
+            ));
+        }
+    }
+    std::fs::write(path, rows).unwrap();
+}
+
+#[tokio::test]
+async fn the_examples_of_the_readme_and_of_the_page_on_sql_answer() {
+    let mut reader = Reader::new(
+        &[],
+        &[("colonnade run embed ", "colonnade run embed --param embedder=ngram ")],
+    );
+    let demo = ["demo", "--rows", "100000", "--gpu", "off", "--no-serve", "--json"];
+    assert!(colonnade(&reader.root(), &demo).await.status.success());
+    std::fs::write(reader.file("train.csv"), tickets()).unwrap();
+    write_orders(&reader.file("orders.parquet"));
+    reader.read("docs/sql.md").await;
+    reader.read("README.md").await;
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_triage_answer_or_say_why_not() {
+    let mut reader = Reader::new(
+        &[("\"previous\"", "no other version of triage")],
+        &[
+            ("method: \"head\"", "method: \"head\", embedder: \"ngram\""),
+            ("corrections: ", "embedder: \"ngram\", corrections: "),
+        ],
+    );
+    reader.has_tickets().await;
+    reader.read("docs/triage.md").await;
+    // Runs that failed have no summary, and most steps no facts.
+    let query = "{ runs { state summary stages { name facts } error { code } } }";
+    let runs = reader.served().await.data(query).await;
+    let with =
+        |state| runs["runs"].as_array().unwrap().iter().filter(move |run| run["state"] == state);
+    assert!(with("FAILED").count() == 1 && with("SUCCEEDED").count() >= 3, "{runs}");
+    assert!(with("FAILED").all(|run| run["summary"].is_null()), "{runs}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_embedding_answer_or_say_why_not() {
+    // No model can be pulled here, and hashed n-grams learn nothing.
+    let mut reader = Reader::new(
+        &[
+            ("embedder: \"all-MiniLM-L6-v2\"", "models pull"),
+            ("runUpdates", "more pairs"),
+            ("model: \"embedder\"", "made by embedder_train or triage_train"),
+            ("embedder@production", "made by"),
+        ],
+        &[],
+    );
+    reader.has_tickets().await;
+    reader.types("setup", "colonnade run embed --param embedder=ngram").await;
+    reader.read("docs/embedding.md").await;
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_duplicates_answer() {
+    let mut reader = Reader::new(&[], &[("run embed ", "run embed --param embedder=ngram ")]);
+    reader.has_tickets().await;
+    write_people(&reader.file("people.csv"));
+    reader.types("setup", "colonnade ingest people people.csv").await;
+    reader.read("docs/duplicates.md").await;
+}
+
+impl Reader {
+    async fn has_tickets(&mut self) {
+        std::fs::write(self.file("train.csv"), tickets()).unwrap();
+        self.types("setup", "colonnade ingest tickets train.csv").await;
+    }
+}
+
+#[test]
+fn no_page_has_examples_that_nobody_tries() {
+    let tried = ["docs/sql.md", "docs/triage.md", "docs/embedding.md", "docs/duplicates.md"];
+    for entry in std::fs::read_dir("../docs").unwrap() {
+        let page = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());
+        let has_examples = page.ends_with(".md")
+            && examples(&page)
+                .iter()
+                .any(|example| !matches!(example.language.as_str(), "text" | "json"));
+        assert!(!has_examples || tried.contains(&page.as_str()), "{page}");
+    }
+}
