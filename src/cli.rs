@@ -62,6 +62,8 @@ pub enum Command {
     Delete(Delete),
     /// Change columns of rows that are there
     Update(Update),
+    /// Put small files together; the rows stay as they are
+    Compact(Compact),
     /// Run a job
     Run(Run),
     /// Answer a SQL query
@@ -197,6 +199,15 @@ pub struct Delete {
 }
 
 #[derive(Debug, Args)]
+pub struct Compact {
+    /// The datasets [default: all of the tenant]
+    pub datasets: Vec<String>,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Update {
     /// The dataset
     pub dataset: String,
@@ -308,6 +319,7 @@ impl Command {
             Self::Ingest(c) => c.json,
             Self::Delete(c) => c.json,
             Self::Update(c) => c.json,
+            Self::Compact(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,

@@ -29,6 +29,8 @@ pub enum CommitKind {
     ReplacePartitions,
     /// Some rows were taken away, changed, or replaced by others.
     Revise,
+    /// Files were put together; the rows are the same.
+    Compact,
     /// The spec changed: new nullable columns, or words about them.
     Schema,
 }

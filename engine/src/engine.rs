@@ -15,29 +15,32 @@ use futures::future::BoxFuture;
 
 use crate::bus::CommitBus;
 use crate::catalog::{Catalog, DatasetEntry};
+use crate::compact::{self, Compacted};
 use crate::derived;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
-use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, WriteMode};
+use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Extent, Lake, WriteMode};
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
 use crate::revise::{self, Coming, Revised, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
 use crate::storage::{Root, WriterLock};
+use crate::upkeep::Upkeep;
 
 /// All datasets of one root.
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Rooms>);
 
 #[derive(Debug)]
-struct Rooms {
-    lake: Arc<Lake>,
+pub(crate) struct Rooms {
+    pub(crate) lake: Arc<Lake>,
     /// Of a writer.
     ingest: Option<Ingest>,
     usage: Arc<Usage>,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
+    upkeep: Upkeep,
     lock: Option<WriterLock>,
 }
 
@@ -66,7 +69,8 @@ impl Engine {
             false => None,
         };
         tracing::info!(writable, "engine opened");
-        Ok(Self(Arc::new(Rooms { lake, ingest, usage, sessions, lock })))
+        let upkeep = Upkeep::default();
+        Ok(Self(Arc::new(Rooms { lake, ingest, usage, sessions, upkeep, lock })))
     }
 
     #[cfg(test)]
@@ -85,12 +89,32 @@ impl Engine {
         Lanes::new(Arc::clone(&self.0.usage), name, count)
     }
 
+    /// From now on sees to tables of many small files, beside what commits to them, until it is shut down.
+    pub fn keep_up(&self) -> Result<()> {
+        self.0.lake.require_writer()?;
+        self.0.upkeep.begin(&self.0)
+    }
+
+    /// Puts the small files of a dataset together. Its rows stay as they are; who reads an older version finds its files, too.
+    pub fn compact<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<Compacted>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            compact::compact(&self.0.lake, &session, who, dataset, Extent::Small).await
+        })
+    }
+
     /// Commits what is queued, then gives up the right to write. Later ingests are refused.
     pub fn shutdown(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if let Some(ingest) = &self.0.ingest {
                 ingest.shutdown().await;
             }
+            self.0.upkeep.end().await;
             self.0.lake.settle().await;
             if let Some(lock) = &self.0.lock {
                 lock.release();

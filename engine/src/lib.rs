@@ -7,6 +7,7 @@
 
 mod bus;
 mod catalog;
+mod compact;
 mod derived;
 mod engine;
 mod error;
@@ -21,12 +22,14 @@ mod places;
 mod revise;
 mod session;
 mod storage;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
 pub use catalog::{Catalog, DatasetEntry, near_names};
+pub use compact::Compacted;
 pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};

@@ -1,6 +1,7 @@
 //! One file per command; this one opens what they share.
 
 mod change;
+mod compact;
 mod config;
 mod datasets;
 mod demo;
@@ -27,6 +28,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Demo(arguments) => demo::demo(arguments, settings, output).await,
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
+        Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,
         Command::Update(arguments) => change::update(arguments, settings, output).await,
         Command::Run(arguments) => run::run(arguments, settings, output).await,

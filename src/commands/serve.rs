@@ -18,6 +18,7 @@ pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Re
     let engine =
         open_to_write(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
     let served = async {
+        engine.keep_up()?;
         let runner = start_runner(&engine, &settings, Urgency::Patient).await?;
         let served = listen(&engine, &runner, &settings, output).await;
         runner.shutdown().await;

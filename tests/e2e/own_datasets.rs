@@ -135,6 +135,39 @@ async fn new_nullable_columns_are_taken_and_old_versions_stay_as_they_were() {
 }
 
 #[tokio::test]
+async fn small_files_are_put_together_and_rows_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+    for city in ["Köln", "Roma", "Oslo"] {
+        let file = folder.path().join(format!("{city}.csv"));
+        std::fs::write(&file, format!("city\n{city}\n")).unwrap();
+        ask(&["ingest", "cities", file.to_str().unwrap(), "--create", "--json"]).await.json();
+    }
+    let files = || {
+        let entries = std::fs::read_dir(root.join("default/cities")).unwrap();
+        entries.filter(|e| e.as_ref().unwrap().path().extension().is_some()).count()
+    };
+    assert_eq!(files(), 3);
+    let expected = json!([{"dataset": "cities", "files_removed": 3, "files_added": 1, "rows": 3, "version": 4}]);
+    assert_eq!(ask(&["compact", "--json"]).await.json(), expected);
+    let query = ["sql", "SELECT city FROM cities ORDER BY city", "--format", "json"];
+    let cities = json!([{"city": "Köln"}, {"city": "Oslo"}, {"city": "Roma"}]);
+    assert_eq!(ask(&query).await.json(), cities);
+    // Who asks for an older version needs the old files.
+    assert_eq!(files(), 4);
+    assert_eq!(ask(&[&query[..], &["--as-of", "cities@3"]].concat()).await.json(), cities);
+    let again = ask(&["compact", "cities"]).await;
+    assert_eq!(
+        again.stdout,
+        "dataset  files  became  rows  version\ncities       0       0     0        4\n"
+    );
+    let unknown = ask(&["compact", "citis"]).await;
+    assert!(unknown.fails_with("NOT_FOUND").contains("did you mean cities?"), "{}", unknown.stderr);
+    assert!(ask(&["doctor"]).await.status.success());
+}
+
+#[tokio::test]
 async fn rows_are_deleted_and_changed_and_older_versions_keep_them() {
     let folder = tempfile::tempdir().unwrap();
     let (root, file) = (folder.path().join("data"), folder.path().join("cities.csv"));

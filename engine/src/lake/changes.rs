@@ -28,6 +28,8 @@ pub(crate) struct FileChanges {
     pub(crate) removed: Option<(Snapshot, Vec<String>)>,
     /// The runs that committed between, oldest first, each once.
     pub(crate) run_ids: Vec<RunId>,
+    /// Commits between, without those that only put files together.
+    pub(crate) commits: u64,
 }
 
 impl Lake {
@@ -51,7 +53,7 @@ impl Lake {
 
         let mut run_ids = Vec::new();
         let (mut added, mut added_lines) = (Vec::new(), Vec::new());
-        let mut only_added = true;
+        let (mut only_added, mut moves) = (true, 0);
         let mut entries = stream::iter(from.0 + 1..=to.0)
             .map(|version| table.entry_at(version))
             .buffered(READING_MAX);
@@ -61,6 +63,10 @@ impl Lake {
                 only_added = false;
                 continue;
             };
+            if entry.only_moves() {
+                moves += 1;
+                continue;
+            }
             if let Some(run_id) = entry.run_id()
                 && !run_ids.contains(&run_id)
             {
@@ -71,17 +77,18 @@ impl Lake {
             added.extend(entry.added_paths);
             added_lines.extend(entry.added_lines);
         }
+        let commits = to.0 - from.0 - moves;
         // A path that is there twice was added anew, and then its last action counts.
         let distinct = added.iter().collect::<HashSet<_>>().len() == added.len();
         if only_added
             && distinct
             && let Some(to) = table.excerpt(to, &added_lines).await?
         {
-            return Ok(FileChanges { to, added, removed: None, run_ids });
+            return Ok(FileChanges { to, added, removed: None, run_ids, commits });
         }
         let to_snapshot = table.snapshot(to).await?;
-        if only_added {
-            return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids });
+        if only_added && moves == 0 {
+            return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids, commits });
         }
 
         let from_snapshot = table.snapshot(from).await?;
@@ -93,7 +100,7 @@ impl Lake {
         };
         let (added, removed) = (paths(&after, &before), paths(&before, &after));
         let removed = (!removed.is_empty()).then_some((from_snapshot, removed));
-        Ok(FileChanges { to: to_snapshot, added, removed, run_ids })
+        Ok(FileChanges { to: to_snapshot, added, removed, run_ids, commits })
     }
 }
 

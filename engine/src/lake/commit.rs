@@ -26,6 +26,7 @@ use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::data_files::FILE_BYTES;
 use super::head::Size;
 use super::log::{
     COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, REVISED_KEY, RUN_ID_KEY, entry_bytes,
@@ -91,7 +92,11 @@ impl Lake {
                     self.metrics.commits.add(1);
                     self.metrics.bytes_written.add(proposal.added.bytes);
                     self.metrics.commit_latency.record(started.elapsed());
-                    let copied = proposal.revised.map_or(0, |revised| revised.copied);
+                    let copied = match proposal.revised {
+                        Some(revised) => revised.copied,
+                        None if entry.only_moves() => u64::MAX,
+                        None => 0,
+                    };
                     let rows_added = proposal.added.rows.unwrap_or_default().saturating_sub(copied);
                     self.announce(table, &head, kind, label.run_id, rows_added);
                     let ms = started.elapsed().as_millis();
@@ -152,6 +157,7 @@ impl Lake {
                 files: entry.adds.len() as u64,
             };
             let kind = match (&entry.metadata, entry.removes.is_empty()) {
+                (_, false) if entry.only_moves() => CommitKind::Compact,
                 (_, false) if entry.revised().is_some() => CommitKind::Revise,
                 (_, false) => CommitKind::Overwrite,
                 (Some(_), true) if entry.adds.is_empty() => CommitKind::Schema,
@@ -290,7 +296,13 @@ fn written(
         }
         _ => SaveMode::Append,
     };
-    let operation = DeltaOperation::Write { mode, partition_by, predicate: None };
+    let operation = match proposal.kind {
+        Some(CommitKind::Compact) => {
+            let target_size = i64::try_from(FILE_BYTES).unwrap_or(i64::MAX);
+            DeltaOperation::Optimize { predicate: None, target_size }
+        }
+        _ => DeltaOperation::Write { mode, partition_by, predicate: None },
+    };
     let mut info = commit_info(&id, subject, label);
     if let Some(revised) = proposal.revised {
         let revised = serde_json::to_value(revised);

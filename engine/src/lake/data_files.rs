@@ -24,7 +24,7 @@ use super::{Head, Table};
 use crate::error::{Code, Error, Result};
 
 /// A file that reaches this is closed and the next begun.
-const FILE_BYTES: u64 = 128 << 20;
+pub(super) const FILE_BYTES: u64 = 128 << 20;
 /// Rows in a row group: what a reader skips or takes, and filters without a pause, and what a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 128 << 10;
 /// Rows given to the encoder at a time.

@@ -84,6 +84,8 @@ pub(crate) struct Head {
     pub(super) version: u64,
     /// Bytes of its entry in the log, where it was written or read.
     pub(super) entry_bytes: Option<u64>,
+    /// The last version that changed more than which files the rows lie in, or a later one.
+    pub(super) changed_at: u64,
     /// The first version that `metadata` and `protocol` are known to hold for.
     pub(super) shaped_at: u64,
     pub(super) metadata: Metadata,
@@ -158,6 +160,7 @@ impl Head {
         Ok(Self {
             version: state.version(),
             entry_bytes: None,
+            changed_at: state.version(),
             shaped_at: state.version(),
             protocol: state.protocol().clone(),
             schema: schema::arrow_schema_of(&metadata)?,
@@ -181,6 +184,7 @@ impl Head {
         Ok(Self {
             version: 0,
             entry_bytes: Some(entry_bytes),
+            changed_at: 0,
             shaped_at: 0,
             protocol,
             schema: schema::arrow_schema_of(&metadata)?,
@@ -342,6 +346,9 @@ impl Head {
         self.updated_at = entry.at().or(Some(Utc::now()));
         self.version += 1;
         self.entry_bytes = Some(entry.bytes);
+        if !entry.only_moves() {
+            self.changed_at = self.version;
+        }
         if entry.metadata.is_some() || entry.protocol.is_some() {
             self.shaped_at = self.version;
         }

@@ -92,6 +92,13 @@ impl Scope {
         Self { files, replaced: (!entry.only_adds()).then_some(partitions) }
     }
 
+    /// Goes on after one that put files together.
+    fn follow(&mut self, moved: &LogEntry) {
+        if moved.removes.iter().any(|remove| self.files.contains(&decoded(&remove.path))) {
+            self.files.extend(moved.adds.iter().map(|add| decoded(&add.path)));
+        }
+    }
+
     /// Whether a later commit changed what this one stands for.
     fn is_changed_by(&self, later: &LogEntry) -> bool {
         let is_within = |partition: Option<&Partition>| match (&self.replaced, partition) {
@@ -121,14 +128,18 @@ impl Lake {
         let table = self.table(tenant, dataset).await?;
         let newest = table.entry().version;
         let Some(made) = table.entry_at(version.0).await? else { return Ok(false) };
-        let scope = Scope::of(&made);
+        let mut scope = Scope::of(&made);
         let mut entries = stream::iter(version.0 + 1..=newest.0)
             .map(|version| table.entry_at(version))
             .buffered(READING_MAX);
         while let Some(entry) = entries.try_next().await? {
             // Of what was cleaned up nothing is known.
-            if entry.is_none_or(|entry| scope.is_changed_by(&entry)) {
+            let Some(entry) = entry else { return Ok(false) };
+            if scope.is_changed_by(&entry) {
                 return Ok(false);
+            }
+            if entry.only_moves() {
+                scope.follow(&entry);
             }
         }
         Ok(true)

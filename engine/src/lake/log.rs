@@ -140,6 +140,16 @@ impl LogEntry {
             && mode.is_none_or(|mode| mode == "Append")
     }
 
+    /// Whether it does nothing but keep the same rows in other files.
+    pub(super) fn only_moves(&self) -> bool {
+        !self.removes.is_empty()
+            && self.metadata.is_none()
+            && self.protocol.is_none()
+            && self.adds.len() >= self.added_paths.len()
+            && self.adds.iter().all(|add| !add.data_change)
+            && self.removes.iter().all(|remove| !remove.data_change)
+    }
+
     /// The id that its writer gave the commit.
     pub(super) fn commit_id(&self) -> Option<&str> {
         self.text(COMMIT_ID_KEY)
@@ -158,6 +168,9 @@ impl LogEntry {
 
     /// Rows in the files that it adds, when each says its count, without those that it only copied.
     pub(super) fn rows_added(&self) -> Option<u64> {
+        if self.only_moves() {
+            return Some(0);
+        }
         let rows: u64 = self.adds.iter().map(rows_of).sum::<Option<u64>>()?;
         Some(rows.saturating_sub(self.revised().map_or(0, |revised| revised.copied)))
     }

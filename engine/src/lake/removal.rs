@@ -41,7 +41,7 @@ impl Removal {
         self.paths.extend(other.paths);
     }
 
-    fn of(files: &[LogicalFileView]) -> Self {
+    pub(super) fn of(files: &[LogicalFileView]) -> Self {
         let mut removal = Self::default();
         for file in files {
             removal.size = removal.size.plus(Size::of_file(file));

@@ -23,6 +23,7 @@ use super::Head;
 use super::check::{LogFiles, advised, settled};
 use super::checkpoint::due_after;
 use super::excerpt::Shape;
+use super::layout::FILES_MANY;
 use super::log::read_entry;
 use super::schema;
 use crate::catalog::DatasetEntry;
@@ -63,6 +64,8 @@ pub(crate) struct Table {
     pub(super) checkpointed: AtomicU64,
     /// The version from which on the next one is due.
     pub(super) checkpoint_due: AtomicU64,
+    /// Files from which on it is looked whether some are to be put together.
+    pub(super) layout_due: AtomicU64,
     /// The oldest version that the log was last found to go back to, and when that was.
     oldest: Mutex<Option<(Version, Instant)>>,
     /// When it was last found that no row of it was ever rejected.
@@ -135,6 +138,7 @@ impl Table {
             states: Mutex::default(),
             checkpointed: AtomicU64::default(),
             checkpoint_due: AtomicU64::new(due_after(None)),
+            layout_due: AtomicU64::new(FILES_MANY as u64),
             oldest: Mutex::default(),
             without_quarantine: Mutex::default(),
         }

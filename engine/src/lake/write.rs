@@ -104,7 +104,7 @@ fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
 /// Fails when a commit came after the version that the rows follow from.
 fn require_newest(head: &Head, after: Option<Version>) -> Result<()> {
     match after {
-        Some(after) if head.version() != after => Err(Error::user(
+        Some(after) if !(head.changed_at..=head.version).contains(&after.0) => Err(Error::user(
             Code::Conflict,
             format!(
                 "dataset {}: expected version {after} to be the newest, found {}: another commit came first; \

@@ -28,7 +28,7 @@ pub struct Changes {
     pub removed: DataFrame,
     /// The runs that committed between, oldest first.
     pub run_ids: Vec<RunId>,
-    /// Commits between.
+    /// Commits between, without those that only put files together.
     pub commits: u64,
 }
 
@@ -42,7 +42,7 @@ impl Sessions {
         from: Version,
         to: Version,
     ) -> Result<Changes> {
-        let FileChanges { to: end, added, removed, run_ids } =
+        let FileChanges { to: end, added, removed, run_ids, commits } =
             lake.file_changes(tenant, dataset, from, to).await?;
         let session = self.open(lake, tenant, &[]).await?;
         let context = session.context();
@@ -58,7 +58,7 @@ impl Sessions {
                 (surplus(&added, &removed)?, surplus(&removed, &added)?)
             }
         };
-        Ok(Changes { from, to, added, removed, run_ids, commits: to.0 - from.0 })
+        Ok(Changes { from, to, added, removed, run_ids, commits })
     }
 }
 

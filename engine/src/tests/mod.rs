@@ -5,6 +5,7 @@
 
 mod broken;
 mod changes;
+mod compact;
 mod doctor;
 mod evolution;
 mod faults;

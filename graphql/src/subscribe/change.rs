@@ -96,9 +96,14 @@ impl Change {
         Ok(Self { shape, from, to, service, who, filter, changes })
     }
 
-    /// Whether it spans several versions.
+    /// Whether it is the net change of several commits.
     pub(crate) fn is_collapsed(&self) -> bool {
-        self.to.0 > self.from.0 + 1
+        self.changes.value.commits > 1
+    }
+
+    /// Whether the same rows only lie in other files.
+    pub(crate) fn is_none(&self) -> bool {
+        self.changes.value.commits == 0
     }
 
     /// The runs that made the versions.

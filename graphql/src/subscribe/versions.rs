@@ -34,6 +34,8 @@ struct Follower {
     following: Following,
     news: Receiver<Arc<CommitEvent>>,
     told: Version,
+    /// The last version that was looked at: those after `told` hold nothing to tell.
+    read: Version,
     newest: Version,
     ended: bool,
     _place: SubscriptionPlace,
@@ -58,7 +60,8 @@ pub(crate) async fn follow(
             ),
         ));
     }
-    let follower = Follower { following, news, told, newest, ended: false, _place: place };
+    let follower =
+        Follower { following, news, told, read: told, newest, ended: false, _place: place };
     Ok(stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|change| (change, follower))
     }))
@@ -74,12 +77,16 @@ impl Follower {
                 self.ended = true;
                 return Some(Err(error));
             }
-            if self.told < self.newest {
+            if self.read < self.newest {
                 let change = self.change().await;
                 match &change {
-                    Ok(change) => self.told = change.to,
+                    Ok(change) => self.read = change.to,
                     Err(_) => self.ended = true,
                 }
+                if change.as_ref().is_ok_and(Change::is_none) {
+                    continue;
+                }
+                self.told = self.read;
                 return Some(change);
             }
             match self.news.recv().await {
@@ -119,20 +126,20 @@ impl Follower {
     }
 
     async fn change(&self) -> Result<Change> {
-        let behind = self.newest.0 - self.told.0;
+        let behind = self.newest.0 - self.read.0;
         if behind > self.following.state.service().limits.versions_behind_max {
-            return self.read(self.newest).await;
+            return self.read_to(self.newest).await;
         }
-        match self.read(Version(self.told.0 + 1)).await {
+        match self.read_to(Version(self.read.0 + 1)).await {
             // That version is not kept apart any more; the newest always is.
             Err(error) if error.code() == Code::NotFound && behind > 1 => {
-                self.read(self.newest).await
+                self.read_to(self.newest).await
             }
             change => change,
         }
     }
 
-    async fn read(&self, to: Version) -> Result<Change> {
+    async fn read_to(&self, to: Version) -> Result<Change> {
         let Following { state, who, shape, filter } = &self.following;
         let service = state.service();
         // Of a reading before, which found nothing: who waits for a turn has none.
@@ -180,6 +187,7 @@ mod tests {
         let follower = Follower {
             news: service.engine.commits().subscribe(),
             told: Version(0),
+            read: Version(0),
             newest: Version(1),
             ended: false,
             _place: service.subscribe(&who()).unwrap(),
@@ -191,8 +199,8 @@ mod tests {
             },
         };
         let both = async {
-            let missing = follower.read(Version(7)).await.err().map(|error| error.code());
-            (missing, follower.read(Version(1)).await.map(|change| change.to))
+            let missing = follower.read_to(Version(7)).await.err().map(|error| error.code());
+            (missing, follower.read_to(Version(1)).await.map(|change| change.to))
         };
         let (missing, change) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
         assert_eq!((missing, change.unwrap()), (Some(Code::NotFound), Version(1)));

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::{Rig, calls, calls_spec, next};
+use super::{Rig, calls, calls_spec, name, next, who};
 use crate::limits::Limits;
 use engine::WriteMode;
 
@@ -70,6 +70,29 @@ async fn since_gives_each_later_version_once_and_in_order() {
     }
     commit(&rig, 6).await;
     assert_eq!(next(&mut messages).await["data"]["callsChanged"]["version"], 6);
+}
+
+#[tokio::test]
+async fn files_that_were_put_together_are_nothing_to_tell() {
+    let rig = rig(Limits::default()).await;
+    for row in 0..3 {
+        commit(&rig, row).await;
+    }
+    let engine = &rig.service.0.engine;
+    let query = format!("subscription {{ callsChanged(since: 2) {{ {CHANGED} }} }}");
+    let mut messages = rig.subscribe(&query).await;
+    assert_eq!(next(&mut messages).await["data"]["callsChanged"]["version"], 3);
+    assert_eq!(engine.compact(&who(), &name("calls")).await.unwrap().version.0, 4);
+    commit(&rig, 4).await;
+    // Who heard of version 3 last hears what changed since, and so does who comes back with it.
+    let mut again = rig.subscribe(&query.replace("since: 2", "since: 3")).await;
+    for messages in [&mut messages, &mut again] {
+        let message = next(messages).await;
+        let change = &message["data"]["callsChanged"];
+        assert_eq!((&change["version"], &change["previousVersion"]), (&json!(5), &json!(3)));
+        assert_eq!((&change["collapsed"], ids(&change["added"])), (&json!(false), vec!["c4"]));
+        assert_eq!(change["removed"]["count"], "0");
+    }
 }
 
 #[tokio::test]
@@ -187,8 +210,8 @@ async fn commits_under_way_while_subscribing_are_neither_lost_nor_doubled() {
         for row in 0..9 {
             let label = engine::CommitLabel::default();
             let batches = vec![calls().slice(row, 1)];
-            let name = super::name("calls");
-            engine.write(&super::who(), &name, WriteMode::Append, batches, label).await.unwrap();
+            let name = name("calls");
+            engine.write(&who(), &name, WriteMode::Append, batches, label).await.unwrap();
         }
     });
     let mut streams = Vec::new();

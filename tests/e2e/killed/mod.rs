@@ -1,6 +1,7 @@
 //! `kill -9` at random moments under load: producers of every format, a job that runs over and over, readers in processes of
-//! their own, and, while no server runs, writers in theirs, which are killed, too. What a producer was told is committed is there
-//! once, what it was not told is there once or not at all, and every table opens after every death.
+//! their own, and, while no server runs, processes that write and that put small files together, and are killed, too. What a
+//! producer was told is committed is there once, what it was not told is there once or not at all, and every table opens after
+//! every death.
 //!
 //! `COLONNADE_KILLS` says how often (default 3); `COLONNADE_TEST_SEED` repeats a run's moments.
 
@@ -211,6 +212,10 @@ async fn kill_again_and_again(folder: &Path, place: &Place, kills: u32, random: 
             let patience = Duration::from_micros(random.random_range(20_000..400_000));
             write_alone(folder, place, u64::from(kill), patience, &load).await;
         }
+        if kill % 4 == 3 {
+            let patience = Duration::from_micros(random.random_range(20_000..800_000));
+            compact_alone(place, patience).await;
+        }
     }
     for task in producers.into_iter().chain([jobs]) {
         tokio::time::timeout(PATIENCE, task).await.expect("producers end").unwrap();
@@ -370,6 +375,25 @@ async fn write_alone(
     }
 }
 
+/// A process that puts all small files together, and is killed where it takes longer than `patience`.
+async fn compact_alone(place: &Place, patience: Duration) {
+    let mut command = place.command(&["compact", "deliveries", "runs"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    match tokio::time::timeout(patience, child.wait()).await {
+        Ok(status) => {
+            let mut says = String::new();
+            stderr.read_to_string(&mut says).await.unwrap();
+            let is_excused = place.is_faulty() && says.contains("STORAGE_UNAVAILABLE");
+            // Of runs there are none before the first job.
+            let is_early = says.contains("dataset runs does not exist");
+            assert!(status.unwrap().success() || is_excused || is_early, "{says}");
+        }
+        Err(_) => child.kill().await.unwrap(),
+    }
+}
+
 async fn count(place: &Place, server: &Server) -> (u64, u64) {
     let began = Instant::now();
     loop {
@@ -453,6 +477,22 @@ async fn check(place: &Place, seen: &Seen, rows: u64, version: u64) {
         let mut versions: Vec<u64> = std::fs::read_dir(log).unwrap().filter_map(number).collect();
         versions.sort_unstable();
         assert_eq!(versions, (0..=version).collect::<Vec<_>>(), "the log has no gaps");
+        let says = |entry: &u64, text: &str| {
+            let entry = std::fs::read_to_string(log.join(format!("{entry:020}.json"))).unwrap();
+            entry.contains(text)
+        };
+        let compactions = versions.iter().filter(|version| says(version, "OPTIMIZE"));
+        let (by_servers, alone): (Vec<&u64>, Vec<&u64>) =
+            compactions.partition(|version| says(version, "upkeep"));
+        println!(
+            "files were put together {} times by servers, {} times by processes alone",
+            by_servers.len(),
+            alone.len()
+        );
+        assert!(
+            version < 1_000 || !by_servers.is_empty(),
+            "of {version} versions none put files together"
+        );
     }
 
     let acknowledged: u64 = seen.acknowledged.values().map(|last| last + 1).sum();
