@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::RejectsMax;
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
@@ -168,6 +169,9 @@ pub struct Ingest {
     /// Make the dataset from the first file's columns when it is not there yet
     #[arg(long)]
     pub create: bool,
+    /// Rows of a file that may go to quarantine, as a number or a share such as 1%; with more, nothing of the file is loaded
+    #[arg(long, value_name = "N", value_parser = rejects_max)]
+    pub max_quarantined: Option<RejectsMax>,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,
@@ -330,5 +334,19 @@ impl Command {
             Self::Config(c) => c.json,
             Self::Serve(_) | Self::Schema => false,
         }
+    }
+}
+
+/// Reads `100` or `1.5%`.
+fn rejects_max(text: &str) -> Result<RejectsMax, String> {
+    let bad = || format!("expected a number of rows, or a share from 0% to 100%, found {text:?}");
+    match text.strip_suffix('%') {
+        None => text.parse().map(RejectsMax::Rows).map_err(|_| bad()),
+        Some(share) => match share.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => {
+                Ok(RejectsMax::Share(percent / 100.0))
+            }
+            _ => Err(bad()),
+        },
     }
 }

@@ -1,18 +1,21 @@
 //! What is written where: results on stdout, everything else on stderr, so that a pipe gets results alone.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 /// How a command speaks to its user.
 pub struct Output {
     json: bool,
+    /// Whether the document was written.
+    has_document: AtomicBool,
 }
 
 impl Output {
     /// With `json`, stdout carries one JSON document and nothing else.
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, has_document: AtomicBool::new(false) }
     }
 
     /// Whether the user asked for JSON.
@@ -29,6 +32,7 @@ impl Output {
     pub fn document(&self, value: &impl Serialize) -> engine::Result<()> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|e| engine::Error::internal(format!("result as JSON: {e}")))?;
+        self.has_document.store(true, Ordering::Relaxed);
         self.line(&text)
     }
 
@@ -48,7 +52,8 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
-    /// Says what went wrong: for people on stderr, and as the JSON document when one was asked for.
+    /// Says what went wrong: for people on stderr, and as the JSON document when one was asked for and none was
+    /// written.
     pub fn error(&self, error: &engine::Error) {
         // Whoever runs a command may know its machine: the cause is shown, which a server keeps to its log. Its
         // first line, because a library's error may bring a backtrace.
@@ -58,7 +63,7 @@ impl Output {
             error.code(),
             detail.lines().next().unwrap_or_default()
         ));
-        if self.json {
+        if self.json && !self.has_document.load(Ordering::Relaxed) {
             let document = serde_json::json!({
                 "error": { "code": error.code().as_str(), "message": error.to_string() }
             });

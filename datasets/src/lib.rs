@@ -4,6 +4,7 @@
 //! dataset that a user declares and one that comes with Colonnade are the same kind of value, a
 //! [`DatasetSpec`]; no code anywhere asks which of the two it has.
 
+mod causes;
 mod column_type;
 mod columns;
 pub mod conform;
@@ -21,6 +22,7 @@ pub mod spec;
 pub mod specs;
 pub mod validate;
 
+pub use causes::{Cause, Causes};
 pub use column_type::ColumnType;
 pub use error::{Error, Result};
 pub use name::DatasetName;

@@ -58,7 +58,8 @@ async fn load_all(
         let create =
             spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, &source, format)
                 .await?;
-        let options = LoadOptions { create, ..LoadOptions::default() };
+        let rejects_max = arguments.max_quarantined;
+        let options = LoadOptions { create, rejects_max, ..LoadOptions::default() };
         let receipt = engine.load(&who, dataset, source, format, options).await?;
         receipts.push((name, receipt));
     }
@@ -152,16 +153,17 @@ fn report(
         let files: Vec<_> = receipts
             .iter()
             .map(|(file, r)| {
-                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "version": r.version.0, "duplicate": r.duplicate})
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes})
             })
             .collect();
-        return output.document(&json!({
+        output.document(&json!({
             "dataset": dataset.as_str(),
             "files": files,
             "accepted": accepted,
             "quarantined": quarantined,
             "version": receipts.last().map(|(_, r)| r.version.0),
-        }));
+        }))?;
+        return some_accepted(dataset, accepted, quarantined);
     }
     let rows: Vec<Vec<String>> = receipts
         .iter()
@@ -172,12 +174,31 @@ fn report(
     output.line(&columns(&["file", "accepted", "quarantined", "version"], &rows))?;
     if quarantined > 0 {
         output.note(&format!(
-            "{} rows are in {} with their reasons",
+            "{} rows are in {} with their reasons:",
             count(quarantined),
             dataset.quarantine()
         ));
+        let causes = receipts.iter().flat_map(|(_, receipt)| &receipt.causes);
+        let causes = causes
+            .map(|cause| vec![count(cause.rows), cause.cause.clone(), cause.first.clone()])
+            .collect::<Vec<_>>();
+        output.note(&columns(&["rows", "cause", "the first"], &causes));
     }
-    Ok(())
+    some_accepted(dataset, accepted, quarantined)
+}
+
+/// That nothing was accepted is no success.
+fn some_accepted(dataset: &DatasetName, accepted: u64, quarantined: u64) -> Result<()> {
+    if accepted > 0 || quarantined == 0 {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::BadInput,
+        format!(
+            "ingest into {dataset}: none of {quarantined} rows fits; they are in {} with their reasons",
+            dataset.quarantine()
+        ),
+    ))
 }
 
 fn read_spec(path: &Path) -> Result<DatasetSpec> {

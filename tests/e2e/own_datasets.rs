@@ -135,6 +135,57 @@ async fn new_nullable_columns_are_taken_and_old_versions_stay_as_they_were() {
 }
 
 #[tokio::test]
+async fn a_file_of_which_nothing_fits_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (good, half) = (file("good.csv", "n\n1\n2\n3\n4\n"), file("half.csv", "n\n5\nx\ny,z\n6\n"));
+    let bad = file("bad.csv", "n\nseven\neight\n");
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+    ask(&["ingest", "numbers", &good, "--create", "--json"]).await.json();
+
+    let some = ask(&["ingest", "numbers", &half]).await;
+    assert!(some.status.success(), "{}", some.stderr);
+    let says = "2 rows are in numbers_quarantine with their reasons:";
+    assert!(some.stderr.contains(says), "{}", some.stderr);
+    let first = "half.csv:3 (row 2): \"n\": expected int64, found \"x\"";
+    assert!(some.stderr.contains(first), "{}", some.stderr);
+
+    let none = ask(&["ingest", "numbers", &bad, "--json"]).await;
+    let says = none.fails_with("BAD_INPUT");
+    assert!(says.contains("none of 2 rows fits; they are in numbers_quarantine"), "{says}");
+    let document = none.document();
+    assert_eq!((&document["accepted"], &document["quarantined"]), (&json!(0), &json!(2)));
+    assert_eq!(document["files"][0]["causes"][0]["rows"], 2, "{document}");
+
+    // Whole or not at all, and then nothing is in the quarantine either.
+    for (most, fits) in [("50%", true), ("2", true), ("49.9%", false), ("1", false), ("0", false)] {
+        let before = ask(&["datasets", "--json"]).await.json();
+        let outcome = ask(&["ingest", "numbers", &half, "--max-quarantined", most]).await;
+        if fits {
+            assert!(outcome.status.success(), "{most}: {}", outcome.stderr);
+            continue;
+        }
+        let says = outcome.fails_with("BAD_INPUT");
+        let bound = if most == "49.9%" { "49.9 %" } else { most };
+        let expected = format!(
+            "half.csv: 2 of 4 rows do not fit, and at most {bound} may; nothing was loaded; 1 rows: "
+        );
+        assert!(says.starts_with(&expected), "{says}");
+        assert_eq!(ask(&["datasets", "--json"]).await.json(), before, "{most}");
+    }
+    for most in ["-1", "101%", "many", "%", "1.5"] {
+        let flag = format!("--max-quarantined={most}");
+        let outcome = ask(&["ingest", "numbers", &half, &flag]).await;
+        assert_eq!(outcome.status.code(), Some(2), "{most}: {}", outcome.stderr);
+    }
+}
+
+#[tokio::test]
 async fn small_files_are_put_together_and_rows_stay() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");

@@ -204,14 +204,41 @@ def our_table_of_every_type():
         record["day"] = record["at"].date()
         # A JSON column is a document, not a spelling.
         record["detail"] = record["detail"] and json.loads(record["detail"])
+    every_reader_has("ingested", expected)
+    for name, arguments, changed in CHANGES:
+        colonnade(*arguments)
+        expected = changed(expected)
+        every_reader_has(name, expected)
+
+
+# What is done to rows and files that are there, and what it leaves of them.
+CHANGES = [
+    ("put together", ["compact", "every_type"], lambda records: records),
+    (
+        "changed",
+        ["update", "every_type", "--set", "ratio = id / 2.0", "--set", "note = NULL", "--where", "site = 'x=y/z'"],
+        lambda records: [
+            dict(record, ratio=record["id"] / 2, note=None) if record["site"] == "x=y/z" else record for record in records
+        ],
+    ),
+    (
+        "deleted",
+        ["delete", "every_type", "--where", "id % 7 = 3 or flag"],
+        lambda records: [record for record in records if record["id"] % 7 != 3 and record["flag"] is not True],
+    ),
+    ("put together again", ["compact", "every_type"], lambda records: records),
+]
+
+
+def every_reader_has(step, expected):
     columns = list(expected[0])
     readers = dict(READERS, ours=lambda _: ours("SELECT * FROM every_type").to_pylist())
     for name, read in readers.items():
         found = read(TENANT / "every_type")
         for record in found:
             record["detail"] = record["detail"] and json.loads(record["detail"])
-        assert_equal(f"every_type by {name}", rows(expected, columns), rows(found, columns))
-    print(f"every_type: {len(expected)} rows of {len(columns)} columns equal in {', '.join(readers)}")
+        assert_equal(f"every_type, {step}, by {name}", rows(expected, columns), rows(found, columns))
+    print(f"every_type, {step}: {len(expected)} rows of {len(columns)} columns equal in {', '.join(readers)}")
 
 
 def our_demo_tables():

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use datasets::Causes;
 use std::sync::Arc;
 
 use super::group_commit::Member;
 use super::quarantine::{Rejected, quarantine, require_same_body};
 use super::sequence::Standing;
-use super::{IngestReceipt, ProducerSequence};
+use super::{IngestReceipt, ProducerSequence, duplicate};
 use crate::bus::CommitKind;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
@@ -80,11 +81,12 @@ impl Group {
                     let quarantined = member.rows.rejected.len() as u64;
                     metrics.rows_ingested.add(accepted);
                     metrics.rows_quarantined.add(quarantined);
-                    IngestReceipt { accepted, quarantined, version, duplicate: false }
+                    let causes = Causes::of(&member.rows.rejected).into_sorted();
+                    IngestReceipt { accepted, quarantined, version, duplicate: false, causes }
                 }
                 Standing::Past | Standing::Duplicate => {
                     metrics.requests_duplicate.add(1);
-                    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true }
+                    duplicate(version)
                 }
             });
             // Who hung up is not told; the rows are committed all the same.

@@ -15,17 +15,19 @@ use chrono::Utc;
 use datasets::conform::{Conformer, evolve};
 use datasets::read::{Format, Source};
 use datasets::rejected::{quarantine_batch, quarantine_spec};
-use datasets::{DatasetName, RejectedRow};
+use datasets::{Cause, Causes, DatasetName, RejectedRow};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::group_commit::Ingest;
 use super::quarantine::require_same_body;
 use super::sequence::{Standing, digest_of};
-use super::{IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, quarantine};
+use super::{
+    IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, RejectsMax, duplicate, quarantine,
+};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
     Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
@@ -79,6 +81,7 @@ impl Ingest {
             return Ok(duplicate);
         }
 
+        let (name, rejects_max) = (source.name().to_owned(), options.rejects_max);
         let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
         let reading = Reading {
             lake: Arc::clone(&self.lake),
@@ -102,6 +105,12 @@ impl Ingest {
             // The writer's failure closes the channel, which ends the reader.
             (_, Err(e)) => return Err(e.while_doing(format_args!("writing to dataset {dataset}"))),
         };
+        let (rejected, all) = (written.quarantined, written.accepted + written.quarantined);
+        if let Some(most) = rejects_max.filter(|most| !most.allows(rejected, all)) {
+            let causes = written.causes.clone().into_sorted();
+            written.discard(&table).await;
+            return Err(too_many(&name, (rejected, all), most, &causes));
+        }
         self.commit_load(who, &table, written, request).await
     }
 
@@ -114,11 +123,12 @@ impl Ingest {
     ) -> Result<Written> {
         let mut files: Option<FileWriter> = None;
         let mut rejects: Option<(Arc<Table>, FileWriter)> = None;
-        let (mut accepted, mut quarantined) = (0, 0);
+        let (mut accepted, mut quarantined, mut causes) = (0, 0, Causes::default());
         let mut failure = None;
         while let Some(Checked { accepted: rows, rejected }) = chunks.recv().await {
             accepted += rows.num_rows() as u64;
             quarantined += rejected.len() as u64;
+            rejected.iter().for_each(|row| causes.add(row));
             let written = async {
                 if files.is_none() {
                     // Made with the first rows: by then the reader has let the table grow.
@@ -154,7 +164,7 @@ impl Ingest {
             Some(e) => Err(e),
         };
         match finished {
-            Ok((files, rejects)) => Ok(Written { files, rejects, accepted, quarantined }),
+            Ok((files, rejects)) => Ok(Written { files, rejects, accepted, quarantined, causes }),
             Err(e) => {
                 if let Some(writer) = files {
                     writer.abandon().await;
@@ -174,7 +184,7 @@ impl Ingest {
         written: Written,
         request: Option<Numbered>,
     ) -> Result<IngestReceipt> {
-        let Written { files, rejects, accepted, quarantined } = written;
+        let Written { files, rejects, accepted, quarantined, causes } = written;
         let lake = &self.lake;
         if let Some((to, rejected)) = rejects {
             if let Err(e) = table.require_whole_head().await {
@@ -202,11 +212,12 @@ impl Ingest {
                 metrics.rows_ingested.add(accepted);
                 metrics.rows_quarantined.add(quarantined);
                 let version = landed.version;
-                Ok(IngestReceipt { accepted, quarantined, version, duplicate: false })
+                let causes = causes.into_sorted();
+                Ok(IngestReceipt { accepted, quarantined, version, duplicate: false, causes })
             }
             Ok(landed) => {
                 files.discard(table).await;
-                Ok(duplicate(lake, landed.version))
+                Ok(taken_before(lake, landed.version))
             }
             Err(e) => {
                 files.discard(table).await;
@@ -216,12 +227,24 @@ impl Ingest {
     }
 }
 
+/// The error of a file of which too many rows were rejected.
+fn too_many(name: &str, (rejected, all): (u64, u64), most: RejectsMax, causes: &[Cause]) -> Error {
+    let mut says = format!(
+        "{name}: {rejected} of {all} rows do not fit, and at most {most} may; nothing was loaded"
+    );
+    for Cause { cause, rows, first } in causes.iter().take(3) {
+        says.push_str(&format!("; {rows} rows: {cause}, the first at {first}"));
+    }
+    Error::user(Code::BadInput, says)
+}
+
 /// Files of a load that are written and not committed.
 struct Written {
     files: DataFiles,
     rejects: Option<(Arc<Table>, DataFiles)>,
     accepted: u64,
     quarantined: u64,
+    causes: Causes,
 }
 
 impl Written {
@@ -262,7 +285,7 @@ async fn standing(
             require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
             None
         }
-        Standing::Past | Standing::Duplicate => Some(duplicate(lake, head.version())),
+        Standing::Past | Standing::Duplicate => Some(taken_before(lake, head.version())),
     })
 }
 
@@ -291,9 +314,9 @@ impl Numbered {
     }
 }
 
-fn duplicate(lake: &Lake, version: crate::Version) -> IngestReceipt {
+fn taken_before(lake: &Lake, version: crate::Version) -> IngestReceipt {
     lake.metrics().requests_duplicate.add(1);
-    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true }
+    duplicate(version)
 }
 
 /// The reading thread's work.

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use datasets::DatasetSpec;
 use datasets::read::{Format, ReadOptions};
+use datasets::{Cause, DatasetSpec};
 
 pub(crate) use group_commit::Ingest;
 pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
@@ -49,7 +49,7 @@ pub enum IngestRows {
 }
 
 /// What became of an [`IngestRequest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct IngestReceipt {
     /// Rows that are in the dataset now.
     pub accepted: u64,
@@ -59,6 +59,36 @@ pub struct IngestReceipt {
     pub version: crate::Version,
     /// Whether the request had been taken before, so that nothing was written.
     pub duplicate: bool,
+    /// Why rows are in quarantine, the most frequent cause first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+}
+
+/// How many rows of a file may be rejected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RejectsMax {
+    /// So many.
+    Rows(u64),
+    /// This share of all, 0 to 1.
+    Share(f64),
+}
+
+impl RejectsMax {
+    fn allows(self, rejected: u64, all: u64) -> bool {
+        match self {
+            Self::Rows(most) => rejected <= most,
+            Self::Share(most) => rejected as f64 <= most * all as f64,
+        }
+    }
+}
+
+impl fmt::Display for RejectsMax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(most) => write!(f, "{most}"),
+            Self::Share(most) => write!(f, "{} %", most * 100.0),
+        }
+    }
 }
 
 /// How a file is loaded.
@@ -70,6 +100,8 @@ pub struct LoadOptions {
     pub create: Option<DatasetSpec>,
     /// Bounds of the reader.
     pub read: ReadOptions,
+    /// Where more rows are rejected than this, nothing is committed; any number may be, unless it is said.
+    pub rejects_max: Option<RejectsMax>,
     /// Told now and then how far the load is.
     pub progress: Option<ProgressSink>,
 }
@@ -94,4 +126,9 @@ pub struct LoadProgress {
     pub accepted: u64,
     /// Rows read and rejected.
     pub quarantined: u64,
+}
+
+/// The receipt of a request that had been taken before.
+fn duplicate(version: crate::Version) -> IngestReceipt {
+    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true, causes: Vec::new() }
 }
