@@ -200,6 +200,7 @@ impl Reader {
                     shown()
                 );
                 assert!(run.get("summary") != Some(&Value::Null), "{}", shown());
+                assert_ne!(answer.body["data"]["ordersDelete"]["rows"], "0", "{}", shown());
             }
         }
         if let Some(id) = run["id"].as_str() {

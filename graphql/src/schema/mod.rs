@@ -7,6 +7,7 @@
 //!  (its spec)        ├ connection   modelCalls          ModelCallsConnection, …Edge
 //!                    ├ groups       modelCallsGroups    ModelCallsGroups, …GroupNode, …
 //!                    ├ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
+//!                    ├ delete       modelCallsDelete
 //!                    └ similar      modelCallsSimilar   ModelCallsSimilar, …Match
 //!  control/          datasets, jobs, runs, devices: the same for every tenant
 //! ```
@@ -18,6 +19,7 @@ pub(crate) mod cache;
 pub(crate) mod changes;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod delete;
 pub(crate) mod filter;
 pub(crate) mod groups;
 pub(crate) mod order;
@@ -80,12 +82,16 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::runs::updates_field());
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
+    let mut deletions = Object::new("Mutation");
     for entry in catalog.datasets.values() {
         let shape = Shape::new(&entry.spec);
         query = query
             .field(connection::connection_field(&shape, limits))
             .field(groups::groups_field(&shape, limits));
         subscription = subscription.field(changes::change_field(&shape));
+        if delete::is_deletable(&entry.spec) {
+            deletions = deletions.field(delete::delete_field(&shape));
+        }
         types.push(row::row_type(&shape).into());
         types.push(filter::where_type(&shape).into());
         types.extend(order::order_type(&shape).map(Type::from));
@@ -101,7 +107,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
             paged.0.insert(similar::field_name(&shape), rows);
         }
     }
-    let mutation = Object::new("Mutation")
+    let mutation = deletions
         .description("Changes. Each returns the changed thing.")
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
@@ -157,6 +163,7 @@ fn shared_types() -> Vec<Type> {
     types.push(run_input.into());
     types.extend(control::labels::input_types().map(Into::into));
     types.push(control::labels::result_type().into());
+    types.push(delete::result_type().into());
     types
 }
 

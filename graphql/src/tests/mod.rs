@@ -3,6 +3,7 @@
 
 mod cases;
 mod connections;
+mod delete;
 mod http;
 mod limits;
 mod pages;

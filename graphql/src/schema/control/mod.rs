@@ -20,7 +20,7 @@ fn optional_instant(at: Option<&DateTime<Utc>>) -> Value {
 }
 
 /// A 64-bit number as the scalar `BigInt`.
-fn big(number: u64) -> Value {
+pub(super) fn big(number: u64) -> Value {
     Value::from(number.to_string())
 }
 
