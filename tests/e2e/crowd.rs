@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::harness::{PATIENCE, Server, model_calls, ndjson};
 
 /// Most that one of each may cost while it is there.
-const SOCKET_BYTES_MAX: u64 = 48 << 10;
+const SOCKET_BYTES_MAX: u64 = 16 << 10;
 const READER_BYTES_MAX: u64 = 2 << 20;
 const UPLOAD_BYTES_MAX: u64 = 4 << 20;
 /// Most that all answers together may cost, as text and as what they are made of, and all uploads.

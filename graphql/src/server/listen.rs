@@ -271,11 +271,12 @@ impl Connection {
                 let app = app.clone();
                 let local = LocalAddr(local.map_or_else(Addr::default, Addr::from));
                 let remote = RemoteAddr(Addr::from(peer));
-                async move {
+                // Boxed: hyper keeps room for it as long as the connection is there, and few are answered at a time.
+                Box::pin(async move {
                     let answer = app.get_response((request, local, remote, Scheme::HTTP).into());
                     let answer: hyper::Response<_> = answer.await.into();
                     Ok::<_, Infallible>(answer.map(|body| Answering { body, _busy: busy }))
-                }
+                })
             }
         });
         let mut builder = http1::Builder::new();
