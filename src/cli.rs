@@ -343,9 +343,7 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
     match text.strip_suffix('%') {
         None => text.parse().map(RejectsMax::Rows).map_err(|_| bad()),
         Some(share) => match share.trim().parse::<f64>() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => {
-                Ok(RejectsMax::Share(percent / 100.0))
-            }
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(RejectsMax::Percent(percent)),
             _ => Err(bad()),
         },
     }

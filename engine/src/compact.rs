@@ -5,21 +5,26 @@
 //! older versions keep their files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datasets::DatasetName;
+use deltalake_core::kernel::Add;
 use futures::StreamExt;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Role, TenantId, Version};
 use crate::lake::{
-    Author, Bin, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Proposal, Table,
+    Author, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Proposal, Removal, Snapshot,
+    Table,
 };
 use crate::session::{Session, Sessions, rows_of};
 
 /// How often it begins anew because others changed the same files meanwhile.
 const ATTEMPTS_MAX: usize = 4;
+/// How often it goes on with one table before others have their turn.
+const ROUNDS_MAX: usize = 8;
 
 /// Files that were put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,30 +39,54 @@ pub struct Compacted {
     pub rows: u64,
 }
 
-/// Puts files of a dataset together.
+/// Puts all small files of a dataset together, by and by.
 pub(crate) async fn compact(
     lake: &Lake,
     session: &Session,
     who: &Principal,
     dataset: &DatasetName,
-    extent: Extent,
 ) -> Result<Compacted> {
     lake.require_writer()?;
     let table = lake.table(&who.tenant, dataset).await?;
-    let doing =
-        |e: Error| e.while_doing(format_args!("putting files of dataset {dataset} together"));
+    let mut all = Compacted { version: table.entry().version, removed: 0, added: 0, rows: 0 };
+    loop {
+        let next = compact_some(lake, session, who, &table, Extent::Small).await?;
+        if next.removed == 0 {
+            return Ok(all);
+        }
+        all = Compacted {
+            version: next.version,
+            removed: all.removed + next.removed,
+            added: all.added + next.added,
+            rows: all.rows + next.rows,
+        };
+    }
+}
+
+/// As many as are put together at once, as one commit.
+async fn compact_some(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    table: &Arc<Table>,
+    extent: Extent,
+) -> Result<Compacted> {
+    let doing = |e: Error| {
+        e.while_doing(format_args!("putting files of dataset {} together", table.name()))
+    };
     // Who changes rows reads files that would be gone then.
     let _alone = table.revising.lock().await;
     for _ in 0..ATTEMPTS_MAX {
-        if let Some(compacted) = attempt(lake, session, who, &table, extent).await.map_err(doing)? {
+        if let Some(compacted) = attempt(lake, session, who, table, extent).await.map_err(doing)? {
             return Ok(compacted);
         }
     }
     Err(Error::user(
         Code::Conflict,
         format!(
-            "putting files of dataset {dataset} together: others changed them {ATTEMPTS_MAX} times meanwhile; \
-             try again"
+            "putting files of dataset {} together: others changed them {ATTEMPTS_MAX} times meanwhile; \
+             try again",
+            table.name()
         ),
     ))
 }
@@ -74,73 +103,109 @@ async fn attempt(
     let snapshot = table.snapshot(at).await?;
     let bins = snapshot.bins(extent)?;
     let mut nothing = Compacted { version: at, removed: 0, added: 0, rows: 0 };
-    if bins.is_empty() {
+    if bins.files.is_empty() {
         return Ok(Some(nothing));
     }
     let mut files = Vec::new();
+    let session = session.in_order();
     let written = async {
-        for bin in &bins {
-            let mut writer = {
-                let head = table.head().await;
-                head.require_writable()?;
-                FileWriter::new(table, &head)?
-            };
-            let copied = async {
-                let rows = rows_of(session, &snapshot, Some(bin.names.clone()), None)?;
-                let mut rows = rows.execute_stream().await?;
-                while let Some(batch) = rows.next().await {
-                    writer.write(batch?).await?;
-                }
-                Ok(())
-            };
-            if let Err(e) = copied.await {
-                writer.abandon().await;
-                return Err(e);
-            }
-            let mut made = writer.finish().await?;
-            for add in &mut made.adds {
-                add.data_change = false;
-            }
-            let (expected, found) = (bin.removal.size.rows, made.size.rows);
+        for (adds, rows) in bins.files.iter().zip(&bins.rows) {
+            let made = copied(&session, table, &snapshot, adds).await?;
+            let found = made.size.rows;
             files.push(made);
-            if expected.is_some() && expected != found {
+            if rows.is_some() && *rows != found {
                 return Err(Error::internal(format!(
-                    "{expected:?} rows lay in files, and {found:?} were read of them"
+                    "{rows:?} rows lay in files, and {found:?} were read of them"
                 )));
             }
         }
-        Ok(())
+        // What came meanwhile is looked through before commits wait for it.
+        let to = table.entry().version;
+        Ok((to, table.since(at.0, to.0, &bins.removal).await?.is_other))
     };
-    let written: Result<()> = written.await;
+    let written: Result<(Version, bool)> = written.await;
     let label = CommitLabel { operation: "compact".to_owned(), ..CommitLabel::default() };
-    let mut author = Compactor { bins, files, at, is_stale: false };
+    let mut author = Compactor { removal: bins.removal, files, at, is_stale: false };
     let landed = match written {
-        Ok(()) => lake.commit(table, &who.subject, &label, &mut author).await,
+        Ok((to, is_stale)) => {
+            (author.at, author.is_stale) = (to, is_stale);
+            lake.commit(table, &who.subject, &label, &mut author).await
+        }
         Err(e) => Err(e),
     };
-    let Compactor { bins, files, is_stale, .. } = author;
+    let Compactor { removal, files, is_stale, .. } = author;
     match landed {
         Ok(landed) if landed.committed => Ok(Some(Compacted {
             version: landed.version,
-            removed: bins.iter().map(|bin| bin.removal.size.files).sum(),
+            removed: removal.size.files,
             added: files.iter().map(|files| files.size.files).sum(),
             rows: files.iter().filter_map(|files| files.size.rows).sum(),
         })),
-        other => {
+        Ok(landed) => {
+            for files in files {
+                files.drop_unused().await;
+            }
+            nothing.version = landed.version;
+            Ok((!is_stale).then_some(nothing))
+        }
+        Err(e) => {
             for files in files {
                 files.discard(table).await;
             }
-            nothing.version = other?.version;
-            Ok((!is_stale).then_some(nothing))
+            Err(e)
         }
     }
 }
 
+/// The rows of some files of `snapshot` in one.
+async fn copied(
+    session: &Session,
+    table: &Arc<Table>,
+    snapshot: &Snapshot,
+    adds: &[Add],
+) -> Result<DataFiles> {
+    let mut writer = {
+        let head = table.head().await;
+        head.require_writable()?;
+        FileWriter::new(table, &head)?
+    };
+    let copied = async {
+        let rows = match table.snapshot_of(adds).await? {
+            Some(some) => rows_of(session, &some, None, None)?,
+            None => {
+                let names = adds.iter().map(written_path).collect::<Result<_>>()?;
+                rows_of(session, snapshot, Some(names), None)?
+            }
+        };
+        let mut rows = rows.execute_stream().await?;
+        while let Some(batch) = rows.next().await {
+            writer.write(batch?).await?;
+        }
+        Ok(())
+    };
+    if let Err(e) = copied.await {
+        writer.abandon().await;
+        return Err(e);
+    }
+    let mut made = writer.finish().await?;
+    for add in &mut made.adds {
+        add.data_change = false;
+    }
+    Ok(made)
+}
+
+/// The path of a file as a log has it.
+fn written_path(add: &Add) -> Result<String> {
+    let written = serde_json::to_value(add).map_err(|e| Error::bug("an added file as JSON", e))?;
+    let path = written.get("path").and_then(serde_json::Value::as_str);
+    path.map(str::to_owned).ok_or_else(|| Error::internal("an added file has no path"))
+}
+
 /// Who commits it.
 struct Compactor {
-    bins: Vec<Bin>,
+    removal: Removal,
     files: Vec<DataFiles>,
-    /// The version up to which it is known that the files are there.
+    /// The version up to which it is known whether the files are there.
     at: Version,
     is_stale: bool,
 }
@@ -149,35 +214,34 @@ struct Compactor {
 impl Author for Compactor {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        for bin in &self.bins {
-            self.is_stale |= table.since(self.at.0, head.version().0, &bin.removal).await?.is_other;
-        }
+        self.is_stale |= table.since(self.at.0, head.version().0, &self.removal).await?.is_other;
         if self.is_stale {
             return Ok(None);
         }
         self.at = head.version();
-        let mut proposal = Proposal { kind: Some(CommitKind::Compact), ..Proposal::default() };
+        // How wide the rows are stands there since they came.
+        let mut proposal = Proposal {
+            kind: Some(CommitKind::Compact),
+            removes: self.removal.removes.clone(),
+            removed: self.removal.size,
+            ..Proposal::default()
+        };
         proposal.added.rows = Some(0);
-        proposal.removed.rows = Some(0);
-        for bin in &self.bins {
-            proposal.removes.extend(bin.removal.removes.iter().cloned());
-            proposal.removed = proposal.removed.plus(bin.removal.size);
-        }
         for files in &self.files {
             proposal.adds.extend(files.adds.iter().cloned());
             proposal.added = proposal.added.plus(files.size);
-            proposal.row_bytes = proposal.row_bytes.max(files.row_bytes);
         }
         Ok(Some(proposal))
     }
 }
 
-/// Puts files together where many came to be.
+/// Puts files together where many came to be, until it is to stop.
 pub(crate) async fn see_to(
     lake: &Arc<Lake>,
     sessions: &Sessions,
     tenant: &TenantId,
     dataset: &DatasetName,
+    stops: &AtomicBool,
 ) -> Result<()> {
     let table = lake.table(tenant, dataset).await?;
     if !table.is_layout_due() {
@@ -186,20 +250,23 @@ pub(crate) async fn see_to(
     let subject = "upkeep".to_owned();
     let who = Principal { tenant: tenant.clone(), subject, roles: vec![Role::Writer] };
     let session = sessions.open(lake, tenant, &[]).await?;
-    // As many may have come meanwhile.
-    let done = loop {
-        let compacted = match compact(lake, &session, &who, dataset, Extent::Many).await {
-            Ok(compacted) => compacted,
-            Err(e) => break Err(e),
-        };
-        if compacted.removed == 0 {
-            break Ok(());
+    for _ in 0..ROUNDS_MAX {
+        if stops.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        tracing::debug!(
-            %tenant, %dataset, version = %compacted.version, removed = compacted.removed,
-            added = compacted.added, "files were put together"
-        );
-    };
-    table.layout_was_seen_to();
-    done
+        let done = compact_some(lake, &session, &who, &table, Extent::Many).await;
+        match &done {
+            Ok(compacted) if compacted.removed > 0 => tracing::debug!(
+                %tenant, %dataset, version = %compacted.version, removed = compacted.removed,
+                added = compacted.added, "files were put together"
+            ),
+            // Nothing is left, or it can't be done: until there are more.
+            _ => {
+                table.layout_was_seen_to();
+                return done.map(drop);
+            }
+        }
+    }
+    // There is more to do, which the next commit brings back here.
+    Ok(())
 }

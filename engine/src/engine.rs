@@ -20,7 +20,7 @@ use crate::derived;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
-use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Extent, Lake, WriteMode};
+use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, WriteMode};
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
@@ -104,7 +104,7 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
-            compact::compact(&self.0.lake, &session, who, dataset, Extent::Small).await
+            compact::compact(&self.0.lake, &session, who, dataset).await
         })
     }
 

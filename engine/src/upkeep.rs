@@ -2,23 +2,31 @@
 //!
 //! One task listens to the bus and sees to one table at a time, on a thread of its own that gives way to whatever somebody waits for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use datasets::DatasetName;
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::bus::CommitEvent;
 use crate::compact;
 use crate::engine::Rooms;
 use crate::error::Result;
-use crate::identity::TenantId;
 use crate::lanes::{Threads, Urgency};
 
 /// The task, while there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Upkeep(Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>);
+pub(crate) struct Upkeep(Mutex<Option<Task>>);
+
+#[derive(Debug)]
+struct Task {
+    stop: oneshot::Sender<()>,
+    /// Said once more, for what is not waiting.
+    stops: Arc<AtomicBool>,
+    handle: JoinHandle<()>,
+}
 
 impl Upkeep {
     /// Begins, unless it has begun.
@@ -31,6 +39,8 @@ impl Upkeep {
         let (stop, mut stopped) = oneshot::channel();
         let mut news = rooms.lake.bus().subscribe();
         let rooms = Arc::downgrade(rooms);
+        let stops = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stops);
         let listen = async move {
             loop {
                 let event = tokio::select! {
@@ -38,35 +48,42 @@ impl Upkeep {
                     _ = &mut stopped => return,
                 };
                 match event {
-                    Ok(event) => {
-                        see_to(&rooms, &threads, event.tenant.clone(), event.dataset.clone()).await
-                    }
+                    Ok(event) => see_to(&rooms, &threads, &event, &seen).await,
                     // A table with many commits has another.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }
         };
-        *task = Some((stop, tokio::spawn(listen)));
+        *task = Some(Task { stop, stops, handle: tokio::spawn(listen) });
         Ok(())
     }
 
-    /// Ends, when what it just does is done.
+    /// Ends, when the commit that it is just at is done.
     pub(crate) async fn end(&self) {
         let task = self.0.lock().take();
-        if let Some((stop, task)) = task {
+        if let Some(Task { stop, stops, handle }) = task {
+            stops.store(true, Ordering::Relaxed);
             // It may have ended by itself.
             let _ = stop.send(());
-            let _ = task.await;
+            let _ = handle.await;
         }
     }
 }
 
-async fn see_to(rooms: &Weak<Rooms>, threads: &Threads, tenant: TenantId, dataset: DatasetName) {
+async fn see_to(
+    rooms: &Weak<Rooms>,
+    threads: &Threads,
+    event: &CommitEvent,
+    stops: &Arc<AtomicBool>,
+) {
     let Some(rooms) = rooms.upgrade() else { return };
+    let CommitEvent { tenant, dataset, .. } = event;
     let seen = threads.run({
-        let (tenant, dataset) = (tenant.clone(), dataset.clone());
-        async move { compact::see_to(&rooms.lake, &rooms.sessions, &tenant, &dataset).await }
+        let (tenant, dataset, stops) = (tenant.clone(), dataset.clone(), Arc::clone(stops));
+        async move {
+            compact::see_to(&rooms.lake, &rooms.sessions, &tenant, &dataset, &stops).await
+        }
     });
     if let Err(e) = seen.await.and_then(|seen| seen) {
         tracing::warn!(%tenant, %dataset, error = e.detail(), "files were not put together");

@@ -1,7 +1,7 @@
 //! `colonnade compact`: small files of datasets are put together.
 
 use datasets::DatasetName;
-use engine::{Engine, Principal, Result};
+use engine::{Engine, Error, Principal, Result};
 use serde_json::json;
 
 use super::{close, open_to_write};
@@ -30,8 +30,17 @@ async fn compact_all(
     };
     let mut rows = Vec::new();
     let mut documents = Vec::new();
+    let mut failed: Option<Error> = None;
     for dataset in datasets {
-        let made = engine.compact(who, &dataset).await?;
+        let made = match engine.compact(who, &dataset).await {
+            Ok(made) => made,
+            // The others are done all the same.
+            Err(error) => {
+                output.note(&format!("{dataset}: {error}"));
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
         documents.push(json!({
             "dataset": dataset.as_str(),
             "files_removed": made.removed,
@@ -48,7 +57,9 @@ async fn compact_all(
         ]);
     }
     if output.is_json() {
-        return output.document(&documents);
+        output.document(&documents)?;
+    } else if !rows.is_empty() {
+        output.line(&columns(&["dataset", "files", "became", "rows", "version"], &rows))?;
     }
-    output.line(&columns(&["dataset", "files", "became", "rows", "version"], &rows))
+    failed.map_or(Ok(()), Err)
 }

@@ -69,15 +69,15 @@ pub struct IngestReceipt {
 pub enum RejectsMax {
     /// So many.
     Rows(u64),
-    /// This share of all, 0 to 1.
-    Share(f64),
+    /// So many of a hundred.
+    Percent(f64),
 }
 
 impl RejectsMax {
     fn allows(self, rejected: u64, all: u64) -> bool {
         match self {
             Self::Rows(most) => rejected <= most,
-            Self::Share(most) => rejected as f64 <= most * all as f64,
+            Self::Percent(most) => rejected as f64 * 100.0 <= most * all as f64,
         }
     }
 }
@@ -86,7 +86,7 @@ impl fmt::Display for RejectsMax {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rows(most) => write!(f, "{most}"),
-            Self::Share(most) => write!(f, "{} %", most * 100.0),
+            Self::Percent(most) => write!(f, "{most} %"),
         }
     }
 }

@@ -11,6 +11,7 @@ use datasets::DatasetName;
 use deltalake_core::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::log::LogEntry;
 use super::{Lake, Snapshot};
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, TenantId, Version};
@@ -54,19 +55,26 @@ impl Lake {
         let mut run_ids = Vec::new();
         let (mut added, mut added_lines) = (Vec::new(), Vec::new());
         let (mut only_added, mut moves) = (true, 0);
+        // Where the rows are those of `from`, and those of `to`, however they lie.
+        let (mut begin, mut end, mut at) = (from, from, from.0);
         let mut entries = stream::iter(from.0 + 1..=to.0)
             .map(|version| table.entry_at(version))
             .buffered(READING_MAX);
         while let Some(entry) = entries.try_next().await? {
+            at += 1;
+            if entry.as_ref().is_some_and(LogEntry::only_moves) {
+                moves += 1;
+                if end == begin {
+                    (begin, end) = (Version(at), Version(at));
+                }
+                continue;
+            }
+            end = Version(at);
             // An entry that was cleaned up: the file lists tell.
             let Some(entry) = entry else {
                 only_added = false;
                 continue;
             };
-            if entry.only_moves() {
-                moves += 1;
-                continue;
-            }
             if let Some(run_id) = entry.run_id()
                 && !run_ids.contains(&run_id)
             {
@@ -86,12 +94,12 @@ impl Lake {
         {
             return Ok(FileChanges { to, added, removed: None, run_ids, commits });
         }
-        let to_snapshot = table.snapshot(to).await?;
+        let to_snapshot = table.snapshot(if moves == 0 { to } else { end }).await?;
         if only_added && moves == 0 {
             return Ok(FileChanges { to: to_snapshot, added, removed: None, run_ids, commits });
         }
 
-        let from_snapshot = table.snapshot(from).await?;
+        let from_snapshot = table.snapshot(begin).await?;
         let (before, after) = (files_of(&from_snapshot.state)?, files_of(&to_snapshot.state)?);
         let paths = |files: &HashSet<FileKey>, other: &HashSet<FileKey>| -> Vec<String> {
             let mut paths: Vec<_> = files.difference(other).map(|f| f.path.clone()).collect();

@@ -64,6 +64,15 @@ impl DataFiles {
     }
 }
 
+impl DataFiles {
+    /// Deletes the files, when it is sure that no commit with them was begun that may still be made.
+    pub(crate) async fn drop_unused(self) {
+        if let Some(folder) = self.folder {
+            folder.discard().await;
+        }
+    }
+}
+
 /// Writes batches to data files. Encoding runs on a blocking thread, one call at a time.
 pub(crate) struct FileWriter {
     schema: SchemaRef,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalake_core::kernel::{Action, Metadata, Protocol};
+use deltalake_core::kernel::{Action, Add, Metadata, Protocol};
 use deltalake_core::logstore::{StorageConfig, default_logstore};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -45,6 +45,14 @@ impl Shape {
 }
 
 impl Table {
+    /// Some files of it, as a table by themselves; none where it takes the whole log to read them.
+    pub(crate) async fn snapshot_of(&self, adds: &[Add]) -> Result<Option<Snapshot>> {
+        let line = |add: &Add| serde_json::to_vec(&Action::Add(add.clone())).map(Bytes::from);
+        let lines = adds.iter().map(line).collect::<Result<Vec<_>, _>>();
+        let lines = lines.map_err(|e| Error::bug("added files as JSON", e))?;
+        self.excerpt(self.entry().version, &lines).await
+    }
+
     /// The table at `version` as if it had only the files that `adds` name, which are actions of its log.
     ///
     /// `None` when only the whole log tells how they are read: for a version before the last change of

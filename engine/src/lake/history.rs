@@ -94,8 +94,14 @@ impl Scope {
 
     /// Goes on after one that put files together.
     fn follow(&mut self, moved: &LogEntry) {
-        if moved.removes.iter().any(|remove| self.files.contains(&decoded(&remove.path))) {
-            self.files.extend(moved.adds.iter().map(|add| decoded(&add.path)));
+        let ours: Vec<_> =
+            moved.removes.iter().filter(|it| self.files.contains(&decoded(&it.path))).collect();
+        for add in &moved.adds {
+            let is_same =
+                |values: &Option<_>| values.as_ref().is_none_or(|it| *it == add.partition_values);
+            if ours.iter().any(|remove| is_same(&remove.partition_values)) {
+                self.files.insert(decoded(&add.path));
+            }
         }
     }
 

@@ -4,14 +4,15 @@
 //! them, into one that is larger than each: so a row is written again a few times only, however many commits come after it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-use deltalake_core::kernel::LogicalFileView;
+use deltalake_core::kernel::{Add, LogicalFileView};
 
 use super::data_files::FILE_BYTES;
 use super::removal::Removal;
 use super::write::require_same_paths;
 use super::{Snapshot, Table};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Files of one partition and about one size from which on they are put together.
 pub(crate) const FILES_MANY: usize = 32;
@@ -29,11 +30,17 @@ pub(crate) enum Extent {
     Small,
 }
 
-/// Files of one partition that become one.
-#[derive(Debug)]
-pub(crate) struct Bin {
-    /// What a scan calls them.
-    pub(crate) names: Vec<String>,
+/// What is put together at once, at most, so that others wait for no more.
+const BYTES_AT_ONCE: u64 = FILE_BYTES;
+const BINS_AT_ONCE: usize = 64;
+
+/// Files of which some become one each.
+#[derive(Debug, Default)]
+pub(crate) struct Bins {
+    /// Of each, the actions that added its files.
+    pub(crate) files: Vec<Vec<Add>>,
+    /// Rows of each, where every file says how many it has.
+    pub(crate) rows: Vec<Option<u64>>,
     /// That they go.
     pub(crate) removal: Removal,
 }
@@ -50,8 +57,8 @@ fn class(bytes: u64) -> u32 {
 }
 
 impl Snapshot {
-    /// The files that are to be put together, oldest first.
-    pub(crate) fn bins(&self, extent: Extent) -> Result<Vec<Bin>> {
+    /// The next files that are to be put together, each bin's oldest first.
+    pub(crate) fn bins(&self, extent: Extent) -> Result<Bins> {
         let mut groups: BTreeMap<_, Vec<LogicalFileView>> = BTreeMap::new();
         for file in self.state.log_data().iter() {
             let bytes = bytes_of(&file);
@@ -78,23 +85,39 @@ impl Snapshot {
             bins.push(bin);
         }
         bins.retain(|files| files.len() > 1);
-        bins.iter().map(|files| self.bin(files)).collect()
-    }
-
-    fn bin(&self, files: &[LogicalFileView]) -> Result<Bin> {
-        let mut removal = Removal::of(files);
-        require_same_paths(&self.state, &removal.removes)?;
-        for remove in &mut removal.removes {
+        let mut next = Bins::default();
+        for files in bins {
+            let removal = Removal::of(&files);
+            let is_much = next.removal.size.bytes + removal.size.bytes > BYTES_AT_ONCE;
+            if !next.files.is_empty() && (is_much || next.files.len() == BINS_AT_ONCE) {
+                break;
+            }
+            next.files.push(files.iter().map(added).collect());
+            next.rows.push(removal.size.rows);
+            next.removal.and(removal);
+        }
+        require_same_paths(&self.state, &next.removal.removes)?;
+        for remove in &mut next.removal.removes {
             remove.data_change = false;
         }
-        // As they stand in the log, which was just made sure of.
-        let names = removal.removes.iter().map(|remove| {
-            let written = serde_json::to_value(remove);
-            let written = written.map_err(|e| Error::bug("a remove as JSON", e))?;
-            let path = written.get("path").and_then(serde_json::Value::as_str);
-            Ok(path.unwrap_or_default().to_owned())
-        });
-        Ok(Bin { names: names.collect::<Result<_>>()?, removal })
+        Ok(next)
+    }
+}
+
+/// The action that a file is read by.
+fn added(file: &LogicalFileView) -> Add {
+    Add {
+        path: file.path().into_owned(),
+        partition_values: file.partition_values_map(),
+        size: file.size(),
+        modification_time: file.modification_time(),
+        data_change: true,
+        stats: file.stats(),
+        tags: None,
+        deletion_vector: file.deletion_vector_descriptor(),
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
     }
 }
 
@@ -105,16 +128,22 @@ fn bytes_of(file: &LogicalFileView) -> u64 {
 impl Table {
     /// Whether its files were to be looked at again at as many as it has.
     pub(crate) fn is_layout_due(&self) -> bool {
-        let due = self.layout_due.load(std::sync::atomic::Ordering::Relaxed);
-        self.entry().files >= due
+        let files = self.entry().files;
+        // It may have fewer than when it was looked at last.
+        let most = next_look(files);
+        self.layout_due.fetch_min(most, Ordering::Relaxed).min(most) <= files
     }
 
     /// Looks at its files again when there are half of many more.
     pub(crate) fn layout_was_seen_to(&self) {
-        let due = self.entry().files + FILES_MANY as u64 / 2;
-        let due = due.max(FILES_MANY as u64);
-        self.layout_due.store(due, std::sync::atomic::Ordering::Relaxed);
+        self.layout_due.store(next_look(self.entry().files), Ordering::Relaxed);
     }
+}
+
+/// At how many files they are looked at again, where there are `files` now.
+fn next_look(files: u64) -> u64 {
+    let many = FILES_MANY as u64;
+    (files + many / 2).max(many)
 }
 
 #[cfg(test)]

@@ -150,6 +150,15 @@ impl LogEntry {
             && self.removes.iter().all(|remove| !remove.data_change)
     }
 
+    /// Whether an entry that may be damaged was to keep the same rows in other files, as far as it can be read.
+    pub(super) fn is_to_move(&self) -> bool {
+        let says = self.info.as_ref().and_then(|info| info.operation.as_deref());
+        let added = self.adds.iter().map(|add| add.data_change);
+        let mut changes =
+            added.chain(self.removes.iter().map(|remove| remove.data_change)).peekable();
+        says == Some("OPTIMIZE") || (changes.peek().is_some() && changes.all(|changes| !changes))
+    }
+
     /// The id that its writer gave the commit.
     pub(super) fn commit_id(&self) -> Option<&str> {
         self.text(COMMIT_ID_KEY)

@@ -130,6 +130,15 @@ impl Sessions {
 }
 
 impl Session {
+    /// The same, for plans that are executed by one thread, and give rows in the order of their files.
+    pub(crate) fn in_order(&self) -> Self {
+        let config = self.context.copied_config().with_target_partitions(1);
+        let state = SessionStateBuilder::new_from_existing(self.context.state());
+        let state = state.with_config(config).build();
+        let context = Opaque::new(SessionContext::new_with_state(state));
+        Self { context, schema: Arc::clone(&self.schema) }
+    }
+
     /// A query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE. Anything that would change something is
     /// BAD_INPUT.
     #[tracing::instrument(name = "sql", skip_all, fields(tenant = %self.schema.catalog().tenant))]

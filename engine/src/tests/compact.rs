@@ -114,6 +114,27 @@ async fn what_a_commit_made_still_stands_after_it_and_not_after_a_change() {
 }
 
 #[tokio::test]
+async fn a_change_after_it_is_told_by_the_files_that_changed() {
+    let engine = engine().await;
+    for id in 0..4 {
+        append(&engine, id..id + 1).await;
+    }
+    compact(&engine).await;
+    append(&engine, 40..42).await;
+    let one = Revision { going: Going::Where(col("id").eq(lit(41))), coming: Coming::Nothing };
+    engine.revise(&who(), &name("calls"), one, label("a test")).await.unwrap();
+    append(&engine, 43..44).await;
+    compact(&engine).await;
+    // From before the first to after the last: what was put together before is the same at either end, and not looked at.
+    let tenant = who().tenant;
+    let files = engine.lake().file_changes(&tenant, &name("calls"), Version(4), Version(9)).await;
+    let files = files.unwrap();
+    assert_eq!((files.added.len(), files.removed.is_none(), files.commits), (2, true, 3));
+    let net = engine.changes(&who(), &name("calls"), Version(4), Version(9)).await.unwrap();
+    assert_eq!(ids_of(&engine, net.added).await, [(40, 1), (43, 1)].into());
+}
+
+#[tokio::test]
 async fn rows_that_follow_from_a_version_may_come_after_it() {
     let engine = engine().await;
     append(&engine, 0..3).await;

@@ -82,6 +82,54 @@ async fn rows_of_a_torn_entry_are_saved_as_far_as_it_can_be_read() {
     engine.shutdown().await.unwrap();
 }
 
+/// Twenty rows of two commits, put together by version 3, and ten more of version 4.
+async fn compacted(folder: &Path) -> PathBuf {
+    let table = root(folder).await;
+    let engine = Engine::open(options(folder.to_str().unwrap())).await.unwrap();
+    assert_eq!(engine.compact(&who(), &name("calls")).await.unwrap().version, Version(3));
+    send(&engine, 20..30, None).await.unwrap();
+    engine.shutdown().await.unwrap();
+    table
+}
+
+#[tokio::test]
+async fn files_that_were_put_together_behind_a_break_hide_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = compacted(folder.path()).await;
+    std::fs::remove_file(entry(&table, 2)).unwrap();
+    let (_, remedy) = damage(folder.path(), true).await;
+    assert!(remedy.contains("10 rows that can be read there are committed again"), "{remedy}");
+    // All but those of the entry that is gone.
+    assert_eq!(read(folder.path()).await.unwrap(), 45 + 245);
+}
+
+#[tokio::test]
+async fn a_torn_entry_that_put_files_together_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = compacted(folder.path()).await;
+    std::fs::remove_file(entry(&table, 4)).unwrap();
+    let whole = std::fs::read_to_string(entry(&table, 3)).unwrap();
+    let lines = whole.lines().count();
+    for kept in 1..lines {
+        cut(&entry(&table, 3), kept);
+        let (_, findings) = examine(folder.path(), false).await;
+        let damage: Vec<_> = findings.iter().filter(|it| it.kind == FindingKind::Damage).collect();
+        let says = "it only put files together: no row is lost";
+        assert!(damage.len() == 1 && damage[0].remedy.contains(says), "{kept}: {findings:?}");
+        std::fs::write(entry(&table, 3), &whole).unwrap();
+    }
+    cut(&entry(&table, 3), 1);
+    let (_, findings) = examine(folder.path(), true).await;
+    assert!(findings.iter().any(|finding| finding.mended), "{findings:?}");
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+    // One of which nothing can be read, with rows behind it.
+    let folder = tempfile::tempdir().unwrap();
+    let table = compacted(folder.path()).await;
+    std::fs::write(entry(&table, 3), "{").unwrap();
+    examine(folder.path(), true).await;
+    assert_eq!(read(folder.path()).await.unwrap(), 190 + 245);
+}
+
 #[tokio::test]
 async fn a_column_that_came_replaced_no_rows() {
     let folder = tempfile::tempdir().unwrap();

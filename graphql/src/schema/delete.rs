@@ -78,6 +78,8 @@ async fn delete(context: &ResolverContext<'_>, shape: &Shape) -> Result<Deleted>
     let service = state.service();
     let is = |name| argument(context, name) == Some(Value::Boolean(true));
     let condition = predicate(shape, argument(context, "where").as_ref(), &service.limits)?;
+    // One that names no column is true of every row or of none, which `all` says, and a list that came to be empty does not.
+    let condition = condition.filter(|condition| !condition.column_refs().is_empty());
     let going = match (condition, is("all")) {
         (Some(condition), false) => Going::Where(condition),
         (None, true) => Going::All,
@@ -106,6 +108,8 @@ async fn delete(context: &ResolverContext<'_>, shape: &Shape) -> Result<Deleted>
     }
     let label = CommitLabel { operation: "delete".to_owned(), ..CommitLabel::default() };
     let revision = Revision { going, coming: Coming::Nothing };
-    let revised = service.engine.revise(who, &dataset, revision, label).await?;
+    // Others may be changing rows of it, for long.
+    let revised = service.engine.revise(who, &dataset, revision, label);
+    let revised = state.wait_for(revised).await??;
     Ok(Deleted { rows: revised.removed, version: Some(revised.version), dataset })
 }

@@ -52,6 +52,9 @@ async fn what_is_not_said_is_not_deleted() {
     for (arguments, says) in [
         ("", "callsDelete: expected a condition in `where`, or `all: true` for every row"),
         ("(where: {})", "expected a condition in `where`"),
+        ("(where: {id: {notIn: []}})", "expected a condition in `where`"),
+        ("(where: {or: [{}, {}]})", "expected a condition in `where`"),
+        ("(where: {not: {id: {in: []}}})", "expected a condition in `where`"),
         ("(where: null, all: false)", "expected a condition in `where`"),
         ("(where: {id: {eq: \"c1\"}}, all: true)", "expected either `where` or `all: true`"),
     ] {

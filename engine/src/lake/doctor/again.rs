@@ -129,8 +129,10 @@ impl Examination<'_> {
     pub(super) async fn gather(
         &self,
         table: &Table,
-        entries: Vec<(LogEntry, bool)>,
+        mut entries: Vec<(LogEntry, bool)>,
     ) -> Result<Gathered> {
+        // The files that one put together are still there, and so are their rows.
+        entries.retain(|(entry, _)| !entry.is_to_move());
         let mut head = table.head().await;
         let state = table.state(head.version).await?;
         let mut known: HashSet<Path> =

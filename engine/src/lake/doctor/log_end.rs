@@ -34,10 +34,15 @@ pub(super) struct Break {
 }
 
 impl Break {
+    /// Whether no row was committed behind it.
+    fn only_moves(&self) -> bool {
+        self.entries.iter().all(|(entry, _)| entry.is_to_move()) && !self.is_count_lost()
+    }
+
     /// Whether an entry is missing or torn, so that nobody knows how many rows were committed.
     fn is_count_lost(&self) -> bool {
         let missing = self.entries.len() as u64 <= self.last - self.version;
-        missing || self.entries.iter().any(|(_, is_whole)| !is_whole)
+        missing || self.entries.iter().any(|(entry, is_whole)| !is_whole && !entry.is_to_move())
     }
 }
 
@@ -115,19 +120,18 @@ impl Examination<'_> {
         }
         let before = load_state(&self.log, Some(version - 1)).await?;
         let head = Head::of_state(self.name, &before)?;
-        let rows: Option<u64> = entries.iter().map(|(entry, _)| entry.rows_added()).sum();
+        let entries = || entries.iter().map(|(entry, _)| entry).filter(|entry| !entry.is_to_move());
+        let rows: Option<u64> = entries().map(LogEntry::rows_added).sum();
         self.rows_committed = Size::of_state(&before).rows.zip(rows).map(|(a, b)| a + b);
         if let Err(error) = head.require_writable() {
             self.finds(FindingKind::Damage, found, format!("none: {error}"), false);
             return Ok(());
         }
         let spec = schema::spec_of(self.name, before.metadata())?;
-        let can_be_added =
-            entries.iter().all(|(entry, _)| entry.only_adds()) && grows(&spec, entries);
+        let can_be_added = entries().all(LogEntry::only_adds) && grows(&spec, &broken.entries);
         let can_be_added = can_be_added && !self.was_decided_against(*last).await?;
         let table = self.table_with(head)?;
-        let salvaged =
-            entries.iter().map(|(entry, _)| entry).flat_map(|entry| entry.added_paths.iter());
+        let salvaged = broken.entries.iter().flat_map(|(entry, _)| entry.added_paths.iter());
         let unnamed = match broken.is_count_lost() {
             true => self.unnamed(&table, salvaged).await?,
             false => Vec::new(),
@@ -136,6 +140,7 @@ impl Examination<'_> {
             rows.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string())
         };
         let kept = match can_be_added {
+            true if broken.only_moves() => "it only put files together: no row is lost".to_owned(),
             true => {
                 let gathered = self.gather(&table, self.behind(broken).await?).await?;
                 let rows = gathered.again.rows();
