@@ -58,6 +58,17 @@ pub(super) async fn before(
     job: &dyn Job,
     record: &RunRecord,
 ) -> Result<Before> {
+    // First: of a run of the same work that commits from here on the results are found below, or the number is its number, too.
+    let id = application_id(&record.key);
+    let mut numbers = HashMap::new();
+    for output in job.outputs(&record.params)? {
+        let last = match engine.last_number(who, &output.name, &id).await {
+            Ok(last) => last.unwrap_or_default(),
+            Err(error) if error.code() == Code::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        numbers.insert(output.name, last);
+    }
     let mut standing = HashSet::new();
     for mut earlier in ledger::with_key(engine, who, &record.key, EARLIER_RUNS_MAX).await? {
         if earlier.id == record.id {
@@ -82,16 +93,10 @@ pub(super) async fn before(
             return Ok(Before { done: Some(earlier), numbers: HashMap::new() });
         }
     }
-    let id = application_id(&record.key);
-    let mut numbers = HashMap::new();
-    for output in job.outputs(&record.params)? {
-        let last = match engine.last_number(who, &output.name, &id).await {
-            Ok(last) => last.unwrap_or_default(),
-            Err(error) if error.code() == Code::NotFound => 0,
-            Err(error) => return Err(error),
-        };
-        let stands = standing.contains(&output.name);
-        numbers.insert(output.name, if stands { last } else { last + 1 });
+    for (output, number) in &mut numbers {
+        if !standing.contains(output) {
+            *number += 1;
+        }
     }
     Ok(Before { done: None, numbers })
 }
