@@ -9,15 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datasets::DatasetName;
-use deltalake_core::kernel::Add;
 use futures::StreamExt;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Role, TenantId, Version};
 use crate::lake::{
-    Author, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Proposal, Removal, Snapshot,
-    Table,
+    Author, Bin, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Proposal, Removal,
+    Snapshot, Table,
 };
 use crate::session::{Session, Sessions, rows_of};
 
@@ -109,8 +108,8 @@ async fn attempt(
     let mut files = Vec::new();
     let session = session.in_order();
     let written = async {
-        for (adds, rows) in bins.files.iter().zip(&bins.rows) {
-            let made = copied(&session, table, &snapshot, adds).await?;
+        for (bin, rows) in bins.files.iter().zip(&bins.rows) {
+            let made = copied(&session, table, &snapshot, bin).await?;
             let found = made.size.rows;
             files.push(made);
             if rows.is_some() && *rows != found {
@@ -162,7 +161,7 @@ async fn copied(
     session: &Session,
     table: &Arc<Table>,
     snapshot: &Snapshot,
-    adds: &[Add],
+    bin: &Bin,
 ) -> Result<DataFiles> {
     let mut writer = {
         let head = table.head().await;
@@ -170,12 +169,9 @@ async fn copied(
         FileWriter::new(table, &head)?
     };
     let copied = async {
-        let rows = match table.snapshot_of(adds).await? {
+        let rows = match table.snapshot_of(&bin.0).await? {
             Some(some) => rows_of(session, &some, None, None)?,
-            None => {
-                let names = adds.iter().map(written_path).collect::<Result<_>>()?;
-                rows_of(session, snapshot, Some(names), None)?
-            }
+            None => rows_of(session, snapshot, Some(bin.names()?), None)?,
         };
         let mut rows = rows.execute_stream().await?;
         while let Some(batch) = rows.next().await {
@@ -192,13 +188,6 @@ async fn copied(
         add.data_change = false;
     }
     Ok(made)
-}
-
-/// The path of a file as a log has it.
-fn written_path(add: &Add) -> Result<String> {
-    let written = serde_json::to_value(add).map_err(|e| Error::bug("an added file as JSON", e))?;
-    let path = written.get("path").and_then(serde_json::Value::as_str);
-    path.map(str::to_owned).ok_or_else(|| Error::internal("an added file has no path"))
 }
 
 /// Who commits it.

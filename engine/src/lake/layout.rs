@@ -12,7 +12,7 @@ use super::data_files::FILE_BYTES;
 use super::removal::Removal;
 use super::write::require_same_paths;
 use super::{Snapshot, Table};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Files of one partition and about one size from which on they are put together.
 pub(crate) const FILES_MANY: usize = 32;
@@ -34,11 +34,27 @@ pub(crate) enum Extent {
 const BYTES_AT_ONCE: u64 = FILE_BYTES;
 const BINS_AT_ONCE: usize = 64;
 
+/// The actions that added files which become one.
+#[derive(Debug)]
+pub(crate) struct Bin(pub(crate) Vec<Add>);
+
+impl Bin {
+    /// What the log calls the files.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let name = |add: &Add| {
+            let written = serde_json::to_value(add);
+            let written = written.map_err(|e| Error::bug("an added file as JSON", e))?;
+            let path = written.get("path").and_then(serde_json::Value::as_str);
+            path.map(str::to_owned).ok_or_else(|| Error::internal("an added file has no path"))
+        };
+        self.0.iter().map(name).collect()
+    }
+}
+
 /// Files of which some become one each.
 #[derive(Debug, Default)]
 pub(crate) struct Bins {
-    /// Of each, the actions that added its files.
-    pub(crate) files: Vec<Vec<Add>>,
+    pub(crate) files: Vec<Bin>,
     /// Rows of each, where every file says how many it has.
     pub(crate) rows: Vec<Option<u64>>,
     /// That they go.
@@ -92,7 +108,7 @@ impl Snapshot {
             if !next.files.is_empty() && (is_much || next.files.len() == BINS_AT_ONCE) {
                 break;
             }
-            next.files.push(files.iter().map(added).collect());
+            next.files.push(Bin(files.iter().map(added).collect()));
             next.rows.push(removal.size.rows);
             next.removal.and(removal);
         }

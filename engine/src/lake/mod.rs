@@ -46,7 +46,7 @@ pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
-pub(crate) use layout::Extent;
+pub(crate) use layout::{Bin, Extent};
 pub(crate) use removal::Removal;
 pub(crate) use table::{Snapshot, Table};
 pub(crate) use width::USUAL_ROW_BYTES;
