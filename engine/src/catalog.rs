@@ -45,7 +45,30 @@ pub struct DatasetEntry {
     pub(crate) row_bytes: u64,
 }
 
+/// Most datasets of one tenant that clients make more of.
+pub(crate) const DATASETS_MAX: usize = 1_000;
+/// Most columns of all of them together: each is some types and fields of the tenant's GraphQL schema.
+pub(crate) const COLUMNS_MAX: usize = 10_000;
+
 impl Catalog {
+    /// Fails where the tenant may not have so many more datasets and columns.
+    pub(crate) fn require_room(&self, datasets: usize, columns: usize) -> Result<()> {
+        let there: usize = self.datasets.values().map(|entry| entry.spec.columns.len()).sum();
+        for (what, there, more, most) in [
+            ("datasets", self.datasets.len(), datasets, DATASETS_MAX),
+            ("columns in all its datasets", there, columns, COLUMNS_MAX),
+        ] {
+            if more > 0 && there + more > most {
+                let tenant = &self.tenant;
+                let says = format!(
+                    "tenant {tenant} has {there} {what}, and {more} more would be over the limit of {most}"
+                );
+                return Err(Error::user(Code::LimitExceeded, says));
+            }
+        }
+        Ok(())
+    }
+
     /// The entry of `dataset`; NOT_FOUND names those that are spelt alike.
     pub fn dataset(&self, dataset: &DatasetName) -> Result<&DatasetEntry> {
         self.datasets.get(dataset).ok_or_else(|| self.unknown(dataset.as_str()))

@@ -49,7 +49,9 @@ pub(crate) async fn compact(
     let table = lake.table(&who.tenant, dataset).await?;
     let mut all = Compacted { version: table.entry().version, removed: 0, added: 0, rows: 0 };
     loop {
+        let alone = table.revising.lock().await;
         let next = compact_some(lake, session, who, &table, Extent::Small).await?;
+        drop(alone);
         if next.removed == 0 {
             return Ok(all);
         }
@@ -62,7 +64,7 @@ pub(crate) async fn compact(
     }
 }
 
-/// As many as are put together at once, as one commit.
+/// As many as are put together at once, as one commit, while nobody changes rows: who does reads files that would be gone then.
 async fn compact_some(
     lake: &Lake,
     session: &Session,
@@ -73,8 +75,6 @@ async fn compact_some(
     let doing = |e: Error| {
         e.while_doing(format_args!("putting files of dataset {} together", table.name()))
     };
-    // Who changes rows reads files that would be gone then.
-    let _alone = table.revising.lock().await;
     for _ in 0..ATTEMPTS_MAX {
         if let Some(compacted) = attempt(lake, session, who, table, extent).await.map_err(doing)? {
             return Ok(compacted);
@@ -243,7 +243,10 @@ pub(crate) async fn see_to(
         if stops.load(Ordering::Relaxed) {
             return Ok(());
         }
+        // It waits for nobody: the tables of others wait for it. The next commit brings it back.
+        let Ok(alone) = table.revising.try_lock() else { return Ok(()) };
         let done = compact_some(lake, &session, &who, &table, Extent::Many).await;
+        drop(alone);
         match &done {
             Ok(compacted) if compacted.removed > 0 => tracing::debug!(
                 %tenant, %dataset, version = %compacted.version, removed = compacted.removed,

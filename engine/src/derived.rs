@@ -76,7 +76,10 @@ pub(crate) fn refuse_results(name: &DatasetName) -> Error {
 
 /// The error for a client that would change rows which are not its own.
 pub(crate) fn refuse_change(name: &DatasetName) -> Error {
-    let says = "holds what Colonnade itself writes, which a run changes and nobody else";
+    let says = match name.is_quarantine() {
+        true => "holds rejected rows as they came; they can be deleted, and not changed",
+        false => "holds what Colonnade itself writes, which a run changes and nobody else",
+    };
     Error::user(Code::Forbidden, format!("dataset {name} {says}"))
 }
 

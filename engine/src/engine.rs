@@ -20,11 +20,11 @@ use crate::derived;
 use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
-use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, WriteMode};
+use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Table, WriteMode};
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::{Access, EngineOptions};
-use crate::revise::{self, Coming, Revised, Revision};
+use crate::revise::{self, Coming, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
 use crate::storage::{Root, WriterLock};
 use crate::upkeep::Upkeep;
@@ -37,7 +37,8 @@ pub struct Engine(Arc<Rooms>);
 pub(crate) struct Rooms {
     pub(crate) lake: Arc<Lake>,
     /// Of a writer.
-    ingest: Option<Ingest>,
+    ingest: Option<Arc<Ingest>>,
+    reviser: Option<Reviser>,
     usage: Arc<Usage>,
     pub(crate) sessions: Sessions,
     upkeep: Upkeep,
@@ -67,10 +68,17 @@ impl Engine {
         let ingest = match writable {
             true => Some(Ingest::new(Arc::clone(&lake), options.ingest.clone(), usage.clone())?),
             false => None,
-        };
+        }
+        .map(Arc::new);
+        let reviser = writable.then(|| Reviser::new(usage.clone())).transpose()?;
         tracing::info!(writable, "engine opened");
         let upkeep = Upkeep::default();
-        Ok(Self(Arc::new(Rooms { lake, ingest, usage, sessions, upkeep, lock })))
+        Ok(Self(Arc::new(Rooms { lake, ingest, reviser, usage, sessions, upkeep, lock })))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.0
     }
 
     #[cfg(test)]
@@ -78,7 +86,7 @@ impl Engine {
         &self.0.lake
     }
 
-    fn ingesting(&self) -> Result<&Ingest> {
+    fn ingesting(&self) -> Result<&Arc<Ingest>> {
         self.0.lake.require_writer()?;
         self.0.ingest.as_ref().ok_or_else(|| Error::internal("a writer without threads"))
     }
@@ -163,6 +171,7 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             derived::refuse_derived(&spec)?;
+            self.0.lake.require_room(who, &spec).await?;
             self.0.lake.create_dataset(who, &spec).await
         })
     }
@@ -177,6 +186,7 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             derived::refuse_derived(spec)?;
+            self.0.lake.require_room(who, spec).await?;
             self.0.lake.ensure_dataset(who, spec).await
         })
     }
@@ -221,7 +231,26 @@ impl Engine {
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
-            self.ingesting()?.load(who, dataset, source, format, options).await
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            self.ingesting()?.load(who, &session, dataset, source, format, options).await
+        })
+    }
+
+    /// The same for one of many files that come at a time: each tenant's in turn, on the engine's own threads. Who gives up waiting
+    /// leaves a load that goes on.
+    pub fn load_in_turn<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+    ) -> BoxFuture<'a, Result<IngestReceipt>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            let ingest = Arc::clone(self.ingesting()?);
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            ingest.load_in_turn(who, session, dataset, source, format, options).await
         })
     }
 
@@ -251,17 +280,46 @@ impl Engine {
         label: CommitLabel,
     ) -> BoxFuture<'a, Result<Revised>> {
         Box::pin(async move {
-            who.require(Role::Writer)?;
-            let is_derived = self.0.lake.table(&who.tenant, dataset).await?.entry().spec.derived;
-            let only_removes = matches!(revision.coming, Coming::Nothing);
-            if is_derived && !(dataset.is_quarantine() && only_removes) {
-                return Err(derived::refuse_change(dataset));
-            }
-            self.revise_derived(who, dataset, revision, label).await
+            self.revisable(who, dataset, &revision).await?;
+            self.0.lake.require_writer()?;
+            let reviser = self.0.reviser.as_ref();
+            let reviser = reviser.ok_or_else(|| Error::internal("a writer without threads"))?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            reviser.revise(&self.0.lake, session, who, dataset, revision, label).await
         })
     }
 
-    /// The same for what Colonnade writes by itself.
+    /// How many rows would be changed or go by it. Fails where [`revise`](Self::revise) would, and changes nothing.
+    pub fn try_revise<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        revision: &'a Revision,
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let table = self.revisable(who, dataset, revision).await?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            revise::try_out(&table, &session, revision).await
+        })
+    }
+
+    /// The table, if its rows are a client's to change like that.
+    async fn revisable(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        revision: &Revision,
+    ) -> Result<Arc<Table>> {
+        who.require(Role::Writer)?;
+        let table = self.0.lake.table(&who.tenant, dataset).await?;
+        let only_removes = matches!(revision.coming, Coming::Nothing);
+        if table.entry().spec.derived && !(dataset.is_quarantine() && only_removes) {
+            return Err(derived::refuse_change(dataset));
+        }
+        Ok(table)
+    }
+
+    /// The same for what Colonnade writes by itself, as part of a run.
     pub fn revise_derived<'a>(
         &'a self,
         who: &'a Principal,

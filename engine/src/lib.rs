@@ -35,8 +35,8 @@ pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
-    IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, PRODUCER_MAX_BYTES,
-    ProducerSequence, ProgressSink, RejectsMax,
+    IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,
+    PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,
 };
 pub use lake::{
     Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, WriteMode,

@@ -36,12 +36,16 @@ use crate::lake::{
     Author, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal,
     RevisedRows, Snapshot, Table,
 };
+use crate::lanes::{Threads, Urgency, Usage};
+use crate::places::Places;
 use crate::session::{Session, rows_of};
 
 /// How often it begins anew because others changed the same files meanwhile.
 const ATTEMPTS_MAX: usize = 8;
 /// How often what was added meanwhile is looked through before commits wait for it.
 const ROUNDS_MAX: usize = 3;
+/// Changes of one tenant that are made or wait, at most.
+const ASKED_MAX: usize = 16;
 /// What the column is called that says where a row lies.
 const FILE: &str = "__colonnade_file";
 
@@ -102,11 +106,119 @@ pub(crate) async fn revise(
 ) -> Result<Revised> {
     lake.require_writer()?;
     let table = lake.table(&who.tenant, dataset).await?;
-    let doing = |e: Error| e.while_doing(format_args!("changing rows of dataset {dataset}"));
     let _alone = table.revising.lock().await;
+    again_and_again(lake, session, who, &table, &Incoming::Revision(&revision), label).await
+}
+
+/// How many rows would be changed or go; fails where making the change would. Nothing is changed.
+pub(crate) async fn try_out(
+    table: &Arc<Table>,
+    session: &Session,
+    revision: &Revision,
+) -> Result<u64> {
+    let (spec, version, mut checked) = {
+        let head = table.head().await;
+        head.require_writable()?;
+        head.require_replaceable()?;
+        (Arc::clone(&head.spec), head.version(), Checked::new(&head))
+    };
+    let sieve = Sieve::new(table, session, &spec, revision, None)?;
+    let snapshot = table.snapshot(version).await?;
+    let going = sieve.matching(rows_of(session, &snapshot, None, None)?, true)?;
+    let Some(going) = going else { return Ok(0) };
+    let Some(columns) = &sieve.changed else { return Ok(going.count().await? as u64) };
+    let mut changed = going.select(columns.clone())?.execute_stream().await?;
+    let mut count = 0;
+    while let Some(batch) = changed.next().await {
+        count += checked.check(&batch?)?.num_rows() as u64;
+    }
+    Ok(count)
+}
+
+/// Where changes that clients ask for are made: few at a time, half of them of one tenant, on threads that give way to whatever
+/// somebody waits for with less patience.
+#[derive(Debug)]
+pub(crate) struct Reviser {
+    threads: Threads,
+    places: Places,
+    /// Those that are made and those that wait.
+    asked: Places,
+}
+
+impl Reviser {
+    pub(crate) fn new(usage: Arc<Usage>) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            threads: Threads::new("revise", cores, Urgency::Patient)?,
+            places: Places::counted(cores, usage),
+            asked: Places::new(2 * ASKED_MAX),
+        })
+    }
+
+    /// Makes a change in its turn. It goes on to its end, whoever waits for it.
+    pub(crate) async fn revise(
+        &self,
+        lake: &Arc<Lake>,
+        session: Session,
+        who: &Principal,
+        dataset: &DatasetName,
+        revision: Revision,
+        label: CommitLabel,
+    ) -> Result<Revised> {
+        lake.require_writer()?;
+        let asked = self.asked.try_take(&who.tenant).ok_or_else(|| {
+            let says = format!(
+                "changing rows of dataset {dataset}: {ASKED_MAX} changes of rows of this tenant are being made or wait; try again"
+            );
+            Error::user(Code::ResourcesExhausted, says)
+        })?;
+        let table = lake.table(&who.tenant, dataset).await?;
+        // Who waits for the table has no place.
+        let alone = Arc::clone(&table.revising).lock_owned().await;
+        let place = self.places.take(&who.tenant, 1).await;
+        let place = place.map_err(|e| Error::bug("the places for changes are closed", e))?;
+        let (lake, who) = (Arc::clone(lake), who.clone());
+        let made = self.threads.spawn(async move {
+            let _held = (asked, alone, place);
+            let incoming = Incoming::Revision(&revision);
+            let made = again_and_again(&lake, &session, &who, &table, &incoming, &label).await?;
+            tracing::info!(
+                tenant = %who.tenant, subject = who.subject, dataset = %table.name(), operation = label.operation,
+                version = %made.version, removed = made.removed, added = made.added, "rows changed"
+            );
+            Ok(made)
+        })?;
+        made.await.map_err(|e| Error::bug("a change of rows stopped", e))?
+    }
+}
+
+/// Has the rows of `files`, which no commit names yet, take the place of those with their keys. The files stay the caller's.
+pub(crate) async fn replace_by_key(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    table: &Arc<Table>,
+    files: &DataFiles,
+    keys: Keys,
+    label: &CommitLabel,
+) -> Result<Revised> {
+    let _alone = table.revising.lock().await;
+    let incoming = Incoming::Written(files, &keys);
+    again_and_again(lake, session, who, table, &incoming, label).await
+}
+
+async fn again_and_again(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    table: &Arc<Table>,
+    incoming: &Incoming<'_>,
+    label: &CommitLabel,
+) -> Result<Revised> {
+    let doing = |e: Error| e.while_doing(format_args!("changing rows of dataset {}", table.name()));
     for _ in 0..ATTEMPTS_MAX {
         if let Some(revised) =
-            attempt(lake, session, who, &table, &revision, label).await.map_err(doing)?
+            attempt(lake, session, who, table, incoming, label).await.map_err(doing)?
         {
             return Ok(revised);
         }
@@ -115,10 +227,42 @@ pub(crate) async fn revise(
     Err(Error::user(
         Code::Conflict,
         format!(
-            "changing rows of dataset {dataset}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
-             try again"
+            "changing rows of dataset {}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
+             try again",
+            table.name()
         ),
     ))
+}
+
+/// What is to be done.
+enum Incoming<'a> {
+    Revision(&'a Revision),
+    /// Rows that lie in files already take the place of those with their keys.
+    Written(&'a DataFiles, &'a Keys),
+}
+
+/// Keys that rows are held against, under names of their own.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    frame: DataFrame,
+    names: Vec<String>,
+    columns: Vec<String>,
+}
+
+impl Keys {
+    /// Those of `rows`.
+    pub(crate) fn of(rows: DataFrame, key: &[String]) -> Result<Self> {
+        let names: Vec<String> = key.iter().map(|name| format!("__colonnade_key_{name}")).collect();
+        let renamed = key.iter().zip(&names).map(|(column, name)| ident(column).alias(name));
+        Ok(Self { frame: rows.select(renamed.collect::<Vec<_>>())?, names, columns: key.to_vec() })
+    }
+
+    /// The rows that have one of them, or none, as `kind` says.
+    pub(crate) fn join(&self, rows: DataFrame, kind: JoinType) -> Result<DataFrame> {
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        Ok(rows.join(self.frame.clone(), kind, &columns, &names, None)?)
+    }
 }
 
 /// Makes it on the table as it is now; nothing, where that was not possible.
@@ -127,7 +271,7 @@ async fn attempt(
     session: &Session,
     who: &Principal,
     table: &Arc<Table>,
-    revision: &Revision,
+    incoming: &Incoming<'_>,
     label: &CommitLabel,
 ) -> Result<Option<Revised>> {
     let (mut writer, mut checked, spec, version) = {
@@ -145,17 +289,27 @@ async fn attempt(
         )
     };
     let written = async {
-        let given = match &revision.coming {
-            Coming::Rows(batches) => {
-                let rows = batches.iter().map(|batch| checked.check(batch));
-                rows.collect::<Result<Vec<_>>>()?
+        let (sieve, added, superseded) = match incoming {
+            Incoming::Revision(revision) => {
+                let given = match &revision.coming {
+                    Coming::Rows(batches) => {
+                        let rows = batches.iter().map(|batch| checked.check(batch));
+                        rows.collect::<Result<Vec<_>>>()?
+                    }
+                    Coming::Nothing | Coming::Changed(_) => Vec::new(),
+                };
+                let given = Given::new(&spec, &revision.going, given)?;
+                let sieve = Sieve::new(table, session, &spec, revision, given.keys.as_ref())?;
+                let added = given.rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+                writer.write_all(given.rows).await?;
+                (sieve, added, given.superseded)
             }
-            Coming::Nothing | Coming::Changed(_) => Vec::new(),
+            Incoming::Written(files, keys) => {
+                let going = Sifting::Keys((*keys).clone());
+                let sieve = Sieve { table, session, going, changed: None };
+                (sieve, files.size.rows.unwrap_or_default(), 0)
+            }
         };
-        let given = Given::new(&spec, &revision.going, given)?;
-        let sieve = Sieve::new(table, session, &spec, revision, given.keys.as_ref())?;
-        let added = given.rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        writer.write_all(given.rows).await?;
         let mut sifted = Sifted::default();
         let mut at = version;
         sieve
@@ -171,7 +325,7 @@ async fn attempt(
             }
             at = to;
         }
-        Ok(Some((sieve, sifted, at, added, given.superseded)))
+        Ok(Some((sieve, sifted, at, added, superseded)))
     };
     let (sieve, sifted, at, added, superseded) = match written.await {
         Ok(Some(written)) => written,
@@ -185,9 +339,13 @@ async fn attempt(
         }
     };
     let files = writer.finish().await?;
-    let mut author = Reviser {
+    let mut author = Changer {
         sieve,
         sifted,
+        written: match incoming {
+            Incoming::Written(files, _) => Some(files),
+            Incoming::Revision(_) => None,
+        },
         files: vec![files],
         at,
         checked,
@@ -197,7 +355,7 @@ async fn attempt(
         is_made: false,
     };
     let landed = lake.commit(table, &who.subject, label, &mut author).await;
-    let Reviser { sifted, files, is_stale, is_made, .. } = author;
+    let Changer { sifted, files, is_stale, is_made, .. } = author;
     let bytes = files.iter().map(|files| files.size.bytes).sum();
     let came = added + sifted.changed;
     match landed {
@@ -211,7 +369,10 @@ async fn attempt(
         })),
         other => {
             for files in files {
-                files.discard(table).await;
+                match &other {
+                    Ok(_) => files.drop_unused().await,
+                    Err(_) => files.discard(table).await,
+                }
             }
             let landed = other?;
             let nothing = Revised {
@@ -291,8 +452,8 @@ enum Sifting {
     None,
     All,
     Where(Expr),
-    /// Those with these keys, under names of their own, and the columns that they are held against.
-    Keys(RecordBatch, Vec<String>),
+    /// Those with these keys.
+    Keys(Keys),
 }
 
 /// What was found in the files that were looked through.
@@ -317,11 +478,7 @@ impl<'a> Sieve<'a> {
             (Going::Where(expression), _) => Sifting::Where(expression.clone()),
             (Going::SameKey, None) => Sifting::None,
             (Going::SameKey, Some(keys)) => {
-                let named = keys.schema_ref().fields().iter().zip(keys.columns());
-                let named = named.map(|(field, column)| {
-                    (format!("__colonnade_key_{}", field.name()), Arc::clone(column))
-                });
-                Sifting::Keys(RecordBatch::try_from_iter(named)?, spec.key.clone())
+                Sifting::Keys(Keys::of(session.context().read_batch(keys.clone())?, &spec.key)?)
             }
         };
         let changed = match &revision.coming {
@@ -421,13 +578,8 @@ impl<'a> Sieve<'a> {
                 // Also where it is neither.
                 false => expression.clone().is_not_true(),
             })?,
-            Sifting::Keys(keys, columns) => {
-                let keys_frame = self.session.context().read_batch(keys.clone())?;
-                let names: Vec<&str> =
-                    keys.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
-                let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-                let kind = if going { JoinType::LeftSemi } else { JoinType::LeftAnti };
-                frame.join(keys_frame, kind, &columns, &names, None)?
+            Sifting::Keys(keys) => {
+                keys.join(frame, if going { JoinType::LeftSemi } else { JoinType::LeftAnti })?
             }
         }))
     }
@@ -435,7 +587,7 @@ impl<'a> Sieve<'a> {
 
 /// All columns of a spec, with some changed.
 fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> {
-    for (name, _) in changed {
+    for (at, (name, _)) in changed.iter().enumerate() {
         let problem = if spec.columns.iter().all(|column| column.name != *name) {
             let columns: Vec<&str> = spec.columns.iter().map(|c| c.name.as_str()).collect();
             format!("there is no column {name:?} to be changed; there are {}", columns.join(", "))
@@ -443,6 +595,8 @@ fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> 
             format!(
                 "column {name:?} is of the key and stays as it is; delete the row, and send it anew"
             )
+        } else if changed.iter().take(at).any(|(other, _)| other == name) {
+            format!("column {name:?} is set twice")
         } else {
             continue;
         };
@@ -456,9 +610,11 @@ fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> 
 }
 
 /// The author of a change.
-struct Reviser<'a> {
+struct Changer<'a> {
     sieve: Sieve<'a>,
     sifted: Sifted,
+    /// Files of rows that come, and stay the caller's.
+    written: Option<&'a DataFiles>,
     files: Vec<DataFiles>,
     /// The version up to which files were looked through.
     at: Version,
@@ -472,7 +628,7 @@ struct Reviser<'a> {
 }
 
 #[async_trait]
-impl Author for Reviser<'_> {
+impl Author for Changer<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
         head.require_replaceable()?;
@@ -506,7 +662,7 @@ impl Author for Reviser<'_> {
         }
         let mut proposal = Proposal {
             kind: Some(match (removal.removes.is_empty(), &self.sieve.going) {
-                (true, Sifting::Keys(..)) => CommitKind::Append,
+                (true, Sifting::Keys(_)) => CommitKind::Append,
                 _ => CommitKind::Revise,
             }),
             removes: removal.removes.clone(),
@@ -516,7 +672,7 @@ impl Author for Reviser<'_> {
             ..Proposal::default()
         };
         proposal.added.rows = Some(0);
-        for files in &self.files {
+        for files in self.written.into_iter().chain(&self.files) {
             proposal.adds.extend(files.adds.iter().cloned());
             proposal.added = proposal.added.plus(files.size);
             proposal.row_bytes = proposal.row_bytes.max(files.row_bytes);

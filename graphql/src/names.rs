@@ -59,6 +59,9 @@ pub(crate) fn camel_beside(name: &str, words: &[&str]) -> String {
 /// What fields beside that of a dataset have behind its name.
 const FIELDS_BESIDE: [&str; 3] = ["Groups", "Changed", "Similar"];
 
+/// What its mutations have there.
+const MUTATIONS: [&str; 2] = ["Delete", "Update"];
+
 /// The query field of a dataset. `<field>Groups`, `<field>Changed` and `<field>Similar` stand beside it, so a dataset
 /// whose own name ends like that, or is a word of the control plane, gets `Rows` behind its name.
 /// The rule looks at one name only: a new dataset never renames another.
@@ -76,7 +79,9 @@ pub(crate) fn dataset_field(name: &str) -> String {
 /// Whether `field` is the one of `dataset`, or stands beside it.
 pub(crate) fn is_field_of(field: &str, dataset: &str) -> bool {
     let rest = field.strip_prefix(dataset_field(dataset).as_str());
-    rest.is_some_and(|rest| rest.is_empty() || FIELDS_BESIDE.contains(&rest))
+    rest.is_some_and(|rest| {
+        rest.is_empty() || FIELDS_BESIDE.iter().chain(&MUTATIONS).any(|beside| *beside == rest)
+    })
 }
 
 #[cfg(test)]

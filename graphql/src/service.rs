@@ -230,8 +230,7 @@ impl Service {
         if prepared.kind == OperationType::Subscription {
             return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
-        let left = until.saturating_duration_since(Instant::now());
-        let answer = self.execute(prepared, held, left, request_id).await;
+        let answer = self.execute(prepared, held, until, request_id).await;
         Ok(Answers::One(Box::new(answer)))
     }
 
@@ -290,7 +289,7 @@ impl Service {
         &self,
         prepared: Prepared,
         held: Held,
-        time: Duration,
+        until: Instant,
         request_id: &str,
     ) -> Answer {
         let Prepared { schema, state, kind, cost, roots, request } = prepared;
@@ -326,7 +325,10 @@ impl Service {
                     _ => error,
                 })
             }
-            _ => in_time(time, async { self.0.lanes.run(&tenant, work).await.flatten() }).await,
+            _ => {
+                let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
+                before(until, self.0.limits.operation_time_max, work).await
+            }
         };
         result.unwrap_or_else(|error| {
             let response = Response::from_errors(vec![*refused(&error)]);
@@ -394,7 +396,16 @@ fn no_places(error: AcquireError) -> Error {
 
 /// Runs `work` for at most `time`; TIMEOUT names the bound.
 pub(crate) async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(time, work).await {
+    before(Instant::now() + time, time, work).await
+}
+
+/// Runs `work` that began earlier and is to end `until` then, `time` after it began.
+async fn before<T>(
+    until: Instant,
+    time: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout_at(until.into(), work).await {
         Ok(result) => result,
         Err(_) => Err(Error::user(
             Code::Timeout,

@@ -43,6 +43,8 @@ pub(crate) struct Column {
     pub nullable: bool,
     /// What it is, for the schema's documentation.
     pub description: String,
+    /// Whether it is computed from another one.
+    pub computed: bool,
 }
 
 impl Shape {
@@ -57,6 +59,7 @@ impl Shape {
                 kind: column.data_type.clone(),
                 nullable: column.nullable,
                 description: described(column),
+                computed: false,
             })
             .collect();
         columns.extend(spec.computed_partitions().map(|partition| Column {
@@ -68,6 +71,7 @@ impl Shape {
                 "computed from {} on ingest; files are split by it",
                 partition.from.as_deref().unwrap_or(&partition.column)
             ),
+            computed: true,
         }));
         let position = |name: &String| columns.iter().position(|c| c.name == *name);
         let key = spec.key.iter().filter_map(position).collect();

@@ -1,9 +1,7 @@
 //! `colonnade delete` and `colonnade update`: rows that are there are taken away or changed, as one commit.
 
 use datasets::DatasetName;
-use engine::{
-    Code, Coming, CommitLabel, Engine, Error, Going, Principal, Result, Revision, Session,
-};
+use engine::{Code, Coming, CommitLabel, Engine, Error, Going, Principal, Result, Revision};
 use serde_json::json;
 
 use super::{close, open_to_write};
@@ -78,12 +76,13 @@ impl Change<'_> {
         for (column, value) in &self.set {
             set.push((column.clone(), session.expression(&self.dataset, value).await?));
         }
-        if self.which.dry_run {
-            return self.count_only(&session, &going, output).await;
-        }
         let coming = if set.is_empty() { Coming::Nothing } else { Coming::Changed(set) };
+        let revision = Revision { going, coming };
+        if self.which.dry_run {
+            return self.try_out(engine, who, &revision, output).await;
+        }
         let label = CommitLabel { operation: self.name.to_owned(), ..CommitLabel::default() };
-        let revised = engine.revise(who, &self.dataset, Revision { going, coming }, label).await?;
+        let revised = engine.revise(who, &self.dataset, revision, label).await?;
         if output.is_json() {
             return output.document(&json!({
                 "dataset": self.dataset.as_str(),
@@ -105,19 +104,24 @@ impl Change<'_> {
         })
     }
 
-    async fn count_only(&self, session: &Session, going: &Going, output: &Output) -> Result<()> {
-        let frame = session.table(&self.dataset).await?;
-        let frame = match going {
-            Going::Where(condition) => frame.filter(condition.clone())?,
-            Going::All | Going::SameKey => frame,
-        };
-        let rows = frame.count().await? as u64;
+    async fn try_out(
+        &self,
+        engine: &Engine,
+        who: &Principal,
+        revision: &Revision,
+        output: &Output,
+    ) -> Result<()> {
+        let rows = engine.try_revise(who, &self.dataset, revision).await?;
         if output.is_json() {
             let document = json!({"dataset": self.dataset.as_str(), "rows": rows, "version": null});
             return output.document(&document);
         }
-        let (dataset, rows) = (&self.dataset, count(rows));
-        output.line(&format!("{rows} rows of {dataset} would be {}; none was", self.done))
+        let (dataset, word) = (&self.dataset, if rows == 1 { "row" } else { "rows" });
+        output.line(&format!(
+            "{} {word} of {dataset} would be {}; none was",
+            count(rows),
+            self.done
+        ))
     }
 }
 

@@ -19,6 +19,9 @@ const UPLOAD_BYTES_MAX: u64 = 4 << 20;
 /// Most that all answers together may cost, as text and as what they are made of, and all uploads.
 const ANSWERS_BYTES_MAX: u64 = 1 << 30;
 const UPLOADS_BYTES_MAX: u64 = 512 << 20;
+/// What sockets may cost besides, whatever their number, and what is made of requests.
+const BESIDES_BYTES_MAX: u64 = 16 << 20;
+const MAKING_BYTES_MAX: u64 = 96 << 20;
 /// What the process may have grown by in the end: pages of its allocator, and caches.
 const KEPT_BYTES_MAX: u64 = 96 << 20;
 
@@ -106,11 +109,19 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
     println!("at first: {} MiB", before >> 20);
 
     let address = || server.address.clone();
-    for (what, count, each_max, all_max) in [
-        ("idle sockets", crowd(), SOCKET_BYTES_MAX, u64::MAX),
-        ("readers that do not read", crowd() / 10, READER_BYTES_MAX, ANSWERS_BYTES_MAX),
-        ("uploads", crowd() / 100, UPLOAD_BYTES_MAX, UPLOADS_BYTES_MAX),
+    for (what, count, each_max, all_max, besides) in [
+        ("idle sockets", crowd(), SOCKET_BYTES_MAX, u64::MAX, BESIDES_BYTES_MAX),
+        (
+            "readers that do not read",
+            crowd() / 10,
+            READER_BYTES_MAX,
+            ANSWERS_BYTES_MAX,
+            MAKING_BYTES_MAX,
+        ),
+        ("uploads", crowd() / 100, UPLOAD_BYTES_MAX, UPLOADS_BYTES_MAX, MAKING_BYTES_MAX),
     ] {
+        // What the one before left is not its own.
+        let grown_from = resident_bytes(&server);
         let began = Instant::now();
         let streams = match what {
             "idle sockets" => all(count, || idle(address())).await,
@@ -131,8 +142,8 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
         server.is_alive().await;
         let most = (count as u64 * each_max).min(all_max);
         assert!(
-            held < before + KEPT_BYTES_MAX + most,
-            "{count} {what}: {held} bytes, {before} before"
+            held < grown_from + besides + most,
+            "{count} {what}: {held} bytes, {grown_from} before"
         );
         drop(streams);
         let began = Instant::now();

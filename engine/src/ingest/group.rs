@@ -82,7 +82,13 @@ impl Group {
                     metrics.rows_ingested.add(accepted);
                     metrics.rows_quarantined.add(quarantined);
                     let causes = Causes::of(&member.rows.rejected).into_sorted();
-                    IngestReceipt { accepted, quarantined, version, duplicate: false, causes }
+                    IngestReceipt {
+                        accepted,
+                        quarantined,
+                        version,
+                        causes,
+                        ..IngestReceipt::default()
+                    }
                 }
                 Standing::Past | Standing::Duplicate => {
                     metrics.requests_duplicate.add(1);

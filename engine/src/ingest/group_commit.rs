@@ -34,7 +34,7 @@ const READING_PER_CORE: usize = 2;
 pub(crate) struct Ingest {
     pub(super) lake: Arc<Lake>,
     options: GroupCommitOptions,
-    lanes: Arc<Lanes>,
+    pub(super) lanes: Arc<Lanes>,
     /// Room for rows that wait for their commit, in KiB.
     waiting: Places,
     queues: Mutex<Queues>,
@@ -82,8 +82,7 @@ impl Ingest {
         }
         let table = self.table(who, dataset).await?;
         let rows = {
-            let closed = |e| Error::bug("reading is closed", e);
-            let _turn = self.lanes.places().take(&who.tenant, 1).await.map_err(closed)?;
+            let _turn = self.turn(&who.tenant).await?;
             let (lake, who) = (Arc::clone(&self.lake), who.clone());
             let (table, tenant) = (Arc::clone(&table), who.tenant.clone());
             let (rows, is_numbered) = (request.rows, request.producer.is_some());
@@ -101,6 +100,12 @@ impl Ingest {
         queue.send(member).await.map_err(|_| closed())?;
         // A task that ends answers everyone first, unless it panicked.
         answered.await.map_err(|e| Error::bug("the group commit stopped without an answer", e))?
+    }
+
+    /// Waits until rows of the tenant may be read.
+    pub(super) async fn turn(&self, tenant: &TenantId) -> Result<Taken> {
+        let closed = |e| Error::bug("reading is closed", e);
+        self.lanes.places().take(tenant, 1).await.map_err(closed)
     }
 
     /// The dataset, if rows may be sent to it.

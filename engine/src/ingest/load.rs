@@ -19,11 +19,13 @@ use datasets::{Cause, Causes, DatasetName, RejectedRow};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::conflict::{Conflict, Repeated, Settled};
 use super::group_commit::Ingest;
 use super::quarantine::require_same_body;
 use super::sequence::{Standing, digest_of};
 use super::{
-    IngestReceipt, LoadOptions, LoadProgress, ProducerSequence, RejectsMax, duplicate, quarantine,
+    IngestReceipt, LoadOptions, LoadProgress, OnConflict, ProducerSequence, RejectsMax, duplicate,
+    quarantine,
 };
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
@@ -33,7 +35,10 @@ use crate::lake::{
     Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
     TakenRequest, first_of, lost_of, refuse_unwritable_partitions,
 };
+use crate::session::Session;
 
+/// Causes that an error lists.
+const CAUSES_TOLD_MAX: usize = 8;
 /// Chunks between the reading thread and the writer.
 const CHUNKS_MAX: usize = 4;
 
@@ -49,6 +54,7 @@ impl Ingest {
     pub(crate) async fn load(
         &self,
         who: &Principal,
+        session: &Session,
         dataset: &DatasetName,
         source: Source,
         format: Format,
@@ -65,9 +71,13 @@ impl Ingest {
             let mut spec = spec.clone();
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
+            self.lake.require_room(who, &spec).await?;
             self.lake.ensure_dataset(who, &spec).await?;
         }
         let table = self.table(who, dataset).await?;
+        let (name, rejects_max, on) =
+            (source.name().to_owned(), options.rejects_max, options.on_conflict);
+        require_key(&table, on, producer.as_ref())?;
         let request = match producer {
             None => None,
             Some(producer) => {
@@ -81,37 +91,130 @@ impl Ingest {
             return Ok(duplicate);
         }
 
-        let (name, rejects_max) = (source.name().to_owned(), options.rejects_max);
-        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-        let reading = Reading {
-            lake: Arc::clone(&self.lake),
-            who: who.clone(),
-            table: Arc::clone(&table),
-            source,
-            format,
-            options,
-            sender,
-        };
-        let runtime = Handle::current();
-        let reading = tokio::task::spawn_blocking(move || reading.run(&runtime));
-        let written = self.write_chunks(who, &table, chunks, request.as_ref()).await;
-        let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
-        let written = match (read, written) {
-            (Ok(()), Ok(written)) => written,
-            (Err(e), Ok(written)) => {
-                written.discard(&table).await;
-                return Err(e);
-            }
-            // The writer's failure closes the channel, which ends the reader.
-            (_, Err(e)) => return Err(e.while_doing(format_args!("writing to dataset {dataset}"))),
-        };
+        let file = Reading::of(&self.lake, who, &table, source, format, options);
+        let written = self.read_and_write(file.clone(), request.as_ref(), None).await?;
         let (rejected, all) = (written.quarantined, written.accepted + written.quarantined);
         if let Some(most) = rejects_max.filter(|most| !most.allows(rejected, all)) {
             let causes = written.causes.clone().into_sorted();
             written.discard(&table).await;
             return Err(too_many(&name, (rejected, all), most, &causes));
         }
-        self.commit_load(who, &table, written, request).await
+        if on == OnConflict::Add {
+            return self.commit_load(who, &table, written, request).await;
+        }
+        let conflict = Conflict { lake: &self.lake, session, who, table: &table, on, name: &name };
+        self.settle(&conflict, file, written).await
+    }
+
+    /// The same where the tenant's turn is, on threads that compute.
+    pub(crate) async fn load_in_turn(
+        self: Arc<Self>,
+        who: &Principal,
+        session: Session,
+        dataset: &DatasetName,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+    ) -> Result<IngestReceipt> {
+        self.lake.metrics().requests.add(1);
+        let turn = self.turn(&who.tenant).await?;
+        let (ingest, who, dataset) = (Arc::clone(&self), who.clone(), dataset.clone());
+        let tenant = who.tenant.clone();
+        let loading = self.lanes.spawn(&tenant, async move {
+            let _turn = turn;
+            ingest.load(&who, &session, &dataset, source, format, options).await
+        })?;
+        loading.await.map_err(|e| Error::bug("a load stopped", e))?
+    }
+
+    /// Reads a file, and writes what is accepted and what is rejected; where some rows of it are to be left out, nothing but
+    /// those that are not.
+    async fn read_and_write(
+        &self,
+        file: Reading,
+        request: Option<&Numbered>,
+        repeated: Option<Repeated>,
+    ) -> Result<Written> {
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        let (who, table) = (file.who.clone(), Arc::clone(&file.table));
+        let runtime = Handle::current();
+        let reading = tokio::task::spawn_blocking(move || file.run(&runtime, &sender, repeated));
+        let written = self.write_chunks(&who, &table, chunks, request).await;
+        let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
+        match (read, written) {
+            (Ok(()), Ok(written)) => Ok(written),
+            (Err(e), Ok(written)) => {
+                written.discard(&table).await;
+                Err(e)
+            }
+            // The writer's failure closes the channel, which ends the reader.
+            (_, Err(e)) => Err(e.while_doing(format_args!("writing to dataset {}", table.name()))),
+        }
+    }
+
+    /// Commits rows of a file of which some may have keys that are there.
+    async fn settle(
+        &self,
+        conflict: &Conflict<'_>,
+        file: Reading,
+        mut written: Written,
+    ) -> Result<IngestReceipt> {
+        let table = conflict.table;
+        let sent = written.accepted;
+        let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
+        let settled = async {
+            if let Some(repeated) = conflict.repeated(&written.files).await? {
+                let once = self.read_and_write(file, None, Some(repeated)).await?;
+                std::mem::replace(&mut written.files, once.files).discard(table).await;
+            }
+            if let Some(rejects) = written.rejects.take() {
+                self.commit_rejects(conflict.who, table, rejects, None).await?;
+            }
+            conflict.commit(&written.files, &label).await
+        };
+        let settled: Result<Settled> = settled.await;
+        let Written { files, rejects, quarantined, causes, .. } = written;
+        // Those that are left of the file when some are skipped were written anew.
+        if settled.is_err() || conflict.on == OnConflict::Skip {
+            files.discard(table).await;
+        }
+        if let Some((to, rejected)) = rejects {
+            rejected.discard(&to).await;
+        }
+        let Settled { version, accepted, replaced, repeated } = settled?;
+        let metrics = self.lake.metrics();
+        metrics.rows_ingested.add(accepted);
+        metrics.rows_quarantined.add(quarantined);
+        Ok(IngestReceipt {
+            accepted,
+            quarantined,
+            replaced,
+            repeated,
+            skipped: sent - accepted,
+            version,
+            duplicate: false,
+            causes: causes.into_sorted(),
+        })
+    }
+
+    /// Commits rejected rows to the quarantine, before those that were accepted are committed.
+    async fn commit_rejects(
+        &self,
+        who: &Principal,
+        table: &Table,
+        (to, rejected): (Arc<Table>, DataFiles),
+        request: Option<&Numbered>,
+    ) -> Result<()> {
+        if let Err(e) = table.require_whole_head().await {
+            rejected.discard(&to).await;
+            return Err(e);
+        }
+        let mut author = Files { files: &rejected, request, strict: false };
+        let landed = self.lake.commit(&to, &who.subject, &quarantine::label(), &mut author).await;
+        if !matches!(&landed, Ok(landed) if landed.committed) {
+            rejected.discard(&to).await;
+        }
+        landed.map(drop)
     }
 
     async fn write_chunks(
@@ -186,22 +289,11 @@ impl Ingest {
     ) -> Result<IngestReceipt> {
         let Written { files, rejects, accepted, quarantined, causes } = written;
         let lake = &self.lake;
-        if let Some((to, rejected)) = rejects {
-            if let Err(e) = table.require_whole_head().await {
-                rejected.discard(&to).await;
-                files.discard(table).await;
-                return Err(e);
-            }
-            let mut author = Files { files: &rejected, request: request.as_ref(), strict: false };
-            let label = quarantine::label();
-            let landed = lake.commit(&to, &who.subject, &label, &mut author).await;
-            if !matches!(&landed, Ok(landed) if landed.committed) {
-                rejected.discard(&to).await;
-            }
-            if let Err(e) = landed {
-                files.discard(table).await;
-                return Err(e);
-            }
+        if let Some(rejects) = rejects
+            && let Err(e) = self.commit_rejects(who, table, rejects, request.as_ref()).await
+        {
+            files.discard(table).await;
+            return Err(e);
         }
         let mut author = Files { files: &files, request: request.as_ref(), strict: true };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
@@ -213,7 +305,13 @@ impl Ingest {
                 metrics.rows_quarantined.add(quarantined);
                 let version = landed.version;
                 let causes = causes.into_sorted();
-                Ok(IngestReceipt { accepted, quarantined, version, duplicate: false, causes })
+                Ok(IngestReceipt {
+                    accepted,
+                    quarantined,
+                    version,
+                    causes,
+                    ..IngestReceipt::default()
+                })
             }
             Ok(landed) => {
                 files.discard(table).await;
@@ -232,8 +330,15 @@ fn too_many(name: &str, (rejected, all): (u64, u64), most: RejectsMax, causes: &
     let mut says = format!(
         "{name}: {rejected} of {all} rows do not fit, and at most {most} may; nothing was loaded"
     );
-    for Cause { cause, rows, first } in causes.iter().take(3) {
+    for Cause { cause, rows, first } in causes.iter().take(CAUSES_TOLD_MAX) {
         says.push_str(&format!("; {rows} rows: {cause}, the first at {first}"));
+    }
+    if causes.len() > CAUSES_TOLD_MAX {
+        let rows: u64 = causes.iter().skip(CAUSES_TOLD_MAX).map(|cause| cause.rows).sum();
+        says.push_str(&format!(
+            "; {rows} rows for {} other causes",
+            causes.len() - CAUSES_TOLD_MAX
+        ));
     }
     Error::user(Code::BadInput, says)
 }
@@ -319,7 +424,24 @@ fn taken_before(lake: &Lake, version: crate::Version) -> IngestReceipt {
     duplicate(version)
 }
 
+/// Fails where nothing can be said of keys.
+fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence>) -> Result<()> {
+    if on == OnConflict::Add {
+        return Ok(());
+    }
+    let problem = if table.entry().spec.key.is_empty() {
+        "its spec names no `key`, by which rows could be told to be the same"
+    } else if producer.is_some() {
+        "a file that its producer numbers is added"
+    } else {
+        return Ok(());
+    };
+    let says = format!("dataset {}: on conflict: {problem}", table.name());
+    Err(Error::user(Code::BadInput, says))
+}
+
 /// The reading thread's work.
+#[derive(Clone)]
 struct Reading {
     lake: Arc<Lake>,
     who: Principal,
@@ -327,11 +449,28 @@ struct Reading {
     source: Source,
     format: Format,
     options: LoadOptions,
-    sender: mpsc::Sender<Checked>,
 }
 
 impl Reading {
-    fn run(self, runtime: &Handle) -> Result<()> {
+    fn of(
+        lake: &Arc<Lake>,
+        who: &Principal,
+        table: &Arc<Table>,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+    ) -> Self {
+        let (lake, who, table) = (Arc::clone(lake), who.clone(), Arc::clone(table));
+        Self { lake, who, table, source, format, options }
+    }
+
+    /// Reads all. Where some rows were found to be `repeated`, nothing but those that stay is handed over.
+    fn run(
+        self,
+        runtime: &Handle,
+        sender: &mpsc::Sender<Checked>,
+        mut repeated: Option<Repeated>,
+    ) -> Result<()> {
         let name = self.source.name().to_owned();
         let spec = self.table.entry().spec.clone();
         let read = &self.options.read;
@@ -349,8 +488,14 @@ impl Reading {
             refuse_unwritable_partitions(&conformed.accepted, &entry.spec)?;
             progress.accepted += conformed.accepted.num_rows() as u64;
             progress.quarantined += conformed.rejected.len() as u64;
-            let checked = Checked { accepted: conformed.accepted, rejected: conformed.rejected };
-            if self.sender.blocking_send(checked).is_err() {
+            let checked = match &mut repeated {
+                Some(repeated) => Checked {
+                    accepted: repeated.filter(&conformed.accepted)?,
+                    rejected: Vec::new(),
+                },
+                None => Checked { accepted: conformed.accepted, rejected: conformed.rejected },
+            };
+            if sender.blocking_send(checked).is_err() {
                 // The writer failed, and tells why.
                 return Ok(());
             }

@@ -6,6 +6,7 @@
 //! in the commit itself (`sequence`).
 
 mod body;
+mod conflict;
 mod group;
 mod group_commit;
 mod load;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use datasets::read::{Format, ReadOptions};
 use datasets::{Cause, DatasetSpec};
 
+pub use conflict::OnConflict;
 pub(crate) use group_commit::Ingest;
 pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
 
@@ -49,12 +51,21 @@ pub enum IngestRows {
 }
 
 /// What became of an [`IngestRequest`].
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct IngestReceipt {
     /// Rows that are in the dataset now.
     pub accepted: u64,
     /// Rows that are in its quarantine now.
     pub quarantined: u64,
+    /// Rows that were in the dataset and went, because others with their keys came.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replaced: u64,
+    /// Rows that were sent and are not there, because others have their keys.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// Keys of which the file has more than one row, all of which are in the dataset.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// The version that holds them; for a duplicate the newest one.
     pub version: crate::Version,
     /// Whether the request had been taken before, so that nothing was written.
@@ -100,6 +111,8 @@ pub struct LoadOptions {
     pub create: Option<DatasetSpec>,
     /// Bounds of the reader.
     pub read: ReadOptions,
+    /// What becomes of rows whose key is there already.
+    pub on_conflict: OnConflict,
     /// Where more rows are rejected than this, nothing is committed; any number may be, unless it is said.
     pub rejects_max: Option<RejectsMax>,
     /// Told now and then how far the load is.
@@ -130,5 +143,9 @@ pub struct LoadProgress {
 
 /// The receipt of a request that had been taken before.
 fn duplicate(version: crate::Version) -> IngestReceipt {
-    IngestReceipt { accepted: 0, quarantined: 0, version, duplicate: true, causes: Vec::new() }
+    IngestReceipt { version, duplicate: true, ..IngestReceipt::default() }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -69,6 +69,15 @@ impl Lake {
         Ok(table.entry().as_ref().clone())
     }
 
+    /// Fails where the tenant has no room for a dataset of clients, or for the columns that `spec` has more than it.
+    pub(crate) async fn require_room(&self, who: &Principal, spec: &DatasetSpec) -> Result<()> {
+        let catalog = self.catalog(&who.tenant).await?;
+        let there = catalog.datasets.get(&spec.name);
+        let columns = there.map_or(0, |there| there.spec.columns.len());
+        let more = spec.columns.len().saturating_sub(columns);
+        catalog.require_room(usize::from(there.is_none()), more)
+    }
+
     /// Whether all rows of a dataset were made by runs, as far as its log goes back: one of a root that is older than the word
     /// `derived`.
     async fn has_only_results(&self, who: &Principal, name: &DatasetName) -> Result<bool> {
@@ -176,6 +185,10 @@ impl Lake {
         table: &Arc<Table>,
         columns: Vec<ColumnSpec>,
     ) -> Result<()> {
+        let catalog = self.catalog(&who.tenant).await?;
+        let spec = &table.entry().spec;
+        let more = columns.iter().filter(|column| spec.column(&column.name).is_none()).count();
+        catalog.require_room(0, more)?;
         let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
         self.commit(table, &who.subject, &label, &mut Grow { columns }).await.map(drop)
     }

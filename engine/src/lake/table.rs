@@ -20,7 +20,7 @@ use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
 use super::Head;
-use super::check::{LogFiles, advised, settled};
+use super::check::{LogFiles, advised, is_damage, settled};
 use super::checkpoint::due_after;
 use super::excerpt::Shape;
 use super::layout::FILES_MANY;
@@ -53,7 +53,7 @@ pub(crate) struct Table {
     /// Held for the length of a commit: one at a time.
     pub(super) head: tokio::sync::Mutex<Head>,
     /// Held while rows of it are being changed: two such changes of this process come one after the other.
-    pub(crate) revising: tokio::sync::Mutex<()>,
+    pub(crate) revising: Arc<tokio::sync::Mutex<()>>,
     /// Held while a checkpoint is being made.
     pub(super) checkpointing: Arc<tokio::sync::Mutex<()>>,
     /// What the head was after the last commit, for those who only look.
@@ -133,7 +133,7 @@ impl Table {
             is_damaged: AtomicBool::new(false),
             published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
             head: tokio::sync::Mutex::new(head),
-            revising: tokio::sync::Mutex::default(),
+            revising: Arc::default(),
             checkpointing: Arc::default(),
             states: Mutex::default(),
             checkpointed: AtomicU64::default(),
@@ -172,6 +172,7 @@ impl Table {
     pub(crate) async fn snapshot(&self, version: Version) -> Result<Snapshot> {
         let entry = self.entry();
         let state = self.state(version.0).await.map_err(|e| {
+            self.is_damaged.fetch_or(is_damage(&e), Ordering::Relaxed);
             e.while_doing(format_args!("reading dataset {} at version {version}", self.name))
         })?;
         let entry = if entry.version == version {

@@ -6,6 +6,7 @@
 mod broken;
 mod changes;
 mod compact;
+mod conflict;
 mod doctor;
 mod evolution;
 mod faults;

@@ -250,3 +250,83 @@ async fn a_label_that_was_used_changes_nothing_again() {
     }
     assert_eq!(ids(&engine).await, [0, 2, 3, 4]);
 }
+
+#[tokio::test]
+async fn what_came_and_went_meanwhile_is_another_table() {
+    let engine = engine().await;
+    send(&engine, 0..3, None).await.unwrap();
+    send(&engine, 3..6, None).await.unwrap();
+    delete(&engine, col("id").gt_eq(lit(3))).await;
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    let since = async |from, to| {
+        let since = table.since(from, to, &crate::lake::Removal::default()).await.unwrap();
+        (since.added.len(), since.is_other)
+    };
+    assert_eq!(since(1, 2).await, (1, false));
+    assert!(since(1, 3).await.1, "a file that is gone is to be read");
+    assert_eq!(since(3, 3).await, (0, false));
+}
+
+#[tokio::test]
+async fn few_changes_of_a_tenant_wait_and_nobody_else_waits_for_them() {
+    let engine = engine().await;
+    for id in 0..40 {
+        send(&engine, id..id + 1, None).await.unwrap();
+    }
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    let busy = table.revising.lock().await;
+    let deletes = |id: i64| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            revise(&engine, Going::Where(col("id").eq(lit(id))), Coming::Nothing).await
+        })
+    };
+    // One of them is too many, and is told at once.
+    let (refused, _, waiting) = futures::future::select_all((0..17).map(deletes)).await;
+    let refused = refused.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::ResourcesExhausted);
+    assert!(refused.to_string().contains("16 changes of rows of this tenant"), "{refused}");
+    // Who sees to tables goes on to the next one.
+    let stops = std::sync::atomic::AtomicBool::new(false);
+    let seen = async {
+        let (sessions, tenant) = (&engine.rooms().sessions, who().tenant);
+        crate::compact::see_to(engine.lake(), sessions, &tenant, &name("calls"), &stops).await
+    };
+    let seen = tokio::time::timeout(std::time::Duration::from_secs(10), seen).await;
+    seen.expect("it waits").unwrap();
+    let other = Principal { tenant: "other".parse().unwrap(), ..who() };
+    engine.create_dataset(&other, calls()).await.unwrap();
+    let all = Revision { going: Going::All, coming: Coming::Nothing };
+    engine.revise(&other, &name("calls"), all, label("a test")).await.unwrap();
+    drop(busy);
+    for made in waiting {
+        assert_eq!(made.await.unwrap().unwrap().removed, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_changed_can_not_be_tried() {
+    let engine = engine().await;
+    send(&engine, 0..10, None).await.unwrap();
+    let tried = async |going, coming| {
+        engine.try_revise(&who(), &name("calls"), &Revision { going, coming }).await
+    };
+    let set = |column: &str, to| Coming::Changed(vec![(column.to_owned(), to)]);
+    let few = || Going::Where(col("id").lt(lit(3)));
+    assert_eq!(tried(few(), Coming::Nothing).await.unwrap(), 3);
+    assert_eq!(tried(Going::All, Coming::Nothing).await.unwrap(), 10);
+    assert_eq!(tried(few(), set("model", lit("x"))).await.unwrap(), 3);
+    for (column, to, says) in [
+        ("nothing", lit(1), "there is no column \"nothing\""),
+        ("id", lit(1), "is of the key"),
+        ("tokens", lit("many"), "rows do not fit"),
+    ] {
+        let refused = tried(few(), set(column, to)).await.unwrap_err();
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+    let twice = vec![("model".to_owned(), lit("x")), ("model".to_owned(), lit("y"))];
+    let refused = tried(few(), Coming::Changed(twice)).await.unwrap_err();
+    assert!(refused.to_string().contains("\"model\" is set twice"), "{refused}");
+    assert_eq!(ids(&engine).await.len(), 10);
+    assert_eq!(newest(&engine).await.version, Version(1));
+}

@@ -189,6 +189,65 @@ async fn rows_that_follow_from_a_version_are_added_to_no_other() {
 }
 
 #[tokio::test]
+async fn after_a_restart_it_is_known_what_came_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Engine::open(options(folder.path().to_str().unwrap()));
+    let engine = open().await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    for id in 0..2 {
+        send(&engine, id..id + 1, None).await.unwrap();
+    }
+    engine.shutdown().await.unwrap();
+    let engine = open().await.unwrap();
+    let after = async |version| {
+        let mode = WriteMode::AppendAfter(Version(version));
+        engine.write(&who(), &name("calls"), mode, vec![rows(9..10)], label("job")).await
+    };
+    assert_eq!(after(1).await.unwrap_err().code(), Code::Conflict);
+    assert_eq!(after(2).await.unwrap().version, Version(3));
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_has_room_for_so_many_columns() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let wide = |of: usize, columns: usize| {
+        let mut spec = calls();
+        spec.name = name(&format!("wide_{of}"));
+        spec.evolution = datasets::spec::Evolution::AddNullable;
+        let mut more = spec.columns[3].clone();
+        for n in spec.columns.len()..columns {
+            more.name = format!("c{n}");
+            spec.columns.push(more.clone());
+        }
+        spec
+    };
+    for of in 0..9 {
+        engine.create_dataset(&who(), wide(of, 1_024)).await.unwrap();
+    }
+    let refused = engine.create_dataset(&who(), wide(9, 1_000)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::LimitExceeded);
+    let says =
+        "has 9216 columns in all its datasets, and 1000 more would be over the limit of 10000";
+    assert!(refused.to_string().ends_with(says), "{refused}");
+    engine.create_dataset(&who(), wide(9, 783)).await.unwrap();
+    // Neither by rows that bring columns, nor by a spec that has more.
+    let brings = IngestRequest {
+        rows: ndjson(r#"{"id": 1, "at": "2026-01-01T00:00:00Z", "new_a": 1, "new_b": 1}"#),
+        producer: None,
+    };
+    let refused = engine.ingest(&who(), &name("wide_9"), brings).await.unwrap_err();
+    assert_eq!(refused.code(), Code::LimitExceeded, "{refused}");
+    let refused = engine.ensure_dataset(&who(), &wide(9, 785)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::LimitExceeded, "{refused}");
+    engine.ensure_dataset(&who(), &wide(9, 784)).await.unwrap();
+    // Who is there already may be made again, and another tenant has room of its own.
+    engine.create_dataset(&who(), wide(0, 1_024)).await.unwrap();
+    let other = Principal { tenant: "other".parse().unwrap(), ..who() };
+    engine.create_dataset(&other, wide(0, 1_024)).await.unwrap();
+}
+
+#[tokio::test]
 async fn creating_twice_is_one_dataset_and_another_spec_is_a_conflict() {
     let engine = engine().await;
     let generation = engine.catalog(&who()).await.unwrap().generation;

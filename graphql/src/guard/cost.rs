@@ -172,6 +172,13 @@ impl<'a> Costing<'a> {
         };
         let own = match scan {
             Some(_) => SCAN_COST.saturating_add(self.conditions(field)),
+            // Rows are looked for that are to be changed.
+            None if level == 0
+                && self.operation.ty == OperationType::Mutation
+                && field.get_argument("where").is_some() =>
+            {
+                SCAN_COST.saturating_add(self.conditions(field))
+            }
             // Of what was committed, the rows that meet these are read.
             None if level == 0 && self.operation.ty == OperationType::Subscription => {
                 1 + self.conditions(field)

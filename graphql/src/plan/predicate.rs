@@ -5,9 +5,10 @@
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
+use datafusion::common::ScalarValue;
 use datafusion::functions::string::expr_fn::{contains, ends_with, starts_with};
 use datafusion::functions_nested::expr_fn::array_has;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use datafusion::prelude::in_list;
 use datasets::ColumnType;
 use engine::Result;
@@ -29,6 +30,40 @@ pub(crate) fn predicate(
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => reading.object(value, "where", 0),
+    }
+}
+
+/// Whether `condition` is true of every row, or of none, whatever the rows hold.
+pub(crate) fn constant(condition: &Expr) -> Option<bool> {
+    match condition {
+        Expr::Literal(ScalarValue::Boolean(value), _) => *value,
+        Expr::Not(inner) => constant(inner).map(|value| !value),
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            // What decides alone, and what both must be otherwise.
+            let decides = *op == Operator::Or;
+            match (constant(left), constant(right)) {
+                (Some(value), _) | (_, Some(value)) if value == decides => Some(value),
+                (Some(_), Some(_)) => Some(!decides),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// What in a `where` asks for nothing, as what was forgotten does: something empty, or null.
+pub(crate) fn forgotten(value: &Value, place: &str) -> Option<String> {
+    match value {
+        Value::Null => Some(format!("{place} is null")),
+        Value::Object(fields) if fields.is_empty() => Some(format!("{place} is empty")),
+        Value::Object(fields) => {
+            fields.iter().find_map(|(field, value)| forgotten(value, &format!("{place}.{field}")))
+        }
+        Value::List(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| forgotten(item, &format!("{place}[{at}]")))
+        }
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@
 //!  (its spec)        ├ connection   modelCalls          ModelCallsConnection, …Edge
 //!                    ├ groups       modelCallsGroups    ModelCallsGroups, …GroupNode, …
 //!                    ├ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
-//!                    ├ delete       modelCallsDelete
+//!                    ├ revise       modelCallsDelete, …Update    ModelCallsSet
 //!                    └ similar      modelCallsSimilar   ModelCallsSimilar, …Match
 //!  control/          datasets, jobs, runs, devices: the same for every tenant
 //! ```
@@ -19,11 +19,11 @@ pub(crate) mod cache;
 pub(crate) mod changes;
 pub(crate) mod connection;
 pub(crate) mod control;
-pub(crate) mod delete;
 pub(crate) mod filter;
 pub(crate) mod groups;
 pub(crate) mod order;
 pub(crate) mod resolve;
+pub(crate) mod revise;
 pub(crate) mod row;
 pub(crate) mod scalars;
 pub(crate) mod similar;
@@ -40,8 +40,9 @@ use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 21] = [
+const SUFFIXES: [&str; 22] = [
     "Row",
+    "Set",
     "Where",
     "OrderBy",
     "Connection",
@@ -82,15 +83,19 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::runs::updates_field());
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
-    let mut deletions = Object::new("Mutation");
+    let mut mutations = Object::new("Mutation");
     for entry in catalog.datasets.values() {
         let shape = Shape::new(&entry.spec);
         query = query
             .field(connection::connection_field(&shape, limits))
             .field(groups::groups_field(&shape, limits));
         subscription = subscription.field(changes::change_field(&shape));
-        if delete::is_deletable(&entry.spec) {
-            deletions = deletions.field(delete::delete_field(&shape));
+        if revise::is_deletable(&entry.spec) {
+            mutations = mutations.field(revise::delete_field(&shape));
+        }
+        if revise::is_updatable(&entry.spec, &shape) {
+            mutations = mutations.field(revise::update_field(&shape));
+            types.push(revise::set_type(&shape).into());
         }
         types.push(row::row_type(&shape).into());
         types.push(filter::where_type(&shape).into());
@@ -107,7 +112,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
             paged.0.insert(similar::field_name(&shape), rows);
         }
     }
-    let mutation = deletions
+    let mutation = mutations
         .description("Changes. Each returns the changed thing.")
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
@@ -163,7 +168,7 @@ fn shared_types() -> Vec<Type> {
     types.push(run_input.into());
     types.extend(control::labels::input_types().map(Into::into));
     types.push(control::labels::result_type().into());
-    types.push(delete::result_type().into());
+    types.extend(revise::result_types().map(Type::from));
     types
 }
 
@@ -213,6 +218,7 @@ mod tests {
         let mut names: Vec<String> = vec![
             row::row_type(&shape).type_name().to_owned(),
             filter::where_type(&shape).type_name().to_owned(),
+            revise::set_type(&shape).type_name().to_owned(),
             order::order_type(&shape).unwrap().type_name().to_owned(),
         ];
         names.extend(connection::connection_types(&shape).map(|t| t.type_name().to_owned()));

@@ -3,10 +3,11 @@
 //! The whole body is read before any of it is handed on, so a body that is cut off, too large or badly
 //! packed changes nothing. What the body's rows are is the engine's to say.
 
-use datasets::read::Format;
+use datasets::read::{Format, Source};
 use datasets::{DatasetName, specs};
 use engine::{
-    Code, Error, IngestReceipt, IngestRequest, IngestRows, ProducerSequence, Result, Role,
+    Code, Error, IngestReceipt, IngestRequest, IngestRows, LoadOptions, OnConflict,
+    ProducerSequence, Result, Role,
 };
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::{Request, Response};
@@ -27,15 +28,7 @@ pub(super) async fn ingest(
     ids: &RequestIds,
 ) -> Response {
     match take(app, dataset, request).await {
-        Ok(receipt) => wire::json(
-            StatusCode::OK,
-            &json!({
-                "accepted": receipt.accepted,
-                "quarantined": receipt.quarantined,
-                "version": receipt.version,
-                "duplicate": receipt.duplicate,
-            }),
-        ),
+        Ok(receipt) => wire::json(StatusCode::OK, &json!(receipt)),
         Err(Refusal::Error(error)) => wire::failed(&error, ids),
         Err(Refusal::MediaType(error)) => {
             wire::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, ids)
@@ -63,6 +56,7 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
     let format = format(headers)?;
     let encoding = encoding(headers)?;
     let producer = producer(headers)?;
+    let on_conflict = on_conflict(&request)?;
     let limits = &app.0.service.0.limits;
     let what = "the ingest body";
     let mut held = app.0.uploads.begin(&who.tenant);
@@ -79,16 +73,26 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max, held).await?,
     };
     let engine = &app.0.service.0.engine;
-    let request = || IngestRequest {
-        rows: IngestRows::Body { bytes: bytes.clone(), format, name: "body".to_owned() },
-        producer: producer.clone(),
+    const NAME: &str = "body";
+    let ingest = async || match on_conflict {
+        OnConflict::Add => {
+            let rows = IngestRows::Body { bytes: bytes.clone(), format, name: NAME.to_owned() };
+            let request = IngestRequest { rows, producer: producer.clone() };
+            engine.ingest(&who, &dataset, request).await
+        }
+        on_conflict => {
+            let source = Source::Body { bytes: bytes.clone(), name: NAME.to_owned() };
+            let producer = producer.clone().map(|of| (of.producer, of.sequence));
+            let options = LoadOptions { producer, on_conflict, ..LoadOptions::default() };
+            engine.load_in_turn(&who, &dataset, source, format, options).await
+        }
     };
-    let receipt = match engine.ingest(&who, &dataset, request()).await {
+    let receipt = match ingest().await {
         // A dataset that comes with Colonnade is made by its first rows.
         Err(error) if error.code() == Code::NotFound => match specs::by_name(dataset.as_str()) {
             Some(spec) => {
                 engine.ensure_dataset(&who, &spec).await?;
-                engine.ingest(&who, &dataset, request()).await?
+                ingest().await?
             }
             None => return Err(error.into()),
         },
@@ -96,6 +100,28 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
     };
     drop(held);
     Ok(receipt)
+}
+
+/// What the URL says of rows whose key is there.
+fn on_conflict(request: &Request) -> Result<OnConflict> {
+    const NAME: &str = "on_conflict";
+    let parameters: Vec<(String, String)> =
+        request.params().map_err(|error| bad_input(format!("the URL's parameters: {error}")))?;
+    let mut asked = OnConflict::default();
+    for (name, value) in parameters {
+        let known = OnConflict::NAMED.iter().find(|(of, _)| *of == value);
+        asked = match known {
+            Some((_, on_conflict)) if name == NAME => *on_conflict,
+            _ => {
+                let shown: String = format!("{name}={value}").chars().take(80).collect();
+                let names = OnConflict::NAMED.map(|(of, _)| of).join(", ");
+                return Err(bad_input(format!(
+                    "the URL's parameters: expected {NAME}= one of {names}, found {shown:?}"
+                )));
+            }
+        };
+    }
+    Ok(asked)
 }
 
 #[derive(Clone, Copy)]

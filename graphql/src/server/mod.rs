@@ -286,6 +286,9 @@ impl Endpoint for App {
         let status = response.status();
         self.0.service.0.meter.request(label, status.as_u16(), took);
         span.in_scope(|| {
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                tracing::info!(status = status.as_u16(), "refused");
+            }
             tracing::debug!(
                 status = status.as_u16(),
                 took_ms = took.as_millis() as u64,

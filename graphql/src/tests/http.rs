@@ -221,11 +221,18 @@ async fn rows_are_taken_once_and_bad_ones_are_counted() {
     let path = "/v1/ingest/calls";
     let headers = [("content-type", "application/x-ndjson"), ("producer", "p"), ("sequence", "1")];
     let body = format!("{ROW}{{\"id\": \"n2\", \"at\": \"never\"}}\n");
-    let (status, _, answer) = client.post(path, &headers, body.clone()).await;
+    let (status, _, mut answer) = client.post(path, &headers, body.clone()).await;
+    let causes = answer["causes"].take();
     assert_eq!(
-        (status, &answer),
-        (200, &json!({"accepted": 1, "quarantined": 1, "version": 2, "duplicate": false}))
+        (status, answer),
+        (
+            200,
+            json!({"accepted": 1, "quarantined": 1, "version": 2, "duplicate": false, "causes": null})
+        )
     );
+    assert_eq!(causes[0]["rows"], 1, "{causes}");
+    let first = causes[0]["first"].as_str().unwrap();
+    assert!(first.starts_with("body:2 (row 2): ") && first.contains("never"), "{causes}");
     let (status, _, answer) = client.post(path, &headers, body).await;
     assert_eq!((status, &answer["duplicate"]), (200, &json!(true)));
     let data = rig.data("{ calls(where: {model: {eq: \"new\"}}) { totalCount } callsQuarantine { totalCount } }").await;
@@ -243,6 +250,54 @@ async fn rows_are_taken_once_and_bad_ones_are_counted() {
     let csv = "id,at,model\nn9,2026-02-01T00:00:00Z,csv\n";
     let (status, _, answer) = client.post(path, &[("content-type", "text/csv")], csv).await;
     assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+}
+
+#[tokio::test]
+async fn rows_whose_key_is_there_are_treated_as_the_url_says() {
+    let rig = Rig::with_calls().await;
+    let client = client(&rig, ServerOptions::default()).await;
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let row = |id: &str, model: &str| {
+        format!("{{\"id\": {id:?}, \"at\": \"2026-02-01T00:00:00Z\", \"model\": {model:?}}}\n")
+    };
+    let send = async |query: &str, body: String| {
+        let (status, _, answer) =
+            client.post(&format!("/v1/ingest/calls{query}"), &ndjson, body).await;
+        (status, answer)
+    };
+    let models = async || {
+        let data = rig.data("{ calls(where: {id: {in: [\"c0\", \"n\"]}}, orderBy: [{id: ASC}]) { nodes { model } } }").await;
+        let nodes = data["calls"]["nodes"].as_array().unwrap().clone();
+        nodes.iter().map(|node| node["model"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let both = |model: &str| row("n", "earlier") + &row("c0", model) + &row("n", model);
+    let (status, answer) = send("?on_conflict=error", row("c0", "e")).await;
+    let says = answer["error"]["message"].as_str().unwrap();
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("CONFLICT")));
+    assert!(
+        says.contains("body: 1 key is in calls already, such as c0; nothing was loaded"),
+        "{says}"
+    );
+    let taken = send("?on_conflict=replace", both("r")).await;
+    let expected = json!({"accepted": 2, "quarantined": 0, "replaced": 1, "skipped": 1, "version": 2, "duplicate": false});
+    assert_eq!(taken, (200, expected));
+    assert_eq!(models().await, ["r", "r"]);
+    let taken = send("?on_conflict=skip", row("c0", "s") + &row("m", "s")).await;
+    let expected =
+        json!({"accepted": 1, "quarantined": 0, "skipped": 1, "version": 3, "duplicate": false});
+    assert_eq!(taken, (200, expected));
+    assert_eq!(send("?on_conflict=add", row("n", "a")).await.1["version"], 4);
+    assert_eq!(models().await, ["r", "r", "a"]);
+    for query in
+        ["?on_conflict=sometimes", "?on_conflict", "?onConflict=skip", "?on_conflict=skip&x=%22"]
+    {
+        let (status, answer) = send(query, row("n", "x")).await;
+        let says = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            status == 400 && says.contains("on_conflict= one of replace, skip, error, add"),
+            "{query}: {says}"
+        );
+    }
 }
 
 #[tokio::test]

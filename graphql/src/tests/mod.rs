@@ -3,10 +3,10 @@
 
 mod cases;
 mod connections;
-mod delete;
 mod http;
 mod limits;
 mod pages;
+mod revise;
 mod schemas;
 mod similar;
 mod subscriptions;

@@ -25,6 +25,7 @@ use crate::harness::{
 };
 
 mod batch;
+mod revised;
 
 use batch::{Format, batch_of, first_row};
 

@@ -88,7 +88,10 @@ impl Examination<'_> {
             if self.repair {
                 self.commit(table, Again::without(removes, removed)).await?;
             }
-            let remedy = format!("they are taken out of the table; {rows} rows are lost");
+            let remedy = format!(
+                "they are taken out of the table; {rows} rows are lost, but for those that a version before these files \
+                 has in others (`--as-of`)"
+            );
             self.finds(FindingKind::Damage, found, remedy, self.repair);
         }
         let is_sure = logged.is_whole && table.head().await.require_writable().is_ok();

@@ -1,0 +1,364 @@
+//! Rows of a file whose key is in the dataset already, or in the file twice.
+//!
+//! The rows lie in data files by then that no commit names. They are read from there as often as it takes: to find keys that stand
+//! twice, to hold them against the dataset, and to leave some out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use async_trait::async_trait;
+use datafusion::common::JoinType;
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, col, ident, lit};
+use datasets::DatasetSpec;
+use futures::StreamExt;
+
+use crate::bus::CommitKind;
+use crate::error::{Code, Error, Result};
+use crate::identity::{Principal, Version};
+use crate::lake::{
+    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
+};
+use crate::revise::{Keys, replace_by_key};
+use crate::session::{Session, rows_of};
+
+/// How often it begins anew because others committed the same keys meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+/// Keys that stand in a file more than once, at most.
+const REPEATED_MAX: usize = 1_000_000;
+/// What the column is called that says how often a key is there.
+const TIMES: &str = "__colonnade_times";
+/// Keys that an error names.
+const NAMED_MAX: usize = 3;
+
+/// What becomes of a row whose key is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It is added beside the other.
+    #[default]
+    Add,
+    /// It takes the other's place. Of two in one file the later stands.
+    Replace,
+    /// It is left out. Of two in one file the first stands.
+    Skip,
+    /// Nothing of the file is loaded.
+    Error,
+    /// Nothing of the file is loaded where its key is in the dataset; of two in one file both are added.
+    Again,
+}
+
+impl OnConflict {
+    /// All, by the names that users give.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("replace", Self::Replace),
+        ("skip", Self::Skip),
+        ("error", Self::Error),
+        ("add", Self::Add),
+    ];
+}
+
+/// What was done with rows whose key was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) version: Version,
+    /// Rows of the file that are in the dataset now.
+    pub(super) accepted: u64,
+    /// Rows that went for them.
+    pub(super) replaced: u64,
+    /// Keys of which the file has more than one row, all of which were added.
+    pub(super) repeated: u64,
+}
+
+/// A file's rows and what they are held against.
+pub(super) struct Conflict<'a> {
+    pub(super) lake: &'a Lake,
+    pub(super) session: &'a Session,
+    pub(super) who: &'a Principal,
+    pub(super) table: &'a Arc<Table>,
+    pub(super) on: OnConflict,
+    pub(super) name: &'a str,
+}
+
+impl Conflict<'_> {
+    fn key(&self) -> Vec<String> {
+        self.table.entry().spec.key.clone()
+    }
+
+    /// The rows of files that no commit names.
+    async fn rows(&self, files: &DataFiles) -> Result<DataFrame> {
+        let snapshot = self.table.snapshot_of(&files.adds).await?.ok_or_else(|| {
+            let says = format!("dataset {}: its columns are not this writer's", self.table.name());
+            Error::user(Code::Conflict, says)
+        })?;
+        rows_of(self.session, &snapshot, None, None)
+    }
+
+    /// The keys that stand in the file more than once.
+    async fn repeating(&self, files: &DataFiles) -> Result<DataFrame> {
+        let key: Vec<Expr> = self.key().iter().map(ident).collect();
+        let counted = self.rows(files).await?.aggregate(key, vec![count(lit(1)).alias(TIMES)])?;
+        Ok(counted.filter(col(TIMES).gt(lit(1)))?)
+    }
+
+    /// The same, and how often each does, where one row of each is to stay.
+    pub(super) async fn repeated(&self, files: &DataFiles) -> Result<Option<Repeated>> {
+        if files.adds.is_empty() || self.on == OnConflict::Again {
+            return Ok(None);
+        }
+        let width = self.key().len();
+        let counted = self.repeating(files).await?.limit(0, Some(REPEATED_MAX + 1))?;
+        let batches = counted.collect().await?;
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if found == 0 {
+            return Ok(None);
+        }
+        if self.on == OnConflict::Error {
+            let keys: Vec<RecordBatch> = batches
+                .iter()
+                .map(|batch| batch.project(&(0..width).collect::<Vec<_>>()))
+                .collect::<Result<_, _>>()?;
+            return Err(self.refuse(
+                found,
+                ("stands", "stand"),
+                "in the file more than once",
+                &keys,
+            ));
+        }
+        if found > REPEATED_MAX {
+            return Err(Error::user(
+                Code::LimitExceeded,
+                format!(
+                    "{}: more than {REPEATED_MAX} keys stand in the file more than once",
+                    self.name
+                ),
+            ));
+        }
+        let first = self.on == OnConflict::Skip;
+        Repeated::new(&self.table.entry().spec, &batches, width, first).map(Some)
+    }
+
+    fn refuse(&self, found: usize, verb: (&str, &str), what: &str, keys: &[RecordBatch]) -> Error {
+        let what = match found {
+            1 => format!("key {} {what}", verb.0),
+            _ => format!("keys {} {what}", verb.1),
+        };
+        let shown: Vec<String> = keys
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)))
+            .take(NAMED_MAX)
+            .map(|(batch, row)| {
+                let values = batch.columns().iter().map(|column| {
+                    arrow::util::display::array_value_to_string(column, row).unwrap_or_default()
+                });
+                values.collect::<Vec<_>>().join(", ")
+            })
+            .collect();
+        Error::user(
+            Code::Conflict,
+            format!(
+                "{}: {found} {what}, such as {}; nothing was loaded (on conflict: error; replace, skip and add \
+                 are the others)",
+                self.name,
+                shown.join(" and ")
+            ),
+        )
+    }
+
+    /// Commits the rows of `files`, which have each key once. The files stay the caller's.
+    pub(super) async fn commit(&self, files: &DataFiles, label: &CommitLabel) -> Result<Settled> {
+        let key = self.key();
+        if self.on == OnConflict::Replace {
+            let keys = Keys::of(self.rows(files).await?, &key)?;
+            let revised =
+                replace_by_key(self.lake, self.session, self.who, self.table, files, keys, label);
+            let revised = revised.await?;
+            return Ok(Settled {
+                version: revised.version,
+                accepted: revised.added,
+                replaced: revised.removed,
+                ..Settled::default()
+            });
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(settled) = self.attempt(files, &key, label).await? {
+                return Ok(settled);
+            }
+            tokio::task::yield_now().await;
+        }
+        Err(Error::user(
+            Code::Conflict,
+            format!(
+                "{}: others committed the same keys {ATTEMPTS_MAX} times meanwhile; try again",
+                self.name
+            ),
+        ))
+    }
+
+    /// Leaves out rows whose keys are there, or fails because of them. Nothing where others came with some meanwhile.
+    async fn attempt(
+        &self,
+        files: &DataFiles,
+        key: &[String],
+        label: &CommitLabel,
+    ) -> Result<Option<Settled>> {
+        let at = self.table.entry().version;
+        let snapshot = self.table.snapshot(at).await?;
+        let there = Keys::of(rows_of(self.session, &snapshot, None, None)?, key)?;
+        let rows = self.rows(files).await?;
+        let mut kept = None;
+        if self.on != OnConflict::Skip {
+            let both = there.join(rows.clone(), JoinType::LeftSemi)?;
+            let columns: Vec<Expr> = key.iter().map(ident).collect();
+            let batches = both.select(columns)?.distinct()?.collect().await?;
+            let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            if found > 0 {
+                let what = format!("in {} already", self.table.name());
+                return Err(self.refuse(found, ("is", "are"), &what, &batches));
+            }
+        } else {
+            let mut writer = FileWriter::new(self.table, &*self.table.head().await)?;
+            let fresh = there.join(rows.clone(), JoinType::LeftAnti)?;
+            let copied = async {
+                let mut fresh = fresh.execute_stream().await?;
+                while let Some(batch) = fresh.next().await {
+                    writer.write(batch?).await?;
+                }
+                Ok(())
+            };
+            if let Err(e) = copied.await {
+                writer.abandon().await;
+                return Err(e);
+            }
+            kept = Some(writer.finish().await?);
+        }
+        let coming = kept.as_ref().unwrap_or(files);
+        let accepted = coming.size.rows.unwrap_or_default();
+        let keys = Keys::of(rows, key)?;
+        let mut author = Fresh {
+            session: self.session,
+            table: self.table,
+            files: coming,
+            keys,
+            at,
+            is_stale: false,
+        };
+        let landed = self.lake.commit(self.table, &self.who.subject, label, &mut author).await;
+        let is_stale = author.is_stale;
+        if let Some(kept) = kept
+            && !landed.as_ref().is_ok_and(|landed| landed.committed)
+        {
+            kept.discard(self.table).await;
+        }
+        let landed = landed?;
+        if is_stale {
+            return Ok(None);
+        }
+        let repeated = match self.on {
+            OnConflict::Again if accepted > 0 => self.repeating(files).await?.count().await? as u64,
+            _ => 0,
+        };
+        Ok(Some(Settled { version: landed.version, accepted, replaced: 0, repeated }))
+    }
+}
+
+/// Who commits rows with keys that are not there.
+struct Fresh<'a> {
+    session: &'a Session,
+    table: &'a Arc<Table>,
+    files: &'a DataFiles,
+    keys: Keys,
+    /// The version up to which it is known that the keys are not there.
+    at: Version,
+    is_stale: bool,
+}
+
+impl Fresh<'_> {
+    /// Whether a row with one of the keys came after `at`.
+    async fn came(&self, to: Version) -> Result<bool> {
+        let since = self.table.since(self.at.0, to.0, &Removal::default()).await?;
+        if since.is_other || since.added.is_empty() {
+            return Ok(since.is_other);
+        }
+        let snapshot = self.table.snapshot(to).await?;
+        let added = rows_of(self.session, &snapshot, Some(since.added), None)?;
+        let same = self.keys.join(added, JoinType::LeftSemi)?.limit(0, Some(1))?;
+        Ok(same.count().await? > 0)
+    }
+}
+
+#[async_trait]
+impl Author for Fresh<'_> {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        self.is_stale = self.came(head.version()).await?;
+        if self.is_stale || self.files.adds.is_empty() {
+            return Ok(None);
+        }
+        self.at = head.version();
+        Ok(Some(Proposal {
+            kind: Some(CommitKind::Append),
+            adds: self.files.adds.clone(),
+            added: self.files.size,
+            row_bytes: self.files.row_bytes,
+            removed: DataFiles::none().size,
+            ..Proposal::default()
+        }))
+    }
+}
+
+/// Keys that stand in a file more than once: of each one row stays.
+pub(super) struct Repeated {
+    converter: RowConverter,
+    /// Rows that are still to come.
+    left: HashMap<OwnedRow, i64>,
+    /// Whether the first one stays, or the last.
+    first: bool,
+    columns: Vec<String>,
+}
+
+impl Repeated {
+    fn new(spec: &DatasetSpec, batches: &[RecordBatch], width: usize, first: bool) -> Result<Self> {
+        let schema = batches.first().map(RecordBatch::schema);
+        let fields = schema.iter().flat_map(|schema| schema.fields().iter().take(width));
+        let sorts = fields.map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(sorts.collect())?;
+        let mut left = HashMap::new();
+        for batch in batches {
+            let rows = converter.convert_columns(&batch.columns()[..width])?;
+            let times = batch.column(width).as_primitive::<Int64Type>();
+            for (row, times) in rows.iter().zip(times.values()) {
+                left.insert(row.owned(), *times);
+            }
+        }
+        Ok(Self { converter, left, first, columns: spec.key.clone() })
+    }
+
+    /// The rows of the next batch that stay.
+    pub(super) fn filter(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self
+            .columns
+            .iter()
+            .map(|name| Ok(batch.column(batch.schema().index_of(name)?).clone()));
+        let rows = self.converter.convert_columns(&columns.collect::<Result<Vec<_>>>()?)?;
+        let stays: BooleanArray = rows
+            .iter()
+            .map(|row| {
+                let Some(left) = self.left.get_mut(&row.owned()) else { return Some(true) };
+                let stays = match self.first {
+                    true => std::mem::take(left) > 0,
+                    false => {
+                        *left -= 1;
+                        *left == 0
+                    }
+                };
+                Some(stays)
+            })
+            .collect();
+        Ok(filter_record_batch(batch, &stays)?)
+    }
+}

@@ -1,0 +1,163 @@
+//! Files of which some keys are there already, or twice in the file.
+
+use std::collections::BTreeMap;
+
+use datasets::read::{Format, Source};
+
+use super::*;
+use crate::{Code, IngestReceipt, LoadOptions, OnConflict, Version};
+
+/// What is there, by id; each id once.
+async fn there(engine: &Engine) -> BTreeMap<i64, String> {
+    let session = session(engine).await;
+    let frame = session.sql("SELECT id, model FROM calls").await.unwrap();
+    let mut there = BTreeMap::new();
+    for batch in session.collect(frame).await.unwrap() {
+        let ids = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+        let models = batch.column(1).as_any().downcast_ref::<StringArray>().unwrap();
+        for (id, model) in ids.values().iter().zip(models) {
+            let before = there.insert(*id, model.unwrap().to_owned());
+            assert!(before.is_none(), "{id} is there twice");
+        }
+    }
+    there
+}
+
+/// A line of each id and model, all of the day that the id says.
+fn file(rows: &[(i64, &str)]) -> Source {
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(id, model)| {
+            let (month, day) = (id / 28 % 12 + 1, id % 28 + 1);
+            format!(
+                r#"{{"id": {id}, "at": "2026-{month:02}-{day:02}T00:00:00Z", "model": "{model}"}}"#
+            )
+        })
+        .collect();
+    Source::Body { bytes: lines.join("\n").into(), name: "rows.ndjson".to_owned() }
+}
+
+async fn load(
+    engine: &Engine,
+    on_conflict: OnConflict,
+    rows: &[(i64, &str)],
+) -> Result<IngestReceipt> {
+    let options = LoadOptions { on_conflict, ..LoadOptions::default() };
+    engine.load(&who(), &name("calls"), file(rows), Format::Ndjson, options).await
+}
+
+fn of(rows: &[(i64, &str)]) -> BTreeMap<i64, String> {
+    rows.iter().map(|(id, model)| (*id, (*model).to_owned())).collect()
+}
+
+fn files_of(folder: &std::path::Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            count += files_of(&path);
+        } else {
+            count += usize::from(path.extension().is_some_and(|it| it == "parquet"));
+        }
+    }
+    count
+}
+
+#[tokio::test]
+async fn a_file_that_is_loaded_twice_does_not_double_a_row() {
+    let engine = engine().await;
+    let rows = [(1, "a"), (2, "a"), (40, "a"), (70, "a")];
+    let first = load(&engine, OnConflict::Replace, &rows).await.unwrap();
+    assert_eq!((first.accepted, first.replaced, first.skipped), (4, 0, 0));
+    let again = load(&engine, OnConflict::Replace, &rows).await.unwrap();
+    assert_eq!((again.accepted, again.replaced, again.version), (4, 4, Version(2)));
+    let rows = [(2, "b"), (70, "b"), (99, "b")];
+    let some = load(&engine, OnConflict::Replace, &rows).await.unwrap();
+    assert_eq!((some.accepted, some.replaced, some.skipped), (3, 2, 0));
+    let expected = of(&[(1, "a"), (2, "b"), (40, "a"), (70, "b"), (99, "b")]);
+    assert_eq!(there(&engine).await, expected);
+    let none = load(&engine, OnConflict::Skip, &rows).await.unwrap();
+    assert_eq!((none.accepted, none.skipped, none.version), (0, 3, Version(3)));
+    let one = load(&engine, OnConflict::Skip, &[(99, "c"), (100, "c")]).await.unwrap();
+    assert_eq!((one.accepted, one.skipped, one.version), (1, 1, Version(4)));
+    let error = load(&engine, OnConflict::Error, &[(2, "d"), (101, "d")]).await.unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    let says =
+        "rows.ndjson: 1 key is in calls already, such as 2; nothing was loaded (on conflict: error";
+    assert!(error.to_string().contains(says), "{error}");
+    let fine = load(&engine, OnConflict::Error, &[(101, "d")]).await.unwrap();
+    assert_eq!((fine.accepted, fine.version), (1, Version(5)));
+    let mut expected = expected;
+    expected.extend(of(&[(100, "c"), (101, "d")]));
+    assert_eq!(there(&engine).await, expected);
+    // Without a word about keys, rows are added as ever.
+    load(&engine, OnConflict::Add, &[(1, "twice")]).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE id = 1").await, 2);
+}
+
+#[tokio::test]
+async fn of_a_key_that_is_twice_in_a_file_one_row_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    let rows = [(1, "first"), (2, "x"), (1, "second"), (40, "y"), (1, "third"), (40, "z")];
+    let error = load(&engine, OnConflict::Error, &rows).await.unwrap_err();
+    assert!(error.to_string().contains("2 keys stand in the file more than once"), "{error}");
+    let skipped = load(&engine, OnConflict::Skip, &rows).await.unwrap();
+    assert_eq!((skipped.accepted, skipped.skipped), (3, 3));
+    assert_eq!(there(&engine).await, of(&[(1, "first"), (2, "x"), (40, "y")]));
+    let replaced = load(&engine, OnConflict::Replace, &rows).await.unwrap();
+    assert_eq!((replaced.accepted, replaced.replaced, replaced.skipped), (3, 3, 3));
+    assert_eq!(there(&engine).await, of(&[(1, "third"), (2, "x"), (40, "z")]));
+    // What was written on the way and is of no version is gone: two months twice.
+    assert_eq!(files_of(&folder.path().join("default/calls")), 4);
+}
+
+#[tokio::test]
+async fn what_can_not_be_told_by_key_is_refused_and_rejects_are_kept_once() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let mut spec = calls();
+    spec.key = Vec::new();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let error = load(&engine, OnConflict::Replace, &[(1, "a")]).await.unwrap_err();
+    assert!(error.to_string().contains("its spec names no `key`"), "{error}");
+    load(&engine, OnConflict::Add, &[(1, "a")]).await.unwrap();
+
+    let engine = super::engine().await;
+    let text = "{\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\", \"model\": \"a\"}\n{\"id\": \"x\"}\n\
+                {\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\", \"model\": \"b\"}\n";
+    let source = Source::Body { bytes: text.into(), name: "rows.ndjson".to_owned() };
+    let options = LoadOptions { on_conflict: OnConflict::Replace, ..LoadOptions::default() };
+    let receipt =
+        engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined, receipt.skipped), (1, 1, 1));
+    assert_eq!(receipt.causes.len(), 1);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
+    assert_eq!(there(&engine).await, of(&[(1, "b")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_others_a_key_is_there_once() {
+    let engine = engine().await;
+    let loads = async |on, who: &'static str, from: i64| {
+        for start in (from..from + 30).step_by(3) {
+            let rows: Vec<(i64, &str)> = (start..start + 10).map(|id| (id % 50, who)).collect();
+            let loaded = load(&engine, on, &rows).await;
+            // One that fails because of others fails whole.
+            assert!(loaded.is_ok() || on == OnConflict::Error, "{loaded:?}");
+        }
+    };
+    let compacting = async {
+        for _ in 0..10 {
+            engine.compact(&who(), &name("calls")).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(
+        loads(OnConflict::Replace, "replaces", 0),
+        loads(OnConflict::Skip, "skips", 20),
+        loads(OnConflict::Error, "errs", 10),
+        compacting
+    );
+    assert_eq!(there(&engine).await.into_keys().collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+}
