@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ::datasets::ColumnType;
+use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
@@ -169,12 +171,90 @@ pub struct Ingest {
     /// Make the dataset from the first file's columns when it is not there yet
     #[arg(long)]
     pub create: bool,
+    #[command(flatten)]
+    pub creation: Creation,
+    #[command(flatten)]
+    pub written: Written,
+    /// Say what would become of the rows, and what the dataset would be, and load none
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What becomes of a row whose key is in the dataset already, or twice in the file. Where it is not said and the dataset has
+    /// a key, a file with keys that are there is not loaded, and rows of one key in a file are, and told
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub on_conflict: Option<Conflict>,
     /// Rows of a file that may go to quarantine, as a number or a share such as 1%; with more, nothing of the file is loaded
     #[arg(long, value_name = "N", value_parser = rejects_max)]
     pub max_quarantined: Option<RejectsMax>,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a dataset is to be that is made from a file's columns.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --create")]
+pub struct Creation {
+    /// Columns that name a row; by them rows are replaced, found, searched and labelled
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', requires = "create")]
+    pub key: Vec<String>,
+    /// The column that says when a row happened [default: the only timestamp, where there is one]
+    #[arg(long, value_name = "COLUMN", requires = "create")]
+    pub time: Option<String>,
+    /// The type of a column, whatever its values look like: "price=decimal(12,2)"
+    #[arg(long = "type", value_name = "COLUMN=TYPE", value_parser = column_type, requires = "create")]
+    pub types: Vec<(String, ColumnType)>,
+    /// The share of a column's values that its type must fit; the others go to quarantine
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 1.0, requires = "create")]
+    pub mostly: f64,
+    /// Write what the dataset is made from to this file, as a spec in TOML
+    #[arg(long, value_name = "FILE", requires = "create")]
+    pub write_spec: Option<PathBuf>,
+}
+
+/// How files of separated values are written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How CSV files are written")]
+pub struct Written {
+    /// Encoding of the text, such as windows-1252 or utf-16le [default: found]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    pub encoding: Option<TextEncoding>,
+    /// What separates fields: one character, or `tab` [default: found]
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// The first row is values, not names of columns, which are column_1, column_2 and so on
+    #[arg(long)]
+    pub no_header: bool,
+    /// Numbers have a comma before their fraction: 1.234,56
+    #[arg(long)]
+    pub decimal_comma: bool,
+    /// A text that stands for no value, such as "n/a"
+    #[arg(long = "null", value_name = "TEXT")]
+    pub nulls: Vec<String>,
+    /// The order of dates that do not begin with their year
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub date_order: Option<Dates>,
+}
+
+/// The order of a date's parts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Dates {
+    /// 31.12.2026
+    Dmy,
+    /// 12/31/2026
+    Mdy,
+}
+
+/// What becomes of a row whose key is there already.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Conflict {
+    /// It takes the other one's place; of two in the file the later stands
+    Replace,
+    /// It is left out; of two in the file the first stands
+    Skip,
+    /// Nothing of the file is loaded
+    Error,
+    /// It is added beside the other
+    Add,
 }
 
 /// Which rows.
@@ -346,5 +426,39 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
             Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(RejectsMax::Percent(percent)),
             _ => Err(bad()),
         },
+    }
+}
+
+/// Reads `price=decimal(12,2)`.
+fn column_type(text: &str) -> Result<(String, ColumnType), String> {
+    let (column, data_type) =
+        text.split_once('=').ok_or("expected COLUMN=TYPE, such as \"price=decimal(12,2)\"")?;
+    let data_type = data_type.trim().parse::<ColumnType>().map_err(|error| error.to_string())?;
+    Ok((column.trim().to_owned(), data_type))
+}
+
+/// Reads `0.99` or `99%`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, of) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= of => Ok(number / of),
+        _ => Err("expected a share above 0 up to 1, or up to 100%".to_owned()),
+    }
+}
+
+fn encoding(text: &str) -> Result<TextEncoding, String> {
+    let expected =
+        "expected an encoding of the web, such as utf-8, windows-1252, utf-16le or shift_jis";
+    TextEncoding::named(text.trim()).ok_or_else(|| expected.to_owned())
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0) => Ok(*byte),
+        _ => Err("expected one character of ASCII, or tab".to_owned()),
     }
 }

@@ -205,6 +205,11 @@ impl DatasetSpec {
         Ok(spec)
     }
 
+    /// Writes the spec as TOML, as [`from_toml`](Self::from_toml) reads it.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Internal(format!("spec as TOML: {e}")))
+    }
+
     /// Writes the spec as JSON.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|e| Error::Internal(format!("spec as JSON: {e}")))

@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use ::datasets::infer::{SpecHints, spec_from_schema};
+use ::datasets::infer::to_identifier;
 use ::datasets::read::{Format, ReadOptions, Source};
-use ::datasets::{DatasetName, DatasetSpec, read, specs};
-use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, Principal, Result};
+use ::datasets::{Cause, DatasetName, DatasetSpec, read, specs};
+use engine::{Code, Engine, Error, IngestReceipt, LoadOptions, OnConflict, Result};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::{close, open_to_write};
-use crate::cli::Ingest;
+use super::guess::{self, Trial, csv_options};
+use super::{close, open_to_read, open_to_write};
+use crate::cli::{Conflict, Ingest};
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
 
@@ -31,9 +32,22 @@ pub async fn ingest(arguments: Ingest, settings: &Settings, output: &Output) -> 
             ),
         ));
     }
+    if arguments.dry_run {
+        return try_all(&arguments, &dataset, spec, settings, output).await;
+    }
     let engine = open_to_write(settings, "colonnade ingest").await?;
     let loaded = load_all(&engine, &arguments, &dataset, spec, settings, output).await;
     close(&engine, loaded).await
+}
+
+/// A file that is to be loaded.
+struct Incoming {
+    source: Source,
+    format: Format,
+    /// What the dataset is made from, where it is not there yet.
+    create: Option<DatasetSpec>,
+    /// What stays of it until it is loaded.
+    _copy: Option<NamedTempFile>,
 }
 
 async fn load_all(
@@ -45,65 +59,161 @@ async fn load_all(
     output: &Output,
 ) -> Result<()> {
     let who = settings.principal()?;
-    let asked = arguments.format.as_deref().map(str::parse::<Format>).transpose()?;
+    let read = ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() };
     let mut receipts = Vec::new();
     for file in &arguments.files {
-        let name = shown_name(file);
-        let file = Readable::new(file)?;
-        let source = Source::File { path: file.path().to_owned(), name: name.clone() };
-        let format = match asked {
-            Some(format) => format,
-            None => read::recognise(&source, dataset)?,
+        let there = engine.catalog(&who).await?;
+        let there = there.has(dataset)?.then(|| there.dataset(dataset)).transpose()?;
+        if let (Some(spec), Some(_)) = (&spec, there) {
+            // Accepted as it is, grown by its new columns, or refused with what differs.
+            engine.ensure_dataset(&who, spec).await?;
+        }
+        let file = incoming(arguments, dataset, file, there.map(|of| &of.spec), &spec, output)?;
+        let name = file.source.name().to_owned();
+        let has_key = match (&file.create, there) {
+            (Some(spec), _) => !spec.key.is_empty(),
+            (None, there) => there.is_some_and(|of| !of.spec.key.is_empty()),
         };
-        let create =
-            spec_to_create(engine, &who, dataset, spec.as_ref(), arguments, &source, format)
-                .await?;
-        let rejects_max = arguments.max_quarantined;
-        let options = LoadOptions { create, rejects_max, ..LoadOptions::default() };
-        let receipt = engine.load(&who, dataset, source, format, options).await?;
+        let options = LoadOptions {
+            on_conflict: on_conflict(arguments, has_key),
+            rejects_max: arguments.max_quarantined,
+            create: file.create.clone(),
+            read: read.clone(),
+            ..LoadOptions::default()
+        };
+        let receipt = engine.load(&who, dataset, file.source.clone(), file.format, options).await?;
         receipts.push((name, receipt));
     }
     report(dataset, &receipts, output)
 }
 
-/// What the dataset is made from when it is not there yet; a spec that was given is held against one that is.
-async fn spec_to_create(
-    engine: &Engine,
-    who: &Principal,
+/// Says of each file what loading it would do. A server may have the root.
+async fn try_all(
+    arguments: &Ingest,
     dataset: &DatasetName,
-    spec: Option<&DatasetSpec>,
+    spec: Option<DatasetSpec>,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    // A folder that is not there has no datasets.
+    let is_new = !settings.data().contains(':') && !Path::new(settings.data()).exists();
+    let mut there = None;
+    if !is_new {
+        let engine = open_to_read(settings).await?;
+        let catalog = engine.catalog(&settings.principal()?).await?;
+        if catalog.has(dataset)? {
+            there = Some(catalog.dataset(dataset)?.spec.clone());
+        }
+    }
+    let (mut trials, mut made) = (Vec::new(), None);
+    for file in &arguments.files {
+        let known = there.as_ref().or(made.as_ref());
+        let file = incoming(arguments, dataset, file, known, &spec, output)?;
+        let of = file.create.as_ref().or(spec.as_ref()).or(known);
+        let of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
+        trials.push(Trial::make(&file.source, file.format, &of, &arguments.written)?);
+        if let Some(spec) = file.create {
+            made = Some(spec);
+        }
+    }
+    guess::report(dataset, &trials, made.as_ref(), output)
+}
+
+/// Opens a file, and says what its dataset is to be made from.
+fn incoming(
+    arguments: &Ingest,
+    dataset: &DatasetName,
+    file: &Path,
+    there: Option<&DatasetSpec>,
+    spec: &Option<DatasetSpec>,
+    output: &Output,
+) -> Result<Incoming> {
+    let asked = arguments.format.as_deref().map(str::parse::<Format>).transpose()?;
+    let name = shown_name(file);
+    let file = Readable::new(file)?;
+    let source = Source::File { path: file.path().to_owned(), name };
+    let format = match asked {
+        Some(format) => format,
+        None => read::recognise(&source, dataset)?,
+    };
+    let create = match (there, spec) {
+        (Some(there), _) => {
+            require_same(dataset, there, arguments)?;
+            None
+        }
+        (None, Some(spec)) => Some(spec.clone()),
+        (None, None) => Some(new_spec(dataset, arguments, &source, format, output)?),
+    };
+    let copy = match file {
+        Readable::AsItIs(_) => None,
+        Readable::Copied(copy) => Some(copy),
+    };
+    Ok(Incoming { source, format, create, _copy: copy })
+}
+
+/// A dataset that is there stays what it is.
+fn require_same(dataset: &DatasetName, there: &DatasetSpec, arguments: &Ingest) -> Result<()> {
+    let asked = &arguments.creation;
+    let key = match there.key.is_empty() {
+        true => "no key".to_owned(),
+        false => format!("the key {}", there.key.join(", ")),
+    };
+    let is = |asked: &String, column: &str| asked == column || to_identifier(asked) == column;
+    let same_key = asked.key.len() == there.key.len()
+        && asked.key.iter().zip(&there.key).all(|(asked, column)| is(asked, column));
+    let same_time = |asked: &String| there.time_column.as_ref().is_some_and(|time| is(asked, time));
+    let other_type = asked.types.iter().find_map(|(asked, data_type)| {
+        let column = there.columns.iter().find(|column| is(asked, &column.name))?;
+        (column.data_type != *data_type).then_some((column, data_type))
+    });
+    let problem = if !asked.key.is_empty() && !same_key {
+        format!("has {key}; --key says another")
+    } else if asked.time.as_ref().is_some_and(|asked| !same_time(asked)) {
+        let time = there.time_column.as_deref().unwrap_or("none");
+        format!("has the time column {time}; --time says another")
+    } else if let Some((column, data_type)) = other_type {
+        format!("has {} as {}; --type says {data_type}", column.name, column.data_type)
+    } else {
+        return Ok(());
+    };
+    let says = format!("ingest into {dataset}: it is there already and {problem}");
+    Err(Error::user(Code::Conflict, says))
+}
+
+/// What becomes of rows whose key is there: unless it is said, a file that has some is not loaded, so that one that is loaded twice
+/// doubles nothing.
+fn on_conflict(arguments: &Ingest, has_key: bool) -> OnConflict {
+    match arguments.on_conflict {
+        Some(Conflict::Replace) => OnConflict::Replace,
+        Some(Conflict::Skip) => OnConflict::Skip,
+        Some(Conflict::Error) => OnConflict::Error,
+        Some(Conflict::Add) => OnConflict::Add,
+        None if has_key => OnConflict::Again,
+        None => OnConflict::Add,
+    }
+}
+
+/// What a dataset is made from that is not there and has no spec.
+fn new_spec(
+    dataset: &DatasetName,
     arguments: &Ingest,
     source: &Source,
     format: Format,
-) -> Result<Option<DatasetSpec>> {
-    let exists = engine.catalog(who).await?.has(dataset)?;
-    if let Some(spec) = spec {
-        if exists {
-            // Accepted as it is, grown by its new columns, or refused with what differs.
-            engine.ensure_dataset(who, spec).await?;
-        }
-        return Ok((!exists).then(|| spec.clone()));
-    }
-    if exists {
-        return Ok(None);
-    }
+    output: &Output,
+) -> Result<DatasetSpec> {
     if let Some(spec) = specs::by_name(dataset.as_str()) {
-        return Ok(Some(spec));
+        return Ok(spec);
     }
-    if !arguments.create {
-        return Err(Error::user(
-            Code::NotFound,
-            format!(
-                "ingest into {dataset}: there is no such dataset; expected one of `colonnade datasets`, a built-in one ({}), --spec FILE, or --create to make it from the file's columns",
-                specs::builtin().iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ")
-            ),
-        ));
+    if arguments.create {
+        return guess::guessed(dataset, arguments, source, format, output);
     }
-    let name = source.name();
-    let reader = read::open(source.clone(), format, None, &ReadOptions::default())?;
-    let spec = spec_from_schema(dataset, &reader.schema(), &SpecHints::default())
-        .map_err(|e| Error::from(e).while_doing(format_args!("make {dataset} from {name}")))?;
-    Ok(Some(spec))
+    Err(Error::user(
+        Code::NotFound,
+        format!(
+            "ingest into {dataset}: there is no such dataset; expected one of `colonnade datasets`, a built-in one ({}), --spec FILE, or --create to make it from the file's columns",
+            specs::builtin().iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    ))
 }
 
 /// A file that can be read more than once: to see what is in it, and to load it.
@@ -153,7 +263,7 @@ fn report(
         let files: Vec<_> = receipts
             .iter()
             .map(|(file, r)| {
-                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes})
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes})
             })
             .collect();
         output.document(&json!({
@@ -165,26 +275,47 @@ fn report(
         }))?;
         return some_accepted(dataset, accepted, quarantined);
     }
+    let has_conflicts = receipts.iter().any(|(_, r)| r.replaced + r.skipped > 0);
     let rows: Vec<Vec<String>> = receipts
         .iter()
         .map(|(file, r)| {
-            vec![file.clone(), count(r.accepted), count(r.quarantined), r.version.to_string()]
+            let mut row = vec![file.clone(), count(r.accepted), count(r.quarantined)];
+            if has_conflicts {
+                row.extend([count(r.replaced), count(r.skipped)]);
+            }
+            row.push(r.version.to_string());
+            row
         })
         .collect();
-    output.line(&columns(&["file", "accepted", "quarantined", "version"], &rows))?;
+    let header: &[&str] = match has_conflicts {
+        true => &["file", "accepted", "quarantined", "replaced", "skipped", "version"],
+        false => &["file", "accepted", "quarantined", "version"],
+    };
+    output.line(&columns(header, &rows))?;
+    for (file, receipt) in receipts.iter().filter(|(_, receipt)| receipt.repeated > 0) {
+        let repeated = count(receipt.repeated);
+        let (keys, have) = if receipt.repeated == 1 { ("key", "has") } else { ("keys", "have") };
+        output.note(&format!(
+            "{file}: {repeated} {keys} {have} more than one row; all were loaded (--on-conflict replace or skip take one)"
+        ));
+    }
     if quarantined > 0 {
         output.note(&format!(
             "{} rows are in {} with their reasons:",
             count(quarantined),
             dataset.quarantine()
         ));
-        let causes = receipts.iter().flat_map(|(_, receipt)| &receipt.causes);
-        let causes = causes
-            .map(|cause| vec![count(cause.rows), cause.cause.clone(), cause.first.clone()])
-            .collect::<Vec<_>>();
-        output.note(&columns(&["rows", "cause", "the first"], &causes));
+        output.note(&causes_of(receipts.iter().flat_map(|(_, receipt)| &receipt.causes)));
     }
     some_accepted(dataset, accepted, quarantined)
+}
+
+/// Why rows were rejected.
+pub(super) fn causes_of<'a>(causes: impl IntoIterator<Item = &'a Cause>) -> String {
+    let causes = causes
+        .into_iter()
+        .map(|cause| vec![count(cause.rows), cause.cause.clone(), cause.first.clone()]);
+    columns(&["rows", "cause", "the first"], &causes.collect::<Vec<_>>())
 }
 
 /// That nothing was accepted is no success.

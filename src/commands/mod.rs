@@ -7,6 +7,7 @@ mod datasets;
 mod demo;
 mod devices;
 mod doctor;
+mod guess;
 mod ingest;
 mod models;
 mod run;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::{PATIENCE, Server, Subscriber, binary, colonnade, without_settings};
+use crate::messy;
 
 /// What a terminal shows that listens.
 const EVENTS: &str = "events.txt";
@@ -421,6 +422,28 @@ async fn the_examples_of_the_page_on_duplicates_answer() {
     reader.read("docs/duplicates.md").await;
 }
 
+#[tokio::test]
+async fn the_examples_of_the_page_on_the_first_week_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("bestellungen.csv"), messy::orders()).unwrap();
+    let monday = "Bestell-Nr;Größe;Unit Price;Menge;Bestellt am;Bemerkung\n\
+                  3;L;3,50;2;05.05.2026;neu\n201;S;1.000,00;1;06.05.2026;k.A.\n";
+    std::fs::write(reader.file("monday.csv"), messy::latin1(monday)).unwrap();
+    reader.read("docs/first-week.md").await;
+    let query = "{ orders(where: {bestellNr: {in: [\"3\", \"7\", \"8\", \"43\", \"201\"]}}) \
+                 { totalCount nodes { bestellNr groesse unitPrice menge bemerkung } } }";
+    let found = reader.served().await.data(query).await;
+    let row = |id: &str, size: &str, price: &str, pieces: &str, note: Option<&str>| json!({"bestellNr": id, "groesse": size, "unitPrice": price, "menge": pieces, "bemerkung": note});
+    let expected = json!([
+        row("3", "L", "3.50", "2", Some("neu")),
+        row("7", "M", "7.07", "5", None),
+        row("8", "M", "8.08", "2", None),
+        row("43", "M", "43.43", "3", None),
+        row("201", "S", "900.00", "1", None),
+    ]);
+    assert_eq!(found["orders"]["nodes"], expected);
+}
+
 impl Reader {
     async fn has_tickets(&mut self) {
         std::fs::write(self.file("train.csv"), tickets()).unwrap();
@@ -430,7 +453,13 @@ impl Reader {
 
 #[test]
 fn no_page_has_examples_that_nobody_tries() {
-    let tried = ["docs/sql.md", "docs/triage.md", "docs/embedding.md", "docs/duplicates.md"];
+    let tried = [
+        "docs/sql.md",
+        "docs/triage.md",
+        "docs/embedding.md",
+        "docs/duplicates.md",
+        "docs/first-week.md",
+    ];
     for entry in std::fs::read_dir("../docs").unwrap() {
         let page = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());
         let has_examples = page.ends_with(".md")

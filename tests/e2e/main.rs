@@ -18,6 +18,7 @@ mod harness;
 mod interrupted;
 mod killed;
 mod limits_of_the_machine;
+mod messy;
 mod neighbours;
 mod own_datasets;
 mod rate;

@@ -186,6 +186,76 @@ async fn a_file_of_which_nothing_fits_is_no_success() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_loaded_twice_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let spec = file(
+        "stock.toml",
+        "name = \"stock\"\nkey = [\"shop\", \"item\"]\ncolumns = [{name = \"shop\", type = \"text\"}, \
+         {name = \"item\", type = \"int64\"}, {name = \"pieces\", type = \"int64\"}]\n",
+    );
+    let monday = file("monday.csv", "shop,item,pieces\nKöln,1,10\nKöln,2,20\nRoma,1,30\n");
+    let tuesday =
+        file("tuesday.csv", "shop,item,pieces\nKöln,2,19\nRoma,2,5\nRoma,2,4\nOslo,x,1\n");
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+    let pieces = async || {
+        let query = "SELECT shop, item, pieces FROM stock ORDER BY shop, item";
+        let rows = ask(&["sql", query, "--format", "json"]).await.json();
+        let row = |row: &Value| {
+            format!("{}/{}: {}", row["shop"].as_str().unwrap(), row["item"], row["pieces"])
+        };
+        rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    ask(&["ingest", "stock", &monday, "--spec", &spec, "--json"]).await.json();
+    let twice = ask(&["ingest", "stock", &monday]).await;
+    let says = twice.fails_with("CONFLICT");
+    let expected = "monday.csv: 3 keys are in stock already, such as ";
+    assert!(
+        says.starts_with(expected) && says.contains("on conflict: error; replace, skip and add"),
+        "{says}"
+    );
+    assert_eq!(pieces().await, ["Köln/1: 10", "Köln/2: 20", "Roma/1: 30"]);
+
+    let inside = ask(&["ingest", "stock", &tuesday, "--on-conflict", "error"]).await;
+    let says = inside.fails_with("CONFLICT");
+    assert!(says.contains("1 key stands in the file more than once, such as Roma, 2;"), "{says}");
+    let skipped =
+        ask(&["ingest", "stock", &tuesday, "--on-conflict", "skip", "--json"]).await.json();
+    let of = &skipped["files"][0];
+    assert_eq!(
+        (&of["accepted"], &of["skipped"], &of["replaced"], &of["quarantined"]),
+        (&json!(1), &json!(2), &json!(0), &json!(1))
+    );
+    assert_eq!(pieces().await, ["Köln/1: 10", "Köln/2: 20", "Roma/1: 30", "Roma/2: 5"]);
+    let replaced = ask(&["ingest", "stock", &tuesday, "--on-conflict", "replace"]).await;
+    let expected = "file         accepted  quarantined  replaced  skipped  version\n\
+                    tuesday.csv         2            1         2        1        3\n";
+    assert_eq!(replaced.stdout, expected, "{}", replaced.stderr);
+    assert_eq!(pieces().await, ["Köln/1: 10", "Köln/2: 19", "Roma/1: 30", "Roma/2: 4"]);
+    ask(&["ingest", "stock", &monday, "--on-conflict", "add", "--json"]).await.json();
+    assert_eq!(pieces().await.len(), 7);
+
+    let wednesday = file("wednesday.csv", "shop,item,pieces\nBonn,1,1\nBonn,1,2\n");
+    let told = ask(&["ingest", "stock", &wednesday]).await;
+    let says = "wednesday.csv: 1 key has more than one row; all were loaded (--on-conflict replace or skip take one)";
+    assert!(told.status.success() && told.stderr.contains(says), "{}", told.stderr);
+    assert_eq!(pieces().await.len(), 9);
+
+    let keyless = ["ingest", "notes", &monday, "--create", "--on-conflict", "replace"];
+    let says = ask(&keyless).await;
+    assert!(says.fails_with("BAD_INPUT").contains("its spec names no `key`"), "{}", says.stderr);
+    assert_eq!(
+        ask(&["ingest", "stock", &monday, "--on-conflict", "guess"]).await.status.code(),
+        Some(2)
+    );
+}
+
+#[tokio::test]
 async fn small_files_are_put_together_and_rows_stay() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");

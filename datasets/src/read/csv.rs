@@ -1,20 +1,22 @@
 //! Separated values: dialect sniffed, types from the target, or found in the first rows.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::SchemaRef;
 use csv::ByteRecord;
+use encoding_rs::Encoding;
 
 use super::dialect::{BUFFER_BYTES, Dialect};
 use super::input::{Meter, Tracked};
 use super::rows::{Place, RowTable, check_text};
-use super::{Chunk, ReadOptions, RowReader, Source};
+use super::written::decoded;
+use super::{Chunk, CsvOptions, ReadOptions, RowReader, Source, TextEncoding};
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
-use crate::infer::{TypeGuess, to_identifier};
+use crate::infer::{Finding, Tally, to_identifier};
 use crate::parse::{self, Slot};
 use crate::rejected::Position;
 use crate::spec::{COLUMNS_MAX, ColumnSpec, DatasetSpec, Evolution};
@@ -35,6 +37,7 @@ pub(crate) struct CsvRecords {
     reader: csv::Reader<Tracked>,
     meter: Arc<Meter>,
     dialect: Dialect,
+    encoding: &'static Encoding,
     header: Vec<String>,
     first: Option<(ByteRecord, Place)>,
     row: u64,
@@ -50,18 +53,27 @@ impl CsvRecords {
         dialect: Option<Dialect>,
         options: &ReadOptions,
     ) -> Result<Self> {
-        let head = source.head(HEAD_BYTES)?;
-        check_text(source.name(), &head[..head.len().min(4_096)])?;
-        let dialect = dialect.unwrap_or_else(|| Dialect::sniff(&head));
+        let (head, encoding) = decoded(source, options.csv.encoding)?;
+        let mut first = Vec::new();
+        let read = head.take(HEAD_BYTES as u64).read_to_end(&mut first);
+        if let Err(error) = read
+            && first.is_empty()
+        {
+            return Err(source.io("read", error));
+        }
+        check_text(source.name(), &first[..first.len().min(4_096)])?;
+        let dialect = dialect.unwrap_or_else(|| Dialect::of(&first, &options.csv));
         // The parser reads ahead of the record that it is at.
         let limit_bytes = options.row_max_bytes.saturating_add(BUFFER_BYTES);
-        let input = source.text()?.chain(END.as_slice());
+        let (input, _) = decoded(source, TextEncoding::Named(encoding))?;
+        let input = input.chain(END.as_slice());
         let (input, meter) = Tracked::new(Box::new(input), limit_bytes);
         let mut records = Self {
             source: source.clone(),
             reader: dialect.builder().from_reader(input),
             meter,
             dialect,
+            encoding,
             header: Vec::new(),
             first: None,
             row: 0,
@@ -100,14 +112,19 @@ impl CsvRecords {
             self.first = Some((record, Place { row: 1, line }));
             return Ok(());
         }
-        let mut seen = HashSet::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
         for (at, field) in record.iter().enumerate() {
             let name = String::from_utf8_lossy(field).trim().to_owned();
             let name = if name.is_empty() { numbered(at) } else { name };
-            if !seen.insert(name.clone()) {
+            if let Some(before) = seen.insert(name.clone(), at) {
                 return Err(Error::Mismatch {
                     source_name: self.source.name().into(),
-                    problem: format!("the header names column {} twice", parse::quoted(&name)),
+                    problem: format!(
+                        "the header on line {line} names {} twice: columns {} and {}",
+                        parse::quoted(&name),
+                        before + 1,
+                        at + 1
+                    ),
                 });
             }
             self.header.push(name);
@@ -234,6 +251,7 @@ pub(crate) struct CsvReader {
     pending: VecDeque<(ByteRecord, Place)>,
     record: ByteRecord,
     columns: Vec<ColumnSpec>,
+    written: CsvOptions,
     table: RowTable,
     done: bool,
 }
@@ -265,11 +283,12 @@ impl CsvReader {
         if !unknown.is_empty() && target.is_none_or(|t| t.evolution == Evolution::AddNullable) {
             let guesses = read_ahead(&mut records, &unknown, &mut pending, options)?;
             for (at, guess) in unknown.into_iter().zip(guesses) {
-                columns[at].data_type = guess.into_type();
+                columns[at].data_type = guess.decide(1.0).data_type;
             }
         }
         Ok(Self {
             table: RowTable::new(source.name(), &columns, options)?,
+            written: options.csv.clone(),
             records,
             pending,
             record: ByteRecord::new(),
@@ -295,7 +314,7 @@ impl CsvReader {
             };
             let problem = self.records.problem(place, &self.record);
             let slots = problem.map_or_else(
-                || row_slots(&self.record, &self.columns),
+                || row_slots(&self.record, &self.columns, &self.written),
                 |problem| Err((None, problem)),
             );
             match slots {
@@ -332,8 +351,8 @@ fn read_ahead(
     unknown: &[usize],
     pending: &mut VecDeque<(ByteRecord, Place)>,
     options: &ReadOptions,
-) -> Result<Vec<TypeGuess>> {
-    let mut guesses = vec![TypeGuess::default(); unknown.len()];
+) -> Result<Vec<Tally>> {
+    let mut guesses = vec![Tally::default(); unknown.len()];
     let width = records.header().len();
     let mut held_bytes = 0;
     while pending.len() < options.discovery_rows && held_bytes < options.discovery_bytes {
@@ -342,7 +361,7 @@ fn read_ahead(
         if record.len() == width {
             for (guess, at) in guesses.iter_mut().zip(unknown) {
                 if let Ok(text) = std::str::from_utf8(&record[*at]) {
-                    guess.join_text(text);
+                    guess.add(text, place, &options.csv);
                 }
             }
         }
@@ -352,22 +371,69 @@ fn read_ahead(
     Ok(guesses)
 }
 
+/// What a file of separated values looks like.
+pub(crate) struct Looks {
+    pub(crate) encoding: &'static Encoding,
+    pub(crate) delimiter: u8,
+    pub(crate) has_header: bool,
+    /// The columns by their names in the file.
+    pub(crate) columns: Vec<(String, Finding)>,
+    /// Rows that were looked at, and whether they are all.
+    pub(crate) rows: u64,
+    pub(crate) is_whole: bool,
+}
+
+/// Looks through `source`, up to so many bytes of it.
+pub(crate) fn look(
+    source: &Source,
+    options: &ReadOptions,
+    bytes_max: usize,
+    mostly: f64,
+) -> Result<Looks> {
+    let mut records = CsvRecords::open(source, None, options)?;
+    let header = records.header().to_vec();
+    let mut tallies = vec![Tally::default(); header.len()];
+    let (mut record, mut rows, mut bytes) = (ByteRecord::new(), 0, 0);
+    let is_whole = loop {
+        if bytes > bytes_max {
+            break false;
+        }
+        let Some(place) = records.next_record(&mut record)? else { break true };
+        rows += 1;
+        bytes += record.as_slice().len() + record.len();
+        if record.len() != header.len() || records.problem(place, &record).is_some() {
+            continue;
+        }
+        for (tally, field) in tallies.iter_mut().zip(&record) {
+            if let Ok(text) = std::str::from_utf8(field) {
+                tally.add(text, place, &options.csv);
+            }
+        }
+    };
+    let findings = tallies.iter().map(|tally| tally.decide(mostly));
+    Ok(Looks {
+        encoding: records.encoding,
+        delimiter: records.dialect.delimiter,
+        has_header: records.dialect.header,
+        columns: header.into_iter().zip(findings).collect(),
+        rows,
+        is_whole,
+    })
+}
+
 /// The fields as slots; an empty field is no value.
 fn row_slots<'a>(
     record: &'a ByteRecord,
     columns: &[ColumnSpec],
+    written: &CsvOptions,
 ) -> Result<Vec<Slot<'a>>, (Option<String>, String)> {
     if record.len() != columns.len() {
         return Err((None, format!("expected {} fields, found {}", columns.len(), record.len())));
     }
     let mut slots = Vec::with_capacity(columns.len());
     for (field, column) in record.iter().zip(columns) {
-        if field.is_empty() {
-            slots.push(Slot::Null);
-            continue;
-        }
         let problem = match std::str::from_utf8(field) {
-            Ok(text) => match parse::text_slot(&column.data_type, text) {
+            Ok(text) => match written.slot(&column.data_type, text) {
                 Ok(slot) => {
                     slots.push(slot);
                     continue;

@@ -1,5 +1,7 @@
 //! The dialect of a file of separated values, told from its first records.
 
+use super::CsvOptions;
+
 /// How fields and records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -20,11 +22,20 @@ impl Dialect {
         Self { delimiter: b',', quote: b'"', padded: false, header: true };
 
     /// The dialect of the text that begins with `head`.
+    #[cfg(test)]
     pub(crate) fn sniff(head: &[u8]) -> Self {
+        Self::of(head, &CsvOptions::default())
+    }
+
+    /// The same, as far as `options` do not say it.
+    pub(crate) fn of(head: &[u8], options: &CsvOptions) -> Self {
         let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
         let quote = sniff_quote(head);
-        let mut best = (0.0, 0, b',');
+        let mut best = (0.0, 0, options.delimiter.unwrap_or(b','));
         for delimiter in DELIMITERS {
+            if options.delimiter.is_some() {
+                break;
+            }
             let counts = field_counts(head, delimiter, quote);
             let Some(first) = counts.first().copied().filter(|n| *n > 1) else { continue };
             let same = counts.iter().filter(|n| **n == first).count() as f64 / counts.len() as f64;
@@ -33,10 +44,12 @@ impl Dialect {
             }
         }
         let delimiter = best.2;
-        let records = records(head, delimiter, quote, 1);
+        let records = records(head, delimiter, quote, 2);
         let first = records.first().cloned().unwrap_or_default();
         let padded = first.len() > 1 && first[1..].iter().all(|field| field.starts_with(' '));
-        Self { delimiter, quote, padded, header: is_header(&first) }
+        let found = || is_header(&first) || differs(&first, records.get(1));
+        let header = options.header.unwrap_or_else(found);
+        Self { delimiter, quote, padded, header }
     }
 
     /// A reader of this dialect.
@@ -94,15 +107,24 @@ fn records(head: &[u8], delimiter: u8, quote: u8, most: usize) -> Vec<Vec<String
     records
 }
 
+fn is_value(field: &str) -> bool {
+    let field = field.trim();
+    field.parse::<f64>().is_ok() || crate::parse::timestamp_us(field).is_some()
+}
+
+/// The first record has no numbers or instants, and the second has some: those of the first are names, even where two are alike.
+fn differs(first: &[String], second: Option<&Vec<String>>) -> bool {
+    let named = |field: &String| !field.trim().is_empty() && !is_value(field);
+    first.iter().all(named)
+        && second.is_some_and(|second| second.iter().any(|field| is_value(field)))
+}
+
 /// Names are distinct, and no name is a number or an instant; the first may be empty (a row number).
 fn is_header(fields: &[String]) -> bool {
     let mut seen = std::collections::HashSet::new();
     fields.iter().enumerate().all(|(at, field)| {
         let field = field.trim();
-        (at == 0 || !field.is_empty())
-            && field.parse::<f64>().is_err()
-            && crate::parse::timestamp_us(field).is_none()
-            && seen.insert(field)
+        (at == 0 || !field.is_empty()) && !is_value(field) && seen.insert(field)
     })
 }
 
@@ -118,6 +140,8 @@ mod tests {
             ("a\tb\r\n1\t2\r\n", b'\t', b'"', false, true),
             ("a, b, c\nx, , z\n", b',', b'"', true, true),
             ("1,2\n3,4\n", b',', b'"', false, false),
+            ("a,b,a\n1,2,3\n", b',', b'"', false, true),
+            ("a,b,a\nc,c,c\n", b',', b'"', false, false),
             ("text,category\r\n\"a, b\nc\",d\r\n", b',', b'"', false, true),
             ("a,b\n'x,y','z'\n'u,v','w'\n", b',', b'\'', false, true),
             ("only\nx\n", b',', b'"', false, true),

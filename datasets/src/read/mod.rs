@@ -31,6 +31,7 @@ mod parquet_guard;
 mod recognise;
 mod rows;
 mod unpack;
+mod written;
 mod xes;
 
 use arrow::array::RecordBatch;
@@ -40,12 +41,15 @@ use crate::error::Result;
 use crate::rejected::{Position, RejectedRow};
 use crate::spec::DatasetSpec;
 
+pub(crate) use csv::look as csv_looks;
 pub use format::Format;
 pub use input::Source;
 pub(crate) use json_value::document_slot;
 pub use mooncake::EPOCH_US as MOONCAKE_EPOCH_US;
 pub use nab::{LabelWindows, nab_windows};
 pub use recognise::recognise;
+pub(crate) use rows::Place;
+pub use written::{CsvOptions, DateOrder, TextEncoding};
 
 /// Bounds of a reader.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub struct ReadOptions {
     pub discovery_rows: usize,
     /// Most bytes held while looking at those rows.
     pub discovery_bytes: usize,
+    /// How files of separated values are written.
+    pub csv: CsvOptions,
 }
 
 impl Default for ReadOptions {
@@ -70,6 +76,7 @@ impl Default for ReadOptions {
             row_max_bytes: 16 * 1024 * 1024,
             discovery_rows: 16_384,
             discovery_bytes: 32 * 1024 * 1024,
+            csv: CsvOptions::default(),
         }
     }
 }

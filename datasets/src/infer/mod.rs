@@ -1,21 +1,32 @@
 //! Specs for datasets that nobody wrote a spec for: names and types from what the data shows.
 
+mod guess;
+mod tally;
+
+use std::borrow::Cow;
+
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, NAME_MAX_BYTES};
-use crate::parse;
+use crate::parse::{self, quoted};
 use crate::read::json::{self, JsonError, Kind, RawValue};
 use crate::spec::{ColumnSpec, DatasetSpec, Evolution, TYPE_METADATA_KEY, UNIT_METADATA_KEY};
 
-/// What a user says of a dataset whose columns are found in its first file.
+pub use guess::{Guess, GuessOptions, Hint, Note, guess};
+pub(crate) use tally::{Finding, Tally};
+
+/// What a user says of a dataset whose columns are found in its first file. Columns are called as in the file, or as in the
+/// dataset.
 #[derive(Clone, Debug, Default)]
 pub struct SpecHints {
     /// The columns that name a row.
     pub key: Vec<String>,
     /// The column that says when a row happened; when absent, the only timestamp column, if it is one.
     pub time_column: Option<String>,
+    /// Types of columns, whatever is found.
+    pub types: Vec<(String, ColumnType)>,
 }
 
 /// Makes a spec for rows of `schema`. Column names become `snake_case`; structs, maps and nested lists
@@ -25,11 +36,40 @@ pub fn spec_from_schema(
     schema: &Schema,
     hints: &SpecHints,
 ) -> Result<DatasetSpec> {
-    let mut columns = Vec::with_capacity(schema.fields().len());
+    let mut columns: Vec<ColumnSpec> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let mut column = column_of_field(name.as_str(), field)?;
-        column.nullable = !hints.key.contains(&column.name);
+        let column = column_of_field(name.as_str(), field)?;
+        if let Some(at) = columns.iter().position(|other| other.name == column.name) {
+            return Err(Error::Mismatch {
+                source_name: name.to_string(),
+                problem: format!(
+                    "columns {} and {} are both {}; one of them needs another name",
+                    quoted(schema.field(at).name()),
+                    quoted(field.name()),
+                    column.name
+                ),
+            });
+        }
         columns.push(column);
+    }
+    let find = |asked: &String, what: &str| {
+        let position = (schema.fields().iter().zip(&columns))
+            .position(|(field, column)| field.name() == asked || column.name == *asked);
+        position.ok_or_else(|| {
+            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            let (asked, names) = (quoted(asked), names.join(", "));
+            let problem = format!("{what}: there is no column {asked}; there are {names}");
+            Error::Spec { dataset: name.to_string(), problem }
+        })
+    };
+    let key = hints.key.iter().map(|of| find(of, "key")).collect::<Result<Vec<_>>>()?;
+    let time = hints.time_column.as_ref().map(|of| find(of, "time")).transpose()?;
+    let types = hints.types.iter().map(|(of, data_type)| Ok((find(of, "type")?, data_type)));
+    for (at, data_type) in types.collect::<Result<Vec<_>>>()? {
+        columns[at].data_type = data_type.clone();
+    }
+    for at in &key {
+        columns[*at].nullable = false;
     }
     let mut times = columns.iter().filter(|c| c.data_type == ColumnType::Timestamp);
     let only_time = match (times.next(), times.next()) {
@@ -41,8 +81,8 @@ pub fn spec_from_schema(
         description: String::new(),
         owner: None,
         derived: false,
-        key: hints.key.clone(),
-        time_column: hints.time_column.clone().or(only_time),
+        key: key.iter().map(|at| columns[*at].name.clone()).collect(),
+        time_column: time.map(|at| columns[at].name.clone()).or(only_time),
         evolution: Evolution::AddNullable,
         partition_by: Vec::new(),
         columns,
@@ -112,11 +152,13 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
     }
 }
 
-/// A column name for a source's name: `Input Tokens`, `inputTokens` and `INPUT_TOKENS` are `input_tokens`.
+/// A column name for a source's name: `Input Tokens`, `inputTokens` and `INPUT_TOKENS` are `input_tokens`, and `Größe` is
+/// `groesse`.
 pub fn to_identifier(name: &str) -> String {
+    let name = in_ascii(name.trim());
     let mut out = String::with_capacity(name.len());
     let mut before = ' ';
-    let mut letters = name.trim().chars().peekable();
+    let mut letters = name.chars().peekable();
     while let Some(c) = letters.next() {
         let starts_word = c.is_ascii_uppercase()
             && (before.is_ascii_lowercase()
@@ -144,6 +186,31 @@ pub fn to_identifier(name: &str) -> String {
     identifier
 }
 
+/// A name in letters of ASCII, as somebody writes it who has no others.
+fn in_ascii(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len());
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_in_capitals = letters.peek().is_some_and(|next| next.is_uppercase());
+        out.push_str(match letter {
+            'ä' => "ae",
+            'ö' => "oe",
+            'ü' => "ue",
+            'Ä' if is_in_capitals => "AE",
+            'Ö' if is_in_capitals => "OE",
+            'Ü' if is_in_capitals => "UE",
+            'Ä' => "Ae",
+            'Ö' => "Oe",
+            'Ü' => "Ue",
+            other => deunicode::deunicode_char(other).unwrap_or("_"),
+        });
+    }
+    Cow::Owned(out)
+}
+
 /// What is known of a column's type from the values seen so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TypeGuess(Option<ColumnType>);
@@ -164,21 +231,6 @@ impl TypeGuess {
     /// Joins another JSON value's guess: kinds that don't fit together are kept as JSON.
     pub(crate) fn join_json(&mut self, other: Self) {
         self.join(other.0, ColumnType::Json);
-    }
-
-    /// Joins a field of separated values: kinds that don't fit together are kept as text.
-    pub(crate) fn join_text(&mut self, text: &str) {
-        if text.is_empty() || self.0 == Some(ColumnType::Text) {
-            return;
-        }
-        let seen = if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
-            ColumnType::Bool
-        } else if text.parse::<f64>().is_ok() {
-            number_type(text)
-        } else {
-            string_type(text)
-        };
-        self.join(Some(seen), ColumnType::Text);
     }
 
     pub(crate) fn into_type(self) -> ColumnType {
@@ -270,7 +322,15 @@ mod tests {
             ("case:concept:name", "case_concept_name"),
             ("2nd", "c2nd"),
             ("", "column"),
-            ("__é__", "column"),
+            ("__é__", "e"),
+            ("Größe", "groesse"),
+            ("GRÖSSE", "groesse"),
+            ("Übergröße (cm)", "uebergroesse_cm"),
+            ("prénom", "prenom"),
+            ("Ημερομηνία", "emeromenia"),
+            ("价格", "jia_ge"),
+            ("🙂", "slight_smile"),
+            ("__\u{301}__", "column"),
             ("_a__b_", "a_b"),
         ] {
             assert_eq!(to_identifier(name), identifier, "{name:?}");
@@ -281,18 +341,6 @@ mod tests {
 
     #[test]
     fn types_are_joined() {
-        let csv = |fields: &[&str]| {
-            let mut guess = TypeGuess::default();
-            fields.iter().for_each(|f| guess.join_text(f));
-            guess.into_type().to_string()
-        };
-        assert_eq!(csv(&["1", "", "2"]), "int64");
-        assert_eq!(csv(&["1", "2.5"]), "float64");
-        assert_eq!(csv(&["007", "1"]), "text");
-        assert_eq!(csv(&["18446744073709551615", "1"]), "decimal(38,0)");
-        assert_eq!(csv(&["2024-01-01", "2024-01-01 10:00:00"]), "timestamp");
-        assert_eq!(csv(&["true", "False"]), "bool");
-        assert_eq!(csv(&["true", "1"]), "text");
         let json = |text: &str| {
             let mut guess = TypeGuess::default();
             json::elements::<JsonError>(text, |v| {

@@ -1,0 +1,313 @@
+//! How values stand in a file of separated values, where that is not as usual.
+
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader};
+
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs_io::DecodeReaderBytesBuilder;
+
+use super::Source;
+use crate::column_type::ColumnType;
+use crate::error::Result;
+use crate::parse::{self, Slot, quoted};
+
+/// Bytes that the encoding is told from.
+const HEAD_BYTES: usize = 1 << 20;
+
+/// What is to be known of a file of separated values that is written otherwise than usual.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CsvOptions {
+    /// The encoding of its text.
+    pub encoding: TextEncoding,
+    /// What separates fields; found in the first records when it is not said.
+    pub delimiter: Option<u8>,
+    /// Whether the first record names the columns; found in it when it is not said.
+    pub header: Option<bool>,
+    /// Whether numbers have a comma before their fraction, and dots, spaces or nothing between thousands.
+    pub decimal_comma: bool,
+    /// Texts that stand for no value, beside the empty one.
+    pub nulls: Vec<String>,
+    /// The order of day, month and year, where a date does not begin with its year.
+    pub date_order: Option<DateOrder>,
+}
+
+/// The encoding of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// UTF-8.
+    #[default]
+    Utf8,
+    /// What its first bytes look like.
+    Found,
+    /// This one.
+    Named(&'static Encoding),
+}
+
+impl TextEncoding {
+    /// The encoding of that name, as the web knows it: `windows-1252`, `latin1`, `utf-16le`.
+    pub fn named(label: &str) -> Option<Self> {
+        Encoding::for_label(label.as_bytes()).map(Self::Named)
+    }
+}
+
+/// The order of the parts of a date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateOrder {
+    /// Day, month, year: `31.12.2026`.
+    DayFirst,
+    /// Month, day, year: `12/31/2026`.
+    MonthFirst,
+}
+
+impl DateOrder {
+    fn example(self) -> &'static str {
+        match self {
+            Self::DayFirst => "a date such as 31.12.2026",
+            Self::MonthFirst => "a date such as 12/31/2026",
+        }
+    }
+}
+
+/// Opens a text as UTF-8, whatever it is; says what it was.
+pub(crate) fn decoded(
+    source: &Source,
+    encoding: TextEncoding,
+) -> Result<(Box<dyn BufRead + Send>, &'static Encoding)> {
+    let encoding = match encoding {
+        TextEncoding::Utf8 => UTF_8,
+        TextEncoding::Named(encoding) => encoding,
+        TextEncoding::Found => found(&source.head(HEAD_BYTES)?),
+    };
+    let text = source.text()?;
+    if encoding == UTF_8 {
+        return Ok((text, encoding));
+    }
+    let mut decoder = DecodeReaderBytesBuilder::new();
+    let decoder = decoder.encoding(Some(encoding)).bom_override(true).build(text);
+    Ok((Box::new(BufReader::new(decoder)), encoding))
+}
+
+/// The encoding that a text beginning with `head` has most likely.
+fn found(head: &[u8]) -> &'static Encoding {
+    match head {
+        [0xFF, 0xFE, ..] => return UTF_16LE,
+        [0xFE, 0xFF, ..] => return UTF_16BE,
+        _ => {}
+    }
+    match std::str::from_utf8(head) {
+        Ok(_) => UTF_8,
+        // A character that the end of the head cuts.
+        Err(error) if error.error_len().is_none() => UTF_8,
+        Err(_) => {
+            let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
+            detector.feed(head, true);
+            detector.guess(None, Utf8Detection::Deny)
+        }
+    }
+}
+
+impl CsvOptions {
+    /// Reads a field as a value of `data_type`; the error says what was expected and found.
+    pub(crate) fn slot<'a>(
+        &self,
+        data_type: &ColumnType,
+        field: &'a str,
+    ) -> Result<Slot<'a>, String> {
+        if field.is_empty() || self.is_null(field) {
+            return Ok(Slot::Null);
+        }
+        let wrong = |expected: &str| format!("expected {expected}, found {}", quoted(field));
+        match self.usual(data_type, field) {
+            None => Err(wrong(&self.expected(data_type))),
+            Some(Cow::Borrowed(text)) => parse::text_slot(data_type, text),
+            Some(Cow::Owned(text)) => match parse::text_slot(data_type, &text) {
+                Ok(Slot::Int(value)) => Ok(Slot::Int(value)),
+                Ok(Slot::Float(value)) => Ok(Slot::Float(value)),
+                Ok(Slot::Decimal(value)) => Ok(Slot::Decimal(value)),
+                _ => Err(wrong(&self.expected(data_type))),
+            },
+        }
+    }
+
+    pub(crate) fn is_null(&self, field: &str) -> bool {
+        let field = field.trim();
+        self.nulls.iter().any(|null| null == field)
+    }
+
+    fn expected(&self, data_type: &ColumnType) -> String {
+        match (data_type, self.date_order) {
+            (ColumnType::Date, Some(order)) => order.example().to_owned(),
+            (ColumnType::Timestamp, Some(order)) => {
+                format!("{}, with or without a time such as 09:30:00", order.example())
+            }
+            _ => format!("{data_type} with a decimal comma"),
+        }
+    }
+
+    /// The field as it would usually be written; nothing where it is written wrongly.
+    fn usual<'a>(&self, data_type: &ColumnType, field: &'a str) -> Option<Cow<'a, str>> {
+        match (data_type, self.date_order) {
+            (kind, _) if kind.is_numeric() && self.decimal_comma => with_point(field),
+            (ColumnType::Date | ColumnType::Timestamp, Some(order)) => {
+                with_year_first(field, order)
+            }
+            _ => Some(Cow::Borrowed(field)),
+        }
+    }
+
+    /// The field as a number would usually be written, if it is one.
+    pub(crate) fn usual_number<'a>(&self, field: &'a str) -> Option<Cow<'a, str>> {
+        self.usual(&ColumnType::Float64, field)
+    }
+
+    /// The field as an instant would usually be written, if it is one.
+    pub(crate) fn usual_instant<'a>(&self, field: &'a str) -> Option<Cow<'a, str>> {
+        self.usual(&ColumnType::Timestamp, field)
+    }
+}
+
+/// `1.234,5` → `1234.5`; nothing where dots and spaces are not between thousands.
+fn with_point(field: &str) -> Option<Cow<'_, str>> {
+    let field = field.trim();
+    let is_plain = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | 'e' | 'E');
+    if field.chars().all(is_plain) {
+        return Some(Cow::Borrowed(field));
+    }
+    let (whole, fraction) = match field.split_once(',') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (field, None),
+    };
+    let groups: Vec<&str> = whole.split(['.', ' ', '\u{a0}', '\u{202f}', '\'']).collect();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (first, later) = groups.split_first()?;
+    let first_digits = first.trim_start_matches(['-', '+']);
+    let grouped = later.iter().all(|group| digits(group) && group.len() == 3);
+    let fits = grouped && (later.is_empty() || (digits(first_digits) && first_digits.len() <= 3));
+    // More than one comma: it is no fraction.
+    if !fits || fraction.is_some_and(|fraction| fraction.contains([',', '.'])) {
+        return None;
+    }
+    let mut text = groups.concat();
+    if let Some(fraction) = fraction {
+        text.push('.');
+        text.push_str(fraction);
+    }
+    Some(Cow::Owned(text))
+}
+
+/// `31.12.2026 9:30` → `2026-12-31 09:30`; what begins with a year stays as it is.
+fn with_year_first(field: &str, order: DateOrder) -> Option<Cow<'_, str>> {
+    let field = field.trim();
+    let (date, time) = match field.split_once([' ', 'T']) {
+        Some((date, time)) => (date, Some(time)),
+        None => (field, None),
+    };
+    let separator = date.chars().find(|c| !c.is_ascii_digit())?;
+    let parts: Vec<&str> = date.split(separator).collect();
+    let [first, second, year] = parts[..] else { return None };
+    if first.len() == 4 && separator == '-' {
+        return Some(Cow::Borrowed(field));
+    }
+    let (day, month) = match order {
+        DateOrder::DayFirst => (first, second),
+        DateOrder::MonthFirst => (second, first),
+    };
+    if !matches!(separator, '.' | '/' | '-') || day.len() > 2 || month.len() > 2 {
+        return None;
+    }
+    let year = match (year.len(), year.parse::<u32>()) {
+        (4, Ok(year)) => year,
+        // As POSIX reads two digits.
+        (2, Ok(year @ 69..)) => 1_900 + year,
+        (2, Ok(year)) => 2_000 + year,
+        _ => return None,
+    };
+    let mut text = format!("{year:04}-{month:0>2}-{day:0>2}");
+    if let Some(time) = time {
+        // An hour of one digit.
+        let hour = if time.as_bytes().get(1) == Some(&b':') { "0" } else { "" };
+        text.push_str(&format!(" {hour}{time}"));
+    }
+    Some(Cow::Owned(text))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(options: &CsvOptions, kind: &str, field: &str) -> Result<String, String> {
+        let kind: ColumnType = kind.parse().unwrap();
+        options.slot(&kind, field).map(|slot| format!("{slot:?}"))
+    }
+
+    #[test]
+    fn a_comma_is_before_the_fraction_and_thousands_are_in_groups() {
+        let options = CsvOptions { decimal_comma: true, ..CsvOptions::default() };
+        for (kind, field, slot) in [
+            ("decimal(12,2)", "1.234.567,89", "Decimal(123456789)"),
+            ("decimal(12,2)", "-3,9", "Decimal(-390)"),
+            ("decimal(12,2)", " 1 234,5 ", "Decimal(123450)"),
+            ("float64", "0,25", "Float(0.25)"),
+            ("float64", "1e3", "Float(1000.0)"),
+            ("int64", "1.234", "Int(1234)"),
+            ("int64", "12", "Int(12)"),
+            ("text", "1,5", "Text(\"1,5\")"),
+        ] {
+            assert_eq!(read(&options, kind, field).unwrap(), slot, "{kind} {field}");
+        }
+        for bad in ["1.23", "1,2,3", "1234.567", "1,234.5", ",", "x,1", "12.3456"] {
+            let problem = read(&options, "decimal(12,2)", bad).unwrap_err();
+            let expected = format!("expected decimal(12,2) with a decimal comma, found {bad:?}");
+            assert_eq!(problem, expected);
+        }
+    }
+
+    #[test]
+    fn a_date_is_read_in_its_order() {
+        let of = |order| CsvOptions { date_order: Some(order), ..CsvOptions::default() };
+        let usual = |kind, field: &str| read(&CsvOptions::default(), kind, field).unwrap();
+        for (order, kind, field, as_usual) in [
+            (DateOrder::DayFirst, "date", "31.12.2026", "2026-12-31"),
+            (DateOrder::DayFirst, "date", "1/2/26", "2026-02-01"),
+            (DateOrder::MonthFirst, "date", "12/31/1999", "1999-12-31"),
+            (DateOrder::MonthFirst, "date", "2/1/69", "1969-02-01"),
+            (DateOrder::DayFirst, "timestamp", "31-12-2026 9:30", "2026-12-31 09:30:00"),
+            (DateOrder::DayFirst, "timestamp", "31.12.2026T23:59:59.5", "2026-12-31T23:59:59.5Z"),
+            (DateOrder::DayFirst, "timestamp", "31.12.2026", "2026-12-31 00:00:00"),
+            (DateOrder::DayFirst, "date", "2026-12-31", "2026-12-31"),
+        ] {
+            let read = read(&of(order), kind, field);
+            assert_eq!(read, Ok(usual(kind, as_usual)), "{field}");
+        }
+        for bad in ["31.13.2026", "30.02.2026", "1.2", "1.2.3.4", "12/31/2026", "soon", "1.1.126"] {
+            let problem = read(&of(DateOrder::DayFirst), "date", bad).unwrap_err();
+            assert!(problem.starts_with("expected a date such as 31.12.2026, found"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn words_that_stand_for_nothing_are_nothing() {
+        let options =
+            CsvOptions { nulls: vec!["n/a".to_owned(), "-".to_owned()], ..CsvOptions::default() };
+        assert_eq!(options.slot(&ColumnType::Int64, " n/a "), Ok(Slot::Null));
+        assert_eq!(options.slot(&ColumnType::Text, "-"), Ok(Slot::Null));
+        assert!(options.slot(&ColumnType::Int64, "--").is_err());
+        assert_eq!(CsvOptions::default().slot(&ColumnType::Text, "-"), Ok(Slot::Text("-".into())));
+    }
+
+    #[test]
+    fn the_encoding_is_found() {
+        let name = |bytes: &[u8]| found(bytes).name();
+        assert_eq!(name("Größe;Preis\n".as_bytes()), "UTF-8");
+        assert_eq!(name(&"Größe".as_bytes()[..3]), "UTF-8");
+        assert_eq!(name(b""), "UTF-8");
+        assert_eq!(
+            name(b"Gr\xF6\xDFe;Preis\nM\xFCller;\xC4pfel f\xFCr \xD6sterreich\n"),
+            "windows-1252"
+        );
+        assert_eq!(name(b"\xFF\xFEG\0"), "UTF-16LE");
+        assert_eq!(name(b"\xFE\xFF\0G"), "UTF-16BE");
+    }
+}

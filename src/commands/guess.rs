@@ -1,0 +1,149 @@
+//! What a dataset would be that is made from a file, and what would become of the file's rows.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+
+use ::datasets::conform::{Conformer, evolve};
+use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
+use ::datasets::read::{self, CsvOptions, DateOrder, Format, ReadOptions, Source, TextEncoding};
+use ::datasets::{Cause, Causes, DatasetName, DatasetSpec};
+use engine::{Code, Error, Result};
+use serde_json::json;
+
+use crate::cli::{Dates, Ingest, Written};
+use crate::output::{Output, count};
+
+/// How files are written, as the command line says it.
+pub(super) fn csv_options(written: &Written) -> CsvOptions {
+    CsvOptions {
+        encoding: written.encoding.unwrap_or(TextEncoding::Found),
+        delimiter: written.delimiter,
+        header: written.no_header.then_some(false),
+        decimal_comma: written.decimal_comma,
+        nulls: written.nulls.clone(),
+        date_order: written.date_order.map(|order| match order {
+            Dates::Dmy => DateOrder::DayFirst,
+            Dates::Mdy => DateOrder::MonthFirst,
+        }),
+    }
+}
+
+/// The spec for a file's rows; what is to be known of it is told, and it is written where that is asked for.
+pub(super) fn guessed(
+    dataset: &DatasetName,
+    arguments: &Ingest,
+    source: &Source,
+    format: Format,
+    output: &Output,
+) -> Result<DatasetSpec> {
+    let asked = &arguments.creation;
+    let options = GuessOptions {
+        hints: SpecHints {
+            key: asked.key.clone(),
+            time_column: asked.time.clone(),
+            types: asked.types.clone(),
+        },
+        mostly: asked.mostly,
+        read: ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() },
+        ..GuessOptions::default()
+    };
+    let name = source.name();
+    let doing = |e| Error::from(e).while_doing(format_args!("make {dataset} from {name}"));
+    let Guess { spec, notes } = guess(dataset, source, format, &options).map_err(doing)?;
+    for Note { text, hints } in &notes {
+        let flags: Vec<&str> = hints.iter().map(|hint| flag(*hint)).collect();
+        let flags =
+            if flags.is_empty() { String::new() } else { format!(" ({})", flags.join(", or ")) };
+        output.note(&format!("{name}: {text}{flags}"));
+    }
+    if let Some(path) = &asked.write_spec {
+        let written = OpenOptions::new().write(true).create_new(true).open(path);
+        let written = written
+            .and_then(|mut file| file.write_all(spec.to_toml().unwrap_or_default().as_bytes()));
+        written.map_err(|error| {
+            let path = path.display();
+            match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    let says =
+                        format!("--write-spec {path}: there is a file already; it stays as it is");
+                    Error::user(Code::Conflict, says)
+                }
+                _ => Error::environment(Code::StorageUnavailable, format!("write {path}"), error),
+            }
+        })?;
+    }
+    Ok(spec)
+}
+
+/// How it is said on the command line.
+fn flag(hint: Hint) -> &'static str {
+    match hint {
+        Hint::DecimalComma => "--decimal-comma",
+        Hint::DayFirst => "--date-order dmy",
+        Hint::MonthFirst => "--date-order mdy",
+        Hint::Mostly => "--mostly 0.99 sends a hundredth to quarantine",
+    }
+}
+
+/// What loading a file would do.
+pub(super) struct Trial {
+    name: String,
+    accepted: u64,
+    rejected: u64,
+    causes: Vec<Cause>,
+}
+
+impl Trial {
+    /// Reads and checks all rows.
+    pub(super) fn make(
+        source: &Source,
+        format: Format,
+        spec: &DatasetSpec,
+        written: &Written,
+    ) -> Result<Self> {
+        let options = ReadOptions { csv: csv_options(written), ..ReadOptions::default() };
+        let name = source.name().to_owned();
+        let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
+        let schema = reader.schema();
+        let grown = evolve(spec, &schema, &name)?;
+        let conformer = Conformer::new(grown.as_ref().unwrap_or(spec), &schema, &name)?;
+        let (mut accepted, mut rejected, mut causes) = (0, 0, Causes::default());
+        while let Some(chunk) = reader.next_chunk()? {
+            let conformed = conformer.conform(&chunk)?;
+            accepted += conformed.accepted.num_rows() as u64;
+            rejected += conformed.rejected.len() as u64;
+            conformed.rejected.iter().for_each(|row| causes.add(row));
+        }
+        Ok(Self { name, accepted, rejected, causes: causes.into_sorted() })
+    }
+}
+
+/// Says what loading files would do; `spec` is what the dataset would be made from.
+pub(super) fn report(
+    dataset: &DatasetName,
+    trials: &[Trial],
+    spec: Option<&DatasetSpec>,
+    output: &Output,
+) -> Result<()> {
+    if output.is_json() {
+        let files = trials.iter().map(|trial| {
+            json!({"file": trial.name, "accepted": trial.accepted, "quarantined": trial.rejected, "causes": trial.causes})
+        });
+        let files: Vec<_> = files.collect();
+        return output
+            .document(&json!({"dataset": dataset.as_str(), "spec": spec, "files": files}));
+    }
+    if let Some(spec) = spec {
+        output.line(&spec.to_toml()?)?;
+    }
+    for Trial { name, accepted, rejected, causes } in trials {
+        let (accepted, rejected) = (count(*accepted), count(*rejected));
+        output.note(&format!(
+            "{name}: {accepted} rows would be loaded, {rejected} would go to quarantine; none was"
+        ));
+        if !causes.is_empty() {
+            output.note(&super::ingest::causes_of(causes));
+        }
+    }
+    Ok(())
+}

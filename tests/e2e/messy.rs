@@ -1,0 +1,195 @@
+//! Files as people have them: semicolons, Latin-1, decimal commas, dates with their day first, a few bad rows.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::{Outcome, colonnade};
+
+/// 200 orders as a spreadsheet writes them, of which one has no number of pieces and one is there twice.
+pub fn orders() -> Vec<u8> {
+    let mut text = "Bestell-Nr;Größe;Unit Price;Menge;Bestellt am;Bemerkung\r\n".to_owned();
+    for n in 1..=200_u32 {
+        let pieces = if n == 43 { "drei".to_owned() } else { (n % 7 + 1).to_string() };
+        let price = if n == 77 { "1.234,50".to_owned() } else { format!("{},{:02}", n, n % 100) };
+        let note = if n % 3 == 0 { "schön" } else { "k.A." };
+        let (day, month) = (n % 28 + 1, n % 12 + 1);
+        text += &format!("{n};M;{price};{pieces};{day:02}.{month:02}.2026;{note}\r\n");
+    }
+    text += "2;S;3,99;2;01.02.2026;doppelt\r\n";
+    latin1(&text)
+}
+
+pub fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()).collect()
+}
+
+async fn ask(folder: &Path, arguments: &[&str]) -> Outcome {
+    colonnade(&folder.join("data"), arguments).await
+}
+
+#[tokio::test]
+async fn a_messy_file_becomes_what_its_owner_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.csv");
+    std::fs::write(&path, orders()).unwrap();
+    let (file, spec) = (path.to_str().unwrap(), folder.path().join("orders.toml"));
+    let spec = spec.to_str().unwrap();
+
+    // What it would be if nothing were said, and why.
+    let first = ask(folder.path(), &["ingest", "orders", file, "--create", "--dry-run"]).await;
+    assert!(first.status.success(), "{}", first.stderr);
+    for says in [
+        "orders.csv: read as windows-1252",
+        "orders.csv: fields are separated by ';'",
+        "unit_price is text, and most of its values look like numbers with a decimal comma (--decimal-comma)",
+        "menge is text: 1 of 201 values is not int64, the first in row 43 on line 44: \"drei\" (--mostly",
+        "bestellt_am is text, and most of its values look like dates with their day first (--date-order dmy)",
+        "names of columns: \"Bestell-Nr\" is bestell_nr, \"Größe\" is groesse, \"Unit Price\" is unit_price, \"Bestellt am\" is",
+        "orders.csv: 201 rows would be loaded, 0 would go to quarantine; none was",
+    ] {
+        assert!(first.stderr.contains(says), "{says}\n{}", first.stderr);
+    }
+    assert!(!folder.path().join("data").exists(), "a trial leaves nothing");
+
+    let said = [
+        "ingest",
+        "orders",
+        file,
+        "--create",
+        "--key",
+        "Bestell-Nr",
+        "--decimal-comma",
+        "--date-order",
+        "dmy",
+        "--null",
+        "k.A.",
+        "--mostly",
+        "0.99",
+    ];
+    let tried =
+        ask(folder.path(), &[&said[..], &["--dry-run", "--write-spec", spec]].concat()).await;
+    assert!(tried.status.success(), "{}", tried.stderr);
+    let says = "menge is int64: 1 of 201 values is not int64, the first in row 43 on line 44: \"drei\"; they are rejected";
+    assert!(tried.stderr.contains(says), "{}", tried.stderr);
+    assert!(
+        tried.stderr.contains("200 rows would be loaded, 1 would go to quarantine"),
+        "{}",
+        tried.stderr
+    );
+    let written = std::fs::read_to_string(spec).unwrap();
+    assert_eq!(written.trim(), tried.stdout.trim());
+    for says in ["key = [\"bestell_nr\"]", "decimal(18,2)", "type = \"date\"", "name = \"groesse\""]
+    {
+        assert!(written.contains(says), "{says}\n{written}");
+    }
+    let again =
+        ask(folder.path(), &[&said[..], &["--dry-run", "--write-spec", spec]].concat()).await;
+    assert!(again.fails_with("CONFLICT").contains("there is a file already"), "{}", again.stderr);
+
+    // The key is there twice, which is said before anything is loaded.
+    let twice = ask(folder.path(), &[&said[..], &["--on-conflict", "error"]].concat()).await;
+    let says = twice.fails_with("CONFLICT");
+    assert!(says.contains("1 key stands in the file more than once, such as 2"), "{says}");
+    let loaded = ask(folder.path(), &[&said[..], &["--on-conflict", "skip", "--json"]].concat())
+        .await
+        .json();
+    let of = &loaded["files"][0];
+    assert_eq!(
+        (&of["accepted"], &of["quarantined"], &of["skipped"]),
+        (&json!(199), &json!(1), &json!(1))
+    );
+    let query = "SELECT bestell_nr, groesse, unit_price, menge, bestellt_am, bemerkung FROM orders \
+                 WHERE bestell_nr IN (2, 77) ORDER BY bestell_nr";
+    let rows = ask(folder.path(), &["sql", query, "--format", "csv"]).await;
+    let expected = "bestell_nr,groesse,unit_price,menge,bestellt_am,bemerkung\n2,M,2.02,3,2026-03-03,\n77,M,1234.50,1,2026-06-22,\n";
+    assert_eq!(rows.stdout, expected);
+    let umlaut = "SELECT count(*) AS n FROM orders WHERE bemerkung = 'schön'";
+    assert_eq!(ask(folder.path(), &["sql", umlaut, "--format", "json"]).await.json()[0]["n"], 66);
+
+    // The same by the spec that was written; and what is there stays what it is.
+    let by_spec = [
+        "ingest",
+        "orders",
+        file,
+        "--spec",
+        spec,
+        "--decimal-comma",
+        "--date-order",
+        "dmy",
+        "--null",
+        "k.A.",
+    ];
+    let says = ask(folder.path(), &by_spec).await;
+    assert!(
+        says.fails_with("CONFLICT").contains("199 keys are in orders already"),
+        "{}",
+        says.stderr
+    );
+    let other =
+        ask(folder.path(), &["ingest", "orders", file, "--create", "--key", "groesse"]).await;
+    let says =
+        "ingest into orders: it is there already and has the key bestell_nr; --key says another";
+    assert_eq!(other.fails_with("CONFLICT"), says);
+}
+
+#[tokio::test]
+async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let utf16: Vec<u8> =
+        "\u{feff}id,größe\n1,ä\n2,ö\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = write("utf16.csv", &utf16);
+    let loaded = ask(folder.path(), &["ingest", "sizes", &utf16, "--create", "--key", "id"]).await;
+    assert!(loaded.status.success(), "{}", loaded.stderr);
+    let rows =
+        ask(folder.path(), &["sql", "SELECT * FROM sizes ORDER BY id", "--format", "csv"]).await;
+    assert_eq!(rows.stdout, "id,groesse\n1,ä\n2,ö\n");
+
+    let twice = write("twice.csv", b"a,b,a\n1,2,3\n");
+    let says = ask(folder.path(), &["ingest", "twice", &twice, "--create"]).await;
+    let expected = "twice.csv: the header on line 1 names \"a\" twice: columns 1 and 3";
+    assert!(says.fails_with("BAD_INPUT").ends_with(expected), "{}", says.stderr);
+    let alike = write("alike.csv", b"Unit Price,unit_price\n1,2\n");
+    let says = ask(folder.path(), &["ingest", "alike", &alike, "--create"]).await;
+    let expected = "columns \"Unit Price\" and \"unit_price\" are both unit_price; one of them needs another name";
+    assert!(says.fails_with("BAD_INPUT").ends_with(expected), "{}", says.stderr);
+    let plain = write("plain.csv", b"id,price\n1,2.50\n2,3.99\n");
+    for (more, code, expected) in [
+        (&["--key", "number"][..], 1, "key: there is no column \"number\"; there are id, price"),
+        (&["--time", "id"], 1, "time column \"id\" is int64; expected timestamp or date"),
+        (&["--type", "price=money"], 2, "column type \"money\": expected bool, int32"),
+        (&["--type", "price"], 2, "expected COLUMN=TYPE"),
+        (&["--mostly", "0"], 2, "expected a share above 0 up to 1"),
+        (&["--encoding", "ebcdic"], 2, "expected an encoding of the web"),
+        (&["--delimiter", "::"], 2, "expected one character of ASCII, or tab"),
+    ] {
+        let outcome =
+            ask(folder.path(), &[&["ingest", "plain", &plain, "--create"], more].concat()).await;
+        assert_eq!(outcome.status.code(), Some(code), "{more:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(expected), "{more:?}: {}", outcome.stderr);
+    }
+    // Without --create there is nothing that the flags could be about.
+    let without = ask(folder.path(), &["ingest", "plain", &plain, "--key", "id"]).await;
+    assert_eq!(without.status.code(), Some(2), "{}", without.stderr);
+    let datasets = ask(folder.path(), &["datasets", "--json"]).await.json();
+    assert_eq!(
+        datasets.as_array().map(Vec::len),
+        Some(1),
+        "nothing was made of what failed: {datasets}"
+    );
+
+    // As it is said, and not as it is found.
+    let said = ["--no-header", "--delimiter", ";", "--type", "column_1=text"];
+    let odd = write("odd.csv", b"1;2\n3;4\n");
+    let made =
+        ask(folder.path(), &[&["ingest", "odd", &odd, "--create"], &said[..]].concat()).await;
+    assert!(made.status.success(), "{}", made.stderr);
+    let rows =
+        ask(folder.path(), &["sql", "SELECT * FROM odd ORDER BY 1", "--format", "csv"]).await;
+    assert_eq!(rows.stdout, "column_1,column_2\n1,2\n3,4\n");
+}
