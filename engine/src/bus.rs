@@ -58,8 +58,8 @@ pub struct CommitEvent {
     pub committed_at_monotonic: Instant,
 }
 
-/// Where commits are announced. Only commits of this process: another writer's commits are seen
-/// when the store is next read.
+/// Where commits are announced: those of this process when they are made, those of others when they are seen, which a server
+/// looks for now and then.
 #[derive(Debug)]
 pub struct CommitBus {
     sender: broadcast::Sender<Arc<CommitEvent>>,

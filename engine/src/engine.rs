@@ -23,10 +23,10 @@ use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Table, WriteMode};
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
-use crate::options::{Access, EngineOptions};
+use crate::options::EngineOptions;
 use crate::revise::{self, Coming, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
-use crate::storage::{Root, WriterLock};
+use crate::storage::{Root, WorkMark, WriterLock};
 use crate::upkeep::Upkeep;
 
 /// All datasets of one root.
@@ -56,12 +56,9 @@ impl Engine {
 
     #[tracing::instrument(name = "open", skip_all, fields(root = root.kind_name()))]
     pub(crate) async fn open_root(root: Root, options: EngineOptions) -> Result<Self> {
-        let writable = matches!(options.access, Access::Writer { .. });
+        let writable = options.access.writes();
         root.probe(writable).await?;
-        let lock = match &options.access {
-            Access::Writer { holder } => root.lock(holder)?,
-            Access::ReadOnly => None,
-        };
+        let lock = root.lock(&options.access)?;
         let sessions = Sessions::new(&options, &root)?;
         let lake = Arc::new(Lake::new(root, writable));
         let usage = Arc::new(Usage::default());
@@ -95,6 +92,16 @@ impl Engine {
     /// lately of all such threads, and of those that take rows.
     pub fn lanes(&self, name: &'static str, count: usize) -> Result<Lanes> {
         Lanes::new(Arc::clone(&self.0.usage), name, count)
+    }
+
+    /// Says to other processes on a local root that this one works at what is called `name`, until the mark is dropped.
+    pub fn mark(&self, name: &str) -> Result<Option<WorkMark>> {
+        self.0.lock.as_ref().map(|lock| lock.mark(name)).transpose()
+    }
+
+    /// Whether some process on a local root works at what is called `name`; of other roots that is not known.
+    pub fn is_marked(&self, name: &str) -> bool {
+        self.0.lock.as_ref().is_some_and(|lock| lock.is_marked(name))
     }
 
     /// From now on sees to tables of many small files, beside what commits to them, until it is shut down.

@@ -47,3 +47,4 @@ pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Revised, Revision};
 pub use session::{AsOf, Changes, Session, with_json_texts};
+pub use storage::WorkMark;

@@ -51,12 +51,29 @@ impl Default for EngineOptions {
 pub enum Access {
     /// It only reads; any number may.
     ReadOnly,
-    /// It writes. On a local root one engine may, kept by a lock file; on an object store any
+    /// It writes, as a server does. On a local root one engine may, kept by a lock file; on an object store any
     /// number may, because the store decides each commit.
     Writer {
         /// What a second writer is told, as "serve on http://127.0.0.1:8642".
         holder: String,
     },
+    /// It writes, beside a writer where there is one, as a command does.
+    Beside {
+        /// What a second writer is told, where it is the first.
+        holder: String,
+    },
+    /// It writes, and on a local root nobody else does, as for mending.
+    Alone {
+        /// What a second writer is told.
+        holder: String,
+    },
+}
+
+impl Access {
+    /// Whether it writes.
+    pub fn writes(&self) -> bool {
+        !matches!(self, Self::ReadOnly)
+    }
 }
 
 /// When a group of ingest requests becomes a commit: at the first bound that is reached.

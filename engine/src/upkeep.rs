@@ -1,4 +1,4 @@
-//! What is seen to beside the commits: tables of many small files.
+//! What is seen to beside the commits: tables of many small files, and what other processes commit.
 //!
 //! One task listens to the bus and sees to one table at a time, on a thread of its own that gives way to whatever somebody waits for.
 
@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::CommitEvent;
 use crate::compact;
@@ -26,6 +28,8 @@ struct Task {
     /// Said once more, for what is not waiting.
     stops: Arc<AtomicBool>,
     handle: JoinHandle<()>,
+    /// Looks what others committed.
+    _watching: Option<AbortOnDropHandle<()>>,
 }
 
 impl Upkeep {
@@ -38,6 +42,19 @@ impl Upkeep {
         let threads = Threads::new("upkeep", 1, Urgency::Patient)?;
         let (stop, mut stopped) = oneshot::channel();
         let mut news = rooms.lake.bus().subscribe();
+        let watching = rooms.lake.root().others_interval().map(|interval| {
+            // What is there already is not news.
+            let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let rooms = Arc::downgrade(rooms);
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                loop {
+                    ticks.tick().await;
+                    let Some(rooms) = rooms.upgrade() else { return };
+                    rooms.lake.look_for_others().await;
+                }
+            }))
+        });
         let rooms = Arc::downgrade(rooms);
         let stops = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stops);
@@ -55,14 +72,14 @@ impl Upkeep {
                 }
             }
         };
-        *task = Some(Task { stop, stops, handle: tokio::spawn(listen) });
+        *task = Some(Task { stop, stops, handle: tokio::spawn(listen), _watching: watching });
         Ok(())
     }
 
     /// Ends, when the commit that it is just at is done.
     pub(crate) async fn end(&self) {
         let task = self.0.lock().take();
-        if let Some(Task { stop, stops, handle }) = task {
+        if let Some(Task { stop, stops, handle, .. }) = task {
             stops.store(true, Ordering::Relaxed);
             // It may have ended by itself.
             let _ = stop.send(());

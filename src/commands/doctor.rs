@@ -2,7 +2,7 @@
 
 use engine::{Code, Error, Examined, Finding, FindingKind, Result};
 
-use super::{close, open_to_read, open_to_write};
+use super::{close, open_to_mend, open_to_read};
 use crate::cli::Doctor;
 use crate::config::Settings;
 use crate::output::{Output, columns};
@@ -13,7 +13,7 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
     let mut engine = open_to_read(settings).await?;
     if arguments.repair {
         close(&engine, Ok(())).await?;
-        engine = open_to_write(settings, "colonnade doctor --repair").await?;
+        engine = open_to_mend(settings, "colonnade doctor --repair").await?;
     }
     let examined = engine.examine(&settings.principal()?, arguments.repair).await;
     let examined = close(&engine, examined).await?;

@@ -49,9 +49,19 @@ async fn open_to_read(settings: &Settings) -> Result<Engine> {
     open(settings, Access::ReadOnly).await
 }
 
-/// Opens the data to write it; `holder` is what another process is told while this one has it.
+/// Opens the data to write it, beside a server where there is one; `holder` is what another process is told while this one has it.
 async fn open_to_write(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
+    open(settings, Access::Beside { holder: holder.into() }).await
+}
+
+/// Opens the data to serve it: no other server may have it.
+async fn open_to_serve(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
     open(settings, Access::Writer { holder: holder.into() }).await
+}
+
+/// Opens the data to mend it: nobody else may write to it.
+async fn open_to_mend(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
+    open(settings, Access::Alone { holder: holder.into() }).await
 }
 
 async fn open(settings: &Settings, access: Access) -> Result<Engine> {

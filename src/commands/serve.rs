@@ -5,7 +5,7 @@ use graphql::{Server, ServerOptions};
 use jobs::Runner;
 
 use super::run::start_runner;
-use super::{close, open_to_write, stop_signal};
+use super::{close, open_to_serve, stop_signal};
 use crate::cli::Serve;
 use crate::config::Settings;
 use crate::output::Output;
@@ -16,7 +16,7 @@ pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Re
         .with_flag("listen", arguments.listen.map(|address| address.to_string()))
         .with_flag("gpu", arguments.gpu);
     let engine =
-        open_to_write(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
+        open_to_serve(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
     let served = async {
         engine.keep_up()?;
         let runner = start_runner(&engine, &settings, Urgency::Patient).await?;

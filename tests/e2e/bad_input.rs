@@ -259,7 +259,7 @@ async fn a_second_writer_on_a_root_is_told_who_the_first_is() {
     let root = tempfile::tempdir().unwrap();
     let (server, _) = served(root.path()).await;
     let first = format!("process {}", server.pid());
-    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["run", "anomalies"]] {
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["doctor", "--repair"]] {
         let answer = colonnade(root.path(), command).await;
         says(answer.fails_with("CONFLICT"), &["serve", &first]);
     }

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with --nocapture")]
 
 mod bad_input;
+mod beside;
 mod corrupted;
 mod crowd;
 mod demo;

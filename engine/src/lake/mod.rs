@@ -18,6 +18,7 @@ mod head;
 mod history;
 mod layout;
 mod log;
+mod others;
 mod removal;
 mod schema;
 mod shelf;

@@ -1,6 +1,6 @@
 //! One tenant's tables: found by listing the store, kept open, summed up as a catalogue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(super) struct Shelf {
     tables: Mutex<BTreeMap<DatasetName, Arc<Table>>>,
     unreadable: Mutex<BTreeMap<DatasetName, Error>>,
     /// Set once the store was listed; held while it is.
-    listed: tokio::sync::Mutex<bool>,
+    pub(super) listed: tokio::sync::Mutex<bool>,
     /// Moves with every commit.
     stamp: AtomicU64,
     catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
@@ -40,6 +40,12 @@ impl Shelf {
     /// Notes that a table moved on.
     pub(super) fn touch(&self, _: &DatasetName) {
         self.stamp.fetch_add(1, Ordering::Release);
+    }
+
+    /// The names of all that is known, also of what can not be read.
+    pub(super) fn known(&self) -> BTreeSet<DatasetName> {
+        let opened: Vec<DatasetName> = self.tables.lock().keys().cloned().collect();
+        opened.into_iter().chain(self.unreadable.lock().keys().cloned()).collect()
     }
 
     pub(super) fn opened(&self) -> Vec<Arc<Table>> {
@@ -96,6 +102,11 @@ impl Shelf {
 }
 
 impl Lake {
+    /// The tenants of whom something was asked.
+    pub(super) fn asked_for(&self) -> Vec<TenantId> {
+        self.shelves.lock().keys().cloned().collect()
+    }
+
     pub(super) fn shelf(&self, tenant: &TenantId) -> Arc<Shelf> {
         Arc::clone(self.shelves.lock().entry(tenant.clone()).or_default())
     }
@@ -151,7 +162,7 @@ impl Lake {
     }
 
     /// Opens what the store has and the shelf has not.
-    async fn list(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
+    pub(super) async fn list(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
         let before: Vec<DatasetName> = shelf.tables.lock().keys().cloned().collect();
         let folder = Path::from(tenant.as_str());
         let listing = self

@@ -53,7 +53,7 @@ impl DurableFiles {
                 ));
             }
             (Ok(_), _) => {}
-            (Err(e), Access::Writer { .. }) if e.kind() == io::ErrorKind::NotFound => {
+            (Err(e), access) if access.writes() && e.kind() == io::ErrorKind::NotFound => {
                 create_folder(root).map_err(|e| unusable("creating its folder failed", e))?;
             }
             (Err(e), _) if e.kind() == io::ErrorKind::NotFound => {

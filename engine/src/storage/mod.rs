@@ -12,5 +12,6 @@ mod lock;
 mod root;
 
 pub(crate) use error::{STORE_FAILED, store_failure};
+pub use lock::WorkMark;
 pub(crate) use lock::WriterLock;
 pub(crate) use root::Root;

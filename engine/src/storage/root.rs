@@ -194,10 +194,19 @@ impl Root {
     }
 
     /// Takes the right to write on a local root; other stores decide commit by commit.
-    pub(crate) fn lock(&self, holder: &str) -> Result<Option<WriterLock>> {
+    pub(crate) fn lock(&self, access: &Access) -> Result<Option<WriterLock>> {
         match &self.kind {
-            RootKind::Files(path) => WriterLock::take(path, holder).map(Some),
+            RootKind::Files(path) => WriterLock::take(path, access),
             RootKind::Memory | RootKind::Objects => Ok(None),
+        }
+    }
+
+    /// How often it is looked what others committed: asking a local root costs nothing. Never where there are no others.
+    pub(crate) fn others_interval(&self) -> Option<Duration> {
+        match &self.kind {
+            RootKind::Files(_) => Some(Duration::from_millis(500)),
+            RootKind::Objects => Some(Duration::from_secs(10)),
+            RootKind::Memory => None,
         }
     }
 

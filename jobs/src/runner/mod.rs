@@ -20,7 +20,7 @@ use std::time::Duration;
 use datasets::DatasetName;
 use engine::{
     AsOf, Catalog, Code, Engine, Error, Places, Principal, Result, Role, RunId, Session, TenantId,
-    Threads, Urgency, is_kept_name,
+    Threads, Urgency, WorkMark, is_kept_name,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
@@ -131,6 +131,8 @@ struct Live {
     tenant: TenantId,
     record: watch::Sender<Arc<RunRecord>>,
     cancellation: CancellationToken,
+    /// Says to other processes that somebody works at it.
+    _mark: Option<Arc<WorkMark>>,
 }
 
 impl Runner {
@@ -138,7 +140,7 @@ impl Runner {
     /// when their commit is there, as failed when it is not. Of tenant `default` at once, of another
     /// before its first request is answered.
     ///
-    /// A root must have one runner at a time: local roots see to that with the writer's lock, but on an
+    /// On a local root other runners may be at work: what they are at is marked and left to them. On an
     /// object store a second runner would take the first one's runs for dead.
     pub async fn start(engine: Engine, options: RunnerOptions) -> Result<Self> {
         let threads = match options.threads {
@@ -390,7 +392,9 @@ impl Runner {
                 ));
             }
         }
+        let mark = shared.engine.mark(&record.id.to_string())?;
         let live = Live {
+            _mark: mark.map(Arc::new),
             tenant: who.tenant.clone(),
             record: watch::channel(Arc::new(record.clone())).0,
             cancellation: shared.closing.child_token(),

@@ -28,6 +28,10 @@ pub(super) async fn close_interrupted(engine: &Engine, tenant: &TenantId) -> Res
         let filter =
             RunFilter { state: Some(state), limit: RUNS_LISTED_MAX, ..RunFilter::default() };
         for record in ledger::list(engine, &who, &filter).await? {
+            // Another process is at it.
+            if engine.is_marked(&record.id.to_string()) {
+                continue;
+            }
             let closed = close(engine, &who, record).await?;
             match ledger::append(engine, &who, &closed).await {
                 Ok(()) => {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::run::{start_runner, succeeded};
 use super::serve::listen;
-use super::{close, open_to_write};
+use super::{close, open_to_serve};
 use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
@@ -59,7 +59,7 @@ pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Resu
     let settings = settings
         .with_flag("listen", arguments.listen.map(|address| address.to_string()))
         .with_flag("gpu", arguments.gpu.clone());
-    let engine = open_to_write(&settings, "colonnade demo").await?;
+    let engine = open_to_serve(&settings, "colonnade demo").await?;
     let shown = show(&engine, &arguments, &settings, output).await;
     close(&engine, shown).await
 }

@@ -1,0 +1,124 @@
+//! Commands beside a running server: they write to its root, and it tells of what they did.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Server, Subscriber, colonnade, model_calls, ndjson};
+
+/// Asks until the answer is as expected; how long that took.
+async fn until(server: &Server, query: &str, is_so: impl Fn(&Value) -> bool) -> Duration {
+    let began = Instant::now();
+    loop {
+        let answer = server.graphql(query, json!({})).await;
+        if answer.body.get("errors").is_none() && is_so(&answer.body["data"]) {
+            return began.elapsed();
+        }
+        assert!(began.elapsed() < PATIENCE, "{query}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_work_on_a_root_that_a_server_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let server = Server::holding(&root, "model_calls").await;
+    server.accepts("model_calls", &model_calls(0, 10)).await;
+    let changed = "subscription { modelCallsChanged(since: 1) { previousVersion version added { count } removed { count } } }";
+    let mut subscriber = Subscriber::open(&server, "modelCallsChanged", changed).await;
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+    let file = folder.path().join("more.ndjson");
+    std::fs::write(&file, ndjson(&model_calls(10, 5))).unwrap();
+    let file = file.to_str().unwrap();
+
+    // Rows that a command brings are pushed to who listens at the server.
+    let began = Instant::now();
+    assert_eq!(ask(&["ingest", "model_calls", file, "--json"]).await.json()["accepted"], 5);
+    let change = subscriber.change().await;
+    println!("told after {:?}, the command included", began.elapsed());
+    assert_eq!((change.version, &change.body["added"]["count"]), (2, &json!("5")));
+    // The server goes on behind them.
+    assert_eq!(server.accepts("model_calls", &model_calls(20, 1)).await, 3);
+    assert_eq!(subscriber.change().await.version, 3);
+    let deleted = ask(&["delete", "model_calls", "--where", "id LIKE '%'", "--json"]).await.json();
+    assert_eq!((&deleted["rows"], &deleted["version"]), (&json!(16), &json!(4)));
+    assert_eq!(subscriber.change().await.body["removed"]["count"], "16");
+
+    // A dataset that a command makes is in the schema.
+    let made = ask(&["ingest", "notes", file, "--create", "--key", "id", "--json"]).await.json();
+    assert_eq!(made["accepted"], 5, "{made}");
+    let took =
+        until(&server, "{ notes { totalCount } }", |data| data["notes"]["totalCount"] == "5");
+    println!("there after {:?}", took.await);
+
+    // A run of a command is a run of the server's, and nobody takes it for dead.
+    let run = ask(&[
+        "run",
+        "embed",
+        "--param",
+        "dataset=notes",
+        "--param",
+        "id_column=id",
+        "--param",
+        "text_columns=[\"model\"]",
+        "--param",
+        "embedder=ngram",
+        "--json",
+    ])
+    .await
+    .json();
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let id = run["id"].as_str().unwrap();
+    let query = format!("{{ run(id: {id:?}) {{ state }} embeddings {{ totalCount }} }}");
+    let took = until(&server, &query, |data| {
+        data["run"]["state"] == "SUCCEEDED" && data["embeddings"]["totalCount"] == "5"
+    });
+    println!("done after {:?}", took.await);
+    let compacted = ask(&["compact", "--json"]).await;
+    assert!(compacted.status.success(), "{}", compacted.stderr);
+
+    // Who mends is alone, and so is a server.
+    let mending = ask(&["doctor", "--repair"]).await;
+    let says = mending.fails_with("CONFLICT");
+    assert!(says.starts_with("others write to this root (colonnade serve on "), "{says}");
+    let second = ask(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert!(
+        second
+            .fails_with("CONFLICT")
+            .starts_with("another writer holds this root: colonnade serve")
+    );
+    assert!(server.stop().await.success());
+    let findings = ask(&["doctor", "--repair", "--json"]).await;
+    assert!(findings.status.success(), "{}", findings.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_and_commands_that_write_the_same_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let server = Server::holding(&root, "model_calls").await;
+    const EACH: u64 = 12;
+    let sends = async {
+        for n in 0..EACH * 4 {
+            server.accepts("model_calls", &model_calls(n * 10, 10)).await;
+        }
+    };
+    let commands = async |from: u64| {
+        for n in 0..EACH {
+            let file = folder.path().join(format!("{from}-{n}.ndjson"));
+            std::fs::write(&file, ndjson(&model_calls(from + n * 10, 10))).unwrap();
+            let loaded =
+                colonnade(&root, &["ingest", "model_calls", file.to_str().unwrap(), "--json"])
+                    .await;
+            assert_eq!(loaded.json()["accepted"], 10);
+        }
+    };
+    tokio::join!(sends, commands(100_000), commands(200_000));
+    let expected = (EACH * 6 * 10).to_string();
+    let query = "{ modelCalls { totalCount version } }";
+    until(&server, query, |data| data["modelCalls"]["totalCount"] == expected.as_str()).await;
+    let distinct = "SELECT count(DISTINCT id) AS n, count(*) AS m FROM model_calls";
+    let counted = colonnade(&root, &["sql", distinct, "--format", "json"]).await.json();
+    assert_eq!(counted, json!([{"n": EACH * 60, "m": EACH * 60}]));
+}
