@@ -14,18 +14,17 @@
 //! so that no row that should go is there beside one that came in its place. Changes of one process come one after the other; one that
 //! loses its files to another process begins anew.
 
-use std::collections::{HashMap, HashSet};
+mod sieve;
+mod turn;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
-use datafusion::common::JoinType;
-use datafusion::dataframe::DataFrame;
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datafusion::logical_expr::Expr;
 use datasets::{DatasetName, DatasetSpec};
 use futures::StreamExt;
 
@@ -33,21 +32,19 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal,
-    RevisedRows, Snapshot, Table,
+    Author, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, RevisedRows, Table,
 };
-use crate::lanes::{Threads, Urgency, Usage};
-use crate::places::Places;
 use crate::session::{Session, rows_of};
+
+use sieve::{Sieve, Sifted, Sifting};
+
+pub(crate) use sieve::Keys;
+pub(crate) use turn::Reviser;
 
 /// How often it begins anew because others changed the same files meanwhile.
 const ATTEMPTS_MAX: usize = 8;
 /// How often what was added meanwhile is looked through before commits wait for it.
 const ROUNDS_MAX: usize = 3;
-/// Changes of one tenant that are made or wait, at most.
-const ASKED_MAX: usize = 16;
-/// What the column is called that says where a row lies.
-const FILE: &str = "__colonnade_file";
 
 /// A change of rows.
 pub struct Revision {
@@ -135,63 +132,6 @@ pub(crate) async fn try_out(
     Ok(count)
 }
 
-/// Where changes that clients ask for are made: few at a time, half of them of one tenant, on threads that give way to whatever
-/// somebody waits for with less patience.
-#[derive(Debug)]
-pub(crate) struct Reviser {
-    threads: Threads,
-    places: Places,
-    /// Those that are made and those that wait.
-    asked: Places,
-}
-
-impl Reviser {
-    pub(crate) fn new(usage: Arc<Usage>) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            threads: Threads::new("revise", cores, Urgency::Patient)?,
-            places: Places::counted(cores, usage),
-            asked: Places::new(2 * ASKED_MAX),
-        })
-    }
-
-    /// Makes a change in its turn. It goes on to its end, whoever waits for it.
-    pub(crate) async fn revise(
-        &self,
-        lake: &Arc<Lake>,
-        session: Session,
-        who: &Principal,
-        dataset: &DatasetName,
-        revision: Revision,
-        label: CommitLabel,
-    ) -> Result<Revised> {
-        lake.require_writer()?;
-        let asked = self.asked.try_take(&who.tenant).ok_or_else(|| {
-            let says = format!(
-                "changing rows of dataset {dataset}: {ASKED_MAX} changes of rows of this tenant are being made or wait; try again"
-            );
-            Error::user(Code::ResourcesExhausted, says)
-        })?;
-        let table = lake.table(&who.tenant, dataset).await?;
-        // Who waits for the table has no place.
-        let alone = Arc::clone(&table.revising).lock_owned().await;
-        let place = self.places.take(&who.tenant, 1).await;
-        let place = place.map_err(|e| Error::bug("the places for changes are closed", e))?;
-        let (lake, who) = (Arc::clone(lake), who.clone());
-        let made = self.threads.spawn(async move {
-            let _held = (asked, alone, place);
-            let incoming = Incoming::Revision(&revision);
-            let made = again_and_again(&lake, &session, &who, &table, &incoming, &label).await?;
-            tracing::info!(
-                tenant = %who.tenant, subject = who.subject, dataset = %table.name(), operation = label.operation,
-                version = %made.version, removed = made.removed, added = made.added, "rows changed"
-            );
-            Ok(made)
-        })?;
-        made.await.map_err(|e| Error::bug("a change of rows stopped", e))?
-    }
-}
-
 /// Has the rows of `files`, which no commit names yet, take the place of those with their keys. The files stay the caller's.
 pub(crate) async fn replace_by_key(
     lake: &Lake,
@@ -239,30 +179,6 @@ enum Incoming<'a> {
     Revision(&'a Revision),
     /// Rows that lie in files already take the place of those with their keys.
     Written(&'a DataFiles, &'a Keys),
-}
-
-/// Keys that rows are held against, under names of their own.
-#[derive(Clone)]
-pub(crate) struct Keys {
-    frame: DataFrame,
-    names: Vec<String>,
-    columns: Vec<String>,
-}
-
-impl Keys {
-    /// Those of `rows`.
-    pub(crate) fn of(rows: DataFrame, key: &[String]) -> Result<Self> {
-        let names: Vec<String> = key.iter().map(|name| format!("__colonnade_key_{name}")).collect();
-        let renamed = key.iter().zip(&names).map(|(column, name)| ident(column).alias(name));
-        Ok(Self { frame: rows.select(renamed.collect::<Vec<_>>())?, names, columns: key.to_vec() })
-    }
-
-    /// The rows that have one of them, or none, as `kind` says.
-    pub(crate) fn join(&self, rows: DataFrame, kind: JoinType) -> Result<DataFrame> {
-        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        Ok(rows.join(self.frame.clone(), kind, &columns, &names, None)?)
-    }
 }
 
 /// Makes it on the table as it is now; nothing, where that was not possible.
@@ -436,177 +352,6 @@ impl Given {
         let (rows, keys) = (take_record_batch(&rows, &stay)?, take_record_batch(&keys, &stay)?);
         Ok(Self { rows: vec![rows], keys: Some(keys), superseded })
     }
-}
-
-/// Tells rows that go from those that stay.
-struct Sieve<'a> {
-    table: &'a Arc<Table>,
-    session: &'a Session,
-    going: Sifting,
-    /// All columns, some of them changed.
-    changed: Option<Vec<Expr>>,
-}
-
-/// Which rows go.
-enum Sifting {
-    None,
-    All,
-    Where(Expr),
-    /// Those with these keys.
-    Keys(Keys),
-}
-
-/// What was found in the files that were looked through.
-#[derive(Default)]
-struct Sifted {
-    removal: Removal,
-    removed: u64,
-    copied: u64,
-    changed: u64,
-}
-
-impl<'a> Sieve<'a> {
-    fn new(
-        table: &'a Arc<Table>,
-        session: &'a Session,
-        spec: &DatasetSpec,
-        revision: &Revision,
-        keys: Option<&RecordBatch>,
-    ) -> Result<Self> {
-        let going = match (&revision.going, keys) {
-            (Going::All, _) => Sifting::All,
-            (Going::Where(expression), _) => Sifting::Where(expression.clone()),
-            (Going::SameKey, None) => Sifting::None,
-            (Going::SameKey, Some(keys)) => {
-                Sifting::Keys(Keys::of(session.context().read_batch(keys.clone())?, &spec.key)?)
-            }
-        };
-        let changed = match &revision.coming {
-            Coming::Changed(changed) => Some(changes(spec, changed)?),
-            Coming::Nothing | Coming::Rows(_) => None,
-        };
-        Ok(Self { table, session, going, changed })
-    }
-
-    /// Goes on from version `from` to version `to`. False where all must begin anew.
-    async fn follow(
-        &self,
-        sifted: &mut Sifted,
-        from: Version,
-        to: Version,
-        writer: &mut FileWriter,
-        checked: &mut Checked,
-    ) -> Result<bool> {
-        let since = self.table.since(from.0, to.0, &sifted.removal).await?;
-        if since.is_other {
-            return Ok(false);
-        }
-        if !since.added.is_empty() {
-            let snapshot = self.table.snapshot(to).await?;
-            self.sift(sifted, &snapshot, Some(since.added), writer, checked).await?;
-        }
-        Ok(true)
-    }
-
-    /// Looks through all files of `snapshot`, or some.
-    async fn sift(
-        &self,
-        sifted: &mut Sifted,
-        snapshot: &Snapshot,
-        files: Option<Vec<String>>,
-        writer: &mut FileWriter,
-        checked: &mut Checked,
-    ) -> Result<()> {
-        if files.is_none() && self.changed.is_none() && matches!(self.going, Sifting::All) {
-            let removal = snapshot.removal_of_all()?;
-            if let Some(rows) = removal.size.rows {
-                sifted.removed += rows;
-                sifted.removal.and(removal);
-                return Ok(());
-            }
-        }
-        let frame = |files, column| rows_of(self.session, snapshot, files, column);
-        let Some(matching) = self.matching(frame(files, Some(FILE))?, true)? else { return Ok(()) };
-        let file = cast(ident(FILE), DataType::Utf8).alias(FILE);
-        let counted = matching.aggregate(vec![file], vec![count(lit(1)).alias("rows")])?;
-        let mut going = HashMap::new();
-        for batch in counted.collect().await? {
-            let names = batch.column(0).as_string::<i32>();
-            let rows = batch.column(1).as_primitive::<Int64Type>();
-            for (name, rows) in names.iter().flatten().zip(rows.values()) {
-                going.insert(name.to_owned(), u64::try_from(*rows).unwrap_or_default());
-            }
-        }
-        if going.is_empty() {
-            return Ok(());
-        }
-        sifted.removed += going.values().sum::<u64>();
-        let removal = snapshot.removal(self.table, &going)?;
-        if !removal.with_others.is_empty() {
-            let there = frame(Some(removal.with_others.clone()), None)?;
-            if let Some(staying) = self.matching(there, false)? {
-                let mut rows = staying.execute_stream().await?;
-                while let Some(batch) = rows.next().await {
-                    let batch = batch?;
-                    sifted.copied += batch.num_rows() as u64;
-                    writer.write(batch).await?;
-                }
-            }
-        }
-        if let Some(columns) = &self.changed
-            && let Some(matching) =
-                self.matching(frame(Some(going.into_keys().collect()), None)?, true)?
-        {
-            let mut rows = matching.select(columns.clone())?.execute_stream().await?;
-            while let Some(batch) = rows.next().await {
-                let batch = checked.check(&batch?)?;
-                sifted.changed += batch.num_rows() as u64;
-                writer.write(batch).await?;
-            }
-        }
-        sifted.removal.and(removal);
-        Ok(())
-    }
-
-    /// The rows of `frame` that go, or those that stay; nothing, where none goes.
-    fn matching(&self, frame: DataFrame, going: bool) -> Result<Option<DataFrame>> {
-        Ok(Some(match &self.going {
-            Sifting::None => return Ok(None),
-            Sifting::All => frame.filter(lit(going))?,
-            Sifting::Where(expression) => frame.filter(match going {
-                true => expression.clone(),
-                // Also where it is neither.
-                false => expression.clone().is_not_true(),
-            })?,
-            Sifting::Keys(keys) => {
-                keys.join(frame, if going { JoinType::LeftSemi } else { JoinType::LeftAnti })?
-            }
-        }))
-    }
-}
-
-/// All columns of a spec, with some changed.
-fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> {
-    for (at, (name, _)) in changed.iter().enumerate() {
-        let problem = if spec.columns.iter().all(|column| column.name != *name) {
-            let columns: Vec<&str> = spec.columns.iter().map(|c| c.name.as_str()).collect();
-            format!("there is no column {name:?} to be changed; there are {}", columns.join(", "))
-        } else if spec.key.contains(name) {
-            format!(
-                "column {name:?} is of the key and stays as it is; delete the row, and send it anew"
-            )
-        } else if changed.iter().take(at).any(|(other, _)| other == name) {
-            format!("column {name:?} is set twice")
-        } else {
-            continue;
-        };
-        return Err(Error::user(Code::BadInput, problem));
-    }
-    let column = |name: &String| match changed.iter().find(|(of, _)| of == name) {
-        Some((_, expression)) => expression.clone().alias(name),
-        None => ident(name),
-    };
-    Ok(spec.columns.iter().map(|spec| column(&spec.name)).collect())
 }
 
 /// The author of a change.
