@@ -325,11 +325,18 @@ pub struct Run {
 
 #[derive(Debug, Args)]
 pub struct Sql {
-    /// The query
-    pub query: String,
+    /// The query, or several with semicolons between them; without one, and without --file, a shell opens where there is a
+    /// terminal, and standard input is read where there is none
+    pub query: Option<String>,
+    /// Files of queries; `-` is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with = "query")]
+    pub files: Vec<PathBuf>,
     /// How rows are written
     #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
     pub format: SqlFormat,
+    /// Rows that a table shows at most; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub rows: usize,
     /// Read a dataset at a version or time instead of its latest
     #[arg(long, value_name = "DATASET@VERSION")]
     pub as_of: Vec<String>,

@@ -46,5 +46,5 @@ pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
 pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Revised, Revision};
-pub use session::{AsOf, Changes, Session, with_json_texts};
+pub use session::{AsOf, Changes, Session, SqlStatements, with_json_texts};
 pub use storage::WorkMark;

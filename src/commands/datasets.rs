@@ -22,7 +22,7 @@ pub async fn datasets(arguments: Datasets, settings: &Settings, output: &Output)
     close(&engine, shown).await
 }
 
-async fn list(engine: &Engine, settings: &Settings, output: &Output) -> Result<()> {
+pub(super) async fn list(engine: &Engine, settings: &Settings, output: &Output) -> Result<()> {
     let catalog = engine.catalog(&settings.principal()?).await?;
     for (name, reason) in &catalog.unreadable {
         output.note(&format!("{name} can not be read: {reason}"));
@@ -50,7 +50,7 @@ async fn list(engine: &Engine, settings: &Settings, output: &Output) -> Result<(
     output.line(&columns(&["dataset", "rows", "version", "size", "what a row is"], &rows))
 }
 
-async fn show(
+pub(super) async fn show(
     engine: &Engine,
     name: &DatasetName,
     settings: &Settings,

@@ -285,7 +285,7 @@ async fn a_port_in_use_is_named() {
 #[tokio::test]
 async fn wrong_usage_is_told_apart_from_failure_and_json_stays_one_document() {
     let root = tempfile::tempdir().unwrap();
-    for wrong in [&["no-such-command"][..], &["ingest"], &["sql"], &["demo", "--rows", "many"]] {
+    for wrong in [&["no-such-command"][..], &["ingest"], &["demo", "--rows", "many"]] {
         let answer = colonnade(root.path(), wrong).await;
         assert_eq!(answer.status.code(), Some(2), "{wrong:?}: {}", answer.stderr);
     }

@@ -24,4 +24,5 @@ mod neighbours;
 mod own_datasets;
 mod rate;
 mod real_data;
+mod sql;
 mod subscriptions;

@@ -35,6 +35,7 @@ use futures::future::BoxFuture;
 pub use changes::Changes;
 pub use fit::with_json_texts;
 pub(crate) use rows::rows_of;
+pub use sql::SqlStatements;
 
 use crate::catalog::Catalog;
 use crate::error::Result;

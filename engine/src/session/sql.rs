@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use super::batches::for_rows_of;
 use super::provider::PinnedSchema;
@@ -134,6 +134,49 @@ pub(super) fn check_text(text: &str) -> Result<()> {
     }
 }
 
+/// The statements of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlStatements<'a> {
+    /// Those that are not empty, without their semicolons.
+    pub all: Vec<&'a str>,
+    /// Whether the last one ends with a semicolon, and not in the middle of a text or a comment.
+    pub is_complete: bool,
+}
+
+impl<'a> SqlStatements<'a> {
+    /// Splits `text` where semicolons are that no text, name or comment has in it.
+    pub fn of(text: &'a str) -> Self {
+        let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+            // What can not be read is one statement, for the parser to refuse.
+            let all = Some(text.trim()).filter(|text| !text.is_empty()).into_iter().collect();
+            return Self { all, is_complete: false };
+        };
+        let lines: Vec<usize> =
+            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let offset = |at: Location| {
+            let begin = lines.get(at.line as usize - 1).copied().unwrap_or(text.len());
+            let letters = text[begin..].char_indices().map(|(at, _)| at);
+            let mut letters = letters.skip(at.column as usize - 1);
+            begin + letters.next().unwrap_or(text.len() - begin)
+        };
+        let (mut all, mut begin, mut is_empty) = (Vec::new(), 0, true);
+        for token in tokens {
+            match token.token {
+                Token::SemiColon => {
+                    let end = offset(token.span.start);
+                    all.extend(Some(text[begin..end].trim()).filter(|_| !is_empty));
+                    (begin, is_empty) = (end + 1, true);
+                }
+                Token::Whitespace(_) | Token::EOF => {}
+                _ => is_empty = false,
+            }
+        }
+        let is_complete = is_empty;
+        all.extend(Some(text[begin..].trim()).filter(|_| !is_empty));
+        Self { all, is_complete }
+    }
+}
+
 /// The planner's error; one for a table that is not there with those that are spelt alike.
 fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
     let text = match error.find_root() {
@@ -174,5 +217,33 @@ fn refused_sql(sql: &Sql) -> Option<String> {
             let text = other.to_string();
             Some(text.split_whitespace().next().unwrap_or("this statement").to_ascii_uppercase())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_split_at_semicolons_of_its_own() {
+        let of = |text| {
+            let SqlStatements { all, is_complete } = SqlStatements::of(text);
+            (all, is_complete)
+        };
+        assert_eq!(of("SELECT 1"), (vec!["SELECT 1"], false));
+        assert_eq!(of("SELECT 1;"), (vec!["SELECT 1"], true));
+        assert_eq!(of(" ;; SELECT 1;\n\nSELECT 'ä;b' ;"), (vec!["SELECT 1", "SELECT 'ä;b'"], true));
+        assert_eq!(
+            of("SELECT \"a;b\" -- no; end\n, 2; "),
+            (vec!["SELECT \"a;b\" -- no; end\n, 2"], true)
+        );
+        assert_eq!(of("/* ; */ SELECT 1 /* ; */"), (vec!["/* ; */ SELECT 1 /* ; */"], false));
+        assert_eq!(
+            of("SELECT 'größe', 1; SELECT 2"),
+            (vec!["SELECT 'größe', 1", "SELECT 2"], false)
+        );
+        assert_eq!(of("SELECT 'open;"), (vec!["SELECT 'open;"], false));
+        assert_eq!(of(""), (vec![], true));
+        assert_eq!(of(" -- nothing\n;"), (vec![], true));
     }
 }

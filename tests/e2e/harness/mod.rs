@@ -15,7 +15,7 @@ pub use rows::{model_calls, model_calls_arrow, ndjson};
 pub use seed::random;
 pub use server::{Answer, Server, make};
 pub use shared::shared_data;
-pub use subscriber::Subscriber;
+pub use subscriber::{Change, Subscriber};
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Rows that are replaced, skipped, changed and deleted while the server is killed: in the end they are those of a model in memory,
-//! and whoever follows the changes from the first version on has at each version what the table has there.
+//! whoever follows the changes, from server to server, has at each version what the table has there, and the changes since any
+//! version lead from its rows to the newest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Place;
-use crate::harness::{Answer, PATIENCE, Server, random};
+use crate::harness::{Answer, Change, PATIENCE, Server, Subscriber, random};
 
 /// Clients that change rows, each those of its own keys.
 const CLIENTS: u64 = 4;
@@ -68,6 +69,8 @@ async fn rows_are_those_of_a_model_when_the_server_is_killed() {
             tokio::spawn(change(client, load.clone(), random))
         })
         .collect();
+    let (newest, newest_seen) = watch::channel(None);
+    let follower = tokio::spawn(follow(load.address.clone(), newest_seen));
     for kill in 1..=kills {
         let server = place.serve().await;
         address.send_replace(Some(server.address.clone()));
@@ -94,11 +97,27 @@ async fn rows_are_those_of_a_model_when_the_server_is_killed() {
     }
     let (version, rows) = rows_at(&server, None).await;
     assert_eq!(rows, model, "at version {version}");
-    let looked_at = replay(&server, version).await;
+    newest.send_replace(Some(version));
+    let followed = tokio::time::timeout(PATIENCE, follower).await.expect("it ends").unwrap();
+    for (at, followed) in &followed {
+        assert_eq!(*followed, rows_at(&server, Some(*at)).await.1, "followed to version {at}");
+    }
+    for since in 0..version {
+        let mut changes = changes(&server.address, since).await.expect("a server");
+        let mut at = since;
+        let mut led = if since == 0 { Rows::new() } else { rows_at(&server, Some(since)).await.1 };
+        while at < version {
+            let change = changes.change().await;
+            led = after(led, at, &change);
+            at = change.version;
+        }
+        assert_eq!(led, rows, "since version {since}");
+    }
     println!(
-        "{kills} kills: {done:?}, {cut_off} cut off; {} rows at version {version} are those of the model; a subscriber's are \
-         those of the table at {looked_at} versions",
-        rows.len()
+        "{kills} kills: {done:?}, {cut_off} cut off; {} rows at version {version} are those of the model; who followed had those of \
+         the table at {} versions, and the changes since each of {version} lead to the newest",
+        rows.len(),
+        followed.len()
     );
     let looked = ["doctor", "--json"];
     assert!(server.stop().await.success());
@@ -226,28 +245,53 @@ async fn rows_at(server: &Server, version: Option<u64>) -> (u64, Rows) {
     (number(&answer["version"]), rows)
 }
 
-/// Follows all changes from the first version on, and holds what they come to against the table; at how many versions.
-async fn replay(server: &Server, newest: u64) -> u64 {
+/// Subscribes to what changes.
+async fn changes(address: &str, since: u64) -> Option<Subscriber> {
     let rows = "{ count nodes(first: 1000) { id value } }";
     let query = format!(
-        "subscription {{ accountsChanged(since: 0) {{ previousVersion version added {rows} removed {rows} }} }}"
+        "subscription {{ accountsChanged(since: {since}) \
+         {{ previousVersion version added {rows} removed {rows} }} }}"
     );
-    let mut subscriber = crate::harness::Subscriber::open(server, "accountsChanged", &query).await;
-    let (mut followed, mut versions, mut at) = (Rows::new(), 0, 0);
-    while at < newest {
-        let change = subscriber.change().await;
-        assert_eq!(change.previous_version, Some(at), "{:?}", change.body);
-        for node in change.body["removed"]["nodes"].as_array().unwrap() {
-            let (id, value) = row_of(node);
-            assert_eq!(followed.remove(&id), Some(value), "removed at version {}", change.version);
-        }
-        for node in change.body["added"]["nodes"].as_array().unwrap() {
-            let (id, value) = row_of(node);
-            assert_eq!(followed.insert(id, value), None, "added at version {}", change.version);
-        }
-        at = change.version;
-        versions += 1;
-        assert_eq!(followed, rows_at(server, Some(at)).await.1, "at version {at}");
+    Subscriber::try_open(address, "accountsChanged", &query).await
+}
+
+/// What the rows at version `at` are after a change.
+fn after(mut rows: Rows, at: u64, change: &Change) -> Rows {
+    let Change { version, previous_version, body } = change;
+    assert_eq!(*previous_version, Some(at), "{body:?}");
+    for node in body["removed"]["nodes"].as_array().unwrap() {
+        let (id, value) = row_of(node);
+        assert_eq!(rows.remove(&id), Some(value), "removed at version {version}");
     }
-    versions
+    for node in body["added"]["nodes"].as_array().unwrap() {
+        let (id, value) = row_of(node);
+        assert_eq!(rows.insert(id, value), None, "added at version {version}");
+    }
+    rows
+}
+
+/// Follows all changes to the newest version, on one server after the other; the rows at each version that it was told of.
+async fn follow(
+    mut address: watch::Receiver<Option<String>>,
+    mut newest: watch::Receiver<Option<u64>>,
+) -> BTreeMap<u64, Rows> {
+    let (mut followed, mut at, mut rows) = (BTreeMap::new(), 0, Rows::new());
+    loop {
+        let now = address.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        let Some(mut following) = changes(&now, at).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        loop {
+            let change = tokio::select! {
+                change = following.try_change() => change,
+                // Nothing more will come.
+                _ = newest.wait_for(|newest| newest.is_some_and(|newest| at >= newest)) => return followed,
+            };
+            let Some(change) = change else { break };
+            rows = after(rows, at, &change);
+            at = change.version;
+            followed.insert(at, rows.clone());
+        }
+    }
 }

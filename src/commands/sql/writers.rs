@@ -1,60 +1,37 @@
-//! `colonnade sql`: one query, its rows as a table, CSV, JSON or Arrow, streamed as they come.
+//! Rows as a table, CSV, JSON or Arrow, streamed as they come.
 
 use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use engine::{Code, Error, Result, with_json_texts};
-use futures::StreamExt as _;
 
-use super::{close, open_to_read, pins};
-use crate::cli::{Sql, SqlFormat};
-use crate::config::Settings;
-use crate::output::Output;
+use crate::cli::SqlFormat;
+use crate::output::{Output, count};
 
 /// Rows that the table form holds back to align its columns; beyond them it starts a new table.
 const TABLE_ROWS: usize = 10_000;
 
-/// Answers the query on stdout.
-pub async fn sql(arguments: Sql, settings: &Settings, output: &Output) -> Result<()> {
-    let engine = open_to_read(settings).await?;
-    let answered = answer(&engine, &arguments, settings, output).await;
-    close(&engine, answered).await
-}
-
-async fn answer(
-    engine: &engine::Engine,
-    arguments: &Sql,
-    settings: &Settings,
-    output: &Output,
-) -> Result<()> {
-    let session = engine.session(&settings.principal()?, &pins(&arguments.as_of)?).await?;
-    let frame = session.sql(&arguments.query).await?;
-    let mut rows = session.stream(frame).await?;
-    let mut writer = writer(arguments.format, rows.schema(), output)?;
-    while let Some(batch) = rows.next().await {
-        if !writer.write(&batch?)? {
-            return Ok(());
-        }
-    }
-    writer.finish()
-}
-
 /// Takes batches and writes them in one form. `write` answers false once nobody reads any more.
-trait RowWriter {
+pub(super) trait RowWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool>;
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-fn writer(
+/// One that writes rows of `schema`; a table has the first `rows_max` of them, all where it is 0.
+pub(super) fn writer(
     format: SqlFormat,
     schema: SchemaRef,
+    rows_max: usize,
     output: &Output,
 ) -> Result<Box<dyn RowWriter + '_>> {
     let stdout = || io::BufWriter::new(io::stdout());
     Ok(match format {
         SqlFormat::Table => {
-            Box::new(TableWriter { schema, held: Vec::new(), held_rows: 0, output, printed: false })
+            let rows_max = if rows_max == 0 { usize::MAX } else { rows_max };
+            let (held, held_rows, shown, all) = (Vec::new(), 0, 0, 0);
+            let printed = false;
+            Box::new(TableWriter { schema, held, held_rows, shown, all, rows_max, output, printed })
         }
         SqlFormat::Csv => Box::new(CsvWriter(
             arrow::csv::WriterBuilder::new().with_header(true).build(stdout()),
@@ -74,6 +51,10 @@ struct TableWriter<'a> {
     schema: SchemaRef,
     held: Vec<RecordBatch>,
     held_rows: usize,
+    /// Rows of the table, and rows that there are.
+    shown: usize,
+    all: usize,
+    rows_max: usize,
     output: &'a Output,
     printed: bool,
 }
@@ -93,8 +74,14 @@ impl TableWriter<'_> {
 
 impl RowWriter for TableWriter<'_> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
-        self.held.push(batch.clone());
-        self.held_rows += batch.num_rows();
+        self.all += batch.num_rows();
+        let rows = batch.num_rows().min(self.rows_max - self.shown);
+        if rows == 0 {
+            return Ok(true);
+        }
+        self.held.push(batch.slice(0, rows));
+        self.held_rows += rows;
+        self.shown += rows;
         if self.held_rows >= TABLE_ROWS {
             self.print()?;
         }
@@ -104,6 +91,12 @@ impl RowWriter for TableWriter<'_> {
     fn finish(mut self: Box<Self>) -> Result<()> {
         if self.held_rows > 0 || !self.printed {
             self.print()?;
+        }
+        if self.all > self.shown {
+            let (shown, all) = (count(self.shown as u64), count(self.all as u64));
+            self.output.note(&format!(
+                "the first {shown} of {all} rows (--rows N shows more, --rows 0 and the other formats all)"
+            ));
         }
         Ok(())
     }
