@@ -65,6 +65,12 @@ pub enum Command {
     Delete(Delete),
     /// Change columns of rows that are there
     Update(Update),
+    /// Add, rename or drop a column of a dataset, or give it another type
+    Alter(Alter),
+    /// Drop a dataset: it is gone for everyone, and can be restored until its files are purged
+    Drop(Drop),
+    /// Bring a dropped dataset back, with its rows and versions
+    Restore(Restore),
     /// Put small files together; the rows stay as they are
     Compact(Compact),
     /// Run a job
@@ -306,6 +312,63 @@ pub struct Update {
 }
 
 #[derive(Debug, Args)]
+pub struct Drop {
+    /// The dataset
+    pub dataset: String,
+    /// Delete its files, for good
+    #[arg(long)]
+    pub purge: bool,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The dataset
+    pub dataset: String,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One change of columns. For all but a column more, all rows are written anew, as one commit, so that every reader of Delta
+/// tables finds them under the new names and types; older versions stay as they are.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true))]
+pub struct Alter {
+    /// The dataset
+    pub dataset: String,
+    /// Add a column, which the rows that are there leave empty: "price=decimal(12,2)"
+    #[arg(long, group = "change", value_name = "COLUMN=TYPE", value_parser = column_type)]
+    pub add: Option<(String, ColumnType)>,
+    /// Call a column otherwise, also where the key, the time column and checks name it
+    #[arg(long, group = "change", value_name = "COLUMN=NAME", value_parser = column_name)]
+    pub rename: Option<(String, String)>,
+    /// Drop a column, and the checks that name it
+    #[arg(long, group = "change", value_name = "COLUMN")]
+    pub drop: Option<String>,
+    /// Give a column another type; a value that would be another one is an error that names its row
+    #[arg(long, group = "change", value_name = "COLUMN=TYPE", value_parser = column_type)]
+    pub retype: Option<(String, ColumnType)>,
+    /// What the retyped column's values are made from, as in SQL: "round(price, 2)"; what is lost then is meant
+    #[arg(long, value_name = "EXPRESSION", requires = "retype")]
+    pub using: Option<String>,
+    /// The unit of an added column's values: ms, usd, …
+    #[arg(long, requires = "add")]
+    pub unit: Option<String>,
+    /// What an added column holds, in one line
+    #[arg(long, value_name = "TEXT", requires = "add")]
+    pub description: Option<String>,
+    /// Say what it would come to, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Run {
     /// The job
     pub job: String,
@@ -410,6 +473,9 @@ impl Command {
             Self::Ingest(c) => c.json,
             Self::Delete(c) => c.json,
             Self::Update(c) => c.json,
+            Self::Alter(c) => c.json,
+            Self::Drop(c) => c.json,
+            Self::Restore(c) => c.json,
             Self::Compact(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
@@ -442,6 +508,13 @@ fn column_type(text: &str) -> Result<(String, ColumnType), String> {
         text.split_once('=').ok_or("expected COLUMN=TYPE, such as \"price=decimal(12,2)\"")?;
     let data_type = data_type.trim().parse::<ColumnType>().map_err(|error| error.to_string())?;
     Ok((column.trim().to_owned(), data_type))
+}
+
+/// Reads `price=unit_price`.
+fn column_name(text: &str) -> Result<(String, String), String> {
+    let (column, name) =
+        text.split_once('=').ok_or("expected COLUMN=NAME, such as \"menge=quantity\"")?;
+    Ok((column.trim().to_owned(), name.trim().to_owned()))
 }
 
 /// Reads `0.99` or `99%`.

@@ -4,12 +4,14 @@
 //! stands in its own table. Readers take an `Arc` and keep it for as long as their request lasts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datasets::{DatasetName, DatasetSpec};
 
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
+use crate::lake::{ColumnIds, was_dropped};
 
 /// All datasets of one tenant at one moment.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct Catalog {
     pub tenant: TenantId,
     /// The datasets by name, quarantines included.
     pub datasets: BTreeMap<DatasetName, DatasetEntry>,
+    /// Datasets that are dropped and can be restored, with the instant.
+    pub dropped: BTreeMap<DatasetName, DateTime<Utc>>,
     /// Folders that look like datasets and can't be read, with the reason.
     pub unreadable: BTreeMap<DatasetName, Error>,
     /// Changes only when the set of datasets or a spec changes, not with every commit.
@@ -43,6 +47,10 @@ pub struct DatasetEntry {
     pub updated_at: Option<DateTime<Utc>>,
     /// Bytes that rows of it take, where they are wider than usual; else 0.
     pub(crate) row_bytes: u64,
+    /// Which columns these are.
+    pub(crate) column_ids: Arc<ColumnIds>,
+    /// When it was dropped, where it is.
+    pub(crate) dropped_at: Option<DateTime<Utc>>,
 }
 
 /// Most datasets of one tenant that clients make more of.
@@ -55,7 +63,7 @@ impl Catalog {
     pub(crate) fn require_room(&self, datasets: usize, columns: usize) -> Result<()> {
         let there: usize = self.datasets.values().map(|entry| entry.spec.columns.len()).sum();
         for (what, there, more, most) in [
-            ("datasets", self.datasets.len(), datasets, DATASETS_MAX),
+            ("datasets", self.datasets.len() + self.dropped.len(), datasets, DATASETS_MAX),
             ("columns in all its datasets", there, columns, COLUMNS_MAX),
         ] {
             if more > 0 && there + more > most {
@@ -86,6 +94,9 @@ impl Catalog {
     pub fn unknown(&self, name: &str) -> Error {
         if let Some((_, reason)) = self.unreadable.iter().find(|(n, _)| n.as_str() == name) {
             return reason.clone();
+        }
+        if let Some((name, at)) = self.dropped.iter().find(|(n, _)| n.as_str() == name) {
+            return was_dropped(name, *at);
         }
         let near = near_names(name, self.datasets.keys().map(DatasetName::as_str));
         let shown: String = name.chars().take(80).collect();

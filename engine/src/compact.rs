@@ -208,19 +208,14 @@ impl Author for Compactor {
             return Ok(None);
         }
         self.at = head.version();
-        // How wide the rows are stands there since they came.
-        let mut proposal = Proposal {
+        Ok(Some(Proposal {
             kind: Some(CommitKind::Compact),
             removes: self.removal.removes.clone(),
             removed: self.removal.size,
-            ..Proposal::default()
-        };
-        proposal.added.rows = Some(0);
-        for files in &self.files {
-            proposal.adds.extend(files.adds.iter().cloned());
-            proposal.added = proposal.added.plus(files.size);
-        }
-        Ok(Some(proposal))
+            // How wide the rows are stands there since they came.
+            row_bytes: 0,
+            ..Proposal::adding(&self.files)
+        }))
     }
 }
 

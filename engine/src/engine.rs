@@ -24,7 +24,7 @@ use crate::lake::{Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Ta
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
 use crate::options::EngineOptions;
-use crate::revise::{self, Coming, Revised, Reviser, Revision};
+use crate::revise::{self, Coming, Reshape, Reshaped, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
 use crate::storage::{Root, WorkMark, WriterLock};
 use crate::upkeep::Upkeep;
@@ -214,6 +214,42 @@ impl Engine {
         })
     }
 
+    /// Drops a dataset with its quarantine, as one commit each: whoever asks for it is told so. Answers with the version.
+    pub fn drop_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<Version>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.lake.drop_dataset(who, dataset).await
+        })
+    }
+
+    /// Brings a dropped dataset back, with its rows and versions.
+    pub fn restore_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<DatasetEntry>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.0.lake.restore_dataset(who, dataset).await
+        })
+    }
+
+    /// Takes the files of a dropped dataset away, for good. Answers with how many there were.
+    pub fn purge_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.0.lake.purge_dataset(who, dataset).await
+        })
+    }
+
     /// Takes rows; answers when they are committed.
     pub fn ingest<'a>(
         &'a self,
@@ -308,6 +344,57 @@ impl Engine {
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
             revise::try_out(&table, &session, revision).await
         })
+    }
+
+    /// Changes the columns of a dataset of clients. Where that is more than one column more, all rows are written anew, as one
+    /// commit. Requests that are on their way with rows for the columns of before are refused.
+    pub fn reshape<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        change: Reshape,
+        label: CommitLabel,
+    ) -> BoxFuture<'a, Result<Reshaped>> {
+        Box::pin(async move {
+            self.reshapable(who, dataset, &change).await?;
+            self.0.lake.require_writer()?;
+            let reviser = self.0.reviser.as_ref();
+            let reviser = reviser.ok_or_else(|| Error::internal("a writer without threads"))?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            reviser.reshape(&self.0.lake, session, who, dataset, change, label).await
+        })
+    }
+
+    /// What it would come to. Fails where [`reshape`](Self::reshape) would, and changes nothing.
+    pub fn try_reshape<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        change: &'a Reshape,
+    ) -> BoxFuture<'a, Result<Reshaped>> {
+        Box::pin(async move {
+            let table = self.reshapable(who, dataset, change).await?;
+            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            revise::try_out_columns(&table, &session, change).await
+        })
+    }
+
+    async fn reshapable(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        change: &Reshape,
+    ) -> Result<Arc<Table>> {
+        who.require(Role::Writer)?;
+        let lake = &self.0.lake;
+        let table = lake.table(&who.tenant, dataset).await?;
+        if table.entry().spec.derived {
+            return Err(derived::refuse_change(dataset));
+        }
+        if matches!(change, Reshape::Add(_)) {
+            lake.catalog(&who.tenant).await?.require_room(0, 1)?;
+        }
+        Ok(table)
     }
 
     /// The table, if its rows are a client's to change like that.

@@ -45,6 +45,6 @@ pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
 pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
-pub use revise::{Coming, Going, Revised, Revision};
+pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
 pub use session::{AsOf, Changes, Session, SqlStatements, with_json_texts};
 pub use storage::WorkMark;

@@ -10,7 +10,9 @@ use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{
     Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo,
 };
-use async_graphql::{Context, ServerError, ServerResult, Value};
+use async_graphql::{
+    Context, PathSegment, QueryPathNode, QueryPathSegment, ServerError, ServerResult, Value,
+};
 use tokio::task::yield_now;
 
 use crate::request::RequestState;
@@ -59,21 +61,40 @@ impl Extension for Counting {
         if !is_shown {
             counted(state, bytes).await;
         }
+        let node = info.path_node;
         let value = next.run(context, info).await;
         match &value {
             Ok(Some(value)) if is_shown => counted(state, bytes + bytes_of(value)).await,
             Ok(None) if is_shown => counted(state, bytes).await,
             Ok(_) => {}
-            Err(error) => counted(state, error_bytes(error)).await,
+            Err(error) => {
+                counted(state, error_bytes(error)).await;
+                state.note_failed(&with_path(error, node), false);
+            }
         }
         value
     }
+}
+
+/// An error with the place of the field that failed.
+fn with_path(error: &ServerError, node: &QueryPathNode<'_>) -> ServerError {
+    let mut error = error.clone();
+    if error.path.is_empty() {
+        let parts = std::iter::once(node).chain(node.parents()).map(|node| match node.segment {
+            QueryPathSegment::Index(at) => PathSegment::Index(at),
+            QueryPathSegment::Name(name) => PathSegment::Field(name.to_owned()),
+        });
+        error.path = parts.collect();
+        error.path.reverse();
+    }
+    error
 }
 
 /// Counts an error that is told beside the data.
 pub(crate) async fn counted_error(context: &Context<'_>, error: &ServerError) {
     if let Ok(state) = context.data::<Arc<RequestState>>() {
         counted(state, error_bytes(error)).await;
+        state.note_failed(error, true);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_graphql::Value;
+use async_graphql::{ServerError, Value};
 use datasets::DatasetName;
 use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
 use parking_lot::Mutex;
@@ -17,6 +17,8 @@ use crate::service::{Held, ServiceInner};
 
 /// Warnings that one answer carries at most.
 const WARNINGS_MAX: usize = 100;
+/// Errors of parts that one answer of a subscription tells at most.
+const ERRORS_MAX: usize = 16;
 
 /// Fields and items that are answered without a pause.
 const COUNTED_AT_ONCE: usize = 1_024;
@@ -39,6 +41,8 @@ pub(crate) struct RequestState {
     pace: Pace,
     /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
+    /// Errors of the parts of a subscription's answer, which the library that makes it keeps to itself.
+    failed: Mutex<Option<Failed>>,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
 }
@@ -61,6 +65,7 @@ impl RequestState {
             typename_bytes,
             pace: Pace::default(),
             held: Mutex::default(),
+            failed: Mutex::default(),
             warnings: Warnings::default(),
         })
     }
@@ -101,6 +106,25 @@ impl RequestState {
     pub(crate) fn begin_answer(&self) {
         self.answer_bytes.store(0, Ordering::Relaxed);
         self.holding.begin();
+        *self.failed.lock() = Some(Failed::default());
+    }
+
+    /// Notes the error of a part of a subscription's answer, and whether that is all of it that was asked for.
+    pub(crate) fn note_failed(&self, error: &ServerError, is_part: bool) {
+        if let Some(failed) = self.failed.lock().as_mut() {
+            failed.are_parts &= is_part;
+            // A list passes on that of its item.
+            if failed.errors.len() < ERRORS_MAX
+                && failed.errors.iter().all(|other| other.message != error.message)
+            {
+                failed.errors.push(error.clone());
+            }
+        }
+    }
+
+    /// The errors that were noted since the answer was begun.
+    pub(crate) fn failed(&self) -> Failed {
+        self.failed.lock().take().unwrap_or_default()
     }
 
     /// The account of the memory of its rows.
@@ -166,6 +190,20 @@ impl RequestState {
         session
             .version(dataset)
             .ok_or_else(|| Error::internal(format!("the session has not opened {dataset}")))
+    }
+}
+
+/// Errors of the parts of an answer.
+pub(crate) struct Failed {
+    /// One of each kind.
+    pub errors: Vec<ServerError>,
+    /// Whether the others of what was asked for are there.
+    pub are_parts: bool,
+}
+
+impl Default for Failed {
+    fn default() -> Self {
+        Self { errors: Vec::new(), are_parts: true }
     }
 }
 

@@ -381,6 +381,16 @@ impl Following {
                 Response::from_errors(vec![*refused(&error)])
             }
         };
+        let failed = self.state.failed();
+        if !failed.are_parts {
+            // What comes after this version would look as if nothing were missing.
+            self.answers = None;
+        }
+        for error in failed.errors {
+            if response.errors.iter().all(|told| told.message != error.message) {
+                response.errors.push(error);
+            }
+        }
         if let Some(cost) = self.cost.take() {
             response = response.extension("cost", Value::from(cost));
         }

@@ -11,6 +11,8 @@ use crate::output::{Output, columns, count, size};
 
 /// Most versions that are shown of one dataset.
 const VERSIONS_SHOWN: usize = 20;
+/// Most producers that are shown of one version.
+const PRODUCERS_SHOWN: usize = 3;
 
 /// Prints the list, or one dataset.
 pub async fn datasets(arguments: Datasets, settings: &Settings, output: &Output) -> Result<()> {
@@ -26,6 +28,12 @@ pub(super) async fn list(engine: &Engine, settings: &Settings, output: &Output) 
     let catalog = engine.catalog(&settings.principal()?).await?;
     for (name, reason) in &catalog.unreadable {
         output.note(&format!("{name} can not be read: {reason}"));
+    }
+    for (name, at) in &catalog.dropped {
+        let at = at.format("%Y-%m-%d %H:%M");
+        output.note(&format!(
+            "{name} was dropped at {at} UTC; `colonnade restore {name}` brings it back"
+        ));
     }
     if output.is_json() {
         let list: Vec<Value> = catalog.datasets.values().map(summary).collect();
@@ -109,12 +117,12 @@ pub(super) async fn show(
                 c.at.format("%Y-%m-%d %H:%M:%S").to_string(),
                 c.operation.clone(),
                 c.rows_added.map(count).unwrap_or_default(),
-                c.run_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+                author(c),
             ]
         })
         .collect();
     output.line("")?;
-    output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "run"], &rows))
+    output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "by"], &rows))
 }
 
 fn summary(entry: &DatasetEntry) -> Value {
@@ -135,5 +143,19 @@ fn commit(record: &CommitRecord) -> Value {
         "operation": record.operation,
         "rowsAdded": record.rows_added,
         "runId": record.run_id.as_ref().map(ToString::to_string),
+        "by": record.subject,
+        "producers": record.producers,
     })
+}
+
+/// Who committed, and by what.
+fn author(record: &CommitRecord) -> String {
+    let producers = record.producers.iter().take(PRODUCERS_SHOWN);
+    let mut by: Vec<String> = record.subject.iter().cloned().collect();
+    by.extend(record.run_id.map(|run| format!("run {run}")));
+    by.extend(producers.map(|producer| format!("producer {producer}")));
+    if record.producers.len() > PRODUCERS_SHOWN {
+        by.push(format!("{} more", record.producers.len() - PRODUCERS_SHOWN));
+    }
+    by.join(", ")
 }

@@ -1,5 +1,6 @@
 //! One file per command; this one opens what they share.
 
+mod alter;
 mod change;
 mod compact;
 mod config;
@@ -7,6 +8,7 @@ mod datasets;
 mod demo;
 mod devices;
 mod doctor;
+mod drop;
 mod guess;
 mod ingest;
 mod models;
@@ -32,6 +34,9 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,
         Command::Update(arguments) => change::update(arguments, settings, output).await,
+        Command::Drop(arguments) => drop::drop(arguments, settings, output).await,
+        Command::Restore(arguments) => drop::restore(arguments, settings, output).await,
+        Command::Alter(arguments) => alter::alter(arguments, settings, output).await,
         Command::Run(arguments) => run::run(arguments, settings, output).await,
         Command::Sql(arguments) => sql::sql(arguments, settings, output).await,
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,

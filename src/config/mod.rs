@@ -201,7 +201,11 @@ impl Settings {
     /// Who the command line acts as: the local user, in the tenant of the settings.
     pub fn principal(&self) -> Result<Principal> {
         let tenant = self.parsed::<TenantId>("tenant", "lower-case letters, digits and `-`")?;
-        Ok(Principal { tenant, ..Principal::local() })
+        // Who has the files themselves is whom the system says.
+        let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        let local = Principal::local();
+        let subject = user.filter(|user| !user.is_empty()).unwrap_or(local.subject);
+        Ok(Principal { tenant, subject, ..Principal::local() })
     }
 
     /// Address to serve at.

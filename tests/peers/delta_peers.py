@@ -205,6 +205,7 @@ def our_table_of_every_type():
         # A JSON column is a document, not a spelling.
         record["detail"] = record["detail"] and json.loads(record["detail"])
     every_reader_has("ingested", expected)
+    write_again()
     for name, arguments, changed in CHANGES:
         colonnade(*arguments)
         expected = changed(expected)
@@ -227,7 +228,74 @@ CHANGES = [
         lambda records: [record for record in records if record["id"] % 7 != 3 and record["flag"] is not True],
     ),
     ("put together again", ["compact", "every_type"], lambda records: records),
+    (
+        "replaced by key",
+        ["ingest", "every_type", "again.ndjson", "--on-conflict", "replace"],
+        lambda records: [record for record in records if record["id"] not in AGAIN] + again("replaced"),
+    ),
+    (
+        "skipped by key",
+        ["ingest", "every_type", "skipped.ndjson", "--on-conflict", "skip"],
+        lambda records: records + [record for record in again("skipped") if record["id"] not in {r["id"] for r in records}],
+    ),
+    (
+        "with a column more",
+        ["alter", "every_type", "--add", "extra=text"],
+        lambda records: [dict(record, extra=None) for record in records],
+    ),
+    (
+        "with a column of another name",
+        ["alter", "every_type", "--rename", "note=remark"],
+        lambda records: [renamed(record, "note", "remark") for record in records],
+    ),
+    (
+        "with a key of another name",
+        ["alter", "every_type", "--rename", "id=number"],
+        lambda records: [renamed(record, "id", "number") for record in records],
+    ),
+    (
+        "with a column of another type",
+        ["alter", "every_type", "--retype", "small=int64"],
+        lambda records: records,
+    ),
+    (
+        "with a column made from others",
+        ["alter", "every_type", "--retype", "flag=text", "--using", "CASE WHEN flag THEN site ELSE 'no' END"],
+        lambda records: [dict(record, flag=record["site"] if record["flag"] else "no") for record in records],
+    ),
+    (
+        "with a column less",
+        ["alter", "every_type", "--drop", "tags"],
+        lambda records: [{name: value for name, value in record.items() if name != "tags"} for record in records],
+    ),
+    ("put together at last", ["compact", "every_type"], lambda records: records),
 ]
+# Keys of rows that come again, some of which are there, some were deleted, and some are new.
+AGAIN = range(1400, 1600)
+
+
+def renamed(record, column, name):
+    return {name if of == column else of: value for of, value in record.items()}
+
+
+def again(word):
+    """Rows of those keys, in the form that they are expected in."""
+    first, count = (AGAIN.start, len(AGAIN)) if word == "replaced" else (1500, 200)
+    records = records_of_every_type(first, count)
+    for record in records:
+        record["note"] = word
+        record["day"] = record["at"].date()
+        record["detail"] = record["detail"] and json.loads(record["detail"])
+    return records
+
+
+def write_again():
+    for word in ("replaced", "skipped"):
+        lines = []
+        for record in again(word):
+            line = {name: value for name, value in record.items() if name != "day"}
+            lines.append(as_ndjson(dict(line, detail=line["detail"] and json.dumps(line["detail"]))) + "\n")
+        (SCRATCH / f"{'again' if word == 'replaced' else word}.ndjson").write_text("".join(lines))
 
 
 def every_reader_has(step, expected):

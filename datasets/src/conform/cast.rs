@@ -75,10 +75,8 @@ impl Cast {
             }
             Way::ThereAndBack => {
                 let carried = arrow_cast(array, &to).map_err(internal)?;
-                let back = arrow_cast(&carried, array.data_type()).map_err(internal)?;
-                let changed = arrow::compute::kernels::cmp::neq(&back, array).map_err(internal)?;
                 self.note_lost(array, &carried, column, failures);
-                self.note_changed(array, &changed, column, failures);
+                self.note_unlike(array, &carried, column, failures)?;
                 carried
             }
             Way::Text => self.read_text(array, column, failures)?,
@@ -96,6 +94,21 @@ impl Cast {
         };
         self.check_items(&carried, column, failures);
         Ok(carried)
+    }
+
+    /// Notes the values that are others when they come back.
+    pub(super) fn note_unlike(
+        &self,
+        array: &ArrayRef,
+        carried: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<(), Unfit> {
+        let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
+        let back = arrow_cast(carried, array.data_type()).map_err(internal)?;
+        let changed = arrow::compute::kernels::cmp::neq(&back, array).map_err(internal)?;
+        self.note_changed(array, &changed, column, failures);
+        Ok(())
     }
 
     fn note_lost(&self, from: &ArrayRef, to: &ArrayRef, column: &str, failures: &mut Failures) {

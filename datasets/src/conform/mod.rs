@@ -3,6 +3,7 @@
 //! A source that can't fit at all (a missing column, a type with no way across) is refused whole, before
 //! its first row; a value that does not fit sets its row aside and no other.
 
+mod carry;
 mod cast;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::rejected::RejectedRow;
 use crate::spec::{ColumnSpec, DatasetSpec, Evolution, PartitionTransform};
 use crate::validate::{Checks, Failures};
 
+pub use carry::Carry;
 use cast::{Cast, Unfit};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;

@@ -20,6 +20,8 @@ pub(super) struct Rows {
     pub(super) rejected: Vec<RejectedRow>,
     /// What the body is known by when it comes again.
     pub(super) digest: Option<String>,
+    /// How often the columns had been changed that they were read for.
+    pub(super) reshaped: u64,
 }
 
 impl Rows {
@@ -47,8 +49,11 @@ pub(super) async fn prepare(
     // A second look after growing; a third is needed when another request made the table grow.
     const LOOKS_MAX: usize = 8;
     for _ in 0..LOOKS_MAX {
-        match look(&table.entry().spec, rows, is_numbered)? {
-            Looked::Rows(rows) => return Ok(rows),
+        let entry = table.entry();
+        match look(&entry.spec, rows, is_numbered)? {
+            Looked::Rows(rows) => {
+                return Ok(Rows { reshaped: entry.column_ids.reshaped, ..rows });
+            }
             Looked::NewColumns(columns) => lake.evolve(who, table, columns).await?,
         }
     }

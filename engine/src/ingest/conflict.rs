@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
     Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
+    columns_were_changed,
 };
 use crate::revise::{Keys, replace_by_key};
 use crate::session::{Session, rows_of};
@@ -222,6 +223,9 @@ impl Conflict<'_> {
             }
         } else {
             let mut writer = FileWriter::new(self.table, &*self.table.head().await)?;
+            if files.reshaped.is_some_and(|reshaped| reshaped != writer.reshaped()) {
+                return Err(columns_were_changed());
+            }
             let fresh = there.join(rows.clone(), JoinType::LeftAnti)?;
             let copied = async {
                 let mut fresh = fresh.execute_stream().await?;
@@ -300,14 +304,7 @@ impl Author for Fresh<'_> {
             return Ok(None);
         }
         self.at = head.version();
-        Ok(Some(Proposal {
-            kind: Some(CommitKind::Append),
-            adds: self.files.adds.clone(),
-            added: self.files.size,
-            row_bytes: self.files.row_bytes,
-            removed: DataFiles::none().size,
-            ..Proposal::default()
-        }))
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), ..Proposal::adding([self.files]) }))
     }
 }
 

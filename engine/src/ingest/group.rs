@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use datasets::Causes;
+use datasets::{Causes, DatasetName};
 use std::sync::Arc;
 
 use super::group_commit::Member;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::identity::{Principal, TenantId};
 use crate::lake::{
     Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table, Taken,
-    first_of, lost_of,
+    columns_were_changed, first_of, lost_of,
 };
 
 /// Requests that are committed together.
@@ -59,7 +59,7 @@ impl Group {
                 if let Some(files) = files.filter(|_| !landed.committed) {
                     files.discard(table).await;
                 }
-                self.answer(lake, landed.version);
+                self.answer(lake, table.name(), landed.version);
             }
             Err(e) => {
                 if let Some(files) = files {
@@ -72,8 +72,9 @@ impl Group {
         }
     }
 
-    fn answer(self, lake: &Lake, version: crate::Version) {
+    fn answer(self, lake: &Lake, dataset: &DatasetName, version: crate::Version) {
         let metrics = lake.metrics();
+        let (mut taken, mut rejected, requests) = (0, 0, self.members.len());
         for (member, standing) in self.members.into_iter().zip(self.standings) {
             let answer = standing.map(|standing| match standing {
                 Standing::Next | Standing::Lost => {
@@ -81,6 +82,7 @@ impl Group {
                     let quarantined = member.rows.rejected.len() as u64;
                     metrics.rows_ingested.add(accepted);
                     metrics.rows_quarantined.add(quarantined);
+                    (taken, rejected) = (taken + accepted, rejected + quarantined);
                     let causes = Causes::of(&member.rows.rejected).into_sorted();
                     IngestReceipt {
                         accepted,
@@ -98,6 +100,8 @@ impl Group {
             // Who hung up is not told; the rows are committed all the same.
             let _ = member.answer.send(answer);
         }
+        let Principal { tenant, subject, .. } = &self.who;
+        tracing::info!(%tenant, %dataset, %version, subject, requests, rows = taken, rejected, "rows taken");
     }
 
     /// Where each member stands on the head as it is, those before it in the group counted in.
@@ -107,8 +111,12 @@ impl Group {
         self.standings.clear();
         self.firsts.clear();
         for member in &self.members {
+            let is_stale = member.rows.reshaped != head.column_ids.reshaped;
             let Some(request) = &member.producer else {
-                self.standings.push(Ok(Standing::Next));
+                self.standings.push(match is_stale {
+                    true => Err(columns_were_changed()),
+                    false => Ok(Standing::Next),
+                });
                 continue;
             };
             let ProducerSequence { producer, sequence } = request;
@@ -121,6 +129,9 @@ impl Group {
             if matches!(standing, Ok(Standing::Next)) {
                 let same = require_same_body(lake, table, request, digest).await;
                 standing = same.map(|()| Standing::Next);
+                if is_stale {
+                    standing = Err(columns_were_changed());
+                }
             }
             match standing {
                 Ok(Standing::Next) => {
@@ -144,6 +155,9 @@ impl Group {
                     if matches!(standing, Ok(Standing::Lost)) {
                         let same = require_same_body(lake, table, request, digest).await;
                         standing = same.map(|()| Standing::Lost);
+                        if is_stale {
+                            standing = Err(columns_were_changed());
+                        }
                         here.insert((producer, *sequence), digest);
                     }
                 }
@@ -220,21 +234,12 @@ impl Author for GroupAuthor<'_> {
                 write(table, head, batches).await?
             }
         };
-        let (adds, added, row_bytes) = (written.adds.clone(), written.size, written.row_bytes);
+        let proposal = Proposal::adding([&written]);
         group.written = Some((new, written));
-        if adds.is_empty() && sequences.is_empty() {
+        if proposal.adds.is_empty() && sequences.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Proposal {
-            kind: Some(CommitKind::Append),
-            adds,
-            added,
-            row_bytes,
-            removed: DataFiles::none().size,
-            sequences,
-            requests,
-            ..Proposal::default()
-        }))
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), sequences, requests, ..proposal }))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
     Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
-    TakenRequest, first_of, lost_of, refuse_unwritable_partitions,
+    TakenRequest, columns_were_changed, first_of, lost_of, refuse_unwritable_partitions,
 };
 use crate::session::Session;
 
@@ -46,6 +46,8 @@ const CHUNKS_MAX: usize = 4;
 struct Checked {
     accepted: RecordBatch,
     rejected: Vec<RejectedRow>,
+    /// How often the columns had been changed that it was read for.
+    reshaped: u64,
 }
 
 impl Ingest {
@@ -99,11 +101,18 @@ impl Ingest {
             written.discard(&table).await;
             return Err(too_many(&name, (rejected, all), most, &causes));
         }
-        if on == OnConflict::Add {
-            return self.commit_load(who, &table, written, request).await;
-        }
-        let conflict = Conflict { lake: &self.lake, session, who, table: &table, on, name: &name };
-        self.settle(&conflict, file, written).await
+        let receipt = if on == OnConflict::Add {
+            self.commit_load(who, &table, written, request).await?
+        } else {
+            let lake = &self.lake;
+            let conflict = Conflict { lake, session, who, table: &table, on, name: &name };
+            self.settle(&conflict, file, written).await?
+        };
+        tracing::info!(
+            subject = who.subject, version = %receipt.version, rows = receipt.accepted,
+            rejected = receipt.quarantined, replaced = receipt.replaced, "file taken"
+        );
+        Ok(receipt)
     }
 
     /// The same where the tenant's turn is, on threads that compute.
@@ -228,7 +237,7 @@ impl Ingest {
         let mut rejects: Option<(Arc<Table>, FileWriter)> = None;
         let (mut accepted, mut quarantined, mut causes) = (0, 0, Causes::default());
         let mut failure = None;
-        while let Some(Checked { accepted: rows, rejected }) = chunks.recv().await {
+        while let Some(Checked { accepted: rows, rejected, reshaped }) = chunks.recv().await {
             accepted += rows.num_rows() as u64;
             quarantined += rejected.len() as u64;
             rejected.iter().for_each(|row| causes.add(row));
@@ -238,6 +247,9 @@ impl Ingest {
                     files = Some(FileWriter::new(table, &*table.head().await)?);
                 }
                 if let Some(writer) = &mut files {
+                    if writer.reshaped() != reshaped {
+                        return Err(columns_were_changed());
+                    }
                     writer.write(rows).await?;
                 }
                 if rejected.is_empty() {
@@ -488,13 +500,11 @@ impl Reading {
             refuse_unwritable_partitions(&conformed.accepted, &entry.spec)?;
             progress.accepted += conformed.accepted.num_rows() as u64;
             progress.quarantined += conformed.rejected.len() as u64;
-            let checked = match &mut repeated {
-                Some(repeated) => Checked {
-                    accepted: repeated.filter(&conformed.accepted)?,
-                    rejected: Vec::new(),
-                },
-                None => Checked { accepted: conformed.accepted, rejected: conformed.rejected },
+            let (accepted, rejected) = match &mut repeated {
+                Some(repeated) => (repeated.filter(&conformed.accepted)?, Vec::new()),
+                None => (conformed.accepted, conformed.rejected),
             };
+            let checked = Checked { accepted, rejected, reshaped: entry.column_ids.reshaped };
             if sender.blocking_send(checked).is_err() {
                 // The writer failed, and tells why.
                 return Ok(());
@@ -542,13 +552,9 @@ impl Author for Files<'_> {
         }
         Ok(Some(Proposal {
             kind: Some(CommitKind::Append),
-            adds: self.files.adds.clone(),
-            added: self.files.size,
-            row_bytes: self.files.row_bytes,
-            removed: DataFiles::none().size,
             sequences,
             requests: self.request.map(Numbered::taken).into_iter().collect(),
-            ..Proposal::default()
+            ..Proposal::adding([self.files])
         }))
     }
 }

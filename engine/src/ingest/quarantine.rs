@@ -118,17 +118,9 @@ impl Author for Quarantine<'_> {
             return Err(e);
         }
         let files = writer.finish().await?;
-        let (adds, added, row_bytes) = (files.adds.clone(), files.size, files.row_bytes);
+        let proposal = Proposal::adding([&files]);
         self.files = Some(files);
-        Ok(Some(Proposal {
-            kind: Some(CommitKind::Append),
-            adds,
-            added,
-            row_bytes,
-            removed: DataFiles::none().size,
-            sequences: sequences.into_iter().collect(),
-            requests,
-            ..Proposal::default()
-        }))
+        let sequences = sequences.into_iter().collect();
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), sequences, requests, ..proposal }))
     }
 }

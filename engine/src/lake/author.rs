@@ -9,8 +9,9 @@ use datasets::DatasetSpec;
 use deltalake_core::kernel::{Add, Remove};
 use serde::{Deserialize, Serialize};
 
+use super::column_ids::Renamed;
 use super::head::Size;
-use super::{Head, Table};
+use super::{DataFiles, Head, Table};
 use crate::bus::CommitKind;
 use crate::error::Result;
 
@@ -100,12 +101,38 @@ pub(crate) struct Proposal {
     ///
     /// [`row_bytes`]: super::width::row_bytes
     pub(crate) row_bytes: u64,
+    /// How often the columns had been changed when the rows among these were read; `None` where that says nothing.
+    pub(crate) reshaped: Option<u64>,
     /// The spec from this version on.
     pub(crate) spec: Option<DatasetSpec>,
+    /// Whether all rows are written anew for it, and which column is called otherwise then.
+    pub(crate) reshapes: bool,
+    pub(crate) renamed: Option<Renamed>,
+    /// Whether the table is dropped from this version on.
+    pub(crate) is_dropped: Option<bool>,
     /// The first and the last version that can not be asked for from this version on.
     pub(crate) set_aside: Option<(u64, u64)>,
     /// Producer and its sequence.
     pub(crate) sequences: Vec<(String, i64)>,
     /// The requests whose rows these are, where they can come again.
     pub(crate) requests: Vec<TakenRequest>,
+}
+
+impl Proposal {
+    /// One that adds these files, and what else it says.
+    pub(crate) fn adding<'a>(files: impl IntoIterator<Item = &'a DataFiles>) -> Self {
+        let nothing = Size { rows: Some(0), ..Size::default() };
+        let mut proposal = Self { added: nothing, removed: nothing, ..Self::default() };
+        for files in files {
+            proposal.adds.extend(files.adds.iter().cloned());
+            proposal.added = proposal.added.plus(files.size);
+            proposal.row_bytes = proposal.row_bytes.max(files.row_bytes);
+            // Those of different numbers are of none that there is.
+            proposal.reshaped = match (proposal.reshaped, files.reshaped) {
+                (Some(a), Some(b)) if a != b => Some(u64::MAX),
+                (a, b) => a.or(b),
+            };
+        }
+        proposal
+    }
 }

@@ -31,7 +31,7 @@ use super::head::Size;
 use super::log::{
     COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, REVISED_KEY, RUN_ID_KEY, entry_bytes,
 };
-use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema, width};
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table, dropped, schema, width};
 use crate::bus::{CommitEvent, CommitKind};
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, Version};
@@ -84,6 +84,8 @@ impl Lake {
             let Some(proposal) = proposal? else {
                 return Ok(Landed { version: head.version(), committed: false });
             };
+            require_shape(&head, &proposal)
+                .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;
             let kind = proposal.kind.unwrap_or(CommitKind::Append);
             let (entry, bytes, id) = written(table, &head, subject, label, &proposal)?;
             match table.put(head.version + 1, bytes, &id).await {
@@ -158,6 +160,9 @@ impl Lake {
             };
             let kind = match (&entry.metadata, entry.removes.is_empty()) {
                 (_, false) if entry.only_moves() => CommitKind::Compact,
+                (Some(_), false) if entry.revised().is_some_and(|revised| revised.removed == 0) => {
+                    CommitKind::Schema
+                }
                 (_, false) if entry.revised().is_some() => CommitKind::Revise,
                 (_, false) => CommitKind::Overwrite,
                 (Some(_), true) if entry.adds.is_empty() => CommitKind::Schema,
@@ -248,6 +253,21 @@ impl Table {
     }
 }
 
+/// Fails where rows were read for columns that the table has no more.
+fn require_shape(head: &Head, proposal: &Proposal) -> Result<()> {
+    let expected = head.column_ids.reshaped + u64::from(proposal.reshapes);
+    match proposal.reshaped {
+        Some(reshaped) if reshaped != expected => Err(columns_were_changed()),
+        _ => Ok(()),
+    }
+}
+
+/// The error of rows that were read for columns that the table has no more.
+pub(crate) fn columns_were_changed() -> Error {
+    let says = "its columns were changed while the rows were on their way; nothing of them was taken: send them again";
+    Error::user(Code::Conflict, says)
+}
+
 /// The log entry of a proposal, as it is and as bytes, and its id.
 fn written(
     table: &Table,
@@ -265,13 +285,26 @@ fn written(
     };
     let mut actions = Vec::with_capacity(proposal.adds.len() + proposal.removes.len() + 1);
     let spec = proposal.spec.as_ref();
-    let respecified = spec.map(|spec| schema::with_spec(&head.metadata, spec)).transpose()?;
+    let respecified = spec.map(|spec| {
+        let renamed = proposal.renamed.as_ref();
+        let mut ids = head.column_ids.after(head.version + 1, &head.spec, spec, renamed);
+        ids.reshaped += u64::from(proposal.reshapes);
+        ids.within(schema::with_spec(&head.metadata, spec)?)
+    });
+    let respecified = respecified.transpose()?;
     let respecified = match proposal.set_aside {
         Some((first, last)) => Some(schema::with_set_aside(
             respecified.as_ref().unwrap_or(&head.metadata),
             first,
             last,
         )?),
+        None => respecified,
+    };
+    let respecified = match proposal.is_dropped {
+        Some(is_dropped) => {
+            let before = respecified.unwrap_or_else(|| head.metadata.clone());
+            Some(dropped::with_dropped(before, is_dropped)?)
+        }
         None => respecified,
     };
     let before = respecified.as_ref().unwrap_or(&head.metadata);
@@ -294,6 +327,7 @@ fn written(
         Some(CommitKind::Overwrite | CommitKind::ReplacePartitions | CommitKind::Revise) => {
             SaveMode::Overwrite
         }
+        Some(CommitKind::Schema) if proposal.reshapes => SaveMode::Overwrite,
         _ => SaveMode::Append,
     };
     let operation = match proposal.kind {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::commit::commit_info;
 use super::data_files::is_data_file;
+use super::dropped::name_is_taken;
 use super::head::Size;
 use super::history::CommitRecord;
 use super::log::entry_bytes;
@@ -86,7 +87,7 @@ impl Lake {
         }
         let commits = self.history(&who.tenant, name, usize::MAX).await?;
         let is_ours = |commit: &CommitRecord| match commit.operation.as_str() {
-            "create" | "evolve" => true,
+            "create" | "evolve" | "drop" | "restore" => true,
             // It may have brought rows of clients back.
             "repair" => commit.files_added == 0,
             _ => commit.run_id.is_some(),
@@ -161,8 +162,21 @@ impl Lake {
         }
     }
 
-    /// The dataset of that name, when there is one.
+    /// The dataset of that name, when there is one; CONFLICT where one is dropped.
     pub(crate) async fn find(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Option<Arc<Table>>> {
+        let found = self.find_dropped(tenant, name).await?;
+        match found.as_ref().and_then(|table| table.entry().dropped_at) {
+            Some(at) => Err(name_is_taken(name, at)),
+            None => Ok(found),
+        }
+    }
+
+    /// The dataset of that name, when there is one, also where it is dropped.
+    pub(super) async fn find_dropped(
         &self,
         tenant: &TenantId,
         name: &DatasetName,

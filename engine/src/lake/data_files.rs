@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use super::head::Size;
 use super::tracked::Tracked;
 use super::width::row_bytes;
-use super::{Head, Table};
+use super::{Head, Table, schema};
 use crate::error::{Code, Error, Result};
 
 /// A file that reaches this is closed and the next begun.
@@ -41,6 +41,8 @@ pub(crate) struct DataFiles {
     pub(crate) size: Size,
     /// Of the widest rows among them.
     pub(crate) row_bytes: u64,
+    /// How often the columns had been changed that they have; `None` where there are none.
+    pub(crate) reshaped: Option<u64>,
     folder: Option<Arc<Tracked>>,
 }
 
@@ -48,7 +50,7 @@ impl DataFiles {
     /// None at all.
     pub(crate) fn none() -> Self {
         let size = Size { rows: Some(0), ..Size::default() };
-        Self { adds: Vec::new(), size, row_bytes: 0, folder: None }
+        Self { adds: Vec::new(), size, row_bytes: 0, reshaped: None, folder: None }
     }
 
     /// Deletes the files, when they did not become part of the table and can't any more.
@@ -81,27 +83,43 @@ pub(crate) struct FileWriter {
     rows: u64,
     row_bytes: u64,
     partitioned: bool,
+    reshaped: u64,
 }
 
 impl FileWriter {
     /// A writer of files for `table` as its head is.
     pub(crate) fn new(table: &Table, head: &Head) -> Result<Self> {
+        Self::with_schema(table, head, Arc::clone(&head.schema), head.column_ids.reshaped)
+    }
+
+    /// A writer of files for `table` as its head is to be, with the columns of `spec`.
+    pub(crate) fn reshaping(table: &Table, head: &Head, spec: &DatasetSpec) -> Result<Self> {
+        let schema = schema::arrow_schema_of(&schema::with_spec(&head.metadata, spec)?)?;
+        Self::with_schema(table, head, schema, head.column_ids.reshaped + 1)
+    }
+
+    fn with_schema(table: &Table, head: &Head, schema: SchemaRef, reshaped: u64) -> Result<Self> {
         let folder = Arc::new(Tracked::new(Arc::clone(&table.store)));
         let columns = STATS_COLUMNS.try_into().map_err(|e| Error::bug("statistics", e))?;
         let partitions = head.partition_columns().to_vec();
         let partitioned = !partitions.is_empty();
         let config = WriterConfig::new(
-            Arc::clone(&head.schema),
+            Arc::clone(&schema),
             partitions,
-            Some(properties(&head.schema)?),
+            Some(properties(&schema)?),
             NonZeroU64::new(FILE_BYTES),
             Some(SLICE_ROWS),
             columns,
             None,
         );
         let writer = DeltaWriter::new(Arc::clone(&folder) as _, config);
-        let schema = Arc::clone(&head.schema);
-        Ok(Self { schema, folder, writer: Some(writer), rows: 0, row_bytes: 0, partitioned })
+        let (writer, rows, row_bytes) = (Some(writer), 0, 0);
+        Ok(Self { schema, folder, writer, rows, row_bytes, partitioned, reshaped })
+    }
+
+    /// How often the columns had been changed that it writes.
+    pub(crate) fn reshaped(&self) -> u64 {
+        self.reshaped
     }
 
     /// Writes a batch, which must have the table's columns by name.
@@ -164,7 +182,8 @@ impl FileWriter {
             bytes: adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum(),
             files: adds.len() as u64,
         };
-        Ok(DataFiles { adds, size, row_bytes: self.row_bytes, folder: Some(self.folder) })
+        let (row_bytes, reshaped) = (self.row_bytes, Some(self.reshaped));
+        Ok(DataFiles { adds, size, row_bytes, reshaped, folder: Some(self.folder) })
     }
 
     /// Gives up: what was written is deleted.

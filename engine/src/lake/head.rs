@@ -13,8 +13,9 @@ use deltalake_core::kernel::{Metadata, Protocol};
 use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt;
 
+use super::column_ids::ColumnIds;
 use super::log::LogEntry;
-use super::{LOST, Table, Taken, TakenRequest, first_of, loses, lost_of, schema, width};
+use super::{LOST, Table, Taken, TakenRequest, dropped, first_of, loses, lost_of, schema, width};
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
@@ -94,6 +95,8 @@ pub(crate) struct Head {
     pub(crate) spec: Arc<DatasetSpec>,
     /// The schema that its data files are written in, partition columns included.
     pub(crate) schema: SchemaRef,
+    /// Which columns these are.
+    pub(crate) column_ids: Arc<ColumnIds>,
     pub(super) size: Size,
     created_at: Option<DateTime<Utc>>,
     updated_at: Option<DateTime<Utc>>,
@@ -164,6 +167,7 @@ impl Head {
             shaped_at: state.version(),
             protocol: state.protocol().clone(),
             schema: schema::arrow_schema_of(&metadata)?,
+            column_ids: Arc::new(ColumnIds::of(&metadata)?),
             spec: Arc::new(spec),
             size: Size::of_state(state),
             created_at: at(metadata.created_time()),
@@ -188,6 +192,7 @@ impl Head {
             shaped_at: 0,
             protocol,
             schema: schema::arrow_schema_of(&metadata)?,
+            column_ids: Arc::new(ColumnIds::of(&metadata)?),
             spec: Arc::new(spec.clone()),
             size: Size { rows: Some(0), ..Size::default() },
             created_at: Some(Utc::now()),
@@ -218,8 +223,14 @@ impl Head {
         }
     }
 
-    /// Fails when this engine may only read the table.
+    /// Fails where nothing can be committed: to a table that is dropped, or one that this engine may only read.
     pub(crate) fn require_writable(&self) -> Result<()> {
+        self.require_not_dropped()?;
+        self.require_ours()
+    }
+
+    /// Fails when this engine may only read the table.
+    pub(super) fn require_ours(&self) -> Result<()> {
         let mut reason = schema::read_only_reason(&self.metadata, &self.protocol);
         let stored = self.spec.arrow_schema();
         let same = stored.fields().len() == self.schema.fields().len()
@@ -334,6 +345,7 @@ impl Head {
         if let Some(metadata) = &entry.metadata {
             self.spec = Arc::new(schema::spec_of(&self.spec.name, metadata)?);
             self.schema = schema::arrow_schema_of(metadata)?;
+            self.column_ids = Arc::new(ColumnIds::of(metadata)?);
             self.metadata = metadata.clone();
         }
         if let Some(protocol) = &entry.protocol {
@@ -366,6 +378,8 @@ impl Head {
             created_at: self.created_at,
             updated_at: self.updated_at,
             row_bytes: width::stated(&self.metadata),
+            column_ids: Arc::clone(&self.column_ids),
+            dropped_at: dropped::dropped_at(&self.metadata),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What was committed when, read from the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -33,6 +33,8 @@ pub struct CommitRecord {
     pub run_id: Option<RunId>,
     /// Who committed, when the writer said so.
     pub subject: Option<String>,
+    /// The producers whose numbered requests it took, each once.
+    pub producers: Vec<String>,
     /// Rows in the files that it added, when each says its count.
     pub rows_added: Option<u64>,
     /// Bytes of the files that it added.
@@ -47,6 +49,8 @@ impl CommitRecord {
     fn new(version: u64, entry: LogEntry) -> Self {
         let operation = entry.text(OPERATION_KEY).filter(|o| !o.is_empty()).map(str::to_owned);
         let info = entry.info.as_ref();
+        let producers: BTreeSet<String> =
+            entry.requests.iter().map(|request| request.producer.clone()).collect();
         Self {
             version: Version(version),
             at: entry.at().unwrap_or_default(),
@@ -55,6 +59,7 @@ impl CommitRecord {
                 .unwrap_or_else(|| "unknown".to_owned()),
             run_id: entry.run_id(),
             subject: info.and_then(|i| i.user_name.clone()),
+            producers: producers.into_iter().collect(),
             rows_added: entry.rows_added(),
             bytes_added: entry
                 .adds

@@ -27,6 +27,10 @@ impl Lake {
     async fn look_for_others_of(&self, tenant: &TenantId) -> Result<()> {
         let shelf = self.shelf(tenant);
         for table in shelf.opened() {
+            if table.entry().dropped_at.is_some() && self.is_gone(&table).await? {
+                shelf.remove(table.name());
+                continue;
+            }
             self.look_for_next(&table).await?;
         }
         self.look_for_new(tenant, &shelf).await
@@ -57,6 +61,17 @@ impl Lake {
         }
         let _listing = shelf.listed.lock().await;
         self.list(tenant, shelf).await
+    }
+
+    /// Whether a dropped table was purged, so that another may have its name.
+    async fn is_gone(&self, table: &Table) -> Result<bool> {
+        let last = table.entry().version.0;
+        let path = Path::from(format!("{LOG_FOLDER}/{last:020}.json"));
+        match table.store.head(&path).await {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Follows the table where its next version is there. One that this process is just committing waits for no longer than that.

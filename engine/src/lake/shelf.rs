@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::check::is_unreadable;
 use super::create::{has_data_files, without_log};
 use super::table::places;
-use super::{Lake, Table};
+use super::{Lake, Table, was_dropped};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
@@ -66,6 +66,13 @@ impl Shelf {
         kept
     }
 
+    /// Lets go of a table that is gone.
+    pub(super) fn remove(&self, name: &DatasetName) {
+        self.tables.lock().remove(name);
+        self.unreadable.lock().remove(name);
+        self.stamp.fetch_add(1, Ordering::Release);
+    }
+
     /// Lets go of those of `before` that a listing did not find. What came while it was made stays.
     fn forget(&self, before: &[DatasetName], found: &[DatasetName]) {
         let stays = |name: &DatasetName| found.contains(name) || !before.contains(name);
@@ -82,14 +89,16 @@ impl Shelf {
         {
             return Arc::clone(catalog);
         }
-        let datasets: BTreeMap<_, _> = self
-            .tables
-            .lock()
-            .iter()
-            .map(|(name, table)| (name.clone(), table.entry().as_ref().clone()))
-            .collect();
-        let unreadable = self.unreadable.lock().clone();
-        let mut catalog = Catalog { tenant: tenant.clone(), datasets, unreadable, generation: 1 };
+        let (mut datasets, mut dropped) = (BTreeMap::new(), BTreeMap::new());
+        for (name, table) in self.tables.lock().iter() {
+            let entry = table.entry();
+            match entry.dropped_at {
+                Some(at) => drop(dropped.insert(name.clone(), at)),
+                None => drop(datasets.insert(name.clone(), entry.as_ref().clone())),
+            }
+        }
+        let (tenant, unreadable) = (tenant.clone(), self.unreadable.lock().clone());
+        let mut catalog = Catalog { tenant, datasets, dropped, unreadable, generation: 1 };
         if let Some((_, before)) = &*cached {
             let (old, new) = (before.datasets.values(), catalog.datasets.values());
             let same = old.map(|entry| &entry.spec).eq(new.map(|entry| &entry.spec));
@@ -227,18 +236,14 @@ impl Lake {
         open().await?.map_or_else(|| Err(without_log(tenant, name)), |table| Ok(Some(table)))
     }
 
-    /// An open table; NOT_FOUND names those that are spelt alike.
+    /// An open table; NOT_FOUND names those that are spelt alike, and says of one that is dropped that it is.
     pub(crate) async fn table(&self, tenant: &TenantId, name: &DatasetName) -> Result<Arc<Table>> {
-        let shelf = self.shelf(tenant);
-        if let Some(table) = shelf.get(name) {
-            return Ok(table);
-        }
-        match self.open(tenant, name).await {
-            Ok(table) => Ok(shelf.keep(table)),
-            Err(e) if e.code() == Code::NotFound => {
-                Err(self.catalog(tenant).await?.unknown(name.as_str()))
-            }
-            Err(e) => Err(e),
+        match self.find_dropped(tenant, name).await? {
+            Some(table) => match table.entry().dropped_at {
+                Some(at) => Err(was_dropped(name, at)),
+                None => Ok(table),
+            },
+            None => Err(self.catalog(tenant).await?.unknown(name.as_str())),
         }
     }
 

@@ -157,7 +157,11 @@ pub(crate) struct Checked {
 
 impl Checked {
     pub(crate) fn new(head: &Head) -> Self {
-        Self { spec: Arc::clone(&head.spec), plan: None, rows: 0 }
+        Self::of(Arc::clone(&head.spec))
+    }
+
+    pub(crate) fn of(spec: Arc<DatasetSpec>) -> Self {
+        Self { spec, plan: None, rows: 0 }
     }
 
     /// The rows with exactly the dataset's columns, computed partition columns included.
@@ -220,13 +224,10 @@ impl Author for Write<'_> {
         let (removes, removed) = self.replaced.removes(table, head).await?;
         Ok(Some(Proposal {
             kind: Some(self.replaced.kind()),
-            adds: self.files.adds.clone(),
-            added: self.files.size,
-            row_bytes: self.files.row_bytes,
             removes,
             removed,
             sequences: self.label.idempotency.iter().cloned().collect(),
-            ..Proposal::default()
+            ..Proposal::adding([self.files])
         }))
     }
 }

@@ -14,6 +14,7 @@
 //! so that no row that should go is there beside one that came in its place. Changes of one process come one after the other; one that
 //! loses its files to another process begins anew.
 
+mod reshape;
 mod sieve;
 mod turn;
 
@@ -36,8 +37,10 @@ use crate::lake::{
 };
 use crate::session::{Session, rows_of};
 
+use reshape::{Add, Reshaping};
 use sieve::{Sieve, Sifted, Sifting};
 
+pub use reshape::{Reshape, Reshaped};
 pub(crate) use sieve::Keys;
 pub(crate) use turn::Reviser;
 
@@ -132,6 +135,57 @@ pub(crate) async fn try_out(
     Ok(count)
 }
 
+/// How many rows would be written anew for a change of columns; fails where making it would. Nothing is changed.
+pub(crate) async fn try_out_columns(
+    table: &Arc<Table>,
+    session: &Session,
+    reshape: &Reshape,
+) -> Result<Reshaped> {
+    let (spec, version) = {
+        let head = table.head().await;
+        head.require_writable()?;
+        (Arc::clone(&head.spec), head.version())
+    };
+    let nothing = Reshaped { version, rows: 0, bytes: 0, checks: 0 };
+    let Some(reshaping) = Reshaping::new(reshape, &spec)? else { return Ok(nothing) };
+    table.head().await.require_replaceable()?;
+    let snapshot = table.snapshot(version).await?;
+    let rows = || rows_of(session, &snapshot, None, None);
+    reshaping.require_fit(rows()?).await?;
+    let mut checked = Checked::of(Arc::clone(&reshaping.spec));
+    let mut stream = rows()?.select(reshaping.columns.clone())?.execute_stream().await?;
+    let mut count = 0;
+    while let Some(batch) = stream.next().await {
+        count += checked.check(&batch?)?.num_rows() as u64;
+    }
+    Ok(Reshaped { rows: count, checks: checks_lost(&spec, &reshaping.spec), ..nothing })
+}
+
+fn checks_lost(before: &DatasetSpec, after: &DatasetSpec) -> usize {
+    before.validations.len() - after.validations.len()
+}
+
+/// Changes the columns of a dataset.
+pub(crate) async fn reshape(
+    lake: &Lake,
+    session: &Session,
+    who: &Principal,
+    table: &Arc<Table>,
+    reshape: &Reshape,
+    label: &CommitLabel,
+) -> Result<Reshaped> {
+    let before = table.entry();
+    if Reshaping::new(reshape, &before.spec)?.is_none() {
+        let landed = lake.commit(table, &who.subject, label, &mut Add(reshape)).await?;
+        return Ok(Reshaped { version: landed.version, rows: 0, bytes: 0, checks: 0 });
+    }
+    let incoming = Incoming::Reshape(reshape);
+    let Revised { version, added, bytes, .. } =
+        again_and_again(lake, session, who, table, &incoming, label).await?;
+    let checks = checks_lost(&before.spec, &reshape.spec_after(&before.spec)?);
+    Ok(Reshaped { version, rows: added, bytes, checks })
+}
+
 /// Has the rows of `files`, which no commit names yet, take the place of those with their keys. The files stay the caller's.
 pub(crate) async fn replace_by_key(
     lake: &Lake,
@@ -155,7 +209,12 @@ async fn again_and_again(
     incoming: &Incoming<'_>,
     label: &CommitLabel,
 ) -> Result<Revised> {
-    let doing = |e: Error| e.while_doing(format_args!("changing rows of dataset {}", table.name()));
+    let what = match incoming {
+        Incoming::Reshape(_) => "columns",
+        Incoming::Revision(_) | Incoming::Written(..) => "rows",
+    };
+    let doing =
+        |e: Error| e.while_doing(format_args!("changing {what} of dataset {}", table.name()));
     for _ in 0..ATTEMPTS_MAX {
         if let Some(revised) =
             attempt(lake, session, who, table, incoming, label).await.map_err(doing)?
@@ -167,7 +226,7 @@ async fn again_and_again(
     Err(Error::user(
         Code::Conflict,
         format!(
-            "changing rows of dataset {}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
+            "changing {what} of dataset {}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
              try again",
             table.name()
         ),
@@ -179,6 +238,8 @@ enum Incoming<'a> {
     Revision(&'a Revision),
     /// Rows that lie in files already take the place of those with their keys.
     Written(&'a DataFiles, &'a Keys),
+    /// All rows are to have other columns.
+    Reshape(&'a Reshape),
 }
 
 /// Makes it on the table as it is now; nothing, where that was not possible.
@@ -190,18 +251,23 @@ async fn attempt(
     incoming: &Incoming<'_>,
     label: &CommitLabel,
 ) -> Result<Option<Revised>> {
-    let (mut writer, mut checked, spec, version) = {
+    let (mut writer, mut checked, spec, version, reshaping) = {
         let mut head = table.head().await;
         head.require_writable()?;
         head.require_replaceable()?;
         if label.is_made(table, &mut head).await? {
             return Ok(Some(duplicate(&head)));
         }
+        let reshaping = match incoming {
+            Incoming::Reshape(reshape) => Reshaping::new(reshape, &head.spec)?,
+            Incoming::Revision(_) | Incoming::Written(..) => None,
+        };
         (
-            FileWriter::new(table, &head)?,
-            Checked::new(&head),
+            writer_of(table, &head, reshaping.as_ref())?,
+            Checked::of(Arc::clone(reshaping.as_ref().map_or(&head.spec, |to| &to.spec))),
             Arc::clone(&head.spec),
             head.version(),
+            reshaping,
         )
     };
     let written = async {
@@ -225,7 +291,15 @@ async fn attempt(
                 let sieve = Sieve { table, session, going, changed: None };
                 (sieve, files.size.rows.unwrap_or_default(), 0)
             }
+            Incoming::Reshape(_) => {
+                let columns = reshaping.as_ref().map(|to| to.columns.clone());
+                (Sieve { table, session, going: Sifting::All, changed: columns }, 0, 0)
+            }
         };
+        if let Some(reshaping) = &reshaping {
+            let snapshot = table.snapshot(version).await?;
+            reshaping.require_fit(rows_of(session, &snapshot, None, None)?).await?;
+        }
         let mut sifted = Sifted::default();
         let mut at = version;
         sieve
@@ -260,8 +334,9 @@ async fn attempt(
         sifted,
         written: match incoming {
             Incoming::Written(files, _) => Some(files),
-            Incoming::Revision(_) => None,
+            Incoming::Revision(_) | Incoming::Reshape(_) => None,
         },
+        reshaping,
         files: vec![files],
         at,
         checked,
@@ -301,6 +376,14 @@ async fn attempt(
             };
             Ok((!is_stale).then_some(nothing))
         }
+    }
+}
+
+/// A writer of files as the table is, or as it is to be.
+fn writer_of(table: &Table, head: &Head, reshaping: Option<&Reshaping>) -> Result<FileWriter> {
+    match reshaping {
+        Some(reshaping) => FileWriter::reshaping(table, head, &reshaping.spec),
+        None => FileWriter::new(table, head),
     }
 }
 
@@ -360,6 +443,8 @@ struct Changer<'a> {
     sifted: Sifted,
     /// Files of rows that come, and stay the caller's.
     written: Option<&'a DataFiles>,
+    /// What its rows are written anew for.
+    reshaping: Option<Reshaping>,
     files: Vec<DataFiles>,
     /// The version up to which files were looked through.
     at: Version,
@@ -382,7 +467,7 @@ impl Author for Changer<'_> {
             return Ok(None);
         }
         if head.version() != self.at {
-            let mut writer = FileWriter::new(table, head)?;
+            let mut writer = writer_of(table, head, self.reshaping.as_ref())?;
             let (sifted, checked) = (&mut self.sifted, &mut self.checked);
             let followed = self.sieve.follow(sifted, self.at, head.version(), &mut writer, checked);
             match followed.await {
@@ -402,26 +487,29 @@ impl Author for Changer<'_> {
         let Sifted { removal, removed, copied, changed } = &self.sifted;
         // A commit that is counted is made, so that it is known that nothing is left to do.
         let is_counted = self.label.idempotency.is_some();
-        if removal.removes.is_empty() && self.added + changed == 0 && !is_counted {
+        let is_nothing = removal.removes.is_empty() && self.added + changed == 0;
+        if is_nothing && !is_counted && self.reshaping.is_none() {
             return Ok(None);
         }
-        let mut proposal = Proposal {
+        let revised = match &self.reshaping {
+            // No row is another.
+            Some(_) => RevisedRows { removed: 0, copied: *changed },
+            None => RevisedRows { removed: *removed, copied: *copied },
+        };
+        let proposal = Proposal {
             kind: Some(match (removal.removes.is_empty(), &self.sieve.going) {
                 (true, Sifting::Keys(_)) => CommitKind::Append,
                 _ => CommitKind::Revise,
             }),
             removes: removal.removes.clone(),
             removed: removal.size,
-            revised: Some(RevisedRows { removed: *removed, copied: *copied }),
+            revised: Some(revised),
             sequences: self.label.idempotency.iter().cloned().collect(),
-            ..Proposal::default()
+            ..Proposal::adding(self.written.into_iter().chain(&self.files))
         };
-        proposal.added.rows = Some(0);
-        for files in self.written.into_iter().chain(&self.files) {
-            proposal.adds.extend(files.adds.iter().cloned());
-            proposal.added = proposal.added.plus(files.size);
-            proposal.row_bytes = proposal.row_bytes.max(files.row_bytes);
-        }
-        Ok(Some(proposal))
+        Ok(Some(match &self.reshaping {
+            Some(reshaping) => reshaping.complete(proposal),
+            None => proposal,
+        }))
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use datasets::DatasetName;
 
-use super::{Incoming, Revised, Revision, again_and_again};
+use super::{Incoming, Reshape, Reshaped, Revised, Revision, again_and_again, reshape};
 use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
-use crate::lake::{CommitLabel, Lake};
+use crate::lake::{CommitLabel, Lake, Table};
 use crate::lanes::{Threads, Urgency, Usage};
 use crate::places::Places;
 use crate::session::Session;
@@ -35,7 +35,7 @@ impl Reviser {
         })
     }
 
-    /// Makes a change in its turn. It goes on to its end, whoever waits for it.
+    /// Makes a change of rows in its turn. It goes on to its end, whoever waits for it.
     pub(crate) async fn revise(
         &self,
         lake: &Arc<Lake>,
@@ -45,10 +45,58 @@ impl Reviser {
         revision: Revision,
         label: CommitLabel,
     ) -> Result<Revised> {
+        let (of, by) = (Arc::clone(lake), who.clone());
+        self.in_turn(lake, who, dataset, |table| async move {
+            let incoming = Incoming::Revision(&revision);
+            let made = again_and_again(&of, &session, &by, &table, &incoming, &label).await?;
+            tracing::info!(
+                tenant = %by.tenant, subject = by.subject, dataset = %table.name(), operation = label.operation,
+                version = %made.version, removed = made.removed, added = made.added, "rows changed"
+            );
+            Ok(made)
+        })
+        .await
+    }
+
+    /// Makes a change of columns in its turn.
+    pub(crate) async fn reshape(
+        &self,
+        lake: &Arc<Lake>,
+        session: Session,
+        who: &Principal,
+        dataset: &DatasetName,
+        change: Reshape,
+        label: CommitLabel,
+    ) -> Result<Reshaped> {
+        let (of, by) = (Arc::clone(lake), who.clone());
+        self.in_turn(lake, who, dataset, |table| async move {
+            let made = reshape(&of, &session, &by, &table, &change, &label).await?;
+            tracing::info!(
+                tenant = %by.tenant, subject = by.subject, dataset = %table.name(), operation = label.operation,
+                version = %made.version, rows = made.rows, "columns changed"
+            );
+            Ok(made)
+        })
+        .await
+    }
+
+    /// Has `work` done with the table when it is its turn.
+    async fn in_turn<T, W, F>(
+        &self,
+        lake: &Arc<Lake>,
+        who: &Principal,
+        dataset: &DatasetName,
+        work: W,
+    ) -> Result<T>
+    where
+        W: FnOnce(Arc<Table>) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
         lake.require_writer()?;
         let asked = self.asked.try_take(&who.tenant).ok_or_else(|| {
             let says = format!(
-                "changing rows of dataset {dataset}: {ASKED_MAX} changes of rows of this tenant are being made or wait; try again"
+                "changing dataset {dataset}: {ASKED_MAX} changes of datasets of this tenant are being made or wait; try again"
             );
             Error::user(Code::ResourcesExhausted, says)
         })?;
@@ -57,17 +105,10 @@ impl Reviser {
         let alone = Arc::clone(&table.revising).lock_owned().await;
         let place = self.places.take(&who.tenant, 1).await;
         let place = place.map_err(|e| Error::bug("the places for changes are closed", e))?;
-        let (lake, who) = (Arc::clone(lake), who.clone());
         let made = self.threads.spawn(async move {
             let _held = (asked, alone, place);
-            let incoming = Incoming::Revision(&revision);
-            let made = again_and_again(&lake, &session, &who, &table, &incoming, &label).await?;
-            tracing::info!(
-                tenant = %who.tenant, subject = who.subject, dataset = %table.name(), operation = label.operation,
-                version = %made.version, removed = made.removed, added = made.added, "rows changed"
-            );
-            Ok(made)
+            work(table).await
         })?;
-        made.await.map_err(|e| Error::bug("a change of rows stopped", e))?
+        made.await.map_err(|e| Error::bug("a change of a dataset stopped", e))?
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::functions_nested::expr_fn::range;
-use datafusion::logical_expr::{Expr, cast, col, ident, lit};
+use datafusion::logical_expr::{Expr, col, ident, lit};
 use datasets::DatasetName;
 
 use super::Sessions;
 use super::batches::frame_of;
+use super::carry::with_columns_of;
 use super::fit::fitted;
 use crate::error::Result;
 use crate::identity::{RunId, TenantId, Version};
@@ -54,30 +55,12 @@ impl Sessions {
         let (added, removed) = match removed {
             None => (added, frame(Vec::new(), &end)?),
             Some((start, files)) => {
-                let removed = with_columns_of(frame(files, &start)?, &added)?;
+                let removed = with_columns_of(frame(files, &start)?, &start.entry, &end.entry)?;
                 (surplus(&added, &removed)?, surplus(&removed, &added)?)
             }
         };
         Ok(Changes { from, to, added, removed, run_ids, commits })
     }
-}
-
-/// `frame` with the columns of `other`: one that came later is null.
-fn with_columns_of(frame: DataFrame, other: &DataFrame) -> Result<DataFrame> {
-    let columns: Vec<Expr> = other
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            if frame.schema().has_column_with_unqualified_name(field.name()) {
-                ident(field.name())
-            } else {
-                let null = lit(datafusion::scalar::ScalarValue::Null);
-                cast(null, field.data_type().clone()).alias(field.name())
-            }
-        })
-        .collect();
-    Ok(frame.select(columns)?)
 }
 
 /// The rows that `left` has more often than `right`, as often as it has them more.

@@ -5,6 +5,7 @@
 //! names a dataset twice sees it once. Only what a query names is opened (`provider`).
 
 mod batches;
+mod carry;
 mod changes;
 mod expression;
 mod fit;
@@ -32,6 +33,7 @@ use datafusion::prelude::SessionContext;
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
+pub(crate) use carry::{carried, fits, has_way};
 pub use changes::Changes;
 pub use fit::with_json_texts;
 pub(crate) use rows::rows_of;
@@ -153,6 +155,24 @@ impl Session {
             self.schema.require(dataset.as_str())?;
             let frame = self.context.table(TableReference::bare(dataset.as_str())).await?;
             Ok(batches::frame_of(self.schema.row_bytes([dataset.as_str()]), frame))
+        })
+    }
+
+    /// A dataset at its pinned version, with the columns of the newest: under their names and of their types of today, null where
+    /// they came later.
+    pub fn table_of_today<'a>(
+        &'a self,
+        dataset: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move {
+            let frame = self.table(dataset).await?;
+            let Some(now) = self.schema.catalog().datasets.get(dataset) else { return Ok(frame) };
+            let then = self.schema.entry(dataset).await?;
+            let same = then.spec.columns == now.spec.columns && then.column_ids == now.column_ids;
+            if same || then.version >= now.version {
+                return Ok(frame);
+            }
+            carry::with_columns_of(frame, &then, now)
         })
     }
 

@@ -11,7 +11,7 @@ use datafusion::logical_expr::TableType;
 use datasets::DatasetName;
 
 use super::fit::fitted;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, DatasetEntry};
 use crate::error::Result;
 use crate::identity::Version;
 use crate::lake::Lake;
@@ -56,6 +56,13 @@ impl PinnedSchema {
         let entry = |name: &str| self.catalog.datasets.get(&DatasetName::new(name).ok()?);
         let entries = names.into_iter().filter_map(entry);
         entries.map(|entry| entry.row_bytes).max().unwrap_or_default()
+    }
+
+    /// What the catalogue says of a dataset at its version.
+    pub(super) async fn entry(&self, dataset: &DatasetName) -> Result<Arc<DatasetEntry>> {
+        let (dataset, version) = self.require(dataset.as_str())?;
+        let table = self.lake.table(&self.catalog.tenant, dataset).await?;
+        Ok(table.snapshot(version).await?.entry)
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {

@@ -285,7 +285,7 @@ async fn few_changes_of_a_tenant_wait_and_nobody_else_waits_for_them() {
     let (refused, _, waiting) = futures::future::select_all((0..17).map(deletes)).await;
     let refused = refused.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::ResourcesExhausted);
-    assert!(refused.to_string().contains("16 changes of rows of this tenant"), "{refused}");
+    assert!(refused.to_string().contains("16 changes of datasets of this tenant"), "{refused}");
     // Who sees to tables goes on to the next one.
     let stops = std::sync::atomic::AtomicBool::new(false);
     let seen = async {

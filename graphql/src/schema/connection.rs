@@ -216,7 +216,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
         None => asked,
     };
     let session = state.session(&shape.name, &pin).await?;
-    let table = session.table(&shape.name).await?;
+    let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     if let (Some(cursor), AsOf::Time(_)) = (&after, &asked) {
         let at_time = state.session(&shape.name, &asked).await?;

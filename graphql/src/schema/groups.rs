@@ -170,7 +170,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     check_keys(shape, &request, &nodes)?;
     let first = first(argument(context, "first").as_ref(), limits)?;
     let session = state.session(&shape.name, &as_of(argument(context, "asOf").as_ref())?).await?;
-    let table = session.table(&shape.name).await?;
+    let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     let table = match predicate(shape, argument(context, "where").as_ref(), limits)? {
         Some(predicate) => table.filter(predicate)?,

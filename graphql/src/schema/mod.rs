@@ -117,6 +117,11 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
         .field(control::datasets::create_field())
+        .field(control::datasets::drop_field())
+        .field(control::datasets::restore_field());
+    let mutation = control::columns::fields()
+        .into_iter()
+        .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
     let builder =
@@ -140,6 +145,7 @@ fn control_query() -> Object {
         .field(control::datasets::datasets_field())
         .field(control::datasets::dataset_field())
         .field(control::datasets::unreadable_field())
+        .field(control::datasets::dropped_field())
         .field(control::jobs::jobs_field())
         .field(control::jobs::job_field())
         .field(control::runs::runs_field())
@@ -157,6 +163,7 @@ fn shared_types() -> Vec<Type> {
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
     types.extend(control::datasets::types().map(Type::from));
+    types.push(control::columns::result_type().into());
     types.push(control::jobs::job_type().into());
     types.extend(control::devices::types().map(Type::from));
     types.extend(control::runs::types().map(Type::from));

@@ -54,8 +54,9 @@ where
             Ok(value) => Ok(value.map(Into::into)),
             Err(error) => {
                 let error = to_graphql(&error).into_server_error(context.item.pos);
+                let error = context.set_error_path(error);
                 counted_error(context, &error).await;
-                context.add_error(context.set_error_path(error));
+                context.add_error(error);
                 Ok(None::<FieldValue<'a>>)
             }
         }

@@ -206,7 +206,7 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
     let limits = &state.service().limits;
     let asked = as_of(argument(context, "asOf").as_ref())?;
     let session = state.session(&shape.name, &asked).await?;
-    let table = session.table(&shape.name).await?;
+    let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     let [key] = shape.key[..] else {
         return Err(Error::internal("a search in a dataset without a key"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::Value;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::Expr;
-use engine::{Changes, Principal, Result, RunId, Version};
+use engine::{Changes, Code, Error, Principal, Result, RunId, Version};
 
 use super::shared::Weigh;
 use crate::plan::holding::Holding;
@@ -150,6 +150,8 @@ impl Change {
         }
         let column = |i: &usize| &self.shape.columns[*i];
         let order = terms(&self.shape, None)?;
+        let used = shown.iter().chain(order.iter().map(|term| &term.column));
+        self.require(used.map(|i| column(i).name.as_str()))?;
         if !order.is_empty() {
             let sort = order.iter().map(|t| t.direction.sort(sort_key(column(&t.column))));
             frame = frame.sort(sort.collect())?;
@@ -191,7 +193,31 @@ impl Change {
     }
 
     fn predicate(&self) -> Result<Option<Expr>> {
-        predicate(&self.shape, self.filter.as_ref(), &self.service.limits)
+        let predicate = predicate(&self.shape, self.filter.as_ref(), &self.service.limits)?;
+        if let Some(predicate) = &predicate {
+            self.require(predicate.column_refs().into_iter().map(|column| column.name()))?;
+        }
+        Ok(predicate)
+    }
+
+    /// Fails where the version that it leads to has a column no more as the subscriber knows it.
+    fn require<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let there = self.changes.value.added.schema();
+        for name in names {
+            let known = self.shape.columns.iter().find(|column| column.name == name);
+            let there = there.field_with_unqualified_name(name).ok();
+            let is_same = known.is_some_and(|column| {
+                there.is_some_and(|field| *field.data_type() == column.kind.arrow_type())
+            });
+            if !is_same {
+                let says = format!(
+                    "{}: column {name:?} was renamed, dropped or given another type up to version {}; subscribe again, with since: {}",
+                    self.shape.name, self.to, self.from
+                );
+                return Err(Error::user(Code::Conflict, says));
+            }
+        }
+        Ok(())
     }
 
     fn key(&self, side: Side, what: &str) -> String {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_graphql::Value;
-use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, TypeRef};
+use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
+use chrono::{DateTime, Utc};
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Catalog, CommitRecord, DatasetEntry, Error, Result, Role};
 
@@ -58,7 +59,7 @@ impl Dataset {
 }
 
 /// `Dataset`, `DatasetColumn`, `DatasetVersion`.
-pub(crate) fn types() -> [Object; 4] {
+pub(crate) fn types() -> [Object; 5] {
     let text = || TypeRef::named_nn(TypeRef::STRING);
     let optional =
         |text: Option<&String>| text.map_or(Value::Null, |text| Value::from(text.as_str()));
@@ -128,7 +129,7 @@ pub(crate) fn types() -> [Object; 4] {
         .field(part("unit", TypeRef::named(TypeRef::STRING), move |c: &ColumnRef| {
             Ok(optional(c.unit.as_ref()))
         }));
-    [dataset, column, version_type(), unreadable_type()]
+    [dataset, column, version_type(), unreadable_type(), dropped_type()]
 }
 
 /// A dataset that can not be read, and why.
@@ -177,6 +178,19 @@ fn version_type() -> Object {
         .field(part("runId", TypeRef::named(TypeRef::ID), |c: &CommitRecord| {
             Ok(c.run_id.map_or(Value::Null, |run| run.to_string().into()))
         }))
+        .field(
+            part("by", TypeRef::named(TypeRef::STRING), |c: &CommitRecord| {
+                Ok(c.subject.as_deref().map_or(Value::Null, Value::from))
+            })
+            .description("Who committed: a key's subject, or the user of a command."),
+        )
+        .field(
+            part("producers", TypeRef::named_nn_list_nn(TypeRef::STRING), |c: &CommitRecord| {
+                let producers = c.producers.iter();
+                Ok(producers.map(|p| Value::from(p.as_str())).collect::<Vec<_>>().into())
+            })
+            .description("The producers whose numbered requests it took."),
+        )
         .field(part("rowsAdded", TypeRef::named(scalars::BIG_INT), |c: &CommitRecord| {
             Ok(c.rows_added.map_or(Value::Null, big))
         }))
@@ -242,6 +256,88 @@ pub(crate) fn dataset_field() -> Field {
     })
     .description("One dataset, by its name in storage.")
     .argument(InputValue::new("name", TypeRef::named_nn(TypeRef::STRING)))
+}
+
+/// A dataset that is dropped.
+struct Dropped {
+    name: DatasetName,
+    at: DateTime<Utc>,
+}
+
+fn dropped_type() -> Object {
+    Object::new("DroppedDataset")
+        .description("A dataset that is dropped and can be restored.")
+        .field(part("name", TypeRef::named_nn(TypeRef::STRING), |d: &Dropped| {
+            Ok(d.name.as_str().into())
+        }))
+        .field(part("droppedAt", TypeRef::named_nn(scalars::DATE_TIME), |d: &Dropped| {
+            Ok(instant(&d.at))
+        }))
+}
+
+/// The query field `droppedDatasets`.
+pub(crate) fn dropped_field() -> Field {
+    Field::new("droppedDatasets", TypeRef::named_nn_list("DroppedDataset"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let catalog = catalog(inner).await?;
+            let all =
+                catalog.dropped.iter().map(|(name, at)| Dropped { name: name.clone(), at: *at });
+            Ok(Some(FieldValue::list(all.map(FieldValue::owned_any).collect::<Vec<_>>())))
+        })
+    })
+    .description("Datasets that are dropped and can be restored, by name.")
+}
+
+/// The mutation `dropDataset`.
+pub(crate) fn drop_field() -> Field {
+    Field::new("dropDataset", TypeRef::named("DroppedDataset"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Writer)?;
+            let engine = &state.service().engine;
+            let name = named(&context, inner).await?;
+            engine.drop_dataset(who, &name).await?;
+            let at = engine.catalog(who).await?.dropped.get(&name).copied();
+            Ok(Some(FieldValue::owned_any(Dropped { name, at: at.unwrap_or_else(Utc::now) })))
+        })
+    })
+    .description(
+        "Drops a dataset, and its quarantine with it, as one commit. Its rows stay where they are until `colonnade drop --purge` \
+         deletes them. Needs the role writer.",
+    )
+    .argument(InputValue::new("name", TypeRef::named_nn(TypeRef::STRING)))
+}
+
+/// The mutation `restoreDataset`.
+pub(crate) fn restore_field() -> Field {
+    Field::new("restoreDataset", TypeRef::named("Dataset"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Writer)?;
+            let name = named(&context, inner).await?;
+            let entry = state.service().engine.restore_dataset(who, &name).await?;
+            Ok(Some(FieldValue::owned_any(Dataset::new(&entry))))
+        })
+    })
+    .description(
+        "Brings a dropped dataset back, with its rows and versions. Needs the role writer.",
+    )
+    .argument(InputValue::new("name", TypeRef::named_nn(TypeRef::STRING)))
+}
+
+/// The dataset that a mutation names.
+async fn named(
+    context: &ResolverContext<'_>,
+    inner: &async_graphql::Context<'_>,
+) -> Result<DatasetName> {
+    let name = text_argument(context, "name").unwrap_or_default();
+    match DatasetName::new(&name) {
+        Ok(name) => Ok(name),
+        Err(_) => Err(catalog(inner).await?.unknown(&name)),
+    }
 }
 
 /// The mutation `createDataset`.

@@ -1,0 +1,228 @@
+//! Datasets that are dropped, come back, and go for good.
+//!
+//! One commit says in the table's metadata that it is dropped. From then on whoever asks for it is told so, and no commit is made
+//! but the one that brings it back, with all its rows and versions. Its files go when they are told to: the log after the rows, and
+//! of the log the entry that says that it is dropped last, so that what was begun can be ended.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use datasets::DatasetName;
+use deltalake_core::kernel::{Metadata, MetadataExt as _};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+
+use super::check::LOG_FOLDER;
+use super::log::LogEntry;
+use super::{Author, CommitLabel, DataFiles, Head, Lake, Proposal, Table};
+use crate::bus::CommitKind;
+use crate::catalog::DatasetEntry;
+use crate::derived::is_kept_name;
+use crate::error::{Code, Error, Result};
+use crate::identity::{Principal, TenantId, Version};
+
+/// Key of the instant in a table's configuration.
+const KEY: &str = "colonnade.dropped";
+
+/// When a table was dropped, where it is.
+pub(super) fn dropped_at(metadata: &Metadata) -> Option<DateTime<Utc>> {
+    let text = metadata.configuration().get(KEY)?;
+    // What can not be read was dropped all the same.
+    Some(text.parse().unwrap_or_default())
+}
+
+/// `metadata` of a table that is dropped, or is not any more.
+pub(super) fn with_dropped(metadata: Metadata, is_dropped: bool) -> Result<Metadata> {
+    let metadata = match is_dropped {
+        true => {
+            let at = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+            metadata.add_config_key(KEY.to_owned(), at)
+        }
+        false => metadata.remove_config_key(KEY),
+    };
+    metadata.map_err(|e| Error::bug("table metadata", e))
+}
+
+/// The error of whoever asks for a dataset that is dropped.
+pub(crate) fn was_dropped(name: &DatasetName, at: DateTime<Utc>) -> Error {
+    let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Error::user(
+        Code::NotFound,
+        format!("dataset {name} was dropped at {at}; `colonnade restore {name}` brings it back"),
+    )
+}
+
+/// The error of whoever would make a dataset where one is dropped.
+pub(super) fn name_is_taken(name: &DatasetName, at: DateTime<Utc>) -> Error {
+    let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Error::user(
+        Code::Conflict,
+        format!(
+            "a dataset {name} was dropped at {at}, and still has its rows: `colonnade restore {name}` brings it back, \
+             `colonnade drop {name} --purge` makes room for another"
+        ),
+    )
+}
+
+impl Head {
+    /// Fails where the table is dropped.
+    pub(super) fn require_not_dropped(&self) -> Result<()> {
+        dropped_at(&self.metadata).map_or(Ok(()), |at| Err(was_dropped(&self.spec.name, at)))
+    }
+}
+
+impl Lake {
+    /// Drops a dataset, and its quarantine with it.
+    pub(crate) async fn drop_dataset(
+        &self,
+        who: &Principal,
+        name: &DatasetName,
+    ) -> Result<Version> {
+        let Some(table) = self.find_dropped(&who.tenant, name).await? else {
+            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
+        };
+        require_droppable(name)?;
+        let before = table.entry().dropped_at;
+        let version = self.say(who, &table, true).await?;
+        let mut is_done = before.is_none();
+        if let Some(quarantine) = self.find_dropped(&who.tenant, &name.quarantine()).await? {
+            // What dropped the one may have ended before the other.
+            is_done |= quarantine.entry().dropped_at.is_none();
+            self.say(who, &quarantine, true).await?;
+        }
+        match before {
+            Some(at) if !is_done => Err(was_dropped(name, at)),
+            _ => Ok(version),
+        }
+    }
+
+    /// Brings a dataset back, and its quarantine with it.
+    pub(crate) async fn restore_dataset(
+        &self,
+        who: &Principal,
+        name: &DatasetName,
+    ) -> Result<DatasetEntry> {
+        let Some(table) = self.find_dropped(&who.tenant, name).await? else {
+            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
+        };
+        require_droppable(name)?;
+        if let Some(quarantine) = self.find_dropped(&who.tenant, &name.quarantine()).await? {
+            self.say(who, &quarantine, false).await?;
+        }
+        self.say(who, &table, false).await?;
+        Ok(table.entry().as_ref().clone())
+    }
+
+    async fn say(&self, who: &Principal, table: &Arc<Table>, is_dropped: bool) -> Result<Version> {
+        let operation = if is_dropped { "drop" } else { "restore" }.to_owned();
+        let label = CommitLabel { operation, ..CommitLabel::default() };
+        let landed = self.commit(table, &who.subject, &label, &mut Say { is_dropped }).await?;
+        if landed.committed {
+            tracing::info!(
+                tenant = %who.tenant, subject = who.subject, dataset = %table.name, version = %landed.version,
+                is_dropped, "dataset dropped or restored"
+            );
+        }
+        Ok(landed.version)
+    }
+
+    /// Takes the files of a dropped dataset away for good, and those of its quarantine. Says how many there were.
+    pub(crate) async fn purge_dataset(&self, who: &Principal, name: &DatasetName) -> Result<u64> {
+        self.require_writer()?;
+        require_droppable(name)?;
+        let mut files = 0;
+        let mut is_there = false;
+        for name in [name.quarantine(), name.clone()] {
+            match self.last_entry(&who.tenant, &name).await? {
+                None => {}
+                Some((_, entry)) if entry.metadata.as_ref().and_then(dropped_at).is_none() => {
+                    return Err(Error::user(
+                        Code::Conflict,
+                        format!("dataset {name} is not dropped; only one that is can be purged"),
+                    ));
+                }
+                Some((path, _)) => {
+                    is_there = true;
+                    files += self.purge(who, &name, &path).await?;
+                }
+            }
+        }
+        if !is_there {
+            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
+        }
+        Ok(files)
+    }
+
+    async fn purge(&self, who: &Principal, name: &DatasetName, last: &Path) -> Result<u64> {
+        let store = self.root().store();
+        let folder = Path::from_iter([who.tenant.as_str(), name.as_str()]);
+        let all: Vec<_> = store.list(Some(&folder)).try_collect().await?;
+        let mut paths: Vec<Path> = all.into_iter().map(|object| object.location).collect();
+        let is_log = |path: &Path| path.parts().any(|part| part.as_ref() == LOG_FOLDER);
+        // Rows first, then the log from its beginning, and at last what says that it is dropped.
+        paths.sort_by_cached_key(|path| (path == last, is_log(path), path.clone()));
+        for path in &paths {
+            match store.delete(path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(Error::from(error)),
+            }
+        }
+        self.shelf(&who.tenant).remove(name);
+        tracing::info!(
+            tenant = %who.tenant, subject = who.subject, dataset = %name, files = paths.len(), "dataset purged"
+        );
+        Ok(paths.len() as u64)
+    }
+
+    /// The newest entry of a dataset's log and where it lies; also of a log whose beginning is gone.
+    async fn last_entry(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Option<(Path, LogEntry)>> {
+        let store = self.root().store();
+        let folder = Path::from_iter([tenant.as_str(), name.as_str(), LOG_FOLDER]);
+        let listed = store.list_with_delimiter(Some(&folder)).await?;
+        let version = |path: &Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
+        let entries = listed.objects.into_iter().map(|object| object.location);
+        let last = entries.filter_map(|path| Some((version(&path)?, path))).max();
+        let Some((version, path)) = last else { return Ok(None) };
+        let bytes = store.get(&path).await?.bytes().await?;
+        Ok(Some((path, LogEntry::parse(version, &bytes)?)))
+    }
+}
+
+/// Fails for what Colonnade needs, and for what goes with something else.
+fn require_droppable(name: &DatasetName) -> Result<()> {
+    let says = if name.is_quarantine() {
+        "is dropped and restored with its dataset"
+    } else if is_kept_name(name) {
+        "is Colonnade's own and stays"
+    } else {
+        return Ok(());
+    };
+    Err(Error::user(Code::Forbidden, format!("dataset {name} {says}")))
+}
+
+/// The author of a commit that says whether a table is dropped.
+struct Say {
+    is_dropped: bool,
+}
+
+#[async_trait]
+impl Author for Say {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_ours()?;
+        if dropped_at(&head.metadata).is_some() == self.is_dropped {
+            return Ok(None);
+        }
+        let nothing: [&DataFiles; 0] = [];
+        Ok(Some(Proposal {
+            kind: Some(CommitKind::Schema),
+            is_dropped: Some(self.is_dropped),
+            ..Proposal::adding(nothing)
+        }))
+    }
+}

@@ -1,0 +1,327 @@
+//! Changes of a dataset's columns.
+//!
+//! A column more is said in the table's metadata alone. For one that is called otherwise, goes, or gets another type, all rows are
+//! written anew, as one commit: whatever reads Delta tables then finds them under the new names and types, and older versions as they
+//! were. Rows that were read for the columns of before are refused from then on.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use async_trait::async_trait;
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, ident, lit, not};
+use datasets::spec::PartitionTransform;
+use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation};
+
+use crate::bus::CommitKind;
+use crate::catalog::near_names;
+use crate::error::{Code, Error, Result};
+use crate::identity::Version;
+use crate::lake::{Author, DataFiles, Head, Proposal, Renamed, Table};
+use crate::session::{carried, fits, has_way};
+
+/// Rows that an error names.
+const ROWS_TOLD: usize = 8;
+
+/// A change of a dataset's columns.
+#[derive(Clone, Debug)]
+pub enum Reshape {
+    /// One more, which the rows that are there leave empty.
+    Add(ColumnSpec),
+    /// Another name.
+    Rename {
+        /// Which column.
+        column: String,
+        /// What it is to be called.
+        to: String,
+    },
+    /// One less.
+    Drop {
+        /// Which column.
+        column: String,
+    },
+    /// Another type.
+    Retype {
+        /// Which column.
+        column: String,
+        /// What its values are to be.
+        to: ColumnType,
+        /// What they come from, where not from what they are: then whoever says so answers for what is lost.
+        using: Option<Expr>,
+    },
+}
+
+/// A change of columns that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reshaped {
+    /// The version that has the columns.
+    pub version: Version,
+    /// Rows that were written anew.
+    pub rows: u64,
+    /// Bytes of the files that were written.
+    pub bytes: u64,
+    /// Checks of the spec that went with a column.
+    pub checks: usize,
+}
+
+/// A change of columns, on the columns that there are.
+pub(super) struct Reshaping {
+    /// The spec from then on.
+    pub(super) spec: Arc<DatasetSpec>,
+    /// All columns, from those that there are.
+    pub(super) columns: Vec<Expr>,
+    pub(super) renamed: Option<Renamed>,
+    /// What values are to be, where they must stay the same.
+    retyped: Option<(ColumnSpec, ColumnType)>,
+}
+
+impl Reshape {
+    /// The spec from then on; fails where a dataset can not have it.
+    pub(crate) fn spec_after(&self, spec: &DatasetSpec) -> Result<DatasetSpec> {
+        let mut after = spec.clone();
+        let fail = |problem: String| Err(Error::user(Code::BadInput, problem));
+        let is_there = |name: &str| spec.column(name).is_some() || is_computed(spec, name);
+        match self {
+            Self::Add(column) => {
+                if is_there(&column.name) {
+                    return fail(format!("there is a column {:?} already", column.name));
+                }
+                if !column.nullable {
+                    return fail(format!(
+                        "column {:?} is to be never empty, and rows that are there have no value for it",
+                        column.name
+                    ));
+                }
+                after.columns.push(column.clone());
+            }
+            Self::Rename { column, to } => {
+                require_free(spec, column, "be renamed")?;
+                if is_there(to) {
+                    return fail(format!("there is a column {to:?} already"));
+                }
+                rename(&mut after, column, to);
+            }
+            Self::Drop { column } => {
+                require_free(spec, column, "be dropped")?;
+                if spec.key.contains(column) {
+                    return fail(format!(
+                        "column {column:?} is of the key, which names each row; it can not be dropped"
+                    ));
+                }
+                if spec.time_column.as_ref() == Some(column) {
+                    return fail(format!(
+                        "column {column:?} says when a row happened; it can not be dropped"
+                    ));
+                }
+                if let Some(partition) = source_of(spec, column) {
+                    return fail(format!(
+                        "column {column:?} can not be dropped: the partition {partition:?} is computed from it"
+                    ));
+                }
+                after.columns.retain(|of| of.name != *column);
+                after.validations.retain(|check| !check.columns().contains(&column.as_str()));
+            }
+            Self::Retype { column, to, using } => {
+                let was = require_free(spec, column, "get another type")?;
+                if let Some(partition) = source_of(spec, column) {
+                    return fail(format!(
+                        "column {column:?} can not get another type: the partition {partition:?} is computed from it"
+                    ));
+                }
+                if was.data_type == *to && using.is_none() {
+                    return fail(format!("column {column:?} is {to} already"));
+                }
+                if using.is_none() && !has_way(was, to) {
+                    return fail(format!(
+                        "column {column:?} is {}, which does not become {to} by itself; say how, as an expression of the columns",
+                        was.data_type
+                    ));
+                }
+                for of in &mut after.columns {
+                    if of.name == *column {
+                        of.data_type = to.clone();
+                    }
+                }
+            }
+        }
+        after.check()?;
+        Ok(after)
+    }
+}
+
+impl Reshaping {
+    /// Nothing where no row has to be written.
+    pub(super) fn new(reshape: &Reshape, spec: &DatasetSpec) -> Result<Option<Self>> {
+        let after = reshape.spec_after(spec)?;
+        let (mut renamed, mut retyped) = (None, None);
+        let column = |name: &str| -> Result<Expr> {
+            Ok(match reshape {
+                Reshape::Rename { column, to } if to == name => ident(column).alias(to),
+                Reshape::Retype { column, using: Some(using), .. } if column == name => {
+                    using.clone().alias(name)
+                }
+                Reshape::Retype { column, to, using: None } if column == name => {
+                    carried(require(spec, column)?, to).alias(name)
+                }
+                _ => ident(name),
+            })
+        };
+        let columns = after.columns.iter().map(|of| column(&of.name));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        match reshape {
+            Reshape::Add(_) => return Ok(None),
+            Reshape::Rename { column, to } => {
+                renamed = Some(Renamed { from: column.clone(), to: to.clone() });
+            }
+            Reshape::Retype { column, to, using: None } => {
+                retyped = Some((require(spec, column)?.clone(), to.clone()));
+            }
+            Reshape::Drop { .. } | Reshape::Retype { .. } => {}
+        }
+        Ok(Some(Self { spec: Arc::new(after), columns, renamed, retyped }))
+    }
+
+    /// Fails where values of `rows` would be others, and says of which rows.
+    pub(super) async fn require_fit(&self, rows: DataFrame) -> Result<()> {
+        let Some((column, to)) = &self.retyped else { return Ok(()) };
+        let unfit = rows.filter(not(fits(column, to)))?;
+        let counted = unfit.clone().aggregate(vec![], vec![count(lit(1)).alias("rows")])?;
+        let counted = counted.collect().await?;
+        let counted =
+            counted.first().map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
+        let Some(rows) = counted.filter(|rows| *rows > 0) else { return Ok(()) };
+        let of_key = self.spec.key.iter().filter(|name| **name != column.name);
+        let shown: Vec<Expr> = of_key.map(ident).chain([ident(&column.name)]).collect();
+        let first = unfit.select(shown)?.limit(0, Some(ROWS_TOLD))?.collect().await?;
+        let first = told(&first)?;
+        let word = if rows == 1 { "value is" } else { "values are" };
+        let more = if rows as usize > first.len() { ", …" } else { "" };
+        Err(Error::user(
+            Code::BadInput,
+            format!(
+                "column {:?}: {rows} {word} not {to} without loss: {}{more}; nothing was changed",
+                column.name,
+                first.join(", ")
+            ),
+        ))
+    }
+
+    /// What its commit says beside the files.
+    pub(super) fn complete(&self, proposal: Proposal) -> Proposal {
+        Proposal {
+            kind: Some(CommitKind::Schema),
+            spec: Some(self.spec.as_ref().clone()),
+            reshapes: true,
+            renamed: self.renamed.clone(),
+            ..proposal
+        }
+    }
+}
+
+/// Rows as `(id = 7, price = abc)`.
+fn told(batches: &[RecordBatch]) -> Result<Vec<String>> {
+    let options = FormatOptions::default().with_null("null");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter();
+        let columns = columns.map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        let schema = batch.schema();
+        for row in 0..batch.num_rows() {
+            let values = schema.fields().iter().zip(&columns).map(|(field, column)| {
+                let text = column.value(row).to_string();
+                let mut short: String = text.chars().take(80).collect();
+                if short.len() < text.len() {
+                    short.push('…');
+                }
+                format!("{} = {short}", field.name())
+            });
+            rows.push(format!("({})", values.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    Ok(rows)
+}
+
+/// The author of a column more.
+pub(super) struct Add<'a>(pub(super) &'a Reshape);
+
+#[async_trait]
+impl Author for Add<'_> {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        let spec = self.0.spec_after(&head.spec)?;
+        let nothing: [&DataFiles; 0] = [];
+        let (kind, spec) = (Some(CommitKind::Schema), Some(spec));
+        Ok(Some(Proposal { kind, spec, ..Proposal::adding(nothing) }))
+    }
+}
+
+fn require<'a>(spec: &'a DatasetSpec, name: &str) -> Result<&'a ColumnSpec> {
+    spec.column(name).ok_or_else(|| {
+        let names = || spec.columns.iter().map(|column| column.name.as_str());
+        let near = near_names(name, names());
+        let says = match near.is_empty() {
+            true => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+            false => format!("did you mean {}?", near.join(" or ")),
+        };
+        Error::user(Code::NotFound, format!("there is no column {name:?}; {says}"))
+    })
+}
+
+/// The column, if no folder of files is called after its values.
+fn require_free<'a>(spec: &'a DatasetSpec, name: &str, may_not: &str) -> Result<&'a ColumnSpec> {
+    let says = if is_computed(spec, name) {
+        "it is computed from another"
+    } else if spec.partition_by.iter().any(|partition| partition.column == name) {
+        "it splits the dataset into partitions"
+    } else {
+        return require(spec, name);
+    };
+    Err(Error::user(Code::BadInput, format!("column {name:?} can not {may_not}: {says}")))
+}
+
+fn is_computed(spec: &DatasetSpec, name: &str) -> bool {
+    spec.computed_partitions().any(|partition| partition.column == name)
+}
+
+/// The partition that is computed from a column.
+fn source_of<'a>(spec: &'a DatasetSpec, name: &str) -> Option<&'a str> {
+    let mut computed = spec.computed_partitions();
+    let is_from = |from: &Option<String>| from.as_deref() == Some(name);
+    computed.find(|partition| is_from(&partition.from)).map(|partition| partition.column.as_str())
+}
+
+/// `spec` with a column under another name, wherever it stands.
+fn rename(spec: &mut DatasetSpec, from: &str, to: &str) {
+    let change = |name: &mut String| {
+        if name == from {
+            to.clone_into(name);
+        }
+    };
+    spec.columns.iter_mut().for_each(|column| change(&mut column.name));
+    spec.key.iter_mut().for_each(change);
+    spec.time_column.iter_mut().for_each(change);
+    for partition in &mut spec.partition_by {
+        if partition.transform != PartitionTransform::Identity {
+            partition.from.iter_mut().for_each(change);
+        }
+    }
+    for validation in &mut spec.validations {
+        match validation {
+            Validation::Range { column, .. }
+            | Validation::Finite { column }
+            | Validation::NonEmpty { column }
+            | Validation::MaxBytes { column, .. }
+            | Validation::OneOf { column, .. }
+            | Validation::Matches { column, .. }
+            | Validation::ValidJson { column } => change(column),
+            Validation::Ordered { low, high } => {
+                change(low);
+                change(high);
+            }
+        }
+    }
+}

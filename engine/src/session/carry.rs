@@ -1,0 +1,133 @@
+//! The columns of one version as those of another: under other names, of other types, or not there yet.
+
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    ident, lit,
+};
+use datafusion::scalar::ScalarValue;
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray};
+use arrow::datatypes::{DataType, Field};
+use datasets::conform::Carry;
+use datasets::spec::TYPE_METADATA_KEY;
+use datasets::{ColumnSpec, ColumnType};
+
+use crate::catalog::DatasetEntry;
+use crate::error::{Code, Error, Result};
+
+/// `frame`, which has the columns of `then`, with those of `now`: one that came later is null.
+pub(super) fn with_columns_of(
+    frame: DataFrame,
+    then: &DatasetEntry,
+    now: &DatasetEntry,
+) -> Result<DataFrame> {
+    let schema = now.spec.arrow_schema();
+    let columns = schema.fields().iter().map(|field| {
+        let name = field.name();
+        let column = match now.spec.column(name) {
+            Some(column) => {
+                let was = now.column_ids.name_then(name, &then.spec, &then.column_ids);
+                was.and_then(|was| then.spec.column(was)).map(|was| carried(was, &column.data_type))
+            }
+            // One that is computed is known by its name.
+            None => frame.schema().has_column_with_unqualified_name(name).then(|| ident(name)),
+        };
+        let null = || cast(lit(ScalarValue::Null), field.data_type().clone());
+        column.unwrap_or_else(null).alias(name)
+    });
+    let columns: Vec<Expr> = columns.collect();
+    Ok(frame.select(columns)?)
+}
+
+/// A column as one of type `to`; fails where a value would be another one.
+pub(crate) fn carried(column: &ColumnSpec, to: &ColumnType) -> Expr {
+    if column.data_type == *to {
+        return ident(&column.name);
+    }
+    Carries::new(column, to, false).call(vec![ident(&column.name)])
+}
+
+/// Whether a value of a column stays the same as one of type `to`.
+pub(crate) fn fits(column: &ColumnSpec, to: &ColumnType) -> Expr {
+    Carries::new(column, to, true).call(vec![ident(&column.name)])
+}
+
+/// Whether some values of a column could be of type `to`.
+pub(crate) fn has_way(column: &ColumnSpec, to: &ColumnType) -> bool {
+    Carry::new(&column.field(), to).is_some()
+}
+
+/// Values of a column as those of another type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Carries {
+    signature: Signature,
+    column: String,
+    from: String,
+    to: String,
+    /// Whether it is asked which values can be.
+    asks: bool,
+}
+
+impl Carries {
+    #[expect(clippy::new_ret_no_self, reason = "it is only called as a function")]
+    fn new(column: &ColumnSpec, to: &ColumnType, asks: bool) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Self {
+            signature: Signature::any(1, Volatility::Immutable),
+            column: column.name.clone(),
+            from: column.data_type.to_string(),
+            to: to.to_string(),
+            asks,
+        })
+    }
+
+    fn to(&self) -> Result<ColumnType, DataFusionError> {
+        self.to.parse().map_err(|e| DataFusionError::External(Box::new(Error::from(e))))
+    }
+}
+
+impl ScalarUDFImpl for Carries {
+    fn name(&self) -> &str {
+        if self.asks { "fits_type" } else { "as_type" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType, DataFusionError> {
+        Ok(if self.asks { DataType::Boolean } else { self.to()?.arrow_type() })
+    }
+
+    fn invoke_with_args(
+        &self,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue, DataFusionError> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let [values] = arrays.as_slice() else {
+            return Err(DataFusionError::Internal("as_type takes one argument".to_owned()));
+        };
+        let ours = |e: Error| DataFusionError::External(Box::new(e));
+        let stated = [(TYPE_METADATA_KEY.to_owned(), self.from.clone())].into();
+        let field = Field::new(&self.column, values.data_type().clone(), true);
+        let carry = Carry::new(&field.with_metadata(stated), &self.to()?).ok_or_else(|| {
+            let (column, from, to) = (&self.column, &self.from, &self.to);
+            let says = format!("column {column:?} was {from}, which can not be shown as {to}");
+            ours(Error::user(Code::BadInput, says))
+        })?;
+        let (carried, unfit) = carry.apply(values, &self.column).map_err(|e| ours(e.into()))?;
+        if self.asks {
+            let fits = (0..values.len()).map(|row| Some(unfit.get(row).is_none()));
+            return Ok(ColumnarValue::Array(Arc::new(fits.collect::<BooleanArray>())));
+        }
+        match (0..values.len()).find_map(|row| unfit.get(row)) {
+            None => Ok(ColumnarValue::Array(carried)),
+            Some(first) => {
+                let says = format!("column {}", first.reason);
+                Err(ours(Error::user(Code::BadInput, says)))
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Datasets that are dropped, restored and purged.
+
+use super::*;
+use crate::{Code, Version};
+
+async fn bad_row(engine: &Engine) {
+    let request = IngestRequest { rows: ndjson("{\"id\": \"x\"}"), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_dataset_is_told_to_be_and_comes_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    send(&engine, 0..5, sequence("p", 1)).await.unwrap();
+    bad_row(&engine).await;
+    let before = engine.catalog(&who()).await.unwrap();
+    assert_eq!(engine.drop_dataset(&who(), &name("calls")).await.unwrap(), Version(2));
+
+    let says = |error: crate::Error, code: Code| {
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains("colonnade restore calls`"), "{error}");
+    };
+    let catalog = engine.catalog(&who()).await.unwrap();
+    assert!(catalog.datasets.is_empty() && catalog.generation > before.generation);
+    assert_eq!(
+        catalog.dropped.keys().map(DatasetName::as_str).collect::<Vec<_>>(),
+        ["calls", "calls_quarantine"]
+    );
+    says(send(&engine, 5..6, None).await.unwrap_err(), Code::NotFound);
+    says(engine.history(&who(), &name("calls"), 1).await.unwrap_err(), Code::NotFound);
+    says(engine.create_dataset(&who(), calls()).await.unwrap_err(), Code::Conflict);
+    says(engine.drop_dataset(&who(), &name("calls")).await.unwrap_err(), Code::NotFound);
+    let session = session(&engine).await;
+    says(session.sql("SELECT * FROM calls").await.unwrap_err(), Code::NotFound);
+    // To another process, too.
+    engine.shutdown().await.unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    says(send(&engine, 5..6, None).await.unwrap_err(), Code::NotFound);
+
+    let entry = engine.restore_dataset(&who(), &name("calls")).await.unwrap();
+    assert_eq!((entry.rows, entry.version), (Some(5), Version(3)));
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
+    assert!(send(&engine, 0..5, sequence("p", 1)).await.unwrap().duplicate);
+    send(&engine, 5..6, None).await.unwrap();
+    let operations: Vec<String> = engine
+        .history(&who(), &name("calls"), 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|commit| commit.operation)
+        .collect();
+    assert_eq!(operations, ["ingest", "restore", "drop", "ingest", "create"]);
+    // What changed is the row that came, and nothing else.
+    let changes = engine.changes(&who(), &name("calls"), Version(1), Version(4)).await.unwrap();
+    let added = super::session(&engine).await.collect(changes.added).await.unwrap();
+    assert_eq!(added.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    // One that is there is as it is.
+    assert_eq!(engine.restore_dataset(&who(), &name("calls")).await.unwrap().version, Version(4));
+}
+
+#[tokio::test]
+async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
+    use crate::lake::{Checked, FileWriter, Proposal};
+
+    struct Late(crate::lake::DataFiles);
+    #[async_trait::async_trait]
+    impl crate::lake::Author for Late {
+        async fn propose(
+            &mut self,
+            _: &crate::lake::Table,
+            head: &mut crate::lake::Head,
+        ) -> Result<Option<Proposal>> {
+            head.require_writable()?;
+            Ok(Some(Proposal::adding([&self.0])))
+        }
+    }
+
+    let engine = engine().await;
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    let mut writer = FileWriter::new(&table, &*table.head().await).unwrap();
+    let mut checked = Checked::new(&*table.head().await);
+    writer.write(checked.check(&rows(5..6)).unwrap()).await.unwrap();
+    let mut late = Late(writer.finish().await.unwrap());
+    engine.drop_dataset(&who(), &name("calls")).await.unwrap();
+    let error = engine.lake().commit(&table, "late", &label("late"), &mut late).await.unwrap_err();
+    assert!(error.to_string().contains("was dropped at"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_purged_makes_room_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    send(&engine, 0..5, sequence("p", 1)).await.unwrap();
+    bad_row(&engine).await;
+    let error = engine.purge_dataset(&who(), &name("calls")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert!(error.to_string().contains("is not dropped"), "{error}");
+    engine.drop_dataset(&who(), &name("calls")).await.unwrap();
+    // What was begun can be ended: here the beginning of the log is gone.
+    let log = folder.path().join("default/calls/_delta_log");
+    std::fs::remove_file(log.join("00000000000000000000.json")).unwrap();
+    engine.shutdown().await.unwrap();
+    let engine = Engine::open(options(root)).await.unwrap();
+    assert!(engine.purge_dataset(&who(), &name("calls")).await.unwrap() > 4);
+    assert_eq!(std::fs::read_dir(&log).unwrap().count(), 0);
+    let catalog = engine.catalog(&who()).await.unwrap();
+    assert!(catalog.dropped.is_empty() && catalog.unreadable.is_empty(), "{catalog:?}");
+    let error = engine.purge_dataset(&who(), &name("calls")).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    engine.create_dataset(&who(), calls()).await.unwrap();
+    assert!(!send(&engine, 0..2, sequence("p", 1)).await.unwrap().duplicate);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 2);
+}
+
+#[tokio::test]
+async fn what_colonnade_needs_is_not_dropped() {
+    let engine = engine().await;
+    bad_row(&engine).await;
+    let error = engine.drop_dataset(&who(), &name("calls_quarantine")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Forbidden);
+    assert!(error.to_string().contains("with its dataset"), "{error}");
+    let error = engine.drop_dataset(&who(), &name("cals")).await.unwrap_err();
+    assert!(error.to_string().contains("did you mean calls"), "{error}");
+    let reader = Principal { roles: vec![crate::Role::Reader], ..who() };
+    let error = engine.drop_dataset(&reader, &name("calls")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Forbidden);
+    let writer = Principal { roles: vec![crate::Role::Writer], ..who() };
+    engine.drop_dataset(&writer, &name("calls")).await.unwrap();
+    let error = engine.purge_dataset(&writer, &name("calls")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Forbidden);
+}

@@ -1,0 +1,318 @@
+//! Columns that are added, renamed, dropped and given other types, beside versions of before and rows on their way.
+
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{cast, col};
+use datasets::{ColumnSpec, ColumnType};
+
+use super::*;
+use crate::{AsOf, Code, CommitKind, Reshape, Reshaped, Version};
+
+async fn reshape(engine: &Engine, change: Reshape) -> Result<Reshaped> {
+    engine.reshape(&who(), &name("calls"), change, label("a test")).await
+}
+
+fn rename(column: &str, to: &str) -> Reshape {
+    Reshape::Rename { column: column.to_owned(), to: to.to_owned() }
+}
+
+fn drop_column(column: &str) -> Reshape {
+    Reshape::Drop { column: column.to_owned() }
+}
+
+fn retype(column: &str, to: &str) -> Reshape {
+    Reshape::Retype { column: column.to_owned(), to: to.parse().unwrap(), using: None }
+}
+
+fn text_column(name: &str) -> ColumnSpec {
+    ColumnSpec {
+        name: name.to_owned(),
+        data_type: ColumnType::Text,
+        nullable: true,
+        unit: None,
+        description: String::new(),
+    }
+}
+
+/// Rows that went and came between two versions.
+async fn changed(engine: &Engine, from: u64, to: u64) -> (usize, usize) {
+    let changes = engine.changes(&who(), &name("calls"), Version(from), Version(to)).await.unwrap();
+    let session = session(engine).await;
+    let count = async |frame: DataFrame| {
+        let rows = session.collect(frame).await.unwrap();
+        rows.iter().map(RecordBatch::num_rows).sum::<usize>()
+    };
+    (count(changes.removed).await, count(changes.added).await)
+}
+
+/// The columns of a version as today's, in one line a row.
+async fn as_of(engine: &Engine, version: u64) -> Result<String> {
+    let pins = [(name("calls"), AsOf::Version(Version(version)))];
+    let session = engine.session(&who(), &pins).await.unwrap();
+    let frame = session.table_of_today(&name("calls")).await?;
+    let frame = frame.sort(vec![col("id").sort(true, true)]).unwrap();
+    Ok(table(&session.collect(frame).await?))
+}
+
+#[tokio::test]
+async fn a_renamed_column_is_the_same_column() {
+    let engine = engine().await;
+    send(&engine, 0..70, None).await.unwrap();
+    let mut events = engine.commits().subscribe();
+    let done = reshape(&engine, rename("tokens", "total_tokens")).await.unwrap();
+    assert_eq!((done.version, done.rows, done.checks), (Version(2), 70, 0));
+    let event = events.try_recv().unwrap();
+    assert_eq!((event.kind, event.rows_added), (CommitKind::Schema, 0));
+    assert_eq!(number(&engine, "SELECT sum(total_tokens) FROM calls").await, 24_150);
+    let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+    assert_eq!(entry.rows, Some(70));
+    assert_eq!(entry.spec.column("total_tokens").unwrap().unit.as_deref(), Some("tokens"));
+    assert_eq!(entry.spec.validations[0].columns(), ["total_tokens"]);
+
+    // No row is another, and an older version has what it had: under its name of then in SQL, as today's where that is asked for.
+    assert_eq!(changed(&engine, 1, 2).await, (0, 0));
+    assert_eq!(changed(&engine, 0, 2).await, (0, 70));
+    let brought = "{\"id\": 70, \"at\": \"2026-01-05\", \"total_tokens\": 7, \"tokens\": 8}";
+    let request = IngestRequest { rows: ndjson(brought), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    // One that comes under the name of before is another column.
+    assert_eq!(changed(&engine, 1, 4).await, (0, 1));
+    let then = as_of(&engine, 1).await.unwrap();
+    let heads: Vec<&str> = then.lines().nth(1).unwrap().split('|').map(str::trim).collect();
+    assert_eq!(heads[3..7], ["model", "total_tokens", "tokens", "at_month"]);
+    let last: Vec<&str> = then.lines().rev().nth(1).unwrap().split('|').map(str::trim).collect();
+    assert_eq!((last[1], &last[4..6]), ("69", &["690", ""][..]));
+    let session =
+        engine.session(&who(), &[(name("calls"), AsOf::Version(Version(1)))]).await.unwrap();
+    assert!(session.sql("SELECT total_tokens FROM calls").await.is_err());
+    assert!(session.sql("SELECT tokens FROM calls").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_and_a_time_column_can_be_renamed_with_all_that_names_them() {
+    let engine = engine().await;
+    send(&engine, 0..40, None).await.unwrap();
+    reshape(&engine, rename("id", "call_id")).await.unwrap();
+    reshape(&engine, rename("at", "called_at")).await.unwrap();
+    let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+    assert_eq!(entry.spec.key, ["call_id"]);
+    assert_eq!(entry.spec.time_column.as_deref(), Some("called_at"));
+    assert_eq!(entry.spec.partition_by[0].from.as_deref(), Some("called_at"));
+    let count =
+        "SELECT count(*) FROM calls WHERE at_month = '2026-02-01' AND called_at >= '2026-02-01'";
+    assert_eq!(number(&engine, count).await, 9);
+    let brought = "{\"call_id\": 70, \"called_at\": \"2026-02-05\"}";
+    let request = IngestRequest { rows: ndjson(brought), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    assert_eq!(number(&engine, count).await, 10);
+    assert_eq!(changed(&engine, 1, 4).await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_dropped_column_takes_its_checks_along() {
+    let engine = engine().await;
+    send(&engine, 0..5, None).await.unwrap();
+    let done = reshape(&engine, drop_column("tokens")).await.unwrap();
+    assert_eq!((done.rows, done.checks), (5, 1));
+    assert!(!query(&engine, "SELECT * FROM calls").await.contains("tokens"));
+    assert_eq!(changed(&engine, 1, 2).await, (0, 0));
+    // One that comes again is another.
+    let text = "{\"id\": 5, \"at\": \"2026-01-05\", \"tokens\": \"many\"}";
+    let request = IngestRequest { rows: ndjson(text), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    let then = as_of(&engine, 1).await.unwrap();
+    assert!(then.contains("| tokens |") && !then.contains("| 40 "), "{then}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE tokens = 'many'").await, 1);
+}
+
+#[tokio::test]
+async fn another_type_loses_nothing_unless_it_is_said_how() {
+    let engine = engine().await;
+    send(&engine, 0..5, None).await.unwrap();
+    let rows = "{\"id\": 7, \"at\": \"2026-01-05\", \"model\": \"abc\", \"tokens\": 1}\n\
+                {\"id\": 8, \"at\": \"2026-01-05\", \"model\": \"-5\"}";
+    let request = IngestRequest { rows: ndjson(rows), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    let error = reshape(&engine, retype("model", "int64")).await.unwrap_err();
+    let says = "column \"model\": 6 values are not int64 without loss: (id = ";
+    assert!(error.to_string().contains(says), "{error}");
+    assert!(error.to_string().contains("(id = 7, model = abc)"), "{error}");
+    assert_eq!(error.code(), Code::BadInput);
+    let change = retype("model", "int64");
+    let tried = engine.try_reshape(&who(), &name("calls"), &change).await.unwrap_err();
+    assert!(tried.to_string().contains("6 values are not int64"), "{tried}");
+
+    let change = retype("tokens", "text");
+    let tried = engine.try_reshape(&who(), &name("calls"), &change).await;
+    let refused = tried.unwrap_err();
+    assert!(refused.to_string().contains("tokens"), "a check of numbers: {refused}");
+    reshape(&engine, retype("tokens", "float64")).await.unwrap();
+    assert_eq!(changed(&engine, 2, 3).await, (0, 0));
+    reshape(&engine, retype("tokens", "decimal(12,2)")).await.unwrap();
+    assert_eq!(number(&engine, "SELECT CAST(sum(tokens) AS bigint) FROM calls").await, 101);
+    assert!(as_of(&engine, 1).await.unwrap().contains("| 40.00 "));
+    let error = reshape(&engine, retype("at", "date")).await.unwrap_err();
+    assert!(error.to_string().contains("\"at_month\" is computed from it"), "{error}");
+    let error = reshape(&engine, retype("model", "timestamp")).await.unwrap_err();
+    assert!(error.to_string().contains("7 values are not timestamp"), "{error}");
+
+    // Who says how answers for what is lost.
+    let using = Some(cast(
+        col("tokens") + datafusion::logical_expr::lit(0.5),
+        arrow::datatypes::DataType::Int64,
+    ));
+    let change = Reshape::Retype { column: "tokens".to_owned(), to: ColumnType::Int64, using };
+    assert_eq!(engine.try_reshape(&who(), &name("calls"), &change).await.unwrap().rows, 7);
+    reshape(&engine, change).await.unwrap();
+    assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 101);
+    // A version that could be shown only with loss is not.
+    let text = "{\"id\": 9, \"at\": \"2026-01-05\", \"model\": \"9\"}";
+    let request = IngestRequest { rows: ndjson(text), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    let gone = crate::Revision {
+        going: crate::Going::Where(col("id").lt(datafusion::logical_expr::lit(8))),
+        coming: crate::Coming::Nothing,
+    };
+    engine.revise(&who(), &name("calls"), gone, label("delete")).await.unwrap();
+    reshape(&engine, retype("model", "int64")).await.unwrap();
+    assert_eq!(number(&engine, "SELECT sum(model) FROM calls").await, 4);
+    let error = as_of(&engine, 2).await.unwrap_err();
+    assert_eq!(error.code(), Code::BadInput);
+    assert!(error.to_string().contains("\"model\": expected int64, found \""), "{error}");
+}
+
+#[tokio::test]
+async fn a_column_more_costs_no_row() {
+    let engine = engine().await;
+    send(&engine, 0..5, None).await.unwrap();
+    let done = reshape(&engine, Reshape::Add(text_column("region"))).await.unwrap();
+    assert_eq!((done.version, done.rows), (Version(2), 0));
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE region IS NULL").await, 5);
+    assert!(as_of(&engine, 1).await.unwrap().contains("region"));
+    let error = reshape(&engine, Reshape::Add(text_column("region"))).await.unwrap_err();
+    assert!(error.to_string().contains("there is a column \"region\" already"), "{error}");
+    let full = ColumnSpec { nullable: false, ..text_column("full") };
+    let error = reshape(&engine, Reshape::Add(full)).await.unwrap_err();
+    assert!(error.to_string().contains("rows that are there have no value"), "{error}");
+}
+
+#[tokio::test]
+async fn what_others_stand_on_stays() {
+    let engine = engine().await;
+    send(&engine, 0..5, None).await.unwrap();
+    for (change, says) in [
+        (drop_column("id"), "\"id\" is of the key"),
+        (drop_column("at"), "\"at\" says when a row happened"),
+        (drop_column("at_month"), "it is computed from another"),
+        (rename("at_month", "month"), "it is computed from another"),
+        (rename("model", "tokens"), "there is a column \"tokens\" already"),
+        (rename("model", "at_month"), "there is a column \"at_month\" already"),
+        (rename("model", "Not a name"), "Not a name"),
+        (rename("modell", "x"), "there is no column \"modell\"; did you mean model?"),
+        (retype("model", "text"), "\"model\" is text already"),
+        (retype("tokens", "timestamp"), "does not become timestamp by itself"),
+    ] {
+        let tried = engine.try_reshape(&who(), &name("calls"), &change).await.unwrap_err();
+        let error = reshape(&engine, change).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{says}: {error}");
+        assert_eq!(tried.code(), error.code(), "{tried}");
+    }
+    let version = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].version;
+    assert_eq!(version, Version(1), "nothing was changed");
+    // What Colonnade itself writes has the columns that it needs.
+    let bad = "{\"id\": \"x\", \"at\": \"2026-01-05\"}";
+    let request = IngestRequest { rows: ndjson(bad), producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    let of = name("calls_quarantine");
+    let error = engine.reshape(&who(), &of, rename("reason", "why"), label("x")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Forbidden);
+}
+
+#[tokio::test]
+async fn rows_that_were_read_for_other_columns_are_refused() {
+    use crate::lake::{FileWriter, Proposal};
+
+    struct Late(crate::lake::DataFiles);
+    #[async_trait::async_trait]
+    impl crate::lake::Author for Late {
+        async fn propose(
+            &mut self,
+            _: &crate::lake::Table,
+            _: &mut crate::lake::Head,
+        ) -> Result<Option<Proposal>> {
+            Ok(Some(Proposal::adding([&self.0])))
+        }
+    }
+
+    let engine = engine().await;
+    send(&engine, 0..5, None).await.unwrap();
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    let mut writer = FileWriter::new(&table, &*table.head().await).unwrap();
+    let mut checked = crate::lake::Checked::new(&*table.head().await);
+    writer.write(checked.check(&rows(5..6)).unwrap()).await.unwrap();
+    let mut late = Late(writer.finish().await.unwrap());
+    // Two columns that change their names with each other: to whoever looks at names alone nothing happened.
+    for (from, to) in [("model", "other"), ("other", "model")] {
+        reshape(&engine, rename(from, to)).await.unwrap();
+    }
+    let error = engine.lake().commit(&table, "late", &label("late"), &mut late).await.unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert!(error.to_string().contains("columns were changed while the rows were on their way"));
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_those_who_send_no_row_is_lost_and_none_is_emptied() {
+    let engine = engine().await;
+    let senders = (0..3_i64).map(|sender| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let mut taken = 0;
+            for batch in 0..40 {
+                let id = sender * 1_000 + batch;
+                let column = async || {
+                    let catalog = engine.catalog(&who()).await.unwrap();
+                    let spec = &catalog.datasets[&name("calls")].spec;
+                    spec.columns[3].name.clone()
+                };
+                // As whoever looks up what the column is called, and is late now and then.
+                loop {
+                    let text = format!(
+                        "{{\"id\": {id}, \"at\": \"2026-01-05\", \"{}\": {id}}}",
+                        column().await
+                    );
+                    let request = IngestRequest { rows: ndjson(&text), producer: None };
+                    match engine.ingest(&who(), &name("calls"), request).await {
+                        Ok(receipt) => {
+                            taken += receipt.accepted;
+                            break;
+                        }
+                        Err(error) => assert_eq!(error.code(), Code::Conflict, "{error}"),
+                    }
+                }
+            }
+            taken
+        })
+    });
+    let senders: Vec<_> = senders.collect();
+    let mut names = ["tokens", "total"];
+    for _ in 0..10 {
+        match reshape(&engine, rename(names[0], names[1])).await {
+            Ok(_) => names.swap(0, 1),
+            // One that was late sent the name of before, which came to be a column.
+            Err(error) => assert!(error.to_string().contains("already"), "{error}"),
+        }
+    }
+    let mut taken = 0;
+    for sender in senders {
+        taken += sender.await.unwrap();
+    }
+    assert_eq!(taken, 120);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 120);
+    let spec = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].spec.clone();
+    let both: Vec<&str> =
+        ["tokens", "total"].into_iter().filter(|n| spec.column(n).is_some()).collect();
+    let filled = format!("SELECT count(coalesce({})) FROM calls", both.join(", "));
+    assert_eq!(number(&engine, &filled).await, 120);
+    let wrong = format!("SELECT count(*) FROM calls WHERE id <> coalesce({})", both.join(", "));
+    assert_eq!(number(&engine, &wrong).await, 0);
+}

@@ -1,0 +1,157 @@
+//! `addColumn`, `renameColumn`, `dropColumn`, `retypeColumn`: other columns for a dataset, as one commit.
+
+use async_graphql::Value;
+use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
+use datasets::{ColumnSpec, ColumnType, DatasetName};
+use engine::{CommitLabel, Error, Reshape, Result, Role, Version};
+
+use super::super::resolve::{argument, nullable, part, state, text_argument};
+use super::super::scalars;
+use super::big;
+use crate::error::bad_input;
+use crate::service::in_time;
+
+const RESULT: &str = "ChangedColumns";
+
+/// Columns that were changed, or would be.
+struct Changed {
+    dataset: DatasetName,
+    /// None where it was only tried.
+    version: Option<Version>,
+    rows: u64,
+    checks: usize,
+}
+
+/// One of the mutations.
+#[derive(Clone, Copy)]
+struct Mutation {
+    name: &'static str,
+    /// As it stands in the dataset's history.
+    operation: &'static str,
+    change: fn(&ResolverContext<'_>, String) -> Result<Reshape>,
+}
+
+/// `ChangedColumns`.
+pub(crate) fn result_type() -> Object {
+    Object::new(RESULT)
+        .description(
+            "Columns that were changed. What the fields of rows are called changes with them.",
+        )
+        .field(part("dataset", TypeRef::named_nn(TypeRef::STRING), |changed: &Changed| {
+            Ok(changed.dataset.as_str().into())
+        }))
+        .field(
+            part("version", TypeRef::named(TypeRef::INT), |changed: &Changed| {
+                Ok(changed.version.map_or(Value::Null, |version| version.0.into()))
+            })
+            .description("The version that has them; null with `dryRun`."),
+        )
+        .field(
+            part("rows", TypeRef::named_nn(scalars::BIG_INT), |changed: &Changed| {
+                Ok(big(changed.rows))
+            })
+            .description("Rows that were written anew; none where only a column was added."),
+        )
+        .field(
+            part("checks", TypeRef::named_nn(TypeRef::INT), |changed: &Changed| {
+                Ok(changed.checks.into())
+            })
+            .description("Checks of the dataset that went with a column."),
+        )
+}
+
+/// The four mutations.
+pub(crate) fn fields() -> [Field; 4] {
+    let text = |name: &str| InputValue::new(name, TypeRef::named_nn(TypeRef::STRING));
+    let maybe = |name: &str| InputValue::new(name, TypeRef::named(TypeRef::STRING));
+    let data_type = || {
+        text("type").description("As in a spec: `text`, `int64`, `decimal(12,2)`, `timestamp`, …")
+    };
+    let anew = "All rows are written anew, as one commit; older versions stay as they are.";
+    [
+        field(Mutation { name: "addColumn", operation: "add column", change: add })
+            .description("Adds a column, which the rows that are there leave empty. Needs the role writer.")
+            .argument(data_type())
+            .argument(maybe("unit").description("Of its values: `ms`, `usd`, …"))
+            .argument(maybe("description").description("One line of what it holds.")),
+        field(Mutation { name: "renameColumn", operation: "rename column", change: rename })
+            .description(format!(
+                "Calls a column otherwise, also where the key, the time column and checks name it. {anew} Needs the role writer."
+            ))
+            .argument(text("to")),
+        field(Mutation { name: "dropColumn", operation: "drop column", change: drop_column })
+            .description(format!(
+                "Drops a column, and the checks that name it. {anew} Needs the role writer."
+            )),
+        field(Mutation { name: "retypeColumn", operation: "retype column", change: retype })
+            .description(format!(
+                "Gives a column another type. A value that would be another one is an error that names its row. {anew} Needs the \
+                 role writer."
+            ))
+            .argument(data_type()),
+    ]
+}
+
+fn field(mutation: Mutation) -> Field {
+    Field::new(mutation.name, TypeRef::named(RESULT), move |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let changed = make(&context, mutation).await;
+            changed.map(|changed| Some(FieldValue::owned_any(changed)))
+        })
+    })
+    .argument(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))
+    .argument(
+        InputValue::new("column", TypeRef::named_nn(TypeRef::STRING))
+            .description("Its name in storage, as `DatasetColumn.name` says it."),
+    )
+    .argument(
+        InputValue::new("dryRun", TypeRef::named_nn(TypeRef::BOOLEAN))
+            .default_value(false)
+            .description("Says what it would come to, and changes nothing."),
+    )
+}
+
+async fn make(context: &ResolverContext<'_>, mutation: Mutation) -> Result<Changed> {
+    let state = state(context.ctx)?;
+    let who = state.who(Role::Writer)?;
+    let service = state.service();
+    let name = text_argument(context, "dataset").unwrap_or_default();
+    let catalog = service.engine.catalog(who).await?;
+    let dataset = DatasetName::new(&name).map_err(|_| catalog.unknown(&name))?;
+    catalog.dataset(&dataset)?;
+    let column = text_argument(context, "column").unwrap_or_default();
+    let change = (mutation.change)(context, column)?;
+    if argument(context, "dryRun") == Some(Value::Boolean(true)) {
+        let trying = service.engine.try_reshape(who, &dataset, &change);
+        let tried = in_time(service.limits.operation_time_max, trying).await?;
+        return Ok(Changed { dataset, version: None, rows: tried.rows, checks: tried.checks });
+    }
+    let label = CommitLabel { operation: mutation.operation.to_owned(), ..CommitLabel::default() };
+    let made = service.engine.reshape(who, &dataset, change, label);
+    let made = state.wait_for(made).await??;
+    Ok(Changed { dataset, version: Some(made.version), rows: made.rows, checks: made.checks })
+}
+
+fn add(context: &ResolverContext<'_>, name: String) -> Result<Reshape> {
+    let description = text_argument(context, "description").unwrap_or_default();
+    let (data_type, unit) = (data_type(context)?, text_argument(context, "unit"));
+    Ok(Reshape::Add(ColumnSpec { name, data_type, nullable: true, unit, description }))
+}
+
+fn rename(context: &ResolverContext<'_>, column: String) -> Result<Reshape> {
+    Ok(Reshape::Rename { column, to: text_argument(context, "to").unwrap_or_default() })
+}
+
+fn drop_column(_: &ResolverContext<'_>, column: String) -> Result<Reshape> {
+    Ok(Reshape::Drop { column })
+}
+
+fn retype(context: &ResolverContext<'_>, column: String) -> Result<Reshape> {
+    Ok(Reshape::Retype { column, to: data_type(context)?, using: None })
+}
+
+fn data_type(context: &ResolverContext<'_>) -> Result<ColumnType> {
+    let text = text_argument(context, "type").unwrap_or_default();
+    text.parse().map_err(|error| bad_input(format!("type: {}", Error::from(error))))
+}

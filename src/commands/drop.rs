@@ -1,0 +1,73 @@
+//! `colonnade drop` and `colonnade restore`: a dataset goes, comes back, or goes for good.
+
+use datasets::DatasetName;
+use engine::{Engine, Principal, Result};
+use serde_json::json;
+
+use super::{close, open_to_write};
+use crate::cli::{Drop, Restore};
+use crate::config::Settings;
+use crate::output::{Output, count};
+
+/// Drops a dataset; with `--purge` its files go, too.
+pub async fn drop(arguments: Drop, settings: &Settings, output: &Output) -> Result<()> {
+    let dataset = DatasetName::new(&arguments.dataset)?;
+    let engine = open_to_write(settings, "colonnade drop").await?;
+    let who = settings.principal()?;
+    let dropped = match arguments.purge {
+        true => purge(&engine, &who, &dataset, output).await,
+        false => hide(&engine, &who, &dataset, output).await,
+    };
+    close(&engine, dropped).await
+}
+
+async fn hide(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+    output: &Output,
+) -> Result<()> {
+    let version = engine.drop_dataset(who, dataset).await?;
+    if output.is_json() {
+        return output.document(&json!({"dataset": dataset.as_str(), "version": version.0}));
+    }
+    output.line(&format!(
+        "{dataset} is dropped and keeps its files: `colonnade restore {dataset}` brings it back, \
+         `colonnade drop {dataset} --purge` deletes them"
+    ))
+}
+
+/// One that is there is dropped first.
+async fn purge(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+    output: &Output,
+) -> Result<()> {
+    if engine.catalog(who).await?.has(dataset)? {
+        engine.drop_dataset(who, dataset).await?;
+    }
+    let files = engine.purge_dataset(who, dataset).await?;
+    if output.is_json() {
+        return output.document(&json!({"dataset": dataset.as_str(), "files": files}));
+    }
+    output.line(&format!("{dataset} is gone: {} files were deleted", count(files)))
+}
+
+/// Brings a dropped dataset back.
+pub async fn restore(arguments: Restore, settings: &Settings, output: &Output) -> Result<()> {
+    let dataset = DatasetName::new(&arguments.dataset)?;
+    let engine = open_to_write(settings, "colonnade restore").await?;
+    let restored = async {
+        let entry = engine.restore_dataset(&settings.principal()?, &dataset).await?;
+        if output.is_json() {
+            let (rows, version) = (entry.rows, entry.version.0);
+            let document = json!({"dataset": dataset.as_str(), "version": version, "rows": rows});
+            return output.document(&document);
+        }
+        let rows = entry.rows.map_or_else(|| "?".to_owned(), count);
+        output.line(&format!("{dataset} is back: {rows} rows, version {}", entry.version))
+    };
+    let restored = restored.await;
+    close(&engine, restored).await
+}
