@@ -227,7 +227,11 @@ pub(crate) async fn see_to(
     dataset: &DatasetName,
     stops: &AtomicBool,
 ) -> Result<()> {
-    let table = lake.table(tenant, dataset).await?;
+    let table = match lake.table(tenant, dataset).await {
+        // It was dropped.
+        Err(e) if e.code() == Code::NotFound => return Ok(()),
+        table => table?,
+    };
     if !table.is_layout_due() {
         return Ok(());
     }

@@ -122,3 +122,68 @@ async fn a_server_and_commands_that_write_the_same_lose_nothing() {
     let counted = colonnade(&root, &["sql", distinct, "--format", "json"]).await.json();
     assert_eq!(counted, json!([{"n": EACH * 60, "m": EACH * 60}]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_change_and_datasets_go_beside_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    let server = Server::holding(&root, "model_calls").await;
+    server.accepts("model_calls", &model_calls(0, 10)).await;
+    let changed = "subscription { modelCallsChanged(since: 0) { previousVersion version added { count nodes { model } } removed { count } } }";
+    let mut named = Subscriber::open(&server, "modelCallsChanged", changed).await;
+    assert_eq!(named.change().await.version, 1);
+    let ask = async |arguments: &[&str]| colonnade(&root, arguments).await;
+
+    let tried = ask(&["alter", "model_calls", "--rename", "model=model_name", "--dry-run"]).await;
+    let says = "model_calls: 10 rows would be written anew; nothing was changed\n";
+    assert_eq!(tried.stdout, says, "{}", tried.stderr);
+    let made = ask(&["alter", "model_calls", "--rename", "model=model_name"]).await;
+    let says = "model_calls: model is called model_name: 10 rows written anew as version 2; as it was before: model_calls@1\n";
+    assert_eq!(made.stdout, says, "{}", made.stderr);
+    // Who named the column is told that it is called otherwise, and that nothing more comes.
+    let told = named.receive().await;
+    let error = &told["payload"]["errors"][0];
+    assert_eq!(error["extensions"]["code"], "CONFLICT", "{told}");
+    assert!(
+        error["message"].as_str().unwrap().contains("subscribe again, with since: 1"),
+        "{told}"
+    );
+    assert_eq!(named.receive().await["type"], "complete");
+    let query = "{ modelCalls(asOf: {version: 1}) { totalCount nodes { modelName } } }";
+    let took =
+        until(&server, query, |data| data["modelCalls"]["nodes"][0]["modelName"].is_string());
+    println!("in the schema after {:?}", took.await);
+    // Rows under the name of before are told of the names that there are.
+    let rows = ndjson(&model_calls(20, 1));
+    let refused = server.ingest("model_calls", "application/x-ndjson", rows).await;
+    let says = refused.refused_with(409, "CONFLICT");
+    assert!(says.contains("\"model\" is called \"model_name\" now"), "{says}");
+
+    let wrong = ask(&["alter", "model_calls", "--retype", "model_name=int64"]).await;
+    let says = wrong.fails_with("BAD_INPUT");
+    assert!(says.contains("10 values are not int64 without loss: (id = "), "{says}");
+    let both = ask(&["alter", "model_calls", "--drop", "cost", "--rename", "a=b"]).await;
+    assert_eq!(both.status.code(), Some(2), "{}", both.stderr);
+    assert_eq!(ask(&["alter", "model_calls"]).await.status.code(), Some(2));
+
+    let dropped = ask(&["drop", "model_calls"]).await;
+    assert!(dropped.stdout.contains("`colonnade restore model_calls` brings it back"));
+    let gone = "{ droppedDatasets { name } datasets { name } }";
+    until(&server, gone, |data| data["droppedDatasets"][0]["name"] == "model_calls").await;
+    let rows = json!({"id": "x"}).to_string();
+    let refused = server.ingest("model_calls", "application/x-ndjson", rows).await;
+    assert!(refused.refused_with(409, "CONFLICT").contains("was dropped at"), "{refused:?}");
+    let list = ask(&["datasets"]).await;
+    assert!(
+        list.stderr.contains("`colonnade restore model_calls` brings it back"),
+        "{}",
+        list.stderr
+    );
+    let back = server
+        .data("mutation { restoreDataset(name: \"model_calls\") { name rows version } }")
+        .await;
+    assert_eq!(back["restoreDataset"], json!({"name": "model_calls", "rows": "10", "version": 4}));
+    let purged = ask(&["drop", "model_calls", "--purge", "--json"]).await.json();
+    assert!(purged["files"].as_u64().unwrap() >= 7, "{purged}");
+    until(&server, gone, |data| data["droppedDatasets"] == json!([])).await;
+}

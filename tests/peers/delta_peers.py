@@ -134,6 +134,8 @@ def read_with_duckdb(table):
         for record in read.to_arrow_table().to_pylist():
             for column, text in partition.items():
                 record[column] = partition_value(text, fields[column])
+            # A column that came after the file.
+            record.update({name: None for name in fields if name not in record})
             records.append(record)
     return records
 

@@ -43,7 +43,15 @@ pub(crate) struct Ingest {
 #[derive(Default)]
 struct Queues {
     closed: bool,
-    by_dataset: HashMap<(TenantId, DatasetName), (mpsc::Sender<Member>, JoinHandle<()>)>,
+    by_dataset: HashMap<(TenantId, DatasetName), Queue>,
+}
+
+/// What waits for the commits of one dataset.
+struct Queue {
+    /// A dataset that came in the place of another has a queue of its own.
+    table: Arc<Table>,
+    waiting: mpsc::Sender<Member>,
+    task: JoinHandle<()>,
 }
 
 /// One request on its way into a group.
@@ -125,8 +133,8 @@ impl Ingest {
             queues.closed = true;
             queues.by_dataset.drain().collect()
         };
-        for (_, (queue, task)) in queues {
-            drop(queue);
+        for (_, Queue { waiting, task, .. }) in queues {
+            drop(waiting);
             if let Err(e) = task.await {
                 tracing::error!(error = %e, "a group commit task stopped");
             }
@@ -144,10 +152,10 @@ impl Ingest {
             return Err(closed());
         }
         let key = (who.tenant.clone(), dataset.clone());
-        if let Some((queue, _)) =
-            queues.by_dataset.get(&key).filter(|(queue, _)| !queue.is_closed())
-        {
-            return Ok(queue.clone());
+        let is_its =
+            |queue: &&Queue| Arc::ptr_eq(&queue.table, table) && !queue.waiting.is_closed();
+        if let Some(queue) = queues.by_dataset.get(&key).filter(is_its) {
+            return Ok(queue.waiting.clone());
         }
         let (queue, waiting) = mpsc::channel(self.options.queue_requests_max.max(1));
         let span = tracing::info_span!(
@@ -163,7 +171,8 @@ impl Ingest {
         );
         // Not on the runtime of the caller, which may end before the dataset's next one comes.
         let task = self.lanes.attend(task.instrument(span))?;
-        queues.by_dataset.insert(key, (queue.clone(), task));
+        let (table, waiting) = (Arc::clone(table), queue.clone());
+        queues.by_dataset.insert(key, Queue { table, waiting, task });
         Ok(queue)
     }
 }

@@ -95,9 +95,27 @@ impl ColumnIds {
         columns.find(|column| ids_then.id(column) == id)
     }
 
+    /// What became of the column that was called `name`, where none of `spec` is.
+    pub(super) fn fate(&self, name: &str, spec: &DatasetSpec) -> Option<Fate> {
+        let mut columns = spec.columns.iter().map(|column| &column.name);
+        match columns.find(|column| self.id(column) == name) {
+            Some(now) => Some(Fate::Renamed(now.clone())),
+            None => self.gone.contains(name).then_some(Fate::Dropped),
+        }
+    }
+
     fn id<'a>(&'a self, name: &'a str) -> &'a str {
         self.ids.get(name).map_or(name, String::as_str)
     }
+}
+
+/// What became of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is called so.
+    Renamed(String),
+    /// It is there no more.
+    Dropped,
 }
 
 /// A column that is called otherwise from a version on.

@@ -168,7 +168,9 @@ impl Lake {
                 (Some(_), true) if entry.adds.is_empty() => CommitKind::Schema,
                 _ => CommitKind::Append,
             };
-            head.advance(&entry, added, Size::default())?;
+            // Where some are removed, all are counted anew.
+            let removed = Size { rows: Some(0), ..Size::default() };
+            head.advance(&entry, added, removed)?;
             self.announce(table, head, kind, entry.run_id(), rows);
         }
         if recount && head.version > before {

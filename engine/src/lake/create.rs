@@ -13,6 +13,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use uuid::Uuid;
 
+use super::column_ids::Fate;
 use super::commit::commit_info;
 use super::data_files::is_data_file;
 use super::dropped::name_is_taken;
@@ -259,9 +260,32 @@ struct Grow {
 impl Author for Grow {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
+        for column in &self.columns {
+            require_new(head, &column.name)?;
+        }
         let spec = grown(&head.spec, &self.columns)?;
         Ok(spec.map(|spec| Proposal { spec: Some(spec), ..schema_change() }))
     }
+}
+
+/// Fails for a column that was called so, and is called otherwise now or was dropped: whoever sends it does not know.
+fn require_new(head: &Head, name: &str) -> Result<()> {
+    let fate = match head.spec.column(name) {
+        None => head.column_ids.fate(name, &head.spec),
+        Some(_) => None,
+    };
+    let is_so = match fate {
+        None => return Ok(()),
+        Some(Fate::Renamed(now)) => format!("is called {now:?} now; send it under that name"),
+        Some(Fate::Dropped) => "was dropped; leave it out".to_owned(),
+    };
+    let dataset = &head.spec.name;
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "dataset {dataset}: column {name:?} {is_so}, or add another with `colonnade alter {dataset} --add`"
+        ),
+    ))
 }
 
 /// A commit without rows, whose spec is to be said.

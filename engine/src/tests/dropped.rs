@@ -63,6 +63,37 @@ async fn a_dropped_dataset_is_told_to_be_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_process_beside_another_has_what_that_one_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let server = Engine::open(options(root)).await.unwrap();
+    let beside = Access::Beside { holder: "a test".to_owned() };
+    let other = Engine::open(EngineOptions { access: beside, ..options(root) }).await.unwrap();
+    server.create_dataset(&who(), calls()).await.unwrap();
+    send(&server, 0..3, None).await.unwrap();
+    send(&other, 3..5, None).await.unwrap();
+    let rows = async || {
+        server.lake().look_for_others().await;
+        let catalog = server.catalog(&who()).await.unwrap();
+        catalog.datasets.get(&name("calls")).map(|entry| entry.rows)
+    };
+    assert_eq!(rows().await, Some(Some(5)));
+    other.drop_dataset(&who(), &name("calls")).await.unwrap();
+    assert_eq!(rows().await, None);
+    assert!(server.catalog(&who()).await.unwrap().dropped.contains_key(&name("calls")));
+    assert!(send(&server, 9..10, None).await.is_err());
+    other.restore_dataset(&who(), &name("calls")).await.unwrap();
+    assert_eq!(rows().await, Some(Some(5)));
+    // One that was purged and made anew meanwhile is another.
+    other.drop_dataset(&who(), &name("calls")).await.unwrap();
+    assert_eq!(rows().await, None);
+    other.purge_dataset(&who(), &name("calls")).await.unwrap();
+    other.create_dataset(&who(), calls()).await.unwrap();
+    send(&other, 0..1, None).await.unwrap();
+    assert_eq!(rows().await, Some(Some(1)));
+}
+
+#[tokio::test]
 async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
     use crate::lake::{Checked, FileWriter, Proposal};
 
