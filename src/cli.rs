@@ -73,6 +73,8 @@ pub enum Command {
     Restore(Restore),
     /// Put small files together; the rows stay as they are
     Compact(Compact),
+    /// Say what rows are, and which are one
+    Label(Label),
     /// Run a job
     Run(Run),
     /// Answer a SQL query
@@ -332,6 +334,26 @@ pub struct Restore {
     pub json: bool,
 }
 
+/// Labels go to the dataset labels_by_hand, which `triage_train` takes as its parameter `corrections`, pairs to pairs_by_hand, which
+/// `duplicates` takes as `labels`.
+#[derive(Debug, Args)]
+pub struct Label {
+    /// The dataset, whose key is one column
+    pub dataset: String,
+    /// A row and what it is
+    #[arg(long = "row", value_name = "ID=LABEL", value_parser = row_label, conflicts_with_all = ["same", "different"])]
+    pub rows: Vec<(String, String)>,
+    /// Two rows that describe the same
+    #[arg(long, num_args = 2, value_names = ["ID", "ID"])]
+    pub same: Vec<String>,
+    /// Two rows that do not
+    #[arg(long, num_args = 2, value_names = ["ID", "ID"])]
+    pub different: Vec<String>,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// One change of columns. For all but a column more, all rows are written anew, as one commit, so that every reader of Delta
 /// tables finds them under the new names and types; older versions stay as they are.
 #[derive(Debug, Args)]
@@ -369,9 +391,14 @@ pub struct Alter {
 }
 
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub struct Run {
     /// The job
-    pub job: String,
+    #[arg(required_unless_present = "help")]
+    pub job: Option<String>,
+    /// Print help: of this command, or of the job that is named, with its parameters
+    #[arg(short, long)]
+    pub help: bool,
     /// A parameter; the value is JSON, or text when it is not
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
@@ -429,6 +456,8 @@ pub struct Datasets {
 
 #[derive(Debug, Args)]
 pub struct Runs {
+    /// Show this run in full
+    pub run: Option<String>,
     /// Only runs of this job
     #[arg(long)]
     pub job: Option<String>,
@@ -474,6 +503,7 @@ impl Command {
             Self::Delete(c) => c.json,
             Self::Update(c) => c.json,
             Self::Alter(c) => c.json,
+            Self::Label(c) => c.json,
             Self::Drop(c) => c.json,
             Self::Restore(c) => c.json,
             Self::Compact(c) => c.json,
@@ -515,6 +545,12 @@ fn column_name(text: &str) -> Result<(String, String), String> {
     let (column, name) =
         text.split_once('=').ok_or("expected COLUMN=NAME, such as \"menge=quantity\"")?;
     Ok((column.trim().to_owned(), name.trim().to_owned()))
+}
+
+/// Reads `t-7=refund`; what is behind the last sign is the label.
+fn row_label(text: &str) -> Result<(String, String), String> {
+    let (id, label) = text.rsplit_once('=').ok_or("expected ID=LABEL, such as \"t-7=refund\"")?;
+    Ok((id.to_owned(), label.to_owned()))
 }
 
 /// Reads `0.99` or `99%`.

@@ -131,7 +131,7 @@ impl FromStr for RunId {
     }
 }
 
-/// What a principal may do. Each is granted by itself; [`Role::Admin`] implies all.
+/// What a principal may do: each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -199,7 +199,7 @@ impl Principal {
 
     /// Fails with FORBIDDEN unless this principal has `role`.
     pub fn require(&self, role: Role) -> Result<()> {
-        if self.roles.contains(&role) || self.roles.contains(&Role::Admin) {
+        if self.roles.iter().any(|has| *has >= role) {
             return Ok(());
         }
         let subject: String = self.subject.chars().take(80).collect();
@@ -235,10 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_is_missing_is_forbidden_and_admin_has_all() {
+    fn a_role_has_what_those_below_it_have_and_no_more() {
         let mut who = Principal { roles: vec![Role::Reader], ..Principal::local() };
         assert!(who.require(Role::Reader).is_ok());
         assert_eq!(who.require(Role::Writer).unwrap_err().code(), Code::Forbidden);
+        who.roles = vec![Role::Operator];
+        assert!(who.require(Role::Reader).is_ok() && who.require(Role::Writer).is_ok());
+        assert_eq!(who.require(Role::Admin).unwrap_err().code(), Code::Forbidden);
         who.roles = vec![Role::Admin];
         assert!(who.require(Role::Operator).is_ok());
     }

@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use chrono::Utc;
 use datafusion::logical_expr::{cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{Code, Commit, CommitLabel, Engine, Error, Principal, Result, WriteMode};
+use engine::{Code, Commit, CommitLabel, Engine, Error, Principal, Result, WriteMode, near_names};
 use futures::StreamExt;
 use models::LABEL_BYTES_MAX;
 
@@ -21,6 +21,10 @@ use crate::parameters::dataset_name;
 pub const ROWS_LABELLED_MAX: usize = 10_000;
 /// Ids that an error names at most.
 const IDS_SHOWN: usize = 5;
+/// New labels that are told at most.
+const WARNINGS_MAX: usize = 100;
+/// Labels that are looked at to tell whether one is new.
+const KNOWN_MAX: usize = 100_000;
 
 /// A row and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,15 @@ pub struct RowLabel {
     pub id: String,
     /// What it is.
     pub label: String,
+}
+
+/// Labels that were committed.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The commit.
+    pub commit: Commit,
+    /// Labels that no row had before, each in a sentence; none where no row had any.
+    pub warnings: Vec<String>,
 }
 
 /// The spec of `labels_by_hand`.
@@ -56,13 +69,13 @@ pub fn labels_spec() -> DatasetSpec {
 
 /// Commits labels of rows of `dataset`, whose key is one column. `BAD_INPUT` for none, for too many, for a label that is
 /// empty or longer than a class's name may be, and for a key of more columns; `NOT_FOUND` names rows that are not there.
-/// All or none are committed.
+/// All or none are committed. A label that no row had before is taken, and told.
 pub async fn label_rows(
     engine: &Engine,
     who: &Principal,
     dataset: &DatasetName,
     labels: &[RowLabel],
-) -> Result<Commit> {
+) -> Result<Labelled> {
     let bad = |text: String| Error::user(Code::BadInput, format!("labels of {dataset}: {text}"));
     if labels.is_empty() || labels.len() > ROWS_LABELLED_MAX {
         let found = labels.len();
@@ -77,6 +90,10 @@ pub async fn label_rows(
         )));
     }
     check_there(engine, who, dataset, labels.iter().map(|row| row.id.as_str()).collect()).await?;
+    let known = known_labels(engine, who, dataset).await?;
+    let new: BTreeSet<&str> = labels.iter().map(|row| row.label.as_str()).collect();
+    let new = new.into_iter().filter(|label| !known.is_empty() && !known.contains(*label));
+    let warnings = new.take(WARNINGS_MAX).map(|label| is_new(label, &known)).collect();
     let count = labels.len();
     let columns = vec![
         repeated(dataset.as_str(), count),
@@ -85,7 +102,49 @@ pub async fn label_rows(
         timestamps(std::iter::repeat_n(Utc::now().timestamp_micros(), count)),
         repeated(&who.subject, count),
     ];
-    append(engine, who, &labels_spec(), columns, "label rows").await
+    let commit = append(engine, who, &labels_spec(), columns, "label rows").await?;
+    Ok(Labelled { commit, warnings })
+}
+
+/// The labels that rows of a dataset have: in its column `label`, and by hand.
+async fn known_labels(
+    engine: &Engine,
+    who: &Principal,
+    dataset: &DatasetName,
+) -> Result<BTreeSet<String>> {
+    let session = engine.session(who, &[]).await?;
+    let catalog = session.catalog();
+    let mut frames = Vec::new();
+    let of_rows = &catalog.dataset(dataset)?.spec;
+    if of_rows.column("label").is_some_and(|column| column.data_type == ColumnType::Text) {
+        frames.push(session.table(dataset).await?);
+    }
+    let by_hand = labels_spec().name;
+    if catalog.has(&by_hand)? {
+        let of_source = ident("source").eq(lit(dataset.as_str()));
+        frames.push(session.table(&by_hand).await?.filter(of_source)?);
+    }
+    let mut known = BTreeSet::new();
+    for frame in frames {
+        let labels = frame.select(vec![ident("label")])?.distinct()?.limit(0, Some(KNOWN_MAX))?;
+        let mut labels = session.stream(labels).await?;
+        while let Some(batch) = labels.next().await.transpose()? {
+            known.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+    }
+    Ok(known)
+}
+
+/// That nobody used a label before, and which are spelt alike.
+fn is_new(label: &str, known: &BTreeSet<String>) -> String {
+    let near = near_names(label, known.iter().map(String::as_str));
+    match near.is_empty() {
+        true => format!("label {label:?} is new: no row had it before"),
+        false => format!(
+            "label {label:?} is new: no row had it before; did you mean {}?",
+            near.iter().map(|near| format!("{near:?}")).collect::<Vec<_>>().join(" or ")
+        ),
+    }
 }
 
 /// Two rows, and whether they are one.

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::{Expr, ident, lit};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, Role, WriteMode};
+use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, Role, RunId, WriteMode};
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -111,6 +111,13 @@ pub async fn recorded_runs(
 ) -> Result<Vec<RunRecord>> {
     who.require(Role::Reader)?;
     list(engine, who, filter).await
+}
+
+/// The record of one run; NOT_FOUND where there is none.
+pub async fn recorded_run(engine: &Engine, who: &Principal, id: RunId) -> Result<RunRecord> {
+    who.require(Role::Reader)?;
+    let found = get(engine, who, &id.to_string()).await?;
+    found.ok_or_else(|| Error::user(Code::NotFound, format!("there is no run {id}")))
 }
 
 /// The records that `filter` asks for, newest first.

@@ -48,7 +48,7 @@ pub use kinds::{
     anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
-pub use ledger::{RUNS, recorded_runs, runs_spec};
+pub use ledger::{RUNS, recorded_run, recorded_runs, runs_spec};
 pub use record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };

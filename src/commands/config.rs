@@ -8,7 +8,7 @@ use crate::output::{Output, columns};
 /// Prints the settings, secrets masked.
 pub fn config(settings: &Settings, output: &Output) -> Result<()> {
     // What would keep a server from starting is better known here.
-    settings.api_keys()?;
+    settings.check()?;
     let lines = settings.in_force();
     if output.is_json() {
         return output.document(&lines);

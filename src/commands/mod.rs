@@ -11,12 +11,14 @@ mod doctor;
 mod drop;
 mod guess;
 mod ingest;
+mod label;
 mod models;
 mod run;
 mod runs;
 mod schema;
 mod serve;
 mod sql;
+mod words;
 
 use ::datasets::DatasetName;
 use engine::{Access, AsOf, Code, Engine, EngineOptions, Error, Result};
@@ -36,6 +38,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Update(arguments) => change::update(arguments, settings, output).await,
         Command::Drop(arguments) => drop::drop(arguments, settings, output).await,
         Command::Restore(arguments) => drop::restore(arguments, settings, output).await,
+        Command::Label(arguments) => label::label(arguments, settings, output).await,
         Command::Alter(arguments) => alter::alter(arguments, settings, output).await,
         Command::Run(arguments) => run::run(arguments, settings, output).await,
         Command::Sql(arguments) => sql::sql(arguments, settings, output).await,

@@ -1,28 +1,58 @@
 //! `colonnade run`: one job, its record at the end.
 
+use clap::CommandFactory as _;
 use engine::{Code, Error, Result, Urgency};
 use graphql::ApiKey;
 use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
 use serde_json::{Map, Value};
 
-use super::{close, open_to_write, pins, stop_signal};
-use crate::cli::Run;
+use super::{close, open_to_write, pins, stop_signal, words};
+use crate::cli::{Arguments, Run};
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
 
 /// Runs the job and prints its record; a failed run is this command's error.
 pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result<()> {
+    let Some(job) = arguments.job.clone().filter(|_| !arguments.help) else {
+        return help(arguments.job.as_deref(), output);
+    };
     let settings = settings.with_flag("gpu", arguments.gpu.clone());
     let request = RunRequest {
-        job: arguments.job.clone(),
+        job: job.clone(),
         params: params(&arguments.params)?,
         gpu: Some(settings.gpu()?),
         pins: pins(&arguments.as_of)?,
     };
-    let engine = open_to_write(&settings, format!("colonnade run {}", arguments.job)).await?;
+    let engine = open_to_write(&settings, format!("colonnade run {job}")).await?;
     let record = run_to_end(&engine, &settings, request, output).await;
     let record = close(&engine, record).await?;
     report(&record, output)
+}
+
+/// What the command takes, and what the job does.
+fn help(job: Option<&str>, output: &Output) -> Result<()> {
+    let Some(job) = job else {
+        let mut command = Arguments::command();
+        let run = command.find_subcommand_mut("run");
+        let run = run.ok_or_else(|| Error::internal("there is no command `run`"))?;
+        output.line(&run.render_help().to_string())?;
+        let kinds: Vec<Vec<String>> = jobs::kinds()
+            .iter()
+            .map(|kind| vec![kind.name().to_owned(), first_sentence(kind.description())])
+            .collect();
+        return output.line(&columns(&["job", "what it does"], &kinds));
+    };
+    let kind = jobs::kind(job)?;
+    output.line(&format!("{}: {}\n", kind.name(), kind.description()))?;
+    let parameters = words::parameters(&kind.parameters_schema());
+    output.line(&columns(&["parameter", "value", "default", "what it is"], &parameters))?;
+    output.line(&format!(
+        "\ncolonnade run {job} --param NAME=VALUE…; `colonnade run --help` says what else there is"
+    ))
+}
+
+fn first_sentence(text: &str) -> String {
+    text.split_inclusive(". ").next().unwrap_or_default().trim().to_owned()
 }
 
 async fn run_to_end(
@@ -158,7 +188,11 @@ fn report(record: &RunRecord, output: &Output) -> Result<()> {
             written.rows.map_or_else(|| "?".to_owned(), count)
         ))?;
     }
-    Ok(())
+    let result = words::result(&record.summary);
+    match result.is_empty() {
+        true => Ok(()),
+        false => output.line(&format!("\n{}", columns(&["result", ""], &result))),
+    }
 }
 
 fn params(texts: &[String]) -> Result<Value> {

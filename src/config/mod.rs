@@ -279,6 +279,18 @@ impl Settings {
         self.keys.iter().map(|(key, origin)| key.resolve(origin)).collect()
     }
 
+    /// Fails where a command or a server would.
+    pub fn check(&self) -> Result<()> {
+        self.principal()?;
+        self.gpu()?;
+        self.memory_bytes()?;
+        self.spill_bytes()?;
+        self.models()?;
+        self.body_bytes()?;
+        self.log_format()?;
+        graphql::require_keys(self.listen()?, &self.api_keys()?)
+    }
+
     /// Everything in force, for `colonnade config`.
     pub fn in_force(&self) -> Vec<InForce> {
         let mut lines: Vec<InForce> = KEYS

@@ -312,7 +312,6 @@ async fn what_changes_data_is_no_query() {
         "DROP TABLE model_calls",
         "INSERT INTO model_calls SELECT * FROM model_calls",
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
-        "COPY model_calls TO '/tmp/copied.csv'",
         "SET datafusion.execution.batch_size = 1",
     ] {
         colonnade(root.path(), &["sql", statement]).await.fails_with("BAD_INPUT");

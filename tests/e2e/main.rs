@@ -26,3 +26,4 @@ mod rate;
 mod real_data;
 mod sql;
 mod subscriptions;
+mod told;

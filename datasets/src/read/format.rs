@@ -104,7 +104,8 @@ impl Format {
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"
-            | "application/x-jsonlines" => Self::Ndjson,
+            | "application/x-jsonlines"
+            | "application/json" => Self::Ndjson,
             "text/csv" | "text/tab-separated-values" => Self::Csv,
             "application/vnd.apache.arrow.stream" => Self::ArrowStream,
             "application/vnd.apache.arrow.file" => Self::ArrowFile,
@@ -143,7 +144,7 @@ impl Format {
         };
         let text = head.trim_ascii_start();
         let sniffed = || match text.first() {
-            Some(b'{') => Some(Self::Ndjson),
+            Some(b'{' | b'[') => Some(Self::Ndjson),
             Some(b'<') if text.windows(4).take(4_096).any(|w| w == b"<log") => Some(Self::Xes),
             _ => None,
         };

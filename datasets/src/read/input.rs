@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
 
+use super::json_array::NoEnd;
 use crate::error::{Error, Result};
 
 /// Bytes read from a file at a time.
@@ -115,6 +116,9 @@ impl Source {
     pub fn io(&self, action: &'static str, error: io::Error) -> Error {
         use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let source_name = self.name().to_owned();
+        if error.get_ref().is_some_and(|inner| inner.is::<NoEnd>()) {
+            return Error::Unreadable { source_name, format: "JSON", problem: error.to_string() };
+        }
         if matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) {
             return Error::Unreadable { source_name, format: "gzip", problem: error.to_string() };
         }

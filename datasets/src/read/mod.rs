@@ -18,6 +18,7 @@ mod febrl;
 mod format;
 mod input;
 pub mod json;
+mod json_array;
 mod json_value;
 mod lines;
 mod litellm_prices;

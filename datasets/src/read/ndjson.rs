@@ -1,4 +1,4 @@
-//! One JSON object per line, straight into the columns of the target.
+//! One JSON object per line, or an array of objects, straight into the columns of the target.
 //!
 //! A line that can't be taken is set aside with its text and the column at fault, and the lines around it
 //! pass: a producer's one bad event must not cost a batch.
@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use simdutf8::compat::from_utf8;
 
 use super::json::{self, JsonError, RawValue};
+use super::json_array::ArrayItems;
 use super::lines::{Line, Lines};
 use super::rows::{Place, RowTable, check_text, original_text};
 use super::{Chunk, ReadOptions, RowReader, Source};
@@ -74,6 +75,9 @@ impl NdjsonReader {
         let head = input.fill_buf().map_err(|e| source.io("read", e))?;
         check_text(source.name(), &head[..head.len().min(4_096)])?;
         check_first(source.name(), head)?;
+        if ArrayItems::begins(head) {
+            input = Box::new(ArrayItems::new(input));
+        }
         let mut lines = Lines::new(input, options.row_max_bytes);
         let mut columns: Vec<ColumnSpec> = target.map(|t| t.columns.clone()).unwrap_or_default();
         let mut pending = VecDeque::new();
@@ -145,14 +149,11 @@ fn check_first(source_name: &str, head: &[u8]) -> Result<()> {
     let start = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
     let skipped = head.len() - start.trim_ascii_start().len();
     let Some(first) = head.get(skipped) else { return Ok(()) };
-    if *first == b'{' {
+    if matches!(first, b'{' | b'[') {
         return Ok(());
     }
     let line_start = head[..skipped].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let found = match first {
-        b'[' => "an array".to_owned(),
-        b => format!("{:?}", char::from(*b)),
-    };
+    let found = char::from(*first);
     Err(Error::Malformed {
         position: Position {
             source: source_name.to_owned(),
@@ -160,7 +161,9 @@ fn check_first(source_name: &str, head: &[u8]) -> Result<()> {
             line: Some(1 + head[..skipped].iter().filter(|b| **b == b'\n').count() as u64),
         },
         column: Some((skipped - line_start) as u64 + 1),
-        problem: format!("expected one JSON object per line, found {found}"),
+        problem: format!(
+            "expected one JSON object per line, or an array of objects, found {found:?}"
+        ),
     })
 }
 

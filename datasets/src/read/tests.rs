@@ -90,14 +90,36 @@ fn ndjson_brings_new_columns_when_it_may_and_names_them_when_not() {
 }
 
 #[test]
+fn the_items_of_an_array_are_rows() {
+    let text =
+        b"[\n  {\"id\": 1, \"at\": {\"x\": [1,\n 2]}},\n  {\"id\": \"two\"}, 7, {\"id\": 4}\n]\n";
+    let spec = r#"{"name": "a", "columns": [{"name": "id", "type": "int64"}, {"name": "at", "type": "json", "nullable": true}]}"#;
+    let spec = DatasetSpec::from_json(spec).unwrap();
+    let chunks = read(body(text), Format::Ndjson, Some(&spec)).unwrap();
+    assert_eq!(chunks.iter().map(|chunk| chunk.batch.num_rows()).sum::<usize>(), 2);
+    assert_eq!(
+        chunks[0].batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values(),
+        &[1, 4]
+    );
+    assert_eq!(rejected(&chunks).len(), 2);
+    match read(body(&text[..text.len() - 3]), Format::Ndjson, Some(&spec)) {
+        Err(e @ Error::Unreadable { .. }) => {
+            assert!(e.to_string().contains("the array has no end"), "{e}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(Format::detect("a.json".as_ref(), b" [{").unwrap(), Format::Ndjson);
+}
+
+#[test]
 fn a_body_that_is_not_ndjson_at_all_is_an_error_with_its_place() {
     let message = |bytes: &[u8]| match read(body(bytes), Format::Ndjson, None) {
         Err(e @ Error::Malformed { .. }) => e.to_string(),
         other => format!("{other:?}"),
     };
     assert_eq!(
-        message(b"\n  [{}]"),
-        "body:2 (row 1), column 3: expected one JSON object per line, found an array"
+        message(b"\n  7"),
+        "body:2 (row 1), column 3: expected one JSON object per line, or an array of objects, found '7'"
     );
     assert_eq!(
         message(b"{\"a\": \"\0\"}"),

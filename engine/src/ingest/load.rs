@@ -62,6 +62,31 @@ impl Ingest {
         format: Format,
         options: LoadOptions,
     ) -> Result<IngestReceipt> {
+        let mut is_new = false;
+        let loading = self.load_into(who, session, dataset, source, format, options, &mut is_new);
+        let loaded = loading.await;
+        if is_new && loaded.is_err() {
+            // A dataset of which nothing came to be is none.
+            let unmade = self.lake.unmake_dataset(who, dataset).await;
+            if let Err(error) = unmade {
+                tracing::warn!(error = error.detail(), "a new dataset without rows stays");
+            }
+        }
+        loaded
+    }
+
+    /// Says of the dataset whether it had to be made.
+    #[expect(clippy::too_many_arguments, reason = "those of `load`, and what it is told")]
+    async fn load_into(
+        &self,
+        who: &Principal,
+        session: &Session,
+        dataset: &DatasetName,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+        is_new: &mut bool,
+    ) -> Result<IngestReceipt> {
         let producer = options
             .producer
             .clone()
@@ -74,6 +99,7 @@ impl Ingest {
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
             self.lake.require_room(who, &spec).await?;
+            *is_new = self.lake.find_or_create(who, &spec).await?.1;
             self.lake.ensure_dataset(who, &spec).await?;
         }
         let table = self.table(who, dataset).await?;

@@ -128,6 +128,21 @@ impl Lake {
         Ok(landed.version)
     }
 
+    /// Takes a dataset and its quarantine away that were made and never committed to.
+    pub(crate) async fn unmake_dataset(&self, who: &Principal, name: &DatasetName) -> Result<()> {
+        for name in [name.quarantine(), name.clone()] {
+            let Some(table) = self.find_dropped(&who.tenant, &name).await? else { continue };
+            let label = CommitLabel { operation: "drop".to_owned(), ..CommitLabel::default() };
+            let landed = self.commit(&table, &who.subject, &label, &mut Unmake).await?;
+            if landed.committed
+                && let Some((last, _)) = self.last_entry(&who.tenant, &name).await?
+            {
+                self.purge(who, &name, &last).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the files of a dropped dataset away for good, and those of its quarantine. Says how many there were.
     pub(crate) async fn purge_dataset(&self, who: &Principal, name: &DatasetName) -> Result<u64> {
         self.require_writer()?;
@@ -204,6 +219,19 @@ fn require_droppable(name: &DatasetName) -> Result<()> {
         return Ok(());
     };
     Err(Error::user(Code::Forbidden, format!("dataset {name} {says}")))
+}
+
+/// The author of the commit that drops a table of which nobody made anything.
+struct Unmake;
+
+#[async_trait]
+impl Author for Unmake {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        match head.version().0 {
+            0 => Say { is_dropped: true }.propose(table, head).await,
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The author of a commit that says whether a table is dropped.

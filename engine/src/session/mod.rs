@@ -8,6 +8,7 @@ mod batches;
 mod carry;
 mod changes;
 mod expression;
+mod files;
 mod fit;
 mod opaque;
 mod provider;
@@ -37,7 +38,7 @@ pub(crate) use carry::{carried, fits, has_way};
 pub use changes::Changes;
 pub use fit::with_json_texts;
 pub(crate) use rows::rows_of;
-pub use sql::SqlStatements;
+pub use sql::{Planned, SqlStatements};
 
 use crate::catalog::Catalog;
 use crate::error::Result;
@@ -147,6 +148,15 @@ impl Session {
     #[tracing::instrument(name = "sql", skip_all, fields(tenant = %self.schema.catalog().tenant))]
     pub fn sql<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move { sql::plan(&self.context, self.schema.as_ref(), text).await })
+    }
+
+    /// The same for whoever has this machine: quoted names may be those of files, and `COPY … TO 'file'` says where rows go, which
+    /// is the caller's to do.
+    pub fn sql_with_files<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Planned>> {
+        Box::pin(async move {
+            self.schema.knows_files();
+            sql::plan_with_files(&self.context, self.schema.as_ref(), text).await
+        })
     }
 
     /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.

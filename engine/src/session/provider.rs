@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
@@ -10,6 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 use datasets::DatasetName;
 
+use super::files;
 use super::fit::fitted;
 use crate::catalog::{Catalog, DatasetEntry};
 use crate::error::Result;
@@ -23,6 +25,8 @@ pub(super) struct PinnedSchema {
     versions: BTreeMap<DatasetName, Version>,
     /// Opened once per session: the planner asks for a table more than once.
     opened: tokio::sync::Mutex<HashMap<DatasetName, Arc<dyn TableProvider>>>,
+    /// Whether names may be those of files of this machine.
+    knows_files: AtomicBool,
 }
 
 impl PinnedSchema {
@@ -31,7 +35,17 @@ impl PinnedSchema {
         catalog: Arc<Catalog>,
         versions: BTreeMap<DatasetName, Version>,
     ) -> Self {
-        Self { lake, catalog, versions, opened: tokio::sync::Mutex::default() }
+        let (opened, knows_files) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Self { lake, catalog, versions, opened, knows_files }
+    }
+
+    /// From now on, names may be those of files.
+    pub(super) fn knows_files(&self) {
+        self.knows_files.store(true, Ordering::Relaxed);
+    }
+
+    fn is_files(&self, name: &str) -> bool {
+        self.knows_files.load(Ordering::Relaxed) && files::is_path(name)
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
@@ -86,6 +100,10 @@ impl SchemaProvider for PinnedSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if self.is_files(name) {
+            let table = files::table(name).await;
+            return table.map(Some).map_err(|e| DataFusionError::External(Box::new(e)));
+        }
         // The planner also asks for names of functions and of common table expressions.
         if !self.table_exist(name) && !self.catalog.unreadable.keys().any(|n| n.as_str() == name) {
             return Ok(None);
@@ -99,7 +117,7 @@ impl SchemaProvider for PinnedSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.require(name).is_ok()
+        self.require(name).is_ok() || self.is_files(name)
     }
 }
 

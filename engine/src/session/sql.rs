@@ -1,12 +1,14 @@
 //! SQL that only reads.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::TableReference;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -43,6 +45,22 @@ const CHAINING: &[Keyword] = &[
     Keyword::INTERSECT,
 ];
 
+/// A statement that was planned.
+#[derive(Debug)]
+pub enum Planned {
+    /// A query.
+    Query(DataFrame),
+    /// A query whose rows go to a file.
+    Copy {
+        /// The rows.
+        rows: DataFrame,
+        /// The file.
+        to: String,
+        /// Its format, where that was said.
+        format: Option<String>,
+    },
+}
+
 /// Plans a query.
 pub(super) async fn plan(
     context: &SessionContext,
@@ -50,9 +68,78 @@ pub(super) async fn plan(
     text: &str,
 ) -> Result<DataFrame> {
     check_text(text)?;
+    let statement = parsed(context, schema, text)?;
+    plan_statement(context, schema, statement).await
+}
+
+/// Plans a query, or one whose rows go to a file.
+pub(super) async fn plan_with_files(
+    context: &SessionContext,
+    schema: &PinnedSchema,
+    text: &str,
+) -> Result<Planned> {
+    check_text(text)?;
+    let statement = parsed(context, schema, text)?;
+    let Statement::CopyTo(copy) = statement else {
+        return plan_statement(context, schema, statement).await.map(Planned::Query);
+    };
+    let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
+    if !partitioned_by.is_empty() || !options.is_empty() {
+        let says = "SQL: COPY: expected TO 'FILE' and nothing behind it but STORED AS a format";
+        return Err(Error::user(Code::BadInput, says));
+    }
+    let rows = match source {
+        CopyToSource::Query(query) => Statement::Statement(Box::new(Sql::Query(query))),
+        CopyToSource::Relation(name) => parsed(context, schema, &format!("SELECT * FROM {name}"))?,
+    };
+    let rows = plan_statement(context, schema, rows).await?;
+    Ok(Planned::Copy { rows, to: target, format: stored_as })
+}
+
+fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result<Statement> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(text, &dialect)?;
+    let parse = |text: &str| state.sql_to_statement(text, &dialect);
+    parse(text).map_err(|error| {
+        let error = Error::from(error);
+        let is_taken = |word: &str| parse(&format!("SELECT {word}, 1 FROM t")).is_ok();
+        let words = columns_that_are_words(schema, text).into_iter();
+        let words: Vec<String> =
+            words.filter(|word| !is_taken(word)).map(|word| format!("\"{word}\"")).collect();
+        match words.is_empty() {
+            true => error,
+            false => {
+                let words = words.join(", ");
+                let says = format!(
+                    "{error}; a column that is called like a word of SQL needs quotes: {words}"
+                );
+                Error::user(error.code(), says)
+            }
+        }
+    })
+}
+
+/// Words of a query without quotes that are words of SQL, and names of columns.
+fn columns_that_are_words(schema: &PinnedSchema, text: &str) -> BTreeSet<String> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else {
+        return BTreeSet::new();
+    };
+    let words = tokens.into_iter().filter_map(|token| match token {
+        Token::Word(word) if word.quote_style.is_none() && word.keyword != Keyword::NoKeyword => {
+            Some(word.value.to_lowercase())
+        }
+        _ => None,
+    });
+    let entries = || schema.catalog().datasets.values();
+    words.filter(|word| entries().any(|entry| entry.spec.column(word).is_some())).collect()
+}
+
+async fn plan_statement(
+    context: &SessionContext,
+    schema: &PinnedSchema,
+    statement: Statement,
+) -> Result<DataFrame> {
+    let state = context.state();
     if let Some(refused) = refused(&statement) {
         return Err(Error::user(
             Code::BadInput,
@@ -187,8 +274,16 @@ fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
         .strip_prefix("table '")
         .and_then(|rest| rest.strip_suffix("' not found"))
         .and_then(|full| full.strip_prefix(&format!("{}.{}.", super::CATALOG, super::SCHEMA)));
-    match name {
-        Some(name) => schema.catalog().unknown(name),
+    if let Some(name) = name {
+        return schema.catalog().unknown(name);
+    }
+    // Of a function that no such values fit the planner says first that it is wrong itself.
+    let text = error.to_string();
+    match text.find("No function matches the given name") {
+        Some(at) => {
+            let says = text[at..].lines().next().unwrap_or_default().trim_end_matches('.');
+            Error::user(Code::BadInput, format!("SQL: {says}"))
+        }
         None => error.into(),
     }
 }

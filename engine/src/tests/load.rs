@@ -41,6 +41,34 @@ async fn load(engine: &Engine, source: Source, options: LoadOptions) -> Result<I
 }
 
 #[tokio::test]
+async fn a_load_that_fails_leaves_no_empty_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let engine = Engine::open(options(root.to_str().unwrap())).await.unwrap();
+    let lines = [line(1), "{\"id\": \"x\"}".to_owned()];
+    let none = LoadOptions {
+        create: Some(calls()),
+        rejects_max: Some(crate::RejectsMax::Rows(0)),
+        ..LoadOptions::default()
+    };
+    let failed = load(&engine, file(folder.path(), &lines), none.clone()).await.unwrap_err();
+    assert!(failed.to_string().contains("at most 0 may"), "{failed}");
+    let catalog = engine.catalog(&who()).await.unwrap();
+    assert!(catalog.datasets.is_empty() && catalog.dropped.is_empty(), "{catalog:?}");
+    assert_eq!(parquet_files(&root), 0);
+    let missing = Source::File { path: "/no/such.ndjson".into(), name: "such.ndjson".to_owned() };
+    load(&engine, missing, none.clone()).await.unwrap_err();
+    assert!(engine.refresh_catalog(&who()).await.unwrap().datasets.is_empty());
+    // One that is there stays, and one that is made anew is another.
+    let some = LoadOptions { rejects_max: None, ..none.clone() };
+    let loaded = load(&engine, file(folder.path(), &lines), some).await.unwrap();
+    assert_eq!((loaded.accepted, loaded.version), (1, Version(1)));
+    load(&engine, file(folder.path(), &lines), none).await.unwrap_err();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 1);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
+}
+
+#[tokio::test]
 async fn a_file_is_one_commit_with_its_bad_rows_aside() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::open(options("memory:")).await.unwrap();

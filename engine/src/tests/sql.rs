@@ -194,3 +194,19 @@ fn as_many_terms_as_are_taken_overflow_nothing() {
     let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES).spawn(work).unwrap();
     thread.join().unwrap();
 }
+
+#[tokio::test]
+async fn columns_that_are_words_of_sql_are_told_to_need_quotes() {
+    let engine = engine().await;
+    let mut spec = calls();
+    spec.name = name("answers");
+    spec.columns[2].name = "top".to_owned();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let session = session(&engine).await;
+    let error = session.sql("SELECT top, at FROM answers").await.unwrap_err();
+    let says = "a column that is called like a word of SQL needs quotes: \"top\"";
+    assert!(error.to_string().ends_with(says), "{error}");
+    session.sql("SELECT \"top\", at FROM answers").await.unwrap();
+    let other = session.sql("SELECT model FROM calls WHERE (").await.unwrap_err();
+    assert!(!other.to_string().contains("quotes"), "{other}");
+}

@@ -49,11 +49,16 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
                 Operators::Contains => (&["contains"], &[]),
                 Operators::Text => (&["startsWith", "endsWith"], &[]),
             };
-            for name in single {
-                input = input.field(InputValue::new(*name, TypeRef::named(filter.scalar)));
-            }
-            for name in list {
-                input = input.field(InputValue::new(*name, TypeRef::named_nn_list(filter.scalar)));
+            let singles = single.iter().map(|name| (*name, TypeRef::named(filter.scalar)));
+            let lists = list.iter().map(|name| (*name, TypeRef::named_nn_list(filter.scalar)));
+            for (name, kind) in singles.chain(lists) {
+                let value = InputValue::new(name, kind);
+                input = input.field(match name {
+                    "ne" | "notIn" => value.description(
+                        "Rows without a value are not among them: `or: [{…}, {column: {isNull: true}}]` has those, too.",
+                    ),
+                    _ => value,
+                });
             }
         }
         types.push(input);

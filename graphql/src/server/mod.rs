@@ -105,6 +105,19 @@ impl Default for Patience {
     }
 }
 
+/// Fails where others than this machine could connect without a key.
+pub fn require_keys(listen: SocketAddr, keys: &[ApiKey]) -> Result<()> {
+    if !keys.is_empty() || listen.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::Forbidden,
+        format!(
+            "listen on {listen}: without API keys the server binds to loopback only; configure a key, or listen on 127.0.0.1"
+        ),
+    ))
+}
+
 /// A server that has its port.
 pub struct Server {
     app: App,
@@ -117,15 +130,7 @@ impl Server {
     /// connect without a key (FORBIDDEN).
     pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
         let listen = options.listen;
-        if options.keys.is_empty() && !listen.ip().is_loopback() {
-            return Err(Error::user(
-                Code::Forbidden,
-                format!(
-                    "listen on {listen}: without API keys the server binds to loopback only; configure \
-                     a key, or listen on 127.0.0.1"
-                ),
-            ));
-        }
+        require_keys(listen, &options.keys)?;
         let listener =
             TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
         let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;

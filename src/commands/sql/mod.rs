@@ -1,11 +1,12 @@
 //! `colonnade sql`: queries of the command line, of files, of standard input, and of who types them.
 
+mod copy;
 mod shell;
 mod writers;
 
 use std::io::{self, IsTerminal as _, Read as _};
 
-use engine::{Code, Engine, Error, Result, SqlStatements};
+use engine::{Code, Engine, Error, Planned, Result, SqlStatements};
 use futures::StreamExt as _;
 
 use super::{close, open_to_read, pins};
@@ -91,7 +92,12 @@ async fn answer(
     output: &Output,
 ) -> Result<u64> {
     let session = engine.session(&settings.principal()?, &pins(&arguments.as_of)?).await?;
-    let frame = session.sql(query).await?;
+    let frame = match session.sql_with_files(query).await? {
+        Planned::Query(frame) => frame,
+        Planned::Copy { rows, to, format } => {
+            return copy::copy(&session, rows, &to, format.as_deref(), output).await;
+        }
+    };
     let mut rows = session.stream(frame).await?;
     let mut writer = writers::writer(arguments.format, rows.schema(), arguments.rows, output)?;
     let mut count = 0;

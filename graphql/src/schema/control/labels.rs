@@ -6,8 +6,8 @@ use async_graphql::dynamic::{
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
 use datasets::DatasetName;
-use engine::{Commit, Result, Role};
-use jobs::labels::{PairLabel, RowLabel, label_pairs, label_rows};
+use engine::{Result, Role};
+use jobs::labels::{Labelled, PairLabel, RowLabel, label_pairs, label_rows};
 
 use super::super::resolve::{argument, nullable, part, state, text_argument};
 use super::super::scalars;
@@ -36,18 +36,25 @@ pub(crate) fn input_types() -> [InputObject; 2] {
 pub(crate) fn result_type() -> Object {
     Object::new(RESULT)
         .description("Labels that were committed.")
-        .field(part("dataset", TypeRef::named_nn(TypeRef::STRING), |commit: &Commit| {
-            Ok(commit.dataset.as_str().into())
+        .field(part("dataset", TypeRef::named_nn(TypeRef::STRING), |labelled: &Labelled| {
+            Ok(labelled.commit.dataset.as_str().into())
         }))
         .field(
-            part("version", TypeRef::named_nn(TypeRef::INT), |commit: &Commit| {
-                Ok(commit.version.0.into())
+            part("version", TypeRef::named_nn(TypeRef::INT), |labelled: &Labelled| {
+                Ok(labelled.commit.version.0.into())
             })
             .description("The version of that dataset that holds them."),
         )
-        .field(part("rows", TypeRef::named_nn(scalars::BIG_INT), |commit: &Commit| {
-            Ok(big(commit.rows))
+        .field(part("rows", TypeRef::named_nn(scalars::BIG_INT), |labelled: &Labelled| {
+            Ok(big(labelled.commit.rows))
         }))
+        .field(
+            part("warnings", TypeRef::named_nn_list_nn(TypeRef::STRING), |labelled: &Labelled| {
+                let warnings = labelled.warnings.iter();
+                Ok(warnings.map(|text| Value::from(text.as_str())).collect::<Vec<_>>().into())
+            })
+            .description("Labels that no row had before, and those that are spelt alike."),
+        )
 }
 
 /// The mutation `labelRows`.
@@ -82,7 +89,7 @@ pub(crate) fn pairs_field() -> Field {
     .argument(InputValue::new("pairs", TypeRef::named_nn_list_nn(PAIR_INPUT)))
 }
 
-async fn label(context: &ResolverContext<'_>) -> Result<Commit> {
+async fn label(context: &ResolverContext<'_>) -> Result<Labelled> {
     let state = state(context.ctx)?;
     let who = state.who(Role::Writer)?;
     let given = objects(context, "labelRows", "labels")?;
@@ -91,7 +98,7 @@ async fn label(context: &ResolverContext<'_>) -> Result<Commit> {
     label_rows(&state.service().engine, who, &dataset(context)?, &labels).await
 }
 
-async fn pairs(context: &ResolverContext<'_>) -> Result<Commit> {
+async fn pairs(context: &ResolverContext<'_>) -> Result<Labelled> {
     let state = state(context.ctx)?;
     let who = state.who(Role::Writer)?;
     let given = objects(context, "labelPairs", "pairs")?;
@@ -101,7 +108,8 @@ async fn pairs(context: &ResolverContext<'_>) -> Result<Commit> {
         is_duplicate: pair.get("isDuplicate") == Some(&Value::Boolean(true)),
     };
     let pairs: Vec<PairLabel> = given.iter().map(pair).collect();
-    label_pairs(&state.service().engine, who, &dataset(context)?, &pairs).await
+    let commit = label_pairs(&state.service().engine, who, &dataset(context)?, &pairs).await?;
+    Ok(Labelled { commit, warnings: Vec::new() })
 }
 
 type Fields = IndexMap<Name, Value>;

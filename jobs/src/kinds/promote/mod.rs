@@ -18,13 +18,16 @@ use crate::embedders::check_name;
 use crate::job::{Estimate, Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::registry::{
-    Change, Entry, History, ModelStage, entries, models_name, stage_batch, stages_name, stages_spec,
+    Change, Compared, Entry, History, ModelStage, entries, models_name, stage_batch, stages_name,
+    stages_spec,
 };
 
 /// The kind's name.
 const NAME: &str = "promote";
 /// Instead of a version: the one that was in production before.
 const PREVIOUS: &str = "previous";
+/// Below this p a difference is taken for one.
+const SIGNIFICANT_BELOW: f64 = 0.05;
 
 /// Where a version can go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +40,7 @@ pub enum Target {
 }
 
 /// Which version goes where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
     /// The model. Default: triage.
@@ -49,6 +52,9 @@ pub struct Params {
     pub to: Target,
     /// Takes a version into use that was not compared with the one in use, or that is worse. Default: false.
     pub force: bool,
+    /// How much less accurate than the one in use a version may be, as a share of rows from 0 to 1, where chance alone makes such a
+    /// difference: where p is 0.05 or more. Default: 0.01.
+    pub tolerance: f64,
     /// Why, for the record. Default: "".
     pub reason: String,
 }
@@ -60,6 +66,7 @@ impl Default for Params {
             version: None,
             to: Target::Production,
             force: false,
+            tolerance: 0.01,
             reason: String::new(),
         }
     }
@@ -72,6 +79,10 @@ impl Promote {
     fn params(params: &Value) -> Result<Params> {
         let params: Params = parameters::read(NAME, params)?;
         check_name(&params.model).map_err(|problem| bad(NAME, "model", problem))?;
+        if !(0.0..=1.0).contains(&params.tolerance) {
+            let says = format!("expected a share from 0 to 1, found {}", params.tolerance);
+            return Err(bad(NAME, "tolerance", says));
+        }
         Ok(params)
     }
 }
@@ -123,6 +134,7 @@ impl Job for Promote {
             let entry = chosen(&params, &entries, &history)?;
             let now = history.production();
             let mut changes = Vec::new();
+            let noise = noise(&params, entry, &history);
             let change = |version: &str, stage, reason: String| Change {
                 version: version.to_owned(),
                 stage,
@@ -136,7 +148,10 @@ impl Job for Promote {
                     gate(&params, entry, &history)?;
                     let reason = format!("replaced by {}", entry.version);
                     changes.extend(now.map(|old| change(old, ModelStage::Archived, reason)));
-                    let reason = params.reason.clone();
+                    let reason = match (&noise, params.reason.is_empty()) {
+                        (Some(noise), true) => noise.clone(),
+                        _ => params.reason.clone(),
+                    };
                     changes.push(change(&entry.version, ModelStage::Production, reason));
                 }
                 Target::Archived => {
@@ -172,6 +187,7 @@ impl Job for Promote {
                     "accuracy": entry.accuracy,
                     "compared": compared,
                     "forced": params.force,
+                    "noise": noise.filter(|_| is_changed),
                 }),
             })
         })
@@ -210,6 +226,28 @@ fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Resul
     })
 }
 
+/// That a version which goes into use is less accurate than the one that is there, and by no more than chance makes.
+fn noise(params: &Params, entry: &Entry, history: &History) -> Option<String> {
+    let (accuracy, compared) = (entry.accuracy?, entry.compared.as_ref()?);
+    let is_so = params.to == Target::Production
+        && !params.force
+        && !history.was_in_production(&entry.version)
+        && history.production().is_none_or(|now| now == compared.version)
+        && is_noise(params, accuracy, compared);
+    is_so.then(|| {
+        format!(
+            "accuracy {accuracy:.4} beside {:.4} of {}: no less than chance makes (p = {:.2})",
+            compared.accuracy, compared.version, compared.p_value
+        )
+    })
+}
+
+/// Whether a version is less accurate by no more than is allowed, and than chance makes.
+fn is_noise(params: &Params, accuracy: f64, compared: &Compared) -> bool {
+    let less = compared.accuracy - accuracy;
+    less > 0.0 && less <= params.tolerance && compared.p_value >= SIGNIFICANT_BELOW
+}
+
 /// Whether a version may go into use.
 fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
     let Some(accuracy) = entry.accuracy.filter(|_| entry.held_out_rows > 0) else {
@@ -229,13 +267,14 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
     };
     match compared {
         Some(compared) if compared.version == now && accuracy >= compared.accuracy => Ok(()),
+        Some(compared) if compared.version == now && is_noise(params, accuracy, compared) => Ok(()),
         Some(compared) if compared.version == now => Err(conflict(
             params,
             entry,
             &format!(
-                "is worse than {now}, {why}: accuracy {accuracy:.4} beside {:.4} on the same {} rows (p = {:.3}); \
-                 force = true overrules this",
-                compared.accuracy, entry.held_out_rows, compared.p_value
+                "is worse than {now}, {why}: accuracy {accuracy:.4} beside {:.4} on the same {} rows (p = {:.3}; up to {} less \
+                 is taken where p is {SIGNIFICANT_BELOW} or more); force = true overrules this",
+                compared.accuracy, entry.held_out_rows, compared.p_value, params.tolerance
             ),
         )),
         other => Err(conflict(
@@ -252,4 +291,20 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
 fn conflict(params: &Params, entry: &Entry, problem: &str) -> Error {
     let text = format!("{NAME}: {}@{} {problem}", params.model, entry.version);
     Error::user(Code::Conflict, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_chance_makes_is_none() {
+        let compared = |p_value| Compared { version: "v1".to_owned(), accuracy: 0.942, p_value };
+        let params = Params::default();
+        assert!(is_noise(&params, 0.940, &compared(0.73)));
+        assert!(!is_noise(&params, 0.940, &compared(0.01)), "a small one that is one");
+        assert!(!is_noise(&params, 0.920, &compared(0.73)), "more than is allowed");
+        let none = Params { tolerance: 0.0, ..params };
+        assert!(!is_noise(&none, 0.940, &compared(0.73)));
+    }
 }
