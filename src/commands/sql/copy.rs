@@ -102,7 +102,7 @@ fn readable_by_all(_: &File) -> std::io::Result<()> {
 /// Rows in one of the forms.
 enum FileWriter {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(arrow::csv::Writer<BufWriter<File>>, SchemaRef, bool),
+    Csv(Box<arrow::csv::Writer<BufWriter<File>>>, SchemaRef, bool),
     Ndjson(arrow::json::LineDelimitedWriter<BufWriter<File>>),
     Arrow(Box<arrow::ipc::writer::FileWriter<BufWriter<File>>>),
 }
@@ -118,7 +118,7 @@ impl FileWriter {
             }
             Form::Csv => {
                 let writer = arrow::csv::WriterBuilder::new().with_header(true);
-                Self::Csv(writer.build(BufWriter::new(file)), schema, false)
+                Self::Csv(Box::new(writer.build(BufWriter::new(file))), schema, false)
             }
             Form::Ndjson => {
                 let writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
