@@ -193,8 +193,12 @@ impl Error {
         let mut text = self.to_string();
         let mut next = self.source();
         while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
+            let says = source.to_string();
+            // Many say all that is behind them as well.
+            if !text.contains(&says) {
+                text.push_str(": ");
+                text.push_str(&says);
+            }
             next = source.source();
         }
         text

@@ -137,8 +137,9 @@ impl Root {
                 ["aws_", "azure_", "google_"].iter().any(|prefix| key.starts_with(prefix))
             });
         let given = options.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.clone()));
-        let (store, prefix) =
-            object_store::parse_url_opts(&url, environment.chain(given)).map_err(not_opened)?;
+        let all: Vec<(String, String)> = environment.chain(given).collect();
+        require_endpoints(scheme, &all)?;
+        let (store, prefix) = object_store::parse_url_opts(&url, all).map_err(not_opened)?;
         let store: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
             Arc::from(store)
         } else {
@@ -300,6 +301,43 @@ fn file_path(text: &str) -> Result<PathBuf> {
         return Url::parse(text).map_err(|_| bad())?.to_file_path().map_err(|()| bad());
     }
     if rest.is_empty() { Err(bad()) } else { Ok(PathBuf::from(rest)) }
+}
+
+/// The store's client panics at an address that is none, and says of one without encryption that a builder failed.
+#[cfg(feature = "cloud")]
+fn require_endpoints(scheme: &str, options: &[(String, String)]) -> Result<()> {
+    let service = match scheme {
+        "s3" | "s3a" => "aws",
+        "gs" => "google",
+        _ => "azure",
+    };
+    let of_others = ["aws_", "google_", "azure_"].into_iter().filter(|of| !of.starts_with(service));
+    let of_others: Vec<&str> = of_others.collect();
+    let options = options.iter().filter(|(key, _)| !of_others.iter().any(|of| key.starts_with(of)));
+    let is_true =
+        |value: &str| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes");
+    let allows_http =
+        options.clone().any(|(key, value)| key.ends_with("allow_http") && is_true(value));
+    for (key, value) in options.filter(|(key, _)| key.contains("endpoint") && !key.contains("use_"))
+    {
+        let bad = |says: String| {
+            // It may hold a secret.
+            Err(Error::user(Code::BadInput, format!("storage option {key}: {says}")))
+        };
+        let parsed = Url::parse(value).ok().filter(Url::has_host);
+        match parsed.as_ref().map(Url::scheme) {
+            Some("https") => {}
+            Some("http") if allows_http || key.contains("metadata") => {}
+            Some("http") => {
+                return bad(format!(
+                    "expected https, or {service}_allow_http = true beside it ({}_ALLOW_HTTP=true)",
+                    service.to_uppercase()
+                ));
+            }
+            _ => return bad("expected a URL such as https://host:9000".to_owned()),
+        }
+    }
+    Ok(())
 }
 
 /// The store's client passes over a key that it does not know; a mistyped one must not be lost.

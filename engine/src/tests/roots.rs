@@ -102,8 +102,25 @@ async fn an_object_store_that_does_not_answer_is_told_with_what_was_tried() {
     mistyped.storage_options.insert("aws_regoin".to_owned(), "secret".to_owned());
     let error = Engine::open(mistyped).await.unwrap_err();
     assert_eq!(error.to_string(), "storage option \"aws_regoin\" is not one that a s3: root knows");
+    for (key, value, says) in [
+        ("aws_endpoint", "secret", "aws_endpoint: expected a URL such as https://host:9000"),
+        ("aws_endpoint", "s3://secret", "aws_endpoint: expected a URL"),
+        ("aws_allow_http", "false", "aws_endpoint: expected https, or aws_allow_http = true"),
+    ] {
+        let mut wrong = options.clone();
+        wrong.storage_options.insert(key.to_owned(), value.to_owned());
+        let error = Engine::open(wrong).await.unwrap_err();
+        assert_eq!(error.code(), Code::BadInput);
+        assert!(
+            error.to_string().contains(says) && !error.to_string().contains("secret"),
+            "{error}"
+        );
+    }
     let error = Engine::open(options).await.unwrap_err();
     assert_eq!(error.code(), Code::StorageUnavailable);
+    let detail = error.detail();
+    assert_eq!(detail.matches("error sending request").count(), 1, "{detail}");
+    assert!(detail.ends_with("Connection refused (os error 111)"), "{detail}");
     let message = error.to_string();
     assert!(message.contains("listing the root failed"), "{message}");
     assert!(!message.contains("secret") && !message.contains("127.0.0.1"), "{message}");
