@@ -71,6 +71,8 @@ pub enum Command {
     Drop(Drop),
     /// Bring a dropped dataset back, with its rows and versions
     Restore(Restore),
+    /// Give a dataset another name; labels by hand follow
+    Rename(Rename),
     /// Put small files together; the rows stay as they are
     Compact(Compact),
     /// Say what rows are, and which are one
@@ -334,6 +336,19 @@ pub struct Restore {
     pub json: bool,
 }
 
+/// Its versions come along, and its quarantine. On a disk its files are linked, in an object store copied. Results of jobs stay under
+/// the name that they were made for.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The dataset
+    pub dataset: String,
+    /// What it is to be called
+    pub to: String,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Labels go to the dataset labels_by_hand, which `triage_train` takes as its parameter `corrections`, pairs to pairs_by_hand, which
 /// `duplicates` takes as `labels`.
 #[derive(Debug, Args)]
@@ -506,6 +521,7 @@ impl Command {
             Self::Label(c) => c.json,
             Self::Drop(c) => c.json,
             Self::Restore(c) => c.json,
+            Self::Rename(c) => c.json,
             Self::Compact(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,

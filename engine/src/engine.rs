@@ -238,6 +238,20 @@ impl Engine {
         })
     }
 
+    /// Gives a dataset another name, and its quarantine with it. Answers with the version that has it.
+    pub fn rename_dataset<'a>(
+        &'a self,
+        who: &'a Principal,
+        from: &'a DatasetName,
+        to: &'a DatasetName,
+    ) -> BoxFuture<'a, Result<Version>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.0.lake.require_writer()?;
+            self.0.lake.rename_dataset(who, from, to).await
+        })
+    }
+
     /// Takes the files of a dropped dataset away, for good. Answers with how many there were.
     pub fn purge_dataset<'a>(
         &'a self,

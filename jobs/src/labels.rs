@@ -220,6 +220,36 @@ pub async fn label_pairs(
     append(engine, who, &pairs_spec(), columns, "label pairs").await
 }
 
+/// Has what people said of `from` said of `to`, too, as often and by whom they did: the dataset has another name. Answers how often.
+pub async fn follow_rename(
+    engine: &Engine,
+    who: &Principal,
+    from: &DatasetName,
+    to: &DatasetName,
+) -> Result<u64> {
+    let mut rows = 0;
+    for spec in [labels_spec(), pairs_spec()] {
+        let session = engine.session(who, &[]).await?;
+        if !session.catalog().has(&spec.name)? {
+            continue;
+        }
+        let of_source = ident("source").eq(lit(from.as_str()));
+        let columns = spec.columns.iter().map(|column| match column.name.as_str() {
+            "source" => lit(to.as_str()).alias("source"),
+            name => ident(name),
+        });
+        let said = session.table(&spec.name).await?.filter(of_source)?;
+        let said = session.collect(said.select(columns.collect::<Vec<_>>())?).await?;
+        let count: usize = said.iter().map(RecordBatch::num_rows).sum();
+        if count > 0 {
+            let label = CommitLabel { operation: "rename".into(), ..CommitLabel::default() };
+            engine.write(who, &spec.name, WriteMode::Append, said, label).await?;
+            rows += count as u64;
+        }
+    }
+    Ok(rows)
+}
+
 /// Fails for a dataset whose key is not one column, and for rows that are not there.
 async fn check_there(
     engine: &Engine,

@@ -1,11 +1,11 @@
-//! `colonnade drop` and `colonnade restore`: a dataset goes, comes back, or goes for good.
+//! `colonnade drop`, `restore` and `rename`: a dataset goes, comes back, goes for good, or has another name.
 
 use datasets::DatasetName;
 use engine::{Engine, Principal, Result};
 use serde_json::json;
 
 use super::{close, open_to_write};
-use crate::cli::{Drop, Restore};
+use crate::cli::{Drop, Rename, Restore};
 use crate::config::Settings;
 use crate::output::{Output, count};
 
@@ -70,4 +70,27 @@ pub async fn restore(arguments: Restore, settings: &Settings, output: &Output) -
     };
     let restored = restored.await;
     close(&engine, restored).await
+}
+
+/// Gives a dataset another name.
+pub async fn rename(arguments: Rename, settings: &Settings, output: &Output) -> Result<()> {
+    let (from, to) = (DatasetName::new(&arguments.dataset)?, DatasetName::new(&arguments.to)?);
+    let engine = open_to_write(settings, "colonnade rename").await?;
+    let renamed = async {
+        let who = settings.principal()?;
+        let version = engine.rename_dataset(&who, &from, &to).await?;
+        let labels = jobs::labels::follow_rename(&engine, &who, &from, &to).await?;
+        if output.is_json() {
+            let (dataset, version) = (to.as_str(), version.0);
+            return output
+                .document(&json!({"dataset": dataset, "version": version, "labels": labels}));
+        }
+        let labels = match labels {
+            0 => String::new(),
+            labels => format!(", and {} labels by hand with it", count(labels)),
+        };
+        output.line(&format!("{from} is called {to}: version {version}{labels}"))
+    };
+    let renamed = renamed.await;
+    close(&engine, renamed).await
 }

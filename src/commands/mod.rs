@@ -37,6 +37,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,
         Command::Update(arguments) => change::update(arguments, settings, output).await,
         Command::Drop(arguments) => drop::drop(arguments, settings, output).await,
+        Command::Rename(arguments) => drop::rename(arguments, settings, output).await,
         Command::Restore(arguments) => drop::restore(arguments, settings, output).await,
         Command::Label(arguments) => label::label(arguments, settings, output).await,
         Command::Alter(arguments) => alter::alter(arguments, settings, output).await,

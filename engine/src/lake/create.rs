@@ -237,7 +237,7 @@ pub(super) fn without_log(tenant: &TenantId, name: &DatasetName) -> Error {
 }
 
 /// A dataset's quarantine is a dataset too, with a longer name.
-fn require_room_for_quarantine(name: &DatasetName) -> Result<()> {
+pub(super) fn require_room_for_quarantine(name: &DatasetName) -> Result<()> {
     if name.is_quarantine() || DatasetName::new(name.quarantine().as_str()).is_ok() {
         return Ok(());
     }

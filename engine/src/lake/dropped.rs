@@ -4,25 +4,29 @@
 //! but the one that brings it back, with all its rows and versions. Its files go when they are told to: the log after the rows, and
 //! of the log the entry that says that it is dropped last, so that what was begun can be ended.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use datasets::DatasetName;
 use deltalake_core::kernel::{Metadata, MetadataExt as _};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
 use super::check::LOG_FOLDER;
+use super::create::require_room_for_quarantine;
 use super::log::LogEntry;
 use super::{Author, CommitLabel, DataFiles, Head, Lake, Proposal, Table};
 use crate::bus::CommitKind;
 use crate::catalog::DatasetEntry;
-use crate::derived::is_kept_name;
+use crate::derived::{is_kept_name, refuse_change};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId, Version};
 
+/// Files that are copied at once.
+const COPYING_MAX: usize = 8;
 /// Key of the instant in a table's configuration.
 const KEY: &str = "colonnade.dropped";
 
@@ -116,8 +120,18 @@ impl Lake {
     }
 
     async fn say(&self, who: &Principal, table: &Arc<Table>, is_dropped: bool) -> Result<Version> {
-        let operation = if is_dropped { "drop" } else { "restore" }.to_owned();
-        let label = CommitLabel { operation, ..CommitLabel::default() };
+        let operation = if is_dropped { "drop" } else { "restore" };
+        self.say_as(who, table, is_dropped, operation).await
+    }
+
+    async fn say_as(
+        &self,
+        who: &Principal,
+        table: &Arc<Table>,
+        is_dropped: bool,
+        operation: &str,
+    ) -> Result<Version> {
+        let label = CommitLabel { operation: operation.to_owned(), ..CommitLabel::default() };
         let landed = self.commit(table, &who.subject, &label, &mut Say { is_dropped }).await?;
         if landed.committed {
             tracing::info!(
@@ -139,6 +153,88 @@ impl Lake {
             {
                 self.purge(who, &name, &last).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Has a dataset, and its quarantine with it, under another name: it is dropped under the old one, its files are copied, it is
+    /// restored under the new one, and the old files go. Whoever writes meanwhile is refused; where this ends in the middle, the old
+    /// one can be restored, and the new one purged.
+    pub(crate) async fn rename_dataset(
+        &self,
+        who: &Principal,
+        from: &DatasetName,
+        to: &DatasetName,
+    ) -> Result<Version> {
+        const RENAME: &str = "rename";
+        let table = self.table(&who.tenant, from).await?;
+        require_droppable(from)?;
+        require_droppable(to)?;
+        if table.entry().spec.derived {
+            return Err(refuse_change(from));
+        }
+        require_room_for_quarantine(to)?;
+        let mut names = vec![(from.clone(), to.clone())];
+        if self.find_dropped(&who.tenant, &from.quarantine()).await?.is_some() {
+            names.insert(0, (from.quarantine(), to.quarantine()));
+        }
+        for to in [to.clone(), to.quarantine()] {
+            let folder = Path::from_iter([who.tenant.as_str(), to.as_str()]);
+            if self.root().store().list(Some(&folder)).try_next().await?.is_some() {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!("dataset {from} can not be called {to}: there are files of that name"),
+                ));
+            }
+        }
+        // What is seen first is dropped first, and comes back last.
+        for (from, _) in names.iter().rev() {
+            let table = self.find_dropped(&who.tenant, from).await?;
+            let table =
+                table.ok_or_else(|| Error::internal("a dataset went while it was renamed"))?;
+            self.say_as(who, &table, true, RENAME).await?;
+        }
+        for (from, to) in &names {
+            self.copy_files(who, from, to).await?;
+        }
+        let mut version = Version(0);
+        for (_, to) in &names {
+            let table = self.find_dropped(&who.tenant, to).await?;
+            let table = table.ok_or_else(|| Error::internal("a dataset's copy is not there"))?;
+            version = self.say_as(who, &table, false, RENAME).await?;
+        }
+        for (from, _) in &names {
+            if let Some((last, _)) = self.last_entry(&who.tenant, from).await? {
+                self.purge(who, from, &last).await?;
+            }
+        }
+        Ok(version)
+    }
+
+    /// Copies all files of a dataset: rows first, and of the log the newest entry first, so that what is not whole can not be read.
+    async fn copy_files(
+        &self,
+        who: &Principal,
+        from: &DatasetName,
+        to: &DatasetName,
+    ) -> Result<()> {
+        let store = self.root().store();
+        let folder = |name: &DatasetName| Path::from_iter([who.tenant.as_str(), name.as_str()]);
+        let (from, to) = (folder(from), folder(to));
+        let all: Vec<_> = store.list(Some(&from)).try_collect().await?;
+        let is_log = |path: &Path| path.parts().any(|part| part.as_ref() == LOG_FOLDER);
+        let paths = all.into_iter().map(|object| object.location);
+        let (mut log, rows): (Vec<Path>, Vec<Path>) = paths.partition(is_log);
+        let (from, to) = (&from, &to);
+        futures::stream::iter(rows)
+            .map(Ok::<_, Error>)
+            .try_for_each_concurrent(COPYING_MAX, |path| async move {
+                Ok(store.copy(&path, &moved(&path, from, to)?).await?)
+            })
+            .await?;
+        log.sort_by_key(|path| Reverse(path.clone()));
+        for path in log {
+            store.copy(&path, &moved(&path, from, to)?).await?;
         }
         Ok(())
     }
@@ -207,6 +303,13 @@ impl Lake {
         let bytes = store.get(&path).await?.bytes().await?;
         Ok(Some((path, LogEntry::parse(version, &bytes)?)))
     }
+}
+
+/// A path in one folder as one in another.
+fn moved(path: &Path, from: &Path, to: &Path) -> Result<Path> {
+    let parts = path.prefix_match(from);
+    let parts = parts.ok_or_else(|| Error::internal("a file of another folder was listed"))?;
+    Ok(to.parts().chain(parts).collect())
 }
 
 /// Fails for what Colonnade needs, and for what goes with something else.

@@ -150,6 +150,50 @@ async fn what_is_purged_makes_room_for_another() {
 }
 
 #[tokio::test]
+async fn a_renamed_dataset_has_its_rows_and_versions_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().to_str().unwrap().to_owned();
+    for root in ["memory:", &disk] {
+        let engine = Engine::open(options(root)).await.unwrap();
+        engine.create_dataset(&who(), calls()).await.unwrap();
+        send(&engine, 0..40, sequence("p", 1)).await.unwrap();
+        send(&engine, 40..45, sequence("p", 2)).await.unwrap();
+        bad_row(&engine).await;
+        let (from, to) = (name("calls"), name("renamed"));
+        let version = engine.rename_dataset(&who(), &from, &to).await.unwrap();
+        assert_eq!(version, Version(4));
+        let catalog = engine.catalog(&who()).await.unwrap();
+        let names: Vec<&str> = catalog.datasets.keys().map(DatasetName::as_str).collect();
+        assert_eq!(names, ["renamed", "renamed_quarantine"]);
+        assert!(catalog.dropped.is_empty() && catalog.unreadable.is_empty());
+        assert_eq!(number(&engine, "SELECT sum(id) FROM renamed").await, 990);
+        assert_eq!(number(&engine, "SELECT count(*) FROM renamed_quarantine").await, 1);
+        let then = engine.session(&who(), &[(to.clone(), crate::AsOf::Version(Version(1)))]).await;
+        let then = then.unwrap();
+        let frame = then.sql("SELECT count(*) FROM renamed").await.unwrap();
+        assert!(table(&then.collect(frame).await.unwrap()).contains("| 40 "));
+        // What a producer sent is known, and what it sends comes.
+        let again = IngestRows::Batches(vec![rows(40..45)]);
+        let request = IngestRequest { rows: again, producer: sequence("p", 2) };
+        assert!(engine.ingest(&who(), &to, request).await.unwrap().duplicate);
+        let next = IngestRows::Batches(vec![rows(45..46)]);
+        let request = IngestRequest { rows: next, producer: sequence("p", 3) };
+        engine.ingest(&who(), &to, request).await.unwrap();
+        assert_eq!(number(&engine, "SELECT count(*) FROM renamed").await, 46);
+        let gone = send(&engine, 0..1, None).await.unwrap_err();
+        assert_eq!(gone.code(), Code::NotFound);
+        // Its old name is free.
+        engine.create_dataset(&who(), calls()).await.unwrap();
+        let taken = engine.rename_dataset(&who(), &from, &to).await.unwrap_err();
+        assert_eq!(taken.code(), Code::Conflict);
+        assert!(taken.to_string().contains("there are files of that name"), "{taken}");
+        let kept = engine.rename_dataset(&who(), &from, &name("runs")).await.unwrap_err();
+        assert_eq!(kept.code(), Code::Forbidden);
+        assert!(engine.catalog(&who()).await.unwrap().datasets.contains_key(&from));
+    }
+}
+
+#[tokio::test]
 async fn what_colonnade_needs_is_not_dropped() {
     let engine = engine().await;
     bad_row(&engine).await;
