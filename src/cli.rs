@@ -319,7 +319,7 @@ pub struct Update {
 pub struct Drop {
     /// The dataset
     pub dataset: String,
-    /// Delete its files, for good
+    /// Delete its files, for good, while no server has the root
     #[arg(long)]
     pub purge: bool,
     /// Print the outcome as one JSON document

@@ -4,7 +4,7 @@ use datasets::DatasetName;
 use engine::{Engine, Principal, Result};
 use serde_json::json;
 
-use super::{close, open_to_write};
+use super::{close, open_to_mend, open_to_write};
 use crate::cli::{Drop, Rename, Restore};
 use crate::config::Settings;
 use crate::output::{Output, count};
@@ -12,7 +12,11 @@ use crate::output::{Output, count};
 /// Drops a dataset; with `--purge` its files go, too.
 pub async fn drop(arguments: Drop, settings: &Settings, output: &Output) -> Result<()> {
     let dataset = DatasetName::new(&arguments.dataset)?;
-    let engine = open_to_write(settings, "colonnade drop").await?;
+    let engine = match arguments.purge {
+        // Whoever has the dataset open would take one that is made anew for it.
+        true => open_to_mend(settings, "colonnade drop --purge").await?,
+        false => open_to_write(settings, "colonnade drop").await?,
+    };
     let who = settings.principal()?;
     let dropped = match arguments.purge {
         true => purge(&engine, &who, &dataset, output).await,
@@ -75,7 +79,7 @@ pub async fn restore(arguments: Restore, settings: &Settings, output: &Output) -
 /// Gives a dataset another name.
 pub async fn rename(arguments: Rename, settings: &Settings, output: &Output) -> Result<()> {
     let (from, to) = (DatasetName::new(&arguments.dataset)?, DatasetName::new(&arguments.to)?);
-    let engine = open_to_write(settings, "colonnade rename").await?;
+    let engine = open_to_mend(settings, "colonnade rename").await?;
     let renamed = async {
         let who = settings.principal()?;
         let version = engine.rename_dataset(&who, &from, &to).await?;

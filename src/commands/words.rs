@@ -33,6 +33,7 @@ fn add_parameters(
         let default = match (&property["default"], required.contains(&name.as_str())) {
             (_, true) => "required".to_owned(),
             (Value::Null, false) => String::new(),
+            (Value::Object(fields), false) if fields.is_empty() => String::new(),
             (default, false) => shown(default),
         };
         let says = property["description"].as_str().or_else(|| of["description"].as_str());

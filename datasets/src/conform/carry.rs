@@ -1,7 +1,7 @@
 //! One column's values as those of another type, where nothing is lost on the way.
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 
 use super::cast::{Cast, Unfit};
 use crate::column_type::ColumnType;
@@ -12,15 +12,41 @@ use crate::validate::Failures;
 #[derive(Debug)]
 pub struct Carry {
     cast: Cast,
-    /// Whether each value must come back as it was: a number of fewer digits is another one.
-    is_number: bool,
+    /// What each value must come back from as it was: a number of fewer digits is another one.
+    back: Back,
+}
+
+/// How it is seen whether a value is another one.
+#[derive(Debug)]
+enum Back {
+    /// It is not: the way there tells.
+    None,
+    /// By its own type.
+    Own,
+    /// By a decimal with as many digits of the fraction as there can be.
+    Wide(DataType),
 }
 
 impl Carry {
     /// The way from the values of `field`, if there is one.
     pub fn new(field: &Field, to: &ColumnType) -> Option<Self> {
         let cast = Cast::plan(field, to)?;
-        Some(Self { cast, is_number: field.data_type().is_numeric() && to.is_numeric() })
+        let from = field.data_type();
+        let back = match to {
+            // Items are not held against each other one by one.
+            ColumnType::List(_) | ColumnType::Vector(_)
+                if from.is_nested() && *from != to.arrow_type() =>
+            {
+                return None;
+            }
+            _ if from.is_numeric() && to.is_numeric() => Back::Own,
+            ColumnType::Decimal(digits, fraction) if !from.is_nested() => {
+                let whole = digits - fraction;
+                Back::Wide(DataType::Decimal128(38, (38 - whole).min(37) as i8))
+            }
+            _ => Back::None,
+        };
+        Some(Self { cast, back })
     }
 
     /// The values, null where one does not fit, and those that do not; `column` is what they are called in what is said of them.
@@ -28,10 +54,16 @@ impl Carry {
         let mut failures = Failures::none(values.len());
         let carried = self.cast.apply(values, column, &mut failures);
         let carried = carried.map_err(|Unfit(problem)| Error::Internal(problem))?;
-        if self.is_number && carried.data_type() != values.data_type() {
-            let unfit = self.cast.note_unlike(values, &carried, column, &mut failures);
-            unfit.map_err(|Unfit(problem)| Error::Internal(problem))?;
-        }
+        let unfit = match &self.back {
+            Back::Own if carried.data_type() != values.data_type() => {
+                self.cast.note_unlike(values, &carried, column, &mut failures)
+            }
+            Back::Wide(wide) => {
+                self.cast.note_unlike_in(wide, values, &carried, column, &mut failures)
+            }
+            Back::None | Back::Own => Ok(()),
+        };
+        unfit.map_err(|Unfit(problem)| Error::Internal(problem))?;
         Ok((carried, failures))
     }
 }
@@ -42,7 +74,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Array, Float64Array, Int64Array, StringArray};
-    use arrow::datatypes::DataType;
 
     use super::*;
 
@@ -69,6 +100,11 @@ mod tests {
         assert_eq!(carried(numbers, "text"), (1, vec![]));
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["7", "seven"]));
         assert_eq!(carried(texts, "int64").1.len(), 1);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["0.125", "0.25", "-7", "12.340"]));
+        let (_, unfit) = carried(texts, "decimal(12,2)");
+        assert_eq!(unfit, ["\"v\": expected decimal(12,2), found \"0.125\""]);
+        let large: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, 1 << 53, (1 << 53) + 1]));
+        assert_eq!(carried(large, "float64").1.len(), 2);
     }
 
     #[test]
@@ -76,5 +112,9 @@ mod tests {
         let field = Field::new("v", DataType::Float64, true);
         assert!(Carry::new(&field, &ColumnType::Text).is_none());
         assert!(Carry::new(&field, &ColumnType::Timestamp).is_none());
+        let floats = DataType::new_list(DataType::Float64, true);
+        let field = Field::new("v", floats, true);
+        assert!(Carry::new(&field, &"list(float32)".parse().unwrap()).is_none());
+        assert!(Carry::new(&field, &"vector(3)".parse().unwrap()).is_none());
     }
 }

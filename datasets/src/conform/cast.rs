@@ -104,9 +104,25 @@ impl Cast {
         column: &str,
         failures: &mut Failures,
     ) -> Result<(), Unfit> {
+        self.note_unlike_in(array.data_type(), array, carried, column, failures)
+    }
+
+    /// The same where both are seen as values of another type.
+    pub(super) fn note_unlike_in(
+        &self,
+        seen_as: &DataType,
+        array: &ArrayRef,
+        carried: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<(), Unfit> {
         let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
-        let back = arrow_cast(carried, array.data_type()).map_err(internal)?;
-        let changed = arrow::compute::kernels::cmp::neq(&back, array).map_err(internal)?;
+        let (before, after) = (arrow_cast(array, seen_as), arrow_cast(carried, seen_as));
+        let (before, after) = (before.map_err(internal)?, after.map_err(internal)?);
+        // One that can not come back is another one, too.
+        let changed = arrow::compute::kernels::cmp::distinct(&after, &before).map_err(internal)?;
+        let changed: BooleanArray =
+            (0..array.len()).map(|row| Some(changed.value(row) && carried.is_valid(row))).collect();
         self.note_changed(array, &changed, column, failures);
         Ok(())
     }

@@ -20,7 +20,13 @@ pub(super) struct ArrayItems {
     depth: usize,
     in_text: bool,
     is_escaped: bool,
+    /// Whether the item has begun, and whether there must be one.
+    has_item: bool,
+    needs_item: bool,
 }
+
+/// Bytes that are cut apart at a time.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Where in the document the next byte stands.
 #[derive(Clone, Copy, PartialEq)]
@@ -28,12 +34,15 @@ enum Place {
     Before,
     Inside,
     After,
+    /// Behind what follows the array.
+    Behind,
 }
 
 impl ArrayItems {
     pub(super) fn new(input: Box<dyn BufRead + Send>) -> Self {
         let (ready, at, place) = (Vec::new(), 0, Place::Before);
-        Self { input, ready, at, place, depth: 0, in_text: false, is_escaped: false }
+        let (in_text, is_escaped, has_item, needs_item) = (false, false, false, false);
+        Self { input, ready, at, place, depth: 0, in_text, is_escaped, has_item, needs_item }
     }
 
     /// Whether a text that begins so is an array.
@@ -47,7 +56,11 @@ impl ArrayItems {
             match (self.place, byte) {
                 (Place::Before, b'[') => self.place = Place::Inside,
                 (Place::Before, _) => {}
-                // What follows the array is of no item, and is told as a line of its own.
+                // What follows the array is of no item: a line that is no document.
+                _ if self.place == Place::After && !byte.is_ascii_whitespace() => {
+                    self.place = Place::Behind;
+                    self.ready.extend([b']', byte]);
+                }
                 _ => self.ready.push(byte),
             }
             return;
@@ -59,10 +72,13 @@ impl ArrayItems {
             return;
         }
         match byte {
-            b',' if self.depth == 0 => self.ready.push(b'\n'),
+            b',' if self.depth == 0 => {
+                self.end_item(true);
+                self.needs_item = true;
+            }
             b']' if self.depth == 0 => {
+                self.end_item(self.needs_item);
                 self.place = Place::After;
-                self.ready.push(b'\n');
             }
             b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 => {}
             b'\r' | b'\n' => self.ready.push(b' '),
@@ -73,9 +89,19 @@ impl ArrayItems {
                     b'"' => self.in_text = true,
                     _ => {}
                 }
+                self.has_item = true;
                 self.ready.push(byte);
             }
         }
+    }
+
+    /// An item that is needed and not there is a line that is no document.
+    fn end_item(&mut self, is_needed: bool) {
+        if is_needed && !self.has_item {
+            self.ready.push(b',');
+        }
+        self.ready.push(b'\n');
+        self.has_item = false;
     }
 }
 
@@ -92,10 +118,11 @@ impl BufRead for ArrayItems {
         while self.at == self.ready.len() {
             self.ready.clear();
             self.at = 0;
-            let chunk = self.input.fill_buf()?.to_vec();
+            let chunk = self.input.fill_buf()?;
+            let chunk = chunk[..chunk.len().min(CHUNK_BYTES)].to_vec();
             if chunk.is_empty() {
                 return match self.place {
-                    Place::After => Ok(&[]),
+                    Place::After | Place::Behind => Ok(&[]),
                     _ => Err(io::Error::new(ErrorKind::UnexpectedEof, NoEnd)),
                 };
             }
@@ -133,7 +160,10 @@ mod tests {
             assert_eq!(lines(text, chunk).unwrap(), expected, "{chunk}");
         }
         assert!(lines("[]", 8).unwrap().is_empty());
-        assert_eq!(lines("[1]\n[2]", 8).unwrap(), ["1", "[2]"]);
+        // What is no array of items has lines that are no documents.
+        assert_eq!(lines("[1]\n[2]", 8).unwrap(), ["1", "][2]"]);
+        assert_eq!(lines("[1,,2,]", 8).unwrap(), ["1", ",", "2", ","]);
+        assert_eq!(lines("[,1] {\"a\": 1}", 8).unwrap(), [",", "1", " ]{\"a\": 1}"]);
     }
 
     #[test]

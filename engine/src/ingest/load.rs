@@ -15,7 +15,7 @@ use chrono::Utc;
 use datasets::conform::{Conformer, evolve};
 use datasets::read::{Format, Source};
 use datasets::rejected::{quarantine_batch, quarantine_spec};
-use datasets::{Cause, Causes, DatasetName, RejectedRow};
+use datasets::{Cause, Causes, DatasetName, DatasetSpec, RejectedRow};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -62,31 +62,6 @@ impl Ingest {
         format: Format,
         options: LoadOptions,
     ) -> Result<IngestReceipt> {
-        let mut is_new = false;
-        let loading = self.load_into(who, session, dataset, source, format, options, &mut is_new);
-        let loaded = loading.await;
-        if is_new && loaded.is_err() {
-            // A dataset of which nothing came to be is none.
-            let unmade = self.lake.unmake_dataset(who, dataset).await;
-            if let Err(error) = unmade {
-                tracing::warn!(error = error.detail(), "a new dataset without rows stays");
-            }
-        }
-        loaded
-    }
-
-    /// Says of the dataset whether it had to be made.
-    #[expect(clippy::too_many_arguments, reason = "those of `load`, and what it is told")]
-    async fn load_into(
-        &self,
-        who: &Principal,
-        session: &Session,
-        dataset: &DatasetName,
-        source: Source,
-        format: Format,
-        options: LoadOptions,
-        is_new: &mut bool,
-    ) -> Result<IngestReceipt> {
         let producer = options
             .producer
             .clone()
@@ -99,7 +74,9 @@ impl Ingest {
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
             self.lake.require_room(who, &spec).await?;
-            *is_new = self.lake.find_or_create(who, &spec).await?.1;
+            if self.lake.find(&who.tenant, dataset).await?.is_none() {
+                require_readable(&spec, &source, format, &options).await?;
+            }
             self.lake.ensure_dataset(who, &spec).await?;
         }
         let table = self.table(who, dataset).await?;
@@ -361,6 +338,25 @@ impl Ingest {
             }
         }
     }
+}
+
+/// Fails for a file that can not be begun with, of which nothing is made.
+async fn require_readable(
+    spec: &DatasetSpec,
+    source: &Source,
+    format: Format,
+    options: &LoadOptions,
+) -> Result<()> {
+    let (spec, source, read) = (spec.clone(), source.clone(), options.read.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let name = source.name().to_owned();
+        let reader = datasets::read::open(source, format, Some(&spec), &read)?;
+        let schema = reader.schema();
+        let grown = evolve(&spec, &schema, &name)?;
+        Conformer::new(grown.as_ref().unwrap_or(&spec), &schema, &name)?;
+        Ok(())
+    });
+    looked.await.map_err(|e| Error::bug("looking at the file stopped", e))?
 }
 
 /// The error of a file of which too many rows were rejected.

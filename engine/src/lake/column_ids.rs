@@ -27,6 +27,9 @@ pub(crate) struct ColumnIds {
     /// What columns were known by that are gone.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     gone: BTreeSet<String>,
+    /// Names that columns had in between, and what these are known by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    former: BTreeMap<String, String>,
 }
 
 impl ColumnIds {
@@ -68,7 +71,10 @@ impl ColumnIds {
         for column in &after.columns {
             let id = match was(&column.name) {
                 Some(was) => self.id(&was).to_owned(),
-                None if known.contains(&*column.name) || self.gone.contains(&column.name) => {
+                None if known.contains(&*column.name)
+                    || self.gone.contains(&column.name)
+                    || self.former.contains_key(&column.name) =>
+                {
                     // No column can be called that.
                     format!("{}#{version}", column.name)
                 }
@@ -79,6 +85,14 @@ impl ColumnIds {
                 next.ids.insert(column.name.clone(), id);
             }
         }
+        // Names that are left behind; one that is taken again is of whoever has it now.
+        for column in &before.columns {
+            let id = self.id(&column.name);
+            if id != column.name {
+                next.former.insert(column.name.clone(), id.to_owned());
+            }
+        }
+        next.former.retain(|name, _| after.column(name).is_none());
         next.gone.extend(known.into_iter().filter(|id| !stays.contains(*id)).map(str::to_owned));
         next
     }
@@ -97,10 +111,11 @@ impl ColumnIds {
 
     /// What became of the column that was called `name`, where none of `spec` is.
     pub(super) fn fate(&self, name: &str, spec: &DatasetSpec) -> Option<Fate> {
+        let id = self.former.get(name).map_or(name, String::as_str);
         let mut columns = spec.columns.iter().map(|column| &column.name);
-        match columns.find(|column| self.id(column) == name) {
+        match columns.find(|column| self.id(column) == id) {
             Some(now) => Some(Fate::Renamed(now.clone())),
-            None => self.gone.contains(name).then_some(Fate::Dropped),
+            None => self.gone.contains(id).then_some(Fate::Dropped),
         }
     }
 
@@ -179,6 +194,34 @@ mod tests {
         let gone = none.after(1, &both, &renamed_spec, None);
         let back = gone.after(2, &renamed_spec, &both, None);
         assert_eq!(back.name_then("a", &both, &none), None);
+    }
+
+    #[test]
+    fn every_name_that_a_column_had_is_known() {
+        let names = |names: [&str; 3]| names.map(|name| spec(&[name]));
+        let [a, b, c] = names(["a", "b", "c"]);
+        let ids = ColumnIds::default().after(1, &a, &b, Some(&renamed("a", "b")));
+        let ids = ids.after(2, &b, &c, Some(&renamed("b", "c")));
+        let now = Some(Fate::Renamed("c".to_owned()));
+        assert_eq!(
+            (ids.fate("a", &c), ids.fate("b", &c), ids.fate("x", &c)),
+            (now.clone(), now, None)
+        );
+        let other = spec(&["d"]);
+        let dropped = ids.after(3, &c, &other, None);
+        for name in ["a", "b", "c"] {
+            assert_eq!(dropped.fate(name, &other), Some(Fate::Dropped), "{name}");
+        }
+        // Back to its first name.
+        let back = ids.after(3, &c, &a, Some(&renamed("c", "a")));
+        for name in ["b", "c"] {
+            assert_eq!(back.fate(name, &a), Some(Fate::Renamed("a".to_owned())), "{name}");
+        }
+        // One that is added under a name of before is itself.
+        let both = spec(&["c", "b"]);
+        let added = ids.after(3, &c, &both, None);
+        assert_eq!(added.name_then("b", &b, &ids), None);
+        assert_eq!(added.name_then("c", &a, &ColumnIds::default()), Some("a"));
     }
 
     #[test]

@@ -142,21 +142,6 @@ impl Lake {
         Ok(landed.version)
     }
 
-    /// Takes a dataset and its quarantine away that were made and never committed to.
-    pub(crate) async fn unmake_dataset(&self, who: &Principal, name: &DatasetName) -> Result<()> {
-        for name in [name.quarantine(), name.clone()] {
-            let Some(table) = self.find_dropped(&who.tenant, &name).await? else { continue };
-            let label = CommitLabel { operation: "drop".to_owned(), ..CommitLabel::default() };
-            let landed = self.commit(&table, &who.subject, &label, &mut Unmake).await?;
-            if landed.committed
-                && let Some((last, _)) = self.last_entry(&who.tenant, &name).await?
-            {
-                self.purge(who, &name, &last).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Has a dataset, and its quarantine with it, under another name: it is dropped under the old one, its files are copied, it is
     /// restored under the new one, and the old files go. Whoever writes meanwhile is refused; where this ends in the middle, the old
     /// one can be restored, and the new one purged.
@@ -243,25 +228,24 @@ impl Lake {
     pub(crate) async fn purge_dataset(&self, who: &Principal, name: &DatasetName) -> Result<u64> {
         self.require_writer()?;
         require_droppable(name)?;
-        let mut files = 0;
-        let mut is_there = false;
+        let mut going = Vec::new();
+        // Both are looked at before one goes.
         for name in [name.quarantine(), name.clone()] {
-            match self.last_entry(&who.tenant, &name).await? {
-                None => {}
-                Some((_, entry)) if entry.metadata.as_ref().and_then(dropped_at).is_none() => {
-                    return Err(Error::user(
-                        Code::Conflict,
-                        format!("dataset {name} is not dropped; only one that is can be purged"),
-                    ));
-                }
-                Some((path, _)) => {
-                    is_there = true;
-                    files += self.purge(who, &name, &path).await?;
-                }
+            let Some((last, entry)) = self.last_entry(&who.tenant, &name).await? else { continue };
+            if entry.metadata.as_ref().and_then(dropped_at).is_none() {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!("dataset {name} is not dropped; only one that is can be purged"),
+                ));
             }
+            going.push((name, last));
         }
-        if !is_there {
+        if going.is_empty() {
             return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
+        }
+        let mut files = 0;
+        for (name, last) in going {
+            files += self.purge(who, &name, &last).await?;
         }
         Ok(files)
     }
@@ -322,19 +306,6 @@ fn require_droppable(name: &DatasetName) -> Result<()> {
         return Ok(());
     };
     Err(Error::user(Code::Forbidden, format!("dataset {name} {says}")))
-}
-
-/// The author of the commit that drops a table of which nobody made anything.
-struct Unmake;
-
-#[async_trait]
-impl Author for Unmake {
-    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
-        match head.version().0 {
-            0 => Say { is_dropped: true }.propose(table, head).await,
-            _ => Ok(None),
-        }
-    }
 }
 
 /// The author of a commit that says whether a table is dropped.

@@ -131,6 +131,11 @@ impl Reshape {
                         "column {column:?} can not get another type: the partition {partition:?} is computed from it"
                     ));
                 }
+                if spec.key.contains(column) {
+                    return fail(format!(
+                        "column {column:?} is of the key, and keys that are told apart now might be the same then; its type stays"
+                    ));
+                }
                 if was.data_type == *to && using.is_none() {
                     return fail(format!("column {column:?} is {to} already"));
                 }

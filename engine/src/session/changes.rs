@@ -59,6 +59,14 @@ impl Sessions {
                 (surplus(&added, &removed)?, surplus(&removed, &added)?)
             }
         };
+        // As the columns are called now, whatever they were called then.
+        let now = lake.table(tenant, dataset).await?.entry();
+        let today = |frame| with_columns_of(frame, &end.entry, &now);
+        let is_today = now.version <= end.entry.version || now.column_ids == end.entry.column_ids;
+        let (added, removed) = match is_today {
+            true => (added, removed),
+            false => (today(added)?, today(removed)?),
+        };
         Ok(Changes { from, to, added, removed, run_ids, commits })
     }
 }

@@ -150,6 +150,8 @@ async fn another_type_loses_nothing_unless_it_is_said_how() {
     let tried = engine.try_reshape(&who(), &name("calls"), &change).await.unwrap_err();
     assert!(tried.to_string().contains("6 values are not int64"), "{tried}");
 
+    let error = reshape(&engine, retype("id", "text")).await.unwrap_err();
+    assert!(error.to_string().contains("\"id\" is of the key"), "{error}");
     let change = retype("tokens", "text");
     let tried = engine.try_reshape(&who(), &name("calls"), &change).await;
     let refused = tried.unwrap_err();

@@ -77,6 +77,14 @@ async fn subscribers_are_told_rows_and_not_columns() {
             "{says}"
         );
     }
+    // Whoever subscribes again has each version under the names of today.
+    let again = "subscription { callsChanged(since: 0, where: {modelName: {eq: \"alpha\"}}) \
+                 { version added { count nodes { modelName } } } }";
+    let mut again = rig.subscribe(again).await;
+    let first = next(&mut again).await["data"]["callsChanged"].take();
+    assert_eq!((&first["version"], &first["added"]["count"]), (&json!(1), &json!("3")), "{first}");
+    assert_eq!(first["added"]["nodes"][0]["modelName"], "alpha");
+    assert_eq!(next(&mut again).await["data"]["callsChanged"]["version"], 2);
     let data =
         rig.data("{ calls(asOf: {version: 1}, first: 1) { nodes { modelName retries } } }").await;
     assert!(data["calls"]["nodes"][0]["modelName"].is_string(), "{data}");

@@ -309,7 +309,7 @@ impl Searches {
         request: &SimilarRequest,
         filter: &Expr,
     ) -> Result<Arc<Bits>> {
-        let table = session.table(&request.dataset).await?;
+        let table = session.table_of_today(&request.dataset).await?;
         let version = session
             .version(&request.dataset)
             .ok_or_else(|| Error::internal(format!("{} was not opened", request.dataset)))?;

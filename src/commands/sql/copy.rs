@@ -71,7 +71,7 @@ pub(super) async fn copy(
         return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    let file = temporary(folder.unwrap_or(Path::new("."))).map_err(failed)?;
     let mut stream = session.stream(rows).await?;
     let mut writer = FileWriter::new(form, file.reopen().map_err(failed)?, stream.schema())?;
     let mut written = 0;
@@ -81,22 +81,20 @@ pub(super) async fn copy(
         writer.write(&batch)?;
     }
     writer.finish()?.sync_all().map_err(failed)?;
-    let kept = file.persist_noclobber(path).map_err(|e| failed(e.error))?;
-    readable_by_all(&kept).map_err(failed)?;
+    file.persist_noclobber(path).map_err(|e| failed(e.error))?;
     output.note(&format!("{} rows were written to {to}", count(written)));
     Ok(written)
 }
 
-/// As other files that are made: a temporary one is its owner's alone.
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &File) -> std::io::Result<()> {
-    Ok(())
+/// A file that has the permissions of any that is made: a temporary one is its owner's alone otherwise.
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }
 
 /// Rows in one of the forms.

@@ -174,7 +174,8 @@ async fn a_model_is_trained_promoted_applied_and_rolled_back() {
     let two = worse["version"].as_str().unwrap().to_owned();
     assert_eq!(worse["in_production"]["version"], json!(one));
     assert!(worse["accuracy"].as_f64() < first["accuracy"].as_f64(), "{worse}");
-    let error = fails(&engine, "promote", json!({ "version": two })).await;
+    let none = json!({ "version": two, "tolerance": 0.0 });
+    let error = fails(&engine, "promote", none).await;
     assert!(error.contains("is worse than") && error.contains("force = true"), "{error}");
     let forced = done(&engine, "promote", json!({ "version": two, "force": true })).await;
     assert_eq!((&forced["in_production"], &forced["before"]), (&json!(two), &json!(one)));
