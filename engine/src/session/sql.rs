@@ -279,7 +279,8 @@ fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
     }
     // Of a function that no such values fit the planner says first that it is wrong itself.
     let text = error.to_string();
-    match text.find("No function matches the given name") {
+    let is_taken_for_a_bug = text.contains("bug in DataFusion");
+    match text.find("No function matches the given name").filter(|_| is_taken_for_a_bug) {
         Some(at) => {
             let says = text[at..].lines().next().unwrap_or_default().trim_end_matches('.');
             Error::user(Code::BadInput, format!("SQL: {says}"))
