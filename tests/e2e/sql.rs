@@ -63,7 +63,8 @@ async fn files_are_read_where_they_lie_and_rows_go_to_files() {
     let root = folder.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("a.csv"), "id;Größe\n1;1,5\n2;2,5\n").unwrap();
+    // In Latin-1, as spreadsheets write it.
+    std::fs::write(path("a.csv"), b"id;Gr\xF6\xDFe\n1;1,5\n2;2,5\n").unwrap();
     std::fs::write(path("b.json"), "[{\"id\": 3, \"tags\": [1, 2]}, {\"id\": 4, \"tags\": null}]")
         .unwrap();
     let ask = async |query: &str| colonnade(&root, &["sql", query, "--format", "json"]).await;

@@ -16,7 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datasets::conform::Conformer;
 use datasets::infer::{GuessOptions, guess};
-use datasets::read::{Format, ReadOptions, Source, recognise};
+use datasets::read::{CsvOptions, Format, ReadOptions, Source, TextEncoding, recognise};
 use datasets::{DatasetName, DatasetSpec, Evolution};
 
 use crate::error::{Code, Error, Result};
@@ -49,7 +49,8 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
         let spec = match &spec {
             Some(spec) => Arc::clone(spec),
             None => {
-                let found = guess(&name, &source, format, &GuessOptions::default())?;
+                let options = GuessOptions { read: options(), ..GuessOptions::default() };
+                let found = guess(&name, &source, format, &options)?;
                 let found = DatasetSpec { evolution: Evolution::Fixed, ..found.spec };
                 Arc::clone(spec.insert(Arc::new(found)))
             }
@@ -60,6 +61,12 @@ fn open(pattern: &str) -> Result<Arc<dyn TableProvider>> {
     let schema = spec.map(|spec| spec.arrow_schema());
     let schema = schema.ok_or_else(|| Error::internal("files without one"))?;
     Ok(Arc::new(StreamingTable::try_new(schema, parts)?))
+}
+
+/// As `ingest` reads files where nothing else is said.
+fn options() -> ReadOptions {
+    let csv = CsvOptions { encoding: TextEncoding::Found, ..CsvOptions::default() };
+    ReadOptions { csv, ..ReadOptions::default() }
 }
 
 /// The files that a pattern names, by name.
@@ -138,8 +145,8 @@ impl Rows {
             let says = "of several files the first says which columns they have";
             Error::user(Code::BadInput, format!("{}; {says}", Error::from(e)))
         };
-        let options = ReadOptions::default();
-        let reader = datasets::read::open(source, format, Some(spec), &options).map_err(unlike)?;
+        let reader =
+            datasets::read::open(source, format, Some(spec), &options()).map_err(unlike)?;
         let conformer = Conformer::new(spec, &reader.schema(), &name).map_err(unlike)?;
         Ok(Self { reader, conformer })
     }
