@@ -88,6 +88,11 @@ impl Engine {
         self.0.ingest.as_ref().ok_or_else(|| Error::internal("a writer without threads"))
     }
 
+    fn reviser(&self) -> Result<&Reviser> {
+        self.0.lake.require_writer()?;
+        self.0.reviser.as_ref().ok_or_else(|| Error::internal("a writer without threads"))
+    }
+
     /// Threads for `count` tasks at a time that compute, called `name`. Which tenants are first there is told by what each used
     /// lately of all such threads, and of those that take rows.
     pub fn lanes(&self, name: &'static str, count: usize) -> Result<Lanes> {
@@ -338,9 +343,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Revised>> {
         Box::pin(async move {
             self.revisable(who, dataset, &revision).await?;
-            self.0.lake.require_writer()?;
-            let reviser = self.0.reviser.as_ref();
-            let reviser = reviser.ok_or_else(|| Error::internal("a writer without threads"))?;
+            let reviser = self.reviser()?;
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
             reviser.revise(&self.0.lake, session, who, dataset, revision, label).await
         })
@@ -371,9 +374,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Reshaped>> {
         Box::pin(async move {
             self.reshapable(who, dataset, &change).await?;
-            self.0.lake.require_writer()?;
-            let reviser = self.0.reviser.as_ref();
-            let reviser = reviser.ok_or_else(|| Error::internal("a writer without threads"))?;
+            let reviser = self.reviser()?;
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
             reviser.reshape(&self.0.lake, session, who, dataset, change, label).await
         })
@@ -399,29 +400,33 @@ impl Engine {
         dataset: &DatasetName,
         change: &Reshape,
     ) -> Result<Arc<Table>> {
-        who.require(Role::Writer)?;
-        let lake = &self.0.lake;
-        let table = lake.table(&who.tenant, dataset).await?;
-        if table.entry().spec.derived {
-            return Err(derived::refuse_change(dataset));
-        }
+        let table = self.changeable(who, dataset, false).await?;
         if matches!(change, Reshape::Add(_)) {
-            lake.catalog(&who.tenant).await?.require_room(0, 1)?;
+            self.0.lake.catalog(&who.tenant).await?.require_room(0, 1)?;
         }
         Ok(table)
     }
 
-    /// The table, if its rows are a client's to change like that.
     async fn revisable(
         &self,
         who: &Principal,
         dataset: &DatasetName,
         revision: &Revision,
     ) -> Result<Arc<Table>> {
+        let only_removes = matches!(revision.coming, Coming::Nothing);
+        self.changeable(who, dataset, dataset.is_quarantine() && only_removes).await
+    }
+
+    /// The table, if it is a client's to change, or what is Colonnade's may be changed like that, too.
+    async fn changeable(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        also_derived: bool,
+    ) -> Result<Arc<Table>> {
         who.require(Role::Writer)?;
         let table = self.0.lake.table(&who.tenant, dataset).await?;
-        let only_removes = matches!(revision.coming, Coming::Nothing);
-        if table.entry().spec.derived && !(dataset.is_quarantine() && only_removes) {
+        if table.entry().spec.derived && !also_derived {
             return Err(derived::refuse_change(dataset));
         }
         Ok(table)

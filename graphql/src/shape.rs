@@ -4,6 +4,7 @@
 //! that a field can not mean one column in a filter and another in a result.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
@@ -27,6 +28,8 @@ pub(crate) struct Shape {
     pub key: Vec<usize>,
     /// The time column, as a position in `columns`.
     pub time: Option<usize>,
+    /// What tells its columns, by name and type, from others of the dataset.
+    pub digest: u64,
     by_field: HashMap<String, usize>,
 }
 
@@ -73,6 +76,8 @@ impl Shape {
             ),
             computed: true,
         }));
+        let mut hasher = DefaultHasher::new();
+        columns.iter().for_each(|c| (&c.name, c.kind.to_string()).hash(&mut hasher));
         let position = |name: &String| columns.iter().position(|c| c.name == *name);
         let key = spec.key.iter().filter_map(position).collect();
         let time = spec.time_column.as_ref().and_then(position);
@@ -85,6 +90,7 @@ impl Shape {
             columns,
             key,
             time,
+            digest: hasher.finish(),
             by_field,
         })
     }

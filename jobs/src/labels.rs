@@ -8,9 +8,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use chrono::Utc;
-use datafusion::logical_expr::{cast, ident, lit};
+use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{Code, Commit, CommitLabel, Engine, Error, Principal, Result, WriteMode, near_names};
+use engine::{
+    Code, Commit, CommitLabel, Engine, Error, Principal, Result, Session, WriteMode, near_names,
+};
 use futures::StreamExt;
 use models::LABEL_BYTES_MAX;
 
@@ -23,7 +25,7 @@ pub const ROWS_LABELLED_MAX: usize = 10_000;
 const IDS_SHOWN: usize = 5;
 /// New labels that are told at most.
 const WARNINGS_MAX: usize = 100;
-/// Labels that are looked at to tell whether one is new.
+/// Labels that a new one is compared with, at most.
 const KNOWN_MAX: usize = 100_000;
 
 /// A row and its label.
@@ -90,10 +92,7 @@ pub async fn label_rows(
         )));
     }
     check_there(engine, who, dataset, labels.iter().map(|row| row.id.as_str()).collect()).await?;
-    let known = known_labels(engine, who, dataset).await?;
-    let new: BTreeSet<&str> = labels.iter().map(|row| row.label.as_str()).collect();
-    let new = new.into_iter().filter(|label| !known.is_empty() && !known.contains(*label));
-    let warnings = new.take(WARNINGS_MAX).map(|label| is_new(label, &known)).collect();
+    let warnings = new_labels(engine, who, dataset, labels).await?;
     let count = labels.len();
     let columns = vec![
         repeated(dataset.as_str(), count),
@@ -106,13 +105,32 @@ pub async fn label_rows(
     Ok(Labelled { commit, warnings })
 }
 
-/// The labels that rows of a dataset have: in its column `label`, and by hand.
-async fn known_labels(
+/// Which of `labels` no row of the dataset had before, each in a sentence; none where no row had any.
+async fn new_labels(
     engine: &Engine,
     who: &Principal,
     dataset: &DatasetName,
-) -> Result<BTreeSet<String>> {
+    labels: &[RowLabel],
+) -> Result<Vec<String>> {
     let session = engine.session(who, &[]).await?;
+    let mut new: BTreeSet<&str> = labels.iter().map(|row| row.label.as_str()).collect();
+    let given = new.iter().map(|label| lit(*label)).collect();
+    let used = known_labels(&session, dataset, Some(ident("label").in_list(given, false))).await?;
+    new.retain(|label| !used.contains(*label));
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = known_labels(&session, dataset, None).await?;
+    let new = new.into_iter().filter(|_| !known.is_empty());
+    Ok(new.take(WARNINGS_MAX).map(|label| is_new(label, &known)).collect())
+}
+
+/// The labels that rows of a dataset have, in its column `label` and by hand: those that `which` says.
+async fn known_labels(
+    session: &Session,
+    dataset: &DatasetName,
+    which: Option<Expr>,
+) -> Result<BTreeSet<String>> {
     let catalog = session.catalog();
     let mut frames = Vec::new();
     let of_rows = &catalog.dataset(dataset)?.spec;
@@ -125,7 +143,10 @@ async fn known_labels(
         frames.push(session.table(&by_hand).await?.filter(of_source)?);
     }
     let mut known = BTreeSet::new();
-    for frame in frames {
+    for mut frame in frames {
+        if let Some(which) = &which {
+            frame = frame.filter(which.clone())?;
+        }
         let labels = frame.select(vec![ident("label")])?.distinct()?.limit(0, Some(KNOWN_MAX))?;
         let mut labels = session.stream(labels).await?;
         while let Some(batch) = labels.next().await.transpose()? {

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 
-use ::datasets::conform::{Conformer, evolve};
+use ::datasets::conform::Conformer;
 use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
 use ::datasets::read::{self, CsvOptions, DateOrder, Format, ReadOptions, Source, TextEncoding};
 use ::datasets::{Cause, Causes, DatasetName, DatasetSpec};
@@ -105,8 +105,7 @@ impl Trial {
         let name = source.name().to_owned();
         let mut reader = read::open(source.clone(), format, Some(spec), &options)?;
         let schema = reader.schema();
-        let grown = evolve(spec, &schema, &name)?;
-        let conformer = Conformer::new(grown.as_ref().unwrap_or(spec), &schema, &name)?;
+        let (conformer, _) = Conformer::growing(spec, &schema, &name)?;
         let (mut accepted, mut rejected, mut causes) = (0, 0, Causes::default());
         while let Some(chunk) = reader.next_chunk()? {
             let conformed = conformer.conform(&chunk)?;

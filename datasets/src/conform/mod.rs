@@ -114,6 +114,17 @@ impl Conformer {
         })
     }
 
+    /// The same for a dataset that may grow by it, with the spec that it grows to, if it does.
+    pub fn growing(
+        spec: &DatasetSpec,
+        source_schema: &Schema,
+        source_name: &str,
+    ) -> Result<(Self, Option<DatasetSpec>)> {
+        let grown = evolve(spec, source_schema, source_name)?;
+        let conformer = Self::new(grown.as_ref().unwrap_or(spec), source_schema, source_name)?;
+        Ok((conformer, grown))
+    }
+
     /// Sorts the rows of `chunk` into those that fit and those that do not.
     pub fn conform(&self, chunk: &Chunk) -> Result<Conformed> {
         crate::contain::contain(|| self.sort(chunk))

@@ -74,9 +74,8 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             let options = ReadOptions::default();
             let mut reader = datasets::read::open(source, *format, Some(spec), &options)?;
             let schema = reader.schema();
-            let grown = evolve(spec, &schema, name)?;
+            let (conformer, grown) = Conformer::growing(spec, &schema, name)?;
             let whole = grown.as_ref().unwrap_or(spec);
-            let conformer = Conformer::new(whole, &schema, name)?;
             let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
             while let Some(chunk) = reader.next_chunk()? {
                 out.take(&conformer, &chunk, whole)?;

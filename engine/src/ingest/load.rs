@@ -352,8 +352,7 @@ async fn require_readable(
         let name = source.name().to_owned();
         let reader = datasets::read::open(source, format, Some(&spec), &read)?;
         let schema = reader.schema();
-        let grown = evolve(&spec, &schema, &name)?;
-        Conformer::new(grown.as_ref().unwrap_or(&spec), &schema, &name)?;
+        Conformer::growing(&spec, &schema, &name)?;
         Ok(())
     });
     looked.await.map_err(|e| Error::bug("looking at the file stopped", e))?

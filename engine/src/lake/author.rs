@@ -119,6 +119,11 @@ pub(crate) struct Proposal {
 }
 
 impl Proposal {
+    /// One that changes what a table is and no rows, with what else it says.
+    pub(crate) fn without_rows() -> Self {
+        Self { kind: Some(CommitKind::Schema), ..Self::adding([]) }
+    }
+
     /// One that adds these files, and what else it says.
     pub(crate) fn adding<'a>(files: impl IntoIterator<Item = &'a DataFiles>) -> Self {
         let nothing = Size { rows: Some(0), ..Size::default() };

@@ -31,6 +31,11 @@ const LOOKS_MAX: u32 = 5;
 /// Wait before the second look; four times as long before each further one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
+/// Where in a table's folder the entry of a version lies.
+pub(super) fn entry_path(version: u64) -> Path {
+    Path::from(format!("{LOG_FOLDER}/{version:020}.json"))
+}
+
 /// The versions that a table's log has files of, each in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogFiles {
@@ -108,7 +113,7 @@ impl LogFiles {
     async fn ask_for_missing(&mut self, table: &dyn ObjectStore) -> Result<()> {
         for _ in 0..ASKED_FOR_MAX {
             let Some(missing) = self.first_missing() else { break };
-            let path = Path::from(format!("{LOG_FOLDER}/{missing:020}.json"));
+            let path = entry_path(missing);
             match table.head(&path).await {
                 Ok(object) if object.size > 0 => {}
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
@@ -266,7 +271,7 @@ impl Table {
             self.is_damaged.store(false, Ordering::Relaxed);
         }
         let Some(expected) = bytes else { return Ok(()) };
-        let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
+        let path = entry_path(version);
         let found = match self.store.head(&path).await {
             Ok(object) if object.size == expected => return Ok(()),
             Ok(object) => format!("found {} bytes", object.size),
@@ -356,7 +361,7 @@ mod tests {
     async fn what_a_listing_left_out_is_asked_for_by_its_name() {
         let store = object_store::memory::InMemory::new();
         for (version, bytes) in [(3, "{}"), (4, "{}"), (5, "{}"), (7, "{}"), (8, "")] {
-            let path = Path::from(format!("{LOG_FOLDER}/{version:020}.json"));
+            let path = entry_path(version);
             store.put(&path, bytes.into()).await.unwrap();
         }
         let asked = async |entries: &[u64], empty: &[u64]| {

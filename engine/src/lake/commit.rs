@@ -29,7 +29,8 @@ use uuid::Uuid;
 use super::data_files::FILE_BYTES;
 use super::head::Size;
 use super::log::{
-    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, REVISED_KEY, RUN_ID_KEY, entry_bytes,
+    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, RESHAPED_KEY, REVISED_KEY, RUN_ID_KEY,
+    entry_bytes,
 };
 use super::{Author, CommitLabel, Head, Lake, Proposal, Table, dropped, schema, width};
 use crate::bus::{CommitEvent, CommitKind};
@@ -344,6 +345,10 @@ fn written(
         let revised = serde_json::to_value(revised);
         let revised = revised.map_err(|e| Error::bug("what a commit changes as JSON", e))?;
         info.insert(REVISED_KEY.to_owned(), revised);
+    }
+    let reshaped = head.column_ids.reshaped + u64::from(proposal.reshapes);
+    if reshaped > 0 {
+        info.insert(RESHAPED_KEY.to_owned(), reshaped.into());
     }
     if !proposal.requests.is_empty() {
         let requests = serde_json::to_value(&proposal.requests);

@@ -17,7 +17,6 @@ use super::column_ids::Fate;
 use super::commit::commit_info;
 use super::data_files::is_data_file;
 use super::dropped::name_is_taken;
-use super::head::Size;
 use super::history::CommitRecord;
 use super::log::entry_bytes;
 use super::table::places;
@@ -264,7 +263,7 @@ impl Author for Grow {
             require_new(head, &column.name)?;
         }
         let spec = grown(&head.spec, &self.columns)?;
-        Ok(spec.map(|spec| Proposal { spec: Some(spec), ..schema_change() }))
+        Ok(spec.map(|spec| Proposal { spec: Some(spec), ..Proposal::without_rows() }))
     }
 }
 
@@ -286,12 +285,6 @@ fn require_new(head: &Head, name: &str) -> Result<()> {
             "dataset {dataset}: column {name:?} {is_so}, or add another with `colonnade alter {dataset} --add`"
         ),
     ))
-}
-
-/// A commit without rows, whose spec is to be said.
-fn schema_change() -> Proposal {
-    let none = Size { rows: Some(0), ..Size::default() };
-    Proposal { kind: Some(CommitKind::Schema), added: none, removed: none, ..Proposal::default() }
 }
 
 /// Makes the dataset have at least the columns of a spec.
@@ -319,7 +312,7 @@ impl Author for Ensure<'_> {
         if head.spec.derived || !wanted.derived {
             return Ok(grown);
         }
-        let mut proposal = grown.unwrap_or_else(schema_change);
+        let mut proposal = grown.unwrap_or_else(Proposal::without_rows);
         let spec = proposal.spec.take().unwrap_or_else(|| head.spec.as_ref().clone());
         proposal.spec = Some(DatasetSpec { derived: true, ..spec });
         Ok(Some(proposal))

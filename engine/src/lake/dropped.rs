@@ -4,7 +4,6 @@
 //! but the one that brings it back, with all its rows and versions. Its files go when they are told to: the log after the rows, and
 //! of the log the entry that says that it is dropped last, so that what was begun can be ended.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,13 +12,13 @@ use datasets::DatasetName;
 use deltalake_core::kernel::{Metadata, MetadataExt as _};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::check::LOG_FOLDER;
+use super::check::{LOG_FOLDER, LogFiles, entry_path};
 use super::create::require_room_for_quarantine;
-use super::log::LogEntry;
-use super::{Author, CommitLabel, DataFiles, Head, Lake, Proposal, Table};
-use crate::bus::CommitKind;
+use super::log::{LogEntry, read_entry};
+use super::table::{folder_of, places};
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table};
 use crate::catalog::DatasetEntry;
 use crate::derived::{is_kept_name, refuse_change};
 use crate::error::{Code, Error, Result};
@@ -84,9 +83,7 @@ impl Lake {
         who: &Principal,
         name: &DatasetName,
     ) -> Result<Version> {
-        let Some(table) = self.find_dropped(&who.tenant, name).await? else {
-            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
-        };
+        let table = self.table_or_dropped(&who.tenant, name).await?;
         require_droppable(name)?;
         let before = table.entry().dropped_at;
         let version = self.say(who, &table, true).await?;
@@ -108,9 +105,7 @@ impl Lake {
         who: &Principal,
         name: &DatasetName,
     ) -> Result<DatasetEntry> {
-        let Some(table) = self.find_dropped(&who.tenant, name).await? else {
-            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
-        };
+        let table = self.table_or_dropped(&who.tenant, name).await?;
         require_droppable(name)?;
         if let Some(quarantine) = self.find_dropped(&who.tenant, &name.quarantine()).await? {
             self.say(who, &quarantine, false).await?;
@@ -159,12 +154,12 @@ impl Lake {
             return Err(refuse_change(from));
         }
         require_room_for_quarantine(to)?;
-        let mut names = vec![(from.clone(), to.clone())];
-        if self.find_dropped(&who.tenant, &from.quarantine()).await?.is_some() {
-            names.insert(0, (from.quarantine(), to.quarantine()));
+        let mut moves = vec![(table, to.clone())];
+        if let Some(quarantine) = self.find_dropped(&who.tenant, &from.quarantine()).await? {
+            moves.insert(0, (quarantine, to.quarantine()));
         }
         for to in [to.clone(), to.quarantine()] {
-            let folder = Path::from_iter([who.tenant.as_str(), to.as_str()]);
+            let folder = folder_of(&who.tenant, &to);
             if self.root().store().list(Some(&folder)).try_next().await?.is_some() {
                 return Err(Error::user(
                     Code::Conflict,
@@ -173,24 +168,20 @@ impl Lake {
             }
         }
         // What is seen first is dropped first, and comes back last.
-        for (from, _) in names.iter().rev() {
-            let table = self.find_dropped(&who.tenant, from).await?;
-            let table =
-                table.ok_or_else(|| Error::internal("a dataset went while it was renamed"))?;
-            self.say_as(who, &table, true, RENAME).await?;
+        for (from, _) in moves.iter().rev() {
+            self.say_as(who, from, true, RENAME).await?;
         }
-        for (from, to) in &names {
-            self.copy_files(who, from, to).await?;
+        for (from, to) in &moves {
+            self.copy_files(who, &from.name, to).await?;
         }
         let mut version = Version(0);
-        for (_, to) in &names {
-            let table = self.find_dropped(&who.tenant, to).await?;
-            let table = table.ok_or_else(|| Error::internal("a dataset's copy is not there"))?;
-            version = self.say_as(who, &table, false, RENAME).await?;
+        for (_, to) in &moves {
+            let copy = self.table_or_dropped(&who.tenant, to).await?;
+            version = self.say_as(who, &copy, false, RENAME).await?;
         }
-        for (from, _) in &names {
-            if let Some((last, _)) = self.last_entry(&who.tenant, from).await? {
-                self.purge(who, from, &last).await?;
+        for (from, _) in &moves {
+            if let Some((last, _)) = self.last_entry(&who.tenant, &from.name).await? {
+                self.purge(who, &from.name, last).await?;
             }
         }
         Ok(version)
@@ -204,22 +195,16 @@ impl Lake {
         to: &DatasetName,
     ) -> Result<()> {
         let store = self.root().store();
-        let folder = |name: &DatasetName| Path::from_iter([who.tenant.as_str(), name.as_str()]);
-        let (from, to) = (folder(from), folder(to));
-        let all: Vec<_> = store.list(Some(&from)).try_collect().await?;
-        let is_log = |path: &Path| path.parts().any(|part| part.as_ref() == LOG_FOLDER);
-        let paths = all.into_iter().map(|object| object.location);
-        let (mut log, rows): (Vec<Path>, Vec<Path>) = paths.partition(is_log);
-        let (from, to) = (&from, &to);
+        let (from, to) = (&folder_of(&who.tenant, from), &folder_of(&who.tenant, to));
+        let Files { rows, log } = Files::of(store.as_ref(), from).await?;
         futures::stream::iter(rows)
             .map(Ok::<_, Error>)
             .try_for_each_concurrent(COPYING_MAX, |path| async move {
                 Ok(store.copy(&path, &moved(&path, from, to)?).await?)
             })
             .await?;
-        log.sort_by_key(|path| Reverse(path.clone()));
-        for path in log {
-            store.copy(&path, &moved(&path, from, to)?).await?;
+        for path in log.iter().rev() {
+            store.copy(path, &moved(path, from, to)?).await?;
         }
         Ok(())
     }
@@ -241,23 +226,23 @@ impl Lake {
             going.push((name, last));
         }
         if going.is_empty() {
-            return Err(self.catalog(&who.tenant).await?.unknown(name.as_str()));
+            return Err(self.unknown(&who.tenant, name).await);
         }
         let mut files = 0;
         for (name, last) in going {
-            files += self.purge(who, &name, &last).await?;
+            files += self.purge(who, &name, last).await?;
         }
         Ok(files)
     }
 
-    async fn purge(&self, who: &Principal, name: &DatasetName, last: &Path) -> Result<u64> {
+    /// Takes its files away: rows first, then the log from its beginning, and at last the entry that says that it is dropped.
+    async fn purge(&self, who: &Principal, name: &DatasetName, last: u64) -> Result<u64> {
         let store = self.root().store();
-        let folder = Path::from_iter([who.tenant.as_str(), name.as_str()]);
-        let all: Vec<_> = store.list(Some(&folder)).try_collect().await?;
-        let mut paths: Vec<Path> = all.into_iter().map(|object| object.location).collect();
-        let is_log = |path: &Path| path.parts().any(|part| part.as_ref() == LOG_FOLDER);
-        // Rows first, then the log from its beginning, and at last what says that it is dropped.
-        paths.sort_by_cached_key(|path| (path == last, is_log(path), path.clone()));
+        let folder = folder_of(&who.tenant, name);
+        let Files { rows, log } = Files::of(store.as_ref(), &folder).await?;
+        let last: Path = folder.parts().chain(entry_path(last).parts()).collect();
+        let (last, log): (Vec<Path>, Vec<Path>) = log.into_iter().partition(|path| *path == last);
+        let paths = [rows, log, last].concat();
         for path in &paths {
             match store.delete(path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -271,21 +256,33 @@ impl Lake {
         Ok(paths.len() as u64)
     }
 
-    /// The newest entry of a dataset's log and where it lies; also of a log whose beginning is gone.
+    /// The newest entry of a dataset's log and its version; also of a log whose beginning is gone.
     async fn last_entry(
         &self,
         tenant: &TenantId,
         name: &DatasetName,
-    ) -> Result<Option<(Path, LogEntry)>> {
-        let store = self.root().store();
-        let folder = Path::from_iter([tenant.as_str(), name.as_str(), LOG_FOLDER]);
-        let listed = store.list_with_delimiter(Some(&folder)).await?;
-        let version = |path: &Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
-        let entries = listed.objects.into_iter().map(|object| object.location);
-        let last = entries.filter_map(|path| Some((version(&path)?, path))).max();
-        let Some((version, path)) = last else { return Ok(None) };
-        let bytes = store.get(&path).await?.bytes().await?;
-        Ok(Some((path, LogEntry::parse(version, &bytes)?)))
+    ) -> Result<Option<(u64, LogEntry)>> {
+        let (log, folder) = places(self.root(), tenant, name)?;
+        let files = LogFiles::list(folder.as_ref()).await?;
+        let Some(last) = files.entries.last().copied() else { return Ok(None) };
+        Ok(read_entry(&log, last).await?.map(|entry| (last, entry)))
+    }
+}
+
+/// What lies in a dataset's folder, each in order.
+struct Files {
+    rows: Vec<Path>,
+    log: Vec<Path>,
+}
+
+impl Files {
+    async fn of(store: &dyn ObjectStore, folder: &Path) -> Result<Self> {
+        let log_folder = folder.clone().join(LOG_FOLDER);
+        let all: Vec<_> = store.list(Some(folder)).try_collect().await?;
+        let mut paths: Vec<Path> = all.into_iter().map(|object| object.location).collect();
+        paths.sort();
+        let (log, rows) = paths.into_iter().partition(|path| path.prefix_matches(&log_folder));
+        Ok(Self { rows, log })
     }
 }
 
@@ -320,11 +317,6 @@ impl Author for Say {
         if dropped_at(&head.metadata).is_some() == self.is_dropped {
             return Ok(None);
         }
-        let nothing: [&DataFiles; 0] = [];
-        Ok(Some(Proposal {
-            kind: Some(CommitKind::Schema),
-            is_dropped: Some(self.is_dropped),
-            ..Proposal::adding(nothing)
-        }))
+        Ok(Some(Proposal { is_dropped: Some(self.is_dropped), ..Proposal::without_rows() }))
     }
 }

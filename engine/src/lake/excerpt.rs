@@ -11,11 +11,11 @@ use bytes::Bytes;
 use deltalake_core::kernel::{Action, Add, Metadata, Protocol};
 use deltalake_core::logstore::{StorageConfig, default_logstore};
 use object_store::memory::InMemory;
-use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::table::load_state;
+use super::check::entry_path;
+use super::table::{folder_of, load_state};
 use super::{Head, Snapshot, Table, schema};
 use crate::error::{Error, Result};
 use crate::identity::Version;
@@ -80,9 +80,9 @@ impl Table {
             log.push(b'\n');
         }
 
-        let folder = Path::from_iter([self.tenant.as_str(), self.name.as_str()]);
+        let folder = folder_of(&self.tenant, &self.name);
         let root: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let place = folder.clone().join("_delta_log").join("00000000000000000000.json");
+        let place = folder.parts().chain(entry_path(0).parts()).collect();
         root.put(&place, log.into()).await?;
         let store = Arc::new(PrefixStore::new(Arc::clone(&root), folder));
         let location = self.log.root_url();

@@ -5,9 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::path::Path;
 
-use super::check::{LOG_FOLDER, LogFiles};
+use super::check::{LogFiles, entry_path};
 use super::log::{LogEntry, OPERATION_KEY};
 use super::removal::decoded;
 use super::{Lake, Table};
@@ -277,7 +276,7 @@ impl Table {
             return Ok(at);
         }
         // A writer that says no time: the object's own is what Delta takes.
-        let path = Path::from(format!("{LOG_FOLDER}/{:020}.json", version.0));
+        let path = entry_path(version.0);
         let found = object_store::ObjectStoreExt::head(&self.store, &path).await;
         Ok(found.map(|object| object.last_modified).unwrap_or_default())
     }

@@ -11,9 +11,10 @@ use deltalake_core::kernel::transaction::CommitData;
 use deltalake_core::kernel::{Action, Add, CommitInfo, Metadata, Protocol, Remove, Transaction};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::protocol::DeltaOperation;
+use object_store::ObjectStoreExt as _;
 use serde_json::Value;
 
-use super::check::advised;
+use super::check::{advised, entry_path};
 use super::{RevisedRows, Table, TakenRequest};
 use crate::error::{Code, Error, Result};
 use crate::identity::RunId;
@@ -24,6 +25,8 @@ pub(super) const RUN_ID_KEY: &str = "colonnadeRunId";
 pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
 pub(super) const REQUESTS_KEY: &str = "colonnadeRequests";
 pub(super) const REVISED_KEY: &str = "colonnadeRevised";
+/// How often columns had been renamed, dropped or given another type, where they had.
+pub(super) const RESHAPED_KEY: &str = "colonnadeReshaped";
 /// Actions of the commit, with this one.
 const ACTIONS_KEY: &str = "colonnadeActions";
 
@@ -190,6 +193,11 @@ impl LogEntry {
         serde_json::from_value(revised.clone()).ok()
     }
 
+    /// How often the columns had been changed when it was made, where it says so.
+    pub(super) fn reshaped(&self) -> Option<u64> {
+        self.info.as_ref()?.info.get(RESHAPED_KEY)?.as_u64()
+    }
+
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.info.as_ref()?.info.get(key)?.as_str()
     }
@@ -220,5 +228,14 @@ impl Table {
     /// The entry of one version, or `None` when the log has it not.
     pub(super) async fn entry_at(&self, version: u64) -> Result<Option<LogEntry>> {
         read_entry(&self.log, version).await.map_err(advised)
+    }
+
+    /// Whether the log has an entry of that version.
+    pub(super) async fn has_entry(&self, version: u64) -> Result<bool> {
+        match self.store.head(&entry_path(version)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }

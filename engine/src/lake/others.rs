@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datasets::DatasetName;
-use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
 use super::check::LOG_FOLDER;
 use super::shelf::Shelf;
+use super::table::folder_of;
 use super::{Lake, Table};
 use crate::error::{Error, Result};
 use crate::identity::TenantId;
@@ -27,7 +27,9 @@ impl Lake {
     async fn look_for_others_of(&self, tenant: &TenantId) -> Result<()> {
         let shelf = self.shelf(tenant);
         for table in shelf.opened() {
-            if table.entry().dropped_at.is_some() && self.is_gone(&table).await? {
+            // One that was purged: another may have its name.
+            let entry = table.entry();
+            if entry.dropped_at.is_some() && !table.has_entry(entry.version.0).await? {
                 shelf.remove(table.name());
                 continue;
             }
@@ -52,7 +54,7 @@ impl Lake {
         let mut is_other = known.iter().any(|name| !there.contains(name));
         for name in there.difference(&known) {
             // One that is just being made has no log yet.
-            let log = folder.clone().join(name.as_str()).join(LOG_FOLDER);
+            let log = folder_of(tenant, name).join(LOG_FOLDER);
             let log = self.root().store().list_with_delimiter(Some(&log)).await;
             is_other |= !log.map_err(Error::from)?.objects.is_empty();
         }
@@ -63,25 +65,11 @@ impl Lake {
         self.list(tenant, shelf).await
     }
 
-    /// Whether a dropped table was purged, so that another may have its name.
-    async fn is_gone(&self, table: &Table) -> Result<bool> {
-        let last = table.entry().version.0;
-        let path = Path::from(format!("{LOG_FOLDER}/{last:020}.json"));
-        match table.store.head(&path).await {
-            Ok(_) => Ok(false),
-            Err(object_store::Error::NotFound { .. }) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Follows the table where its next version is there. One that this process is just committing waits for no longer than that.
     async fn look_for_next(&self, table: &Arc<Table>) -> Result<()> {
         let next = table.entry().version.0 + 1;
-        let path = Path::from(format!("{LOG_FOLDER}/{next:020}.json"));
-        match table.store.head(&path).await {
-            Ok(_) => {}
-            Err(object_store::Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
+        if !table.has_entry(next).await? {
+            return Ok(());
         }
         let mut head = table.head().await;
         if head.version().0 < next {

@@ -238,12 +238,30 @@ impl Lake {
 
     /// An open table; NOT_FOUND names those that are spelt alike, and says of one that is dropped that it is.
     pub(crate) async fn table(&self, tenant: &TenantId, name: &DatasetName) -> Result<Arc<Table>> {
+        let table = self.table_or_dropped(tenant, name).await?;
+        match table.entry().dropped_at {
+            Some(at) => Err(was_dropped(name, at)),
+            None => Ok(table),
+        }
+    }
+
+    /// An open table, also one that is dropped; NOT_FOUND names those that are spelt alike.
+    pub(super) async fn table_or_dropped(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Arc<Table>> {
         match self.find_dropped(tenant, name).await? {
-            Some(table) => match table.entry().dropped_at {
-                Some(at) => Err(was_dropped(name, at)),
-                None => Ok(table),
-            },
-            None => Err(self.catalog(tenant).await?.unknown(name.as_str())),
+            Some(table) => Ok(table),
+            None => Err(self.unknown(tenant, name).await),
+        }
+    }
+
+    /// The error of whoever asks for a dataset that there is not.
+    pub(super) async fn unknown(&self, tenant: &TenantId, name: &DatasetName) -> Error {
+        match self.catalog(tenant).await {
+            Ok(catalog) => catalog.unknown(name.as_str()),
+            Err(error) => error,
         }
     }
 

@@ -330,10 +330,8 @@ pub(super) fn places(
         .location()
         .join(&format!("{tenant}/{name}/"))
         .map_err(|e| Error::bug("table location", e))?;
-    let folder: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(
-        Arc::clone(root.store()),
-        Path::from_iter([tenant.as_str(), name.as_str()]),
-    ));
+    let folder: Arc<dyn ObjectStore> =
+        Arc::new(PrefixStore::new(Arc::clone(root.store()), folder_of(tenant, name)));
     let log = default_logstore(
         Arc::clone(&folder),
         Arc::clone(root.store()),
@@ -341,6 +339,11 @@ pub(super) fn places(
         &StorageConfig::default(),
     );
     Ok((log, folder))
+}
+
+/// Where in a root the folder of a table lies.
+pub(super) fn folder_of(tenant: &TenantId, name: &DatasetName) -> Path {
+    Path::from_iter([tenant.as_str(), name.as_str()])
 }
 
 pub(super) async fn load_state(log: &LogStoreRef, version: Option<u64>) -> Result<DeltaTableState> {

@@ -20,7 +20,7 @@ use crate::bus::CommitKind;
 use crate::catalog::near_names;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
-use crate::lake::{Author, DataFiles, Head, Proposal, Renamed, Table};
+use crate::lake::{Author, Head, Proposal, Renamed, Table};
 use crate::session::{carried, fits, has_way};
 
 /// Rows that an error names.
@@ -258,9 +258,7 @@ impl Author for Add<'_> {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
         let spec = self.0.spec_after(&head.spec)?;
-        let nothing: [&DataFiles; 0] = [];
-        let (kind, spec) = (Some(CommitKind::Schema), Some(spec));
-        Ok(Some(Proposal { kind, spec, ..Proposal::adding(nothing) }))
+        Ok(Some(Proposal { spec: Some(spec), ..Proposal::without_rows() }))
     }
 }
 

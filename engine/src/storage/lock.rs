@@ -51,8 +51,14 @@ impl WriterLock {
         let mut main = open(root, MAIN_FILE)?;
         if !is_taken.map_err(failed("locking"))? {
             let says = match is_alone {
-                true => format!("others write to this root ({}); end them first", read_holder(&mut main)),
-                false => "this root is being mended; try again when `colonnade doctor --repair` has ended".to_owned(),
+                true => format!(
+                    "others write to this root ({}); end them first",
+                    read_holder(&mut main)
+                ),
+                false => format!(
+                    "this root is being mended, or a dataset of it renamed or purged ({}); try again when that has ended",
+                    read_holder(&mut main)
+                ),
             };
             return Err(Error::user(Code::Conflict, says));
         }

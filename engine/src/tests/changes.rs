@@ -118,8 +118,7 @@ async fn neighbours_among_hundreds_of_versions_are_told_apart() {
     const LAST: u64 = 220;
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     for id in 1..=LAST as i64 {
         write(&engine, WriteMode::Append, vec![rows(id..id + 1)]).await;
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::broken::{data_file, data_files, read, root};
 use super::*;
-use crate::{Code, Finding, FindingKind, Version, WriteMode};
+use crate::{Code, Finding, FindingKind, Reshape, Version, WriteMode};
 
 /// What is found of `calls`, and its version.
 async fn examine(folder: &Path, repair: bool) -> (Option<u64>, Vec<Finding>) {
@@ -437,6 +437,27 @@ async fn a_store_that_does_not_answer_is_no_damage() {
     }
     store.unreadable(None);
     assert!(engine.examine(&who(), false).await.unwrap()[0].findings.is_empty());
+}
+
+#[tokio::test]
+async fn rows_for_columns_whose_change_is_lost_do_not_get_into_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = root(folder.path()).await;
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    // Twice there and back: the names are those of before.
+    for (from, to) in [("model", "other"), ("other", "model")] {
+        let change = Reshape::Rename { column: from.to_owned(), to: to.to_owned() };
+        engine.reshape(&who(), &name("calls"), change, label("rename")).await.unwrap();
+    }
+    send(&engine, 20..30, sequence("p", 7)).await.unwrap();
+    engine.shutdown().await.unwrap();
+    std::fs::remove_file(entry(&table, 4)).unwrap();
+    let (_, remedy) = damage(folder.path(), true).await;
+    assert!(remedy.contains("as it was at 3; 10 rows that they add are only there"), "{remedy}");
+    assert_eq!(read(folder.path()).await.unwrap(), 190);
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(other) FROM calls").await, 20);
+    engine.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -12,8 +12,7 @@ async fn bad_row(engine: &Engine) {
 async fn a_dropped_dataset_is_told_to_be_and_comes_back_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     send(&engine, 0..5, sequence("p", 1)).await.unwrap();
     bad_row(&engine).await;
     let before = engine.catalog(&who()).await.unwrap();
@@ -95,29 +94,10 @@ async fn a_process_beside_another_has_what_that_one_did() {
 
 #[tokio::test]
 async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
-    use crate::lake::{Checked, FileWriter, Proposal};
-
-    struct Late(crate::lake::DataFiles);
-    #[async_trait::async_trait]
-    impl crate::lake::Author for Late {
-        async fn propose(
-            &mut self,
-            _: &crate::lake::Table,
-            head: &mut crate::lake::Head,
-        ) -> Result<Option<Proposal>> {
-            head.require_writable()?;
-            Ok(Some(Proposal::adding([&self.0])))
-        }
-    }
-
     let engine = engine().await;
-    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
-    let mut writer = FileWriter::new(&table, &*table.head().await).unwrap();
-    let mut checked = Checked::new(&*table.head().await);
-    writer.write(checked.check(&rows(5..6)).unwrap()).await.unwrap();
-    let mut late = Late(writer.finish().await.unwrap());
+    let late = Late::new(&engine, 5..6).await;
     engine.drop_dataset(&who(), &name("calls")).await.unwrap();
-    let error = engine.lake().commit(&table, "late", &label("late"), &mut late).await.unwrap_err();
+    let error = late.commit(&engine).await.unwrap_err();
     assert!(error.to_string().contains("was dropped at"), "{error}");
 }
 
@@ -125,8 +105,7 @@ async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
 async fn what_is_purged_makes_room_for_another() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     send(&engine, 0..5, sequence("p", 1)).await.unwrap();
     bad_row(&engine).await;
     let error = engine.purge_dataset(&who(), &name("calls")).await.unwrap_err();
@@ -154,8 +133,7 @@ async fn a_renamed_dataset_has_its_rows_and_versions_under_another_name() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().to_str().unwrap().to_owned();
     for root in ["memory:", &disk] {
-        let engine = Engine::open(options(root)).await.unwrap();
-        engine.create_dataset(&who(), calls()).await.unwrap();
+        let engine = engine_at(root).await;
         send(&engine, 0..40, sequence("p", 1)).await.unwrap();
         send(&engine, 40..45, sequence("p", 2)).await.unwrap();
         bad_row(&engine).await;

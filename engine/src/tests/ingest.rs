@@ -122,8 +122,7 @@ async fn a_bad_request_fails_alone() {
 async fn sequences_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     send(&engine, 0..5, sequence("p", 3)).await.unwrap();
     send(&engine, 5..6, None).await.unwrap();
     engine.shutdown().await.unwrap();
@@ -155,8 +154,7 @@ async fn nothing_is_sent_to_a_quarantine_or_to_no_dataset() {
 async fn a_number_that_was_taken_with_other_rows_is_a_conflict_and_no_duplicate() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     let row = |id| format!("{{\"id\": {id}, \"at\": \"2026-01-01T00:00:00Z\", \"tokens\": 5}}\n");
     for number in 5..8 {
         body(&engine, &row(number), sequence("p", number)).await.unwrap();

@@ -30,6 +30,7 @@ use bytes::Bytes;
 use datasets::read::Format;
 use datasets::{DatasetName, DatasetSpec};
 
+use crate::lake::{Author, Checked, DataFiles, FileWriter, Head, Proposal, Table};
 use crate::{
     Access, CommitLabel, Engine, EngineOptions, IngestReceipt, IngestRequest, IngestRows,
     Principal, ProducerSequence, Result, Session,
@@ -78,9 +79,44 @@ pub(super) fn options(root: &str) -> EngineOptions {
 
 /// An engine with a store of its own in memory, and the dataset `calls`.
 pub(super) async fn engine() -> Engine {
-    let engine = Engine::open(options("memory:")).await.unwrap();
+    engine_at("memory:").await
+}
+
+/// An engine on `root`, where it makes the dataset `calls`.
+pub(super) async fn engine_at(root: &str) -> Engine {
+    let engine = Engine::open(options(root)).await.unwrap();
     engine.create_dataset(&who(), calls()).await.unwrap();
     engine
+}
+
+/// Rows of `calls` that were written as files, and not committed yet.
+pub(super) struct Late {
+    table: Arc<Table>,
+    files: DataFiles,
+}
+
+impl Late {
+    pub(super) async fn new(engine: &Engine, ids: std::ops::Range<i64>) -> Self {
+        let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+        let mut writer = FileWriter::new(&table, &*table.head().await).unwrap();
+        let mut checked = Checked::new(&*table.head().await);
+        writer.write(checked.check(&rows(ids)).unwrap()).await.unwrap();
+        let files = writer.finish().await.unwrap();
+        Self { table, files }
+    }
+
+    pub(super) async fn commit(mut self, engine: &Engine) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        engine.lake().commit(&table, "late", &label("late"), &mut self).await.map(drop)
+    }
+}
+
+#[async_trait::async_trait]
+impl Author for Late {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_writable()?;
+        Ok(Some(Proposal::adding([&self.files])))
+    }
 }
 
 /// Rows of `calls` with these ids, a day apart.

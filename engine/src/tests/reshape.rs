@@ -240,32 +240,14 @@ async fn what_others_stand_on_stays() {
 
 #[tokio::test]
 async fn rows_that_were_read_for_other_columns_are_refused() {
-    use crate::lake::{FileWriter, Proposal};
-
-    struct Late(crate::lake::DataFiles);
-    #[async_trait::async_trait]
-    impl crate::lake::Author for Late {
-        async fn propose(
-            &mut self,
-            _: &crate::lake::Table,
-            _: &mut crate::lake::Head,
-        ) -> Result<Option<Proposal>> {
-            Ok(Some(Proposal::adding([&self.0])))
-        }
-    }
-
     let engine = engine().await;
     send(&engine, 0..5, None).await.unwrap();
-    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
-    let mut writer = FileWriter::new(&table, &*table.head().await).unwrap();
-    let mut checked = crate::lake::Checked::new(&*table.head().await);
-    writer.write(checked.check(&rows(5..6)).unwrap()).await.unwrap();
-    let mut late = Late(writer.finish().await.unwrap());
+    let late = Late::new(&engine, 5..6).await;
     // Two columns that change their names with each other: to whoever looks at names alone nothing happened.
     for (from, to) in [("model", "other"), ("other", "model")] {
         reshape(&engine, rename(from, to)).await.unwrap();
     }
-    let error = engine.lake().commit(&table, "late", &label("late"), &mut late).await.unwrap_err();
+    let error = late.commit(&engine).await.unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
     assert!(error.to_string().contains("columns were changed while the rows were on their way"));
     assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);

@@ -8,8 +8,7 @@ async fn a_folder_is_a_root_under_each_of_its_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a root with spaces");
     let path = path.to_str().unwrap();
-    let engine = Engine::open(options(path)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(path).await;
     send(&engine, 0..40, None).await.unwrap();
     engine.shutdown().await.unwrap();
     let url = url::Url::from_directory_path(path).unwrap();

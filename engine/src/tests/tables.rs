@@ -304,8 +304,7 @@ async fn roles_are_asked_for() {
 async fn many_commits_are_one_table_with_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     for id in 0..105 {
         write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
     }
@@ -345,8 +344,7 @@ async fn many_commits_are_one_table_with_a_checkpoint() {
 async fn a_checkpoint_that_was_not_made_is_made_by_the_next_commit() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     for id in 0..105 {
         write(&engine, WriteMode::Append, id..id + 1).await.unwrap();
     }
@@ -370,8 +368,7 @@ async fn a_checkpoint_that_was_not_made_is_made_by_the_next_commit() {
 async fn a_long_log_gets_its_checkpoint_from_who_opens_it_to_write() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let engine = Engine::open(options(root)).await.unwrap();
-    engine.create_dataset(&who(), calls()).await.unwrap();
+    let engine = engine_at(root).await;
     write(&engine, WriteMode::Append, 0..3).await.unwrap();
     engine.shutdown().await.unwrap();
     // As if those that committed had all died before they made one.

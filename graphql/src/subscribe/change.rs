@@ -1,7 +1,6 @@
 //! The change of a dataset between two versions, as one subscriber's filter sees it.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use async_graphql::Value;
@@ -76,15 +75,6 @@ impl Weigh for ChangedRows {
 const PLAN_BYTES: usize = 2 << 20;
 const COUNT_BYTES: usize = 64;
 
-/// What the columns are: a change is kept as they were called when it was read.
-fn columns_of(shape: &Shape) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for column in &shape.columns {
-        (&column.name, column.kind.to_string()).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
 impl Change {
     /// Reads what changed; NOT_FOUND when the versions are not kept apart any more.
     pub(crate) async fn read(
@@ -95,7 +85,7 @@ impl Change {
         from: Version,
         to: Version,
     ) -> Result<Self> {
-        let key = format!("{} {} {from} {to} {:x}", who.tenant, shape.name, columns_of(&shape));
+        let key = format!("{} {} {from} {to} {:x}", who.tenant, shape.name, shape.digest);
         let changes = service
             .shared
             .get(key, async {
@@ -234,11 +224,7 @@ impl Change {
         let filter = self.filter.as_ref().map(Value::to_string).unwrap_or_default();
         format!(
             "{} {} {} {} {side:?} {what} {:x} {filter}",
-            self.who.tenant,
-            self.shape.name,
-            self.from,
-            self.to,
-            columns_of(&self.shape)
+            self.who.tenant, self.shape.name, self.from, self.to, self.shape.digest
         )
     }
 }

@@ -1,10 +1,14 @@
-//! Rows as a table, CSV, JSON or Arrow, streamed as they come.
+//! Rows as a table for people, and in the forms of files, streamed as they come.
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use engine::{Code, Error, Result, with_json_texts};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 use crate::cli::SqlFormat;
 use crate::output::{Output, count};
@@ -33,18 +37,45 @@ pub(super) fn writer(
             let printed = false;
             Box::new(TableWriter { schema, held, held_rows, shown, all, rows_max, output, printed })
         }
-        SqlFormat::Csv => Box::new(CsvWriter(
-            arrow::csv::WriterBuilder::new().with_header(true).build(stdout()),
-            schema,
-            false,
-        )),
+        SqlFormat::Csv => Box::new(CsvWriter::new(stdout(), schema)),
         SqlFormat::Json => Box::new(JsonWriter(
             arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(stdout()),
         )),
-        SqlFormat::Arrow => Box::new(ArrowWriter(
+        SqlFormat::Arrow => Box::new(StreamWriter(
             arrow::ipc::writer::StreamWriter::try_new(stdout(), &schema).map_err(Error::from)?,
         )),
     })
+}
+
+/// What a file's rows are written as.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    Parquet,
+    Csv,
+    Ndjson,
+    Arrow,
+}
+
+impl Form {
+    /// A writer of rows of `schema` to a file.
+    pub(super) fn writer(self, file: File, schema: SchemaRef) -> Result<Box<dyn RowWriter>> {
+        let file = io::BufWriter::new(file);
+        Ok(match self {
+            Self::Parquet => {
+                let level = ZstdLevel::try_new(1).map_err(Error::from)?;
+                let properties =
+                    WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                Box::new(ParquetWriter(ArrowWriter::try_new(file, schema, Some(properties))?))
+            }
+            Self::Csv => Box::new(CsvWriter::new(file, schema)),
+            Self::Ndjson => Box::new(NdjsonWriter(
+                arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(file),
+            )),
+            Self::Arrow => {
+                Box::new(FileWriter(arrow::ipc::writer::FileWriter::try_new(file, &schema)?))
+            }
+        })
+    }
 }
 
 struct TableWriter<'a> {
@@ -102,7 +133,14 @@ impl RowWriter for TableWriter<'_> {
     }
 }
 
+/// Of these columns, and whether the header was written.
 struct CsvWriter<W: Write>(arrow::csv::Writer<W>, SchemaRef, bool);
+
+impl<W: Write> CsvWriter<W> {
+    fn new(to: W, schema: SchemaRef) -> Self {
+        Self(arrow::csv::WriterBuilder::new().with_header(true).build(to), schema, false)
+    }
+}
 
 impl<W: Write> RowWriter for CsvWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
@@ -134,9 +172,48 @@ impl<W: Write> RowWriter for JsonWriter<W> {
     }
 }
 
-struct ArrowWriter<W: Write>(arrow::ipc::writer::StreamWriter<W>);
+struct NdjsonWriter<W: Write>(arrow::json::LineDelimitedWriter<W>);
 
-impl<W: Write> RowWriter for ArrowWriter<W> {
+impl<W: Write> RowWriter for NdjsonWriter<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
+        still_read(self.0.write(batch))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        still_read(self.0.finish())?;
+        flushed(self.0.into_inner().flush())
+    }
+}
+
+struct ParquetWriter<W: Write + Send>(ArrowWriter<W>);
+
+impl<W: Write + Send> RowWriter for ParquetWriter<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
+        self.0.write(batch)?;
+        Ok(true)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        flushed(self.0.into_inner()?.flush())
+    }
+}
+
+struct FileWriter<W: Write>(arrow::ipc::writer::FileWriter<W>);
+
+impl<W: Write> RowWriter for FileWriter<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
+        still_read(self.0.write(batch))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        still_read(self.0.finish())?;
+        flushed(self.0.get_mut().flush())
+    }
+}
+
+struct StreamWriter<W: Write>(arrow::ipc::writer::StreamWriter<W>);
+
+impl<W: Write> RowWriter for StreamWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         still_read(self.0.write(batch))
     }
@@ -155,7 +232,7 @@ fn still_read(written: Result<(), arrow::error::ArrowError>) -> Result<bool> {
             Ok(false)
         }
         Err(arrow::error::ArrowError::IoError(message, e)) => {
-            Err(Error::environment(Code::Internal, format!("write rows to stdout: {message}"), e))
+            Err(Error::environment(Code::StorageUnavailable, format!("write rows: {message}"), e))
         }
         Err(e) => Err(e.into()),
     }
@@ -164,7 +241,7 @@ fn still_read(written: Result<(), arrow::error::ArrowError>) -> Result<bool> {
 fn flushed(flushed: io::Result<()>) -> Result<()> {
     match flushed {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::environment(Code::Internal, "write rows to stdout", e))
+            Err(Error::environment(Code::StorageUnavailable, "write rows", e))
         }
         _ => Ok(()),
     }

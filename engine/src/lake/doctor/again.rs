@@ -304,14 +304,7 @@ pub(super) struct Filler {
 impl Author for Filler {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        let none = Size { rows: Some(0), ..Size::default() };
-        Ok(Some(Proposal {
-            kind: Some(CommitKind::Schema),
-            added: none,
-            removed: none,
-            set_aside: self.set_aside,
-            ..Proposal::default()
-        }))
+        Ok(Some(Proposal { set_aside: self.set_aside, ..Proposal::without_rows() }))
     }
 }
 

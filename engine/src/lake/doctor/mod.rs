@@ -20,7 +20,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::check::{LOG_FOLDER, LogFiles, is_damage};
+use super::check::{LogFiles, entry_path, is_damage};
 use super::data_files::is_data_file;
 use super::log::{LogEntry, OPERATION_KEY};
 use super::table::places;
@@ -348,11 +348,6 @@ impl Logged {
 fn aside(name: &str, at: DateTime<Utc>, end: &str) -> Path {
     let stamp = at.format("%Y%m%dT%H%M%S%3fZ");
     Path::from(format!("{DAMAGED_FOLDER}/{name}.{stamp}{end}"))
-}
-
-/// The entry of a version in the log.
-fn entry_path(version: u64) -> Path {
-    Path::from(format!("{LOG_FOLDER}/{version:020}.json"))
 }
 
 /// `1 file`, `2 files`.

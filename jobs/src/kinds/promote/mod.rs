@@ -134,7 +134,7 @@ impl Job for Promote {
             let entry = chosen(&params, &entries, &history)?;
             let now = history.production();
             let mut changes = Vec::new();
-            let noise = noise(&params, entry, &history);
+            let mut noise = None;
             let change = |version: &str, stage, reason: String| Change {
                 version: version.to_owned(),
                 stage,
@@ -145,7 +145,7 @@ impl Job for Promote {
                 // What is so already needs no second row.
                 Target::Production if now == Some(entry.version.as_str()) => {}
                 Target::Production => {
-                    gate(&params, entry, &history)?;
+                    noise = gate(&params, entry, &history)?;
                     let reason = format!("replaced by {}", entry.version);
                     changes.extend(now.map(|old| change(old, ModelStage::Archived, reason)));
                     let reason = match (&noise, params.reason.is_empty()) {
@@ -187,7 +187,7 @@ impl Job for Promote {
                     "accuracy": entry.accuracy,
                     "compared": compared,
                     "forced": params.force,
-                    "noise": noise.filter(|_| is_changed),
+                    "noise": noise,
                 }),
             })
         })
@@ -226,35 +226,19 @@ fn chosen<'a>(params: &Params, entries: &'a [Entry], history: &History) -> Resul
     })
 }
 
-/// That a version which goes into use is less accurate than the one that is there, and by no more than chance makes.
-fn noise(params: &Params, entry: &Entry, history: &History) -> Option<String> {
-    let (accuracy, compared) = (entry.accuracy?, entry.compared.as_ref()?);
-    let is_so = params.to == Target::Production
-        && !params.force
-        && !history.was_in_production(&entry.version)
-        && history.production().is_none_or(|now| now == compared.version)
-        && is_noise(params, accuracy, compared);
-    is_so.then(|| {
-        format!(
-            "accuracy {accuracy:.4} beside {:.4} of {}: no less than chance makes (p = {:.2})",
-            compared.accuracy, compared.version, compared.p_value
-        )
-    })
-}
-
 /// Whether a version is less accurate by no more than is allowed, and than chance makes.
 fn is_noise(params: &Params, accuracy: f64, compared: &Compared) -> bool {
     let less = compared.accuracy - accuracy;
     less > 0.0 && less <= params.tolerance && compared.p_value >= SIGNIFICANT_BELOW
 }
 
-/// Whether a version may go into use.
-fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
+/// Whether a version may go into use; where it is less accurate than the one that is there, why it may all the same.
+fn gate(params: &Params, entry: &Entry, history: &History) -> Result<Option<String>> {
     let Some(accuracy) = entry.accuracy.filter(|_| entry.held_out_rows > 0) else {
         return Err(conflict(params, entry, "was never evaluated: it can't be taken into use"));
     };
     if params.force || history.was_in_production(&entry.version) {
-        return Ok(());
+        return Ok(None);
     }
     let compared = entry.compared.as_ref();
     let (now, why) = match (history.production(), compared) {
@@ -263,11 +247,16 @@ fn gate(params: &Params, entry: &Entry, history: &History) -> Result<()> {
         (None, Some(compared)) if compared.version.contains('@') => {
             (compared.version.as_str(), "from which it was trained")
         }
-        (None, _) => return Ok(()),
+        (None, _) => return Ok(None),
     };
     match compared {
-        Some(compared) if compared.version == now && accuracy >= compared.accuracy => Ok(()),
-        Some(compared) if compared.version == now && is_noise(params, accuracy, compared) => Ok(()),
+        Some(compared) if compared.version == now && accuracy >= compared.accuracy => Ok(None),
+        Some(compared) if compared.version == now && is_noise(params, accuracy, compared) => {
+            Ok(Some(format!(
+                "accuracy {accuracy:.4} beside {:.4} of {now}: no less than chance makes (p = {:.2})",
+                compared.accuracy, compared.p_value
+            )))
+        }
         Some(compared) if compared.version == now => Err(conflict(
             params,
             entry,
