@@ -128,7 +128,10 @@ impl Examination<'_> {
             return Ok(());
         }
         let spec = schema::spec_of(self.name, before.metadata())?;
-        let can_be_added = entries().all(LogEntry::only_adds) && grows(&spec, &broken.entries);
+        let reshaped = head.column_ids.reshaped;
+        let fits = |entry: &LogEntry| entry.reshaped().is_none_or(|of| of == reshaped);
+        let can_be_added = entries().all(|entry| entry.only_adds() && fits(entry))
+            && grows(&spec, &broken.entries);
         let can_be_added = can_be_added && !self.was_decided_against(*last).await?;
         let table = self.table_with(head)?;
         let salvaged = broken.entries.iter().flat_map(|(entry, _)| entry.added_paths.iter());
