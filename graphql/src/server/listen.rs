@@ -191,20 +191,28 @@ impl Connections {
     /// A place for one more, if need be that of the connection which waits longest.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let mut free = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
-        let Some((_, since_ms)) = self.longest_waiting() else {
-            // Every place is busy: a moment, and no longer, for others want to hear that, too.
-            return timeout(BUSY_WAIT_MAX, free).await.ok()?.ok();
-        };
-        let waited = Duration::from_millis(self.now_ms().saturating_sub(since_ms));
-        if let Ok(place) = timeout(EVICTED_AFTER.saturating_sub(waited), free.as_mut()).await {
-            return place.ok();
+        let until_ms = self.now_ms() + PLACE_WAIT_MAX.as_millis() as u64;
+        loop {
+            let Some((life, since_ms)) = self.longest_waiting() else {
+                // Every place is busy: a moment, and no longer, for others want to hear that, too.
+                return timeout(BUSY_WAIT_MAX, free).await.ok()?.ok();
+            };
+            let now_ms = self.now_ms();
+            let waited = Duration::from_millis(now_ms.saturating_sub(since_ms));
+            if waited >= EVICTED_AFTER {
+                life.leaves.store(true, Ordering::Release);
+                life.evicted.notify_one();
+                return timeout(PLACE_WAIT_MAX, free).await.ok()?.ok();
+            }
+            let left = Duration::from_millis(until_ms.saturating_sub(now_ms));
+            if left.is_zero() {
+                return None;
+            }
+            // It may come back to life meanwhile, and then another one is the longest that waits.
+            if let Ok(place) = timeout(left.min(EVICTED_AFTER - waited), free.as_mut()).await {
+                return place.ok();
+            }
         }
-        // Another one by now, where that one came back to life or made room for somebody else.
-        if let Some((life, _)) = self.longest_waiting() {
-            life.leaves.store(true, Ordering::Release);
-            life.evicted.notify_one();
-        }
-        timeout(PLACE_WAIT_MAX, free).await.ok()?.ok()
     }
 
     /// The connection that waits longest for its client, and since when.
