@@ -137,7 +137,7 @@ const REFUSED: [(&str, &str); 4] = [
     (".encrypted", "encrypted Parquet is not supported"),
     ("large_string_map", "over the limit"),
     // The parquet crate takes the list's type in this old writer's metadata for another one.
-    ("dict-page-offset-zero", "Expected list element type"),
+    ("dict-page-offset-zero", "field 15 is of another type"),
     // A page that its column chunk is too short for; the parquet crate refuses it as well.
     ("nation.dict-malformed", "28 bytes where 13 are left"),
 ];

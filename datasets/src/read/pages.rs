@@ -16,6 +16,130 @@ const ROW_GROUPS_MAX: usize = i16::MAX as usize;
 /// Most elements of a schema.
 const SCHEMA_ELEMENTS_MAX: usize = 65_536;
 
+/// What a field of one of Parquet's structures is. The decoder takes it for that, whatever type stands before it, and so comes to read
+/// what lies elsewhere: a field of another type is refused. Those that it passes over are not here.
+#[derive(Clone, Copy)]
+enum Is {
+    Byte,
+    Int,
+    Flag,
+    Double,
+    Binary,
+    Struct(Fields),
+    Ints,
+    Structs(Fields),
+}
+
+/// The fields of a structure, by their numbers (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>).
+type Fields = &'static [(i64, Is)];
+
+const FILE: Fields = &[
+    (1, Is::Int),
+    (2, Is::Structs(SCHEMA_ELEMENT)),
+    (3, Is::Int),
+    (4, Is::Structs(ROW_GROUP)),
+    (5, Is::Structs(KEY_VALUE)),
+    (6, Is::Binary),
+    (7, Is::Structs(COLUMN_ORDER)),
+];
+const SCHEMA_ELEMENT: Fields = &[
+    (1, Is::Int),
+    (2, Is::Int),
+    (3, Is::Int),
+    (4, Is::Binary),
+    (5, Is::Int),
+    (6, Is::Int),
+    (7, Is::Int),
+    (8, Is::Int),
+    (9, Is::Int),
+    (10, Is::Struct(LOGICAL_TYPE)),
+];
+const LOGICAL_TYPE: Fields = &[
+    (1, Is::Struct(&[])),
+    (2, Is::Struct(&[])),
+    (3, Is::Struct(&[])),
+    (4, Is::Struct(&[])),
+    (5, Is::Struct(&[(1, Is::Int), (2, Is::Int)])),
+    (6, Is::Struct(&[])),
+    (7, Is::Struct(TIME)),
+    (8, Is::Struct(TIME)),
+    (10, Is::Struct(&[(1, Is::Byte), (2, Is::Flag)])),
+    (11, Is::Struct(&[])),
+    (12, Is::Struct(&[])),
+    (13, Is::Struct(&[])),
+    (14, Is::Struct(&[])),
+    (15, Is::Struct(&[])),
+    (16, Is::Struct(&[(1, Is::Byte)])),
+    (17, Is::Struct(&[(1, Is::Binary)])),
+    (18, Is::Struct(&[(1, Is::Binary), (2, Is::Int)])),
+];
+const TIME: Fields = &[(1, Is::Flag), (2, Is::Struct(TIME_UNIT))];
+const TIME_UNIT: Fields = &[(1, Is::Struct(&[])), (2, Is::Struct(&[])), (3, Is::Struct(&[]))];
+const ROW_GROUP: Fields = &[
+    (1, Is::Structs(COLUMN_CHUNK)),
+    (2, Is::Int),
+    (3, Is::Int),
+    (4, Is::Structs(&[(1, Is::Int), (2, Is::Flag), (3, Is::Flag)])),
+    (5, Is::Int),
+    (7, Is::Int),
+];
+const COLUMN_CHUNK: Fields = &[
+    (1, Is::Binary),
+    (2, Is::Int),
+    (3, Is::Struct(COLUMN)),
+    (4, Is::Int),
+    (5, Is::Int),
+    (6, Is::Int),
+    (7, Is::Int),
+];
+const COLUMN: Fields = &[
+    (1, Is::Int),
+    (2, Is::Ints),
+    (4, Is::Int),
+    (5, Is::Int),
+    (6, Is::Int),
+    (7, Is::Int),
+    (9, Is::Int),
+    (10, Is::Int),
+    (11, Is::Int),
+    (14, Is::Int),
+    (15, Is::Int),
+    (17, Is::Struct(&[(1, Is::Struct(BOUNDS)), (2, Is::Ints)])),
+];
+const KEY_VALUE: Fields = &[(1, Is::Binary), (2, Is::Binary)];
+const COLUMN_ORDER: Fields = &[(1, Is::Struct(&[]))];
+const BOUNDS: Fields = &[
+    (1, Is::Double),
+    (2, Is::Double),
+    (3, Is::Double),
+    (4, Is::Double),
+    (5, Is::Double),
+    (6, Is::Double),
+    (7, Is::Double),
+    (8, Is::Double),
+];
+const PAGE: Fields = &[
+    (1, Is::Int),
+    (2, Is::Int),
+    (3, Is::Int),
+    (4, Is::Int),
+    (5, Is::Struct(DATA_PAGE)),
+    (6, Is::Struct(&[])),
+    (7, Is::Struct(DICTIONARY_PAGE)),
+    (8, Is::Struct(DATA_PAGE_2)),
+];
+const DATA_PAGE: Fields = &[(1, Is::Int), (2, Is::Int), (3, Is::Int), (4, Is::Int)];
+const DICTIONARY_PAGE: Fields = &[(1, Is::Int), (2, Is::Int), (3, Is::Flag)];
+const DATA_PAGE_2: Fields = &[
+    (1, Is::Int),
+    (2, Is::Int),
+    (3, Is::Int),
+    (4, Is::Int),
+    (5, Is::Int),
+    (6, Is::Int),
+    (7, Is::Flag),
+];
+
 /// What a footer says.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Footer {
@@ -58,7 +182,7 @@ pub(crate) fn check_footer(bytes: &[u8]) -> Result<Footer, String> {
             footer.encrypted = true;
             walk.skip(kind, 0)
         }
-        (_, kind) => walk.skip(kind, 0),
+        (id, kind) => walk.field(FILE, id, kind, 0),
     })?;
     Ok(footer)
 }
@@ -79,20 +203,20 @@ pub(crate) fn page_header(bytes: &[u8]) -> Result<PageHeader, String> {
         }
         // A data page's header of version 1 has the encoding in field 2, one of version 2 in field 4.
         (5 | 8, Kind::Struct) => {
-            let encoding = if id == 5 { 2 } else { 4 };
+            let (encoding, known) = if id == 5 { (2, DATA_PAGE) } else { (4, DATA_PAGE_2) };
             walk.fields(1, |walk, id, kind| match (id, kind) {
                 (1, Kind::Int) => walk.int().map(|values| page.values = Some(values)),
                 (id, Kind::Int) if id == encoding => {
                     walk.int().map(|encoding| page.encoding = Some(encoding))
                 }
-                (_, kind) => walk.skip(kind, 1),
+                (id, kind) => walk.field(known, id, kind, 1),
             })
         }
         (7, Kind::Struct) => walk.fields(1, |walk, id, kind| match (id, kind) {
             (1, Kind::Int) => walk.int().map(|values| page.dictionary_values = Some(values)),
-            (_, kind) => walk.skip(kind, 1),
+            (id, kind) => walk.field(DICTIONARY_PAGE, id, kind, 1),
         }),
-        (_, kind) => walk.skip(kind, 0),
+        (id, kind) => walk.field(PAGE, id, kind, 0),
     })?;
     page.header_bytes = walk.at;
     Ok(page)
@@ -204,8 +328,53 @@ impl Walk<'_> {
                 0 => self.int()?,
                 delta => id + i64::from(delta),
             };
+            // The decoder keeps 16 bits of it.
+            if !(0..=i64::from(i16::MAX)).contains(&id) {
+                return Err(format!("a field of the number {id}"));
+            }
             visit(self, id, Kind::of(byte & 0x0F)?)?;
         }
+    }
+
+    /// Walks over a field of a structure, which must be of the type that it has there.
+    fn field(&mut self, known: Fields, id: i64, kind: Kind, depth: usize) -> Result<(), String> {
+        let Some((_, is)) = known.iter().find(|(known, _)| *known == id) else {
+            return self.skip(kind, depth);
+        };
+        let is_so = match is {
+            Is::Byte => kind == Kind::Byte,
+            Is::Int => kind == Kind::Int,
+            Is::Flag => kind == Kind::Flag,
+            Is::Double => kind == Kind::Double,
+            Is::Binary => kind == Kind::Binary,
+            Is::Struct(_) => kind == Kind::Struct,
+            Is::Ints | Is::Structs(_) => kind == Kind::List,
+        };
+        if !is_so {
+            return Err(format!("field {id} is of another type than Parquet has there"));
+        }
+        match is {
+            Is::Byte | Is::Int | Is::Flag | Is::Double | Is::Binary => self.skip(kind, depth),
+            Is::Struct(fields) => self.structure(fields, depth + 1),
+            Is::Ints | Is::Structs(_) => {
+                let (item, count) = self.list_header()?;
+                if count > LIST_MAX {
+                    return Err(format!("a list of {count} elements; at most {LIST_MAX} are read"));
+                }
+                let expected = if matches!(is, Is::Ints) { Kind::Int } else { Kind::Struct };
+                if item != expected && count > 0 {
+                    return Err(format!("field {id} is a list of values of another type"));
+                }
+                (0..count).try_for_each(|_| match is {
+                    Is::Structs(fields) => self.structure(fields, depth + 1),
+                    _ => self.skip(item, depth),
+                })
+            }
+        }
+    }
+
+    fn structure(&mut self, known: Fields, depth: usize) -> Result<(), String> {
+        self.fields(depth, |walk, id, kind| walk.field(known, id, kind, depth))
     }
 
     /// Walks a row group; its columns are its first field.
@@ -216,9 +385,12 @@ impl Walk<'_> {
                 if count > SCHEMA_ELEMENTS_MAX {
                     return Err(format!("{count} columns; at most {SCHEMA_ELEMENTS_MAX} are read"));
                 }
-                (0..count).try_for_each(|_| walk.item(item, 2))
+                if item != Kind::Struct && count > 0 {
+                    return Err("the columns of a row group are not a list of columns".into());
+                }
+                (0..count).try_for_each(|_| walk.structure(COLUMN_CHUNK, 2))
             }
-            (_, kind) => walk.skip(kind, 1),
+            (id, kind) => walk.field(ROW_GROUP, id, kind, 1),
         })
     }
 
@@ -286,7 +458,7 @@ impl Walk<'_> {
                     children = walk.int()?;
                     Ok(())
                 }
-                (_, kind) => walk.skip(kind, 1),
+                (id, kind) => walk.field(SCHEMA_ELEMENT, id, kind, 1),
             })?;
             if children < 0 || children > count as i64 {
                 return Err(format!("a schema element of {children} children among {count}"));
@@ -329,7 +501,9 @@ mod tests {
         }
         footer.push(0);
         assert!(check_footer(&footer).unwrap_err().contains("nested more than 64"));
-        let nested = [0x1C_u8; 200];
+        // Field 10, which no footer has.
+        let mut nested = [0x1C_u8; 200];
+        nested[0] = 0xAC;
         assert!(check_footer(&nested).unwrap_err().contains("nested more than 32"));
     }
 
@@ -349,6 +523,28 @@ mod tests {
                 Ok(_) => assert!(is_read),
             }
         }
+    }
+
+    #[test]
+    fn fields_of_other_types_are_refused() {
+        let header = |field: &[u8]| {
+            let mut header = vec![0x15, 0, 0x15, 0xC8, 0x01, 0x15, 0x78];
+            header.extend(field);
+            header.push(0);
+            page_header(&header).map(|_| ())
+        };
+        assert_eq!(header(&[0x15, 2]), Ok(()));
+        // The checksum as a binary, a structure of a data page as a number, its number of values as a structure.
+        for field in [&[0x18, 1, 7][..], &[0x25, 2], &[0x2C, 0x1C, 0, 0]] {
+            let problem = header(field).unwrap_err();
+            assert!(problem.contains("is of another type than Parquet has there"), "{problem}");
+        }
+        // Field 65,541, of which 16 bits are 5.
+        let problem = header(&[0x0C, 0x8A, 0x80, 0x08, 0]).unwrap_err();
+        assert_eq!(problem, "a field of the number 65541");
+        // The encodings of a column as a list of binaries: row groups, columns, the column itself.
+        let footer = [0x49, 0x1C, 0x19, 0x1C, 0x3C, 0x29, 0x18, 0, 0, 0, 0, 0];
+        assert!(check_footer(&footer).unwrap_err().contains("a list of values of another type"));
     }
 
     #[test]

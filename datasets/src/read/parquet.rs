@@ -153,8 +153,8 @@ impl ChunkReader for Input {
 
     fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
         Ok(match self {
-            Self::File(file) => Box::new(file.get_read(start)?),
-            Self::Bytes(bytes) => Box::new(bytes.get_read(start)?),
+            Self::File(file) => Box::new(ToItsEnd(file.get_read(start)?)),
+            Self::Bytes(bytes) => Box::new(ToItsEnd(bytes.get_read(start)?)),
         })
     }
 
@@ -183,6 +183,18 @@ impl ChunkReader for SharedInput {
 
     fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
         self.0.get_bytes(start, length)
+    }
+}
+
+/// Fails at its end: the decoder takes no notice of it where it passes over bytes, and goes on.
+struct ToItsEnd<R>(R);
+
+impl<R: io::Read> io::Read for ToItsEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
     }
 }
 
