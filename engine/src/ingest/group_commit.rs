@@ -18,10 +18,11 @@ use tracing::Instrument;
 
 use super::body::{Rows, prepare};
 use super::group::Group;
-use super::{IngestReceipt, IngestRequest, ProducerSequence};
+use super::sequence::{Standing, digest};
+use super::{IngestReceipt, IngestRequest, IngestRows, ProducerSequence, duplicate};
 use crate::derived::{refuse_kept_name, refuse_rows};
 use crate::error::{Code, Error, Result};
-use crate::identity::{Principal, TenantId};
+use crate::identity::{Principal, TenantId, Version};
 use crate::lake::{Lake, Table};
 use crate::lanes::{Lanes, Usage};
 use crate::options::GroupCommitOptions;
@@ -38,6 +39,31 @@ pub(crate) struct Ingest {
     /// Room for rows that wait for their commit, in KiB.
     waiting: Places,
     queues: Mutex<Queues>,
+}
+
+/// What came of reading a request.
+enum Read {
+    Rows(Rows),
+    /// It was taken before, and could not be read now.
+    Duplicate(Version),
+}
+
+/// Whether a body that can not be read was taken under its number once; the version by which it is known to be.
+async fn was_taken(
+    table: &Table,
+    producer: Option<&ProducerSequence>,
+    rows: &IngestRows,
+) -> Result<Option<Version>> {
+    let (Some(request), IngestRows::Body { bytes, .. }) = (producer, rows) else { return Ok(None) };
+    let ProducerSequence { producer, sequence } = request;
+    let mut head = table.head().await;
+    let last = head.last_sequence(table, producer).await?;
+    if !matches!(request.standing(last), Ok(Standing::Past)) {
+        return Ok(None);
+    }
+    let taken = head.taken(table, producer, *sequence).await?;
+    let standing = request.standing_in_past(&taken, Some(&digest(bytes)));
+    Ok(matches!(standing, Ok(Standing::Duplicate)).then(|| head.version()))
 }
 
 #[derive(Default)]
@@ -89,13 +115,29 @@ impl Ingest {
             producer.check()?;
         }
         let table = self.table(who, dataset).await?;
-        let rows = {
+        let read = {
             let _turn = self.turn(&who.tenant).await?;
             let (lake, who) = (Arc::clone(&self.lake), who.clone());
             let (table, tenant) = (Arc::clone(&table), who.tenant.clone());
-            let (rows, is_numbered) = (request.rows, request.producer.is_some());
-            let read = async move { prepare(&lake, &who, &table, &rows, is_numbered).await };
+            let (rows, producer) = (request.rows, request.producer.clone());
+            let read = async move {
+                match prepare(&lake, &who, &table, &rows, producer.is_some()).await {
+                    Ok(rows) => Ok(Read::Rows(rows)),
+                    // Its columns may be called otherwise since it was taken.
+                    Err(error) => match was_taken(&table, producer.as_ref(), &rows).await? {
+                        Some(version) => Ok(Read::Duplicate(version)),
+                        None => Err(error),
+                    },
+                }
+            };
             self.lanes.run(&tenant, read).await??
+        };
+        let rows = match read {
+            Read::Rows(rows) => rows,
+            Read::Duplicate(version) => {
+                self.lake.metrics().requests_duplicate.add(1);
+                return Ok(duplicate(version));
+            }
         };
         // A request larger than all the room of its tenant takes all of that.
         let kib = (rows.bytes() / 1024).min(self.waiting.share()) as u32;

@@ -239,6 +239,25 @@ async fn what_others_stand_on_stays() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_taken_is_a_duplicate_whatever_its_columns_are_called_now() {
+    let engine = engine().await;
+    let ask = async |text: &str, number: i64| {
+        let request = IngestRequest { rows: ndjson(text), producer: sequence("p", number) };
+        engine.ingest(&who(), &name("calls"), request).await
+    };
+    let body = r#"{"id": 1, "at": "2026-01-05", "model": "m"}"#;
+    assert!(!ask(body, 1).await.unwrap().duplicate);
+    reshape(&engine, rename("model", "other")).await.unwrap();
+    // Its answer got lost, and it comes again.
+    assert!(ask(body, 1).await.unwrap().duplicate);
+    let error = ask(body, 2).await.unwrap_err();
+    assert!(error.to_string().contains("is called \"other\" now"), "{error}");
+    let error = ask(&body.replace('1', "2"), 1).await.unwrap_err();
+    assert!(error.to_string().contains("is called \"other\" now"), "{error}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 1);
+}
+
+#[tokio::test]
 async fn rows_that_were_read_for_other_columns_are_refused() {
     let engine = engine().await;
     send(&engine, 0..5, None).await.unwrap();
