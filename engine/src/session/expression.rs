@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
+use arrow::array::Array;
+use arrow::compute::kernels::numeric;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use chrono::Utc;
-use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
@@ -42,15 +50,90 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
         .with_query_execution_start_time(Some(Utc::now()))
         .build();
     let simplifier = ExprSimplifier::new(simplify);
-    let simple = simplifier.coerce(expression, schema).and_then(|e| simplifier.simplify(e));
+    let coerced = simplifier.coerce(expression, schema).and_then(|e| exact(e, schema));
+    let simple = coerced.and_then(|e| simplifier.simplify(e));
     simple.map_err(|e| fail(Error::from(e).to_string()))
+}
+
+/// `expression` with sums and products of integers that fail where they do not fit their type: SQL's own begin again at the other end.
+fn exact(expression: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let exact = expression.transform_up(|part| {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
+            return Ok(Transformed::no(part));
+        };
+        let kind = left.get_type(schema)?;
+        let is_so = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
+            && kind.is_integer()
+            && right.get_type(schema)? == kind;
+        if !is_so {
+            return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+        }
+        let function = Exact { signature: Signature::any(2, Volatility::Immutable), operator: op };
+        let function = ScalarUDF::new_from_impl(function);
+        Ok(Transformed::yes(function.call(vec![*left, *right])))
+    });
+    exact.map(|exact| exact.data)
+}
+
+/// An operation on integers that fails where its result is none of their type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Exact {
+    signature: Signature,
+    operator: Operator,
+}
+
+impl ScalarUDFImpl for Exact {
+    fn name(&self) -> &str {
+        match self.operator {
+            Operator::Plus => "exact_sum",
+            Operator::Minus => "exact_difference",
+            _ => "exact_product",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, of: &[DataType]) -> Result<DataType, DataFusionError> {
+        let internal = || DataFusionError::Internal(format!("{} of nothing", self.name()));
+        of.first().cloned().ok_or_else(internal)
+    }
+
+    fn invoke_with_args(
+        &self,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue, DataFusionError> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let [left, right] = arrays.as_slice() else {
+            return Err(DataFusionError::Internal(format!("{} of two", self.name())));
+        };
+        let result = match self.operator {
+            Operator::Plus => numeric::add(left, right),
+            Operator::Minus => numeric::sub(left, right),
+            _ => numeric::mul(left, right),
+        };
+        let result = result.map_err(|error| match error {
+            ArrowError::ArithmeticOverflow(problem) => {
+                let kind = left.data_type();
+                let says = format!("{problem}: the result is no {kind}; nothing was changed");
+                DataFusionError::External(Box::new(Error::user(Code::BadInput, says)))
+            }
+            other => other.into(),
+        })?;
+        let is_one = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
+        Ok(match arguments.args.iter().all(is_one) {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?),
+            false => ColumnarValue::Array(result),
+        })
+    }
 }
 
 /// The same, which must be true or false.
 pub(super) fn condition(context: &SessionContext, schema: &DFSchema, text: &str) -> Result<Expr> {
     let expression = expression(context, schema, text)?;
     let found = expression.get_type(schema)?;
-    if found == arrow::datatypes::DataType::Boolean {
+    if found == DataType::Boolean {
         return Ok(expression);
     }
     let says = format!(

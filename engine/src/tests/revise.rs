@@ -330,3 +330,28 @@ async fn what_could_not_be_changed_can_not_be_tried() {
     assert_eq!(ids(&engine).await.len(), 10);
     assert_eq!(newest(&engine).await.version, Version(1));
 }
+
+#[tokio::test]
+async fn integers_do_not_begin_again_at_the_other_end() {
+    let engine = engine().await;
+    send(&engine, 1..4, None).await.unwrap();
+    let set = async |text: &str| {
+        let session = session(&engine).await;
+        let to = session.expression(&name("calls"), text).await?;
+        let changed = Coming::Changed(vec![("tokens".to_owned(), to)]);
+        revise(&engine, Going::All, changed).await
+    };
+    for text in [
+        "tokens * 9223372036854775807",
+        "9223372036854775807 + tokens",
+        "tokens + 9223372036854775807 * 2",
+        "-9223372036854775807 - tokens",
+    ] {
+        let error = set(text).await.unwrap_err();
+        assert_eq!(error.code(), Code::BadInput, "{text}: {}", error.detail());
+        assert!(error.to_string().contains("the result is no Int64"), "{text}: {error}");
+    }
+    assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 60);
+    set("tokens * 2 + id - 1").await.unwrap();
+    assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 123);
+}
