@@ -286,6 +286,14 @@ impl History {
         self.events.last().map_or(0, |(number, ..)| number + 1)
     }
 
+    /// One of versions that went into production, one after the other.
+    #[cfg(test)]
+    pub(crate) fn of(versions: &[&str]) -> Self {
+        let events = (0..).zip(versions);
+        let events = events.map(|(at, it)| (at, (*it).to_owned(), ModelStage::Production));
+        Self { events: events.collect() }
+    }
+
     /// The stage of a version.
     pub(crate) fn stage(&self, version: &str) -> Option<ModelStage> {
         self.events.iter().rev().find(|(_, other, _)| other == version).map(|(.., stage)| *stage)

@@ -141,3 +141,26 @@ impl Proposal {
         proposal
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_for_columns_of_different_times_are_of_none_that_there_is() {
+        let files = |reshaped| {
+            let mut files = DataFiles::none();
+            files.reshaped = reshaped;
+            files
+        };
+        let of = |all: &[Option<u64>]| {
+            let all: Vec<DataFiles> = all.iter().map(|reshaped| files(*reshaped)).collect();
+            Proposal::adding(&all).reshaped
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[None, Some(2), None]), Some(2));
+        assert_eq!(of(&[Some(2), Some(2)]), Some(2));
+        assert_eq!(of(&[Some(1), Some(2)]), Some(u64::MAX));
+        assert_eq!(of(&[Some(1), None, Some(2)]), Some(u64::MAX));
+    }
+}

@@ -188,3 +188,31 @@ async fn what_colonnade_needs_is_not_dropped() {
     let error = engine.purge_dataset(&writer, &name("calls")).await.unwrap_err();
     assert_eq!(error.code(), Code::Forbidden);
 }
+
+#[tokio::test]
+async fn whoever_may_not_change_a_dataset_may_not_drop_or_restore_it() {
+    let engine = engine().await;
+    let reader = Principal { roles: vec![crate::Role::Reader], ..who() };
+    let writer = Principal { roles: vec![crate::Role::Writer], ..who() };
+    let refused = |error: crate::Error| assert_eq!(error.code(), Code::Forbidden, "{error}");
+    refused(engine.drop_dataset(&reader, &name("calls")).await.unwrap_err());
+    engine.drop_dataset(&writer, &name("calls")).await.unwrap();
+    refused(engine.restore_dataset(&reader, &name("calls")).await.unwrap_err());
+    // What is done for good, or to all who have the root, is for who has it.
+    refused(engine.purge_dataset(&writer, &name("calls")).await.unwrap_err());
+    engine.restore_dataset(&writer, &name("calls")).await.unwrap();
+    refused(engine.rename_dataset(&writer, &name("calls"), &name("others")).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_not_put_together() {
+    let engine = engine().await;
+    for id in 0..3 {
+        send(&engine, id..id + 1, None).await.unwrap();
+    }
+    engine.drop_dataset(&who(), &name("calls")).await.unwrap();
+    let error = engine.compact(&who(), &name("calls")).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+    let entry = engine.restore_dataset(&who(), &name("calls")).await.unwrap();
+    assert_eq!((entry.version, entry.rows), (Version(5), Some(3)));
+}

@@ -284,6 +284,7 @@ fn conflict(params: &Params, entry: &Entry, problem: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -295,5 +296,42 @@ mod tests {
         assert!(!is_noise(&params, 0.920, &compared(0.73)), "more than is allowed");
         let none = Params { tolerance: 0.0, ..params };
         assert!(!is_noise(&none, 0.940, &compared(0.73)));
+    }
+
+    #[test]
+    fn the_gate_is_open_to_what_is_as_good_and_says_why_where_it_is_less() {
+        let (history, none) = (History::of(&["v1"]), History::of(&[]));
+        let entry = |accuracy, p_value| Entry {
+            version: "v2".to_owned(),
+            held_out_rows: 100,
+            accuracy: Some(accuracy),
+            compared: Some(Compared { version: "v1".to_owned(), accuracy: 0.942, p_value }),
+        };
+        let asked = |entry: &Entry, history: &History| gate(&Params::default(), entry, history);
+        let refused = |entry: &Entry, history: &History, says: &str| {
+            let error = asked(entry, history).unwrap_err();
+            assert_eq!(error.code(), Code::Conflict);
+            assert!(error.to_string().contains(says), "{error}");
+        };
+        assert_eq!(asked(&entry(0.942, 1.0), &history).unwrap(), None);
+        let says = asked(&entry(0.940, 0.73), &history).unwrap().unwrap();
+        assert_eq!(
+            says,
+            "accuracy 0.9400 beside 0.9420 of v1: no less than chance makes (p = 0.73)"
+        );
+        refused(&entry(0.940, 0.01), &history, "is worse than v1, which is in production");
+        refused(&entry(0.920, 0.73), &history, "is worse than v1");
+        refused(
+            &entry(0.950, 0.01),
+            &History::of(&["v0"]),
+            "was compared with v1, and not with v0",
+        );
+        refused(&Entry { accuracy: None, ..entry(0.9, 0.1) }, &none, "was never evaluated");
+        refused(&Entry { held_out_rows: 0, ..entry(0.9, 0.1) }, &none, "was never evaluated");
+        assert_eq!(asked(&entry(0.5, 0.0), &none).unwrap(), None);
+        // One that was in production comes back, and one that is forced goes there.
+        assert_eq!(asked(&entry(0.5, 0.0), &History::of(&["v2", "v1"])).unwrap(), None);
+        let forced = Params { force: true, ..Params::default() };
+        assert_eq!(gate(&forced, &entry(0.5, 0.0), &history).unwrap(), None);
     }
 }
