@@ -63,14 +63,17 @@ pub async fn restore(arguments: Restore, settings: &Settings, output: &Output) -
     let dataset = DatasetName::new(&arguments.dataset)?;
     let engine = open_to_write(settings, "colonnade restore").await?;
     let restored = async {
-        let entry = engine.restore_dataset(&settings.principal()?, &dataset).await?;
+        let who = settings.principal()?;
+        let was_there = engine.catalog(&who).await?.datasets.contains_key(&dataset);
+        let entry = engine.restore_dataset(&who, &dataset).await?;
         if output.is_json() {
             let (rows, version) = (entry.rows, entry.version.0);
             let document = json!({"dataset": dataset.as_str(), "version": version, "rows": rows});
             return output.document(&document);
         }
         let rows = entry.rows.map_or_else(|| "?".to_owned(), count);
-        output.line(&format!("{dataset} is back: {rows} rows, version {}", entry.version))
+        let word = if was_there { "was not dropped" } else { "is back" };
+        output.line(&format!("{dataset} {word}: {rows} rows, version {}", entry.version))
     };
     let restored = restored.await;
     close(&engine, restored).await

@@ -227,7 +227,7 @@ async fn again_and_again(
         Code::Conflict,
         format!(
             "changing {what} of dataset {}: others changed the same files {ATTEMPTS_MAX} times meanwhile; \
-             try again",
+             try again, or where a server has the root, ask it for the change (GraphQL)",
             table.name()
         ),
     ))
