@@ -1,5 +1,6 @@
 //! The types that a column may have: few enough that every store, query and client has an equal for each.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,8 +9,16 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::infer::to_identifier;
+use crate::name::check_identifier;
 
-/// The type of a column. Written as text: `int64`, `decimal(18,6)`, `list(int64)`, `vector(384)`.
+/// Most types within each other: a list of numbers has two.
+pub const TYPE_NESTING_MAX: usize = 16;
+/// Most fields that the structures of one column have.
+pub const TYPE_FIELDS_MAX: usize = 1_024;
+
+/// The type of a column. Written as text: `int64`, `decimal(18,6)`, `list(int64)`, `vector(384)`,
+/// `struct(city: text, zip: text)`, `map(text, int64)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ColumnType {
@@ -35,10 +44,23 @@ pub enum ColumnType {
     Json,
     /// Bytes.
     Bytes,
-    /// A list of values of one scalar type; no nulls inside.
+    /// A list of values of one type. One of scalars that is a column has no nulls inside; one that is a part of something may.
     List(Box<ColumnType>),
     /// A vector of 32-bit floats, all of one length.
     Vector(u32),
+    /// Fields with names, each of which may be null; in the order of storage.
+    Struct(Vec<StructField>),
+    /// Values of one type, which may be null, by texts.
+    Map(Box<ColumnType>),
+}
+
+/// A field of a structure.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StructField {
+    /// Its name, by the rule of a column's.
+    pub name: String,
+    /// Its type.
+    pub data_type: ColumnType,
 }
 
 impl ColumnType {
@@ -62,6 +84,33 @@ impl ColumnType {
             Self::Vector(_) => {
                 DataType::List(Arc::new(Field::new("element", DataType::Float32, true)))
             }
+            Self::Struct(fields) => DataType::Struct(
+                fields
+                    .iter()
+                    .map(|field| Field::new(&field.name, field.data_type.arrow_type(), true))
+                    .collect(),
+            ),
+            // As Delta's own library calls its parts.
+            Self::Map(value) => {
+                let key = Field::new("key", DataType::Utf8, false);
+                let value = Field::new("value", value.arrow_type(), true);
+                let entries = DataType::Struct([key, value].into_iter().collect());
+                DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
+            }
+        }
+    }
+
+    /// Whether a value is one, and not several: no list, vector, structure or map.
+    pub fn is_scalar(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Vector(_) | Self::Struct(_) | Self::Map(_))
+    }
+
+    /// Whether values have values of their own that are more than numbers of a row.
+    pub fn is_nested(&self) -> bool {
+        match self {
+            Self::Struct(_) | Self::Map(_) => true,
+            Self::List(item) => !item.is_scalar(),
+            _ => false,
         }
     }
 
@@ -75,6 +124,22 @@ impl ColumnType {
 
     /// The type of a column of a table that was not made by Colonnade, or `None` when it has no equal here.
     pub fn from_arrow(data_type: &DataType) -> Option<Self> {
+        let found = Self::from_arrow_within(data_type, TYPE_NESTING_MAX)?;
+        (found.fields() <= TYPE_FIELDS_MAX).then_some(found)
+    }
+
+    /// Fields of all its structures.
+    fn fields(&self) -> usize {
+        match self {
+            Self::List(item) | Self::Map(item) => item.fields(),
+            Self::Struct(fields) => fields.iter().map(|field| 1 + field.data_type.fields()).sum(),
+            _ => 0,
+        }
+    }
+
+    fn from_arrow_within(data_type: &DataType, nesting: usize) -> Option<Self> {
+        let nesting = nesting.checked_sub(1)?;
+        let within = |item: &Field| Self::from_arrow_within(item.data_type(), nesting);
         Some(match data_type {
             DataType::Boolean => Self::Bool,
             DataType::Int8
@@ -89,6 +154,12 @@ impl ColumnType {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
             DataType::Timestamp(_, _) | DataType::Date64 => Self::Timestamp,
             DataType::Date32 => Self::Date,
+            DataType::Decimal256(precision @ 1.., scale @ 0..) => {
+                Self::Decimal((*precision).min(38), (*scale as u8).min(38))
+            }
+            // Nothing is known of a column of nulls; text takes whatever comes later. The text of a time of day is exact.
+            DataType::Null | DataType::Time32(_) | DataType::Time64(_) => Self::Text,
+            DataType::RunEndEncoded(_, values) => within(values)?,
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s)
                 if (1..=38).contains(p) && (0..=*p as i8).contains(s) =>
             {
@@ -98,13 +169,38 @@ impl ColumnType {
             | DataType::LargeBinary
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_) => Self::Bytes,
-            DataType::List(item) | DataType::LargeList(item) => {
-                Self::List(Box::new(Self::from_arrow(item.data_type())?))
-            }
-            DataType::FixedSizeList(item, length) if item.data_type() == &DataType::Float32 => {
+            DataType::FixedSizeList(item, length)
+                if item.data_type() == &DataType::Float32 && (1..=65_536).contains(length) =>
+            {
                 Self::Vector(u32::try_from(*length).ok()?)
             }
-            DataType::Dictionary(_, value) => Self::from_arrow(value)?,
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _) => Self::List(Box::new(within(item)?)),
+            DataType::Struct(fields) => {
+                let mut names = BTreeSet::new();
+                let fields: Option<Vec<StructField>> = fields
+                    .iter()
+                    .map(|field| {
+                        let name = to_identifier(field.name());
+                        let data_type = within(field)?;
+                        names.insert(name.clone()).then_some(StructField { name, data_type })
+                    })
+                    .collect();
+                Self::Struct(fields.filter(|fields| !fields.is_empty())?)
+            }
+            DataType::Map(entries, _) => {
+                let DataType::Struct(entries) = entries.data_type() else { return None };
+                let [key, value] = &entries[..] else { return None };
+                let is_key = |kind: &Self| matches!(kind, Self::Text | Self::Int32 | Self::Int64);
+                Self::from_arrow(key.data_type()).filter(is_key)?;
+                Self::Map(Box::new(within(value)?))
+            }
+            // A length of time: the column's unit says which.
+            DataType::Duration(_) => Self::Int64,
+            DataType::Dictionary(_, value) => Self::from_arrow_within(value, nesting)?,
             _ => return None,
         })
     }
@@ -126,6 +222,15 @@ impl fmt::Display for ColumnType {
             Self::Bytes => f.write_str("bytes"),
             Self::List(item) => write!(f, "list({item})"),
             Self::Vector(length) => write!(f, "vector({length})"),
+            Self::Struct(fields) => {
+                f.write_str("struct(")?;
+                for (at, StructField { name, data_type }) in fields.iter().enumerate() {
+                    let comma = if at > 0 { ", " } else { "" };
+                    write!(f, "{comma}{name}: {data_type}")?;
+                }
+                f.write_str(")")
+            }
+            Self::Map(value) => write!(f, "map(text, {value})"),
         }
     }
 }
@@ -134,6 +239,21 @@ impl FromStr for ColumnType {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        let parsed = Self::parse(text, TYPE_NESTING_MAX)?;
+        match parsed.fields() {
+            0..=TYPE_FIELDS_MAX => Ok(parsed),
+            _ => Err(Error::Name {
+                what: "column type",
+                name: text.chars().take(80).collect(),
+                expected: format!("at most {TYPE_FIELDS_MAX} fields"),
+            }),
+        }
+    }
+}
+
+impl ColumnType {
+    /// The type that `text` says, of at most `nesting` types within each other.
+    fn parse(text: &str, nesting: usize) -> Result<Self> {
         let fail = |expected: &str| {
             Err(Error::Name {
                 what: "column type",
@@ -141,7 +261,10 @@ impl FromStr for ColumnType {
                 expected: expected.into(),
             })
         };
-        let (head, argument) = match text.split_once('(') {
+        let Some(nesting) = nesting.checked_sub(1) else {
+            return fail(&format!("at most {TYPE_NESTING_MAX} types within each other"));
+        };
+        let (head, argument) = match text.trim().split_once('(') {
             Some((head, rest)) => match rest.strip_suffix(')') {
                 Some(argument) => (head, Some(argument.trim())),
                 None => return fail("a closing `)`"),
@@ -174,21 +297,57 @@ impl FromStr for ColumnType {
                     }
                 }
             }
-            ("list", Some(argument)) => match argument.parse::<Self>()? {
-                Self::List(_) | Self::Vector(_) => return fail("a scalar inside list(…)"),
-                item => Self::List(Box::new(item)),
+            ("list", Some(argument)) => Self::List(Box::new(Self::parse(argument, nesting)?)),
+            ("map", Some(argument)) => match argument.split_once(',') {
+                Some((key, value)) if key.trim() == "text" => {
+                    Self::Map(Box::new(Self::parse(value, nesting)?))
+                }
+                _ => return fail("map(text, TYPE)"),
             },
+            ("struct", Some(argument)) => {
+                let mut fields: Vec<StructField> = Vec::new();
+                for part in parts(argument) {
+                    let Some((name, data_type)) = part.split_once(':') else {
+                        return fail("struct(NAME: TYPE, …)");
+                    };
+                    let name = name.trim().to_owned();
+                    check_identifier("name of a field", &name)?;
+                    if fields.iter().any(|field| field.name == name) {
+                        return fail(&format!("each field once, and {name:?} stands twice"));
+                    }
+                    fields.push(StructField { name, data_type: Self::parse(data_type, nesting)? });
+                }
+                Self::Struct(fields)
+            }
             ("vector", Some(argument)) => match argument.parse::<u32>() {
                 Ok(length @ 1..=65_536) => Self::Vector(length),
                 _ => return fail("vector(LENGTH) with 1 ≤ length ≤ 65536"),
             },
             _ => {
                 return fail(
-                    "bool, int32, int64, float32, float64, text, timestamp, date, decimal(P,S), json, bytes, list(TYPE) or vector(LENGTH)",
+                    "bool, int32, int64, float32, float64, text, timestamp, date, decimal(P,S), json, bytes, list(TYPE), vector(LENGTH), struct(NAME: TYPE,…) or map(text,TYPE)",
                 );
             }
         })
     }
+}
+
+/// What stands between the commas of `text`, those in brackets aside.
+fn parts(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
 }
 
 impl TryFrom<String> for ColumnType {
@@ -221,9 +380,19 @@ mod tests {
 
     #[test]
     fn types_are_read_back_as_written() {
-        for text in
-            ["bool", "int64", "decimal(18,6)", "list(int64)", "vector(384)", "json", "timestamp"]
-        {
+        for text in [
+            "bool",
+            "int64",
+            "decimal(18,6)",
+            "list(int64)",
+            "vector(384)",
+            "json",
+            "timestamp",
+            "list(list(int64))",
+            "struct(city: text, price: decimal(18,2), tags: list(text))",
+            "list(struct(sku: text, sizes: map(text, struct(a: int32))))",
+            "map(text, int64)",
+        ] {
             assert_eq!(text.parse::<ColumnType>().unwrap().to_string(), text);
         }
         for bad in [
@@ -231,11 +400,55 @@ mod tests {
             "int",
             "decimal(39,0)",
             "decimal(3,4)",
-            "list(list(int64))",
+            "struct()",
+            "struct(city)",
+            "struct(City: text)",
+            "struct(a: text, a: text)",
+            "struct(a: text",
+            "struct(a: text, )",
+            "map(int64, text)",
+            "map(text)",
             "vector(0)",
             "list(int64",
         ] {
             assert!(bad.parse::<ColumnType>().is_err(), "{bad:?} passed");
         }
+    }
+
+    #[test]
+    fn types_within_types_are_bounded() {
+        let nested = |count: usize| {
+            let (open, close) = ("list(".repeat(count - 1), ")".repeat(count - 1));
+            format!("{open}text{close}")
+        };
+        let deepest: ColumnType = nested(TYPE_NESTING_MAX).parse().unwrap();
+        assert_eq!(ColumnType::from_arrow(&deepest.arrow_type()), Some(deepest.clone()));
+        let deeper = DataType::new_list(deepest.arrow_type(), true);
+        assert_eq!(ColumnType::from_arrow(&deeper), None);
+        for count in [TYPE_NESTING_MAX + 1, 100_000] {
+            assert!(nested(count).parse::<ColumnType>().is_err());
+        }
+        let wide = |count: usize| {
+            let fields: Vec<String> = (0..count).map(|at| format!("a{at}: text")).collect();
+            format!("struct({})", fields.join(", "))
+        };
+        let widest: ColumnType = wide(TYPE_FIELDS_MAX).parse().unwrap();
+        assert_eq!(ColumnType::from_arrow(&widest.arrow_type()), Some(widest));
+        assert!(wide(TYPE_FIELDS_MAX + 1).parse::<ColumnType>().is_err());
+    }
+
+    #[test]
+    fn structures_of_others_get_names_that_fields_may_have() {
+        let fields = |names: [&str; 2]| {
+            let field = |name: &str| Field::new(name, DataType::Utf8View, true);
+            DataType::Struct(names.map(field).into_iter().collect())
+        };
+        let found = ColumnType::from_arrow(&fields(["Post Code", "cityName"])).unwrap();
+        assert_eq!(found.to_string(), "struct(post_code: text, city_name: text)");
+        assert_eq!(ColumnType::from_arrow(&fields(["a", "A"])), None);
+        assert_eq!(
+            ColumnType::from_arrow(&DataType::Struct(arrow::datatypes::Fields::empty())),
+            None
+        );
     }
 }

@@ -5,14 +5,17 @@
 //! are base64, numbers that JSON lacks and types without a JSON form are quoted, map keys become member names.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, UnionMode};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::parse;
+use crate::read::json;
+use crate::spec::TYPE_METADATA_KEY;
 
 /// Writes rows of one array as JSON.
 pub(crate) struct JsonEncoder<'a> {
@@ -44,6 +47,102 @@ enum Kind<'a> {
         children: Vec<JsonEncoder<'a>>,
         find: Box<dyn Fn(usize) -> (usize, usize) + 'a>,
     },
+}
+
+const OPTIONS: &FormatOptions<'static> = &FormatOptions::new();
+
+/// Each value of an array as a text of JSON, null where there is none.
+pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
+    let encoder = JsonEncoder::new(array, OPTIONS)?;
+    let mut builder = StringBuilder::new();
+    let mut text = String::new();
+    for row in 0..array.len() {
+        if encoder.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        text.clear();
+        encoder.write(row, &mut text);
+        builder.append_value(&text);
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// `batch` with what CSV has no field for as a text that is read back as the same: lists, structures and maps as JSON, bytes as
+/// base64.
+pub fn with_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let fields = batch.schema_ref().fields().iter();
+    let columns = fields.zip(batch.columns()).map(|(field, column)| {
+        let column = match column.data_type() {
+            kind if kind.is_nested() => json_texts(column)?,
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => {
+                let text = |row| parse::base64_text(bytes_of(column.as_ref(), row));
+                let texts = (0..column.len()).map(|row| column.is_valid(row).then(|| text(row)));
+                Arc::new(texts.collect::<StringArray>())
+            }
+            _ => Arc::clone(column),
+        };
+        Ok((field.name(), column, true))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    RecordBatch::try_from_iter_with_nullable(columns)
+}
+
+/// Rows of a batch as JSON objects that are read back as the same rows: a column that is JSON stands as it is, bytes are base64, and a
+/// float that JSON has no number for is a text.
+pub struct JsonRows<'a> {
+    columns: Vec<(String, Cells<'a>)>,
+}
+
+enum Cells<'a> {
+    Values(JsonEncoder<'a>),
+    Documents(&'a StringArray),
+}
+
+impl<'a> JsonRows<'a> {
+    /// Those of `batch`.
+    pub fn new(batch: &'a RecordBatch) -> Result<Self, ArrowError> {
+        let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+        let columns = fields.map(|(field, array)| {
+            let name = serde_json::Value::from(field.name().as_str()).to_string();
+            let is_json =
+                field.metadata().get(TYPE_METADATA_KEY).is_some_and(|kind| kind == "json");
+            let cells = match array.as_string_opt::<i32>().filter(|_| is_json) {
+                Some(documents) => Cells::Documents(documents),
+                None => Cells::Values(JsonEncoder::new(array.as_ref(), OPTIONS)?),
+            };
+            Ok((name, cells))
+        });
+        Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()? })
+    }
+
+    /// Appends one row, in one line.
+    pub fn write(&self, row: usize, out: &mut String) {
+        out.push('{');
+        for (at, (name, cells)) in self.columns.iter().enumerate() {
+            let _ = write!(out, "{}{name}:", if at > 0 { "," } else { "" });
+            match cells {
+                Cells::Values(encoder) => encoder.write(row, out),
+                Cells::Documents(documents) if documents.is_null(row) => out.push_str("null"),
+                Cells::Documents(documents) => {
+                    let document = documents.value(row);
+                    match json::check_document(document.as_bytes()) {
+                        // In a document a line's end stands between values only.
+                        Ok(()) => out.extend(
+                            document
+                                .chars()
+                                .map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }),
+                        ),
+                        Err(_) => push_text(document, out),
+                    }
+                }
+            }
+        }
+        out.push('}');
+    }
 }
 
 type Bounds<'a> = Box<dyn Fn(usize) -> std::ops::Range<usize> + 'a>;
@@ -248,13 +347,9 @@ fn bytes_of(array: &dyn Array, row: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
-    use arrow::array::{
-        BinaryArray, Float64Array, Int32Array, MapBuilder, StringArray, StructArray,
-    };
-    use arrow::array::{Int32Builder, StringBuilder};
-    use arrow::datatypes::Field;
+    use arrow::array::Int32Builder;
+    use arrow::array::{BinaryArray, Float64Array, Int32Array, MapBuilder, StructArray};
+    use arrow::datatypes::{Field, Schema};
 
     use super::*;
 
@@ -287,5 +382,39 @@ mod tests {
             json(&StructArray::from(vec![(field, inner)])),
             [r#"{"a b":1}"#, r#"{"a b":null}"#]
         );
+    }
+
+    #[test]
+    fn rows_are_lines_that_are_read_back() {
+        let is_json = [(TYPE_METADATA_KEY.to_owned(), "json".to_owned())].into();
+        let documents = Field::new("d", DataType::Utf8, true).with_metadata(is_json);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![Some("{\"a\":\n 1.10}"), Some("{"), None])),
+            Arc::new(BinaryArray::from(vec![Some(&b"hello"[..]), None, Some(b"")])),
+            Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(0.5), None])),
+        ];
+        let fields = [
+            documents,
+            Field::new("b", DataType::Binary, true),
+            Field::new("f", DataType::Float64, true),
+        ];
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns).unwrap();
+        let rows = JsonRows::new(&batch).unwrap();
+        let line = |row| {
+            let mut line = String::new();
+            rows.write(row, &mut line);
+            line
+        };
+        assert_eq!(
+            [line(0), line(1), line(2)],
+            [
+                r#"{"d":{"a":  1.10},"b":"aGVsbG8=","f":"NaN"}"#,
+                r#"{"d":"{","b":null,"f":0.5}"#,
+                r#"{"d":null,"b":"","f":null}"#
+            ]
+        );
+        let texts = with_texts(&batch).unwrap();
+        let texts = texts.column(1).as_string::<i32>();
+        assert_eq!(texts.iter().collect::<Vec<_>>(), [Some("aGVsbG8="), None, Some("")]);
     }
 }

@@ -9,7 +9,7 @@ mod column_type;
 mod columns;
 pub mod conform;
 mod contain;
-mod encode;
+pub mod encode;
 pub mod error;
 pub mod generate;
 pub mod infer;
@@ -23,7 +23,7 @@ pub mod specs;
 pub mod validate;
 
 pub use causes::{Cause, Causes};
-pub use column_type::ColumnType;
+pub use column_type::{ColumnType, StructField, TYPE_FIELDS_MAX, TYPE_NESTING_MAX};
 pub use error::{Error, Result};
 pub use name::DatasetName;
 pub use pattern::PATTERN_MAX_BYTES;

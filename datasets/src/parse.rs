@@ -4,7 +4,10 @@
 
 use std::borrow::Cow;
 
+use arrow::array::ArrayRef;
+
 use crate::column_type::ColumnType;
+use crate::columns::ColumnBuilder;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -29,6 +32,10 @@ pub enum Slot<'a> {
     Bytes(Vec<u8>),
     /// A list.
     List(Vec<Slot<'a>>),
+    /// A value for each field of a structure.
+    Struct(Vec<Slot<'a>>),
+    /// Values by their keys.
+    Map(Vec<(Cow<'a, str>, Slot<'a>)>),
 }
 
 /// Reads `text` as a value of `data_type`; the error says what was expected and found.
@@ -63,8 +70,18 @@ pub fn text_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, 
         ColumnType::Bytes => {
             base64_bytes(text.trim()).map(Slot::Bytes).map_or_else(|| wrong("bytes as base64"), Ok)
         }
-        ColumnType::List(_) | ColumnType::Vector(_) => crate::read::document_slot(data_type, text),
+        ColumnType::List(_)
+        | ColumnType::Vector(_)
+        | ColumnType::Struct(_)
+        | ColumnType::Map(_) => crate::read::document_slot(data_type, text),
     }
+}
+
+/// The value that a JSON document says of a column of type `data_type`, as an array of one; the error says what was expected and found.
+pub fn value_of_document(data_type: &ColumnType, text: &str) -> Result<ArrayRef, String> {
+    let slot = crate::read::document_slot(data_type, text)?;
+    let mut builder = ColumnBuilder::new(data_type).map_err(|e| e.to_string())?;
+    builder.push(&slot).and_then(|()| builder.finish()).map_err(|e| e.to_string())
 }
 
 /// `true`/`false`, `t`/`f`, `yes`/`no`, `1`/`0`, in any case.

@@ -260,6 +260,12 @@ impl DatasetSpec {
             match self.column(key) {
                 None => return fail(format!("key column {key:?} is not a column")),
                 Some(c) if c.nullable => return fail(format!("key column {key:?} is nullable")),
+                Some(c) if c.data_type.is_nested() => {
+                    return fail(format!(
+                        "key column {key:?} is {}; expected a scalar",
+                        c.data_type
+                    ));
+                }
                 Some(_) => {}
             }
         }
@@ -335,13 +341,9 @@ impl DatasetSpec {
                         partition.column
                     ));
                 }
-                if matches!(
-                    source.data_type,
-                    ColumnType::List(_)
-                        | ColumnType::Vector(_)
-                        | ColumnType::Bytes
-                        | ColumnType::Json
-                ) {
+                if !source.data_type.is_scalar()
+                    || matches!(source.data_type, ColumnType::Bytes | ColumnType::Json)
+                {
                     return fail(format!(
                         "partition {from:?} is {}; expected a scalar",
                         source.data_type

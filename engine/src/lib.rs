@@ -34,6 +34,7 @@ pub use datafusion::dataframe::DataFrame;
 pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
+pub use functions::{JsonAs, json_at, json_has, list_part};
 pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,
@@ -47,5 +48,5 @@ pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
 pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
-pub use session::{AsOf, Changes, Planned, Session, SqlStatements, with_json_texts};
+pub use session::{AsOf, Changes, Planned, Session, SqlStatements};
 pub use storage::WorkMark;

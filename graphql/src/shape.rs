@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::Expr;
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 
 use crate::names;
+use crate::plan::order::by_name;
 
 /// A dataset.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Shape {
     pub description: String,
     /// Its columns, computed partition columns last.
     pub columns: Vec<Column>,
+    /// Scalars within structures that are columns, by which rows can be grouped, too: they are numbered behind the columns.
+    parts: Vec<Column>,
     /// The key, as positions in `columns`.
     pub key: Vec<usize>,
     /// The time column, as a position in `columns`.
@@ -38,7 +43,9 @@ pub(crate) struct Shape {
 pub(crate) struct Column {
     /// Its name in storage.
     pub name: String,
-    /// Its field in a row.
+    /// The fields that lead to a part of it, none for itself.
+    pub path: Vec<String>,
+    /// Its field in a row; of a part, its field in a group.
     pub field: String,
     /// Its type.
     pub kind: ColumnType,
@@ -58,6 +65,7 @@ impl Shape {
             .iter()
             .map(|column| Column {
                 name: column.name.clone(),
+                path: Vec::new(),
                 field: names::camel(&column.name),
                 kind: column.data_type.clone(),
                 nullable: column.nullable,
@@ -67,6 +75,7 @@ impl Shape {
             .collect();
         columns.extend(spec.computed_partitions().map(|partition| Column {
             name: partition.column.clone(),
+            path: Vec::new(),
             field: names::camel(&partition.column),
             kind: ColumnType::Date,
             nullable: true,
@@ -81,13 +90,17 @@ impl Shape {
         let position = |name: &String| columns.iter().position(|c| c.name == *name);
         let key = spec.key.iter().filter_map(position).collect();
         let time = spec.time_column.as_ref().and_then(position);
-        let by_field = columns.iter().enumerate().map(|(i, c)| (c.field.clone(), i)).collect();
+        let mut parts = Vec::new();
+        columns.iter().for_each(|column| column.take_parts(&mut parts));
+        let all = columns.iter().chain(&parts).enumerate();
+        let by_field = all.map(|(i, c)| (c.field.clone(), i)).collect();
         Arc::new(Self {
             name: spec.name.clone(),
             field: names::dataset_field(spec.name.as_str()),
             type_name: names::pascal(spec.name.as_str()),
             description: spec.description.clone(),
             columns,
+            parts,
             key,
             time,
             digest: hasher.finish(),
@@ -95,7 +108,17 @@ impl Shape {
         })
     }
 
-    /// The position of the column behind a row's field.
+    /// A column or a part, by its number.
+    pub(crate) fn at(&self, number: usize) -> &Column {
+        self.columns.get(number).unwrap_or_else(|| &self.parts[number - self.columns.len()])
+    }
+
+    /// All columns and parts, with their numbers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().chain(&self.parts).enumerate()
+    }
+
+    /// The position of the column behind a row's field, or of the part behind a group's.
     pub(crate) fn position(&self, field: &str) -> Option<usize> {
         self.by_field.get(field).copied()
     }
@@ -118,9 +141,55 @@ fn described(column: &ColumnSpec) -> String {
 }
 
 impl Column {
+    /// Adds the scalars of its structures.
+    fn take_parts(&self, parts: &mut Vec<Self>) {
+        let ColumnType::Struct(fields) = &self.kind else { return };
+        for field in fields {
+            let part = Self {
+                name: self.name.clone(),
+                path: self.path.iter().chain([&field.name]).cloned().collect(),
+                // No column's field has a `_` before a letter.
+                field: format!("{}_{}", self.field, names::camel(&field.name)),
+                kind: field.data_type.clone(),
+                nullable: true,
+                description: format!("{} of {}", field.name, self.called()),
+                computed: self.computed,
+            };
+            match &part.kind {
+                ColumnType::Struct(_) => part.take_parts(parts),
+                kind if kind.is_scalar() => parts.push(part),
+                _ => {}
+            }
+        }
+    }
+
+    /// Its name, with the fields that lead to it: `address.city`.
+    pub(crate) fn called(&self) -> String {
+        std::iter::once(&self.name).chain(&self.path).cloned().collect::<Vec<_>>().join(".")
+    }
+
+    /// What it is called among the values of an enum. No name has two `_` in a row.
+    pub(crate) fn in_enum(&self) -> String {
+        let names = std::iter::once(&self.name).chain(&self.path);
+        names.map(|name| names::screaming(name)).collect::<Vec<_>>().join("__")
+    }
+
+    /// Its field in a group.
+    pub(crate) fn in_group(&self) -> String {
+        match self.path.is_empty() {
+            true => names::camel_beside(&self.name, &names::GROUP_WORDS),
+            false => self.field.clone(),
+        }
+    }
+
+    /// Its value in a plan.
+    pub(crate) fn value(&self) -> Expr {
+        self.path.iter().fold(by_name(&self.name), |value, field| get_field(value, field.as_str()))
+    }
+
     /// Whether rows can be sorted and paged by it.
     pub(crate) fn is_sortable(&self) -> bool {
-        !matches!(self.kind, ColumnType::List(_) | ColumnType::Vector(_) | ColumnType::Json)
+        self.kind.is_scalar() && self.kind != ColumnType::Json
     }
 
     /// Whether rows can be grouped by it.

@@ -1,7 +1,15 @@
 //! Files as people have them: semicolons, Latin-1, decimal commas, dates with their day first, a few bad rows.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{
+    ArrayRef, DurationMillisecondArray, Int64Array, LargeStringArray, ListArray, MapBuilder,
+    RecordBatch, StringArray, StringBuilder, StructArray, TimestampMillisecondArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{Field, Fields};
+use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
 use crate::harness::{Outcome, colonnade};
@@ -18,6 +26,82 @@ pub fn orders() -> Vec<u8> {
     }
     text += "2;S;3,99;2;01.02.2026;doppelt\r\n";
     latin1(&text)
+}
+
+/// 240 mails as a help desk exports them, every fourth without a category; the header `truth` has it.
+pub fn write_mails(path: &Path) {
+    const TOPICS: [(&str, &str, &str); 3] = [
+        (
+            "exchange_rate",
+            "exchange rate",
+            "the rate of the currency was applied wrongly to my payment",
+        ),
+        ("card_arrival", "card", "my new card has not arrived in the post"),
+        ("refund", "money back", "how do I get a refund for what I bought in the shop"),
+    ];
+    let beginnings = ["hello", "please help", "still", "again", "sorry", "today", "since monday"];
+    let ends = ["thanks", "what can I do", "is that right", "please call me", "any news"];
+    let ids: Vec<u32> = (1..=240).collect();
+    let topic = |id: &u32| TOPICS[*id as usize % 3];
+    let body = |id: &u32| {
+        let (beginning, end) = (beginnings[*id as usize % 7], ends[*id as usize % 5]);
+        format!("{beginning} {} {end} {id}", topic(id).2)
+    };
+    let texts = |text: &dyn Fn(&u32) -> String| {
+        Arc::new(LargeStringArray::from_iter_values(ids.iter().map(text))) as ArrayRef
+    };
+    let field = |name: &str, array: &ArrayRef| Field::new(name, array.data_type().clone(), true);
+    let structure = |parts: Vec<(&str, ArrayRef)>| {
+        let fields: Fields = parts.iter().map(|(name, array)| field(name, array)).collect();
+        let columns = parts.into_iter().map(|(_, array)| array).collect();
+        Arc::new(StructArray::new(fields, columns, None)) as ArrayRef
+    };
+    let city = |id: &u32| ["Bonn", "Ulm", "Jena"][*id as usize % 5 % 3].to_owned();
+    let address =
+        structure(vec![("City", texts(&city)), ("Zip", texts(&|id| format!("{:05}", id * 37)))]);
+    let customer =
+        structure(vec![("Name", texts(&|id| format!("customer {id}"))), ("Address", address)]);
+    // Two messages of each.
+    let messages: Vec<u32> = (0..480).collect();
+    let author = |at: &u32| if at.is_multiple_of(2) { "customer" } else { "agent" };
+    let authors = StringArray::from_iter_values(messages.iter().map(author));
+    let said = StringArray::from_iter_values(messages.iter().map(|at| format!("message {at}")));
+    let items = structure(vec![("Author", Arc::new(authors)), ("Text", Arc::new(said))]);
+    let ends_of = OffsetBuffer::from_lengths(std::iter::repeat_n(2, ids.len()));
+    let thread = ListArray::new(Arc::new(field("item", &items)), ends_of, items, None);
+    let mut headers = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for id in &ids {
+        for (key, value) in
+            [("priority", if id % 6 == 0 { "high" } else { "low" }), ("truth", topic(id).0)]
+        {
+            headers.keys().append_value(key);
+            headers.values().append_value(value);
+        }
+        headers.append(true).unwrap();
+    }
+    let category = |id: &u32| (!id.is_multiple_of(4)).then_some(topic(id).0);
+    let opened = ids.iter().map(|id| 1_767_225_600_000 + i64::from(*id) * 3_600_000);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("Id", Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(*id))))),
+        ("Opened", Arc::new(TimestampMillisecondArray::from_iter_values(opened))),
+        ("Subject", texts(&|id| topic(id).1.to_owned())),
+        ("Body", texts(&body)),
+        ("Category", Arc::new(ids.iter().map(category).collect::<StringArray>())),
+        ("Customer", customer),
+        ("Thread", Arc::new(thread)),
+        ("Headers", Arc::new(headers.finish())),
+        (
+            "Handling",
+            Arc::new(DurationMillisecondArray::from_iter_values(
+                ids.iter().map(|id| i64::from(*id) * 1_000),
+            )),
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
 }
 
 pub fn latin1(text: &str) -> Vec<u8> {

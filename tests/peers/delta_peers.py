@@ -40,6 +40,9 @@ columns = [
   { name = "note", type = "text", nullable = true },
   { name = "tags", type = "list(int64)", nullable = true },
   { name = "detail", type = "json", nullable = true },
+  { name = "address", type = "struct(city: text, price: decimal(9,2), geo: struct(lat: float64, at: timestamp), lines: list(text))", nullable = true },
+  { name = "items", type = "list(struct(sku: text, count: int64))", nullable = true },
+  { name = "sizes", type = "map(text, int64)", nullable = true },
 ]
 """
 
@@ -73,10 +76,14 @@ def plain(value):
             return "nan"
         case bytes():
             return "b" + value.hex()
-        case list():
+        case list() | tuple():
             return [plain(item) for item in value]
+        # An entry of a map, which some readers give as a pair.
+        case dict() if set(value) == {"key", "value"}:
+            return [plain(value["key"]), plain(value["value"])]
+        # Fields of others are shown under names as columns have them.
         case dict():
-            return {name: plain(item) for name, item in value.items()}
+            return {name.lower(): plain(item) for name, item in value.items()}
         case _:
             return value
 
@@ -177,6 +184,16 @@ def records_of_every_type(first, count):
                 "note": maybe("".join(chance.choices('aä€😀 "\\\n,;', k=chance.randint(0, 9)))),
                 "tags": maybe([chance.randint(-(2**62), 2**62) for _ in range(chance.randint(0, 4))]),
                 "detail": maybe(json.dumps({"n": n, "s": "ü"})),
+                "address": maybe(
+                    {
+                        "city": maybe("Köln"),
+                        "price": maybe(decimal.Decimal(chance.randint(-(10**9) + 1, 10**9 - 1)).scaleb(-2)),
+                        "geo": maybe({"lat": maybe(chance.uniform(-90, 90)), "at": at}),
+                        "lines": maybe([maybe("a"), maybe("")]),
+                    }
+                ),
+                "items": maybe([maybe({"sku": f"s{i}", "count": maybe(n * i)}) for i in range(chance.randint(0, 3))]),
+                "sizes": maybe([(key, maybe(n)) for key in "SML"[: chance.randint(0, 3)]]),
             }
         )
     return records
@@ -186,7 +203,9 @@ def as_ndjson(record):
     def text(value):
         return format(value, "f") if isinstance(value, decimal.Decimal) else value.isoformat()
 
-    line = dict(record, detail=json.loads(record["detail"]) if record["detail"] else None)
+    sizes = record.get("sizes")
+    sizes = dict(sizes) if sizes is not None else None
+    line = dict(record, detail=json.loads(record["detail"]) if record["detail"] else None, sizes=sizes)
     return json.dumps(line, default=text)
 
 
@@ -338,6 +357,9 @@ def their_table():
                 "region": pyarrow.array([f"r {n % 3}" for n in numbers]),
                 "at": pyarrow.array([at + datetime.timedelta(hours=n) for n in numbers], pyarrow.timestamp("us", "UTC")),
                 "price": pyarrow.array([decimal.Decimal(n).scaleb(-2) for n in numbers], pyarrow.decimal128(10, 2)),
+                "place": pyarrow.array([{"City": f"c{n}", "geo": {"Lat": n / 4}} if n % 3 else None for n in numbers]),
+                "stops": pyarrow.array([[{"at": n, "Who": "x"}, None] if n % 4 else [] for n in numbers]),
+                "tags": pyarrow.array([[("a", n), ("b", None)] for n in numbers], pyarrow.map_(pyarrow.string(), pyarrow.int32())),
                 "scores": pyarrow.array([[n / 2, None] if n % 2 else None for n in numbers], pyarrow.list_(pyarrow.float64())),
             }
         )

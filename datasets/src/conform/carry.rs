@@ -34,7 +34,10 @@ impl Carry {
         let from = field.data_type();
         let back = match to {
             // Items are not held against each other one by one.
-            ColumnType::List(_) | ColumnType::Vector(_)
+            ColumnType::List(_)
+            | ColumnType::Vector(_)
+            | ColumnType::Struct(_)
+            | ColumnType::Map(_)
                 if from.is_nested() && *from != to.arrow_type() =>
             {
                 return None;
@@ -47,6 +50,11 @@ impl Carry {
             _ => Back::None,
         };
         Some(Self { cast, back })
+    }
+
+    /// The way where `to` is what a column of `field` is taken for: parts are found by their names.
+    pub fn alike(field: &Field, to: &ColumnType) -> Option<Self> {
+        Some(Self { cast: Cast::plan(field, to)?, back: Back::None })
     }
 
     /// The values, null where one does not fit, and those that do not; `column` is what they are called in what is said of them.

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
-use arrow::util::display::{FormatOptions, array_value_to_string};
+use arrow::util::display::array_value_to_string;
 
+use super::nested;
 use crate::column_type::ColumnType;
 use crate::columns::ColumnBuilder;
-use crate::encode::JsonEncoder;
+use crate::encode::json_texts;
 use crate::error::Error;
 use crate::parse::{self, Slot};
 use crate::spec::TYPE_METADATA_KEY;
@@ -34,7 +35,7 @@ impl From<Error> for Unfit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+pub(super) enum Way {
     /// The type is the same.
     Same,
     /// Arrow's cast; a value that becomes null did not fit.
@@ -47,6 +48,8 @@ enum Way {
     JsonText,
     /// Values of any type, written as JSON documents.
     Encode,
+    /// Parts of values, each on its own way.
+    Nested,
 }
 
 impl Cast {
@@ -91,6 +94,11 @@ impl Cast {
                 carried
             }
             Way::Encode => self.encode(array, column)?,
+            Way::Nested => match nested::carried(array, &self.target).map_err(internal)? {
+                Some(carried) if nested::fits(&carried, &self.target) => carried,
+                // Which row's value does not fit, and what of it, is told by its document.
+                _ => self.read_documents(array, column, failures)?,
+            },
         };
         self.check_items(&carried, column, failures);
         Ok(carried)
@@ -190,29 +198,27 @@ impl Cast {
         Ok(builder.finish()?)
     }
 
+    fn read_documents(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef, Unfit> {
+        let documents = self.encode(array, column)?;
+        self.read_text(&documents, column, failures)
+    }
+
     fn encode(&self, array: &ArrayRef, column: &str) -> Result<ArrayRef, Unfit> {
-        let options = FormatOptions::default();
-        let encoder = JsonEncoder::new(array.as_ref(), &options)
-            .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))?;
-        let mut builder = StringBuilder::new();
-        let mut text = String::new();
-        for row in 0..array.len() {
-            if encoder.is_null(row) {
-                builder.append_null();
-                continue;
-            }
-            text.clear();
-            encoder.write(row, &mut text);
-            builder.append_value(&text);
-        }
-        Ok(Arc::new(builder.finish()))
+        json_texts(array.as_ref())
+            .map_err(|e| Unfit(format!("{column:?} ({}) as JSON: {e}", array.data_type())))
     }
 
     /// Lists hold no nulls, and vectors are of one length.
     fn check_items(&self, array: &ArrayRef, column: &str, failures: &mut Failures) {
         let length = match &self.target {
             ColumnType::Vector(length) => Some(*length as usize),
-            ColumnType::List(_) => None,
+            // Items of other types were looked at on their way.
+            ColumnType::List(item) if item.is_scalar() => None,
             _ => return,
         };
         let Some(lists) = array.as_list_opt::<i32>() else { return };
@@ -235,11 +241,11 @@ impl Cast {
     }
 }
 
-fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })
 }
 
-fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way> {
+pub(super) fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way> {
     use ColumnType as C;
     use DataType as D;
     let inside = match from {
@@ -250,7 +256,7 @@ fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way
     if let Some(inside) = inside {
         return match way(inside, target, stated)? {
             Way::Same | Way::Arrow => Some(Way::Arrow),
-            Way::Encode => None,
+            Way::Encode | Way::Nested => None,
             other => Some(other),
         };
     }
@@ -274,6 +280,9 @@ fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way
         )
         .then_some(Way::Encode)
         .or_else(|| (from.is_numeric() || from == &D::Boolean).then_some(Way::Encode));
+    }
+    if target.is_nested() && !textual {
+        return nested::has_way(from, target).then_some(Way::Nested);
     }
     if from == &target.arrow_type() {
         return Some(Way::Same);
@@ -316,7 +325,7 @@ fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) -> Option<Way
         }
         C::List(item) => list_way(from, item),
         C::Vector(_) => list_way(from, &C::Float32),
-        C::Bool | C::Json => None,
+        C::Bool | C::Json | C::Struct(_) | C::Map(_) => None,
     }
 }
 
@@ -339,6 +348,6 @@ fn list_way(from: &DataType, item: &ColumnType) -> Option<Way> {
         Way::Same | Way::Arrow => Some(Way::Arrow),
         // Floats in a list round like floats anywhere: from 64 bits to 32.
         Way::ThereAndBack => Some(Way::ThereAndBack),
-        Way::Text | Way::JsonText | Way::Encode => None,
+        Way::Text | Way::JsonText | Way::Encode | Way::Nested => None,
     }
 }

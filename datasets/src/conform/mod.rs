@@ -5,6 +5,7 @@
 
 mod carry;
 mod cast;
+mod nested;
 
 use std::sync::Arc;
 

@@ -130,6 +130,102 @@ fn structs_become_json() {
 }
 
 #[test]
+fn parts_of_values_go_their_own_ways() {
+    let field =
+        |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+    let column = |cities: Vec<Option<&str>>, numbers: Vec<Option<f64>>, is_there: Vec<bool>| {
+        let cities: ArrayRef = Arc::new(arrow::array::LargeStringArray::from(cities));
+        let numbers: ArrayRef = Arc::new(Float64Array::from(numbers));
+        let fields = vec![field("houseNumber", &numbers), field("City", &cities)];
+        let nulls = Some(is_there.into());
+        Arc::new(StructArray::new(fields.into(), vec![numbers, cities], nulls)) as ArrayRef
+    };
+    let spec = spec(
+        r#"{name="x",type="struct(city: text, house_number: int32, zip: text)",nullable=true}"#,
+        "",
+    );
+    let shown = |out: &Conformed| -> Vec<String> {
+        let shown = |row| arrow::util::display::array_value_to_string(out.accepted.column(0), row);
+        (0..out.accepted.num_rows()).map(|row| shown(row).unwrap()).collect()
+    };
+    let array = column(
+        vec![Some("Bonn"), None, Some("Jena")],
+        vec![Some(7.0), Some(8.0), None],
+        vec![true, true, false],
+    );
+    let out = conform(&spec, &chunk(vec![("x", array)]));
+    assert_eq!(out.accepted.schema(), spec.arrow_schema());
+    assert_eq!(
+        shown(&out),
+        ["{city: Bonn, house_number: 7, zip: }", "{city: , house_number: 8, zip: }", ""]
+    );
+    // One that does not fit is told with its row, and the others are carried as documents.
+    let array = column(vec![Some("Bonn"), Some("Ulm")], vec![Some(7.5), None], vec![true, true]);
+    let out = conform(&spec, &chunk(vec![("x", array)]));
+    assert_eq!(shown(&out), ["{city: Ulm, house_number: , zip: }"]);
+    assert_eq!(out.rejected[0].reason, r#""x": "house_number": expected int32, found "7.5""#);
+    assert_eq!(out.rejected[0].original, r#"{"x":{"houseNumber":7.5,"City":"Bonn"}}"#);
+    // A field that is none of them, and one that can not be read as what it is to be.
+    for (name, array) in [
+        ("town", Arc::new(StringArray::from(vec!["a"])) as ArrayRef),
+        ("city", Arc::new(StructArray::from(vec![(field("a", &id()), id())]))),
+    ] {
+        let array: ArrayRef = Arc::new(StructArray::from(vec![(field(name, &array), array)]));
+        let schema = chunk(vec![("x", array)]).batch.schema();
+        let error = Conformer::new(&spec, &schema, "a.parquet").unwrap_err().to_string();
+        assert!(error.contains("column \"x\" is Struct"), "{error}");
+    }
+}
+
+fn id() -> ArrayRef {
+    Arc::new(Int32Array::from(vec![1]))
+}
+
+#[test]
+fn lists_of_structures_and_maps_are_carried() {
+    let items: ArrayRef = Arc::new(StructArray::from(vec![(
+        Arc::new(Field::new("sku", DataType::Int32, true)),
+        Arc::new(Int32Array::from(vec![Some(1), None, Some(3)])) as ArrayRef,
+    )]));
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2, 0, 1]);
+    let lists: ArrayRef =
+        Arc::new(arrow::array::LargeListArray::new(item, widened(&offsets), items, None));
+    let mut maps = arrow::array::MapBuilder::new(
+        None,
+        arrow::array::Int64Builder::new(),
+        arrow::array::Float32Builder::new(),
+    );
+    for entries in [&[(1, 0.5), (2, 1.5)][..], &[], &[(3, 2.5)]] {
+        for (key, value) in entries {
+            maps.keys().append_value(*key);
+            maps.values().append_value(*value);
+        }
+        maps.append(true).unwrap();
+    }
+    let maps: ArrayRef = Arc::new(maps.finish());
+    let chunk = chunk(vec![("items", lists), ("sizes", maps)]);
+    let name = crate::DatasetName::new("rows").unwrap();
+    let spec = crate::infer::spec_from_schema(&name, &chunk.batch.schema(), &Default::default());
+    let spec = spec.unwrap();
+    let types: Vec<String> = spec.columns.iter().map(|c| c.data_type.to_string()).collect();
+    assert_eq!(types, ["list(struct(sku: int32))", "map(text, float32)"]);
+    let out = conform(&spec, &chunk);
+    let shown = |column: usize, row| {
+        arrow::util::display::array_value_to_string(out.accepted.column(column), row).unwrap()
+    };
+    assert_eq!([shown(0, 0), shown(0, 1)], ["[{sku: 1}, {sku: }]", "[]"]);
+    assert_eq!([shown(1, 0), shown(1, 2)], ["{1: 0.5, 2: 1.5}", "{3: 2.5}"]);
+    // What was written is read back as it was.
+    let again = Chunk { batch: out.accepted.clone(), ..chunk };
+    assert_eq!(conform(&spec, &again).accepted, out.accepted);
+}
+
+fn widened(offsets: &arrow::buffer::OffsetBuffer<i32>) -> arrow::buffer::OffsetBuffer<i64> {
+    arrow::buffer::OffsetBuffer::new(offsets.iter().map(|at| i64::from(*at)).collect())
+}
+
+#[test]
 fn partitions_are_computed() {
     let spec = spec(
         r#"{name="at",type="timestamp",nullable=true}"#,

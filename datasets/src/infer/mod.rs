@@ -5,7 +5,7 @@ mod tally;
 
 use std::borrow::Cow;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
@@ -29,8 +29,8 @@ pub struct SpecHints {
     pub types: Vec<(String, ColumnType)>,
 }
 
-/// Makes a spec for rows of `schema`. Column names become `snake_case`; structs, maps and nested lists
-/// become JSON; every column is nullable but the key's.
+/// Makes a spec for rows of `schema`. Column names become `snake_case`, and those of fields in
+/// structures; every column is nullable but the key's.
 pub fn spec_from_schema(
     name: &DatasetName,
     schema: &Schema,
@@ -106,7 +106,11 @@ pub(crate) fn column_of_field(source_name: &str, field: &Field) -> Result<Column
         name: to_identifier(field.name()),
         data_type,
         nullable: true,
-        unit: field.metadata().get(UNIT_METADATA_KEY).cloned(),
+        unit: field
+            .metadata()
+            .get(UNIT_METADATA_KEY)
+            .cloned()
+            .or_else(|| unit_of(field.data_type()).map(str::to_owned)),
         description: String::new(),
     })
 }
@@ -119,37 +123,31 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
     {
         return Some(stated);
     }
-    match field.data_type() {
-        // Nothing is known of a column of nulls; text takes whatever comes later.
-        DataType::Null => Some(ColumnType::Text),
-        DataType::Struct(_) | DataType::Map(_, _) => Some(ColumnType::Json),
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _)
-            if ColumnType::from_arrow(item.data_type())
-                .is_none_or(|t| matches!(t, ColumnType::List(_) | ColumnType::Vector(_))) =>
-        {
-            Some(ColumnType::Json)
-        }
-        DataType::ListView(item) | DataType::LargeListView(item) => {
-            Some(ColumnType::List(Box::new(ColumnType::from_arrow(item.data_type())?)))
-        }
-        DataType::FixedSizeList(item, length)
-            if item.data_type() != &DataType::Float32 || *length < 1 || *length > 65_536 =>
-        {
-            Some(ColumnType::List(Box::new(ColumnType::from_arrow(item.data_type())?)))
-        }
-        DataType::Decimal256(precision @ 1.., scale @ 0..) => {
-            Some(ColumnType::Decimal((*precision).min(38), (*scale as u8).min(38)))
-        }
-        // Days, hours and milliseconds have no common unit; the text of a time of day is exact.
-        DataType::Time32(_) | DataType::Time64(_) => Some(ColumnType::Text),
-        DataType::Duration(_) => Some(ColumnType::Int64),
-        DataType::RunEndEncoded(_, values) => ColumnType::from_arrow(values.data_type()),
-        other => ColumnType::from_arrow(other),
-    }
+    let is_nested = matches!(
+        field.data_type(),
+        DataType::Struct(_)
+            | DataType::Map(..)
+            | DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+            | DataType::FixedSizeList(..)
+    );
+    // What has no type of its own is kept as a document: a union within it, fields of one name, too many of them.
+    ColumnType::from_arrow(field.data_type()).or(is_nested.then_some(ColumnType::Json))
+}
+
+/// The unit of the numbers that a length of time becomes.
+fn unit_of(data_type: &DataType) -> Option<&'static str> {
+    Some(match data_type {
+        DataType::Duration(TimeUnit::Second) => "s",
+        DataType::Duration(TimeUnit::Millisecond) => "ms",
+        DataType::Duration(TimeUnit::Microsecond) => "us",
+        DataType::Duration(TimeUnit::Nanosecond) => "ns",
+        DataType::Dictionary(_, values) => return unit_of(values),
+        DataType::RunEndEncoded(_, values) => return unit_of(values.data_type()),
+        _ => return None,
+    })
 }
 
 /// A column name for a source's name: `Input Tokens`, `inputTokens` and `INPUT_TOKENS` are `input_tokens`, and `Größe` is

@@ -1,14 +1,24 @@
 //! JSON values as values of a column: what fits passes exactly, what does not says what was expected.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
-use super::json::{JsonError, Kind, RawValue, document, elements};
-use crate::column_type::ColumnType;
+use super::json::{JsonError, Kind, RawValue, document, elements, members};
+use crate::column_type::{ColumnType, StructField};
+use crate::infer::to_identifier;
 use crate::parse::{self, Slot, quoted};
+
+/// Fields that an error names at most.
+const NAMES_SHOWN: usize = 12;
 
 impl<'a> RawValue<'a> {
     /// The value as a slot of `data_type`; the error says what was expected and found.
     pub fn slot(&self, data_type: &ColumnType) -> Result<Slot<'a>, String> {
+        self.slot_of(data_type, false)
+    }
+
+    /// The same for the value of a column, or a part of one: there a list may have nulls.
+    fn slot_of(&self, data_type: &ColumnType, is_part: bool) -> Result<Slot<'a>, String> {
         let wrong = || Err(format!("expected {}, found {}", json_form(data_type), self.shown()));
         match (data_type, self.kind) {
             (_, Kind::Null) => Ok(Slot::Null),
@@ -20,16 +30,27 @@ impl<'a> RawValue<'a> {
             (ColumnType::Text, Kind::Number | Kind::True | Kind::False) => {
                 Ok(Slot::Text(Cow::Borrowed(self.text)))
             }
-            (ColumnType::List(item), Kind::Array) => self.list(item, usize::MAX).map(Slot::List),
+            (ColumnType::List(item), Kind::Array) => {
+                let may_have_nulls = is_part || !item.is_scalar();
+                self.list(item, usize::MAX, may_have_nulls).map(Slot::List)
+            }
             (ColumnType::Vector(length), Kind::Array) => {
-                let items = self.list(&ColumnType::Float32, *length as usize)?;
+                let items = self.list(&ColumnType::Float32, *length as usize, false)?;
                 if items.len() == *length as usize {
                     Ok(Slot::List(items))
                 } else {
                     Err(format!("expected {length} numbers, found {}", items.len()))
                 }
             }
-            (ColumnType::List(_) | ColumnType::Vector(_), _) => wrong(),
+            (ColumnType::Struct(fields), Kind::Object) => self.structure(fields).map(Slot::Struct),
+            (ColumnType::Map(value), Kind::Object) => self.map(value).map(Slot::Map),
+            (
+                ColumnType::List(_)
+                | ColumnType::Vector(_)
+                | ColumnType::Struct(_)
+                | ColumnType::Map(_),
+                _,
+            ) => wrong(),
             (_, Kind::True | Kind::False | Kind::Array | Kind::Object) => wrong(),
             (ColumnType::Timestamp | ColumnType::Date | ColumnType::Bytes, Kind::Number) => wrong(),
             (_, Kind::Number) => match parse::text_slot(data_type, self.text)? {
@@ -48,20 +69,61 @@ impl<'a> RawValue<'a> {
         }
     }
 
-    fn list(&self, item: &ColumnType, most: usize) -> Result<Vec<Slot<'a>>, String> {
+    fn list(
+        &self,
+        item: &ColumnType,
+        most: usize,
+        may_have_nulls: bool,
+    ) -> Result<Vec<Slot<'a>>, String> {
         let mut items = Vec::new();
         elements::<Message>(self.text, |value| {
-            if value.kind == Kind::Null {
+            if value.kind == Kind::Null && !may_have_nulls {
                 return Err(Message("expected no null inside a list".into()));
             }
             if items.len() > most {
                 return Err(Message(format!("expected {most} numbers, found more")));
             }
-            items.push(value.slot(item).map_err(Message)?);
+            items.push(value.slot_of(item, true).map_err(Message)?);
             Ok(())
         })
         .map_err(|m| m.0)?;
         Ok(items)
+    }
+
+    fn structure(&self, fields: &[StructField]) -> Result<Vec<Slot<'a>>, String> {
+        let mut slots: Vec<Option<Slot<'a>>> = vec![None; fields.len()];
+        members::<Message>(self.text, |name, value| {
+            let position = |name: &str| fields.iter().position(|field| field.name == name);
+            let Some(at) = position(&name).or_else(|| position(&to_identifier(&name))) else {
+                let known = fields.iter().map(|field| field.name.as_str());
+                let known = known.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ");
+                return Err(Message(format!("unknown field {}; there are {known}", quoted(&name))));
+            };
+            let field = &fields[at];
+            let slot = value.slot_of(&field.data_type, true);
+            let slot = slot.map_err(|problem| Message(format!("{:?}: {problem}", field.name)))?;
+            match slots[at].replace(slot) {
+                None => Ok(()),
+                Some(_) => Err(Message(format!("{:?} stands twice", field.name))),
+            }
+        })
+        .map_err(|m| m.0)?;
+        Ok(slots.into_iter().map(|slot| slot.unwrap_or(Slot::Null)).collect())
+    }
+
+    fn map(&self, kind: &ColumnType) -> Result<Vec<(Cow<'a, str>, Slot<'a>)>, String> {
+        let (mut entries, mut keys) = (Vec::new(), HashSet::new());
+        members::<Message>(self.text, |key, value| {
+            let slot = value.slot_of(kind, true);
+            let slot = slot.map_err(|problem| Message(format!("{}: {problem}", quoted(&key))))?;
+            if !keys.insert(key.clone()) {
+                return Err(Message(format!("{} stands twice", quoted(&key))));
+            }
+            entries.push((key, slot));
+            Ok(())
+        })
+        .map_err(|m| m.0)?;
+        Ok(entries)
     }
 
     fn shown(&self) -> String {
@@ -75,7 +137,7 @@ impl<'a> RawValue<'a> {
     }
 }
 
-/// Reads a list or vector from the text of a JSON array.
+/// Reads what is no scalar from the text of a JSON document.
 pub(crate) fn document_slot<'a>(data_type: &ColumnType, text: &'a str) -> Result<Slot<'a>, String> {
     match document(text) {
         Ok(value) => value.slot(data_type).map(into_owned),
@@ -100,6 +162,8 @@ fn json_form(data_type: &ColumnType) -> String {
         ColumnType::Bool => "true or false".into(),
         ColumnType::List(item) => format!("an array of {item}"),
         ColumnType::Vector(length) => format!("an array of {length} numbers"),
+        ColumnType::Struct(_) => "an object".into(),
+        ColumnType::Map(value) => format!("an object of {value}"),
         other => format!("a number ({other})"),
     }
 }
@@ -114,6 +178,13 @@ fn into_owned<'b>(slot: Slot<'_>) -> Slot<'b> {
         Slot::Text(v) => Slot::Text(Cow::Owned(v.into_owned())),
         Slot::Bytes(v) => Slot::Bytes(v),
         Slot::List(items) => Slot::List(items.into_iter().map(into_owned).collect()),
+        Slot::Struct(values) => Slot::Struct(values.into_iter().map(into_owned).collect()),
+        Slot::Map(entries) => {
+            let owned = |(key, value): (Cow<'_, str>, Slot<'_>)| {
+                (Cow::Owned(key.into_owned()), into_owned(value))
+            };
+            Slot::Map(entries.into_iter().map(owned).collect())
+        }
     }
 }
 
@@ -137,5 +208,26 @@ mod tests {
         assert!(slot("timestamp", "1700000000").unwrap_err().contains("found number 1700000000"));
         assert!(slot("float64", "1e999").is_err());
         assert_eq!(slot("text", r#""a\"\u00e9""#), Ok(Slot::Text("a\"é".into())));
+        let address = "struct(city: text, sizes: map(text, int32))";
+        let sizes = vec![(Cow::Borrowed("a"), Slot::Int(1)), (Cow::Borrowed("b"), Slot::Null)];
+        assert_eq!(
+            slot(address, r#"{"sizes": {"a": 1, "b": null}, "City": "Bonn"}"#),
+            Ok(Slot::Struct(vec![Slot::Text("Bonn".into()), Slot::Map(sizes)]))
+        );
+        assert_eq!(
+            slot("list(list(int64))", "[[1, null], null]"),
+            Ok(Slot::List(vec![Slot::List(vec![Slot::Int(1), Slot::Null]), Slot::Null]))
+        );
+        assert_eq!(slot(address, "{}"), Ok(Slot::Struct(vec![Slot::Null, Slot::Null])));
+        for (text, says) in [
+            ("[]", "expected an object, found an array"),
+            (r#"{"town": 1}"#, r#"unknown field "town"; there are city, sizes"#),
+            (r#"{"city": [1]}"#, r#""city": expected text, found an array"#),
+            (r#"{"city": 1, "City": 2}"#, r#""city" stands twice"#),
+            (r#"{"sizes": {"a": 1.5}}"#, r#""sizes": "a": expected int32, found "1.5""#),
+            (r#"{"sizes": {"a": 1, "a": 2}}"#, r#""sizes": "a" stands twice"#),
+        ] {
+            assert_eq!(slot(address, text), Err(says.to_owned()), "{text}");
+        }
     }
 }

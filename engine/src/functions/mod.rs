@@ -14,6 +14,7 @@ mod corr_matrix;
 mod forecast;
 mod gather;
 mod nearest;
+mod parts;
 mod rolling;
 mod series;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{AggregateUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use kernels::Execution;
 
 use crate::error::Result;
@@ -32,6 +33,7 @@ use corr_matrix::CorrMatrix;
 use forecast::Forecast;
 use gather::Gather;
 use nearest::Nearest;
+pub use parts::{JsonAs, json_at, json_has, list_part};
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {
@@ -42,7 +44,15 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
     for function in aggregate_functions(&execution) {
         state.register_udaf(Arc::new(function))?;
     }
+    for function in scalar_functions() {
+        state.register_udf(Arc::new(function))?;
+    }
+    datafusion_functions_json::register_all(state)?;
     Ok(())
+}
+
+fn scalar_functions() -> Vec<ScalarUDF> {
+    vec![ScalarUDF::new_from_impl(parts::ListPart::default())]
 }
 
 fn window_functions(execution: &Shared) -> Vec<WindowUDF> {
@@ -67,5 +77,7 @@ pub(crate) fn names() -> Vec<String> {
     let windows = windows.iter().map(|function| function.name().to_owned()).collect();
     let aggregates = aggregate_functions(&execution);
     let aggregates = aggregates.iter().map(|function| function.name().to_owned());
-    [windows, aggregates.collect::<Vec<_>>()].concat()
+    let scalars = scalar_functions();
+    let scalars = scalars.iter().map(|function| function.name().to_owned());
+    [windows, aggregates.collect::<Vec<_>>(), scalars.collect()].concat()
 }

@@ -50,6 +50,19 @@ pub(crate) fn carried(column: &ColumnSpec, to: &ColumnType) -> Expr {
     Carries::new(column, to, false).call(vec![ident(&column.name)])
 }
 
+/// A column of another writer's table as what it is taken for.
+pub(super) fn alike(column: Expr, name: &str, to: ColumnType) -> Expr {
+    ScalarUDF::new_from_impl(Carries {
+        signature: Signature::any(1, Volatility::Immutable),
+        column: name.to_owned(),
+        from: String::new(),
+        to: to.to_string(),
+        asks: false,
+        alike: true,
+    })
+    .call(vec![column])
+}
+
 /// Whether a value of a column stays the same as one of type `to`.
 pub(crate) fn fits(column: &ColumnSpec, to: &ColumnType) -> Expr {
     Carries::new(column, to, true).call(vec![ident(&column.name)])
@@ -69,6 +82,8 @@ struct Carries {
     to: String,
     /// Whether it is asked which values can be.
     asks: bool,
+    /// Whether the types are one, and only what they call their parts is another.
+    alike: bool,
 }
 
 impl Carries {
@@ -80,6 +95,7 @@ impl Carries {
             from: column.data_type.to_string(),
             to: to.to_string(),
             asks,
+            alike: false,
         })
     }
 
@@ -112,7 +128,8 @@ impl ScalarUDFImpl for Carries {
         let ours = |e: Error| DataFusionError::External(Box::new(e));
         let stated = [(TYPE_METADATA_KEY.to_owned(), self.from.clone())].into();
         let field = Field::new(&self.column, values.data_type().clone(), true);
-        let carry = Carry::new(&field.with_metadata(stated), &self.to()?).ok_or_else(|| {
+        let way = if self.alike { Carry::alike } else { Carry::new };
+        let carry = way(&field.with_metadata(stated), &self.to()?).ok_or_else(|| {
             let (column, from, to) = (&self.column, &self.from, &self.to);
             let says = format!("column {column:?} was {from}, which can not be shown as {to}");
             ours(Error::user(Code::BadInput, says))

@@ -6,10 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::json::LineDelimitedWriter;
-use arrow::json::writer::{LineDelimited, WriterBuilder};
+use arrow::datatypes::{DataType, Field};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -18,7 +15,11 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, cast,
 };
+use datasets::ColumnType;
+use datasets::encode::json_texts;
+use datasets::spec::TYPE_METADATA_KEY;
 
+use super::carry::alike;
 use super::sparing::Sparing;
 use crate::error::Result;
 use crate::lake::Snapshot;
@@ -42,12 +43,12 @@ pub(super) fn fitted(
     }
     let columns = native.fields().iter().zip(wanted.fields()).map(|(native, wanted)| {
         let column = Expr::Column(Column::new_unqualified(native.name()));
-        let nested = matches!(native.data_type(), DataType::Struct(_) | DataType::Map(_, _))
-            || (wanted.data_type() == &DataType::Utf8 && is_list(native.data_type()));
-        let expression = if nested {
-            ScalarUDF::new_from_impl(AsJson::new()).call(vec![column])
-        } else if native.data_type() == wanted.data_type() {
+        let expression = if native.data_type() == wanted.data_type() {
             column
+        } else if wanted.data_type() == &DataType::Utf8 && native.data_type().is_nested() {
+            ScalarUDF::new_from_impl(AsJson::new()).call(vec![column])
+        } else if let Some(kind) = nested_type(wanted) {
+            alike(column, wanted.name(), kind)
         } else {
             cast(column, wanted.data_type().clone())
         };
@@ -59,8 +60,10 @@ pub(super) fn fitted(
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
-fn is_list(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _))
+/// The type of a column with parts, whose names may be others in the files.
+fn nested_type(wanted: &Field) -> Option<ColumnType> {
+    let stated = wanted.metadata().get(TYPE_METADATA_KEY)?.parse::<ColumnType>().ok();
+    stated.filter(ColumnType::is_nested)
 }
 
 /// A nested value as the text of a JSON document.
@@ -98,64 +101,4 @@ impl ScalarUDFImpl for AsJson {
         };
         Ok(ColumnarValue::Array(json_texts(array)?))
     }
-}
-
-/// The type with the keys of its maps as text: JSON has no others.
-fn with_text_keys(data_type: &DataType) -> DataType {
-    let inner =
-        |field: &Field| Arc::new(field.clone().with_data_type(with_text_keys(field.data_type())));
-    match data_type {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| inner(f)).collect()),
-        DataType::List(item) => DataType::List(inner(item)),
-        DataType::Map(entries, sorted) => match entries.data_type() {
-            DataType::Struct(fields) if fields.len() == 2 => {
-                let key = Arc::new(fields[0].as_ref().clone().with_data_type(DataType::Utf8));
-                let both = DataType::Struct(vec![key, inner(&fields[1])].into());
-                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(both)), *sorted)
-            }
-            _ => data_type.clone(),
-        },
-        other => other.clone(),
-    }
-}
-
-/// `batch` with its nested columns as texts of JSON, for what knows no others.
-pub fn with_json_texts(batch: &RecordBatch) -> Result<RecordBatch> {
-    let fields = batch.schema_ref().fields().iter();
-    let columns = fields.zip(batch.columns()).map(|(field, column)| {
-        let column = match field.data_type().is_nested() {
-            true => json_texts(column)?,
-            false => Arc::clone(column),
-        };
-        Ok((field.name(), column, true))
-    });
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
-}
-
-fn json_texts(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
-    const PREFIX: &str = "{\"v\":";
-    let array = &arrow::compute::cast(array, &with_text_keys(array.data_type()))?;
-    let schema = Arc::new(Schema::new(vec![Field::new("v", array.data_type().clone(), true)]));
-    let batch = RecordBatch::try_new(schema, vec![Arc::clone(array)])?;
-    let mut writer: LineDelimitedWriter<Vec<u8>> =
-        WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-    writer.write(&batch)?;
-    writer.finish()?;
-    let lines = writer.into_inner();
-    let mut texts = StringBuilder::with_capacity(array.len(), lines.len());
-    // A line break inside a text is escaped in JSON: each row is one line `{"v":…}`.
-    for (row, line) in lines.split(|b| *b == b'\n').take(array.len()).enumerate() {
-        let text = std::str::from_utf8(line)
-            .ok()
-            .and_then(|line| line.strip_prefix(PREFIX)?.strip_suffix('}'));
-        match text {
-            _ if array.is_null(row) => texts.append_null(),
-            Some(text) => texts.append_value(text),
-            None => {
-                return Err(DataFusionError::Internal("as_json: a row is not a line".to_owned()));
-            }
-        }
-    }
-    Ok(Arc::new(texts.finish()))
 }

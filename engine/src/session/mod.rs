@@ -36,7 +36,6 @@ use futures::future::BoxFuture;
 
 pub(crate) use carry::{carried, fits, has_way};
 pub use changes::Changes;
-pub use fit::with_json_texts;
 pub(crate) use rows::rows_of;
 pub use sql::{Planned, SqlStatements};
 

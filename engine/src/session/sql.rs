@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::TableReference;
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column as PlanColumn, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, cast};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion_functions_json::JSON_UNION_DATA_TYPE;
+use datafusion_functions_json::udfs::json_union_to_text_udf;
 
 use super::batches::for_rows_of;
 use super::provider::PinnedSchema;
@@ -69,7 +72,27 @@ pub(super) async fn plan(
 ) -> Result<DataFrame> {
     check_text(text)?;
     let statement = parsed(context, schema, text)?;
-    plan_statement(context, schema, statement).await
+    plan_statement(context, schema, statement).await.and_then(with_documents)
+}
+
+/// Parts of JSON documents are of a type of their own, which no file and no client knows: what comes out of a query is their text.
+fn with_documents(frame: DataFrame) -> Result<DataFrame> {
+    let is_part = |field: &Field| *field.data_type() == *JSON_UNION_DATA_TYPE;
+    if !frame.schema().fields().iter().any(|field| is_part(field)) {
+        return Ok(frame);
+    }
+    let columns = frame.schema().iter().map(|(table, field)| {
+        let column = Expr::Column(PlanColumn::new(table.cloned(), field.name()));
+        match is_part(field) {
+            true => {
+                let text = json_union_to_text_udf().call(vec![column]);
+                cast(text, DataType::Utf8).alias(field.name())
+            }
+            false => column,
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    Ok(frame.select(columns)?)
 }
 
 /// Plans a query, or one whose rows go to a file.
@@ -81,7 +104,8 @@ pub(super) async fn plan_with_files(
     check_text(text)?;
     let statement = parsed(context, schema, text)?;
     let Statement::CopyTo(copy) = statement else {
-        return plan_statement(context, schema, statement).await.map(Planned::Query);
+        let rows = plan_statement(context, schema, statement).await?;
+        return with_documents(rows).map(Planned::Query);
     };
     let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
     if !partitioned_by.is_empty() || !options.is_empty() {
@@ -92,7 +116,7 @@ pub(super) async fn plan_with_files(
         CopyToSource::Query(query) => Statement::Statement(Box::new(Sql::Query(query))),
         CopyToSource::Relation(name) => parsed(context, schema, &format!("SELECT * FROM {name}"))?,
     };
-    let rows = plan_statement(context, schema, rows).await?;
+    let rows = with_documents(plan_statement(context, schema, rows).await?)?;
     Ok(Planned::Copy { rows, to: target, format: stored_as })
 }
 

@@ -305,3 +305,78 @@ fn every_function_is_described() {
         assert!(page.contains(&format!("`{name}(")), "docs/sql.md says nothing of {name}");
     }
 }
+
+#[tokio::test]
+async fn parts_of_values_are_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    let spec = r#"
+        name = "orders"
+        columns = [
+            {name = "id", type = "int32"},
+            {name = "address", type = "struct(city: text, lines: list(text))", nullable = true},
+            {name = "items", type = "list(struct(sku: text, count: int32))", nullable = true},
+            {name = "sizes", type = "map(text, decimal(9,2))", nullable = true},
+            {name = "payload", type = "json", nullable = true},
+        ]"#;
+    let spec = DatasetSpec::from_toml(spec, "orders.toml").unwrap();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let lines = [
+        r#"{"id": 1, "address": {"city": "Bonn", "lines": ["a", "b"]}, "items": [{"sku": "x", "count": 2}, {"sku": "y"}], "sizes": {"S": 1.10}, "payload": {"a": [{"b": "c"}], "n": 1.10}}"#,
+        r#"{"id": 2, "address": {"city": null}, "items": [null], "sizes": {}, "payload": {"a": 5}}"#,
+        r#"{"id": 3}"#,
+        r#"{"id": 4, "address": {"town": "Ulm"}}"#,
+    ];
+    let request = IngestRequest { rows: ndjson(&lines.join("\n")), producer: None };
+    let receipt = engine.ingest(&who(), &name("orders"), request).await.unwrap();
+    assert_eq!((receipt.accepted, receipt.quarantined), (3, 1));
+    let again = lines[0].replace("\"id\": 1", "\"id\": 5");
+    let request = IngestRequest { rows: ndjson(&again), producer: None };
+    engine.ingest(&who(), &name("orders"), request).await.unwrap();
+    engine.compact(&who(), &name("orders")).await.unwrap();
+    engine.shutdown().await.unwrap();
+    // As another process reads it.
+    let engine = Engine::open(options(folder.path().to_str().unwrap())).await.unwrap();
+    for (asked, expected) in [
+        ("address['city']", ["Bonn", "", ""]),
+        ("address['lines'][2]", ["b", "", ""]),
+        ("items[1]['sku']", ["x", "", ""]),
+        ("list_part(items, 'sku')", ["[x, y]", "[]", ""]),
+        ("array_has(list_part(items, 'count'), 2)", ["true", "false", ""]),
+        ("sizes['S']", ["1.10", "", ""]),
+        ("map_keys(sizes)", ["[S]", "[]", ""]),
+        ("payload -> 'a'", [r#"[{"b": "c"}]"#, "5", ""]),
+        ("payload -> 'a' -> 0 ->> 'b'", ["c", "", ""]),
+        ("payload ->> 'n'", ["1.10", "", ""]),
+        ("json_get_int(payload, 'a')", ["", "5", ""]),
+        ("json_get(payload, 'a')", [r#"[{"b": "c"}]"#, "5", ""]),
+    ] {
+        let sql = format!("SELECT {asked} AS x FROM orders WHERE id < 4 ORDER BY id");
+        let session = session(&engine).await;
+        let frame = session.sql(&sql).await.unwrap();
+        let batches = session.collect(frame).await.unwrap();
+        let shown = batches.iter().flat_map(|batch| {
+            let shown = |row| arrow::util::display::array_value_to_string(batch.column(0), row);
+            (0..batch.num_rows()).map(|row| shown(row).unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), expected, "{asked}");
+    }
+    let rejected = query(&engine, "SELECT reason FROM orders_quarantine").await;
+    assert!(rejected.contains(r#"unknown field "town"; there are city, lines"#), "{rejected}");
+    let grouped = query(
+        &engine,
+        "SELECT address['city'] AS city, count(*) AS n FROM orders GROUP BY 1 ORDER BY 2",
+    )
+    .await;
+    assert!(grouped.contains("| Bonn | 2 |"), "{grouped}");
+    for (sql, says) in [
+        (
+            "SELECT list_part(items, 'nope') FROM orders",
+            "there is no field \"nope\"; found sku, count",
+        ),
+        ("SELECT list_part(id, 'sku') FROM orders", "expected a list of structures, found Int32"),
+    ] {
+        let error = told(&engine, sql).await;
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}

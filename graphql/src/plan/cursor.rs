@@ -186,7 +186,11 @@ fn decode_value(value: &Value, kind: &ColumnType) -> Option<ScalarValue> {
             i8::try_from(*scale).ok()?,
         ),
         ColumnType::Bytes => ScalarValue::Binary(Some(STANDARD.decode(value.as_str()?).ok()?)),
-        ColumnType::Json | ColumnType::List(_) | ColumnType::Vector(_) => return None,
+        ColumnType::Json
+        | ColumnType::List(_)
+        | ColumnType::Vector(_)
+        | ColumnType::Struct(_)
+        | ColumnType::Map(_) => return None,
     })
 }
 

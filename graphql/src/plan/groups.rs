@@ -24,7 +24,6 @@ use super::order::{Direction, by_name};
 use super::page::{collect_bounded, count_rows, named};
 use super::values::to_values;
 use crate::error::bad_input;
-use crate::names::{GROUP_WORDS, camel_beside, screaming};
 use crate::shape::{Column, Shape};
 
 /// What is computed over the values of a column in a group.
@@ -93,7 +92,7 @@ impl Aggregate {
     }
 
     fn expression(self, column: &Column) -> Expr {
-        let value = || by_name(&column.name);
+        let value = || column.value();
         let float = || cast(value(), DataType::Float64);
         let percentile = |part: f64| percentile_cont(float().sort(true, false), lit(part));
         match self {
@@ -195,7 +194,7 @@ impl GroupsRequest {
         for name in names {
             let column = enum_column(shape, name, "groupBy")?;
             if self.keys.iter().all(|(i, _)| *i != column) {
-                self.keys.push((column, by_name(&shape.columns[column].name)));
+                self.keys.push((column, shape.at(column).value()));
             }
         }
         if let Some(Value::Object(every)) = arguments.every {
@@ -215,13 +214,13 @@ impl GroupsRequest {
             };
             let width: Width = text("width").unwrap_or_default().parse()?;
             let zone = timezone(text("timezone").unwrap_or("UTC"))?;
-            if let (Width::Seconds(_), ColumnType::Date) = (width, &shape.columns[column].kind) {
+            if let (Width::Seconds(_), ColumnType::Date) = (width, &shape.at(column).kind) {
                 return Err(bad_input(format!(
                     "every.width: {} holds days; expected a width of at least 1d",
-                    shape.columns[column].name
+                    shape.at(column).called()
                 )));
             }
-            let cut = bucket(by_name(&shape.columns[column].name), width, zone);
+            let cut = bucket(shape.at(column).value(), width, zone);
             self.keys.retain(|(i, _)| *i != column);
             self.keys.insert(0, (column, cut));
         }
@@ -290,9 +289,9 @@ impl GroupsRequest {
                 continue;
             } else {
                 let column = shape
-                    .columns
-                    .iter()
-                    .position(|c| camel_beside(&c.name, &GROUP_WORDS) == field.as_str())
+                    .all()
+                    .find(|(_, column)| column.in_group() == field.as_str())
+                    .map(|(column, _)| column)
                     .filter(|column| self.keys.iter().any(|(key, _)| key == column))
                     .ok_or_else(|| {
                         bad_input(format!("orderBy.{field}: groups are not made by this column"))
@@ -313,7 +312,7 @@ impl GroupsRequest {
         let keys = self.keys.iter().map(|(i, key)| key.clone().alias(key_name(*i))).collect();
         let mut computed = vec![aggregates::count(lit(1i64)).alias(COUNT)];
         computed.extend(self.computed.iter().map(|(aggregate, column)| {
-            aggregate.expression(&shape.columns[*column]).alias(aggregate_name(*aggregate, *column))
+            aggregate.expression(shape.at(*column)).alias(aggregate_name(*aggregate, *column))
         }));
         let groups = table.aggregate(keys, computed)?;
         Ok(match self.having.iter().cloned().reduce(Expr::and) {
@@ -347,11 +346,11 @@ impl GroupsRequest {
         let counts = values(COUNT, &ColumnType::Int64)?;
         let mut keys = HashMap::new();
         for column in self.keys() {
-            keys.insert(column, values(&key_name(column), &shape.columns[column].kind)?);
+            keys.insert(column, values(&key_name(column), &shape.at(column).kind)?);
         }
         let mut computed = HashMap::new();
         for (aggregate, column) in &self.computed {
-            let Some(kind) = aggregate.result(&shape.columns[*column]) else { continue };
+            let Some(kind) = aggregate.result(shape.at(*column)) else { continue };
             let name = aggregate_name(*aggregate, *column);
             computed.insert((*aggregate, *column), values(&name, &kind)?);
         }
@@ -385,9 +384,9 @@ fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
         _ => "",
     };
     shape
-        .columns
-        .iter()
-        .position(|c| screaming(&c.name) == name)
+        .all()
+        .find(|(_, column)| column.in_enum() == name)
+        .map(|(column, _)| column)
         .ok_or_else(|| bad_input(format!("{place}: {} has no column {value}", shape.name)))
 }
 
@@ -411,8 +410,7 @@ fn numeric_column(shape: &Shape, aggregate: Aggregate, field: &str, place: &str)
     shape
         .position(field)
         .filter(|column| {
-            shape.columns[*column].kind.is_numeric()
-                && aggregate.result(&shape.columns[*column]).is_some()
+            shape.at(*column).kind.is_numeric() && aggregate.result(shape.at(*column)).is_some()
         })
         .ok_or_else(|| {
             bad_input(format!(

@@ -80,9 +80,13 @@ pub(crate) fn literal(kind: &ColumnType, value: &Value, place: &str) -> Result<S
             Err(_) => wrong("bytes in base64"),
         },
         (ColumnType::Bytes, _) => wrong("bytes in base64"),
-        (ColumnType::List(_) | ColumnType::Vector(_), _) => {
-            wrong("nothing: a list has no order and no single value")
-        }
+        (
+            ColumnType::List(_)
+            | ColumnType::Vector(_)
+            | ColumnType::Struct(_)
+            | ColumnType::Map(_),
+            _,
+        ) => wrong("nothing: what has parts has no order and no single value"),
     }
 }
 

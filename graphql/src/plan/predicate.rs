@@ -6,19 +6,20 @@
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
 use datafusion::common::ScalarValue;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions::string::expr_fn::{contains, ends_with, starts_with};
-use datafusion::functions_nested::expr_fn::array_has;
+use datafusion::functions_nested::expr_fn::{array_has, map_keys};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
-use datafusion::prelude::in_list;
+use datafusion::prelude::in_list as in_list_of;
 use datasets::ColumnType;
-use engine::Result;
+use engine::{Error, JsonAs, Result, json_at, json_has, list_part};
 
 use super::literals::literal;
-use super::order::by_name;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::names::{WHERE_WORDS, camel_beside};
-use crate::shape::{Column, Shape};
+use crate::schema::nested::STRUCT_WORDS;
+use crate::shape::Shape;
 
 /// The predicate of a `where` argument; `None` when it asks for nothing.
 pub(crate) fn predicate(
@@ -67,6 +68,9 @@ pub(crate) fn forgotten(value: &Value, place: &str) -> Option<String> {
     }
 }
 
+/// Names in a path into a document, at most.
+const PATH_MAX: usize = 32;
+
 struct Reading<'a> {
     shape: &'a Shape,
     limits: &'a Limits,
@@ -79,7 +83,7 @@ impl Reading<'_> {
             return Err(over_limit("nesting of where", self.limits.where_nesting_max, nesting));
         }
         let Value::Object(fields) = value else {
-            return Err(bad_input(format!("{place}: expected an object, found {value}")));
+            return Err(not_an_object(value, place));
         };
         let mut all = Vec::new();
         for (field, value) in fields {
@@ -109,11 +113,11 @@ impl Reading<'_> {
                 field => {
                     let column = self.column(field, &place)?;
                     let Value::Object(operators) = value else {
-                        return Err(bad_input(format!(
-                            "{place}: expected an object, found {value}"
-                        )));
+                        return Err(not_an_object(value, &place));
                     };
-                    self.operators(column, operators, &place, &mut all)?;
+                    let column = &self.shape.columns[column];
+                    let value = On { value: column.value(), kind: &column.kind, in_list: false };
+                    self.conditions(&value, operators, &place, &mut all)?;
                 }
             }
         }
@@ -130,39 +134,146 @@ impl Reading<'_> {
             .ok_or_else(|| bad_input(format!("{place}: {} has no column {field}", self.shape.name)))
     }
 
-    fn operators(
+    fn conditions(
         &mut self,
-        column: usize,
-        operators: &IndexMap<Name, Value>,
+        on: &On<'_>,
+        conditions: &IndexMap<Name, Value>,
         place: &str,
         all: &mut Vec<Expr>,
     ) -> Result<()> {
-        let column = &self.shape.columns[column];
-        for (operator, value) in operators {
-            let place = format!("{place}.{operator}");
+        for (word, asked) in conditions {
+            let place = format!("{place}.{word}");
+            if let Some(part) = on.part(word) {
+                match asked {
+                    Value::Null => {}
+                    Value::Object(conditions) => self.conditions(&part, conditions, &place, all)?,
+                    other => return Err(not_an_object(other, &place)),
+                }
+                continue;
+            }
             self.count(1)?;
-            all.push(self.operator(column, operator, value, &place)?);
+            match (word.as_str(), on.kind) {
+                ("entry", ColumnType::Map(kind)) => self.entry(on, kind, asked, &place, all)?,
+                ("at", ColumnType::Json) => {
+                    for (i, asked) in list(asked).iter().enumerate() {
+                        self.path(on, asked, &format!("{place}[{i}]"), all)?;
+                    }
+                }
+                (operator, _) => all.push(self.operator(on, operator, asked, &place)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Conditions on the value of one key of a map.
+    fn entry(
+        &mut self,
+        map: &On<'_>,
+        kind: &ColumnType,
+        asked: &Value,
+        place: &str,
+        all: &mut Vec<Expr>,
+    ) -> Result<()> {
+        let Value::Object(asked) = asked else { return Err(not_an_object(asked, place)) };
+        let key = match asked.get("key") {
+            Some(Value::String(key)) => key.as_str(),
+            _ => return Err(bad_input(format!("{place}.key: expected a string"))),
+        };
+        let value = On { value: get_field(map.value.clone(), key), kind, in_list: false };
+        match asked.get("value") {
+            Some(Value::Object(conditions)) => {
+                self.conditions(&value, conditions, &format!("{place}.value"), all)
+            }
+            other => {
+                let found = other.cloned().unwrap_or_default();
+                Err(not_an_object(&found, &format!("{place}.value")))
+            }
+        }
+    }
+
+    /// Conditions on what lies at a path in a document.
+    fn path(
+        &mut self,
+        document: &On<'_>,
+        asked: &Value,
+        place: &str,
+        all: &mut Vec<Expr>,
+    ) -> Result<()> {
+        let Value::Object(asked) = asked else { return Err(not_an_object(asked, place)) };
+        let path: Option<Vec<String>> = asked.get("path").and_then(|path| {
+            let name = |name: &Value| match name {
+                Value::String(name) => Some(name.clone()),
+                _ => None,
+            };
+            list(path).iter().map(name).collect()
+        });
+        let path = path.filter(|path| (1..=PATH_MAX).contains(&path.len())).ok_or_else(|| {
+            bad_input(format!("{place}.path: expected 1 to {PATH_MAX} names of members"))
+        })?;
+        for (word, asked) in asked.iter().filter(|(word, _)| word.as_str() != "path") {
+            let place = format!("{place}.{word}");
+            let (taken, kind) = match word.as_str() {
+                "text" => (JsonAs::Text, ColumnType::Text),
+                "number" => (JsonAs::Number, ColumnType::Float64),
+                "integer" => (JsonAs::Integer, ColumnType::Int64),
+                "boolean" => (JsonAs::Boolean, ColumnType::Bool),
+                "exists" => {
+                    self.count(1)?;
+                    let there = json_has(document.value.clone(), &path);
+                    match asked {
+                        Value::Null => {}
+                        Value::Boolean(true) => all.push(there.is_true()),
+                        Value::Boolean(false) => all.push(there.is_not_true()),
+                        other => {
+                            let says = format!("{place}: expected true or false, found {other}");
+                            return Err(bad_input(says));
+                        }
+                    }
+                    continue;
+                }
+                other => return Err(bad_input(format!("{place}: there is no {other}"))),
+            };
+            match asked {
+                Value::Null => {}
+                Value::Object(conditions) => {
+                    let value = json_at(document.value.clone(), &path, taken);
+                    let on = On { value, kind: &kind, in_list: false };
+                    self.conditions(&on, conditions, &place, all)?;
+                }
+                other => return Err(not_an_object(other, &place)),
+            }
         }
         Ok(())
     }
 
     fn operator(
         &mut self,
-        column: &Column,
+        on: &On<'_>,
         operator: &str,
         value: &Value,
         place: &str,
     ) -> Result<Expr> {
-        let name = || by_name(&column.name);
+        let On { kind, in_list, .. } = *on;
+        let of = || on.value.clone();
         if operator == "isNull" {
             return match value {
-                Value::Boolean(true) => Ok(name().is_null()),
-                Value::Boolean(false) => Ok(name().is_not_null()),
+                Value::Boolean(true) => Ok(of().is_null()),
+                Value::Boolean(false) => Ok(of().is_not_null()),
                 other => Err(bad_input(format!("{place}: expected true or false, found {other}"))),
             };
         }
-        if let ("has", ColumnType::List(item)) = (operator, &column.kind) {
-            return Ok(array_has(name(), lit(literal(item, value, place)?)));
+        match (operator, kind) {
+            ("has", kind) if in_list => {
+                return Ok(array_has(of(), lit(literal(kind, value, place)?)));
+            }
+            ("has", ColumnType::List(item)) => {
+                return Ok(array_has(of(), lit(literal(item, value, place)?)));
+            }
+            ("hasKey", ColumnType::Map(_)) => {
+                let key = literal(&ColumnType::Text, value, place)?;
+                return Ok(array_has(map_keys(of()), lit(key)));
+            }
+            _ => {}
         }
         if operator == "in" || operator == "notIn" {
             let values = list(value);
@@ -170,25 +281,25 @@ impl Reading<'_> {
             let values = values
                 .iter()
                 .enumerate()
-                .map(|(i, v)| Ok(lit(literal(&column.kind, v, &format!("{place}[{i}]"))?)))
+                .map(|(i, v)| Ok(lit(literal(kind, v, &format!("{place}[{i}]"))?)))
                 .collect::<Result<Vec<_>>>()?;
             return Ok(match (operator, values.is_empty()) {
                 ("in", true) => lit(false),
                 (_, true) => lit(true),
-                (operator, false) => in_list(name(), values, operator == "notIn"),
+                (operator, false) => in_list_of(of(), values, operator == "notIn"),
             });
         }
-        let value = lit(literal(&column.kind, value, place)?);
+        let value = lit(literal(kind, value, place)?);
         Ok(match operator {
-            "eq" => name().eq(value),
-            "ne" => name().not_eq(value),
-            "gt" => not_nan(column, name().gt(value)),
-            "gte" => not_nan(column, name().gt_eq(value)),
-            "lt" => name().lt(value),
-            "lte" => name().lt_eq(value),
-            "contains" => contains(name(), value),
-            "startsWith" => starts_with(name(), value),
-            "endsWith" => ends_with(name(), value),
+            "eq" => of().eq(value),
+            "ne" => of().not_eq(value),
+            "gt" => not_nan(on, of().gt(value)),
+            "gte" => not_nan(on, of().gt_eq(value)),
+            "lt" => of().lt(value),
+            "lte" => of().lt_eq(value),
+            "contains" => contains(of(), value),
+            "startsWith" => starts_with(of(), value),
+            "endsWith" => ends_with(of(), value),
             other => return Err(bad_input(format!("{place}: there is no operator {other}"))),
         })
     }
@@ -217,11 +328,42 @@ fn joined(mut terms: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     terms.pop()
 }
 
+/// What conditions are on: a value, or a part of each item of a list.
+struct On<'a> {
+    value: Expr,
+    kind: &'a ColumnType,
+    in_list: bool,
+}
+
+impl On<'_> {
+    /// The part that a word of the conditions names, where it has such.
+    fn part(&self, word: &str) -> Option<On<'_>> {
+        let (fields, in_list) = match self.kind {
+            ColumnType::Struct(fields) => (fields, self.in_list),
+            ColumnType::List(item) => match item.as_ref() {
+                ColumnType::Struct(fields) if !self.in_list => (fields, true),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let field = fields.iter().find(|field| camel_beside(&field.name, &STRUCT_WORDS) == word)?;
+        let value = match in_list {
+            true => list_part(self.value.clone(), &field.name),
+            false => get_field(self.value.clone(), field.name.as_str()),
+        };
+        Some(On { value, kind: &field.data_type, in_list })
+    }
+}
+
+fn not_an_object(found: &Value, place: &str) -> Error {
+    bad_input(format!("{place}: expected an object, found {found}"))
+}
+
 /// Arrow orders NaN above infinity; a NaN is not "greater than 5" to anybody who asks.
-fn not_nan(column: &Column, comparison: Expr) -> Expr {
-    match column.kind {
-        ColumnType::Float32 => comparison.and(by_name(&column.name).lt_eq(lit(f32::INFINITY))),
-        ColumnType::Float64 => comparison.and(by_name(&column.name).lt_eq(lit(f64::INFINITY))),
+fn not_nan(on: &On<'_>, comparison: Expr) -> Expr {
+    match on.kind {
+        ColumnType::Float32 => comparison.and(on.value.clone().lt_eq(lit(f32::INFINITY))),
+        ColumnType::Float64 => comparison.and(on.value.clone().lt_eq(lit(f64::INFINITY))),
         _ => comparison,
     }
 }

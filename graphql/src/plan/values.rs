@@ -4,12 +4,14 @@
 //! for a warning, and 64-bit integers become strings.
 
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
     TimestampMicrosecondType,
 };
-use async_graphql::{Number, Value};
+use async_graphql::indexmap::IndexMap;
+use async_graphql::{Name, Number, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta};
@@ -17,6 +19,7 @@ use datasets::ColumnType;
 use engine::{Error, Result};
 
 use super::holding::Holding;
+use crate::names::camel;
 
 /// One column of an answer.
 pub(crate) struct Converted {
@@ -58,8 +61,10 @@ pub(crate) fn canonical(array: &ArrayRef, kind: &ColumnType) -> Result<ArrayRef>
         return Ok(array.clone());
     }
     match (array.data_type(), kind) {
-        // The name of a list's items differs between writers, and is nothing to cast for.
-        (DataType::List(_), ColumnType::List(_) | ColumnType::Vector(_)) => Ok(array.clone()),
+        // What parts are called differs between writers, and is nothing to cast for.
+        (DataType::List(_), ColumnType::List(_) | ColumnType::Vector(_))
+        | (DataType::Struct(_), ColumnType::Struct(_))
+        | (DataType::Map(..), ColumnType::Map(_)) => Ok(array.clone()),
         _ => Ok(cast(array, &wanted)?),
     }
 }
@@ -82,6 +87,24 @@ fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
         }),
         ColumnType::Vector(_) => array.as_list_opt::<i32>().map_or(0, |lists| {
             (0..lists.len()).map(|row| lists.value_length(row) as usize * VALUE_BYTES).sum()
+        }),
+        ColumnType::Struct(fields) => array.as_struct_opt().map_or(0, |structure| {
+            let parts = structure.columns().iter().zip(fields);
+            let parts: usize = parts
+                .map(|(part, field)| {
+                    TEXT_BYTES * part.len() + bytes_as_values(part, &field.data_type)
+                })
+                .sum();
+            parts + array.len() * OBJECT_BYTES
+        }),
+        ColumnType::Map(value) => array.as_map_opt().map_or(0, |maps| {
+            let entries = maps.iter().flatten().map(|entries| {
+                let (keys, values) = (entries.column(0), entries.column(1));
+                let parts =
+                    bytes_as_values(keys, &ColumnType::Text) + bytes_as_values(values, value);
+                parts + entries.len() * OBJECT_BYTES
+            });
+            entries.sum()
         }),
         _ => 0,
     }
@@ -164,12 +187,63 @@ fn scalars(array: &ArrayRef, kind: &ColumnType, not_finite: &mut u64) -> Result<
             .collect(),
         ColumnType::List(item) => lists(array, item, not_finite)?,
         ColumnType::Vector(_) => lists(array, &ColumnType::Float32, not_finite)?,
+        ColumnType::Struct(fields) => {
+            let Some(structure) = array.as_struct_opt() else {
+                return Err(read_as("structures", array));
+            };
+            let parts = structure
+                .columns()
+                .iter()
+                .zip(fields)
+                .map(|(part, field)| (Name::new(camel(&field.name)), part, &field.data_type));
+            objects(parts, structure.nulls(), array.len(), not_finite)?
+        }
+        ColumnType::Map(value) => {
+            let Some(maps) = array.as_map_opt() else { return Err(read_as("maps", array)) };
+            let mut out = Vec::with_capacity(maps.len());
+            for row in maps.iter() {
+                let Some(entries) = row else {
+                    out.push(Value::Null);
+                    continue;
+                };
+                let parts = [("key", &ColumnType::Text), ("value", value.as_ref())];
+                let parts = entries.columns().iter().zip(parts);
+                let parts = parts.map(|(part, (name, kind))| (Name::new(name), part, kind));
+                out.push(Value::List(objects(parts, None, entries.len(), not_finite)?));
+            }
+            out
+        }
     })
+}
+
+fn read_as(what: &str, array: &ArrayRef) -> Error {
+    Error::internal(format!("a column of {what} is read as {}", array.data_type()))
+}
+
+/// Objects made of the columns of their fields.
+fn objects<'a>(
+    parts: impl Iterator<Item = (Name, &'a ArrayRef, &'a ColumnType)>,
+    nulls: Option<&NullBuffer>,
+    rows: usize,
+    not_finite: &mut u64,
+) -> Result<Vec<Value>> {
+    let mut objects = vec![IndexMap::new(); rows];
+    for (name, part, kind) in parts {
+        let values = scalars(&canonical(part, kind)?, kind, not_finite)?;
+        for (object, value) in objects.iter_mut().zip(values) {
+            object.insert(name.clone(), value);
+        }
+    }
+    let is_null = |row| nulls.is_some_and(|nulls| nulls.is_null(row));
+    let objects = objects.into_iter().enumerate();
+    Ok(objects
+        .map(|(row, object)| if is_null(row) { Value::Null } else { Value::Object(object) })
+        .collect())
 }
 
 fn lists(array: &ArrayRef, item: &ColumnType, not_finite: &mut u64) -> Result<Vec<Value>> {
     let Some(array) = array.as_list_opt::<i32>() else {
-        return Err(Error::internal(format!("a list column is read as {}", array.data_type())));
+        return Err(read_as("lists", array));
     };
     let mut out = Vec::with_capacity(array.len());
     for row in array.iter() {

@@ -1,11 +1,10 @@
 //! `where`: an input with a field for each column, and for each type the operators that it has.
 
-use async_graphql::dynamic::{InputObject, InputValue, TypeRef};
-use datasets::ColumnType;
-
-use super::scalars::{self, scalar_of};
+use super::nested::{self, filter_of};
+use super::scalars;
 use crate::names::{WHERE_WORDS, camel_beside};
 use crate::shape::Shape;
+use async_graphql::dynamic::{InputObject, InputValue, TypeRef};
 
 /// The operators of one scalar: their names, and whether they take a list.
 struct Filter {
@@ -62,6 +61,28 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
             }
         }
         types.push(input);
+        let entry = format!("{}EntryFilter", filter.scalar);
+        types.push(
+            with_is_null(InputObject::new(format!("{}MapFilter", filter.scalar)))
+                .description("Conditions on a map.")
+                .field(
+                    InputValue::new("hasKey", TypeRef::named(TypeRef::STRING))
+                        .description("The map has this key."),
+                )
+                .field(
+                    InputValue::new("entry", TypeRef::named(&entry))
+                        .description("Conditions on the value of one key."),
+                ),
+        );
+        types.push(
+            InputObject::new(entry)
+                .description("A key, and conditions on its value.")
+                .field(InputValue::new("key", TypeRef::named_nn(TypeRef::STRING)))
+                .field(InputValue::new(
+                    "value",
+                    TypeRef::named_nn(format!("{}Filter", filter.scalar)),
+                )),
+        );
         types.push(
             with_is_null(InputObject::new(format!("{}ListFilter", filter.scalar)))
                 .description("Conditions on a list.")
@@ -77,7 +98,33 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
             .field(
                 InputValue::new("contains", TypeRef::named(TypeRef::STRING))
                     .description("The document's text, as it was given, has this in it."),
+            )
+            .field(
+                InputValue::new("at", TypeRef::named_nn_list("JSONPathFilter")).description(
+                    "Conditions on what lies at paths in the document; all must hold.",
+                ),
             ),
+    );
+    types.push(
+        InputObject::new("JSONPathFilter")
+            .description("A path in a JSON document, and conditions on what lies there; a value of another kind meets none.")
+            .field(
+                InputValue::new("path", TypeRef::named_nn_list_nn(TypeRef::STRING)).description(
+                    "Names of members, outermost first; a number is a position in a list, from 0.",
+                ),
+            )
+            .field(
+                InputValue::new("exists", TypeRef::named(TypeRef::BOOLEAN))
+                    .description("Whether there is something, if only null."),
+            )
+            .field(InputValue::new("text", TypeRef::named("StringFilter")))
+            .field(InputValue::new("number", TypeRef::named("FloatFilter")))
+            .field(InputValue::new("integer", TypeRef::named("BigIntFilter")))
+            .field(InputValue::new("boolean", TypeRef::named("BooleanFilter"))),
+    );
+    types.push(
+        with_is_null(InputObject::new(nested::PRESENCE_FILTER))
+            .description("Whether there is a value."),
     );
     types.push(
         with_is_null(InputObject::new("VectorFilter")).description("Conditions on a vector."),
@@ -85,7 +132,7 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
     types
 }
 
-fn with_is_null(input: InputObject) -> InputObject {
+pub(super) fn with_is_null(input: InputObject) -> InputObject {
     input.field(InputValue::new("isNull", TypeRef::named(TypeRef::BOOLEAN)))
 }
 
@@ -99,10 +146,7 @@ pub(crate) fn where_type(shape: &Shape) -> InputObject {
         .field(InputValue::new("or", list()).description("At least one of these holds."))
         .field(InputValue::new("not", TypeRef::named(&name)).description("This does not hold."));
     for column in &shape.columns {
-        let filter = match &column.kind {
-            ColumnType::List(item) => format!("{}ListFilter", scalar_of(item)),
-            kind => format!("{}Filter", scalar_of(kind)),
-        };
+        let filter = filter_of(&nested::where_name(shape, &column.name), &column.kind);
         let field = camel_beside(&column.name, &WHERE_WORDS);
         input = input
             .field(InputValue::new(field, TypeRef::named(filter)).description(&column.description));

@@ -16,7 +16,6 @@ use super::order::ORDER_DIRECTION;
 use super::resolve::{argument, nullable, object, part, state};
 use super::scalars::{self, scalar_of};
 use crate::limits::Limits;
-use crate::names::{GROUP_WORDS, camel_beside, screaming};
 use crate::plan::as_of::as_of;
 use crate::plan::groups::{Aggregate, Groups, GroupsArguments, GroupsRequest};
 use crate::plan::predicate::predicate;
@@ -76,8 +75,7 @@ impl Family {
 
     fn columns(self, shape: &Shape) -> impl Iterator<Item = (usize, &Column, ColumnType)> {
         let member = self.member();
-        let columns = shape.columns.iter().enumerate();
-        columns.filter_map(move |(i, column)| Some((i, column, member.result(column)?)))
+        shape.all().filter_map(move |(i, column)| Some((i, column, member.result(column)?)))
     }
 
     fn exists(self, shape: &Shape) -> bool {
@@ -130,7 +128,7 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
                     "What to order groups by, first first; the keys are added at the end.",
                 ),
         );
-    if shape.columns.iter().any(Column::is_groupable) {
+    if shape.all().any(|(_, column)| column.is_groupable()) {
         field = field.argument(
             InputValue::new("groupBy", TypeRef::named_nn_list(shape.type_of("GroupKey")))
                 .description(
@@ -138,7 +136,7 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
                 ),
         );
     }
-    if shape.columns.iter().any(Column::is_temporal) {
+    if shape.all().any(|(_, column)| column.is_temporal()) {
         field = field.argument(
             InputValue::new("every", TypeRef::named(shape.type_of("GroupEvery")))
                 .description("Cuts a time column into equal parts, which then make groups, too."),
@@ -198,8 +196,8 @@ fn check_keys(
     nodes: &async_graphql::Lookahead<'_>,
 ) -> Result<()> {
     let keys: BTreeSet<usize> = request.keys().collect();
-    for (i, column) in shape.columns.iter().enumerate() {
-        let field = camel_beside(&column.name, &GROUP_WORDS);
+    for (i, column) in shape.all() {
+        let field = column.in_group();
         if !keys.contains(&i) && nodes.field(&field).exists() {
             return Err(crate::error::bad_input(format!(
                 "nodes.{field}: groups are not made by this column; add it to groupBy, or ask for an \
@@ -249,8 +247,8 @@ fn node_type(shape: &Shape) -> Object {
         .field(part("count", TypeRef::named_nn(scalars::BIG_INT), |g: &GroupRef| {
             Ok(g.groups.counts.get(g.row).cloned().unwrap_or_default())
         }));
-    for (i, column) in shape.columns.iter().enumerate().filter(|(_, c)| c.is_groupable()) {
-        let field = camel_beside(&column.name, &GROUP_WORDS);
+    for (i, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
+        let field = column.in_group();
         let kind = TypeRef::named(scalar_of(&column.kind));
         let field = part(field, kind, move |g: &GroupRef| {
             Ok(g.groups
@@ -294,10 +292,10 @@ fn family_type(shape: &Shape, family: Family) -> Object {
 }
 
 fn column_enum(shape: &Shape, suffix: &str, takes: fn(&Column) -> bool) -> Option<Enum> {
-    let mut columns = shape.columns.iter().filter(|column| takes(column)).peekable();
+    let mut columns = shape.all().map(|(_, column)| column).filter(|it| takes(it)).peekable();
     columns.peek()?;
     Some(columns.fold(Enum::new(shape.type_of(suffix)), |columns, column| {
-        columns.item(EnumItem::new(screaming(&column.name)).description(&column.description))
+        columns.item(EnumItem::new(column.in_enum()).description(&column.description))
     }))
 }
 
@@ -344,8 +342,8 @@ fn sort_type(shape: &Shape) -> InputObject {
             "One thing to order groups by: the count, a key, or an aggregate of one column.",
         )
         .field(InputValue::new("count", TypeRef::named(ORDER_DIRECTION)));
-    for column in shape.columns.iter().filter(|column| column.is_groupable()) {
-        let field = camel_beside(&column.name, &GROUP_WORDS);
+    for (_, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
+        let field = column.in_group();
         input = input.field(InputValue::new(field, TypeRef::named(ORDER_DIRECTION)));
     }
     if Family::Numbers.exists(shape) {
@@ -365,7 +363,7 @@ fn sort_numbers_type(shape: &Shape) -> InputObject {
 }
 
 fn numeric(shape: &Shape) -> impl Iterator<Item = &Column> {
-    shape.columns.iter().filter(|column| column.kind.is_numeric())
+    shape.all().map(|(_, column)| column).filter(|column| column.kind.is_numeric())
 }
 
 const COUNT_CONDITION: &str = "CountCondition";

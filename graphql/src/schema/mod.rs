@@ -12,6 +12,8 @@
 //!  control/          datasets, jobs, runs, devices: the same for every tenant
 //! ```
 //!
+//! Columns with parts have types of their own: `Orders_Address`, `OrdersWhere__Address`, `_` before a letter being in no other name.
+//!
 //! A type's name is the dataset's name and one of [`SUFFIXES`]. No suffix ends another and no type of
 //! the control plane ends with one, so no two datasets can make the same type, whatever their names.
 
@@ -21,6 +23,7 @@ pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod filter;
 pub(crate) mod groups;
+pub(crate) mod nested;
 pub(crate) mod order;
 pub(crate) mod resolve;
 pub(crate) mod revise;
@@ -99,6 +102,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         }
         types.push(row::row_type(&shape).into());
         types.push(filter::where_type(&shape).into());
+        types.extend(nested::types(&shape));
         types.extend(order::order_type(&shape).map(Type::from));
         types.extend(connection::connection_types(&shape).map(Type::from));
         types.extend(groups::group_types(&shape));

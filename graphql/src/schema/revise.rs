@@ -13,7 +13,7 @@ use engine::{Coming, CommitLabel, Going, Result, Revision, Role, Version};
 
 use super::control::big;
 use super::resolve::{argument, nullable, part, state};
-use super::scalars::{self, type_of};
+use super::scalars::{self, input_type_of};
 use crate::error::bad_input;
 use crate::plan::literals::{literal, shown};
 use crate::plan::predicate::{constant, forgotten, predicate};
@@ -111,7 +111,7 @@ pub(crate) fn set_type(shape: &Shape) -> InputObject {
         shape.name
     ));
     settable(shape).fold(input, |input, column| {
-        let field = InputValue::new(&column.field, type_of(&column.kind, true));
+        let field = InputValue::new(&column.field, input_type_of(&column.kind));
         input.field(field.description(&column.description))
     })
 }
@@ -214,6 +214,13 @@ fn assigned(column: &Column, value: &Value, place: &str) -> Result<Expr> {
     let scalar = match (&column.kind, value) {
         (_, Value::Null) if column.nullable => return Ok(lit(ScalarValue::try_from(&data_type)?)),
         (_, Value::Null) => return wrong("a value: it may not be empty".to_owned()),
+        (kind, value) if kind.is_nested() => {
+            let document = value.clone().into_json();
+            let document = document.map_err(|error| bad_input(format!("{place}: {error}")))?;
+            let value = datasets::parse::value_of_document(kind, &document.to_string());
+            let value = value.map_err(|problem| bad_input(format!("{place}: {problem}")))?;
+            ScalarValue::try_from_array(&value, 0)?
+        }
         // The document itself, as a row shows it.
         (ColumnType::Json, value) => {
             let document = value.clone().into_json();

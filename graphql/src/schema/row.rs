@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_graphql::dynamic::{FieldValue, Object};
 use async_graphql::{Lookahead, Value};
 
+use super::nested::{object_name, shown_type};
 use super::resolve::part;
-use super::scalars::type_of;
 use crate::shape::Shape;
 
 /// Values of columns, by their position in the shape.
@@ -27,7 +27,7 @@ pub(crate) fn row_type(shape: &Shape) -> Object {
     };
     let row = Object::new(shape.type_of("Row")).description(description);
     shape.columns.iter().enumerate().fold(row, |row, (position, column)| {
-        let kind = type_of(&column.kind, column.nullable);
+        let kind = shown_type(&object_name(shape, &column.name), &column.kind, column.nullable);
         let field = part(&column.field, kind, move |parent: &RowRef| {
             let values = parent.columns.get(&position);
             let value = values.and_then(|values| values.get(parent.row)).cloned();

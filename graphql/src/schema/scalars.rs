@@ -36,7 +36,10 @@ pub(crate) fn scalars() -> [Scalar; 8] {
             DURATION,
             "A length of time: a count and one of s, m, h, d, w, mo, q, y, like `15m` or `1d`.",
         ),
-        scalar(JSON, "Any JSON value."),
+        scalar(
+            JSON,
+            "Any JSON value. A number that a double can not hold is the nearest one that it can; SQL has the document with all digits.",
+        ),
         scalar(BYTES, "Bytes in base64."),
         scalar(VECTOR, "A list of 32-bit floats."),
     ]
@@ -57,10 +60,20 @@ pub(crate) fn scalar_of(kind: &ColumnType) -> &'static str {
         ColumnType::Bytes => BYTES,
         ColumnType::Vector(_) => VECTOR,
         ColumnType::List(item) => scalar_of(item),
+        // What has fields has types of its own where it is shown; as a whole it is given as a document.
+        ColumnType::Struct(_) | ColumnType::Map(_) => JSON,
     }
 }
 
-/// The GraphQL type of a column. Floats may always be null, because NaN is.
+/// The GraphQL type that a column is given as.
+pub(crate) fn input_type_of(kind: &ColumnType) -> TypeRef {
+    match kind.is_nested() {
+        true => TypeRef::named(JSON),
+        false => type_of(kind, true),
+    }
+}
+
+/// The GraphQL type of a column that is not nested. Floats may always be null, because NaN is.
 pub(crate) fn type_of(kind: &ColumnType, nullable: bool) -> TypeRef {
     let is_float = |kind: &ColumnType| matches!(kind, ColumnType::Float32 | ColumnType::Float64);
     match (kind, nullable) {

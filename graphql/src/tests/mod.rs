@@ -6,6 +6,7 @@ mod columns;
 mod connections;
 mod http;
 mod limits;
+mod nested;
 mod pages;
 mod revise;
 mod schemas;

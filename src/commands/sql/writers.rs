@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 
+use ::datasets::encode::{JsonRows, with_texts};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::{Code, Error, Result, with_json_texts};
+use arrow::error::ArrowError;
+use engine::{Code, Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -38,9 +40,7 @@ pub(super) fn writer(
             Box::new(TableWriter { schema, held, held_rows, shown, all, rows_max, output, printed })
         }
         SqlFormat::Csv => Box::new(CsvWriter::new(stdout(), schema)),
-        SqlFormat::Json => Box::new(JsonWriter(
-            arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(stdout()),
-        )),
+        SqlFormat::Json => Box::new(JsonWriter { to: stdout(), rows: 0 }),
         SqlFormat::Arrow => Box::new(StreamWriter(
             arrow::ipc::writer::StreamWriter::try_new(stdout(), &schema).map_err(Error::from)?,
         )),
@@ -68,9 +68,7 @@ impl Form {
                 Box::new(ParquetWriter(ArrowWriter::try_new(file, schema, Some(properties))?))
             }
             Self::Csv => Box::new(CsvWriter::new(file, schema)),
-            Self::Ndjson => Box::new(NdjsonWriter(
-                arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(file),
-            )),
+            Self::Ndjson => Box::new(NdjsonWriter(file)),
             Self::Arrow => {
                 Box::new(FileWriter(arrow::ipc::writer::FileWriter::try_new(file, &schema)?))
             }
@@ -145,8 +143,7 @@ impl<W: Write> CsvWriter<W> {
 impl<W: Write> RowWriter for CsvWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         self.2 = true;
-        // CSV has no lists and no structures.
-        still_read(self.0.write(&with_json_texts(batch)?))
+        still_read(self.0.write(&with_texts(batch)?))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
@@ -158,30 +155,45 @@ impl<W: Write> RowWriter for CsvWriter<W> {
     }
 }
 
-struct JsonWriter<W: Write>(arrow::json::ArrayWriter<W>);
+/// One array of objects, a line each.
+struct JsonWriter<W: Write> {
+    to: W,
+    rows: u64,
+}
 
 impl<W: Write> RowWriter for JsonWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
-        still_read(self.0.write(batch))
+        let rows = JsonRows::new(batch)?;
+        let mut text = String::new();
+        for row in 0..batch.num_rows() {
+            text.push_str(if self.rows == 0 { "[" } else { ",\n" });
+            rows.write(row, &mut text);
+            self.rows += 1;
+        }
+        still_read(self.to.write_all(text.as_bytes()).map_err(ArrowError::from))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        still_read(self.0.finish())?;
-        let mut out = self.0.into_inner();
-        flushed(out.write_all(b"\n").and_then(|()| out.flush()))
+        let end: &[u8] = if self.rows == 0 { b"[]\n" } else { b"]\n" };
+        flushed(self.to.write_all(end).and_then(|()| self.to.flush()))
     }
 }
 
-struct NdjsonWriter<W: Write>(arrow::json::LineDelimitedWriter<W>);
+struct NdjsonWriter<W: Write>(W);
 
 impl<W: Write> RowWriter for NdjsonWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
-        still_read(self.0.write(batch))
+        let rows = JsonRows::new(batch)?;
+        let mut text = String::new();
+        for row in 0..batch.num_rows() {
+            rows.write(row, &mut text);
+            text.push('\n');
+        }
+        still_read(self.0.write_all(text.as_bytes()).map_err(ArrowError::from))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        still_read(self.0.finish())?;
-        flushed(self.0.into_inner().flush())
+        flushed(self.0.flush())
     }
 }
 
@@ -225,13 +237,11 @@ impl<W: Write> RowWriter for StreamWriter<W> {
 }
 
 /// A reader that went away ends the output without an error.
-fn still_read(written: Result<(), arrow::error::ArrowError>) -> Result<bool> {
+fn still_read(written: Result<(), ArrowError>) -> Result<bool> {
     match written {
         Ok(()) => Ok(true),
-        Err(arrow::error::ArrowError::IoError(_, e)) if e.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(false)
-        }
-        Err(arrow::error::ArrowError::IoError(message, e)) => {
+        Err(ArrowError::IoError(_, e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(ArrowError::IoError(message, e)) => {
             Err(Error::environment(Code::StorageUnavailable, format!("write rows: {message}"), e))
         }
         Err(e) => Err(e.into()),

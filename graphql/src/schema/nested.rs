@@ -1,0 +1,169 @@
+//! Types of columns that have parts: objects in rows, and conditions in `where`.
+//!
+//! ```text
+//!  column                              in a row                        in where
+//!  address: struct(city: text)         Orders_Address {city}           OrdersWhere__Address {city: StringFilter}
+//!  items: list(struct(sku: text))      [Orders_Items]                  OrdersWhere__Items {sku: StringListFilter}
+//!  sizes: map(text, int64)             [Orders_Sizes!] {key value}     BigIntMapFilter {hasKey entry}
+//!  grid: list(list(int64))             JSON                            PresenceFilter
+//! ```
+
+use async_graphql::Value;
+use async_graphql::dynamic::{Field, FieldFuture, InputObject, InputValue, Object, Type, TypeRef};
+use datasets::{ColumnType, StructField};
+
+use super::filter::with_is_null;
+use super::scalars::{JSON, scalar_of, type_of};
+use crate::names::{camel, camel_beside, pascal};
+use crate::shape::Shape;
+
+/// Conditions on what can only be there or not.
+pub(crate) const PRESENCE_FILTER: &str = "PresenceFilter";
+/// Words of conditions on a structure beside its fields.
+pub(crate) const STRUCT_WORDS: [&str; 1] = ["isNull"];
+
+/// The name of the objects that a column holds, and what those of its parts begin with.
+pub(crate) fn object_name(shape: &Shape, column: &str) -> String {
+    format!("{}_{}", shape.type_name, pascal(column))
+}
+
+/// The same for conditions on it.
+pub(crate) fn where_name(shape: &Shape, column: &str) -> String {
+    format!("{}__{}", shape.type_of("Where"), pascal(column))
+}
+
+fn part_name(of: &str, field: &str) -> String {
+    format!("{of}_{}", pascal(field))
+}
+
+/// The types that columns with parts have.
+pub(crate) fn types(shape: &Shape) -> Vec<Type> {
+    let (mut objects, mut conditions) = (Vec::new(), Vec::new());
+    for column in &shape.columns {
+        take_objects(&object_name(shape, &column.name), &column.kind, &mut objects);
+        take_conditions(&where_name(shape, &column.name), &column.kind, false, &mut conditions);
+    }
+    objects.into_iter().map(Type::from).chain(conditions.into_iter().map(Type::from)).collect()
+}
+
+/// The type of a value in a row; `name` is that of its objects.
+pub(crate) fn shown_type(name: &str, kind: &ColumnType, nullable: bool) -> TypeRef {
+    let or_null = |kind: TypeRef| match nullable {
+        true => kind,
+        false => TypeRef::NonNull(Box::new(kind)),
+    };
+    match kind {
+        ColumnType::Struct(_) => or_null(TypeRef::named(name)),
+        ColumnType::Map(_) => or_null(TypeRef::named_nn_list(name)),
+        ColumnType::List(item) if matches!(**item, ColumnType::Struct(_)) => {
+            or_null(TypeRef::named_list(name))
+        }
+        // Lists of lists and of maps may have nulls in between, which the library has no place for.
+        ColumnType::List(item) if !item.is_scalar() => or_null(TypeRef::named(JSON)),
+        kind => type_of(kind, nullable),
+    }
+}
+
+/// The same for a part of a value: there a list may have nulls.
+fn part_type(name: &str, kind: &ColumnType) -> TypeRef {
+    match kind {
+        ColumnType::List(item) if item.is_scalar() => TypeRef::named_list(scalar_of(item)),
+        kind => shown_type(name, kind, true),
+    }
+}
+
+fn take_objects(name: &str, kind: &ColumnType, objects: &mut Vec<Object>) {
+    match kind {
+        ColumnType::List(item) if matches!(**item, ColumnType::Struct(_)) => {
+            take_objects(name, item, objects);
+        }
+        ColumnType::Struct(fields) => {
+            let about =
+                "A part of a row; all its fields are null where it is an item of a list that is.";
+            let mut object = Object::new(name).description(about);
+            for StructField { name: field, data_type } in fields {
+                let name = part_name(name, field);
+                object = object.field(shown_part(camel(field), part_type(&name, data_type)));
+                take_objects(&name, data_type, objects);
+            }
+            objects.push(object);
+        }
+        ColumnType::Map(value) => {
+            let of_value = part_name(name, "value");
+            let object = Object::new(name)
+                .description("A key and its value.")
+                .field(shown_part("key".to_owned(), TypeRef::named_nn(TypeRef::STRING)))
+                .field(shown_part("value".to_owned(), part_type(&of_value, value)));
+            take_objects(&of_value, value, objects);
+            objects.push(object);
+        }
+        _ => {}
+    }
+}
+
+/// A field of an object that is a value already.
+fn shown_part(field: String, kind: TypeRef) -> Field {
+    let name = field.clone();
+    Field::new(field, kind, move |context| {
+        let part = match context.parent_value.as_value() {
+            Some(Value::Object(parts)) => parts.get(name.as_str()).cloned(),
+            _ => None,
+        };
+        match part {
+            None | Some(Value::Null) => FieldFuture::Value(None),
+            value => FieldFuture::from_value(value),
+        }
+    })
+}
+
+/// The input type of conditions on a value; `name` is that of conditions on its structure.
+pub(crate) fn filter_of(name: &str, kind: &ColumnType) -> String {
+    filter_within(name, kind, false)
+}
+
+/// The same, of a field of a list's items where `in_list` says so.
+fn filter_within(name: &str, kind: &ColumnType, in_list: bool) -> String {
+    match (kind, in_list) {
+        (ColumnType::Struct(_), _) => name.to_owned(),
+        (kind, true) if kind.is_scalar() && *kind != ColumnType::Json => {
+            format!("{}ListFilter", scalar_of(kind))
+        }
+        (_, true) => PRESENCE_FILTER.to_owned(),
+        (ColumnType::List(item), _) => match item.as_ref() {
+            ColumnType::Struct(_) => name.to_owned(),
+            ColumnType::Json => PRESENCE_FILTER.to_owned(),
+            item if item.is_scalar() => format!("{}ListFilter", scalar_of(item)),
+            _ => PRESENCE_FILTER.to_owned(),
+        },
+        (ColumnType::Map(value), _) => match value.as_ref() {
+            ColumnType::Json => PRESENCE_FILTER.to_owned(),
+            value if value.is_scalar() => format!("{}MapFilter", scalar_of(value)),
+            _ => PRESENCE_FILTER.to_owned(),
+        },
+        (kind, _) => format!("{}Filter", scalar_of(kind)),
+    }
+}
+
+fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Vec<InputObject>) {
+    let (fields, in_list) = match kind {
+        ColumnType::Struct(fields) => (fields, in_list),
+        ColumnType::List(item) => match item.as_ref() {
+            ColumnType::Struct(fields) if !in_list => (fields, true),
+            _ => return,
+        },
+        _ => return,
+    };
+    let about = match in_list {
+        true => "Conditions on the items of a list; all must hold, each for some item.",
+        false => "Conditions on parts of a value; all must hold.",
+    };
+    let mut input = with_is_null(InputObject::new(name)).description(about);
+    for StructField { name: field, data_type } in fields {
+        let of = part_name(name, field);
+        let filter = filter_within(&of, data_type, in_list);
+        input = input
+            .field(InputValue::new(camel_beside(field, &STRUCT_WORDS), TypeRef::named(filter)));
+        take_conditions(&of, data_type, in_list, inputs);
+    }
+    inputs.push(input);
+}
