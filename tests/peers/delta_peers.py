@@ -76,11 +76,15 @@ def plain(value):
             return "nan"
         case bytes():
             return "b" + value.hex()
-        case list() | tuple():
+        # A map, which readers give as pairs, as entries or as what Python calls one.
+        case list() if value and all(isinstance(item, tuple) for item in value):
+            return plain(dict(value))
+        case list() if value and all(isinstance(item, dict) and set(item) == {"key", "value"} for item in value):
+            return plain({item["key"]: item["value"] for item in value})
+        case list():
             return [plain(item) for item in value]
-        # An entry of a map, which some readers give as a pair.
-        case dict() if set(value) == {"key", "value"}:
-            return [plain(value["key"]), plain(value["value"])]
+        case dict() if not value:
+            return []
         # Fields of others are shown under names as columns have them.
         case dict():
             return {name.lower(): plain(item) for name, item in value.items()}
