@@ -63,6 +63,26 @@ pub struct StructField {
     pub data_type: ColumnType,
 }
 
+impl StructField {
+    /// Where among `fields` the one stands that a source calls `name`: by that name, or by the identifier made of it.
+    pub(crate) fn position(fields: &[Self], name: &str) -> Option<usize> {
+        let position = |name: &str| fields.iter().position(|field| field.name == name);
+        position(name).or_else(|| position(&to_identifier(name)))
+    }
+}
+
+/// The items of an Arrow type whose values are lists, whatever their layout.
+pub(crate) fn item_of(data_type: &DataType) -> Option<&Field> {
+    match data_type {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => Some(item),
+        _ => None,
+    }
+}
+
 impl ColumnType {
     /// The Arrow type that values are held in.
     pub fn arrow_type(&self) -> DataType {
@@ -174,11 +194,6 @@ impl ColumnType {
             {
                 Self::Vector(u32::try_from(*length).ok()?)
             }
-            DataType::List(item)
-            | DataType::LargeList(item)
-            | DataType::ListView(item)
-            | DataType::LargeListView(item)
-            | DataType::FixedSizeList(item, _) => Self::List(Box::new(within(item)?)),
             DataType::Struct(fields) => {
                 let mut names = BTreeSet::new();
                 let fields: Option<Vec<StructField>> = fields
@@ -201,7 +216,7 @@ impl ColumnType {
             // A length of time: the column's unit says which.
             DataType::Duration(_) => Self::Int64,
             DataType::Dictionary(_, value) => Self::from_arrow_within(value, nesting)?,
-            _ => return None,
+            other => Self::List(Box::new(within(item_of(other)?)?)),
         })
     }
 }

@@ -34,14 +34,7 @@ impl Carry {
         let from = field.data_type();
         let back = match to {
             // Items are not held against each other one by one.
-            ColumnType::List(_)
-            | ColumnType::Vector(_)
-            | ColumnType::Struct(_)
-            | ColumnType::Map(_)
-                if from.is_nested() && *from != to.arrow_type() =>
-            {
-                return None;
-            }
+            _ if !to.is_scalar() && from.is_nested() && *from != to.arrow_type() => return None,
             _ if from.is_numeric() && to.is_numeric() => Back::Own,
             ColumnType::Decimal(digits, fraction) if !from.is_nested() => {
                 let whole = digits - fraction;

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 
 use super::nested;
-use crate::column_type::ColumnType;
+use crate::column_type::{ColumnType, item_of};
 use crate::columns::ColumnBuilder;
 use crate::encode::json_texts;
 use crate::error::Error;
@@ -336,15 +336,7 @@ fn fits_float(from: &DataType, target: &ColumnType) -> bool {
 }
 
 fn list_way(from: &DataType, item: &ColumnType) -> Option<Way> {
-    let (DataType::List(inner)
-    | DataType::LargeList(inner)
-    | DataType::ListView(inner)
-    | DataType::LargeListView(inner)
-    | DataType::FixedSizeList(inner, _)) = from
-    else {
-        return None;
-    };
-    match way(inner.data_type(), item, None)? {
+    match way(item_of(from)?.data_type(), item, None)? {
         Way::Same | Way::Arrow => Some(Way::Arrow),
         // Floats in a list round like floats anywhere: from 64 bits to 32.
         Way::ThereAndBack => Some(Way::ThereAndBack),

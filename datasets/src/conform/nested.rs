@@ -11,8 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
 use super::cast::{Way, arrow_cast, way};
-use crate::column_type::{ColumnType, StructField};
-use crate::infer::to_identifier;
+use crate::column_type::{ColumnType, StructField, item_of};
 
 /// Whether values of `from` can be values of `target`, if each of them fits.
 pub(super) fn has_way(from: &DataType, target: &ColumnType) -> bool {
@@ -32,14 +31,9 @@ pub(super) fn has_way(from: &DataType, target: &ColumnType) -> bool {
             way(key.data_type(), &ColumnType::Text, None).is_some()
                 && has_way(of.data_type(), value)
         }
-        ColumnType::List(item) => match from {
-            DataType::List(inner)
-            | DataType::LargeList(inner)
-            | DataType::ListView(inner)
-            | DataType::LargeListView(inner)
-            | DataType::FixedSizeList(inner, _) => has_way(inner.data_type(), item),
-            _ => false,
-        },
+        ColumnType::List(item) => {
+            item_of(from).is_some_and(|inner| has_way(inner.data_type(), item))
+        }
         scalar => way(from, scalar, None).is_some(),
     }
 }
@@ -48,8 +42,7 @@ pub(super) fn has_way(from: &DataType, target: &ColumnType) -> bool {
 fn matched(sources: &Fields, fields: &[StructField]) -> Option<Vec<Option<usize>>> {
     let mut matched = vec![None; fields.len()];
     for (index, source) in sources.iter().enumerate() {
-        let position = |name: &str| fields.iter().position(|field| field.name == name);
-        let at = position(source.name()).or_else(|| position(&to_identifier(source.name())))?;
+        let at = StructField::position(fields, source.name())?;
         if matched[at].replace(index).is_some() {
             return None;
         }
@@ -94,16 +87,13 @@ pub(super) fn carried(
             Ok(Some(Arc::new(carried)))
         }
         (ColumnType::List(item), DataType::List(field)) => {
+            let Some(of) = item_of(array.data_type()) else { return Ok(None) };
             let lists = match array.data_type() {
                 DataType::List(_) => Arc::clone(array),
-                DataType::LargeList(of)
-                | DataType::ListView(of)
-                | DataType::LargeListView(of)
-                | DataType::FixedSizeList(of, _) => {
+                _ => {
                     let items = Field::new("element", of.data_type().clone(), true);
                     arrow_cast(array, &DataType::List(Arc::new(items)))?
                 }
-                _ => return Ok(None),
             };
             let Some(lists) = lists.as_list_opt::<i32>() else { return Ok(None) };
             let Some(items) = carried(lists.values(), item)? else { return Ok(None) };

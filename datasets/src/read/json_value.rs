@@ -5,7 +5,6 @@ use std::collections::HashSet;
 
 use super::json::{JsonError, Kind, RawValue, document, elements, members};
 use crate::column_type::{ColumnType, StructField};
-use crate::infer::to_identifier;
 use crate::parse::{self, Slot, quoted};
 
 /// Fields that an error names at most.
@@ -44,13 +43,7 @@ impl<'a> RawValue<'a> {
             }
             (ColumnType::Struct(fields), Kind::Object) => self.structure(fields).map(Slot::Struct),
             (ColumnType::Map(value), Kind::Object) => self.map(value).map(Slot::Map),
-            (
-                ColumnType::List(_)
-                | ColumnType::Vector(_)
-                | ColumnType::Struct(_)
-                | ColumnType::Map(_),
-                _,
-            ) => wrong(),
+            (several, _) if !several.is_scalar() => wrong(),
             (_, Kind::True | Kind::False | Kind::Array | Kind::Object) => wrong(),
             (ColumnType::Timestamp | ColumnType::Date | ColumnType::Bytes, Kind::Number) => wrong(),
             (_, Kind::Number) => match parse::text_slot(data_type, self.text)? {
@@ -93,8 +86,7 @@ impl<'a> RawValue<'a> {
     fn structure(&self, fields: &[StructField]) -> Result<Vec<Slot<'a>>, String> {
         let mut slots: Vec<Option<Slot<'a>>> = vec![None; fields.len()];
         members::<Message>(self.text, |name, value| {
-            let position = |name: &str| fields.iter().position(|field| field.name == name);
-            let Some(at) = position(&name).or_else(|| position(&to_identifier(&name))) else {
+            let Some(at) = StructField::position(fields, &name) else {
                 let known = fields.iter().map(|field| field.name.as_str());
                 let known = known.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ");
                 return Err(Message(format!("unknown field {}; there are {known}", quoted(&name))));

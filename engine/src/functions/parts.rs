@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, LargeListArray, ListArray, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, exec_err, plan_err};
@@ -111,17 +111,9 @@ impl ScalarUDFImpl for ListPart {
             DataType::List(item) | DataType::LargeList(item) => Arc::clone(item),
             other => return exec_err!("list_part: a list can not be {other}"),
         };
-        let part: ArrayRef = match (list.as_list_opt::<i32>(), list.as_list_opt::<i64>()) {
-            (Some(lists), _) => {
-                let items = part_of(lists.values(), &name)?;
-                let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
-                Arc::new(ListArray::try_new(item, offsets, items, nulls)?)
-            }
-            (_, Some(lists)) => {
-                let items = part_of(lists.values(), &name)?;
-                let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
-                Arc::new(LargeListArray::try_new(item, offsets, items, nulls)?)
-            }
+        let part = match (list.as_list_opt::<i32>(), list.as_list_opt::<i64>()) {
+            (Some(lists), _) => part_of_lists(lists, &name, item)?,
+            (_, Some(lists)) => part_of_lists(lists, &name, item)?,
             _ => return exec_err!("list_part: expected a list, found {}", list.data_type()),
         };
         Ok(ColumnarValue::Array(part))
@@ -136,6 +128,17 @@ fn fields_of(list: &DataType) -> Result<&Fields> {
         },
         other => plan_err!("list_part: expected a list of structures, found {other}"),
     }
+}
+
+/// A field of the structures in each of `lists`, as items of field `item`.
+fn part_of_lists<O: OffsetSizeTrait>(
+    lists: &GenericListArray<O>,
+    name: &str,
+    item: FieldRef,
+) -> Result<ArrayRef> {
+    let items = part_of(lists.values(), name)?;
+    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    Ok(Arc::new(GenericListArray::try_new(item, offsets, items, nulls)?))
 }
 
 /// A field of structures; null where there is no structure.

@@ -47,25 +47,17 @@ pub(crate) fn carried(column: &ColumnSpec, to: &ColumnType) -> Expr {
     if column.data_type == *to {
         return ident(&column.name);
     }
-    Carries::new(column, to, false).call(vec![ident(&column.name)])
+    Carries::call(Asked::Values, ident(&column.name), &column.name, Some(&column.data_type), to)
 }
 
 /// A column of another writer's table as what it is taken for.
-pub(super) fn alike(column: Expr, name: &str, to: ColumnType) -> Expr {
-    ScalarUDF::new_from_impl(Carries {
-        signature: Signature::any(1, Volatility::Immutable),
-        column: name.to_owned(),
-        from: String::new(),
-        to: to.to_string(),
-        asks: false,
-        alike: true,
-    })
-    .call(vec![column])
+pub(super) fn alike(column: Expr, name: &str, to: &ColumnType) -> Expr {
+    Carries::call(Asked::Alike, column, name, None, to)
 }
 
 /// Whether a value of a column stays the same as one of type `to`.
 pub(crate) fn fits(column: &ColumnSpec, to: &ColumnType) -> Expr {
-    Carries::new(column, to, true).call(vec![ident(&column.name)])
+    Carries::call(Asked::Fits, ident(&column.name), &column.name, Some(&column.data_type), to)
 }
 
 /// Whether some values of a column could be of type `to`.
@@ -80,23 +72,37 @@ struct Carries {
     column: String,
     from: String,
     to: String,
-    /// Whether it is asked which values can be.
-    asks: bool,
-    /// Whether the types are one, and only what they call their parts is another.
-    alike: bool,
+    asked: Asked,
+}
+
+/// What is asked of the way from one type to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    /// The values; one that would be another fails.
+    Values,
+    /// The values, where the types are one, and only what they call their parts is another.
+    Alike,
+    /// Which values stay what they are.
+    Fits,
 }
 
 impl Carries {
-    #[expect(clippy::new_ret_no_self, reason = "it is only called as a function")]
-    fn new(column: &ColumnSpec, to: &ColumnType, asks: bool) -> ScalarUDF {
-        ScalarUDF::new_from_impl(Self {
+    /// The call for `values`, those of `column`, of which the spec says type `from` where it has one.
+    fn call(
+        asked: Asked,
+        values: Expr,
+        column: &str,
+        from: Option<&ColumnType>,
+        to: &ColumnType,
+    ) -> Expr {
+        let function = ScalarUDF::new_from_impl(Self {
             signature: Signature::any(1, Volatility::Immutable),
-            column: column.name.clone(),
-            from: column.data_type.to_string(),
+            column: column.to_owned(),
+            from: from.map(ColumnType::to_string).unwrap_or_default(),
             to: to.to_string(),
-            asks,
-            alike: false,
-        })
+            asked,
+        });
+        function.call(vec![values])
     }
 
     fn to(&self) -> Result<ColumnType, DataFusionError> {
@@ -106,7 +112,10 @@ impl Carries {
 
 impl ScalarUDFImpl for Carries {
     fn name(&self) -> &str {
-        if self.asks { "fits_type" } else { "as_type" }
+        match self.asked {
+            Asked::Fits => "fits_type",
+            Asked::Values | Asked::Alike => "as_type",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -114,7 +123,10 @@ impl ScalarUDFImpl for Carries {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType, DataFusionError> {
-        Ok(if self.asks { DataType::Boolean } else { self.to()?.arrow_type() })
+        Ok(match self.asked {
+            Asked::Fits => DataType::Boolean,
+            Asked::Values | Asked::Alike => self.to()?.arrow_type(),
+        })
     }
 
     fn invoke_with_args(
@@ -128,14 +140,17 @@ impl ScalarUDFImpl for Carries {
         let ours = |e: Error| DataFusionError::External(Box::new(e));
         let stated = [(TYPE_METADATA_KEY.to_owned(), self.from.clone())].into();
         let field = Field::new(&self.column, values.data_type().clone(), true);
-        let way = if self.alike { Carry::alike } else { Carry::new };
+        let way = match self.asked {
+            Asked::Alike => Carry::alike,
+            Asked::Values | Asked::Fits => Carry::new,
+        };
         let carry = way(&field.with_metadata(stated), &self.to()?).ok_or_else(|| {
             let (column, from, to) = (&self.column, &self.from, &self.to);
             let says = format!("column {column:?} was {from}, which can not be shown as {to}");
             ours(Error::user(Code::BadInput, says))
         })?;
         let (carried, unfit) = carry.apply(values, &self.column).map_err(|e| ours(e.into()))?;
-        if self.asks {
+        if self.asked == Asked::Fits {
             let fits = (0..values.len()).map(|row| Some(unfit.get(row).is_none()));
             return Ok(ColumnarValue::Array(Arc::new(fits.collect::<BooleanArray>())));
         }

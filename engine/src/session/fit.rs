@@ -48,7 +48,7 @@ pub(super) fn fitted(
         } else if wanted.data_type() == &DataType::Utf8 && native.data_type().is_nested() {
             ScalarUDF::new_from_impl(AsJson::new()).call(vec![column])
         } else if let Some(kind) = nested_type(wanted) {
-            alike(column, wanted.name(), kind)
+            alike(column, wanted.name(), &kind)
         } else {
             cast(column, wanted.data_type().clone())
         };

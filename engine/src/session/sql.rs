@@ -72,7 +72,7 @@ pub(super) async fn plan(
 ) -> Result<DataFrame> {
     check_text(text)?;
     let statement = parsed(context, schema, text)?;
-    plan_statement(context, schema, statement).await.and_then(with_documents)
+    plan_statement(context, schema, statement).await
 }
 
 /// Parts of JSON documents are of a type of their own, which no file and no client knows: what comes out of a query is their text.
@@ -104,8 +104,7 @@ pub(super) async fn plan_with_files(
     check_text(text)?;
     let statement = parsed(context, schema, text)?;
     let Statement::CopyTo(copy) = statement else {
-        let rows = plan_statement(context, schema, statement).await?;
-        return with_documents(rows).map(Planned::Query);
+        return plan_statement(context, schema, statement).await.map(Planned::Query);
     };
     let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
     if !partitioned_by.is_empty() || !options.is_empty() {
@@ -116,7 +115,7 @@ pub(super) async fn plan_with_files(
         CopyToSource::Query(query) => Statement::Statement(Box::new(Sql::Query(query))),
         CopyToSource::Relation(name) => parsed(context, schema, &format!("SELECT * FROM {name}"))?,
     };
-    let rows = with_documents(plan_statement(context, schema, rows).await?)?;
+    let rows = plan_statement(context, schema, rows).await?;
     Ok(Planned::Copy { rows, to: target, format: stored_as })
 }
 
@@ -190,7 +189,7 @@ async fn plan_statement(
         let analyzed = analyzer.execute_and_check(plan.clone(), state.config_options(), |_, _| {});
         analyzed.map_err(mistaken)?;
     }
-    Ok(DataFrame::new(state, plan))
+    with_documents(DataFrame::new(state, plan))
 }
 
 /// What the planner calls a mistake of its own is one of the query's types, more often than not.

@@ -18,7 +18,7 @@ use super::literals::literal;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::names::{WHERE_WORDS, camel_beside};
-use crate::schema::nested::STRUCT_WORDS;
+use crate::schema::nested::{STRUCT_WORDS, fields_asked};
 use crate::shape::Shape;
 
 /// The predicate of a `where` argument; `None` when it asks for nothing.
@@ -220,14 +220,11 @@ impl Reading<'_> {
                 "exists" => {
                     self.count(1)?;
                     let there = json_has(document.value.clone(), &path);
-                    match asked {
-                        Value::Null => {}
-                        Value::Boolean(true) => all.push(there.is_true()),
-                        Value::Boolean(false) => all.push(there.is_not_true()),
-                        other => {
-                            let says = format!("{place}: expected true or false, found {other}");
-                            return Err(bad_input(says));
-                        }
+                    if *asked != Value::Null {
+                        all.push(match truth(asked, &place)? {
+                            true => there.is_true(),
+                            false => there.is_not_true(),
+                        });
                     }
                     continue;
                 }
@@ -256,11 +253,10 @@ impl Reading<'_> {
         let On { kind, in_list, .. } = *on;
         let of = || on.value.clone();
         if operator == "isNull" {
-            return match value {
-                Value::Boolean(true) => Ok(of().is_null()),
-                Value::Boolean(false) => Ok(of().is_not_null()),
-                other => Err(bad_input(format!("{place}: expected true or false, found {other}"))),
-            };
+            return Ok(match truth(value, place)? {
+                true => of().is_null(),
+                false => of().is_not_null(),
+            });
         }
         match (operator, kind) {
             ("has", kind) if in_list => {
@@ -338,20 +334,20 @@ struct On<'a> {
 impl On<'_> {
     /// The part that a word of the conditions names, where it has such.
     fn part(&self, word: &str) -> Option<On<'_>> {
-        let (fields, in_list) = match self.kind {
-            ColumnType::Struct(fields) => (fields, self.in_list),
-            ColumnType::List(item) => match item.as_ref() {
-                ColumnType::Struct(fields) if !self.in_list => (fields, true),
-                _ => return None,
-            },
-            _ => return None,
-        };
+        let (fields, in_list) = fields_asked(self.kind, self.in_list)?;
         let field = fields.iter().find(|field| camel_beside(&field.name, &STRUCT_WORDS) == word)?;
         let value = match in_list {
             true => list_part(self.value.clone(), &field.name),
             false => get_field(self.value.clone(), field.name.as_str()),
         };
         Some(On { value, kind: &field.data_type, in_list })
+    }
+}
+
+fn truth(asked: &Value, place: &str) -> Result<bool> {
+    match asked {
+        Value::Boolean(truth) => Ok(*truth),
+        other => Err(bad_input(format!("{place}: expected true or false, found {other}"))),
     }
 }
 

@@ -116,6 +116,23 @@ fn shown_part(field: String, kind: TypeRef) -> Field {
     })
 }
 
+/// The fields that conditions can be on, and whether they are those of a list's items; within a list's items there is no list.
+pub(crate) fn fields_asked(kind: &ColumnType, in_list: bool) -> Option<(&[StructField], bool)> {
+    match kind {
+        ColumnType::Struct(fields) => Some((fields, in_list)),
+        ColumnType::List(item) if !in_list => match item.as_ref() {
+            ColumnType::Struct(fields) => Some((fields, true)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether values can be compared: one value, and no document.
+fn is_plain(kind: &ColumnType) -> bool {
+    kind.is_scalar() && *kind != ColumnType::Json
+}
+
 /// The input type of conditions on a value; `name` is that of conditions on its structure.
 pub(crate) fn filter_of(name: &str, kind: &ColumnType) -> String {
     filter_within(name, kind, false)
@@ -124,35 +141,21 @@ pub(crate) fn filter_of(name: &str, kind: &ColumnType) -> String {
 /// The same, of a field of a list's items where `in_list` says so.
 fn filter_within(name: &str, kind: &ColumnType, in_list: bool) -> String {
     match (kind, in_list) {
-        (ColumnType::Struct(_), _) => name.to_owned(),
-        (kind, true) if kind.is_scalar() && *kind != ColumnType::Json => {
-            format!("{}ListFilter", scalar_of(kind))
+        _ if fields_asked(kind, in_list).is_some() => name.to_owned(),
+        (kind, true) if is_plain(kind) => format!("{}ListFilter", scalar_of(kind)),
+        (ColumnType::List(item), false) if is_plain(item) => {
+            format!("{}ListFilter", scalar_of(item))
         }
-        (_, true) => PRESENCE_FILTER.to_owned(),
-        (ColumnType::List(item), _) => match item.as_ref() {
-            ColumnType::Struct(_) => name.to_owned(),
-            ColumnType::Json => PRESENCE_FILTER.to_owned(),
-            item if item.is_scalar() => format!("{}ListFilter", scalar_of(item)),
-            _ => PRESENCE_FILTER.to_owned(),
-        },
-        (ColumnType::Map(value), _) => match value.as_ref() {
-            ColumnType::Json => PRESENCE_FILTER.to_owned(),
-            value if value.is_scalar() => format!("{}MapFilter", scalar_of(value)),
-            _ => PRESENCE_FILTER.to_owned(),
-        },
+        (ColumnType::Map(value), false) if is_plain(value) => {
+            format!("{}MapFilter", scalar_of(value))
+        }
+        (ColumnType::List(_) | ColumnType::Map(_), _) | (_, true) => PRESENCE_FILTER.to_owned(),
         (kind, _) => format!("{}Filter", scalar_of(kind)),
     }
 }
 
 fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Vec<InputObject>) {
-    let (fields, in_list) = match kind {
-        ColumnType::Struct(fields) => (fields, in_list),
-        ColumnType::List(item) => match item.as_ref() {
-            ColumnType::Struct(fields) if !in_list => (fields, true),
-            _ => return,
-        },
-        _ => return,
-    };
+    let Some((fields, in_list)) = fields_asked(kind, in_list) else { return };
     let about = match in_list {
         true => "Conditions on the items of a list; all must hold, each for some item.",
         false => "Conditions on parts of a value; all must hold.",
