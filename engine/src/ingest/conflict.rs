@@ -170,8 +170,40 @@ impl Conflict<'_> {
         )
     }
 
-    /// Commits the rows of `files`, which have each key once. The files stay the caller's.
-    pub(super) async fn commit(&self, files: &DataFiles, label: &CommitLabel) -> Result<Settled> {
+    /// Fails where a key of the file is in the dataset and no row is left out or replaced for it; else the version of which it is
+    /// known that none is.
+    pub(super) async fn require_new(&self, files: &DataFiles) -> Result<Option<Version>> {
+        if matches!(self.on, OnConflict::Replace | OnConflict::Skip) || files.adds.is_empty() {
+            return Ok(None);
+        }
+        let at = self.table.entry().version;
+        let key = self.key();
+        let there = self.keys_at(at, &key).await?;
+        let both = there.join(self.rows(files).await?, JoinType::LeftSemi)?;
+        let columns: Vec<Expr> = key.iter().map(ident).collect();
+        let batches = both.select(columns)?.distinct()?.collect().await?;
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if found > 0 {
+            let what = format!("in {} already", self.table.name());
+            return Err(self.refuse(found, ("is", "are"), &what, &batches));
+        }
+        Ok(Some(at))
+    }
+
+    /// The keys that the dataset has at a version.
+    async fn keys_at(&self, version: Version, key: &[String]) -> Result<Keys> {
+        let snapshot = self.table.snapshot(version).await?;
+        Keys::of(rows_of(self.session, &snapshot, None, None)?, key)
+    }
+
+    /// Commits the rows of `files`, which have each key once; at version `known`, if there is one, the dataset has none of them.
+    /// The files stay the caller's.
+    pub(super) async fn commit(
+        &self,
+        files: &DataFiles,
+        mut known: Option<Version>,
+        label: &CommitLabel,
+    ) -> Result<Settled> {
         let key = self.key();
         if self.on == OnConflict::Replace {
             let keys = Keys::of(self.rows(files).await?, &key)?;
@@ -186,7 +218,7 @@ impl Conflict<'_> {
             });
         }
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(settled) = self.attempt(files, &key, label).await? {
+            if let Some(settled) = self.attempt(files, &key, known.take(), label).await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
@@ -205,27 +237,22 @@ impl Conflict<'_> {
         &self,
         files: &DataFiles,
         key: &[String],
+        known: Option<Version>,
         label: &CommitLabel,
     ) -> Result<Option<Settled>> {
-        let at = self.table.entry().version;
-        let snapshot = self.table.snapshot(at).await?;
-        let there = Keys::of(rows_of(self.session, &snapshot, None, None)?, key)?;
+        let known = match known {
+            None => self.require_new(files).await?,
+            known => known,
+        };
+        let at = known.unwrap_or_else(|| self.table.entry().version);
         let rows = self.rows(files).await?;
         let mut kept = None;
-        if self.on != OnConflict::Skip {
-            let both = there.join(rows.clone(), JoinType::LeftSemi)?;
-            let columns: Vec<Expr> = key.iter().map(ident).collect();
-            let batches = both.select(columns)?.distinct()?.collect().await?;
-            let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            if found > 0 {
-                let what = format!("in {} already", self.table.name());
-                return Err(self.refuse(found, ("is", "are"), &what, &batches));
-            }
-        } else {
+        if self.on == OnConflict::Skip {
             let mut writer = FileWriter::new(self.table, &*self.table.head().await)?;
             if files.reshaped.is_some_and(|reshaped| reshaped != writer.reshaped()) {
                 return Err(columns_were_changed());
             }
+            let there = self.keys_at(at, key).await?;
             let fresh = there.join(rows.clone(), JoinType::LeftAnti)?;
             let copied = async {
                 let mut fresh = fresh.execute_stream().await?;

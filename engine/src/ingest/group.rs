@@ -92,10 +92,7 @@ impl Group {
                         ..IngestReceipt::default()
                     }
                 }
-                Standing::Past | Standing::Duplicate => {
-                    metrics.requests_duplicate.add(1);
-                    duplicate(version)
-                }
+                Standing::Past | Standing::Duplicate => duplicate(lake, version),
             });
             // Who hung up is not told; the rows are committed all the same.
             let _ = member.answer.send(answer);
@@ -258,4 +255,63 @@ async fn write(
         return Err(Error::while_doing(e, format_args!("writing to dataset {}", head.spec.name)));
     }
     writer.finish().await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::error::Code;
+    use crate::ingest::IngestRows;
+    use crate::ingest::body::prepare;
+    use crate::places::Places;
+    use crate::tests::{calls, engine, label, name, number, rows, who};
+    use crate::{Engine, Reshape};
+
+    /// A request that was read before `meanwhile`, and is committed after it.
+    async fn committed_after(
+        engine: &Engine,
+        producer: Option<ProducerSequence>,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Result<IngestReceipt> {
+        let lake = engine.lake();
+        let table = lake.table(&who().tenant, &calls().name).await.unwrap();
+        let batches = IngestRows::Batches(vec![rows(50..53)]);
+        let read = prepare(lake, &who(), &table, &batches, producer.is_some()).await.unwrap();
+        meanwhile.await;
+        let (answer, answered) = oneshot::channel();
+        let room = Places::new(2).take(&who().tenant, 1).await.unwrap();
+        let subject = who().subject;
+        let member = Member { rows: read, producer, subject, answer, _room: room };
+        Group::new(&who().tenant, vec![member]).commit(lake, &table).await;
+        answered.await.unwrap()
+    }
+
+    /// Two columns change their names with each other: to whoever looks at names alone nothing happened.
+    async fn swap(engine: &Engine) {
+        for (column, to) in [("model", "other"), ("other", "model")] {
+            let change = Reshape::Rename { column: column.to_owned(), to: to.to_owned() };
+            engine.reshape(&who(), &name("calls"), change, label("a test")).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_were_read_for_other_columns_are_refused_whoever_numbers_them() {
+        let of = |sequence| Some(ProducerSequence { producer: "p".to_owned(), sequence });
+        for producer in [None, of(0)] {
+            let engine = engine().await;
+            let error = committed_after(&engine, producer, swap(&engine)).await.unwrap_err();
+            assert_eq!(error.code(), Code::Conflict);
+            assert!(error.to_string().contains("columns were changed"), "{error}");
+            assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 0);
+        }
+        // What is refused is not taken: its number is still to come, and its rows are read anew.
+        let engine = engine().await;
+        committed_after(&engine, of(3), swap(&engine)).await.unwrap_err();
+        let receipt = committed_after(&engine, of(3), async {}).await.unwrap();
+        assert_eq!((receipt.accepted, receipt.duplicate), (3, false));
+        assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 3);
+    }
 }

@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::body::{Rows, prepare};
 use super::group::Group;
-use super::sequence::{Standing, digest};
+use super::sequence::{Standing, digest, standing_on};
 use super::{IngestReceipt, IngestRequest, IngestRows, ProducerSequence, duplicate};
 use crate::derived::{refuse_kept_name, refuse_rows};
 use crate::error::{Code, Error, Result};
@@ -55,15 +55,13 @@ async fn was_taken(
     rows: &IngestRows,
 ) -> Result<Option<Version>> {
     let (Some(request), IngestRows::Body { bytes, .. }) = (producer, rows) else { return Ok(None) };
-    let ProducerSequence { producer, sequence } = request;
     let mut head = table.head().await;
-    let last = head.last_sequence(table, producer).await?;
-    if !matches!(request.standing(last), Ok(Standing::Past)) {
-        return Ok(None);
+    match standing_on(&mut head, table, request, &digest(bytes)).await {
+        Ok(Standing::Duplicate) => Ok(Some(head.version())),
+        Err(error) if error.code() != Code::Conflict => Err(error),
+        // It is new, or said of its number what is no more than what is wrong with its body.
+        _ => Ok(None),
     }
-    let taken = head.taken(table, producer, *sequence).await?;
-    let standing = request.standing_in_past(&taken, Some(&digest(bytes)));
-    Ok(matches!(standing, Ok(Standing::Duplicate)).then(|| head.version()))
 }
 
 #[derive(Default)]
@@ -134,10 +132,7 @@ impl Ingest {
         };
         let rows = match read {
             Read::Rows(rows) => rows,
-            Read::Duplicate(version) => {
-                self.lake.metrics().requests_duplicate.add(1);
-                return Ok(duplicate(version));
-            }
+            Read::Duplicate(version) => return Ok(duplicate(&self.lake, version)),
         };
         // A request larger than all the room of its tenant takes all of that.
         let kib = (rows.bytes() / 1024).min(self.waiting.share()) as u32;

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::conflict::{Conflict, Repeated, Settled};
 use super::group_commit::Ingest;
 use super::quarantine::require_same_body;
-use super::sequence::{Standing, digest_of};
+use super::sequence::{Standing, digest_of, standing_on};
 use super::{
     IngestReceipt, LoadOptions, LoadProgress, OnConflict, ProducerSequence, RejectsMax, duplicate,
     quarantine,
@@ -179,10 +179,12 @@ impl Ingest {
                 let once = self.read_and_write(file, None, Some(repeated)).await?;
                 std::mem::replace(&mut written.files, once.files).discard(table).await;
             }
+            // Of a file that is refused nothing is kept, its rejected rows neither.
+            let known = conflict.require_new(&written.files).await?;
             if let Some(rejects) = written.rejects.take() {
                 self.commit_rejects(conflict.who, table, rejects, None).await?;
             }
-            conflict.commit(&written.files, &label).await
+            conflict.commit(&written.files, known, &label).await
         };
         let settled: Result<Settled> = settled.await;
         let Written { files, rejects, quarantined, causes, .. } = written;
@@ -330,7 +332,7 @@ impl Ingest {
             }
             Ok(landed) => {
                 files.discard(table).await;
-                Ok(taken_before(lake, landed.version))
+                Ok(duplicate(lake, landed.version))
             }
             Err(e) => {
                 files.discard(table).await;
@@ -423,7 +425,7 @@ async fn standing(
             require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
             None
         }
-        Standing::Past | Standing::Duplicate => Some(taken_before(lake, head.version())),
+        Standing::Past | Standing::Duplicate => Some(duplicate(lake, head.version())),
     })
 }
 
@@ -440,21 +442,8 @@ impl Numbered {
     }
 
     async fn standing_on(&self, head: &mut Head, table: &Table) -> Result<Standing> {
-        let Self { producer, digest } = self;
-        let last = head.last_sequence(table, &producer.producer).await?;
-        match producer.standing(last)? {
-            Standing::Past => {
-                let taken = head.taken(table, &producer.producer, producer.sequence).await?;
-                producer.standing_in_past(&taken, Some(digest))
-            }
-            standing => Ok(standing),
-        }
+        standing_on(head, table, &self.producer, &self.digest).await
     }
-}
-
-fn taken_before(lake: &Lake, version: crate::Version) -> IngestReceipt {
-    lake.metrics().requests_duplicate.add(1);
-    duplicate(version)
 }
 
 /// Fails where nothing can be said of keys.

@@ -25,6 +25,8 @@ pub use conflict::OnConflict;
 pub(crate) use group_commit::Ingest;
 pub use sequence::{PRODUCER_MAX_BYTES, ProducerSequence};
 
+use crate::lake::Lake;
+
 /// Rows for one dataset.
 #[derive(Clone, Debug)]
 pub struct IngestRequest {
@@ -141,8 +143,9 @@ pub struct LoadProgress {
     pub quarantined: u64,
 }
 
-/// The receipt of a request that had been taken before.
-fn duplicate(version: crate::Version) -> IngestReceipt {
+/// The receipt of a request that had been taken before, which is counted.
+fn duplicate(lake: &Lake, version: crate::Version) -> IngestReceipt {
+    lake.metrics().requests_duplicate.add(1);
     IngestReceipt { version, duplicate: true, ..IngestReceipt::default() }
 }
 

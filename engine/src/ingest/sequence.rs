@@ -23,7 +23,7 @@ use datasets::read::Source;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
-use crate::lake::{Taken, TakenRequest};
+use crate::lake::{Head, Table, Taken, TakenRequest};
 
 /// Longest name of a producer in bytes.
 pub const PRODUCER_MAX_BYTES: usize = 128;
@@ -114,6 +114,23 @@ impl ProducerSequence {
             Taken::With(_) | Taken::Before => Ok(Standing::Duplicate),
             Taken::Lost => Ok(Standing::Lost),
         }
+    }
+}
+
+/// What stands under a number whose request comes with the body of this digest.
+pub(super) async fn standing_on(
+    head: &mut Head,
+    table: &Table,
+    request: &ProducerSequence,
+    digest: &str,
+) -> Result<Standing> {
+    let last = head.last_sequence(table, &request.producer).await?;
+    match request.standing(last)? {
+        Standing::Past => {
+            let taken = head.taken(table, &request.producer, request.sequence).await?;
+            request.standing_in_past(&taken, Some(digest))
+        }
+        standing => Ok(standing),
     }
 }
 

@@ -119,6 +119,11 @@ pub(crate) struct Proposal {
 }
 
 impl Proposal {
+    /// How often the columns will have been changed once it stands on `head`.
+    pub(super) fn reshaped_after(&self, head: &Head) -> u64 {
+        head.column_ids.reshaped + u64::from(self.reshapes)
+    }
+
     /// One that changes what a table is and no rows, with what else it says.
     pub(crate) fn without_rows() -> Self {
         Self { kind: Some(CommitKind::Schema), ..Self::adding([]) }

@@ -126,14 +126,21 @@ async fn what_can_not_be_told_by_key_is_refused_and_rejects_are_kept_once() {
     let engine = super::engine().await;
     let text = "{\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\", \"model\": \"a\"}\n{\"id\": \"x\"}\n\
                 {\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\", \"model\": \"b\"}\n";
-    let source = Source::Body { bytes: text.into(), name: "rows.ndjson".to_owned() };
-    let options = LoadOptions { on_conflict: OnConflict::Replace, ..LoadOptions::default() };
-    let receipt =
-        engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await.unwrap();
+    let ask = async |on_conflict| {
+        let source = Source::Body { bytes: text.into(), name: "rows.ndjson".to_owned() };
+        let options = LoadOptions { on_conflict, ..LoadOptions::default() };
+        engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await
+    };
+    let receipt = ask(OnConflict::Replace).await.unwrap();
     assert_eq!((receipt.accepted, receipt.quarantined, receipt.skipped), (1, 1, 1));
     assert_eq!(receipt.causes.len(), 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM calls_quarantine").await, 1);
     assert_eq!(there(&engine).await, of(&[(1, "b")]));
+    for on in [OnConflict::Again, OnConflict::Error] {
+        assert_eq!(ask(on).await.unwrap_err().code(), Code::Conflict);
+        let rejects = number(&engine, "SELECT count(*) FROM calls_quarantine").await;
+        assert_eq!(rejects, 1, "{on:?}: of what is refused nothing is kept");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
