@@ -258,7 +258,7 @@ impl Table {
 
 /// Fails where rows were read for columns that the table has no more.
 fn require_shape(head: &Head, proposal: &Proposal) -> Result<()> {
-    let expected = head.column_ids.reshaped + u64::from(proposal.reshapes);
+    let expected = proposal.reshaped_after(head);
     match proposal.reshaped {
         Some(reshaped) if reshaped != expected => Err(columns_were_changed()),
         _ => Ok(()),
@@ -291,7 +291,7 @@ fn written(
     let respecified = spec.map(|spec| {
         let renamed = proposal.renamed.as_ref();
         let mut ids = head.column_ids.after(head.version + 1, &head.spec, spec, renamed);
-        ids.reshaped += u64::from(proposal.reshapes);
+        ids.reshaped = proposal.reshaped_after(head);
         ids.within(schema::with_spec(&head.metadata, spec)?)
     });
     let respecified = respecified.transpose()?;
@@ -346,7 +346,7 @@ fn written(
         let revised = revised.map_err(|e| Error::bug("what a commit changes as JSON", e))?;
         info.insert(REVISED_KEY.to_owned(), revised);
     }
-    let reshaped = head.column_ids.reshaped + u64::from(proposal.reshapes);
+    let reshaped = proposal.reshaped_after(head);
     if reshaped > 0 {
         info.insert(RESHAPED_KEY.to_owned(), reshaped.into());
     }

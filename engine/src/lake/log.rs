@@ -143,11 +143,15 @@ impl LogEntry {
             && mode.is_none_or(|mode| mode == "Append")
     }
 
+    /// Whether it says anew what the table is, or how its files are read.
+    pub(super) fn changes_more_than_rows(&self) -> bool {
+        self.metadata.is_some() || self.protocol.is_some()
+    }
+
     /// Whether it does nothing but keep the same rows in other files.
     pub(super) fn only_moves(&self) -> bool {
         !self.removes.is_empty()
-            && self.metadata.is_none()
-            && self.protocol.is_none()
+            && !self.changes_more_than_rows()
             && self.adds.len() >= self.added_paths.len()
             && self.adds.iter().all(|add| !add.data_change)
             && self.removes.iter().all(|remove| !remove.data_change)

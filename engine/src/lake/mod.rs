@@ -53,7 +53,7 @@ pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use layout::{Bin, Extent};
-pub(crate) use removal::Removal;
+pub(crate) use removal::{Came, Removal};
 pub(crate) use table::{Snapshot, Table};
 pub(crate) use width::USUAL_ROW_BYTES;
 pub(crate) use write::Checked;

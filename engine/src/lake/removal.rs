@@ -9,6 +9,7 @@ use super::head::Size;
 use super::write::require_same_paths;
 use super::{Snapshot, Table};
 use crate::error::{Error, Result};
+use crate::identity::Version;
 
 /// The path of a file, however its writer encoded it.
 pub(super) fn decoded(path: &str) -> String {
@@ -102,7 +103,39 @@ pub(crate) struct Since {
     pub(crate) is_other: bool,
 }
 
+/// Files that came, in a version that has them all.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Came {
+    pub(crate) version: Version,
+    /// As the log calls them.
+    pub(crate) files: Vec<String>,
+}
+
 impl Table {
+    /// The files with rows that came after version `from`, up to and with `to`. None where rows went as well, or all changed
+    /// that is known of how files are read; files that were only put together are passed over.
+    pub(crate) async fn came(&self, from: u64, to: u64) -> Result<Option<Vec<Came>>> {
+        let (mut came, mut files) = (Vec::new(), Vec::new());
+        for version in from + 1..=to {
+            let Some(entry) = self.entry_at(version).await? else { return Ok(None) };
+            if entry.only_moves() {
+                // What lies elsewhere from here on is read where it lay.
+                if !files.is_empty() {
+                    let version = Version(version - 1);
+                    came.push(Came { version, files: std::mem::take(&mut files) });
+                }
+            } else if entry.changes_more_than_rows() || !entry.removes.is_empty() {
+                return Ok(None);
+            } else {
+                files.extend(entry.added_paths);
+            }
+        }
+        if !files.is_empty() {
+            came.push(Came { version: Version(to), files });
+        }
+        Ok(Some(came))
+    }
+
     /// What came after version `from`, up to and with `to`, to one who is about to remove `removal`.
     pub(crate) async fn since(&self, from: u64, to: u64, removal: &Removal) -> Result<Since> {
         let mut since = Since::default();
@@ -110,7 +143,7 @@ impl Table {
             let Some(entry) = self.entry_at(version).await? else {
                 return Ok(Since { is_other: true, ..since });
             };
-            since.is_other |= entry.metadata.is_some() || entry.protocol.is_some();
+            since.is_other |= entry.changes_more_than_rows();
             // A file that came and went between.
             since.is_other |= entry.removes.iter().any(|remove| {
                 removal.paths.contains(&decoded(&remove.path))

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use super::{Coming, Going, Revision};
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
-use crate::lake::{Checked, FileWriter, Removal, Snapshot, Table};
+use crate::lake::{Came, Checked, FileWriter, Removal, Snapshot, Table};
 use crate::session::{Session, rows_of};
 
 /// What the column is called that says where a row lies.
@@ -104,6 +104,9 @@ impl<'a> Sieve<'a> {
         writer: &mut FileWriter,
         checked: &mut Checked,
     ) -> Result<bool> {
+        if matches!(self.going, Sifting::All) {
+            return self.follow_all(sifted, from, to, writer, checked).await;
+        }
         let since = self.table.since(from.0, to.0, &sifted.removal).await?;
         if since.is_other {
             return Ok(false);
@@ -112,6 +115,24 @@ impl<'a> Sieve<'a> {
             let snapshot = self.table.snapshot(to).await?;
             self.sift(sifted, &snapshot, Some(since.added), writer, checked).await?;
         }
+        Ok(true)
+    }
+
+    /// The same where all rows go: in which file one lies says nothing.
+    async fn follow_all(
+        &self,
+        sifted: &mut Sifted,
+        from: Version,
+        to: Version,
+        writer: &mut FileWriter,
+        checked: &mut Checked,
+    ) -> Result<bool> {
+        let Some(came) = self.table.came(from.0, to.0).await? else { return Ok(false) };
+        for Came { version, files } in came {
+            let snapshot = self.table.snapshot(version).await?;
+            self.sift(sifted, &snapshot, Some(files), writer, checked).await?;
+        }
+        sifted.removal = self.table.snapshot(to).await?.removal_of_all()?;
         Ok(true)
     }
 

@@ -192,6 +192,65 @@ async fn nothing_is_lost_beside_others_who_add_delete_and_replace() {
 }
 
 #[tokio::test]
+async fn files_that_come_are_told_from_files_that_are_put_together() {
+    let engine = engine().await;
+    for id in 0..3 {
+        append(&engine, id..id + 1).await;
+    }
+    compact(&engine).await;
+    append(&engine, 3..4).await;
+    let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+    let came = async |from, to| {
+        let came = table.came(from, to).await.unwrap()?;
+        Some(came.iter().map(|came| (came.version.0, came.files.len())).collect::<Vec<_>>())
+    };
+    assert_eq!(came(1, 3).await.unwrap(), [(3, 2)]);
+    assert_eq!(came(1, 5).await.unwrap(), [(3, 2), (5, 1)], "those of before where they lay");
+    assert_eq!(came(3, 4).await.unwrap(), []);
+    let one = Revision { going: Going::Where(col("id").eq(lit(0))), coming: Coming::Nothing };
+    engine.revise(&who(), &name("calls"), one, label("a test")).await.unwrap();
+    assert_eq!(came(4, 6).await, None, "rows went");
+}
+
+/// The compactions are another process's, so that they wait for nothing here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_all_rows_anew_need_not_begin_again_for_files_that_are_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap().to_owned();
+    let ours = Engine::open(options(&root)).await.unwrap();
+    ours.create_dataset(&who(), calls()).await.unwrap();
+    append(&ours, 0..20).await;
+    let access = Access::Beside { holder: "another".to_owned() };
+    let theirs = Engine::open(EngineOptions { access, ..options(&root) }).await.unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let busy = async {
+        let mut next = 20;
+        while next < 80 && !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            append(&theirs, next..next + 1).await;
+            next += 1;
+            compact(&theirs).await;
+            // Who is at it without a breath wins every race.
+            tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+        }
+        next
+    };
+    let change = async {
+        for round in 1..=6_i64 {
+            let changed = Coming::Changed(vec![("tokens".to_owned(), lit(round))]);
+            let revision = Revision { going: Going::All, coming: changed };
+            let made = ours.revise(&who(), &name("calls"), revision, label("a test")).await;
+            assert!(made.is_ok(), "round {round}: {made:?}");
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (next, ()) = tokio::join!(busy, change);
+    ours.refresh_catalog(&who()).await.unwrap();
+    assert_eq!(there(&ours).await, once(0..next));
+    assert!(number(&ours, "SELECT count(*) FROM calls WHERE tokens = 6").await >= 20);
+    assert!(ours.examine(&who(), false).await.unwrap().iter().all(|it| it.findings.is_empty()));
+}
+
+#[tokio::test]
 async fn an_engine_that_keeps_up_never_has_many_small_files() {
     let engine = engine().await;
     engine.keep_up().unwrap();
