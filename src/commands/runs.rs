@@ -16,8 +16,11 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
         let shown = show(&engine, id, settings, output).await;
         return close(&engine, shown).await;
     }
-    let filter =
-        RunFilter { job: arguments.job, limit: arguments.limit as usize, ..RunFilter::default() };
+    let filter = RunFilter {
+        job: arguments.job.clone(),
+        limit: arguments.limit as usize,
+        ..RunFilter::default()
+    };
     let records = match settings.principal() {
         Ok(who) => jobs::recorded_runs(&engine, &who, &filter).await,
         Err(e) => Err(e),
@@ -26,8 +29,16 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
     if output.is_json() {
         return output.document(&records);
     }
-    if records.is_empty() {
-        return output.line("no runs yet; `colonnade run JOB` makes one");
+    match &arguments.job {
+        // One that there is no more may have run.
+        Some(job) if records.is_empty() => {
+            jobs::kind(job)?;
+            return output.line(&format!("no run of {job} yet; `colonnade run {job}` makes one"));
+        }
+        None if records.is_empty() => {
+            return output.line("no runs yet; `colonnade run JOB` makes one");
+        }
+        _ => {}
     }
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     output.line(&columns(

@@ -264,7 +264,24 @@ fn filter_problem(error: &ParquetError) -> Option<String> {
     // The innermost, which may be quoted by those around it.
     let begins = KINDS.iter().filter_map(|kind| text.rfind(kind)).max()?;
     let text = first_line(&text[begins..]);
+    if let Some(ours) = quoted_message(text) {
+        return Some(scrub(&ours));
+    }
     Some(scrub(text.strip_suffix("\")").unwrap_or(text)))
+}
+
+/// What an error of ours says that was written as a value is.
+fn quoted_message(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("message: \"")?;
+    let mut message = String::new();
+    let mut letters = rest.chars();
+    loop {
+        match letters.next()? {
+            '"' => return Some(message),
+            '\\' => message.push(letters.next()?),
+            letter => message.push(letter),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -189,6 +189,16 @@ async fn another_type_loses_nothing_unless_it_is_said_how() {
     let error = as_of(&engine, 2).await.unwrap_err();
     assert_eq!(error.code(), Code::BadInput);
     assert!(error.to_string().contains("\"model\": expected int64, found \""), "{error}");
+    // The same in a condition, which is held against rows while they are read.
+    let pins = [(name("calls"), AsOf::Version(Version(2)))];
+    let session = engine.session(&who(), &pins).await.unwrap();
+    let frame = session.table_of_today(&name("calls")).await.unwrap();
+    let frame = frame.filter(col("model").gt(datafusion::logical_expr::lit(1_i64))).unwrap();
+    let error = session.collect(frame).await.unwrap_err();
+    assert_eq!(error.code(), Code::BadInput);
+    let says = error.to_string();
+    assert!(says.starts_with("column \"model\": expected int64, found \""), "{says}");
+    assert!(!says.contains(['\\', '{']), "{says}");
 }
 
 #[tokio::test]
