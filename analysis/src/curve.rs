@@ -51,6 +51,22 @@ pub fn best(points: &[Point]) -> Option<Point> {
     points.iter().copied().reduce(|best, point| if point.f1 > best.f1 { point } else { best })
 }
 
+/// The point that `scored` has at a threshold.
+pub fn at(scored: &[(f64, bool)], threshold: f64) -> Point {
+    let count =
+        |keep: &dyn Fn(&(f64, bool)) -> bool| scored.iter().filter(|p| keep(p)).count() as f64;
+    let is_taken = |pair: &(f64, bool)| pair.0 >= threshold;
+    let hits = count(&|pair| is_taken(pair) && pair.1);
+    Point::of(threshold, hits, count(&is_taken), count(&|pair| pair.1))
+}
+
+/// The point with the largest F1 where the probabilities were learnt to be right: its threshold is half that F1 (Lipton, Elkan &
+/// Naryanaswamy, "Optimal thresholding of classifiers to maximize F1 measure", 2014). Of few pairs the largest F1 itself stands where
+/// chance has it, and this one stays.
+pub fn best_of_calibrated(scored: &[(f64, bool)]) -> Option<Point> {
+    best(&curve(scored)).map(|best| at(scored, best.f1 / 2.0))
+}
+
 /// Some points, evenly spread over the recall, for a report.
 pub fn thinned(points: &[Point]) -> Vec<Point> {
     let mut some: Vec<Point> = Vec::new();
@@ -88,5 +104,12 @@ mod tests {
         assert_eq!((tied[0].f1, tied[3].f1), (2.0 / 3.0, 2.0 / 3.0));
         assert_eq!(best(&tied).unwrap().threshold, tied[0].threshold);
         assert!(curve(&[]).is_empty());
+        let scored = [(0.9, true), (0.8, true), (0.45, false), (0.44, true), (0.1, false)];
+        // F1 is largest with four taken, 6/7; half of it takes them, and the next one down would not.
+        assert_eq!(best(&curve(&scored)).unwrap().f1, 6.0 / 7.0);
+        let found = best_of_calibrated(&scored).unwrap();
+        assert_eq!((found.threshold, found.precision, found.recall), (3.0 / 7.0, 0.75, 1.0));
+        assert_eq!((at(&scored, 0.445).recall, at(&scored, 2.0).precision), (2.0 / 3.0, 0.0));
+        assert!(best_of_calibrated(&[]).is_none());
     }
 }

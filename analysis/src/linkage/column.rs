@@ -42,6 +42,10 @@ pub(super) struct Words {
     pub(super) places: Vec<u32>,
     /// TF-IDF weights of those words; their squares add up to 1.
     pub(super) weights: Vec<f64>,
+    /// What may be the number of a model.
+    pub(super) codes: Vec<String>,
+    /// Numbers with units.
+    pub(super) quantities: Vec<Quantity>,
 }
 
 /// A field of all records.
@@ -56,6 +60,9 @@ pub struct Column {
     pub counts: Vec<u32>,
     /// The different words of all values.
     pub(super) vocabulary: Vec<String>,
+    /// Of the values that are learnt from: those with each word, and all.
+    pub(super) documents: Vec<u32>,
+    pub(super) learnt: u32,
     /// Rows that have text that could not be read as what the field is.
     pub unreadable: u64,
     /// One of those.
@@ -82,6 +89,8 @@ impl ColumnBuilder {
             values: Vec::new(),
             counts: Vec::new(),
             vocabulary: Vec::new(),
+            documents: Vec::new(),
+            learnt: 0,
             unreadable: 0,
             unreadable_example: None,
             bytes: 0,
@@ -120,7 +129,7 @@ impl ColumnBuilder {
         self.known.insert(form.clone(), place);
         let kind = match kind {
             Some(kind) => kind,
-            None => Kind::Words(self.words(&form)),
+            None => Kind::Words(self.words(&form, text)),
         };
         self.column.values.push(Value { form, kind });
         self.column.counts.push(0);
@@ -154,7 +163,7 @@ impl ColumnBuilder {
         }
     }
 
-    fn words(&mut self, form: &str) -> Words {
+    fn words(&mut self, form: &str, text: &str) -> Words {
         let mut places: Vec<u32> = Vec::new();
         for word in form.split(' ') {
             let next = self.column.vocabulary.len() as u32;
@@ -168,7 +177,11 @@ impl ColumnBuilder {
         places.sort_unstable();
         places.dedup();
         self.column.bytes += places.len() * (size_of::<u32>() + size_of::<f64>());
-        Words { joined: form.replace(' ', ""), places, weights: Vec::new() }
+        let (codes, quantities) = (standard::codes(text), standard::quantities(text));
+        self.column.bytes +=
+            codes.iter().map(|code| code.len() + size_of::<String>()).sum::<usize>();
+        self.column.bytes += quantities.len() * size_of::<Quantity>();
+        Words { joined: form.replace(' ', ""), places, weights: Vec::new(), codes, quantities }
     }
 
     /// Ends the column. How rare a word is (the inverse document frequency) is learnt from the first `learn_rows` rows.
@@ -188,10 +201,7 @@ impl ColumnBuilder {
                 words.places.iter().for_each(|&word| documents[word as usize] += 1);
             }
         }
-        // idf = ln(1 + N / (1 + n)): never 0, so that a word that all have still counts a little.
-        let idf = |word: u32| {
-            (1.0 + f64::from(total.max(1)) / (1.0 + f64::from(documents[word as usize]))).ln()
-        };
+        let idf = |word: u32| idf(total, documents[word as usize]);
         for value in &mut column.values {
             if let Kind::Words(words) = &mut value.kind {
                 words.weights = words.places.iter().map(|&word| idf(word)).collect();
@@ -199,8 +209,15 @@ impl ColumnBuilder {
                 words.weights.iter_mut().for_each(|weight| *weight /= length);
             }
         }
+        (column.documents, column.learnt) = (documents, total);
         column
     }
+}
+
+/// How rare a word is that stands in some of all values: ln(1 + N / (1 + n)), never 0, so that a word that all have still counts
+/// a little.
+pub(super) fn idf(all: u32, some: u32) -> f64 {
+    (1.0 + f64::from(all.max(1)) / (1.0 + f64::from(some))).ln()
 }
 
 impl Column {

@@ -12,7 +12,7 @@ pub mod blocking;
 mod candidates;
 mod column;
 mod compare;
-pub mod features;
+mod features;
 pub mod fellegi_sunter;
 pub mod logistic;
 mod similarity;
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use candidates::{Candidates, Halted, RecordLink};
 pub use column::{Column, ColumnBuilder, Value};
 pub use compare::{Pattern, Records, level_same};
+pub use features::Features;
 
 /// Most fields: their levels are packed into 64 bits.
 pub const FIELDS_MAX: usize = 16;

@@ -37,7 +37,7 @@ pub(super) fn similarity(column: &Column, a: &Value, b: &Value) -> f64 {
     match (&a.kind, &b.kind) {
         (Kind::Words(x), Kind::Words(y)) => match column.field.compare {
             Compare::Name => name(column, x, y),
-            Compare::Text => soft_tfidf(column, x, y).max(edits(&a.form, &b.form)),
+            Compare::Text => words_alike(column, x, y).soft_tfidf[0].max(edits(&a.form, &b.form)),
             _ => 0.0,
         },
         (Kind::Number(x), Kind::Number(y)) => number(x, y),
@@ -69,37 +69,58 @@ fn name(column: &Column, a: &Words, b: &Words) -> f64 {
     if a.places.len() == 1 && b.places.len() == 1 {
         return whole;
     }
-    whole.max(monge_elkan(column, a, b))
+    whole.max(words_alike(column, a, b).monge_elkan)
 }
 
-pub(super) fn monge_elkan(column: &Column, a: &Words, b: &Words) -> f64 {
-    let one_way = |a: &Words, b: &Words| {
-        let best = |&word: &u32| {
-            b.places
-                .iter()
-                .take(WORDS_MAX)
-                .map(|&other| same_word(column, word, other))
-                .fold(0.0, f64::max)
-        };
-        let words = a.places.len().min(WORDS_MAX);
-        a.places.iter().take(WORDS_MAX).map(best).sum::<f64>() / words as f64
-    };
-    (one_way(a, b) + one_way(b, a)) / 2.0
+/// How alike the words of two values are, of one look at each pair of words.
+pub(super) struct WordsAlike {
+    /// Monge–Elkan, the mean of both directions.
+    pub(super) monge_elkan: f64,
+    /// SoftTFIDF of the words of the first, and of those of the second.
+    pub(super) soft_tfidf: [f64; 2],
 }
 
-pub(super) fn soft_tfidf(column: &Column, a: &Words, b: &Words) -> f64 {
-    let mut total = 0.0;
-    for (&word, weight) in a.places.iter().zip(&a.weights).take(WORDS_MAX) {
-        let mut best = (0.0, 0.0);
-        for (&other, other_weight) in b.places.iter().zip(&b.weights).take(WORDS_MAX) {
-            let alike = same_word(column, word, other);
-            if alike >= SAME_WORD && alike > best.0 {
-                best = (alike, *other_weight);
-            }
+/// The word of the other value that is most like a word.
+#[derive(Clone, Copy, Default)]
+struct Best {
+    alike: f64,
+    /// The weight of the one that is taken for the same; 0 where none is.
+    weight: f64,
+}
+
+impl Best {
+    fn see(&mut self, alike: f64, weight: f64) {
+        if alike > self.alike {
+            self.alike = alike;
+            self.weight = if alike >= SAME_WORD { weight } else { 0.0 };
         }
-        total += weight * best.1 * best.0;
     }
-    total.min(1.0)
+}
+
+pub(super) fn words_alike(column: &Column, a: &Words, b: &Words) -> WordsAlike {
+    let mut of_b = [Best::default(); WORDS_MAX];
+    let of_b = &mut of_b[..b.places.len().min(WORDS_MAX)];
+    let mut firsts = (0.0, 0.0);
+    let add = |sums: &mut (f64, f64), best: Best, weight: f64| {
+        sums.0 += best.alike;
+        sums.1 += weight * best.weight * best.alike;
+    };
+    for (&word, &weight) in a.places.iter().zip(&a.weights).take(WORDS_MAX) {
+        let mut of_a = Best::default();
+        for ((&other, &other_weight), best) in b.places.iter().zip(&b.weights).zip(&mut *of_b) {
+            let alike = same_word(column, word, other);
+            of_a.see(alike, other_weight);
+            best.see(alike, weight);
+        }
+        add(&mut firsts, of_a, weight);
+    }
+    let mut seconds = (0.0, 0.0);
+    of_b.iter().zip(&b.weights).for_each(|(best, &weight)| add(&mut seconds, *best, weight));
+    let (of_first, of_second) = (a.places.len().min(WORDS_MAX) as f64, of_b.len() as f64);
+    WordsAlike {
+        monge_elkan: (firsts.0 / of_first + seconds.0 / of_second) / 2.0,
+        soft_tfidf: [firsts.1.min(1.0), seconds.1.min(1.0)],
+    }
 }
 
 fn same_word(column: &Column, a: u32, b: u32) -> f64 {
@@ -218,7 +239,8 @@ mod tests {
         };
         // One word each, of weight 1.
         let near = jaro_winkler("flinders", "flindres");
-        assert!((soft_tfidf(&column, words(0), words(1)) - near).abs() < 1e-12);
+        let alike = words_alike(&column, words(0), words(1));
+        assert!(alike.soft_tfidf.iter().all(|soft| (soft - near).abs() < 1e-12));
     }
 
     #[test]

@@ -93,11 +93,12 @@ pub(super) enum Dimension {
     Percent,
 }
 
-const UNITS: [(&str, Dimension, f64); 24] = [
+const UNITS: [(&str, Dimension, f64); 29] = [
     ("mg", Dimension::Gram, 1e-3),
     ("g", Dimension::Gram, 1.0),
     ("kg", Dimension::Gram, 1e3),
     ("lb", Dimension::Gram, 453.592_37),
+    ("lbs", Dimension::Gram, 453.592_37),
     ("oz", Dimension::Gram, 28.349_523_125),
     ("mm", Dimension::Metre, 1e-3),
     ("cm", Dimension::Metre, 1e-2),
@@ -105,6 +106,10 @@ const UNITS: [(&str, Dimension, f64); 24] = [
     ("km", Dimension::Metre, 1e3),
     ("in", Dimension::Metre, 0.0254),
     ("inch", Dimension::Metre, 0.0254),
+    ("inches", Dimension::Metre, 0.0254),
+    ("ft", Dimension::Metre, 0.3048),
+    ("foot", Dimension::Metre, 0.3048),
+    ("feet", Dimension::Metre, 0.3048),
     ("ml", Dimension::Litre, 1e-3),
     ("cl", Dimension::Litre, 1e-2),
     ("l", Dimension::Litre, 1.0),
@@ -120,8 +125,56 @@ const UNITS: [(&str, Dimension, f64); 24] = [
     ("percent", Dimension::Percent, 1.0),
 ];
 
+/// Quantities and codes of a value that are looked at, the first ones.
+const OF_VALUE_MAX: usize = 16;
+
+/// The numbers within a text that are followed by a unit, without their signs.
+pub(super) fn quantities(text: &str) -> Vec<Quantity> {
+    let mut rest = text;
+    let next = || {
+        let (quantity, end) = next_quantity(rest)?;
+        rest = &rest[end..];
+        Some(quantity)
+    };
+    std::iter::from_fn(next)
+        .filter_map(|found| {
+            let found = found?;
+            found.dimension.map(|_| Quantity { value: found.value.abs(), ..found })
+        })
+        .take(OF_VALUE_MAX)
+        .collect()
+}
+
+/// Fewest letters and digits of a code.
+const CODE_LETTERS: usize = 4;
+
+/// What in a text may be the number of a model or an article: letters and digits without a space between, among them a digit,
+/// marks left out. In lower case, each once.
+pub(super) fn codes(text: &str) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for token in text.split_whitespace() {
+        if !token.bytes().any(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let code: String =
+            token.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        if code.chars().nth(CODE_LETTERS - 1).is_some() && !codes.contains(&code) {
+            codes.push(code);
+        }
+        if codes.len() == OF_VALUE_MAX {
+            break;
+        }
+    }
+    codes
+}
+
 /// The first number of a text: a sign, digits with commas between thousands, a point and digits, an exponent.
 pub(super) fn quantity(text: &str) -> Option<Quantity> {
+    next_quantity(text)?.0
+}
+
+/// The same, nothing where it is no number that there is, and where it ends.
+fn next_quantity(text: &str) -> Option<(Option<Quantity>, usize)> {
     let bytes = text.as_bytes();
     let start = bytes.iter().position(u8::is_ascii_digit)?;
     let mut end = start;
@@ -147,15 +200,17 @@ pub(super) fn quantity(text: &str) -> Option<Quantity> {
         }
         end += 1;
     }
-    let value: f64 = number.parse().ok()?;
+    let Ok(value) = number.parse::<f64>() else { return Some((None, end)) };
     // Zero has no sign.
     let value = if negative && value != 0.0 { -value } else { value };
     let unit = text[end..].trim_start();
+    let unit = unit.strip_prefix('-').unwrap_or(unit);
     let letters = unit.find(|letter: char| !letter.is_alphabetic() && letter != '%');
     let unit = unit[..letters.unwrap_or(unit.len())].to_lowercase();
     let known = UNITS.iter().find(|known| known.0 == unit);
     let value = value * known.map_or(1.0, |known| known.2);
-    value.is_finite().then_some(Quantity { value, dimension: known.map(|known| known.1) })
+    let quantity = Quantity { value, dimension: known.map(|known| known.1) };
+    Some((value.is_finite().then_some(quantity), end))
 }
 
 fn exponent_follows(rest: &[u8]) -> bool {
@@ -290,6 +345,22 @@ mod tests {
         assert_eq!(read("12 eggs"), Some((12.0, None)));
         assert_eq!((read("-"), read("")), (None, None));
         assert_eq!(read("1e999"), None);
+    }
+
+    #[test]
+    fn codes_and_quantities_stand_within_texts() {
+        let found =
+            codes("New-HON S60ABCQ metal, 4 shelves 34-1/2W (r85wh1-wide) s60abcq 2011 é1é2");
+        assert_eq!(found, ["s60abcq", "3412w", "r85wh1wide", "2011", "é1é2"]);
+        assert_eq!(codes(&"ab12 cd34 ".repeat(4)), ["ab12", "cd34"]);
+        let many: Vec<String> = (1000..1100).map(|n| n.to_string()).collect();
+        assert_eq!(codes(&many.join(" ")).len(), OF_VALUE_MAX);
+        let found: Vec<f64> = quantities("b-150 ft roll, 2.5in, 12 eggs, 1e999 kg, 3-lbs")
+            .iter()
+            .map(|q| q.value)
+            .collect();
+        assert_eq!(found, [150.0 * 0.3048, 2.5 * 0.0254, 3.0 * 453.592_37]);
+        assert!(quantities("no number").is_empty());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! From blocks to links: compare the candidates, learn, and take those that are probable enough.
 
+use std::cell::RefCell;
+
 use analysis::curve::{self, Point};
 use analysis::linkage::blocking::makes;
 use analysis::linkage::fellegi_sunter::{FieldModel, Model, probability};
 use analysis::linkage::logistic::{Examples, Logistic};
 use analysis::linkage::{
-    Candidates, Column, Halted, Pattern, RecordLink, Records, features, level_same,
+    Candidates, Column, Features, Halted, Pattern, RecordLink, Records, level_same,
 };
 use engine::{Code, Error, Result};
 use serde_json::{Value, json};
@@ -38,9 +40,14 @@ pub(crate) struct Linked {
     pub(crate) report: Value,
 }
 
-enum Scorer {
+enum Scorer<'a> {
     FellegiSunter(Model),
-    Logistic(Logistic),
+    Logistic(Features<'a>, Logistic),
+}
+
+thread_local! {
+    /// The features of the pair that is looked at.
+    static FEATURES: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Finds the links among the records. `check` fails when the work shall stop.
@@ -75,15 +82,19 @@ pub(crate) fn link(
         }
     };
     let points = curve::curve(&scored);
+    let best = match &scorer {
+        Scorer::Logistic(..) => curve::best_of_calibrated(&scored),
+        Scorer::FellegiSunter(_) => curve::best(&points),
+    };
     let threshold = options
         .min_probability
-        .or_else(|| curve::best(&points).map(|point| point.threshold))
+        .or_else(|| best.map(|point| point.threshold))
         .unwrap_or(MIN_PROBABILITY);
     let probability =
         |a: usize, b: usize, pattern: Option<Pattern>| scorer.probability(records, a, b, pattern);
     let (candidates, links) =
         candidates.score(threshold, options.pairs_max, &probability).map_err(halted)?;
-    let report = report(records, plan, labels, &scorer, &points, threshold);
+    let report = report(records, plan, labels, &scorer, (&points, best), threshold);
     Ok(Linked { links, candidates, report })
 }
 
@@ -124,29 +135,30 @@ fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
     }
 }
 
-fn learn_from_labels(records: &Records, labels: &[Label]) -> (Scorer, Vec<(f64, bool)>) {
-    let mut examples = Examples { width: features::count(records), ..Examples::default() };
+fn learn_from_labels<'a>(records: &'a Records, labels: &[Label]) -> (Scorer<'a>, Vec<(f64, bool)>) {
+    let features = Features::new(records);
+    let mut examples = Examples { width: features.count(), ..Examples::default() };
     for label in labels {
-        features::of_pair(records, label.a, label.b, &mut examples.features);
+        features.of_pair(label.a, label.b, &mut examples.features);
         examples.labels.push(label.is_duplicate);
     }
     let (model, held_out) = Logistic::learn(&examples);
     let scored = held_out.into_iter().zip(examples.labels).collect();
-    (Scorer::Logistic(model), scored)
+    (Scorer::Logistic(features, model), scored)
 }
 
-impl Scorer {
+impl Scorer<'_> {
     fn probability(&self, records: &Records, a: usize, b: usize, pattern: Option<Pattern>) -> f64 {
         match self {
             Self::FellegiSunter(model) => {
                 let pattern = pattern.unwrap_or_else(|| records.pattern(a, b));
                 probability(model.log_odds_of(records, pattern, a))
             }
-            Self::Logistic(model) => {
-                let mut row = Vec::new();
-                features::of_pair(records, a, b, &mut row);
-                model.probability(&row)
-            }
+            Self::Logistic(features, model) => FEATURES.with_borrow_mut(|of_pair| {
+                of_pair.clear();
+                features.of_pair(a, b, of_pair);
+                model.probability(of_pair)
+            }),
         }
     }
 }
@@ -155,8 +167,8 @@ fn report(
     records: &Records,
     plan: &Plan,
     labels: &[Label],
-    scorer: &Scorer,
-    points: &[Point],
+    scorer: &Scorer<'_>,
+    (points, best): (&[Point], Option<Point>),
     threshold: f64,
 ) -> Value {
     let mut report = json!({
@@ -181,7 +193,7 @@ fn report(
             };
             report["levels"] = model.fields.iter().zip(&records.columns).map(field).collect();
         }
-        Scorer::Logistic(model) => {
+        Scorer::Logistic(_, model) => {
             report["method"] = "logistic".into();
             report["ridge"] = model.ridge.into();
         }
@@ -193,7 +205,7 @@ fn report(
             "pairs": labels.len(),
             "duplicates": labels.iter().filter(|label| label.is_duplicate).count(),
             "duplicates_outside_blocks": missed,
-            "best": curve::best(points),
+            "best": best,
             "curve": curve::thinned(points),
         });
     }

@@ -3,7 +3,7 @@
 
 use analysis::curve::{self, Point};
 use analysis::linkage::logistic::{Examples, Logistic};
-use analysis::linkage::{ColumnBuilder, Records, features};
+use analysis::linkage::{ColumnBuilder, Features, Records};
 use engine::Result;
 
 use super::Field;
@@ -31,13 +31,14 @@ pub struct LabelledPair {
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matched {
-    /// The point of the curve over `valid` that was chosen, the one with the largest F1.
+    /// The point that was chosen, and what it gives for pairs that were not learnt from.
     pub chosen: Point,
     /// For each pair of `test`: the probability that it is one record. It is taken from `chosen.threshold` on.
     pub probabilities: Vec<f64>,
 }
 
-/// Learns from `train`, chooses the threshold on `valid`, and scores `test`, whose labels it can't see.
+/// Learns from `train`, chooses the threshold on `valid` and on parts of `train` that were held out, and scores `test`, whose labels
+/// it can't see.
 ///
 /// Fails on no fields, a record with another number of values, and labels of one kind only in `train` or `valid`.
 pub fn match_pairs(
@@ -56,10 +57,11 @@ pub fn match_pairs(
     let all: Vec<&Pair> =
         train.iter().chain(valid).map(|labelled| &labelled.pair).chain(test).collect();
     let records = records(fields, &all, 2 * train.len())?;
-    let width = features::count(&records);
+    let of_records = Features::new(&records);
+    let width = of_records.count();
     let features = |pair: usize| {
         let mut row = Vec::with_capacity(width);
-        features::of_pair(&records, 2 * pair, 2 * pair + 1, &mut row);
+        of_records.of_pair(2 * pair, 2 * pair + 1, &mut row);
         row
     };
     let examples = Examples {
@@ -67,14 +69,14 @@ pub fn match_pairs(
         features: (0..train.len()).flat_map(features).collect(),
         labels: train.iter().map(|labelled| labelled.is_duplicate).collect(),
     };
-    let (model, _) = Logistic::learn(&examples);
+    let (model, held_out) = Logistic::learn(&examples);
     let probability = |pair: usize| model.probability(&features(pair));
-    let scored: Vec<(f64, bool)> = valid
-        .iter()
-        .zip(train.len()..)
-        .map(|(labelled, pair)| (probability(pair), labelled.is_duplicate))
-        .collect();
-    let chosen = curve::best(&curve::curve(&scored))
+    // The more pairs say how large F1 is, the better: those of `train` do, too, each by a model that did not see it.
+    let of_valid = valid.iter().zip(train.len()..);
+    let of_valid = of_valid.map(|(labelled, pair)| (probability(pair), labelled.is_duplicate));
+    let scored: Vec<(f64, bool)> =
+        held_out.into_iter().zip(examples.labels.iter().copied()).chain(of_valid).collect();
+    let chosen = curve::best_of_calibrated(&scored)
         .ok_or_else(|| bad(NAME, "valid", "expected pairs, found none"))?;
     let probabilities = (train.len() + valid.len()..all.len()).map(probability).collect();
     Ok(Matched { chosen, probabilities })
