@@ -21,8 +21,10 @@ use crate::tokens::{TEXT_BYTES_MAX, Tokenizer, Tokens, beginning};
 const BATCH_TOKENS_MAX: usize = 512;
 /// Fewer than this are not given to a thread of their own: they would cost as much as twice as many.
 const BATCH_TOKENS_MIN: usize = 64;
-/// Texts that are tokenised before the first of them is embedded.
-const WINDOW_TEXTS: usize = 1 << 15;
+/// Texts, or windows of them, that are tokenised before the first of them is embedded.
+const PART_TEXTS: usize = 1 << 15;
+/// Most windows of a text.
+pub const WINDOWS_MAX: usize = 64;
 /// Hexadecimal digits of a version.
 const VERSION_DIGITS: usize = 16;
 
@@ -102,10 +104,7 @@ impl Embedder {
     }
 
     pub(crate) fn tokenise(&self, texts: &[&str], role: Role) -> Result<Vec<Tokens>> {
-        let prefix = match role {
-            Role::Passage => &self.config.passage_prefix,
-            Role::Query => &self.config.query_prefix,
-        };
+        let prefix = self.config.prefix(role);
         if prefix.is_empty() {
             return self.tokenizer.encode_all(texts);
         }
@@ -116,6 +115,33 @@ impl Embedder {
             Ok(tokens)
         };
         texts.par_iter().map(prefixed).collect()
+    }
+
+    /// The windows of texts, `most` of each at most, and which text each is of.
+    fn windows(
+        &self,
+        texts: &[&str],
+        role: Role,
+        most: usize,
+    ) -> Result<(Vec<Tokens>, Vec<usize>)> {
+        if most <= 1 {
+            return Ok((self.tokenise(texts, role)?, (0..texts.len()).collect()));
+        }
+        let prefix = self.config.prefix(role);
+        let of_text = |text: &&str| {
+            if prefix.is_empty() {
+                return self.tokenizer.encode_windows(text, most);
+            }
+            let kept = beginning(text, TEXT_BYTES_MAX);
+            let mut windows = self.tokenizer.encode_windows(&format!("{prefix}{kept}"), most)?;
+            if let Some(last) = windows.last_mut() {
+                last.is_cut |= kept.len() < text.len();
+            }
+            Ok(windows)
+        };
+        let windows: Vec<Vec<Tokens>> = texts.par_iter().map(of_text).collect::<Result<_>>()?;
+        let of = windows.iter().enumerate().flat_map(|(text, of)| vec![text; of.len()]).collect();
+        Ok((windows.into_iter().flatten().collect(), of))
     }
 
     /// The vectors of some tokenised texts, row by row.
@@ -144,6 +170,14 @@ impl TextEmbedder for Embedder {
 
     fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
         check_count(texts.len())?;
+        if options.windows > WINDOWS_MAX {
+            return Err(Error::Limit {
+                part: "windows",
+                found: options.windows as u64,
+                limit: WINDOWS_MAX as u64,
+                unit: "windows a text",
+            });
+        }
         let dimension = self.dimension();
         let mut embeddings = Embeddings {
             values: vec![0.0; texts.len() * dimension],
@@ -153,18 +187,21 @@ impl TextEmbedder for Embedder {
             tokens: 0,
         };
         let done = AtomicUsize::new(0);
-        let windows = texts.chunks(WINDOW_TEXTS);
-        let rows = embeddings.values.chunks_mut(WINDOW_TEXTS * dimension);
-        for (window, rows) in windows.zip(rows) {
-            let tokens = self.tokenise(window, options.role)?;
+        let parts = texts.chunks(PART_TEXTS / options.windows.max(1));
+        let rows = embeddings.values.chunks_mut(PART_TEXTS / options.windows.max(1) * dimension);
+        for (part, rows) in parts.zip(rows) {
+            let (tokens, text_of) = self.windows(part, options.role, options.windows)?;
             embeddings.cut_texts += tokens.iter().filter(|tokens| tokens.is_cut).count();
             embeddings.tokens += tokens.iter().map(|tokens| tokens.ids.len() as u64).sum::<u64>();
             let order = by_length(&tokens);
             let run = |batch: &&[usize]| -> Result<Vec<f32>> {
                 let tokens: Vec<&Tokens> = batch.iter().map(|text| &tokens[*text]).collect();
                 let answer = self.run(&tokens)?;
-                let before = done.fetch_add(batch.len(), Ordering::Relaxed);
-                options.report(before + batch.len(), texts.len())?;
+                // A text counts with its first window.
+                let is_first = |at: &&usize| **at == 0 || text_of[**at - 1] != text_of[**at];
+                let texts_done = batch.iter().filter(is_first).count();
+                let before = done.fetch_add(texts_done, Ordering::Relaxed);
+                options.report(before + texts_done, texts.len())?;
                 Ok(answer)
             };
             let threads = rayon::current_num_threads();
@@ -176,13 +213,39 @@ impl TextEmbedder for Embedder {
                 None => batches.par_iter().with_max_len(1).map(run).collect::<Result<_>>()?,
                 Some(_) => batches.iter().map(run).collect::<Result<_>>()?,
             };
+            let mut of_windows = vec![&[][..]; tokens.len()];
             for (batch, answer) in batches.iter().zip(&answers) {
-                for (text, row) in batch.iter().zip(answer.chunks_exact(dimension)) {
-                    rows[text * dimension..][..dimension].copy_from_slice(row);
+                for (window, row) in batch.iter().zip(answer.chunks_exact(dimension)) {
+                    of_windows[*window] = row;
                 }
+            }
+            let mut at = 0;
+            for (of, text) in text_of.chunk_by(|a, b| a == b).zip(rows.chunks_exact_mut(dimension))
+            {
+                let windows = at..at + of.len();
+                at = windows.end;
+                pooled(&of_windows[windows.clone()], &tokens[windows], text);
             }
         }
         Ok(embeddings)
+    }
+}
+
+/// The mean of a text's windows by their lengths, of length 1 as they are.
+fn pooled(windows: &[&[f32]], tokens: &[Tokens], text: &mut [f32]) {
+    if let [only] = windows {
+        text.copy_from_slice(only);
+        return;
+    }
+    for (window, tokens) in windows.iter().zip(tokens) {
+        let weight = tokens.ids.len() as f32;
+        text.iter_mut().zip(*window).for_each(|(sum, x)| *sum += weight * x);
+    }
+    let length = text.iter().map(|x| x * x).sum::<f32>().sqrt();
+    // Windows that are each other's opposites have no mean that points anywhere.
+    match length > f32::EPSILON {
+        true => text.iter_mut().for_each(|x| *x /= length),
+        false => text.copy_from_slice(windows[0]),
     }
 }
 
@@ -324,6 +387,49 @@ pub(crate) mod tests {
         assert!(found.values.iter().all(|x| x.is_finite()));
         let none = embed(&embedder, &[]);
         assert_eq!((none.values.len(), none.tokens), (0, 0));
+    }
+
+    #[test]
+    fn a_long_text_is_the_mean_of_its_windows() {
+        let embedder = tiny();
+        let width = embedder.tokenizer().tokens_max() - 2;
+        let (one, other) = ("card ".repeat(width), "my lost ".repeat(width / 4));
+        let whole = format!("{one}{other}");
+        let windows = |windows, texts: &[&str]| {
+            let done = Mutex::new(0);
+            let note = |progress: Progress| {
+                let mut done = done.lock().unwrap();
+                *done = progress.texts.max(*done);
+                ControlFlow::Continue(())
+            };
+            let options =
+                EmbedOptions { windows, progress: Some(&note), ..EmbedOptions::default() };
+            let found = embedder.embed(texts, &options).unwrap();
+            assert_eq!(*done.lock().unwrap(), texts.len(), "texts are counted, not windows");
+            found
+        };
+        let parts = embed(&embedder, &[one.trim(), other.trim()]);
+        let parts: Vec<&[f32]> = parts.rows().collect();
+        let (of_one, of_other) = ((width + 2) as f32, (2 * (width / 4) + 2) as f32);
+        let sum = |at: usize| of_one * parts[0][at] + of_other * parts[1][at];
+        let length = (0..parts[0].len()).map(|at| sum(at).powi(2)).sum::<f32>().sqrt();
+        let texts = ["my", &whole, "", "card is lost", &whole];
+        let found = windows(3, &texts);
+        let rows: Vec<&[f32]> = found.rows().collect();
+        assert_eq!((found.cut_texts, found.empty_texts), (0, 1));
+        for (at, value) in rows[1].iter().enumerate() {
+            assert!((value - sum(at) / length).abs() < 1e-5, "{at}");
+        }
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near(rows[1], rows[4]));
+        // Short texts are what they are without windows; with one window there is the beginning alone.
+        let short = embed(&embedder, &["my", "", "card is lost"]);
+        assert!(near(&short.values, &[rows[0], rows[2], rows[3]].concat()));
+        let cut = windows(1, &[&whole]);
+        assert!(near(&cut.values, parts[0]) && cut.cut_texts == 1);
+        let many = EmbedOptions { windows: WINDOWS_MAX + 1, ..EmbedOptions::default() };
+        let error = embedder.embed(&["card"], &many).unwrap_err().to_string();
+        assert!(error.contains("windows a text"), "{error}");
     }
 
     #[test]

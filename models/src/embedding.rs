@@ -44,6 +44,9 @@ impl fmt::Display for EmbedderId {
 pub struct EmbedOptions<'a> {
     /// What the texts are.
     pub role: Role,
+    /// Windows of a text that are read, one after the other, by an embedder that reads so many tokens at a time: the text's
+    /// vector is the mean of theirs, by their lengths. 0 and 1 take the beginning alone.
+    pub windows: usize,
     /// Told after every part of the work, from any of the threads; stops the call by breaking.
     pub progress: Option<&'a (dyn Fn(Progress) -> ControlFlow<()> + Sync)>,
 }

@@ -62,15 +62,16 @@ pub use device::{
     CUDA_ENCODERS_ABSENT, EncoderDevice, embedder_on, estimate_on, estimate_pairs_on, fine_tune_on,
     fine_tune_pairs_on,
 };
-pub use embedder::Embedder;
+pub use embedder::{Embedder, WINDOWS_MAX};
 pub use embedding::{
     EmbedOptions, EmbedderId, Embeddings, Progress, Role, TEXTS_MAX, TextEmbedder,
 };
 pub use encoder::{ARCHITECTURE, EncoderConfig, SettingsFiles, supported_encoders};
 pub use error::{Attempt, Error, Result};
 pub use evaluation::{
-    Calibration, ClassScores, Comparison, Retrieval, ScopeReport, Score, Scores, Threshold, auroc,
-    calibration_error, choose_threshold, compare, fit_temperature, retrieval, scope_report, scores,
+    Aim, Calibration, ClassScores, Comparison, InScope, Retrieval, ScopeReport, Score, Scores,
+    Threshold, auroc, calibration_error, choose_threshold, compare, fit_temperature, retrieval,
+    scope_report, scores,
 };
 pub use folder::{ArtifactFiles, Origin, TrainedOrigin, WEIGHTS_BYTES_MAX, read_card};
 pub use hash::Sha256Hash;

@@ -110,8 +110,33 @@ impl Tokenizer {
 
     /// The tokens of `text`; of the empty text the two special ones.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
+        let (pieces, is_cut) = self.pieces(text, self.tokens_max - 2)?;
+        Ok(self.framed(&pieces, is_cut))
+    }
+
+    /// The same of a longer text: as many windows as it takes, one after the other, and `most` of them at most, at least one. Only
+    /// the last can say that the text has more.
+    pub fn encode_windows(&self, text: &str, most: usize) -> Result<Vec<Tokens>> {
+        let width = (self.tokens_max - 2).max(1);
+        let (pieces, is_cut) = self.pieces(text, width.saturating_mul(most.max(1)))?;
+        let mut windows: Vec<Tokens> =
+            pieces.chunks(width).map(|window| self.framed(window, false)).collect();
+        if windows.is_empty() {
+            windows.push(self.framed(&[], false));
+        }
+        if let Some(last) = windows.last_mut() {
+            last.is_cut = is_cut;
+        }
+        Ok(windows)
+    }
+
+    fn framed(&self, pieces: &[u32], is_cut: bool) -> Tokens {
+        Tokens { ids: [&[self.first], pieces, &[self.last]].concat(), is_cut }
+    }
+
+    /// The first `wanted` tokens of a text, without the special ones, and whether it has more.
+    fn pieces(&self, text: &str, wanted: usize) -> Result<(Vec<u32>, bool)> {
         let whole = beginning(text, TEXT_BYTES_MAX);
-        let wanted = self.tokens_max - 2;
         let mut bytes = wanted.saturating_mul(BYTES_PER_TOKEN).max(1);
         let (pieces, is_cut) = loop {
             let part = beginning(whole, bytes);
@@ -126,9 +151,7 @@ impl Tokenizer {
             }
             bytes = bytes.saturating_mul(GROWTH);
         };
-        let pieces = &pieces.get_ids()[..wanted.min(pieces.len())];
-        let ids = [&[self.first], pieces, &[self.last]].concat();
-        Ok(Tokens { ids, is_cut })
+        Ok((pieces.get_ids()[..wanted.min(pieces.len())].to_vec(), is_cut))
     }
 }
 
@@ -204,6 +227,25 @@ pub(crate) mod tests {
             tokenizer.encode("my card is").unwrap(),
             Tokens { ids: vec![2, 7, 5, 3], is_cut: true }
         );
+    }
+
+    #[test]
+    fn a_long_text_is_windows_one_after_the_other() {
+        let tokenizer = tokenizer(4);
+        let windows = |text: &str, most| {
+            let windows = tokenizer.encode_windows(text, most).unwrap();
+            windows.into_iter().map(|window| (window.ids, window.is_cut)).collect::<Vec<_>>()
+        };
+        let first = (vec![2, 7, 5, 3], false);
+        assert_eq!(windows("my card is", 3), [first.clone(), (vec![2, 8, 3], false)]);
+        assert_eq!(
+            windows("my card is lost a", 2),
+            [first, (vec![2, 8, 6, 3], true)],
+            "only the last one is cut"
+        );
+        assert_eq!(windows("my card is", 1), [(vec![2, 7, 5, 3], true)]);
+        assert_eq!(windows("", 3), [(vec![2, 3], false)]);
+        assert_eq!(windows("my", 0), [(vec![2, 7, 3], false)], "one at least");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use artifact::{BERT_CLASSIFIER, LINEAR_CLASSIFIER, dimension_of, encoder_of};
 pub use settings::ClassifierSettings;
 
-use crate::embedding::{EmbedOptions, TextEmbedder};
+use crate::embedding::{EmbedOptions, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::evaluation::best_of;
 use crate::training::{Head, softmax};
@@ -125,9 +125,16 @@ impl Classifier {
         &self.head
     }
 
+    /// The vectors that the head answers by: those of the encoder, of as much of a text as the settings say. Fails as embedding
+    /// does.
+    pub fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
+        let windows = self.settings.windows;
+        self.encoder.embed(texts, &EmbedOptions { windows, ..*options })
+    }
+
     /// What the head answers: what temperature and threshold are found from. Fails as embedding does.
     pub fn logits(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Logits> {
-        let embeddings = self.encoder.embed(texts, options)?;
+        let embeddings = self.embed(texts, options)?;
         let values = self.head.logits(&embeddings.values)?;
         Ok(Logits {
             values,
@@ -139,7 +146,7 @@ impl Classifier {
 
     /// What texts are. No text fails: the empty one has an answer, too. Fails as embedding does.
     pub fn classify(&self, texts: &[&str], options: &ClassifyOptions<'_>) -> Result<Classified> {
-        let embeddings = self.encoder.embed(texts, &options.embed)?;
+        let embeddings = self.embed(texts, &options.embed)?;
         Ok(Classified {
             predictions: self.answer(&embeddings.values, options.top)?,
             cut_texts: embeddings.cut_texts,
@@ -148,7 +155,7 @@ impl Classifier {
         })
     }
 
-    /// What texts are whose vectors by [`encoder`](Self::encoder) are at hand, `[texts, dimension]`.
+    /// What texts are whose vectors by [`embed`](Self::embed) are at hand, `[texts, dimension]`.
     pub fn answer(&self, vectors: &[f32], top: usize) -> Result<Vec<Prediction>> {
         let logits = self.head.logits(vectors)?;
         let rows = logits.chunks_exact(self.head.classes());

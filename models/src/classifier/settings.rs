@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::card::Card;
+use crate::embedder::WINDOWS_MAX;
 use crate::error::{Error, Result};
 use crate::evaluation::{Calibration, Threshold, fit_temperature};
 use crate::training::Labels;
@@ -14,6 +15,7 @@ use crate::training::Labels;
 const LABELS: &str = "labels";
 const TEMPERATURE: &str = "temperature";
 const OUT_OF_SCOPE: &str = "out_of_scope";
+const WINDOWS: &str = "windows";
 
 /// Labels, temperature and threshold.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,8 @@ pub struct ClassifierSettings {
     pub temperature: f64,
     /// What is out of scope; nothing, where there is no threshold.
     pub out_of_scope: Option<Threshold>,
+    /// Windows of a text that are read.
+    pub windows: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,12 +36,19 @@ struct Written {
     temperature: f64,
     #[serde(default)]
     out_of_scope: Option<Threshold>,
+    /// One in those that were written before there were more.
+    #[serde(default = "one")]
+    windows: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl ClassifierSettings {
     /// These labels, without calibration and threshold.
     pub fn new(labels: Labels) -> Self {
-        Self { labels, temperature: 1.0, out_of_scope: None }
+        Self { labels, temperature: 1.0, out_of_scope: None, windows: 1 }
     }
 
     /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
@@ -57,6 +68,9 @@ impl ClassifierSettings {
                 self.temperature
             ));
         }
+        if !(1..=WINDOWS_MAX).contains(&self.windows) {
+            return fail(format!("windows: expected 1 to {WINDOWS_MAX}, found {}", self.windows));
+        }
         match self.out_of_scope {
             Some(threshold) if !threshold.least.is_finite() => {
                 fail(format!("out_of_scope: expected a finite score, found {}", threshold.least))
@@ -74,6 +88,7 @@ impl ClassifierSettings {
             (LABELS.to_owned(), json(serde_json::to_value(self.labels.names()))?),
             (TEMPERATURE.to_owned(), json(serde_json::to_value(self.temperature))?),
             (OUT_OF_SCOPE.to_owned(), json(serde_json::to_value(self.out_of_scope))?),
+            (WINDOWS.to_owned(), self.windows.into()),
         ]))
     }
 
@@ -85,6 +100,7 @@ impl ClassifierSettings {
             labels: Labels::new(written.labels)?,
             temperature: written.temperature,
             out_of_scope: written.out_of_scope,
+            windows: written.windows,
         };
         settings.check()?;
         Ok(settings)

@@ -29,7 +29,7 @@ fn encoder(seed: u64) -> Arc<Embedder> {
 fn settings() -> ClassifierSettings {
     let labels = Labels::new(vec!["card".into(), "lost".into()]).unwrap();
     let threshold = Threshold { score: Score::MaxProbability, least: 0.6 };
-    ClassifierSettings { labels, temperature: 1.7, out_of_scope: Some(threshold) }
+    ClassifierSettings { labels, temperature: 1.7, out_of_scope: Some(threshold), windows: 2 }
 }
 
 fn origin() -> TrainedOrigin {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::card::Card;
+use crate::embedding::Role;
 use crate::error::{Error, Result};
 
 /// The name of the architecture in a card.
@@ -174,6 +175,14 @@ impl Published {
 }
 
 impl EncoderConfig {
+    /// What stands before a text.
+    pub(crate) fn prefix(&self, role: Role) -> &str {
+        match role {
+            Role::Passage => &self.passage_prefix,
+            Role::Query => &self.query_prefix,
+        }
+    }
+
     /// Reads the settings of the published model `name`. What its files say of pooling and length goes before
     /// what is known of its family; a model of no known family must bring a pooling.
     pub fn from_files(name: &str, files: &SettingsFiles<'_>) -> Result<Self> {

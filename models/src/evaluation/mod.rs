@@ -9,7 +9,9 @@ mod scores;
 
 pub use calibration::{Calibration, calibration_error, fit_temperature};
 pub use compare::{Comparison, compare};
-pub use out_of_scope::{ScopeReport, Score, Threshold, auroc, choose_threshold, scope_report};
+pub use out_of_scope::{
+    Aim, InScope, ScopeReport, Score, Threshold, auroc, choose_threshold, scope_report,
+};
 pub use retrieval::{Retrieval, retrieval};
 pub use scores::{ClassScores, Scores, scores};
 

@@ -74,41 +74,73 @@ pub fn auroc(higher: &[f64], lower: &[f64]) -> f64 {
     wins / (higher.len() as f64 * lower.len() as f64)
 }
 
-/// The threshold with the highest mean of two parts: of `in_scope` at or above it, and of `out_of_scope` below it
-/// (Youden 1950). Without rows out of scope, the one that `rejected` of those in scope are below. Fails for no rows in
-/// scope and for a part that is not between 0 and 1.
-pub fn choose_threshold(in_scope: &[f64], out_of_scope: &[f64], rejected: f64) -> Result<f64> {
-    if in_scope.is_empty() || !(0.0..1.0).contains(&rejected) {
+/// A row in scope that was not learned from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InScope {
+    /// How much it looks like one.
+    pub score: f64,
+    /// Whether it is answered with its class. One that is not loses nothing by being taken for out of scope.
+    pub is_right: bool,
+}
+
+/// What a threshold is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aim {
+    /// The highest sum of the part of the rows in scope that are answered rightly, and this times the part of those out of scope
+    /// that are found. With 1 both parts weigh the same (Youden 1950).
+    Cost(f64),
+    /// At least this part of the rows out of scope found, and no more rows in scope lost for it than it takes.
+    Recall(f64),
+    /// Without rows out of scope: this part of those in scope below it.
+    Rejected(f64),
+}
+
+/// The threshold that does what is aimed at. Fails for no rows in scope, and for no rows out of scope where the aim speaks of them;
+/// the parts of the aim are the caller's to check.
+pub fn choose_threshold(in_scope: &[InScope], out_of_scope: &[f64], aim: Aim) -> Result<f64> {
+    let is_of_both = !matches!(aim, Aim::Rejected(_));
+    if in_scope.is_empty() || (is_of_both && out_of_scope.is_empty()) {
         return Err(Error::Training {
             problem: format!(
-                "threshold: expected rows in scope and a part of at least 0 and below 1, found {} and {rejected}",
-                in_scope.len()
+                "threshold: expected rows in scope, and others for {aim:?}, found {} and {}",
+                in_scope.len(),
+                out_of_scope.len()
             ),
         });
     }
-    let sorted = |scores: &[f64]| {
-        let mut scores = scores.to_vec();
+    let sorted = |scores: &mut dyn Iterator<Item = f64>| {
+        let mut scores: Vec<f64> = scores.collect();
         scores.sort_by(f64::total_cmp);
         scores
     };
-    let (inside, outside) = (sorted(in_scope), sorted(out_of_scope));
-    if outside.is_empty() {
-        return Ok(inside[(inside.len() as f64 * rejected) as usize]);
-    }
-    let below = |scores: &[f64], at: f64| scores.partition_point(|score| *score < at) as f64;
-    let mut best = (f64::NEG_INFINITY, inside[0]);
+    let all = sorted(&mut in_scope.iter().map(|row| row.score));
+    let right = sorted(&mut in_scope.iter().filter(|row| row.is_right).map(|row| row.score));
+    let outside = sorted(&mut out_of_scope.iter().copied());
+    let part_below = |scores: &[f64], at: f64, of: usize| {
+        scores.partition_point(|score| *score < at) as f64 / of.max(1) as f64
+    };
+    let found = |at: f64| part_below(&outside, at, outside.len());
     // Between two neighbours any threshold does the same; the middle is as far as can be from both.
-    let mut places = sorted(&[&inside[..], &outside].concat());
+    let mut places = sorted(&mut all.iter().chain(&outside).copied());
     places.dedup();
+    let first = places[0];
+    let last = places.last().map(|last| last.next_up());
     let middles = places.windows(2).map(|pair| pair[0].midpoint(pair[1]));
-    for at in middles.chain([places[0]]) {
-        let kept = 1.0 - below(&inside, at) / inside.len() as f64;
-        let found = below(&outside, at) / outside.len() as f64;
-        if kept + found > best.0 {
-            best = (kept + found, at);
+    let mut rising = std::iter::once(first).chain(middles).chain(last);
+    Ok(match aim {
+        Aim::Rejected(part) => all[((all.len() as f64 * part) as usize).min(all.len() - 1)],
+        Aim::Recall(least) => rising.find(|at| found(*at) >= least).unwrap_or(first),
+        Aim::Cost(cost) => {
+            let mut best = (f64::NEG_INFINITY, first);
+            for at in rising {
+                let value = cost * found(at) - part_below(&right, at, all.len());
+                if value > best.0 {
+                    best = (value, at);
+                }
+            }
+            best.1
         }
-    }
-    Ok(best.1)
+    })
 }
 
 /// How `threshold` does on rows of `logits`, `[rows, classes]`; a truth of none is a row out of scope. Fails for lists
@@ -171,13 +203,32 @@ mod tests {
         assert_eq!(auroc(&[], &[1.0]), 0.5);
     }
 
+    fn rows(right: &[f64], wrong: &[f64]) -> Vec<InScope> {
+        let of = |is_right| move |score: &f64| InScope { score: *score, is_right };
+        right.iter().map(of(true)).chain(wrong.iter().map(of(false))).collect()
+    }
+
     #[test]
-    fn the_threshold_divides_best() {
-        let found = choose_threshold(&[0.9, 0.8, 0.7, 0.3], &[0.1, 0.2, 0.4], 0.05).unwrap();
-        assert!((found - 0.55).abs() < 1e-12 || (found - 0.25).abs() < 1e-12, "{found}");
+    fn the_threshold_does_what_is_aimed_at() {
+        let outside = [0.1, 0.2, 0.4, 0.75];
+        let chosen = |inside: &[InScope], aim| choose_threshold(inside, &outside, aim).unwrap();
+        let inside = rows(&[0.9, 0.8, 0.7, 0.3], &[]);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found}");
+        // Half of those outside for nothing; a quarter more costs a quarter of those inside, as does the last.
+        near(chosen(&inside, Aim::Cost(0.9)), 0.25);
+        near(chosen(&inside, Aim::Cost(1.1)), 0.775);
+        // One that is answered wrongly is nothing that is lost.
+        near(chosen(&rows(&[0.9, 0.8, 0.7], &[0.3]), Aim::Cost(0.9)), 0.55);
+        near(chosen(&inside, Aim::Cost(0.0)), 0.1);
+        near(chosen(&inside, Aim::Recall(0.5)), 0.25);
+        near(chosen(&inside, Aim::Recall(0.75)), 0.55);
+        near(chosen(&inside, Aim::Recall(1.0)), 0.775);
+        assert_eq!(choose_threshold(&inside, &[2.0], Aim::Recall(1.0)).unwrap(), 2.0_f64.next_up());
         let scores: Vec<f64> = (0..100).map(f64::from).collect();
-        assert_eq!(choose_threshold(&scores, &[], 0.05).unwrap(), 5.0);
-        assert!(choose_threshold(&[], &[1.0], 0.05).is_err());
+        let rejected = |part| choose_threshold(&rows(&scores, &[]), &[], Aim::Rejected(part));
+        assert_eq!((rejected(0.05).unwrap(), rejected(1.0).unwrap()), (5.0, 99.0));
+        assert!(choose_threshold(&[], &[1.0], Aim::Cost(1.0)).is_err());
+        assert!(choose_threshold(&inside, &[], Aim::Recall(0.9)).is_err());
     }
 
     #[test]

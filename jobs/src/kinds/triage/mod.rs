@@ -282,8 +282,7 @@ impl Task {
                 }
             };
             let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
-            let embeddings =
-                self.classifier.encoder().embed(&texts, &options).map_err(model_error)?;
+            let embeddings = self.classifier.embed(&texts, &options).map_err(model_error)?;
             let predictions = self.classifier.answer(&embeddings.values, self.params.top);
             let reasons = self.reasons(&embeddings.values, texts.len(), execution)?;
             let predictions = predictions.map_err(model_error)?;

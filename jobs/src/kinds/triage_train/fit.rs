@@ -10,10 +10,10 @@ use kernels::GpuPolicy;
 use models::{
     ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, DataReport,
     EmbedOptions, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer, Head,
-    HeadProgress, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores, TextEmbedder,
-    Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc, calibration_error,
-    choose_threshold, compare, describe, estimate_on, fine_tune_on, fold_answers, label_noise,
-    row_quality, scope_report, scores,
+    HeadProgress, InScope, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
+    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc,
+    calibration_error, choose_threshold, compare, describe, estimate_on, fine_tune_on,
+    fold_answers, label_noise, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -186,12 +186,14 @@ impl Task {
             }
         };
         (self.tell)(0.85);
-        let mut settings = ClassifierSettings::new(labels.clone());
+        let windows = self.params.windows_read();
+        let mut settings =
+            ClassifierSettings { windows, ..ClassifierSettings::new(labels.clone()) };
         let own = self.logits(&raw.classifier, &validation)?;
         let truth = self.prepared.classes(&validation);
         let calibration = settings.calibrate(&own, &truth).map_err(model_error)?;
         let outside = self.logits(&raw.classifier, &self.prepared.outside(Side::Validation))?;
-        let threshold = self.threshold(&own, &outside, settings.temperature)?;
+        let threshold = self.threshold((&own, &truth), &outside, settings.temperature)?;
         settings.out_of_scope = Some(threshold);
         check(&self.cancellation)?;
         let judged = self.judge(&raw.classifier, &settings, threshold)?;
@@ -264,7 +266,8 @@ impl Task {
         let (head, outcome) =
             Head::train(vectors, &classes, labels.count(), &options, &mut on_progress)
                 .map_err(model_error)?;
-        let settings = ClassifierSettings::new(labels.clone());
+        let windows = self.params.windows_read();
+        let settings = ClassifierSettings { windows, ..ClassifierSettings::new(labels.clone()) };
         let id: EmbedderId = encoder.id().clone();
         let classifier = Classifier::new(encoder, head.clone(), settings);
         Ok(Raw {
@@ -327,7 +330,12 @@ impl Task {
     }
 
     /// The score that tells in and out of scope apart best, and its threshold.
-    fn threshold(&self, inside: &[f32], outside: &[f32], temperature: f64) -> Result<Threshold> {
+    fn threshold(
+        &self,
+        (inside, truth): (&[f32], &[usize]),
+        outside: &[f32],
+        temperature: f64,
+    ) -> Result<Threshold> {
         let count = self.prepared.labels.count();
         let scored = |score: Score, logits: &[f32]| -> Vec<f64> {
             logits.chunks_exact(count).map(|row| score.of(row, temperature)).collect()
@@ -336,8 +344,14 @@ impl Task {
         let is_energy =
             !outside.is_empty() && likely(Score::Energy) > likely(Score::MaxProbability);
         let score = if is_energy { Score::Energy } else { Score::MaxProbability };
-        let least =
-            choose_threshold(&scored(score, inside), &scored(score, outside), self.params.rejected);
+        let aim = self.params.aim(!outside.is_empty());
+        let answers = best_of_rows(inside, count);
+        let in_scope: Vec<InScope> = scored(score, inside)
+            .into_iter()
+            .zip(answers.iter().zip(truth))
+            .map(|(score, (answer, truth))| InScope { score, is_right: answer == truth })
+            .collect();
+        let least = choose_threshold(&in_scope, &scored(score, outside), aim);
         Ok(Threshold { score, least: least.map_err(model_error)? })
     }
 
@@ -440,7 +454,8 @@ impl Task {
             (self.tell)(from + (to - from) * progress.texts as f64 / texts.len().max(1) as f64);
             self.go_on()
         };
-        let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
+        let windows = self.params.windows_read();
+        let options = EmbedOptions { progress: Some(&report), windows, ..EmbedOptions::default() };
         Ok(encoder.embed(texts, &options).map_err(model_error)?.values)
     }
 

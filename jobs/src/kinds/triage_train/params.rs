@@ -3,8 +3,8 @@
 use datasets::DatasetName;
 use engine::Result;
 use models::{
-    ALL_MINILM_L6_V2, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
-    TrainOptions,
+    ALL_MINILM_L6_V2, Aim, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
+    TrainOptions, WINDOWS_MAX,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,13 @@ pub struct Params {
     /// Label of rows that belong to no class; they are not learned from, and the threshold below which a text is out
     /// of scope is chosen with them. Null: there are none. Default: null.
     pub out_of_scope_label: Option<String>,
+    /// With such rows: how much it is to find all of them, against answering all others rightly, above 0 and to 100. With 1 the
+    /// threshold is the one with the highest mean of both; with less, fewer texts in scope are taken for out of scope. Default:
+    /// 0.25.
+    pub out_of_scope_cost: f64,
+    /// The part of them that is to be found, above 0 and to 1, whatever it costs; then `out_of_scope_cost` says nothing.
+    /// Default: null.
+    pub out_of_scope_recall: Option<f64>,
     /// Without such rows: the part of the rows in scope that may be taken for out of scope, 0 to 0.5. Default: 0.02.
     pub rejected: f64,
     /// Name of the model; each training makes a version of it. Default: triage.
@@ -78,6 +85,10 @@ pub struct Params {
     pub embedder: String,
     /// Numbers of a vector of "ngram", 16 to 4096; a model has its own. Default: 384.
     pub dimension: u32,
+    /// Windows of a text that head reads, one after the other, as many tokens each as the embedder reads at a time (256 of
+    /// all-MiniLM-L6-v2, some 190 words), 1 to 64; their vectors' mean is the text's. The others, and "ngram", which reads all,
+    /// have no use for it. Default: 4.
+    pub windows: usize,
     /// Part of the rows that is held out and judged by, above 0 and to 0.5. Default: 0.2.
     pub held_out: f64,
     /// Part of the other rows that training ends by and that confidence is calibrated on, above 0 and to 0.5.
@@ -113,11 +124,14 @@ impl Default for Params {
             time_column: None,
             corrections: None,
             out_of_scope_label: None,
+            out_of_scope_cost: 0.25,
+            out_of_scope_recall: None,
             rejected: 0.02,
             model: "triage".into(),
             method: Method::Head,
             embedder: ALL_MINILM_L6_V2.into(),
             dimension: 384,
+            windows: 4,
             held_out: 0.2,
             validation: 0.1,
             noise_folds: 3,
@@ -145,8 +159,23 @@ impl Params {
             let problem = format!("expected 0 to 0.5, found {}", self.rejected);
             return Err(bad(NAME, "rejected", problem));
         }
+        if !(self.out_of_scope_cost > 0.0 && self.out_of_scope_cost <= 100.0) {
+            let problem =
+                format!("expected above 0 and at most 100, found {}", self.out_of_scope_cost);
+            return Err(bad(NAME, "out_of_scope_cost", problem));
+        }
+        if let Some(recall) = self.out_of_scope_recall.filter(|part| !(*part > 0.0 && *part <= 1.0))
+        {
+            let problem = format!("expected above 0 and at most 1, found {recall}");
+            return Err(bad(NAME, "out_of_scope_recall", problem));
+        }
+        if self.out_of_scope_recall.is_some() && self.out_of_scope_label.is_none() {
+            let problem = "expected `out_of_scope_label` beside it: it is measured on those rows";
+            return Err(bad(NAME, "out_of_scope_recall", problem));
+        }
         let ranges = [
             ("dimension", self.dimension as usize, 16, 4096),
+            ("windows", self.windows, 1, WINDOWS_MAX),
             ("epochs", self.epochs, 1, 1000),
             ("batch_texts", self.batch_texts, 2, 4096),
             ("rank", self.rank, 1, 1024),
@@ -168,6 +197,20 @@ impl Params {
         check_embedder(&self.embedder).map_err(|problem| bad(NAME, "embedder", problem))?;
         check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))?;
         self.fine_tuning().check().map_err(|problem| bad(NAME, "method", problem))
+    }
+
+    /// Windows of a text that are read: what was trained on beginnings judges beginnings.
+    pub(super) fn windows_read(&self) -> usize {
+        if self.method == Method::Head { self.windows } else { 1 }
+    }
+
+    /// What the threshold of texts out of scope is to do.
+    pub(super) fn aim(&self, are_there: bool) -> Aim {
+        match self.out_of_scope_recall {
+            _ if !are_there => Aim::Rejected(self.rejected),
+            Some(recall) => Aim::Recall(recall),
+            None => Aim::Cost(self.out_of_scope_cost),
+        }
     }
 
     fn weighting(&self) -> ClassWeights {

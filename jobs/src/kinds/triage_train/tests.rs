@@ -350,6 +350,9 @@ async fn what_is_out_of_scope_is_told_apart() {
     )
     .await;
     assert_eq!(measures.len(), 4);
+    let asked = json!({ "out_of_scope_label": "oos", "out_of_scope_recall": 0.5 });
+    let half = train(&engine, asked).await["out_of_scope"]["recall"].as_f64().unwrap();
+    assert!(half > 0.2 && half < scope["recall"].as_f64().unwrap(), "{half} {scope}");
 }
 
 #[tokio::test]
@@ -369,6 +372,16 @@ async fn what_can_not_be_learned_from_is_refused() {
         (json!({ "method": "full", "embedder": "ngram" }), "has no weights to train"),
         (json!({ "batch_texts": 1 }), "parameter \"batch_texts\": expected 2 to 4096, found 1"),
         (json!({ "model": "../x" }), "parameter \"model\""),
+        (json!({ "out_of_scope_cost": 0.0 }), "parameter \"out_of_scope_cost\": expected above 0"),
+        (
+            json!({ "out_of_scope_recall": 1.5, "out_of_scope_label": "oos" }),
+            "parameter \"out_of_scope_recall\": expected above 0 and at most 1, found 1.5",
+        ),
+        (
+            json!({ "out_of_scope_recall": 0.9 }),
+            "parameter \"out_of_scope_recall\": expected `out_of_scope_label` beside it",
+        ),
+        (json!({ "windows": 65 }), "parameter \"windows\": expected 1 to 64, found 65"),
     ] {
         let message = super::TriageTrain::params(&params).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
