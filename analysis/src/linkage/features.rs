@@ -12,7 +12,8 @@ use super::Compare;
 use super::FIELDS_MAX;
 use super::column::{Column, Kind, MISSING, Words, idf};
 use super::compare::{Records, level_same, levels};
-use super::similarity::{edits, level, similarity, words_alike};
+use super::letters::edits;
+use super::similarity::{level, other_words, similarity, words_alike};
 use super::standard::Quantity;
 
 /// Similarities of a field of words, beside that of the field itself.
@@ -188,23 +189,27 @@ fn of_field(column: &Column, a: usize, b: usize, features: &mut Vec<f64>) {
         return;
     }
     let (first, second) = (&column.values[x as usize], &column.values[y as usize]);
-    let alike = similarity(column, first, second);
-    let reached = if x == y { level_same(compare) } else { level(compare, alike) };
-    features.extend([0.0, alike]);
-    features.extend((0..steps).map(|step| f64::from(u8::from(usize::from(reached) >= step + 2))));
-    if let (Kind::Words(p), Kind::Words(q)) = (&first.kind, &second.kind) {
-        let (shared, of_both) = shared(p, q);
-        let smaller = p.places.len().min(q.places.len()).max(1) as f64;
-        let of_words = words_alike(column, p, q);
-        features.extend([
-            shared / of_both.max(1.0),
-            shared / smaller,
-            of_words.monge_elkan,
-            of_words.soft_tfidf.iter().sum::<f64>() / 2.0,
-            edits(&first.form, &second.form),
-            cosine(p, q),
-        ]);
-    }
+    let mut push = |alike: f64| {
+        let reached = if x == y { level_same(compare) } else { level(compare, alike) };
+        let step = |step: usize| f64::from(u8::from(usize::from(reached) >= step + 2));
+        features.extend([0.0, alike]);
+        features.extend((0..steps).map(step));
+    };
+    let (Kind::Words(p), Kind::Words(q)) = (&first.kind, &second.kind) else {
+        return push(similarity(column, first, second));
+    };
+    let (words, edits) = (words_alike(column, p, q), edits(&first.form, &second.form));
+    push(if x == y { 1.0 } else { other_words(compare, (p, q), || words, || edits) });
+    let (shared, of_both) = shared(p, q);
+    let smaller = p.places.len().min(q.places.len()).max(1) as f64;
+    features.extend([
+        shared / of_both.max(1.0),
+        shared / smaller,
+        words.monge_elkan,
+        words.soft_tfidf.iter().sum::<f64>() / 2.0,
+        edits,
+        cosine(p, q),
+    ]);
 }
 
 /// Words that both have, and words that either has.

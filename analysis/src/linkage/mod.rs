@@ -2,7 +2,7 @@
 //!
 //! 1. [`standard`], [`column`]: what does not count is taken off each value; each different value is kept once.
 //! 2. [`blocking`]: of all pairs, those that agree in at least one of several rules are looked at.
-//! 3. [`similarity`], [`compare`]: each field of a pair is at a level between "different" and "the same", or missing.
+//! 3. [`letters`], [`similarity`], [`compare`]: each field of a pair is at a level between "different" and "the same", or missing.
 //! 4. [`fellegi_sunter`]: what the levels say together, learnt without labels; or [`logistic`]: learnt from labels, of
 //!    [`features`].
 //!
@@ -14,6 +14,7 @@ mod column;
 mod compare;
 mod features;
 pub mod fellegi_sunter;
+mod letters;
 pub mod logistic;
 mod similarity;
 mod standard;

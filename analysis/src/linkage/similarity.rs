@@ -11,23 +11,16 @@
 //! - `date`: 0.95 with day and month the other way round, 0.9 with one digit wrong or two neighbours swapped, 0.6 at most 31 days
 //!   apart, 0.3 in the same year, else 0.
 
-use strsim::{jaro_winkler, osa_distance};
-
 use super::column::{Column, Kind, Value, Words};
+use super::letters::{edits, letters_alike};
 use super::standard::{Day, Quantity};
 use super::{Compare, FieldLevels};
 
 /// Least Jaro–Winkler similarity of two words that SoftTFIDF takes for one.
 const SAME_WORD: f64 = 0.9;
 
-/// Texts longer than this are compared by their words alone: the edit distance is quadratic.
-const EDIT_CHARACTERS: usize = 256;
-
 /// Words of either text that are looked at, the first ones: the comparison of words is quadratic, too.
 const WORDS_MAX: usize = 64;
-
-/// Letters of either word, or of a name without its spaces, that Jaro–Winkler looks at, the first ones: it is quadratic as well.
-const LETTERS_MAX: usize = 256;
 
 /// How alike two values are.
 pub(super) fn similarity(column: &Column, a: &Value, b: &Value) -> f64 {
@@ -35,11 +28,10 @@ pub(super) fn similarity(column: &Column, a: &Value, b: &Value) -> f64 {
         return 1.0;
     }
     match (&a.kind, &b.kind) {
-        (Kind::Words(x), Kind::Words(y)) => match column.field.compare {
-            Compare::Name => name(column, x, y),
-            Compare::Text => words_alike(column, x, y).soft_tfidf[0].max(edits(&a.form, &b.form)),
-            _ => 0.0,
-        },
+        (Kind::Words(x), Kind::Words(y)) => {
+            let words = || words_alike(column, x, y);
+            other_words(column.field.compare, (x, y), words, || edits(&a.form, &b.form))
+        }
         (Kind::Number(x), Kind::Number(y)) => number(x, y),
         (Kind::Day(x), Kind::Day(y)) => day(x, y),
         _ => edits(&a.form, &b.form),
@@ -64,15 +56,26 @@ impl FieldLevels for Compare {
     }
 }
 
-fn name(column: &Column, a: &Words, b: &Words) -> f64 {
-    let whole = letters_alike(&a.joined, &b.joined);
-    if a.places.len() == 1 && b.places.len() == 1 {
-        return whole;
+/// How alike two values of other words are, by what is known or can be found of these and of the edits between them.
+pub(super) fn other_words(
+    compare: Compare,
+    (a, b): (&Words, &Words),
+    words: impl FnOnce() -> WordsAlike,
+    edits: impl FnOnce() -> f64,
+) -> f64 {
+    match compare {
+        Compare::Name => {
+            let whole = letters_alike(&a.joined, &b.joined);
+            let has_several = a.places.len() > 1 || b.places.len() > 1;
+            if has_several { whole.max(words().monge_elkan) } else { whole }
+        }
+        Compare::Text => words().soft_tfidf[0].max(edits()),
+        _ => 0.0,
     }
-    whole.max(words_alike(column, a, b).monge_elkan)
 }
 
 /// How alike the words of two values are, of one look at each pair of words.
+#[derive(Clone, Copy)]
 pub(super) struct WordsAlike {
     /// Monge–Elkan, the mean of both directions.
     pub(super) monge_elkan: f64,
@@ -129,23 +132,6 @@ fn same_word(column: &Column, a: u32, b: u32) -> f64 {
     }
     let words = &column.vocabulary;
     letters_alike(&words[a as usize], &words[b as usize])
-}
-
-fn letters_alike(a: &str, b: &str) -> f64 {
-    jaro_winkler(first_letters(a), first_letters(b))
-}
-
-fn first_letters(text: &str) -> &str {
-    text.char_indices().nth(LETTERS_MAX).map_or(text, |(end, _)| &text[..end])
-}
-
-/// One minus the edits over the longer length. A swap of neighbours is one edit (optimal string alignment).
-pub(super) fn edits(a: &str, b: &str) -> f64 {
-    let length = a.chars().count().max(b.chars().count());
-    if length > EDIT_CHARACTERS || length == 0 {
-        return 0.0;
-    }
-    1.0 - osa_distance(a, b) as f64 / length as f64
 }
 
 fn number(a: &Quantity, b: &Quantity) -> f64 {
@@ -217,16 +203,6 @@ mod tests {
     }
 
     #[test]
-    fn long_words_are_compared_by_their_first_letters() {
-        let long = |end: &str| format!("{}{end}", "é".repeat(1_000_000));
-        for compare in [Compare::Name, Compare::Text] {
-            assert_eq!(alike(compare, &long("a"), &long("b")), 1.0, "{compare:?}");
-        }
-        assert_eq!(first_letters("ab"), "ab");
-        assert_eq!(first_letters(&long("")).chars().count(), LETTERS_MAX);
-    }
-
-    #[test]
     fn a_word_that_is_nearly_shared_counts_by_how_near_it_is() {
         let mut column = ColumnBuilder::new(Field { column: "c".into(), compare: Compare::Text });
         for text in ["flinders", "flindres"] {
@@ -238,7 +214,7 @@ mod tests {
             _ => unreachable!(),
         };
         // One word each, of weight 1.
-        let near = jaro_winkler("flinders", "flindres");
+        let near = letters_alike("flinders", "flindres");
         let alike = words_alike(&column, words(0), words(1));
         assert!(alike.soft_tfidf.iter().all(|soft| (soft - near).abs() < 1e-12));
     }
