@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use super::letters::Letters;
 use super::standard::{self, Day, Quantity};
 use super::{Compare, Field};
 
@@ -37,13 +38,13 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Words {
     /// The form without spaces.
-    pub(super) joined: String,
+    pub(super) joined: Letters,
     /// Places in the vocabulary, each once, rising.
     pub(super) places: Vec<u32>,
     /// TF-IDF weights of those words; their squares add up to 1.
     pub(super) weights: Vec<f64>,
     /// What may be the number of a model.
-    pub(super) codes: Vec<String>,
+    pub(super) codes: Vec<Letters>,
     /// Numbers with units.
     pub(super) quantities: Vec<Quantity>,
 }
@@ -59,7 +60,7 @@ pub struct Column {
     /// Rows with the value.
     pub counts: Vec<u32>,
     /// The different words of all values.
-    pub(super) vocabulary: Vec<String>,
+    pub(super) vocabulary: Vec<Letters>,
     /// Of the values that are learnt from: those with each word, and all.
     pub(super) documents: Vec<u32>,
     pub(super) learnt: u32,
@@ -169,7 +170,7 @@ impl ColumnBuilder {
             let next = self.column.vocabulary.len() as u32;
             let place = *self.word_places.entry(word.to_owned()).or_insert(next);
             if place == next {
-                self.column.vocabulary.push(word.to_owned());
+                self.column.vocabulary.push(Letters::new(word.to_owned()));
                 self.column.bytes += 2 * word.len() + VALUE_BYTES / 2;
             }
             places.push(place);
@@ -177,11 +178,13 @@ impl ColumnBuilder {
         places.sort_unstable();
         places.dedup();
         self.column.bytes += places.len() * (size_of::<u32>() + size_of::<f64>());
-        let (codes, quantities) = (standard::codes(text), standard::quantities(text));
+        let codes: Vec<Letters> = standard::codes(text).into_iter().map(Letters::new).collect();
+        let quantities = standard::quantities(text);
         self.column.bytes +=
-            codes.iter().map(|code| code.len() + size_of::<String>()).sum::<usize>();
+            codes.iter().map(|code| code.text.len() + size_of::<Letters>()).sum::<usize>();
         self.column.bytes += quantities.len() * size_of::<Quantity>();
-        Words { joined: form.replace(' ', ""), places, weights: Vec::new(), codes, quantities }
+        let joined = Letters::new(form.replace(' ', ""));
+        Words { joined, places, weights: Vec::new(), codes, quantities }
     }
 
     /// Ends the column. How rare a word is (the inverse document frequency) is learnt from the first `learn_rows` rows.

@@ -12,7 +12,7 @@ use super::Compare;
 use super::FIELDS_MAX;
 use super::column::{Column, Kind, MISSING, Words, idf};
 use super::compare::{Records, level_same, levels};
-use super::letters::edits;
+use super::letters::{Letters, edits};
 use super::similarity::{level, other_words, similarity, words_alike};
 use super::standard::Quantity;
 
@@ -60,7 +60,7 @@ impl<'a> Features<'a> {
             let of_column = column.vocabulary.iter().zip(&column.documents);
             let of_column = of_column.map(|(word, with)| {
                 let next = documents.len() as u32;
-                let place = *known.entry(word).or_insert(next);
+                let place = *known.entry(word.text.as_str()).or_insert(next);
                 if place == next {
                     documents.push(0);
                 }
@@ -228,14 +228,14 @@ fn cosine(a: &Words, b: &Words) -> f64 {
 }
 
 /// Whether letters and digits stand in a field of a record, spaces and marks aside.
-fn stands_in(text: &str, record: &OfFields<'_>) -> bool {
+fn stands_in(text: &Letters, record: &OfFields<'_>) -> bool {
     record.iter().flatten().any(|words| words.joined.contains(text))
 }
 
 /// Whether a value stands whole in the other record; none where there is no value, or a short one.
 fn within(value: Option<&Words>, other: &OfFields<'_>) -> Option<f64> {
-    let value = value?.joined.as_str();
-    value.chars().nth(WITHIN_LETTERS - 1)?;
+    let value = &value?.joined;
+    value.text.chars().nth(WITHIN_LETTERS - 1)?;
     Some(f64::from(u8::from(stands_in(value, other))))
 }
 
@@ -360,7 +360,8 @@ mod tests {
         let of_model = 2 + levels(model) - 2 + OF_WORDS;
         let features = Features::new(&records);
         let rarity = |word: &str| {
-            let place = records.columns[0].vocabulary.iter().position(|it| it == word).unwrap();
+            let place =
+                records.columns[0].vocabulary.iter().position(|it| it.text == word).unwrap();
             features.rarity[features.words[0][place] as usize]
         };
 

@@ -19,13 +19,79 @@ const BITS: usize = u64::BITS as usize;
 const OF_BEGINNING: f64 = 0.1;
 const BEGINNING_MAX: usize = 4;
 const BEGINNING_COUNTS_FROM: f64 = 0.7;
+const OF_LONGEST_BEGINNING: f64 = OF_BEGINNING * BEGINNING_MAX as f64;
 
-/// The Jaro–Winkler similarity.
-pub(super) fn letters_alike(a: &str, b: &str) -> f64 {
-    if a.len().max(b.len()) <= BITS && a.is_ascii() && b.is_ascii() {
-        return with_beginning(a.as_bytes(), b.as_bytes());
+/// More than what rounding adds to a similarity.
+const ROUNDING: f64 = 1e-9;
+
+/// A word, or a text without its spaces, and what tells at once how alike another one can be at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Letters {
+    pub(super) text: String,
+    /// A bit for each letter that is there; rare ones share bits.
+    seen: u64,
+    /// Letters that are compared.
+    count: u16,
+    /// Those beyond the first of each bit.
+    repeated: u16,
+    /// The first byte; 0 where there is none.
+    first: u8,
+    /// Whether each is a byte, and has a bit for its place.
+    is_short: bool,
+}
+
+impl Letters {
+    pub(super) fn new(text: String) -> Self {
+        let bit = |letter: char| match letter {
+            'a'..='z' => letter as u32 - 'a' as u32,
+            '0'..='9' => 26 + letter as u32 - '0' as u32,
+            _ => 36 + letter as u32 % 28,
+        };
+        let count = text.chars().take(LETTERS_MAX).count() as u16;
+        let is_short = text.len() <= BITS && text.is_ascii();
+        let seen = |letters: &mut dyn Iterator<Item = char>| {
+            letters.fold(0, |seen, letter| seen | 1_u64 << bit(letter))
+        };
+        let compared = seen(&mut text.chars().take(LETTERS_MAX));
+        let repeated = count - compared.count_ones() as u16;
+        // Of all letters, for what the text contains.
+        let seen = seen(&mut text.chars());
+        let first = text.bytes().next().unwrap_or_default();
+        Self { text, seen, count, repeated, first, is_short }
     }
-    jaro_winkler::similarity(first_letters(a).chars(), first_letters(b).chars())
+
+    /// The Jaro–Winkler similarity.
+    pub(super) fn alike(&self, other: &Self) -> f64 {
+        let (a, b) = (self.text.as_str(), other.text.as_str());
+        if self.is_short && other.is_short {
+            return with_beginning(a.as_bytes(), b.as_bytes());
+        }
+        jaro_winkler::similarity(first_letters(a).chars(), first_letters(b).chars())
+    }
+
+    /// What the similarity is not above.
+    pub(super) fn alike_at_most(&self, other: &Self) -> f64 {
+        let shared = (self.seen & other.seen).count_ones();
+        if shared == 0 {
+            return if self.count == other.count {
+                f64::from(u8::from(self.count == 0))
+            } else {
+                0.0
+            };
+        }
+        // Of a letter that both have, as many match as the one has that has fewer.
+        let (least, most) = (self.count.min(other.count), self.count.max(other.count));
+        let matches = (shared + u32::from(self.repeated.min(other.repeated))).min(least.into());
+        let of_both = f64::from(matches * u32::from(least + most));
+        let jaro = of_both / f64::from(3 * u32::from(least) * u32::from(most)) + 1.0 / 3.0;
+        let has_beginning = jaro > BEGINNING_COUNTS_FROM && self.first == other.first;
+        let missing = if has_beginning { (1.0 - jaro) * OF_LONGEST_BEGINNING } else { 0.0 };
+        jaro + missing + ROUNDING
+    }
+
+    pub(super) fn contains(&self, part: &Self) -> bool {
+        self.seen & part.seen == part.seen && self.text.contains(&part.text)
+    }
 }
 
 fn first_letters(text: &str) -> &str {
@@ -97,7 +163,9 @@ mod tests {
     #[test]
     fn long_words_are_compared_by_their_first_letters() {
         let long = |end: &str| format!("{}{end}", "é".repeat(1_000_000));
-        assert_eq!(letters_alike(&long("a"), &long("b")), 1.0);
+        let letters = |text: &str| Letters::new(long(text));
+        assert_eq!(letters("a").alike(&letters("b")), 1.0);
+        assert!(letters("a").alike_at_most(&letters("b")) >= 1.0);
         assert_eq!(first_letters("ab"), "ab");
         assert_eq!(first_letters(&long("")).chars().count(), LETTERS_MAX);
     }
@@ -124,12 +192,27 @@ mod tests {
         words.extend((59..=BITS).map(|length| "abacbc".repeat(11)[..length].to_owned()));
         words.extend((59..=BITS).map(|length| "ccab".repeat(16)[64 - length..].to_owned()));
         assert_eq!((words.len(), words.iter().map(String::len).max()), (376, Some(BITS)));
+        words.extend(["", "é", "éa", "😀b", "ça va"].map(String::from));
+        let words: Vec<Letters> = words.into_iter().map(Letters::new).collect();
+        let mut closely = 0;
         for a in &words {
             for b in &words {
-                let expected = jaro_winkler::similarity(a.chars(), b.chars());
-                let found = letters_alike(a, b);
-                assert!((found - expected).abs() < 1e-12, "{a} {b}: {found} {expected}");
+                let expected = jaro_winkler::similarity(a.text.chars(), b.text.chars());
+                let (found, most) = (a.alike(b), a.alike_at_most(b));
+                assert!((found - expected).abs() < 1e-12, "{a:?} {b:?}: {found} {expected}");
+                assert!(found <= most, "{a:?} {b:?}: {found} {most}");
+                closely += u32::from(most < found + 0.2);
             }
         }
+        assert!(closely > 70_000, "a bound that says something: {closely}");
+    }
+
+    #[test]
+    fn what_has_all_letters_of_a_word_may_contain_it() {
+        let [whole, part, other] =
+            ["xav5001kit", "5001k", "1005k"].map(|text| Letters::new(text.into()));
+        assert!(whole.contains(&part) && !whole.contains(&other) && !part.contains(&whole));
+        let far = Letters::new(format!("{}z", "a".repeat(1000)));
+        assert!(far.contains(&Letters::new("az".into())));
     }
 }

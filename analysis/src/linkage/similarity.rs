@@ -12,7 +12,7 @@
 //!   apart, 0.3 in the same year, else 0.
 
 use super::column::{Column, Kind, Value, Words};
-use super::letters::{edits, letters_alike};
+use super::letters::edits;
 use super::standard::{Day, Quantity};
 use super::{Compare, FieldLevels};
 
@@ -65,7 +65,7 @@ pub(super) fn other_words(
 ) -> f64 {
     match compare {
         Compare::Name => {
-            let whole = letters_alike(&a.joined, &b.joined);
+            let whole = a.joined.alike(&b.joined);
             let has_several = a.places.len() > 1 || b.places.len() > 1;
             if has_several { whole.max(words().monge_elkan) } else { whole }
         }
@@ -101,37 +101,40 @@ impl Best {
 }
 
 pub(super) fn words_alike(column: &Column, a: &Words, b: &Words) -> WordsAlike {
-    let mut of_b = [Best::default(); WORDS_MAX];
+    let [mut of_a, mut of_b] = [[Best::default(); WORDS_MAX]; 2];
+    let of_a = &mut of_a[..a.places.len().min(WORDS_MAX)];
     let of_b = &mut of_b[..b.places.len().min(WORDS_MAX)];
-    let mut firsts = (0.0, 0.0);
-    let add = |sums: &mut (f64, f64), best: Best, weight: f64| {
-        sums.0 += best.alike;
-        sums.1 += weight * best.weight * best.alike;
-    };
-    for (&word, &weight) in a.places.iter().zip(&a.weights).take(WORDS_MAX) {
-        let mut of_a = Best::default();
-        for ((&other, &other_weight), best) in b.places.iter().zip(&b.weights).zip(&mut *of_b) {
-            let alike = same_word(column, word, other);
-            of_a.see(alike, other_weight);
-            best.see(alike, weight);
+    // A word that both have is like none so much.
+    for ((word, weight), best) in b.places.iter().zip(&b.weights).zip(&mut *of_b) {
+        if let Ok(at) = a.places[..of_a.len()].binary_search(word) {
+            of_a[at] = Best { alike: 1.0, weight: *weight };
+            *best = Best { alike: 1.0, weight: a.weights[at] };
         }
-        add(&mut firsts, of_a, weight);
     }
-    let mut seconds = (0.0, 0.0);
-    of_b.iter().zip(&b.weights).for_each(|(best, &weight)| add(&mut seconds, *best, weight));
-    let (of_first, of_second) = (a.places.len().min(WORDS_MAX) as f64, of_b.len() as f64);
-    WordsAlike {
-        monge_elkan: (firsts.0 / of_first + seconds.0 / of_second) / 2.0,
-        soft_tfidf: [firsts.1.min(1.0), seconds.1.min(1.0)],
+    for ((&word, &weight), best) in a.places.iter().zip(&a.weights).zip(&mut *of_a) {
+        let letters = &column.vocabulary[word as usize];
+        for ((&other, &other_weight), best_of_b) in b.places.iter().zip(&b.weights).zip(&mut *of_b)
+        {
+            let least = best.alike.min(best_of_b.alike);
+            if least == 1.0 {
+                continue;
+            }
+            let others = &column.vocabulary[other as usize];
+            if letters.alike_at_most(others) <= least {
+                continue;
+            }
+            let alike = letters.alike(others);
+            best.see(alike, other_weight);
+            best_of_b.see(alike, weight);
+        }
     }
-}
-
-fn same_word(column: &Column, a: u32, b: u32) -> f64 {
-    if a == b {
-        return 1.0;
-    }
-    let words = &column.vocabulary;
-    letters_alike(&words[a as usize], &words[b as usize])
+    let sums = [(&*of_a, &a.weights), (&*of_b, &b.weights)].map(|(bests, weights)| {
+        let alike = bests.iter().map(|best| best.alike).sum::<f64>() / bests.len() as f64;
+        let soft =
+            bests.iter().zip(weights).map(|(best, weight)| weight * best.weight * best.alike);
+        (alike, soft.sum::<f64>().min(1.0))
+    });
+    WordsAlike { monge_elkan: (sums[0].0 + sums[1].0) / 2.0, soft_tfidf: [sums[0].1, sums[1].1] }
 }
 
 fn number(a: &Quantity, b: &Quantity) -> f64 {
@@ -174,6 +177,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::Field;
     use super::super::column::ColumnBuilder;
+    use super::super::letters::Letters;
     use super::*;
 
     fn alike(compare: Compare, a: &str, b: &str) -> f64 {
@@ -214,7 +218,8 @@ mod tests {
             _ => unreachable!(),
         };
         // One word each, of weight 1.
-        let near = letters_alike("flinders", "flindres");
+        let letters = |text: &str| Letters::new(text.into());
+        let near = letters("flinders").alike(&letters("flindres"));
         let alike = words_alike(&column, words(0), words(1));
         assert!(alike.soft_tfidf.iter().all(|soft| (soft - near).abs() < 1e-12));
     }
