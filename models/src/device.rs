@@ -14,7 +14,8 @@ use crate::embedding::{EmbedOptions, EmbedderId, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
 use crate::training::{
     ContrastiveOptions, Estimate, Examples, FineTuneOptions, Grouped, Pairs, TrainCall, Trained,
-    TrainedEncoder, estimate, estimate_pairs, fine_tune, fine_tune_pairs,
+    TrainedEncoder, estimate, estimate_classes, estimate_pairs, fine_tune, fine_tune_classes,
+    fine_tune_pairs,
 };
 
 /// The least cosine of a device's vector and the processor's. bfloat16 would give 0.999, a wrong kernel anything.
@@ -77,6 +78,18 @@ pub fn fine_tune_pairs_on(
     on(device, encoder, |encoder| fine_tune_pairs(encoder, pairs, validation, call))
 }
 
+/// [`fine_tune_classes`] on `device`.
+pub fn fine_tune_classes_on(
+    device: EncoderDevice,
+    encoder: &Embedder,
+    train: Examples<'_>,
+    validation: Examples<'_>,
+    windows: usize,
+    call: TrainCall<'_, ContrastiveOptions>,
+) -> Result<TrainedEncoder> {
+    on(device, encoder, |encoder| fine_tune_classes(encoder, train, validation, windows, call))
+}
+
 /// [`estimate`] of training on `device`.
 pub fn estimate_on(
     device: EncoderDevice,
@@ -86,6 +99,17 @@ pub fn estimate_on(
     options: &FineTuneOptions,
 ) -> Result<Estimate> {
     on(device, encoder, |encoder| estimate(encoder, count, train, options))
+}
+
+/// [`estimate_classes`] of training on `device`.
+pub fn estimate_classes_on(
+    device: EncoderDevice,
+    encoder: &Embedder,
+    train: Examples<'_>,
+    windows: usize,
+    options: &ContrastiveOptions,
+) -> Result<Estimate> {
+    on(device, encoder, |encoder| estimate_classes(encoder, train, windows, options))
 }
 
 /// [`estimate_pairs`] of training on `device`.

@@ -118,7 +118,7 @@ impl Embedder {
     }
 
     /// The windows of texts, `most` of each at most, and which text each is of.
-    fn windows(
+    pub(crate) fn windows(
         &self,
         texts: &[&str],
         role: Role,
@@ -232,7 +232,7 @@ impl TextEmbedder for Embedder {
 }
 
 /// The mean of a text's windows by their lengths, of length 1 as they are.
-fn pooled(windows: &[&[f32]], tokens: &[Tokens], text: &mut [f32]) {
+pub(crate) fn pooled(windows: &[&[f32]], tokens: &[Tokens], text: &mut [f32]) {
     if let [only] = windows {
         text.copy_from_slice(only);
         return;

@@ -59,8 +59,8 @@ pub use classifier::{
     LINEAR_CLASSIFIER, Logits, Prediction, dimension_of, encoder_of,
 };
 pub use device::{
-    CUDA_ENCODERS_ABSENT, EncoderDevice, embedder_on, estimate_on, estimate_pairs_on, fine_tune_on,
-    fine_tune_pairs_on,
+    CUDA_ENCODERS_ABSENT, EncoderDevice, embedder_on, estimate_classes_on, estimate_on,
+    estimate_pairs_on, fine_tune_classes_on, fine_tune_on, fine_tune_pairs_on,
 };
 pub use embedder::{Embedder, WINDOWS_MAX};
 pub use embedding::{
@@ -89,8 +89,8 @@ pub use training::{
     HeadOptions, HeadOutcome, HeadProgress, Issue, LABEL_BYTES_MAX, LABELS_MAX, Labels, Method,
     NoiseCandidate, OnHeadProgress, OnTrainProgress, Pairs, RANK_MAX, ReadLabels, RowQuality,
     Split, Tables, TrainCall, TrainOptions, TrainProgress, Trained, TrainedEncoder, describe,
-    estimate, estimate_pairs, fine_tune, fine_tune_pairs, fold_answers, label_noise,
-    repeated_across, row_quality, same_text_groups, split,
+    estimate, estimate_classes, estimate_pairs, fine_tune, fine_tune_classes, fine_tune_pairs,
+    fold_answers, label_noise, repeated_across, row_quality, same_text_groups, split,
 };
 
 pub use networks::{BertConfig, Parameter, Pooling};

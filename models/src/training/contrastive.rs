@@ -155,55 +155,15 @@ impl Objective for PairsObjective<'_> {
     fn learn(&self, learner: &dyn Learner, batch: &[usize], epoch: usize) -> Result<Learned> {
         let rows: Vec<usize> = batch.iter().flat_map(|pair| [2 * pair, 2 * pair + 1]).collect();
         let mut texts: Vec<Vec<u32>> = rows.iter().map(|row| self.texts[*row].clone()).collect();
-        let training = &self.options.training;
-        thinned_rows(training, epoch, rows.iter().copied(), &mut texts);
-        let config = self.encoder.config();
-        let parts = deal(&texts, training.parts);
-        let passes: Vec<(Box<dyn Pass>, Vec<f32>)> = parts
-            .par_iter()
-            .with_max_len(1)
-            .map(|part| {
-                let batch = Batch::new(part.iter().map(|row| &texts[*row][..]))?;
-                let pass = learner.forward(&batch, config.pooling)?;
-                let vectors = pass.vectors()?;
-                Ok((pass, vectors))
-            })
-            .collect::<Result<_>>()?;
-        let size = config.network.hidden_size;
-        let mut vectors = vec![0_f32; texts.len() * size];
-        for (part, (_, found)) in parts.iter().zip(&passes) {
-            for (row, vector) in part.iter().zip(found.chunks_exact(size)) {
-                vectors[row * size..][..size].copy_from_slice(vector);
-            }
-        }
+        thinned_rows(&self.options.training, epoch, rows.iter().copied(), &mut texts);
         let groups: Vec<usize> = batch.iter().map(|pair| self.groups[*pair]).collect();
-        let (loss, gradient) =
-            contrast(&vectors, size, &groups, self.options.temperature, self.encoder.device())?;
-        let mut answers = parts
-            .par_iter()
-            .zip(passes)
-            .with_max_len(1)
-            .map(|(part, (pass, _))| {
-                let rows = part.iter().flat_map(|row| &gradient[row * size..][..size]);
-                let gradients = pass.backward(rows.copied().collect())?;
-                Ok(Answer { loss: 0.0, gradients })
-            })
-            .collect::<Result<Vec<Answer>>>()?;
-        if let Some(first) = answers.first_mut() {
-            first.loss = loss;
-        }
-        let tokens = texts.iter().map(|ids| ids.len() as u64).sum();
-        Ok(Learned { answers, tokens })
+        learn_pairs(self.encoder, learner, &texts, &groups, self.options)
     }
 
     fn judge(&self, network: &dyn Network, _parameters: &[Parameter]) -> Result<Validation> {
         let pooling = self.encoder.config().pooling;
         let vectors = vectors_of(network, pooling, &self.validation)?;
-        let groups = &self.validation_groups;
-        let device = self.encoder.device();
-        let found = retrieval_on(device, &vectors, groups)?;
-        let loss = validation_loss(&vectors, groups, self.options.temperature, device)?;
-        Ok(Validation { loss, accuracy: found.recall_at_1 })
+        judge_groups(&vectors, &self.validation_groups, self.options, self.encoder.device())
     }
 
     fn tokens(&self) -> u64 {
@@ -213,6 +173,63 @@ impl Objective for PairsObjective<'_> {
     fn cut_texts(&self) -> usize {
         self.cut_texts
     }
+}
+
+/// How near each other the vectors of groups are.
+pub(super) fn judge_groups(
+    vectors: &[f32],
+    groups: &[usize],
+    options: &ContrastiveOptions,
+    device: &dyn Device,
+) -> Result<Validation> {
+    let found = retrieval_on(device, vectors, groups)?;
+    let loss = validation_loss(vectors, groups, options.temperature, device)?;
+    Ok(Validation { loss, accuracy: found.recall_at_1 })
+}
+
+/// What a step of pairs is learned from: `texts`, the two of a pair one after the other; `groups`: of each pair.
+pub(super) fn learn_pairs(
+    encoder: &Embedder,
+    learner: &dyn Learner,
+    texts: &[Vec<u32>],
+    groups: &[usize],
+    options: &ContrastiveOptions,
+) -> Result<Learned> {
+    let config = encoder.config();
+    let parts = deal(texts, options.training.parts);
+    let passes: Vec<(Box<dyn Pass>, Vec<f32>)> = parts
+        .par_iter()
+        .with_max_len(1)
+        .map(|part| {
+            let batch = Batch::new(part.iter().map(|row| &texts[*row][..]))?;
+            let pass = learner.forward(&batch, config.pooling)?;
+            let vectors = pass.vectors()?;
+            Ok((pass, vectors))
+        })
+        .collect::<Result<_>>()?;
+    let size = config.network.hidden_size;
+    let mut vectors = vec![0_f32; texts.len() * size];
+    for (part, (_, found)) in parts.iter().zip(&passes) {
+        for (row, vector) in part.iter().zip(found.chunks_exact(size)) {
+            vectors[row * size..][..size].copy_from_slice(vector);
+        }
+    }
+    let (loss, gradient) = contrast(&vectors, size, groups, options.temperature, encoder.device())?;
+    let mut answers = parts
+        .par_iter()
+        .zip(passes)
+        .with_max_len(1)
+        .map(|(part, (pass, _))| {
+            let rows = part.iter().flat_map(|row| &gradient[row * size..][..size]);
+            let gradients = pass.backward(rows.copied().collect())?;
+            Ok(Answer { loss: 0.0, gradients })
+        })
+        .collect::<Result<Vec<Answer>>>()?;
+    if let Some(first) = answers.first_mut() {
+        first.loss = loss;
+    }
+    let tokens = texts.iter().map(|ids| ids.len() as u64).sum();
+    Ok(Learned { answers, tokens })
 }
 
 fn check_pairs(pairs: &Pairs<'_>) -> Result<()> {

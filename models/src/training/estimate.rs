@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::class_pairs::ClassPairs;
 use super::contrastive::{ContrastiveOptions, Grouped, Pairs, PairsObjective};
 use super::fine_tune::{Classes, Examples};
 use super::options::{FineTuneOptions, TrainOptions};
@@ -50,6 +51,18 @@ pub fn estimate_pairs(
 ) -> Result<Estimate> {
     let none = Grouped { texts: &[], groups: &[] };
     let objective = PairsObjective::new(encoder, pairs, none, options)?;
+    estimate_of(encoder, &objective, &options.training)
+}
+
+/// Estimates what [`super::fine_tune_classes`] would cost, and fails as it would.
+pub fn estimate_classes(
+    encoder: &Embedder,
+    train: Examples<'_>,
+    windows: usize,
+    options: &ContrastiveOptions,
+) -> Result<Estimate> {
+    let none = Examples { texts: &[], classes: &[] };
+    let objective = ClassPairs::new(encoder, train, none, windows, options)?;
     estimate_of(encoder, &objective, &options.training)
 }
 

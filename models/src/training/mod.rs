@@ -4,6 +4,7 @@
 //!  texts, labels -> Labels -> split -> Head::train          seconds
 //!                                   -> fine_tune: Full      minutes
 //!                                   -> fine_tune: LowRank   minutes, and few weights to keep at a time
+//!                                   -> fine_tune_classes, then Head::train: minutes, for few rows
 //!  pairs of texts                   -> fine_tune_pairs      minutes
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod adamw;
 mod checkpoint;
+mod class_pairs;
 mod contrastive;
 mod estimate;
 mod fine_tune;
@@ -35,8 +37,9 @@ mod tests;
 mod trainer;
 
 pub use adamw::AdamW;
+pub use class_pairs::fine_tune_classes;
 pub use contrastive::{ContrastiveOptions, Grouped, Pairs, fine_tune_pairs};
-pub use estimate::{Estimate, estimate, estimate_pairs};
+pub use estimate::{Estimate, estimate, estimate_classes, estimate_pairs};
 pub use fine_tune::{Examples, Trained, fine_tune};
 pub use head::{Head, HeadOptions, HeadOutcome, HeadProgress, OnHeadProgress};
 pub use labels::{LABEL_BYTES_MAX, LABELS_MAX, Labels, ReadLabels};

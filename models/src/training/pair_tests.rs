@@ -123,6 +123,92 @@ fn the_same_seed_gives_the_same_bits_with_any_number_of_threads_and_after_a_stop
     assert!(refused.to_string().contains("other data, options or encoder"), "{refused}");
 }
 
+/// Texts of which the class is said behind so many words that say nothing.
+fn late_texts(count: usize, before: usize, seed: u64) -> (Vec<String>, Vec<usize>) {
+    let (texts, classes) = texts(count, seed);
+    let mut random = Random::new(seed, 1);
+    let late = texts.into_iter().map(|text| {
+        let nothing = (0..before).map(|_| ["my", "is", "."][random.below(3)]);
+        [nothing.collect::<Vec<_>>().join(" "), text].join(" ")
+    });
+    (late.collect(), classes)
+}
+
+fn of_classes(
+    windows: usize,
+    before: usize,
+    options: &ContrastiveOptions,
+    folder: Option<&Path>,
+    stop: u64,
+) -> Result<TrainedEncoder> {
+    let [(texts, classes), (others, other_classes)] =
+        [(60, 1), (40, 2)].map(|(count, seed)| late_texts(count, before, seed));
+    let [texts, others]: [Vec<&str>; 2] =
+        [&texts, &others].map(|texts| texts.iter().map(String::as_str).collect());
+    let checkpoints = folder.map(|folder| CheckpointOptions {
+        folder: folder.to_owned(),
+        every_steps: 2,
+        kept: 2,
+    });
+    let mut on_progress = |progress: &TrainProgress| {
+        if progress.step == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let call =
+        TrainCall { options, checkpoints: checkpoints.as_ref(), on_progress: &mut on_progress };
+    let (train, own) = (
+        Examples { texts: &texts, classes: &classes },
+        Examples { texts: &others, classes: &other_classes },
+    );
+    fine_tune_classes(&tests::encoder(), train, own, windows, call)
+}
+
+#[test]
+fn texts_of_a_class_are_brought_together_by_what_stands_in_any_window() {
+    let before = tests::encoder().tokenizer().tokens_max();
+    let mut options = options();
+    options.training.epochs = 60;
+    let gain = |windows, before| {
+        let trained = of_classes(windows, before, &options, None, 0).unwrap();
+        let (first, best) = (trained.history[0], trained.history[trained.best_epoch]);
+        best.validation_accuracy - first.validation_accuracy
+    };
+    let (short, late, unread) = (gain(1, 0), gain(2, before), gain(1, before));
+    assert!(short > 0.1 && late > 0.1 && unread < 0.1, "{short} {late} {unread}");
+}
+
+#[test]
+fn class_pairs_are_the_same_with_any_number_of_threads_and_after_a_stop() {
+    let (options, before) = (options(), tests::encoder().tokenizer().tokens_max());
+    let whole = |folder, stop| of_classes(2, before, &options, folder, stop);
+    let expected = whole(None, 0).unwrap();
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| whole(None, 0)).unwrap();
+        assert!(bits(&found) == bits(&expected), "{threads} threads");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(whole(Some(folder.path()), 5).unwrap_err(), Error::Cancelled);
+    assert!(bits(&whole(Some(folder.path()), 0).unwrap()) == bits(&expected));
+    let other = of_classes(1, before, &options, Some(folder.path()), 0).unwrap_err().to_string();
+    assert!(other.contains("other data, options or encoder"), "{other}");
+}
+
+#[test]
+fn classes_that_nothing_can_be_learned_from_are_refused() {
+    let encoder = tests::encoder();
+    let says = |texts: &[&str], classes: &[usize]| {
+        let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
+        let call = TrainCall { options: &options(), checkpoints: None, on_progress: &mut go_on };
+        let own = Examples { texts: &["a", "b"], classes: &[0, 1] };
+        let train = Examples { texts, classes };
+        fine_tune_classes(&encoder, train, own, 1, call).unwrap_err().to_string()
+    };
+    assert!(says(&[], &[]).contains("at least 2 classes, found 0"));
+    assert!(says(&["a", "b"], &[4, 4]).contains("at least 2 classes, found 1"));
+    assert!(says(&["a", "b"], &[4]).contains("a class for each, found 2 and 1"));
+    assert!(says(&["a", "b"], &[0, 1]).contains("expected two texts of one group, found none"));
+}
+
 #[test]
 fn a_trained_encoder_is_written_and_read_back() {
     let (encoder, trained) = (tests::encoder(), whole(options()));

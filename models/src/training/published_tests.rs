@@ -410,3 +410,115 @@ fn febrl_people_find_their_duplicates() {
     println!("{compared:?}");
     assert!(after.recall_at_1 > before.recall_at_1 && compared.p_value < 0.01);
 }
+
+/// Of a class of made long texts: what the names of its categories in Banking77 have.
+const FAMILIES: [&str; 5] = ["transfer", "cash", "top", "exchange", "card"];
+/// Sentences of a long text, at least and at most; one in so many is of its class, one of another, the others are of CLINC and
+/// say nothing of it.
+const SENTENCES: [usize; 2] = [30, 60];
+const OWN: usize = 8;
+const ANOTHER: usize = 16;
+
+#[derive(Deserialize)]
+struct Clinc {
+    train: Vec<[String; 2]>,
+}
+
+/// Texts of some 500 words whose class is what a few of their sentences are about. A sentence is in texts of one part only:
+/// what is learned from and what is judged by are made of different ones.
+fn long_texts(folder: &Path, part: [usize; 2], count: usize) -> (Vec<String>, Vec<usize>) {
+    let tickets = Rows::banking77(folder);
+    let family = |row: usize| {
+        let name = &tickets.labels.names()[tickets.classes[row]];
+        FAMILIES.iter().position(|family| name.contains(family))
+    };
+    let mut of_family = vec![Vec::new(); FAMILIES.len()];
+    for row in (0..tickets.texts.len()).filter(|row| row % part[1] == part[0]) {
+        if let Some(family) = family(row) {
+            of_family[family].push(&tickets.texts[row][..]);
+        }
+    }
+    let clinc = fs::read(folder.join("../clinc_small/data_small_train_val.json")).unwrap();
+    let clinc: Clinc = serde_json::from_slice(&clinc).unwrap();
+    let others: Vec<&str> = clinc.train.iter().map(|[text, _]| &text[..]).collect();
+    let others: Vec<&str> = others.into_iter().skip(part[0]).step_by(part[1]).collect();
+    let mut random = Random::new(SPLIT_SEED, part[0] as u64);
+    let one_of =
+        |random: &mut Random, texts: &[&str]| texts[random.below(texts.len())].trim().to_owned();
+    let mut rows = (Vec::new(), Vec::new());
+    for row in 0..count {
+        let class = row % FAMILIES.len();
+        let sentences = SENTENCES[0] + random.below(SENTENCES[1] - SENTENCES[0] + 1);
+        let mut text: Vec<String> = (0..sentences)
+            .map(|at| {
+                if at % OWN == 0 {
+                    one_of(&mut random, &of_family[class])
+                } else if at % ANOTHER == 1 {
+                    let another = (class + 1 + random.below(FAMILIES.len() - 1)) % FAMILIES.len();
+                    one_of(&mut random, &of_family[another])
+                } else {
+                    one_of(&mut random, &others)
+                }
+            })
+            .collect();
+        random.shuffle(&mut text);
+        rows.0.push(text.join(". "));
+        rows.1.push(class);
+    }
+    rows
+}
+
+#[test]
+#[ignore = "trains for minutes on real data: `make test-training`"]
+fn long_texts_are_told_apart_by_what_stands_anywhere_in_them() {
+    let Some((data, embedder)) = data_and_model("banking77") else { return };
+    let [learned, own, judged] =
+        [(0, 600), (1, 150), (2, 500)].map(|(part, count)| long_texts(&data, [part, 3], count));
+    fn all((texts, _): &(Vec<String>, Vec<usize>)) -> Vec<&str> {
+        texts.iter().map(String::as_str).collect()
+    }
+    let words = judged.0.iter().map(|text| text.split(' ').count()).sum::<usize>();
+    println!("{} words a text", words / judged.0.len());
+    let by_head = |embedder: &Embedder, windows: usize| {
+        let started = Instant::now();
+        let options = EmbedOptions { windows, ..EmbedOptions::default() };
+        let of = |rows| embedder.embed(&all(rows), &options).unwrap().values;
+        let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
+        let count = FAMILIES.len();
+        let options = HeadOptions::default();
+        let (head, _) =
+            Head::train(&of(&learned), &learned.1, count, &options, &mut go_on).unwrap();
+        let logits = head.logits(&of(&judged)).unwrap();
+        let answers: Vec<Option<usize>> =
+            logits.chunks_exact(count).map(|row| Some(crate::evaluation::best_of(row))).collect();
+        let found = crate::scores(&answers, &judged.1, count).unwrap();
+        let (accuracy, f1) = (found.accuracy, found.macro_f1);
+        println!(
+            "head on {windows} windows: accuracy {accuracy:.3}, macro-F1 {f1:.3}; {:.0} s",
+            started.elapsed().as_secs_f64()
+        );
+        f1
+    };
+    let (beginnings, windows) = (by_head(&embedder, 1), by_head(&embedder, 4));
+    assert!(windows > beginnings);
+    let options: ContrastiveOptions = match std::env::var("COLONNADE_CONTRASTIVE") {
+        Ok(json) => serde_json::from_str(&json).unwrap(),
+        Err(_) => ContrastiveOptions::default(),
+    };
+    let mut on_progress = |_: &TrainProgress| ControlFlow::Continue(());
+    let (learned_texts, own_texts) = (all(&learned), all(&own));
+    let trained = fine_tune_classes(
+        &embedder,
+        Examples { texts: &learned_texts, classes: &learned.1 },
+        Examples { texts: &own_texts, classes: &own.1 },
+        4,
+        TrainCall { options: &options, checkpoints: None, on_progress: &mut on_progress },
+    )
+    .unwrap();
+    println!("best epoch {}; {:?}", trained.best_epoch, trained.cost);
+    trained.history.iter().for_each(|epoch| println!("  {epoch:?}"));
+    let (config, tokenizer) = (embedder.config().clone(), embedder.tokenizer().clone());
+    let tuned = Embedder::assemble(embedder.id().clone(), config, tokenizer, trained.weights);
+    let tuned = tuned.unwrap();
+    assert!(by_head(&tuned, 4) > windows);
+}

@@ -9,16 +9,17 @@ use engine::Result;
 use kernels::GpuPolicy;
 use models::{
     ArtifactFiles, Calibration, Classifier, ClassifierSettings, Comparison, DataReport,
-    EmbedOptions, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer, Head,
-    HeadProgress, InScope, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
-    TextEmbedder, Threshold, TrainCall, TrainProgress, TrainedOrigin, TrainingData, auroc,
-    calibration_error, choose_threshold, compare, describe, estimate_on, fine_tune_on,
-    fold_answers, label_noise, row_quality, scope_report, scores,
+    EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer,
+    Head, HeadProgress, InScope, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
+    TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder, TrainedOrigin,
+    TrainingData, auroc, calibration_error, choose_threshold, compare, describe,
+    estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on, fold_answers,
+    label_noise, row_quality, scope_report, scores,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::params::Params;
+use super::params::{Method, Params};
 use super::prepare::{Prepared, Side};
 use crate::context::check;
 use crate::embedders::{Model, model_error};
@@ -159,8 +160,17 @@ impl Task {
             Encoder::Trained(Model { embedder: encoder, .. }) => {
                 let on = OnDevice::choose(self.gpu, Work::Train, encoder)?;
                 let rows = Examples { texts: &texts, classes: &classes };
-                let (count, options) = (self.prepared.labels.count(), self.params.fine_tuning());
-                let found = estimate_on(on.device, encoder, count, rows, &options);
+                let found = match self.params.method {
+                    Method::Contrastive => {
+                        let (windows, options) = (self.params.windows, self.params.contrasting());
+                        estimate_classes_on(on.device, encoder, rows, windows, &options)
+                    }
+                    _ => {
+                        let options = self.params.fine_tuning();
+                        let count = self.prepared.labels.count();
+                        estimate_on(on.device, encoder, count, rows, &options)
+                    }
+                };
                 (Some(on), Some(found.map_err(model_error)?))
             }
         };
@@ -293,29 +303,33 @@ impl Task {
         let (prepared, Model { embedder: encoder, tokenizer }) = (&self.prepared, model);
         let (texts, classes) = (prepared.texts(train), prepared.classes(train));
         let (own_texts, own_classes) = (prepared.texts(validation), prepared.classes(validation));
-        let options = self.params.fine_tuning();
+        let learned = Examples { texts: &texts, classes: &classes };
+        let own = Examples { texts: &own_texts, classes: &own_classes };
         let checkpoints = self.checkpoints.clone().map(training::checkpoints);
+        let checkpoints = checkpoints.as_ref();
         let mut rate = 0.0;
-        let mut on_progress = |progress: &TrainProgress| {
+        let on_progress = &mut |progress: &TrainProgress| {
             rate = progress.texts_per_s;
-            (self.tell)(0.3 + 0.5 * progress.step as f64 / progress.of as f64);
+            (self.tell)(0.3 + 0.45 * progress.step as f64 / progress.of as f64);
             (self.tell_more)(training::activity(progress));
             self.go_on()
         };
-        let call = TrainCall {
-            options: &options,
-            checkpoints: checkpoints.as_ref(),
-            on_progress: &mut on_progress,
+        let trained = match self.params.method {
+            Method::Contrastive => {
+                let options = self.params.contrasting();
+                let call = TrainCall { options: &options, checkpoints, on_progress };
+                let windows = self.params.windows;
+                let trained = fine_tune_classes_on(device, &encoder, learned, own, windows, call);
+                let trained = trained.map_err(model_error)?;
+                let head = self.head_of(&trained, &encoder, &tokenizer, &texts, &classes)?;
+                Trained { encoder: trained, head }
+            }
+            _ => {
+                let (options, count) = (self.params.fine_tuning(), prepared.labels.count());
+                let call = TrainCall { options: &options, checkpoints, on_progress };
+                fine_tune_on(device, &encoder, count, learned, own, call).map_err(model_error)?
+            }
         };
-        let trained = fine_tune_on(
-            device,
-            encoder.as_ref(),
-            prepared.labels.count(),
-            Examples { texts: &texts, classes: &classes },
-            Examples { texts: &own_texts, classes: &own_classes },
-            call,
-        )
-        .map_err(model_error)?;
         let facts = training::facts(&trained.encoder, rate);
         let config = encoder.config().clone();
         let write = move |settings: &ClassifierSettings, origin: &TrainedOrigin| {
@@ -327,6 +341,27 @@ impl Task {
         let artifact = files.artifact().map_err(model_error)?;
         let classifier = Classifier::load(&artifact, None);
         Ok(Raw { classifier: classifier.map_err(model_error)?, write: Box::new(write), facts })
+    }
+
+    /// A head on the vectors of a trained encoder.
+    fn head_of(
+        &self,
+        trained: &TrainedEncoder,
+        base: &Embedder,
+        tokenizer: &[u8],
+        texts: &[&str],
+        classes: &[usize],
+    ) -> Result<Head> {
+        let origin = self.origin_of(Vec::new());
+        let files = ArtifactFiles::of_encoder(trained, base.config(), tokenizer, &origin);
+        let files = files.map_err(model_error)?;
+        let artifact = files.artifact().map_err(model_error)?;
+        let encoder = Embedder::load(&artifact).map_err(model_error)?;
+        let vectors = self.embed(&encoder, texts, 0.75, 0.8)?;
+        let mut go_on = |_: &HeadProgress| self.go_on();
+        let (options, count) = (self.params.head(), self.prepared.labels.count());
+        let trained = Head::train(&vectors, classes, count, &options, &mut go_on);
+        Ok(trained.map_err(model_error)?.0)
     }
 
     /// The score that tells in and out of scope apart best, and its threshold.

@@ -190,7 +190,7 @@ async fn encoder(ctx: &RunContext, params: &Params) -> Result<Encoder> {
             let embedder = embedders.get(session, name, params.dimension as usize).await?;
             Ok(Encoder::Frozen(embedder))
         }
-        Method::Full | Method::LowRank => {
+        Method::Full | Method::LowRank | Method::Contrastive => {
             Ok(Encoder::Trained(embedders.model(session, name).await?))
         }
     }

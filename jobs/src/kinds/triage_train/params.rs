@@ -3,8 +3,8 @@
 use datasets::DatasetName;
 use engine::Result;
 use models::{
-    ALL_MINILM_L6_V2, Aim, ClassWeights, FineTuneOptions, HeadOptions, Method as Weights, Tables,
-    TrainOptions, WINDOWS_MAX,
+    ALL_MINILM_L6_V2, Aim, ClassWeights, ContrastiveOptions, FineTuneOptions, HeadOptions,
+    Method as Weights, Tables, TrainOptions, WINDOWS_MAX,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub enum Method {
     Full,
     /// Low-rank adapters beside the encoder's products, with a head: minutes, and fewer weights to be trained.
     LowRank,
+    /// The whole encoder so that texts of a class have vectors near each other, and then a head on these (SetFit: Tunstall et
+    /// al. 2022): minutes; learns more from few rows, and reads long texts in windows.
+    Contrastive,
 }
 
 impl Method {
@@ -31,9 +34,13 @@ impl Method {
             Self::Head => "head",
             Self::Full => "full",
             Self::LowRank => "low_rank",
+            Self::Contrastive => "contrastive",
         }
     }
 }
+
+/// The encoder's weights but for its tables of tokens, which few texts would move.
+const WHOLE: Weights = Weights::Full { tables: Tables::Frozen };
 
 /// How much the rows of a class count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,7 +92,7 @@ pub struct Params {
     pub embedder: String,
     /// Numbers of a vector of "ngram", 16 to 4096; a model has its own. Default: 384.
     pub dimension: u32,
-    /// Windows of a text that head reads, one after the other, as many tokens each as the embedder reads at a time (256 of
+    /// Windows of a text that head and contrastive read, one after the other, as many tokens each as the embedder reads at a time (256 of
     /// all-MiniLM-L6-v2, some 190 words), 1 to 64; their vectors' mean is the text's. The others, and "ngram", which reads all,
     /// have no use for it. Default: 4.
     pub windows: usize,
@@ -103,10 +110,10 @@ pub struct Params {
     pub epochs: usize,
     /// Texts of a step, 2 to 4096; of no meaning for head. Default: 32.
     pub batch_texts: usize,
-    /// Highest learning rate; null takes 1e-4 for full and 5e-4 for low_rank. Default: null.
+    /// Highest learning rate; null takes 1e-4 for full, 5e-4 for low_rank and 3e-5 for contrastive. Default: null.
     pub learning_rate: Option<f64>,
-    /// Part of a label that is spread over all classes, at least 0 and below 1. Null takes 0 for head and 0.1 for the
-    /// others. Default: null.
+    /// Part of a label that is spread over all classes, at least 0 and below 1. Null takes 0.1 for full and low_rank and 0 for
+    /// the others. Default: null.
     pub label_smoothing: Option<f32>,
     /// Rank of the adapters of low_rank, 1 to 1024. Default: 16.
     pub rank: usize,
@@ -201,7 +208,10 @@ impl Params {
 
     /// Windows of a text that are read: what was trained on beginnings judges beginnings.
     pub(super) fn windows_read(&self) -> usize {
-        if self.method == Method::Head { self.windows } else { 1 }
+        match self.method {
+            Method::Head | Method::Contrastive => self.windows,
+            Method::Full | Method::LowRank => 1,
+        }
     }
 
     /// What the threshold of texts out of scope is to do.
@@ -234,7 +244,8 @@ impl Params {
             Method::LowRank => {
                 (Weights::LowRank { rank: self.rank, alpha: 2.0 * self.rank as f64 }, 5e-4)
             }
-            Method::Head | Method::Full => (Weights::Full { tables: Tables::Frozen }, 1e-4),
+            Method::Contrastive => (WHOLE, 3e-5),
+            Method::Head | Method::Full => (WHOLE, 1e-4),
         };
         FineTuneOptions {
             training: TrainOptions {
@@ -248,6 +259,13 @@ impl Params {
             class_weights: self.weighting(),
             label_smoothing: self.label_smoothing.unwrap_or(usual.label_smoothing),
             ..usual
+        }
+    }
+
+    pub(super) fn contrasting(&self) -> ContrastiveOptions {
+        ContrastiveOptions {
+            training: self.fine_tuning().training,
+            ..ContrastiveOptions::default()
         }
     }
 }
