@@ -30,6 +30,9 @@ use crate::session::{Session, rows_of};
 
 /// How often it begins anew because others committed the same keys meanwhile.
 const ATTEMPTS_MAX: usize = 8;
+/// From this attempt on rows are left out while nobody else in this process can commit to the dataset: whoever is always late would
+/// never be done beside others who make no pause.
+const PATIENT_ATTEMPTS: usize = 3;
 /// Keys that stand in a file more than once, at most.
 const REPEATED_MAX: usize = 1_000_000;
 /// What the column is called that says how often a key is there.
@@ -217,8 +220,10 @@ impl Conflict<'_> {
                 ..Settled::default()
             });
         }
-        for _ in 0..ATTEMPTS_MAX {
-            if let Some(settled) = self.attempt(files, &key, known.take(), label).await? {
+        for attempt in 0..ATTEMPTS_MAX {
+            let is_patient = attempt < PATIENT_ATTEMPTS;
+            let settled = self.attempt(files, &key, known.take(), is_patient, label);
+            if let Some(settled) = settled.await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
@@ -232,12 +237,39 @@ impl Conflict<'_> {
         ))
     }
 
+    /// The rows of `files` whose keys the dataset does not have at a version.
+    async fn fresh(
+        &self,
+        files: &DataFiles,
+        rows: DataFrame,
+        at: Version,
+        mut writer: FileWriter,
+    ) -> Result<DataFiles> {
+        if files.reshaped.is_some_and(|reshaped| reshaped != writer.reshaped()) {
+            return Err(columns_were_changed());
+        }
+        let there = self.keys_at(at, &self.key()).await?;
+        let copied = async {
+            let mut fresh = there.join(rows, JoinType::LeftAnti)?.execute_stream().await?;
+            while let Some(batch) = fresh.next().await {
+                writer.write(batch?).await?;
+            }
+            Ok(())
+        };
+        if let Err(e) = copied.await {
+            writer.abandon().await;
+            return Err(e);
+        }
+        writer.finish().await
+    }
+
     /// Leaves out rows whose keys are there, or fails because of them. Nothing where others came with some meanwhile.
     async fn attempt(
         &self,
         files: &DataFiles,
         key: &[String],
         known: Option<Version>,
+        is_patient: bool,
         label: &CommitLabel,
     ) -> Result<Option<Settled>> {
         let known = match known {
@@ -246,41 +278,23 @@ impl Conflict<'_> {
         };
         let at = known.unwrap_or_else(|| self.table.entry().version);
         let rows = self.rows(files).await?;
-        let mut kept = None;
-        if self.on == OnConflict::Skip {
-            let mut writer = FileWriter::new(self.table, &*self.table.head().await)?;
-            if files.reshaped.is_some_and(|reshaped| reshaped != writer.reshaped()) {
-                return Err(columns_were_changed());
-            }
-            let there = self.keys_at(at, key).await?;
-            let fresh = there.join(rows.clone(), JoinType::LeftAnti)?;
-            let copied = async {
-                let mut fresh = fresh.execute_stream().await?;
-                while let Some(batch) = fresh.next().await {
-                    writer.write(batch?).await?;
-                }
-                Ok(())
-            };
-            if let Err(e) = copied.await {
-                writer.abandon().await;
-                return Err(e);
-            }
-            kept = Some(writer.finish().await?);
-        }
-        let coming = kept.as_ref().unwrap_or(files);
-        let accepted = coming.size.rows.unwrap_or_default();
-        let keys = Keys::of(rows, key)?;
         let mut author = Fresh {
-            session: self.session,
-            table: self.table,
-            files: coming,
-            keys,
+            conflict: self,
+            keys: Keys::of(rows.clone(), key)?,
+            files,
+            kept: None,
+            waits_for_nobody: None,
             at,
             is_stale: false,
         };
+        if self.on == OnConflict::Skip {
+            let writer = FileWriter::new(self.table, &*self.table.head().await)?;
+            author.kept = Some(self.fresh(files, rows.clone(), at, writer).await?);
+            author.waits_for_nobody = (!is_patient).then_some(rows);
+        }
         let landed = self.lake.commit(self.table, &self.who.subject, label, &mut author).await;
-        let is_stale = author.is_stale;
-        if let Some(kept) = kept
+        let (is_stale, accepted) = (author.is_stale, author.coming().size.rows.unwrap_or_default());
+        if let Some(kept) = author.kept.take()
             && !landed.as_ref().is_ok_and(|landed| landed.committed)
         {
             kept.discard(self.table).await;
@@ -299,24 +313,32 @@ impl Conflict<'_> {
 
 /// Who commits rows with keys that are not there.
 struct Fresh<'a> {
-    session: &'a Session,
-    table: &'a Arc<Table>,
-    files: &'a DataFiles,
+    conflict: &'a Conflict<'a>,
     keys: Keys,
+    files: &'a DataFiles,
+    /// The rows of `files` that are not left out, where some may be.
+    kept: Option<DataFiles>,
+    /// All rows of `files`, where those that came meanwhile are left out while nobody else can commit.
+    waits_for_nobody: Option<DataFrame>,
     /// The version up to which it is known that the keys are not there.
     at: Version,
     is_stale: bool,
 }
 
 impl Fresh<'_> {
+    fn coming(&self) -> &DataFiles {
+        self.kept.as_ref().unwrap_or(self.files)
+    }
+
     /// Whether a row with one of the keys came after `at`.
     async fn came(&self, to: Version) -> Result<bool> {
-        let since = self.table.since(self.at.0, to.0, &Removal::default()).await?;
+        let Conflict { session, table, .. } = self.conflict;
+        let since = table.since(self.at.0, to.0, &Removal::default()).await?;
         if since.is_other || since.added.is_empty() {
             return Ok(since.is_other);
         }
-        let snapshot = self.table.snapshot(to).await?;
-        let added = rows_of(self.session, &snapshot, Some(since.added), None)?;
+        let snapshot = table.snapshot(to).await?;
+        let added = rows_of(session, &snapshot, Some(since.added), None)?;
         let same = self.keys.join(added, JoinType::LeftSemi)?.limit(0, Some(1))?;
         Ok(same.count().await? > 0)
     }
@@ -324,14 +346,23 @@ impl Fresh<'_> {
 
 #[async_trait]
 impl Author for Fresh<'_> {
-    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+    async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
-        self.is_stale = self.came(head.version()).await?;
-        if self.is_stale || self.files.adds.is_empty() {
+        let at = head.version();
+        self.is_stale = self.came(at).await?;
+        if let Some(rows) = self.waits_for_nobody.clone().filter(|_| self.is_stale) {
+            let writer = FileWriter::new(self.conflict.table, head)?;
+            let kept = self.conflict.fresh(self.files, rows, at, writer).await?;
+            if let Some(before) = self.kept.replace(kept) {
+                before.discard(table).await;
+            }
+            self.is_stale = false;
+        }
+        if self.is_stale || self.coming().adds.is_empty() {
             return Ok(None);
         }
-        self.at = head.version();
-        Ok(Some(Proposal { kind: Some(CommitKind::Append), ..Proposal::adding([self.files]) }))
+        self.at = at;
+        Ok(Some(Proposal { kind: Some(CommitKind::Append), ..Proposal::adding([self.coming()]) }))
     }
 }
 
