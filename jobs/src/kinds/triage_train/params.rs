@@ -75,8 +75,8 @@ pub struct Params {
     /// of scope is chosen with them. Null: there are none. Default: null.
     pub out_of_scope_label: Option<String>,
     /// With such rows: how much it is to find all of them, against answering all others rightly, above 0 and to 100. With 1 the
-    /// threshold is the one with the highest mean of both; with less, fewer texts in scope are taken for out of scope. Default:
-    /// 0.25.
+    /// threshold is the one with the highest mean of both; with less, fewer texts in scope are taken for out of scope.
+    /// Default: 0.25.
     pub out_of_scope_cost: f64,
     /// The part of them that is to be found, above 0 and to 1, whatever it costs; then `out_of_scope_cost` says nothing.
     /// Default: null.
