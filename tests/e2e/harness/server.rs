@@ -44,6 +44,8 @@ impl Server {
         let mut command = Command::new(binary());
         command.arg("--data").arg(root).args(flags).args(["serve", "--listen", "127.0.0.1:0"]);
         without_settings(&mut command);
+        // Models that somebody pulled are not the tests' either.
+        command.env("COLONNADE_MODELS", root.join("models"));
         Self::of(command).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
