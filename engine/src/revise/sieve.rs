@@ -104,35 +104,27 @@ impl<'a> Sieve<'a> {
         writer: &mut FileWriter,
         checked: &mut Checked,
     ) -> Result<bool> {
-        if matches!(self.going, Sifting::All) {
-            return self.follow_all(sifted, from, to, writer, checked).await;
-        }
-        let since = self.table.since(from.0, to.0, &sifted.removal).await?;
-        if since.is_other {
-            return Ok(false);
-        }
-        if !since.added.is_empty() {
-            let snapshot = self.table.snapshot(to).await?;
-            self.sift(sifted, &snapshot, Some(since.added), writer, checked).await?;
-        }
-        Ok(true)
-    }
-
-    /// The same where all rows go: in which file one lies says nothing.
-    async fn follow_all(
-        &self,
-        sifted: &mut Sifted,
-        from: Version,
-        to: Version,
-        writer: &mut FileWriter,
-        checked: &mut Checked,
-    ) -> Result<bool> {
-        let Some(came) = self.table.came(from.0, to.0).await? else { return Ok(false) };
+        // Where all rows go it says nothing in which file one lies.
+        let all = matches!(self.going, Sifting::All);
+        let came = if all {
+            let Some(came) = self.table.came(from.0, to.0).await? else { return Ok(false) };
+            came
+        } else {
+            let since = self.table.since(from.0, to.0, &sifted.removal).await?;
+            if since.is_other {
+                return Ok(false);
+            }
+            Vec::from_iter(
+                (!since.added.is_empty()).then_some(Came { version: to, files: since.added }),
+            )
+        };
         for Came { version, files } in came {
             let snapshot = self.table.snapshot(version).await?;
             self.sift(sifted, &snapshot, Some(files), writer, checked).await?;
         }
-        sifted.removal = self.table.snapshot(to).await?.removal_of_all()?;
+        if all {
+            sifted.removal = self.table.snapshot(to).await?.removal_of_all()?;
+        }
         Ok(true)
     }
 
