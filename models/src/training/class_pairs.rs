@@ -53,12 +53,7 @@ struct Windows {
 
 impl Windows {
     fn read(encoder: &Embedder, examples: Examples<'_>, most: usize) -> Result<Self> {
-        let (texts, classes) = (examples.texts.len(), examples.classes.len());
-        if texts != classes {
-            let problem =
-                format!("expected texts and a class for each, found {texts} and {classes}");
-            return Err(Error::Training { problem });
-        }
+        examples.check()?;
         let (tokens, text_of) = encoder.windows(examples.texts, Role::Passage, most)?;
         let mut starts = vec![0];
         starts.extend(text_of.chunk_by(|a, b| a == b).scan(0, |end, of| {

@@ -30,6 +30,18 @@ pub struct Examples<'a> {
     pub classes: &'a [usize],
 }
 
+impl Examples<'_> {
+    /// Fails for another number of classes than texts.
+    pub(super) fn check(&self) -> Result<()> {
+        let (texts, classes) = (self.texts.len(), self.classes.len());
+        if texts == classes {
+            return Ok(());
+        }
+        let problem = format!("expected texts and a class for each, found {texts} and {classes}");
+        Err(Error::Training { problem })
+    }
+}
+
 /// A trained encoder with its head.
 #[derive(Clone, Debug)]
 pub struct Trained {
@@ -182,11 +194,7 @@ impl<'a> Classes<'a> {
 
 /// The tokens and classes of examples, and how many texts were cut.
 fn read(encoder: &Embedder, examples: Examples<'_>, count: usize) -> Result<(Texts, usize)> {
-    let (texts, classes) = (examples.texts.len(), examples.classes.len());
-    if texts != classes {
-        let problem = format!("expected texts and a class for each, found {texts} and {classes}");
-        return Err(Error::Training { problem });
-    }
+    examples.check()?;
     if let Some(class) = examples.classes.iter().find(|class| **class >= count) {
         let problem = format!("expected classes below {count}, found {class}");
         return Err(Error::Training { problem });

@@ -82,6 +82,14 @@ fn options(method: Method) -> FineTuneOptions {
     options
 }
 
+/// Those of `COLONNADE_CONTRASTIVE`, as JSON, before the defaults.
+fn contrastive_options() -> ContrastiveOptions {
+    match std::env::var("COLONNADE_CONTRASTIVE") {
+        Ok(json) => serde_json::from_str(&json).unwrap(),
+        Err(_) => ContrastiveOptions::default(),
+    }
+}
+
 /// Adapters begin from nothing and take a higher rate than weights that are good already.
 const LOW_RANK_RATE: f64 = 5.0;
 const FULL: Method = Method::Full { tables: Tables::Frozen };
@@ -362,10 +370,7 @@ fn febrl_people_find_their_duplicates() {
         .collect();
     let (pairs, groups): (Vec<(&str, &str)>, Vec<usize>) =
         pairs.into_iter().map(|(a, b, person)| ((a, b), person)).unzip();
-    let options = match std::env::var("COLONNADE_CONTRASTIVE") {
-        Ok(json) => serde_json::from_str(&json).unwrap(),
-        Err(_) => ContrastiveOptions::default(),
-    };
+    let options = contrastive_options();
     let mut rate = 0.0;
     let mut on_progress = |progress: &TrainProgress| {
         rate = progress.texts_per_s;
@@ -501,10 +506,7 @@ fn long_texts_are_told_apart_by_what_stands_anywhere_in_them() {
     };
     let (beginnings, windows) = (by_head(&embedder, 1), by_head(&embedder, 4));
     assert!(windows > beginnings);
-    let options: ContrastiveOptions = match std::env::var("COLONNADE_CONTRASTIVE") {
-        Ok(json) => serde_json::from_str(&json).unwrap(),
-        Err(_) => ContrastiveOptions::default(),
-    };
+    let options = contrastive_options();
     let mut on_progress = |_: &TrainProgress| ControlFlow::Continue(());
     let (learned_texts, own_texts) = (all(&learned), all(&own));
     let trained = fine_tune_classes(
