@@ -189,9 +189,14 @@ impl Task {
         let (raw, vectors) = match &self.encoder {
             Encoder::Frozen(encoder) => (self.head(encoder.clone(), &vectors, &train)?, vectors),
             Encoder::Trained(model) => {
-                let raw = self.fine_tuned(device, model.clone(), &train, &validation)?;
-                let texts = self.prepared.texts(&train);
-                let vectors = self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?;
+                let (raw, vectors) = self.fine_tuned(device, model.clone(), &train, &validation)?;
+                let vectors = match vectors {
+                    Some(vectors) => vectors,
+                    None => {
+                        let texts = self.prepared.texts(&train);
+                        self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?
+                    }
+                };
                 (raw, vectors)
             }
         };
@@ -293,13 +298,14 @@ impl Task {
         })
     }
 
+    /// A trained encoder with its head, and the vectors of the rows that were learned from, where they were needed for that.
     fn fine_tuned(
         &self,
         device: EncoderDevice,
         model: Model,
         train: &[usize],
         validation: &[usize],
-    ) -> Result<Raw> {
+    ) -> Result<(Raw, Option<Vec<f32>>)> {
         let (prepared, Model { embedder: encoder, tokenizer }) = (&self.prepared, model);
         let (texts, classes) = (prepared.texts(train), prepared.classes(train));
         let (own_texts, own_classes) = (prepared.texts(validation), prepared.classes(validation));
@@ -314,20 +320,22 @@ impl Task {
             (self.tell_more)(training::activity(progress));
             self.go_on()
         };
-        let trained = match self.params.method {
+        let (trained, vectors) = match self.params.method {
             Method::Contrastive => {
                 let options = self.params.contrasting();
                 let call = TrainCall { options: &options, checkpoints, on_progress };
                 let windows = self.params.windows;
                 let trained = fine_tune_classes_on(device, &encoder, learned, own, windows, call);
                 let trained = trained.map_err(model_error)?;
-                let head = self.head_of(&trained, &encoder, &tokenizer, &texts, &classes)?;
-                Trained { encoder: trained, head }
+                let (head, vectors) =
+                    self.head_of(&trained, &encoder, &tokenizer, &texts, &classes)?;
+                (Trained { encoder: trained, head }, Some(vectors))
             }
             _ => {
                 let (options, count) = (self.params.fine_tuning(), prepared.labels.count());
                 let call = TrainCall { options: &options, checkpoints, on_progress };
-                fine_tune_on(device, &encoder, count, learned, own, call).map_err(model_error)?
+                let trained = fine_tune_on(device, &encoder, count, learned, own, call);
+                (trained.map_err(model_error)?, None)
             }
         };
         let facts = training::facts(&trained.encoder, rate);
@@ -340,10 +348,11 @@ impl Task {
         let files = write(&plain, &evaluated).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let classifier = Classifier::load(&artifact, None);
-        Ok(Raw { classifier: classifier.map_err(model_error)?, write: Box::new(write), facts })
+        let classifier = classifier.map_err(model_error)?;
+        Ok((Raw { classifier, write: Box::new(write), facts }, vectors))
     }
 
-    /// A head on the vectors of a trained encoder.
+    /// A head on the vectors of a trained encoder, and these.
     fn head_of(
         &self,
         trained: &TrainedEncoder,
@@ -351,17 +360,17 @@ impl Task {
         tokenizer: &[u8],
         texts: &[&str],
         classes: &[usize],
-    ) -> Result<Head> {
+    ) -> Result<(Head, Vec<f32>)> {
         let origin = self.origin_of(Vec::new());
         let files = ArtifactFiles::of_encoder(trained, base.config(), tokenizer, &origin);
         let files = files.map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let encoder = Embedder::load(&artifact).map_err(model_error)?;
-        let vectors = self.embed(&encoder, texts, 0.75, 0.8)?;
+        let vectors = self.embed(&encoder, texts, 0.75, 0.85)?;
         let mut go_on = |_: &HeadProgress| self.go_on();
         let (options, count) = (self.params.head(), self.prepared.labels.count());
         let trained = Head::train(&vectors, classes, count, &options, &mut go_on);
-        Ok(trained.map_err(model_error)?.0)
+        Ok((trained.map_err(model_error)?.0, vectors))
     }
 
     /// The score that tells in and out of scope apart best, and its threshold.
