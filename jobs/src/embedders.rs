@@ -18,6 +18,7 @@ use models::{
 };
 use parking_lot::Mutex;
 
+use crate::parameters::bad;
 use crate::registry::{self, History, models_name, stages_name};
 
 /// Embedders that are kept at a time; one of all-MiniLM-L6-v2 takes 90 MB.
@@ -252,5 +253,22 @@ pub(crate) fn model_error(error: ModelError) -> Error {
         }
         ModelError::Limit { .. } => Error::user(Code::LimitExceeded, error.to_string()),
         other => Error::user(Code::BadInput, other.to_string()),
+    }
+}
+/// Fails for a version of a model that takes other texts of a row than those of so many columns.
+pub(crate) fn check_fields(
+    (job, model, version): (&'static str, &str, &str),
+    classifier: &Classifier,
+    columns: usize,
+) -> Result<()> {
+    match classifier.settings().fields {
+        1 => Ok(()),
+        fields if fields == columns => Ok(()),
+        fields => {
+            let problem = format!(
+                "expected {fields} columns, which {model}@{version} was trained on, each apart; found {columns}"
+            );
+            Err(bad(job, "text_columns", problem))
+        }
     }
 }

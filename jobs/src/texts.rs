@@ -2,6 +2,8 @@
 //! columns, one after the other; rows come in one fixed order, the oldest first, so that "the first of
 //! these" means the same in every run.
 
+use std::ops::Range;
+
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
@@ -55,6 +57,57 @@ impl TextSource<'_> {
     }
 }
 
+/// The texts of a row as one, a line each, which still knows where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowText {
+    whole: String,
+    fields: Vec<Range<usize>>,
+}
+
+impl RowText {
+    /// Of these fields; one that is null is no line.
+    pub(crate) fn of<'a>(fields: impl Iterator<Item = Option<&'a str>>) -> Self {
+        let mut row = Self::default();
+        let mut is_first = true;
+        for field in fields {
+            if let Some(text) = field {
+                if !is_first {
+                    row.whole.push('\n');
+                }
+                is_first = false;
+                row.whole.push_str(text);
+            }
+            let end = row.whole.len();
+            row.fields.push(end - field.map_or(0, str::len)..end);
+        }
+        row
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> &str {
+        &self.whole
+    }
+
+    /// Field by field; one that is null is empty.
+    pub(crate) fn fields(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.fields.iter().map(|range| &self.whole[range.clone()])
+    }
+
+    /// What is embedded of it: all of it as one text, or `count` fields.
+    pub(crate) fn inputs(&self, count: usize) -> impl Iterator<Item = &str> {
+        let (whole, fields) = match count {
+            1 => (Some(self.whole()), None),
+            _ => (None, Some(self.fields())),
+        };
+        whole.into_iter().chain(fields.into_iter().flatten())
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.whole.len() + self.fields.len() * size_of::<Range<usize>>()
+    }
+}
+
 /// Rows, a batch at a time.
 pub(crate) struct TextReader {
     rows: SendableRecordBatchStream,
@@ -104,6 +157,11 @@ impl TextRows {
     pub(crate) fn text(&self, row: usize, column: usize) -> Option<&str> {
         let texts = self.texts.get(column)?;
         texts.is_valid(row).then(|| texts.value(row))
+    }
+
+    /// The texts of a row in some of the columns.
+    pub(crate) fn row_text(&self, row: usize, columns: Range<usize>) -> RowText {
+        RowText::of(columns.map(|column| self.text(row, column)))
     }
 
     /// The texts of a row, in the order of the columns; those that are null are left out.

@@ -76,7 +76,7 @@ impl Classifier {
                 });
             }
         };
-        let (count, dimension) = (settings.labels.count(), encoder.dimension());
+        let (count, dimension) = (settings.labels.count(), encoder.dimension() * settings.fields);
         let turned = read_numbers(artifact.weights(), WEIGHT, &[count, dimension])?;
         let weight = (0..dimension)
             .flat_map(|row| turned.iter().skip(row).step_by(dimension).copied())
@@ -111,9 +111,11 @@ pub fn encoder_of(card: &Card) -> Option<EmbedderId> {
     Some(EmbedderId { name: of("name")?, version: of("version")? })
 }
 
-/// Numbers of a vector that the head of a classifier takes.
+/// Numbers of an encoder's vector by the head of a classifier, which takes one for each field of a row.
 pub fn dimension_of(artifact: &Artifact<'_>) -> Option<usize> {
-    artifact.weights().tensors().get(WEIGHT)?.shape.get(1).copied()
+    let of_row = artifact.weights().tensors().get(WEIGHT)?.shape.get(1).copied()?;
+    let settings = ClassifierSettings::from_card(artifact.card()).ok()?;
+    Some(of_row / settings.fields)
 }
 
 fn encoder_named(

@@ -2,6 +2,7 @@
 //! was fine-tuned has it inside its artifact; one whose encoder stayed as it was names it, and is loaded with it.
 
 mod artifact;
+mod fields;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,8 @@ mod tests;
 use std::sync::Arc;
 
 pub use artifact::{BERT_CLASSIFIER, LINEAR_CLASSIFIER, dimension_of, encoder_of};
-pub use settings::ClassifierSettings;
+pub use fields::embed_fields;
+pub use settings::{ClassifierSettings, FIELDS_MAX};
 
 use crate::embedding::{EmbedOptions, Embeddings, TextEmbedder};
 use crate::error::{Error, Result};
@@ -42,7 +44,7 @@ impl Default for ClassifyOptions<'_> {
     }
 }
 
-/// What a text is.
+/// What a row is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// Classes by number, with their calibrated probabilities, the likeliest first.
@@ -53,14 +55,14 @@ pub struct Prediction {
     pub is_out_of_scope: bool,
 }
 
-/// What texts are.
+/// What rows are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classified {
-    /// One for each text.
+    /// One for each row.
     pub predictions: Vec<Prediction>,
     /// Texts of which only the beginning was taken.
     pub cut_texts: usize,
-    /// Texts without a character that says anything.
+    /// Rows without a character that says anything.
     pub empty_texts: usize,
     /// Tokens of all texts.
     pub tokens: u64,
@@ -69,11 +71,11 @@ pub struct Classified {
 /// What the head answers, before temperature and threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
-    /// Row by row, `[texts, classes]`.
+    /// Row by row, `[rows, classes]`.
     pub values: Vec<f32>,
     /// Texts of which only the beginning was taken.
     pub cut_texts: usize,
-    /// Texts without a character that says anything.
+    /// Rows without a character that says anything.
     pub empty_texts: usize,
     /// Tokens of all texts.
     pub tokens: u64,
@@ -81,14 +83,14 @@ pub struct Logits {
 
 impl Classifier {
     /// Puts a classifier together. Fails for a head of another number of classes than the labels, or of numbers than
-    /// the encoder's vectors.
+    /// the vectors of a row.
     pub fn new(
         encoder: Arc<dyn TextEmbedder>,
         head: Head,
         settings: ClassifierSettings,
     ) -> Result<Self> {
         settings.check()?;
-        let expected = (encoder.dimension(), settings.labels.count());
+        let expected = (encoder.dimension() * settings.fields, settings.labels.count());
         if (head.dimension(), head.classes()) != expected
             || head.weight.len() != expected.0 * expected.1
         {
@@ -125,14 +127,20 @@ impl Classifier {
         &self.head
     }
 
-    /// The vectors that the head answers by: those of the encoder, of as much of a text as the settings say. Fails as embedding
-    /// does.
-    pub fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
-        let windows = self.settings.windows;
-        self.encoder.embed(texts, &EmbedOptions { windows, ..*options })
+    /// Numbers of the vector of a row.
+    pub fn dimension(&self) -> usize {
+        self.head.dimension()
     }
 
-    /// What the head answers: what temperature and threshold are found from. Fails as embedding does.
+    /// The vectors that the head answers by, one for each row: those of the encoder, of as much of a text as the settings say.
+    /// `texts` are the fields of the first row, then those of the next. Fails as embedding does, and for texts that are no whole
+    /// rows.
+    pub fn embed(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Embeddings> {
+        let options = EmbedOptions { windows: self.settings.windows, ..*options };
+        embed_fields(self.encoder.as_ref(), texts, self.settings.fields, &options)
+    }
+
+    /// What the head answers: what temperature and threshold are found from. Fails as [`embed`](Self::embed) does.
     pub fn logits(&self, texts: &[&str], options: &EmbedOptions<'_>) -> Result<Logits> {
         let embeddings = self.embed(texts, options)?;
         let values = self.head.logits(&embeddings.values)?;
@@ -144,7 +152,7 @@ impl Classifier {
         })
     }
 
-    /// What texts are. No text fails: the empty one has an answer, too. Fails as embedding does.
+    /// What rows are. No text fails: the empty one has an answer, too. Fails as [`embed`](Self::embed) does.
     pub fn classify(&self, texts: &[&str], options: &ClassifyOptions<'_>) -> Result<Classified> {
         let embeddings = self.embed(texts, &options.embed)?;
         Ok(Classified {
@@ -155,7 +163,7 @@ impl Classifier {
         })
     }
 
-    /// What texts are whose vectors by [`embed`](Self::embed) are at hand, `[texts, dimension]`.
+    /// What rows are whose vectors by [`embed`](Self::embed) are at hand, `[rows, dimension]`.
     pub fn answer(&self, vectors: &[f32], top: usize) -> Result<Vec<Prediction>> {
         let logits = self.head.logits(vectors)?;
         let rows = logits.chunks_exact(self.head.classes());

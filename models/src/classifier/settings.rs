@@ -16,6 +16,10 @@ const LABELS: &str = "labels";
 const TEMPERATURE: &str = "temperature";
 const OUT_OF_SCOPE: &str = "out_of_scope";
 const WINDOWS: &str = "windows";
+const FIELDS: &str = "fields";
+
+/// Most fields of a row.
+pub const FIELDS_MAX: usize = 16;
 
 /// Labels, temperature and threshold.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,8 @@ pub struct ClassifierSettings {
     pub out_of_scope: Option<Threshold>,
     /// Windows of a text that are read.
     pub windows: usize,
+    /// Texts of a row, each of which has a vector of its own: a title apart from a body. The row's vector is all of theirs.
+    pub fields: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +45,8 @@ struct Written {
     /// One in those that were written before there were more.
     #[serde(default = "one")]
     windows: usize,
+    #[serde(default = "one")]
+    fields: usize,
 }
 
 fn one() -> usize {
@@ -48,7 +56,7 @@ fn one() -> usize {
 impl ClassifierSettings {
     /// These labels, without calibration and threshold.
     pub fn new(labels: Labels) -> Self {
-        Self { labels, temperature: 1.0, out_of_scope: None, windows: 1 }
+        Self { labels, temperature: 1.0, out_of_scope: None, windows: 1, fields: 1 }
     }
 
     /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
@@ -71,6 +79,9 @@ impl ClassifierSettings {
         if !(1..=WINDOWS_MAX).contains(&self.windows) {
             return fail(format!("windows: expected 1 to {WINDOWS_MAX}, found {}", self.windows));
         }
+        if !(1..=FIELDS_MAX).contains(&self.fields) {
+            return fail(format!("fields: expected 1 to {FIELDS_MAX}, found {}", self.fields));
+        }
         match self.out_of_scope {
             Some(threshold) if !threshold.least.is_finite() => {
                 fail(format!("out_of_scope: expected a finite score, found {}", threshold.least))
@@ -89,6 +100,7 @@ impl ClassifierSettings {
             (TEMPERATURE.to_owned(), json(serde_json::to_value(self.temperature))?),
             (OUT_OF_SCOPE.to_owned(), json(serde_json::to_value(self.out_of_scope))?),
             (WINDOWS.to_owned(), self.windows.into()),
+            (FIELDS.to_owned(), self.fields.into()),
         ]))
     }
 
@@ -101,6 +113,7 @@ impl ClassifierSettings {
             temperature: written.temperature,
             out_of_scope: written.out_of_scope,
             windows: written.windows,
+            fields: written.fields,
         };
         settings.check()?;
         Ok(settings)

@@ -29,7 +29,13 @@ fn encoder(seed: u64) -> Arc<Embedder> {
 fn settings() -> ClassifierSettings {
     let labels = Labels::new(vec!["card".into(), "lost".into()]).unwrap();
     let threshold = Threshold { score: Score::MaxProbability, least: 0.6 };
-    ClassifierSettings { labels, temperature: 1.7, out_of_scope: Some(threshold), windows: 2 }
+    ClassifierSettings {
+        labels,
+        temperature: 1.7,
+        out_of_scope: Some(threshold),
+        windows: 2,
+        fields: 1,
+    }
 }
 
 fn origin() -> TrainedOrigin {
@@ -156,6 +162,56 @@ fn an_artifact_that_does_not_fit_says_why() {
         card.hyperparameters.insert("temperature".into(), 0.into());
     };
     assert!(with(&cold, &tokenizer_bytes()).contains("temperature: expected a number above 0"));
+}
+
+#[test]
+fn fields_lie_side_by_side_and_one_that_says_nothing_counts_for_nothing() {
+    let encoder = encoder(1);
+    let embed = |texts: &[&str], fields| {
+        embed_fields(encoder.as_ref(), texts, fields, &EmbedOptions::default())
+    };
+    let alone = embed(&["my card", "is lost", "", " "], 1).unwrap();
+    let rows: Vec<&[f32]> = alone.rows().collect();
+    let (card, lost, empty) = (rows[0], rows[1], rows[2]);
+    let none = vec![0.0; card.len()];
+    let texts = ["my card", "is lost", "my card", " ", "", "is lost", "", " "];
+    let found = embed(&texts, 2).unwrap();
+    assert_eq!((found.dimension, found.empty_texts), (2 * card.len(), 1));
+    let half = |vector: &[f32]| vector.iter().map(|x| x / 2_f32.sqrt()).collect::<Vec<_>>();
+    let expected = [
+        [half(card), half(lost)],
+        [card.to_vec(), none.clone()],
+        [none.clone(), lost.to_vec()],
+        [empty.to_vec(), none],
+    ];
+    for (row, expected) in found.rows().zip(&expected) {
+        let near = row.iter().zip(expected.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near, "{row:?} {expected:?}");
+    }
+    let message = embed(&texts[..3], 2).unwrap_err().to_string();
+    assert!(message.contains("expected 2 a row, found 3 in all"), "{message}");
+    assert!(embed(&[], 2).unwrap().values.is_empty() && embed(&texts, 0).is_err());
+}
+
+#[test]
+fn a_head_on_fields_is_read_back_and_takes_no_other_number() {
+    let encoder = encoder(1);
+    let vectors = embed_fields(encoder.as_ref(), &TEXTS, 2, &EmbedOptions::default()).unwrap();
+    let mut go_on = |_: &HeadProgress| ControlFlow::Continue(());
+    let (classes, options) = ([0, 0, 1, 1], HeadOptions::default());
+    let (head, _) = Head::train(&vectors.values, &classes, 2, &options, &mut go_on).unwrap();
+    let of_fields = |fields| ClassifierSettings { fields, windows: 1, ..settings() };
+    let files = ArtifactFiles::of_head(&head, encoder.id(), &of_fields(2), &origin()).unwrap();
+    let read = load(&files, Some(encoder.clone())).unwrap();
+    assert_eq!((read.settings(), read.dimension()), (&of_fields(2), 2 * encoder.dimension()));
+    assert_eq!(dimension_of(&files.artifact().unwrap()), Some(encoder.dimension()));
+    let found = classify(&read).predictions;
+    assert!(found.iter().zip(classes).all(|(row, class)| row.top[0].0 == class), "{found:?}");
+    assert_eq!(found.len(), 4);
+    for fields in [0, 1, 3, 17] {
+        let refused = Classifier::new(encoder.clone(), head.clone(), of_fields(fields));
+        assert!(refused.is_err(), "{fields}");
+    }
 }
 
 #[test]

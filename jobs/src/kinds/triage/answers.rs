@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::params::Params;
 use crate::context::RunContext;
+use crate::texts::RowText;
 
 /// What a text is, as it is committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +25,16 @@ pub(super) struct Answer {
     pub(super) reasons: String,
 }
 
-/// Half of the SHA-256, in hexadecimal digits, of a text and of what is asked about it.
-pub(super) fn key_of(params: &Params, text: &str) -> String {
+/// Half of the SHA-256, in hexadecimal digits, of a text, of so many fields each of which counts, and of what is asked about it.
+pub(super) fn key_of(params: &Params, text: &RowText, fields: usize) -> String {
     let mut hash = Sha256::new();
     hash.update(params.top.to_le_bytes());
     hash.update(params.reasons.to_le_bytes());
-    hash.update(text.as_bytes());
+    hash.update(text.whole());
+    if fields > 1 {
+        // The same lines in other columns are another row.
+        text.fields().for_each(|field| hash.update((field.len() as u64).to_le_bytes()));
+    }
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

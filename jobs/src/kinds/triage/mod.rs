@@ -27,13 +27,13 @@ use tokio_util::sync::CancellationToken;
 pub use params::Params;
 
 use crate::context::RunContext;
-use crate::embedders::model_error;
+use crate::embedders::{check_fields, model_error};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
 use crate::registry::{History, files, models_name, stages_name};
 use crate::table::{InputTable, is_text};
-use crate::texts::TextSource;
+use crate::texts::{RowText, TextSource};
 use crate::training_rows::{self, Examples, training_rows_name};
 
 /// The kind's name.
@@ -54,7 +54,7 @@ struct Rows {
     ids: Vec<String>,
     /// Of each text and what is asked about it.
     keys: Vec<String>,
-    texts: Vec<String>,
+    texts: Vec<RowText>,
     labelled: u64,
     without_id: u64,
 }
@@ -110,7 +110,7 @@ impl Job for Triage {
             let params = Self::params(params)?;
             let version = version(ctx, &params).await?;
             let classifier = load(ctx, &params, &version).await?;
-            let rows = read(ctx, &params).await?;
+            let rows = read(ctx, &params, classifier.settings().fields).await?;
             let name = format!("{}@{version}", params.model);
             let earlier = answers::earlier(ctx, &params, &name).await?;
             let examples = match params.reasons {
@@ -118,7 +118,7 @@ impl Job for Triage {
                 _ => {
                     let (model, bytes_max) =
                         ((&params.model[..], &version[..]), ctx.memory_budget_bytes() / 4);
-                    let dimension = classifier.encoder().dimension();
+                    let dimension = classifier.dimension();
                     training_rows::examples(ctx.session(), model, dimension, bytes_max).await?
                 }
             };
@@ -157,12 +157,14 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     let files = files(ctx.session(), &params.model, version).await?;
     stage.record.bytes_read = files.weights.len() as u64;
     let classifier = ctx.embedders().classifier(ctx.session(), files).await?;
+    let name = (NAME, &params.model[..], version);
+    check_fields(name, &classifier, params.text_columns.len())?;
     stage.finish();
     Ok(classifier)
 }
 
 /// Reads the rows without a label.
-async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
+async fn read(ctx: &RunContext, params: &Params, fields: usize) -> Result<Rows> {
     let mut stage = ctx.stage("read");
     let mut columns = params.text_columns.clone();
     if let Some(label) = &params.label_column {
@@ -191,9 +193,8 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
                 rows.without_id += 1;
                 continue;
             };
-            let parts: Vec<&str> = (0..texts).filter_map(|at| batch.text(row, at)).collect();
-            let text = parts.join("\n");
-            bytes += id.len() + text.len() + 2 * size_of::<String>();
+            let text = batch.row_text(row, 0..texts);
+            bytes += id.len() + text.bytes() + size_of::<String>();
             if bytes > bytes_max {
                 return Err(Error::user(
                     Code::ResourcesExhausted,
@@ -205,7 +206,7 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Rows> {
                 ));
             }
             rows.ids.push(id.to_owned());
-            rows.keys.push(answers::key_of(params, &text));
+            rows.keys.push(answers::key_of(params, &text, fields));
             rows.texts.push(text);
         }
         ctx.check()?;
@@ -265,16 +266,17 @@ impl Task {
         tell: &(dyn Fn(f64) + Sync),
         cancellation: &CancellationToken,
     ) -> Result<Found> {
-        let mut found = Found::default();
+        let (mut found, fields) = (Found::default(), self.classifier.settings().fields);
         let mut answers: Vec<Option<Answer>> =
             self.rows.keys.iter().map(|key| self.earlier.get(key).cloned()).collect();
         let new = answers.iter().enumerate().filter(|(_, answer)| answer.is_none());
         let new: Vec<usize> = new.map(|(row, _)| row).collect();
         found.kept = answers.len() - new.len();
         for (part, rows) in new.chunks(PART_ROWS).enumerate() {
-            let texts: Vec<&str> = rows.iter().map(|row| self.rows.texts[*row].as_str()).collect();
+            let inputs = rows.iter().flat_map(|row| self.rows.texts[*row].inputs(fields));
+            let texts: Vec<&str> = inputs.collect();
             let report = |progress: models::Progress| {
-                let done = part * PART_ROWS + progress.texts;
+                let done = part * PART_ROWS + progress.texts / fields;
                 tell(0.1 + 0.85 * done as f64 / new.len() as f64);
                 match cancellation.is_cancelled() {
                     true => ControlFlow::Break(()),
@@ -284,7 +286,7 @@ impl Task {
             let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
             let embeddings = self.classifier.embed(&texts, &options).map_err(model_error)?;
             let predictions = self.classifier.answer(&embeddings.values, self.params.top);
-            let reasons = self.reasons(&embeddings.values, texts.len(), execution)?;
+            let reasons = self.reasons(&embeddings.values, rows.len(), execution)?;
             let predictions = predictions.map_err(model_error)?;
             for ((row, prediction), reasons) in rows.iter().zip(&predictions).zip(reasons) {
                 answers[*row] = Some(self.answer(prediction, reasons)?);
@@ -298,13 +300,13 @@ impl Task {
     }
 
     /// For each text the rows that were learned from that are most like it, as JSON.
-    fn reasons(&self, vectors: &[f32], texts: usize, execution: &Execution) -> Result<Vec<String>> {
+    fn reasons(&self, vectors: &[f32], rows: usize, execution: &Execution) -> Result<Vec<String>> {
         let (examples, k) = (&self.examples, self.params.reasons.min(self.examples.ids.len()));
         if k == 0 {
-            return Ok(vec!["[]".to_owned(); texts]);
+            return Ok(vec!["[]".to_owned(); rows]);
         }
-        let dimension = self.classifier.encoder().dimension();
-        let queries = MatrixView::new(vectors, texts, dimension)?;
+        let dimension = self.classifier.dimension();
+        let queries = MatrixView::new(vectors, rows, dimension)?;
         let base = MatrixView::new(&examples.vectors, examples.ids.len(), dimension)?;
         let options = NearestOptions::new(Metric::Cosine, k);
         let near = nearest(queries, base, &options, execution)?;
@@ -318,7 +320,7 @@ impl Task {
             })
         };
         let row = |row| Value::Array(near.row(row).iter().map(reason).collect()).to_string();
-        Ok((0..texts).map(row).collect())
+        Ok((0..rows).map(row).collect())
     }
 
     fn answer(&self, prediction: &Prediction, reasons: String) -> Result<Answer> {

@@ -23,8 +23,8 @@ pub struct Params {
     pub dataset: DatasetName,
     /// Column that names the row. Default: id.
     pub id_column: String,
-    /// Columns whose texts together are labelled, a line each, as they were learned from; a null is left out.
-    /// Default: ["subject", "body"].
+    /// Columns whose texts together are labelled, a line each, as they were learned from; a null is left out. For a model that
+    /// was trained on columns apart as many, in their order. Default: ["subject", "body"].
     pub text_columns: Vec<String>,
     /// Column of labels: rows that have one are not labelled; null labels all rows. Default: label.
     pub label_column: Option<String>,

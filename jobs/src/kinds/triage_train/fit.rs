@@ -12,7 +12,7 @@ use models::{
     EmbedOptions, Embedder, EmbedderId, EncoderDevice, Estimate, Evaluation, Examples, FoldAnswer,
     Head, HeadProgress, InScope, Labels, NoiseCandidate, RowQuality, ScopeReport, Score, Scores,
     TextEmbedder, Threshold, TrainCall, TrainProgress, Trained, TrainedEncoder, TrainedOrigin,
-    TrainingData, auroc, calibration_error, choose_threshold, compare, describe,
+    TrainingData, auroc, calibration_error, choose_threshold, compare, describe, embed_fields,
     estimate_classes_on, estimate_on, fine_tune_classes_on, fine_tune_on, fold_answers,
     label_noise, row_quality, scope_report, scores,
 };
@@ -185,25 +185,19 @@ impl Task {
     ) -> Result<(Prepared, Fitted)> {
         let (train, validation) =
             (self.prepared.of(Side::Train), self.prepared.of(Side::Validation));
-        let labels = &self.prepared.labels;
         let (raw, vectors) = match &self.encoder {
             Encoder::Frozen(encoder) => (self.head(encoder.clone(), &vectors, &train)?, vectors),
             Encoder::Trained(model) => {
                 let (raw, vectors) = self.fine_tuned(device, model.clone(), &train, &validation)?;
                 let vectors = match vectors {
                     Some(vectors) => vectors,
-                    None => {
-                        let texts = self.prepared.texts(&train);
-                        self.embed(raw.classifier.encoder().as_ref(), &texts, 0.8, 0.85)?
-                    }
+                    None => self.embed(raw.classifier.encoder().as_ref(), &train, 0.8, 0.85)?,
                 };
                 (raw, vectors)
             }
         };
         (self.tell)(0.85);
-        let windows = self.params.windows_read();
-        let mut settings =
-            ClassifierSettings { windows, ..ClassifierSettings::new(labels.clone()) };
+        let mut settings = raw.classifier.settings().clone();
         let own = self.logits(&raw.classifier, &validation)?;
         let truth = self.prepared.classes(&validation);
         let calibration = settings.calibrate(&own, &truth).map_err(model_error)?;
@@ -238,7 +232,7 @@ impl Task {
         if !is_needed {
             return Ok((Vec::new(), None));
         }
-        let vectors = self.embed(encoder, &self.prepared.texts(train), 0.05, 0.25)?;
+        let vectors = self.embed(encoder, train, 0.05, 0.25)?;
         if self.params.noise_folds == 0 {
             return Ok((vectors, None));
         }
@@ -281,10 +275,8 @@ impl Task {
         let (head, outcome) =
             Head::train(vectors, &classes, labels.count(), &options, &mut on_progress)
                 .map_err(model_error)?;
-        let windows = self.params.windows_read();
-        let settings = ClassifierSettings { windows, ..ClassifierSettings::new(labels.clone()) };
         let id: EmbedderId = encoder.id().clone();
-        let classifier = Classifier::new(encoder, head.clone(), settings);
+        let classifier = Classifier::new(encoder, head.clone(), self.plain_settings());
         Ok(Raw {
             classifier: classifier.map_err(model_error)?,
             write: Box::new(move |settings, origin| {
@@ -327,8 +319,7 @@ impl Task {
                 let windows = self.params.windows;
                 let trained = fine_tune_classes_on(device, &encoder, learned, own, windows, call);
                 let trained = trained.map_err(model_error)?;
-                let (head, vectors) =
-                    self.head_of(&trained, &encoder, &tokenizer, &texts, &classes)?;
+                let (head, vectors) = self.head_of(&trained, &encoder, &tokenizer, train)?;
                 (Trained { encoder: trained, head }, Some(vectors))
             }
             _ => {
@@ -343,9 +334,8 @@ impl Task {
         let write = move |settings: &ClassifierSettings, origin: &TrainedOrigin| {
             ArtifactFiles::of_trained(&trained, &config, &tokenizer, settings, origin)
         };
-        let plain = ClassifierSettings::new(prepared.labels.clone());
-        let evaluated = TrainedOrigin { evaluation: Vec::new(), ..self.origin_of(Vec::new()) };
-        let files = write(&plain, &evaluated).map_err(model_error)?;
+        let files =
+            write(&self.plain_settings(), &self.origin_of(Vec::new())).map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let classifier = Classifier::load(&artifact, None);
         let classifier = classifier.map_err(model_error)?;
@@ -358,18 +348,18 @@ impl Task {
         trained: &TrainedEncoder,
         base: &Embedder,
         tokenizer: &[u8],
-        texts: &[&str],
-        classes: &[usize],
+        train: &[usize],
     ) -> Result<(Head, Vec<f32>)> {
         let origin = self.origin_of(Vec::new());
         let files = ArtifactFiles::of_encoder(trained, base.config(), tokenizer, &origin);
         let files = files.map_err(model_error)?;
         let artifact = files.artifact().map_err(model_error)?;
         let encoder = Embedder::load(&artifact).map_err(model_error)?;
-        let vectors = self.embed(&encoder, texts, 0.75, 0.85)?;
+        let vectors = self.embed(&encoder, train, 0.75, 0.85)?;
         let mut go_on = |_: &HeadProgress| self.go_on();
         let (options, count) = (self.params.head(), self.prepared.labels.count());
-        let trained = Head::train(&vectors, classes, count, &options, &mut go_on);
+        let classes = self.prepared.classes(train);
+        let trained = Head::train(&vectors, &classes, count, &options, &mut go_on);
         Ok((trained.map_err(model_error)?.0, vectors))
     }
 
@@ -481,26 +471,39 @@ impl Task {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
+        let fields = classifier.settings().fields;
         let stop = |_: models::Progress| self.go_on();
         let options = EmbedOptions { progress: Some(&stop), ..EmbedOptions::default() };
-        let found = classifier.logits(&self.prepared.texts(rows), &options);
+        let found = classifier.logits(&self.prepared.inputs(rows, fields), &options);
         Ok(found.map_err(model_error)?.values)
     }
 
+    /// Of a classifier that this trains, before it is calibrated.
+    fn plain_settings(&self) -> ClassifierSettings {
+        ClassifierSettings {
+            windows: self.params.windows_read(),
+            fields: self.params.fields(),
+            ..ClassifierSettings::new(self.prepared.labels.clone())
+        }
+    }
+
+    /// The vectors of rows.
     fn embed(
         &self,
         encoder: &dyn TextEmbedder,
-        texts: &[&str],
+        rows: &[usize],
         from: f64,
         to: f64,
     ) -> Result<Vec<f32>> {
+        let fields = self.params.fields();
+        let texts = self.prepared.inputs(rows, fields);
         let report = |progress: models::Progress| {
             (self.tell)(from + (to - from) * progress.texts as f64 / texts.len().max(1) as f64);
             self.go_on()
         };
         let windows = self.params.windows_read();
         let options = EmbedOptions { progress: Some(&report), windows, ..EmbedOptions::default() };
-        Ok(encoder.embed(texts, &options).map_err(model_error)?.values)
+        Ok(embed_fields(encoder, &texts, fields, &options).map_err(model_error)?.values)
     }
 
     fn go_on(&self) -> ControlFlow<()> {

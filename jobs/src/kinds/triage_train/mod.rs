@@ -28,7 +28,7 @@ pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
 
 use crate::context::RunContext;
-use crate::embedders::inputs_of;
+use crate::embedders::{check_fields, inputs_of};
 use crate::evaluations;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
@@ -204,7 +204,10 @@ async fn in_use(
     version: &str,
 ) -> Result<Classifier> {
     let files = files(session, &params.model, version).await?;
-    ctx.embedders().classifier(session, files).await
+    let classifier = ctx.embedders().classifier(session, files).await?;
+    let name = (NAME, &params.model[..], version);
+    check_fields(name, &classifier, params.text_columns.len())?;
+    Ok(classifier)
 }
 
 fn registration(params: &Params, fitted: &Fitted) -> Registration {

@@ -3,8 +3,8 @@
 use datasets::DatasetName;
 use engine::Result;
 use models::{
-    ALL_MINILM_L6_V2, Aim, ClassWeights, ContrastiveOptions, FineTuneOptions, HeadOptions,
-    Method as Weights, Tables, TrainOptions, WINDOWS_MAX,
+    ALL_MINILM_L6_V2, Aim, ClassWeights, ContrastiveOptions, FIELDS_MAX, FineTuneOptions,
+    HeadOptions, Method as Weights, Tables, TrainOptions, WINDOWS_MAX,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,9 @@ pub struct Params {
     pub id_column: String,
     /// Columns whose texts together are learned from, a line each; a null is left out. Default: ["subject", "body"].
     pub text_columns: Vec<String>,
+    /// Whether each of these columns has a vector of its own, so that a title weighs otherwise than a body; the vector of a row is
+    /// theirs side by side. For head and contrastive. Default: false.
+    pub apart: bool,
     /// Column that holds the label; rows where it is null are not learned from. Default: label.
     pub label_column: String,
     /// Column to split by: the newest rows are held out; null splits at random. Default: null.
@@ -85,7 +88,7 @@ pub struct Params {
     pub rejected: f64,
     /// Name of the model; each training makes a version of it. Default: triage.
     pub model: String,
-    /// Which weights are trained: head, full or low_rank. Default: head.
+    /// Which weights are trained: head, full, low_rank or contrastive. Default: head.
     pub method: Method,
     /// Who turns texts into vectors: a model that was pulled, by its name; one that was trained here, as name@version or
     /// name@production; or "ngram". Default: all-MiniLM-L6-v2.
@@ -127,6 +130,7 @@ impl Default for Params {
             dataset: dataset_name("tickets"),
             id_column: "id".into(),
             text_columns: vec!["subject".into(), "body".into()],
+            apart: false,
             label_column: "label".into(),
             time_column: None,
             corrections: None,
@@ -196,6 +200,18 @@ impl Params {
         if self.text_columns.is_empty() {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
+        if self.apart && self.text_columns.len() > FIELDS_MAX {
+            let found = self.text_columns.len();
+            let problem = format!("expected at most {FIELDS_MAX} columns apart, found {found}");
+            return Err(bad(NAME, "text_columns", problem));
+        }
+        if self.apart && matches!(self.method, Method::Full | Method::LowRank) {
+            let problem = format!(
+                "expected method \"head\" or \"contrastive\" beside it, found {:?}: it learns from a row as one text",
+                self.method.as_str()
+            );
+            return Err(bad(NAME, "apart", problem));
+        }
         if self.method != Method::Head && self.embedder == models::NGRAM {
             let problem =
                 "\"ngram\" has no weights to train; expected a model, or method = \"head\"";
@@ -212,6 +228,11 @@ impl Params {
             Method::Head | Method::Contrastive => self.windows,
             Method::Full | Method::LowRank => 1,
         }
+    }
+
+    /// Texts of a row that have a vector of their own.
+    pub(super) fn fields(&self) -> usize {
+        if self.apart { self.text_columns.len() } else { 1 }
     }
 
     /// What the threshold of texts out of scope is to do.

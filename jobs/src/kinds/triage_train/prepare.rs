@@ -17,13 +17,13 @@ use crate::parameters::bad;
 pub(super) use crate::sides::Side;
 use crate::sides::{inner_side, side};
 use crate::table::{InputTable, is_text};
-use crate::texts::TextSource;
+use crate::texts::{RowText, TextSource};
 
 /// Labelled rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     pub(super) ids: Vec<String>,
-    pub(super) texts: Vec<String>,
+    pub(super) texts: Vec<RowText>,
     pub(super) labels: Vec<String>,
 }
 
@@ -74,7 +74,12 @@ impl Prepared {
     }
 
     pub(super) fn texts(&self, rows: &[usize]) -> Vec<&str> {
-        rows.iter().map(|row| self.rows.texts[*row].as_str()).collect()
+        rows.iter().map(|row| self.rows.texts[*row].whole()).collect()
+    }
+
+    /// What is embedded of rows by an encoder that takes so many texts of each.
+    pub(super) fn inputs(&self, rows: &[usize], fields: usize) -> Vec<&str> {
+        rows.iter().flat_map(|row| self.rows.texts[*row].inputs(fields)).collect()
     }
 
     pub(super) fn classes(&self, rows: &[usize]) -> Vec<usize> {
@@ -117,10 +122,8 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
                 dropped.without_label += 1;
                 continue;
             };
-            let texts: Vec<&str> =
-                (1..columns.len()).filter_map(|at| batch.text(row, at)).collect();
-            let text = texts.join("\n");
-            bytes += id.len() + label.len() + text.len() + 3 * size_of::<String>();
+            let text = batch.row_text(row, 1..columns.len());
+            bytes += id.len() + label.len() + text.bytes() + 2 * size_of::<String>();
             if bytes > bytes_max {
                 return Err(Error::user(
                     Code::ResourcesExhausted,
@@ -177,7 +180,7 @@ async fn corrections(
 
 /// Gives every row its side and its class.
 pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
-    let texts: Vec<&str> = rows.texts.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = rows.texts.iter().map(RowText::whole).collect();
     let groups = same_text_groups(&texts);
     let is_outside = |label: &String| params.out_of_scope_label.as_ref() == Some(label);
     let out_of_scope: Vec<bool> = rows.labels.iter().map(is_outside).collect();
@@ -233,6 +236,7 @@ mod tests {
             // Every third text is the one before in other letters.
             texts: (0..count)
                 .map(|row| format!("Text {}", row - usize::from(row % 3 == 2)))
+                .map(|text| RowText::of(std::iter::once(Some(&text[..]))))
                 .collect(),
             labels: (0..count).map(|row| format!("class {}", row % 2)).collect(),
         }

@@ -1,6 +1,7 @@
 //! The whole way of a model: trained, promoted, applied, corrected, trained again, refused, rolled back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
@@ -13,6 +14,7 @@ use crate::columns::timestamps;
 use crate::record::{RunRecord, RunState};
 use crate::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{Column, Noise, engine, write};
+use crate::tiny_model;
 
 const WORDS: [(&str, [&str; 6]); 3] = [
     ("billing", ["invoice", "charged", "refund", "payment", "price", "receipt"]),
@@ -50,7 +52,12 @@ async fn tickets(engine: &Engine, from: usize, to: usize, change: impl Fn(usize,
 }
 
 async fn run(engine: &Engine, job: &str, params: Value) -> RunRecord {
-    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..RunnerOptions::default() };
+    run_with(engine, None, job, params).await
+}
+
+async fn run_with(engine: &Engine, models: Option<PathBuf>, job: &str, params: Value) -> RunRecord {
+    let usual = RunnerOptions::default();
+    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, models, ..usual };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
     match runner.submit(&Principal::local(), request).await {
@@ -356,6 +363,97 @@ async fn what_is_out_of_scope_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_title_has_a_weight_of_its_own() {
+    let engine = engine().await;
+    let mut noise = Noise::new(5);
+    // What a row is about stands in its title; the body speaks as much of another.
+    let (mut ids, mut labels) = (Vec::new(), Vec::new());
+    let mut columns = [Vec::new(), Vec::new()];
+    for row in 0..600 {
+        let class = row % 3;
+        ids.push(format!("t{row}"));
+        labels.push((row % 5 > 0).then_some(WORDS[class].0));
+        columns[0].push((row % 7 > 0).then(|| text(class, &mut noise)));
+        let other = if row % 7 > 0 { (noise.uniform() * 3.0) as usize } else { class };
+        columns[1].push(Some(text(other, &mut noise)));
+    }
+    let [titles, bodies] = columns.map(|texts| Arc::new(StringArray::from(texts)) as ArrayRef);
+    let columns: [Column<'_>; 4] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from(ids))),
+        ("title", ColumnType::Text, titles),
+        ("body", ColumnType::Text, bodies),
+        ("label", ColumnType::Text, Arc::new(StringArray::from(labels))),
+    ];
+    write(&engine, "tickets", WriteMode::Append, &columns).await;
+    let both = json!(["title", "body"]);
+    let together = train(&engine, json!({ "text_columns": both })).await;
+    done(&engine, "promote", json!({})).await;
+    let apart = train(&engine, json!({ "text_columns": both, "apart": true })).await;
+    let of = |summary: &Value| summary["accuracy"].as_f64().unwrap();
+    assert!(of(&apart) > 0.9 && of(&together) < 0.8, "{} {}", of(&together), of(&apart));
+    // On the same rows as the one in use, which takes them together.
+    assert_eq!(apart["in_production"]["accuracy"], together["accuracy"]);
+    done(&engine, "promote", json!({})).await;
+
+    let columns = json!({ "text_columns": both });
+    let answered = done(&engine, "triage", columns).await;
+    let rows = query(&engine, "SELECT id, label, reasons FROM triage").await;
+    let right = |row: &&Vec<String>| row[1] == WORDS[row[0][1..].parse::<usize>().unwrap() % 3].0;
+    assert_eq!((rows.len(), &answered["answers_kept"]), (120, &json!(0)));
+    assert!(rows.iter().filter(right).count() > 108, "{rows:?}");
+    let teams = json!({ "text_columns": both, "teams": { "billing": "finance" } });
+    assert_eq!(done(&engine, "triage", teams).await["answers_kept"], 120);
+    let one = json!({ "text_columns": ["body"] });
+    for (job, params) in [("triage", one.clone()), ("triage_train", with(one))] {
+        let error = fails(&engine, job, params).await;
+        let version = apart["version"].as_str().unwrap();
+        let expected = format!("expected 2 columns, which triage@{version} was trained on");
+        assert!(error.contains(&expected) && error.contains("found 1"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_far_behind_in_long_texts_is_learned_by_contrast() {
+    let models = tempfile::tempdir().unwrap();
+    let fillers = (0..20).map(|n| format!("filler{n}"));
+    let known = WORDS.iter().flat_map(|(_, words)| words.iter().map(|word| (*word).to_owned()));
+    tiny_model::write(models.path(), "tiny", &fillers.chain(known).collect::<Vec<_>>());
+    let engine = engine().await;
+    let mut noise = Noise::new(7);
+    let mut below = |count: usize| (noise.uniform() * count as f64) as usize;
+    let (mut ids, mut texts, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..240 {
+        // The model reads thirty words at a time.
+        let mut words: Vec<String> = (0..30).map(|_| format!("filler{}", below(20))).collect();
+        words.extend((0..20).map(|_| WORDS[row % 3].1[below(6)].to_owned()));
+        ids.push(format!("t{row}"));
+        texts.push(words.join(" "));
+        labels.push(WORDS[row % 3].0);
+    }
+    let columns: [Column<'_>; 3] = [
+        ("id", ColumnType::Text, Arc::new(StringArray::from(ids))),
+        ("body", ColumnType::Text, Arc::new(StringArray::from(texts))),
+        ("label", ColumnType::Text, Arc::new(StringArray::from(labels))),
+    ];
+    write(&engine, "tickets", WriteMode::Append, &columns).await;
+    let found = |windows: usize| {
+        let (engine, folder) = (engine.clone(), models.path().to_owned());
+        async move {
+            let params = json!({
+                "embedder": "tiny", "method": "contrastive", "text_columns": ["body"],
+                "windows": windows, "epochs": 3, "learning_rate": 1e-3, "noise_folds": 0,
+                "apart": true,
+            });
+            let record = run_with(&engine, Some(folder), "triage_train", params).await;
+            assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
+            record.summary["accuracy"].as_f64().unwrap()
+        }
+    };
+    let (beginnings, whole) = (found(1).await, found(2).await);
+    assert!(beginnings < 0.6 && whole > 0.9, "{beginnings} {whole}");
+}
+
+#[tokio::test]
 async fn what_can_not_be_learned_from_is_refused() {
     let engine = engine().await;
     tickets(&engine, 0, 60, |_, label| *label = "only".into()).await;
@@ -380,6 +478,10 @@ async fn what_can_not_be_learned_from_is_refused() {
         (
             json!({ "out_of_scope_recall": 0.9 }),
             "parameter \"out_of_scope_recall\": expected `out_of_scope_label` beside it",
+        ),
+        (
+            json!({ "apart": true, "method": "full" }),
+            "parameter \"apart\": expected method \"head\" or \"contrastive\" beside it, found \"full\"",
         ),
         (json!({ "windows": 65 }), "parameter \"windows\": expected 1 to 64, found 65"),
     ] {
