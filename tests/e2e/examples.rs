@@ -368,6 +368,24 @@ fn write_people(path: &Path) {
     std::fs::write(path, rows).unwrap();
 }
 
+/// What two shops call the same forty things, and pairs of them that somebody looked at.
+fn write_shops(products: &Path, judged: &Path) {
+    let brands = ["acme", "globex", "initech", "umbrella"];
+    let things = ["drill", "kettle", "lamp", "mixer", "router"];
+    let (mut rows, mut pairs) =
+        (String::from("id,title,price\n"), String::from("id_a,id_b,is_duplicate\n"));
+    for number in 0..40 {
+        let (brand, thing) = (brands[number % 4], things[number % 5]);
+        let price = 20.0 + 1.5 * number as f64;
+        rows.push_str(&format!("a{number},{brand} {thing} x{number}0 black,{price}\n"));
+        rows.push_str(&format!("b{number},{thing} by {brand} x-{number}0,{}\n", price + 0.2));
+        pairs.push_str(&format!("a{number},b{number},true\n"));
+        pairs.push_str(&format!("a{number},b{},false\n", (number + 20) % 40));
+    }
+    std::fs::write(products, rows).unwrap();
+    std::fs::write(judged, pairs).unwrap();
+}
+
 #[tokio::test]
 async fn the_examples_of_the_readme_and_of_the_page_on_sql_answer() {
     let mut reader = Reader::new(
@@ -425,6 +443,9 @@ async fn the_examples_of_the_page_on_duplicates_answer() {
     reader.has_tickets().await;
     write_people(&reader.file("people.csv"));
     reader.types("setup", "colonnade ingest people people.csv").await;
+    write_shops(&reader.file("products.csv"), &reader.file("judged.csv"));
+    reader.types("setup", "colonnade ingest products products.csv --create --key id").await;
+    reader.types("setup", "colonnade ingest judged judged.csv").await;
     reader.read("docs/duplicates.md").await;
 }
 

@@ -51,7 +51,7 @@ use labels::Judged;
 use output::Found;
 pub use params::Params;
 use records::Field;
-use semantic::Semantic;
+use semantic::{RecordVectors, Semantic};
 
 use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
@@ -189,8 +189,10 @@ async fn all_texts(
 }
 
 async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Result<Outcome> {
+    let semantic = Semantic::read(ctx, params).await?;
     let mut stage = ctx.stage("read");
     let table = records::read_records(ctx, params, fields).await?;
+    let vectors = semantic.map(|semantic| RecordVectors::of(semantic, &table.ids));
     let labels = match &params.labels {
         Some(labels) => Judged::read(ctx, labels, &params.dataset).await?.labels(&table.ids)?,
         None => Vec::new(),
@@ -207,11 +209,15 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     let (pool, cancellation) = (ctx.pool().clone(), ctx.cancellation().clone());
     let work = move || {
         let check = || crate::context::check(&cancellation);
-        let linked =
-            pool.install(|| records::find(&table.records, &labels, &asked, &execution, &check))?;
-        Ok((table, linked))
+        let find = || {
+            let vectors = vectors.as_ref();
+            records::find(&table.records, vectors, &labels, &asked, &execution, &check)
+        };
+        let linked = pool.install(find)?;
+        Ok((table, vectors, linked))
     };
-    let (table, linked) = ctx.compute(work).await?;
+    let (table, vectors, linked) = ctx.compute(work).await?;
+    let vectors = vectors.as_ref();
     stage.record.rows_out = linked.links.len() as u64;
     stage.facts(json!({"candidates": linked.candidates}));
     stage.finish();
@@ -225,10 +231,16 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     };
     let links: Vec<Link> = linked.links.iter().map(of).collect();
     let clusters = find::clusters(table.records.len(), &links)?;
-    let reason = |link: &Link| table.records.reason(link.first, link.second);
+    let reason = |link: &Link| {
+        let of_values = table.records.reason(link.first, link.second);
+        match vectors.and_then(|vectors| vectors.cosine(link.first, link.second)) {
+            Some(cosine) => format!("{of_values}; meaning {cosine:.2} alike"),
+            None => of_values,
+        }
+    };
     let rows = rows(params, &table.ids, &links, &clusters, &reason)?;
     commit(ctx, params, rows, None).await?;
-    Ok(Outcome { summary: records::summary(params, &table, &linked, &clusters) })
+    Ok(Outcome { summary: records::summary(params, &table, vectors, &linked, &clusters) })
 }
 
 /// An output and its rows.

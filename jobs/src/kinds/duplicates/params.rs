@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use super::records::{Field, Key, Method, Rule};
+use super::records::{self, Field, Key, Method, Rule};
 use crate::parameters::{bad, dataset_name};
 
 /// Which texts or records to compare, and how alike they must be.
@@ -33,11 +33,11 @@ pub struct Params {
     /// Values of a MinHash signature, 8 to 1024: more find pairs close to `min_similarity` with fewer candidates
     /// to check, and take 4 bytes a row each. Default: 256.
     pub functions: usize,
-    /// Of texts: dataset of vectors that `embed` made of them; then texts whose vectors are alike are found, too, those
-    /// that mean the same in other words. Default: null.
+    /// Dataset of vectors that `embed` made of the rows. Then texts whose vectors are alike are found, too, those that mean the
+    /// same in other words; of records the cosine is one more similarity that is learned from. Default: null.
     #[schemars(with = "Option<String>")]
     pub vectors: Option<DatasetName>,
-    /// Least cosine of the angle between two vectors, above 0 and to 1. Default: null, the one with the best F1 of the
+    /// Of texts: least cosine of the angle between two vectors, above 0 and to 1. Default: null, the one with the best F1 of the
     /// labels, without labels 0.9.
     pub min_cosine: Option<f64>,
     /// Columns of a record and how each is compared: then whole records are compared field by field, and not the
@@ -173,12 +173,12 @@ impl Params {
             }
             return Ok(());
         };
-        for (name, is_there) in
-            [("vectors", self.vectors.is_some()), ("min_cosine", self.min_cosine.is_some())]
+        if self.min_cosine.is_some() {
+            return Err(bad(NAME, "min_cosine", "expected no `fields` beside it, found some"));
+        }
+        if self.vectors.is_some() && (self.method == Method::FellegiSunter || self.labels.is_none())
         {
-            if is_there {
-                return Err(bad(NAME, name, "expected no `fields` beside it, found some"));
-            }
+            return Err(bad(NAME, "vectors", records::VECTORS_ARE_LEARNED_FROM));
         }
         if !(1..=FIELDS_MAX).contains(&fields.len()) {
             let problem = format!("expected 1 to {FIELDS_MAX} fields, found {}", fields.len());

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use analysis::vector_hash;
+use arrow::array::{Array, LargeStringArray};
 use engine::{Code, Error, Result};
 use kernels::nearest::{JoinOptions, Metric, Pair, PairList, PairSink, Rows, join, join_within};
 use kernels::{Execution, MatrixView};
@@ -35,19 +36,50 @@ pub(super) struct SemanticLinks {
     pub(super) seconds: f64,
 }
 
+/// The vectors of records, by row.
+pub(super) struct RecordVectors {
+    semantic: Arc<Semantic>,
+    /// Of each row: where its vector is.
+    places: Vec<Option<usize>>,
+}
+
+impl RecordVectors {
+    pub(super) fn of(semantic: Arc<Semantic>, ids: &LargeStringArray) -> Self {
+        let place = |row| semantic.vectors.place(ids.value(row));
+        Self { places: (0..ids.len()).map(place).collect(), semantic }
+    }
+
+    /// Who made them.
+    pub(super) fn embedder(&self) -> &str {
+        self.semantic.embedder()
+    }
+
+    /// Rows that have none.
+    pub(super) fn missing(&self) -> usize {
+        self.places.iter().filter(|place| place.is_none()).count()
+    }
+
+    /// The cosine of two rows' vectors; none where one has none.
+    pub(super) fn cosine(&self, a: usize, b: usize) -> Option<f64> {
+        let vector = |row: usize| Some(self.semantic.vectors.vector(self.places[row]?));
+        analysis::cosine(vector(a)?, vector(b)?)
+    }
+}
+
 impl Semantic {
     /// None where vectors are not asked for.
     pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<Option<Arc<Self>>> {
         let Some(name) = &params.vectors else { return Ok(None) };
         let mut stage = ctx.stage("vectors");
-        let bytes_max = ctx.memory_budget_bytes() / 2;
+        let parts = if params.fields.is_some() { 1 } else { 2 };
+        let bytes_max = ctx.memory_budget_bytes() / 4 * parts;
         let room = |bytes: usize| match bytes <= bytes_max {
             true => Ok(()),
             false => Err(Error::user(
                 Code::ResourcesExhausted,
                 format!(
-                    "{NAME}: the vectors of {} take {bytes} bytes; half of the memory budget, {bytes_max} bytes, is \
-                     for them: take a larger budget",
+                    "{NAME}: the vectors of {} take {bytes} bytes; {parts} of four parts of the memory budget, \
+                     {bytes_max} bytes, is for them: take a larger budget",
                     params.dataset
                 ),
             )),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::tests::{Row, ask, label, run_with, write};
 use crate::record::{RunRecord, RunState};
 use crate::runner::RunnerOptions;
-use crate::testing::{engine, table};
+use crate::testing::{Noise, engine, table};
 
 /// Text, and a vector.
 const ROWS: [(&str, &str, Option<[f32; 3]>); 8] = [
@@ -36,7 +36,12 @@ async fn tickets(engine: &Engine) {
         ROWS.iter().zip(0..).map(|(r, age)| (Some(r.0), Some(age), None, Some(r.1))).collect();
     write(engine, "mail", &rows, WriteMode::Append).await;
     let with: Vec<_> = ROWS.iter().filter_map(|row| Some((row.0, row.2?))).collect();
-    let numbers = with.iter().map(|(_, vector)| Some(vector.map(Some)));
+    vectors(engine, &with).await;
+}
+
+/// Vectors of rows of `mail`.
+async fn vectors(engine: &Engine, rows: &[(&str, [f32; 3])]) {
+    let numbers = rows.iter().map(|(_, vector)| Some(vector.map(Some)));
     let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(numbers);
     let item = ColumnType::Vector(3).arrow_type();
     let vectors = arrow::compute::cast(&vectors, &item).unwrap();
@@ -44,9 +49,9 @@ async fn tickets(engine: &Engine) {
         engine,
         "vectors",
         &[
-            ("source", ColumnType::Text, texts(with.iter().map(|_| "mail"))),
-            ("id", ColumnType::Text, texts(with.iter().map(|row| row.0))),
-            ("embedder", ColumnType::Text, texts(with.iter().map(|_| "hand@1"))),
+            ("source", ColumnType::Text, texts(rows.iter().map(|_| "mail"))),
+            ("id", ColumnType::Text, texts(rows.iter().map(|row| row.0))),
+            ("embedder", ColumnType::Text, texts(rows.iter().map(|_| "hand@1"))),
             ("vector", ColumnType::Vector(3), vectors),
         ],
     )
@@ -144,4 +149,70 @@ async fn vectors_that_are_not_there_and_labels_of_one_kind_are_refused() {
         let error = run(&engine, json!({"labels": "judged"})).await.error.unwrap().message;
         assert!(error.contains("parameter \"labels\"") && error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn of_records_the_cosine_is_one_more_similarity_that_is_learned_from() {
+    let engine = engine().await;
+    // Two names each of forty things, which only their vectors bring together; one row has none.
+    let mut noise = Noise::new(4);
+    let mut letter = || char::from(b'a' + (noise.uniform() * 26.0) as u8);
+    let names: Vec<String> = (0..80).map(|_| (0..8).map(|_| letter()).collect()).collect();
+    let ids: Vec<String> = (0..80).map(|row| format!("r{row:02}")).collect();
+    let rows: Vec<Row<'_>> = ids
+        .iter()
+        .zip(&names)
+        .zip(0..)
+        .map(|((id, name), age)| (Some(&id[..]), Some(age), None, Some(&name[..])))
+        .collect();
+    write(&engine, "mail", &rows, WriteMode::Append).await;
+    let of = |row: usize| {
+        // A spiral around a ball.
+        let z = 1.0 - (2 * (row % 40) + 1) as f32 / 40.0;
+        let angle = (row % 40) as f32 * 2.4 + if row < 40 { 0.0 } else { 0.01 };
+        let wide = (1.0 - z * z).sqrt();
+        [wide * angle.cos(), wide * angle.sin(), z]
+    };
+    let with: Vec<(&str, [f32; 3])> = (0..79).map(|row| (&ids[row][..], of(row))).collect();
+    vectors(&engine, &with).await;
+    let judged: Vec<(&str, &str, bool)> = (0..32)
+        .flat_map(|row| {
+            let pair = |other: usize, same| (&ids[row][..], &ids[other][..], same);
+            [pair(row + 40, true), pair(44 + (row + 7) % 30, false)]
+        })
+        .collect();
+    label(&engine, &judged).await;
+    let params = |more: Value| {
+        let mut params = json!({
+            "fields": [{"column": "body", "compare": "text"}],
+            "blocking": [{"rule": "sorted", "keys": [{"column": "body"}], "window": 79}],
+            "labels": "judged",
+        });
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let by_words = run(&engine, params(json!({}))).await;
+    assert_eq!(by_words.state, RunState::Succeeded, "{:?}", by_words.error);
+    let f1 = |record: &RunRecord| record.summary["model"]["labels"]["best"]["f1"].as_f64().unwrap();
+    assert!(f1(&by_words) < 0.8, "{}", by_words.summary);
+    assert_eq!(by_words.summary["vectors"], Value::Null);
+    let record = run(&engine, params(json!({ "vectors": "vectors" }))).await;
+    assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
+    assert!(f1(&record) > 0.99, "{}", record.summary);
+    assert_eq!(record.summary["vectors"], json!({ "embedder": "hand@1", "rows_without": 1 }));
+    // The likeliest are those whose vectors are nearest.
+    let sql = "SELECT id_a, id_b, reason FROM duplicate_pairs ORDER BY similarity DESC LIMIT 39";
+    let mut found = ask(&engine, sql).await;
+    found.sort_unstable();
+    let expected: Vec<[&str; 2]> = (0..39).map(|row| [&ids[row][..], &ids[row + 40]]).collect();
+    let pairs: Vec<[&str; 2]> = found.iter().map(|row| [&row[0][..], &row[1]]).collect();
+    assert_eq!(pairs, expected);
+    assert!(found.iter().all(|row| row[2].ends_with("; meaning 1.00 alike")), "{:?}", found[0]);
+
+    // Without enough labels nothing would look at the vectors.
+    label(&engine, &judged[..8]).await;
+    let record = run(&engine, params(json!({ "vectors": "vectors" }))).await;
+    let message = record.error.unwrap().message;
+    let expected = "parameter \"vectors\": expected `labels` beside it, 30 of either kind or more";
+    assert!(message.contains(expected) && message.contains("found 4 duplicates"), "{message}");
 }

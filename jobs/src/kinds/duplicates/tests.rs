@@ -253,7 +253,7 @@ async fn what_is_wrong_with_a_request_is_said_by_name() {
         ),
         (
             json!({"vectors": "vectors", "fields": [{"column": "body", "compare": "text"}]}),
-            "parameter \"vectors\": expected no `fields` beside it, found some",
+            "parameter \"vectors\": expected `labels` beside it, 30 of either kind or more",
         ),
     ];
     let runner = Runner::start(engine.clone(), RunnerOptions::default()).await.unwrap();

@@ -13,9 +13,10 @@ use engine::{Code, Error, Result};
 use serde_json::{Value, json};
 
 use super::plan::{Plan, too_many};
-use super::{LABELS_MIN, Method};
+use super::{LABELS_MIN, Method, VECTORS_ARE_LEARNED_FROM};
 use crate::kinds::duplicates::NAME;
 use crate::kinds::duplicates::labels::{Kinds, Label};
+use crate::kinds::duplicates::semantic::RecordVectors;
 use crate::parameters::bad;
 
 /// What is taken for a duplicate.
@@ -42,7 +43,25 @@ pub(crate) struct Linked {
 
 enum Scorer<'a> {
     FellegiSunter(Model),
-    Logistic(Features<'a>, Logistic),
+    Logistic(OfPair<'a>, Logistic),
+}
+
+/// What is learned from: what the values of a pair say, and, where there are vectors, their cosine.
+struct OfPair<'a> {
+    values: Features<'a>,
+    vectors: Option<&'a RecordVectors>,
+}
+
+impl OfPair<'_> {
+    fn count(&self) -> usize {
+        self.values.count() + usize::from(self.vectors.is_some())
+    }
+
+    /// Appends the features of two rows; NaN where something is missing.
+    fn push(&self, a: usize, b: usize, features: &mut Vec<f64>) {
+        self.values.of_pair(a, b, features);
+        features.extend(self.vectors.map(|vectors| vectors.cosine(a, b).unwrap_or(f64::NAN)));
+    }
 }
 
 thread_local! {
@@ -52,7 +71,7 @@ thread_local! {
 
 /// Finds the links among the records. `check` fails when the work shall stop.
 pub(crate) fn link(
-    records: &Records,
+    (records, vectors): (&Records, Option<&RecordVectors>),
     plan: &Plan,
     labels: &[Label],
     options: &LinkOptions,
@@ -66,7 +85,13 @@ pub(crate) fn link(
     let halted = |halted: Halted| halted_by(halted, options, check);
     let method = choose(options.method, labels)?;
     let (scorer, scored) = match method {
-        Method::Logistic => learn_from_labels(records, labels),
+        Method::Logistic => {
+            learn_from_labels(OfPair { values: Features::new(records), vectors }, labels)
+        }
+        _ if vectors.is_some() => {
+            let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {}", Kinds::of(labels)?);
+            return Err(bad(NAME, "vectors", problem));
+        }
         _ => {
             let counts = candidates.count().map_err(halted)?;
             let sample = candidates.sample().map_err(halted)?;
@@ -135,11 +160,10 @@ fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
     }
 }
 
-fn learn_from_labels<'a>(records: &'a Records, labels: &[Label]) -> (Scorer<'a>, Vec<(f64, bool)>) {
-    let features = Features::new(records);
+fn learn_from_labels<'a>(features: OfPair<'a>, labels: &[Label]) -> (Scorer<'a>, Vec<(f64, bool)>) {
     let mut examples = Examples { width: features.count(), ..Examples::default() };
     for label in labels {
-        features.of_pair(label.a, label.b, &mut examples.features);
+        features.push(label.a, label.b, &mut examples.features);
         examples.labels.push(label.is_duplicate);
     }
     let (model, held_out) = Logistic::learn(&examples);
@@ -156,7 +180,7 @@ impl Scorer<'_> {
             }
             Self::Logistic(features, model) => FEATURES.with_borrow_mut(|of_pair| {
                 of_pair.clear();
-                features.of_pair(a, b, of_pair);
+                features.push(a, b, of_pair);
                 model.probability(of_pair)
             }),
         }

@@ -27,15 +27,20 @@ use serde_json::{Value, json};
 use super::Params;
 use super::find::Cluster;
 use super::labels::Label;
+use super::semantic::RecordVectors;
 use link::{LinkOptions, Linked};
 pub(super) use read::{RecordTable, read_records};
 
 /// Labels of either kind from which on they are learnt from.
 pub(super) const LABELS_MIN: usize = 30;
 
+/// What is said where vectors would not be looked at.
+pub(super) const VECTORS_ARE_LEARNED_FROM: &str = "expected `labels` beside it, 30 of either kind or more: of records, vectors are looked at by method logistic";
+
 /// Finds the links among records. `check` fails when the work shall stop.
 pub(super) fn find(
     records: &Records,
+    vectors: Option<&RecordVectors>,
     labels: &[Label],
     params: &Params,
     execution: &Execution,
@@ -52,13 +57,14 @@ pub(super) fn find(
         candidates_max: params.candidates_max,
         pairs_max: params.pairs_max,
     };
-    link::link(records, &plan, labels, &options, check)
+    link::link((records, vectors), &plan, labels, &options, check)
 }
 
 /// What a run says of itself.
 pub(super) fn summary(
     params: &Params,
     table: &RecordTable,
+    vectors: Option<&RecordVectors>,
     linked: &Linked,
     clusters: &[Cluster],
 ) -> Value {
@@ -72,8 +78,12 @@ pub(super) fn summary(
             "unreadable": column.unreadable,
         })
     };
+    let vectors = vectors.map(
+        |vectors| json!({ "embedder": vectors.embedder(), "rows_without": vectors.missing() }),
+    );
     json!({
         "source": params.dataset,
+        "vectors": vectors,
         "rows_compared": table.records.len(),
         "rows_without_id": table.without_id,
         "rows_without_value": table.without_value,

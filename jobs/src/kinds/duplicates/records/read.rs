@@ -38,7 +38,9 @@ pub(crate) async fn read_records(
     let mut columns: Vec<ColumnBuilder> = fields.iter().cloned().map(ColumnBuilder::new).collect();
     let mut ids = LargeStringBuilder::new();
     let (mut without_id, mut without_value, mut rows_read, mut bytes_read) = (0, 0, 0, 0);
-    let bytes_max = ctx.memory_budget_bytes() / 4 * 3;
+    // Vectors have a quarter.
+    let parts = if params.vectors.is_some() { 2 } else { 3 };
+    let bytes_max = ctx.memory_budget_bytes() / 4 * parts;
     let mut id_bytes = 0;
     while let Some(batch) = rows.next().await.transpose()? {
         ctx.check()?;
@@ -68,7 +70,7 @@ pub(crate) async fn read_records(
             return Err(Error::user(
                 Code::ResourcesExhausted,
                 format!(
-                    "{NAME}: the first {rows_read} records take {taken} bytes; three quarters of the memory budget, \
+                    "{NAME}: the first {rows_read} records take {taken} bytes; {parts} quarters of the memory budget, \
                      {bytes_max} bytes, are for them: take fewer `fields`, or a larger budget"
                 ),
             ));

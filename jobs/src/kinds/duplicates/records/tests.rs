@@ -111,7 +111,7 @@ fn link_with(records: &Records, plan: &super::plan::Plan, labels: &[Label]) -> L
         candidates_max: 10_000_000,
         pairs_max: 100_000,
     };
-    link(records, plan, labels, &options, &|| Ok(())).unwrap()
+    link((records, None), plan, labels, &options, &|| Ok(())).unwrap()
 }
 
 fn score_of_pairs(linked: &Linked, people: &[String], truth: &[(usize, usize)]) -> Score {
