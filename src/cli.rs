@@ -1,6 +1,5 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::datasets::ColumnType;
@@ -146,7 +145,7 @@ pub struct Demo {
     pub no_serve: bool,
     /// Address to serve at; port 0 takes a free one [default: 127.0.0.1:8642]
     #[arg(long, value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
     /// Where to compute: required, preferred or off [default: preferred]
     #[arg(long, value_name = "POLICY")]
     pub gpu: Option<String>,
@@ -159,7 +158,7 @@ pub struct Demo {
 pub struct Serve {
     /// Address to serve at; port 0 takes a free one [default: 127.0.0.1:8642]
     #[arg(long, value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
     /// Where jobs compute: required, preferred or off [default: preferred]
     #[arg(long, value_name = "POLICY")]
     pub gpu: Option<String>,

@@ -12,9 +12,7 @@ use crate::output::Output;
 
 /// Serves until Ctrl-C or a termination signal, then finishes what was begun.
 pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Result<()> {
-    let settings = settings
-        .with_flag("listen", arguments.listen.map(|address| address.to_string()))
-        .with_flag("gpu", arguments.gpu);
+    let settings = settings.with_flag("listen", arguments.listen).with_flag("gpu", arguments.gpu);
     let engine =
         open_to_serve(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
     let served = async {

@@ -9,10 +9,10 @@ mod size;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
-use engine::{Code, Error, Principal, Result, TenantId};
+use engine::{Code, Error, Principal, Result, TenantId, near_names};
 use graphql::ApiKey;
 use kernels::GpuPolicy;
 
@@ -152,10 +152,14 @@ impl Settings {
                     keys::KeySetting::from_secret(value)?,
                     Origin::Environment(variable.clone()),
                 ));
-            } else if let Some(name) = variable.strip_prefix("COLONNADE_")
-                && let Some(key) = KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(name))
-            {
-                values.insert(key.name, (value.clone(), Origin::Environment(variable.clone())));
+            } else if let Some(name) = variable.strip_prefix("COLONNADE_") {
+                match KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(name)) {
+                    Some(key) => {
+                        let origin = Origin::Environment(variable.clone());
+                        values.insert(key.name, (value.clone(), origin));
+                    }
+                    None => refuse_misspelt(variable, name)?,
+                }
             }
         }
 
@@ -208,9 +212,12 @@ impl Settings {
         Ok(Principal { tenant, subject, ..Principal::local() })
     }
 
-    /// Address to serve at.
+    /// Address to serve at; of a name's addresses one of IPv4 where it has one.
     pub fn listen(&self) -> Result<SocketAddr> {
-        self.parsed("listen", "ADDRESS:PORT, such as 127.0.0.1:8642")
+        let found = self.text("listen").to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+        let of_four = found.iter().find(|address| address.is_ipv4());
+        let wrong = || self.wrong("listen", "ADDRESS:PORT, such as 127.0.0.1:8642");
+        of_four.or(found.first()).copied().ok_or_else(wrong)
     }
 
     /// Where to compute.
@@ -344,6 +351,20 @@ impl Settings {
     }
 }
 
+/// Fails for a variable that is all but the name of a setting. Others are of no concern: what is told of tests and tools begins
+/// alike.
+fn refuse_misspelt(variable: &str, name: &str) -> Result<()> {
+    let lower = name.to_lowercase();
+    let alike = KEYS.iter().map(|key| key.name).filter(|key| key.len().abs_diff(lower.len()) <= 2);
+    match near_names(&lower, alike).first() {
+        None => Ok(()),
+        Some(key) => Err(bad(format!(
+            "{variable} (from the environment): there is no such setting; did you mean COLONNADE_{}?",
+            key.to_uppercase()
+        ))),
+    }
+}
+
 fn bad(message: String) -> Error {
     Error::user(Code::BadInput, message)
 }
@@ -381,6 +402,29 @@ mod tests {
         assert_eq!(origin("tenant"), ("of-environment".into(), "COLONNADE_TENANT".into()));
         assert_eq!(origin("listen"), ("127.0.0.1:1".into(), "colonnade.toml".into()));
         assert_eq!(origin("gpu"), ("preferred".into(), "default".into()));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_refused_and_others_are_left_alone() {
+        let of = |variable: &str| settings(Global::default(), &[(variable, "x")], "").map(|_| ());
+        let message = of("COLONNADE_LISTN").unwrap_err().to_string();
+        assert!(message.contains("COLONNADE_LISTN (from the environment)"), "{message}");
+        assert!(message.ends_with("did you mean COLONNADE_LISTEN?"), "{message}");
+        for other in ["COLONNADE_SHARED_DATA", "COLONNADE_MINILM", "COLONNADE_HOME", "LISTN"] {
+            of(other).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        let of = |listen: &str| {
+            let environment = [("COLONNADE_LISTEN", listen)];
+            settings(Global::default(), &environment, "").unwrap().listen()
+        };
+        assert_eq!(of("localhost:8642").unwrap().to_string(), "127.0.0.1:8642");
+        assert_eq!(of("[::1]:0").unwrap().to_string(), "[::1]:0");
+        let message = of("8642").unwrap_err().to_string();
+        assert!(message.contains("listen = \"8642\" (from COLONNADE_LISTEN)"), "{message}");
     }
 
     #[test]

@@ -31,6 +31,15 @@ async fn files_and_standard_input_hold_several_queries() {
     assert_eq!((code, stdout.as_str()), (Some(1), "one\n1\n"));
     assert!(stderr.contains("query 2: there is no column \"nothing\""), "{stderr}");
 
+    // Lines with a backslash say what they do in the shell.
+    let (code, stdout, stderr) =
+        piped(root.path(), &["sql", "--format", "csv"], "\\?\nSELECT 4 AS four;\n\\q\nSELECT 5")
+            .await;
+    assert_eq!((code, stdout.as_str()), (Some(0), "four\n4\n"), "{stderr}");
+    assert!(stderr.contains("the datasets"), "{stderr}");
+    let (code, _, stderr) = piped(root.path(), &["sql"], "\\nothing").await;
+    assert!(code == Some(1) && stderr.contains("\\nothing: expected one of"), "{stderr}");
+
     let (code, _, stderr) = piped(root.path(), &["sql"], " -- nothing\n;").await;
     assert_eq!(code, Some(1));
     assert!(stderr.contains("error[BAD_INPUT]: SQL: there is no query"), "{stderr}");

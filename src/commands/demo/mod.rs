@@ -57,7 +57,7 @@ async fn params(engine: &Engine, who: &Principal, job: &str, embedder: &str) -> 
 /// Fills, runs, checks, prints, and serves unless told not to.
 pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Result<()> {
     let settings = settings
-        .with_flag("listen", arguments.listen.map(|address| address.to_string()))
+        .with_flag("listen", arguments.listen.clone())
         .with_flag("gpu", arguments.gpu.clone());
     let engine = open_to_serve(&settings, "colonnade demo").await?;
     let shown = show(&engine, &arguments, &settings, output).await;

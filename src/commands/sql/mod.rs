@@ -5,6 +5,7 @@ mod shell;
 mod writers;
 
 use std::io::{self, IsTerminal as _, Read as _};
+use std::time::Instant;
 
 use engine::{Code, Engine, Error, Planned, Result, SqlStatements};
 use futures::StreamExt as _;
@@ -68,19 +69,84 @@ async fn answer_all(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
-    let statements = SqlStatements::of(text).all;
-    if statements.is_empty() {
+    let asked = asked(text);
+    if asked.is_empty() {
         return Err(Error::user(Code::BadInput, "SQL: there is no query"));
     }
-    let several = statements.len() > 1;
-    for (at, statement) in statements.into_iter().enumerate() {
-        let answered = answer(engine, statement, arguments, settings, output).await;
-        answered.map_err(|error| match several {
-            true => error.while_doing(format_args!("query {}", at + 1)),
-            false => error,
-        })?;
+    let who = settings.principal()?;
+    let queries = asked.iter().filter(|asked| matches!(asked, Asked::Query(_))).count();
+    let (mut at, mut tells_time) = (0, false);
+    for asked in asked {
+        match asked {
+            Asked::Query(query) => {
+                at += 1;
+                let began = Instant::now();
+                let answered = answer(engine, query, arguments, settings, output).await;
+                answered.map_err(|error| match queries > 1 {
+                    true => error.while_doing(format_args!("query {at}")),
+                    false => error,
+                })?;
+                if tells_time {
+                    output.note(&format!("query {at}{}", shell::took(began)));
+                }
+            }
+            Asked::Command(line) => {
+                if shell::command(engine, &who, line, &mut tells_time, settings, output).await? {
+                    return Ok(());
+                }
+            }
+        }
     }
     Ok(())
+}
+
+/// What a text asks for.
+#[derive(Debug, PartialEq)]
+enum Asked<'a> {
+    Query(&'a str),
+    /// A line with a backslash, as in the shell.
+    Command(&'a str),
+}
+
+/// The queries of a text, and the lines between them that begin with a backslash.
+fn asked(text: &str) -> Vec<Asked<'_>> {
+    let mut found = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    let queries = |text| SqlStatements::of(text).all.into_iter().map(Asked::Query);
+    for line in text.split_inclusive('\n') {
+        let before = &text[begin..end];
+        let is_command = line.trim_start().starts_with('\\')
+            && (before.trim().is_empty() || SqlStatements::of(before).is_complete);
+        end += line.len();
+        if is_command {
+            found.extend(queries(before));
+            found.push(Asked::Command(line.trim()));
+            begin = end;
+        }
+    }
+    found.extend(queries(&text[begin..]));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_with_a_backslash_stand_between_queries_and_not_within_them() {
+        use Asked::{Command, Query};
+        let text = "\\timing\nSELECT 1; SELECT\n 2;\n  \\d calls \nSELECT '\n\\d\n'";
+        let expected = [
+            Command("\\timing"),
+            Query("SELECT 1"),
+            Query("SELECT\n 2"),
+            Command("\\d calls"),
+            Query("SELECT '\n\\d\n'"),
+        ];
+        assert_eq!(asked(text), expected);
+        assert_eq!(asked("\\d"), [Command("\\d")]);
+        assert_eq!(asked(" -- nothing\n;"), []);
+    }
 }
 
 /// Answers one query; says how many rows there were.

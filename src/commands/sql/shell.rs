@@ -141,18 +141,20 @@ async fn told(
     match answered {
         Ok(rows) => {
             let word = if rows == 1 { "row" } else { "rows" };
-            let took = match tells_time {
-                true => format!(" in {:.1} ms", began.elapsed().as_secs_f64() * 1e3),
-                false => String::new(),
-            };
+            let took = if tells_time { took(began) } else { String::new() };
             output.note(&format!("{} {word}{took}", count(rows)));
         }
         Err(error) => output.error(&error),
     }
 }
 
+/// How long it took, behind what was done.
+pub(super) fn took(began: Instant) -> String {
+    format!(" in {:.1} ms", began.elapsed().as_secs_f64() * 1e3)
+}
+
 /// Does what a line with a backslash says; whether it is to end.
-async fn command(
+pub(super) async fn command(
     engine: &Engine,
     who: &Principal,
     line: &str,
