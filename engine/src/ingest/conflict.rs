@@ -22,16 +22,14 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
+    Author, Came, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
     columns_were_changed,
 };
 use crate::revise::{Keys, replace_by_key};
 use crate::session::{Session, rows_of};
 
-/// How often it begins anew because others committed the same keys meanwhile.
-const ATTEMPTS_MAX: usize = 8;
-/// From this attempt on rows are left out while nobody else in this process can commit to the dataset: whoever is always late would
-/// never be done beside others who make no pause.
+/// How often it begins anew because others committed meanwhile; then it is done while nobody else in this process can commit to the
+/// dataset: whoever is always late would never be done beside others who make no pause.
 const PATIENT_ATTEMPTS: usize = 3;
 /// Keys that stand in a file more than once, at most.
 const REPEATED_MAX: usize = 1_000_000;
@@ -180,6 +178,12 @@ impl Conflict<'_> {
             return Ok(None);
         }
         let at = self.table.entry().version;
+        self.require_new_at(files, at).await?;
+        Ok(Some(at))
+    }
+
+    /// Fails where a key of the file is in the dataset at a version.
+    async fn require_new_at(&self, files: &DataFiles, at: Version) -> Result<()> {
         let key = self.key();
         let there = self.keys_at(at, &key).await?;
         let both = there.join(self.rows(files).await?, JoinType::LeftSemi)?;
@@ -190,7 +194,7 @@ impl Conflict<'_> {
             let what = format!("in {} already", self.table.name());
             return Err(self.refuse(found, ("is", "are"), &what, &batches));
         }
-        Ok(Some(at))
+        Ok(())
     }
 
     /// The keys that the dataset has at a version.
@@ -220,21 +224,14 @@ impl Conflict<'_> {
                 ..Settled::default()
             });
         }
-        for attempt in 0..ATTEMPTS_MAX {
-            let is_patient = attempt < PATIENT_ATTEMPTS;
-            let settled = self.attempt(files, &key, known.take(), is_patient, label);
-            if let Some(settled) = settled.await? {
+        for _ in 0..PATIENT_ATTEMPTS {
+            if let Some(settled) = self.attempt(files, &key, known.take(), true, label).await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
         }
-        Err(Error::user(
-            Code::Conflict,
-            format!(
-                "{}: others committed the same keys {ATTEMPTS_MAX} times meanwhile; try again",
-                self.name
-            ),
-        ))
+        let settled = self.attempt(files, &key, None, false, label).await?;
+        settled.ok_or_else(|| Error::internal("others came before one who let nobody else commit"))
     }
 
     /// The rows of `files` whose keys the dataset does not have at a version.
@@ -282,15 +279,15 @@ impl Conflict<'_> {
             conflict: self,
             keys: Keys::of(rows.clone(), key)?,
             files,
+            rows,
             kept: None,
-            waits_for_nobody: None,
+            is_patient,
             at,
             is_stale: false,
         };
         if self.on == OnConflict::Skip {
             let writer = FileWriter::new(self.table, &*self.table.head().await)?;
-            author.kept = Some(self.fresh(files, rows.clone(), at, writer).await?);
-            author.waits_for_nobody = (!is_patient).then_some(rows);
+            author.kept = Some(self.fresh(files, author.rows.clone(), at, writer).await?);
         }
         let landed = self.lake.commit(self.table, &self.who.subject, label, &mut author).await;
         let (is_stale, accepted) = (author.is_stale, author.coming().size.rows.unwrap_or_default());
@@ -316,10 +313,12 @@ struct Fresh<'a> {
     conflict: &'a Conflict<'a>,
     keys: Keys,
     files: &'a DataFiles,
+    /// All rows of `files`.
+    rows: DataFrame,
     /// The rows of `files` that are not left out, where some may be.
     kept: Option<DataFiles>,
-    /// All rows of `files`, where those that came meanwhile are left out while nobody else can commit.
-    waits_for_nobody: Option<DataFrame>,
+    /// Whether it begins anew where others came meanwhile; else it looks again while nobody else can commit.
+    is_patient: bool,
     /// The version up to which it is known that the keys are not there.
     at: Version,
     is_stale: bool,
@@ -330,17 +329,62 @@ impl Fresh<'_> {
         self.kept.as_ref().unwrap_or(self.files)
     }
 
+    /// Whether what was found at `at` may not be so at `to`.
+    async fn is_overtaken(&self, to: Version) -> Result<bool> {
+        match &self.kept {
+            Some(kept) => self.is_otherwise_for(kept, to).await,
+            None => self.came(to).await,
+        }
+    }
+
     /// Whether a row with one of the keys came after `at`.
     async fn came(&self, to: Version) -> Result<bool> {
-        let Conflict { session, table, .. } = self.conflict;
-        let since = table.since(self.at.0, to.0, &Removal::default()).await?;
-        if since.is_other || since.added.is_empty() {
-            return Ok(since.is_other);
+        let since = self.conflict.table.since(self.at.0, to.0, &Removal::default()).await?;
+        if since.is_other {
+            return Ok(true);
         }
-        let snapshot = table.snapshot(to).await?;
-        let added = rows_of(session, &snapshot, Some(since.added), None)?;
-        let same = self.keys.join(added, JoinType::LeftSemi)?.limit(0, Some(1))?;
+        self.is_among(&self.keys, Came { version: to, files: since.added }).await
+    }
+
+    /// Whether a row came after `at` that has a key of those that are kept, or one may have gone for which another was left out.
+    async fn is_otherwise_for(&self, kept: &DataFiles, to: Version) -> Result<bool> {
+        let Some(came) = self.conflict.table.came(self.at.0, to.0).await? else { return Ok(true) };
+        if came.is_empty() || kept.adds.is_empty() {
+            return Ok(false);
+        }
+        let keys = Keys::of(self.conflict.rows(kept).await?, &self.conflict.key())?;
+        for came in came {
+            if self.is_among(&keys, came).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether one of the keys is in files that came.
+    async fn is_among(&self, keys: &Keys, came: Came) -> Result<bool> {
+        if came.files.is_empty() {
+            return Ok(false);
+        }
+        let Conflict { session, table, .. } = self.conflict;
+        let snapshot = table.snapshot(came.version).await?;
+        let added = rows_of(session, &snapshot, Some(came.files), None)?;
+        let same = keys.join(added, JoinType::LeftSemi)?.limit(0, Some(1))?;
         Ok(same.count().await? > 0)
+    }
+
+    /// Looks again at a version that stays the newest.
+    async fn look_again(&mut self, head: &Head, table: &Table) -> Result<()> {
+        let at = head.version();
+        if self.conflict.on != OnConflict::Skip {
+            return self.conflict.require_new_at(self.files, at).await;
+        }
+        let writer = FileWriter::new(self.conflict.table, head)?;
+        let kept = self.conflict.fresh(self.files, self.rows.clone(), at, writer).await?;
+        if let Some(before) = self.kept.replace(kept) {
+            before.discard(table).await;
+        }
+        Ok(())
     }
 }
 
@@ -349,13 +393,9 @@ impl Author for Fresh<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_writable()?;
         let at = head.version();
-        self.is_stale = self.came(at).await?;
-        if let Some(rows) = self.waits_for_nobody.clone().filter(|_| self.is_stale) {
-            let writer = FileWriter::new(self.conflict.table, head)?;
-            let kept = self.conflict.fresh(self.files, rows, at, writer).await?;
-            if let Some(before) = self.kept.replace(kept) {
-                before.discard(table).await;
-            }
+        self.is_stale = self.is_overtaken(at).await?;
+        if self.is_stale && !self.is_patient {
+            self.look_again(head, table).await?;
             self.is_stale = false;
         }
         if self.is_stale || self.coming().adds.is_empty() {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use datafusion::logical_expr::{col, lit};
 use datasets::read::{Format, Source};
 
 use super::*;
-use crate::{Code, IngestReceipt, LoadOptions, OnConflict, Version};
+use crate::storage::Root;
+use crate::storage::faulty::{Fault, Faulty};
+use crate::{Code, Coming, Going, IngestReceipt, LoadOptions, OnConflict, Revision, Version};
 
 /// What is there, by id; each id once.
 async fn there(engine: &Engine) -> BTreeMap<i64, String> {
@@ -167,4 +170,34 @@ async fn beside_others_a_key_is_there_once() {
         compacting
     );
     assert_eq!(there(&engine).await.into_keys().collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_row_is_not_left_out_for_one_that_went_meanwhile() {
+    let store = Faulty::new();
+    let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
+    let (here, elsewhere) = (open().await.unwrap(), open().await.unwrap());
+    here.create_dataset(&who(), calls()).await.unwrap();
+    load(&here, OnConflict::Add, &[(1, "a"), (3, "a")]).await.unwrap();
+    // Another process deletes a row, and its commit arrives late.
+    store.plan(|path| match path.as_ref().contains("_delta_log/00000000000000000002") {
+        true => Fault::Late,
+        false => Fault::None,
+    });
+    let going = Going::Where(col("id").eq(lit(1_i64)));
+    let revision = Revision { going, coming: Coming::Nothing };
+    elsewhere.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap_err();
+    // That is when the rows that are not left out have been written here, after all of them.
+    let (of_plan, mut written) = (Arc::clone(&store), 0);
+    store.plan(move |path| {
+        written += usize::from(path.as_ref().contains("calls/at_month"));
+        if written == 2 {
+            assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
+            written += 1;
+        }
+        Fault::None
+    });
+    let loaded = load(&here, OnConflict::Skip, &[(1, "b"), (2, "b")]).await.unwrap();
+    assert_eq!((loaded.accepted, loaded.skipped, loaded.version), (2, 0, Version(3)));
+    assert_eq!(there(&here).await, of(&[(1, "b"), (2, "b"), (3, "a")]));
 }
