@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
+use super::arrows::bind_arrows_in;
 use super::sql::check_text;
 use crate::error::{Code, Error, Result};
 
@@ -26,10 +27,13 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
     let fail =
         |problem: String| Error::user(Code::BadInput, format!("expression {text:?}: {problem}"));
     check_text(text)?;
-    let expression = context
-        .state()
-        .create_logical_expr(text, schema)
-        .map_err(|e| fail(Error::from(e).to_string()))?;
+    let state = context.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let read = state.sql_to_expr_with_alias(text, &dialect).and_then(|mut read| {
+        bind_arrows_in(&mut read.expr);
+        state.create_logical_expr_from_sql_expr(read, schema)
+    });
+    let expression = read.map_err(|e| fail(Error::from(e).to_string()))?;
     let mut refused = None;
     expression.apply(|part| {
         refused = match part {

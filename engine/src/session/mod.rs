@@ -4,6 +4,7 @@
 //! all others (`runtime`), and pins the version of every dataset at its start, so that a query that
 //! names a dataset twice sees it once. Only what a query names is opened (`provider`).
 
+mod arrows;
 mod batches;
 mod carry;
 mod changes;

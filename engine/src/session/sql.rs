@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column as PlanColumn, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, LogicalPlan, cast};
+use datafusion::functions::expr_fn::nullif;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, cast, lit};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
@@ -15,8 +17,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use datafusion_functions_json::JSON_UNION_DATA_TYPE;
-use datafusion_functions_json::udfs::json_union_to_text_udf;
+use datafusion_functions_json::udfs::{json_get_json_udf, json_get_udf, json_union_to_text_udf};
 
+use super::arrows::bind_arrows;
 use super::batches::for_rows_of;
 use super::provider::PinnedSchema;
 use crate::error::{Code, Error, Result};
@@ -81,6 +84,11 @@ fn with_documents(frame: DataFrame) -> Result<DataFrame> {
     if !frame.schema().fields().iter().any(|field| is_part(field)) {
         return Ok(frame);
     }
+    let (state, plan) = frame.into_parts();
+    let frame = DataFrame::new(state, with_digits(plan)?);
+    if !frame.schema().fields().iter().any(|field| is_part(field)) {
+        return Ok(frame);
+    }
     let columns = frame.schema().iter().map(|(table, field)| {
         let column = Expr::Column(PlanColumn::new(table.cloned(), field.name()));
         match is_part(field) {
@@ -93,6 +101,30 @@ fn with_documents(frame: DataFrame) -> Result<DataFrame> {
     });
     let columns: Vec<Expr> = columns.collect();
     Ok(frame.select(columns)?)
+}
+
+/// Takes parts of documents that a query shows as they stand there: as values their numbers would be rounded to floats.
+fn with_digits(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let shown = match plan {
+        LogicalPlan::Projection(projection) => projection,
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => {
+            return Ok(plan.map_children(|child| Ok(Transformed::yes(with_digits(child)?)))?.data);
+        }
+        other => return Ok(other),
+    };
+    let columns: Vec<_> =
+        shown.schema.iter().map(|(table, field)| (table.cloned(), field)).collect();
+    let expressions = shown.expr.iter().zip(columns).map(|(expression, (table, field))| {
+        match expression.clone().unalias() {
+            Expr::ScalarFunction(part) if part.func.name() == json_get_udf().name() => {
+                // As elsewhere, `null` is none.
+                let text = nullif(json_get_json_udf().call(part.args), lit("null"));
+                text.alias_qualified(table, field.name())
+            }
+            _ => expression.clone(),
+        }
+    });
+    Ok(LogicalPlan::Projection(Projection::try_new(expressions.collect(), shown.input)?))
 }
 
 /// Plans a query, or one whose rows go to a file.
@@ -122,7 +154,11 @@ pub(super) async fn plan_with_files(
 fn parsed(context: &SessionContext, schema: &PinnedSchema, text: &str) -> Result<Statement> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
-    let parse = |text: &str| state.sql_to_statement(text, &dialect);
+    let parse = |text: &str| {
+        let mut statement = state.sql_to_statement(text, &dialect)?;
+        bind_arrows(&mut statement);
+        Ok::<_, DataFusionError>(statement)
+    };
     parse(text).map_err(|error| {
         let error = Error::from(error);
         let is_taken = |word: &str| parse(&format!("SELECT {word}, 1 FROM t")).is_ok();

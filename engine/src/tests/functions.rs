@@ -322,7 +322,7 @@ async fn parts_of_values_are_reached() {
     let spec = DatasetSpec::from_toml(spec, "orders.toml").unwrap();
     engine.create_dataset(&who(), spec).await.unwrap();
     let lines = [
-        r#"{"id": 1, "address": {"city": "Bonn", "lines": ["a", "b"]}, "items": [{"sku": "x", "count": 2}, {"sku": "y"}], "sizes": {"S": 1.10}, "payload": {"a": [{"b": "c"}], "n": 1.10}}"#,
+        r#"{"id": 1, "address": {"city": "Bonn", "lines": ["a", "b"]}, "items": [{"sku": "x", "count": 2}, {"sku": "y"}], "sizes": {"S": 1.10}, "payload": {"a": [{"b": "c"}], "n": 1.10, "big": 12345678901234567890.123456789, "none": null}}"#,
         r#"{"id": 2, "address": {"city": null}, "items": [null], "sizes": {}, "payload": {"a": 5}}"#,
         r#"{"id": 3}"#,
         r#"{"id": 4, "address": {"town": "Ulm"}}"#,
@@ -348,6 +348,12 @@ async fn parts_of_values_are_reached() {
         ("payload -> 'a'", [r#"[{"b": "c"}]"#, "5", ""]),
         ("payload -> 'a' -> 0 ->> 'b'", ["c", "", ""]),
         ("payload ->> 'n'", ["1.10", "", ""]),
+        ("payload -> 'n'", ["1.10", "", ""]),
+        ("json_get(payload, 'big')", ["12345678901234567890.123456789", "", ""]),
+        ("payload -> 'none'", ["", "", ""]),
+        ("payload ->> 'n' || '!'", ["1.10!", "", ""]),
+        ("payload ->> 'n' = '1.10' AND id = 1", ["true", "", "false"]),
+        ("payload ->> 'n' IS NULL", ["false", "true", "true"]),
         ("json_get_int(payload, 'a')", ["", "5", ""]),
         ("json_get(payload, 'a')", [r#"[{"b": "c"}]"#, "5", ""]),
     ] {
