@@ -1,12 +1,21 @@
 //! `->` and `->>` as Postgres has them: they hold their operands closer than any other operator. The parser lets them bind weaker
 //! than `=` and `||`, so that `a ->> 'k' = 'v'` would look for the member `'k' = 'v'`; what it made is put right here.
+//!
+//! They become calls of `json_get` and `json_as_text`, a chain of them one call with a path: to plan a chain of operators takes
+//! twice as long for each that it has.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, UnaryOperator, Value, VisitMut, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, Query, SelectItem, SetExpr, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
+
+/// What is called for `->`, and for `->>`.
+const GET: &str = "json_get";
+const GET_TEXT: &str = "json_as_text";
 
 /// Puts all arrows of a statement right.
 pub(super) fn bind_arrows(statement: &mut Statement) {
@@ -32,6 +41,11 @@ struct Arrows;
 impl VisitorMut for Arrows {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_columns(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if !matches!(expr, Expr::BinaryOp { op, .. } if is_arrow(op)) {
             return ControlFlow::Continue(());
@@ -41,6 +55,69 @@ impl VisitorMut for Arrows {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Calls columns that an arrow makes as they are written.
+fn name_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr @ Expr::BinaryOp { .. }) = item
+                    && matches!(&expr, Expr::BinaryOp { op, .. } if is_arrow(op))
+                {
+                    let alias = Ident::with_quote('"', expr.to_string());
+                    *item = SelectItem::ExprWithAlias { expr: taken(expr), alias };
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            name_columns(left);
+            name_columns(right);
+        }
+        _ => {}
+    }
+}
+
+/// What an arrow is called as.
+fn called(mut left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    let name = if *op == BinaryOperator::LongArrow { GET_TEXT } else { GET };
+    let key = FunctionArg::Unnamed(FunctionArgExpr::Expr(right));
+    // What leads to a part that is looked into leads there at once, where it is said beforehand.
+    if let Some((of_left, arguments)) = as_call(&mut left)
+        && is_said(&key)
+        && arguments.args.iter().skip(1).all(is_said)
+    {
+        arguments.args.push(key);
+        *of_left = ObjectName::from(vec![Ident::new(name)]);
+        return left;
+    }
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), key];
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The name and the arguments of a call of `json_get`.
+fn as_call(expr: &mut Expr) -> Option<(&mut ObjectName, &mut FunctionArgumentList)> {
+    match expr {
+        Expr::Function(Function { name, args: FunctionArguments::List(arguments), .. }) => {
+            (name.to_string() == GET).then_some((name, arguments))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an argument is a value, and no question of its own.
+fn is_said(argument: &FunctionArg) -> bool {
+    matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(_))))
 }
 
 fn is_arrow(op: &BinaryOperator) -> bool {
@@ -69,7 +146,7 @@ fn bound(mut left: Expr, op: BinaryOperator, mut right: Expr) -> Expr {
         *last = bound(operand, op, right);
         return left;
     }
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+    called(left, &op, right)
 }
 
 /// How strongly the outermost operator of an expression binds, by the parser's own table; none for what stands in brackets, is an
@@ -166,6 +243,7 @@ fn last_operand(expr: &mut Expr) -> Option<&mut Expr> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use datafusion::sql::sqlparser::ast::visit_expressions_mut;
     use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
     use datafusion::sql::sqlparser::parser::Parser;
 
@@ -191,6 +269,20 @@ mod tests {
         }
     }
 
+    /// As [`shown`], with arrows.
+    fn of_postgres(expr: &Expr) -> String {
+        let mut expr = expr.clone();
+        let _ = visit_expressions_mut(&mut expr, |part| {
+            if matches!(part, Expr::BinaryOp { op, .. } if is_arrow(op))
+                && let Expr::BinaryOp { left, op, right } = taken(part)
+            {
+                *part = called(*left, &op, *right);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        shown(&expr)
+    }
+
     fn read(text: &str) -> String {
         let mut expr = Parser::new(&GenericDialect {}).try_with_sql(text).unwrap().parse_expr();
         bind_arrows_in(expr.as_mut().unwrap());
@@ -200,26 +292,32 @@ mod tests {
     #[test]
     fn arrows_hold_closer_than_what_stands_around_them() {
         for (text, expected) in [
-            ("a ->> 'k' = 'v'", "((a ->> 'k') = 'v')"),
-            ("'v' = a ->> 'k'", "('v' = (a ->> 'k'))"),
-            ("a -> 'x' ->> 'y' || 'z'", "(((a -> 'x') ->> 'y') || 'z')"),
-            ("'z' || a ->> 'k' || 'y'", "(('z' || (a ->> 'k')) || 'y')"),
-            ("1 + a -> 'k' * 2", "(1 + ((a -> 'k') * 2))"),
-            ("1 * a -> 'k' + 2 = 3", "(((1 * (a -> 'k')) + 2) = 3)"),
-            ("a ->> 'k' IS NULL", "((a ->> 'k') IS NULL)"),
-            ("a ->> 'k' LIKE 'v%' AND b", "(((a ->> 'k') LIKE 'v%') AND b)"),
-            ("b LIKE 'v' || a ->> 'k'", "(b LIKE ('v' || (a ->> 'k')))"),
-            ("a ->> 'k' BETWEEN 'a' AND b ->> 'l'", "((a ->> 'k') BETWEEN 'a' AND (b ->> 'l'))"),
-            ("NOT a ->> 'k' = 'v' OR b", "((NOT ((a ->> 'k') = 'v')) OR b)"),
-            ("a -> 'k' = b -> 'k'", "((a -> 'k') = (b -> 'k'))"),
-            ("- a -> 'k'", "(- (a -> 'k'))"),
-            ("a -> ('k' || 'l') -> 0", "((a -> ('k' || 'l')) -> 0)"),
-            ("(a = b) -> 'k'", "((a = b) -> 'k')"),
+            ("a ->> 'k' = 'v'", "(json_as_text(a, 'k') = 'v')"),
+            ("'v' = a ->> 'k'", "('v' = json_as_text(a, 'k'))"),
+            ("a -> 'x' ->> 'y' || 'z'", "(json_as_text(a, 'x', 'y') || 'z')"),
+            ("'z' || a ->> 'k' || 'y'", "(('z' || json_as_text(a, 'k')) || 'y')"),
+            ("1 + a -> 'k' * 2", "(1 + (json_get(a, 'k') * 2))"),
+            ("1 * a -> 'k' + 2 = 3", "(((1 * json_get(a, 'k')) + 2) = 3)"),
+            ("a ->> 'k' IS NULL", "(json_as_text(a, 'k') IS NULL)"),
+            ("a ->> 'k' LIKE 'v%' AND b", "((json_as_text(a, 'k') LIKE 'v%') AND b)"),
+            ("b LIKE 'v' || a ->> 'k'", "(b LIKE ('v' || json_as_text(a, 'k')))"),
+            (
+                "a ->> 'k' BETWEEN 'a' AND b ->> 'l'",
+                "(json_as_text(a, 'k') BETWEEN 'a' AND json_as_text(b, 'l'))",
+            ),
+            ("NOT a ->> 'k' = 'v' OR b", "((NOT (json_as_text(a, 'k') = 'v')) OR b)"),
+            ("a -> 'k' = b -> 'k'", "(json_get(a, 'k') = json_get(b, 'k'))"),
+            ("- a -> 'k'", "(- json_get(a, 'k'))"),
+            ("a -> 0 -> 'k' -> 1", "json_get(a, 0, 'k', 1)"),
+            ("a -> b -> 'k' -> 0", "json_get(json_get(a, b), 'k', 0)"),
+            // What is a text is read anew.
+            ("a ->> 'k' -> 'l'", "json_get(json_as_text(a, 'k'), 'l')"),
+            ("(a = b) -> 'k'", "json_get((a = b), 'k')"),
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
         let list = read("a ->> 'k' IN ('v', 'w')");
-        assert!(list.starts_with("((a ->> 'k') IN ["), "{list}");
+        assert!(list.starts_with("(json_as_text(a, 'k') IN ["), "{list}");
     }
 
     #[test]
@@ -230,7 +328,7 @@ mod tests {
             "a -> 'k' ->> 'l' > b ->> 'm'",
         ] {
             let mut dialect = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).unwrap();
-            assert_eq!(read(text), shown(&dialect.parse_expr().unwrap()), "{text}");
+            assert_eq!(read(text), of_postgres(&dialect.parse_expr().unwrap()), "{text}");
         }
     }
 }

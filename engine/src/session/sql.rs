@@ -105,17 +105,23 @@ fn with_documents(frame: DataFrame) -> Result<DataFrame> {
 
 /// Takes parts of documents that a query shows as they stand there: as values their numbers would be rounded to floats.
 fn with_digits(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let of_children = |plan: LogicalPlan| {
+        let children = plan.map_children(|child| Ok(Transformed::yes(with_digits(child)?)))?;
+        children.data.recompute_schema()
+    };
     let shown = match plan {
-        LogicalPlan::Projection(projection) => projection,
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => {
-            return Ok(plan.map_children(|child| Ok(Transformed::yes(with_digits(child)?)))?.data);
+        // Rows that are sorted by what is not shown.
+        LogicalPlan::Projection(shown) if shown.expr.iter().all(is_column) => {
+            return of_children(LogicalPlan::Projection(shown));
         }
+        LogicalPlan::Projection(shown) => shown,
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return of_children(plan),
         other => return Ok(other),
     };
     let columns: Vec<_> =
         shown.schema.iter().map(|(table, field)| (table.cloned(), field)).collect();
     let expressions = shown.expr.iter().zip(columns).map(|(expression, (table, field))| {
-        match expression.clone().unalias() {
+        match expression.clone().unalias_nested().data {
             Expr::ScalarFunction(part) if part.func.name() == json_get_udf().name() => {
                 // As elsewhere, `null` is none.
                 let text = nullif(json_get_json_udf().call(part.args), lit("null"));
@@ -125,6 +131,10 @@ fn with_digits(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
         }
     });
     Ok(LogicalPlan::Projection(Projection::try_new(expressions.collect(), shown.input)?))
+}
+
+fn is_column(expression: &Expr) -> bool {
+    matches!(expression.clone().unalias(), Expr::Column(_))
 }
 
 /// Plans a query, or one whose rows go to a file.
