@@ -149,7 +149,7 @@ impl ColumnType {
     }
 
     /// Fields of all its structures.
-    fn fields(&self) -> usize {
+    pub fn fields(&self) -> usize {
         match self {
             Self::List(item) | Self::Map(item) => item.fields(),
             Self::Struct(fields) => fields.iter().map(|field| 1 + field.data_type.fields()).sum(),

@@ -185,6 +185,11 @@ pub enum Validation {
 }
 
 impl DatasetSpec {
+    /// Columns, and the fields of all structures in them.
+    pub fn width(&self) -> usize {
+        self.columns.iter().map(ColumnSpec::width).sum()
+    }
+
     /// Reads a spec from TOML; `source_name` is for error messages.
     pub fn from_toml(text: &str, source_name: &str) -> Result<Self> {
         let spec: Self = toml::from_str(text).map_err(|e| Error::Spec {
@@ -379,6 +384,11 @@ fn toml_problem(text: &str, error: &toml::de::Error) -> String {
 }
 
 impl ColumnSpec {
+    /// One, and the fields of all structures in it.
+    pub fn width(&self) -> usize {
+        1 + self.data_type.fields()
+    }
+
     /// The Arrow field of this column.
     pub fn field(&self) -> Field {
         let mut metadata = std::collections::HashMap::new();

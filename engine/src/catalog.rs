@@ -55,16 +55,16 @@ pub struct DatasetEntry {
 
 /// Most datasets of one tenant that clients make more of.
 pub(crate) const DATASETS_MAX: usize = 1_000;
-/// Most columns of all of them together: each is some types and fields of the tenant's GraphQL schema.
+/// Most columns of all of them together, and fields of structures in these: each is some types and fields of the tenant's GraphQL schema.
 pub(crate) const COLUMNS_MAX: usize = 10_000;
 
 impl Catalog {
     /// Fails where the tenant may not have so many more datasets and columns.
     pub(crate) fn require_room(&self, datasets: usize, columns: usize) -> Result<()> {
-        let there: usize = self.datasets.values().map(|entry| entry.spec.columns.len()).sum();
+        let there: usize = self.datasets.values().map(|entry| entry.spec.width()).sum();
         for (what, there, more, most) in [
             ("datasets", self.datasets.len() + self.dropped.len(), datasets, DATASETS_MAX),
-            ("columns in all its datasets", there, columns, COLUMNS_MAX),
+            ("columns and fields in all its datasets", there, columns, COLUMNS_MAX),
         ] {
             if more > 0 && there + more > most {
                 let tenant = &self.tenant;

@@ -401,8 +401,16 @@ impl Engine {
         change: &Reshape,
     ) -> Result<Arc<Table>> {
         let table = self.changeable(who, dataset, false).await?;
-        if matches!(change, Reshape::Add(_)) {
-            self.0.lake.catalog(&who.tenant).await?.require_room(0, 1)?;
+        let wider = match change {
+            Reshape::Add(column) => column.width(),
+            Reshape::Retype { column, to, .. } => {
+                let there = table.entry().spec.column(column).map_or(0, |it| it.data_type.fields());
+                to.fields().saturating_sub(there)
+            }
+            Reshape::Rename { .. } | Reshape::Drop { .. } => 0,
+        };
+        if wider > 0 {
+            self.0.lake.catalog(&who.tenant).await?.require_room(0, wider)?;
         }
         Ok(table)
     }

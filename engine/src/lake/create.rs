@@ -74,8 +74,8 @@ impl Lake {
     pub(crate) async fn require_room(&self, who: &Principal, spec: &DatasetSpec) -> Result<()> {
         let catalog = self.catalog(&who.tenant).await?;
         let there = catalog.datasets.get(&spec.name);
-        let columns = there.map_or(0, |there| there.spec.columns.len());
-        let more = spec.columns.len().saturating_sub(columns);
+        let width = there.map_or(0, |there| there.spec.width());
+        let more = spec.width().saturating_sub(width);
         catalog.require_room(usize::from(there.is_none()), more)
     }
 
@@ -201,8 +201,8 @@ impl Lake {
     ) -> Result<()> {
         let catalog = self.catalog(&who.tenant).await?;
         let spec = &table.entry().spec;
-        let more = columns.iter().filter(|column| spec.column(&column.name).is_none()).count();
-        catalog.require_room(0, more)?;
+        let new = columns.iter().filter(|column| spec.column(&column.name).is_none());
+        catalog.require_room(0, new.map(ColumnSpec::width).sum())?;
         let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
         self.commit(table, &who.subject, &label, &mut Grow { columns }).await.map(drop)
     }

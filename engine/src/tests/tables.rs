@@ -227,8 +227,14 @@ async fn a_tenant_has_room_for_so_many_columns() {
     }
     let refused = engine.create_dataset(&who(), wide(9, 1_000)).await.unwrap_err();
     assert_eq!(refused.code(), Code::LimitExceeded);
-    let says =
-        "has 9216 columns in all its datasets, and 1000 more would be over the limit of 10000";
+    let says = "has 9216 columns and fields in all its datasets, and 1000 more would be over the limit of 10000";
+    assert!(refused.to_string().ends_with(says), "{refused}");
+    // A field of a structure counts as a column does.
+    let fields: Vec<String> = (0..900).map(|n| format!("f{n}: bool")).collect();
+    let mut deep = wide(9, 10);
+    deep.columns[9].data_type = format!("struct({})", fields.join(", ")).parse().unwrap();
+    let refused = engine.create_dataset(&who(), deep).await.unwrap_err();
+    let says = "and 910 more would be over the limit of 10000";
     assert!(refused.to_string().ends_with(says), "{refused}");
     engine.create_dataset(&who(), wide(9, 783)).await.unwrap();
     // Neither by rows that bring columns, nor by a spec that has more.
