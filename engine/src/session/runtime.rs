@@ -7,6 +7,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
 
@@ -19,6 +20,9 @@ use crate::storage::Root;
 
 /// Consumers that an error for want of memory names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// The rule that leaves conditions to the reader of files alone.
+const FILTERS_TO_FILES: &str = "FilterPushdown";
 
 /// The state that every session begins with.
 pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {
@@ -51,7 +55,13 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
 
+    // A file's reader drops a condition that it can not put to the file as it is stored, and says nothing (apache/datafusion#22384):
+    // what is looked for is held against the rows again, which are few by then, and no rule takes that out.
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| rule.name() != FILTERS_TO_FILES);
+
     let mut state = SessionStateBuilder::new()
+        .with_physical_optimizer_rules(rules)
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()

@@ -52,7 +52,13 @@ impl TableProvider for Sparing {
             parts => {
                 left -= parts;
                 let takes = self.0.supports_filters_pushdown(&[filter])?;
-                Ok(takes.into_iter().next().unwrap_or(TableProviderFilterPushDown::Unsupported))
+                Ok(match takes.first() {
+                    None | Some(TableProviderFilterPushDown::Unsupported) => {
+                        TableProviderFilterPushDown::Unsupported
+                    }
+                    // No reader of files is relied on: it leaves conditions out that it can not put to them.
+                    Some(_) => TableProviderFilterPushDown::Inexact,
+                })
             }
         };
         filters.iter().map(takes).collect()
