@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, 
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::functions::expr_fn::coalesce;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility, lit,
@@ -32,7 +33,7 @@ pub enum JsonAs {
 }
 
 /// The value at a path in a JSON document, null where there is none or it is another kind: a part of the path is the name of a
-/// member, or, where it is a number, a position in a list.
+/// member, or, in a list, a position, from 0.
 pub fn json_at(document: Expr, path: &[String], kind: JsonAs) -> Expr {
     let function = match kind {
         JsonAs::Text => udfs::json_get_str_udf(),
@@ -40,20 +41,43 @@ pub fn json_at(document: Expr, path: &[String], kind: JsonAs) -> Expr {
         JsonAs::Integer => udfs::json_get_int_udf(),
         JsonAs::Boolean => udfs::json_get_bool_udf(),
     };
-    function.call(with_path(document, path))
+    // A list has no members, and nothing else positions: one of them is there at most.
+    let found = paths(path).map(|path| function.call(with_path(&document, path)));
+    coalesce(found.collect())
 }
 
 /// Whether there is something at a path in a JSON document, if only `null`.
 pub fn json_has(document: Expr, path: &[String]) -> Expr {
-    udfs::json_contains_udf().call(with_path(document, path))
+    let found = paths(path).map(|path| udfs::json_contains_udf().call(with_path(&document, path)));
+    found.reduce(Expr::or).unwrap_or_else(|| lit(false))
 }
 
-fn with_path(document: Expr, path: &[String]) -> Vec<Expr> {
-    let parts = path.iter().map(|part| match part.parse::<i64>() {
-        Ok(position) => lit(position),
-        Err(_) => lit(part.as_str()),
-    });
-    std::iter::once(document).chain(parts).collect()
+/// Parts of a path that may be positions as well as names, at most; of more the later ones are positions.
+const NUMBERS_MAX: u32 = 4;
+
+/// What a path may mean: a number is a position in a list, or the name of a member.
+fn paths(path: &[String]) -> impl Iterator<Item = Vec<Expr>> {
+    let position = |part: &String| {
+        let position: i64 = part.parse().ok()?;
+        (position >= 0 && position.to_string() == *part).then_some(position)
+    };
+    let numbers = path.iter().filter(|part| position(part).is_some()).count() as u32;
+    (0..1_u32 << numbers.min(NUMBERS_MAX)).map(move |names| {
+        let mut number = 0;
+        let parts = path.iter().map(|part| {
+            let Some(position) = position(part) else { return lit(part.as_str()) };
+            number += 1;
+            match number <= NUMBERS_MAX && names & (1 << (number - 1)) != 0 {
+                true => lit(part.as_str()),
+                false => lit(position),
+            }
+        });
+        parts.collect()
+    })
+}
+
+fn with_path(document: &Expr, path: Vec<Expr>) -> Vec<Expr> {
+    std::iter::once(document.clone()).chain(path).collect()
 }
 
 /// `list_part(list, 'field')`.

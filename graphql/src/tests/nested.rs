@@ -100,6 +100,8 @@ async fn rows_are_asked_for_by_parts() {
         ("{payload: {at: {path: \"a\", exists: true}}}", &[1, 2]),
         ("{payload: {at: {path: \"a\", exists: false}}}", &[3, 4]),
         ("{payload: {at: {path: \"0\", integer: {eq: 1}}}}", &[3]),
+        ("{payload: {at: {path: [\"deep\", \"0\"], exists: true}}}", &[1]),
+        ("{payload: {at: {path: [\"deep\", \"00\"], exists: true}}}", &[]),
     ] {
         assert_eq!(ids(&rig, condition).await, expected, "{condition}");
     }
