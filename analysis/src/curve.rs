@@ -51,6 +51,13 @@ pub fn best(points: &[Point]) -> Option<Point> {
     points.iter().copied().reduce(|best, point| if point.f1 > best.f1 { point } else { best })
 }
 
+/// The point with the largest F1, at the threshold `usual` where that has it, too: few labels leave much room between what is right
+/// and what is not, and the middle of it says nothing.
+pub fn best_near(scored: &[(f64, bool)], usual: f64) -> Option<Point> {
+    let (best, usual) = (best(&curve(scored))?, at(scored, usual));
+    Some(if usual.f1 >= best.f1 { usual } else { best })
+}
+
 /// The point that `scored` has at a threshold.
 pub fn at(scored: &[(f64, bool)], threshold: f64) -> Point {
     let count =
@@ -104,6 +111,12 @@ mod tests {
         assert_eq!((tied[0].f1, tied[3].f1), (2.0 / 3.0, 2.0 / 3.0));
         assert_eq!(best(&tied).unwrap().threshold, tied[0].threshold);
         assert!(curve(&[]).is_empty());
+        // Between 0.2 and 0.95 labels say nothing; of 0.97 they say that it is too much.
+        let apart = [(0.95, true), (0.2, false)];
+        assert_eq!(best_near(&apart, 0.9).unwrap().threshold, 0.9);
+        assert_eq!(best_near(&apart, 0.97).unwrap().threshold, 0.575);
+        assert_eq!(best_near(&apart, 0.1).unwrap().threshold, 0.575);
+        assert_eq!(best_near(&[], 0.9), None);
         let scored = [(0.9, true), (0.8, true), (0.45, false), (0.44, true), (0.1, false)];
         // F1 is largest with four taken, 6/7; half of it takes them, and the next one down would not.
         assert_eq!(best(&curve(&scored)).unwrap().f1, 6.0 / 7.0);

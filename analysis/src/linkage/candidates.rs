@@ -82,10 +82,13 @@ impl<'a> Candidates<'a> {
         let of_part = |(rule, positions): &(usize, Range<usize>)| {
             self.check()?;
             let mut compared: Vec<Compared> = Vec::new();
+            let mut halting = Halting::new(self.is_stopped);
             pairs_at(self.blocks, *rule, positions.clone(), &mut |a, b| {
-                compared.push((a as u32, b as u32, self.records.pattern(a, b)));
+                if halting.goes_on() {
+                    compared.push((a as u32, b as u32, self.records.pattern(a, b)));
+                }
             });
-            Ok(compared)
+            halting.ended(compared)
         };
         let some = self.parts.par_iter().step_by(every as usize);
         let compared = some.map(of_part).collect::<Result<Vec<_>, Halted>>()?;
@@ -131,7 +134,11 @@ impl<'a> Candidates<'a> {
         let of_part = |part: usize| {
             self.check()?;
             let (mut compared, mut links) = (0, Vec::new());
+            let mut halting = Halting::new(self.is_stopped);
             let mut take = |first: usize, second: usize, pattern: Option<Pattern>| {
+                if !halting.goes_on() {
+                    return;
+                }
                 compared += 1;
                 let probability = probability(first, second, pattern);
                 if probability >= threshold {
@@ -148,6 +155,7 @@ impl<'a> Candidates<'a> {
                     pairs_at(self.blocks, *rule, positions.clone(), &mut each);
                 }
             }
+            let (compared, links) = halting.ended((compared, links))?;
             if found.fetch_add(links.len(), Ordering::Relaxed) + links.len() > links_max {
                 return Err(Halted::TooManyLinks);
             }
@@ -161,6 +169,34 @@ impl<'a> Candidates<'a> {
         })?;
         links.sort_unstable_by_key(|link| (link.first, link.second));
         Ok((compared, links))
+    }
+}
+
+/// Pairs after which it is asked again whether to stop: a pair of long texts takes a millisecond.
+const HALT_PAIRS: usize = 256;
+
+/// Asks now and then whether to stop.
+struct Halting<'a> {
+    is_stopped: &'a (dyn Fn() -> bool + Sync),
+    pairs: usize,
+    is_halted: bool,
+}
+
+impl<'a> Halting<'a> {
+    fn new(is_stopped: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { is_stopped, pairs: 0, is_halted: false }
+    }
+
+    /// Whether the next pair is to be looked at.
+    fn goes_on(&mut self) -> bool {
+        self.pairs += 1;
+        self.is_halted |= self.pairs.is_multiple_of(HALT_PAIRS) && (self.is_stopped)();
+        !self.is_halted
+    }
+
+    /// What was found, unless it was stopped on the way.
+    fn ended<T>(self, found: T) -> Result<T, Halted> {
+        if self.is_halted { Err(Halted::Stopped) } else { Ok(found) }
     }
 }
 
@@ -192,6 +228,16 @@ fn merged(a: Counts, b: Counts) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_stopped_looks_at_few_more_pairs_and_says_so() {
+        let mut halting = Halting::new(&|| true);
+        let seen = (0..10_000).filter(|_| halting.goes_on()).count();
+        assert_eq!((seen, halting.ended(())), (HALT_PAIRS - 1, Err(Halted::Stopped)));
+        let mut halting = Halting::new(&|| false);
+        assert!((0..10_000).all(|_| halting.goes_on()));
+        assert_eq!(halting.ended(1), Ok(1));
+    }
 
     #[test]
     fn every_pair_has_a_number_and_random_ones_are_of_two_rows() {

@@ -178,12 +178,15 @@ impl ColumnBuilder {
         places.sort_unstable();
         places.dedup();
         self.column.bytes += places.len() * (size_of::<u32>() + size_of::<f64>());
-        let codes: Vec<Letters> = standard::codes(text).into_iter().map(Letters::new).collect();
-        let quantities = standard::quantities(text);
+        let codes = standard::codes(text).into_iter().take(PARTS_MAX);
+        let codes: Vec<Letters> = codes.map(Letters::new).collect();
+        let mut quantities = standard::quantities(text);
+        quantities.truncate(PARTS_MAX);
         self.column.bytes +=
             codes.iter().map(|code| code.text.len() + size_of::<Letters>()).sum::<usize>();
         self.column.bytes += quantities.len() * size_of::<Quantity>();
-        let joined = Letters::new(form.replace(' ', ""));
+        let joined = form.chars().filter(|letter| *letter != ' ').take(JOINED_MAX).collect();
+        let joined = Letters::new(joined);
         Words { joined, places, weights: Vec::new(), codes, quantities }
     }
 
@@ -216,6 +219,11 @@ impl ColumnBuilder {
         column
     }
 }
+
+/// Numbers of models, and numbers with units, of a value that are looked at.
+const PARTS_MAX: usize = 64;
+/// Letters of a value that others are looked for in.
+const JOINED_MAX: usize = 4_096;
 
 /// How rare a word is that stands in some of all values: ln(1 + N / (1 + n)), never 0, so that a word that all have still counts
 /// a little.

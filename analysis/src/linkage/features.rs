@@ -28,6 +28,9 @@ const OF_RECORD: usize = 7;
 /// Fewest letters and digits of a value that is looked for in other fields.
 const WITHIN_LETTERS: usize = 3;
 
+/// Words of a text that are looked for in the other record.
+const LEFT_WORDS_MAX: usize = 512;
+
 /// Makes the features of pairs of records.
 pub struct Features<'a> {
     records: &'a Records,
@@ -154,7 +157,7 @@ impl<'a> Features<'a> {
     ) -> (f64, f64) {
         let column = &self.records.columns[field];
         let (mut sum, mut most) = (0.0, 0.0_f64);
-        for &word in words.iter().flat_map(|words| &words.places) {
+        for &word in words.iter().flat_map(|words| &words.places).take(LEFT_WORDS_MAX) {
             let place = self.words[field][word as usize];
             if all_of_other.binary_search(&place).is_err()
                 && !stands_in(&column.vocabulary[word as usize], other)

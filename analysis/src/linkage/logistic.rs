@@ -28,6 +28,9 @@ pub struct Examples {
     pub labels: Vec<bool>,
 }
 
+/// Examples that are learned from.
+pub const LEARNED_MAX: usize = 10_000;
+
 impl Examples {
     fn row(&self, index: usize) -> &[f64] {
         &self.features[index * self.width..(index + 1) * self.width]
@@ -55,14 +58,18 @@ pub struct Logistic {
 }
 
 impl Logistic {
-    /// Learns from examples of both kinds. Also gives, for each example, the probability by a model that did not see it.
-    pub fn learn(examples: &Examples) -> (Self, Vec<f64>) {
+    /// Learns from examples of both kinds. Also gives, for each example, the probability by a model that did not see it. Of more than
+    /// [`LEARNED_MAX`] examples every k-th is learned from. None where `is_stopped` says so between steps.
+    pub fn learn(examples: &Examples, is_stopped: &dyn Fn() -> bool) -> Option<(Self, Vec<f64>)> {
+        let every = examples.labels.len().div_ceil(LEARNED_MAX).max(1);
         let mut best: Option<(f64, f64, Vec<f64>)> = None;
         let fold = folds(&examples.labels);
         for ridge in RIDGES {
             let mut held_out = vec![0.0; examples.labels.len()];
             for part in 0..FOLDS {
-                let model = Self::fit(&examples.only(|index| fold[index] != part), ridge);
+                let learned =
+                    |index: usize| fold[index] != part && (index / 2).is_multiple_of(every);
+                let model = Self::fit(&examples.only(learned), ridge, is_stopped)?;
                 for index in (0..fold.len()).filter(|index| fold[*index] == part) {
                     held_out[index] = model.probability(examples.row(index));
                 }
@@ -77,10 +84,17 @@ impl Logistic {
             }
         }
         let (_, ridge, held_out) = best.unwrap_or((0.0, 1.0, Vec::new()));
-        (Self::fit(examples, ridge), held_out)
+        let model = match every {
+            1 => Self::fit(examples, ridge, is_stopped)?,
+            _ => {
+                let learned = examples.only(|index| (index / 2).is_multiple_of(every));
+                Self::fit(&learned, ridge, is_stopped)?
+            }
+        };
+        Some((model, held_out))
     }
 
-    fn fit(examples: &Examples, ridge: f64) -> Self {
+    fn fit(examples: &Examples, ridge: f64, is_stopped: &dyn Fn() -> bool) -> Option<Self> {
         let (means, deviations) = scale(examples);
         let mut model = Self { means, deviations, weights: vec![0.0; examples.width + 1], ridge };
         let size = examples.width + 1;
@@ -88,6 +102,9 @@ impl Logistic {
             .flat_map(|index| model.scaled(examples.row(index)))
             .collect();
         for _ in 0..ROUNDS_MAX {
+            if is_stopped() {
+                return None;
+            }
             let mut slope = vec![0.0; size];
             let mut curvature = vec![0.0; size * size];
             for (z, label) in scaled.chunks_exact(size).zip(&examples.labels) {
@@ -119,7 +136,7 @@ impl Logistic {
                 break;
             }
         }
-        model
+        Some(model)
     }
 
     /// With a leading 1.
@@ -202,6 +219,7 @@ fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>, size: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -210,7 +228,7 @@ mod tests {
         let features = vec![-1.0, -1.0, -1.0, 1.0, 1.0, 1.0];
         let labels = vec![false, false, true, false, true, true];
         let examples = Examples { width: 1, features, labels };
-        let model = Logistic::fit(&examples, 0.5);
+        let model = Logistic::fit(&examples, 0.5, &|| false).unwrap();
         let w = model.weights[1];
         let p = sigmoid(w);
         assert!((2.0 * (1.0 - p) - p + 2.0 * (1.0 - p) - p - 0.5 * w).abs() < 1e-6, "{w}");

@@ -291,6 +291,7 @@ async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
         id_column: &params.id_column,
         text_columns: &params.text_columns,
         order_column: params.order_column.as_deref(),
+        order_parameter: "order_column",
     };
     let mut rows = source.read(ctx).await?;
     // Where there are vectors, they take half of the budget.

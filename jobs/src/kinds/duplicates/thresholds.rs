@@ -2,7 +2,7 @@
 //!
 //! Each labelled pair has the part of runs of characters that both texts have and the cosine of their vectors, both counted
 //! and not estimated. A pair is taken where either reaches its threshold. Of all thresholds those are chosen with which F1 is
-//! best; where several are, the highest, since they take the fewest other pairs.
+//! best; where several are, the usual ones, and else the highest, since they take the fewest other pairs.
 
 use analysis::curve::{Point, curve, thinned};
 use engine::Result;
@@ -63,9 +63,10 @@ pub(super) async fn resolve(
     stage.finish();
     let by_words = curve(&pairs(&scored, |pair| pair.similarity));
     let by_vectors = semantic.map(|_| curve(&pairs(&scored, |pair| pair.cosine)));
-    let similarities = tried(params.min_similarity, &by_words, LEAST.0);
+    let usual = (params.min_similarity(), params.min_cosine());
+    let similarities = tried((params.min_similarity, usual.0), &by_words, LEAST.0);
     let cosines = match &by_vectors {
-        Some(points) => tried(params.min_cosine, points, LEAST.1),
+        Some(points) => tried((params.min_cosine, usual.1), points, LEAST.1),
         None => vec![f64::INFINITY],
     };
     let (similarity, cosine) = best(&scored, &similarities, &cosines);
@@ -89,13 +90,14 @@ fn pairs(scored: &[Scored], score: impl Fn(&Scored) -> f64) -> Vec<(f64, bool)> 
     scored.iter().map(|pair| (score(pair), pair.is_duplicate)).collect()
 }
 
-/// The one that is asked for, or some of those of a curve, the highest first.
-fn tried(asked: Option<f64>, points: &[Point], least: f64) -> Vec<f64> {
+/// The one that is asked for, or the usual one and some of those of a curve, the highest first.
+fn tried((asked, usual): (Option<f64>, f64), points: &[Point], least: f64) -> Vec<f64> {
     if let Some(asked) = asked {
         return vec![asked];
     }
     let step = points.len().div_ceil(TRIED_MAX).max(1);
-    let mut tried: Vec<f64> = std::iter::once(1.0)
+    let mut tried: Vec<f64> = [usual, 1.0]
+        .into_iter()
         .chain(points.iter().step_by(step).map(|point| point.threshold))
         .map(|threshold| threshold.clamp(least, 1.0))
         .collect();
@@ -165,18 +167,23 @@ mod tests {
         ]);
         let by_words = curve(&pairs(&scored, |pair| pair.similarity));
         let by_vectors = curve(&pairs(&scored, |pair| pair.cosine));
-        let similarities = tried(None, &by_words, LEAST.0);
-        let cosines = tried(None, &by_vectors, LEAST.1);
-        let (similarity, cosine) = best(&scored, &similarities, &cosines);
+        let chosen = |usual: (f64, f64)| {
+            let similarities = tried((None, usual.0), &by_words, LEAST.0);
+            let cosines = tried((None, usual.1), &by_vectors, LEAST.1);
+            best(&scored, &similarities, &cosines)
+        };
+        // The usual ones are as good; where they are not, others are chosen.
+        assert_eq!(chosen((0.75, 0.9)), (0.75, 0.9));
+        let (similarity, cosine) = chosen((0.9, 0.99));
         assert_eq!((similarity, cosine), (0.65, 0.8500000000000001));
         let stages = stages(&scored, similarity, Some(cosine));
         let recalls: Vec<f64> = stages.iter().filter_map(|s| s["recall"].as_f64()).collect();
         assert_eq!(recalls, [0.25, 0.5, 1.0]);
         assert!(stages.iter().all(|stage| stage["precision"] == 1.0));
         // What is asked for stays.
-        assert_eq!(best(&scored, &[0.75], &tried(None, &by_vectors, LEAST.1)).0, 0.75);
-        assert_eq!(tried(Some(0.2), &by_words, LEAST.0), [0.2]);
+        assert_eq!(best(&scored, &[0.75], &tried((None, 0.9), &by_vectors, LEAST.1)).0, 0.75);
+        assert_eq!(tried((Some(0.2), 0.75), &by_words, LEAST.0), [0.2]);
         // No label leads below the least.
-        assert!(similarities.iter().all(|s| *s >= LEAST.0));
+        assert!(tried((None, 0.75), &by_words, LEAST.0).iter().all(|s| *s >= LEAST.0));
     }
 }

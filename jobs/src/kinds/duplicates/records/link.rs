@@ -32,6 +32,9 @@ pub(crate) struct LinkOptions {
 /// The least probability of a pair without labels and without a request.
 pub(crate) const MIN_PROBABILITY: f64 = 0.9;
 
+/// Labels after which it is asked again whether to stop.
+const HALT_LABELS: usize = 256;
+
 /// Links and how they came to be.
 pub(crate) struct Linked {
     /// By first and then second row.
@@ -86,7 +89,8 @@ pub(crate) fn link(
     let method = choose(options.method, labels)?;
     let (scorer, scored) = match method {
         Method::Logistic => {
-            learn_from_labels(OfPair { values: Features::new(records), vectors }, labels)
+            let features = OfPair { values: Features::new(records), vectors };
+            learn_from_labels(features, labels, check)?
         }
         _ if vectors.is_some() => {
             let problem = format!("{VECTORS_ARE_LEARNED_FROM}; {}", Kinds::of(labels)?);
@@ -109,7 +113,7 @@ pub(crate) fn link(
     let points = curve::curve(&scored);
     let best = match &scorer {
         Scorer::Logistic(..) => curve::best_of_calibrated(&scored),
-        Scorer::FellegiSunter(_) => curve::best(&points),
+        Scorer::FellegiSunter(_) => curve::best_near(&scored, MIN_PROBABILITY),
     };
     let threshold = options
         .min_probability
@@ -160,15 +164,24 @@ fn choose(asked: Method, labels: &[Label]) -> Result<Method> {
     }
 }
 
-fn learn_from_labels<'a>(features: OfPair<'a>, labels: &[Label]) -> (Scorer<'a>, Vec<(f64, bool)>) {
+fn learn_from_labels<'a>(
+    features: OfPair<'a>,
+    labels: &[Label],
+    check: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<(Scorer<'a>, Vec<(f64, bool)>)> {
     let mut examples = Examples { width: features.count(), ..Examples::default() };
-    for label in labels {
+    for (at, label) in labels.iter().enumerate() {
+        if at.is_multiple_of(HALT_LABELS) {
+            check()?;
+        }
         features.push(label.a, label.b, &mut examples.features);
         examples.labels.push(label.is_duplicate);
     }
-    let (model, held_out) = Logistic::learn(&examples);
+    let Some((model, held_out)) = Logistic::learn(&examples, &|| check().is_err()) else {
+        return Err(check().err().unwrap_or_else(|| Error::internal("nobody stopped it")));
+    };
     let scored = held_out.into_iter().zip(examples.labels).collect();
-    (Scorer::Logistic(features, model), scored)
+    Ok((Scorer::Logistic(features, model), scored))
 }
 
 impl Scorer<'_> {

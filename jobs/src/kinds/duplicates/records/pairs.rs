@@ -4,7 +4,7 @@
 use analysis::curve::{self, Point};
 use analysis::linkage::logistic::{Examples, Logistic};
 use analysis::linkage::{ColumnBuilder, Features, Records};
-use engine::Result;
+use engine::{Error, Result};
 
 use super::Field;
 use crate::kinds::duplicates::NAME;
@@ -69,7 +69,8 @@ pub fn match_pairs(
         features: (0..train.len()).flat_map(features).collect(),
         labels: train.iter().map(|labelled| labelled.is_duplicate).collect(),
     };
-    let (model, held_out) = Logistic::learn(&examples);
+    let learned = Logistic::learn(&examples, &|| false);
+    let (model, held_out) = learned.ok_or_else(|| Error::internal("nobody stopped it"))?;
     let probability = |pair: usize| model.probability(&features(pair));
     // The more pairs say how large F1 is, the better: those of `train` do, too, each by a model that did not see it.
     let of_valid = valid.iter().zip(train.len()..);
