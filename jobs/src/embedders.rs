@@ -265,8 +265,12 @@ pub(crate) fn check_fields(
         1 => Ok(()),
         fields if fields == columns => Ok(()),
         fields => {
+            let trained = match &classifier.settings().columns[..] {
+                [] => "texts".to_owned(),
+                columns => columns.join(" and "),
+            };
             let problem = format!(
-                "expected {fields} columns, which {model}@{version} was trained on, each apart; found {columns}"
+                "expected {fields} columns, as {model}@{version} was trained on {trained} apart; found {columns}: name as many, or another model"
             );
             Err(bad(job, "text_columns", problem))
         }

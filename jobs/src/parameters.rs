@@ -3,11 +3,11 @@
 //! parameter of every kind has a default, each field can be tried by itself to learn that.
 
 use datasets::DatasetName;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, near_names};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Reads the parameters of `job`; `null` means all defaults.
 pub(crate) fn read<P: DeserializeOwned>(job: &str, params: &Value) -> Result<P> {
@@ -24,11 +24,35 @@ pub(crate) fn read<P: DeserializeOwned>(job: &str, params: &Value) -> Result<P> 
     for (name, value) in &fields {
         let alone = Map::from_iter([(name.clone(), value.clone())]);
         if let Err(problem) = serde_json::from_value::<P>(Value::Object(alone)) {
-            return Err(bad(job, name, problem));
+            return Err(bad(job, name, in_words(&problem.to_string(), name, value)));
         }
     }
     serde_json::from_value(Value::Object(fields))
         .map_err(|problem| Error::user(Code::BadInput, format!("{job}: parameters: {problem}")))
+}
+
+/// What is wrong with a parameter, in the words of who gave it and not of the parser.
+fn in_words(problem: &str, name: &str, value: &Value) -> String {
+    let mut says = problem.to_owned();
+    if let Some((_, known)) =
+        problem.split_once("unknown field `").and(problem.split_once("expected one of "))
+    {
+        let known = known.split(", ").map(|name| name.trim_matches('`'));
+        let near = near_names(name, known);
+        if !near.is_empty() {
+            return format!("there is no such parameter; did you mean {}?", near.join(" or "));
+        }
+    }
+    if let Value::String(text) = value {
+        let list = format!("a list, such as {}", json!([text]));
+        says = says.replace("a sequence", &list);
+    }
+    says = says.replace("a sequence", "a list").replace("a map", "an object");
+    while let Some((before, after)) = says.split_once("struct ") {
+        let end = after.find(|c: char| !c.is_alphanumeric()).unwrap_or(after.len());
+        says = format!("{before}an object{}", &after[end..]);
+    }
+    says
 }
 
 /// The error of one parameter.

@@ -25,6 +25,8 @@ pub(crate) struct TextSource<'a> {
     pub(crate) text_columns: &'a [String],
     /// Rows come by this column, then by id; `None`: by id.
     pub(crate) order_column: Option<&'a str>,
+    /// What the parameter is called that names it.
+    pub(crate) order_parameter: &'static str,
 }
 
 impl TextSource<'_> {
@@ -42,7 +44,7 @@ impl TextSource<'_> {
         }
         if let Some(column) = self.order_column {
             let fits = |t: &DataType| t.is_temporal() || t.is_numeric() || is_text(t);
-            table.check("order_column", column, "a timestamp, number or text", fits)?;
+            table.check(self.order_parameter, column, "a timestamp, number or text", fits)?;
         }
         let mut order = vec![ident(self.id_column).sort(true, false)];
         order.extend(self.order_column.map(|column| ident(column).sort(true, false)));

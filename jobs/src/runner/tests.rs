@@ -306,7 +306,21 @@ async fn bad_requests_name_what_is_wrong() {
     let cases = [
         (request("anomaly", json!({})), Code::NotFound, "expected one of anomalies, correlate"),
         (request("anomalies", json!([])), Code::BadInput, "expected an object, found a list"),
-        (request("anomalies", json!({"treshold": 3})), Code::BadInput, "unknown field `treshold`"),
+        (
+            request("embed", json!({"text_columns": "body"})),
+            Code::BadInput,
+            "parameter \"text_columns\": invalid type: string \"body\", expected a list, such as [\"body\"]",
+        ),
+        (
+            request("duplicates", json!({"fields": ["title"]})),
+            Code::BadInput,
+            "parameter \"fields\": invalid type: string \"title\", expected an object",
+        ),
+        (
+            request("anomalies", json!({"treshold": 3})),
+            Code::BadInput,
+            "parameter \"treshold\": there is no such parameter; did you mean threshold",
+        ),
         (
             request("anomalies", json!({"threshold": "high"})),
             Code::BadInput,

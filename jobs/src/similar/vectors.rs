@@ -55,7 +55,14 @@ impl Vectors {
         room: impl FnOnce(usize) -> Result<()>,
     ) -> Result<Option<Self>> {
         let of_source = ident("source").eq(lit(source.as_str()));
-        let table = session.table(vectors).await?.filter(of_source)?;
+        let table = session.table(vectors).await?;
+        let has = |column: &str| table.schema().has_column_with_unqualified_name(column);
+        if !["source", "id", "embedder", "vector"].into_iter().all(has) {
+            let says =
+                format!("dataset {vectors} has no vectors; expected one that the job `embed` made");
+            return Err(Error::user(Code::BadInput, says));
+        }
+        let table = table.filter(of_source)?;
         let mut read = Self::named(session, table.clone().select(vec![id()])?).await?;
         if read.ids.is_empty() {
             return Ok(None);

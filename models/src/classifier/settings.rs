@@ -17,6 +17,7 @@ const TEMPERATURE: &str = "temperature";
 const OUT_OF_SCOPE: &str = "out_of_scope";
 const WINDOWS: &str = "windows";
 const FIELDS: &str = "fields";
+const COLUMNS: &str = "text_columns";
 
 /// Most fields of a row.
 pub const FIELDS_MAX: usize = 16;
@@ -34,6 +35,8 @@ pub struct ClassifierSettings {
     pub windows: usize,
     /// Texts of a row, each of which has a vector of its own: a title apart from a body. The row's vector is all of theirs.
     pub fields: usize,
+    /// What its texts were called where they were learned from; none where nobody said.
+    pub columns: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +50,8 @@ struct Written {
     windows: usize,
     #[serde(default = "one")]
     fields: usize,
+    #[serde(default, rename = "text_columns")]
+    columns: Vec<String>,
 }
 
 fn one() -> usize {
@@ -56,7 +61,14 @@ fn one() -> usize {
 impl ClassifierSettings {
     /// These labels, without calibration and threshold.
     pub fn new(labels: Labels) -> Self {
-        Self { labels, temperature: 1.0, out_of_scope: None, windows: 1, fields: 1 }
+        Self {
+            labels,
+            temperature: 1.0,
+            out_of_scope: None,
+            windows: 1,
+            fields: 1,
+            columns: Vec::new(),
+        }
     }
 
     /// Takes the temperature that fits rows that were not learned from, `logits` `[rows, classes]`. A threshold was
@@ -101,6 +113,7 @@ impl ClassifierSettings {
             (OUT_OF_SCOPE.to_owned(), json(serde_json::to_value(self.out_of_scope))?),
             (WINDOWS.to_owned(), self.windows.into()),
             (FIELDS.to_owned(), self.fields.into()),
+            (COLUMNS.to_owned(), json(serde_json::to_value(&self.columns))?),
         ]))
     }
 
@@ -114,6 +127,7 @@ impl ClassifierSettings {
             out_of_scope: written.out_of_scope,
             windows: written.windows,
             fields: written.fields,
+            columns: written.columns,
         };
         settings.check()?;
         Ok(settings)

@@ -35,6 +35,7 @@ fn settings() -> ClassifierSettings {
         out_of_scope: Some(threshold),
         windows: 2,
         fields: 1,
+        columns: vec!["body".into()],
     }
 }
 

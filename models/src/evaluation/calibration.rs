@@ -23,23 +23,32 @@ pub struct Calibration {
 }
 
 /// The temperature of the lowest loss on rows with `logits`, `[rows, classes]`, whose classes are `truth`. The loss is
-/// convex in one over the temperature, so that there is one such. Fails for no rows, for a class that is none, and for
+/// convex in one over the temperature, so that there is one such. Of n rows each is taken to be of its class by (n + 1) / (n + 2)
+/// and not by 1 (Platt, "Probabilistic outputs for support vector machines", 1999): where all are answered rightly, no
+/// temperature would be low enough. Fails for no rows, for a class that is none, and for
 /// logits that are no numbers.
 pub fn fit_temperature(logits: &[f32], truth: &[usize], count: usize) -> Result<Calibration> {
     check(logits, truth, count)?;
     let loss = |logarithm: f64| mean_loss(logits, truth, count, (-logarithm).exp());
+    let doubt = 1.0 / (truth.len() as f64 + 2.0);
+    let doubted = |logarithm: f64| {
+        let scale = (-logarithm).exp();
+        let rows = logits.chunks_exact(count).zip(truth);
+        let of_row = |(row, class): (&[f32], &usize)| doubtful_loss(row, *class, scale, doubt);
+        rows.map(of_row).sum::<f64>()
+    };
     let (mut low, mut high) = (TEMPERATURES.0.ln(), TEMPERATURES.1.ln());
     let (mut left, mut right) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
-    let (mut at_left, mut at_right) = (loss(left), loss(right));
+    let (mut at_left, mut at_right) = (doubted(left), doubted(right));
     for _ in 0..STEPS {
         if at_left < at_right {
             (high, right, at_right) = (right, left, at_left);
             left = high - GOLDEN * (high - low);
-            at_left = loss(left);
+            at_left = doubted(left);
         } else {
             (low, left, at_left) = (left, right, at_right);
             right = low + GOLDEN * (high - low);
-            at_right = loss(right);
+            at_right = doubted(right);
         }
     }
     let temperature = low.midpoint(high).exp();
@@ -100,6 +109,18 @@ fn log_loss(row: &[f32], class: usize, scale: f64) -> f64 {
     sum.ln() - (f64::from(row[class]) - most) * scale
 }
 
+/// The loss of a row that is of its class by all but `doubt`, and of the others by equal parts of it.
+fn doubtful_loss(row: &[f32], class: usize, scale: f64, doubt: f64) -> f64 {
+    let of_class = log_loss(row, class, scale);
+    if row.len() < 2 {
+        return of_class;
+    }
+    // The losses of two classes differ by their logits alone.
+    let all = row.iter().map(|x| f64::from(*x)).sum::<f64>();
+    let others = (all - f64::from(row[class])) / (row.len() - 1) as f64;
+    of_class + doubt * scale * (f64::from(row[class]) - others)
+}
+
 fn check(logits: &[f32], truth: &[usize], count: usize) -> Result<()> {
     let fail = |problem: String| Err(Error::Training { problem });
     if truth.is_empty() || count == 0 || logits.len() != truth.len() * count {
@@ -135,13 +156,27 @@ mod tests {
         for certain in [0.2, 1.0, 8.0] {
             let (logits, truth) = three_of_four(certain);
             let found = fit_temperature(&logits, &truth, 2).unwrap();
-            // A share of 3/4 is a logit of ln 3.
-            let expected = f64::from(certain) / 3_f64.ln();
+            // The logit of a share of 3/4, each of 400 rows of which is so by 401/402.
+            let doubt = 1.0 / 402.0;
+            let share: f64 = 0.75 * (1.0 - doubt) + 0.25 * doubt;
+            let expected = f64::from(certain) / (share / (1.0 - share)).ln();
             assert!((found.temperature / expected - 1.0).abs() < 1e-5, "{found:?}");
-            assert!(found.error[1] < 1e-5 && found.error[1] < found.error[0], "{found:?}");
-            assert!(found.loss[1] <= found.loss[0], "{found:?}");
-            let entropy = -(0.75 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
-            assert!((found.loss[1] - entropy).abs() < 1e-9, "{found:?}");
+            assert!((found.error[1] - (0.75 - share)).abs() < 1e-5, "{found:?}");
+            assert!(found.error[1] < found.error[0], "{found:?}");
+            let loss = -(0.75 * share.ln() + 0.25 * (1.0 - share).ln());
+            assert!((found.loss[1] - loss).abs() < 1e-9, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_all_answered_rightly_do_not_make_it_certain() {
+        for (rows, count) in [(10, 2), (10, 5), (1000, 3)] {
+            let row: Vec<f32> =
+                (0..count).map(|class| if class == 1 { 4.0 } else { 0.0 }).collect();
+            let found = fit_temperature(&row.repeat(rows), &vec![1; rows], count).unwrap();
+            let confidence = (-log_loss(&row, 1, 1.0 / found.temperature)).exp();
+            let expected = (rows as f64 + 1.0) / (rows as f64 + 2.0);
+            assert!((confidence - expected).abs() < 1e-5, "{found:?} {confidence}");
         }
     }
 

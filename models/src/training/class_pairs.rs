@@ -23,8 +23,10 @@ use crate::tokens::Tokens;
 /// looked at. The weights that were best on `validation` are the answer: of those that find a text of the same class first
 /// most often, the ones with the lowest loss.
 ///
-/// Fails for rows that nothing can be learned from, for a validation without two texts of a class, for a loss or gradient that
-/// is no number (and says the step), for another training's checkpoints, and when it is told to stop.
+/// A validation without two texts of a class has the rows that are learned from added to it.
+///
+/// Fails for rows that nothing can be learned from, for a loss or gradient that is no number (and says the step), for another
+/// training's checkpoints, and when it is told to stop.
 pub fn fine_tune_classes(
     encoder: &Embedder,
     train: Examples<'_>,
@@ -88,6 +90,7 @@ impl<'a> ClassPairs<'a> {
         options: &'a ContrastiveOptions,
     ) -> Result<Self> {
         options.check()?;
+        let texts = train.texts;
         let train = Windows::read(encoder, train, windows)?;
         let count = train.classes.iter().max().map_or(0, |class| class + 1);
         let mut rows_of = vec![Vec::new(); count];
@@ -97,7 +100,18 @@ impl<'a> ClassPairs<'a> {
             let problem = format!("expected rows of at least 2 classes, found {classes}");
             return Err(Error::Training { problem });
         }
-        let validation = Windows::read(encoder, validation, windows)?;
+        if !has_pairs(&train.classes) {
+            let problem = "expected two rows of one class, found none".to_owned();
+            return Err(Error::Training { problem });
+        }
+        // Of few rows there may be no two of one class to choose by; then those that are learned from are chosen by, too.
+        let mut own = (validation.texts.to_vec(), validation.classes.to_vec());
+        if !own.1.is_empty() && !has_pairs(&own.1) {
+            own.0.extend(texts);
+            own.1.extend(&train.classes);
+        }
+        let validation =
+            Windows::read(encoder, Examples { texts: &own.0, classes: &own.1 }, windows)?;
         Ok(Self { encoder, options, train, rows_of, validation })
     }
 
@@ -119,6 +133,12 @@ impl<'a> ClassPairs<'a> {
             &windows[random.below(windows.len())]
         })
     }
+}
+
+/// Whether two rows are of one class.
+fn has_pairs(classes: &[usize]) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    classes.iter().any(|class| !seen.insert(class))
 }
 
 impl Objective for ClassPairs<'_> {

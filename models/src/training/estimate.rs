@@ -54,7 +54,7 @@ pub fn estimate_pairs(
     estimate_of(encoder, &objective, &options.training)
 }
 
-/// Estimates what [`super::fine_tune_classes`] would cost, and fails as it would.
+/// Estimates what [`super::fine_tune_classes`] would cost. Fails for rows that nothing can be learned from.
 pub fn estimate_classes(
     encoder: &Embedder,
     train: Examples<'_>,

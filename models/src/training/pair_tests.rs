@@ -206,7 +206,20 @@ fn classes_that_nothing_can_be_learned_from_are_refused() {
     assert!(says(&[], &[]).contains("at least 2 classes, found 0"));
     assert!(says(&["a", "b"], &[4, 4]).contains("at least 2 classes, found 1"));
     assert!(says(&["a", "b"], &[4]).contains("a class for each, found 2 and 1"));
-    assert!(says(&["a", "b"], &[0, 1]).contains("expected two texts of one group, found none"));
+    assert!(says(&["a", "b"], &[0, 1]).contains("expected two rows of one class, found none"));
+}
+
+#[test]
+fn where_there_is_little_to_choose_by_what_is_learned_from_is_chosen_by() {
+    let encoder = tests::encoder();
+    let mut go_on = |_: &TrainProgress| ControlFlow::Continue(());
+    let call = TrainCall { options: &options(), checkpoints: None, on_progress: &mut go_on };
+    let own = Examples { texts: &["my card", "lost"], classes: &[0, 1] };
+    let texts = ["card", "card is my", "is lost", "lost b"];
+    let train = Examples { texts: &texts, classes: &[0, 0, 1, 1] };
+    let trained = fine_tune_classes(&encoder, train, own, 1, call).unwrap();
+    assert!(trained.history.iter().all(|epoch| epoch.validation_loss.is_finite()));
+    assert!(trained.history[trained.best_epoch].validation_accuracy > 0.0);
 }
 
 #[test]

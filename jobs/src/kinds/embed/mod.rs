@@ -121,6 +121,7 @@ async fn read(ctx: &RunContext, params: &Params, earlier: &Earlier<'_>) -> Resul
         id_column: &params.id_column,
         text_columns: &params.text_columns,
         order_column: None,
+        order_parameter: "order_column",
     };
     let mut rows = source.read(ctx).await?;
     let known = |hash: &corpus::TextHash| earlier.has(hash);

@@ -167,6 +167,7 @@ pub(super) async fn read_texts(
         id_column: &params.id_column,
         text_columns: &params.text_columns,
         order_column: None,
+        order_parameter: "order_column",
     };
     let mut reader = source.read(ctx).await?;
     let (mut rows, mut without_id) = (Rows::default(), 0);

@@ -20,7 +20,7 @@ use engine::{Code, Error, Result, WriteMode};
 use futures::future::BoxFuture;
 use kernels::nearest::{Metric, NearestOptions, Neighbour, nearest};
 use kernels::{Execution, MatrixView};
-use models::{Classifier, EmbedOptions, Prediction};
+use models::{Classifier, ClassifierSettings, EmbedOptions, Prediction};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +110,7 @@ impl Job for Triage {
             let params = Self::params(params)?;
             let version = version(ctx, &params).await?;
             let classifier = load(ctx, &params, &version).await?;
-            let rows = read(ctx, &params, classifier.settings().fields).await?;
+            let rows = read(ctx, &params, classifier.settings()).await?;
             let name = format!("{}@{version}", params.model);
             let earlier = answers::earlier(ctx, &params, &name).await?;
             let examples = match params.reasons {
@@ -158,15 +158,16 @@ async fn load(ctx: &RunContext, params: &Params, version: &str) -> Result<Classi
     stage.record.bytes_read = files.weights.len() as u64;
     let classifier = ctx.embedders().classifier(ctx.session(), files).await?;
     let name = (NAME, &params.model[..], version);
-    check_fields(name, &classifier, params.text_columns.len())?;
+    check_fields(name, &classifier, params.columns(classifier.settings()).len())?;
     stage.finish();
     Ok(classifier)
 }
 
 /// Reads the rows without a label.
-async fn read(ctx: &RunContext, params: &Params, fields: usize) -> Result<Rows> {
+async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> Result<Rows> {
     let mut stage = ctx.stage("read");
-    let mut columns = params.text_columns.clone();
+    let mut columns = params.columns(model);
+    let texts = columns.len();
     if let Some(label) = &params.label_column {
         let table = InputTable::open(ctx, NAME, &params.dataset).await?;
         table.check("label_column", label, "a text", is_text)?;
@@ -178,9 +179,10 @@ async fn read(ctx: &RunContext, params: &Params, fields: usize) -> Result<Rows> 
         id_column: &params.id_column,
         text_columns: &columns,
         order_column: None,
+        order_parameter: "order_column",
     };
     let mut reader = source.read(ctx).await?;
-    let (texts, mut rows) = (params.text_columns.len(), Rows::default());
+    let mut rows = Rows::default();
     let (mut bytes, bytes_max) = (0, ctx.memory_budget_bytes() / 4);
     while let Some(batch) = reader.next().await? {
         for row in 0..batch.len() {
@@ -206,7 +208,7 @@ async fn read(ctx: &RunContext, params: &Params, fields: usize) -> Result<Rows> 
                 ));
             }
             rows.ids.push(id.to_owned());
-            rows.keys.push(answers::key_of(params, &text, fields));
+            rows.keys.push(answers::key_of(params, &text, model.fields));
             rows.texts.push(text);
         }
         ctx.check()?;
@@ -287,7 +289,11 @@ impl Task {
             let embeddings = self.classifier.embed(&texts, &options).map_err(model_error)?;
             let predictions = self.classifier.answer(&embeddings.values, self.params.top);
             let reasons = self.reasons(&embeddings.values, rows.len(), execution)?;
-            let predictions = predictions.map_err(model_error)?;
+            let mut predictions = predictions.map_err(model_error)?;
+            for (row, prediction) in rows.iter().zip(&mut predictions) {
+                // Nothing says what an empty text is about.
+                prediction.is_out_of_scope |= self.rows.texts[*row].whole().trim().is_empty();
+            }
             for ((row, prediction), reasons) in rows.iter().zip(&predictions).zip(reasons) {
                 answers[*row] = Some(self.answer(prediction, reasons)?);
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use datasets::DatasetName;
 use engine::Result;
+use models::ClassifierSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,9 @@ pub struct Params {
     pub dataset: DatasetName,
     /// Column that names the row. Default: id.
     pub id_column: String,
-    /// Columns whose texts together are labelled, a line each, as they were learned from; a null is left out. For a model that
-    /// was trained on columns apart as many, in their order. Default: ["subject", "body"].
-    pub text_columns: Vec<String>,
+    /// Columns whose texts together are labelled, a line each; where the model was trained on columns apart, as many, in their
+    /// order. Null takes those that the model was trained on. Default: null.
+    pub text_columns: Option<Vec<String>>,
     /// Column of labels: rows that have one are not labelled; null labels all rows. Default: label.
     pub label_column: Option<String>,
     /// The model. Default: triage.
@@ -49,7 +50,7 @@ impl Default for Params {
         Self {
             dataset: dataset_name("tickets"),
             id_column: "id".into(),
-            text_columns: vec!["subject".into(), "body".into()],
+            text_columns: None,
             label_column: Some("label".into()),
             model: "triage".into(),
             version: None,
@@ -62,6 +63,16 @@ impl Default for Params {
 }
 
 impl Params {
+    /// The columns that are read for a model.
+    pub(super) fn columns(&self, model: &ClassifierSettings) -> Vec<String> {
+        match &self.text_columns {
+            Some(columns) => columns.clone(),
+            // Written before models said what they were trained on.
+            None if model.columns.is_empty() => vec!["subject".into(), "body".into()],
+            None => model.columns.clone(),
+        }
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         if !(1..=100).contains(&self.top) {
@@ -71,7 +82,7 @@ impl Params {
             let problem = format!("expected 0 to {REASONS_MAX}, found {}", self.reasons);
             return Err(bad(NAME, "reasons", problem));
         }
-        if self.text_columns.is_empty() {
+        if self.text_columns.as_ref().is_some_and(Vec::is_empty) {
             return Err(bad(NAME, "text_columns", "expected at least one column, found none"));
         }
         check_name(&self.model).map_err(|problem| bad(NAME, "model", problem))

@@ -483,6 +483,7 @@ impl Task {
         ClassifierSettings {
             windows: self.params.windows_read(),
             fields: self.params.fields(),
+            columns: self.params.text_columns.clone(),
             ..ClassifierSettings::new(self.prepared.labels.clone())
         }
     }

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{cast, ident, lit};
 use datasets::DatasetName;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, near_names};
 use futures::StreamExt;
 use models::{Labels, same_text_groups};
 
@@ -104,6 +104,7 @@ pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dro
         id_column: &params.id_column,
         text_columns: &columns,
         order_column: params.time_column.as_deref(),
+        order_parameter: "time_column",
     };
     let mut reader = source.read(ctx).await?;
     let (mut rows, mut dropped) = (Rows::default(), Dropped::default());
@@ -184,6 +185,19 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
     let groups = same_text_groups(&texts);
     let is_outside = |label: &String| params.out_of_scope_label.as_ref() == Some(label);
     let out_of_scope: Vec<bool> = rows.labels.iter().map(is_outside).collect();
+    if let Some(label) = &params.out_of_scope_label
+        && !out_of_scope.contains(&true)
+    {
+        let known =
+            rows.labels.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>();
+        let near = near_names(label, known.into_iter());
+        let meant = match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", near.join(" or ")),
+        };
+        let problem = format!("none of the {} labelled rows is {label:?}{meant}", rows.ids.len());
+        return Err(bad(NAME, "out_of_scope_label", problem));
+    }
     let oldest_held_out = ((rows.ids.len() as f64) * (1.0 - params.held_out)).ceil() as usize;
     let sides: Vec<Side> = groups
         .iter()
@@ -221,6 +235,10 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
                 format!("none of the {count} labelled rows is left for it: take a larger part");
             return Err(bad(NAME, name, text));
         }
+    }
+    if params.out_of_scope_recall.is_some() && prepared.outside(Side::Validation).is_empty() {
+        let problem = "none of the rows out of scope is left to choose by: take a larger `validation`, or label more";
+        return Err(bad(NAME, "out_of_scope_recall", problem));
     }
     Ok(prepared)
 }
@@ -281,5 +299,9 @@ mod tests {
         assert!(none.contains("expected rows, found none"), "{none}");
         let outside = Params { out_of_scope_label: Some("class 1".into()), ..Params::default() };
         assert!(prepare(rows(50), &outside).is_err());
+        let typo = Params { out_of_scope_label: Some("clas 1".into()), ..Params::default() };
+        let message = prepare(rows(50), &typo).unwrap_err().to_string();
+        let expected = "parameter \"out_of_scope_label\": none of the 50 labelled rows is \"clas 1\"; did you mean class 1";
+        assert!(message.contains(expected), "{message}");
     }
 }

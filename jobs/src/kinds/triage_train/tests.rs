@@ -395,8 +395,8 @@ async fn a_title_has_a_weight_of_its_own() {
     assert_eq!(apart["in_production"]["accuracy"], together["accuracy"]);
     done(&engine, "promote", json!({})).await;
 
-    let columns = json!({ "text_columns": both });
-    let answered = done(&engine, "triage", columns).await;
+    // Which columns these are the model knows.
+    let answered = done(&engine, "triage", json!({})).await;
     let rows = query(&engine, "SELECT id, label, reasons FROM triage").await;
     let right = |row: &&Vec<String>| row[1] == WORDS[row[0][1..].parse::<usize>().unwrap() % 3].0;
     assert_eq!((rows.len(), &answered["answers_kept"]), (120, &json!(0)));
@@ -407,7 +407,8 @@ async fn a_title_has_a_weight_of_its_own() {
     for (job, params) in [("triage", one.clone()), ("triage_train", with(one))] {
         let error = fails(&engine, job, params).await;
         let version = apart["version"].as_str().unwrap();
-        let expected = format!("expected 2 columns, which triage@{version} was trained on");
+        let expected =
+            format!("expected 2 columns, as triage@{version} was trained on title and body");
         assert!(error.contains(&expected) && error.contains("found 1"), "{error}");
     }
 }
@@ -422,16 +423,19 @@ async fn what_stands_far_behind_in_long_texts_is_learned_by_contrast() {
     let mut noise = Noise::new(7);
     let mut below = |count: usize| (noise.uniform() * count as f64) as usize;
     let (mut ids, mut texts, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    let mut titles = Vec::new();
     for row in 0..240 {
         // The model reads thirty words at a time.
         let mut words: Vec<String> = (0..30).map(|_| format!("filler{}", below(20))).collect();
         words.extend((0..20).map(|_| WORDS[row % 3].1[below(6)].to_owned()));
         ids.push(format!("t{row}"));
         texts.push(words.join(" "));
+        titles.push(words[..5].join(" "));
         labels.push(WORDS[row % 3].0);
     }
-    let columns: [Column<'_>; 3] = [
+    let columns: [Column<'_>; 4] = [
         ("id", ColumnType::Text, Arc::new(StringArray::from(ids))),
+        ("title", ColumnType::Text, Arc::new(StringArray::from(titles))),
         ("body", ColumnType::Text, Arc::new(StringArray::from(texts))),
         ("label", ColumnType::Text, Arc::new(StringArray::from(labels))),
     ];
@@ -440,7 +444,7 @@ async fn what_stands_far_behind_in_long_texts_is_learned_by_contrast() {
         let (engine, folder) = (engine.clone(), models.path().to_owned());
         async move {
             let params = json!({
-                "embedder": "tiny", "method": "contrastive", "text_columns": ["body"],
+                "embedder": "tiny", "method": "contrastive", "text_columns": ["title", "body"],
                 "windows": windows, "epochs": 3, "learning_rate": 1e-3, "noise_folds": 0,
                 "apart": true,
             });
@@ -451,6 +455,13 @@ async fn what_stands_far_behind_in_long_texts_is_learned_by_contrast() {
     };
     let (beginnings, whole) = (found(1).await, found(2).await);
     assert!(beginnings < 0.6 && whole > 0.9, "{beginnings} {whole}");
+    done(&engine, "promote", json!({})).await;
+    let params = json!({ "label_column": null });
+    let record = run_with(&engine, Some(models.path().to_owned()), "triage", params).await;
+    assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
+    let rows = query(&engine, "SELECT id, label FROM triage").await;
+    let right = |row: &&Vec<String>| row[1] == WORDS[row[0][1..].parse::<usize>().unwrap() % 3].0;
+    assert!(rows.len() == 240 && rows.iter().filter(right).count() > 216, "{rows:?}");
 }
 
 #[tokio::test]
