@@ -128,27 +128,6 @@ fn asked(text: &str) -> Vec<Asked<'_>> {
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_with_a_backslash_stand_between_queries_and_not_within_them() {
-        use Asked::{Command, Query};
-        let text = "\\timing\nSELECT 1; SELECT\n 2;\n  \\d calls \nSELECT '\n\\d\n'";
-        let expected = [
-            Command("\\timing"),
-            Query("SELECT 1"),
-            Query("SELECT\n 2"),
-            Command("\\d calls"),
-            Query("SELECT '\n\\d\n'"),
-        ];
-        assert_eq!(asked(text), expected);
-        assert_eq!(asked("\\d"), [Command("\\d")]);
-        assert_eq!(asked(" -- nothing\n;"), []);
-    }
-}
-
 /// Answers one query; says how many rows there were.
 async fn answer(
     engine: &Engine,
@@ -176,4 +155,25 @@ async fn answer(
     }
     writer.finish()?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_with_a_backslash_stand_between_queries_and_not_within_them() {
+        use Asked::{Command, Query};
+        let text = "\\timing\nSELECT 1; SELECT\n 2;\n  \\d calls \nSELECT '\n\\d\n'";
+        let expected = [
+            Command("\\timing"),
+            Query("SELECT 1"),
+            Query("SELECT\n 2"),
+            Command("\\d calls"),
+            Query("SELECT '\n\\d\n'"),
+        ];
+        assert_eq!(asked(text), expected);
+        assert_eq!(asked("\\d"), [Command("\\d")]);
+        assert_eq!(asked(" -- nothing\n;"), []);
+    }
 }
