@@ -69,16 +69,40 @@ impl Ingest {
         if let Some(producer) = &producer {
             producer.check()?;
         }
+        let mut is_made = false;
         if let Some(spec) = &options.create {
             let mut spec = spec.clone();
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
             self.lake.require_room(who, &spec).await?;
-            if self.lake.find(&who.tenant, dataset).await?.is_none() {
+            is_made = self.lake.find(&who.tenant, dataset).await?.is_none();
+            if is_made {
                 require_readable(&spec, &source, format, &options).await?;
             }
             self.lake.ensure_dataset(who, &spec).await?;
         }
+        let loaded = self.load_into(who, session, dataset, source, format, options, producer).await;
+        if is_made
+            && loaded.is_err()
+            && let Err(error) = self.lake.unmake(who, dataset).await
+        {
+            tracing::warn!(%error, "an empty dataset stays of a file that failed");
+        }
+        loaded
+    }
+
+    /// Loads a file into a dataset that is there.
+    #[expect(clippy::too_many_arguments, reason = "those of `load`, which says what they are")]
+    async fn load_into(
+        &self,
+        who: &Principal,
+        session: &Session,
+        dataset: &DatasetName,
+        source: Source,
+        format: Format,
+        options: LoadOptions,
+        producer: Option<ProducerSequence>,
+    ) -> Result<IngestReceipt> {
         let table = self.table(who, dataset).await?;
         let (name, rejects_max, on) =
             (source.name().to_owned(), options.rejects_max, options.on_conflict);

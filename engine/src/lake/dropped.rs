@@ -99,6 +99,24 @@ impl Lake {
         }
     }
 
+    /// Takes a dataset away again, and its quarantine with it, that was made for rows which did not come; not where somebody has
+    /// written to either.
+    pub(crate) async fn unmake(&self, who: &Principal, name: &DatasetName) -> Result<()> {
+        let made = Version(0);
+        let quarantine = self.find(&who.tenant, &name.quarantine()).await?;
+        if quarantine.as_ref().is_some_and(|it| it.entry().version != made) {
+            return Ok(());
+        }
+        let label = CommitLabel { operation: "drop".to_owned(), ..CommitLabel::default() };
+        for table in [self.find(&who.tenant, name).await?, quarantine].into_iter().flatten() {
+            let mut author = Say { is_dropped: true, at: Some(made) };
+            if !self.commit(&table, &who.subject, &label, &mut author).await?.committed {
+                return Ok(());
+            }
+        }
+        self.purge_dataset(who, name).await.map(drop)
+    }
+
     /// Brings a dataset back, and its quarantine with it.
     pub(crate) async fn restore_dataset(
         &self,
@@ -127,7 +145,8 @@ impl Lake {
         operation: &str,
     ) -> Result<Version> {
         let label = CommitLabel { operation: operation.to_owned(), ..CommitLabel::default() };
-        let landed = self.commit(table, &who.subject, &label, &mut Say { is_dropped }).await?;
+        let landed =
+            self.commit(table, &who.subject, &label, &mut Say { is_dropped, at: None }).await?;
         if landed.committed {
             tracing::info!(
                 tenant = %who.tenant, subject = who.subject, dataset = %table.name, version = %landed.version,
@@ -308,12 +327,17 @@ fn require_droppable(name: &DatasetName) -> Result<()> {
 /// The author of a commit that says whether a table is dropped.
 struct Say {
     is_dropped: bool,
+    /// The only version that it is said of, where there is one.
+    at: Option<Version>,
 }
 
 #[async_trait]
 impl Author for Say {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_ours()?;
+        if self.at.is_some_and(|at| at != head.version()) {
+            return Ok(None);
+        }
         if dropped_at(&head.metadata).is_some() == self.is_dropped {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use datasets::read::Source;
 
 use super::*;
-use crate::{Code, LoadOptions, LoadProgress, Version};
+use crate::{Code, LoadOptions, LoadProgress, OnConflict, Version};
 
 fn source(path: &Path) -> Source {
     Source::File { path: path.to_owned(), name: "calls.ndjson".to_owned() }
@@ -38,6 +38,25 @@ fn parquet_files(folder: &Path) -> usize {
 
 async fn load(engine: &Engine, source: Source, options: LoadOptions) -> Result<IngestReceipt> {
     engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await
+}
+
+#[tokio::test]
+async fn a_load_that_fails_on_its_way_leaves_no_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let engine = Engine::open(options(root.path().to_str().unwrap())).await.unwrap();
+    let create = || LoadOptions { create: Some(calls()), ..LoadOptions::default() };
+    let twice = LoadOptions { on_conflict: OnConflict::Error, ..create() };
+    let lines = [line(1), line(2), line(1)];
+    let error = load(&engine, file(folder.path(), &lines), twice.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("more than once"), "{error}");
+    let there = engine.refresh_catalog(&who()).await.unwrap();
+    assert!(there.datasets.is_empty() && there.dropped.is_empty());
+    assert_eq!(parquet_files(root.path()), 0);
+    // The name is free, and what is there stays when another file fails.
+    load(&engine, file(folder.path(), &lines[..2]), create()).await.unwrap();
+    load(&engine, file(folder.path(), &lines), twice).await.unwrap_err();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 2);
 }
 
 #[tokio::test]
