@@ -23,35 +23,28 @@ pub struct Calibration {
 }
 
 /// The temperature of the lowest loss on rows with `logits`, `[rows, classes]`, whose classes are `truth`. The loss is
-/// convex in one over the temperature, so that there is one such. Of n rows each is taken to be of its class by (n + 1) / (n + 2)
-/// and not by 1 (Platt, "Probabilistic outputs for support vector machines", 1999): where all are answered rightly, no
-/// temperature would be low enough. Fails for no rows, for a class that is none, and for
+/// convex in one over the temperature, so that there is one such. It is not lower than where the mean confidence is the accuracy
+/// by Laplace's rule of succession, (hits + 1) / (rows + 2): where all rows are answered rightly, no temperature would be low
+/// enough. Fails for no rows, for a class that is none, and for
 /// logits that are no numbers.
 pub fn fit_temperature(logits: &[f32], truth: &[usize], count: usize) -> Result<Calibration> {
     check(logits, truth, count)?;
     let loss = |logarithm: f64| mean_loss(logits, truth, count, (-logarithm).exp());
-    let doubt = 1.0 / (truth.len() as f64 + 2.0);
-    let doubted = |logarithm: f64| {
-        let scale = (-logarithm).exp();
-        let rows = logits.chunks_exact(count).zip(truth);
-        let of_row = |(row, class): (&[f32], &usize)| doubtful_loss(row, *class, scale, doubt);
-        rows.map(of_row).sum::<f64>()
-    };
     let (mut low, mut high) = (TEMPERATURES.0.ln(), TEMPERATURES.1.ln());
     let (mut left, mut right) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
-    let (mut at_left, mut at_right) = (doubted(left), doubted(right));
+    let (mut at_left, mut at_right) = (loss(left), loss(right));
     for _ in 0..STEPS {
         if at_left < at_right {
             (high, right, at_right) = (right, left, at_left);
             left = high - GOLDEN * (high - low);
-            at_left = doubted(left);
+            at_left = loss(left);
         } else {
             (low, left, at_left) = (left, right, at_right);
             right = low + GOLDEN * (high - low);
-            at_right = doubted(right);
+            at_right = loss(right);
         }
     }
-    let temperature = low.midpoint(high).exp();
+    let temperature = not_surer(logits, truth, count, low.midpoint(high)).exp();
     let of = |temperature: f64| error_at(logits, truth, count, temperature);
     Ok(Calibration {
         temperature,
@@ -109,16 +102,24 @@ fn log_loss(row: &[f32], class: usize, scale: f64) -> f64 {
     sum.ln() - (f64::from(row[class]) - most) * scale
 }
 
-/// The loss of a row that is of its class by all but `doubt`, and of the others by equal parts of it.
-fn doubtful_loss(row: &[f32], class: usize, scale: f64, doubt: f64) -> f64 {
-    let of_class = log_loss(row, class, scale);
-    if row.len() < 2 {
-        return of_class;
+/// The logarithm of a temperature, or of the lowest above it with which the mean confidence is what Laplace has the accuracy be.
+fn not_surer(logits: &[f32], truth: &[usize], count: usize, logarithm: f64) -> f64 {
+    let rows = || logits.chunks_exact(count);
+    let hits = rows().zip(truth).filter(|(row, class)| best_of(row) == **class).count();
+    let most = (hits as f64 + 1.0) / (truth.len() as f64 + 2.0);
+    let is_surer = |logarithm: f64| {
+        let confidence = |row| (-log_loss(row, best_of(row), (-logarithm).exp())).exp();
+        rows().map(confidence).sum::<f64>() / truth.len() as f64 > most
+    };
+    if !is_surer(logarithm) {
+        return logarithm;
     }
-    // The losses of two classes differ by their logits alone.
-    let all = row.iter().map(|x| f64::from(*x)).sum::<f64>();
-    let others = (all - f64::from(row[class])) / (row.len() - 1) as f64;
-    of_class + doubt * scale * (f64::from(row[class]) - others)
+    let (mut low, mut high) = (logarithm, TEMPERATURES.1.ln());
+    for _ in 0..STEPS {
+        let middle = low.midpoint(high);
+        if is_surer(middle) { low = middle } else { high = middle }
+    }
+    high
 }
 
 fn check(logits: &[f32], truth: &[usize], count: usize) -> Result<()> {
@@ -156,9 +157,8 @@ mod tests {
         for certain in [0.2, 1.0, 8.0] {
             let (logits, truth) = three_of_four(certain);
             let found = fit_temperature(&logits, &truth, 2).unwrap();
-            // The logit of a share of 3/4, each of 400 rows of which is so by 401/402.
-            let doubt = 1.0 / 402.0;
-            let share: f64 = 0.75 * (1.0 - doubt) + 0.25 * doubt;
+            // The logit of what Laplace has three of four be, of 400.
+            let share: f64 = 301.0 / 402.0;
             let expected = f64::from(certain) / (share / (1.0 - share)).ln();
             assert!((found.temperature / expected - 1.0).abs() < 1e-5, "{found:?}");
             assert!((found.error[1] - (0.75 - share)).abs() < 1e-5, "{found:?}");
