@@ -13,6 +13,7 @@ mod guess;
 mod ingest;
 mod label;
 mod models;
+mod progress;
 mod run;
 mod runs;
 mod schema;

@@ -6,6 +6,7 @@ use graphql::ApiKey;
 use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
 use serde_json::{Map, Value};
 
+use super::progress::Drawing;
 use super::{close, open_to_write, pins, stop_signal, words};
 use crate::cli::{Arguments, Run};
 use crate::config::Settings;
@@ -62,6 +63,7 @@ async fn run_to_end(
     output: &Output,
 ) -> Result<RunRecord> {
     let runner = start_runner(engine, settings, Urgency::Prompt).await?;
+    let drawing = Drawing::of(&runner, output);
     let record = async {
         let who = settings.principal()?;
         // Listened for from here on: the default would end the process without a record.
@@ -97,6 +99,9 @@ async fn run_to_end(
         }
     }
     .await;
+    if let Some(drawing) = drawing {
+        drawing.end();
+    }
     runner.shutdown().await;
     record
 }

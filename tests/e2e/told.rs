@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::harness::colonnade;
+use crate::harness::{PATIENCE, binary, colonnade, without_settings};
 
 #[tokio::test]
 async fn a_job_tells_what_it_takes_and_a_run_what_came_of_it() {
@@ -97,4 +97,42 @@ async fn rows_and_pairs_are_labelled_by_hand_and_new_labels_are_told() {
     assert!(ask(&["label", "mails"]).await.fails_with("BAD_INPUT").contains("--row ID=LABEL"));
     assert_eq!(ask(&["label", "mails", "--row", "b"]).await.status.code(), Some(2));
     assert_eq!(ask(&["label", "mails", "--same", "a"]).await.status.code(), Some(2));
+}
+
+/// Needs a terminal, which `script` makes.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_waits_for_a_run_on_a_terminal_sees_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let rows: Vec<String> = (0..300)
+        .map(|row| {
+            let (label, word) = [("a", "invoice"), ("b", "parcel")][row % 2];
+            format!("t{row},{word} number {row},{label}")
+        })
+        .collect();
+    let file = folder.path().join("notes.csv");
+    std::fs::write(&file, format!("id,body,label\n{}\n", rows.join("\n"))).unwrap();
+    let file = file.to_str().unwrap();
+    let made = colonnade(&root, &["ingest", "notes", file, "--create", "--key", "id"]).await;
+    assert!(made.status.success(), "{}", made.stderr);
+    let typed = format!(
+        "stty cols 100; '{}' --data '{}' run triage_train --param dataset=notes --param 'text_columns=[\"body\"]' \
+         --param embedder=ngram",
+        binary().display(),
+        root.display()
+    );
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &typed, "/dev/null"]);
+    without_settings(&mut command);
+    command.env("TERM", "xterm").stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let shown = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{text}");
+    let drawn =
+        text.split('\r').filter(|line| line.contains("triage_train") && line.contains(" %, "));
+    assert!(drawn.count() > 1, "{text}");
+    // At its end nothing of that is left, and the result is told.
+    let last = text.rsplit('\r').find(|line| line.contains("accuracy"));
+    assert!(last.is_some(), "{text}");
 }
