@@ -445,7 +445,7 @@ async fn the_examples_of_the_page_on_duplicates_answer() {
     reader.types("setup", "colonnade ingest people people.csv").await;
     write_shops(&reader.file("products.csv"), &reader.file("judged.csv"));
     reader.types("setup", "colonnade ingest products products.csv --create --key id").await;
-    reader.types("setup", "colonnade ingest judged judged.csv").await;
+    reader.types("setup", "colonnade ingest judged judged.csv --create").await;
     reader.read("docs/duplicates.md").await;
 }
 
