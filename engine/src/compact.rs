@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datasets::DatasetName;
-use futures::StreamExt;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -173,17 +172,10 @@ async fn copied(
             Some(some) => rows_of(session, &some, None, None)?,
             None => rows_of(session, snapshot, Some(bin.names()?), None)?,
         };
-        let mut rows = rows.execute_stream().await?;
-        while let Some(batch) = rows.next().await {
-            writer.write(batch?).await?;
-        }
-        Ok(())
+        writer.write_rows(rows).await
     };
-    if let Err(e) = copied.await {
-        writer.abandon().await;
-        return Err(e);
-    }
-    let mut made = writer.finish().await?;
+    let copied = copied.await;
+    let mut made = writer.finish_after(copied).await?;
     for add in &mut made.adds {
         add.data_change = false;
     }

@@ -62,13 +62,14 @@ impl Logistic {
     /// [`LEARNED_MAX`] examples every k-th is learned from. None where `is_stopped` says so between steps.
     pub fn learn(examples: &Examples, is_stopped: &dyn Fn() -> bool) -> Option<(Self, Vec<f64>)> {
         let every = examples.labels.len().div_ceil(LEARNED_MAX).max(1);
+        // By twos: right pairs and wrong ones may come in turns.
+        let is_learned = |index: usize| (index / 2).is_multiple_of(every);
         let mut best: Option<(f64, f64, Vec<f64>)> = None;
         let fold = folds(&examples.labels);
         for ridge in RIDGES {
             let mut held_out = vec![0.0; examples.labels.len()];
             for part in 0..FOLDS {
-                let learned =
-                    |index: usize| fold[index] != part && (index / 2).is_multiple_of(every);
+                let learned = |index: usize| fold[index] != part && is_learned(index);
                 let model = Self::fit(&examples.only(learned), ridge, is_stopped)?;
                 for index in (0..fold.len()).filter(|index| fold[*index] == part) {
                     held_out[index] = model.probability(examples.row(index));
@@ -84,14 +85,7 @@ impl Logistic {
             }
         }
         let (_, ridge, held_out) = best.unwrap_or((0.0, 1.0, Vec::new()));
-        let model = match every {
-            1 => Self::fit(examples, ridge, is_stopped)?,
-            _ => {
-                let learned = examples.only(|index| (index / 2).is_multiple_of(every));
-                Self::fit(&learned, ridge, is_stopped)?
-            }
-        };
-        Some((model, held_out))
+        Some((Self::fit(&examples.only(is_learned), ridge, is_stopped)?, held_out))
     }
 
     fn fit(examples: &Examples, ridge: f64, is_stopped: &dyn Fn() -> bool) -> Option<Self> {

@@ -16,7 +16,6 @@ use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, col, ident, lit};
 use datasets::DatasetSpec;
-use futures::StreamExt;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -211,9 +210,8 @@ impl Conflict<'_> {
         mut known: Option<Version>,
         label: &CommitLabel,
     ) -> Result<Settled> {
-        let key = self.key();
         if self.on == OnConflict::Replace {
-            let keys = Keys::of(self.rows(files).await?, &key)?;
+            let keys = Keys::of(self.rows(files).await?, &self.key())?;
             let revised =
                 replace_by_key(self.lake, self.session, self.who, self.table, files, keys, label);
             let revised = revised.await?;
@@ -225,12 +223,12 @@ impl Conflict<'_> {
             });
         }
         for _ in 0..PATIENT_ATTEMPTS {
-            if let Some(settled) = self.attempt(files, &key, known.take(), true, label).await? {
+            if let Some(settled) = self.attempt(files, known.take(), true, label).await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
         }
-        let settled = self.attempt(files, &key, None, false, label).await?;
+        let settled = self.attempt(files, None, false, label).await?;
         settled.ok_or_else(|| Error::internal("others came before one who let nobody else commit"))
     }
 
@@ -246,25 +244,14 @@ impl Conflict<'_> {
             return Err(columns_were_changed());
         }
         let there = self.keys_at(at, &self.key()).await?;
-        let copied = async {
-            let mut fresh = there.join(rows, JoinType::LeftAnti)?.execute_stream().await?;
-            while let Some(batch) = fresh.next().await {
-                writer.write(batch?).await?;
-            }
-            Ok(())
-        };
-        if let Err(e) = copied.await {
-            writer.abandon().await;
-            return Err(e);
-        }
-        writer.finish().await
+        let copied = writer.write_rows(there.join(rows, JoinType::LeftAnti)?).await;
+        writer.finish_after(copied).await
     }
 
     /// Leaves out rows whose keys are there, or fails because of them. Nothing where others came with some meanwhile.
     async fn attempt(
         &self,
         files: &DataFiles,
-        key: &[String],
         known: Option<Version>,
         is_patient: bool,
         label: &CommitLabel,
@@ -275,16 +262,8 @@ impl Conflict<'_> {
         };
         let at = known.unwrap_or_else(|| self.table.entry().version);
         let rows = self.rows(files).await?;
-        let mut author = Fresh {
-            conflict: self,
-            keys: Keys::of(rows.clone(), key)?,
-            files,
-            rows,
-            kept: None,
-            is_patient,
-            at,
-            is_stale: false,
-        };
+        let mut author =
+            Fresh { conflict: self, files, rows, kept: None, is_patient, at, is_stale: false };
         if self.on == OnConflict::Skip {
             let writer = FileWriter::new(self.table, &*self.table.head().await)?;
             author.kept = Some(self.fresh(files, author.rows.clone(), at, writer).await?);
@@ -311,7 +290,6 @@ impl Conflict<'_> {
 /// Who commits rows with keys that are not there.
 struct Fresh<'a> {
     conflict: &'a Conflict<'a>,
-    keys: Keys,
     files: &'a DataFiles,
     /// All rows of `files`.
     rows: DataFrame,
@@ -343,7 +321,8 @@ impl Fresh<'_> {
         if since.is_other {
             return Ok(true);
         }
-        self.is_among(&self.keys, Came { version: to, files: since.added }).await
+        let keys = Keys::of(self.rows.clone(), &self.conflict.key())?;
+        self.is_among(&keys, Came { version: to, files: since.added }).await
     }
 
     /// Whether a row came after `at` that has a key of those that are kept, or one may have gone for which another was left out.

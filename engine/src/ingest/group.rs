@@ -250,11 +250,10 @@ async fn write(
         return Ok(DataFiles::none());
     }
     let mut writer = FileWriter::new(table, head)?;
-    if let Err(e) = writer.write_all(batches).await {
-        writer.abandon().await;
-        return Err(Error::while_doing(e, format_args!("writing to dataset {}", head.spec.name)));
-    }
-    writer.finish().await
+    let written = writer.write_all(batches).await;
+    let written = written
+        .map_err(|e: Error| e.while_doing(format_args!("writing to dataset {}", head.spec.name)));
+    writer.finish_after(written).await
 }
 
 #[cfg(test)]

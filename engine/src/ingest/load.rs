@@ -62,11 +62,7 @@ impl Ingest {
         format: Format,
         options: LoadOptions,
     ) -> Result<IngestReceipt> {
-        let producer = options
-            .producer
-            .clone()
-            .map(|(producer, sequence)| ProducerSequence { producer, sequence });
-        if let Some(producer) = &producer {
+        if let Some(producer) = producer_of(&options) {
             producer.check()?;
         }
         let mut is_made = false;
@@ -75,13 +71,14 @@ impl Ingest {
             spec.name = dataset.clone();
             refuse_derived(&spec)?;
             self.lake.require_room(who, &spec).await?;
-            is_made = self.lake.find(&who.tenant, dataset).await?.is_none();
-            if is_made {
+            if self.lake.find(&who.tenant, dataset).await?.is_none() {
                 require_readable(&spec, &source, format, &options).await?;
             }
+            // Whoever else made it meanwhile keeps it.
+            (_, is_made) = self.lake.find_or_create(who, &spec).await?;
             self.lake.ensure_dataset(who, &spec).await?;
         }
-        let loaded = self.load_into(who, session, dataset, source, format, options, producer).await;
+        let loaded = self.load_into(who, session, dataset, source, format, options).await;
         if is_made
             && loaded.is_err()
             && let Err(error) = self.lake.unmake(who, dataset).await
@@ -92,7 +89,6 @@ impl Ingest {
     }
 
     /// Loads a file into a dataset that is there.
-    #[expect(clippy::too_many_arguments, reason = "those of `load`, which says what they are")]
     async fn load_into(
         &self,
         who: &Principal,
@@ -101,8 +97,8 @@ impl Ingest {
         source: Source,
         format: Format,
         options: LoadOptions,
-        producer: Option<ProducerSequence>,
     ) -> Result<IngestReceipt> {
+        let producer = producer_of(&options);
         let table = self.table(who, dataset).await?;
         let (name, rejects_max, on) =
             (source.name().to_owned(), options.rejects_max, options.on_conflict);
@@ -382,6 +378,12 @@ async fn require_readable(
         Ok(())
     });
     looked.await.map_err(|e| Error::bug("looking at the file stopped", e))?
+}
+
+/// Who numbers the loads, and this one's number.
+fn producer_of(options: &LoadOptions) -> Option<ProducerSequence> {
+    let numbered = options.producer.clone();
+    numbered.map(|(producer, sequence)| ProducerSequence { producer, sequence })
 }
 
 /// The error of a file of which too many rows were rejected.

@@ -113,11 +113,8 @@ impl Author for Quarantine<'_> {
             return Ok(None);
         }
         let mut writer = FileWriter::new(table, head)?;
-        if let Err(e) = writer.write_all(batches).await {
-            writer.abandon().await;
-            return Err(e);
-        }
-        let files = writer.finish().await?;
+        let written = writer.write_all(batches).await;
+        let files = writer.finish_after(written).await?;
         let proposal = Proposal::adding([&files]);
         self.files = Some(files);
         let sequences = sequences.into_iter().collect();

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::dataframe::DataFrame;
 use datasets::DatasetSpec;
 use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake_core::kernel::Add;
+use futures::StreamExt;
 use object_store::path::Path;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -149,6 +151,26 @@ impl FileWriter {
             self.write(batch).await?;
         }
         Ok(())
+    }
+
+    /// Writes the rows of a query.
+    pub(crate) async fn write_rows(&mut self, rows: DataFrame) -> Result<()> {
+        let mut rows = rows.execute_stream().await?;
+        while let Some(batch) = rows.next().await {
+            self.write(batch?).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the files, or gives up where writing them failed.
+    pub(crate) async fn finish_after(self, written: Result<()>) -> Result<DataFiles> {
+        match written {
+            Ok(()) => self.finish().await,
+            Err(e) => {
+                self.abandon().await;
+                Err(e)
+            }
+        }
     }
 
     /// Closes the files.

@@ -138,13 +138,8 @@ async fn write_all(
         }
         Ok(())
     };
-    match written.await {
-        Ok(()) => writer.finish().await,
-        Err(e) => {
-            writer.abandon().await;
-            Err(e)
-        }
-    }
+    let written = written.await;
+    writer.finish_after(written).await
 }
 
 /// Holds a job's rows to the spec that everyone's rows are held to. A row that does not fit is the

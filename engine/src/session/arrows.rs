@@ -149,12 +149,11 @@ fn bound(mut left: Expr, op: BinaryOperator, mut right: Expr) -> Expr {
     called(left, &op, right)
 }
 
-/// How strongly the outermost operator of an expression binds, by the parser's own table; none for what stands in brackets, is an
-/// operand, or is an arrow.
+/// How strongly the outermost operator of an expression binds, by the parser's own table; none for what stands in brackets or is an
+/// operand. Arrows within it are calls by then.
 fn looseness(expr: &Expr) -> Option<u8> {
     Some(match expr {
         Expr::BinaryOp { op, .. } => match op {
-            op if is_arrow(op) => return None,
             BinaryOperator::Or => 5,
             BinaryOperator::And => 10,
             BinaryOperator::Multiply

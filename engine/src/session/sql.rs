@@ -81,12 +81,13 @@ pub(super) async fn plan(
 /// Parts of JSON documents are of a type of their own, which no file and no client knows: what comes out of a query is their text.
 fn with_documents(frame: DataFrame) -> Result<DataFrame> {
     let is_part = |field: &Field| *field.data_type() == *JSON_UNION_DATA_TYPE;
-    if !frame.schema().fields().iter().any(|field| is_part(field)) {
+    let has_parts = |frame: &DataFrame| frame.schema().fields().iter().any(|field| is_part(field));
+    if !has_parts(&frame) {
         return Ok(frame);
     }
     let (state, plan) = frame.into_parts();
     let frame = DataFrame::new(state, with_digits(plan)?);
-    if !frame.schema().fields().iter().any(|field| is_part(field)) {
+    if !has_parts(&frame) {
         return Ok(frame);
     }
     let columns = frame.schema().iter().map(|(table, field)| {
@@ -134,7 +135,10 @@ fn with_digits(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
 }
 
 fn is_column(expression: &Expr) -> bool {
-    matches!(expression.clone().unalias(), Expr::Column(_))
+    match expression {
+        Expr::Alias(alias) => is_column(&alias.expr),
+        expression => matches!(expression, Expr::Column(_)),
+    }
 }
 
 /// Plans a query, or one whose rows go to a file.
