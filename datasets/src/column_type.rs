@@ -9,16 +9,18 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::infer::to_identifier;
+use crate::infer::{to_identifier, unit_of};
 use crate::name::check_identifier;
 
 /// Most types within each other: a list of numbers has two.
 pub const TYPE_NESTING_MAX: usize = 16;
 /// Most fields that the structures of one column have.
 pub const TYPE_FIELDS_MAX: usize = 1_024;
+/// Longest unit of a field, in bytes.
+const UNIT_MAX_BYTES: usize = 64;
 
 /// The type of a column. Written as text: `int64`, `decimal(18,6)`, `list(int64)`, `vector(384)`,
-/// `struct(city: text, zip: text)`, `map(text, int64)`.
+/// `struct(city: text, wait: int64 [ms])`, `map(text, int64)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ColumnType {
@@ -61,6 +63,8 @@ pub struct StructField {
     pub name: String,
     /// Its type.
     pub data_type: ColumnType,
+    /// What its values are counted in, those within a list or map included. Without brackets, commas and colons.
+    pub unit: Option<String>,
 }
 
 impl StructField {
@@ -201,7 +205,8 @@ impl ColumnType {
                     .map(|field| {
                         let name = to_identifier(field.name());
                         let data_type = within(field)?;
-                        names.insert(name.clone()).then_some(StructField { name, data_type })
+                        let unit = unit_of(field).filter(|unit| is_unit(unit));
+                        names.insert(name.clone()).then_some(StructField { name, data_type, unit })
                     })
                     .collect();
                 Self::Struct(fields.filter(|fields| !fields.is_empty())?)
@@ -213,7 +218,7 @@ impl ColumnType {
                 Self::from_arrow(key.data_type()).filter(is_key)?;
                 Self::Map(Box::new(within(value)?))
             }
-            // A length of time: the column's unit says which.
+            // A length of time: the column's or field's unit says which.
             DataType::Duration(_) => Self::Int64,
             DataType::Dictionary(_, value) => Self::from_arrow_within(value, nesting)?,
             other => Self::List(Box::new(within(item_of(other)?)?)),
@@ -239,9 +244,12 @@ impl fmt::Display for ColumnType {
             Self::Vector(length) => write!(f, "vector({length})"),
             Self::Struct(fields) => {
                 f.write_str("struct(")?;
-                for (at, StructField { name, data_type }) in fields.iter().enumerate() {
+                for (at, StructField { name, data_type, unit }) in fields.iter().enumerate() {
                     let comma = if at > 0 { ", " } else { "" };
                     write!(f, "{comma}{name}: {data_type}")?;
+                    if let Some(unit) = unit {
+                        write!(f, " [{unit}]")?;
+                    }
                 }
                 f.write_str(")")
             }
@@ -325,12 +333,22 @@ impl ColumnType {
                     let Some((name, data_type)) = part.split_once(':') else {
                         return fail("struct(NAME: TYPE, …)");
                     };
+                    let (data_type, unit) = match data_type.trim().strip_suffix(']') {
+                        Some(rest) => match rest.rsplit_once('[') {
+                            Some((data_type, unit)) if is_unit(unit.trim()) => {
+                                (data_type, Some(unit.trim().to_owned()))
+                            }
+                            _ => return fail("a unit in brackets, as in struct(wait: int64 [ms])"),
+                        },
+                        None => (data_type, None),
+                    };
                     let name = name.trim().to_owned();
                     check_identifier("name of a field", &name)?;
                     if fields.iter().any(|field| field.name == name) {
                         return fail(&format!("each field once, and {name:?} stands twice"));
                     }
-                    fields.push(StructField { name, data_type: Self::parse(data_type, nesting)? });
+                    let data_type = Self::parse(data_type, nesting)?;
+                    fields.push(StructField { name, data_type, unit });
                 }
                 Self::Struct(fields)
             }
@@ -345,6 +363,12 @@ impl ColumnType {
             }
         })
     }
+}
+
+/// Whether a text can be the unit of a field: it stands between brackets.
+fn is_unit(text: &str) -> bool {
+    let is_mark = |letter: char| "()[],:".contains(letter) || letter.is_control();
+    (1..=UNIT_MAX_BYTES).contains(&text.len()) && text.trim() == text && !text.contains(is_mark)
 }
 
 /// What stands between the commas of `text`, those in brackets aside.
@@ -405,6 +429,7 @@ mod tests {
             "timestamp",
             "list(list(int64))",
             "struct(city: text, price: decimal(18,2), tags: list(text))",
+            "struct(wait: int64 [ms], rates: list(float64) [1/s], of: struct(a: int32 [°C]) [x y])",
             "list(struct(sku: text, sizes: map(text, struct(a: int32))))",
             "map(text, int64)",
         ] {
@@ -421,6 +446,12 @@ mod tests {
             "struct(a: text, a: text)",
             "struct(a: text",
             "struct(a: text, )",
+            "struct(a: text [])",
+            "struct(a: text ms])",
+            "struct(a: [ms])",
+            "struct(a: text [ms)",
+            "struct(a: text [a,b])",
+            "int64 [ms]",
             "map(int64, text)",
             "map(text)",
             "vector(0)",

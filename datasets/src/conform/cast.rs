@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 
 use super::nested;
+use super::units::{has_lengths, in_units};
 use crate::column_type::{ColumnType, item_of};
 use crate::columns::ColumnBuilder;
 use crate::encode::json_texts;
@@ -23,6 +24,8 @@ use crate::validate::Failures;
 pub(super) struct Cast {
     target: ColumnType,
     way: Way,
+    /// What the values are counted in, where the source says by itself what it counts in.
+    unit: Option<String>,
 }
 
 /// Why a whole column can't be carried over: its values contradict its type.
@@ -57,7 +60,12 @@ impl Cast {
     pub(super) fn plan(field: &Field, target: &ColumnType) -> Option<Self> {
         let stated = field.metadata().get(TYPE_METADATA_KEY).map(String::as_str);
         let way = way(field.data_type(), target, stated)?;
-        Some(Self { target: target.clone(), way })
+        Some(Self { target: target.clone(), way, unit: None })
+    }
+
+    /// The same way to values that are counted in `unit`.
+    pub(super) fn counted_in(self, unit: Option<&str>) -> Self {
+        Self { unit: unit.map(str::to_owned), ..self }
     }
 
     /// Carries `array` over; rows whose value does not fit are noted and left null.
@@ -69,6 +77,7 @@ impl Cast {
     ) -> Result<ArrayRef, Unfit> {
         let to = self.target.arrow_type();
         let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
+        let array = &self.in_units(array, column, failures).map_err(internal)?;
         let carried = match self.way {
             Way::Same if array.data_type() == &to => Arc::clone(array),
             Way::Same | Way::Arrow => {
@@ -102,6 +111,31 @@ impl Cast {
         };
         self.check_items(&carried, column, failures);
         Ok(carried)
+    }
+
+    /// The values with lengths of time as numbers in the unit that the column, or a field, states.
+    fn in_units(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<ArrayRef, ArrowError> {
+        if !has_lengths(array.data_type()) {
+            return Ok(Arc::clone(array));
+        }
+        let (target, unit) = (&self.target, self.unit.as_deref());
+        let turned = in_units(array, target, unit)?;
+        if !turned.all_fit {
+            for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
+                if !in_units(&array.slice(row, 1), target, unit)?.all_fit {
+                    failures.note(row, column, || {
+                        let unit = unit.map(|unit| format!(" in {unit}")).unwrap_or_default();
+                        format!("{}{unit}, as a whole number", self.unfit(array, row, column))
+                    });
+                }
+            }
+        }
+        Ok(turned.values)
     }
 
     /// Notes the values that are others when they come back.

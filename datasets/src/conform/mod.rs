@@ -6,6 +6,7 @@
 mod carry;
 mod cast;
 mod nested;
+pub(crate) mod units;
 
 use std::sync::Arc;
 
@@ -284,7 +285,9 @@ impl Matched {
 
 fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -> Result<Cast> {
     let field = schema.field(index);
-    Cast::plan(field, &column.data_type).ok_or_else(|| Error::Mismatch {
+    let cast = Cast::plan(field, &column.data_type);
+    let cast = cast.map(|cast| cast.counted_in(column.unit.as_deref()));
+    cast.ok_or_else(|| Error::Mismatch {
         source_name: source_name.into(),
         problem: format!(
             "column {:?} is {}; {} is expected, and there is no way from one to the other without loss",

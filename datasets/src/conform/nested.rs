@@ -39,7 +39,7 @@ pub(super) fn has_way(from: &DataType, target: &ColumnType) -> bool {
 }
 
 /// The field of the source for each of `fields`; `None` where one of the source's is none of them, or two are one.
-fn matched(sources: &Fields, fields: &[StructField]) -> Option<Vec<Option<usize>>> {
+pub(super) fn matched(sources: &Fields, fields: &[StructField]) -> Option<Vec<Option<usize>>> {
     let mut matched = vec![None; fields.len()];
     for (index, source) in sources.iter().enumerate() {
         let at = StructField::position(fields, source.name())?;

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use arrow::array::{
-    Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray,
-    TimestampNanosecondArray,
+    DurationMicrosecondBuilder, DurationMillisecondArray, DurationNanosecondArray,
+    DurationSecondArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, StringArray,
+    StringBuilder, StructArray, TimestampNanosecondArray,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Int64Type};
 
 use super::*;
@@ -188,7 +190,7 @@ fn lists_of_structures_and_maps_are_carried() {
         Arc::new(Int32Array::from(vec![Some(1), None, Some(3)])) as ArrayRef,
     )]));
     let item = Arc::new(Field::new("item", items.data_type().clone(), true));
-    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2, 0, 1]);
+    let offsets = OffsetBuffer::from_lengths([2, 0, 1]);
     let lists: ArrayRef =
         Arc::new(arrow::array::LargeListArray::new(item, widened(&offsets), items, None));
     let mut maps = arrow::array::MapBuilder::new(
@@ -221,8 +223,8 @@ fn lists_of_structures_and_maps_are_carried() {
     assert_eq!(conform(&spec, &again).accepted, out.accepted);
 }
 
-fn widened(offsets: &arrow::buffer::OffsetBuffer<i32>) -> arrow::buffer::OffsetBuffer<i64> {
-    arrow::buffer::OffsetBuffer::new(offsets.iter().map(|at| i64::from(*at)).collect())
+fn widened(offsets: &OffsetBuffer<i32>) -> OffsetBuffer<i64> {
+    OffsetBuffer::new(offsets.iter().map(|at| i64::from(*at)).collect())
 }
 
 #[test]
@@ -269,4 +271,102 @@ fn new_columns_evolve_a_dataset_that_allows_them() {
     ]);
     let message = evolve(&evolved, &changed.batch.schema(), "a").unwrap_err().to_string();
     assert!(message.contains("\"extra_count\" is Struct") && message.contains("int64 is expected"));
+}
+
+/// Four rows: lengths of time as such, in a structure (null in the third), in its list, in a map, and in a column without a unit.
+fn lengths(wait: i64, a: i64, b: i64, item: i64) -> Chunk {
+    let list = |lengths: [usize; 4], items: ArrayRef| {
+        let field = Field::new("item", items.data_type().clone(), true);
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        Arc::new(ListArray::new(Arc::new(field), offsets, items, None)) as ArrayRef
+    };
+    let structure = |parts: Vec<(&str, ArrayRef)>, valid: Option<NullBuffer>| {
+        let field =
+            |(name, part): &(&str, ArrayRef)| Field::new(*name, part.data_type().clone(), true);
+        let fields = parts.iter().map(field).collect();
+        let columns = parts.into_iter().map(|(_, part)| part).collect();
+        Arc::new(StructArray::new(fields, columns, valid)) as ArrayRef
+    };
+    let wait = DurationNanosecondArray::from(vec![Some(5_000_000), Some(wait), None, Some(0)]);
+    let raw = Arc::new(wait.clone()) as ArrayRef;
+    let a = DurationMillisecondArray::from(vec![7_000, a, 1, -3_000]);
+    let b = list([2, 1, 0, 0], Arc::new(DurationSecondArray::from(vec![1, 2, b])));
+    let valid = vec![true, true, false, true].into();
+    let items = vec![Some(60_000_000_000), None, Some(item), Some(0)];
+    let items = list([1, 2, 0, 1], Arc::new(DurationNanosecondArray::from(items)));
+    let mut by = MapBuilder::new(None, StringBuilder::new(), DurationMicrosecondBuilder::new());
+    for value in [Some(3), None, Some(4), Some(5)] {
+        by.keys().append_value("k");
+        by.values().append_option(value);
+        by.append(true).unwrap();
+    }
+    chunk(vec![
+        ("wait", Arc::new(wait)),
+        ("of", structure(vec![("a", Arc::new(a)), ("b", b)], Some(valid))),
+        ("waits", structure(vec![("of", items)], None)),
+        ("by", Arc::new(by.finish())),
+        ("raw", raw),
+    ])
+}
+
+#[test]
+fn lengths_of_time_are_counted_in_the_units_that_are_stated() {
+    let spec = spec(
+        r#"{name="wait",type="int64",nullable=true,unit="ms"},
+           {name="of",type="struct(a: int64 [s], b: list(int32) [us])",nullable=true},
+           {name="waits",type="struct(of: list(int64) [min])",nullable=true},
+           {name="by",type="map(text, int64)",nullable=true,unit="ns"},
+           {name="raw",type="int64",nullable=true}"#,
+        "",
+    );
+    let text = |batch: &RecordBatch| {
+        let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        json_rows(batch, &rows)
+    };
+    let expected = [
+        r#"{"wait":5,"of":{"a":7,"b":[1000000,2000000]},"waits":{"of":[1]},"by":{"k":3000},"raw":5000000}"#,
+        r#"{"wait":-2,"of":{"a":0,"b":[3000000]},"waits":{"of":[null,2]},"by":{"k":null},"raw":-2000000}"#,
+        r#"{"waits":{"of":[]},"by":{"k":4000}}"#,
+        r#"{"wait":0,"of":{"a":-3,"b":[]},"waits":{"of":[0]},"by":{"k":5000},"raw":0}"#,
+    ];
+    let good = lengths(-2_000_000, 0, 3, 120_000_000_000);
+    let out = conform(&spec, &good);
+    assert_eq!(text(&out.accepted), expected);
+    assert!(out.rejected.is_empty());
+    // A part of all rows is read like all of them.
+    let out = conform(&spec, &Chunk { batch: good.batch.slice(1, 3), ..good });
+    assert_eq!(text(&out.accepted), expected[1..]);
+    // What is no whole number of the unit sets its own row aside.
+    for (bad, column, reason) in [
+        (lengths(1, 0, 3, 0), "wait", "in ms, as a whole number"),
+        (lengths(0, 1, 3, 0), "of", "as a whole number"),
+        (lengths(0, 0, i64::MAX, 0), "of", "as a whole number"),
+        (lengths(0, 0, 2_148, 0), "of", "2148000000"),
+        (lengths(0, 0, 3, 1), "waits", "as a whole number"),
+    ] {
+        let out = conform(&spec, &bad);
+        assert_eq!(text(&out.accepted).len(), 3, "{column}");
+        let [row] = &out.rejected[..] else { panic!("{column}: {:?}", out.rejected) };
+        assert_eq!((row.position.row, row.column.as_deref()), (12, Some(column)));
+        assert!(row.reason.contains(reason), "{}", row.reason);
+    }
+}
+
+#[test]
+fn lengths_of_time_bring_their_units() {
+    let rows = lengths(0, 0, 0, 0).batch;
+    let name = "rows".parse().unwrap();
+    let spec = crate::infer::spec_from_schema(&name, &rows.schema(), &Default::default()).unwrap();
+    let found: Vec<_> =
+        spec.columns.iter().map(|c| (c.data_type.to_string(), c.unit.clone())).collect();
+    let found: Vec<_> = found.iter().map(|(kind, unit)| (kind.as_str(), unit.as_deref())).collect();
+    let expected = [
+        ("int64", Some("ns")),
+        ("struct(a: int64 [ms], b: list(int64) [s])", None),
+        ("struct(of: list(int64) [ns])", None),
+        ("map(text, int64)", Some("us")),
+        ("int64", Some("ns")),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(DatasetSpec::from_toml(&spec.to_toml().unwrap(), "rows.toml").unwrap(), spec);
 }

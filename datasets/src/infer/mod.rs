@@ -5,9 +5,10 @@ mod tally;
 
 use std::borrow::Cow;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 
-use crate::column_type::ColumnType;
+use crate::column_type::{ColumnType, item_of};
+use crate::conform::units::name_of;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, NAME_MAX_BYTES};
 use crate::parse::{self, quoted};
@@ -106,11 +107,7 @@ pub(crate) fn column_of_field(source_name: &str, field: &Field) -> Result<Column
         name: to_identifier(field.name()),
         data_type,
         nullable: true,
-        unit: field
-            .metadata()
-            .get(UNIT_METADATA_KEY)
-            .cloned()
-            .or_else(|| unit_of(field.data_type()).map(str::to_owned)),
+        unit: unit_of(field),
         description: String::new(),
     })
 }
@@ -137,17 +134,23 @@ pub(crate) fn type_of_field(field: &Field) -> Option<ColumnType> {
     ColumnType::from_arrow(field.data_type()).or(is_nested.then_some(ColumnType::Json))
 }
 
-/// The unit of the numbers that a length of time becomes.
-fn unit_of(data_type: &DataType) -> Option<&'static str> {
-    Some(match data_type {
-        DataType::Duration(TimeUnit::Second) => "s",
-        DataType::Duration(TimeUnit::Millisecond) => "ms",
-        DataType::Duration(TimeUnit::Microsecond) => "us",
-        DataType::Duration(TimeUnit::Nanosecond) => "ns",
-        DataType::Dictionary(_, values) => return unit_of(values),
-        DataType::RunEndEncoded(_, values) => return unit_of(values.data_type()),
-        _ => return None,
-    })
+/// The unit of the numbers that a length of time becomes, and those within lists and maps. A structure's fields have their own.
+pub(crate) fn unit_of(field: &Field) -> Option<String> {
+    let stated = field.metadata().get(UNIT_METADATA_KEY).cloned();
+    stated.or_else(|| unit_of_type(field.data_type()).map(str::to_owned))
+}
+
+fn unit_of_type(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::Duration(unit) => Some(name_of(*unit)),
+        DataType::Dictionary(_, values) => unit_of_type(values),
+        DataType::RunEndEncoded(_, values) => unit_of_type(values.data_type()),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(parts) => unit_of_type(parts.get(1)?.data_type()),
+            _ => None,
+        },
+        other => unit_of_type(item_of(other)?.data_type()),
+    }
 }
 
 /// A column name for a source's name: `Input Tokens`, `inputTokens` and `INPUT_TOKENS` are `input_tokens`, and `Größe` is

@@ -1,7 +1,7 @@
 //! Columns of an answer, from Arrow to GraphQL values, a whole column at a time.
 //!
 //! JSON has no NaN, no infinity and no safe 64-bit integer: those floats become null and are counted
-//! for a warning, and 64-bit integers become strings.
+//! for a warning, and 64-bit integers become strings. A JSON document is given as it stands, with all digits of its numbers.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta};
 use datasets::ColumnType;
 use engine::{Error, Result};
+use serde::de::IgnoredAny;
 
 use super::holding::Holding;
 use crate::names::camel;
@@ -35,10 +36,10 @@ pub(crate) struct Converted {
 const VALUE_BYTES: usize = 96;
 /// Bytes that a value takes beside that where it is told as a text, its letters aside.
 const TEXT_BYTES: usize = 32;
-/// Of an object in a JSON document beside its values, while it is read.
+/// Of an object that a structure or an entry becomes, beside its values.
 const OBJECT_BYTES: usize = 1_024;
-/// Of any other value there.
-const NODE_BYTES: usize = 256;
+/// Deepest JSON document that is given as one; a deeper one is given as a text, because clients' readers end there, too.
+const DOCUMENT_NESTING_MAX: usize = 127;
 
 /// The values of `array`, which holds a column of type `kind`, if the answer can hold them.
 pub(crate) fn to_values(
@@ -81,7 +82,7 @@ fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
             .map_or(0, |values| values.iter().flatten().map(|bytes| bytes.len() / 3 * 4).sum()),
         ColumnType::Json => array
             .as_string_opt::<i32>()
-            .map_or(0, |texts| texts.iter().flatten().map(bytes_of_json).sum()),
+            .map_or(0, |texts| texts.iter().flatten().map(|text| OBJECT_BYTES + text.len()).sum()),
         ColumnType::List(item) => array.as_list_opt::<i32>().map_or(0, |lists| {
             lists.iter().flatten().map(|items| bytes_as_values(&items, item)).sum()
         }),
@@ -108,22 +109,6 @@ fn bytes_as_values(array: &ArrayRef, kind: &ColumnType) -> usize {
         }),
         _ => 0,
     }
-}
-
-fn bytes_of_json(text: &str) -> usize {
-    let (mut in_text, mut is_escaped) = (false, false);
-    let node = |byte: u8| {
-        let was_escaped = std::mem::replace(&mut is_escaped, false);
-        match byte {
-            b'"' if !was_escaped => in_text = !in_text,
-            b'\\' if in_text => is_escaped = !was_escaped,
-            b'{' if !in_text => return OBJECT_BYTES,
-            b'[' | b',' if !in_text => return NODE_BYTES,
-            _ => {}
-        }
-        1
-    };
-    text.bytes().map(node).sum()
 }
 
 fn scalars(array: &ArrayRef, kind: &ColumnType, not_finite: &mut u64) -> Result<Vec<Value>> {
@@ -263,11 +248,41 @@ fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
+/// A document as it stands, or a text where it is none.
 fn json(text: &str) -> Value {
-    serde_json::from_str::<serde_json::Value>(text)
-        .ok()
-        .and_then(|json| Value::from_json(json).ok())
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+    match compact(text) {
+        Some(document) => {
+            let token = Name::new(async_graphql_value::RAW_VALUE_TOKEN);
+            Value::Object(IndexMap::from_iter([(token, Value::String(document))]))
+        }
+        None => Value::String(text.to_owned()),
+    }
+}
+
+/// A JSON document without the white space between its values: a line break would end an event of a stream.
+fn compact(text: &str) -> Option<String> {
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
+    let mut out = String::with_capacity(text.len());
+    let (mut in_text, mut is_escaped, mut depth) = (false, false, 0_usize);
+    for letter in text.chars() {
+        if in_text {
+            in_text = is_escaped || letter != '"';
+            is_escaped = letter == '\\' && !is_escaped;
+        } else {
+            match letter {
+                ' ' | '\t' | '\r' | '\n' => continue,
+                '"' => in_text = true,
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DOCUMENT_NESTING_MAX {
+                return None;
+            }
+        }
+        out.push(letter);
+    }
+    Some(out)
 }
 
 fn instant(micros: i64) -> Option<Value> {
@@ -330,8 +345,8 @@ mod tests {
             assert_eq!(error.code(), engine::Code::LimitExceeded, "{error}");
         };
         let text = |text: String| Arc::new(StringArray::from(vec![text])) as ArrayRef;
-        refused(text(format!("[{}0]", "{},".repeat(5_000))), &ColumnType::Json);
-        refused(text(format!("[{}0]", "0,".repeat(20_000))), &ColumnType::Json);
+        refused(text(format!("[{}0]", "0,".repeat(5 << 19))), &ColumnType::Json);
+        refused(Arc::new(StringArray::from(vec!["{}"; 5_000])), &ColumnType::Json);
         refused(text("x".repeat(5 << 20)), &ColumnType::Text);
         refused(Arc::new(BinaryArray::from(vec![&[0; 4 << 20][..]])), &ColumnType::Bytes);
         refused(Arc::new(Int64Array::from(vec![0; 50_000])), &ColumnType::Int64);
@@ -343,10 +358,32 @@ mod tests {
         let ends = OffsetBuffer::from_lengths(ends);
         let list = ListArray::new(Arc::new(field), ends, Arc::new(texts), None);
         refused(Arc::new(list), &ColumnType::List(Box::new(ColumnType::Text)));
-        // What is within it is shown; in a text nothing is structure.
-        let said = text(format!(r#"["{}", "\""]"#, "{,[".repeat(10_000)));
-        assert!(to_values(&said, &ColumnType::Json, &Holding::new(&few)).is_ok());
         let numbers = text(format!("[{}0]", "0,".repeat(10_000)));
         assert!(to_values(&numbers, &ColumnType::Json, &Holding::new(&few)).is_ok());
+    }
+
+    #[test]
+    fn documents_are_given_as_they_stand() {
+        let shown = |document: &str| {
+            let array = Arc::new(StringArray::from(vec![document]));
+            let holding = Holding::new(&crate::limits::Limits::default());
+            let converted = to_values(&(array as ArrayRef), &ColumnType::Json, &holding).unwrap();
+            serde_json::to_string(&converted.values[0]).unwrap()
+        };
+        let digits = r#"{"b":[12345678901234567890.10,1e400,-0.0],"a":{"a":1,"a":2}}"#;
+        assert_eq!(shown(digits), digits);
+        let spaced = "{ \"a b\" :\r\n\t[ 1.50 , \" \\\" [ \\\\\" , true ] }\n";
+        assert_eq!(shown(spaced), r#"{"a b":[1.50," \" [ \\",true]}"#);
+        for text in ["7", "\"\"", "null", "[]"] {
+            assert_eq!(shown(text), text);
+        }
+        for no_document in ["", "{", "[1,]", "1 2", "NaN", "'a'"] {
+            assert_eq!(shown(no_document), serde_json::to_string(no_document).unwrap());
+        }
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(shown(&deep(DOCUMENT_NESTING_MAX)), deep(DOCUMENT_NESTING_MAX));
+        for depth in [DOCUMENT_NESTING_MAX + 1, 100_000] {
+            assert_eq!(shown(&deep(depth)), format!("\"{}\"", deep(depth)));
+        }
     }
 }

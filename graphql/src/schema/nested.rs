@@ -81,9 +81,13 @@ fn take_objects(name: &str, kind: &ColumnType, objects: &mut Vec<Object>) {
             let about =
                 "A part of a row; all its fields are null where it is an item of a list that is.";
             let mut object = Object::new(name).description(about);
-            for StructField { name: field, data_type } in fields {
+            for StructField { name: field, data_type, unit } in fields {
                 let name = part_name(name, field);
-                object = object.field(shown_part(camel(field), part_type(&name, data_type)));
+                let mut part = shown_part(camel(field), part_type(&name, data_type));
+                if let Some(unit) = unit {
+                    part = part.description(format!("{data_type}, in {unit}."));
+                }
+                object = object.field(part);
                 take_objects(&name, data_type, objects);
             }
             objects.push(object);
@@ -161,7 +165,7 @@ fn take_conditions(name: &str, kind: &ColumnType, in_list: bool, inputs: &mut Ve
         false => "Conditions on parts of a value; all must hold.",
     };
     let mut input = with_is_null(InputObject::new(name)).description(about);
-    for StructField { name: field, data_type } in fields {
+    for StructField { name: field, data_type, .. } in fields {
         let of = part_name(name, field);
         let filter = filter_within(&of, data_type, in_list);
         input = input

@@ -38,7 +38,7 @@ pub(crate) fn scalars() -> [Scalar; 8] {
         ),
         scalar(
             JSON,
-            "Any JSON value. A number that a double can not hold is the nearest one that it can; SQL has the document with all digits.",
+            "Any JSON value. A column's documents are given as they stand, with all digits of their numbers; in what is sent, a number that a double can not hold is the nearest one that it can.",
         ),
         scalar(BYTES, "Bytes in base64."),
         scalar(VECTOR, "A list of 32-bit floats."),

@@ -4,6 +4,7 @@
 //! answer is an event `next`, the end is an event `complete`. The next answer is made when the
 //! connection can take it, so a client that reads slowly holds nothing up but itself.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,7 +57,7 @@ impl Events {
             Ok(Some(answer)) => {
                 let (json, room) = answer.into_parts();
                 self.room = room;
-                Some(Bytes::from(format!("event: next\ndata: {json}\n\n")))
+                Some(Bytes::from(format!("event: next\ndata: {}\n\n", in_one_line(&json))))
             }
             Ok(None) => {
                 self.answers = None;
@@ -65,5 +66,24 @@ impl Events {
             // A comment keeps proxies from closing an idle connection.
             Err(_) => Some(Bytes::from_static(b":\n\n")),
         }
+    }
+}
+
+/// JSON in one line, since a line ends what is said: in a text no line breaks, and elsewhere a space is as good.
+fn in_one_line(json: &str) -> Cow<'_, str> {
+    match json.contains(['\n', '\r']) {
+        true => json.replace(['\n', '\r'], " ").into(),
+        false => json.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_line() {
+        assert_eq!(in_one_line("{\"a\":\r\n1}"), "{\"a\":  1}");
+        assert_eq!(in_one_line(r#"{"a":"\n"}"#), r#"{"a":"\n"}"#);
     }
 }

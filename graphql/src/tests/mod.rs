@@ -116,6 +116,14 @@ impl Rig {
         }
     }
 
+    /// The answer as its client gets it.
+    pub(super) async fn text(&self, query: &str) -> String {
+        match self.service.answer(&who(), Request::new(query), "id", Accepts::Single).await {
+            Answers::One(answer) => answer.json,
+            Answers::Many(_) => panic!("a stream for {query}"),
+        }
+    }
+
     /// The data of an answer without errors.
     pub(super) async fn data(&self, query: &str) -> Value {
         let answer = self.ask(query).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Rig, next};
 
-const ROWS: &str = r#"{"id": 1, "address": {"city": "Bonn", "geo": {"lat": 50.5, "is_null": true}, "tags": ["a", null]}, "items": [{"sku": "x", "count": 2, "made": {"at": "2026-01-01"}}, {"sku": "y", "count": null}], "sizes": {"S": 1, "L": 9007199254740993}, "grid": [[1, null], null, []], "payload": {"a": {"b": [10, "eleven", true]}, "n": 1.10, "deep": {"0": null}}}
+const ROWS: &str = r#"{"id": 1, "address": {"city": "Bonn", "geo": {"lat": 50.5, "is_null": true}, "tags": ["a", null]}, "items": [{"sku": "x", "count": 2, "made": {"at": "2026-01-01"}}, {"sku": "y", "count": null}], "sizes": {"S": 1, "L": 9007199254740993}, "grid": [[1, null], null, []], "payload": {"a": {"b": [10, "eleven", true]}, "n": 1.10, "deep": {"0": null, "digits": 12345678901234567890.10}}}
 {"id": 2, "address": {"city": "Ulm", "geo": {"lat": 48.5}}, "items": [], "sizes": {}, "payload": {"a": 7}}
 {"id": 3, "address": {"city": "Bonn", "geo": null}, "items": [{"sku": "x", "count": 5}], "sizes": {"S": null}, "payload": [1]}
 {"id": 4}
@@ -71,6 +71,31 @@ async fn parts_are_shown_as_objects() {
     let more =
         rig.data(&format!("{{ orders(first: 9, after: {after}) {{ nodes {{ id }} }} }}")).await;
     assert_eq!(more["orders"]["nodes"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn documents_keep_their_digits() {
+    let rig = rig().await;
+    let answer = rig.text("{ orders(where: {id: {eq: 1}}) { nodes { p: payload } } }").await;
+    let expected = r#"{"p":{"a":{"b":[10,"eleven",true]},"n":1.10,"deep":{"0":null,"digits":12345678901234567890.10}}}"#;
+    assert!(answer.contains(expected), "{answer}");
+}
+
+#[tokio::test]
+async fn units_of_parts_are_told() {
+    let rig = Rig::new().await;
+    let spec = r#"
+        name = "calls"
+        columns = [{name = "times", type = "list(struct(wait: int64 [ms], runs: struct(cpu: float64 [s])))", nullable = true}]
+    "#;
+    rig.create(DatasetSpec::from_toml(spec, "calls").unwrap()).await;
+    rig.ingest("calls", "{\"times\": [{\"wait\": 7, \"runs\": {\"cpu\": 0.5}}]}\n").await;
+    let types = "{ a: __type(name: \"Calls_Times\") { fields { description } } \
+                 b: __type(name: \"Calls_Times_Runs\") { fields { description } } }";
+    let data = rig.data(types).await;
+    let told = |of: &str, at: usize| data[of]["fields"][at]["description"].clone();
+    assert_eq!((told("a", 0), told("a", 1)), (json!("int64, in ms."), json!(null)));
+    assert_eq!(told("b", 0), json!("float64, in s."));
 }
 
 #[tokio::test]
