@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::context::RunContext;
+use crate::run::context::RunContext;
 
 /// One job kind.
 ///

@@ -13,43 +13,29 @@
 //!
 //! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
 
-mod columns;
-mod context;
-mod embedders;
-mod encoder_device;
-pub mod evaluate;
-mod evaluations;
 mod job;
-mod key;
 mod kinds;
-pub mod labels;
-mod ledger;
-mod memory;
 mod parameters;
-mod record;
 mod registry;
-mod runner;
+mod run;
 mod series;
-mod sides;
 pub mod similar;
-mod table;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod texts;
-#[cfg(test)]
-mod tiny_model;
-mod training;
-mod training_rows;
 
 pub use analysis::series::{Season, Span};
-pub use context::{RunContext, Stage};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{
     anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
-pub use ledger::{RUNS, recorded_run, recorded_runs, runs_spec};
-pub use record::{
+pub use run::context::{RunContext, Stage};
+pub use run::ledger::{RUNS, recorded_run, recorded_runs, runs_spec};
+pub use run::record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };
-pub use runner::{RunHandle, RunRequest, Runner, RunnerOptions, UPDATES_MAX};
+pub use run::runner::{RunHandle, RunRequest, Runner, RunnerOptions, UPDATES_MAX};
+pub use series::evaluate;
+pub use texts::labels;

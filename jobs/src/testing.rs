@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMi
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Version, WriteMode};
 
-use crate::columns::column;
+use crate::tables::columns::column;
 
 /// An engine of its own, in memory.
 pub(crate) async fn engine() -> Engine {

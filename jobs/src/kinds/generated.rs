@@ -11,9 +11,9 @@ use engine::{Engine, IngestRequest, IngestRows, Principal};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+use crate::series::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use crate::testing::engine;
 
 async fn ingest(engine: &Engine, dataset: &str, rows: u64, seed: u64) -> Truth {
@@ -154,6 +154,6 @@ async fn tickets_that_were_sent_again_are_found_and_no_others() {
 }
 
 fn stages(record: &RunRecord) -> String {
-    let of = |s: &crate::record::StageRecord| format!("{} {:.3} s", s.name, s.wall_seconds);
+    let of = |s: &crate::run::record::StageRecord| format!("{} {:.3} s", s.name, s.wall_seconds);
     record.stages.iter().map(of).collect::<Vec<_>>().join(", ")
 }

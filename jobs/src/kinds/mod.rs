@@ -16,8 +16,8 @@ use datasets::DatasetName;
 use engine::{Code, Error, Result};
 use serde_json::{Map, Value};
 
-use crate::context::RunContext;
 use crate::job::{Estimate, Job};
+use crate::run::context::RunContext;
 
 /// Every kind there is, by name.
 static KINDS: [&dyn Job; 9] = [
@@ -87,13 +87,13 @@ mod tests {
         let mut specs: Vec<_> =
             kinds().iter().flat_map(|kind| kind.outputs(&json!({})).unwrap()).collect();
         specs.extend([
-            crate::evaluations::spec(),
-            crate::labels::labels_spec(),
-            crate::labels::pairs_spec(),
-            crate::ledger::runs_spec().unwrap(),
+            crate::registry::evaluations::spec(),
+            crate::texts::labels::labels_spec(),
+            crate::texts::labels::pairs_spec(),
+            crate::run::ledger::runs_spec().unwrap(),
             crate::registry::models_spec(),
             crate::registry::stages_spec(),
-            crate::training_rows::training_rows_spec(),
+            crate::registry::training_rows::training_rows_spec(),
         ]);
         let mut names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         names.sort_unstable();

@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use datasets::{ColumnType, DatasetSpec, Evolution};
 use engine::Result;
 
-use crate::columns::column;
 use crate::parameters::dataset_name;
+use crate::tables::columns::column;
 
 /// A figure: what was measured, of which class, beside what other, and the value.
 pub(crate) type Measured<'a> = (&'a str, Option<&'a str>, Option<&'a str>, f64);

@@ -8,6 +8,15 @@
 //!                                              └──────────── roll back ─────────────┘
 //! ```
 
+pub(crate) mod embedders;
+pub(crate) mod encoder_device;
+pub(crate) mod evaluations;
+pub(crate) mod sides;
+#[cfg(test)]
+pub(crate) mod tiny_model;
+pub(crate) mod training;
+pub(crate) mod training_rows;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -22,9 +31,9 @@ use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
 use models::{ArtifactFiles, Sha256Hash};
 
-use crate::columns::{column, timestamps};
-use crate::context::RunContext;
 use crate::parameters::dataset_name;
+use crate::run::context::RunContext;
+use crate::tables::columns::{column, timestamps};
 
 /// The dataset of trained models.
 pub(crate) fn models_name() -> DatasetName {

@@ -8,8 +8,8 @@ use models::{
 };
 use serde_json::{Value, json};
 
-use crate::context::RunContext;
 use crate::registry::{History, check_task, stages_name};
+use crate::run::context::RunContext;
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: u64 = 50;

@@ -17,8 +17,8 @@ use futures::StreamExt;
 use models::{Issue, RowQuality};
 use serde_json::json;
 
-use crate::columns::column;
 use crate::parameters::dataset_name;
+use crate::tables::columns::column;
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 16_384;

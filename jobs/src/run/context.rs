@@ -21,10 +21,10 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::embedders::Embedders;
-use crate::key;
-use crate::memory;
-use crate::record::{DatasetVersion, StageRecord};
+use crate::registry::embedders::Embedders;
+use crate::run::key;
+use crate::run::memory;
+use crate::run::record::{DatasetVersion, StageRecord};
 
 /// One run's view of the world.
 pub struct RunContext {

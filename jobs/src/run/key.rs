@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::record::DatasetVersion;
+use crate::run::record::DatasetVersion;
 
 /// SHA-256 in hex of the job, its revision, its canonical parameters and its inputs at their versions.
 pub(crate) fn run_key(

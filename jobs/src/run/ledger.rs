@@ -16,7 +16,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::{RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState};
+use crate::run::record::{RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState};
 
 /// The name of the dataset that holds the runs.
 pub const RUNS: &str = "runs";

@@ -1,5 +1,5 @@
 //! The record of a run: everything one needs to trust a result or to learn why there is none. It is
-//! a value that the API returns and a row of the `runs` dataset; [`crate::ledger`] turns one into the
+//! a value that the API returns and a row of the `runs` dataset; [`crate::run::ledger`] turns one into the
 //! other.
 
 use chrono::{DateTime, Utc};

@@ -3,6 +3,8 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
+pub mod evaluate;
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,9 +21,9 @@ use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, WriteMode, near_names};
 use futures::StreamExt;
 
-use crate::context::RunContext;
 use crate::parameters::bad;
-use crate::table::{InputTable, is_text};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 
 /// Which columns of which dataset hold the series.
 #[derive(Clone, Debug)]

@@ -15,8 +15,8 @@ use kernels::{Execution, GpuPolicy, MatrixView};
 
 use super::shelf::Shelved;
 use super::vectors::Vectors;
-use crate::columns::texts;
 use crate::kinds::vector_index::Columns;
+use crate::tables::columns::texts;
 
 /// The lists as they were committed.
 #[derive(Debug)]

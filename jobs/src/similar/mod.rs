@@ -33,8 +33,8 @@ use kernels::nearest::Rows;
 use kernels::{Budget, Control, Execution, GpuPolicy, MatrixView, Pool};
 use models::{EmbedOptions, Role, TEXT_BYTES_MAX, TextEmbedder};
 
-use crate::columns::texts;
-use crate::embedders::{Embedders, model_error};
+use crate::registry::embedders::{Embedders, model_error};
+use crate::tables::columns::texts;
 use index::{Indexed, Lists};
 use shelf::{Shelf, Shelved};
 pub(crate) use vectors::Vectors;

@@ -10,9 +10,9 @@ use models::{NgramEmbedder, NgramOptions, TextEmbedder};
 use serde_json::json;
 
 use super::*;
-use crate::columns::column;
-use crate::record::RunState;
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::RunState;
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+use crate::tables::columns::column;
 use crate::testing::engine;
 
 const TEXTS: [&str; 6] = [

@@ -21,7 +21,7 @@ use kernels::nearest::{Codes, Metric, Nearest, NearestOptions, Rows, nearest};
 use kernels::{Execution, MatrixView};
 
 use super::shelf::Shelved;
-use crate::columns::texts;
+use crate::tables::columns::texts;
 
 /// Vectors and the rows that they belong to.
 pub(crate) struct Vectors {

@@ -6,8 +6,8 @@ use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
 use engine::Result;
 
-use crate::context::RunContext;
 use crate::parameters::bad;
+use crate::run::context::RunContext;
 
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {

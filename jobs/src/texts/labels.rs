@@ -16,8 +16,8 @@ use engine::{
 use futures::StreamExt;
 use models::LABEL_BYTES_MAX;
 
-use crate::columns::{column, timestamps};
 use crate::parameters::dataset_name;
+use crate::tables::columns::{column, timestamps};
 
 /// Rows that can be labelled at a time.
 pub const ROWS_LABELLED_MAX: usize = 10_000;

@@ -2,6 +2,8 @@
 //! columns, one after the other; rows come in one fixed order, the oldest first, so that "the first of
 //! these" means the same in every run.
 
+pub mod labels;
+
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -12,9 +14,9 @@ use datasets::DatasetName;
 use engine::{Error, Result};
 use futures::StreamExt;
 
-use crate::context::RunContext;
 use crate::parameters::bad;
-use crate::table::{InputTable, is_text};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 
 /// Which columns of which dataset hold the texts.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::explain::{Anomaly, Joint, Kind};
 use super::params::Params;
-use crate::embedders::model_error;
+use crate::registry::embedders::model_error;
 
 /// Series that are looked at together at least.
 const SERIES_MIN: usize = 3;

@@ -34,10 +34,10 @@ use serde_json::{Value, json};
 use detect::{Found, detect};
 pub use params::{Level, Params};
 
-use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::run::context::RunContext;
 use crate::series::{SeriesSource, commit_series, replaces};
 
 /// The kind's name, and that of its output unless told otherwise.

@@ -12,7 +12,7 @@ use kernels::{Execution, GpuPolicy};
 
 use super::detect::detect;
 use super::params::Params;
-use crate::evaluate::{Window, score_windows};
+use crate::series::evaluate::{Window, score_windows};
 use crate::testing::shared_data;
 
 fn instant(text: &str) -> DateTime<Utc> {

@@ -9,7 +9,7 @@ use datasets::{
 use engine::{Error, Result};
 
 use super::explain::Anomaly;
-use crate::columns::{column, timestamps, with_unit};
+use crate::tables::columns::{column, timestamps, with_unit};
 
 /// The spec of the output dataset.
 pub(super) fn spec(name: DatasetName) -> DatasetSpec {

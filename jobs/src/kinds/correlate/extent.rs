@@ -10,7 +10,7 @@ use datafusion::logical_expr::ident;
 use engine::{Error, Result};
 use futures::StreamExt;
 
-use crate::context::RunContext;
+use crate::run::context::RunContext;
 use crate::series::{AT, SERIES, SeriesSource, VALUE, check_instant};
 
 /// When a series begins and ends, and how many values it has.
@@ -190,7 +190,7 @@ mod tests {
         };
         assert_eq!(cohorts(&extents, 0.5, &counted).unwrap().len(), 200_000);
         assert_eq!(asked.get(), 200_000);
-        let stopped = || Err(crate::context::cancelled());
+        let stopped = || Err(crate::run::context::cancelled());
         assert_eq!(cohorts(&extents, 0.5, &stopped).unwrap_err().code(), engine::Code::Cancelled);
     }
 

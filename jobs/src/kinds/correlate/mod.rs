@@ -38,10 +38,10 @@ pub use params::{Detrend, LagSearch, Params};
 use prepare::prepare;
 use report::Report;
 
-use crate::context::{RunContext, check};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::run::context::{RunContext, check};
 use crate::series::{SeriesSource, commit_series};
 
 /// The kind's name.

@@ -9,7 +9,7 @@ use datasets::{
 use engine::{Error, Result};
 
 use super::params::Detrend;
-use crate::columns::{column, timestamps, with_unit};
+use crate::tables::columns::{column, timestamps, with_unit};
 
 /// Two series that move together; a row of the output.
 #[derive(Clone, Debug, PartialEq)]

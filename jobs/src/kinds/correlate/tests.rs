@@ -9,8 +9,8 @@ use engine::{Engine, Principal};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{Noise, append, engine, sampled};
 
 const SAMPLES: usize = 2_000;

@@ -10,11 +10,11 @@ use engine::Result;
 use futures::StreamExt;
 
 use super::NAME;
-use crate::columns::texts;
-use crate::context::RunContext;
-use crate::labels::pairs_spec;
 use crate::parameters::bad;
-use crate::table::{InputTable, is_text};
+use crate::run::context::RunContext;
+use crate::tables::columns::texts;
+use crate::tables::input::{InputTable, is_text};
+use crate::texts::labels::pairs_spec;
 
 /// Unknown ids of labels that an error names.
 const UNKNOWN_NAMED: usize = 3;

@@ -53,10 +53,10 @@ pub use params::Params;
 use records::Field;
 use semantic::{RecordVectors, Semantic};
 
-use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::run::context::RunContext;
 use crate::texts::TextSource;
 
 /// The kind's name.
@@ -208,7 +208,7 @@ async fn run_records(ctx: &RunContext, params: &Params, fields: &[Field]) -> Res
     let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
     let (pool, cancellation) = (ctx.pool().clone(), ctx.cancellation().clone());
     let work = move || {
-        let check = || crate::context::check(&cancellation);
+        let check = || crate::run::context::check(&cancellation);
         let find = || {
             let vectors = vectors.as_ref();
             records::find(&table.records, vectors, &labels, &asked, &execution, &check)

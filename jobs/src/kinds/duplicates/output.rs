@@ -12,7 +12,7 @@ use datasets::{
 use engine::Result;
 
 use super::find::{Cluster, Grounds, Link};
-use crate::columns::{column, with_unit};
+use crate::tables::columns::{column, with_unit};
 
 /// Rows of one batch: some megabytes.
 const BATCH_ROWS: usize = 65_536;

@@ -10,8 +10,8 @@ use engine::WriteMode;
 use serde_json::{Value, json};
 
 use super::tests::{Row, ask, label, run_job, write};
-use crate::record::{RunRecord, RunState};
-use crate::runner::RunnerOptions;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::RunnerOptions;
 use crate::testing::{engine, shared_data};
 
 /// The texts of one set; an index stands for each.

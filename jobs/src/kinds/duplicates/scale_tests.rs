@@ -8,9 +8,9 @@ use datasets::generate::{Generator, GeneratorOptions};
 use engine::{CommitLabel, Engine, EngineOptions, Principal, WriteMode};
 use serde_json::json;
 
-use crate::evaluate::score_groups;
-use crate::record::{RunRecord, RunState};
-use crate::runner::RunnerOptions;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::RunnerOptions;
+use crate::series::evaluate::score_groups;
 
 use super::tests::{ask, run_with};
 

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::corpus::Corpus;
 use super::find::{Grounds, Link};
 use super::{NAME, Params};
-use crate::context::RunContext;
+use crate::run::context::RunContext;
 use crate::similar::Vectors;
 
 /// The vectors of the rows that are compared.

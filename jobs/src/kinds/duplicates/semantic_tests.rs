@@ -10,8 +10,8 @@ use engine::{Engine, WriteMode};
 use serde_json::{Value, json};
 
 use super::tests::{Row, ask, label, run_with, write};
-use crate::record::{RunRecord, RunState};
-use crate::runner::RunnerOptions;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::RunnerOptions;
 use crate::testing::{Noise, engine, table};
 
 /// Text, and a vector.

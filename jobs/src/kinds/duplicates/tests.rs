@@ -9,8 +9,8 @@ use engine::{CommitLabel, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{self, engine, table};
 
 const LONG: &str =

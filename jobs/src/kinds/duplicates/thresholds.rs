@@ -14,7 +14,7 @@ use super::find::minhash;
 use super::incremental::corpus_of;
 use super::labels::{Judged, Kinds};
 use super::semantic::Semantic;
-use crate::context::RunContext;
+use crate::run::context::RunContext;
 
 /// The least thresholds that labels choose: below, nearly every text is compared with nearly every other.
 const LEAST: (f64, f64) = (0.3, 0.5);

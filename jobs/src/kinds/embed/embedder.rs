@@ -9,10 +9,10 @@ use models::{EmbedOptions, Embedder, NGRAM, Progress, TextEmbedder};
 
 use super::NAME;
 use super::params::Params;
-use crate::context::RunContext;
-use crate::embedders::model_error;
-use crate::encoder_device::{OnDevice, Work};
 use crate::parameters::bad;
+use crate::registry::embedders::model_error;
+use crate::registry::encoder_device::{OnDevice, Work};
+use crate::run::context::RunContext;
 
 /// Texts that are embedded together: the run can stop between.
 const PART_TEXTS: usize = 1 << 16;

@@ -28,11 +28,11 @@ use embedder::{Made, load, make};
 use output::Earlier;
 pub use params::Params;
 
-use crate::context::RunContext;
-use crate::embedders::inputs_of;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::registry::embedders::inputs_of;
+use crate::run::context::RunContext;
 use crate::texts::TextSource;
 
 /// The kind's name.

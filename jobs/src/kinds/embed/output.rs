@@ -16,8 +16,8 @@ use futures::StreamExt;
 use super::NAME;
 use super::corpus::{Corpus, Places, TextHash};
 use super::params::Params;
-use crate::columns::column;
-use crate::context::RunContext;
+use crate::run::context::RunContext;
+use crate::tables::columns::column;
 
 /// Rows of one batch: some tens of megabytes.
 const BATCH_ROWS: usize = 16_384;

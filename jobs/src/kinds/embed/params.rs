@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::embedders::check_embedder;
 use crate::parameters::{bad, dataset_name};
+use crate::registry::embedders::check_embedder;
 
 /// Which texts to embed, and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -10,8 +10,8 @@ use kernels::GpuPolicy;
 use models::{EmbedOptions, NgramEmbedder, NgramOptions, TextEmbedder};
 use serde_json::{Value, json};
 
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{self, engine};
 
 async fn write(engine: &Engine, name: &str, mode: WriteMode, rows: &[(Option<&str>, &str, &str)]) {

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::params::Params;
 use super::prepare::Prepared;
-use crate::embedders::{Model, model_error};
-use crate::encoder_device::{OnDevice, Work};
-use crate::sides::Side;
-use crate::training;
+use crate::registry::embedders::{Model, model_error};
+use crate::registry::encoder_device::{OnDevice, Work};
+use crate::registry::sides::Side;
+use crate::registry::training;
 
 /// Of the texts without a duplicate one in so many serves validation.
 const VALIDATION_OTHERS: usize = 4;

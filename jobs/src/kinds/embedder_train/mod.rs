@@ -25,19 +25,19 @@ use fit::{Fitted, Task, measures};
 pub use params::Params;
 use prepare::{Prepared, prepare, read_pairs, read_texts};
 
-use crate::context::RunContext;
-use crate::embedders::inputs_of;
-use crate::encoder_device::OnDevice;
-use crate::evaluations::{self, Measured};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::registry::embedders::inputs_of;
+use crate::registry::encoder_device::OnDevice;
+use crate::registry::evaluations::{self, Measured};
+use crate::registry::sides::Side;
+use crate::registry::training;
 use crate::registry::{
     Change, Compared, History, ModelStage, Registration, model_batch, models_spec, stage_batch,
     stages_spec, version_of,
 };
-use crate::sides::Side;
-use crate::training;
+use crate::run::context::RunContext;
 
 /// The kind's name.
 const NAME: &str = "embedder_train";

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::embedders::{check_embedder, check_name};
 use crate::parameters::{bad, dataset_name};
+use crate::registry::embedders::{check_embedder, check_name};
 
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,10 +13,10 @@ use models::same_text_groups;
 
 use super::NAME;
 use super::params::Params;
-use crate::context::RunContext;
 use crate::parameters::bad;
-use crate::sides::{Side, share, side};
-use crate::table::{InputTable, is_text};
+use crate::registry::sides::{Side, share, side};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 use crate::texts::TextSource;
 
 /// Pairs of ids, the smaller first.

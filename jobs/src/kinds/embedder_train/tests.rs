@@ -11,13 +11,13 @@ use engine::{CommitLabel, DERIVED_NAMES, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::columns::column;
-use crate::labels::{PairLabel, label_pairs};
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::registry::tiny_model;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::similar::{Likeness, SimilarRequest};
+use crate::tables::columns::column;
 use crate::testing::{Noise, engine, ensure};
-use crate::tiny_model;
+use crate::texts::labels::{PairLabel, label_pairs};
 
 /// Meanings, each with two words.
 const MEANINGS: usize = 24;

@@ -13,14 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::context::RunContext;
-use crate::embedders::check_name;
 use crate::job::{Estimate, Job, Outcome};
 use crate::parameters::{self, bad};
+use crate::registry::embedders::check_name;
 use crate::registry::{
     Change, Compared, Entry, History, ModelStage, entries, models_name, stage_batch, stages_name,
     stages_spec,
 };
+use crate::run::context::RunContext;
 
 /// The kind's name.
 const NAME: &str = "promote";

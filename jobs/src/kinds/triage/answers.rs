@@ -10,7 +10,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use super::params::Params;
-use crate::context::RunContext;
+use crate::run::context::RunContext;
 use crate::texts::RowText;
 
 /// What a text is, as it is committed.

@@ -26,15 +26,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use params::Params;
 
-use crate::context::RunContext;
-use crate::embedders::{check_fields, model_error};
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::registry::embedders::{check_fields, model_error};
+use crate::registry::training_rows::{self, Examples, training_rows_name};
 use crate::registry::{History, files, models_name, stages_name};
-use crate::table::{InputTable, is_text};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 use crate::texts::{RowText, TextSource};
-use crate::training_rows::{self, Examples, training_rows_name};
 
 /// The kind's name.
 const NAME: &str = "triage";

@@ -11,7 +11,7 @@ use engine::Result;
 use super::Rows;
 use super::answers::Answer;
 use super::params::Params;
-use crate::columns::column;
+use crate::tables::columns::column;
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 65_536;

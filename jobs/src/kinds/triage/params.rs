@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::embedders::check_name;
 use crate::parameters::{bad, dataset_name};
+use crate::registry::embedders::check_name;
 
 /// Most rows that an answer is explained by.
 const REASONS_MAX: usize = 20;

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::params::{Method, Params};
 use super::prepare::{Prepared, Side};
-use crate::context::check;
-use crate::embedders::{Model, model_error};
-use crate::encoder_device::{OnDevice, Work};
-use crate::training;
+use crate::registry::embedders::{Model, model_error};
+use crate::registry::encoder_device::{OnDevice, Work};
+use crate::registry::training;
+use crate::run::context::check;
 
 /// How sure a head must be of another class than the label for the label to be in doubt.
 const NOISE_CONFIDENCE: f32 = 0.8;

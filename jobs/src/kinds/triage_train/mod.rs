@@ -27,18 +27,18 @@ use params::Method;
 pub use params::Params;
 use prepare::{Dropped, Prepared, prepare, read};
 
-use crate::context::RunContext;
-use crate::embedders::{check_fields, inputs_of};
-use crate::evaluations;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::registry::embedders::{check_fields, inputs_of};
+use crate::registry::evaluations;
+use crate::registry::training;
+use crate::registry::training_rows::training_rows_spec;
 use crate::registry::{
     Change, Compared, History, ModelStage, Registration, files, model_batch, models_spec,
     stage_batch, stages_spec, version_of,
 };
-use crate::training;
-use crate::training_rows::training_rows_spec;
+use crate::run::context::RunContext;
 
 /// The kind's name.
 const NAME: &str = "triage_train";

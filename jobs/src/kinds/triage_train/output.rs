@@ -11,10 +11,10 @@ use engine::Result;
 use super::fit::{Doubt, Fitted, Survey};
 use super::params::Params;
 use super::prepare::{Prepared, Side};
-use crate::columns::column;
-use crate::evaluations::{self, Measured};
 use crate::parameters::dataset_name;
-use crate::training_rows::{self, TrainingRow};
+use crate::registry::evaluations::{self, Measured};
+use crate::registry::training_rows::{self, TrainingRow};
+use crate::tables::columns::column;
 
 /// The dataset of labels that are in doubt.
 pub(super) fn suspects_name() -> DatasetName {

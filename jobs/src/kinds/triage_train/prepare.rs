@@ -12,11 +12,11 @@ use models::{Labels, same_text_groups};
 
 use super::NAME;
 use super::params::Params;
-use crate::context::RunContext;
 use crate::parameters::bad;
-pub(super) use crate::sides::Side;
-use crate::sides::{inner_side, side};
-use crate::table::{InputTable, is_text};
+pub(super) use crate::registry::sides::Side;
+use crate::registry::sides::{inner_side, side};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 use crate::texts::{RowText, TextSource};
 
 /// Labelled rows.

@@ -10,11 +10,11 @@ use engine::{AsOf, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::columns::timestamps;
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::registry::tiny_model;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+use crate::tables::columns::timestamps;
 use crate::testing::{Column, Noise, engine, write};
-use crate::tiny_model;
 
 const WORDS: [(&str, [&str; 6]); 3] = [
     ("billing", ["invoice", "charged", "refund", "payment", "price", "receipt"]),

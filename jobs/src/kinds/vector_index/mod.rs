@@ -31,10 +31,10 @@ use serde_json::{Value, json};
 pub(crate) use output::{Columns, Measured};
 pub use params::Params;
 
-use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
 use crate::kinds::estimate_input;
 use crate::parameters;
+use crate::run::context::RunContext;
 use crate::similar::Vectors;
 
 /// The kind's name.

@@ -14,8 +14,8 @@ use engine::{Error, Result};
 use kernels::ivf::IvfIndex;
 
 use super::params::Params;
-use crate::columns::column;
 use crate::similar::Vectors;
+use crate::tables::columns::column;
 
 /// Lists of one batch.
 const BATCH_LISTS: usize = 1024;

@@ -11,10 +11,10 @@ use engine::{CommitLabel, Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use crate::columns::column;
-use crate::record::{RunRecord, RunState};
-use crate::runner::{RunRequest, Runner, RunnerOptions};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::similar::{Likeness, Method, Similar, SimilarRequest};
+use crate::tables::columns::column;
 use crate::testing::{Noise, engine, ensure};
 
 const DIMENSIONS: usize = 16;

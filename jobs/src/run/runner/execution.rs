@@ -18,10 +18,10 @@ use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
 use super::{Live, Shared};
-use crate::context::{Commits, RunContext, cancelled, panicked};
 use crate::job::{Job, Outcome};
-use crate::ledger;
-use crate::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord, now};
+use crate::run::context::{Commits, RunContext, cancelled, panicked};
+use crate::run::ledger;
+use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord, now};
 
 /// A run that was taken on.
 pub(super) struct Run {

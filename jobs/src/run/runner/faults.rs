@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{RunRequest, Runner, RunnerOptions};
-use crate::context::RunContext;
 use crate::job::{Estimate, Job, Outcome};
-use crate::record::{RunRecord, RunState};
+use crate::run::context::RunContext;
+use crate::run::record::{RunRecord, RunState};
 use crate::testing::{engine, spec};
 
 /// Does what its parameter `fault` says, then commits one row.

@@ -29,13 +29,13 @@ use tokio::sync::{OnceCell, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::embedders::Embedders;
 use crate::job::Job;
-use crate::key::run_key;
 use crate::kinds::{kind, makers};
-use crate::ledger;
 use crate::parameters::bad;
-use crate::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
+use crate::registry::embedders::Embedders;
+use crate::run::key::run_key;
+use crate::run::ledger;
+use crate::run::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
 use crate::similar::{Searches, Similar, SimilarRequest};
 
 /// Updates that a slow listener may lag behind before it misses some.

@@ -8,10 +8,10 @@ use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
 
 use crate::job::Job;
-use crate::key::application_id;
 use crate::kinds::kind;
-use crate::ledger;
-use crate::record::{
+use crate::run::key::application_id;
+use crate::run::ledger;
+use crate::run::record::{
     DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, now,
 };
 

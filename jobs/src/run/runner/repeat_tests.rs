@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::RunRequest;
 use super::tests::{metrics, request, rows, run, runner, texts, version};
-use crate::record::RunState;
+use crate::run::record::RunState;
 use crate::testing::{append, engine, sampled};
 
 #[tokio::test]

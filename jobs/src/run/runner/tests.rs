@@ -13,10 +13,11 @@ use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
 use super::{RunRequest, Runner, RunnerOptions};
-use crate::ledger;
-use crate::record::{RunFilter, RunRecord, RunState};
+use crate::kind;
+use crate::run::key;
+use crate::run::ledger;
+use crate::run::record::{RunFilter, RunRecord, RunState};
 use crate::testing::{Noise, append, engine, sampled};
-use crate::{key, kind};
 
 fn options() -> RunnerOptions {
     RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..RunnerOptions::default() }

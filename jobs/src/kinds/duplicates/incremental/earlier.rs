@@ -10,10 +10,10 @@ use datasets::DatasetName;
 use engine::Result;
 use futures::StreamExt;
 
-use crate::columns::texts;
-use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
 use crate::kinds::duplicates::find::{Cluster, Grounds, Link};
+use crate::run::context::RunContext;
+use crate::tables::columns::texts;
 
 /// A pair by the ids of its rows; the first is the older.
 #[derive(Clone, Debug, PartialEq)]

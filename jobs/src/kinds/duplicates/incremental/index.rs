@@ -20,9 +20,9 @@ use datasets::{
 use engine::{Result, Version, WriteMode};
 use futures::StreamExt;
 
-use crate::columns::column;
-use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
+use crate::run::context::RunContext;
+use crate::tables::columns::column;
 
 /// Runs that add to an index before it is written anew: each adds a file.
 const RUNS_MAX: usize = 32;

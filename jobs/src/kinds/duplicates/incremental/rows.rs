@@ -10,10 +10,10 @@ use datafusion::logical_expr::{Expr, cast, ident};
 use engine::Result;
 use futures::StreamExt;
 
-use crate::columns::texts;
-use crate::context::RunContext;
 use crate::kinds::duplicates::Params;
 use crate::kinds::duplicates::corpus::{Corpus, CorpusBuilder, Quarters};
+use crate::run::context::RunContext;
+use crate::tables::columns::texts;
 
 /// The columns of `frame` that count: the id, the texts, and the one that orders.
 fn columns(params: &Params) -> Vec<Expr> {

@@ -10,8 +10,8 @@ use engine::{CommitLabel, Engine, Principal, WriteMode};
 use serde_json::{Value, json};
 
 use crate::kinds::duplicates::tests::{Row, ask, run_job, run_with, write};
-use crate::record::{RunRecord, RunState};
-use crate::runner::RunnerOptions;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::RunnerOptions;
 use crate::testing::{Noise, engine};
 
 /// Texts and their ages by id.

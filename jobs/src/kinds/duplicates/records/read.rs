@@ -12,10 +12,10 @@ use futures::StreamExt;
 
 use super::plan::ROW_BYTES;
 use super::{Compare, Field};
-use crate::context::RunContext;
 use crate::kinds::duplicates::{NAME, Params};
 use crate::parameters::bad;
-use crate::table::{InputTable, is_text};
+use crate::run::context::RunContext;
+use crate::tables::input::{InputTable, is_text};
 
 /// The records of a dataset, the oldest first.
 pub(crate) struct RecordTable {

@@ -14,12 +14,12 @@ use super::link::{LinkOptions, Linked, link};
 use super::pairs::{LabelledPair, Pair, match_pairs};
 use super::plan::plan;
 use super::{Compare, Field, Method};
-use crate::evaluate::{GroupScore, score_groups};
 use crate::kinds::duplicates::find::{Grounds, Link, clusters};
 use crate::kinds::duplicates::labels::Label;
 use crate::kinds::duplicates::tests::{ask, label, run_with};
-use crate::record::{RunRecord, RunState};
-use crate::runner::RunnerOptions;
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::RunnerOptions;
+use crate::series::evaluate::{GroupScore, score_groups};
 use crate::testing::{engine, shared_data, table};
 
 /// Columns and how they are compared.
@@ -472,7 +472,7 @@ async fn what_is_wrong_with_fields_and_labels_is_said_by_name() {
 }
 
 async fn fails(engine: &Engine, changes: Value) -> String {
-    use crate::runner::{RunRequest, Runner};
+    use crate::run::runner::{RunRequest, Runner};
     let mut params = club_params();
     for (name, value) in changes.as_object().unwrap() {
         params[name] = value.clone();

@@ -1,0 +1,8 @@
+//! One execution of a job: what it is given, what is recorded of it, and the runner that sees it to its end.
+
+pub(crate) mod context;
+pub(crate) mod key;
+pub(crate) mod ledger;
+mod memory;
+pub(crate) mod record;
+pub(crate) mod runner;
