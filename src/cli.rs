@@ -84,6 +84,12 @@ pub enum Command {
     Datasets(Datasets),
     /// List the runs, newest first
     Runs(Runs),
+    /// Say when jobs run by themselves: add a schedule, pause, resume or remove it
+    Schedule(Schedule),
+    /// List the schedules, or show one and its next times
+    Schedules(Schedules),
+    /// Show what waits, what is at work, and who works
+    Queue(Json),
     /// List the models, or bring one here
     Models(Models),
     /// Show the processors that kernels can use
@@ -484,6 +490,78 @@ pub struct Runs {
 }
 
 #[derive(Debug, Args)]
+pub struct Schedule {
+    #[command(subcommand)]
+    pub command: ScheduleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Add one; a server runs its jobs when they are due
+    Add(ScheduleAdd),
+    /// Let its times pass without runs
+    Pause(ScheduleNamed),
+    /// Let it go on, from now
+    Resume(ScheduleNamed),
+    /// Remove it; its runs stay
+    Remove(ScheduleNamed),
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleAdd {
+    /// Its name: lower-case letters, digits, `_` and `-`
+    pub name: String,
+    /// The job that runs
+    #[arg(long)]
+    pub job: String,
+    /// Minute, hour, day of month, month, day of week, such as "30 2 * * 1-5"; or @hourly, @daily, @weekly
+    #[arg(long)]
+    pub cron: String,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "UTC", value_name = "ZONE")]
+    pub zone: String,
+    /// A parameter of the job; the value is JSON, or text when it is not
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Times that nobody was there for: run none of them, the latest, or all
+    #[arg(long, default_value = "latest", value_name = "none|latest|all")]
+    pub catch_up: String,
+    /// Begin up to so many seconds after the time, so that schedules of one minute do not begin together
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub jitter: u32,
+    /// Higher is sooner, where runs wait
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub priority: i32,
+    /// Where to compute: required, preferred or off; that of the server when absent
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleNamed {
+    /// Its name
+    pub name: String,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Schedules {
+    /// Show this one
+    pub name: Option<String>,
+    /// How many of its next times
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub next: u32,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Doctor {
     /// Mend what can be mended; without it nothing is changed. No other process may have the root
     #[arg(long)]
@@ -526,6 +604,14 @@ impl Command {
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
             Self::Runs(c) => c.json,
+            Self::Schedule(c) => match &c.command {
+                ScheduleCommand::Add(c) => c.json,
+                ScheduleCommand::Pause(c)
+                | ScheduleCommand::Resume(c)
+                | ScheduleCommand::Remove(c) => c.json,
+            },
+            Self::Schedules(c) => c.json,
+            Self::Queue(c) => c.json,
             Self::Models(c) => c.json,
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,

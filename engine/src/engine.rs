@@ -6,6 +6,7 @@
 //! Every future is boxed here: as an `async fn` it would have all of Delta's and DataFusion's futures in its type, and whoever
 //! awaits it would be compiled with them, a minute for a crate like `jobs`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -97,6 +98,16 @@ impl Engine {
     /// lately of all such threads, and of those that take rows.
     pub fn lanes(&self, name: &'static str, count: usize) -> Result<Lanes> {
         Lanes::new(Arc::clone(&self.0.usage), name, count)
+    }
+
+    /// The folder of a root on a disk.
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.lake.root().folder()
+    }
+
+    /// Whether what is committed outlives the process.
+    pub fn is_kept(&self) -> bool {
+        self.0.lake.root().is_kept()
     }
 
     /// Says to other processes on a local root that this one works at what is called `name`, until the mark is dropped.

@@ -13,11 +13,13 @@
 //!
 //! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
 
+mod control;
 mod job;
 mod kinds;
 mod parameters;
 mod registry;
 mod run;
+mod schedules;
 mod series;
 pub mod similar;
 mod tables;
@@ -28,14 +30,18 @@ mod texts;
 pub use analysis::series::{Season, Span};
 pub use job::{Estimate, Job, Outcome};
 pub use kinds::{
-    anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
+    Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
 pub use run::context::{RunContext, Stage};
-pub use run::ledger::{RUNS, recorded_run, recorded_runs, runs_spec};
+pub use run::ledger::{RUNS, runs_spec};
 pub use run::record::{
-    DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
+    Attempt, DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };
-pub use run::runner::{RunHandle, RunRequest, Runner, RunnerOptions, UPDATES_MAX};
+pub use run::records::{recorded_run, recorded_runs};
+pub use run::runner::{
+    RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX, WorkerState,
+};
+pub use schedules::{NextTime, Schedule, ScheduleState, times_of};
 pub use series::evaluate;
 pub use texts::labels;

@@ -14,8 +14,10 @@ mod ingest;
 mod label;
 mod models;
 mod progress;
+mod queue;
 mod run;
 mod runs;
+mod schedules;
 mod schema;
 mod serve;
 mod sql;
@@ -46,6 +48,9 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Sql(arguments) => sql::sql(arguments, settings, output).await,
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,
         Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
+        Command::Schedule(arguments) => schedules::change(arguments, settings, output).await,
+        Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
+        Command::Queue(_) => queue::queue(settings, output).await,
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,

@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use engine::{Code, Error, Result, Urgency};
 use graphql::ApiKey;
-use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions};
+use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
 use serde_json::{Map, Value};
 
 use super::progress::Drawing;
@@ -23,6 +23,7 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         params: params(&arguments.params)?,
         gpu: Some(settings.gpu()?),
         pins: pins(&arguments.as_of)?,
+        priority: 0,
     };
     let engine = open_to_write(&settings, format!("colonnade run {job}")).await?;
     let record = run_to_end(&engine, &settings, request, output).await;
@@ -62,7 +63,8 @@ async fn run_to_end(
     request: RunRequest,
     output: &Output,
 ) -> Result<RunRecord> {
-    let runner = start_runner(engine, settings, Urgency::Prompt).await?;
+    let label = format!("colonnade run {}", request.job);
+    let runner = start_runner(engine, settings, Urgency::Prompt, Takes::Own, label).await?;
     let drawing = Drawing::of(&runner, output);
     let record = async {
         let who = settings.principal()?;
@@ -111,6 +113,8 @@ pub async fn start_runner(
     engine: &engine::Engine,
     settings: &Settings,
     urgency: Urgency,
+    takes: Takes,
+    label: String,
 ) -> Result<Runner> {
     let keys = settings.api_keys()?;
     Runner::start(
@@ -122,6 +126,9 @@ pub async fn start_runner(
             models: Some(settings.models()?),
             search_bytes_max: settings.memory_bytes()? / 4,
             urgency,
+            takes,
+            label,
+            control: settings.control(),
             ..RunnerOptions::default()
         },
     )
@@ -200,7 +207,8 @@ fn report(record: &RunRecord, output: &Output) -> Result<()> {
     }
 }
 
-fn params(texts: &[String]) -> Result<Value> {
+/// Parameters of a job, as they are given one by one.
+pub(super) fn params(texts: &[String]) -> Result<Value> {
     let mut params = Map::new();
     for text in texts {
         let Some((name, value)) = text.split_once('=') else {

@@ -22,7 +22,7 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
         ..RunFilter::default()
     };
     let records = match settings.principal() {
-        Ok(who) => jobs::recorded_runs(&engine, &who, &filter).await,
+        Ok(who) => jobs::recorded_runs(&engine, settings.control().as_deref(), &who, &filter).await,
         Err(e) => Err(e),
     };
     let records = close(&engine, records).await?;
@@ -50,7 +50,8 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
 /// One run in full.
 async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -> Result<()> {
     let id: RunId = id.parse()?;
-    let record = jobs::recorded_run(engine, &settings.principal()?, id).await?;
+    let control = settings.control();
+    let record = jobs::recorded_run(engine, control.as_deref(), &settings.principal()?, id).await?;
     if output.is_json() {
         return output.document(&record);
     }

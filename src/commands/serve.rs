@@ -2,7 +2,7 @@
 
 use engine::{Engine, Result, Urgency};
 use graphql::{Server, ServerOptions};
-use jobs::Runner;
+use jobs::{Runner, Takes};
 
 use super::run::start_runner;
 use super::{close, open_to_serve, stop_signal};
@@ -13,11 +13,11 @@ use crate::output::Output;
 /// Serves until Ctrl-C or a termination signal, then finishes what was begun.
 pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Result<()> {
     let settings = settings.with_flag("listen", arguments.listen).with_flag("gpu", arguments.gpu);
-    let engine =
-        open_to_serve(&settings, format!("colonnade serve on {}", settings.listen()?)).await?;
+    let label = format!("colonnade serve on {}", settings.listen()?);
+    let engine = open_to_serve(&settings, label.clone()).await?;
     let served = async {
         engine.keep_up()?;
-        let runner = start_runner(&engine, &settings, Urgency::Patient).await?;
+        let runner = start_runner(&engine, &settings, Urgency::Patient, Takes::All, label).await?;
         let served = listen(&engine, &runner, &settings, output).await;
         runner.shutdown().await;
         served

@@ -42,6 +42,11 @@ const KEYS: &[Key] = &[
         default: "",
         about: "folder of models that were pulled; empty: colonnade/models in the user's cache",
     },
+    Key {
+        name: "control",
+        default: "",
+        about: "database of runs that wait and work, sqlite:FILE or postgres://…; empty: a file beside the data on a disk",
+    },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
     Key { name: "log_format", default: "text", about: "text or json" },
@@ -254,6 +259,11 @@ impl Settings {
         })
     }
 
+    /// The database of control state.
+    pub fn control(&self) -> Option<String> {
+        Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
+    }
+
     /// Largest upload.
     pub fn body_bytes(&self) -> Result<usize> {
         self.addressable_bytes("body_limit")
@@ -306,7 +316,7 @@ impl Settings {
                 let (value, origin) = self.values.get(key.name)?;
                 Some(InForce {
                     name: key.name.to_owned(),
-                    value: value.clone(),
+                    value: without_password(value),
                     origin: origin.to_string(),
                     about: key.about.to_owned(),
                 })
@@ -353,6 +363,16 @@ impl Settings {
 
 /// Fails for a variable that is all but the name of a setting. Others are of no concern: what is told of tests and tools begins
 /// alike.
+/// A value without the password that it has as a URL.
+fn without_password(value: &str) -> String {
+    let parts = value.split_once("://").and_then(|(scheme, rest)| {
+        let (user, host) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***@{host}"))
+    });
+    parts.unwrap_or_else(|| value.to_owned())
+}
+
 fn refuse_misspelt(variable: &str, name: &str) -> Result<()> {
     let lower = name.to_lowercase();
     let alike = KEYS.iter().map(|key| key.name).filter(|key| key.len().abs_diff(lower.len()) <= 2);

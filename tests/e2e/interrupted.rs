@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::Instant;
 
 use tokio::process::Command;
 
@@ -23,7 +23,7 @@ async fn a_run_that_is_interrupted_is_cancelled_and_recorded() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().unwrap();
     let pid = child.id().unwrap().to_string();
-    wait_for_a_record(&data).await;
+    wait_until_it_works(&data).await;
     let sent = Command::new("sh").args(["-c", "kill -INT \"$1\"", "sh", &pid]).status().await;
     assert!(sent.unwrap().success());
 
@@ -48,27 +48,14 @@ fn texts(count: u64) -> String {
     (0..count).map(row).collect()
 }
 
-/// Waits until the run is written down, which is before it computes anything: its second version, for the first has no rows.
-async fn wait_for_a_record(root: &Path) {
-    let is_there = |folder: &Path| {
-        let mut folders = vec![folder.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.ends_with("runs/_delta_log/00000000000000000001.json") {
-                    return true;
-                }
-            }
-        }
-        false
-    };
-    for _ in 0..PATIENCE.as_millis() / 10 {
-        if is_there(root) {
+/// Waits until the run is at work, as another process sees it.
+async fn wait_until_it_works(root: &Path) {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let runs = colonnade(root, &["runs", "--json"]).await.json();
+        if runs[0]["state"] == "running" {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("no run was recorded");
+    panic!("no run was at work");
 }

@@ -522,6 +522,14 @@ async fn damaged_records_of_runs_are_named_and_take_nothing_else() {
     colonnade(&root, &ran).await;
     let log = root.join("default/runs/_delta_log/00000000000000000001.json");
     std::fs::write(&log, &std::fs::read(&log).unwrap()[..100]).unwrap();
+    // Control state has them, too; where that is lost, there is nobody else to ask.
+    assert_eq!(
+        colonnade(&root, &["runs", "--json"]).await.json().as_array().map(Vec::len),
+        Some(1)
+    );
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(root.join(format!(".colonnade.control.db{ending}")));
+    }
     let server = Server::start(&root).await;
     for query in ["{ runs { id } }", "mutation { runJob(job: \"anomalies\") { id } }"] {
         server.graphql(query, json!({})).await.error_with("STORAGE_UNAVAILABLE");

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use arrow::array::{
     DurationMicrosecondBuilder, DurationMillisecondArray, DurationNanosecondArray,
@@ -193,7 +193,7 @@ fn lists_of_structures_and_maps_are_carried() {
     let offsets = OffsetBuffer::from_lengths([2, 0, 1]);
     let lists: ArrayRef =
         Arc::new(arrow::array::LargeListArray::new(item, widened(&offsets), items, None));
-    let mut maps = arrow::array::MapBuilder::new(
+    let mut maps = MapBuilder::new(
         None,
         arrow::array::Int64Builder::new(),
         arrow::array::Float32Builder::new(),

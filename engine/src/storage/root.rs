@@ -87,6 +87,19 @@ impl Root {
         Ok(Self { store, location: LOCATION.clone(), kind: RootKind::Files(path) })
     }
 
+    /// Its folder, where it is one.
+    pub(crate) fn folder(&self) -> Option<&FilePath> {
+        match &self.kind {
+            RootKind::Files(path) => Some(path),
+            RootKind::Memory | RootKind::Objects => None,
+        }
+    }
+
+    /// Whether it outlives the process.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kind != RootKind::Memory
+    }
+
     fn memory(text: &str) -> Self {
         /// Named stores live as long as one engine holds them.
         static NAMED: LazyLock<Mutex<HashMap<String, Weak<InMemory>>>> =

@@ -125,6 +125,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::datasets::restore_field());
     let mutation = control::columns::fields()
         .into_iter()
+        .chain(control::schedules::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -144,7 +145,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
 }
 
 fn control_query() -> Object {
-    Object::new("Query")
+    let query = Object::new("Query")
         .description("Datasets and results at a version, and the control plane.")
         .field(control::datasets::datasets_field())
         .field(control::datasets::dataset_field())
@@ -154,7 +155,8 @@ fn control_query() -> Object {
         .field(control::jobs::job_field())
         .field(control::runs::runs_field())
         .field(control::runs::run_field())
-        .field(control::devices::devices_field())
+        .field(control::devices::devices_field());
+    control::schedules::queries().into_iter().fold(query, Object::field)
 }
 
 fn shared_types() -> Vec<Type> {
@@ -172,6 +174,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::devices::types().map(Type::from));
     types.extend(control::runs::types().map(Type::from));
     types.extend(control::runs::enums().map(Type::from));
+    types.extend(control::schedules::types().map(Type::from));
     let run_input = InputObject::new("RunInput")
         .description("A dataset at a version.")
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))

@@ -1,4 +1,4 @@
-//! The job kinds. To add one: a file here, and a line in [`KINDS`].
+//! The job kinds. To add one: a file here, and a line in `KINDS`.
 
 pub mod anomalies;
 pub mod correlate;
@@ -12,6 +12,9 @@ pub mod triage;
 pub mod triage_train;
 pub mod vector_index;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
 use datasets::DatasetName;
 use engine::{Code, Error, Result};
 use serde_json::{Map, Value};
@@ -19,42 +22,80 @@ use serde_json::{Map, Value};
 use crate::job::{Estimate, Job};
 use crate::run::context::RunContext;
 
-/// Every kind there is, by name.
-static KINDS: [&dyn Job; 9] = [
-    &anomalies::Anomalies,
-    &correlate::Correlate,
-    &duplicates::Duplicates,
-    &embed::Embed,
-    &embedder_train::EmbedderTrain,
-    &promote::Promote,
-    &triage::Triage,
-    &triage_train::TriageTrain,
-    &vector_index::VectorIndex,
-];
+/// The kinds that a runner knows, by name. Clones share them.
+#[derive(Clone)]
+pub struct Jobs(Arc<BTreeMap<&'static str, Arc<dyn Job>>>);
 
-/// Every job kind.
-pub fn kinds() -> &'static [&'static dyn Job] {
-    &KINDS
+/// Every kind there is.
+static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
+    let kinds: [Arc<dyn Job>; 9] = [
+        Arc::new(anomalies::Anomalies),
+        Arc::new(correlate::Correlate),
+        Arc::new(duplicates::Duplicates),
+        Arc::new(embed::Embed),
+        Arc::new(embedder_train::EmbedderTrain),
+        Arc::new(promote::Promote),
+        Arc::new(triage::Triage),
+        Arc::new(triage_train::TriageTrain),
+        Arc::new(vector_index::VectorIndex),
+    ];
+    Jobs(Arc::new(kinds.into_iter().map(|kind| (kind.name(), kind)).collect()))
+});
+
+impl Default for Jobs {
+    fn default() -> Self {
+        KINDS.clone()
+    }
 }
 
-/// The names of the kinds that make a dataset of this name unless they are told another.
-pub(crate) fn makers(dataset: &DatasetName) -> Vec<&'static str> {
-    let makes = |kind: &&dyn Job| {
-        let own = kind.outputs(&Value::Object(Map::new())).unwrap_or_default();
-        own.iter().any(|own| own.name == *dataset)
-    };
-    KINDS.iter().copied().filter(makes).map(Job::name).collect()
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Jobs {
+    /// The same and one more, or another one of its name.
+    pub fn with(&self, kind: Arc<dyn Job>) -> Self {
+        let mut kinds = BTreeMap::clone(&self.0);
+        kinds.insert(kind.name(), kind);
+        Self(Arc::new(kinds))
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Job>> {
+        self.0.values()
+    }
+
+    /// The kind called `name`; `NOT_FOUND` lists those that exist.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn Job>> {
+        self.0.get(name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = self.0.keys().copied().collect();
+            Error::user(
+                Code::NotFound,
+                format!("job {name:?}: no such kind; expected one of {}", names.join(", ")),
+            )
+        })
+    }
+
+    /// The names of the kinds that make a dataset of this name unless they are told another.
+    pub(crate) fn makers(&self, dataset: &DatasetName) -> Vec<&'static str> {
+        let makes = |kind: &&Arc<dyn Job>| {
+            let own = kind.outputs(&Value::Object(Map::new())).unwrap_or_default();
+            own.iter().any(|own| own.name == *dataset)
+        };
+        self.iter().filter(makes).map(|kind| kind.name()).collect()
+    }
+}
+
+/// Every job kind.
+pub fn kinds() -> Vec<Arc<dyn Job>> {
+    KINDS.iter().cloned().collect()
 }
 
 /// The kind called `name`; `NOT_FOUND` lists those that exist.
-pub fn kind(name: &str) -> Result<&'static dyn Job> {
-    KINDS.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
-        let names: Vec<_> = KINDS.iter().map(|kind| kind.name()).collect();
-        Error::user(
-            Code::NotFound,
-            format!("job {name:?}: no such kind; expected one of {}", names.join(", ")),
-        )
-    })
+pub fn kind(name: &str) -> Result<Arc<dyn Job>> {
+    KINDS.get(name)
 }
 
 /// The estimate of a job that reads one dataset, holding `point_bytes` for each row at most.

@@ -341,6 +341,15 @@ pub(crate) fn cancelled() -> Error {
     Error::user(Code::Cancelled, "the run was asked to stop; nothing was committed")
 }
 
+/// The error of a run whose worker ended before it did, each time.
+pub(crate) fn interrupted(worker: &str) -> Error {
+    Error::internal(format!(
+        "interrupted: each process that worked at it ended before the run did, {} times; the last one was {worker}. It may be the \
+         run that ends them, as by taking all memory",
+        crate::control::LOSSES_MAX
+    ))
+}
+
 /// The error for a caught panic.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic

@@ -1,17 +1,18 @@
-//! The `runs` dataset: run records as rows of the tenant, so that history, queries and exports of runs
-//! need nothing of their own. Rows are only ever appended: one when a run begins (and one before, when
-//! it has to wait), one at its end. The row with the highest revision of an id counts.
+//! The `runs` dataset: runs that ended as rows of the tenant, so that history, queries and exports of runs need nothing of their
+//! own. Rows are only ever appended, many at a time. Earlier releases also wrote one when a run was queued and one when it began:
+//! the row with the highest revision of an id counts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::prelude::{Expr, ident, lit};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, Role, RunId, WriteMode};
+use engine::{AsOf, Code, CommitLabel, Engine, Error, Principal, Result, RunId, WriteMode};
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +21,8 @@ use crate::run::record::{RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunSta
 
 /// The name of the dataset that holds the runs.
 pub const RUNS: &str = "runs";
+/// The revision of a run's last row.
+const REVISION_ENDED: i32 = 2;
 
 /// The spec of the `runs` dataset.
 pub fn runs_spec() -> Result<DatasetSpec> {
@@ -80,6 +83,19 @@ pub fn runs_spec() -> Result<DatasetSpec> {
             column("repeated_of", ColumnType::Text, true, "The run whose results this one found"),
             column("error_code", ColumnType::Text, true, "Why there is no result: the code"),
             column("error_message", ColumnType::Text, true, "Why there is no result, in words"),
+            column(
+                "attempts",
+                ColumnType::Json,
+                true,
+                "The tries before the one that counts, each with its error",
+            ),
+            column("schedule", ColumnType::Text, true, "The schedule that the run is of"),
+            column(
+                "logical_time",
+                ColumnType::Text,
+                true,
+                "The time of the schedule that it stands for, as the clock of its zone shows it",
+            ),
             column("summary", ColumnType::Json, false, "What the job says of its result"),
             column(
                 "run_key",
@@ -92,32 +108,28 @@ pub fn runs_spec() -> Result<DatasetSpec> {
     })
 }
 
-/// Appends the record as it is now.
-pub(crate) async fn append(engine: &Engine, who: &Principal, record: &RunRecord) -> Result<()> {
+/// Appends records, as one commit.
+pub(crate) async fn append(engine: &Engine, who: &Principal, records: &[RunRecord]) -> Result<()> {
     let spec = runs_spec()?;
     engine.ensure_derived(who, &spec).await?;
-    let batch = to_batch(&spec, record)?;
-    let label = CommitLabel { operation: "record run".into(), ..CommitLabel::default() };
-    engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await?;
+    let rows = records.iter().map(|record| to_batch(&spec, record));
+    let rows = concat_batches(&spec.arrow_schema(), &rows.collect::<Result<Vec<_>>>()?)?;
+    let label = CommitLabel { operation: "record runs".into(), ..CommitLabel::default() };
+    engine.write(who, &spec.name, WriteMode::Append, vec![rows], label).await?;
     Ok(())
 }
 
-/// The recorded runs that `filter` asks for, newest first, for who has no runner: a run at work is as its
-/// last row says.
-pub async fn recorded_runs(
+/// Those of the ids that are rows already.
+pub(crate) async fn known(
     engine: &Engine,
     who: &Principal,
-    filter: &RunFilter,
-) -> Result<Vec<RunRecord>> {
-    who.require(Role::Reader)?;
-    list(engine, who, filter).await
-}
-
-/// The record of one run; NOT_FOUND where there is none.
-pub async fn recorded_run(engine: &Engine, who: &Principal, id: RunId) -> Result<RunRecord> {
-    who.require(Role::Reader)?;
-    let found = get(engine, who, &id.to_string()).await?;
-    found.ok_or_else(|| Error::user(Code::NotFound, format!("there is no run {id}")))
+    ids: &[RunId],
+) -> Result<HashSet<RunId>> {
+    let ids = ids.iter().map(|id| lit(id.to_string())).collect();
+    let ended = ident("revision").eq(lit(REVISION_ENDED));
+    let conditions = vec![ident("id").in_list(ids, false), ended];
+    let found = newest(engine, who, conditions, usize::MAX, |_| true).await?;
+    Ok(found.into_iter().map(|record| record.id).collect())
 }
 
 /// The records that `filter` asks for, newest first.
@@ -135,6 +147,15 @@ pub(crate) async fn list(
     }
     let limit = filter.limit.min(RUNS_LISTED_MAX);
     newest(engine, who, conditions, limit, |record| filter.takes(record)).await
+}
+
+/// The newest `limit` runs.
+pub(crate) async fn newest_runs(
+    engine: &Engine,
+    who: &Principal,
+    limit: usize,
+) -> Result<Vec<RunRecord>> {
+    newest(engine, who, Vec::new(), limit, |_| true).await
 }
 
 /// The newest state of one run.
@@ -214,7 +235,7 @@ fn to_batch(spec: &DatasetSpec, record: &RunRecord) -> Result<RecordBatch> {
     let revision = match record.state {
         RunState::Queued => 0,
         RunState::Running => 1,
-        RunState::Succeeded | RunState::Failed | RunState::Cancelled => 2,
+        RunState::Succeeded | RunState::Failed | RunState::Cancelled => REVISION_ENDED,
     };
     let columns = spec
         .columns
@@ -238,6 +259,9 @@ fn to_batch(spec: &DatasetSpec, record: &RunRecord) -> Result<RecordBatch> {
                 "repeated_of" => text(record.repeated_of.map(|id| id.to_string())),
                 "error_code" => text(record.error.as_ref().map(|e| e.code.clone())),
                 "error_message" => text(record.error.as_ref().map(|e| e.message.clone())),
+                "attempts" => text(Some(to_json(&record.attempts)?)),
+                "schedule" => text(record.schedule.clone()),
+                "logical_time" => text(record.logical_time.clone()),
                 "summary" => text(Some(record.summary.to_string())),
                 "run_key" => text(Some(record.key.clone())),
                 other => {
@@ -261,6 +285,14 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         params: from_json("params", &json("params")?)?,
         inputs: from_json("inputs", &json("inputs")?)?,
         outputs: from_json("outputs", &json("outputs")?)?,
+        attempts: match later_text_at(batch, "attempts", row)? {
+            Some(attempts) => from_json("attempts", &attempts)?,
+            None => Vec::new(),
+        },
+        schedule: later_text_at(batch, "schedule", row)?,
+        logical_time: later_text_at(batch, "logical_time", row)?,
+        next_attempt_at: None,
+        priority: 0,
         stages: from_json("stages", &json("stages")?)?,
         requested_by: json("requested_by")?,
         requested_at: time_at(batch, "requested_at", row)?
@@ -287,6 +319,14 @@ fn text_at(batch: &RecordBatch, name: &str, row: usize) -> Result<Option<String>
     let text = arrow::compute::cast(&column(batch, name)?.slice(row, 1), &DataType::Utf8)?;
     let text = text.as_string_opt::<i32>().ok_or_else(|| unreadable(name, "it is no text"))?;
     Ok(text.is_valid(0).then(|| text.value(0).to_owned()))
+}
+
+/// A text of a column that an earlier release had not.
+fn later_text_at(batch: &RecordBatch, name: &str, row: usize) -> Result<Option<String>> {
+    match batch.column_by_name(name) {
+        Some(_) => text_at(batch, name, row),
+        None => Ok(None),
+    }
 }
 
 fn time_at(batch: &RecordBatch, name: &str, row: usize) -> Result<Option<DateTime<Utc>>> {

@@ -23,6 +23,21 @@ pub struct RunRecord {
     pub inputs: Vec<DatasetVersion>,
     /// What it committed. Of a repeated run: what the earlier run committed.
     pub outputs: Vec<DatasetVersion>,
+    /// The tries before the one that counts: each ended by an error that can pass.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    /// When it is tried again; `None` while it works and after its end.
+    #[serde(default)]
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Higher is sooner: each step is as if it had been asked for a minute earlier.
+    #[serde(default)]
+    pub priority: i32,
+    /// The schedule that it is of.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// The time of the schedule that it stands for, as the clock of its zone shows it.
+    #[serde(default)]
+    pub logical_time: Option<String>,
     /// Its steps in order, with device and cost.
     pub stages: Vec<StageRecord>,
     /// Who asked.
@@ -62,6 +77,17 @@ pub enum RunState {
     Failed,
     /// Ended by a request; nothing was committed.
     Cancelled,
+}
+
+/// A try of a run that ended by an error that can pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+    /// Why.
+    pub error: RunError,
 }
 
 /// A dataset at a version.

@@ -33,6 +33,9 @@ const JOBS: &[(&str, &str)] = &[
     ("triage", "tickets"),
 ];
 
+/// What it is to others.
+const LABEL: &str = "colonnade demo";
+
 /// More texts than these take a model minutes on a processor.
 const MODEL_TEXTS_MAX: u64 = 5_000;
 
@@ -59,7 +62,7 @@ pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Resu
     let settings = settings
         .with_flag("listen", arguments.listen.clone())
         .with_flag("gpu", arguments.gpu.clone());
-    let engine = open_to_serve(&settings, "colonnade demo").await?;
+    let engine = open_to_serve(&settings, LABEL).await?;
     let shown = show(&engine, &arguments, &settings, output).await;
     close(&engine, shown).await
 }
@@ -70,7 +73,9 @@ async fn show(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
-    let runner = start_runner(engine, settings, engine::Urgency::Patient).await?;
+    let runner =
+        start_runner(engine, settings, engine::Urgency::Patient, jobs::Takes::All, LABEL.into())
+            .await?;
     let shown = async {
         let summary = fill_and_run(engine, &runner, arguments, settings, output).await?;
         if output.is_json() {
@@ -151,7 +156,7 @@ async fn run(
         job: job.to_owned(),
         params: params(engine, who, job, embedder).await?,
         gpu: Some(settings.gpu()?),
-        pins: Vec::new(),
+        ..RunRequest::default()
     };
     succeeded(runner.submit(who, request).await?.wait().await?)
 }

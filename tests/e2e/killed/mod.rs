@@ -26,6 +26,7 @@ use crate::harness::{
 
 mod batch;
 mod revised;
+mod runs;
 
 use batch::{Format, batch_of, first_row};
 

@@ -1,5 +1,7 @@
 //! `jobs`, `job(name:)`: which kinds of job there are and what each takes.
 
+use std::sync::Arc;
+
 use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, TypeRef};
 use engine::{Result, Role};
@@ -9,7 +11,7 @@ use super::super::resolve::{nullable, part, state, text_argument};
 use super::super::scalars;
 
 /// A job kind.
-type Kind = &'static dyn Job;
+type Kind = Arc<dyn Job>;
 
 /// `Job`.
 pub(crate) fn job_type() -> Object {
@@ -33,7 +35,7 @@ pub(crate) fn jobs_field() -> Field {
         let inner = context.ctx;
         nullable(inner, async move {
             state(inner)?.who(Role::Reader)?;
-            Ok(Some(FieldValue::list(jobs::kinds().iter().copied().map(kind_value))))
+            Ok(Some(FieldValue::list(jobs::kinds().into_iter().map(kind_value))))
         })
     })
     .description("All kinds of job.")

@@ -6,6 +6,7 @@ pub(crate) mod devices;
 pub(crate) mod jobs;
 pub(crate) mod labels;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 
 use async_graphql::Value;
 use chrono::{DateTime, SecondsFormat, Utc};

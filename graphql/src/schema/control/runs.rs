@@ -1,5 +1,8 @@
 //! `runs`, `run(id:)`, `runJob`, `cancelRun`, and the subscription `runUpdates`.
 
+use std::any::Any;
+use std::ops::RangeInclusive;
+
 use async_graphql::Value;
 use async_graphql::dynamic::{
     Enum, EnumItem, Field, FieldValue, InputValue, Object, ResolverContext, SubscriptionField,
@@ -7,7 +10,9 @@ use async_graphql::dynamic::{
 };
 use engine::{AsOf, Error, Result, Role, RunId};
 use futures::StreamExt;
-use jobs::{DatasetVersion, RunFilter, RunRecord, RunRequest, RunState, StageRecord};
+use jobs::{
+    Attempt, DatasetVersion, RunError, RunFilter, RunRecord, RunRequest, RunState, StageRecord,
+};
 use kernels::GpuPolicy;
 
 use super::super::connection::first;
@@ -20,6 +25,9 @@ use crate::subscribe::runs::run_updates;
 
 /// Runs that `runs` gives when `first` is absent.
 const RUNS_DEFAULT: usize = 20;
+
+/// What `runJob` takes as `priority`.
+const PRIORITIES: RangeInclusive<i32> = -100..=100;
 
 const STATES: [RunState; 5] = [
     RunState::Queued,
@@ -52,9 +60,9 @@ pub(crate) fn enums() -> [Enum; 2] {
     [states, policies]
 }
 
-/// `Run`, `RunDataset`, `RunStage`, `RunError`.
-pub(crate) fn types() -> [Object; 4] {
-    [run_type(), dataset_type(), stage_type(), error_type()]
+/// `Run`, `RunAttempt`, `RunDataset`, `RunStage`, `RunError`.
+pub(crate) fn types() -> [Object; 5] {
+    [run_type(), attempt_type(), dataset_type(), stage_type(), error_type()]
 }
 
 fn run_type() -> Object {
@@ -99,6 +107,34 @@ fn run_type() -> Object {
             .description("What it committed."),
         )
         .field(
+            objects("attempts", TypeRef::named_nn_list_nn("RunAttempt"), |r: &RunRecord| {
+                r.attempts.clone()
+            })
+            .description("The tries before the one that counts: each ended by an error that can pass."),
+        )
+        .field(
+            part("nextAttemptAt", TypeRef::named(scalars::DATE_TIME), |r: &RunRecord| {
+                Ok(optional_instant(r.next_attempt_at.as_ref()))
+            })
+            .description("When it is tried again. Null while it works and after its end."),
+        )
+        .field(
+            part("priority", TypeRef::named_nn(TypeRef::INT), |r: &RunRecord| Ok(r.priority.into()))
+                .description("Higher is sooner."),
+        )
+        .field(
+            part("schedule", TypeRef::named(TypeRef::STRING), |r: &RunRecord| {
+                Ok(r.schedule.as_deref().map_or(Value::Null, Value::from))
+            })
+            .description("The schedule that it is of."),
+        )
+        .field(
+            part("logicalTime", TypeRef::named(TypeRef::STRING), |r: &RunRecord| {
+                Ok(r.logical_time.as_deref().map_or(Value::Null, Value::from))
+            })
+            .description("The time of the schedule that it stands for, as the clock of its zone shows it."),
+        )
+        .field(
             objects("stages", TypeRef::named_nn_list_nn("RunStage"), |r: &RunRecord| {
                 r.stages.clone()
             })
@@ -120,32 +156,45 @@ fn run_type() -> Object {
             })
             .description("The run whose results this one found instead of making them again."),
         )
-        .field(optional_error_field())
+        .field(
+            error_field(TypeRef::named("RunError"), |r: &RunRecord| r.error.clone())
+                .description("Why it failed or was cancelled."),
+        )
         .field(
             part("summary", TypeRef::named(scalars::JSON), |r: &RunRecord| json(&r.summary))
                 .description("What the job says of its result."),
         )
 }
 
-fn optional_error_field() -> Field {
-    Field::new("error", TypeRef::named("RunError"), |context| {
-        let error = context
-            .parent_value
-            .downcast_ref::<RunRecord>()
-            .and_then(|run| run.error.clone())
-            .map(FieldValue::owned_any);
-        async_graphql::dynamic::FieldFuture::Value(error)
+fn error_field<T: Any + Send + Sync>(
+    kind: TypeRef,
+    error: impl Fn(&T) -> Option<RunError> + Send + Sync + 'static,
+) -> Field {
+    Field::new("error", kind, move |context| {
+        let error = context.parent_value.downcast_ref::<T>().and_then(&error);
+        async_graphql::dynamic::FieldFuture::Value(error.map(FieldValue::owned_any))
     })
-    .description("Why it failed or was cancelled.")
+}
+
+fn attempt_type() -> Object {
+    Object::new("RunAttempt")
+        .description("A try of a run that ended by an error that can pass.")
+        .field(part("startedAt", TypeRef::named_nn(scalars::DATE_TIME), |a: &Attempt| {
+            Ok(instant(&a.started_at))
+        }))
+        .field(part("endedAt", TypeRef::named_nn(scalars::DATE_TIME), |a: &Attempt| {
+            Ok(instant(&a.ended_at))
+        }))
+        .field(error_field(TypeRef::named_nn("RunError"), |a: &Attempt| Some(a.error.clone())))
 }
 
 fn error_type() -> Object {
     Object::new("RunError")
         .description("Why a run ended without a result.")
-        .field(part("code", TypeRef::named_nn(TypeRef::STRING), |e: &jobs::RunError| {
+        .field(part("code", TypeRef::named_nn(TypeRef::STRING), |e: &RunError| {
             Ok(e.code.as_str().into())
         }))
-        .field(part("message", TypeRef::named_nn(TypeRef::STRING), |e: &jobs::RunError| {
+        .field(part("message", TypeRef::named_nn(TypeRef::STRING), |e: &RunError| {
             Ok(e.message.as_str().into())
         }))
 }
@@ -282,6 +331,9 @@ pub(crate) fn run_job_field() -> Field {
         InputValue::new("inputs", TypeRef::named_nn_list("RunInput"))
             .description("Input datasets at other versions than the newest."),
     )
+    .argument(InputValue::new("priority", TypeRef::named(TypeRef::INT)).description(
+        "Higher is sooner, -100 to 100: each step is as if it had been asked for a minute earlier. 0 when absent.",
+    ))
     .argument(InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
         "Answer when the run has ended. A run that takes longer than the server's bound is answered as \
          it then is.",
@@ -307,6 +359,7 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
         params,
         gpu,
         pins: pins(argument(context, "inputs").as_ref())?,
+        priority: priority(argument(context, "priority").as_ref())?,
     };
     let handle = service.runner.submit(who, request).await?;
     let id = handle.id();
@@ -318,6 +371,18 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
         }
     }
     service.runner.get(who, id).await
+}
+
+pub(super) fn priority(value: Option<&Value>) -> Result<i32> {
+    let given = match value {
+        None => return Ok(0),
+        Some(Value::Number(number)) => number.as_i64(),
+        Some(_) => None,
+    };
+    given
+        .and_then(|given| i32::try_from(given).ok())
+        .filter(|given| PRIORITIES.contains(given))
+        .ok_or_else(|| bad_input("priority: expected -100 to 100"))
 }
 
 fn pins(value: Option<&Value>) -> Result<Vec<(datasets::DatasetName, AsOf)>> {

@@ -228,7 +228,7 @@ async fn of_two_promotions_at_a_time_one_is_made() {
     let submit = |version: &String| {
         let params = json!({ "version": version, "force": true });
         let pins = vec![(stages.clone(), before)];
-        let request = RunRequest { job: "promote".into(), params, pins, gpu: None };
+        let request = RunRequest { job: "promote".into(), params, pins, ..RunRequest::default() };
         let runner = runner.clone();
         async move { runner.submit(&Principal::local(), request).await.unwrap() }
     };

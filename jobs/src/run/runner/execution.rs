@@ -1,111 +1,186 @@
-//! One run from its first record to its last: wait for a place, look for the same work done before, do
-//! the work, and say how it ended. Every way out passes through [`Run::end`], so that no run is
-//! forgotten: error, panic, cancellation, deadline.
+//! One attempt at a run, from its claim to what is said of it: look for the same work done before, do the work, and say how it
+//! ended. Every way out passes through [`Run::end`], so that no run is forgotten: error, panic, cancellation, deadline.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
-use engine::{Code, Error, Principal, Result, RunId, Session, Taken};
+use engine::{AsOf, Code, Error, Principal, Result, Role, RunId, Session, TenantId};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
-use super::{Live, Shared};
+use super::{AtWork, Shared, bound};
+use crate::control::{Entry, Lease, Verdict, Wants};
 use crate::job::{Job, Outcome};
 use crate::run::context::{Commits, RunContext, cancelled, panicked};
-use crate::run::ledger;
-use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord, now};
+use crate::run::document::Document;
+use crate::run::record::{
+    Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord, now,
+};
 
-/// A run that was taken on.
-pub(super) struct Run {
-    pub(super) who: Principal,
-    pub(super) job: &'static dyn Job,
-    pub(super) gpu: GpuPolicy,
-    pub(super) session: Arc<Session>,
-    pub(super) live: Live,
+/// How often a run is tried where an error can pass.
+pub(super) const ATTEMPTS_MAX: usize = 4;
+/// How long a run waits after its first failure; after each further one four times as long.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// How often it is looked for runs that others queued or that have become due.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The least time between two tellings of what a run is at.
+const ACTIVITY_EVERY: Duration = Duration::from_millis(500);
+/// How long what became of a run is told to a control database that does not answer, before it is left to be found out.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(300);
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+
+/// Takes runs whose turn it is, a few at a time, until the runner ends.
+pub(super) async fn work(shared: Arc<Shared>) {
+    while !shared.closing.is_cancelled() {
+        // From here on a wake is kept.
+        let woken = shared.wake.notified();
+        while shared.at_work.lock().len() < shared.options.concurrent_runs.max(1)
+            && !shared.closing.is_cancelled()
+        {
+            match claim(&shared).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    // The pulse says when it does not answer.
+                    tracing::debug!(detail = error.detail(), "no run could be claimed");
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = shared.closing.cancelled() => {}
+        }
+    }
+}
+
+/// Claims a run and begins it; false where there is none.
+async fn claim(shared: &Arc<Shared>) -> Result<bool> {
+    let wants = Wants {
+        worker: shared.worker.lock().id.clone(),
+        now_us: now().timestamp_micros(),
+        free_bytes: bound(shared.options.memory_budget_bytes),
+        of_tenant_max: bound(shared.share()),
+        only_kept: shared.options.takes == super::Takes::Own,
+    };
+    let Some(entry) = shared.records.store().claim(&wants).await? else { return Ok(false) };
+    let run = match Run::of(shared, &entry) {
+        Ok(run) => run,
+        Err(error) => {
+            // A record that can not be read is no run that can be worked at; it stays as it is, failed.
+            tracing::error!(run = entry.id, detail = error.detail(), "a run can not be begun");
+            let lease = lease_of(&entry, &wants.worker);
+            let verdict = Verdict::Ended {
+                state: RunState::Failed.as_str(),
+                ended_us: wants.now_us,
+                worked_us: 0,
+            };
+            shared.records.store().settle(&lease, verdict, &entry.document).await?;
+            return Ok(true);
+        }
+    };
+    let executing = shared.tasks.track_future(run.execute(shared.clone()));
+    drop(shared.threads.spawn(executing)?);
+    Ok(true)
+}
+
+fn lease_of(entry: &Entry, worker: &str) -> Lease {
+    Lease { id: entry.id.clone(), worker: worker.to_owned(), attempt: entry.attempt }
+}
+
+/// A run that was claimed.
+struct Run {
+    who: Principal,
+    live: AtWork,
+    /// Whether somebody was at it before.
+    is_later_attempt: bool,
+    began: Instant,
+    attempt_began_at: DateTime<Utc>,
 }
 
 /// How the work of a run ended.
 enum End {
     Done(Outcome, Vec<DatasetVersion>, Option<RunId>),
-    Stopped(RunState, RunError),
+    Stopped(Error),
 }
 
 impl Run {
-    /// Does the work, in a place of its own. `began` hears when the first row of the run is committed.
-    pub(super) async fn execute(
-        self,
-        shared: Arc<Shared>,
-        slot: Option<Taken>,
-        began: oneshot::Sender<Result<()>>,
-    ) {
-        if let Err(error) = self.begin(&shared, slot.is_some()).await {
-            shared.live.lock().remove(&self.live.record.borrow().id);
-            // Nobody listens when the caller has gone; then nobody was promised anything either.
-            let _ = began.send(Err(error));
-            return;
-        }
-        let _ = began.send(Ok(()));
-        let end = match self.wait_for_slot(&shared, slot).await {
-            Ok(slot) => {
-                let end = self.work(&shared).await;
-                drop(slot);
-                end
-            }
-            Err(error) => End::of(&error),
+    fn of(shared: &Shared, entry: &Entry) -> Result<Self> {
+        let Document { mut record, gpu } = Document::of(entry)?;
+        let tenant = TenantId::new(&entry.tenant)?;
+        // Who may run jobs may have their results written, without the right to write anything else.
+        let who = Principal {
+            tenant: tenant.clone(),
+            subject: record.requested_by.clone(),
+            roles: vec![Role::Reader, Role::Writer],
         };
+        let attempt_began_at = now();
+        record.started_at.get_or_insert(attempt_began_at);
+        record.next_attempt_at = None;
+        let lease = lease_of(entry, &shared.worker.lock().id);
+        let live = AtWork {
+            tenant,
+            record: watch::channel(Arc::new(record.clone())).0,
+            gpu,
+            lease,
+            cancellation: shared.closing.child_token(),
+            is_cancelled: Arc::new(AtomicBool::new(false)),
+            is_news: Arc::new(AtomicBool::new(true)),
+        };
+        if entry.is_cancel_asked {
+            live.cancel();
+        }
+        shared.at_work.lock().insert(record.id, live.clone());
+        shared.tell(record);
+        let is_later_attempt = entry.attempt > 1;
+        Ok(Self { who, live, is_later_attempt, began: Instant::now(), attempt_began_at })
+    }
+
+    async fn execute(self, shared: Arc<Shared>) {
+        let end = self.work(&shared).await;
         self.end(&shared, end).await;
-    }
-
-    /// Writes the row that says that the run waits, or works.
-    async fn begin(&self, shared: &Shared, has_slot: bool) -> Result<()> {
-        self.change(shared, |record| {
-            if has_slot {
-                record.state = RunState::Running;
-                record.started_at = Some(now());
-            }
-        });
-        let record = self.live.record.borrow().clone();
-        ledger::append(&shared.engine, &self.who, &record).await
-    }
-
-    async fn wait_for_slot(&self, shared: &Shared, slot: Option<Taken>) -> Result<Taken> {
-        if let Some(slot) = slot {
-            return Ok(slot);
-        }
-        let slot = tokio::select! {
-            slot = shared.slots.take(&self.who.tenant, 1) => {
-                slot.map_err(|_| Error::internal("the runner's places are gone"))?
-            }
-            () = self.live.cancellation.cancelled() => return Err(cancelled()),
-        };
-        self.begin(shared, true).await?;
-        Ok(slot)
+        shared.wake.notify_one();
+        shared.ended.notify_one();
     }
 
     async fn work(&self, shared: &Arc<Shared>) -> End {
-        let record = self.live.record.borrow().clone();
-        let numbers = match recovery::before(&shared.engine, &self.who, self.job, &record).await {
-            Ok(Before { done: Some(earlier), .. }) => {
-                let outcome = Outcome { summary: earlier.summary.clone() };
-                return End::Done(outcome, earlier.outputs, Some(earlier.id));
+        let record = RunRecord::clone(&self.live.record.borrow());
+        let begun = async {
+            let job = shared.options.jobs.get(&record.job)?;
+            let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
+                .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
+                .collect();
+            let session = Arc::new(shared.engine.session(&self.who, &pins).await?);
+            let is_later = self.is_later_attempt;
+            let before = recovery::before(shared, &self.who, job.as_ref(), &record, is_later).await;
+            Ok((job, session, before?))
+        };
+        let (job, session, numbers) = match begun.await {
+            Ok((_, _, Before { done: Some(earlier), .. })) => {
+                let repeated_of = (earlier.id != record.id).then_some(earlier.id);
+                let outcome = Outcome { summary: earlier.summary };
+                return End::Done(outcome, earlier.outputs, repeated_of);
             }
-            Ok(Before { numbers, .. }) => numbers,
-            Err(error) => return End::of(&error),
+            Ok((job, session, Before { numbers, .. })) => (job, session, numbers),
+            Err(error) => return End::Stopped(error),
         };
         let stages = Arc::new(Mutex::new(Vec::new()));
-        let context = self.context(shared, &record, stages.clone(), numbers);
+        let context = self.context(shared, &job, &record, session, stages.clone(), numbers);
         let control = context.control.clone();
         let (commits, tracker) = (context.commits.clone(), context.work.clone());
         let ended = {
-            let work = AssertUnwindSafe(self.job.run(&context, &record.params)).catch_unwind();
+            let work = AssertUnwindSafe(job.run(&context, &record.params)).catch_unwind();
             tokio::select! {
                 ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
                 () = self.live.cancellation.cancelled() => Err(cancelled()),
@@ -131,16 +206,18 @@ impl Run {
                 rows: Some(commit.rows),
             })
             .collect();
-        let expected = self.job.outputs(&record.params).map_or(usize::MAX, |specs| specs.len());
+        let expected = job.outputs(&record.params).map_or(usize::MAX, |specs| specs.len());
         match ended {
             Ok(outcome) if commits.done.iter().any(|commit| commit.duplicate) => {
                 // A run of the same work committed while this one computed: its commit is the result.
-                match recovery::before(&shared.engine, &self.who, self.job, &record).await {
+                let before = recovery::before(shared, &self.who, job.as_ref(), &record, true);
+                match before.await {
                     Ok(Before { done: Some(earlier), .. }) => {
-                        End::Done(outcome, earlier.outputs, Some(earlier.id))
+                        let repeated_of = (earlier.id != record.id).then_some(earlier.id);
+                        End::Done(outcome, earlier.outputs, repeated_of)
                     }
                     Ok(_) => End::Done(outcome, outputs, None),
-                    Err(error) => End::of(&error),
+                    Err(error) => End::Stopped(error),
                 }
             }
             Ok(outcome) => End::Done(outcome, outputs, None),
@@ -148,19 +225,21 @@ impl Run {
             Err(_) if expected > 0 && outputs.len() == expected => {
                 End::Done(Outcome::default(), outputs, None)
             }
-            Err(error) => End::of(&error),
+            Err(error) => End::Stopped(error),
         }
     }
 
     fn context(
         &self,
         shared: &Arc<Shared>,
+        job: &Arc<dyn Job>,
         record: &RunRecord,
+        session: Arc<Session>,
         stages: Arc<Mutex<Vec<StageRecord>>>,
         numbers: HashMap<DatasetName, i64>,
     ) -> RunContext {
         let control = Control::new();
-        let (live, updates) = (self.live.clone(), shared.updates.clone());
+        let (live, told) = (self.live.clone(), shared.clone());
         let on_progress = move |part: f64| {
             let part = part.clamp(0.0, 1.0);
             let changed = live.record.send_if_modified(|record| {
@@ -172,10 +251,11 @@ impl Run {
                 moved
             });
             if changed {
-                let _ = updates.send(live.record.borrow().clone());
+                live.is_news.store(true, Ordering::Relaxed);
+                told.tell(RunRecord::clone(&live.record.borrow()));
             }
         };
-        let (live, updates) = (self.live.clone(), shared.updates.clone());
+        let (live, told) = (self.live.clone(), shared.clone());
         let last = Mutex::new(None::<Instant>);
         let on_activity = move |activity: Value| {
             let mut last = last.lock();
@@ -184,18 +264,19 @@ impl Run {
             }
             *last = Some(Instant::now());
             live.record.send_modify(|record| Arc::make_mut(record).activity = activity);
-            let _ = updates.send(live.record.borrow().clone());
+            live.is_news.store(true, Ordering::Relaxed);
+            told.tell(RunRecord::clone(&live.record.borrow()));
         };
         RunContext {
             principal: self.who.clone(),
             run_id: record.id,
             engine: shared.engine.clone(),
-            session: self.session.clone(),
+            session,
             inputs: record.inputs.clone(),
             key: record.key.clone(),
             numbers,
-            job: self.job.name(),
-            gpu: self.gpu,
+            job: job.name(),
+            gpu: self.live.gpu,
             memory_budget_bytes: shared.options.memory_budget_bytes
                 / shared.options.concurrent_runs.max(1),
             embedders: shared.embedders.clone(),
@@ -212,56 +293,141 @@ impl Run {
         }
     }
 
-    /// Writes the last row of the run and lets go of it.
+    /// Says what became of the run and lets go of it.
     async fn end(self, shared: &Shared, end: End) {
-        let before = self.live.record.borrow().clone();
-        let mut record = RunRecord::clone(&before);
-        record.finished_at = Some(now());
+        let mut record = RunRecord::clone(&self.live.record.borrow());
+        let finished_at = now();
         record.activity = Value::Null;
-        match end {
+        let worked_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let is_cancelled = self.live.is_cancelled.load(Ordering::Relaxed);
+        let again_at = match end {
             End::Done(outcome, outputs, repeated_of) => {
                 record.state = RunState::Succeeded;
                 record.progress = 1.0;
                 record.outputs = outputs;
                 record.summary = outcome.summary;
                 record.repeated_of = repeated_of;
+                None
             }
-            End::Stopped(state, error) => {
-                record.state = state;
-                record.error = Some(error);
+            // The process ends, and the run goes on in the next.
+            End::Stopped(error)
+                if error.code() == Code::Cancelled
+                    && !is_cancelled
+                    && shared.closing.is_cancelled()
+                    && shared.goes_on() =>
+            {
+                Some(finished_at)
             }
-        }
-        if let Err(error) = ledger::append(&shared.engine, &self.who, &record).await {
-            // The next start finds the commit, or its absence, and writes the row then.
-            tracing::error!(run = %record.id, %error, "the end of a run could not be recorded");
-        }
-        tracing::info!(
-            run = %record.id, job = record.job, state = %record.state,
-            error = record.error.as_ref().map(|e| e.message.as_str()), "run ended"
-        );
+            End::Stopped(error) if can_pass(&error) && record.attempts.len() + 1 < ATTEMPTS_MAX => {
+                let wait = backoff(record.attempts.len(), &record.id.to_string());
+                tracing::warn!(
+                    run = %record.id, job = record.job, detail = error.detail(),
+                    again_in_ms = wait.num_milliseconds(), "a run is tried again"
+                );
+                let attempt = Attempt {
+                    started_at: self.attempt_began_at,
+                    ended_at: finished_at,
+                    error: RunError::from(&error),
+                };
+                record.attempts.push(attempt);
+                Some(finished_at + wait)
+            }
+            End::Stopped(error) => {
+                record.state = match error.code() {
+                    Code::Cancelled => RunState::Cancelled,
+                    _ => RunState::Failed,
+                };
+                record.error = Some(RunError::from(&error));
+                None
+            }
+        };
+        let verdict = match again_at {
+            Some(at) => {
+                record.state = RunState::Queued;
+                record.next_attempt_at = Some(at);
+                record.stages.clear();
+                record.progress = 0.0;
+                Verdict::Again { due_us: at.timestamp_micros(), worked_us }
+            }
+            None => {
+                record.finished_at = Some(finished_at);
+                Verdict::Ended {
+                    state: record.state.as_str(),
+                    ended_us: finished_at.timestamp_micros(),
+                    worked_us,
+                }
+            }
+        };
+        let is_settled = self.settle(shared, &verdict, &record).await;
         let id = record.id;
-        self.change(shared, |current| *current = record);
-        shared.live.lock().remove(&id);
+        if is_settled {
+            tracing::info!(
+                run = %id, job = record.job, state = %record.state,
+                error = record.error.as_ref().map(|e| e.message.as_str()), "run ended"
+            );
+            self.live.record.send_replace(Arc::new(record.clone()));
+        }
+        shared.at_work.lock().remove(&id);
+        if is_settled {
+            shared.tell(record);
+        }
+    }
+
+    /// Tells control state what became of the run. False where it is somebody else's by now, or where nobody could be told.
+    async fn settle(&self, shared: &Shared, verdict: &Verdict<'_>, record: &RunRecord) -> bool {
+        let document = Document { record: record.clone(), gpu: self.live.gpu }.to_text();
+        let document = match document {
+            Ok(document) => document,
+            Err(error) => {
+                tracing::error!(run = %record.id, detail = error.detail(), "a record can not be written");
+                return false;
+            }
+        };
+        let begun = Instant::now();
+        loop {
+            let store = shared.records.store();
+            match store.settle(&self.live.lease, verdict.clone(), &document).await {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(run = %record.id, "what became of a run counts no more: others took it over");
+                    return false;
+                }
+                Err(error) if begun.elapsed() > SETTLE_TIME_MAX => {
+                    // Whoever takes the run over finds its commits, or their absence.
+                    tracing::error!(run = %record.id, %error, "the end of a run could not be recorded");
+                    return false;
+                }
+                Err(_) => tokio::time::sleep(SETTLE_AGAIN).await,
+            }
+        }
     }
 
     /// Changes the record and tells whoever listens.
     fn change(&self, shared: &Shared, change: impl FnOnce(&mut RunRecord)) {
         self.live.record.send_modify(|record| change(Arc::make_mut(record)));
-        let _ = shared.updates.send(self.live.record.borrow().clone());
+        self.live.is_news.store(true, Ordering::Relaxed);
+        shared.tell(RunRecord::clone(&self.live.record.borrow()));
     }
 }
 
-/// The least time between two tellings of what a run is at.
-const ACTIVITY_EVERY: Duration = Duration::from_millis(500);
+/// Whether the same run may succeed later: what it asked for is right, and what it needs was not there.
+pub(crate) fn can_pass(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Code::StorageUnavailable | Code::ResourcesExhausted | Code::DeviceUnavailable
+    )
+}
 
-impl End {
-    fn of(error: &Error) -> Self {
-        let state = match error.code() {
-            Code::Cancelled => RunState::Cancelled,
-            _ => RunState::Failed,
-        };
-        Self::Stopped(state, RunError::from(error))
-    }
+/// How long a run waits after `failures` others: four times as long each time, and up to half of it more or less, so that runs that
+/// failed together do not come together.
+fn backoff(failures: usize, id: &str) -> TimeDelta {
+    let exponent = u32::try_from(failures.min(8)).unwrap_or_default();
+    let wait_ms = FIRST_BACKOFF.as_millis() as i64 * 4_i64.pow(exponent);
+    let spread = id
+        .bytes()
+        .fold(failures as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
+        % 1_000;
+    TimeDelta::milliseconds(wait_ms / 2 + wait_ms * spread as i64 / 1_000)
 }
 
 /// Fails before any work when a GPU is required and none can be used.

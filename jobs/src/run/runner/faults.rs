@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Principal, Result, WriteMode};
+use engine::{Code, Error, Principal, Result, WriteMode};
 use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
@@ -14,12 +15,16 @@ use tokio::sync::Notify;
 
 use super::{RunRequest, Runner, RunnerOptions};
 use crate::job::{Estimate, Job, Outcome};
+use crate::kinds::Jobs;
 use crate::run::context::RunContext;
 use crate::run::record::{RunRecord, RunState};
 use crate::testing::{engine, spec};
 
 /// Does what its parameter `fault` says, then commits one row.
 struct Faulty;
+
+/// How often a run was tried whose fault passes.
+static PASSING: AtomicUsize = AtomicUsize::new(0);
 
 /// Told by a run that has come to its wait.
 static WAITING: Notify = Notify::const_new();
@@ -63,6 +68,11 @@ impl Job for Faulty {
             let fault = params["fault"].as_str().unwrap_or_default().to_owned();
             match fault.as_str() {
                 "panic" => panic!("by zero, say"),
+                "pass" if PASSING.fetch_add(1, Ordering::Relaxed) < 2 => {
+                    let says = "the store is away";
+                    return Err(Error::environment(Code::StorageUnavailable, says, says));
+                }
+                "bad input" => return Err(Error::user(Code::BadInput, "it is wrong")),
                 "panic on a thread" => {
                     ctx.compute(|| -> Result<()> { panic!("on a thread") }).await?
                 }
@@ -103,8 +113,14 @@ impl Job for Faulty {
 }
 
 async fn runner(run_timeout: Option<Duration>) -> Runner {
-    let options =
-        RunnerOptions { gpu: GpuPolicy::Off, threads: 1, run_timeout, ..RunnerOptions::default() };
+    let jobs = Jobs::default().with(Arc::new(Faulty)).with(Arc::new(Stalled));
+    let options = RunnerOptions {
+        gpu: GpuPolicy::Off,
+        threads: 1,
+        run_timeout,
+        jobs,
+        ..RunnerOptions::default()
+    };
     Runner::start(engine().await, options).await.unwrap()
 }
 
@@ -113,8 +129,9 @@ async fn run(runner: &Runner, fault: &str) -> RunRecord {
 }
 
 async fn submit(runner: &Runner, fault: &str) -> super::RunHandle {
-    let request = RunRequest { params: json!({ "fault": fault }), ..RunRequest::default() };
-    runner.submit_job(&Principal::local(), &Faulty, request).await.unwrap()
+    let params = json!({ "fault": fault });
+    let request = RunRequest { job: "faulty".into(), params, ..RunRequest::default() };
+    runner.submit(&Principal::local(), request).await.unwrap()
 }
 
 /// Commits that hold rows.
@@ -137,6 +154,8 @@ async fn whatever_goes_wrong_is_recorded_and_commits_all_or_nothing() {
         assert_eq!((record.state, error.code.as_str()), (RunState::Failed, "INTERNAL"));
         assert!(error.message.contains(message), "{}", error.message);
     }
+    let wrong = run(&runner, "bad input").await;
+    assert_eq!((wrong.state, wrong.attempts.len()), (RunState::Failed, 0));
     for fault in ["wait", "compute until cancelled"] {
         let handle = submit(&runner, fault).await;
         WAITING.notified().await;
@@ -164,10 +183,32 @@ async fn whatever_goes_wrong_is_recorded_and_commits_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_is_tried_again_where_its_error_can_pass() {
+    let runner = runner(None).await;
+    let mut updates = runner.updates();
+    let handle = submit(&runner, "pass").await;
+    let waiting = loop {
+        let update = updates.recv().await.unwrap();
+        if update.next_attempt_at.is_some() {
+            break update;
+        }
+    };
+    assert_eq!((waiting.state, waiting.attempts.len()), (RunState::Queued, 1));
+    let wait = waiting.next_attempt_at.unwrap() - waiting.attempts[0].ended_at;
+    assert!((500..1_500).contains(&wait.num_milliseconds()), "{wait}");
+    let record = handle.wait().await.unwrap();
+    assert_eq!((record.state, record.error), (RunState::Succeeded, None));
+    let errors: Vec<_> =
+        record.attempts.iter().map(|attempt| attempt.error.code.as_str()).collect();
+    assert_eq!(errors, ["STORAGE_UNAVAILABLE"; 2]);
+    assert_eq!((record.next_attempt_at, commits(&runner).await), (None, 1));
+}
+
+#[tokio::test]
 async fn a_run_beyond_its_deadline_is_stopped() {
     let runner = runner(Some(Duration::from_millis(1))).await;
-    let request = RunRequest { params: json!({"fault": "stall"}), ..RunRequest::default() };
-    let handle = runner.submit_job(&Principal::local(), &Stalled, request).await.unwrap();
+    let request = RunRequest { job: "stalled".into(), ..RunRequest::default() };
+    let handle = runner.submit(&Principal::local(), request).await.unwrap();
     let record = handle.wait().await.unwrap();
     let error = record.error.unwrap();
     assert_eq!((record.state, error.code.as_str()), (RunState::Failed, "TIMEOUT"));

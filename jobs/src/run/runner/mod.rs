@@ -1,100 +1,65 @@
-//! The runner: takes requests, pins their inputs, runs them a few at a time, and keeps the record of
-//! each. It lives in the process of `serve`, `run` or `demo`. Everything it must remember beyond its
-//! life stands in datasets, so a killed process loses no result: what a dead run did or did not commit
-//! is read back from the tables themselves.
+//! The runner: takes requests, pins their inputs, and works at a few of those that wait at a time. It lives in the process of
+//! `serve`, `run` or `demo`; several may share a root, and a database of control state where one is named.
+//!
+//! ```text
+//!  submit ──▶ control: queued ──▶ claim ──▶ execution ──▶ settle ──▶ projection: a row of `runs`
+//!                 ▲                 ▲            │
+//!                 │               wake           └─ put back: an error that can pass, the end of the process
+//!                 └── pulse: workers that are gone, requests to cancel, what others changed
+//! ```
+//!
+//! A killed process loses no result and no run: what it was at is taken over, and what a dead attempt did or did not commit is read
+//! back from the tables themselves (`recovery`).
 
 mod execution;
 #[cfg(test)]
 mod faults;
+mod options;
+mod projection;
+mod pulse;
 mod recovery;
 #[cfg(test)]
 mod repeat_tests;
 #[cfg(test)]
+mod several_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
-    AsOf, Catalog, Code, Engine, Error, Places, Principal, Result, Role, RunId, Session, TenantId,
-    Threads, Urgency, WorkMark, is_kept_name,
+    AsOf, Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
+    WorkMark, is_kept_name,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::{OnceCell, broadcast, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::control::{self, Cancelled, ControlStore, Enqueued, Fired, Lease, NewRun, Room, TickOf};
 use crate::job::Job;
-use crate::kinds::{kind, makers};
+use crate::kinds::Jobs;
 use crate::parameters::bad;
 use crate::registry::embedders::Embedders;
+use crate::run::context::cancelled;
+use crate::run::document::Document;
 use crate::run::key::run_key;
-use crate::run::ledger;
-use crate::run::record::{DatasetVersion, RunFilter, RunRecord, RunState, now};
+use crate::run::record::{DatasetVersion, RunError, RunFilter, RunRecord, RunState, now};
+use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
+
+pub(crate) use execution::can_pass;
+pub use options::{RunRequest, RunnerOptions, Takes};
 
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
-
-/// What a runner may use.
-#[derive(Clone, Debug)]
-pub struct RunnerOptions {
-    /// Device policy of runs that do not state their own.
-    pub gpu: GpuPolicy,
-    /// Runs at work at one time.
-    pub concurrent_runs: usize,
-    /// Runs that may wait; one more is refused with `LIMIT_EXCEEDED`.
-    pub queue_runs_max: usize,
-    /// Whether there are several tenants: then at most half of what works and of what waits is of one.
-    pub has_tenants: bool,
-    /// Memory of all runs together, beside the sessions' own pool, in bytes.
-    pub memory_budget_bytes: usize,
-    /// Threads for numeric work; 0 takes one per core.
-    pub threads: usize,
-    /// A run that works for longer is stopped with `TIMEOUT`.
-    pub run_timeout: Option<Duration>,
-    /// The folder of models that were pulled, each in a folder of its name.
-    pub models: Option<PathBuf>,
-    /// Memory of the vectors that searches keep, beside that of runs, in bytes.
-    pub search_bytes_max: usize,
-    /// Whether runs leave the cores to others of the process, or take their share of them.
-    pub urgency: Urgency,
-}
-
-impl Default for RunnerOptions {
-    fn default() -> Self {
-        Self {
-            gpu: GpuPolicy::default(),
-            concurrent_runs: 2,
-            queue_runs_max: 256,
-            has_tenants: false,
-            memory_budget_bytes: 1 << 30,
-            threads: 0,
-            run_timeout: None,
-            models: None,
-            search_bytes_max: 1 << 29,
-            urgency: Urgency::default(),
-        }
-    }
-}
-
-/// What to run.
-#[derive(Clone, Debug, Default)]
-pub struct RunRequest {
-    /// The job kind.
-    pub job: String,
-    /// Its parameters, an object; `null` takes every default.
-    pub params: Value,
-    /// Device policy; the runner's own when `None`.
-    pub gpu: Option<GpuPolicy>,
-    /// Inputs that are not to be read at their latest version.
-    pub pins: Vec<(DatasetName, AsOf)>,
-}
 
 /// Runs jobs in this process. Clones share everything.
 #[derive(Clone)]
@@ -116,32 +81,60 @@ struct Shared {
     kernel_pool: kernels::Pool,
     embedders: Arc<Embedders>,
     searches: Searches,
-    slots: Places,
-    live: Mutex<HashMap<RunId, Live>>,
-    /// Tenants whose interrupted runs are closed.
+    records: Records,
+    worker: Mutex<Worker>,
+    at_work: Mutex<HashMap<RunId, AtWork>>,
+    /// Runs that somebody in this process waits for.
+    asked: Mutex<HashMap<RunId, Asked>>,
+    /// Tenants whose runs of before are known.
     recovered: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
     updates: broadcast::Sender<Arc<RunRecord>>,
+    /// Told when a run may be claimed, and when one has ended.
+    wake: Notify,
+    ended: Notify,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
-/// A run that has not ended.
-#[derive(Clone)]
-struct Live {
+/// A runner as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerState {
+    /// What it is, and in which process.
+    pub label: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+}
+
+/// What others know this runner as.
+struct Worker {
+    id: String,
+    /// Says on a local root that it lives.
+    _mark: Option<WorkMark>,
+}
+
+/// A run that somebody waits for.
+struct Asked {
     tenant: TenantId,
     record: watch::Sender<Arc<RunRecord>>,
+}
+
+/// A run that this process works at.
+#[derive(Clone)]
+struct AtWork {
+    tenant: TenantId,
+    record: watch::Sender<Arc<RunRecord>>,
+    gpu: GpuPolicy,
+    lease: Lease,
     cancellation: CancellationToken,
-    /// Says to other processes that somebody works at it.
-    _mark: Option<Arc<WorkMark>>,
+    /// Whether somebody asked for its end, and not the process.
+    is_cancelled: Arc<AtomicBool>,
+    /// Whether its record changed since others were told.
+    is_news: Arc<AtomicBool>,
 }
 
 impl Runner {
-    /// Starts a runner, and closes the records of runs that a dead process left open: as succeeded
-    /// when their commit is there, as failed when it is not. Of tenant `default` at once, of another
-    /// before its first request is answered.
-    ///
-    /// On a local root other runners may be at work: what they are at is marked and left to them. On an
-    /// object store a second runner would take the first one's runs for dead.
+    /// Starts a runner. Runs of a dead process are taken over; those that one of an earlier release left open are closed: as
+    /// succeeded when their commit is there, as failed when it is not.
     pub async fn start(engine: Engine, options: RunnerOptions) -> Result<Self> {
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -163,14 +156,17 @@ impl Runner {
         let embedders = Arc::new(Embedders::new(options.models.clone()));
         let searches =
             Searches::new(embedders.clone(), searching_pool, options.gpu, options.search_bytes_max);
-        let shared = Shared {
-            slots: match options.has_tenants {
-                true => Places::new(options.concurrent_runs),
-                false => Places::of_one_tenant(options.concurrent_runs),
-            },
-            live: Mutex::default(),
+        let records = Records::open(&engine, options.control.as_deref()).await?;
+        let worker = join(&engine, &records, &options).await?;
+        let seen = records.store().last_change().await?;
+        let shared = Arc::new(Shared {
+            worker: Mutex::new(worker),
+            at_work: Mutex::default(),
+            asked: Mutex::default(),
             recovered: Mutex::default(),
             updates: broadcast::channel(UPDATES_MAX).0,
+            wake: Notify::new(),
+            ended: Notify::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,
@@ -178,10 +174,11 @@ impl Runner {
             kernel_pool,
             embedders,
             searches,
+            records,
             engine,
             options,
-        };
-        let runner = Self { shared: Arc::new(shared) };
+        });
+        let runner = Self { shared };
         match runner.recover(&TenantId::default()).await {
             // Who asks for runs is told; everything else can be asked for.
             Err(error) if error.code() == Code::StorageUnavailable => {
@@ -189,21 +186,30 @@ impl Runner {
             }
             recovered => recovered?,
         }
+        let shared = &runner.shared;
+        for task in [
+            shared.threads.spawn(shared.tasks.track_future(execution::work(shared.clone())))?,
+            shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
+            shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
+        ] {
+            drop(task);
+        }
+        if shared.options.takes == Takes::All {
+            let looking = shared.tasks.track_future(pulse::look_at_the_clock(runner.clone()));
+            drop(shared.threads.spawn(looking)?);
+        }
         Ok(runner)
     }
 
-    /// Takes a run on and returns once its record is committed. Everything that can be known to be
+    /// Takes a run on and returns once it is in the queue. Everything that can be known to be
     /// wrong before work starts is an error here: kind, parameters, inputs, pins, device.
     pub async fn submit(&self, who: &Principal, request: RunRequest) -> Result<RunHandle> {
-        self.submit_job(who, kind(&request.job)?, request).await
+        let document = self.prepare(who, request).await?;
+        self.enqueue(who, document).await
     }
 
-    async fn submit_job(
-        &self,
-        who: &Principal,
-        job: &'static dyn Job,
-        request: RunRequest,
-    ) -> Result<RunHandle> {
+    /// A run that could be queued: its inputs are pinned.
+    pub(crate) async fn prepare(&self, who: &Principal, request: RunRequest) -> Result<Document> {
         who.require(Role::Operator)?;
         self.recover(&who.tenant).await?;
         let shared = &self.shared;
@@ -213,131 +219,208 @@ impl Runner {
                 "the runner is shutting down; no run is taken",
             ));
         }
+        let job = shared.options.jobs.get(&request.job)?;
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
-        // The names of its own that a kind has when it is not asked for others.
-        let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
-        for output in job.outputs(&params)? {
-            if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
-                return Err(bad(
-                    job.name(),
-                    "output",
-                    format!("{} is kept for other records; expected another name", output.name),
-                ));
-            }
-            if inputs.contains(&output.name) && !job.appends_to_inputs() {
-                return Err(bad(
-                    job.name(),
-                    "output",
-                    format!("expected another dataset than the input {}", output.name),
-                ));
-            }
-        }
+        require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
         execution::require_device(job.name(), gpu)?;
         let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
-        let session = Arc::new(session.map_err(|e| saying_who_makes(e, &catalog, &inputs))?);
-        let inputs = inputs
-            .into_iter()
-            .map(|dataset| {
-                let entry = catalog.dataset(&dataset)?;
-                let version = session.version(&dataset).unwrap_or(entry.version);
-                // The catalogue counts the rows of the newest version only.
-                let rows = entry.rows.filter(|_| version == entry.version);
-                Ok(DatasetVersion { dataset, version, rows })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let record = RunRecord {
-            id: RunId::new(),
-            job: job.name().into(),
-            state: RunState::Queued,
-            key: run_key(job.name(), job.revision(), &params, &inputs),
-            params,
-            inputs,
-            outputs: Vec::new(),
-            stages: Vec::new(),
-            requested_by: who.subject.clone(),
-            requested_at: now(),
-            started_at: None,
-            finished_at: None,
-            progress: 0.0,
-            activity: Value::Null,
-            repeated_of: None,
-            error: None,
-            summary: Value::Null,
+        let session = session.map_err(|e| self.saying_who_makes(e, &catalog, &inputs))?;
+        let inputs = at_versions(inputs, &session, &catalog)?;
+        let key = run_key(job.name(), job.revision(), &params, &inputs);
+        let record = RunRecord { params, inputs, key, ..new_record(who, &request) };
+        Ok(Document { record, gpu })
+    }
+
+    /// The same for one that could not, and why.
+    pub(crate) fn prepared_in_vain(
+        &self,
+        who: &Principal,
+        request: RunRequest,
+        error: &Error,
+    ) -> Document {
+        let gpu = request.gpu.unwrap_or(self.shared.options.gpu);
+        let mut record = new_record(who, &request);
+        record.state = RunState::Failed;
+        record.finished_at = Some(record.requested_at);
+        record.error = Some(RunError::from(error));
+        Document { record, gpu }
+    }
+
+    /// Queues the run of a time of a schedule, unless it had one.
+    pub(crate) async fn fire(
+        &self,
+        who: &Principal,
+        tick: &TickOf,
+        document: Document,
+        due_us: i64,
+    ) -> Result<bool> {
+        let run = NewRun { due_us, kept_for: None, ..self.new_run(who, &document)? };
+        let state = document.record.state;
+        let ended = state.is_final().then_some(state.as_str());
+        match self.store().fire(tick, &run, ended, self.shared.room()).await? {
+            Fired::Now => {}
+            Fired::Before => return Ok(false),
+            Fired::Full => {
+                let says = format!("schedule {}: too many runs are queued", tick.schedule);
+                return Err(Error::user(Code::LimitExceeded, says));
+            }
+        }
+        self.shared.tell(document.record);
+        self.shared.wake.notify_one();
+        self.shared.ended.notify_one();
+        Ok(true)
+    }
+
+    /// The job kinds that there are.
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.shared.options.jobs
+    }
+
+    /// Whether control state is gone with the process, and what is committed is not.
+    pub(crate) fn forgets(&self) -> bool {
+        !self.shared.records.is_durable() && self.shared.engine.is_kept()
+    }
+
+    pub(crate) fn store(&self) -> &dyn ControlStore {
+        self.shared.records.store()
+    }
+
+    fn new_run(&self, who: &Principal, document: &Document) -> Result<NewRun> {
+        let (options, record) = (&self.shared.options, &document.record);
+        let now_us = record.requested_at.timestamp_micros();
+        let is_own = options.takes == Takes::Own;
+        Ok(NewRun {
+            id: record.id.to_string(),
+            tenant: who.tenant.to_string(),
+            job: record.job.clone(),
+            key: record.key.clone(),
+            priority: record.priority,
+            now_us,
+            due_us: now_us,
+            memory_bytes: 0,
+            attempts_max: bound(execution::ATTEMPTS_MAX),
+            kept_for: is_own.then(|| self.shared.worker.lock().id.clone()),
+            document: document.to_text()?,
+        })
+    }
+
+    async fn enqueue(&self, who: &Principal, document: Document) -> Result<RunHandle> {
+        let run = self.new_run(who, &document)?;
+        let shared = &self.shared;
+        let record = &document.record;
+        let room = shared.room();
+        // Before it can be claimed: who claims it tells by this.
+        let id = record.id;
+        let sender = watch::channel(Arc::new(record.clone())).0;
+        let handle = RunHandle { id, record: sender.subscribe() };
+        shared.asked.lock().insert(id, Asked { tenant: who.tenant.clone(), record: sender });
+        let enqueued = shared.records.store().enqueue(&run, room).await;
+        let (open, of_tenant) = match enqueued {
+            Ok(Enqueued::Queued) => {
+                let _ = shared.updates.send(Arc::new(document.record));
+                shared.wake.notify_one();
+                return Ok(handle);
+            }
+            Ok(Enqueued::Full { open, of_tenant }) => (open, of_tenant),
+            Err(error) => {
+                shared.asked.lock().remove(&id);
+                return Err(error.into());
+            }
         };
-        let live = self.enter(who, &record)?;
-        let handle = RunHandle { id: record.id, record: live.record.subscribe() };
-        // Who may run jobs may have their results written, without the right to write anything else.
-        let worker = Principal { roles: vec![Role::Reader, Role::Writer], ..who.clone() };
-        let run = execution::Run { who: worker, job, gpu, session, live };
-        let slot = shared.slots.try_take(&who.tenant);
-        // A task of its own from here on: a caller that goes away must not leave a run half begun.
-        let (began, has_begun) = oneshot::channel();
-        let run = run.execute(shared.clone(), slot, began);
-        drop(shared.threads.spawn(shared.tasks.track_future(run))?);
-        has_begun.await.map_err(|_| Error::internal("a run ended before it began"))??;
-        Ok(handle)
+        shared.asked.lock().remove(&id);
+        let (whose, most) = match of_tenant {
+            true => (" of the tenant", room.of_tenant_max),
+            false => ("", room.open_max),
+        };
+        Err(Error::user(
+            Code::LimitExceeded,
+            format!(
+                "{}: {open} runs{whose} are queued or running; expected fewer than {most}, try again later",
+                run.job
+            ),
+        ))
     }
 
     /// Asks a run to stop and returns its record once it has: cancelled, or succeeded when its commit
     /// came first. `CONFLICT` when it had ended before.
     pub async fn cancel(&self, who: &Principal, id: RunId) -> Result<RunRecord> {
         who.require(Role::Operator)?;
-        // One that has just ended may still be there.
-        let live = self.live(who, id).filter(|live| !live.record.borrow().state.is_final());
-        let Some(live) = live else {
-            let record = self.get(who, id).await?;
-            return Err(Error::user(
-                Code::Conflict,
-                format!(
-                    "cancel run {id}: expected a run that has not ended, found it {}",
-                    record.state
-                ),
-            ));
+        let shared = &self.shared;
+        if let Some(run) = self.at_work(who, id) {
+            let handle = RunHandle { id, record: run.record.subscribe() };
+            run.cancel();
+            drop(run);
+            return handle.wait().await;
+        }
+        let record = self.get(who, id).await?;
+        let state = record.state;
+        let handle = RunHandle { id, record: shared.watch(&who.tenant, &record) };
+        let cancelled = match state.is_final() {
+            true => Cancelled::NotOpen,
+            false => shared.cancel_waiting(&who.tenant, record).await?,
         };
-        let receiver = live.record.subscribe();
-        live.cancellation.cancel();
-        drop(live);
-        RunHandle { id, record: receiver }.wait().await
+        match cancelled {
+            Cancelled::AtOnce => handle.wait().await,
+            // Whoever works at it hears of it with its next beat.
+            Cancelled::Asked => handle.wait().await,
+            Cancelled::NotOpen => {
+                shared.asked.lock().remove(&id);
+                let found = match state.is_final() {
+                    true => state,
+                    // It ended at that moment.
+                    false => self.get(who, id).await?.state,
+                };
+                Err(Error::user(
+                    Code::Conflict,
+                    format!("cancel run {id}: expected a run that has not ended, found it {found}"),
+                ))
+            }
+        }
     }
 
     /// The record of a run; `NOT_FOUND` when the tenant has none with this id.
     pub async fn get(&self, who: &Principal, id: RunId) -> Result<RunRecord> {
         who.require(Role::Reader)?;
-        if let Some(live) = self.live(who, id) {
-            return Ok(RunRecord::clone(&live.record.borrow()));
+        if let Some(run) = self.at_work(who, id) {
+            return Ok(RunRecord::clone(&run.record.borrow()));
         }
         self.recover(&who.tenant).await?;
-        ledger::get(&self.shared.engine, who, &id.to_string()).await?.ok_or_else(|| {
-            Error::user(Code::NotFound, format!("run {id}: there is no run with this id"))
-        })
+        self.shared.records.get(&self.shared.engine, who, id).await
     }
 
     /// The runs that `filter` asks for, newest first.
     pub async fn list(&self, who: &Principal, filter: RunFilter) -> Result<Vec<RunRecord>> {
         who.require(Role::Reader)?;
         self.recover(&who.tenant).await?;
-        // Live first: a run that ends between the two readings is then in both, and never in neither.
-        let live: HashMap<RunId, RunRecord> = {
-            let live = self.shared.live.lock();
-            live.iter()
-                .filter(|(_, run)| run.tenant == who.tenant)
-                .map(|(id, run)| (*id, RunRecord::clone(&run.record.borrow())))
-                .collect()
-        };
-        // A live run's row may be older than its state, so the state is asked for after merging.
-        let asked = RunFilter { limit: filter.limit.saturating_add(live.len()), ..filter.clone() };
-        let mut records = ledger::list(&self.shared.engine, who, &asked).await?;
-        records.retain(|record| !live.contains_key(&record.id) || record.state.is_final());
-        let ended: Vec<RunId> = records.iter().map(|record| record.id).collect();
-        records.extend(
-            live.into_values().filter(|r| !ended.contains(&r.id)).filter(|r| filter.takes(r)),
-        );
-        records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
-        records.truncate(filter.limit);
+        let mut records = self.shared.records.list(&self.shared.engine, who, &filter).await?;
+        // Of those at work here more is known than was written.
+        let at_work = self.shared.at_work.lock();
+        for record in &mut records {
+            if let Some(run) = at_work.get(&record.id).filter(|_| !record.state.is_final()) {
+                *record = RunRecord::clone(&run.record.borrow());
+            }
+        }
         Ok(records)
+    }
+
+    /// Who works, this runner aside.
+    pub async fn workers(&self) -> Result<Vec<WorkerState>> {
+        let own = self.shared.worker.lock().id.clone();
+        let others = self.store().workers().await?.into_iter().filter(|worker| worker.id != own);
+        Ok(others
+            .map(|worker| WorkerState {
+                label: worker.label,
+                started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// How many runs wait and are at work, of each tenant and job.
+    pub async fn counts(&self) -> Result<Vec<control::Count>> {
+        Ok(self.shared.records.store().counts().await?)
     }
 
     /// The rows of a dataset that are most like a text, a row or a vector. `session` says which versions are
@@ -346,65 +429,148 @@ impl Runner {
         self.shared.searches.run(session, request).await
     }
 
-    /// Every change of state or progress of every run from now on. Records of all tenants come through:
+    /// Every change of state or progress of every run from now on, of other processes too. Records of all tenants come through:
     /// who hands them on must look at [`Runner::get`] with the asker's principal first.
     pub fn updates(&self) -> broadcast::Receiver<Arc<RunRecord>> {
         self.shared.updates.subscribe()
     }
 
-    /// Takes no more runs, stops those at work, and returns when all have ended.
+    /// Takes no more runs, stops those at work, and returns when all have ended. Where control state outlives the process, what
+    /// waits and what was at work goes on with the next one.
     pub async fn shutdown(&self) {
-        self.shared.closing.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        let shared = &self.shared;
+        shared.closing.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        shared.end_what_waits().await;
+        projection::flush(shared).await;
+        let worker = shared.worker.lock().id.clone();
+        if let Err(error) = shared.records.store().leave(&worker).await {
+            tracing::warn!(%error, "the end of a worker could not be recorded");
+        }
+        shared.records.store().close().await;
+        // Who waits for a run that goes on elsewhere hears that it does.
+        shared.asked.lock().clear();
     }
 
-    /// Closes the interrupted runs of a tenant, once.
+    /// Knows the runs of a tenant that ended before, once.
     async fn recover(&self, tenant: &TenantId) -> Result<()> {
         let recovered = {
             let mut all = self.shared.recovered.lock();
             Arc::clone(all.entry(tenant.clone()).or_default())
         };
-        let close = || recovery::close_interrupted(&self.shared.engine, tenant);
-        recovered.get_or_try_init(close).await.copied()
+        let adopt = || recovery::adopt_earlier(&self.shared, tenant);
+        recovered.get_or_try_init(adopt).await.copied()
     }
 
-    /// Counts the run in, unless too many wait already.
-    fn enter(&self, who: &Principal, record: &RunRecord) -> Result<Live> {
-        let shared = &self.shared;
-        let mut all = shared.live.lock();
-        let options = &shared.options;
-        let most = options.concurrent_runs.max(1) + options.queue_runs_max;
-        let mut bounds = vec![("", all.len(), most)];
-        if options.has_tenants {
-            let own = all.values().filter(|run| run.tenant == who.tenant).count();
-            let of_tenant = shared.slots.share() + options.queue_runs_max / 2;
-            bounds.push((" of the tenant", own, of_tenant));
+    fn at_work(&self, who: &Principal, id: RunId) -> Option<AtWork> {
+        let at_work = self.shared.at_work.lock();
+        let run = at_work.get(&id).filter(|run| run.tenant == who.tenant).cloned();
+        run.filter(|run| !run.record.borrow().state.is_final())
+    }
+
+    /// For an input that is not there yet, and that another job makes: which.
+    fn saying_who_makes(&self, error: Error, catalog: &Catalog, inputs: &[DatasetName]) -> Error {
+        let is_there = |dataset: &&DatasetName| catalog.datasets.contains_key(*dataset);
+        let Some(missing) = inputs.iter().find(|dataset| !is_there(dataset)) else { return error };
+        let makers = self.shared.options.jobs.makers(missing);
+        if error.code() != Code::NotFound || makers.is_empty() {
+            return error;
         }
-        for (whose, found, most) in bounds {
-            if found >= most {
-                return Err(Error::user(
-                    Code::LimitExceeded,
-                    format!(
-                        "{}: {found} runs{whose} are queued or running; expected fewer than {most}, try again later",
-                        record.job
-                    ),
-                ));
+        let text =
+            format!("dataset {missing} is not there yet; it is made by {}", makers.join(" or "));
+        Error::user(Code::NotFound, text)
+    }
+}
+
+impl Shared {
+    /// Most runs of one tenant at work.
+    fn share(&self) -> usize {
+        match self.options.has_tenants {
+            true => (self.options.concurrent_runs / 2).max(1),
+            false => self.options.concurrent_runs.max(1),
+        }
+    }
+
+    /// How many runs may be open.
+    fn room(&self) -> Room {
+        let options = &self.options;
+        let open_max = options.concurrent_runs.max(1) + options.queue_runs_max;
+        let of_tenant_max = match options.has_tenants {
+            true => self.share() + options.queue_runs_max / 2,
+            false => open_max,
+        };
+        Room { open_max: bound(open_max), of_tenant_max: bound(of_tenant_max) }
+    }
+
+    /// What hears of each change of a run.
+    fn watch(&self, tenant: &TenantId, record: &RunRecord) -> watch::Receiver<Arc<RunRecord>> {
+        let mut asked = self.asked.lock();
+        let run = asked.entry(record.id).or_insert_with(|| Asked {
+            tenant: tenant.clone(),
+            record: watch::channel(Arc::new(record.clone())).0,
+        });
+        run.record.subscribe()
+    }
+
+    /// Tells whoever waits for a run, and whoever listens to all.
+    fn tell(&self, record: RunRecord) {
+        let record = Arc::new(record);
+        let mut asked = self.asked.lock();
+        if let Some(run) = asked.get(&record.id) {
+            run.record.send_replace(record.clone());
+            if record.state.is_final() {
+                asked.remove(&record.id);
             }
         }
-        let mark = shared.engine.mark(&record.id.to_string())?;
-        let live = Live {
-            _mark: mark.map(Arc::new),
-            tenant: who.tenant.clone(),
-            record: watch::channel(Arc::new(record.clone())).0,
-            cancellation: shared.closing.child_token(),
-        };
-        all.insert(record.id, live.clone());
-        Ok(live)
+        drop(asked);
+        let _ = self.updates.send(record);
     }
 
-    fn live(&self, who: &Principal, id: RunId) -> Option<Live> {
-        self.shared.live.lock().get(&id).filter(|run| run.tenant == who.tenant).cloned()
+    /// Where nothing would take them up again, runs that wait end with the process.
+    async fn end_what_waits(&self) {
+        if self.goes_on() {
+            return;
+        }
+        let waiting: Vec<(TenantId, RunRecord)> = {
+            let asked = self.asked.lock();
+            let runs = asked.values();
+            runs.map(|run| (run.tenant.clone(), RunRecord::clone(&run.record.borrow()))).collect()
+        };
+        for (tenant, record) in waiting.into_iter().filter(|(_, record)| !record.state.is_final()) {
+            if let Err(error) = self.cancel_waiting(&tenant, record).await {
+                tracing::warn!(%error, "a run that waits could not be cancelled");
+            }
+        }
+    }
+
+    /// Cancels a run, or asks whoever works at it to stop.
+    async fn cancel_waiting(&self, tenant: &TenantId, mut record: RunRecord) -> Result<Cancelled> {
+        let finished_at = now();
+        record.state = RunState::Cancelled;
+        record.finished_at = Some(finished_at);
+        record.error = Some(RunError::from(&cancelled()));
+        let document = Document { record: record.clone(), gpu: GpuPolicy::default() }.to_text()?;
+        let (tenant, id, at) =
+            (tenant.as_str(), record.id.to_string(), finished_at.timestamp_micros());
+        let cancelled = self.records.store().cancel(tenant, &id, at, &document).await?;
+        if cancelled == Cancelled::AtOnce {
+            self.tell(record);
+            self.ended.notify_one();
+        }
+        Ok(cancelled)
+    }
+
+    /// Whether runs go on when this process has ended.
+    fn goes_on(&self) -> bool {
+        self.records.is_durable() && self.options.takes == Takes::All
+    }
+}
+
+impl AtWork {
+    fn cancel(&self) {
+        self.is_cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.cancellation.cancel();
     }
 }
 
@@ -419,16 +585,103 @@ impl RunHandle {
         RunRecord::clone(&self.record.borrow())
     }
 
-    /// Waits for the end of the run, in whatever state.
+    /// Waits for the end of the run, in whatever state. `CANCELLED` where the runner ends first and the run goes on without it.
     pub async fn wait(mut self) -> Result<RunRecord> {
         let last = self.record.wait_for(|record| record.state.is_final()).await;
         match last {
             Ok(record) => Ok(RunRecord::clone(&record)),
-            Err(_) => {
-                Err(Error::internal(format!("run {}: its task ended without a record", self.id)))
-            }
+            Err(_) => Err(Error::user(
+                Code::Cancelled,
+                format!(
+                    "run {}: this process ends before it; it goes on when a server is there again",
+                    self.id
+                ),
+            )),
         }
     }
+}
+
+/// Makes the runner known to others under a new name.
+async fn join(engine: &Engine, records: &Records, options: &RunnerOptions) -> Result<Worker> {
+    let id = format!("worker-{}", RunId::new());
+    // Marked first: whoever sees the name and no mark takes it for dead.
+    let mark = engine.mark(&id)?;
+    let label = format!("{} (process {})", options.label, std::process::id());
+    records.store().join(&id, &label, now().timestamp_micros()).await?;
+    Ok(Worker { id, _mark: mark })
+}
+
+fn bound(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A run of which nothing is known but what was asked for.
+fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
+    RunRecord {
+        id: RunId::new(),
+        job: request.job.clone(),
+        state: RunState::Queued,
+        params: request.params.clone(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        attempts: Vec::new(),
+        next_attempt_at: None,
+        priority: request.priority,
+        schedule: None,
+        logical_time: None,
+        stages: Vec::new(),
+        requested_by: who.subject.clone(),
+        requested_at: now(),
+        started_at: None,
+        finished_at: None,
+        progress: 0.0,
+        activity: Value::Null,
+        repeated_of: None,
+        error: None,
+        summary: Value::Null,
+        key: String::new(),
+    }
+}
+
+/// That what it commits to is a job's own to write, and no input.
+fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
+    // The names of its own that a kind has when it is not asked for others.
+    let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
+    for output in job.outputs(params)? {
+        if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
+            return Err(bad(
+                job.name(),
+                "output",
+                format!("{} is kept for other records; expected another name", output.name),
+            ));
+        }
+        if inputs.contains(&output.name) && !job.appends_to_inputs() {
+            return Err(bad(
+                job.name(),
+                "output",
+                format!("expected another dataset than the input {}", output.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The inputs at the versions of the session.
+fn at_versions(
+    inputs: Vec<DatasetName>,
+    session: &Session,
+    catalog: &Catalog,
+) -> Result<Vec<DatasetVersion>> {
+    inputs
+        .into_iter()
+        .map(|dataset| {
+            let entry = catalog.dataset(&dataset)?;
+            let version = session.version(&dataset).unwrap_or(entry.version);
+            // The catalogue counts the rows of the newest version only.
+            let rows = entry.rows.filter(|_| version == entry.version);
+            Ok(DatasetVersion { dataset, version, rows })
+        })
+        .collect()
 }
 
 /// The pins of the session: each input, at the version that the request names or at the latest.
@@ -451,16 +704,4 @@ fn pins(request: &RunRequest, inputs: &[DatasetName]) -> Result<Vec<(DatasetName
             (dataset.clone(), pin.map_or(AsOf::Latest, |(_, as_of)| *as_of))
         })
         .collect())
-}
-
-/// For an input that is not there yet, and that another job makes: which.
-fn saying_who_makes(error: Error, catalog: &Catalog, inputs: &[DatasetName]) -> Error {
-    let is_there = |dataset: &&DatasetName| catalog.datasets.contains_key(*dataset);
-    let Some(missing) = inputs.iter().find(|dataset| !is_there(dataset)) else { return error };
-    let makers = makers(missing);
-    if error.code() != Code::NotFound || makers.is_empty() {
-        return error;
-    }
-    let text = format!("dataset {missing} is not there yet; it is made by {}", makers.join(" or "));
-    Error::user(Code::NotFound, text)
 }

@@ -6,44 +6,62 @@ use std::collections::{HashMap, HashSet};
 
 use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
+use kernels::GpuPolicy;
 
+use super::Shared;
+use crate::control::Adopted;
 use crate::job::Job;
-use crate::kinds::kind;
+use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::ledger;
-use crate::run::record::{
-    DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, now,
-};
+use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState, now};
 
 /// How far back in a dataset's history a run's commit is looked for.
 const HISTORY_COMMITS_MAX: usize = 1_000;
 /// How many earlier runs of one key are looked at.
 const EARLIER_RUNS_MAX: usize = 10;
 
-/// Closes the records of a tenant's runs that no process works on any more.
-pub(super) async fn close_interrupted(engine: &Engine, tenant: &TenantId) -> Result<()> {
+/// Runs of before that control state takes over from the dataset of a tenant; older ones are read there.
+const ADOPTED_MAX: usize = 10_000;
+
+/// Takes over what the dataset `runs` knows of a tenant's runs, where control state is new: those that an earlier release left open
+/// are closed first.
+pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<()> {
+    let store = shared.records.store();
+    if store.earlier(tenant.as_str()).await?.is_read {
+        return Ok(());
+    }
+    let engine = &shared.engine;
     let who =
         Principal { tenant: tenant.clone(), subject: "runner".into(), roles: vec![Role::Admin] };
-    for state in [RunState::Running, RunState::Queued] {
-        let filter =
-            RunFilter { state: Some(state), limit: RUNS_LISTED_MAX, ..RunFilter::default() };
-        for record in ledger::list(engine, &who, &filter).await? {
-            // Another process is at it.
-            if engine.is_marked(&record.id.to_string()) {
-                continue;
-            }
-            let closed = close(engine, &who, record).await?;
-            match ledger::append(engine, &who, &closed).await {
-                Ok(()) => {
-                    tracing::warn!(run = %closed.id, state = %closed.state, "closed an interrupted run");
-                }
-                // An engine that only reads shows the records as they are.
-                Err(error) if error.code() == Code::Forbidden => return Ok(()),
-                Err(error) => return Err(error),
-            }
+    let mut earlier = ledger::newest_runs(engine, &who, ADOPTED_MAX + 1).await?;
+    let has_older = earlier.len() > ADOPTED_MAX;
+    earlier.truncate(ADOPTED_MAX);
+    let mut closed = Vec::new();
+    for record in earlier.iter_mut().filter(|record| !record.state.is_final()) {
+        *record = close(shared, &who, record.clone()).await?;
+        tracing::warn!(run = %record.id, state = %record.state, "closed an interrupted run");
+        closed.push(record.clone());
+    }
+    if !closed.is_empty() {
+        match ledger::append(engine, &who, &closed).await {
+            // An engine that only reads shows the records as they are.
+            Err(error) if error.code() == Code::Forbidden => return Ok(()),
+            appended => appended?,
         }
     }
-    Ok(())
+    let adopted = earlier.into_iter().map(|record| {
+        Ok(Adopted {
+            id: record.id.to_string(),
+            job: record.job.clone(),
+            state: record.state.as_str().to_owned(),
+            key: record.key.clone(),
+            ended_us: record.finished_at.unwrap_or(record.requested_at).timestamp_micros(),
+            document: Document { record, gpu: GpuPolicy::default() }.to_text()?,
+        })
+    });
+    let adopted = adopted.collect::<Result<Vec<_>>>()?;
+    Ok(store.adopt(tenant.as_str(), &adopted, has_older).await?)
 }
 
 /// What runs of one key have committed before.
@@ -55,13 +73,15 @@ pub(super) struct Before {
     pub(super) numbers: HashMap<DatasetName, i64>,
 }
 
-/// Looks for earlier runs with the key of `record`.
+/// Looks for earlier runs with the key of `record`; where somebody was at it before, for what it did itself, too.
 pub(super) async fn before(
-    engine: &Engine,
+    shared: &Shared,
     who: &Principal,
     job: &dyn Job,
     record: &RunRecord,
+    is_later_attempt: bool,
 ) -> Result<Before> {
+    let engine = &shared.engine;
     // First: of a run of the same work that commits from here on the results are found below, or the number is its number, too.
     let id = application_id(&record.key);
     let mut numbers = HashMap::new();
@@ -74,10 +94,13 @@ pub(super) async fn before(
         numbers.insert(output.name, last);
     }
     let mut standing = HashSet::new();
-    for mut earlier in ledger::with_key(engine, who, &record.key, EARLIER_RUNS_MAX).await? {
-        if earlier.id == record.id {
-            continue;
-        }
+    let mut runs = shared.records.with_key(engine, who, &record.key, EARLIER_RUNS_MAX).await?;
+    runs.retain(|earlier| earlier.id != record.id);
+    if is_later_attempt {
+        // First of all: what it did itself is its result, and no other's.
+        runs.insert(0, record.clone());
+    }
+    for mut earlier in runs {
         // One that repeated another itself leads to the one that did the work.
         let committer = earlier.repeated_of.unwrap_or(earlier.id);
         let made = commits(engine, who, job, &earlier, committer).await?;
@@ -105,10 +128,10 @@ pub(super) async fn before(
     Ok(Before { done: None, numbers })
 }
 
-async fn close(engine: &Engine, who: &Principal, mut record: RunRecord) -> Result<RunRecord> {
+async fn close(shared: &Shared, who: &Principal, mut record: RunRecord) -> Result<RunRecord> {
     record.finished_at = Some(now());
-    let outputs = match kind(&record.job) {
-        Ok(job) => committed(engine, who, job, &record, record.id).await?,
+    let outputs = match shared.options.jobs.get(&record.job) {
+        Ok(job) => committed(&shared.engine, who, job.as_ref(), &record, record.id).await?,
         // A kind of another release: what it wrote is not known.
         Err(_) => None,
     };

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use analysis::series::Series;
 use arrow::array::{AsArray, RecordBatch};
-use datasets::DatasetName;
+use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    AsOf, Code, CommitKind, CommitLabel, Engine, Error, Principal, Role, RunId, TenantId, Version,
-    WriteMode,
+    AsOf, Code, CommitKind, CommitLabel, Engine, Error, Principal, Result, Role, RunId, TenantId,
+    Version, WriteMode,
 };
+use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use super::{RunRequest, Runner, RunnerOptions};
+use super::{RunHandle, RunRequest, Runner, RunnerOptions};
+use crate::job::{Estimate, Job, Outcome};
 use crate::kind;
+use crate::kinds::Jobs;
+use crate::run::context::RunContext;
 use crate::run::key;
 use crate::run::ledger;
 use crate::run::record::{RunFilter, RunRecord, RunState};
@@ -25,6 +30,66 @@ fn options() -> RunnerOptions {
 
 pub(super) async fn runner(engine: &Engine) -> Runner {
     Runner::start(engine.clone(), options()).await.unwrap()
+}
+
+/// Ends when the test says so.
+struct Held(Arc<Semaphore>);
+
+impl Job for Held {
+    fn name(&self) -> &'static str {
+        "held"
+    }
+
+    fn description(&self) -> &'static str {
+        "waits"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        json!({})
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        Ok(params.clone())
+    }
+
+    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![])
+    }
+
+    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(vec![])
+    }
+
+    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
+        Box::pin(async move { Ok(Estimate::default()) })
+    }
+
+    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            self.0.acquire().await.unwrap().forget();
+            Ok(Outcome::default())
+        })
+    }
+}
+
+/// A runner, and what lets runs of the job `held` end.
+pub(super) async fn holding(engine: &Engine, options: RunnerOptions) -> (Runner, Arc<Semaphore>) {
+    let places = Arc::new(Semaphore::new(0));
+    let jobs = Jobs::default().with(Arc::new(Held(places.clone())));
+    let runner = Runner::start(engine.clone(), RunnerOptions { jobs, ..options }).await.unwrap();
+    (runner, places)
+}
+
+/// Submits a run that is held, and waits until it is at work.
+pub(super) async fn hold(runner: &Runner, who: &Principal) -> RunHandle {
+    let mut updates = runner.updates();
+    let handle = runner.submit(who, request("held", Value::Null)).await.unwrap();
+    loop {
+        let update = updates.recv().await.unwrap();
+        if update.id == handle.id() && update.state == RunState::Running {
+            return handle;
+        }
+    }
 }
 
 pub(super) fn request(job: &str, params: Value) -> RunRequest {
@@ -113,9 +178,8 @@ async fn a_run_commits_its_findings_and_its_record() {
     assert_eq!(kept(&listed[0]), kept(&record));
     assert_eq!((&listed[0].params, &listed[0].summary), (&record.params, &record.summary));
     assert_eq!(listed[0].stages.len(), 2);
-    let mut states = texts(&rows(&engine, "runs").await, "state");
-    states.sort_unstable();
-    assert_eq!(states, ["running", "succeeded"]);
+    runner.shutdown().await;
+    assert_eq!(texts(&rows(&engine, "runs").await, "state"), ["succeeded"]);
 }
 
 #[tokio::test]
@@ -142,7 +206,7 @@ async fn a_run_that_died_after_its_commit_is_known_to_be_done() {
     let who = Principal::local();
     (record.id, record.state) = (RunId::new(), RunState::Running);
     (record.key, record.outputs, record.finished_at) = ("other key".into(), vec![], None);
-    ledger::append(&engine, &who, &record).await.unwrap();
+    ledger::append(&engine, &who, &[record.clone()]).await.unwrap();
     let output = outputs[0].dataset.clone();
     let label = CommitLabel {
         run_id: Some(record.id),
@@ -167,7 +231,7 @@ async fn a_run_that_died_before_its_commit_is_failed_on_the_next_start() {
     (record.id, record.state, record.finished_at) = (RunId::new(), RunState::Running, None);
     record.params["output"] = json!("never_made");
     let who = Principal::local();
-    ledger::append(&engine, &who, &record).await.unwrap();
+    ledger::append(&engine, &who, &[record.clone()]).await.unwrap();
     let after = runner(&engine).await;
     let closed = after.get(&who, record.id).await.unwrap();
     assert_eq!(closed.state, RunState::Failed);
@@ -178,19 +242,19 @@ async fn a_run_that_died_before_its_commit_is_failed_on_the_next_start() {
 async fn a_cancelled_run_commits_nothing() {
     let engine = engine().await;
     append(&engine, "metrics", &metrics()).await;
-    let runner = Runner::start(engine.clone(), RunnerOptions { concurrent_runs: 1, ..options() })
-        .await
-        .unwrap();
+    let one = RunnerOptions { concurrent_runs: 1, ..options() };
+    let (runner, places) = holding(&engine, one).await;
     let who = Principal::local();
-    // The one place is taken from outside, so that the run waits for as long as the test needs.
-    let place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
+    // The one place is taken, so that the run waits for as long as the test needs.
+    let held = hold(&runner, &who).await;
     let waiting = runner.submit(&who, request("anomalies", json!({}))).await.unwrap();
     let id = waiting.id();
     assert_eq!(runner.get(&who, id).await.unwrap().state, RunState::Queued);
     let cancelled = runner.cancel(&who, id).await.unwrap();
     assert_eq!(cancelled.state, RunState::Cancelled);
     assert_eq!(cancelled.error.as_ref().unwrap().code, "CANCELLED");
-    drop(place);
+    places.add_permits(1);
+    assert_eq!(held.wait().await.unwrap().state, RunState::Succeeded);
     assert_eq!(version(&engine, "anomalies").await, None);
     assert_eq!(runner.get(&who, id).await.unwrap().state, RunState::Cancelled);
     let again = runner.cancel(&who, id).await.unwrap_err();
@@ -237,13 +301,13 @@ async fn a_run_that_is_cancelled_at_any_stage_commits_all_or_nothing() {
 async fn shutdown_stops_what_waits_and_takes_no_more() {
     let engine = engine().await;
     append(&engine, "metrics", &metrics()).await;
-    let runner = Runner::start(engine.clone(), RunnerOptions { concurrent_runs: 1, ..options() })
-        .await
-        .unwrap();
-    let _place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
+    let one = RunnerOptions { concurrent_runs: 1, ..options() };
+    let (runner, _places) = holding(&engine, one).await;
+    let held = hold(&runner, &Principal::local()).await;
     let waiting =
         runner.submit(&Principal::local(), request("anomalies", json!({}))).await.unwrap();
     runner.shutdown().await;
+    assert_eq!(held.wait().await.unwrap().state, RunState::Cancelled);
     assert_eq!(waiting.wait().await.unwrap().state, RunState::Cancelled);
     let refused = submit_error(&runner, request("anomalies", json!({}))).await;
     assert_eq!(refused.code(), Code::Cancelled);
@@ -254,18 +318,14 @@ async fn too_many_waiting_runs_are_refused() {
     let engine = engine().await;
     append(&engine, "metrics", &metrics()).await;
     let few = RunnerOptions { concurrent_runs: 1, queue_runs_max: 1, ..options() };
-    let runner = Runner::start(engine, few).await.unwrap();
-    let place = runner.shared.slots.take(&TenantId::default(), 1).await.unwrap();
+    let (runner, places) = holding(&engine, few).await;
     let who = Principal::local();
-    let mut taken = Vec::new();
-    for threshold in [7.0, 8.0] {
-        let params = json!({ "threshold": threshold });
-        taken.push(runner.submit(&who, request("anomalies", params)).await.unwrap());
-    }
+    let mut taken = vec![hold(&runner, &who).await];
+    taken.push(runner.submit(&who, request("anomalies", json!({}))).await.unwrap());
     let refused = submit_error(&runner, request("anomalies", json!({"threshold": 9.0}))).await;
     assert_eq!(refused.code(), Code::LimitExceeded);
     assert!(refused.to_string().contains("2 runs are queued or running"), "{refused}");
-    drop(place);
+    places.add_permits(1);
     for handle in taken {
         assert_eq!(handle.wait().await.unwrap().state, RunState::Succeeded);
     }
@@ -277,14 +337,10 @@ async fn one_of_several_tenants_has_half_of_what_works_and_of_what_waits() {
     append(&engine, "metrics", &metrics()).await;
     let options =
         RunnerOptions { concurrent_runs: 2, queue_runs_max: 2, has_tenants: true, ..options() };
-    let runner = Runner::start(engine, options).await.unwrap();
-    let place = runner.shared.slots.try_take(&TenantId::default()).unwrap();
-    assert!(runner.shared.slots.try_take(&TenantId::default()).is_none());
-    let mut taken = Vec::new();
-    for threshold in [7.0, 8.0] {
-        let params = json!({ "threshold": threshold });
-        taken.push(runner.submit(&Principal::local(), request("anomalies", params)).await.unwrap());
-    }
+    let (runner, places) = holding(&engine, options).await;
+    let who = Principal::local();
+    let mut taken = vec![hold(&runner, &who).await];
+    taken.push(runner.submit(&who, request("held", json!({"second": true}))).await.unwrap());
     let refused = submit_error(&runner, request("anomalies", json!({"threshold": 9.0}))).await;
     assert_eq!(refused.code(), Code::LimitExceeded);
     assert!(refused.to_string().contains("2 runs of the tenant are queued"), "{refused}");
@@ -292,8 +348,9 @@ async fn one_of_several_tenants_has_half_of_what_works_and_of_what_waits() {
     let other = Principal { tenant: "other".parse().unwrap(), ..Principal::local() };
     let asked = runner.submit(&other, request("anomalies", json!({}))).await;
     assert_eq!(asked.err().map(|error| error.code()), Some(Code::NotFound));
-    assert!(runner.shared.slots.try_take(&other.tenant).is_some());
-    drop(place);
+    taken.push(hold(&runner, &other).await);
+    assert_eq!(taken[1].record().state, RunState::Queued);
+    places.add_permits(3);
     for handle in taken {
         assert_eq!(handle.wait().await.unwrap().state, RunState::Succeeded);
     }
@@ -497,7 +554,7 @@ async fn commits_carry_the_run_and_are_announced() {
         let update: Arc<RunRecord> = updates.recv().await.unwrap();
         states.push(update.state);
     }
-    assert_eq!(states[0], RunState::Running);
+    assert_eq!(states[..2], [RunState::Queued, RunState::Running]);
 }
 
 #[tokio::test]

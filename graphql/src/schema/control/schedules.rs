@@ -1,0 +1,248 @@
+//! `schedules`, `schedule(name:)`, and the mutations that add, pause, resume and remove one.
+
+use async_graphql::Value;
+use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
+use chrono::Utc;
+use engine::{Error, Principal, Result, Role};
+use jobs::{NextTime, Runner, Schedule, ScheduleState, times_of};
+use kernels::GpuPolicy;
+
+use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
+use super::super::scalars;
+use super::runs::priority;
+use super::{big, instant, json, optional_instant};
+use crate::error::bad_input;
+
+/// Next times that a schedule shows.
+const NEXT_TIMES: usize = 10;
+
+/// `Schedule`, `ScheduleTime`.
+pub(crate) fn types() -> [Object; 2] {
+    [schedule_type(), time_type()]
+}
+
+fn schedule_type() -> Object {
+    let text = |name: &'static str, show: fn(&Schedule) -> &str| {
+        part(name, TypeRef::named_nn(TypeRef::STRING), move |s: &ScheduleState| {
+            Ok(show(&s.schedule).into())
+        })
+    };
+    Object::new("Schedule")
+        .description("When a job runs by itself.")
+        .field(text("name", |s| &s.name))
+        .field(text("job", |s| &s.job))
+        .field(
+            part("params", TypeRef::named_nn(scalars::JSON), |s: &ScheduleState| {
+                json(&s.schedule.params)
+            })
+            .description("Parameters of the job, as they were given."),
+        )
+        .field(
+            part("gpu", TypeRef::named("GpuPolicy"), |s: &ScheduleState| {
+                let word = s.schedule.gpu.map(|gpu| gpu.to_string().to_uppercase());
+                Ok(word.map_or(Value::Null, |word| Value::Enum(async_graphql::Name::new(word))))
+            })
+            .description("The server's own where it is null."),
+        )
+        .field(
+            text("cron", |s| &s.cron)
+                .description("Minute, hour, day of month, month, day of week."),
+        )
+        .field(text("zone", |s| &s.zone).description("The time zone whose clock counts."))
+        .field(text("catchUp", |s| &s.catch_up).description(
+            "What becomes of times that nobody was there for: none, latest or all run.",
+        ))
+        .field(part("jitterSeconds", TypeRef::named_nn(TypeRef::INT), |s: &ScheduleState| {
+            Ok(s.schedule.jitter_seconds.into())
+        }))
+        .field(part("priority", TypeRef::named_nn(TypeRef::INT), |s: &ScheduleState| {
+            Ok(s.schedule.priority.into())
+        }))
+        .field(text("createdBy", |s| &s.created_by))
+        .field(part("createdAt", TypeRef::named_nn(scalars::DATE_TIME), |s: &ScheduleState| {
+            Ok(instant(&s.schedule.created_at))
+        }))
+        .field(part("isPaused", TypeRef::named_nn(TypeRef::BOOLEAN), |s: &ScheduleState| {
+            Ok(s.is_paused.into())
+        }))
+        .field(
+            part("missed", TypeRef::named_nn(scalars::BIG_INT), |s: &ScheduleState| {
+                Ok(big(s.missed))
+            })
+            .description("Times that came too late to run."),
+        )
+        .field(
+            part("nextAt", TypeRef::named(scalars::DATE_TIME), |s: &ScheduleState| {
+                Ok(optional_instant(s.next_at.as_ref()))
+            })
+            .description("Null while it is paused."),
+        )
+        .field(
+            objects("nextTimes", TypeRef::named_nn_list_nn("ScheduleTime"), |s: &ScheduleState| {
+                // One that is kept was readable when it was made.
+                times_of(&s.schedule.cron, &s.schedule.zone, Utc::now(), NEXT_TIMES)
+                    .unwrap_or_default()
+            })
+            .description("Its next ten times, also while it is paused."),
+        )
+}
+
+fn time_type() -> Object {
+    Object::new("ScheduleTime")
+        .description("A time of a schedule.")
+        .field(part("at", TypeRef::named_nn(scalars::DATE_TIME), |t: &NextTime| Ok(instant(&t.at))))
+        .field(
+            part("local", TypeRef::named_nn(TypeRef::STRING), |t: &NextTime| {
+                Ok(t.local.as_str().into())
+            })
+            .description(
+                "What the clock of its zone shows, with its offset; `logicalTime` of the run.",
+            ),
+        )
+}
+
+/// The query fields.
+pub(crate) fn queries() -> [Field; 2] {
+    [
+        Field::new("schedules", TypeRef::named_nn_list("Schedule"), |context| {
+            let inner = context.ctx;
+            nullable(inner, async move {
+                let state = state(inner)?;
+                let who = state.who(Role::Reader)?;
+                let all = state.service().runner.schedules(who).await?;
+                Ok(Some(FieldValue::list(all.into_iter().map(FieldValue::owned_any))))
+            })
+        })
+        .description("Schedules, by name."),
+        Field::new("schedule", TypeRef::named("Schedule"), |context| {
+            let inner = context.ctx;
+            nullable(inner, async move {
+                let state = state(inner)?;
+                let who = state.who(Role::Reader)?;
+                let found = state.service().runner.schedule(who, &name(&context)).await?;
+                Ok(Some(FieldValue::owned_any(found)))
+            })
+        })
+        .description("One schedule.")
+        .argument(name_argument()),
+    ]
+}
+
+/// The mutations.
+pub(crate) fn mutations() -> [Field; 4] {
+    [
+        Field::new("addSchedule", TypeRef::named("Schedule"), |context| {
+            let inner = context.ctx;
+            nullable(inner, async move {
+                let state = state(inner)?;
+                let who = state.who(Role::Operator)?;
+                let schedule = schedule_of(&context)?;
+                let made = state.service().runner.add_schedule(who, schedule).await?;
+                Ok(Some(FieldValue::owned_any(made)))
+            })
+        })
+        .description("Adds a schedule; its first time is the next one from now on. Needs the role operator.")
+        .argument(name_argument())
+        .argument(InputValue::new("job", TypeRef::named_nn(TypeRef::STRING)))
+        .argument(
+            InputValue::new("cron", TypeRef::named_nn(TypeRef::STRING)).description(
+                "Minute, hour, day of month, month, day of week, like `30 2 * * 1-5`; or @hourly, @daily, @weekly, @monthly, @yearly.",
+            ),
+        )
+        .argument(
+            InputValue::new("zone", TypeRef::named(TypeRef::STRING))
+                .description("An IANA time zone; UTC when absent."),
+        )
+        .argument(InputValue::new("params", TypeRef::named(scalars::JSON)))
+        .argument(InputValue::new("gpu", TypeRef::named("GpuPolicy")))
+        .argument(
+            InputValue::new("catchUp", TypeRef::named(TypeRef::STRING))
+                .description("`none`, `latest` (when absent) or `all`."),
+        )
+        .argument(
+            InputValue::new("jitterSeconds", TypeRef::named(TypeRef::INT))
+                .description("Runs begin up to so many seconds after their time; 0 when absent."),
+        )
+        .argument(InputValue::new("priority", TypeRef::named(TypeRef::INT))),
+        changing(
+            "pauseSchedule",
+            "Lets its times pass without runs; they are not made up for. Needs the role operator.",
+            async |runner, who, name| runner.pause_schedule(&who, &name).await,
+        ),
+        changing(
+            "resumeSchedule",
+            "Lets it go on, from now. Needs the role operator.",
+            async |runner, who, name| runner.resume_schedule(&who, &name).await,
+        ),
+        changing(
+            "removeSchedule",
+            "Removes it, and answers with it as it was; its runs stay. Needs the role operator.",
+            async |runner, who, name| {
+                let last = runner.schedule(&who, &name).await?;
+                runner.remove_schedule(&who, &name).await?;
+                Ok(last)
+            },
+        ),
+    ]
+}
+
+/// A mutation of one schedule.
+fn changing<F: Future<Output = Result<ScheduleState>> + Send>(
+    field: &'static str,
+    description: &'static str,
+    change: impl Fn(Runner, Principal, String) -> F + Copy + Send + Sync + 'static,
+) -> Field {
+    Field::new(field, TypeRef::named("Schedule"), move |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Operator)?.clone();
+            let changed = change(state.service().runner.clone(), who, name(&context)).await?;
+            Ok(Some(FieldValue::owned_any(changed)))
+        })
+    })
+    .description(description)
+    .argument(name_argument())
+}
+
+fn name_argument() -> InputValue {
+    InputValue::new("name", TypeRef::named_nn(TypeRef::STRING))
+}
+
+fn name(context: &ResolverContext<'_>) -> String {
+    text_argument(context, "name").unwrap_or_default()
+}
+
+fn schedule_of(context: &ResolverContext<'_>) -> Result<Schedule> {
+    let text = |name: &str, default: &str| {
+        text_argument(context, name).unwrap_or_else(|| default.to_owned())
+    };
+    let params = argument(context, "params").unwrap_or_else(super::jobs::no_parameters);
+    let params =
+        params.into_json().map_err(|error| bad_input(format!("addSchedule.params: {error}")))?;
+    let gpu = match text_argument(context, "gpu") {
+        None => None,
+        Some(word) => Some(word.to_lowercase().parse::<GpuPolicy>().map_err(Error::from)?),
+    };
+    let jitter_seconds = match argument(context, "jitterSeconds") {
+        None => 0,
+        Some(Value::Number(number)) => number
+            .as_u64()
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .ok_or_else(|| bad_input("addSchedule.jitterSeconds: expected 0 or more"))?,
+        Some(_) => return Err(bad_input("addSchedule.jitterSeconds: expected a number")),
+    };
+    Ok(Schedule {
+        name: name(context),
+        job: text("job", ""),
+        params,
+        gpu,
+        cron: text("cron", ""),
+        zone: text("zone", "UTC"),
+        catch_up: text("catchUp", "latest"),
+        jitter_seconds,
+        priority: priority(argument(context, "priority").as_ref())?,
+        created_by: String::new(),
+        created_at: Utc::now(),
+    })
+}

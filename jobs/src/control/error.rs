@@ -1,0 +1,31 @@
+//! What goes wrong with the control database, in words for who runs it.
+
+/// Why control state could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// It can not be reached now; a later try may succeed.
+    #[error("the control database can not be reached: {0}")]
+    Unavailable(String),
+    /// The file is no database, or a damaged one.
+    #[error(
+        "the control database is damaged ({0}); move the file {1} away, with its -wal and -shm beside it, or put a copy of \
+         before in its place: runs that ended are read from the dataset runs again, only those that waited are lost"
+    )]
+    Damaged(String, String),
+    /// It was made by a later release.
+    #[error(
+        "the control database is of release {found} of its tables; expected at most {known}: a later Colonnade made it"
+    )]
+    TooNew {
+        /// The release that was found.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// A setting that names no database.
+    #[error("control database {0:?}: expected sqlite:FILE or postgres://USER@HOST/DATABASE, {1}")]
+    Setting(String, String),
+    /// A statement that should have worked did not.
+    #[error("the control database refused a statement: {0}")]
+    Refused(String),
+}

@@ -1,0 +1,197 @@
+//! Where the records of runs are: in control state, and of those that ended long ago in the dataset `runs` alone.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::{Code, Engine, Error, Principal, Result, Role, RunId};
+
+use crate::control::{Asked, ControlError, ControlStore, Entry, SqlStore};
+use crate::run::document::Document;
+use crate::run::ledger;
+use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord};
+
+/// The file of control state in the folder of a root. A leading dot is no tenant.
+const CONTROL_FILE: &str = ".colonnade.control.db";
+
+/// The records of runs.
+pub(crate) struct Records {
+    store: Arc<dyn ControlStore>,
+    is_durable: bool,
+}
+
+impl From<ControlError> for Error {
+    fn from(error: ControlError) -> Self {
+        let says = error.to_string();
+        match error {
+            ControlError::Unavailable(_) => Self::environment(
+                Code::StorageUnavailable,
+                "the control database can not be reached",
+                error,
+            ),
+            ControlError::Damaged(..) | ControlError::TooNew { .. } => {
+                Self::user(Code::StorageUnavailable, says)
+            }
+            ControlError::Setting(..) => Self::user(Code::BadInput, says),
+            ControlError::Refused(_) => Self::internal(says),
+        }
+    }
+}
+
+impl Records {
+    /// Opens control state where `control` says, or where it is by itself.
+    pub(crate) async fn open(engine: &Engine, control: Option<&str>) -> Result<Self> {
+        let (store, is_durable) = match (control, file_of(engine)) {
+            (Some(url), _) => (SqlStore::open(url).await?, true),
+            (None, Some(file)) => (SqlStore::open_file(&file).await?, true),
+            (None, None) => {
+                if engine.is_kept() {
+                    tracing::warn!(
+                        "runs that wait are lost with this process; the setting `control` names a database that keeps them"
+                    );
+                }
+                (SqlStore::in_memory().await?, false)
+            }
+        };
+        Ok(Self { store: Arc::new(store), is_durable })
+    }
+
+    /// The same for who only looks, where there is one.
+    pub(crate) async fn open_if_there(
+        engine: &Engine,
+        control: Option<&str>,
+    ) -> Result<Option<Self>> {
+        match (control, file_of(engine)) {
+            (None, None) => Ok(None),
+            (None, Some(file)) if !file.exists() => Ok(None),
+            _ => Self::open(engine, control).await.map(Some),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn ControlStore {
+        self.store.as_ref()
+    }
+
+    /// Whether what waits outlives the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
+    /// The record of a run; `NOT_FOUND` when the tenant has none with this id.
+    pub(crate) async fn get(
+        &self,
+        engine: &Engine,
+        who: &Principal,
+        id: RunId,
+    ) -> Result<RunRecord> {
+        let (tenant, text) = (who.tenant.as_str(), id.to_string());
+        if let Some(entry) = self.store.get(tenant, &text).await? {
+            return Ok(Document::of(&entry)?.record);
+        }
+        let earlier = self.store.earlier(tenant).await?;
+        let found = match !earlier.is_read || earlier.has_older {
+            true => ledger::get(engine, who, &text).await?,
+            false => None,
+        };
+        found.ok_or_else(|| no_such_run(id))
+    }
+
+    /// The runs that `filter` asks for, newest first.
+    pub(crate) async fn list(
+        &self,
+        engine: &Engine,
+        who: &Principal,
+        filter: &RunFilter,
+    ) -> Result<Vec<RunRecord>> {
+        let limit = filter.limit.min(RUNS_LISTED_MAX);
+        let asked = Asked {
+            job: filter.job.clone(),
+            state: filter.state.map(|state| state.as_str().to_owned()),
+            before: filter.before.map(|before| before.to_string()),
+            key: None,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        };
+        let entries = self.store.list(who.tenant.as_str(), &asked).await?;
+        let mut records = records_of(&entries);
+        let earlier = self.store.earlier(who.tenant.as_str()).await?;
+        if records.len() < limit && (!earlier.is_read || earlier.has_older) {
+            let older = ledger::list(engine, who, &RunFilter { limit, ..filter.clone() }).await?;
+            let known: HashSet<RunId> = records.iter().map(|r| r.id).collect();
+            records.extend(older.into_iter().filter(|record| !known.contains(&record.id)));
+            records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+            records.truncate(limit);
+        }
+        Ok(records)
+    }
+
+    /// The newest `limit` runs with this key.
+    pub(crate) async fn with_key(
+        &self,
+        engine: &Engine,
+        who: &Principal,
+        key: &str,
+        limit: usize,
+    ) -> Result<Vec<RunRecord>> {
+        let asked = Asked {
+            key: Some(key.to_owned()),
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            ..Asked::default()
+        };
+        let records = records_of(&self.store.list(who.tenant.as_str(), &asked).await?);
+        // The run that asks is one of them.
+        if records.len() > 1 || !self.store.earlier(who.tenant.as_str()).await?.has_older {
+            return Ok(records);
+        }
+        ledger::with_key(engine, who, key, limit).await
+    }
+}
+
+/// The records of entries; one that is damaged must not hide the others.
+pub(crate) fn records_of(entries: &[Entry]) -> Vec<RunRecord> {
+    let readable = |entry: &Entry| match Document::of(entry) {
+        Ok(document) => Some(document.record),
+        Err(error) => {
+            tracing::warn!(detail = error.detail(), "a run is left out");
+            None
+        }
+    };
+    entries.iter().filter_map(readable).collect()
+}
+
+/// Where control state is by itself.
+fn file_of(engine: &Engine) -> Option<PathBuf> {
+    Some(engine.folder()?.join(CONTROL_FILE))
+}
+
+/// The recorded runs that `filter` asks for, newest first, for who has no runner. `control` is that of the runners
+/// ([`RunnerOptions::control`](crate::RunnerOptions::control)).
+pub async fn recorded_runs(
+    engine: &Engine,
+    control: Option<&str>,
+    who: &Principal,
+    filter: &RunFilter,
+) -> Result<Vec<RunRecord>> {
+    who.require(Role::Reader)?;
+    match Records::open_if_there(engine, control).await? {
+        Some(records) => records.list(engine, who, filter).await,
+        None => ledger::list(engine, who, filter).await,
+    }
+}
+
+/// The record of one run; NOT_FOUND where there is none.
+pub async fn recorded_run(
+    engine: &Engine,
+    control: Option<&str>,
+    who: &Principal,
+    id: RunId,
+) -> Result<RunRecord> {
+    who.require(Role::Reader)?;
+    match Records::open_if_there(engine, control).await? {
+        Some(records) => records.get(engine, who, id).await,
+        None => ledger::get(engine, who, &id.to_string()).await?.ok_or_else(|| no_such_run(id)),
+    }
+}
+
+fn no_such_run(id: RunId) -> Error {
+    Error::user(Code::NotFound, format!("run {id}: there is no run with this id"))
+}

@@ -1,0 +1,91 @@
+//! What a runner may use, and what it is asked to run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use datasets::DatasetName;
+use engine::{AsOf, Urgency};
+use kernels::GpuPolicy;
+use serde_json::Value;
+
+use crate::kinds::Jobs;
+
+/// What a runner may use.
+#[derive(Clone, Debug)]
+pub struct RunnerOptions {
+    /// Device policy of runs that do not state their own.
+    pub gpu: GpuPolicy,
+    /// Runs at work at one time.
+    pub concurrent_runs: usize,
+    /// Runs that may wait; one more is refused with `LIMIT_EXCEEDED`.
+    pub queue_runs_max: usize,
+    /// Whether there are several tenants: then at most half of what works and of what waits is of one.
+    pub has_tenants: bool,
+    /// Memory of all runs together, beside the sessions' own pool, in bytes.
+    pub memory_budget_bytes: usize,
+    /// Threads for numeric work; 0 takes one per core.
+    pub threads: usize,
+    /// A run that works for longer is stopped with `TIMEOUT`.
+    pub run_timeout: Option<Duration>,
+    /// The folder of models that were pulled, each in a folder of its name.
+    pub models: Option<PathBuf>,
+    /// Memory of the vectors that searches keep, beside that of runs, in bytes.
+    pub search_bytes_max: usize,
+    /// Whether runs leave the cores to others of the process, or take their share of them.
+    pub urgency: Urgency,
+    /// The job kinds that there are.
+    pub jobs: Jobs,
+    /// The database of control state, `sqlite:FILE` or `postgres://…`. When absent: a file in the folder of a root on a disk;
+    /// elsewhere it is gone with the process.
+    pub control: Option<String>,
+    /// Which runs it works at.
+    pub takes: Takes,
+    /// What it is, for a person who looks at the workers.
+    pub label: String,
+}
+
+/// Which runs a runner works at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Takes {
+    /// Whatever waits.
+    #[default]
+    All,
+    /// What was submitted to it.
+    Own,
+}
+
+impl Default for RunnerOptions {
+    fn default() -> Self {
+        Self {
+            gpu: GpuPolicy::default(),
+            concurrent_runs: 2,
+            queue_runs_max: 256,
+            has_tenants: false,
+            memory_budget_bytes: 1 << 30,
+            threads: 0,
+            run_timeout: None,
+            models: None,
+            search_bytes_max: 1 << 29,
+            urgency: Urgency::default(),
+            jobs: Jobs::default(),
+            control: None,
+            takes: Takes::default(),
+            label: "colonnade".into(),
+        }
+    }
+}
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunRequest {
+    /// The job kind.
+    pub job: String,
+    /// Its parameters, an object; `null` takes every default.
+    pub params: Value,
+    /// Device policy; the runner's own when `None`.
+    pub gpu: Option<GpuPolicy>,
+    /// Inputs that are not to be read at their latest version.
+    pub pins: Vec<(DatasetName, AsOf)>,
+    /// Higher is sooner: each step is as if it had been asked for a minute earlier.
+    pub priority: i32,
+}

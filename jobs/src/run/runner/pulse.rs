@@ -1,0 +1,196 @@
+//! The pulse of a runner: it says that it lives, hears what others want of it, tells what others did, and sees who is gone.
+//!
+//! Whether another lives is seen on a local root by the mark that it holds, which ends with its process. Elsewhere by its beat: one
+//! that stands still for [`LEASE`] by this process's own clock is gone. No clocks of two machines are compared, so that one that
+//! jumps takes no run away from who works at it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use engine::{Result, RunId};
+
+use super::{Runner, Shared, join};
+use crate::control::Worker;
+use crate::run::context::interrupted;
+use crate::run::document::Document;
+use crate::run::record::{RunError, RunState, now};
+use crate::schedules::fire_due;
+
+/// How often it is looked what others did, and how soon one hears that a run is to be cancelled.
+const PULSE: Duration = Duration::from_millis(250);
+/// How often it is looked which schedules are due.
+const CLOCK: Duration = Duration::from_secs(1);
+/// Pulses between two of the other duties.
+const BEAT_EVERY: u64 = 2;
+const NOTE_EVERY: u64 = 4;
+const FORGET_EVERY: u64 = 14_400;
+/// A worker whose beat stands still for so long is gone.
+const LEASE: Duration = Duration::from_secs(15);
+/// Changes of others that are told at a time.
+const CHANGES_MAX: i64 = 500;
+/// How long runs that ended stay in control state; the dataset `runs` has them always.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Beats until the runner has ended what it was at. `seen` is the number of the last change of which somebody heard.
+pub(super) async fn beat(shared: Arc<Shared>, mut seen: i64) {
+    let mut others = HashMap::new();
+    let mut is_failing = false;
+    for count in 0_u64.. {
+        if shared.closing.is_cancelled() && shared.at_work.lock().is_empty() {
+            return;
+        }
+        let done = pulse(&shared, count, &mut seen, &mut others).await;
+        match &done {
+            Ok(()) if is_failing => tracing::info!("the control database answers again"),
+            Err(error) if !is_failing => {
+                tracing::warn!(detail = error.detail(), "the control database does not answer");
+            }
+            _ => {}
+        }
+        is_failing = done.is_err();
+        tokio::select! {
+            () = tokio::time::sleep(PULSE) => {}
+            () = shared.closing.cancelled(), if !shared.closing.is_cancelled() => {}
+        }
+    }
+}
+
+/// Queues the runs of schedules when they are due, until the runner ends.
+pub(super) async fn look_at_the_clock(runner: Runner) {
+    let shared = &runner.shared;
+    while !shared.closing.is_cancelled() {
+        if let Err(error) = fire_due(&runner, now()).await {
+            tracing::debug!(detail = error.detail(), "schedules could not be looked at");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CLOCK) => {}
+            () = shared.closing.cancelled() => {}
+        }
+    }
+}
+
+async fn pulse(
+    shared: &Arc<Shared>,
+    count: u64,
+    seen: &mut i64,
+    others: &mut HashMap<String, (i64, Instant)>,
+) -> Result<()> {
+    follow(shared, seen).await?;
+    if count.is_multiple_of(BEAT_EVERY) {
+        say_that_it_lives(shared).await?;
+    }
+    if count.is_multiple_of(NOTE_EVERY) {
+        note(shared).await?;
+        bury(shared, others).await?;
+    }
+    if count % FORGET_EVERY == FORGET_EVERY - 1 {
+        let before = now() - KEPT;
+        shared.records.store().forget(before.timestamp_micros()).await?;
+    }
+    Ok(())
+}
+
+/// Tells what others changed.
+async fn follow(shared: &Shared, seen: &mut i64) -> Result<()> {
+    let is_heard = !shared.asked.lock().is_empty() || shared.updates.receiver_count() > 0;
+    if !is_heard {
+        *seen = shared.records.store().last_change().await?;
+        return Ok(());
+    }
+    let changed = shared.records.store().changed(*seen, CHANGES_MAX).await?;
+    for entry in changed {
+        *seen = entry.change;
+        let Ok(document) = Document::of(&entry) else { continue };
+        let record = document.record;
+        // Of these more is known here.
+        if shared.at_work.lock().contains_key(&record.id) {
+            continue;
+        }
+        shared.tell(record);
+    }
+    Ok(())
+}
+
+async fn say_that_it_lives(shared: &Shared) -> Result<()> {
+    let worker = shared.worker.lock().id.clone();
+    match shared.records.store().beat(&worker).await? {
+        Some(to_cancel) => {
+            for id in to_cancel.iter().filter_map(|id| id.parse::<RunId>().ok()) {
+                if let Some(run) = shared.at_work.lock().get(&id) {
+                    run.cancel();
+                }
+            }
+        }
+        None => {
+            // Its runs are others' by now: what it still did would be done twice.
+            tracing::error!("others took this process for dead; it lets go of its runs");
+            for run in shared.at_work.lock().values() {
+                run.cancellation.cancel();
+            }
+            let joined = join(&shared.engine, &shared.records, &shared.options).await?;
+            *shared.worker.lock() = joined;
+        }
+    }
+    Ok(())
+}
+
+/// Writes how far runs are, for who looks from elsewhere.
+async fn note(shared: &Shared) -> Result<()> {
+    let news: Vec<_> = {
+        let at_work = shared.at_work.lock();
+        let news = at_work.values().filter(|run| run.is_news.swap(false, Ordering::Relaxed));
+        news.cloned().collect()
+    };
+    for run in news {
+        let document = Document { record: run.record.borrow().as_ref().clone(), gpu: run.gpu };
+        shared.records.store().note(&run.lease, &document.to_text()?).await?;
+    }
+    Ok(())
+}
+
+/// Takes the runs of workers that are gone.
+async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> Result<()> {
+    let own = shared.worker.lock().id.clone();
+    let workers = shared.records.store().workers().await?;
+    others.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
+    for worker in workers.iter().filter(|worker| worker.id != own) {
+        if !is_gone(shared, worker, others) {
+            continue;
+        }
+        let failed = |text: &str| failed(&worker.id, text);
+        let taken = shared.records.store().dead(worker, now().timestamp_micros(), &failed).await?;
+        if taken > 0 {
+            tracing::warn!(
+                worker = worker.label,
+                runs = taken,
+                "took over the runs of a worker that is gone"
+            );
+            shared.wake.notify_one();
+            shared.ended.notify_one();
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(shared: &Shared, worker: &Worker, others: &mut HashMap<String, (i64, Instant)>) -> bool {
+    if shared.engine.folder().is_some() && !shared.engine.is_marked(&worker.id) {
+        return true;
+    }
+    let (beat, since) =
+        others.entry(worker.id.clone()).or_insert_with(|| (worker.beat, Instant::now()));
+    if *beat != worker.beat {
+        (*beat, *since) = (worker.beat, Instant::now());
+    }
+    since.elapsed() > LEASE
+}
+
+/// The document of a run whose workers all ended while they were at it.
+fn failed(worker: &str, text: &str) -> String {
+    let Ok(mut document) = Document::parse(text) else { return text.to_owned() };
+    document.record.state = RunState::Failed;
+    document.record.finished_at = Some(now());
+    document.record.error = Some(RunError::from(&interrupted(worker)));
+    document.to_text().unwrap_or_else(|_| text.to_owned())
+}

@@ -1,0 +1,198 @@
+//! Several runners on one root, and what a dead one leaves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use engine::{Access, CommitLabel, Engine, EngineOptions, Principal, RunId, WriteMode};
+use kernels::GpuPolicy;
+use serde_json::{Value, json};
+
+use super::tests::{hold, holding, metrics, request, run};
+use super::{RunHandle, Runner, RunnerOptions, Takes};
+use crate::control::{ControlStore, NewRun, Room, SqlStore, Wants};
+use crate::run::document::Document;
+use crate::run::key::application_id;
+use crate::run::record::{RunFilter, RunRecord, RunState, now};
+use crate::testing::append;
+
+async fn engine_at(folder: &Path, access: fn(String) -> Access) -> Engine {
+    let options = EngineOptions {
+        root: folder.display().to_string(),
+        access: access("test".into()),
+        ..EngineOptions::default()
+    };
+    Engine::open(options).await.unwrap()
+}
+
+fn main(holder: String) -> Access {
+    Access::Writer { holder }
+}
+
+fn beside(holder: String) -> Access {
+    Access::Beside { holder }
+}
+
+fn options() -> RunnerOptions {
+    RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() }
+}
+
+async fn ended(runner: &Runner, id: RunId) -> RunRecord {
+    let record = runner.get(&Principal::local(), id).await.unwrap();
+    let handle = RunHandle { id, record: runner.shared.watch(&Default::default(), &record) };
+    tokio::time::timeout(Duration::from_secs(30), handle.wait()).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path(), main).await;
+    append(&engine, "metrics", &metrics()).await;
+    let one = RunnerOptions { concurrent_runs: 1, ..options() };
+    let (first, _) = holding(&engine, one.clone()).await;
+    let who = Principal::local();
+    let held = hold(&first, &who).await;
+    let waiting = first.submit(&who, request("anomalies", json!({}))).await.unwrap();
+    let (held_id, waiting_id) = (held.id(), waiting.id());
+    first.shutdown().await;
+    let says = waiting.wait().await.unwrap_err().to_string();
+    assert!(says.contains("it goes on when a server is there again"), "{says}");
+
+    let (second, places) = holding(&engine, one).await;
+    places.add_permits(1);
+    for id in [held_id, waiting_id] {
+        let record = ended(&second, id).await;
+        assert_eq!((record.state, record.attempts.len()), (RunState::Succeeded, 0), "{record:?}");
+    }
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path(), main).await;
+    let other = engine_at(folder.path(), beside).await;
+    let (first, places) = holding(&engine, options()).await;
+    // It works at its own alone, and has none.
+    let second =
+        Runner::start(other, RunnerOptions { takes: Takes::Own, ..options() }).await.unwrap();
+    let who = Principal::local();
+    let held = hold(&first, &who).await;
+    let seen = second.get(&who, held.id()).await.unwrap();
+    assert_eq!(seen.state, RunState::Running);
+    let listed = second.list(&who, RunFilter::default()).await.unwrap();
+    assert_eq!(listed.iter().map(|run| run.id).collect::<Vec<_>>(), [held.id()]);
+    let begun = std::time::Instant::now();
+    let cancelled = second.cancel(&who, held.id()).await.unwrap();
+    assert_eq!(cancelled.state, RunState::Cancelled);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(held.wait().await.unwrap().state, RunState::Cancelled);
+    // Its end is heard of, too.
+    let held = hold(&first, &who).await;
+    let mut updates = second.updates();
+    places.add_permits(1);
+    let heard = loop {
+        let update = updates.recv().await.unwrap();
+        if update.state.is_final() {
+            break update;
+        }
+    };
+    assert_eq!((heard.id, heard.state), (held.id(), RunState::Succeeded));
+    second.shutdown().await;
+    first.shutdown().await;
+}
+
+/// A run that a worker was at which is gone.
+async fn orphan(store: &SqlStore, of: &RunRecord) -> RunRecord {
+    let id = RunId::new();
+    let record = RunRecord {
+        id,
+        key: format!("{}-{id}", of.key),
+        state: RunState::Queued,
+        outputs: vec![],
+        finished_at: None,
+        summary: Value::Null,
+        requested_at: now(),
+        ..of.clone()
+    };
+    let document = Document { record: record.clone(), gpu: GpuPolicy::Off }.to_text().unwrap();
+    let new = NewRun {
+        id: record.id.to_string(),
+        tenant: "default".into(),
+        job: record.job.clone(),
+        key: record.key.clone(),
+        priority: 0,
+        now_us: 0,
+        due_us: 0,
+        memory_bytes: 0,
+        attempts_max: 1,
+        kept_for: Some("ghost".into()),
+        document,
+    };
+    store.join("ghost", "gone", 0).await.unwrap();
+    store.enqueue(&new, Room { open_max: 9, of_tenant_max: 9 }).await.unwrap();
+    let wants = Wants {
+        worker: "ghost".into(),
+        now_us: 1,
+        free_bytes: 1,
+        of_tenant_max: 9,
+        only_kept: true,
+    };
+    assert_eq!(store.claim(&wants).await.unwrap().unwrap().id, record.id.to_string());
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_dead_process_is_done_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path(), main).await;
+    append(&engine, "metrics", &metrics()).await;
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let done = run(&runner, "anomalies", json!({})).await;
+    runner.shutdown().await;
+    let file = folder.path().join(".colonnade.control.db");
+    let who = Principal::local();
+    let output = done.outputs[0].dataset.clone();
+    for has_committed in [false, true] {
+        let store = SqlStore::open_file(&file).await.unwrap();
+        let record = orphan(&store, &done).await;
+        if has_committed {
+            let label = CommitLabel {
+                run_id: Some(record.id),
+                operation: "anomalies".into(),
+                idempotency: Some((application_id(&record.key), 1)),
+            };
+            engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
+        }
+        store.close().await;
+        let before = engine.history(&who, &output, 100).await.unwrap().len();
+        let runner = Runner::start(engine.clone(), options()).await.unwrap();
+        let ended = ended(&runner, record.id).await;
+        assert_eq!(ended.state, RunState::Succeeded, "{:?}", ended.error);
+        assert_eq!((ended.outputs.len(), ended.repeated_of), (1, None));
+        let made = engine.history(&who, &output, 100).await.unwrap().len() - before;
+        assert_eq!(made, usize::from(!has_committed), "it committed {has_committed} before");
+        runner.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_known_from_the_dataset_where_control_state_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path(), main).await;
+    append(&engine, "metrics", &metrics()).await;
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let first = run(&runner, "anomalies", json!({})).await;
+    let failed = run(&runner, "anomalies", json!({"value_column": "no"})).await;
+    runner.shutdown().await;
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(format!(".colonnade.control.db{ending}")));
+    }
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let listed = runner.list(&Principal::local(), RunFilter::default()).await.unwrap();
+    let known: Vec<_> = listed.iter().map(|run| (run.id, run.state)).collect();
+    assert_eq!(known, [(failed.id, RunState::Failed), (first.id, RunState::Succeeded)]);
+    // What was done before is still known to be done.
+    assert_eq!(run(&runner, "anomalies", json!({})).await.repeated_of, Some(first.id));
+    runner.shutdown().await;
+}

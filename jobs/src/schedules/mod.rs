@@ -1,0 +1,322 @@
+//! When jobs run by themselves: a schedule is a job with its parameters, and a cron line on the clock of a time zone.
+//!
+//! Each time of a schedule, by the name that its local clock has for it, has one run at most: the database says so, whatever starts
+//! anew, and however many processes look at the clock. A time that nobody was there for is made up for or not, as `catch_up` says.
+
+mod fire;
+#[cfg(test)]
+mod tests;
+pub(crate) mod when;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use datasets::DatasetName;
+use engine::{Code, Error, Principal, Result, Role};
+use kernels::GpuPolicy;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::control::{Pause, ScheduleEntry};
+use crate::run::record::now;
+use crate::run::runner::{RunRequest, Runner};
+use when::{CatchUp, Cron, WhenError, next_times};
+
+pub(crate) use fire::fire_due;
+
+/// Schedules of one tenant.
+const SCHEDULES_MAX: usize = 1_000;
+/// Longest name of a schedule, in bytes.
+const NAME_MAX_BYTES: usize = 63;
+/// Longest spread of starts.
+const JITTER_MAX: TimeDelta = TimeDelta::hours(1);
+
+/// What runs, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Its name: lower-case letters, digits, `_` and `-`, a letter first.
+    pub name: String,
+    /// The job kind.
+    pub job: String,
+    /// Its parameters, an object; `null` takes every default.
+    pub params: Value,
+    /// Device policy; the runner's own when absent.
+    #[serde(with = "policy")]
+    pub gpu: Option<GpuPolicy>,
+    /// Minute, hour, day of month, month, day of week.
+    pub cron: String,
+    /// An IANA time zone.
+    pub zone: String,
+    /// What becomes of times that nobody was there for: `none`, `latest` or `all`.
+    pub catch_up: String,
+    /// Runs begin up to so many seconds after their time, so that those of one minute do not begin together.
+    pub jitter_seconds: u32,
+    /// Of its runs; higher is sooner.
+    pub priority: i32,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A schedule and how far it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScheduleState {
+    /// What runs, and when.
+    #[serde(flatten)]
+    pub schedule: Schedule,
+    /// Whether it rests.
+    pub is_paused: bool,
+    /// Times that came too late to run.
+    pub missed: u64,
+    /// When it runs next; none while it rests.
+    pub next_at: Option<DateTime<Utc>>,
+}
+
+/// A time of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextTime {
+    /// The instant.
+    pub at: DateTime<Utc>,
+    /// What the clock of its zone shows, as RFC 3339.
+    pub local: String,
+}
+
+impl From<WhenError> for Error {
+    fn from(error: WhenError) -> Self {
+        Self::user(Code::BadInput, error.to_string())
+    }
+}
+
+impl Schedule {
+    /// Its times.
+    pub(crate) fn times(&self) -> Result<Cron> {
+        Ok(Cron::new(&self.cron, &self.zone)?)
+    }
+
+    fn catch_up(&self) -> Result<CatchUp> {
+        Ok(self.catch_up.parse()?)
+    }
+
+    fn request(&self) -> RunRequest {
+        RunRequest {
+            job: self.job.clone(),
+            params: self.params.clone(),
+            gpu: self.gpu,
+            pins: Vec::new(),
+            priority: self.priority,
+        }
+    }
+
+    /// Fails with what is wrong with it.
+    fn check(&self, runner: &Runner) -> Result<()> {
+        let bad = |says: String| Err(Error::user(Code::BadInput, says));
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+        let is_name = self.name.len() <= NAME_MAX_BYTES
+            && self.name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+            && self.name.bytes().all(letters);
+        if !is_name {
+            let shown: String = self.name.chars().take(80).collect();
+            return bad(format!(
+                "schedule {shown:?}: expected a name of 1 to {NAME_MAX_BYTES} lower-case letters, digits, `_` and `-`, a letter first"
+            ));
+        }
+        self.times()?;
+        self.catch_up()?;
+        if TimeDelta::seconds(i64::from(self.jitter_seconds)) > JITTER_MAX {
+            return bad(format!(
+                "schedule {}: jitter: expected at most {} s, found {}",
+                self.name,
+                JITTER_MAX.num_seconds(),
+                self.jitter_seconds
+            ));
+        }
+        let job = runner.jobs().get(&self.job)?;
+        let params = job.canonical(&self.params)?;
+        let inputs: Vec<DatasetName> = job.inputs(&params)?;
+        for output in job.outputs(&params)? {
+            if inputs.contains(&output.name) && !job.appends_to_inputs() {
+                return bad(format!(
+                    "schedule {}: {} writes to its own input {}; expected another output",
+                    self.name, self.job, output.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn of(entry: &ScheduleEntry) -> Result<Self> {
+        serde_json::from_str(&entry.document).map_err(|e| {
+            Error::internal(format!("schedule {} in the control database: {e}", entry.name))
+        })
+    }
+}
+
+/// The next `count` times of a cron line in a time zone, for who wants to see them before there is a schedule.
+pub fn times_of(
+    cron: &str,
+    zone: &str,
+    after: DateTime<Utc>,
+    count: usize,
+) -> Result<Vec<NextTime>> {
+    let cron = Cron::new(cron, zone)?;
+    let ticks = next_times(&cron, after, count).into_iter();
+    Ok(ticks.map(|tick| NextTime { at: tick.due, local: tick.logical }).collect())
+}
+
+impl Runner {
+    /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
+    pub async fn add_schedule(
+        &self,
+        who: &Principal,
+        mut schedule: Schedule,
+    ) -> Result<ScheduleState> {
+        who.require(Role::Operator)?;
+        schedule.check(self)?;
+        self.require_durable(&schedule.name)?;
+        let times = schedule.times()?;
+        schedule.cron = times.line().to_owned();
+        schedule.zone = times.zone().to_owned();
+        schedule.created_by = who.subject.clone();
+        schedule.created_at = now();
+        let store = self.store();
+        let tenant = who.tenant.as_str();
+        if store.schedules(Some(tenant)).await?.len() >= SCHEDULES_MAX {
+            return Err(Error::user(
+                Code::LimitExceeded,
+                format!("there are {SCHEDULES_MAX} schedules already; expected fewer"),
+            ));
+        }
+        let document = serde_json::to_string(&schedule)
+            .map_err(|e| Error::internal(format!("schedule {} as JSON: {e}", schedule.name)))?;
+        let entry = ScheduleEntry {
+            tenant: tenant.to_owned(),
+            name: schedule.name.clone(),
+            is_paused: false,
+            up_to_us: schedule.created_at.timestamp_micros(),
+            missed: 0,
+            document,
+        };
+        if !store.add_schedule(&entry).await? {
+            return Err(Error::user(
+                Code::Conflict,
+                format!(
+                    "there is a schedule {} already; remove it first, or take another name",
+                    schedule.name
+                ),
+            ));
+        }
+        state_of(&entry)
+    }
+
+    /// Fails where a schedule would be gone with the process, and its root would not.
+    fn require_durable(&self, name: &str) -> Result<()> {
+        if self.forgets() {
+            return Err(Error::user(
+                Code::BadInput,
+                format!(
+                    "schedule {name}: nothing would remember it; expected the setting `control` to name a database, \
+                     such as sqlite:/var/lib/colonnade/control.db"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The tenant's schedules, by name.
+    pub async fn schedules(&self, who: &Principal) -> Result<Vec<ScheduleState>> {
+        who.require(Role::Reader)?;
+        let entries = self.store().schedules(Some(who.tenant.as_str())).await?;
+        entries.iter().map(state_of).collect()
+    }
+
+    /// One of them; NOT_FOUND where there is none.
+    pub async fn schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
+        let all = self.schedules(who).await?;
+        let found = all.iter().find(|state| state.schedule.name == name).cloned();
+        found.ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|state| state.schedule.name.as_str()).collect();
+            no_such_schedule(name, &names)
+        })
+    }
+
+    /// Pauses a schedule: its times pass without runs, and are not made up for.
+    pub async fn pause_schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
+        self.set_pause(who, name, Pause::Begin).await
+    }
+
+    /// Lets it go on, from now.
+    pub async fn resume_schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
+        self.set_pause(who, name, Pause::End { up_to_us: now().timestamp_micros() }).await
+    }
+
+    async fn set_pause(&self, who: &Principal, name: &str, pause: Pause) -> Result<ScheduleState> {
+        who.require(Role::Operator)?;
+        self.schedule(who, name).await?;
+        self.store().pause_schedule(who.tenant.as_str(), name, pause).await?;
+        self.schedule(who, name).await
+    }
+
+    /// Removes a schedule; its runs stay.
+    pub async fn remove_schedule(&self, who: &Principal, name: &str) -> Result<()> {
+        who.require(Role::Operator)?;
+        self.schedule(who, name).await?;
+        self.store().remove_schedule(who.tenant.as_str(), name).await?;
+        Ok(())
+    }
+
+    /// The next `count` times of a schedule, also while it rests.
+    pub async fn next_times(
+        &self,
+        who: &Principal,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<NextTime>> {
+        let Schedule { cron, zone, .. } = self.schedule(who, name).await?.schedule;
+        times_of(&cron, &zone, now(), count)
+    }
+}
+
+fn no_such_schedule(name: &str, names: &[&str]) -> Error {
+    let near = engine::near_names(name, names.iter().copied());
+    let says = match (near.is_empty(), names.is_empty()) {
+        (false, _) => format!("did you mean {}?", near.join(" or ")),
+        (true, false) => format!("there are {}", names.join(", ")),
+        (true, true) => "there is none".to_owned(),
+    };
+    let shown: String = name.chars().take(80).collect();
+    Error::user(Code::NotFound, format!("schedule {shown:?}: there is no such schedule; {says}"))
+}
+
+fn state_of(entry: &ScheduleEntry) -> Result<ScheduleState> {
+    let schedule = Schedule::of(entry)?;
+    let handled = DateTime::from_timestamp_micros(entry.up_to_us).unwrap_or_else(now);
+    let next = schedule.times()?.next_after(handled.max(now()));
+    Ok(ScheduleState {
+        next_at: next.filter(|_| !entry.is_paused).map(|tick| tick.due),
+        is_paused: entry.is_paused,
+        missed: u64::try_from(entry.missed).unwrap_or_default(),
+        schedule,
+    })
+}
+
+/// A device policy as its word.
+mod policy {
+    use kernels::GpuPolicy;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        policy: &Option<GpuPolicy>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match policy {
+            Some(policy) => serializer.serialize_some(&policy.to_string()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<GpuPolicy>, D::Error> {
+        let word = Option::<String>::deserialize(deserializer)?;
+        word.map(|word| word.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}

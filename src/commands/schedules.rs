@@ -1,0 +1,139 @@
+//! `colonnade schedule` and `colonnade schedules`: when jobs run by themselves.
+
+use chrono::{DateTime, Utc};
+use engine::{Error, Result, Urgency};
+use jobs::{Runner, Schedule, ScheduleState, Takes};
+
+use super::run::{params, start_runner};
+use super::{close, open_to_write};
+use crate::cli::{ScheduleCommand, Schedules};
+use crate::config::Settings;
+use crate::output::{Output, columns};
+
+/// Adds, pauses, resumes or removes one.
+pub async fn change(
+    arguments: crate::cli::Schedule,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    with_runner(settings, "colonnade schedule", async |runner| {
+        let who = settings.principal()?;
+        match arguments.command {
+            ScheduleCommand::Add(add) => {
+                let gpu = add.gpu.map(|word| word.parse().map_err(Error::from)).transpose()?;
+                let schedule = Schedule {
+                    name: add.name,
+                    job: add.job,
+                    params: params(&add.params)?,
+                    gpu,
+                    cron: add.cron,
+                    zone: add.zone,
+                    catch_up: add.catch_up,
+                    jitter_seconds: add.jitter,
+                    priority: add.priority,
+                    created_by: who.subject.clone(),
+                    created_at: Utc::now(),
+                };
+                let made = runner.add_schedule(&who, schedule).await?;
+                let first = shown(made.next_at);
+                tell(
+                    output,
+                    &made,
+                    &format!("it runs first at {first} UTC, by a server on this root"),
+                )
+            }
+            ScheduleCommand::Pause(named) => {
+                let paused = runner.pause_schedule(&who, &named.name).await?;
+                tell(output, &paused, "it is paused; times that pass meanwhile are not made up for")
+            }
+            ScheduleCommand::Resume(named) => {
+                let resumed = runner.resume_schedule(&who, &named.name).await?;
+                let next = shown(resumed.next_at);
+                tell(output, &resumed, &format!("it runs next at {next} UTC"))
+            }
+            ScheduleCommand::Remove(named) => {
+                let last = runner.schedule(&who, &named.name).await?;
+                runner.remove_schedule(&who, &named.name).await?;
+                tell(output, &last, "it is removed; its runs stay")
+            }
+        }
+    })
+    .await
+}
+
+/// Lists them, or shows one.
+pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Output) -> Result<()> {
+    with_runner(settings, "colonnade schedules", async |runner| {
+        let who = settings.principal()?;
+        if let Some(name) = &arguments.name {
+            let state = runner.schedule(&who, name).await?;
+            let times = runner.next_times(&who, name, arguments.next as usize).await?;
+            if output.is_json() {
+                return output
+                    .document(&serde_json::json!({ "schedule": state, "next_times": times }));
+            }
+            output.line(&table(std::slice::from_ref(&state)))?;
+            let rows: Vec<Vec<String>> =
+                times.iter().map(|time| vec![shown(Some(time.at)), time.local.clone()]).collect();
+            return output.line(&format!("\n{}", columns(&["next (UTC)", "on its clock"], &rows)));
+        }
+        let all = runner.schedules(&who).await?;
+        if output.is_json() {
+            return output.document(&all);
+        }
+        match all.is_empty() {
+            true => output.line("no schedules yet; `colonnade schedule add` makes one"),
+            false => output.line(&table(&all)),
+        }
+    })
+    .await
+}
+
+/// A runner beside others, which works at nothing.
+pub(super) async fn with_runner<T>(
+    settings: &Settings,
+    label: &str,
+    work: impl AsyncFnOnce(&Runner) -> Result<T>,
+) -> Result<T> {
+    let engine = open_to_write(settings, label).await?;
+    let done = async {
+        let runner =
+            start_runner(&engine, settings, Urgency::Prompt, Takes::Own, label.to_owned()).await?;
+        let done = work(&runner).await;
+        runner.shutdown().await;
+        done
+    }
+    .await;
+    close(&engine, done).await
+}
+
+fn tell(output: &Output, state: &ScheduleState, says: &str) -> Result<()> {
+    match output.is_json() {
+        true => output.document(state),
+        false => output.line(&format!("schedule {}: {says}", state.schedule.name)),
+    }
+}
+
+fn table(states: &[ScheduleState]) -> String {
+    let row = |state: &ScheduleState| {
+        let schedule = &state.schedule;
+        let next = match state.is_paused {
+            true => "paused".to_owned(),
+            false => shown(state.next_at),
+        };
+        vec![
+            schedule.name.clone(),
+            schedule.job.clone(),
+            schedule.cron.clone(),
+            schedule.zone.clone(),
+            next,
+            state.missed.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = states.iter().map(row).collect();
+    columns(&["schedule", "job", "cron", "zone", "next (UTC)", "missed"], &rows)
+}
+
+fn shown(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M").to_string())
+}
