@@ -475,7 +475,10 @@ pub struct Datasets {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Runs {
+    #[command(subcommand)]
+    pub command: Option<RunsCommand>,
     /// Show this run in full
     pub run: Option<String>,
     /// Only runs of this job
@@ -485,6 +488,27 @@ pub struct Runs {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,
     /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Show a run in full
+    Show(RunNamed),
+    /// Wait for a run's end, wherever it is at work, and show how far it is
+    Watch(RunNamed),
+    /// Stop a run, wherever it is at work
+    Cancel(RunNamed),
+    /// Do the work of a run that failed again, on what its inputs are now
+    Retry(RunNamed),
+}
+
+#[derive(Debug, Args)]
+pub struct RunNamed {
+    /// Its id, as `colonnade runs` shows it
+    pub run: String,
+    /// Print the run record as one JSON document
     #[arg(long)]
     pub json: bool,
 }
@@ -603,7 +627,15 @@ impl Command {
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
-            Self::Runs(c) => c.json,
+            Self::Runs(c) => match &c.command {
+                Some(
+                    RunsCommand::Show(run)
+                    | RunsCommand::Watch(run)
+                    | RunsCommand::Cancel(run)
+                    | RunsCommand::Retry(run),
+                ) => run.json,
+                None => c.json,
+            },
             Self::Schedule(c) => match &c.command {
                 ScheduleCommand::Add(c) => c.json,
                 ScheduleCommand::Pause(c)

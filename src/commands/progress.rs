@@ -1,5 +1,6 @@
 //! How far a run is, drawn on a terminal while it goes on.
 
+use engine::RunId;
 use indicatif::{ProgressBar, ProgressStyle};
 use jobs::{RunRecord, Runner};
 use serde_json::Value;
@@ -20,6 +21,11 @@ pub(super) struct Drawing {
 impl Drawing {
     /// Draws the runs of `runner`, of which there is one; nothing where nobody looks.
     pub(super) fn of(runner: &Runner, output: &Output) -> Option<Self> {
+        Self::of_run(runner, None, output)
+    }
+
+    /// Draws one run of those that `runner` hears of, or all.
+    pub(super) fn of_run(runner: &Runner, run: Option<RunId>, output: &Output) -> Option<Self> {
         if !output.shows_progress() {
             return None;
         }
@@ -32,11 +38,11 @@ impl Drawing {
         let drawing = tokio::spawn(async move {
             loop {
                 match updates.recv().await {
-                    Ok(record) => {
+                    Ok(record) if run.is_none_or(|run| run == record.id) => {
                         shown.set_message(at(&record));
                         shown.set_position((record.progress * PARTS as f64) as u64);
                     }
-                    Err(RecvError::Lagged(_)) => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }

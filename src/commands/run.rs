@@ -57,7 +57,8 @@ fn first_sentence(text: &str) -> String {
     text.split_inclusive(". ").next().unwrap_or_default().trim().to_owned()
 }
 
-async fn run_to_end(
+/// Runs a job to its end, or to its record where it is told to stop.
+pub(super) async fn run_to_end(
     engine: &engine::Engine,
     settings: &Settings,
     request: RunRequest,
@@ -158,7 +159,8 @@ pub fn succeeded(record: RunRecord) -> Result<RunRecord> {
     }
 }
 
-fn report(record: &RunRecord, output: &Output) -> Result<()> {
+/// Prints what became of a run; one that failed is this command's error.
+pub(super) fn report(record: &RunRecord, output: &Output) -> Result<()> {
     if output.is_json() {
         output.document(record)?;
         // The document is the record, failed or not; the exit code still says which.

@@ -1,16 +1,30 @@
-//! `colonnade runs`: what ran, newest first.
+//! `colonnade runs`: what ran, newest first, and what to do about it.
 
 use chrono::{DateTime, Utc};
 use engine::{Engine, Result, RunId};
-use jobs::{DatasetVersion, RunFilter, RunRecord};
+use jobs::{DatasetVersion, RunFilter, RunRecord, RunRequest};
 
-use super::{close, open_to_read, words};
-use crate::cli::Runs;
+use super::progress::Drawing;
+use super::run::{report, run_to_end};
+use super::schedules::{with_runner, with_runner_of};
+use super::{close, open_to_read, open_to_write, stop_signal, words};
+use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
 
 /// Prints the run records.
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
+    match arguments.command {
+        Some(RunsCommand::Watch(named)) => return watch(&named, settings, output).await,
+        Some(RunsCommand::Cancel(named)) => return cancel(&named, settings, output).await,
+        Some(RunsCommand::Retry(named)) => return retry(&named, settings, output).await,
+        Some(RunsCommand::Show(named)) => {
+            let engine = open_to_read(settings).await?;
+            let shown = show(&engine, &named.run, settings, output).await;
+            return close(&engine, shown).await;
+        }
+        None => {}
+    }
     let engine = open_to_read(settings).await?;
     if let Some(id) = &arguments.run {
         let shown = show(&engine, id, settings, output).await;
@@ -47,6 +61,57 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
     ))
 }
 
+/// Waits for the end of a run.
+async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
+    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let record = with_runner(settings, "colonnade runs watch", async |runner| {
+        let drawing = Drawing::of_run(runner, Some(id), output);
+        let ended = match runner.follow(&who, id).await {
+            Ok(run) => tokio::select! {
+                ended = run.wait() => ended,
+                // It is only looked at.
+                () = stop_signal() => runner.get(&who, id).await,
+            },
+            Err(error) => Err(error),
+        };
+        if let Some(drawing) = drawing {
+            drawing.end();
+        }
+        ended
+    })
+    .await?;
+    report(&record, output)
+}
+
+/// Stops a run.
+async fn cancel(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
+    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let record = with_runner(settings, "colonnade runs cancel", async |runner| {
+        runner.cancel(&who, id).await
+    })
+    .await?;
+    match output.is_json() {
+        true => output.document(&record),
+        false => output.line(&format!("run {id} of {}: {}", record.job, record.state)),
+    }
+}
+
+/// Does the work of a run again.
+async fn retry(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
+    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let engine = open_to_write(settings, "colonnade runs retry").await?;
+    let record = async {
+        let request = with_runner_of(&engine, settings, "colonnade runs retry", async |runner| {
+            runner.again(&who, id).await
+        });
+        let request = RunRequest { gpu: Some(settings.gpu()?), ..request.await? };
+        run_to_end(&engine, settings, request, output).await
+    };
+    let record = record.await;
+    let record = close(&engine, record).await?;
+    report(&record, output)
+}
+
 /// One run in full.
 async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -> Result<()> {
     let id: RunId = id.parse()?;
@@ -73,6 +138,13 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         ("read", versions(&record.inputs)),
         ("wrote", versions(&record.outputs)),
     ];
+    lines.extend(record.schedule.as_ref().map(|of| ("schedule", of.clone())));
+    lines.extend(record.logical_time.as_ref().map(|at| ("for the time", at.clone())));
+    lines.extend(record.next_attempt_at.map(|next| ("tried again", at(Some(next)))));
+    lines.extend(record.attempts.iter().map(|attempt| {
+        let error = &attempt.error;
+        ("tried", format!("{}: {}: {}", at(Some(attempt.started_at)), error.code, error.message))
+    }));
     lines.extend(record.repeated_of.map(|of| ("repeated from", of.to_string())));
     lines.extend(record.error.as_ref().map(|e| ("error", format!("{}: {}", e.code, e.message))));
     lines.retain(|(_, text)| !text.is_empty());

@@ -1,7 +1,7 @@
 //! `colonnade schedule` and `colonnade schedules`: when jobs run by themselves.
 
 use chrono::{DateTime, Utc};
-use engine::{Error, Result, Urgency};
+use engine::{Engine, Error, Result, Urgency};
 use jobs::{Runner, Schedule, ScheduleState, Takes};
 
 use super::run::{params, start_runner};
@@ -96,15 +96,22 @@ pub(super) async fn with_runner<T>(
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
     let engine = open_to_write(settings, label).await?;
-    let done = async {
-        let runner =
-            start_runner(&engine, settings, Urgency::Prompt, Takes::Own, label.to_owned()).await?;
-        let done = work(&runner).await;
-        runner.shutdown().await;
-        done
-    }
-    .await;
+    let done = with_runner_of(&engine, settings, label, work).await;
     close(&engine, done).await
+}
+
+/// The same on an engine that is open.
+pub(super) async fn with_runner_of<T>(
+    engine: &Engine,
+    settings: &Settings,
+    label: &str,
+    work: impl AsyncFnOnce(&Runner) -> Result<T>,
+) -> Result<T> {
+    let runner =
+        start_runner(engine, settings, Urgency::Prompt, Takes::Own, label.to_owned()).await?;
+    let done = work(&runner).await;
+    runner.shutdown().await;
+    done
 }
 
 fn tell(output: &Output, state: &ScheduleState, says: &str) -> Result<()> {

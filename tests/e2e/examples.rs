@@ -510,6 +510,13 @@ async fn the_examples_of_the_page_on_operations_hold() {
     Reader::new(&[], &[]).read("docs/operations.md").await;
 }
 
+#[tokio::test]
+async fn the_examples_of_the_page_on_jobs_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    reader.types("setup", "colonnade demo --rows 2000 --no-serve").await;
+    reader.read("docs/jobs.md").await;
+}
+
 impl Reader {
     async fn has_tickets(&mut self) {
         std::fs::write(self.file("train.csv"), tickets()).unwrap();
@@ -527,6 +534,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/first-week.md",
         "docs/specs.md",
         "docs/operations.md",
+        "docs/jobs.md",
     ];
     for entry in std::fs::read_dir("../docs").unwrap() {
         let page = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());

@@ -120,6 +120,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .description("Changes. Each returns the changed thing.")
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
+        .field(control::runs::retry_field())
         .field(control::datasets::create_field())
         .field(control::datasets::drop_field())
         .field(control::datasets::restore_field());

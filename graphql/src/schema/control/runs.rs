@@ -406,6 +406,25 @@ fn pins(value: Option<&Value>) -> Result<Vec<(datasets::DatasetName, AsOf)>> {
         .collect()
 }
 
+/// The mutation `retryRun`.
+pub(crate) fn retry_field() -> Field {
+    Field::new("retryRun", TypeRef::named("Run"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Operator)?;
+            let runner = &state.service().runner;
+            let request = runner.again(who, required_run_id(&context)?).await?;
+            let run = runner.submit(who, request).await?;
+            Ok(Some(run_value(run.record())))
+        })
+    })
+    .description(
+        "Requests the work of a run that failed or was cancelled again, on what its inputs are now. Needs the role operator.",
+    )
+    .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
+}
+
 /// The mutation `cancelRun`.
 pub(crate) fn cancel_field() -> Field {
     Field::new("cancelRun", TypeRef::named("Run"), |context| {

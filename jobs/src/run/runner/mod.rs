@@ -115,6 +115,8 @@ struct Worker {
 /// A run that somebody waits for.
 struct Asked {
     tenant: TenantId,
+    /// Whether it was submitted here, and not only looked at.
+    is_own: bool,
     record: watch::Sender<Arc<RunRecord>>,
 }
 
@@ -316,7 +318,7 @@ impl Runner {
         let id = record.id;
         let sender = watch::channel(Arc::new(record.clone())).0;
         let handle = RunHandle { id, record: sender.subscribe() };
-        shared.asked.lock().insert(id, Asked { tenant: who.tenant.clone(), record: sender });
+        shared.asked.lock().insert(id, Asked { tenant: who.tenant.clone(), is_own: true, record: sender });
         let enqueued = shared.records.store().enqueue(&run, room).await;
         let (open, of_tenant) = match enqueued {
             Ok(Enqueued::Queued) => {
@@ -379,6 +381,43 @@ impl Runner {
                 ))
             }
         }
+    }
+
+    /// A run that is there, to wait for its end, whoever works at it.
+    pub async fn follow(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
+        let record = self.get(who, id).await?;
+        if let Some(run) = self.at_work(who, id) {
+            return Ok(RunHandle { id, record: run.record.subscribe() });
+        }
+        let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &record) };
+        // It may have ended before anybody listened.
+        let record = self.get(who, id).await?;
+        if record.state.is_final() {
+            self.shared.tell(record);
+        }
+        Ok(handle)
+    }
+
+    /// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
+    /// not failed.
+    pub async fn again(&self, who: &Principal, id: RunId) -> Result<RunRequest> {
+        let record = self.get(who, id).await?;
+        if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
+            return Err(Error::user(
+                Code::Conflict,
+                format!(
+                    "retry run {id}: expected a run that failed or was cancelled, found it {}",
+                    record.state
+                ),
+            ));
+        }
+        let request = RunRequest {
+            job: record.job,
+            params: record.params,
+            priority: record.priority,
+            ..RunRequest::default()
+        };
+        Ok(request)
     }
 
     /// The record of a run; `NOT_FOUND` when the tenant has none with this id.
@@ -508,6 +547,7 @@ impl Shared {
         let mut asked = self.asked.lock();
         let run = asked.entry(record.id).or_insert_with(|| Asked {
             tenant: tenant.clone(),
+            is_own: false,
             record: watch::channel(Arc::new(record.clone())).0,
         });
         run.record.subscribe()
@@ -534,7 +574,7 @@ impl Shared {
         }
         let waiting: Vec<(TenantId, RunRecord)> = {
             let asked = self.asked.lock();
-            let runs = asked.values();
+            let runs = asked.values().filter(|run| run.is_own);
             runs.map(|run| (run.tenant.clone(), RunRecord::clone(&run.record.borrow()))).collect()
         };
         for (tenant, record) in waiting.into_iter().filter(|(_, record)| !record.state.is_final()) {
