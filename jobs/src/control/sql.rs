@@ -94,7 +94,12 @@ impl SqlStore {
         Self::connect("sqlite::memory:", Dialect::Sqlite, ":memory:".into()).await
     }
 
-    async fn connect(url: &str, dialect: Dialect, file: String) -> Result<Self> {
+    /// Boxed: whoever awaits it would be compiled with all of the library's futures.
+    fn connect(url: &str, dialect: Dialect, file: String) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(Self::connect_to(url, dialect, file))
+    }
+
+    async fn connect_to(url: &str, dialect: Dialect, file: String) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let is_in_memory = file == ":memory:";
         let connections = match dialect {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{Code, Engine, Error, Principal, Result, Role, RunId};
+use futures::future::BoxFuture;
 
 use crate::control::{Asked, ControlError, ControlStore, Entry, SqlStore};
 use crate::run::document::Document;
@@ -40,23 +41,28 @@ impl From<ControlError> for Error {
 
 impl Records {
     /// Opens control state where `control` says, or where it is by itself.
-    pub(crate) async fn open(engine: &Engine, control: Option<&str>) -> Result<Self> {
-        let (store, is_durable) = match (control, file_of(engine)) {
-            (Some(url), _) => (SqlStore::open(url).await?, true),
-            (None, Some(file)) => (SqlStore::open_file(&file).await?, true),
-            (None, None) => {
-                if engine.is_kept() {
-                    tracing::warn!(
-                        "runs that wait are lost with this process; the setting `control` names a database that keeps them"
-                    );
+    pub(crate) fn open<'a>(
+        engine: &'a Engine,
+        control: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(async move {
+            let (store, is_durable) = match (control, file_of(engine)) {
+                (Some(url), _) => (SqlStore::open(url).await?, true),
+                (None, Some(file)) => (SqlStore::open_file(&file).await?, true),
+                (None, None) => {
+                    if engine.is_kept() {
+                        tracing::warn!(
+                            "runs that wait are lost with this process; the setting `control` names a database that keeps them"
+                        );
+                    }
+                    (SqlStore::in_memory().await?, false)
                 }
-                (SqlStore::in_memory().await?, false)
-            }
-        };
-        Ok(Self { store: Arc::new(store), is_durable })
+            };
+            Ok(Self { store: Arc::new(store), is_durable })
+        })
     }
 
-    /// The same for who only looks, where there is one.
+    /// The same for who only looks, where there is one that can be opened.
     pub(crate) async fn open_if_there(
         engine: &Engine,
         control: Option<&str>,
@@ -64,6 +70,12 @@ impl Records {
         match (control, file_of(engine)) {
             (None, None) => Ok(None),
             (None, Some(file)) if !file.exists() => Ok(None),
+            (None, Some(file)) => match SqlStore::open_file(&file).await {
+                Ok(store) => Ok(Some(Self { store: Arc::new(store), is_durable: true })),
+                // In a folder in which this user may not write, the dataset has to do.
+                Err(ControlError::Unavailable(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
             _ => Self::open(engine, control).await.map(Some),
         }
     }
@@ -165,31 +177,35 @@ fn file_of(engine: &Engine) -> Option<PathBuf> {
 
 /// The recorded runs that `filter` asks for, newest first, for who has no runner. `control` is that of the runners
 /// ([`RunnerOptions::control`](crate::RunnerOptions::control)).
-pub async fn recorded_runs(
-    engine: &Engine,
-    control: Option<&str>,
-    who: &Principal,
-    filter: &RunFilter,
-) -> Result<Vec<RunRecord>> {
-    who.require(Role::Reader)?;
-    match Records::open_if_there(engine, control).await? {
-        Some(records) => records.list(engine, who, filter).await,
-        None => ledger::list(engine, who, filter).await,
-    }
+pub fn recorded_runs<'a>(
+    engine: &'a Engine,
+    control: Option<&'a str>,
+    who: &'a Principal,
+    filter: &'a RunFilter,
+) -> BoxFuture<'a, Result<Vec<RunRecord>>> {
+    Box::pin(async move {
+        who.require(Role::Reader)?;
+        match Records::open_if_there(engine, control).await? {
+            Some(records) => records.list(engine, who, filter).await,
+            None => ledger::list(engine, who, filter).await,
+        }
+    })
 }
 
 /// The record of one run; NOT_FOUND where there is none.
-pub async fn recorded_run(
-    engine: &Engine,
-    control: Option<&str>,
-    who: &Principal,
+pub fn recorded_run<'a>(
+    engine: &'a Engine,
+    control: Option<&'a str>,
+    who: &'a Principal,
     id: RunId,
-) -> Result<RunRecord> {
-    who.require(Role::Reader)?;
-    match Records::open_if_there(engine, control).await? {
-        Some(records) => records.get(engine, who, id).await,
-        None => ledger::get(engine, who, &id.to_string()).await?.ok_or_else(|| no_such_run(id)),
-    }
+) -> BoxFuture<'a, Result<RunRecord>> {
+    Box::pin(async move {
+        who.require(Role::Reader)?;
+        match Records::open_if_there(engine, control).await? {
+            Some(records) => records.get(engine, who, id).await,
+            None => ledger::get(engine, who, &id.to_string()).await?.ok_or_else(|| no_such_run(id)),
+        }
+    })
 }
 
 fn no_such_run(id: RunId) -> Error {

@@ -318,7 +318,10 @@ impl Runner {
         let id = record.id;
         let sender = watch::channel(Arc::new(record.clone())).0;
         let handle = RunHandle { id, record: sender.subscribe() };
-        shared.asked.lock().insert(id, Asked { tenant: who.tenant.clone(), is_own: true, record: sender });
+        shared
+            .asked
+            .lock()
+            .insert(id, Asked { tenant: who.tenant.clone(), is_own: true, record: sender });
         let enqueued = shared.records.store().enqueue(&run, room).await;
         let (open, of_tenant) = match enqueued {
             Ok(Enqueued::Queued) => {
