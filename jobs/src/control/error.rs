@@ -8,8 +8,8 @@ pub enum ControlError {
     Unavailable(String),
     /// The file is no database, or a damaged one.
     #[error(
-        "the control database is damaged ({0}); move the file {1} away, with its -wal and -shm beside it, or put a copy of \
-         before in its place: runs that ended are read from the dataset runs again, only those that waited are lost"
+        "the control database is damaged ({0}); move its file {1} away, with those of its name that end in -wal and -shm, or put a copy of \
+         before in its place: runs that ended are read from the dataset runs again; those that waited and the schedules are lost"
     )]
     Damaged(String, String),
     /// It was made by a later release.

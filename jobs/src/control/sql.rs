@@ -86,7 +86,10 @@ impl SqlStore {
         let shown = file.display().to_string();
         // As part of a URL, where these have a meaning.
         let path = shown.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        Self::connect(&format!("sqlite:{path}?mode=rwc"), Dialect::Sqlite, shown).await
+        // Who is told of it need not know where it lies.
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let url = format!("sqlite:{path}?mode=rwc");
+        Self::connect(&url, Dialect::Sqlite, name.unwrap_or(shown)).await
     }
 
     /// A database that is gone with the process.
