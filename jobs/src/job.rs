@@ -2,6 +2,8 @@
 //! this trait holds nothing else: no schedule, no queue, no storage. Whatever a kind does not state
 //! here the runner cannot know, and whatever the runner gives arrives in the [`RunContext`].
 
+use std::path::Path;
+
 use datasets::{DatasetName, DatasetSpec};
 use engine::Result;
 use futures::future::BoxFuture;
@@ -36,6 +38,13 @@ pub trait Job: Send + Sync {
 
     /// The datasets that it reads. Checks the parameters as [`Job::canonical`] does.
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>>;
+
+    /// What else its result depends on beside parameters and inputs, for the key of its runs: the digest of a program that is not
+    /// part of this one. `programs` is the folder of those that may run.
+    fn code(&self, params: &Value, programs: Option<&Path>) -> Result<Value> {
+        let _ = (params, programs);
+        Ok(Value::Null)
+    }
 
     /// Whether it may commit to a dataset that it reads: only a kind that appends to a history may.
     fn appends_to_inputs(&self) -> bool {

@@ -130,6 +130,7 @@ pub async fn start_runner(
             takes,
             label,
             control: settings.control(),
+            programs: settings.programs(),
             ..RunnerOptions::default()
         },
     )

@@ -47,6 +47,11 @@ const KEYS: &[Key] = &[
         default: "",
         about: "database of runs that wait and work, sqlite:FILE or postgres://…; empty: a file beside the data on a disk",
     },
+    Key {
+        name: "programs",
+        default: "",
+        about: "folder of programs that the job exec may run, as this user; empty: none",
+    },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
     Key { name: "log_format", default: "text", about: "text or json" },
@@ -262,6 +267,11 @@ impl Settings {
     /// The database of control state.
     pub fn control(&self) -> Option<String> {
         Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
+    }
+
+    /// The folder of programs that may run.
+    pub fn programs(&self) -> Option<PathBuf> {
+        Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
     }
 
     /// Largest upload.

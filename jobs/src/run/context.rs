@@ -40,6 +40,7 @@ pub struct RunContext {
     pub(crate) gpu: GpuPolicy,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) embedders: Arc<Embedders>,
+    pub(crate) programs: Option<PathBuf>,
     pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) kernel_pool: Pool,
     pub(crate) control: Control,
@@ -105,6 +106,11 @@ impl RunContext {
     /// The text embedders that there are.
     pub(crate) fn embedders(&self) -> &Arc<Embedders> {
         &self.embedders
+    }
+
+    /// The folder of programs that may run, where some may.
+    pub(crate) fn programs(&self) -> Option<&Path> {
+        self.programs.as_deref()
     }
 
     /// A folder of this run alone, removed at its end.

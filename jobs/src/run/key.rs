@@ -7,17 +7,24 @@ use sha2::{Digest, Sha256};
 
 use crate::run::record::DatasetVersion;
 
-/// SHA-256 in hex of the job, its revision, its canonical parameters and its inputs at their versions.
+/// SHA-256 in hex of the job, its revision, its canonical parameters, its code where that is not part of this program, and its inputs
+/// at their versions.
 pub(crate) fn run_key(
     job: &str,
     revision: u32,
     canonical_params: &Value,
+    code: &Value,
     inputs: &[DatasetVersion],
 ) -> String {
     let mut inputs: Vec<(&str, u64)> =
         inputs.iter().map(|i| (i.dataset.as_str(), i.version.0)).collect();
     inputs.sort_unstable();
-    let text = json!([job, revision, canonical_params, inputs]).to_string();
+    let text = match code {
+        // As releases had it that knew of no other code.
+        Value::Null => json!([job, revision, canonical_params, inputs]),
+        code => json!([job, revision, canonical_params, inputs, code]),
+    };
+    let text = text.to_string();
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

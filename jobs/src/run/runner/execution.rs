@@ -280,6 +280,7 @@ impl Run {
             memory_budget_bytes: shared.options.memory_budget_bytes
                 / shared.options.concurrent_runs.max(1),
             embedders: shared.embedders.clone(),
+            programs: shared.options.programs.clone(),
             pool: shared.pool.clone(),
             kernel_pool: shared.kernel_pool.clone(),
             control,

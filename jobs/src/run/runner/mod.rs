@@ -231,7 +231,8 @@ impl Runner {
         let catalog = shared.engine.catalog(who).await?;
         let session = session.map_err(|e| self.saying_who_makes(e, &catalog, &inputs))?;
         let inputs = at_versions(inputs, &session, &catalog)?;
-        let key = run_key(job.name(), job.revision(), &params, &inputs);
+        let code = job.code(&params, shared.options.programs.as_deref())?;
+        let key = run_key(job.name(), job.revision(), &params, &code, &inputs);
         let record = RunRecord { params, inputs, key, ..new_record(who, &request) };
         Ok(Document { record, gpu })
     }

@@ -38,6 +38,8 @@ pub struct RunnerOptions {
     /// The database of control state, `sqlite:FILE` or `postgres://…`. When absent: a file in the folder of a root on a disk;
     /// elsewhere it is gone with the process.
     pub control: Option<String>,
+    /// The folder of programs that the job `exec` may run; none, where it may run none.
+    pub programs: Option<PathBuf>,
     /// Which runs it works at.
     pub takes: Takes,
     /// What it is, for a person who looks at the workers.
@@ -69,6 +71,7 @@ impl Default for RunnerOptions {
             urgency: Urgency::default(),
             jobs: Jobs::default(),
             control: None,
+            programs: None,
             takes: Takes::default(),
             label: "colonnade".into(),
         }

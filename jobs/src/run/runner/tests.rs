@@ -561,7 +561,15 @@ async fn commits_carry_the_run_and_are_announced() {
 async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
     for job in crate::kinds() {
         let schema = job.parameters_schema();
-        let canonical = job.canonical(&Value::Null).unwrap();
+        let canonical = match job.canonical(&Value::Null) {
+            Ok(canonical) => canonical,
+            // Which program runs has to be said.
+            Err(error) if job.name() == "exec" => {
+                assert!(error.to_string().contains("parameter \"program\""), "{error}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
         for (name, _) in canonical.as_object().unwrap() {
             let property = &schema["properties"][name];
             let text = property["description"].as_str().unwrap_or_default();

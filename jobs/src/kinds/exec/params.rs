@@ -1,0 +1,135 @@
+//! The parameters of `exec`.
+
+use std::collections::BTreeMap;
+
+use datasets::{ColumnSpec, DatasetName, DatasetSpec, Evolution};
+use engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use crate::parameters::{bad, dataset_name};
+
+/// Longest name of a program, most arguments, and most bytes of them.
+const NAME_MAX_BYTES: usize = 128;
+const ARGUMENTS_MAX: usize = 64;
+const ARGUMENTS_MAX_BYTES: usize = 32 << 10;
+const SECONDS_MAX: u64 = 24 * 3600;
+
+/// Which program reads which rows, and what it writes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Name of a file in the folder that the setting `programs` names; it is run as it is. Default: none, it must be said.
+    pub program: String,
+    /// What follows its name. Default: [].
+    pub arguments: Vec<String>,
+    /// Variables of its environment, beside PATH, LANG, HOME and TMPDIR. Default: {}.
+    pub environment: BTreeMap<String, String>,
+    /// Dataset whose rows it reads. Default: events.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// Columns that it reads; [] takes all. Default: [].
+    pub columns: Vec<String>,
+    /// Dataset that its rows are committed to. Default: program_results.
+    #[schemars(with = "String")]
+    pub output: DatasetName,
+    /// Columns of that dataset, each with name and type, as in a spec. Default: [], they must be said.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub output_columns: Vec<ColumnSpec>,
+    /// Columns of it that name a row. Default: [].
+    pub output_key: Vec<String>,
+    /// Whether its rows take the place of all that are there, or are added: replace or append. Default: replace.
+    pub mode: Mode,
+    /// Most seconds from start to end, 1 to 86400. Default: 3600.
+    pub wall_seconds: u64,
+    /// Most seconds of CPU time, 1 to 86400. Default: 3600.
+    pub cpu_seconds: u64,
+    /// Most MiB of memory of each of its processes, 16 to 1048576. Default: 2048.
+    pub memory_mib: u64,
+}
+
+/// Where rows go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// In the place of all that are there.
+    #[default]
+    Replace,
+    /// To them.
+    Append,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            program: String::new(),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            dataset: dataset_name("events"),
+            columns: Vec::new(),
+            output: dataset_name("program_results"),
+            output_columns: Vec::new(),
+            output_key: Vec::new(),
+            mode: Mode::Replace,
+            wall_seconds: 3_600,
+            cpu_seconds: 3_600,
+            memory_mib: 2_048,
+        }
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let is_name = (1..=NAME_MAX_BYTES).contains(&self.program.len())
+            && !self.program.starts_with(['.', '-'])
+            && self.program.bytes().all(letters);
+        if !is_name {
+            let shown: String = self.program.chars().take(80).collect();
+            let problem = format!(
+                "expected the name of a file in the folder of programs: letters, digits, `.`, `_` and `-`, found {shown:?}"
+            );
+            return Err(bad(NAME, "program", problem));
+        }
+        let bytes: usize = self.arguments.iter().map(String::len).sum();
+        if self.arguments.len() > ARGUMENTS_MAX || bytes > ARGUMENTS_MAX_BYTES {
+            let problem = format!(
+                "expected at most {ARGUMENTS_MAX} of {ARGUMENTS_MAX_BYTES} bytes in all, found {} of {bytes}",
+                self.arguments.len()
+            );
+            return Err(bad(NAME, "arguments", problem));
+        }
+        if self.output_columns.is_empty() {
+            let problem = "expected at least one, such as [{\"name\": \"id\", \"type\": \"text\"}]";
+            return Err(bad(NAME, "output_columns", problem));
+        }
+        for (name, found, least, most) in [
+            ("wall_seconds", self.wall_seconds, 1, SECONDS_MAX),
+            ("cpu_seconds", self.cpu_seconds, 1, SECONDS_MAX),
+            ("memory_mib", self.memory_mib, 16, 1 << 20),
+        ] {
+            if !(least..=most).contains(&found) {
+                return Err(bad(NAME, name, format!("expected {least} to {most}, found {found}")));
+            }
+        }
+        self.spec().check().map_err(|e| bad(NAME, "output_columns", e))
+    }
+
+    /// The dataset that it writes.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        DatasetSpec {
+            name: self.output.clone(),
+            description: format!("What the program {} made of {}", self.program, self.dataset),
+            owner: None,
+            derived: true,
+            key: self.output_key.clone(),
+            time_column: None,
+            evolution: Evolution::AddNullable,
+            partition_by: Vec::new(),
+            columns: self.output_columns.clone(),
+            validations: Vec::new(),
+        }
+    }
+}
