@@ -30,6 +30,8 @@ pub type Result<T> = std::result::Result<T, ControlError>;
 pub const PRIORITY_STEP_US: i64 = 60_000_000;
 /// What a tenant is charged for a run when it begins; what it took is known at its end.
 const FIRST_CHARGE_US: i64 = 1_000_000;
+/// How much more than others a tenant may have had that comes back, so that it has to wait.
+const LEAD_MAX_US: i64 = 600_000_000;
 /// How often the worker of a run may be gone, until it is taken for the run's doing.
 pub const LOSSES_MAX: i64 = 5;
 

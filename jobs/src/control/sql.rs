@@ -11,8 +11,8 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 
 use super::{
     Adopted, Asked, Cancelled, ControlError, ControlStore, Count, Earlier, Enqueued, Entry,
-    FIRST_CHARGE_US, Fired, LOSSES_MAX, Lease, NewRun, PRIORITY_STEP_US, Pause, Result, Room,
-    ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+    FIRST_CHARGE_US, Fired, LEAD_MAX_US, LOSSES_MAX, Lease, NewRun, PRIORITY_STEP_US, Pause,
+    Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
 };
 
 /// What makes the tables, in steps; a step that was released is never changed.
@@ -155,7 +155,7 @@ impl SqlStore {
             Some(row) => self.get::<i64>(&row, "value")?,
             None => {
                 self.run(
-                    query("INSERT INTO counters (name, value) VALUES ('tables', 0), ('change', 0)"),
+                    query("INSERT INTO counters (name, value) VALUES ('tables', 0), ('change', 0), ('turn', 0)"),
                     &mut tx,
                 )
                 .await?;
@@ -290,15 +290,17 @@ impl SqlStore {
         change: i64,
         tx: &mut Transaction<'static, Any>,
     ) -> Result<()> {
-        // Who was away does not come back with all the time that it did not use: it begins where the last of those at work is.
+        // Who was away does not come back with all the time that it did not use, nor behind all that it ever used: it begins where
+        // the last one was whose turn it was, or a little later if it worked a lot just before.
         let arrives = query(
-            "INSERT INTO tenants (tenant, weight, used_us, is_read, has_older) VALUES ($1, 1, COALESCE(\
-             (SELECT MIN(t.used_us) FROM tenants t WHERE EXISTS (SELECT 1 FROM runs r WHERE r.is_open = 1 AND r.tenant = t.tenant)), 0), 0, 0) \
+            "INSERT INTO tenants (tenant, weight, used_us, is_read, has_older) \
+             SELECT $1, 1, value, 0, 0 FROM counters WHERE name = 'turn' \
              ON CONFLICT (tenant) DO UPDATE SET used_us = CASE \
              WHEN EXISTS (SELECT 1 FROM runs r WHERE r.is_open = 1 AND r.tenant = $1) THEN tenants.used_us \
-             WHEN tenants.used_us < excluded.used_us THEN excluded.used_us ELSE tenants.used_us END",
+             WHEN tenants.used_us < excluded.used_us THEN excluded.used_us \
+             WHEN tenants.used_us > excluded.used_us + $2 THEN excluded.used_us + $2 ELSE tenants.used_us END",
         );
-        self.run(arrives.bind(run.tenant.clone()), tx).await?;
+        self.run(arrives.bind(run.tenant.clone()).bind(LEAD_MAX_US), tx).await?;
         let rank = run.now_us - i64::from(run.priority) * PRIORITY_STEP_US;
         let added = query(
             "INSERT INTO runs (id, tenant, job, state, is_open, run_key, priority, rank, due_at, memory_bytes, attempt, \
@@ -357,6 +359,11 @@ impl SqlStore {
             return Ok(None);
         };
         let entry = self.entry(&row)?;
+        let turn = query(
+            "UPDATE counters SET value = (SELECT used_us FROM tenants WHERE tenant = $1) \
+             WHERE name = 'turn' AND value < (SELECT used_us FROM tenants WHERE tenant = $1)",
+        );
+        self.run(turn.bind(tenant.clone()), &mut tx).await?;
         self.charge(&tenant, FIRST_CHARGE_US, &mut tx).await?;
         self.commit(tx).await?;
         Ok(Some(entry))

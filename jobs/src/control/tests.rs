@@ -69,6 +69,7 @@ sentences! {
     a_run_goes_from_state_to_state,
     of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent,
     the_tenant_for_whom_least_was_worked_is_next,
+    who_worked_much_long_ago_is_not_behind_newcomers_for_ever,
     bounds_are_kept,
     runs_of_a_dead_worker_are_taken_over,
     a_worker_that_leaves_leaves_its_runs_to_others,
@@ -159,6 +160,31 @@ async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
     assert_eq!(counts, BTreeMap::from([("flood", 10), ("quiet", 10)]));
     let most = order[20..].chunk_by(|a, b| a == b).map(<[String]>::len).max();
     assert!(most <= Some(2), "{order:?}");
+}
+
+async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlStore) {
+    let work = async |worked_s: i64| {
+        let entry = store.claim(&wants("w")).await.unwrap().unwrap();
+        let verdict =
+            Verdict::Ended { state: "succeeded", ended_us: 20, worked_us: worked_s * 1_000_000 };
+        assert!(store.settle(&lease(&entry), verdict, "").await.unwrap());
+        entry.tenant
+    };
+    // Ten days of work, run by run.
+    for number in 0..10 {
+        store.enqueue(&new_run(&format!("a{number}"), "old"), ROOM).await.unwrap();
+        assert_eq!(work(86_400).await, "old");
+    }
+    for number in 0..50 {
+        store.enqueue(&new_run(&format!("n{number:02}"), "new"), ROOM).await.unwrap();
+    }
+    store.enqueue(&new_run("b", "old"), ROOM).await.unwrap();
+    let mut before = 0;
+    while work(60).await == "new" {
+        before += 1;
+    }
+    // Ten minutes of a newcomer's runs come first, and no more.
+    assert!((1..=11).contains(&before), "{before}");
 }
 
 async fn bounds_are_kept(store: SqlStore) {

@@ -35,6 +35,7 @@ async fn run(engine: &Engine, job: &str, params: Value) -> (RunRecord, Vec<Recor
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
     let record = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
+    runner.shutdown().await;
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
     let session = engine.session(&who, &[]).await.unwrap();
     let output = record.outputs.last().unwrap();

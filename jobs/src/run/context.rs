@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::registry::embedders::Embedders;
 use crate::run::key;
-use crate::run::memory;
+use crate::run::memory::PeakMemory;
 use crate::run::record::{DatasetVersion, StageRecord};
 
 /// One run's view of the world.
@@ -219,7 +219,7 @@ impl RunContext {
                 ..StageRecord::default()
             },
             began: Instant::now(),
-            peak_before_bytes: memory::peak_resident_bytes(),
+            memory: PeakMemory::watch(),
             stages: self.stages.clone(),
         }
     }
@@ -308,7 +308,7 @@ pub struct Stage {
     /// What is known of it so far; times and memory are filled in at the end.
     pub record: StageRecord,
     began: Instant,
-    peak_before_bytes: u64,
+    memory: PeakMemory,
     stages: Arc<Mutex<Vec<StageRecord>>>,
 }
 
@@ -332,8 +332,10 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let mut record = std::mem::take(&mut self.record);
         record.wall_seconds = self.began.elapsed().as_secs_f64();
-        record.peak_memory_bytes =
-            memory::peak_resident_bytes().saturating_sub(self.peak_before_bytes);
+        // What another process did has its own.
+        if record.peak_memory_bytes == 0 {
+            record.peak_memory_bytes = self.memory.bytes();
+        }
         self.stages.lock().push(record);
     }
 }

@@ -123,8 +123,8 @@ pub struct StageRecord {
     pub bytes_read: u64,
     /// Bytes committed.
     pub bytes_written: u64,
-    /// Growth of the process's greatest resident size (`VmHWM`) over the step. Other work of the
-    /// process at the time counts, too; 0 where the system does not tell.
+    /// Greatest resident size of the process while the step went on. Other work of the process at the time counts, too; of a step
+    /// that another program does, that program's. 0 where the system does not tell.
     pub peak_memory_bytes: u64,
     /// More, by the step's own names.
     pub facts: Value,

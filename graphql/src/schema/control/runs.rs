@@ -237,7 +237,9 @@ fn stage_type() -> Object {
         .field(number("rowsOut", |s| s.rows_out))
         .field(number("bytesRead", |s| s.bytes_read))
         .field(number("bytesWritten", |s| s.bytes_written))
-        .field(number("peakMemoryBytes", |s| s.peak_memory_bytes))
+        .field(number("peakMemoryBytes", |s| s.peak_memory_bytes).description(
+            "The most memory that the process had while the step went on, other work of it included; of a program, what that had.",
+        ))
         .field(part("facts", TypeRef::named(scalars::JSON), |s: &StageRecord| json(&s.facts)))
 }
 

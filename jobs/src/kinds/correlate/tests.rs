@@ -82,7 +82,9 @@ async fn attempt(engine: &Engine, params: Value, options: RunnerOptions) -> RunR
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: "correlate".into(), params, ..RunRequest::default() };
-    runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap()
+    let record = runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap();
+    runner.shutdown().await;
+    record
 }
 
 async fn correlate_in(

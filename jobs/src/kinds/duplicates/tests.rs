@@ -53,7 +53,9 @@ pub(super) async fn run_job(
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
-    runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap()
+    let record = runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap();
+    runner.shutdown().await;
+    record
 }
 
 async fn run(engine: &Engine, dataset: &str) -> RunRecord {

@@ -27,7 +27,9 @@ async fn run_with(engine: &Engine, params: Value, options: RunnerOptions) -> Run
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..options };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: "embed".into(), params, ..RunRequest::default() };
-    runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap()
+    let record = runner.submit(&Principal::local(), request).await.unwrap().wait().await.unwrap();
+    runner.shutdown().await;
+    record
 }
 
 async fn embed(engine: &Engine, dataset: &str, dimension: u32) -> Value {

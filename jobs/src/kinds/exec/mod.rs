@@ -229,13 +229,15 @@ async fn rows_of(
         "says": ran.stderr_tail,
     }));
     stage.finish();
-    let summary = json!({
+    let mut summary = json!({
         "source": params.dataset,
         "program": params.program,
         "rows in": ran.rows_in,
         "rows out": ran.rows_out,
-        "says": ran.stderr_tail,
     });
+    if !ran.stderr_tail.is_empty() {
+        summary["says"] = ran.stderr_tail.into();
+    }
     Ok((taken.batches, summary))
 }
 

@@ -60,10 +60,12 @@ async fn run_with(engine: &Engine, models: Option<PathBuf>, job: &str, params: V
     let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 2, models, ..usual };
     let runner = Runner::start(engine.clone(), options).await.unwrap();
     let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
-    match runner.submit(&Principal::local(), request).await {
+    let record = match runner.submit(&Principal::local(), request).await {
         Ok(handle) => handle.wait().await.unwrap(),
         Err(error) => panic!("{job}: {error}"),
-    }
+    };
+    runner.shutdown().await;
+    record
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::control::{self, Cancelled, ControlStore, Enqueued, Fired, Lease, NewRun, Room, TickOf};
@@ -61,10 +61,12 @@ pub use options::{RunRequest, RunnerOptions, Takes};
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
 
-/// Runs jobs in this process. Clones share everything.
+/// Runs jobs in this process. Clones share everything; with the last of them it ends, without waiting for what it was at.
 #[derive(Clone)]
 pub struct Runner {
     shared: Arc<Shared>,
+    /// None in its own tasks.
+    _closes: Option<Arc<DropGuard>>,
 }
 
 /// A run that was taken on.
@@ -180,7 +182,8 @@ impl Runner {
             engine,
             options,
         });
-        let runner = Self { shared };
+        let closes = Some(Arc::new(shared.closing.clone().drop_guard()));
+        let runner = Self { shared, _closes: closes };
         match runner.recover(&TenantId::default()).await {
             // Who asks for runs is told; everything else can be asked for.
             Err(error) if error.code() == Code::StorageUnavailable => {
@@ -197,7 +200,10 @@ impl Runner {
             drop(task);
         }
         if shared.options.takes == Takes::All {
-            let looking = shared.tasks.track_future(pulse::look_at_the_clock(runner.clone()));
+            let looking = shared.tasks.track_future(pulse::look_at_the_clock(Self {
+                shared: shared.clone(),
+                _closes: None,
+            }));
             drop(shared.threads.spawn(looking)?);
         }
         Ok(runner)
@@ -326,7 +332,7 @@ impl Runner {
         let enqueued = shared.records.store().enqueue(&run, room).await;
         let (open, of_tenant) = match enqueued {
             Ok(Enqueued::Queued) => {
-                let _ = shared.updates.send(Arc::new(document.record));
+                shared.tell_queued(document.record);
                 shared.wake.notify_one();
                 return Ok(handle);
             }
@@ -567,8 +573,17 @@ impl Shared {
                 asked.remove(&record.id);
             }
         }
-        drop(asked);
+        // While nobody else can tell of it: updates come in the order of what happened.
         let _ = self.updates.send(record);
+    }
+
+    /// Tells that a run waits, unless somebody is at it already.
+    fn tell_queued(&self, record: RunRecord) {
+        let asked = self.asked.lock();
+        let state = asked.get(&record.id).map(|run| run.record.borrow().state);
+        if state == Some(RunState::Queued) {
+            let _ = self.updates.send(Arc::new(record));
+        }
     }
 
     /// Where nothing would take them up again, runs that wait end with the process.
