@@ -136,6 +136,23 @@ fn is_figure(cell: &str) -> bool {
             && cell.chars().all(|c| c.is_ascii_digit() || ",.-%+e".contains(c))
 }
 
+/// A text of others as one line of a table: its first, without what a terminal would act on.
+pub fn one_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let shown: String =
+        line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    match text.lines().nth(1) {
+        Some(_) => format!("{shown} …"),
+        None => shown,
+    }
+}
+
+/// The same of several lines.
+pub fn plain(text: &str) -> String {
+    let is_shown = |letter: &char| !letter.is_control() || *letter == '\n';
+    text.chars().filter(is_shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

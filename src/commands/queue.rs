@@ -6,7 +6,7 @@ use jobs::{RunFilter, RunRecord, RunState};
 
 use super::schedules::with_runner;
 use crate::config::Settings;
-use crate::output::{Output, columns};
+use crate::output::{Output, columns, one_line};
 
 /// Runs of each state that are shown.
 const SHOWN: usize = 50;
@@ -49,7 +49,7 @@ fn row(run: &RunRecord) -> Vec<String> {
         RunState::Running => run.started_at,
         _ => Some(run.requested_at),
     };
-    let error = run.attempts.last().map(|attempt| attempt.error.message.clone());
+    let error = run.attempts.last().map(|attempt| one_line(&attempt.error.message));
     vec![
         run.id.to_string(),
         run.job.clone(),

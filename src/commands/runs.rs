@@ -10,7 +10,7 @@ use super::schedules::{with_runner, with_runner_of};
 use super::{close, open_to_read, open_to_write, stop_signal, words};
 use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
-use crate::output::{Output, columns, count};
+use crate::output::{Output, columns, count, one_line, plain};
 
 /// Prints the run records.
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
@@ -143,10 +143,13 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
     lines.extend(record.next_attempt_at.map(|next| ("tried again", at(Some(next)))));
     lines.extend(record.attempts.iter().map(|attempt| {
         let error = &attempt.error;
-        ("tried", format!("{}: {}: {}", at(Some(attempt.started_at)), error.code, error.message))
+        let says = one_line(&error.message);
+        ("tried", format!("{}: {}: {says}", at(Some(attempt.started_at)), error.code))
     }));
     lines.extend(record.repeated_of.map(|of| ("repeated from", of.to_string())));
-    lines.extend(record.error.as_ref().map(|e| ("error", format!("{}: {}", e.code, e.message))));
+    lines.extend(
+        record.error.as_ref().map(|e| ("error", plain(&format!("{}: {}", e.code, e.message)))),
+    );
     lines.retain(|(_, text)| !text.is_empty());
     let lines: Vec<Vec<String>> =
         lines.into_iter().map(|(name, text)| vec![name.to_owned(), text]).collect();
@@ -195,6 +198,12 @@ fn row(record: &RunRecord) -> Vec<String> {
         record.requested_at.format("%Y-%m-%d %H:%M:%S").to_string(),
         seconds,
         wrote.join(", "),
-        record.error.as_ref().map(|e| format!("{}: {}", e.code, e.message)).unwrap_or_default(),
+        one_line(
+            &record
+                .error
+                .as_ref()
+                .map(|e| format!("{}: {}", e.code, e.message))
+                .unwrap_or_default(),
+        ),
     ]
 }

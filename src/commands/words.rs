@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::output::count;
+use crate::output::{count, plain};
 
 /// How deep parameters and results are told.
 const DEPTH_MAX: usize = 3;
@@ -126,7 +126,7 @@ fn add_results(value: &Value, prefix: &str, depth: usize, rows: &mut Vec<Vec<Str
 /// A value in few letters.
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => plain(text),
         Value::Number(number) => match (number.as_u64(), number.as_f64()) {
             (Some(whole), _) => count(whole),
             (None, Some(number)) if number.fract() != 0.0 => number_in_four_digits(number),

@@ -373,14 +373,19 @@ impl Settings {
 
 /// Fails for a variable that is all but the name of a setting. Others are of no concern: what is told of tests and tools begins
 /// alike.
-/// A value without the password that it has as a URL.
+/// A value without the password that it has as a URL: before the host, or in its query.
 fn without_password(value: &str) -> String {
     let parts = value.split_once("://").and_then(|(scheme, rest)| {
         let (user, host) = rest.rsplit_once('@')?;
         let (name, _) = user.split_once(':')?;
         Some(format!("{scheme}://{name}:***@{host}"))
     });
-    parts.unwrap_or_else(|| value.to_owned())
+    let shown = parts.unwrap_or_else(|| value.to_owned());
+    match shown.to_ascii_lowercase().find("password=") {
+        // What follows may hold parts of it, however it is quoted.
+        Some(at) => format!("{}***", &shown[..at + "password=".len()]),
+        None => shown,
+    }
 }
 
 fn refuse_misspelt(variable: &str, name: &str) -> Result<()> {

@@ -7,8 +7,9 @@
 //! Each change of state is one statement, or one transaction where two tables change, that names the state it comes from: of two
 //! who try, one finds nothing to change. `migrations/` has the tables and the states.
 //!
-//! No decision is made by comparing clocks of two machines. Who works says so by a number that goes on (`beat`); who sees it stand
-//! still for long enough, by its own clock, may take its runs away (`dead`).
+//! Whether somebody lives is not decided by comparing clocks of two machines. Who works says so by a number that goes on (`beat`); who
+//! sees it stand still for long enough, by its own clock, may take its runs away (`dead`). Only runs that are to be tried again, or are
+//! of a schedule, wait for a time, by the clock of whoever claims them.
 
 mod error;
 #[cfg(test)]
@@ -89,7 +90,7 @@ pub struct Wants {
     pub now_us: i64,
     /// Memory that it has free.
     pub free_bytes: i64,
-    /// Runs of one tenant that may be at work.
+    /// Runs of one tenant that may be at work with it.
     pub of_tenant_max: i64,
     /// Whether it takes runs that are kept for it alone.
     pub only_kept: bool,
@@ -160,7 +161,7 @@ pub struct Asked {
     pub job: Option<String>,
     /// In this state.
     pub state: Option<String>,
-    /// With this key.
+    /// With this key, and succeeded: work that was done.
     pub key: Option<String>,
     /// Requested before this one.
     pub before: Option<String>,
@@ -237,6 +238,13 @@ pub trait ControlStore: Send + Sync {
     /// Says that it still lives, and hears which of its runs are to be cancelled. None, when others took it for dead: what it was at
     /// is no longer its own.
     fn beat<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>>>;
+
+    /// The runs that a worker is said to be at.
+    fn held<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Vec<Lease>>>;
+
+    /// Lets others have a run that its worker is not at: whoever claimed it never heard that it had. False when it is somebody
+    /// else's.
+    fn put_back<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<bool>>;
 
     /// All workers.
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>>;

@@ -331,7 +331,7 @@ impl SqlStore {
             "SELECT r.id AS id, r.tenant AS tenant FROM tenants t JOIN runs r ON r.id = (\
              SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
              AND q.memory_bytes <= $2 AND (q.kept_for = $3 OR ($4 = 0 AND q.kept_for IS NULL)) ORDER BY q.rank, q.id LIMIT 1) \
-             WHERE (SELECT COUNT(*) FROM runs w WHERE w.is_open = 1 AND w.tenant = t.tenant AND w.state = 'running') < $5 \
+             WHERE (SELECT COUNT(*) FROM runs w WHERE w.is_open = 1 AND w.tenant = t.tenant AND w.worker = $3) < $5 \
              ORDER BY t.used_us, t.tenant LIMIT 1",
         );
         let next = next
@@ -350,7 +350,7 @@ impl SqlStore {
         let change = self.next_change(&mut tx).await?;
         let claimed = query(
             "UPDATE runs SET state = 'running', worker = $2, attempt = attempt + 1, charged_us = $3, change = $4 \
-             WHERE id = $1 AND state = 'queued' RETURNING id, tenant, state, attempt, attempts_max, losses, due_at, worker, \
+             WHERE id = $1 AND state = 'queued' AND EXISTS (SELECT 1 FROM workers WHERE id = $2) RETURNING id, tenant, state, attempt, attempts_max, losses, due_at, worker, \
              cancel_asked, change, document",
         );
         let claimed =
@@ -455,12 +455,12 @@ impl SqlStore {
     }
 
     async fn list_runs(&self, tenant: &str, asked: &Asked) -> Result<Vec<Entry>> {
-        // Behind all ids.
-        let before = asked.before.clone().unwrap_or_else(|| "~".to_owned());
+        // Behind all ids, which are of lower-case letters and digits, in whatever order a database has for texts.
+        let before = asked.before.clone().unwrap_or_else(|| "zzzzzzzz".to_owned());
         let (tenant, limit) = (tenant.to_owned(), asked.limit);
         let statement = match (&asked.key, &asked.job, &asked.state) {
             (Some(key), _, _) => query(entries!(
-                "WHERE tenant = $1 AND id < $2 AND run_key = $4 ORDER BY id DESC LIMIT $3"
+                "WHERE tenant = $1 AND id < $2 AND run_key = $4 AND state = 'succeeded' ORDER BY id DESC LIMIT $3"
             ))
             .bind(tenant)
             .bind(before)
@@ -558,10 +558,10 @@ impl SqlStore {
                 .await?;
         }
         let again = query(
-            "UPDATE runs SET state = 'queued', worker = NULL, losses = losses + 1, due_at = $2, change = $3 \
+            "UPDATE runs SET state = 'queued', worker = NULL, losses = losses + 1, due_at = 0, change = $2 \
              WHERE is_open = 1 AND worker = $1",
         );
-        taken += self.run(again.bind(worker.id.clone()).bind(now_us).bind(change), &mut tx).await?;
+        taken += self.run(again.bind(worker.id.clone()).bind(change), &mut tx).await?;
         self.commit(tx).await?;
         Ok(taken)
     }
@@ -596,8 +596,9 @@ impl SqlStore {
 
     async fn to_project_runs(&self, worker: &str, limit: i64) -> Result<ToProject> {
         let next = query(
-            "SELECT tenant FROM runs WHERE is_open = 0 AND projection <> 1 AND worker IS NULL LIMIT 1",
+            "SELECT tenant FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $1) LIMIT 1",
         );
+        let next = next.bind(worker.to_owned());
         // Looked for outside of a transaction: most often there is none.
         let found = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
         let Some(row) = found else { return Ok(ToProject::default()) };
@@ -606,9 +607,9 @@ impl SqlStore {
         self.next_change(&mut tx).await?;
         let rows = query(
             "SELECT id, tenant, state, attempt, attempts_max, losses, due_at, worker, cancel_asked, change, document, projection \
-             FROM runs WHERE is_open = 0 AND projection <> 1 AND worker IS NULL AND tenant = $1 ORDER BY id LIMIT $2",
+             FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $3) AND tenant = $1 ORDER BY id LIMIT $2",
         );
-        let rows = rows.bind(tenant).bind(limit).fetch_all(&mut *tx).await;
+        let rows = rows.bind(tenant).bind(limit).bind(worker.to_owned()).fetch_all(&mut *tx).await;
         let mut found = ToProject::default();
         for row in &rows.map_err(|e| self.failed(e))? {
             let entry = self.entry(row)?;
@@ -815,6 +816,35 @@ impl ControlStore for SqlStore {
         Box::pin(self.beat_worker(worker))
     }
 
+    fn held<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Vec<Lease>>> {
+        Box::pin(async move {
+            let held = query("SELECT id, attempt FROM runs WHERE is_open = 1 AND worker = $1");
+            let rows = held.bind(worker.to_owned()).fetch_all(&self.pool).await;
+            let rows = rows.map_err(|e| self.failed(e))?;
+            rows.iter()
+                .map(|row| {
+                    let (id, attempt) = (self.get(row, "id")?, self.get(row, "attempt")?);
+                    Ok(Lease { id, worker: worker.to_owned(), attempt })
+                })
+                .collect()
+        })
+    }
+
+    fn put_back<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let change = self.next_change(&mut tx).await?;
+            let back = query(
+                "UPDATE runs SET state = 'queued', worker = NULL, due_at = 0, change = $4 \
+                 WHERE is_open = 1 AND id = $1 AND worker = $2 AND attempt = $3",
+            );
+            let back = back.bind(lease.id.clone()).bind(lease.worker.clone()).bind(lease.attempt);
+            let is_back = self.run(back.bind(change), &mut tx).await? > 0;
+            self.commit(tx).await?;
+            Ok(is_back)
+        })
+    }
+
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
         Box::pin(async move {
             let all =
@@ -929,11 +959,11 @@ impl ControlStore for SqlStore {
             Pause::End { up_to_us } => (0, Some(up_to_us)),
         };
         let paused = query(
-            "UPDATE schedules SET is_paused = $3, up_to = CASE WHEN up_to < $4 THEN $4 ELSE up_to END \
+            "UPDATE schedules SET is_paused = $3, up_to = COALESCE($4, up_to) \
              WHERE tenant = $1 AND name = $2",
         );
         let paused = paused.bind(tenant.to_owned()).bind(name.to_owned()).bind(is_paused);
-        Box::pin(self.changes_rows(paused.bind(up_to_us.unwrap_or(i64::MIN))))
+        Box::pin(self.changes_rows(paused.bind(up_to_us)))
     }
 
     fn remove_schedule<'a>(
@@ -990,14 +1020,10 @@ impl ControlStore for SqlStore {
     }
 }
 
-/// A setting without the password that it may hold.
+/// What a setting begins with: the rest may hold a password.
 fn shown(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(begin), Some(end)) if begin + 3 <= end => {
-            format!("{}…{}", &url[..begin + 3], &url[end..])
-        }
-        _ => url.chars().take(200).collect(),
-    }
+    let scheme: String = url.chars().take_while(|letter| *letter != ':').take(20).collect();
+    format!("{scheme}…")
 }
 
 fn failed(error: sqlx::Error, file: &str) -> ControlError {
@@ -1008,7 +1034,7 @@ fn failed(error: sqlx::Error, file: &str) -> ControlError {
     match (&error, code.as_str()) {
         // SQLITE_CORRUPT and SQLITE_NOTADB.
         (_, "11" | "26") => ControlError::Damaged(error.to_string(), file.to_owned()),
-        // SQLITE_BUSY, _LOCKED, _IOERR, _FULL, _CANTOPEN; of PostgreSQL what ends connections, and what a later try does not meet.
+        // SQLITE_BUSY, _LOCKED, _READONLY, _IOERR, _FULL, _CANTOPEN; of PostgreSQL what ends connections, and what a later try does not meet.
         (
             _,
             "5" | "6" | "10" | "13" | "14" | "57P01" | "57P02" | "57P03" | "40001" | "40P01"

@@ -88,6 +88,7 @@ async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
 }
 
 async fn a_run_goes_from_state_to_state(store: SqlStore) {
+    store.join("v", "worker", 1).await.unwrap();
     assert_eq!(store.enqueue(&new_run("a", "t"), ROOM).await.unwrap(), Enqueued::Queued);
     store.join("w", "worker", 1).await.unwrap();
     let entry = store.claim(&wants("w")).await.unwrap().unwrap();
@@ -122,6 +123,7 @@ async fn a_run_goes_from_state_to_state(store: SqlStore) {
 }
 
 async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     for (id, priority, at_s) in
         [("a", 0, 0), ("b", 0, 1), ("c", 2, 100), ("d", -1, 0), ("e", 1, 200)]
     {
@@ -133,6 +135,7 @@ async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: 
 }
 
 async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     for number in 0..100 {
         store.enqueue(&new_run(&format!("a{number:03}"), "flood"), ROOM).await.unwrap();
     }
@@ -163,6 +166,7 @@ async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
 }
 
 async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     let work = async |worked_s: i64| {
         let entry = store.claim(&wants("w")).await.unwrap().unwrap();
         let verdict =
@@ -188,6 +192,7 @@ async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlSto
 }
 
 async fn bounds_are_kept(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     let room = Room { open_max: 3, of_tenant_max: 2 };
     for (id, tenant, expected) in [
         ("a", "t", Enqueued::Queued),
@@ -224,10 +229,17 @@ async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
     // What it says now counts no more, and it is told so.
     assert!(!store.settle(&lease(&first), DONE, "").await.unwrap());
     assert_eq!(store.beat("w").await.unwrap(), None);
+    assert!(store.claim(&wants("w")).await.unwrap().is_none(), "it is not there any more");
     // What was kept for it is anybody's.
     assert_eq!(claimed(&store, &wants("v")).await, ["a", "b", "k"]);
     let again = store.get("t", "a").await.unwrap().unwrap();
     assert_eq!((again.attempt, again.losses, again.worker.as_deref()), (2, 1, Some("v")));
+    // One that it never heard to have claimed is put back, once.
+    let held = store.held("v").await.unwrap();
+    assert_eq!(held.len(), 3);
+    assert!(store.put_back(&held[0]).await.unwrap());
+    assert!(!store.put_back(&held[0]).await.unwrap());
+    assert_eq!(claimed(&store, &wants("v")).await, [held[0].id.clone()]);
 }
 
 async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
@@ -240,6 +252,7 @@ async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
     assert_eq!(own.id, "k");
     store.leave("w").await.unwrap();
     assert_eq!(store.workers().await.unwrap(), []);
+    store.join("v", "worker", 1).await.unwrap();
     assert_eq!(claimed(&store, &wants("v")).await, ["a", "k"]);
     assert_eq!(store.get("t", "k").await.unwrap().unwrap().losses, 0);
 }
@@ -261,6 +274,7 @@ async fn a_run_that_ends_its_workers_is_given_up(store: SqlStore) {
 }
 
 async fn runs_are_cancelled_where_they_are(store: SqlStore) {
+    store.join("v", "worker", 1).await.unwrap();
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
@@ -279,6 +293,7 @@ async fn runs_are_cancelled_where_they_are(store: SqlStore) {
 }
 
 async fn runs_are_listed_followed_and_projected(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     let start = store.last_change().await.unwrap();
     for (id, job) in [("a", "embed"), ("b", "triage"), ("c", "embed"), ("d", "embed")] {
         store.enqueue(&NewRun { job: job.into(), ..new_run(id, "t") }, ROOM).await.unwrap();
@@ -298,7 +313,8 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     let done = Asked { state: Some("succeeded".into()), ..all.clone() };
     assert_eq!(list(done.clone()).await, ["a"]);
     assert_eq!(list(Asked { job: Some("triage".into()), ..done }).await, Vec::<String>::new());
-    assert_eq!(list(Asked { key: Some("key of b".into()), ..all.clone() }).await, ["b"]);
+    assert_eq!(list(Asked { key: Some("key of a".into()), ..all.clone() }).await, ["a"]);
+    assert_eq!(list(Asked { key: Some("key of b".into()), ..all.clone() }).await, [""; 0]);
     assert_eq!(ids(store.list("t", &Asked { limit: 2, ..all }).await.unwrap()), ["d", "c"]);
     // In the order of their changes, each as it is now.
     let changed = store.changed(start, 100).await.unwrap();
@@ -321,14 +337,15 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
         let found = store.to_project(worker, 10).await.unwrap();
         told.push((ids(found.entries), found.perhaps));
     };
+    store.leave("w").await.unwrap();
     store.join("p", "worker", 1).await.unwrap();
-    for worker in ["p", "q", "q"] {
+    for worker in ["p", "q", "r"] {
         project(worker).await;
     }
     // What it was at when it was gone may have become a row.
     let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
     store.dead(seen, 5, &|_: &str| panic!("none is open")).await.unwrap();
-    project("q").await;
+    project("r").await;
     let [(first, none), (second, _), (nothing, _), (again, perhaps)] = &told[..] else { panic!() };
     assert_eq!((none.len(), nothing.len()), (0, 0));
     assert_eq!((again, perhaps), (first, first));
@@ -360,6 +377,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
 }
 
 async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
+    store.join("w", "worker", 1).await.unwrap();
     let schedule = ScheduleEntry {
         tenant: "t".into(),
         name: "nightly".into(),
@@ -431,6 +449,7 @@ async fn of_many_who_claim_at_once_each_run_has_one() {
     for number in 0..8 {
         let store = stores[number % 2].clone();
         tasks.spawn(async move {
+            store.join(&format!("w{number}"), "worker", 1).await.unwrap();
             let mut own = Vec::new();
             let mut idle = 0;
             while idle < 3 {

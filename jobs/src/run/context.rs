@@ -351,11 +351,12 @@ pub(crate) fn cancelled() -> Error {
 
 /// The error of a run whose worker ended before it did, each time.
 pub(crate) fn interrupted(worker: &str) -> Error {
-    Error::internal(format!(
+    let says = format!(
         "interrupted: each process that worked at it ended before the run did, {} times; the last one was {worker}. It may be the \
          run that ends them, as by taking all memory",
         crate::control::LOSSES_MAX
-    ))
+    );
+    Error::user(Code::ResourcesExhausted, says)
 }
 
 /// The error for a caught panic.

@@ -136,7 +136,7 @@ impl Records {
         Ok(records)
     }
 
-    /// The newest `limit` runs with this key.
+    /// The newest `limit` runs with this key that succeeded.
     pub(crate) async fn with_key(
         &self,
         engine: &Engine,
@@ -150,8 +150,7 @@ impl Records {
             ..Asked::default()
         };
         let records = records_of(&self.store.list(who.tenant.as_str(), &asked).await?);
-        // The run that asks is one of them.
-        if records.len() > 1 || !self.store.earlier(who.tenant.as_str()).await?.has_older {
+        if !records.is_empty() || !self.store.earlier(who.tenant.as_str()).await?.has_older {
             return Ok(records);
         }
         ledger::with_key(engine, who, key, limit).await

@@ -1,7 +1,5 @@
 //! The parameters of `exec`.
 
-use std::collections::BTreeMap;
-
 use datasets::{ColumnSpec, DatasetName, DatasetSpec, Evolution};
 use engine::Result;
 use schemars::JsonSchema;
@@ -24,8 +22,6 @@ pub struct Params {
     pub program: String,
     /// What follows its name. Default: [].
     pub arguments: Vec<String>,
-    /// Variables of its environment, beside PATH, LANG, HOME and TMPDIR. Default: {}.
-    pub environment: BTreeMap<String, String>,
     /// Dataset whose rows it reads. Default: events.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
@@ -65,7 +61,6 @@ impl Default for Params {
         Self {
             program: String::new(),
             arguments: Vec::new(),
-            environment: BTreeMap::new(),
             dataset: dataset_name("events"),
             columns: Vec::new(),
             output: dataset_name("program_results"),

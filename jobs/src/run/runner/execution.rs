@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::control::{Entry, Lease, Verdict, Wants};
 use crate::job::{Job, Outcome};
 use crate::run::context::{Commits, RunContext, cancelled, panicked};
 use crate::run::document::Document;
+use crate::run::key::run_key;
 use crate::run::record::{
     Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord, now,
 };
@@ -75,7 +77,7 @@ async fn claim(shared: &Arc<Shared>) -> Result<bool> {
         only_kept: shared.options.takes == super::Takes::Own,
     };
     let Some(entry) = shared.records.store().claim(&wants).await? else { return Ok(false) };
-    let run = match Run::of(shared, &entry) {
+    let run = match Run::of(shared, &entry, &wants.worker) {
         Ok(run) => run,
         Err(error) => {
             // A record that can not be read is no run that can be worked at; it stays as it is, failed.
@@ -116,7 +118,7 @@ enum End {
 }
 
 impl Run {
-    fn of(shared: &Shared, entry: &Entry) -> Result<Self> {
+    fn of(shared: &Shared, entry: &Entry, worker: &str) -> Result<Self> {
         let Document { mut record, gpu } = Document::of(entry)?;
         let tenant = TenantId::new(&entry.tenant)?;
         // Who may run jobs may have their results written, without the right to write anything else.
@@ -128,7 +130,7 @@ impl Run {
         let attempt_began_at = now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
-        let lease = lease_of(entry, &shared.worker.lock().id);
+        let lease = lease_of(entry, worker);
         let live = AtWork {
             tenant,
             record: watch::channel(Arc::new(record.clone())).0,
@@ -158,6 +160,7 @@ impl Run {
         let record = RunRecord::clone(&self.live.record.borrow());
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
+            require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
             let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
                 .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
                 .collect();
@@ -310,16 +313,19 @@ impl Run {
                 record.repeated_of = repeated_of;
                 None
             }
-            // The process ends, and the run goes on in the next.
+            // Nobody asked for its end: the process ends, and the run goes on in the next, or others took this one for dead.
             End::Stopped(error)
                 if error.code() == Code::Cancelled
                     && !is_cancelled
-                    && shared.closing.is_cancelled()
-                    && shared.goes_on() =>
+                    && (shared.goes_on() || !shared.closing.is_cancelled()) =>
             {
                 Some(finished_at)
             }
-            End::Stopped(error) if can_pass(&error) && record.attempts.len() + 1 < ATTEMPTS_MAX => {
+            End::Stopped(error)
+                if can_pass(&error)
+                    && !is_cancelled
+                    && record.attempts.len() + 1 < ATTEMPTS_MAX =>
+            {
                 let wait = backoff(record.attempts.len(), &record.id.to_string());
                 tracing::warn!(
                     run = %record.id, job = record.job, detail = error.detail(),
@@ -368,8 +374,19 @@ impl Run {
             );
             self.live.record.send_replace(Arc::new(record.clone()));
         }
-        shared.at_work.lock().remove(&id);
-        if is_settled {
+        {
+            let mut at_work = shared.at_work.lock();
+            // Another attempt of it may be at work here by now.
+            if at_work.get(&id).is_some_and(|run| run.lease == self.live.lease) {
+                at_work.remove(&id);
+            }
+        }
+        let record = match is_settled {
+            true => Some(record),
+            // The answer may have been lost, and not the word.
+            false => shared.records.get(&shared.engine, &self.who, id).await.ok(),
+        };
+        if let Some(record) = record {
             shared.tell(record);
         }
     }
@@ -409,6 +426,22 @@ impl Run {
         self.live.is_news.store(true, Ordering::Relaxed);
         shared.tell(RunRecord::clone(&self.live.record.borrow()));
     }
+}
+
+/// That the program of a run is the one that its key names.
+fn require_code(job: &dyn Job, record: &RunRecord, programs: Option<&Path>) -> Result<()> {
+    let code = job.code(&record.params, programs)?;
+    let key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
+    if code.is_null() || key == record.key {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "{}: its program has changed since the run was asked for; ask for it again",
+            job.name()
+        ),
+    ))
 }
 
 /// Whether the same run may succeed later: what it asked for is right, and what it needs was not there.

@@ -308,7 +308,8 @@ impl Runner {
             key: record.key.clone(),
             priority: record.priority,
             now_us,
-            due_us: now_us,
+            // At once, whatever the clock of whoever claims it shows.
+            due_us: 0,
             memory_bytes: 0,
             attempts_max: bound(execution::ATTEMPTS_MAX),
             kept_for: is_own.then(|| self.shared.worker.lock().id.clone()),
@@ -362,15 +363,15 @@ impl Runner {
         who.require(Role::Operator)?;
         let shared = &self.shared;
         if let Some(run) = self.at_work(who, id) {
-            let handle = RunHandle { id, record: run.record.subscribe() };
+            let record = run.record.borrow().clone();
+            let handle = RunHandle { id, record: shared.watch(&who.tenant, &record) };
             run.cancel();
             drop(run);
             return handle.wait().await;
         }
         let record = self.get(who, id).await?;
-        let state = record.state;
         let handle = RunHandle { id, record: shared.watch(&who.tenant, &record) };
-        let cancelled = match state.is_final() {
+        let cancelled = match record.state.is_final() {
             true => Cancelled::NotOpen,
             false => shared.cancel_waiting(&who.tenant, record).await?,
         };
@@ -379,12 +380,12 @@ impl Runner {
             // Whoever works at it hears of it with its next beat.
             Cancelled::Asked => handle.wait().await,
             Cancelled::NotOpen => {
-                shared.asked.lock().remove(&id);
-                let found = match state.is_final() {
-                    true => state,
-                    // It ended at that moment.
-                    false => self.get(who, id).await?.state,
-                };
+                // It may have ended at that moment: whoever waits for it hears how.
+                let record = self.get(who, id).await?;
+                let found = record.state;
+                if found.is_final() {
+                    shared.tell(record);
+                }
                 Err(Error::user(
                     Code::Conflict,
                     format!("cancel run {id}: expected a run that has not ended, found it {found}"),
@@ -396,9 +397,6 @@ impl Runner {
     /// A run that is there, to wait for its end, whoever works at it.
     pub async fn follow(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
         let record = self.get(who, id).await?;
-        if let Some(run) = self.at_work(who, id) {
-            return Ok(RunHandle { id, record: run.record.subscribe() });
-        }
         let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &record) };
         // It may have ended before anybody listened.
         let record = self.get(who, id).await?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use engine::{Result, RunId};
 
 use super::{Runner, Shared, join};
-use crate::control::Worker;
+use crate::control::{Lease, Worker};
 use crate::run::context::interrupted;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunState, now};
@@ -35,13 +35,17 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Beats until the runner has ended what it was at. `seen` is the number of the last change of which somebody heard.
 pub(super) async fn beat(shared: Arc<Shared>, mut seen: i64) {
-    let mut others = HashMap::new();
+    let (mut others, mut strays) = (HashMap::new(), Vec::new());
     let mut is_failing = false;
     for count in 0_u64.. {
         if shared.closing.is_cancelled() && shared.at_work.lock().is_empty() {
             return;
         }
-        let done = pulse(&shared, count, &mut seen, &mut others).await;
+        let done = pulse(&shared, count, &mut seen, &mut others, &mut strays).await;
+        if done.is_err() {
+            // While it could not look, others may have beaten; and they could not either.
+            others.clear();
+        }
         match &done {
             Ok(()) if is_failing => tracing::info!("the control database answers again"),
             Err(error) if !is_failing => {
@@ -76,6 +80,7 @@ async fn pulse(
     count: u64,
     seen: &mut i64,
     others: &mut HashMap<String, (i64, Instant)>,
+    strays: &mut Vec<Lease>,
 ) -> Result<()> {
     follow(shared, seen).await?;
     if count.is_multiple_of(BEAT_EVERY) {
@@ -83,6 +88,7 @@ async fn pulse(
     }
     if count.is_multiple_of(NOTE_EVERY) {
         note(shared).await?;
+        put_back_strays(shared, strays).await?;
         bury(shared, others).await?;
     }
     if count % FORGET_EVERY == FORGET_EVERY - 1 {
@@ -94,9 +100,13 @@ async fn pulse(
 
 /// Tells what others changed.
 async fn follow(shared: &Shared, seen: &mut i64) -> Result<()> {
+    let last = shared.records.store().last_change().await?;
+    // Who comes to listen meanwhile hears of what came before, too.
     let is_heard = !shared.asked.lock().is_empty() || shared.updates.receiver_count() > 0;
     if !is_heard {
-        *seen = shared.records.store().last_change().await?;
+        *seen = last;
+    }
+    if last == *seen {
         return Ok(());
     }
     let changed = shared.records.store().changed(*seen, CHANGES_MAX).await?;
@@ -147,6 +157,25 @@ async fn note(shared: &Shared) -> Result<()> {
         let document = Document { record: run.record.borrow().as_ref().clone(), gpu: run.gpu };
         shared.records.store().note(&run.lease, &document.to_text()?).await?;
     }
+    Ok(())
+}
+
+/// Lets others have runs that this process is said to be at and is not, since an answer of the database was lost: those that were so
+/// the last time, too.
+async fn put_back_strays(shared: &Shared, strays: &mut Vec<Lease>) -> Result<()> {
+    let worker = shared.worker.lock().id.clone();
+    let mut held = shared.records.store().held(&worker).await?;
+    held.retain(|lease| {
+        let id = lease.id.parse::<RunId>().ok();
+        !id.is_some_and(|id| shared.at_work.lock().contains_key(&id))
+    });
+    for lease in held.iter().filter(|lease| strays.contains(lease)) {
+        if shared.records.store().put_back(lease).await? {
+            tracing::warn!(run = lease.id, "a run that nobody was at waits again");
+            shared.wake.notify_one();
+        }
+    }
+    *strays = held;
     Ok(())
 }
 
