@@ -1,11 +1,15 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
+mod runs;
+
 use std::path::PathBuf;
 
 use ::datasets::ColumnType;
 use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
+
+pub use runs::{Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules};
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
@@ -411,29 +415,6 @@ pub struct Alter {
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub struct Run {
-    /// The job
-    #[arg(required_unless_present = "help")]
-    pub job: Option<String>,
-    /// Print help: of this command, or of the job that is named, with its parameters
-    #[arg(short, long)]
-    pub help: bool,
-    /// A parameter; the value is JSON, or text when it is not
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    pub params: Vec<String>,
-    /// Where to compute: required, preferred or off [default: preferred]
-    #[arg(long, value_name = "POLICY")]
-    pub gpu: Option<String>,
-    /// Read a dataset at a version or time instead of its latest
-    #[arg(long, value_name = "DATASET@VERSION")]
-    pub as_of: Vec<String>,
-    /// Print the run record as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct Sql {
     /// The query, or several with semicolons between them; without one, and without --file, a shell opens where there is a
     /// terminal, and standard input is read where there is none
@@ -469,117 +450,6 @@ pub enum SqlFormat {
 pub struct Datasets {
     /// Show this one with its columns and versions
     pub dataset: Option<String>,
-    /// Print as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Runs {
-    #[command(subcommand)]
-    pub command: Option<RunsCommand>,
-    /// Show this run in full
-    pub run: Option<String>,
-    /// Only runs of this job
-    #[arg(long)]
-    pub job: Option<String>,
-    /// How many at most
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub limit: u32,
-    /// Print as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum RunsCommand {
-    /// Show a run in full
-    Show(RunNamed),
-    /// Wait for a run's end, wherever it is at work, and show how far it is
-    Watch(RunNamed),
-    /// Stop a run, wherever it is at work
-    Cancel(RunNamed),
-    /// Do the work of a run that failed again, on what its inputs are now
-    Retry(RunNamed),
-}
-
-#[derive(Debug, Args)]
-pub struct RunNamed {
-    /// Its id, as `colonnade runs` shows it
-    pub run: String,
-    /// Print the run record as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Schedule {
-    #[command(subcommand)]
-    pub command: ScheduleCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ScheduleCommand {
-    /// Add one; a server runs its jobs when they are due
-    Add(ScheduleAdd),
-    /// Let its times pass without runs
-    Pause(ScheduleNamed),
-    /// Let it go on, from now
-    Resume(ScheduleNamed),
-    /// Remove it; its runs stay
-    Remove(ScheduleNamed),
-}
-
-#[derive(Debug, Args)]
-pub struct ScheduleAdd {
-    /// Its name: lower-case letters, digits, `_` and `-`
-    pub name: String,
-    /// The job that runs
-    #[arg(long)]
-    pub job: String,
-    /// Minute, hour, day of month, month, day of week, such as "30 2 * * 1-5"; or @hourly, @daily, @weekly
-    #[arg(long)]
-    pub cron: String,
-    /// The time zone whose clock counts
-    #[arg(long, default_value = "UTC", value_name = "ZONE")]
-    pub zone: String,
-    /// A parameter of the job; the value is JSON, or text when it is not
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    pub params: Vec<String>,
-    /// Times that nobody was there for: run none of them, the latest, or all
-    #[arg(long, default_value = "latest", value_name = "none|latest|all")]
-    pub catch_up: String,
-    /// Begin up to so many seconds after the time, so that schedules of one minute do not begin together
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    pub jitter: u32,
-    /// Higher is sooner, where runs wait
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
-    pub priority: i32,
-    /// Where to compute: required, preferred or off; that of the server when absent
-    #[arg(long, value_name = "POLICY")]
-    pub gpu: Option<String>,
-    /// Print as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ScheduleNamed {
-    /// Its name
-    pub name: String,
-    /// Print as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Schedules {
-    /// Show this one
-    pub name: Option<String>,
-    /// How many of its next times
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub next: u32,
     /// Print as one JSON document
     #[arg(long)]
     pub json: bool,

@@ -20,8 +20,10 @@ mod pulse;
 mod recovery;
 #[cfg(test)]
 mod repeat_tests;
+mod request;
 #[cfg(test)]
 mod several_tests;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -32,28 +34,26 @@ use std::sync::atomic::AtomicBool;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
-    AsOf, Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    WorkMark, is_kept_name,
+    Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
+    WorkMark,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::control::{self, Cancelled, ControlStore, Enqueued, Fired, Lease, NewRun, Room, TickOf};
-use crate::job::Job;
+use crate::control::{self, Cancelled, ControlStore, Enqueued, Fired, Lease, NewRun, TickOf};
 use crate::kinds::Jobs;
-use crate::parameters::bad;
 use crate::registry::embedders::Embedders;
-use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::key::run_key;
-use crate::run::record::{DatasetVersion, RunError, RunFilter, RunRecord, RunState, now};
+use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
+
+use request::{at_versions, new_record, pins, require_outputs};
 
 pub(crate) use execution::can_pass;
 pub use options::{RunRequest, RunnerOptions, Takes};
@@ -530,107 +530,6 @@ impl Runner {
     }
 }
 
-impl Shared {
-    /// Most runs of one tenant at work.
-    fn share(&self) -> usize {
-        match self.options.has_tenants {
-            true => (self.options.concurrent_runs / 2).max(1),
-            false => self.options.concurrent_runs.max(1),
-        }
-    }
-
-    /// How many runs may be open.
-    fn room(&self) -> Room {
-        let options = &self.options;
-        let open_max = options.concurrent_runs.max(1) + options.queue_runs_max;
-        let of_tenant_max = match options.has_tenants {
-            true => self.share() + options.queue_runs_max / 2,
-            false => open_max,
-        };
-        Room { open_max: bound(open_max), of_tenant_max: bound(of_tenant_max) }
-    }
-
-    /// What hears of each change of a run.
-    fn watch(&self, tenant: &TenantId, record: &RunRecord) -> watch::Receiver<Arc<RunRecord>> {
-        let mut asked = self.asked.lock();
-        let run = asked.entry(record.id).or_insert_with(|| Asked {
-            tenant: tenant.clone(),
-            is_own: false,
-            record: watch::channel(Arc::new(record.clone())).0,
-        });
-        run.record.subscribe()
-    }
-
-    /// Tells whoever waits for a run, and whoever listens to all.
-    fn tell(&self, record: RunRecord) {
-        let record = Arc::new(record);
-        let mut asked = self.asked.lock();
-        if let Some(run) = asked.get(&record.id) {
-            run.record.send_replace(record.clone());
-            if record.state.is_final() {
-                asked.remove(&record.id);
-            }
-        }
-        // While nobody else can tell of it: updates come in the order of what happened.
-        let _ = self.updates.send(record);
-    }
-
-    /// Tells that a run waits, unless somebody is at it already.
-    fn tell_queued(&self, record: RunRecord) {
-        let asked = self.asked.lock();
-        let state = asked.get(&record.id).map(|run| run.record.borrow().state);
-        if state == Some(RunState::Queued) {
-            let _ = self.updates.send(Arc::new(record));
-        }
-    }
-
-    /// Where nothing would take them up again, runs that wait end with the process.
-    async fn end_what_waits(&self) {
-        if self.goes_on() {
-            return;
-        }
-        let waiting: Vec<(TenantId, RunRecord)> = {
-            let asked = self.asked.lock();
-            let runs = asked.values().filter(|run| run.is_own);
-            runs.map(|run| (run.tenant.clone(), RunRecord::clone(&run.record.borrow()))).collect()
-        };
-        for (tenant, record) in waiting.into_iter().filter(|(_, record)| !record.state.is_final()) {
-            if let Err(error) = self.cancel_waiting(&tenant, record).await {
-                tracing::warn!(%error, "a run that waits could not be cancelled");
-            }
-        }
-    }
-
-    /// Cancels a run, or asks whoever works at it to stop.
-    async fn cancel_waiting(&self, tenant: &TenantId, mut record: RunRecord) -> Result<Cancelled> {
-        let finished_at = now();
-        record.state = RunState::Cancelled;
-        record.finished_at = Some(finished_at);
-        record.error = Some(RunError::from(&cancelled()));
-        let document = Document { record: record.clone(), gpu: GpuPolicy::default() }.to_text()?;
-        let (tenant, id, at) =
-            (tenant.as_str(), record.id.to_string(), finished_at.timestamp_micros());
-        let cancelled = self.records.store().cancel(tenant, &id, at, &document).await?;
-        if cancelled == Cancelled::AtOnce {
-            self.tell(record);
-            self.ended.notify_one();
-        }
-        Ok(cancelled)
-    }
-
-    /// Whether runs go on when this process has ended.
-    fn goes_on(&self) -> bool {
-        self.records.is_durable() && self.options.takes == Takes::All
-    }
-}
-
-impl AtWork {
-    fn cancel(&self) {
-        self.is_cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-        self.cancellation.cancel();
-    }
-}
-
 impl RunHandle {
     /// The run's id.
     pub fn id(&self) -> RunId {
@@ -670,95 +569,4 @@ async fn join(engine: &Engine, records: &Records, options: &RunnerOptions) -> Re
 
 fn bound(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A run of which nothing is known but what was asked for.
-fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
-    RunRecord {
-        id: RunId::new(),
-        job: request.job.clone(),
-        state: RunState::Queued,
-        params: request.params.clone(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        attempts: Vec::new(),
-        next_attempt_at: None,
-        priority: request.priority,
-        schedule: None,
-        logical_time: None,
-        stages: Vec::new(),
-        requested_by: who.subject.clone(),
-        requested_at: now(),
-        started_at: None,
-        finished_at: None,
-        progress: 0.0,
-        activity: Value::Null,
-        repeated_of: None,
-        error: None,
-        summary: Value::Null,
-        key: String::new(),
-    }
-}
-
-/// That what it commits to is a job's own to write, and no input.
-fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
-    // The names of its own that a kind has when it is not asked for others.
-    let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
-    for output in job.outputs(params)? {
-        if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
-            return Err(bad(
-                job.name(),
-                "output",
-                format!("{} is kept for other records; expected another name", output.name),
-            ));
-        }
-        if inputs.contains(&output.name) && !job.appends_to_inputs() {
-            return Err(bad(
-                job.name(),
-                "output",
-                format!("expected another dataset than the input {}", output.name),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The inputs at the versions of the session.
-fn at_versions(
-    inputs: Vec<DatasetName>,
-    session: &Session,
-    catalog: &Catalog,
-) -> Result<Vec<DatasetVersion>> {
-    inputs
-        .into_iter()
-        .map(|dataset| {
-            let entry = catalog.dataset(&dataset)?;
-            let version = session.version(&dataset).unwrap_or(entry.version);
-            // The catalogue counts the rows of the newest version only.
-            let rows = entry.rows.filter(|_| version == entry.version);
-            Ok(DatasetVersion { dataset, version, rows })
-        })
-        .collect()
-}
-
-/// The pins of the session: each input, at the version that the request names or at the latest.
-fn pins(request: &RunRequest, inputs: &[DatasetName]) -> Result<Vec<(DatasetName, AsOf)>> {
-    if let Some((stray, _)) = request.pins.iter().find(|(dataset, _)| !inputs.contains(dataset)) {
-        let names: Vec<_> = inputs.iter().map(DatasetName::as_str).collect();
-        return Err(Error::user(
-            Code::BadInput,
-            format!(
-                "{}: version of {stray}: expected a dataset that the job reads ({})",
-                request.job,
-                names.join(", ")
-            ),
-        ));
-    }
-    Ok(inputs
-        .iter()
-        .map(|dataset| {
-            let pin = request.pins.iter().find(|(pinned, _)| pinned == dataset);
-            (dataset.clone(), pin.map_or(AsOf::Latest, |(_, as_of)| *as_of))
-        })
-        .collect())
 }

@@ -596,6 +596,5 @@ async fn a_corrupt_stream_is_an_error_or_rows_and_never_a_panic() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "looks at the memory of the whole process, so that it must run alone"]
 async fn a_corrupt_stream_takes_little_memory() {
-    let most_bytes = corruptions().await;
-    assert!(most_bytes < 256 << 20, "{most_bytes}");
+    assert!(corruptions().await < 256 << 20);
 }

@@ -1,0 +1,301 @@
+//! What is asked of the store, and the statement for it.
+
+use futures::future::BoxFuture;
+use sqlx::query;
+
+use super::SqlStore;
+use crate::control::{
+    Adopted, Asked, Cancelled, ControlStore, Count, Earlier, Enqueued, Entry, Fired, Lease, NewRun,
+    Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+};
+
+impl ControlStore for SqlStore {
+    fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>> {
+        Box::pin(self.enqueue_run(run, room))
+    }
+
+    fn claim<'a>(&'a self, wants: &'a Wants) -> BoxFuture<'a, Result<Option<Entry>>> {
+        Box::pin(self.claim_run(wants))
+    }
+
+    fn note<'a>(&'a self, lease: &'a Lease, document: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let change = self.next_change(&mut tx).await?;
+            let noted = query(
+                "UPDATE runs SET document = $4, change = $5 WHERE id = $1 AND worker = $2 AND attempt = $3 AND state = 'running'",
+            );
+            let noted = noted
+                .bind(lease.id.clone())
+                .bind(lease.worker.clone())
+                .bind(lease.attempt)
+                .bind(document.to_owned())
+                .bind(change);
+            let is_own = self.run(noted, &mut tx).await? > 0;
+            self.commit(tx).await?;
+            Ok(is_own)
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        lease: &'a Lease,
+        verdict: Verdict<'a>,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { self.settle_run(lease, &verdict, document).await })
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: &'a str,
+        ended_us: i64,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<Cancelled>> {
+        Box::pin(self.cancel_run(tenant, id, ended_us, document))
+    }
+
+    fn get<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
+        Box::pin(async move {
+            let found = query(entries!("WHERE id = $1 AND tenant = $2"));
+            let mut found = self.entries(found.bind(id.to_owned()).bind(tenant.to_owned())).await?;
+            Ok(found.pop())
+        })
+    }
+
+    fn list<'a>(&'a self, tenant: &'a str, asked: &'a Asked) -> BoxFuture<'a, Result<Vec<Entry>>> {
+        Box::pin(self.list_runs(tenant, asked))
+    }
+
+    fn changed(&self, change: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        Box::pin(async move {
+            let changed = query(entries!("WHERE change > $1 ORDER BY change LIMIT $2"));
+            self.entries(changed.bind(change).bind(limit)).await
+        })
+    }
+
+    fn last_change(&self) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move {
+            let last = query("SELECT value FROM counters WHERE name = 'change'");
+            let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
+            self.get(&row, "value")
+        })
+    }
+
+    fn join<'a>(&'a self, id: &'a str, label: &'a str, now_us: i64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let joins =
+                query("INSERT INTO workers (id, label, started_at, beat) VALUES ($1, $2, $3, 0)");
+            let joins = joins.bind(id.to_owned()).bind(label.to_owned()).bind(now_us);
+            joins.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
+        })
+    }
+
+    fn beat<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>>> {
+        Box::pin(self.beat_worker(worker))
+    }
+
+    fn held<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Vec<Lease>>> {
+        Box::pin(async move {
+            let held = query("SELECT id, attempt FROM runs WHERE is_open = 1 AND worker = $1");
+            let rows = held.bind(worker.to_owned()).fetch_all(&self.pool).await;
+            let rows = rows.map_err(|e| self.failed(e))?;
+            rows.iter()
+                .map(|row| {
+                    let (id, attempt) = (self.get(row, "id")?, self.get(row, "attempt")?);
+                    Ok(Lease { id, worker: worker.to_owned(), attempt })
+                })
+                .collect()
+        })
+    }
+
+    fn put_back<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let change = self.next_change(&mut tx).await?;
+            let back = query(
+                "UPDATE runs SET state = 'queued', worker = NULL, due_at = 0, change = $4 \
+                 WHERE is_open = 1 AND id = $1 AND worker = $2 AND attempt = $3",
+            );
+            let back = back.bind(lease.id.clone()).bind(lease.worker.clone()).bind(lease.attempt);
+            let is_back = self.run(back.bind(change), &mut tx).await? > 0;
+            self.commit(tx).await?;
+            Ok(is_back)
+        })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
+        Box::pin(async move {
+            let all =
+                query("SELECT id, label, started_at, beat FROM workers ORDER BY started_at, id");
+            let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Worker {
+                        id: self.get(row, "id")?,
+                        label: self.get(row, "label")?,
+                        started_us: self.get(row, "started_at")?,
+                        beat: self.get(row, "beat")?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn dead<'a>(
+        &'a self,
+        worker: &'a Worker,
+        now_us: i64,
+        failed: &'a (dyn Fn(&str) -> String + Sync),
+    ) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.bury(worker, now_us, failed))
+    }
+
+    fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let change = self.next_change(&mut tx).await?;
+            let gone = query("DELETE FROM workers WHERE id = $1").bind(worker.to_owned());
+            self.run(gone, &mut tx).await?;
+            self.let_go(worker, &mut tx).await?;
+            let left = query(
+                "UPDATE runs SET state = 'queued', worker = NULL, change = $2 WHERE is_open = 1 AND worker = $1",
+            );
+            self.run(left.bind(worker.to_owned()).bind(change), &mut tx).await?;
+            self.commit(tx).await
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
+    }
+
+    fn to_project<'a>(&'a self, worker: &'a str, limit: i64) -> BoxFuture<'a, Result<ToProject>> {
+        Box::pin(self.to_project_runs(worker, limit))
+    }
+
+    fn projected<'a>(&'a self, ids: &'a [String], are_rows: bool) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.projected_runs(ids, are_rows))
+    }
+
+    fn earlier<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Earlier>> {
+        Box::pin(async move {
+            let known = query("SELECT is_read, has_older FROM tenants WHERE tenant = $1");
+            let row = known.bind(tenant.to_owned()).fetch_optional(&self.pool).await;
+            Ok(match row.map_err(|e| self.failed(e))? {
+                Some(row) => Earlier {
+                    is_read: self.get::<i64>(&row, "is_read")? != 0,
+                    has_older: self.get::<i64>(&row, "has_older")? != 0,
+                },
+                None => Earlier { is_read: false, has_older: false },
+            })
+        })
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        tenant: &'a str,
+        runs: &'a [Adopted],
+        has_older: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.adopt_runs(tenant, runs, has_older))
+    }
+
+    fn forget(&self, ended_us: i64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.forget_runs(ended_us))
+    }
+
+    fn add_schedule<'a>(&'a self, schedule: &'a ScheduleEntry) -> BoxFuture<'a, Result<bool>> {
+        let added = query(
+            "INSERT INTO schedules (tenant, name, is_paused, up_to, missed, document) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT DO NOTHING",
+        );
+        let added = added
+            .bind(schedule.tenant.clone())
+            .bind(schedule.name.clone())
+            .bind(i64::from(schedule.is_paused))
+            .bind(schedule.up_to_us)
+            .bind(schedule.missed)
+            .bind(schedule.document.clone());
+        Box::pin(self.changes_rows(added))
+    }
+
+    fn schedules<'a>(
+        &'a self,
+        tenant: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<ScheduleEntry>>> {
+        Box::pin(self.list_schedules(tenant))
+    }
+
+    fn pause_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        pause: Pause,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let (is_paused, up_to_us) = match pause {
+            Pause::Begin => (1_i64, None),
+            Pause::End { up_to_us } => (0, Some(up_to_us)),
+        };
+        let paused = query(
+            "UPDATE schedules SET is_paused = $3, up_to = COALESCE($4, up_to) \
+             WHERE tenant = $1 AND name = $2",
+        );
+        let paused = paused.bind(tenant.to_owned()).bind(name.to_owned()).bind(is_paused);
+        Box::pin(self.changes_rows(paused.bind(up_to_us)))
+    }
+
+    fn remove_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.remove(tenant, name))
+    }
+
+    fn fire<'a>(
+        &'a self,
+        tick: &'a TickOf,
+        run: &'a NewRun,
+        ended: Option<&'a str>,
+        room: Room,
+    ) -> BoxFuture<'a, Result<Fired>> {
+        Box::pin(self.fire_tick(tick, run, ended, room))
+    }
+
+    fn handled<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        up_to_us: i64,
+        missed: i64,
+    ) -> BoxFuture<'a, Result<()>> {
+        let handled = query(
+            "UPDATE schedules SET up_to = $3, missed = missed + $4 WHERE tenant = $1 AND name = $2 AND up_to < $3",
+        );
+        let handled =
+            handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to_us).bind(missed);
+        Box::pin(async move { self.changes_rows(handled).await.map(drop) })
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {
+        Box::pin(async move {
+            let counted = query(
+                "SELECT tenant, job, state, COUNT(*) AS n FROM runs WHERE is_open = 1 GROUP BY tenant, job, state \
+                 ORDER BY tenant, job, state",
+            );
+            let rows = counted.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Count {
+                        tenant: self.get(row, "tenant")?,
+                        job: self.get(row, "job")?,
+                        state: self.get(row, "state")?,
+                        runs: self.get(row, "n")?,
+                    })
+                })
+                .collect()
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! From a request to a run whose inputs are pinned.
+
+use datasets::DatasetName;
+use engine::{AsOf, Catalog, Code, Error, Principal, Result, RunId, Session, is_kept_name};
+use serde_json::{Map, Value};
+
+use super::RunRequest;
+use crate::job::Job;
+use crate::parameters::bad;
+use crate::run::record::{DatasetVersion, RunRecord, RunState, now};
+
+/// A run of which nothing is known but what was asked for.
+pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
+    RunRecord {
+        id: RunId::new(),
+        job: request.job.clone(),
+        state: RunState::Queued,
+        params: request.params.clone(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        attempts: Vec::new(),
+        next_attempt_at: None,
+        priority: request.priority,
+        schedule: None,
+        logical_time: None,
+        stages: Vec::new(),
+        requested_by: who.subject.clone(),
+        requested_at: now(),
+        started_at: None,
+        finished_at: None,
+        progress: 0.0,
+        activity: Value::Null,
+        repeated_of: None,
+        error: None,
+        summary: Value::Null,
+        key: String::new(),
+    }
+}
+
+/// That what it commits to is a job's own to write, and no input.
+pub(super) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
+    // The names of its own that a kind has when it is not asked for others.
+    let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
+    for output in job.outputs(params)? {
+        if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
+            return Err(bad(
+                job.name(),
+                "output",
+                format!("{} is kept for other records; expected another name", output.name),
+            ));
+        }
+        if inputs.contains(&output.name) && !job.appends_to_inputs() {
+            return Err(bad(
+                job.name(),
+                "output",
+                format!("expected another dataset than the input {}", output.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The inputs at the versions of the session.
+pub(super) fn at_versions(
+    inputs: Vec<DatasetName>,
+    session: &Session,
+    catalog: &Catalog,
+) -> Result<Vec<DatasetVersion>> {
+    inputs
+        .into_iter()
+        .map(|dataset| {
+            let entry = catalog.dataset(&dataset)?;
+            let version = session.version(&dataset).unwrap_or(entry.version);
+            // The catalogue counts the rows of the newest version only.
+            let rows = entry.rows.filter(|_| version == entry.version);
+            Ok(DatasetVersion { dataset, version, rows })
+        })
+        .collect()
+}
+
+/// The pins of the session: each input, at the version that the request names or at the latest.
+pub(super) fn pins(
+    request: &RunRequest,
+    inputs: &[DatasetName],
+) -> Result<Vec<(DatasetName, AsOf)>> {
+    if let Some((stray, _)) = request.pins.iter().find(|(dataset, _)| !inputs.contains(dataset)) {
+        let names: Vec<_> = inputs.iter().map(DatasetName::as_str).collect();
+        return Err(Error::user(
+            Code::BadInput,
+            format!(
+                "{}: version of {stray}: expected a dataset that the job reads ({})",
+                request.job,
+                names.join(", ")
+            ),
+        ));
+    }
+    Ok(inputs
+        .iter()
+        .map(|dataset| {
+            let pin = request.pins.iter().find(|(pinned, _)| pinned == dataset);
+            (dataset.clone(), pin.map_or(AsOf::Latest, |(_, as_of)| *as_of))
+        })
+        .collect())
+}

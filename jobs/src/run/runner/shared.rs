@@ -1,0 +1,123 @@
+//! What a runner's tasks share: who waits for what, and what may still happen to it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use engine::{Result, TenantId};
+use kernels::GpuPolicy;
+use tokio::sync::watch;
+
+use super::{Asked, AtWork, Shared, Takes, bound};
+use crate::control::{Cancelled, Room};
+use crate::run::context::cancelled;
+use crate::run::document::Document;
+use crate::run::record::{RunError, RunRecord, RunState, now};
+
+impl Shared {
+    /// Most runs of one tenant at work.
+    pub(super) fn share(&self) -> usize {
+        match self.options.has_tenants {
+            true => (self.options.concurrent_runs / 2).max(1),
+            false => self.options.concurrent_runs.max(1),
+        }
+    }
+
+    /// How many runs may be open.
+    pub(super) fn room(&self) -> Room {
+        let options = &self.options;
+        let open_max = options.concurrent_runs.max(1) + options.queue_runs_max;
+        let of_tenant_max = match options.has_tenants {
+            true => self.share() + options.queue_runs_max / 2,
+            false => open_max,
+        };
+        Room { open_max: bound(open_max), of_tenant_max: bound(of_tenant_max) }
+    }
+
+    /// What hears of each change of a run.
+    pub(super) fn watch(
+        &self,
+        tenant: &TenantId,
+        record: &RunRecord,
+    ) -> watch::Receiver<Arc<RunRecord>> {
+        let mut asked = self.asked.lock();
+        let run = asked.entry(record.id).or_insert_with(|| Asked {
+            tenant: tenant.clone(),
+            is_own: false,
+            record: watch::channel(Arc::new(record.clone())).0,
+        });
+        run.record.subscribe()
+    }
+
+    /// Tells whoever waits for a run, and whoever listens to all.
+    pub(super) fn tell(&self, record: RunRecord) {
+        let record = Arc::new(record);
+        let mut asked = self.asked.lock();
+        if let Some(run) = asked.get(&record.id) {
+            run.record.send_replace(record.clone());
+            if record.state.is_final() {
+                asked.remove(&record.id);
+            }
+        }
+        // While nobody else can tell of it: updates come in the order of what happened.
+        let _ = self.updates.send(record);
+    }
+
+    /// Tells that a run waits, unless somebody is at it already.
+    pub(super) fn tell_queued(&self, record: RunRecord) {
+        let asked = self.asked.lock();
+        let state = asked.get(&record.id).map(|run| run.record.borrow().state);
+        if state == Some(RunState::Queued) {
+            let _ = self.updates.send(Arc::new(record));
+        }
+    }
+
+    /// Where nothing would take them up again, runs that wait end with the process.
+    pub(super) async fn end_what_waits(&self) {
+        if self.goes_on() {
+            return;
+        }
+        let waiting: Vec<(TenantId, RunRecord)> = {
+            let asked = self.asked.lock();
+            let runs = asked.values().filter(|run| run.is_own);
+            runs.map(|run| (run.tenant.clone(), RunRecord::clone(&run.record.borrow()))).collect()
+        };
+        for (tenant, record) in waiting.into_iter().filter(|(_, record)| !record.state.is_final()) {
+            if let Err(error) = self.cancel_waiting(&tenant, record).await {
+                tracing::warn!(%error, "a run that waits could not be cancelled");
+            }
+        }
+    }
+
+    /// Cancels a run, or asks whoever works at it to stop.
+    pub(super) async fn cancel_waiting(
+        &self,
+        tenant: &TenantId,
+        mut record: RunRecord,
+    ) -> Result<Cancelled> {
+        let finished_at = now();
+        record.state = RunState::Cancelled;
+        record.finished_at = Some(finished_at);
+        record.error = Some(RunError::from(&cancelled()));
+        let document = Document { record: record.clone(), gpu: GpuPolicy::default() }.to_text()?;
+        let (tenant, id, at) =
+            (tenant.as_str(), record.id.to_string(), finished_at.timestamp_micros());
+        let cancelled = self.records.store().cancel(tenant, &id, at, &document).await?;
+        if cancelled == Cancelled::AtOnce {
+            self.tell(record);
+            self.ended.notify_one();
+        }
+        Ok(cancelled)
+    }
+
+    /// Whether runs go on when this process has ended.
+    pub(super) fn goes_on(&self) -> bool {
+        self.records.is_durable() && self.options.takes == Takes::All
+    }
+}
+
+impl AtWork {
+    pub(super) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.cancellation.cancel();
+    }
+}
