@@ -41,7 +41,7 @@ pub use ingest::{
     PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,
 };
 pub use lake::{
-    Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, WriteMode,
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, Prepared, WriteMode,
 };
 pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};

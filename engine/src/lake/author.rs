@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column_ids::Renamed;
 use super::head::Size;
-use super::{DataFiles, Head, Table};
+use super::{DataFiles, Head, Publication, Table};
 use crate::bus::CommitKind;
 use crate::error::Result;
 
@@ -112,6 +112,8 @@ pub(crate) struct Proposal {
     pub(crate) is_dropped: Option<bool>,
     /// The first and the last version that can not be asked for from this version on.
     pub(crate) set_aside: Option<(u64, u64)>,
+    /// What else is to be seen together with it.
+    pub(crate) publication: Option<Publication>,
     /// Producer and its sequence.
     pub(crate) sequences: Vec<(String, i64)>,
     /// The requests whose rows these are, where they can come again.

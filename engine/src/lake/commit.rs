@@ -29,10 +29,12 @@ use uuid::Uuid;
 use super::data_files::FILE_BYTES;
 use super::head::Size;
 use super::log::{
-    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, REQUESTS_KEY, RESHAPED_KEY, REVISED_KEY, RUN_ID_KEY,
-    entry_bytes,
+    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, PUBLICATION_KEY, REQUESTS_KEY, RESHAPED_KEY,
+    REVISED_KEY, RUN_ID_KEY, entry_bytes,
 };
-use super::{Author, CommitLabel, Head, Lake, Proposal, Table, dropped, schema, width};
+use super::{
+    Author, CommitLabel, Head, Lake, Proposal, Publication, Table, dropped, schema, width,
+};
 use crate::bus::{CommitEvent, CommitKind};
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, Version};
@@ -101,7 +103,8 @@ impl Lake {
                         None => 0,
                     };
                     let rows_added = proposal.added.rows.unwrap_or_default().saturating_sub(copied);
-                    self.announce(table, &head, kind, label.run_id, rows_added);
+                    let of = proposal.publication.as_ref();
+                    self.announce(table, &head, kind, label.run_id, rows_added, of);
                     let ms = started.elapsed().as_millis();
                     tracing::debug!(
                         tenant = %table.tenant, dataset = %table.name, version = head.version,
@@ -132,7 +135,7 @@ impl Lake {
     }
 
     /// Follows what other writers committed. Returns whether there was any.
-    pub(super) async fn catch_up(&self, table: &Table, head: &mut Head) -> Result<bool> {
+    pub(super) async fn catch_up(&self, table: &Arc<Table>, head: &mut Head) -> Result<bool> {
         let before = head.version;
         self.follow(table, head).await?;
         // What follows may be cleaned up, or lost: a commit in the place of a lost entry would hide those after it.
@@ -148,7 +151,7 @@ impl Lake {
     }
 
     /// Follows the log entry by entry, as far as it goes.
-    async fn follow(&self, table: &Table, head: &mut Head) -> Result<()> {
+    async fn follow(&self, table: &Arc<Table>, head: &mut Head) -> Result<()> {
         let before = head.version;
         let mut recount = false;
         while let Some(entry) = table.entry_at(head.version + 1).await? {
@@ -172,36 +175,36 @@ impl Lake {
             // Where some are removed, all are counted anew.
             let removed = Size { rows: Some(0), ..Size::default() };
             head.advance(&entry, added, removed)?;
-            self.announce(table, head, kind, entry.run_id(), rows);
+            let of = entry.publication();
+            self.announce(table, head, kind, entry.run_id(), rows, of.as_ref());
         }
         if recount && head.version > before {
             head.size = Size::of_state(&table.state(head.version).await?);
-            table.publish(head);
+            self.shelf(&table.tenant).show_size(table, head);
         }
         Ok(())
     }
 
     /// Goes on from the newest checkpoint, where the entries before it are gone.
-    async fn start_again(&self, table: &Table, head: &mut Head) -> Result<()> {
+    async fn start_again(&self, table: &Arc<Table>, head: &mut Head) -> Result<()> {
         let state = table.newest_state().await?;
         *head = Head::of_state(&table.name, &state)?;
         head.entry_bytes = table.entry_at(head.version).await?.map(|entry| entry.bytes);
         table.forget_oldest_version();
-        self.announce(table, head, CommitKind::Overwrite, None, 0);
+        self.announce(table, head, CommitKind::Overwrite, None, 0, None);
         Ok(())
     }
 
     pub(super) fn announce(
         &self,
-        table: &Table,
+        table: &Arc<Table>,
         head: &Head,
         kind: CommitKind,
         run_id: Option<RunId>,
         rows_added: u64,
+        of: Option<&Publication>,
     ) {
-        table.publish(head);
-        self.shelf(&table.tenant).touch(&table.name);
-        self.bus.announce(CommitEvent {
+        let event = CommitEvent {
             tenant: table.tenant.clone(),
             dataset: table.name.clone(),
             version: head.version(),
@@ -211,7 +214,8 @@ impl Lake {
             rows_added,
             at: Utc::now(),
             committed_at_monotonic: Instant::now(),
-        });
+        };
+        self.shelf(&table.tenant).show(self, table, head, of, event);
     }
 
     pub(crate) fn require_writer(&self) -> Result<()> {
@@ -345,6 +349,11 @@ fn written(
         let revised = serde_json::to_value(revised);
         let revised = revised.map_err(|e| Error::bug("what a commit changes as JSON", e))?;
         info.insert(REVISED_KEY.to_owned(), revised);
+    }
+    if let Some(publication) = &proposal.publication {
+        let publication = serde_json::to_value(publication);
+        let publication = publication.map_err(|e| Error::bug("a publication as JSON", e))?;
+        info.insert(PUBLICATION_KEY.to_owned(), publication);
     }
     let reshaped = proposal.reshaped_after(head);
     if reshaped > 0 {

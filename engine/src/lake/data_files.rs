@@ -69,6 +69,16 @@ impl DataFiles {
 }
 
 impl DataFiles {
+    /// Files that are there, written by whoever it was.
+    pub(super) fn written(
+        adds: Vec<Add>,
+        size: Size,
+        row_bytes: u64,
+        reshaped: Option<u64>,
+    ) -> Self {
+        Self { adds, size, row_bytes, reshaped, folder: None }
+    }
+
     /// Deletes the files, when it is sure that no commit with them was begun that may still be made.
     pub(crate) async fn drop_unused(self) {
         if let Some(folder) = self.folder {

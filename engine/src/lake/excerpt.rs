@@ -15,7 +15,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::check::entry_path;
-use super::table::{folder_of, load_state};
+use super::table::{Showing, folder_of, load_state};
 use super::{Head, Snapshot, Table, schema};
 use crate::error::{Error, Result};
 use crate::identity::Version;
@@ -62,7 +62,7 @@ impl Table {
         version: Version,
         adds: &[Bytes],
     ) -> Result<Option<Snapshot>> {
-        let (entry, shape) = self.published();
+        let Showing { entry, shape } = self.shown();
         let known = (shape.since..=entry.version.0).contains(&version.0);
         if !known || schema::read_only_reason(&shape.metadata, &shape.protocol).is_some() {
             return Ok(None);

@@ -15,7 +15,7 @@ use object_store::ObjectStoreExt as _;
 use serde_json::Value;
 
 use super::check::{advised, entry_path};
-use super::{RevisedRows, Table, TakenRequest};
+use super::{Publication, RevisedRows, Table, TakenRequest};
 use crate::error::{Code, Error, Result};
 use crate::identity::RunId;
 
@@ -25,6 +25,8 @@ pub(super) const RUN_ID_KEY: &str = "colonnadeRunId";
 pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
 pub(super) const REQUESTS_KEY: &str = "colonnadeRequests";
 pub(super) const REVISED_KEY: &str = "colonnadeRevised";
+/// What else is to be seen together with it.
+pub(super) const PUBLICATION_KEY: &str = "colonnadePublication";
 /// How often columns had been renamed, dropped or given another type, where they had.
 pub(super) const RESHAPED_KEY: &str = "colonnadeReshaped";
 /// Actions of the commit, with this one.
@@ -195,6 +197,12 @@ impl LogEntry {
     pub(super) fn revised(&self) -> Option<RevisedRows> {
         let revised = self.info.as_ref()?.info.get(REVISED_KEY)?;
         serde_json::from_value(revised.clone()).ok()
+    }
+
+    /// What it is to be seen together with.
+    pub(super) fn publication(&self) -> Option<Publication> {
+        let publication = self.info.as_ref()?.info.get(PUBLICATION_KEY)?;
+        serde_json::from_value(publication.clone()).ok()
     }
 
     /// How often the columns had been changed when it was made, where it says so.

@@ -35,7 +35,8 @@ impl Lake {
             }
             self.look_for_next(&table).await?;
         }
-        self.look_for_new(tenant, &shelf).await
+        self.look_for_new(tenant, &shelf).await?;
+        self.finish_publications(tenant).await
     }
 
     /// Opens datasets that others made, and lets go of those that are gone.
@@ -72,7 +73,8 @@ impl Lake {
             return Ok(());
         }
         let mut head = table.head().await;
-        if head.version().0 < next {
+        // What is shown may be behind what is known.
+        if head.version().0 < next || table.has_entry(head.version().0 + 1).await? {
             self.catch_up(table, &mut head).await?;
         }
         Ok(())

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use super::check::is_unreadable;
 use super::create::{has_data_files, without_log};
-use super::table::places;
+use super::holding::Holding;
+use super::table::{Showing, places};
 use super::{Lake, Table, was_dropped};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
@@ -34,11 +35,15 @@ pub(super) struct Shelf {
     /// Moves with every commit.
     stamp: AtomicU64,
     catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// What is committed and not shown yet.
+    pub(super) holding: Mutex<Holding>,
+    /// Held while results of a run become visible.
+    pub(super) publishing: tokio::sync::Mutex<()>,
 }
 
 impl Shelf {
     /// Notes that a table moved on.
-    pub(super) fn touch(&self, _: &DatasetName) {
+    pub(super) fn touch(&self) {
         self.stamp.fetch_add(1, Ordering::Release);
     }
 
@@ -62,6 +67,7 @@ impl Shelf {
             self.tables.lock().entry(table.name.clone()).or_insert_with(|| Arc::new(table)),
         );
         self.unreadable.lock().remove(&kept.name);
+        self.expect_rest(&kept);
         self.stamp.fetch_add(1, Ordering::Release);
         kept
     }
@@ -82,6 +88,8 @@ impl Shelf {
     }
 
     fn catalog(&self, tenant: &TenantId) -> Arc<Catalog> {
+        // Nothing is shown meanwhile.
+        let _holding = self.holding.lock();
         let stamp = self.stamp.load(Ordering::Acquire);
         let mut cached = self.catalog.lock();
         if let Some((at, catalog)) = &*cached
@@ -135,6 +143,7 @@ impl Lake {
         let mut listed = shelf.listed.lock().await;
         if !*listed {
             self.list(tenant, &shelf).await?;
+            self.finish_publications(tenant).await?;
             *listed = true;
         }
         drop(listed);
@@ -165,6 +174,7 @@ impl Lake {
                 }
             }
         }
+        self.finish_publications(tenant).await?;
         *listed = true;
         drop(listed);
         Ok(shelf.catalog(tenant))
@@ -293,12 +303,12 @@ impl Lake {
     }
 
     /// Fails with NOT_FOUND and the range unless the table has `version`.
-    pub(crate) async fn require_version(&self, table: &Table, version: Version) -> Result<()> {
+    pub(crate) async fn require_version(&self, table: &Arc<Table>, version: Version) -> Result<()> {
         if version > table.entry().version {
             let mut head = table.head.lock().await;
             self.catch_up(table, &mut head).await?;
         }
-        let (entry, shape) = table.published();
+        let Showing { entry, shape } = table.shown();
         if shape.is_set_aside(version) {
             let name = &table.name;
             return Err(Error::user(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::{TimeDelta, Utc};
 use datasets::DatasetName;
 use deltalake_core::DeltaTableError;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
@@ -19,13 +20,13 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use parking_lot::{Mutex, RwLock};
 
-use super::Head;
 use super::check::{LogFiles, advised, is_damage, settled};
 use super::checkpoint::due_after;
 use super::excerpt::Shape;
 use super::layout::FILES_MANY;
-use super::log::read_entry;
+use super::log::{LogEntry, read_entry};
 use super::schema;
+use super::{Head, Publication};
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
 use crate::identity::{TenantId, Version};
@@ -36,6 +37,9 @@ const STATES_MAX: usize = 8;
 /// How long a listing of the log is believed. What it says is kept only ever ends with a clean-up, and those
 /// keep weeks.
 const OLDEST_MAX_AGE: Duration = Duration::from_secs(60);
+/// How long after a commit, by the clocks of whoever made it and of this process, it is looked for what is to be seen with it. One
+/// whose maker died has a record, and is looked for however long ago that was.
+const REST_MAX_AGE: TimeDelta = TimeDelta::minutes(10);
 
 /// One table of a tenant.
 pub(crate) struct Table {
@@ -56,8 +60,10 @@ pub(crate) struct Table {
     pub(crate) revising: Arc<tokio::sync::Mutex<()>>,
     /// Held while a checkpoint is being made.
     pub(super) checkpointing: Arc<tokio::sync::Mutex<()>>,
-    /// What the head was after the last commit, for those who only look.
-    published: RwLock<(Arc<DatasetEntry>, Arc<Shape>)>,
+    /// What the head was after the last commit that may be seen, for those who only look.
+    shown: RwLock<Showing>,
+    /// What its newest commit belonged to when it was opened, where that was made lately.
+    pub(super) opened_in: Option<Publication>,
     /// File lists by version, the most recently used last.
     states: Mutex<VecDeque<KeptState>>,
     /// The newest checkpoint that this process made; 0 for none.
@@ -70,6 +76,20 @@ pub(crate) struct Table {
     oldest: Mutex<Option<(Version, Instant)>>,
     /// When it was last found that no row of it was ever rejected.
     pub(super) without_quarantine: Mutex<Option<Instant>>,
+}
+
+/// What is seen of a table by those who only look.
+#[derive(Clone, Debug)]
+pub(super) struct Showing {
+    pub(super) entry: Arc<DatasetEntry>,
+    /// How the files of that version are read.
+    pub(super) shape: Arc<Shape>,
+}
+
+impl Showing {
+    pub(super) fn of(head: &Head) -> Self {
+        Self { entry: Arc::new(head.entry()), shape: Arc::new(Shape::of_head(head)) }
+    }
 }
 
 /// A file list in memory.
@@ -108,8 +128,11 @@ impl Table {
         // What its reader passes over must be whole, too; another writer may have gone on since the listing.
         let newest = listed.unwrap_or_default().max(head.version);
         let entry = read_entry(&log, newest).await?;
-        head.entry_bytes = entry.filter(|_| newest == head.version).map(|entry| entry.bytes);
-        let table = Self::with_head(root, tenant, name, (log, store), head);
+        let entry = entry.filter(|_| newest == head.version);
+        head.entry_bytes = entry.as_ref().map(|entry| entry.bytes);
+        let mut table = Self::with_head(root, tenant, name, (log, store), head);
+        let is_late = |entry: &LogEntry| entry.at().is_none_or(|at| Utc::now() - at < REST_MAX_AGE);
+        table.opened_in = entry.filter(is_late).and_then(|entry| entry.publication());
         table.checkpoint_due.store(due_after(checkpoint), Ordering::Relaxed);
         table.require_own_rows().await?;
         table.keep_loaded(state);
@@ -131,7 +154,8 @@ impl Table {
             failures_are_final: root.failures_are_final(),
             is_in_doubt: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
-            published: RwLock::new((Arc::new(head.entry()), Arc::new(Shape::of_head(&head)))),
+            shown: RwLock::new(Showing::of(&head)),
+            opened_in: None,
             head: tokio::sync::Mutex::new(head),
             revising: Arc::default(),
             checkpointing: Arc::default(),
@@ -155,17 +179,17 @@ impl Table {
 
     /// What the catalogue says of it.
     pub(crate) fn entry(&self) -> Arc<DatasetEntry> {
-        Arc::clone(&self.published.read().0)
+        Arc::clone(&self.shown.read().entry)
     }
 
     /// The same, with how the files of that version are read.
-    pub(super) fn published(&self) -> (Arc<DatasetEntry>, Arc<Shape>) {
-        self.published.read().clone()
+    pub(super) fn shown(&self) -> Showing {
+        self.shown.read().clone()
     }
 
-    pub(super) fn publish(&self, head: &Head) {
-        let published = (Arc::new(head.entry()), Arc::new(Shape::of_head(head)));
-        *self.published.write() = published;
+    /// Shows it so from now on.
+    pub(super) fn show(&self, showing: Showing) {
+        *self.shown.write() = showing;
     }
 
     /// The table at `version`, which must exist.

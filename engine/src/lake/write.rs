@@ -14,12 +14,13 @@ use datasets::{DatasetName, DatasetSpec};
 use deltalake_core::kernel::{LogicalFileView, Remove};
 use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::head::Size;
 use super::{
-    Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Table,
-    WriteMode, refuse_unwritable_partitions,
+    Author, Batches, Commit, CommitLabel, DataFiles, FileWriter, Head, Lake, Prepared, Proposal,
+    Publication, Table, WriteMode, refuse_unwritable_partitions,
 };
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
@@ -41,16 +42,35 @@ impl Lake {
     ) -> Result<Commit> {
         self.require_writer()?;
         let table = self.table(&who.tenant, dataset).await?;
-        let after = match mode {
-            WriteMode::AppendAfter(version) => Some(version),
-            WriteMode::Append | WriteMode::Overwrite | WriteMode::ReplacePartitions(_) => None,
-        };
-        let (writer, checked, replaced) = {
+        {
             let mut head = table.head.lock().await;
             head.require_writable()?;
             if label.is_made(&table, &mut head).await? {
                 return Ok(duplicate(dataset, &head));
             }
+        }
+        let prepared = self.prepare(who, dataset, mode, batches, label).await?;
+        self.commit_prepared(who, prepared).await
+    }
+
+    /// Writes `batches` to files that are not part of the table yet.
+    pub(crate) async fn prepare(
+        &self,
+        who: &Principal,
+        dataset: &DatasetName,
+        mode: WriteMode,
+        batches: Batches,
+        label: CommitLabel,
+    ) -> Result<Prepared> {
+        self.require_writer()?;
+        let table = self.table(&who.tenant, dataset).await?;
+        let after = match mode {
+            WriteMode::AppendAfter(version) => Some(version),
+            WriteMode::Append | WriteMode::Overwrite | WriteMode::ReplacePartitions(_) => None,
+        };
+        let (writer, checked, replaced) = {
+            let head = table.head.lock().await;
+            head.require_writable()?;
             require_newest(&head, after)?;
             (FileWriter::new(&table, &head)?, Checked::new(&head), Replaced::new(&head, mode)?)
         };
@@ -61,9 +81,20 @@ impl Lake {
             files.discard(&table).await;
             return Err(e);
         }
-        let mut author = Write { files: &files, replaced, after, label: &label };
+        Ok(Prepared { table, files, replaced, after, label })
+    }
+
+    /// Commits one by itself.
+    pub(super) async fn commit_prepared(
+        &self,
+        who: &Principal,
+        prepared: Prepared,
+    ) -> Result<Commit> {
+        let Prepared { table, files, replaced, after, label } = prepared;
+        let mut author = Write { files: &files, replaced, after, label: &label, publication: None };
         let landed = self.commit(&table, &who.subject, &label, &mut author).await;
         let (rows, bytes) = (files.size.rows.unwrap_or_default(), files.size.bytes);
+        let dataset = &table.name;
         match landed {
             Ok(landed) if landed.committed => Ok(Commit {
                 dataset: dataset.clone(),
@@ -102,7 +133,7 @@ fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
 }
 
 /// Fails when a commit came after the version that the rows follow from.
-fn require_newest(head: &Head, after: Option<Version>) -> Result<()> {
+pub(super) fn require_newest(head: &Head, after: Option<Version>) -> Result<()> {
     match after {
         Some(after) if !(head.changed_at..=head.version).contains(&after.0) => Err(Error::user(
             Code::Conflict,
@@ -200,12 +231,14 @@ impl Checked {
 }
 
 /// The author of a write.
-struct Write<'a> {
-    files: &'a DataFiles,
-    replaced: Replaced,
+pub(super) struct Write<'a> {
+    pub(super) files: &'a DataFiles,
+    pub(super) replaced: Replaced,
     /// The version that must still be the newest.
-    after: Option<Version>,
-    label: &'a CommitLabel,
+    pub(super) after: Option<Version>,
+    pub(super) label: &'a CommitLabel,
+    /// What else is to be seen together with it.
+    pub(super) publication: Option<&'a Publication>,
 }
 
 #[async_trait]
@@ -222,13 +255,15 @@ impl Author for Write<'_> {
             removes,
             removed,
             sequences: self.label.idempotency.iter().cloned().collect(),
+            publication: self.publication.cloned(),
             ..Proposal::adding([self.files])
         }))
     }
 }
 
 /// Which rows a write takes the place of.
-enum Replaced {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Replaced {
     Nothing,
     All,
     /// Values by partition column, as Delta writes them.

@@ -98,7 +98,11 @@ impl Sessions {
             // Also finds a dataset that came after the catalogue was read.
             let table = lake.table(tenant, dataset).await?;
             let version = match as_of {
-                AsOf::Latest => table.entry().version,
+                // Together with all others, where it was there then.
+                AsOf::Latest => match versions.get(dataset) {
+                    Some(version) => *version,
+                    None => table.entry().version,
+                },
                 AsOf::Version(version) => {
                     lake.require_version(&table, *version).await?;
                     *version

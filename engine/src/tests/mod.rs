@@ -16,6 +16,7 @@ mod golden;
 mod ingest;
 mod load;
 mod measure;
+mod publication;
 mod reshape;
 mod revise;
 mod roots;

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Principal, Result, Revised, Revision,
+    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result, Revised, Revision,
     RunId, Session, WriteMode,
 };
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
@@ -57,6 +57,9 @@ pub struct RunContext {
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
     pub(crate) closed: bool,
+    /// Whether it commits to more than one dataset, and so to all of them at its end.
+    pub(crate) together: bool,
+    pub(crate) prepared: Vec<Prepared>,
     pub(crate) done: Vec<Commit>,
 }
 
@@ -139,7 +142,7 @@ impl RunContext {
     }
 
     /// Removes that folder: the work is committed.
-    pub fn clear_checkpoints(&self) {
+    pub(crate) fn clear_checkpoints(&self) {
         let Some(folder) = self.checkpoints().filter(|folder| folder.exists()) else { return };
         if let Err(error) = std::fs::remove_dir_all(folder) {
             tracing::warn!(run = %self.run_id, %error, "checkpoints of a finished run can't be removed");
@@ -225,14 +228,15 @@ impl RunContext {
     }
 
     /// Commits `batches` to the dataset of `spec`, which is made when absent, marked with the run and its
-    /// key. When a run with the same key has committed there before, and that still is as it made it, that commit is returned
-    /// (`duplicate`) and no second one is made.
+    /// key. When a run with the same key has committed there before, and that still is as it made it, no second commit is made.
+    ///
+    /// Of a job of several outputs nothing is committed before it has ended well, and then all of it, to be seen at once.
     pub async fn commit(
         &self,
         spec: DatasetSpec,
         mode: WriteMode,
         batches: Vec<RecordBatch>,
-    ) -> Result<Commit> {
+    ) -> Result<()> {
         self.commit_to(spec, Place::As(mode), batches).await
     }
 
@@ -242,7 +246,7 @@ impl RunContext {
         spec: DatasetSpec,
         part: Expr,
         batches: Vec<RecordBatch>,
-    ) -> Result<Commit> {
+    ) -> Result<()> {
         self.commit_to(spec, Place::Of(part), batches).await
     }
 
@@ -251,7 +255,7 @@ impl RunContext {
         spec: DatasetSpec,
         place: Place,
         batches: Vec<RecordBatch>,
-    ) -> Result<Commit> {
+    ) -> Result<()> {
         self.check()?;
         let mut stage = self.stage("commit");
         stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
@@ -275,7 +279,17 @@ impl RunContext {
             }
             engine.ensure_derived(&who, &spec).await?;
             let commit = match place {
+                Place::As(mode) if commits.together => {
+                    let prepared = engine.prepare(&who, &spec.name, mode, batches, label).await?;
+                    let written = (prepared.rows(), prepared.bytes());
+                    commits.prepared.push(prepared);
+                    return Ok(written);
+                }
                 Place::As(mode) => engine.write(&who, &spec.name, mode, batches, label).await?,
+                Place::Of(_) if commits.together => {
+                    let says = "a job of several outputs can not replace parts of one by a condition";
+                    return Err(Error::internal(format!("{}: {says}", label.operation)));
+                }
                 Place::Of(part) => {
                     let (going, coming) = (Going::Where(part), Coming::Rows(batches));
                     let revision = Revision { going, coming };
@@ -284,15 +298,40 @@ impl RunContext {
                     Commit { dataset: spec.name.clone(), version, rows, bytes, duplicate }
                 }
             };
-            commits.done.push(commit.clone());
-            Ok(commit)
+            let written = (commit.rows, commit.bytes);
+            commits.done.push(commit);
+            Ok(written)
         });
-        let commit =
-            task.await.map_err(|e| Error::internal(format!("{}: commit: {e}", self.job)))??;
-        stage.record.rows_out = commit.rows;
-        stage.record.bytes_written = commit.bytes;
+        let written = task.await;
+        let (rows, bytes) =
+            written.map_err(|e| Error::internal(format!("{}: commit: {e}", self.job)))??;
+        stage.record.rows_out = rows;
+        stage.record.bytes_written = bytes;
         stage.finish();
-        Ok(commit)
+        Ok(())
+    }
+
+    /// Publishes what was prepared. From here on the run is not cancelled any more: it is decided.
+    pub(crate) async fn publish(&self) -> Result<()> {
+        let mut commits = self.commits.lock().await;
+        if commits.prepared.is_empty() {
+            return Ok(());
+        }
+        self.check()?;
+        let stage = self.stage("publish");
+        let prepared = std::mem::take(&mut commits.prepared);
+        let made = self.engine.publish(&self.principal, prepared).await;
+        stage.finish();
+        commits.done = made?;
+        Ok(())
+    }
+
+    /// Takes away what will not be published.
+    pub(crate) async fn discard(&self) {
+        let prepared = std::mem::take(&mut self.commits.lock().await.prepared);
+        for one in prepared {
+            self.engine.discard(one).await;
+        }
     }
 }
 

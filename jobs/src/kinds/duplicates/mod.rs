@@ -262,8 +262,8 @@ fn rows(
     Ok([(pairs_spec, pairs), (clusters_spec, members)])
 }
 
-/// Commits the pairs, then the index, then the clusters. The index knows the pairs and clusters by a checksum: where a run
-/// ends in between, the next one sees that and looks at everything.
+/// Commits the pairs, the index and the clusters. The index knows the pairs and clusters by a checksum: where others changed
+/// them, the next run sees that and looks at everything.
 async fn commit(
     ctx: &RunContext,
     params: &Params,

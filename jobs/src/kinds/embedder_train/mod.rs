@@ -139,7 +139,6 @@ impl Job for EmbedderTrain {
             stage.finish();
             let model = registration(&params, &fitted);
             commit(ctx, &model, &fitted, &history).await?;
-            ctx.clear_checkpoints();
             Ok(Outcome { summary: summary(&params, &prepared, &fitted, &model, &cost) })
         })
     }

@@ -153,7 +153,6 @@ impl Job for TriageTrain {
             let registration = registration(&params, &fitted);
             let trained = Trained { prepared, survey, fitted, registration };
             commit(ctx, &params, &trained, &history).await?;
-            ctx.clear_checkpoints();
             Ok(Outcome { summary: summary(&params, &trained, counts) })
         })
     }
@@ -229,7 +228,7 @@ fn registration(params: &Params, fitted: &Fitted) -> Registration {
     }
 }
 
-/// Commits what is said of the version first and its stage last: a version that has a stage has all else.
+/// Commits the version, its stage, and what is said of it.
 async fn commit(
     ctx: &RunContext,
     params: &Params,

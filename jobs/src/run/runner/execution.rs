@@ -179,7 +179,9 @@ impl Run {
             Err(error) => return End::Stopped(error),
         };
         let stages = Arc::new(Mutex::new(Vec::new()));
+        let expected = job.outputs(&record.params).map_or(usize::MAX, |specs| specs.len());
         let context = self.context(shared, &job, &record, session, stages.clone(), numbers);
+        context.commits.lock().await.together = expected > 1;
         let control = context.control.clone();
         let (commits, tracker) = (context.commits.clone(), context.work.clone());
         let ended = {
@@ -190,6 +192,10 @@ impl Run {
                 error = deadline(shared.options.run_timeout) => Err(error),
             }
         };
+        let ended = match ended {
+            Ok(outcome) => context.publish().await.map(|()| outcome),
+            Err(error) => Err(error),
+        };
         // Whatever is still at work is told to stop and waited for; a commit that got through counts.
         if ended.is_err() {
             control.cancel();
@@ -197,6 +203,10 @@ impl Run {
         }
         tracker.close();
         tracker.wait().await;
+        context.discard().await;
+        if ended.is_ok() {
+            context.clear_checkpoints();
+        }
         let mut commits = commits.lock().await;
         commits.closed = true;
         self.change(shared, |record| record.stages = stages.lock().clone());
@@ -209,7 +219,6 @@ impl Run {
                 rows: Some(commit.rows),
             })
             .collect();
-        let expected = job.outputs(&record.params).map_or(usize::MAX, |specs| specs.len());
         match ended {
             Ok(outcome) if commits.done.iter().any(|commit| commit.duplicate) => {
                 // A run of the same work committed while this one computed: its commit is the result.
@@ -224,7 +233,7 @@ impl Run {
                 }
             }
             Ok(outcome) => End::Done(outcome, outputs, None),
-            // Stopped, but after its last commit: the result is there, so the run has succeeded.
+            // Stopped, but after its only commit: the result is there, so the run has succeeded.
             Err(_) if expected > 0 && outputs.len() == expected => {
                 End::Done(Outcome::default(), outputs, None)
             }

@@ -82,6 +82,10 @@ pub(super) async fn before(
     is_later_attempt: bool,
 ) -> Result<Before> {
     let engine = &shared.engine;
+    // What was decided is made before it is looked for.
+    if is_later_attempt {
+        engine.finish_publications(who).await?;
+    }
     // First: of a run of the same work that commits from here on the results are found below, or the number is its number, too.
     let id = application_id(&record.key);
     let mut numbers = HashMap::new();
