@@ -9,7 +9,9 @@ use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
-pub use runs::{Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules};
+pub use runs::{
+    Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When,
+};
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
@@ -78,6 +80,8 @@ pub enum Command {
     Rename(Rename),
     /// Put small files together; the rows stay as they are
     Compact(Compact),
+    /// Take away files that no kept version has, such as those of deleted rows
+    Vacuum(Vacuum),
     /// Say what rows are, and which are one
     Label(Label),
     /// Run a job
@@ -94,6 +98,8 @@ pub enum Command {
     Schedules(Schedules),
     /// Show what waits, what is at work, and who works
     Queue(Json),
+    /// Sum up what runs took: time, memory, rows, bytes and cost
+    Usage(Usage),
     /// List the models, or bring one here
     Models(Models),
     /// Show the processors that kernels can use
@@ -311,6 +317,24 @@ pub struct Compact {
 }
 
 #[derive(Debug, Args)]
+pub struct Vacuum {
+    /// The datasets
+    pub datasets: Vec<String>,
+    /// All datasets of the tenant
+    #[arg(long, conflicts_with = "datasets")]
+    pub all: bool,
+    /// Versions that were the newest in the last so many days can still be read afterwards; 0 keeps the newest alone
+    #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub keep_days: u32,
+    /// Say what would go, and take nothing away
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Update {
     /// The dataset
     pub dataset: String,
@@ -494,6 +518,7 @@ impl Command {
             Self::Restore(c) => c.json,
             Self::Rename(c) => c.json,
             Self::Compact(c) => c.json,
+            Self::Vacuum(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
@@ -514,6 +539,7 @@ impl Command {
             },
             Self::Schedules(c) => c.json,
             Self::Queue(c) => c.json,
+            Self::Usage(c) => c.json,
             Self::Models(c) => c.json,
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{
-    Batches, Commit, CommitLabel, CommitRecord, Examined, Lake, Prepared, Table, WriteMode,
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Keep, Lake, Prepared, Table, Vacuumed,
+    WriteMode,
 };
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
@@ -138,6 +139,21 @@ impl Engine {
             who.require(Role::Writer)?;
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
             compact::compact(&self.0.lake, &session, who, dataset).await
+        })
+    }
+
+    /// Takes away files of a dataset that only versions have which are not to be kept, and old ones that no commit has; nothing, if
+    /// `is_dry`. An older version can not be asked for any more. Who just reads one fails.
+    pub fn vacuum<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        keep: Keep,
+        is_dry: bool,
+    ) -> BoxFuture<'a, Result<Vacuumed>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.0.lake.vacuum(who, dataset, keep, is_dry).await
         })
     }
 

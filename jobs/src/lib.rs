@@ -42,6 +42,7 @@ pub use run::records::{recorded_run, recorded_runs};
 pub use run::runner::{
     RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX, WorkerState,
 };
-pub use schedules::{NextTime, Schedule, ScheduleState, times_of};
+pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
+pub use schedules::{NextTime, Schedule, ScheduleState, Trigger};
 pub use series::evaluate;
 pub use texts::labels;

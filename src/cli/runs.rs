@@ -65,6 +65,19 @@ pub struct RunNamed {
 }
 
 #[derive(Debug, Args)]
+pub struct Usage {
+    /// What to sum up by
+    #[arg(long, default_value = "job", value_name = "job|day|device|stage|who")]
+    pub by: String,
+    /// Of runs that ended in so many days until now
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Schedule {
     #[command(subcommand)]
     pub command: ScheduleCommand,
@@ -89,21 +102,11 @@ pub struct ScheduleAdd {
     /// The job that runs
     #[arg(long)]
     pub job: String,
-    /// Minute, hour, day of month, month, day of week, such as "30 2 * * 1-5"; or @hourly, @daily, @weekly
-    #[arg(long)]
-    pub cron: String,
-    /// The time zone whose clock counts
-    #[arg(long, default_value = "UTC", value_name = "ZONE")]
-    pub zone: String,
+    #[command(flatten)]
+    pub when: When,
     /// A parameter of the job; the value is JSON, or text when it is not
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// Times that nobody was there for: run none of them, the latest, or all
-    #[arg(long, default_value = "latest", value_name = "none|latest|all")]
-    pub catch_up: String,
-    /// Begin up to so many seconds after the time, so that schedules of one minute do not begin together
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    pub jitter: u32,
     /// Higher is sooner, where runs wait
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
     pub priority: i32,
@@ -113,6 +116,35 @@ pub struct ScheduleAdd {
     /// Print as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a schedule waits for.
+#[derive(Debug, Args)]
+pub struct When {
+    /// Minute, hour, day of month, month, day of week, such as "30 2 * * 1-5"; or @hourly, @daily, @weekly
+    #[arg(long, required_unless_present_any = ["on_change", "after"])]
+    pub cron: Option<String>,
+    /// The time zone whose clock counts
+    #[arg(long, default_value = "UTC", value_name = "ZONE", conflicts_with_all = ["on_change", "after"])]
+    pub zone: String,
+    /// Times that nobody was there for: run none of them, the latest, or all
+    #[arg(long, default_value = "latest", value_name = "none|latest|all", conflicts_with_all = ["on_change", "after"])]
+    pub catch_up: String,
+    /// Begin up to so many seconds after the time, so that schedules of one minute do not begin together
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", conflicts_with_all = ["on_change", "after"])]
+    pub jitter: u32,
+    /// Run when the rows of this dataset change, instead of on the clock
+    #[arg(long, value_name = "DATASET", conflicts_with_all = ["cron", "after"])]
+    pub on_change: Option<String>,
+    /// With --on-change: when so many rows have changed
+    #[arg(long, default_value_t = 1, value_name = "ROWS", requires = "on_change")]
+    pub at_least: u64,
+    /// With --on-change: not more often than once in so many seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", requires = "on_change")]
+    pub every: u32,
+    /// Run after each run of this schedule, or of this job, that succeeds
+    #[arg(long, value_name = "SCHEDULE|JOB", conflicts_with = "cron")]
+    pub after: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,8 @@ mod schedules;
 mod schema;
 mod serve;
 mod sql;
+mod usage;
+mod vacuum;
 mod words;
 
 use ::datasets::DatasetName;
@@ -37,6 +39,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
+        Command::Vacuum(arguments) => vacuum::vacuum(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,
         Command::Update(arguments) => change::update(arguments, settings, output).await,
         Command::Drop(arguments) => drop::drop(arguments, settings, output).await,
@@ -51,6 +54,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Schedule(arguments) => schedules::change(arguments, settings, output).await,
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,
+        Command::Usage(arguments) => usage::usage(arguments, settings, output).await,
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,

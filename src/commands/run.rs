@@ -131,6 +131,7 @@ pub async fn start_runner(
             label,
             control: settings.control(),
             programs: settings.programs(),
+            prices: settings.prices()?,
             ..RunnerOptions::default()
         },
     )

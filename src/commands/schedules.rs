@@ -1,12 +1,13 @@
 //! `colonnade schedule` and `colonnade schedules`: when jobs run by themselves.
 
 use chrono::{DateTime, Utc};
+use datasets::DatasetName;
 use engine::{Engine, Error, Result, Urgency};
-use jobs::{Runner, Schedule, ScheduleState, Takes};
+use jobs::{Runner, Schedule, ScheduleState, Takes, Trigger};
 
 use super::run::{params, start_runner};
 use super::{close, open_to_write};
-use crate::cli::{ScheduleCommand, Schedules};
+use crate::cli::{ScheduleCommand, Schedules, When};
 use crate::config::Settings;
 use crate::output::{Output, columns};
 
@@ -26,21 +27,14 @@ pub async fn change(
                     job: add.job,
                     params: params(&add.params)?,
                     gpu,
-                    cron: add.cron,
-                    zone: add.zone,
-                    catch_up: add.catch_up,
-                    jitter_seconds: add.jitter,
+                    trigger: trigger(add.when)?,
                     priority: add.priority,
                     created_by: who.subject.clone(),
                     created_at: Utc::now(),
                 };
                 let made = runner.add_schedule(&who, schedule).await?;
-                let first = shown(made.next_at);
-                tell(
-                    output,
-                    &made,
-                    &format!("it runs first at {first} UTC, by a server on this root"),
-                )
+                let first = first(&made, "first");
+                tell(output, &made, &format!("{first}, by a server on this root"))
             }
             ScheduleCommand::Pause(named) => {
                 let paused = runner.pause_schedule(&who, &named.name).await?;
@@ -48,8 +42,8 @@ pub async fn change(
             }
             ScheduleCommand::Resume(named) => {
                 let resumed = runner.resume_schedule(&who, &named.name).await?;
-                let next = shown(resumed.next_at);
-                tell(output, &resumed, &format!("it runs next at {next} UTC"))
+                let next = first(&resumed, "next");
+                tell(output, &resumed, &next)
             }
             ScheduleCommand::Remove(named) => {
                 let last = runner.schedule(&who, &named.name).await?;
@@ -73,6 +67,9 @@ pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Outpu
                     .document(&serde_json::json!({ "schedule": state, "next_times": times }));
             }
             output.line(&table(std::slice::from_ref(&state)))?;
+            if times.is_empty() {
+                return Ok(());
+            }
             let rows: Vec<Vec<String>> =
                 times.iter().map(|time| vec![shown(Some(time.at)), time.local.clone()]).collect();
             return output.line(&format!("\n{}", columns(&["next (UTC)", "on its clock"], &rows)));
@@ -124,21 +121,53 @@ fn tell(output: &Output, state: &ScheduleState, says: &str) -> Result<()> {
 fn table(states: &[ScheduleState]) -> String {
     let row = |state: &ScheduleState| {
         let schedule = &state.schedule;
-        let next = match state.is_paused {
-            true => "paused".to_owned(),
-            false => shown(state.next_at),
+        let next = match (state.is_paused, &schedule.trigger) {
+            (true, _) => "paused".to_owned(),
+            (false, Trigger::Clock { .. }) => shown(state.next_at),
+            (false, _) => "-".to_owned(),
         };
         vec![
             schedule.name.clone(),
             schedule.job.clone(),
-            schedule.cron.clone(),
-            schedule.zone.clone(),
+            schedule.trigger.says(),
             next,
             state.missed.to_string(),
         ]
     };
     let rows: Vec<Vec<String>> = states.iter().map(row).collect();
-    columns(&["schedule", "job", "cron", "zone", "next (UTC)", "missed"], &rows)
+    columns(&["schedule", "job", "runs", "next (UTC)", "missed"], &rows)
+}
+
+fn trigger(when: When) -> Result<Trigger> {
+    let When { cron, zone, catch_up, jitter: jitter_seconds, .. } = when;
+    Ok(match (cron, when.on_change, when.after) {
+        (_, Some(dataset), _) => Trigger::Change {
+            on_change: DatasetName::new(&dataset)?,
+            rows_min: when.at_least,
+            every_seconds: when.every,
+        },
+        (_, _, Some(after)) => Trigger::After { after },
+        (cron, None, None) => {
+            let cron = cron.unwrap_or_default();
+            Trigger::Clock { cron, zone, catch_up, jitter_seconds }
+        }
+    })
+}
+
+/// When it runs for the first time, or the next.
+fn first(state: &ScheduleState, which: &str) -> String {
+    match &state.schedule.trigger {
+        Trigger::Clock { .. } => format!("it runs {which} at {} UTC", shown(state.next_at)),
+        Trigger::Change { on_change, rows_min: 1, .. } => {
+            format!("it runs {which} when {on_change} changes")
+        }
+        Trigger::Change { on_change, rows_min, .. } => {
+            format!("it runs {which} when {rows_min} rows of {on_change} have changed")
+        }
+        Trigger::After { after } => {
+            format!("it runs {which} after the next run of {after} that succeeds")
+        }
+    }
 }
 
 fn shown(at: Option<DateTime<Utc>>) -> String {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Principal, Result, TenantId, near_names};
 use graphql::ApiKey;
+use jobs::Prices;
 use kernels::GpuPolicy;
 
 use crate::cli::Global;
@@ -51,6 +52,11 @@ const KEYS: &[Key] = &[
         name: "programs",
         default: "",
         about: "folder of programs that the job exec may run, as this user; empty: none",
+    },
+    Key {
+        name: "prices",
+        default: "",
+        about: "what an hour costs by device, such as cpu=0.04, NVIDIA H100=2.5",
     },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
@@ -267,6 +273,11 @@ impl Settings {
     /// The database of control state.
     pub fn control(&self) -> Option<String> {
         Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
+    }
+
+    /// What an hour costs, by device.
+    pub fn prices(&self) -> Result<Prices> {
+        self.text("prices").parse()
     }
 
     /// The folder of programs that may run.

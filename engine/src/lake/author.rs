@@ -110,6 +110,8 @@ pub(crate) struct Proposal {
     pub(crate) renamed: Option<Renamed>,
     /// Whether the table is dropped from this version on.
     pub(crate) is_dropped: Option<bool>,
+    /// The first version whose files are kept.
+    pub(crate) kept_from: Option<u64>,
     /// The first and the last version that can not be asked for from this version on.
     pub(crate) set_aside: Option<(u64, u64)>,
     /// What else is to be seen together with it.

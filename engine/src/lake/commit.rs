@@ -307,6 +307,12 @@ fn written(
         )?),
         None => respecified,
     };
+    let respecified = match proposal.kept_from {
+        Some(version) => {
+            Some(schema::with_kept_from(respecified.as_ref().unwrap_or(&head.metadata), version)?)
+        }
+        None => respecified,
+    };
     let respecified = match proposal.is_dropped {
         Some(is_dropped) => {
             let before = respecified.unwrap_or_else(|| head.metadata.clone());

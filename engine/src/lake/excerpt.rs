@@ -38,6 +38,11 @@ impl Shape {
         }
     }
 
+    /// The first version whose files are kept.
+    pub(super) fn kept_from(&self) -> Version {
+        Version(schema::kept_from(&self.metadata))
+    }
+
     /// Whether a repair set that version aside.
     pub(super) fn is_set_aside(&self, version: Version) -> bool {
         schema::is_set_aside(&self.metadata, version.0)

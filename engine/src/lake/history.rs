@@ -42,6 +42,8 @@ pub struct CommitRecord {
     pub files_added: u64,
     /// Files that it removed.
     pub files_removed: u64,
+    /// Whether it changed rows, and not only what is said of them or which files they lie in.
+    pub changes_rows: bool,
 }
 
 impl CommitRecord {
@@ -60,6 +62,8 @@ impl CommitRecord {
             subject: info.and_then(|i| i.user_name.clone()),
             producers: producers.into_iter().collect(),
             rows_added: entry.rows_added(),
+            changes_rows: !entry.only_moves()
+                && (!entry.adds.is_empty() || !entry.removes.is_empty()),
             bytes_added: entry
                 .adds
                 .iter()
@@ -253,7 +257,7 @@ impl Table {
         Ok(())
     }
 
-    /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint.
+    /// The oldest version that can still be read: from it on the log has no gap, or a checkpoint, and its files are kept.
     pub(super) async fn oldest_version(&self, newest: Version) -> Result<Version> {
         let LogFiles { entries, checkpoints, .. } = LogFiles::list(self.store.as_ref()).await?;
         let mut oldest = newest.0;
@@ -268,7 +272,8 @@ impl Table {
         // Entries alone need the very first; a checkpoint can stand in for those before it.
         let first = (oldest == 0).then_some(0);
         let held = checkpoints.into_iter().filter(|v| *v + 1 >= oldest && *v <= newest.0).min();
-        Ok(Version(first.or(held).unwrap_or(newest.0)))
+        let of_log = Version(first.or(held).unwrap_or(newest.0));
+        Ok(of_log.max(self.shown().shape.kept_from()))
     }
 
     async fn time_of(&self, version: Version) -> Result<DateTime<Utc>> {

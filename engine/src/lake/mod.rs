@@ -28,6 +28,7 @@ mod schema;
 mod shelf;
 mod table;
 mod tracked;
+mod vacuum;
 mod width;
 mod write;
 
@@ -59,6 +60,7 @@ pub use publication::Prepared;
 pub(crate) use publication::Publication;
 pub(crate) use removal::{Came, Removal};
 pub(crate) use table::{Snapshot, Table};
+pub use vacuum::{Keep, Vacuumed};
 pub(crate) use width::USUAL_ROW_BYTES;
 pub(crate) use write::Checked;
 

@@ -19,6 +19,8 @@ const SPEC_KEY: &str = "colonnade.spec";
 
 /// Key of the versions that repairs set aside in a table's configuration: `5-7,12-12`.
 const SET_ASIDE_KEY: &str = "colonnade.setAside";
+/// Key of the first version whose files are kept.
+const KEPT_FROM_KEY: &str = "colonnade.keptFrom";
 
 /// Versions between two checkpoints. A commit is a small JSON, so that reading a hundred is quick,
 /// and a checkpoint rewrites the whole file list.
@@ -62,6 +64,18 @@ pub(super) fn is_set_aside(metadata: &Metadata, version: u64) -> bool {
         let bound = |text: &str| text.parse::<u64>().ok();
         bound(first).zip(bound(last)).is_some_and(|(a, b)| (a..=b).contains(&version))
     })
+}
+
+/// `metadata` where versions before `version` can not be asked for any more, because their files go.
+pub(super) fn with_kept_from(metadata: &Metadata, version: u64) -> Result<Metadata> {
+    let metadata = metadata.clone().add_config_key(KEPT_FROM_KEY.to_owned(), version.to_string());
+    metadata.map_err(|e| Error::bug("table metadata", e))
+}
+
+/// The first version whose files are kept.
+pub(super) fn kept_from(metadata: &Metadata) -> u64 {
+    let said = metadata.configuration().get(KEPT_FROM_KEY);
+    said.and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// The protocol of a new table: the oldest, which every reader knows.

@@ -321,10 +321,11 @@ impl Lake {
             ));
         }
         let newest = entry.version;
-        if version <= newest && table.has_state(version) {
+        let is_kept = version >= shape.kept_from();
+        if version <= newest && is_kept && table.has_state(version) {
             return Ok(());
         }
-        if version <= newest && table.is_known_kept(version) {
+        if version <= newest && is_kept && table.is_known_kept(version) {
             return Ok(());
         }
         let oldest = table.find_oldest_version(newest).await?;

@@ -22,6 +22,7 @@ mod revise;
 mod roots;
 mod sql;
 mod tables;
+mod vacuum;
 
 use std::sync::Arc;
 

@@ -294,7 +294,7 @@ pub trait ControlStore: Send + Sync {
         tenant: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<ScheduleEntry>>>;
 
-    /// Pauses a schedule, or lets it go on from `up_to_us`; false when there is none.
+    /// Pauses a schedule, or lets it go on from `up_to`; false when there is none.
     fn pause_schedule<'a>(
         &'a self,
         tenant: &'a str,
@@ -315,12 +315,19 @@ pub trait ControlStore: Send + Sync {
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>>;
 
+    /// When the last run of a schedule was due, in microseconds.
+    fn last_tick<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<i64>>>;
+
     /// Says up to when all ticks are handled, and how many more were missed. It never goes back.
     fn handled<'a>(
         &'a self,
         tenant: &'a str,
         name: &'a str,
-        up_to_us: i64,
+        up_to: i64,
         missed: i64,
     ) -> BoxFuture<'a, Result<()>>;
 
@@ -337,8 +344,8 @@ pub struct ScheduleEntry {
     pub name: String,
     /// Whether it rests.
     pub is_paused: bool,
-    /// Ticks up to here are handled, in microseconds.
-    pub up_to_us: i64,
+    /// Up to where all that it waits for is handled: microseconds, or the version of a dataset, or the number of a change of runs.
+    pub up_to: i64,
     /// Ticks that came too late to run.
     pub missed: i64,
     /// What runs, and when.
@@ -350,8 +357,8 @@ pub struct ScheduleEntry {
 pub enum Pause {
     /// It rests.
     Begin,
-    /// It goes on; ticks up to here, in microseconds, are not made up for.
-    End { up_to_us: i64 },
+    /// It goes on; what came up to here is not made up for.
+    End { up_to: i64 },
 }
 
 /// What became of a time of a schedule.
@@ -376,6 +383,8 @@ pub struct TickOf {
     pub logical: String,
     /// When it was due, in microseconds.
     pub due_us: i64,
+    /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
+    pub moves: Option<(i64, i64)>,
 }
 
 /// Runs that are to become rows.

@@ -382,7 +382,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
         tenant: "t".into(),
         name: "nightly".into(),
         is_paused: false,
-        up_to_us: 5,
+        up_to: 5,
         missed: 0,
         document: "{}".into(),
     };
@@ -396,6 +396,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
         schedule: "nightly".into(),
         logical: logical.into(),
         due_us: 7,
+        moves: None,
     };
     let fire = async |tick: TickOf, run: &str, ended: Option<&str>| {
         store.fire(&tick, &new_run(run, &tick.tenant), ended, ROOM).await.unwrap() == Fired::Now
@@ -415,11 +416,22 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     store.handled("t", "nightly", 20, 2).await.unwrap();
     store.handled("t", "nightly", 10, 4).await.unwrap();
     let now = async || store.schedules(Some("t")).await.unwrap().remove(0);
-    assert_eq!((now().await.up_to_us, now().await.missed), (20, 2));
+    assert_eq!((now().await.up_to, now().await.missed), (20, 2));
+    // Of two that saw the same, one moves it.
+    assert_eq!(store.last_tick("t", "nightly").await.unwrap(), Some(7));
+    assert_eq!(store.last_tick("t", "daily").await.unwrap(), None);
+    let moved = |logical: &str, from, to| TickOf {
+        due_us: 9,
+        moves: Some((from, to)),
+        ..tick("t", logical)
+    };
+    assert!(fire(moved("x@21", 20, 21), "j", None).await);
+    assert!(!fire(moved("x@22", 20, 22), "k", None).await);
+    assert_eq!((now().await.up_to, store.last_tick("t", "nightly").await.unwrap()), (21, Some(9)));
     assert!(store.pause_schedule("t", "nightly", Pause::Begin).await.unwrap());
-    assert_eq!((now().await.is_paused, now().await.up_to_us), (true, 20));
-    assert!(store.pause_schedule("t", "nightly", Pause::End { up_to_us: 30 }).await.unwrap());
-    assert_eq!((now().await.is_paused, now().await.up_to_us), (false, 30));
+    assert_eq!((now().await.is_paused, now().await.up_to), (true, 21));
+    assert!(store.pause_schedule("t", "nightly", Pause::End { up_to: 30 }).await.unwrap());
+    assert_eq!((now().await.is_paused, now().await.up_to), (false, 30));
     assert!(!store.pause_schedule("t", "weekly", Pause::Begin).await.unwrap());
     // One that is removed may come again, and knows nothing of before.
     assert!(store.remove_schedule("t", "nightly").await.unwrap());

@@ -9,6 +9,7 @@ pub mod embedder_train;
 pub mod exec;
 #[cfg(test)]
 mod generated;
+pub mod maintain;
 pub mod promote;
 pub mod triage;
 pub mod triage_train;
@@ -36,6 +37,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
+        Arc::new(maintain::Maintain),
         Arc::new(promote::Promote),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),
@@ -136,6 +138,7 @@ mod tests {
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),
             crate::run::ledger::runs_spec().unwrap(),
+            crate::run::stages::stages_spec().unwrap(),
             crate::registry::models_spec(),
             crate::registry::stages_spec(),
             crate::registry::training_rows::training_rows_spec(),

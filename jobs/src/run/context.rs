@@ -11,9 +11,10 @@ use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result, Revised, Revision,
-    RunId, Session, WriteMode,
+    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result, Revised,
+    Revision, RunId, Session, Version, WriteMode,
 };
+use futures::future::BoxFuture;
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub struct RunContext {
     pub(crate) on_activity: Arc<dyn Fn(Value) + Send + Sync>,
     pub(crate) commits: Arc<AsyncMutex<Commits>>,
     pub(crate) scratch: OnceCell<tempfile::TempDir>,
+    pub(crate) pins:
+        Arc<dyn Fn(DatasetName) -> BoxFuture<'static, Result<Option<Version>>> + Send + Sync>,
 }
 
 /// What the run has committed, and whether it still may.
@@ -94,6 +97,11 @@ impl RunContext {
         self.inputs.iter().find(|i| i.dataset == *dataset).ok_or_else(|| {
             Error::internal(format!("{}: {dataset} is not a declared input", self.job))
         })
+    }
+
+    /// The oldest version of a dataset that an open run reads; none, where no run does.
+    pub(crate) async fn pinned(&self, dataset: &DatasetName) -> Result<Option<Version>> {
+        (self.pins)(dataset.clone()).await
     }
 
     /// The device policy of this run.
@@ -287,7 +295,8 @@ impl RunContext {
                 }
                 Place::As(mode) => engine.write(&who, &spec.name, mode, batches, label).await?,
                 Place::Of(_) if commits.together => {
-                    let says = "a job of several outputs can not replace parts of one by a condition";
+                    let says =
+                        "a job of several outputs can not replace parts of one by a condition";
                     return Err(Error::internal(format!("{}: {says}", label.operation)));
                 }
                 Place::Of(part) => {

@@ -8,3 +8,4 @@ mod memory;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod runner;
+pub(crate) mod stages;

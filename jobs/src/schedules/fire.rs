@@ -1,15 +1,22 @@
-//! Looks at the clock and queues what is due.
+//! Looks at the clock, at datasets and at runs, and queues what is due.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use datasets::DatasetName;
 use engine::{Code, Principal, Result, Role, TenantId};
 
-use super::Schedule;
-use super::when::{Due, Tick, due, jitter};
+use super::when::{CatchUp, Due, Tick, due, jitter};
+use super::{Schedule, Trigger};
 use crate::control::{ScheduleEntry, TickOf};
+use crate::run::document::Document;
+use crate::run::record::RunState;
 use crate::run::runner::{Runner, can_pass};
 
 /// A time that is at most so late is on time.
 const GRACE: TimeDelta = TimeDelta::seconds(60);
+/// Commits of a dataset whose rows are counted; where there are more, there are enough.
+const COMMITS_MAX: usize = 1_000;
+/// Changes of runs that are looked at at once.
+const RUNS_LOOKED_AT: i64 = 500;
 
 /// Queues the runs of all schedules, of all tenants, that are due at `now`. Answers with how many it queued. What can not be queued
 /// now, as where the store is away, is due the next time.
@@ -34,19 +41,37 @@ pub(crate) async fn fire_due(runner: &Runner, now: DateTime<Utc>) -> Result<u64>
 }
 
 async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Result<u64> {
-    let Some(last) = DateTime::from_timestamp_micros(entry.up_to_us) else { return Ok(0) };
-    if last >= now {
-        return Ok(0);
-    }
     let schedule = Schedule::of(entry)?;
-    let Due { run, missed, up_to } =
-        due(&schedule.times()?, last, now, schedule.catch_up()?, GRACE);
+    match &schedule.trigger {
+        Trigger::Clock { catch_up, .. } => {
+            let catch_up = catch_up.parse()?;
+            fire_times(runner, entry, &schedule, catch_up, now).await
+        }
+        Trigger::Change { on_change, rows_min, every_seconds } => {
+            let every = TimeDelta::seconds(i64::from(*every_seconds));
+            fire_change(runner, entry, &schedule, (on_change, *rows_min, every), now).await
+        }
+        Trigger::After { after } => fire_after(runner, entry, &schedule, after, now).await,
+    }
+}
+
+/// The times of a clock.
+async fn fire_times(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    schedule: &Schedule,
+    catch_up: CatchUp,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let Some(last) = DateTime::from_timestamp_micros(entry.up_to) else { return Ok(0) };
+    let Some(times) = schedule.trigger.times()?.filter(|_| last < now) else { return Ok(0) };
+    let Due { run, missed, up_to } = due(&times, last, now, catch_up, GRACE);
     if run.is_empty() && missed.count == 0 {
         return Ok(0);
     }
     let mut fired = 0;
     for tick in &run {
-        fired += u64::from(fire_tick(runner, entry, &schedule, tick).await?);
+        fired += u64::from(fire_tick(runner, entry, schedule, tick, None).await?);
     }
     if missed.count > 0 {
         tracing::warn!(
@@ -57,9 +82,99 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
         );
     }
     let missed = i64::try_from(missed.count).unwrap_or(i64::MAX);
-    let up_to_us = up_to.timestamp_micros();
-    runner.store().handled(&entry.tenant, &entry.name, up_to_us, missed).await?;
+    let up_to = up_to.timestamp_micros();
+    runner.store().handled(&entry.tenant, &entry.name, up_to, missed).await?;
     Ok(fired)
+}
+
+/// What changed of a dataset, as one run.
+async fn fire_change(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    schedule: &Schedule,
+    (dataset, rows_min, every): (&DatasetName, u64, TimeDelta),
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let who = owner(entry, schedule)?;
+    let catalog = runner.engine().catalog(&who).await?;
+    // One that is dropped may come back.
+    let Some(there) = catalog.datasets.get(dataset) else { return Ok(0) };
+    let newest = i64::try_from(there.version.0).unwrap_or(i64::MAX);
+    let newer = newest.saturating_sub(entry.up_to);
+    if newer <= 0 {
+        // Another of its name has begun anew.
+        if newer < 0 {
+            tracing::debug!(schedule = entry.name, "the dataset has fewer versions than before");
+        }
+        return Ok(0);
+    }
+    let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
+    let last = last.and_then(DateTime::from_timestamp_micros);
+    // By a clock that went back no run is put off for longer than usual.
+    if last.is_some_and(|last| (TimeDelta::zero()..every).contains(&(now - last))) {
+        return Ok(0);
+    }
+    let limit = usize::try_from(newer).unwrap_or(usize::MAX).min(COMMITS_MAX);
+    let commits = runner.engine().history(&who, dataset, limit).await?;
+    let since = commits.iter().filter(|commit| {
+        i64::try_from(commit.version.0).is_ok_and(|version| version > entry.up_to)
+    });
+    let changes = since.filter(|commit| commit.changes_rows);
+    // Rows that went are a change, too.
+    let rows: u64 = changes.map(|commit| commit.rows_added.unwrap_or(1).max(1)).sum();
+    if rows == 0 && newer <= COMMITS_MAX as i64 {
+        runner.store().handled(&entry.tenant, &entry.name, newest, 0).await?;
+        return Ok(0);
+    }
+    if rows < rows_min && newer <= COMMITS_MAX as i64 {
+        return Ok(0);
+    }
+    let tick = Tick { due: now, logical: format!("{dataset}@{newest}") };
+    let moves = Some((entry.up_to, newest));
+    fire_tick(runner, entry, schedule, &tick, moves).await.map(u64::from)
+}
+
+/// A run for each of another that succeeded.
+async fn fire_after(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    schedule: &Schedule,
+    after: &str,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let store = runner.store();
+    if store.last_change().await? <= entry.up_to {
+        return Ok(0);
+    }
+    let is_schedule = store.schedules(Some(&entry.tenant)).await?.iter().any(|it| it.name == after);
+    let mut fired = 0;
+    let mut up_to = entry.up_to;
+    for run in store.changed(entry.up_to, RUNS_LOOKED_AT).await? {
+        up_to = up_to.max(run.change);
+        if run.tenant != entry.tenant || run.state != RunState::Succeeded.as_str() {
+            continue;
+        }
+        let record = Document::of(&run)?.record;
+        let is_it = match is_schedule {
+            true => record.schedule.as_deref() == Some(after),
+            false => record.job == after,
+        };
+        if is_it {
+            let tick = Tick { due: now, logical: run.id.clone() };
+            fired += u64::from(fire_tick(runner, entry, schedule, &tick, None).await?);
+        }
+    }
+    store.handled(&entry.tenant, &entry.name, up_to, 0).await?;
+    Ok(fired)
+}
+
+/// Whoever made it, as far as its runs go.
+fn owner(entry: &ScheduleEntry, schedule: &Schedule) -> Result<Principal> {
+    Ok(Principal {
+        tenant: TenantId::new(&entry.tenant)?,
+        subject: schedule.created_by.clone(),
+        roles: vec![Role::Reader, Role::Operator],
+    })
 }
 
 /// Queues the run of a time, unless it had one; one that can not begin is recorded as failed.
@@ -68,12 +183,9 @@ async fn fire_tick(
     entry: &ScheduleEntry,
     schedule: &Schedule,
     tick: &Tick,
+    moves: Option<(i64, i64)>,
 ) -> Result<bool> {
-    let who = Principal {
-        tenant: TenantId::new(&entry.tenant)?,
-        subject: schedule.created_by.clone(),
-        roles: vec![Role::Reader, Role::Operator],
-    };
+    let who = owner(entry, schedule)?;
     let mut document = match runner.prepare(&who, schedule.request()).await {
         Ok(document) => document,
         // It is due still when that has passed, or when a runner is there again.
@@ -82,7 +194,11 @@ async fn fire_tick(
     };
     document.record.schedule = Some(schedule.name.clone());
     document.record.logical_time = Some(tick.logical.clone());
-    let most = TimeDelta::seconds(i64::from(schedule.jitter_seconds));
+    let seconds = match &schedule.trigger {
+        Trigger::Clock { jitter_seconds, .. } => *jitter_seconds,
+        Trigger::Change { .. } | Trigger::After { .. } => 0,
+    };
+    let most = TimeDelta::seconds(i64::from(seconds));
     let id = format!("{}/{}", entry.tenant, entry.name);
     let due_us = (tick.due + jitter(&id, &tick.logical, most)).timestamp_micros();
     let tick = TickOf {
@@ -90,6 +206,7 @@ async fn fire_tick(
         schedule: entry.name.clone(),
         logical: tick.logical.clone(),
         due_us: tick.due.timestamp_micros(),
+        moves,
     };
     runner.fire(&who, &tick, document, due_us).await
 }

@@ -1,4 +1,5 @@
-//! When jobs run by themselves: a schedule is a job with its parameters, and a cron line on the clock of a time zone.
+//! When jobs run by themselves: a schedule is a job with its parameters, and what it waits for: a cron line on the clock of a time
+//! zone, a dataset that changes, or the runs of another (`trigger.rs`).
 //!
 //! Each time of a schedule, by the name that its local clock has for it, has one run at most: the database says so, whatever starts
 //! anew, and however many processes look at the clock. A time that nobody was there for is made up for or not, as `catch_up` says.
@@ -6,6 +7,7 @@
 mod fire;
 #[cfg(test)]
 mod tests;
+mod trigger;
 pub(crate) mod when;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,9 +20,11 @@ use serde_json::Value;
 use crate::control::{Pause, ScheduleEntry};
 use crate::run::record::now;
 use crate::run::runner::{RunRequest, Runner};
-use when::{CatchUp, Cron, WhenError, next_times};
+use trigger::{Node, circle};
+use when::WhenError;
 
 pub(crate) use fire::fire_due;
+pub use trigger::Trigger;
 
 /// Schedules of one tenant.
 const SCHEDULES_MAX: usize = 1_000;
@@ -41,14 +45,9 @@ pub struct Schedule {
     /// Device policy; the runner's own when absent.
     #[serde(with = "policy")]
     pub gpu: Option<GpuPolicy>,
-    /// Minute, hour, day of month, month, day of week.
-    pub cron: String,
-    /// An IANA time zone.
-    pub zone: String,
-    /// What becomes of times that nobody was there for: `none`, `latest` or `all`.
-    pub catch_up: String,
-    /// Runs begin up to so many seconds after their time, so that those of one minute do not begin together.
-    pub jitter_seconds: u32,
+    /// What it waits for.
+    #[serde(flatten)]
+    pub trigger: Trigger,
     /// Of its runs; higher is sooner.
     pub priority: i32,
     /// Who made it.
@@ -67,7 +66,7 @@ pub struct ScheduleState {
     pub is_paused: bool,
     /// Times that came too late to run.
     pub missed: u64,
-    /// When it runs next; none while it rests.
+    /// When it runs next; none while it rests, and where no clock says it.
     pub next_at: Option<DateTime<Utc>>,
 }
 
@@ -87,15 +86,6 @@ impl From<WhenError> for Error {
 }
 
 impl Schedule {
-    /// Its times.
-    pub(crate) fn times(&self) -> Result<Cron> {
-        Ok(Cron::new(&self.cron, &self.zone)?)
-    }
-
-    fn catch_up(&self) -> Result<CatchUp> {
-        Ok(self.catch_up.parse()?)
-    }
-
     fn request(&self) -> RunRequest {
         RunRequest {
             job: self.job.clone(),
@@ -119,16 +109,6 @@ impl Schedule {
                 "schedule {shown:?}: expected a name of 1 to {NAME_MAX_BYTES} lower-case letters, digits, `_` and `-`, a letter first"
             ));
         }
-        self.times()?;
-        self.catch_up()?;
-        if TimeDelta::seconds(i64::from(self.jitter_seconds)) > JITTER_MAX {
-            return bad(format!(
-                "schedule {}: jitter: expected at most {} s, found {}",
-                self.name,
-                JITTER_MAX.num_seconds(),
-                self.jitter_seconds
-            ));
-        }
         let job = runner.jobs().get(&self.job)?;
         let params = job.canonical(&self.params)?;
         let inputs: Vec<DatasetName> = job.inputs(&params)?;
@@ -150,18 +130,6 @@ impl Schedule {
     }
 }
 
-/// The next `count` times of a cron line in a time zone, for who wants to see them before there is a schedule.
-pub fn times_of(
-    cron: &str,
-    zone: &str,
-    after: DateTime<Utc>,
-    count: usize,
-) -> Result<Vec<NextTime>> {
-    let cron = Cron::new(cron, zone)?;
-    let ticks = next_times(&cron, after, count).into_iter();
-    Ok(ticks.map(|tick| NextTime { at: tick.due, local: tick.logical }).collect())
-}
-
 impl Runner {
     /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
     pub async fn add_schedule(
@@ -171,10 +139,9 @@ impl Runner {
     ) -> Result<ScheduleState> {
         who.require(Role::Operator)?;
         schedule.check(self)?;
+        schedule.trigger = schedule.trigger.checked(&schedule.name)?;
         self.require_durable(&schedule.name)?;
-        let times = schedule.times()?;
-        schedule.cron = times.line().to_owned();
-        schedule.zone = times.zone().to_owned();
+        self.require_cause(who, &schedule).await?;
         schedule.created_by = who.subject.clone();
         schedule.created_at = now();
         let store = self.store();
@@ -191,7 +158,7 @@ impl Runner {
             tenant: tenant.to_owned(),
             name: schedule.name.clone(),
             is_paused: false,
-            up_to_us: schedule.created_at.timestamp_micros(),
+            up_to: self.place_now(who, &schedule.trigger).await?,
             missed: 0,
             document,
         };
@@ -205,6 +172,76 @@ impl Runner {
             ));
         }
         state_of(&entry)
+    }
+
+    /// Up to where everything is handled that a schedule waits for.
+    async fn place_now(&self, who: &Principal, trigger: &Trigger) -> Result<i64> {
+        match trigger {
+            Trigger::Clock { .. } => Ok(now().timestamp_micros()),
+            Trigger::Change { on_change, .. } => {
+                let catalog = self.engine().catalog(who).await?;
+                let version = catalog.dataset(on_change)?.version.0;
+                Ok(i64::try_from(version).unwrap_or(i64::MAX))
+            }
+            Trigger::After { .. } => Ok(self.store().last_change().await?),
+        }
+    }
+
+    /// Fails where what a schedule waits for is not there, or would come of its own runs, for ever.
+    async fn require_cause(&self, who: &Principal, schedule: &Schedule) -> Result<()> {
+        let others = self.store().schedules(Some(who.tenant.as_str())).await?;
+        let others = others.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
+        match &schedule.trigger {
+            Trigger::Clock { .. } => {}
+            Trigger::Change { on_change, .. } => {
+                let catalog = self.engine().catalog(who).await?;
+                catalog.dataset(on_change).map_err(|e| {
+                    e.while_doing(format_args!("schedule {}: what it waits for", schedule.name))
+                })?;
+            }
+            Trigger::After { after } => {
+                let names = others.iter().map(|other| other.name.as_str());
+                let kinds = self.jobs().iter().map(|job| job.name());
+                let known: Vec<&str> = names.chain(kinds).collect();
+                if *after != schedule.name && !known.contains(&after.as_str()) {
+                    let shown: String = after.chars().take(80).collect();
+                    let near = engine::near_names(after, known.iter().copied());
+                    let near = match near.is_empty() {
+                        true => String::new(),
+                        false => format!("; did you mean {}?", near.join(" or ")),
+                    };
+                    return Err(Error::user(
+                        Code::BadInput,
+                        format!(
+                            "schedule {}: after {shown:?}: expected the name of a schedule or of a job{near}",
+                            schedule.name
+                        ),
+                    ));
+                }
+            }
+        }
+        let others = others.iter().filter(|other| other.name != schedule.name);
+        let all: Vec<Node<'_>> = others.chain([schedule]).map(|it| self.node(it)).collect();
+        match circle(&all) {
+            Some(names) => Err(Error::user(
+                Code::BadInput,
+                format!(
+                    "schedule {}: its runs would start it again, for ever: {}",
+                    schedule.name,
+                    names.join(" -> ")
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn node<'a>(&self, schedule: &'a Schedule) -> Node<'a> {
+        let Schedule { job, params, .. } = schedule;
+        let job = self.jobs().get(job);
+        let outputs = job.and_then(|job| job.outputs(&job.canonical(params)?));
+        // Of a job of another release it is not known what it writes.
+        let outputs = outputs.unwrap_or_default().into_iter().map(|output| output.name).collect();
+        Node { schedule, outputs }
     }
 
     /// Fails where a schedule would be gone with the process, and its root would not.
@@ -245,7 +282,9 @@ impl Runner {
 
     /// Lets it go on, from now.
     pub async fn resume_schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
-        self.set_pause(who, name, Pause::End { up_to_us: now().timestamp_micros() }).await
+        let trigger = self.schedule(who, name).await?.schedule.trigger;
+        let up_to = self.place_now(who, &trigger).await?;
+        self.set_pause(who, name, Pause::End { up_to }).await
     }
 
     async fn set_pause(&self, who: &Principal, name: &str, pause: Pause) -> Result<ScheduleState> {
@@ -263,15 +302,14 @@ impl Runner {
         Ok(())
     }
 
-    /// The next `count` times of a schedule, also while it rests.
+    /// The next `count` times of a schedule, also while it rests; none, where no clock says them.
     pub async fn next_times(
         &self,
         who: &Principal,
         name: &str,
         count: usize,
     ) -> Result<Vec<NextTime>> {
-        let Schedule { cron, zone, .. } = self.schedule(who, name).await?.schedule;
-        times_of(&cron, &zone, now(), count)
+        self.schedule(who, name).await?.schedule.trigger.next_times(now(), count)
     }
 }
 
@@ -288,10 +326,15 @@ fn no_such_schedule(name: &str, names: &[&str]) -> Error {
 
 fn state_of(entry: &ScheduleEntry) -> Result<ScheduleState> {
     let schedule = Schedule::of(entry)?;
-    let handled = DateTime::from_timestamp_micros(entry.up_to_us).unwrap_or_else(now);
-    let next = schedule.times()?.next_after(handled.max(now()));
+    let next_at = match schedule.trigger.times()? {
+        Some(times) => {
+            let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_else(now);
+            times.next_after(handled.max(now())).map(|tick| tick.due)
+        }
+        None => None,
+    };
     Ok(ScheduleState {
-        next_at: next.filter(|_| !entry.is_paused).map(|tick| tick.due),
+        next_at: next_at.filter(|_| !entry.is_paused),
         is_paused: entry.is_paused,
         missed: u64::try_from(entry.missed).unwrap_or_default(),
         schedule,

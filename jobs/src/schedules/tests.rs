@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Role};
 use kernels::GpuPolicy;
 use serde_json::json;
 
-use super::{Schedule, fire_due, times_of};
-use crate::control::{Asked, ScheduleEntry};
+use super::{Schedule, Trigger, fire_due};
+use crate::control::{Asked, Lease, ScheduleEntry, Verdict, Wants};
 use crate::run::record::{RunFilter, RunState};
 use crate::run::records::records_of;
-use crate::run::runner::{Runner, RunnerOptions, Takes};
+use crate::run::runner::{RunRequest, Runner, RunnerOptions, Takes};
 use crate::testing::{append, engine, sampled};
 
 /// A runner that works at nothing, so that what is queued stays there.
@@ -26,16 +27,22 @@ async fn idle(engine: &Engine) -> Runner {
     Runner::start(engine.clone(), options).await.unwrap()
 }
 
+fn clock(cron: &str, zone: &str, catch_up: &str, jitter_seconds: u32) -> Trigger {
+    Trigger::Clock {
+        cron: cron.into(),
+        zone: zone.into(),
+        catch_up: catch_up.into(),
+        jitter_seconds,
+    }
+}
+
 fn schedule(name: &str, cron: &str, zone: &str) -> Schedule {
     Schedule {
         name: name.into(),
         job: "anomalies".into(),
         params: json!({}),
         gpu: None,
-        cron: cron.into(),
-        zone: zone.into(),
-        catch_up: "all".into(),
-        jitter_seconds: 0,
+        trigger: clock(cron, zone, "all", 0),
         priority: 0,
         created_by: String::new(),
         created_at: DateTime::UNIX_EPOCH,
@@ -48,7 +55,7 @@ async fn made_at(runner: &Runner, schedule: Schedule, from: DateTime<Utc>) {
         tenant: "default".into(),
         name: schedule.name.clone(),
         is_paused: false,
-        up_to_us: from.timestamp_micros(),
+        up_to: from.timestamp_micros(),
         missed: 0,
         document: serde_json::to_string(&schedule).unwrap(),
     };
@@ -95,7 +102,9 @@ async fn each_time_runs_once_whoever_looks_at_the_clock_and_however_often() {
         let times = logical_times(&runner, &one.name).await;
         let unique: BTreeSet<&String> = times.iter().collect();
         assert_eq!(unique.len(), times.len(), "{}", one.name);
-        let expected: Vec<String> = times_of(&one.cron, &one.zone, from, 1_000)
+        let expected: Vec<String> = one
+            .trigger
+            .next_times(from, 1_000)
             .unwrap()
             .into_iter()
             .filter(|time| time.at <= now)
@@ -119,8 +128,10 @@ async fn an_outage_is_made_up_for_as_the_schedule_says() {
     let runner = idle(&engine).await;
     let from = at("2026-05-01T12:30:00Z");
     for catch_up in ["none", "latest", "all"] {
-        let hourly =
-            Schedule { catch_up: catch_up.into(), ..schedule(catch_up, "0 * * * *", "UTC") };
+        let hourly = Schedule {
+            trigger: clock("0 * * * *", "UTC", catch_up, 0),
+            ..schedule(catch_up, "0 * * * *", "UTC")
+        };
         made_at(&runner, hourly, from).await;
     }
     // Three days of nobody.
@@ -144,13 +155,21 @@ async fn what_is_wrong_with_a_schedule_is_told_when_it_is_made() {
     let runner = idle(&engine).await;
     let who = Principal::local();
     let right = schedule("nightly", "0 2 * * *", "Europe/Berlin");
+    send(&engine, 3).await;
+    let waiting = |trigger| Schedule { trigger, ..right.clone() };
     for (wrong, says) in [
-        (Schedule { cron: "0 0 30 2 *".into(), ..right.clone() }, "never ticks"),
-        (Schedule { cron: "0 2 * *".into(), ..right.clone() }, "expected 5 fields"),
-        (Schedule { zone: "Europe/Berlln".into(), ..right.clone() }, "Europe/Berlin"),
-        (Schedule { catch_up: "some".into(), ..right.clone() }, "none, latest or all"),
+        (waiting(clock("0 0 30 2 *", "UTC", "all", 0)), "never ticks"),
+        (waiting(clock("0 2 * *", "UTC", "all", 0)), "expected 5 fields"),
+        (waiting(clock("0 2 * * *", "Europe/Berlln", "all", 0)), "Europe/Berlin"),
+        (waiting(clock("0 2 * * *", "UTC", "some", 0)), "none, latest or all"),
         (Schedule { name: "Nightly".into(), ..right.clone() }, "lower-case letters"),
-        (Schedule { jitter_seconds: 3_601, ..right.clone() }, "at most 3600 s"),
+        (waiting(clock("0 2 * * *", "UTC", "all", 3_601)), "at most 3600 s"),
+        (waiting(change("metrics", 0, 60)), "expected 1 to"),
+        (waiting(change("metrics", 1, 604_801)), "at most 604800 s"),
+        (waiting(change("metrix", 1, 60)), "did you mean metrics?"),
+        (waiting(after("anomalis")), "did you mean anomalies?"),
+        (waiting(after("nightly")), "for ever: nightly -> nightly"),
+        (waiting(after("anomalies")), "for ever: nightly -> nightly"),
         (Schedule { job: "anomaly".into(), ..right.clone() }, "expected one of anomalies"),
         (Schedule { params: json!({"treshold": 3}), ..right.clone() }, "did you mean threshold"),
         (
@@ -197,4 +216,147 @@ async fn a_time_whose_run_can_not_begin_has_a_record_that_says_why() {
     assert_eq!(error.code, "NOT_FOUND");
     assert!(error.message.contains("metrics"), "{}", error.message);
     assert_eq!(run.logical_time.as_deref(), Some("2026-05-01T01:00:00+00:00"));
+}
+
+fn change(dataset: &str, rows_min: u64, every_seconds: u32) -> Trigger {
+    Trigger::Change { on_change: DatasetName::new(dataset).unwrap(), rows_min, every_seconds }
+}
+
+fn after(after: &str) -> Trigger {
+    Trigger::After { after: after.into() }
+}
+
+/// So many points more, as one commit.
+async fn send(engine: &Engine, points: usize) {
+    append(engine, "metrics", &[sampled("a", 60, vec![1.0; points])]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_that_changes_starts_a_run_when_enough_of_it_has() {
+    let engine = engine().await;
+    let who = Principal::local();
+    send(&engine, 5).await;
+    let one = idle(&engine).await;
+    let schedule = Schedule { trigger: change("metrics", 10, 60), ..schedule("fresh", "", "") };
+    let made = one.add_schedule(&who, schedule).await.unwrap();
+    assert_eq!((made.next_at, made.missed), (None, 0));
+    assert!(one.next_times(&who, "fresh", 3).await.unwrap().is_empty());
+    let begun = at("2026-05-01T12:00:00Z");
+    let later = |seconds| begun + TimeDelta::seconds(seconds);
+
+    // What was there is no change, and less than ten rows are not enough.
+    assert_eq!(fire_due(&one, begun).await.unwrap(), 0);
+    send(&engine, 7).await;
+    assert_eq!(fire_due(&one, begun).await.unwrap(), 0);
+    send(&engine, 3).await;
+    // Whoever looks, however many: one run.
+    let looks = futures::future::join_all([&one, &one, &one, &one].map(|it| fire_due(it, begun)));
+    assert_eq!(looks.await.into_iter().map(Result::unwrap).sum::<u64>(), 1);
+    assert_eq!(logical_times(&one, "fresh").await, ["metrics@3"]);
+
+    // The next not before a minute has passed, and then for all that came.
+    send(&engine, 25).await;
+    send(&engine, 20).await;
+    assert_eq!(fire_due(&one, later(59)).await.unwrap(), 0);
+    assert_eq!(fire_due(&one, later(60)).await.unwrap(), 1);
+    assert_eq!(logical_times(&one, "fresh").await, ["metrics@3", "metrics@5"]);
+
+    // Files that are put together are no change, and columns are none; a change while it rests is not made up for.
+    engine.compact(&who, &DatasetName::new("metrics").unwrap()).await.unwrap();
+    assert_eq!(fire_due(&one, later(600)).await.unwrap(), 0);
+    one.pause_schedule(&who, "fresh").await.unwrap();
+    send(&engine, 30).await;
+    assert_eq!(fire_due(&one, later(700)).await.unwrap(), 0);
+    one.resume_schedule(&who, "fresh").await.unwrap();
+    assert_eq!(fire_due(&one, later(700)).await.unwrap(), 0);
+    send(&engine, 10).await;
+    assert_eq!(fire_due(&one, later(800)).await.unwrap(), 1);
+    // A clock that went back puts nothing off, and rows that go are a change.
+    let going = engine::Revision { going: engine::Going::All, coming: engine::Coming::Nothing };
+    let label = engine::CommitLabel { operation: "delete".into(), ..Default::default() };
+    engine.revise(&who, &DatasetName::new("metrics").unwrap(), going, label).await.unwrap();
+    assert_eq!(fire_due(&one, begun).await.unwrap(), 0, "one row is not ten");
+    send(&engine, 9).await;
+    assert_eq!(fire_due(&one, begun).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_succeeds_starts_those_that_wait_for_it_once_each() {
+    let engine = engine().await;
+    let who = Principal::local();
+    send(&engine, 60).await;
+    let runner = idle(&engine).await;
+    for (name, job, trigger) in [
+        ("second", "correlate", after("first")),
+        ("first", "anomalies", clock("0 * * * *", "UTC", "latest", 0)),
+        ("any", "correlate", after("anomalies")),
+    ] {
+        let params = json!({"output": format!("of_{name}")});
+        let schedule = Schedule { job: job.into(), params, trigger, ..schedule(name, "", "") };
+        match name {
+            // There is no such schedule yet.
+            "second" => {
+                let error = runner.add_schedule(&who, schedule).await.unwrap_err();
+                assert!(error.to_string().contains("\"first\": expected the name"), "{error}");
+            }
+            _ => drop(runner.add_schedule(&who, schedule).await.unwrap()),
+        }
+    }
+    let params = json!({"output": "of_second"});
+    let second = Schedule {
+        job: "correlate".into(),
+        params,
+        trigger: after("first"),
+        ..schedule("second", "", "")
+    };
+    runner.add_schedule(&who, second.clone()).await.unwrap();
+    // In a circle nothing would end.
+    let params = json!({"output": "of_third"});
+    let third =
+        Schedule { params, trigger: change("of_second", 1, 0), ..schedule("third", "", "") };
+    let error = runner.add_schedule(&who, third.clone()).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+
+    // By hand: `any` waits for the kind, `second` for the schedule alone.
+    let request = RunRequest { job: "anomalies".into(), ..RunRequest::default() };
+    let by_hand = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
+    assert_eq!(by_hand.state, RunState::Succeeded, "{by_hand:?}");
+    let now = Utc::now();
+    assert_eq!(fire_due(&runner, now).await.unwrap(), 1);
+    assert_eq!(logical_times(&runner, "any").await, [by_hand.id.to_string()]);
+    assert!(logical_times(&runner, "second").await.is_empty());
+    assert_eq!(fire_due(&runner, now).await.unwrap(), 0);
+
+    let hour = now + TimeDelta::hours(1);
+    assert_eq!(fire_due(&runner, hour).await.unwrap(), 1, "the clock's");
+    // It and the one of `any` are done by somebody.
+    let store = runner.store();
+    store.join("w", "by hand", 0).await.unwrap();
+    let wants = Wants {
+        worker: "w".into(),
+        now_us: i64::MAX,
+        free_bytes: i64::MAX,
+        of_tenant_max: i64::MAX,
+        only_kept: false,
+    };
+    while let Some(entry) = store.claim(&wants).await.unwrap() {
+        let lease = Lease { id: entry.id, worker: "w".into(), attempt: entry.attempt };
+        let verdict = Verdict::Ended { state: "succeeded", ended_us: 1, worked_us: 1 };
+        assert!(store.settle(&lease, verdict, &entry.document).await.unwrap());
+    }
+    assert_eq!(fire_due(&runner, hour).await.unwrap(), 2, "for `second` and for `any`");
+    assert_eq!(logical_times(&runner, "second").await.len(), 1);
+
+    // What `second` writes is there by now.
+    let spec = crate::kind("correlate").unwrap().outputs(&second.params).unwrap().remove(0);
+    engine.ensure_derived(&who, &spec).await.unwrap();
+    runner.add_schedule(&who, third).await.unwrap();
+    runner.remove_schedule(&who, "first").await.unwrap();
+    let first = Schedule {
+        params: json!({"output": "of_first"}),
+        trigger: after("third"),
+        ..schedule("first", "", "")
+    };
+    let error = runner.add_schedule(&who, first).await.unwrap_err();
+    assert!(error.to_string().contains("first -> second -> third -> first"), "{error}");
 }

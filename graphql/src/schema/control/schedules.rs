@@ -3,8 +3,9 @@
 use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
 use chrono::Utc;
+use datasets::DatasetName;
 use engine::{Error, Principal, Result, Role};
-use jobs::{NextTime, Runner, Schedule, ScheduleState, times_of};
+use jobs::{NextTime, Runner, Schedule, ScheduleState, Trigger};
 use kernels::GpuPolicy;
 
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
@@ -44,17 +45,40 @@ fn schedule_type() -> Object {
             })
             .description("The server's own where it is null."),
         )
-        .field(
-            text("cron", |s| &s.cron)
-                .description("Minute, hour, day of month, month, day of week."),
-        )
-        .field(text("zone", |s| &s.zone).description("The time zone whose clock counts."))
-        .field(text("catchUp", |s| &s.catch_up).description(
+        .field(clock("cron", |cron, _, _| cron).description(
+            "Minute, hour, day of month, month, day of week; null where no clock says when.",
+        ))
+        .field(clock("zone", |_, zone, _| zone).description("The time zone whose clock counts."))
+        .field(clock("catchUp", |_, _, catch_up| catch_up).description(
             "What becomes of times that nobody was there for: none, latest or all run.",
         ))
-        .field(part("jitterSeconds", TypeRef::named_nn(TypeRef::INT), |s: &ScheduleState| {
-            Ok(s.schedule.jitter_seconds.into())
+        .field(part("jitterSeconds", TypeRef::named(TypeRef::INT), |s: &ScheduleState| {
+            Ok(match &s.schedule.trigger {
+                Trigger::Clock { jitter_seconds, .. } => (*jitter_seconds).into(),
+                _ => Value::Null,
+            })
         }))
+        .field(
+            change("onChange", TypeRef::STRING, |dataset, _, _| dataset.as_str().into())
+                .description("The dataset whose changes it waits for."),
+        )
+        .field(
+            change("rowsMin", scalars::BIG_INT, |_, rows, _| big(rows))
+                .description("How many rows must have changed since it ran."),
+        )
+        .field(
+            change("everySeconds", TypeRef::INT, |_, _, seconds| seconds.into())
+                .description("The least time between two runs."),
+        )
+        .field(
+            part("after", TypeRef::named(TypeRef::STRING), |s: &ScheduleState| {
+                Ok(match &s.schedule.trigger {
+                    Trigger::After { after } => after.as_str().into(),
+                    _ => Value::Null,
+                })
+            })
+            .description("The schedule, or the job, of which each run that succeeds starts one."),
+        )
         .field(part("priority", TypeRef::named_nn(TypeRef::INT), |s: &ScheduleState| {
             Ok(s.schedule.priority.into())
         }))
@@ -75,16 +99,41 @@ fn schedule_type() -> Object {
             part("nextAt", TypeRef::named(scalars::DATE_TIME), |s: &ScheduleState| {
                 Ok(optional_instant(s.next_at.as_ref()))
             })
-            .description("Null while it is paused."),
+            .description("Null while it is paused, and where no clock says it."),
         )
         .field(
             objects("nextTimes", TypeRef::named_nn_list_nn("ScheduleTime"), |s: &ScheduleState| {
                 // One that is kept was readable when it was made.
-                times_of(&s.schedule.cron, &s.schedule.zone, Utc::now(), NEXT_TIMES)
-                    .unwrap_or_default()
+                s.schedule.trigger.next_times(Utc::now(), NEXT_TIMES).unwrap_or_default()
             })
             .description("Its next ten times, also while it is paused."),
         )
+}
+
+/// A field of schedules on the clock, of line, zone and what becomes of missed times.
+fn clock(name: &'static str, show: for<'a> fn(&'a str, &'a str, &'a str) -> &'a str) -> Field {
+    part(name, TypeRef::named(TypeRef::STRING), move |s: &ScheduleState| {
+        Ok(match &s.schedule.trigger {
+            Trigger::Clock { cron, zone, catch_up, .. } => show(cron, zone, catch_up).into(),
+            _ => Value::Null,
+        })
+    })
+}
+
+/// A field of schedules on changes.
+fn change(
+    name: &'static str,
+    of: &'static str,
+    show: fn(&DatasetName, u64, u32) -> Value,
+) -> Field {
+    part(name, TypeRef::named(of), move |s: &ScheduleState| {
+        Ok(match &s.schedule.trigger {
+            Trigger::Change { on_change, rows_min, every_seconds } => {
+                show(on_change, *rows_min, *every_seconds)
+            }
+            _ => Value::Null,
+        })
+    })
 }
 
 fn time_type() -> Object {
@@ -141,14 +190,31 @@ pub(crate) fn mutations() -> [Field; 4] {
                 Ok(Some(FieldValue::owned_any(made)))
             })
         })
-        .description("Adds a schedule; its first time is the next one from now on. Needs the role operator.")
+        .description("Adds a schedule: on the clock, on changes of a dataset, or after other runs. What was before is not made up for. Needs the role operator.")
         .argument(name_argument())
         .argument(InputValue::new("job", TypeRef::named_nn(TypeRef::STRING)))
         .argument(
-            InputValue::new("cron", TypeRef::named_nn(TypeRef::STRING)).description(
-                "Minute, hour, day of month, month, day of week, like `30 2 * * 1-5`; or @hourly, @daily, @weekly, @monthly, @yearly.",
+            InputValue::new("cron", TypeRef::named(TypeRef::STRING)).description(
+                "Minute, hour, day of month, month, day of week, like `30 2 * * 1-5`; or @hourly, @daily, @weekly, @monthly, @yearly. \
+                 One of `cron`, `onChange` and `after` is needed.",
             ),
         )
+        .argument(
+            InputValue::new("onChange", TypeRef::named(TypeRef::STRING))
+                .description("A dataset: run when its rows change."),
+        )
+        .argument(
+            InputValue::new("rowsMin", TypeRef::named(TypeRef::INT))
+                .description("With `onChange`: when so many rows have changed; 1 when absent."),
+        )
+        .argument(
+            InputValue::new("everySeconds", TypeRef::named(TypeRef::INT)).description(
+                "With `onChange`: not more often than once in so many seconds; 60 when absent.",
+            ),
+        )
+        .argument(InputValue::new("after", TypeRef::named(TypeRef::STRING)).description(
+            "The name of a schedule, or of a job: run after each run of it that succeeds.",
+        ))
         .argument(
             InputValue::new("zone", TypeRef::named(TypeRef::STRING))
                 .description("An IANA time zone; UTC when absent."),
@@ -224,23 +290,50 @@ fn schedule_of(context: &ResolverContext<'_>) -> Result<Schedule> {
         None => None,
         Some(word) => Some(word.to_lowercase().parse::<GpuPolicy>().map_err(Error::from)?),
     };
-    let jitter_seconds = match argument(context, "jitterSeconds") {
-        None => 0,
+    let given = |name: &str| argument(context, name).is_some_and(|value| value != Value::Null);
+    let number = |name: &str, default: u32| match argument(context, name) {
+        None | Some(Value::Null) => Ok(default),
         Some(Value::Number(number)) => number
             .as_u64()
-            .and_then(|seconds| u32::try_from(seconds).ok())
-            .ok_or_else(|| bad_input("addSchedule.jitterSeconds: expected 0 or more"))?,
-        Some(_) => return Err(bad_input("addSchedule.jitterSeconds: expected a number")),
+            .and_then(|number| u32::try_from(number).ok())
+            .ok_or_else(|| bad_input(format!("addSchedule.{name}: expected 0 or more"))),
+        Some(_) => Err(bad_input(format!("addSchedule.{name}: expected a number"))),
+    };
+    let only = |with: &str, names: &[&str]| match names.iter().find(|name| given(name)) {
+        Some(name) => Err(bad_input(format!("addSchedule.{name}: goes with `{with}` only"))),
+        None => Ok(()),
+    };
+    let trigger = match (given("cron"), given("onChange"), given("after")) {
+        (true, false, false) => {
+            only("onChange", &["rowsMin", "everySeconds"])?;
+            Trigger::Clock {
+                cron: text("cron", ""),
+                zone: text("zone", "UTC"),
+                catch_up: text("catchUp", "latest"),
+                jitter_seconds: number("jitterSeconds", 0)?,
+            }
+        }
+        (false, true, false) => {
+            only("cron", &["zone", "catchUp", "jitterSeconds"])?;
+            Trigger::Change {
+                on_change: DatasetName::new(&text("onChange", "")).map_err(Error::from)?,
+                rows_min: number("rowsMin", 1)?.into(),
+                every_seconds: number("everySeconds", 60)?,
+            }
+        }
+        (false, false, true) => {
+            only("cron", &["zone", "catchUp", "jitterSeconds"])?;
+            only("onChange", &["rowsMin", "everySeconds"])?;
+            Trigger::After { after: text("after", "") }
+        }
+        _ => return Err(bad_input("addSchedule: expected one of `cron`, `onChange` and `after`")),
     };
     Ok(Schedule {
         name: name(context),
         job: text("job", ""),
         params,
         gpu,
-        cron: text("cron", ""),
-        zone: text("zone", "UTC"),
-        catch_up: text("catchUp", "latest"),
-        jitter_seconds,
+        trigger,
         priority: priority(argument(context, "priority").as_ref())?,
         created_by: String::new(),
         created_at: Utc::now(),

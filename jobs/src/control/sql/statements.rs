@@ -430,16 +430,23 @@ impl SqlStore {
         let change = self.next_change(&mut tx).await?;
         let ticks = query(
             "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
-             SELECT tenant, name, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $2 ON CONFLICT DO NOTHING",
+             SELECT tenant, name, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $2 AND up_to = COALESCE($6, up_to) \
+             ON CONFLICT DO NOTHING",
         );
         let ticks = ticks
             .bind(tick.tenant.clone())
             .bind(tick.schedule.clone())
             .bind(tick.logical.clone())
             .bind(tick.due_us)
-            .bind(run.id.clone());
+            .bind(run.id.clone())
+            .bind(tick.moves.map(|(from, _)| from));
         if self.run(ticks, &mut tx).await? == 0 {
             return Ok(Fired::Before);
+        }
+        if let Some((_, up_to)) = tick.moves {
+            let moves = query("UPDATE schedules SET up_to = $3 WHERE tenant = $1 AND name = $2");
+            let moves = moves.bind(tick.tenant.clone()).bind(tick.schedule.clone()).bind(up_to);
+            self.run(moves, &mut tx).await?;
         }
         if self.crowd(&run.tenant, room, &mut tx).await?.is_some() {
             return Ok(Fired::Full);
@@ -486,7 +493,7 @@ impl SqlStore {
                     tenant: self.get(row, "tenant")?,
                     name: self.get(row, "name")?,
                     is_paused: self.get::<i64>(row, "is_paused")? != 0,
-                    up_to_us: self.get(row, "up_to")?,
+                    up_to: self.get(row, "up_to")?,
                     missed: self.get(row, "missed")?,
                     document: self.get(row, "document")?,
                 })

@@ -215,7 +215,7 @@ impl ControlStore for SqlStore {
             .bind(schedule.tenant.clone())
             .bind(schedule.name.clone())
             .bind(i64::from(schedule.is_paused))
-            .bind(schedule.up_to_us)
+            .bind(schedule.up_to)
             .bind(schedule.missed)
             .bind(schedule.document.clone());
         Box::pin(self.changes_rows(added))
@@ -234,16 +234,16 @@ impl ControlStore for SqlStore {
         name: &'a str,
         pause: Pause,
     ) -> BoxFuture<'a, Result<bool>> {
-        let (is_paused, up_to_us) = match pause {
+        let (is_paused, up_to) = match pause {
             Pause::Begin => (1_i64, None),
-            Pause::End { up_to_us } => (0, Some(up_to_us)),
+            Pause::End { up_to } => (0, Some(up_to)),
         };
         let paused = query(
             "UPDATE schedules SET is_paused = $3, up_to = COALESCE($4, up_to) \
              WHERE tenant = $1 AND name = $2",
         );
         let paused = paused.bind(tenant.to_owned()).bind(name.to_owned()).bind(is_paused);
-        Box::pin(self.changes_rows(paused.bind(up_to_us)))
+        Box::pin(self.changes_rows(paused.bind(up_to)))
     }
 
     fn remove_schedule<'a>(
@@ -264,18 +264,33 @@ impl ControlStore for SqlStore {
         Box::pin(self.fire_tick(tick, run, ended, room))
     }
 
+    fn last_tick<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<i64>>> {
+        Box::pin(async move {
+            let last = query(
+                "SELECT due_at FROM ticks WHERE tenant = $1 AND schedule = $2 ORDER BY due_at DESC LIMIT 1",
+            );
+            let last = last.bind(tenant.to_owned()).bind(name.to_owned());
+            let row = last.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
+            row.map(|row| self.get(&row, "due_at")).transpose()
+        })
+    }
+
     fn handled<'a>(
         &'a self,
         tenant: &'a str,
         name: &'a str,
-        up_to_us: i64,
+        up_to: i64,
         missed: i64,
     ) -> BoxFuture<'a, Result<()>> {
         let handled = query(
             "UPDATE schedules SET up_to = $3, missed = missed + $4 WHERE tenant = $1 AND name = $2 AND up_to < $3",
         );
         let handled =
-            handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to_us).bind(missed);
+            handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to).bind(missed);
         Box::pin(async move { self.changes_rows(handled).await.map(drop) })
     }
 

@@ -303,6 +303,13 @@ impl Run {
             on_activity: Arc::new(on_activity),
             commits: Arc::new(AsyncMutex::new(Commits::default())),
             scratch: OnceCell::new(),
+            pins: {
+                let (asked, tenant) = (shared.clone(), self.who.tenant.clone());
+                Arc::new(move |dataset| {
+                    let (asked, tenant) = (asked.clone(), tenant.clone());
+                    Box::pin(async move { asked.pinned(&tenant, &dataset).await })
+                })
+            },
         }
     }
 

@@ -35,7 +35,7 @@ use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
     Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    WorkMark,
+    Version, WorkMark,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
@@ -293,6 +293,10 @@ impl Runner {
         !self.shared.records.is_durable() && self.shared.engine.is_kept()
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
     pub(crate) fn store(&self) -> &dyn ControlStore {
         self.shared.records.store()
     }
@@ -463,6 +467,12 @@ impl Runner {
                 started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
             })
             .collect())
+    }
+
+    /// The oldest version of a dataset that a run which waits or works reads; none, where no run does.
+    pub async fn pinned(&self, who: &Principal, dataset: &DatasetName) -> Result<Option<Version>> {
+        who.require(Role::Reader)?;
+        self.shared.pinned(&who.tenant, dataset).await
     }
 
     /// How many runs wait and are at work, of each tenant and job.

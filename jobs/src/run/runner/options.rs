@@ -9,6 +9,7 @@ use kernels::GpuPolicy;
 use serde_json::Value;
 
 use crate::kinds::Jobs;
+use crate::run::stages::Prices;
 
 /// What a runner may use.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct RunnerOptions {
     pub control: Option<String>,
     /// The folder of programs that the job `exec` may run; none, where it may run none.
     pub programs: Option<PathBuf>,
+    /// What an hour costs, by device.
+    pub prices: Prices,
     /// Which runs it works at.
     pub takes: Takes,
     /// What it is, for a person who looks at the workers.
@@ -72,6 +75,7 @@ impl Default for RunnerOptions {
             jobs: Jobs::default(),
             control: None,
             programs: None,
+            prices: Prices::default(),
             takes: Takes::default(),
             label: "colonnade".into(),
         }

@@ -7,9 +7,9 @@ use engine::{Code, Principal, Result, Role, TenantId};
 
 use super::Shared;
 use crate::control::{Entry, ToProject};
-use crate::run::ledger;
 use crate::run::record::RunRecord;
 use crate::run::records::records_of;
+use crate::run::{ledger, stages};
 
 /// Rows of one commit.
 const ROWS_MAX: i64 = 500;
@@ -67,12 +67,19 @@ async fn flush_some(shared: &Shared) -> Result<bool> {
     };
     let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
     let mut records = records_of(&entries);
+    let prices = &shared.options.prices;
     let written = async {
         if !perhaps.is_empty() {
-            // Whoever was writing them may have come to its commit.
+            // Whoever was writing them may have come to its commits.
             let asked = perhaps.iter().map(|id| id.parse()).collect::<Result<Vec<_>>>()?;
             let known = ledger::known(&shared.engine, &who, &asked).await?;
             records.retain(|record: &RunRecord| !known.contains(&record.id));
+            let known = stages::known(&shared.engine, &who, &asked).await?;
+            let (_, rest): (Vec<_>, Vec<_>) =
+                records.iter().cloned().partition(|record| known.contains(&record.id));
+            stages::append(&shared.engine, &who, &rest, prices).await?;
+        } else {
+            stages::append(&shared.engine, &who, &records, prices).await?;
         }
         match records.is_empty() {
             true => Ok(()),

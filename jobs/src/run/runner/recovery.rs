@@ -82,6 +82,10 @@ pub(super) async fn before(
     is_later_attempt: bool,
 ) -> Result<Before> {
     let engine = &shared.engine;
+    // One that writes nothing has nothing that could stand there.
+    if job.outputs(&record.params)?.is_empty() {
+        return Ok(Before { done: None, numbers: HashMap::new() });
+    }
     // What was decided is made before it is looked for.
     if is_later_attempt {
         engine.finish_publications(who).await?;

@@ -3,17 +3,38 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use engine::{Result, TenantId};
+use datasets::DatasetName;
+use engine::{Result, TenantId, Version};
 use kernels::GpuPolicy;
 use tokio::sync::watch;
 
 use super::{Asked, AtWork, Shared, Takes, bound};
-use crate::control::{Cancelled, Room};
+use crate::control::{Asked as Listed, Cancelled, Room};
 use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunRecord, RunState, now};
+use crate::run::records::records_of;
 
 impl Shared {
+    /// The oldest version of a dataset that a run which waits or works reads; none, where no run does.
+    pub(super) async fn pinned(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+    ) -> Result<Option<Version>> {
+        let mut oldest = None;
+        for state in [RunState::Queued, RunState::Running] {
+            let state = Some(state.as_str().to_owned());
+            let asked = Listed { state, limit: i64::MAX, ..Listed::default() };
+            let open = self.records.store().list(tenant.as_str(), &asked).await?;
+            for record in records_of(&open) {
+                let read = record.inputs.iter().filter(|input| input.dataset == *dataset);
+                oldest = read.map(|input| input.version).chain(oldest).min();
+            }
+        }
+        Ok(oldest)
+    }
+
     /// Most runs of one tenant at work.
     pub(super) fn share(&self) -> usize {
         match self.options.has_tenants {

@@ -1,0 +1,160 @@
+//! What a schedule waits for: the clock, a change of a dataset, or the end of other runs.
+
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use engine::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::when::{CatchUp, Cron, next_times};
+use super::{NextTime, Schedule};
+
+/// Most seconds between two runs because of changes.
+const EVERY_MAX_SECONDS: u32 = 7 * 24 * 60 * 60;
+/// Most rows that are waited for.
+const ROWS_MAX: u64 = 1_000_000_000_000;
+
+/// What a schedule waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Trigger {
+    /// The clock.
+    Clock {
+        /// Minute, hour, day of month, month, day of week.
+        cron: String,
+        /// An IANA time zone.
+        zone: String,
+        /// What becomes of times that nobody was there for: `none`, `latest` or `all`.
+        catch_up: String,
+        /// Runs begin up to so many seconds after their time, so that those of one minute do not begin together.
+        jitter_seconds: u32,
+    },
+    /// A dataset whose rows change. What changes while it waits is one run.
+    Change {
+        /// The dataset.
+        on_change: DatasetName,
+        /// How many rows must have come since; where some went or were replaced, these count, too.
+        rows_min: u64,
+        /// The least time between two runs, in seconds.
+        every_seconds: u32,
+    },
+    /// Runs of another schedule, or of a job kind, that succeed: one for each.
+    After {
+        /// The name of the schedule, or of the job kind where no schedule is called so.
+        after: String,
+    },
+}
+
+impl Trigger {
+    /// Its times, where the clock says them.
+    pub(crate) fn times(&self) -> Result<Option<Cron>> {
+        match self {
+            Self::Clock { cron, zone, .. } => Ok(Some(Cron::new(cron, zone)?)),
+            Self::Change { .. } | Self::After { .. } => Ok(None),
+        }
+    }
+
+    /// The next `count` times, where the clock says them.
+    pub fn next_times(&self, after: DateTime<Utc>, count: usize) -> Result<Vec<NextTime>> {
+        let Some(cron) = self.times()? else { return Ok(Vec::new()) };
+        let ticks = next_times(&cron, after, count).into_iter();
+        Ok(ticks.map(|tick| NextTime { at: tick.due, local: tick.logical }).collect())
+    }
+
+    /// For a person: when it runs.
+    pub fn says(&self) -> String {
+        match self {
+            Self::Clock { cron, zone, .. } => format!("{cron} {zone}"),
+            Self::Change { on_change, .. } => format!("on change of {on_change}"),
+            Self::After { after } => format!("after {after}"),
+        }
+    }
+
+    /// The same with the line and the zone as they are known; fails with what is wrong.
+    pub(super) fn checked(self, name: &str) -> Result<Self> {
+        let bad = |says: String| Error::user(Code::BadInput, format!("schedule {name}: {says}"));
+        match &self {
+            Self::Clock { cron, zone, catch_up, jitter_seconds } => {
+                let times = Cron::new(cron, zone)?;
+                let _: CatchUp = catch_up.parse()?;
+                let most = super::JITTER_MAX.num_seconds();
+                if i64::from(*jitter_seconds) > most {
+                    let found = jitter_seconds;
+                    return Err(bad(format!("jitter: expected at most {most} s, found {found}")));
+                }
+                Ok(Self::Clock {
+                    cron: times.line().to_owned(),
+                    zone: times.zone().to_owned(),
+                    catch_up: catch_up.clone(),
+                    jitter_seconds: *jitter_seconds,
+                })
+            }
+            Self::Change { rows_min, every_seconds, .. } => {
+                if !(1..=ROWS_MAX).contains(rows_min) {
+                    return Err(bad(format!(
+                        "rows to wait for: expected 1 to {ROWS_MAX}, found {rows_min}"
+                    )));
+                }
+                if *every_seconds > EVERY_MAX_SECONDS {
+                    return Err(bad(format!(
+                        "time between two runs: expected at most {EVERY_MAX_SECONDS} s, found {every_seconds}"
+                    )));
+                }
+                Ok(self)
+            }
+            Self::After { .. } => Ok(self),
+        }
+    }
+}
+
+/// A schedule as far as others may wait for what it does.
+pub(super) struct Node<'a> {
+    pub(super) schedule: &'a Schedule,
+    /// What its runs commit to.
+    pub(super) outputs: Vec<DatasetName>,
+}
+
+impl Node<'_> {
+    /// Whether `other` runs because this one did.
+    fn starts(&self, other: &Node<'_>, is_schedule: &dyn Fn(&str) -> bool) -> bool {
+        match &other.schedule.trigger {
+            Trigger::Clock { .. } => false,
+            Trigger::Change { on_change, .. } => self.outputs.contains(on_change),
+            Trigger::After { after } if is_schedule(after) => *after == self.schedule.name,
+            Trigger::After { after } => *after == self.schedule.job,
+        }
+    }
+}
+
+/// The schedules through which the last of `all` would start itself, in order and itself at both ends; none, if it would not.
+pub(super) fn circle(all: &[Node<'_>]) -> Option<Vec<String>> {
+    let last = all.len().checked_sub(1)?;
+    let is_schedule = |name: &str| all.iter().any(|node| node.schedule.name == name);
+    // Breadth first, so that the shortest is told.
+    let mut from: Vec<Option<usize>> = vec![None; all.len()];
+    let mut reached = vec![last];
+    let mut at = 0;
+    while let Some(&node) = reached.get(at) {
+        at += 1;
+        for (next, other) in all.iter().enumerate() {
+            let is_new = next == last || !reached.contains(&next);
+            if !is_new || !all.get(node).is_some_and(|node| node.starts(other, &is_schedule)) {
+                continue;
+            }
+            if next == last {
+                let mut names = vec![all.get(last)?.schedule.name.clone()];
+                let mut step = Some(node);
+                while let Some(index) = step {
+                    names.push(all.get(index)?.schedule.name.clone());
+                    step = from.get(index).copied().flatten();
+                }
+                names.reverse();
+                return Some(names);
+            }
+            if let Some(from) = from.get_mut(next) {
+                *from = Some(node);
+            }
+            reached.push(next);
+        }
+    }
+    None
+}

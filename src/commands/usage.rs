@@ -1,0 +1,53 @@
+//! `colonnade usage`: what runs took.
+
+use chrono::{TimeDelta, Utc};
+use engine::Result;
+
+use super::{close, open_to_read};
+use crate::cli::Usage;
+use crate::config::Settings;
+use crate::output::{Output, columns, count, size};
+
+/// Prints the sums.
+pub async fn usage(arguments: Usage, settings: &Settings, output: &Output) -> Result<()> {
+    let by = arguments.by.parse()?;
+    let engine = open_to_read(settings).await?;
+    let since = Utc::now() - TimeDelta::days(i64::from(arguments.days));
+    let shown = async {
+        let groups = jobs::usage(&engine, &settings.principal()?, by, since).await?;
+        if output.is_json() {
+            return output.document(&groups);
+        }
+        if groups.is_empty() {
+            let days = arguments.days;
+            return output.line(&format!("no run with a step has ended in the last {days} days"));
+        }
+        let rows: Vec<Vec<String>> = groups
+            .iter()
+            .map(|group| {
+                vec![
+                    group.of.clone(),
+                    count(group.runs),
+                    seconds(group.wall_seconds),
+                    seconds(group.gpu_seconds),
+                    size(group.peak_memory_bytes),
+                    count(group.rows_in),
+                    size(group.bytes_written),
+                    group.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.4}")),
+                ]
+            })
+            .collect();
+        let header =
+            [&arguments.by, "runs", "wall s", "gpu s", "peak", "rows in", "written", "cost"];
+        output.line(&columns(&header, &rows))
+    };
+    let shown = shown.await;
+    close(&engine, shown).await
+}
+
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        0.0 => "-".to_owned(),
+        _ => format!("{seconds:.2}"),
+    }
+}
