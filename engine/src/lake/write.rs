@@ -221,7 +221,7 @@ impl Author for Write<'_> {
             kind: Some(self.replaced.kind()),
             removes,
             removed,
-            sequences: self.label.idempotency.iter().cloned().collect(),
+            sequences: self.label.numbers(),
             ..Proposal::adding([self.files])
         }))
     }

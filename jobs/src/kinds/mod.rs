@@ -10,6 +10,7 @@ pub mod exec;
 #[cfg(test)]
 mod generated;
 pub mod promote;
+pub mod sql;
 pub mod triage;
 pub mod triage_train;
 pub mod vector_index;
@@ -37,6 +38,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
         Arc::new(promote::Promote),
+        Arc::new(sql::Sql),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),
         Arc::new(vector_index::VectorIndex),
