@@ -24,7 +24,7 @@ const KEY_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
-    /// One query (SELECT or WITH) over datasets; `$name` stands for a value. Default: none, it must be said.
+    /// One query (SELECT or WITH) over datasets; `$name` stands for a value. It must be said. Default: none.
     pub query: String,
     /// What `$name` stands for, by name: numbers, texts, true, false and null as they are; of another type as
     /// {"type": "timestamp", "value": "2026-01-01T00:00:00Z"}, by the words of a spec. Default: {}.
