@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::array_value_to_string;
 use datasets::{ColumnType, DatasetName, DatasetSpec};
-use engine::{AsOf, Code, CommitLabel, Engine, Going, Principal, Revision, WriteMode};
+use engine::{AsOf, Code, CommitLabel, Engine, Going, Principal, Revision, RunId, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -437,6 +437,33 @@ async fn what_was_read_is_known_from_the_commit_and_not_from_records() {
     assert_eq!(record.summary["rows_out"], 2, "{}", record.summary);
     assert_eq!(made(&engine).await, ["1|20", "2|40", "3|60", "4|80", "5|0"]);
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_run_left_no_record_counts() {
+    let (engine, runner) = rig().await;
+    let first = done(&runner, EACH, since()).await;
+    order(&engine, &[(4, "c", 40)]).await;
+    // A run that died between its commit and its record: there are its rows, and how far it had read.
+    let params = serde_json::from_value(first.params.clone()).unwrap();
+    let read = i64::try_from(version(&engine, "orders").await).unwrap();
+    let label = CommitLabel {
+        run_id: Some(RunId::new()),
+        operation: "sql".into(),
+        marks: vec![(super::incremental::mark(&params).unwrap(), read)],
+        ..CommitLabel::default()
+    };
+    let spec = made_spec(&engine).await;
+    let row: Vec<ArrayRef> =
+        [4, 80].map(|value| Arc::new(Int64Array::from(vec![value])) as ArrayRef).to_vec();
+    let batch = RecordBatch::try_new(spec.arrow_schema(), row).unwrap();
+    let who = Principal::local();
+    engine.write(&who, &spec.name, WriteMode::Append, vec![batch], label).await.unwrap();
+    order(&engine, &[(5, "d", 50)]).await;
+    let record = done(&runner, EACH, since()).await;
+    assert_eq!(record.summary["incremental"]["from_version"], read, "{}", record.summary);
+    assert_eq!(made(&engine).await, ["1|20", "2|40", "3|60", "4|80", "5|100"]);
+    runner.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
