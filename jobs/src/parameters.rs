@@ -78,7 +78,7 @@ pub(crate) fn dataset_name(name: &'static str) -> DatasetName {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

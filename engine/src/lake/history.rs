@@ -1,6 +1,6 @@
 //! What was committed when, read from the log.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -44,6 +44,8 @@ pub struct CommitRecord {
     pub files_removed: u64,
     /// Whether it changed rows, and not only what is said of them or which files they lie in.
     pub changes_rows: bool,
+    /// Numbers that it keeps, by the id that each is of: [`CommitLabel::marks`](crate::CommitLabel::marks) and others.
+    pub numbers: BTreeMap<String, i64>,
 }
 
 impl CommitRecord {
@@ -71,6 +73,7 @@ impl CommitRecord {
                 .sum(),
             files_added: entry.adds.len() as u64,
             files_removed: entry.removes.len() as u64,
+            numbers: entry.txns.into_iter().collect(),
         }
     }
 }

@@ -131,6 +131,15 @@ pub struct CommitLabel {
     /// Application id and number: a commit with a number that is not above the last one recorded
     /// for its id is not made a second time.
     pub idempotency: Option<(String, i64)>,
+    /// Numbers that the commit keeps beside that, by the id that each is of: as how far an input was read.
+    pub marks: Vec<(String, i64)>,
+}
+
+impl CommitLabel {
+    /// All numbers that the commit keeps.
+    pub(crate) fn numbers(&self) -> Vec<(String, i64)> {
+        self.idempotency.iter().chain(&self.marks).cloned().collect()
+    }
 }
 
 /// A commit that was made.

@@ -96,6 +96,8 @@ struct Member {
     /// The id and the number that it is made under.
     application: String,
     number: i64,
+    /// Numbers that it keeps besides.
+    marks: Vec<(String, i64)>,
     replaced: Replaced,
     adds: Vec<Action>,
     rows: Option<u64>,
@@ -114,6 +116,7 @@ impl Member {
             dataset: prepared.table.name.clone(),
             application,
             number,
+            marks: prepared.label.marks.clone(),
             replaced: prepared.replaced.clone(),
             adds: files.adds.iter().cloned().map(Action::Add).collect(),
             rows: files.size.rows,
@@ -138,6 +141,7 @@ impl Member {
             run_id: record.run_id,
             operation: record.operation.clone(),
             idempotency: Some((self.application.clone(), self.number)),
+            marks: self.marks.clone(),
         }
     }
 }

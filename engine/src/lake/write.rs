@@ -254,7 +254,7 @@ impl Author for Write<'_> {
             kind: Some(self.replaced.kind()),
             removes,
             removed,
-            sequences: self.label.idempotency.iter().cloned().collect(),
+            sequences: self.label.numbers(),
             publication: self.publication.cloned(),
             ..Proposal::adding([self.files])
         }))

@@ -504,7 +504,7 @@ impl Author for Changer<'_> {
             removes: removal.removes.clone(),
             removed: removal.size,
             revised: Some(revised),
-            sequences: self.label.idempotency.iter().cloned().collect(),
+            sequences: self.label.numbers(),
             ..Proposal::adding(self.written.into_iter().chain(&self.files))
         };
         Ok(Some(match &self.reshaping {

@@ -13,6 +13,7 @@ mod files;
 mod fit;
 mod opaque;
 mod provider;
+mod query;
 mod reading;
 mod rows;
 mod runtime;
@@ -31,12 +32,16 @@ use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
 pub(crate) use carry::{carried, fits, has_way};
 pub use changes::Changes;
+pub use query::SqlQuery;
+pub use reading::RowsRead;
 pub(crate) use rows::rows_of;
 pub use sql::{Planned, SqlStatements};
 
@@ -48,7 +53,7 @@ use crate::options::EngineOptions;
 use crate::storage::Root;
 use opaque::Opaque;
 use provider::PinnedSchema;
-use reading::Reading;
+use reading::{Reading, with_pauses};
 
 /// The catalogue and schema that a dataset's name is looked up in.
 const CATALOG: &str = "colonnade";
@@ -163,6 +168,15 @@ impl Session {
         })
     }
 
+    /// A query that is kept, with its values by name.
+    pub fn query<'a>(
+        &'a self,
+        query: &'a SqlQuery,
+        values: &'a BTreeMap<String, ScalarValue>,
+    ) -> BoxFuture<'a, Result<DataFrame>> {
+        Box::pin(async move { query.plan(&self.context, self.schema.as_ref(), values).await })
+    }
+
     /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.
     pub fn table<'a>(&'a self, dataset: &'a DatasetName) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
@@ -239,6 +253,25 @@ impl Session {
             match frame.execute_stream().await {
                 Ok(rows) => Ok(reading.watches(rows)),
                 Err(error) => Err(reading.failed(error.into())),
+            }
+        })
+    }
+
+    /// The same, with a count of the rows that were read so far.
+    pub fn stream_counted(
+        &self,
+        frame: DataFrame,
+    ) -> BoxFuture<'_, Result<(SendableRecordBatchStream, RowsRead)>> {
+        Box::pin(async move {
+            let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            let context = Arc::new(frame.task_ctx());
+            let begun = async {
+                let plan = with_pauses(frame.create_physical_plan().await?)?;
+                Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
+            };
+            match begun.await {
+                Ok((rows, read)) => Ok((reading.watches(rows), read)),
+                Err(error) => Err(reading.failed(error)),
             }
         })
     }

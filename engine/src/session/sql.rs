@@ -8,6 +8,7 @@ use datafusion::common::{Column as PlanColumn, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
 use datafusion::functions::expr_fn::nullif;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, cast, lit};
 use datafusion::prelude::SessionContext;
@@ -212,7 +213,15 @@ async fn plan_statement(
     schema: &PinnedSchema,
     statement: Statement,
 ) -> Result<DataFrame> {
-    let state = context.state();
+    plan_with(context.state(), schema, statement).await
+}
+
+/// Plans a statement that only reads, with the functions of `state`.
+pub(super) async fn plan_with(
+    state: SessionState,
+    schema: &PinnedSchema,
+    statement: Statement,
+) -> Result<DataFrame> {
     if let Some(refused) = refused(&statement) {
         return Err(Error::user(
             Code::BadInput,
@@ -363,7 +372,7 @@ fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
 }
 
 /// What a statement is called when it is not a query.
-fn refused(statement: &Statement) -> Option<String> {
+pub(super) fn refused(statement: &Statement) -> Option<String> {
     match statement {
         Statement::Statement(sql) => refused_sql(sql),
         Statement::Explain(explain) => refused(&explain.statement),

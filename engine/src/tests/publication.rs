@@ -39,6 +39,7 @@ fn label_of(run: RunId, number: i64) -> CommitLabel {
         run_id: Some(run),
         operation: "three".to_owned(),
         idempotency: Some(("key".to_owned(), number)),
+        marks: vec![("mark".to_owned(), number)],
     }
 }
 

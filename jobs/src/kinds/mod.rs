@@ -11,6 +11,7 @@ pub mod exec;
 mod generated;
 pub mod maintain;
 pub mod promote;
+pub mod sql;
 pub mod triage;
 pub mod triage_train;
 pub mod vector_index;
@@ -39,6 +40,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(embedder_train::EmbedderTrain),
         Arc::new(maintain::Maintain),
         Arc::new(promote::Promote),
+        Arc::new(sql::Sql),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),
         Arc::new(vector_index::VectorIndex),

@@ -11,8 +11,8 @@ use arrow::array::RecordBatch;
 use datafusion::logical_expr::Expr;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result, Revised,
-    Revision, RunId, Session, Version, WriteMode,
+    Batches, Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result,
+    Revised, Revision, RunId, Session, Version, WriteMode,
 };
 use futures::future::BoxFuture;
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
@@ -245,7 +245,7 @@ impl RunContext {
         mode: WriteMode,
         batches: Vec<RecordBatch>,
     ) -> Result<()> {
-        self.commit_to(spec, Place::As(mode), batches).await
+        self.commit_rows(spec, Place::As(mode), batches, Vec::new()).await
     }
 
     /// The same in the place of the rows of which `part` is true; all others stay.
@@ -255,18 +255,24 @@ impl RunContext {
         part: Expr,
         batches: Vec<RecordBatch>,
     ) -> Result<()> {
-        self.commit_to(spec, Place::Of(part), batches).await
+        self.commit_rows(spec, Place::Of(part), batches, Vec::new()).await
     }
 
-    async fn commit_to(
+    /// The same in the place that is said, for rows that may come as they are made, too; the commit keeps `marks`
+    /// ([`CommitLabel::marks`]).
+    pub(crate) async fn commit_rows(
         &self,
         spec: DatasetSpec,
         place: Place,
-        batches: Vec<RecordBatch>,
+        batches: impl Into<Batches>,
+        marks: Vec<(String, i64)>,
     ) -> Result<()> {
         self.check()?;
+        let batches = batches.into();
         let mut stage = self.stage("commit");
-        stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
+        if let Batches::Memory(batches) = &batches {
+            stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
+        }
         let (engine, who, commits) =
             (self.engine.clone(), self.principal.clone(), self.commits.clone());
         let label = CommitLabel {
@@ -276,6 +282,7 @@ impl RunContext {
                 key::application_id(&self.key),
                 self.numbers.get(&spec.name).copied().unwrap_or(1),
             )),
+            marks,
         };
         // A task of its own: a run that is cancelled now must still learn whether it has committed.
         let at_work = self.work.token();
@@ -294,14 +301,20 @@ impl RunContext {
                     return Ok(written);
                 }
                 Place::As(mode) => engine.write(&who, &spec.name, mode, batches, label).await?,
-                Place::Of(_) if commits.together => {
+                Place::Of(_) | Place::OfKeys if commits.together => {
                     let says =
                         "a job of several outputs can not replace parts of one by a condition";
                     return Err(Error::internal(format!("{}: {says}", label.operation)));
                 }
-                Place::Of(part) => {
-                    let (going, coming) = (Going::Where(part), Coming::Rows(batches));
-                    let revision = Revision { going, coming };
+                Place::Of(_) | Place::OfKeys => {
+                    let Batches::Memory(batches) = batches else {
+                        return Err(Error::internal("rows take the place of others all at once"));
+                    };
+                    let going = match place {
+                        Place::Of(part) => Going::Where(part),
+                        Place::OfKeys | Place::As(_) => Going::SameKey,
+                    };
+                    let revision = Revision { going, coming: Coming::Rows(batches) };
                     let revised = engine.revise_derived(&who, &spec.name, revision, label).await?;
                     let Revised { version, added: rows, bytes, duplicate, .. } = revised;
                     Commit { dataset: spec.name.clone(), version, rows, bytes, duplicate }
@@ -314,6 +327,8 @@ impl RunContext {
         let written = task.await;
         let (rows, bytes) =
             written.map_err(|e| Error::internal(format!("{}: commit: {e}", self.job)))??;
+        // Of rows that came one by one nobody knew before how many there are.
+        stage.record.rows_in = stage.record.rows_in.max(rows);
         stage.record.rows_out = rows;
         stage.record.bytes_written = bytes;
         stage.finish();
@@ -345,10 +360,12 @@ impl RunContext {
 }
 
 /// Where rows are committed.
-enum Place {
+pub(crate) enum Place {
     As(WriteMode),
     /// Where this is true of those that are there.
     Of(Expr),
+    /// Where those that are there have their keys.
+    OfKeys,
 }
 
 /// A step under way.

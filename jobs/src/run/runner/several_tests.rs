@@ -161,6 +161,7 @@ async fn a_run_of_a_dead_process_is_done_once() {
                 run_id: Some(record.id),
                 operation: "anomalies".into(),
                 idempotency: Some((application_id(&record.key), 1)),
+                ..CommitLabel::default()
             };
             engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
         }

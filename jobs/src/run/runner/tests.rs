@@ -212,6 +212,7 @@ async fn a_run_that_died_after_its_commit_is_known_to_be_done() {
         run_id: Some(record.id),
         operation: "anomalies".into(),
         idempotency: Some((key::application_id(&record.key), 1)),
+        ..CommitLabel::default()
     };
     let commit = engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
 
@@ -566,9 +567,10 @@ async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
         let schema = job.parameters_schema();
         let canonical = match job.canonical(&Value::Null) {
             Ok(canonical) => canonical,
-            // Which program runs has to be said.
-            Err(error) if job.name() == "exec" => {
-                assert!(error.to_string().contains("parameter \"program\""), "{error}");
+            // Which program runs has to be said, and which query.
+            Err(error) if ["exec", "sql"].contains(&job.name()) => {
+                let named = ["program", "query"].map(|name| format!("parameter \"{name}\""));
+                assert!(named.iter().any(|name| error.to_string().contains(name)), "{error}");
                 continue;
             }
             Err(error) => panic!("{error}"),
