@@ -9,7 +9,7 @@ use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
-pub use runs::{Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules};
+pub use runs::{Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Worker};
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ pub struct Global {
     /// Memory for queries and jobs: bytes, 4GiB, or a share such as 50% [default: 50%]
     #[arg(long, global = true, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// What to log, as `level` or `module=level,…` [default: warn; serve: info]
+    /// What to log, as `level` or `module=level,…` [default: warn; serve and worker: info]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
     /// How log lines look: text or json [default: text]
@@ -62,6 +62,8 @@ pub enum Command {
     Demo(Demo),
     /// Serve GraphQL, subscriptions and ingest over HTTP
     Serve(Serve),
+    /// Work at runs, of all tenants, beside servers or by itself
+    Worker(Worker),
     /// Bring files into a dataset
     Ingest(Ingest),
     /// Take rows out of a dataset
@@ -172,6 +174,9 @@ pub struct Serve {
     /// Where jobs compute: required, preferred or off [default: preferred]
     #[arg(long, value_name = "POLICY")]
     pub gpu: Option<String>,
+    /// Runs to work at at a time; with 0 all are left to `colonnade worker` [default: 2]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -476,7 +481,7 @@ impl Command {
     /// How much of our own is logged where the settings say nothing: a server tells what it does.
     pub fn log_level(&self) -> &'static str {
         match self {
-            Self::Serve(_) => "info",
+            Self::Serve(_) | Self::Worker(_) => "info",
             _ => "warn",
         }
     }
@@ -518,7 +523,7 @@ impl Command {
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,
             Self::Config(c) => c.json,
-            Self::Serve(_) | Self::Schema => false,
+            Self::Serve(_) | Self::Worker(_) | Self::Schema => false,
         }
     }
 }

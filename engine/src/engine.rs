@@ -27,7 +27,7 @@ use crate::metrics::EngineMetrics;
 use crate::options::EngineOptions;
 use crate::revise::{self, Coming, Reshape, Reshaped, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
-use crate::storage::{Root, WorkMark, WriterLock};
+use crate::storage::{Root, WorkMark, WriterLock, is_marked};
 use crate::upkeep::Upkeep;
 
 /// All datasets of one root.
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Whether some process on a local root works at what is called `name`; of other roots that is not known.
     pub fn is_marked(&self, name: &str) -> bool {
-        self.0.lock.as_ref().is_some_and(|lock| lock.is_marked(name))
+        self.folder().is_some_and(|root| is_marked(root, name))
     }
 
     /// From now on sees to tables of many small files, beside what commits to them, until it is shut down.

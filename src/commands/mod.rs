@@ -22,6 +22,7 @@ mod schema;
 mod serve;
 mod sql;
 mod words;
+mod worker;
 
 use ::datasets::DatasetName;
 use engine::{Access, AsOf, Code, Engine, EngineOptions, Error, Result};
@@ -35,6 +36,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
     match command {
         Command::Demo(arguments) => demo::demo(arguments, settings, output).await,
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
+        Command::Worker(arguments) => worker::worker(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,
@@ -64,13 +66,8 @@ async fn open_to_read(settings: &Settings) -> Result<Engine> {
     open(settings, Access::ReadOnly).await
 }
 
-/// Opens the data to write it, beside a server where there is one; `holder` is what another process is told while this one has it.
+/// Opens the data to write it, beside whoever else does; `holder` is what is said of this process to who must be alone.
 async fn open_to_write(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
-    open(settings, Access::Beside { holder: holder.into() }).await
-}
-
-/// Opens the data to serve it: no other server may have it.
-async fn open_to_serve(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
     open(settings, Access::Writer { holder: holder.into() }).await
 }
 

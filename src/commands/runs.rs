@@ -131,6 +131,7 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         ("run", record.id.to_string()),
         ("job", record.job.clone()),
         ("state", record.state.to_string()),
+        ("waits for", record.waits_for.clone().unwrap_or_default()),
         ("asked for by", record.requested_by.clone()),
         ("asked for (UTC)", at(Some(record.requested_at))),
         ("began", at(record.started_at)),

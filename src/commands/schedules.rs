@@ -1,10 +1,10 @@
 //! `colonnade schedule` and `colonnade schedules`: when jobs run by themselves.
 
 use chrono::{DateTime, Utc};
-use engine::{Engine, Error, Result, Urgency};
-use jobs::{Runner, Schedule, ScheduleState, Takes};
+use engine::{Engine, Error, Result};
+use jobs::{Runner, Schedule, ScheduleState};
 
-use super::run::{params, start_runner};
+use super::run::{Works, params, start_runner};
 use super::{close, open_to_write};
 use crate::cli::{ScheduleCommand, Schedules};
 use crate::config::Settings;
@@ -39,7 +39,7 @@ pub async fn change(
                 tell(
                     output,
                     &made,
-                    &format!("it runs first at {first} UTC, by a server on this root"),
+                    &format!("it runs first at {first} UTC, by a server or worker on this root"),
                 )
             }
             ScheduleCommand::Pause(named) => {
@@ -107,8 +107,7 @@ pub(super) async fn with_runner_of<T>(
     label: &str,
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
-    let runner =
-        start_runner(engine, settings, Urgency::Prompt, Takes::Own, label.to_owned()).await?;
+    let runner = start_runner(engine, settings, Works::Own, label.to_owned()).await?;
     let done = work(&runner).await;
     runner.shutdown().await;
     done

@@ -13,5 +13,5 @@ mod root;
 
 pub(crate) use error::{STORE_FAILED, store_failure};
 pub use lock::WorkMark;
-pub(crate) use lock::WriterLock;
+pub(crate) use lock::{WriterLock, is_marked};
 pub(crate) use root::Root;

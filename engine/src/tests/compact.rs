@@ -220,8 +220,7 @@ async fn who_writes_all_rows_anew_need_not_begin_again_for_files_that_are_put_to
     let ours = Engine::open(options(&root)).await.unwrap();
     ours.create_dataset(&who(), calls()).await.unwrap();
     append(&ours, 0..20).await;
-    let access = Access::Beside { holder: "another".to_owned() };
-    let theirs = Engine::open(EngineOptions { access, ..options(&root) }).await.unwrap();
+    let theirs = Engine::open(options(&root)).await.unwrap();
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let busy = async {
         let mut next = 20;

@@ -178,6 +178,8 @@ pub struct Worker {
     pub label: String,
     /// When it began, in microseconds.
     pub started_us: i64,
+    /// How many runs it takes at a time of those that are for anybody, 0 for none; where it is not said it takes what is kept for it.
+    pub runs_max: Option<i64>,
     /// Goes on while it lives.
     pub beat: i64,
 }
@@ -232,8 +234,14 @@ pub trait ControlStore: Send + Sync {
     /// The number of the last change.
     fn last_change(&self) -> BoxFuture<'_, Result<i64>>;
 
-    /// Says that a worker is there. Its id is new.
-    fn join<'a>(&'a self, id: &'a str, label: &'a str, now_us: i64) -> BoxFuture<'a, Result<()>>;
+    /// Says that a worker is there, and how many runs it takes at a time ([`Worker::runs_max`]). Its id is new.
+    fn join<'a>(
+        &'a self,
+        id: &'a str,
+        label: &'a str,
+        runs_max: Option<i64>,
+        now_us: i64,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Says that it still lives, and hears which of its runs are to be cancelled. None, when others took it for dead: what it was at
     /// is no longer its own.

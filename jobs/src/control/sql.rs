@@ -12,8 +12,11 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, Entry, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/001_runs.sql"), include_str!("migrations/002_schedules.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/001_runs.sql"),
+    include_str!("migrations/002_schedules.sql"),
+    include_str!("migrations/003_several.sql"),
+];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
 const READY: &str =

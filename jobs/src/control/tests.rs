@@ -88,9 +88,9 @@ async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
 }
 
 async fn a_run_goes_from_state_to_state(store: SqlStore) {
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     assert_eq!(store.enqueue(&new_run("a", "t"), ROOM).await.unwrap(), Enqueued::Queued);
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let entry = store.claim(&wants("w")).await.unwrap().unwrap();
     assert_eq!(
         (entry.state.as_str(), entry.attempt, entry.worker.as_deref()),
@@ -123,7 +123,7 @@ async fn a_run_goes_from_state_to_state(store: SqlStore) {
 }
 
 async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     for (id, priority, at_s) in
         [("a", 0, 0), ("b", 0, 1), ("c", 2, 100), ("d", -1, 0), ("e", 1, 200)]
     {
@@ -135,7 +135,7 @@ async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: 
 }
 
 async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     for number in 0..100 {
         store.enqueue(&new_run(&format!("a{number:03}"), "flood"), ROOM).await.unwrap();
     }
@@ -166,7 +166,7 @@ async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
 }
 
 async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let work = async |worked_s: i64| {
         let entry = store.claim(&wants("w")).await.unwrap().unwrap();
         let verdict =
@@ -192,7 +192,7 @@ async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlSto
 }
 
 async fn bounds_are_kept(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let room = Room { open_max: 3, of_tenant_max: 2 };
     for (id, tenant, expected) in [
         ("a", "t", Enqueued::Queued),
@@ -217,8 +217,8 @@ async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
     store.enqueue(&NewRun { kept_for: Some("w".into()), ..new_run("k", "t") }, ROOM).await.unwrap();
-    store.join("w", "worker", 1).await.unwrap();
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     let first = store.claim(&wants("w")).await.unwrap().unwrap();
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
     // It lives: the beat that was seen is not its last.
@@ -246,13 +246,13 @@ async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     let kept = NewRun { kept_for: Some("w".into()), ..new_run("k", "t") };
     store.enqueue(&kept, ROOM).await.unwrap();
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     assert!(store.claim(&Wants { only_kept: true, ..wants("v") }).await.unwrap().is_none());
     let own = store.claim(&Wants { only_kept: true, ..wants("w") }).await.unwrap().unwrap();
     assert_eq!(own.id, "k");
     store.leave("w").await.unwrap();
     assert_eq!(store.workers().await.unwrap(), []);
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     assert_eq!(claimed(&store, &wants("v")).await, ["a", "k"]);
     assert_eq!(store.get("t", "k").await.unwrap().unwrap().losses, 0);
 }
@@ -261,7 +261,7 @@ async fn a_run_that_ends_its_workers_is_given_up(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     for number in 0..LOSSES_MAX {
         let worker = format!("w{number}");
-        store.join(&worker, "worker", 1).await.unwrap();
+        store.join(&worker, "worker", Some(1), 1).await.unwrap();
         store.claim(&wants(&worker)).await.unwrap().unwrap();
         let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
         let failed = |of: &str| format!("failed: {of}");
@@ -274,11 +274,11 @@ async fn a_run_that_ends_its_workers_is_given_up(store: SqlStore) {
 }
 
 async fn runs_are_cancelled_where_they_are(store: SqlStore) {
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     store.claim(&wants("w")).await.unwrap().unwrap();
     let cancel =
         async |tenant: &str, id: &str| store.cancel(tenant, id, 7, "cancelled").await.unwrap();
@@ -293,7 +293,7 @@ async fn runs_are_cancelled_where_they_are(store: SqlStore) {
 }
 
 async fn runs_are_listed_followed_and_projected(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let start = store.last_change().await.unwrap();
     for (id, job) in [("a", "embed"), ("b", "triage"), ("c", "embed"), ("d", "embed")] {
         store.enqueue(&NewRun { job: job.into(), ..new_run(id, "t") }, ROOM).await.unwrap();
@@ -338,7 +338,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
         told.push((ids(found.entries), found.perhaps));
     };
     store.leave("w").await.unwrap();
-    store.join("p", "worker", 1).await.unwrap();
+    store.join("p", "worker", Some(1), 1).await.unwrap();
     for worker in ["p", "q", "r"] {
         project(worker).await;
     }
@@ -377,7 +377,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
 }
 
 async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let schedule = ScheduleEntry {
         tenant: "t".into(),
         name: "nightly".into(),
@@ -449,7 +449,7 @@ async fn of_many_who_claim_at_once_each_run_has_one() {
     for number in 0..8 {
         let store = stores[number % 2].clone();
         tasks.spawn(async move {
-            store.join(&format!("w{number}"), "worker", 1).await.unwrap();
+            store.join(&format!("w{number}"), "worker", Some(1), 1).await.unwrap();
             let mut own = Vec::new();
             let mut idle = 0;
             while idle < 3 {

@@ -292,6 +292,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         schedule: later_text_at(batch, "schedule", row)?,
         logical_time: later_text_at(batch, "logical_time", row)?,
         next_attempt_at: None,
+        waits_for: None,
         priority: 0,
         stages: from_json("stages", &json("stages")?)?,
         requested_by: json("requested_by")?,

@@ -27,6 +27,7 @@ use crate::harness::{
 mod batch;
 mod revised;
 mod runs;
+mod workers;
 
 use batch::{Format, batch_of, first_row};
 

@@ -11,6 +11,18 @@ use crate::control::{
     Wants, Worker,
 };
 
+/// How often a claim may come second before its worker looks again later.
+const CLAIMS_LOST_MAX: usize = 8;
+
+/// What became of a claim.
+enum Claim {
+    Made(Box<Entry>),
+    /// Another was first.
+    Lost,
+    /// No run waits that may be taken.
+    Nothing,
+}
+
 impl SqlStore {
     pub(super) async fn count_open(
         &self,
@@ -99,7 +111,19 @@ impl SqlStore {
         self.run(added, tx).await.map(drop)
     }
 
+    /// The run that was found may be claimed by another first; then there is a next one.
     pub(super) async fn claim_run(&self, wants: &Wants) -> Result<Option<Entry>> {
+        for _ in 0..CLAIMS_LOST_MAX {
+            match self.claim_next(wants).await? {
+                Claim::Lost => {}
+                Claim::Made(entry) => return Ok(Some(*entry)),
+                Claim::Nothing => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn claim_next(&self, wants: &Wants) -> Result<Claim> {
         let next = query(
             "SELECT r.id AS id, r.tenant AS tenant FROM tenants t JOIN runs r ON r.id = (\
              SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
@@ -115,7 +139,7 @@ impl SqlStore {
             .bind(wants.of_tenant_max);
         // Looked for outside of a transaction: most often there is none.
         let Some(found) = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))? else {
-            return Ok(None);
+            return Ok(Claim::Nothing);
         };
         let (id, tenant) =
             (self.get::<String>(&found, "id")?, self.get::<String>(&found, "tenant")?);
@@ -129,7 +153,7 @@ impl SqlStore {
         let claimed =
             claimed.bind(id).bind(wants.worker.clone()).bind(FIRST_CHARGE_US).bind(change);
         let Some(row) = claimed.fetch_optional(&mut *tx).await.map_err(|e| self.failed(e))? else {
-            return Ok(None);
+            return Ok(Claim::Lost);
         };
         let entry = self.entry(&row)?;
         let turn = query(
@@ -139,7 +163,7 @@ impl SqlStore {
         self.run(turn.bind(tenant.clone()), &mut tx).await?;
         self.charge(&tenant, FIRST_CHARGE_US, &mut tx).await?;
         self.commit(tx).await?;
-        Ok(Some(entry))
+        Ok(Claim::Made(Box::new(entry)))
     }
 
     pub(super) async fn charge(

@@ -83,11 +83,19 @@ impl ControlStore for SqlStore {
         })
     }
 
-    fn join<'a>(&'a self, id: &'a str, label: &'a str, now_us: i64) -> BoxFuture<'a, Result<()>> {
+    fn join<'a>(
+        &'a self,
+        id: &'a str,
+        label: &'a str,
+        runs_max: Option<i64>,
+        now_us: i64,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let joins =
-                query("INSERT INTO workers (id, label, started_at, beat) VALUES ($1, $2, $3, 0)");
+            let joins = query(
+                "INSERT INTO workers (id, label, started_at, runs_max, beat) VALUES ($1, $2, $3, $4, 0)",
+            );
             let joins = joins.bind(id.to_owned()).bind(label.to_owned()).bind(now_us);
+            let joins = joins.bind(runs_max);
             joins.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
         })
     }
@@ -127,8 +135,9 @@ impl ControlStore for SqlStore {
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
         Box::pin(async move {
-            let all =
-                query("SELECT id, label, started_at, beat FROM workers ORDER BY started_at, id");
+            let all = query(
+                "SELECT id, label, started_at, runs_max, beat FROM workers ORDER BY started_at, id",
+            );
             let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
             rows.iter()
                 .map(|row| {
@@ -136,6 +145,7 @@ impl ControlStore for SqlStore {
                         id: self.get(row, "id")?,
                         label: self.get(row, "label")?,
                         started_us: self.get(row, "started_at")?,
+                        runs_max: self.get(row, "runs_max")?,
                         beat: self.get(row, "beat")?,
                     })
                 })

@@ -46,7 +46,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
     while !shared.closing.is_cancelled() {
         // From here on a wake is kept.
         let woken = shared.wake.notified();
-        while shared.at_work.lock().len() < shared.options.concurrent_runs.max(1)
+        while shared.at_work.lock().len() < shared.options.concurrent_runs
             && !shared.closing.is_cancelled()
         {
             match claim(&shared).await {
@@ -160,6 +160,7 @@ impl Run {
         let record = RunRecord::clone(&self.live.record.borrow());
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
+            require_device(job.name(), self.live.gpu)?;
             require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
             let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
                 .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))

@@ -105,6 +105,8 @@ pub struct WorkerState {
     pub label: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
+    /// How many runs it takes at a time of those that are for anybody; none where it takes its own alone.
+    pub runs_max: Option<u64>,
 }
 
 /// What others know this runner as.
@@ -192,8 +194,11 @@ impl Runner {
             recovered => recovered?,
         }
         let shared = &runner.shared;
+        if shared.options.concurrent_runs > 0 {
+            let work = shared.tasks.track_future(execution::work(shared.clone()));
+            drop(shared.threads.spawn(work)?);
+        }
         for task in [
-            shared.threads.spawn(shared.tasks.track_future(execution::work(shared.clone())))?,
             shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
         ] {
@@ -232,7 +237,10 @@ impl Runner {
         let inputs = job.inputs(&params)?;
         require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
-        execution::require_device(job.name(), gpu)?;
+        // Where others work at it, theirs is the device.
+        if shared.options.concurrent_runs > 0 {
+            execution::require_device(job.name(), gpu)?;
+        }
         let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
         let session = session.map_err(|e| self.saying_who_makes(e, &catalog, &inputs))?;
@@ -456,13 +464,20 @@ impl Runner {
     /// Who works, this runner aside.
     pub async fn workers(&self) -> Result<Vec<WorkerState>> {
         let own = self.shared.worker.lock().id.clone();
-        let others = self.store().workers().await?.into_iter().filter(|worker| worker.id != own);
+        let workers = self.shared.records.workers(&self.shared.engine).await?;
+        let others = workers.into_iter().filter(|worker| worker.id != own);
         Ok(others
             .map(|worker| WorkerState {
                 label: worker.label,
                 started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
+                runs_max: worker.runs_max.map(|runs| u64::try_from(runs).unwrap_or_default()),
             })
             .collect())
+    }
+
+    /// What this runner is to others, and in which process.
+    pub fn label(&self) -> String {
+        label(&self.shared.options)
     }
 
     /// How many runs wait and are at work, of each tenant and job.
@@ -562,9 +577,20 @@ async fn join(engine: &Engine, records: &Records, options: &RunnerOptions) -> Re
     let id = format!("worker-{}", RunId::new());
     // Marked first: whoever sees the name and no mark takes it for dead.
     let mark = engine.mark(&id)?;
-    let label = format!("{} (process {})", options.label, std::process::id());
-    records.store().join(&id, &label, now().timestamp_micros()).await?;
+    let label = label(options);
+    let runs_max = (options.takes == Takes::All).then(|| bound(options.concurrent_runs));
+    records.store().join(&id, &label, runs_max, now().timestamp_micros()).await?;
     Ok(Worker { id, _mark: mark })
+}
+
+/// What a runner is, for a person who looks for it, with the name of its machine where that is known.
+fn label(options: &RunnerOptions) -> String {
+    let (label, process) = (&options.label, std::process::id());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim() {
+        "" => format!("{label} (process {process})"),
+        host => format!("{label} (process {process} on {host})"),
+    }
 }
 
 fn bound(count: usize) -> i64 {

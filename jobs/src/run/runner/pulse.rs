@@ -16,6 +16,7 @@ use crate::control::{Lease, Worker};
 use crate::run::context::interrupted;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunState, now};
+use crate::run::records::is_known_dead;
 use crate::schedules::fire_due;
 
 /// How often it is looked what others did, and how soon one hears that a run is to be cancelled.
@@ -204,7 +205,7 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
 }
 
 fn is_gone(shared: &Shared, worker: &Worker, others: &mut HashMap<String, (i64, Instant)>) -> bool {
-    if shared.engine.folder().is_some() && !shared.engine.is_marked(&worker.id) {
+    if is_known_dead(&shared.engine, worker) {
         return true;
     }
     let (beat, since) =

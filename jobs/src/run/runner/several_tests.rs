@@ -16,21 +16,13 @@ use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
 use crate::testing::append;
 
-async fn engine_at(folder: &Path, access: fn(String) -> Access) -> Engine {
+async fn engine_at(folder: &Path) -> Engine {
     let options = EngineOptions {
         root: folder.display().to_string(),
-        access: access("test".into()),
+        access: Access::Writer { holder: "test".into() },
         ..EngineOptions::default()
     };
     Engine::open(options).await.unwrap()
-}
-
-fn main(holder: String) -> Access {
-    Access::Writer { holder }
-}
-
-fn beside(holder: String) -> Access {
-    Access::Beside { holder }
 }
 
 fn options() -> RunnerOptions {
@@ -46,7 +38,7 @@ async fn ended(runner: &Runner, id: RunId) -> RunRecord {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let one = RunnerOptions { concurrent_runs: 1, ..options() };
     let (first, _) = holding(&engine, one.clone()).await;
@@ -70,8 +62,8 @@ async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
-    let other = engine_at(folder.path(), beside).await;
+    let engine = engine_at(folder.path()).await;
+    let other = engine_at(folder.path()).await;
     let (first, places) = holding(&engine, options()).await;
     // It works at its own alone, and has none.
     let second =
@@ -129,7 +121,7 @@ async fn orphan(store: &SqlStore, of: &RunRecord) -> RunRecord {
         kept_for: Some("ghost".into()),
         document,
     };
-    store.join("ghost", "gone", 0).await.unwrap();
+    store.join("ghost", "gone", None, 0).await.unwrap();
     store.enqueue(&new, Room { open_max: 9, of_tenant_max: 9 }).await.unwrap();
     let wants = Wants {
         worker: "ghost".into(),
@@ -145,7 +137,7 @@ async fn orphan(store: &SqlStore, of: &RunRecord) -> RunRecord {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_a_dead_process_is_done_once() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let runner = Runner::start(engine.clone(), options()).await.unwrap();
     let done = run(&runner, "anomalies", json!({})).await;
@@ -179,7 +171,7 @@ async fn a_run_of_a_dead_process_is_done_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_are_known_from_the_dataset_where_control_state_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let runner = Runner::start(engine.clone(), options()).await.unwrap();
     let first = run(&runner, "anomalies", json!({})).await;
