@@ -126,6 +126,32 @@ impl Engine {
         self.0.upkeep.begin(&self.0)
     }
 
+    /// Says whether another process on the root sees to tables of many small files, so that not all do the same work. They would not
+    /// harm each other.
+    pub fn leave_upkeep_to_others(&self, is_left: bool) {
+        self.0.upkeep.leave_to_others(is_left);
+    }
+
+    /// Looks for what others committed to a dataset, unless `version` of it is known here, and announces it: for who has heard that
+    /// there is something, or must not act on what is a moment old.
+    pub fn look_for<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        version: Option<Version>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.0.lake.look_for(&who.tenant, dataset, version).await
+        })
+    }
+
+    /// The id of the root, which it has for ever; a writer gives it one where it has none.
+    pub fn root_id(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        let may_get = self.0.lake.require_writer().is_ok();
+        Box::pin(async move { self.0.lake.root().id(may_get).await })
+    }
+
     /// Puts the small files of a dataset together. Its rows stay as they are; who reads an older version finds its files, too.
     pub fn compact<'a>(
         &'a self,

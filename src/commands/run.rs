@@ -7,7 +7,7 @@ use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
 use serde_json::{Map, Value};
 
 use super::progress::Drawing;
-use super::{close, open_to_write, pins, stop_signal, words};
+use super::{close, open_to_run, pins, stop_signal, words};
 use crate::cli::{Arguments, Run};
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
@@ -25,7 +25,7 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         pins: pins(&arguments.as_of)?,
         priority: 0,
     };
-    let engine = open_to_write(&settings, format!("colonnade run {job}")).await?;
+    let engine = open_to_run(&settings, format!("colonnade run {job}")).await?;
     let record = run_to_end(&engine, &settings, request, output).await;
     let record = close(&engine, record).await?;
     report(&record, output)

@@ -5,7 +5,7 @@ use engine::{Engine, Error, Result};
 use jobs::{Runner, Schedule, ScheduleState};
 
 use super::run::{Works, params, start_runner};
-use super::{close, open_to_write};
+use super::{close, open_to_run};
 use crate::cli::{ScheduleCommand, Schedules};
 use crate::config::Settings;
 use crate::output::{Output, columns};
@@ -95,7 +95,7 @@ pub(super) async fn with_runner<T>(
     label: &str,
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
-    let engine = open_to_write(settings, label).await?;
+    let engine = open_to_run(settings, label).await?;
     let done = with_runner_of(&engine, settings, label, work).await;
     close(&engine, done).await
 }

@@ -5,7 +5,7 @@ use graphql::{Server, ServerOptions};
 use jobs::Runner;
 
 use super::run::{Works, start_runner};
-use super::{close, open_to_write, stop_signal};
+use super::{close, open_to_run, stop_signal};
 use crate::cli::Serve;
 use crate::config::Settings;
 use crate::output::Output;
@@ -17,7 +17,7 @@ pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Re
         .with_flag("gpu", arguments.gpu)
         .with_flag("workers", arguments.workers);
     let label = format!("colonnade serve on {}", settings.listen()?);
-    let engine = open_to_write(&settings, label.clone()).await?;
+    let engine = open_to_run(&settings, label.clone()).await?;
     let served = async {
         if settings.workers()? == 0 {
             require_shared(&engine, &settings, "serve --workers 0")?;

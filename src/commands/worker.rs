@@ -4,7 +4,7 @@ use engine::{Engine, Result};
 
 use super::run::{Works, start_runner};
 use super::serve::require_shared;
-use super::{close, open_to_write, stop_signal};
+use super::{close, open_to_run, stop_signal};
 use crate::cli::Worker;
 use crate::config::Settings;
 use crate::output::{Output, count};
@@ -18,7 +18,7 @@ pub async fn worker(arguments: Worker, settings: &Settings, output: &Output) -> 
         settings.with_flag("concurrent", arguments.concurrent).with_flag("gpu", arguments.gpu);
     // Before anything is waited for: a signal that comes while it begins ends it as well.
     settings.concurrent()?;
-    let engine = open_to_write(&settings, LABEL).await?;
+    let engine = open_to_run(&settings, LABEL).await?;
     let worked = work(&engine, &settings, output).await;
     close(&engine, worked).await
 }

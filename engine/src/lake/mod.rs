@@ -20,6 +20,7 @@ mod head;
 mod history;
 mod layout;
 mod log;
+mod look;
 mod others;
 mod removal;
 mod schema;

@@ -8,6 +8,7 @@ mod durable;
 mod error;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod identity;
 mod lock;
 mod root;
 

@@ -332,6 +332,19 @@ pub trait ControlStore: Send + Sync {
         missed: i64,
     ) -> BoxFuture<'a, Result<()>>;
 
+    /// Says of datasets that a version of them is there. What is older than what was said before is passed over, but for the first
+    /// version, which is of another dataset of the name.
+    fn notify<'a>(&'a self, notices: &'a [Notice]) -> BoxFuture<'a, Result<()>>;
+
+    /// What was said after the notice of this number, in the order in which it was; of each dataset the last.
+    fn notices(&self, after: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Notice>>>;
+
+    /// The number of the last notice.
+    fn last_notice(&self) -> BoxFuture<'_, Result<i64>>;
+
+    /// The id of the root whose database it is, which is `id` where it was nobody's.
+    fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>>;
+
     /// How many runs wait and are at work, of each tenant and job.
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>>;
 }
@@ -384,6 +397,19 @@ pub struct TickOf {
     pub logical: String,
     /// When it was due, in microseconds.
     pub due_us: i64,
+}
+
+/// That a version of a dataset is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose the dataset is.
+    pub tenant: String,
+    /// Its name.
+    pub dataset: String,
+    /// Its newest version of which was said.
+    pub version: i64,
+    /// The number of the notice, given to it when it is said.
+    pub number: i64,
 }
 
 /// Runs that are to become rows.

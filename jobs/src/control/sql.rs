@@ -38,6 +38,7 @@ macro_rules! entries {
     };
 }
 
+mod several;
 mod statements;
 mod store;
 
@@ -195,6 +196,12 @@ impl SqlStore {
         let next =
             query("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value");
         let row = next.fetch_one(&mut **tx).await.map_err(|e| self.failed(e))?;
+        self.get(&row, "value")
+    }
+
+    async fn counter(&self, name: &'static str) -> Result<i64> {
+        let last = query("SELECT value FROM counters WHERE name = $1").bind(name);
+        let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
     }
 

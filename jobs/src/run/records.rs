@@ -50,7 +50,11 @@ impl Records {
     ) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (store, is_durable) = match (control, file_of(engine)) {
-                (Some(url), _) => (SqlStore::open(url).await?, true),
+                (Some(url), _) => {
+                    let store = SqlStore::open(url).await?;
+                    require_own(engine, &store).await?;
+                    (store, true)
+                }
                 (None, Some(file)) => (SqlStore::open_file(&file).await?, true),
                 (None, None) => {
                     if engine.is_kept() {
@@ -85,6 +89,10 @@ impl Records {
 
     pub(crate) fn store(&self) -> &dyn ControlStore {
         self.store.as_ref()
+    }
+
+    pub(crate) fn shared_store(&self) -> Arc<dyn ControlStore> {
+        Arc::clone(&self.store)
     }
 
     /// Whether what waits outlives the process.
@@ -208,6 +216,23 @@ pub(crate) fn records_of(entries: &[Entry]) -> Vec<RunRecord> {
 /// Whether a worker is gone: on a local root its mark ends with its process. Elsewhere only its beat tells.
 pub(crate) fn is_known_dead(engine: &Engine, worker: &Worker) -> bool {
     engine.folder().is_some() && !engine.is_marked(&worker.id)
+}
+
+/// That the database is that of this root: of two that shared one each would take the other's runs.
+async fn require_own(engine: &Engine, store: &SqlStore) -> Result<()> {
+    // Who only reads a root of before gives it no id.
+    let Some(own) = engine.root_id().await? else { return Ok(()) };
+    let of = store.root(&own).await?;
+    if of == own {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "the control database that the setting `control` names is that of another root (id {of}; this root's is {own}); expected one \
+             of this root alone: name another database, such as postgres://USER@HOST/ANOTHER_DATABASE"
+        ),
+    ))
 }
 
 /// Where control state is by itself.

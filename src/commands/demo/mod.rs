@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::run::{Works, start_runner, succeeded};
 use super::serve::listen;
-use super::{close, open_to_write};
+use super::{close, open_to_run};
 use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
@@ -62,7 +62,7 @@ pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Resu
     let settings = settings
         .with_flag("listen", arguments.listen.clone())
         .with_flag("gpu", arguments.gpu.clone());
-    let engine = open_to_write(&settings, LABEL).await?;
+    let engine = open_to_run(&settings, LABEL).await?;
     let shown = show(&engine, &arguments, &settings, output).await;
     close(&engine, shown).await
 }

@@ -6,7 +6,7 @@ use sqlx::query;
 use super::SqlStore;
 use crate::control::{
     Adopted, Asked, Cancelled, ControlStore, Count, Earlier, Enqueued, Entry, Fired, Lease, NewRun,
-    Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+    Notice, Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -76,11 +76,7 @@ impl ControlStore for SqlStore {
     }
 
     fn last_change(&self) -> BoxFuture<'_, Result<i64>> {
-        Box::pin(async move {
-            let last = query("SELECT value FROM counters WHERE name = 'change'");
-            let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
-            self.get(&row, "value")
-        })
+        Box::pin(self.counter("change"))
     }
 
     fn join<'a>(
@@ -287,6 +283,22 @@ impl ControlStore for SqlStore {
         let handled =
             handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to_us).bind(missed);
         Box::pin(async move { self.changes_rows(handled).await.map(drop) })
+    }
+
+    fn notify<'a>(&'a self, notices: &'a [Notice]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.notify_of(notices))
+    }
+
+    fn notices(&self, after: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Notice>>> {
+        Box::pin(self.notices_after(after, limit))
+    }
+
+    fn last_notice(&self) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(self.counter("notice"))
+    }
+
+    fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>> {
+        Box::pin(self.root_of(id))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {

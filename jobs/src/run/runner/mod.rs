@@ -49,6 +49,7 @@ use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::run_key;
+use crate::run::notices::Notices;
 use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
@@ -165,6 +166,7 @@ impl Runner {
         let records = Records::open(&engine, options.control.as_deref()).await?;
         let worker = join(&engine, &records, &options).await?;
         let seen = records.store().last_change().await?;
+        let heard = records.store().last_notice().await?;
         let shared = Arc::new(Shared {
             worker: Mutex::new(worker),
             at_work: Mutex::default(),
@@ -203,6 +205,17 @@ impl Runner {
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
         ] {
             drop(task);
+        }
+        if shared.records.is_durable() {
+            let (notices, store) = (Notices::default(), shared.records.shared_store());
+            let (engine, closing) = (shared.engine.clone(), shared.closing.clone());
+            let telling = notices.clone().tell(engine.clone(), store.clone(), closing.clone());
+            drop(shared.threads.spawn(shared.tasks.track_future(telling))?);
+            // Who takes its own runs alone is soon gone, and nobody asks it for what is new.
+            if shared.options.takes == Takes::All {
+                let hearing = notices.hear(engine, store, heard, closing);
+                drop(shared.threads.spawn(shared.tasks.track_future(hearing))?);
+            }
         }
         if shared.options.takes == Takes::All {
             let looking = shared.tasks.track_future(pulse::look_at_the_clock(Self {

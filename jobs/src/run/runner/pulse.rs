@@ -185,8 +185,11 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
     let own = shared.worker.lock().id.clone();
     let workers = shared.records.store().workers().await?;
     others.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
-    for worker in workers.iter().filter(|worker| worker.id != own) {
-        if !is_gone(shared, worker, others) {
+    let mut first = None;
+    for worker in &workers {
+        if worker.id == own || !is_gone(shared, worker, others) {
+            // Those that take their own runs alone see to nothing else.
+            first = first.or(worker.runs_max.map(|_| &worker.id));
             continue;
         }
         let failed = |text: &str| failed(&worker.id, text);
@@ -201,6 +204,8 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
             shared.ended.notify_one();
         }
     }
+    // Of several that could put files together the first that came does.
+    shared.engine.leave_upkeep_to_others(first.is_some_and(|first| *first != own));
     Ok(())
 }
 

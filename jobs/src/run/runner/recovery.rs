@@ -86,6 +86,10 @@ pub(super) async fn before(
     let id = application_id(&record.key);
     let mut numbers = HashMap::new();
     for output in job.outputs(&record.params)? {
+        if is_later_attempt {
+            // Who was at it before may have been another process, and a moment ago.
+            engine.look_for(who, &output.name, None).await?;
+        }
         let last = match engine.last_number(who, &output.name, &id).await {
             Ok(last) => last.unwrap_or_default(),
             Err(error) if error.code() == Code::NotFound => 0,
