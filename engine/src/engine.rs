@@ -27,7 +27,7 @@ use crate::metrics::EngineMetrics;
 use crate::options::EngineOptions;
 use crate::revise::{self, Coming, Reshape, Reshaped, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
-use crate::storage::{Root, WorkMark, WriterLock, is_marked};
+use crate::storage::{Root, WriterLock};
 use crate::upkeep::Upkeep;
 
 /// All datasets of one root.
@@ -42,8 +42,8 @@ pub(crate) struct Rooms {
     reviser: Option<Reviser>,
     usage: Arc<Usage>,
     pub(crate) sessions: Sessions,
-    upkeep: Upkeep,
-    lock: Option<WriterLock>,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) lock: Option<WriterLock>,
 }
 
 impl Engine {
@@ -74,7 +74,6 @@ impl Engine {
         Ok(Self(Arc::new(Rooms { lake, ingest, reviser, usage, sessions, upkeep, lock })))
     }
 
-    #[cfg(test)]
     pub(crate) fn rooms(&self) -> &Rooms {
         &self.0
     }
@@ -110,46 +109,10 @@ impl Engine {
         self.0.lake.root().is_kept()
     }
 
-    /// Says to other processes on a local root that this one works at what is called `name`, until the mark is dropped.
-    pub fn mark(&self, name: &str) -> Result<Option<WorkMark>> {
-        self.0.lock.as_ref().map(|lock| lock.mark(name)).transpose()
-    }
-
-    /// Whether some process on a local root works at what is called `name`; of other roots that is not known.
-    pub fn is_marked(&self, name: &str) -> bool {
-        self.folder().is_some_and(|root| is_marked(root, name))
-    }
-
     /// From now on sees to tables of many small files, beside what commits to them, until it is shut down.
     pub fn keep_up(&self) -> Result<()> {
         self.0.lake.require_writer()?;
         self.0.upkeep.begin(&self.0)
-    }
-
-    /// Says whether another process on the root sees to tables of many small files, so that not all do the same work. They would not
-    /// harm each other.
-    pub fn leave_upkeep_to_others(&self, is_left: bool) {
-        self.0.upkeep.leave_to_others(is_left);
-    }
-
-    /// Looks for what others committed to a dataset, unless `version` of it is known here, and announces it: for who has heard that
-    /// there is something, or must not act on what is a moment old.
-    pub fn look_for<'a>(
-        &'a self,
-        who: &'a Principal,
-        dataset: &'a DatasetName,
-        version: Option<Version>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.lake.look_for(&who.tenant, dataset, version).await
-        })
-    }
-
-    /// The id of the root, which it has for ever; a writer gives it one where it has none.
-    pub fn root_id(&self) -> BoxFuture<'_, Result<Option<String>>> {
-        let may_get = self.0.lake.require_writer().is_ok();
-        Box::pin(async move { self.0.lake.root().id(may_get).await })
     }
 
     /// Puts the small files of a dataset together. Its rows stay as they are; who reads an older version finds its files, too.

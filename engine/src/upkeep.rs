@@ -86,6 +86,11 @@ impl Upkeep {
         self.is_left.store(is_left, Ordering::Relaxed);
     }
 
+    /// Whether this process puts files together.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.is_left.load(Ordering::Relaxed) && self.task.lock().is_some()
+    }
+
     /// Ends, when the commit that it is just at is done.
     pub(crate) async fn end(&self) {
         let task = self.task.lock().take();

@@ -262,6 +262,24 @@ async fn an_engine_that_keeps_up_never_has_many_small_files() {
         assert!(began.elapsed().as_secs() < 20, "{} files", files(&engine).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    // While another process does, this one does not.
+    engine.leave_upkeep_to_others(true);
+    assert!(!engine.keeps_up());
+    let before = files(&engine).await;
+    for n in 0..100 {
+        append(&engine, n % 25..n % 25 + 1).await;
+    }
+    // What it was just at may have come to its end.
+    assert!(files(&engine).await > before.max(80), "{} files", files(&engine).await);
+    engine.leave_upkeep_to_others(false);
+    assert!(engine.keeps_up());
+    append(&engine, 0..1).await;
+    let began = std::time::Instant::now();
+    while files(&engine).await > 40 {
+        assert!(began.elapsed().as_secs() < 20, "{} files", files(&engine).await);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     engine.shutdown().await.unwrap();
-    assert_eq!(there(&engine).await, (0..25).map(|id| (id, 4)).collect());
+    assert!(!engine.keeps_up());
+    assert_eq!(there(&engine).await, (0..25).map(|id| (id, 8 + usize::from(id == 0))).collect());
 }

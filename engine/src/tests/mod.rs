@@ -19,6 +19,7 @@ mod measure;
 mod reshape;
 mod revise;
 mod roots;
+mod several;
 mod sql;
 mod tables;
 

@@ -77,6 +77,8 @@ sentences! {
     runs_are_cancelled_where_they_are,
     runs_are_listed_followed_and_projected,
     each_time_of_a_schedule_has_one_run,
+    the_newest_version_of_each_dataset_is_said_once,
+    a_database_is_of_one_root,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
@@ -431,6 +433,47 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     store.forget(50).await.unwrap();
     assert!(fire(tick("t", "one"), "g", None).await);
     assert!(!fire(tick("u", "one"), "h", None).await);
+}
+
+async fn the_newest_version_of_each_dataset_is_said_once(store: SqlStore) {
+    let notice = |dataset: &str, version| Notice {
+        tenant: "t".into(),
+        dataset: dataset.into(),
+        version,
+        number: 0,
+    };
+    let after = async |number| {
+        let said = store.notices(number, 10).await.unwrap();
+        let last = said.last().map_or(number, |last| last.number);
+        let said = said.into_iter().map(|notice| (notice.dataset, notice.version));
+        (said.collect::<Vec<_>>(), last)
+    };
+    let is = |dataset: &str, version| (dataset.to_owned(), version);
+    assert_eq!(after(store.last_notice().await.unwrap()).await.0, []);
+    store.notify(&[notice("a", 3), notice("b", 1)]).await.unwrap();
+    let (said, seen) = after(0).await;
+    assert_eq!(said, [is("a", 3), is("b", 1)]);
+    // What is known already is no news, however late it comes.
+    store.notify(&[notice("a", 3), notice("a", 2), notice("b", 1)]).await.unwrap();
+    assert_eq!(after(seen).await.0, []);
+    store.notify(&[notice("b", 2), notice("a", 4), notice("a", 5)]).await.unwrap();
+    let (said, seen) = after(seen).await;
+    assert_eq!(said, [is("b", 2), is("a", 5)]);
+    assert!(seen <= store.last_notice().await.unwrap());
+    // Another of the name, in the place of one that was purged.
+    store.notify(&[notice("a", 0)]).await.unwrap();
+    let (said, seen) = after(seen).await;
+    assert_eq!(said, [is("a", 0)]);
+    store.notify(&[notice("a", 0)]).await.unwrap();
+    assert_eq!(after(seen).await.0, []);
+    store.notify(&[notice("a", 1)]).await.unwrap();
+    assert_eq!(after(seen).await.0, [is("a", 1)]);
+}
+
+async fn a_database_is_of_one_root(store: SqlStore) {
+    assert_eq!(store.root("one").await.unwrap(), "one");
+    assert_eq!(store.root("other").await.unwrap(), "one");
+    assert_eq!(store.root("one").await.unwrap(), "one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,10 @@ impl Notices {
             // First: what is found is on the bus at once, and need not be said again.
             self.known.lock().insert((tenant.clone(), dataset.clone()), version);
             let who = Principal { tenant, subject: "runner".into(), roles: vec![Role::Reader] };
+            if engine.keeps_up() {
+                // Who sees to the tables of all needs to know them, whoever is asked about them.
+                engine.catalog(&who).await?;
+            }
             engine.look_for(&who, &dataset, Some(version)).await
         };
         if let Err(error) = looked.await {

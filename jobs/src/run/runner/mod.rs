@@ -26,20 +26,18 @@ mod several_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
     Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    WorkMark,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -50,7 +48,7 @@ use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::run_key;
 use crate::run::notices::Notices;
-use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
+use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
 
@@ -58,6 +56,8 @@ use request::{at_versions, new_record, pins, require_outputs};
 
 pub(crate) use execution::can_pass;
 pub use options::{RunRequest, RunnerOptions, Takes};
+pub use worker::WorkerState;
+use worker::{Worker, join, label};
 
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
@@ -97,24 +97,6 @@ struct Shared {
     ended: Notify,
     tasks: TaskTracker,
     closing: CancellationToken,
-}
-
-/// A runner as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct WorkerState {
-    /// What it is, and in which process.
-    pub label: String,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// How many runs it takes at a time of those that are for anybody; none where it takes its own alone.
-    pub runs_max: Option<u64>,
-}
-
-/// What others know this runner as.
-struct Worker {
-    id: String,
-    /// Says on a local root that it lives.
-    _mark: Option<WorkMark>,
 }
 
 /// A run that somebody waits for.
@@ -479,13 +461,7 @@ impl Runner {
         let own = self.shared.worker.lock().id.clone();
         let workers = self.shared.records.workers(&self.shared.engine).await?;
         let others = workers.into_iter().filter(|worker| worker.id != own);
-        Ok(others
-            .map(|worker| WorkerState {
-                label: worker.label,
-                started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
-                runs_max: worker.runs_max.map(|runs| u64::try_from(runs).unwrap_or_default()),
-            })
-            .collect())
+        Ok(others.map(WorkerState::of).collect())
     }
 
     /// What this runner is to others, and in which process.
@@ -582,27 +558,6 @@ impl RunHandle {
                 ),
             )),
         }
-    }
-}
-
-/// Makes the runner known to others under a new name.
-async fn join(engine: &Engine, records: &Records, options: &RunnerOptions) -> Result<Worker> {
-    let id = format!("worker-{}", RunId::new());
-    // Marked first: whoever sees the name and no mark takes it for dead.
-    let mark = engine.mark(&id)?;
-    let label = label(options);
-    let runs_max = (options.takes == Takes::All).then(|| bound(options.concurrent_runs));
-    records.store().join(&id, &label, runs_max, now().timestamp_micros()).await?;
-    Ok(Worker { id, _mark: mark })
-}
-
-/// What a runner is, for a person who looks for it, with the name of its machine where that is known.
-fn label(options: &RunnerOptions) -> String {
-    let (label, process) = (&options.label, std::process::id());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match host.trim() {
-        "" => format!("{label} (process {process})"),
-        host => format!("{label} (process {process} on {host})"),
     }
 }
 

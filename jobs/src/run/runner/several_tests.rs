@@ -145,7 +145,7 @@ async fn a_run_of_a_dead_process_is_done_once() {
     let file = folder.path().join(".colonnade.control.db");
     let who = Principal::local();
     let output = done.outputs[0].dataset.clone();
-    for has_committed in [false, true] {
+    for (has_committed, is_replaced) in [(false, false), (true, false), (true, true)] {
         let store = SqlStore::open_file(&file).await.unwrap();
         let record = orphan(&store, &done).await;
         if has_committed {
@@ -155,6 +155,11 @@ async fn a_run_of_a_dead_process_is_done_once() {
                 idempotency: Some((application_id(&record.key), 1)),
             };
             engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
+        }
+        if is_replaced {
+            // By another run, before anybody looked.
+            let label = CommitLabel { operation: "other".into(), ..CommitLabel::default() };
+            engine.write(&who, &output, WriteMode::Overwrite, vec![], label).await.unwrap();
         }
         store.close().await;
         let before = engine.history(&who, &output, 100).await.unwrap().len();
