@@ -65,6 +65,9 @@ pub async fn listen(
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on http://{}", server.address()));
+    if settings.workers()? == 0 {
+        output.note("runs are left to `colonnade worker`");
+    }
     server.run(stop_signal()).await
 }
 

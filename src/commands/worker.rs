@@ -35,7 +35,7 @@ async fn work(engine: &Engine, settings: &Settings, output: &Output) -> Result<(
         started = started => started?,
     };
     output.note(&format!(
-        "{} works at {} runs at a time, of all tenants",
+        "{} works at runs of all tenants, {} at a time",
         runner.label(),
         count(settings.concurrent()? as u64)
     ));

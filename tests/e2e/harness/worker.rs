@@ -32,7 +32,7 @@ impl Worker {
         tokio::spawn(async move {
             let mut begun = Some(begun);
             while let Ok(Some(line)) = lines.next_line().await {
-                if line.contains(" runs at a time")
+                if line.contains(" works at runs of all tenants, ")
                     && let Some(begun) = begun.take()
                 {
                     // The test may have given up meanwhile.
