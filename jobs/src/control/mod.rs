@@ -33,7 +33,8 @@ pub const PRIORITY_STEP_US: i64 = 60_000_000;
 const FIRST_CHARGE_US: i64 = 1_000_000;
 /// How much more than others a tenant may have had that comes back, so that it has to wait.
 const LEAD_MAX_US: i64 = 600_000_000;
-/// How often the worker of a run may be gone, until it is taken for the run's doing.
+/// How often the worker of a run may be gone, until it is taken for the run's doing: whoever claims it then looks whether it is done,
+/// and does nothing more.
 pub const LOSSES_MAX: i64 = 5;
 
 /// A run that is to wait for its turn.
@@ -257,14 +258,9 @@ pub trait ControlStore: Send + Sync {
     /// All workers.
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>>;
 
-    /// Takes the runs of a worker that did not go on since `worker.beat`, so that others can have them; those that lost a worker
-    /// too often end as `failed`, with the record that `failed` makes of theirs. Answers with how many there were.
-    fn dead<'a>(
-        &'a self,
-        worker: &'a Worker,
-        now_us: i64,
-        failed: &'a (dyn Fn(&str) -> String + Sync),
-    ) -> BoxFuture<'a, Result<u64>>;
+    /// Takes the runs of a worker that did not go on since `worker.beat`, so that others can have them. Answers with how many there
+    /// were.
+    fn dead<'a>(&'a self, worker: &'a Worker) -> BoxFuture<'a, Result<u64>>;
 
     /// Says that a worker ends by itself. What it was at or kept is for others.
     fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>>;

@@ -73,7 +73,7 @@ sentences! {
     bounds_are_kept,
     runs_of_a_dead_worker_are_taken_over,
     a_worker_that_leaves_leaves_its_runs_to_others,
-    a_run_that_ends_its_workers_is_given_up,
+    it_is_known_how_often_a_run_lost_its_worker,
     runs_are_cancelled_where_they_are,
     runs_are_listed_followed_and_projected,
     each_time_of_a_schedule_has_one_run,
@@ -214,7 +214,6 @@ async fn bounds_are_kept(store: SqlStore) {
 }
 
 async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
-    let unfailed = |_: &str| -> String { panic!("it is not its fault yet") };
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
@@ -225,9 +224,9 @@ async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
     // It lives: the beat that was seen is not its last.
     assert_eq!(store.beat("w").await.unwrap(), Some(vec![]));
-    assert_eq!(store.dead(&seen, 5, &unfailed).await.unwrap(), 0);
+    assert_eq!(store.dead(&seen).await.unwrap(), 0);
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
-    assert_eq!(store.dead(&seen, 5, &unfailed).await.unwrap(), 1);
+    assert_eq!(store.dead(&seen).await.unwrap(), 1);
     // What it says now counts no more, and it is told so.
     assert!(!store.settle(&lease(&first), DONE, "").await.unwrap());
     assert_eq!(store.beat("w").await.unwrap(), None);
@@ -259,20 +258,18 @@ async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
     assert_eq!(store.get("t", "k").await.unwrap().unwrap().losses, 0);
 }
 
-async fn a_run_that_ends_its_workers_is_given_up(store: SqlStore) {
+async fn it_is_known_how_often_a_run_lost_its_worker(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     for number in 0..LOSSES_MAX {
         let worker = format!("w{number}");
         store.join(&worker, "worker", Some(1), 1).await.unwrap();
-        store.claim(&wants(&worker)).await.unwrap().unwrap();
+        assert_eq!(store.claim(&wants(&worker)).await.unwrap().unwrap().losses, number);
         let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
-        let failed = |of: &str| format!("failed: {of}");
-        assert_eq!(store.dead(seen, 5, &failed).await.unwrap(), 1);
+        assert_eq!(store.dead(seen).await.unwrap(), 1);
     }
-    let ended = store.get("t", "a").await.unwrap().unwrap();
-    assert_eq!((ended.state.as_str(), ended.losses), ("failed", LOSSES_MAX));
-    assert_eq!(ended.document, "failed: {\"of\": \"a\"}");
-    assert!(store.claim(&wants("v")).await.unwrap().is_none());
+    store.join("v", "worker", Some(1), 1).await.unwrap();
+    let again = store.claim(&wants("v")).await.unwrap().unwrap();
+    assert_eq!((again.losses, again.attempt), (LOSSES_MAX, LOSSES_MAX + 1));
 }
 
 async fn runs_are_cancelled_where_they_are(store: SqlStore) {
@@ -346,7 +343,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     }
     // What it was at when it was gone may have become a row.
     let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
-    store.dead(seen, 5, &|_: &str| panic!("none is open")).await.unwrap();
+    store.dead(seen).await.unwrap();
     project("r").await;
     let [(first, none), (second, _), (nothing, _), (again, perhaps)] = &told[..] else { panic!() };
     assert_eq!((none.len(), nothing.len()), (0, 0));

@@ -226,10 +226,21 @@ async fn check(root: &Path, asked: &Asked) {
             }
         }
     }
+    let mut given_up = 0;
     for run in runs {
-        assert_eq!(run["state"], "succeeded", "{run}");
-        assert_eq!(effects.remove(run["id"].as_str().unwrap()), Some(1), "effects of {run}");
+        let expected = match run["state"] == "succeeded" {
+            true => Some(1),
+            // One of whom five workers in a row were killed may be what kills them.
+            false => {
+                let says = run["error_message"].as_str().unwrap();
+                assert!(says.contains("ended before the run did, 5 times"), "{run}");
+                given_up += 1;
+                None
+            }
+        };
+        assert_eq!(effects.remove(run["id"].as_str().unwrap()), expected, "effects of {run}");
     }
     assert!(effects.is_empty(), "effects of nobody: {effects:?}");
-    println!("{} runs: each has one effect", runs.len());
+    println!("{} runs: each has one effect, but {given_up} that were given up", runs.len());
+    assert!(given_up <= runs.len() / 200, "{given_up} of {} given up", runs.len());
 }

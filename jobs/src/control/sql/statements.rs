@@ -6,9 +6,8 @@ use sqlx::{Any, Transaction, query};
 
 use super::SqlStore;
 use crate::control::{
-    Adopted, Asked, Cancelled, Enqueued, Entry, FIRST_CHARGE_US, Fired, LEAD_MAX_US, LOSSES_MAX,
-    Lease, NewRun, PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict,
-    Wants, Worker,
+    Adopted, Asked, Cancelled, Enqueued, Entry, FIRST_CHARGE_US, Fired, LEAD_MAX_US, Lease, NewRun,
+    PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
 };
 
 /// How often a claim may come second before its worker looks again later.
@@ -327,12 +326,7 @@ impl SqlStore {
         Ok(())
     }
 
-    pub(super) async fn bury(
-        &self,
-        worker: &Worker,
-        now_us: i64,
-        failed: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<u64> {
+    pub(super) async fn bury(&self, worker: &Worker) -> Result<u64> {
         let mut tx = self.begin().await?;
         let change = self.next_change(&mut tx).await?;
         let gone = query("DELETE FROM workers WHERE id = $1 AND beat = $2")
@@ -342,27 +336,11 @@ impl SqlStore {
             return Ok(0);
         }
         self.let_go(&worker.id, &mut tx).await?;
-        let lost = query(
-            "SELECT id, document FROM runs WHERE is_open = 1 AND worker = $1 AND losses + 1 >= $2",
-        );
-        let lost = lost.bind(worker.id.clone()).bind(LOSSES_MAX).fetch_all(&mut *tx).await;
-        let mut taken = 0;
-        for row in lost.map_err(|e| self.failed(e))? {
-            let (id, document): (String, String) =
-                (self.get(&row, "id")?, self.get(&row, "document")?);
-            let ends = query(
-                "UPDATE runs SET state = 'failed', is_open = 0, ended_at = $2, worker = NULL, losses = losses + 1, change = $3, \
-                 document = $4 WHERE id = $1",
-            );
-            taken += self
-                .run(ends.bind(id).bind(now_us).bind(change).bind(failed(&document)), &mut tx)
-                .await?;
-        }
         let again = query(
             "UPDATE runs SET state = 'queued', worker = NULL, losses = losses + 1, due_at = 0, change = $2 \
              WHERE is_open = 1 AND worker = $1",
         );
-        taken += self.run(again.bind(worker.id.clone()).bind(change), &mut tx).await?;
+        let taken = self.run(again.bind(worker.id.clone()).bind(change), &mut tx).await?;
         self.commit(tx).await?;
         Ok(taken)
     }

@@ -149,13 +149,8 @@ impl ControlStore for SqlStore {
         })
     }
 
-    fn dead<'a>(
-        &'a self,
-        worker: &'a Worker,
-        now_us: i64,
-        failed: &'a (dyn Fn(&str) -> String + Sync),
-    ) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.bury(worker, now_us, failed))
+    fn dead<'a>(&'a self, worker: &'a Worker) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.bury(worker))
     }
 
     fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>> {

@@ -13,9 +13,8 @@ use engine::{Result, RunId};
 
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
-use crate::run::context::interrupted;
 use crate::run::document::Document;
-use crate::run::record::{RunError, RunState, now};
+use crate::run::record::now;
 use crate::run::records::is_known_dead;
 use crate::schedules::fire_due;
 
@@ -192,8 +191,7 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
             first = first.or(worker.runs_max.map(|_| &worker.id));
             continue;
         }
-        let failed = |text: &str| failed(&worker.id, text);
-        let taken = shared.records.store().dead(worker, now().timestamp_micros(), &failed).await?;
+        let taken = shared.records.store().dead(worker).await?;
         if taken > 0 {
             tracing::warn!(
                 worker = worker.label,
@@ -219,13 +217,4 @@ fn is_gone(shared: &Shared, worker: &Worker, others: &mut HashMap<String, (i64, 
         (*beat, *since) = (worker.beat, Instant::now());
     }
     since.elapsed() > LEASE
-}
-
-/// The document of a run whose workers all ended while they were at it.
-fn failed(worker: &str, text: &str) -> String {
-    let Ok(mut document) = Document::parse(text) else { return text.to_owned() };
-    document.record.state = RunState::Failed;
-    document.record.finished_at = Some(now());
-    document.record.error = Some(RunError::from(&interrupted(worker)));
-    document.to_text().unwrap_or_else(|_| text.to_owned())
 }
