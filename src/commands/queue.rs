@@ -35,11 +35,7 @@ pub async fn queue(settings: &Settings, output: &Output) -> Result<()> {
         let rows: Vec<Vec<String>> = workers
             .iter()
             .map(|worker| {
-                let takes = match worker.runs_max {
-                    Some(0) => "none".to_owned(),
-                    Some(runs) => format!("{} at a time", count(runs)),
-                    None => "its own".to_owned(),
-                };
+                let takes = worker.runs_max.map_or_else(|| "own".to_owned(), count);
                 vec![worker.label.clone(), takes, shown(Some(worker.started_at))]
             })
             .collect();

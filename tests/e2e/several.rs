@@ -249,7 +249,7 @@ async fn runs_that_nobody_will_take_say_so_until_a_worker_comes() {
         "{}",
         queue.stdout
     );
-    assert!(queue.stdout.contains("  none  "), "{}", queue.stdout);
+    assert!(queue.stdout.contains(")     0  2"), "{}", queue.stdout);
     let shown = place.colonnade(&["runs", "show", id]).await;
     assert!(shown.stdout.contains(waits), "{}{}", shown.stdout, shown.stderr);
 

@@ -466,7 +466,7 @@ impl Runner {
 
     /// What this runner is to others, and in which process.
     pub fn label(&self) -> String {
-        label(&self.shared.options)
+        label(&self.shared.engine, &self.shared.options)
     }
 
     /// How many runs wait and are at work, of each tenant and job.

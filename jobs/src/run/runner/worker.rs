@@ -46,16 +46,19 @@ pub(super) async fn join(
     let id = format!("worker-{}", RunId::new());
     // Marked first: whoever sees the name and no mark takes it for dead.
     let mark = engine.mark(&id)?;
-    let label = label(options);
+    let label = label(engine, options);
     let runs_max = (options.takes == Takes::All).then(|| bound(options.concurrent_runs));
     records.store().join(&id, &label, runs_max, now().timestamp_micros()).await?;
     Ok(Worker { id, _mark: mark })
 }
 
-/// What a runner is, for a person who looks for it, with the name of its machine where that is known.
-pub(super) fn label(options: &RunnerOptions) -> String {
+/// What a runner is, for a person who looks for it; where there may be several machines with the name of this one, if it is known.
+pub(super) fn label(engine: &Engine, options: &RunnerOptions) -> String {
     let (label, process) = (&options.label, std::process::id());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match engine.folder() {
+        Some(_) => String::new(),
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
+    };
     match host.trim() {
         "" => format!("{label} (process {process})"),
         host => format!("{label} (process {process} on {host})"),
