@@ -93,6 +93,14 @@ E2E = cargo test --locked $(CUDA) --test e2e
 test-kill: build ## kill a loaded server at 50 random moments; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-50} $(E2E) when_the_server_is_killed -- --nocapture
 
+.PHONY: test-workers
+test-workers: build ## kill workers, servers and PostgreSQL at 200 random moments; prints its seed
+	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_workers -- --nocapture --test-threads 1
+
+.PHONY: test-cloud-workers
+test-cloud-workers: build ## two servers and two workers on an emulated S3 store: each commit told once, in order, within a second
+	tests/peers/kill_cloud.sh $(E2E) all_commit_to_a_store -- --nocapture
+
 .PHONY: test-kill-cloud
 test-kill-cloud: build ## the same 20 times on an emulated S3 store that is slow, refuses, loses answers and cuts transfers
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-20} tests/peers/kill_cloud.sh $(E2E) where_the_store_fails_too -- --nocapture

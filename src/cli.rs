@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
 pub use runs::{
-    Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When,
+    Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When, Worker,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
@@ -49,7 +49,7 @@ pub struct Global {
     /// Memory for queries and jobs: bytes, 4GiB, or a share such as 50% [default: 50%]
     #[arg(long, global = true, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// What to log, as `level` or `module=level,…` [default: warn; serve: info]
+    /// What to log, as `level` or `module=level,…` [default: warn; serve and worker: info]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
     /// How log lines look: text or json [default: text]
@@ -64,6 +64,8 @@ pub enum Command {
     Demo(Demo),
     /// Serve GraphQL, subscriptions and ingest over HTTP
     Serve(Serve),
+    /// Work at runs, of all tenants, beside servers or by itself
+    Worker(Worker),
     /// Bring files into a dataset
     Ingest(Ingest),
     /// Take rows out of a dataset
@@ -178,6 +180,9 @@ pub struct Serve {
     /// Where jobs compute: required, preferred or off [default: preferred]
     #[arg(long, value_name = "POLICY")]
     pub gpu: Option<String>,
+    /// Runs to work at at a time; with 0 all are left to `colonnade worker` [default: 2]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -500,7 +505,7 @@ impl Command {
     /// How much of our own is logged where the settings say nothing: a server tells what it does.
     pub fn log_level(&self) -> &'static str {
         match self {
-            Self::Serve(_) => "info",
+            Self::Serve(_) | Self::Worker(_) => "info",
             _ => "warn",
         }
     }
@@ -544,7 +549,7 @@ impl Command {
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,
             Self::Config(c) => c.json,
-            Self::Serve(_) | Self::Schema => false,
+            Self::Serve(_) | Self::Worker(_) | Self::Schema => false,
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::metrics::EngineMetrics;
 use crate::options::EngineOptions;
 use crate::revise::{self, Coming, Reshape, Reshaped, Revised, Reviser, Revision};
 use crate::session::{AsOf, Changes, Session, Sessions};
-use crate::storage::{Root, WorkMark, WriterLock};
+use crate::storage::{Root, WriterLock};
 use crate::upkeep::Upkeep;
 
 /// All datasets of one root.
@@ -45,8 +45,8 @@ pub(crate) struct Rooms {
     reviser: Option<Reviser>,
     usage: Arc<Usage>,
     pub(crate) sessions: Sessions,
-    upkeep: Upkeep,
-    lock: Option<WriterLock>,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) lock: Option<WriterLock>,
 }
 
 impl Engine {
@@ -77,7 +77,6 @@ impl Engine {
         Ok(Self(Arc::new(Rooms { lake, ingest, reviser, usage, sessions, upkeep, lock })))
     }
 
-    #[cfg(test)]
     pub(crate) fn rooms(&self) -> &Rooms {
         &self.0
     }
@@ -111,16 +110,6 @@ impl Engine {
     /// Whether what is committed outlives the process.
     pub fn is_kept(&self) -> bool {
         self.0.lake.root().is_kept()
-    }
-
-    /// Says to other processes on a local root that this one works at what is called `name`, until the mark is dropped.
-    pub fn mark(&self, name: &str) -> Result<Option<WorkMark>> {
-        self.0.lock.as_ref().map(|lock| lock.mark(name)).transpose()
-    }
-
-    /// Whether some process on a local root works at what is called `name`; of other roots that is not known.
-    pub fn is_marked(&self, name: &str) -> bool {
-        self.0.lock.as_ref().is_some_and(|lock| lock.is_marked(name))
     }
 
     /// From now on sees to tables of many small files, beside what commits to them, until it is shut down.

@@ -5,6 +5,7 @@
 //! every commit is an event. Only `storage` and `lake` touch object storage or Delta; nothing above
 //! this crate knows where bytes lie.
 
+mod beside;
 mod bus;
 mod catalog;
 mod compact;

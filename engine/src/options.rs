@@ -51,20 +51,14 @@ impl Default for EngineOptions {
 pub enum Access {
     /// It only reads; any number may.
     ReadOnly,
-    /// It writes, as a server does. On a local root one engine may, kept by a lock file; on an object store any
-    /// number may, because the store decides each commit.
+    /// It writes, as any number of others may: the store decides each commit.
     Writer {
-        /// What a second writer is told, as "serve on http://127.0.0.1:8642".
-        holder: String,
-    },
-    /// It writes, beside a writer where there is one, as a command does.
-    Beside {
-        /// What a second writer is told, where it is the first.
+        /// What is said of it to who must be alone, as "serve on http://127.0.0.1:8642".
         holder: String,
     },
     /// It writes, and on a local root nobody else does, as for mending.
     Alone {
-        /// What a second writer is told.
+        /// What others are told meanwhile.
         holder: String,
     },
 }

@@ -20,7 +20,11 @@ use crate::lanes::{Threads, Urgency};
 
 /// The task, while there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Upkeep(Mutex<Option<Task>>);
+pub(crate) struct Upkeep {
+    task: Mutex<Option<Task>>,
+    /// Whether another process puts files together.
+    is_left: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 struct Task {
@@ -35,7 +39,7 @@ struct Task {
 impl Upkeep {
     /// Begins, unless it has begun.
     pub(crate) fn begin(&self, rooms: &Arc<Rooms>) -> Result<()> {
-        let mut task = self.0.lock();
+        let mut task = self.task.lock();
         if task.is_some() {
             return Ok(());
         }
@@ -57,7 +61,7 @@ impl Upkeep {
         });
         let rooms = Arc::downgrade(rooms);
         let stops = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stops);
+        let (seen, is_left) = (Arc::clone(&stops), Arc::clone(&self.is_left));
         let listen = async move {
             loop {
                 let event = tokio::select! {
@@ -65,6 +69,7 @@ impl Upkeep {
                     _ = &mut stopped => return,
                 };
                 match event {
+                    Ok(_) if is_left.load(Ordering::Relaxed) => {}
                     Ok(event) => see_to(&rooms, &threads, &event, &seen).await,
                     // A table with many commits has another.
                     Err(RecvError::Lagged(_)) => {}
@@ -76,9 +81,19 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Says whether another process puts files together.
+    pub(crate) fn leave_to_others(&self, is_left: bool) {
+        self.is_left.store(is_left, Ordering::Relaxed);
+    }
+
+    /// Whether this process puts files together.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.is_left.load(Ordering::Relaxed) && self.task.lock().is_some()
+    }
+
     /// Ends, when the commit that it is just at is done.
     pub(crate) async fn end(&self) {
-        let task = self.0.lock().take();
+        let task = self.task.lock().take();
         if let Some(Task { stop, stops, handle, .. }) = task {
             stops.store(true, Ordering::Relaxed);
             // It may have ended by itself.

@@ -35,6 +35,7 @@ pub use kinds::{
 };
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
+pub use run::notices::CommitNotices;
 pub use run::record::{
     Attempt, DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };

@@ -25,6 +25,17 @@ pub struct Run {
     pub json: bool,
 }
 
+/// It serves nothing. Told to end, by Ctrl-C or a termination signal, it lets go of what it is at, which goes on elsewhere.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Runs to work at at a time [default: 2]
+    #[arg(long, value_name = "N")]
+    pub concurrent: Option<String>,
+    /// Where to compute: required, preferred or off [default: preferred]
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Runs {

@@ -24,9 +24,13 @@ mod sql;
 mod usage;
 mod vacuum;
 mod words;
+mod worker;
+
+use std::ops::Deref;
 
 use ::datasets::DatasetName;
 use engine::{Access, AsOf, Code, Engine, EngineOptions, Error, Result};
+use jobs::CommitNotices;
 
 use crate::cli::Command;
 use crate::config::Settings;
@@ -37,6 +41,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
     match command {
         Command::Demo(arguments) => demo::demo(arguments, settings, output).await,
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
+        Command::Worker(arguments) => worker::worker(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Vacuum(arguments) => vacuum::vacuum(arguments, settings, output).await,
@@ -63,28 +68,47 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
     }
 }
 
+/// An engine that a command has opened.
+struct Opened {
+    engine: Engine,
+    /// Says what it commits to servers that would find it late.
+    notices: Option<CommitNotices>,
+}
+
+impl Deref for Opened {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
 /// Opens the data to read it only; a server may hold it at the same time.
-async fn open_to_read(settings: &Settings) -> Result<Engine> {
+async fn open_to_read(settings: &Settings) -> Result<Opened> {
     open(settings, Access::ReadOnly).await
 }
 
-/// Opens the data to write it, beside a server where there is one; `holder` is what another process is told while this one has it.
-async fn open_to_write(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
-    open(settings, Access::Beside { holder: holder.into() }).await
+/// Opens the data to write it, beside whoever else does; `holder` is what is said of this process to who must be alone.
+async fn open_to_write(settings: &Settings, holder: impl Into<String>) -> Result<Opened> {
+    let mut opened = open_to_run(settings, holder).await?;
+    // Without the setting, servers look at a disk themselves, twice a second, and elsewhere do not share runs.
+    let control = settings.control();
+    opened.notices = control.map(|control| CommitNotices::begin(&opened.engine, control));
+    Ok(opened)
 }
 
-/// Opens the data to serve it: no other server may have it.
-async fn open_to_serve(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
+/// The same for who has a runner, which says what is committed.
+async fn open_to_run(settings: &Settings, holder: impl Into<String>) -> Result<Opened> {
     open(settings, Access::Writer { holder: holder.into() }).await
 }
 
 /// Opens the data to mend it: nobody else may write to it.
-async fn open_to_mend(settings: &Settings, holder: impl Into<String>) -> Result<Engine> {
+async fn open_to_mend(settings: &Settings, holder: impl Into<String>) -> Result<Opened> {
     open(settings, Access::Alone { holder: holder.into() }).await
 }
 
-async fn open(settings: &Settings, access: Access) -> Result<Engine> {
-    Engine::open(EngineOptions {
+async fn open(settings: &Settings, access: Access) -> Result<Opened> {
+    let engine = Engine::open(EngineOptions {
         root: settings.data().to_owned(),
         storage_options: settings.storage_options(),
         memory_budget_bytes: settings.memory_bytes()?,
@@ -94,12 +118,16 @@ async fn open(settings: &Settings, access: Access) -> Result<Engine> {
         gpu: settings.gpu()?,
         ..EngineOptions::default()
     })
-    .await
+    .await?;
+    Ok(Opened { engine, notices: None })
 }
 
 /// Closes the engine after a command, whose own error is the one to show.
-async fn close<T>(engine: &Engine, outcome: Result<T>) -> Result<T> {
-    let closed = engine.shutdown().await;
+async fn close<T>(opened: &Opened, outcome: Result<T>) -> Result<T> {
+    let closed = opened.shutdown().await;
+    if let Some(notices) = &opened.notices {
+        notices.end().await;
+    }
     let value = outcome?;
     closed?;
     Ok(value)

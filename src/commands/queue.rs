@@ -6,7 +6,7 @@ use jobs::{RunFilter, RunRecord, RunState};
 
 use super::schedules::with_runner;
 use crate::config::Settings;
-use crate::output::{Output, columns, one_line};
+use crate::output::{Output, columns, count, one_line};
 
 /// Runs of each state that are shown.
 const SHOWN: usize = 50;
@@ -34,11 +34,22 @@ pub async fn queue(settings: &Settings, output: &Output) -> Result<()> {
         }
         let rows: Vec<Vec<String>> = workers
             .iter()
-            .map(|worker| vec![worker.label.clone(), shown(Some(worker.started_at))])
+            .map(|worker| {
+                let takes = worker.runs_max.map_or_else(|| "own".to_owned(), count);
+                vec![worker.label.clone(), takes, shown(Some(worker.started_at))]
+            })
             .collect();
         match rows.is_empty() {
-            true => output.line("\nnobody works here; `colonnade serve` does"),
-            false => output.line(&format!("\n{}", columns(&["worker", "since (UTC)"], &rows))),
+            true => {
+                output.line("\nnobody works here; `colonnade serve` and `colonnade worker` do")?
+            }
+            false => {
+                output.line(&format!("\n{}", columns(&["worker", "runs", "since (UTC)"], &rows)))?
+            }
+        }
+        match runs.iter().find_map(|run| run.waits_for.as_deref()) {
+            Some(says) => output.line(&format!("\n{says}; `colonnade worker` is one")),
+            None => Ok(()),
         }
     })
     .await

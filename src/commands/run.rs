@@ -7,7 +7,7 @@ use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
 use serde_json::{Map, Value};
 
 use super::progress::Drawing;
-use super::{close, open_to_write, pins, stop_signal, words};
+use super::{close, open_to_run, pins, stop_signal, words};
 use crate::cli::{Arguments, Run};
 use crate::config::Settings;
 use crate::output::{Output, columns, count};
@@ -25,7 +25,7 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         pins: pins(&arguments.as_of)?,
         priority: 0,
     };
-    let engine = open_to_write(&settings, format!("colonnade run {job}")).await?;
+    let engine = open_to_run(&settings, format!("colonnade run {job}")).await?;
     let record = run_to_end(&engine, &settings, request, output).await;
     let record = close(&engine, record).await?;
     report(&record, output)
@@ -65,7 +65,7 @@ pub(super) async fn run_to_end(
     output: &Output,
 ) -> Result<RunRecord> {
     let label = format!("colonnade run {}", request.job);
-    let runner = start_runner(engine, settings, Urgency::Prompt, Takes::Own, label).await?;
+    let runner = start_runner(engine, settings, Works::Own, label).await?;
     let drawing = Drawing::of(&runner, output);
     let record = async {
         let who = settings.principal()?;
@@ -109,15 +109,33 @@ pub(super) async fn run_to_end(
     record
 }
 
+/// Runs that a command works at at a time.
+const OWN_RUNS: usize = 2;
+
+/// What a process works at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Works {
+    /// Runs of anybody, as the setting `workers` says, and leaves the cores to who asks it something.
+    Serving,
+    /// Runs of anybody, as the setting `concurrent` says, and leaves the cores to servers.
+    Working,
+    /// What it asks for itself.
+    Own,
+}
+
 /// A runner with the settings' device policy, memory and models.
 pub async fn start_runner(
     engine: &engine::Engine,
     settings: &Settings,
-    urgency: Urgency,
-    takes: Takes,
+    works: Works,
     label: String,
 ) -> Result<Runner> {
     let keys = settings.api_keys()?;
+    let (takes, urgency, concurrent_runs) = match works {
+        Works::Serving => (Takes::All, Urgency::Patient, settings.workers()?),
+        Works::Working => (Takes::All, Urgency::Patient, settings.concurrent()?),
+        Works::Own => (Takes::Own, Urgency::Prompt, OWN_RUNS),
+    };
     Runner::start(
         engine.clone(),
         RunnerOptions {
@@ -128,6 +146,7 @@ pub async fn start_runner(
             search_bytes_max: settings.memory_bytes()? / 4,
             urgency,
             takes,
+            concurrent_runs,
             label,
             control: settings.control(),
             programs: settings.programs(),

@@ -7,7 +7,7 @@ use jobs::{DatasetVersion, RunFilter, RunRecord, RunRequest};
 use super::progress::Drawing;
 use super::run::{report, run_to_end};
 use super::schedules::{with_runner, with_runner_of};
-use super::{close, open_to_read, open_to_write, stop_signal, words};
+use super::{close, open_to_read, open_to_run, stop_signal, words};
 use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line, plain};
@@ -99,7 +99,7 @@ async fn cancel(named: &RunNamed, settings: &Settings, output: &Output) -> Resul
 /// Does the work of a run again.
 async fn retry(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
     let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
-    let engine = open_to_write(settings, "colonnade runs retry").await?;
+    let engine = open_to_run(settings, "colonnade runs retry").await?;
     let record = async {
         let request = with_runner_of(&engine, settings, "colonnade runs retry", async |runner| {
             runner.again(&who, id).await
@@ -131,6 +131,7 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         ("run", record.id.to_string()),
         ("job", record.job.clone()),
         ("state", record.state.to_string()),
+        ("waits for", record.waits_for.clone().unwrap_or_default()),
         ("asked for by", record.requested_by.clone()),
         ("asked for (UTC)", at(Some(record.requested_at))),
         ("began", at(record.started_at)),

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
-use engine::{Engine, Error, Result, Urgency};
-use jobs::{Runner, Schedule, ScheduleState, Takes, Trigger};
+use engine::{Engine, Error, Result};
+use jobs::{Runner, Schedule, ScheduleState, Trigger};
 
-use super::run::{params, start_runner};
-use super::{close, open_to_write};
+use super::run::{Works, params, start_runner};
+use super::{close, open_to_run};
 use crate::cli::{ScheduleCommand, Schedules, When};
 use crate::config::Settings;
 use crate::output::{Output, columns};
@@ -34,7 +34,7 @@ pub async fn change(
                 };
                 let made = runner.add_schedule(&who, schedule).await?;
                 let first = first(&made, "first");
-                tell(output, &made, &format!("{first}, by a server on this root"))
+                tell(output, &made, &format!("{first}, by a server or worker on this root"))
             }
             ScheduleCommand::Pause(named) => {
                 let paused = runner.pause_schedule(&who, &named.name).await?;
@@ -92,7 +92,7 @@ pub(super) async fn with_runner<T>(
     label: &str,
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
-    let engine = open_to_write(settings, label).await?;
+    let engine = open_to_run(settings, label).await?;
     let done = with_runner_of(&engine, settings, label, work).await;
     close(&engine, done).await
 }
@@ -104,8 +104,7 @@ pub(super) async fn with_runner_of<T>(
     label: &str,
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
-    let runner =
-        start_runner(engine, settings, Urgency::Prompt, Takes::Own, label.to_owned()).await?;
+    let runner = start_runner(engine, settings, Works::Own, label.to_owned()).await?;
     let done = work(&runner).await;
     runner.shutdown().await;
     done

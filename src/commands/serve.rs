@@ -1,29 +1,52 @@
 //! `colonnade serve`: GraphQL, subscriptions and ingest over HTTP, until told to stop.
 
-use engine::{Engine, Result, Urgency};
+use engine::{Code, Engine, Error, Result};
 use graphql::{Server, ServerOptions};
-use jobs::{Runner, Takes};
+use jobs::Runner;
 
-use super::run::start_runner;
-use super::{close, open_to_serve, stop_signal};
+use super::run::{Works, start_runner};
+use super::{close, open_to_run, stop_signal};
 use crate::cli::Serve;
 use crate::config::Settings;
 use crate::output::Output;
 
 /// Serves until Ctrl-C or a termination signal, then finishes what was begun.
 pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Result<()> {
-    let settings = settings.with_flag("listen", arguments.listen).with_flag("gpu", arguments.gpu);
+    let settings = settings
+        .with_flag("listen", arguments.listen)
+        .with_flag("gpu", arguments.gpu)
+        .with_flag("workers", arguments.workers);
     let label = format!("colonnade serve on {}", settings.listen()?);
-    let engine = open_to_serve(&settings, label.clone()).await?;
+    let engine = open_to_run(&settings, label.clone()).await?;
     let served = async {
+        if settings.workers()? == 0 {
+            require_shared(&engine, &settings, "serve --workers 0")?;
+        }
         engine.keep_up()?;
-        let runner = start_runner(&engine, &settings, Urgency::Patient, Takes::All, label).await?;
+        let runner = start_runner(&engine, &settings, Works::Serving, label).await?;
         let served = listen(&engine, &runner, &settings, output).await;
         runner.shutdown().await;
         served
     }
     .await;
     close(&engine, served).await
+}
+
+/// That runs can be handed from one process to another: control state is where others find it.
+pub(super) fn require_shared(engine: &Engine, settings: &Settings, what: &str) -> Result<()> {
+    if engine.folder().is_some() || (engine.is_kept() && settings.control().is_some()) {
+        return Ok(());
+    }
+    let says = match engine.is_kept() {
+        true => format!(
+            "{what}: the runs of this root would be kept in this process, where no other finds them; expected the setting `control`, \
+             a database that servers and workers share, such as control = \"postgres://USER@HOST/DATABASE\""
+        ),
+        false => format!(
+            "{what}: a root in memory is seen by this process alone; expected a folder, or a root in an object store"
+        ),
+    };
+    Err(Error::user(Code::BadInput, says))
 }
 
 /// Binds, says where, and serves until told to stop.
@@ -42,6 +65,9 @@ pub async fn listen(
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on http://{}", server.address()));
+    if settings.workers()? == 0 {
+        output.note("runs are left to `colonnade worker`");
+    }
     server.run(stop_signal()).await
 }
 

@@ -49,6 +49,16 @@ const KEYS: &[Key] = &[
         about: "database of runs that wait and work, sqlite:FILE or postgres://…; empty: a file beside the data on a disk",
     },
     Key {
+        name: "workers",
+        default: "2",
+        about: "runs that a server works at at a time; 0: it leaves them to `colonnade worker`",
+    },
+    Key {
+        name: "concurrent",
+        default: "2",
+        about: "runs that a `colonnade worker` works at at a time",
+    },
+    Key {
         name: "programs",
         default: "",
         about: "folder of programs that the job exec may run, as this user; empty: none",
@@ -59,9 +69,12 @@ const KEYS: &[Key] = &[
         about: "what an hour costs by device, such as cpu=0.04, NVIDIA H100=2.5",
     },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
-    Key { name: "log", default: "", about: "what to log; empty: warn, for serve info" },
+    Key { name: "log", default: "", about: "what to log; empty: warn, for serve and worker info" },
     Key { name: "log_format", default: "text", about: "text or json" },
 ];
+
+/// Runs that one process works at at a time, at most: each has its part of the memory.
+const RUNS_AT_A_TIME_MAX: usize = 256;
 
 /// Names of the environment that object stores know, passed on to them.
 const STORE_PREFIXES: &[&str] = &["AWS_", "AZURE_", "GOOGLE_"];
@@ -280,6 +293,16 @@ impl Settings {
         self.text("prices").parse()
     }
 
+    /// Runs that a server works at at a time.
+    pub fn workers(&self) -> Result<usize> {
+        self.runs("workers", 0)
+    }
+
+    /// Runs that a worker works at at a time.
+    pub fn concurrent(&self) -> Result<usize> {
+        self.runs("concurrent", 1)
+    }
+
     /// The folder of programs that may run.
     pub fn programs(&self) -> Option<PathBuf> {
         Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
@@ -325,6 +348,8 @@ impl Settings {
         self.spill_bytes()?;
         self.models()?;
         self.body_bytes()?;
+        self.workers()?;
+        self.concurrent()?;
         self.log_format()?;
         graphql::require_keys(self.listen()?, &self.api_keys()?)
     }
@@ -365,6 +390,12 @@ impl Settings {
     fn addressable_bytes(&self, name: &'static str) -> Result<usize> {
         usize::try_from(self.bytes(name)?)
             .map_err(|_| self.wrong(name, "a size that this machine can address"))
+    }
+
+    fn runs(&self, name: &'static str, least: usize) -> Result<usize> {
+        let runs = self.text(name).parse().ok();
+        let runs = runs.filter(|runs| (least..=RUNS_AT_A_TIME_MAX).contains(runs));
+        runs.ok_or_else(|| self.wrong(name, &format!("{least} to {RUNS_AT_A_TIME_MAX} runs")))
     }
 
     fn bytes(&self, name: &'static str) -> Result<u64> {
@@ -478,6 +509,22 @@ mod tests {
         let settings = settings(Global::default(), &[("COLONNADE_MEMORY", "lots")], "").unwrap();
         let message = settings.memory_bytes().unwrap_err().to_string();
         assert!(message.contains("memory = \"lots\" (from COLONNADE_MEMORY)"), "{message}");
+    }
+
+    #[test]
+    fn a_server_may_work_at_no_run_and_a_worker_at_one_at_least() {
+        let of =
+            |name: &str, value: &str| settings(Global::default(), &[(name, value)], "").unwrap();
+        assert_eq!(of("COLONNADE_WORKERS", "0").workers().unwrap(), 0);
+        assert_eq!(of("COLONNADE_CONCURRENT", "8").concurrent().unwrap(), 8);
+        for bad in ["257", "-1", "many", "1.5", ""] {
+            assert!(of("COLONNADE_WORKERS", bad).workers().is_err(), "{bad:?} passed");
+        }
+        let message = of("COLONNADE_CONCURRENT", "0").concurrent().unwrap_err().to_string();
+        assert!(
+            message.ends_with("(from COLONNADE_CONCURRENT): expected 1 to 256 runs"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -255,20 +255,24 @@ async fn a_root_that_cannot_be_reached_is_told_with_the_operation() {
 }
 
 #[tokio::test]
-async fn a_second_writer_on_a_root_is_told_who_the_first_is() {
+async fn who_must_be_alone_on_a_root_is_told_who_is_there() {
     let root = tempfile::tempdir().unwrap();
     let (server, _) = served(root.path()).await;
-    let first = format!("process {}", server.pid());
-    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["doctor", "--repair"]] {
-        let answer = colonnade(root.path(), command).await;
-        says(answer.fails_with("CONFLICT"), &["serve", &first]);
-    }
+    let second = Server::start(root.path()).await;
+    let [first, other] = [&server, &second].map(|server| format!("process {}", server.pid()));
+    let repair = async || colonnade(root.path(), &["doctor", "--repair"]).await;
+    says(repair().await.fails_with("CONFLICT"), &["serve", &first, &other]);
+    assert!(second.stop().await.success());
+    let refused = repair().await;
+    says(refused.fails_with("CONFLICT"), &["serve", &first]);
+    assert!(!refused.stderr.contains(&other), "{}", refused.stderr);
     // Reading needs no right to write.
     let query = ["sql", "SELECT count(*) AS n FROM model_calls", "--format", "json"];
     assert_eq!(colonnade(root.path(), &query).await.json()[0]["n"], 10);
     server.kill().await;
-    // The right does not outlive the one who had it.
-    assert!(Server::start(root.path()).await.stop().await.success());
+    // What it had does not outlive it.
+    let repaired = repair().await;
+    assert!(repaired.status.success(), "{}", repaired.stderr);
 }
 
 #[tokio::test]

@@ -78,16 +78,10 @@ async fn commands_work_on_a_root_that_a_server_has() {
     let compacted = ask(&["compact", "--json"]).await;
     assert!(compacted.status.success(), "{}", compacted.stderr);
 
-    // Who mends is alone, and so is a server.
+    // Who mends is alone.
     let mending = ask(&["doctor", "--repair"]).await;
     let says = mending.fails_with("CONFLICT");
     assert!(says.starts_with("others write to this root (colonnade serve on "), "{says}");
-    let second = ask(&["serve", "--listen", "127.0.0.1:0"]).await;
-    assert!(
-        second
-            .fails_with("CONFLICT")
-            .starts_with("another writer holds this root: colonnade serve")
-    );
     assert!(server.stop().await.success());
     let findings = ask(&["doctor", "--repair", "--json"]).await;
     assert!(findings.status.success(), "{}", findings.stderr);

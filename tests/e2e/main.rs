@@ -24,6 +24,7 @@ mod neighbours;
 mod own_datasets;
 mod rate;
 mod real_data;
+mod several;
 mod sql;
 mod subscriptions;
 mod told;

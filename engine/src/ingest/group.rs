@@ -101,8 +101,10 @@ impl Group {
         tracing::info!(%tenant, %dataset, %version, subject, requests, rows = taken, rejected, "rows taken");
     }
 
-    /// Where each member stands on the head as it is, those before it in the group counted in.
-    async fn judge(&mut self, lake: &Lake, table: &Table, head: &mut Head) -> Result<()> {
+    /// Where each member stands on the head as it is, those before it in the group counted in. Answers whether one is ahead of what
+    /// was taken.
+    async fn judge(&mut self, lake: &Lake, table: &Table, head: &mut Head) -> Result<bool> {
+        let mut has_gap = false;
         let mut last: HashMap<&str, Option<i64>> = HashMap::new();
         let mut here: HashMap<(&str, i64), Option<&str>> = HashMap::new();
         self.standings.clear();
@@ -123,6 +125,7 @@ impl Group {
                 None => head.last_sequence(table, producer).await?,
             };
             let mut standing = request.standing(known);
+            has_gap |= standing.is_err();
             if matches!(standing, Ok(Standing::Next)) {
                 let same = require_same_body(lake, table, request, digest).await;
                 standing = same.map(|()| Standing::Next);
@@ -164,7 +167,7 @@ impl Group {
             last.insert(producer, if is_next { Some(*sequence) } else { known });
             self.standings.push(standing);
         }
-        Ok(())
+        Ok(has_gap)
     }
 
     fn new_members(&self) -> Vec<usize> {
@@ -190,7 +193,12 @@ impl Author for GroupAuthor<'_> {
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         let group = &mut *self.group;
         head.require_writable()?;
-        group.judge(self.lake, table, head).await?;
+        let has_gap = group.judge(self.lake, table, head).await?;
+        // What is missing may have come by way of another server.
+        if has_gap && self.lake.follow_others(table, head).await? {
+            head.require_writable()?;
+            group.judge(self.lake, table, head).await?;
+        }
         let new = group.new_members();
         let members = || new.iter().map(|i| &group.members[*i]);
         let sequences: Vec<(String, i64)> = new

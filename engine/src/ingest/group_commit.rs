@@ -50,13 +50,14 @@ enum Read {
 
 /// Whether a body that can not be read was taken under its number once; the version by which it is known to be.
 async fn was_taken(
+    lake: &Lake,
     table: &Table,
     producer: Option<&ProducerSequence>,
     rows: &IngestRows,
 ) -> Result<Option<Version>> {
     let (Some(request), IngestRows::Body { bytes, .. }) = (producer, rows) else { return Ok(None) };
     let mut head = table.head().await;
-    match standing_on(&mut head, table, request, &digest(bytes)).await {
+    match standing_on(lake, &mut head, table, request, &digest(bytes)).await {
         Ok(Standing::Duplicate) => Ok(Some(head.version())),
         Err(error) if error.code() != Code::Conflict => Err(error),
         // It is new, or said of its number what is no more than what is wrong with its body.
@@ -122,7 +123,7 @@ impl Ingest {
                 match prepare(&lake, &who, &table, &rows, producer.is_some()).await {
                     Ok(rows) => Ok(Read::Rows(rows)),
                     // Its columns may be called otherwise since it was taken.
-                    Err(error) => match was_taken(&table, producer.as_ref(), &rows).await? {
+                    Err(error) => match was_taken(&lake, &table, producer.as_ref(), &rows).await? {
                         Some(version) => Ok(Read::Duplicate(version)),
                         None => Err(error),
                     },

@@ -243,7 +243,7 @@ impl Ingest {
             rejected.discard(&to).await;
             return Err(e);
         }
-        let mut author = Files { files: &rejected, request, strict: false };
+        let mut author = Files { lake: &self.lake, files: &rejected, request, strict: false };
         let landed = self.lake.commit(&to, &who.subject, &quarantine::label(), &mut author).await;
         if !matches!(&landed, Ok(landed) if landed.committed) {
             rejected.discard(&to).await;
@@ -332,7 +332,7 @@ impl Ingest {
             files.discard(table).await;
             return Err(e);
         }
-        let mut author = Files { files: &files, request: request.as_ref(), strict: true };
+        let mut author = Files { lake, files: &files, request: request.as_ref(), strict: true };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let landed = lake.commit(table, &who.subject, &label, &mut author).await;
         match landed {
@@ -446,7 +446,7 @@ async fn standing(
     let mut head = table.head().await;
     head.require_writable()?;
     let Some(request) = request else { return Ok(None) };
-    Ok(match request.standing_on(&mut head, table).await? {
+    Ok(match request.standing_on(lake, &mut head, table).await? {
         Standing::Next | Standing::Lost => {
             require_same_body(lake, table, &request.producer, Some(&request.digest)).await?;
             None
@@ -467,8 +467,8 @@ impl Numbered {
         self.producer.taken(Some(&self.digest))
     }
 
-    async fn standing_on(&self, head: &mut Head, table: &Table) -> Result<Standing> {
-        standing_on(head, table, &self.producer, &self.digest).await
+    async fn standing_on(&self, lake: &Lake, head: &mut Head, table: &Table) -> Result<Standing> {
+        standing_on(lake, head, table, &self.producer, &self.digest).await
     }
 }
 
@@ -555,6 +555,7 @@ impl Reading {
 
 /// The author of files that are all there.
 struct Files<'a> {
+    lake: &'a Lake,
     files: &'a DataFiles,
     request: Option<&'a Numbered>,
     /// Whether a gap before the sequence is an error; in a quarantine gaps are natural.
@@ -569,7 +570,7 @@ impl Author for Files<'_> {
             let producer = &request.producer;
             let last = head.last_sequence(table, &producer.producer).await?;
             let standing = match self.strict {
-                true => request.standing_on(head, table).await?,
+                true => request.standing_on(self.lake, head, table).await?,
                 false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
                 false => Standing::Next,
             };

@@ -23,7 +23,7 @@ use datasets::read::Source;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
-use crate::lake::{Head, Table, Taken, TakenRequest};
+use crate::lake::{Head, Lake, Table, Taken, TakenRequest};
 
 /// Longest name of a producer in bytes.
 pub const PRODUCER_MAX_BYTES: usize = 128;
@@ -119,13 +119,18 @@ impl ProducerSequence {
 
 /// What stands under a number whose request comes with the body of this digest.
 pub(super) async fn standing_on(
+    lake: &Lake,
     head: &mut Head,
     table: &Table,
     request: &ProducerSequence,
     digest: &str,
 ) -> Result<Standing> {
-    let last = head.last_sequence(table, &request.producer).await?;
-    match request.standing(last)? {
+    let mut standing = request.standing(head.last_sequence(table, &request.producer).await?);
+    // What is missing may have come by way of another server.
+    if standing.is_err() && lake.follow_others(table, head).await? {
+        standing = request.standing(head.last_sequence(table, &request.producer).await?);
+    }
+    match standing? {
         Standing::Past => {
             let taken = head.taken(table, &request.producer, request.sequence).await?;
             request.standing_in_past(&taken, Some(digest))

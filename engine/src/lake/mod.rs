@@ -21,6 +21,7 @@ mod history;
 mod holding;
 mod layout;
 mod log;
+mod look;
 mod others;
 mod publication;
 mod removal;

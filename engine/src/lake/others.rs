@@ -40,7 +40,7 @@ impl Lake {
     }
 
     /// Opens datasets that others made, and lets go of those that are gone.
-    async fn look_for_new(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
+    pub(super) async fn look_for_new(&self, tenant: &TenantId, shelf: &Shelf) -> Result<()> {
         // Nobody has asked yet what there is. Who asks meanwhile does not wait for the look.
         if !*shelf.listed.lock().await {
             return Ok(());
@@ -67,7 +67,7 @@ impl Lake {
     }
 
     /// Follows the table where its next version is there. One that this process is just committing waits for no longer than that.
-    async fn look_for_next(&self, table: &Arc<Table>) -> Result<()> {
+    pub(super) async fn look_for_next(&self, table: &Arc<Table>) -> Result<()> {
         let next = table.entry().version.0 + 1;
         if !table.has_entry(next).await? {
             return Ok(());

@@ -1,38 +1,43 @@
 //! Who writes to a local root.
 //!
-//! Commits are safe without a lock: put-if-absent decides each. But two servers on one folder would each answer from what it
-//! knows, and whoever mends a root must be alone. So there are two locks, both of the operating system, which can not outlive
-//! their process: `.colonnade.lock` is the main writer's (a server's, or of whoever came while there was none), and
-//! `.colonnade.writers.lock` is shared by all who write, and held by who mends for itself. What a process works at is marked by
-//! a file that it holds locked, so that another can tell it from what a dead one left.
+//! Commits are safe without a lock: put-if-absent decides each, and any number of servers, workers and commands write at a time. Who
+//! mends a root, or deletes what others may have open, must be alone. So `.colonnade.writers.lock` is shared by all who write, and
+//! held by who is alone; it is a lock of the operating system, which can not outlive its process. What a process works at, and the
+//! process itself, is marked by a file that it holds locked, so that another can tell it from what a dead one left.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::error::{Code, Error, Result};
 use crate::options::Access;
 
-/// The lock files' names. `object_store` must not see them as data; a leading dot is no tenant.
-const MAIN_FILE: &str = ".colonnade.lock";
+/// The lock file's name. `object_store` must not see it as data; a leading dot is no tenant.
 const WRITERS_FILE: &str = ".colonnade.writers.lock";
 /// The folder of what is being worked at.
 const MARKS_FOLDER: &str = ".colonnade.working";
+/// What the marks of processes begin with; what each says is who it is.
+const PROCESS: &str = "process-";
+/// Others that are named to who must be alone.
+const NAMED_MAX: usize = 3;
+/// Bytes of what a process says of itself.
+const HOLDER_BYTES_MAX: u64 = 400;
 
 /// The right to write, until released or dropped.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
-    held: Mutex<Held>,
+    held: Mutex<Option<Held>>,
     folder: PathBuf,
 }
 
 #[derive(Debug)]
 struct Held {
-    main: Option<File>,
-    writers: Option<File>,
+    writers: File,
+    _process: WorkMark,
 }
 
 impl WriterLock {
@@ -40,81 +45,46 @@ impl WriterLock {
     pub(crate) fn take(root: &Path, access: &Access) -> Result<Option<Self>> {
         let (holder, is_alone) = match access {
             Access::ReadOnly => return Ok(None),
-            Access::Writer { holder } | Access::Beside { holder } => (holder, false),
+            Access::Writer { holder } => (holder, false),
             Access::Alone { holder } => (holder, true),
         };
-        let writers = open(root, WRITERS_FILE)?;
+        let writers = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(root.join(WRITERS_FILE))
+            .map_err(failed("opening its lock file"))?;
         let is_taken = match is_alone {
             true => FileExt::try_lock_exclusive(&writers),
             false => FileExt::try_lock_shared(&writers),
         };
-        let mut main = open(root, MAIN_FILE)?;
+        let folder = root.join(MARKS_FOLDER);
         if !is_taken.map_err(failed("locking"))? {
+            let others = others(&folder);
             let says = match is_alone {
-                true => format!(
-                    "others write to this root ({}); end them first",
-                    read_holder(&mut main)
-                ),
+                true => format!("others write to this root ({others}); end them first"),
                 false => format!(
-                    "this root is being mended, or a dataset of it renamed or purged ({}); try again when that has ended",
-                    read_holder(&mut main)
+                    "this root is being mended, or a dataset of it renamed or purged ({others}); try again when that has ended"
                 ),
             };
             return Err(Error::user(Code::Conflict, says));
         }
-        let is_main = FileExt::try_lock_exclusive(&main).map_err(failed("locking"))?;
-        if !is_main && !matches!(access, Access::Beside { .. }) {
-            return Err(Error::user(
-                Code::Conflict,
-                format!("another writer holds this root: {}", read_holder(&mut main)),
-            ));
-        }
-        if is_main {
-            let text = format!("{holder} (process {})\n", std::process::id());
-            main.set_len(0)
-                .and_then(|()| main.rewind())
-                .and_then(|()| main.write_all(text.as_bytes()))
-                .and_then(|()| main.flush())
-                .map_err(failed("writing its lock file"))?;
-        }
-        let held = Held { main: is_main.then_some(main), writers: Some(writers) };
-        Ok(Some(Self { held: Mutex::new(held), folder: root.join(MARKS_FOLDER) }))
+        let name = format!("{PROCESS}{}", Uuid::now_v7().simple());
+        let says = format!("{holder} (process {})", std::process::id());
+        let held = Held { writers, _process: WorkMark::make(&folder, &name, &says)? };
+        Ok(Some(Self { held: Mutex::new(Some(held)), folder }))
     }
 
     /// Marks that this process works at what is called `name`, until the mark is dropped.
     pub(crate) fn mark(&self, name: &str) -> Result<WorkMark> {
-        std::fs::create_dir_all(&self.folder).map_err(failed("making a folder for marks"))?;
-        let path = self.folder.join(name);
-        let options = OpenOptions::new().create(true).truncate(true).write(true).open(&path);
-        let file = options.map_err(failed("marking what is worked at"))?;
-        FileExt::lock_exclusive(&file).map_err(failed("locking"))?;
-        Ok(WorkMark { path, _file: file })
-    }
-
-    /// Whether some process, this one or another, works at what is called `name`.
-    pub(crate) fn is_marked(&self, name: &str) -> bool {
-        let path = self.folder.join(name);
-        let Ok(file) = File::open(&path) else { return false };
-        // One that a dead process left is nobody's.
-        match FileExt::try_lock_shared(&file) {
-            Ok(true) => {
-                let _ = std::fs::remove_file(&path);
-                false
-            }
-            Ok(false) | Err(_) => true,
-        }
+        WorkMark::make(&self.folder, name, "")
     }
 
     /// Gives up the right.
     pub(crate) fn release(&self) {
-        let mut held = self.held.lock();
-        if let Some(file) = held.main.take() {
-            // Emptied first, so that no later reader is told of a holder that is gone.
-            let _ = file.set_len(0);
-            let _ = FileExt::unlock(&file);
-        }
-        if let Some(file) = held.writers.take() {
-            let _ = FileExt::unlock(&file);
+        if let Some(held) = self.held.lock().take() {
+            let _ = FileExt::unlock(&held.writers);
         }
     }
 }
@@ -125,6 +95,22 @@ impl Drop for WriterLock {
     }
 }
 
+/// Whether some process, this one or another, works below `root` at what is called `name`.
+pub(crate) fn is_marked(root: &Path, name: &str) -> bool {
+    let path = root.join(MARKS_FOLDER).join(name);
+    let Ok(file) = File::open(&path) else { return false };
+    let is_held = is_held(&file);
+    if !is_held {
+        // One that a dead process left is nobody's.
+        let _ = fs::remove_file(&path);
+    }
+    is_held
+}
+
+fn is_held(file: &File) -> bool {
+    !matches!(FileExt::try_lock_shared(file), Ok(true))
+}
+
 /// Says that this process works at something.
 #[derive(Debug)]
 pub struct WorkMark {
@@ -133,9 +119,22 @@ pub struct WorkMark {
     _file: File,
 }
 
+impl WorkMark {
+    fn make(folder: &Path, name: &str, says: &str) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(failed("making a folder for marks"))?;
+        let path = folder.join(name);
+        let options = OpenOptions::new().create(true).truncate(true).write(true).open(&path);
+        let mut file = options.map_err(failed("marking what is worked at"))?;
+        FileExt::lock_exclusive(&file).map_err(failed("locking"))?;
+        // Behind the lock: what says something and is not locked is of a dead process.
+        file.write_all(says.as_bytes()).map_err(failed("marking what is worked at"))?;
+        Ok(Self { path, _file: file })
+    }
+}
+
 impl Drop for WorkMark {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -146,23 +145,34 @@ fn failed(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
     }
 }
 
-fn open(root: &Path, name: &str) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false)
-        .open(root.join(name))
-        .map_err(failed("opening its lock file"))
-}
-
-/// What the holder wrote of itself; it may be about to.
-fn read_holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(400).read_to_string(&mut text));
-    match read {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "it has not said who it is".to_owned(),
+/// The processes that write, as they call themselves, the first that came before the others.
+fn others(folder: &Path) -> String {
+    let mut marks: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PROCESS))
+        .map(|entry| entry.path())
+        .collect();
+    marks.sort();
+    let mut found = Vec::new();
+    for path in marks {
+        let Ok(file) = File::open(&path) else { continue };
+        let is_held = is_held(&file);
+        let mut says = String::new();
+        // One that says nothing yet is just being made.
+        match (&file).take(HOLDER_BYTES_MAX).read_to_string(&mut says) {
+            Ok(1..) if is_held => found.push(says.trim().to_owned()),
+            Ok(1..) => drop(fs::remove_file(&path)),
+            _ => {}
+        }
+    }
+    match found.len() {
+        0 => "it has not said who it is".to_owned(),
+        count if count > NAMED_MAX => {
+            format!("{} and {} more", found[..NAMED_MAX].join(", "), count - NAMED_MAX)
+        }
+        _ => found.join(", "),
     }
 }
 
@@ -175,12 +185,8 @@ mod tests {
         WriterLock::take(root, &access(holder.to_owned())).map(Option::unwrap)
     }
 
-    fn main(holder: String) -> Access {
+    fn writer(holder: String) -> Access {
         Access::Writer { holder }
-    }
-
-    fn beside(holder: String) -> Access {
-        Access::Beside { holder }
     }
 
     fn alone(holder: String) -> Access {
@@ -188,63 +194,66 @@ mod tests {
     }
 
     #[test]
-    fn a_second_server_is_told_who_the_first_is() {
+    fn any_number_write_and_who_mends_is_alone() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let first = take(root, main, "serve on http://127.0.0.1:8642").unwrap();
-        let refused = take(root, main, "serve").unwrap_err();
+        let names = ["serve on a", "serve on b", "worker", "ingest"];
+        let mut writers: Vec<_> =
+            names.iter().map(|name| take(root, writer, name).unwrap()).collect();
+        let refused = take(root, alone, "doctor").unwrap_err();
         assert_eq!(refused.code(), Code::Conflict);
-        let expected = format!("serve on http://127.0.0.1:8642 (process {})", std::process::id());
-        assert!(refused.to_string().ends_with(&expected), "{refused}");
-        first.release();
-        assert!(take(root, main, "serve").is_ok());
+        let own = std::process::id();
+        let expected = format!(
+            "others write to this root (serve on a (process {own}), serve on b (process {own}), worker (process {own}) and 1 more); \
+             end them first"
+        );
+        assert_eq!(refused.to_string(), expected);
+        writers.truncate(1);
+        let refused = take(root, alone, "doctor").unwrap_err().to_string();
+        assert!(refused.contains(&format!("root (serve on a (process {own}));")), "{refused}");
+        writers[0].release();
+        let mending = take(root, alone, "doctor").unwrap();
+        for access in [writer, alone] {
+            assert_eq!(take(root, access, "x").unwrap_err().code(), Code::Conflict);
+        }
+        let refused = take(root, writer, "ingest").unwrap_err().to_string();
+        assert!(
+            refused.contains("is being mended") && refused.contains("(doctor (pr"),
+            "{refused}"
+        );
+        drop(mending);
+        assert!(take(root, writer, "serve").is_ok());
+        assert!(WriterLock::take(root, &Access::ReadOnly).unwrap().is_none());
     }
 
     #[test]
-    fn commands_write_beside_a_server_and_who_mends_is_alone() {
+    fn a_dead_process_is_not_named() {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let server = take(root, main, "serve").unwrap();
-        let (one, other) =
-            (take(root, beside, "ingest").unwrap(), take(root, beside, "run").unwrap());
-        let refused = take(root, alone, "doctor").unwrap_err();
-        assert!(
-            refused.to_string().starts_with("others write to this root (serve (process"),
-            "{refused}"
-        );
-        drop(server);
-        // The place of the main one is free, and taken by the next that comes.
-        let late = take(root, beside, "ingest").unwrap();
-        let refused = take(root, main, "serve").unwrap_err();
-        assert!(
-            refused.to_string().contains("another writer holds this root: ingest"),
-            "{refused}"
-        );
-        drop((one, other, late));
-        let mending = take(root, alone, "doctor").unwrap();
-        for access in [main, beside, alone] {
-            assert_eq!(take(root, access, "x").unwrap_err().code(), Code::Conflict);
-        }
-        let refused = take(root, beside, "ingest").unwrap_err();
-        assert!(refused.to_string().contains("is being mended"), "{refused}");
-        drop(mending);
-        assert!(take(root, main, "serve").is_ok());
-        assert!(WriterLock::take(root, &Access::ReadOnly).unwrap().is_none());
+        let living = take(folder.path(), writer, "serve").unwrap();
+        let marks = folder.path().join(MARKS_FOLDER);
+        let dead = marks.join(format!("{PROCESS}0"));
+        fs::write(&dead, "a dead one").unwrap();
+        let refused = take(folder.path(), alone, "doctor").unwrap_err().to_string();
+        assert!(refused.contains("serve (process") && !refused.contains("dead"), "{refused}");
+        assert!(!dead.exists());
+        drop(living);
+        assert_eq!(fs::read_dir(marks).unwrap().count(), 0);
     }
 
     #[test]
     fn what_is_worked_at_is_told_from_what_a_dead_process_left() {
         let folder = tempfile::tempdir().unwrap();
-        let server = take(folder.path(), main, "serve").unwrap();
-        let beside = take(folder.path(), beside, "run").unwrap();
-        assert!(!server.is_marked("a"));
-        let mark = beside.mark("a").unwrap();
-        assert!(server.is_marked("a") && beside.is_marked("a") && !server.is_marked("b"));
+        let root = folder.path();
+        let one = take(root, writer, "serve").unwrap();
+        let is_marked = |name| is_marked(root, name);
+        assert!(!is_marked("a"));
+        let mark = one.mark("a").unwrap();
+        assert!(is_marked("a") && !is_marked("b"));
         drop(mark);
-        assert!(!server.is_marked("a"));
+        assert!(!is_marked("a"));
         // A file that nobody holds.
-        let path = folder.path().join(MARKS_FOLDER).join("b");
-        std::fs::write(&path, "").unwrap();
-        assert!(!server.is_marked("b") && !path.exists());
+        let path = root.join(MARKS_FOLDER).join("b");
+        fs::write(&path, "").unwrap();
+        assert!(!is_marked("b") && !path.exists());
     }
 }

@@ -8,10 +8,11 @@ mod durable;
 mod error;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod identity;
 mod lock;
 mod root;
 
 pub(crate) use error::{STORE_FAILED, store_failure};
 pub use lock::WorkMark;
-pub(crate) use lock::WriterLock;
+pub(crate) use lock::{WriterLock, is_marked};
 pub(crate) use root::Root;

@@ -207,7 +207,7 @@ impl Root {
         matches!(self.kind, RootKind::Objects)
     }
 
-    /// Takes the right to write on a local root; other stores decide commit by commit.
+    /// Takes the right to write on a local root, where somebody may be alone; nothing keeps writers out of other stores.
     pub(crate) fn lock(&self, access: &Access) -> Result<Option<WriterLock>> {
         match &self.kind {
             RootKind::Files(path) => WriterLock::take(path, access),

@@ -220,8 +220,7 @@ async fn who_writes_all_rows_anew_need_not_begin_again_for_files_that_are_put_to
     let ours = Engine::open(options(&root)).await.unwrap();
     ours.create_dataset(&who(), calls()).await.unwrap();
     append(&ours, 0..20).await;
-    let access = Access::Beside { holder: "another".to_owned() };
-    let theirs = Engine::open(EngineOptions { access, ..options(&root) }).await.unwrap();
+    let theirs = Engine::open(options(&root)).await.unwrap();
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let busy = async {
         let mut next = 20;
@@ -263,6 +262,24 @@ async fn an_engine_that_keeps_up_never_has_many_small_files() {
         assert!(began.elapsed().as_secs() < 20, "{} files", files(&engine).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    // While another process does, this one does not.
+    engine.leave_upkeep_to_others(true);
+    assert!(!engine.keeps_up());
+    let before = files(&engine).await;
+    for n in 0..100 {
+        append(&engine, n % 25..n % 25 + 1).await;
+    }
+    // What it was just at may have come to its end.
+    assert!(files(&engine).await > before.max(80), "{} files", files(&engine).await);
+    engine.leave_upkeep_to_others(false);
+    assert!(engine.keeps_up());
+    append(&engine, 0..1).await;
+    let began = std::time::Instant::now();
+    while files(&engine).await > 40 {
+        assert!(began.elapsed().as_secs() < 20, "{} files", files(&engine).await);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     engine.shutdown().await.unwrap();
-    assert_eq!(there(&engine).await, (0..25).map(|id| (id, 4)).collect());
+    assert!(!engine.keeps_up());
+    assert_eq!(there(&engine).await, (0..25).map(|id| (id, 8 + usize::from(id == 0))).collect());
 }

@@ -66,8 +66,7 @@ async fn a_process_beside_another_has_what_that_one_did() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
     let server = Engine::open(options(root)).await.unwrap();
-    let beside = Access::Beside { holder: "a test".to_owned() };
-    let other = Engine::open(EngineOptions { access: beside, ..options(root) }).await.unwrap();
+    let other = Engine::open(options(root)).await.unwrap();
     server.create_dataset(&who(), calls()).await.unwrap();
     send(&server, 0..3, None).await.unwrap();
     send(&other, 3..5, None).await.unwrap();

@@ -20,6 +20,7 @@ mod publication;
 mod reshape;
 mod revise;
 mod roots;
+mod several;
 mod sql;
 mod tables;
 mod vacuum;

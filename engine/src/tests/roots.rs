@@ -21,13 +21,15 @@ async fn a_folder_is_a_root_under_each_of_its_names() {
 }
 
 #[tokio::test]
-async fn a_second_writer_is_refused_and_a_reader_is_not() {
+async fn who_must_be_alone_is_told_who_writes_and_a_reader_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
     let mut first = options(root);
     first.access = Access::Writer { holder: "serve on http://127.0.0.1:8642".to_owned() };
     let writer = Engine::open(first).await.unwrap();
-    let refused = Engine::open(options(root)).await.unwrap_err();
+    let alone = Access::Alone { holder: "doctor".to_owned() };
+    let alone = EngineOptions { access: alone, ..options(root) };
+    let refused = Engine::open(alone.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Conflict);
     assert!(refused.to_string().contains("serve on http://127.0.0.1:8642"), "{refused}");
 
@@ -43,7 +45,7 @@ async fn a_second_writer_is_refused_and_a_reader_is_not() {
     reader.refresh_catalog(&who()).await.unwrap();
     assert_eq!(number(&reader, "SELECT count(*) FROM calls").await, 5);
     writer.shutdown().await.unwrap();
-    assert!(Engine::open(options(root)).await.is_ok());
+    assert!(Engine::open(alone).await.is_ok());
 }
 
 #[tokio::test]

@@ -49,19 +49,25 @@ pub(crate) async fn follow(
     let service = following.state.service();
     let place = service.subscribe(&following.who)?;
     let news = service.engine.commits().subscribe();
-    let newest = newest(&following).await?;
-    let told = since.unwrap_or(newest);
-    if told > newest {
+    let mut there = newest(&following).await?;
+    if let Some(since) = since.filter(|since| *since > there) {
+        // Another server may have told of it, which is ahead of this one.
+        let (who, name) = (&following.who, &following.shape.name);
+        service.engine.look_for(who, name, Some(since)).await?;
+        there = newest(&following).await?;
+    }
+    let told = since.unwrap_or(there);
+    if told > there {
         return Err(Error::user(
             Code::BadInput,
             format!(
-                "since: {} has no version {told} yet; expected 0 to {newest}",
+                "since: {} has no version {told} yet; expected 0 to {there}",
                 following.shape.name
             ),
         ));
     }
     let follower =
-        Follower { following, news, told, read: told, newest, ended: false, _place: place };
+        Follower { following, news, told, read: told, newest: there, ended: false, _place: place };
     Ok(stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|change| (change, follower))
     }))

@@ -33,7 +33,8 @@ pub const PRIORITY_STEP_US: i64 = 60_000_000;
 const FIRST_CHARGE_US: i64 = 1_000_000;
 /// How much more than others a tenant may have had that comes back, so that it has to wait.
 const LEAD_MAX_US: i64 = 600_000_000;
-/// How often the worker of a run may be gone, until it is taken for the run's doing.
+/// How often the worker of a run may be gone, until it is taken for the run's doing: whoever claims it then looks whether it is done,
+/// and does nothing more.
 pub const LOSSES_MAX: i64 = 5;
 
 /// A run that is to wait for its turn.
@@ -178,6 +179,8 @@ pub struct Worker {
     pub label: String,
     /// When it began, in microseconds.
     pub started_us: i64,
+    /// How many runs it takes at a time of those that are for anybody, 0 for none; where it is not said it takes what is kept for it.
+    pub runs_max: Option<i64>,
     /// Goes on while it lives.
     pub beat: i64,
 }
@@ -232,8 +235,14 @@ pub trait ControlStore: Send + Sync {
     /// The number of the last change.
     fn last_change(&self) -> BoxFuture<'_, Result<i64>>;
 
-    /// Says that a worker is there. Its id is new.
-    fn join<'a>(&'a self, id: &'a str, label: &'a str, now_us: i64) -> BoxFuture<'a, Result<()>>;
+    /// Says that a worker is there, and how many runs it takes at a time ([`Worker::runs_max`]). Its id is new.
+    fn join<'a>(
+        &'a self,
+        id: &'a str,
+        label: &'a str,
+        runs_max: Option<i64>,
+        now_us: i64,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Says that it still lives, and hears which of its runs are to be cancelled. None, when others took it for dead: what it was at
     /// is no longer its own.
@@ -249,14 +258,9 @@ pub trait ControlStore: Send + Sync {
     /// All workers.
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>>;
 
-    /// Takes the runs of a worker that did not go on since `worker.beat`, so that others can have them; those that lost a worker
-    /// too often end as `failed`, with the record that `failed` makes of theirs. Answers with how many there were.
-    fn dead<'a>(
-        &'a self,
-        worker: &'a Worker,
-        now_us: i64,
-        failed: &'a (dyn Fn(&str) -> String + Sync),
-    ) -> BoxFuture<'a, Result<u64>>;
+    /// Takes the runs of a worker that did not go on since `worker.beat`, so that others can have them. Answers with how many there
+    /// were.
+    fn dead<'a>(&'a self, worker: &'a Worker) -> BoxFuture<'a, Result<u64>>;
 
     /// Says that a worker ends by itself. What it was at or kept is for others.
     fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>>;
@@ -331,6 +335,19 @@ pub trait ControlStore: Send + Sync {
         missed: i64,
     ) -> BoxFuture<'a, Result<()>>;
 
+    /// Says of datasets that a version of them is there. What is older than what was said before is passed over, but for the first
+    /// version, which is of another dataset of the name.
+    fn notify<'a>(&'a self, notices: &'a [Notice]) -> BoxFuture<'a, Result<()>>;
+
+    /// What was said after the notice of this number, in the order in which it was; of each dataset the last.
+    fn notices(&self, after: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Notice>>>;
+
+    /// The number of the last notice.
+    fn last_notice(&self) -> BoxFuture<'_, Result<i64>>;
+
+    /// The id of the root whose database it is, which is `id` where it was nobody's.
+    fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>>;
+
     /// How many runs wait and are at work, of each tenant and job.
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>>;
 }
@@ -385,6 +402,19 @@ pub struct TickOf {
     pub due_us: i64,
     /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
     pub moves: Option<(i64, i64)>,
+}
+
+/// That a version of a dataset is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose the dataset is.
+    pub tenant: String,
+    /// Its name.
+    pub dataset: String,
+    /// Its newest version of which was said.
+    pub version: i64,
+    /// The number of the notice, given to it when it is said.
+    pub number: i64,
 }
 
 /// Runs that are to become rows.

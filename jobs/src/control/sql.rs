@@ -12,10 +12,11 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, Entry, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
-    include_str!("migrations/003_triggers.sql"),
+    include_str!("migrations/003_several.sql"),
+    include_str!("migrations/004_triggers.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -38,6 +39,7 @@ macro_rules! entries {
     };
 }
 
+mod several;
 mod statements;
 mod store;
 
@@ -195,6 +197,12 @@ impl SqlStore {
         let next =
             query("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value");
         let row = next.fetch_one(&mut **tx).await.map_err(|e| self.failed(e))?;
+        self.get(&row, "value")
+    }
+
+    async fn counter(&self, name: &'static str) -> Result<i64> {
+        let last = query("SELECT value FROM counters WHERE name = $1").bind(name);
+        let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
         self.get(&row, "value")
     }
 

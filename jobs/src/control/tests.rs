@@ -73,10 +73,12 @@ sentences! {
     bounds_are_kept,
     runs_of_a_dead_worker_are_taken_over,
     a_worker_that_leaves_leaves_its_runs_to_others,
-    a_run_that_ends_its_workers_is_given_up,
+    it_is_known_how_often_a_run_lost_its_worker,
     runs_are_cancelled_where_they_are,
     runs_are_listed_followed_and_projected,
     each_time_of_a_schedule_has_one_run,
+    the_newest_version_of_each_dataset_is_said_once,
+    a_database_is_of_one_root,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
@@ -88,9 +90,9 @@ async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
 }
 
 async fn a_run_goes_from_state_to_state(store: SqlStore) {
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     assert_eq!(store.enqueue(&new_run("a", "t"), ROOM).await.unwrap(), Enqueued::Queued);
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let entry = store.claim(&wants("w")).await.unwrap().unwrap();
     assert_eq!(
         (entry.state.as_str(), entry.attempt, entry.worker.as_deref()),
@@ -123,7 +125,7 @@ async fn a_run_goes_from_state_to_state(store: SqlStore) {
 }
 
 async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     for (id, priority, at_s) in
         [("a", 0, 0), ("b", 0, 1), ("c", 2, 100), ("d", -1, 0), ("e", 1, 200)]
     {
@@ -135,7 +137,7 @@ async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: 
 }
 
 async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     for number in 0..100 {
         store.enqueue(&new_run(&format!("a{number:03}"), "flood"), ROOM).await.unwrap();
     }
@@ -166,7 +168,7 @@ async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
 }
 
 async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let work = async |worked_s: i64| {
         let entry = store.claim(&wants("w")).await.unwrap().unwrap();
         let verdict =
@@ -192,7 +194,7 @@ async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlSto
 }
 
 async fn bounds_are_kept(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let room = Room { open_max: 3, of_tenant_max: 2 };
     for (id, tenant, expected) in [
         ("a", "t", Enqueued::Queued),
@@ -212,20 +214,19 @@ async fn bounds_are_kept(store: SqlStore) {
 }
 
 async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
-    let unfailed = |_: &str| -> String { panic!("it is not its fault yet") };
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
     store.enqueue(&NewRun { kept_for: Some("w".into()), ..new_run("k", "t") }, ROOM).await.unwrap();
-    store.join("w", "worker", 1).await.unwrap();
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     let first = store.claim(&wants("w")).await.unwrap().unwrap();
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
     // It lives: the beat that was seen is not its last.
     assert_eq!(store.beat("w").await.unwrap(), Some(vec![]));
-    assert_eq!(store.dead(&seen, 5, &unfailed).await.unwrap(), 0);
+    assert_eq!(store.dead(&seen).await.unwrap(), 0);
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
-    assert_eq!(store.dead(&seen, 5, &unfailed).await.unwrap(), 1);
+    assert_eq!(store.dead(&seen).await.unwrap(), 1);
     // What it says now counts no more, and it is told so.
     assert!(!store.settle(&lease(&first), DONE, "").await.unwrap());
     assert_eq!(store.beat("w").await.unwrap(), None);
@@ -246,39 +247,37 @@ async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     let kept = NewRun { kept_for: Some("w".into()), ..new_run("k", "t") };
     store.enqueue(&kept, ROOM).await.unwrap();
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     assert!(store.claim(&Wants { only_kept: true, ..wants("v") }).await.unwrap().is_none());
     let own = store.claim(&Wants { only_kept: true, ..wants("w") }).await.unwrap().unwrap();
     assert_eq!(own.id, "k");
     store.leave("w").await.unwrap();
     assert_eq!(store.workers().await.unwrap(), []);
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     assert_eq!(claimed(&store, &wants("v")).await, ["a", "k"]);
     assert_eq!(store.get("t", "k").await.unwrap().unwrap().losses, 0);
 }
 
-async fn a_run_that_ends_its_workers_is_given_up(store: SqlStore) {
+async fn it_is_known_how_often_a_run_lost_its_worker(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     for number in 0..LOSSES_MAX {
         let worker = format!("w{number}");
-        store.join(&worker, "worker", 1).await.unwrap();
-        store.claim(&wants(&worker)).await.unwrap().unwrap();
+        store.join(&worker, "worker", Some(1), 1).await.unwrap();
+        assert_eq!(store.claim(&wants(&worker)).await.unwrap().unwrap().losses, number);
         let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
-        let failed = |of: &str| format!("failed: {of}");
-        assert_eq!(store.dead(seen, 5, &failed).await.unwrap(), 1);
+        assert_eq!(store.dead(seen).await.unwrap(), 1);
     }
-    let ended = store.get("t", "a").await.unwrap().unwrap();
-    assert_eq!((ended.state.as_str(), ended.losses), ("failed", LOSSES_MAX));
-    assert_eq!(ended.document, "failed: {\"of\": \"a\"}");
-    assert!(store.claim(&wants("v")).await.unwrap().is_none());
+    store.join("v", "worker", Some(1), 1).await.unwrap();
+    let again = store.claim(&wants("v")).await.unwrap().unwrap();
+    assert_eq!((again.losses, again.attempt), (LOSSES_MAX, LOSSES_MAX + 1));
 }
 
 async fn runs_are_cancelled_where_they_are(store: SqlStore) {
-    store.join("v", "worker", 1).await.unwrap();
+    store.join("v", "worker", Some(1), 1).await.unwrap();
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     store.claim(&wants("w")).await.unwrap().unwrap();
     let cancel =
         async |tenant: &str, id: &str| store.cancel(tenant, id, 7, "cancelled").await.unwrap();
@@ -293,7 +292,7 @@ async fn runs_are_cancelled_where_they_are(store: SqlStore) {
 }
 
 async fn runs_are_listed_followed_and_projected(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let start = store.last_change().await.unwrap();
     for (id, job) in [("a", "embed"), ("b", "triage"), ("c", "embed"), ("d", "embed")] {
         store.enqueue(&NewRun { job: job.into(), ..new_run(id, "t") }, ROOM).await.unwrap();
@@ -338,13 +337,13 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
         told.push((ids(found.entries), found.perhaps));
     };
     store.leave("w").await.unwrap();
-    store.join("p", "worker", 1).await.unwrap();
+    store.join("p", "worker", Some(1), 1).await.unwrap();
     for worker in ["p", "q", "r"] {
         project(worker).await;
     }
     // What it was at when it was gone may have become a row.
     let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
-    store.dead(seen, 5, &|_: &str| panic!("none is open")).await.unwrap();
+    store.dead(seen).await.unwrap();
     project("r").await;
     let [(first, none), (second, _), (nothing, _), (again, perhaps)] = &told[..] else { panic!() };
     assert_eq!((none.len(), nothing.len()), (0, 0));
@@ -377,7 +376,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
 }
 
 async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
-    store.join("w", "worker", 1).await.unwrap();
+    store.join("w", "worker", Some(1), 1).await.unwrap();
     let schedule = ScheduleEntry {
         tenant: "t".into(),
         name: "nightly".into(),
@@ -445,6 +444,47 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     assert!(!fire(tick("u", "one"), "h", None).await);
 }
 
+async fn the_newest_version_of_each_dataset_is_said_once(store: SqlStore) {
+    let notice = |dataset: &str, version| Notice {
+        tenant: "t".into(),
+        dataset: dataset.into(),
+        version,
+        number: 0,
+    };
+    let after = async |number| {
+        let said = store.notices(number, 10).await.unwrap();
+        let last = said.last().map_or(number, |last| last.number);
+        let said = said.into_iter().map(|notice| (notice.dataset, notice.version));
+        (said.collect::<Vec<_>>(), last)
+    };
+    let is = |dataset: &str, version| (dataset.to_owned(), version);
+    assert_eq!(after(store.last_notice().await.unwrap()).await.0, []);
+    store.notify(&[notice("a", 3), notice("b", 1)]).await.unwrap();
+    let (said, seen) = after(0).await;
+    assert_eq!(said, [is("a", 3), is("b", 1)]);
+    // What is known already is no news, however late it comes.
+    store.notify(&[notice("a", 3), notice("a", 2), notice("b", 1)]).await.unwrap();
+    assert_eq!(after(seen).await.0, []);
+    store.notify(&[notice("b", 2), notice("a", 4), notice("a", 5)]).await.unwrap();
+    let (said, seen) = after(seen).await;
+    assert_eq!(said, [is("b", 2), is("a", 5)]);
+    assert!(seen <= store.last_notice().await.unwrap());
+    // Another of the name, in the place of one that was purged.
+    store.notify(&[notice("a", 0)]).await.unwrap();
+    let (said, seen) = after(seen).await;
+    assert_eq!(said, [is("a", 0)]);
+    store.notify(&[notice("a", 0)]).await.unwrap();
+    assert_eq!(after(seen).await.0, []);
+    store.notify(&[notice("a", 1)]).await.unwrap();
+    assert_eq!(after(seen).await.0, [is("a", 1)]);
+}
+
+async fn a_database_is_of_one_root(store: SqlStore) {
+    assert_eq!(store.root("one").await.unwrap(), "one");
+    assert_eq!(store.root("other").await.unwrap(), "one");
+    assert_eq!(store.root("one").await.unwrap(), "one");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_claim_at_once_each_run_has_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -461,7 +501,7 @@ async fn of_many_who_claim_at_once_each_run_has_one() {
     for number in 0..8 {
         let store = stores[number % 2].clone();
         tasks.spawn(async move {
-            store.join(&format!("w{number}"), "worker", 1).await.unwrap();
+            store.join(&format!("w{number}"), "worker", Some(1), 1).await.unwrap();
             let mut own = Vec::new();
             let mut idle = 0;
             while idle < 3 {

@@ -415,10 +415,10 @@ pub(crate) fn cancelled() -> Error {
 }
 
 /// The error of a run whose worker ended before it did, each time.
-pub(crate) fn interrupted(worker: &str) -> Error {
+pub(crate) fn interrupted() -> Error {
     let says = format!(
-        "interrupted: each process that worked at it ended before the run did, {} times; the last one was {worker}. It may be the \
-         run that ends them, as by taking all memory",
+        "interrupted: each process that worked at it ended before the run did, {} times. It may be the run that ends them, as by \
+         taking all memory",
         crate::control::LOSSES_MAX
     );
     Error::user(Code::ResourcesExhausted, says)

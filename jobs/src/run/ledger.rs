@@ -128,6 +128,8 @@ pub(crate) async fn known(
     let ids = ids.iter().map(|id| lit(id.to_string())).collect();
     let ended = ident("revision").eq(lit(REVISION_ENDED));
     let conditions = vec![ident("id").in_list(ids, false), ended];
+    // Whoever was writing them may have been another process, and a moment ago.
+    engine.look_for(who, &DatasetName::new(RUNS)?, None).await?;
     let found = newest(engine, who, conditions, usize::MAX, |_| true).await?;
     Ok(found.into_iter().map(|record| record.id).collect())
 }
@@ -292,6 +294,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         schedule: later_text_at(batch, "schedule", row)?,
         logical_time: later_text_at(batch, "logical_time", row)?,
         next_attempt_at: None,
+        waits_for: None,
         priority: 0,
         stages: from_json("stages", &json("stages")?)?,
         requested_by: json("requested_by")?,

@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod key;
 pub(crate) mod ledger;
 mod memory;
+pub(crate) mod notices;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod runner;

@@ -29,6 +29,9 @@ pub struct RunRecord {
     /// When it is tried again; `None` while it works and after its end.
     #[serde(default)]
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// What a run that waits has to wait for, where it is more than its turn. It is said of the moment, and not kept.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.
     #[serde(default)]
     pub priority: i32,

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use engine::{Code, Engine, Error, Principal, Result, Role, RunId};
 use futures::future::BoxFuture;
 
-use crate::control::{Asked, ControlError, ControlStore, Entry, SqlStore};
+use crate::control::{Asked, ControlError, ControlStore, Entry, SqlStore, Worker};
 use crate::run::document::Document;
 use crate::run::ledger;
-use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord};
+use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord, RunState, now};
 
 /// The file of control state in the folder of a root. A leading dot is no tenant.
 const CONTROL_FILE: &str = ".colonnade.control.db";
+
+/// What a run waits for that nobody will take.
+const NO_WORKER: &str = "no worker is there to take it";
 
 /// The records of runs.
 pub(crate) struct Records {
@@ -47,7 +50,11 @@ impl Records {
     ) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (store, is_durable) = match (control, file_of(engine)) {
-                (Some(url), _) => (SqlStore::open(url).await?, true),
+                (Some(url), _) => {
+                    let store = SqlStore::open(url).await?;
+                    require_own(engine, &store).await?;
+                    (store, true)
+                }
                 (None, Some(file)) => (SqlStore::open_file(&file).await?, true),
                 (None, None) => {
                     if engine.is_kept() {
@@ -84,6 +91,10 @@ impl Records {
         self.store.as_ref()
     }
 
+    pub(crate) fn shared_store(&self) -> Arc<dyn ControlStore> {
+        Arc::clone(&self.store)
+    }
+
     /// Whether what waits outlives the process.
     pub(crate) fn is_durable(&self) -> bool {
         self.is_durable
@@ -98,7 +109,10 @@ impl Records {
     ) -> Result<RunRecord> {
         let (tenant, text) = (who.tenant.as_str(), id.to_string());
         if let Some(entry) = self.store.get(tenant, &text).await? {
-            return Ok(Document::of(&entry)?.record);
+            let mut record = [Document::of(&entry)?.record];
+            self.say_what_they_wait_for(engine, &mut record).await?;
+            let [record] = record;
+            return Ok(record);
         }
         let earlier = self.store.earlier(tenant).await?;
         let found = match !earlier.is_read || earlier.has_older {
@@ -133,7 +147,37 @@ impl Records {
             records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
             records.truncate(limit);
         }
+        self.say_what_they_wait_for(engine, &mut records).await?;
         Ok(records)
+    }
+
+    /// All workers that live, as far as that is known here.
+    pub(crate) async fn workers(&self, engine: &Engine) -> Result<Vec<Worker>> {
+        let mut workers = self.store.workers().await?;
+        workers.retain(|worker| !is_known_dead(engine, worker));
+        Ok(workers)
+    }
+
+    /// Says of runs whose turn could be now that nobody is there who would take them, where that is so.
+    async fn say_what_they_wait_for(
+        &self,
+        engine: &Engine,
+        records: &mut [RunRecord],
+    ) -> Result<()> {
+        let now = now();
+        let waits = |record: &&mut RunRecord| {
+            record.state == RunState::Queued && record.next_attempt_at.is_none_or(|at| at <= now)
+        };
+        if !records.iter_mut().any(|record| waits(&record)) {
+            return Ok(());
+        }
+        let takes = |worker: &Worker| worker.runs_max.is_some_and(|runs| runs > 0);
+        if !self.workers(engine).await?.iter().any(takes) {
+            for record in records.iter_mut().filter(waits) {
+                record.waits_for = Some(NO_WORKER.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// The newest `limit` runs with this key that succeeded.
@@ -167,6 +211,28 @@ pub(crate) fn records_of(entries: &[Entry]) -> Vec<RunRecord> {
         }
     };
     entries.iter().filter_map(readable).collect()
+}
+
+/// Whether a worker is gone: on a local root its mark ends with its process. Elsewhere only its beat tells.
+pub(crate) fn is_known_dead(engine: &Engine, worker: &Worker) -> bool {
+    engine.folder().is_some() && !engine.is_marked(&worker.id)
+}
+
+/// That the database is that of this root: of two that shared one each would take the other's runs.
+async fn require_own(engine: &Engine, store: &SqlStore) -> Result<()> {
+    // Who only reads a root of before gives it no id.
+    let Some(own) = engine.root_id().await? else { return Ok(()) };
+    let of = store.root(&own).await?;
+    if of == own {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "the control database that the setting `control` names is that of another root (id {of}; this root's is {own}); expected one \
+             of this root alone: name another database, such as postgres://USER@HOST/ANOTHER_DATABASE"
+        ),
+    ))
 }
 
 /// Where control state is by itself.

@@ -331,7 +331,7 @@ async fn a_run_that_succeeds_starts_those_that_wait_for_it_once_each() {
     assert_eq!(fire_due(&runner, hour).await.unwrap(), 1, "the clock's");
     // It and the one of `any` are done by somebody.
     let store = runner.store();
-    store.join("w", "by hand", 0).await.unwrap();
+    store.join("w", "by hand", None, 0).await.unwrap();
     let wants = Wants {
         worker: "w".into(),
         now_us: i64::MAX,

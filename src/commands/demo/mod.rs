@@ -10,14 +10,14 @@ mod summary;
 
 use std::time::Instant;
 
-use engine::{Engine, Error, Principal, Result};
+use engine::{Code, Engine, Error, Principal, Result};
 use jobs::{RunRecord, RunRequest, Runner};
 use models::{ALL_MINILM_L6_V2, ArtifactFiles, NGRAM};
 use serde_json::{Value, json};
 
-use super::run::{start_runner, succeeded};
+use super::run::{Works, start_runner, succeeded};
 use super::serve::listen;
-use super::{close, open_to_serve};
+use super::{close, open_to_run};
 use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
@@ -62,7 +62,7 @@ pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Resu
     let settings = settings
         .with_flag("listen", arguments.listen.clone())
         .with_flag("gpu", arguments.gpu.clone());
-    let engine = open_to_serve(&settings, LABEL).await?;
+    let engine = open_to_run(&settings, LABEL).await?;
     let shown = show(&engine, &arguments, &settings, output).await;
     close(&engine, shown).await
 }
@@ -73,9 +73,12 @@ async fn show(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
-    let runner =
-        start_runner(engine, settings, engine::Urgency::Patient, jobs::Takes::All, LABEL.into())
-            .await?;
+    // It waits for its own runs.
+    if settings.workers()? == 0 {
+        let says = "setting workers = 0: the demo works at its runs itself; expected 1 or more";
+        return Err(Error::user(Code::BadInput, says));
+    }
+    let runner = start_runner(engine, settings, Works::Serving, LABEL.into()).await?;
     let shown = async {
         let summary = fill_and_run(engine, &runner, arguments, settings, output).await?;
         if output.is_json() {

@@ -166,13 +166,7 @@ impl Server {
 
     /// Asks it to stop and waits until it has.
     pub async fn stop(mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
-        let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$1\"", "sh", &pid])
-            .status()
-            .await
-            .unwrap();
-        assert!(sent.success());
+        terminate(self.pid()).await;
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .unwrap_or_else(|_| {
@@ -188,6 +182,13 @@ impl Server {
             answer.unwrap_or_else(|e| panic!("the server is gone: {e:?}\n{}", self.log())).status();
         assert!(status.is_success(), "/healthz: {status}");
     }
+}
+
+/// Asks a process to end.
+pub(super) async fn terminate(pid: u32) {
+    let pid = pid.to_string();
+    let kill = ["-c", "kill -TERM \"$1\"", "sh", &pid];
+    assert!(Command::new("sh").args(kill).status().await.unwrap().success());
 }
 
 /// Makes a dataset of a built-in kind: a file without rows is enough.

@@ -28,6 +28,7 @@ mod batch;
 mod revised;
 mod runs;
 mod together;
+mod workers;
 
 use batch::{Format, batch_of, first_row};
 

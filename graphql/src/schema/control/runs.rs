@@ -119,6 +119,12 @@ fn run_type() -> Object {
             .description("When it is tried again. Null while it works and after its end."),
         )
         .field(
+            part("waitsFor", TypeRef::named(TypeRef::STRING), |r: &RunRecord| {
+                Ok(r.waits_for.as_deref().map_or(Value::Null, Value::from))
+            })
+            .description("What it has to wait for, where that is more than its turn: as where no worker is there to take it."),
+        )
+        .field(
             part("priority", TypeRef::named_nn(TypeRef::INT), |r: &RunRecord| Ok(r.priority.into()))
                 .description("Higher is sooner."),
         )

@@ -6,10 +6,21 @@ use sqlx::{Any, Transaction, query};
 
 use super::SqlStore;
 use crate::control::{
-    Adopted, Asked, Cancelled, Enqueued, Entry, FIRST_CHARGE_US, Fired, LEAD_MAX_US, LOSSES_MAX,
-    Lease, NewRun, PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict,
-    Wants, Worker,
+    Adopted, Asked, Cancelled, Enqueued, Entry, FIRST_CHARGE_US, Fired, LEAD_MAX_US, Lease, NewRun,
+    PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
 };
+
+/// How often a claim may come second before its worker looks again later.
+const CLAIMS_LOST_MAX: usize = 8;
+
+/// What became of a claim.
+enum Claim {
+    Made(Box<Entry>),
+    /// Another was first.
+    Lost,
+    /// No run waits that may be taken.
+    Nothing,
+}
 
 impl SqlStore {
     pub(super) async fn count_open(
@@ -99,7 +110,19 @@ impl SqlStore {
         self.run(added, tx).await.map(drop)
     }
 
+    /// The run that was found may be claimed by another first; then there is a next one.
     pub(super) async fn claim_run(&self, wants: &Wants) -> Result<Option<Entry>> {
+        for _ in 0..CLAIMS_LOST_MAX {
+            match self.claim_next(wants).await? {
+                Claim::Lost => {}
+                Claim::Made(entry) => return Ok(Some(*entry)),
+                Claim::Nothing => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn claim_next(&self, wants: &Wants) -> Result<Claim> {
         let next = query(
             "SELECT r.id AS id, r.tenant AS tenant FROM tenants t JOIN runs r ON r.id = (\
              SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
@@ -115,7 +138,7 @@ impl SqlStore {
             .bind(wants.of_tenant_max);
         // Looked for outside of a transaction: most often there is none.
         let Some(found) = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))? else {
-            return Ok(None);
+            return Ok(Claim::Nothing);
         };
         let (id, tenant) =
             (self.get::<String>(&found, "id")?, self.get::<String>(&found, "tenant")?);
@@ -129,7 +152,7 @@ impl SqlStore {
         let claimed =
             claimed.bind(id).bind(wants.worker.clone()).bind(FIRST_CHARGE_US).bind(change);
         let Some(row) = claimed.fetch_optional(&mut *tx).await.map_err(|e| self.failed(e))? else {
-            return Ok(None);
+            return Ok(Claim::Lost);
         };
         let entry = self.entry(&row)?;
         let turn = query(
@@ -139,7 +162,7 @@ impl SqlStore {
         self.run(turn.bind(tenant.clone()), &mut tx).await?;
         self.charge(&tenant, FIRST_CHARGE_US, &mut tx).await?;
         self.commit(tx).await?;
-        Ok(Some(entry))
+        Ok(Claim::Made(Box::new(entry)))
     }
 
     pub(super) async fn charge(
@@ -303,12 +326,7 @@ impl SqlStore {
         Ok(())
     }
 
-    pub(super) async fn bury(
-        &self,
-        worker: &Worker,
-        now_us: i64,
-        failed: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<u64> {
+    pub(super) async fn bury(&self, worker: &Worker) -> Result<u64> {
         let mut tx = self.begin().await?;
         let change = self.next_change(&mut tx).await?;
         let gone = query("DELETE FROM workers WHERE id = $1 AND beat = $2")
@@ -318,27 +336,11 @@ impl SqlStore {
             return Ok(0);
         }
         self.let_go(&worker.id, &mut tx).await?;
-        let lost = query(
-            "SELECT id, document FROM runs WHERE is_open = 1 AND worker = $1 AND losses + 1 >= $2",
-        );
-        let lost = lost.bind(worker.id.clone()).bind(LOSSES_MAX).fetch_all(&mut *tx).await;
-        let mut taken = 0;
-        for row in lost.map_err(|e| self.failed(e))? {
-            let (id, document): (String, String) =
-                (self.get(&row, "id")?, self.get(&row, "document")?);
-            let ends = query(
-                "UPDATE runs SET state = 'failed', is_open = 0, ended_at = $2, worker = NULL, losses = losses + 1, change = $3, \
-                 document = $4 WHERE id = $1",
-            );
-            taken += self
-                .run(ends.bind(id).bind(now_us).bind(change).bind(failed(&document)), &mut tx)
-                .await?;
-        }
         let again = query(
             "UPDATE runs SET state = 'queued', worker = NULL, losses = losses + 1, due_at = 0, change = $2 \
              WHERE is_open = 1 AND worker = $1",
         );
-        taken += self.run(again.bind(worker.id.clone()).bind(change), &mut tx).await?;
+        let taken = self.run(again.bind(worker.id.clone()).bind(change), &mut tx).await?;
         self.commit(tx).await?;
         Ok(taken)
     }

@@ -6,7 +6,7 @@ use sqlx::query;
 use super::SqlStore;
 use crate::control::{
     Adopted, Asked, Cancelled, ControlStore, Count, Earlier, Enqueued, Entry, Fired, Lease, NewRun,
-    Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+    Notice, Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -76,18 +76,22 @@ impl ControlStore for SqlStore {
     }
 
     fn last_change(&self) -> BoxFuture<'_, Result<i64>> {
-        Box::pin(async move {
-            let last = query("SELECT value FROM counters WHERE name = 'change'");
-            let row = last.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
-            self.get(&row, "value")
-        })
+        Box::pin(self.counter("change"))
     }
 
-    fn join<'a>(&'a self, id: &'a str, label: &'a str, now_us: i64) -> BoxFuture<'a, Result<()>> {
+    fn join<'a>(
+        &'a self,
+        id: &'a str,
+        label: &'a str,
+        runs_max: Option<i64>,
+        now_us: i64,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let joins =
-                query("INSERT INTO workers (id, label, started_at, beat) VALUES ($1, $2, $3, 0)");
+            let joins = query(
+                "INSERT INTO workers (id, label, started_at, runs_max, beat) VALUES ($1, $2, $3, $4, 0)",
+            );
             let joins = joins.bind(id.to_owned()).bind(label.to_owned()).bind(now_us);
+            let joins = joins.bind(runs_max);
             joins.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
         })
     }
@@ -127,8 +131,9 @@ impl ControlStore for SqlStore {
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
         Box::pin(async move {
-            let all =
-                query("SELECT id, label, started_at, beat FROM workers ORDER BY started_at, id");
+            let all = query(
+                "SELECT id, label, started_at, runs_max, beat FROM workers ORDER BY started_at, id",
+            );
             let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
             rows.iter()
                 .map(|row| {
@@ -136,6 +141,7 @@ impl ControlStore for SqlStore {
                         id: self.get(row, "id")?,
                         label: self.get(row, "label")?,
                         started_us: self.get(row, "started_at")?,
+                        runs_max: self.get(row, "runs_max")?,
                         beat: self.get(row, "beat")?,
                     })
                 })
@@ -143,13 +149,8 @@ impl ControlStore for SqlStore {
         })
     }
 
-    fn dead<'a>(
-        &'a self,
-        worker: &'a Worker,
-        now_us: i64,
-        failed: &'a (dyn Fn(&str) -> String + Sync),
-    ) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.bury(worker, now_us, failed))
+    fn dead<'a>(&'a self, worker: &'a Worker) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.bury(worker))
     }
 
     fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -292,6 +293,22 @@ impl ControlStore for SqlStore {
         let handled =
             handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to).bind(missed);
         Box::pin(async move { self.changes_rows(handled).await.map(drop) })
+    }
+
+    fn notify<'a>(&'a self, notices: &'a [Notice]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.notify_of(notices))
+    }
+
+    fn notices(&self, after: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Notice>>> {
+        Box::pin(self.notices_after(after, limit))
+    }
+
+    fn last_notice(&self) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(self.counter("notice"))
+    }
+
+    fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>> {
+        Box::pin(self.root_of(id))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {

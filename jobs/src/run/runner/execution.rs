@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
 use super::{AtWork, Shared, bound};
-use crate::control::{Entry, Lease, Verdict, Wants};
+use crate::control::{Entry, LOSSES_MAX, Lease, Verdict, Wants};
 use crate::job::{Job, Outcome};
-use crate::run::context::{Commits, RunContext, cancelled, panicked};
+use crate::run::context::{Commits, RunContext, cancelled, interrupted, panicked};
 use crate::run::document::Document;
 use crate::run::key::run_key;
 use crate::run::record::{
@@ -46,7 +46,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
     while !shared.closing.is_cancelled() {
         // From here on a wake is kept.
         let woken = shared.wake.notified();
-        while shared.at_work.lock().len() < shared.options.concurrent_runs.max(1)
+        while shared.at_work.lock().len() < shared.options.concurrent_runs
             && !shared.closing.is_cancelled()
         {
             match claim(&shared).await {
@@ -107,6 +107,8 @@ struct Run {
     live: AtWork,
     /// Whether somebody was at it before.
     is_later_attempt: bool,
+    /// Whether so many workers ended while they were at it that nobody is to try again.
+    is_given_up: bool,
     began: Instant,
     attempt_began_at: DateTime<Utc>,
 }
@@ -145,8 +147,9 @@ impl Run {
         }
         shared.at_work.lock().insert(record.id, live.clone());
         shared.tell(record);
-        let is_later_attempt = entry.attempt > 1;
-        Ok(Self { who, live, is_later_attempt, began: Instant::now(), attempt_began_at })
+        let (is_later_attempt, is_given_up) = (entry.attempt > 1, entry.losses >= LOSSES_MAX);
+        let began = Instant::now();
+        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at })
     }
 
     async fn execute(self, shared: Arc<Shared>) {
@@ -160,6 +163,7 @@ impl Run {
         let record = RunRecord::clone(&self.live.record.borrow());
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
+            require_device(job.name(), self.live.gpu)?;
             require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
             let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
                 .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
@@ -175,6 +179,7 @@ impl Run {
                 let outcome = Outcome { summary: earlier.summary };
                 return End::Done(outcome, earlier.outputs, repeated_of);
             }
+            Ok(_) if self.is_given_up => return End::Stopped(interrupted()),
             Ok((job, session, Before { numbers, .. })) => (job, session, numbers),
             Err(error) => return End::Stopped(error),
         };
@@ -340,6 +345,7 @@ impl Run {
             End::Stopped(error)
                 if can_pass(&error)
                     && !is_cancelled
+                    && !self.is_given_up
                     && record.attempts.len() + 1 < ATTEMPTS_MAX =>
             {
                 let wait = backoff(record.attempts.len(), &record.id.to_string());

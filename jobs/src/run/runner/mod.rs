@@ -26,20 +26,19 @@ mod several_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
     Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    Version, WorkMark,
+    Version,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -49,7 +48,8 @@ use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::run_key;
-use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
+use crate::run::notices::Notices;
+use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
 
@@ -57,6 +57,8 @@ use request::{at_versions, new_record, pins, require_outputs};
 
 pub(crate) use execution::can_pass;
 pub use options::{RunRequest, RunnerOptions, Takes};
+pub use worker::WorkerState;
+use worker::{Worker, join, label};
 
 /// Updates that a slow listener may lag behind before it misses some.
 pub const UPDATES_MAX: usize = 1_024;
@@ -96,22 +98,6 @@ struct Shared {
     ended: Notify,
     tasks: TaskTracker,
     closing: CancellationToken,
-}
-
-/// A runner as others see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct WorkerState {
-    /// What it is, and in which process.
-    pub label: String,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-}
-
-/// What others know this runner as.
-struct Worker {
-    id: String,
-    /// Says on a local root that it lives.
-    _mark: Option<WorkMark>,
 }
 
 /// A run that somebody waits for.
@@ -163,6 +149,7 @@ impl Runner {
         let records = Records::open(&engine, options.control.as_deref()).await?;
         let worker = join(&engine, &records, &options).await?;
         let seen = records.store().last_change().await?;
+        let heard = records.store().last_notice().await?;
         let shared = Arc::new(Shared {
             worker: Mutex::new(worker),
             at_work: Mutex::default(),
@@ -192,12 +179,26 @@ impl Runner {
             recovered => recovered?,
         }
         let shared = &runner.shared;
+        if shared.options.concurrent_runs > 0 {
+            let work = shared.tasks.track_future(execution::work(shared.clone()));
+            drop(shared.threads.spawn(work)?);
+        }
         for task in [
-            shared.threads.spawn(shared.tasks.track_future(execution::work(shared.clone())))?,
             shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
         ] {
             drop(task);
+        }
+        if shared.records.is_durable() {
+            let (notices, store) = (Notices::default(), shared.records.shared_store());
+            let (engine, closing) = (shared.engine.clone(), shared.closing.clone());
+            let telling = notices.clone().tell(engine.clone(), store.clone(), closing.clone());
+            drop(shared.threads.spawn(shared.tasks.track_future(telling))?);
+            // Who takes its own runs alone is soon gone, and nobody asks it for what is new.
+            if shared.options.takes == Takes::All {
+                let hearing = notices.hear(engine, store, heard, closing);
+                drop(shared.threads.spawn(shared.tasks.track_future(hearing))?);
+            }
         }
         if shared.options.takes == Takes::All {
             let looking = shared.tasks.track_future(pulse::look_at_the_clock(Self {
@@ -232,7 +233,10 @@ impl Runner {
         let inputs = job.inputs(&params)?;
         require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
-        execution::require_device(job.name(), gpu)?;
+        // Where others work at it, theirs is the device.
+        if shared.options.concurrent_runs > 0 {
+            execution::require_device(job.name(), gpu)?;
+        }
         let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
         let session = session.map_err(|e| self.saying_who_makes(e, &catalog, &inputs))?;
@@ -460,13 +464,14 @@ impl Runner {
     /// Who works, this runner aside.
     pub async fn workers(&self) -> Result<Vec<WorkerState>> {
         let own = self.shared.worker.lock().id.clone();
-        let others = self.store().workers().await?.into_iter().filter(|worker| worker.id != own);
-        Ok(others
-            .map(|worker| WorkerState {
-                label: worker.label,
-                started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
-            })
-            .collect())
+        let workers = self.shared.records.workers(&self.shared.engine).await?;
+        let others = workers.into_iter().filter(|worker| worker.id != own);
+        Ok(others.map(WorkerState::of).collect())
+    }
+
+    /// What this runner is to others, and in which process.
+    pub fn label(&self) -> String {
+        label(&self.shared.engine, &self.shared.options)
     }
 
     /// The oldest version of a dataset that a run which waits or works reads; none, where no run does.
@@ -565,16 +570,6 @@ impl RunHandle {
             )),
         }
     }
-}
-
-/// Makes the runner known to others under a new name.
-async fn join(engine: &Engine, records: &Records, options: &RunnerOptions) -> Result<Worker> {
-    let id = format!("worker-{}", RunId::new());
-    // Marked first: whoever sees the name and no mark takes it for dead.
-    let mark = engine.mark(&id)?;
-    let label = format!("{} (process {})", options.label, std::process::id());
-    records.store().join(&id, &label, now().timestamp_micros()).await?;
-    Ok(Worker { id, _mark: mark })
 }
 
 fn bound(count: usize) -> i64 {

@@ -16,7 +16,7 @@ use crate::run::stages::Prices;
 pub struct RunnerOptions {
     /// Device policy of runs that do not state their own.
     pub gpu: GpuPolicy,
-    /// Runs at work at one time.
+    /// Runs at work at one time; 0 where others work at them.
     pub concurrent_runs: usize,
     /// Runs that may wait; one more is refused with `LIMIT_EXCEEDED`.
     pub queue_runs_max: usize,

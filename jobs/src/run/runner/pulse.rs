@@ -13,9 +13,9 @@ use engine::{Result, RunId};
 
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
-use crate::run::context::interrupted;
 use crate::run::document::Document;
-use crate::run::record::{RunError, RunState, now};
+use crate::run::record::now;
+use crate::run::records::is_known_dead;
 use crate::schedules::fire_due;
 
 /// How often it is looked what others did, and how soon one hears that a run is to be cancelled.
@@ -184,12 +184,14 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
     let own = shared.worker.lock().id.clone();
     let workers = shared.records.store().workers().await?;
     others.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
-    for worker in workers.iter().filter(|worker| worker.id != own) {
-        if !is_gone(shared, worker, others) {
+    let mut first = None;
+    for worker in &workers {
+        if worker.id == own || !is_gone(shared, worker, others) {
+            // Those that take their own runs alone see to nothing else.
+            first = first.or(worker.runs_max.map(|_| &worker.id));
             continue;
         }
-        let failed = |text: &str| failed(&worker.id, text);
-        let taken = shared.records.store().dead(worker, now().timestamp_micros(), &failed).await?;
+        let taken = shared.records.store().dead(worker).await?;
         if taken > 0 {
             tracing::warn!(
                 worker = worker.label,
@@ -200,11 +202,13 @@ async fn bury(shared: &Shared, others: &mut HashMap<String, (i64, Instant)>) -> 
             shared.ended.notify_one();
         }
     }
+    // Of several that could put files together the first that came does.
+    shared.engine.leave_upkeep_to_others(first.is_some_and(|first| *first != own));
     Ok(())
 }
 
 fn is_gone(shared: &Shared, worker: &Worker, others: &mut HashMap<String, (i64, Instant)>) -> bool {
-    if shared.engine.folder().is_some() && !shared.engine.is_marked(&worker.id) {
+    if is_known_dead(&shared.engine, worker) {
         return true;
     }
     let (beat, since) =
@@ -213,13 +217,4 @@ fn is_gone(shared: &Shared, worker: &Worker, others: &mut HashMap<String, (i64, 
         (*beat, *since) = (worker.beat, Instant::now());
     }
     since.elapsed() > LEASE
-}
-
-/// The document of a run whose workers all ended while they were at it.
-fn failed(worker: &str, text: &str) -> String {
-    let Ok(mut document) = Document::parse(text) else { return text.to_owned() };
-    document.record.state = RunState::Failed;
-    document.record.finished_at = Some(now());
-    document.record.error = Some(RunError::from(&interrupted(worker)));
-    document.to_text().unwrap_or_else(|_| text.to_owned())
 }

@@ -94,6 +94,10 @@ pub(super) async fn before(
     let id = application_id(&record.key);
     let mut numbers = HashMap::new();
     for output in job.outputs(&record.params)? {
+        if is_later_attempt {
+            // Who was at it before may have been another process, and a moment ago.
+            engine.look_for(who, &output.name, None).await?;
+        }
         let last = match engine.last_number(who, &output.name, &id).await {
             Ok(last) => last.unwrap_or_default(),
             Err(error) if error.code() == Code::NotFound => 0,
@@ -111,11 +115,13 @@ pub(super) async fn before(
     for mut earlier in runs {
         // One that repeated another itself leads to the one that did the work.
         let committer = earlier.repeated_of.unwrap_or(earlier.id);
+        // Its own commit is made, whatever others did to it since: a second one would undo that.
+        let is_own = earlier.id == record.id;
         let made = commits(engine, who, job, &earlier, committer).await?;
         let mut outputs = Vec::with_capacity(made.len());
         for (dataset, commit) in made {
             match commit {
-                Some(made) if engine.is_as_made(who, &dataset, made.version).await? => {
+                Some(made) if is_own || engine.is_as_made(who, &dataset, made.version).await? => {
                     standing.insert(dataset);
                     outputs.push(Some(made));
                 }

@@ -20,6 +20,7 @@ pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
         outputs: Vec::new(),
         attempts: Vec::new(),
         next_attempt_at: None,
+        waits_for: None,
         priority: request.priority,
         schedule: None,
         logical_time: None,

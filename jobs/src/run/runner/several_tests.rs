@@ -10,27 +10,19 @@ use serde_json::{Value, json};
 
 use super::tests::{hold, holding, metrics, request, run};
 use super::{RunHandle, Runner, RunnerOptions, Takes};
-use crate::control::{ControlStore, NewRun, Room, SqlStore, Wants};
+use crate::control::{ControlStore, LOSSES_MAX, NewRun, Room, SqlStore, Wants};
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
 use crate::testing::append;
 
-async fn engine_at(folder: &Path, access: fn(String) -> Access) -> Engine {
+async fn engine_at(folder: &Path) -> Engine {
     let options = EngineOptions {
         root: folder.display().to_string(),
-        access: access("test".into()),
+        access: Access::Writer { holder: "test".into() },
         ..EngineOptions::default()
     };
     Engine::open(options).await.unwrap()
-}
-
-fn main(holder: String) -> Access {
-    Access::Writer { holder }
-}
-
-fn beside(holder: String) -> Access {
-    Access::Beside { holder }
 }
 
 fn options() -> RunnerOptions {
@@ -46,7 +38,7 @@ async fn ended(runner: &Runner, id: RunId) -> RunRecord {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let one = RunnerOptions { concurrent_runs: 1, ..options() };
     let (first, _) = holding(&engine, one.clone()).await;
@@ -70,8 +62,8 @@ async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
-    let other = engine_at(folder.path(), beside).await;
+    let engine = engine_at(folder.path()).await;
+    let other = engine_at(folder.path()).await;
     let (first, places) = holding(&engine, options()).await;
     // It works at its own alone, and has none.
     let second =
@@ -103,7 +95,7 @@ async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
 }
 
 /// A run that a worker was at which is gone.
-async fn orphan(store: &SqlStore, of: &RunRecord) -> RunRecord {
+async fn orphan(store: &SqlStore, of: &RunRecord, losses: i64) -> RunRecord {
     let id = RunId::new();
     let record = RunRecord {
         id,
@@ -126,26 +118,34 @@ async fn orphan(store: &SqlStore, of: &RunRecord) -> RunRecord {
         due_us: 0,
         memory_bytes: 0,
         attempts_max: 1,
-        kept_for: Some("ghost".into()),
+        kept_for: None,
         document,
     };
-    store.join("ghost", "gone", 0).await.unwrap();
     store.enqueue(&new, Room { open_max: 9, of_tenant_max: 9 }).await.unwrap();
-    let wants = Wants {
-        worker: "ghost".into(),
-        now_us: 1,
-        free_bytes: 1,
-        of_tenant_max: 9,
-        only_kept: true,
-    };
-    assert_eq!(store.claim(&wants).await.unwrap().unwrap().id, record.id.to_string());
+    for number in 0..=losses {
+        let worker = format!("ghost-{number}");
+        store.join(&worker, "gone", None, 0).await.unwrap();
+        let wants = Wants {
+            worker: worker.clone(),
+            now_us: 1,
+            free_bytes: 1,
+            of_tenant_max: 9,
+            only_kept: false,
+        };
+        assert_eq!(store.claim(&wants).await.unwrap().unwrap().id, record.id.to_string());
+        if number < losses {
+            let workers = store.workers().await.unwrap();
+            let gone = workers.iter().find(|other| other.id == worker).unwrap();
+            assert_eq!(store.dead(gone).await.unwrap(), 1);
+        }
+    }
     record
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_a_dead_process_is_done_once() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let runner = Runner::start(engine.clone(), options()).await.unwrap();
     let done = run(&runner, "anomalies", json!({})).await;
@@ -153,9 +153,9 @@ async fn a_run_of_a_dead_process_is_done_once() {
     let file = folder.path().join(".colonnade.control.db");
     let who = Principal::local();
     let output = done.outputs[0].dataset.clone();
-    for has_committed in [false, true] {
+    for (has_committed, is_replaced) in [(false, false), (true, false), (true, true)] {
         let store = SqlStore::open_file(&file).await.unwrap();
-        let record = orphan(&store, &done).await;
+        let record = orphan(&store, &done, 0).await;
         if has_committed {
             let label = CommitLabel {
                 run_id: Some(record.id),
@@ -164,6 +164,11 @@ async fn a_run_of_a_dead_process_is_done_once() {
                 ..CommitLabel::default()
             };
             engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
+        }
+        if is_replaced {
+            // By another run, before anybody looked.
+            let label = CommitLabel { operation: "other".into(), ..CommitLabel::default() };
+            engine.write(&who, &output, WriteMode::Overwrite, vec![], label).await.unwrap();
         }
         store.close().await;
         let before = engine.history(&who, &output, 100).await.unwrap().len();
@@ -178,9 +183,50 @@ async fn a_run_of_a_dead_process_is_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_its_processes_is_given_up_unless_it_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path()).await;
+    append(&engine, "metrics", &metrics()).await;
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let done = run(&runner, "anomalies", json!({})).await;
+    runner.shutdown().await;
+    let file = folder.path().join(".colonnade.control.db");
+    let who = Principal::local();
+    let output = done.outputs[0].dataset.clone();
+    for has_committed in [false, true] {
+        let store = SqlStore::open_file(&file).await.unwrap();
+        // The worker that is at it is the last that may be gone.
+        let record = orphan(&store, &done, LOSSES_MAX - 1).await;
+        if has_committed {
+            let label = CommitLabel {
+                run_id: Some(record.id),
+                operation: "anomalies".into(),
+                idempotency: Some((application_id(&record.key), 1)),
+                ..CommitLabel::default()
+            };
+            engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
+        }
+        store.close().await;
+        let before = engine.history(&who, &output, 100).await.unwrap().len();
+        let runner = Runner::start(engine.clone(), options()).await.unwrap();
+        let ended = ended(&runner, record.id).await;
+        match (has_committed, &ended.error) {
+            (true, None) => assert_eq!(ended.state, RunState::Succeeded),
+            (false, Some(error)) => {
+                assert_eq!((ended.state, ended.attempts.len()), (RunState::Failed, 0));
+                assert!(error.message.contains("ended before the run did, 5 times"), "{error:?}");
+            }
+            _ => panic!("it committed {has_committed}: {ended:?}"),
+        }
+        assert_eq!(engine.history(&who, &output, 100).await.unwrap().len(), before);
+        runner.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_are_known_from_the_dataset_where_control_state_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_at(folder.path(), main).await;
+    let engine = engine_at(folder.path()).await;
     append(&engine, "metrics", &metrics()).await;
     let runner = Runner::start(engine.clone(), options()).await.unwrap();
     let first = run(&runner, "anomalies", json!({})).await;

@@ -118,6 +118,7 @@ impl Shared {
         let finished_at = now();
         record.state = RunState::Cancelled;
         record.finished_at = Some(finished_at);
+        record.waits_for = None;
         record.error = Some(RunError::from(&cancelled()));
         let document = Document { record: record.clone(), gpu: GpuPolicy::default() }.to_text()?;
         let (tenant, id, at) =

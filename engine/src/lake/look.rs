@@ -1,0 +1,43 @@
+//! Looking for what others committed to one table, where somebody has reason to think that there is something: a notice, or a request
+//! that what is known here does not fit.
+
+use datasets::DatasetName;
+
+use super::{Head, Lake, Table};
+use crate::error::Result;
+use crate::identity::{TenantId, Version};
+
+impl Lake {
+    /// Follows a dataset as far as its log goes, and announces what it finds, unless `version` of it is known. Of tenants of whom
+    /// nobody asked anything here nothing is looked for.
+    pub(crate) async fn look_for(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        version: Option<Version>,
+    ) -> Result<()> {
+        if !self.asked_for().contains(tenant) {
+            return Ok(());
+        }
+        let shelf = self.shelf(tenant);
+        match shelf.get(dataset) {
+            Some(table) if version.is_some_and(|version| table.entry().version >= version) => {
+                Ok(())
+            }
+            Some(table) => self.look_for_next(&table).await,
+            None => self.look_for_new(tenant, &shelf).await,
+        }
+    }
+
+    /// Moves on with what others committed to a table; false where there is nothing.
+    pub(crate) async fn follow_others(&self, table: &Table, head: &mut Head) -> Result<bool> {
+        if !table.has_entry(head.version().0 + 1).await? {
+            return Ok(false);
+        }
+        // Whoever holds the head has it of the table that is open.
+        match self.shelf(&table.tenant).get(&table.name) {
+            Some(table) => self.catch_up(&table, head).await,
+            None => Ok(false),
+        }
+    }
+}

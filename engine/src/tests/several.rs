@@ -1,0 +1,81 @@
+//! Several engines on one root, as of several servers: what is committed by one is judged and seen by the others.
+
+use std::collections::BTreeSet;
+
+use datasets::read::Source;
+
+use super::*;
+use crate::{Code, LoadOptions, Version};
+
+/// Two engines that know the same of a dataset with one row.
+async fn two(root: &str) -> (Engine, Engine) {
+    let first = engine_at(root).await;
+    send(&first, 0..1, None).await.unwrap();
+    let second = Engine::open(options(root)).await.unwrap();
+    assert_eq!(second.catalog(&who()).await.unwrap().datasets[&name("calls")].version, Version(1));
+    (first, second)
+}
+
+#[tokio::test]
+async fn requests_of_a_producer_may_come_by_any_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = two(folder.path().to_str().unwrap()).await;
+    let engines = [&first, &second];
+    for number in 0..6_i64 {
+        let of = |engine| send(engine, number..number + 1, sequence("p", number));
+        let taken = of(engines[number as usize % 2]).await.unwrap();
+        assert!(!taken.duplicate, "{number}");
+        // Sent again, to the other.
+        let again = of(engines[(number as usize + 1) % 2]).await.unwrap();
+        assert!(again.duplicate, "{number}");
+    }
+    // What nobody took is a gap for all.
+    for engine in engines {
+        let gap = send(engine, 9..10, sequence("p", 9)).await.unwrap_err();
+        assert_eq!(gap.code(), Code::Conflict);
+        assert!(gap.to_string().ends_with("expected 6, because 5 is the last one taken"), "{gap}");
+    }
+    assert_eq!(number(&second, "SELECT count(*) FROM calls").await, 7);
+    // Files too.
+    send(&first, 20..21, sequence("p", 6)).await.unwrap();
+    let text = "{\"id\": 30, \"at\": \"2026-01-01T00:00:00Z\"}\n";
+    let load = LoadOptions { producer: Some(("p".into(), 7)), ..LoadOptions::default() };
+    let source = Source::Body { bytes: Bytes::from(text), name: "body".into() };
+    let loaded = second.load(&who(), &name("calls"), source, Format::Ndjson, load).await;
+    assert!(!loaded.unwrap().duplicate);
+}
+
+#[tokio::test]
+async fn what_somebody_heard_of_is_looked_for_and_announced_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = two(folder.path().to_str().unwrap()).await;
+    let mut news = second.commits().subscribe();
+    for id in 1..4 {
+        send(&first, id..id + 1, None).await.unwrap();
+    }
+    let look = |dataset: &str, version| {
+        let (dataset, second) = (name(dataset), second.clone());
+        async move { second.look_for(&who(), &dataset, version).await.unwrap() }
+    };
+    // Of it as much is known.
+    look("calls", Some(Version(1))).await;
+    assert!(news.try_recv().is_err());
+    for version in [Some(Version(4)), Some(Version(4)), None] {
+        look("calls", version).await;
+    }
+    let mut told = Vec::new();
+    while let Ok(event) = news.try_recv() {
+        told.push((event.dataset.clone(), event.version));
+    }
+    assert_eq!(told, [2, 3, 4].map(|version| (name("calls"), Version(version))));
+    // One that is new is in the catalogue.
+    let spec = DatasetSpec { name: name("others"), ..calls() };
+    first.create_dataset(&who(), spec).await.unwrap();
+    look("others", Some(Version(0))).await;
+    let known: BTreeSet<_> =
+        second.catalog(&who()).await.unwrap().datasets.keys().cloned().collect();
+    assert_eq!(known, BTreeSet::from([name("calls"), name("others")]));
+    // Of a tenant of whom nobody asked anything nothing is looked for.
+    let stranger = Principal { tenant: "stranger".parse().unwrap(), ..who() };
+    second.look_for(&stranger, &name("calls"), None).await.unwrap();
+}
