@@ -153,6 +153,9 @@ async fn a_run_of_a_dead_process_is_done_once() {
     let file = folder.path().join(".colonnade.control.db");
     let who = Principal::local();
     let output = done.outputs[0].dataset.clone();
+    let session = engine.session(&who, &[]).await.unwrap();
+    let rows = session.collect(session.table(&output).await.unwrap()).await.unwrap();
+    assert!(rows.iter().any(|batch| batch.num_rows() > 0));
     for (has_committed, is_replaced) in [(false, false), (true, false), (true, true)] {
         let store = SqlStore::open_file(&file).await.unwrap();
         let record = orphan(&store, &done, 0).await;
@@ -163,7 +166,8 @@ async fn a_run_of_a_dead_process_is_done_once() {
                 idempotency: Some((application_id(&record.key), 1)),
                 ..CommitLabel::default()
             };
-            engine.write(&who, &output, WriteMode::Append, vec![], label).await.unwrap();
+            let rows = rows.clone();
+            engine.write(&who, &output, WriteMode::Overwrite, rows, label).await.unwrap();
         }
         if is_replaced {
             // By another run, before anybody looked.
