@@ -75,6 +75,11 @@ impl Lake {
             files: unused.len() as u64,
             bytes: unused.iter().map(|(_, bytes)| bytes).sum(),
         };
+        if unused.is_empty() {
+            // All that could be read can be read.
+            let kept_from = table.oldest_version(newest).await.map_err(doing)?;
+            return Ok(Vacuumed { kept_from, ..vacuumed });
+        }
         if is_dry {
             return Ok(vacuumed);
         }

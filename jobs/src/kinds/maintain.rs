@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Keep, Principal, Result, Role};
 use futures::future::BoxFuture;
@@ -111,15 +111,13 @@ impl Job for Maintain {
             // Who may run jobs may have this done, with what is kept as it says.
             let who = Principal { roles: vec![Role::Admin], ..ctx.principal().clone() };
             let mut done = Done::default();
-            for (i, dataset) in datasets.iter().enumerate() {
-                ctx.check()?;
-                ctx.progress(i as f64 / datasets.len() as f64);
-                match look_after(ctx, &who, dataset, &params, &mut done).await {
-                    Ok(()) => {}
-                    Err(error) if error.code() == Code::Cancelled => return Err(error),
-                    // The others are looked after all the same.
-                    Err(error) => drop(done.failed.insert(dataset.clone(), error)),
-                }
+            if params.compact {
+                put_together(ctx, &who, &datasets, &mut done).await?;
+            }
+            ctx.progress(0.5);
+            if params.vacuum {
+                let since = Utc::now() - TimeDelta::days(i64::from(params.keep_days));
+                take_away(ctx, &who, &datasets, since, &mut done).await?;
             }
             if let Some((dataset, error)) = done.failed.first_key_value()
                 && done.failed.len() == datasets.len()
@@ -152,34 +150,121 @@ struct Done {
     failed: BTreeMap<DatasetName, Error>,
 }
 
-async fn look_after(
+impl Done {
+    /// Notes what one dataset came to; the others are looked after all the same.
+    fn note<T>(&mut self, dataset: &DatasetName, came: Result<T>) -> Result<Option<T>> {
+        match came {
+            Ok(came) => Ok(Some(came)),
+            Err(error) if error.code() == Code::Cancelled => Err(error),
+            Err(error) => {
+                self.failed.insert(dataset.clone(), error);
+                Ok(None)
+            }
+        }
+    }
+}
+
+async fn put_together(
     ctx: &RunContext,
     who: &Principal,
-    dataset: &DatasetName,
-    params: &Params,
+    datasets: &[DatasetName],
     done: &mut Done,
 ) -> Result<()> {
-    if params.compact {
-        let mut stage = ctx.stage("compact");
-        let compacted = ctx.engine().compact(who, dataset).await?;
-        stage.record.rows_out = compacted.rows;
-        stage.facts(
-            json!({ "dataset": dataset, "files": compacted.removed, "became": compacted.added }),
-        );
+    let mut stage = ctx.stage("compact");
+    for dataset in datasets {
+        ctx.check()?;
+        let compacted = ctx.engine().compact(who, dataset).await;
+        let Some(compacted) = done.note(dataset, compacted)? else { continue };
+        stage.record.rows_out += compacted.rows;
         done.together += compacted.removed;
         done.made += compacted.added;
     }
-    if params.vacuum {
-        let mut stage = ctx.stage("vacuum");
-        let since = Utc::now() - TimeDelta::days(i64::from(params.keep_days));
-        // Asked for as late as can be: a run that is taken on from here on reads a newer version.
-        let from = ctx.pinned(dataset).await?;
-        let gone = ctx.engine().vacuum(who, dataset, Keep { since, from }, false).await?;
-        stage.facts(json!({
-            "dataset": dataset, "files": gone.files, "bytes": gone.bytes, "kept_from": gone.kept_from,
-        }));
+    stage.facts(json!({ "files": done.together, "became": done.made }));
+    Ok(())
+}
+
+async fn take_away(
+    ctx: &RunContext,
+    who: &Principal,
+    datasets: &[DatasetName],
+    since: DateTime<Utc>,
+    done: &mut Done,
+) -> Result<()> {
+    let mut stage = ctx.stage("vacuum");
+    for dataset in datasets {
+        ctx.check()?;
+        let gone = async {
+            // Asked for as late as can be: a run that is taken on from here on reads a newer version.
+            let from = ctx.pinned(dataset).await?;
+            ctx.engine().vacuum(who, dataset, Keep { since, from }, false).await
+        };
+        let gone = gone.await;
+        let Some(gone) = done.note(dataset, gone)? else { continue };
         done.files += gone.files;
         done.bytes += gone.bytes;
     }
+    stage.facts(json!({ "files": done.files, "bytes": done.bytes }));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use engine::{AsOf, Version};
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::record::RunState;
+    use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+    use crate::testing::{append, engine, sampled};
+
+    #[test]
+    fn what_is_wrong_with_its_parameters_is_told() {
+        for (params, says) in [
+            (json!({"keep_days": 0}), "expected 1 to 36500"),
+            (json!({"compact": false, "vacuum": false}), "expected `compact` or `vacuum`"),
+            (json!({"keep": 3}), "did you mean keep_days"),
+        ] {
+            let error = Maintain.canonical(&params).unwrap_err();
+            assert!(error.to_string().contains(says), "{error} does not say {says}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_puts_files_together_each_time_and_changes_no_row() {
+        let engine = engine().await;
+        let runner = Runner::start(engine.clone(), RunnerOptions::default()).await.unwrap();
+        let (who, name) = (Principal::local(), DatasetName::new("metrics").unwrap());
+        for _ in 0..2 {
+            for _ in 0..5 {
+                append(&engine, "metrics", &[sampled("a", 60, vec![1.0; 10])]).await;
+            }
+            let request = RunRequest { job: NAME.into(), ..RunRequest::default() };
+            let run = runner.submit(&who, request).await.unwrap().wait().await.unwrap();
+            assert_eq!((run.state, run.repeated_of), (RunState::Succeeded, None), "{run:?}");
+            assert!(run.summary["files_put_together"].as_u64().unwrap() >= 5, "{run:?}");
+            assert_eq!(run.summary["files_taken_away"], 0);
+            let stages: Vec<&str> = run.stages.iter().map(|stage| stage.name.as_str()).collect();
+            assert_eq!(stages, ["compact", "vacuum"]);
+        }
+        assert_eq!(engine.catalog(&who).await.unwrap().datasets[&name].rows, Some(100));
+        // A run that waits keeps what it will read.
+        let waits = RunRequest {
+            job: "anomalies".into(),
+            pins: vec![(name.clone(), AsOf::Version(Version(3)))],
+            ..RunRequest::default()
+        };
+        assert_eq!(runner.pinned(&who, &name).await.unwrap(), None);
+        let handle = runner.submit(&who, waits).await.unwrap();
+        let pinned = runner.pinned(&who, &name).await.unwrap();
+        assert!(matches!(pinned, None | Some(Version(3))), "{pinned:?}");
+        handle.wait().await.unwrap();
+        let missing = RunRequest {
+            job: NAME.into(),
+            params: json!({"datasets": ["metrix"]}),
+            ..RunRequest::default()
+        };
+        let run = runner.submit(&who, missing).await.unwrap().wait().await.unwrap();
+        assert!(run.error.unwrap().message.contains("did you mean metrics?"));
+    }
 }
