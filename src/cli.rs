@@ -1,5 +1,6 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
+mod files;
 mod runs;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
+pub use files::{Compact, Vacuum};
 pub use runs::{
     Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When, Worker,
 };
@@ -307,33 +309,6 @@ pub struct Delete {
     pub dataset: String,
     #[command(flatten)]
     pub which: Which,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Compact {
-    /// The datasets [default: all of the tenant]
-    pub datasets: Vec<String>,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Vacuum {
-    /// The datasets
-    pub datasets: Vec<String>,
-    /// All datasets of the tenant
-    #[arg(long, conflicts_with = "datasets")]
-    pub all: bool,
-    /// Versions that were the newest in the last so many days can still be read afterwards; 0 keeps the newest alone
-    #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
-    pub keep_days: u32,
-    /// Say what would go, and take nothing away
-    #[arg(long)]
-    pub dry_run: bool,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,

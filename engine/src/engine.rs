@@ -22,8 +22,7 @@ use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{
-    Batches, Commit, CommitLabel, CommitRecord, Examined, Keep, Lake, Prepared, Table, Vacuumed,
-    WriteMode,
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Keep, Lake, Table, Vacuumed, WriteMode,
 };
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
@@ -81,7 +80,6 @@ impl Engine {
         &self.0
     }
 
-    #[cfg(test)]
     pub(crate) fn lake(&self) -> &Arc<Lake> {
         &self.0.lake
     }
@@ -347,49 +345,6 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             self.0.lake.write(who, dataset, mode, batches, commit).await
-        })
-    }
-
-    /// Writes rows that a job made and commits nothing yet: [`publish`](Self::publish) does, or [`discard`](Self::discard) takes
-    /// them away. They must have the columns of the dataset's spec, by name, and a label with a run and a number.
-    pub fn prepare<'a>(
-        &'a self,
-        who: &'a Principal,
-        dataset: &'a DatasetName,
-        mode: WriteMode,
-        batches: impl Into<Batches>,
-        commit: CommitLabel,
-    ) -> BoxFuture<'a, Result<Prepared>> {
-        let batches = batches.into();
-        Box::pin(async move {
-            who.require(Role::Writer)?;
-            self.0.lake.prepare(who, dataset, mode, batches, commit).await
-        })
-    }
-
-    /// Commits what was prepared, each to a dataset of its own, so that readers see all of it at once, whatever happens to this
-    /// process. Where it fails with STORAGE_UNAVAILABLE it may yet be seen.
-    pub fn publish<'a>(
-        &'a self,
-        who: &'a Principal,
-        prepared: Vec<Prepared>,
-    ) -> BoxFuture<'a, Result<Vec<Commit>>> {
-        Box::pin(async move {
-            who.require(Role::Writer)?;
-            self.0.lake.publish(who, prepared).await
-        })
-    }
-
-    /// Takes away what was prepared.
-    pub fn discard(&self, prepared: Prepared) -> BoxFuture<'_, ()> {
-        Box::pin(prepared.discard())
-    }
-
-    /// Sees to what was decided to be published, by this process or another, and is not all there.
-    pub fn finish_publications<'a>(&'a self, who: &'a Principal) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.lake.finish_publications(&who.tenant).await
         })
     }
 

@@ -20,6 +20,7 @@ mod lanes;
 mod metrics;
 mod options;
 mod places;
+mod results;
 mod revise;
 mod session;
 mod storage;

@@ -6,8 +6,20 @@
 //! Where a name meets a word that the schema itself uses, it gets an ending that no name can have.
 
 /// Fields of the roots that belong to the control plane; a dataset of that name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 8] =
-    ["dataset", "datasets", "devices", "job", "jobs", "run", "runUpdates", "runs"];
+pub(crate) const CONTROL_FIELDS: [&str; 12] = [
+    "dataset",
+    "datasets",
+    "devices",
+    "droppedDatasets",
+    "job",
+    "jobs",
+    "run",
+    "runUpdates",
+    "runs",
+    "schedule",
+    "schedules",
+    "unreadableDatasets",
+];
 
 /// Words of a `where` object beside the columns.
 pub(crate) const WHERE_WORDS: [&str; 3] = ["and", "not", "or"];

@@ -97,7 +97,7 @@ pub struct Schedule {
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
     /// Add one; a server runs its jobs when they are due
-    Add(ScheduleAdd),
+    Add(Box<ScheduleAdd>),
     /// Let its times pass without runs
     Pause(ScheduleNamed),
     /// Let it go on, from now
@@ -147,12 +147,12 @@ pub struct When {
     /// Run when the rows of this dataset change, instead of on the clock
     #[arg(long, value_name = "DATASET", conflicts_with_all = ["cron", "after"])]
     pub on_change: Option<String>,
-    /// With --on-change: when so many rows have changed
-    #[arg(long, default_value_t = 1, value_name = "ROWS", requires = "on_change")]
-    pub at_least: u64,
-    /// With --on-change: not more often than once in so many seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", requires = "on_change")]
-    pub every: u32,
+    /// With --on-change: when so many rows have changed [default: 1]
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["cron", "after"])]
+    pub at_least: Option<u64>,
+    /// With --on-change: not more often than once in so many seconds [default: 60]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["cron", "after"])]
+    pub every: Option<u32>,
     /// Run after each run of this schedule, or of this job, that succeeds
     #[arg(long, value_name = "SCHEDULE|JOB", conflicts_with = "cron")]
     pub after: Option<String>,

@@ -21,6 +21,7 @@ pub async fn change(
         let who = settings.principal()?;
         match arguments.command {
             ScheduleCommand::Add(add) => {
+                let add = *add;
                 let gpu = add.gpu.map(|word| word.parse().map_err(Error::from)).transpose()?;
                 let schedule = Schedule {
                     name: add.name,
@@ -142,8 +143,8 @@ fn trigger(when: When) -> Result<Trigger> {
     Ok(match (cron, when.on_change, when.after) {
         (_, Some(dataset), _) => Trigger::Change {
             on_change: DatasetName::new(&dataset)?,
-            rows_min: when.at_least,
-            every_seconds: when.every,
+            rows_min: when.at_least.unwrap_or(1),
+            every_seconds: when.every.unwrap_or(60),
         },
         (_, _, Some(after)) => Trigger::After { after },
         (cron, None, None) => {

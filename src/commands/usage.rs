@@ -33,7 +33,7 @@ pub async fn usage(arguments: Usage, settings: &Settings, output: &Output) -> Re
                     size(group.peak_memory_bytes),
                     count(group.rows_in),
                     size(group.bytes_written),
-                    group.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.4}")),
+                    group.cost.map_or_else(|| "-".to_owned(), money),
                 ]
             })
             .collect();
@@ -49,5 +49,14 @@ fn seconds(seconds: f64) -> String {
     match seconds {
         0.0 => "-".to_owned(),
         _ => format!("{seconds:.2}"),
+    }
+}
+
+/// Cents, or as many places as it takes to see something.
+fn money(cost: f64) -> String {
+    match cost {
+        0.0 => "0".to_owned(),
+        small if small < 0.01 => format!("{small:.6}"),
+        cost => format!("{cost:.2}"),
     }
 }

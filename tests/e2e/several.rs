@@ -152,6 +152,8 @@ async fn two_servers_and_two_workers(folder: &Path, place: &Place) {
     let notes = ["ingest", "notes", file.to_str().unwrap(), "--create", "--key", "id", "--json"];
     assert_eq!(place.colonnade(&notes).await.json()["accepted"], 2);
     let embed = json!({"dataset": "notes", "id_column": "id", "text_columns": ["text"], "embedder": "ngram"});
+    // What one process commits another may know of a moment later.
+    until(&second, "{ notes { totalCount } }", |data| data["notes"]["totalCount"] == "2").await;
     second.run_job("embed", embed.clone()).await;
     let vectors = "subscription { embeddingsChanged { previousVersion version added { count } } }";
     until(&first, "{ embeddings { totalCount } }", |data| data["embeddings"]["totalCount"] == "2")

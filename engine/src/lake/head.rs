@@ -85,7 +85,7 @@ pub(crate) struct Head {
     pub(super) version: u64,
     /// Bytes of its entry in the log, where it was written or read.
     pub(super) entry_bytes: Option<u64>,
-    /// The last version that changed more than which files the rows lie in, or a later one.
+    /// The last version that changed more than which files the rows lie in and what is said of them, or a later one.
     pub(super) changed_at: u64,
     /// The first version that `metadata` and `protocol` are known to hold for.
     pub(super) shaped_at: u64,
@@ -358,7 +358,8 @@ impl Head {
         self.updated_at = entry.at().or(Some(Utc::now()));
         self.version += 1;
         self.entry_bytes = Some(entry.bytes);
-        if !entry.only_moves() {
+        let is_said = entry.adds.is_empty() && entry.removes.is_empty() && entry.txns.is_empty();
+        if !entry.only_moves() && !is_said {
             self.changed_at = self.version;
         }
         if entry.metadata.is_some() || entry.protocol.is_some() {

@@ -3,7 +3,7 @@
 //! Commits are shown, and told to whoever listens, here alone, under one lock with the catalogue: who reads that sees all of a
 //! publication or nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use datasets::DatasetName;
@@ -23,6 +23,8 @@ pub(super) struct Holding {
     open: Vec<Open>,
     held: BTreeMap<DatasetName, Held>,
     done: VecDeque<String>,
+    /// Of these, those whose records nobody can read.
+    given_up: HashSet<String>,
 }
 
 /// A publication of which some commit was not seen yet.
@@ -46,7 +48,7 @@ impl Holding {
     /// Notes a commit to a table.
     fn came(&mut self, table: &Table, of: Option<&Publication>) {
         let Some(publication) = of else { return };
-        self.expect(publication, false);
+        self.begin(publication, false);
         for open in self.open.iter_mut().filter(|open| open.publication.id == publication.id) {
             open.missing.remove(&table.name);
         }
@@ -62,7 +64,8 @@ impl Holding {
         self.open.iter().any(holds)
     }
 
-    pub(super) fn expect(&mut self, publication: &Publication, is_own: bool) {
+    /// Has its commits wait for each other.
+    pub(super) fn begin(&mut self, publication: &Publication, is_own: bool) {
         let id = &publication.id;
         if self.is_done(id) || self.open.iter().any(|open| open.publication.id == *id) {
             return;
@@ -102,8 +105,14 @@ impl Holding {
             self.done.push_back(id.to_owned());
         }
         while self.done.len() > DONE_MAX {
-            self.done.pop_front();
+            let oldest = self.done.pop_front();
+            self.given_up.retain(|id| oldest.as_ref() != Some(id));
         }
+    }
+
+    /// Whether nobody can read its record.
+    pub(super) fn is_given_up(&self, id: &str) -> bool {
+        self.given_up.contains(id)
     }
 
     /// Whether this process is making it.
@@ -186,7 +195,11 @@ impl Shelf {
 
     /// Has nothing wait for a publication any more.
     pub(super) fn give_up(&self, lake: &Lake, id: &str) {
-        self.holding.lock().end(id);
+        {
+            let mut holding = self.holding.lock();
+            holding.end(id);
+            holding.given_up.insert(id.to_owned());
+        }
         self.whole(lake, id);
     }
 

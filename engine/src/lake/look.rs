@@ -25,7 +25,11 @@ impl Lake {
                 Ok(())
             }
             Some(table) => self.look_for_next(&table).await,
-            None => self.look_for_new(tenant, &shelf).await,
+            None => {
+                self.look_for_new(tenant, &shelf).await?;
+                // It may be part of more.
+                self.finish_publications(tenant).await
+            }
         }
     }
 

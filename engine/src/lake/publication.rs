@@ -148,13 +148,18 @@ impl Member {
 
 impl Record {
     fn read(id: &str, bytes: &[u8]) -> Result<Self> {
+        /// The part that all forms have.
+        #[derive(Deserialize)]
+        struct Form {
+            form: u32,
+        }
         let damaged = |e| {
             let says = format!("publication {id}: its record is damaged");
             Error::environment(Code::StorageUnavailable, says, e)
         };
-        let record: Self = serde_json::from_slice(bytes).map_err(damaged)?;
-        match record.form {
-            FORM => Ok(record),
+        let of: Form = serde_json::from_slice(bytes).map_err(damaged)?;
+        match of.form {
+            FORM => serde_json::from_slice(bytes).map_err(damaged),
             other => Err(Error::user(
                 Code::StorageUnavailable,
                 format!(
@@ -179,13 +184,14 @@ impl Lake {
     ) -> Result<Vec<Commit>> {
         self.require_writer()?;
         let shelf = self.shelf(&who.tenant);
-        // One at a time: between the look at what is there and the record nothing of this process comes.
+        // One at a time. Other commits may come between the look at what is there and the record.
         let _alone = shelf.publishing.lock().await;
         let (mut made, mut left) = (Vec::new(), Vec::new());
         let mut refused = None;
         for one in prepared {
             let mut head = one.table.head.lock().await;
             let looked = async {
+                self.catch_up(&one.table, &mut head).await?;
                 head.require_writable()?;
                 let is_made = one.label.is_made(&one.table, &mut head).await?;
                 if !is_made {
@@ -264,7 +270,7 @@ impl Lake {
             }
             return Err(error.while_doing("publishing the results of a run"));
         }
-        shelf.holding.lock().expect(&publication, true);
+        shelf.holding.lock().begin(&publication, true);
         let mut commits = Vec::with_capacity(prepared.len());
         let done = async {
             for one in &prepared {
@@ -343,14 +349,9 @@ impl Lake {
     /// Sees to publications that others began, or that this process could not end: makes what is missing, and shows them.
     pub(crate) async fn finish_publications(&self, tenant: &TenantId) -> Result<()> {
         let shelf = self.shelf(tenant);
-        let folder = Path::from_iter([tenant.as_str(), FOLDER]);
-        let listed = self.root().store().list(Some(&folder)).try_collect::<Vec<_>>().await;
-        let listed =
-            listed.map_err(|e| Error::from(e).while_doing("looking for unfinished results"))?;
-        let ids =
-            listed.iter().filter_map(|object| object.location.filename()?.strip_suffix(".json"));
-        let mut ids: BTreeSet<String> = ids.map(str::to_owned).collect();
+        // First: of what comes meanwhile it is not known whether it is whole.
         let mut waiting = shelf.holding.lock().waiting();
+        let mut ids = self.decided(tenant).await?;
         {
             let holding = shelf.holding.lock();
             ids.retain(|id| !holding.is_own(id));
@@ -381,21 +382,20 @@ impl Lake {
     /// Makes what is missing of a publication. None of that name: it is whole already.
     async fn finish(&self, tenant: &TenantId, id: &str) -> Result<()> {
         let shelf = self.shelf(tenant);
-        if shelf.holding.lock().is_done(id) {
+        let (is_done, is_unreadable) = {
+            let holding = shelf.holding.lock();
+            (holding.is_done(id), holding.is_given_up(id))
+        };
+        if is_done {
+            // What is there only because it could not be taken away.
+            if !is_unreadable {
+                self.take_away(tenant, id).await;
+            }
             return Ok(());
         }
-        let Some(bytes) = self.record_at(&record_path(tenant, id)).await? else { return Ok(()) };
-        let record = match Record::read(id, &bytes) {
-            Ok(record) => record,
-            // Nobody can make the rest of it, so nothing waits for that.
-            Err(error) => {
-                tracing::error!(%tenant, id, error = error.detail(), "results of a run can not be told whole");
-                shelf.give_up(self, id);
-                return Ok(());
-            }
-        };
+        let Some(record) = self.record(tenant, id).await? else { return Ok(()) };
         let publication = record.publication(id);
-        shelf.holding.lock().expect(&publication, false);
+        shelf.holding.lock().begin(&publication, false);
         for member in &record.commits {
             let label = member.label(&record);
             // One that is dropped has nobody who waits for its rows.
@@ -424,11 +424,29 @@ impl Lake {
 
     /// Shows the tables of a publication as they were before it, where what is missing can not be made.
     async fn show_before(&self, tenant: &TenantId, id: &str) -> Result<()> {
-        let Some(bytes) = self.record_at(&record_path(tenant, id)).await? else { return Ok(()) };
-        let record = Record::read(id, &bytes)?;
         let shelf = self.shelf(tenant);
+        if shelf.holding.lock().is_done(id) {
+            return Ok(());
+        }
+        let Some(record) = self.record(tenant, id).await? else { return Ok(()) };
+        shelf.holding.lock().begin(&record.publication(id), false);
+        // All of it may be there, and only the record be left.
+        let (mut there, mut is_whole) = (Vec::new(), true);
         for member in &record.commits {
             let Some(table) = shelf.get(&member.dataset) else { continue };
+            let mut head = table.head.lock().await;
+            let last = head.last_sequence(&table, &member.application).await?;
+            drop(head);
+            match last.is_some_and(|last| last >= member.number) {
+                true => there.push(table),
+                false => is_whole &= table.entry().dropped_at.is_some(),
+            }
+        }
+        if is_whole {
+            shelf.whole(self, id);
+            return Ok(());
+        }
+        for table in there {
             let head = table.head.lock().await;
             for version in (head.version.saturating_sub(BACK_MAX)..=head.version).rev() {
                 let Some(entry) = table.entry_at(version).await? else { break };
@@ -440,6 +458,44 @@ impl Lake {
             }
         }
         Ok(())
+    }
+
+    /// A record; none, where there is none any more, or one that nobody can read. What such a one decided nobody can make whole, so
+    /// nothing waits for it.
+    async fn record(&self, tenant: &TenantId, id: &str) -> Result<Option<Record>> {
+        let Some(bytes) = self.record_at(&record_path(tenant, id)).await? else { return Ok(None) };
+        match Record::read(id, &bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) => {
+                tracing::error!(%tenant, id, error = error.detail(), "results of a run can not be told whole");
+                self.shelf(tenant).give_up(self, id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The files of a table that are decided on and may not be committed yet. Fails where that can not be told.
+    pub(super) async fn decided_files(&self, table: &Table) -> Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for id in self.decided(&table.tenant).await? {
+            let path = record_path(&table.tenant, &id);
+            let Some(bytes) = self.record_at(&path).await? else { continue };
+            let record = Record::read(&id, &bytes)?;
+            let members = record.commits.iter().filter(|member| member.dataset == table.name);
+            paths.extend(members.flat_map(|member| member.files().adds).map(|add| add.path));
+        }
+        Ok(paths)
+    }
+
+    /// The publications that have a record.
+    async fn decided(&self, tenant: &TenantId) -> Result<BTreeSet<String>> {
+        let folder = Path::from_iter([tenant.as_str(), FOLDER]);
+        let listed = self.root().store().list(Some(&folder)).try_collect::<Vec<_>>().await;
+        let listed =
+            listed.map_err(|e| Error::from(e).while_doing("looking for unfinished results"))?;
+        let ids =
+            listed.iter().filter_map(|object| object.location.filename()?.strip_suffix(".json"));
+        Ok(ids.map(str::to_owned).collect())
     }
 }
 

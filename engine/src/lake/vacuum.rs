@@ -8,6 +8,7 @@
 //! [`ORPHANS_KEPT`] is kept, only those that the log knows are.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -63,13 +64,17 @@ impl Lake {
         // What is decided and not committed has files, too.
         self.finish_publications(&who.tenant).await?;
         let table = self.table(&who.tenant, dataset).await?;
-        table.head().await.require_writable()?;
         let doing = |e: Error| e.while_doing(format_args!("vacuum of dataset {dataset}"));
         let now = Utc::now();
-        let newest = table.entry().version;
-        let kept_from = self.kept_from(&table, keep, newest).await.map_err(doing)?;
+        let shown = table.entry().version;
+        let kept_from = self.kept_from(&table, keep, shown).await.map_err(doing)?;
+        // Also what is committed and not shown yet is used, and what is decided and not committed.
+        let newest = self.known_by_now(&table).await.map_err(doing)?;
+        let decided = self.decided_files(&table).await.map_err(doing)?;
         let unused = table.unused(kept_from, newest, now, keep.since.min(now)).await;
-        let unused = unused.map_err(doing)?;
+        let mut unused = unused.map_err(doing)?;
+        let decided: HashSet<String> = decided.iter().map(|path| plain(path)).collect();
+        unused.retain(|(path, _)| !decided.contains(&plain(path.as_ref())));
         let vacuumed = Vacuumed {
             kept_from,
             files: unused.len() as u64,
@@ -77,7 +82,7 @@ impl Lake {
         };
         if unused.is_empty() {
             // All that could be read can be read.
-            let kept_from = table.oldest_version(newest).await.map_err(doing)?;
+            let kept_from = table.oldest_version(shown).await.map_err(doing)?;
             return Ok(Vacuumed { kept_from, ..vacuumed });
         }
         if is_dry {
@@ -86,6 +91,12 @@ impl Lake {
         let label = CommitLabel { operation: "vacuum".to_owned(), ..CommitLabel::default() };
         let mut author = KeepFrom(kept_from);
         self.commit(&table, &who.subject, &label, &mut author).await?;
+        // What others committed meanwhile may have files again that nobody had.
+        let landed = self.known_by_now(&table).await.map_err(doing)?;
+        let mut since = HashSet::new();
+        table.files_of(newest.0 + 1..=landed.0, &mut since).await.map_err(doing)?;
+        unused.retain(|(path, _)| !since.contains(&plain(path.as_ref())));
+        let vacuumed = Vacuumed { files: unused.len() as u64, ..vacuumed };
         let paths = stream::iter(unused.into_iter().map(|(path, _)| Ok(path))).boxed();
         let mut deleted = table.store.delete_stream(paths);
         while let Some(result) = deleted.next().await {
@@ -99,6 +110,14 @@ impl Lake {
             bytes = vacuumed.bytes, "files that no version has were taken away"
         );
         Ok(vacuumed)
+    }
+
+    /// The newest version, after a look at what others committed.
+    async fn known_by_now(&self, table: &Arc<Table>) -> Result<Version> {
+        let mut head = table.head().await;
+        self.catch_up(table, &mut head).await?;
+        head.require_writable()?;
+        Ok(head.version())
     }
 
     /// The oldest version that stays.

@@ -6,6 +6,7 @@
 
 mod arrows;
 mod batches;
+mod breadth;
 mod carry;
 mod changes;
 mod expression;

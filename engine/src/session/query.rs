@@ -26,6 +26,7 @@ use datafusion::sql::sqlparser::ast::{
 use datasets::DatasetName;
 
 use super::arrows::bind_arrows;
+use super::breadth::require_narrow;
 use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
 use super::{CATALOG, SCHEMA};
@@ -57,6 +58,7 @@ impl SqlQuery {
             });
             return Err(bad(format!("SQL: expected a query (SELECT, WITH), found {what}")));
         }
+        require_narrow(&statement)?;
         bind_arrows(&mut statement);
         let mut found = Found::default();
         if let Statement::Statement(sql) = &statement

@@ -22,6 +22,7 @@ use datafusion_functions_json::udfs::{json_get_json_udf, json_get_udf, json_unio
 
 use super::arrows::bind_arrows;
 use super::batches::for_rows_of;
+use super::breadth::require_narrow;
 use super::provider::PinnedSchema;
 use crate::error::{Code, Error, Result};
 use crate::functions;
@@ -230,6 +231,7 @@ pub(super) async fn plan_with(
             ),
         ));
     }
+    require_narrow(&statement)?;
     let tables = state.resolve_table_references(&statement)?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
     let state = for_rows_of(row_bytes, state);

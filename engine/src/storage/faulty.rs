@@ -99,6 +99,17 @@ impl Faulty {
         self.store.delete(&path.into()).await
     }
 
+    /// What an object holds.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let bytes = self.store.get(&path.into()).await?.bytes().await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Puts an object behind everybody's back.
+    pub(crate) async fn put_text(&self, path: &str, text: &str) -> Result<()> {
+        self.store.put(&path.into(), text.to_owned().into()).await.map(drop)
+    }
+
     /// What the next listing of `prefix` leaves out.
     fn left_out(&self, prefix: Option<&Path>) -> Option<String> {
         let mut hidden = self.hidden.lock();

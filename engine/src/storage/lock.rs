@@ -98,7 +98,12 @@ impl Drop for WriterLock {
 /// Whether some process, this one or another, works below `root` at what is called `name`.
 pub(crate) fn is_marked(root: &Path, name: &str) -> bool {
     let path = root.join(MARKS_FOLDER).join(name);
-    let Ok(file) = File::open(&path) else { return false };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+        // Who can not look, as where no descriptor is left, takes nobody for dead.
+        Err(_) => return true,
+    };
     let is_held = is_held(&file);
     if !is_held {
         // One that a dead process left is nobody's.

@@ -144,6 +144,30 @@ async fn a_process_that_dies_between_two_commits_leaves_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_left_hides_nothing_that_is_whole() {
+    let (store, engine) = begun().await;
+    let run = RunId::new();
+    let all = prepared(&engine, run, 1).await;
+    let path = format!("default/_publications/{run}.json");
+    // The record outlives the process that put it: what it was is kept, and put back.
+    fails_from(&store, 3);
+    engine.publish(&who(), all).await.unwrap_err();
+    store.plan(|_| Fault::None);
+    let record = store.text(&path).await.unwrap();
+    engine.finish_publications(&who()).await.unwrap();
+    engine.write(&who(), &name("a"), WriteMode::Append, rows(10..11), label("more")).await.unwrap();
+    store.put_text(&path, &record).await.unwrap();
+    drop(engine);
+    assert_eq!(seen(&reading(&store).await).await, [2, 2, 3]);
+    // Nor does one that nobody can read, who only reads.
+    store.put_text(&path, "{\"form\": 2, \"x\": 1}").await.unwrap();
+    assert_eq!(seen(&reading(&store).await).await, [2, 2, 3]);
+    let other = over(&store).await;
+    assert_eq!(seen(&other).await, [2, 2, 3]);
+    assert_eq!(store.count("_publications").await, 1);
+}
+
+#[tokio::test]
 async fn lost_answers_make_nothing_half_and_nothing_twice() {
     for (part, times) in [("_publications", 1), ("a/_delta_log", 1), ("b/_delta_log", 1)] {
         let (store, engine) = begun().await;
@@ -290,9 +314,8 @@ async fn a_record_that_nobody_can_read_holds_nothing_back_and_is_kept() {
         store.plan(|_| Fault::None);
         let path = format!("default/_publications/{run}.json");
         store.lose(&path).await.unwrap();
-        use object_store::ObjectStoreExt as _;
         let record = record.replace("{\"form\"", "{\"run_id\": null, \"form\"");
-        store.put(&path.as_str().into(), record.into()).await.unwrap();
+        store.put_text(&path, &record).await.unwrap();
         let other = over(&store).await;
         assert_eq!(seen(&other).await, [1, 0, 0]);
         other.lake().look_for_others().await;

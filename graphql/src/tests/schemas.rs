@@ -113,3 +113,29 @@ async fn roles_decide_what_a_principal_may_do_and_tenants_what_it_sees() {
     assert_eq!(answer["data"]["createDataset"]["name"], "d", "{answer:#}");
     assert!(rig.engine.catalog(&who()).await.unwrap().dataset(&name("d")).is_err());
 }
+
+#[tokio::test]
+async fn a_dataset_may_be_called_like_anything_that_the_schema_has() {
+    let rig = Rig::new().await;
+    let fields = "{ __schema { queryType { fields { name } } subscriptionType { fields { name } } mutationType { fields { name } } } }";
+    let fields = rig.data(fields).await;
+    let mut names: Vec<String> = Vec::new();
+    for root in ["queryType", "subscriptionType", "mutationType"] {
+        let fields = fields["__schema"][root]["fields"].as_array().unwrap().iter();
+        for field in fields.filter_map(|field| field["name"].as_str()) {
+            let letter = |c: char| match c.is_ascii_uppercase() {
+                true => format!("_{}", c.to_ascii_lowercase()),
+                false => c.to_string(),
+            };
+            names.push(field.chars().map(letter).collect());
+        }
+    }
+    assert!(names.contains(&"schedules".to_owned()) && names.len() > 20, "{names:?}");
+    for dataset in names {
+        // Names that are kept for Colonnade's own have one of that name.
+        if rig.engine.ensure_dataset(&who(), &spec(&dataset, &["a"])).await.is_ok() {
+            let answer = rig.ask("{ __typename schedules { name } }").await;
+            assert_eq!(answer["data"]["__typename"], "Query", "{dataset}: {answer}");
+        }
+    }
+}

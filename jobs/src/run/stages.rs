@@ -192,6 +192,8 @@ pub(crate) async fn known(
     ids: &[RunId],
 ) -> Result<HashSet<RunId>> {
     let name = DatasetName::new(RUN_STAGES)?;
+    // Whoever was writing them may have been another process, and a moment ago.
+    engine.look_for(who, &name, None).await?;
     if !engine.catalog(who).await?.has(&name)? {
         return Ok(HashSet::new());
     }
@@ -332,7 +334,7 @@ pub async fn usage(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use serde_json::json;
 
     use super::*;

@@ -6,7 +6,7 @@ use engine::{Code, Principal, Result, Role, TenantId};
 
 use super::when::{CatchUp, Due, Tick, due, jitter};
 use super::{Schedule, Trigger};
-use crate::control::{ScheduleEntry, TickOf};
+use crate::control::{Pause, ScheduleEntry, TickOf};
 use crate::run::document::Document;
 use crate::run::record::RunState;
 use crate::run::runner::{Runner, can_pass};
@@ -101,11 +101,12 @@ async fn fire_change(
     let Some(there) = catalog.datasets.get(dataset) else { return Ok(0) };
     let newest = i64::try_from(there.version.0).unwrap_or(i64::MAX);
     let newer = newest.saturating_sub(entry.up_to);
-    if newer <= 0 {
+    if newer < 0 {
         // Another of its name has begun anew.
-        if newer < 0 {
-            tracing::debug!(schedule = entry.name, "the dataset has fewer versions than before");
-        }
+        let begins = Pause::End { up_to: -1 };
+        runner.store().pause_schedule(&entry.tenant, &entry.name, begins).await?;
+    }
+    if newer <= 0 {
         return Ok(0);
     }
     let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
@@ -129,9 +130,15 @@ async fn fire_change(
     if rows < rows_min && newer <= COMMITS_MAX as i64 {
         return Ok(0);
     }
-    let tick = Tick { due: now, logical: format!("{dataset}@{newest}") };
     let moves = Some((entry.up_to, newest));
-    fire_tick(runner, entry, schedule, &tick, moves).await.map(u64::from)
+    let tick = Tick { due: now, logical: format!("{dataset}@{newest}") };
+    if fire_tick(runner, entry, schedule, &tick, moves).await? {
+        return Ok(1);
+    }
+    // Another was faster, or one of this name had such a version before, and was purged.
+    let Some(made) = there.created_at else { return Ok(0) };
+    let logical = format!("{} of {}", tick.logical, made.to_rfc3339());
+    fire_tick(runner, entry, schedule, &Tick { logical, ..tick }, moves).await.map(u64::from)
 }
 
 /// A run for each of another that succeeded.

@@ -32,7 +32,7 @@ pub enum Trigger {
     Change {
         /// The dataset.
         on_change: DatasetName,
-        /// How many rows must have come since; where some went or were replaced, these count, too.
+        /// How many rows must have come since; a commit by which some went counts as one at least.
         rows_min: u64,
         /// The least time between two runs, in seconds.
         every_seconds: u32,
@@ -64,7 +64,10 @@ impl Trigger {
     pub fn says(&self) -> String {
         match self {
             Self::Clock { cron, zone, .. } => format!("{cron} {zone}"),
-            Self::Change { on_change, .. } => format!("on change of {on_change}"),
+            Self::Change { on_change, rows_min: 1, .. } => format!("on change of {on_change}"),
+            Self::Change { on_change, rows_min, .. } => {
+                format!("on change of {on_change}, {rows_min} rows")
+            }
             Self::After { after } => format!("after {after}"),
         }
     }

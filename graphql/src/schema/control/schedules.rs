@@ -316,7 +316,7 @@ fn schedule_of(context: &ResolverContext<'_>) -> Result<Schedule> {
         (false, true, false) => {
             only("cron", &["zone", "catchUp", "jitterSeconds"])?;
             Trigger::Change {
-                on_change: DatasetName::new(&text("onChange", "")).map_err(Error::from)?,
+                on_change: DatasetName::new(text("onChange", "")).map_err(Error::from)?,
                 rows_min: number("rowsMin", 1)?.into(),
                 every_seconds: number("everySeconds", 60)?,
             }

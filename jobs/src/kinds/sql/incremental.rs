@@ -24,7 +24,7 @@ use crate::run::context::RunContext;
 /// How far back the last commit of a run is looked for: behind it there are only those that put files together.
 const HISTORY_COMMITS: [usize; 2] = [8, 1_000];
 /// Commits that leave all rows as they are.
-const STILL: [&str; 5] = ["create", "evolve", "compact", "drop", "restore"];
+const STILL: [&str; 6] = ["create", "evolve", "compact", "vacuum", "drop", "restore"];
 
 /// What a run has to read.
 pub(super) enum Reach {

@@ -198,7 +198,20 @@ impl Run {
             }
         };
         let ended = match ended {
-            Ok(outcome) => context.publish().await.map(|()| outcome),
+            Ok(outcome) => match context.publish().await {
+                Ok(()) => Ok(outcome),
+                Err(error) => {
+                    // It may have been decided all the same, and made by whoever saw that.
+                    let before = recovery::before(shared, &self.who, job.as_ref(), &record, true);
+                    match before.await {
+                        Ok(Before { done: Some(own), .. }) if own.id == record.id => {
+                            self.change(shared, |record| record.stages = stages.lock().clone());
+                            return End::Done(outcome, own.outputs, None);
+                        }
+                        _ => Err(error),
+                    }
+                }
+            },
             Err(error) => Err(error),
         };
         // Whatever is still at work is told to stop and waited for; a commit that got through counts.

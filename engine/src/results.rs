@@ -1,0 +1,54 @@
+//! What a run makes of several datasets: written first, then committed together.
+
+use datasets::DatasetName;
+use futures::future::BoxFuture;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::identity::{Principal, Role};
+use crate::lake::{Batches, Commit, CommitLabel, Prepared, WriteMode};
+
+impl Engine {
+    /// Writes rows that a job made and commits nothing yet: [`publish`](Self::publish) does, or [`discard`](Self::discard) takes
+    /// them away. They must have the columns of the dataset's spec, by name, and a label with a run and a number.
+    pub fn prepare<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        mode: WriteMode,
+        batches: impl Into<Batches>,
+        commit: CommitLabel,
+    ) -> BoxFuture<'a, Result<Prepared>> {
+        let batches = batches.into();
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.lake().prepare(who, dataset, mode, batches, commit).await
+        })
+    }
+
+    /// Commits what was prepared, each to a dataset of its own, so that readers see all of it at once, whatever happens to this
+    /// process. Where it fails with STORAGE_UNAVAILABLE it may yet be seen.
+    pub fn publish<'a>(
+        &'a self,
+        who: &'a Principal,
+        prepared: Vec<Prepared>,
+    ) -> BoxFuture<'a, Result<Vec<Commit>>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.lake().publish(who, prepared).await
+        })
+    }
+
+    /// Takes away what was prepared.
+    pub fn discard(&self, prepared: Prepared) -> BoxFuture<'_, ()> {
+        Box::pin(prepared.discard())
+    }
+
+    /// Sees to what was decided to be published, by this process or another, and is not all there.
+    pub fn finish_publications<'a>(&'a self, who: &'a Principal) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.lake().finish_publications(&who.tenant).await
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! How many relations a query has once its common table expressions stand where they are named. A planner puts them there before
+//! anything bounds its memory, and a few lines that name each other twice are billions.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor, Visit, Visitor};
+
+use crate::error::{Code, Error, Result};
+
+/// Relations of one query, where some are not written out.
+const RELATIONS_MAX: u64 = 500;
+
+/// Fails where there are too many.
+pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
+    let Statement::Statement(sql) = statement else { return Ok(()) };
+    let mut named = Named::default();
+    if sql.visit(&mut named).is_break() {
+        let says = "SQL: TABLESAMPLE is not known here; expected, for about one row in twenty, WHERE random() < 0.05";
+        return Err(Error::user(Code::BadInput, says));
+    }
+    let mut relations = Relations { named: &named.expressions, counted: HashMap::new(), sum: 0 };
+    let _ = sql.visit(&mut relations);
+    match relations.sum {
+        // As many as are written out have a bound by the length of a query.
+        sum if sum > RELATIONS_MAX && sum > named.written => Err(Error::user(
+            Code::LimitExceeded,
+            format!(
+                "SQL: expected at most {RELATIONS_MAX} relations, found {sum}{}: each name of a WITH counts for all that it reads, wherever it stands",
+                if sum == u64::MAX { " or more" } else { "" }
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Common table expressions by name.
+#[derive(Default)]
+struct Named {
+    expressions: HashMap<String, Vec<Cte>>,
+    /// Relations as they are written.
+    written: u64,
+}
+
+impl Visitor for Named {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let name = cte.alias.name.value.to_lowercase();
+            self.expressions.entry(name).or_default().push(cte.clone());
+        }
+        ControlFlow::Continue(())
+    }
+
+    // The planner passes over it in silence.
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { sample: Some(_), .. } => ControlFlow::Break(()),
+            TableFactor::Table { .. } => {
+                self.written += 1;
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Counts what is named.
+struct Relations<'a> {
+    named: &'a HashMap<String, Vec<Cte>>,
+    /// None while it is being counted: it names itself.
+    counted: HashMap<String, Option<u64>>,
+    sum: u64,
+}
+
+impl Relations<'_> {
+    /// What a name stands for: one relation, or all of its expression, of several the widest.
+    fn count(&mut self, name: &str) -> u64 {
+        let named = self.named;
+        let Some(expressions) = named.get(name) else { return 1 };
+        if let Some(counted) = self.counted.get(name) {
+            return counted.unwrap_or(1);
+        }
+        self.counted.insert(name.to_owned(), None);
+        let before = self.sum;
+        let mut widest = 1;
+        for cte in expressions {
+            self.sum = 0;
+            let _ = cte.query.visit(self);
+            widest = widest.max(self.sum);
+        }
+        self.sum = before;
+        self.counted.insert(name.to_owned(), Some(widest));
+        widest
+    }
+}
+
+impl Visitor for Relations<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, .. } = factor {
+            let last = name.0.last().map(|part| part.to_string()).unwrap_or_default();
+            let count = self.count(&last.trim_matches('"').to_lowercase());
+            self.sum = self.sum.saturating_add(count);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use datafusion::sql::parser::DFParserBuilder;
+
+    use super::*;
+
+    fn checked(text: &str) -> Result<()> {
+        let mut statements =
+            DFParserBuilder::new(text).build().unwrap().parse_statements().unwrap();
+        require_narrow(&statements.pop_front().unwrap())
+    }
+
+    fn doubled(times: usize) -> String {
+        let more: String = (1..=times)
+            .map(|i| {
+                format!(", a{i} AS (SELECT x.id FROM a{0} x JOIN a{0} y ON x.id = y.id)", i - 1)
+            })
+            .collect();
+        format!("WITH a0 AS (SELECT id FROM events){more} SELECT count(*) FROM a{times}")
+    }
+
+    #[test]
+    fn expressions_that_double_each_other_are_counted_as_what_becomes_of_them() {
+        checked("SELECT * FROM a JOIN b USING (id) WHERE id IN (SELECT id FROM c)").unwrap();
+        checked(&doubled(6)).unwrap();
+        checked(&format!("SELECT 1 FROM a{}", " UNION ALL SELECT 1 FROM a".repeat(900))).unwrap();
+        for times in [10, 30, 500] {
+            let error = checked(&doubled(times)).unwrap_err();
+            assert_eq!(error.code(), Code::LimitExceeded);
+            assert!(error.to_string().contains("at most 500 relations"), "{error}");
+        }
+        let sampled = checked("SELECT * FROM events TABLESAMPLE (5)").unwrap_err();
+        assert!(sampled.to_string().contains("TABLESAMPLE"), "{sampled}");
+        // One that names itself has an end by its own.
+        checked(
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT * FROM n",
+        )
+        .unwrap();
+    }
+}
