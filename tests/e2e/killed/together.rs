@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Server, make, random as seeded};
 
@@ -65,12 +65,12 @@ async fn results_of_several_outputs_are_never_half_published() {
 
     let (mut number, mut decided, mut looks) = (0, 0, 0);
     for _ in 0..kills {
-        for _ in 0..4 {
+        for _ in 0..2 {
             assert!(ask(&server, number).await);
             number += 1;
         }
         // Whoever asks meanwhile sees the same run's pairs and clusters: each run makes one version of both.
-        let until = Instant::now() + Duration::from_millis(random.random_range(0..500));
+        let until = Instant::now() + Duration::from_millis(random.random_range(0..1_000));
         while Instant::now() < until {
             let seen = server.data("{ closePairs { version } closeClusters { version } }").await;
             assert_eq!(seen["closePairs"]["version"], seen["closeClusters"]["version"], "{seen}");
@@ -94,18 +94,26 @@ async fn results_of_several_outputs_are_never_half_published() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(runs.len(), number + 1);
-    for run in &runs {
+    // Whoever lost five processes is given up, and then nothing of it is there.
+    let is_given_up = |run: &&Value| {
+        run["state"] == "FAILED"
+            && run["error"]["message"].as_str().is_some_and(|says| says.starts_with("interrupted"))
+    };
+    let given_up = runs.iter().filter(is_given_up).count();
+    assert!(given_up * 20 <= runs.len(), "{given_up} of {} runs were given up", runs.len());
+    let done: Vec<&Value> = runs.iter().filter(|run| !is_given_up(run)).collect();
+    for run in &done {
         assert_eq!(run["state"], "SUCCEEDED", "{run}");
         assert_eq!(run["outputs"].as_array().map(Vec::len), Some(3), "{run}");
     }
     let expected: BTreeMap<String, usize> =
-        runs.iter().map(|run| (run["id"].as_str().unwrap().to_owned(), 1)).collect();
+        done.iter().map(|run| (run["id"].as_str().unwrap().to_owned(), 1)).collect();
     for (output, of_output) in OUTPUTS.iter().zip(effects(&server).await) {
         assert_eq!(of_output, expected, "{output}");
     }
     assert_eq!(std::fs::read_dir(root.join("default/_publications")).map_or(0, Iterator::count), 0);
     println!(
-        "{} runs of three outputs, {kills} kills, {decided} of them between the decision and its end, {looks} looks: none half",
+        "{} runs of three outputs, {kills} kills, {given_up} given up, {decided} of the kills between the decision and its end, {looks} looks: none half",
         runs.len()
     );
 }
