@@ -387,14 +387,16 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     };
     assert!(store.add_schedule(&schedule).await.unwrap());
     assert!(!store.add_schedule(&schedule).await.unwrap());
-    let other = ScheduleEntry { tenant: "u".into(), ..schedule.clone() };
+    // In microseconds, as the clock counts.
+    const DUE: i64 = 1_800_000_000_000_000;
+    let other = ScheduleEntry { tenant: "u".into(), up_to: DUE - 2, ..schedule.clone() };
     assert!(store.add_schedule(&other).await.unwrap());
     assert_eq!(store.schedules(None).await.unwrap(), [schedule.clone(), other]);
     let tick = |tenant: &str, logical: &str| TickOf {
         tenant: tenant.into(),
         schedule: "nightly".into(),
         logical: logical.into(),
-        due_us: 7,
+        due_us: DUE,
         moves: None,
     };
     let fire = async |tick: TickOf, run: &str, ended: Option<&str>| {
@@ -417,16 +419,19 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     let now = async || store.schedules(Some("t")).await.unwrap().remove(0);
     assert_eq!((now().await.up_to, now().await.missed), (20, 2));
     // Of two that saw the same, one moves it.
-    assert_eq!(store.last_tick("t", "nightly").await.unwrap(), Some(7));
+    assert_eq!(store.last_tick("t", "nightly").await.unwrap(), Some(DUE));
     assert_eq!(store.last_tick("t", "daily").await.unwrap(), None);
     let moved = |logical: &str, from, to| TickOf {
-        due_us: 9,
+        due_us: DUE + 2,
         moves: Some((from, to)),
         ..tick("t", logical)
     };
     assert!(fire(moved("x@21", 20, 21), "j", None).await);
     assert!(!fire(moved("x@22", 20, 22), "k", None).await);
-    assert_eq!((now().await.up_to, store.last_tick("t", "nightly").await.unwrap()), (21, Some(9)));
+    assert_eq!(
+        (now().await.up_to, store.last_tick("t", "nightly").await.unwrap()),
+        (21, Some(DUE + 2))
+    );
     assert!(store.pause_schedule("t", "nightly", Pause::Begin).await.unwrap());
     assert_eq!((now().await.is_paused, now().await.up_to), (true, 21));
     assert!(store.pause_schedule("t", "nightly", Pause::End { up_to: 30 }).await.unwrap());
@@ -439,7 +444,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     assert!(fire(tick("t", "one"), "f", None).await);
     // What is handled is forgotten at last.
     store.handled("t", "nightly", 100, 0).await.unwrap();
-    store.forget(50).await.unwrap();
+    store.forget(DUE + 50).await.unwrap();
     assert!(fire(tick("t", "one"), "g", None).await);
     assert!(!fire(tick("u", "one"), "h", None).await);
 }
