@@ -92,9 +92,7 @@ impl Holding {
         let others = self.open.iter().filter(|open| !open.is_own);
         others.map(|open| open.publication.clone()).collect()
     }
-}
 
-impl Holding {
     /// Whether it was seen to its end.
     pub(super) fn is_done(&self, id: &str) -> bool {
         self.done.iter().any(|done| done == id)

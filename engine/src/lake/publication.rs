@@ -220,19 +220,14 @@ impl Lake {
             }
             return Err(refused);
         }
-        match left.len() {
-            0 => Ok(made),
-            1 => {
-                for one in left {
-                    made.push(self.commit_prepared(who, one).await?);
-                }
-                Ok(made)
-            }
-            _ => {
-                made.extend(self.publish_together(who, &shelf, left).await?);
-                Ok(made)
+        if left.len() > 1 {
+            made.extend(self.publish_together(who, &shelf, left).await?);
+        } else {
+            for one in left {
+                made.push(self.commit_prepared(who, one).await?);
             }
         }
+        Ok(made)
     }
 
     async fn publish_together(

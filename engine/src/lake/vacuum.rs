@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use deltalake_core::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
@@ -75,7 +76,7 @@ impl Lake {
         let mut unused = unused.map_err(doing)?;
         let decided: HashSet<String> = decided.iter().map(|path| plain(path)).collect();
         unused.retain(|(path, _)| !decided.contains(&plain(path.as_ref())));
-        let vacuumed = Vacuumed {
+        let vacuumed = |unused: &[(Path, u64)]| Vacuumed {
             kept_from,
             files: unused.len() as u64,
             bytes: unused.iter().map(|(_, bytes)| bytes).sum(),
@@ -83,10 +84,10 @@ impl Lake {
         if unused.is_empty() {
             // All that could be read can be read.
             let kept_from = table.oldest_version(shown).await.map_err(doing)?;
-            return Ok(Vacuumed { kept_from, ..vacuumed });
+            return Ok(Vacuumed { kept_from, ..vacuumed(&unused) });
         }
         if is_dry {
-            return Ok(vacuumed);
+            return Ok(vacuumed(&unused));
         }
         let label = CommitLabel { operation: "vacuum".to_owned(), ..CommitLabel::default() };
         let mut author = KeepFrom(kept_from);
@@ -96,7 +97,7 @@ impl Lake {
         let mut since = HashSet::new();
         table.files_of(newest.0 + 1..=landed.0, &mut since).await.map_err(doing)?;
         unused.retain(|(path, _)| !since.contains(&plain(path.as_ref())));
-        let vacuumed = Vacuumed { files: unused.len() as u64, ..vacuumed };
+        let vacuumed = vacuumed(&unused);
         let paths = stream::iter(unused.into_iter().map(|(path, _)| Ok(path))).boxed();
         let mut deleted = table.store.delete_stream(paths);
         while let Some(result) = deleted.next().await {
@@ -142,17 +143,12 @@ impl Table {
         now: DateTime<Utc>,
         since: DateTime<Utc>,
     ) -> Result<Vec<(Path, u64)>> {
-        let mut used = HashSet::new();
-        for version in [kept_from, newest] {
-            let state = self.state(version.0).await?;
-            used.extend(state.log_data().iter().map(|file| plain(&file.path())));
-        }
-        let newest_files = {
-            let state = self.state(newest.0).await?;
-            let files: HashSet<String> =
-                state.log_data().iter().map(|file| plain(&file.path())).collect();
-            files
+        let files = |state: DeltaTableState| -> HashSet<String> {
+            state.log_data().iter().map(|file| plain(&file.path())).collect()
         };
+        let newest_files = files(self.state(newest.0).await?);
+        let mut used = files(self.state(kept_from.0).await?);
+        used.extend(newest_files.iter().cloned());
         self.files_of(kept_from.0 + 1..=newest.0, &mut used).await?;
         let is_short = now - since < ORPHANS_KEPT;
         let mut known = HashSet::new();

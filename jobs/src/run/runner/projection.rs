@@ -75,8 +75,8 @@ async fn flush_some(shared: &Shared) -> Result<bool> {
             let known = ledger::known(&shared.engine, &who, &asked).await?;
             records.retain(|record: &RunRecord| !known.contains(&record.id));
             let known = stages::known(&shared.engine, &who, &asked).await?;
-            let (_, rest): (Vec<_>, Vec<_>) =
-                records.iter().cloned().partition(|record| known.contains(&record.id));
+            let rest = records.iter().filter(|record| !known.contains(&record.id));
+            let rest: Vec<RunRecord> = rest.cloned().collect();
             stages::append(&shared.engine, &who, &rest, prices).await?;
         } else {
             stages::append(&shared.engine, &who, &records, prices).await?;
