@@ -4,14 +4,14 @@
 //! They become calls of `json_get` and `json_as_text`, a chain of them one call with a path: to plan a chain of operators takes
 //! twice as long for each that it has.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, Query, SelectItem, SetExpr, UnaryOperator, Value,
-    VisitMut, VisitorMut,
+    VisitMut,
 };
+
+use super::walk::{self, Write};
 
 /// What is called for `->`, and for `->>`.
 const GET: &str = "json_get";
@@ -33,27 +33,23 @@ pub(super) fn bind_arrows(statement: &mut Statement) {
 
 /// Puts all arrows of a part of a statement right.
 pub(super) fn bind_arrows_in(part: &mut impl VisitMut) {
-    let _ = part.visit(&mut Arrows);
+    walk::write(part, &mut Arrows);
 }
 
 struct Arrows;
 
-impl VisitorMut for Arrows {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+impl Write for Arrows {
+    fn query(&mut self, query: &mut Query) {
         name_columns(&mut query.body);
-        ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn expr(&mut self, expr: &mut Expr) {
         if !matches!(expr, Expr::BinaryOp { op, .. } if is_arrow(op)) {
-            return ControlFlow::Continue(());
+            return;
         }
         if let Expr::BinaryOp { left, op, right } = taken(expr) {
             *expr = bound(*left, op, *right);
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -242,6 +238,8 @@ fn last_operand(expr: &mut Expr) -> Option<&mut Expr> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::ops::ControlFlow;
+
     use datafusion::sql::sqlparser::ast::visit_expressions_mut;
     use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
     use datafusion::sql::sqlparser::parser::Parser;

@@ -2,11 +2,11 @@
 //! anything bounds its memory, and a few lines that name each other twice are billions.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor};
 
+use super::walk::{Read, read};
 use crate::error::{Code, Error, Result};
 
 /// Relations of one query, where some are not written out.
@@ -16,12 +16,10 @@ const RELATIONS_MAX: u64 = 500;
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
     let Statement::Statement(sql) = statement else { return Ok(()) };
     let mut named = Named::default();
-    if sql.visit(&mut named).is_break() {
-        let says = "SQL: TABLESAMPLE is not known here; expected, for about one row in twenty, WHERE random() < 0.05";
-        return Err(Error::user(Code::BadInput, says));
-    }
+    read(sql.as_ref(), &mut named).map_err(|says| Error::user(Code::BadInput, says))?;
     let mut relations = Relations { named: &named.expressions, counted: HashMap::new(), sum: 0 };
-    let _ = sql.visit(&mut relations);
+    // Counting has no errors.
+    let _ = read(sql.as_ref(), &mut relations);
     match relations.sum {
         // As many as are written out have a bound by the length of a query.
         sum if sum > RELATIONS_MAX && sum > named.written => Err(Error::user(
@@ -43,27 +41,27 @@ struct Named {
     written: u64,
 }
 
-impl Visitor for Named {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+impl Read for Named {
+    fn query(&mut self, query: &Query) -> Result<(), String> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             let name = cte.alias.name.value.to_lowercase();
             self.expressions.entry(name).or_default().push(cte.clone());
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 
     // The planner passes over it in silence.
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table { sample: Some(_), .. } => ControlFlow::Break(()),
-            TableFactor::Table { .. } => {
-                self.written += 1;
-                ControlFlow::Continue(())
+    fn table(&mut self, factor: &TableFactor) -> Result<(), String> {
+        if let TableFactor::Table { sample, .. } = factor {
+            if sample.is_some() {
+                return Err(
+                    "SQL: TABLESAMPLE is not known here; expected, for about one row in twenty, WHERE random() < 0.05"
+                        .to_owned(),
+                );
             }
-            _ => ControlFlow::Continue(()),
+            self.written += 1;
         }
+        Ok(())
     }
 }
 
@@ -88,7 +86,7 @@ impl Relations<'_> {
         let mut widest = 1;
         for cte in expressions {
             self.sum = 0;
-            let _ = cte.query.visit(self);
+            let _ = read(&cte.query, self);
             widest = widest.max(self.sum);
         }
         self.sum = before;
@@ -97,16 +95,14 @@ impl Relations<'_> {
     }
 }
 
-impl Visitor for Relations<'_> {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+impl Read for Relations<'_> {
+    fn table(&mut self, factor: &TableFactor) -> Result<(), String> {
         if let TableFactor::Table { name, .. } = factor {
             let last = name.0.last().map(|part| part.to_string()).unwrap_or_default();
             let count = self.count(&last.trim_matches('"').to_lowercase());
             self.sum = self.sum.saturating_add(count);
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 }
 

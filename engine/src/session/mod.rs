@@ -20,6 +20,7 @@ mod rows;
 mod runtime;
 mod sparing;
 mod sql;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;

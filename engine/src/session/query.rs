@@ -2,7 +2,6 @@
 //! give the same answer.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -21,7 +20,7 @@ use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     Expr as Ast, Function, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Statement as Sql, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectNamePart, Statement as Sql, TableFactor, Value,
 };
 use datasets::DatasetName;
 
@@ -29,6 +28,7 @@ use super::arrows::bind_arrows;
 use super::breadth::require_narrow;
 use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
+use super::walk::{self, Read, Write};
 use super::{CATALOG, SCHEMA};
 use crate::catalog::near_names;
 use crate::error::{Code, Error, Result};
@@ -61,10 +61,8 @@ impl SqlQuery {
         require_narrow(&statement)?;
         bind_arrows(&mut statement);
         let mut found = Found::default();
-        if let Statement::Statement(sql) = &statement
-            && let ControlFlow::Break(problem) = sql.visit(&mut found)
-        {
-            return Err(bad(problem));
+        if let Statement::Statement(sql) = &statement {
+            walk::read(sql.as_ref(), &mut found).map_err(bad)?;
         }
         let (tables, _) = resolve_table_references(&statement, true)?;
         // A function that makes rows is no table.
@@ -103,7 +101,7 @@ impl SqlQuery {
             return Err(self.stray(stray));
         }
         if let Statement::Statement(sql) = &mut statement {
-            let _ = sql.visit(&mut Binding);
+            walk::write(sql.as_mut(), &mut Binding);
         }
         plan_with(state, schema, statement).await
     }
@@ -156,25 +154,23 @@ struct Found {
     values: BTreeSet<String>,
 }
 
-impl Visitor for Found {
-    type Break = String;
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
+impl Read for Found {
+    fn table(&mut self, factor: &TableFactor) -> Result<(), String> {
         if let TableFactor::Table { name, args: None, .. } = factor
             && let Ok(table) = object_name_to_table_reference(name.clone(), true)
         {
             self.tables.insert(table);
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Ast) -> ControlFlow<String> {
+    fn expr(&mut self, expr: &Ast) -> Result<(), String> {
         match expr {
             Ast::Function(call) => {
                 let name = call.name.0.last().map(ToString::to_string).unwrap_or_default();
                 let name = name.trim_matches('"').to_lowercase();
                 if UNSTEADY.contains(&name) {
-                    return ControlFlow::Break(format!(
+                    return Err(format!(
                         "SQL: {name}() gives another value each time, and the same rows are to give the same answer; take a time \
                          from the rows, as max(at), or give it as a value"
                     ));
@@ -183,7 +179,7 @@ impl Visitor for Found {
             Ast::Value(value) => {
                 if let Value::Placeholder(text) = &value.value {
                     let Some(name) = name_of(text) else {
-                        return ControlFlow::Break(format!(
+                        return Err(format!(
                             "SQL: expected `$name` for a value, letters, digits and `_` with a letter first, found {text:?}"
                         ));
                     };
@@ -192,7 +188,7 @@ impl Visitor for Found {
             }
             _ => {}
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 }
 
@@ -212,10 +208,8 @@ fn function_of(name: &str) -> String {
 /// Puts calls in the places of values.
 struct Binding;
 
-impl VisitorMut for Binding {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Ast) -> ControlFlow<()> {
+impl Write for Binding {
+    fn expr(&mut self, expr: &mut Ast) {
         if let Ast::Value(value) = expr
             && let Value::Placeholder(text) = &value.value
             && let Some(name) = name_of(text)
@@ -236,7 +230,6 @@ impl VisitorMut for Binding {
                 within_group: vec![],
             });
         }
-        ControlFlow::Continue(())
     }
 }
 
