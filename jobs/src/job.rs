@@ -54,26 +54,56 @@ pub trait Job: Send + Sync {
     /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
 
-    /// What a run would read and need, from the catalogue alone.
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>>;
+    /// Memory that a row of its inputs takes at its busiest moment, in bytes: a guess, from which a run's memory is estimated before
+    /// one of its kind has run. 0 where it does not go with the rows.
+    fn row_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether its kernels use a GPU where there is one, and the run is given its share of the GPU's memory.
+    fn uses_gpu(&self) -> bool {
+        false
+    }
+
+    /// What a run would read and need, from the size of its inputs alone. `history` knows better where runs of the kind were before.
+    fn estimate(&self, params: &Value, inputs: &[InputSize]) -> Result<Estimate> {
+        let _ = params;
+        let rows = inputs.iter().map(|input| input.rows.unwrap_or(0)).sum::<u64>();
+        let memory_bytes = rows.saturating_mul(self.row_bytes() as u64);
+        let device_bytes = if self.uses_gpu() { memory_bytes } else { 0 };
+        let bytes_read = inputs.iter().map(|input| input.bytes).sum();
+        Ok(Estimate { rows, bytes_read, memory_bytes, device_bytes, seconds: None })
+    }
 
     /// Does the work and commits its results through [`RunContext::commit`].
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>>;
 }
 
-/// What a run would cost, known before it starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How large an input is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSize {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Its rows, where its files say.
+    pub rows: Option<u64>,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// What a run would need, known before it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Estimate {
     /// Rows of the inputs; 0 when their files do not say.
     pub rows: u64,
     /// Bytes of the inputs' files.
     pub bytes_read: u64,
-    /// Memory that the run asks for, at most the runner's budget.
+    /// Main memory, in bytes. It waits until so much is free, or all of its worker's is.
     pub memory_bytes: u64,
+    /// Memory of a GPU, in bytes, where it uses one. It waits until so much is free.
+    pub device_bytes: u64,
+    /// How long it works, in seconds, where runs of its kind were before.
+    pub seconds: Option<f64>,
 }
 
 /// What a finished run says of itself beside its commits.

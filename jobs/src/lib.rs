@@ -28,7 +28,8 @@ mod testing;
 mod texts;
 
 pub use analysis::series::{Season, Span};
-pub use job::{Estimate, Job, Outcome};
+pub use control::DeviceRoom;
+pub use job::{Estimate, InputSize, Job, Outcome};
 pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,

@@ -11,6 +11,7 @@
 //! sees it stand still for long enough, by its own clock, may take its runs away (`dead`). Only runs that are to be tried again, or are
 //! of a schedule, wait for a time, by the clock of whoever claims them.
 
+mod admission;
 mod error;
 #[cfg(test)]
 pub(crate) mod postgres;
@@ -20,6 +21,7 @@ mod tests;
 
 use futures::future::BoxFuture;
 
+pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use sql::SqlStore;
 
@@ -29,6 +31,8 @@ pub type Result<T> = std::result::Result<T, ControlError>;
 /// How much sooner a run is for each step of its priority, as if it had come by so much earlier: a run of low priority waits, but
 /// not for ever.
 pub const PRIORITY_STEP_US: i64 = 60_000_000;
+/// How often later runs may begin before one that does not fit; then all wait until it does.
+pub const PASSED_OVER_MAX: i64 = 16;
 /// What a tenant is charged for a run when it begins; what it took is known at its end.
 const FIRST_CHARGE_US: i64 = 1_000_000;
 /// How much more than others a tenant may have had that comes back, so that it has to wait.
@@ -54,8 +58,12 @@ pub struct NewRun {
     pub now_us: i64,
     /// Not before, in microseconds.
     pub due_us: i64,
-    /// What it is thought to need.
+    /// Main memory that it is thought to need.
     pub memory_bytes: i64,
+    /// What it needs of a GPU.
+    pub device: DeviceNeed,
+    /// It is to have ended by then, in microseconds.
+    pub deadline_us: Option<i64>,
     /// How often it is tried where an error can pass.
     pub attempts_max: i64,
     /// The worker that alone may claim it while it lives.
@@ -89,8 +97,12 @@ pub struct Wants {
     pub worker: String,
     /// Now, in microseconds.
     pub now_us: i64,
-    /// Memory that it has free.
+    /// Memory that it has free: what needs more waits.
     pub free_bytes: i64,
+    /// Its GPU.
+    pub device: Option<DeviceRoom>,
+    /// How many runs of a kind may be at work at a time, with all workers together.
+    pub of_job_max: Vec<(String, i64)>,
     /// Runs of one tenant that may be at work with it.
     pub of_tenant_max: i64,
     /// Whether it takes runs that are kept for it alone.
@@ -114,6 +126,14 @@ pub struct Entry {
     pub losses: i64,
     /// Not before, in microseconds.
     pub due_us: i64,
+    /// Main memory that it is thought to need.
+    pub memory_bytes: i64,
+    /// What it needs of a GPU.
+    pub device: DeviceNeed,
+    /// The GPU of which it has that.
+    pub has_device: Option<String>,
+    /// How often a later one began because it did not fit.
+    pub passed_over: i64,
     /// Who works at it.
     pub worker: Option<String>,
     /// Whether somebody asked to cancel it.
@@ -139,9 +159,9 @@ pub struct Lease {
 #[derive(Clone, Debug)]
 pub enum Verdict<'a> {
     /// It ended in this state.
-    Ended { state: &'a str, ended_us: i64, worked_us: i64 },
-    /// It is to be tried again.
-    Again { due_us: i64, worked_us: i64 },
+    Ended { state: &'a str, ended_us: i64, worked_us: i64, cost: Option<Cost> },
+    /// It is to be tried again, with more memory where it says so.
+    Again { due_us: i64, worked_us: i64, memory_bytes: Option<i64> },
 }
 
 /// What asking to cancel came to.
@@ -181,6 +201,8 @@ pub struct Worker {
     pub started_us: i64,
     /// How many runs it takes at a time of those that are for anybody, 0 for none; where it is not said it takes what is kept for it.
     pub runs_max: Option<i64>,
+    /// Its GPU.
+    pub device: Option<DeviceRoom>,
     /// Goes on while it lives.
     pub beat: i64,
 }
@@ -223,6 +245,24 @@ pub trait ControlStore: Send + Sync {
         document: &'a str,
     ) -> BoxFuture<'a, Result<Cancelled>>;
 
+    /// Ends a run that waits, in this state and with this record; false where it does not wait any more.
+    fn end_waiting<'a>(
+        &'a self,
+        id: &'a str,
+        state: &'a str,
+        ended_us: i64,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>>;
+
+    /// Runs of all tenants that wait though they should have ended before `now_us`.
+    fn overdue(&self, now_us: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Entry>>>;
+
+    /// What runs of a job kind took before; none, where no run of it has ended.
+    fn cost<'a>(&'a self, tenant: &'a str, job: &'a str) -> BoxFuture<'a, Result<Option<Cost>>>;
+
+    /// Gives a tenant so many parts of the work when others wait, too; who has no weight has one part.
+    fn weigh<'a>(&'a self, tenant: &'a str, weight: i64) -> BoxFuture<'a, Result<()>>;
+
     /// A run of a tenant.
     fn get<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
 
@@ -235,12 +275,13 @@ pub trait ControlStore: Send + Sync {
     /// The number of the last change.
     fn last_change(&self) -> BoxFuture<'_, Result<i64>>;
 
-    /// Says that a worker is there, and how many runs it takes at a time ([`Worker::runs_max`]). Its id is new.
+    /// Says that a worker is there, how many runs it takes at a time ([`Worker::runs_max`]), and which GPU it has. Its id is new.
     fn join<'a>(
         &'a self,
         id: &'a str,
         label: &'a str,
         runs_max: Option<i64>,
+        device: Option<&'a DeviceRoom>,
         now_us: i64,
     ) -> BoxFuture<'a, Result<()>>;
 

@@ -9,14 +9,15 @@ use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, query, raw_sql};
 
-use super::{ControlError, Entry, Result};
+use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
     include_str!("migrations/004_triggers.sql"),
+    include_str!("migrations/005_admission.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -32,13 +33,19 @@ const SQLITE_CONNECTIONS_MAX: u32 = 4;
 /// A statement that gives whole runs.
 macro_rules! entries {
     ($rest:literal) => {
-        concat!(
-            "SELECT id, tenant, state, attempt, attempts_max, losses, due_at, worker, cancel_asked, change, document FROM runs ",
-            $rest
-        )
+        concat!("SELECT ", entry_columns!(), " FROM runs ", $rest)
     };
 }
 
+/// The columns of an entry.
+macro_rules! entry_columns {
+    () => {
+        "id, tenant, state, attempt, attempts_max, losses, due_at, memory_bytes, device_need, device_bytes, device, passed_over, \
+         worker, cancel_asked, change, document"
+    };
+}
+
+mod claim;
 mod several;
 mod statements;
 mod store;
@@ -230,6 +237,13 @@ impl SqlStore {
             attempts_max: self.get(row, "attempts_max")?,
             losses: self.get(row, "losses")?,
             due_us: self.get(row, "due_at")?,
+            memory_bytes: self.get(row, "memory_bytes")?,
+            device: DeviceNeed {
+                need: Need::of(self.get(row, "device_need")?),
+                bytes: self.get(row, "device_bytes")?,
+            },
+            has_device: self.get(row, "device")?,
+            passed_over: self.get(row, "passed_over")?,
             worker: self.get(row, "worker")?,
             is_cancel_asked: self.get::<i64>(row, "cancel_asked")? != 0,
             change: self.get(row, "change")?,

@@ -18,6 +18,8 @@ fn new_run(id: &str, tenant: &str) -> NewRun {
         now_us: 1_000_000,
         due_us: 0,
         memory_bytes: 10,
+        device: DeviceNeed::default(),
+        deadline_us: None,
         attempts_max: 3,
         kept_for: None,
         document: format!("{{\"of\": \"{id}\"}}"),
@@ -29,6 +31,8 @@ fn wants(worker: &str) -> Wants {
         worker: worker.into(),
         now_us: 10,
         free_bytes: 100,
+        device: None,
+        of_job_max: Vec::new(),
         of_tenant_max: 100,
         only_kept: false,
     }
@@ -38,7 +42,8 @@ fn lease(entry: &Entry) -> Lease {
     Lease { id: entry.id.clone(), worker: entry.worker.clone().unwrap(), attempt: entry.attempt }
 }
 
-const DONE: Verdict<'static> = Verdict::Ended { state: "succeeded", ended_us: 20, worked_us: 1 };
+const DONE: Verdict<'static> =
+    Verdict::Ended { state: "succeeded", ended_us: 20, worked_us: 1, cost: None };
 
 /// Each sentence for SQLite, in memory and in a file, and all of them for PostgreSQL, where that is installed.
 macro_rules! sentences {
@@ -90,9 +95,9 @@ async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
 }
 
 async fn a_run_goes_from_state_to_state(store: SqlStore) {
-    store.join("v", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), None, 1).await.unwrap();
     assert_eq!(store.enqueue(&new_run("a", "t"), ROOM).await.unwrap(), Enqueued::Queued);
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     let entry = store.claim(&wants("w")).await.unwrap().unwrap();
     assert_eq!(
         (entry.state.as_str(), entry.attempt, entry.worker.as_deref()),
@@ -104,7 +109,7 @@ async fn a_run_goes_from_state_to_state(store: SqlStore) {
     assert_eq!(store.get("t", "a").await.unwrap().unwrap().document, "noted");
     assert_eq!(store.get("other", "a").await.unwrap(), None);
     // It is tried again, and what was said of the try before counts no more.
-    let again = Verdict::Again { due_us: 50, worked_us: 5 };
+    let again = Verdict::Again { due_us: 50, worked_us: 5, memory_bytes: None };
     assert!(store.settle(&own, again, "again").await.unwrap());
     assert!(store.claim(&wants("w")).await.unwrap().is_none(), "it is not due");
     let later = Wants { now_us: 50, ..wants("v") };
@@ -125,7 +130,7 @@ async fn a_run_goes_from_state_to_state(store: SqlStore) {
 }
 
 async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     for (id, priority, at_s) in
         [("a", 0, 0), ("b", 0, 1), ("c", 2, 100), ("d", -1, 0), ("e", 1, 200)]
     {
@@ -137,14 +142,14 @@ async fn of_a_tenant_the_first_to_come_is_first_unless_another_is_urgent(store: 
 }
 
 async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     for number in 0..100 {
         store.enqueue(&new_run(&format!("a{number:03}"), "flood"), ROOM).await.unwrap();
     }
     let mut order = Vec::new();
     let mut work = async |worked_us: i64| {
         let entry = store.claim(&wants("w")).await.unwrap().unwrap();
-        let verdict = Verdict::Ended { state: "succeeded", ended_us: 20, worked_us };
+        let verdict = Verdict::Ended { state: "succeeded", ended_us: 20, worked_us, cost: None };
         assert!(store.settle(&lease(&entry), verdict, "").await.unwrap());
         order.push(entry.tenant);
     };
@@ -168,11 +173,15 @@ async fn the_tenant_for_whom_least_was_worked_is_next(store: SqlStore) {
 }
 
 async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     let work = async |worked_s: i64| {
         let entry = store.claim(&wants("w")).await.unwrap().unwrap();
-        let verdict =
-            Verdict::Ended { state: "succeeded", ended_us: 20, worked_us: worked_s * 1_000_000 };
+        let verdict = Verdict::Ended {
+            state: "succeeded",
+            ended_us: 20,
+            worked_us: worked_s * 1_000_000,
+            cost: None,
+        };
         assert!(store.settle(&lease(&entry), verdict, "").await.unwrap());
         entry.tenant
     };
@@ -194,7 +203,7 @@ async fn who_worked_much_long_ago_is_not_behind_newcomers_for_ever(store: SqlSto
 }
 
 async fn bounds_are_kept(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     let room = Room { open_max: 3, of_tenant_max: 2 };
     for (id, tenant, expected) in [
         ("a", "t", Enqueued::Queued),
@@ -218,8 +227,8 @@ async fn runs_of_a_dead_worker_are_taken_over(store: SqlStore) {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
     store.enqueue(&NewRun { kept_for: Some("w".into()), ..new_run("k", "t") }, ROOM).await.unwrap();
-    store.join("w", "worker", Some(1), 1).await.unwrap();
-    store.join("v", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
+    store.join("v", "worker", Some(1), None, 1).await.unwrap();
     let first = store.claim(&wants("w")).await.unwrap().unwrap();
     let seen = store.workers().await.unwrap().into_iter().find(|w| w.id == "w").unwrap();
     // It lives: the beat that was seen is not its last.
@@ -247,13 +256,13 @@ async fn a_worker_that_leaves_leaves_its_runs_to_others(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     let kept = NewRun { kept_for: Some("w".into()), ..new_run("k", "t") };
     store.enqueue(&kept, ROOM).await.unwrap();
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     assert!(store.claim(&Wants { only_kept: true, ..wants("v") }).await.unwrap().is_none());
     let own = store.claim(&Wants { only_kept: true, ..wants("w") }).await.unwrap().unwrap();
     assert_eq!(own.id, "k");
     store.leave("w").await.unwrap();
     assert_eq!(store.workers().await.unwrap(), []);
-    store.join("v", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), None, 1).await.unwrap();
     assert_eq!(claimed(&store, &wants("v")).await, ["a", "k"]);
     assert_eq!(store.get("t", "k").await.unwrap().unwrap().losses, 0);
 }
@@ -262,22 +271,22 @@ async fn it_is_known_how_often_a_run_lost_its_worker(store: SqlStore) {
     store.enqueue(&new_run("a", "t"), ROOM).await.unwrap();
     for number in 0..LOSSES_MAX {
         let worker = format!("w{number}");
-        store.join(&worker, "worker", Some(1), 1).await.unwrap();
+        store.join(&worker, "worker", Some(1), None, 1).await.unwrap();
         assert_eq!(store.claim(&wants(&worker)).await.unwrap().unwrap().losses, number);
         let [seen] = &store.workers().await.unwrap()[..] else { panic!() };
         assert_eq!(store.dead(seen).await.unwrap(), 1);
     }
-    store.join("v", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), None, 1).await.unwrap();
     let again = store.claim(&wants("v")).await.unwrap().unwrap();
     assert_eq!((again.losses, again.attempt), (LOSSES_MAX, LOSSES_MAX + 1));
 }
 
 async fn runs_are_cancelled_where_they_are(store: SqlStore) {
-    store.join("v", "worker", Some(1), 1).await.unwrap();
+    store.join("v", "worker", Some(1), None, 1).await.unwrap();
     for id in ["a", "b"] {
         store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
     }
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     store.claim(&wants("w")).await.unwrap().unwrap();
     let cancel =
         async |tenant: &str, id: &str| store.cancel(tenant, id, 7, "cancelled").await.unwrap();
@@ -292,7 +301,7 @@ async fn runs_are_cancelled_where_they_are(store: SqlStore) {
 }
 
 async fn runs_are_listed_followed_and_projected(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     let start = store.last_change().await.unwrap();
     for (id, job) in [("a", "embed"), ("b", "triage"), ("c", "embed"), ("d", "embed")] {
         store.enqueue(&NewRun { job: job.into(), ..new_run(id, "t") }, ROOM).await.unwrap();
@@ -337,7 +346,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
         told.push((ids(found.entries), found.perhaps));
     };
     store.leave("w").await.unwrap();
-    store.join("p", "worker", Some(1), 1).await.unwrap();
+    store.join("p", "worker", Some(1), None, 1).await.unwrap();
     for worker in ["p", "q", "r"] {
         project(worker).await;
     }
@@ -376,7 +385,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
 }
 
 async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
-    store.join("w", "worker", Some(1), 1).await.unwrap();
+    store.join("w", "worker", Some(1), None, 1).await.unwrap();
     let schedule = ScheduleEntry {
         tenant: "t".into(),
         name: "nightly".into(),
@@ -506,7 +515,7 @@ async fn of_many_who_claim_at_once_each_run_has_one() {
     for number in 0..8 {
         let store = stores[number % 2].clone();
         tasks.spawn(async move {
-            store.join(&format!("w{number}"), "worker", Some(1), 1).await.unwrap();
+            store.join(&format!("w{number}"), "worker", Some(1), None, 1).await.unwrap();
             let mut own = Vec::new();
             let mut idle = 0;
             while idle < 3 {

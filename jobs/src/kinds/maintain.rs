@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::job::{Estimate, Job, Outcome};
+use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::run::context::RunContext;
 
@@ -89,10 +89,6 @@ impl Job for Maintain {
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Self::params(params).map(|_| Vec::new())
-    }
-
-    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move { Ok(Estimate::default()) })
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

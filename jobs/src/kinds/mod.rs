@@ -23,8 +23,7 @@ use datasets::DatasetName;
 use engine::{Code, Error, Result};
 use serde_json::{Map, Value};
 
-use crate::job::{Estimate, Job};
-use crate::run::context::RunContext;
+use crate::job::Job;
 
 /// The kinds that a runner knows, by name. Clones share them.
 #[derive(Clone)]
@@ -104,23 +103,6 @@ pub fn kinds() -> Vec<Arc<dyn Job>> {
 /// The kind called `name`; `NOT_FOUND` lists those that exist.
 pub fn kind(name: &str) -> Result<Arc<dyn Job>> {
     KINDS.get(name)
-}
-
-/// The estimate of a job that reads one dataset, holding `point_bytes` for each row at most.
-async fn estimate_input(
-    ctx: &RunContext,
-    dataset: &DatasetName,
-    point_bytes: usize,
-) -> Result<Estimate> {
-    let catalog = ctx.engine().catalog(ctx.principal()).await?;
-    let entry = catalog.dataset(dataset)?;
-    let rows = entry.rows.unwrap_or(0);
-    let wanted = rows.saturating_mul(point_bytes as u64);
-    Ok(Estimate {
-        rows,
-        bytes_read: entry.bytes,
-        memory_bytes: wanted.min(ctx.memory_budget_bytes() as u64),
-    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub struct RunContext {
     pub(crate) job: &'static str,
     pub(crate) gpu: GpuPolicy,
     pub(crate) memory_budget_bytes: usize,
+    pub(crate) device_bytes: Option<usize>,
     pub(crate) embedders: Arc<Embedders>,
     pub(crate) programs: Option<PathBuf>,
     pub(crate) pool: Arc<rayon::ThreadPool>,
@@ -192,7 +193,7 @@ impl RunContext {
     pub fn execution(&self, budget_bytes: usize) -> Execution {
         Execution {
             gpu: self.gpu,
-            budget: Budget::host(budget_bytes),
+            budget: Budget { device_bytes: self.device_bytes, ..Budget::host(budget_bytes) },
             pool: Some(self.kernel_pool.clone()),
             control: self.control.clone(),
             ..Execution::default()

@@ -295,6 +295,8 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         logical_time: later_text_at(batch, "logical_time", row)?,
         next_attempt_at: None,
         waits_for: None,
+        estimate: None,
+        deadline_at: None,
         priority: 0,
         stages: from_json("stages", &json("stages")?)?,
         requested_by: json("requested_by")?,

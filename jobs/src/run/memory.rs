@@ -19,6 +19,7 @@ static WATCHES: Mutex<Vec<Weak<AtomicU64>>> = Mutex::new(Vec::new());
 /// The greatest resident size of this process since it was made.
 pub(crate) struct PeakMemory {
     seen: Arc<AtomicU64>,
+    at_first: u64,
     greatest_before: u64,
 }
 
@@ -35,7 +36,12 @@ impl PeakMemory {
         if is_first && std::thread::Builder::new().name("memory".into()).spawn(look).is_err() {
             WATCHES.lock().clear();
         }
-        Self { seen, greatest_before }
+        Self { seen, at_first: now, greatest_before }
+    }
+
+    /// By how much the greatest so far is more than what was there at first, in bytes.
+    pub(crate) fn grown_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.at_first)
     }
 
     /// The greatest so far, in bytes; 0 where the system does not tell.
@@ -76,11 +82,32 @@ fn sizes() -> [u64; 2] {
     })
 }
 
+/// A size for a person: `300 MiB`.
+pub(crate) fn size_in_words(bytes: u64) -> String {
+    let (unit, of) = match bytes {
+        0..0x400 => return format!("{bytes} bytes"),
+        0x400..0x10_0000 => ("KiB", 10),
+        0x10_0000..0x4000_0000 => ("MiB", 20),
+        _ => ("GiB", 30),
+    };
+    let value = bytes as f64 / f64::from(1_u32 << of);
+    match value.fract() {
+        0.0 => format!("{value} {unit}"),
+        _ => format!("{value:.1} {unit}"),
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     const MIB: usize = 1 << 20;
+
+    #[test]
+    fn sizes_are_said_in_words() {
+        let words = [5, 300 << 20, 2 << 30, (3 << 30) / 2].map(size_in_words);
+        assert_eq!(words, ["5 bytes", "300 MiB", "2 GiB", "1.5 GiB"]);
+    }
 
     #[test]
     fn a_step_after_a_greater_one_has_a_peak_of_its_own() {

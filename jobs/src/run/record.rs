@@ -8,6 +8,8 @@ use engine::{Code, Error, RunId, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::job::Estimate;
+
 /// One execution of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -32,6 +34,12 @@ pub struct RunRecord {
     /// What a run that waits has to wait for, where it is more than its turn. It is said of the moment, and not kept.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// What it was thought to need when it was asked for.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
+    /// When it is to have ended.
+    #[serde(default)]
+    pub deadline_at: Option<DateTime<Utc>>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.
     #[serde(default)]
     pub priority: i32,

@@ -1,15 +1,18 @@
 //! Where the records of runs are: in control state, and of those that ended long ago in the dataset `runs` alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{Code, Engine, Error, Principal, Result, Role, RunId};
 use futures::future::BoxFuture;
 
-use crate::control::{Asked, ControlError, ControlStore, Entry, SqlStore, Worker};
+use crate::control::{
+    Asked, ControlError, ControlStore, Entry, Need, PASSED_OVER_MAX, SqlStore, Worker,
+};
 use crate::run::document::Document;
 use crate::run::ledger;
+use crate::run::memory::size_in_words;
 use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord, RunState, now};
 
 /// The file of control state in the folder of a root. A leading dot is no tenant.
@@ -110,7 +113,7 @@ impl Records {
         let (tenant, text) = (who.tenant.as_str(), id.to_string());
         if let Some(entry) = self.store.get(tenant, &text).await? {
             let mut record = [Document::of(&entry)?.record];
-            self.say_what_they_wait_for(engine, &mut record).await?;
+            self.say_what_they_wait_for(engine, &[entry], &mut record).await?;
             let [record] = record;
             return Ok(record);
         }
@@ -147,7 +150,7 @@ impl Records {
             records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
             records.truncate(limit);
         }
-        self.say_what_they_wait_for(engine, &mut records).await?;
+        self.say_what_they_wait_for(engine, &entries, &mut records).await?;
         Ok(records)
     }
 
@@ -158,10 +161,11 @@ impl Records {
         Ok(workers)
     }
 
-    /// Says of runs whose turn could be now that nobody is there who would take them, where that is so.
+    /// Says of runs whose turn could be now why it is not: nobody is there who would take them, or what they need is not free.
     async fn say_what_they_wait_for(
         &self,
         engine: &Engine,
+        entries: &[Entry],
         records: &mut [RunRecord],
     ) -> Result<()> {
         let now = now();
@@ -171,11 +175,17 @@ impl Records {
         if !records.iter_mut().any(|record| waits(&record)) {
             return Ok(());
         }
-        let takes = |worker: &Worker| worker.runs_max.is_some_and(|runs| runs > 0);
-        if !self.workers(engine).await?.iter().any(takes) {
-            for record in records.iter_mut().filter(waits) {
-                record.waits_for = Some(NO_WORKER.to_owned());
-            }
+        let mut workers = self.workers(engine).await?;
+        workers.retain(|worker| worker.runs_max.is_some_and(|runs| runs > 0));
+        let entries: HashMap<&str, &Entry> =
+            entries.iter().map(|entry| (entry.id.as_str(), entry)).collect();
+        for record in records.iter_mut().filter(waits) {
+            let entry = entries.get(record.id.to_string().as_str()).copied();
+            record.waits_for = match entry {
+                _ if workers.is_empty() => Some(NO_WORKER.to_owned()),
+                Some(entry) => waits_for(entry, &workers),
+                None => None,
+            };
         }
         Ok(())
     }
@@ -199,6 +209,31 @@ impl Records {
         }
         ledger::with_key(engine, who, key, limit).await
     }
+}
+
+/// What a run that could be next has to wait for beside its turn.
+fn waits_for(entry: &Entry, workers: &[Worker]) -> Option<String> {
+    let device = entry.device;
+    let has_room =
+        |worker: &Worker| worker.device.as_ref().is_some_and(|of| device.bytes <= of.bytes);
+    if device.need == Need::Required && !workers.iter().any(has_room) {
+        let bytes = size_in_words(device.bytes.unsigned_abs());
+        return Some(format!(
+            "a worker with a GPU of {bytes}: none of the {} that are there has one",
+            workers.len()
+        ));
+    }
+    let memory = size_in_words(entry.memory_bytes.unsigned_abs());
+    let of_device = match device.need {
+        Need::None => String::new(),
+        _ => format!(" and {} of a GPU's", size_in_words(device.bytes.unsigned_abs())),
+    };
+    (entry.passed_over > 0).then(|| {
+        format!(
+            "memory: it needs {memory}{of_device}; {} smaller runs began before it, after {PASSED_OVER_MAX} none does",
+            entry.passed_over
+        )
+    })
 }
 
 /// The records of entries; one that is damaged must not hide the others.

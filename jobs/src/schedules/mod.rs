@@ -91,8 +91,8 @@ impl Schedule {
             job: self.job.clone(),
             params: self.params.clone(),
             gpu: self.gpu,
-            pins: Vec::new(),
             priority: self.priority,
+            ..RunRequest::default()
         }
     }
 

@@ -331,17 +331,19 @@ async fn a_run_that_succeeds_starts_those_that_wait_for_it_once_each() {
     assert_eq!(fire_due(&runner, hour).await.unwrap(), 1, "the clock's");
     // It and the one of `any` are done by somebody.
     let store = runner.store();
-    store.join("w", "by hand", None, 0).await.unwrap();
+    store.join("w", "by hand", None, None, 0).await.unwrap();
     let wants = Wants {
         worker: "w".into(),
         now_us: i64::MAX,
         free_bytes: i64::MAX,
+        device: None,
+        of_job_max: Vec::new(),
         of_tenant_max: i64::MAX,
         only_kept: false,
     };
     while let Some(entry) = store.claim(&wants).await.unwrap() {
         let lease = Lease { id: entry.id, worker: "w".into(), attempt: entry.attempt };
-        let verdict = Verdict::Ended { state: "succeeded", ended_us: 1, worked_us: 1 };
+        let verdict = Verdict::Ended { state: "succeeded", ended_us: 1, worked_us: 1, cost: None };
         assert!(store.settle(&lease, verdict, &entry.document).await.unwrap());
     }
     assert_eq!(fire_due(&runner, hour).await.unwrap(), 2, "for `second` and for `any`");

@@ -5,13 +5,15 @@ use std::ops::RangeInclusive;
 
 use async_graphql::Value;
 use async_graphql::dynamic::{
-    Enum, EnumItem, Field, FieldValue, InputValue, Object, ResolverContext, SubscriptionField,
-    SubscriptionFieldFuture, TypeRef,
+    Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext,
+    SubscriptionField, SubscriptionFieldFuture, TypeRef,
 };
+use chrono::{DateTime, Utc};
 use engine::{AsOf, Error, Result, Role, RunId};
 use futures::StreamExt;
 use jobs::{
-    Attempt, DatasetVersion, RunError, RunFilter, RunRecord, RunRequest, RunState, StageRecord,
+    Attempt, DatasetVersion, Estimate, RunError, RunFilter, RunRecord, RunRequest, RunState,
+    StageRecord,
 };
 use kernels::GpuPolicy;
 
@@ -60,9 +62,9 @@ pub(crate) fn enums() -> [Enum; 2] {
     [states, policies]
 }
 
-/// `Run`, `RunAttempt`, `RunDataset`, `RunStage`, `RunError`.
-pub(crate) fn types() -> [Object; 5] {
-    [run_type(), attempt_type(), dataset_type(), stage_type(), error_type()]
+/// `Run`, `RunAttempt`, `RunDataset`, `RunStage`, `RunError`, `RunEstimate`.
+pub(crate) fn types() -> [Object; 6] {
+    [run_type(), attempt_type(), dataset_type(), stage_type(), error_type(), estimate_type()]
 }
 
 fn run_type() -> Object {
@@ -129,6 +131,20 @@ fn run_type() -> Object {
                 .description("Higher is sooner."),
         )
         .field(
+            Field::new("estimate", TypeRef::named("RunEstimate"), |context| {
+                let run = context.parent_value.downcast_ref::<RunRecord>();
+                let estimate = run.and_then(|run| run.estimate);
+                FieldFuture::Value(estimate.map(FieldValue::owned_any))
+            })
+            .description("What it was thought to need when it was asked for; its stages have what it took."),
+        )
+        .field(
+            part("deadlineAt", TypeRef::named(scalars::DATE_TIME), |r: &RunRecord| {
+                Ok(optional_instant(r.deadline_at.as_ref()))
+            })
+            .description("When it is to have ended; null where nothing was said."),
+        )
+        .field(
             part("schedule", TypeRef::named(TypeRef::STRING), |r: &RunRecord| {
                 Ok(r.schedule.as_deref().map_or(Value::Null, Value::from))
             })
@@ -178,7 +194,7 @@ fn error_field<T: Any + Send + Sync>(
 ) -> Field {
     Field::new("error", kind, move |context| {
         let error = context.parent_value.downcast_ref::<T>().and_then(&error);
-        async_graphql::dynamic::FieldFuture::Value(error.map(FieldValue::owned_any))
+        FieldFuture::Value(error.map(FieldValue::owned_any))
     })
 }
 
@@ -192,6 +208,34 @@ fn attempt_type() -> Object {
             Ok(instant(&a.ended_at))
         }))
         .field(error_field(TypeRef::named_nn("RunError"), |a: &Attempt| Some(a.error.clone())))
+}
+
+fn estimate_type() -> Object {
+    let size = || TypeRef::named_nn(scalars::BIG_INT);
+    Object::new("RunEstimate")
+        .description("What a run was thought to need: by the size of its inputs, and by what runs of its kind took before.")
+        .field(
+            part("rows", size(), |e: &Estimate| Ok(big(e.rows)))
+                .description("Rows of the inputs; 0 when their files do not say."),
+        )
+        .field(
+            part("bytesRead", size(), |e: &Estimate| Ok(big(e.bytes_read)))
+                .description("Bytes of the inputs' files."),
+        )
+        .field(
+            part("memoryBytes", size(), |e: &Estimate| Ok(big(e.memory_bytes)))
+                .description("Main memory; it waits until so much is free, or all of its worker's is."),
+        )
+        .field(
+            part("deviceBytes", size(), |e: &Estimate| Ok(big(e.device_bytes)))
+                .description("Memory of a GPU, where it uses one."),
+        )
+        .field(
+            part("seconds", TypeRef::named(TypeRef::FLOAT), |e: &Estimate| {
+                Ok(e.seconds.map_or(Value::Null, Value::from))
+            })
+            .description("How long it works; null where none of its kind ran before."),
+        )
 }
 
 fn error_type() -> Object {
@@ -342,6 +386,9 @@ pub(crate) fn run_job_field() -> Field {
     .argument(InputValue::new("priority", TypeRef::named(TypeRef::INT)).description(
         "Higher is sooner, -100 to 100: each step is as if it had been asked for a minute earlier. 0 when absent.",
     ))
+    .argument(InputValue::new("deadline", TypeRef::named(scalars::DATE_TIME)).description(
+        "When it is to have ended: one that waits then does not begin, and one at work is stopped.",
+    ))
     .argument(InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
         "Answer when the run has ended. A run that takes longer than the server's bound is answered as \
          it then is.",
@@ -368,6 +415,7 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
         gpu,
         pins: pins(argument(context, "inputs").as_ref())?,
         priority: priority(argument(context, "priority").as_ref())?,
+        deadline_at: deadline(text_argument(context, "deadline"))?,
     };
     let handle = service.runner.submit(who, request).await?;
     let id = handle.id();
@@ -379,6 +427,18 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
         }
     }
     service.runner.get(who, id).await
+}
+
+fn deadline(text: Option<String>) -> Result<Option<DateTime<Utc>>> {
+    let read = |text: String| {
+        let at = DateTime::parse_from_rfc3339(&text);
+        at.map(|at| at.with_timezone(&Utc)).map_err(|e| {
+            bad_input(format!(
+                "runJob.deadline: expected a time such as 2026-01-31T06:00:00Z, found {text:?}: {e}"
+            ))
+        })
+    };
+    text.map(read).transpose()
 }
 
 pub(super) fn priority(value: Option<&Value>) -> Result<i32> {

@@ -6,21 +6,9 @@ use sqlx::{Any, Transaction, query};
 
 use super::SqlStore;
 use crate::control::{
-    Adopted, Asked, Cancelled, Enqueued, Entry, FIRST_CHARGE_US, Fired, LEAD_MAX_US, Lease, NewRun,
-    PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+    Adopted, Asked, Cancelled, Enqueued, Entry, Fired, LEAD_MAX_US, Lease, NewRun,
+    PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Worker,
 };
-
-/// How often a claim may come second before its worker looks again later.
-const CLAIMS_LOST_MAX: usize = 8;
-
-/// What became of a claim.
-enum Claim {
-    Made(Box<Entry>),
-    /// Another was first.
-    Lost,
-    /// No run waits that may be taken.
-    Nothing,
-}
 
 impl SqlStore {
     pub(super) async fn count_open(
@@ -88,8 +76,9 @@ impl SqlStore {
         let rank = run.now_us - i64::from(run.priority) * PRIORITY_STEP_US;
         let added = query(
             "INSERT INTO runs (id, tenant, job, state, is_open, run_key, priority, rank, due_at, memory_bytes, attempt, \
-             attempts_max, losses, kept_for, worker, charged_us, cancel_asked, change, projection, ended_at, document) \
-             VALUES ($1, $2, $3, $13, $14, $4, $5, $6, $7, $8, 0, $9, 0, $10, NULL, 0, 0, $11, 0, $15, $12)",
+             attempts_max, losses, kept_for, worker, charged_us, cancel_asked, change, projection, ended_at, document, device_need, \
+             device_bytes, deadline_at) \
+             VALUES ($1, $2, $3, $13, $14, $4, $5, $6, $7, $8, 0, $9, 0, $10, NULL, 0, 0, $11, 0, $15, $12, $16, $17, $18)",
         );
         let added = added
             .bind(run.id.clone())
@@ -106,63 +95,11 @@ impl SqlStore {
             .bind(run.document.clone())
             .bind(ended.unwrap_or("queued").to_owned())
             .bind(i64::from(ended.is_none()))
-            .bind(ended.map(|_| run.now_us));
+            .bind(ended.map(|_| run.now_us))
+            .bind(run.device.need.number())
+            .bind(run.device.bytes)
+            .bind(run.deadline_us);
         self.run(added, tx).await.map(drop)
-    }
-
-    /// The run that was found may be claimed by another first; then there is a next one.
-    pub(super) async fn claim_run(&self, wants: &Wants) -> Result<Option<Entry>> {
-        for _ in 0..CLAIMS_LOST_MAX {
-            match self.claim_next(wants).await? {
-                Claim::Lost => {}
-                Claim::Made(entry) => return Ok(Some(*entry)),
-                Claim::Nothing => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn claim_next(&self, wants: &Wants) -> Result<Claim> {
-        let next = query(
-            "SELECT r.id AS id, r.tenant AS tenant FROM tenants t JOIN runs r ON r.id = (\
-             SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
-             AND q.memory_bytes <= $2 AND (q.kept_for = $3 OR ($4 = 0 AND q.kept_for IS NULL)) ORDER BY q.rank, q.id LIMIT 1) \
-             WHERE (SELECT COUNT(*) FROM runs w WHERE w.is_open = 1 AND w.tenant = t.tenant AND w.worker = $3) < $5 \
-             ORDER BY t.used_us, t.tenant LIMIT 1",
-        );
-        let next = next
-            .bind(wants.now_us)
-            .bind(wants.free_bytes)
-            .bind(wants.worker.clone())
-            .bind(i64::from(wants.only_kept))
-            .bind(wants.of_tenant_max);
-        // Looked for outside of a transaction: most often there is none.
-        let Some(found) = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))? else {
-            return Ok(Claim::Nothing);
-        };
-        let (id, tenant) =
-            (self.get::<String>(&found, "id")?, self.get::<String>(&found, "tenant")?);
-        let mut tx = self.begin().await?;
-        let change = self.next_change(&mut tx).await?;
-        let claimed = query(
-            "UPDATE runs SET state = 'running', worker = $2, attempt = attempt + 1, charged_us = $3, change = $4 \
-             WHERE id = $1 AND state = 'queued' AND EXISTS (SELECT 1 FROM workers WHERE id = $2) RETURNING id, tenant, state, attempt, attempts_max, losses, due_at, worker, \
-             cancel_asked, change, document",
-        );
-        let claimed =
-            claimed.bind(id).bind(wants.worker.clone()).bind(FIRST_CHARGE_US).bind(change);
-        let Some(row) = claimed.fetch_optional(&mut *tx).await.map_err(|e| self.failed(e))? else {
-            return Ok(Claim::Lost);
-        };
-        let entry = self.entry(&row)?;
-        let turn = query(
-            "UPDATE counters SET value = (SELECT used_us FROM tenants WHERE tenant = $1) \
-             WHERE name = 'turn' AND value < (SELECT used_us FROM tenants WHERE tenant = $1)",
-        );
-        self.run(turn.bind(tenant.clone()), &mut tx).await?;
-        self.charge(&tenant, FIRST_CHARGE_US, &mut tx).await?;
-        self.commit(tx).await?;
-        Ok(Claim::Made(Box::new(entry)))
     }
 
     pub(super) async fn charge(
@@ -183,15 +120,18 @@ impl SqlStore {
     ) -> Result<bool> {
         let mut tx = self.begin().await?;
         let change = self.next_change(&mut tx).await?;
-        let (state, is_open, ended, due, worked_us) = match *verdict {
-            Verdict::Ended { state, ended_us, worked_us } => {
-                (state, 0_i64, Some(ended_us), None, worked_us)
+        let (state, is_open, ended, due, worked_us, memory_bytes) = match *verdict {
+            Verdict::Ended { state, ended_us, worked_us, .. } => {
+                (state, 0_i64, Some(ended_us), None, worked_us, None)
             }
-            Verdict::Again { due_us, worked_us } => ("queued", 1, None, Some(due_us), worked_us),
+            Verdict::Again { due_us, worked_us, memory_bytes } => {
+                ("queued", 1, None, Some(due_us), worked_us, memory_bytes)
+            }
         };
         let settled = query(
             "UPDATE runs SET state = $4, is_open = $5, ended_at = $6, due_at = COALESCE($7, due_at), worker = NULL, change = $8, \
-             document = $9 WHERE id = $1 AND worker = $2 AND attempt = $3 AND state = 'running' RETURNING tenant, charged_us",
+             document = $9, memory_bytes = COALESCE($10, memory_bytes) \
+             WHERE id = $1 AND worker = $2 AND attempt = $3 AND state = 'running' RETURNING tenant, job, charged_us",
         );
         let settled = settled
             .bind(lease.id.clone())
@@ -202,13 +142,18 @@ impl SqlStore {
             .bind(ended)
             .bind(due)
             .bind(change)
-            .bind(document.to_owned());
+            .bind(document.to_owned())
+            .bind(memory_bytes);
         let Some(row) = settled.fetch_optional(&mut *tx).await.map_err(|e| self.failed(e))? else {
             return Ok(false);
         };
         let (tenant, charged): (String, i64) =
             (self.get(&row, "tenant")?, self.get(&row, "charged_us")?);
         self.charge(&tenant, worked_us - charged, &mut tx).await?;
+        if let Verdict::Ended { cost: Some(cost), .. } = verdict {
+            let job: String = self.get(&row, "job")?;
+            self.learn(&tenant, &job, cost, &mut tx).await?;
+        }
         self.commit(tx).await?;
         Ok(true)
     }
@@ -389,10 +334,12 @@ impl SqlStore {
         let tenant: String = self.get(&row, "tenant")?;
         let mut tx = self.begin().await?;
         self.next_change(&mut tx).await?;
-        let rows = query(
-            "SELECT id, tenant, state, attempt, attempts_max, losses, due_at, worker, cancel_asked, change, document, projection \
-             FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $3) AND tenant = $1 ORDER BY id LIMIT $2",
-        );
+        let rows = query(concat!(
+            "SELECT ",
+            entry_columns!(),
+            ", projection FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $3) AND tenant = $1 \
+             ORDER BY id LIMIT $2"
+        ));
         let rows = rows.bind(tenant).bind(limit).bind(worker.to_owned()).fetch_all(&mut *tx).await;
         let mut found = ToProject::default();
         for row in &rows.map_err(|e| self.failed(e))? {

@@ -5,8 +5,9 @@ use sqlx::query;
 
 use super::SqlStore;
 use crate::control::{
-    Adopted, Asked, Cancelled, ControlStore, Count, Earlier, Enqueued, Entry, Fired, Lease, NewRun,
-    Notice, Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Wants, Worker,
+    Adopted, Asked, Cancelled, ControlStore, Cost, Count, DeviceRoom, Earlier, Enqueued, Entry,
+    Fired, Lease, NewRun, Notice, Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict,
+    Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -56,6 +57,41 @@ impl ControlStore for SqlStore {
         Box::pin(self.cancel_run(tenant, id, ended_us, document))
     }
 
+    fn end_waiting<'a>(
+        &'a self,
+        id: &'a str,
+        state: &'a str,
+        ended_us: i64,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.end_a_waiting(id, state, ended_us, document))
+    }
+
+    fn overdue(&self, now_us: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        Box::pin(async move {
+            let overdue = query(entries!(
+                "WHERE is_open = 1 AND state = 'queued' AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2"
+            ));
+            self.entries(overdue.bind(now_us).bind(limit)).await
+        })
+    }
+
+    fn cost<'a>(&'a self, tenant: &'a str, job: &'a str) -> BoxFuture<'a, Result<Option<Cost>>> {
+        Box::pin(self.cost_of(tenant, job))
+    }
+
+    fn weigh<'a>(&'a self, tenant: &'a str, weight: i64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let weighs = query(
+                "INSERT INTO tenants (tenant, weight, used_us, is_read, has_older) \
+                 SELECT $1, $2, value, 0, 0 FROM counters WHERE name = 'turn' \
+                 ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight",
+            );
+            let weighs = weighs.bind(tenant.to_owned()).bind(weight.max(1));
+            weighs.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
+        })
+    }
+
     fn get<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
         Box::pin(async move {
             let found = query(entries!("WHERE id = $1 AND tenant = $2"));
@@ -84,14 +120,16 @@ impl ControlStore for SqlStore {
         id: &'a str,
         label: &'a str,
         runs_max: Option<i64>,
+        device: Option<&'a DeviceRoom>,
         now_us: i64,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let joins = query(
-                "INSERT INTO workers (id, label, started_at, runs_max, beat) VALUES ($1, $2, $3, $4, 0)",
+                "INSERT INTO workers (id, label, started_at, runs_max, device, device_bytes, beat) VALUES ($1, $2, $3, $4, $5, $6, 0)",
             );
             let joins = joins.bind(id.to_owned()).bind(label.to_owned()).bind(now_us);
-            let joins = joins.bind(runs_max);
+            let joins = joins.bind(runs_max).bind(device.map(|device| device.id.clone()));
+            let joins = joins.bind(device.map_or(0, |device| device.bytes));
             joins.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
         })
     }
@@ -132,12 +170,15 @@ impl ControlStore for SqlStore {
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
         Box::pin(async move {
             let all = query(
-                "SELECT id, label, started_at, runs_max, beat FROM workers ORDER BY started_at, id",
+                "SELECT id, label, started_at, runs_max, device, device_bytes, beat FROM workers ORDER BY started_at, id",
             );
             let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
             rows.iter()
                 .map(|row| {
+                    let bytes = self.get(row, "device_bytes")?;
+                    let device = self.get::<Option<String>>(row, "device")?;
                     Ok(Worker {
+                        device: device.map(|id| DeviceRoom { id, bytes }),
                         id: self.get(row, "id")?,
                         label: self.get(row, "label")?,
                         started_us: self.get(row, "started_at")?,

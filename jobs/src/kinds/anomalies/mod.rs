@@ -34,8 +34,7 @@ use serde_json::{Value, json};
 use detect::{Found, detect};
 pub use params::{Level, Params};
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::series::{SeriesSource, commit_series, replaces};
@@ -87,14 +86,12 @@ impl Job for Anomalies {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        POINT_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -38,8 +38,7 @@ pub use params::{Detrend, LagSearch, Params};
 use prepare::prepare;
 use report::Report;
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{RunContext, check};
 use crate::series::{SeriesSource, commit_series};
@@ -89,14 +88,12 @@ impl Job for Correlate {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, POINT_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        POINT_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

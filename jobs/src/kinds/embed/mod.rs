@@ -28,8 +28,7 @@ use embedder::{Made, load, make};
 use output::Earlier;
 pub use params::Params;
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::registry::embedders::inputs_of;
 use crate::run::context::RunContext;
@@ -79,14 +78,12 @@ impl Job for Embed {
         Ok(vec![output::spec(params.output, params.dimension)])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -25,8 +25,7 @@ use fit::{Fitted, Task, measures};
 pub use params::Params;
 use prepare::{Prepared, prepare, read_pairs, read_texts};
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::registry::embedders::inputs_of;
 use crate::registry::encoder_device::OnDevice;
@@ -90,14 +89,12 @@ impl Job for EmbedderTrain {
         Ok(vec![evaluations::spec(), models_spec(), stages_spec()])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -32,8 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use params::{Mode, Params};
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::run::context::RunContext;
 use outside::{BoxError, Failure, Limits, OutsideError, Program};
@@ -98,14 +97,8 @@ impl Job for Exec {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

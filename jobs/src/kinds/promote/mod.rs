@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::job::{Estimate, Job, Outcome};
+use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::registry::embedders::check_name;
 use crate::registry::{
@@ -116,14 +116,6 @@ impl Job for Promote {
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Self::params(params)?;
         Ok(vec![stages_spec()])
-    }
-
-    fn estimate<'a>(
-        &'a self,
-        _ctx: &'a RunContext,
-        _params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move { Ok(Estimate::default()) })
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

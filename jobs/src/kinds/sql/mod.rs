@@ -28,8 +28,7 @@ use serde_json::{Value, json};
 
 pub use params::{Mode, Params};
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{Place, RunContext};
 use incremental::{Reach, Since};
@@ -79,22 +78,8 @@ impl Job for Sql {
         Ok(vec![Self::params(params)?.spec()])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move {
-            let mut all = Estimate::default();
-            for input in self.inputs(params)? {
-                let of = estimate_input(ctx, &input, ROW_BYTES).await?;
-                all.rows += of.rows;
-                all.bytes_read += of.bytes_read;
-                all.memory_bytes += of.memory_bytes;
-            }
-            all.memory_bytes = all.memory_bytes.min(ctx.memory_budget_bytes() as u64);
-            Ok(all)
-        })
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use params::Params;
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::registry::embedders::{check_fields, model_error};
 use crate::registry::training_rows::{self, Examples, training_rows_name};
@@ -95,14 +94,12 @@ impl Job for Triage {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.dataset, ROW_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -31,8 +31,7 @@ use serde_json::{Value, json};
 pub(crate) use output::{Columns, Measured};
 pub use params::Params;
 
-use crate::job::{Estimate, Job, Outcome};
-use crate::kinds::estimate_input;
+use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
 use crate::similar::Vectors;
@@ -89,14 +88,12 @@ impl Job for VectorIndex {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
-    fn estimate<'a>(
-        &'a self,
-        ctx: &'a RunContext,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(
-            async move { estimate_input(ctx, &Self::params(params)?.vectors, ROW_BYTES).await },
-        )
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn uses_gpu(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -20,11 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
 use super::{AtWork, Shared, bound};
-use crate::control::{Entry, LOSSES_MAX, Lease, Verdict, Wants};
+use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
 use crate::run::context::{Commits, RunContext, cancelled, interrupted, panicked};
 use crate::run::document::Document;
 use crate::run::key::run_key;
+use crate::run::memory::PeakMemory;
 use crate::run::record::{
     Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord, now,
 };
@@ -69,15 +70,20 @@ pub(super) async fn work(shared: Arc<Shared>) {
 
 /// Claims a run and begins it; false where there is none.
 async fn claim(shared: &Arc<Shared>) -> Result<bool> {
+    let memory = shared.memory();
+    let of_job_max = &shared.options.of_job_max;
     let wants = Wants {
         worker: shared.worker.lock().id.clone(),
         now_us: now().timestamp_micros(),
-        free_bytes: bound(shared.options.memory_budget_bytes),
+        free_bytes: memory.fits(),
+        device: shared.device.clone(),
+        of_job_max: of_job_max.iter().map(|(job, most)| (job.clone(), bound(*most))).collect(),
         of_tenant_max: bound(shared.share()),
         only_kept: shared.options.takes == super::Takes::Own,
     };
     let Some(entry) = shared.records.store().claim(&wants).await? else { return Ok(false) };
-    let run = match Run::of(shared, &entry, &wants.worker) {
+    let memory_bytes = memory.grant(entry.memory_bytes);
+    let run = match Run::of(shared, &entry, &wants.worker, memory_bytes) {
         Ok(run) => run,
         Err(error) => {
             // A record that can not be read is no run that can be worked at; it stays as it is, failed.
@@ -87,6 +93,7 @@ async fn claim(shared: &Arc<Shared>) -> Result<bool> {
                 state: RunState::Failed.as_str(),
                 ended_us: wants.now_us,
                 worked_us: 0,
+                cost: None,
             };
             shared.records.store().settle(&lease, verdict, &entry.document).await?;
             return Ok(true);
@@ -111,6 +118,7 @@ struct Run {
     is_given_up: bool,
     began: Instant,
     attempt_began_at: DateTime<Utc>,
+    memory: PeakMemory,
 }
 
 /// How the work of a run ended.
@@ -120,8 +128,8 @@ enum End {
 }
 
 impl Run {
-    fn of(shared: &Shared, entry: &Entry, worker: &str) -> Result<Self> {
-        let Document { mut record, gpu } = Document::of(entry)?;
+    fn of(shared: &Shared, entry: &Entry, worker: &str, memory_bytes: usize) -> Result<Self> {
+        let Document { mut record, gpu: asked } = Document::of(entry)?;
         let tenant = TenantId::new(&entry.tenant)?;
         // Who may run jobs may have their results written, without the right to write anything else.
         let who = Principal {
@@ -133,11 +141,23 @@ impl Run {
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
         let lease = lease_of(entry, worker);
+        // What the GPU has too little memory for is done by the CPU.
+        let is_too_much = entry.device.need == Need::Preferred && entry.has_device.is_none();
+        let gpu = match is_too_much && shared.device.is_some() {
+            true => GpuPolicy::Off,
+            false => asked,
+        };
+        let device_bytes = entry.has_device.as_ref().map(|_| entry.device.bytes);
+        let device_bytes = device_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let live = AtWork {
             tenant,
             record: watch::channel(Arc::new(record.clone())).0,
             gpu,
+            asked,
             lease,
+            memory_bytes,
+            device_bytes: device_bytes.filter(|bytes| *bytes > 0),
+            is_alone: Arc::new(AtomicBool::new(!shared.has_company())),
             cancellation: shared.closing.child_token(),
             is_cancelled: Arc::new(AtomicBool::new(false)),
             is_news: Arc::new(AtomicBool::new(true)),
@@ -148,8 +168,8 @@ impl Run {
         shared.at_work.lock().insert(record.id, live.clone());
         shared.tell(record);
         let (is_later_attempt, is_given_up) = (entry.attempt > 1, entry.losses >= LOSSES_MAX);
-        let began = Instant::now();
-        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at })
+        let (began, memory) = (Instant::now(), PeakMemory::watch());
+        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at, memory })
     }
 
     async fn execute(self, shared: Arc<Shared>) {
@@ -163,7 +183,7 @@ impl Run {
         let record = RunRecord::clone(&self.live.record.borrow());
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
-            require_device(job.name(), self.live.gpu)?;
+            shared.require_device(job.name(), self.live.gpu)?;
             require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
             let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
                 .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
@@ -194,7 +214,7 @@ impl Run {
             tokio::select! {
                 ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
                 () = self.live.cancellation.cancelled() => Err(cancelled()),
-                error = deadline(shared.options.run_timeout) => Err(error),
+                error = deadline(shared.options.run_timeout, record.deadline_at) => Err(error),
             }
         };
         let ended = match ended {
@@ -307,8 +327,8 @@ impl Run {
             numbers,
             job: job.name(),
             gpu: self.live.gpu,
-            memory_budget_bytes: shared.options.memory_budget_bytes
-                / shared.options.concurrent_runs.max(1),
+            memory_budget_bytes: self.live.memory_bytes,
+            device_bytes: self.live.device_bytes,
             embedders: shared.embedders.clone(),
             programs: shared.options.programs.clone(),
             pool: shared.pool.clone(),
@@ -331,6 +351,17 @@ impl Run {
         }
     }
 
+    /// What it took, for those that come.
+    fn cost(&self, record: &RunRecord, worked_us: i64) -> Cost {
+        let rows = record.estimate.map_or(0, |estimate| estimate.rows);
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let grown = match self.live.is_alone.load(Ordering::Relaxed) {
+            true => i64::try_from(self.memory.grown_bytes()).unwrap_or(i64::MAX),
+            false => 0,
+        };
+        Cost { rows, wall_us: worked_us, memory_rows: rows, memory_bytes: grown }
+    }
+
     /// Says what became of the run and lets go of it.
     async fn end(self, shared: &Shared, end: End) {
         let mut record = RunRecord::clone(&self.live.record.borrow());
@@ -338,10 +369,15 @@ impl Run {
         record.activity = Value::Null;
         let worked_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
         let is_cancelled = self.live.is_cancelled.load(Ordering::Relaxed);
+        let mut memory_bytes = None;
+        let mut cost = None;
         let again_at = match end {
             End::Done(outcome, outputs, repeated_of) => {
                 record.state = RunState::Succeeded;
                 record.progress = 1.0;
+                if repeated_of.is_none() {
+                    cost = Some(self.cost(&record, worked_us));
+                }
                 record.outputs = outputs;
                 record.summary = outcome.summary;
                 record.repeated_of = repeated_of;
@@ -372,6 +408,11 @@ impl Run {
                     error: RunError::from(&error),
                 };
                 record.attempts.push(attempt);
+                // With more memory, if that was what it had too little of.
+                if error.code() == Code::ResourcesExhausted {
+                    let more = self.live.memory_bytes.saturating_mul(2);
+                    memory_bytes = Some(bound(more.min(shared.memory().most())));
+                }
                 Some(finished_at + wait)
             }
             End::Stopped(error) => {
@@ -389,7 +430,7 @@ impl Run {
                 record.next_attempt_at = Some(at);
                 record.stages.clear();
                 record.progress = 0.0;
-                Verdict::Again { due_us: at.timestamp_micros(), worked_us }
+                Verdict::Again { due_us: at.timestamp_micros(), worked_us, memory_bytes }
             }
             None => {
                 record.finished_at = Some(finished_at);
@@ -397,6 +438,7 @@ impl Run {
                     state: record.state.as_str(),
                     ended_us: finished_at.timestamp_micros(),
                     worked_us,
+                    cost,
                 }
             }
         };
@@ -428,7 +470,7 @@ impl Run {
 
     /// Tells control state what became of the run. False where it is somebody else's by now, or where nobody could be told.
     async fn settle(&self, shared: &Shared, verdict: &Verdict<'_>, record: &RunRecord) -> bool {
-        let document = Document { record: record.clone(), gpu: self.live.gpu }.to_text();
+        let document = Document { record: record.clone(), gpu: self.live.asked }.to_text();
         let document = match document {
             Ok(document) => document,
             Err(error) => {
@@ -499,32 +541,17 @@ fn backoff(failures: usize, id: &str) -> TimeDelta {
     TimeDelta::milliseconds(wait_ms / 2 + wait_ms * spread as i64 / 1_000)
 }
 
-/// Fails before any work when a GPU is required and none can be used.
-pub(super) fn require_device(job: &str, gpu: GpuPolicy) -> Result<()> {
-    if gpu != GpuPolicy::Required {
-        return Ok(());
-    }
-    let devices = kernels::devices();
-    let usable = devices.found.iter().any(|d| d.device != kernels::Device::Cpu);
-    if usable {
-        return Ok(());
-    }
-    let reason = devices.cuda_absent.unwrap_or_else(|| "no CUDA device was found".into());
-    Err(Error::user(Code::DeviceUnavailable, format!("{job}: gpu = required, but {reason}")))
-}
-
-async fn deadline(timeout: Option<Duration>) -> Error {
-    match timeout {
-        Some(timeout) => {
-            tokio::time::sleep(timeout).await;
-            Error::user(
-                Code::Timeout,
-                format!(
-                    "the run was stopped after {} s; nothing was committed",
-                    timeout.as_secs_f64()
-                ),
-            )
+/// Ends when the run has worked for as long as any may, or when its own deadline passes.
+async fn deadline(timeout: Option<Duration>, at: Option<DateTime<Utc>>) -> Error {
+    let left = at.map(|at| (at - now()).to_std().unwrap_or_default());
+    let (wait, says) = match (timeout, left) {
+        (Some(timeout), left) if left.is_none_or(|left| timeout <= left) => {
+            (timeout, format!("after {} s", timeout.as_secs_f64()))
         }
-        None => std::future::pending().await,
-    }
+        (_, Some(left)) => (left, "at its deadline".to_owned()),
+        (_, None) => return std::future::pending().await,
+    };
+    tokio::time::sleep(wait).await;
+    let says = format!("the run was stopped {says}; nothing was committed");
+    Error::user(Code::Timeout, says)
 }

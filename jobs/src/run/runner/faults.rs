@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{RunRequest, Runner, RunnerOptions};
-use crate::job::{Estimate, Job, Outcome};
+use crate::job::{Job, Outcome};
 use crate::kinds::Jobs;
 use crate::run::context::RunContext;
 use crate::run::record::{RunRecord, RunState};
@@ -57,10 +57,6 @@ impl Job for Faulty {
 
     fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![result()])
-    }
-
-    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move { Ok(Estimate::default()) })
     }
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
@@ -241,10 +237,6 @@ impl Job for Stalled {
 
     fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![])
-    }
-
-    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move { Ok(Estimate::default()) })
     }
 
     fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -11,6 +11,9 @@
 //! A killed process loses no result and no run: what it was at is taken over, and what a dead attempt did or did not commit is read
 //! back from the tables themselves (`recovery`).
 
+mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod execution;
 #[cfg(test)]
 mod faults;
@@ -43,7 +46,9 @@ use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::control::{self, Cancelled, ControlStore, Enqueued, Fired, Lease, NewRun, TickOf};
+use crate::control::{
+    self, Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
+};
 use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
@@ -86,6 +91,8 @@ struct Shared {
     embedders: Arc<Embedders>,
     searches: Searches,
     records: Records,
+    /// The GPU that runs share.
+    device: Option<DeviceRoom>,
     worker: Mutex<Worker>,
     at_work: Mutex<HashMap<RunId, AtWork>>,
     /// Runs that somebody in this process waits for.
@@ -113,8 +120,16 @@ struct Asked {
 struct AtWork {
     tenant: TenantId,
     record: watch::Sender<Arc<RunRecord>>,
+    /// The device policy that it works under, and the one that was asked for.
     gpu: GpuPolicy,
+    asked: GpuPolicy,
     lease: Lease,
+    /// What it may hold.
+    memory_bytes: usize,
+    /// Of a GPU; none, where it has none.
+    device_bytes: Option<usize>,
+    /// Whether no other was at work here meanwhile.
+    is_alone: Arc<AtomicBool>,
     cancellation: CancellationToken,
     /// Whether somebody asked for its end, and not the process.
     is_cancelled: Arc<AtomicBool>,
@@ -147,7 +162,11 @@ impl Runner {
         let searches =
             Searches::new(embedders.clone(), searching_pool, options.gpu, options.search_bytes_max);
         let records = Records::open(&engine, options.control.as_deref()).await?;
-        let worker = join(&engine, &records, &options).await?;
+        let device = options.device.clone().or_else(admission::device_here);
+        let worker = join(&engine, &records, &options, device.as_ref()).await?;
+        for (tenant, weight) in &options.weights {
+            records.store().weigh(tenant.as_str(), i64::from(*weight)).await?;
+        }
         let seen = records.store().last_change().await?;
         let heard = records.store().last_notice().await?;
         let shared = Arc::new(Shared {
@@ -166,6 +185,7 @@ impl Runner {
             embedders,
             searches,
             records,
+            device,
             engine,
             options,
         });
@@ -234,8 +254,8 @@ impl Runner {
         require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
         // Where others work at it, theirs is the device.
-        if shared.options.concurrent_runs > 0 {
-            execution::require_device(job.name(), gpu)?;
+        if shared.works() {
+            shared.require_device(job.name(), gpu)?;
         }
         let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
@@ -243,7 +263,11 @@ impl Runner {
         let inputs = at_versions(inputs, &session, &catalog)?;
         let code = job.code(&params, shared.options.programs.as_deref())?;
         let key = run_key(job.name(), job.revision(), &params, &code, &inputs);
-        let record = RunRecord { params, inputs, key, ..new_record(who, &request) };
+        let estimate =
+            shared.estimate(&who.tenant, job.as_ref(), &params, &inputs, &catalog).await?;
+        shared.device_need(job.as_ref(), gpu, &estimate)?;
+        let estimate = Some(estimate);
+        let record = RunRecord { params, inputs, key, estimate, ..new_record(who, &request) };
         Ok(Document { record, gpu })
     }
 
@@ -309,6 +333,12 @@ impl Runner {
         let (options, record) = (&self.shared.options, &document.record);
         let now_us = record.requested_at.timestamp_micros();
         let is_own = options.takes == Takes::Own;
+        let estimate = record.estimate.unwrap_or_default();
+        // One that could not be prepared needs nothing any more.
+        let device = match options.jobs.get(&record.job) {
+            Ok(job) => self.shared.device_need(job.as_ref(), document.gpu, &estimate)?,
+            Err(_) => DeviceNeed::default(),
+        };
         Ok(NewRun {
             id: record.id.to_string(),
             tenant: who.tenant.to_string(),
@@ -318,7 +348,9 @@ impl Runner {
             now_us,
             // At once, whatever the clock of whoever claims it shows.
             due_us: 0,
-            memory_bytes: 0,
+            memory_bytes: i64::try_from(estimate.memory_bytes).unwrap_or(i64::MAX),
+            device,
+            deadline_us: record.deadline_at.map(|at| at.timestamp_micros()),
             attempts_max: bound(execution::ATTEMPTS_MAX),
             kept_for: is_own.then(|| self.shared.worker.lock().id.clone()),
             document: document.to_text()?,

@@ -1,13 +1,16 @@
 //! What a runner may use, and what it is asked to run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
-use engine::{AsOf, Urgency};
+use engine::{AsOf, TenantId, Urgency};
 use kernels::GpuPolicy;
 use serde_json::Value;
 
+use crate::control::DeviceRoom;
 use crate::kinds::Jobs;
 use crate::run::stages::Prices;
 
@@ -43,6 +46,12 @@ pub struct RunnerOptions {
     pub programs: Option<PathBuf>,
     /// What an hour costs, by device.
     pub prices: Prices,
+    /// The GPU whose memory runs share, where it is not those that are found.
+    pub device: Option<DeviceRoom>,
+    /// How many runs of a job kind may be at work at a time, with all workers of the root together.
+    pub of_job_max: BTreeMap<String, usize>,
+    /// How many parts of the work a tenant has when others wait, too; who is not named has one.
+    pub weights: BTreeMap<TenantId, u32>,
     /// Which runs it works at.
     pub takes: Takes,
     /// What it is, for a person who looks at the workers.
@@ -76,6 +85,9 @@ impl Default for RunnerOptions {
             control: None,
             programs: None,
             prices: Prices::default(),
+            device: None,
+            of_job_max: BTreeMap::new(),
+            weights: BTreeMap::new(),
             takes: Takes::default(),
             label: "colonnade".into(),
         }
@@ -95,4 +107,6 @@ pub struct RunRequest {
     pub pins: Vec<(DatasetName, AsOf)>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.
     pub priority: i32,
+    /// When it is to have ended; one that has not is stopped, and one that waits does not begin.
+    pub deadline_at: Option<DateTime<Utc>>,
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use engine::{Result, RunId};
+use engine::{Code, Error, Result, RunId};
 
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
 use crate::run::document::Document;
-use crate::run::record::now;
+use crate::run::record::{RunError, RunState, now};
 use crate::run::records::is_known_dead;
 use crate::schedules::fire_due;
 
@@ -89,6 +89,7 @@ async fn pulse(
     if count.is_multiple_of(NOTE_EVERY) {
         note(shared).await?;
         put_back_strays(shared, strays).await?;
+        end_what_is_overdue(shared).await?;
         bury(shared, others).await?;
     }
     if count % FORGET_EVERY == FORGET_EVERY - 1 {
@@ -139,7 +140,9 @@ async fn say_that_it_lives(shared: &Shared) -> Result<()> {
             for run in shared.at_work.lock().values() {
                 run.cancellation.cancel();
             }
-            let joined = join(&shared.engine, &shared.records, &shared.options).await?;
+            let joined =
+                join(&shared.engine, &shared.records, &shared.options, shared.device.as_ref())
+                    .await?;
             *shared.worker.lock() = joined;
         }
     }
@@ -154,7 +157,7 @@ async fn note(shared: &Shared) -> Result<()> {
         news.cloned().collect()
     };
     for run in news {
-        let document = Document { record: run.record.borrow().as_ref().clone(), gpu: run.gpu };
+        let document = Document { record: run.record.borrow().as_ref().clone(), gpu: run.asked };
         shared.records.store().note(&run.lease, &document.to_text()?).await?;
     }
     Ok(())
@@ -176,6 +179,25 @@ async fn put_back_strays(shared: &Shared, strays: &mut Vec<Lease>) -> Result<()>
         }
     }
     *strays = held;
+    Ok(())
+}
+
+/// Ends runs that wait and should have ended by now.
+async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
+    let now = now();
+    for entry in shared.records.store().overdue(now.timestamp_micros(), CHANGES_MAX).await? {
+        let Document { mut record, gpu } = Document::of(&entry)?;
+        let says = "the deadline of the run passed while it waited for its turn; nothing was done";
+        record.state = RunState::Failed;
+        record.finished_at = Some(now);
+        record.error = Some(RunError::from(&Error::user(Code::Timeout, says)));
+        let document = Document { record: record.clone(), gpu }.to_text()?;
+        let (state, ended_us) = (record.state.as_str(), now.timestamp_micros());
+        if shared.records.store().end_waiting(&entry.id, state, ended_us, &document).await? {
+            shared.tell(record);
+            shared.ended.notify_one();
+        }
+    }
     Ok(())
 }
 

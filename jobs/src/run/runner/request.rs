@@ -22,6 +22,8 @@ pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
         next_attempt_at: None,
         waits_for: None,
         priority: request.priority,
+        estimate: None,
+        deadline_at: request.deadline_at,
         schedule: None,
         logical_time: None,
         stages: Vec::new(),

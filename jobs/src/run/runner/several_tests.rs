@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::tests::{hold, holding, metrics, request, run};
 use super::{RunHandle, Runner, RunnerOptions, Takes};
-use crate::control::{ControlStore, LOSSES_MAX, NewRun, Room, SqlStore, Wants};
+use crate::control::{ControlStore, DeviceNeed, LOSSES_MAX, NewRun, Room, SqlStore, Wants};
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
@@ -117,6 +117,8 @@ async fn orphan(store: &SqlStore, of: &RunRecord, losses: i64) -> RunRecord {
         now_us: 0,
         due_us: 0,
         memory_bytes: 0,
+        device: DeviceNeed::default(),
+        deadline_us: None,
         attempts_max: 1,
         kept_for: None,
         document,
@@ -124,11 +126,13 @@ async fn orphan(store: &SqlStore, of: &RunRecord, losses: i64) -> RunRecord {
     store.enqueue(&new, Room { open_max: 9, of_tenant_max: 9 }).await.unwrap();
     for number in 0..=losses {
         let worker = format!("ghost-{number}");
-        store.join(&worker, "gone", None, 0).await.unwrap();
+        store.join(&worker, "gone", None, None, 0).await.unwrap();
         let wants = Wants {
             worker: worker.clone(),
             now_us: 1,
             free_bytes: 1,
+            device: None,
+            of_job_max: Vec::new(),
             of_tenant_max: 9,
             only_kept: false,
         };

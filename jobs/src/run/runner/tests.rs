@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{RunHandle, RunRequest, Runner, RunnerOptions};
-use crate::job::{Estimate, Job, Outcome};
+use crate::job::{Job, Outcome};
 use crate::kind;
 use crate::kinds::Jobs;
 use crate::run::context::RunContext;
@@ -58,10 +58,6 @@ impl Job for Held {
 
     fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![])
-    }
-
-    fn estimate<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Estimate>> {
-        Box::pin(async move { Ok(Estimate::default()) })
     }
 
     fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {

@@ -5,7 +5,7 @@ use engine::{Engine, Result, RunId, WorkMark};
 use serde::Serialize;
 
 use super::{RunnerOptions, Takes, bound};
-use crate::control;
+use crate::control::{self, DeviceRoom};
 use crate::run::record::now;
 use crate::run::records::Records;
 
@@ -42,13 +42,14 @@ pub(super) async fn join(
     engine: &Engine,
     records: &Records,
     options: &RunnerOptions,
+    device: Option<&DeviceRoom>,
 ) -> Result<Worker> {
     let id = format!("worker-{}", RunId::new());
     // Marked first: whoever sees the name and no mark takes it for dead.
     let mark = engine.mark(&id)?;
     let label = label(engine, options);
     let runs_max = (options.takes == Takes::All).then(|| bound(options.concurrent_runs));
-    records.store().join(&id, &label, runs_max, now().timestamp_micros()).await?;
+    records.store().join(&id, &label, runs_max, device, now().timestamp_micros()).await?;
     Ok(Worker { id, _mark: mark })
 }
 
