@@ -12,7 +12,8 @@ use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
 pub use runs::{
-    Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When, Worker,
+    Rerun, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When,
+    Worker,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
@@ -104,6 +105,8 @@ pub enum Command {
     Queue(Json),
     /// Sum up what runs took: time, memory, rows, bytes and cost
     Usage(Usage),
+    /// Do the work of a run that ended again: on what its inputs are now, or as it was
+    Rerun(Rerun),
     /// List the models, or bring one here
     Models(Models),
     /// Show the processors that kernels can use
@@ -520,6 +523,7 @@ impl Command {
             Self::Schedules(c) => c.json,
             Self::Queue(c) => c.json,
             Self::Usage(c) => c.json,
+            Self::Rerun(c) => c.json,
             Self::Models(c) => c.json,
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,

@@ -80,6 +80,10 @@ impl Engine {
         &self.0
     }
 
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
     pub(crate) fn lake(&self) -> &Arc<Lake> {
         &self.0.lake
     }

@@ -5,8 +5,9 @@ use futures::future::BoxFuture;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::identity::{Principal, Role};
+use crate::identity::{Principal, Role, Version};
 use crate::lake::{Batches, Commit, CommitLabel, Prepared, WriteMode};
+use crate::session::Session;
 
 impl Engine {
     /// Writes rows that a job made and commits nothing yet: [`publish`](Self::publish) does, or [`discard`](Self::discard) takes
@@ -36,6 +37,18 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             self.lake().publish(who, prepared).await
+        })
+    }
+
+    /// A session in which these datasets are as they were: at a version, or not there yet. All others are as they are.
+    pub fn session_as_it_was<'a>(
+        &'a self,
+        who: &'a Principal,
+        datasets: &'a [(DatasetName, Option<Version>)],
+    ) -> BoxFuture<'a, Result<Session>> {
+        Box::pin(async move {
+            who.require(Role::Reader)?;
+            self.sessions().open_as_it_was(self.lake(), &who.tenant, datasets).await
         })
     }
 

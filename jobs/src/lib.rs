@@ -34,15 +34,18 @@ pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
+pub use run::content::{Content, Digest};
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
 pub use run::notices::CommitNotices;
+pub use run::quotas::{Measure, Period, Quota, QuotaState, Quotas};
 pub use run::record::{
     Attempt, DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };
 pub use run::records::{recorded_run, recorded_runs};
 pub use run::runner::{
-    RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX, WorkerState,
+    Rerun, RerunOutput, RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX,
+    WorkerState,
 };
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
 pub use schedules::{NextTime, Schedule, ScheduleState, Trigger};

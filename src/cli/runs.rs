@@ -1,5 +1,6 @@
 //! Arguments of what is about runs and schedules.
 
+use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
@@ -20,9 +21,35 @@ pub struct Run {
     /// Read a dataset at a version or time instead of its latest
     #[arg(long, value_name = "DATASET@VERSION")]
     pub as_of: Vec<String>,
+    /// Higher is sooner, where runs wait
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub priority: i32,
+    /// Stop it when it has not ended after so long, waiting for its turn among it: 90s, 15m, 2h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub deadline: Option<TimeDelta>,
     /// Print the run record as one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads `90s`, `15m`, `2h` or `1d`.
+fn time(text: &str) -> Result<TimeDelta, String> {
+    let expected =
+        || format!("expected a time of up to 1000 days such as 90s, 15m, 2h or 1d, found {text:?}");
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(expected()),
+    };
+    let count = text.strip_suffix(unit).and_then(|count| count.parse::<u32>().ok());
+    let seconds = count.and_then(|count| i64::from(count).checked_mul(seconds));
+    seconds
+        .filter(|seconds| (1..=86_400_000).contains(seconds))
+        .map(TimeDelta::seconds)
+        .ok_or_else(expected)
 }
 
 /// It serves nothing. Told to end, by Ctrl-C or a termination signal, it lets go of what it is at, which goes on elsewhere.
@@ -71,6 +98,18 @@ pub struct RunNamed {
     /// Its id, as `colonnade runs` shows it
     pub run: String,
     /// Print the run record as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rerun {
+    /// Its id, as `colonnade runs` shows it
+    pub run: String,
+    /// Read what it read, at the versions that it read, commit nothing, and say whether its rows come out the same
+    #[arg(long)]
+    pub as_it_was: bool,
+    /// Print as one JSON document
     #[arg(long)]
     pub json: bool,
 }

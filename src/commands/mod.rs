@@ -15,6 +15,7 @@ mod label;
 mod models;
 mod progress;
 mod queue;
+mod rerun;
 mod run;
 mod runs;
 mod schedules;
@@ -59,6 +60,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Schedule(arguments) => schedules::change(arguments, settings, output).await,
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,
+        Command::Rerun(arguments) => rerun::rerun(arguments, settings, output).await,
         Command::Usage(arguments) => usage::usage(arguments, settings, output).await,
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Models(arguments) => models::models(arguments, settings, output).await,
@@ -111,7 +113,7 @@ async fn open(settings: &Settings, access: Access) -> Result<Opened> {
     let engine = Engine::open(EngineOptions {
         root: settings.data().to_owned(),
         storage_options: settings.storage_options(),
-        memory_budget_bytes: settings.memory_bytes()?,
+        memory_budget_bytes: settings.memory()?.queries,
         spill_dir: settings.spill_dir(),
         spill_budget_bytes: settings.spill_bytes()?,
         access,

@@ -1,5 +1,6 @@
 //! `colonnade run`: one job, its record at the end.
 
+use chrono::Utc;
 use clap::CommandFactory as _;
 use engine::{Code, Error, Result, Urgency};
 use graphql::ApiKey;
@@ -23,7 +24,8 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         params: params(&arguments.params)?,
         gpu: Some(settings.gpu()?),
         pins: pins(&arguments.as_of)?,
-        priority: 0,
+        priority: arguments.priority,
+        deadline_at: arguments.deadline.map(|time| Utc::now() + time),
     };
     let engine = open_to_run(&settings, format!("colonnade run {job}")).await?;
     let record = run_to_end(&engine, &settings, request, output).await;
@@ -141,9 +143,9 @@ pub async fn start_runner(
         RunnerOptions {
             has_tenants: has_tenants(&keys),
             gpu: settings.gpu()?,
-            memory_budget_bytes: settings.memory_bytes()? / 4 * 3,
+            memory_budget_bytes: settings.memory()?.runs,
             models: Some(settings.models()?),
-            search_bytes_max: settings.memory_bytes()? / 4,
+            search_bytes_max: settings.memory()?.searches,
             urgency,
             takes,
             concurrent_runs,
@@ -151,6 +153,9 @@ pub async fn start_runner(
             control: settings.control(),
             programs: settings.programs(),
             prices: settings.prices()?,
+            quotas: settings.quotas()?,
+            of_job_max: settings.job_limits()?,
+            weights: settings.weights()?,
             ..RunnerOptions::default()
         },
     )

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use engine::{Engine, Result, RunId};
-use jobs::{DatasetVersion, RunFilter, RunRecord, RunRequest};
+use jobs::{DatasetVersion, Estimate, RunFilter, RunRecord, RunRequest};
 
 use super::progress::Drawing;
 use super::run::{report, run_to_end};
@@ -10,7 +10,7 @@ use super::schedules::{with_runner, with_runner_of};
 use super::{close, open_to_read, open_to_run, stop_signal, words};
 use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
-use crate::output::{Output, columns, count, one_line, plain};
+use crate::output::{Output, columns, count, one_line, plain, size};
 
 /// Prints the run records.
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
@@ -139,6 +139,8 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         ("read", versions(&record.inputs)),
         ("wrote", versions(&record.outputs)),
     ];
+    lines.extend(record.estimate.map(|estimate| ("thought to need", needs(&estimate, &record))));
+    lines.extend(record.deadline_at.map(|by| ("to end by", at(Some(by)))));
     lines.extend(record.schedule.as_ref().map(|of| ("schedule", of.clone())));
     lines.extend(record.logical_time.as_ref().map(|at| ("for the time", at.clone())));
     lines.extend(record.next_attempt_at.map(|next| ("tried again", at(Some(next)))));
@@ -173,6 +175,23 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         }
     }
     Ok(())
+}
+
+/// What a run was thought to need, beside what it took.
+fn needs(estimate: &Estimate, record: &RunRecord) -> String {
+    let mut says = format!("{} rows, {}", count(estimate.rows), size(estimate.memory_bytes));
+    if estimate.device_bytes > 0 {
+        says.push_str(&format!(", {} of a GPU", size(estimate.device_bytes)));
+    }
+    if let Some(seconds) = estimate.seconds {
+        says.push_str(&format!(", {seconds:.1} s"));
+    }
+    if let (Some(from), Some(to)) = (record.started_at, record.finished_at) {
+        let peak = record.stages.iter().map(|stage| stage.peak_memory_bytes).max().unwrap_or(0);
+        let took = (to - from).as_seconds_f64();
+        says.push_str(&format!("; took {took:.1} s, the process at most {}", size(peak)));
+    }
+    says
 }
 
 fn row(record: &RunRecord) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use chrono::{TimeDelta, Utc};
 use engine::Result;
+use jobs::QuotaState;
 
 use super::{close, open_to_read};
 use crate::cli::Usage;
@@ -14,9 +15,15 @@ pub async fn usage(arguments: Usage, settings: &Settings, output: &Output) -> Re
     let engine = open_to_read(settings).await?;
     let since = Utc::now() - TimeDelta::days(i64::from(arguments.days));
     let shown = async {
-        let groups = jobs::usage(&engine, &settings.principal()?, by, since).await?;
+        let who = settings.principal()?;
+        let groups = jobs::usage(&engine, &who, by, since).await?;
         if output.is_json() {
             return output.document(&groups);
+        }
+        let quotas = settings.quotas()?.states(&engine, &who, Utc::now()).await?;
+        if !quotas.is_empty() {
+            let rows: Vec<Vec<String>> = quotas.iter().map(quota).collect();
+            output.line(&format!("{}\n", columns(&["quota", "used", "state", "until"], &rows)))?;
         }
         if groups.is_empty() {
             let days = arguments.days;
@@ -43,6 +50,17 @@ pub async fn usage(arguments: Usage, settings: &Settings, output: &Output) -> Re
     };
     let shown = shown.await;
     close(&engine, shown).await
+}
+
+fn quota(state: &QuotaState) -> Vec<String> {
+    let says = match (state.is_reached(), state.is_near()) {
+        (true, _) => "reached: no run is taken",
+        (_, true) => "nearly reached",
+        _ => "ok",
+    };
+    let used = (state.used * 1000.0).round() / 1000.0;
+    let until = state.until.format("%Y-%m-%dT%H:%MZ").to_string();
+    vec![state.quota.to_string(), used.to_string(), says.to_owned(), until]
 }
 
 fn seconds(seconds: f64) -> String {

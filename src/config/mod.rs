@@ -5,6 +5,7 @@
 
 mod file;
 mod keys;
+mod runs;
 mod size;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Principal, Result, TenantId, near_names};
 use graphql::ApiKey;
-use jobs::Prices;
 use kernels::GpuPolicy;
 
 use crate::cli::Global;
+use crate::output::size;
 
 /// A setting: its name in `colonnade.toml`; in the environment it is `COLONNADE_` and the name in capitals.
 struct Key {
@@ -68,13 +69,40 @@ const KEYS: &[Key] = &[
         default: "",
         about: "what an hour costs by device, such as cpu=0.04, NVIDIA H100=2.5",
     },
+    Key {
+        name: "job_limits",
+        default: "",
+        about: "runs of a job at work at a time, with all workers together, such as embedder_train=1",
+    },
+    Key {
+        name: "weights",
+        default: "",
+        about: "parts of the work that a tenant has when others wait, too, such as acme=3; 1 when not named",
+    },
+    Key {
+        name: "quotas",
+        default: "",
+        about: "most that runs of a tenant (* is each) take an hour, day or month, such as acme rows=1000000/day",
+    },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve and worker info" },
     Key { name: "log_format", default: "text", about: "text or json" },
 ];
 
-/// Runs that one process works at at a time, at most: each has its part of the memory.
-const RUNS_AT_A_TIME_MAX: usize = 256;
+/// What the memory is for, in hundredths of it: together all of it.
+const QUERIES_PERCENT: usize = 40;
+const SEARCHES_PERCENT: usize = 15;
+
+/// The memory of one process, divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Of queries, all together, before they spill, and of the kernels in them.
+    pub queries: usize,
+    /// Of the runs at work, all together.
+    pub runs: usize,
+    /// Of the vectors that searches keep.
+    pub searches: usize,
+}
 
 /// Names of the environment that object stores know, passed on to them.
 const STORE_PREFIXES: &[&str] = &["AWS_", "AZURE_", "GOOGLE_"];
@@ -255,8 +283,16 @@ impl Settings {
     }
 
     /// Memory for queries and jobs.
-    pub fn memory_bytes(&self) -> Result<usize> {
+    fn memory_bytes(&self) -> Result<usize> {
         self.addressable_bytes("memory")
+    }
+
+    /// The memory, divided: here alone.
+    pub fn memory(&self) -> Result<Memory> {
+        let all = self.memory_bytes()?;
+        let [queries, searches] =
+            [QUERIES_PERCENT, SEARCHES_PERCENT].map(|percent| all / 100 * percent);
+        Ok(Memory { queries, searches, runs: all - queries - searches })
     }
 
     /// Where queries spill.
@@ -286,21 +322,6 @@ impl Settings {
     /// The database of control state.
     pub fn control(&self) -> Option<String> {
         Some(self.text("control")).filter(|url| !url.is_empty()).map(str::to_owned)
-    }
-
-    /// What an hour costs, by device.
-    pub fn prices(&self) -> Result<Prices> {
-        self.text("prices").parse()
-    }
-
-    /// Runs that a server works at at a time.
-    pub fn workers(&self) -> Result<usize> {
-        self.runs("workers", 0)
-    }
-
-    /// Runs that a worker works at at a time.
-    pub fn concurrent(&self) -> Result<usize> {
-        self.runs("concurrent", 1)
     }
 
     /// The folder of programs that may run.
@@ -350,6 +371,10 @@ impl Settings {
         self.body_bytes()?;
         self.workers()?;
         self.concurrent()?;
+        self.prices()?;
+        self.quotas()?;
+        self.job_limits()?;
+        self.weights()?;
         self.log_format()?;
         graphql::require_keys(self.listen()?, &self.api_keys()?)
     }
@@ -368,6 +393,22 @@ impl Settings {
                 })
             })
             .collect();
+        if let (Ok(memory), Some(at)) =
+            (self.memory(), lines.iter().position(|l| l.name == "memory"))
+        {
+            let parts = [
+                ("memory.queries", memory.queries, "of it: queries and the kernels in them"),
+                ("memory.runs", memory.runs, "of it: runs at work, shared by what each needs"),
+                ("memory.searches", memory.searches, "of it: vectors that searches keep"),
+            ];
+            let parts = parts.map(|(name, bytes, about)| InForce {
+                name: name.to_owned(),
+                value: size(bytes as u64),
+                origin: "memory".to_owned(),
+                about: about.to_owned(),
+            });
+            lines.splice(at + 1..at + 1, parts);
+        }
         lines.extend(self.storage.iter().map(|(name, (value, origin))| InForce {
             name: format!("storage.{name}"),
             value: if is_secret(name) { "***".to_owned() } else { value.clone() },
@@ -390,12 +431,6 @@ impl Settings {
     fn addressable_bytes(&self, name: &'static str) -> Result<usize> {
         usize::try_from(self.bytes(name)?)
             .map_err(|_| self.wrong(name, "a size that this machine can address"))
-    }
-
-    fn runs(&self, name: &'static str, least: usize) -> Result<usize> {
-        let runs = self.text(name).parse().ok();
-        let runs = runs.filter(|runs| (least..=RUNS_AT_A_TIME_MAX).contains(runs));
-        runs.ok_or_else(|| self.wrong(name, &format!("{least} to {RUNS_AT_A_TIME_MAX} runs")))
     }
 
     fn bytes(&self, name: &'static str) -> Result<u64> {

@@ -122,6 +122,26 @@ impl Sessions {
         self.with_versions(lake, catalog, versions)
     }
 
+    /// Opens one in which these datasets are as they were: at a version, or not there yet.
+    pub(crate) async fn open_as_it_was(
+        &self,
+        lake: &Arc<Lake>,
+        tenant: &TenantId,
+        datasets: &[(DatasetName, Option<Version>)],
+    ) -> Result<Session> {
+        let pins: Vec<(DatasetName, AsOf)> = (datasets.iter())
+            .filter_map(|(name, version)| Some((name.clone(), AsOf::Version((*version)?))))
+            .collect();
+        let session = self.open(lake, tenant, &pins).await?;
+        let mut catalog = Catalog::clone(session.catalog());
+        let mut versions: BTreeMap<DatasetName, Version> = session.pins().into_iter().collect();
+        for (name, _) in datasets.iter().filter(|(_, version)| version.is_none()) {
+            catalog.datasets.remove(name);
+            versions.remove(name);
+        }
+        self.with_versions(lake, Arc::new(catalog), versions)
+    }
+
     fn with_versions(
         &self,
         lake: &Arc<Lake>,

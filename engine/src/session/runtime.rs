@@ -34,8 +34,10 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.clone()]));
     }
     let disk = disk.with_max_temp_directory_size(options.spill_budget_bytes);
+    // A kernel's own memory comes on top of the rows that the query holds.
+    let of_kernels = options.memory_budget_bytes / 3;
     // Fair: an operator that can spill does so rather than starve another query's.
-    let pool = FairSpillPool::new(options.memory_budget_bytes);
+    let pool = FairSpillPool::new(options.memory_budget_bytes - of_kernels);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
         .with_disk_manager_builder(disk)
@@ -66,12 +68,8 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_runtime_env(runtime)
         .with_default_features()
         .build();
-    let execution = Execution {
-        gpu: options.gpu,
-        // A kernel's own memory comes on top of the rows that the query holds.
-        budget: Budget::host(options.memory_budget_bytes / 2),
-        ..Execution::default()
-    };
+    let execution =
+        Execution { gpu: options.gpu, budget: Budget::host(of_kernels), ..Execution::default() };
     functions::register(&mut state, execution)?;
     Ok(state)
 }

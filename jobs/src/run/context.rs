@@ -2,18 +2,21 @@
 //! nothing else, so that pinning, cancelling, costs and "one commit or none" hold for every kind
 //! without its doing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Batches, Code, Coming, Commit, CommitLabel, Engine, Error, Going, Prepared, Principal, Result,
-    Revised, Revision, RunId, Session, Version, WriteMode,
+    Batches, Code, Coming, Commit, CommitLabel, CommitRecord, Engine, Error, Going, Prepared,
+    Principal, Result, Revised, Revision, RunId, Session, Version, WriteMode,
 };
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
 use parking_lot::Mutex;
@@ -23,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::registry::embedders::Embedders;
+use crate::run::content::Content;
 use crate::run::key;
 use crate::run::memory::PeakMemory;
 use crate::run::record::{DatasetVersion, StageRecord};
@@ -53,6 +57,10 @@ pub struct RunContext {
     pub(crate) on_activity: Arc<dyn Fn(Value) + Send + Sync>,
     pub(crate) commits: Arc<AsyncMutex<Commits>>,
     pub(crate) scratch: OnceCell<tempfile::TempDir>,
+    /// What there is beside its inputs, and how it was where a run is done again as it was.
+    pub(crate) beside: Beside,
+    /// What it committed, by dataset.
+    pub(crate) contents: Arc<Mutex<BTreeMap<DatasetName, Content>>>,
     pub(crate) pins:
         Arc<dyn Fn(DatasetName) -> BoxFuture<'static, Result<Option<Version>>> + Send + Sync>,
 }
@@ -91,6 +99,55 @@ impl RunContext {
     /// The inputs at their versions.
     pub fn inputs(&self) -> &[DatasetVersion] {
         &self.inputs
+    }
+
+    /// A session of what there was when the run first asked for it: what it reads beside its inputs, such as results of earlier runs.
+    /// Which versions of its own outputs these are is recorded.
+    pub(crate) async fn present(&self) -> Result<&Session> {
+        let open = || async {
+            let session = match &self.beside.as_it_was {
+                Some(was) => self.engine.session_as_it_was(&self.principal, was).await?,
+                None => self.engine.session(&self.principal, &[]).await?,
+            };
+            let seen = self.beside.datasets.iter();
+            let seen = seen.map(|name| (name.clone(), session.version(name))).collect();
+            *self.beside.seen.lock() = seen;
+            Ok(session)
+        };
+        self.beside.session.get_or_try_init(open).await
+    }
+
+    /// The newest `limit` commits of a dataset; none, where it is not there. Of a run that is done again, those that it saw.
+    pub(crate) async fn history(
+        &self,
+        dataset: &DatasetName,
+        limit: usize,
+    ) -> Result<Vec<CommitRecord>> {
+        let was = match &self.beside.as_it_was {
+            Some(was) => match was.iter().find(|(name, _)| name == dataset) {
+                Some((_, Some(version))) => Some(*version),
+                _ => return Ok(Vec::new()),
+            },
+            None => None,
+        };
+        let newest = match self.engine.history(&self.principal, dataset, 1).await {
+            Err(error) if error.code() == Code::NotFound => None,
+            newest => newest?.first().map(|commit| commit.version),
+        };
+        let last = was.or(newest);
+        if was.is_none() {
+            // It may have gone on since the run began; what was looked at last is what counts.
+            let mut seen = self.beside.seen.lock();
+            seen.retain(|(name, _)| name != dataset);
+            seen.push((dataset.clone(), last));
+        }
+        let (Some(last), Some(newest)) = (last, newest) else { return Ok(Vec::new()) };
+        let later = usize::try_from(newest.0.saturating_sub(last.0)).unwrap_or(usize::MAX);
+        let asked = limit.saturating_add(later);
+        let mut history = self.engine.history(&self.principal, dataset, asked).await?;
+        history.retain(|commit| commit.version <= last);
+        history.truncate(limit);
+        Ok(history)
     }
 
     /// The version that an input is pinned to.
@@ -146,6 +203,10 @@ impl RunContext {
     /// A folder for checkpoints, the same in every run of the same work, so that one that was killed goes on; none,
     /// where there is no place for models.
     pub fn checkpoints(&self) -> Option<PathBuf> {
+        // What is done again is done from the beginning.
+        if self.beside.as_it_was.is_some() {
+            return None;
+        }
         let name = format!("{}-{}", self.principal.tenant, self.key);
         Some(self.embedders.checkpoints()?.join(name))
     }
@@ -269,10 +330,16 @@ impl RunContext {
         marks: Vec<(String, i64)>,
     ) -> Result<()> {
         self.check()?;
-        let batches = batches.into();
+        let (batches, content) = self.counted(&spec, batches.into()).await?;
+        let dataset = spec.name.clone();
         let mut stage = self.stage("commit");
         if let Batches::Memory(batches) = &batches {
             stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
+        }
+        if self.beside.as_it_was.is_some() {
+            drained(batches).await?;
+            self.contents.lock().entry(dataset).or_default().merge(&content.lock());
+            return Ok(());
         }
         let (engine, who, commits) =
             (self.engine.clone(), self.principal.clone(), self.commits.clone());
@@ -328,12 +395,44 @@ impl RunContext {
         let written = task.await;
         let (rows, bytes) =
             written.map_err(|e| Error::internal(format!("{}: commit: {e}", self.job)))??;
+        self.contents.lock().entry(dataset).or_default().merge(&content.lock());
         // Of rows that came one by one nobody knew before how many there are.
         stage.record.rows_in = stage.record.rows_in.max(rows);
         stage.record.rows_out = rows;
         stage.record.bytes_written = bytes;
         stage.finish();
         Ok(())
+    }
+
+    /// The batches, and what is in them, which of a stream is known when it has passed by.
+    async fn counted(
+        &self,
+        spec: &DatasetSpec,
+        batches: Batches,
+    ) -> Result<(Batches, Arc<Mutex<Content>>)> {
+        let (content, spec) = (Arc::<Mutex<Content>>::default(), spec.clone());
+        let counting = content.clone();
+        let batches = match batches {
+            Batches::Memory(batches) => {
+                let count = move || {
+                    let mut counting = counting.lock();
+                    batches.iter().try_for_each(|batch| counting.add(&spec, batch))?;
+                    Ok(Batches::Memory(batches))
+                };
+                self.compute(count).await?
+            }
+            Batches::Stream(stream) => {
+                let schema = stream.schema();
+                let counted = stream.map(move |batch| {
+                    let batch = batch?;
+                    let added = counting.lock().add(&spec, &batch);
+                    added.map_err(|e| DataFusionError::External(Box::new(e)))?;
+                    Ok(batch)
+                });
+                Batches::Stream(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
+            }
+        };
+        Ok((batches, content))
     }
 
     /// Publishes what was prepared. From here on the run is not cancelled any more: it is decided.
@@ -358,6 +457,27 @@ impl RunContext {
             self.engine.discard(one).await;
         }
     }
+}
+
+/// Rows that are counted and not committed.
+async fn drained(batches: Batches) -> Result<()> {
+    if let Batches::Stream(mut stream) = batches {
+        while let Some(batch) = stream.next().await {
+            batch?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is beside a run's inputs.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// The datasets whose versions are recorded: its own outputs.
+    pub(crate) datasets: Vec<DatasetName>,
+    /// Of a run that is done again: the versions that it saw, if they were there.
+    pub(crate) as_it_was: Option<Vec<(DatasetName, Option<Version>)>>,
+    pub(crate) session: OnceCell<Session>,
+    pub(crate) seen: Arc<Mutex<Vec<(DatasetName, Option<Version>)>>>,
 }
 
 /// Where rows are committed.

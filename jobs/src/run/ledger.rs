@@ -296,6 +296,8 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         next_attempt_at: None,
         waits_for: None,
         estimate: None,
+        beside: Vec::new(),
+        contents: Default::default(),
         deadline_at: None,
         priority: 0,
         stages: from_json("stages", &json("stages")?)?,

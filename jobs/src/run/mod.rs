@@ -1,11 +1,13 @@
 //! One execution of a job: what it is given, what is recorded of it, and the runner that sees it to its end.
 
+pub(crate) mod content;
 pub(crate) mod context;
 pub(crate) mod document;
 pub(crate) mod key;
 pub(crate) mod ledger;
 mod memory;
 pub(crate) mod notices;
+pub(crate) mod quotas;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod runner;

@@ -2,6 +2,8 @@
 //! a value that the API returns and a row of the `runs` dataset; [`crate::run::ledger`] turns one into the
 //! other.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{Code, Error, RunId, Version};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::job::Estimate;
+use crate::run::content::Content;
 
 /// One execution of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +43,12 @@ pub struct RunRecord {
     /// When it is to have ended.
     #[serde(default)]
     pub deadline_at: Option<DateTime<Utc>>,
+    /// Its own outputs as they were before it, where it read them: at a version, or not there yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<(DatasetName, Option<Version>)>,
+    /// What it committed, by dataset; nothing of a repeated run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contents: BTreeMap<DatasetName, Content>,
     /// Higher is sooner: each step is as if it had been asked for a minute earlier.
     #[serde(default)]
     pub priority: i32,

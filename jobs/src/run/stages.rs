@@ -332,6 +332,12 @@ pub async fn usage(
     Ok(groups)
 }
 
+/// The number in the first row of a batch of one column; none, where it is null or there is no row.
+pub(crate) fn first_number(batch: &RecordBatch) -> Option<f64> {
+    let values = batch.column(0).as_primitive_opt::<Float64Type>()?;
+    values.iter().next().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]

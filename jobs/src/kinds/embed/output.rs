@@ -65,7 +65,7 @@ impl<'a> Earlier<'a> {
         embedder: String,
     ) -> Result<Self> {
         let mut earlier = Self { ctx, params, embedder, hashes: HashSet::new() };
-        let catalog = ctx.engine().catalog(ctx.principal()).await?;
+        let catalog = ctx.present().await?.catalog();
         if !catalog.has(&params.output)? {
             return Ok(earlier);
         }
@@ -115,7 +115,7 @@ impl<'a> Earlier<'a> {
         columns: &[&str],
         mut take: impl FnMut(&RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let session = self.ctx.engine().session(self.ctx.principal(), &[]).await?;
+        let session = self.ctx.present().await?;
         let of_this = ident("source")
             .eq(lit(self.params.dataset.as_str()))
             .and(ident("embedder").eq(lit(self.embedder.as_str())));

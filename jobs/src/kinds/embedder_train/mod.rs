@@ -104,12 +104,12 @@ impl Job for EmbedderTrain {
             let (rows, without_id) = read_texts(ctx, &params, &pairs).await?;
             ctx.progress(0.1);
             let prepared = prepare(&params, &pairs, rows, without_id)?;
-            let now = ctx.engine().session(ctx.principal(), &[]).await?;
-            let history = training::history(&now, NAME, &params.model, TASK).await?;
+            let now = ctx.present().await?;
+            let history = training::history(now, NAME, &params.model, TASK).await?;
             let in_use = match history.production() {
                 Some(version) => {
                     let name = format!("{}@{version}", params.model);
-                    Some(ctx.embedders().model(&now, &name).await?.embedder)
+                    Some(ctx.embedders().model(now, &name).await?.embedder)
                 }
                 None => None,
             };

@@ -145,7 +145,8 @@ fn with(more: Value) -> Value {
 #[tokio::test]
 async fn an_embedder_is_trained_promoted_and_used() {
     let rig = Rig::new().await;
-    let trained = rig.done("embedder_train", with(json!({}))).await;
+    let record = rig.run("embedder_train", with(json!({}))).await;
+    let trained = record.summary.clone();
     let recall = |of: &str| trained[of]["recall_at_1"].as_f64().unwrap();
     assert!(recall("found") > recall("before") + 0.2, "{trained:#}");
     assert_eq!(
@@ -212,6 +213,9 @@ async fn an_embedder_is_trained_promoted_and_used() {
         )
         .await;
     assert!(error.contains("\"embedder\" has versions for embedding"), "{error}");
+    // The same again, though another is in use by now.
+    let again = rig.runner.rerun(&Principal::local(), record.id).await.unwrap();
+    assert!(again.is_same && !again.outputs.is_empty(), "{again:#?}");
 }
 
 #[tokio::test]

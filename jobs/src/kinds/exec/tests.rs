@@ -78,11 +78,15 @@ async fn rows_go_through_a_program_and_are_committed() {
     );
     assert!(first.summary["says"].as_str().unwrap().contains("reading"));
     assert_eq!(first.stages[0].name, "exec");
+    let again = runner.rerun(&Principal::local(), first.id).await.unwrap();
+    assert!(again.is_same && again.outputs[0].found.rows == 5_000, "{again:?}");
     // The same program on the same rows is done once; a changed one is other work.
     assert_eq!(run(&runner, params("same", json!({}))).await.repeated_of, Some(first.id));
     write(folder.path(), "same", "#!/bin/sh\nexec cat\n");
     let changed = run(&runner, params("same", json!({}))).await;
     assert_eq!((changed.state, changed.repeated_of), (RunState::Succeeded, None));
+    let error = runner.rerun(&Principal::local(), first.id).await.unwrap_err();
+    assert!(error.to_string().contains("its program changed"), "{error}");
     // Rows are added where that is asked for.
     let added = run(&runner, params("same", json!({"mode": "append"}))).await;
     assert_eq!(added.state, RunState::Succeeded, "{:?}", added.error);

@@ -56,10 +56,7 @@ pub(super) async fn reach(ctx: &RunContext, params: &Params, input: &DatasetName
     let (to, output) = (ctx.input(input)?.version, &params.output);
     let mut history = Vec::new();
     for commits in HISTORY_COMMITS {
-        history = match ctx.engine().history(ctx.principal(), output, commits).await {
-            Err(error) if error.code() == Code::NotFound => Vec::new(),
-            history => history?,
-        };
+        history = ctx.history(output, commits).await?;
         if history.len() < commits || history.iter().any(|commit| !is_still(commit)) {
             break;
         }

@@ -114,7 +114,7 @@ impl<'a> Work<'a> {
         }
         let reads: Vec<&DatasetName> = query.datasets().iter().collect();
         let spec = output::spec(params, &frame, &reads)?;
-        let catalog = ctx.engine().catalog(ctx.principal()).await?;
+        let catalog = ctx.present().await?.catalog();
         let spec = match catalog.datasets.get(&spec.name) {
             Some(there) => output::beside(spec, &there.spec)?,
             None => spec,

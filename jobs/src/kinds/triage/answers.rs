@@ -45,13 +45,12 @@ pub(super) async fn earlier(
     model: &str,
 ) -> Result<HashMap<String, Answer>> {
     let mut found = HashMap::new();
-    let catalog = ctx.engine().catalog(ctx.principal()).await?;
-    let Some(there) = catalog.datasets.get(&params.output) else { return Ok(found) };
+    let session = ctx.present().await?;
+    let Some(there) = session.catalog().datasets.get(&params.output) else { return Ok(found) };
     // Written before answers had a key.
     if !there.spec.columns.iter().any(|column| column.name == "text_key") {
         return Ok(found);
     }
-    let session = ctx.engine().session(ctx.principal(), &[]).await?;
     let of_this = ident("source")
         .eq(lit(params.dataset.as_str()))
         .and(ident("model").eq(lit(model)))

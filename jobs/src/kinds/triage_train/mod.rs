@@ -111,12 +111,12 @@ impl Job for TriageTrain {
             ctx.progress(0.05);
             let counts = (dropped, corrected, rows.ids.len());
             let prepared = prepare(rows, &params)?;
-            let now = ctx.engine().session(ctx.principal(), &[]).await?;
-            let history = training::history(&now, NAME, &params.model, TASK).await?;
+            let now = ctx.present().await?;
+            let history = training::history(now, NAME, &params.model, TASK).await?;
             let encoder = encoder(ctx, &params).await?;
             let in_use = match history.production() {
                 Some(version) => {
-                    let classifier = in_use(ctx, &now, &params, version).await?;
+                    let classifier = in_use(ctx, now, &params, version).await?;
                     Some((version.to_owned(), classifier))
                 }
                 None => None,

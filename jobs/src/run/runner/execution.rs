@@ -22,7 +22,7 @@ use super::recovery::{self, Before};
 use super::{AtWork, Shared, bound};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
-use crate::run::context::{Commits, RunContext, cancelled, interrupted, panicked};
+use crate::run::context::{Beside, Commits, RunContext, cancelled, interrupted, panicked};
 use crate::run::document::Document;
 use crate::run::key::run_key;
 use crate::run::memory::PeakMemory;
@@ -109,7 +109,7 @@ fn lease_of(entry: &Entry, worker: &str) -> Lease {
 }
 
 /// A run that was claimed.
-struct Run {
+pub(super) struct Run {
     who: Principal,
     live: AtWork,
     /// Whether somebody was at it before.
@@ -172,6 +172,37 @@ impl Run {
         Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at, memory })
     }
 
+    /// A run that ended, to be done again by who asks, as if it were alone.
+    pub(super) fn as_it_was(shared: &Shared, who: &Principal, record: &RunRecord) -> Self {
+        let memory = shared.memory();
+        let estimate = record.estimate.unwrap_or_default();
+        let lease = Lease { id: record.id.to_string(), worker: String::new(), attempt: 0 };
+        let live = AtWork {
+            tenant: who.tenant.clone(),
+            record: watch::channel(Arc::new(record.clone())).0,
+            // Where it was on a GPU, sums may have another order.
+            gpu: shared.options.gpu,
+            asked: shared.options.gpu,
+            lease,
+            memory_bytes: memory.grant(i64::try_from(estimate.memory_bytes).unwrap_or(i64::MAX)),
+            device_bytes: None,
+            is_alone: Arc::new(AtomicBool::new(true)),
+            cancellation: shared.closing.child_token(),
+            is_cancelled: Arc::new(AtomicBool::new(false)),
+            is_news: Arc::new(AtomicBool::new(false)),
+        };
+        let who = Principal { roles: vec![Role::Reader, Role::Writer], ..who.clone() };
+        Self {
+            who,
+            live,
+            is_later_attempt: false,
+            is_given_up: false,
+            began: Instant::now(),
+            attempt_began_at: now(),
+            memory: PeakMemory::watch(),
+        }
+    }
+
     async fn execute(self, shared: Arc<Shared>) {
         let end = self.work(&shared).await;
         self.end(&shared, end).await;
@@ -209,6 +240,7 @@ impl Run {
         context.commits.lock().await.together = expected > 1;
         let control = context.control.clone();
         let (commits, tracker) = (context.commits.clone(), context.work.clone());
+        let (seen, contents) = (context.beside.seen.clone(), context.contents.clone());
         let ended = {
             let work = AssertUnwindSafe(job.run(&context, &record.params)).catch_unwind();
             tokio::select! {
@@ -225,7 +257,11 @@ impl Run {
                     let before = recovery::before(shared, &self.who, job.as_ref(), &record, true);
                     match before.await {
                         Ok(Before { done: Some(own), .. }) if own.id == record.id => {
-                            self.change(shared, |record| record.stages = stages.lock().clone());
+                            self.change(shared, |record| {
+                                record.stages = stages.lock().clone();
+                                record.beside = seen.lock().clone();
+                                record.contents = contents.lock().clone();
+                            });
                             return End::Done(outcome, own.outputs, None);
                         }
                         _ => Err(error),
@@ -247,7 +283,11 @@ impl Run {
         }
         let mut commits = commits.lock().await;
         commits.closed = true;
-        self.change(shared, |record| record.stages = stages.lock().clone());
+        self.change(shared, |record| {
+            record.stages = stages.lock().clone();
+            record.beside = seen.lock().clone();
+            record.contents = contents.lock().clone();
+        });
         let outputs: Vec<DatasetVersion> = commits
             .done
             .iter()
@@ -279,7 +319,7 @@ impl Run {
         }
     }
 
-    fn context(
+    pub(super) fn context(
         &self,
         shared: &Arc<Shared>,
         job: &Arc<dyn Job>,
@@ -341,6 +381,16 @@ impl Run {
             on_activity: Arc::new(on_activity),
             commits: Arc::new(AsyncMutex::new(Commits::default())),
             scratch: OnceCell::new(),
+            beside: Beside {
+                datasets: job
+                    .outputs(&record.params)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|spec| spec.name)
+                    .collect(),
+                ..Beside::default()
+            },
+            contents: Arc::default(),
             pins: {
                 let (asked, tenant) = (shared.clone(), self.who.tenant.clone());
                 Arc::new(move |dataset| {
@@ -421,12 +471,15 @@ impl Run {
                     _ => RunState::Failed,
                 };
                 record.error = Some(RunError::from(&error));
+                record.contents.clear();
                 None
             }
         };
         let verdict = match again_at {
             Some(at) => {
                 record.state = RunState::Queued;
+                record.contents.clear();
+                record.beside.clear();
                 record.next_attempt_at = Some(at);
                 record.stages.clear();
                 record.progress = 0.0;

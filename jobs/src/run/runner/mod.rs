@@ -17,6 +17,7 @@ mod admission_tests;
 mod execution;
 #[cfg(test)]
 mod faults;
+mod handle;
 mod options;
 mod projection;
 mod pulse;
@@ -24,6 +25,9 @@ mod recovery;
 #[cfg(test)]
 mod repeat_tests;
 mod request;
+mod rerun;
+#[cfg(test)]
+mod rerun_tests;
 #[cfg(test)]
 mod several_tests;
 mod shared;
@@ -54,14 +58,16 @@ use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::run_key;
 use crate::run::notices::Notices;
-use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
+use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
 
 use request::{at_versions, new_record, pins, require_outputs};
 
 pub(crate) use execution::can_pass;
+pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
+pub use rerun::{Rerun, RerunOutput};
 pub use worker::WorkerState;
 use worker::{Worker, join, label};
 
@@ -74,12 +80,6 @@ pub struct Runner {
     shared: Arc<Shared>,
     /// None in its own tasks.
     _closes: Option<Arc<DropGuard>>,
-}
-
-/// A run that was taken on.
-pub struct RunHandle {
-    id: RunId,
-    record: watch::Receiver<Arc<RunRecord>>,
 }
 
 struct Shared {
@@ -249,6 +249,7 @@ impl Runner {
             ));
         }
         let job = shared.options.jobs.get(&request.job)?;
+        shared.options.quotas.check(&shared.engine, who, now()).await?;
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
         require_outputs(job.as_ref(), &params, &inputs)?;
@@ -574,33 +575,6 @@ impl Runner {
         let text =
             format!("dataset {missing} is not there yet; it is made by {}", makers.join(" or "));
         Error::user(Code::NotFound, text)
-    }
-}
-
-impl RunHandle {
-    /// The run's id.
-    pub fn id(&self) -> RunId {
-        self.id
-    }
-
-    /// The record as it is now.
-    pub fn record(&self) -> RunRecord {
-        RunRecord::clone(&self.record.borrow())
-    }
-
-    /// Waits for the end of the run, in whatever state. `CANCELLED` where the runner ends first and the run goes on without it.
-    pub async fn wait(mut self) -> Result<RunRecord> {
-        let last = self.record.wait_for(|record| record.state.is_final()).await;
-        match last {
-            Ok(record) => Ok(RunRecord::clone(&record)),
-            Err(_) => Err(Error::user(
-                Code::Cancelled,
-                format!(
-                    "run {}: this process ends before it; it goes on when a server is there again",
-                    self.id
-                ),
-            )),
-        }
     }
 }
 

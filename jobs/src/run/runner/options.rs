@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::control::DeviceRoom;
 use crate::kinds::Jobs;
+use crate::run::quotas::Quotas;
 use crate::run::stages::Prices;
 
 /// What a runner may use.
@@ -52,6 +53,8 @@ pub struct RunnerOptions {
     pub of_job_max: BTreeMap<String, usize>,
     /// How many parts of the work a tenant has when others wait, too; who is not named has one.
     pub weights: BTreeMap<TenantId, u32>,
+    /// What the runs of a tenant may take.
+    pub quotas: Quotas,
     /// Which runs it works at.
     pub takes: Takes,
     /// What it is, for a person who looks at the workers.
@@ -88,6 +91,7 @@ impl Default for RunnerOptions {
             device: None,
             of_job_max: BTreeMap::new(),
             weights: BTreeMap::new(),
+            quotas: Quotas::default(),
             takes: Takes::default(),
             label: "colonnade".into(),
         }

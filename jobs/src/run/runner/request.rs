@@ -1,5 +1,7 @@
 //! From a request to a run whose inputs are pinned.
 
+use std::collections::BTreeMap;
+
 use datasets::DatasetName;
 use engine::{AsOf, Catalog, Code, Error, Principal, Result, RunId, Session, is_kept_name};
 use serde_json::{Map, Value};
@@ -23,6 +25,8 @@ pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
         waits_for: None,
         priority: request.priority,
         estimate: None,
+        beside: Vec::new(),
+        contents: BTreeMap::new(),
         deadline_at: request.deadline_at,
         schedule: None,
         logical_time: None,

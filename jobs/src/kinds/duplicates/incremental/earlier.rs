@@ -106,11 +106,10 @@ async fn each(
     columns: &[&str],
     mut take: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<bool> {
-    let catalog = ctx.engine().catalog(ctx.principal()).await?;
-    if !catalog.has(dataset)? {
+    let session = ctx.present().await?;
+    if !session.catalog().has(dataset)? {
         return Ok(false);
     }
-    let session = ctx.engine().session(ctx.principal(), &[]).await?;
     let columns: Vec<Expr> = columns.iter().map(|&column| ident(column)).collect();
     let of_this = ident("source").eq(lit(params.dataset.as_str()));
     let frame = session.table(dataset).await?.filter(of_this)?.select(columns)?;

@@ -98,11 +98,10 @@ impl Index {
         key: &str,
         entry_bytes: usize,
     ) -> Result<Option<Self>> {
-        let catalog = ctx.engine().catalog(ctx.principal()).await?;
-        if !catalog.has(name)? {
+        let session = ctx.present().await?;
+        if !session.catalog().has(name)? {
             return Ok(None);
         }
-        let session = ctx.engine().session(ctx.principal(), &[]).await?;
         let of_this =
             ident("source").eq(lit(params.dataset.as_str())).and(ident("params").eq(lit(key)));
         let columns: Vec<Expr> =

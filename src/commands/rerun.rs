@@ -1,0 +1,65 @@
+//! `colonnade rerun`: the work of a run that ended, again.
+
+use engine::{Code, Error, Result, RunId};
+use jobs::{Rerun as Again, RunRequest};
+
+use super::run::{report, run_to_end};
+use super::schedules::{with_runner, with_runner_of};
+use super::{close, open_to_run};
+use crate::cli::Rerun;
+use crate::config::Settings;
+use crate::output::{Output, columns, count};
+
+const LABEL: &str = "colonnade rerun";
+
+/// Runs it again; rows that come out other than they did are this command's error.
+pub async fn rerun(arguments: Rerun, settings: &Settings, output: &Output) -> Result<()> {
+    let (who, id) = (settings.principal()?, arguments.run.parse::<RunId>()?);
+    if arguments.as_it_was {
+        let again =
+            with_runner(settings, LABEL, async |runner| runner.rerun(&who, id).await).await?;
+        return tell(&again, output);
+    }
+    let engine = open_to_run(settings, LABEL).await?;
+    let record = async {
+        let ended =
+            with_runner_of(&engine, settings, LABEL, async |runner| runner.get(&who, id).await);
+        let ended = ended.await?;
+        let gpu = Some(settings.gpu()?);
+        let request =
+            RunRequest { job: ended.job, params: ended.params, gpu, ..RunRequest::default() };
+        run_to_end(&engine, settings, request, output).await
+    };
+    let record = record.await;
+    let record = close(&engine, record).await?;
+    report(&record, output)
+}
+
+fn tell(again: &Again, output: &Output) -> Result<()> {
+    if output.is_json() {
+        output.document(again)?;
+    } else {
+        let rows: Vec<Vec<String>> = (again.outputs.iter())
+            .map(|of| {
+                let says = match (of.recorded == of.found, of.differing.is_empty()) {
+                    (true, _) => "the same".to_owned(),
+                    (false, true) => "other rows of the same values".to_owned(),
+                    (false, false) => format!("other values in {}", of.differing.join(", ")),
+                };
+                let digest = of.found.digest.to_string();
+                let digest: String = digest.chars().take(12).collect();
+                let rows = [of.recorded.rows, of.found.rows].map(count);
+                vec![of.dataset.to_string(), rows[0].clone(), rows[1].clone(), digest, says]
+            })
+            .collect();
+        output
+            .line(&columns(&["dataset", "rows then", "rows now", "digest", "they are"], &rows))?;
+    }
+    match again.is_same {
+        true => Ok(()),
+        false => Err(Error::user(
+            Code::Conflict,
+            format!("run {} of {} came out other than it did", again.run, again.job),
+        )),
+    }
+}

@@ -1,0 +1,82 @@
+//! Settings of runs: how many, whose, and what they cost.
+
+use std::collections::BTreeMap;
+
+use engine::{Result, TenantId};
+use jobs::{Prices, Quotas};
+
+use super::{Settings, bad};
+
+/// Runs that one process works at at a time, at most: each has its part of the memory.
+const RUNS_AT_A_TIME_MAX: usize = 256;
+
+impl Settings {
+    /// What an hour costs, by device.
+    pub fn prices(&self) -> Result<Prices> {
+        self.text("prices").parse()
+    }
+
+    /// What the runs of a tenant may take.
+    pub fn quotas(&self) -> Result<Quotas> {
+        self.text("quotas").parse()
+    }
+
+    /// How many runs of a job kind may be at work at a time.
+    pub fn job_limits(&self) -> Result<BTreeMap<String, usize>> {
+        let expected = "JOB=RUNS with at least one run, such as embedder_train=1";
+        let limits = self.numbers::<usize>("job_limits", 1, expected)?;
+        for job in limits.keys() {
+            jobs::kind(job).map_err(|e| bad(format!("setting job_limits: {e}")))?;
+        }
+        Ok(limits)
+    }
+
+    /// How many parts of the work a tenant has.
+    pub fn weights(&self) -> Result<BTreeMap<TenantId, u32>> {
+        let expected = "TENANT=PARTS from 1 to 1000, such as acme=3";
+        let weights = self.numbers::<u32>("weights", 1, expected)?.into_iter();
+        weights
+            .map(|(tenant, parts)| match (tenant.parse::<TenantId>(), parts) {
+                (Ok(tenant), 1..=1000) => Ok((tenant, parts)),
+                _ => Err(self.wrong("weights", expected)),
+            })
+            .collect()
+    }
+
+    /// Reads `NAME=NUMBER, NAME=NUMBER`.
+    fn numbers<T: std::str::FromStr + PartialOrd>(
+        &self,
+        name: &'static str,
+        least: T,
+        expected: &str,
+    ) -> Result<BTreeMap<String, T>> {
+        let mut numbers = BTreeMap::new();
+        for part in self.text(name).split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let read = part.split_once('=').and_then(|(of, number)| {
+                let number = number.trim().parse::<T>().ok().filter(|number| *number >= least)?;
+                Some((of.trim().to_owned(), number))
+            });
+            let (of, number) = read.ok_or_else(|| self.wrong(name, expected))?;
+            if numbers.insert(of.clone(), number).is_some() {
+                return Err(bad(format!("setting {name}: {of} is named twice")));
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Runs that a server works at at a time.
+    pub fn workers(&self) -> Result<usize> {
+        self.runs("workers", 0)
+    }
+
+    /// Runs that a worker works at at a time.
+    pub fn concurrent(&self) -> Result<usize> {
+        self.runs("concurrent", 1)
+    }
+
+    fn runs(&self, name: &'static str, least: usize) -> Result<usize> {
+        let runs = self.text(name).parse().ok();
+        let runs = runs.filter(|runs| (least..=RUNS_AT_A_TIME_MAX).contains(runs));
+        runs.ok_or_else(|| self.wrong(name, &format!("{least} to {RUNS_AT_A_TIME_MAX} runs")))
+    }
+}
