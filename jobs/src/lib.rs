@@ -17,6 +17,7 @@ mod control;
 mod job;
 mod kinds;
 mod parameters;
+mod partition;
 mod registry;
 mod run;
 mod schedules;
@@ -33,6 +34,7 @@ pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
+pub use partition::Partition;
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
 pub use run::notices::CommitNotices;
