@@ -46,6 +46,8 @@ pub use run::runner::{
     RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX, WorkerState,
 };
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
-pub use schedules::{NextTime, Schedule, ScheduleState, Trigger};
+pub use schedules::{
+    AT_ONCE_MAX, Asked, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
+};
 pub use series::evaluate;
 pub use texts::labels;

@@ -319,6 +319,73 @@ pub trait ControlStore: Send + Sync {
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>>;
 
+    /// Adds a tick that has no run of its own but an id: the run of a pipeline. False where it was there.
+    fn begin<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Says how it ended, unless that was said.
+    fn end<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: &'a str,
+        state: &'a str,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Adds a run in the place of one that failed or was cancelled, for the same tick; a pipeline run that it is a step of goes on.
+    fn fire_again<'a>(
+        &'a self,
+        tenant: &'a str,
+        failed: &'a str,
+        run: &'a NewRun,
+        room: Room,
+    ) -> BoxFuture<'a, Result<Fired>>;
+
+    /// Lets go of the ticks of a schedule whose runs failed or were cancelled, so that they have others. Answers with how many.
+    fn forget_failed<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<u64>>;
+
+    /// The ticks of a schedule, newest first.
+    fn ticks<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// The steps of a pipeline run that have begun.
+    fn steps<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// How many ticks of a schedule there are, by the states of their runs.
+    fn tick_counts<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickCount>>>;
+
+    /// Says anew what runs, and when; false when there is no such schedule.
+    fn change_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>>;
+
+    /// Keeps the steps of a pipeline, in the place of those of before.
+    fn put_pipeline<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// The pipelines of a tenant, by name.
+    fn pipelines<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
+
     /// When the last run of a schedule was due, in microseconds.
     fn last_tick<'a>(
         &'a self,
@@ -402,6 +469,30 @@ pub struct TickOf {
     pub due_us: i64,
     /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
     pub moves: Option<(i64, i64)>,
+}
+
+/// A tick as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickState {
+    /// The schedule, or `pipeline/step`.
+    pub schedule: String,
+    /// The local time that it stands for, or the pipeline run.
+    pub logical: String,
+    /// When it was due, in microseconds.
+    pub due_us: i64,
+    /// Its run.
+    pub run: String,
+    /// The state of that; of a pipeline run none while it goes on.
+    pub state: Option<String>,
+}
+
+/// Ticks of one schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickCount {
+    /// The state of their runs.
+    pub state: Option<String>,
+    /// How many.
+    pub ticks: i64,
 }
 
 /// That a version of a dataset is there.

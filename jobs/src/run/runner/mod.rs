@@ -96,6 +96,8 @@ struct Shared {
     /// Told when a run may be claimed, and when one has ended.
     wake: Notify,
     ended: Notify,
+    /// Told when what ended may let a schedule go on.
+    clock: Notify,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -158,6 +160,7 @@ impl Runner {
             updates: broadcast::channel(UPDATES_MAX).0,
             wake: Notify::new(),
             ended: Notify::new(),
+            clock: Notify::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,
@@ -285,6 +288,44 @@ impl Runner {
         self.shared.wake.notify_one();
         self.shared.ended.notify_one();
         Ok(true)
+    }
+
+    /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a backfill or a step of a
+    /// pipeline takes that one's place, so that it counts, and what waited for it goes on.
+    pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
+        let request = self.again(who, id).await?;
+        let before = self.get(who, id).await?;
+        let mut document = self.prepare(who, request).await?;
+        document.record.schedule = before.schedule;
+        document.record.logical_time = before.logical_time;
+        if document.record.schedule.is_none() {
+            return self.enqueue(who, document).await;
+        }
+        let run = self.new_run(who, &document)?;
+        let (tenant, failed) = (who.tenant.as_str(), id.to_string());
+        match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
+            Fired::Now => {}
+            // It is of no schedule any more, or another took its place: then it is a run by itself.
+            Fired::Before => {
+                document.record.schedule = None;
+                document.record.logical_time = None;
+                return self.enqueue(who, document).await;
+            }
+            Fired::Full => {
+                let says = format!("retry run {id}: too many runs are queued; try again later");
+                return Err(Error::user(Code::LimitExceeded, says));
+            }
+        }
+        let id = document.record.id;
+        let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &document.record) };
+        self.shared.tell_queued(document.record);
+        self.shared.wake.notify_one();
+        Ok(handle)
+    }
+
+    /// Has what waits for others looked at, at once.
+    pub(crate) fn look(&self) {
+        self.shared.clock.notify_one();
     }
 
     /// The job kinds that there are.
