@@ -12,7 +12,8 @@ use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
 pub use runs::{
-    Backfill, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When, Worker,
+    Backfill, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When,
+    Worker,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.

@@ -47,7 +47,7 @@ pub use run::runner::{
 };
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
 pub use schedules::{
-    AT_ONCE_MAX, Asked, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
+    AT_ONCE_MAX, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
 };
 pub use series::evaluate;
 pub use texts::labels;

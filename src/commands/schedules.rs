@@ -123,7 +123,9 @@ fn table(states: &[ScheduleState]) -> String {
         let schedule = &state.schedule;
         let next = match (state.is_paused, &schedule.trigger) {
             (true, _) => "paused".to_owned(),
-            (false, _) if state.progress.is_some_and(|progress| progress.is_over()) => "-".to_owned(),
+            (false, _) if state.progress.is_some_and(|progress| progress.is_over()) => {
+                "-".to_owned()
+            }
             (false, Trigger::Backfill { .. }) => "now".to_owned(),
             (false, Trigger::Clock { .. }) => shown(state.next_at),
             (false, _) => "-".to_owned(),
@@ -176,7 +178,6 @@ fn first(state: &ScheduleState, which: &str) -> String {
             let progress = state.progress.unwrap_or_default();
             format!("{} done, the {which} is due now", progress.says())
         }
-        Trigger::Manual { .. } => "it runs when somebody asks for it".to_owned(),
         Trigger::After { after } => {
             format!("it runs {which} after the next run of {after} that succeeds")
         }

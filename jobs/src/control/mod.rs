@@ -319,18 +319,7 @@ pub trait ControlStore: Send + Sync {
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>>;
 
-    /// Adds a tick that has no run of its own but an id: the run of a pipeline. False where it was there.
-    fn begin<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>>;
-
-    /// Says how it ended, unless that was said.
-    fn end<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: &'a str,
-        state: &'a str,
-    ) -> BoxFuture<'a, Result<()>>;
-
-    /// Adds a run in the place of one that failed or was cancelled, for the same tick; a pipeline run that it is a step of goes on.
+    /// Adds a run in the place of one that failed or was cancelled, for the same tick.
     fn fire_again<'a>(
         &'a self,
         tenant: &'a str,
@@ -340,25 +329,11 @@ pub trait ControlStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Fired>>;
 
     /// Lets go of the ticks of a schedule whose runs failed or were cancelled, so that they have others. Answers with how many.
-    fn forget_failed<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<u64>>;
+    fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>>;
 
     /// The ticks of a schedule, newest first.
-    fn ticks<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
-
-    /// The steps of a pipeline run that have begun.
-    fn steps<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+    fn ticks<'a>(&'a self, tenant: &'a str, name: &'a str)
+    -> BoxFuture<'a, Result<Vec<TickState>>>;
 
     /// How many ticks of a schedule there are, by the states of their runs.
     fn tick_counts<'a>(
@@ -374,17 +349,6 @@ pub trait ControlStore: Send + Sync {
         name: &'a str,
         document: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
-
-    /// Keeps the steps of a pipeline, in the place of those of before.
-    fn put_pipeline<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
-        document: &'a str,
-    ) -> BoxFuture<'a, Result<()>>;
-
-    /// The pipelines of a tenant, by name.
-    fn pipelines<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
 
     /// When the last run of a schedule was due, in microseconds.
     fn last_tick<'a>(
@@ -474,15 +438,11 @@ pub struct TickOf {
 /// A tick as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickState {
-    /// The schedule, or `pipeline/step`.
-    pub schedule: String,
-    /// The local time that it stands for, or the pipeline run.
+    /// The local time that it stands for.
     pub logical: String,
-    /// When it was due, in microseconds.
-    pub due_us: i64,
     /// Its run.
     pub run: String,
-    /// The state of that; of a pipeline run none while it goes on.
+    /// The state of that.
     pub state: Option<String>,
 }
 

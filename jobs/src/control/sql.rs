@@ -17,7 +17,7 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
     include_str!("migrations/004_triggers.sql"),
-    include_str!("migrations/006_pipelines.sql"),
+    include_str!("migrations/006_backfills.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.

@@ -277,9 +277,7 @@ pub(super) fn going_on(entry: &ScheduleEntry) -> i64 {
 
 fn is_same(there: &Schedule, asked: &Schedule) -> bool {
     let days = |schedule: &Schedule| match &schedule.trigger {
-        Trigger::Backfill { from, to, every, zone, .. } => {
-            Some((*from, *to, *every, zone.clone()))
-        }
+        Trigger::Backfill { from, to, every, zone, .. } => Some((*from, *to, *every, zone.clone())),
         _ => None,
     };
     let days = (days(there), days(asked));
@@ -301,11 +299,7 @@ mod tests {
         let named: Vec<&str> = days.iter().map(|day| day.logical.as_str()).collect();
         assert_eq!(
             named,
-            [
-                "2026-03-28T00:00:00+01:00",
-                "2026-03-29T00:00:00+01:00",
-                "2026-03-30T00:00:00+02:00"
-            ]
+            ["2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"]
         );
         let hours = |days: &[Named]| -> Vec<i64> {
             days.iter().map(|day| (day.partition.to - day.partition.from).num_minutes()).collect()

@@ -95,8 +95,7 @@ async fn each_partition_has_one_run_and_few_are_open_whoever_looks() {
     store.join("hand", "by hand", Some(9), 1).await.unwrap();
     while ended < 30 {
         let now = now();
-        let (a, b, c) =
-            tokio::join!(fire_due(&one, now), fire_due(&one, now), fire_due(&one, now));
+        let (a, b, c) = tokio::join!(fire_due(&one, now), fire_due(&one, now), fire_due(&one, now));
         for looked in [a, b, c] {
             looked.unwrap();
         }
@@ -157,10 +156,16 @@ async fn what_a_backfill_can_not_be_is_told_before_it_begins() {
     for (wrong, says) in [
         (days("2026-03-31", "2026-01-01"), "expected the first day before the last one"),
         (days("1980-01-01", "2026-01-01"), "at most 10000 partitions"),
-        (days("2026-1", "2026-01-01"), "from: expected a day, such as 2026-01-31, found \"2026-1\""),
+        (
+            days("2026-1", "2026-01-01"),
+            "from: expected a day, such as 2026-01-31, found \"2026-1\"",
+        ),
         (Backfill { zone: "Europe/Berlln".into(), ..right() }, "Europe/Berlin"),
         (Backfill { at_once: 0, ..right() }, "runs at once: expected 1 to 100"),
-        (Backfill { job: "promote".into(), ..right() }, "has no partitions; expected one of exec, sql"),
+        (
+            Backfill { job: "promote".into(), ..right() },
+            "has no partitions; expected one of exec, sql",
+        ),
         (with(blind), "found no $from"),
         (with(json!({"mode": "replace"})), "would take the place of all the others"),
         (with(json!({"mode": "append"})), "would be there twice"),

@@ -57,7 +57,6 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
         Trigger::Backfill { at_once, .. } => {
             fire_partitions(runner, entry, &schedule, *at_once, now).await
         }
-        Trigger::Manual { .. } => Ok(0),
     }
 }
 

@@ -27,9 +27,9 @@ use backfill::going_on;
 use trigger::{Node, circle};
 use when::WhenError;
 
-pub(crate) use fire::fire_due;
 pub use backfill::{AT_ONCE_MAX, Backfill, Every, Progress};
-pub use trigger::{Asked, Trigger};
+pub(crate) use fire::fire_due;
+pub use trigger::Trigger;
 
 /// Schedules of one tenant.
 const SCHEDULES_MAX: usize = 1_000;
@@ -208,7 +208,6 @@ impl Runner {
             }
             Trigger::After { .. } => Ok(self.store().last_change().await?),
             Trigger::Backfill { .. } => Ok(backfill::BEGUN),
-            Trigger::Manual { .. } => Ok(0),
         }
     }
 
@@ -217,7 +216,7 @@ impl Runner {
         let others = self.store().schedules(Some(who.tenant.as_str())).await?;
         let others = others.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
         match &schedule.trigger {
-            Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::Manual { .. } => {}
+            Trigger::Clock { .. } | Trigger::Backfill { .. } => {}
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
                 catalog.dataset(on_change).map_err(|e| {
@@ -262,9 +261,8 @@ impl Runner {
 
     fn node<'a>(&self, schedule: &'a Schedule) -> Node<'a> {
         let job = self.jobs().get(&schedule.job);
-        let outputs = job.and_then(|job| {
-            job.outputs(&job.canonical(&schedule.first_params(self)?)?)
-        });
+        let outputs =
+            job.and_then(|job| job.outputs(&job.canonical(&schedule.first_params(self)?)?));
         // Of a job of another release it is not known what it writes.
         let outputs = outputs.unwrap_or_default().into_iter().map(|output| output.name).collect();
         Node { schedule, outputs }

@@ -56,19 +56,6 @@ pub enum Trigger {
         /// How many of its runs may be open.
         at_once: u32,
     },
-    /// Somebody who asks for a run.
-    Manual {
-        /// Why: `asked`.
-        by: Asked,
-    },
-}
-
-/// What begins a run that nothing else does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Asked {
-    /// Somebody asks.
-    Asked,
 }
 
 impl Trigger {
@@ -108,7 +95,6 @@ impl Trigger {
                 format!("days {from} to {to} {zone}")
             }
             Self::Backfill { from, to, zone, .. } => format!("hours of {from} to {to} {zone}"),
-            Self::Manual { .. } => "when asked".to_owned(),
         }
     }
 
@@ -154,7 +140,7 @@ impl Trigger {
                 let zone = zone_named(zone)?.name().to_owned();
                 Ok(Self::Backfill { from: *from, to: *to, every: *every, zone, at_once: *at_once })
             }
-            Self::After { .. } | Self::Manual { .. } => Ok(self),
+            Self::After { .. } => Ok(self),
         }
     }
 }
@@ -170,7 +156,7 @@ impl Node<'_> {
     /// Whether `other` runs because this one did.
     fn starts(&self, other: &Node<'_>, is_schedule: &dyn Fn(&str) -> bool) -> bool {
         match &other.schedule.trigger {
-            Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::Manual { .. } => false,
+            Trigger::Clock { .. } | Trigger::Backfill { .. } => false,
             Trigger::Change { on_change, .. } => self.outputs.contains(on_change),
             Trigger::After { after } if is_schedule(after) => *after == self.schedule.name,
             Trigger::After { after } => *after == self.schedule.job,

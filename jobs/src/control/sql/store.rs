@@ -6,7 +6,8 @@ use sqlx::query;
 use super::SqlStore;
 use crate::control::{
     Adopted, Asked, Cancelled, ControlStore, Count, Earlier, Enqueued, Entry, Fired, Lease, NewRun,
-    Notice, Pause, Result, Room, ScheduleEntry, TickCount, TickOf, TickState, ToProject, Verdict, Wants, Worker,
+    Notice, Pause, Result, Room, ScheduleEntry, TickCount, TickOf, TickState, ToProject, Verdict,
+    Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -265,23 +266,6 @@ impl ControlStore for SqlStore {
         Box::pin(self.fire_tick(tick, run, ended, room))
     }
 
-    fn begin<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.begin_tick(tick, id))
-    }
-
-    fn end<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: &'a str,
-        state: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        let ended = query(
-            "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL",
-        );
-        let ended = ended.bind(tenant.to_owned()).bind(id.to_owned()).bind(state.to_owned());
-        Box::pin(async move { self.changes_rows(ended).await.map(drop) })
-    }
-
     fn fire_again<'a>(
         &'a self,
         tenant: &'a str,
@@ -292,11 +276,7 @@ impl ControlStore for SqlStore {
         Box::pin(self.fire_again(tenant, failed, run, room))
     }
 
-    fn forget_failed<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<u64>> {
+    fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>> {
         Box::pin(self.forget_failed(tenant, name))
     }
 
@@ -305,15 +285,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.ticks_like(tenant, Some(name), None))
-    }
-
-    fn steps<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.ticks_like(tenant, None, Some(id)))
+        Box::pin(self.list_ticks(tenant, name))
     }
 
     fn tick_counts<'a>(
@@ -330,23 +302,9 @@ impl ControlStore for SqlStore {
         name: &'a str,
         document: &'a str,
     ) -> BoxFuture<'a, Result<bool>> {
-        let changed =
-            query("UPDATE schedules SET document = $3 WHERE tenant = $1 AND name = $2");
+        let changed = query("UPDATE schedules SET document = $3 WHERE tenant = $1 AND name = $2");
         let changed = changed.bind(tenant.to_owned()).bind(name.to_owned());
         Box::pin(self.changes_rows(changed.bind(document.to_owned())))
-    }
-
-    fn put_pipeline<'a>(
-        &'a self,
-        tenant: &'a str,
-        name: &'a str,
-        document: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.put_pipeline(tenant, name, document))
-    }
-
-    fn pipelines<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
-        Box::pin(self.list_pipelines(tenant))
     }
 
     fn last_tick<'a>(

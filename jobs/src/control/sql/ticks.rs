@@ -1,23 +1,10 @@
-//! The statements of ticks: the times of a schedule, the partitions of a backfill, the runs of a pipeline and their steps. Each has
-//! one run.
+//! The statements of ticks: the times of a schedule, and the partitions of a backfill. Each has one run.
 
 use sqlx::query;
 use sqlx::{Any, Transaction};
 
 use super::SqlStore;
 use crate::control::{Fired, NewRun, Result, Room, TickCount, TickOf, TickState};
-
-/// A statement that gives ticks and the states of their runs.
-macro_rules! ticks {
-    ($rest:literal) => {
-        concat!(
-            "SELECT t.schedule AS schedule, t.logical AS logical, t.due_at AS due_at, t.run AS run, \
-             COALESCE(r.state, t.ended) AS state FROM ticks t LEFT JOIN runs r ON r.id = t.run ",
-            $rest,
-            " ORDER BY t.due_at DESC, t.logical DESC"
-        )
-    };
-}
 
 impl SqlStore {
     /// Adds a tick; false where it is there, where there is no such schedule, or where that is elsewhere by now.
@@ -27,11 +14,9 @@ impl SqlStore {
         run: &str,
         tx: &mut Transaction<'static, Any>,
     ) -> Result<bool> {
-        // A step is of the schedule that its pipeline is.
-        let of = tick.schedule.split('/').next().unwrap_or_default();
         let ticks = query(
             "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
-             SELECT tenant, $2, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $7 AND up_to = COALESCE($6, up_to) \
+             SELECT tenant, name, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $2 AND up_to = COALESCE($6, up_to) \
              ON CONFLICT DO NOTHING",
         );
         let ticks = ticks
@@ -40,14 +25,13 @@ impl SqlStore {
             .bind(tick.logical.clone())
             .bind(tick.due_us)
             .bind(run.to_owned())
-            .bind(tick.moves.map(|(from, _)| from))
-            .bind(of.to_owned());
+            .bind(tick.moves.map(|(from, _)| from));
         if self.run(ticks, tx).await? == 0 {
             return Ok(false);
         }
         if let Some((_, up_to)) = tick.moves {
             let moves = query("UPDATE schedules SET up_to = $3 WHERE tenant = $1 AND name = $2");
-            let moves = moves.bind(tick.tenant.clone()).bind(of.to_owned()).bind(up_to);
+            let moves = moves.bind(tick.tenant.clone()).bind(tick.schedule.clone()).bind(up_to);
             self.run(moves, tx).await?;
         }
         Ok(true)
@@ -73,14 +57,6 @@ impl SqlStore {
         Ok(Fired::Now)
     }
 
-    pub(super) async fn begin_tick(&self, tick: &TickOf, id: &str) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        self.next_change(&mut tx).await?;
-        let is_new = self.insert_tick(tick, id, &mut tx).await?;
-        self.commit(tx).await?;
-        Ok(is_new)
-    }
-
     pub(super) async fn fire_again(
         &self,
         tenant: &str,
@@ -101,12 +77,6 @@ impl SqlStore {
         if self.crowd(&run.tenant, room, &mut tx).await?.is_some() {
             return Ok(Fired::Full);
         }
-        // A pipeline run that had ended goes on.
-        let goes_on = query(
-            "UPDATE ticks SET ended = NULL WHERE tenant = $1 AND run = \
-             (SELECT t.logical FROM ticks t WHERE t.tenant = $1 AND t.run = $2)",
-        );
-        self.run(goes_on.bind(tenant.to_owned()).bind(run.id.clone()), &mut tx).await?;
         self.insert_run(run, None, change, &mut tx).await?;
         self.commit(tx).await?;
         Ok(Fired::Now)
@@ -125,26 +95,17 @@ impl SqlStore {
         Ok(gone)
     }
 
-    pub(super) async fn ticks_like(
-        &self,
-        tenant: &str,
-        schedule: Option<&str>,
-        logical: Option<&str>,
-    ) -> Result<Vec<TickState>> {
-        let all = match schedule {
-            Some(_) => query(ticks!("WHERE t.tenant = $1 AND t.schedule = $2")),
-            None => query(ticks!("WHERE t.tenant = $1 AND t.logical = $2")),
-        };
-        let all = all
-            .bind(tenant.to_owned())
-            .bind(schedule.or(logical).unwrap_or_default().to_owned());
+    pub(super) async fn list_ticks(&self, tenant: &str, schedule: &str) -> Result<Vec<TickState>> {
+        let all = query(
+            "SELECT t.logical AS logical, t.run AS run, COALESCE(r.state, t.ended) AS state FROM ticks t \
+             LEFT JOIN runs r ON r.id = t.run WHERE t.tenant = $1 AND t.schedule = $2 ORDER BY t.due_at DESC, t.logical DESC",
+        );
+        let all = all.bind(tenant.to_owned()).bind(schedule.to_owned());
         let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter()
             .map(|row| {
                 Ok(TickState {
-                    schedule: self.get(row, "schedule")?,
                     logical: self.get(row, "logical")?,
-                    due_us: self.get(row, "due_at")?,
                     run: self.get(row, "run")?,
                     state: self.get(row, "state")?,
                 })
@@ -152,11 +113,7 @@ impl SqlStore {
             .collect()
     }
 
-    pub(super) async fn count_ticks(
-        &self,
-        tenant: &str,
-        schedule: &str,
-    ) -> Result<Vec<TickCount>> {
+    pub(super) async fn count_ticks(&self, tenant: &str, schedule: &str) -> Result<Vec<TickCount>> {
         let counted = query(
             "SELECT COALESCE(r.state, t.ended) AS state, COUNT(*) AS n FROM ticks t LEFT JOIN runs r ON r.id = t.run \
              WHERE t.tenant = $1 AND t.schedule = $2 GROUP BY COALESCE(r.state, t.ended)",
@@ -168,17 +125,12 @@ impl SqlStore {
             .collect()
     }
 
-    /// Keeps of ticks that stay how their runs ended, before those are forgotten, and lets go of steps of pipeline runs that ended.
+    /// Keeps of ticks that stay how their runs ended, before those are forgotten.
     pub(super) async fn keep_ends(
         &self,
         ended_us: i64,
         tx: &mut Transaction<'static, Any>,
     ) -> Result<()> {
-        let steps = query(
-            "DELETE FROM ticks WHERE due_at < $1 AND schedule LIKE '%/%' AND NOT EXISTS \
-             (SELECT 1 FROM ticks p WHERE p.tenant = ticks.tenant AND p.run = ticks.logical AND p.ended IS NULL)",
-        );
-        self.run(steps.bind(ended_us), tx).await?;
         let ends = query(
             "UPDATE ticks SET ended = (SELECT r.state FROM runs r WHERE r.id = ticks.run) WHERE ended IS NULL AND EXISTS \
              (SELECT 1 FROM runs r WHERE r.id = ticks.run AND r.is_open = 0 AND r.ended_at < $1 AND r.projection = 1)",
@@ -186,44 +138,14 @@ impl SqlStore {
         self.run(ends.bind(ended_us), tx).await.map(drop)
     }
 
-    pub(super) async fn put_pipeline(
-        &self,
-        tenant: &str,
-        name: &str,
-        document: &str,
-    ) -> Result<()> {
-        let put = query(
-            "INSERT INTO pipelines (tenant, name, document) VALUES ($1, $2, $3) \
-             ON CONFLICT (tenant, name) DO UPDATE SET document = excluded.document",
-        );
-        let put = put.bind(tenant.to_owned()).bind(name.to_owned()).bind(document.to_owned());
-        self.changes_rows(put).await.map(drop)
-    }
-
-    pub(super) async fn list_pipelines(&self, tenant: &str) -> Result<Vec<String>> {
-        let all = query("SELECT document FROM pipelines WHERE tenant = $1 ORDER BY name");
-        let rows = all.bind(tenant.to_owned()).fetch_all(&self.pool).await;
-        rows.map_err(|e| self.failed(e))?.iter().map(|row| self.get(row, "document")).collect()
-    }
-
     pub(super) async fn remove(&self, tenant: &str, name: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
         self.next_change(&mut tx).await?;
         let gone = query("DELETE FROM schedules WHERE tenant = $1 AND name = $2");
         let gone = self.run(gone.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
-        let pipeline = query("DELETE FROM pipelines WHERE tenant = $1 AND name = $2");
-        self.run(pipeline.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
         // Another of its name begins anew.
-        let ticks = query(
-            "DELETE FROM ticks WHERE tenant = $1 AND (schedule = $2 OR substr(schedule, 1, $3) = $4)",
-        );
-        let steps = format!("{name}/");
-        let ticks = ticks
-            .bind(tenant.to_owned())
-            .bind(name.to_owned())
-            .bind(i64::try_from(steps.len()).unwrap_or(i64::MAX))
-            .bind(steps);
-        self.run(ticks, &mut tx).await?;
+        let ticks = query("DELETE FROM ticks WHERE tenant = $1 AND schedule = $2");
+        self.run(ticks.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
         self.commit(tx).await?;
         Ok(gone > 0)
     }

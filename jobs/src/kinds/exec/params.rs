@@ -134,7 +134,11 @@ impl Params {
             && from >= to
         {
             let (from, to) = (shown(from), shown(to));
-            return Err(bad(NAME, "from", format!("expected an instant before {to}, found {from}")));
+            return Err(bad(
+                NAME,
+                "from",
+                format!("expected an instant before {to}, found {from}"),
+            ));
         }
         if self.mode == Mode::Partition && self.partition().is_none() {
             let problem = "partition puts rows in the place of those of a stretch of time; expected `output_time_column`, `from` and `to`";

@@ -206,7 +206,9 @@ impl<'a> Work<'a> {
         });
         let place = match self.params.mode {
             Mode::Merge => Place::OfKeys,
-            Mode::Append | Mode::Replace | Mode::Partition => Place::As(WriteMode::AppendAfter(since.after)),
+            Mode::Append | Mode::Replace | Mode::Partition => {
+                Place::As(WriteMode::AppendAfter(since.after))
+            }
         };
         let marks = self.marks(input)?;
         self.commit(DataFrame::new(state, plan), None, place, marks, read).await

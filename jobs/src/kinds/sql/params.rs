@@ -155,8 +155,9 @@ impl Params {
         let query = self.query()?;
         for (name, at) in [("from", partition.from), ("to", partition.to)] {
             if !query.values().contains(name) {
-                let problem =
-                    format!("expected a query that reads from $from until before $to, found no ${name}");
+                let problem = format!(
+                    "expected a query that reads from $from until before $to, found no ${name}"
+                );
                 return Err(bad(NAME, "query", problem));
             }
             let value = json!({ "type": "timestamp", "value": shown(at) });

@@ -290,8 +290,8 @@ impl Runner {
         Ok(true)
     }
 
-    /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a backfill or a step of a
-    /// pipeline takes that one's place, so that it counts, and what waited for it goes on.
+    /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a schedule takes
+    /// that one's place, so that it counts for its time or partition.
     pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
         let request = self.again(who, id).await?;
         let before = self.get(who, id).await?;
@@ -321,11 +321,6 @@ impl Runner {
         self.shared.tell_queued(document.record);
         self.shared.wake.notify_one();
         Ok(handle)
-    }
-
-    /// Has what waits for others looked at, at once.
-    pub(crate) fn look(&self) {
-        self.shared.clock.notify_one();
     }
 
     /// The job kinds that there are.
