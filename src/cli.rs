@@ -12,8 +12,8 @@ use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
 pub use runs::{
-    Rerun, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage, When,
-    Worker,
+    Backfill, Rerun, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage,
+    When, Worker,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
@@ -99,6 +99,8 @@ pub enum Command {
     Runs(Runs),
     /// Say when jobs run by themselves: add a schedule, pause, resume or remove it
     Schedule(Schedule),
+    /// Run a job for each day or hour of the past
+    Backfill(Backfill),
     /// List the schedules, or show one and its next times
     Schedules(Schedules),
     /// Show what waits, what is at work, and who works
@@ -521,6 +523,7 @@ impl Command {
                 | ScheduleCommand::Remove(c) => c.json,
             },
             Self::Schedules(c) => c.json,
+            Self::Backfill(c) => c.json,
             Self::Queue(c) => c.json,
             Self::Usage(c) => c.json,
             Self::Rerun(c) => c.json,

@@ -5,11 +5,12 @@
 use std::path::Path;
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::Result;
+use engine::{Code, Error, Result};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::partition::Partition;
 use crate::run::context::RunContext;
 
 /// One job kind.
@@ -53,6 +54,17 @@ pub trait Job: Send + Sync {
 
     /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
+
+    /// Whether one run may make what one partition of time adds to its result, and leave the others as they are.
+    fn has_partitions(&self) -> bool {
+        false
+    }
+
+    /// The parameters of the run that makes one partition. Fails where `params` would touch others, too.
+    fn of_partition(&self, params: &Value, partition: Partition) -> Result<Value> {
+        let _ = (params, partition);
+        Err(Error::user(Code::BadInput, format!("{}: this job has no partitions", self.name())))
+    }
 
     /// Memory that a row of its inputs takes at its busiest moment, in bytes: a guess, from which a run's memory is estimated before
     /// one of its kind has run. 0 where it does not go with the rows.

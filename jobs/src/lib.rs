@@ -17,6 +17,7 @@ mod control;
 mod job;
 mod kinds;
 mod parameters;
+mod partition;
 mod registry;
 mod run;
 mod schedules;
@@ -34,6 +35,7 @@ pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,
 };
+pub use partition::Partition;
 pub use run::content::{Content, Digest};
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
@@ -48,6 +50,8 @@ pub use run::runner::{
     WorkerState,
 };
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
-pub use schedules::{NextTime, Schedule, ScheduleState, Trigger};
+pub use schedules::{
+    AT_ONCE_MAX, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
+};
 pub use series::evaluate;
 pub use texts::labels;

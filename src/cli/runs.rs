@@ -197,6 +197,44 @@ pub struct When {
     pub after: Option<String>,
 }
 
+/// Each partition has one run, the oldest first; `colonnade schedules` shows how far it is, and the same command again goes on where
+/// it was, with another run for each that failed.
+#[derive(Debug, Args)]
+pub struct Backfill {
+    /// The job that runs, one that has partitions: sql or exec
+    pub job: String,
+    /// The first day, such as 2026-01-01
+    #[arg(long, value_name = "DAY")]
+    pub from: String,
+    /// The last day
+    #[arg(long, value_name = "DAY")]
+    pub to: String,
+    /// How long a partition is
+    #[arg(long, default_value = "day", value_name = "day|hour")]
+    pub every: String,
+    /// The time zone whose days they are
+    #[arg(long, default_value = "UTC", value_name = "ZONE")]
+    pub zone: String,
+    /// How many of its runs may wait or work at a time
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub at_once: u32,
+    /// A parameter of the job; the value is JSON, or text when it is not
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Its name among schedules [default: JOB-FROM-to-TO]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where to compute: required, preferred or off; that of the server when absent
+    #[arg(long, value_name = "POLICY")]
+    pub gpu: Option<String>,
+    /// Wait until it is over, also where a server or worker is there to do it
+    #[arg(long)]
+    pub wait: bool,
+    /// Print as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct ScheduleNamed {
     /// Its name

@@ -1,6 +1,7 @@
 //! One file per command; this one opens what they share.
 
 mod alter;
+mod backfill;
 mod change;
 mod compact;
 mod config;
@@ -58,6 +59,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Datasets(arguments) => datasets::datasets(arguments, settings, output).await,
         Command::Runs(arguments) => runs::runs(arguments, settings, output).await,
         Command::Schedule(arguments) => schedules::change(arguments, settings, output).await,
+        Command::Backfill(arguments) => backfill::backfill(arguments, settings, output).await,
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,
         Command::Rerun(arguments) => rerun::rerun(arguments, settings, output).await,

@@ -2,9 +2,9 @@
 
 use chrono::Utc;
 use clap::CommandFactory as _;
-use engine::{Code, Error, Result, Urgency};
+use engine::{Code, Error, Principal, Result, RunId, Urgency};
 use graphql::ApiKey;
-use jobs::{RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
+use jobs::{RunHandle, RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
 use serde_json::{Map, Value};
 
 use super::progress::Drawing;
@@ -28,7 +28,8 @@ pub async fn run(arguments: Run, settings: &Settings, output: &Output) -> Result
         deadline_at: arguments.deadline.map(|time| Utc::now() + time),
     };
     let engine = open_to_run(&settings, format!("colonnade run {job}")).await?;
-    let record = run_to_end(&engine, &settings, request, output).await;
+    let work = Work::New(Box::new(request));
+    let record = run_to_end(&engine, &settings, work, output).await;
     let record = close(&engine, record).await?;
     report(&record, output)
 }
@@ -59,14 +60,25 @@ fn first_sentence(text: &str) -> String {
     text.split_inclusive(". ").next().unwrap_or_default().trim().to_owned()
 }
 
+/// What a command runs.
+pub(super) enum Work {
+    /// What it was asked for.
+    New(Box<RunRequest>),
+    /// What this run did not do.
+    Again(RunId),
+}
+
 /// Runs a job to its end, or to its record where it is told to stop.
 pub(super) async fn run_to_end(
     engine: &engine::Engine,
     settings: &Settings,
-    request: RunRequest,
+    work: Work,
     output: &Output,
 ) -> Result<RunRecord> {
-    let label = format!("colonnade run {}", request.job);
+    let label = match &work {
+        Work::New(request) => format!("colonnade run {}", request.job),
+        Work::Again(_) => "colonnade runs retry".to_owned(),
+    };
     let runner = start_runner(engine, settings, Works::Own, label).await?;
     let drawing = Drawing::of(&runner, output);
     let record = async {
@@ -76,7 +88,7 @@ pub(super) async fn run_to_end(
         let mut stop = std::pin::pin!(stop);
         let run = tokio::select! {
             biased;
-            run = runner.submit(&who, request) => run?,
+            run = submit(&runner, &who, work) => run?,
             () = stop.as_mut() => return Err(Error::user(Code::Cancelled, "it was told to stop before the run began")),
         };
         let id = run.id();
@@ -109,6 +121,13 @@ pub(super) async fn run_to_end(
     }
     runner.shutdown().await;
     record
+}
+
+async fn submit(runner: &Runner, who: &Principal, work: Work) -> Result<RunHandle> {
+    match work {
+        Work::New(request) => runner.submit(who, *request).await,
+        Work::Again(id) => runner.retry(who, id).await,
+    }
 }
 
 /// Runs that a command works at at a time.

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use engine::{Engine, Result, RunId};
-use jobs::{DatasetVersion, Estimate, RunFilter, RunRecord, RunRequest};
+use jobs::{DatasetVersion, Estimate, RunFilter, RunRecord};
 
 use super::progress::Drawing;
-use super::run::{report, run_to_end};
-use super::schedules::{with_runner, with_runner_of};
+use super::run::{Work, report, run_to_end};
+use super::schedules::with_runner;
 use super::{close, open_to_read, open_to_run, stop_signal, words};
 use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
@@ -98,16 +98,9 @@ async fn cancel(named: &RunNamed, settings: &Settings, output: &Output) -> Resul
 
 /// Does the work of a run again.
 async fn retry(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
-    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let id = named.run.parse::<RunId>()?;
     let engine = open_to_run(settings, "colonnade runs retry").await?;
-    let record = async {
-        let request = with_runner_of(&engine, settings, "colonnade runs retry", async |runner| {
-            runner.again(&who, id).await
-        });
-        let request = RunRequest { gpu: Some(settings.gpu()?), ..request.await? };
-        run_to_end(&engine, settings, request, output).await
-    };
-    let record = record.await;
+    let record = run_to_end(&engine, settings, Work::Again(id), output).await;
     let record = close(&engine, record).await?;
     report(&record, output)
 }

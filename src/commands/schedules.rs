@@ -123,6 +123,10 @@ fn table(states: &[ScheduleState]) -> String {
         let schedule = &state.schedule;
         let next = match (state.is_paused, &schedule.trigger) {
             (true, _) => "paused".to_owned(),
+            (false, _) if state.progress.is_some_and(|progress| progress.is_over()) => {
+                "-".to_owned()
+            }
+            (false, Trigger::Backfill { .. }) => "now".to_owned(),
             (false, Trigger::Clock { .. }) => shown(state.next_at),
             (false, _) => "-".to_owned(),
         };
@@ -132,10 +136,16 @@ fn table(states: &[ScheduleState]) -> String {
             schedule.trigger.says(),
             next,
             state.missed.to_string(),
+            state.progress.map(|progress| progress.says()).unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = states.iter().map(row).collect();
-    columns(&["schedule", "job", "runs", "next (UTC)", "missed"], &rows)
+    let mut rows: Vec<Vec<String>> = states.iter().map(row).collect();
+    let mut header = vec!["schedule", "job", "runs", "next (UTC)", "missed", "done"];
+    if states.iter().all(|state| state.progress.is_none()) {
+        header.pop();
+        rows.iter_mut().for_each(|row| row.truncate(header.len()));
+    }
+    columns(&header, &rows)
 }
 
 fn trigger(when: When) -> Result<Trigger> {
@@ -163,6 +173,10 @@ fn first(state: &ScheduleState, which: &str) -> String {
         }
         Trigger::Change { on_change, rows_min, .. } => {
             format!("it runs {which} when {rows_min} rows of {on_change} have changed")
+        }
+        Trigger::Backfill { .. } => {
+            let progress = state.progress.unwrap_or_default();
+            format!("{} done, the {which} is due now", progress.says())
         }
         Trigger::After { after } => {
             format!("it runs {which} after the next run of {after} that succeeds")

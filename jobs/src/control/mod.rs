@@ -360,6 +360,37 @@ pub trait ControlStore: Send + Sync {
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>>;
 
+    /// Adds a run in the place of one that failed or was cancelled, for the same tick.
+    fn fire_again<'a>(
+        &'a self,
+        tenant: &'a str,
+        failed: &'a str,
+        run: &'a NewRun,
+        room: Room,
+    ) -> BoxFuture<'a, Result<Fired>>;
+
+    /// Lets go of the ticks of a schedule whose runs failed or were cancelled, so that they have others. Answers with how many.
+    fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>>;
+
+    /// The ticks of a schedule, newest first.
+    fn ticks<'a>(&'a self, tenant: &'a str, name: &'a str)
+    -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// How many ticks of a schedule there are, by the states of their runs.
+    fn tick_counts<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickCount>>>;
+
+    /// Says anew what runs, and when; false when there is no such schedule.
+    fn change_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>>;
+
     /// When the last run of a schedule was due, in microseconds.
     fn last_tick<'a>(
         &'a self,
@@ -443,6 +474,26 @@ pub struct TickOf {
     pub due_us: i64,
     /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
     pub moves: Option<(i64, i64)>,
+}
+
+/// A tick as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickState {
+    /// The local time that it stands for.
+    pub logical: String,
+    /// Its run.
+    pub run: String,
+    /// The state of that.
+    pub state: Option<String>,
+}
+
+/// Ticks of one schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickCount {
+    /// The state of their runs.
+    pub state: Option<String>,
+    /// How many.
+    pub ticks: i64,
 }
 
 /// That a version of a dataset is there.

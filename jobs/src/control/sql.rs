@@ -12,12 +12,13 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
     include_str!("migrations/004_triggers.sql"),
     include_str!("migrations/005_admission.sql"),
+    include_str!("migrations/006_backfills.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -49,6 +50,7 @@ mod claim;
 mod several;
 mod statements;
 mod store;
+mod ticks;
 
 /// Control state in a database.
 pub struct SqlStore {

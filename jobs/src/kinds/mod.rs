@@ -24,6 +24,7 @@ use engine::{Code, Error, Result};
 use serde_json::{Map, Value};
 
 use crate::job::Job;
+use crate::partition::Partition;
 
 /// The kinds that a runner knows, by name. Clones share them.
 #[derive(Clone)]
@@ -83,6 +84,25 @@ impl Jobs {
                 format!("job {name:?}: no such kind; expected one of {}", names.join(", ")),
             )
         })
+    }
+
+    /// The parameters of a run of `job` over one partition; BAD_INPUT names the kinds that have some, where this one has none.
+    pub(crate) fn of_partition(
+        &self,
+        job: &str,
+        params: &Value,
+        partition: Partition,
+    ) -> Result<Value> {
+        let kind = self.get(job)?;
+        if kind.has_partitions() {
+            return kind.of_partition(params, partition);
+        }
+        let have = self.iter().filter(|kind| kind.has_partitions());
+        let have: Vec<&str> = have.map(|kind| kind.name()).collect();
+        Err(Error::user(
+            Code::BadInput,
+            format!("job {job} has no partitions; expected one of {}", have.join(", ")),
+        ))
     }
 
     /// The names of the kinds that make a dataset of this name unless they are told another.

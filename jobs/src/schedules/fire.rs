@@ -1,15 +1,17 @@
 //! Looks at the clock, at datasets and at runs, and queues what is due.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Code, Principal, Result, Role, TenantId};
 
 use super::when::{CatchUp, Due, Tick, due, jitter};
-use super::{Schedule, Trigger};
+use super::{Progress, Schedule, Trigger};
 use crate::control::{Pause, ScheduleEntry, TickOf};
 use crate::run::document::Document;
 use crate::run::record::RunState;
-use crate::run::runner::{Runner, can_pass};
+use crate::run::runner::{RunRequest, Runner, can_pass};
 
 /// A time that is at most so late is on time.
 const GRACE: TimeDelta = TimeDelta::seconds(60);
@@ -52,6 +54,9 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
             fire_change(runner, entry, &schedule, (on_change, *rows_min, every), now).await
         }
         Trigger::After { after } => fire_after(runner, entry, &schedule, after, now).await,
+        Trigger::Backfill { at_once, .. } => {
+            fire_partitions(runner, entry, &schedule, *at_once, now).await
+        }
     }
 }
 
@@ -193,17 +198,9 @@ async fn fire_tick(
     moves: Option<(i64, i64)>,
 ) -> Result<bool> {
     let who = owner(entry, schedule)?;
-    let mut document = match runner.prepare(&who, schedule.request()).await {
-        Ok(document) => document,
-        // It is due still when that has passed, or when a runner is there again.
-        Err(error) if can_pass(&error) || error.code() == Code::Cancelled => return Err(error),
-        Err(error) => runner.prepared_in_vain(&who, schedule.request(), &error),
-    };
-    document.record.schedule = Some(schedule.name.clone());
-    document.record.logical_time = Some(tick.logical.clone());
     let seconds = match &schedule.trigger {
         Trigger::Clock { jitter_seconds, .. } => *jitter_seconds,
-        Trigger::Change { .. } | Trigger::After { .. } => 0,
+        _ => 0,
     };
     let most = TimeDelta::seconds(i64::from(seconds));
     let id = format!("{}/{}", entry.tenant, entry.name);
@@ -215,5 +212,86 @@ async fn fire_tick(
         due_us: tick.due.timestamp_micros(),
         moves,
     };
-    runner.fire(&who, &tick, document, due_us).await
+    let request = schedule.request(schedule.params.clone());
+    Ok(fire_run(runner, &who, request, &tick, due_us).await? != Begun::Not)
+}
+
+/// What became of the run of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It waits.
+    Queued,
+    /// It could not begin, and is recorded as failed.
+    InVain,
+    /// The tick had one.
+    Not,
+}
+
+/// Queues a run for a tick, unless it had one.
+pub(super) async fn fire_run(
+    runner: &Runner,
+    who: &Principal,
+    request: RunRequest,
+    tick: &TickOf,
+    due_us: i64,
+) -> Result<Begun> {
+    let mut document = match runner.prepare(who, request.clone()).await {
+        Ok(document) => document,
+        // It is due still when that has passed, or when a runner is there again.
+        Err(error) if can_pass(&error) || error.code() == Code::Cancelled => return Err(error),
+        Err(error) => runner.prepared_in_vain(who, request, &error),
+    };
+    document.record.schedule = Some(tick.schedule.clone());
+    document.record.logical_time = Some(tick.logical.clone());
+    let begun = match document.record.state.is_final() {
+        true => Begun::InVain,
+        false => Begun::Queued,
+    };
+    match runner.fire(who, tick, document, due_us).await? {
+        true => Ok(begun),
+        false => Ok(Begun::Not),
+    }
+}
+
+/// The next partitions of a backfill, while fewer of it are open than may be.
+async fn fire_partitions(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    schedule: &Schedule,
+    at_once: u32,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    if entry.up_to % 2 != 0 {
+        return Ok(0);
+    }
+    let (store, who) = (runner.store(), owner(entry, schedule)?);
+    // Before it is counted what is open: who is behind another tries a partition that has its run, and stops.
+    let ticks = store.ticks(&entry.tenant, &entry.name).await?;
+    let begun: HashSet<&str> = ticks.iter().map(|tick| tick.logical.as_str()).collect();
+    let mut left = schedule.trigger.partitions()?;
+    left.retain(|named| !begun.contains(named.logical.as_str()));
+    if left.is_empty() {
+        store.handled(&entry.tenant, &entry.name, entry.up_to + 1, 0).await?;
+        return Ok(0);
+    }
+    let counts = store.tick_counts(&entry.tenant, &entry.name).await?;
+    let open = Progress::of(0, &counts).open;
+    let room = usize::try_from(u64::from(at_once).saturating_sub(open)).unwrap_or_default();
+    let mut fired = 0;
+    for named in left.iter().take(room) {
+        let params = runner.jobs().of_partition(&schedule.job, &schedule.params, named.partition);
+        let request = schedule.request(params?);
+        let tick = TickOf {
+            tenant: entry.tenant.clone(),
+            schedule: entry.name.clone(),
+            logical: named.logical.clone(),
+            due_us: now.timestamp_micros(),
+            moves: None,
+        };
+        match fire_run(runner, &who, request, &tick, 0).await? {
+            Begun::Not => break,
+            Begun::Queued | Begun::InVain => fired += 1,
+        }
+    }
+    Ok(fired)
 }

@@ -4,6 +4,9 @@
 //! Each time of a schedule, by the name that its local clock has for it, has one run at most: the database says so, whatever starts
 //! anew, and however many processes look at the clock. A time that nobody was there for is made up for or not, as `catch_up` says.
 
+mod backfill;
+#[cfg(test)]
+mod backfill_tests;
 mod fire;
 #[cfg(test)]
 mod tests;
@@ -20,9 +23,11 @@ use serde_json::Value;
 use crate::control::{Pause, ScheduleEntry};
 use crate::run::record::now;
 use crate::run::runner::{RunRequest, Runner};
+use backfill::going_on;
 use trigger::{Node, circle};
 use when::WhenError;
 
+pub use backfill::{AT_ONCE_MAX, Backfill, Every, Progress};
 pub(crate) use fire::fire_due;
 pub use trigger::Trigger;
 
@@ -68,6 +73,8 @@ pub struct ScheduleState {
     pub missed: u64,
     /// When it runs next; none while it rests, and where no clock says it.
     pub next_at: Option<DateTime<Utc>>,
+    /// How far a backfill is; none of others.
+    pub progress: Option<Progress>,
 }
 
 /// A time of a schedule.
@@ -86,14 +93,27 @@ impl From<WhenError> for Error {
 }
 
 impl Schedule {
-    fn request(&self) -> RunRequest {
+    fn request(&self, params: Value) -> RunRequest {
         RunRequest {
             job: self.job.clone(),
-            params: self.params.clone(),
+            params,
             gpu: self.gpu,
             priority: self.priority,
             ..RunRequest::default()
         }
+    }
+
+    /// The parameters of its runs; of a backfill those of the first.
+    fn first_params(&self, runner: &Runner) -> Result<Value> {
+        match self.trigger.partitions()?.first() {
+            Some(first) => runner.jobs().of_partition(&self.job, &self.params, first.partition),
+            None => Ok(self.params.clone()),
+        }
+    }
+
+    fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::internal(format!("schedule {} as JSON: {e}", self.name)))
     }
 
     /// Fails with what is wrong with it.
@@ -110,7 +130,7 @@ impl Schedule {
             ));
         }
         let job = runner.jobs().get(&self.job)?;
-        let params = job.canonical(&self.params)?;
+        let params = job.canonical(&self.first_params(runner)?)?;
         let inputs: Vec<DatasetName> = job.inputs(&params)?;
         for output in job.outputs(&params)? {
             if inputs.contains(&output.name) && !job.appends_to_inputs() {
@@ -152,8 +172,11 @@ impl Runner {
                 format!("there are {SCHEDULES_MAX} schedules already; expected fewer"),
             ));
         }
-        let document = serde_json::to_string(&schedule)
-            .map_err(|e| Error::internal(format!("schedule {} as JSON: {e}", schedule.name)))?;
+        if let Trigger::Backfill { .. } = schedule.trigger {
+            // What no partition could begin with is told now.
+            self.prepare(who, schedule.request(schedule.first_params(self)?)).await?;
+        }
+        let document = schedule.to_text()?;
         let entry = ScheduleEntry {
             tenant: tenant.to_owned(),
             name: schedule.name.clone(),
@@ -171,7 +194,7 @@ impl Runner {
                 ),
             ));
         }
-        state_of(&entry)
+        self.state_of(&entry).await
     }
 
     /// Up to where everything is handled that a schedule waits for.
@@ -184,6 +207,7 @@ impl Runner {
                 Ok(i64::try_from(version).unwrap_or(i64::MAX))
             }
             Trigger::After { .. } => Ok(self.store().last_change().await?),
+            Trigger::Backfill { .. } => Ok(backfill::BEGUN),
         }
     }
 
@@ -192,7 +216,7 @@ impl Runner {
         let others = self.store().schedules(Some(who.tenant.as_str())).await?;
         let others = others.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
         match &schedule.trigger {
-            Trigger::Clock { .. } => {}
+            Trigger::Clock { .. } | Trigger::Backfill { .. } => {}
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
                 catalog.dataset(on_change).map_err(|e| {
@@ -236,9 +260,9 @@ impl Runner {
     }
 
     fn node<'a>(&self, schedule: &'a Schedule) -> Node<'a> {
-        let Schedule { job, params, .. } = schedule;
-        let job = self.jobs().get(job);
-        let outputs = job.and_then(|job| job.outputs(&job.canonical(params)?));
+        let job = self.jobs().get(&schedule.job);
+        let outputs =
+            job.and_then(|job| job.outputs(&job.canonical(&schedule.first_params(self)?)?));
         // Of a job of another release it is not known what it writes.
         let outputs = outputs.unwrap_or_default().into_iter().map(|output| output.name).collect();
         Node { schedule, outputs }
@@ -261,8 +285,36 @@ impl Runner {
     /// The tenant's schedules, by name.
     pub async fn schedules(&self, who: &Principal) -> Result<Vec<ScheduleState>> {
         who.require(Role::Reader)?;
-        let entries = self.store().schedules(Some(who.tenant.as_str())).await?;
-        entries.iter().map(state_of).collect()
+        let mut states = Vec::new();
+        for entry in self.store().schedules(Some(who.tenant.as_str())).await? {
+            states.push(self.state_of(&entry).await?);
+        }
+        Ok(states)
+    }
+
+    async fn state_of(&self, entry: &ScheduleEntry) -> Result<ScheduleState> {
+        let schedule = Schedule::of(entry)?;
+        let next_at = match schedule.trigger.times()? {
+            Some(times) => {
+                let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_else(now);
+                times.next_after(handled.max(now())).map(|tick| tick.due)
+            }
+            None => None,
+        };
+        let progress = match schedule.trigger.partitions()?.len() {
+            0 => None,
+            total => {
+                let counts = self.store().tick_counts(&entry.tenant, &entry.name).await?;
+                Some(Progress::of(total, &counts))
+            }
+        };
+        Ok(ScheduleState {
+            next_at: next_at.filter(|_| !entry.is_paused),
+            is_paused: entry.is_paused,
+            missed: u64::try_from(entry.missed).unwrap_or_default(),
+            progress,
+            schedule,
+        })
     }
 
     /// One of them; NOT_FOUND where there is none.
@@ -283,7 +335,14 @@ impl Runner {
     /// Lets it go on, from now.
     pub async fn resume_schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
         let trigger = self.schedule(who, name).await?.schedule.trigger;
-        let up_to = self.place_now(who, &trigger).await?;
+        let up_to = match &trigger {
+            Trigger::Backfill { .. } => {
+                let all = self.store().schedules(Some(who.tenant.as_str())).await?;
+                let entry = all.iter().find(|entry| entry.name == name);
+                entry.map_or(backfill::BEGUN, going_on)
+            }
+            trigger => self.place_now(who, trigger).await?,
+        };
         self.set_pause(who, name, Pause::End { up_to }).await
     }
 
@@ -322,23 +381,6 @@ fn no_such_schedule(name: &str, names: &[&str]) -> Error {
     };
     let shown: String = name.chars().take(80).collect();
     Error::user(Code::NotFound, format!("schedule {shown:?}: there is no such schedule; {says}"))
-}
-
-fn state_of(entry: &ScheduleEntry) -> Result<ScheduleState> {
-    let schedule = Schedule::of(entry)?;
-    let next_at = match schedule.trigger.times()? {
-        Some(times) => {
-            let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_else(now);
-            times.next_after(handled.max(now())).map(|tick| tick.due)
-        }
-        None => None,
-    };
-    Ok(ScheduleState {
-        next_at: next_at.filter(|_| !entry.is_paused),
-        is_paused: entry.is_paused,
-        missed: u64::try_from(entry.missed).unwrap_or_default(),
-        schedule,
-    })
 }
 
 /// A device policy as its word.

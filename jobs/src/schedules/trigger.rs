@@ -1,11 +1,12 @@
 //! What a schedule waits for: the clock, a change of a dataset, or the end of other runs.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
 use engine::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::when::{CatchUp, Cron, next_times};
+use super::backfill::{AT_ONCE_MAX, Every, Named, partitions};
+use super::when::{CatchUp, Cron, next_times, zone_named};
 use super::{NextTime, Schedule};
 
 /// Most seconds between two runs because of changes.
@@ -42,6 +43,19 @@ pub enum Trigger {
         /// The name of the schedule, or of the job kind where no schedule is called so.
         after: String,
     },
+    /// Nothing: it makes the partitions of some days, a few at a time.
+    Backfill {
+        /// The first day.
+        from: NaiveDate,
+        /// The last one.
+        to: NaiveDate,
+        /// How long a partition is.
+        every: Every,
+        /// The IANA time zone whose days they are.
+        zone: String,
+        /// How many of its runs may be open.
+        at_once: u32,
+    },
 }
 
 impl Trigger {
@@ -49,7 +63,15 @@ impl Trigger {
     pub(crate) fn times(&self) -> Result<Option<Cron>> {
         match self {
             Self::Clock { cron, zone, .. } => Ok(Some(Cron::new(cron, zone)?)),
-            Self::Change { .. } | Self::After { .. } => Ok(None),
+            _ => Ok(None),
+        }
+    }
+
+    /// The partitions of a backfill, in order; none of others.
+    pub(super) fn partitions(&self) -> Result<Vec<Named>> {
+        match self {
+            Self::Backfill { from, to, every, zone, .. } => partitions(*from, *to, *every, zone),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -69,6 +91,10 @@ impl Trigger {
                 format!("on change of {on_change}, {rows_min} rows")
             }
             Self::After { after } => format!("after {after}"),
+            Self::Backfill { from, to, every: Every::Day, zone, .. } => {
+                format!("days {from} to {to} {zone}")
+            }
+            Self::Backfill { from, to, zone, .. } => format!("hours of {from} to {to} {zone}"),
         }
     }
 
@@ -104,6 +130,16 @@ impl Trigger {
                 }
                 Ok(self)
             }
+            Self::Backfill { from, to, every, zone, at_once } => {
+                if !(1..=AT_ONCE_MAX).contains(at_once) {
+                    return Err(bad(format!(
+                        "runs at once: expected 1 to {AT_ONCE_MAX}, found {at_once}"
+                    )));
+                }
+                partitions(*from, *to, *every, zone).map_err(|e| bad(e.to_string()))?;
+                let zone = zone_named(zone)?.name().to_owned();
+                Ok(Self::Backfill { from: *from, to: *to, every: *every, zone, at_once: *at_once })
+            }
             Self::After { .. } => Ok(self),
         }
     }
@@ -120,7 +156,7 @@ impl Node<'_> {
     /// Whether `other` runs because this one did.
     fn starts(&self, other: &Node<'_>, is_schedule: &dyn Fn(&str) -> bool) -> bool {
         match &other.schedule.trigger {
-            Trigger::Clock { .. } => false,
+            Trigger::Clock { .. } | Trigger::Backfill { .. } => false,
             Trigger::Change { on_change, .. } => self.outputs.contains(on_change),
             Trigger::After { after } if is_schedule(after) => *after == self.schedule.name,
             Trigger::After { after } => *after == self.schedule.job,

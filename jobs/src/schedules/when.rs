@@ -41,6 +41,7 @@ pub use due::{Missed, RUN_MAX};
 
 use line::Pace;
 use walk::{Calendar, Found, Walk};
+pub use zone::named as zone_named;
 
 /// Longest cron line, in bytes.
 pub const LINE_MAX_BYTES: usize = 256;

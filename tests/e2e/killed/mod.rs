@@ -24,6 +24,7 @@ use crate::harness::{
     without_settings,
 };
 
+mod backfill;
 mod batch;
 mod revised;
 mod runs;

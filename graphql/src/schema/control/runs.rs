@@ -481,14 +481,13 @@ pub(crate) fn retry_field() -> Field {
         nullable(inner, async move {
             let state = state(inner)?;
             let who = state.who(Role::Operator)?;
-            let runner = &state.service().runner;
-            let request = runner.again(who, required_run_id(&context)?).await?;
-            let run = runner.submit(who, request).await?;
+            let run = state.service().runner.retry(who, required_run_id(&context)?).await?;
             Ok(Some(run_value(run.record())))
         })
     })
     .description(
-        "Requests the work of a run that failed or was cancelled again, on what its inputs are now. Needs the role operator.",
+        "Requests the work of a run that failed or was cancelled again, on what its inputs are now. That of a partition of a backfill \
+         counts for its partition. Needs the role operator.",
     )
     .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
 }

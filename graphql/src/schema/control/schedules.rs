@@ -1,11 +1,13 @@
 //! `schedules`, `schedule(name:)`, and the mutations that add, pause, resume and remove one.
 
 use async_graphql::Value;
-use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
+use async_graphql::dynamic::{
+    Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext, TypeRef,
+};
 use chrono::Utc;
 use datasets::DatasetName;
 use engine::{Error, Principal, Result, Role};
-use jobs::{NextTime, Runner, Schedule, ScheduleState, Trigger};
+use jobs::{AT_ONCE_MAX, Backfill, NextTime, Progress, Runner, Schedule, ScheduleState, Trigger};
 use kernels::GpuPolicy;
 
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
@@ -17,9 +19,9 @@ use crate::error::bad_input;
 /// Next times that a schedule shows.
 const NEXT_TIMES: usize = 10;
 
-/// `Schedule`, `ScheduleTime`.
-pub(crate) fn types() -> [Object; 2] {
-    [schedule_type(), time_type()]
+/// `Schedule`, `ScheduleTime`, `ScheduleProgress`.
+pub(crate) fn types() -> [Object; 3] {
+    [schedule_type(), time_type(), progress_type()]
 }
 
 fn schedule_type() -> Object {
@@ -96,6 +98,14 @@ fn schedule_type() -> Object {
             .description("Times that came too late to run."),
         )
         .field(
+            Field::new("progress", TypeRef::named("ScheduleProgress"), |context| {
+                let state = context.parent_value.downcast_ref::<ScheduleState>();
+                let progress = state.and_then(|state| state.progress);
+                FieldFuture::Value(progress.map(FieldValue::owned_any))
+            })
+            .description("How far a backfill is; null of what is none."),
+        )
+        .field(
             part("nextAt", TypeRef::named(scalars::DATE_TIME), |s: &ScheduleState| {
                 Ok(optional_instant(s.next_at.as_ref()))
             })
@@ -134,6 +144,20 @@ fn change(
             _ => Value::Null,
         })
     })
+}
+
+fn progress_type() -> Object {
+    let count = |name: &'static str, show: fn(&Progress) -> u64| {
+        part(name, TypeRef::named_nn(TypeRef::INT), move |p: &Progress| Ok(show(p).into()))
+    };
+    Object::new("ScheduleProgress")
+        .description("How far a backfill is, in partitions.")
+        .field(count("total", |p| p.total))
+        .field(count("done", |p| p.done).description("Those whose runs succeeded."))
+        .field(
+            count("failed", |p| p.failed).description("Those whose runs failed or were cancelled."),
+        )
+        .field(count("open", |p| p.open).description("Those whose runs wait or work."))
 }
 
 fn time_type() -> Object {
@@ -178,8 +202,9 @@ pub(crate) fn queries() -> [Field; 2] {
 }
 
 /// The mutations.
-pub(crate) fn mutations() -> [Field; 4] {
+pub(crate) fn mutations() -> [Field; 5] {
     [
+        backfill_field(),
         Field::new("addSchedule", TypeRef::named("Schedule"), |context| {
             let inner = context.ctx;
             nullable(inner, async move {
@@ -250,6 +275,76 @@ pub(crate) fn mutations() -> [Field; 4] {
             },
         ),
     ]
+}
+
+fn backfill_field() -> Field {
+    Field::new("backfill", TypeRef::named("Schedule"), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            let state = state(inner)?;
+            let who = state.who(Role::Operator)?;
+            let asked = backfill_of(&context)?;
+            let made = state.service().runner.backfill(who, &asked).await?;
+            Ok(Some(FieldValue::owned_any(made)))
+        })
+    })
+    .description(
+        "Runs a job for each day or hour of the past, a few at a time and after whatever else waits. The same again has it go on, with \
+         another run for each partition that failed. Needs the role operator.",
+    )
+    .argument(InputValue::new("job", TypeRef::named_nn(TypeRef::STRING)).description("One that has partitions: sql or exec."))
+    .argument(
+        InputValue::new("from", TypeRef::named_nn(TypeRef::STRING))
+            .description("The first day, such as 2026-01-01."),
+    )
+    .argument(InputValue::new("to", TypeRef::named_nn(TypeRef::STRING)).description("The last day."))
+    .argument(
+        InputValue::new("every", TypeRef::named(TypeRef::STRING))
+            .description("How long a partition is: `day` (when absent) or `hour`."),
+    )
+    .argument(
+        InputValue::new("zone", TypeRef::named(TypeRef::STRING))
+            .description("The IANA time zone whose days they are; UTC when absent."),
+    )
+    .argument(
+        InputValue::new("atOnce", TypeRef::named(TypeRef::INT))
+            .description("How many of its runs may wait or work at a time, 1 to 100; 2 when absent."),
+    )
+    .argument(InputValue::new("params", TypeRef::named(scalars::JSON)))
+    .argument(InputValue::new("gpu", TypeRef::named("GpuPolicy")))
+    .argument(
+        InputValue::new("name", TypeRef::named(TypeRef::STRING))
+            .description("Its name among schedules; made of the job and the days when absent."),
+    )
+}
+
+fn backfill_of(context: &ResolverContext<'_>) -> Result<Backfill> {
+    let text = |name: &str| text_argument(context, name);
+    let params = argument(context, "params").unwrap_or_else(super::jobs::no_parameters);
+    let params =
+        params.into_json().map_err(|error| bad_input(format!("backfill.params: {error}")))?;
+    let at_once = match argument(context, "atOnce") {
+        None | Some(Value::Null) => Some(2),
+        Some(Value::Number(number)) => {
+            number.as_u64().and_then(|number| u32::try_from(number).ok())
+        }
+        Some(_) => None,
+    };
+    Ok(Backfill {
+        name: text("name"),
+        job: text("job").unwrap_or_default(),
+        params,
+        gpu: match text("gpu") {
+            None => None,
+            Some(word) => Some(word.to_lowercase().parse::<GpuPolicy>().map_err(Error::from)?),
+        },
+        from: text("from").unwrap_or_default(),
+        to: text("to").unwrap_or_default(),
+        every: text("every").unwrap_or_else(|| "day".to_owned()).parse()?,
+        zone: text("zone").unwrap_or_else(|| "UTC".to_owned()),
+        at_once: at_once
+            .ok_or_else(|| bad_input(format!("backfill.atOnce: expected 1 to {AT_ONCE_MAX}")))?,
+    })
 }
 
 /// A mutation of one schedule.

@@ -6,8 +6,8 @@ use sqlx::{Any, Transaction, query};
 
 use super::SqlStore;
 use crate::control::{
-    Adopted, Asked, Cancelled, Enqueued, Entry, Fired, LEAD_MAX_US, Lease, NewRun,
-    PRIORITY_STEP_US, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict, Worker,
+    Adopted, Asked, Cancelled, Enqueued, Entry, LEAD_MAX_US, Lease, NewRun, PRIORITY_STEP_US,
+    Result, Room, ScheduleEntry, ToProject, Verdict, Worker,
 };
 
 impl SqlStore {
@@ -368,55 +368,6 @@ impl SqlStore {
         self.commit(tx).await
     }
 
-    pub(super) async fn fire_tick(
-        &self,
-        tick: &TickOf,
-        run: &NewRun,
-        ended: Option<&str>,
-        room: Room,
-    ) -> Result<Fired> {
-        let mut tx = self.begin().await?;
-        let change = self.next_change(&mut tx).await?;
-        let ticks = query(
-            "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
-             SELECT tenant, name, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $2 AND up_to = COALESCE($6, up_to) \
-             ON CONFLICT DO NOTHING",
-        );
-        let ticks = ticks
-            .bind(tick.tenant.clone())
-            .bind(tick.schedule.clone())
-            .bind(tick.logical.clone())
-            .bind(tick.due_us)
-            .bind(run.id.clone())
-            .bind(tick.moves.map(|(from, _)| from));
-        if self.run(ticks, &mut tx).await? == 0 {
-            return Ok(Fired::Before);
-        }
-        if let Some((_, up_to)) = tick.moves {
-            let moves = query("UPDATE schedules SET up_to = $3 WHERE tenant = $1 AND name = $2");
-            let moves = moves.bind(tick.tenant.clone()).bind(tick.schedule.clone()).bind(up_to);
-            self.run(moves, &mut tx).await?;
-        }
-        if self.crowd(&run.tenant, room, &mut tx).await?.is_some() {
-            return Ok(Fired::Full);
-        }
-        self.insert_run(run, ended, change, &mut tx).await?;
-        self.commit(tx).await?;
-        Ok(Fired::Now)
-    }
-
-    pub(super) async fn remove(&self, tenant: &str, name: &str) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        self.next_change(&mut tx).await?;
-        let gone = query("DELETE FROM schedules WHERE tenant = $1 AND name = $2");
-        let gone = self.run(gone.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
-        // Another of its name begins anew.
-        let ticks = query("DELETE FROM ticks WHERE tenant = $1 AND schedule = $2");
-        self.run(ticks.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
-        self.commit(tx).await?;
-        Ok(gone > 0)
-    }
-
     pub(super) async fn changes_rows<'q>(
         &self,
         statement: Query<'q, Any, AnyArguments>,
@@ -464,6 +415,7 @@ impl SqlStore {
              AND s.name = ticks.schedule AND (s.up_to >= ticks.due_at OR s.up_to < 1000000000000))",
         );
         self.run(ticks.bind(ended_us), &mut tx).await?;
+        self.keep_ends(ended_us, &mut tx).await?;
         let gone = query("DELETE FROM runs WHERE is_open = 0 AND ended_at < $1 AND projection = 1");
         let gone = self.run(gone.bind(ended_us), &mut tx).await?;
         self.commit(tx).await?;

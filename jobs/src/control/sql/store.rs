@@ -6,8 +6,8 @@ use sqlx::query;
 use super::SqlStore;
 use crate::control::{
     Adopted, Asked, Cancelled, ControlStore, Cost, Count, DeviceRoom, Earlier, Enqueued, Entry,
-    Fired, Lease, NewRun, Notice, Pause, Result, Room, ScheduleEntry, TickOf, ToProject, Verdict,
-    Wants, Worker,
+    Fired, Lease, NewRun, Notice, Pause, Result, Room, ScheduleEntry, TickCount, TickOf, TickState,
+    ToProject, Verdict, Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -304,6 +304,47 @@ impl ControlStore for SqlStore {
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>> {
         Box::pin(self.fire_tick(tick, run, ended, room))
+    }
+
+    fn fire_again<'a>(
+        &'a self,
+        tenant: &'a str,
+        failed: &'a str,
+        run: &'a NewRun,
+        room: Room,
+    ) -> BoxFuture<'a, Result<Fired>> {
+        Box::pin(self.fire_again(tenant, failed, run, room))
+    }
+
+    fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.forget_failed(tenant, name))
+    }
+
+    fn ticks<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>> {
+        Box::pin(self.list_ticks(tenant, name))
+    }
+
+    fn tick_counts<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickCount>>> {
+        Box::pin(self.count_ticks(tenant, name))
+    }
+
+    fn change_schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        document: &'a str,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let changed = query("UPDATE schedules SET document = $3 WHERE tenant = $1 AND name = $2");
+        let changed = changed.bind(tenant.to_owned()).bind(name.to_owned());
+        Box::pin(self.changes_rows(changed.bind(document.to_owned())))
     }
 
     fn last_tick<'a>(

@@ -13,12 +13,13 @@ mod params;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::ident;
 use datasets::conform::Conformer;
 use datasets::read::Chunk;
@@ -34,6 +35,7 @@ pub use params::{Mode, Params};
 
 use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
+use crate::partition::Partition;
 use crate::run::context::RunContext;
 use outside::{BoxError, Failure, Limits, OutsideError, Program};
 
@@ -82,6 +84,17 @@ impl Job for Exec {
         Ok(vec![Self::params(params)?.spec()])
     }
 
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn of_partition(&self, params: &Value, partition: Partition) -> Result<Value> {
+        let params: Params = parameters::read(NAME, params)?;
+        let params = params.with_partition(partition)?;
+        params.check()?;
+        parameters::canonical(&params)
+    }
+
     fn code(&self, params: &Value, programs: Option<&Path>) -> Result<Value> {
         let program = path_of(&Self::params(params)?.program, programs)?;
         let unreadable = |e: std::io::Error| {
@@ -107,11 +120,14 @@ impl Job for Exec {
             let spec = params.spec();
             let (batches, summary) = rows_of(ctx, &params, &spec).await?;
             ctx.progress(0.9);
-            let mode = match params.mode {
-                Mode::Replace => WriteMode::Overwrite,
-                Mode::Append => WriteMode::Append,
-            };
-            ctx.commit(spec, mode, batches).await?;
+            match (params.partition(), params.mode) {
+                (Some((column, partition)), _) => {
+                    partition.require_rows(NAME, column, &batches)?;
+                    ctx.commit_part(spec, partition.of(column), batches).await?;
+                }
+                (None, Mode::Append) => ctx.commit(spec, WriteMode::Append, batches).await?,
+                (None, _) => ctx.commit(spec, WriteMode::Overwrite, batches).await?,
+            }
             Ok(Outcome { summary })
         })
     }
@@ -148,6 +164,18 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
         .map_err(|e| Error::environment(Code::BadInput, "the folder of programs", e))
 }
 
+/// The rows of the time that is asked for, where the dataset says when a row happened.
+async fn within(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<DataFrame> {
+    if params.from.is_none() && params.to.is_none() {
+        return Ok(frame);
+    }
+    let catalog = ctx.engine().catalog(ctx.principal()).await?;
+    let Some(time) = &catalog.dataset(&params.dataset)?.spec.time_column else { return Ok(frame) };
+    let from = params.from.unwrap_or(DateTime::UNIX_EPOCH);
+    let all = Partition { from, to: params.to.unwrap_or(DateTime::<Utc>::MAX_UTC) };
+    Ok(frame.filter(all.of(time))?)
+}
+
 /// What the program writes, as rows of `spec`.
 async fn rows_of(
     ctx: &RunContext,
@@ -156,6 +184,7 @@ async fn rows_of(
 ) -> Result<(Vec<RecordBatch>, Value)> {
     let path = path_of(&params.program, ctx.programs())?;
     let mut frame = ctx.session().table(&params.dataset).await?;
+    frame = within(ctx, params, frame).await?;
     if !params.columns.is_empty() {
         let fields = frame.schema().fields();
         let missing = params.columns.iter().find(|name| fields.iter().all(|f| f.name() != *name));
@@ -188,7 +217,7 @@ async fn rows_of(
             .chain(params.arguments.clone())
             .collect(),
         // Who may run a program may not say how it is interpreted: variables can do that in too many ways.
-        environment: BTreeMap::new(),
+        environment: params.environment(),
         folder: ctx.scratch().await?.to_owned(),
         limits: Limits {
             wall: Duration::from_secs(params.wall_seconds),

@@ -1,5 +1,8 @@
 //! The parameters of `exec`.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use datasets::{ColumnSpec, DatasetName, DatasetSpec, Evolution};
 use engine::Result;
 use schemars::JsonSchema;
@@ -7,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
+use crate::partition::{Partition, shown};
 
 /// Longest name of a program, most arguments, and most bytes of them.
 const NAME_MAX_BYTES: usize = 128;
@@ -35,8 +39,20 @@ pub struct Params {
     pub output_columns: Vec<ColumnSpec>,
     /// Columns of it that name a row. Default: [].
     pub output_key: Vec<String>,
-    /// Whether its rows take the place of all that are there, or are added: replace or append. Default: replace.
+    /// Whether its rows take the place of all that are there (replace), are added (append), or take the place of those whose
+    /// `output_time_column` is from `from` until before `to` (partition). Default: replace.
     pub mode: Mode,
+    /// Column of it that says when a row happened. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_time_column: Option<String>,
+    /// Read only rows at or after this instant, by the time column of the dataset; the program has it as COLONNADE_FROM. Default: null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub from: Option<DateTime<Utc>>,
+    /// Read only rows before this instant; the program has it as COLONNADE_TO. Default: null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub to: Option<DateTime<Utc>>,
     /// Most seconds from start to end, 1 to 86400. Default: 3600.
     pub wall_seconds: u64,
     /// Most seconds of CPU time, 1 to 86400. Default: 3600.
@@ -54,6 +70,8 @@ pub enum Mode {
     Replace,
     /// To them.
     Append,
+    /// In the place of those of a stretch of time.
+    Partition,
 }
 
 impl Default for Params {
@@ -67,6 +85,9 @@ impl Default for Params {
             output_columns: Vec::new(),
             output_key: Vec::new(),
             mode: Mode::Replace,
+            output_time_column: None,
+            from: None,
+            to: None,
             wall_seconds: 3_600,
             cpu_seconds: 3_600,
             memory_mib: 2_048,
@@ -109,7 +130,46 @@ impl Params {
                 return Err(bad(NAME, name, format!("expected {least} to {most}, found {found}")));
             }
         }
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            let (from, to) = (shown(from), shown(to));
+            return Err(bad(
+                NAME,
+                "from",
+                format!("expected an instant before {to}, found {from}"),
+            ));
+        }
+        if self.mode == Mode::Partition && self.partition().is_none() {
+            let problem = "partition puts rows in the place of those of a stretch of time; expected `output_time_column`, `from` and `to`";
+            return Err(bad(NAME, "mode", problem));
+        }
         self.spec().check().map_err(|e| bad(NAME, "output_columns", e))
+    }
+
+    /// The stretch of time whose rows it makes; none in other modes.
+    pub(super) fn partition(&self) -> Option<(&str, Partition)> {
+        let column = self.output_time_column.as_deref().filter(|_| self.mode == Mode::Partition)?;
+        Some((column, Partition { from: self.from?, to: self.to? }))
+    }
+
+    /// The same for one partition of a backfill.
+    pub(super) fn with_partition(self, partition: Partition) -> Result<Self> {
+        if self.mode != Mode::Partition {
+            let problem = "each partition would touch the others; expected \"partition\", with `output_time_column`";
+            return Err(bad(NAME, "mode", problem));
+        }
+        if self.from.is_some() || self.to.is_some() {
+            let problem = "it is the partition's, and differs from run to run; leave it out";
+            return Err(bad(NAME, "from", problem));
+        }
+        Ok(Self { from: Some(partition.from), to: Some(partition.to), ..self })
+    }
+
+    /// What the program is told beside its arguments.
+    pub(super) fn environment(&self) -> BTreeMap<String, String> {
+        let told = [("COLONNADE_FROM", self.from), ("COLONNADE_TO", self.to)];
+        told.into_iter().filter_map(|(name, at)| Some((name.to_owned(), shown(at?)))).collect()
     }
 
     /// The dataset that it writes.
@@ -120,7 +180,7 @@ impl Params {
             owner: None,
             derived: true,
             key: self.output_key.clone(),
-            time_column: None,
+            time_column: self.output_time_column.clone(),
             evolution: Evolution::AddNullable,
             partition_by: Vec::new(),
             columns: self.output_columns.clone(),

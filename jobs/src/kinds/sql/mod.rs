@@ -3,9 +3,9 @@
 //!
 //! What it reads is found in the query's text ([`engine::SqlQuery`]), so that each input is pinned before the run, and a query gives the
 //! same rows each time. The columns of its output are those of its plan ([`output`]). It may read only what came since the run before
-//! ([`incremental`]).
+//! ([`incremental`]), or make one stretch of time, as the runs of a backfill do.
 //!
-//! Cost: that of the query. Rows go to files as they are made ([`rows`]); those that replace others by key are held until then.
+//! Cost: that of the query. Rows go to files as they are made ([`rows`]); those that replace others by key or time are held until then.
 
 mod incremental;
 mod output;
@@ -30,6 +30,7 @@ pub use params::{Mode, Params};
 
 use crate::job::{Job, Outcome};
 use crate::parameters;
+use crate::partition::Partition;
 use crate::run::context::{Place, RunContext};
 use incremental::{Reach, Since};
 use rows::Counts;
@@ -76,6 +77,17 @@ impl Job for Sql {
     /// Their columns are known from the plan only.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![Self::params(params)?.spec()])
+    }
+
+    fn has_partitions(&self) -> bool {
+        true
+    }
+
+    fn of_partition(&self, params: &Value, partition: Partition) -> Result<Value> {
+        let params: Params = parameters::read(NAME, params)?;
+        let params = params.with_partition(partition)?;
+        params.check()?;
+        parameters::canonical(&params)
     }
 
     fn row_bytes(&self) -> usize {
@@ -141,6 +153,10 @@ impl<'a> Work<'a> {
         };
         let place = match (self.params.mode, &input) {
             (Mode::Merge, None) => Place::OfKeys,
+            (Mode::Partition, _) => match self.params.partition(&self.params.query()?)? {
+                Some((column, partition)) => Place::Of(partition.of(column)),
+                None => Place::As(mode),
+            },
             _ => Place::As(mode),
         };
         self.commit(self.frame.clone(), total, place, marks, read).await
@@ -175,7 +191,9 @@ impl<'a> Work<'a> {
         });
         let place = match self.params.mode {
             Mode::Merge => Place::OfKeys,
-            Mode::Append | Mode::Replace => Place::As(WriteMode::AppendAfter(since.after)),
+            Mode::Append | Mode::Replace | Mode::Partition => {
+                Place::As(WriteMode::AppendAfter(since.after))
+            }
         };
         let marks = self.marks(input)?;
         self.commit(DataFrame::new(state, plan), None, place, marks, read).await
@@ -198,13 +216,16 @@ impl<'a> Work<'a> {
     ) -> Result<Outcome> {
         let key: &[String] = match self.params.mode {
             Mode::Merge => &self.params.key,
-            Mode::Replace | Mode::Append => &[],
+            Mode::Replace | Mode::Append | Mode::Partition => &[],
         };
         let (rows, counts) = rows::begin(self.ctx, frame, key, total).await?;
         let spec = self.spec.clone();
         match place {
-            Place::OfKeys => {
+            Place::OfKeys | Place::Of(_) => {
                 let batches = rows::all(self.ctx, rows).await?;
+                if let Some((column, partition)) = self.params.partition(&self.params.query()?)? {
+                    partition.require_rows(NAME, column, &batches)?;
+                }
                 self.ctx.commit_rows(spec, place, batches, marks).await?;
             }
             place => self.ctx.commit_rows(spec, place, rows, marks).await?,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use datafusion::scalar::ScalarValue;
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution, parse};
 use engine::{Code, Error, Result, SqlQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name, kind_of};
+use crate::partition::{Partition, shown};
 
 /// Longest query: it stands in every record of its runs.
 const QUERY_MAX_BYTES: usize = 64 << 10;
@@ -36,8 +38,8 @@ pub struct Params {
     pub key: Vec<String>,
     /// Column of it that says when a row happened. Default: none.
     pub time_column: Option<String>,
-    /// Whether its rows take the place of all that are there (replace), are added (append), or take the place of those with their
-    /// key (merge). Default: replace.
+    /// Whether its rows take the place of all that are there (replace), are added (append), take the place of those with their key
+    /// (merge), or of those whose `time_column` is from `$from` until before `$to` (partition). Default: replace.
     pub mode: Mode,
     /// Dataset of which only the rows are read that came since the last run; with append or merge. Default: none.
     #[schemars(with = "Option<String>")]
@@ -55,6 +57,8 @@ pub enum Mode {
     Append,
     /// In the place of those with their key, and to the others.
     Merge,
+    /// In the place of those of a stretch of time.
+    Partition,
 }
 
 impl Default for Params {
@@ -100,6 +104,9 @@ impl Params {
             let problem = "merge puts rows in the place of those with their key; expected `key` to name its columns";
             return Err(bad(NAME, "mode", problem));
         }
+        if self.mode == Mode::Partition {
+            self.partition(&query)?;
+        }
         let Some(incremental) = &self.incremental else { return Ok(()) };
         if !query.datasets().contains(incremental) {
             let names: Vec<&str> = query.datasets().iter().map(DatasetName::as_str).collect();
@@ -108,11 +115,72 @@ impl Params {
                 format!("expected a dataset that the query reads ({read}), found {incremental}");
             return Err(bad(NAME, "incremental", problem));
         }
-        if self.mode == Mode::Replace {
+        if matches!(self.mode, Mode::Replace | Mode::Partition) {
             let problem = "what the query makes of new rows alone can not take the place of all; expected mode \"append\" or \"merge\"";
             return Err(bad(NAME, "incremental", problem));
         }
         Ok(())
+    }
+
+    /// The stretch of time that a run makes; none in other modes.
+    pub(super) fn partition(&self, query: &SqlQuery) -> Result<Option<(&str, Partition)>> {
+        if self.mode != Mode::Partition {
+            return Ok(None);
+        }
+        let Some(column) = &self.time_column else {
+            let problem = "partition puts rows in the place of those of a stretch of time; expected `time_column` to name their column";
+            return Err(bad(NAME, "mode", problem));
+        };
+        let bound = self.bound(query)?;
+        let instant = |name: &str| match bound.get(name) {
+            Some(ScalarValue::TimestampMicrosecond(Some(us), _)) => {
+                DateTime::from_timestamp_micros(*us)
+            }
+            _ => None,
+        };
+        let (Some(from), Some(to)) = (instant("from"), instant("to")) else {
+            let problem = "partition makes what is from `$from` until before `$to`; expected a query with both, as values of type timestamp";
+            return Err(bad(NAME, "mode", problem));
+        };
+        if from >= to {
+            let (from, to) = (shown(from), shown(to));
+            let problem = format!("expected `from` before `to`, found {from} and {to}");
+            return Err(bad(NAME, "values", problem));
+        }
+        Ok(Some((column, Partition { from, to })))
+    }
+
+    /// The same for one partition of a backfill.
+    pub(super) fn with_partition(mut self, partition: Partition) -> Result<Self> {
+        let query = self.query()?;
+        for (name, at) in [("from", partition.from), ("to", partition.to)] {
+            if !query.values().contains(name) {
+                let problem = format!(
+                    "expected a query that reads from $from until before $to, found no ${name}"
+                );
+                return Err(bad(NAME, "query", problem));
+            }
+            let value = json!({ "type": "timestamp", "value": shown(at) });
+            if self.values.insert(name.to_owned(), value).is_some() {
+                let problem = "it is the partition's, and differs from run to run; leave it out";
+                return Err(bad(NAME, &format!("values.{name}"), problem));
+            }
+        }
+        if matches!(self.mode, Mode::Replace | Mode::Append) {
+            let problem = match self.mode {
+                Mode::Append => "a partition that is made again would be there twice",
+                _ => "each partition would take the place of all the others",
+            };
+            let problem = format!(
+                "{problem}; expected \"partition\", with `time_column`, or \"merge\", with `key`"
+            );
+            return Err(bad(NAME, "mode", problem));
+        }
+        if self.incremental.is_some() {
+            let problem = "a partition reads all rows of its time; leave it out";
+            return Err(bad(NAME, "incremental", problem));
+        }
+        Ok(self)
     }
 
     /// The query.

@@ -141,7 +141,7 @@ pub(super) async fn all(
             return Err(Error::user(
                 Code::LimitExceeded,
                 format!(
-                    "{NAME}: mode \"merge\": expected rows of at most {most} bytes in one run, found more; choose fewer with WHERE, or \
+                    "{NAME}: mode \"merge\" or \"partition\": expected rows of at most {most} bytes in one run, found more; choose fewer with WHERE, or \
                      take mode \"replace\""
                 ),
             ));

@@ -503,6 +503,9 @@ impl Run {
                 error = record.error.as_ref().map(|e| e.message.as_str()), "run ended"
             );
             self.live.record.send_replace(Arc::new(record.clone()));
+            if record.schedule.is_some() {
+                shared.clock.notify_one();
+            }
         }
         {
             let mut at_work = shared.at_work.lock();

@@ -28,6 +28,7 @@ mod request;
 mod rerun;
 #[cfg(test)]
 mod rerun_tests;
+mod retry;
 #[cfg(test)]
 mod several_tests;
 mod shared;
@@ -103,6 +104,8 @@ struct Shared {
     /// Told when a run may be claimed, and when one has ended.
     wake: Notify,
     ended: Notify,
+    /// Told when what ended may let a schedule go on.
+    clock: Notify,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -177,6 +180,7 @@ impl Runner {
             updates: broadcast::channel(UPDATES_MAX).0,
             wake: Notify::new(),
             ended: Notify::new(),
+            clock: Notify::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,
@@ -445,28 +449,6 @@ impl Runner {
             self.shared.tell(record);
         }
         Ok(handle)
-    }
-
-    /// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
-    /// not failed.
-    pub async fn again(&self, who: &Principal, id: RunId) -> Result<RunRequest> {
-        let record = self.get(who, id).await?;
-        if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
-            return Err(Error::user(
-                Code::Conflict,
-                format!(
-                    "retry run {id}: expected a run that failed or was cancelled, found it {}",
-                    record.state
-                ),
-            ));
-        }
-        let request = RunRequest {
-            job: record.job,
-            params: record.params,
-            priority: record.priority,
-            ..RunRequest::default()
-        };
-        Ok(request)
     }
 
     /// The record of a run; `NOT_FOUND` when the tenant has none with this id.

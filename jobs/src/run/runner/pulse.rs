@@ -70,6 +70,7 @@ pub(super) async fn look_at_the_clock(runner: Runner) {
         }
         tokio::select! {
             () = tokio::time::sleep(CLOCK) => {}
+            () = shared.clock.notified() => {}
             () = shared.closing.cancelled() => {}
         }
     }

@@ -60,7 +60,7 @@ async fn every_kind_makes_the_same_rows_on_what_it_read_then() {
     let mut records = vec![
         run(&runner, "anomalies", json!({})).await,
         run(&runner, "correlate", json!({})).await,
-        run(&runner, "embed", json!({})).await,
+        run(&runner, "embed", json!({"embedder": "ngram"})).await,
         run(&runner, "duplicates", json!({})).await,
         run(&runner, "sql", query.clone()).await,
         run(&runner, "promote", json!({})).await,
@@ -72,7 +72,7 @@ async fn every_kind_makes_the_same_rows_on_what_it_read_then() {
     ingest(&engine, "tickets", 40, 2).await;
     ingest(&engine, "metrics", 100, 2).await;
     records.push(run(&runner, "sql", query).await);
-    records.push(run(&runner, "embed", json!({})).await);
+    records.push(run(&runner, "embed", json!({"embedder": "ngram"})).await);
     records.push(run(&runner, "duplicates", json!({})).await);
     records.push(run(&runner, "triage", json!({})).await);
     for record in &records {

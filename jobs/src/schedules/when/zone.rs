@@ -10,7 +10,8 @@ const SUGGESTED_MAX: usize = 3;
 /// Longer names are not compared with the known ones.
 const COMPARED_MAX_BYTES: usize = 64;
 
-pub(super) fn named(name: &str) -> Result<Tz, WhenError> {
+/// The zone of a name.
+pub fn named(name: &str) -> Result<Tz, WhenError> {
     name.parse().map_err(|_| {
         let near = nearest(name);
         let near = match near.len() {

@@ -1,0 +1,64 @@
+//! Doing the work of a run again that failed or was cancelled.
+
+use engine::{Code, Error, Principal, Result, RunId};
+
+use super::{RunHandle, RunRequest, Runner};
+use crate::control::Fired;
+use crate::run::record::RunState;
+
+impl Runner {
+    /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a schedule takes
+    /// that one's place, so that it counts for its time or partition.
+    pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
+        let request = self.again(who, id).await?;
+        let before = self.get(who, id).await?;
+        let mut document = self.prepare(who, request).await?;
+        document.record.schedule = before.schedule;
+        document.record.logical_time = before.logical_time;
+        if document.record.schedule.is_none() {
+            return self.enqueue(who, document).await;
+        }
+        let run = self.new_run(who, &document)?;
+        let (tenant, failed) = (who.tenant.as_str(), id.to_string());
+        match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
+            Fired::Now => {}
+            // It is of no schedule any more, or another took its place: then it is a run by itself.
+            Fired::Before => {
+                document.record.schedule = None;
+                document.record.logical_time = None;
+                return self.enqueue(who, document).await;
+            }
+            Fired::Full => {
+                let says = format!("retry run {id}: too many runs are queued; try again later");
+                return Err(Error::user(Code::LimitExceeded, says));
+            }
+        }
+        let id = document.record.id;
+        let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &document.record) };
+        self.shared.tell_queued(document.record);
+        self.shared.wake.notify_one();
+        Ok(handle)
+    }
+
+    /// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
+    /// not failed.
+    async fn again(&self, who: &Principal, id: RunId) -> Result<RunRequest> {
+        let record = self.get(who, id).await?;
+        if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
+            return Err(Error::user(
+                Code::Conflict,
+                format!(
+                    "retry run {id}: expected a run that failed or was cancelled, found it {}",
+                    record.state
+                ),
+            ));
+        }
+        let request = RunRequest {
+            job: record.job,
+            params: record.params,
+            priority: record.priority,
+            ..RunRequest::default()
+        };
+        Ok(request)
+    }
+}
