@@ -110,6 +110,10 @@ test-rate: build ## rows a minute through HTTP with durable acknowledgement, and
 	COLONNADE_RATE_ROWS=$${COLONNADE_RATE_ROWS:-2000000} $(E2E) rate -- --nocapture --test-threads 1
 	COLONNADE_LATENCY_COMMITS=$${COLONNADE_LATENCY_COMMITS:-500} $(E2E) the_time_from_commit -- --nocapture
 
+.PHONY: test-compaction
+test-compaction: build ## 10,000 small commits become few files under a subscription and 20 readers of old versions (minutes)
+	COLONNADE_COMPACTION_COMMITS=$${COLONNADE_COMPACTION_COMMITS:-10000} $(E2E) compaction -- --nocapture
+
 .PHONY: test-chaos
 test-chaos: build ## two tenants of which one attacks: the other's times beside its quiet ones; the memory of 10,000 clients (minutes, on a quiet machine)
 	COLONNADE_NEIGHBOUR_SECONDS=$${COLONNADE_NEIGHBOUR_SECONDS:-20} $(E2E) neighbours -- --nocapture --test-threads 1

@@ -60,7 +60,7 @@ async fn the_demo_finds_what_was_planted_and_brings_nothing_twice() {
 
 /// Every job kind that there is, as the command line lists them.
 async fn every_kind(root: &Path) -> Vec<String> {
-    let listed = colonnade(root, &["run"]).await;
+    let listed = colonnade(root, &["run", "--help"]).await;
     let lines = listed.stdout.lines().skip_while(|line| !line.starts_with("job "));
     let mut kinds: Vec<String> = lines
         .skip(1)

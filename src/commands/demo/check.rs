@@ -23,6 +23,9 @@ const SAMPLE_MINUTES: i64 = 5;
 const HOUR_MINUTES: i64 = 60;
 /// Of what was planted so much must be found, in percent: labels, teams and copies are judged, and not all can be right.
 const FOUND_MIN_PERCENT: u64 = 90;
+/// The same of labels and teams of fewer than so many tickets: then ten labels are learned from a handful each.
+const FEW: u64 = 100;
+const FOUND_OF_FEW_MIN_PERCENT: u64 = 50;
 
 /// Missed anomalies that are told of one by one.
 const MISSED_TOLD_MAX: usize = 5;
@@ -52,8 +55,13 @@ impl Findings {
     }
 
     /// Whether as much was found as must be.
-    pub fn is_enough(&self) -> bool {
-        self.found * 100 >= self.planted * FOUND_MIN_PERCENT
+    pub fn is_enough(&self, looks_for: LooksFor) -> bool {
+        let is_learned = matches!(looks_for, LooksFor::HeldOutLabels | LooksFor::Teams);
+        let percent = match is_learned && self.planted < FEW {
+            true => FOUND_OF_FEW_MIN_PERCENT,
+            false => FOUND_MIN_PERCENT,
+        };
+        self.found * 100 >= self.planted * percent
     }
 }
 

@@ -126,7 +126,7 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "tickets",
             &[TRAINING_PAIRS, TRAINING_TEXTS],
             json!({
-                "dataset": TRAINING_TEXTS.0, "pairs": TRAINING_PAIRS.0, "epochs": 1, "others": 60,
+                "dataset": TRAINING_TEXTS.0, "pairs": TRAINING_PAIRS.0, "epochs": 1, "others": 60, "held_out": 0.4,
             }),
         ),
         step(

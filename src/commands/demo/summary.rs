@@ -36,7 +36,7 @@ pub struct LeftOut {
 impl Summary {
     /// An error where a job found too little of what was planted.
     pub fn require_found(&self) -> Result<()> {
-        let missed = |job: &&JobSummary| !job.found.is_enough();
+        let missed = |job: &&JobSummary| !job.found.is_enough(job.looks_for);
         let told: Vec<String> = self
             .jobs
             .iter()
