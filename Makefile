@@ -174,6 +174,10 @@ test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers r
 bench: ## ours beside the peers, same data, same threads; prints ratios
 	benches/run.sh
 
+.PHONY: bench-queue
+bench-queue: ## runs a second and their waiting, ours beside Celery, on SQLite and PostgreSQL; 100,000 records of runs
+	benches/queue.sh
+
 .PHONY: accuracy
 accuracy: ## ours beside the peers on real data: forecasts, correlations, matrix profiles
 	benches/accuracy.sh
