@@ -27,7 +27,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 .PHONY: demo
-demo: build ## generate data, run five jobs on it, check what was found, serve it
+demo: build ## generate data, run every kind of job on it, check what was found, serve it
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" models pull all-MiniLM-L6-v2 \
 		|| echo "demo: no source of all-MiniLM-L6-v2 answered; it goes on with hashed n-grams"
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" demo --rows $(ROWS)
