@@ -21,6 +21,8 @@ const FILES_AT_ONCE: u64 = 500;
 const READS_MIN: u64 = 3;
 /// The oldest versions are read, of so many: before files are put together each of theirs is opened, by all readers at a time.
 const OLD_VERSIONS: u64 = 500;
+/// How long it may take with all the readers there: jobs leave the cores to them.
+const LONG_PATIENCE: Duration = Duration::from_secs(900);
 /// How often a time is taken; the median is told.
 const TIMES: usize = 5;
 
@@ -139,7 +141,7 @@ async fn maintained(server: &Server) -> Value {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.expect("maintain ends in time")
+    tokio::time::timeout(LONG_PATIENCE, ended).await.expect("maintain ends in time")
 }
 
 /// Count and sum of the input tokens of the first `rows` rows.
@@ -220,7 +222,7 @@ impl Readers {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE * 5, read).await.expect("readers go on");
+        tokio::time::timeout(LONG_PATIENCE, read).await.expect("readers go on");
     }
 
     /// Ends them; answers how many reads there were.
