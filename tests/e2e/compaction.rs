@@ -46,6 +46,8 @@ async fn readers_of_old_versions_and_a_subscription_do_not_notice_a_compaction()
             version previousVersion added {{ count nodes {{ id }} }} removed {{ count }} }} }}"
     );
     let mut subscriber = Subscriber::open(&server, "modelCallsChanged", &query).await;
+    // Listens all the while: who does not answer for a minute is hung up on.
+    let heard = tokio::spawn(async move { subscriber.change().await });
     let readers = Readers::start(&server, first, commits);
     readers.have_read(READS_MIN).await;
     let began = Instant::now();
@@ -60,7 +62,7 @@ async fn readers_of_old_versions_and_a_subscription_do_not_notice_a_compaction()
 
     // The next that is heard is the next row.
     let after = server.accepts("model_calls", &model_calls(commits, 1)).await;
-    let change = subscriber.change().await;
+    let change = heard.await.unwrap();
     assert_eq!(change.version, after, "{:?}", change.body);
     assert_eq!(change.body["added"]["count"].as_str(), Some("1"), "{:?}", change.body);
     let nodes = &change.body["added"]["nodes"];
