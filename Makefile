@@ -27,7 +27,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 .PHONY: demo
-demo: build ## generate data, run five jobs on it, check what was found, serve it
+demo: build ## generate data, run every kind of job on it, check what was found, serve it
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" models pull all-MiniLM-L6-v2 \
 		|| echo "demo: no source of all-MiniLM-L6-v2 answered; it goes on with hashed n-grams"
 	"$${CARGO_TARGET_DIR:-target}/debug/colonnade" demo --rows $(ROWS)
@@ -110,6 +110,10 @@ test-rate: build ## rows a minute through HTTP with durable acknowledgement, and
 	COLONNADE_RATE_ROWS=$${COLONNADE_RATE_ROWS:-2000000} $(E2E) rate -- --nocapture --test-threads 1
 	COLONNADE_LATENCY_COMMITS=$${COLONNADE_LATENCY_COMMITS:-500} $(E2E) the_time_from_commit -- --nocapture
 
+.PHONY: test-compaction
+test-compaction: build ## 10,000 small commits become few files under a subscription and 20 readers of old versions (minutes)
+	COLONNADE_COMPACTION_COMMITS=$${COLONNADE_COMPACTION_COMMITS:-10000} $(E2E) compaction -- --nocapture
+
 .PHONY: test-chaos
 test-chaos: build ## two tenants of which one attacks: the other's times beside its quiet ones; the memory of 10,000 clients (minutes, on a quiet machine)
 	COLONNADE_NEIGHBOUR_SECONDS=$${COLONNADE_NEIGHBOUR_SECONDS:-20} $(E2E) neighbours -- --nocapture --test-threads 1
@@ -169,6 +173,10 @@ test-cloud: build ## the demo on emulated S3 and Azure stores, and two writers r
 .PHONY: bench
 bench: ## ours beside the peers, same data, same threads; prints ratios
 	benches/run.sh
+
+.PHONY: bench-queue
+bench-queue: ## runs a second and their waiting, ours beside Celery, on SQLite and PostgreSQL; 100,000 records of runs
+	benches/queue.sh
 
 .PHONY: accuracy
 accuracy: ## ours beside the peers on real data: forecasts, correlations, matrix profiles

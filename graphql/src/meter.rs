@@ -57,7 +57,7 @@ pub(crate) struct Gauges {
     /// Results of subscriptions that were computed, not shared.
     pub results_computed: u64,
     /// Runs by state, of those that the runner lists.
-    pub runs: BTreeMap<&'static str, u64>,
+    pub runs: BTreeMap<String, u64>,
 }
 
 impl Meter {
@@ -164,7 +164,7 @@ impl Meter {
             "Datasets that were found damaged or incomplete.",
         );
         page.sample("colonnade_unreadable_datasets", "", gauges.unreadable_datasets as f64);
-        page.family("colonnade_runs", "gauge", "Newest runs by state.");
+        page.family("colonnade_runs", "gauge", "Open runs by state.");
         for (state, count) in &gauges.runs {
             page.sample("colonnade_runs", &format!("state=\"{state}\""), *count as f64);
         }
@@ -242,7 +242,7 @@ mod tests {
             subscriptions_open: 2,
             unreadable_datasets: 0,
             results_computed: 0,
-            runs: BTreeMap::from([("running", 1)]),
+            runs: BTreeMap::from([("running".to_owned(), 1)]),
         };
         let page = meter.page(&EngineMetrics::default(), &gauges);
         for line in [

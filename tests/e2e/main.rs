@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod beside;
+mod compaction;
 mod corrupted;
 mod crowd;
 mod demo;

@@ -1,9 +1,9 @@
 //! What the jobs found, counted against what was planted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::datasets::DatasetName;
-use ::datasets::generate::Truth;
+use ::datasets::generate::{AnomalyKind, Truth};
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,10 +12,23 @@ use jobs::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use jobs::similar::{Likeness, SimilarRequest};
 use jobs::{RunRecord, Runner};
 use serde::Serialize;
+use serde_json::Value;
+
+use super::program;
+use super::steps::{HOURLY, LooksFor};
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
 const SAMPLE_MINUTES: i64 = 5;
+/// The same of the series that are made by the hour.
+const HOUR_MINUTES: i64 = 60;
+/// Of what was planted so much must be found, in percent: labels, teams and copies are judged, and not all can be right.
+const FOUND_MIN_PERCENT: u64 = 90;
+/// The same of labels and teams of fewer than so many tickets: then ten labels are learned from a handful each.
+const FEW: u64 = 100;
+const FOUND_OF_FEW_MIN_PERCENT: u64 = 50;
 
+/// Missed anomalies that are told of one by one.
+const MISSED_TOLD_MAX: usize = 5;
 /// Tickets with a copy that are looked for among the nearest, at most.
 const COPIES_LOOKED_FOR: usize = 200;
 /// How near a copy must be.
@@ -36,54 +49,143 @@ pub struct Findings {
     pub notes: Vec<String>,
 }
 
-/// Reads the result that `record` committed, and counts.
-pub async fn against_truth(
-    engine: &Engine,
-    runner: &Runner,
-    who: &Principal,
-    truth: &Truth,
-    record: &RunRecord,
-) -> Result<Findings> {
-    let pins: Vec<_> =
-        record.outputs.iter().map(|o| (o.dataset.clone(), AsOf::Version(o.version))).collect();
-    let session = engine.session(who, &pins).await?;
-    let read = async |sql: &str| session.collect(session.sql(sql).await?).await;
-    match record.job.as_str() {
-        "embed" => embed(runner, &session, truth, record).await,
-        "anomalies" => {
-            let sql = "SELECT series, started_at, ended_at FROM anomalies WHERE source = 'metrics'";
-            Ok(anomalies(truth, &windows(&read(sql).await?)?))
-        }
-        "correlate" => {
-            let sql = "SELECT series_a, series_b, coalesce(lag_samples, 0) AS lag, interval_seconds \
-                       FROM correlations WHERE source = 'metrics'";
-            Ok(correlations(truth, &pairs(&read(sql).await?)?))
-        }
-        "duplicates" => {
-            let sql = "SELECT cluster_id, id FROM duplicate_clusters WHERE source = 'tickets'";
-            Ok(duplicates(truth, &groups(&read(sql).await?)?))
-        }
-        "triage" => {
-            let sql = "SELECT count(*) AS planted, count(r.team) FILTER (WHERE r.team = t.team) AS found, \
-                       count(r.team) FILTER (WHERE r.team <> t.team) AS wrong \
-                       FROM tickets t LEFT JOIN triage r ON r.id = t.id AND r.source = 'tickets' \
-                       WHERE t.label IS NULL";
-            triage(&read(sql).await?)
-        }
-        other => Err(Error::internal(format!("the demo has no truth for job {other}"))),
+impl Findings {
+    fn new(planted: u64, found: u64, false_alarms: u64, notes: Vec<String>) -> Self {
+        Self { planted, found, missed: planted.saturating_sub(found), false_alarms, notes }
+    }
+
+    /// Whether as much was found as must be.
+    pub fn is_enough(&self, looks_for: LooksFor) -> bool {
+        let is_learned = matches!(looks_for, LooksFor::HeldOutLabels | LooksFor::Teams);
+        let percent = match is_learned && self.planted < FEW {
+            true => FOUND_OF_FEW_MIN_PERCENT,
+            false => FOUND_MIN_PERCENT,
+        };
+        self.found * 100 >= self.planted * percent
     }
 }
 
-fn anomalies(truth: &Truth, found: &[Window]) -> Findings {
+/// A result of the demo, and what it is counted against.
+pub struct Counted<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The runner.
+    pub runner: &'a Runner,
+    /// Whose data it is.
+    pub who: &'a Principal,
+    /// What was planted in the dataset that was looked at.
+    pub truth: &'a Truth,
+    /// The run.
+    pub record: &'a RunRecord,
+    /// Rows of each dataset before it.
+    pub rows_before: &'a BTreeMap<DatasetName, u64>,
+}
+
+impl Counted<'_> {
+    /// Reads the result that the run committed, and counts.
+    pub async fn against_truth(&self, looks_for: LooksFor) -> Result<Findings> {
+        let Self { engine, runner, who, truth, record, .. } = *self;
+        let pins: Vec<_> =
+            record.outputs.iter().map(|o| (o.dataset.clone(), AsOf::Version(o.version))).collect();
+        let session = engine.session(who, &pins).await?;
+        let read = async |sql: &str| session.collect(session.sql(sql).await?).await;
+        match looks_for {
+            LooksFor::OddMetrics => {
+                let sql =
+                    "SELECT series, started_at, ended_at FROM anomalies WHERE source = 'metrics'";
+                Ok(anomalies(truth, &windows(&read(sql).await?)?, SAMPLE_MINUTES))
+            }
+            LooksFor::ErrorBursts => self.hourly(&session, AnomalyKind::ErrorBurst).await,
+            LooksFor::LatencyRises => self.hourly(&session, AnomalyKind::LatencyRise).await,
+            LooksFor::EventBursts => self.hourly(&session, AnomalyKind::EventBurst).await,
+            LooksFor::LikeMetrics => {
+                let sql = "SELECT series_a, series_b, coalesce(lag_samples, 0) AS lag, interval_seconds \
+                           FROM correlations WHERE source = 'metrics'";
+                Ok(correlations(truth, &pairs(&read(sql).await?)?))
+            }
+            LooksFor::Copies => {
+                let sql = "SELECT cluster_id, id FROM duplicate_clusters WHERE source = 'tickets'";
+                Ok(duplicates(truth, &groups(&read(sql).await?)?))
+            }
+            LooksFor::SlowSteps => {
+                let sql = "SELECT case_id, activity FROM slow_steps";
+                slow_steps(truth, &read(sql).await?)
+            }
+            LooksFor::NearCopies => near_copies(runner, &session, truth, record, true).await,
+            LooksFor::IndexedCopies => near_copies(runner, &session, truth, record, false).await,
+            LooksFor::LearntCopies => Ok(learnt_copies(&record.summary)),
+            LooksFor::HeldOutLabels => Ok(held_out_labels(&record.summary)),
+            LooksFor::Production => Ok(production(&record.summary)),
+            LooksFor::Teams => {
+                let sql = "SELECT count(*) AS planted, count(r.team) FILTER (WHERE r.team = t.team) AS found, \
+                           count(r.team) FILTER (WHERE r.team <> t.team) AS wrong \
+                           FROM tickets t LEFT JOIN triage r ON r.id = t.id AND r.source = 'tickets' \
+                           WHERE t.label IS NULL";
+                teams_found(&read(sql).await?)
+            }
+            LooksFor::RowsThrough => {
+                let columns = program::COLUMNS.map(|(name, _)| name).join(", ");
+                let less = |a: &str, b: &str| {
+                    format!(
+                        "(SELECT count(*) FROM (SELECT {columns} FROM {a} EXCEPT ALL SELECT {columns} FROM {b}))"
+                    )
+                };
+                let sql = format!(
+                    "SELECT (SELECT count(*) FROM workflow_steps) AS sent, {} AS lost, {} AS other",
+                    less("workflow_steps", program::OUTPUT),
+                    less(program::OUTPUT, "workflow_steps")
+                );
+                let batches = read(&sql).await?;
+                let [sent, lost, other] = numbers(&batches)?;
+                let note = "by a program that gives back what it reads".into();
+                Ok(Findings::new(sent, sent.saturating_sub(lost), other, vec![note]))
+            }
+            LooksFor::RowsKept => self.rows_kept().await,
+        }
+    }
+
+    /// Hours that stand out, of the kind that was planted.
+    async fn hourly(&self, session: &Session, kind: AnomalyKind) -> Result<Findings> {
+        let source = self.record.params["dataset"].as_str().unwrap_or_default();
+        let sql =
+            format!("SELECT series, started_at, ended_at FROM {HOURLY} WHERE source = '{source}'");
+        let found = windows(&session.collect(session.sql(&sql).await?).await?)?;
+        let mut truth = self.truth.clone();
+        truth.anomalies.retain(|planted| planted.kind == kind);
+        Ok(anomalies(&truth, &found, HOUR_MINUTES))
+    }
+
+    /// Rows that are still there.
+    async fn rows_kept(&self) -> Result<Findings> {
+        let catalog = self.engine.catalog(self.who).await?;
+        let (mut before, mut after) = (0, 0);
+        for dataset in self.record.params["datasets"].as_array().into_iter().flatten() {
+            let name = DatasetName::new(dataset.as_str().unwrap_or_default())?;
+            before += self.rows_before.get(&name).copied().unwrap_or_default();
+            after += catalog.datasets.get(&name).and_then(|entry| entry.rows).unwrap_or_default();
+        }
+        let summary = &self.record.summary;
+        let number = |name: &str| summary[name].as_u64().unwrap_or_default();
+        let note = format!(
+            "put {} files together as {}",
+            number("files_put_together"),
+            number("files_made")
+        );
+        Ok(Findings::new(before, after.min(before), after.saturating_sub(before), vec![note]))
+    }
+}
+
+fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> Findings {
     let planted: Vec<Window> = truth
         .anomalies
         .iter()
         .map(|a| Window { series: a.series.clone(), start: a.start, end: a.end })
         .collect();
-    let score = score_windows(&planted, found, TimeDelta::minutes(SAMPLE_MINUTES));
+    let score = score_windows(&planted, found, TimeDelta::minutes(slack_minutes));
     let missed: Vec<String> = score
         .missed
         .iter()
+        .take(MISSED_TOLD_MAX)
         .map(|&i| {
             format!(
                 "missed {:?} of {} at {}",
@@ -91,13 +193,8 @@ fn anomalies(truth: &Truth, found: &[Window]) -> Findings {
             )
         })
         .collect();
-    Findings {
-        planted: planted.len() as u64,
-        found: score.hit.len() as u64,
-        missed: score.missed.len() as u64,
-        false_alarms: score.false_alarms.len() as u64,
-        notes: missed,
-    }
+    let (planted, hit) = (planted.len() as u64, score.hit.len() as u64);
+    Findings::new(planted, hit, score.false_alarms.len() as u64, missed)
 }
 
 fn correlations(truth: &Truth, found: &[Pair]) -> Findings {
@@ -114,43 +211,35 @@ fn correlations(truth: &Truth, found: &[Pair]) -> Findings {
     let mut notes: Vec<String> = score
         .missed
         .iter()
+        .take(MISSED_TOLD_MAX)
         .map(|&i| format!("missed {} and {}", planted[i].series_a, planted[i].series_b))
         .collect();
     notes.push(format!(
-        "of {} pairs found, {} have exactly the planted lag",
+        "of {} found, {} have exactly the planted lag",
         score.found.len(),
         score.lag_right.len()
     ));
-    Findings {
-        planted: planted.len() as u64,
-        found: score.found.len() as u64,
-        missed: score.missed.len() as u64,
-        false_alarms: score.false_pairs.len() as u64,
-        notes,
-    }
+    let (planted, found) = (planted.len() as u64, score.found.len() as u64);
+    Findings::new(planted, found, score.false_pairs.len() as u64, notes)
 }
 
 fn duplicates(truth: &Truth, found: &[Vec<String>]) -> Findings {
     let score = score_groups(&truth.duplicates, found);
-    Findings {
-        planted: score.planted,
-        found: score.found,
-        missed: score.planted - score.found,
-        false_alarms: score.false_pairs,
-        notes: vec![format!(
-            "{} groups of tickets were planted, {} were found; counted are pairs",
-            truth.duplicates.len(),
-            found.len()
-        )],
-    }
+    let note = format!(
+        "counted are pairs; {} groups were planted, {} found",
+        truth.duplicates.len(),
+        found.len()
+    );
+    Findings::new(score.planted, score.found, score.false_pairs, vec![note])
 }
 
-/// Tickets that have a copy, and whether it is among the nearest.
-async fn embed(
+/// Tickets that have a copy, and whether it is among the nearest, of all vectors or by the index.
+async fn near_copies(
     runner: &Runner,
     session: &Session,
     truth: &Truth,
     record: &RunRecord,
+    exact: bool,
 ) -> Result<Findings> {
     let groups = &truth.duplicates;
     let step = groups.len().div_ceil(COPIES_LOOKED_FOR).max(1);
@@ -162,7 +251,7 @@ async fn embed(
             id_column: "id".into(),
             vectors: DatasetName::new("embeddings")?,
             index: DatasetName::new("vector_index")?,
-            exact: true,
+            exact,
             to: Likeness::Id(first.clone()),
             k: NEAREST,
             min_score: None,
@@ -172,39 +261,90 @@ async fn embed(
         planted += 1;
         found += u64::from(near.rows.iter().any(|row| copies.contains(&row.id)));
     }
-    let embedder = record.summary["embedder"].as_str().unwrap_or_default();
-    Ok(Findings {
-        planted,
-        found,
-        missed: planted - found,
-        false_alarms: 0,
-        notes: vec![format!(
-            "by {embedder}; of {planted} tickets that have a copy {found} have one among the {NEAREST} nearest of {}",
-            record.summary["rows"]
-        )],
-    })
+    let summary = &record.summary;
+    let embedder = summary["embedder"].as_str().unwrap_or_default();
+    let note = match exact {
+        true => format!(
+            "by {embedder}; found is a copy among the {NEAREST} nearest of {}",
+            summary["rows"]
+        ),
+        false => format!(
+            "looks into {} of {} lists, where {:.1} % of the true {NEAREST} nearest are",
+            summary["probes"],
+            summary["lists"],
+            100.0 * summary["recall"].as_f64().unwrap_or_default()
+        ),
+    };
+    Ok(Findings::new(planted, found, 0, vec![note]))
+}
+
+/// Steps that were said to be slow.
+fn slow_steps(truth: &Truth, batches: &[RecordBatch]) -> Result<Findings> {
+    let planted: BTreeSet<(&str, &str)> =
+        truth.slow_cases.iter().map(|it| (it.case_id.as_str(), it.activity.as_str())).collect();
+    let (mut found, mut other) = (0, 0);
+    for batch in batches {
+        for (case, activity) in texts(batch, 0)?.into_iter().zip(texts(batch, 1)?) {
+            match planted.contains(&(case.as_str(), activity.as_str())) {
+                true => found += 1,
+                false => other += 1,
+            }
+        }
+    }
+    let note = "longer by 5.5 deviations than the median of all such steps";
+    Ok(Findings::new(planted.len() as u64, found, other, vec![note.into()]))
+}
+
+/// Held-out texts whose copy an encoder puts nearest that learned from others.
+fn learnt_copies(summary: &Value) -> Findings {
+    let share = |of: &Value| of["recall_at_1"].as_f64().unwrap_or_default();
+    let texts = summary["held_out_texts"].as_u64().unwrap_or_default();
+    let found = (texts as f64 * share(&summary["found"])).round() as u64;
+    let note = format!(
+        "{:.1} % have their copy as the nearest of {} texts, {:.1} % before training",
+        100.0 * share(&summary["found"]),
+        summary["held_out_among"],
+        100.0 * share(&summary["before"])
+    );
+    Findings::new(texts, found, 0, vec![note])
+}
+
+/// Held-out tickets whose label is the one that was planted.
+fn held_out_labels(summary: &Value) -> Findings {
+    let rows = summary["held_out_rows"].as_u64().unwrap_or_default();
+    let accuracy = summary["accuracy"].as_f64().unwrap_or_default();
+    let right = (rows as f64 * accuracy).round() as u64;
+    let note = format!(
+        "{} labels, learned from {} other tickets",
+        summary["classes"], summary["train_rows"]
+    );
+    Findings::new(rows, right, rows.saturating_sub(right), vec![note])
+}
+
+fn production(summary: &Value) -> Findings {
+    let is_there = summary["version"].is_string() && summary["in_production"] == summary["version"];
+    Findings::new(1, u64::from(is_there), 0, Vec::new())
 }
 
 /// Tickets without a label, and the team that each was sent to.
-fn triage(batches: &[RecordBatch]) -> Result<Findings> {
-    let number = |at: usize| -> Result<u64> {
-        let batch = batches.first().ok_or_else(|| Error::internal("triage: no count"))?;
-        let numbers = batch.column(at).as_primitive_opt::<Int64Type>();
-        let numbers = numbers.ok_or_else(|| unexpected(batch, at))?;
-        Ok(u64::try_from(numbers.value(0)).unwrap_or(0))
-    };
-    let (planted, found, wrong) = (number(0)?, number(1)?, number(2)?);
-    Ok(Findings {
-        planted,
-        found,
-        missed: planted - found,
-        false_alarms: wrong,
-        notes: vec![format!(
-            "of {planted} tickets without a label {found} went to their team, {wrong} to another, and {} were left as out \
-             of scope; learned from the others",
-            planted - found - wrong
-        )],
-    })
+fn teams_found(batches: &[RecordBatch]) -> Result<Findings> {
+    let [planted, found, wrong] = numbers(batches)?;
+    let unsent = planted.saturating_sub(found + wrong);
+    let note = format!("{unsent} tickets were left as out of scope");
+    Ok(Findings::new(planted, found, wrong, vec![note]))
+}
+
+/// The counts in a result of one row.
+fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
+    let batch = batches.iter().find(|batch| batch.num_rows() > 0);
+    let batch = batch.ok_or_else(|| Error::internal("a count has no row"))?;
+    let mut counts = [0; N];
+    for (at, count) in counts.iter_mut().enumerate() {
+        let column = batch.column(at).as_primitive_opt::<Int64Type>();
+        let column = column.ok_or_else(|| unexpected(batch, at))?;
+        *count = u64::try_from(column.value(0)).unwrap_or(0);
+    }
+    Ok(counts)
 }
 
 /// The team of each label, as the tickets that have both say.

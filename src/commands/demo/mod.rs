@@ -1,15 +1,18 @@
 //! `colonnade demo`: the whole way of the data in one command, and an honest look at the result.
 //!
 //! Data is generated with planted truth, ingested as any producer's would be, every job runs over it, and
-//! what the jobs found is counted against what was planted. Nothing of it takes a path that a user's own
+//! what the jobs found is counted against what was planted; too little of it is an error. Nothing of it takes a path that a user's own
 //! data would not take.
 
 mod check;
 mod fill;
+mod program;
+mod steps;
 mod summary;
 
 use std::time::Instant;
 
+use ::datasets::generate::Truth;
 use engine::{Code, Engine, Error, Principal, Result};
 use jobs::{RunRecord, RunRequest, Runner};
 use models::{ALL_MINILM_L6_V2, ArtifactFiles, NGRAM};
@@ -22,16 +25,8 @@ use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
 use fill::DatasetSummary;
-use summary::{JobSummary, Summary};
-
-/// The jobs that the demo runs, in order, and the dataset that each looks at.
-const JOBS: &[(&str, &str)] = &[
-    ("anomalies", "metrics"),
-    ("correlate", "metrics"),
-    ("duplicates", "tickets"),
-    ("embed", "tickets"),
-    ("triage", "tickets"),
-];
+use steps::{LooksFor, Step, steps};
+use summary::{JobSummary, LeftOut, Summary};
 
 /// What it is to others.
 const LABEL: &str = "colonnade demo";
@@ -42,20 +37,8 @@ const MODEL_TEXTS_MAX: u64 = 5_000;
 /// Fewer tickets than these are too few to learn ten labels from.
 const TRIAGE_ROWS_MIN: u64 = 100;
 
-/// The jobs that one needs to have run before it.
-fn before(job: &str) -> &'static [&'static str] {
-    if job == "triage" { &["triage_train", "promote"] } else { &[] }
-}
-
-/// The parameters of a job: for texts what needs no model where there is none, so that the demo waits for no download.
-async fn params(engine: &Engine, who: &Principal, job: &str, embedder: &str) -> Result<Value> {
-    Ok(match job {
-        "embed" => json!({ "embedder": embedder }),
-        "triage_train" => json!({ "embedder": "ngram", "dimension": 256, "noise_folds": 0 }),
-        "triage" => json!({ "teams": check::teams(engine, who).await? }),
-        _ => json!({}),
-    })
-}
+/// Fewer groups of copies than these are too few to learn from some and judge by others.
+const GROUPS_MIN: usize = 20;
 
 /// Fills, runs, checks, prints, and serves unless told not to.
 pub async fn demo(arguments: Demo, settings: &Settings, output: &Output) -> Result<()> {
@@ -78,14 +61,19 @@ async fn show(
         let says = "setting workers = 0: the demo works at its runs itself; expected 1 or more";
         return Err(Error::user(Code::BadInput, says));
     }
+    let programs = program::folder(settings);
+    let named = programs.as_ref().ok().map(|folder| folder.path().display().to_string());
+    let settings = &settings.with_flag("programs", named);
     let runner = start_runner(engine, settings, Works::Serving, LABEL.into()).await?;
+    let demo = Demonstration { engine, runner: &runner, who: settings.principal()?, settings };
     let shown = async {
-        let summary = fill_and_run(engine, &runner, arguments, settings, output).await?;
+        let summary = demo.fill_and_run(arguments, programs.as_ref().err(), output).await?;
         if output.is_json() {
             output.document(&summary)?;
         } else {
             output.line(&summary.to_string())?;
         }
+        summary.require_found()?;
         if arguments.no_serve {
             return Ok(());
         }
@@ -97,69 +85,112 @@ async fn show(
     shown
 }
 
-async fn fill_and_run(
-    engine: &Engine,
-    runner: &Runner,
-    arguments: &Demo,
-    settings: &Settings,
-    output: &Output,
-) -> Result<Summary> {
-    let who = settings.principal()?;
-    let began = Instant::now();
-    let filled = fill::fill(engine, &who, arguments, output).await?;
-    let mut jobs = Vec::new();
-    let tickets = rows_of(&filled.datasets, "tickets");
-    let embedder = embedder(settings, tickets, output)?;
-    for &(job, dataset) in JOBS {
-        if job == "triage" && tickets < TRIAGE_ROWS_MIN {
-            output.note(&format!("{job}: left out, {tickets} tickets are too few to learn from"));
-            continue;
+/// What the demo runs with.
+struct Demonstration<'a> {
+    engine: &'a Engine,
+    runner: &'a Runner,
+    who: Principal,
+    settings: &'a Settings,
+}
+
+impl Demonstration<'_> {
+    /// `no_programs` says why there are none.
+    async fn fill_and_run(
+        &self,
+        arguments: &Demo,
+        no_programs: Option<&String>,
+        output: &Output,
+    ) -> Result<Summary> {
+        let began = Instant::now();
+        let filled = fill::fill(self.engine, &self.who, arguments, output).await?;
+        let (mut jobs, mut left_out) = (Vec::new(), Vec::new());
+        let tickets = rows_of(&filled.datasets, "tickets");
+        let (embedder, no_model) = embedder(self.settings, tickets);
+        if let Some(why) = &no_model {
+            output.note(&format!("embed: by hashed n-grams, which know nothing of meaning: {why}"));
         }
-        let asked = Instant::now();
-        for first in before(job) {
-            run(engine, runner, &who, first, embedder, settings).await?;
+        for step in steps(embedder) {
+            let truth = filled.truths.get(step.dataset).ok_or_else(|| {
+                let (dataset, job) = (step.dataset, step.job);
+                Error::internal(format!("the demo generates no {dataset}, which {job} looks at"))
+            })?;
+            let why = match step.job {
+                "exec" => no_programs.cloned(),
+                "embedder_train" => no_encoder(self.settings).or_else(|| {
+                    too_few(truth.duplicates.len() as u64, GROUPS_MIN as u64, "copies")
+                }),
+                "triage_train" | "promote" | "triage" => {
+                    too_few(tickets, TRIAGE_ROWS_MIN, "tickets")
+                }
+                _ => None,
+            };
+            match why {
+                Some(why) => left_out.push(LeftOut { job: step.job.to_owned(), why }),
+                None => jobs.push(self.take(&step, truth).await?),
+            }
         }
-        let record = run(engine, runner, &who, job, embedder, settings).await?;
-        let seconds = asked.elapsed().as_secs_f64();
-        let truth = filled.truths.get(dataset).ok_or_else(|| {
-            Error::internal(format!("the demo generates no {dataset}, which {job} looks at"))
-        })?;
-        let found = check::against_truth(engine, runner, &who, truth, &record).await?;
-        jobs.push(JobSummary::new(&record, seconds, found));
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Summary { datasets: filled.datasets, jobs, left_out, seconds })
     }
-    Ok(Summary { datasets: filled.datasets, jobs, seconds: began.elapsed().as_secs_f64() })
+
+    /// One step, counted.
+    async fn take(&self, step: &Step, truth: &Truth) -> Result<JobSummary> {
+        let asked = Instant::now();
+        for &made in step.queries {
+            self.run("sql", steps::query(made)).await?;
+        }
+        let mut params = step.params.clone();
+        if step.looks_for == LooksFor::Teams {
+            params["teams"] = json!(check::teams(self.engine, &self.who).await?);
+        }
+        let catalog = self.engine.catalog(&self.who).await?;
+        let rows_before =
+            catalog.datasets.iter().map(|(name, it)| (name.clone(), it.rows.unwrap_or(0)));
+        let rows_before = rows_before.collect();
+        let record = self.run(step.job, params).await?;
+        let seconds = asked.elapsed().as_secs_f64();
+        let counted = check::Counted {
+            engine: self.engine,
+            runner: self.runner,
+            who: &self.who,
+            truth,
+            record: &record,
+            rows_before: &rows_before,
+        };
+        let found = counted.against_truth(step.looks_for).await?;
+        Ok(JobSummary::new(&record, step.looks_for, seconds, found))
+    }
+
+    async fn run(&self, job: &str, params: Value) -> Result<RunRecord> {
+        let gpu = Some(self.settings.gpu()?);
+        let request = RunRequest { job: job.to_owned(), params, gpu, ..RunRequest::default() };
+        succeeded(self.runner.submit(&self.who, request).await?.wait().await?)
+    }
+}
+
+fn too_few(found: u64, least: u64, of: &str) -> Option<String> {
+    let says = || format!("{found} {of} are too few to learn from; expected {least} or more");
+    (found < least).then(says)
 }
 
 fn rows_of(datasets: &[DatasetSummary], name: &str) -> u64 {
     datasets.iter().find(|it| it.dataset == name).map_or(0, |it| it.rows)
 }
 
-/// Who embeds the tickets: the model, where it was pulled and will not take minutes.
-fn embedder(settings: &Settings, tickets: u64, output: &Output) -> Result<&'static str> {
-    let folder = settings.models()?.join(ALL_MINILM_L6_V2);
-    let is_here = ArtifactFiles::read(&folder).is_ok_and(|files| files.artifact().is_ok());
-    let why = match (is_here, tickets <= MODEL_TEXTS_MAX) {
-        (true, true) => return Ok(ALL_MINILM_L6_V2),
-        (false, _) => format!("{ALL_MINILM_L6_V2} was not pulled (`colonnade models pull`)"),
-        (true, false) => format!("{ALL_MINILM_L6_V2} would take minutes for {tickets} tickets"),
-    };
-    output.note(&format!("embed: by hashed n-grams, which know nothing of meaning: {why}"));
-    Ok(NGRAM)
+/// Who embeds the tickets: the model, where it was pulled and will not take minutes; otherwise also why it does not.
+fn embedder(settings: &Settings, tickets: u64) -> (&'static str, Option<String>) {
+    let why = no_encoder(settings).or_else(|| {
+        (tickets > MODEL_TEXTS_MAX)
+            .then(|| format!("{ALL_MINILM_L6_V2} would take minutes for {tickets} tickets"))
+    });
+    (if why.is_some() { NGRAM } else { ALL_MINILM_L6_V2 }, why)
 }
 
-async fn run(
-    engine: &Engine,
-    runner: &Runner,
-    who: &Principal,
-    job: &str,
-    embedder: &str,
-    settings: &Settings,
-) -> Result<RunRecord> {
-    let request = RunRequest {
-        job: job.to_owned(),
-        params: params(engine, who, job, embedder).await?,
-        gpu: Some(settings.gpu()?),
-        ..RunRequest::default()
-    };
-    succeeded(runner.submit(who, request).await?.wait().await?)
+/// Why there is no encoder.
+fn no_encoder(settings: &Settings) -> Option<String> {
+    let is_here = settings.models().is_ok_and(|models| {
+        let files = ArtifactFiles::read(&models.join(ALL_MINILM_L6_V2));
+        files.is_ok_and(|files| files.artifact().is_ok())
+    });
+    (!is_here).then(|| format!("{ALL_MINILM_L6_V2} was not pulled (`colonnade models pull`)"))
 }

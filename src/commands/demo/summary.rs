@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use engine::{Code, Error, Result};
 use jobs::RunRecord;
 use serde::Serialize;
 
 use super::check::Findings;
 use super::fill::DatasetSummary;
+use super::steps::LooksFor;
 use crate::output::{columns, count};
 
 /// The outcome of the demo.
@@ -16,8 +18,43 @@ pub struct Summary {
     pub datasets: Vec<DatasetSummary>,
     /// What ran, and what it found.
     pub jobs: Vec<JobSummary>,
+    /// Jobs that did not run.
+    pub left_out: Vec<LeftOut>,
     /// All of it.
     pub seconds: f64,
+}
+
+/// A job that the demo did not run.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    /// The job.
+    pub job: String,
+    /// Why not.
+    pub why: String,
+}
+
+impl Summary {
+    /// An error where a job found too little of what was planted.
+    pub fn require_found(&self) -> Result<()> {
+        let missed = |job: &&JobSummary| !job.found.is_enough(job.looks_for);
+        let told: Vec<String> = self
+            .jobs
+            .iter()
+            .filter(missed)
+            .map(|job| {
+                let Findings { planted, found, .. } = &job.found;
+                format!("{} {found} of {planted} {}", job.job, job.looks_for)
+            })
+            .collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        let says = format!(
+            "demo: expected each job to find nine in ten of what was planted, found {}",
+            told.join(", ")
+        );
+        Err(Error::user(Code::Conflict, says))
+    }
 }
 
 /// One job of the demo.
@@ -25,6 +62,8 @@ pub struct Summary {
 pub struct JobSummary {
     /// The job.
     pub job: String,
+    /// What of the planted it was to find.
+    pub looks_for: LooksFor,
     /// Its run.
     pub run: String,
     /// Rows that it read.
@@ -41,12 +80,13 @@ pub struct JobSummary {
 
 impl JobSummary {
     /// The summary of a run.
-    pub fn new(record: &RunRecord, seconds: f64, found: Findings) -> Self {
+    pub fn new(record: &RunRecord, looks_for: LooksFor, seconds: f64, found: Findings) -> Self {
         let mut devices: Vec<String> = record.stages.iter().map(|s| s.device.clone()).collect();
         devices.sort();
         devices.dedup();
         Self {
             job: record.job.clone(),
+            looks_for,
             run: record.id.to_string(),
             rows_in: record.stages.iter().map(|s| s.rows_in).max().unwrap_or(0),
             rows_out: record.outputs.iter().filter_map(|o| o.rows).sum(),
@@ -89,9 +129,9 @@ impl fmt::Display for Summary {
             .map(|j| {
                 vec![
                     j.job.clone(),
+                    j.looks_for.to_string(),
                     count(j.found.planted),
                     count(j.found.found),
-                    count(j.found.missed),
                     count(j.found.false_alarms),
                     count(j.rows_in),
                     count(j.rows_out),
@@ -101,14 +141,24 @@ impl fmt::Display for Summary {
             })
             .collect();
         let header = [
-            "job", "planted", "found", "missed", "false", "rows in", "rows out", "device",
+            "job",
+            "looks for",
+            "planted",
+            "found",
+            "false",
+            "rows in",
+            "rows out",
+            "device",
             "seconds",
         ];
         writeln!(f, "{}\n", columns(&header, &rows))?;
         for job in &self.jobs {
             for line in &job.found.notes {
-                writeln!(f, "{}: {line}", job.job)?;
+                writeln!(f, "{}, {}: {line}", job.job, job.looks_for)?;
             }
+        }
+        for LeftOut { job, why } in &self.left_out {
+            writeln!(f, "{job}: left out: {why}")?;
         }
         write!(f, "all of it: {:.1} seconds", self.seconds)
     }

@@ -1,0 +1,172 @@
+//! What the demo runs, in order: every job kind, and what each looks for of what was planted.
+//!
+//! Slow steps, bursts and rises are found as a user would find them: the job `sql` makes hourly series of the rows, in deviations
+//! of what is usual, and `anomalies` says which hours stand out. What was planted is only read to count.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::program;
+
+/// Where the anomalies of the series go that were made here; those of the metrics go where they do by default.
+pub const HOURLY: &str = "hourly_anomalies";
+
+/// One job of the demo.
+pub struct Step {
+    /// The kind.
+    pub job: &'static str,
+    /// What is counted of what it did.
+    pub looks_for: LooksFor,
+    /// The dataset in which that was planted.
+    pub dataset: &'static str,
+    /// Queries whose results it reads, and the datasets that these are committed to.
+    pub queries: &'static [(&'static str, &'static str)],
+    /// Its parameters.
+    pub params: Value,
+}
+
+/// What of the planted a job is to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LooksFor {
+    /// Spikes, dips, shifts and gaps of metrics.
+    OddMetrics,
+    /// Pairs of metrics that move together.
+    LikeMetrics,
+    /// Pairs of tickets that say the same.
+    Copies,
+    /// Steps of workflows that took far too long.
+    SlowSteps,
+    /// Hours in which a provider fails.
+    ErrorBursts,
+    /// Hours in which a model is slow.
+    LatencyRises,
+    /// Hours with many events of a kind.
+    EventBursts,
+    /// Tickets whose copy is among the nearest.
+    NearCopies,
+    /// The same, by the index.
+    IndexedCopies,
+    /// The same among held-out tickets, by an encoder that was trained on the others.
+    LearntCopies,
+    /// Labels of tickets that training did not see.
+    HeldOutLabels,
+    /// The version that was trained is the one in production.
+    Production,
+    /// Teams of tickets without a label.
+    Teams,
+    /// Rows that a program reads and writes.
+    RowsThrough,
+    /// Rows that are there after files were put together.
+    RowsKept,
+}
+
+impl LooksFor {
+    /// In two or three words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OddMetrics => "odd metrics",
+            Self::LikeMetrics => "like metrics",
+            Self::Copies => "copies",
+            Self::SlowSteps => "slow steps",
+            Self::ErrorBursts => "error bursts",
+            Self::LatencyRises => "latency rises",
+            Self::EventBursts => "event bursts",
+            Self::NearCopies => "near copies",
+            Self::IndexedCopies => "indexed copies",
+            Self::LearntCopies => "learnt copies",
+            Self::HeldOutLabels => "held-out labels",
+            Self::Production => "in production",
+            Self::Teams => "teams",
+            Self::RowsThrough => "rows through",
+            Self::RowsKept => "rows kept",
+        }
+    }
+}
+
+impl fmt::Display for LooksFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for LooksFor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// All of them. `embedder` is who embeds the tickets.
+pub fn steps(embedder: &str) -> Vec<Step> {
+    let step = |job, looks_for, dataset, queries, params| Step {
+        job,
+        looks_for,
+        dataset,
+        queries,
+        params,
+    };
+    let hourly = |looks_for, dataset, queries: &'static [(&'static str, &'static str)]| {
+        let source = queries.first().map_or("", |(name, _)| name);
+        step("anomalies", looks_for, dataset, queries, stands_out(source))
+    };
+    vec![
+        step("anomalies", LooksFor::OddMetrics, "metrics", &[], json!({})),
+        step("correlate", LooksFor::LikeMetrics, "metrics", &[], json!({})),
+        step("duplicates", LooksFor::Copies, "tickets", &[], json!({})),
+        step("sql", LooksFor::SlowSteps, "workflow_steps", &[], query(SLOW_STEPS)),
+        hourly(LooksFor::ErrorBursts, "model_calls", &[HOURLY_ERRORS]),
+        hourly(LooksFor::LatencyRises, "model_calls", &[HOURLY_LATENCY]),
+        hourly(LooksFor::EventBursts, "events", &[HOURLY_EVENTS]),
+        step("embed", LooksFor::NearCopies, "tickets", &[], json!({ "embedder": embedder })),
+        step("vector_index", LooksFor::IndexedCopies, "tickets", &[], json!({})),
+        step(
+            "embedder_train",
+            LooksFor::LearntCopies,
+            "tickets",
+            &[TRAINING_PAIRS, TRAINING_TEXTS],
+            json!({
+                "dataset": TRAINING_TEXTS.0, "pairs": TRAINING_PAIRS.0, "epochs": 1, "others": 60, "held_out": 0.4,
+            }),
+        ),
+        step(
+            "triage_train",
+            LooksFor::HeldOutLabels,
+            "tickets",
+            &[],
+            json!({ "embedder": "ngram", "dimension": 256, "noise_folds": 0 }),
+        ),
+        step("promote", LooksFor::Production, "tickets", &[], json!({})),
+        step("triage", LooksFor::Teams, "tickets", &[], json!({})),
+        step("exec", LooksFor::RowsThrough, "workflow_steps", &[], program::params()),
+        step(
+            "maintain",
+            LooksFor::RowsKept,
+            "events",
+            &[],
+            json!({ "datasets": ["workflow_steps", "metrics", "events"] }),
+        ),
+    ]
+}
+
+type Query = (&'static str, &'static str);
+const SLOW_STEPS: Query = ("slow_steps", include_str!("queries/slow_steps.sql"));
+const HOURLY_ERRORS: Query = ("hourly_errors", include_str!("queries/hourly_errors.sql"));
+const HOURLY_LATENCY: Query = ("hourly_latency", include_str!("queries/hourly_latency.sql"));
+const HOURLY_EVENTS: Query = ("hourly_events", include_str!("queries/hourly_events.sql"));
+const TRAINING_PAIRS: Query = ("training_pairs", include_str!("queries/training_pairs.sql"));
+const TRAINING_TEXTS: Query = ("training_texts", include_str!("queries/training_texts.sql"));
+
+/// The parameters of `sql` for a query and the dataset of its rows.
+pub fn query((output, query): Query) -> Value {
+    json!({ "query": query, "output": output })
+}
+
+/// The parameters of `anomalies` for hours that stand out. The series have no season left and are in deviations; three days of
+/// hours are what is usual, hours without a call are no gap, and one odd hour in fifty would not yet be usual.
+fn stands_out(source: &str) -> Value {
+    json!({
+        "dataset": source, "output": HOURLY, "season": "none", "window_samples": 72, "threshold": 7,
+        "shift_threshold": 20, "rare_samples": 50, "gap_intervals": 1_000, "stuck_samples": 0,
+    })
+}
