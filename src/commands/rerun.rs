@@ -3,7 +3,7 @@
 use engine::{Code, Error, Result, RunId};
 use jobs::{Rerun as Again, RunRequest};
 
-use super::run::{report, run_to_end};
+use super::run::{Work, report, run_to_end};
 use super::schedules::{with_runner, with_runner_of};
 use super::{close, open_to_run};
 use crate::cli::Rerun;
@@ -28,7 +28,7 @@ pub async fn rerun(arguments: Rerun, settings: &Settings, output: &Output) -> Re
         let gpu = Some(settings.gpu()?);
         let request =
             RunRequest { job: ended.job, params: ended.params, gpu, ..RunRequest::default() };
-        run_to_end(&engine, settings, request, output).await
+        run_to_end(&engine, settings, Work::New(Box::new(request)), output).await
     };
     let record = record.await;
     let record = close(&engine, record).await?;

@@ -469,15 +469,18 @@ async fn drained(batches: Batches) -> Result<()> {
     Ok(())
 }
 
+/// Datasets at their versions, or not there yet.
+type Versions = Vec<(DatasetName, Option<Version>)>;
+
 /// What there is beside a run's inputs.
 #[derive(Default)]
 pub(crate) struct Beside {
     /// The datasets whose versions are recorded: its own outputs.
     pub(crate) datasets: Vec<DatasetName>,
     /// Of a run that is done again: the versions that it saw, if they were there.
-    pub(crate) as_it_was: Option<Vec<(DatasetName, Option<Version>)>>,
+    pub(crate) as_it_was: Option<Versions>,
     pub(crate) session: OnceCell<Session>,
-    pub(crate) seen: Arc<Mutex<Vec<(DatasetName, Option<Version>)>>>,
+    pub(crate) seen: Arc<Mutex<Versions>>,
 }
 
 /// Where rows are committed.

@@ -294,7 +294,7 @@ async fn used(
         ScalarValue::TimestampMicrosecond(Some(since.timestamp_micros()), Some("UTC".into()));
     let frame = session.sql(&text).await?.with_param_values(vec![("since", since)])?;
     let batches = session.collect(frame).await?;
-    Ok(batches.iter().find_map(|batch| first_number(batch)).unwrap_or(0.0))
+    Ok(batches.iter().find_map(first_number).unwrap_or(0.0))
 }
 
 #[cfg(test)]

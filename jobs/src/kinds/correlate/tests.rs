@@ -284,5 +284,8 @@ async fn a_grid_that_does_not_fit_is_refused_with_both_numbers() {
     let error = record.error.unwrap();
     assert_eq!(error.code, "RESOURCES_EXHAUSTED");
     assert!(error.message.contains("4 series on a grid of 1s take 5"), "{}", error.message);
-    assert!(error.message.contains("16777216 bytes"), "{}", error.message);
+    // It was tried again with all that a run can have, and that was that.
+    let tried: Vec<&str> = record.attempts.iter().map(|a| a.error.message.as_str()).collect();
+    assert!(tried.len() == 1 && tried[0].contains("16777216 bytes"), "{tried:?}");
+    assert!(error.message.contains("31457280 bytes"), "{}", error.message);
 }

@@ -1,5 +1,5 @@
 //! Who may begin: what fits, whose turn it is, and what is refused.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{AsOf, Code, Error, Principal, Result, Role, RunId, Session, TenantId};
 use futures::FutureExt;
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
+use super::tries::{ATTEMPTS_MAX, backoff, can_pass, deadline};
 use super::{AtWork, Shared, bound};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
@@ -30,10 +31,6 @@ use crate::run::record::{
     Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord, now,
 };
 
-/// How often a run is tried where an error can pass.
-pub(super) const ATTEMPTS_MAX: usize = 4;
-/// How long a run waits after its first failure; after each further one four times as long.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// How often it is looked for runs that others queued or that have become due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The least time between two tellings of what a run is at.
@@ -401,6 +398,13 @@ impl Run {
         }
     }
 
+    /// Whether it had too little memory where it had all that a run can have, to itself.
+    fn had_all(&self, shared: &Shared, error: &Error) -> bool {
+        error.code() == Code::ResourcesExhausted
+            && self.live.memory_bytes >= shared.memory().most()
+            && self.live.is_alone.load(Ordering::Relaxed)
+    }
+
     /// What it took, for those that come.
     fn cost(&self, record: &RunRecord, worked_us: i64) -> Cost {
         let rows = record.estimate.map_or(0, |estimate| estimate.rows);
@@ -443,6 +447,7 @@ impl Run {
             }
             End::Stopped(error)
                 if can_pass(&error)
+                    && !self.had_all(shared, &error)
                     && !is_cancelled
                     && !self.is_given_up
                     && record.attempts.len() + 1 < ATTEMPTS_MAX =>
@@ -575,39 +580,4 @@ fn require_code(job: &dyn Job, record: &RunRecord, programs: Option<&Path>) -> R
             job.name()
         ),
     ))
-}
-
-/// Whether the same run may succeed later: what it asked for is right, and what it needs was not there.
-pub(crate) fn can_pass(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        Code::StorageUnavailable | Code::ResourcesExhausted | Code::DeviceUnavailable
-    )
-}
-
-/// How long a run waits after `failures` others: four times as long each time, and up to half of it more or less, so that runs that
-/// failed together do not come together.
-fn backoff(failures: usize, id: &str) -> TimeDelta {
-    let exponent = u32::try_from(failures.min(8)).unwrap_or_default();
-    let wait_ms = FIRST_BACKOFF.as_millis() as i64 * 4_i64.pow(exponent);
-    let spread = id
-        .bytes()
-        .fold(failures as u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
-        % 1_000;
-    TimeDelta::milliseconds(wait_ms / 2 + wait_ms * spread as i64 / 1_000)
-}
-
-/// Ends when the run has worked for as long as any may, or when its own deadline passes.
-async fn deadline(timeout: Option<Duration>, at: Option<DateTime<Utc>>) -> Error {
-    let left = at.map(|at| (at - now()).to_std().unwrap_or_default());
-    let (wait, says) = match (timeout, left) {
-        (Some(timeout), left) if left.is_none_or(|left| timeout <= left) => {
-            (timeout, format!("after {} s", timeout.as_secs_f64()))
-        }
-        (_, Some(left)) => (left, "at its deadline".to_owned()),
-        (_, None) => return std::future::pending().await,
-    };
-    tokio::time::sleep(wait).await;
-    let says = format!("the run was stopped {says}; nothing was committed");
-    Error::user(Code::Timeout, says)
 }

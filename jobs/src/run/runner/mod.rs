@@ -34,6 +34,7 @@ mod several_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod worker;
 
 use std::collections::HashMap;
@@ -65,10 +66,10 @@ use crate::similar::{Searches, Similar, SimilarRequest};
 
 use request::{at_versions, new_record, pins, require_outputs};
 
-pub(crate) use execution::can_pass;
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub use rerun::{Rerun, RerunOutput};
+pub(crate) use tries::can_pass;
 pub use worker::WorkerState;
 use worker::{Worker, join, label};
 
@@ -356,7 +357,7 @@ impl Runner {
             memory_bytes: i64::try_from(estimate.memory_bytes).unwrap_or(i64::MAX),
             device,
             deadline_us: record.deadline_at.map(|at| at.timestamp_micros()),
-            attempts_max: bound(execution::ATTEMPTS_MAX),
+            attempts_max: bound(tries::ATTEMPTS_MAX),
             kept_for: is_own.then(|| self.shared.worker.lock().id.clone()),
             document: document.to_text()?,
         })

@@ -1,6 +1,7 @@
 //! Runs done again as they were: each job kind, on the processor.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use analysis::series::Series;
 use arrow::array::RecordBatch;
 use datasets::DatasetName;
 use datasets::generate::{Generator, GeneratorOptions};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{RunRequest, Runner, RunnerOptions};
 use crate::run::record::{RunRecord, RunState};
-use crate::testing::engine;
+use crate::testing::{Noise, append, engine, sampled};
 
 async fn ingest(engine: &Engine, dataset: &str, rows: u64, seed: u64) {
     let who = Principal::local();
@@ -21,6 +22,20 @@ async fn ingest(engine: &Engine, dataset: &str, rows: u64, seed: u64) {
     let batches: Vec<RecordBatch> = generator.map(Result::unwrap).collect();
     let request = IngestRequest { rows: IngestRows::Batches(batches), producer: None };
     engine.ingest(&who, &spec.name, request).await.unwrap();
+}
+
+/// One that jumps, and one that follows it.
+fn series(seed: u64) -> Vec<Series> {
+    let mut noise = Noise::new(seed);
+    let mut level = 0.0;
+    let first: Vec<f64> = (0..1_500)
+        .map(|i| {
+            level = 0.9 * level + noise.normal();
+            50.0 + level + if i == 900 { 80.0 } else { 0.0 }
+        })
+        .collect();
+    let second = first.iter().map(|value| value * 2.0 + noise.normal() * 0.1).collect();
+    vec![sampled("first", 300, first), sampled("second", 300, second)]
 }
 
 async fn runner(engine: &Engine) -> Runner {
@@ -50,7 +65,7 @@ async fn same(runner: &Runner, record: &RunRecord) {
 async fn every_kind_makes_the_same_rows_on_what_it_read_then() {
     let engine = engine().await;
     ingest(&engine, "tickets", 600, 1).await;
-    ingest(&engine, "metrics", 4_000, 1).await;
+    append(&engine, "metrics", &series(1)).await;
     let runner = runner(&engine).await;
     let query = json!({
         "query": "SELECT id, length(body) AS letters FROM tickets", "output": "letters",
@@ -70,7 +85,7 @@ async fn every_kind_makes_the_same_rows_on_what_it_read_then() {
     ];
     // Everything goes on, and what reads only what is new reads that.
     ingest(&engine, "tickets", 40, 2).await;
-    ingest(&engine, "metrics", 100, 2).await;
+    append(&engine, "metrics", &[sampled("third", 300, vec![1.0; 300])]).await;
     records.push(run(&runner, "sql", query).await);
     records.push(run(&runner, "embed", json!({"embedder": "ngram"})).await);
     records.push(run(&runner, "duplicates", json!({})).await);
