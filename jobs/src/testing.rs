@@ -1,20 +1,32 @@
 //! What the tests of this crate share: an engine in memory, and metrics to look at.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use analysis::Noise;
 use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Version, WriteMode};
+use engine::{
+    Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Version, WriteMode,
+};
 
 use crate::tables::columns::column;
 
 /// An engine of its own, in memory.
 pub(crate) async fn engine() -> Engine {
     let options = EngineOptions { root: "memory:".into(), ..EngineOptions::default() };
+    Engine::open(options).await.unwrap()
+}
+
+/// One of several on a folder.
+pub(crate) async fn engine_at(folder: &Path) -> Engine {
+    let options = EngineOptions {
+        root: folder.display().to_string(),
+        access: Access::Writer { holder: "test".into() },
+        ..EngineOptions::default()
+    };
     Engine::open(options).await.unwrap()
 }
 

@@ -123,28 +123,23 @@ impl RunContext {
         dataset: &DatasetName,
         limit: usize,
     ) -> Result<Vec<CommitRecord>> {
-        let was = match &self.beside.as_it_was {
-            Some(was) => match was.iter().find(|(name, _)| name == dataset) {
-                Some((_, Some(version))) => Some(*version),
-                _ => return Ok(Vec::new()),
-            },
-            None => None,
+        let read = async |limit| match self.engine.history(&self.principal, dataset, limit).await {
+            Err(error) if error.code() == Code::NotFound => Ok(Vec::new()),
+            history => history,
         };
-        let newest = match self.engine.history(&self.principal, dataset, 1).await {
-            Err(error) if error.code() == Code::NotFound => None,
-            newest => newest?.first().map(|commit| commit.version),
-        };
-        let last = was.or(newest);
-        if was.is_none() {
+        let Some(was) = &self.beside.as_it_was else {
+            let history = read(limit).await?;
             // It may have gone on since the run began; what was looked at last is what counts.
             let mut seen = self.beside.seen.lock();
             seen.retain(|(name, _)| name != dataset);
-            seen.push((dataset.clone(), last));
-        }
+            seen.push((dataset.clone(), history.first().map(|commit| commit.version)));
+            return Ok(history);
+        };
+        let last = was.iter().find(|(name, _)| name == dataset).and_then(|(_, version)| *version);
+        let newest = read(1).await?.first().map(|commit| commit.version);
         let (Some(last), Some(newest)) = (last, newest) else { return Ok(Vec::new()) };
         let later = usize::try_from(newest.0.saturating_sub(last.0)).unwrap_or(usize::MAX);
-        let asked = limit.saturating_add(later);
-        let mut history = self.engine.history(&self.principal, dataset, asked).await?;
+        let mut history = read(limit.saturating_add(later)).await?;
         history.retain(|commit| commit.version <= last);
         history.truncate(limit);
         Ok(history)

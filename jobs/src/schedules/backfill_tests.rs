@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use arrow::util::display::array_value_to_string;
-use engine::{Access, Code, Engine, EngineOptions, Principal};
+use engine::{Code, Engine, Principal};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::control::{Asked, Lease, Verdict, Wants};
 use crate::run::record::{RunFilter, RunState, now};
 use crate::run::records::records_of;
 use crate::run::runner::{Runner, RunnerOptions, Takes};
-use crate::testing::{append, engine, sampled};
+use crate::testing::{append, engine, engine_at, sampled};
 
 const QUERY: &str = "SELECT date_trunc('day', at) AS day, count(*) AS points, sum(value) AS total FROM metrics \
                      WHERE at >= $from AND at < $to GROUP BY date_trunc('day', at)";
@@ -229,15 +228,6 @@ async fn until_over(runner: &Runner, who: &Principal, backfill: &Backfill) -> Pr
         assert!(waiting.elapsed() < Duration::from_secs(60), "stuck at {progress:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-async fn engine_at(folder: &Path) -> Engine {
-    let options = EngineOptions {
-        root: folder.display().to_string(),
-        access: Access::Writer { holder: "test".into() },
-        ..EngineOptions::default()
-    };
-    Engine::open(options).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

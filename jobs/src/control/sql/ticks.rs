@@ -46,9 +46,21 @@ impl SqlStore {
     ) -> Result<Fired> {
         let mut tx = self.begin().await?;
         let change = self.next_change(&mut tx).await?;
-        if !self.insert_tick(tick, &run.id, &mut tx).await? {
-            return Ok(Fired::Before);
+        match self.insert_tick(tick, &run.id, &mut tx).await? {
+            true => self.insert_if_room(run, ended, room, change, tx).await,
+            false => Ok(Fired::Before),
         }
+    }
+
+    /// Adds the run of a tick that was made its own, and ends the transaction; nothing of it is there where there is no room.
+    async fn insert_if_room(
+        &self,
+        run: &NewRun,
+        ended: Option<&str>,
+        room: Room,
+        change: i64,
+        mut tx: Transaction<'static, Any>,
+    ) -> Result<Fired> {
         if self.crowd(&run.tenant, room, &mut tx).await?.is_some() {
             return Ok(Fired::Full);
         }
@@ -71,15 +83,10 @@ impl SqlStore {
              AND EXISTS (SELECT 1 FROM runs r WHERE r.id = $2 AND r.state IN ('failed', 'cancelled'))",
         );
         let moves = moves.bind(tenant.to_owned()).bind(failed.to_owned());
-        if self.run(moves.bind(run.id.clone()), &mut tx).await? == 0 {
-            return Ok(Fired::Before);
+        match self.run(moves.bind(run.id.clone()), &mut tx).await? {
+            0 => Ok(Fired::Before),
+            _ => self.insert_if_room(run, None, room, change, tx).await,
         }
-        if self.crowd(&run.tenant, room, &mut tx).await?.is_some() {
-            return Ok(Fired::Full);
-        }
-        self.insert_run(run, None, change, &mut tx).await?;
-        self.commit(tx).await?;
-        Ok(Fired::Now)
     }
 
     pub(super) async fn forget_failed(&self, tenant: &str, schedule: &str) -> Result<u64> {

@@ -143,7 +143,7 @@ impl Shared {
         Err(Error::user(Code::DeviceUnavailable, format!("{job}: gpu = required, but {reason}")))
     }
 
-    /// Whether a run is alone with this process, and no other any more.
+    /// Whether others are at work beside a run that begins now; then none of them is alone any more.
     pub(super) fn has_company(&self) -> bool {
         let at_work = self.at_work.lock();
         let has_company = !at_work.is_empty();

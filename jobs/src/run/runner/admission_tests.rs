@@ -19,7 +19,7 @@ use crate::job::{Estimate, InputSize, Job, Outcome};
 use crate::kinds::Jobs;
 use crate::run::context::RunContext;
 use crate::run::record::{RunFilter, RunState, now};
-use crate::testing::engine;
+use crate::testing::{engine, engine_at};
 
 const MIB: u64 = 1 << 20;
 
@@ -165,12 +165,7 @@ async fn runs_never_hold_more_of_a_gpu_than_it_has_and_all_of_them_end() {
 async fn two_processes_of_a_machine_share_its_gpu() {
     let folder = tempfile::tempdir().unwrap();
     let held = Arc::new(Held::default());
-    let root = folder.path().display().to_string();
-    let open = async || {
-        let options = engine::EngineOptions { root: root.clone(), ..Default::default() };
-        engine::Engine::open(options).await.unwrap()
-    };
-    let (one, two) = (open().await, open().await);
+    let (one, two) = (engine_at(folder.path()).await, engine_at(folder.path()).await);
     let of = RunnerOptions { concurrent_runs: 3, ..options(&held) };
     let first = Runner::start(one, of.clone()).await.unwrap();
     let second = Runner::start(two, of).await.unwrap();

@@ -238,6 +238,11 @@ impl Run {
         let control = context.control.clone();
         let (commits, tracker) = (context.commits.clone(), context.work.clone());
         let (seen, contents) = (context.beside.seen.clone(), context.contents.clone());
+        let took = |record: &mut RunRecord| {
+            record.stages = stages.lock().clone();
+            record.beside = seen.lock().clone();
+            record.contents = contents.lock().clone();
+        };
         let ended = {
             let work = AssertUnwindSafe(job.run(&context, &record.params)).catch_unwind();
             tokio::select! {
@@ -254,11 +259,7 @@ impl Run {
                     let before = recovery::before(shared, &self.who, job.as_ref(), &record, true);
                     match before.await {
                         Ok(Before { done: Some(own), .. }) if own.id == record.id => {
-                            self.change(shared, |record| {
-                                record.stages = stages.lock().clone();
-                                record.beside = seen.lock().clone();
-                                record.contents = contents.lock().clone();
-                            });
+                            self.change(shared, took);
                             return End::Done(outcome, own.outputs, None);
                         }
                         _ => Err(error),
@@ -280,11 +281,7 @@ impl Run {
         }
         let mut commits = commits.lock().await;
         commits.closed = true;
-        self.change(shared, |record| {
-            record.stages = stages.lock().clone();
-            record.beside = seen.lock().clone();
-            record.contents = contents.lock().clone();
-        });
+        self.change(shared, took);
         let outputs: Vec<DatasetVersion> = commits
             .done
             .iter()

@@ -4,15 +4,14 @@ use engine::{Code, Error, Principal, Result, RunId};
 
 use super::{RunHandle, RunRequest, Runner};
 use crate::control::Fired;
-use crate::run::record::RunState;
+use crate::run::record::{RunRecord, RunState};
 
 impl Runner {
     /// Requests the work of a run that failed or was cancelled again, on what its inputs are now. One of a schedule takes
     /// that one's place, so that it counts for its time or partition.
     pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
-        let request = self.again(who, id).await?;
         let before = self.get(who, id).await?;
-        let mut document = self.prepare(who, request).await?;
+        let mut document = self.prepare(who, again(&before)?).await?;
         document.record.schedule = before.schedule;
         document.record.logical_time = before.logical_time;
         if document.record.schedule.is_none() {
@@ -39,26 +38,24 @@ impl Runner {
         self.shared.wake.notify_one();
         Ok(handle)
     }
+}
 
-    /// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
-    /// not failed.
-    async fn again(&self, who: &Principal, id: RunId) -> Result<RunRequest> {
-        let record = self.get(who, id).await?;
-        if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
-            return Err(Error::user(
-                Code::Conflict,
-                format!(
-                    "retry run {id}: expected a run that failed or was cancelled, found it {}",
-                    record.state
-                ),
-            ));
-        }
-        let request = RunRequest {
-            job: record.job,
-            params: record.params,
-            priority: record.priority,
-            ..RunRequest::default()
-        };
-        Ok(request)
+/// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
+/// not failed.
+fn again(record: &RunRecord) -> Result<RunRequest> {
+    if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
+        return Err(Error::user(
+            Code::Conflict,
+            format!(
+                "retry run {}: expected a run that failed or was cancelled, found it {}",
+                record.id, record.state
+            ),
+        ));
     }
+    Ok(RunRequest {
+        job: record.job.clone(),
+        params: record.params.clone(),
+        priority: record.priority,
+        ..RunRequest::default()
+    })
 }

@@ -1,10 +1,9 @@
 //! Several runners on one root, and what a dead one leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
 use std::time::Duration;
 
-use engine::{Access, CommitLabel, Engine, EngineOptions, Principal, RunId, WriteMode};
+use engine::{CommitLabel, Principal, RunId, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -14,16 +13,7 @@ use crate::control::{ControlStore, DeviceNeed, LOSSES_MAX, NewRun, Room, SqlStor
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
-use crate::testing::append;
-
-async fn engine_at(folder: &Path) -> Engine {
-    let options = EngineOptions {
-        root: folder.display().to_string(),
-        access: Access::Writer { holder: "test".into() },
-        ..EngineOptions::default()
-    };
-    Engine::open(options).await.unwrap()
-}
+use crate::testing::{append, engine_at};
 
 fn options() -> RunnerOptions {
     RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() }
