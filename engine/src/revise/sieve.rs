@@ -160,7 +160,8 @@ impl<'a> Sieve<'a> {
         if going.is_empty() {
             return Ok(());
         }
-        sifted.removed += going.values().sum::<u64>();
+        let removed = going.values().sum::<u64>();
+        let (mut copied, mut changed) = (0, 0);
         let removal = snapshot.removal(self.table, &going)?;
         if !removal.with_others.is_empty() {
             let there = frame(Some(removal.with_others.clone()), None)?;
@@ -168,7 +169,7 @@ impl<'a> Sieve<'a> {
                 let mut rows = staying.execute_stream().await?;
                 while let Some(batch) = rows.next().await {
                     let batch = batch?;
-                    sifted.copied += batch.num_rows() as u64;
+                    copied += batch.num_rows() as u64;
                     writer.write(batch).await?;
                 }
             }
@@ -180,10 +181,21 @@ impl<'a> Sieve<'a> {
             let mut rows = matching.select(columns.clone())?.execute_stream().await?;
             while let Some(batch) = rows.next().await {
                 let batch = checked.check(&batch?)?;
-                sifted.changed += batch.num_rows() as u64;
+                changed += batch.num_rows() as u64;
                 writer.write(batch).await?;
             }
         }
+        // What was read once as a row that goes and once as one that does not would be lost.
+        let is_whole = removal.size.rows.is_none_or(|rows| rows == removed + copied);
+        if !is_whole || (self.changed.is_some() && changed != removed) {
+            return Err(Error::internal(format!(
+                "{:?} rows lay in files; {removed} were found to go, {copied} to stay and {changed} were changed",
+                removal.size.rows
+            )));
+        }
+        sifted.removed += removed;
+        sifted.copied += copied;
+        sifted.changed += changed;
         sifted.removal.and(removal);
         Ok(())
     }

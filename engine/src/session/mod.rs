@@ -12,6 +12,7 @@ mod changes;
 mod expression;
 mod files;
 mod fit;
+mod nan;
 mod opaque;
 mod provider;
 mod query;

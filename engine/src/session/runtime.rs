@@ -12,6 +12,7 @@ use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
 
 use super::batches::BATCH_ROWS;
+use super::nan::NothingLearntOfFloats;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
 use crate::functions;
@@ -61,6 +62,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     // what is looked for is held against the rows again, which are few by then, and no rule takes that out.
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != FILTERS_TO_FILES);
+    rules.push(Arc::new(NothingLearntOfFloats));
 
     let mut state = SessionStateBuilder::new()
         .with_physical_optimizer_rules(rules)

@@ -15,6 +15,8 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::nan::without_statistics;
+
 /// Most parts (columns, values, operators) of the filters that reach the files.
 const PARTS_MAX: usize = 300;
 
@@ -39,7 +41,10 @@ impl TableProvider for Sparing {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        self.0.scan(state, projection, filters, limit).await
+        let schema = self.0.schema();
+        let filters = filters.iter().map(|filter| without_statistics(filter, &schema));
+        let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        self.0.scan(state, projection, &filters, limit).await
     }
 
     fn supports_filters_pushdown(

@@ -355,3 +355,107 @@ async fn integers_do_not_begin_again_at_the_other_end() {
     set("tokens * 2 + id - 1").await.unwrap();
     assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 123);
 }
+
+async fn numbers_of_calls() -> Engine {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = r#"{"name": "calls", "columns": [{"name": "id", "type": "int64"}, {"name": "f", "type": "float64"}]}"#;
+    engine.create_dataset(&who(), DatasetSpec::from_json(spec).unwrap()).await.unwrap();
+    engine
+}
+
+/// 60,000 numbers in one file of several pages: 5000 in the first of them, NaN in a later one, and 1.5.
+async fn with_nan() -> Engine {
+    let engine = numbers_of_calls().await;
+    let value = |row: i64| match row {
+        5 => 5_000.0,
+        50_000 => f64::NAN,
+        _ => 1.5,
+    };
+    numbers(&engine, 0, &(0..60_000).map(value).collect::<Vec<f64>>()).await;
+    engine
+}
+
+/// Sends numbers, the first of which has the id `first`.
+async fn numbers(engine: &Engine, first: i64, values: &[f64]) {
+    let ids = Int64Array::from_iter_values((first..).take(values.len()));
+    let values = arrow::array::Float64Array::from(values.to_vec());
+    let columns: [(&str, ArrayRef); 2] = [("id", Arc::new(ids)), ("f", Arc::new(values))];
+    let rows = IngestRows::Batches(vec![RecordBatch::try_from_iter(columns).unwrap()]);
+    let request = IngestRequest { rows, producer: None };
+    engine.ingest(&who(), &name("calls"), request).await.unwrap();
+}
+
+#[tokio::test]
+async fn nan_is_greater_than_every_number_and_no_row_with_it_is_lost() {
+    let more = || col("f").gt(lit(1_000.0));
+    for (condition, matching) in [
+        (more(), 2),
+        (col("f").not_eq(lit(1.5)), 2),
+        (!col("f").lt_eq(lit(1_000.0)), 2),
+        (col("f").in_list(vec![lit(1.5), lit(5_000.0)], true), 1),
+        (col("f").eq(lit(f64::NAN)), 1),
+        (col("f").lt_eq(lit(1_000.0)), 59_998),
+    ] {
+        let engine = with_nan().await;
+        let done = delete(&engine, condition.clone()).await;
+        assert_eq!(done.removed, matching, "{condition}");
+        let left = number(&engine, "SELECT count(*) FROM calls").await;
+        assert_eq!(left, 60_000 - i64::try_from(matching).unwrap(), "{condition}");
+    }
+    let engine = with_nan().await;
+    let set = Coming::Changed(vec![("f".to_owned(), lit(7.0))]);
+    let done = revise(&engine, Going::Where(more()), set).await.unwrap();
+    assert_eq!((done.removed, done.added), (2, 2));
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 60_000);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE f = 7.0").await, 2);
+}
+
+/// What files state of a column does not decide what is read of it.
+#[tokio::test]
+async fn nan_is_read_as_it_is_however_it_is_asked_for() {
+    let engine = with_nan().await;
+    for (condition, rows) in [
+        ("f > 1000", 2),
+        ("f + 0 > 1000", 2),
+        ("f <> 1.5", 2),
+        ("NOT (f <= 1000)", 2),
+        ("f NOT IN (1.5)", 2),
+        ("f > 1000 AND f < 10000", 1),
+        ("f = 'NaN'", 1),
+        ("isnan(f)", 1),
+        ("f <= 1000 AND f + 0 > 1000", 0),
+    ] {
+        let sql = format!("SELECT count(*) FROM calls WHERE {condition}");
+        assert_eq!(number(&engine, &sql).await, rows, "{condition}");
+    }
+    for (sql, says) in [
+        ("SELECT f FROM calls ORDER BY f DESC LIMIT 1", "NaN"),
+        ("SELECT max(f) FROM calls", "NaN"),
+        ("SELECT max(f) FROM calls WHERE f > 1000", "NaN"),
+        ("SELECT max(f) FROM calls WHERE id >= 0", "NaN"),
+    ] {
+        let answer = query(&engine, sql).await;
+        assert!(answer.contains(says), "{sql}: {answer}");
+    }
+    // Where all others are equal, the column is not taken for constant.
+    delete(&engine, col("id").eq(lit(5))).await;
+    let answer = query(&engine, "SELECT f FROM calls WHERE f <> 1.0 ORDER BY f DESC LIMIT 1").await;
+    assert!(answer.contains("NaN"), "{answer}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls WHERE f <= 1.5").await, 59_998);
+}
+
+/// The greatest that was found so far is no reason to leave a file out.
+#[tokio::test]
+async fn nan_is_found_in_a_file_of_small_numbers() {
+    let engine = numbers_of_calls().await;
+    for file in 0..24 {
+        let first = match file {
+            0 | 1 => 5_000.0,
+            20 => f64::NAN,
+            _ => 1.5,
+        };
+        numbers(&engine, 2 * file, &[first, 1.5]).await;
+    }
+    let top = "SELECT id FROM calls ORDER BY f DESC NULLS LAST LIMIT 1";
+    assert_eq!(number(&engine, top).await, 40);
+}
