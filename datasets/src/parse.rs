@@ -104,16 +104,16 @@ pub fn integer(text: &str) -> Option<i64> {
     }
     let parts = DecimalParts::parse(text)?;
     let value = parts.unscaled(0)?;
-    (!value.rounded).then_some(())?;
+    (!value.is_cut).then_some(())?;
     i64::try_from(value.unscaled).ok()
 }
 
-/// A decimal as its unscaled integer at `scale`. Digits beyond the scale are rounded half away from
-/// zero, as SQL does; a value of more than `precision` digits is none.
+/// A decimal as its unscaled integer at `scale`. A value with digits beyond the scale that are not zero is none, and neither is one of
+/// more than `precision` digits.
 pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
     let value = DecimalParts::parse(text)?.unscaled(scale)?;
     let limit = 10_i128.checked_pow(precision.into())?;
-    (value.unscaled.abs() < limit).then_some(value.unscaled)
+    (!value.is_cut && value.unscaled.abs() < limit).then_some(value.unscaled)
 }
 
 /// A number as text, taken apart without losing a digit.
@@ -126,7 +126,8 @@ struct DecimalParts<'a> {
 
 struct Unscaled {
     unscaled: i128,
-    rounded: bool,
+    /// Whether digits were cut off.
+    is_cut: bool,
 }
 
 impl<'a> DecimalParts<'a> {
@@ -160,16 +161,14 @@ impl<'a> DecimalParts<'a> {
         // Digits that stand before the last kept place.
         let kept = self.whole.len() as i64 + self.exponent + i64::from(scale);
         let mut value: i128 = 0;
-        let mut rounded = false;
-        let mut round_up = false;
+        let mut is_cut = false;
         let count = (self.whole.len() + self.fraction.len()) as i64;
         for (at, digit) in self.whole.iter().chain(self.fraction).enumerate() {
             let digit = i128::from(digit - b'0');
             if (at as i64) < kept {
                 value = value.checked_mul(10)?.checked_add(digit)?;
             } else if digit != 0 {
-                rounded = true;
-                round_up |= at as i64 == kept && digit >= 5;
+                is_cut = true;
             }
         }
         if value != 0 {
@@ -177,10 +176,7 @@ impl<'a> DecimalParts<'a> {
                 value = value.checked_mul(10)?;
             }
         }
-        if round_up {
-            value = value.checked_add(1)?;
-        }
-        Some(Unscaled { unscaled: if self.negative { -value } else { value }, rounded })
+        Some(Unscaled { unscaled: if self.negative { -value } else { value }, is_cut })
     }
 }
 
@@ -420,10 +416,11 @@ mod tests {
         assert_eq!(decimal("2.5e-06", 38, 27), Some(2_500_000_000_000_000_000_000));
         assert_eq!(decimal("1.0000000000000001e-07", 38, 27), Some(100_000_000_000_000_010_000));
         assert_eq!(decimal("1e3", 18, 2), Some(100_000));
-        assert_eq!(decimal("-0.005", 18, 2), Some(-1));
-        assert_eq!(decimal("0.0049", 18, 2), Some(0));
+        for lossy in ["-0.005", "0.0049", "1.005", "0.0125", "1e-3"] {
+            assert_eq!(decimal(lossy, 18, 2), None, "{lossy} lost a digit");
+        }
+        assert_eq!(decimal("-0.0500", 18, 2), Some(-5));
         assert_eq!(decimal("0e999999999", 18, 2), Some(0));
-        assert_eq!(decimal("1e-999999999", 18, 2), Some(0));
         assert_eq!(decimal("123.45", 4, 2), None);
         assert_eq!(decimal("1e39", 38, 0), None);
         for bad in ["", ".", "-", "1e", "1.2.3", "abc", "1e99999999999"] {

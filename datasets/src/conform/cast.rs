@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_comparator};
+use arrow::compute::{CastOptions, SortOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
@@ -162,7 +162,7 @@ impl Cast {
         let (before, after) = (arrow_cast(array, seen_as), arrow_cast(carried, seen_as));
         let (before, after) = (before.map_err(internal)?, after.map_err(internal)?);
         // One that can not come back is another one, too.
-        let changed = arrow::compute::kernels::cmp::distinct(&after, &before).map_err(internal)?;
+        let changed = distinct(&after, &before).map_err(internal)?;
         let changed: BooleanArray =
             (0..array.len()).map(|row| Some(changed.value(row) && carried.is_valid(row))).collect();
         self.note_changed(array, &changed, column, failures);
@@ -275,6 +275,15 @@ impl Cast {
     }
 }
 
+/// Which values differ, those of lists item by item.
+fn distinct(left: &ArrayRef, right: &ArrayRef) -> Result<BooleanArray, ArrowError> {
+    if !left.data_type().is_nested() {
+        return arrow::compute::kernels::cmp::distinct(left, right);
+    }
+    let compare = make_comparator(left, right, SortOptions::default())?;
+    Ok((0..left.len()).map(|row| Some(compare(row, row).is_ne())).collect())
+}
+
 pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })
 }
@@ -346,9 +355,10 @@ pub(super) fn way(from: &DataType, target: &ColumnType, stated: Option<&str>) ->
                 (from.is_integer() || from.is_floating() || decimal).then_some(Way::Arrow)
             }
         }
-        C::Decimal(..) => {
-            (from.is_integer() || from.is_floating() || decimal).then_some(Way::Arrow)
-        }
+        C::Decimal(..) if from.is_integer() => Some(Way::Arrow),
+        C::Decimal(..) if decimal => Some(Way::ThereAndBack),
+        // By its shortest text: 0.1 is a tenth.
+        C::Decimal(..) => from.is_floating().then_some(Way::Text),
         C::Timestamp => {
             matches!(from, D::Timestamp(..) | D::Date32 | D::Date64).then_some(Way::Arrow)
         }
@@ -374,6 +384,7 @@ fn list_way(from: &DataType, item: &ColumnType) -> Option<Way> {
         Way::Same | Way::Arrow => Some(Way::Arrow),
         // Floats in a list round like floats anywhere: from 64 bits to 32.
         Way::ThereAndBack => Some(Way::ThereAndBack),
+        Way::Text if item_of(from)?.data_type().is_floating() => Some(Way::ThereAndBack),
         Way::Text | Way::JsonText | Way::Encode | Way::Nested => None,
     }
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use arrow::array::{
-    DurationMicrosecondBuilder, DurationMillisecondArray, DurationNanosecondArray,
+    Decimal128Array, DurationMicrosecondBuilder, DurationMillisecondArray, DurationNanosecondArray,
     DurationSecondArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, StringArray,
     StringBuilder, StructArray, TimestampNanosecondArray,
 };
@@ -93,7 +93,19 @@ fn only_casts_without_loss_are_made() {
     };
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.5, -3.0]));
     assert_eq!(one("int64", Arc::clone(&floats)), (2, 1));
-    assert_eq!(one("decimal(10,1)", floats), (3, 0));
+    assert_eq!(one("decimal(10,1)", Arc::clone(&floats)), (3, 0));
+    assert_eq!(one("decimal(10,0)", floats), (2, 1));
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.1, 1.005, f64::NAN, 1e20]));
+    assert_eq!(one("decimal(12,2)", Arc::clone(&floats)), (1, 3));
+    assert_eq!(one("decimal(38,17)", floats), (3, 1));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["0.0125", "1.005", "1.500", "-2"]));
+    assert_eq!(one("decimal(18,2)", texts), (2, 2));
+    let exact = Decimal128Array::from(vec![1_000, 1_005, 1_010]);
+    let exact: ArrayRef = Arc::new(exact.with_precision_and_scale(20, 3).unwrap());
+    assert_eq!(one("decimal(12,2)", Arc::clone(&exact)), (2, 1));
+    assert_eq!(one("decimal(30,5)", exact), (3, 0));
+    let decimals: ArrayRef = Arc::new(Int64Array::from(vec![1, 1_000]));
+    assert_eq!(one("decimal(4,2)", decimals), (1, 1));
     let big: ArrayRef = Arc::new(Int64Array::from(vec![1, (1 << 53) + 1]));
     assert_eq!(one("float64", big), (1, 1));
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["1", "x", "2.0"]));
@@ -108,13 +120,21 @@ fn only_casts_without_loss_are_made() {
     ]));
     assert_eq!(one("list(int64)", Arc::clone(&lists)), (2, 1));
     assert_eq!(one("list(int32)", Arc::clone(&lists)), (2, 1));
+    assert_eq!(one("list(decimal(4,2))", Arc::clone(&lists)), (2, 1));
     assert_eq!(one("json", lists), (3, 0));
     let floats: ArrayRef =
         Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Float32Type, _, _>(vec![
             Some(vec![Some(1.0), Some(2.0)]),
             Some(vec![Some(1.0)]),
         ]));
-    assert_eq!(one("vector(2)", floats), (1, 1));
+    assert_eq!(one("vector(2)", Arc::clone(&floats)), (1, 1));
+    assert_eq!(one("list(decimal(4,2))", floats), (2, 0));
+    let lossy: ArrayRef = Arc::new(ListArray::from_iter_primitive::<
+        arrow::datatypes::Float64Type,
+        _,
+        _,
+    >(vec![Some(vec![Some(1.5)]), Some(vec![Some(1.005)])]));
+    assert_eq!(one("list(decimal(4,2))", lossy), (1, 1));
 }
 
 #[test]
