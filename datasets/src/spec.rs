@@ -246,6 +246,20 @@ impl DatasetSpec {
         self.validations.iter().try_for_each(|validation| validation.check_bounds(self))
     }
 
+    /// Checks a spec that a dataset is to be made from. One that is there may have what was taken once.
+    pub fn check_new(&self) -> Result<()> {
+        self.check()?;
+        let key = self.key.iter().filter_map(|name| self.column(name));
+        let floats = [ColumnType::Float32, ColumnType::Float64];
+        let float = key.into_iter().find(|column| floats.contains(&column.data_type));
+        let Some(ColumnSpec { name, data_type, .. }) = float else { return Ok(()) };
+        let problem = format!(
+            "key column {name:?} is {data_type}, of which some values tell no rows apart (NaN, -0.0); expected whole numbers, decimals, \
+             texts or times"
+        );
+        Err(Error::Spec { dataset: self.name.to_string(), problem })
+    }
+
     /// Checks that the spec agrees with itself.
     fn check_shape(&self) -> Result<()> {
         let fail = |problem: String| Err(Error::Spec { dataset: self.name.to_string(), problem });
@@ -517,6 +531,16 @@ mod tests {
         let spec: DatasetSpec = serde_json::from_str(text).unwrap();
         let message = spec.check().unwrap_err().to_string();
         assert!(message.contains("min 2 above max 1"), "{message}");
+    }
+
+    #[test]
+    fn a_float_is_no_key_of_a_new_dataset() {
+        let text = r#"{"name": "a", "key": ["k"], "columns": [{"name": "k", "type": "float64"}]}"#;
+        // One that is there is read.
+        let spec = DatasetSpec::from_json(text).unwrap();
+        spec.check().unwrap();
+        let message = spec.check_new().unwrap_err().to_string();
+        assert!(message.contains("key column \"k\" is float64"), "{message}");
     }
 
     fn with(validations: Vec<Validation>) -> Result<()> {

@@ -89,7 +89,7 @@ pub fn spec_from_schema(
         columns,
         validations: Vec::new(),
     };
-    spec.check()?;
+    spec.check_new()?;
     Ok(spec)
 }
 

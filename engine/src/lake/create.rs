@@ -105,7 +105,7 @@ impl Lake {
         if let Some(table) = self.find(&who.tenant, &spec.name).await? {
             return Ok((table, false));
         }
-        spec.check()?;
+        spec.check_new()?;
         require_room_for_quarantine(&spec.name)?;
         let root = self.root();
         let (metadata, protocol) = (schema::metadata_of(spec)?, schema::protocol()?);
