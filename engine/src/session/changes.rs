@@ -23,7 +23,8 @@ pub struct Changes {
     pub from: Version,
     /// The version that it ends with.
     pub to: Version,
-    /// Rows that `to` has and `from` has not, as often as that is so.
+    /// Rows that `to` has and `from` has not, as often as that is so, with the columns of the newest version: one that came later is
+    /// null.
     pub added: DataFrame,
     /// Rows that `from` has and `to` has not, as often as that is so.
     pub removed: DataFrame,
@@ -59,10 +60,12 @@ impl Sessions {
                 (surplus(&added, &removed)?, surplus(&removed, &added)?)
             }
         };
-        // As the columns are called now, whatever they were called then.
+        // The columns of now, under their names of now, whichever there were then.
         let now = lake.table(tenant, dataset).await?.entry();
         let today = |frame| with_columns_of(frame, &end.entry, &now);
-        let is_today = now.version <= end.entry.version || now.column_ids == end.entry.column_ids;
+        let same =
+            now.column_ids == end.entry.column_ids && now.spec.columns == end.entry.spec.columns;
+        let is_today = now.version <= end.entry.version || same;
         let (added, removed) = match is_today {
             true => (added, removed),
             false => (today(added)?, today(removed)?),

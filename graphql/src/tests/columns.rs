@@ -91,6 +91,21 @@ async fn subscribers_are_told_rows_and_not_columns() {
 }
 
 #[tokio::test]
+async fn a_column_that_came_later_is_null_in_changes_of_before() {
+    let rig = Rig::with_calls().await;
+    let added = change(&rig, "addColumn", "column: \"region\", type: \"text\"").await;
+    let query =
+        "subscription { callsChanged(since: 0) { version added { count nodes { id region } } } }";
+    let mut messages = rig.subscribe(query).await;
+    let first = next(&mut messages).await;
+    let first = &first["data"]["callsChanged"];
+    assert_eq!((&first["version"], &first["added"]["count"]), (&json!(1), &json!("10")), "{first}");
+    assert_eq!(first["added"]["nodes"][0]["region"], Value::Null, "{first}");
+    let second = next(&mut messages).await;
+    assert_eq!(second["data"]["callsChanged"]["version"], added["version"], "{second}");
+}
+
+#[tokio::test]
 async fn what_can_not_be_changed_is_told() {
     let rig = Rig::with_calls().await;
     for (what, arguments, code, says) in [
