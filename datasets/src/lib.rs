@@ -28,4 +28,6 @@ pub use error::{Error, Result};
 pub use name::DatasetName;
 pub use pattern::PATTERN_MAX_BYTES;
 pub use rejected::{Position, RejectedRow};
-pub use spec::{ColumnSpec, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation};
+pub use spec::{
+    ColumnSpec, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation, toml_problem,
+};

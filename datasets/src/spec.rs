@@ -389,7 +389,7 @@ impl DatasetSpec {
 }
 
 /// What is wrong with a text of TOML and where, in one line.
-fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+pub fn toml_problem(text: &str, error: &toml::de::Error) -> String {
     let reason = error.message().lines().collect::<Vec<_>>().join(", ");
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return reason };
     let line = before.matches('\n').count() + 1;

@@ -6,13 +6,16 @@
 //! Where a name meets a word that the schema itself uses, it gets an ending that no name can have.
 
 /// Fields of the roots that belong to the control plane; a dataset of that name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 12] = [
+pub(crate) const CONTROL_FIELDS: [&str; 15] = [
     "dataset",
     "datasets",
     "devices",
     "droppedDatasets",
     "job",
     "jobs",
+    "lineage",
+    "pipeline",
+    "pipelines",
     "run",
     "runUpdates",
     "runs",

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +54,17 @@ pub trait Job: Send + Sync {
 
     /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
+
+    /// What a run would commit to on the datasets of `session`, with all columns that are known without rows. Fails where a column
+    /// that the parameters name is not there or is of another type; no rows are read.
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        let _ = session;
+        Box::pin(async move { self.outputs(params) })
+    }
 
     /// Whether one run may make what one partition of time adds to its result, and leave the others as they are.
     fn has_partitions(&self) -> bool {

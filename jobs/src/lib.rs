@@ -18,6 +18,7 @@ mod job;
 mod kinds;
 mod parameters;
 mod partition;
+mod pipelines;
 mod registry;
 mod run;
 mod schedules;
@@ -36,9 +37,14 @@ pub use kinds::{
     triage_train, vector_index,
 };
 pub use partition::Partition;
+pub use pipelines::{
+    Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PipelineEdge, PipelineNode, PipelineRun,
+    PipelineState, Step, StepState,
+};
 pub use run::content::{Content, Digest};
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
+pub use run::lineage::{Lineage, LineageEdge, LineageKind, LineageNode};
 pub use run::notices::CommitNotices;
 pub use run::quotas::{Measure, Period, Quota, QuotaState, Quotas};
 pub use run::record::{

@@ -1,19 +1,14 @@
 //! `colonnade backfill`: a job over each day or hour of the past.
 
-use std::time::Duration;
-
-use engine::{Code, Engine, Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use engine::{Code, Error, Principal, Result};
 use jobs::{Backfill, Runner, ScheduleState};
 
-use super::run::{Works, params, start_runner};
-use super::schedules::with_runner_of;
-use super::{close, open_to_run, stop_signal};
+use super::run::params;
+use super::together::{self, Course};
+use super::{close, open_to_run};
 use crate::config::Settings;
 use crate::output::Output;
 
-/// How often it is looked how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What this process is to others.
 const LABEL: &str = "colonnade backfill";
 
@@ -35,8 +30,13 @@ pub async fn backfill(
         at_once: arguments.at_once,
     };
     let engine = open_to_run(settings, LABEL).await?;
-    let state = begin(&engine, &asked, arguments.wait, settings, output).await;
-    let state = close(&engine, state).await?;
+    let who = settings.principal()?;
+    let begin = async |runner: &Runner| {
+        let state = runner.backfill(&who, &asked).await?;
+        Ok(Begun { state, who: who.clone() })
+    };
+    let begun = together::begin(&engine, settings, LABEL, arguments.wait, output, begin).await;
+    let state = close(&engine, begun).await?.state;
     let progress = state.progress.unwrap_or_default();
     let name = &state.schedule.name;
     match output.is_json() {
@@ -55,78 +55,34 @@ pub async fn backfill(
     }
 }
 
-async fn begin(
-    engine: &Engine,
-    asked: &Backfill,
-    wait: bool,
-    settings: &Settings,
-    output: &Output,
-) -> Result<ScheduleState> {
-    let who = settings.principal()?;
-    let (state, is_worked_at) = with_runner_of(engine, settings, LABEL, async |runner| {
-        let state = runner.backfill(&who, asked).await?;
-        let workers = runner.workers().await?;
-        let is_worked_at = workers.iter().any(|worker| worker.runs_max.is_some_and(|n| n > 0));
-        if is_worked_at && wait {
-            return Ok((see_to_its_end(runner, settings, state, output).await?, true));
-        }
-        Ok((state, is_worked_at))
-    })
-    .await?;
-    if is_worked_at {
-        return Ok(state);
-    }
-    // Nobody is there to do it: this process works as a worker does until it is over.
-    let runner = start_runner(engine, settings, Works::Working, LABEL.to_owned()).await?;
-    let done = see_to_its_end(&runner, settings, state, output).await;
-    runner.shutdown().await;
-    done
+/// A backfill and who asked for it.
+struct Begun {
+    state: ScheduleState,
+    who: Principal,
 }
 
-/// Waits for its end, or for the request to stop.
-async fn see_to_its_end(
-    runner: &Runner,
-    settings: &Settings,
-    mut state: ScheduleState,
-    output: &Output,
-) -> Result<ScheduleState> {
-    let who = settings.principal()?;
-    let total = state.progress.unwrap_or_default().total;
-    let bar = output.shows_progress().then(|| ProgressBar::new(total));
-    if let Some(bar) = &bar
-        && let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {elapsed}")
-    {
-        bar.set_style(style);
+impl Course for Begun {
+    fn says(&self) -> String {
+        let progress = self.state.progress.unwrap_or_default();
+        format!("{}: {}", self.state.schedule.name, progress.says())
     }
-    let stop = stop_signal();
-    let mut stop = std::pin::pin!(stop);
-    let ended = loop {
-        let progress = state.progress.unwrap_or_default();
-        if let Some(bar) = &bar {
-            bar.set_message(format!("{}: {}", state.schedule.name, progress.says()));
-            bar.set_position(progress.done + progress.failed);
-        }
-        if progress.is_over() {
-            break Ok(state);
-        }
-        if state.is_paused {
-            output.note("it is paused; `colonnade schedule resume` has it go on");
-            break Ok(state);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = stop.as_mut() => {
-                output.note("it stays as it is; the same command again has it go on");
-                break Ok(state);
-            }
-        }
-        state = match runner.schedule(&who, &state.schedule.name).await {
-            Ok(state) => state,
-            Err(error) => break Err(error),
-        };
-    };
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
+
+    fn ended_of(&self) -> (u64, u64) {
+        let progress = self.state.progress.unwrap_or_default();
+        (progress.done + progress.failed, progress.total)
     }
-    ended
+
+    fn is_over(&self) -> bool {
+        self.state.progress.unwrap_or_default().is_over()
+    }
+
+    fn rests(&self) -> Option<&'static str> {
+        let says = "it is paused; `colonnade schedule resume` has it go on";
+        self.state.is_paused.then_some(says)
+    }
+
+    async fn now(&self, runner: &Runner) -> Result<Self> {
+        let state = runner.schedule(&self.who, &self.state.schedule.name).await?;
+        Ok(Self { state, who: self.who.clone() })
+    }
 }

@@ -13,7 +13,9 @@ mod drop;
 mod guess;
 mod ingest;
 mod label;
+mod lineage;
 mod models;
+mod pipelines;
 mod progress;
 mod queue;
 mod rerun;
@@ -23,6 +25,7 @@ mod schedules;
 mod schema;
 mod serve;
 mod sql;
+mod together;
 mod usage;
 mod vacuum;
 mod words;
@@ -61,6 +64,9 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Schedule(arguments) => schedules::change(arguments, settings, output).await,
         Command::Backfill(arguments) => backfill::backfill(arguments, settings, output).await,
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
+        Command::Pipeline(arguments) => pipelines::pipeline(arguments, settings, output).await,
+        Command::Pipelines(_) => pipelines::pipelines(settings, output).await,
+        Command::Lineage(arguments) => lineage::lineage(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,
         Command::Rerun(arguments) => rerun::rerun(arguments, settings, output).await,
         Command::Usage(arguments) => usage::usage(arguments, settings, output).await,

@@ -28,6 +28,7 @@ pub async fn change(
                     job: add.job,
                     params: params(&add.params)?,
                     gpu,
+                    steps: Vec::new(),
                     trigger: trigger(add.when)?,
                     priority: add.priority,
                     created_by: who.subject.clone(),
@@ -181,6 +182,7 @@ fn first(state: &ScheduleState, which: &str) -> String {
         Trigger::After { after } => {
             format!("it runs {which} after the next run of {after} that succeeds")
         }
+        Trigger::ByHand { .. } => "it runs when it is told to".to_owned(),
     }
 }
 

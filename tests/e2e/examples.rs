@@ -117,6 +117,12 @@ impl Reader {
             self.types(place, "colonnade ingest orders orders.csv --spec spec.toml").await;
             return;
         }
+        if let Some(file) = text.lines().next().and_then(|line| line.strip_prefix("# pipelines/")) {
+            std::fs::create_dir_all(self.file("pipelines")).unwrap();
+            std::fs::write(self.file("pipelines").join(file), text).unwrap();
+            self.types(place, &format!("colonnade pipeline apply --check pipelines/{file}")).await;
+            return;
+        }
         std::fs::write(self.file("colonnade.toml"), text).unwrap();
         self.types(place, "colonnade config").await;
         std::fs::remove_file(self.file("colonnade.toml")).unwrap();

@@ -23,6 +23,7 @@ mod limits_of_the_machine;
 mod messy;
 mod neighbours;
 mod own_datasets;
+mod pipelines;
 mod rate;
 mod real_data;
 mod several;

@@ -127,6 +127,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let mutation = control::columns::fields()
         .into_iter()
         .chain(control::schedules::mutations())
+        .chain(control::pipelines::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -157,7 +158,8 @@ fn control_query() -> Object {
         .field(control::runs::runs_field())
         .field(control::runs::run_field())
         .field(control::devices::devices_field());
-    control::schedules::queries().into_iter().fold(query, Object::field)
+    let schedules = control::schedules::queries().into_iter();
+    schedules.chain(control::pipelines::queries()).fold(query, Object::field)
 }
 
 fn shared_types() -> Vec<Type> {
@@ -176,6 +178,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::runs::types().map(Type::from));
     types.extend(control::runs::enums().map(Type::from));
     types.extend(control::schedules::types().map(Type::from));
+    types.extend(control::pipelines::types().map(Type::from));
     let run_input = InputObject::new("RunInput")
         .description("A dataset at a version.")
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))

@@ -373,8 +373,38 @@ pub trait ControlStore: Send + Sync {
     fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>>;
 
     /// The ticks of a schedule, newest first.
-    fn ticks<'a>(&'a self, tenant: &'a str, name: &'a str)
-    -> BoxFuture<'a, Result<Vec<TickState>>>;
+    fn ticks<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// Makes a tick that has no run of the queue, but stands for others; false where it is there, or the schedule is not.
+    fn begin_tick<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Those of a schedule that have not ended, oldest first.
+    fn open_ticks<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// The ticks, of whatever schedule, whose logical time is `of`: the steps of such a one.
+    fn ticks_of<'a>(
+        &'a self,
+        tenant: &'a str,
+        of: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// Says in which state such a one has ended, whatever its steps are at where that is said, and otherwise where none is open and
+    /// they are as the state says; or, without a state, that one which ended in vain goes on. False where it is not so.
+    fn end_tick<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: &'a str,
+        ended: Option<(&'a str, bool)>,
+    ) -> BoxFuture<'a, Result<bool>>;
 
     /// How many ticks of a schedule there are, by the states of their runs.
     fn tick_counts<'a>(
@@ -466,7 +496,7 @@ pub enum Fired {
 pub struct TickOf {
     /// Whose the schedule is.
     pub tenant: String,
-    /// Its name.
+    /// Its name; of a step of a pipeline `pipeline/step`.
     pub schedule: String,
     /// The local time that it stands for: one run each.
     pub logical: String,
@@ -479,6 +509,10 @@ pub struct TickOf {
 /// A tick as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickState {
+    /// The schedule, or the step of a pipeline.
+    pub schedule: String,
+    /// When it was due, in microseconds.
+    pub due_us: i64,
     /// The local time that it stands for.
     pub logical: String,
     /// Its run.

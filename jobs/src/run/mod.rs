@@ -5,6 +5,7 @@ pub(crate) mod context;
 pub(crate) mod document;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod lineage;
 mod memory;
 pub(crate) mod notices;
 pub(crate) mod quotas;

@@ -221,6 +221,7 @@ impl Backfill {
             job: self.job.clone(),
             params: self.params.clone(),
             gpu: self.gpu,
+            steps: Vec::new(),
             trigger: Trigger::Backfill {
                 from,
                 to,

@@ -9,6 +9,7 @@ use engine::{Code, Principal, Result, Role, TenantId};
 use super::when::{CatchUp, Due, Tick, due, jitter};
 use super::{Progress, Schedule, Trigger};
 use crate::control::{Pause, ScheduleEntry, TickOf};
+use crate::pipelines;
 use crate::run::document::Document;
 use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, can_pass};
@@ -25,9 +26,6 @@ const RUNS_LOOKED_AT: i64 = 500;
 pub(crate) async fn fire_due(runner: &Runner, now: DateTime<Utc>) -> Result<u64> {
     let mut fired = 0;
     for entry in runner.store().schedules(None).await? {
-        if entry.is_paused {
-            continue;
-        }
         match fire(runner, &entry, now).await {
             Ok(runs) => fired += runs,
             // One that can not run must not hold up the others.
@@ -44,7 +42,16 @@ pub(crate) async fn fire_due(runner: &Runner, now: DateTime<Utc>) -> Result<u64>
 
 async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Result<u64> {
     let schedule = Schedule::of(entry)?;
-    match &schedule.trigger {
+    let is_pipeline = !schedule.steps.is_empty();
+    let begun = match is_pipeline {
+        true => pipelines::advance(runner, entry, &schedule).await?,
+        false => 0,
+    };
+    // What is due waits for the run of a pipeline that goes on.
+    if entry.is_paused || (is_pipeline && pipelines::is_going_on(runner, entry).await?) {
+        return Ok(begun);
+    }
+    let fired = match &schedule.trigger {
         Trigger::Clock { catch_up, .. } => {
             let catch_up = catch_up.parse()?;
             fire_times(runner, entry, &schedule, catch_up, now).await
@@ -57,7 +64,9 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
         Trigger::Backfill { at_once, .. } => {
             fire_partitions(runner, entry, &schedule, *at_once, now).await
         }
-    }
+        Trigger::ByHand { .. } => Ok(0),
+    };
+    fired.map(|fired| begun + fired)
 }
 
 /// The times of a clock.
@@ -181,7 +190,7 @@ async fn fire_after(
 }
 
 /// Whoever made it, as far as its runs go.
-fn owner(entry: &ScheduleEntry, schedule: &Schedule) -> Result<Principal> {
+pub(crate) fn owner(entry: &ScheduleEntry, schedule: &Schedule) -> Result<Principal> {
     Ok(Principal {
         tenant: TenantId::new(&entry.tenant)?,
         subject: schedule.created_by.clone(),
@@ -212,13 +221,16 @@ async fn fire_tick(
         due_us: tick.due.timestamp_micros(),
         moves,
     };
+    if !schedule.steps.is_empty() {
+        return pipelines::begin(runner, entry, schedule, &tick).await;
+    }
     let request = schedule.request(schedule.params.clone());
     Ok(fire_run(runner, &who, request, &tick, due_us).await? != Begun::Not)
 }
 
 /// What became of the run of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begun {
+pub(crate) enum Begun {
     /// It waits.
     Queued,
     /// It could not begin, and is recorded as failed.
@@ -228,7 +240,7 @@ pub(super) enum Begun {
 }
 
 /// Queues a run for a tick, unless it had one.
-pub(super) async fn fire_run(
+pub(crate) async fn fire_run(
     runner: &Runner,
     who: &Principal,
     request: RunRequest,
@@ -266,7 +278,7 @@ async fn fire_partitions(
     }
     let (store, who) = (runner.store(), owner(entry, schedule)?);
     // Before it is counted what is open: who is behind another tries a partition that has its run, and stops.
-    let ticks = store.ticks(&entry.tenant, &entry.name).await?;
+    let ticks = store.ticks(&entry.tenant, &entry.name, i64::MAX).await?;
     let begun: HashSet<&str> = ticks.iter().map(|tick| tick.logical.as_str()).collect();
     let mut left = schedule.trigger.partitions()?;
     left.retain(|named| !begun.contains(named.logical.as_str()));

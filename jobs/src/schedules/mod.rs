@@ -1,5 +1,5 @@
-//! When jobs run by themselves: a schedule is a job with its parameters, and what it waits for: a cron line on the clock of a time
-//! zone, a dataset that changes, or the runs of another (`trigger.rs`).
+//! When jobs run by themselves: a schedule is a job with its parameters, or a pipeline of several, and what it waits for: a cron line
+//! on the clock of a time zone, a dataset that changes, or the runs of another (`trigger.rs`).
 //!
 //! Each time of a schedule, by the name that its local clock has for it, has one run at most: the database says so, whatever starts
 //! anew, and however many processes look at the clock. A time that nobody was there for is made up for or not, as `catch_up` says.
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{Pause, ScheduleEntry};
+use crate::pipelines::{self, Graph, Step};
 use crate::run::record::now;
 use crate::run::runner::{RunRequest, Runner};
 use backfill::going_on;
@@ -28,7 +29,7 @@ use trigger::{Node, circle};
 use when::WhenError;
 
 pub use backfill::{AT_ONCE_MAX, Backfill, Every, Progress};
-pub(crate) use fire::fire_due;
+pub(crate) use fire::{Begun, fire_due, fire_run, owner};
 pub use trigger::Trigger;
 
 /// Schedules of one tenant.
@@ -43,13 +44,16 @@ const JITTER_MAX: TimeDelta = TimeDelta::hours(1);
 pub struct Schedule {
     /// Its name: lower-case letters, digits, `_` and `-`, a letter first.
     pub name: String,
-    /// The job kind.
+    /// The job kind; `pipeline` of one that has steps.
     pub job: String,
     /// Its parameters, an object; `null` takes every default.
     pub params: Value,
     /// Device policy; the runner's own when absent.
     #[serde(with = "policy")]
     pub gpu: Option<GpuPolicy>,
+    /// The jobs of a pipeline; none of any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// What it waits for.
     #[serde(flatten)]
     pub trigger: Trigger,
@@ -111,36 +115,15 @@ impl Schedule {
         }
     }
 
-    fn to_text(&self) -> Result<String> {
-        serde_json::to_string(self)
-            .map_err(|e| Error::internal(format!("schedule {} as JSON: {e}", self.name)))
+    /// Whether it is the same as another, whoever made that and when.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let own = (&self.job, &self.params, self.gpu, &self.steps, &self.trigger, self.priority);
+        own == (&other.job, &other.params, other.gpu, &other.steps, &other.trigger, other.priority)
     }
 
-    /// Fails with what is wrong with it.
-    fn check(&self, runner: &Runner) -> Result<()> {
-        let bad = |says: String| Err(Error::user(Code::BadInput, says));
-        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
-        let is_name = self.name.len() <= NAME_MAX_BYTES
-            && self.name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-            && self.name.bytes().all(letters);
-        if !is_name {
-            let shown: String = self.name.chars().take(80).collect();
-            return bad(format!(
-                "schedule {shown:?}: expected a name of 1 to {NAME_MAX_BYTES} lower-case letters, digits, `_` and `-`, a letter first"
-            ));
-        }
-        let job = runner.jobs().get(&self.job)?;
-        let params = job.canonical(&self.first_params(runner)?)?;
-        let inputs: Vec<DatasetName> = job.inputs(&params)?;
-        for output in job.outputs(&params)? {
-            if inputs.contains(&output.name) && !job.appends_to_inputs() {
-                return bad(format!(
-                    "schedule {}: {} writes to its own input {}; expected another output",
-                    self.name, self.job, output.name
-                ));
-            }
-        }
-        Ok(())
+    pub(crate) fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::internal(format!("schedule {} as JSON: {e}", self.name)))
     }
 
     pub(crate) fn of(entry: &ScheduleEntry) -> Result<Self> {
@@ -150,18 +133,78 @@ impl Schedule {
     }
 }
 
+/// Fails where `name` is none that a schedule, or another thing that is kept beside it, can have.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+    let is_name = name.len() <= NAME_MAX_BYTES
+        && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && name.bytes().all(letters);
+    if is_name {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(Error::user(
+        Code::BadInput,
+        format!(
+            "{what} {shown:?}: expected a name of 1 to {NAME_MAX_BYTES} lower-case letters, digits, `_` and `-`, a letter first"
+        ),
+    ))
+}
+
 impl Runner {
-    /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
-    pub async fn add_schedule(
+    /// A schedule as it would be kept. Fails with what is wrong with it.
+    pub(crate) async fn checked(
         &self,
         who: &Principal,
         mut schedule: Schedule,
-    ) -> Result<ScheduleState> {
-        who.require(Role::Operator)?;
-        schedule.check(self)?;
+    ) -> Result<Schedule> {
+        check_name("schedule", &schedule.name)?;
         schedule.trigger = schedule.trigger.checked(&schedule.name)?;
+        match schedule.steps.is_empty() {
+            true => self
+                .check_job(&schedule.job, &schedule.first_params(self)?)
+                .map_err(|e| e.while_doing(format_args!("schedule {}", schedule.name)))?,
+            false => pipelines::check(self, who, &schedule).await?,
+        }
         self.require_durable(&schedule.name)?;
         self.require_cause(who, &schedule).await?;
+        Ok(schedule)
+    }
+
+    /// Fails with what is wrong with a job's parameters.
+    pub(crate) fn check_job(&self, job: &str, params: &Value) -> Result<()> {
+        let job = self.jobs().get(job)?;
+        let params = job.canonical(params)?;
+        let inputs: Vec<DatasetName> = job.inputs(&params)?;
+        for output in job.outputs(&params)? {
+            if inputs.contains(&output.name) && !job.appends_to_inputs() {
+                return Err(Error::user(
+                    Code::BadInput,
+                    format!(
+                        "{} writes to its own input {}; expected another output",
+                        job.name(),
+                        output.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A schedule of the tenant as it is kept.
+    pub(crate) async fn entry_of(
+        &self,
+        who: &Principal,
+        name: &str,
+    ) -> Result<Option<ScheduleEntry>> {
+        let all = self.store().schedules(Some(who.tenant.as_str())).await?;
+        Ok(all.into_iter().find(|entry| entry.name == name))
+    }
+
+    /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
+    pub async fn add_schedule(&self, who: &Principal, schedule: Schedule) -> Result<ScheduleState> {
+        who.require(Role::Operator)?;
+        let mut schedule = self.checked(who, schedule).await?;
         schedule.created_by = who.subject.clone();
         schedule.created_at = now();
         let store = self.store();
@@ -198,7 +241,7 @@ impl Runner {
     }
 
     /// Up to where everything is handled that a schedule waits for.
-    async fn place_now(&self, who: &Principal, trigger: &Trigger) -> Result<i64> {
+    pub(crate) async fn place_now(&self, who: &Principal, trigger: &Trigger) -> Result<i64> {
         match trigger {
             Trigger::Clock { .. } => Ok(now().timestamp_micros()),
             Trigger::Change { on_change, .. } => {
@@ -208,6 +251,7 @@ impl Runner {
             }
             Trigger::After { .. } => Ok(self.store().last_change().await?),
             Trigger::Backfill { .. } => Ok(backfill::BEGUN),
+            Trigger::ByHand { .. } => Ok(0),
         }
     }
 
@@ -216,33 +260,14 @@ impl Runner {
         let others = self.store().schedules(Some(who.tenant.as_str())).await?;
         let others = others.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
         match &schedule.trigger {
-            Trigger::Clock { .. } | Trigger::Backfill { .. } => {}
+            Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::ByHand { .. } => {}
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
                 catalog.dataset(on_change).map_err(|e| {
                     e.while_doing(format_args!("schedule {}: what it waits for", schedule.name))
                 })?;
             }
-            Trigger::After { after } => {
-                let names = others.iter().map(|other| other.name.as_str());
-                let kinds = self.jobs().iter().map(|job| job.name());
-                let known: Vec<&str> = names.chain(kinds).collect();
-                if *after != schedule.name && !known.contains(&after.as_str()) {
-                    let shown: String = after.chars().take(80).collect();
-                    let near = engine::near_names(after, known.iter().copied());
-                    let near = match near.is_empty() {
-                        true => String::new(),
-                        false => format!("; did you mean {}?", near.join(" or ")),
-                    };
-                    return Err(Error::user(
-                        Code::BadInput,
-                        format!(
-                            "schedule {}: after {shown:?}: expected the name of a schedule or of a job{near}",
-                            schedule.name
-                        ),
-                    ));
-                }
-            }
+            Trigger::After { after } => self.require_after(schedule, after, &others)?,
         }
         let others = others.iter().filter(|other| other.name != schedule.name);
         let all: Vec<Node<'_>> = others.chain([schedule]).map(|it| self.node(it)).collect();
@@ -259,13 +284,47 @@ impl Runner {
         }
     }
 
+    /// Fails where nothing is called as what a schedule comes after.
+    fn require_after(&self, schedule: &Schedule, after: &str, others: &[Schedule]) -> Result<()> {
+        let bad = |says: String| {
+            let (name, shown): (_, String) = (&schedule.name, after.chars().take(80).collect());
+            Err(Error::user(Code::BadInput, format!("schedule {name}: after {shown:?}: {says}")))
+        };
+        if let Some(pipeline) = others.iter().find(|it| it.name == after && !it.steps.is_empty()) {
+            let steps: Vec<String> =
+                pipeline.steps.iter().map(|step| pipelines::of_step(after, &step.name)).collect();
+            return bad(format!("it is a pipeline; expected a step of it: {}", steps.join(", ")));
+        }
+        let own = (after == schedule.name).then(|| after.to_owned());
+        let steps = others.iter().flat_map(|other| {
+            let name = &other.name;
+            other.steps.iter().map(move |step| pipelines::of_step(name, &step.name))
+        });
+        let names = others.iter().map(|other| other.name.clone());
+        let kinds = self.jobs().iter().map(|job| job.name().to_owned());
+        let known: Vec<String> = names.chain(kinds).chain(steps).chain(own).collect();
+        if known.iter().any(|name| name == after) {
+            return Ok(());
+        }
+        let near = engine::near_names(after, known.iter().map(String::as_str));
+        let near = match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", near.join(" or ")),
+        };
+        bad(format!("expected the name of a schedule, of a step of a pipeline or of a job{near}"))
+    }
+
     fn node<'a>(&self, schedule: &'a Schedule) -> Node<'a> {
-        let job = self.jobs().get(&schedule.job);
-        let outputs =
-            job.and_then(|job| job.outputs(&job.canonical(&schedule.first_params(self)?)?));
+        let outputs = match schedule.steps.is_empty() {
+            true => self.jobs().get(&schedule.job).and_then(|job| {
+                let params = job.canonical(&schedule.first_params(self)?)?;
+                Ok(job.outputs(&params)?.into_iter().map(|output| output.name).collect())
+            }),
+            false => Graph::of(&schedule.name, &schedule.steps, self.jobs())
+                .map(|graph| graph.outputs().cloned().collect()),
+        };
         // Of a job of another release it is not known what it writes.
-        let outputs = outputs.unwrap_or_default().into_iter().map(|output| output.name).collect();
-        Node { schedule, outputs }
+        Node { schedule, outputs: outputs.unwrap_or_default() }
     }
 
     /// Fails where a schedule would be gone with the process, and its root would not.
@@ -384,11 +443,11 @@ fn no_such_schedule(name: &str, names: &[&str]) -> Error {
 }
 
 /// A device policy as its word.
-mod policy {
+pub(crate) mod policy {
     use kernels::GpuPolicy;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         policy: &Option<GpuPolicy>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -398,7 +457,7 @@ mod policy {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<GpuPolicy>, D::Error> {
         let word = Option::<String>::deserialize(deserializer)?;

@@ -42,6 +42,7 @@ fn schedule(name: &str, cron: &str, zone: &str) -> Schedule {
         job: "anomalies".into(),
         params: json!({}),
         gpu: None,
+        steps: Vec::new(),
         trigger: clock(cron, zone, "all", 0),
         priority: 0,
         created_by: String::new(),

@@ -1,4 +1,4 @@
-//! What a schedule waits for: the clock, a change of a dataset, or the end of other runs.
+//! What a schedule waits for: the clock, a change of a dataset, the end of other runs, or a person.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use datasets::DatasetName;
@@ -56,9 +56,17 @@ pub enum Trigger {
         /// How many of its runs may be open.
         at_once: u32,
     },
+    /// Somebody who begins it.
+    ByHand {
+        /// Always so.
+        by_hand: bool,
+    },
 }
 
 impl Trigger {
+    /// Nothing but somebody who begins it.
+    pub const BY_HAND: Self = Self::ByHand { by_hand: true };
+
     /// Its times, where the clock says them.
     pub(crate) fn times(&self) -> Result<Option<Cron>> {
         match self {
@@ -91,6 +99,7 @@ impl Trigger {
                 format!("on change of {on_change}, {rows_min} rows")
             }
             Self::After { after } => format!("after {after}"),
+            Self::ByHand { .. } => "by hand".to_owned(),
             Self::Backfill { from, to, every: Every::Day, zone, .. } => {
                 format!("days {from} to {to} {zone}")
             }
@@ -140,7 +149,7 @@ impl Trigger {
                 let zone = zone_named(zone)?.name().to_owned();
                 Ok(Self::Backfill { from: *from, to: *to, every: *every, zone, at_once: *at_once })
             }
-            Self::After { .. } => Ok(self),
+            Self::After { .. } | Self::ByHand { .. } => Ok(self),
         }
     }
 }
@@ -153,13 +162,24 @@ pub(super) struct Node<'a> {
 }
 
 impl Node<'_> {
+    /// Whether it runs a job of this kind.
+    fn runs(&self, job: &str) -> bool {
+        self.schedule.job == job || self.schedule.steps.iter().any(|step| step.job == job)
+    }
+
     /// Whether `other` runs because this one did.
     fn starts(&self, other: &Node<'_>, is_schedule: &dyn Fn(&str) -> bool) -> bool {
         match &other.schedule.trigger {
-            Trigger::Clock { .. } | Trigger::Backfill { .. } => false,
+            Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::ByHand { .. } => false,
             Trigger::Change { on_change, .. } => self.outputs.contains(on_change),
-            Trigger::After { after } if is_schedule(after) => *after == self.schedule.name,
-            Trigger::After { after } => *after == self.schedule.job,
+            Trigger::After { after } => {
+                // Of a pipeline one waits for a step.
+                let name = after.split('/').next().unwrap_or_default();
+                match is_schedule(name) {
+                    true => name == self.schedule.name,
+                    false => self.runs(after),
+                }
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, WriteMode, near_names};
+use engine::{Code, Error, Result, Session, WriteMode, near_names};
 use futures::StreamExt;
 
 use crate::parameters::bad;
@@ -54,11 +54,10 @@ pub(crate) const SERIES: &str = "series";
 pub(crate) const AT: &str = "at";
 pub(crate) const VALUE: &str = "value";
 
-impl SeriesSource<'_> {
-    /// The rows as (series text, at timestamp, value float64), in no order. Fails with `BAD_INPUT`
-    /// naming the parameter when a column is not there or of a wrong type.
-    pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
-        let table = InputTable::open(ctx, self.job, self.dataset).await?;
+impl<'a> SeriesSource<'a> {
+    /// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
+    pub(crate) async fn check(&self, session: &Session) -> Result<InputTable<'a>> {
+        let table = InputTable::open(session, self.job, self.dataset).await?;
         if let Some(column) = self.series_column {
             table.check("series_column", column, "a text or whole number", |t| {
                 t.is_integer() || is_text(t)
@@ -66,6 +65,12 @@ impl SeriesSource<'_> {
         }
         table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
         table.check("value_column", self.value_column, "a number", DataType::is_numeric)?;
+        Ok(table)
+    }
+
+    /// The rows as (series text, at timestamp, value float64), in no order.
+    pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
+        let table = self.check(ctx.session()).await?;
         let series = match self.series_column {
             Some(column) => cast(ident(column), DataType::Utf8),
             None => lit(self.dataset.as_str()),

@@ -4,10 +4,9 @@
 use arrow::datatypes::DataType;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
-use engine::Result;
+use engine::{Result, Session};
 
 use crate::parameters::bad;
-use crate::run::context::RunContext;
 
 /// A dataset at its pinned version, as a job reads it.
 pub(crate) struct InputTable<'a> {
@@ -18,11 +17,11 @@ pub(crate) struct InputTable<'a> {
 
 impl<'a> InputTable<'a> {
     pub(crate) async fn open(
-        ctx: &RunContext,
+        session: &Session,
         job: &'static str,
         dataset: &'a DatasetName,
     ) -> Result<Self> {
-        Ok(Self { job, dataset, frame: ctx.session().table(dataset).await? })
+        Ok(Self { job, dataset, frame: session.table(dataset).await? })
     }
 
     /// Fails with `BAD_INPUT` naming `parameter` when there is no such column, or its type does not fit.

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{cast, ident};
 use datasets::DatasetName;
-use engine::{Error, Result};
+use engine::{Error, Result, Session};
 use futures::StreamExt;
 
 use crate::parameters::bad;
@@ -31,11 +31,10 @@ pub(crate) struct TextSource<'a> {
     pub(crate) order_parameter: &'static str,
 }
 
-impl TextSource<'_> {
-    /// Begins to read. Fails with `BAD_INPUT` naming the parameter when a column is not there or of a
-    /// wrong type.
-    pub(crate) async fn read(&self, ctx: &RunContext) -> Result<TextReader> {
-        let table = InputTable::open(ctx, self.job, self.dataset).await?;
+impl<'a> TextSource<'a> {
+    /// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
+    pub(crate) async fn check(&self, session: &Session) -> Result<InputTable<'a>> {
+        let table = InputTable::open(session, self.job, self.dataset).await?;
         let id_fits = |t: &DataType| t.is_integer() || is_text(t);
         table.check("id_column", self.id_column, "a text or whole number", id_fits)?;
         if self.text_columns.is_empty() {
@@ -48,6 +47,12 @@ impl TextSource<'_> {
             let fits = |t: &DataType| t.is_temporal() || t.is_numeric() || is_text(t);
             table.check(self.order_parameter, column, "a timestamp, number or text", fits)?;
         }
+        Ok(table)
+    }
+
+    /// Begins to read, as far as its columns are there.
+    pub(crate) async fn read(&self, ctx: &RunContext) -> Result<TextReader> {
+        let table = self.check(ctx.session()).await?;
         let mut order = vec![ident(self.id_column).sort(true, false)];
         order.extend(self.order_column.map(|column| ident(column).sort(true, false)));
         order.reverse();

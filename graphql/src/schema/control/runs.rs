@@ -293,7 +293,7 @@ fn stage_type() -> Object {
         .field(part("facts", TypeRef::named(scalars::JSON), |s: &StageRecord| json(&s.facts)))
 }
 
-fn state_value(state: RunState) -> Value {
+pub(super) fn state_value(state: RunState) -> Value {
     Value::Enum(async_graphql::Name::new(state.as_str().to_uppercase()))
 }
 

@@ -428,6 +428,7 @@ fn schedule_of(context: &ResolverContext<'_>) -> Result<Schedule> {
         job: text("job", ""),
         params,
         gpu,
+        steps: Vec::new(),
         trigger,
         priority: priority(argument(context, "priority").as_ref())?,
         created_by: String::new(),

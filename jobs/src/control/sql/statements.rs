@@ -411,7 +411,8 @@ impl SqlStore {
         // Which of them had a run is known for as long: a schedule handles none that is older than it has got. One that waits for a
         // dataset or for runs counts their versions and changes, which are fewer than microseconds.
         let ticks = query(
-            "DELETE FROM ticks WHERE due_at < $1 AND EXISTS (SELECT 1 FROM schedules s WHERE s.tenant = ticks.tenant \
+            "DELETE FROM ticks WHERE due_at < $1 AND (ended IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.id = ticks.run)) \
+             AND EXISTS (SELECT 1 FROM schedules s WHERE s.tenant = ticks.tenant \
              AND s.name = ticks.schedule AND (s.up_to >= ticks.due_at OR s.up_to < 1000000000000))",
         );
         self.run(ticks.bind(ended_us), &mut tx).await?;

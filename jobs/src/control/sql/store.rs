@@ -324,8 +324,38 @@ impl ControlStore for SqlStore {
         &'a self,
         tenant: &'a str,
         name: &'a str,
+        limit: i64,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.list_ticks(tenant, name))
+        Box::pin(self.list_ticks(tenant, name, limit))
+    }
+
+    fn begin_tick<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.begin_tick(tick, id))
+    }
+
+    fn open_ticks<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>> {
+        Box::pin(self.list_open_ticks(tenant, name))
+    }
+
+    fn ticks_of<'a>(
+        &'a self,
+        tenant: &'a str,
+        of: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>> {
+        Box::pin(self.list_ticks_of(tenant, of))
+    }
+
+    fn end_tick<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: &'a str,
+        ended: Option<(&'a str, bool)>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.end_tick(tenant, id, ended))
     }
 
     fn tick_counts<'a>(

@@ -1,10 +1,23 @@
-//! The statements of ticks: the times of a schedule, and the partitions of a backfill. Each has one run.
+//! The statements of ticks: the times of a schedule, the partitions of a backfill, the runs of a pipeline and their steps. Each has
+//! one run.
 
-use sqlx::query;
-use sqlx::{Any, Transaction};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Transaction, query};
 
 use super::SqlStore;
 use crate::control::{Fired, NewRun, Result, Room, TickCount, TickOf, TickState};
+
+/// A statement that gives ticks and the states of their runs.
+macro_rules! ticks {
+    ($rest:literal) => {
+        query(concat!(
+            "SELECT t.schedule AS schedule, t.logical AS logical, t.due_at AS due_at, t.run AS run, \
+             COALESCE(r.state, t.ended) AS state FROM ticks t LEFT JOIN runs r ON r.id = t.run ",
+            $rest
+        ))
+    };
+}
 
 impl SqlStore {
     /// Adds a tick; false where it is there, where there is no such schedule, or where that is elsewhere by now.
@@ -14,9 +27,11 @@ impl SqlStore {
         run: &str,
         tx: &mut Transaction<'static, Any>,
     ) -> Result<bool> {
+        // A step is of the schedule that its pipeline is.
+        let of = tick.schedule.split('/').next().unwrap_or_default();
         let ticks = query(
             "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
-             SELECT tenant, name, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $2 AND up_to = COALESCE($6, up_to) \
+             SELECT tenant, $2, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $7 AND up_to = COALESCE($6, up_to) \
              ON CONFLICT DO NOTHING",
         );
         let ticks = ticks
@@ -25,13 +40,14 @@ impl SqlStore {
             .bind(tick.logical.clone())
             .bind(tick.due_us)
             .bind(run.to_owned())
-            .bind(tick.moves.map(|(from, _)| from));
+            .bind(tick.moves.map(|(from, _)| from))
+            .bind(of.to_owned());
         if self.run(ticks, tx).await? == 0 {
             return Ok(false);
         }
         if let Some((_, up_to)) = tick.moves {
             let moves = query("UPDATE schedules SET up_to = $3 WHERE tenant = $1 AND name = $2");
-            let moves = moves.bind(tick.tenant.clone()).bind(tick.schedule.clone()).bind(up_to);
+            let moves = moves.bind(tick.tenant.clone()).bind(of.to_owned()).bind(up_to);
             self.run(moves, tx).await?;
         }
         Ok(true)
@@ -85,7 +101,16 @@ impl SqlStore {
         let moves = moves.bind(tenant.to_owned()).bind(failed.to_owned());
         match self.run(moves.bind(run.id.clone()), &mut tx).await? {
             0 => Ok(Fired::Before),
-            _ => self.insert_if_room(run, None, room, change, tx).await,
+            _ => {
+                // The run of a pipeline that had ended goes on.
+                let goes_on = query(
+                    "UPDATE ticks SET ended = NULL WHERE tenant = $1 AND run = (SELECT t.logical FROM ticks t \
+                     WHERE t.tenant = $1 AND t.run = $2 AND t.schedule LIKE '%/%')",
+                );
+                let goes_on = goes_on.bind(tenant.to_owned()).bind(run.id.clone());
+                self.run(goes_on, &mut tx).await?;
+                self.insert_if_room(run, None, room, change, tx).await
+            }
         }
     }
 
@@ -102,17 +127,88 @@ impl SqlStore {
         Ok(gone)
     }
 
-    pub(super) async fn list_ticks(&self, tenant: &str, schedule: &str) -> Result<Vec<TickState>> {
-        let all = query(
-            "SELECT t.logical AS logical, t.run AS run, COALESCE(r.state, t.ended) AS state FROM ticks t \
-             LEFT JOIN runs r ON r.id = t.run WHERE t.tenant = $1 AND t.schedule = $2 ORDER BY t.due_at DESC, t.logical DESC",
+    pub(super) async fn begin_tick(&self, tick: &TickOf, id: &str) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        self.next_change(&mut tx).await?;
+        let is_new = self.insert_tick(tick, id, &mut tx).await?;
+        self.commit(tx).await?;
+        Ok(is_new)
+    }
+
+    pub(super) async fn end_tick(
+        &self,
+        tenant: &str,
+        id: &str,
+        ended: Option<(&str, bool)>,
+    ) -> Result<bool> {
+        let ends = match ended {
+            None => query(
+                "UPDATE ticks SET ended = NULL WHERE tenant = $1 AND run = $2 AND ended IN ('failed', 'cancelled')",
+            ),
+            Some((_, true)) => query(
+                "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL",
+            ),
+            // A step may have been begun anew since it was looked at.
+            Some(("succeeded", false)) => query(
+                "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL AND NOT EXISTS \
+                 (SELECT 1 FROM ticks s LEFT JOIN runs r ON r.id = s.run WHERE s.tenant = $1 AND s.logical = $2 \
+                 AND COALESCE(r.state, s.ended) <> 'succeeded')",
+            ),
+            Some((_, false)) => query(
+                "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL AND NOT EXISTS \
+                 (SELECT 1 FROM ticks s JOIN runs r ON r.id = s.run WHERE s.tenant = $1 AND s.logical = $2 AND r.is_open = 1) \
+                 AND EXISTS (SELECT 1 FROM ticks s LEFT JOIN runs r ON r.id = s.run WHERE s.tenant = $1 AND s.logical = $2 \
+                 AND COALESCE(r.state, s.ended) IN ('failed', 'cancelled'))",
+            ),
+        };
+        let ends = ends.bind(tenant.to_owned()).bind(id.to_owned());
+        let ends = match ended {
+            Some((state, _)) => ends.bind(state.to_owned()),
+            None => ends,
+        };
+        let mut tx = self.begin().await?;
+        self.next_change(&mut tx).await?;
+        let ended = self.run(ends, &mut tx).await? > 0;
+        self.commit(tx).await?;
+        Ok(ended)
+    }
+
+    pub(super) async fn list_ticks(
+        &self,
+        tenant: &str,
+        schedule: &str,
+        limit: i64,
+    ) -> Result<Vec<TickState>> {
+        let all = ticks!(
+            "WHERE t.tenant = $1 AND t.schedule = $2 ORDER BY t.due_at DESC, t.logical DESC LIMIT $3"
         );
-        let all = all.bind(tenant.to_owned()).bind(schedule.to_owned());
-        let rows = all.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        self.ticks_in(all.bind(tenant.to_owned()).bind(schedule.to_owned()).bind(limit)).await
+    }
+
+    pub(super) async fn list_open_ticks(
+        &self,
+        tenant: &str,
+        schedule: &str,
+    ) -> Result<Vec<TickState>> {
+        let open = ticks!(
+            "WHERE t.tenant = $1 AND t.schedule = $2 AND t.ended IS NULL AND r.id IS NULL ORDER BY t.due_at, t.logical"
+        );
+        self.ticks_in(open.bind(tenant.to_owned()).bind(schedule.to_owned())).await
+    }
+
+    pub(super) async fn list_ticks_of(&self, tenant: &str, of: &str) -> Result<Vec<TickState>> {
+        let steps = ticks!("WHERE t.tenant = $1 AND t.logical = $2 ORDER BY t.due_at, t.schedule");
+        self.ticks_in(steps.bind(tenant.to_owned()).bind(of.to_owned())).await
+    }
+
+    async fn ticks_in(&self, ticks: Query<'_, Any, AnyArguments>) -> Result<Vec<TickState>> {
+        let rows: Vec<AnyRow> = ticks.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter()
             .map(|row| {
                 Ok(TickState {
+                    schedule: self.get(row, "schedule")?,
                     logical: self.get(row, "logical")?,
+                    due_us: self.get(row, "due_at")?,
                     run: self.get(row, "run")?,
                     state: self.get(row, "state")?,
                 })
@@ -132,7 +228,8 @@ impl SqlStore {
             .collect()
     }
 
-    /// Keeps of ticks that stay how their runs ended, before those are forgotten.
+    /// Keeps of ticks that stay how their runs ended, before those are forgotten, and lets go of the steps of pipeline runs that are
+    /// forgotten.
     pub(super) async fn keep_ends(
         &self,
         ended_us: i64,
@@ -142,7 +239,12 @@ impl SqlStore {
             "UPDATE ticks SET ended = (SELECT r.state FROM runs r WHERE r.id = ticks.run) WHERE ended IS NULL AND EXISTS \
              (SELECT 1 FROM runs r WHERE r.id = ticks.run AND r.is_open = 0 AND r.ended_at < $1 AND r.projection = 1)",
         );
-        self.run(ends.bind(ended_us), tx).await.map(drop)
+        self.run(ends.bind(ended_us), tx).await?;
+        let steps = query(
+            "DELETE FROM ticks WHERE due_at < $1 AND schedule LIKE '%/%' AND NOT EXISTS \
+             (SELECT 1 FROM ticks p WHERE p.tenant = ticks.tenant AND p.run = ticks.logical)",
+        );
+        self.run(steps.bind(ended_us), tx).await.map(drop)
     }
 
     pub(super) async fn remove(&self, tenant: &str, name: &str) -> Result<bool> {
@@ -151,6 +253,11 @@ impl SqlStore {
         let gone = query("DELETE FROM schedules WHERE tenant = $1 AND name = $2");
         let gone = self.run(gone.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
         // Another of its name begins anew.
+        let steps = query(
+            "DELETE FROM ticks WHERE tenant = $1 AND schedule LIKE '%/%' AND logical IN \
+             (SELECT p.run FROM ticks p WHERE p.tenant = $1 AND p.schedule = $2)",
+        );
+        self.run(steps.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
         let ticks = query("DELETE FROM ticks WHERE tenant = $1 AND schedule = $2");
         self.run(ticks.bind(tenant.to_owned()).bind(name.to_owned()), &mut tx).await?;
         self.commit(tx).await?;

@@ -27,7 +27,7 @@ mod params;
 mod tests;
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -84,6 +84,17 @@ impl Job for Anomalies {
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![output::spec(Self::params(params)?.output)])
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            source(&Self::params(params)?).check(session).await?;
+            self.outputs(params)
+        })
     }
 
     fn row_bytes(&self) -> usize {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use analysis::series::Span;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -88,6 +88,17 @@ impl Job for Correlate {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            source(&Self::params(params)?).check(session).await?;
+            self.outputs(params)
+        })
+    }
+
     fn row_bytes(&self) -> usize {
         POINT_BYTES
     }
@@ -99,16 +110,7 @@ impl Job for Correlate {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
-            let source = SeriesSource {
-                job: NAME,
-                dataset: &params.dataset,
-                series_column: Some(&params.series_column),
-                time_column: &params.time_column,
-                value_column: &params.value_column,
-                only: &params.series,
-                from: params.from,
-                to: params.to,
-            };
+            let source = source(&params);
             source.require_named(ctx).await?;
             let (interval, cohorts) = plan(ctx, &params, &source).await?;
             let mut report = Report::new(&params, interval);
@@ -126,6 +128,19 @@ impl Job for Correlate {
             commit_series(ctx, spec, &source, &["series_a", "series_b"], batch).await?;
             Ok(Outcome { summary: report.summary(found.len()) })
         })
+    }
+}
+
+fn source(params: &Params) -> SeriesSource<'_> {
+    SeriesSource {
+        job: NAME,
+        dataset: &params.dataset,
+        series_column: Some(&params.series_column),
+        time_column: &params.time_column,
+        value_column: &params.value_column,
+        only: &params.series,
+        from: params.from,
+        to: params.to,
     }
 }
 

@@ -73,7 +73,7 @@ impl Judged {
         dataset: &DatasetName,
         source: &DatasetName,
     ) -> Result<Self> {
-        let table = InputTable::open(ctx, NAME, dataset).await?;
+        let table = InputTable::open(ctx.session(), NAME, dataset).await?;
         let id_fits = |t: &DataType| t.is_integer() || is_text(t);
         table.check("labels", "id_a", "a text or whole number", id_fits)?;
         table.check("labels", "id_b", "a text or whole number", id_fits)?;

@@ -40,7 +40,7 @@ use analysis::linkage::RecordLink;
 use arrow::array::{LargeStringArray, RecordBatch};
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, WriteMode};
+use engine::{Result, Session, WriteMode};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -107,6 +107,21 @@ impl Job for Duplicates {
         ];
         specs.extend(index.map(incremental::index_spec));
         Ok(specs)
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            let of = Self::params(params)?;
+            match &of.fields {
+                Some(fields) => drop(records::check(session, &of, fields).await?),
+                None => drop(source(&of).check(session).await?),
+            }
+            self.outputs(params)
+        })
     }
 
     fn row_bytes(&self) -> usize {
@@ -279,18 +294,21 @@ async fn commit(
     Ok(())
 }
 
-/// Reads all texts.
-async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
-    let mut stage = ctx.stage("read");
-    let source = TextSource {
+fn source(params: &Params) -> TextSource<'_> {
+    TextSource {
         job: NAME,
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &params.text_columns,
         order_column: params.order_column.as_deref(),
         order_parameter: "order_column",
-    };
-    let mut rows = source.read(ctx).await?;
+    }
+}
+
+/// Reads all texts.
+async fn read(ctx: &RunContext, params: &Params) -> Result<Corpus> {
+    let mut stage = ctx.stage("read");
+    let mut rows = source(params).read(ctx).await?;
     // Where there are vectors, they take half of the budget.
     let quarters = if params.vectors.is_some() { Quarters::One } else { Quarters::Three };
     let row_bytes = params.functions * size_of::<u32>();

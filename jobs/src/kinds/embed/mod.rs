@@ -19,7 +19,7 @@ mod tests;
 
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, WriteMode};
+use engine::{Result, Session, WriteMode};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -78,6 +78,17 @@ impl Job for Embed {
         Ok(vec![output::spec(params.output, params.dimension)])
     }
 
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            source(&Self::params(params)?).check(session).await?;
+            self.outputs(params)
+        })
+    }
+
     fn row_bytes(&self) -> usize {
         ROW_BYTES
     }
@@ -109,18 +120,21 @@ impl Job for Embed {
     }
 }
 
-/// Reads all rows.
-async fn read(ctx: &RunContext, params: &Params, earlier: &Earlier<'_>) -> Result<Corpus> {
-    let mut stage = ctx.stage("read");
-    let source = TextSource {
+fn source(params: &Params) -> TextSource<'_> {
+    TextSource {
         job: NAME,
         dataset: &params.dataset,
         id_column: &params.id_column,
         text_columns: &params.text_columns,
         order_column: None,
         order_parameter: "order_column",
-    };
-    let mut rows = source.read(ctx).await?;
+    }
+}
+
+/// Reads all rows.
+async fn read(ctx: &RunContext, params: &Params, earlier: &Earlier<'_>) -> Result<Corpus> {
+    let mut stage = ctx.stage("read");
+    let mut rows = source(params).read(ctx).await?;
     let known = |hash: &corpus::TextHash| earlier.has(hash);
     let vector_bytes = params.dimension as usize * size_of::<f32>();
     let mut corpus = CorpusBuilder::new(&known, vector_bytes, ctx.memory_budget_bytes() / 4 * 3);

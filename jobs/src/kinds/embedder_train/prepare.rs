@@ -113,7 +113,7 @@ async fn each_pair(
     value: &str,
     mut take: impl FnMut((String, String), f64),
 ) -> Result<()> {
-    let table = InputTable::open(ctx, NAME, dataset).await?;
+    let table = InputTable::open(ctx.session(), NAME, dataset).await?;
     let id_fits = |t: &DataType| t.is_integer() || is_text(t);
     table.check(parameter, "source", "a text", is_text)?;
     table.check(parameter, "id_a", "a text or whole number", id_fits)?;

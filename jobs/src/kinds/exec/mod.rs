@@ -24,7 +24,7 @@ use datafusion::logical_expr::ident;
 use datasets::conform::Conformer;
 use datasets::read::Chunk;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, WriteMode};
+use engine::{Code, Error, Result, Session, WriteMode};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -37,6 +37,7 @@ use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
 use crate::partition::Partition;
 use crate::run::context::RunContext;
+use crate::tables::input::InputTable;
 use outside::{BoxError, Failure, Limits, OutsideError, Program};
 
 /// The kind's name.
@@ -114,6 +115,17 @@ impl Job for Exec {
         ROW_BYTES
     }
 
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            table(session, &Self::params(params)?).await?;
+            self.outputs(params)
+        })
+    }
+
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
@@ -164,6 +176,15 @@ fn path_of(program: &str, programs: Option<&Path>) -> Result<PathBuf> {
         .map_err(|e| Error::environment(Code::BadInput, "the folder of programs", e))
 }
 
+/// What it reads. Fails with `BAD_INPUT` where a column is not there.
+async fn table<'a>(session: &Session, params: &'a Params) -> Result<InputTable<'a>> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
+    for column in &params.columns {
+        table.check("columns", column, "a column", |_| true)?;
+    }
+    Ok(table)
+}
+
 /// The rows of the time that is asked for, where the dataset says when a row happened.
 async fn within(ctx: &RunContext, params: &Params, frame: DataFrame) -> Result<DataFrame> {
     if params.from.is_none() && params.to.is_none() {
@@ -183,20 +204,8 @@ async fn rows_of(
     spec: &DatasetSpec,
 ) -> Result<(Vec<RecordBatch>, Value)> {
     let path = path_of(&params.program, ctx.programs())?;
-    let mut frame = ctx.session().table(&params.dataset).await?;
-    frame = within(ctx, params, frame).await?;
+    let mut frame = within(ctx, params, table(ctx.session(), params).await?.frame).await?;
     if !params.columns.is_empty() {
-        let fields = frame.schema().fields();
-        let missing = params.columns.iter().find(|name| fields.iter().all(|f| f.name() != *name));
-        if let Some(missing) = missing {
-            let there: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-            let problem = format!(
-                "dataset {} has no column {missing:?}; expected one of {}",
-                params.dataset,
-                there.join(", ")
-            );
-            return Err(bad(NAME, "columns", problem));
-        }
         frame = frame.select(params.columns.iter().map(ident).collect::<Vec<_>>())?;
     }
     let stream = ctx.session().stream(frame).await?;

@@ -22,7 +22,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Version, WriteMode};
+use engine::{Code, Error, Result, Session, SqlQuery, Version, WriteMode};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -79,6 +79,17 @@ impl Job for Sql {
         Ok(vec![Self::params(params)?.spec()])
     }
 
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            Ok(vec![planned(session, &params, &params.query()?).await?.1])
+        })
+    }
+
     fn has_partitions(&self) -> bool {
         true
     }
@@ -106,6 +117,21 @@ impl Job for Sql {
     }
 }
 
+/// The query as it reads the datasets of a session, and the dataset that it makes of them.
+async fn planned(
+    session: &Session,
+    params: &Params,
+    query: &SqlQuery,
+) -> Result<(DataFrame, DatasetSpec)> {
+    let frame = session.query(query, &params.bound(query)?).await?;
+    if let Some(input) = &params.incremental {
+        incremental::require_rows_alone(frame.logical_plan(), input)?;
+    }
+    let reads: Vec<&DatasetName> = query.datasets().iter().collect();
+    let spec = output::spec(params, &frame, &reads)?;
+    Ok((frame, spec))
+}
+
 /// A query that is planned, and where its rows go.
 struct Work<'a> {
     ctx: &'a RunContext,
@@ -119,13 +145,8 @@ impl<'a> Work<'a> {
         let mut stage = ctx.stage("plan");
         stage.facts(json!({ "query": params.query }));
         let query = params.query()?;
-        let frame = ctx.session().query(&query, &params.bound(&query)?).await?;
+        let (frame, spec) = planned(ctx.session(), params, &query).await?;
         require_inputs(ctx, frame.logical_plan())?;
-        if let Some(input) = &params.incremental {
-            incremental::require_rows_alone(frame.logical_plan(), input)?;
-        }
-        let reads: Vec<&DatasetName> = query.datasets().iter().collect();
-        let spec = output::spec(params, &frame, &reads)?;
         let catalog = ctx.present().await?.catalog();
         let spec = match catalog.datasets.get(&spec.name) {
             Some(there) => output::beside(spec, &there.spec)?,

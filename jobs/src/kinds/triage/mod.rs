@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use answers::Answer;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, WriteMode};
+use engine::{Code, Error, Result, Session, WriteMode};
 use futures::future::BoxFuture;
 use kernels::nearest::{Metric, NearestOptions, Neighbour, nearest};
 use kernels::{Execution, MatrixView};
@@ -94,6 +94,27 @@ impl Job for Triage {
         Ok(vec![output::spec(Self::params(params)?.output)])
     }
 
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            let of = Self::params(params)?;
+            let texts = of.text_columns.clone().unwrap_or_default();
+            let table = InputTable::open(session, NAME, &of.dataset).await?;
+            for (parameter, column) in of
+                .label_column
+                .iter()
+                .map(|column| ("label_column", column))
+                .chain(texts.iter().map(|column| ("text_columns", column)))
+            {
+                table.check(parameter, column, "a text", is_text)?;
+            }
+            self.outputs(params)
+        })
+    }
+
     fn row_bytes(&self) -> usize {
         ROW_BYTES
     }
@@ -166,7 +187,7 @@ async fn read(ctx: &RunContext, params: &Params, model: &ClassifierSettings) -> 
     let mut columns = params.columns(model);
     let texts = columns.len();
     if let Some(label) = &params.label_column {
-        let table = InputTable::open(ctx, NAME, &params.dataset).await?;
+        let table = InputTable::open(ctx.session(), NAME, &params.dataset).await?;
         table.check("label_column", label, "a text", is_text)?;
         columns.push(label.clone());
     }

@@ -17,7 +17,7 @@ mod tests;
 
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Result, WriteMode};
+use engine::{Result, Session, WriteMode};
 use futures::future::BoxFuture;
 use models::{Classifier, EncoderDevice};
 use serde_json::{Value, json};
@@ -94,6 +94,17 @@ impl Job for TriageTrain {
             models_spec(),
             stages_spec(),
         ])
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            prepare::check(session, &Self::params(params)?).await?;
+            self.outputs(params)
+        })
     }
 
     fn row_bytes(&self) -> usize {
@@ -195,7 +206,7 @@ async fn encoder(ctx: &RunContext, params: &Params) -> Result<Encoder> {
 /// The classifier in production.
 async fn in_use(
     ctx: &RunContext,
-    session: &engine::Session,
+    session: &Session,
     params: &Params,
     version: &str,
 ) -> Result<Classifier> {

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{cast, ident, lit};
 use datasets::DatasetName;
-use engine::{Code, Error, Result, near_names};
+use engine::{Code, Error, Result, Session, near_names};
 use futures::StreamExt;
 use models::{Labels, same_text_groups};
 
@@ -87,26 +87,34 @@ impl Prepared {
     }
 }
 
+/// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
+pub(super) async fn check(session: &Session, params: &Params) -> Result<()> {
+    let table = source(params, &params.text_columns).check(session).await?;
+    table.check("label_column", &params.label_column, "a text", is_text)
+}
+
+fn source<'a>(params: &'a Params, columns: &'a [String]) -> TextSource<'a> {
+    TextSource {
+        job: NAME,
+        dataset: &params.dataset,
+        id_column: &params.id_column,
+        text_columns: columns,
+        order_column: params.time_column.as_deref(),
+        order_parameter: "time_column",
+    }
+}
+
 /// Reads the labelled rows, the oldest first where there is a time.
 pub(super) async fn read(ctx: &RunContext, params: &Params) -> Result<(Rows, Dropped, u64)> {
     let mut stage = ctx.stage("read");
-    let table = InputTable::open(ctx, NAME, &params.dataset).await?;
-    table.check("label_column", &params.label_column, "a text", is_text)?;
     let corrected = match &params.corrections {
         Some(dataset) => corrections(ctx, dataset, &params.dataset).await?,
         None => HashMap::new(),
     };
+    check(ctx.session(), params).await?;
     let mut columns = vec![params.label_column.clone()];
     columns.extend(params.text_columns.iter().cloned());
-    let source = TextSource {
-        job: NAME,
-        dataset: &params.dataset,
-        id_column: &params.id_column,
-        text_columns: &columns,
-        order_column: params.time_column.as_deref(),
-        order_parameter: "time_column",
-    };
-    let mut reader = source.read(ctx).await?;
+    let mut reader = source(params, &columns).read(ctx).await?;
     let (mut rows, mut dropped) = (Rows::default(), Dropped::default());
     let (mut bytes, bytes_max) = (0, ctx.memory_budget_bytes() / 4);
     let mut corrections_used = 0;
@@ -154,7 +162,7 @@ async fn corrections(
     dataset: &DatasetName,
     source: &DatasetName,
 ) -> Result<HashMap<String, String>> {
-    let table = InputTable::open(ctx, NAME, dataset).await?;
+    let table = InputTable::open(ctx.session(), NAME, dataset).await?;
     for column in ["source", "id", "label"] {
         table.check("corrections", column, "a text", is_text)?;
     }

@@ -3,7 +3,7 @@
 use engine::{Code, Error, Principal, Result, RunId};
 
 use super::{RunHandle, RunRequest, Runner};
-use crate::control::Fired;
+use crate::control::{Fired, NewRun};
 use crate::run::record::{RunRecord, RunState};
 
 impl Runner {
@@ -27,10 +27,7 @@ impl Runner {
                 document.record.logical_time = None;
                 return self.enqueue(who, document).await;
             }
-            Fired::Full => {
-                let says = format!("retry run {id}: too many runs are queued; try again later");
-                return Err(Error::user(Code::LimitExceeded, says));
-            }
+            Fired::Full => return Err(too_many(id)),
         }
         let id = document.record.id;
         let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &document.record) };
@@ -38,6 +35,37 @@ impl Runner {
         self.shared.wake.notify_one();
         Ok(handle)
     }
+}
+
+impl Runner {
+    /// Requests `request` in the place of a step of a pipeline that failed or was cancelled, for whoever works. Where another took
+    /// that place there is nothing to do.
+    pub(crate) async fn retry_step(
+        &self,
+        who: &Principal,
+        id: RunId,
+        request: RunRequest,
+    ) -> Result<()> {
+        let before = self.get(who, id).await?;
+        let mut document = self.prepare(who, request).await?;
+        document.record.schedule = before.schedule;
+        document.record.logical_time = before.logical_time;
+        let run = NewRun { kept_for: None, ..self.new_run(who, &document)? };
+        let (tenant, failed) = (who.tenant.as_str(), id.to_string());
+        match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
+            Fired::Before => return Ok(()),
+            Fired::Full => return Err(too_many(id)),
+            Fired::Now => {}
+        }
+        self.shared.tell_queued(document.record);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+}
+
+fn too_many(id: RunId) -> Error {
+    let says = format!("retry run {id}: too many runs are queued; try again later");
+    Error::user(Code::LimitExceeded, says)
 }
 
 /// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has

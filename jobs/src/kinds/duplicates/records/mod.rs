@@ -29,7 +29,7 @@ use super::find::Cluster;
 use super::labels::Label;
 use super::semantic::RecordVectors;
 use link::{LinkOptions, Linked};
-pub(super) use read::{RecordTable, read_records};
+pub(super) use read::{RecordTable, check, read_records};
 
 /// Labels of either kind from which on they are learnt from.
 pub(super) const LABELS_MIN: usize = 30;

@@ -7,7 +7,7 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, cast, ident};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Session};
 use futures::StreamExt;
 
 use super::plan::ROW_BYTES;
@@ -83,12 +83,13 @@ pub(crate) async fn read_records(
     Ok(RecordTable { ids, records, without_id, without_value, rows_read, bytes_read })
 }
 
-async fn open(
-    ctx: &RunContext,
-    params: &Params,
+/// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
+pub(in super::super) async fn check<'a>(
+    session: &Session,
+    params: &'a Params,
     fields: &[Field],
-) -> Result<SendableRecordBatchStream> {
-    let table = InputTable::open(ctx, NAME, &params.dataset).await?;
+) -> Result<InputTable<'a>> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
     let id_fits = |t: &DataType| t.is_integer() || is_text(t);
     table.check("id_column", &params.id_column, "a text or whole number", id_fits)?;
     for Field { column, compare } in fields {
@@ -136,10 +137,21 @@ async fn open(
             }
         }
     }
-    let mut order = vec![ident(&params.id_column).sort(true, false)];
     if let Some(column) = &params.order_column {
         let fits = |t: &DataType| t.is_temporal() || t.is_numeric() || is_text(t);
         table.check("order_column", column, "a timestamp, number or text", fits)?;
+    }
+    Ok(table)
+}
+
+async fn open(
+    ctx: &RunContext,
+    params: &Params,
+    fields: &[Field],
+) -> Result<SendableRecordBatchStream> {
+    let table = check(ctx.session(), params, fields).await?;
+    let mut order = vec![ident(&params.id_column).sort(true, false)];
+    if let Some(column) = &params.order_column {
         order.insert(0, ident(column).sort(true, false));
     }
     let mut columns: Vec<Expr> = vec![cast(ident(&params.id_column), DataType::Utf8).alias("id")];
