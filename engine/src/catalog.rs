@@ -51,6 +51,8 @@ pub struct DatasetEntry {
     pub(crate) column_ids: Arc<ColumnIds>,
     /// When it was dropped, where it is.
     pub(crate) dropped_at: Option<DateTime<Utc>>,
+    /// Whether it was taken back before it had a row.
+    pub(crate) is_unmade: bool,
 }
 
 /// Most datasets of one tenant that clients make more of.

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use datasets::DatasetSpec;
-use deltalake_core::kernel::{Add, Remove};
+use deltalake_core::kernel::{Add, Metadata, Remove};
 use serde::{Deserialize, Serialize};
 
 use super::column_ids::Renamed;
@@ -108,6 +108,8 @@ pub(crate) struct Proposal {
     /// Whether all rows are written anew for it, and which column is called otherwise then.
     pub(crate) reshapes: bool,
     pub(crate) renamed: Option<Renamed>,
+    /// All that is said of the table from this version on, where it is another one.
+    pub(crate) metadata: Option<Metadata>,
     /// Whether the table is dropped from this version on.
     pub(crate) is_dropped: Option<bool>,
     /// The first version whose files are kept.

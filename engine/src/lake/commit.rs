@@ -320,6 +320,7 @@ fn written(
         }
         None => respecified,
     };
+    let respecified = proposal.metadata.clone().or(respecified);
     let before = respecified.as_ref().unwrap_or(&head.metadata);
     entry.metadata = width::widened(before, proposal.row_bytes)?.or(respecified);
     actions.extend(entry.metadata.clone().map(Action::Metadata));

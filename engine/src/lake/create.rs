@@ -103,10 +103,19 @@ impl Lake {
     ) -> Result<(Arc<Table>, bool)> {
         self.require_writer()?;
         if let Some(table) = self.find(&who.tenant, &spec.name).await? {
-            return Ok((table, false));
+            // One without a row may have been taken back since.
+            if table.entry().files == 0 {
+                self.look_for_next(&table).await?;
+            }
+            if let Some(table) = self.find(&who.tenant, &spec.name).await? {
+                return Ok((table, false));
+            }
         }
         spec.check_new()?;
         require_room_for_quarantine(&spec.name)?;
+        if let Some(table) = self.find_any(&who.tenant, &spec.name).await? {
+            return self.make_anew(who, table, spec).await;
+        }
         let root = self.root();
         let (metadata, protocol) = (schema::metadata_of(spec)?, schema::protocol()?);
         let operation = DeltaOperation::Create {
@@ -181,6 +190,16 @@ impl Lake {
         tenant: &TenantId,
         name: &DatasetName,
     ) -> Result<Option<Arc<Table>>> {
+        let found = self.find_any(tenant, name).await?;
+        if let Some(table) = found.as_ref().filter(|table| table.entry().is_unmade) {
+            // Another of its name may have come since.
+            self.look_for_next(table).await?;
+        }
+        Ok(found.filter(|table| !table.entry().is_unmade))
+    }
+
+    /// The same, also where it was taken back before it had a row.
+    async fn find_any(&self, tenant: &TenantId, name: &DatasetName) -> Result<Option<Arc<Table>>> {
         let shelf = self.shelf(tenant);
         if let Some(table) = shelf.get(name) {
             return Ok(Some(table));

@@ -3,22 +3,26 @@
 //! One commit says in the table's metadata that it is dropped. From then on whoever asks for it is told so, and no commit is made
 //! but the one that brings it back, with all its rows and versions. Its files go when they are told to: the log after the rows, and
 //! of the log the entry that says that it is dropped last, so that what was begun can be ended.
+//!
+//! One that was made for a file which then failed is taken back. Others may have seen it, and would take another table of its name for
+//! it, were its log gone: so it is dropped, says that there is nothing to bring back, and the next of its name goes on in its log.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
-use datasets::DatasetName;
+use datasets::{DatasetName, DatasetSpec};
 use deltalake_core::kernel::{Metadata, MetadataExt as _};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::check::{LOG_FOLDER, LogFiles, entry_path};
+use super::column_ids::ColumnIds;
 use super::create::require_room_for_quarantine;
 use super::log::{LogEntry, read_entry};
 use super::table::{folder_of, places};
-use super::{Author, CommitLabel, Head, Lake, Proposal, Table};
+use super::{Author, CommitLabel, Head, Lake, Proposal, Table, schema};
 use crate::catalog::DatasetEntry;
 use crate::derived::{is_kept_name, refuse_change};
 use crate::error::{Code, Error, Result};
@@ -28,12 +32,21 @@ use crate::identity::{Principal, TenantId, Version};
 const COPYING_MAX: usize = 8;
 /// Key of the instant in a table's configuration.
 const KEY: &str = "colonnade.dropped";
+/// Key that says that it never had a row, so that its name is free.
+const UNMADE_KEY: &str = "colonnade.unmade";
+/// Key of the version at which it was made, where one of its name had been taken back before.
+const MADE_KEY: &str = "colonnade.made";
 
 /// When a table was dropped, where it is.
 pub(super) fn dropped_at(metadata: &Metadata) -> Option<DateTime<Utc>> {
     let text = metadata.configuration().get(KEY)?;
     // What can not be read was dropped all the same.
     Some(text.parse().unwrap_or_default())
+}
+
+/// Whether a table was taken back before it had a row.
+pub(super) fn is_unmade(metadata: &Metadata) -> bool {
+    metadata.configuration().contains_key(UNMADE_KEY)
 }
 
 /// `metadata` of a table that is dropped, or is not any more.
@@ -72,7 +85,20 @@ pub(super) fn name_is_taken(name: &DatasetName, at: DateTime<Utc>) -> Error {
 impl Head {
     /// Fails where the table is dropped.
     pub(super) fn require_not_dropped(&self) -> Result<()> {
+        if is_unmade(&self.metadata) {
+            let name = &self.spec.name;
+            let says = format!(
+                "dataset {name} is gone: it was made for a file that was not loaded, and had no row"
+            );
+            return Err(Error::user(Code::NotFound, says));
+        }
         dropped_at(&self.metadata).map_or(Ok(()), |at| Err(was_dropped(&self.spec.name, at)))
+    }
+
+    /// Whether nothing was committed since it was made.
+    fn is_as_made(&self) -> bool {
+        let made = self.metadata.configuration().get(MADE_KEY);
+        made.and_then(|made| made.parse().ok()).unwrap_or(0) == self.version
     }
 }
 
@@ -102,19 +128,34 @@ impl Lake {
     /// Takes a dataset away again, and its quarantine with it, that was made for rows which did not come; not where somebody has
     /// written to either.
     pub(crate) async fn unmake(&self, who: &Principal, name: &DatasetName) -> Result<()> {
-        let made = Version(0);
         let quarantine = self.find(&who.tenant, &name.quarantine()).await?;
-        if quarantine.as_ref().is_some_and(|it| it.entry().version != made) {
+        if let Some(quarantine) = &quarantine
+            && !quarantine.head().await.is_as_made()
+        {
             return Ok(());
         }
         let label = CommitLabel { operation: "drop".to_owned(), ..CommitLabel::default() };
         for table in [self.find(&who.tenant, name).await?, quarantine].into_iter().flatten() {
-            let mut author = Say { is_dropped: true, at: Some(made) };
-            if !self.commit(&table, &who.subject, &label, &mut author).await?.committed {
+            if !self.commit(&table, &who.subject, &label, &mut Unmake).await?.committed {
                 return Ok(());
             }
         }
-        self.purge_dataset(who, name).await.map(drop)
+        Ok(())
+    }
+
+    /// Makes a dataset in the log of one of its name that was taken back. Says whether it was this call that made it.
+    pub(super) async fn make_anew(
+        &self,
+        who: &Principal,
+        table: Arc<Table>,
+        spec: &DatasetSpec,
+    ) -> Result<(Arc<Table>, bool)> {
+        let label = CommitLabel { operation: "create".to_owned(), ..CommitLabel::default() };
+        let landed = self.commit(&table, &who.subject, &label, &mut Anew { spec }).await?;
+        match table.entry().dropped_at {
+            Some(at) => Err(name_is_taken(&spec.name, at)),
+            None => Ok((table, landed.committed)),
+        }
     }
 
     /// Brings a dataset back, and its quarantine with it.
@@ -145,8 +186,7 @@ impl Lake {
         operation: &str,
     ) -> Result<Version> {
         let label = CommitLabel { operation: operation.to_owned(), ..CommitLabel::default() };
-        let landed =
-            self.commit(table, &who.subject, &label, &mut Say { is_dropped, at: None }).await?;
+        let landed = self.commit(table, &who.subject, &label, &mut Say { is_dropped }).await?;
         if landed.committed {
             tracing::info!(
                 tenant = %who.tenant, subject = who.subject, dataset = %table.name, version = %landed.version,
@@ -327,20 +367,56 @@ fn require_droppable(name: &DatasetName) -> Result<()> {
 /// The author of a commit that says whether a table is dropped.
 struct Say {
     is_dropped: bool,
-    /// The only version that it is said of, where there is one.
-    at: Option<Version>,
 }
 
 #[async_trait]
 impl Author for Say {
     async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
         head.require_ours()?;
-        if self.at.is_some_and(|at| at != head.version()) {
-            return Ok(None);
-        }
         if dropped_at(&head.metadata).is_some() == self.is_dropped {
             return Ok(None);
         }
         Ok(Some(Proposal { is_dropped: Some(self.is_dropped), ..Proposal::without_rows() }))
     }
+}
+
+/// The author of a commit that takes a table back, where nothing was committed since it was made.
+struct Unmake;
+
+#[async_trait]
+impl Author for Unmake {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_ours()?;
+        if !head.is_as_made() || dropped_at(&head.metadata).is_some() {
+            return Ok(None);
+        }
+        let metadata = with_dropped(head.metadata.clone(), true)?;
+        Ok(Some(with_metadata(metadata, UNMADE_KEY, "true".to_owned())?))
+    }
+}
+
+/// The author of a commit that makes a table of one that was taken back. Rows on their way to that one do not fit.
+struct Anew<'a> {
+    spec: &'a DatasetSpec,
+}
+
+#[async_trait]
+impl Author for Anew<'_> {
+    async fn propose(&mut self, _: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        head.require_ours()?;
+        if !is_unmade(&head.metadata) {
+            return Ok(None);
+        }
+        let mut ids = ColumnIds::default();
+        ids.reshaped = head.column_ids.reshaped + 1;
+        let metadata = ids.within(schema::metadata_of(self.spec)?)?;
+        let proposal = with_metadata(metadata, MADE_KEY, (head.version + 1).to_string())?;
+        Ok(Some(Proposal { reshapes: true, ..proposal }))
+    }
+}
+
+fn with_metadata(metadata: Metadata, key: &str, value: String) -> Result<Proposal> {
+    let metadata = metadata.add_config_key(key.to_owned(), value);
+    let metadata = metadata.map_err(|e| Error::bug("table metadata", e))?;
+    Ok(Proposal { metadata: Some(metadata), ..Proposal::without_rows() })
 }

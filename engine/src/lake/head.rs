@@ -347,6 +347,8 @@ impl Head {
             self.schema = schema::arrow_schema_of(metadata)?;
             self.column_ids = Arc::new(ColumnIds::of(metadata)?);
             self.metadata = metadata.clone();
+            let made = metadata.created_time().and_then(DateTime::from_timestamp_millis);
+            self.created_at = made.or(self.created_at);
         }
         if let Some(protocol) = &entry.protocol {
             self.protocol = protocol.clone();
@@ -381,6 +383,7 @@ impl Head {
             row_bytes: width::stated(&self.metadata),
             column_ids: Arc::clone(&self.column_ids),
             dropped_at: dropped::dropped_at(&self.metadata),
+            is_unmade: dropped::is_unmade(&self.metadata),
         }
     }
 }

@@ -101,6 +101,7 @@ impl Shelf {
         for (name, table) in self.tables.lock().iter() {
             let entry = table.entry();
             match entry.dropped_at {
+                Some(_) if entry.is_unmade => {}
                 Some(at) => drop(dropped.insert(name.clone(), at)),
                 None => drop(datasets.insert(name.clone(), entry.as_ref().clone())),
             }

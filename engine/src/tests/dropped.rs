@@ -91,6 +91,63 @@ async fn a_process_beside_another_has_what_that_one_did() {
     assert_eq!(rows().await, Some(Some(1)));
 }
 
+/// A dataset is taken back that was made for a file which failed: whoever saw it takes no other for it.
+#[tokio::test]
+async fn what_was_taken_back_is_not_taken_for_another_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let server = Engine::open(options(root)).await.unwrap();
+    let other = Engine::open(options(root)).await.unwrap();
+    assert!(server.catalog(&who()).await.unwrap().datasets.is_empty());
+    let spec = r#"{"name": "calls", "partition_by": [{"column": "place"}],
+        "columns": [{"name": "id", "type": "int64"}, {"name": "place", "type": "text"}]}"#;
+    let spec = DatasetSpec::from_json(spec).unwrap();
+    let line = |id: i64| ndjson(&format!("{{\"id\": {id}, \"place\": \"Bonn\"}}"));
+    let sends = async |engine: &Engine, id| {
+        let request = IngestRequest { rows: line(id), producer: None };
+        engine.ingest(&who(), &name("calls"), request).await
+    };
+    let catalog = async || {
+        server.lake().look_for_others().await;
+        server.catalog(&who()).await.unwrap()
+    };
+    for round in 0..3 {
+        other.create_dataset(&who(), calls()).await.unwrap();
+        assert!(catalog().await.datasets.contains_key(&name("calls")));
+        let late = Late::new(&server, 0..1).await;
+        other.lake().unmake(&who(), &name("calls")).await.unwrap();
+        if round == 0 {
+            // Nobody told of it.
+            let gone = send(&server, 0..1, None).await.unwrap_err();
+            assert_eq!(gone.code(), Code::NotFound);
+            assert!(gone.to_string().contains("is gone"), "{gone}");
+        }
+        if round == 1 {
+            let there = catalog().await;
+            assert!(there.datasets.is_empty() && there.dropped.is_empty(), "{there:?}");
+            let gone = server.restore_dataset(&who(), &name("calls")).await.unwrap_err();
+            assert!(gone.to_string().contains("does not exist"), "{gone}");
+        }
+        other.ensure_dataset(&who(), &spec).await.unwrap();
+        sends(&other, 1).await.unwrap();
+        let refused = if round == 2 { Code::Conflict } else { Code::NotFound };
+        assert_eq!(late.commit(&server).await.unwrap_err().code(), refused);
+        assert_eq!(sends(&server, 2).await.unwrap().accepted, 1);
+        other.lake().look_for_others().await;
+        let rows = "SELECT count(*) FROM calls WHERE place = 'Bonn'";
+        assert_eq!((number(&server, rows).await, number(&other, rows).await), (2, 2));
+        let fresh = Engine::open(options(root)).await.unwrap();
+        assert_eq!(number(&fresh, rows).await, 2);
+        // With rows it stays.
+        other.lake().unmake(&who(), &name("calls")).await.unwrap();
+        assert_eq!(number(&other, rows).await, 2);
+        other.drop_dataset(&who(), &name("calls")).await.unwrap();
+        assert!(catalog().await.dropped.contains_key(&name("calls")));
+        other.purge_dataset(&who(), &name("calls")).await.unwrap();
+        assert!(catalog().await.dropped.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
     let engine = engine().await;
