@@ -21,8 +21,8 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, Came, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
-    columns_were_changed,
+    Author, Before, Came, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, Removal, Table,
+    columns_were_changed, require_same_columns,
 };
 use crate::revise::{Keys, replace_by_key};
 use crate::session::{Session, rows_of};
@@ -196,6 +196,16 @@ impl Conflict<'_> {
         Ok(())
     }
 
+    /// Whether a row of the file is not left out.
+    pub(super) async fn has_fresh(&self, files: &DataFiles) -> Result<bool> {
+        if self.on != OnConflict::Skip {
+            return Ok(!files.adds.is_empty());
+        }
+        let there = self.keys_at(self.table.entry().version, &self.key()).await?;
+        let fresh = there.join(self.rows(files).await?, JoinType::LeftAnti)?;
+        Ok(fresh.limit(0, Some(1))?.count().await? > 0)
+    }
+
     /// The keys that the dataset has at a version.
     async fn keys_at(&self, version: Version, key: &[String]) -> Result<Keys> {
         let snapshot = self.table.snapshot(version).await?;
@@ -208,12 +218,20 @@ impl Conflict<'_> {
         &self,
         files: &DataFiles,
         mut known: Option<Version>,
+        first: &dyn Before,
         label: &CommitLabel,
     ) -> Result<Settled> {
         if self.on == OnConflict::Replace {
             let keys = Keys::of(self.rows(files).await?, &self.key())?;
-            let revised =
-                replace_by_key(self.lake, self.session, self.who, self.table, files, keys, label);
+            let revised = replace_by_key(
+                self.lake,
+                self.session,
+                self.who,
+                self.table,
+                (files, keys),
+                first,
+                label,
+            );
             let revised = revised.await?;
             return Ok(Settled {
                 version: revised.version,
@@ -223,12 +241,12 @@ impl Conflict<'_> {
             });
         }
         for _ in 0..PATIENT_ATTEMPTS {
-            if let Some(settled) = self.attempt(files, known.take(), true, label).await? {
+            if let Some(settled) = self.attempt(files, known.take(), true, first, label).await? {
                 return Ok(settled);
             }
             tokio::task::yield_now().await;
         }
-        let settled = self.attempt(files, None, false, label).await?;
+        let settled = self.attempt(files, None, false, first, label).await?;
         settled.ok_or_else(|| Error::internal("others came before one who let nobody else commit"))
     }
 
@@ -254,6 +272,7 @@ impl Conflict<'_> {
         files: &DataFiles,
         known: Option<Version>,
         is_patient: bool,
+        first: &dyn Before,
         label: &CommitLabel,
     ) -> Result<Option<Settled>> {
         let known = match known {
@@ -262,8 +281,16 @@ impl Conflict<'_> {
         };
         let at = known.unwrap_or_else(|| self.table.entry().version);
         let rows = self.rows(files).await?;
-        let mut author =
-            Fresh { conflict: self, files, rows, kept: None, is_patient, at, is_stale: false };
+        let mut author = Fresh {
+            conflict: self,
+            files,
+            rows,
+            first,
+            kept: None,
+            is_patient,
+            at,
+            is_stale: false,
+        };
         if self.on == OnConflict::Skip {
             let writer = FileWriter::new(self.table, &*self.table.head().await)?;
             author.kept = Some(self.fresh(files, author.rows.clone(), at, writer).await?);
@@ -293,6 +320,7 @@ struct Fresh<'a> {
     files: &'a DataFiles,
     /// All rows of `files`.
     rows: DataFrame,
+    first: &'a dyn Before,
     /// The rows of `files` that are not left out, where some may be.
     kept: Option<DataFiles>,
     /// Whether it begins anew where others came meanwhile; else it looks again while nobody else can commit.
@@ -369,7 +397,12 @@ impl Fresh<'_> {
 
 #[async_trait]
 impl Author for Fresh<'_> {
+    fn commits_elsewhere(&self) -> bool {
+        self.first.is_left()
+    }
+
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        self.first.look(table, head).await?;
         head.require_writable()?;
         let at = head.version();
         self.is_stale = self.is_overtaken(at).await?;
@@ -377,7 +410,12 @@ impl Author for Fresh<'_> {
             self.look_again(head, table).await?;
             self.is_stale = false;
         }
-        if self.is_stale || self.coming().adds.is_empty() {
+        if self.is_stale {
+            return Ok(None);
+        }
+        require_same_columns(self.coming(), head)?;
+        self.first.commit().await?;
+        if self.coming().adds.is_empty() {
             return Ok(None);
         }
         self.at = at;

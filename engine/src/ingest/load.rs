@@ -9,31 +9,27 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use chrono::Utc;
-use datasets::conform::{Conformer, evolve};
 use datasets::read::{Format, Source};
 use datasets::rejected::{quarantine_batch, quarantine_spec};
-use datasets::{Cause, Causes, DatasetName, DatasetSpec, RejectedRow};
-use tokio::runtime::Handle;
+use datasets::{Cause, Causes, DatasetName, DatasetSpec};
 use tokio::sync::mpsc;
 
 use super::conflict::{Conflict, Repeated, Settled};
 use super::group_commit::Ingest;
 use super::quarantine::require_same_body;
+use super::reading::{Checked, Reading, require_readable};
+use super::rejects::Rejects;
 use super::sequence::{Standing, digest_of, standing_on};
-use super::{
-    IngestReceipt, LoadOptions, LoadProgress, OnConflict, ProducerSequence, RejectsMax, duplicate,
-    quarantine,
-};
+use super::{IngestReceipt, LoadOptions, OnConflict, ProducerSequence, RejectsMax, duplicate};
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
 use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{
-    Author, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
-    TakenRequest, columns_were_changed, first_of, lost_of, refuse_unwritable_partitions,
+    Author, Before, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
+    TakenRequest, columns_were_changed, first_of, lost_of, require_same_columns,
 };
 use crate::session::Session;
 
@@ -41,14 +37,6 @@ use crate::session::Session;
 const CAUSES_TOLD_MAX: usize = 8;
 /// Chunks between the reading thread and the writer.
 const CHUNKS_MAX: usize = 4;
-
-/// What the reading thread hands over.
-struct Checked {
-    accepted: RecordBatch,
-    rejected: Vec<RejectedRow>,
-    /// How often the columns had been changed that it was read for.
-    reshaped: u64,
-}
 
 impl Ingest {
     /// Loads a file.
@@ -74,9 +62,9 @@ impl Ingest {
             if self.lake.find(&who.tenant, dataset).await?.is_none() {
                 require_readable(&spec, &source, format, &options).await?;
             }
-            // Whoever else made it meanwhile keeps it.
+            // Whoever else made it meanwhile keeps it. Columns that it has not come with the rows.
             (_, is_made) = self.lake.find_or_create(who, &spec).await?;
-            self.lake.ensure_dataset(who, &spec).await?;
+            self.lake.require_ensurable(who, &spec).await?;
         }
         let loaded = self.load_into(who, session, dataset, source, format, options).await;
         if is_made
@@ -116,8 +104,8 @@ impl Ingest {
             return Ok(duplicate);
         }
 
-        let file = Reading::of(&self.lake, who, &table, source, format, options);
-        let written = self.read_and_write(file.clone(), request.as_ref(), None).await?;
+        let file = Reading { table: Arc::clone(&table), source, format, options };
+        let written = self.read_and_write(who, file.clone(), request.as_ref(), None).await?;
         let (rejected, all) = (written.quarantined, written.accepted + written.quarantined);
         if let Some(most) = rejects_max.filter(|most| !most.allows(rejected, all)) {
             let causes = written.causes.clone().into_sorted();
@@ -163,15 +151,15 @@ impl Ingest {
     /// those that are not.
     async fn read_and_write(
         &self,
+        who: &Principal,
         file: Reading,
         request: Option<&Numbered>,
         repeated: Option<Repeated>,
     ) -> Result<Written> {
         let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-        let (who, table) = (file.who.clone(), Arc::clone(&file.table));
-        let runtime = Handle::current();
-        let reading = tokio::task::spawn_blocking(move || file.run(&runtime, &sender, repeated));
-        let written = self.write_chunks(&who, &table, chunks, request).await;
+        let table = Arc::clone(&file.table);
+        let reading = tokio::task::spawn_blocking(move || file.run(&sender, repeated));
+        let written = self.write_chunks(who, &table, chunks, request).await;
         let read = reading.await.map_err(|e| Error::bug("reading the file stopped", e)).flatten();
         match (read, written) {
             (Ok(()), Ok(written)) => Ok(written),
@@ -194,26 +182,26 @@ impl Ingest {
         let table = conflict.table;
         let sent = written.accepted;
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
+        let rejects = Rejects::new(&self.lake, conflict.who, written.rejects.take(), None);
         let settled = async {
             if let Some(repeated) = conflict.repeated(&written.files).await? {
-                let once = self.read_and_write(file, None, Some(repeated)).await?;
+                let who = conflict.who;
+                let once = self.read_and_write(who, file, None, Some(repeated)).await?;
                 std::mem::replace(&mut written.files, once.files).discard(table).await;
             }
-            // Of a file that is refused nothing is kept, its rejected rows neither.
+            // Of a file that is refused nothing is kept: no column that it brings, no rejected row.
             let known = conflict.require_new(&written.files).await?;
-            if let Some(rejects) = written.rejects.take() {
-                self.commit_rejects(conflict.who, table, rejects, None).await?;
+            if written.brings_columns(table) && conflict.has_fresh(&written.files).await? {
+                self.grow(conflict.who, table, &written).await?;
             }
-            conflict.commit(&written.files, known, &label).await
+            conflict.commit(&written.files, known, &rejects, &label).await
         };
         let settled: Result<Settled> = settled.await;
-        let Written { files, rejects, quarantined, causes, .. } = written;
+        rejects.discard().await;
+        let Written { files, quarantined, causes, .. } = written;
         // Those that are left of the file when some are skipped were written anew.
         if settled.is_err() || conflict.on == OnConflict::Skip {
             files.discard(table).await;
-        }
-        if let Some((to, rejected)) = rejects {
-            rejected.discard(&to).await;
         }
         let Settled { version, accepted, replaced, repeated } = settled?;
         let metrics = self.lake.metrics();
@@ -231,24 +219,12 @@ impl Ingest {
         })
     }
 
-    /// Commits rejected rows to the quarantine, before those that were accepted are committed.
-    async fn commit_rejects(
-        &self,
-        who: &Principal,
-        table: &Table,
-        (to, rejected): (Arc<Table>, DataFiles),
-        request: Option<&Numbered>,
-    ) -> Result<()> {
-        if let Err(e) = table.require_whole_head().await {
-            rejected.discard(&to).await;
-            return Err(e);
+    /// Gives the dataset the columns that the rows of a file bring.
+    async fn grow(&self, who: &Principal, table: &Arc<Table>, written: &Written) -> Result<()> {
+        match &written.spec {
+            Some(spec) => self.lake.evolve(who, table, spec.columns.clone()).await,
+            None => Ok(()),
         }
-        let mut author = Files { lake: &self.lake, files: &rejected, request, strict: false };
-        let landed = self.lake.commit(&to, &who.subject, &quarantine::label(), &mut author).await;
-        if !matches!(&landed, Ok(landed) if landed.committed) {
-            rejected.discard(&to).await;
-        }
-        landed.map(drop)
     }
 
     async fn write_chunks(
@@ -262,14 +238,16 @@ impl Ingest {
         let mut rejects: Option<(Arc<Table>, FileWriter)> = None;
         let (mut accepted, mut quarantined, mut causes) = (0, 0, Causes::default());
         let mut failure = None;
-        while let Some(Checked { accepted: rows, rejected, reshaped }) = chunks.recv().await {
+        let mut columns = None;
+        while let Some(checked) = chunks.recv().await {
+            let Checked { accepted: rows, rejected, spec, reshaped } = checked;
             accepted += rows.num_rows() as u64;
             quarantined += rejected.len() as u64;
             rejected.iter().for_each(|row| causes.add(row));
             let written = async {
                 if files.is_none() {
-                    // Made with the first rows: by then the reader has let the table grow.
-                    files = Some(FileWriter::new(table, &*table.head().await)?);
+                    files = Some(FileWriter::growing(table, &*table.head().await, &spec)?);
+                    columns = Some(spec);
                 }
                 if let Some(writer) = &mut files {
                     if writer.reshaped() != reshaped {
@@ -304,7 +282,9 @@ impl Ingest {
             Some(e) => Err(e),
         };
         match finished {
-            Ok((files, rejects)) => Ok(Written { files, rejects, accepted, quarantined, causes }),
+            Ok((files, rejects)) => {
+                Ok(Written { files, rejects, spec: columns, accepted, quarantined, causes })
+            }
             Err(e) => {
                 if let Some(writer) = files {
                     writer.abandon().await;
@@ -324,17 +304,19 @@ impl Ingest {
         written: Written,
         request: Option<Numbered>,
     ) -> Result<IngestReceipt> {
-        let Written { files, rejects, accepted, quarantined, causes } = written;
-        let lake = &self.lake;
-        if let Some(rejects) = rejects
-            && let Err(e) = self.commit_rejects(who, table, rejects, request.as_ref()).await
+        if written.brings_columns(table)
+            && let Err(e) = self.grow(who, table, &written).await
         {
-            files.discard(table).await;
+            written.discard(table).await;
             return Err(e);
         }
-        let mut author = Files { lake, files: &files, request: request.as_ref(), strict: true };
+        let Written { files, rejects, accepted, quarantined, causes, .. } = written;
+        let (lake, request) = (&self.lake, request.as_ref());
+        let rejects = Rejects::new(lake, who, rejects, request);
+        let mut author = Files { lake, files: &files, request, first: Some(&rejects) };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let landed = lake.commit(table, &who.subject, &label, &mut author).await;
+        rejects.discard().await;
         match landed {
             Ok(landed) if landed.committed || (request.is_none() && accepted == 0) => {
                 let metrics = lake.metrics();
@@ -360,24 +342,6 @@ impl Ingest {
             }
         }
     }
-}
-
-/// Fails for a file that can not be begun with, of which nothing is made.
-async fn require_readable(
-    spec: &DatasetSpec,
-    source: &Source,
-    format: Format,
-    options: &LoadOptions,
-) -> Result<()> {
-    let (spec, source, read) = (spec.clone(), source.clone(), options.read.clone());
-    let looked = tokio::task::spawn_blocking(move || {
-        let name = source.name().to_owned();
-        let reader = datasets::read::open(source, format, Some(&spec), &read)?;
-        let schema = reader.schema();
-        Conformer::growing(&spec, &schema, &name)?;
-        Ok(())
-    });
-    looked.await.map_err(|e| Error::bug("looking at the file stopped", e))?
 }
 
 /// Who numbers the loads, and this one's number.
@@ -408,12 +372,21 @@ fn too_many(name: &str, (rejected, all): (u64, u64), most: RejectsMax, causes: &
 struct Written {
     files: DataFiles,
     rejects: Option<(Arc<Table>, DataFiles)>,
+    /// The columns of the rows, where there are any rows.
+    spec: Option<Arc<DatasetSpec>>,
     accepted: u64,
     quarantined: u64,
     causes: Causes,
 }
 
 impl Written {
+    /// Whether accepted rows have columns that the dataset has not.
+    fn brings_columns(&self, table: &Table) -> bool {
+        let there = &table.entry().spec;
+        let columns = self.spec.iter().flat_map(|spec| &spec.columns);
+        self.accepted > 0 && columns.into_iter().any(|of| there.column(&of.name).is_none())
+    }
+
     async fn discard(self, table: &Table) {
         self.files.discard(table).await;
         if let Some((to, files)) = self.rejects {
@@ -456,8 +429,8 @@ async fn standing(
 }
 
 /// A file that its producer numbered.
-struct Numbered {
-    producer: ProducerSequence,
+pub(super) struct Numbered {
+    pub(super) producer: ProducerSequence,
     /// What it is known by when it comes again.
     digest: String,
 }
@@ -488,88 +461,30 @@ fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence
     Err(Error::user(Code::BadInput, says))
 }
 
-/// The reading thread's work.
-#[derive(Clone)]
-struct Reading {
-    lake: Arc<Lake>,
-    who: Principal,
-    table: Arc<Table>,
-    source: Source,
-    format: Format,
-    options: LoadOptions,
-}
-
-impl Reading {
-    fn of(
-        lake: &Arc<Lake>,
-        who: &Principal,
-        table: &Arc<Table>,
-        source: Source,
-        format: Format,
-        options: LoadOptions,
-    ) -> Self {
-        let (lake, who, table) = (Arc::clone(lake), who.clone(), Arc::clone(table));
-        Self { lake, who, table, source, format, options }
-    }
-
-    /// Reads all. Where some rows were found to be `repeated`, nothing but those that stay is handed over.
-    fn run(
-        self,
-        runtime: &Handle,
-        sender: &mpsc::Sender<Checked>,
-        mut repeated: Option<Repeated>,
-    ) -> Result<()> {
-        let name = self.source.name().to_owned();
-        let spec = self.table.entry().spec.clone();
-        let read = &self.options.read;
-        let mut reader = datasets::read::open(self.source, self.format, Some(&spec), read)?;
-        let schema = reader.schema();
-        let mut entry = self.table.entry();
-        if let Some(grown) = evolve(&entry.spec, &schema, &name)? {
-            runtime.block_on(self.lake.evolve(&self.who, &self.table, grown.columns))?;
-            entry = self.table.entry();
-        }
-        let conformer = Conformer::new(&entry.spec, &schema, &name)?;
-        let mut progress = LoadProgress::default();
-        while let Some(chunk) = reader.next_chunk()? {
-            let conformed = conformer.conform(&chunk)?;
-            refuse_unwritable_partitions(&conformed.accepted, &entry.spec)?;
-            progress.accepted += conformed.accepted.num_rows() as u64;
-            progress.quarantined += conformed.rejected.len() as u64;
-            let (accepted, rejected) = match &mut repeated {
-                Some(repeated) => (repeated.filter(&conformed.accepted)?, Vec::new()),
-                None => (conformed.accepted, conformed.rejected),
-            };
-            let checked = Checked { accepted, rejected, reshaped: entry.column_ids.reshaped };
-            if sender.blocking_send(checked).is_err() {
-                // The writer failed, and tells why.
-                return Ok(());
-            }
-            if let Some(sink) = &self.options.progress {
-                sink(progress);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The author of files that are all there.
-struct Files<'a> {
-    lake: &'a Lake,
-    files: &'a DataFiles,
-    request: Option<&'a Numbered>,
-    /// Whether a gap before the sequence is an error; in a quarantine gaps are natural.
-    strict: bool,
+pub(super) struct Files<'a> {
+    pub(super) lake: &'a Lake,
+    pub(super) files: &'a DataFiles,
+    pub(super) request: Option<&'a Numbered>,
+    /// Rejected rows of the same file; none where these are the rejected ones. In a quarantine gaps between numbers are natural.
+    pub(super) first: Option<&'a Rejects<'a>>,
 }
 
 #[async_trait]
 impl Author for Files<'_> {
+    fn commits_elsewhere(&self) -> bool {
+        self.first.is_some_and(Before::is_left)
+    }
+
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        if let Some(first) = self.first {
+            first.look(table, head).await?;
+        }
         let mut sequences = Vec::new();
         if let Some(request) = self.request {
             let producer = &request.producer;
             let last = head.last_sequence(table, &producer.producer).await?;
-            let standing = match self.strict {
+            let standing = match self.first.is_some() {
                 true => request.standing_on(self.lake, head, table).await?,
                 false if last.is_some_and(|last| last >= producer.sequence) => Standing::Duplicate,
                 false => Standing::Next,
@@ -584,7 +499,13 @@ impl Author for Files<'_> {
             if last.is_none() {
                 sequences.push((first_of(&producer.producer), producer.sequence));
             }
-        } else if self.files.adds.is_empty() {
+        }
+        if let Some(first) = self.first {
+            head.require_writable()?;
+            require_same_columns(self.files, head)?;
+            first.commit().await?;
+        }
+        if self.request.is_none() && self.files.adds.is_empty() {
             return Ok(None);
         }
         Ok(Some(Proposal {

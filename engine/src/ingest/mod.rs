@@ -11,6 +11,8 @@ mod group;
 mod group_commit;
 mod load;
 mod quarantine;
+mod reading;
+mod rejects;
 mod sequence;
 
 use std::fmt;
@@ -87,7 +89,8 @@ pub enum RejectsMax {
 }
 
 impl RejectsMax {
-    fn allows(self, rejected: u64, all: u64) -> bool {
+    /// Whether a file may be loaded of whose rows so many are rejected.
+    pub fn allows(self, rejected: u64, all: u64) -> bool {
         match self {
             Self::Rows(most) => rejected <= most,
             Self::Percent(most) => rejected as f64 * 100.0 <= most * all as f64,

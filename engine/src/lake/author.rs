@@ -78,6 +78,19 @@ pub(crate) trait Author: Send {
     }
 }
 
+/// What is committed elsewhere before a commit that nothing refuses any more.
+#[async_trait]
+pub(crate) trait Before: Send + Sync {
+    /// Whether it is still to be done.
+    fn is_left(&self) -> bool;
+
+    /// Follows what others committed to `table`, where it is still to be done: it is not to be done for what they let nothing come of.
+    async fn look(&self, table: &Table, head: &mut Head) -> Result<()>;
+
+    /// Does it, once.
+    async fn commit(&self) -> Result<()>;
+}
+
 /// What a commit does to rows that were there, as `commitInfo` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RevisedRows {

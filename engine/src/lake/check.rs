@@ -256,13 +256,6 @@ impl Table {
         entries.try_for_each(async |_| Ok(())).await
     }
 
-    /// Fails where nothing can be committed on the newest version that is known.
-    pub(crate) async fn require_whole_head(&self) -> Result<()> {
-        let head = self.head().await;
-        let whole = self.require_whole(head.version, head.entry_bytes).await;
-        whole.map_err(|e| e.while_doing(format_args!("committing to dataset {}", self.name)))
-    }
-
     /// Fails unless the entry of `version`, the newest that is known, is as it was when it was written or read: of what is
     /// committed on one that is damaged, nothing can be read. It is asked for once a commit, beside the writing of the rows.
     pub(super) async fn require_whole(&self, version: u64, bytes: Option<u64>) -> Result<()> {

@@ -33,7 +33,8 @@ use super::log::{
     REVISED_KEY, RUN_ID_KEY, entry_bytes,
 };
 use super::{
-    Author, CommitLabel, Head, Lake, Proposal, Publication, Table, dropped, schema, width,
+    Author, CommitLabel, DataFiles, Head, Lake, Proposal, Publication, Table, dropped, schema,
+    width,
 };
 use crate::bus::{CommitEvent, CommitKind};
 use crate::error::{Code, Error, Result};
@@ -257,6 +258,14 @@ impl Table {
                 failure.unwrap_or(unreadable),
             )),
         }
+    }
+}
+
+/// Fails where the rows of files were written for columns that the table has no more.
+pub(crate) fn require_same_columns(files: &DataFiles, head: &Head) -> Result<()> {
+    match files.reshaped {
+        Some(reshaped) if reshaped != head.column_ids.reshaped => Err(columns_were_changed()),
+        _ => Ok(()),
     }
 }
 

@@ -70,6 +70,18 @@ impl Lake {
         Ok(table.entry().as_ref().clone())
     }
 
+    /// Fails where a dataset that is there could not be made to have the columns of `spec`, and changes nothing.
+    pub(crate) async fn require_ensurable(
+        &self,
+        who: &Principal,
+        spec: &DatasetSpec,
+    ) -> Result<()> {
+        let table = self.table(&who.tenant, &spec.name).await?;
+        require_for_clients(&table.entry().spec, spec)?;
+        let mut head = table.head().await;
+        Ensure { wanted: spec }.propose(&table, &mut head).await.map(drop)
+    }
+
     /// Fails where the tenant has no room for a dataset of clients, or for the columns that `spec` has more than it.
     pub(crate) async fn require_room(&self, who: &Principal, spec: &DatasetSpec) -> Result<()> {
         let catalog = self.catalog(&who.tenant).await?;
@@ -339,7 +351,7 @@ impl Author for Ensure<'_> {
 }
 
 /// `spec` with those of `columns` added that it has not; `None` when it has them all.
-pub(super) fn grown(spec: &DatasetSpec, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
+pub(crate) fn grown(spec: &DatasetSpec, columns: &[ColumnSpec]) -> Result<Option<DatasetSpec>> {
     let mut grown = spec.clone();
     for column in columns {
         match spec.column(&column.name) {

@@ -104,6 +104,12 @@ impl FileWriter {
         Self::with_schema(table, head, Arc::clone(&head.schema), head.column_ids.reshaped)
     }
 
+    /// A writer of files for `table` once it has all columns of `spec`, which may be more than it has.
+    pub(crate) fn growing(table: &Table, head: &Head, spec: &DatasetSpec) -> Result<Self> {
+        let schema = schema::arrow_schema_of(&schema::with_spec(&head.metadata, spec)?)?;
+        Self::with_schema(table, head, schema, head.column_ids.reshaped)
+    }
+
     /// A writer of files for `table` as its head is to be, with the columns of `spec`.
     pub(crate) fn reshaping(table: &Table, head: &Head, spec: &DatasetSpec) -> Result<Self> {
         let schema = schema::arrow_schema_of(&schema::with_spec(&head.metadata, spec)?)?;

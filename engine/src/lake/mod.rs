@@ -43,13 +43,14 @@ use datasets::DatasetName;
 use parking_lot::Mutex;
 
 pub(crate) use author::{
-    Author, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note, loses,
+    Author, Before, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note, loses,
     lost_of,
 };
 pub(crate) use changes::FileChanges;
 pub(crate) use check::is_unreadable;
 pub(crate) use column_ids::{ColumnIds, Renamed};
-pub(crate) use commit::columns_were_changed;
+pub(crate) use commit::{columns_were_changed, require_same_columns};
+pub(crate) use create::grown;
 pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions};
 pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use dropped::was_dropped;

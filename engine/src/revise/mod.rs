@@ -33,7 +33,8 @@ use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Version};
 use crate::lake::{
-    Author, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, RevisedRows, Table,
+    Author, Before, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, RevisedRows,
+    Table, require_same_columns,
 };
 use crate::session::{Session, rows_of};
 
@@ -192,12 +193,12 @@ pub(crate) async fn replace_by_key(
     session: &Session,
     who: &Principal,
     table: &Arc<Table>,
-    files: &DataFiles,
-    keys: Keys,
+    (files, keys): (&DataFiles, Keys),
+    first: &dyn Before,
     label: &CommitLabel,
 ) -> Result<Revised> {
     let _alone = table.revising.lock().await;
-    let incoming = Incoming::Written(files, &keys);
+    let incoming = Incoming::Written(files, &keys, first);
     again_and_again(lake, session, who, table, &incoming, label).await
 }
 
@@ -236,8 +237,8 @@ async fn again_and_again(
 /// What is to be done.
 enum Incoming<'a> {
     Revision(&'a Revision),
-    /// Rows that lie in files already take the place of those with their keys.
-    Written(&'a DataFiles, &'a Keys),
+    /// Rows that lie in files already take the place of those with their keys; something else is committed first.
+    Written(&'a DataFiles, &'a Keys, &'a dyn Before),
     /// All rows are to have other columns.
     Reshape(&'a Reshape),
 }
@@ -286,7 +287,7 @@ async fn attempt(
                 writer.write_all(given.rows).await?;
                 (sieve, added, given.superseded)
             }
-            Incoming::Written(files, keys) => {
+            Incoming::Written(files, keys, _) => {
                 let going = Sifting::Keys((*keys).clone());
                 let sieve = Sieve { table, session, going, changed: None };
                 (sieve, files.size.rows.unwrap_or_default(), 0)
@@ -333,7 +334,7 @@ async fn attempt(
         sieve,
         sifted,
         written: match incoming {
-            Incoming::Written(files, _) => Some(files),
+            Incoming::Written(files, _, first) => Some((files, *first)),
             Incoming::Revision(_) | Incoming::Reshape(_) => None,
         },
         reshaping,
@@ -441,8 +442,8 @@ impl Given {
 struct Changer<'a> {
     sieve: Sieve<'a>,
     sifted: Sifted,
-    /// Files of rows that come, and stay the caller's.
-    written: Option<&'a DataFiles>,
+    /// Files of rows that come, and stay the caller's, and what is committed before them.
+    written: Option<(&'a DataFiles, &'a dyn Before)>,
     /// What its rows are written anew for.
     reshaping: Option<Reshaping>,
     files: Vec<DataFiles>,
@@ -459,7 +460,14 @@ struct Changer<'a> {
 
 #[async_trait]
 impl Author for Changer<'_> {
+    fn commits_elsewhere(&self) -> bool {
+        self.written.is_some_and(|(_, first)| first.is_left())
+    }
+
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        if let Some((_, first)) = self.written {
+            first.look(table, head).await?;
+        }
         head.require_writable()?;
         head.require_replaceable()?;
         if self.label.is_made(table, head).await? {
@@ -484,6 +492,10 @@ impl Author for Changer<'_> {
             }
             self.at = head.version();
         }
+        if let Some((files, first)) = self.written {
+            require_same_columns(files, head)?;
+            first.commit().await?;
+        }
         let Sifted { removal, removed, copied, changed } = &self.sifted;
         // A commit that is counted is made, so that it is known that nothing is left to do.
         let is_counted = self.label.idempotency.is_some();
@@ -505,7 +517,7 @@ impl Author for Changer<'_> {
             removed: removal.size,
             revised: Some(revised),
             sequences: self.label.numbers(),
-            ..Proposal::adding(self.written.into_iter().chain(&self.files))
+            ..Proposal::adding(self.written.map(|(files, _)| files).into_iter().chain(&self.files))
         };
         Ok(Some(match &self.reshaping {
             Some(reshaping) => reshaping.complete(proposal),

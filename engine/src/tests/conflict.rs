@@ -8,7 +8,9 @@ use datasets::read::{Format, Source};
 use super::*;
 use crate::storage::Root;
 use crate::storage::faulty::{Fault, Faulty};
-use crate::{Code, Coming, Going, IngestReceipt, LoadOptions, OnConflict, Revision, Version};
+use crate::{
+    Code, Coming, Going, IngestReceipt, LoadOptions, OnConflict, Reshape, Revision, Version,
+};
 
 /// What is there, by id; each id once.
 async fn there(engine: &Engine) -> BTreeMap<i64, String> {
@@ -143,6 +145,98 @@ async fn what_can_not_be_told_by_key_is_refused_and_rejects_are_kept_once() {
         assert_eq!(ask(on).await.unwrap_err().code(), Code::Conflict);
         let rejects = number(&engine, "SELECT count(*) FROM calls_quarantine").await;
         assert_eq!(rejects, 1, "{on:?}: of what is refused nothing is kept");
+    }
+}
+
+/// Another process renames a column while a file is being read.
+#[tokio::test]
+async fn of_a_file_that_a_change_of_columns_overtakes_nothing_is_kept() {
+    let text = "{\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\"}\n{\"id\": \"x\"}\n";
+    for on_conflict in [
+        OnConflict::Add,
+        OnConflict::Skip,
+        OnConflict::Replace,
+        OnConflict::Error,
+        OnConflict::Again,
+    ] {
+        let store = Faulty::new();
+        let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
+        let (here, elsewhere) = (open().await.unwrap(), open().await.unwrap());
+        here.create_dataset(&who(), calls()).await.unwrap();
+        store.plan(|path| match path.as_ref().contains("calls/_delta_log/00000000000000000001") {
+            true => Fault::Late,
+            false => Fault::None,
+        });
+        let rename = Reshape::Rename { column: "model".to_owned(), to: "kind".to_owned() };
+        elsewhere.reshape(&who(), &name("calls"), rename, label("a test")).await.unwrap_err();
+        let (of_plan, mut is_there) = (Arc::clone(&store), false);
+        store.plan(move |path| {
+            if !is_there && path.as_ref().contains("calls/at_month") {
+                is_there = true;
+                assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
+            }
+            Fault::None
+        });
+        let source = Source::Body { bytes: text.into(), name: "rows.ndjson".to_owned() };
+        let options = LoadOptions { on_conflict, ..LoadOptions::default() };
+        let loaded = here.load(&who(), &name("calls"), source, Format::Ndjson, options).await;
+        let refused = loaded.unwrap_err();
+        assert_eq!(refused.code(), Code::Conflict, "{on_conflict:?}: {refused}");
+        assert!(refused.to_string().contains("columns were changed"), "{on_conflict:?}: {refused}");
+        assert_eq!(
+            number(&here, "SELECT count(*) FROM calls_quarantine").await,
+            0,
+            "{on_conflict:?}"
+        );
+    }
+}
+
+/// A column that a file brings comes with its rows, in each way of loading it, and not without.
+#[tokio::test]
+async fn a_file_that_is_refused_leaves_the_columns_as_they_are() {
+    let line = |id: i64, more: &str| {
+        format!("{{\"id\": {id}, \"at\": \"2026-01-01T00:00:00Z\", \"region\": \"eu\"{more}}}\n")
+    };
+    let spec = {
+        let mut spec = calls();
+        spec.columns
+            .push(datasets::ColumnSpec { name: "zone".to_owned(), ..spec.columns[2].clone() });
+        spec
+    };
+    let ask = async |engine: &Engine, text: &str, options: LoadOptions| {
+        let source = Source::Body { bytes: text.to_owned().into(), name: "rows.ndjson".to_owned() };
+        engine.load(&who(), &name("calls"), source, Format::Ndjson, options).await
+    };
+    let of = |on_conflict| LoadOptions { on_conflict, ..LoadOptions::default() };
+    let none = LoadOptions {
+        rejects_max: Some(crate::RejectsMax::Rows(0)),
+        create: Some(spec.clone()),
+        ..of(OnConflict::Replace)
+    };
+    for on in [
+        OnConflict::Add,
+        OnConflict::Skip,
+        OnConflict::Replace,
+        OnConflict::Error,
+        OnConflict::Again,
+    ] {
+        let engine = engine().await;
+        load(&engine, OnConflict::Add, &[(1, "a")]).await.unwrap();
+        let bad = line(2, "") + &line(3, ", \"tokens\": \"x\"");
+        ask(&engine, &bad, none.clone()).await.unwrap_err();
+        ask(&engine, &line(1, ""), of(OnConflict::Error)).await.unwrap_err();
+        let skipped = ask(&engine, &line(1, ""), of(OnConflict::Skip)).await.unwrap();
+        assert_eq!((skipped.accepted, skipped.skipped), (0, 1));
+        let mut other = spec.clone();
+        other.key = vec!["at".to_owned()];
+        let differs = LoadOptions { create: Some(other), ..of(on) };
+        assert_eq!(ask(&engine, &line(2, ""), differs).await.unwrap_err().code(), Code::Conflict);
+        let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+        assert_eq!((entry.version, &entry.spec), (Version(1), &calls()), "{on:?}");
+        let taken = LoadOptions { create: Some(spec.clone()), ..of(on) };
+        ask(&engine, &(line(2, "") + &line(3, "")), taken).await.unwrap();
+        let counts = "SELECT count(region) + 10 * count(*) FROM calls WHERE zone IS NULL";
+        assert_eq!(number(&engine, counts).await, 32, "{on:?}");
     }
 }
 
