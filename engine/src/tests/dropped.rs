@@ -149,6 +149,14 @@ async fn what_was_taken_back_is_not_taken_for_another_of_its_name() {
 }
 
 #[tokio::test]
+async fn a_dataset_with_rows_is_not_taken_back() {
+    let engine = engine().await;
+    send(&engine, 0..3, None).await.unwrap();
+    engine.lake().unmake(&who(), &name("calls")).await.unwrap();
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 3);
+}
+
+#[tokio::test]
 async fn rows_on_their_way_do_not_get_into_a_dropped_dataset() {
     let engine = engine().await;
     let late = Late::new(&engine, 5..6).await;
