@@ -289,12 +289,13 @@ async fn attempt(
             }
             Incoming::Written(files, keys, _) => {
                 let going = Sifting::Keys((*keys).clone());
-                let sieve = Sieve { table, session, going, changed: None };
+                let sieve = Sieve { table, session, going, changed: None, was: None };
                 (sieve, files.size.rows.unwrap_or_default(), 0)
             }
             Incoming::Reshape(_) => {
                 let columns = reshaping.as_ref().map(|to| to.columns.clone());
-                (Sieve { table, session, going: Sifting::All, changed: columns }, 0, 0)
+                let was = reshaping.as_ref().and_then(|to| to.was.clone());
+                (Sieve { table, session, going: Sifting::All, changed: columns, was }, 0, 0)
             }
         };
         if let Some(reshaping) = &reshaping {
@@ -496,7 +497,7 @@ impl Author for Changer<'_> {
             require_same_columns(files, head)?;
             first.commit().await?;
         }
-        let Sifted { removal, removed, copied, changed } = &self.sifted;
+        let Sifted { removal, removed, copied, changed, others } = &self.sifted;
         // A commit that is counted is made, so that it is known that nothing is left to do.
         let is_counted = self.label.idempotency.is_some();
         let is_nothing = removal.removes.is_empty() && self.added + changed == 0;
@@ -504,8 +505,8 @@ impl Author for Changer<'_> {
             return Ok(None);
         }
         let revised = match &self.reshaping {
-            // No row is another.
-            Some(_) => RevisedRows { removed: 0, copied: *changed },
+            // No row is another, but where it was said what a column is to be.
+            Some(_) => RevisedRows { removed: *others, copied: changed - others },
             None => RevisedRows { removed: *removed, copied: *copied },
         };
         let proposal = Proposal {

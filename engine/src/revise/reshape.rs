@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator};
+use arrow::compute::SortOptions;
 use arrow::datatypes::Int64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, ident, lit, not};
+use datafusion::logical_expr::{Expr, cast, ident, lit, not};
+use datafusion::scalar::ScalarValue;
 use datasets::spec::PartitionTransform;
 use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation};
 
@@ -21,7 +23,7 @@ use crate::catalog::near_names;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::{Author, Head, Proposal, Renamed, Table};
-use crate::session::{carried, fits, has_way};
+use crate::session::{carried, carried_or_null, fits, has_way};
 
 /// Rows that an error names.
 const ROWS_TOLD: usize = 8;
@@ -76,6 +78,8 @@ pub(super) struct Reshaping {
     pub(super) renamed: Option<Renamed>,
     /// What values are to be, where they must stay the same.
     retyped: Option<(ColumnSpec, ColumnType)>,
+    /// What a column held, where it was said what it is to be.
+    pub(super) was: Option<Was>,
 }
 
 impl Reshape {
@@ -161,7 +165,7 @@ impl Reshaping {
     /// Nothing where no row has to be written.
     pub(super) fn new(reshape: &Reshape, spec: &DatasetSpec) -> Result<Option<Self>> {
         let after = reshape.spec_after(spec)?;
-        let (mut renamed, mut retyped) = (None, None);
+        let (mut renamed, mut retyped, mut was) = (None, None, None);
         let column = |name: &str| -> Result<Expr> {
             Ok(match reshape {
                 Reshape::Rename { column, to } if to == name => ident(column).alias(to),
@@ -184,9 +188,12 @@ impl Reshaping {
             Reshape::Retype { column, to, using: None } => {
                 retyped = Some((require(spec, column)?.clone(), to.clone()));
             }
-            Reshape::Drop { .. } | Reshape::Retype { .. } => {}
+            Reshape::Retype { column, to, using: Some(_) } => {
+                was = Some(Was::new(require(spec, column)?, to));
+            }
+            Reshape::Drop { .. } => {}
         }
-        Ok(Some(Self { spec: Arc::new(after), columns, renamed, retyped }))
+        Ok(Some(Self { spec: Arc::new(after), columns, renamed, retyped, was }))
     }
 
     /// Fails where values of `rows` would be others, and says of which rows.
@@ -216,13 +223,59 @@ impl Reshaping {
 
     /// What its commit says beside the files.
     pub(super) fn complete(&self, proposal: Proposal) -> Proposal {
+        let is_other = proposal.revised.is_some_and(|revised| revised.removed > 0);
         Proposal {
-            kind: Some(CommitKind::Schema),
+            kind: Some(if is_other { CommitKind::Revise } else { CommitKind::Schema }),
             spec: Some(self.spec.as_ref().clone()),
             reshapes: true,
             renamed: self.renamed.clone(),
             ..proposal
         }
+    }
+}
+
+/// What a column held, for it to be seen which rows are others now.
+#[derive(Clone)]
+pub(super) struct Was {
+    column: String,
+    /// Its values as ones of the type that it has now, and whether that is not what they were.
+    before: [Expr; 2],
+}
+
+impl Was {
+    fn new(column: &ColumnSpec, to: &ColumnType) -> Self {
+        let before = match has_way(column, to) {
+            true => [carried_or_null(column, to), not(fits(column, to))],
+            false => {
+                [cast(lit(ScalarValue::Null), to.arrow_type()), ident(&column.name).is_not_null()]
+            }
+        };
+        Self { column: column.name.clone(), before }
+    }
+
+    /// These columns, and behind them what this one held.
+    pub(super) fn beside(&self, columns: &[Expr]) -> Vec<Expr> {
+        let names = ["__colonnade_was", "__colonnade_unfit"];
+        let before = self.before.iter().zip(names).map(|(of, name)| of.clone().alias(name));
+        columns.iter().cloned().chain(before).collect()
+    }
+
+    /// The columns alone, and what this one held.
+    pub(super) fn apart(batch: &RecordBatch) -> Result<(RecordBatch, Vec<ArrayRef>)> {
+        let width = batch.num_columns().saturating_sub(2);
+        let columns = batch.project(&(0..width).collect::<Vec<_>>())?;
+        Ok((columns, batch.columns().iter().skip(width).cloned().collect()))
+    }
+
+    /// How many rows hold something else now.
+    pub(super) fn others(&self, now: &RecordBatch, before: &[ArrayRef]) -> Result<u64> {
+        let (Some(now), [was, unfit]) = (now.column_by_name(&self.column), before) else {
+            return Err(Error::internal("a column that gets another type is gone"));
+        };
+        let compare = make_comparator(now, was, SortOptions::default())?;
+        let unfit = unfit.as_boolean();
+        let is_other = |row: &usize| unfit.value(*row) || compare(*row, *row).is_ne();
+        Ok((0..now.len()).filter(is_other).count() as u64)
     }
 }
 

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::DatasetSpec;
 use futures::StreamExt;
 
+use super::reshape::Was;
 use super::{Coming, Going, Revision};
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
@@ -52,6 +53,8 @@ pub(super) struct Sieve<'a> {
     pub(super) going: Sifting,
     /// All columns, some of them changed.
     pub(super) changed: Option<Vec<Expr>>,
+    /// What one of them held, where it is to be counted which rows are others then.
+    pub(super) was: Option<Was>,
 }
 
 /// Which rows go.
@@ -70,6 +73,8 @@ pub(super) struct Sifted {
     pub(super) removed: u64,
     pub(super) copied: u64,
     pub(super) changed: u64,
+    /// Rows among those that hold something else, where that was counted.
+    pub(super) others: u64,
 }
 
 impl<'a> Sieve<'a> {
@@ -92,7 +97,7 @@ impl<'a> Sieve<'a> {
             Coming::Changed(changed) => Some(changes(spec, changed)?),
             Coming::Nothing | Coming::Rows(_) => None,
         };
-        Ok(Self { table, session, going, changed })
+        Ok(Self { table, session, going, changed, was: None })
     }
 
     /// Goes on from version `from` to version `to`. False where all must begin anew.
@@ -178,9 +183,19 @@ impl<'a> Sieve<'a> {
             && let Some(matching) =
                 self.matching(frame(Some(going.into_keys().collect()), None)?, true)?
         {
-            let mut rows = matching.select(columns.clone())?.execute_stream().await?;
+            let columns =
+                self.was.as_ref().map_or_else(|| columns.clone(), |was| was.beside(columns));
+            let mut rows = matching.select(columns)?.execute_stream().await?;
             while let Some(batch) = rows.next().await {
-                let batch = checked.check(&batch?)?;
+                let batch = match &self.was {
+                    None => checked.check(&batch?)?,
+                    Some(was) => {
+                        let (batch, before) = Was::apart(&batch?)?;
+                        let batch = checked.check(&batch)?;
+                        sifted.others += was.others(&batch, &before)?;
+                        batch
+                    }
+                };
                 changed += batch.num_rows() as u64;
                 writer.write(batch).await?;
             }

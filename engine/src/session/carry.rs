@@ -55,6 +55,14 @@ pub(super) fn alike(column: Expr, name: &str, to: &ColumnType) -> Expr {
     Carries::call(Asked::Alike, column, name, None, to)
 }
 
+/// The same, null where a value would be another one.
+pub(crate) fn carried_or_null(column: &ColumnSpec, to: &ColumnType) -> Expr {
+    if column.data_type == *to {
+        return ident(&column.name);
+    }
+    Carries::call(Asked::OrNull, ident(&column.name), &column.name, Some(&column.data_type), to)
+}
+
 /// Whether a value of a column stays the same as one of type `to`.
 pub(crate) fn fits(column: &ColumnSpec, to: &ColumnType) -> Expr {
     Carries::call(Asked::Fits, ident(&column.name), &column.name, Some(&column.data_type), to)
@@ -80,6 +88,8 @@ struct Carries {
 enum Asked {
     /// The values; one that would be another fails.
     Values,
+    /// The values; null instead of one that would be another.
+    OrNull,
     /// The values, where the types are one, and only what they call their parts is another.
     Alike,
     /// Which values stay what they are.
@@ -114,6 +124,7 @@ impl ScalarUDFImpl for Carries {
     fn name(&self) -> &str {
         match self.asked {
             Asked::Fits => "fits_type",
+            Asked::OrNull => "as_type_or_null",
             Asked::Values | Asked::Alike => "as_type",
         }
     }
@@ -125,7 +136,7 @@ impl ScalarUDFImpl for Carries {
     fn return_type(&self, _: &[DataType]) -> Result<DataType, DataFusionError> {
         Ok(match self.asked {
             Asked::Fits => DataType::Boolean,
-            Asked::Values | Asked::Alike => self.to()?.arrow_type(),
+            Asked::Values | Asked::OrNull | Asked::Alike => self.to()?.arrow_type(),
         })
     }
 
@@ -142,7 +153,7 @@ impl ScalarUDFImpl for Carries {
         let field = Field::new(&self.column, values.data_type().clone(), true);
         let way = match self.asked {
             Asked::Alike => Carry::alike,
-            Asked::Values | Asked::Fits => Carry::new,
+            Asked::Values | Asked::OrNull | Asked::Fits => Carry::new,
         };
         let carry = way(&field.with_metadata(stated), &self.to()?).ok_or_else(|| {
             let (column, from, to) = (&self.column, &self.from, &self.to);
@@ -154,7 +165,8 @@ impl ScalarUDFImpl for Carries {
             let fits = (0..values.len()).map(|row| Some(unfit.get(row).is_none()));
             return Ok(ColumnarValue::Array(Arc::new(fits.collect::<BooleanArray>())));
         }
-        match (0..values.len()).find_map(|row| unfit.get(row)) {
+        let first = (0..values.len()).find_map(|row| unfit.get(row));
+        match first.filter(|_| self.asked != Asked::OrNull) {
             None => Ok(ColumnarValue::Array(carried)),
             Some(first) => {
                 let says = format!("column {}", first.reason);

@@ -41,7 +41,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
-pub(crate) use carry::{carried, fits, has_way};
+pub(crate) use carry::{carried, carried_or_null, fits, has_way};
 pub use changes::Changes;
 pub use query::SqlQuery;
 pub use reading::RowsRead;

@@ -114,6 +114,18 @@ async fn a_key_and_a_time_column_can_be_renamed_with_all_that_names_them() {
 }
 
 #[tokio::test]
+async fn a_check_of_two_columns_follows_each_of_them() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let (low, high) = ("id".to_owned(), "tokens".to_owned());
+    let validations = vec![datasets::Validation::Ordered { low, high }];
+    engine.create_dataset(&who(), DatasetSpec { validations, ..calls() }).await.unwrap();
+    reshape(&engine, rename("tokens", "most")).await.unwrap();
+    reshape(&engine, rename("id", "least")).await.unwrap();
+    let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+    assert_eq!(entry.spec.validations[0].columns(), ["least", "most"]);
+}
+
+#[tokio::test]
 async fn a_dropped_column_takes_its_checks_along() {
     let engine = engine().await;
     send(&engine, 0..5, None).await.unwrap();
@@ -175,6 +187,18 @@ async fn another_type_loses_nothing_unless_it_is_said_how() {
     assert_eq!(engine.try_reshape(&who(), &name("calls"), &change).await.unwrap().rows, 7);
     reshape(&engine, change).await.unwrap();
     assert_eq!(number(&engine, "SELECT sum(tokens) FROM calls").await, 101);
+    // Its commit says how many rows are others: here none, then those that are not 0 or null.
+    let rows_added =
+        async || engine.history(&who(), &name("calls"), 1).await.unwrap()[0].rows_added;
+    assert_eq!(rows_added().await, Some(0));
+    let using = Some(col("tokens") * datafusion::logical_expr::lit(2_i64));
+    let change = Reshape::Retype { column: "tokens".to_owned(), to: ColumnType::Int64, using };
+    let mut events = engine.commits().subscribe();
+    let done = reshape(&engine, change).await.unwrap();
+    assert_eq!((done.rows, rows_added().await), (7, Some(5)));
+    let event = events.try_recv().unwrap();
+    assert_eq!((event.kind, event.rows_added), (CommitKind::Revise, 5));
+    assert_eq!(changed(&engine, done.version.0 - 1, done.version.0).await, (5, 5));
     // A version that could be shown only with loss is not.
     let text = "{\"id\": 9, \"at\": \"2026-01-05\", \"model\": \"9\"}";
     let request = IngestRequest { rows: ndjson(text), producer: None };
