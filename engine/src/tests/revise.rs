@@ -113,9 +113,11 @@ async fn rows_come_in_the_place_of_those_with_their_key() {
     assert_eq!(there[&5].0.as_deref(), Some("later"));
     assert_eq!(newest(&engine).await.rows_added, Some(4));
     // Where none of them is there, it is a commit that only adds.
+    let mut events = engine.commits().subscribe();
     let done = revise(&engine, Going::SameKey, Coming::Rows(vec![rows(50..52)])).await.unwrap();
     assert_eq!((done.removed, done.added, done.superseded), (0, 2, 0));
     assert_eq!(newest(&engine).await.files_removed, 0);
+    assert_eq!(events.try_recv().unwrap().kind, crate::CommitKind::Append);
     // Without rows there is nothing to be done.
     let done = revise(&engine, Going::SameKey, Coming::Rows(Vec::new())).await.unwrap();
     assert_eq!((done.removed, done.version), (0, Version(3)));
@@ -265,6 +267,10 @@ async fn what_came_and_went_meanwhile_is_another_table() {
     assert_eq!(since(1, 2).await, (1, false));
     assert!(since(1, 3).await.1, "a file that is gone is to be read");
     assert_eq!(since(3, 3).await, (0, false));
+    let column = datasets::ColumnSpec { name: "region".to_owned(), ..calls().columns[2].clone() };
+    let more = crate::Reshape::Add(column);
+    engine.reshape(&who(), &name("calls"), more, label("a test")).await.unwrap();
+    assert!(since(3, 4).await.1, "rows were read for other columns");
 }
 
 #[tokio::test]
@@ -329,6 +335,50 @@ async fn what_could_not_be_changed_can_not_be_tried() {
     assert!(refused.to_string().contains("\"model\" is set twice"), "{refused}");
     assert_eq!(ids(&engine).await.len(), 10);
     assert_eq!(newest(&engine).await.version, Version(1));
+}
+
+#[tokio::test]
+async fn an_expression_speaks_of_one_instant() {
+    let engine = engine().await;
+    let now = session(&engine).await.expression(&name("calls"), "now()").await.unwrap();
+    assert!(matches!(now, datafusion::logical_expr::Expr::Literal(..)), "{now}");
+}
+
+/// Two processes replace by key and delete at once, each beginning anew where the other was first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_another_process_it_is_as_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let here = engine_at(root).await;
+    send(&here, 0..50, None).await.unwrap();
+    let elsewhere = Engine::open(options(root)).await.unwrap();
+    let until_done = async |engine: &Engine, change: &dyn Fn() -> (Going, Coming)| {
+        loop {
+            let (going, coming) = change();
+            match revise(engine, going, coming).await {
+                Ok(done) => return done,
+                Err(error) => assert_eq!(error.code(), Code::Conflict, "{error}"),
+            }
+        }
+    };
+    let replace = async |engine: &Engine| {
+        for first in (20..50).step_by(5) {
+            let change = || (Going::SameKey, Coming::Rows(vec![rows(first..first + 10)]));
+            until_done(engine, &change).await;
+        }
+    };
+    let remove = async {
+        for id in 0..10_i64 {
+            let change = || (Going::Where(col("id").eq(lit(id))), Coming::Nothing);
+            assert_eq!(until_done(&elsewhere, &change).await.removed, 1);
+            if id == 5 {
+                replace(&elsewhere).await;
+            }
+        }
+    };
+    tokio::join!(replace(&here), remove);
+    let after = Engine::open(options(root)).await.unwrap();
+    assert_eq!(ids(&after).await, (10..55).collect::<Vec<_>>());
 }
 
 #[tokio::test]
