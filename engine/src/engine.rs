@@ -88,7 +88,7 @@ impl Engine {
         &self.0.lake
     }
 
-    fn ingesting(&self) -> Result<&Arc<Ingest>> {
+    pub(crate) fn ingesting(&self) -> Result<&Arc<Ingest>> {
         self.0.lake.require_writer()?;
         self.0.ingest.as_ref().ok_or_else(|| Error::internal("a writer without threads"))
     }

@@ -516,3 +516,28 @@ impl Author for Files<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::Reshape;
+    use crate::tests::{calls, engine, label, name, rows, who};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_that_were_read_for_other_columns_are_not_written() {
+        let engine = engine().await;
+        let table = engine.lake().table(&who().tenant, &name("calls")).await.unwrap();
+        let (sender, chunks) = mpsc::channel(1);
+        let (accepted, spec) = (rows(0..1), Arc::new(calls()));
+        let checked = Checked { accepted, rejected: Vec::new(), spec, reshaped: 0 };
+        sender.send(checked).await.unwrap();
+        drop(sender);
+        let rename = Reshape::Rename { column: "model".to_owned(), to: "kind".to_owned() };
+        engine.reshape(&who(), &name("calls"), rename, label("a test")).await.unwrap();
+        let ingest = engine.ingesting().unwrap();
+        let written = ingest.write_chunks(&who(), &table, chunks, None).await;
+        assert_eq!(written.err().unwrap().code(), Code::Conflict);
+    }
+}

@@ -33,6 +33,11 @@ pub(crate) struct ColumnIds {
 }
 
 impl ColumnIds {
+    /// That of a table which takes the place of another, whose columns had been changed so often.
+    pub(super) fn anew(reshaped: u64) -> Self {
+        Self { reshaped, ..Self::default() }
+    }
+
     /// As `metadata` has it.
     pub(super) fn of(metadata: &Metadata) -> Result<Self> {
         let Some(json) = metadata.configuration().get(KEY) else { return Ok(Self::default()) };

@@ -407,8 +407,7 @@ impl Author for Anew<'_> {
         if !is_unmade(&head.metadata) {
             return Ok(None);
         }
-        let mut ids = ColumnIds::default();
-        ids.reshaped = head.column_ids.reshaped + 1;
+        let ids = ColumnIds::anew(head.column_ids.reshaped + 1);
         let metadata = ids.within(schema::metadata_of(self.spec)?)?;
         let proposal = with_metadata(metadata, MADE_KEY, (head.version + 1).to_string())?;
         Ok(Some(Proposal { reshapes: true, ..proposal }))

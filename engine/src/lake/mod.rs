@@ -43,8 +43,8 @@ use datasets::DatasetName;
 use parking_lot::Mutex;
 
 pub(crate) use author::{
-    Author, Before, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note, loses,
-    lost_of,
+    Author, Before, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note,
+    loses, lost_of,
 };
 pub(crate) use changes::FileChanges;
 pub(crate) use check::is_unreadable;
