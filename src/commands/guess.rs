@@ -7,7 +7,7 @@ use ::datasets::conform::Conformer;
 use ::datasets::infer::{Guess, GuessOptions, Hint, Note, SpecHints, guess};
 use ::datasets::read::{self, CsvOptions, DateOrder, Format, ReadOptions, Source, TextEncoding};
 use ::datasets::{Cause, Causes, DatasetName, DatasetSpec};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, RejectsMax, Result};
 use serde_json::json;
 
 use crate::cli::{Dates, Ingest, Written};
@@ -91,6 +91,8 @@ pub(super) struct Trial {
     accepted: u64,
     rejected: u64,
     causes: Vec<Cause>,
+    /// Why the file would be refused.
+    refused: Option<String>,
 }
 
 impl Trial {
@@ -113,7 +115,18 @@ impl Trial {
             rejected += conformed.rejected.len() as u64;
             conformed.rejected.iter().for_each(|row| causes.add(row));
         }
-        Ok(Self { name, accepted, rejected, causes: causes.into_sorted() })
+        Ok(Self { name, accepted, rejected, causes: causes.into_sorted(), refused: None })
+    }
+
+    /// The same where no more than `most` of its rows may be rejected.
+    pub(super) fn within(self, most: Option<RejectsMax>) -> Self {
+        let Self { name, accepted, rejected, .. } = &self;
+        let all = accepted + rejected;
+        let over = most.filter(|most| !most.allows(*rejected, all));
+        let refused = over.map(|most| {
+            format!("{name}: {rejected} of {all} rows do not fit, and at most {most} may; it would not be loaded")
+        });
+        Self { refused, ..self }
     }
 }
 
@@ -126,23 +139,33 @@ pub(super) fn report(
 ) -> Result<()> {
     if output.is_json() {
         let files = trials.iter().map(|trial| {
-            json!({"file": trial.name, "accepted": trial.accepted, "quarantined": trial.rejected, "causes": trial.causes})
+            json!({"file": trial.name, "accepted": trial.accepted, "quarantined": trial.rejected, "refused": trial.refused, "causes": trial.causes})
         });
         let files: Vec<_> = files.collect();
-        return output
-            .document(&json!({"dataset": dataset.as_str(), "spec": spec, "files": files}));
+        output.document(&json!({"dataset": dataset.as_str(), "spec": spec, "files": files}))?;
+        return none_refused(trials);
     }
     if let Some(spec) = spec {
         output.line(&spec.to_toml()?)?;
     }
-    for Trial { name, accepted, rejected, causes } in trials {
+    for Trial { name, accepted, rejected, causes, refused } in trials {
         let (accepted, rejected) = (count(*accepted), count(*rejected));
-        output.note(&format!(
-            "{name}: {accepted} rows would be loaded, {rejected} would go to quarantine; none was"
-        ));
+        if refused.is_none() {
+            output.note(&format!(
+                "{name}: {accepted} rows would be loaded, {rejected} would go to quarantine; none was"
+            ));
+        }
         if !causes.is_empty() {
             output.note(&super::ingest::causes_of(causes));
         }
     }
-    Ok(())
+    none_refused(trials)
+}
+
+/// Fails for the first file that would not be loaded: those after it would not be, either.
+fn none_refused(trials: &[Trial]) -> Result<()> {
+    match trials.iter().find_map(|trial| trial.refused.clone()) {
+        Some(says) => Err(Error::user(Code::BadInput, says)),
+        None => Ok(()),
+    }
 }

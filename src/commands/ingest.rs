@@ -58,33 +58,51 @@ async fn load_all(
     settings: &Settings,
     output: &Output,
 ) -> Result<()> {
-    let who = settings.principal()?;
-    let read = ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() };
     let mut receipts = Vec::new();
     for file in &arguments.files {
-        let there = engine.catalog(&who).await?;
-        let there = there.has(dataset)?.then(|| there.dataset(dataset)).transpose()?;
-        if let (Some(spec), Some(_)) = (&spec, there) {
-            // Accepted as it is, grown by its new columns, or refused with what differs.
-            engine.ensure_dataset(&who, spec).await?;
+        match load(engine, arguments, dataset, file, &spec, settings, output).await {
+            Ok(receipt) => receipts.push(receipt),
+            Err(error) => {
+                // What was loaded before it stays.
+                if !receipts.is_empty() {
+                    tell(dataset, &receipts, output)?;
+                }
+                return Err(error);
+            }
         }
-        let file = incoming(arguments, dataset, file, there.map(|of| &of.spec), &spec, output)?;
-        let name = file.source.name().to_owned();
-        let has_key = match (&file.create, there) {
-            (Some(spec), _) => !spec.key.is_empty(),
-            (None, there) => there.is_some_and(|of| !of.spec.key.is_empty()),
-        };
-        let options = LoadOptions {
-            on_conflict: on_conflict(arguments, has_key),
-            rejects_max: arguments.max_quarantined,
-            create: file.create.clone(),
-            read: read.clone(),
-            ..LoadOptions::default()
-        };
-        let receipt = engine.load(&who, dataset, file.source.clone(), file.format, options).await?;
-        receipts.push((name, receipt));
     }
-    report(dataset, &receipts, output)
+    tell(dataset, &receipts, output)?;
+    some_fits(dataset, &receipts)
+}
+
+async fn load(
+    engine: &Engine,
+    arguments: &Ingest,
+    dataset: &DatasetName,
+    file: &Path,
+    spec: &Option<DatasetSpec>,
+    settings: &Settings,
+    output: &Output,
+) -> Result<(String, IngestReceipt)> {
+    let who = settings.principal()?;
+    let there = engine.catalog(&who).await?;
+    let there = there.has(dataset)?.then(|| there.dataset(dataset)).transpose()?;
+    let file = incoming(arguments, dataset, file, there.map(|of| &of.spec), spec, output)?;
+    let name = file.source.name().to_owned();
+    let has_key = match (&file.create, there) {
+        (Some(spec), _) => !spec.key.is_empty(),
+        (None, there) => there.is_some_and(|of| !of.spec.key.is_empty()),
+    };
+    let options = LoadOptions {
+        on_conflict: on_conflict(arguments, has_key),
+        rejects_max: arguments.max_quarantined,
+        // One that is there is accepted as it is, grown by the spec's new columns, or refused with what differs.
+        create: file.create.clone().or_else(|| spec.clone()),
+        read: ReadOptions { csv: csv_options(&arguments.written), ..ReadOptions::default() },
+        ..LoadOptions::default()
+    };
+    let receipt = engine.load(&who, dataset, file.source.clone(), file.format, options).await?;
+    Ok((name, receipt))
 }
 
 /// Says of each file what loading it would do. A server may have the root.
@@ -105,18 +123,28 @@ async fn try_all(
             there = Some(catalog.dataset(dataset)?.spec.clone());
         }
     }
-    let (mut trials, mut made) = (Vec::new(), None);
+    let (mut trials, mut made, mut keys) = (Vec::new(), None, None);
     for file in &arguments.files {
         let known = there.as_ref().or(made.as_ref());
         let file = incoming(arguments, dataset, file, known, &spec, output)?;
         let of = file.create.as_ref().or(spec.as_ref()).or(known);
         let of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
-        trials.push(Trial::make(&file.source, file.format, &of, &arguments.written)?);
+        let trial = Trial::make(&file.source, file.format, &of, &arguments.written)?;
+        trials.push(trial.within(arguments.max_quarantined));
+        if !of.key.is_empty() && on_conflict(arguments, true) != OnConflict::Add {
+            keys = Some(of.key.join(", "));
+        }
         if let Some(spec) = file.create {
             made = Some(spec);
         }
     }
-    guess::report(dataset, &trials, made.as_ref(), output)
+    let told = guess::report(dataset, &trials, made.as_ref(), output);
+    if let Some(keys) = keys {
+        output.note(&format!(
+            "whether rows with the same key ({keys}) are there already, or twice in a file, is looked at when it is loaded"
+        ));
+    }
+    told
 }
 
 /// Opens a file, and says what its dataset is to be made from.
@@ -252,7 +280,8 @@ impl<'a> Readable<'a> {
     }
 }
 
-fn report(
+/// Says of each file what became of it.
+fn tell(
     dataset: &DatasetName,
     receipts: &[(String, IngestReceipt)],
     output: &Output,
@@ -273,7 +302,7 @@ fn report(
             "quarantined": quarantined,
             "version": receipts.last().map(|(_, r)| r.version.0),
         }))?;
-        return some_accepted(dataset, accepted, quarantined);
+        return Ok(());
     }
     let has_conflicts = receipts.iter().any(|(_, r)| r.replaced + r.skipped > 0);
     let rows: Vec<Vec<String>> = receipts
@@ -307,7 +336,7 @@ fn report(
         ));
         output.note(&causes_of(receipts.iter().flat_map(|(_, receipt)| &receipt.causes)));
     }
-    some_accepted(dataset, accepted, quarantined)
+    Ok(())
 }
 
 /// Why rows were rejected.
@@ -318,9 +347,11 @@ pub(super) fn causes_of<'a>(causes: impl IntoIterator<Item = &'a Cause>) -> Stri
     columns(&["rows", "cause", "the first"], &causes.collect::<Vec<_>>())
 }
 
-/// That nothing was accepted is no success.
-fn some_accepted(dataset: &DatasetName, accepted: u64, quarantined: u64) -> Result<()> {
-    if accepted > 0 || quarantined == 0 {
+/// That nothing fits is no success; rows that are there already do.
+fn some_fits(dataset: &DatasetName, receipts: &[(String, IngestReceipt)]) -> Result<()> {
+    let fits = receipts.iter().any(|(_, receipt)| receipt.accepted + receipt.skipped > 0);
+    let quarantined: u64 = receipts.iter().map(|(_, receipt)| receipt.quarantined).sum();
+    if fits || quarantined == 0 {
         return Ok(());
     }
     Err(Error::user(

@@ -267,6 +267,18 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
         "nothing was made of what failed: {datasets}"
     );
 
+    // A dataset that is there has its time column.
+    let timed = write("timed.csv", b"at,seen\n2026-01-01 10:00:00,2026-01-02 10:00:00\n");
+    for (time, code) in [("at", 0), ("seen", 1), ("at", 0)] {
+        let flags = ["ingest", "timed", &timed, "--create", "--time", time];
+        let outcome = ask(folder.path(), &flags).await;
+        assert_eq!(outcome.status.code(), Some(code), "{time}: {}", outcome.stderr);
+        if code == 1 {
+            let says = "has the time column at; --time says another";
+            assert!(outcome.fails_with("CONFLICT").ends_with(says), "{}", outcome.stderr);
+        }
+    }
+
     // As it is said, and not as it is found.
     let said = ["--no-header", "--delimiter", ";", "--type", "column_1=text"];
     let odd = write("odd.csv", b"1;2\n3;4\n");
@@ -276,4 +288,71 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
     let rows =
         ask(folder.path(), &["sql", "SELECT * FROM odd ORDER BY 1", "--format", "csv"]).await;
     assert_eq!(rows.stdout, "column_1,column_2\n1,2\n3,4\n");
+}
+
+/// What is told of several files is what became of them; what would become of them is told as it would be.
+#[tokio::test]
+async fn of_several_files_those_before_one_that_fails_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let ask = async |arguments: &[&str]| self::ask(folder.path(), arguments).await;
+    let (a, b) = (file("a.csv", "id,n\n1,1\n2,2\n"), file("b.csv", "id,n\n3,x\n"));
+    let c = file("c.csv", "id,n\n4,4\n5,y\n");
+    ask(&["ingest", "t", &a, "--create", "--key", "id", "--json"]).await.json();
+    for json in [false, true] {
+        let d = file("d.csv", &format!("id,n\n{},7\n", if json { 7 } else { 8 }));
+        let mut flags = vec!["ingest", "t", &d, &b, "--max-quarantined", "0"];
+        flags.extend(json.then_some("--json"));
+        let outcome = ask(&flags).await;
+        let says = outcome.fails_with("BAD_INPUT");
+        assert!(says.starts_with("b.csv: 1 of 1 rows do not fit"), "{says}");
+        match json {
+            false => assert!(outcome.stdout.contains("d.csv"), "{}", outcome.stdout),
+            true => {
+                let told = outcome.document();
+                assert_eq!(
+                    (&told["files"][0]["file"], &told["accepted"]),
+                    (&json!("d.csv"), &json!(1))
+                );
+                assert_eq!(told["files"].as_array().map(Vec::len), Some(1));
+            }
+        }
+    }
+
+    // Rows that are there already do fit.
+    let e = file("e.csv", "id,n\n1,1\nx,2\n");
+    let skipped = ask(&["ingest", "t", &e, "--on-conflict", "skip", "--json"]).await.json();
+    assert_eq!((&skipped["accepted"], &skipped["quarantined"]), (&json!(0), &json!(1)));
+
+    // Nothing that a spec or a file brings is there without its rows.
+    let spec = file(
+        "t.toml",
+        "name = \"t\"\nkey = [\"id\"]\nevolution = \"add_nullable\"\ncolumns = [{name = \"id\", type = \"int64\"}, \
+         {name = \"n\", type = \"int64\", nullable = true}, {name = \"more\", type = \"text\", nullable = true}]\n",
+    );
+    let before = ask(&["datasets", "--json"]).await.json();
+    let refused = ask(&["ingest", "t", &c, "--spec", &spec, "--max-quarantined", "0"]).await;
+    refused.fails_with("BAD_INPUT");
+    assert_eq!(ask(&["datasets", "--json"]).await.json(), before);
+    ask(&["ingest", "t", &c, "--spec", &spec, "--json"]).await.json();
+    let more =
+        ask(&["sql", "SELECT count(*) AS n FROM t WHERE more IS NULL", "--format", "json"]).await;
+    assert_eq!(more.json()[0]["n"], 5);
+
+    // A trial says what would be refused, and what it does not look at.
+    let tried = ask(&["ingest", "t", &c, "--dry-run", "--max-quarantined", "0"]).await;
+    let says = tried.fails_with("BAD_INPUT");
+    assert!(
+        says.contains("1 of 2 rows do not fit, and at most 0 may; it would not be loaded"),
+        "{says}"
+    );
+    let tried = ask(&["ingest", "t", &c, "--dry-run"]).await;
+    assert!(tried.status.success(), "{}", tried.stderr);
+    for says in ["1 rows would be loaded, 1 would go to quarantine", "with the same key (id)"] {
+        assert!(tried.stderr.contains(says), "{}", tried.stderr);
+    }
 }
