@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::nan::without_statistics;
+use super::rows_alone::RowsAlone;
 
 /// Most parts (columns, values, operators) of the filters that reach the files.
 const PARTS_MAX: usize = 300;
@@ -44,7 +45,11 @@ impl TableProvider for Sparing {
         let schema = self.0.schema();
         let filters = filters.iter().map(|filter| without_statistics(filter, &schema));
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        self.0.scan(state, projection, &filters, limit).await
+        let scan = self.0.scan(state, projection, &filters, limit).await?;
+        Ok(match projection.is_some_and(Vec::is_empty) {
+            true => Arc::new(RowsAlone(scan)),
+            false => scan,
+        })
     }
 
     fn supports_filters_pushdown(
