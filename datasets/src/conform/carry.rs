@@ -14,6 +14,8 @@ pub struct Carry {
     cast: Cast,
     /// What each value must come back from as it was: a number of fewer digits is another one.
     back: Back,
+    /// Whether values are texts that become numbers: one that no number is written as, such as 007, is a name.
+    are_names: bool,
 }
 
 /// How it is seen whether a value is another one.
@@ -42,12 +44,14 @@ impl Carry {
             }
             _ => Back::None,
         };
-        Some(Self { cast, back })
+        let texts = [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View];
+        let are_names = texts.contains(from) && to.is_numeric();
+        Some(Self { cast, back, are_names })
     }
 
     /// The way where `to` is what a column of `field` is taken for: parts are found by their names.
     pub fn alike(field: &Field, to: &ColumnType) -> Option<Self> {
-        Some(Self { cast: Cast::plan(field, to)?, back: Back::None })
+        Some(Self { cast: Cast::plan(field, to)?, back: Back::None, are_names: false })
     }
 
     /// The values, null where one does not fit, and those that do not; `column` is what they are called in what is said of them.
@@ -65,6 +69,10 @@ impl Carry {
             Back::None | Back::Own => Ok(()),
         };
         unfit.map_err(|Unfit(problem)| Error::Internal(problem))?;
+        if self.are_names {
+            let noted = self.cast.note_names(values, column, &mut failures);
+            noted.map_err(|Unfit(problem)| Error::Internal(problem))?;
+        }
         Ok((carried, failures))
     }
 }
@@ -106,6 +114,17 @@ mod tests {
         assert_eq!(unfit, ["\"v\": expected decimal(12,2), found \"0.125\""]);
         let large: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, 1 << 53, (1 << 53) + 1]));
         assert_eq!(carried(large, "float64").1.len(), 2);
+    }
+
+    #[test]
+    fn a_text_that_no_number_is_written_as_is_none() {
+        for to in ["int32", "float64", "decimal(12,2)"] {
+            let texts = ["01067", "+7", " 5", "5 ", "-007", "00", "7", "-7", "0"];
+            let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+            assert_eq!(carried(texts, to).1.len(), 6, "{to}");
+        }
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["0.5", "1.50", "-0.25", "1e3"]));
+        assert!(carried(texts, "float64").1.is_empty());
     }
 
     #[test]

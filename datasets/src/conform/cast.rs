@@ -169,6 +169,28 @@ impl Cast {
         Ok(())
     }
 
+    /// Notes the texts that no number is written as: with a zero, a plus or a blank before it, or a blank behind.
+    pub(super) fn note_names(
+        &self,
+        array: &ArrayRef,
+        column: &str,
+        failures: &mut Failures,
+    ) -> Result<(), Unfit> {
+        let internal = |e: ArrowError| Unfit(format!("{column:?} from {}: {e}", array.data_type()));
+        let texts = arrow_cast(array, &DataType::LargeUtf8).map_err(internal)?;
+        let texts = texts.as_string_opt::<i64>();
+        let texts = texts.ok_or_else(|| Unfit(format!("{column:?}: not a text")))?;
+        let is_name = |text: &str| {
+            let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+            let leads = matches!(digits, [b'0', b'0'..=b'9', ..] | [b'+', ..]);
+            leads || text.trim() != text
+        };
+        let names: BooleanArray =
+            texts.iter().map(|text| Some(text.is_some_and(is_name))).collect();
+        self.note_changed(array, &names, column, failures);
+        Ok(())
+    }
+
     fn note_lost(&self, from: &ArrayRef, to: &ArrayRef, column: &str, failures: &mut Failures) {
         if to.logical_null_count() == from.logical_null_count() {
             return;
