@@ -45,6 +45,7 @@ fn in_words(problem: &str, name: &str, value: &Value) -> String {
     }
     if let Value::String(text) = value {
         let list = format!("a list, such as {}", json!([text]));
+        says = of_types(&says);
         says = says.replace("a sequence", &list);
     }
     says = says.replace("a sequence", "a list").replace("a map", "an object");
@@ -53,6 +54,24 @@ fn in_words(problem: &str, name: &str, value: &Value) -> String {
         says = format!("{before}an object{}", &after[end..]);
     }
     says
+}
+
+/// `invalid type: string "high", expected f64` as `expected a number, found "high"`.
+fn of_types(says: &str) -> String {
+    let kinds = [
+        (&["f64", "f32"][..], "a number"),
+        (&["u64", "u32", "u16", "u8", "usize", "NonZero"], "a whole number, not below 0"),
+        (&["i64", "i32", "i16", "i8", "isize"], "a whole number"),
+        (&["a boolean"], "true or false"),
+    ];
+    let found =
+        ["invalid type: ", "invalid value: "].iter().find_map(|begin| says.strip_prefix(*begin));
+    let Some((found, expected)) = found.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return says.to_owned();
+    };
+    let found = found.strip_prefix("string ").unwrap_or(found);
+    let of = kinds.iter().find(|(names, _)| names.iter().any(|name| expected.starts_with(name)));
+    format!("expected {}, found {found}", of.map_or(expected, |(_, words)| *words))
 }
 
 /// The error of one parameter.

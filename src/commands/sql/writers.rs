@@ -1,7 +1,9 @@
 //! Rows as a table for people, and in the forms of files, streamed as they come.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::rc::Rc;
 
 use ::datasets::encode::{JsonRows, with_texts};
 use arrow::array::RecordBatch;
@@ -132,18 +134,47 @@ impl RowWriter for TableWriter<'_> {
 }
 
 /// Of these columns, and whether the header was written.
-struct CsvWriter<W: Write>(arrow::csv::Writer<W>, SchemaRef, bool);
+struct CsvWriter<W: Write>(arrow::csv::Writer<Piped<W>>, SchemaRef, bool, Rc<Cell<bool>>);
+
+/// A writer that knows whether its reader went away: the CSV library keeps of an error its text alone.
+struct Piped<W>(W, Rc<Cell<bool>>);
+
+impl<W: Write> Write for Piped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes);
+        self.watched(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        self.watched(flushed)
+    }
+}
+
+impl<W> Piped<W> {
+    fn watched<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            self.1.set(true);
+        }
+        done
+    }
+}
 
 impl<W: Write> CsvWriter<W> {
     fn new(to: W, schema: SchemaRef) -> Self {
-        Self(arrow::csv::WriterBuilder::new().with_header(true).build(to), schema, false)
+        let is_gone = Rc::new(Cell::new(false));
+        let to = Piped(to, Rc::clone(&is_gone));
+        Self(arrow::csv::WriterBuilder::new().with_header(true).build(to), schema, false, is_gone)
     }
 }
 
 impl<W: Write> RowWriter for CsvWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool> {
         self.2 = true;
-        still_read(self.0.write(&with_texts(batch)?))
+        match self.0.write(&with_texts(batch)?) {
+            Err(_) if self.3.get() => Ok(false),
+            written => still_read(written),
+        }
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

@@ -364,12 +364,12 @@ async fn bad_requests_name_what_is_wrong() {
         (
             request("embed", json!({"text_columns": "body"})),
             Code::BadInput,
-            "parameter \"text_columns\": invalid type: string \"body\", expected a list, such as [\"body\"]",
+            "parameter \"text_columns\": expected a list, such as [\"body\"], found \"body\"",
         ),
         (
             request("duplicates", json!({"fields": ["title"]})),
             Code::BadInput,
-            "parameter \"fields\": invalid type: string \"title\", expected an object",
+            "parameter \"fields\": expected an object, found \"title\"",
         ),
         (
             request("anomalies", json!({"treshold": 3})),
@@ -379,7 +379,7 @@ async fn bad_requests_name_what_is_wrong() {
         (
             request("anomalies", json!({"threshold": "high"})),
             Code::BadInput,
-            "anomalies: parameter \"threshold\": invalid type: string \"high\", expected f64",
+            "anomalies: parameter \"threshold\": expected a number, found \"high\"",
         ),
         (
             request("anomalies", json!({"season": "fortnightly"})),
