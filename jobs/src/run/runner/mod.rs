@@ -413,6 +413,10 @@ impl Runner {
             let handle = RunHandle { id, record: shared.watch(&who.tenant, &record) };
             run.cancel();
             drop(run);
+            // Should this process end before the run does, whoever takes it over hears of it.
+            if let Err(error) = shared.cancel_waiting(&who.tenant, RunRecord::clone(&record)).await {
+                tracing::warn!(detail = error.detail(), "a wish to cancel could not be recorded");
+            }
             return handle.wait().await;
         }
         let record = self.get(who, id).await?;
