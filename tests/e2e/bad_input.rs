@@ -1,8 +1,11 @@
 //! What a user gets for what can't work: the right code, what was expected, what was found, where.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -321,4 +324,50 @@ async fn what_changes_data_is_no_query() {
         colonnade(root.path(), &["sql", statement]).await.fails_with("BAD_INPUT");
     }
     holds_ten(&server, version).await;
+}
+
+/// Texts that a file says once for all of its rows.
+fn one_text_for_all(rows: usize, text_bytes: usize) -> Vec<u8> {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(text_bytes)]));
+    let keys = Int32Array::from(vec![0; rows]);
+    let texts: ArrayRef = Arc::new(DictionaryArray::try_new(keys, texts).unwrap());
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..i64::try_from(rows).unwrap()));
+    let batch = RecordBatch::try_from_iter([("id", ids), ("s", texts)]).unwrap();
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[tokio::test]
+async fn few_bytes_that_stand_for_many_are_refused_and_take_little_memory() {
+    const MOST: u64 = 2_500 << 20;
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::start(root.path()).await;
+    let spec = json!({"name": "mini", "columns": [
+        {"name": "id", "type": "int64", "nullable": false}, {"name": "s", "type": "text"}]});
+    let create = "mutation($spec: JSON!) { createDataset(spec: $spec) { name } }";
+    let created = server.graphql(create, json!({ "spec": spec })).await;
+    assert_eq!(created.body["data"]["createDataset"]["name"], "mini", "{created:?}");
+    let before = server.peak_memory_bytes();
+    // Eight gigabytes of text in a file of a megabyte, and rows that take a hundred times their bytes once they are rejected.
+    let texts = one_text_for_all(8_000, 1_000_000);
+    assert!(texts.len() < 2_000_000);
+    let answer = server.ingest("mini", "application/vnd.apache.parquet", texts).await;
+    says(answer.refused_with(413, "LIMIT_EXCEEDED"), &["at most 512 MiB in memory", "fewer"]);
+    let answer = server.ingest("mini", NDJSON, "{}\n".repeat(4_000_000)).await;
+    says(
+        answer.refused_with(413, "LIMIT_EXCEEDED"),
+        &["at most 512 MiB in memory", "0 rows that fit"],
+    );
+    let peak = server.peak_memory_bytes();
+    assert!(peak < MOST, "{} MiB before, {} MiB since", before >> 20, peak >> 20);
+    println!("{} MiB before, {} MiB since", before >> 20, peak >> 20);
+    // What is less is taken.
+    let answer = server
+        .ingest("mini", "application/vnd.apache.parquet", one_text_for_all(100, 100_000))
+        .await;
+    assert_eq!((answer.status, &answer.body["accepted"]), (200, &json!(100)), "{answer:?}");
+    server.is_alive().await;
 }

@@ -9,9 +9,12 @@ use datasets::{ColumnSpec, DatasetSpec, RejectedRow};
 
 use super::IngestRows;
 use super::sequence::digest;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::identity::Principal;
 use crate::lake::{Lake, Table, refuse_unwritable_partitions};
+
+/// Memory that the rows of one request may take, those included that do not fit.
+const BYTES_MAX: usize = 512 << 20;
 
 /// Rows of one request, sorted into those that fit and those that do not.
 #[derive(Debug, Default)]
@@ -77,8 +80,10 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             let (conformer, grown) = Conformer::growing(spec, &schema, name)?;
             let whole = grown.as_ref().unwrap_or(spec);
             let mut out = Rows { digest: is_numbered.then(|| digest(bytes)), ..Rows::default() };
+            let mut held = Held::default();
             while let Some(chunk) = reader.next_chunk()? {
                 out.take(&conformer, &chunk, whole)?;
+                held.add(&out)?;
             }
             match grown {
                 None => Ok(Looked::Rows(out)),
@@ -107,6 +112,36 @@ fn look(spec: &DatasetSpec, rows: &IngestRows, is_numbered: bool) -> Result<Look
             }
             Ok(Looked::Rows(out))
         }
+    }
+}
+
+/// Memory that rows take, counted as they come.
+#[derive(Default)]
+struct Held {
+    batches: usize,
+    rejected: usize,
+    bytes: usize,
+}
+
+impl Held {
+    /// Counts what came since. LIMIT_EXCEEDED where it is too much: a few bytes may stand for many.
+    fn add(&mut self, rows: &Rows) -> Result<()> {
+        let batches = rows.accepted.iter().skip(self.batches);
+        self.bytes += batches.map(RecordBatch::get_array_memory_size).sum::<usize>();
+        let rejected = rows.rejected.iter().skip(self.rejected);
+        self.bytes += rejected.map(RejectedRow::bytes).sum::<usize>();
+        (self.batches, self.rejected) = (rows.accepted.len(), rows.rejected.len());
+        if self.bytes <= BYTES_MAX {
+            return Ok(());
+        }
+        let (most, fit, not) = (BYTES_MAX >> 20, rows.accepted_rows(), self.rejected);
+        Err(Error::user(
+            Code::LimitExceeded,
+            format!(
+                "the rows of one request: expected at most {most} MiB in memory, found more after {fit} rows that fit and {not} that do \
+                 not; send fewer at a time"
+            ),
+        ))
     }
 }
 

@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Cte, Query, TableFactor};
+use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, TableFactor};
 
 use super::walk::{Read, read};
 use crate::error::{Code, Error, Result};
 
 /// Relations of one query, where some are not written out.
 const RELATIONS_MAX: u64 = 500;
+
+/// Grouping sets of all GROUP BY of a query, times each other: each is a plan, and groups of its own.
+const GROUPING_SETS_MAX: u64 = 4_096;
 
 /// Fails where there are too many.
 pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
@@ -20,6 +23,20 @@ pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
     let mut relations = Relations { named: &named.expressions, counted: HashMap::new(), sum: 0 };
     // Counting has no errors.
     let _ = read(sql.as_ref(), &mut relations);
+    let mut sets = GroupingSets(1);
+    let _ = read(sql.as_ref(), &mut sets);
+    if sets.0 > GROUPING_SETS_MAX {
+        let found = match sets.0 {
+            u64::MAX => "more than can be counted".to_owned(),
+            found => found.to_string(),
+        };
+        return Err(Error::user(
+            Code::LimitExceeded,
+            format!(
+                "SQL: expected at most {GROUPING_SETS_MAX} grouping sets, found {found}: CUBE has two for each column, times each other"
+            ),
+        ));
+    }
     match relations.sum {
         // As many as are written out have a bound by the length of a query.
         sum if sum > RELATIONS_MAX && sum > named.written => Err(Error::user(
@@ -30,6 +47,25 @@ pub(super) fn require_narrow(statement: &Statement) -> Result<()> {
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+/// How many grouping sets there are.
+struct GroupingSets(u64);
+
+impl Read for GroupingSets {
+    fn expr(&mut self, expr: &Expr) -> Result<(), String> {
+        let sets = match expr {
+            Expr::Cube(columns) => {
+                let columns = u32::try_from(columns.len()).unwrap_or(u32::MAX);
+                2_u64.checked_pow(columns).unwrap_or(u64::MAX)
+            }
+            Expr::Rollup(columns) => columns.len() as u64 + 1,
+            Expr::GroupingSets(sets) => sets.len() as u64,
+            _ => 1,
+        };
+        self.0 = self.0.saturating_mul(sets.max(1));
+        Ok(())
     }
 }
 

@@ -1,0 +1,174 @@
+//! Functions whose result can be as long as a number says, with a bound: what they make is no memory of the pool that queries share,
+//! and a process that can not have it ends.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
+};
+
+use crate::error::{Code, Error};
+
+/// Bytes that one call may make, for all rows that it is given at a time.
+const RESULT_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a character, at most.
+const CHARACTER_BYTES: u64 = 4;
+
+/// How long a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Length {
+    /// The first argument as often as the second says.
+    Times,
+    /// The second argument as often as the first says.
+    ItemTimes,
+    /// As many characters as the second argument says.
+    Characters,
+    /// As many items as the second argument says.
+    Items,
+    /// The numbers from the first argument to the second, in steps of the third.
+    Steps,
+}
+
+/// Those functions, under all their names.
+const BOUNDED: &[(&str, Length)] = &[
+    ("repeat", Length::Times),
+    ("lpad", Length::Characters),
+    ("rpad", Length::Characters),
+    ("array_repeat", Length::ItemTimes),
+    ("array_resize", Length::Items),
+    ("range", Length::Steps),
+    ("generate_series", Length::Steps),
+];
+
+/// The bounded forms of those that `known` has.
+pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<ScalarUDF> {
+    let of = |&(name, length): &(&str, Length)| {
+        known(name).map(|function| ScalarUDF::new_from_impl(Bounded { function, length }))
+    };
+    BOUNDED.iter().filter_map(of).collect()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded {
+    function: Arc<ScalarUDF>,
+    length: Length,
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.function.signature()
+    }
+
+    fn return_type(&self, of: &[DataType]) -> Result<DataType> {
+        self.function.return_type(of)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.function.return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, of: &[DataType]) -> Result<Vec<DataType>> {
+        self.function.coerce_types(of)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.function.documentation()
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let bytes = self.bytes(&arguments.args, arguments.number_rows)?;
+        if bytes > RESULT_BYTES_MAX {
+            let (name, most) = (self.name(), RESULT_BYTES_MAX >> 20);
+            let says = format!(
+                "{name}: expected a result of at most {most} MiB for some thousand rows, found one of {} MiB",
+                bytes >> 20
+            );
+            return Err(DataFusionError::External(Box::new(Error::user(
+                Code::LimitExceeded,
+                says,
+            ))));
+        }
+        self.function.invoke_with_args(arguments)
+    }
+}
+
+impl Bounded {
+    /// What the result takes, about.
+    fn bytes(&self, arguments: &[ColumnarValue], rows: usize) -> Result<u64> {
+        let is_scalar = arguments.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
+        let rows = if is_scalar { 1 } else { rows };
+        let columns = arguments.iter().map(|of| of.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        let number = |at: usize| columns.get(at).and_then(numbers);
+        let item = |at: usize| columns.get(at).map_or(0, |of| item_bytes(of));
+        let sum = |counts: Option<Int64Array>, each: u64| {
+            let counts = counts.into_iter().flat_map(|of| of.iter().flatten().collect::<Vec<_>>());
+            counts.fold(0_u64, |sum, count| {
+                sum.saturating_add(u64::try_from(count).unwrap_or(0).saturating_mul(each))
+            })
+        };
+        Ok(match self.length {
+            Length::Times => sum(number(1), item(0)),
+            Length::ItemTimes => sum(number(1), item(0)),
+            Length::Characters => sum(number(1), CHARACTER_BYTES),
+            Length::Items => sum(number(1), item(2).max(size_of::<i64>() as u64)),
+            Length::Steps => {
+                let (from, to) = match columns.len() {
+                    // To a number, from 0 on.
+                    1 => (None, number(0)),
+                    _ => (number(0), number(1)),
+                };
+                let Some(to) = to else { return Ok(0) };
+                let step = number(2);
+                let at = |of: &Option<Int64Array>, row: usize, none: i64| {
+                    of.as_ref()
+                        .map_or(none, |of| if of.is_valid(row) { of.value(row) } else { none })
+                };
+                let steps = (0..to.len()).map(|row| {
+                    let distance = to.value(row).abs_diff(at(&from, row, 0));
+                    distance / at(&step, row, 1).unsigned_abs().max(1)
+                });
+                let steps = steps.fold(0_u64, u64::saturating_add);
+                steps.saturating_mul(size_of::<i64>() as u64)
+            }
+        })
+    }
+}
+
+/// A column as whole numbers; none where it has none.
+fn numbers(column: &ArrayRef) -> Option<Int64Array> {
+    let column = match column.data_type() {
+        of if of.is_integer() || *of == DataType::Null => cast(column, &DataType::Int64).ok()?,
+        _ => return None,
+    };
+    Some(column.as_primitive::<Int64Type>().clone())
+}
+
+/// Bytes of the longest value of a column, at least one.
+fn item_bytes(column: &ArrayRef) -> u64 {
+    let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+    let bytes = match column.data_type() {
+        DataType::Utf8 => longest(&mut column.as_string::<i32>().iter().flatten().map(str::len)),
+        DataType::LargeUtf8 => {
+            longest(&mut column.as_string::<i64>().iter().flatten().map(str::len))
+        }
+        DataType::Utf8View => longest(&mut column.as_string_view().iter().flatten().map(str::len)),
+        of => of
+            .primitive_width()
+            .unwrap_or_else(|| column.get_array_memory_size() / column.len().max(1)),
+    };
+    bytes.max(1) as u64
+}
