@@ -19,7 +19,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
-use super::sql::check_text;
+use super::sql::{check_text, has_query};
 use crate::error::{Code, Error, Result};
 
 /// An expression of the columns of `schema`. What it says of the present is said of one instant, however often it is asked.
@@ -27,6 +27,11 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
     let fail =
         |problem: String| Error::user(Code::BadInput, format!("expression {text:?}: {problem}"));
     check_text(text)?;
+    if has_query(text) {
+        return Err(fail(
+            "queries are not taken here; expected columns of one row, and values".to_owned(),
+        ));
+    }
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let read = state.sql_to_expr_with_alias(text, &dialect).and_then(|mut read| {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -12,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
 
 use super::batches::BATCH_ROWS;
+use super::digits::DecimalDigits;
 use super::nan::NothingLearntOfFloats;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
@@ -70,6 +72,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_runtime_env(runtime)
         .with_default_features()
         .build();
+    state.register_expr_planner(Arc::new(DecimalDigits))?;
     let execution =
         Execution { gpu: options.gpu, budget: Budget::host(of_kernels), ..Execution::default() };
     functions::register(&mut state, execution)?;

@@ -274,9 +274,18 @@ pub(super) fn check_text(text: &str) -> Result<()> {
     // What can not be split into tokens is the parser's to refuse.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else { return Ok(()) };
     let (mut selects, mut chain, mut longest) = (0, 0, 0);
+    let mut is_interval = false;
     // Of the brackets that are open: how long the chain was that each is a part of.
     let mut open = Vec::new();
     for token in tokens {
+        if !matches!(token, Token::Whitespace(_)) {
+            // The parser goes into each by recursion, and counts none.
+            let was = std::mem::replace(&mut is_interval, is_keyword(&token, Keyword::INTERVAL));
+            if was && is_interval {
+                let says = "the query: expected a text behind INTERVAL, found another INTERVAL";
+                return Err(Error::user(Code::BadInput, says));
+            }
+        }
         match token {
             Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
             Token::Period | Token::SemiColon => {}
@@ -303,6 +312,17 @@ pub(super) fn check_text(text: &str) -> Result<()> {
             Err(Error::user(Code::LimitExceeded, says))
         }
     }
+}
+
+/// Whether a query stands in a text.
+pub(super) fn has_query(text: &str) -> bool {
+    // What can not be split into tokens is the parser's to refuse.
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
+    tokens.iter().any(|token| is_keyword(token, Keyword::SELECT))
+}
+
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.keyword == keyword)
 }
 
 /// The statements of a text.

@@ -210,3 +210,129 @@ async fn columns_that_are_words_of_sql_are_told_to_need_quotes() {
     let other = session.sql("SELECT model FROM calls WHERE (").await.unwrap_err();
     assert!(!other.to_string().contains("quotes"), "{other}");
 }
+
+#[tokio::test]
+async fn a_limit_holds_where_no_column_is_read() {
+    let engine = engine().await;
+    for id in 0..4 {
+        send(&engine, id * 100..id * 100 + 25, None).await.unwrap();
+    }
+    for (rows, sql) in [
+        (5, "SELECT 1 FROM calls LIMIT 5"),
+        (5, "SELECT 'k' AS k FROM calls LIMIT 5"),
+        (5, "SELECT random() FROM calls LIMIT 5"),
+        (30, "SELECT 1 FROM calls LIMIT 30 OFFSET 20"),
+        (5, "SELECT 1 FROM (SELECT * FROM calls LIMIT 5 OFFSET 2) x"),
+        (500, "SELECT a.id FROM calls a, (SELECT * FROM calls LIMIT 5) b"),
+        (
+            500,
+            "WITH b AS (SELECT * FROM calls LIMIT 5) SELECT a.id FROM calls a LEFT JOIN b ON true",
+        ),
+        (6, "SELECT 1 UNION ALL (SELECT 1 FROM calls LIMIT 5)"),
+        (100, "SELECT 1 FROM calls"),
+    ] {
+        assert_eq!(
+            number(&engine, &format!("SELECT count(*) FROM ({sql}) x")).await,
+            rows,
+            "{sql}"
+        );
+        let session = session(&engine).await;
+        let frame = session.sql(sql).await.unwrap();
+        let batches = session.collect(frame).await.unwrap();
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(i64::try_from(found).unwrap(), rows, "{sql}");
+    }
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 100);
+}
+
+#[tokio::test]
+async fn a_decimal_times_a_number_is_a_decimal() {
+    let engine = engine().await;
+    for (sql, expected) in [
+        ("SELECT CAST(CAST('2.50' AS decimal(18,2)) * 1.19 AS decimal(18,2)) AS p", "2.98"),
+        ("SELECT 1.19 * CAST('2.50' AS decimal(18,2)) AS p", "2.9750"),
+        ("SELECT CAST('2.50' AS decimal(18,2)) - -0.1 AS p", "2.60"),
+        ("SELECT CAST('7.25' AS decimal(18,2)) % 2.5 AS p", "2.25"),
+        // Beside floats a number is one, as ever.
+        ("SELECT arrow_typeof(1.5) AS p", "Float64"),
+        ("SELECT arrow_typeof(CAST(2 AS double) * 1.19) AS p", "Float64"),
+    ] {
+        let found = query(&engine, sql).await;
+        assert!(
+            found.lines().any(|line| line.trim_matches(['|', ' ']) == expected),
+            "{sql}: {found}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_would_take_all_memory_or_stack_is_refused() {
+    let engine = engine().await;
+    send(&engine, 0..10, None).await.unwrap();
+    let cube = |columns: usize| {
+        let columns: Vec<String> = (0..columns).map(|n| format!("id + {n}")).collect();
+        format!("SELECT count(*) FROM calls GROUP BY CUBE({})", columns.join(", "))
+    };
+    let intervals = format!("SELECT {} '1 day' AS a", "INTERVAL ".repeat(1_000));
+    for (sql, code) in [
+        (cube(30), Code::LimitExceeded),
+        (cube(70), Code::LimitExceeded),
+        ("SELECT count(*) FROM calls GROUP BY CUBE(id, model, tokens, at, id+1, id+2, id+3), CUBE(id+4, id+5, id+6, id+7, id+8, id+9)".into(), Code::LimitExceeded),
+        (intervals, Code::BadInput),
+        ("SELECT interval\n-- a\ninterval '1 day'".into(), Code::BadInput),
+    ] {
+        assert_eq!(refused(&sql).await.code(), code, "{sql}");
+    }
+    assert!(query(&engine, &cube(3)).await.lines().count() > 10);
+    assert_eq!(
+        number(
+            &engine,
+            "SELECT count(*) FROM calls WHERE at < TIMESTAMP '2026-01-03' + INTERVAL '1 day'"
+        )
+        .await,
+        3
+    );
+    for function in [
+        "repeat('a', 2000000000)",
+        "repeat(model, 2000000000)",
+        "repeat('a', id * 100000000)",
+        "array_repeat(1, 2000000000)",
+        "array_repeat(arrow_cast(1, 'Decimal256(76,0)'), 2000000000)",
+        "array_repeat([1, 2], id * 100000000)",
+        "lpad('a', 2147483647)",
+        "rpad(model, 2147483647, 'x')",
+        "array_resize([1], 2000000000, 0)",
+        "range(2000000000)",
+        "range(-2000000000, 2000000000, 2)",
+        "generate_series(0, id * 100000000, 1)",
+        "list_repeat(1, 2000000000)",
+    ] {
+        let session = session(&engine).await;
+        let refused = match session.sql(&format!("SELECT {function} AS a FROM calls")).await {
+            Ok(frame) => session.collect(frame).await.map(drop),
+            Err(e) => Err(e),
+        };
+        let error = refused.expect_err(function);
+        assert_eq!(error.code(), Code::LimitExceeded, "{function}: {error}");
+    }
+    for (function, expected) in [
+        ("repeat('ab', 3)", "ababab"),
+        ("length(repeat(model, 1000))", "2000"),
+        ("array_repeat(7, 2)", "[7, 7]"),
+        ("lpad('a', 3, 'x')", "xxa"),
+        ("array_resize([1], 3, 0)", "[1, 0, 0]"),
+        ("range(1, 6, 2)", "[1, 3, 5]"),
+        ("generate_series(3)", "[0, 1, 2, 3]"),
+        (
+            "array_length(generate_series(DATE '2026-01-01', DATE '2026-01-05', INTERVAL '1 day'))",
+            "5",
+        ),
+        ("repeat(NULL, 3)", ""),
+    ] {
+        let found = query(&engine, &format!("SELECT {function} AS a FROM calls LIMIT 1")).await;
+        assert!(
+            found.lines().any(|line| line.trim_matches(['|', ' ']) == expected),
+            "{function}: {found}"
+        );
+    }
+}
