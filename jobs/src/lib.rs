@@ -58,6 +58,7 @@ pub use run::runner::{
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
 pub use schedules::{
     AT_ONCE_MAX, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,
+    require_unused,
 };
 pub use series::evaluate;
 pub use texts::labels;

@@ -14,12 +14,14 @@ pub async fn alter(arguments: Alter, settings: &Settings, output: &Output) -> Re
     let dataset = DatasetName::new(&arguments.dataset)?;
     let engine = open_to_write(settings, "colonnade alter").await?;
     let who = settings.principal()?;
-    let made = make(&engine, &who, &dataset, &arguments, output).await;
+    let control = settings.control();
+    let made = make(&engine, control.as_deref(), &who, &dataset, &arguments, output).await;
     close(&engine, made).await
 }
 
 async fn make(
     engine: &Engine,
+    control: Option<&str>,
     who: &Principal,
     dataset: &DatasetName,
     arguments: &Alter,
@@ -27,6 +29,9 @@ async fn make(
 ) -> Result<()> {
     let (operation, change) = change(engine, who, dataset, arguments).await?;
     let what = told(&change);
+    if let Reshape::Rename { column, .. } | Reshape::Drop { column } = &change {
+        jobs::require_unused(engine, control, who, dataset, Some(column)).await?;
+    }
     if arguments.dry_run {
         let tried = engine.try_reshape(who, dataset, &change).await?;
         return tell(dataset, &what, &tried, true, output);

@@ -18,9 +18,12 @@ pub async fn drop(arguments: Drop, settings: &Settings, output: &Output) -> Resu
         false => open_to_write(settings, "colonnade drop").await?,
     };
     let who = settings.principal()?;
-    let dropped = match arguments.purge {
-        true => purge(&engine, &who, &dataset, output).await,
-        false => hide(&engine, &who, &dataset, output).await,
+    let control = settings.control();
+    let unused = jobs::require_unused(&engine, control.as_deref(), &who, &dataset, None).await;
+    let dropped = match (unused, arguments.purge) {
+        (Err(error), _) => Err(error),
+        (Ok(()), true) => purge(&engine, &who, &dataset, output).await,
+        (Ok(()), false) => hide(&engine, &who, &dataset, output).await,
     };
     close(&engine, dropped).await
 }
@@ -85,6 +88,7 @@ pub async fn rename(arguments: Rename, settings: &Settings, output: &Output) -> 
     let engine = open_to_mend(settings, "colonnade rename").await?;
     let renamed = async {
         let who = settings.principal()?;
+        jobs::require_unused(&engine, settings.control().as_deref(), &who, &from, None).await?;
         let version = engine.rename_dataset(&who, &from, &to).await?;
         let labels = jobs::labels::follow_rename(&engine, &who, &from, &to).await?;
         if output.is_json() {

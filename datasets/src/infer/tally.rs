@@ -169,6 +169,10 @@ impl Tally {
         {
             return Look::Text;
         }
+        // So is a plus before digits alone, as in +49170123.
+        if matches!(digits, [b'+', digits @ ..] if is_digits(digits)) {
+            return Look::Text;
+        }
         let (whole, fraction) = match digits.iter().position(|b| *b == b'.') {
             Some(at) => (&digits[..at], Some(&digits[at + 1..])),
             None => (digits, None),
@@ -291,6 +295,8 @@ mod tests {
             (&["1.5", "2.5"], "float64"),
             (&["12345678901234567.25"], "decimal(38,2)"),
             (&["007", "1"], "text"),
+            (&["+49170123", "+4930"], "text"),
+            (&["+1.5", "-0.5"], "float64"),
             (&["18446744073709551615", "1"], "decimal(38,0)"),
             (&["18446744073709551615", "1.25"], "float64"),
             (&["1e3", "1.25"], "float64"),

@@ -271,6 +271,11 @@ impl Runner {
     }
 }
 
+/// Whether one that is there has no partitions left.
+pub(super) fn is_over(up_to: i64) -> bool {
+    up_to % 2 != 0
+}
+
 /// Where a backfill is that goes on.
 pub(super) fn going_on(entry: &ScheduleEntry) -> i64 {
     BEGUN.max(entry.up_to + 2 - entry.up_to % 2)

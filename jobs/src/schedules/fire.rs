@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Code, Principal, Result, Role, TenantId};
 
+use super::backfill::is_over;
 use super::when::{CatchUp, Due, Tick, due, jitter};
 use super::{Progress, Schedule, Trigger};
 use crate::control::{Pause, ScheduleEntry, TickOf};
@@ -273,7 +274,7 @@ async fn fire_partitions(
     at_once: u32,
     now: DateTime<Utc>,
 ) -> Result<u64> {
-    if entry.up_to % 2 != 0 {
+    if is_over(entry.up_to) {
         return Ok(0);
     }
     let (store, who) = (runner.store(), owner(entry, schedule)?);

@@ -11,6 +11,7 @@ mod fire;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod uses;
 pub(crate) mod when;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,6 +32,7 @@ use when::WhenError;
 pub use backfill::{AT_ONCE_MAX, Backfill, Every, Progress};
 pub(crate) use fire::{Begun, fire_due, fire_run, owner};
 pub use trigger::Trigger;
+pub use uses::require_unused;
 
 /// Schedules of one tenant.
 const SCHEDULES_MAX: usize = 1_000;

@@ -363,3 +363,44 @@ async fn a_run_that_succeeds_starts_those_that_wait_for_it_once_each() {
     let error = runner.add_schedule(&who, first).await.unwrap_err();
     assert!(error.to_string().contains("first -> second -> third -> first"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_schedule_needs_is_not_taken_from_it_in_silence() {
+    let engine = engine().await;
+    append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
+    let (runner, who) = (idle(&engine).await, Principal::local());
+    let metrics = DatasetName::new("metrics").unwrap();
+    runner.add_schedule(&who, schedule("odd", "@daily", "UTC")).await.unwrap();
+    let query =
+        json!({"query": "SELECT at, max(value) AS top FROM metrics GROUP BY at", "output": "tops"});
+    let tops = Schedule { job: "sql".into(), params: query, ..schedule("tops", "@daily", "UTC") };
+    runner.add_schedule(&who, tops).await.unwrap();
+    let refused =
+        async |column: Option<&str>| match runner.require_unused(&who, &metrics, column).await {
+            Ok(()) => None,
+            Err(error) => {
+                assert_eq!(error.code(), Code::Conflict);
+                Some(error.to_string())
+            }
+        };
+    // By name, by default, and as a word of a query.
+    let says = refused(Some("value")).await.unwrap();
+    assert_eq!(
+        says,
+        "column \"value\" of metrics is used by the schedule odd (job anomalies), the schedule tops (job sql); pause or change what uses it first"
+    );
+    assert!(
+        refused(Some("series"))
+            .await
+            .unwrap()
+            .ends_with("the schedule odd (job anomalies); pause or change what uses it first")
+    );
+    assert_eq!(refused(Some("valu")).await, None);
+    assert!(refused(None).await.is_some());
+    let other = DatasetName::new("tickets").unwrap();
+    runner.require_unused(&who, &other, None).await.unwrap();
+    for name in ["odd", "tops"] {
+        runner.pause_schedule(&who, name).await.unwrap();
+    }
+    assert_eq!(refused(None).await, None);
+}

@@ -127,6 +127,9 @@ async fn make(context: &ResolverContext<'_>, mutation: Mutation) -> Result<Chang
         let tried = in_time(service.limits.operation_time_max, trying).await?;
         return Ok(Changed { dataset, version: None, rows: tried.rows, checks: tried.checks });
     }
+    if let Reshape::Rename { column, .. } | Reshape::Drop { column } = &change {
+        service.runner.require_unused(who, &dataset, Some(column)).await?;
+    }
     let label = CommitLabel { operation: mutation.operation.to_owned(), ..CommitLabel::default() };
     let made = service.engine.reshape(who, &dataset, change, label);
     let made = state.wait_for(made).await??;

@@ -298,6 +298,7 @@ pub(crate) fn drop_field() -> Field {
             let who = state.who(Role::Writer)?;
             let engine = &state.service().engine;
             let name = named(&context, inner).await?;
+            state.service().runner.require_unused(who, &name, None).await?;
             engine.drop_dataset(who, &name).await?;
             let at = engine.catalog(who).await?.dropped.get(&name).copied();
             Ok(Some(FieldValue::owned_any(Dropped { name, at: at.unwrap_or_else(Utc::now) })))

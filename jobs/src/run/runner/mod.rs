@@ -414,7 +414,8 @@ impl Runner {
             run.cancel();
             drop(run);
             // Should this process end before the run does, whoever takes it over hears of it.
-            if let Err(error) = shared.cancel_waiting(&who.tenant, RunRecord::clone(&record)).await {
+            if let Err(error) = shared.cancel_waiting(&who.tenant, RunRecord::clone(&record)).await
+            {
                 tracing::warn!(detail = error.detail(), "a wish to cancel could not be recorded");
             }
             return handle.wait().await;
