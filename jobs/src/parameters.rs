@@ -43,9 +43,9 @@ fn in_words(problem: &str, name: &str, value: &Value) -> String {
             return format!("there is no such parameter; did you mean {}?", near.join(" or "));
         }
     }
+    says = of_types(&says);
     if let Value::String(text) = value {
         let list = format!("a list, such as {}", json!([text]));
-        says = of_types(&says);
         says = says.replace("a sequence", &list);
     }
     says = says.replace("a sequence", "a list").replace("a map", "an object");

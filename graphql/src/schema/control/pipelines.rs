@@ -68,7 +68,7 @@ fn pipeline_type() -> Object {
             })
             .description("Its steps, each behind all that it waits for."),
         )
-        .field(objects("edges", TypeRef::named_nn_list_nn("PipelineEdge"), |p: &PipelineState| {
+        .field(objects("edges", TypeRef::named_nn_list_nn("PipelineLink"), |p: &PipelineState| {
             p.graph.edges.clone()
         }))
         .field(
@@ -119,7 +119,7 @@ fn node_type() -> Object {
 }
 
 fn edge_type() -> Object {
-    Object::new("PipelineEdge")
+    Object::new("PipelineLink")
         .description("That a step waits for another.")
         .field(part("from", text(), |e: &PipelineEdge| Ok(e.from.as_str().into())))
         .field(part("to", text(), |e: &PipelineEdge| Ok(e.to.as_str().into())))
@@ -180,7 +180,7 @@ fn lineage_type() -> Object {
         .field(objects("nodes", TypeRef::named_nn_list_nn("LineageNode"), |l: &Lineage| {
             l.nodes.clone()
         }))
-        .field(objects("edges", TypeRef::named_nn_list_nn("LineageEdge"), |l: &Lineage| {
+        .field(objects("edges", TypeRef::named_nn_list_nn("LineageLink"), |l: &Lineage| {
             l.edges.clone()
         }))
 }
@@ -221,7 +221,7 @@ fn lineage_node_type() -> Object {
 }
 
 fn lineage_edge_type() -> Object {
-    Object::new("LineageEdge")
+    Object::new("LineageLink")
         .description("That one was read for, or made by, another.")
         .field(part("from", TypeRef::named_nn(TypeRef::ID), |e: &LineageEdge| {
             Ok(e.from.as_str().into())

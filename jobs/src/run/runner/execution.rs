@@ -246,9 +246,11 @@ impl Run {
         let ended = {
             let work = AssertUnwindSafe(job.run(&context, &record.params)).catch_unwind();
             tokio::select! {
-                ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+                // What is to end does not begin.
+                biased;
                 () = self.live.cancellation.cancelled() => Err(cancelled()),
                 error = deadline(shared.options.run_timeout, record.deadline_at) => Err(error),
+                ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
             }
         };
         let ended = match ended {

@@ -524,7 +524,10 @@ impl Runner {
         let shared = &self.shared;
         shared.closing.cancel();
         shared.tasks.close();
-        shared.tasks.wait().await;
+        // A function that is called once for many rows hears of nothing before it returns.
+        if tokio::time::timeout(shared.options.end_time_max, shared.tasks.wait()).await.is_err() {
+            tracing::warn!("runs that do not stop are left to others");
+        }
         shared.end_what_waits().await;
         projection::flush(shared).await;
         let worker = shared.worker.lock().id.clone();

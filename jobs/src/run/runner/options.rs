@@ -15,6 +15,9 @@ use crate::kinds::Jobs;
 use crate::run::quotas::Quotas;
 use crate::run::stages::Prices;
 
+/// Whoever ends a server waits for half a minute, as a rule, before it is killed.
+const END_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// What a runner may use.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
@@ -57,6 +60,8 @@ pub struct RunnerOptions {
     pub quotas: Quotas,
     /// Which runs it works at.
     pub takes: Takes,
+    /// How long the end of a runner waits for what it is at: what goes on after that is left to others.
+    pub end_time_max: Duration,
     /// What it is, for a person who looks at the workers.
     pub label: String,
 }
@@ -93,6 +98,7 @@ impl Default for RunnerOptions {
             weights: BTreeMap::new(),
             quotas: Quotas::default(),
             takes: Takes::default(),
+            end_time_max: END_TIME_MAX,
             label: "colonnade".into(),
         }
     }

@@ -1,15 +1,22 @@
 //! Several runners on one root, and what a dead one leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use engine::{CommitLabel, Principal, RunId, WriteMode};
+use datasets::{DatasetName, DatasetSpec};
+use engine::{CommitLabel, Principal, Result, RunId, WriteMode};
+use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
 use super::tests::{hold, holding, metrics, request, run};
 use super::{RunHandle, Runner, RunnerOptions, Takes};
 use crate::control::{ControlStore, DeviceNeed, LOSSES_MAX, NewRun, Room, SqlStore, Wants};
+use crate::job::{Job, Outcome};
+use crate::kinds::Jobs;
+use crate::run::context::RunContext;
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
@@ -49,6 +56,73 @@ async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
     second.shutdown().await;
 }
 
+/// Hears of nothing while it works, and is at it for a minute.
+struct Deaf(Arc<AtomicUsize>);
+
+impl Job for Deaf {
+    fn name(&self) -> &'static str {
+        "deaf"
+    }
+
+    fn description(&self) -> &'static str {
+        "hears of nothing"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        json!({})
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        Ok(params.clone())
+    }
+
+    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![])
+    }
+
+    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(vec![])
+    }
+
+    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_secs(60));
+            Ok(Outcome::default())
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_not_stop_holds_up_no_end_and_is_cancelled_where_it_would_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path()).await;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let jobs = Jobs::default().with(Arc::new(Deaf(begun.clone())));
+    let options =
+        RunnerOptions { jobs, threads: 2, end_time_max: Duration::from_millis(300), ..options() };
+    let first = Runner::start(engine.clone(), options.clone()).await.unwrap();
+    let who = Principal::local();
+    let id = first.submit(&who, request("deaf", Value::Null)).await.unwrap().id();
+    while begun.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let wish = first.cancel(&who, id);
+    assert!(tokio::time::timeout(Duration::from_millis(500), wish).await.is_err());
+    let before = Instant::now();
+    first.shutdown().await;
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
+    drop(first);
+    let second = Runner::start(engine, options).await.unwrap();
+    let record = ended(&second, id).await;
+    assert_eq!(
+        (record.state, begun.load(Ordering::SeqCst)),
+        (RunState::Cancelled, 1),
+        "{record:?}"
+    );
+    second.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +138,7 @@ async fn runs_of_one_process_are_seen_and_cancelled_from_another() {
     assert_eq!(seen.state, RunState::Running);
     let listed = second.list(&who, RunFilter::default()).await.unwrap();
     assert_eq!(listed.iter().map(|run| run.id).collect::<Vec<_>>(), [held.id()]);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let cancelled = second.cancel(&who, held.id()).await.unwrap();
     assert_eq!(cancelled.state, RunState::Cancelled);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
