@@ -98,9 +98,8 @@ async fn a_column_of_another_type_is_refused_with_both_types() {
     let (server, version) = served(root.path()).await;
     // Arrow says its types before its rows: here `id` is a struct.
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, StructArray};
-    let inner: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![1]));
-    let nested: ArrayRef =
-        std::sync::Arc::new(StructArray::try_from(vec![("part", inner)]).unwrap());
+    let inner: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let nested: ArrayRef = Arc::new(StructArray::try_from(vec![("part", inner)]).unwrap());
     let batch = RecordBatch::try_from_iter([("id", nested)]).unwrap();
     let mut writer =
         arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();

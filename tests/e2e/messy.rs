@@ -299,7 +299,7 @@ async fn of_several_files_those_before_one_that_fails_are_told() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let ask = async |arguments: &[&str]| self::ask(folder.path(), arguments).await;
+    let ask = async |arguments: &[&str]| ask(folder.path(), arguments).await;
     let (a, b) = (file("a.csv", "id,n\n1,1\n2,2\n"), file("b.csv", "id,n\n3,x\n"));
     let c = file("c.csv", "id,n\n4,4\n5,y\n");
     ask(&["ingest", "t", &a, "--create", "--key", "id", "--json"]).await.json();

@@ -113,7 +113,7 @@ impl Bounded {
         let rows = if is_scalar { 1 } else { rows };
         let columns = arguments.iter().map(|of| of.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let number = |at: usize| columns.get(at).and_then(numbers);
-        let item = |at: usize| columns.get(at).map_or(0, |of| item_bytes(of));
+        let item = |at: usize| columns.get(at).map_or(0, item_bytes);
         let sum = |counts: Option<Int64Array>, each: u64| {
             let counts = counts.into_iter().flat_map(|of| of.iter().flatten().collect::<Vec<_>>());
             counts.fold(0_u64, |sum, count| {
