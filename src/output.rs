@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
 /// How a command speaks to its user.
 pub struct Output {
     json: bool,
@@ -26,6 +29,13 @@ impl Output {
     /// Whether progress can be drawn.
     pub fn shows_progress(&self) -> bool {
         !self.json && io::stderr().is_terminal()
+    }
+
+    /// Columns of the terminal that reads it, 80 where it does not say (`COLUMNS`); none, where no terminal does.
+    pub fn columns(&self) -> Option<usize> {
+        let is_terminal = !self.json && io::stdout().is_terminal();
+        let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+        is_terminal.then(|| said().unwrap_or(COLUMNS))
     }
 
     /// Writes one JSON document to stdout.

@@ -38,8 +38,8 @@ pub use kinds::{
 };
 pub use partition::Partition;
 pub use pipelines::{
-    Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PipelineEdge, PipelineNode, PipelineRun,
-    PipelineState, Step, StepState,
+    Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PIPELINE_TEXT_MAX_BYTES, PipelineEdge,
+    PipelineNode, PipelineRun, PipelineState, Step, StepState,
 };
 pub use run::content::{Content, Digest};
 pub use run::context::{RunContext, Stage};

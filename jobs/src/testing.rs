@@ -9,10 +9,63 @@ use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{
-    Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Version, WriteMode,
+    Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Result, Version,
+    WriteMode,
 };
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
 
+use crate::job::{Job, Outcome};
+use crate::run::context::RunContext;
 use crate::tables::columns::column;
+
+/// A job kind of tests: it takes no parameters, reads and writes nothing, and does what it is told.
+pub(crate) struct Does {
+    name: &'static str,
+    work: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+impl Does {
+    pub(crate) fn new<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        work: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { name, work: Box::new(move || Box::pin(work())) })
+    }
+}
+
+impl Job for Does {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn description(&self) -> &'static str {
+        "does what a test says"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        json!({})
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        Ok(params.clone())
+    }
+
+    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![])
+    }
+
+    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(vec![])
+    }
+
+    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            (self.work)().await;
+            Ok(Outcome::default())
+        })
+    }
+}
 
 /// An engine of its own, in memory.
 pub(crate) async fn engine() -> Engine {

@@ -81,6 +81,10 @@ impl Course for Begun {
         self.state.is_paused.then_some(says)
     }
 
+    fn left(&self) -> &'static str {
+        "it stays as it is; the same command again has it go on"
+    }
+
     async fn now(&self, runner: &Runner) -> Result<Self> {
         let state = runner.schedule(&self.who, &self.state.schedule.name).await?;
         Ok(Self { state, who: self.who.clone() })

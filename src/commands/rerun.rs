@@ -1,9 +1,10 @@
 //! `colonnade rerun`: the work of a run that ended, again.
 
-use engine::{Code, Error, Result, RunId};
+use engine::{Code, Error, Result};
 use jobs::{Rerun as Again, RunRequest};
 
 use super::run::{Work, report, run_to_end};
+use super::runs::named;
 use super::schedules::{with_runner, with_runner_of};
 use super::{close, open_to_run};
 use crate::cli::Rerun;
@@ -14,16 +15,19 @@ const LABEL: &str = "colonnade rerun";
 
 /// Runs it again; rows that come out other than they did are this command's error.
 pub async fn rerun(arguments: Rerun, settings: &Settings, output: &Output) -> Result<()> {
-    let (who, id) = (settings.principal()?, arguments.run.parse::<RunId>()?);
+    let who = settings.principal()?;
     if arguments.as_it_was {
-        let again =
-            with_runner(settings, LABEL, async |runner| runner.rerun(&who, id).await).await?;
+        let again = with_runner(settings, LABEL, async |runner| {
+            runner.rerun(&who, named(runner, &who, &arguments.run).await?).await
+        })
+        .await?;
         return tell(&again, output);
     }
     let engine = open_to_run(settings, LABEL).await?;
     let record = async {
-        let ended =
-            with_runner_of(&engine, settings, LABEL, async |runner| runner.get(&who, id).await);
+        let ended = with_runner_of(&engine, settings, LABEL, async |runner| {
+            runner.get(&who, named(runner, &who, &arguments.run).await?).await
+        });
         let ended = ended.await?;
         let gpu = Some(settings.gpu()?);
         let request =

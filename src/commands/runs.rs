@@ -1,8 +1,8 @@
 //! `colonnade runs`: what ran, newest first, and what to do about it.
 
 use chrono::{DateTime, Utc};
-use engine::{Engine, Result, RunId};
-use jobs::{DatasetVersion, Estimate, RunFilter, RunRecord};
+use engine::{Code, Engine, Error, Principal, Result, RunId};
+use jobs::{DatasetVersion, Estimate, RUNS_LISTED_MAX, RunFilter, RunRecord, Runner};
 
 use super::progress::Drawing;
 use super::run::{Work, report, run_to_end};
@@ -11,6 +11,15 @@ use super::{close, open_to_read, open_to_run, stop_signal, words};
 use crate::cli::{RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line, plain, size};
+
+/// Letters of an id that a list shows: two runs with the same ones were asked for in the same thousandth of a second.
+const ID_SHOWN: usize = 18;
+/// Letters of a whole id.
+const ID_LETTERS: usize = 36;
+/// Letters of it that may stand for all.
+const BEGINNING_MIN: usize = 8;
+/// Columns of a terminal below which a list does not say what came of a run.
+const CAME_OF_IT_MIN: usize = 16;
 
 /// Prints the run records.
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
@@ -54,17 +63,67 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
         }
         _ => {}
     }
-    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
-    output.line(&columns(
-        &["run", "job", "state", "asked for (UTC)", "seconds", "wrote", "error"],
-        &rows,
-    ))
+    let mut rows: Vec<Vec<String>> = records.iter().map(row).collect();
+    let head = ["run", "job", "state", "asked for (UTC)", "seconds"];
+    let room = output.columns().map(|all| {
+        let taken = columns(&head, &rows).lines().map(|line| line.chars().count()).max();
+        all.saturating_sub(taken.unwrap_or(0) + 2)
+    });
+    if room.is_some_and(|room| room < CAME_OF_IT_MIN) {
+        return output.line(&columns(&head, &rows));
+    }
+    for (row, record) in rows.iter_mut().zip(&records) {
+        let says = came_of_it(record);
+        row.push(match room {
+            Some(room) if says.chars().count() > room => {
+                says.chars().take(room - 1).chain(['…']).collect()
+            }
+            _ => says,
+        });
+    }
+    let head = [&head[..], &["wrote, or error"]].concat();
+    output.line(&columns(&head, &rows))
+}
+
+/// The run that is meant: by its id, or by how that of one run begins.
+pub(super) async fn named(runner: &Runner, who: &Principal, text: &str) -> Result<RunId> {
+    if !(BEGINNING_MIN..ID_LETTERS).contains(&text.len()) {
+        return text.parse();
+    }
+    let filter = RunFilter { limit: RUNS_LISTED_MAX, ..RunFilter::default() };
+    by_beginning(&runner.list(who, filter).await?, text)
+}
+
+/// The same for who has no runner.
+async fn recorded(engine: &Engine, settings: &Settings, text: &str) -> Result<RunId> {
+    if !(BEGINNING_MIN..ID_LETTERS).contains(&text.len()) {
+        return text.parse();
+    }
+    let (who, control) = (settings.principal()?, settings.control());
+    let filter = RunFilter { limit: RUNS_LISTED_MAX, ..RunFilter::default() };
+    by_beginning(&jobs::recorded_runs(engine, control.as_deref(), &who, &filter).await?, text)
+}
+
+fn by_beginning(records: &[RunRecord], text: &str) -> Result<RunId> {
+    let mut begin = records.iter().filter(|record| record.id.to_string().starts_with(text));
+    match (begin.next(), begin.next()) {
+        (Some(run), None) => Ok(run.id),
+        (None, _) => Ok(text.parse::<RunId>()?),
+        (Some(one), Some(other)) => Err(Error::user(
+            Code::BadInput,
+            format!(
+                "run {text}: expected how the id of one run begins, found {} and {}",
+                one.id, other.id
+            ),
+        )),
+    }
 }
 
 /// Waits for the end of a run.
 async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
-    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let who = settings.principal()?;
     let record = with_runner(settings, "colonnade runs watch", async |runner| {
+        let id = self::named(runner, &who, &named.run).await?;
         let drawing = Drawing::of_run(runner, Some(id), output);
         let ended = match runner.follow(&who, id).await {
             Ok(run) => tokio::select! {
@@ -85,11 +144,12 @@ async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result
 
 /// Stops a run.
 async fn cancel(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
-    let (who, id) = (settings.principal()?, named.run.parse::<RunId>()?);
+    let who = settings.principal()?;
     let record = with_runner(settings, "colonnade runs cancel", async |runner| {
-        runner.cancel(&who, id).await
+        runner.cancel(&who, self::named(runner, &who, &named.run).await?).await
     })
     .await?;
+    let id = record.id;
     match output.is_json() {
         true => output.document(&record),
         false => output.line(&format!("run {id} of {}: {}", record.job, record.state)),
@@ -98,18 +158,20 @@ async fn cancel(named: &RunNamed, settings: &Settings, output: &Output) -> Resul
 
 /// Does the work of a run again.
 async fn retry(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
-    let id = named.run.parse::<RunId>()?;
     let engine = open_to_run(settings, "colonnade runs retry").await?;
-    let record = run_to_end(&engine, settings, Work::Again(id), output).await;
+    let record = match recorded(&engine, settings, &named.run).await {
+        Ok(id) => run_to_end(&engine, settings, Work::Again(id), output).await,
+        Err(error) => Err(error),
+    };
     let record = close(&engine, record).await?;
     report(&record, output)
 }
 
 /// One run in full.
 async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -> Result<()> {
-    let id: RunId = id.parse()?;
-    let control = settings.control();
-    let record = jobs::recorded_run(engine, control.as_deref(), &settings.principal()?, id).await?;
+    let (who, control) = (settings.principal()?, settings.control());
+    let id = recorded(engine, settings, id).await?;
+    let record = jobs::recorded_run(engine, control.as_deref(), &who, id).await?;
     if output.is_json() {
         return output.document(&record);
     }
@@ -192,31 +254,23 @@ fn row(record: &RunRecord) -> Vec<String> {
         (Some(from), Some(to)) => format!("{:.1}", (to - from).as_seconds_f64()),
         _ => String::new(),
     };
-    let wrote: Vec<String> = record
-        .outputs
-        .iter()
-        .map(|o| {
-            format!(
-                "{}@{} ({})",
-                o.dataset,
-                o.version,
-                o.rows.map_or_else(|| "?".to_owned(), count)
-            )
-        })
-        .collect();
     vec![
-        record.id.to_string(),
+        record.id.to_string().chars().take(ID_SHOWN).collect(),
         record.job.clone(),
         record.state.to_string(),
-        record.requested_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        record.requested_at.format("%Y-%m-%d %H:%M").to_string(),
         seconds,
-        wrote.join(", "),
-        one_line(
-            &record
-                .error
-                .as_ref()
-                .map(|e| format!("{}: {}", e.code, e.message))
-                .unwrap_or_default(),
-        ),
     ]
+}
+
+/// What a run committed, or why it did not.
+fn came_of_it(record: &RunRecord) -> String {
+    if let Some(error) = &record.error {
+        return one_line(&format!("{}: {}", error.code, error.message));
+    }
+    let wrote = record.outputs.iter().map(|o| {
+        let rows = o.rows.map_or_else(|| "?".to_owned(), count);
+        format!("{}@{} ({rows})", o.dataset, o.version)
+    });
+    wrote.collect::<Vec<_>>().join(", ")
 }

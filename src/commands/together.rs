@@ -29,6 +29,9 @@ pub(super) trait Course: Sized {
     /// Why nothing more of it is done for the time being, and what to do about it.
     fn rests(&self) -> Option<&'static str>;
 
+    /// What becomes of it when this process is told to stop.
+    fn left(&self) -> &'static str;
+
     /// The same as it stands now.
     async fn now(&self, runner: &Runner) -> Result<Self>;
 }
@@ -87,7 +90,7 @@ async fn see_to_its_end<T: Course>(runner: &Runner, mut course: T, output: &Outp
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.as_mut() => {
-                output.note("it stays as it is; the same command again has it go on");
+                output.note(course.left());
                 break Ok(course);
             }
         }

@@ -46,6 +46,7 @@ async fn a_job_tells_what_it_takes_and_a_run_what_came_of_it() {
     let result = ran.stdout.split("\nresult\n").nth(1).expect("what came of it, in words");
     assert!(result.lines().count() >= 2, "{result}");
     let shown = ask(&["runs", id]).await;
+    assert_eq!(ask(&["runs", &id[..18], "--json"]).await.json()["id"], id);
     for says in [id, "anomalies", "succeeded", "metrics@1", "parameter ", "stage ", "\nresult\n"] {
         assert!(shown.stdout.contains(says), "{says}: {}", shown.stdout);
     }

@@ -380,7 +380,8 @@ pub trait ControlStore: Send + Sync {
         limit: i64,
     ) -> BoxFuture<'a, Result<Vec<TickState>>>;
 
-    /// Makes a tick that has no run of the queue, but stands for others; false where it is there, or the schedule is not.
+    /// Makes a tick that has no run of the queue, but stands for others; false where it is there, where another of the schedule has
+    /// not ended, or where there is no such schedule.
     fn begin_tick<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>>;
 
     /// Those of a schedule that have not ended, oldest first.
@@ -395,6 +396,14 @@ pub trait ControlStore: Send + Sync {
         &'a self,
         tenant: &'a str,
         of: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>>;
+
+    /// The same of the newest ticks of a schedule.
+    fn steps<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        limit: i64,
     ) -> BoxFuture<'a, Result<Vec<TickState>>>;
 
     /// Says in which state such a one has ended, whatever its steps are at where that is said, and otherwise where none is open and

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engine::{Principal, Result, RunId};
 
-use super::{Graph, of_step, state_of};
+use super::{Graph, goes_on, of_step, state_of};
 use crate::control::{ScheduleEntry, TickOf, TickState};
 use crate::run::record::{RunState, now};
 use crate::run::runner::Runner;
@@ -25,6 +25,9 @@ pub(crate) async fn begin(
     let begun = runner.store().begin_tick(tick, &RunId::new().to_string()).await?;
     if begun {
         advance(runner, entry, schedule).await?;
+    } else if is_going_on(runner, entry).await? {
+        // Somebody began one just now: it is due still.
+        return Err(goes_on(&schedule.name, None));
     }
     Ok(begun)
 }
@@ -108,7 +111,9 @@ async fn advance_run(
             () => None,
         };
         if let Some(ended) = ended {
-            store.end_tick(tenant, &tick.run, Some((ended.as_str(), false))).await?;
+            // Steps that were taken out of the pipeline meanwhile are no part of what is done.
+            let is_done = ended == RunState::Succeeded;
+            store.end_tick(tenant, &tick.run, Some((ended.as_str(), is_done))).await?;
         }
         return Ok(begun);
     }

@@ -13,7 +13,7 @@ use super::{PIPELINE, STEPS_MAX, Step};
 use crate::schedules::{Schedule, Trigger, check_name};
 
 /// Longest text.
-const TEXT_MAX_BYTES: usize = 256 << 10;
+pub const TEXT_MAX_BYTES: usize = 256 << 10;
 /// Changes of a dataset begin no more runs than one in so many seconds, unless it is said.
 const EVERY_SECONDS: u32 = 60;
 
@@ -67,10 +67,13 @@ impl Schedule {
             file.strip_suffix(".toml").unwrap_or(file).to_owned()
         };
         let name = definition.name.unwrap_or_else(of_file);
+        if definition.steps.is_empty() {
+            check_steps(&name, &[])?;
+        }
         let steps = definition.steps.into_iter().map(|step| step.read(&name));
         Ok(Self {
             steps: steps.collect::<Result<_>>().map_err(|e| e.while_doing(source))?,
-            trigger: definition.trigger.read(&name)?,
+            trigger: definition.trigger.read(&name)?.checked(&name)?,
             job: PIPELINE.to_owned(),
             params: Value::Null,
             gpu: None,

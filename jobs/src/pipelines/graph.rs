@@ -48,10 +48,11 @@ impl Graph {
         let places: HashMap<&str, usize> =
             steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
         let asked = asked_for(name, steps, &places)?;
+        let before = all_before(&asked);
         let mut links: Vec<Link> = Vec::new();
         for (to, reader) in nodes.iter().enumerate() {
             for (from, maker) in nodes.iter().enumerate() {
-                let datasets = match from == to || is_before(&asked, to, from) {
+                let datasets = match from == to || before[from][to] {
                     // It is asked for the other way round: the reader reads what was there before.
                     true => Vec::new(),
                     false => passed(maker, reader),
@@ -133,22 +134,21 @@ fn asked_for(
     steps.iter().map(of_step).collect()
 }
 
-/// Whether `one` is waited for by `other`, directly or through others, by what was asked for alone.
-fn is_before(asked: &[HashSet<usize>], one: usize, other: usize) -> bool {
-    let mut reached = vec![other];
-    let mut at = 0;
-    while let Some(&step) = reached.get(at) {
-        at += 1;
-        for &before in &asked[step] {
-            if before == one {
-                return true;
-            }
-            if !reached.contains(&before) {
-                reached.push(before);
+/// Of each step which others it waits for, directly or through others, by what was asked for alone.
+fn all_before(asked: &[HashSet<usize>]) -> Vec<Vec<bool>> {
+    let of = |step: usize| {
+        let mut is_before = vec![false; asked.len()];
+        let mut reached = vec![step];
+        while let Some(step) = reached.pop() {
+            for &before in &asked[step] {
+                if !std::mem::replace(&mut is_before[before], true) {
+                    reached.push(before);
+                }
             }
         }
-    }
-    false
+        is_before
+    };
+    (0..asked.len()).map(of).collect()
 }
 
 /// What `maker` makes and `reader` reads. What both read and write, as a registry, passes from neither to the other.
@@ -164,17 +164,22 @@ fn passed(maker: &PipelineNode, reader: &PipelineNode) -> Vec<DatasetName> {
 /// for each other, in a circle.
 fn order(links: &[Link], count: usize) -> std::result::Result<Vec<usize>, Vec<usize>> {
     let mut order = Vec::with_capacity(count);
+    let mut is_done = vec![false; count];
+    let mut waits_for = vec![0_usize; count];
+    links.iter().for_each(|link| waits_for[link.to] += 1);
     while order.len() < count {
-        let is_done = |step: &usize| order.contains(step);
-        let waits = |step: usize| links.iter().find(|link| link.to == step && !is_done(&link.from));
-        let next = (0..count).find(|step| !is_done(step) && waits(*step).is_none());
+        let next = (0..count).find(|&step| !is_done[step] && waits_for[step] == 0);
         if let Some(next) = next {
+            is_done[next] = true;
             order.push(next);
+            let freed = links.iter().filter(|link| link.from == next);
+            freed.for_each(|link| waits_for[link.to] -= 1);
             continue;
         }
         // Each that is left waits for one that is left: who follows them comes back.
         let mut way = Vec::new();
-        let mut step = (0..count).find(|step| !is_done(step));
+        let waits = |step: usize| links.iter().find(|link| link.to == step && !is_done[link.from]);
+        let mut step = (0..count).find(|&step| !is_done[step]);
         while let Some(at) = step {
             if let Some(begin) = way.iter().position(|&before| before == at) {
                 let mut circle = way.split_off(begin);

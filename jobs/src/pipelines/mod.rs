@@ -13,8 +13,10 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
-use engine::{Code, Error, Principal, Result, Role, RunId};
+use engine::{Code, Error, Principal, Result, Role, RunId, near_names};
 use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,6 +27,7 @@ use crate::run::runner::{RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, policy};
 
 pub(crate) use advance::{advance, begin, is_going_on};
+pub use definition::TEXT_MAX_BYTES as PIPELINE_TEXT_MAX_BYTES;
 use definition::check_steps;
 pub use graph::{Graph, PipelineEdge, PipelineNode};
 
@@ -177,16 +180,25 @@ impl Runner {
 
     /// One of them; NOT_FOUND where there is none.
     pub async fn pipeline(&self, who: &Principal, name: &str) -> Result<PipelineState> {
-        let state = self.schedule(who, name).await?;
-        if state.schedule.steps.is_empty() {
+        who.require(Role::Reader)?;
+        let all = self.store().schedules(Some(who.tenant.as_str())).await?;
+        let all = all.iter().map(|entry| Ok((entry, Schedule::of(entry)?)));
+        let all = all.collect::<Result<Vec<_>>>()?;
+        let pipelines = || all.iter().filter(|(_, schedule)| !schedule.steps.is_empty());
+        let Some((entry, _)) = pipelines().find(|(entry, _)| entry.name == name) else {
+            let near = near_names(name, pipelines().map(|(entry, _)| entry.name.as_str()));
+            let says = match (near.is_empty(), pipelines().count()) {
+                (false, _) => format!("did you mean {}?", near.join(" or ")),
+                (true, 0) => "there is none".to_owned(),
+                (true, count) => format!("there are {count}, which `colonnade pipelines` lists"),
+            };
+            let shown: String = name.chars().take(80).collect();
             return Err(Error::user(
                 Code::NotFound,
-                format!(
-                    "pipeline {name}: there is no such pipeline; {name} is a schedule of the job {}",
-                    state.schedule.job
-                ),
+                format!("pipeline {shown:?}: there is no such pipeline; {says}"),
             ));
-        }
+        };
+        let state = self.state_of(entry).await?;
         self.pipeline_of(who, state).await
     }
 
@@ -205,7 +217,19 @@ impl Runner {
         limit: usize,
     ) -> Result<Vec<PipelineRun>> {
         let state = self.pipeline(who, name).await?;
-        self.runs_of(who, name, &state.graph, limit.min(PIPELINE_RUNS_MAX)).await
+        self.last_runs(who, &state, limit).await
+    }
+
+    /// The same of one that is known.
+    pub async fn last_runs(
+        &self,
+        who: &Principal,
+        of: &PipelineState,
+        limit: usize,
+    ) -> Result<Vec<PipelineRun>> {
+        who.require(Role::Reader)?;
+        let name = &of.schedule.schedule.name;
+        self.runs_of(who, name, &of.graph, limit.min(PIPELINE_RUNS_MAX)).await
     }
 
     async fn runs_of(
@@ -215,14 +239,18 @@ impl Runner {
         graph: &Graph,
         limit: usize,
     ) -> Result<Vec<PipelineRun>> {
-        let tenant = who.tenant.as_str();
-        let mut runs = Vec::new();
+        let (store, tenant) = (self.store(), who.tenant.as_str());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        for tick in self.store().ticks(tenant, name, limit).await? {
-            let steps = self.store().ticks_of(tenant, &tick.run).await?;
-            runs.push(run_of(name, graph, tick, &steps)?);
+        let ticks = store.ticks(tenant, name, limit).await?;
+        let mut steps: HashMap<String, Vec<TickState>> = HashMap::new();
+        for step in store.steps(tenant, name, limit).await? {
+            steps.entry(step.logical.clone()).or_default().push(step);
         }
-        Ok(runs)
+        let of = |tick: TickState| {
+            let steps = steps.remove(&tick.run).unwrap_or_default();
+            run_of(name, graph, tick, &steps)
+        };
+        ticks.into_iter().map(of).collect()
     }
 
     /// One of them, the last where none is named.
@@ -232,16 +260,19 @@ impl Runner {
         name: &str,
         id: Option<&str>,
     ) -> Result<PipelineRun> {
-        let most = if id.is_some() { PIPELINE_RUNS_MAX } else { 1 };
-        let runs = self.pipeline_runs(who, name, most).await?;
-        let found = runs.into_iter().find(|run| id.is_none_or(|id| id == run.id));
-        found.ok_or_else(|| {
+        let graph = self.pipeline(who, name).await?.graph;
+        let (store, tenant) = (self.store(), who.tenant.as_str());
+        let most = if id.is_some() { PIPELINE_RUNS_MAX as i64 } else { 1 };
+        let ticks = store.ticks(tenant, name, most).await?;
+        let Some(tick) = ticks.into_iter().find(|tick| id.is_none_or(|id| id == tick.run)) else {
             let says = match id {
                 Some(id) => format!("it has no run {:?}", id.chars().take(80).collect::<String>()),
                 None => "it has not run yet".to_owned(),
             };
-            Error::user(Code::NotFound, format!("pipeline {name}: {says}"))
-        })
+            return Err(Error::user(Code::NotFound, format!("pipeline {name}: {says}")));
+        };
+        let steps = store.ticks_of(tenant, &tick.run).await?;
+        run_of(name, &graph, tick, &steps)
     }
 
     /// Begins a run of a pipeline by hand. CONFLICT while one goes on.
@@ -250,15 +281,7 @@ impl Runner {
         self.pipeline(who, name).await?;
         let tenant = who.tenant.as_str();
         let entry = self.entry_of(who, name).await?.ok_or_else(|| gone(name))?;
-        if let Some(open) = self.store().open_ticks(tenant, name).await?.first() {
-            return Err(Error::user(
-                Code::Conflict,
-                format!(
-                    "pipeline {name}: its run {} goes on; wait for its end, or cancel it",
-                    open.run
-                ),
-            ));
-        }
+        self.require_none_open(who, name).await?;
         let id = RunId::new().to_string();
         let tick = TickOf {
             tenant: tenant.to_owned(),
@@ -268,10 +291,19 @@ impl Runner {
             moves: None,
         };
         if !self.store().begin_tick(&tick, &id).await? {
+            self.require_none_open(who, name).await?;
             return Err(gone(name));
         }
         advance(self, &entry, &Schedule::of(&entry)?).await?;
         self.pipeline_run(who, name, Some(&id)).await
+    }
+
+    /// CONFLICT while a run of a pipeline goes on.
+    async fn require_none_open(&self, who: &Principal, name: &str) -> Result<()> {
+        match self.store().open_ticks(who.tenant.as_str(), name).await?.first() {
+            Some(open) => Err(goes_on(name, Some(&open.run))),
+            None => Ok(()),
+        }
     }
 
     /// Has a run of a pipeline go on that failed or was cancelled, the last where none is named: its steps that failed have another
@@ -293,8 +325,10 @@ impl Runner {
                 ),
             ));
         }
+        self.require_none_open(who, name).await?;
         let entry = self.entry_of(who, name).await?.ok_or_else(|| gone(name))?;
         let schedule = Schedule::of(&entry)?;
+        let mut refused = None;
         for step in &schedule.steps {
             let state = run.steps.iter().find(|state| state.name == step.name);
             let Some(StepState {
@@ -306,7 +340,14 @@ impl Runner {
                 continue;
             };
             // As the step is now, which may be how it was mended.
-            self.retry_step(who, *id, schedule.request_of(step)).await?;
+            if let Err(error) = self.retry_step(who, *id, schedule.request_of(step)).await {
+                let doing = format_args!("pipeline {name}, step {}", step.name);
+                refused = refused.or(Some(error.while_doing(doing)));
+            }
+        }
+        // Those beside it go on.
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         // One that was cancelled between two steps has none that failed.
         self.store().end_tick(who.tenant.as_str(), &run.id, None).await?;
@@ -347,6 +388,14 @@ impl Runner {
     }
 }
 
+fn goes_on(name: &str, run: Option<&str>) -> Error {
+    let run = run.map(|run| format!("run {run}")).unwrap_or_else(|| "a run".to_owned());
+    Error::user(
+        Code::Conflict,
+        format!("pipeline {name}: {run} of it goes on; wait for its end, or cancel it"),
+    )
+}
+
 fn gone(name: &str) -> Error {
     Error::user(Code::NotFound, format!("pipeline {name}: it was removed meanwhile"))
 }
@@ -382,6 +431,10 @@ fn state_of(tick: &TickState) -> Result<RunState> {
 /// Fails with what is wrong with a pipeline's steps, as far as they can be known before they run.
 pub(crate) async fn check(runner: &Runner, who: &Principal, schedule: &Schedule) -> Result<()> {
     check_steps(&schedule.name, &schedule.steps)?;
+    if schedule.name == PIPELINE || runner.jobs().get(&schedule.name).is_ok() {
+        let says = "expected a name that no job has: others come after a job by its name";
+        return Err(graph::bad(&schedule.name, says.to_owned()));
+    }
     let graph = Graph::of(&schedule.name, &schedule.steps, runner.jobs())?;
     for node in &graph.nodes {
         runner.check_job(&node.step.job, &node.step.params).map_err(|e| {

@@ -221,6 +221,23 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
     let error = runner.apply_pipeline(&who(), with("on_change = \"top_queues\"")).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("its runs would start it again, for ever"), "{error}");
+    // Each run is a row of these.
+    for dataset in ["runs", "run_stages"] {
+        let text = format!("on_change = \"{dataset}\"");
+        let spec = match dataset {
+            "runs" => crate::run::ledger::runs_spec().unwrap(),
+            _ => crate::run::stages::stages_spec().unwrap(),
+        };
+        engine.ensure_derived(&who(), &spec).await.unwrap();
+        let error = runner.apply_pipeline(&who(), with(&text)).await.unwrap_err().to_string();
+        assert!(error.contains("its runs would start it again, for ever"), "{error}");
+    }
+    let models = PIPELINE.replacen("output = \"top_queues\"", "output = \"models\"", 1);
+    let error = runner.apply_pipeline(&who(), pipeline(&models)).await.unwrap_err().to_string();
+    assert!(error.contains("step top") && error.contains("kept for other records"), "{error}");
+    let named = Schedule { name: "sql".into(), ..pipeline(PIPELINE) };
+    let error = runner.apply_pipeline(&who(), named).await.unwrap_err().to_string();
+    assert!(error.contains("expected a name that no job has"), "{error}");
     assert!(runner.pipelines(&who()).await.unwrap().is_empty());
 }
 
@@ -309,9 +326,11 @@ async fn changes_begin_one_run_and_what_comes_meanwhile_the_next() {
     let runs = runner.pipeline_runs(&who(), "tickets-daily", 10).await.unwrap();
     assert_eq!((runs.len(), runs[0].state), (2, RunState::Running));
     assert!(runs[0].logical_time.starts_with("tickets@"), "{:?}", runs[0]);
-    // One that was cancelled goes on, beside it.
-    let retried =
-        runner.retry_pipeline(&who(), "tickets-daily", Some(&cancelled.id)).await.unwrap();
+    // One that was cancelled goes on when no other does.
+    let retry = async |id: &str| runner.retry_pipeline(&who(), "tickets-daily", Some(id)).await;
+    assert_eq!(retry(&cancelled.id).await.unwrap_err().code(), Code::Conflict);
+    runner.cancel_pipeline(&who(), "tickets-daily", None).await.unwrap();
+    let retried = retry(&cancelled.id).await.unwrap();
     assert_eq!(states(&retried)[0], ("clean", Some(RunState::Queued)));
     let id = RunId::new().to_string();
     let error = runner.retry_pipeline(&who(), "tickets-daily", Some(&id)).await.unwrap_err();
@@ -388,4 +407,77 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
         Code::Forbidden
     );
     assert_eq!(runner.pipelines(&reader).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_without_the_steps_that_were_taken_out_and_others_come_after_those_that_are_done()
+ {
+    let engine = engine().await;
+    tickets(&engine, 20).await;
+    let runner = worker(&engine, Takes::All).await;
+    let bad = PIPELINE.replacen("count(*) AS n", "count(*) / 0 AS n", 1);
+    runner.apply_pipeline(&who(), pipeline(&bad)).await.unwrap();
+    let later = Schedule {
+        name: "later".into(),
+        job: "sql".into(),
+        params: json!({"query": "SELECT count(*) AS n FROM top_queues", "output": "how_many"}),
+        steps: Vec::new(),
+        trigger: Trigger::After { after: "tickets-daily/top".into() },
+        ..pipeline(PIPELINE)
+    };
+    runner.add_schedule(&who(), later).await.unwrap();
+    let run = runner.run_pipeline(&who(), "tickets-daily").await.unwrap();
+    let failed = until(&runner, "tickets-daily", |run| run.state.is_final()).await;
+    assert_eq!(failed.state, RunState::Failed);
+    // The step that failed has another name and is right.
+    let mended = PIPELINE.replacen("name = \"counts\"", "name = \"sums\"", 1);
+    runner.apply_pipeline(&who(), pipeline(&mended)).await.unwrap();
+    runner.retry_pipeline(&who(), "tickets-daily", None).await.unwrap();
+    let ended = until(&runner, "tickets-daily", |run| run.state.is_final()).await;
+    assert_eq!((&ended.id, ended.state), (&run.id, RunState::Succeeded), "{ended:?}");
+    let begun = Instant::now();
+    let came_after = async || {
+        let all = runner.list(&who(), crate::RunFilter::default()).await.unwrap();
+        all.into_iter().filter(|run| run.schedule.as_deref() == Some("later")).count()
+    };
+    while came_after().await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing came after the step");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    runner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_begin_a_run_at_once_one_does() {
+    let engine = engine().await;
+    tickets(&engine, 20).await;
+    let runner = worker(&engine, Takes::Own).await;
+    runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    let me = who();
+    let begin = (0..12).map(|_| runner.run_pipeline(&me, "tickets-daily"));
+    let begun = futures::future::join_all(begin).await;
+    assert_eq!(begun.iter().filter(|run| run.is_ok()).count(), 1);
+    let refused = begun.iter().filter_map(|run| run.as_ref().err());
+    assert!(refused.clone().count() == 11);
+    for error in refused {
+        assert_eq!(error.code(), Code::Conflict, "{error}");
+    }
+    assert_eq!(runner.pipeline_runs(&me, "tickets-daily", 100).await.unwrap().len(), 1);
+}
+
+#[test]
+fn a_hundred_steps_that_all_wait_for_all_before_them_are_a_graph() {
+    let steps: Vec<Step> = (0..100)
+        .map(|at| Step {
+            name: format!("s{at}"),
+            job: "sql".into(),
+            params: json!({"query": "SELECT 1 AS one", "output": format!("o{at}")}),
+            gpu: None,
+            after: (0..at).map(|before| format!("s{before}")).collect(),
+        })
+        .collect();
+    let begun = Instant::now();
+    let graph = Graph::of("dense", &steps, &Jobs::default()).unwrap();
+    assert_eq!((graph.nodes.len(), graph.edges.len()), (100, 4_950));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }

@@ -84,8 +84,13 @@ async fn fire_times(
     if run.is_empty() && missed.count == 0 {
         return Ok(0);
     }
+    // Of a pipeline one run goes on at a time.
+    let (run, up_to) = match run.as_slice() {
+        [first, _, ..] if !schedule.steps.is_empty() => (std::slice::from_ref(first), first.due),
+        run => (run, up_to),
+    };
     let mut fired = 0;
-    for tick in &run {
+    for tick in run {
         fired += u64::from(fire_tick(runner, entry, schedule, tick, None).await?);
     }
     if missed.count > 0 {
@@ -168,7 +173,9 @@ async fn fire_after(
     if store.last_change().await? <= entry.up_to {
         return Ok(0);
     }
-    let is_schedule = store.schedules(Some(&entry.tenant)).await?.iter().any(|it| it.name == after);
+    // A step of a pipeline is one, too.
+    let is_schedule = after.contains('/')
+        || store.schedules(Some(&entry.tenant)).await?.iter().any(|it| it.name == after);
     let mut fired = 0;
     let mut up_to = entry.up_to;
     for run in store.changed(entry.up_to, RUNS_LOOKED_AT).await? {
@@ -184,6 +191,10 @@ async fn fire_after(
         if is_it {
             let tick = Tick { due: now, logical: run.id.clone() };
             fired += u64::from(fire_tick(runner, entry, schedule, &tick, None).await?);
+            // Of a pipeline one run goes on at a time.
+            if fired > 0 && !schedule.steps.is_empty() {
+                break;
+            }
         }
     }
     store.handled(&entry.tenant, &entry.name, up_to, 0).await?;

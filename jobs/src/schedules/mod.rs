@@ -22,9 +22,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{Pause, ScheduleEntry};
+use crate::parameters::dataset_name;
 use crate::pipelines::{self, Graph, Step};
+use crate::run::ledger::RUNS;
 use crate::run::record::now;
-use crate::run::runner::{RunRequest, Runner};
+use crate::run::runner::{RunRequest, Runner, require_outputs};
+use crate::run::stages::RUN_STAGES;
 use backfill::going_on;
 use trigger::{Node, circle};
 use when::WhenError;
@@ -190,7 +193,7 @@ impl Runner {
                 ));
             }
         }
-        Ok(())
+        require_outputs(job.as_ref(), &params, &inputs)
     }
 
     /// A schedule of the tenant as it is kept.
@@ -325,8 +328,10 @@ impl Runner {
             false => Graph::of(&schedule.name, &schedule.steps, self.jobs())
                 .map(|graph| graph.outputs().cloned().collect()),
         };
-        // Of a job of another release it is not known what it writes.
-        Node { schedule, outputs: outputs.unwrap_or_default() }
+        // Of a job of another release it is not known what it writes; each run is a row of these.
+        let mut outputs: Vec<DatasetName> = outputs.unwrap_or_default();
+        outputs.extend([RUNS, RUN_STAGES].map(dataset_name));
+        Node { schedule, outputs }
     }
 
     /// Fails where a schedule would be gone with the process, and its root would not.
@@ -353,7 +358,7 @@ impl Runner {
         Ok(states)
     }
 
-    async fn state_of(&self, entry: &ScheduleEntry) -> Result<ScheduleState> {
+    pub(crate) async fn state_of(&self, entry: &ScheduleEntry) -> Result<ScheduleState> {
         let schedule = Schedule::of(entry)?;
         let next_at = match schedule.trigger.times()? {
             Some(times) => {

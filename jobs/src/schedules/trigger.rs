@@ -108,7 +108,7 @@ impl Trigger {
     }
 
     /// The same with the line and the zone as they are known; fails with what is wrong.
-    pub(super) fn checked(self, name: &str) -> Result<Self> {
+    pub(crate) fn checked(self, name: &str) -> Result<Self> {
         let bad = |says: String| Error::user(Code::BadInput, format!("schedule {name}: {says}"));
         match &self {
             Self::Clock { cron, zone, catch_up, jitter_seconds } => {

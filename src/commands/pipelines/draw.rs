@@ -9,7 +9,8 @@ pub(super) type Line = (String, Option<usize>);
 pub(super) fn lines(graph: &Graph) -> Vec<Line> {
     let place = |name: &str| graph.nodes.iter().position(|node| node.step.name == name);
     let mut lanes: Vec<Option<usize>> = Vec::new();
-    let mut lines = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
+    let mut last = None;
     for (at, node) in graph.nodes.iter().enumerate() {
         let own: Vec<usize> =
             (0..lanes.len()).filter(|lane| lanes.get(*lane) == Some(&Some(at))).collect();
@@ -17,6 +18,14 @@ pub(super) fn lines(graph: &Graph) -> Vec<Line> {
             Some(column) => *column,
             None => free(&mut lanes, 0),
         };
+        // One that waits for none does not stand under another as if it did.
+        if own.is_empty()
+            && last == Some(column)
+            && lines.last().is_some_and(|line| line.1.is_some())
+        {
+            lines.push((row(&lanes, usize::MAX), None));
+        }
+        last = Some(column);
         if own.len() > 1 {
             lines.push((joint(&lanes, &own, ['╯', '┴']), None));
             own.iter().skip(1).for_each(|lane| set(&mut lanes, *lane, None));
@@ -131,7 +140,7 @@ mod tests {
             drawn(&["a", "b", "c"], &[("a", "b"), ("b", "c"), ("a", "c")]),
             ["● a", "├─╮", "● │ b", "├─╯", "● c"]
         );
-        assert_eq!(drawn(&["a", "b"], &[]), ["● a", "● b"]);
+        assert_eq!(drawn(&["a", "b"], &[]), ["● a", "", "● b"]);
         assert_eq!(
             drawn(&["a", "b", "c", "d"], &[("a", "d"), ("b", "d"), ("c", "d")]),
             ["● a", "│ ● b", "│ │ ● c", "├─┴─╯", "● d"]

@@ -2,10 +2,14 @@
 
 mod draw;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Principal, Result, RunId};
-use jobs::{Applied, PipelineRun, PipelineState, RunState, Runner, Schedule, StepState};
+use jobs::{
+    Applied, PIPELINE_TEXT_MAX_BYTES, PipelineRun, PipelineState, RunState, Runner, Schedule,
+    StepState,
+};
 
 use super::schedules::with_runner;
 use super::together::{self, Course};
@@ -94,8 +98,7 @@ async fn apply(
     let mut asked = Vec::new();
     for file in files(paths)? {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(&file)
-            .map_err(|e| Error::user(Code::BadInput, format!("{name}: {e}")))?;
+        let text = read(&file).map_err(|e| Error::user(Code::BadInput, format!("{name}: {e}")))?;
         asked.push(Schedule::from_toml(&text, &name)?);
     }
     for (at, one) in asked.iter().enumerate() {
@@ -138,6 +141,15 @@ async fn apply(
         }
     })
     .await
+}
+
+/// A file, or the beginning of one that is too long to be a pipeline.
+fn read(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(file)?
+        .take(PIPELINE_TEXT_MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The files that are meant: those of a folder end with `.toml`, in the order of their names.
@@ -302,6 +314,10 @@ impl Course for Begun {
 
     fn rests(&self) -> Option<&'static str> {
         None
+    }
+
+    fn left(&self) -> &'static str {
+        "it goes on with the next server or worker; `colonnade pipeline cancel` stops it"
     }
 
     async fn now(&self, runner: &Runner) -> Result<Self> {

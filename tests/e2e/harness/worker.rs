@@ -32,13 +32,13 @@ impl Worker {
         tokio::spawn(async move {
             let mut begun = Some(begun);
             while let Ok(Some(line)) = lines.next_line().await {
-                if line.contains(" works at runs of all tenants, ")
-                    && let Some(begun) = begun.take()
-                {
+                let is_it = line.contains(" works at runs of all tenants, ");
+                // Whoever is told looks for the line.
+                kept.lock().unwrap().push(line);
+                if is_it && let Some(begun) = begun.take() {
                     // The test may have given up meanwhile.
                     let _ = begun.send(());
                 }
-                kept.lock().unwrap().push(line);
             }
         });
         let worker = Self { child, log };

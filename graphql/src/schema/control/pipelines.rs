@@ -83,8 +83,7 @@ fn pipeline_type() -> Object {
                         None => RUNS_DEFAULT,
                         given => first(given.as_ref(), &state.service().limits)?.min(RUNS_MAX),
                     };
-                    let name = &of.schedule.schedule.name;
-                    let runs = state.service().runner.pipeline_runs(who, name, limit).await?;
+                    let runs = state.service().runner.last_runs(who, of, limit).await?;
                     Ok(Some(FieldValue::list(runs.into_iter().map(FieldValue::owned_any))))
                 })
             })

@@ -349,6 +349,15 @@ impl ControlStore for SqlStore {
         Box::pin(self.list_ticks_of(tenant, of))
     }
 
+    fn steps<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<Vec<TickState>>> {
+        Box::pin(self.list_steps(tenant, name, limit))
+    }
+
     fn end_tick<'a>(
         &'a self,
         tenant: &'a str,

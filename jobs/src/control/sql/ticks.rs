@@ -130,6 +130,15 @@ impl SqlStore {
     pub(super) async fn begin_tick(&self, tick: &TickOf, id: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
         self.next_change(&mut tx).await?;
+        let open = query(
+            "SELECT 1 AS n FROM ticks t LEFT JOIN runs r ON r.id = t.run WHERE t.tenant = $1 AND t.schedule = $2 \
+             AND t.ended IS NULL AND r.id IS NULL LIMIT 1",
+        );
+        let open = open.bind(tick.tenant.clone()).bind(tick.schedule.clone());
+        let open = open.fetch_optional(&mut *tx).await.map_err(|e| self.failed(e))?;
+        if open.is_some() {
+            return Ok(false);
+        }
         let is_new = self.insert_tick(tick, id, &mut tx).await?;
         self.commit(tx).await?;
         Ok(is_new)
@@ -149,11 +158,6 @@ impl SqlStore {
                 "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL",
             ),
             // A step may have been begun anew since it was looked at.
-            Some(("succeeded", false)) => query(
-                "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL AND NOT EXISTS \
-                 (SELECT 1 FROM ticks s LEFT JOIN runs r ON r.id = s.run WHERE s.tenant = $1 AND s.logical = $2 \
-                 AND COALESCE(r.state, s.ended) <> 'succeeded')",
-            ),
             Some((_, false)) => query(
                 "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL AND NOT EXISTS \
                  (SELECT 1 FROM ticks s JOIN runs r ON r.id = s.run WHERE s.tenant = $1 AND s.logical = $2 AND r.is_open = 1) \
@@ -199,6 +203,19 @@ impl SqlStore {
     pub(super) async fn list_ticks_of(&self, tenant: &str, of: &str) -> Result<Vec<TickState>> {
         let steps = ticks!("WHERE t.tenant = $1 AND t.logical = $2 ORDER BY t.due_at, t.schedule");
         self.ticks_in(steps.bind(tenant.to_owned()).bind(of.to_owned())).await
+    }
+
+    pub(super) async fn list_steps(
+        &self,
+        tenant: &str,
+        schedule: &str,
+        limit: i64,
+    ) -> Result<Vec<TickState>> {
+        let steps = ticks!(
+            "WHERE t.tenant = $1 AND t.logical IN (SELECT p.run FROM ticks p WHERE p.tenant = $1 AND p.schedule = $2 \
+             ORDER BY p.due_at DESC, p.logical DESC LIMIT $3) ORDER BY t.due_at, t.schedule"
+        );
+        self.ticks_in(steps.bind(tenant.to_owned()).bind(schedule.to_owned()).bind(limit)).await
     }
 
     async fn ticks_in(&self, ticks: Query<'_, Any, AnyArguments>) -> Result<Vec<TickState>> {

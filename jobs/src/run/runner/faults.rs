@@ -18,7 +18,7 @@ use crate::job::{Job, Outcome};
 use crate::kinds::Jobs;
 use crate::run::context::RunContext;
 use crate::run::record::{RunRecord, RunState};
-use crate::testing::{engine, spec};
+use crate::testing::{Does, engine, spec};
 
 /// Does what its parameter `fault` says, then commits one row.
 struct Faulty;
@@ -109,7 +109,8 @@ impl Job for Faulty {
 }
 
 async fn runner(run_timeout: Option<Duration>) -> Runner {
-    let jobs = Jobs::default().with(Arc::new(Faulty)).with(Arc::new(Stalled));
+    let jobs =
+        Jobs::default().with(Arc::new(Faulty)).with(Does::new("stalled", std::future::pending));
     let options = RunnerOptions {
         gpu: GpuPolicy::Off,
         threads: 1,
@@ -209,37 +210,4 @@ async fn a_run_beyond_its_deadline_is_stopped() {
     let error = record.error.unwrap();
     assert_eq!((record.state, error.code.as_str()), (RunState::Failed, "TIMEOUT"));
     assert_eq!(error.message, "the run was stopped after 0.001 s; nothing was committed");
-}
-
-/// Never ends by itself.
-struct Stalled;
-
-impl Job for Stalled {
-    fn name(&self) -> &'static str {
-        "stalled"
-    }
-
-    fn description(&self) -> &'static str {
-        "never ends"
-    }
-
-    fn parameters_schema(&self) -> Value {
-        json!({})
-    }
-
-    fn canonical(&self, params: &Value) -> Result<Value> {
-        Ok(params.clone())
-    }
-
-    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![])
-    }
-
-    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![])
-    }
-
-    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
-        Box::pin(async move { std::future::pending().await })
-    }
 }

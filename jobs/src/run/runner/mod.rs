@@ -64,10 +64,11 @@ use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
 
-use request::{at_versions, new_record, pins, require_outputs};
+use request::{at_versions, new_record, pins};
 
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
+pub(crate) use request::require_outputs;
 pub use rerun::{Rerun, RerunOutput};
 pub(crate) use tries::can_pass;
 pub use worker::WorkerState;

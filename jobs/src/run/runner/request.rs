@@ -45,7 +45,7 @@ pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
 }
 
 /// That what it commits to is a job's own to write, and no input.
-pub(super) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
+pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
     // The names of its own that a kind has when it is not asked for others.
     let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
     for output in job.outputs(params)? {

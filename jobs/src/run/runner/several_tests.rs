@@ -5,22 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use datasets::{DatasetName, DatasetSpec};
-use engine::{CommitLabel, Principal, Result, RunId, WriteMode};
-use futures::future::BoxFuture;
+use engine::{CommitLabel, Principal, RunId, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
 use super::tests::{hold, holding, metrics, request, run};
 use super::{RunHandle, Runner, RunnerOptions, Takes};
 use crate::control::{ControlStore, DeviceNeed, LOSSES_MAX, NewRun, Room, SqlStore, Wants};
-use crate::job::{Job, Outcome};
 use crate::kinds::Jobs;
-use crate::run::context::RunContext;
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::record::{RunFilter, RunRecord, RunState, now};
-use crate::testing::{append, engine_at};
+use crate::testing::{Does, append, engine_at};
 
 fn options() -> RunnerOptions {
     RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() }
@@ -56,49 +52,18 @@ async fn what_waits_and_what_is_at_work_goes_on_in_the_next_process() {
     second.shutdown().await;
 }
 
-/// Hears of nothing while it works, and is at it for a minute.
-struct Deaf(Arc<AtomicUsize>);
-
-impl Job for Deaf {
-    fn name(&self) -> &'static str {
-        "deaf"
-    }
-
-    fn description(&self) -> &'static str {
-        "hears of nothing"
-    }
-
-    fn parameters_schema(&self) -> Value {
-        json!({})
-    }
-
-    fn canonical(&self, params: &Value) -> Result<Value> {
-        Ok(params.clone())
-    }
-
-    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![])
-    }
-
-    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![])
-    }
-
-    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
-        Box::pin(async move {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_secs(60));
-            Ok(Outcome::default())
-        })
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_does_not_stop_holds_up_no_end_and_is_cancelled_where_it_would_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let engine = engine_at(folder.path()).await;
     let begun = Arc::new(AtomicUsize::new(0));
-    let jobs = Jobs::default().with(Arc::new(Deaf(begun.clone())));
+    let counted = begun.clone();
+    // It hears of nothing while it works, and is at it for a minute.
+    let deaf = Does::new("deaf", move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { std::thread::sleep(Duration::from_secs(60)) }
+    });
+    let jobs = Jobs::default().with(deaf);
     let options =
         RunnerOptions { jobs, threads: 2, end_time_max: Duration::from_millis(300), ..options() };
     let first = Runner::start(engine.clone(), options.clone()).await.unwrap();

@@ -4,25 +4,22 @@ use std::sync::Arc;
 
 use analysis::series::Series;
 use arrow::array::{AsArray, RecordBatch};
-use datasets::{DatasetName, DatasetSpec};
+use datasets::DatasetName;
 use engine::{
-    AsOf, Code, CommitKind, CommitLabel, Engine, Error, Principal, Result, Role, RunId, TenantId,
-    Version, WriteMode,
+    AsOf, Code, CommitKind, CommitLabel, Engine, Error, Principal, Role, RunId, TenantId, Version,
+    WriteMode,
 };
-use futures::future::BoxFuture;
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{RunHandle, RunRequest, Runner, RunnerOptions};
-use crate::job::{Job, Outcome};
 use crate::kind;
 use crate::kinds::Jobs;
-use crate::run::context::RunContext;
 use crate::run::key;
 use crate::run::ledger;
 use crate::run::record::{RunFilter, RunRecord, RunState};
-use crate::testing::{Noise, append, engine, sampled};
+use crate::testing::{Does, Noise, append, engine, sampled};
 
 fn options() -> RunnerOptions {
     RunnerOptions { gpu: GpuPolicy::Off, threads: 2, ..RunnerOptions::default() }
@@ -32,46 +29,15 @@ pub(super) async fn runner(engine: &Engine) -> Runner {
     Runner::start(engine.clone(), options()).await.unwrap()
 }
 
-/// Ends when the test says so.
-struct Held(Arc<Semaphore>);
-
-impl Job for Held {
-    fn name(&self) -> &'static str {
-        "held"
-    }
-
-    fn description(&self) -> &'static str {
-        "waits"
-    }
-
-    fn parameters_schema(&self) -> Value {
-        json!({})
-    }
-
-    fn canonical(&self, params: &Value) -> Result<Value> {
-        Ok(params.clone())
-    }
-
-    fn inputs(&self, _: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![])
-    }
-
-    fn outputs(&self, _: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![])
-    }
-
-    fn run<'a>(&'a self, _: &'a RunContext, _: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
-        Box::pin(async move {
-            self.0.acquire().await.unwrap().forget();
-            Ok(Outcome::default())
-        })
-    }
-}
-
 /// A runner, and what lets runs of the job `held` end.
 pub(super) async fn holding(engine: &Engine, options: RunnerOptions) -> (Runner, Arc<Semaphore>) {
     let places = Arc::new(Semaphore::new(0));
-    let jobs = Jobs::default().with(Arc::new(Held(places.clone())));
+    let of = places.clone();
+    let held = Does::new("held", move || {
+        let of = of.clone();
+        async move { of.acquire().await.unwrap().forget() }
+    });
+    let jobs = Jobs::default().with(held);
     let runner = Runner::start(engine.clone(), RunnerOptions { jobs, ..options }).await.unwrap();
     (runner, places)
 }
