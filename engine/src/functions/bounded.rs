@@ -25,8 +25,6 @@ const CHARACTER_BYTES: u64 = 4;
 enum Length {
     /// The first argument as often as the second says.
     Times,
-    /// The second argument as often as the first says.
-    ItemTimes,
     /// As many characters as the second argument says.
     Characters,
     /// As many items as the second argument says.
@@ -40,7 +38,7 @@ const BOUNDED: &[(&str, Length)] = &[
     ("repeat", Length::Times),
     ("lpad", Length::Characters),
     ("rpad", Length::Characters),
-    ("array_repeat", Length::ItemTimes),
+    ("array_repeat", Length::Times),
     ("array_resize", Length::Items),
     ("range", Length::Steps),
     ("generate_series", Length::Steps),
@@ -115,14 +113,12 @@ impl Bounded {
         let number = |at: usize| columns.get(at).and_then(numbers);
         let item = |at: usize| columns.get(at).map_or(0, item_bytes);
         let sum = |counts: Option<Int64Array>, each: u64| {
-            let counts = counts.into_iter().flat_map(|of| of.iter().flatten().collect::<Vec<_>>());
-            counts.fold(0_u64, |sum, count| {
+            counts.iter().flatten().flatten().fold(0_u64, |sum, count| {
                 sum.saturating_add(u64::try_from(count).unwrap_or(0).saturating_mul(each))
             })
         };
         Ok(match self.length {
             Length::Times => sum(number(1), item(0)),
-            Length::ItemTimes => sum(number(1), item(0)),
             Length::Characters => sum(number(1), CHARACTER_BYTES),
             Length::Items => sum(number(1), item(2).max(size_of::<i64>() as u64)),
             Length::Steps => {
