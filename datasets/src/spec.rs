@@ -27,6 +27,9 @@ pub const TEXT_MAX_BYTES: usize = 16 << 10;
 /// Most bytes of all values of one set, each with 16 for itself.
 pub const SET_MAX_BYTES: usize = 256 << 10;
 
+/// Problems of a spec that an error tells.
+const PROBLEMS_TOLD_MAX: usize = 20;
+
 /// Arrow field metadata key that holds the [`ColumnType`] as text, for types that Arrow does not tell apart.
 pub const TYPE_METADATA_KEY: &str = "colonnade.type";
 /// Arrow field metadata key that holds the unit of a column.
@@ -243,6 +246,10 @@ impl DatasetSpec {
     pub fn check(&self) -> Result<()> {
         self.check_size()?;
         self.check_shape()?;
+        if let Some(at) = (1..self.key.len()).find(|at| self.key[..*at].contains(&self.key[*at])) {
+            let problem = format!("key column {:?} stands twice", self.key[at]);
+            return Err(Error::Spec { dataset: self.name.to_string(), problem });
+        }
         self.validations.iter().try_for_each(|validation| validation.check_bounds(self))
     }
 
@@ -260,52 +267,59 @@ impl DatasetSpec {
         Err(Error::Spec { dataset: self.name.to_string(), problem })
     }
 
-    /// Checks that the spec agrees with itself.
+    /// Checks that the spec agrees with itself, and says all that does not.
     fn check_shape(&self) -> Result<()> {
-        let fail = |problem: String| Err(Error::Spec { dataset: self.name.to_string(), problem });
+        let of = |problem: String| Error::Spec { dataset: self.name.to_string(), problem };
         if self.columns.is_empty() {
-            return fail("0 columns; expected at least 1".to_owned());
+            return Err(of("0 columns; expected at least 1".to_owned()));
         }
+        let mut errors = Vec::new();
         let mut seen = HashSet::new();
         for column in &self.columns {
-            check_identifier("column name", &column.name)?;
+            errors.extend(check_identifier("column name", &column.name).err());
             // A type made in code has not been read from text, where its bounds are checked.
-            column.data_type.to_string().parse::<ColumnType>()?;
+            errors.extend(column.data_type.to_string().parse::<ColumnType>().err());
             if !seen.insert(column.name.as_str()) {
-                return fail(format!("column {:?} stands twice", column.name));
+                errors.push(of(format!("column {:?} stands twice", column.name)));
             }
         }
         for key in &self.key {
-            match self.column(key) {
-                None => return fail(format!("key column {key:?} is not a column")),
-                Some(c) if c.nullable => return fail(format!("key column {key:?} is nullable")),
-                Some(c) if c.data_type.is_nested() => {
-                    return fail(format!(
-                        "key column {key:?} is {}; expected a scalar",
-                        c.data_type
-                    ));
+            let problem = match self.column(key) {
+                None => "is not a column".to_owned(),
+                Some(column) if column.nullable => "is nullable".to_owned(),
+                Some(column) if column.data_type.is_nested() => {
+                    format!("is {}; expected a scalar", column.data_type)
                 }
-                Some(_) => {}
-            }
+                Some(_) => continue,
+            };
+            errors.push(of(format!("key column {key:?} {problem}")));
         }
         if let Some(time) = &self.time_column {
-            match self.column(time).map(|c| &c.data_type) {
-                Some(ColumnType::Timestamp | ColumnType::Date) => {}
-                Some(other) => {
-                    return fail(format!(
-                        "time column {time:?} is {other}; expected timestamp or date"
-                    ));
-                }
-                None => return fail(format!("time column {time:?} is not a column")),
-            }
+            let problem = match self.column(time).map(|column| &column.data_type) {
+                Some(ColumnType::Timestamp | ColumnType::Date) => None,
+                Some(other) => Some(format!("is {other}; expected timestamp or date")),
+                None => Some("is not a column".to_owned()),
+            };
+            let problem = problem.map(|problem| of(format!("time column {time:?} {problem}")));
+            errors.extend(problem);
         }
-        for partition in &self.partition_by {
-            self.check_partition(partition)?;
+        let partitions = self.partition_by.iter().map(|partition| self.check_partition(partition));
+        errors.extend(partitions.filter_map(Result::err));
+        let validations = self.validations.iter().map(|validation| validation.check(self));
+        errors.extend(validations.filter_map(Result::err));
+        let count = errors.len();
+        if count <= 1 {
+            return errors.pop().map_or(Ok(()), Err);
         }
-        for validation in &self.validations {
-            validation.check(self)?;
+        let told = errors.into_iter().take(PROBLEMS_TOLD_MAX).map(|error| match error {
+            Error::Spec { problem, .. } => problem,
+            other => other.to_string(),
+        });
+        let mut problem = told.collect::<Vec<_>>().join("; ");
+        if count > PROBLEMS_TOLD_MAX {
+            problem.push_str(&format!("; {} more problems", count - PROBLEMS_TOLD_MAX));
         }
-        Ok(())
+        Err(of(problem))
     }
 
     /// What can be long is bounded, before anything is done with it.
@@ -497,96 +511,4 @@ impl Validation {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_spec_that_contradicts_itself_says_where() {
-        let text = r#"
-            name = "calls"
-            key = ["id"]
-            time_column = "at"
-            columns = [{name = "id", type = "text"}, {name = "at", type = "int64"}]
-        "#;
-        let message = DatasetSpec::from_toml(text, "calls.toml").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            r#"spec of calls: time column "at" is int64; expected timestamp or date"#
-        );
-    }
-
-    #[test]
-    fn what_toml_is_wrong_is_said_in_one_line() {
-        let text = "name = \"a\"\ncolumns = [{name = \"n\", type = \"int65\"}]";
-        let message = DatasetSpec::from_toml(text, "a.toml").unwrap_err().to_string();
-        assert!(message.contains("line 2") && message.contains("int65"), "{message}");
-        assert!(!message.contains('\n'), "{message}");
-    }
-
-    #[test]
-    fn a_range_that_no_number_is_in_is_refused() {
-        let text = r#"{"name": "a", "columns": [{"name": "n", "type": "int64"}],
-            "validations": [{"check": "range", "column": "n", "min": 2.0, "max": 1.0}]}"#;
-        let spec: DatasetSpec = serde_json::from_str(text).unwrap();
-        let message = spec.check().unwrap_err().to_string();
-        assert!(message.contains("min 2 above max 1"), "{message}");
-    }
-
-    #[test]
-    fn a_float_is_no_key_of_a_new_dataset() {
-        let text = r#"{"name": "a", "key": ["k"], "columns": [{"name": "k", "type": "float64"}]}"#;
-        // One that is there is read.
-        let spec = DatasetSpec::from_json(text).unwrap();
-        spec.check().unwrap();
-        let message = spec.check_new().unwrap_err().to_string();
-        assert!(message.contains("key column \"k\" is float64"), "{message}");
-    }
-
-    fn with(validations: Vec<Validation>) -> Result<()> {
-        let text = r#"{"name": "a", "columns": [{"name": "t", "type": "text"}]}"#;
-        DatasetSpec { validations, ..DatasetSpec::from_json(text).unwrap() }.check()
-    }
-
-    fn matches(pattern: &str) -> Validation {
-        Validation::Matches { column: "t".into(), pattern: pattern.to_owned() }
-    }
-
-    #[test]
-    fn what_a_spec_may_ask_for_is_bounded() {
-        let long = "x".repeat(TEXT_MAX_BYTES + 1);
-        for (validations, says) in [
-            (vec![matches("a"); 17], "17 validations that are patterns; expected at most 16"),
-            (
-                vec![Validation::NonEmpty { column: "t".into() }; 2_049],
-                "2049 validations; expected",
-            ),
-            (
-                vec![Validation::OneOf { column: "t".into(), values: vec![long.clone(); 17] }],
-                "17 values of 278817 bytes; expected at most 262144",
-            ),
-            (vec![matches(r"\w{999}")], "compiled to more than 2097152 bytes"),
-        ] {
-            let error = with(validations).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
-        let text = format!(r#"{{"name": "a", "owner": "{long}", "columns": []}}"#);
-        assert!(DatasetSpec::from_json(&text).is_err());
-        let text = text.replace("[]", r#"[{"name": "t", "type": "text"}]"#);
-        // A table that has it is read.
-        let error = DatasetSpec::from_json(&text).unwrap().check().unwrap_err().to_string();
-        assert!(error.contains("a owner of 16385 bytes; expected at most 16384"), "{error}");
-    }
-
-    /// They take less than half a second together; this is much more, because machines differ.
-    #[test]
-    fn the_worst_patterns_are_compiled_soon() {
-        for worst in [r"\w{38}", &r"\pL".repeat(300), &r"[\w&&[^\d]]".repeat(80), r"((.{9}){9}){9}"]
-        {
-            let began = crate::read::busy_seconds();
-            let _ = with((0..PATTERNS_MAX).map(|i| matches(&format!("{worst}{i}"))).collect());
-            let took = crate::read::busy_seconds() - began;
-            assert!(took < 5.0, "{worst}: {took} s");
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::SchemaRef;
 use csv::ByteRecord;
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 
 use super::dialect::{BUFFER_BYTES, Dialect};
 use super::input::{Meter, Tracked};
@@ -314,7 +314,7 @@ impl CsvReader {
             };
             let problem = self.records.problem(place, &self.record);
             let slots = problem.map_or_else(
-                || row_slots(&self.record, &self.columns, &self.written),
+                || row_slots(&self.record, &self.columns, &self.written, self.records.encoding),
                 |problem| Err((None, problem)),
             );
             match slots {
@@ -426,6 +426,7 @@ fn row_slots<'a>(
     record: &'a ByteRecord,
     columns: &[ColumnSpec],
     written: &CsvOptions,
+    encoding: &'static Encoding,
 ) -> Result<Vec<Slot<'a>>, (Option<String>, String)> {
     if record.len() != columns.len() {
         return Err((None, format!("expected {} fields, found {}", columns.len(), record.len())));
@@ -433,6 +434,10 @@ fn row_slots<'a>(
     let mut slots = Vec::with_capacity(columns.len());
     for (field, column) in record.iter().zip(columns) {
         let problem = match std::str::from_utf8(field) {
+            // What decoding puts in place of them.
+            Ok(text) if encoding != UTF_8 && text.contains(char::REPLACEMENT_CHARACTER) => {
+                format!("expected text in {}, found bytes that are none", encoding.name())
+            }
             Ok(text) => match written.slot(&column.data_type, text) {
                 Ok(slot) => {
                     slots.push(slot);

@@ -362,3 +362,22 @@ fn a_quote_that_is_left_open_is_told_and_not_taken_for_a_text() {
     let error = read(body("id,\"note\n1,x\n"), Format::Csv, Some(&spec)).unwrap_err().to_string();
     assert!(error.contains("for the one on line 1"), "{error}");
 }
+
+#[test]
+fn bytes_that_are_no_text_of_their_encoding_are_not_replaced_in_silence() {
+    let units =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    // Half of a pair stands alone in the second row.
+    let mut text = [vec![0xFF, 0xFE], units("id,name\n1,Müller 😀\n2,x")].concat();
+    text.extend(0xD83D_u16.to_le_bytes());
+    text.extend(units("y\n3,z\n"));
+    let csv = CsvOptions { encoding: TextEncoding::Found, ..CsvOptions::default() };
+    let options = ReadOptions { csv, ..ReadOptions::default() };
+    let mut reader = open(body(text), Format::Csv, None, &options).unwrap();
+    let chunk = reader.next_chunk().unwrap().unwrap();
+    assert_eq!(chunk.batch.num_rows(), 2);
+    let names = chunk.batch.column_by_name("name").unwrap().as_string::<i32>();
+    assert_eq!((names.value(0), names.value(1)), ("Müller 😀", "z"));
+    let says = "\"name\": expected text in UTF-16LE, found bytes that are none";
+    assert_eq!(rejected(&[chunk]), [(2, 3, says.to_owned())]);
+}
