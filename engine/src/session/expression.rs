@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::Array;
-use arrow::compute::kernels::numeric;
 use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
 use chrono::Utc;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::error::DataFusionError;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 
 use super::arrows::bind_arrows_in;
 use super::sql::{check_text, has_query};
+use super::whole::exact;
 use crate::error::{Code, Error, Result};
 
 /// An expression of the columns of `schema`. What it says of the present is said of one instant, however often it is asked.
@@ -60,82 +54,9 @@ pub(super) fn expression(context: &SessionContext, schema: &DFSchema, text: &str
         .build();
     let simplifier = ExprSimplifier::new(simplify);
     let coerced = simplifier.coerce(expression, schema).and_then(|e| exact(e, schema));
+    let coerced = coerced.map(|exact| exact.data);
     let simple = coerced.and_then(|e| simplifier.simplify(e));
     simple.map_err(|e| fail(Error::from(e).to_string()))
-}
-
-/// `expression` with sums and products of integers that fail where they do not fit their type: SQL's own begin again at the other end.
-fn exact(expression: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
-    let exact = expression.transform_up(|part| {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
-            return Ok(Transformed::no(part));
-        };
-        let kind = left.get_type(schema)?;
-        let is_so = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
-            && kind.is_integer()
-            && right.get_type(schema)? == kind;
-        if !is_so {
-            return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
-        }
-        let function = Exact { signature: Signature::any(2, Volatility::Immutable), operator: op };
-        let function = ScalarUDF::new_from_impl(function);
-        Ok(Transformed::yes(function.call(vec![*left, *right])))
-    });
-    exact.map(|exact| exact.data)
-}
-
-/// An operation on integers that fails where its result is none of their type.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Exact {
-    signature: Signature,
-    operator: Operator,
-}
-
-impl ScalarUDFImpl for Exact {
-    fn name(&self) -> &str {
-        match self.operator {
-            Operator::Plus => "exact_sum",
-            Operator::Minus => "exact_difference",
-            _ => "exact_product",
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, of: &[DataType]) -> Result<DataType, DataFusionError> {
-        let internal = || DataFusionError::Internal(format!("{} of nothing", self.name()));
-        of.first().cloned().ok_or_else(internal)
-    }
-
-    fn invoke_with_args(
-        &self,
-        arguments: ScalarFunctionArgs,
-    ) -> Result<ColumnarValue, DataFusionError> {
-        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let [left, right] = arrays.as_slice() else {
-            return Err(DataFusionError::Internal(format!("{} of two", self.name())));
-        };
-        let result = match self.operator {
-            Operator::Plus => numeric::add(left, right),
-            Operator::Minus => numeric::sub(left, right),
-            _ => numeric::mul(left, right),
-        };
-        let result = result.map_err(|error| match error {
-            ArrowError::ArithmeticOverflow(problem) => {
-                let kind = left.data_type();
-                let says = format!("{problem}: the result is no {kind}; nothing was changed");
-                DataFusionError::External(Box::new(Error::user(Code::BadInput, says)))
-            }
-            other => other.into(),
-        })?;
-        let is_one = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        Ok(match arguments.args.iter().all(is_one) {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?),
-            false => ColumnarValue::Array(result),
-        })
-    }
 }
 
 /// The same, which must be true or false.

@@ -24,12 +24,14 @@ mod runtime;
 mod sparing;
 mod sql;
 mod walk;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::common::{DFSchema, TableReference};
@@ -259,6 +261,11 @@ impl Session {
     /// The version that this session sees of `dataset`.
     pub fn version(&self, dataset: &DatasetName) -> Option<Version> {
         self.schema.versions().get(dataset).copied()
+    }
+
+    /// Bytes that are no rows, by the name that a row has for them.
+    pub fn artifact<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Bytes>> {
+        Box::pin(self.schema.artifact(name))
     }
 
     /// Every dataset with the version that this session sees.

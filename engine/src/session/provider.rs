@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
@@ -50,6 +51,10 @@ impl PinnedSchema {
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    pub(super) async fn artifact(&self, name: &str) -> Result<Bytes> {
+        self.lake.artifact(&self.catalog.tenant, name).await
     }
 
     pub(super) fn versions(&self) -> &BTreeMap<DatasetName, Version> {

@@ -15,6 +15,7 @@ use kernels::{Budget, Execution};
 use super::batches::BATCH_ROWS;
 use super::digits::DecimalDigits;
 use super::nan::NothingLearntOfFloats;
+use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
 use crate::functions;
@@ -71,6 +72,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_analyzer_rule(Arc::new(WholeNumbersFit))
         .build();
     state.register_expr_planner(Arc::new(DecimalDigits))?;
     let execution =

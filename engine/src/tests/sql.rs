@@ -336,3 +336,60 @@ async fn what_would_take_all_memory_or_stack_is_refused() {
         );
     }
 }
+
+/// What a query says that is planned, and fails when it runs; a session's plan may know it at once.
+async fn failed(engine: &Engine, sql: &str) -> String {
+    let session = session(engine).await;
+    let rows = match session.sql(sql).await {
+        Ok(frame) => session.collect(frame).await,
+        Err(error) => Err(error),
+    };
+    let error = rows.expect_err(sql);
+    assert_eq!(error.code(), Code::BadInput, "{sql}: {error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn whole_numbers_and_decimals_do_not_begin_again_at_the_other_end() {
+    let engine = engine().await;
+    let large = "(VALUES (9223372036854775807, 1), (9223372036854775807, 2), (-9223372036854775807, 1), (NULL, 3)) AS t(v, g)";
+    for sql in [
+        "SELECT 9223372036854775807 + 1".to_owned(),
+        format!("SELECT v * g FROM {large} WHERE g = 2"),
+        format!("SELECT v - 10 FROM {large} WHERE v < 0"),
+        "SELECT arrow_cast(1, 'UInt64') - arrow_cast(2, 'UInt64')".to_owned(),
+        format!("SELECT sum(v + g) FROM {large}"),
+        format!("SELECT g FROM {large} WHERE v + g > 0"),
+        format!("SELECT v + g, count(*) FROM {large} GROUP BY v + g"),
+        format!("SELECT sum(v) FROM {large} WHERE v > 0"),
+        format!("SELECT g % 1, sum(v) FROM {large} WHERE v > 0 GROUP BY 1"),
+        "SELECT sum(DISTINCT v), count(DISTINCT g) FROM (VALUES (9223372036854775807, 1), (1, 2)) AS t(v, g)".to_owned(),
+        format!("SELECT sum(v) OVER (ORDER BY g ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM {large} WHERE v > 0"),
+        format!("SELECT sum(CAST(v AS DECIMAL(38, 0)) * 10000000000000000000) FROM {large} WHERE v > 0"),
+    ] {
+        let says = failed(&engine, &sql).await;
+        assert!(says.contains("go further"), "{sql}: {says}");
+    }
+    // On the way it may be more than 64 bits hold, in whatever order the rows come.
+    let all = format!("SELECT sum(v) FROM {large}");
+    assert_eq!(number(&engine, &all).await, i64::MAX);
+    let wide = format!("SELECT sum(CAST(v AS DECIMAL(38, 0))) AS s FROM {large} WHERE v > 0");
+    let wide = query(&engine, &wide).await;
+    assert!(wide.contains("18446744073709551614"), "{wide}");
+    let none =
+        format!("SELECT count(s) FROM (SELECT g, sum(v) AS s FROM {large} WHERE g = 3 GROUP BY g)");
+    assert_eq!(number(&engine, &none).await, 0);
+    let some = format!(
+        "SELECT max(s) FROM (SELECT g, sum(v) FILTER (WHERE v < 0) AS s FROM {large} GROUP BY g)"
+    );
+    assert_eq!(number(&engine, &some).await, -i64::MAX);
+    let different = format!("SELECT sum(DISTINCT g) + 0 * count(DISTINCT v) FROM {large}");
+    assert_eq!(number(&engine, &different).await, 6);
+    // Names are those of the query, and what is left of a frame is taken away.
+    let named = query(&engine, "SELECT 1 + 2, sum(v) FROM (VALUES (1), (2)) AS t(v)").await;
+    assert!(named.contains("Int64(1) + Int64(2)") && named.contains("sum(t.v)"), "{named}");
+    let frame = format!(
+        "SELECT max(s) FROM (SELECT sum(g) OVER (ORDER BY g, v ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM {large})"
+    );
+    assert_eq!(number(&engine, &frame).await, 5);
+}
