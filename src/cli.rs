@@ -16,8 +16,8 @@ pub use files::{Compact, Vacuum};
 pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use runs::{
-    Backfill, Rerun, Run, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand, Schedules, Usage,
-    When, Worker,
+    Backfill, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand,
+    Schedules, Usage, When, Worker,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.
@@ -190,7 +190,8 @@ pub struct Ingest {
     #[arg(long)]
     pub dry_run: bool,
     /// What becomes of a row whose key is in the dataset already, or twice in the file. Where it is not said and the dataset has
-    /// a key, a file with keys that are there is not loaded, and rows of one key in a file are, and told
+    /// a key, a file with keys that are there is not loaded, and rows of one key in a file are, and told; where it has none, a file
+    /// that was loaded before is not
     #[arg(long, value_enum, value_name = "WHAT")]
     pub on_conflict: Option<Conflict>,
     /// Rows of a file that may go to quarantine, as a number or a share such as 1%; with more, nothing of the file is loaded
@@ -361,7 +362,7 @@ pub struct Label {
     pub json: bool,
 }
 
-/// One change of columns. For all but a column more, all rows are written anew, as one commit, so that every reader of Delta
+/// One change of columns, or a key. For all but a column more, all rows are written anew, as one commit, so that every reader of Delta
 /// tables finds them under the new names and types; older versions stay as they are.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("change").required(true))]
@@ -380,6 +381,9 @@ pub struct Alter {
     /// Give a column another type; a value that would be another one is an error that names its row
     #[arg(long, group = "change", value_name = "COLUMN=TYPE", value_parser = column_type)]
     pub retype: Option<(String, ColumnType)>,
+    /// Say which columns name a row, where the dataset has no key; a row without a value there, or with another's, is an error
+    #[arg(long, group = "change", value_name = "COLUMN", value_delimiter = ',')]
+    pub key: Vec<String>,
     /// What the retyped column's values are made from, as in SQL: "round(price, 2)"; what is lost then is meant
     #[arg(long, value_name = "EXPRESSION", requires = "retype")]
     pub using: Option<String>,
@@ -482,6 +486,7 @@ impl Command {
             Self::Sql(c) => c.format == SqlFormat::Json,
             Self::Datasets(c) => c.json,
             Self::Runs(c) => match &c.command {
+                Some(RunsCommand::Logs(logs)) => logs.json,
                 Some(
                     RunsCommand::Show(run)
                     | RunsCommand::Watch(run)

@@ -427,7 +427,7 @@ impl Engine {
                 let there = table.entry().spec.column(column).map_or(0, |it| it.data_type.fields());
                 to.fields().saturating_sub(there)
             }
-            Reshape::Rename { .. } | Reshape::Drop { .. } => 0,
+            Reshape::Rename { .. } | Reshape::Drop { .. } | Reshape::Key(_) => 0,
         };
         if wider > 0 {
             self.0.lake.catalog(&who.tenant).await?.require_room(0, wider)?;

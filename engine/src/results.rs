@@ -1,5 +1,9 @@
 //! What a run makes of several datasets: written first, then committed together.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
@@ -49,6 +53,31 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Reader)?;
             self.sessions().open_as_it_was(self.lake(), &who.tenant, datasets).await
+        })
+    }
+
+    /// Keeps bytes that are no rows, and says what they are called: the SHA-256 of them.
+    pub fn keep_artifact<'a>(
+        &'a self,
+        who: &'a Principal,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move {
+            who.require(Role::Writer)?;
+            self.lake().keep_artifact(&who.tenant, bytes).await
+        })
+    }
+
+    /// Takes away kept bytes that are not among `used` and were kept before `before`; how many, and what they took.
+    pub fn forget_artifacts<'a>(
+        &'a self,
+        who: &'a Principal,
+        used: &'a BTreeSet<String>,
+        before: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<(u64, u64)>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.lake().forget_artifacts(&who.tenant, used, before).await
         })
     }
 

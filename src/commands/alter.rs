@@ -1,4 +1,4 @@
-//! `colonnade alter`: a column more, one less, or one of another name or type.
+//! `colonnade alter`: a column more, one less, one of another name or type, or a key.
 
 use datasets::{ColumnSpec, ColumnType, DatasetName};
 use engine::{Code, CommitLabel, Engine, Error, Principal, Reshape, Reshaped, Result};
@@ -48,7 +48,7 @@ async fn change(
     dataset: &DatasetName,
     arguments: &Alter,
 ) -> Result<(&'static str, Reshape)> {
-    let Alter { add, rename, drop, retype, using, unit, description, .. } = arguments;
+    let Alter { add, rename, drop, retype, key, using, unit, description, .. } = arguments;
     if let Some((name, data_type)) = add {
         let column = ColumnSpec {
             name: name.clone(),
@@ -65,8 +65,11 @@ async fn change(
     if let Some(column) = drop.clone() {
         return Ok(("drop column", Reshape::Drop { column }));
     }
+    if !key.is_empty() {
+        return Ok(("set key", Reshape::Key(key.clone())));
+    }
     let Some((column, to)) = retype.clone() else {
-        let says = "expected one of --add, --rename, --drop and --retype";
+        let says = "expected one of --add, --rename, --drop, --retype and --key";
         return Err(Error::user(Code::BadInput, says));
     };
     let using = match using {
@@ -91,6 +94,7 @@ fn told(change: &Reshape) -> String {
         Reshape::Rename { column, to } => format!("{column} is called {to}"),
         Reshape::Drop { column } => format!("{column} was dropped"),
         Reshape::Retype { column, to, .. } => format!("{column} {}", is(to)),
+        Reshape::Key(columns) => format!("{} names each row", columns.join(", ")),
     }
 }
 

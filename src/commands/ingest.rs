@@ -89,12 +89,8 @@ async fn load(
     let there = there.has(dataset)?.then(|| there.dataset(dataset)).transpose()?;
     let file = incoming(arguments, dataset, file, there.map(|of| &of.spec), spec, output)?;
     let name = file.source.name().to_owned();
-    let has_key = match (&file.create, there) {
-        (Some(spec), _) => !spec.key.is_empty(),
-        (None, there) => there.is_some_and(|of| !of.spec.key.is_empty()),
-    };
     let options = LoadOptions {
-        on_conflict: on_conflict(arguments, has_key),
+        on_conflict: on_conflict(arguments),
         rejects_max: arguments.max_quarantined,
         // One that is there is accepted as it is, grown by the spec's new columns, or refused with what differs.
         create: file.create.clone().or_else(|| spec.clone()),
@@ -131,7 +127,7 @@ async fn try_all(
         let of = of.ok_or_else(|| Error::internal("a dataset without a spec"))?.clone();
         let trial = Trial::make(&file.source, file.format, &of, &arguments.written)?;
         trials.push(trial.within(arguments.max_quarantined));
-        if !of.key.is_empty() && on_conflict(arguments, true) != OnConflict::Add {
+        if !of.key.is_empty() && on_conflict(arguments) != OnConflict::Add {
             keys = Some(of.key.join(", "));
         }
         if let Some(spec) = file.create {
@@ -208,16 +204,15 @@ fn require_same(dataset: &DatasetName, there: &DatasetSpec, arguments: &Ingest) 
     Err(Error::user(Code::Conflict, says))
 }
 
-/// What becomes of rows whose key is there: unless it is said, a file that has some is not loaded, so that one that is loaded twice
-/// doubles nothing.
-fn on_conflict(arguments: &Ingest, has_key: bool) -> OnConflict {
+/// What becomes of rows whose key is there: unless it is said, a file that has some, or was loaded before, is not loaded, so that one
+/// that is loaded twice doubles nothing.
+fn on_conflict(arguments: &Ingest) -> OnConflict {
     match arguments.on_conflict {
         Some(Conflict::Replace) => OnConflict::Replace,
         Some(Conflict::Skip) => OnConflict::Skip,
         Some(Conflict::Error) => OnConflict::Error,
         Some(Conflict::Add) => OnConflict::Add,
-        None if has_key => OnConflict::Again,
-        None => OnConflict::Add,
+        None => OnConflict::Again,
     }
 }
 

@@ -49,7 +49,8 @@ pub enum OnConflict {
     Skip,
     /// Nothing of the file is loaded.
     Error,
-    /// Nothing of the file is loaded where its key is in the dataset; of two in one file both are added.
+    /// Nothing of the file is loaded where its key is in the dataset; of two in one file both are added. Where the dataset has no key,
+    /// nothing of a file is loaded that was loaded before, byte for byte, and whose rows are there.
     Again,
 }
 

@@ -26,7 +26,7 @@ use super::{IngestReceipt, LoadOptions, OnConflict, ProducerSequence, RejectsMax
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
 use crate::error::{Code, Error, Result};
-use crate::identity::Principal;
+use crate::identity::{Principal, Version};
 use crate::lake::{
     Author, Before, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
     TakenRequest, columns_were_changed, first_of, lost_of, require_same_columns,
@@ -93,15 +93,22 @@ impl Ingest {
         require_key(&table, on, producer.as_ref())?;
         let request = match producer {
             None => None,
-            Some(producer) => {
-                let of = source.clone();
-                let digest = tokio::task::spawn_blocking(move || digest_of(&of)).await;
-                let digest = digest.map_err(|e| Error::bug("reading the file stopped", e))??;
-                Some(Numbered { producer, digest })
-            }
+            Some(producer) => Some(Numbered { producer, digest: content_of(&source).await? }),
         };
         if let Some(duplicate) = standing(&self.lake, &table, request.as_ref()).await? {
             return Ok(duplicate);
+        }
+        let has_key = !table.entry().spec.key.is_empty();
+        let content = match on {
+            OnConflict::Again if !has_key && !is_folder(&source) => {
+                Some(content_of(&source).await?)
+            }
+            _ => None,
+        };
+        if let Some(content) = &content
+            && let Some(version) = table.loaded_as(content).await?
+        {
+            return Err(loaded_before(&name, &table, version));
         }
 
         let file = Reading { table: Arc::clone(&table), source, format, options };
@@ -112,8 +119,8 @@ impl Ingest {
             written.discard(&table).await;
             return Err(too_many(&name, (rejected, all), most, &causes));
         }
-        let receipt = if on == OnConflict::Add {
-            self.commit_load(who, &table, written, request).await?
+        let receipt = if on == OnConflict::Add || !has_key {
+            self.commit_load(who, &table, written, request, content).await?
         } else {
             let lake = &self.lake;
             let conflict = Conflict { lake, session, who, table: &table, on, name: &name };
@@ -303,6 +310,7 @@ impl Ingest {
         table: &Arc<Table>,
         written: Written,
         request: Option<Numbered>,
+        content: Option<String>,
     ) -> Result<IngestReceipt> {
         if written.brings_columns(table)
             && let Err(e) = self.grow(who, table, &written).await
@@ -313,7 +321,7 @@ impl Ingest {
         let Written { files, rejects, accepted, quarantined, causes, .. } = written;
         let (lake, request) = (&self.lake, request.as_ref());
         let rejects = Rejects::new(lake, who, rejects, request);
-        let mut author = Files { lake, files: &files, request, first: Some(&rejects) };
+        let mut author = Files { lake, files: &files, request, first: Some(&rejects), content };
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let landed = lake.commit(table, &who.subject, &label, &mut author).await;
         rejects.discard().await;
@@ -447,10 +455,11 @@ impl Numbered {
 
 /// Fails where nothing can be said of keys.
 fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence>) -> Result<()> {
-    if on == OnConflict::Add {
+    let has_key = !table.entry().spec.key.is_empty();
+    if on == OnConflict::Add || (on == OnConflict::Again && !has_key) {
         return Ok(());
     }
-    let problem = if table.entry().spec.key.is_empty() {
+    let problem = if !has_key {
         "its spec names no `key`, by which rows could be told to be the same"
     } else if producer.is_some() {
         "a file that its producer numbers is added"
@@ -461,6 +470,26 @@ fn require_key(table: &Table, on: OnConflict, producer: Option<&ProducerSequence
     Err(Error::user(Code::BadInput, says))
 }
 
+/// What a file is known by when it comes again.
+async fn content_of(source: &Source) -> Result<String> {
+    let source = source.clone();
+    let digest = tokio::task::spawn_blocking(move || digest_of(&source)).await;
+    digest.map_err(|e| Error::bug("reading the file stopped", e))?
+}
+
+fn is_folder(source: &Source) -> bool {
+    matches!(source, Source::File { path, .. } if path.is_dir())
+}
+
+/// The error of a file whose rows are there.
+fn loaded_before(name: &str, table: &Table, version: Version) -> Error {
+    let says = format!(
+        "{name}: it was loaded before, and its rows are in {} since version {version}; on conflict `add` loads them a second time",
+        table.name()
+    );
+    Error::user(Code::Conflict, says)
+}
+
 /// The author of files that are all there.
 pub(super) struct Files<'a> {
     pub(super) lake: &'a Lake,
@@ -468,6 +497,8 @@ pub(super) struct Files<'a> {
     pub(super) request: Option<&'a Numbered>,
     /// Rejected rows of the same file; none where these are the rejected ones. In a quarantine gaps between numbers are natural.
     pub(super) first: Option<&'a Rejects<'a>>,
+    /// What the file is known by, where it is looked for when it comes again.
+    pub(super) content: Option<String>,
 }
 
 #[async_trait]
@@ -512,6 +543,7 @@ impl Author for Files<'_> {
             kind: Some(CommitKind::Append),
             sequences,
             requests: self.request.map(Numbered::taken).into_iter().collect(),
+            content: self.content.clone(),
             ..Proposal::adding([self.files])
         }))
     }

@@ -56,7 +56,7 @@ impl Before for Rejects<'_> {
         let left = self.left.lock().take();
         let Some((to, rejected)) = left else { return Ok(()) };
         let (lake, request) = (self.lake, self.request);
-        let mut author = Files { lake, files: &rejected, request, first: None };
+        let mut author = Files { lake, files: &rejected, request, first: None, content: None };
         let label = quarantine::label();
         let landed = lake.commit(&to, &self.who.subject, &label, &mut author).await;
         if !matches!(&landed, Ok(landed) if landed.committed) {

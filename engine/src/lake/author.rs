@@ -135,6 +135,8 @@ pub(crate) struct Proposal {
     pub(crate) sequences: Vec<(String, i64)>,
     /// The requests whose rows these are, where they can come again.
     pub(crate) requests: Vec<TakenRequest>,
+    /// What the file is known by whose rows these are, where it is looked for when it comes again.
+    pub(crate) content: Option<String>,
 }
 
 impl Proposal {

@@ -29,8 +29,8 @@ use uuid::Uuid;
 use super::data_files::FILE_BYTES;
 use super::head::Size;
 use super::log::{
-    COMMIT_ID_KEY, LogEntry, OPERATION_KEY, PUBLICATION_KEY, REQUESTS_KEY, RESHAPED_KEY,
-    REVISED_KEY, RUN_ID_KEY, entry_bytes,
+    COMMIT_ID_KEY, CONTENT_KEY, LogEntry, OPERATION_KEY, PUBLICATION_KEY, REQUESTS_KEY,
+    RESHAPED_KEY, REVISED_KEY, RUN_ID_KEY, entry_bytes,
 };
 use super::{
     Author, CommitLabel, DataFiles, Head, Lake, Proposal, Publication, Table, dropped, schema,
@@ -379,6 +379,9 @@ fn written(
         let requests = serde_json::to_value(&proposal.requests);
         let requests = requests.map_err(|e| Error::bug("requests of a commit as JSON", e))?;
         info.insert(REQUESTS_KEY.to_owned(), requests);
+    }
+    if let Some(content) = &proposal.content {
+        info.insert(CONTENT_KEY.to_owned(), content.as_str().into());
     }
     let bytes = entry_bytes(actions, operation, info, sequences)
         .map_err(|e| e.while_doing(format_args!("committing to dataset {}", table.name)))?;

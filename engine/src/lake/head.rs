@@ -24,9 +24,9 @@ use crate::identity::Version;
 const PRODUCERS_MAX: usize = 65_536;
 
 /// Commits that are looked through for what a request held.
-const COMMITS_REMEMBERED: u64 = 100;
+pub(super) const COMMITS_REMEMBERED: u64 = 100;
 /// Entries of the log that are read at once for it.
-const ENTRIES_AT_A_TIME: usize = 16;
+pub(super) const ENTRIES_AT_A_TIME: usize = 16;
 /// Requests of which it is kept in memory what they held; beyond that it is read again from the log. Few in tests, so that they
 /// come there.
 const REQUESTS_MAX: usize = if cfg!(test) { 64 } else { 16_384 };

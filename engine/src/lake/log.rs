@@ -25,6 +25,8 @@ pub(super) const RUN_ID_KEY: &str = "colonnadeRunId";
 pub(super) const OPERATION_KEY: &str = "colonnadeOperation";
 pub(super) const REQUESTS_KEY: &str = "colonnadeRequests";
 pub(super) const REVISED_KEY: &str = "colonnadeRevised";
+/// What the file is known by whose rows it holds.
+pub(super) const CONTENT_KEY: &str = "colonnadeContent";
 /// What else is to be seen together with it.
 pub(super) const PUBLICATION_KEY: &str = "colonnadePublication";
 /// How often columns had been renamed, dropped or given another type, where they had.
@@ -133,6 +135,11 @@ impl LogEntry {
     /// How many actions it has, as it says.
     pub(super) fn stated_actions(&self) -> Option<u64> {
         self.info.as_ref()?.info.get(ACTIONS_KEY)?.as_u64()
+    }
+
+    /// What the file is known by whose rows it holds, where it says so.
+    pub(super) fn content(&self) -> Option<&str> {
+        self.info.as_ref()?.info.get(CONTENT_KEY)?.as_str()
     }
 
     /// Whether of files it does nothing but add some, all of which are known here, as far as it can be read.

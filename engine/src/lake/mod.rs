@@ -4,12 +4,14 @@
 //! acknowledgement true (one commit at a time, a lost race is looked at again, a failed answer is
 //! resolved by reading the log) need to see each attempt. Nothing outside this room knows of Delta.
 
+mod artifacts;
 mod author;
 mod changes;
 mod check;
 mod checkpoint;
 mod column_ids;
 mod commit;
+mod contents;
 mod create;
 mod data_files;
 mod doctor;

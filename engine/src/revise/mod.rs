@@ -492,6 +492,10 @@ impl Author for Changer<'_> {
                 }
             }
             self.at = head.version();
+            if let Some(reshaping) = self.reshaping.as_ref().filter(|to| to.is_keyed) {
+                let snapshot = table.snapshot(self.at).await?;
+                reshaping.require_fit(rows_of(self.sieve.session, &snapshot, None, None)?).await?;
+            }
         }
         if let Some((files, first)) = self.written {
             require_same_columns(files, head)?;

@@ -54,6 +54,8 @@ pub enum Reshape {
         /// What they come from, where not from what they are: then whoever says so answers for what is lost.
         using: Option<Expr>,
     },
+    /// The columns that name a row, where none did.
+    Key(Vec<String>),
 }
 
 /// A change of columns that was made.
@@ -78,6 +80,8 @@ pub(super) struct Reshaping {
     pub(super) renamed: Option<Renamed>,
     /// What values are to be, where they must stay the same.
     retyped: Option<(ColumnSpec, ColumnType)>,
+    /// Whether columns name a row now that did not.
+    pub(super) is_keyed: bool,
     /// What a column held, where it was said what it is to be.
     pub(super) was: Option<Was>,
 }
@@ -155,6 +159,22 @@ impl Reshape {
                     }
                 }
             }
+            Self::Key(columns) => {
+                if !spec.key.is_empty() {
+                    let key = spec.key.join(", ");
+                    return fail(format!("the dataset has the key {key}, which stays"));
+                }
+                if columns.is_empty() {
+                    return fail("expected at least one column as the key".to_owned());
+                }
+                for column in columns {
+                    require_free(spec, column, "be of the key")?;
+                }
+                let of_key = after.columns.iter_mut().filter(|of| columns.contains(&of.name));
+                of_key.for_each(|column| column.nullable = false);
+                after.key.clone_from(columns);
+                after.check_new()?;
+            }
         }
         after.check()?;
         Ok(after)
@@ -191,34 +211,56 @@ impl Reshaping {
             Reshape::Retype { column, to, using: Some(_) } => {
                 was = Some(Was::new(require(spec, column)?, to));
             }
-            Reshape::Drop { .. } => {}
+            Reshape::Drop { .. } | Reshape::Key(_) => {}
         }
-        Ok(Some(Self { spec: Arc::new(after), columns, renamed, retyped, was }))
+        let is_keyed = matches!(reshape, Reshape::Key(_));
+        Ok(Some(Self { is_keyed, spec: Arc::new(after), columns, renamed, retyped, was }))
     }
 
-    /// Fails where values of `rows` would be others, and says of which rows.
+    /// Fails where values of `rows` would be others, or do not name a row, and says of which rows.
     pub(super) async fn require_fit(&self, rows: DataFrame) -> Result<()> {
+        if self.is_keyed {
+            return self.require_key(rows).await;
+        }
         let Some((column, to)) = &self.retyped else { return Ok(()) };
         let unfit = rows.filter(not(fits(column, to)))?;
-        let counted = unfit.clone().aggregate(vec![], vec![count(lit(1)).alias("rows")])?;
-        let counted = counted.collect().await?;
-        let counted =
-            counted.first().map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
-        let Some(rows) = counted.filter(|rows| *rows > 0) else { return Ok(()) };
         let of_key = self.spec.key.iter().filter(|name| **name != column.name);
-        let shown: Vec<Expr> = of_key.map(ident).chain([ident(&column.name)]).collect();
-        let first = unfit.select(shown)?.limit(0, Some(ROWS_TOLD))?.collect().await?;
-        let first = told(&first)?;
+        let shown = of_key.map(ident).chain([ident(&column.name)]).collect();
+        let Some((rows, first)) = some(unfit, shown).await? else { return Ok(()) };
         let word = if rows == 1 { "value is" } else { "values are" };
-        let more = if rows as usize > first.len() { ", …" } else { "" };
         Err(Error::user(
             Code::BadInput,
             format!(
-                "column {:?}: {rows} {word} not {to} without loss: {}{more}; nothing was changed",
-                column.name,
-                first.join(", ")
+                "column {:?}: {rows} {word} not {to} without loss: {first}; nothing was changed",
+                column.name
             ),
         ))
+    }
+
+    /// Fails where a row of `rows` has no key, or one that another has.
+    async fn require_key(&self, rows: DataFrame) -> Result<()> {
+        let key: Vec<Expr> = self.spec.key.iter().map(ident).collect();
+        let named = self.spec.key.join(", ");
+        let refused = |problem: String| {
+            Error::user(Code::BadInput, format!("key {named}: {problem}; nothing was changed"))
+        };
+        let is_empty = key.iter().map(|column| column.clone().is_null()).reduce(Expr::or);
+        if let Some(is_empty) = is_empty
+            && let Some((rows, first)) = some(rows.clone().filter(is_empty)?, key.clone()).await?
+        {
+            let word = if rows == 1 { "row has" } else { "rows have" };
+            return Err(refused(format!("{rows} {word} no value there: {first}")));
+        }
+        let times = rows.aggregate(key.clone(), vec![count(lit(1)).alias("rows")])?;
+        let several = times.filter(ident("rows").gt(lit(1_i64)))?;
+        let shown = key.into_iter().chain([ident("rows")]).collect();
+        match some(several, shown).await? {
+            None => Ok(()),
+            Some((1, first)) => Err(refused(format!("1 is of more than one row: {first}"))),
+            Some((keys, first)) => {
+                Err(refused(format!("{keys} are of more than one row: {first}")))
+            }
+        }
     }
 
     /// What its commit says beside the files.
@@ -277,6 +319,20 @@ impl Was {
         let is_other = |row: &usize| unfit.value(*row) || compare(*row, *row).is_ne();
         Ok((0..now.len()).filter(is_other).count() as u64)
     }
+}
+
+/// How many rows there are, if any, and these columns of the first of them.
+async fn some(rows: DataFrame, shown: Vec<Expr>) -> Result<Option<(u64, String)>> {
+    let counted = rows.clone().aggregate(vec![], vec![count(lit(1)).alias("rows")])?;
+    let counted = counted.collect().await?;
+    let counted = counted.first().map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
+    let count = counted.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+    if count == 0 {
+        return Ok(None);
+    }
+    let first = told(&rows.select(shown)?.limit(0, Some(ROWS_TOLD))?.collect().await?)?;
+    let more = if count > first.len() as u64 { ", …" } else { "" };
+    Ok(Some((count, first.join(", ") + more)))
 }
 
 /// Rows as `(id = 7, price = abc)`.

@@ -148,6 +148,33 @@ async fn what_can_not_be_told_by_key_is_refused_and_rejects_are_kept_once() {
     }
 }
 
+#[tokio::test]
+async fn without_a_key_a_file_that_was_loaded_before_is_refused() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let mut spec = calls();
+    spec.key = Vec::new();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let count = async || number(&engine, "SELECT count(*) FROM calls").await;
+    load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap();
+    load(&engine, OnConflict::Again, &[(2, "a")]).await.unwrap();
+    for _ in 0..2 {
+        let error = load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap_err();
+        assert_eq!(error.code(), Code::Conflict);
+        let says = "rows.ndjson: it was loaded before, and its rows are in calls since version 1";
+        assert!(error.to_string().contains(says), "{error}");
+        engine.compact(&who(), &name("calls")).await.unwrap();
+    }
+    assert_eq!(count().await, 2);
+    load(&engine, OnConflict::Add, &[(1, "a")]).await.unwrap();
+    assert_eq!(count().await, 3);
+    // Rows that were taken out may come again.
+    let revision = Revision { going: Going::Where(lit(true)), coming: Coming::Nothing };
+    engine.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap();
+    load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap();
+    assert_eq!(count().await, 1);
+    load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap_err();
+}
+
 /// Another process renames a column while a file is being read.
 #[tokio::test]
 async fn of_a_file_that_a_change_of_columns_overtakes_nothing_is_kept() {

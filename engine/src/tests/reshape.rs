@@ -5,6 +5,8 @@ use datafusion::logical_expr::{cast, col};
 use datasets::{ColumnSpec, ColumnType};
 
 use super::*;
+use crate::storage::Root;
+use crate::storage::faulty::{Fault, Faulty};
 use crate::{AsOf, Code, CommitKind, Reshape, Reshaped, Version};
 
 async fn reshape(engine: &Engine, change: Reshape) -> Result<Reshaped> {
@@ -238,6 +240,94 @@ async fn a_column_more_costs_no_row() {
     let full = ColumnSpec { nullable: false, ..text_column("full") };
     let error = reshape(&engine, Reshape::Add(full)).await.unwrap_err();
     assert!(error.to_string().contains("rows that are there have no value"), "{error}");
+}
+
+/// A dataset that came without a key gets one when its rows can be told apart by it.
+#[tokio::test]
+async fn a_key_is_set_where_it_names_each_row() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let mut spec = calls();
+    spec.key = Vec::new();
+    spec.columns[0].nullable = true;
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let key = |columns: &[&str]| Reshape::Key(columns.iter().map(|of| (*of).to_owned()).collect());
+    let ask = async |text: &str| {
+        let request = IngestRequest { rows: ndjson(text), producer: None };
+        engine.ingest(&who(), &name("calls"), request).await.unwrap();
+    };
+    let row =
+        |id: &str| format!("{{\"id\": {id}, \"at\": \"2026-01-05\", \"model\": \"m{id}\"}}\n");
+    ask(&(row("1") + &row("2") + &row("2") + &row("3") + &row("3") + &row("3") + &row("null")))
+        .await;
+    for (columns, says) in [
+        (&["id"][..], "key id: 1 row has no value there: (id = null); nothing was changed"),
+        (&["model"], "key model: 2 are of more than one row: "),
+        (&["modell"], "there is no column \"modell\"; did you mean model?"),
+        (&["at_month"], "it is computed from another"),
+        (&["model", "model"], "model"),
+        (&[], "expected at least one column"),
+    ] {
+        let tried = engine.try_reshape(&who(), &name("calls"), &key(columns)).await.unwrap_err();
+        let error = reshape(&engine, key(columns)).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{says}: {error}");
+        assert_eq!(tried.code(), error.code(), "{tried}");
+    }
+    let gone = col("id").is_null().or(col("id").gt(datafusion::logical_expr::lit(1)));
+    let revision =
+        crate::Revision { going: crate::Going::Where(gone), coming: crate::Coming::Nothing };
+    engine.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap();
+    ask(&row("2")).await;
+    let done = reshape(&engine, key(&["id"])).await.unwrap();
+    assert_eq!((done.version, done.rows), (Version(4), 2));
+    let entry = engine.catalog(&who()).await.unwrap().datasets[&name("calls")].clone();
+    assert_eq!(entry.spec.key, ["id"]);
+    assert!(!entry.spec.columns[0].nullable);
+    assert_eq!(changed(&engine, 3, 4).await, (0, 0), "no row is another");
+    let error = reshape(&engine, key(&["model"])).await.unwrap_err();
+    assert!(error.to_string().contains("has the key id, which stays"), "{error}");
+    // What names rows can be replaced by it.
+    let coming = crate::Coming::Rows(vec![rows(2..3)]);
+    let revision = crate::Revision { going: crate::Going::SameKey, coming };
+    let revised = engine.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap();
+    assert_eq!((revised.removed, revised.added), (1, 1));
+    // A version of before has what it had.
+    assert!(as_of(&engine, 1).await.is_ok_and(|then| then.contains("mnull")));
+}
+
+/// Another process adds a row while the rows are written anew for a key.
+#[tokio::test]
+async fn rows_that_come_while_a_key_is_set_are_held_against_it() {
+    for (id, is_set) in [(1, false), (5, true)] {
+        let store = Faulty::new();
+        let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
+        let (here, elsewhere) = (open().await.unwrap(), open().await.unwrap());
+        let mut spec = calls();
+        spec.key = Vec::new();
+        here.create_dataset(&who(), spec).await.unwrap();
+        send(&here, 0..3, None).await.unwrap();
+        store.plan(|path| match path.as_ref().contains("calls/_delta_log/00000000000000000002") {
+            true => Fault::Late,
+            false => Fault::None,
+        });
+        send(&elsewhere, id..id + 1, None).await.unwrap_err();
+        let (of_plan, mut is_there) = (Arc::clone(&store), false);
+        store.plan(move |path| {
+            if !is_there && path.as_ref().contains("calls/at_month") {
+                is_there = true;
+                assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
+            }
+            Fault::None
+        });
+        let set = reshape(&here, Reshape::Key(vec!["id".to_owned()])).await;
+        assert_eq!(number(&here, "SELECT count(*) FROM calls").await, 4);
+        match is_set {
+            true => assert_eq!(set.unwrap().rows, 4),
+            false => {
+                let says = set.unwrap_err().to_string();
+                assert!(says.contains("1 is of more than one row: (id = 1, rows = 2)"), "{says}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ async fn what_can_not_be_changed_is_told() {
         ),
         ("retypeColumn", "column: \"model\", type: \"number\"", "BAD_INPUT", "type: "),
         ("addColumn", "column: \"model\", type: \"text\"", "BAD_INPUT", "already"),
+        ("setKey", "columns: [\"model\"]", "BAD_INPUT", "has the key id, which stays"),
     ] {
         let query = format!("mutation {{ {what}(dataset: \"calls\", {arguments}) {CHANGED} }}");
         let answer = rig.ask(&query).await;

@@ -1,4 +1,4 @@
-//! `addColumn`, `renameColumn`, `dropColumn`, `retypeColumn`: other columns for a dataset, as one commit.
+//! `addColumn`, `renameColumn`, `dropColumn`, `retypeColumn`, `setKey`: other columns for a dataset, or a key, as one commit.
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
@@ -28,7 +28,7 @@ struct Mutation {
     name: &'static str,
     /// As it stands in the dataset's history.
     operation: &'static str,
-    change: fn(&ResolverContext<'_>, String) -> Result<Reshape>,
+    change: fn(&ResolverContext<'_>) -> Result<Reshape>,
 }
 
 /// `ChangedColumns`.
@@ -60,10 +60,12 @@ pub(crate) fn result_type() -> Object {
         )
 }
 
-/// The four mutations.
-pub(crate) fn fields() -> [Field; 4] {
+/// The mutations.
+pub(crate) fn fields() -> [Field; 5] {
     let text = |name: &str| InputValue::new(name, TypeRef::named_nn(TypeRef::STRING));
     let maybe = |name: &str| InputValue::new(name, TypeRef::named(TypeRef::STRING));
+    let column =
+        || text("column").description("Its name in storage, as `DatasetColumn.name` says it.");
     let data_type = || {
         text("type").description("As in a spec: `text`, `int64`, `decimal(12,2)`, `timestamp`, …")
     };
@@ -71,6 +73,7 @@ pub(crate) fn fields() -> [Field; 4] {
     [
         field(Mutation { name: "addColumn", operation: "add column", change: add })
             .description("Adds a column, which the rows that are there leave empty. Needs the role writer.")
+            .argument(column())
             .argument(data_type())
             .argument(maybe("unit").description("Of its values: `ms`, `usd`, …"))
             .argument(maybe("description").description("One line of what it holds.")),
@@ -78,17 +81,29 @@ pub(crate) fn fields() -> [Field; 4] {
             .description(format!(
                 "Calls a column otherwise, also where the key, the time column and checks name it. {anew} Needs the role writer."
             ))
+            .argument(column())
             .argument(text("to")),
         field(Mutation { name: "dropColumn", operation: "drop column", change: drop_column })
             .description(format!(
                 "Drops a column, and the checks that name it. {anew} Needs the role writer."
-            )),
+            ))
+            .argument(column()),
         field(Mutation { name: "retypeColumn", operation: "retype column", change: retype })
             .description(format!(
                 "Gives a column another type. A value that would be another one is an error that names its row. {anew} Needs the \
                  role writer."
             ))
+            .argument(column())
             .argument(data_type()),
+        field(Mutation { name: "setKey", operation: "set key", change: set_key })
+            .description(format!(
+                "Says which columns name a row, where the dataset has no key. A row without a value there, or with another's, is an \
+                 error that names it. {anew} Needs the role writer."
+            ))
+            .argument(
+                InputValue::new("columns", TypeRef::named_nn_list_nn(TypeRef::STRING))
+                    .description("Their names in storage, as `DatasetColumn.name` says them."),
+            ),
     ]
 }
 
@@ -101,10 +116,6 @@ fn field(mutation: Mutation) -> Field {
         })
     })
     .argument(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))
-    .argument(
-        InputValue::new("column", TypeRef::named_nn(TypeRef::STRING))
-            .description("Its name in storage, as `DatasetColumn.name` says it."),
-    )
     .argument(
         InputValue::new("dryRun", TypeRef::named_nn(TypeRef::BOOLEAN))
             .default_value(false)
@@ -120,8 +131,7 @@ async fn make(context: &ResolverContext<'_>, mutation: Mutation) -> Result<Chang
     let catalog = service.engine.catalog(who).await?;
     let dataset = DatasetName::new(&name).map_err(|_| catalog.unknown(&name))?;
     catalog.dataset(&dataset)?;
-    let column = text_argument(context, "column").unwrap_or_default();
-    let change = (mutation.change)(context, column)?;
+    let change = (mutation.change)(context)?;
     if argument(context, "dryRun") == Some(Value::Boolean(true)) {
         let trying = service.engine.try_reshape(who, &dataset, &change);
         let tried = in_time(service.limits.operation_time_max, trying).await?;
@@ -136,22 +146,39 @@ async fn make(context: &ResolverContext<'_>, mutation: Mutation) -> Result<Chang
     Ok(Changed { dataset, version: Some(made.version), rows: made.rows, checks: made.checks })
 }
 
-fn add(context: &ResolverContext<'_>, name: String) -> Result<Reshape> {
+fn column(context: &ResolverContext<'_>) -> String {
+    text_argument(context, "column").unwrap_or_default()
+}
+
+fn add(context: &ResolverContext<'_>) -> Result<Reshape> {
+    let name = column(context);
     let description = text_argument(context, "description").unwrap_or_default();
     let (data_type, unit) = (data_type(context)?, text_argument(context, "unit"));
     Ok(Reshape::Add(ColumnSpec { name, data_type, nullable: true, unit, description }))
 }
 
-fn rename(context: &ResolverContext<'_>, column: String) -> Result<Reshape> {
-    Ok(Reshape::Rename { column, to: text_argument(context, "to").unwrap_or_default() })
+fn rename(context: &ResolverContext<'_>) -> Result<Reshape> {
+    let to = text_argument(context, "to").unwrap_or_default();
+    Ok(Reshape::Rename { column: column(context), to })
 }
 
-fn drop_column(_: &ResolverContext<'_>, column: String) -> Result<Reshape> {
-    Ok(Reshape::Drop { column })
+fn drop_column(context: &ResolverContext<'_>) -> Result<Reshape> {
+    Ok(Reshape::Drop { column: column(context) })
 }
 
-fn retype(context: &ResolverContext<'_>, column: String) -> Result<Reshape> {
-    Ok(Reshape::Retype { column, to: data_type(context)?, using: None })
+fn retype(context: &ResolverContext<'_>) -> Result<Reshape> {
+    Ok(Reshape::Retype { column: column(context), to: data_type(context)?, using: None })
+}
+
+fn set_key(context: &ResolverContext<'_>) -> Result<Reshape> {
+    let Some(Value::List(columns)) = argument(context, "columns") else {
+        return Ok(Reshape::Key(Vec::new()));
+    };
+    let name = |value| match value {
+        Value::String(name) => Some(name),
+        _ => None,
+    };
+    Ok(Reshape::Key(columns.into_iter().filter_map(name).collect()))
 }
 
 fn data_type(context: &ResolverContext<'_>) -> Result<ColumnType> {
