@@ -19,6 +19,7 @@ pub const DERIVED_NAMES: &[&str] = &[
     "model_stages",
     "models",
     "pairs_by_hand",
+    "run_logs",
     "run_stages",
     "runs",
     "training_rows",

@@ -41,10 +41,12 @@ pub use pipelines::{
     Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PIPELINE_TEXT_MAX_BYTES, PipelineEdge,
     PipelineNode, PipelineRun, PipelineState, Step, StepState,
 };
+pub use run::clock::Clock;
 pub use run::content::{Content, Digest};
 pub use run::context::{RunContext, Stage};
 pub use run::ledger::{RUNS, runs_spec};
 pub use run::lineage::{Lineage, LineageEdge, LineageKind, LineageNode};
+pub use run::logs::{LOG_LINES_MAX, LogLine, RUN_LOGS, run_log};
 pub use run::notices::CommitNotices;
 pub use run::quotas::{Measure, Period, Quota, QuotaState, Quotas};
 pub use run::record::{

@@ -87,6 +87,8 @@ pub enum RunsCommand {
     Show(RunNamed),
     /// Wait for a run's end, wherever it is at work, and show how far it is
     Watch(RunNamed),
+    /// Show what a run said of itself, wherever it is at work
+    Logs(RunLogs),
     /// Stop a run, wherever it is at work
     Cancel(RunNamed),
     /// Do the work of a run that failed again, on what its inputs are now
@@ -98,6 +100,18 @@ pub struct RunNamed {
     /// Its id, as `colonnade runs` shows it
     pub run: String,
     /// Print the run record as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunLogs {
+    /// Its id, as `colonnade runs` shows it
+    pub run: String,
+    /// Go on until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Print each line as a JSON document of its own
     #[arg(long)]
     pub json: bool,
 }

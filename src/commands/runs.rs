@@ -1,14 +1,18 @@
 //! `colonnade runs`: what ran, newest first, and what to do about it.
 
-use chrono::{DateTime, Utc};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use engine::{Code, Engine, Error, Principal, Result, RunId};
-use jobs::{DatasetVersion, Estimate, RUNS_LISTED_MAX, RunFilter, RunRecord, Runner};
+use jobs::{
+    DatasetVersion, Estimate, LOG_LINES_MAX, LogLine, RUNS_LISTED_MAX, RunFilter, RunRecord, Runner,
+};
 
 use super::progress::Drawing;
 use super::run::{Work, report, run_to_end};
 use super::schedules::with_runner;
 use super::{close, open_to_read, open_to_run, stop_signal, words};
-use crate::cli::{RunNamed, Runs, RunsCommand};
+use crate::cli::{RunLogs, RunNamed, Runs, RunsCommand};
 use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line, plain, size};
 
@@ -18,6 +22,11 @@ const ID_SHOWN: usize = 18;
 const ID_LETTERS: usize = 36;
 /// Letters of it that may stand for all.
 const BEGINNING_MIN: usize = 8;
+/// How often a log is looked at for more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after the end of a run its last lines may come, and after which time all are there.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(4);
+const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// Columns of a terminal below which a list does not say what came of a run.
 const CAME_OF_IT_MIN: usize = 16;
 
@@ -25,6 +34,11 @@ const CAME_OF_IT_MIN: usize = 16;
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
     match arguments.command {
         Some(RunsCommand::Watch(named)) => return watch(&named, settings, output).await,
+        Some(RunsCommand::Logs(arguments)) => {
+            let engine = open_to_read(settings).await?;
+            let shown = logs(&engine, &arguments, settings, output).await;
+            return close(&engine, shown).await;
+        }
         Some(RunsCommand::Cancel(named)) => return cancel(&named, settings, output).await,
         Some(RunsCommand::Retry(named)) => return retry(&named, settings, output).await,
         Some(RunsCommand::Show(named)) => {
@@ -140,6 +154,53 @@ async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result
     })
     .await?;
     report(&record, output)
+}
+
+/// What a run said of itself, and says.
+async fn logs(
+    engine: &Engine,
+    arguments: &RunLogs,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    let (who, control) = (settings.principal()?, settings.control());
+    let id = recorded(engine, settings, &arguments.run).await?;
+    let (mut after, mut ended) = ((0, 0), None);
+    loop {
+        // Looked at first: what was said before its end is there then.
+        let record = jobs::recorded_run(engine, control.as_deref(), &who, id).await?;
+        let lines = jobs::run_log(engine, &who, id, after).await?;
+        let is_full = lines.len() == LOG_LINES_MAX;
+        for line in lines {
+            after = (line.attempt, line.line);
+            output.line(&match output.is_json() {
+                true => serde_json::to_string(&line)
+                    .map_err(|e| Error::internal(format!("a line of a log as JSON: {e}")))?,
+                false => {
+                    let LogLine { at, level, message, .. } = &line;
+                    let at = at.format("%Y-%m-%d %H:%M:%S%.3f");
+                    format!("{at}  {level:<7}  {}", plain(message))
+                }
+            })?;
+        }
+        if is_full {
+            continue;
+        }
+        let is_over = record.state.is_final() && {
+            let is_late = record.finished_at.is_none_or(|at| Utc::now() - at > WRITTEN_WITHIN);
+            is_late || ended.get_or_insert_with(Instant::now).elapsed() > LAST_LINES_WITHIN
+        };
+        if is_over || !arguments.follow {
+            if after == (0, 0) {
+                output.note(&format!("run {id} of {} has said nothing yet", record.job));
+            }
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stop_signal() => return Ok(()),
+        }
+    }
 }
 
 /// Stops a run.

@@ -66,6 +66,30 @@ async fn a_table_is_cut_and_says_so() {
     assert_eq!(answer.stdout.lines().count(), 30_001);
 }
 
+/// As `| head` does.
+#[tokio::test]
+async fn who_reads_the_first_rows_alone_hears_no_complaint() {
+    let root = tempfile::tempdir().unwrap();
+    let many = "SELECT value AS n, repeat('x', 100) AS x FROM generate_series(1, 2000000)";
+    for format in
+        [&["--format", "csv"][..], &["--format", "json"], &["--format", "arrow"], &["--rows", "0"]]
+    {
+        let mut command = Command::new(binary());
+        command.arg("--data").arg(root.path()).args(["sql", many]).args(format);
+        without_settings(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut begin = [0; 64];
+        stdout.read_exact(&mut begin).await.unwrap();
+        drop(stdout);
+        let output =
+            tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        let says = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && says.is_empty(), "{format:?}: {} {says}", output.status);
+    }
+}
+
 #[tokio::test]
 async fn files_are_read_where_they_lie_and_rows_go_to_files() {
     let folder = tempfile::tempdir().unwrap();

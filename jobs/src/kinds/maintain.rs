@@ -1,5 +1,7 @@
 //! `maintain`: puts small files together and takes away those that no kept version has, dataset by dataset, so that it can be done
-//! on a schedule. It commits no rows and changes none.
+//! on a schedule. It commits no rows of a client and changes none; of Colonnade's own those go that nobody needs any more.
+
+mod forget;
 
 use std::collections::BTreeMap;
 
@@ -35,11 +37,23 @@ pub struct Params {
     pub vacuum: bool,
     /// Versions that were the newest in the last so many days can still be read afterwards; 1 to 36500. Default: 30.
     pub keep_days: u32,
+    /// Lines of `run_logs` go that were said more than so many days ago; 1 to 36500. Default: 30.
+    pub logs_days: u32,
+    /// Of each model so many of the newest versions stay in `models` and `training_rows`, and whichever is in production or was before;
+    /// null keeps all. Default: null.
+    pub models_kept: Option<u32>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { datasets: Vec::new(), compact: true, vacuum: true, keep_days: 30 }
+        Self {
+            datasets: Vec::new(),
+            compact: true,
+            vacuum: true,
+            keep_days: 30,
+            logs_days: 30,
+            models_kept: None,
+        }
     }
 }
 
@@ -53,6 +67,7 @@ impl Maintain {
             let problem = format!("expected 1 to {KEEP_MAX_DAYS}, found {}", params.keep_days);
             return Err(bad(NAME, "keep_days", problem));
         }
+        forget::check(&params)?;
         if params.datasets.len() > DATASETS_MAX {
             let problem =
                 format!("expected at most {DATASETS_MAX}, found {}", params.datasets.len());
@@ -107,12 +122,13 @@ impl Job for Maintain {
             // Who may run jobs may have this done, with what is kept as it says.
             let who = Principal { roles: vec![Role::Admin], ..ctx.principal().clone() };
             let mut done = Done::default();
+            let gone = forget::forget(ctx, &who, &datasets, &params).await?;
             if params.compact {
                 put_together(ctx, &who, &datasets, &mut done).await?;
             }
             ctx.progress(0.5);
             if params.vacuum {
-                let since = Utc::now() - TimeDelta::days(i64::from(params.keep_days));
+                let since = ctx.now() - TimeDelta::days(i64::from(params.keep_days));
                 take_away(ctx, &who, &datasets, since, &mut done).await?;
             }
             if let Some((dataset, error)) = done.failed.first_key_value()
@@ -129,6 +145,12 @@ impl Job for Maintain {
                     "files_made": done.made,
                     "files_taken_away": done.files,
                     "bytes_taken_away": done.bytes,
+                    "lines_forgotten": gone.lines,
+                    "model_versions_forgotten": gone.versions,
+                    "training_rows_forgotten": gone.training_rows,
+                    "checkpoints_removed": gone.checkpoints,
+                    "weights_removed": gone.artifacts,
+                    "weights_bytes_removed": gone.artifact_bytes,
                     "failed": failed,
                 }),
             })
@@ -220,6 +242,8 @@ mod tests {
             (json!({"keep_days": 0}), "expected 1 to 36500"),
             (json!({"compact": false, "vacuum": false}), "expected `compact` or `vacuum`"),
             (json!({"keep": 3}), "did you mean keep_days"),
+            (json!({"logs_days": 0}), "expected 1 to 36500"),
+            (json!({"models_kept": 0}), "null keeps all"),
         ] {
             let error = Maintain.canonical(&params).unwrap_err();
             assert!(error.to_string().contains(says), "{error} does not say {says}");
@@ -241,7 +265,7 @@ mod tests {
             assert!(run.summary["files_put_together"].as_u64().unwrap() >= 5, "{run:?}");
             assert_eq!(run.summary["files_taken_away"], 0);
             let stages: Vec<&str> = run.stages.iter().map(|stage| stage.name.as_str()).collect();
-            assert_eq!(stages, ["compact", "vacuum"]);
+            assert_eq!(stages, ["forget", "compact", "vacuum"]);
         }
         assert_eq!(engine.catalog(&who).await.unwrap().datasets[&name].rows, Some(100));
         // A run that waits keeps what it will read.

@@ -142,6 +142,7 @@ mod tests {
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),
             crate::run::ledger::runs_spec().unwrap(),
+            crate::run::logs::logs_spec().unwrap(),
             crate::run::stages::stages_spec().unwrap(),
             crate::registry::models_spec(),
             crate::registry::stages_spec(),

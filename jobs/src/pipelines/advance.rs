@@ -6,7 +6,7 @@ use engine::{Principal, Result, RunId};
 
 use super::{Graph, goes_on, of_step, state_of};
 use crate::control::{ScheduleEntry, TickOf, TickState};
-use crate::run::record::{RunState, now};
+use crate::run::record::RunState;
 use crate::run::runner::Runner;
 use crate::schedules::{Begun, Schedule, fire_run, owner};
 
@@ -86,7 +86,7 @@ async fn advance_run(
                 tenant: tenant.to_owned(),
                 schedule: of_step(&schedule.name, &step.name),
                 logical: tick.run.clone(),
-                due_us: now().timestamp_micros(),
+                due_us: runner.now().timestamp_micros(),
                 moves: None,
             };
             match fire_run(runner, who, request, &of, 0).await? {

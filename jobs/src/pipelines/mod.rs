@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{Pause, TickOf, TickState};
-use crate::run::record::{RunState, now};
+use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, policy};
 
@@ -287,7 +287,7 @@ impl Runner {
             tenant: tenant.to_owned(),
             schedule: name.to_owned(),
             logical: id.clone(),
-            due_us: now().timestamp_micros(),
+            due_us: self.now().timestamp_micros(),
             moves: None,
         };
         if !self.store().begin_tick(&tick, &id).await? {

@@ -221,11 +221,12 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
     let error = runner.apply_pipeline(&who(), with("on_change = \"top_queues\"")).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("its runs would start it again, for ever"), "{error}");
-    // Each run is a row of these.
-    for dataset in ["runs", "run_stages"] {
+    // Each run has rows of these.
+    for dataset in ["runs", "run_logs", "run_stages"] {
         let text = format!("on_change = \"{dataset}\"");
         let spec = match dataset {
             "runs" => crate::run::ledger::runs_spec().unwrap(),
+            "run_logs" => crate::run::logs::logs_spec().unwrap(),
             _ => crate::run::stages::stages_spec().unwrap(),
         };
         engine.ensure_derived(&who(), &spec).await.unwrap();

@@ -24,7 +24,6 @@ use arrow::array::{
     StringArray,
 };
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use chrono::Utc;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{Code, Error, Result, Session};
@@ -145,12 +144,23 @@ pub(crate) fn models_spec() -> DatasetSpec {
                 "How likely so large a difference is when both are as good (McNemar)",
             ),
             text("card", "Its card as JSON: labels, settings, training data, evaluation, licence"),
-            column("weights", ColumnType::Bytes, false, "The weights, a safetensors file"),
+            column(
+                "weights",
+                ColumnType::Bytes,
+                false,
+                "The weights of a version that an earlier release registered; else empty",
+            ),
             column(
                 "tokenizer",
                 ColumnType::Bytes,
                 true,
                 "The tokenizer, where the encoder is inside",
+            ),
+            column(
+                "weights_sha256",
+                ColumnType::Text,
+                true,
+                "The SHA-256 of the weights, a safetensors file, by which they are kept beside the datasets",
             ),
         ],
         validations: Vec::new(),
@@ -186,8 +196,9 @@ pub(crate) fn stages_spec() -> DatasetSpec {
     }
 }
 
-/// The row of a version.
-pub(crate) fn model_batch(ctx: &RunContext, model: &Registration) -> Result<RecordBatch> {
+/// The row of a version, whose weights are kept by the time that it is there.
+pub(crate) async fn model_batch(ctx: &RunContext, model: &Registration) -> Result<RecordBatch> {
+    let weights = ctx.keep_artifact(model.files.weights.clone()).await?;
     let text = |value: &str| Arc::new(StringArray::from(vec![value.to_owned()])) as ArrayRef;
     let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
     let compared = model.compared.as_ref();
@@ -198,7 +209,7 @@ pub(crate) fn model_batch(ctx: &RunContext, model: &Registration) -> Result<Reco
     let columns: Vec<ArrayRef> = vec![
         text(&model.name),
         text(&model.version),
-        timestamps([Utc::now().timestamp_micros()].into_iter()),
+        timestamps([ctx.now().timestamp_micros()].into_iter()),
         text(&ctx.run_id().to_string()),
         text(model.task),
         text(&model.method),
@@ -209,8 +220,9 @@ pub(crate) fn model_batch(ctx: &RunContext, model: &Registration) -> Result<Reco
         number(compared.map(|it| it.accuracy)),
         number(compared.map(|it| it.p_value)),
         text(&card),
-        Arc::new(BinaryArray::from_vec(vec![&model.files.weights])),
+        Arc::new(BinaryArray::from_vec(vec![b""])),
         Arc::new(BinaryArray::from_opt_vec(vec![tokenizer])),
+        text(&weights),
     ];
     Ok(RecordBatch::try_new(models_spec().arrow_schema(), columns)?)
 }
@@ -238,7 +250,7 @@ pub(crate) fn stage_batch(
     let each = |of: &dyn Fn(&Change) -> String| {
         Arc::new(StringArray::from_iter_values(changes.iter().map(of))) as ArrayRef
     };
-    let now = Utc::now().timestamp_micros();
+    let now = ctx.now().timestamp_micros();
     let numbers = (number..).take(count);
     let columns: Vec<ArrayRef> = vec![
         all(name.to_owned()),
@@ -415,7 +427,13 @@ pub(crate) async fn check_task(job: &str, session: &Session, name: &str, task: &
 /// The files of a version. `NOT_FOUND` where it is not registered.
 pub(crate) async fn files(session: &Session, name: &str, version: &str) -> Result<ArtifactFiles> {
     let bytes = |name: &str| cast(ident(name), DataType::Binary);
-    let columns = vec![cast(ident("card"), DataType::Utf8), bytes("weights"), bytes("tokenizer")];
+    let mut columns =
+        vec![cast(ident("card"), DataType::Utf8), bytes("weights"), bytes("tokenizer")];
+    // A table of an earlier release, or a version of it.
+    let table = session.table(&models_name()).await?;
+    if table.schema().has_column_with_unqualified_name("weights_sha256") {
+        columns.push(cast(ident("weights_sha256"), DataType::Utf8));
+    }
     let mut found = None;
     rows_of(session, name, Some(version), columns, |batch, row| {
         let of = |at: usize| {
@@ -425,12 +443,21 @@ pub(crate) async fn files(session: &Session, name: &str, version: &str) -> Resul
         if found.is_none() {
             let card = batch.column(0).as_string::<i32>().value(row).as_bytes().to_vec();
             let weights = of(1).unwrap_or_default();
-            found = Some(ArtifactFiles { card, weights, tokenizer: of(2) });
+            let kept = batch.columns().get(3).map(|names| names.as_string::<i32>());
+            let kept =
+                kept.filter(|names| names.is_valid(row)).map(|names| names.value(row).to_owned());
+            found = Some((ArtifactFiles { card, weights, tokenizer: of(2) }, kept));
         }
         Ok(())
     })
     .await?;
-    found.ok_or_else(|| no_version(name, version))
+    let (mut files, kept) = found.ok_or_else(|| no_version(name, version))?;
+    if let Some(kept) = kept {
+        let weights = session.artifact(&kept).await;
+        let doing = format_args!("weights of model {name}@{version}");
+        files.weights = weights.map_err(|e| e.while_doing(doing))?.to_vec();
+    }
+    Ok(files)
 }
 
 fn no_version(name: &str, version: &str) -> Error {

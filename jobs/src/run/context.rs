@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -19,6 +20,7 @@ use engine::{
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kernels::{Budget, Control, Execution, GpuPolicy, Pool};
+use models::Sha256Hash;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -26,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::registry::embedders::Embedders;
+use crate::run::clock::Clock;
 use crate::run::content::Content;
 use crate::run::key;
+use crate::run::logs::RunLog;
 use crate::run::memory::PeakMemory;
 use crate::run::record::{DatasetVersion, StageRecord};
 
@@ -35,6 +39,8 @@ use crate::run::record::{DatasetVersion, StageRecord};
 pub struct RunContext {
     pub(crate) principal: Principal,
     pub(crate) run_id: RunId,
+    pub(crate) log: RunLog,
+    pub(crate) clock: Clock,
     pub(crate) engine: Engine,
     pub(crate) session: Arc<Session>,
     pub(crate) inputs: Vec<DatasetVersion>,
@@ -214,6 +220,25 @@ impl RunContext {
         }
     }
 
+    /// Now, by the clock of whoever works at the run.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Where the run says what is to be read of it later.
+    pub(crate) fn log(&self) -> &RunLog {
+        &self.log
+    }
+
+    /// Keeps bytes that are no rows, for a row that this run commits to name them.
+    pub(crate) async fn keep_artifact(&self, bytes: Vec<u8>) -> Result<String> {
+        // What is done again to be compared keeps nothing.
+        if self.beside.as_it_was.is_some() {
+            return Ok(Sha256Hash::of(&bytes).to_string());
+        }
+        self.engine.keep_artifact(&self.principal, bytes.into()).await
+    }
+
     /// Says how far the run is, 0 to 1.
     pub fn progress(&self, part: f64) {
         (self.on_progress)(part);
@@ -289,6 +314,7 @@ impl RunContext {
             began: Instant::now(),
             memory: PeakMemory::watch(),
             stages: self.stages.clone(),
+            log: self.log.clone(),
         }
     }
 
@@ -494,6 +520,7 @@ pub struct Stage {
     began: Instant,
     memory: PeakMemory,
     stages: Arc<Mutex<Vec<StageRecord>>>,
+    log: RunLog,
 }
 
 impl Stage {
@@ -520,6 +547,10 @@ impl Drop for Stage {
         if record.peak_memory_bytes == 0 {
             record.peak_memory_bytes = self.memory.bytes();
         }
+        let StageRecord { name, device, wall_seconds, rows_in, rows_out, .. } = &record;
+        self.log.info(format!(
+            "{name}: {rows_in} rows in, {rows_out} rows out, {wall_seconds:.3} s on {device}"
+        ));
         self.stages.lock().push(record);
     }
 }

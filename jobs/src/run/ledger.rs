@@ -17,7 +17,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::run::record::{RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState};
+use crate::run::record::{RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, now};
 
 /// The name of the dataset that holds the runs.
 pub const RUNS: &str = "runs";
@@ -246,7 +246,7 @@ fn to_batch(spec: &DatasetSpec, record: &RunRecord) -> Result<RecordBatch> {
             Ok(match column.name.as_str() {
                 "id" => text(Some(record.id.to_string())),
                 "revision" => Arc::new(Int32Array::from(vec![revision])),
-                "written_at" => time(Some(Utc::now())),
+                "written_at" => time(Some(now())),
                 "job" => text(Some(record.job.clone())),
                 "state" => text(Some(record.state.to_string())),
                 "params" => text(Some(record.params.to_string())),

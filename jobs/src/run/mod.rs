@@ -1,11 +1,13 @@
 //! One execution of a job: what it is given, what is recorded of it, and the runner that sees it to its end.
 
+pub(crate) mod clock;
 pub(crate) mod content;
 pub(crate) mod context;
 pub(crate) mod document;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod lineage;
+pub(crate) mod logs;
 mod memory;
 pub(crate) mod notices;
 pub(crate) mod quotas;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::job::Estimate;
+use crate::run::clock::Clock;
 use crate::run::content::Content;
 
 /// One execution of a job.
@@ -190,10 +191,9 @@ impl RunFilter {
     }
 }
 
-/// Now, in the microseconds that a dataset keeps.
+/// Now, for who has no runner.
 pub(crate) fn now() -> DateTime<Utc> {
-    let now = Utc::now();
-    DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
+    Clock::default().now()
 }
 
 impl RunState {

@@ -25,7 +25,7 @@ use crate::control::{Pause, ScheduleEntry};
 use crate::parameters::dataset_name;
 use crate::pipelines::{self, Graph, Step};
 use crate::run::ledger::RUNS;
-use crate::run::record::now;
+use crate::run::logs::RUN_LOGS;
 use crate::run::runner::{RunRequest, Runner, require_outputs};
 use crate::run::stages::RUN_STAGES;
 use backfill::going_on;
@@ -211,7 +211,7 @@ impl Runner {
         who.require(Role::Operator)?;
         let mut schedule = self.checked(who, schedule).await?;
         schedule.created_by = who.subject.clone();
-        schedule.created_at = now();
+        schedule.created_at = self.now();
         let store = self.store();
         let tenant = who.tenant.as_str();
         if store.schedules(Some(tenant)).await?.len() >= SCHEDULES_MAX {
@@ -248,7 +248,7 @@ impl Runner {
     /// Up to where everything is handled that a schedule waits for.
     pub(crate) async fn place_now(&self, who: &Principal, trigger: &Trigger) -> Result<i64> {
         match trigger {
-            Trigger::Clock { .. } => Ok(now().timestamp_micros()),
+            Trigger::Clock { .. } => Ok(self.now().timestamp_micros()),
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
                 let version = catalog.dataset(on_change)?.version.0;
@@ -328,9 +328,9 @@ impl Runner {
             false => Graph::of(&schedule.name, &schedule.steps, self.jobs())
                 .map(|graph| graph.outputs().cloned().collect()),
         };
-        // Of a job of another release it is not known what it writes; each run is a row of these.
+        // Of a job of another release it is not known what it writes; each run has rows of these.
         let mut outputs: Vec<DatasetName> = outputs.unwrap_or_default();
-        outputs.extend([RUNS, RUN_STAGES].map(dataset_name));
+        outputs.extend([RUNS, RUN_STAGES, RUN_LOGS].map(dataset_name));
         Node { schedule, outputs }
     }
 
@@ -362,8 +362,8 @@ impl Runner {
         let schedule = Schedule::of(entry)?;
         let next_at = match schedule.trigger.times()? {
             Some(times) => {
-                let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_else(now);
-                times.next_after(handled.max(now())).map(|tick| tick.due)
+                let handled = DateTime::from_timestamp_micros(entry.up_to).unwrap_or_default();
+                times.next_after(handled.max(self.now())).map(|tick| tick.due)
             }
             None => None,
         };
@@ -434,7 +434,7 @@ impl Runner {
         name: &str,
         count: usize,
     ) -> Result<Vec<NextTime>> {
-        self.schedule(who, name).await?.schedule.trigger.next_times(now(), count)
+        self.schedule(who, name).await?.schedule.trigger.next_times(self.now(), count)
     }
 }
 

@@ -1,19 +1,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Role};
 use kernels::GpuPolicy;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{Schedule, Trigger, fire_due};
 use crate::control::{Asked, Lease, ScheduleEntry, Verdict, Wants};
+use crate::kinds::Jobs;
+use crate::run::clock::Clock;
 use crate::run::record::{RunFilter, RunState};
 use crate::run::records::records_of;
 use crate::run::runner::{RunRequest, Runner, RunnerOptions, Takes};
-use crate::testing::{append, engine, sampled};
+use crate::testing::{Does, append, engine, sampled};
 
 /// A runner that works at nothing, so that what is queued stays there.
 async fn idle(engine: &Engine) -> Runner {
@@ -120,6 +124,48 @@ async fn each_time_runs_once_whoever_looks_at_the_clock_and_however_often() {
     // 02:30 is not there on that day, and its run is.
     let berlin = logical_times(&runner, "daily").await;
     assert!(berlin.contains(&"2026-03-29T02:30:00+01:00".to_owned()), "{berlin:?}");
+}
+
+/// The runner's clock is the one that counts, also for what is recorded of runs, and no time has a second run when it goes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_back_makes_no_run_twice() {
+    let engine = engine().await;
+    let shows = Arc::new(Mutex::new(at("2026-05-01T10:30:00Z")));
+    let of = shows.clone();
+    let options = RunnerOptions {
+        clock: Clock::new(move || *of.lock()),
+        jobs: Jobs::default().with(Does::new("nothing", || async {})),
+        ..RunnerOptions::default()
+    };
+    let runner = Runner::start(engine, options).await.unwrap();
+    let hourly = Schedule { job: "nothing".into(), ..schedule("hourly", "0 * * * *", "UTC") };
+    let state = runner.add_schedule(&Principal::local(), hourly).await.unwrap();
+    assert_eq!(state.schedule.created_at, at("2026-05-01T10:30:00Z"));
+    for (now, runs) in [
+        ("2026-05-01T10:59:59Z", 0),
+        ("2026-05-01T11:00:01Z", 1),
+        ("2026-05-01T10:10:00Z", 1),
+        ("2026-05-01T11:00:30Z", 1),
+        ("2026-05-01T12:00:05Z", 2),
+        ("2026-05-01T11:00:02Z", 2),
+        ("2026-05-01T13:00:00Z", 3),
+    ] {
+        *shows.lock() = at(now);
+        fire_due(&runner, runner.now()).await.unwrap();
+        let all = runner.list(&Principal::local(), RunFilter::default()).await.unwrap();
+        assert_eq!(all.len(), runs, "{now}");
+        let Some(newest) = all.first() else { continue };
+        // At once, by a clock that stands.
+        let handle = runner.follow(&Principal::local(), newest.id).await.unwrap();
+        let ended = handle.wait().await.unwrap();
+        assert_eq!(ended.state, RunState::Succeeded);
+        assert_eq!(
+            (ended.started_at, ended.finished_at),
+            (Some(ended.requested_at), Some(ended.requested_at))
+        );
+        let local = ended.requested_at.format("%Y-%m-%dT%H:00:00").to_string();
+        assert!(ended.logical_time.unwrap().starts_with(&local), "{local}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

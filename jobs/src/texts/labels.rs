@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
-use chrono::Utc;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{
@@ -17,6 +16,7 @@ use futures::StreamExt;
 use models::LABEL_BYTES_MAX;
 
 use crate::parameters::dataset_name;
+use crate::run::record::now;
 use crate::tables::columns::{column, timestamps};
 
 /// Rows that can be labelled at a time.
@@ -98,7 +98,7 @@ pub async fn label_rows(
         repeated(dataset.as_str(), count),
         texts(labels.iter().map(|row| &row.id)),
         texts(labels.iter().map(|row| &row.label)),
-        timestamps(std::iter::repeat_n(Utc::now().timestamp_micros(), count)),
+        timestamps(std::iter::repeat_n(now().timestamp_micros(), count)),
         repeated(&who.subject, count),
     ];
     let commit = append(engine, who, &labels_spec(), columns, "label rows").await?;
@@ -235,7 +235,7 @@ pub async fn label_pairs(
         texts(said.keys().map(|(a, _)| a)),
         texts(said.keys().map(|(_, b)| b)),
         Arc::new(BooleanArray::from_iter(said.values().map(|is_one| Some(*is_one)))) as ArrayRef,
-        timestamps(std::iter::repeat_n(Utc::now().timestamp_micros(), count)),
+        timestamps(std::iter::repeat_n(now().timestamp_micros(), count)),
         repeated(&who.subject, count),
     ];
     append(engine, who, &pairs_spec(), columns, "label pairs").await

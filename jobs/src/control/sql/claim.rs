@@ -15,6 +15,24 @@ const CLAIMS_LOST_MAX: usize = 8;
 /// More than any run needs.
 const ANYTHING: i64 = i64::MAX;
 
+/// The statement for the run whose turn it is, of those that are kept as `$kept` says.
+macro_rules! next_run {
+    ($kept:literal) => {
+        concat!(
+            "SELECT r.id AS id, r.tenant AS tenant, r.job AS job, r.memory_bytes AS memory_bytes, r.device_need AS device_need, \
+             r.device_bytes AS device_bytes, r.passed_over AS passed_over FROM tenants t JOIN runs r ON r.id = (\
+             SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
+             AND q.memory_bytes <= $2 AND ",
+            $kept,
+            " AND (q.deadline_at IS NULL OR q.deadline_at > $1) AND NOT ($4 LIKE '%,' || q.job || ',%') \
+             AND (q.device_need < 2 OR q.device_bytes <= $6) \
+             AND (q.device_need = 0 OR q.device_bytes <= $7 OR q.device_bytes > $6) ORDER BY q.rank, q.id LIMIT 1) \
+             WHERE (SELECT COUNT(*) FROM runs w WHERE w.is_open + 0 = 1 AND w.tenant || '' = t.tenant AND w.worker = $3) < $5 \
+             ORDER BY t.used_us, t.tenant LIMIT 1"
+        )
+    };
+}
+
 /// What became of a claim.
 enum Claim {
     Made(Box<Entry>),
@@ -130,24 +148,17 @@ impl SqlStore {
     ) -> Result<Option<Candidate>> {
         // Who has no GPU, or a small one, takes what needs none or prefers one, and never waits for its memory.
         let most = wants.device.as_ref().map_or(-1, |room| room.bytes);
-        let next = query(
-            "SELECT r.id AS id, r.tenant AS tenant, r.job AS job, r.memory_bytes AS memory_bytes, r.device_need AS device_need, \
-             r.device_bytes AS device_bytes, r.passed_over AS passed_over FROM tenants t JOIN runs r ON r.id = (\
-             SELECT q.id FROM runs q WHERE q.is_open = 1 AND q.tenant = t.tenant AND q.state = 'queued' AND q.due_at <= $1 \
-             AND q.memory_bytes <= $2 AND (q.kept_for = $3 OR ($4 = 0 AND q.kept_for IS NULL)) \
-             AND (q.deadline_at IS NULL OR q.deadline_at > $1) AND NOT ($6 LIKE '%,' || q.job || ',%') \
-             AND (q.device_need < 2 OR q.device_bytes <= $7) \
-             AND (q.device_need = 0 OR q.device_bytes <= $8 OR q.device_bytes > $7) ORDER BY q.rank, q.id LIMIT 1) \
-             WHERE (SELECT COUNT(*) FROM runs w WHERE w.is_open = 1 AND w.tenant = t.tenant AND w.worker = $3) < $5 \
-             ORDER BY t.used_us, t.tenant LIMIT 1",
-        );
+        // Each finds its run in the order of an index. What a worker is at is found by the worker alone: it has few, a tenant many.
+        let next = query(match wants.only_kept {
+            true => next_run!("q.kept_for = $3"),
+            false => next_run!("(q.kept_for = $3 OR q.kept_for IS NULL)"),
+        });
         let next = next
             .bind(wants.now_us)
             .bind(memory_bytes)
             .bind(wants.worker.clone())
-            .bind(i64::from(wants.only_kept))
-            .bind(wants.of_tenant_max)
             .bind(full.to_owned())
+            .bind(wants.of_tenant_max)
             .bind(most)
             .bind(device_bytes);
         let Some(row) = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))? else {

@@ -325,7 +325,8 @@ impl SqlStore {
 
     pub(super) async fn to_project_runs(&self, worker: &str, limit: i64) -> Result<ToProject> {
         let next = query(
-            "SELECT tenant FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $1) LIMIT 1",
+            "SELECT tenant FROM runs WHERE is_open = 0 AND projection <> 1 AND COALESCE(worker, $1) = $1 \
+             ORDER BY tenant, id LIMIT 1",
         );
         let next = next.bind(worker.to_owned());
         // Looked for outside of a transaction: most often there is none.
@@ -337,7 +338,7 @@ impl SqlStore {
         let rows = query(concat!(
             "SELECT ",
             entry_columns!(),
-            ", projection FROM runs WHERE is_open = 0 AND projection <> 1 AND (worker IS NULL OR worker = $3) AND tenant = $1 \
+            ", projection FROM runs WHERE is_open = 0 AND projection <> 1 AND COALESCE(worker, $3) = $3 AND tenant = $1 \
              ORDER BY id LIMIT $2"
         ));
         let rows = rows.bind(tenant).bind(limit).bind(worker.to_owned()).fetch_all(&mut *tx).await;

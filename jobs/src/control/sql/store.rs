@@ -434,10 +434,8 @@ impl ControlStore for SqlStore {
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {
         Box::pin(async move {
-            // By plain columns SQLite would go through an index of all runs that ever ended, in the order of the groups.
             let counted = query(
-                "SELECT tenant || '' AS tenant, job || '' AS job, state || '' AS state, COUNT(*) AS n FROM runs \
-                 WHERE is_open = 1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+                "SELECT tenant, job, state, COUNT(*) AS n FROM runs WHERE is_open = 1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
             );
             let rows = counted.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
             rows.iter()

@@ -206,7 +206,7 @@ async fn commit(
     ]);
     let rows = evaluations::batch(&model.name, &model.version, &rows)?;
     ctx.commit(evaluations::spec(), WriteMode::Append, vec![rows]).await?;
-    ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model)?]).await?;
+    ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model).await?]).await?;
     // A version that is in use stays so when it is trained again.
     let stage = history.stage(&model.version).unwrap_or(ModelStage::Candidate);
     let change =

@@ -238,8 +238,11 @@ async fn rows_of(
     };
     let mut stage = ctx.stage("exec");
     stage.on_device("cpu", format!("the program {} decides what it uses", params.program));
-    let activity = ctx.activity_sink();
-    let on_line = move |line: &str| activity(json!({ "says": line }));
+    let (activity, log) = (ctx.activity_sink(), ctx.log().clone());
+    let on_line = move |line: &str| {
+        log.info(line);
+        activity(json!({ "says": line }));
+    };
     let taken = Mutex::new(Taken::new(params, spec));
     let sink = |batch: RecordBatch| {
         std::future::ready(taken.lock().take(batch).map_err(|e| -> BoxError { Box::new(e) }))

@@ -9,6 +9,7 @@ use engine::{Code, Engine, Principal};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
+use crate::run::logs::run_log;
 use crate::run::record::{RunRecord, RunState};
 use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{append, engine, sampled};
@@ -92,6 +93,9 @@ async fn rows_go_through_a_program_and_are_committed() {
     assert_eq!(added.state, RunState::Succeeded, "{:?}", added.error);
     assert_eq!(values(&engine).await.len(), 10_000);
     runner.shutdown().await;
+    // What it wrote to stderr is in its log.
+    let log = run_log(&engine, &Principal::local(), first.id, (0, 0)).await.unwrap();
+    assert!(log.iter().any(|line| line.message == "reading"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,7 +256,7 @@ async fn commit(
     let partition = WriteMode::ReplacePartitions(vec![("source".to_owned(), source)]);
     let rows = output::suspects(params, prepared, &survey.noise)?;
     ctx.commit(output::suspects_spec(), partition, vec![rows]).await?;
-    ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model)?]).await?;
+    ctx.commit(models_spec(), WriteMode::Append, vec![model_batch(ctx, model).await?]).await?;
     // A version that is in use stays so when it is trained again.
     let stage = history.stage(&model.version).unwrap_or(ModelStage::Candidate);
     let change =

@@ -20,16 +20,15 @@ use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
 use super::tries::{ATTEMPTS_MAX, backoff, can_pass, deadline};
-use super::{AtWork, Shared, bound};
+use super::{AtWork, Shared, bound, label};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
 use crate::run::context::{Beside, Commits, RunContext, cancelled, interrupted, panicked};
 use crate::run::document::Document;
 use crate::run::key::run_key;
+use crate::run::logs::RunLog;
 use crate::run::memory::PeakMemory;
-use crate::run::record::{
-    Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord, now,
-};
+use crate::run::record::{Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord};
 
 /// How often it is looked for runs that others queued or that have become due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -71,7 +70,7 @@ async fn claim(shared: &Arc<Shared>) -> Result<bool> {
     let of_job_max = &shared.options.of_job_max;
     let wants = Wants {
         worker: shared.worker.lock().id.clone(),
-        now_us: now().timestamp_micros(),
+        now_us: shared.now().timestamp_micros(),
         free_bytes: memory.fits(),
         device: shared.device.clone(),
         of_job_max: of_job_max.iter().map(|(job, most)| (job.clone(), bound(*most))).collect(),
@@ -116,6 +115,7 @@ pub(super) struct Run {
     began: Instant,
     attempt_began_at: DateTime<Utc>,
     memory: PeakMemory,
+    log: RunLog,
 }
 
 /// How the work of a run ended.
@@ -134,7 +134,7 @@ impl Run {
             subject: record.requested_by.clone(),
             roles: vec![Role::Reader, Role::Writer],
         };
-        let attempt_began_at = now();
+        let attempt_began_at = shared.now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
         let lease = lease_of(entry, worker);
@@ -166,7 +166,9 @@ impl Run {
         shared.tell(record);
         let (is_later_attempt, is_given_up) = (entry.attempt > 1, entry.losses >= LOSSES_MAX);
         let (began, memory) = (Instant::now(), PeakMemory::watch());
-        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at, memory })
+        let id = live.record.borrow().id;
+        let log = shared.logs.of_run(&live.tenant, id, entry.attempt, &live.record.borrow().job);
+        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at, memory, log })
     }
 
     /// A run that ended, to be done again by who asks, as if it were alone.
@@ -195,12 +197,16 @@ impl Run {
             is_later_attempt: false,
             is_given_up: false,
             began: Instant::now(),
-            attempt_began_at: now(),
+            attempt_began_at: shared.now(),
             memory: PeakMemory::watch(),
+            log: RunLog::silent(),
         }
     }
 
     async fn execute(self, shared: Arc<Shared>) {
+        let mib = self.live.memory_bytes >> 20;
+        let by = label(&shared.engine, &shared.options);
+        self.log.info(format!("begins, by {by}, with {mib} MiB of memory"));
         let end = self.work(&shared).await;
         self.end(&shared, end).await;
         shared.wake.notify_one();
@@ -249,7 +255,7 @@ impl Run {
                 // What is to end does not begin.
                 biased;
                 () = self.live.cancellation.cancelled() => Err(cancelled()),
-                error = deadline(shared.options.run_timeout, record.deadline_at) => Err(error),
+                error = deadline(shared.options.run_timeout, record.deadline_at, shared.now()) => Err(error),
                 ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
             }
         };
@@ -358,6 +364,8 @@ impl Run {
             run_id: record.id,
             engine: shared.engine.clone(),
             session,
+            log: self.log.clone(),
+            clock: shared.options.clock.clone(),
             inputs: record.inputs.clone(),
             key: record.key.clone(),
             numbers,
@@ -418,7 +426,7 @@ impl Run {
     /// Says what became of the run and lets go of it.
     async fn end(self, shared: &Shared, end: End) {
         let mut record = RunRecord::clone(&self.live.record.borrow());
-        let finished_at = now();
+        let finished_at = shared.now();
         record.activity = Value::Null;
         let worked_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
         let is_cancelled = self.live.is_cancelled.load(Ordering::Relaxed);
@@ -502,6 +510,7 @@ impl Run {
         let is_settled = self.settle(shared, &verdict, &record).await;
         let id = record.id;
         if is_settled {
+            self.log.ended(&record, self.began.elapsed());
             tracing::info!(
                 run = %id, job = record.job, state = %record.state,
                 error = record.error.as_ref().map(|e| e.message.as_str()), "run ended"

@@ -41,6 +41,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
     Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
@@ -59,8 +60,9 @@ use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
 use crate::run::key::run_key;
+use crate::run::logs::LogBook;
 use crate::run::notices::Notices;
-use crate::run::record::{RunError, RunFilter, RunRecord, RunState, now};
+use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
 
@@ -94,6 +96,7 @@ struct Shared {
     embedders: Arc<Embedders>,
     searches: Searches,
     records: Records,
+    logs: Arc<LogBook>,
     /// The GPU that runs share.
     device: Option<DeviceRoom>,
     worker: Mutex<Worker>,
@@ -191,6 +194,7 @@ impl Runner {
             embedders,
             searches,
             records,
+            logs: Arc::default(),
             device,
             engine,
             options,
@@ -209,7 +213,9 @@ impl Runner {
             let work = shared.tasks.track_future(execution::work(shared.clone()));
             drop(shared.threads.spawn(work)?);
         }
+        let writing = shared.logs.clone().write(shared.engine.clone(), shared.closing.clone());
         for task in [
+            shared.threads.spawn(shared.tasks.track_future(writing))?,
             shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
         ] {
@@ -255,7 +261,7 @@ impl Runner {
             ));
         }
         let job = shared.options.jobs.get(&request.job)?;
-        shared.options.quotas.check(&shared.engine, who, now()).await?;
+        shared.options.quotas.check(&shared.engine, who, shared.now()).await?;
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
         require_outputs(job.as_ref(), &params, &inputs)?;
@@ -274,7 +280,8 @@ impl Runner {
             shared.estimate(&who.tenant, job.as_ref(), &params, &inputs, &catalog).await?;
         shared.device_need(job.as_ref(), gpu, &estimate)?;
         let estimate = Some(estimate);
-        let record = RunRecord { params, inputs, key, estimate, ..new_record(who, &request) };
+        let record =
+            RunRecord { params, inputs, key, estimate, ..new_record(who, &request, shared.now()) };
         Ok(Document { record, gpu })
     }
 
@@ -286,7 +293,7 @@ impl Runner {
         error: &Error,
     ) -> Document {
         let gpu = request.gpu.unwrap_or(self.shared.options.gpu);
-        let mut record = new_record(who, &request);
+        let mut record = new_record(who, &request, self.now());
         record.state = RunState::Failed;
         record.finished_at = Some(record.requested_at);
         record.error = Some(RunError::from(error));
@@ -316,6 +323,11 @@ impl Runner {
         self.shared.wake.notify_one();
         self.shared.ended.notify_one();
         Ok(true)
+    }
+
+    /// Now, by the runner's clock.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.shared.now()
     }
 
     /// The job kinds that there are.
@@ -531,6 +543,7 @@ impl Runner {
         }
         shared.end_what_waits().await;
         projection::flush(shared).await;
+        shared.logs.flush(&shared.engine).await;
         let worker = shared.worker.lock().id.clone();
         if let Err(error) = shared.records.store().leave(&worker).await {
             tracing::warn!(%error, "the end of a worker could not be recorded");

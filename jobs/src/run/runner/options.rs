@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::control::DeviceRoom;
 use crate::kinds::Jobs;
+use crate::run::clock::Clock;
 use crate::run::quotas::Quotas;
 use crate::run::stages::Prices;
 
@@ -62,6 +63,8 @@ pub struct RunnerOptions {
     pub takes: Takes,
     /// How long the end of a runner waits for what it is at: what goes on after that is left to others.
     pub end_time_max: Duration,
+    /// What time it is.
+    pub clock: Clock,
     /// What it is, for a person who looks at the workers.
     pub label: String,
 }
@@ -99,6 +102,7 @@ impl Default for RunnerOptions {
             quotas: Quotas::default(),
             takes: Takes::default(),
             end_time_max: END_TIME_MAX,
+            clock: Clock::default(),
             label: "colonnade".into(),
         }
     }

@@ -14,7 +14,7 @@ use engine::{Code, Error, Result, RunId};
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
 use crate::run::document::Document;
-use crate::run::record::{RunError, RunState, now};
+use crate::run::record::{RunError, RunState};
 use crate::run::records::is_known_dead;
 use crate::schedules::fire_due;
 
@@ -65,7 +65,7 @@ pub(super) async fn beat(shared: Arc<Shared>, mut seen: i64) {
 pub(super) async fn look_at_the_clock(runner: Runner) {
     let shared = &runner.shared;
     while !shared.closing.is_cancelled() {
-        if let Err(error) = fire_due(&runner, now()).await {
+        if let Err(error) = fire_due(&runner, runner.now()).await {
             tracing::debug!(detail = error.detail(), "schedules could not be looked at");
         }
         tokio::select! {
@@ -94,7 +94,7 @@ async fn pulse(
         bury(shared, others).await?;
     }
     if count % FORGET_EVERY == FORGET_EVERY - 1 {
-        let before = now() - KEPT;
+        let before = shared.now() - KEPT;
         shared.records.store().forget(before.timestamp_micros()).await?;
     }
     Ok(())
@@ -185,7 +185,7 @@ async fn put_back_strays(shared: &Shared, strays: &mut Vec<Lease>) -> Result<()>
 
 /// Ends runs that wait and should have ended by now.
 async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
-    let now = now();
+    let now = shared.now();
     for entry in shared.records.store().overdue(now.timestamp_micros(), CHANGES_MAX).await? {
         let Document { mut record, gpu } = Document::of(&entry)?;
         let says = "the deadline of the run passed while it waited for its turn; nothing was done";

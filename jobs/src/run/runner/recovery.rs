@@ -14,7 +14,7 @@ use crate::job::Job;
 use crate::run::document::Document;
 use crate::run::key::application_id;
 use crate::run::ledger;
-use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState, now};
+use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState};
 
 /// How far back in a dataset's history a run's commit is looked for.
 const HISTORY_COMMITS_MAX: usize = 1_000;
@@ -143,7 +143,7 @@ pub(super) async fn before(
 }
 
 async fn close(shared: &Shared, who: &Principal, mut record: RunRecord) -> Result<RunRecord> {
-    record.finished_at = Some(now());
+    record.finished_at = Some(shared.now());
     let outputs = match shared.options.jobs.get(&record.job) {
         Ok(job) => committed(&shared.engine, who, job.as_ref(), &record, record.id).await?,
         // A kind of another release: what it wrote is not known.

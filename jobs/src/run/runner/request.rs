@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{AsOf, Catalog, Code, Error, Principal, Result, RunId, Session, is_kept_name};
 use serde_json::{Map, Value};
@@ -9,10 +10,14 @@ use serde_json::{Map, Value};
 use super::RunRequest;
 use crate::job::Job;
 use crate::parameters::bad;
-use crate::run::record::{DatasetVersion, RunRecord, RunState, now};
+use crate::run::record::{DatasetVersion, RunRecord, RunState};
 
 /// A run of which nothing is known but what was asked for.
-pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
+pub(super) fn new_record(
+    who: &Principal,
+    request: &RunRequest,
+    requested_at: DateTime<Utc>,
+) -> RunRecord {
     RunRecord {
         id: RunId::new(),
         job: request.job.clone(),
@@ -32,7 +37,7 @@ pub(super) fn new_record(who: &Principal, request: &RunRequest) -> RunRecord {
         logical_time: None,
         stages: Vec::new(),
         requested_by: who.subject.clone(),
-        requested_at: now(),
+        requested_at,
         started_at: None,
         finished_at: None,
         progress: 0.0,

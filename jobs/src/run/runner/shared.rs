@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{Result, TenantId, Version};
 use kernels::GpuPolicy;
@@ -12,10 +13,15 @@ use super::{Asked, AtWork, Shared, Takes, bound};
 use crate::control::{Asked as Listed, Cancelled, Room};
 use crate::run::context::cancelled;
 use crate::run::document::Document;
-use crate::run::record::{RunError, RunRecord, RunState, now};
+use crate::run::record::{RunError, RunRecord, RunState};
 use crate::run::records::records_of;
 
 impl Shared {
+    /// Now, by the runner's clock.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.options.clock.now()
+    }
+
     /// The oldest version of a dataset that a run which waits or works reads; none, where no run does.
     pub(super) async fn pinned(
         &self,
@@ -115,7 +121,7 @@ impl Shared {
         tenant: &TenantId,
         mut record: RunRecord,
     ) -> Result<Cancelled> {
-        let finished_at = now();
+        let finished_at = self.now();
         record.state = RunState::Cancelled;
         record.finished_at = Some(finished_at);
         record.waits_for = None;

@@ -5,8 +5,6 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::{Code, Error};
 
-use crate::run::record::now;
-
 /// How often a run is tried where an error can pass.
 pub(super) const ATTEMPTS_MAX: usize = 4;
 /// How long a run waits after its first failure; after each further one four times as long.
@@ -33,8 +31,12 @@ pub(super) fn backoff(failures: usize, id: &str) -> TimeDelta {
 }
 
 /// Ends when the run has worked for as long as any may, or when its own deadline passes.
-pub(super) async fn deadline(timeout: Option<Duration>, at: Option<DateTime<Utc>>) -> Error {
-    let left = at.map(|at| (at - now()).to_std().unwrap_or_default());
+pub(super) async fn deadline(
+    timeout: Option<Duration>,
+    at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Error {
+    let left = at.map(|at| (at - now).to_std().unwrap_or_default());
     let (wait, says) = match (timeout, left) {
         (Some(timeout), left) if left.is_none_or(|left| timeout <= left) => {
             (timeout, format!("after {} s", timeout.as_secs_f64()))

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::{RunnerOptions, Takes, bound};
 use crate::control::{self, DeviceRoom};
-use crate::run::record::now;
 use crate::run::records::Records;
 
 /// A runner as others see it.
@@ -47,9 +46,9 @@ pub(super) async fn join(
     let id = format!("worker-{}", RunId::new());
     // Marked first: whoever sees the name and no mark takes it for dead.
     let mark = engine.mark(&id)?;
-    let label = label(engine, options);
+    let (label, now) = (label(engine, options), options.clock.now());
     let runs_max = (options.takes == Takes::All).then(|| bound(options.concurrent_runs));
-    records.store().join(&id, &label, runs_max, device, now().timestamp_micros()).await?;
+    records.store().join(&id, &label, runs_max, device, now.timestamp_micros()).await?;
     Ok(Worker { id, _mark: mark })
 }
 
