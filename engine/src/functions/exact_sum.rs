@@ -340,10 +340,11 @@ impl GroupsAccumulator for Sums {
         let values = first(values)?;
         let (mut sums, mut has_some) = (vec![0; values.len()], vec![false; values.len()]);
         each(values, |row, value| {
-            if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
-                if let (Some(sum), Some(has_some)) = (sums.get_mut(row), has_some.get_mut(row)) {
-                    (*sum, *has_some) = (value, true);
-                }
+            let is_asked = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            if is_asked
+                && let (Some(sum), Some(has_some)) = (sums.get_mut(row), has_some.get_mut(row))
+            {
+                (*sum, *has_some) = (value, true);
             }
             Ok(())
         })?;
