@@ -270,7 +270,7 @@ async fn what_a_file_is_called_on_to_be_is_refused_by_name() {
     // A dataset that is there has its time column.
     let timed = write("timed.csv", b"at,seen\n2026-01-01 10:00:00,2026-01-02 10:00:00\n");
     for (time, code) in [("at", 0), ("seen", 1), ("at", 0)] {
-        let flags = ["ingest", "timed", &timed, "--create", "--time", time];
+        let flags = ["ingest", "timed", &timed, "--create", "--time", time, "--on-conflict", "add"];
         let outcome = ask(folder.path(), &flags).await;
         assert_eq!(outcome.status.code(), Some(code), "{time}: {}", outcome.stderr);
         if code == 1 {

@@ -162,10 +162,16 @@ async fn a_file_of_which_nothing_fits_is_no_success() {
     assert_eq!((&document["accepted"], &document["quarantined"]), (&json!(0), &json!(2)));
     assert_eq!(document["files"][0]["causes"][0]["rows"], 2, "{document}");
 
+    // Twice by oversight it is not loaded.
+    let twice = ask(&["ingest", "numbers", &half]).await;
+    let says = twice.fails_with("CONFLICT");
+    assert!(says.contains("half.csv: it was loaded before, and its rows are in numbers"), "{says}");
+
     // Whole or not at all, and then nothing is in the quarantine either.
     for (most, fits) in [("50%", true), ("2", true), ("49.9%", false), ("1", false), ("0", false)] {
         let before = ask(&["datasets", "--json"]).await.json();
-        let outcome = ask(&["ingest", "numbers", &half, "--max-quarantined", most]).await;
+        let again = ["--on-conflict", "add", "--max-quarantined", most];
+        let outcome = ask(&[&["ingest", "numbers", &half][..], &again].concat()).await;
         if fits {
             assert!(outcome.status.success(), "{most}: {}", outcome.stderr);
             continue;
