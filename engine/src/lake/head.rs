@@ -31,6 +31,20 @@ pub(super) const ENTRIES_AT_A_TIME: usize = 16;
 /// come there.
 const REQUESTS_MAX: usize = if cfg!(test) { 64 } else { 16_384 };
 
+/// Commits of a log that is read whole for the numbers of all producers.
+const WHOLE_LOG_MAX: u64 = 200;
+
+/// Whose numbers are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nobody was asked for yet: those of the commits since it was opened.
+    Nobody,
+    /// Those of some producers.
+    Some,
+    /// Those of all: who is not among them has none.
+    All,
+}
+
 /// What the requests of the newest commits held.
 #[derive(Clone, Debug)]
 struct Remembered {
@@ -102,6 +116,7 @@ pub(crate) struct Head {
     updated_at: Option<DateTime<Utc>>,
     /// Last sequence per producer; `None` for one that is known to have none.
     sequences: HashMap<String, Option<i64>>,
+    sequences_known: Known,
     /// What the newest requests held.
     remembered: Remembered,
 }
@@ -173,6 +188,7 @@ impl Head {
             created_at: at(metadata.created_time()),
             updated_at: at(state.version_timestamp(state.version())),
             sequences: HashMap::new(),
+            sequences_known: Known::Nobody,
             remembered: Remembered::nothing_before(state.version() + 1),
             metadata,
         })
@@ -198,6 +214,7 @@ impl Head {
             created_at: Some(Utc::now()),
             updated_at: Some(Utc::now()),
             sequences: HashMap::new(),
+            sequences_known: Known::All,
             remembered: Remembered::nothing_before(0),
             metadata,
         })
@@ -260,16 +277,48 @@ impl Head {
         table: &Table,
         producer: &str,
     ) -> Result<Option<i64>> {
+        if self.sequences_known == Known::Nobody {
+            self.sequences_known = self.read_sequences(table).await?;
+        }
         if let Some(known) = self.sequences.get(producer) {
             return Ok(*known);
         }
+        if self.sequences_known == Known::All {
+            return Ok(None);
+        }
         let state = table.state(self.version).await?;
         let last = state.transaction_version(table.log.as_ref(), producer).await?;
+        self.note_sequence(producer, last);
+        Ok(last)
+    }
+
+    fn note_sequence(&mut self, producer: &str, last: Option<i64>) {
         if self.sequences.len() >= PRODUCERS_MAX {
             self.sequences.clear();
+            self.sequences_known = Known::Some;
         }
         self.sequences.insert(producer.to_owned(), last);
-        Ok(last)
+    }
+
+    /// Reads the numbers of all producers, where the whole log is there and short: one of which nothing is known costs as much each
+    /// time it is asked for, and each run is one.
+    async fn read_sequences(&mut self, table: &Table) -> Result<Known> {
+        if self.version > WHOLE_LOG_MAX {
+            return Ok(Known::Some);
+        }
+        let read = |version| async move { (version, table.log.read_commit_entry(version).await) };
+        let entries = futures::stream::iter(0..=self.version).map(read);
+        let mut entries = entries.buffered(ENTRIES_AT_A_TIME);
+        let mut found = HashMap::new();
+        while let Some((version, bytes)) = entries.next().await {
+            let Some(bytes) = bytes? else { return Ok(Known::Some) };
+            let Ok(entry) = LogEntry::parse(version, &bytes) else { return Ok(Known::Some) };
+            found.extend(entry.txns.into_iter().map(|(producer, last)| (producer, Some(last))));
+        }
+        // What was committed here since it was opened is as new.
+        found.extend(std::mem::take(&mut self.sequences));
+        self.sequences = found;
+        Ok(Known::All)
     }
 
     /// Whether the log says that the rows of a number are lost.
@@ -354,7 +403,7 @@ impl Head {
             self.protocol = protocol.clone();
         }
         for (producer, sequence) in &entry.txns {
-            self.sequences.insert(producer.clone(), Some(*sequence));
+            self.note_sequence(producer, Some(*sequence));
         }
         self.remembered.follow(self.version + 1, &entry.requests);
         self.updated_at = entry.at().or(Some(Utc::now()));
