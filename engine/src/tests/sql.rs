@@ -385,6 +385,20 @@ async fn whole_numbers_and_decimals_do_not_begin_again_at_the_other_end() {
     assert_eq!(number(&engine, &some).await, -i64::MAX);
     let different = format!("SELECT sum(DISTINCT g) + 0 * count(DISTINCT v) FROM {large}");
     assert_eq!(number(&engine, &different).await, 6);
+    // What is around them finds them as it found what they stand for.
+    for (sql, expected) in [
+        ("SELECT sum(n) FROM (SELECT count(*) + 1 AS n FROM calls UNION SELECT 2)", 3),
+        (
+            "SELECT sum(n) FROM (SELECT id + 1 AS n FROM calls UNION ALL SELECT id FROM calls UNION ALL SELECT 4)",
+            4,
+        ),
+        (
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT count(*) FROM n",
+            5,
+        ),
+    ] {
+        assert_eq!(number(&engine, sql).await, expected, "{sql}");
+    }
     // Names are those of the query, and what is left of a frame is taken away.
     let named = query(&engine, "SELECT 1 + 2, sum(v) FROM (VALUES (1), (2)) AS t(v)").await;
     assert!(named.contains("Int64(1) + Int64(2)") && named.contains("sum(t.v)"), "{named}");

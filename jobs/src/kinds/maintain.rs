@@ -149,8 +149,6 @@ impl Job for Maintain {
                     "model_versions_forgotten": gone.versions,
                     "training_rows_forgotten": gone.training_rows,
                     "checkpoints_removed": gone.checkpoints,
-                    "weights_removed": gone.artifacts,
-                    "weights_bytes_removed": gone.artifact_bytes,
                     "failed": failed,
                 }),
             })

@@ -1,7 +1,6 @@
 //! What goes because nobody needs it any more: old lines of logs, versions of models that are not in use, and checkpoints of
 //! trainings that nobody took up again.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -30,9 +29,6 @@ pub(super) struct Forgotten {
     pub(super) versions: u64,
     pub(super) training_rows: u64,
     pub(super) checkpoints: u64,
-    /// Weights of versions that are gone, and what they took.
-    pub(super) artifacts: u64,
-    pub(super) artifact_bytes: u64,
 }
 
 /// Takes it away, of the datasets that the run looks after.
@@ -68,12 +64,6 @@ pub(super) async fn forget(
             }
         }
     }
-    if datasets.contains(&models_name()) {
-        let before = ctx.now() - TimeDelta::days(i64::from(params.keep_days));
-        let used = in_use(ctx).await?;
-        (gone.artifacts, gone.artifact_bytes) =
-            ctx.engine().forget_artifacts(who, &used, before).await?;
-    }
     if let Some(folder) = ctx.embedders().checkpoints() {
         let age = Duration::from_secs(u64::from(params.keep_days) * DAY_SECONDS);
         let mine = format!("{}-", who.tenant);
@@ -83,23 +73,9 @@ pub(super) async fn forget(
     stage.record.rows_out = gone.lines + gone.versions + gone.training_rows;
     stage.facts(json!({
         "lines": gone.lines, "versions": gone.versions, "training_rows": gone.training_rows,
-        "checkpoints": gone.checkpoints, "weights": gone.artifacts,
+        "checkpoints": gone.checkpoints,
     }));
     Ok(gone)
-}
-
-/// The names of all weights that some version has.
-async fn in_use(ctx: &RunContext) -> Result<BTreeSet<String>> {
-    let session = ctx.engine().session(ctx.principal(), &[]).await?;
-    let models = session.table(&models_name()).await?;
-    let column = "weights_sha256";
-    if !models.schema().has_column_with_unqualified_name(column) {
-        return Ok(BTreeSet::new());
-    }
-    let names = models.select(vec![cast(ident(column), DataType::Utf8).alias(column)])?;
-    let batches = session.collect(names).await?;
-    let names = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter());
-    Ok(names.flatten().map(str::to_owned).collect())
 }
 
 /// Takes rows out of a dataset of Colonnade's own; how many there were.
