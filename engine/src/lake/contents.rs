@@ -1,5 +1,7 @@
 //! Which files were loaded lately, by what they held.
 
+use std::collections::HashSet;
+
 use futures::StreamExt;
 
 use super::Table;
@@ -9,22 +11,27 @@ use crate::error::Result;
 use crate::identity::Version;
 
 impl Table {
-    /// The version that added the rows of a file with this content, if it is one of the newest and no rows were taken out since.
+    /// The version that added the rows of a file with this content, if it is one of the newest and its files
+    /// are as it made them: none of its rows was changed or taken out.
     pub(crate) async fn loaded_as(&self, content: &str) -> Result<Option<Version>> {
         let end = self.head().await.version().0 + 1;
         let versions = (end.saturating_sub(COMMITS_REMEMBERED)..end).rev();
         let read = |version| async move { (version, self.log.read_commit_entry(version).await) };
         let mut entries = futures::stream::iter(versions).map(read).buffered(ENTRIES_AT_A_TIME);
+        let mut gone = HashSet::new();
         while let Some((version, bytes)) = entries.next().await {
             // The log before this was cleaned up, or can not be read: nothing is known of it.
             let Some(bytes) = bytes? else { break };
             let Ok(entry) = LogEntry::parse(version, &bytes) else { break };
-            if entry.removes.iter().any(|remove| remove.data_change) {
-                break;
-            }
             if entry.content().is_some_and(|of| of == content) {
-                return Ok(Some(Version(version)));
+                let is_gone = entry.added_paths.iter().any(|path| gone.contains(path));
+                return Ok((!is_gone).then_some(Version(version)));
             }
+            // What was put together is gone with the file that it became.
+            let is_moved =
+                entry.only_moves() && entry.added_paths.iter().any(|of| gone.contains(of));
+            let removes = entry.removes.iter().filter(|remove| is_moved || remove.data_change);
+            gone.extend(removes.map(|remove| remove.path.clone()));
         }
         Ok(None)
     }

@@ -264,7 +264,7 @@ async fn a_key_is_set_where_it_names_each_row() {
         (&["model"], "key model: 2 are of more than one row: "),
         (&["modell"], "there is no column \"modell\"; did you mean model?"),
         (&["at_month"], "it is computed from another"),
-        (&["model", "model"], "model"),
+        (&["model", "model"], "stands twice"),
         (&[], "expected at least one column"),
     ] {
         let tried = engine.try_reshape(&who(), &name("calls"), &key(columns)).await.unwrap_err();

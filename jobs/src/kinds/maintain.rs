@@ -39,7 +39,7 @@ pub struct Params {
     pub keep_days: u32,
     /// Lines of `run_logs` go that were said more than so many days ago; 1 to 36500. Default: 30.
     pub logs_days: u32,
-    /// Of each model so many of the newest versions stay in `models` and `training_rows`, and whichever is in production or was before;
+    /// Of each classifier so many of the newest versions stay in `models` and `training_rows`, and whichever is in production or was before;
     /// null keeps all. Default: null.
     pub models_kept: Option<u32>,
 }
@@ -122,7 +122,8 @@ impl Job for Maintain {
             // Who may run jobs may have this done, with what is kept as it says.
             let who = Principal { roles: vec![Role::Admin], ..ctx.principal().clone() };
             let mut done = Done::default();
-            let gone = forget::forget(ctx, &who, &datasets, &params).await?;
+            let gone = forget::forget(ctx, &who, &datasets, &params).await;
+            let gone = done.note(&crate::run::logs::name(), gone)?.unwrap_or_default();
             if params.compact {
                 put_together(ctx, &who, &datasets, &mut done).await?;
             }

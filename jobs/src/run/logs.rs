@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::parameters::dataset_name;
 use crate::run::record::{RunRecord, RunState, now};
 use crate::tables::columns::{texts, timestamps};
 
@@ -35,8 +36,8 @@ const GATHER: Duration = Duration::from_secs(2);
 const LINES_MAX: i64 = 10_000;
 /// Bytes of one line that are kept.
 const LINE_MAX_BYTES: usize = 4_096;
-/// Lines that wait to be written; while the store does not take any, later ones are lost.
-const WAITING_MAX: usize = 100_000;
+/// Lines of a tenant that wait to be written; while the store does not take any, later ones are lost.
+const WAITING_MAX: usize = 20_000;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,11 @@ pub(crate) fn logs_spec() -> Result<DatasetSpec> {
         ],
         validations: Vec::new(),
     })
+}
+
+/// The dataset's name.
+pub(crate) fn name() -> DatasetName {
+    dataset_name(RUN_LOGS)
 }
 
 /// One line.
@@ -178,8 +184,10 @@ impl Said {
         let at_us = now().timestamp_micros();
         let line = Line { of: Arc::clone(self), number, at_us, level, message };
         let mut waiting = self.book.waiting.lock();
-        if waiting.values().map(Vec::len).sum::<usize>() < WAITING_MAX {
-            waiting.entry(self.tenant.clone()).or_default().push(line);
+        // Of each tenant by itself: none takes the room of others.
+        let lines = waiting.entry(self.tenant.clone()).or_default();
+        if lines.len() < WAITING_MAX {
+            lines.push(line);
             self.book.is_news.notify_one();
         }
     }

@@ -20,6 +20,8 @@ use crate::registry::{self, History, models_name, stages_name};
 use crate::run::context::RunContext;
 use crate::run::logs::RUN_LOGS;
 
+/// The task of classifiers.
+const TRIAGE: &str = "triage";
 const DAY_SECONDS: u64 = 24 * 3600;
 
 /// What went.
@@ -50,8 +52,13 @@ pub(super) async fn forget(
     if let Some(kept) = params.models_kept
         && datasets.contains(&models_name())
     {
-        for (name, versions) in unused(ctx, kept as usize).await? {
+        for name in classifiers(ctx).await? {
             ctx.check()?;
+            // Asked for each by itself: what came into use meanwhile stays.
+            let versions = unused(ctx, &name, kept as usize).await?;
+            if versions.is_empty() {
+                continue;
+            }
             let versions: Vec<Expr> = versions.into_iter().map(lit).collect();
             let of = |column: &str| {
                 let is_it = ident("version").in_list(versions.clone(), false);
@@ -101,35 +108,33 @@ async fn remove(
     Ok(revised.removed)
 }
 
-/// Of each model the versions that are neither among the newest `kept`, nor in production, nor the ones that were before.
-async fn unused(ctx: &RunContext, kept: usize) -> Result<Vec<(String, Vec<String>)>> {
+/// The models that no other model or vector stands on: classifiers.
+async fn classifiers(ctx: &RunContext) -> Result<Vec<String>> {
     let session = ctx.engine().session(ctx.principal(), &[]).await?;
-    let has_stages = ctx.engine().catalog(ctx.principal()).await?.has(&stages_name())?;
-    let names = session.table(&models_name()).await?;
+    let names = session.table(&models_name()).await?.filter(ident("task").eq(lit(TRIAGE)))?;
     let names =
         names.select(vec![cast(ident("name"), DataType::Utf8).alias("name")])?.distinct()?;
-    let mut unused = Vec::new();
-    for batch in session.collect(names).await? {
-        for name in batch.column(0).as_string::<i32>().iter().flatten() {
-            let history = match has_stages {
-                true => History::read(&session, name).await?,
-                false => History::default(),
-            };
-            let mut versions: Vec<String> = Vec::new();
-            for entry in registry::entries(&session, name).await? {
-                if !versions.contains(&entry.version) {
-                    versions.push(entry.version);
-                }
-            }
-            let in_use = [history.production(), history.previous()];
-            let old = versions.into_iter().skip(kept);
-            let old: Vec<String> = old.filter(|of| !in_use.contains(&Some(of))).collect();
-            if !old.is_empty() {
-                unused.push((name.to_owned(), old));
-            }
+    let batches = session.collect(names).await?;
+    let names = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter());
+    Ok(names.flatten().map(str::to_owned).collect())
+}
+
+/// The versions of a model that are neither among the newest `kept`, nor in production, nor the one that was before.
+async fn unused(ctx: &RunContext, name: &str, kept: usize) -> Result<Vec<String>> {
+    let session = ctx.engine().session(ctx.principal(), &[]).await?;
+    let history = match ctx.engine().catalog(ctx.principal()).await?.has(&stages_name())? {
+        true => History::read(&session, name).await?,
+        false => History::default(),
+    };
+    let mut versions: Vec<String> = Vec::new();
+    for entry in registry::entries(&session, name).await? {
+        if !versions.contains(&entry.version) {
+            versions.push(entry.version);
         }
     }
-    Ok(unused)
+    let in_use = [history.production(), history.previous()];
+    let old = versions.into_iter().skip(kept);
+    Ok(old.filter(|of| !in_use.contains(&Some(of))).collect())
 }
 
 /// Removes the checkpoints whose names begin with `mine` that nobody wrote for so long.
@@ -199,6 +204,7 @@ mod tests {
         let none = Arc::new(Float64Array::from(vec![None; 6])) as ArrayRef;
         let columns = [
             ("name", Text, names.clone()),
+            ("task", Text, texts(&["triage"; 6])),
             ("version", Text, versions.clone()),
             ("trained_at", Timestamp, timestamps(1..=6)),
             ("run_id", Text, versions.clone()),
