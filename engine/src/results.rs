@@ -1,9 +1,6 @@
 //! What a run makes of several datasets: written first, then committed together.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
@@ -65,19 +62,6 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             self.lake().keep_artifact(&who.tenant, bytes).await
-        })
-    }
-
-    /// Takes away kept bytes that are not among `used` and were kept before `before`; how many, and what they took.
-    pub fn forget_artifacts<'a>(
-        &'a self,
-        who: &'a Principal,
-        used: &'a BTreeSet<String>,
-        before: DateTime<Utc>,
-    ) -> BoxFuture<'a, Result<(u64, u64)>> {
-        Box::pin(async move {
-            who.require(Role::Admin)?;
-            self.lake().forget_artifacts(&who.tenant, used, before).await
         })
     }
 

@@ -1,13 +1,9 @@
 //! Bytes that are no rows, as the weights of a model: objects beside a tenant's datasets, each under the digest of what it holds. A
 //! row names them; no query selects them.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 use super::Lake;
@@ -45,28 +41,6 @@ impl Lake {
         }
         Ok(found)
     }
-
-    /// Takes away those that are not among `used` and were kept before `before`; how many, and their bytes.
-    pub(crate) async fn forget_artifacts(
-        &self,
-        tenant: &TenantId,
-        used: &BTreeSet<String>,
-        before: DateTime<Utc>,
-    ) -> Result<(u64, u64)> {
-        self.require_writer()?;
-        let folder = Path::from_iter([tenant.as_str(), FOLDER]);
-        let kept = self.root().store().list(Some(&folder)).try_collect::<Vec<_>>().await?;
-        let (mut count, mut bytes) = (0, 0);
-        for object in kept {
-            let is_used = object.location.filename().is_none_or(|name| used.contains(name));
-            if is_used || object.last_modified >= before {
-                continue;
-            }
-            self.root().store().delete(&object.location).await?;
-            (count, bytes) = (count + 1, bytes + object.size);
-        }
-        Ok((count, bytes))
-    }
 }
 
 fn digest(bytes: &Bytes) -> String {
@@ -80,8 +54,6 @@ fn path(tenant: &TenantId, name: &str) -> Path {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use chrono::TimeDelta;
-
     use crate::Code;
     use crate::storage::Root;
     use crate::storage::faulty::Faulty;
@@ -110,15 +82,8 @@ mod tests {
         assert!(damaged.to_string().contains("damaged"), "{damaged}");
         // Kept anew, since it is of another length.
         engine.keep_artifact(&who, Bytes::from_static(b"weights")).await.unwrap();
-        let used = BTreeSet::from([name.clone()]);
-        let later = Utc::now() + TimeDelta::hours(1);
-        let earlier = Utc::now() - TimeDelta::hours(1);
-        let none = BTreeSet::new();
-        for (used, before, gone) in
-            [(&used, later, (0, 0)), (&none, earlier, (0, 0)), (&none, later, (1, 7))]
-        {
-            assert_eq!(engine.forget_artifacts(&who, used, before).await.unwrap(), gone);
-        }
+        assert_eq!(session.artifact(&name).await.unwrap(), Bytes::from_static(b"weights"));
+        store.lose(&format!("default/_artifacts/{name}")).await.unwrap();
         let gone = session.artifact(&name).await.unwrap_err();
         assert!(gone.to_string().contains("no longer kept"), "{gone}");
     }
