@@ -100,19 +100,11 @@ impl Catalog {
         if let Some((name, at)) = self.dropped.iter().find(|(n, _)| n.as_str() == name) {
             return was_dropped(name, *at);
         }
-        let near = near_names(name, self.datasets.keys().map(DatasetName::as_str));
+        let near = did_you_mean(name, self.datasets.keys().map(DatasetName::as_str));
+        let says =
+            near.unwrap_or_else(|| format!("{} datasets are in this tenant", self.datasets.len()));
         let shown: String = name.chars().take(80).collect();
-        Error::user(
-            Code::NotFound,
-            if near.is_empty() {
-                format!(
-                    "dataset {shown} does not exist; {} datasets are in this tenant",
-                    self.datasets.len()
-                )
-            } else {
-                format!("dataset {shown} does not exist; did you mean {}?", near.join(" or "))
-            },
-        )
+        Error::user(Code::NotFound, format!("dataset {shown} does not exist; {says}"))
     }
 }
 
@@ -128,6 +120,12 @@ pub fn near_names<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&
         .collect();
     near.sort_unstable();
     near.into_iter().take(3).map(|(_, other)| other).collect()
+}
+
+/// Asks whether one of [`near_names`] was meant, where there are any.
+pub fn did_you_mean<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let near = near_names(name, names);
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
 }
 
 /// Levenshtein's distance over bytes; names are ASCII and short.

@@ -30,7 +30,7 @@ mod upkeep;
 mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
-pub use catalog::{Catalog, DatasetEntry, near_names};
+pub use catalog::{Catalog, DatasetEntry, did_you_mean, near_names};
 pub use compact::Compacted;
 pub use datafusion::dataframe::DataFrame;
 pub use derived::{DERIVED_NAMES, is_kept_name};

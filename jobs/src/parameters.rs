@@ -3,7 +3,7 @@
 //! parameter of every kind has a default, each field can be tried by itself to learn that.
 
 use datasets::DatasetName;
-use engine::{Code, Error, Result, near_names};
+use engine::{Code, Error, Result, did_you_mean};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,9 +38,8 @@ fn in_words(problem: &str, name: &str, value: &Value) -> String {
         problem.split_once("unknown field `").and(problem.split_once("expected one of "))
     {
         let known = known.split(", ").map(|name| name.trim_matches('`'));
-        let near = near_names(name, known);
-        if !near.is_empty() {
-            return format!("there is no such parameter; did you mean {}?", near.join(" or "));
+        if let Some(near) = did_you_mean(name, known) {
+            return format!("there is no such parameter; {near}");
         }
     }
     says = of_types(&says);

@@ -49,12 +49,23 @@ pub async fn change(
             }
             ScheduleCommand::Remove(named) => {
                 let last = runner.schedule(&who, &named.name).await?;
-                runner.remove_schedule(&who, &named.name).await?;
-                tell(output, &last, "it is removed; its runs stay")
+                let wait = runner.remove_schedule(&who, &named.name).await?;
+                tell(output, &last, &removed(&wait))
             }
         }
     })
     .await
+}
+
+/// What is said of one that is removed, which these come after.
+pub(super) fn removed(wait: &[String]) -> String {
+    match wait.is_empty() {
+        true => "it is removed; its runs stay".to_owned(),
+        false => format!(
+            "it is removed; its runs stay. {} came after it, and waits until there is one of its name again",
+            wait.join(", ")
+        ),
+    }
 }
 
 /// Lists them, or shows one.

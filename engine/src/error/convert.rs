@@ -12,6 +12,7 @@ use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
 use super::{Code, Error, scrub};
+use crate::catalog::did_you_mean;
 use crate::lake::table_failure;
 use crate::storage::store_failure;
 
@@ -215,16 +216,10 @@ fn schema_message(error: &SchemaError) -> String {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let mut names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
-            let near = crate::catalog::near_names(&field.name, names.iter().copied());
-            if !near.is_empty() {
-                return format!(
-                    "there is no column {:?}; did you mean {}?",
-                    field.name,
-                    near.join(" or ")
-                );
-            }
+            let near = did_you_mean(&field.name, names.iter().copied());
             names.truncate(40);
-            format!("there is no column {:?}; columns are {}", field.name, names.join(", "))
+            let says = near.unwrap_or_else(|| format!("columns are {}", names.join(", ")));
+            format!("there is no column {:?}; {says}", field.name)
         }
         other => other.to_string(),
     }

@@ -26,7 +26,7 @@ use super::{IngestReceipt, LoadOptions, OnConflict, ProducerSequence, RejectsMax
 use crate::bus::CommitKind;
 use crate::derived::refuse_derived;
 use crate::error::{Code, Error, Result};
-use crate::identity::{Principal, Version};
+use crate::identity::Principal;
 use crate::lake::{
     Author, Before, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, REGAINED, Table,
     TakenRequest, columns_were_changed, first_of, lost_of, require_same_columns,
@@ -101,15 +101,14 @@ impl Ingest {
         let has_key = !table.entry().spec.key.is_empty();
         let content = match on {
             OnConflict::Again if !has_key && !is_folder(&source) => {
-                Some(content_of(&source).await?)
+                let (digest, name) = (content_of(&source).await?, name.clone());
+                let mut content = Content { digest, name, looked_up_to: 0 };
+                let end = table.head().await.version().0 + 1;
+                content.require_new(&table, end).await?;
+                Some(content)
             }
             _ => None,
         };
-        if let Some(content) = &content
-            && let Some(version) = table.loaded_as(content).await?
-        {
-            return Err(loaded_before(&name, &table, version));
-        }
 
         let file = Reading { table: Arc::clone(&table), source, format, options };
         let written = self.read_and_write(who, file.clone(), request.as_ref(), None).await?;
@@ -310,7 +309,7 @@ impl Ingest {
         table: &Arc<Table>,
         written: Written,
         request: Option<Numbered>,
-        content: Option<String>,
+        content: Option<Content>,
     ) -> Result<IngestReceipt> {
         if written.brings_columns(table)
             && let Err(e) = self.grow(who, table, &written).await
@@ -481,13 +480,30 @@ fn is_folder(source: &Source) -> bool {
     matches!(source, Source::File { path, .. } if path.is_dir())
 }
 
-/// The error of a file whose rows are there.
-fn loaded_before(name: &str, table: &Table, version: Version) -> Error {
-    let says = format!(
-        "{name}: it was loaded before, and its rows are in {} since version {version}; on conflict `add` loads them a second time",
-        table.name()
-    );
-    Error::user(Code::Conflict, says)
+/// A file that is refused where its rows are there.
+pub(super) struct Content {
+    digest: String,
+    name: String,
+    /// Among the versions before this one it was looked for.
+    looked_up_to: u64,
+}
+
+impl Content {
+    /// CONFLICT where a version before `end` added the rows of this file, and they are there still.
+    async fn require_new(&mut self, table: &Table, end: u64) -> Result<()> {
+        let Some(version) = table.loaded_as(&self.digest, self.looked_up_to..end).await? else {
+            self.looked_up_to = end;
+            return Ok(());
+        };
+        let (name, dataset) = (&self.name, table.name());
+        Err(Error::user(
+            Code::Conflict,
+            format!(
+                "{name}: it was loaded before, and its rows are in {dataset} since version {version}; on conflict `add` loads them a \
+                 second time"
+            ),
+        ))
+    }
 }
 
 /// The author of files that are all there.
@@ -497,8 +513,8 @@ pub(super) struct Files<'a> {
     pub(super) request: Option<&'a Numbered>,
     /// Rejected rows of the same file; none where these are the rejected ones. In a quarantine gaps between numbers are natural.
     pub(super) first: Option<&'a Rejects<'a>>,
-    /// What the file is known by, where it is looked for when it comes again.
-    pub(super) content: Option<String>,
+    /// The file, where it is looked for when it comes again.
+    pub(super) content: Option<Content>,
 }
 
 #[async_trait]
@@ -534,6 +550,10 @@ impl Author for Files<'_> {
         if let Some(first) = self.first {
             head.require_writable()?;
             require_same_columns(self.files, head)?;
+            if let Some(content) = &mut self.content {
+                // Somebody else may have loaded it meanwhile.
+                content.require_new(table, head.version().0 + 1).await?;
+            }
             first.commit().await?;
         }
         if self.request.is_none() && self.files.adds.is_empty() {
@@ -543,7 +563,7 @@ impl Author for Files<'_> {
             kind: Some(CommitKind::Append),
             sequences,
             requests: self.request.map(Numbered::taken).into_iter().collect(),
-            content: self.content.clone(),
+            content: self.content.as_ref().map(|content| content.digest.clone()),
             ..Proposal::adding([self.files])
         }))
     }

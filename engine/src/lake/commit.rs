@@ -335,14 +335,14 @@ fn written(
     actions.extend(entry.metadata.clone().map(Action::Metadata));
     actions.extend(proposal.removes.iter().cloned().map(Action::Remove));
     actions.extend(proposal.adds.iter().cloned().map(Action::Add));
+    // One without a time is kept for ever.
+    let of_run = label.idempotency.as_ref().map(|(run, _)| run);
     let now = Utc::now().timestamp_millis();
-    let sequences = proposal
-        .sequences
-        .iter()
-        .map(|(producer, sequence)| {
-            Transaction::new_with_last_update(producer, *sequence, Some(now))
-        })
-        .collect();
+    let transaction = |(name, number): &(String, i64)| {
+        let at = (Some(name) == of_run).then_some(now);
+        Transaction::new_with_last_update(name, *number, at)
+    };
+    let sequences = proposal.sequences.iter().map(transaction).collect();
 
     let id = Uuid::now_v7().to_string();
     let partition_by = Some(head.partition_columns().to_vec()).filter(|p| !p.is_empty());

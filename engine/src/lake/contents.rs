@@ -1,6 +1,7 @@
 //! Which files were loaded lately, by what they held.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use futures::StreamExt;
 
@@ -11,11 +12,15 @@ use crate::error::Result;
 use crate::identity::Version;
 
 impl Table {
-    /// The version that added the rows of a file with this content, if it is one of the newest and its files
-    /// are as it made them: none of its rows was changed or taken out.
-    pub(crate) async fn loaded_as(&self, content: &str) -> Result<Option<Version>> {
-        let end = self.head().await.version().0 + 1;
-        let versions = (end.saturating_sub(COMMITS_REMEMBERED)..end).rev();
+    /// The version among these, up to the newest, that added the rows of a file with this content, if it is one of the last
+    /// hundred and its files are as it made them: none of its rows was changed or taken out.
+    pub(crate) async fn loaded_as(
+        &self,
+        content: &str,
+        among: Range<u64>,
+    ) -> Result<Option<Version>> {
+        let oldest = among.end.saturating_sub(COMMITS_REMEMBERED).max(among.start);
+        let versions = (oldest..among.end).rev();
         let read = |version| async move { (version, self.log.read_commit_entry(version).await) };
         let mut entries = futures::stream::iter(versions).map(read).buffered(ENTRIES_AT_A_TIME);
         let mut gone = HashSet::new();

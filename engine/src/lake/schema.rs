@@ -26,12 +26,19 @@ const KEPT_FROM_KEY: &str = "colonnade.keptFrom";
 /// and a checkpoint rewrites the whole file list.
 pub(super) const CHECKPOINT_INTERVAL: u64 = 100;
 
+/// How long a table knows under which number a run committed ([`CommitLabel::idempotency`]), as Delta says it: as long as runs
+/// themselves are known. Numbers of producers have no such end.
+///
+/// [`CommitLabel::idempotency`]: super::CommitLabel::idempotency
+const RUNS_KEPT: &str = "interval 90 days";
+
 /// The metadata of a new table.
 pub(super) fn metadata_of(spec: &DatasetSpec) -> Result<Metadata> {
     let partitions = spec.partition_by.iter().map(|p| p.column.clone());
     let configuration = [
         (SPEC_KEY.to_owned(), spec.to_json()?),
         ("delta.checkpointInterval".to_owned(), CHECKPOINT_INTERVAL.to_string()),
+        ("delta.setTransactionRetentionDuration".to_owned(), RUNS_KEPT.to_owned()),
     ];
     let metadata = new_metadata(&delta_schema(spec)?, partitions, configuration)
         .map_err(|e| Error::bug("table metadata", e))?;

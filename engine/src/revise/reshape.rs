@@ -19,7 +19,7 @@ use datasets::spec::PartitionTransform;
 use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation};
 
 use crate::bus::CommitKind;
-use crate::catalog::near_names;
+use crate::catalog::did_you_mean;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::{Author, Head, Proposal, Renamed, Table};
@@ -374,11 +374,8 @@ impl Author for Add<'_> {
 fn require<'a>(spec: &'a DatasetSpec, name: &str) -> Result<&'a ColumnSpec> {
     spec.column(name).ok_or_else(|| {
         let names = || spec.columns.iter().map(|column| column.name.as_str());
-        let near = near_names(name, names());
-        let says = match near.is_empty() {
-            true => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-            false => format!("did you mean {}?", near.join(" or ")),
-        };
+        let all = || format!("there are {}", names().collect::<Vec<_>>().join(", "));
+        let says = did_you_mean(name, names()).unwrap_or_else(all);
         Error::user(Code::NotFound, format!("there is no column {name:?}; {says}"))
     })
 }

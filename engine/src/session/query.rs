@@ -30,7 +30,7 @@ use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
 use super::walk::{self, Read, Write};
 use super::{CATALOG, SCHEMA};
-use crate::catalog::near_names;
+use crate::catalog::did_you_mean;
 use crate::error::{Code, Error, Result};
 
 /// One query, and what it needs.
@@ -108,16 +108,15 @@ impl SqlQuery {
 
     /// The error for a value that it has no place for.
     pub fn stray(&self, name: &str) -> Error {
-        let near = near_names(name, self.values.iter().map(String::as_str));
-        let says = match (near.is_empty(), self.values.is_empty()) {
-            (false, _) => format!("did you mean {}?", near.join(" or ")),
-            (true, true) => "it has none".to_owned(),
-            (true, false) => {
+        let near = did_you_mean(name, self.values.iter().map(String::as_str));
+        let says = near.unwrap_or_else(|| match self.values.is_empty() {
+            true => "it has none".to_owned(),
+            false => {
                 let names: Vec<String> =
                     self.values.iter().map(|name| format!("${name}")).collect();
                 format!("it has {}", names.join(", "))
             }
-        };
+        });
         bad(format!("the query has no ${name}; {says}"))
     }
 }

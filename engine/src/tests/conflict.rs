@@ -173,6 +173,12 @@ async fn without_a_key_a_file_that_was_loaded_before_is_refused() {
     load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap();
     assert_eq!(count().await, 1);
     load(&engine, OnConflict::Again, &[(1, "a")]).await.unwrap_err();
+    // Of many who load one file at the same moment one does.
+    let rows = [(9, "z")];
+    let loads = (0..8).map(|_| load(&engine, OnConflict::Again, &rows));
+    let loads = futures::future::join_all(loads).await;
+    assert_eq!(loads.iter().filter(|load| load.is_ok()).count(), 1);
+    assert_eq!(count().await, 2);
 }
 
 /// Another process renames a column while a file is being read.

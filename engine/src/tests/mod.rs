@@ -16,6 +16,7 @@ mod golden;
 mod ingest;
 mod load;
 mod measure;
+mod numbers;
 mod publication;
 mod reshape;
 mod revise;

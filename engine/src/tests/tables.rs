@@ -146,19 +146,6 @@ async fn commits_are_events_and_history() {
 }
 
 #[tokio::test]
-async fn a_commit_with_an_idempotency_is_made_once() {
-    let engine = engine().await;
-    let labelled = || CommitLabel { idempotency: Some(("run-1".to_owned(), 1)), ..label("job") };
-    for again in [false, true] {
-        let commit = engine
-            .write(&who(), &name("calls"), WriteMode::Append, vec![rows(0..2)], labelled())
-            .await;
-        assert_eq!(commit.unwrap().duplicate, again);
-    }
-    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 2);
-}
-
-#[tokio::test]
 async fn rows_that_follow_from_a_version_are_added_to_no_other() {
     let engine = engine().await;
     let (who, calls) = (who(), name("calls"));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use datasets::DatasetName;
-use engine::{Code, Error, Result, near_names};
+use engine::{Code, Error, Result, did_you_mean};
 use serde::Serialize;
 
 use super::Step;
@@ -66,6 +66,7 @@ impl Graph {
             let says = circle_in_words(&circle, &links, steps);
             bad(name, format!("its steps wait for each other, for ever: {says}"))
         })?;
+        require_one_maker(name, &nodes, &links, jobs)?;
         let edges = links.into_iter().map(|link| PipelineEdge {
             from: steps[link.from].name.clone(),
             to: steps[link.to].name.clone(),
@@ -117,11 +118,8 @@ fn asked_for(
         let place = |after: &String| {
             places.get(after.as_str()).copied().filter(|_| *after != step.name).ok_or_else(|| {
                 let others = places.keys().copied().filter(|name| *name != step.name);
-                let near = near_names(after, others);
-                let near = match near.is_empty() {
-                    true => String::new(),
-                    false => format!("; did you mean {}?", near.join(" or ")),
-                };
+                let near = did_you_mean(after, others).map(|near| format!("; {near}"));
+                let near = near.unwrap_or_default();
                 let shown: String = after.chars().take(80).collect();
                 bad(
                     pipeline,
@@ -134,7 +132,44 @@ fn asked_for(
     steps.iter().map(of_step).collect()
 }
 
-/// Of each step which others it waits for, directly or through others, by what was asked for alone.
+/// Fails where two steps commit to one dataset and neither waits for the other: whose rows stay would be chance. Registries, which
+/// all that append to them read as well, are for many.
+fn require_one_maker(
+    pipeline: &str,
+    nodes: &[PipelineNode],
+    links: &[Link],
+    jobs: &Jobs,
+) -> Result<()> {
+    let mut waited_for = vec![HashSet::new(); nodes.len()];
+    for link in links {
+        waited_for[link.to].insert(link.from);
+    }
+    let is_before = all_before(&waited_for);
+    let makes = |node: &PipelineNode| match jobs.get(&node.step.job) {
+        Ok(job) if job.appends_to_inputs() => Vec::new(),
+        _ => node.outputs.clone(),
+    };
+    for (at, one) in nodes.iter().enumerate() {
+        for (behind, other) in nodes.iter().enumerate().skip(at + 1) {
+            let both = makes(one).into_iter().find(|name| makes(other).contains(name));
+            let Some(dataset) = both.filter(|_| !is_before[at][behind] && !is_before[behind][at])
+            else {
+                continue;
+            };
+            let (one, other) = (&one.step.name, &other.step.name);
+            return Err(bad(
+                pipeline,
+                format!(
+                    "steps {one} and {other} both make {dataset}, and neither waits for the other; give one another output, or have it \
+                     come `after` the other"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Of each step which others it waits for, directly or through others.
 fn all_before(asked: &[HashSet<usize>]) -> Vec<Vec<bool>> {
     let of = |step: usize| {
         let mut is_before = vec![false; asked.len()];

@@ -16,13 +16,13 @@ mod tests;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use engine::{Code, Error, Principal, Result, Role, RunId, near_names};
+use engine::{Code, Error, Principal, Result, Role, RunId, did_you_mean};
 use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{Pause, TickOf, TickState};
-use crate::run::record::RunState;
+use crate::run::record::{RunRecord, RunState};
 use crate::run::runner::{RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, policy};
 
@@ -124,28 +124,34 @@ pub(crate) fn of_step(pipeline: &str, step: &str) -> String {
 }
 
 impl Runner {
-    /// Makes a pipeline what `asked` says, whether there was one of its name or not. A run that goes on does so with the new steps.
-    pub async fn apply_pipeline(
+    /// Makes pipelines what `asked` says, whether there were some of their names or not: all of them, or where something is wrong with
+    /// one, none. They may come after each other's steps. A run that goes on does so with the new steps.
+    pub async fn apply_pipelines(
+        &self,
+        who: &Principal,
+        asked: Vec<Schedule>,
+    ) -> Result<Vec<(PipelineState, Applied)>> {
+        self.check_pipelines(who, &asked).await?;
+        let mut applied = Vec::with_capacity(asked.len());
+        for one in &asked {
+            applied.push(self.apply(who, one.clone(), &asked).await?);
+        }
+        Ok(applied)
+    }
+
+    async fn apply(
         &self,
         who: &Principal,
         asked: Schedule,
+        beside: &[Schedule],
     ) -> Result<(PipelineState, Applied)> {
-        who.require(Role::Operator)?;
         let name = asked.name.clone();
         let Some(entry) = self.entry_of(who, &name).await? else {
-            self.add_schedule(who, asked).await?;
+            self.add_schedule_beside(who, asked, beside).await?;
             return Ok((self.pipeline(who, &name).await?, Applied::Added));
         };
         let there = Schedule::of(&entry)?;
-        if there.steps.is_empty() {
-            return Err(Error::user(
-                Code::Conflict,
-                format!(
-                    "there is a schedule {name}, which is no pipeline; remove it first, or take another name"
-                ),
-            ));
-        }
-        let mut asked = self.checked(who, asked).await?;
+        let mut asked = self.checked(who, asked, beside).await?;
         asked.created_by.clone_from(&there.created_by);
         asked.created_at = there.created_at;
         if asked.is_same(&there) {
@@ -161,10 +167,41 @@ impl Runner {
         Ok((self.pipeline(who, &name).await?, Applied::Changed))
     }
 
-    /// Fails with what is wrong with a pipeline, and makes nothing.
-    pub async fn check_pipeline(&self, who: &Principal, asked: Schedule) -> Result<()> {
+    /// Fails with what is wrong with one of them, and makes nothing.
+    pub async fn check_pipelines(&self, who: &Principal, asked: &[Schedule]) -> Result<()> {
         who.require(Role::Operator)?;
-        self.checked(who, asked).await.map(drop)
+        for (at, one) in asked.iter().enumerate() {
+            let name = &one.name;
+            if asked.iter().skip(at + 1).any(|other| other.name == *name) {
+                return Err(graph::bad(name, "there are two definitions of it".to_owned()));
+            }
+            let there = self.entry_of(who, name).await?;
+            let there = there.as_ref().map(Schedule::of).transpose()?;
+            if there.as_ref().is_some_and(|there| there.steps.is_empty()) {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "there is a schedule {name}, which is no pipeline; remove it first, or take another name"
+                    ),
+                ));
+            }
+            self.checked(who, one.clone(), asked).await?;
+            let steps = |of: &Schedule| -> Vec<String> {
+                of.steps.iter().map(|step| of_step(name, &step.name)).collect()
+            };
+            let stay = steps(one);
+            let gone = there.iter().flat_map(steps).filter(|step| !stay.contains(step));
+            let gone: Vec<String> = gone.collect();
+            if let Some((other, step)) = self.after(who, &gone, asked).await?.first() {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "pipeline {name}: schedule {other} comes after {step}, which would be gone; remove or change that one first"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The tenant's pipelines, by name.
@@ -186,12 +223,11 @@ impl Runner {
         let all = all.collect::<Result<Vec<_>>>()?;
         let pipelines = || all.iter().filter(|(_, schedule)| !schedule.steps.is_empty());
         let Some((entry, _)) = pipelines().find(|(entry, _)| entry.name == name) else {
-            let near = near_names(name, pipelines().map(|(entry, _)| entry.name.as_str()));
-            let says = match (near.is_empty(), pipelines().count()) {
-                (false, _) => format!("did you mean {}?", near.join(" or ")),
-                (true, 0) => "there is none".to_owned(),
-                (true, count) => format!("there are {count}, which `colonnade pipelines` lists"),
-            };
+            let near = did_you_mean(name, pipelines().map(|(entry, _)| entry.name.as_str()));
+            let says = near.unwrap_or_else(|| match pipelines().count() {
+                0 => "there is none".to_owned(),
+                count => format!("there are {count}, which `colonnade pipelines` lists"),
+            });
             let shown: String = name.chars().take(80).collect();
             return Err(Error::user(
                 Code::NotFound,
@@ -299,9 +335,31 @@ impl Runner {
     }
 
     /// CONFLICT while a run of a pipeline goes on.
-    async fn require_none_open(&self, who: &Principal, name: &str) -> Result<()> {
-        match self.store().open_ticks(who.tenant.as_str(), name).await?.first() {
+    pub(crate) async fn require_none_open(&self, who: &Principal, name: &str) -> Result<()> {
+        self.require_none_open_but(who, name, None).await
+    }
+
+    /// The same, whether that one goes on or not.
+    async fn require_none_open_but(
+        &self,
+        who: &Principal,
+        name: &str,
+        but: Option<&str>,
+    ) -> Result<()> {
+        let open = self.store().open_ticks(who.tenant.as_str(), name).await?;
+        match open.iter().find(|open| but.is_none_or(|but| but != open.run)) {
             Some(open) => Err(goes_on(name, Some(&open.run))),
+            None => Ok(()),
+        }
+    }
+
+    /// CONFLICT where a run is a step of a run of a pipeline, and another run of that goes on.
+    pub(crate) async fn require_turn(&self, who: &Principal, record: &RunRecord) -> Result<()> {
+        let of_step = record.schedule.as_deref().and_then(|schedule| schedule.split_once('/'));
+        match of_step {
+            Some((pipeline, _)) => {
+                self.require_none_open_but(who, pipeline, record.logical_time.as_deref()).await
+            }
             None => Ok(()),
         }
     }

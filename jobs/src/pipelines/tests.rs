@@ -10,7 +10,7 @@ use engine::{Code, Engine, Principal, RunId};
 use kernels::GpuPolicy;
 use serde_json::json;
 
-use super::{Applied, Graph, PipelineRun, Step};
+use super::{Applied, Graph, PipelineRun, PipelineState, Step};
 use crate::kinds::Jobs;
 use crate::run::record::{RunState, now};
 use crate::run::runner::{Runner, RunnerOptions, Takes};
@@ -66,6 +66,10 @@ fn pipeline(text: &str) -> Schedule {
 
 fn with(trigger: &str) -> Schedule {
     pipeline(&PIPELINE.replacen("\n\n", &format!("\n[trigger]\n{trigger}\n\n"), 1))
+}
+
+async fn apply(runner: &Runner, asked: Schedule) -> engine::Result<(PipelineState, Applied)> {
+    Ok(runner.apply_pipelines(&who(), vec![asked]).await?.remove(0))
 }
 
 async fn worker(engine: &Engine, takes: Takes) -> Runner {
@@ -197,19 +201,24 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
             "name = \"ids\"\nafter = [\"cleen\"]",
             "step ids: after \"cleen\": expected another step; did you mean clean?",
         ),
+        (
+            "output = \"ticket_ids\"",
+            "output = \"ticket_counts\"",
+            "steps counts and ids both make ticket_counts, and neither waits for the other; give one another output",
+        ),
     ] {
         let text = PIPELINE.replacen(from, to, 1);
         assert_ne!(text, PIPELINE, "{from}");
-        let error = runner.apply_pipeline(&who(), pipeline(&text)).await.unwrap_err().to_string();
+        let error = apply(&runner, pipeline(&text)).await.unwrap_err().to_string();
         assert!(error.contains("pipeline tickets-daily") && error.contains(says), "{error}");
     }
     // A column of another type, of a step that is no query.
     let embed = "[[steps]]\nname = \"embed\"\njob = \"embed\"\nparams = { dataset = \"clean_tickets\", text_columns = [\"id\"], embedder = \"ngram\" }\n";
-    let error = runner.apply_pipeline(&who(), pipeline(&format!("{PIPELINE}{embed}"))).await;
+    let error = apply(&runner, pipeline(&format!("{PIPELINE}{embed}"))).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("step embed: embed: parameter \"text_columns\": column \"id\" of dataset clean_tickets: expected a text, found Int64"), "{error}");
     // It would start itself.
-    let error = runner.apply_pipeline(&who(), with("on_change = \"top_queues\"")).await;
+    let error = apply(&runner, with("on_change = \"top_queues\"")).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("top_queues"), "{error}");
     table(
@@ -218,7 +227,7 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
         &[("queue", ColumnType::Text, Arc::new(StringArray::from(vec!["a"])))],
     )
     .await;
-    let error = runner.apply_pipeline(&who(), with("on_change = \"top_queues\"")).await;
+    let error = apply(&runner, with("on_change = \"top_queues\"")).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("its runs would start it again, for ever"), "{error}");
     // Each run has rows of these.
@@ -230,14 +239,14 @@ async fn what_its_steps_can_not_read_is_told_before_it_is_made() {
             _ => crate::run::stages::stages_spec().unwrap(),
         };
         engine.ensure_derived(&who(), &spec).await.unwrap();
-        let error = runner.apply_pipeline(&who(), with(&text)).await.unwrap_err().to_string();
+        let error = apply(&runner, with(&text)).await.unwrap_err().to_string();
         assert!(error.contains("its runs would start it again, for ever"), "{error}");
     }
     let models = PIPELINE.replacen("output = \"top_queues\"", "output = \"models\"", 1);
-    let error = runner.apply_pipeline(&who(), pipeline(&models)).await.unwrap_err().to_string();
+    let error = apply(&runner, pipeline(&models)).await.unwrap_err().to_string();
     assert!(error.contains("step top") && error.contains("kept for other records"), "{error}");
     let named = Schedule { name: "sql".into(), ..pipeline(PIPELINE) };
-    let error = runner.apply_pipeline(&who(), named).await.unwrap_err().to_string();
+    let error = apply(&runner, named).await.unwrap_err().to_string();
     assert!(error.contains("expected a name that no job has"), "{error}");
     assert!(runner.pipelines(&who()).await.unwrap().is_empty());
 }
@@ -247,9 +256,9 @@ async fn steps_run_in_order_and_those_behind_one_that_failed_when_it_is_mended()
     let engine = engine().await;
     tickets(&engine, 20).await;
     let runner = worker(&engine, Takes::All).await;
-    let (state, applied) = runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    let (state, applied) = apply(&runner, pipeline(PIPELINE)).await.unwrap();
     assert_eq!((applied, state.last_run.is_none()), (Applied::Added, true));
-    let (_, applied) = runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    let (_, applied) = apply(&runner, pipeline(PIPELINE)).await.unwrap();
     assert_eq!(applied, Applied::Same);
     let run = runner.run_pipeline(&who(), "tickets-daily").await.unwrap();
     assert_eq!(run.state, RunState::Running);
@@ -262,7 +271,7 @@ async fn steps_run_in_order_and_those_behind_one_that_failed_when_it_is_mended()
     assert_eq!(of_clean.logical_time.as_deref(), Some(run.id.as_str()));
     // A step in the middle that fails when it runs: the one beside it is done, the one behind it waits.
     let bad = PIPELINE.replacen("count(*) AS n", "count(*) / 0 AS n", 1);
-    let (_, applied) = runner.apply_pipeline(&who(), pipeline(&bad)).await.unwrap();
+    let (_, applied) = apply(&runner, pipeline(&bad)).await.unwrap();
     assert_eq!(applied, Applied::Changed);
     tickets(&engine, 40).await;
     runner.run_pipeline(&who(), "tickets-daily").await.unwrap();
@@ -273,7 +282,7 @@ async fn steps_run_in_order_and_those_behind_one_that_failed_when_it_is_mended()
     assert_eq!(states(&run), [("clean", done), ("counts", failed), ("top", None), ("ids", done)]);
     assert_eq!((run.state, count(&engine, "ticket_ids").await), (RunState::Failed, 32));
     // Mended and told to go on: what succeeded does not run again.
-    runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    apply(&runner, pipeline(PIPELINE)).await.unwrap();
     let goes_on = runner.retry_pipeline(&who(), "tickets-daily", None).await.unwrap();
     assert_eq!(goes_on.id, run.id);
     let mended = until(&runner, "tickets-daily", ended).await;
@@ -296,7 +305,7 @@ async fn changes_begin_one_run_and_what_comes_meanwhile_the_next() {
     // It works at nothing: what is queued stays there.
     let runner = worker(&engine, Takes::Own).await;
     let on_change = with("on_change = \"tickets\"\nevery_seconds = 0");
-    runner.apply_pipeline(&who(), on_change).await.unwrap();
+    apply(&runner, on_change).await.unwrap();
     assert_eq!(fire_due(&runner, now()).await.unwrap(), 0);
     tickets(&engine, 30).await;
     for _ in 0..3 {
@@ -330,13 +339,19 @@ async fn changes_begin_one_run_and_what_comes_meanwhile_the_next() {
     // One that was cancelled goes on when no other does.
     let retry = async |id: &str| runner.retry_pipeline(&who(), "tickets-daily", Some(id)).await;
     assert_eq!(retry(&cancelled.id).await.unwrap_err().code(), Code::Conflict);
+    // Neither does a step of it by itself.
+    let step = cancelled.steps[0].run.unwrap();
+    assert_eq!(runner.retry(&who(), step).await.err().map(|e| e.code()), Some(Code::Conflict));
     runner.cancel_pipeline(&who(), "tickets-daily", None).await.unwrap();
     let retried = retry(&cancelled.id).await.unwrap();
     assert_eq!(states(&retried)[0], ("clean", Some(RunState::Queued)));
     let id = RunId::new().to_string();
     let error = runner.retry_pipeline(&who(), "tickets-daily", Some(&id)).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
-    // With it go its runs; those of the queue stay.
+    // Nothing goes while it is at work. With it go its runs; those of the queue stay.
+    let error = runner.remove_schedule(&who(), "tickets-daily").await.unwrap_err();
+    assert!(error.to_string().contains("goes on; wait for its end, or cancel it"), "{error}");
+    runner.cancel_pipeline(&who(), "tickets-daily", Some(&retried.id)).await.unwrap();
     let open = runner.list(&who(), crate::RunFilter::default()).await.unwrap().len();
     runner.remove_schedule(&who(), "tickets-daily").await.unwrap();
     assert!(runner.store().ticks_of("default", &retried.id).await.unwrap().is_empty());
@@ -350,7 +365,7 @@ async fn each_step_has_one_run_whoever_looks() {
     let (one, two) = (engine_at(folder.path()).await, engine_at(folder.path()).await);
     tickets(&one, 20).await;
     let (a, b) = (worker(&one, Takes::Own).await, worker(&two, Takes::Own).await);
-    a.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    apply(&a, pipeline(PIPELINE)).await.unwrap();
     let run = a.run_pipeline(&who(), "tickets-daily").await.unwrap();
     let works = worker(&two, Takes::All).await;
     let begun = Instant::now();
@@ -376,7 +391,7 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
     let engine = engine().await;
     tickets(&engine, 20).await;
     let runner = worker(&engine, Takes::Own).await;
-    runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    apply(&runner, pipeline(PIPELINE)).await.unwrap();
     let after = |after: &str| {
         let steps: Vec<Step> = Vec::new();
         Schedule {
@@ -398,9 +413,7 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
     runner.add_schedule(&who(), after("tickets-daily/top")).await.unwrap();
     // A schedule is no pipeline, and takes no pipeline's place.
     assert_eq!(runner.pipeline(&who(), "later").await.unwrap_err().code(), Code::NotFound);
-    let error = runner
-        .apply_pipeline(&who(), Schedule { name: "later".into(), ..pipeline(PIPELINE) })
-        .await;
+    let error = apply(&runner, Schedule { name: "later".into(), ..pipeline(PIPELINE) }).await;
     assert_eq!(error.unwrap_err().code(), Code::Conflict);
     let reader = Principal { roles: vec![engine::Role::Reader], ..who() };
     assert_eq!(
@@ -408,6 +421,42 @@ async fn others_may_wait_for_a_step_and_not_for_a_pipeline() {
         Code::Forbidden
     );
     assert_eq!(runner.pipelines(&reader).await.unwrap().len(), 1);
+    // What another comes after goes when that is said.
+    let other = PIPELINE.replacen("name = \"top\"", "name = \"best\"", 1);
+    let error = apply(&runner, pipeline(&other)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("schedule later comes after tickets-daily/top, which would be"),
+        "{error}"
+    );
+    assert_eq!(runner.remove_schedule(&who(), "tickets-daily").await.unwrap(), ["later"]);
+    apply(&runner, pipeline(&other)).await.unwrap();
+    assert!(runner.remove_schedule(&who(), "later").await.unwrap().is_empty());
+    assert!(runner.remove_schedule(&who(), "tickets-daily").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_definitions_all_are_applied_or_none() {
+    let engine = engine().await;
+    tickets(&engine, 20).await;
+    let runner = worker(&engine, Takes::Own).await;
+    let report = |output: &str| {
+        let step = format!(
+            "[[steps]]\nname = \"all\"\njob = \"sql\"\nparams = {{ query = \"SELECT id FROM tickets\", output = \"{output}\" }}\n"
+        );
+        pipeline(&format!("name = \"after\"\n[trigger]\nafter = \"tickets-daily/top\"\n{step}"))
+    };
+    let both = |output| vec![report(output), pipeline(PIPELINE)];
+    let refused = runner.apply_pipelines(&who(), both("tickets")).await.unwrap_err();
+    assert!(refused.to_string().contains("pipeline after, step all"), "{refused}");
+    let bad = PIPELINE.replacen("FROM tickets ", "FROM nothing ", 1);
+    let refused = runner.apply_pipelines(&who(), vec![report("all_ids"), pipeline(&bad)]).await;
+    assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    let twice = runner.apply_pipelines(&who(), vec![pipeline(PIPELINE), pipeline(PIPELINE)]).await;
+    assert!(twice.unwrap_err().to_string().contains("there are two definitions of it"));
+    assert!(runner.pipelines(&who()).await.unwrap().is_empty());
+    // One comes after the other, which is not there yet.
+    let made = runner.apply_pipelines(&who(), both("all_ids")).await.unwrap();
+    assert!(made.iter().all(|(_, applied)| *applied == Applied::Added) && made.len() == 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -417,7 +466,7 @@ async fn a_run_ends_without_the_steps_that_were_taken_out_and_others_come_after_
     tickets(&engine, 20).await;
     let runner = worker(&engine, Takes::All).await;
     let bad = PIPELINE.replacen("count(*) AS n", "count(*) / 0 AS n", 1);
-    runner.apply_pipeline(&who(), pipeline(&bad)).await.unwrap();
+    apply(&runner, pipeline(&bad)).await.unwrap();
     let later = Schedule {
         name: "later".into(),
         job: "sql".into(),
@@ -432,7 +481,7 @@ async fn a_run_ends_without_the_steps_that_were_taken_out_and_others_come_after_
     assert_eq!(failed.state, RunState::Failed);
     // The step that failed has another name and is right.
     let mended = PIPELINE.replacen("name = \"counts\"", "name = \"sums\"", 1);
-    runner.apply_pipeline(&who(), pipeline(&mended)).await.unwrap();
+    apply(&runner, pipeline(&mended)).await.unwrap();
     runner.retry_pipeline(&who(), "tickets-daily", None).await.unwrap();
     let ended = until(&runner, "tickets-daily", |run| run.state.is_final()).await;
     assert_eq!((&ended.id, ended.state), (&run.id, RunState::Succeeded), "{ended:?}");
@@ -453,7 +502,7 @@ async fn of_many_who_begin_a_run_at_once_one_does() {
     let engine = engine().await;
     tickets(&engine, 20).await;
     let runner = worker(&engine, Takes::Own).await;
-    runner.apply_pipeline(&who(), pipeline(PIPELINE)).await.unwrap();
+    apply(&runner, pipeline(PIPELINE)).await.unwrap();
     let me = who();
     let begin = (0..12).map(|_| runner.run_pipeline(&me, "tickets-daily"));
     let begun = futures::future::join_all(begin).await;

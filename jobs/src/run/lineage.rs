@@ -163,11 +163,9 @@ impl Whole {
     fn around(self, of: &str) -> Result<Lineage> {
         let id = [of.to_owned(), format!("dataset:{of}"), format!("model:{of}")];
         let Some(id) = id.into_iter().find(|id| self.nodes.contains_key(id)) else {
-            let near = engine::near_names(of, self.nodes.values().map(|node| node.name.as_str()));
-            let near = match near.is_empty() {
-                true => String::new(),
-                false => format!("; did you mean {}?", near.join(" or ")),
-            };
+            let names = self.nodes.values().map(|node| node.name.as_str());
+            let near = engine::did_you_mean(of, names).map(|near| format!("; {near}"));
+            let near = near.unwrap_or_default();
             let shown: String = of.chars().take(80).collect();
             return Err(Error::user(
                 Code::NotFound,

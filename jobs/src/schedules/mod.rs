@@ -157,11 +157,12 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
 }
 
 impl Runner {
-    /// A schedule as it would be kept. Fails with what is wrong with it.
+    /// A schedule as it would be kept, with those that are to be made beside it. Fails with what is wrong with it.
     pub(crate) async fn checked(
         &self,
         who: &Principal,
         mut schedule: Schedule,
+        beside: &[Schedule],
     ) -> Result<Schedule> {
         check_name("schedule", &schedule.name)?;
         schedule.trigger = schedule.trigger.checked(&schedule.name)?;
@@ -172,7 +173,7 @@ impl Runner {
             false => pipelines::check(self, who, &schedule).await?,
         }
         self.require_durable(&schedule.name)?;
-        self.require_cause(who, &schedule).await?;
+        self.require_cause(who, &schedule, beside).await?;
         Ok(schedule)
     }
 
@@ -208,8 +209,18 @@ impl Runner {
 
     /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
     pub async fn add_schedule(&self, who: &Principal, schedule: Schedule) -> Result<ScheduleState> {
+        self.add_schedule_beside(who, schedule, &[]).await
+    }
+
+    /// The same of one that may come after others that are to be made beside it.
+    pub(crate) async fn add_schedule_beside(
+        &self,
+        who: &Principal,
+        schedule: Schedule,
+        beside: &[Schedule],
+    ) -> Result<ScheduleState> {
         who.require(Role::Operator)?;
-        let mut schedule = self.checked(who, schedule).await?;
+        let mut schedule = self.checked(who, schedule, beside).await?;
         schedule.created_by = who.subject.clone();
         schedule.created_at = self.now();
         let store = self.store();
@@ -261,9 +272,13 @@ impl Runner {
     }
 
     /// Fails where what a schedule waits for is not there, or would come of its own runs, for ever.
-    async fn require_cause(&self, who: &Principal, schedule: &Schedule) -> Result<()> {
-        let others = self.store().schedules(Some(who.tenant.as_str())).await?;
-        let others = others.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
+    async fn require_cause(
+        &self,
+        who: &Principal,
+        schedule: &Schedule,
+        beside: &[Schedule],
+    ) -> Result<()> {
+        let others = self.all_with(who, beside).await?;
         match &schedule.trigger {
             Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::ByHand { .. } => {}
             Trigger::Change { on_change, .. } => {
@@ -289,6 +304,30 @@ impl Runner {
         }
     }
 
+    /// The tenant's schedules, as they are with `beside` among them.
+    async fn all_with(&self, who: &Principal, beside: &[Schedule]) -> Result<Vec<Schedule>> {
+        let there = self.store().schedules(Some(who.tenant.as_str())).await?;
+        let mut all = there.iter().map(Schedule::of).collect::<Result<Vec<_>>>()?;
+        all.retain(|there| beside.iter().all(|other| other.name != there.name));
+        all.extend(beside.iter().cloned());
+        Ok(all)
+    }
+
+    /// The schedules that come after one of `names`, each with that one, when `beside` are among them. A job of such a name stays.
+    pub(crate) async fn after(
+        &self,
+        who: &Principal,
+        names: &[String],
+        beside: &[Schedule],
+    ) -> Result<Vec<(String, String)>> {
+        let all = self.all_with(who, beside).await?.into_iter();
+        let waits = all.filter_map(|other| match other.trigger {
+            Trigger::After { after } if names.contains(&after) => Some((other.name, after)),
+            _ => None,
+        });
+        Ok(waits.filter(|(_, after)| self.jobs().get(after).is_err()).collect())
+    }
+
     /// Fails where nothing is called as what a schedule comes after.
     fn require_after(&self, schedule: &Schedule, after: &str, others: &[Schedule]) -> Result<()> {
         let bad = |says: String| {
@@ -311,11 +350,8 @@ impl Runner {
         if known.iter().any(|name| name == after) {
             return Ok(());
         }
-        let near = engine::near_names(after, known.iter().map(String::as_str));
-        let near = match near.is_empty() {
-            true => String::new(),
-            false => format!("; did you mean {}?", near.join(" or ")),
-        };
+        let near = engine::did_you_mean(after, known.iter().map(String::as_str));
+        let near = near.map(|near| format!("; {near}")).unwrap_or_default();
         bad(format!("expected the name of a schedule, of a step of a pipeline or of a job{near}"))
     }
 
@@ -419,12 +455,19 @@ impl Runner {
         self.schedule(who, name).await
     }
 
-    /// Removes a schedule; its runs stay.
-    pub async fn remove_schedule(&self, who: &Principal, name: &str) -> Result<()> {
+    /// Removes a schedule; its runs stay. CONFLICT while a run of a pipeline goes on. Answers with those that come after it, and
+    /// wait until there is one of its name again.
+    pub async fn remove_schedule(&self, who: &Principal, name: &str) -> Result<Vec<String>> {
         who.require(Role::Operator)?;
-        self.schedule(who, name).await?;
+        let schedule = self.schedule(who, name).await?.schedule;
+        if !schedule.steps.is_empty() {
+            self.require_none_open(who, name).await?;
+        }
         self.store().remove_schedule(who.tenant.as_str(), name).await?;
-        Ok(())
+        let steps = schedule.steps.iter().map(|step| pipelines::of_step(name, &step.name));
+        let names: Vec<String> = steps.chain([name.to_owned()]).collect();
+        let wait = self.after(who, &names, &[]).await?;
+        Ok(wait.into_iter().map(|(other, _)| other).collect())
     }
 
     /// The next `count` times of a schedule, also while it rests; none, where no clock says them.
@@ -439,12 +482,11 @@ impl Runner {
 }
 
 fn no_such_schedule(name: &str, names: &[&str]) -> Error {
-    let near = engine::near_names(name, names.iter().copied());
-    let says = match (near.is_empty(), names.is_empty()) {
-        (false, _) => format!("did you mean {}?", near.join(" or ")),
-        (true, false) => format!("there are {}", names.join(", ")),
-        (true, true) => "there is none".to_owned(),
-    };
+    let near = engine::did_you_mean(name, names.iter().copied());
+    let says = near.unwrap_or_else(|| match names.is_empty() {
+        false => format!("there are {}", names.join(", ")),
+        true => "there is none".to_owned(),
+    });
     let shown: String = name.chars().take(80).collect();
     Error::user(Code::NotFound, format!("schedule {shown:?}: there is no such schedule; {says}"))
 }

@@ -400,7 +400,7 @@ async fn a_run_that_succeeds_starts_those_that_wait_for_it_once_each() {
     let spec = crate::kind("correlate").unwrap().outputs(&second.params).unwrap().remove(0);
     engine.ensure_derived(&who, &spec).await.unwrap();
     runner.add_schedule(&who, third).await.unwrap();
-    runner.remove_schedule(&who, "first").await.unwrap();
+    assert_eq!(runner.remove_schedule(&who, "first").await.unwrap(), ["second"]);
     let first = Schedule {
         params: json!({"output": "of_first"}),
         trigger: after("third"),

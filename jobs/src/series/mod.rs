@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, Session, WriteMode, near_names};
+use engine::{Code, Error, Result, Session, WriteMode, did_you_mean};
 use futures::StreamExt;
 
 use crate::parameters::bad;
@@ -118,14 +118,11 @@ impl<'a> SeriesSource<'a> {
             return Ok(());
         };
         let shown: String = missing.chars().take(NAME_SHOWN_BYTES).collect();
-        let near = near_names(&shown, some.iter().map(String::as_str));
-        let hint = match near.is_empty() {
-            true => {
-                let few: Vec<&str> = some.iter().take(5).map(String::as_str).collect();
-                format!("there are, among others, {}", few.join(", "))
-            }
-            false => format!("did you mean {}?", near.join(" or ")),
-        };
+        let near = did_you_mean(&shown, some.iter().map(String::as_str));
+        let hint = near.unwrap_or_else(|| {
+            let few: Vec<&str> = some.iter().take(5).map(String::as_str).collect();
+            format!("there are, among others, {}", few.join(", "))
+        });
         let more = match wanted.len() {
             1 => String::new(),
             count => format!(" (and {} more of those named)", count - 1),

@@ -11,7 +11,7 @@ use jobs::{
     StepState,
 };
 
-use super::schedules::with_runner;
+use super::schedules::{removed, with_runner};
 use super::together::{self, Course};
 use super::{close, open_to_run};
 use crate::cli::{Pipeline, PipelineCommand, PipelineOfRun};
@@ -50,13 +50,12 @@ pub async fn pipeline(arguments: Pipeline, settings: &Settings, output: &Output)
         PipelineCommand::Remove { name } => {
             let last = with_runner(settings, LABEL, async |runner| {
                 let last = runner.pipeline(&who, &name).await?;
-                runner.remove_schedule(&who, &name).await?;
-                Ok(last)
+                Ok((last, runner.remove_schedule(&who, &name).await?))
             });
-            let last = last.await?;
+            let (last, wait) = last.await?;
             match output.is_json() {
                 true => output.document(&last),
-                false => output.line(&format!("pipeline {name}: it is removed; its runs stay")),
+                false => output.line(&format!("pipeline {name}: {}", removed(&wait))),
             }
         }
     }
@@ -88,7 +87,7 @@ pub async fn pipelines(settings: &Settings, output: &Output) -> Result<()> {
     output.line(&columns(&["pipeline", "steps", "runs", "last (UTC)", "state"], &rows))
 }
 
-/// Makes pipelines what files say; all of them are read before the first is made.
+/// Makes pipelines what files say; all of them are read and checked before the first is made.
 async fn apply(
     paths: &[PathBuf],
     only_check: bool,
@@ -101,18 +100,10 @@ async fn apply(
         let text = read(&file).map_err(|e| Error::user(Code::BadInput, format!("{name}: {e}")))?;
         asked.push(Schedule::from_toml(&text, &name)?);
     }
-    for (at, one) in asked.iter().enumerate() {
-        if asked.iter().skip(at + 1).any(|other| other.name == one.name) {
-            let says = format!("two of the files make a pipeline {}", one.name);
-            return Err(Error::user(Code::BadInput, says));
-        }
-    }
     let who = settings.principal()?;
     with_runner(settings, LABEL, async |runner| {
         if only_check {
-            for one in &asked {
-                runner.check_pipeline(&who, one.clone()).await?;
-            }
+            runner.check_pipelines(&who, &asked).await?;
             let all = asked.iter().map(|one| one.name.as_str()).collect::<Vec<_>>();
             return match output.is_json() {
                 true => output.document(&serde_json::json!({ "right": all })),
@@ -120,8 +111,7 @@ async fn apply(
             };
         }
         let mut made = Vec::new();
-        for one in asked {
-            let (state, applied) = runner.apply_pipeline(&who, one).await?;
+        for (state, applied) in runner.apply_pipelines(&who, asked).await? {
             if !output.is_json() {
                 let schedule = &state.schedule.schedule;
                 let what = match applied {

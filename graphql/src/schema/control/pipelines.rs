@@ -288,8 +288,8 @@ pub(crate) fn mutations() -> [Field; 4] {
                 let who = state.who(Role::Operator)?;
                 let definition = text_argument(&context, "definition").unwrap_or_default();
                 let asked = Schedule::from_toml(&definition, "definition")?;
-                let (made, _) = state.service().runner.apply_pipeline(who, asked).await?;
-                Ok(Some(FieldValue::owned_any(made)))
+                let made = state.service().runner.apply_pipelines(who, vec![asked]).await?.pop();
+                Ok(made.map(|(made, _)| FieldValue::owned_any(made)))
             })
         })
         .description(

@@ -6,7 +6,7 @@ use datafusion::dataframe::DataFrame;
 use datasets::infer::{SpecHints, spec_from_schema};
 use datasets::name::check_identifier;
 use datasets::{ColumnSpec, DatasetName, DatasetSpec};
-use engine::{Code, Error, Result, near_names};
+use engine::{Code, Error, Result, did_you_mean};
 
 use super::{NAME, Params};
 use crate::parameters::bad;
@@ -38,11 +38,8 @@ pub(super) fn spec(
         of_key.chain(params.time_column.iter().map(|name| ("time_column", name)))
     {
         if !known.contains(name.as_str()) {
-            let near = near_names(name, names.iter().copied());
-            let meant = match near.is_empty() {
-                true => format!("it gives {}", names.join(", ")),
-                false => format!("did you mean {}?", near.join(" or ")),
-            };
+            let near = did_you_mean(name, names.iter().copied());
+            let meant = near.unwrap_or_else(|| format!("it gives {}", names.join(", ")));
             return Err(bad(
                 NAME,
                 parameter,

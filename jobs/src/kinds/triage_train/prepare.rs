@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{cast, ident, lit};
 use datasets::DatasetName;
-use engine::{Code, Error, Result, Session, near_names};
+use engine::{Code, Error, Result, Session, did_you_mean};
 use futures::StreamExt;
 use models::{Labels, same_text_groups};
 
@@ -198,11 +198,8 @@ pub(super) fn prepare(rows: Rows, params: &Params) -> Result<Prepared> {
     {
         let known =
             rows.labels.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>();
-        let near = near_names(label, known.into_iter());
-        let meant = match near.is_empty() {
-            true => String::new(),
-            false => format!("; did you mean {}?", near.join(" or ")),
-        };
+        let near = did_you_mean(label, known.into_iter());
+        let meant = near.map(|near| format!("; {near}")).unwrap_or_default();
         let problem = format!("none of the {} labelled rows is {label:?}{meant}", rows.ids.len());
         return Err(bad(NAME, "out_of_scope_label", problem));
     }

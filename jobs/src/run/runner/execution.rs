@@ -110,8 +110,8 @@ pub(super) struct Run {
     live: AtWork,
     /// Whether somebody was at it before.
     is_later_attempt: bool,
-    /// Whether so many workers ended while they were at it that nobody is to try again.
-    is_given_up: bool,
+    /// Workers that ended while they were at it; at [`LOSSES_MAX`] nobody is to try again.
+    losses: i64,
     began: Instant,
     attempt_began_at: DateTime<Utc>,
     memory: PeakMemory,
@@ -164,11 +164,11 @@ impl Run {
         }
         shared.at_work.lock().insert(record.id, live.clone());
         shared.tell(record);
-        let (is_later_attempt, is_given_up) = (entry.attempt > 1, entry.losses >= LOSSES_MAX);
+        let (is_later_attempt, losses) = (entry.attempt > 1, entry.losses);
         let (began, memory) = (Instant::now(), PeakMemory::watch());
         let id = live.record.borrow().id;
         let log = shared.logs.of_run(&live.tenant, id, entry.attempt, &live.record.borrow().job);
-        Ok(Self { who, live, is_later_attempt, is_given_up, began, attempt_began_at, memory, log })
+        Ok(Self { who, live, is_later_attempt, losses, began, attempt_began_at, memory, log })
     }
 
     /// A run that ended, to be done again by who asks, as if it were alone.
@@ -195,7 +195,7 @@ impl Run {
             who,
             live,
             is_later_attempt: false,
-            is_given_up: false,
+            losses: 0,
             began: Instant::now(),
             attempt_began_at: shared.now(),
             memory: PeakMemory::watch(),
@@ -206,7 +206,11 @@ impl Run {
     async fn execute(self, shared: Arc<Shared>) {
         let mib = self.live.memory_bytes >> 20;
         let by = label(&shared.engine, &shared.options);
-        self.log.info(format!("begins, by {by}, with {mib} MiB of memory"));
+        let again = match self.losses {
+            0 => String::new(),
+            lost => format!("; {lost} of {LOSSES_MAX} that were at it before ended before it did"),
+        };
+        self.log.info(format!("begins, by {by}, with {mib} MiB of memory{again}"));
         let end = self.work(&shared).await;
         self.end(&shared, end).await;
         shared.wake.notify_one();
@@ -233,7 +237,7 @@ impl Run {
                 let outcome = Outcome { summary: earlier.summary };
                 return End::Done(outcome, earlier.outputs, repeated_of);
             }
-            Ok(_) if self.is_given_up => return End::Stopped(interrupted()),
+            Ok(_) if self.losses >= LOSSES_MAX => return End::Stopped(interrupted()),
             Ok((job, session, Before { numbers, .. })) => (job, session, numbers),
             Err(error) => return End::Stopped(error),
         };
@@ -456,7 +460,7 @@ impl Run {
                 if can_pass(&error)
                     && !self.had_all(shared, &error)
                     && !is_cancelled
-                    && !self.is_given_up
+                    && self.losses < LOSSES_MAX
                     && record.attempts.len() + 1 < ATTEMPTS_MAX =>
             {
                 let wait = backoff(record.attempts.len(), &record.id.to_string());

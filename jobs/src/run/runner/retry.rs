@@ -17,6 +17,7 @@ impl Runner {
         if document.record.schedule.is_none() {
             return self.enqueue(who, document).await;
         }
+        self.require_turn(who, &document.record).await?;
         let run = self.new_run(who, &document)?;
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
         match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {

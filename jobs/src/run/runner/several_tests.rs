@@ -257,6 +257,9 @@ async fn a_run_that_ends_its_processes_is_given_up_unless_it_is_done() {
         }
         assert_eq!(engine.history(&who, &output, 100).await.unwrap().len(), before);
         runner.shutdown().await;
+        let said = crate::run::logs::run_log(&engine, &who, record.id, (0, 0)).await.unwrap();
+        let begins = "memory; 5 of 5 that were at it before ended before it did";
+        assert!(said[0].message.ends_with(begins), "{said:?}");
     }
 }
 
