@@ -17,7 +17,7 @@ pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use runs::{
     Backfill, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand,
-    Schedules, Usage, When, Worker,
+    Schedules, Usage, When, Worker, time,
 };
 
 /// Columnar batch analytics on the GPU, answered in GraphQL.

@@ -43,7 +43,7 @@ pub use pipelines::{
 };
 pub use run::clock::Clock;
 pub use run::content::{Content, Digest};
-pub use run::context::{RunContext, Stage};
+pub use run::context::RunContext;
 pub use run::ledger::{RUNS, runs_spec};
 pub use run::lineage::{Lineage, LineageEdge, LineageKind, LineageNode};
 pub use run::logs::{LOG_LINES_MAX, LogLine, RUN_LOGS, run_log};
@@ -57,6 +57,7 @@ pub use run::runner::{
     Rerun, RerunOutput, RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX,
     WorkerState,
 };
+pub use run::stage::Stage;
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};
 pub use schedules::{
     AT_ONCE_MAX, Backfill, Every, NextTime, Progress, Schedule, ScheduleState, Trigger,

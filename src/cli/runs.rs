@@ -33,7 +33,7 @@ pub struct Run {
 }
 
 /// Reads `90s`, `15m`, `2h` or `1d`.
-fn time(text: &str) -> Result<TimeDelta, String> {
+pub fn time(text: &str) -> Result<TimeDelta, String> {
     let expected =
         || format!("expected a time of up to 1000 days such as 90s, 15m, 2h or 1d, found {text:?}");
     let unit = text.chars().last().ok_or_else(expected)?;
@@ -73,6 +73,9 @@ pub struct Runs {
     /// Only runs of this job
     #[arg(long)]
     pub job: Option<String>,
+    /// Only runs that are queued, running, succeeded, failed or cancelled
+    #[arg(long)]
+    pub state: Option<String>,
     /// How many at most
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,

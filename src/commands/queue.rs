@@ -1,9 +1,10 @@
 //! `colonnade queue`: what waits, what is at work, and who works.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use engine::Result;
-use jobs::{RunFilter, RunRecord, RunState};
+use jobs::{RUNS_LISTED_MAX, RunFilter, RunRecord, RunState};
 
+use super::runs::ID_SHOWN;
 use super::schedules::with_runner;
 use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line};
@@ -17,20 +18,30 @@ pub async fn queue(settings: &Settings, output: &Output) -> Result<()> {
     with_runner(settings, "colonnade queue", async |runner| {
         let mut runs = Vec::new();
         for state in [RunState::Running, RunState::Queued] {
-            let filter = RunFilter { state: Some(state), limit: SHOWN, ..RunFilter::default() };
-            runs.extend(runner.list(&who, filter).await?);
+            let limit = RUNS_LISTED_MAX;
+            let filter = RunFilter { state: Some(state), limit, ..RunFilter::default() };
+            let mut found = runner.list(&who, filter).await?;
+            found.sort_by_key(turn);
+            runs.extend(found);
         }
         let workers = runner.workers().await?;
         if output.is_json() {
             return output.document(&serde_json::json!({ "runs": runs, "workers": workers }));
         }
-        let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
+        let has_priorities = runs.iter().any(|run| run.priority != 0);
+        let rows = runs.iter().take(SHOWN).map(|run| row(run, has_priorities));
+        let rows: Vec<Vec<String>> = rows.collect();
         match rows.is_empty() {
             true => output.line("nothing waits, and nothing is at work")?,
-            false => output.line(&columns(
-                &["run", "job", "state", "since (UTC)", "done", "tries", "last error"],
-                &rows,
-            ))?,
+            false => {
+                let mut head = vec!["run", "job", "state", "since (UTC)", "done", "tries"];
+                head.extend(has_priorities.then_some("priority"));
+                head.push("last error");
+                output.line(&columns(&head, &rows))?;
+            }
+        }
+        if runs.len() > SHOWN {
+            output.line(&format!("and {} more, which wait", runs.len() - SHOWN))?;
         }
         let rows: Vec<Vec<String>> = workers
             .iter()
@@ -55,21 +66,31 @@ pub async fn queue(settings: &Settings, output: &Output) -> Result<()> {
     .await
 }
 
-fn row(run: &RunRecord) -> Vec<String> {
+/// Which comes before which, of one tenant's: each step of priority is a minute.
+fn turn(run: &RunRecord) -> DateTime<Utc> {
+    run.requested_at - TimeDelta::minutes(i64::from(run.priority))
+}
+
+fn row(run: &RunRecord, has_priorities: bool) -> Vec<String> {
     let since = match run.state {
         RunState::Running => run.started_at,
         _ => Some(run.requested_at),
     };
     let error = run.attempts.last().map(|attempt| one_line(&attempt.error.message));
-    vec![
-        run.id.to_string(),
+    let lost = format!("the process ended that was at it, {} times", run.workers_lost);
+    let error = error.or((run.workers_lost > 0).then_some(lost));
+    let tries = run.attempts.len() + run.workers_lost as usize;
+    let mut row = vec![
+        run.id.to_string().chars().take(ID_SHOWN).collect(),
         run.job.clone(),
         run.state.to_string(),
         shown(since),
         format!("{:.0}%", run.progress * 100.0),
-        (run.attempts.len() + usize::from(run.state == RunState::Running)).to_string(),
-        error.unwrap_or_default(),
-    ]
+        (tries + usize::from(run.state == RunState::Running)).to_string(),
+    ];
+    row.extend(has_priorities.then(|| run.priority.to_string()));
+    row.push(error.unwrap_or_default());
+    row
 }
 
 fn shown(at: Option<DateTime<Utc>>) -> String {

@@ -175,6 +175,7 @@ pub async fn start_runner(
             quotas: settings.quotas()?,
             of_job_max: settings.job_limits()?,
             weights: settings.weights()?,
+            run_timeout: settings.run_time()?,
             ..RunnerOptions::default()
         },
     )

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line, plain, size};
 
 /// Letters of an id that a list shows: two runs with the same ones were asked for in the same thousandth of a second.
-const ID_SHOWN: usize = 18;
+pub(super) const ID_SHOWN: usize = 18;
 /// Letters of a whole id.
 const ID_LETTERS: usize = 36;
 /// Letters of it that may stand for all.
@@ -28,7 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(4);
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// Columns of a terminal below which a list does not say what came of a run.
-const CAME_OF_IT_MIN: usize = 16;
+const CAME_OF_IT_MIN: usize = 40;
+/// Errors that are told below a list that has no room for them.
+const ERRORS_SHOWN: usize = 5;
 
 /// Prints the run records.
 pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Result<()> {
@@ -55,6 +57,7 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
     }
     let filter = RunFilter {
         job: arguments.job.clone(),
+        state: arguments.state.as_deref().map(str::parse).transpose()?,
         limit: arguments.limit as usize,
         ..RunFilter::default()
     };
@@ -65,6 +68,9 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
     let records = close(&engine, records).await?;
     if output.is_json() {
         return output.document(&records);
+    }
+    if let Some(state) = arguments.state.as_ref().filter(|_| records.is_empty()) {
+        return output.line(&format!("no run is {state}"));
     }
     match &arguments.job {
         // One that there is no more may have run.
@@ -83,8 +89,15 @@ pub async fn runs(arguments: Runs, settings: &Settings, output: &Output) -> Resu
         let taken = columns(&head, &rows).lines().map(|line| line.chars().count()).max();
         all.saturating_sub(taken.unwrap_or(0) + 2)
     });
+    // Where there is no room beside the others it stands below.
     if room.is_some_and(|room| room < CAME_OF_IT_MIN) {
-        return output.line(&columns(&head, &rows));
+        output.line(&columns(&head, &rows))?;
+        let failed = records.iter().filter(|record| record.error.is_some());
+        for record in failed.take(ERRORS_SHOWN) {
+            let id: String = record.id.to_string().chars().take(ID_SHOWN).collect();
+            output.line(&format!("\n{id}  {}", came_of_it(record)))?;
+        }
+        return Ok(());
     }
     for (row, record) in rows.iter_mut().zip(&records) {
         let says = came_of_it(record);
@@ -136,14 +149,17 @@ fn by_beginning(records: &[RunRecord], text: &str) -> Result<RunId> {
 /// Waits for the end of a run.
 async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result<()> {
     let who = settings.principal()?;
-    let record = with_runner(settings, "colonnade runs watch", async |runner| {
+    let watched = with_runner(settings, "colonnade runs watch", async |runner| {
         let id = self::named(runner, &who, &named.run).await?;
         let drawing = Drawing::of_run(runner, Some(id), output);
         let ended = match runner.follow(&who, id).await {
             Ok(run) => tokio::select! {
-                ended = run.wait() => ended,
+                ended = run.wait() => ended.map(Some),
                 // It is only looked at.
-                () = stop_signal() => runner.get(&who, id).await,
+                () = stop_signal() => {
+                    output.note(&format!("run {id} goes on"));
+                    Ok(None)
+                }
             },
             Err(error) => Err(error),
         };
@@ -153,7 +169,7 @@ async fn watch(named: &RunNamed, settings: &Settings, output: &Output) -> Result
         ended
     })
     .await?;
-    report(&record, output)
+    watched.map_or(Ok(()), |record| report(&record, output))
 }
 
 /// What a run said of itself, and says.
@@ -192,7 +208,11 @@ async fn logs(
         };
         if is_over || !arguments.follow {
             if after == (0, 0) {
-                output.note(&format!("run {id} of {} has said nothing yet", record.job));
+                let says = match &record.error {
+                    Some(error) => format!("did not begin: {}: {}", error.code, error.message),
+                    None => "has said nothing yet".to_owned(),
+                };
+                output.note(&plain(&format!("run {id} of {} {says}", record.job)));
             }
             return Ok(());
         }
@@ -259,6 +279,8 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
     lines.extend(record.deadline_at.map(|by| ("to end by", at(Some(by)))));
     lines.extend(record.schedule.as_ref().map(|of| ("schedule", of.clone())));
     lines.extend(record.logical_time.as_ref().map(|at| ("for the time", at.clone())));
+    let lost = |times: u32| format!("the process ended that was at it, {times} times");
+    lines.extend((record.workers_lost > 0).then(|| ("taken over", lost(record.workers_lost))));
     lines.extend(record.next_attempt_at.map(|next| ("tried again", at(Some(next)))));
     lines.extend(record.attempts.iter().map(|attempt| {
         let error = &attempt.error;

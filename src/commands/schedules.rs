@@ -1,12 +1,14 @@
 //! `colonnade schedule` and `colonnade schedules`: when jobs run by themselves.
 
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
-use engine::{Engine, Error, Result};
+use engine::{Code, Engine, Error, Result};
 use jobs::{Runner, Schedule, ScheduleState, Trigger};
 
 use super::run::{Works, params, start_runner};
-use super::{close, open_to_run};
+use super::{close, open_to_read, open_to_run};
 use crate::cli::{ScheduleCommand, Schedules, When};
 use crate::config::Settings;
 use crate::output::{Output, columns};
@@ -79,7 +81,7 @@ pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Outpu
                 return output
                     .document(&serde_json::json!({ "schedule": state, "next_times": times }));
             }
-            output.line(&table(std::slice::from_ref(&state)))?;
+            output.line(&table(std::slice::from_ref(&state), None))?;
             if times.is_empty() {
                 return Ok(());
             }
@@ -93,7 +95,7 @@ pub async fn schedules(arguments: Schedules, settings: &Settings, output: &Outpu
         }
         match all.is_empty() {
             true => output.line("no schedules yet; `colonnade schedule add` makes one"),
-            false => output.line(&table(&all)),
+            false => output.line(&table(&all, output.columns())),
         }
     })
     .await
@@ -105,6 +107,16 @@ pub(super) async fn with_runner<T>(
     label: &str,
     work: impl AsyncFnOnce(&Runner) -> Result<T>,
 ) -> Result<T> {
+    let data = settings.data();
+    if data.starts_with("memory:") {
+        let says = "it is gone with this command; expected a folder or the URL of an object store";
+        return Err(Error::user(Code::BadInput, format!("data {data}: {says}")));
+    }
+    // A folder that is not there is not made by looking at what waits in it.
+    if !data.contains("://") && !Path::new(data).exists() {
+        let opened = open_to_read(settings).await?;
+        close(&opened, Ok(())).await?;
+    }
     let engine = open_to_run(settings, label).await?;
     let done = with_runner_of(&engine, settings, label, work).await;
     close(&engine, done).await
@@ -130,7 +142,11 @@ fn tell(output: &Output, state: &ScheduleState, says: &str) -> Result<()> {
     }
 }
 
-fn table(states: &[ScheduleState]) -> String {
+/// Letters of what a schedule waits for that a list shows, however narrow the terminal is.
+const RUNS_SHOWN_MIN: usize = 12;
+
+/// The schedules, on so many columns where that is said: what they wait for is cut.
+fn table(states: &[ScheduleState], room: Option<usize>) -> String {
     let row = |state: &ScheduleState| {
         let schedule = &state.schedule;
         let next = match (state.is_paused, &schedule.trigger) {
@@ -147,15 +163,25 @@ fn table(states: &[ScheduleState]) -> String {
             schedule.job.clone(),
             schedule.trigger.says(),
             next,
+            state.last_state.map(|state| state.to_string()).unwrap_or_else(|| "-".to_owned()),
             state.missed.to_string(),
             state.progress.map(|progress| progress.says()).unwrap_or_default(),
         ]
     };
     let mut rows: Vec<Vec<String>> = states.iter().map(row).collect();
-    let mut header = vec!["schedule", "job", "runs", "next (UTC)", "missed", "done"];
+    let mut header = vec!["schedule", "job", "runs", "next (UTC)", "last", "missed", "done"];
     if states.iter().all(|state| state.progress.is_none()) {
         header.pop();
         rows.iter_mut().for_each(|row| row.truncate(header.len()));
+    }
+    let width = columns(&header, &rows).lines().map(|line| line.chars().count()).max();
+    let too_much = room.map_or(0, |room| width.unwrap_or(0).saturating_sub(room));
+    if too_much > 0 {
+        let longest = rows.iter().map(|row| row[2].chars().count()).max().unwrap_or(0);
+        let most = longest.saturating_sub(too_much).max(RUNS_SHOWN_MIN);
+        for says in rows.iter_mut().map(|row| &mut row[2]).filter(|of| of.chars().count() > most) {
+            *says = says.chars().take(most - 1).chain(['…']).collect();
+        }
     }
     columns(&header, &rows)
 }

@@ -84,6 +84,11 @@ const KEYS: &[Key] = &[
         default: "",
         about: "most that runs of a tenant (* is each) take an hour, day or month, such as acme rows=1000000/day",
     },
+    Key {
+        name: "run_time",
+        default: "",
+        about: "how long a try of a run may take, such as 90s, 15m, 6h or 1d; empty: as long as it takes",
+    },
     Key { name: "body_limit", default: "64MiB", about: "largest upload" },
     Key { name: "log", default: "", about: "what to log; empty: warn, for serve and worker info" },
     Key { name: "log_format", default: "text", about: "text or json" },
@@ -374,6 +379,7 @@ impl Settings {
         self.prices()?;
         self.quotas()?;
         self.job_limits()?;
+        self.run_time()?;
         self.weights()?;
         self.log_format()?;
         graphql::require_keys(self.listen()?, &self.api_keys()?)

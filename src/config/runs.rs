@@ -1,6 +1,7 @@
 //! Settings of runs: how many, whose, and what they cost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use engine::{Result, TenantId};
 use jobs::{Prices, Quotas};
@@ -19,6 +20,18 @@ impl Settings {
     /// What the runs of a tenant may take.
     pub fn quotas(&self) -> Result<Quotas> {
         self.text("quotas").parse()
+    }
+
+    /// How long a try of a run may take.
+    pub fn run_time(&self) -> Result<Option<Duration>> {
+        match self.text("run_time") {
+            "" => Ok(None),
+            text => {
+                let time = crate::cli::time(text).ok().and_then(|time| time.to_std().ok());
+                time.map(Some)
+                    .ok_or_else(|| self.wrong("run_time", "a time such as 90s, 15m, 6h or 1d"))
+            }
+        }
     }
 
     /// How many runs of a job kind may be at work at a time.

@@ -339,6 +339,13 @@ async fn who_can_not_share_runs_is_told_what_to_set() {
         let root = root.to_str().unwrap();
         colonnade_with(root, &["queue"], &[("COLONNADE_CONTROL", &control)]).await
     };
+    // One that is not there is not made by looking at it.
+    let refused = queue(&roots[0]).await;
+    assert!(refused.fails_with("STORAGE_UNAVAILABLE").contains("there is no such folder"));
+    assert!(!roots[0].exists());
+    let refused = memory(&["queue"]).await;
+    assert!(refused.fails_with("BAD_INPUT").starts_with("data memory:: it is gone"));
+    roots.iter().for_each(|root| std::fs::create_dir(root).unwrap());
     assert!(queue(&roots[0]).await.status.success());
     let refused = queue(&roots[1]).await;
     assert!(

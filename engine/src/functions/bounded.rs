@@ -20,6 +20,9 @@ const RESULT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u64 = 4;
 
+/// Bytes of what comes in the place of a pattern up to which the result is of the order of the text.
+const REPLACEMENT_SHORT: usize = 64;
+
 /// How long a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Length {
@@ -29,6 +32,10 @@ enum Length {
     Characters,
     /// As many items as the second argument says.
     Items,
+    /// The first argument, with the third in the place of each second in it.
+    Replaced,
+    /// The same, where the second is a pattern.
+    ReplacedByPattern,
     /// The numbers from the first argument to the second, in steps of the third.
     Steps,
 }
@@ -38,6 +45,8 @@ const BOUNDED: &[(&str, Length)] = &[
     ("repeat", Length::Times),
     ("lpad", Length::Characters),
     ("rpad", Length::Characters),
+    ("replace", Length::Replaced),
+    ("regexp_replace", Length::ReplacedByPattern),
     ("array_repeat", Length::Times),
     ("array_resize", Length::Items),
     ("range", Length::Steps),
@@ -105,6 +114,17 @@ impl ScalarUDFImpl for Bounded {
 }
 
 impl Bounded {
+    /// Bytes of a text with `to` in the place of each `from`. How often a pattern is found is not looked up: where what comes in its
+    /// place is long, it may be everywhere.
+    fn replaced(&self, text: &str, from: &str, to: &str) -> u64 {
+        let times = match self.length {
+            Length::Replaced if to.len() > from.len() => text.matches(from).count(),
+            Length::ReplacedByPattern if to.len() > REPLACEMENT_SHORT => text.len() + 1,
+            _ => 0,
+        };
+        (text.len() as u64).saturating_add((times as u64).saturating_mul(to.len() as u64))
+    }
+
     /// What the result takes, about.
     fn bytes(&self, arguments: &[ColumnarValue], rows: usize) -> Result<u64> {
         let is_scalar = arguments.iter().all(|of| matches!(of, ColumnarValue::Scalar(_)));
@@ -120,6 +140,20 @@ impl Bounded {
         Ok(match self.length {
             Length::Times => sum(number(1), item(0)),
             Length::Characters => sum(number(1), CHARACTER_BYTES),
+            Length::Replaced | Length::ReplacedByPattern => {
+                let text = |at: usize| columns.get(at).map(|of| cast(of, &DataType::Utf8));
+                let (Some(texts), Some(from), Some(to)) = (text(0), text(1), text(2)) else {
+                    return Ok(0);
+                };
+                let (texts, from, to) = (texts?, from?, to?);
+                let rows = (texts.as_string::<i32>().iter())
+                    .zip(from.as_string::<i32>().iter().zip(to.as_string::<i32>()));
+                let bytes = rows.map(|row| match row {
+                    (Some(text), (Some(from), Some(to))) => self.replaced(text, from, to),
+                    _ => 0,
+                });
+                bytes.fold(0_u64, u64::saturating_add)
+            }
             Length::Items => sum(number(1), item(2).max(size_of::<i64>() as u64)),
             Length::Steps => {
                 let (from, to) = match columns.len() {

@@ -36,7 +36,7 @@ use crate::lake::{
     Author, Before, Checked, CommitLabel, DataFiles, FileWriter, Head, Lake, Proposal, RevisedRows,
     Table, require_same_columns,
 };
-use crate::session::{Session, rows_of};
+use crate::session::{Session, for_constants_of, rows_of};
 
 use reshape::{Add, Reshaping};
 use sieve::{Sieve, Sifted, Sifting};
@@ -128,7 +128,8 @@ pub(crate) async fn try_out(
     let going = sieve.matching(rows_of(session, &snapshot, None, None)?, true)?;
     let Some(going) = going else { return Ok(0) };
     let Some(columns) = &sieve.changed else { return Ok(going.count().await? as u64) };
-    let mut changed = going.select(columns.clone())?.execute_stream().await?;
+    let changed = for_constants_of(going.select(columns.clone())?)?;
+    let mut changed = changed.execute_stream().await?;
     let mut count = 0;
     while let Some(batch) = changed.next().await {
         count += checked.check(&batch?)?.num_rows() as u64;

@@ -17,7 +17,7 @@ use super::{Coming, Going, Revision};
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::{Came, Checked, FileWriter, Removal, Snapshot, Table};
-use crate::session::{Session, rows_of};
+use crate::session::{Session, for_constants_of, rows_of};
 
 /// What the column is called that says where a row lies.
 const FILE: &str = "__colonnade_file";
@@ -185,7 +185,8 @@ impl<'a> Sieve<'a> {
         {
             let columns =
                 self.was.as_ref().map_or_else(|| columns.clone(), |was| was.beside(columns));
-            let mut rows = matching.select(columns)?.execute_stream().await?;
+            let rows = for_constants_of(matching.select(columns)?)?;
+            let mut rows = rows.execute_stream().await?;
             while let Some(batch) = rows.next().await {
                 let batch = match &self.was {
                     None => checked.check(&batch?)?,

@@ -14,7 +14,7 @@ pub(super) fn for_rows_of(row_bytes: u64, mut state: SessionState) -> SessionSta
         let bytes = BATCH_ROWS as u64 * USUAL_ROW_BYTES;
         let rows = usize::try_from(bytes / row_bytes).unwrap_or(BATCH_ROWS).max(1);
         let config = state.config_mut();
-        *config = config.clone().with_batch_size(rows);
+        *config = config.clone().with_batch_size(rows.min(config.batch_size()));
     }
     state
 }

@@ -9,6 +9,7 @@ mod batches;
 mod breadth;
 mod carry;
 mod changes;
+mod constants;
 mod digits;
 mod expression;
 mod files;
@@ -47,6 +48,7 @@ use futures::future::BoxFuture;
 
 pub(crate) use carry::{carried, carried_or_null, fits, has_way};
 pub use changes::Changes;
+pub(crate) use constants::for_constants_of;
 pub use query::SqlQuery;
 pub use reading::RowsRead;
 pub(crate) use rows::rows_of;

@@ -13,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 use kernels::{Budget, Execution};
 
 use super::batches::BATCH_ROWS;
+use super::constants::ConstantsFit;
 use super::digits::DecimalDigits;
 use super::nan::NothingLearntOfFloats;
 use super::whole::WholeNumbersFit;
@@ -73,6 +74,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .with_runtime_env(runtime)
         .with_default_features()
         .with_analyzer_rule(Arc::new(WholeNumbersFit))
+        .with_optimizer_rule(Arc::new(ConstantsFit))
         .build();
     state.register_expr_planner(Arc::new(DecimalDigits))?;
     let execution =

@@ -23,6 +23,7 @@ use datafusion_functions_json::udfs::{json_get_json_udf, json_get_udf, json_unio
 use super::arrows::bind_arrows;
 use super::batches::for_rows_of;
 use super::breadth::require_narrow;
+use super::constants::for_constants_of;
 use super::provider::PinnedSchema;
 use crate::error::{Code, Error, Result};
 use crate::functions;
@@ -250,7 +251,7 @@ pub(super) async fn plan_with(
         let analyzed = analyzer.execute_and_check(plan.clone(), state.config_options(), |_, _| {});
         analyzed.map_err(mistaken)?;
     }
-    with_documents(DataFrame::new(state, plan))
+    with_documents(for_constants_of(DataFrame::new(state, plan))?)
 }
 
 /// What the planner calls a mistake of its own is one of the query's types, more often than not.

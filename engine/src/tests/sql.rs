@@ -306,6 +306,13 @@ async fn what_would_take_all_memory_or_stack_is_refused() {
         "range(-2000000000, 2000000000, 2)",
         "generate_series(0, id * 100000000, 1)",
         "list_repeat(1, 2000000000)",
+        // What is known beforehand is made for each row.
+        "repeat('abcdefghi0', 100000)",
+        "concat(model, repeat('abcdefghi0', 100000))",
+        "array_repeat(1, 100000)",
+        "replace(repeat('a', 20000), 'a', repeat('b', 20000))",
+        "replace(model || 'mmmmmmmmmm', 'm', repeat('m', 20000000))",
+        "regexp_replace(repeat('a', 20000), 'a', repeat('b', 20000), 'g')",
     ] {
         let session = session(&engine).await;
         let refused = match session.sql(&format!("SELECT {function} AS a FROM calls")).await {
@@ -328,6 +335,10 @@ async fn what_would_take_all_memory_or_stack_is_refused() {
             "5",
         ),
         ("repeat(NULL, 3)", ""),
+        ("length(repeat('a', 1000000))", "1000000"),
+        ("count(*) FILTER (WHERE model <> repeat('a', 1000000))", "10"),
+        ("replace('banana', 'an', 'AN-')", "bAN-AN-a"),
+        ("regexp_replace('banana', 'a(.)', 'A', 'g')", "bAAa"),
     ] {
         let found = query(&engine, &format!("SELECT {function} AS a FROM calls LIMIT 1")).await;
         assert!(
@@ -335,6 +346,29 @@ async fn what_would_take_all_memory_or_stack_is_refused() {
             "{function}: {found}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_long_constant_is_for_few_rows() {
+    let engine = engine().await;
+    let one = "SELECT length(text) AS n FROM (SELECT repeat('a', 1000000) || now() AS text)";
+    assert!(query(&engine, one).await.contains("10000"));
+    send(&engine, 0..4, None).await.unwrap();
+    let of = |bytes: usize| {
+        format!("SELECT max(length(model || '{}')) AS n FROM calls", "x".repeat(bytes))
+    };
+    assert!(query(&engine, &of(20_000)).await.contains("20002"));
+    // Of one that stands in the query it is known before, and fewer rows are taken at a time.
+    assert!(query(&engine, &of(200_000)).await.contains("200002"));
+    let session = session(&engine).await;
+    let made = "SELECT max(length(model || repeat('x', 200000))) AS n FROM calls";
+    let refused = match session.sql(made).await {
+        Ok(frame) => session.collect(frame).await.map(drop),
+        Err(e) => Err(e),
+    };
+    let error = refused.unwrap_err();
+    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+    assert!(error.to_string().contains("constants of 200000 bytes for each row"), "{error}");
 }
 
 /// What a query says that is planned, and fails when it runs; a session's plan may know it at once.

@@ -34,11 +34,17 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
     match in_time(READY_TIME_MAX, service.engine.ready()).await {
         // Damage in one place must not take the others from who asks.
         Ok(()) => {
-            let says = match service.engine.unreadable() {
-                0 => "ready\n".to_owned(),
-                // How many, and whose, is for those who have a key.
-                _ => "ready; some datasets can not be read\n".to_owned(),
-            };
+            let mut says = "ready".to_owned();
+            // How many, and whose, is for those who have a key.
+            if service.engine.unreadable() > 0 {
+                says.push_str("; some datasets can not be read");
+            }
+            // Queries are answered all the same.
+            if let Err(error) = in_time(READY_TIME_MAX, service.runner.counts()).await {
+                tracing::warn!(detail = error.detail(), "runs can not be counted");
+                says.push_str("; no runs are taken: the control database does not answer");
+            }
+            says.push('\n');
             wire::body(StatusCode::OK, "text/plain; charset=utf-8", says)
         }
         Err(error) => wire::failure(StatusCode::SERVICE_UNAVAILABLE, &error, ids),

@@ -18,12 +18,14 @@ pub(crate) mod postgres;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use futures::future::BoxFuture;
 
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use sql::SqlStore;
+pub use ticks::{Fired, TickCount, TickOf, TickState};
 
 /// What a call comes to.
 pub type Result<T> = std::result::Result<T, ControlError>;
@@ -182,7 +184,7 @@ pub struct Asked {
     pub job: Option<String>,
     /// In this state.
     pub state: Option<String>,
-    /// With this key, and succeeded: work that was done.
+    /// With this key; those that succeeded, where no state is said.
     pub key: Option<String>,
     /// Requested before this one.
     pub before: Option<String>,
@@ -260,8 +262,11 @@ pub trait ControlStore: Send + Sync {
     /// What runs of a job kind took before; none, where no run of it has ended.
     fn cost<'a>(&'a self, tenant: &'a str, job: &'a str) -> BoxFuture<'a, Result<Option<Cost>>>;
 
-    /// Gives a tenant so many parts of the work when others wait, too; who has no weight has one part.
-    fn weigh<'a>(&'a self, tenant: &'a str, weight: i64) -> BoxFuture<'a, Result<()>>;
+    /// Runs of a tenant that are no rows of the dataset yet: that wait, that are at work, that ended.
+    fn not_counted<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<[i64; 3]>>;
+
+    /// Gives tenants so many parts of the work when others wait, too; who is not named has one part.
+    fn weigh<'a>(&'a self, weights: &'a [(&'a str, i64)]) -> BoxFuture<'a, Result<()>>;
 
     /// A run of a tenant.
     fn get<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
@@ -309,9 +314,14 @@ pub trait ControlStore: Send + Sync {
     /// Lets go of the database.
     fn close(&self) -> BoxFuture<'_, ()>;
 
-    /// Takes runs that ended and are no rows of the dataset yet, oldest first, of one tenant: until the worker says what became of
-    /// them, nobody else gets them.
-    fn to_project<'a>(&'a self, worker: &'a str, limit: i64) -> BoxFuture<'a, Result<ToProject>>;
+    /// Takes runs that ended and are no rows of the dataset yet, oldest first, of the first tenant behind the one that is named that
+    /// has some: until the worker says what became of them, nobody else gets them.
+    fn to_project<'a>(
+        &'a self,
+        worker: &'a str,
+        after: &'a str,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<ToProject>>;
 
     /// Says that they are rows now, or that they may still not be.
     fn projected<'a>(&'a self, ids: &'a [String], are_rows: bool) -> BoxFuture<'a, Result<()>>;
@@ -329,6 +339,13 @@ pub trait ControlStore: Send + Sync {
 
     /// Lets go of runs that ended before `ended_us` and are rows of the dataset. Answers with how many there were.
     fn forget(&self, ended_us: i64) -> BoxFuture<'_, Result<u64>>;
+
+    /// A schedule of a tenant.
+    fn schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleEntry>>>;
 
     /// Adds a schedule; false when the tenant has one of this name.
     fn add_schedule<'a>(&'a self, schedule: &'a ScheduleEntry) -> BoxFuture<'a, Result<bool>>;
@@ -487,56 +504,6 @@ pub enum Pause {
     Begin,
     /// It goes on; what came up to here is not made up for.
     End { up_to: i64 },
-}
-
-/// What became of a time of a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fired {
-    /// It has a run now.
-    Now,
-    /// It had one, or there is no such schedule.
-    Before,
-    /// Too many runs are open.
-    Full,
-}
-
-/// A time of a schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TickOf {
-    /// Whose the schedule is.
-    pub tenant: String,
-    /// Its name; of a step of a pipeline `pipeline/step`.
-    pub schedule: String,
-    /// The local time that it stands for: one run each.
-    pub logical: String,
-    /// When it was due, in microseconds.
-    pub due_us: i64,
-    /// Only where nothing was handled since `.0`; from then on everything is up to `.1`.
-    pub moves: Option<(i64, i64)>,
-}
-
-/// A tick as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TickState {
-    /// The schedule, or the step of a pipeline.
-    pub schedule: String,
-    /// When it was due, in microseconds.
-    pub due_us: i64,
-    /// The local time that it stands for.
-    pub logical: String,
-    /// Its run.
-    pub run: String,
-    /// The state of that.
-    pub state: Option<String>,
-}
-
-/// Ticks of one schedule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TickCount {
-    /// The state of their runs.
-    pub state: Option<String>,
-    /// How many.
-    pub ticks: i64,
 }
 
 /// That a version of a dataset is there.

@@ -1,7 +1,7 @@
 //! The store in SQLite or PostgreSQL. Both understand the same statements; where they differ is how a connection is made ready and
 //! how a transaction that changes something begins.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -12,7 +12,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/006_backfills.sql"),
     include_str!("migrations/007_pipelines.sql"),
     include_str!("migrations/008_counts.sql"),
+    include_str!("migrations/009_cancelled.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -28,6 +29,8 @@ const READY: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
 /// How long a call waits for a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a call waits for its answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Connections to PostgreSQL of one process.
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 /// Connections to a file: one writes at a time, the others read.
@@ -61,6 +64,15 @@ pub struct SqlStore {
     begin: &'static str,
     /// The file, for what is said of it.
     file: String,
+    /// Where the file is, and which it is.
+    place: Option<(PathBuf, (u64, u64))>,
+}
+
+/// Which file is there.
+fn place_of(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -104,7 +116,9 @@ impl SqlStore {
         // Who is told of it need not know where it lies.
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let url = format!("sqlite:{path}?mode=rwc");
-        Self::connect(&url, Dialect::Sqlite, name.unwrap_or(shown)).await
+        let mut store = Self::connect(&url, Dialect::Sqlite, name.unwrap_or(shown)).await?;
+        store.place = place_of(file).map(|found| (file.to_owned(), found));
+        Ok(store)
     }
 
     /// A database that is gone with the process.
@@ -138,6 +152,13 @@ impl SqlStore {
             let closed = first.close().await;
             made.and(closed).map_err(|e| failed(e, &file))?;
         }
+        if !is_in_memory {
+            // Where a database ends a transaction by itself, as on a full disk, the library does not know so, and none could begin again.
+            options = options.before_acquire(|connection, _| {
+                let is_usable = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_usable) })
+            });
+        }
         options = options.after_connect(move |connection, _| dialect.make_ready(connection));
         let pool = options.connect(url).await.map_err(|e| failed(e, &file))?;
         let begin = match dialect {
@@ -145,13 +166,13 @@ impl SqlStore {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let store = Self { pool, begin, file };
+        let store = Self { pool, begin, file, place: None };
         store.migrate(dialect).await?;
         Ok(store)
     }
 
     #[cfg(test)]
-    pub(super) fn pool(&self) -> &AnyPool {
+    pub(crate) fn pool(&self) -> &AnyPool {
         &self.pool
     }
 
@@ -200,6 +221,18 @@ impl SqlStore {
 
     async fn commit(&self, tx: Transaction<'static, Any>) -> Result<()> {
         tx.commit().await.map_err(|e| self.failed(e))
+    }
+
+    /// Fails where the file was taken away, or another is in its place: what would be written to the open one nobody would find.
+    fn require_there(&self) -> Result<()> {
+        let Some((path, known)) = &self.place else { return Ok(()) };
+        if place_of(path).is_some_and(|found| found == *known) {
+            return Ok(());
+        }
+        Err(ControlError::Unavailable(format!(
+            "its file {} is no longer the one that was opened; put it back, or end all processes of this root and start them anew",
+            self.file
+        )))
     }
 
     /// The number of a change. Whoever takes one has it to itself until its transaction ends: so changes are seen in the order of
@@ -263,6 +296,21 @@ impl SqlStore {
         row.try_get(column).map_err(|e| self.failed(e))
     }
 
+    /// The answer to a call, or that there was none in time: a machine that is gone says nothing, and its connection may stand for hours.
+    fn in_time<'a, T: Send + 'a>(
+        &'a self,
+        call: impl Future<Output = Result<T>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T>> {
+        Box::pin(async move {
+            self.require_there()?;
+            let none = |_| {
+                let says = format!("it did not answer for {} s", ANSWER_TIME_MAX.as_secs());
+                Err(ControlError::Unavailable(says))
+            };
+            tokio::time::timeout(ANSWER_TIME_MAX, call).await.unwrap_or_else(none)
+        })
+    }
+
     fn failed(&self, error: sqlx::Error) -> ControlError {
         failed(error, &self.file)
     }
@@ -274,23 +322,32 @@ fn shown(url: &str) -> String {
     format!("{scheme}…")
 }
 
+/// What SQLite says, without where.
+fn primary(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff)
+}
+
+/// Whether PostgreSQL may answer a later try: what ends connections or a call, what it has too little of, what others hold, and what
+/// only the server does that is in the place of another.
+fn passes(code: &str) -> bool {
+    const CLASSES: [&str; 4] = ["08", "40", "53", "58"];
+    const CODES: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "57014", "55P03", "25006"];
+    code.len() == 5
+        && (CLASSES.iter().any(|class| code.starts_with(class)) || CODES.contains(&code))
+}
+
 fn failed(error: sqlx::Error, file: &str) -> ControlError {
     let code = match &error {
         sqlx::Error::Database(e) => e.code().map(|code| code.into_owned()).unwrap_or_default(),
         _ => String::new(),
     };
-    match (&error, code.as_str()) {
+    // Of SQLite's codes the low byte says what it is, and the rest where: PostgreSQL's have five letters.
+    match (&error, primary(&code)) {
         // SQLITE_CORRUPT and SQLITE_NOTADB.
-        (_, "11" | "26") => ControlError::Damaged(error.to_string(), file.to_owned()),
-        // SQLITE_BUSY, _LOCKED, _READONLY, _IOERR, _FULL, _CANTOPEN; of PostgreSQL what ends connections, and what a later try does not meet.
-        (
-            _,
-            "5" | "6" | "10" | "13" | "14" | "57P01" | "57P02" | "57P03" | "40001" | "40P01"
-            | "53300",
-        ) => ControlError::Unavailable(error.to_string()),
-        (_, code) if code.len() == 5 && code.starts_with("08") => {
-            ControlError::Unavailable(error.to_string())
-        }
+        (_, Some(11 | 26)) => ControlError::Damaged(error.to_string(), file.to_owned()),
+        // SQLITE_BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR, _FULL, _CANTOPEN, _PROTOCOL.
+        (_, Some(5..=8 | 10 | 13..=15)) => ControlError::Unavailable(error.to_string()),
+        _ if passes(&code) => ControlError::Unavailable(error.to_string()),
         (
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
@@ -304,5 +361,24 @@ fn failed(error: sqlx::Error, file: &str) -> ControlError {
             ControlError::Setting("postgres://…".into(), error.to_string())
         }
         _ => ControlError::Refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod codes {
+    use super::{passes, primary};
+
+    #[test]
+    fn codes_are_told_apart() {
+        // SQLITE_IOERR_FSYNC, SQLITE_BUSY_SNAPSHOT, SQLITE_READONLY_DBMOVED, SQLITE_CORRUPT_INDEX.
+        let codes = ["1034", "517", "1032", "779", "13"].map(primary);
+        assert_eq!(codes, [10, 5, 8, 11, 13].map(Some));
+        assert_eq!(["40001", "08006", "57P01", ""].map(primary), [None; 4]);
+        for code in ["53100", "53200", "25006", "57014", "57P05", "08006", "40P01", "58030"] {
+            assert!(passes(code), "{code}");
+        }
+        for code in ["23505", "42601", "22P02", "13", "10", ""] {
+            assert!(!passes(code), "{code}");
+        }
     }
 }

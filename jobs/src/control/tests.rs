@@ -6,6 +6,14 @@ use std::collections::BTreeMap;
 use super::postgres::Postgres;
 use super::*;
 
+mod pipelines;
+
+use pipelines::{
+    a_cancelled_run_whose_worker_is_gone_is_to_end,
+    a_step_begins_while_the_run_goes_on_that_it_is_of,
+    what_becomes_of_one_tenants_runs_holds_up_no_other,
+};
+
 const ROOM: Room = Room { open_max: 100_000, of_tenant_max: 100_000 };
 
 fn new_run(id: &str, tenant: &str) -> NewRun {
@@ -84,6 +92,9 @@ sentences! {
     each_time_of_a_schedule_has_one_run,
     the_newest_version_of_each_dataset_is_said_once,
     a_database_is_of_one_root,
+    a_step_begins_while_the_run_goes_on_that_it_is_of,
+    a_cancelled_run_whose_worker_is_gone_is_to_end,
+    what_becomes_of_one_tenants_runs_holds_up_no_other,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {
@@ -342,7 +353,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     assert_eq!(store.forget(1_000).await.unwrap(), 0);
     let mut told = Vec::new();
     let mut project = async |worker: &str| {
-        let found = store.to_project(worker, 10).await.unwrap();
+        let found = store.to_project(worker, "", 10).await.unwrap();
         told.push((ids(found.entries), found.perhaps));
     };
     store.leave("w").await.unwrap();
@@ -363,7 +374,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     store.projected(first, true).await.unwrap();
     store.projected(second, false).await.unwrap();
     assert_eq!(store.forget(1_000).await.unwrap(), 1);
-    let found = store.to_project("q", 10).await.unwrap();
+    let found = store.to_project("q", "", 10).await.unwrap();
     assert_eq!(&found.perhaps, second);
     store.projected(second, true).await.unwrap();
     assert_eq!(store.forget(1_000).await.unwrap(), 1);
@@ -381,7 +392,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     assert_eq!(store.earlier("t").await.unwrap(), Earlier { is_read: true, has_older: false });
     assert_eq!(store.get("t", "a").await.unwrap().unwrap().document, "of before");
     assert_eq!(store.get("t", "b").await.unwrap().unwrap().state, "queued");
-    assert_eq!(store.to_project("q", 10).await.unwrap().entries, []);
+    assert_eq!(store.to_project("q", "", 10).await.unwrap().entries, []);
 }
 
 async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::{Pause, TickOf, TickState};
-use crate::run::record::{RunRecord, RunState};
+use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, policy};
 
@@ -336,30 +336,8 @@ impl Runner {
 
     /// CONFLICT while a run of a pipeline goes on.
     pub(crate) async fn require_none_open(&self, who: &Principal, name: &str) -> Result<()> {
-        self.require_none_open_but(who, name, None).await
-    }
-
-    /// The same, whether that one goes on or not.
-    async fn require_none_open_but(
-        &self,
-        who: &Principal,
-        name: &str,
-        but: Option<&str>,
-    ) -> Result<()> {
-        let open = self.store().open_ticks(who.tenant.as_str(), name).await?;
-        match open.iter().find(|open| but.is_none_or(|but| but != open.run)) {
+        match self.store().open_ticks(who.tenant.as_str(), name).await?.first() {
             Some(open) => Err(goes_on(name, Some(&open.run))),
-            None => Ok(()),
-        }
-    }
-
-    /// CONFLICT where a run is a step of a run of a pipeline, and another run of that goes on.
-    pub(crate) async fn require_turn(&self, who: &Principal, record: &RunRecord) -> Result<()> {
-        let of_step = record.schedule.as_deref().and_then(|schedule| schedule.split_once('/'));
-        match of_step {
-            Some((pipeline, _)) => {
-                self.require_none_open_but(who, pipeline, record.logical_time.as_deref()).await
-            }
             None => Ok(()),
         }
     }
@@ -408,7 +386,13 @@ impl Runner {
             return Err(refused);
         }
         // One that was cancelled between two steps has none that failed.
-        self.store().end_tick(who.tenant.as_str(), &run.id, None).await?;
+        let tenant = who.tenant.as_str();
+        self.store().end_tick(tenant, &run.id, None).await?;
+        // Somebody may have begun another meanwhile.
+        let open = self.store().open_ticks(tenant, name).await?;
+        if let Some(other) = open.iter().find(|open| open.run != run.id) {
+            return Err(goes_on(name, Some(&other.run)));
+        }
         advance(self, &entry, &schedule).await?;
         self.pipeline_run(who, name, Some(&run.id)).await
     }

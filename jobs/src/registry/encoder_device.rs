@@ -6,7 +6,7 @@ use engine::{Code, Error, Result};
 use kernels::{Device, Devices, GpuPolicy};
 use models::{Embedder, EncoderDevice, TextEmbedder, embedder_on};
 
-use crate::run::context::Stage;
+use crate::run::stage::Stage;
 
 /// Fewer texts than these are embedded before a device has compiled its kernels: an estimate.
 const TEXTS_MIN: usize = 20_000;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -32,8 +33,8 @@ use crate::run::clock::Clock;
 use crate::run::content::Content;
 use crate::run::key;
 use crate::run::logs::RunLog;
-use crate::run::memory::PeakMemory;
 use crate::run::record::{DatasetVersion, StageRecord};
+use crate::run::stage::Stage;
 
 /// One run's view of the world.
 pub struct RunContext {
@@ -304,18 +305,7 @@ impl RunContext {
 
     /// Begins a step; its record is taken when the guard is finished or dropped.
     pub fn stage(&self, name: &str) -> Stage {
-        Stage {
-            record: StageRecord {
-                name: name.into(),
-                device: "cpu".into(),
-                reason: "relational work and input/output stay on the CPU".into(),
-                ..StageRecord::default()
-            },
-            began: Instant::now(),
-            memory: PeakMemory::watch(),
-            stages: self.stages.clone(),
-            log: self.log.clone(),
-        }
+        Stage::begin(name, self.stages.clone(), self.log.clone())
     }
 
     /// Commits `batches` to the dataset of `spec`, which is made when absent, marked with the run and its
@@ -351,9 +341,9 @@ impl RunContext {
         marks: Vec<(String, i64)>,
     ) -> Result<()> {
         self.check()?;
-        let (batches, content) = self.counted(&spec, batches.into()).await?;
-        let dataset = spec.name.clone();
         let mut stage = self.stage("commit");
+        let (batches, content) = self.counted(&spec, batches.into(), stage.elsewhere()).await?;
+        let dataset = spec.name.clone();
         if let Batches::Memory(batches) = &batches {
             stage.record.rows_in = batches.iter().map(|b| b.num_rows() as u64).sum();
         }
@@ -425,11 +415,13 @@ impl RunContext {
         Ok(())
     }
 
-    /// The batches, and what is in them, which of a stream is known when it has passed by.
+    /// The batches, and what is in them, which of a stream is known when it has passed by. The time that the stream takes is another
+    /// step's.
     async fn counted(
         &self,
         spec: &DatasetSpec,
         batches: Batches,
+        elsewhere: Arc<AtomicU64>,
     ) -> Result<(Batches, Arc<Mutex<Content>>)> {
         let (content, spec) = (Arc::<Mutex<Content>>::default(), spec.clone());
         let counting = content.clone();
@@ -444,7 +436,17 @@ impl RunContext {
             }
             Batches::Stream(stream) => {
                 let schema = stream.schema();
-                let counted = stream.map(move |batch| {
+                let timed = futures::stream::unfold(stream, move |mut stream| {
+                    let elsewhere = elsewhere.clone();
+                    async move {
+                        let began = Instant::now();
+                        let batch = stream.next().await;
+                        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        elsewhere.fetch_add(us, Ordering::Relaxed);
+                        batch.map(|batch| (batch, stream))
+                    }
+                });
+                let counted = timed.map(move |batch| {
                     let batch = batch?;
                     let added = counting.lock().add(&spec, &batch);
                     added.map_err(|e| DataFusionError::External(Box::new(e)))?;
@@ -511,48 +513,6 @@ pub(crate) enum Place {
     Of(Expr),
     /// Where those that are there have their keys.
     OfKeys,
-}
-
-/// A step under way.
-pub struct Stage {
-    /// What is known of it so far; times and memory are filled in at the end.
-    pub record: StageRecord,
-    began: Instant,
-    memory: PeakMemory,
-    stages: Arc<Mutex<Vec<StageRecord>>>,
-    log: RunLog,
-}
-
-impl Stage {
-    /// Ends the step.
-    pub fn finish(self) {}
-
-    /// Names the device that did the step and why.
-    pub fn on_device(&mut self, device: impl Into<String>, reason: impl Into<String>) {
-        self.record.device = device.into();
-        self.record.reason = reason.into();
-    }
-
-    /// Adds facts by the step's own names.
-    pub fn facts(&mut self, facts: Value) {
-        self.record.facts = facts;
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let mut record = std::mem::take(&mut self.record);
-        record.wall_seconds = self.began.elapsed().as_secs_f64();
-        // What another process did has its own.
-        if record.peak_memory_bytes == 0 {
-            record.peak_memory_bytes = self.memory.bytes();
-        }
-        let StageRecord { name, device, wall_seconds, rows_in, rows_out, .. } = &record;
-        self.log.info(format!(
-            "{name}: {rows_in} rows in, {rows_out} rows out, {wall_seconds:.3} s on {device}"
-        ));
-        self.stages.lock().push(record);
-    }
 }
 
 /// Fails with `CANCELLED` when `token` is.

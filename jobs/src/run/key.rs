@@ -2,10 +2,14 @@
 //! the same rows, so the second finds the first one's commit by it. Who asked, when, and on which
 //! device are left out on purpose.
 
+use std::path::Path;
+
+use engine::{Code, Error, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::run::record::DatasetVersion;
+use crate::job::Job;
+use crate::run::record::{DatasetVersion, RunRecord};
 
 /// SHA-256 in hex of the job, its revision, its canonical parameters, its code where that is not part of this program, and its inputs
 /// at their versions.
@@ -32,4 +36,24 @@ pub(crate) fn run_key(
 /// The name under which the commits of a key are marked in the table itself (Delta `txn.appId`).
 pub(crate) fn application_id(key: &str) -> String {
     format!("colonnade-run-{key}")
+}
+
+/// That the program of a run is the one that its key names.
+pub(crate) fn require_code(
+    job: &dyn Job,
+    record: &RunRecord,
+    programs: Option<&Path>,
+) -> Result<()> {
+    let code = job.code(&record.params, programs)?;
+    let key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
+    if code.is_null() || key == record.key {
+        return Ok(());
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "{}: its program has changed since the run was asked for; ask for it again",
+            job.name()
+        ),
+    ))
 }

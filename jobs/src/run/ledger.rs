@@ -281,6 +281,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
     let (code, message) =
         (text_at(batch, "error_code", row)?, text_at(batch, "error_message", row)?);
     Ok(RunRecord {
+        workers_lost: 0,
         id: json("id")?.parse()?,
         job: json("job")?,
         state: json("state")?.parse()?,

@@ -270,11 +270,11 @@ pub async fn run_log(
 ) -> Result<Vec<LogLine>> {
     who.require(Role::Reader)?;
     let name = DatasetName::new(RUN_LOGS)?;
+    // Whoever is at work may be another process, and the first that says something.
+    engine.look_for(who, &name, None).await?;
     if !engine.catalog(who).await?.has(&name)? {
         return Ok(Vec::new());
     }
-    // Whoever is at work may be another process.
-    engine.look_for(who, &name, None).await?;
     let session = engine.session(who, &[(name.clone(), AsOf::Latest)]).await?;
     let (attempt, line) = after;
     let is_later = ident("attempt").gt(lit(attempt));

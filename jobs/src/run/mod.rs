@@ -14,4 +14,5 @@ pub(crate) mod quotas;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod runner;
+pub(crate) mod stage;
 pub(crate) mod stages;

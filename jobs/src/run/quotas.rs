@@ -1,5 +1,6 @@
 //! What a tenant's runs may take in an hour, a day or a month. The sums are those of the dataset `run_stages`, which has a run some
-//! moments after its end: what is at work when a quota is reached goes on.
+//! moments after its end: what is at work when a quota is reached goes on, and what waits does not begin. Of runs those are counted
+//! that are not there yet, too.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use engine::{AsOf, Code, Engine, Error, Principal, Result, Role, TenantId};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::control::ControlStore;
 use crate::run::stages::{RUN_STAGES, first_number};
 
 /// How long sums are good for.
@@ -184,6 +186,15 @@ fn quota(part: &str) -> Option<Quota> {
     (most.is_finite() && most >= 0.0).then_some(Quota { tenant, measure, most, period })
 }
 
+/// When it is looked whether a quota is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A run is asked for: those that wait come before it.
+    Asked,
+    /// A run that waited begins.
+    Begins,
+}
+
 impl Quotas {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -220,16 +231,28 @@ impl Quotas {
         Ok(states)
     }
 
+    /// Says that there are more rows of what a tenant's runs took.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        self.known.lock().remove(tenant);
+    }
+
     /// Fails where a quota of the tenant is reached; says in the log where one is near.
     pub(crate) async fn check(
         &self,
         engine: &Engine,
         who: &Principal,
         now: DateTime<Utc>,
+        (store, moment): (&dyn ControlStore, Moment),
     ) -> Result<()> {
         if self.of(&who.tenant).is_empty() {
             return Ok(());
         }
+        let [waiting, working, ended] = store.not_counted(who.tenant.as_str()).await?;
+        let more = match moment {
+            Moment::Asked => waiting + working + ended,
+            // One of those at work is the run itself.
+            Moment::Begins => (working - 1).max(0) + ended,
+        };
         let known = self.known.lock().get(&who.tenant).cloned();
         let states = match known.filter(|(at, _)| at.elapsed() < FRESH) {
             Some((_, states)) => states,
@@ -245,7 +268,11 @@ impl Quotas {
                 states
             }
         };
-        match states.iter().find(|state| state.is_reached() && state.until > now) {
+        let states = states.into_iter().map(|state| match state.quota.measure {
+            Measure::Runs => QuotaState { used: state.used + more as f64, ..state },
+            _ => state,
+        });
+        match states.into_iter().find(|state| state.is_reached() && state.until > now) {
             Some(state) => Err(Error::user(Code::LimitExceeded, state.says())),
             None => Ok(()),
         }
@@ -352,6 +379,32 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn of_many_that_are_asked_for_at_once_as_many_run_as_may() {
+        let engine = engine().await;
+        append(&engine, "metrics", &[sampled("load", 300, vec![1.0; 50])]).await;
+        let quotas = "* runs=3/month".parse().unwrap();
+        let options = RunnerOptions { quotas, ..RunnerOptions::default() };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let who = Principal::local();
+        let ask = |number: i32| {
+            let params = serde_json::json!({ "output": format!("o{number}") });
+            let request = RunRequest { job: "anomalies".into(), params, ..RunRequest::default() };
+            runner.submit(&who, request)
+        };
+        let asked = futures::future::join_all((0..20).map(ask)).await;
+        let mut done = Vec::new();
+        for handle in asked.into_iter().flatten() {
+            done.push(handle.wait().await.unwrap());
+        }
+        let of = |state| done.iter().filter(|run| run.state == state).count();
+        assert!((1..=3).contains(&of(RunState::Succeeded)), "{done:?}");
+        let refused = done.iter().filter_map(|run| run.error.as_ref());
+        assert!(refused.clone().all(|error| error.message.contains("quota reached: 3 runs")));
+        assert_eq!(of(RunState::Succeeded) + refused.count(), done.len());
+        runner.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn who_has_used_up_a_quota_runs_again_when_the_period_is_over() {
         let engine = engine().await;
         append(&engine, "metrics", &[sampled("load", 300, vec![1.0; 500])]).await;
@@ -378,7 +431,8 @@ mod tests {
         assert!(states.iter().all(|state| state.used > 0.0), "{states:?}");
         // Tomorrow it counts from nothing.
         let tomorrow = Utc::now() + TimeDelta::days(1);
-        options().quotas.check(&engine, &who, tomorrow).await.unwrap();
+        let at = (runner.store(), Moment::Asked);
+        options().quotas.check(&engine, &who, tomorrow, at).await.unwrap();
         runner.shutdown().await;
     }
 }

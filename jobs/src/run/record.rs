@@ -32,6 +32,9 @@ pub struct RunRecord {
     /// The tries before the one that counts: each ended by an error that can pass.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// How often the process ended that was at it, before it did: others took it over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub workers_lost: u32,
     /// When it is tried again; `None` while it works and after its end.
     #[serde(default)]
     pub next_attempt_at: Option<DateTime<Utc>>,
@@ -101,7 +104,7 @@ pub enum RunState {
 }
 
 /// A try of a run that ended by an error that can pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// When it began.
     pub started_at: DateTime<Utc>,
@@ -109,6 +112,9 @@ pub struct Attempt {
     pub ended_at: DateTime<Utc>,
     /// Why.
     pub error: RunError,
+    /// Its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageRecord>,
 }
 
 /// A dataset at a version.
@@ -189,6 +195,10 @@ impl RunFilter {
             && self.state.is_none_or(|state| state == record.state)
             && self.before.is_none_or(|before| record.id < before)
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Now, for who has no runner.

@@ -196,15 +196,21 @@ impl Records {
         engine: &Engine,
         who: &Principal,
         key: &str,
+        state: RunState,
         limit: usize,
     ) -> Result<Vec<RunRecord>> {
         let asked = Asked {
             key: Some(key.to_owned()),
+            state: Some(state.as_str().to_owned()),
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             ..Asked::default()
         };
         let records = records_of(&self.store.list(who.tenant.as_str(), &asked).await?);
-        if !records.is_empty() || !self.store.earlier(who.tenant.as_str()).await?.has_older {
+        // Of those that did not succeed nothing is known any more when they are old.
+        if state != RunState::Succeeded
+            || !records.is_empty()
+            || !self.store.earlier(who.tenant.as_str()).await?.has_older
+        {
             return Ok(records);
         }
         ledger::with_key(engine, who, key, limit).await
@@ -239,7 +245,10 @@ fn waits_for(entry: &Entry, workers: &[Worker]) -> Option<String> {
 /// The records of entries; one that is damaged must not hide the others.
 pub(crate) fn records_of(entries: &[Entry]) -> Vec<RunRecord> {
     let readable = |entry: &Entry| match Document::of(entry) {
-        Ok(document) => Some(document.record),
+        Ok(document) => Some(RunRecord {
+            workers_lost: u32::try_from(entry.losses).unwrap_or(u32::MAX),
+            ..document.record
+        }),
         Err(error) => {
             tracing::warn!(detail = error.detail(), "a run is left out");
             None

@@ -30,7 +30,10 @@ pub struct Prices(BTreeMap<String, f64>);
 
 impl Prices {
     fn of(&self, stage: &StageRecord) -> Option<f64> {
-        Some(self.0.get(&stage.device)? * stage.wall_seconds / 3600.0)
+        // `cuda:0 (NVIDIA H100 80GB HBM3)` is priced by its name, whichever its number is.
+        let name = stage.device.split_once(" (").and_then(|(_, name)| name.strip_suffix(')'));
+        let price = self.0.get(&stage.device).or_else(|| self.0.get(name?))?;
+        Some(price * stage.wall_seconds / 3600.0)
     }
 }
 
@@ -83,7 +86,13 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
         partition_by: Vec::new(),
         columns: vec![
             column("run", Text, false, None, "The run"),
-            column("position", Int32, false, None, "Which of its steps, from 0"),
+            column(
+                "position",
+                Int32,
+                false,
+                None,
+                "Which of its steps, from 0; those of tries that failed come first",
+            ),
             column("job", Text, false, None, "The job kind"),
             column("stage", Text, false, None, "What the step does"),
             column("requested_by", Text, false, None, "Who asked for the run"),
@@ -117,16 +126,18 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
 }
 
 /// Appends the steps of `records`, as one commit.
-pub(crate) async fn append(
+pub(crate) async fn append<'a>(
     engine: &Engine,
     who: &Principal,
-    records: &[RunRecord],
+    records: &'a [RunRecord],
     prices: &Prices,
 ) -> Result<()> {
-    let rows: Vec<(&RunRecord, usize, &StageRecord)> = records
-        .iter()
-        .flat_map(|run| run.stages.iter().enumerate().map(move |(i, stage)| (run, i, stage)))
-        .collect();
+    // What tries took that ended by an error was taken, too.
+    let of_run = |run: &'a RunRecord| {
+        let tried = run.attempts.iter().flat_map(|attempt| &attempt.stages);
+        tried.chain(&run.stages).enumerate().map(move |(i, stage)| (run, i, stage))
+    };
+    let rows: Vec<(&RunRecord, usize, &StageRecord)> = records.iter().flat_map(of_run).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -359,6 +370,8 @@ mod tests {
         assert_eq!(prices.of(&stage("cpu")), Some(1.0));
         assert_eq!(prices.of(&stage("NVIDIA H100 80GB HBM3")), Some(8.0));
         assert_eq!(prices.of(&stage("another")), None);
+        let cuda = kernels::Device::Cuda { ordinal: 1, name: "NVIDIA H100 80GB HBM3".into() };
+        assert_eq!(prices.of(&stage(&cuda.to_string())), Some(8.0));
         assert_eq!("".parse::<Prices>().unwrap(), Prices::default());
         for (text, says) in [
             ("cpu", "found \"cpu\""),

@@ -89,6 +89,20 @@ async fn fire_times(
         [first, _, ..] if !schedule.steps.is_empty() => (std::slice::from_ref(first), first.due),
         run => (run, up_to),
     };
+    // What is made up for leaves room to others.
+    let room = match run {
+        [_, _, ..] => {
+            let counts = runner.store().tick_counts(&entry.tenant, &entry.name).await?;
+            runner.made_up_max().saturating_sub(Progress::of(0, &counts).open)
+        }
+        _ => 1,
+    };
+    let (run, up_to) = match run.get(..usize::try_from(room).unwrap_or_default()) {
+        None => (run, up_to),
+        Some([]) if !run.is_empty() => return Ok(0),
+        Some(first) if first.len() == run.len() => (run, up_to),
+        Some(first) => (first, first.last().map_or(last, |tick| tick.due)),
+    };
     let mut fired = 0;
     for tick in run {
         fired += u64::from(fire_tick(runner, entry, schedule, tick, None).await?);
@@ -183,7 +197,13 @@ async fn fire_after(
         if run.tenant != entry.tenant || run.state != RunState::Succeeded.as_str() {
             continue;
         }
-        let record = Document::of(&run)?.record;
+        let record = match Document::of(&run) {
+            Ok(document) => document.record,
+            Err(error) => {
+                tracing::error!(run = run.id, detail = error.detail(), "a run can not be read");
+                continue;
+            }
+        };
         let is_it = match is_schedule {
             true => record.schedule.as_deref() == Some(after),
             false => record.job == after,

@@ -26,6 +26,7 @@ use crate::parameters::dataset_name;
 use crate::pipelines::{self, Graph, Step};
 use crate::run::ledger::RUNS;
 use crate::run::logs::RUN_LOGS;
+use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, require_outputs};
 use crate::run::stages::RUN_STAGES;
 use backfill::going_on;
@@ -39,6 +40,8 @@ pub use uses::require_unused;
 
 /// Schedules of one tenant.
 const SCHEDULES_MAX: usize = 1_000;
+/// Longest schedule with its parameters, in bytes: all of them are read every second. A pipeline has a bound of its own.
+const DOCUMENT_MAX_BYTES: usize = 32 << 10;
 /// Longest name of a schedule, in bytes.
 const NAME_MAX_BYTES: usize = 63;
 /// Longest spread of starts.
@@ -84,6 +87,8 @@ pub struct ScheduleState {
     pub next_at: Option<DateTime<Utc>>,
     /// How far a backfill is; none of others.
     pub progress: Option<Progress>,
+    /// How its newest run is; none, where it had none or that was long ago.
+    pub last_state: Option<RunState>,
 }
 
 /// A time of a schedule.
@@ -203,8 +208,7 @@ impl Runner {
         who: &Principal,
         name: &str,
     ) -> Result<Option<ScheduleEntry>> {
-        let all = self.store().schedules(Some(who.tenant.as_str())).await?;
-        Ok(all.into_iter().find(|entry| entry.name == name))
+        Ok(self.store().schedule(who.tenant.as_str(), name).await?)
     }
 
     /// Adds a schedule. Its first time is the next one from now on. CONFLICT where there is one of this name.
@@ -236,6 +240,16 @@ impl Runner {
             self.prepare(who, schedule.request(schedule.first_params(self)?)).await?;
         }
         let document = schedule.to_text()?;
+        if schedule.steps.is_empty() && document.len() > DOCUMENT_MAX_BYTES {
+            return Err(Error::user(
+                Code::LimitExceeded,
+                format!(
+                    "schedule {}: expected at most {DOCUMENT_MAX_BYTES} bytes with all parameters, found {}",
+                    schedule.name,
+                    document.len()
+                ),
+            ));
+        }
         let entry = ScheduleEntry {
             tenant: tenant.to_owned(),
             name: schedule.name.clone(),
@@ -252,6 +266,11 @@ impl Runner {
                     schedule.name
                 ),
             ));
+        }
+        // Another that came at the same moment may make a circle with it.
+        if let Err(error) = self.require_cause(who, &schedule, beside).await {
+            store.remove_schedule(tenant, &schedule.name).await?;
+            return Err(error);
         }
         self.state_of(&entry).await
     }
@@ -410,7 +429,10 @@ impl Runner {
                 Some(Progress::of(total, &counts))
             }
         };
+        let last = self.store().ticks(&entry.tenant, &entry.name, 1).await?.pop();
+        let last_state = last.and_then(|tick| tick.state).map(|state| state.parse()).transpose()?;
         Ok(ScheduleState {
+            last_state,
             next_at: next_at.filter(|_| !entry.is_paused),
             is_paused: entry.is_paused,
             missed: u64::try_from(entry.missed).unwrap_or_default(),
@@ -421,12 +443,13 @@ impl Runner {
 
     /// One of them; NOT_FOUND where there is none.
     pub async fn schedule(&self, who: &Principal, name: &str) -> Result<ScheduleState> {
-        let all = self.schedules(who).await?;
-        let found = all.iter().find(|state| state.schedule.name == name).cloned();
-        found.ok_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|state| state.schedule.name.as_str()).collect();
-            no_such_schedule(name, &names)
-        })
+        who.require(Role::Reader)?;
+        if let Some(entry) = self.entry_of(who, name).await? {
+            return self.state_of(&entry).await;
+        }
+        let all = self.store().schedules(Some(who.tenant.as_str())).await?;
+        let names: Vec<&str> = all.iter().map(|entry| entry.name.as_str()).collect();
+        Err(no_such_schedule(name, &names))
     }
 
     /// Pauses a schedule: its times pass without runs, and are not made up for.
@@ -462,6 +485,21 @@ impl Runner {
         let schedule = self.schedule(who, name).await?.schedule;
         if !schedule.steps.is_empty() {
             self.require_none_open(who, name).await?;
+        }
+        // Where a job has its name, what comes after it would come after each run of that.
+        if self.jobs().get(name).is_ok() {
+            let mut rest = self.all_with(who, &[]).await?;
+            rest.retain(|other| other.name != name);
+            let rest: Vec<Node<'_>> = rest.iter().map(|it| self.node(it)).collect();
+            if let Some(names) = circle(&rest) {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "schedule {name}: without it runs of the job {name} would start each other, for ever: {}; remove one of these first",
+                        names.join(" -> ")
+                    ),
+                ));
+            }
         }
         self.store().remove_schedule(who.tenant.as_str(), name).await?;
         let steps = schedule.steps.iter().map(|step| pipelines::of_step(name, &step.name));

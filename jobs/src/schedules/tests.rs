@@ -10,6 +10,7 @@ use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::when::next_times;
 use super::{Schedule, Trigger, fire_due};
 use crate::control::{Asked, Lease, ScheduleEntry, Verdict, Wants};
 use crate::kinds::Jobs;
@@ -107,13 +108,11 @@ async fn each_time_runs_once_whoever_looks_at_the_clock_and_however_often() {
         let times = logical_times(&runner, &one.name).await;
         let unique: BTreeSet<&String> = times.iter().collect();
         assert_eq!(unique.len(), times.len(), "{}", one.name);
-        let expected: Vec<String> = one
-            .trigger
-            .next_times(from, 1_000)
-            .unwrap()
+        let cron = one.trigger.times().unwrap().unwrap();
+        let expected: Vec<String> = next_times(&cron, from, 1_000)
             .into_iter()
-            .filter(|time| time.at <= now)
-            .map(|time| time.local)
+            .filter(|tick| tick.due <= now)
+            .map(|tick| tick.logical)
             .collect();
         let mut times = times.clone();
         times.sort();
@@ -194,6 +193,40 @@ async fn an_outage_is_made_up_for_as_the_schedule_says() {
     for (name, runs) in [("none", 1), ("latest", 2), ("all", 73)] {
         assert_eq!(logical_times(&runner, name).await.len(), runs, "{name}");
     }
+}
+
+/// More begins when some of it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_up_for_leaves_room_to_others() {
+    let engine = engine().await;
+    append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
+    let options = RunnerOptions {
+        gpu: GpuPolicy::Off,
+        threads: 1,
+        takes: Takes::Own,
+        concurrent_runs: 2,
+        queue_runs_max: 38,
+        ..RunnerOptions::default()
+    };
+    let runner = Runner::start(engine.clone(), options).await.unwrap();
+    let hourly = Schedule {
+        trigger: clock("0 * * * *", "UTC", "all", 0),
+        ..schedule("hourly", "0 * * * *", "UTC")
+    };
+    made_at(&runner, hourly, at("2026-05-01T12:30:00Z")).await;
+    for day in [24, 25] {
+        fire_due(&runner, at(&format!("2026-05-{day}T13:00:02Z"))).await.unwrap();
+        assert_eq!(logical_times(&runner, "hourly").await.len(), 30);
+    }
+    let who = Principal::local();
+    let open = runner.list(&who, RunFilter { limit: 20, ..RunFilter::default() }).await.unwrap();
+    for run in open {
+        runner.cancel(&who, run.id).await.unwrap();
+    }
+    fire_due(&runner, at("2026-05-25T13:00:03Z")).await.unwrap();
+    let times = logical_times(&runner, "hourly").await;
+    assert_eq!((times.len(), times[49].as_str()), (50, "2026-05-03T14:00:00+00:00"));
+    assert_eq!(runner.schedule(&who, "hourly").await.unwrap().missed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

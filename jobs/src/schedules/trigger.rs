@@ -87,7 +87,9 @@ impl Trigger {
     pub fn next_times(&self, after: DateTime<Utc>, count: usize) -> Result<Vec<NextTime>> {
         let Some(cron) = self.times()? else { return Ok(Vec::new()) };
         let ticks = next_times(&cron, after, count).into_iter();
-        Ok(ticks.map(|tick| NextTime { at: tick.due, local: tick.logical }).collect())
+        Ok(ticks
+            .map(|tick| NextTime { at: tick.due, local: cron.on_its_clock(tick.due) })
+            .collect())
     }
 
     /// For a person: when it runs.

@@ -22,7 +22,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
 mod due;
@@ -141,6 +141,11 @@ impl Cron {
     /// The line, its fields parted by one space.
     pub fn line(&self) -> &str {
         &self.line
+    }
+
+    /// What the clock of its zone shows then, as RFC 3339.
+    pub fn on_its_clock(&self, at: DateTime<Utc>) -> String {
+        at.with_timezone(&self.zone).to_rfc3339_opts(SecondsFormat::Secs, false)
     }
 
     /// The name of the time zone.

@@ -111,7 +111,11 @@ async fn results_of_several_outputs_are_never_half_published() {
     for (output, of_output) in OUTPUTS.iter().zip(effects(&server).await) {
         assert_eq!(of_output, expected, "{output}");
     }
-    assert_eq!(std::fs::read_dir(root.join("default/_publications")).map_or(0, Iterator::count), 0);
+    let left = std::fs::read_dir(root.join("default/_publications")).into_iter().flatten();
+    let left = left.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    // One that was cut off before it had its name decided nothing.
+    let left: Vec<String> = left.filter(|name| !name.contains('#')).collect();
+    assert_eq!(left, Vec::<String>::new(), "decided, and not done");
     println!(
         "{} runs of three outputs, {kills} kills, {given_up} given up, {decided} of the kills between the decision and its end, {looks} looks: none half",
         runs.len()

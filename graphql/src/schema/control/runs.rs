@@ -115,6 +115,12 @@ fn run_type() -> Object {
             .description("The tries before the one that counts: each ended by an error that can pass."),
         )
         .field(
+            part("workersLost", TypeRef::named_nn(TypeRef::INT), |r: &RunRecord| {
+                Ok(r.workers_lost.into())
+            })
+            .description("How often the process ended that was at it, before it did: others took it over."),
+        )
+        .field(
             part("nextAttemptAt", TypeRef::named(scalars::DATE_TIME), |r: &RunRecord| {
                 Ok(optional_instant(r.next_attempt_at.as_ref()))
             })

@@ -12,7 +12,7 @@ use kernels::GpuPolicy;
 
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
 use super::super::scalars;
-use super::runs::priority;
+use super::runs::{priority, state_value};
 use super::{big, instant, json, optional_instant};
 use crate::error::bad_input;
 
@@ -96,6 +96,12 @@ fn schedule_type() -> Object {
                 Ok(big(s.missed))
             })
             .description("Times that came too late to run."),
+        )
+        .field(
+            part("lastState", TypeRef::named("RunState"), |s: &ScheduleState| {
+                Ok(s.last_state.map_or(Value::Null, state_value))
+            })
+            .description("How its newest run is. Null where it had none, or that was long ago."),
         )
         .field(
             Field::new("progress", TypeRef::named("ScheduleProgress"), |context| {

@@ -200,13 +200,14 @@ impl SqlStore {
         let before = asked.before.clone().unwrap_or_else(|| "zzzzzzzz".to_owned());
         let (tenant, limit) = (tenant.to_owned(), asked.limit);
         let statement = match (&asked.key, &asked.job, &asked.state) {
-            (Some(key), _, _) => query(entries!(
-                "WHERE tenant = $1 AND id < $2 AND run_key = $4 AND state = 'succeeded' ORDER BY id DESC LIMIT $3"
+            (Some(key), _, state) => query(entries!(
+                "WHERE tenant = $1 AND id < $2 AND run_key = $4 AND state = $5 ORDER BY id DESC LIMIT $3"
             ))
             .bind(tenant)
             .bind(before)
             .bind(limit)
-            .bind(key.clone()),
+            .bind(key.clone())
+            .bind(state.clone().unwrap_or_else(|| "succeeded".to_owned())),
             (None, Some(job), Some(state)) => query(entries!(
                 "WHERE tenant = $1 AND id < $2 AND job = $4 AND state = $5 ORDER BY id DESC LIMIT $3"
             ))
@@ -297,12 +298,12 @@ impl SqlStore {
         has_older: bool,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let change = self.next_change(&mut tx).await?;
+        self.next_change(&mut tx).await?;
         for run in runs {
             let added = query(
                 "INSERT INTO runs (id, tenant, job, state, is_open, run_key, priority, rank, due_at, memory_bytes, attempt, \
                  attempts_max, losses, kept_for, worker, charged_us, cancel_asked, change, projection, ended_at, document) \
-                 VALUES ($1, $2, $3, $4, 0, $5, 0, 0, 0, 0, 1, 1, 0, NULL, NULL, 0, 0, $6, 1, $7, $8) ON CONFLICT (id) DO NOTHING",
+                 VALUES ($1, $2, $3, $4, 0, $5, 0, 0, 0, 0, 1, 1, 0, NULL, NULL, 0, 0, 0, 1, $6, $7) ON CONFLICT (id) DO NOTHING",
             );
             let added = added
                 .bind(run.id.clone())
@@ -310,7 +311,6 @@ impl SqlStore {
                 .bind(run.job.clone())
                 .bind(run.state.clone())
                 .bind(run.key.clone())
-                .bind(change)
                 .bind(run.ended_us)
                 .bind(run.document.clone());
             self.run(added, &mut tx).await?;
@@ -323,12 +323,17 @@ impl SqlStore {
         self.commit(tx).await
     }
 
-    pub(super) async fn to_project_runs(&self, worker: &str, limit: i64) -> Result<ToProject> {
+    pub(super) async fn to_project_runs(
+        &self,
+        worker: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<ToProject> {
         let next = query(
             "SELECT tenant FROM runs WHERE is_open = 0 AND projection <> 1 AND COALESCE(worker, $1) = $1 \
-             ORDER BY tenant, id LIMIT 1",
+             AND tenant > $2 ORDER BY tenant, id LIMIT 1",
         );
-        let next = next.bind(worker.to_owned());
+        let next = next.bind(worker.to_owned()).bind(after.to_owned());
         // Looked for outside of a transaction: most often there is none.
         let found = next.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
         let Some(row) = found else { return Ok(ToProject::default()) };
@@ -387,6 +392,21 @@ impl SqlStore {
                 "SELECT tenant, name, is_paused, up_to, missed, document FROM schedules ORDER BY tenant, name",
             ),
         };
+        self.schedules_in(rows).await
+    }
+
+    pub(super) async fn find_schedule(
+        &self,
+        tenant: &str,
+        name: &str,
+    ) -> Result<Option<ScheduleEntry>> {
+        let row = query(
+            "SELECT tenant, name, is_paused, up_to, missed, document FROM schedules WHERE tenant = $1 AND name = $2",
+        );
+        Ok(self.schedules_in(row.bind(tenant.to_owned()).bind(name.to_owned())).await?.pop())
+    }
+
+    async fn schedules_in(&self, rows: Query<'_, Any, AnyArguments>) -> Result<Vec<ScheduleEntry>> {
         let rows = rows.fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter()
             .map(|row| {

@@ -12,15 +12,15 @@ use crate::control::{
 
 impl ControlStore for SqlStore {
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>> {
-        Box::pin(self.enqueue_run(run, room))
+        self.in_time(self.enqueue_run(run, room))
     }
 
     fn claim<'a>(&'a self, wants: &'a Wants) -> BoxFuture<'a, Result<Option<Entry>>> {
-        Box::pin(self.claim_run(wants))
+        self.in_time(self.claim_run(wants))
     }
 
     fn note<'a>(&'a self, lease: &'a Lease, document: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let mut tx = self.begin().await?;
             let change = self.next_change(&mut tx).await?;
             let noted = query(
@@ -44,7 +44,7 @@ impl ControlStore for SqlStore {
         verdict: Verdict<'a>,
         document: &'a str,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { self.settle_run(lease, &verdict, document).await })
+        self.in_time(async move { self.settle_run(lease, &verdict, document).await })
     }
 
     fn cancel<'a>(
@@ -54,7 +54,7 @@ impl ControlStore for SqlStore {
         ended_us: i64,
         document: &'a str,
     ) -> BoxFuture<'a, Result<Cancelled>> {
-        Box::pin(self.cancel_run(tenant, id, ended_us, document))
+        self.in_time(self.cancel_run(tenant, id, ended_us, document))
     }
 
     fn end_waiting<'a>(
@@ -64,36 +64,60 @@ impl ControlStore for SqlStore {
         ended_us: i64,
         document: &'a str,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.end_a_waiting(id, state, ended_us, document))
+        self.in_time(self.end_a_waiting(id, state, ended_us, document))
     }
 
     fn overdue(&self, now_us: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Entry>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let overdue = query(entries!(
                 "WHERE is_open = 1 AND state = 'queued' AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2"
             ));
-            self.entries(overdue.bind(now_us).bind(limit)).await
+            let mut found = self.entries(overdue.bind(now_us).bind(limit)).await?;
+            let cancelled = query(entries!(
+                "WHERE is_open = 1 AND state = 'queued' AND cancel_asked = 1 ORDER BY id LIMIT $1"
+            ));
+            found.extend(self.entries(cancelled.bind(limit)).await?);
+            Ok(found)
         })
     }
 
     fn cost<'a>(&'a self, tenant: &'a str, job: &'a str) -> BoxFuture<'a, Result<Option<Cost>>> {
-        Box::pin(self.cost_of(tenant, job))
+        self.in_time(self.cost_of(tenant, job))
     }
 
-    fn weigh<'a>(&'a self, tenant: &'a str, weight: i64) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let weighs = query(
-                "INSERT INTO tenants (tenant, weight, used_us, is_read, has_older) \
-                 SELECT $1, $2, value, 0, 0 FROM counters WHERE name = 'turn' \
-                 ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight",
+    fn not_counted<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<[i64; 3]>> {
+        self.in_time(async move {
+            let counted = query(
+                "SELECT (SELECT COUNT(*) FROM runs WHERE is_open = 1 AND tenant = $1 AND state = 'queued') AS waiting, \
+                 (SELECT COUNT(*) FROM runs WHERE is_open = 1 AND tenant = $1 AND state = 'running') AS working, \
+                 (SELECT COUNT(*) FROM runs WHERE is_open = 0 AND projection <> 1 AND tenant = $1) AS ended",
             );
-            let weighs = weighs.bind(tenant.to_owned()).bind(weight.max(1));
-            weighs.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
+            let row = counted.bind(tenant.to_owned()).fetch_one(&self.pool).await;
+            let row = row.map_err(|e| self.failed(e))?;
+            Ok([self.get(&row, "waiting")?, self.get(&row, "working")?, self.get(&row, "ended")?])
+        })
+    }
+
+    fn weigh<'a>(&'a self, weights: &'a [(&'a str, i64)]) -> BoxFuture<'a, Result<()>> {
+        self.in_time(async move {
+            let mut tx = self.begin().await?;
+            self.next_change(&mut tx).await?;
+            self.run(query("UPDATE tenants SET weight = 1 WHERE weight <> 1"), &mut tx).await?;
+            for (tenant, weight) in weights {
+                let weighs = query(
+                    "INSERT INTO tenants (tenant, weight, used_us, is_read, has_older) \
+                     SELECT $1, $2, value, 0, 0 FROM counters WHERE name = 'turn' \
+                     ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight",
+                );
+                let weighs = weighs.bind((*tenant).to_owned()).bind((*weight).max(1));
+                self.run(weighs, &mut tx).await?;
+            }
+            self.commit(tx).await
         })
     }
 
     fn get<'a>(&'a self, tenant: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let found = query(entries!("WHERE id = $1 AND tenant = $2"));
             let mut found = self.entries(found.bind(id.to_owned()).bind(tenant.to_owned())).await?;
             Ok(found.pop())
@@ -101,18 +125,18 @@ impl ControlStore for SqlStore {
     }
 
     fn list<'a>(&'a self, tenant: &'a str, asked: &'a Asked) -> BoxFuture<'a, Result<Vec<Entry>>> {
-        Box::pin(self.list_runs(tenant, asked))
+        self.in_time(self.list_runs(tenant, asked))
     }
 
     fn changed(&self, change: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Entry>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let changed = query(entries!("WHERE change > $1 ORDER BY change LIMIT $2"));
             self.entries(changed.bind(change).bind(limit)).await
         })
     }
 
     fn last_change(&self) -> BoxFuture<'_, Result<i64>> {
-        Box::pin(self.counter("change"))
+        self.in_time(self.counter("change"))
     }
 
     fn join<'a>(
@@ -123,7 +147,7 @@ impl ControlStore for SqlStore {
         device: Option<&'a DeviceRoom>,
         now_us: i64,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let joins = query(
                 "INSERT INTO workers (id, label, started_at, runs_max, device, device_bytes, beat) VALUES ($1, $2, $3, $4, $5, $6, 0)",
             );
@@ -135,11 +159,11 @@ impl ControlStore for SqlStore {
     }
 
     fn beat<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Option<Vec<String>>>> {
-        Box::pin(self.beat_worker(worker))
+        self.in_time(self.beat_worker(worker))
     }
 
     fn held<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<Vec<Lease>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let held = query("SELECT id, attempt FROM runs WHERE is_open = 1 AND worker = $1");
             let rows = held.bind(worker.to_owned()).fetch_all(&self.pool).await;
             let rows = rows.map_err(|e| self.failed(e))?;
@@ -153,7 +177,7 @@ impl ControlStore for SqlStore {
     }
 
     fn put_back<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let mut tx = self.begin().await?;
             let change = self.next_change(&mut tx).await?;
             let back = query(
@@ -168,7 +192,7 @@ impl ControlStore for SqlStore {
     }
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<Worker>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let all = query(
                 "SELECT id, label, started_at, runs_max, device, device_bytes, beat FROM workers ORDER BY started_at, id",
             );
@@ -191,11 +215,11 @@ impl ControlStore for SqlStore {
     }
 
     fn dead<'a>(&'a self, worker: &'a Worker) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.bury(worker))
+        self.in_time(self.bury(worker))
     }
 
     fn leave<'a>(&'a self, worker: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let mut tx = self.begin().await?;
             let change = self.next_change(&mut tx).await?;
             let gone = query("DELETE FROM workers WHERE id = $1").bind(worker.to_owned());
@@ -213,16 +237,21 @@ impl ControlStore for SqlStore {
         Box::pin(self.pool.close())
     }
 
-    fn to_project<'a>(&'a self, worker: &'a str, limit: i64) -> BoxFuture<'a, Result<ToProject>> {
-        Box::pin(self.to_project_runs(worker, limit))
+    fn to_project<'a>(
+        &'a self,
+        worker: &'a str,
+        after: &'a str,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<ToProject>> {
+        self.in_time(self.to_project_runs(worker, after, limit))
     }
 
     fn projected<'a>(&'a self, ids: &'a [String], are_rows: bool) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.projected_runs(ids, are_rows))
+        self.in_time(self.projected_runs(ids, are_rows))
     }
 
     fn earlier<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Earlier>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let known = query("SELECT is_read, has_older FROM tenants WHERE tenant = $1");
             let row = known.bind(tenant.to_owned()).fetch_optional(&self.pool).await;
             Ok(match row.map_err(|e| self.failed(e))? {
@@ -241,11 +270,19 @@ impl ControlStore for SqlStore {
         runs: &'a [Adopted],
         has_older: bool,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.adopt_runs(tenant, runs, has_older))
+        self.in_time(self.adopt_runs(tenant, runs, has_older))
     }
 
     fn forget(&self, ended_us: i64) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.forget_runs(ended_us))
+        self.in_time(self.forget_runs(ended_us))
+    }
+
+    fn schedule<'a>(
+        &'a self,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleEntry>>> {
+        self.in_time(self.find_schedule(tenant, name))
     }
 
     fn add_schedule<'a>(&'a self, schedule: &'a ScheduleEntry) -> BoxFuture<'a, Result<bool>> {
@@ -260,14 +297,14 @@ impl ControlStore for SqlStore {
             .bind(schedule.up_to)
             .bind(schedule.missed)
             .bind(schedule.document.clone());
-        Box::pin(self.changes_rows(added))
+        self.in_time(self.changes_rows(added))
     }
 
     fn schedules<'a>(
         &'a self,
         tenant: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<ScheduleEntry>>> {
-        Box::pin(self.list_schedules(tenant))
+        self.in_time(self.list_schedules(tenant))
     }
 
     fn pause_schedule<'a>(
@@ -285,7 +322,7 @@ impl ControlStore for SqlStore {
              WHERE tenant = $1 AND name = $2",
         );
         let paused = paused.bind(tenant.to_owned()).bind(name.to_owned()).bind(is_paused);
-        Box::pin(self.changes_rows(paused.bind(up_to)))
+        self.in_time(self.changes_rows(paused.bind(up_to)))
     }
 
     fn remove_schedule<'a>(
@@ -293,7 +330,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.remove(tenant, name))
+        self.in_time(self.remove(tenant, name))
     }
 
     fn fire<'a>(
@@ -303,7 +340,7 @@ impl ControlStore for SqlStore {
         ended: Option<&'a str>,
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>> {
-        Box::pin(self.fire_tick(tick, run, ended, room))
+        self.in_time(self.fire_tick(tick, run, ended, room))
     }
 
     fn fire_again<'a>(
@@ -313,11 +350,11 @@ impl ControlStore for SqlStore {
         run: &'a NewRun,
         room: Room,
     ) -> BoxFuture<'a, Result<Fired>> {
-        Box::pin(self.fire_again(tenant, failed, run, room))
+        self.in_time(self.fire_again(tenant, failed, run, room))
     }
 
     fn forget_failed<'a>(&'a self, tenant: &'a str, name: &'a str) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.forget_failed(tenant, name))
+        self.in_time(self.forget_failed(tenant, name))
     }
 
     fn ticks<'a>(
@@ -326,11 +363,11 @@ impl ControlStore for SqlStore {
         name: &'a str,
         limit: i64,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.list_ticks(tenant, name, limit))
+        self.in_time(self.list_ticks(tenant, name, limit))
     }
 
     fn begin_tick<'a>(&'a self, tick: &'a TickOf, id: &'a str) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.begin_tick(tick, id))
+        self.in_time(self.begin_tick(tick, id))
     }
 
     fn open_ticks<'a>(
@@ -338,7 +375,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.list_open_ticks(tenant, name))
+        self.in_time(self.list_open_ticks(tenant, name))
     }
 
     fn ticks_of<'a>(
@@ -346,7 +383,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         of: &'a str,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.list_ticks_of(tenant, of))
+        self.in_time(self.list_ticks_of(tenant, of))
     }
 
     fn steps<'a>(
@@ -355,7 +392,7 @@ impl ControlStore for SqlStore {
         name: &'a str,
         limit: i64,
     ) -> BoxFuture<'a, Result<Vec<TickState>>> {
-        Box::pin(self.list_steps(tenant, name, limit))
+        self.in_time(self.list_steps(tenant, name, limit))
     }
 
     fn end_tick<'a>(
@@ -364,7 +401,7 @@ impl ControlStore for SqlStore {
         id: &'a str,
         ended: Option<(&'a str, bool)>,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.end_tick(tenant, id, ended))
+        self.in_time(self.end_tick(tenant, id, ended))
     }
 
     fn tick_counts<'a>(
@@ -372,7 +409,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Vec<TickCount>>> {
-        Box::pin(self.count_ticks(tenant, name))
+        self.in_time(self.count_ticks(tenant, name))
     }
 
     fn change_schedule<'a>(
@@ -383,7 +420,7 @@ impl ControlStore for SqlStore {
     ) -> BoxFuture<'a, Result<bool>> {
         let changed = query("UPDATE schedules SET document = $3 WHERE tenant = $1 AND name = $2");
         let changed = changed.bind(tenant.to_owned()).bind(name.to_owned());
-        Box::pin(self.changes_rows(changed.bind(document.to_owned())))
+        self.in_time(self.changes_rows(changed.bind(document.to_owned())))
     }
 
     fn last_tick<'a>(
@@ -391,7 +428,7 @@ impl ControlStore for SqlStore {
         tenant: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<i64>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let last = query(
                 "SELECT due_at FROM ticks WHERE tenant = $1 AND schedule = $2 ORDER BY due_at DESC LIMIT 1",
             );
@@ -413,27 +450,27 @@ impl ControlStore for SqlStore {
         );
         let handled =
             handled.bind(tenant.to_owned()).bind(name.to_owned()).bind(up_to).bind(missed);
-        Box::pin(async move { self.changes_rows(handled).await.map(drop) })
+        self.in_time(async move { self.changes_rows(handled).await.map(drop) })
     }
 
     fn notify<'a>(&'a self, notices: &'a [Notice]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.notify_of(notices))
+        self.in_time(self.notify_of(notices))
     }
 
     fn notices(&self, after: i64, limit: i64) -> BoxFuture<'_, Result<Vec<Notice>>> {
-        Box::pin(self.notices_after(after, limit))
+        self.in_time(self.notices_after(after, limit))
     }
 
     fn last_notice(&self) -> BoxFuture<'_, Result<i64>> {
-        Box::pin(self.counter("notice"))
+        self.in_time(self.counter("notice"))
     }
 
     fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>> {
-        Box::pin(self.root_of(id))
+        self.in_time(self.root_of(id))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {
-        Box::pin(async move {
+        self.in_time(async move {
             let counted = query(
                 "SELECT tenant, job, state, COUNT(*) AS n FROM runs WHERE is_open = 1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
             );

@@ -27,11 +27,15 @@ impl SqlStore {
         run: &str,
         tx: &mut Transaction<'static, Any>,
     ) -> Result<bool> {
-        // A step is of the schedule that its pipeline is.
-        let of = tick.schedule.split('/').next().unwrap_or_default();
+        // A step is of the schedule that its pipeline is, and begins while the run goes on that it is of.
+        let (of, is_step) = match tick.schedule.split_once('/') {
+            Some((pipeline, _)) => (pipeline, true),
+            None => (tick.schedule.as_str(), false),
+        };
         let ticks = query(
             "INSERT INTO ticks (tenant, schedule, logical, due_at, run) \
              SELECT tenant, $2, $3, $4, $5 FROM schedules WHERE tenant = $1 AND name = $7 AND up_to = COALESCE($6, up_to) \
+             AND ($8 = 0 OR EXISTS (SELECT 1 FROM ticks p WHERE p.tenant = $1 AND p.schedule = $7 AND p.run = $3 AND p.ended IS NULL)) \
              ON CONFLICT DO NOTHING",
         );
         let ticks = ticks
@@ -41,7 +45,8 @@ impl SqlStore {
             .bind(tick.due_us)
             .bind(run.to_owned())
             .bind(tick.moves.map(|(from, _)| from))
-            .bind(of.to_owned());
+            .bind(of.to_owned())
+            .bind(i64::from(is_step));
         if self.run(ticks, tx).await? == 0 {
             return Ok(false);
         }
@@ -94,6 +99,9 @@ impl SqlStore {
     ) -> Result<Fired> {
         let mut tx = self.begin().await?;
         let change = self.next_change(&mut tx).await?;
+        if self.is_behind_another(tenant, failed, &mut tx).await? {
+            return Ok(Fired::Waits);
+        }
         let moves = query(
             "UPDATE ticks SET run = $3, ended = NULL WHERE tenant = $1 AND run = $2 \
              AND EXISTS (SELECT 1 FROM runs r WHERE r.id = $2 AND r.state IN ('failed', 'cancelled'))",
@@ -112,6 +120,29 @@ impl SqlStore {
                 self.insert_if_room(run, None, room, change, tx).await
             }
         }
+    }
+
+    /// Whether a run is a step of a run of a pipeline, of which another goes on.
+    async fn is_behind_another(
+        &self,
+        tenant: &str,
+        run: &str,
+        tx: &mut Transaction<'static, Any>,
+    ) -> Result<bool> {
+        let of = query("SELECT schedule, logical FROM ticks WHERE tenant = $1 AND run = $2");
+        let of = of.bind(tenant.to_owned()).bind(run.to_owned());
+        let of = of.fetch_optional(&mut **tx).await.map_err(|e| self.failed(e))?;
+        let Some(of) = of else { return Ok(false) };
+        let (schedule, logical): (String, String) =
+            (self.get(&of, "schedule")?, self.get(&of, "logical")?);
+        let Some((pipeline, _)) = schedule.split_once('/') else { return Ok(false) };
+        let other = query(
+            "SELECT 1 AS n FROM ticks t LEFT JOIN runs r ON r.id = t.run WHERE t.tenant = $1 AND t.schedule = $2 \
+             AND t.ended IS NULL AND r.id IS NULL AND t.run <> $3 LIMIT 1",
+        );
+        let other = other.bind(tenant.to_owned()).bind(pipeline.to_owned()).bind(logical);
+        let other = other.fetch_optional(&mut **tx).await.map_err(|e| self.failed(e))?;
+        Ok(other.is_some())
     }
 
     pub(super) async fn forget_failed(&self, tenant: &str, schedule: &str) -> Result<u64> {
@@ -152,7 +183,9 @@ impl SqlStore {
     ) -> Result<bool> {
         let ends = match ended {
             None => query(
-                "UPDATE ticks SET ended = NULL WHERE tenant = $1 AND run = $2 AND ended IN ('failed', 'cancelled')",
+                "UPDATE ticks SET ended = NULL WHERE tenant = $1 AND run = $2 AND ended IN ('failed', 'cancelled') \
+                 AND NOT EXISTS (SELECT 1 FROM ticks o LEFT JOIN runs r ON r.id = o.run WHERE o.tenant = $1 \
+                 AND o.schedule = ticks.schedule AND o.ended IS NULL AND r.id IS NULL AND o.run <> $2)",
             ),
             Some((_, true)) => query(
                 "UPDATE ticks SET ended = $3 WHERE tenant = $1 AND run = $2 AND ended IS NULL",

@@ -13,7 +13,7 @@ use super::output::{BestLag, Correlation};
 use super::pairs::{Kept, Lagged, Subjects, Tested};
 use super::params::Params;
 use super::prepare::Prepared;
-use crate::run::context::Stage;
+use crate::run::stage::Stage;
 use crate::series::replaces;
 
 /// Names of left-out series in a summary, for each reason.

@@ -346,6 +346,9 @@ async fn link(
     if report.device != kernels::Device::Cpu {
         stage.record.gpu_seconds = linked.signed.kernel_seconds;
     }
+    if let Some(by_vectors) = &linked.by_vectors {
+        stage.took(&by_vectors.gpu);
+    }
     stage.record.rows_out = linked.links.len() as u64;
     stage.facts(json!({
         "signature_seconds": linked.signed.seconds,

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use analysis::vector_hash;
 use arrow::array::{Array, LargeStringArray};
 use engine::{Code, Error, Result};
-use kernels::nearest::{JoinOptions, Metric, Pair, PairList, PairSink, Rows, join, join_within};
+use kernels::nearest::{
+    JoinOptions, Metric, Pair, PairList, PairSink, Rows, Summary, join, join_within,
+};
 use kernels::{Execution, MatrixView};
 use rayon::prelude::*;
 
@@ -20,6 +22,7 @@ use super::corpus::Corpus;
 use super::find::{Grounds, Link};
 use super::{NAME, Params};
 use crate::run::context::RunContext;
+use crate::run::stage::GpuUse;
 use crate::similar::Vectors;
 
 /// The vectors of the rows that are compared.
@@ -34,6 +37,7 @@ pub(super) struct SemanticLinks {
     pub(super) without_vector: usize,
     /// What it took.
     pub(super) seconds: f64,
+    pub(super) gpu: GpuUse,
 }
 
 /// The vectors of records, by row.
@@ -162,13 +166,16 @@ impl Semantic {
             ..JoinOptions::new(Metric::Cosine, min_cosine)
         };
         let mut within = PairList::with_limit(room);
-        join_within(self.vectors.matrix()?, &options, &mut within, execution)?;
+        let mut gpu = GpuUse::default();
+        let done = join_within(self.vectors.matrix()?, &options, &mut within, execution)?;
+        gpu.add(&done.stats);
         let mut pairs = within.into_pairs();
         if first > 0 {
             let new: Vec<usize> =
                 placed.iter().filter(|(_, row)| *row >= first).map(|(place, _)| *place).collect();
             let mut between = PairList::with_limit(room - pairs.len());
-            self.join(&new, Rows::Bits(&before), min_cosine, &mut between, execution)?;
+            let before = Rows::Bits(&before);
+            gpu.add(&self.join(&new, before, min_cosine, &mut between, execution)?.stats);
             let between = between.into_pairs().into_iter();
             pairs.extend(between.map(|pair| Pair { row: new[pair.row], ..pair }));
         }
@@ -185,6 +192,7 @@ impl Semantic {
             links: links.collect(),
             without_vector: first_of_its_kind.len() - placed.len(),
             seconds: began.elapsed().as_secs_f64(),
+            gpu,
         })
     }
 
@@ -196,13 +204,12 @@ impl Semantic {
         min_cosine: f64,
         sink: &mut dyn PairSink,
         execution: &Execution,
-    ) -> Result<()> {
+    ) -> Result<Summary> {
         let queries: Vec<f32> =
             places.iter().flat_map(|place| self.vectors.vector(*place)).copied().collect();
         let queries = MatrixView::new(&queries, places.len(), self.vectors.dimensions)?;
         let options = JoinOptions { allowed: base, ..JoinOptions::new(Metric::Cosine, min_cosine) };
-        join(queries, self.vectors.matrix()?, &options, sink, execution)?;
-        Ok(())
+        Ok(join(queries, self.vectors.matrix()?, &options, sink, execution)?)
     }
 }
 

@@ -237,6 +237,7 @@ async fn rows_of(
         },
     };
     let mut stage = ctx.stage("exec");
+    stage.is_outside();
     stage.on_device("cpu", format!("the program {} decides what it uses", params.program));
     let (activity, log) = (ctx.activity_sink(), ctx.log().clone());
     let on_line = move |line: &str| {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::NAME;
-use crate::run::context::{RunContext, Stage, cancelled};
+use crate::run::context::{RunContext, cancelled};
+use crate::run::stage::Stage;
 
 /// How often it is said how far a query is that gives no rows yet.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
@@ -43,6 +44,7 @@ struct Flow {
     keys: Option<Keys>,
     counts: Arc<Counts>,
     stage: Option<Stage>,
+    pauses: Pauses,
     cancellation: CancellationToken,
     on_progress: Arc<dyn Fn(f64) + Send + Sync>,
     on_activity: Arc<dyn Fn(Value) + Send + Sync>,
@@ -64,12 +66,14 @@ pub(super) async fn begin(
         .then(|| Keys::new(&schema, key, ctx.memory_budget_bytes() / KEYS_SHARE))
         .transpose()?;
     let counts = Arc::new(Counts::default());
+    let pauses = Pauses { of: stage.elsewhere(), since: Instant::now() };
     let mut flow = Flow {
         rows,
         read,
         keys,
         counts: Arc::clone(&counts),
         stage: Some(stage),
+        pauses,
         cancellation: ctx.cancellation().clone(),
         on_progress: ctx.progress_sink(),
         on_activity: ctx.activity_sink(),
@@ -85,8 +89,28 @@ pub(super) async fn begin(
     Ok((Box::pin(RecordBatchStreamAdapter::new(schema, rows)), counts))
 }
 
+/// The time in which nobody asks for rows, since those that came are written: it is not the query's.
+struct Pauses {
+    of: Arc<AtomicU64>,
+    since: Instant,
+}
+
+impl Pauses {
+    fn end(&self) {
+        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.of.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
 impl Flow {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.pauses.end();
+        let next = self.next_rows().await;
+        self.pauses.since = Instant::now();
+        next
+    }
+
+    async fn next_rows(&mut self) -> Result<Option<RecordBatch>> {
         let batch = loop {
             tokio::select! {
                 biased;

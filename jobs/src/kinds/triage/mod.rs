@@ -32,6 +32,7 @@ use crate::registry::embedders::{check_fields, model_error};
 use crate::registry::training_rows::{self, Examples, training_rows_name};
 use crate::registry::{History, files, models_name, stages_name};
 use crate::run::context::RunContext;
+use crate::run::stage::GpuUse;
 use crate::tables::input::{InputTable, is_text};
 use crate::texts::{RowText, TextSource};
 
@@ -255,6 +256,8 @@ struct Found {
     cut_texts: usize,
     empty_texts: usize,
     tokens: u64,
+    /// Of the search for what was learned from.
+    gpu: GpuUse,
 }
 
 async fn classify(ctx: &RunContext, task: Task) -> Result<(Rows, Found)> {
@@ -269,6 +272,7 @@ async fn classify(ctx: &RunContext, task: Task) -> Result<(Rows, Found)> {
     };
     let (rows, found) = ctx.compute(work).await?;
     stage.on_device("cpu", "classifiers answer on the CPU");
+    stage.took(&found.gpu);
     stage.record.rows_out = found.answers.len() as u64;
     stage.facts(json!({
         "tokens": found.tokens,
@@ -306,7 +310,8 @@ impl Task {
             let options = EmbedOptions { progress: Some(&report), ..EmbedOptions::default() };
             let embeddings = self.classifier.embed(&texts, &options).map_err(model_error)?;
             let predictions = self.classifier.answer(&embeddings.values, self.params.top);
-            let reasons = self.reasons(&embeddings.values, rows.len(), execution)?;
+            let reasons =
+                self.reasons(&embeddings.values, rows.len(), execution, &mut found.gpu)?;
             let mut predictions = predictions.map_err(model_error)?;
             for (row, prediction) in rows.iter().zip(&mut predictions) {
                 // Nothing says what an empty text is about.
@@ -324,7 +329,13 @@ impl Task {
     }
 
     /// For each text the rows that were learned from that are most like it, as JSON.
-    fn reasons(&self, vectors: &[f32], rows: usize, execution: &Execution) -> Result<Vec<String>> {
+    fn reasons(
+        &self,
+        vectors: &[f32],
+        rows: usize,
+        execution: &Execution,
+        gpu: &mut GpuUse,
+    ) -> Result<Vec<String>> {
         let (examples, k) = (&self.examples, self.params.reasons.min(self.examples.ids.len()));
         if k == 0 {
             return Ok(vec!["[]".to_owned(); rows]);
@@ -334,6 +345,7 @@ impl Task {
         let base = MatrixView::new(&examples.vectors, examples.ids.len(), dimension)?;
         let options = NearestOptions::new(Metric::Cosine, k);
         let near = nearest(queries, base, &options, execution)?;
+        gpu.add(&near.summary.stats);
         let reason = |neighbour: &Neighbour| {
             let row = neighbour.index;
             json!({

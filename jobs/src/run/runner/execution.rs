@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,9 +24,10 @@ use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
 use crate::run::context::{Beside, Commits, RunContext, cancelled, interrupted, panicked};
 use crate::run::document::Document;
-use crate::run::key::run_key;
+use crate::run::key;
 use crate::run::logs::RunLog;
 use crate::run::memory::PeakMemory;
+use crate::run::quotas::Moment;
 use crate::run::record::{Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord};
 
 /// How often it is looked for runs that others queued or that have become due.
@@ -137,6 +137,7 @@ impl Run {
         let attempt_began_at = shared.now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
+        record.workers_lost = u32::try_from(entry.losses).unwrap_or(u32::MAX);
         let lease = lease_of(entry, worker);
         // What the GPU has too little memory for is done by the CPU.
         let is_too_much = entry.device.need == Need::Preferred && entry.has_device.is_none();
@@ -222,7 +223,7 @@ impl Run {
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
             shared.require_device(job.name(), self.live.gpu)?;
-            require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
+            key::require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
             let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
                 .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
                 .collect();
@@ -230,6 +231,15 @@ impl Run {
             let is_later = self.is_later_attempt;
             let before = recovery::before(shared, &self.who, job.as_ref(), &record, is_later).await;
             Ok((job, session, before?))
+        };
+        let begun = async {
+            tokio::select! {
+                biased;
+                // What somebody was at before may have been committed: that is seen first.
+                () = self.live.cancellation.cancelled(), if !self.is_later_attempt => Err(cancelled()),
+                error = deadline(shared.options.run_timeout, record.deadline_at, shared.now()) => Err(error),
+                begun = begun => begun,
+            }
         };
         let (job, session, numbers) = match begun.await {
             Ok((_, _, Before { done: Some(earlier), .. })) => {
@@ -241,6 +251,11 @@ impl Run {
             Ok((job, session, Before { numbers, .. })) => (job, session, numbers),
             Err(error) => return End::Stopped(error),
         };
+        let begins = (shared.records.store(), Moment::Begins);
+        let quotas = &shared.options.quotas;
+        if let Err(error) = quotas.check(&shared.engine, &self.who, shared.now(), begins).await {
+            return End::Stopped(error);
+        }
         let stages = Arc::new(Mutex::new(Vec::new()));
         let expected = job.outputs(&record.params).map_or(usize::MAX, |specs| specs.len());
         let context = self.context(shared, &job, &record, session, stages.clone(), numbers);
@@ -320,6 +335,11 @@ impl Run {
             // Stopped, but after its only commit: the result is there, so the run has succeeded.
             Err(_) if expected > 0 && outputs.len() == expected => {
                 End::Done(Outcome::default(), outputs, None)
+            }
+            // A job without outputs may have done much.
+            Err(error) if expected == 0 && error.code() == Code::Cancelled => {
+                let says = "the run was asked to stop; what it had done by then stays";
+                End::Stopped(Error::user(Code::Cancelled, says))
             }
             Err(error) => End::Stopped(error),
         }
@@ -472,6 +492,7 @@ impl Run {
                     started_at: self.attempt_began_at,
                     ended_at: finished_at,
                     error: RunError::from(&error),
+                    stages: std::mem::take(&mut record.stages),
                 };
                 record.attempts.push(attempt);
                 // With more memory, if that was what it had too little of.
@@ -576,20 +597,4 @@ impl Run {
         self.live.is_news.store(true, Ordering::Relaxed);
         shared.tell(RunRecord::clone(&self.live.record.borrow()));
     }
-}
-
-/// That the program of a run is the one that its key names.
-fn require_code(job: &dyn Job, record: &RunRecord, programs: Option<&Path>) -> Result<()> {
-    let code = job.code(&record.params, programs)?;
-    let key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
-    if code.is_null() || key == record.key {
-        return Ok(());
-    }
-    Err(Error::user(
-        Code::Conflict,
-        format!(
-            "{}: its program has changed since the run was asked for; ask for it again",
-            job.name()
-        ),
-    ))
 }

@@ -62,6 +62,7 @@ use crate::run::document::Document;
 use crate::run::key::run_key;
 use crate::run::logs::LogBook;
 use crate::run::notices::Notices;
+use crate::run::quotas::Moment;
 use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
@@ -172,8 +173,11 @@ impl Runner {
         let records = Records::open(&engine, options.control.as_deref()).await?;
         let device = options.device.clone().or_else(admission::device_here);
         let worker = join(&engine, &records, &options, device.as_ref()).await?;
-        for (tenant, weight) in &options.weights {
-            records.store().weigh(tenant.as_str(), i64::from(*weight)).await?;
+        // Who works for all says whose share is larger.
+        if options.takes == Takes::All {
+            let weights = options.weights.iter();
+            let weights = weights.map(|(tenant, weight)| (tenant.as_str(), i64::from(*weight)));
+            records.store().weigh(&weights.collect::<Vec<_>>()).await?;
         }
         let seen = records.store().last_change().await?;
         let heard = records.store().last_notice().await?;
@@ -261,7 +265,8 @@ impl Runner {
             ));
         }
         let job = shared.options.jobs.get(&request.job)?;
-        shared.options.quotas.check(&shared.engine, who, shared.now()).await?;
+        let asked = (shared.records.store(), Moment::Asked);
+        shared.options.quotas.check(&shared.engine, who, shared.now(), asked).await?;
         let params = job.canonical(&request.params)?;
         let inputs = job.inputs(&params)?;
         require_outputs(job.as_ref(), &params, &inputs)?;
@@ -269,6 +274,10 @@ impl Runner {
         // Where others work at it, theirs is the device.
         if shared.works() {
             shared.require_device(job.name(), gpu)?;
+        }
+        // What another process committed a moment ago is read, too.
+        for input in &inputs {
+            shared.engine.look_for(who, input, None).await?;
         }
         let session = shared.engine.session(who, &pins(&request, &inputs)?).await;
         let catalog = shared.engine.catalog(who).await?;
@@ -313,7 +322,7 @@ impl Runner {
         let ended = state.is_final().then_some(state.as_str());
         match self.store().fire(tick, &run, ended, self.shared.room()).await? {
             Fired::Now => {}
-            Fired::Before => return Ok(false),
+            Fired::Before | Fired::Waits => return Ok(false),
             Fired::Full => {
                 let says = format!("schedule {}: too many runs are queued", tick.schedule);
                 return Err(Error::user(Code::LimitExceeded, says));

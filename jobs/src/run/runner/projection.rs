@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::{Code, Principal, Result, Role, TenantId};
 
 use super::Shared;
-use crate::control::{Entry, ToProject};
+use crate::control::ToProject;
 use crate::run::record::RunRecord;
 use crate::run::records::records_of;
 use crate::run::{ledger, stages};
@@ -37,29 +37,44 @@ pub(super) async fn project(shared: Arc<Shared>) {
     }
 }
 
-/// Writes what ended now.
+/// Writes what ended now. What can not be written for one tenant holds up no other.
 pub(super) async fn flush(shared: &Shared) {
+    let mut after = String::new();
     loop {
-        match flush_some(shared).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            // It is done the next time, by whoever comes.
-            Err(error) => {
-                tracing::warn!(
-                    detail = error.detail(),
-                    "runs that ended could not be written to the dataset runs"
-                );
-                return;
-            }
+        let (tenant, error) = match take(shared, &after).await {
+            Ok(None) => return,
+            Ok(Some((tenant, taken))) => match write(shared, &tenant, taken).await {
+                Ok(true) => continue,
+                Ok(false) => (Some(tenant), None),
+                Err(error) => (Some(tenant), Some(error)),
+            },
+            Err(error) => (None, Some(error)),
+        };
+        // It is done the next time, by whoever comes.
+        if let Some(error) = error {
+            tracing::warn!(
+                tenant,
+                detail = error.detail(),
+                "runs that ended could not be written to the dataset runs"
+            );
+        }
+        match tenant {
+            Some(tenant) => after = tenant,
+            None => return,
         }
     }
 }
 
-async fn flush_some(shared: &Shared) -> Result<bool> {
-    let store = shared.records.store();
+/// What ended of the next tenant.
+async fn take(shared: &Shared, after: &str) -> Result<Option<(String, ToProject)>> {
     let worker = shared.worker.lock().id.clone();
-    let ToProject { entries, perhaps } = store.to_project(&worker, ROWS_MAX).await?;
-    let Some(Entry { tenant, .. }) = entries.first() else { return Ok(false) };
+    let taken = shared.records.store().to_project(&worker, after, ROWS_MAX).await?;
+    Ok(taken.entries.first().map(|entry| entry.tenant.clone()).map(|tenant| (tenant, taken)))
+}
+
+/// Writes what ended of a tenant; false where that is for others.
+async fn write(shared: &Shared, tenant: &str, taken: ToProject) -> Result<bool> {
+    let (store, ToProject { entries, perhaps }) = (shared.records.store(), taken);
     let who = Principal {
         tenant: TenantId::new(tenant)?,
         subject: "runner".into(),
@@ -88,6 +103,8 @@ async fn flush_some(shared: &Shared) -> Result<bool> {
     };
     match written.await {
         Ok(()) => {
+            // They are counted as rows before they are no longer counted as what ended.
+            shared.options.quotas.forget(&who.tenant);
             store.projected(&ids, true).await?;
             Ok(true)
         }

@@ -187,11 +187,32 @@ async fn put_back_strays(shared: &Shared, strays: &mut Vec<Lease>) -> Result<()>
 async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
     let now = shared.now();
     for entry in shared.records.store().overdue(now.timestamp_micros(), CHANGES_MAX).await? {
-        let Document { mut record, gpu } = Document::of(&entry)?;
-        let says = "the deadline of the run passed while it waited for its turn; nothing was done";
-        record.state = RunState::Failed;
+        let Document { mut record, gpu } = match Document::of(&entry) {
+            Ok(document) => document,
+            // It must not hold up the others.
+            Err(error) => {
+                tracing::error!(run = entry.id, detail = error.detail(), "a run can not be read");
+                continue;
+            }
+        };
+        let is_cancelled = entry.is_cancel_asked;
+        // Who takes it finds what it had committed, and ends it.
+        if is_cancelled && somebody_works(shared).await? {
+            continue;
+        }
+        let error = match is_cancelled {
+            true => Error::user(
+                Code::Cancelled,
+                "the run was asked to stop, and the process ended that was at it; what it had committed by then stays",
+            ),
+            false => Error::user(
+                Code::Timeout,
+                "the deadline of the run passed while it waited for its turn; nothing was done",
+            ),
+        };
+        record.state = if is_cancelled { RunState::Cancelled } else { RunState::Failed };
         record.finished_at = Some(now);
-        record.error = Some(RunError::from(&Error::user(Code::Timeout, says)));
+        record.error = Some(RunError::from(&error));
         let document = Document { record: record.clone(), gpu }.to_text()?;
         let (state, ended_us) = (record.state.as_str(), now.timestamp_micros());
         if shared.records.store().end_waiting(&entry.id, state, ended_us, &document).await? {
@@ -200,6 +221,12 @@ async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether anybody takes runs that wait.
+async fn somebody_works(shared: &Shared) -> Result<bool> {
+    let workers = shared.records.store().workers().await?;
+    Ok(workers.iter().any(|worker| worker.runs_max.is_some_and(|most| most > 0)))
 }
 
 /// Takes the runs of workers that are gone.

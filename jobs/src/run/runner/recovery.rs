@@ -106,7 +106,14 @@ pub(super) async fn before(
         numbers.insert(output.name, last);
     }
     let mut standing = HashSet::new();
-    let mut runs = shared.records.with_key(engine, who, &record.key, EARLIER_RUNS_MAX).await?;
+    let earlier =
+        |state| shared.records.with_key(engine, who, &record.key, state, EARLIER_RUNS_MAX);
+    let mut runs = earlier(RunState::Succeeded).await?;
+    // One that ended otherwise may have committed, and nobody could be told.
+    if numbers.values().all(|number| *number > 0) {
+        runs.extend(earlier(RunState::Failed).await?);
+        runs.extend(earlier(RunState::Cancelled).await?);
+    }
     runs.retain(|earlier| earlier.id != record.id);
     if is_later_attempt {
         // First of all: what it did itself is its result, and no other's.

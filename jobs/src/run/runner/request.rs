@@ -19,6 +19,7 @@ pub(super) fn new_record(
     requested_at: DateTime<Utc>,
 ) -> RunRecord {
     RunRecord {
+        workers_lost: 0,
         id: RunId::new(),
         job: request.job.clone(),
         state: RunState::Queued,

@@ -4,6 +4,7 @@ use engine::{Code, Error, Principal, Result, RunId};
 
 use super::{RunHandle, RunRequest, Runner};
 use crate::control::{Fired, NewRun};
+use crate::run::document::Document;
 use crate::run::record::{RunRecord, RunState};
 
 impl Runner {
@@ -11,13 +12,14 @@ impl Runner {
     /// that one's place, so that it counts for its time or partition.
     pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
         let before = self.get(who, id).await?;
-        let mut document = self.prepare(who, again(&before)?).await?;
+        let asked = self.store().get(who.tenant.as_str(), &id.to_string()).await?;
+        let gpu = asked.as_ref().map(Document::of).transpose()?.map(|document| document.gpu);
+        let mut document = self.prepare(who, RunRequest { gpu, ..again(&before)? }).await?;
         document.record.schedule = before.schedule;
         document.record.logical_time = before.logical_time;
         if document.record.schedule.is_none() {
             return self.enqueue(who, document).await;
         }
-        self.require_turn(who, &document.record).await?;
         let run = self.new_run(who, &document)?;
         let (tenant, failed) = (who.tenant.as_str(), id.to_string());
         match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
@@ -29,6 +31,7 @@ impl Runner {
                 return self.enqueue(who, document).await;
             }
             Fired::Full => return Err(too_many(id)),
+            Fired::Waits => return Err(waits(id)),
         }
         let id = document.record.id;
         let handle = RunHandle { id, record: self.shared.watch(&who.tenant, &document.record) };
@@ -56,12 +59,20 @@ impl Runner {
         match self.store().fire_again(tenant, &failed, &run, self.shared.room()).await? {
             Fired::Before => return Ok(()),
             Fired::Full => return Err(too_many(id)),
+            Fired::Waits => return Err(waits(id)),
             Fired::Now => {}
         }
         self.shared.tell_queued(document.record);
         self.shared.wake.notify_one();
         Ok(())
     }
+}
+
+fn waits(id: RunId) -> Error {
+    let says = format!(
+        "retry run {id}: another run of its pipeline goes on; wait for its end, or cancel it"
+    );
+    Error::user(Code::Conflict, says)
 }
 
 fn too_many(id: RunId) -> Error {

@@ -283,3 +283,46 @@ async fn runs_are_known_from_the_dataset_where_control_state_is_lost() {
     assert_eq!(run(&runner, "anomalies", json!({})).await.repeated_of, Some(first.id));
     runner.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_reads_what_another_process_committed_a_moment_ago() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, elsewhere) = (engine_at(folder.path()).await, engine_at(folder.path()).await);
+    append(&elsewhere, "metrics", &metrics()).await;
+    let runner = Runner::start(here, options()).await.unwrap();
+    for number in 0..5 {
+        append(&elsewhere, "metrics", &metrics()).await;
+        let newest = elsewhere.catalog(&Principal::local()).await.unwrap();
+        let newest = newest.dataset(&"metrics".parse().unwrap()).unwrap().version;
+        let done = run(&runner, "anomalies", json!({ "output": format!("o{number}") })).await;
+        assert_eq!(done.inputs[0].version, newest, "try {number}");
+    }
+    runner.shutdown().await;
+}
+
+/// The database was away when its end was to be told, and its commit is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_committed_that_is_said_to_have_failed_is_not_committed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine_at(folder.path()).await;
+    append(&engine, "metrics", &metrics()).await;
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let done = run(&runner, "anomalies", json!({})).await;
+    runner.shutdown().await;
+    let store = SqlStore::open_file(&folder.path().join(".colonnade.control.db")).await.unwrap();
+    let said = RunRecord { state: RunState::Failed, outputs: vec![], ..done.clone() };
+    let document = Document { record: said, gpu: GpuPolicy::Off }.to_text().unwrap();
+    let says = sqlx::query("UPDATE runs SET state = 'failed', document = $2 WHERE id = $1");
+    let says = says.bind(done.id.to_string()).bind(document);
+    says.execute(store.pool()).await.unwrap();
+    store.close().await;
+    let runner = Runner::start(engine.clone(), options()).await.unwrap();
+    let who = Principal::local();
+    let output = &done.outputs[0].dataset;
+    let before = engine.history(&who, output, 100).await.unwrap().len();
+    let again = runner.retry(&who, done.id).await.unwrap().wait().await.unwrap();
+    assert_eq!((again.state, again.repeated_of), (RunState::Succeeded, Some(done.id)));
+    assert_eq!(again.outputs[0].version, done.outputs[0].version);
+    assert_eq!(engine.history(&who, output, 100).await.unwrap().len(), before);
+    runner.shutdown().await;
+}

@@ -9,12 +9,19 @@ use engine::{Result, TenantId, Version};
 use kernels::GpuPolicy;
 use tokio::sync::watch;
 
-use super::{Asked, AtWork, Shared, Takes, bound};
+use super::{Asked, AtWork, Runner, Shared, Takes, bound};
 use crate::control::{Asked as Listed, Cancelled, Room};
 use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunRecord, RunState};
 use crate::run::records::records_of;
+
+impl Runner {
+    /// How many runs of one schedule may be open while it makes up for times that passed, so that there is room for others.
+    pub(crate) fn made_up_max(&self) -> u64 {
+        u64::try_from(self.shared.room().of_tenant_max * 3 / 4).unwrap_or_default().max(1)
+    }
+}
 
 impl Shared {
     /// Now, by the runner's clock.

@@ -402,3 +402,10 @@ impl Random {
         ((z ^ (z >> 31)) % limit as u64) as i64
     }
 }
+
+#[test]
+fn a_time_that_a_clock_skips_is_shown_as_the_clock_has_it() {
+    let new_york = cron("30 2 * * *", "America/New_York");
+    let at: DateTime<Utc> = "2027-03-14T07:00:00Z".parse().unwrap();
+    assert_eq!(new_york.on_its_clock(at), "2027-03-14T03:00:00-04:00");
+}

@@ -1,0 +1,140 @@
+//! Long constants: what is computed of one for each row of a batch is as long each time, and no memory of the pool that queries share.
+
+use arrow::array::Array;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::prelude::DataFrame;
+
+use crate::error::{Code, Error};
+
+/// Bytes that the constants of one step may take for all rows of a batch.
+const SPREAD_BYTES_MAX: usize = 256 << 20;
+/// A constant up to this length is like any other value.
+const SHORT_BYTES: usize = 256;
+
+/// The rule for plans. It goes last, when what could be computed beforehand was: `repeat('x', 1000000)` is a constant by then.
+#[derive(Debug)]
+pub(super) struct ConstantsFit;
+
+impl OptimizerRule for ConstantsFit {
+    fn name(&self) -> &str {
+        "constants_fit"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        // What rows are held against is not made for each of them.
+        if matches!(plan, LogicalPlan::Values(_)) {
+            return Ok(Transformed::no(plan));
+        }
+        let at_a_time = config.options().execution.batch_size.get();
+        let rows = plan.inputs().iter().filter_map(|input| input.max_rows()).max();
+        let rows = match plan.inputs().iter().any(|input| input.max_rows().is_none()) {
+            true => at_a_time,
+            false => rows.unwrap_or(1).clamp(1, at_a_time),
+        };
+        let bytes = long_bytes_of(&plan)?;
+        if bytes.saturating_mul(rows) > SPREAD_BYTES_MAX {
+            let most = SPREAD_BYTES_MAX / rows;
+            let says = format!(
+                "the query has constants of {bytes} bytes for each row; expected at most {most} where there are some thousand rows"
+            );
+            let error = Error::user(Code::LimitExceeded, says);
+            return Err(DataFusionError::External(Box::new(error)));
+        }
+        Ok(Transformed::no(plan))
+    }
+}
+
+/// A query that hands on fewer rows at a time where it has long constants of its own.
+pub(crate) fn for_constants_of(frame: DataFrame) -> Result<DataFrame> {
+    let mut most = 0;
+    frame.logical_plan().apply_with_subqueries(|plan| {
+        most = most.max(long_bytes_of(plan)?);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let rows = (SPREAD_BYTES_MAX / most.max(1)).max(1);
+    let (mut state, plan) = frame.into_parts();
+    if rows < state.config().batch_size() {
+        let config = state.config_mut();
+        *config = config.clone().with_batch_size(rows);
+    }
+    Ok(DataFrame::new(state, plan))
+}
+
+/// Bytes of the long constants of one step.
+fn long_bytes_of(plan: &LogicalPlan) -> Result<usize> {
+    let mut bytes = 0_usize;
+    plan.apply_expressions(|expression| {
+        bytes = bytes.saturating_add(long_bytes(expression)?);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(bytes)
+}
+
+/// Bytes of the long constants of an expression, but for those that something is only compared with.
+fn long_bytes(expression: &Expr) -> Result<usize> {
+    let mut bytes = 0_usize;
+    expression.apply(|part| {
+        match part {
+            Expr::Literal(value, _) => {
+                bytes = bytes
+                    .saturating_add(Some(length(value)).filter(|n| *n > SHORT_BYTES).unwrap_or(0));
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
+                for side in [left, right] {
+                    if !matches!(**side, Expr::Literal(..)) {
+                        bytes = bytes.saturating_add(long_bytes(side)?);
+                    }
+                }
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            Expr::InList(list) => {
+                bytes = bytes.saturating_add(long_bytes(&list.expr)?);
+                return Ok(TreeNodeRecursion::Jump);
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(bytes)
+}
+
+fn compares(operator: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Bytes of the values of an array, without the room that it keeps.
+fn held(array: &dyn Array) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+fn length(value: &ScalarValue) -> usize {
+    match value {
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::LargeUtf8(Some(text))
+        | ScalarValue::Utf8View(Some(text)) => text.len(),
+        ScalarValue::Binary(Some(bytes))
+        | ScalarValue::LargeBinary(Some(bytes))
+        | ScalarValue::BinaryView(Some(bytes)) => bytes.len(),
+        // Of what is nested all that is in it.
+        ScalarValue::List(of) => held(of.as_ref()),
+        ScalarValue::LargeList(of) => held(of.as_ref()),
+        ScalarValue::FixedSizeList(of) => held(of.as_ref()),
+        ScalarValue::Struct(of) => held(of.as_ref()),
+        ScalarValue::Map(of) => held(of.as_ref()),
+        other => other.size(),
+    }
+}
