@@ -9,6 +9,9 @@ ifdef CI
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 
+# Where the real data is, a test that does not find its files is no pass.
+export COLONNADE_REQUIRE_SHARED_DATA ?= $(if $(wildcard $(or $(COLONNADE_SHARED_DATA),../shared/data)/README.md),1)
+
 # By what is installed and how, so that another checkout is neither waited for nor overwritten.
 NVRTC := $(CACHE)/nvrtc-$(firstword $(shell cat scripts/nvrtc-requirements.txt scripts/install-nvrtc.sh | cksum))
 export COLONNADE_CUDA_INCLUDE ?= $(NVRTC)/nvidia/cu13/include

@@ -177,5 +177,8 @@ pub(crate) fn shared_data(folder: &str) -> Option<PathBuf> {
     let root = std::env::var_os("COLONNADE_SHARED_DATA")
         .map_or_else(|| PathBuf::from("../../shared/data"), PathBuf::from);
     let path = root.join(folder);
+    let is_required =
+        std::env::var_os("COLONNADE_REQUIRE_SHARED_DATA").is_some_and(|value| value == "1");
+    assert!(!is_required || path.is_dir(), "no real data at {}", path.display());
     path.is_dir().then_some(path)
 }

@@ -64,6 +64,9 @@ pub fn data_and_model(folder: &str) -> Option<(PathBuf, Embedder)> {
         }
     };
     if !data.is_dir() {
+        let is_required =
+            std::env::var_os("COLONNADE_REQUIRE_SHARED_DATA").is_some_and(|value| value == "1");
+        assert!(!is_required, "no real data at {}", data.display());
         skip(format!("no real data at {} (COLONNADE_SHARED_DATA)", data.display()));
         return None;
     }

@@ -18,6 +18,9 @@ pub(super) fn shared_data(test: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
+    let is_required =
+        std::env::var_os("COLONNADE_REQUIRE_SHARED_DATA").is_some_and(|value| value == "1");
+    assert!(!is_required, "{test}: there is no folder {}", folder.display());
     eprintln!("{test}: skipped, there is no folder {}", folder.display());
     None
 }

@@ -10,6 +10,9 @@ pub fn shared_data(path: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("COLONNADE_SHARED_DATA")
         .map_or_else(|| checkout.join("../shared/data"), PathBuf::from);
     if !folder.is_dir() {
+        let is_required =
+            std::env::var_os("COLONNADE_REQUIRE_SHARED_DATA").is_some_and(|value| value == "1");
+        assert!(!is_required, "no real data at {}", folder.display());
         println!(
             "skipped: no real data at {} (COLONNADE_SHARED_DATA names the folder)",
             folder.display()
