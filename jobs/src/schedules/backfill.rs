@@ -236,6 +236,14 @@ impl Backfill {
     }
 }
 
+/// The first parameter that is another, in words; nothing where all are the same.
+fn other_parameter(there: &Value, asked: &Value) -> String {
+    let of = |params: &Value| params.as_object().cloned().unwrap_or_default();
+    let (there, asked) = (of(there), of(asked));
+    let other = there.keys().chain(asked.keys()).find(|name| there.get(*name) != asked.get(*name));
+    other.map(|name| format!(", with another {name}")).unwrap_or_default()
+}
+
 impl Runner {
     /// Begins a backfill; where the same one is there, it goes on, and partitions that failed have another run each.
     pub async fn backfill(&self, who: &Principal, asked: &Backfill) -> Result<ScheduleState> {
@@ -243,19 +251,26 @@ impl Runner {
         let mut schedule = asked.schedule()?;
         schedule.trigger = schedule.trigger.checked(&schedule.name)?;
         let tenant = who.tenant.as_str();
-        let all = self.store().schedules(Some(tenant)).await?;
-        let Some(entry) = all.into_iter().find(|entry| entry.name == schedule.name) else {
-            return self.add_schedule(who, schedule).await;
+        let entry = match self.entry_of(who, &schedule.name).await? {
+            Some(entry) => entry,
+            None => match self.add_schedule(who, schedule.clone()).await {
+                // Another may have asked for the same at the same moment.
+                Err(error) if error.code() == Code::Conflict => {
+                    self.entry_of(who, &schedule.name).await?.ok_or(error)?
+                }
+                added => return added,
+            },
         };
         let there = Schedule::of(&entry)?;
         if !is_same(&there, &schedule) {
             return Err(Error::user(
                 Code::Conflict,
                 format!(
-                    "there is a schedule {} of something else ({} {}); remove it first, or take another name",
+                    "there is a schedule {} of something else ({} {}{}); remove it first, or take another name",
                     entry.name,
                     there.job,
-                    there.trigger.says()
+                    there.trigger.says(),
+                    other_parameter(&there.params, &schedule.params)
                 ),
             ));
         }

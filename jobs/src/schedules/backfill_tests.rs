@@ -257,3 +257,22 @@ async fn ninety_days_are_made_once_by_two_processes_one_of_which_goes() {
     );
     other.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_that_is_asked_for_at_once_is_one_and_another_is_told_apart() {
+    let engine = engine().await;
+    points(&engine, 10).await;
+    let (runner, who) = (worker(&engine, Takes::Own).await, Principal::local());
+    let asked = days("2026-01-01", "2026-01-05");
+    let begun = futures::future::join_all((0..8).map(|_| runner.backfill(&who, &asked))).await;
+    for state in begun {
+        assert_eq!(state.unwrap().schedule.name, "by-day");
+    }
+    assert_eq!(runner.schedules(&who).await.unwrap().len(), 1);
+    let mut other = params();
+    other["query"] = format!("{QUERY} ").into();
+    let refused = runner.backfill(&who, &Backfill { params: other, ..asked }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Conflict);
+    assert!(refused.to_string().contains("2026-01-05 UTC, with another query)"), "{refused}");
+    runner.shutdown().await;
+}

@@ -172,9 +172,14 @@ impl Runner {
         check_name("schedule", &schedule.name)?;
         schedule.trigger = schedule.trigger.checked(&schedule.name)?;
         match schedule.steps.is_empty() {
-            true => self
-                .check_job(&schedule.job, &schedule.first_params(self)?)
-                .map_err(|e| e.while_doing(format_args!("schedule {}", schedule.name)))?,
+            true => {
+                let params = schedule.first_params(self)?;
+                let checked = match self.check_job(&schedule.job, &params) {
+                    Ok(()) => self.check_plan(who, &schedule.job, &params).await,
+                    Err(error) => Err(error),
+                };
+                checked.map_err(|e| e.while_doing(format_args!("schedule {}", schedule.name)))?;
+            }
             false => pipelines::check(self, who, &schedule).await?,
         }
         self.require_durable(&schedule.name)?;
@@ -200,6 +205,22 @@ impl Runner {
             }
         }
         require_outputs(job.as_ref(), &params, &inputs)
+    }
+
+    /// Fails where a job could not begin on what is there. Its datasets may be yet to come.
+    async fn check_plan(&self, who: &Principal, job: &str, params: &Value) -> Result<()> {
+        let job = self.jobs().get(job)?;
+        let params = job.canonical(params)?;
+        // Who adds it may not be who runs programs.
+        if let Some(programs) = self.programs() {
+            job.code(&params, Some(programs))?;
+        }
+        let (inputs, catalog) = (job.inputs(&params)?, self.engine().catalog(who).await?);
+        if inputs.iter().any(|input| !catalog.datasets.contains_key(input)) {
+            return Ok(());
+        }
+        let session = self.engine().session(who, &[]).await?;
+        job.plan(&session, &params).await.map(drop)
     }
 
     /// A schedule of the tenant as it is kept.

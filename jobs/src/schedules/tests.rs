@@ -252,6 +252,15 @@ async fn what_is_wrong_with_a_schedule_is_told_when_it_is_made() {
         (waiting(after("anomalies")), "for ever: nightly -> nightly"),
         (Schedule { job: "anomaly".into(), ..right.clone() }, "expected one of anomalies"),
         (Schedule { params: json!({"treshold": 3}), ..right.clone() }, "did you mean threshold"),
+        (Schedule { params: json!({"value_column": "valeu"}), ..right.clone() }, "valeu"),
+        (
+            Schedule {
+                job: "sql".into(),
+                params: json!({"query": "SELECT nope FROM metrics", "output": "x"}),
+                ..right.clone()
+            },
+            "there is no column \"nope\"",
+        ),
         (
             Schedule { params: json!({"output": "metrics"}), ..right.clone() },
             "writes to its own input metrics",

@@ -1,5 +1,6 @@
 //! What a runner's tasks share: who waits for what, and what may still happen to it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,11 @@ use crate::run::record::{RunError, RunRecord, RunState};
 use crate::run::records::records_of;
 
 impl Runner {
+    /// The folder of programs that the job `exec` may run, if there is one.
+    pub(crate) fn programs(&self) -> Option<&Path> {
+        self.shared.options.programs.as_deref()
+    }
+
     /// How many runs of one schedule may be open while it makes up for times that passed, so that there is room for others.
     pub(crate) fn made_up_max(&self) -> u64 {
         u64::try_from(self.shared.room().of_tenant_max * 3 / 4).unwrap_or_default().max(1)
