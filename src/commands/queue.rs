@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use engine::Result;
 use jobs::{RUNS_LISTED_MAX, RunFilter, RunRecord, RunState};
 
-use super::runs::ID_SHOWN;
+use super::runs::{ID_SHOWN, workers_lost};
 use super::schedules::with_runner;
 use crate::config::Settings;
 use crate::output::{Output, columns, count, one_line};
@@ -77,8 +77,7 @@ fn row(run: &RunRecord, has_priorities: bool) -> Vec<String> {
         _ => Some(run.requested_at),
     };
     let error = run.attempts.last().map(|attempt| one_line(&attempt.error.message));
-    let lost = format!("the process ended that was at it, {} times", run.workers_lost);
-    let error = error.or((run.workers_lost > 0).then_some(lost));
+    let error = error.or_else(|| workers_lost(run));
     let tries = run.attempts.len() + run.workers_lost as usize;
     let mut row = vec![
         run.id.to_string().chars().take(ID_SHOWN).collect(),

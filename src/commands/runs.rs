@@ -279,8 +279,7 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
     lines.extend(record.deadline_at.map(|by| ("to end by", at(Some(by)))));
     lines.extend(record.schedule.as_ref().map(|of| ("schedule", of.clone())));
     lines.extend(record.logical_time.as_ref().map(|at| ("for the time", at.clone())));
-    let lost = |times: u32| format!("the process ended that was at it, {times} times");
-    lines.extend((record.workers_lost > 0).then(|| ("taken over", lost(record.workers_lost))));
+    lines.extend(workers_lost(&record).map(|says| ("taken over", says)));
     lines.extend(record.next_attempt_at.map(|next| ("tried again", at(Some(next)))));
     lines.extend(record.attempts.iter().map(|attempt| {
         let error = &attempt.error;
@@ -313,6 +312,12 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         }
     }
     Ok(())
+}
+
+/// How often a run was taken over, if it was.
+pub(super) fn workers_lost(record: &RunRecord) -> Option<String> {
+    let times = record.workers_lost;
+    (times > 0).then(|| format!("the process ended that was at it, {times} times"))
 }
 
 /// What a run was thought to need, beside what it took.

@@ -34,17 +34,15 @@ impl OptimizerRule for ConstantsFit {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        // What rows are held against is not made for each of them.
-        if matches!(plan, LogicalPlan::Values(_)) {
+        let bytes = long_bytes_of(&plan)?;
+        // The rows of a VALUES stand in the query themselves.
+        if bytes == 0 || matches!(plan, LogicalPlan::Values(_)) {
             return Ok(Transformed::no(plan));
         }
         let at_a_time = config.options().execution.batch_size.get();
-        let rows = plan.inputs().iter().filter_map(|input| input.max_rows()).max();
-        let rows = match plan.inputs().iter().any(|input| input.max_rows().is_none()) {
-            true => at_a_time,
-            false => rows.unwrap_or(1).clamp(1, at_a_time),
-        };
-        let bytes = long_bytes_of(&plan)?;
+        let most: Option<Vec<usize>> = plan.inputs().iter().map(|input| input.max_rows()).collect();
+        let rows =
+            most.map_or(at_a_time, |most| most.into_iter().max().unwrap_or(1).clamp(1, at_a_time));
         if bytes.saturating_mul(rows) > SPREAD_BYTES_MAX {
             let most = SPREAD_BYTES_MAX / rows;
             let says = format!(

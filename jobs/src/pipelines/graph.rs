@@ -145,25 +145,27 @@ fn require_one_maker(
         waited_for[link.to].insert(link.from);
     }
     let is_before = all_before(&waited_for);
-    let makes = |node: &PipelineNode| match jobs.get(&node.step.job) {
-        Ok(job) if job.appends_to_inputs() => Vec::new(),
-        _ => node.outputs.clone(),
-    };
-    for (at, one) in nodes.iter().enumerate() {
-        for (behind, other) in nodes.iter().enumerate().skip(at + 1) {
-            let both = makes(one).into_iter().find(|name| makes(other).contains(name));
-            let Some(dataset) = both.filter(|_| !is_before[at][behind] && !is_before[behind][at])
-            else {
-                continue;
-            };
-            let (one, other) = (&one.step.name, &other.step.name);
-            return Err(bad(
-                pipeline,
-                format!(
-                    "steps {one} and {other} both make {dataset}, and neither waits for the other; give one another output, or have it \
-                     come `after` the other"
-                ),
-            ));
+    // Of each dataset the steps that make it so far.
+    let mut makers: HashMap<&DatasetName, Vec<usize>> = HashMap::new();
+    for (at, node) in nodes.iter().enumerate() {
+        if jobs.get(&node.step.job).is_ok_and(|job| job.appends_to_inputs()) {
+            continue;
+        }
+        for dataset in &node.outputs {
+            let others = makers.entry(dataset).or_default();
+            let is_loose = |other: usize| !is_before[at][other] && !is_before[other][at];
+            let loose = others.iter().find(|&&other| other != at && is_loose(other));
+            if let Some(&other) = loose {
+                let (one, other) = (&nodes[other].step.name, &node.step.name);
+                return Err(bad(
+                    pipeline,
+                    format!(
+                        "steps {one} and {other} both make {dataset}, and neither waits for the other; give one another output, or have \
+                         it come `after` the other"
+                    ),
+                ));
+            }
+            others.push(at);
         }
     }
     Ok(())

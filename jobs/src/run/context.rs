@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -34,7 +33,7 @@ use crate::run::content::Content;
 use crate::run::key;
 use crate::run::logs::RunLog;
 use crate::run::record::{DatasetVersion, StageRecord};
-use crate::run::stage::Stage;
+use crate::run::stage::{Elsewhere, Stage};
 
 /// One run's view of the world.
 pub struct RunContext {
@@ -421,7 +420,7 @@ impl RunContext {
         &self,
         spec: &DatasetSpec,
         batches: Batches,
-        elsewhere: Arc<AtomicU64>,
+        elsewhere: Elsewhere,
     ) -> Result<(Batches, Arc<Mutex<Content>>)> {
         let (content, spec) = (Arc::<Mutex<Content>>::default(), spec.clone());
         let counting = content.clone();
@@ -441,8 +440,7 @@ impl RunContext {
                     async move {
                         let began = Instant::now();
                         let batch = stream.next().await;
-                        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        elsewhere.fetch_add(us, Ordering::Relaxed);
+                        elsewhere.since(began);
                         batch.map(|batch| (batch, stream))
                     }
                 });

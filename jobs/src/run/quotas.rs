@@ -195,6 +195,18 @@ pub(crate) enum Moment {
     Begins,
 }
 
+impl Moment {
+    /// Runs that count by then, and have no rows yet.
+    async fn not_counted(self, store: &dyn ControlStore, tenant: &TenantId) -> Result<i64> {
+        let [waiting, working, ended] = store.not_counted(tenant.as_str()).await?;
+        Ok(match self {
+            Self::Asked => waiting + working + ended,
+            // One of those at work is the run itself.
+            Self::Begins => (working - 1).max(0) + ended,
+        })
+    }
+}
+
 impl Quotas {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -244,14 +256,13 @@ impl Quotas {
         now: DateTime<Utc>,
         (store, moment): (&dyn ControlStore, Moment),
     ) -> Result<()> {
-        if self.of(&who.tenant).is_empty() {
+        let quotas = self.of(&who.tenant);
+        if quotas.is_empty() {
             return Ok(());
         }
-        let [waiting, working, ended] = store.not_counted(who.tenant.as_str()).await?;
-        let more = match moment {
-            Moment::Asked => waiting + working + ended,
-            // One of those at work is the run itself.
-            Moment::Begins => (working - 1).max(0) + ended,
+        let more = match quotas.iter().any(|quota| quota.measure == Measure::Runs) {
+            true => moment.not_counted(store, &who.tenant).await?,
+            false => 0,
         };
         let known = self.known.lock().get(&who.tenant).cloned();
         let states = match known.filter(|(at, _)| at.elapsed() < FRESH) {

@@ -20,8 +20,7 @@ pub struct Stage {
     /// What is known of it so far; times and memory are filled in at the end.
     pub record: StageRecord,
     began: Instant,
-    /// Time in it that is another step's.
-    elsewhere: Arc<AtomicU64>,
+    elsewhere: Elsewhere,
     /// Whether another process does the work.
     is_outside: bool,
     memory: PeakMemory,
@@ -39,7 +38,7 @@ impl Stage {
                 ..StageRecord::default()
             },
             began: Instant::now(),
-            elsewhere: Arc::default(),
+            elsewhere: Elsewhere::default(),
             is_outside: false,
             memory: PeakMemory::watch(),
             stages,
@@ -47,8 +46,8 @@ impl Stage {
         }
     }
 
-    /// Microseconds of its time that are another step's: to be added to while it waits for that.
-    pub(crate) fn elsewhere(&self) -> Arc<AtomicU64> {
+    /// What counts its time that is another step's, while it waits for that.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
         self.elsewhere.clone()
     }
 
@@ -80,6 +79,22 @@ impl Stage {
     }
 }
 
+/// The time of a step that is another's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Elsewhere(Arc<AtomicU64>);
+
+impl Elsewhere {
+    /// From `began` until now it was another's.
+    pub(crate) fn since(&self, began: Instant) {
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_add(us, Ordering::Relaxed);
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// The GPU that kernels took in a step, if any did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GpuUse {
@@ -88,6 +103,13 @@ pub(crate) struct GpuUse {
 }
 
 impl GpuUse {
+    /// What one call took.
+    pub(crate) fn of(stats: &Stats) -> Self {
+        let mut gpu = Self::default();
+        gpu.add(stats);
+        gpu
+    }
+
     /// Adds what one call took.
     pub(crate) fn add(&mut self, stats: &Stats) {
         if stats.device.device != Device::Cpu {
@@ -101,8 +123,8 @@ impl GpuUse {
 impl Drop for Stage {
     fn drop(&mut self) {
         let mut record = std::mem::take(&mut self.record);
-        let elsewhere = Duration::from_micros(self.elsewhere.load(Ordering::Relaxed));
-        record.wall_seconds = self.began.elapsed().saturating_sub(elsewhere).as_secs_f64();
+        let own = self.began.elapsed().saturating_sub(self.elsewhere.time());
+        record.wall_seconds = own.as_secs_f64();
         // Where no kernel says how long it worked, it was held for the whole step.
         if record.device != CPU && record.gpu_seconds == 0.0 {
             record.gpu_seconds = record.wall_seconds;
@@ -152,7 +174,7 @@ mod tests {
     #[test]
     fn time_and_memory_of_others_are_not_its_own() {
         let waits = recorded(|stage| {
-            stage.elsewhere().fetch_add(60_000_000, Ordering::Relaxed);
+            stage.elsewhere().0.fetch_add(60_000_000, Ordering::Relaxed);
         });
         assert_eq!(waits.wall_seconds, 0.0);
         let outside = recorded(|stage| {

@@ -56,6 +56,7 @@ use semantic::{RecordVectors, Semantic};
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
+use crate::run::stage::GpuUse;
 use crate::texts::TextSource;
 
 /// The kind's name.
@@ -343,9 +344,7 @@ async fn link(
     let (corpus, linked) = ctx.compute(work).await?;
     let report = &linked.signed.device;
     stage.on_device(report.device.to_string(), report.reason.clone());
-    if report.device != kernels::Device::Cpu {
-        stage.record.gpu_seconds = linked.signed.kernel_seconds;
-    }
+    stage.took(&GpuUse::of(&linked.signed));
     if let Some(by_vectors) = &linked.by_vectors {
         stage.took(&by_vectors.gpu);
     }

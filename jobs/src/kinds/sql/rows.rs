@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NAME;
 use crate::run::context::{RunContext, cancelled};
-use crate::run::stage::Stage;
+use crate::run::stage::{Elsewhere, Stage};
 
 /// How often it is said how far a query is that gives no rows yet.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
@@ -44,7 +44,9 @@ struct Flow {
     keys: Option<Keys>,
     counts: Arc<Counts>,
     stage: Option<Stage>,
-    pauses: Pauses,
+    /// The time in which nobody asks for rows, since those that came are written: it is not the query's.
+    elsewhere: Elsewhere,
+    handed_on: Instant,
     cancellation: CancellationToken,
     on_progress: Arc<dyn Fn(f64) + Send + Sync>,
     on_activity: Arc<dyn Fn(Value) + Send + Sync>,
@@ -66,14 +68,14 @@ pub(super) async fn begin(
         .then(|| Keys::new(&schema, key, ctx.memory_budget_bytes() / KEYS_SHARE))
         .transpose()?;
     let counts = Arc::new(Counts::default());
-    let pauses = Pauses { of: stage.elsewhere(), since: Instant::now() };
     let mut flow = Flow {
         rows,
         read,
         keys,
         counts: Arc::clone(&counts),
+        elsewhere: stage.elsewhere(),
+        handed_on: Instant::now(),
         stage: Some(stage),
-        pauses,
         cancellation: ctx.cancellation().clone(),
         on_progress: ctx.progress_sink(),
         on_activity: ctx.activity_sink(),
@@ -89,24 +91,11 @@ pub(super) async fn begin(
     Ok((Box::pin(RecordBatchStreamAdapter::new(schema, rows)), counts))
 }
 
-/// The time in which nobody asks for rows, since those that came are written: it is not the query's.
-struct Pauses {
-    of: Arc<AtomicU64>,
-    since: Instant,
-}
-
-impl Pauses {
-    fn end(&self) {
-        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.of.fetch_add(us, Ordering::Relaxed);
-    }
-}
-
 impl Flow {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.pauses.end();
+        self.elsewhere.since(self.handed_on);
         let next = self.next_rows().await;
-        self.pauses.since = Instant::now();
+        self.handed_on = Instant::now();
         next
     }
 

@@ -186,7 +186,10 @@ async fn put_back_strays(shared: &Shared, strays: &mut Vec<Lease>) -> Result<()>
 /// Ends runs that wait and should have ended by now.
 async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
     let now = shared.now();
-    for entry in shared.records.store().overdue(now.timestamp_micros(), CHANGES_MAX).await? {
+    let overdue = shared.records.store().overdue(now.timestamp_micros(), CHANGES_MAX).await?;
+    let has_cancelled = overdue.iter().any(|entry| entry.is_cancel_asked);
+    let is_worked = has_cancelled && somebody_works(shared).await?;
+    for entry in overdue {
         let Document { mut record, gpu } = match Document::of(&entry) {
             Ok(document) => document,
             // It must not hold up the others.
@@ -195,24 +198,23 @@ async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
                 continue;
             }
         };
-        let is_cancelled = entry.is_cancel_asked;
-        // Who takes it finds what it had committed, and ends it.
-        if is_cancelled && somebody_works(shared).await? {
-            continue;
-        }
-        let error = match is_cancelled {
-            true => Error::user(
+        let (state, code, says) = match entry.is_cancel_asked {
+            // Who takes it finds what it had committed, and ends it.
+            true if is_worked => continue,
+            true => (
+                RunState::Cancelled,
                 Code::Cancelled,
                 "the run was asked to stop, and the process ended that was at it; what it had committed by then stays",
             ),
-            false => Error::user(
+            false => (
+                RunState::Failed,
                 Code::Timeout,
                 "the deadline of the run passed while it waited for its turn; nothing was done",
             ),
         };
-        record.state = if is_cancelled { RunState::Cancelled } else { RunState::Failed };
+        record.state = state;
         record.finished_at = Some(now);
-        record.error = Some(RunError::from(&error));
+        record.error = Some(RunError::from(&Error::user(code, says)));
         let document = Document { record: record.clone(), gpu }.to_text()?;
         let (state, ended_us) = (record.state.as_str(), now.timestamp_micros());
         if shared.records.store().end_waiting(&entry.id, state, ended_us, &document).await? {
