@@ -29,23 +29,30 @@ pub async fn usage(arguments: Usage, settings: &Settings, output: &Output) -> Re
             let days = arguments.days;
             return output.line(&format!("no run with a step has ended in the last {days} days"));
         }
+        // Without a GPU its column would only make the table wide.
+        let has_gpu = groups.iter().any(|group| group.gpu_seconds > 0.0);
         let rows: Vec<Vec<String>> = groups
             .iter()
             .map(|group| {
-                vec![
+                let mut row = vec![
                     group.of.clone(),
                     count(group.runs),
                     seconds(group.wall_seconds),
-                    seconds(group.gpu_seconds),
+                    seconds(group.cpu_seconds),
+                ];
+                row.extend(has_gpu.then(|| seconds(group.gpu_seconds)));
+                row.extend([
                     size(group.peak_memory_bytes),
                     count(group.rows_in),
                     size(group.bytes_written),
                     group.cost.map_or_else(|| "-".to_owned(), money),
-                ]
+                ]);
+                row
             })
             .collect();
-        let header =
-            [&arguments.by, "runs", "wall s", "gpu s", "peak", "rows in", "written", "cost"];
+        let mut header = vec![arguments.by.as_str(), "runs", "wall s", "cpu s"];
+        header.extend(has_gpu.then_some("gpu s"));
+        header.extend(["peak", "rows in", "written", "cost"]);
         output.line(&columns(&header, &rows))
     };
     let shown = shown.await;

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod content;
 pub(crate) mod context;
+mod cpu;
 pub(crate) mod document;
 pub(crate) mod key;
 pub(crate) mod ledger;

@@ -140,6 +140,9 @@ pub struct StageRecord {
     pub reason: String,
     /// Time from start to end in seconds.
     pub wall_seconds: f64,
+    /// Processor time in seconds: what the process took meanwhile, shared out equally among the steps that were under way; of a step
+    /// that another program does, that program's too.
+    pub cpu_seconds: f64,
     /// Time that a GPU was held, in seconds.
     pub gpu_seconds: f64,
     /// Rows taken in.

@@ -8,6 +8,7 @@ use kernels::{Device, Stats};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::run::cpu::CpuTime;
 use crate::run::logs::RunLog;
 use crate::run::memory::PeakMemory;
 use crate::run::record::StageRecord;
@@ -24,6 +25,7 @@ pub struct Stage {
     /// Whether another process does the work.
     is_outside: bool,
     memory: PeakMemory,
+    cpu: CpuTime,
     stages: Arc<Mutex<Vec<StageRecord>>>,
     log: RunLog,
 }
@@ -41,6 +43,7 @@ impl Stage {
             elsewhere: Elsewhere::default(),
             is_outside: false,
             memory: PeakMemory::watch(),
+            cpu: CpuTime::count(),
             stages,
             log,
         }
@@ -125,6 +128,7 @@ impl Drop for Stage {
         let mut record = std::mem::take(&mut self.record);
         let own = self.began.elapsed().saturating_sub(self.elsewhere.time());
         record.wall_seconds = own.as_secs_f64();
+        record.cpu_seconds += self.cpu.seconds();
         // Where no kernel says how long it worked, it was held for the whole step.
         if record.device != CPU && record.gpu_seconds == 0.0 {
             record.gpu_seconds = record.wall_seconds;

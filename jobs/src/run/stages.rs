@@ -120,6 +120,13 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
                 None,
                 "By the setting `prices` when the run ended; null where it names no price of the device",
             ),
+            column(
+                "cpu_seconds",
+                Float64,
+                true,
+                Some("s"),
+                "Processor time, shared out among the steps under way; null in rows of earlier releases",
+            ),
         ],
         validations: Vec::new(),
     })
@@ -183,6 +190,7 @@ pub(crate) async fn append<'a>(
             "bytes_written" => long(&|stage| stage.bytes_written),
             "peak_memory_bytes" => long(&|stage| stage.peak_memory_bytes),
             "cost" => float(&|stage| prices.of(stage)),
+            "cpu_seconds" => float(&|stage| Some(stage.cpu_seconds)),
             other => {
                 let says = format!("{RUN_STAGES}: no value for column {other:?}");
                 return Err(Error::internal(says));
@@ -278,6 +286,8 @@ pub struct Usage {
     pub runs: u64,
     /// Time of all of them, in seconds.
     pub wall_seconds: f64,
+    /// Processor time of all of them, in seconds.
+    pub cpu_seconds: f64,
     /// Time that GPUs were held, in seconds.
     pub gpu_seconds: f64,
     /// The greatest of their peaks of memory, in bytes.
@@ -303,10 +313,14 @@ pub async fn usage(
     if !engine.catalog(who).await?.has(&name)? {
         return Ok(Vec::new());
     }
-    let session = engine.session(who, &[(name, AsOf::Latest)]).await?;
+    let session = engine.session(who, &[(name.clone(), AsOf::Latest)]).await?;
+    // Until the first run of this release ends the table is that of an earlier one.
+    let table = session.table(&name).await?;
+    let has_cpu = table.schema().fields().iter().any(|field| field.name() == "cpu_seconds");
+    let cpu = if has_cpu { "sum(cpu_seconds)" } else { "0.0" };
     let text = format!(
         "SELECT {of} AS of, count(DISTINCT run) AS runs, sum(wall_seconds) AS wall_seconds, sum(gpu_seconds) AS gpu_seconds, \
-         max(peak_memory_bytes) AS peak, sum(rows_in) AS rows_in, sum(bytes_written) AS written, sum(cost) AS cost \
+         max(peak_memory_bytes) AS peak, sum(rows_in) AS rows_in, sum(bytes_written) AS written, sum(cost) AS cost, {cpu} AS cpu_seconds \
          FROM {RUN_STAGES} WHERE ended_at >= $since GROUP BY {of} ORDER BY wall_seconds DESC LIMIT {GROUPS_MAX}",
         of = by.expression(),
     );
@@ -331,6 +345,7 @@ pub async fn usage(
                 of: names.value(row).to_owned(),
                 runs: long(1, row)?,
                 wall_seconds: float(2, row).unwrap_or_default(),
+                cpu_seconds: float(8, row).unwrap_or_default(),
                 gpu_seconds: float(3, row).unwrap_or_default(),
                 peak_memory_bytes: long(4, row)?,
                 rows_in: long(5, row)?,
@@ -389,6 +404,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_runs_took_is_a_row_for_each_step_and_is_summed_up() {
         let engine = engine().await;
+        // The table of a release that did not count processor time.
+        let mut earlier = stages_spec().unwrap();
+        assert_eq!(earlier.columns.pop().unwrap().name, "cpu_seconds");
+        engine.ensure_derived(&Principal::local(), &earlier).await.unwrap();
+        let usage_then = usage(&engine, &Principal::local(), UsageBy::Job, Utc::now()).await;
+        assert_eq!(usage_then.unwrap(), []);
         append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;
         let options = RunnerOptions {
             threads: 1,
@@ -420,6 +441,8 @@ mod tests {
         let with_stages = 2 + u64::from(!failed.stages.is_empty());
         assert_eq!((one.of.as_str(), one.runs), ("anomalies", with_stages));
         assert!((one.wall_seconds - wall).abs() < 1e-9, "{one:?} {wall}");
+        let cpu: f64 = stages().map(|stage| stage.cpu_seconds).sum();
+        assert!(cpu > 0.0 && (one.cpu_seconds - cpu).abs() < 1e-9, "{one:?} {cpu}");
         assert!((one.cost.unwrap() - wall).abs() < 1e-9, "{one:?}");
         assert_eq!(one.rows_in, stages().map(|stage| stage.rows_in).sum::<u64>());
         let by_stage = usage(&engine, &who, UsageBy::Stage, before).await.unwrap();

@@ -288,6 +288,9 @@ fn stage_type() -> Object {
         .field(text("device", |s| &s.device))
         .field(text("reason", |s| &s.reason))
         .field(seconds("wallSeconds", |s| s.wall_seconds))
+        .field(seconds("cpuSeconds", |s| s.cpu_seconds).description(
+            "Processor time of the process meanwhile, shared out equally among the steps that were under way.",
+        ))
         .field(seconds("gpuSeconds", |s| s.gpu_seconds))
         .field(number("rowsIn", |s| s.rows_in))
         .field(number("rowsOut", |s| s.rows_out))

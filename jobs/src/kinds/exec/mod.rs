@@ -258,6 +258,7 @@ async fn rows_of(
     }
     stage.record.rows_in = ran.rows_in;
     stage.record.rows_out = ran.rows_out;
+    stage.record.cpu_seconds = ran.cpu.unwrap_or_default().as_secs_f64();
     stage.record.peak_memory_bytes = ran.peak_memory_bytes.unwrap_or_default();
     stage.facts(json!({
         "cpu_seconds": ran.cpu.map(|cpu| cpu.as_secs_f64()),
