@@ -142,7 +142,10 @@ impl SqlStore {
         let mut options =
             AnyPoolOptions::new().max_connections(connections).acquire_timeout(CONNECT_TIME_MAX);
         if is_in_memory {
+            // The database is gone with its one connection: which the library closes, too, where a call is given up while it looks
+            // whether that still lives.
             options = options.min_connections(1).idle_timeout(None).max_lifetime(None);
+            options = options.test_before_acquire(false);
         }
         if !is_in_memory {
             // A pool goes on trying where a first connection tells why there is none.
@@ -380,5 +383,42 @@ mod codes {
         for code in ["23505", "42601", "22P02", "13", "10", ""] {
             assert!(!passes(code), "{code}");
         }
+    }
+}
+
+#[cfg(test)]
+mod given_up {
+    #![allow(clippy::unwrap_used)]
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures::poll;
+
+    use super::SqlStore;
+    use crate::control::ControlStore;
+
+    #[tokio::test]
+    async fn what_is_kept_in_memory_outlives_calls_that_are_given_up() {
+        let store = SqlStore::in_memory().await.unwrap();
+        let mut ready = 0;
+        for polls in 0..160 {
+            {
+                // Given up where it waits for the first, the second, … time: one that reads, and one that writes.
+                let mut reads = pin!(store.last_change());
+                let mut writes = pin!(store.cancel("acme", "none", polls, "{}"));
+                for _ in 0..polls % 16 {
+                    if poll!(reads.as_mut()).is_ready() || poll!(writes.as_mut()).is_ready() {
+                        ready += 1;
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+            }
+            // A connection that was closed is gone before there is another.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!((1..160).contains(&ready), "{ready} of 160 calls were not given up");
+        assert!(store.last_change().await.unwrap() >= 0);
+        store.cancel("acme", "none", 1, "{}").await.unwrap();
     }
 }
