@@ -289,7 +289,7 @@ fn stage_type() -> Object {
         .field(text("reason", |s| &s.reason))
         .field(seconds("wallSeconds", |s| s.wall_seconds))
         .field(seconds("cpuSeconds", |s| s.cpu_seconds).description(
-            "Processor time of the process meanwhile, shared out equally among the steps that were under way.",
+            "Processor time of the process meanwhile, shared out equally among the steps that were under way; of a program, what that took too.",
         ))
         .field(seconds("gpuSeconds", |s| s.gpu_seconds))
         .field(number("rowsIn", |s| s.rows_in))
