@@ -43,8 +43,8 @@ pub use ingest::{
     PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,
 };
 pub use lake::{
-    Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, Keep, Prepared,
-    Vacuumed, WriteMode,
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, Forgotten, Keep,
+    Prepared, Vacuumed, WriteMode,
 };
 pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};

@@ -1,13 +1,14 @@
 //! What a run makes of several datasets: written first, then committed together.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use futures::future::BoxFuture;
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::identity::{Principal, Role, Version};
-use crate::lake::{Batches, Commit, CommitLabel, Prepared, WriteMode};
+use crate::lake::{Batches, Commit, CommitLabel, Forgotten, Prepared, WriteMode};
 use crate::session::Session;
 
 impl Engine {
@@ -62,6 +63,21 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Writer)?;
             self.lake().keep_artifact(&who.tenant, bytes).await
+        })
+    }
+
+    /// Takes away what was kept so before `before` and what no file of `dataset` names in the text column `column`, of whatever
+    /// version it is: at first it is set aside, where it is still found, and it goes when it was set aside before `before`.
+    pub fn forget_artifacts<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        column: &'a str,
+        before: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<Forgotten>> {
+        Box::pin(async move {
+            who.require(Role::Admin)?;
+            self.lake().forget_artifacts(&who.tenant, dataset, column, before).await
         })
     }
 

@@ -1,16 +1,41 @@
 //! Bytes that are no rows, as the weights of a model: objects beside a tenant's datasets, each under the digest of what it holds. A
 //! row names them; no query selects them.
+//!
+//! Those that no row of any version names any more go in two steps: they are set aside first, where they are still found, and taken
+//! away by a later look. So a row that comes to name one at the moment of the first look loses nothing.
 
+use std::collections::HashSet;
+
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use futures::TryStreamExt;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
-use super::Lake;
+use super::data_files::is_data_file;
+use super::{Lake, Table};
 use crate::error::{Code, Error, Result};
 use crate::identity::TenantId;
 
 const FOLDER: &str = "_artifacts";
+/// In that folder: what no row names.
+const ASIDE: &str = "_aside";
+
+/// Artifacts that were taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many.
+    pub artifacts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
 
 impl Lake {
     /// Keeps bytes, and says what they are called: the SHA-256 of them. What is kept already is not written again.
@@ -25,9 +50,63 @@ impl Lake {
         Ok(name)
     }
 
+    /// Takes away artifacts that are older than `before` and that no file of `dataset` names in `column`, of whatever version it
+    /// is. What is found for the first time is set aside, and goes when it is found again that was set aside before then.
+    pub(crate) async fn forget_artifacts(
+        &self,
+        tenant: &TenantId,
+        dataset: &DatasetName,
+        column: &str,
+        before: DateTime<Utc>,
+    ) -> Result<Forgotten> {
+        self.require_writer()?;
+        let store = self.root().store();
+        let folder = Path::from_iter([tenant.as_str(), FOLDER]);
+        let kept: Vec<ObjectMeta> = store.list(Some(&folder)).try_collect().await?;
+        let mut gone = Forgotten::default();
+        // Where none is old enough no file is read.
+        if kept.iter().all(|object| object.last_modified >= before) {
+            return Ok(gone);
+        }
+        let named = self.table(tenant, dataset).await?.texts_in_files(column).await?;
+        for object in kept {
+            let Some(name) = object.location.filename() else { continue };
+            let (main, aside) = (path(tenant, name), aside(tenant, name));
+            let is_old = object.last_modified < before;
+            match (object.location == aside, named.contains(name)) {
+                (true, true) => {
+                    self.put_anew(&aside, &main).await?;
+                }
+                (true, false) if is_old => {
+                    store.delete(&aside).await?;
+                    gone.artifacts += 1;
+                    gone.bytes += object.size;
+                }
+                (false, false) if is_old && object.location == main => {
+                    self.put_anew(&main, &aside).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Moves an object, as one that was written now.
+    async fn put_anew(&self, from: &Path, to: &Path) -> Result<()> {
+        let store = self.root().store();
+        let bytes = store.get(from).await?.bytes().await?;
+        store.put(to, bytes.into()).await?;
+        Ok(store.delete(from).await?)
+    }
+
     /// What is kept under a name.
     pub(crate) async fn artifact(&self, tenant: &TenantId, name: &str) -> Result<Bytes> {
-        let found = match self.root().store().get(&path(tenant, name)).await {
+        let store = self.root().store();
+        let found = match store.get(&path(tenant, name)).await {
+            Err(object_store::Error::NotFound { .. }) => store.get(&aside(tenant, name)).await,
+            found => found,
+        };
+        let found = match found {
             Ok(found) => found.bytes().await?,
             Err(object_store::Error::NotFound { .. }) => {
                 let says = format!("artifact {name}: it is no longer kept");
@@ -51,14 +130,56 @@ fn path(tenant: &TenantId, name: &str) -> Path {
     Path::from_iter([tenant.as_str(), FOLDER, name])
 }
 
+fn aside(tenant: &TenantId, name: &str) -> Path {
+    Path::from_iter([tenant.as_str(), FOLDER, ASIDE, name])
+}
+
+impl Table {
+    /// The values of a text column in all data files that are there, those included that only older versions have or no commit.
+    async fn texts_in_files(&self, column: &str) -> Result<HashSet<String>> {
+        let objects: Vec<ObjectMeta> = self.store.list(None).try_collect().await?;
+        let mut texts = HashSet::new();
+        for object in objects.iter().filter(|object| is_data_file(&object.location)) {
+            let doing =
+                |e: Error| e.while_doing(format_args!("{}: file {}", self.name, object.location));
+            let bytes = match self.store.get(&object.location).await {
+                Ok(found) => found.bytes().await?,
+                // Somebody took it away meanwhile: no version has it.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(error) => return Err(doing(error.into())),
+            };
+            texts_of(bytes, column, &mut texts).map_err(doing)?;
+        }
+        Ok(texts)
+    }
+}
+
+/// Adds the values of a text column of a Parquet file, where it has that.
+fn texts_of(file: Bytes, column: &str, texts: &mut HashSet<String>) -> Result<()> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    if builder.schema().index_of(column).is_err() {
+        return Ok(());
+    }
+    let only = ProjectionMask::columns(builder.parquet_schema(), [column]);
+    for batch in builder.with_projection(only).build()? {
+        let values = cast(batch?.column(0), &DataType::Utf8)?;
+        texts.extend(values.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use crate::Code;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use chrono::TimeDelta;
+
     use crate::storage::Root;
     use crate::storage::faulty::Faulty;
-    use crate::tests::{options, who};
-    use crate::{Engine, Principal, TenantId};
+    use crate::tests::{calls, label, name, options, rows, who};
+    use crate::{Engine, Principal, TenantId, WriteMode};
 
     use super::*;
 
@@ -86,5 +207,55 @@ mod tests {
         store.lose(&format!("default/_artifacts/{name}")).await.unwrap();
         let gone = session.artifact(&name).await.unwrap_err();
         assert!(gone.to_string().contains("no longer kept"), "{gone}");
+    }
+
+    #[tokio::test]
+    async fn what_no_file_names_is_set_aside_and_goes_later() {
+        let store = Faulty::new();
+        let engine =
+            Engine::open_root(Root::over(store.clone()), options("memory:")).await.unwrap();
+        let who = who();
+        let keep = async |bytes: &'static [u8]| {
+            engine.keep_artifact(&who, Bytes::from_static(bytes)).await.unwrap()
+        };
+        let named = [keep(b"one").await, keep(b"two").await];
+        let (unnamed, later) = (keep(b"three").await, keep(b"four").await);
+        let dataset = name("calls");
+        engine.create_dataset(&who, calls()).await.unwrap();
+        let write = async |mode: WriteMode, artifact: &str| {
+            let mut batch = rows(0..1);
+            let named = Arc::new(StringArray::from(vec![artifact])) as ArrayRef;
+            let mut columns = batch.columns().to_vec();
+            columns[2] = named;
+            batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+            engine.write(&who, &dataset, mode, batch, label("test")).await.unwrap();
+        };
+        // The second is in an older version alone, whose file is there.
+        write(WriteMode::Overwrite, &named[1]).await;
+        write(WriteMode::Overwrite, &named[0]).await;
+        let forget = async |seconds: i64| {
+            let before = Utc::now() + TimeDelta::seconds(seconds);
+            engine.forget_artifacts(&who, &dataset, "model", before).await.unwrap()
+        };
+        assert_eq!(forget(-3_600).await, Forgotten::default());
+        assert_eq!(store.count("_aside").await, 0, "all are young");
+        assert_eq!(forget(3_600).await, Forgotten::default());
+        assert_eq!(store.count("_aside").await, 2);
+        let session = engine.session(&who, &[]).await.unwrap();
+        for name in named.iter().chain([&unnamed, &later]) {
+            session.artifact(name).await.unwrap();
+        }
+        // One is named after all.
+        write(WriteMode::Append, &later).await;
+        assert_eq!(forget(-3_600).await, Forgotten::default(), "what is set aside is young");
+        assert_eq!(forget(3_600).await, Forgotten { artifacts: 1, bytes: 5 });
+        assert_eq!(store.count("_aside").await, 0);
+        for name in named.iter().chain([&later]) {
+            session.artifact(name).await.unwrap();
+        }
+        let gone = session.artifact(&unnamed).await.unwrap_err();
+        assert_eq!(gone.code(), Code::NotFound);
+        assert_eq!(keep(b"three").await, unnamed);
+        session.artifact(&unnamed).await.unwrap();
     }
 }

@@ -44,6 +44,7 @@ use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use parking_lot::Mutex;
 
+pub use artifacts::Forgotten;
 pub(crate) use author::{
     Author, Before, LOST, Proposal, REGAINED, RevisedRows, Taken, TakenRequest, first_of, is_note,
     loses, lost_of,

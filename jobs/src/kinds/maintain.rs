@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Keep, Principal, Result, Role};
+use engine::{Code, Error, Forgotten, Keep, Principal, Result, Role};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
+use crate::registry::models_name;
 use crate::run::context::RunContext;
 
 /// The kind's name.
@@ -33,7 +34,7 @@ pub struct Params {
     pub datasets: Vec<DatasetName>,
     /// Whether small files are put together. Default: true.
     pub compact: bool,
-    /// Whether files go that no kept version has. Default: true.
+    /// Whether files go that no kept version has, and weights that no row of `models` in a kept version names. Default: true.
     pub vacuum: bool,
     /// Versions that were the newest in the last so many days can still be read afterwards; 1 to 36500. Default: 30.
     pub keep_days: u32,
@@ -128,9 +129,14 @@ impl Job for Maintain {
                 put_together(ctx, &who, &datasets, &mut done).await?;
             }
             ctx.progress(0.5);
+            let mut weights = Forgotten::default();
             if params.vacuum {
                 let since = ctx.now() - TimeDelta::days(i64::from(params.keep_days));
                 take_away(ctx, &who, &datasets, since, &mut done).await?;
+                if datasets.contains(&models_name()) {
+                    let gone = forget::weights(ctx, &who).await;
+                    weights = done.note(&models_name(), gone)?.unwrap_or_default();
+                }
             }
             if let Some((dataset, error)) = done.failed.first_key_value() {
                 let (failed, all) = (done.failed.len(), datasets.len());
@@ -145,6 +151,8 @@ impl Job for Maintain {
                     "files_made": done.made,
                     "files_taken_away": done.files,
                     "bytes_taken_away": done.bytes,
+                    "weights_taken_away": weights.artifacts,
+                    "bytes_of_weights": weights.bytes,
                     "lines_forgotten": gone.lines,
                     "model_versions_forgotten": gone.versions,
                     "training_rows_forgotten": gone.training_rows,

@@ -44,6 +44,9 @@ pub(crate) fn stages_name() -> DatasetName {
     dataset_name("model_stages")
 }
 
+/// The column of `models` that names the weights which are kept beside it.
+pub(crate) const WEIGHTS_COLUMN: &str = "weights_sha256";
+
 /// Hexadecimal digits of a version.
 const VERSION_DIGITS: usize = 16;
 
@@ -157,7 +160,7 @@ pub(crate) fn models_spec() -> DatasetSpec {
                 "The tokenizer, where the encoder is inside",
             ),
             column(
-                "weights_sha256",
+                WEIGHTS_COLUMN,
                 ColumnType::Text,
                 true,
                 "The SHA-256 of the weights, a safetensors file, by which they are kept beside the datasets",

@@ -10,23 +10,25 @@ use chrono::TimeDelta;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::DatasetName;
-use engine::{Coming, CommitLabel, Going, Principal, Result, Revision};
+use engine::{Coming, CommitLabel, Forgotten, Going, Principal, Result, Revision};
 use serde_json::json;
 
 use super::{NAME, Params};
 use crate::parameters::dataset_name;
 use crate::registry::training_rows::training_rows_name;
-use crate::registry::{self, History, models_name, stages_name};
+use crate::registry::{self, History, WEIGHTS_COLUMN, models_name, stages_name};
 use crate::run::context::RunContext;
 use crate::run::logs::RUN_LOGS;
 
 /// The task of classifiers.
 const TRIAGE: &str = "triage";
 const DAY_SECONDS: u64 = 24 * 3600;
+/// How old weights are at least that are taken away: a day, and an hour by which clocks may differ.
+const WEIGHTS_KEPT: TimeDelta = TimeDelta::hours(25);
 
 /// What went.
 #[derive(Default)]
-pub(super) struct Forgotten {
+pub(super) struct Gone {
     pub(super) lines: u64,
     pub(super) versions: u64,
     pub(super) training_rows: u64,
@@ -39,9 +41,9 @@ pub(super) async fn forget(
     who: &Principal,
     datasets: &[DatasetName],
     params: &Params,
-) -> Result<Forgotten> {
+) -> Result<Gone> {
     let mut stage = ctx.stage("forget");
-    let mut gone = Forgotten::default();
+    let mut gone = Gone::default();
     let logs = dataset_name(RUN_LOGS);
     if datasets.contains(&logs) {
         let before = ctx.now() - TimeDelta::days(i64::from(params.logs_days));
@@ -83,6 +85,13 @@ pub(super) async fn forget(
         "checkpoints": gone.checkpoints,
     }));
     Ok(gone)
+}
+
+/// Takes away weights that no version of a model names, once they were found so twice, a day or more apart: a training keeps its weights
+/// before it commits the row that names them.
+pub(super) async fn weights(ctx: &RunContext, who: &Principal) -> Result<Forgotten> {
+    let before = ctx.now() - WEIGHTS_KEPT;
+    ctx.engine().forget_artifacts(who, &models_name(), WEIGHTS_COLUMN, before).await
 }
 
 /// Takes rows out of a dataset of Colonnade's own; how many there were.
@@ -244,6 +253,9 @@ mod tests {
             assert_eq!(run.state, RunState::Succeeded, "{:?}", run.error);
             run
         };
+        // Weights that no row names: a training was cut off.
+        let weights = b"weights".to_vec();
+        let kept = engine.keep_artifact(&Principal::local(), weights.into()).await.unwrap();
         let runner = start(0).await;
         let first = run(&runner, json!({})).await;
         assert_eq!(first.summary["model_versions_forgotten"], 0, "all are kept unless it is said");
@@ -258,6 +270,15 @@ mod tests {
             (&json!(0), &json!(2))
         );
         assert_eq!(second.summary["training_rows_forgotten"], 2);
+        let session = engine.session(&Principal::local(), &[]).await.unwrap();
+        assert_eq!(second.summary["weights_taken_away"], 0, "they are set aside");
+        session.artifact(&kept).await.unwrap();
+        let again = run(&runner, json!({"compact": false})).await;
+        assert_eq!(
+            (&again.summary["weights_taken_away"], &again.summary["bytes_of_weights"]),
+            (&json!(1), &json!(7))
+        );
+        session.artifact(&kept).await.unwrap_err();
         for dataset in ["models", "training_rows"] {
             let name = if dataset == "models" { "name" } else { "model" };
             let query = format!("SELECT {name} || version AS v FROM {dataset} ORDER BY 1");
