@@ -58,6 +58,8 @@ pub(crate) struct Gauges {
     pub results_computed: u64,
     /// Runs by state, of those that the runner lists.
     pub runs: BTreeMap<String, u64>,
+    /// Runs that failed in the last hour.
+    pub runs_failed: u64,
 }
 
 impl Meter {
@@ -168,6 +170,12 @@ impl Meter {
         for (state, count) in &gauges.runs {
             page.sample("colonnade_runs", &format!("state=\"{state}\""), *count as f64);
         }
+        page.family(
+            "colonnade_runs_failed_last_hour",
+            "gauge",
+            "Runs that failed in the last hour.",
+        );
+        page.sample("colonnade_runs_failed_last_hour", "", gauges.runs_failed as f64);
         if let Some(bytes) = resident_bytes() {
             page.family(
                 "process_resident_memory_bytes",
@@ -243,6 +251,7 @@ mod tests {
             unreadable_datasets: 0,
             results_computed: 0,
             runs: BTreeMap::from([("running".to_owned(), 1)]),
+            runs_failed: 3,
         };
         let page = meter.page(&EngineMetrics::default(), &gauges);
         for line in [
@@ -253,6 +262,7 @@ mod tests {
             "colonnade_http_request_seconds_count{route=\"/graphql\"} 2",
             "colonnade_subscriptions_open 2",
             "colonnade_runs{state=\"running\"} 1",
+            "colonnade_runs_failed_last_hour 3",
         ] {
             assert!(page.lines().any(|l| l == line), "no line {line} in\n{page}");
         }

@@ -52,7 +52,7 @@ pub use run::quotas::{Measure, Period, Quota, QuotaState, Quotas};
 pub use run::record::{
     Attempt, DatasetVersion, RUNS_LISTED_MAX, RunError, RunFilter, RunRecord, RunState, StageRecord,
 };
-pub use run::records::{recorded_run, recorded_runs};
+pub use run::records::{ControlState, examine_control, recorded_run, recorded_runs};
 pub use run::runner::{
     Rerun, RerunOutput, RunHandle, RunRequest, Runner, RunnerOptions, Takes, UPDATES_MAX,
     WorkerState,

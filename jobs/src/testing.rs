@@ -9,7 +9,7 @@ use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{
-    Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Result, Version,
+    Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Result, RunId, Version,
     WriteMode,
 };
 use futures::future::BoxFuture;
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, Outcome};
 use crate::run::context::RunContext;
+use crate::run::record::RunState;
+use crate::run::runner::{Rerun, Runner};
 use crate::tables::columns::column;
 
 /// A job kind of tests: it takes no parameters, reads and writes nothing, and does what it is told.
@@ -89,6 +91,14 @@ pub(crate) type Column<'a> = (&'a str, ColumnType, ArrayRef);
 /// Commits a table in the place of what was there.
 pub(crate) async fn table(engine: &Engine, name: &str, columns: &[Column<'_>]) {
     write(engine, name, WriteMode::Overwrite, columns).await;
+}
+
+/// What comes of a run that is done again as it was.
+pub(crate) async fn reran(runner: &Runner, id: RunId) -> Rerun {
+    let again = runner.rerun(&Principal::local(), id).await.unwrap().wait().await.unwrap();
+    assert_eq!((again.state, again.as_it_was), (RunState::Succeeded, Some(id)), "{again:?}");
+    assert!(again.outputs.is_empty() && !again.stages.is_empty(), "{again:?}");
+    Rerun::of(&again).unwrap()
 }
 
 /// Commits rows of a table, which is made when absent.

@@ -1,6 +1,7 @@
-//! `colonnade doctor`: what is wrong with the tables of a root, and what of it can be mended.
+//! `colonnade doctor`: what is wrong with the tables of a root and with its control database, and what of it can be mended.
 
 use engine::{Code, Error, Examined, Finding, FindingKind, Result};
+use jobs::ControlState;
 
 use super::{close, open_to_mend, open_to_read};
 use crate::cli::Doctor;
@@ -16,8 +17,13 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
         engine = open_to_mend(settings, "colonnade doctor --repair").await?;
     }
     let examined = engine.examine(&settings.principal()?, arguments.repair).await;
+    let control = settings.control();
+    let control = jobs::examine_control(&engine, control.as_deref()).await;
     let examined = close(&engine, examined).await?;
     report(&examined, output)?;
+    if !output.is_json() {
+        output.line(&says_of(&control))?;
+    }
     let has = |kind: FindingKind| {
         let is_it =
             move |table: &&Examined| table.findings.iter().any(|f| f.kind == kind && !f.mended);
@@ -37,7 +43,7 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
         .filter(|finding| finding.kind == FindingKind::Damage)
         .all(is_hopeless);
     let says = match (damaged, arguments.repair) {
-        (0, _) => return Ok(()),
+        (0, _) => return control.map(drop),
         (_, false) if all_hopeless => ", and --repair can do nothing for them",
         (_, false) => "; --repair does what is said above, but where it says none",
         (_, true) => ", and are not mended",
@@ -46,6 +52,18 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
         Code::StorageUnavailable,
         format!("{damaged} of {} tables are damaged{says}", examined.len()),
     ))
+}
+
+/// What is said of the control database.
+fn says_of(control: &Result<Option<ControlState>>) -> String {
+    match control {
+        Ok(None) => "there is no control database".to_owned(),
+        Ok(Some(state)) => format!(
+            "the control database is sound: {} runs are open, {} schedules",
+            state.open_runs, state.schedules
+        ),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn report(examined: &[Examined], output: &Output) -> Result<()> {

@@ -59,7 +59,7 @@ pub async fn queue(settings: &Settings, output: &Output) -> Result<()> {
             }
         }
         match runs.iter().find_map(|run| run.waits_for.as_deref()) {
-            Some(says) => output.line(&format!("\n{says}; `colonnade worker` is one")),
+            Some(says) => output.line(&format!("\n{says}")),
             None => Ok(()),
         }
     })

@@ -3,9 +3,9 @@
 use engine::{Code, Error, Result};
 use jobs::{Rerun as Again, RunRequest};
 
-use super::run::{Work, report, run_to_end};
-use super::runs::named;
-use super::schedules::{with_runner, with_runner_of};
+use super::run::{Work, report, run_to_end, succeeded};
+use super::runs::{named, recorded};
+use super::schedules::with_runner_of;
 use super::{close, open_to_run};
 use crate::cli::Rerun;
 use crate::config::Settings;
@@ -17,11 +17,13 @@ const LABEL: &str = "colonnade rerun";
 pub async fn rerun(arguments: Rerun, settings: &Settings, output: &Output) -> Result<()> {
     let who = settings.principal()?;
     if arguments.as_it_was {
-        let again = with_runner(settings, LABEL, async |runner| {
-            runner.rerun(&who, named(runner, &who, &arguments.run).await?).await
-        })
-        .await?;
-        return tell(&again, output);
+        let engine = open_to_run(settings, LABEL).await?;
+        let record = match recorded(&engine, settings, &arguments.run).await {
+            Ok(id) => run_to_end(&engine, settings, Work::AsItWas(id), output).await,
+            Err(error) => Err(error),
+        };
+        let record = close(&engine, record).await?;
+        return tell(&Again::of(&succeeded(record)?)?, output);
     }
     let engine = open_to_run(settings, LABEL).await?;
     let record = async {

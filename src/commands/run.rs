@@ -66,6 +66,8 @@ pub(super) enum Work {
     New(Box<RunRequest>),
     /// What this run did not do.
     Again(RunId),
+    /// What this run did, to compare what comes out.
+    AsItWas(RunId),
 }
 
 /// Runs a job to its end, or to its record where it is told to stop.
@@ -78,6 +80,7 @@ pub(super) async fn run_to_end(
     let label = match &work {
         Work::New(request) => format!("colonnade run {}", request.job),
         Work::Again(_) => "colonnade runs retry".to_owned(),
+        Work::AsItWas(_) => "colonnade rerun".to_owned(),
     };
     let runner = start_runner(engine, settings, Works::Own, label).await?;
     let drawing = Drawing::of(&runner, output);
@@ -127,6 +130,7 @@ async fn submit(runner: &Runner, who: &Principal, work: Work) -> Result<RunHandl
     match work {
         Work::New(request) => runner.submit(who, *request).await,
         Work::Again(id) => runner.retry(who, id).await,
+        Work::AsItWas(id) => runner.rerun(who, id).await,
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) async fn named(runner: &Runner, who: &Principal, text: &str) -> Resul
 }
 
 /// The same for who has no runner.
-async fn recorded(engine: &Engine, settings: &Settings, text: &str) -> Result<RunId> {
+pub(super) async fn recorded(engine: &Engine, settings: &Settings, text: &str) -> Result<RunId> {
     if !(BEGINNING_MIN..ID_LETTERS).contains(&text.len()) {
         return text.parse();
     }
@@ -287,6 +287,7 @@ async fn show(engine: &Engine, id: &str, settings: &Settings, output: &Output) -
         ("tried", format!("{}: {}: {says}", at(Some(attempt.started_at)), error.code))
     }));
     lines.extend(record.repeated_of.map(|of| ("repeated from", of.to_string())));
+    lines.extend(record.as_it_was.map(|of| ("as it was", of.to_string())));
     lines.extend(
         record.error.as_ref().map(|e| ("error", plain(&format!("{}: {}", e.code, e.message)))),
     );

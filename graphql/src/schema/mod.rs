@@ -121,6 +121,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::runs::run_job_field())
         .field(control::runs::cancel_field())
         .field(control::runs::retry_field())
+        .field(control::runs::as_it_was_field())
         .field(control::datasets::create_field())
         .field(control::datasets::drop_field())
         .field(control::datasets::restore_field());

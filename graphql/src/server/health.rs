@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use engine::Role;
 use poem::http::StatusCode;
 use poem::{Request, Response};
@@ -13,6 +14,8 @@ use super::wire;
 use crate::meter::Gauges;
 use crate::service::in_time;
 
+/// Of which time failed runs are counted.
+const LATELY: TimeDelta = TimeDelta::hours(1);
 /// Longest that the store may take to answer before it counts as unreachable.
 const READY_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -58,27 +61,33 @@ pub(super) async fn metrics(app: &App, request: &Request, ids: &RequestIds) -> R
         return wire::failed(&error, ids);
     }
     let service = &app.0.service.0;
+    let (runs, runs_failed) = runs(app).await;
     let gauges = Gauges {
         subscriptions_open: service.subscriptions_open(),
         unreadable_datasets: service.engine.unreadable(),
         results_computed: service.shared.computed(),
-        runs: runs(app).await,
+        runs,
+        runs_failed,
     };
     let page = service.meter.page(service.engine.metrics(), &gauges);
     wire::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
 }
 
-/// Open runs by state, counted where they wait: how many have ended does not matter to what it takes.
-async fn runs(app: &App) -> BTreeMap<String, u64> {
-    let counted = in_time(READY_TIME_MAX, app.0.service.0.runner.counts()).await;
-    let mut runs = BTreeMap::new();
-    match counted {
-        Ok(counted) => {
+/// Open runs by state, and those that failed lately, counted where they wait: how many have ended well does not matter to what it takes.
+async fn runs(app: &App) -> (BTreeMap<String, u64>, u64) {
+    let runner = &app.0.service.0.runner;
+    let counted = in_time(READY_TIME_MAX, async {
+        Ok((runner.counts().await?, runner.failed_within(LATELY).await?))
+    });
+    let (mut runs, mut runs_failed) = (BTreeMap::new(), 0);
+    match counted.await {
+        Ok((counted, failed)) => {
+            runs_failed = failed;
             for of in counted {
                 *runs.entry(of.state).or_default() += u64::try_from(of.runs).unwrap_or_default();
             }
         }
         Err(error) => tracing::warn!(detail = error.detail(), "runs can not be counted"),
     }
-    runs
+    (runs, runs_failed)
 }

@@ -476,6 +476,12 @@ pub trait ControlStore: Send + Sync {
     /// The id of the root whose database it is, which is `id` where it was nobody's.
     fn root<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String>>;
 
+    /// Fails where the database can not be reached, or its file is damaged anywhere.
+    fn look_through(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// How many runs failed after a time, in microseconds.
+    fn failed_after(&self, at_us: i64) -> BoxFuture<'_, Result<i64>>;
+
     /// How many runs wait and are at work, of each tenant and job.
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>>;
 }

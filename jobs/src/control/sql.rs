@@ -12,7 +12,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/007_pipelines.sql"),
     include_str!("migrations/008_counts.sql"),
     include_str!("migrations/009_cancelled.sql"),
+    include_str!("migrations/010_failed.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -172,6 +173,26 @@ impl SqlStore {
         let store = Self { pool, begin, file, place: None };
         store.migrate(dialect).await?;
         Ok(store)
+    }
+
+    /// Has a file looked through from end to end.
+    async fn look_through(&self) -> Result<()> {
+        if self.place.is_none() {
+            return self.counter("change").await.map(drop);
+        }
+        let found = query("PRAGMA quick_check(1)").fetch_one(&self.pool).await;
+        let found: String = self.get(&found.map_err(|e| self.failed(e))?, "quick_check")?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(ControlError::Damaged(found.replace('\n', " "), self.file.clone())),
+        }
+    }
+
+    async fn failed_after(&self, at_us: i64) -> Result<i64> {
+        let failed =
+            query("SELECT COUNT(*) AS n FROM runs WHERE state = 'failed' AND ended_at > $1");
+        let row = failed.bind(at_us).fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
+        self.get(&row, "n")
     }
 
     #[cfg(test)]

@@ -10,7 +10,7 @@ mod pipelines;
 
 use pipelines::{
     a_cancelled_run_whose_worker_is_gone_is_to_end,
-    a_step_begins_while_the_run_goes_on_that_it_is_of,
+    a_step_begins_while_the_run_goes_on_that_it_is_of, those_that_failed_lately_are_counted,
     what_becomes_of_one_tenants_runs_holds_up_no_other,
 };
 
@@ -87,6 +87,7 @@ sentences! {
     runs_of_a_dead_worker_are_taken_over,
     a_worker_that_leaves_leaves_its_runs_to_others,
     it_is_known_how_often_a_run_lost_its_worker,
+    those_that_failed_lately_are_counted,
     runs_are_cancelled_where_they_are,
     runs_are_listed_followed_and_projected,
     each_time_of_a_schedule_has_one_run,
@@ -565,6 +566,22 @@ async fn what_is_no_database_is_told() {
     }
     let nobody = SqlStore::open("postgres://nobody@127.0.0.1:1/none").await.err().unwrap();
     assert!(matches!(nobody, ControlError::Unavailable(_)), "{nobody}");
+    // One page of many, which opening does not read.
+    let file = folder.path().join("page.db");
+    let store = SqlStore::open_file(&file).await.unwrap();
+    for number in 0..200 {
+        store.enqueue(&new_run(&format!("r{number:03}"), "t"), ROOM).await.unwrap();
+    }
+    store.look_through().await.unwrap();
+    store.close().await;
+    let mut bytes = std::fs::read(&file).unwrap();
+    let pages = bytes.len() / 4096;
+    assert!(pages > 20, "{pages}");
+    bytes[(pages - 3) * 4096..(pages - 2) * 4096].fill(0x5a);
+    std::fs::write(&file, bytes).unwrap();
+    let store = SqlStore::open_file(&file).await.unwrap();
+    let damaged = store.look_through().await.unwrap_err();
+    assert!(matches!(damaged, ControlError::Damaged(..)), "{damaged}");
     // Tables of a later release are left alone.
     let file = folder.path().join("later.db");
     let store = SqlStore::open_file(&file).await.unwrap();

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::job::Job;
 use crate::run::record::{DatasetVersion, RunRecord};
 
+/// How the names begin under which commits of runs are marked.
+const APPLICATION: &str = "colonnade-run-";
+
 /// SHA-256 in hex of the job, its revision, its canonical parameters, its code where that is not part of this program, and its inputs
 /// at their versions.
 pub(crate) fn run_key(
@@ -35,7 +38,12 @@ pub(crate) fn run_key(
 
 /// The name under which the commits of a key are marked in the table itself (Delta `txn.appId`).
 pub(crate) fn application_id(key: &str) -> String {
-    format!("colonnade-run-{key}")
+    format!("{APPLICATION}{key}")
+}
+
+/// The key whose commits are marked so.
+pub(crate) fn key_of(application: &str) -> Option<&str> {
+    application.strip_prefix(APPLICATION)
 }
 
 /// That the program of a run is the one that its key names.

@@ -282,6 +282,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         (text_at(batch, "error_code", row)?, text_at(batch, "error_message", row)?);
     Ok(RunRecord {
         workers_lost: 0,
+        as_it_was: None,
         id: json("id")?.parse()?,
         job: json("job")?,
         state: json("state")?.parse()?,

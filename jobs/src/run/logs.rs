@@ -122,16 +122,11 @@ struct Said {
 
 /// What one attempt at a run has to say. Clones go on with its lines.
 #[derive(Clone)]
-pub(crate) struct RunLog(Option<Arc<Said>>);
+pub(crate) struct RunLog(Arc<Said>);
 
 impl RunLog {
-    /// One of which nothing is kept, as of work that is done again to be compared.
-    pub(crate) fn silent() -> Self {
-        Self(None)
-    }
-
     pub(crate) fn info(&self, message: impl Into<String>) {
-        let Some(said) = &self.0 else { return };
+        let said = &self.0;
         match said.lines.fetch_add(1, Ordering::Relaxed) + 1 {
             number if number < LINES_MAX => said.add(number, Level::Info, message.into()),
             LINES_MAX => {
@@ -170,7 +165,7 @@ impl RunLog {
 
     /// What is kept whatever was said before.
     fn last(&self, level: Level, message: impl Into<String>) {
-        let Some(said) = &self.0 else { return };
+        let said = &self.0;
         let number = said.lines.fetch_add(1, Ordering::Relaxed) + 1;
         said.add(number, level, message.into());
     }
@@ -202,14 +197,14 @@ impl LogBook {
         attempt: i64,
         job: &str,
     ) -> RunLog {
-        RunLog(Some(Arc::new(Said {
+        RunLog(Arc::new(Said {
             book: Arc::clone(self),
             tenant: tenant.clone(),
             run,
             attempt: i32::try_from(attempt).unwrap_or(i32::MAX),
             job: job.to_owned(),
             lines: AtomicI64::new(0),
-        })))
+        }))
     }
 
     /// Writes lines as they come, until the runner ends.

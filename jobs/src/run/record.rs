@@ -79,6 +79,9 @@ pub struct RunRecord {
     pub activity: Value,
     /// The run whose results this one found instead of making them again.
     pub repeated_of: Option<RunId>,
+    /// The run that this one does again as it was, to compare what comes out; it commits nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_it_was: Option<RunId>,
     /// Why it failed or was cancelled.
     pub error: Option<RunError>,
     /// What the job says of its result.

@@ -19,7 +19,10 @@ use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord, RunState, now};
 const CONTROL_FILE: &str = ".colonnade.control.db";
 
 /// What a run waits for that nobody will take.
-const NO_WORKER: &str = "no worker is there to take it";
+const NO_WORKER: &str = "no worker is there to take it; `colonnade worker` is one";
+/// The same of one that is said to be at work.
+const IS_GONE: &str =
+    "the process that was at it is gone; a server or `colonnade worker` takes it over";
 
 /// The records of runs.
 pub(crate) struct Records {
@@ -161,7 +164,8 @@ impl Records {
         Ok(workers)
     }
 
-    /// Says of runs whose turn could be now why it is not: nobody is there who would take them, or what they need is not free.
+    /// Says of runs whose turn could be now why it is not: nobody is there who would take them, or what they need is not free; and of
+    /// those that nobody is at any more.
     async fn say_what_they_wait_for(
         &self,
         engine: &Engine,
@@ -172,13 +176,20 @@ impl Records {
         let waits = |record: &&mut RunRecord| {
             record.state == RunState::Queued && record.next_attempt_at.is_none_or(|at| at <= now)
         };
-        if !records.iter_mut().any(|record| waits(&record)) {
+        let is_open = |record: &RunRecord| !record.state.is_final();
+        if !records.iter().any(is_open) {
             return Ok(());
         }
         let mut workers = self.workers(engine).await?;
+        let there: HashSet<String> = workers.iter().map(|worker| worker.id.clone()).collect();
         workers.retain(|worker| worker.runs_max.is_some_and(|runs| runs > 0));
         let entries: HashMap<&str, &Entry> =
             entries.iter().map(|entry| (entry.id.as_str(), entry)).collect();
+        for record in records.iter_mut().filter(|record| record.state == RunState::Running) {
+            let by = entries.get(record.id.to_string().as_str()).and_then(|of| of.worker.as_ref());
+            let is_gone = by.is_some_and(|by| !there.contains(by));
+            record.waits_for = is_gone.then(|| IS_GONE.to_owned());
+        }
         for record in records.iter_mut().filter(waits) {
             let entry = entries.get(record.id.to_string().as_str()).copied();
             record.waits_for = match entry {
@@ -314,6 +325,31 @@ pub fn recorded_run<'a>(
             Some(records) => records.get(engine, who, id).await,
             None => ledger::get(engine, who, &id.to_string()).await?.ok_or_else(|| no_such_run(id)),
         }
+    })
+}
+
+/// What a look at control state found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlState {
+    /// Runs that wait or are at work, of all tenants.
+    pub open_runs: u64,
+    /// Schedules and pipelines.
+    pub schedules: u64,
+}
+
+/// Looks whether the control database is sound, where there is one; `STORAGE_UNAVAILABLE` says what to do where it is not.
+pub fn examine_control<'a>(
+    engine: &'a Engine,
+    control: Option<&'a str>,
+) -> BoxFuture<'a, Result<Option<ControlState>>> {
+    Box::pin(async move {
+        let Some(records) = Records::open_if_there(engine, control).await? else { return Ok(None) };
+        let store = records.store();
+        store.look_through().await?;
+        let open: i64 = store.counts().await?.iter().map(|of| of.runs).sum();
+        let schedules = store.schedules(None).await?.len() as u64;
+        store.close().await;
+        Ok(Some(ControlState { open_runs: u64::try_from(open).unwrap_or_default(), schedules }))
     })
 }
 

@@ -147,11 +147,16 @@ impl Drop for Stage {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use engine::{RunId, TenantId};
+
     use super::*;
+    use crate::run::logs::LogBook;
 
     fn recorded(step: impl FnOnce(&mut Stage)) -> StageRecord {
         let stages = Arc::<Mutex<Vec<StageRecord>>>::default();
-        let mut stage = Stage::begin("step", stages.clone(), RunLog::silent());
+        let book = Arc::<LogBook>::default();
+        let log = book.of_run(&TenantId::default(), RunId::new(), 1, "job");
+        let mut stage = Stage::begin("step", stages.clone(), log);
         step(&mut stage);
         std::thread::sleep(Duration::from_millis(30));
         stage.finish();

@@ -130,6 +130,30 @@ async fn kill_workers(control: Option<&Postgres>) {
         (what, server) = kill(&place, server, &mut workers, &mut random).await;
         *killed.entry(what).or_default() += 1;
     }
+    all_end(&server).await;
+    println!(
+        "{} runs taken, {} unanswered, killed: {killed:?}",
+        asked.taken.len(),
+        asked.unanswered
+    );
+    // Those that five workers in a row were killed at are given up, and done where somebody asks for them again.
+    let given_up = given_up(&server).await;
+    assert!(given_up.len() <= asked.taken.len() / 50, "{} given up", given_up.len());
+    for id in &given_up {
+        let again = server.data(&format!("mutation {{ retryRun(id: \"{id}\") {{ id }} }}")).await;
+        let again = again["retryRun"]["id"].as_str().unwrap().to_owned();
+        assert!(asked.taken.insert(again), "{id}");
+    }
+    all_end(&server).await;
+    for worker in workers {
+        assert!(worker.stop().await.success());
+    }
+    assert!(server.stop().await.success());
+    check(&root, &asked, &given_up).await;
+}
+
+/// Waits until no run waits or works.
+async fn all_end(server: &Server) {
     let begun = Instant::now();
     for state in ["QUEUED", "RUNNING", "QUEUED"] {
         let list = format!(
@@ -144,16 +168,18 @@ async fn kill_workers(control: Option<&Postgres>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    println!(
-        "{} runs taken, {} unanswered, killed: {killed:?}",
-        asked.taken.len(),
-        asked.unanswered
-    );
-    for worker in workers {
-        assert!(worker.stop().await.success());
-    }
-    assert!(server.stop().await.success());
-    check(&root, &asked).await;
+}
+
+/// The runs that were given up; none failed otherwise.
+async fn given_up(server: &Server) -> BTreeSet<String> {
+    let list = "{ runs(first: 1000, state: FAILED) { id error { message } } }";
+    let failed = server.data(list).await["runs"].as_array().unwrap().clone();
+    let id = |run: &Value| {
+        let says = run["error"]["message"].as_str().unwrap();
+        assert!(says.contains("ended before the run did, 5 times"), "{run}");
+        run["id"].as_str().unwrap().to_owned()
+    };
+    failed.iter().map(id).collect()
 }
 
 /// Kills something, and starts it again; what it was, and the server that is there then.
@@ -197,8 +223,8 @@ async fn kill(
     (what, server)
 }
 
-/// Each run that was taken has ended well, is a row of `runs` once, and stands in one commit.
-async fn check(root: &Path, asked: &Asked) {
+/// Each run that was taken has ended well, those aside that were given up, is a row of `runs` once, and stands in one commit.
+async fn check(root: &Path, asked: &Asked, given_up: &BTreeSet<String>) {
     let query = "SELECT id, state, error_message FROM runs ORDER BY id";
     let runs = colonnade(root, &["sql", query, "--format", "json"]).await.json();
     let runs = runs.as_array().unwrap();
@@ -226,21 +252,15 @@ async fn check(root: &Path, asked: &Asked) {
             }
         }
     }
-    let mut given_up = 0;
     for run in runs {
-        let expected = match run["state"] == "succeeded" {
-            true => Some(1),
-            // One of whom five workers in a row were killed may be what kills them.
-            false => {
-                let says = run["error_message"].as_str().unwrap();
-                assert!(says.contains("ended before the run did, 5 times"), "{run}");
-                given_up += 1;
-                None
-            }
-        };
-        assert_eq!(effects.remove(run["id"].as_str().unwrap()), expected, "effects of {run}");
+        let id = run["id"].as_str().unwrap();
+        let expected = (run["state"] == "succeeded").then_some(1);
+        assert_eq!(expected.is_none(), given_up.contains(id), "{run}");
+        assert_eq!(effects.remove(id), expected, "effects of {run}");
     }
     assert!(effects.is_empty(), "effects of nobody: {effects:?}");
-    println!("{} runs: each has one effect, but {given_up} that were given up", runs.len());
-    assert!(given_up <= runs.len() / 50, "{given_up} of {} given up", runs.len());
+    let (all, again) = (runs.len(), given_up.len());
+    println!(
+        "{all} runs: each has one effect; {again} of them are of work that was given up and asked for again"
+    );
 }

@@ -9,11 +9,12 @@ use async_graphql::dynamic::{
     SubscriptionField, SubscriptionFieldFuture, TypeRef,
 };
 use chrono::{DateTime, Utc};
-use engine::{AsOf, Error, Result, Role, RunId};
+use engine::{AsOf, Error, Principal, Result, Role, RunId};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use jobs::{
-    Attempt, DatasetVersion, Estimate, RunError, RunFilter, RunRecord, RunRequest, RunState,
-    StageRecord,
+    Attempt, DatasetVersion, Estimate, RunError, RunFilter, RunHandle, RunRecord, RunRequest,
+    RunState, Runner, StageRecord,
 };
 use kernels::GpuPolicy;
 
@@ -183,6 +184,14 @@ fn run_type() -> Object {
                 Ok(r.repeated_of.map_or(Value::Null, |run| run.to_string().into()))
             })
             .description("The run whose results this one found instead of making them again."),
+        )
+        .field(
+            part("asItWas", TypeRef::named(TypeRef::ID), |r: &RunRecord| {
+                Ok(r.as_it_was.map_or(Value::Null, |run| run.to_string().into()))
+            })
+            .description(
+                "The run that this one does again as it was. Nothing is committed: its summary compares what came out.",
+            ),
         )
         .field(
             error_field(TypeRef::named("RunError"), |r: &RunRecord| r.error.clone())
@@ -485,19 +494,34 @@ fn pins(value: Option<&Value>) -> Result<Vec<(datasets::DatasetName, AsOf)>> {
 
 /// The mutation `retryRun`.
 pub(crate) fn retry_field() -> Field {
-    Field::new("retryRun", TypeRef::named("Run"), |context| {
+    again_field("retryRun", |runner, who, id| Box::pin(runner.retry(who, id))).description(
+        "Requests the work of a run that failed or was cancelled again, on what its inputs are now. That of a partition of a backfill \
+         counts for its partition. Needs the role operator.",
+    )
+}
+
+/// The mutation `rerunAsItWas`.
+pub(crate) fn as_it_was_field() -> Field {
+    again_field("rerunAsItWas", |runner, who, id| Box::pin(runner.rerun(who, id))).description(
+        "Requests the work of a run that succeeded again, on the versions that it read then. Nothing is committed: the summary of the \
+         new run has `is_same` and, for each output, the rows and digests then and now. Needs the role operator.",
+    )
+}
+
+/// A mutation that requests the work of another run.
+fn again_field(
+    name: &'static str,
+    again: for<'a> fn(&'a Runner, &'a Principal, RunId) -> BoxFuture<'a, Result<RunHandle>>,
+) -> Field {
+    Field::new(name, TypeRef::named("Run"), move |context| {
         let inner = context.ctx;
         nullable(inner, async move {
             let state = state(inner)?;
             let who = state.who(Role::Operator)?;
-            let run = state.service().runner.retry(who, required_run_id(&context)?).await?;
+            let run = again(&state.service().runner, who, required_run_id(&context)?).await?;
             Ok(Some(run_value(run.record())))
         })
     })
-    .description(
-        "Requests the work of a run that failed or was cancelled again, on what its inputs are now. That of a partition of a backfill \
-         counts for its partition. Needs the role operator.",
-    )
     .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)))
 }
 

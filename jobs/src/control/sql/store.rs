@@ -469,6 +469,14 @@ impl ControlStore for SqlStore {
         self.in_time(self.root_of(id))
     }
 
+    fn look_through(&self) -> BoxFuture<'_, Result<()>> {
+        self.in_time(self.look_through())
+    }
+
+    fn failed_after(&self, at_us: i64) -> BoxFuture<'_, Result<i64>> {
+        self.in_time(self.failed_after(at_us))
+    }
+
     fn counts(&self) -> BoxFuture<'_, Result<Vec<Count>>> {
         self.in_time(async move {
             let counted = query(

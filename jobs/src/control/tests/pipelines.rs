@@ -44,6 +44,23 @@ pub(super) async fn a_step_begins_while_the_run_goes_on_that_it_is_of(store: Sql
     assert_eq!(open.iter().map(|tick| tick.run.as_str()).collect::<Vec<_>>(), ["first"]);
 }
 
+pub(super) async fn those_that_failed_lately_are_counted(store: SqlStore) {
+    store.join("w", "worker", Some(9), None, 1).await.unwrap();
+    for (id, state, ended_us) in [("a", "failed", 20), ("b", "failed", 30), ("c", "succeeded", 30)]
+    {
+        store.enqueue(&new_run(id, "t"), ROOM).await.unwrap();
+        let entry = store.claim(&wants("w")).await.unwrap().unwrap();
+        let ended = Verdict::Ended { state, ended_us, worked_us: 1, cost: None };
+        assert!(store.settle(&lease(&entry), ended, "over").await.unwrap());
+    }
+    let mut counts = Vec::new();
+    for after in [10, 20, 30] {
+        counts.push(store.failed_after(after).await.unwrap());
+    }
+    assert_eq!(counts, [2, 1, 0]);
+    ControlStore::look_through(&store).await.unwrap();
+}
+
 pub(super) async fn a_cancelled_run_whose_worker_is_gone_is_to_end(store: SqlStore) {
     store.join("w", "worker", Some(1), None, 1).await.unwrap();
     for id in ["a", "b"] {

@@ -149,7 +149,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     for (params, expected) in cases {
         let request = RunRequest { job: "embed".into(), params, ..RunRequest::default() };
         let error =
-            runner.submit(&Principal::local(), request).await.err().expect("an error").to_string();
+            runner.submit(&Principal::local(), request).await.expect_err("an error").to_string();
         assert!(error.contains(expected), "{error}");
     }
     runner.shutdown().await;

@@ -16,7 +16,7 @@ use crate::run::record::{RunRecord, RunState};
 use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::similar::{Likeness, SimilarRequest};
 use crate::tables::columns::column;
-use crate::testing::{Noise, engine, ensure};
+use crate::testing::{Noise, engine, ensure, reran};
 use crate::texts::labels::{PairLabel, label_pairs};
 
 /// Meanings, each with two words.
@@ -214,7 +214,7 @@ async fn an_embedder_is_trained_promoted_and_used() {
         .await;
     assert!(error.contains("\"embedder\" has versions for embedding"), "{error}");
     // The same again, though another is in use by now.
-    let again = rig.runner.rerun(&Principal::local(), record.id).await.unwrap();
+    let again = reran(&rig.runner, record.id).await;
     assert!(again.is_same && !again.outputs.is_empty(), "{again:#?}");
 }
 

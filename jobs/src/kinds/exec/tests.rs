@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::run::logs::run_log;
 use crate::run::record::{RunRecord, RunState};
 use crate::run::runner::{RunRequest, Runner, RunnerOptions};
-use crate::testing::{append, engine, sampled};
+use crate::testing::{append, engine, reran, sampled};
 
 /// What the input's rows are, as a spec has them.
 const COLUMNS: &str = r#"[{"name": "series", "type": "text"}, {"name": "at", "type": "timestamp"}, {"name": "value", "type": "float64", "nullable": true}]"#;
@@ -79,7 +79,7 @@ async fn rows_go_through_a_program_and_are_committed() {
     );
     assert!(first.summary["says"].as_str().unwrap().contains("reading"));
     assert_eq!(first.stages[0].name, "exec");
-    let again = runner.rerun(&Principal::local(), first.id).await.unwrap();
+    let again = reran(&runner, first.id).await;
     assert!(again.is_same && again.outputs[0].found.rows == 5_000, "{again:?}");
     // The same program on the same rows is done once; a changed one is other work.
     assert_eq!(run(&runner, params("same", json!({}))).await.repeated_of, Some(first.id));

@@ -24,7 +24,6 @@ async fn too_much_is_cut_and_the_last_word_is_kept() {
         log.info(line.to_string());
     }
     log.last(Level::Error, "the end");
-    RunLog::silent().info("nothing");
     book.flush(&engine).await;
     let first = run_log(&engine, &who, run, (0, 0)).await.unwrap();
     assert_eq!(first.len(), LOG_LINES_MAX);

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
-use super::tries::{ATTEMPTS_MAX, backoff, can_pass, deadline};
+use super::tries::{backoff, can_pass, deadline};
 use super::{AtWork, Shared, bound, label};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
@@ -106,12 +106,14 @@ fn lease_of(entry: &Entry, worker: &str) -> Lease {
 
 /// A run that was claimed.
 pub(super) struct Run {
-    who: Principal,
-    live: AtWork,
+    pub(super) who: Principal,
+    pub(super) live: AtWork,
     /// Whether somebody was at it before.
     is_later_attempt: bool,
     /// Workers that ended while they were at it; at [`LOSSES_MAX`] nobody is to try again.
-    losses: i64,
+    pub(super) losses: i64,
+    /// How often it is tried, that it lost a worker aside.
+    attempts_max: i64,
     began: Instant,
     attempt_began_at: DateTime<Utc>,
     memory: PeakMemory,
@@ -166,42 +168,21 @@ impl Run {
         shared.at_work.lock().insert(record.id, live.clone());
         shared.tell(record);
         let (is_later_attempt, losses) = (entry.attempt > 1, entry.losses);
+        let attempts_max = entry.attempts_max;
         let (began, memory) = (Instant::now(), PeakMemory::watch());
         let id = live.record.borrow().id;
         let log = shared.logs.of_run(&live.tenant, id, entry.attempt, &live.record.borrow().job);
-        Ok(Self { who, live, is_later_attempt, losses, began, attempt_began_at, memory, log })
-    }
-
-    /// A run that ended, to be done again by who asks, as if it were alone.
-    pub(super) fn as_it_was(shared: &Shared, who: &Principal, record: &RunRecord) -> Self {
-        let memory = shared.memory();
-        let estimate = record.estimate.unwrap_or_default();
-        let lease = Lease { id: record.id.to_string(), worker: String::new(), attempt: 0 };
-        let live = AtWork {
-            tenant: who.tenant.clone(),
-            record: watch::channel(Arc::new(record.clone())).0,
-            // Where it was on a GPU, sums may have another order.
-            gpu: shared.options.gpu,
-            asked: shared.options.gpu,
-            lease,
-            memory_bytes: memory.grant(i64::try_from(estimate.memory_bytes).unwrap_or(i64::MAX)),
-            device_bytes: None,
-            is_alone: Arc::new(AtomicBool::new(true)),
-            cancellation: shared.closing.child_token(),
-            is_cancelled: Arc::new(AtomicBool::new(false)),
-            is_news: Arc::new(AtomicBool::new(false)),
-        };
-        let who = Principal { roles: vec![Role::Reader, Role::Writer], ..who.clone() };
-        Self {
+        Ok(Self {
             who,
             live,
-            is_later_attempt: false,
-            losses: 0,
-            began: Instant::now(),
-            attempt_began_at: shared.now(),
-            memory: PeakMemory::watch(),
-            log: RunLog::silent(),
-        }
+            is_later_attempt,
+            losses,
+            attempts_max,
+            began,
+            attempt_began_at,
+            memory,
+            log,
+        })
     }
 
     async fn execute(self, shared: Arc<Shared>) {
@@ -220,6 +201,12 @@ impl Run {
 
     async fn work(&self, shared: &Arc<Shared>) -> End {
         let record = RunRecord::clone(&self.live.record.borrow());
+        if let Some(of) = record.as_it_was {
+            return match self.again(shared, &record, of).await {
+                Ok(outcome) => End::Done(outcome, Vec::new(), None),
+                Err(error) => End::Stopped(error),
+            };
+        }
         let begun = async {
             let job = shared.options.jobs.get(&record.job)?;
             shared.require_device(job.name(), self.live.gpu)?;
@@ -268,16 +255,7 @@ impl Run {
             record.beside = seen.lock().clone();
             record.contents = contents.lock().clone();
         };
-        let ended = {
-            let work = AssertUnwindSafe(job.run(&context, &record.params)).catch_unwind();
-            tokio::select! {
-                // What is to end does not begin.
-                biased;
-                () = self.live.cancellation.cancelled() => Err(cancelled()),
-                error = deadline(shared.options.run_timeout, record.deadline_at, shared.now()) => Err(error),
-                ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
-            }
-        };
+        let ended = self.do_it(shared, job.as_ref(), &context, &record).await;
         let ended = match ended {
             Ok(outcome) => match context.publish().await {
                 Ok(()) => Ok(outcome),
@@ -429,6 +407,24 @@ impl Run {
         }
     }
 
+    /// Does the work of the job, unless the run is to end before.
+    pub(super) async fn do_it(
+        &self,
+        shared: &Shared,
+        job: &dyn Job,
+        context: &RunContext,
+        record: &RunRecord,
+    ) -> Result<Outcome> {
+        let work = AssertUnwindSafe(job.run(context, &record.params)).catch_unwind();
+        tokio::select! {
+            // What is to end does not begin.
+            biased;
+            () = self.live.cancellation.cancelled() => Err(cancelled()),
+            error = deadline(shared.options.run_timeout, record.deadline_at, shared.now()) => Err(error),
+            ended = work => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+        }
+    }
+
     /// Whether it had too little memory where it had all that a run can have, to itself.
     fn had_all(&self, shared: &Shared, error: &Error) -> bool {
         error.code() == Code::ResourcesExhausted
@@ -481,7 +477,7 @@ impl Run {
                     && !self.had_all(shared, &error)
                     && !is_cancelled
                     && self.losses < LOSSES_MAX
-                    && record.attempts.len() + 1 < ATTEMPTS_MAX =>
+                    && bound(record.attempts.len() + 1) < self.attempts_max =>
             {
                 let wait = backoff(record.attempts.len(), &record.id.to_string());
                 tracing::warn!(
@@ -572,7 +568,7 @@ impl Run {
                 return false;
             }
         };
-        let begun = Instant::now();
+        let (begun, mut is_said) = (Instant::now(), false);
         loop {
             let store = shared.records.store();
             match store.settle(&self.live.lease, verdict.clone(), &document).await {
@@ -586,13 +582,18 @@ impl Run {
                     tracing::error!(run = %record.id, %error, "the end of a run could not be recorded");
                     return false;
                 }
-                Err(_) => tokio::time::sleep(SETTLE_AGAIN).await,
+                Err(error) => {
+                    if !std::mem::replace(&mut is_said, true) {
+                        tracing::warn!(run = %record.id, %error, "the end of a run is not recorded yet");
+                    }
+                    tokio::time::sleep(SETTLE_AGAIN).await;
+                }
             }
         }
     }
 
     /// Changes the record and tells whoever listens.
-    fn change(&self, shared: &Shared, change: impl FnOnce(&mut RunRecord)) {
+    pub(super) fn change(&self, shared: &Shared, change: impl FnOnce(&mut RunRecord)) {
         self.live.record.send_modify(|record| change(Arc::make_mut(record)));
         self.live.is_news.store(true, Ordering::Relaxed);
         shared.tell(RunRecord::clone(&self.live.record.borrow()));

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::run::record::RunRecord;
 
 /// A run that was taken on.
+#[derive(Debug)]
 pub struct RunHandle {
     pub(super) id: RunId,
     pub(super) record: watch::Receiver<Arc<RunRecord>>,

@@ -21,6 +21,7 @@ mod handle;
 mod options;
 mod projection;
 mod pulse;
+mod rebuilt;
 mod recovery;
 #[cfg(test)]
 mod repeat_tests;
@@ -54,7 +55,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::control::{
-    self, Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
+    Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
 };
 use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
@@ -521,11 +522,6 @@ impl Runner {
     pub async fn pinned(&self, who: &Principal, dataset: &DatasetName) -> Result<Option<Version>> {
         who.require(Role::Reader)?;
         self.shared.pinned(&who.tenant, dataset).await
-    }
-
-    /// How many runs wait and are at work, of each tenant and job.
-    pub async fn counts(&self) -> Result<Vec<control::Count>> {
-        Ok(self.shared.records.store().counts().await?)
     }
 
     /// The rows of a dataset that are most like a text, a row or a vector. `session` says which versions are

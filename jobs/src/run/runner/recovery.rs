@@ -9,6 +9,7 @@ use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
 use kernels::GpuPolicy;
 
 use super::Shared;
+use super::rebuilt::rebuilt;
 use crate::control::Adopted;
 use crate::job::Job;
 use crate::run::document::Document;
@@ -17,15 +18,15 @@ use crate::run::ledger;
 use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState};
 
 /// How far back in a dataset's history a run's commit is looked for.
-const HISTORY_COMMITS_MAX: usize = 1_000;
+pub(super) const HISTORY_COMMITS_MAX: usize = 1_000;
 /// How many earlier runs of one key are looked at.
 const EARLIER_RUNS_MAX: usize = 10;
 
 /// Runs of before that control state takes over from the dataset of a tenant; older ones are read there.
 const ADOPTED_MAX: usize = 10_000;
 
-/// Takes over what the dataset `runs` knows of a tenant's runs, where control state is new: those that an earlier release left open
-/// are closed first.
+/// Takes over what the dataset `runs` and the commits know of a tenant's runs, where control state is new: those that an earlier release
+/// left open are closed first.
 pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<()> {
     let store = shared.records.store();
     if store.earlier(tenant.as_str()).await?.is_read {
@@ -42,6 +43,16 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
         *record = close(shared, &who, record.clone()).await?;
         tracing::warn!(run = %record.id, state = %record.state, "closed an interrupted run");
         closed.push(record.clone());
+    }
+    // Where control state goes with each process, others may be at work of which nothing is to be known here.
+    if shared.records.is_durable() {
+        let known = earlier.iter().map(|record| record.id).collect();
+        let rebuilt = rebuilt(engine, &who, &known).await?;
+        for record in rebuilt {
+            tracing::warn!(run = %record.id, job = record.job, "a run was rebuilt from its commits");
+            closed.push(record.clone());
+            earlier.push(record);
+        }
     }
     if !closed.is_empty() {
         match ledger::append(engine, &who, &closed).await {
@@ -92,18 +103,20 @@ pub(super) async fn before(
     }
     // First: of a run of the same work that commits from here on the results are found below, or the number is its number, too.
     let id = application_id(&record.key);
+    let names: Vec<DatasetName> =
+        job.outputs(&record.params)?.into_iter().map(|output| output.name).collect();
     let mut numbers = HashMap::new();
-    for output in job.outputs(&record.params)? {
+    for output in &names {
         if is_later_attempt {
             // Who was at it before may have been another process, and a moment ago.
-            engine.look_for(who, &output.name, None).await?;
+            engine.look_for(who, output, None).await?;
         }
-        let last = match engine.last_number(who, &output.name, &id).await {
+        let last = match engine.last_number(who, output, &id).await {
             Ok(last) => last.unwrap_or_default(),
             Err(error) if error.code() == Code::NotFound => 0,
             Err(error) => return Err(error),
         };
-        numbers.insert(output.name, last);
+        numbers.insert(output.clone(), last);
     }
     let mut standing = HashSet::new();
     let earlier =
@@ -124,7 +137,7 @@ pub(super) async fn before(
         let committer = earlier.repeated_of.unwrap_or(earlier.id);
         // Its own commit is made, whatever others did to it since: a second one would undo that.
         let is_own = earlier.id == record.id;
-        let made = commits(engine, who, job, &earlier, committer).await?;
+        let made = commits(engine, who, &names, &earlier, committer).await?;
         let mut outputs = Vec::with_capacity(made.len());
         for (dataset, commit) in made {
             match commit {
@@ -182,38 +195,39 @@ async fn committed(
     record: &RunRecord,
     committer: RunId,
 ) -> Result<Option<Vec<DatasetVersion>>> {
-    let made = commits(engine, who, job, record, committer).await?;
+    let outputs = job.outputs(&record.params)?.into_iter().map(|output| output.name);
+    let made = commits(engine, who, &outputs.collect::<Vec<_>>(), record, committer).await?;
     Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
-/// What `committer` committed to each output of `record`.
+/// What `committer` committed to each of the outputs of `record`.
 async fn commits(
     engine: &Engine,
     who: &Principal,
-    job: &dyn Job,
+    outputs: &[DatasetName],
     record: &RunRecord,
     committer: RunId,
 ) -> Result<Vec<(DatasetName, Option<DatasetVersion>)>> {
     let mut found = Vec::new();
-    for output in job.outputs(&record.params)? {
+    for output in outputs {
         // However long ago it was.
         if record.state == RunState::Succeeded {
-            let made = record.outputs.iter().find(|made| made.dataset == output.name);
-            found.push((output.name, made.cloned()));
+            let made = record.outputs.iter().find(|made| made.dataset == *output);
+            found.push((output.clone(), made.cloned()));
             continue;
         }
-        let history = match engine.history(who, &output.name, HISTORY_COMMITS_MAX).await {
+        let history = match engine.history(who, output, HISTORY_COMMITS_MAX).await {
             Ok(history) => history,
             Err(error) if error.code() == Code::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
         let commit = history.into_iter().find(|past| past.run_id == Some(committer));
         let made = commit.map(|commit| DatasetVersion {
-            dataset: output.name.clone(),
+            dataset: output.clone(),
             version: commit.version,
             rows: commit.rows_added,
         });
-        found.push((output.name, made));
+        found.push((output.clone(), made));
     }
     Ok(found)
 }

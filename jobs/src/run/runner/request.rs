@@ -20,6 +20,7 @@ pub(super) fn new_record(
 ) -> RunRecord {
     RunRecord {
         workers_lost: 0,
+        as_it_was: None,
         id: RunId::new(),
         job: request.job.clone(),
         state: RunState::Queued,

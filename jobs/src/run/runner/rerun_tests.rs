@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{RunRequest, Runner, RunnerOptions};
 use crate::run::record::{RunRecord, RunState};
-use crate::testing::{Noise, append, engine, sampled};
+use crate::testing::{Noise, append, engine, reran, sampled};
 
 async fn ingest(engine: &Engine, dataset: &str, rows: u64, seed: u64) {
     let who = Principal::local();
@@ -53,9 +53,7 @@ async fn run(runner: &Runner, job: &str, params: Value) -> RunRecord {
 
 /// That a run comes out as it did, though its inputs and outputs have gone on.
 async fn same(runner: &Runner, record: &RunRecord) {
-    let who = Principal::local();
-    let again = runner.rerun(&who, record.id).await;
-    let again = again.unwrap_or_else(|e| panic!("{}: {e}", record.job));
+    let again = reran(runner, record.id).await;
     assert!(again.is_same, "{}: {again:#?}", record.job);
     let rows: u64 = again.outputs.iter().map(|output| output.found.rows).sum();
     assert!(rows > 0, "{}: nothing was compared", record.job);

@@ -12,9 +12,13 @@ impl Runner {
     /// that one's place, so that it counts for its time or partition.
     pub async fn retry(&self, who: &Principal, id: RunId) -> Result<RunHandle> {
         let before = self.get(who, id).await?;
+        require_ended_badly(&before)?;
+        if let Some(first) = before.as_it_was {
+            return self.rerun(who, first).await;
+        }
         let asked = self.store().get(who.tenant.as_str(), &id.to_string()).await?;
         let gpu = asked.as_ref().map(Document::of).transpose()?.map(|document| document.gpu);
-        let mut document = self.prepare(who, RunRequest { gpu, ..again(&before)? }).await?;
+        let mut document = self.prepare(who, RunRequest { gpu, ..again(&before) }).await?;
         document.record.schedule = before.schedule;
         document.record.logical_time = before.logical_time;
         if document.record.schedule.is_none() {
@@ -80,22 +84,26 @@ fn too_many(id: RunId) -> Error {
     Error::user(Code::LimitExceeded, says)
 }
 
-/// What would do the work of a run again: the same job and parameters, on what its inputs are now. `CONFLICT` for one that has
-/// not failed.
-fn again(record: &RunRecord) -> Result<RunRequest> {
-    if !matches!(record.state, RunState::Failed | RunState::Cancelled) {
-        return Err(Error::user(
-            Code::Conflict,
-            format!(
-                "retry run {}: expected a run that failed or was cancelled, found it {}",
-                record.id, record.state
-            ),
-        ));
+/// `CONFLICT` for a run that has not failed.
+fn require_ended_badly(record: &RunRecord) -> Result<()> {
+    if matches!(record.state, RunState::Failed | RunState::Cancelled) {
+        return Ok(());
     }
-    Ok(RunRequest {
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "retry run {}: expected a run that failed or was cancelled, found it {}",
+            record.id, record.state
+        ),
+    ))
+}
+
+/// What would do the work of a run again: the same job and parameters, on what its inputs are now.
+fn again(record: &RunRecord) -> RunRequest {
+    RunRequest {
         job: record.job.clone(),
         params: record.params.clone(),
         priority: record.priority,
         ..RunRequest::default()
-    })
+    }
 }

@@ -4,20 +4,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Result, TenantId, Version};
 use kernels::GpuPolicy;
 use tokio::sync::watch;
 
 use super::{Asked, AtWork, Runner, Shared, Takes, bound};
-use crate::control::{Asked as Listed, Cancelled, Room};
+use crate::control::{Asked as Listed, Cancelled, Count, Room};
 use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunRecord, RunState};
 use crate::run::records::records_of;
 
 impl Runner {
+    /// How many runs wait and are at work, of each tenant and job.
+    pub async fn counts(&self) -> Result<Vec<Count>> {
+        Ok(self.shared.records.store().counts().await?)
+    }
+
+    /// How many runs of all tenants failed in a time up to now, whoever worked at them.
+    pub async fn failed_within(&self, time: TimeDelta) -> Result<u64> {
+        let since = (self.shared.now() - time).timestamp_micros();
+        let failed = self.shared.records.store().failed_after(since).await?;
+        Ok(u64::try_from(failed).unwrap_or_default())
+    }
+
     /// The folder of programs that the job `exec` may run, if there is one.
     pub(crate) fn programs(&self) -> Option<&Path> {
         self.shared.options.programs.as_deref()
