@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use datafusion::logical_expr::ident;
 use datasets::DatasetName;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, Role, TenantId, Version};
 use crate::lake::{
-    Author, Bin, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Proposal, Removal,
-    Snapshot, Table,
+    Author, Bin, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Layout, Proposal, Removal,
+    RowOrder, Snapshot, Table,
 };
 use crate::session::{Session, Sessions, rows_of};
 
@@ -43,13 +44,14 @@ pub(crate) async fn compact(
     session: &Session,
     who: &Principal,
     dataset: &DatasetName,
+    layout: Layout,
 ) -> Result<Compacted> {
     lake.require_writer()?;
     let table = lake.table(&who.tenant, dataset).await?;
     let mut all = Compacted { version: table.entry().version, removed: 0, added: 0, rows: 0 };
     loop {
         let alone = table.revising.lock().await;
-        let next = compact_some(lake, session, who, &table, Extent::Small).await?;
+        let next = compact_some(lake, session, who, &table, Extent::Small(layout)).await?;
         drop(alone);
         if next.removed == 0 {
             return Ok(all);
@@ -108,7 +110,7 @@ async fn attempt(
     let session = session.in_order();
     let written = async {
         for (bin, rows) in bins.files.iter().zip(&bins.rows) {
-            let made = copied(&session, table, &snapshot, bin).await?;
+            let made = copied(&session, table, &snapshot, bin, extent.layout()).await?;
             let found = made.size.rows;
             files.push(made);
             if rows.is_some() && *rows != found {
@@ -161,16 +163,26 @@ async fn copied(
     table: &Arc<Table>,
     snapshot: &Snapshot,
     bin: &Bin,
+    layout: Layout,
 ) -> Result<DataFiles> {
-    let mut writer = {
+    let (mut writer, order) = {
         let head = table.head().await;
         head.require_writable()?;
-        FileWriter::new(table, &head)?
+        let order: Vec<String> = match (layout.order, &head.spec) {
+            (RowOrder::AsTheyCame, _) => Vec::new(),
+            (RowOrder::Time, spec) => spec.time_column.iter().cloned().collect(),
+            (RowOrder::Key, spec) => spec.key.clone(),
+        };
+        (FileWriter::of_size(table, &head, layout.file_bytes)?, order)
     };
     let copied = async {
         let rows = match table.snapshot_of(&bin.0).await? {
             Some(some) => rows_of(session, &some, None, None)?,
             None => rows_of(session, snapshot, Some(bin.names()?), None)?,
+        };
+        let rows = match order.is_empty() {
+            true => rows,
+            false => rows.sort(order.iter().map(|of| ident(of).sort(true, true)).collect())?,
         };
         writer.write_rows(rows).await
     };

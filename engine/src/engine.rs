@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{
-    Batches, Commit, CommitLabel, CommitRecord, Examined, Keep, Lake, Table, Vacuumed, WriteMode,
+    Batches, Commit, CommitLabel, CommitRecord, Examined, Keep, Lake, Layout, Table, Vacuumed,
+    WriteMode,
 };
 use crate::lanes::{Lanes, Usage};
 use crate::metrics::EngineMetrics;
@@ -126,10 +127,21 @@ impl Engine {
         who: &'a Principal,
         dataset: &'a DatasetName,
     ) -> BoxFuture<'a, Result<Compacted>> {
+        self.compact_as(who, dataset, Layout::default())
+    }
+
+    /// The same into files of a size, with rows in an order. Files that say nothing of their rows, as some other writers leave them,
+    /// are written anew with their statistics.
+    pub fn compact_as<'a>(
+        &'a self,
+        who: &'a Principal,
+        dataset: &'a DatasetName,
+        layout: Layout,
+    ) -> BoxFuture<'a, Result<Compacted>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
             let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
-            compact::compact(&self.0.lake, &session, who, dataset).await
+            compact::compact(&self.0.lake, &session, who, dataset, layout).await
         })
     }
 

@@ -44,7 +44,7 @@ pub use ingest::{
 };
 pub use lake::{
     Batches, Commit, CommitLabel, CommitRecord, Examined, Finding, FindingKind, Forgotten, Keep,
-    Prepared, Vacuumed, WriteMode,
+    Layout, Prepared, RowOrder, Vacuumed, WriteMode,
 };
 pub use lanes::{Lanes, Threads, Urgency};
 pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};

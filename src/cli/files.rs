@@ -6,6 +6,12 @@ use clap::Args;
 pub struct Compact {
     /// The datasets [default: all of the tenant]
     pub datasets: Vec<String>,
+    /// How large files become, in MiB
+    #[arg(long, default_value_t = 128, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub file_mib: u32,
+    /// In which order rows lie in a file: as they came, by the dataset's time, or by its key
+    #[arg(long, default_value = "none", value_name = "ORDER", value_parser = ["none", "time", "key"])]
+    pub order: String,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,

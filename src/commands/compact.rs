@@ -1,7 +1,7 @@
 //! `colonnade compact`: small files of datasets are put together.
 
 use datasets::DatasetName;
-use engine::{Engine, Error, Principal, Result};
+use engine::{Engine, Error, Layout, Principal, Result, RowOrder};
 use serde_json::json;
 
 use super::{close, open_to_write};
@@ -13,8 +13,16 @@ use crate::output::{Output, columns, count};
 pub async fn compact(arguments: Compact, settings: &Settings, output: &Output) -> Result<()> {
     let named: Vec<DatasetName> =
         arguments.datasets.iter().map(DatasetName::new).collect::<Result<_, _>>()?;
+    let layout = Layout {
+        file_bytes: u64::from(arguments.file_mib) << 20,
+        order: match arguments.order.as_str() {
+            "time" => RowOrder::Time,
+            "key" => RowOrder::Key,
+            _ => RowOrder::AsTheyCame,
+        },
+    };
     let engine = open_to_write(settings, "colonnade compact").await?;
-    let made = compact_all(&engine, &settings.principal()?, named, output).await;
+    let made = compact_all(&engine, &settings.principal()?, named, layout, output).await;
     close(&engine, made).await
 }
 
@@ -22,6 +30,7 @@ async fn compact_all(
     engine: &Engine,
     who: &Principal,
     named: Vec<DatasetName>,
+    layout: Layout,
     output: &Output,
 ) -> Result<()> {
     let datasets = match named.is_empty() {
@@ -32,7 +41,7 @@ async fn compact_all(
     let mut documents = Vec::new();
     let mut failed: Option<Error> = None;
     for dataset in datasets {
-        let made = match engine.compact(who, &dataset).await {
+        let made = match engine.compact_as(who, &dataset, layout).await {
             Ok(made) => made,
             // The others are done all the same.
             Err(error) => {

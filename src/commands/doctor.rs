@@ -21,15 +21,16 @@ pub async fn doctor(arguments: &Doctor, settings: &Settings, output: &Output) ->
     let control = jobs::examine_control(&engine, control.as_deref()).await;
     let examined = close(&engine, examined).await?;
     report(&examined, output)?;
-    if !output.is_json() {
-        output.line(&says_of(&control))?;
-    }
     let has = |kind: FindingKind| {
         let is_it =
             move |table: &&Examined| table.findings.iter().any(|f| f.kind == kind && !f.mended);
         examined.iter().filter(is_it).count()
     };
     let (damaged, unknown) = (has(FindingKind::Damage), has(FindingKind::Unknown));
+    // What is wrong with the database alone is this command's error.
+    if !output.is_json() && (control.is_ok() || damaged + unknown > 0) {
+        output.line(&says_of(&control))?;
+    }
     if damaged == 0 && unknown > 0 {
         let all = examined.len();
         let says =

@@ -95,6 +95,13 @@ impl Lake {
             match table.put(head.version + 1, bytes, &id).await {
                 Ok(Put::Made) => {
                     head.advance(&entry, proposal.added, proposal.removed)?;
+                    // Those that did not say how many rows they have may be gone.
+                    if head.size.rows.is_none()
+                        && proposal.removed.files > 0
+                        && let Ok(state) = table.state(head.version).await
+                    {
+                        head.size = Size::of_state(&state);
+                    }
                     self.metrics.commits.add(1);
                     self.metrics.bytes_written.add(proposal.added.bytes);
                     self.metrics.commit_latency.record(started.elapsed());

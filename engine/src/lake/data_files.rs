@@ -101,22 +101,34 @@ pub(crate) struct FileWriter {
 impl FileWriter {
     /// A writer of files for `table` as its head is.
     pub(crate) fn new(table: &Table, head: &Head) -> Result<Self> {
-        Self::with_schema(table, head, Arc::clone(&head.schema), head.column_ids.reshaped)
+        Self::of_size(table, head, FILE_BYTES)
+    }
+
+    /// The same of files that may reach so many bytes, if that is more than usual.
+    pub(crate) fn of_size(table: &Table, head: &Head, file_bytes: u64) -> Result<Self> {
+        let (schema, reshaped) = (Arc::clone(&head.schema), head.column_ids.reshaped);
+        Self::with_schema(table, head, schema, reshaped, file_bytes.max(FILE_BYTES))
     }
 
     /// A writer of files for `table` once it has all columns of `spec`, which may be more than it has.
     pub(crate) fn growing(table: &Table, head: &Head, spec: &DatasetSpec) -> Result<Self> {
         let schema = schema::arrow_schema_of(&schema::with_spec(&head.metadata, spec)?)?;
-        Self::with_schema(table, head, schema, head.column_ids.reshaped)
+        Self::with_schema(table, head, schema, head.column_ids.reshaped, FILE_BYTES)
     }
 
     /// A writer of files for `table` as its head is to be, with the columns of `spec`.
     pub(crate) fn reshaping(table: &Table, head: &Head, spec: &DatasetSpec) -> Result<Self> {
         let schema = schema::arrow_schema_of(&schema::with_spec(&head.metadata, spec)?)?;
-        Self::with_schema(table, head, schema, head.column_ids.reshaped + 1)
+        Self::with_schema(table, head, schema, head.column_ids.reshaped + 1, FILE_BYTES)
     }
 
-    fn with_schema(table: &Table, head: &Head, schema: SchemaRef, reshaped: u64) -> Result<Self> {
+    fn with_schema(
+        table: &Table,
+        head: &Head,
+        schema: SchemaRef,
+        reshaped: u64,
+        file_bytes: u64,
+    ) -> Result<Self> {
         let folder = Arc::new(Tracked::new(Arc::clone(&table.store)));
         let columns = STATS_COLUMNS.try_into().map_err(|e| Error::bug("statistics", e))?;
         let partitions = head.partition_columns().to_vec();
@@ -125,7 +137,7 @@ impl FileWriter {
             Arc::clone(&schema),
             partitions,
             Some(properties(&schema)?),
-            NonZeroU64::new(FILE_BYTES),
+            NonZeroU64::new(file_bytes),
             Some(SLICE_ROWS),
             columns,
             None,

@@ -14,10 +14,37 @@ use super::write::require_same_paths;
 use super::{Snapshot, Table};
 use crate::error::{Error, Result};
 
+/// How files lie that are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Files of up to a quarter of so many bytes are put together, into ones of up to so many.
+    pub file_bytes: u64,
+    /// In which order rows lie in a file.
+    pub order: RowOrder,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { file_bytes: FILE_BYTES, order: RowOrder::AsTheyCame }
+    }
+}
+
+/// In which order rows lie in a file: who asks for few of them by that passes over the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowOrder {
+    /// That in which they came.
+    #[default]
+    AsTheyCame,
+    /// By the dataset's time, where it has one.
+    Time,
+    /// By its key, where it has one.
+    Key,
+}
+
 /// Files of one partition and about one size from which on they are put together.
 pub(crate) const FILES_MANY: usize = 32;
-/// A file of this size is left as it is.
-const LARGE_BYTES: u64 = FILE_BYTES / 4;
+/// Files of this part of the size that is wanted are left as they are.
+const LARGE: u64 = 4;
 /// The largest files of the lowest class of sizes. Those of the next are up to eight times as large, and so on.
 const LOWEST_CLASS_BYTES: u64 = 64 << 10;
 
@@ -26,12 +53,21 @@ const LOWEST_CLASS_BYTES: u64 = 64 << 10;
 pub(crate) enum Extent {
     /// Those of which there are many.
     Many,
-    /// All that are small.
-    Small,
+    /// All that are small, and those that say nothing of their rows, as some other writers leave them: nothing of such a file can be
+    /// passed over.
+    Small(Layout),
 }
 
-/// What is put together at once, at most, so that others wait for no more.
-const BYTES_AT_ONCE: u64 = FILE_BYTES;
+impl Extent {
+    pub(crate) fn layout(self) -> Layout {
+        match self {
+            Self::Many => Layout::default(),
+            Self::Small(layout) => layout,
+        }
+    }
+}
+
+/// What is put together at once beside others, at most.
 const BINS_AT_ONCE: usize = 64;
 
 /// The actions that added files which become one.
@@ -76,9 +112,15 @@ impl Snapshot {
     /// The next files that are to be put together, each bin's oldest first.
     pub(crate) fn bins(&self, extent: Extent) -> Result<Bins> {
         let mut groups: BTreeMap<_, Vec<LogicalFileView>> = BTreeMap::new();
+        let file_bytes = extent.layout().file_bytes;
+        let mut bins = Vec::new();
         for file in self.state.log_data().iter() {
             let bytes = bytes_of(&file);
-            if bytes >= LARGE_BYTES {
+            if extent != Extent::Many && file.num_records().is_none() {
+                bins.push(vec![file]);
+                continue;
+            }
+            if bytes >= file_bytes / LARGE {
                 continue;
             }
             let values: BTreeMap<_, _> = file.partition_values_map().into_iter().collect();
@@ -86,12 +128,11 @@ impl Snapshot {
             groups.entry((values, class)).or_default().push(file);
         }
         let fewest = if extent == Extent::Many { FILES_MANY } else { 2 };
-        let mut bins = Vec::new();
         for mut files in groups.into_values().filter(|files| files.len() >= fewest) {
             files.sort_by_cached_key(|file| (file.modification_time(), file.path().into_owned()));
             let (mut bin, mut bytes) = (Vec::new(), 0);
             for file in files {
-                if bytes + bytes_of(&file) > FILE_BYTES {
+                if bytes + bytes_of(&file) > file_bytes {
                     bins.push(std::mem::take(&mut bin));
                     bytes = 0;
                 }
@@ -100,11 +141,11 @@ impl Snapshot {
             }
             bins.push(bin);
         }
-        bins.retain(|files| files.len() > 1);
+        bins.retain(|files| files.len() > 1 || files.iter().any(|of| of.num_records().is_none()));
         let mut next = Bins::default();
         for files in bins {
             let removal = Removal::of(&files);
-            let is_much = next.removal.size.bytes + removal.size.bytes > BYTES_AT_ONCE;
+            let is_much = next.removal.size.bytes + removal.size.bytes > file_bytes;
             if !next.files.is_empty() && (is_much || next.files.len() == BINS_AT_ONCE) {
                 break;
             }
@@ -170,6 +211,6 @@ mod tests {
     fn sizes_are_classed_by_eights() {
         let at = |bytes| class(bytes);
         assert_eq!([at(0), at(64 << 10), at((64 << 10) + 1), at(512 << 10)], [0, 0, 1, 1]);
-        assert_eq!([at((512 << 10) + 1), at(LARGE_BYTES - 1), at(u64::MAX)], [2, 3, 16]);
+        assert_eq!([at((512 << 10) + 1), at(FILE_BYTES / LARGE - 1), at(u64::MAX)], [2, 3, 16]);
     }
 }

@@ -61,6 +61,7 @@ pub(crate) use error::table_failure;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use layout::{Bin, Extent};
+pub use layout::{Layout, RowOrder};
 pub use publication::Prepared;
 pub(crate) use publication::Publication;
 pub(crate) use removal::{Came, Removal};

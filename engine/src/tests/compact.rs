@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use datafusion::logical_expr::{col, lit};
 
 use super::*;
-use crate::{AsOf, Code, Coming, CommitKind, Compacted, Going, Revision, Version, WriteMode};
+use crate::{
+    AsOf, Code, Coming, CommitKind, Compacted, Going, Layout, Revision, RowOrder, Version,
+    WriteMode,
+};
 
 async fn compact(engine: &Engine) -> Compacted {
     engine.compact(&who(), &name("calls")).await.unwrap()
@@ -67,6 +70,68 @@ async fn files_become_one_a_partition_and_rows_stay() {
     // There is nothing more to do.
     let again = compact(&engine).await;
     assert_eq!((again.removed, again.added, again.version), (0, 0, Version(5)));
+}
+
+#[tokio::test]
+async fn rows_lie_in_the_order_and_files_have_the_size_that_is_asked_for() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = DatasetSpec { partition_by: Vec::new(), ..calls() };
+    engine.create_dataset(&who(), spec).await.unwrap();
+    for ids in [40..60, 0..20, 60..80, 20..40] {
+        append(&engine, ids).await;
+    }
+    let dataset = name("calls");
+    let in_order = async || {
+        let session = session(&engine).await.in_order();
+        let frame = session.sql("SELECT id FROM calls").await.unwrap();
+        let mut ids = Vec::new();
+        for batch in session.collect(frame).await.unwrap() {
+            let column = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+            ids.extend(column.values().iter().copied());
+        }
+        ids
+    };
+    let layout = Layout { order: RowOrder::Key, ..Layout::default() };
+    let made = engine.compact_as(&who(), &dataset, layout).await.unwrap();
+    assert_eq!((made.removed, made.added, made.rows), (4, 1, 80));
+    assert_eq!(in_order().await, (0..80).collect::<Vec<i64>>());
+    // What is in order stays so, as one file that is left as it is.
+    assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 0);
+    append(&engine, 80..90).await;
+    let small = Layout { file_bytes: 4 << 10, order: RowOrder::Time };
+    let left = engine.compact_as(&who(), &dataset, small).await.unwrap();
+    assert_eq!(left.removed, 0, "a file of a quarter of the size is large");
+    assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 2);
+    assert_eq!(there(&engine).await, once(0..90));
+}
+
+#[tokio::test]
+async fn files_that_say_nothing_of_their_rows_are_written_with_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap().to_owned();
+    let engine = engine_at(&root).await;
+    append(&engine, 0..40).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    // As a writer leaves it that keeps none.
+    let entry = folder.path().join("default/calls/_delta_log/00000000000000000001.json");
+    let mut without = String::new();
+    for line in std::fs::read_to_string(&entry).unwrap().lines() {
+        let mut action: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(add) = action.get_mut("add").and_then(|add| add.as_object_mut()) {
+            assert!(add.remove("stats").is_some());
+        }
+        without.push_str(&format!("{action}\n"));
+    }
+    std::fs::write(&entry, without).unwrap();
+    let engine = Engine::open(options(&root)).await.unwrap();
+    let rows = async || engine.catalog(&who()).await.unwrap().datasets[&name("calls")].rows;
+    assert_eq!(rows().await, None);
+    let made = compact(&engine).await;
+    assert_eq!((made.removed, made.added, made.rows), (2, 2, 40), "one of each month");
+    assert_eq!(rows().await, Some(40));
+    assert_eq!(there(&engine).await, once(0..40));
+    assert_eq!(compact(&engine).await.removed, 0);
 }
 
 #[tokio::test]

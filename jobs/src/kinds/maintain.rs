@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, Forgotten, Keep, Principal, Result, Role};
+use engine::{Code, Error, Forgotten, Keep, Layout, Principal, Result, Role, RowOrder};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use crate::run::context::RunContext;
 const NAME: &str = "maintain";
 /// Datasets that one run can be told of.
 const DATASETS_MAX: usize = 1_000;
+/// Largest files that small ones are put together into.
+const FILE_MAX_MIB: u32 = 1_024;
 /// Longest time that versions can be kept.
 const KEEP_MAX_DAYS: u32 = 36_500;
 
@@ -34,6 +36,10 @@ pub struct Params {
     pub datasets: Vec<DatasetName>,
     /// Whether small files are put together. Default: true.
     pub compact: bool,
+    /// How large files become that are put together, in MiB: those of up to a quarter of it are; 1 to 1024. Default: 128.
+    pub file_mib: u32,
+    /// In which order rows lie in them: `none`, that in which they came; `time`, by the dataset's time; `key`, by its key. Default: none.
+    pub order: Order,
     /// Whether files go that no kept version has, and weights that no row of `models` in a kept version names. Default: true.
     pub vacuum: bool,
     /// Versions that were the newest in the last so many days can still be read afterwards; 1 to 36500. Default: 30.
@@ -45,11 +51,36 @@ pub struct Params {
     pub models_kept: Option<u32>,
 }
 
+/// The order of rows in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// That in which they came.
+    None,
+    /// By the dataset's time, where it has one.
+    Time,
+    /// By its key, where it has one.
+    Key,
+}
+
+impl Params {
+    fn layout(&self) -> Layout {
+        let order = match self.order {
+            Order::None => RowOrder::AsTheyCame,
+            Order::Time => RowOrder::Time,
+            Order::Key => RowOrder::Key,
+        };
+        Layout { file_bytes: u64::from(self.file_mib) << 20, order }
+    }
+}
+
 impl Default for Params {
     fn default() -> Self {
         Self {
             datasets: Vec::new(),
             compact: true,
+            file_mib: 128,
+            order: Order::None,
             vacuum: true,
             keep_days: 30,
             logs_days: 30,
@@ -67,6 +98,10 @@ impl Maintain {
         if !(1..=KEEP_MAX_DAYS).contains(&params.keep_days) {
             let problem = format!("expected 1 to {KEEP_MAX_DAYS}, found {}", params.keep_days);
             return Err(bad(NAME, "keep_days", problem));
+        }
+        if !(1..=FILE_MAX_MIB).contains(&params.file_mib) {
+            let problem = format!("expected 1 to {FILE_MAX_MIB}, found {}", params.file_mib);
+            return Err(bad(NAME, "file_mib", problem));
         }
         forget::check(&params)?;
         if params.datasets.len() > DATASETS_MAX {
@@ -126,7 +161,7 @@ impl Job for Maintain {
             let gone = forget::forget(ctx, &who, &datasets, &params).await;
             let gone = done.note(&crate::run::logs::name(), gone)?.unwrap_or_default();
             if params.compact {
-                put_together(ctx, &who, &datasets, &mut done).await?;
+                put_together(ctx, &who, &datasets, params.layout(), &mut done).await?;
             }
             ctx.progress(0.5);
             let mut weights = Forgotten::default();
@@ -157,6 +192,7 @@ impl Job for Maintain {
                     "model_versions_forgotten": gone.versions,
                     "training_rows_forgotten": gone.training_rows,
                     "checkpoints_removed": gone.checkpoints,
+                    "scratch_folders_removed": gone.scratch,
                 }),
             })
         })
@@ -191,12 +227,13 @@ async fn put_together(
     ctx: &RunContext,
     who: &Principal,
     datasets: &[DatasetName],
+    layout: Layout,
     done: &mut Done,
 ) -> Result<()> {
     let mut stage = ctx.stage("compact");
     for dataset in datasets {
         ctx.check()?;
-        let compacted = ctx.engine().compact(who, dataset).await;
+        let compacted = ctx.engine().compact_as(who, dataset, layout).await;
         let Some(compacted) = done.note(dataset, compacted)? else { continue };
         stage.record.rows_out += compacted.rows;
         done.together += compacted.removed;
@@ -249,6 +286,8 @@ mod tests {
             (json!({"keep": 3}), "did you mean keep_days"),
             (json!({"logs_days": 0}), "expected 1 to 36500"),
             (json!({"models_kept": 0}), "null keeps all"),
+            (json!({"file_mib": 0}), "expected 1 to 1024"),
+            (json!({"order": "size"}), "order"),
         ] {
             let error = Maintain.canonical(&params).unwrap_err();
             assert!(error.to_string().contains(says), "{error} does not say {says}");

@@ -189,7 +189,8 @@ impl RunContext {
             .scratch
             .get_or_try_init(|| async {
                 tokio::task::spawn_blocking(|| {
-                    tempfile::Builder::new().prefix("colonnade-run-").tempdir()
+                    let prefix = format!("{SCRATCH}{}-", std::process::id());
+                    tempfile::Builder::new().prefix(&prefix).tempdir()
                 })
                 .await
                 .map_err(|e| Error::internal(format!("scratch folder: {e}")))?
@@ -489,6 +490,9 @@ async fn drained(batches: Batches) -> Result<()> {
     }
     Ok(())
 }
+
+/// How the names of scratch folders begin; the number of their process is next.
+pub(crate) const SCRATCH: &str = "colonnade-run-";
 
 /// Datasets at their versions, or not there yet.
 type Versions = Vec<(DatasetName, Option<Version>)>;

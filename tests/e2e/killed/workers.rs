@@ -136,15 +136,8 @@ async fn kill_workers(control: Option<&Postgres>) {
         asked.taken.len(),
         asked.unanswered
     );
-    // Those that five workers in a row were killed at are given up, and done where somebody asks for them again.
-    let given_up = given_up(&server).await;
-    assert!(given_up.len() <= asked.taken.len() / 50, "{} given up", given_up.len());
-    for id in &given_up {
-        let again = server.data(&format!("mutation {{ retryRun(id: \"{id}\") {{ id }} }}")).await;
-        let again = again["retryRun"]["id"].as_str().unwrap().to_owned();
-        assert!(asked.taken.insert(again), "{id}");
-    }
-    all_end(&server).await;
+    let most = asked.taken.len() / 50;
+    let given_up = given_up_and_done(&server, &mut asked.taken, most).await;
     for worker in workers {
         assert!(worker.stop().await.success());
     }
@@ -170,8 +163,14 @@ async fn all_end(server: &Server) {
     }
 }
 
-/// The runs that were given up; none failed otherwise.
-async fn given_up(server: &Server) -> BTreeSet<String> {
+/// The runs that were given up since five processes in a row were killed at them, `most` at most: they are asked for again, which makes
+/// them others, and end well. None failed otherwise.
+pub(super) async fn given_up_and_done(
+    server: &Server,
+    taken: &mut BTreeSet<String>,
+    most: usize,
+) -> BTreeSet<String> {
+    all_end(server).await;
     let list = "{ runs(first: 1000, state: FAILED) { id error { message } } }";
     let failed = server.data(list).await["runs"].as_array().unwrap().clone();
     let id = |run: &Value| {
@@ -179,7 +178,14 @@ async fn given_up(server: &Server) -> BTreeSet<String> {
         assert!(says.contains("ended before the run did, 5 times"), "{run}");
         run["id"].as_str().unwrap().to_owned()
     };
-    failed.iter().map(id).collect()
+    let given_up: BTreeSet<String> = failed.iter().map(id).collect();
+    assert!(given_up.len() <= most, "{} of {} given up", given_up.len(), taken.len());
+    for id in &given_up {
+        let again = server.data(&format!("mutation {{ retryRun(id: \"{id}\") {{ id }} }}")).await;
+        assert!(taken.insert(again["retryRun"]["id"].as_str().unwrap().to_owned()), "{id}");
+    }
+    all_end(server).await;
+    given_up
 }
 
 /// Kills something, and starts it again; what it was, and the server that is there then.

@@ -1,5 +1,5 @@
-//! What goes because nobody needs it any more: old lines of logs, versions of models that are not in use, and checkpoints of
-//! trainings that nobody took up again.
+//! What goes because nobody needs it any more: old lines of logs, versions of models that are not in use, their weights, checkpoints of
+//! trainings that nobody took up again, and scratch of processes that were killed.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use super::{NAME, Params};
 use crate::parameters::dataset_name;
 use crate::registry::training_rows::training_rows_name;
 use crate::registry::{self, History, WEIGHTS_COLUMN, models_name, stages_name};
-use crate::run::context::RunContext;
+use crate::run::context::{RunContext, SCRATCH};
 use crate::run::logs::RUN_LOGS;
 
 /// The task of classifiers.
@@ -33,6 +33,7 @@ pub(super) struct Gone {
     pub(super) versions: u64,
     pub(super) training_rows: u64,
     pub(super) checkpoints: u64,
+    pub(super) scratch: u64,
 }
 
 /// Takes it away, of the datasets that the run looks after.
@@ -79,10 +80,11 @@ pub(super) async fn forget(
         let left = move || left_behind(&folder, &mine, age);
         gone.checkpoints = ctx.compute(move || Ok(left())).await?;
     }
+    gone.scratch = ctx.compute(|| Ok(scratch_left_behind(&std::env::temp_dir()))).await?;
     stage.record.rows_out = gone.lines + gone.versions + gone.training_rows;
     stage.facts(json!({
         "lines": gone.lines, "versions": gone.versions, "training_rows": gone.training_rows,
-        "checkpoints": gone.checkpoints,
+        "checkpoints": gone.checkpoints, "scratch_folders": gone.scratch,
     }));
     Ok(gone)
 }
@@ -162,6 +164,23 @@ fn left_behind(folder: &Path, mine: &str, age: Duration) -> u64 {
             .and_then(|newest| SystemTime::now().duration_since(newest).ok())
             .is_some_and(|since| since > age);
         if is_mine && is_old && std::fs::remove_dir_all(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// Removes folders of runs whose process was killed before it could.
+fn scratch_left_behind(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let by = name.strip_prefix(SCRATCH).and_then(|rest| rest.split_once('-'));
+        let Some(Ok(process)) = by.map(|(process, _)| process.parse::<u32>()) else { continue };
+        // Of another user's nothing can be removed.
+        let is_over = !Path::new("/proc").join(process.to_string()).exists();
+        if is_over && std::fs::remove_dir_all(entry.path()).is_ok() {
             removed += 1;
         }
     }
@@ -291,6 +310,21 @@ mod tests {
         assert!(third.summary["lines_forgotten"].as_u64().unwrap() > 4, "{}", third.summary);
         runner.shutdown().await;
         assert_eq!(rows(&engine, lines).await, [third.id.to_string()]);
+    }
+
+    #[test]
+    fn scratch_of_processes_that_are_over_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let over = child.id();
+        child.wait().unwrap();
+        let own = format!("{SCRATCH}{}-a", std::process::id());
+        for name in [&own, &format!("{SCRATCH}{over}-b"), &format!("{SCRATCH}x-c"), "other-1-d"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert_eq!(scratch_left_behind(folder.path()), 1);
+        assert!(folder.path().join(own).exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

@@ -167,8 +167,8 @@ impl Run {
         }
         shared.at_work.lock().insert(record.id, live.clone());
         shared.tell(record);
-        let (is_later_attempt, losses) = (entry.attempt > 1, entry.losses);
-        let attempts_max = entry.attempts_max;
+        let is_later_attempt = entry.attempt > 1;
+        let (losses, attempts_max) = (entry.losses, entry.attempts_max);
         let (began, memory) = (Instant::now(), PeakMemory::watch());
         let id = live.record.borrow().id;
         let log = shared.logs.of_run(&live.tenant, id, entry.attempt, &live.record.borrow().job);
@@ -450,8 +450,7 @@ impl Run {
         record.activity = Value::Null;
         let worked_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
         let is_cancelled = self.live.is_cancelled.load(Ordering::Relaxed);
-        let mut memory_bytes = None;
-        let mut cost = None;
+        let (mut memory_bytes, mut cost) = (None, None);
         let again_at = match end {
             End::Done(outcome, outputs, repeated_of) => {
                 record.state = RunState::Succeeded;
