@@ -100,7 +100,9 @@ struct Whole {
 impl Whole {
     /// Adds a run that is older than all before.
     fn add(&mut self, record: &RunRecord) {
-        if record.repeated_of.is_some() {
+        // One that was done again as it was made nothing either.
+        let made_nothing = record.outputs.is_empty() && !record.inputs.is_empty();
+        if record.repeated_of.is_some() || made_nothing {
             return;
         }
         let outputs: BTreeSet<&str> = record.outputs.iter().map(|of| of.dataset.as_str()).collect();
@@ -281,6 +283,10 @@ mod tests {
     fn what_no_run_had_to_do_with_is_told_with_what_is_near() {
         let mut whole = Whole::default();
         whole.add(&run("sql", &[("metrics", 1)], &[("by_day", 1)]));
+        whole.add(&RunRecord {
+            as_it_was: Some(RunId::new()),
+            ..run("sql", &[("metrics", 1)], &[])
+        });
         let error = whole.around("by_dya").unwrap_err();
         assert_eq!(error.code(), Code::NotFound);
         assert!(error.to_string().contains("did you mean by_day?"), "{error}");

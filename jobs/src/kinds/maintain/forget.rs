@@ -23,6 +23,7 @@ use crate::run::logs::RUN_LOGS;
 /// The task of classifiers.
 const TRIAGE: &str = "triage";
 const DAY_SECONDS: u64 = 24 * 3600;
+const SCRATCH_KEPT: Duration = Duration::from_secs(DAY_SECONDS);
 /// How old weights are at least that are taken away: a day, and an hour by which clocks may differ.
 const WEIGHTS_KEPT: TimeDelta = TimeDelta::hours(25);
 
@@ -80,7 +81,8 @@ pub(super) async fn forget(
         let left = move || left_behind(&folder, &mine, age);
         gone.checkpoints = ctx.compute(move || Ok(left())).await?;
     }
-    gone.scratch = ctx.compute(|| Ok(scratch_left_behind(&std::env::temp_dir()))).await?;
+    gone.scratch =
+        ctx.compute(|| Ok(scratch_left_behind(&std::env::temp_dir(), SCRATCH_KEPT))).await?;
     stage.record.rows_out = gone.lines + gone.versions + gone.training_rows;
     stage.facts(json!({
         "lines": gone.lines, "versions": gone.versions, "training_rows": gone.training_rows,
@@ -156,22 +158,26 @@ fn left_behind(folder: &Path, mine: &str, age: Duration) -> u64 {
         // Keys have no dash, and names of tenants may.
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_mine = name.strip_prefix(mine).is_some_and(|key| !key.contains('-'));
-        let written = |path: &Path| std::fs::metadata(path).and_then(|of| of.modified()).ok();
-        let files = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        let newest =
-            files.filter_map(|file| written(&file.path())).chain(written(&entry.path())).max();
-        let is_old = newest
-            .and_then(|newest| SystemTime::now().duration_since(newest).ok())
-            .is_some_and(|since| since > age);
-        if is_mine && is_old && std::fs::remove_dir_all(entry.path()).is_ok() {
+        if is_mine && is_old(&entry.path(), age) && std::fs::remove_dir_all(entry.path()).is_ok() {
             removed += 1;
         }
     }
     removed
 }
 
-/// Removes folders of runs whose process was killed before it could.
-fn scratch_left_behind(folder: &Path) -> u64 {
+/// Whether nobody wrote in a folder for so long.
+fn is_old(folder: &Path, age: Duration) -> bool {
+    let written = |path: &Path| std::fs::metadata(path).and_then(|of| of.modified()).ok();
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let newest = files.filter_map(|file| written(&file.path())).chain(written(folder)).max();
+    newest
+        .and_then(|newest| SystemTime::now().duration_since(newest).ok())
+        .is_some_and(|since| since > age)
+}
+
+/// Removes folders of runs whose process was killed before it could, once nobody wrote there for `age`: the folder may be shared with
+/// processes that can not be seen from here.
+fn scratch_left_behind(folder: &Path, age: Duration) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let mut removed = 0;
     for entry in entries.flatten() {
@@ -180,7 +186,7 @@ fn scratch_left_behind(folder: &Path) -> u64 {
         let Some(Ok(process)) = by.map(|(process, _)| process.parse::<u32>()) else { continue };
         // Of another user's nothing can be removed.
         let is_over = !Path::new("/proc").join(process.to_string()).exists();
-        if is_over && std::fs::remove_dir_all(entry.path()).is_ok() {
+        if is_over && is_old(&entry.path(), age) && std::fs::remove_dir_all(entry.path()).is_ok() {
             removed += 1;
         }
     }
@@ -322,7 +328,9 @@ mod tests {
         for name in [&own, &format!("{SCRATCH}{over}-b"), &format!("{SCRATCH}x-c"), "other-1-d"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        assert_eq!(scratch_left_behind(folder.path()), 1);
+        assert_eq!(scratch_left_behind(folder.path(), Duration::from_secs(3_600)), 0);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(scratch_left_behind(folder.path(), Duration::from_millis(1)), 1);
         assert!(folder.path().join(own).exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
