@@ -58,8 +58,8 @@ pub(crate) struct Gauges {
     pub results_computed: u64,
     /// Runs by state, of those that the runner lists.
     pub runs: BTreeMap<String, u64>,
-    /// Runs that failed in the last hour.
-    pub runs_failed: u64,
+    /// Runs that failed in the last hour, where that is known.
+    pub runs_failed: Option<u64>,
 }
 
 impl Meter {
@@ -175,7 +175,9 @@ impl Meter {
             "gauge",
             "Runs that failed in the last hour.",
         );
-        page.sample("colonnade_runs_failed_last_hour", "", gauges.runs_failed as f64);
+        if let Some(failed) = gauges.runs_failed {
+            page.sample("colonnade_runs_failed_last_hour", "", failed as f64);
+        }
         if let Some(bytes) = resident_bytes() {
             page.family(
                 "process_resident_memory_bytes",
@@ -251,7 +253,7 @@ mod tests {
             unreadable_datasets: 0,
             results_computed: 0,
             runs: BTreeMap::from([("running".to_owned(), 1)]),
-            runs_failed: 3,
+            runs_failed: Some(3),
         };
         let page = meter.page(&EngineMetrics::default(), &gauges);
         for line in [

@@ -31,6 +31,13 @@ pub async fn rerun(arguments: Rerun, settings: &Settings, output: &Output) -> Re
             runner.get(&who, named(runner, &who, &arguments.run).await?).await
         });
         let ended = ended.await?;
+        if ended.params.is_null() {
+            let says = format!(
+                "rerun {}: its parameters are not known, since it was rebuilt from its commits; `colonnade run {}` takes them",
+                ended.id, ended.job
+            );
+            return Err(Error::user(Code::Conflict, says));
+        }
         let gpu = Some(settings.gpu()?);
         let request =
             RunRequest { job: ended.job, params: ended.params, gpu, ..RunRequest::default() };

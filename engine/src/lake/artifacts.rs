@@ -4,7 +4,7 @@
 //! Those that no row of any version names any more go in two steps: they are set aside first, where they are still found, and taken
 //! away by a later look. So a row that comes to name one at the moment of the first look loses nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::AsArray;
 use arrow::compute::cast;
@@ -69,20 +69,26 @@ impl Lake {
             return Ok(gone);
         }
         let named = self.table(tenant, dataset).await?.texts_in_files(column).await?;
-        for object in kept {
+        let mut places: BTreeMap<&str, [Option<&ObjectMeta>; 2]> = BTreeMap::new();
+        for object in &kept {
             let Some(name) = object.location.filename() else { continue };
+            let is_aside = object.location == aside(tenant, name);
+            places.entry(name).or_default()[usize::from(is_aside)] = Some(object);
+        }
+        let is_old = |object: &ObjectMeta| object.last_modified < before;
+        for (name, found) in places {
             let (main, aside) = (path(tenant, name), aside(tenant, name));
-            let is_old = object.last_modified < before;
-            match (object.location == aside, named.contains(name)) {
-                (true, true) => {
-                    self.put_anew(&aside, &main).await?;
-                }
-                (true, false) if is_old => {
-                    store.delete(&aside).await?;
+            // Of each one thing only: what it leads to is seen by the next look.
+            match (found, named.contains(name)) {
+                // Kept again since it was set aside.
+                ([Some(_), Some(_)], _) => self.remove(&aside).await?,
+                ([None, Some(_)], true) => self.put_anew(&aside, &main).await?,
+                ([None, Some(object)], false) if is_old(object) => {
+                    self.remove(&aside).await?;
                     gone.artifacts += 1;
                     gone.bytes += object.size;
                 }
-                (false, false) if is_old && object.location == main => {
+                ([Some(object), None], false) if is_old(object) => {
                     self.put_anew(&main, &aside).await?;
                 }
                 _ => {}
@@ -94,25 +100,43 @@ impl Lake {
     /// Moves an object, as one that was written now.
     async fn put_anew(&self, from: &Path, to: &Path) -> Result<()> {
         let store = self.root().store();
-        let bytes = store.get(from).await?.bytes().await?;
+        let bytes = match store.get(from).await {
+            Ok(found) => found.bytes().await?,
+            // Another process was faster.
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         store.put(to, bytes.into()).await?;
-        Ok(store.delete(from).await?)
+        self.remove(from).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<()> {
+        match self.root().store().delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What is kept under a name.
     pub(crate) async fn artifact(&self, tenant: &TenantId, name: &str) -> Result<Bytes> {
         let store = self.root().store();
-        let found = match store.get(&path(tenant, name)).await {
-            Err(object_store::Error::NotFound { .. }) => store.get(&aside(tenant, name)).await,
-            found => found,
-        };
-        let found = match found {
-            Ok(found) => found.bytes().await?,
-            Err(object_store::Error::NotFound { .. }) => {
-                let says = format!("artifact {name}: it is no longer kept");
-                return Err(Error::user(Code::NotFound, says));
+        let main = path(tenant, name);
+        // What is set aside may go back at that moment.
+        let places = [main.clone(), aside(tenant, name), main];
+        let mut found = None;
+        for place in &places {
+            match store.get(place).await {
+                Ok(there) => {
+                    found = Some(there.bytes().await?);
+                    break;
+                }
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
+        }
+        let Some(found) = found else {
+            let says = format!("artifact {name}: it is no longer kept");
+            return Err(Error::user(Code::NotFound, says));
         };
         if digest(&found) != name {
             let says = format!("artifact {name}: damaged, its bytes are not those that were kept");
@@ -257,5 +281,14 @@ mod tests {
         assert_eq!(gone.code(), Code::NotFound);
         assert_eq!(keep(b"three").await, unnamed);
         session.artifact(&unnamed).await.unwrap();
+        // What was kept again since it was set aside loses that copy, and nothing else by the same look.
+        assert_eq!(forget(3_600).await, Forgotten::default());
+        assert_eq!(store.count("_aside").await, 1);
+        keep(b"three").await;
+        assert_eq!(forget(3_600).await, Forgotten::default());
+        assert_eq!(store.count("_aside").await, 0);
+        session.artifact(&unnamed).await.unwrap();
+        assert_eq!(forget(3_600).await, Forgotten::default());
+        assert_eq!(store.count("_aside").await, 1);
     }
 }

@@ -97,7 +97,7 @@ impl Lake {
                     head.advance(&entry, proposal.added, proposal.removed)?;
                     // Those that did not say how many rows they have may be gone.
                     if head.size.rows.is_none()
-                        && proposal.removed.files > 0
+                        && proposal.removed.rows.is_none()
                         && let Ok(state) = table.state(head.version).await
                     {
                         head.size = Size::of_state(&state);

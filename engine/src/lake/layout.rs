@@ -67,7 +67,11 @@ impl Extent {
     }
 }
 
-/// What is put together at once beside others, at most.
+/// The property of a table by which its checkpoints leave statistics out.
+const STATISTICS_KEPT: &str = "delta.checkpoint.writeStatsAsJson";
+
+/// What is put together at once, at most, so that others wait for no more, unless one file becomes larger.
+const BYTES_AT_ONCE: u64 = FILE_BYTES;
 const BINS_AT_ONCE: usize = 64;
 
 /// The actions that added files which become one.
@@ -113,14 +117,19 @@ impl Snapshot {
     pub(crate) fn bins(&self, extent: Extent) -> Result<Bins> {
         let mut groups: BTreeMap<_, Vec<LogicalFileView>> = BTreeMap::new();
         let file_bytes = extent.layout().file_bytes;
+        // Where checkpoints leave statistics out, they would be gone with the next.
+        let configuration = self.state.metadata().configuration();
+        let is_kept = configuration.get(STATISTICS_KEPT).is_none_or(|kept| kept != "false");
+        let says_nothing = |file: &LogicalFileView| {
+            extent != Extent::Many && is_kept && file.num_records().is_none()
+        };
         let mut bins = Vec::new();
         for file in self.state.log_data().iter() {
             let bytes = bytes_of(&file);
-            if extent != Extent::Many && file.num_records().is_none() {
-                bins.push(vec![file]);
-                continue;
-            }
             if bytes >= file_bytes / LARGE {
+                if says_nothing(&file) {
+                    bins.push(vec![file]);
+                }
                 continue;
             }
             let values: BTreeMap<_, _> = file.partition_values_map().into_iter().collect();
@@ -128,7 +137,9 @@ impl Snapshot {
             groups.entry((values, class)).or_default().push(file);
         }
         let fewest = if extent == Extent::Many { FILES_MANY } else { 2 };
-        for mut files in groups.into_values().filter(|files| files.len() >= fewest) {
+        let is_due =
+            |files: &Vec<LogicalFileView>| files.len() >= fewest || files.iter().any(says_nothing);
+        for mut files in groups.into_values().filter(is_due) {
             files.sort_by_cached_key(|file| (file.modification_time(), file.path().into_owned()));
             let (mut bin, mut bytes) = (Vec::new(), 0);
             for file in files {
@@ -141,11 +152,11 @@ impl Snapshot {
             }
             bins.push(bin);
         }
-        bins.retain(|files| files.len() > 1 || files.iter().any(|of| of.num_records().is_none()));
+        bins.retain(|files| files.len() > 1 || files.iter().any(says_nothing));
         let mut next = Bins::default();
         for files in bins {
             let removal = Removal::of(&files);
-            let is_much = next.removal.size.bytes + removal.size.bytes > file_bytes;
+            let is_much = next.removal.size.bytes + removal.size.bytes > BYTES_AT_ONCE;
             if !next.files.is_empty() && (is_much || next.files.len() == BINS_AT_ONCE) {
                 break;
             }

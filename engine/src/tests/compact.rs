@@ -74,35 +74,44 @@ async fn files_become_one_a_partition_and_rows_stay() {
 
 #[tokio::test]
 async fn rows_lie_in_the_order_and_files_have_the_size_that_is_asked_for() {
-    let engine = Engine::open(options("memory:")).await.unwrap();
-    let spec = DatasetSpec { partition_by: Vec::new(), ..calls() };
-    engine.create_dataset(&who(), spec).await.unwrap();
-    for ids in [40..60, 0..20, 60..80, 20..40] {
-        append(&engine, ids).await;
-    }
-    let dataset = name("calls");
-    let in_order = async || {
+    for order in [RowOrder::Key, RowOrder::Time, RowOrder::AsTheyCame] {
+        let engine = Engine::open(options("memory:")).await.unwrap();
+        // Where there is no key, time alone says it.
+        let key = match order {
+            RowOrder::Time => Vec::new(),
+            _ => calls().key,
+        };
+        let spec = DatasetSpec { partition_by: Vec::new(), key, ..calls() };
+        engine.create_dataset(&who(), spec).await.unwrap();
+        for ids in [40..60, 0..20, 60..80, 20..40] {
+            append(&engine, ids).await;
+        }
+        let dataset = name("calls");
+        let bytes = engine.catalog(&who()).await.unwrap().datasets[&dataset].bytes;
+        let small = Layout { file_bytes: bytes / 4, order };
+        let left = engine.compact_as(&who(), &dataset, small).await.unwrap();
+        assert_eq!(left.removed, 0, "a file of a quarter of the size is large");
+        let layout = Layout { order, ..Layout::default() };
+        let made = engine.compact_as(&who(), &dataset, layout).await.unwrap();
+        assert_eq!((made.removed, made.added, made.rows), (4, 1, 80));
         let session = session(&engine).await.in_order();
         let frame = session.sql("SELECT id FROM calls").await.unwrap();
-        let mut ids = Vec::new();
+        let mut found = Vec::new();
         for batch in session.collect(frame).await.unwrap() {
             let column = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
-            ids.extend(column.values().iter().copied());
+            found.extend(column.values().iter().copied());
         }
-        ids
-    };
-    let layout = Layout { order: RowOrder::Key, ..Layout::default() };
-    let made = engine.compact_as(&who(), &dataset, layout).await.unwrap();
-    assert_eq!((made.removed, made.added, made.rows), (4, 1, 80));
-    assert_eq!(in_order().await, (0..80).collect::<Vec<i64>>());
-    // What is in order stays so, as one file that is left as it is.
-    assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 0);
-    append(&engine, 80..90).await;
-    let small = Layout { file_bytes: 4 << 10, order: RowOrder::Time };
-    let left = engine.compact_as(&who(), &dataset, small).await.unwrap();
-    assert_eq!(left.removed, 0, "a file of a quarter of the size is large");
-    assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 2);
-    assert_eq!(there(&engine).await, once(0..90));
+        let expected: Vec<i64> = match order {
+            RowOrder::AsTheyCame => (40..60).chain(0..20).chain(60..80).chain(20..40).collect(),
+            _ => (0..80).collect(),
+        };
+        assert_eq!(found, expected, "{order:?}");
+        // What is in order stays so, as one file that is left as it is.
+        assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 0);
+        append(&engine, 80..90).await;
+        assert_eq!(engine.compact_as(&who(), &dataset, layout).await.unwrap().removed, 2);
+        assert_eq!(there(&engine).await, once(0..90));
+    }
 }
 
 #[tokio::test]

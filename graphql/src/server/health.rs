@@ -74,15 +74,15 @@ pub(super) async fn metrics(app: &App, request: &Request, ids: &RequestIds) -> R
 }
 
 /// Open runs by state, and those that failed lately, counted where they wait: how many have ended well does not matter to what it takes.
-async fn runs(app: &App) -> (BTreeMap<String, u64>, u64) {
+async fn runs(app: &App) -> (BTreeMap<String, u64>, Option<u64>) {
     let runner = &app.0.service.0.runner;
     let counted = in_time(READY_TIME_MAX, async {
         Ok((runner.counts().await?, runner.failed_within(LATELY).await?))
     });
-    let (mut runs, mut runs_failed) = (BTreeMap::new(), 0);
+    let (mut runs, mut runs_failed) = (BTreeMap::new(), None);
     match counted.await {
         Ok((counted, failed)) => {
-            runs_failed = failed;
+            runs_failed = Some(failed);
             for of in counted {
                 *runs.entry(of.state).or_default() += u64::try_from(of.runs).unwrap_or_default();
             }

@@ -547,6 +547,8 @@ pub struct Adopted {
     pub key: String,
     /// When it ended, in microseconds.
     pub ended_us: i64,
+    /// Whether it surely is a row of the dataset.
+    pub is_row: bool,
     /// Its record.
     pub document: String,
 }

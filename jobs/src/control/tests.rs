@@ -382,6 +382,7 @@ async fn runs_are_listed_followed_and_projected(store: SqlStore) {
     assert_eq!(store.get("t", "a").await.unwrap(), None);
     assert_eq!(store.earlier("t").await.unwrap(), Earlier { is_read: false, has_older: true });
     let of = |id: &str| Adopted {
+        is_row: true,
         id: id.into(),
         job: "embed".into(),
         state: "failed".into(),

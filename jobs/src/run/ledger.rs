@@ -101,7 +101,13 @@ pub fn runs_spec() -> Result<DatasetSpec> {
                 "run_key",
                 ColumnType::Text,
                 false,
-                "SHA-256 of job, parameters and input versions",
+                "SHA-256 of job, parameters and input versions; empty of one that does another again as it was",
+            ),
+            column(
+                "as_it_was",
+                ColumnType::Text,
+                true,
+                "The run that it does again as it was, to compare what comes out: it commits nothing",
             ),
         ],
         validations: Vec::new(),
@@ -264,6 +270,7 @@ fn to_batch(spec: &DatasetSpec, record: &RunRecord) -> Result<RecordBatch> {
                 "attempts" => text(Some(to_json(&record.attempts)?)),
                 "schedule" => text(record.schedule.clone()),
                 "logical_time" => text(record.logical_time.clone()),
+                "as_it_was" => text(record.as_it_was.map(|id| id.to_string())),
                 "summary" => text(Some(record.summary.to_string())),
                 "run_key" => text(Some(record.key.clone())),
                 other => {
@@ -282,7 +289,7 @@ fn from_row(batch: &RecordBatch, row: usize) -> Result<RunRecord> {
         (text_at(batch, "error_code", row)?, text_at(batch, "error_message", row)?);
     Ok(RunRecord {
         workers_lost: 0,
-        as_it_was: None,
+        as_it_was: later_text_at(batch, "as_it_was", row)?.map(|id| id.parse()).transpose()?,
         id: json("id")?.parse()?,
         job: json("job")?,
         state: json("state")?.parse()?,

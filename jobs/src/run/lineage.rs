@@ -101,8 +101,7 @@ impl Whole {
     /// Adds a run that is older than all before.
     fn add(&mut self, record: &RunRecord) {
         // One that was done again as it was made nothing either.
-        let made_nothing = record.outputs.is_empty() && !record.inputs.is_empty();
-        if record.repeated_of.is_some() || made_nothing {
+        if record.repeated_of.is_some() || record.as_it_was.is_some() {
             return;
         }
         let outputs: BTreeSet<&str> = record.outputs.iter().map(|of| of.dataset.as_str()).collect();

@@ -343,7 +343,10 @@ pub fn examine_control<'a>(
     control: Option<&'a str>,
 ) -> BoxFuture<'a, Result<Option<ControlState>>> {
     Box::pin(async move {
-        let Some(records) = Records::open_if_there(engine, control).await? else { return Ok(None) };
+        if control.is_none() && file_of(engine).is_none_or(|file| !file.exists()) {
+            return Ok(None);
+        }
+        let records = Records::open(engine, control).await?;
         let store = records.store();
         store.look_through().await?;
         let open: i64 = store.counts().await?.iter().map(|of| of.runs).sum();

@@ -17,8 +17,6 @@ use crate::run::runner::{RunRequest, Runner, can_pass};
 
 /// A time that is at most so late is on time.
 const GRACE: TimeDelta = TimeDelta::seconds(60);
-/// How far ahead of the clock a schedule may have come, as where that was set back by hours, and waits until the clock is there again.
-const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 /// Commits of a dataset whose rows are counted; where there are more, there are enough.
 const COMMITS_MAX: usize = 1_000;
 /// Changes of runs that are looked at at once.
@@ -81,16 +79,6 @@ async fn fire_times(
     now: DateTime<Utc>,
 ) -> Result<u64> {
     let Some(last) = DateTime::from_timestamp_micros(entry.up_to) else { return Ok(0) };
-    if last - now > AHEAD_MAX {
-        // A clock was wrong by far when it came to there, and is right now. No time has a second run all the same.
-        tracing::warn!(
-            tenant = entry.tenant, schedule = entry.name, came_to = %last,
-            "a schedule came to a time far ahead of the clock, and goes on from now"
-        );
-        let begins = Pause::End { up_to: now.timestamp_micros() };
-        runner.store().pause_schedule(&entry.tenant, &entry.name, begins).await?;
-        return Ok(0);
-    }
     let Some(times) = schedule.trigger.times()?.filter(|_| last < now) else { return Ok(0) };
     let Due { run, missed, up_to } = due(&times, last, now, catch_up, GRACE);
     if run.is_empty() && missed.count == 0 {

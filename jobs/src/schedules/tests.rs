@@ -168,40 +168,6 @@ async fn a_clock_that_jumps_back_makes_no_run_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_was_wrong_by_years_silences_no_schedule() {
-    let engine = engine().await;
-    let shows = Arc::new(Mutex::new(at("2026-05-01T10:30:00Z")));
-    let of = shows.clone();
-    let options = RunnerOptions {
-        clock: Clock::new(move || *of.lock()),
-        jobs: Jobs::default().with(Does::new("nothing", || async {})),
-        takes: Takes::Own,
-        ..RunnerOptions::default()
-    };
-    let runner = Runner::start(engine, options).await.unwrap();
-    let trigger = clock("0 * * * *", "UTC", "latest", 0);
-    let hourly =
-        Schedule { job: "nothing".into(), trigger, ..schedule("hourly", "0 * * * *", "UTC") };
-    runner.add_schedule(&Principal::local(), hourly).await.unwrap();
-    for (now, fired) in [
-        ("2026-05-01T11:00:01Z", 1),
-        ("2031-02-01T06:20:10Z", 1),
-        ("2026-05-01T11:20:00Z", 0),
-        // What it had run before has no second run.
-        ("2026-05-01T10:59:59Z", 0),
-        ("2026-05-01T11:00:30Z", 0),
-        ("2026-05-01T12:00:05Z", 1),
-        ("2026-05-01T13:00:00Z", 1),
-    ] {
-        *shows.lock() = at(now);
-        let found = fire_due(&runner, runner.now()).await.unwrap();
-        // A run of the schedule that has not ended holds up none of another time.
-        assert_eq!(found, fired, "{now}");
-    }
-    runner.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_made_up_for_as_the_schedule_says() {
     let engine = engine().await;
     append(&engine, "metrics", &[sampled("a", 300, vec![1.0; 50])]).await;

@@ -303,7 +303,7 @@ impl SqlStore {
             let added = query(
                 "INSERT INTO runs (id, tenant, job, state, is_open, run_key, priority, rank, due_at, memory_bytes, attempt, \
                  attempts_max, losses, kept_for, worker, charged_us, cancel_asked, change, projection, ended_at, document) \
-                 VALUES ($1, $2, $3, $4, 0, $5, 0, 0, 0, 0, 1, 1, 0, NULL, NULL, 0, 0, 0, 1, $6, $7) ON CONFLICT (id) DO NOTHING",
+                 VALUES ($1, $2, $3, $4, 0, $5, 0, 0, 0, 0, 1, 1, 0, NULL, NULL, 0, 0, 0, $8, $6, $7) ON CONFLICT (id) DO NOTHING",
             );
             let added = added
                 .bind(run.id.clone())
@@ -312,7 +312,8 @@ impl SqlStore {
                 .bind(run.state.clone())
                 .bind(run.key.clone())
                 .bind(run.ended_us)
-                .bind(run.document.clone());
+                .bind(run.document.clone())
+                .bind(if run.is_row { 1_i64 } else { 2 });
             self.run(added, &mut tx).await?;
         }
         let is_read = query(

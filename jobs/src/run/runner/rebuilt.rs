@@ -61,7 +61,9 @@ async fn newest_commits(
         };
         let is_all = commits.len() < limit || limit >= HISTORY_COMMITS_MAX;
         let older = commits.iter().skip(limit / 2).filter_map(run_of);
-        if is_all || older.into_iter().all(|(id, _)| known.contains(&id)) {
+        let (are_known, not): (Vec<RunId>, Vec<RunId>) =
+            older.map(|(id, _)| id).partition(|id| known.contains(id));
+        if is_all || (not.is_empty() && !are_known.is_empty()) {
             return Ok(commits);
         }
         limit = (limit * 4).min(HISTORY_COMMITS_MAX);
@@ -149,5 +151,8 @@ mod tests {
         assert_eq!(run(&runner, "sql", query(28)).await.repeated_of, None);
         assert_eq!(runner.list(&who, Default::default()).await.unwrap().len(), 30);
         runner.shutdown().await;
+        let all = ledger::newest_runs(&engine, &who, 100).await.unwrap();
+        assert_eq!(all.len(), 30);
+        assert_eq!(engine.refresh_catalog(&who).await.unwrap().datasets[&runs].rows, Some(30));
     }
 }

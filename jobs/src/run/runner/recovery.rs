@@ -44,16 +44,6 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
         tracing::warn!(run = %record.id, state = %record.state, "closed an interrupted run");
         closed.push(record.clone());
     }
-    // Where control state goes with each process, others may be at work of which nothing is to be known here.
-    if shared.records.is_durable() {
-        let known = earlier.iter().map(|record| record.id).collect();
-        let rebuilt = rebuilt(engine, &who, &known).await?;
-        for record in rebuilt {
-            tracing::warn!(run = %record.id, job = record.job, "a run was rebuilt from its commits");
-            closed.push(record.clone());
-            earlier.push(record);
-        }
-    }
     if !closed.is_empty() {
         match ledger::append(engine, &who, &closed).await {
             // An engine that only reads shows the records as they are.
@@ -61,8 +51,15 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
             appended => appended?,
         }
     }
+    let known: HashSet<RunId> = earlier.iter().map(|record| record.id).collect();
+    // Where control state goes with each process, others may be at work of which nothing is to be known here.
+    if shared.records.is_durable() {
+        earlier.extend(rebuilt(engine, &who, &known).await?);
+    }
     let adopted = earlier.into_iter().map(|record| {
         Ok(Adopted {
+            // Of several processes that find one at once it becomes a row by one.
+            is_row: known.contains(&record.id),
             id: record.id.to_string(),
             job: record.job.clone(),
             state: record.state.as_str().to_owned(),
@@ -72,7 +69,9 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
         })
     });
     let adopted = adopted.collect::<Result<Vec<_>>>()?;
-    Ok(store.adopt(tenant.as_str(), &adopted, has_older).await?)
+    store.adopt(tenant.as_str(), &adopted, has_older).await?;
+    shared.ended.notify_one();
+    Ok(())
 }
 
 /// What runs of one key have committed before.

@@ -5,7 +5,7 @@ use analysis::series::Series;
 use arrow::array::RecordBatch;
 use datasets::DatasetName;
 use datasets::generate::{Generator, GeneratorOptions};
-use engine::{Code, Engine, IngestRequest, IngestRows, Principal};
+use engine::{Code, Engine, IngestRequest, IngestRows, Principal, Role, TenantId};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
@@ -117,6 +117,15 @@ async fn what_came_out_otherwise_is_told_and_what_can_not_be_known_refused() {
     let error = runner.rerun(&who, failed.id).await.unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
     assert!(error.to_string().contains("found it failed"), "{error}");
+
+    // Who may not run jobs may not have one done again either, and nobody one of another tenant.
+    let reader = Principal { roles: vec![Role::Reader], ..who.clone() };
+    assert_eq!(runner.rerun(&reader, record.id).await.unwrap_err().code(), Code::Forbidden);
+    let other = Principal { tenant: TenantId::new("other").unwrap(), ..who.clone() };
+    assert_eq!(runner.rerun(&other, record.id).await.unwrap_err().code(), Code::NotFound);
+    // Of one that was done again, the first is.
+    let again = runner.rerun(&who, record.id).await.unwrap().wait().await.unwrap();
+    assert_eq!(runner.rerun(&who, again.id).await.unwrap().record().as_it_was, Some(record.id));
 
     let mut forged = record.clone();
     let content = forged.contents.values_mut().next().unwrap();
