@@ -130,7 +130,6 @@ async fn kill_workers(control: Option<&Postgres>) {
         (what, server) = kill(&place, server, &mut workers, &mut random).await;
         *killed.entry(what).or_default() += 1;
     }
-    all_end(&server).await;
     println!(
         "{} runs taken, {} unanswered, killed: {killed:?}",
         asked.taken.len(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
-use engine::{AsOf, Code, Error, Principal, Result, Role, RunId, Session, TenantId};
+use engine::{Code, Error, Principal, Result, Role, RunId, Session, TenantId};
 use futures::FutureExt;
 use kernels::{Control, GpuPolicy};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
+use super::rerun::pins;
 use super::tries::{backoff, can_pass, deadline};
 use super::{AtWork, Shared, bound, label};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
@@ -211,10 +212,7 @@ impl Run {
             let job = shared.options.jobs.get(&record.job)?;
             shared.require_device(job.name(), self.live.gpu)?;
             key::require_code(job.as_ref(), &record, shared.options.programs.as_deref())?;
-            let pins: Vec<(DatasetName, AsOf)> = (record.inputs.iter())
-                .map(|input| (input.dataset.clone(), AsOf::Version(input.version)))
-                .collect();
-            let session = Arc::new(shared.engine.session(&self.who, &pins).await?);
+            let session = Arc::new(shared.engine.session(&self.who, &pins(&record)).await?);
             let is_later = self.is_later_attempt;
             let before = recovery::before(shared, &self.who, job.as_ref(), &record, is_later).await;
             Ok((job, session, before?))

@@ -14,7 +14,7 @@ use crate::run::key::key_of;
 use crate::run::ledger;
 use crate::run::record::{DatasetVersion, RunRecord, RunState};
 
-/// Commits of a dataset that are looked at at first; four times as many where the older half of them has runs that nobody knows.
+/// Commits of a dataset that are looked at at first; four times as many until the older half of them has runs, all of which are known.
 const COMMITS_FIRST: usize = 16;
 
 /// Those that are not among `known`, which are the newest of `runs`.

@@ -139,8 +139,8 @@ impl Shared {
     }
 }
 
-/// The versions that a run read.
-fn pins(first: &RunRecord) -> Vec<(DatasetName, AsOf)> {
+/// The versions that a run reads.
+pub(super) fn pins(first: &RunRecord) -> Vec<(DatasetName, AsOf)> {
     let pin = |input: &DatasetVersion| (input.dataset.clone(), AsOf::Version(input.version));
     first.inputs.iter().map(pin).collect()
 }
