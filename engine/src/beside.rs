@@ -39,7 +39,10 @@ impl Engine {
         version: Option<Version>,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
+            who.require_in_part(Role::Reader)?;
+            if !who.grants.sees(dataset) {
+                return Ok(());
+            }
             self.rooms().lake.look_for(&who.tenant, dataset, version).await
         })
     }

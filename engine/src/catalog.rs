@@ -45,6 +45,8 @@ pub struct DatasetEntry {
     pub created_at: Option<DateTime<Utc>>,
     /// When it was last committed to.
     pub updated_at: Option<DateTime<Utc>>,
+    /// Whether some of its rows, or columns as they are, are kept back from the one who asked for this.
+    pub is_part: bool,
     /// Bytes that rows of it take, where they are wider than usual; else 0.
     pub(crate) row_bytes: u64,
     /// Which columns these are.

@@ -13,6 +13,7 @@ use datasets::DatasetName;
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
+use crate::grants::Grants;
 use crate::identity::{Principal, Role, TenantId, Version};
 use crate::lake::{
     Author, Bin, CommitLabel, DataFiles, Extent, FileWriter, Head, Lake, Layout, Proposal, Removal,
@@ -239,9 +240,8 @@ pub(crate) async fn see_to(
     if !table.is_layout_due() {
         return Ok(());
     }
-    let subject = "upkeep".to_owned();
-    let who = Principal { tenant: tenant.clone(), subject, roles: vec![Role::Writer] };
-    let session = sessions.open(lake, tenant, &[]).await?;
+    let who = Principal::new(tenant.clone(), "upkeep", &[Role::Writer]);
+    let session = sessions.open(lake, tenant, &Grants::all(), &[]).await?;
     for _ in 0..ROUNDS_MAX {
         if stops.load(Ordering::Relaxed) {
             return Ok(());

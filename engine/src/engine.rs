@@ -140,7 +140,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Compacted>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             compact::compact(&self.0.lake, &session, who, dataset, layout).await
         })
     }
@@ -189,8 +189,9 @@ impl Engine {
     /// The tenant's datasets, as last known: current with every commit of this process.
     pub fn catalog<'a>(&'a self, who: &'a Principal) -> BoxFuture<'a, Result<Arc<Catalog>>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.lake.catalog(&who.tenant).await
+            who.require_in_part(Role::Reader)?;
+            let Rooms { lake, sessions, .. } = &*self.0;
+            sessions.catalog(lake, &who.tenant, &who.grants).await
         })
     }
 
@@ -200,8 +201,10 @@ impl Engine {
         who: &'a Principal,
     ) -> BoxFuture<'a, Result<Arc<Catalog>>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.lake.refresh_catalog(&who.tenant).await
+            who.require_in_part(Role::Reader)?;
+            let Rooms { lake, sessions, .. } = &*self.0;
+            lake.refresh_catalog(&who.tenant).await?;
+            sessions.catalog(lake, &who.tenant, &who.grants).await
         })
     }
 
@@ -309,7 +312,7 @@ impl Engine {
         request: IngestRequest,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require(Role::Writer)?;
+            who.require_whole(Role::Writer, dataset)?;
             self.ingesting()?.ingest(who, dataset, request).await
         })
     }
@@ -324,8 +327,8 @@ impl Engine {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require(Role::Writer)?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            who.require_whole(Role::Writer, dataset)?;
+            let session = self.session(who, &[]).await?;
             self.ingesting()?.load(who, &session, dataset, source, format, options).await
         })
     }
@@ -341,9 +344,9 @@ impl Engine {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require(Role::Writer)?;
+            who.require_whole(Role::Writer, dataset)?;
             let ingest = Arc::clone(self.ingesting()?);
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             ingest.load_in_turn(who, session, dataset, source, format, options).await
         })
     }
@@ -376,7 +379,7 @@ impl Engine {
         Box::pin(async move {
             self.revisable(who, dataset, &revision).await?;
             let reviser = self.reviser()?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             reviser.revise(&self.0.lake, session, who, dataset, revision, label).await
         })
     }
@@ -390,7 +393,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
             let table = self.revisable(who, dataset, revision).await?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             revise::try_out(&table, &session, revision).await
         })
     }
@@ -407,7 +410,7 @@ impl Engine {
         Box::pin(async move {
             self.reshapable(who, dataset, &change).await?;
             let reviser = self.reviser()?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             reviser.reshape(&self.0.lake, session, who, dataset, change, label).await
         })
     }
@@ -421,7 +424,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Reshaped>> {
         Box::pin(async move {
             let table = self.reshapable(who, dataset, change).await?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             revise::try_out_columns(&table, &session, change).await
         })
     }
@@ -482,7 +485,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Revised>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
-            let session = self.0.sessions.open(&self.0.lake, &who.tenant, &[]).await?;
+            let session = self.session(who, &[]).await?;
             revise::revise(&self.0.lake, &session, who, dataset, revision, &label).await
         })
     }
@@ -495,7 +498,7 @@ impl Engine {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<CommitRecord>>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
+            who.require_whole(Role::Reader, dataset)?;
             self.0.lake.history(&who.tenant, dataset, limit).await
         })
     }
@@ -548,8 +551,9 @@ impl Engine {
         to: Version,
     ) -> BoxFuture<'a, Result<Changes>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.sessions.changes(&self.0.lake, &who.tenant, dataset, from, to).await
+            who.require_in_part(Role::Reader)?;
+            let Rooms { lake, sessions, .. } = &*self.0;
+            sessions.changes(lake, &who.tenant, &who.grants, dataset, from, to).await
         })
     }
 
@@ -575,8 +579,8 @@ impl Engine {
         pins: &'a [(DatasetName, AsOf)],
     ) -> BoxFuture<'a, Result<Session>> {
         Box::pin(async move {
-            who.require(Role::Reader)?;
-            self.0.sessions.open(&self.0.lake, &who.tenant, pins).await
+            who.require_in_part(Role::Reader)?;
+            self.0.sessions.open(&self.0.lake, &who.tenant, &who.grants, pins).await
         })
     }
 

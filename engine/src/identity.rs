@@ -7,10 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use datasets::DatasetName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Code, Error, Result};
+use crate::grants::Grants;
 
 /// Longest tenant name in bytes.
 pub const TENANT_MAX_BYTES: usize = 63;
@@ -185,28 +187,52 @@ pub struct Principal {
     pub subject: String,
     /// What it may do.
     pub roles: Vec<Role>,
+    /// What it may see.
+    pub grants: Grants,
 }
 
 impl Principal {
+    /// One who sees all of `tenant`.
+    pub fn new(tenant: TenantId, subject: impl Into<String>, roles: &[Role]) -> Self {
+        Self { tenant, subject: subject.into(), roles: roles.to_vec(), grants: Grants::all() }
+    }
+
     /// The local user: every role, tenant `default`.
     pub fn local() -> Self {
-        Self {
-            tenant: TenantId::default(),
-            subject: "local".to_owned(),
-            roles: vec![Role::Reader, Role::Writer, Role::Operator, Role::Admin],
+        let roles = [Role::Reader, Role::Writer, Role::Operator, Role::Admin];
+        Self::new(TenantId::default(), "local", &roles)
+    }
+
+    /// Fails with FORBIDDEN unless this principal has `role`, and for all of its tenant: where nothing else is said, what is done
+    /// obeys no narrower grants.
+    pub fn require(&self, role: Role) -> Result<()> {
+        self.require_in_part(role)?;
+        match self.grants.is_all() {
+            true => Ok(()),
+            false => Err(self.forbidden("needs a grant for all datasets of its tenant for this")),
         }
     }
 
-    /// Fails with FORBIDDEN unless this principal has `role`.
-    pub fn require(&self, role: Role) -> Result<()> {
-        if self.roles.iter().any(|has| *has >= role) {
-            return Ok(());
+    /// Fails with FORBIDDEN unless this principal has `role`. What is done then obeys its grants.
+    pub fn require_in_part(&self, role: Role) -> Result<()> {
+        match self.roles.iter().any(|has| *has >= role) {
+            true => Ok(()),
+            false => Err(self.forbidden(&format!("needs the role {role} for this"))),
         }
+    }
+
+    /// Fails with FORBIDDEN unless this principal has `role`, and sees all of `dataset`.
+    pub fn require_whole(&self, role: Role, dataset: &DatasetName) -> Result<()> {
+        self.require_in_part(role)?;
+        match self.grants.sees_whole(dataset) {
+            true => Ok(()),
+            false => Err(self.forbidden(&format!("needs a grant for all of {dataset} for this"))),
+        }
+    }
+
+    fn forbidden(&self, needs: &str) -> Error {
         let subject: String = self.subject.chars().take(80).collect();
-        Err(Error::user(
-            Code::Forbidden,
-            format!("{subject:?} needs the role {role} for this, and does not have it"),
-        ))
+        Error::user(Code::Forbidden, format!("{subject:?} {needs}, and does not have it"))
     }
 }
 

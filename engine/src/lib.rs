@@ -13,6 +13,7 @@ mod derived;
 mod engine;
 mod error;
 mod functions;
+mod grants;
 mod identity;
 mod ingest;
 mod lake;
@@ -37,6 +38,7 @@ pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use functions::{JsonAs, json_at, json_has, list_part};
+pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
 pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,

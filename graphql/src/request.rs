@@ -165,7 +165,13 @@ impl RequestState {
         &self.service
     }
 
-    /// Who asks, when that principal has `role`.
+    /// Who asks, when that principal has `role`. What is done then obeys its grants.
+    pub(crate) fn who_in_part(&self, role: Role) -> Result<&Principal> {
+        self.who.require_in_part(role)?;
+        Ok(&self.who)
+    }
+
+    /// Who asks, when that principal has `role` for all of its tenant.
     pub(crate) fn who(&self, role: Role) -> Result<&Principal> {
         self.who.require(role)?;
         Ok(&self.who)
@@ -174,7 +180,7 @@ impl RequestState {
     /// A session that reads `dataset` at `pin`. All fields that read the newest version share one, so
     /// that an answer never mixes two versions of a dataset.
     pub(crate) async fn session(&self, dataset: &DatasetName, pin: &AsOf) -> Result<Session> {
-        let who = self.who(Role::Reader)?;
+        let who = self.who_in_part(Role::Reader)?;
         let engine = &self.service.engine;
         match pin {
             AsOf::Latest => {

@@ -241,7 +241,7 @@ impl Service {
 
     async fn schema(&self, who: &Principal) -> Result<Arc<TenantSchema>> {
         let catalog = self.0.engine.catalog(who).await?;
-        self.0.schemas.get(&catalog, &self.0.limits).await
+        self.0.schemas.get(&catalog, &who.grants, &self.0.limits).await
     }
 
     async fn prepare(
@@ -253,7 +253,7 @@ impl Service {
         let refuse = |error: Error| refused(&error);
         let limits = &self.0.limits;
         let catalog = self.0.engine.catalog(who).await.map_err(refuse)?;
-        let schema = self.0.schemas.get(&catalog, limits).await.map_err(refuse)?;
+        let schema = self.0.schemas.get(&catalog, &who.grants, limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
         let Admitted { document, kind, cost, typename_bytes, roots } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::{Code, Error, Result};
+use engine::{Code, Error, GrantSet, Result};
 
 use super::keys::KeySetting;
 
@@ -17,6 +17,8 @@ pub struct File {
     pub storage: BTreeMap<String, String>,
     /// The `[[keys]]` tables.
     pub keys: Vec<KeySetting>,
+    /// The `[grants.NAME]` tables.
+    pub grants: BTreeMap<String, GrantSet>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -43,6 +45,7 @@ fn parse(name: String, text: &str) -> Result<File> {
         values: BTreeMap::new(),
         storage: BTreeMap::new(),
         keys: Vec::new(),
+        grants: BTreeMap::new(),
     };
     for (key, value) in table {
         match (key.as_str(), value) {
@@ -58,6 +61,11 @@ fn parse(name: String, text: &str) -> Result<File> {
                 file.keys = value
                     .try_into()
                     .map_err(|e: toml::de::Error| bad(format!("keys: {}", e.message())))?;
+            }
+            ("grants", value) => {
+                file.grants = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("grants: {}", e.message())))?;
             }
             (_, value) => {
                 let value = scalar(&value)

@@ -1,6 +1,8 @@
 //! API keys in the settings. A file holds only the SHA-256 of a key, so that reading it lets nobody in.
 
-use engine::{Code, Error, Principal, Result, Role};
+use std::collections::BTreeMap;
+
+use engine::{Claim, Code, Error, GrantSet, Grants, Principal, Result, Role};
 use graphql::ApiKey;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +21,12 @@ pub struct KeySetting {
     tenant: String,
     subject: String,
     roles: Vec<String>,
+    /// The name of grants; all of the tenant is seen when absent.
+    #[serde(default)]
+    grants: Option<String>,
+    /// What grants may say `claim.NAME` of.
+    #[serde(default)]
+    claims: BTreeMap<String, Claim>,
 }
 
 impl KeySetting {
@@ -39,11 +47,18 @@ impl KeySetting {
             tenant: default_tenant(),
             subject: "api-key".to_owned(),
             roles: Principal::local().roles.iter().map(|role| role.to_string()).collect(),
+            grants: None,
+            claims: BTreeMap::new(),
         })
     }
 
-    /// Checks the key into the form that the server compares with.
-    pub fn resolve(&self, origin: &Origin) -> Result<ApiKey> {
+    /// Checks the key into the form that the server compares with; `grants` has those called `known`.
+    pub fn resolve<'a>(
+        &self,
+        origin: &Origin,
+        grants: impl Fn(&str) -> Option<&'a GrantSet>,
+        known: &[&str],
+    ) -> Result<ApiKey> {
         let bad = |problem: String| {
             Error::user(
                 Code::BadInput,
@@ -68,7 +83,23 @@ impl KeySetting {
             .iter()
             .map(|role| role.parse::<Role>().map_err(|e| bad(e.to_string())))
             .collect::<Result<Vec<Role>>>()?;
-        Ok(ApiKey { secret_sha256, tenant, subject: self.subject.clone(), roles })
+        let grants = match &self.grants {
+            None if self.claims.is_empty() => Grants::all(),
+            None => {
+                return Err(bad("claims: expected grants that are held against them".to_owned()));
+            }
+            Some(name) => {
+                let set = grants(name).ok_or_else(|| {
+                    let expected = match known {
+                        [] => "a [grants] table".to_owned(),
+                        known => known.join(" or "),
+                    };
+                    bad(format!("grants {name:?} are not there; expected {expected}"))
+                })?;
+                Grants::limited(set.clone(), self.claims.clone()).map_err(|e| bad(e.to_string()))?
+            }
+        };
+        Ok(ApiKey { secret_sha256, tenant, subject: self.subject.clone(), roles, grants })
     }
 
     /// Whether `other` has the same secret.
@@ -78,7 +109,10 @@ impl KeySetting {
 
     /// The key for people: who and what, never the secret.
     pub fn masked(&self) -> String {
-        format!("{} in {} ({}): ***", self.subject, self.tenant, self.roles.join(", "))
+        let roles = self.roles.join(", ");
+        let grants =
+            self.grants.as_ref().map(|name| format!(", grants {name}")).unwrap_or_default();
+        format!("{} in {} ({roles}{grants}): ***", self.subject, self.tenant)
     }
 }
 

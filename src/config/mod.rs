@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
-use engine::{Code, Error, Principal, Result, TenantId, near_names};
+use engine::{Code, Error, GrantSet, Principal, Result, TenantId, near_names};
 use graphql::ApiKey;
 use kernels::GpuPolicy;
 
@@ -150,6 +150,7 @@ pub struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
     storage: BTreeMap<String, (String, Origin)>,
     keys: Vec<(keys::KeySetting, Origin)>,
+    grants: BTreeMap<String, (GrantSet, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -182,13 +183,13 @@ impl Settings {
         let mut values: BTreeMap<&'static str, (String, Origin)> =
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
         let mut storage = BTreeMap::new();
-        let mut keys = Vec::new();
+        let (mut keys, mut grants) = (Vec::new(), BTreeMap::new());
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
                 let Some(key) = KEYS.iter().find(|k| k.name == name) else {
                     let known: Vec<_> =
-                        KEYS.iter().map(|k| k.name).chain(["storage", "keys"]).collect();
+                        KEYS.iter().map(|k| k.name).chain(["storage", "keys", "grants"]).collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
                         file.name,
@@ -201,6 +202,8 @@ impl Settings {
                 storage.insert(name.to_lowercase(), (value, Origin::File(file.name.clone())));
             }
             keys.extend(file.keys.into_iter().map(|k| (k, Origin::File(file.name.clone()))));
+            let of_file = |(name, set)| (name, (set, Origin::File(file.name.clone())));
+            grants.extend(file.grants.into_iter().map(of_file));
         }
 
         for (variable, value) in environment {
@@ -237,7 +240,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys })
+        Ok(Self { values, storage, keys, grants })
     }
 
     /// Takes a flag that only some commands have.
@@ -246,7 +249,8 @@ impl Settings {
         if let Some(value) = value {
             values.insert(name, (value, Origin::Flag(name)));
         }
-        Self { values, storage: self.storage.clone(), keys: self.keys.clone() }
+        let (storage, keys) = (self.storage.clone(), self.keys.clone());
+        Self { values, storage, keys, grants: self.grants.clone() }
     }
 
     /// Root of all data.
@@ -363,7 +367,12 @@ impl Settings {
                 )));
             }
         }
-        self.keys.iter().map(|(key, origin)| key.resolve(origin)).collect()
+        for (name, (set, origin)) in &self.grants {
+            set.check().map_err(|e| bad(format!("grants.{name} (from {origin}): {e}")))?;
+        }
+        let set = |name: &str| self.grants.get(name).map(|(set, _)| set);
+        let names: Vec<&str> = self.grants.keys().map(String::as_str).collect();
+        self.keys.iter().map(|(key, origin)| key.resolve(origin, set, &names)).collect()
     }
 
     /// Fails where a command or a server would.
@@ -426,6 +435,12 @@ impl Settings {
             value: key.masked(),
             origin: origin.to_string(),
             about: "key that requests may carry".to_owned(),
+        }));
+        lines.extend(self.grants.iter().map(|(name, (set, origin))| InForce {
+            name: format!("grants.{name}"),
+            value: set.datasets.keys().cloned().collect::<Vec<_>>().join(", "),
+            origin: origin.to_string(),
+            about: "datasets that keys with these grants see".to_owned(),
         }));
         lines
     }

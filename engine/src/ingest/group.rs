@@ -43,7 +43,7 @@ impl Group {
             (a, b) => a.is_some().cmp(&b.is_some()),
         });
         let subject = members.first().map(|m| m.subject.clone()).unwrap_or_default();
-        let who = Principal { tenant: tenant.clone(), subject, roles: Vec::new() };
+        let who = Principal::new(tenant.clone(), subject, &[]);
         Self { who, members, standings: Vec::new(), firsts: Vec::new(), written: None }
     }
 

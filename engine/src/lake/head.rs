@@ -432,6 +432,7 @@ impl Head {
             row_bytes: width::stated(&self.metadata),
             column_ids: Arc::clone(&self.column_ids),
             dropped_at: dropped::dropped_at(&self.metadata),
+            is_part: false,
             is_unmade: dropped::is_unmade(&self.metadata),
         }
     }

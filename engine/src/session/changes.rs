@@ -11,10 +11,11 @@ use datasets::DatasetName;
 use super::Sessions;
 use super::batches::frame_of;
 use super::carry::with_columns_of;
-use super::fit::fitted;
+use super::guard::Guarded;
 use crate::error::Result;
+use crate::grants::Grants;
 use crate::identity::{RunId, TenantId, Version};
-use crate::lake::{FileChanges, Lake};
+use crate::lake::{FileChanges, Lake, Snapshot};
 
 /// What changed after one version up to another.
 #[derive(Clone, Debug)]
@@ -40,32 +41,37 @@ impl Sessions {
         &self,
         lake: &Arc<Lake>,
         tenant: &TenantId,
+        grants: &Grants,
         dataset: &DatasetName,
         from: Version,
         to: Version,
     ) -> Result<Changes> {
+        let session = self.open(lake, tenant, grants, &[]).await?;
+        if !grants.sees(dataset) {
+            return Err(session.catalog().unknown(dataset.as_str()));
+        }
         let FileChanges { to: end, added, removed, run_ids, commits } =
             lake.file_changes(tenant, dataset, from, to).await?;
-        let session = self.open(lake, tenant, &[]).await?;
         let context = session.context();
-        let frame = |files: Vec<String>, snapshot| -> Result<DataFrame> {
-            let frame = context.read_table(fitted(snapshot, Some(files))?)?;
-            Ok(frame_of(snapshot.entry.row_bytes, frame))
+        let frame = |files: Vec<String>, snapshot: &Snapshot| -> Result<_> {
+            let Guarded { table, entry } = session.schema.opened(dataset, snapshot, Some(files))?;
+            Ok((frame_of(entry.row_bytes, context.read_table(table)?), entry))
         };
-        let added = frame(added, &end)?;
+        let (added, then) = frame(added, &end)?;
         let (added, removed) = match removed {
-            None => (added, frame(Vec::new(), &end)?),
+            None => (added, frame(Vec::new(), &end)?.0),
             Some((start, files)) => {
-                let removed = with_columns_of(frame(files, &start)?, &start.entry, &end.entry)?;
+                let (removed, before) = frame(files, &start)?;
+                let removed = with_columns_of(removed, &before, &then)?;
                 (surplus(&added, &removed)?, surplus(&removed, &added)?)
             }
         };
         // The columns of now, under their names of now, whichever there were then.
         let now = lake.table(tenant, dataset).await?.entry();
-        let today = |frame| with_columns_of(frame, &end.entry, &now);
-        let same =
-            now.column_ids == end.entry.column_ids && now.spec.columns == end.entry.spec.columns;
-        let is_today = now.version <= end.entry.version || same;
+        let now = session.schema.seen(dataset, &now);
+        let today = |frame| with_columns_of(frame, &then, &now);
+        let same = now.column_ids == then.column_ids && now.spec.columns == then.spec.columns;
+        let is_today = now.version <= then.version || same;
         let (added, removed) = match is_today {
             true => (added, removed),
             false => (today(added)?, today(removed)?),

@@ -14,17 +14,18 @@ mod digits;
 mod expression;
 mod files;
 mod fit;
+mod guard;
 mod nan;
 mod opaque;
 mod provider;
 mod query;
 mod reading;
 mod rows;
-mod rows_alone;
 mod runtime;
 mod sparing;
 mod sql;
 mod walk;
+mod wall;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -56,12 +57,13 @@ pub use sql::{Planned, SqlStatements};
 
 use crate::catalog::Catalog;
 use crate::error::Result;
+use crate::grants::{Grants, Seen};
 use crate::identity::{TenantId, Version};
 use crate::lake::Lake;
 use crate::options::EngineOptions;
 use crate::storage::Root;
 use opaque::Opaque;
-use provider::PinnedSchema;
+use provider::{Guarding, PinnedSchema};
 use reading::{Reading, with_pauses};
 
 /// The catalogue and schema that a dataset's name is looked up in.
@@ -83,6 +85,9 @@ pub enum AsOf {
 /// Makes sessions.
 pub(crate) struct Sessions {
     template: Opaque<SessionState>,
+    /// Plans conditions of grants.
+    planner: Opaque<SessionContext>,
+    seen: Seen,
 }
 
 /// A tenant's datasets, each at one version from start to end.
@@ -94,21 +99,38 @@ pub struct Session {
 
 impl Sessions {
     pub(crate) fn new(options: &EngineOptions, root: &Root) -> Result<Self> {
-        Ok(Self { template: Opaque::new(runtime::template(options, root)?) })
+        let template = runtime::template(options, root)?;
+        let planner = Opaque::new(SessionContext::new_with_state(template.clone()));
+        Ok(Self { template: Opaque::new(template), planner, seen: Seen::default() })
     }
 
-    /// Opens a session.
+    /// The tenant's datasets, as far as `grants` go.
+    pub(crate) async fn catalog(
+        &self,
+        lake: &Lake,
+        tenant: &TenantId,
+        grants: &Grants,
+    ) -> Result<Arc<Catalog>> {
+        Ok(self.seen.catalog(&lake.catalog(tenant).await?, grants))
+    }
+
+    /// Opens a session in which there is what `grants` let see.
     #[tracing::instrument(name = "session", skip_all, fields(%tenant))]
     pub(crate) async fn open(
         &self,
         lake: &Arc<Lake>,
         tenant: &TenantId,
+        grants: &Grants,
         pins: &[(DatasetName, AsOf)],
     ) -> Result<Session> {
-        let catalog = lake.catalog(tenant).await?;
+        let whole = lake.catalog(tenant).await?;
+        let catalog = self.seen.catalog(&whole, grants);
         let mut versions: BTreeMap<DatasetName, Version> =
             catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
         for (dataset, as_of) in pins {
+            if !grants.sees(dataset) {
+                return Err(catalog.unknown(dataset.as_str()));
+            }
             // Also finds a dataset that came after the catalogue was read.
             let table = lake.table(tenant, dataset).await?;
             let version = match as_of {
@@ -126,7 +148,12 @@ impl Sessions {
             versions.insert(dataset.clone(), version);
         }
         lake.metrics().sessions.add(1);
-        self.with_versions(lake, catalog, versions)
+        let guarding = (!grants.is_all()).then(|| Guarding {
+            whole,
+            grants: grants.clone(),
+            planner: self.planner.clone(),
+        });
+        self.with_versions(lake, catalog, versions, guarding)
     }
 
     /// Opens one in which these datasets are as they were: at a version, or not there yet.
@@ -139,14 +166,14 @@ impl Sessions {
         let pins: Vec<(DatasetName, AsOf)> = (datasets.iter())
             .filter_map(|(name, version)| Some((name.clone(), AsOf::Version((*version)?))))
             .collect();
-        let session = self.open(lake, tenant, &pins).await?;
+        let session = self.open(lake, tenant, &Grants::all(), &pins).await?;
         let mut catalog = Catalog::clone(session.catalog());
         let mut versions: BTreeMap<DatasetName, Version> = session.pins().into_iter().collect();
         for (name, _) in datasets.iter().filter(|(_, version)| version.is_none()) {
             catalog.datasets.remove(name);
             versions.remove(name);
         }
-        self.with_versions(lake, Arc::new(catalog), versions)
+        self.with_versions(lake, Arc::new(catalog), versions, None)
     }
 
     fn with_versions(
@@ -154,8 +181,9 @@ impl Sessions {
         lake: &Arc<Lake>,
         catalog: Arc<Catalog>,
         versions: BTreeMap<DatasetName, Version>,
+        guarding: Option<Guarding>,
     ) -> Result<Session> {
-        let schema = Arc::new(PinnedSchema::new(Arc::clone(lake), catalog, versions));
+        let schema = Arc::new(PinnedSchema::new(Arc::clone(lake), catalog, versions, guarding));
         let list = MemoryCatalogProviderList::new();
         let provider = MemoryCatalogProvider::new();
         provider.register_schema(SCHEMA, Arc::clone(&schema) as _)?;
@@ -273,6 +301,11 @@ impl Session {
     /// Every dataset with the version that this session sees.
     pub fn pins(&self) -> Vec<(DatasetName, Version)> {
         self.schema.versions().iter().map(|(name, version)| (name.clone(), *version)).collect()
+    }
+
+    /// What the one who asks may see: all that is here, and nothing else of the tenant is.
+    pub fn grants(&self) -> Grants {
+        self.schema.grants()
     }
 
     /// The catalogue as it was when the session was opened.

@@ -10,20 +10,33 @@ use bytes::Bytes;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
+use datafusion::prelude::SessionContext;
 use datasets::DatasetName;
 
 use super::files;
 use super::fit::fitted;
+use super::guard::{Guarded, guarded};
+use super::opaque::Opaque;
 use crate::catalog::{Catalog, DatasetEntry};
 use crate::error::Result;
+use crate::grants::{Grants, Part, seen};
 use crate::identity::Version;
-use crate::lake::Lake;
+use crate::lake::{Lake, Snapshot};
+
+/// What is kept back from the one who asks.
+pub(super) struct Guarding {
+    /// All of the tenant.
+    pub(super) whole: Arc<Catalog>,
+    pub(super) grants: Grants,
+    pub(super) planner: Opaque<SessionContext>,
+}
 
 /// A tenant's datasets at pinned versions.
 pub(super) struct PinnedSchema {
     lake: Arc<Lake>,
     catalog: Arc<Catalog>,
     versions: BTreeMap<DatasetName, Version>,
+    guarding: Option<Guarding>,
     /// Opened once per session: the planner asks for a table more than once.
     opened: tokio::sync::Mutex<HashMap<DatasetName, Arc<dyn TableProvider>>>,
     /// Whether names may be those of files of this machine.
@@ -35,9 +48,14 @@ impl PinnedSchema {
         lake: Arc<Lake>,
         catalog: Arc<Catalog>,
         versions: BTreeMap<DatasetName, Version>,
+        guarding: Option<Guarding>,
     ) -> Self {
         let (opened, knows_files) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Self { lake, catalog, versions, opened, knows_files }
+        Self { lake, catalog, versions, guarding, opened, knows_files }
+    }
+
+    pub(super) fn grants(&self) -> Grants {
+        self.guarding.as_ref().map_or_else(Grants::all, |guarding| guarding.grants.clone())
     }
 
     /// From now on, names may be those of files.
@@ -81,7 +99,41 @@ impl PinnedSchema {
     pub(super) async fn entry(&self, dataset: &DatasetName) -> Result<Arc<DatasetEntry>> {
         let (dataset, version) = self.require(dataset.as_str())?;
         let table = self.lake.table(&self.catalog.tenant, dataset).await?;
-        Ok(table.snapshot(version).await?.entry)
+        Ok(self.opened(dataset, &table.snapshot(version).await?, None)?.entry)
+    }
+
+    /// The table of `snapshot`, or of some of its files, as far as it is shown.
+    pub(super) fn opened(
+        &self,
+        dataset: &DatasetName,
+        snapshot: &Snapshot,
+        files: Option<Vec<String>>,
+    ) -> Result<Guarded> {
+        let (table, entry) = (fitted(snapshot, files)?, Arc::clone(&snapshot.entry));
+        match self.part_of(dataset, &entry) {
+            None => Ok(Guarded { table, entry }),
+            Some((guarding, now, part)) => guarded(&guarding.planner, table, &entry, now, &part),
+        }
+    }
+
+    /// What the catalogue says of a dataset, as far as it is shown.
+    pub(super) fn seen(&self, dataset: &DatasetName, now: &Arc<DatasetEntry>) -> Arc<DatasetEntry> {
+        match self.part_of(dataset, now) {
+            None => Arc::clone(now),
+            Some((_, _, part)) => Arc::new(seen(now, &part, &part.grant.masks)),
+        }
+    }
+
+    fn part_of<'a>(
+        &'a self,
+        dataset: &DatasetName,
+        entry: &'a DatasetEntry,
+    ) -> Option<(&'a Guarding, &'a DatasetEntry, Part<'a>)> {
+        let guarding = self.guarding.as_ref()?;
+        let part = guarding.grants.part_of(dataset)?;
+        // One that came after the catalogue was read has no other columns yet.
+        let now = guarding.whole.datasets.get(dataset).unwrap_or(entry);
+        Some((guarding, now, part))
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
@@ -92,7 +144,7 @@ impl PinnedSchema {
         }
         let tenant = &self.catalog.tenant;
         let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
-        let table = fitted(&snapshot, None)?;
+        let table = self.opened(dataset, &snapshot, None)?.table;
         opened.insert(dataset.clone(), Arc::clone(&table));
         Ok(table)
     }

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::nan::without_statistics;
-use super::rows_alone::RowsAlone;
+use super::wall::Wall;
 
 /// Most parts (columns, values, operators) of the filters that reach the files.
 const PARTS_MAX: usize = 300;
@@ -47,7 +47,7 @@ impl TableProvider for Sparing {
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let scan = self.0.scan(state, projection, &filters, limit).await?;
         Ok(match projection.is_some_and(Vec::is_empty) {
-            true => Arc::new(RowsAlone(scan)),
+            true => Arc::new(Wall::clear(scan)),
             false => scan,
         })
     }

@@ -1,6 +1,7 @@
 //! SQL that only reads.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -320,6 +321,39 @@ pub(super) fn has_query(text: &str) -> bool {
     // What can not be split into tokens is the parser's to refuse.
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
     tokens.iter().any(|token| is_keyword(token, Keyword::SELECT))
+}
+
+/// The text with each `first.word` as one name in quotes, `"first.word"`, and those words, as the planner would read them.
+pub(super) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String>) {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
+    let word = |token: Option<&Token>| match token {
+        Some(Token::Word(word)) if word.quote_style.is_none() => {
+            Some(word.value.to_ascii_lowercase())
+        }
+        Some(Token::Word(word)) => Some(word.value.clone()),
+        _ => None,
+    };
+    let (mut joined, mut words, mut at) = (String::new(), BTreeSet::new(), 0);
+    while let Some(token) = tokens.get(at) {
+        let is_first = word(Some(token)).as_deref() == Some(first);
+        let behind = word(tokens.get(at + 2));
+        match behind.filter(|_| is_first && tokens.get(at + 1) == Some(&Token::Period)) {
+            Some(name) => {
+                let quoted = name.replace('"', "\"\"");
+                let _ = write!(joined, "\"{first}.{quoted}\"");
+                words.insert(name);
+                at += 3;
+            }
+            None => {
+                let _ = write!(joined, "{token}");
+                at += 1;
+            }
+        }
+    }
+    match words.is_empty() {
+        true => (text.to_owned(), words),
+        false => (joined, words),
+    }
 }
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {

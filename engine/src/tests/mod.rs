@@ -13,6 +13,7 @@ mod evolution;
 mod faults;
 mod functions;
 mod golden;
+mod grants;
 mod ingest;
 mod load;
 mod measure;

@@ -1,4 +1,4 @@
-//! Schemas by tenant, made when first needed and again when the catalogue's generation moved on.
+//! Schemas by tenant and grants, made when first needed and again when the catalogue's generation moved on.
 //!
 //! A request asks for its schema with the catalogue in hand, so a dataset is in the schema from the
 //! first request after its creation on; nothing has to be notified and nothing can be missed.
@@ -7,18 +7,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::{Catalog, Error, Result, TenantId};
+use engine::{Catalog, Error, Grants, Result, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{TenantSchema, build};
 use crate::limits::Limits;
 
-/// Schemas of all tenants.
+/// Schemas of all tenants, as those who ask see them.
 #[derive(Default)]
 pub(crate) struct SchemaCache {
-    tenants: Mutex<HashMap<TenantId, Slot>>,
+    slots: Mutex<HashMap<SlotKey, Slot>>,
 }
+
+/// The tenant, and the digest of what is seen of it.
+type SlotKey = (TenantId, String);
 
 #[derive(Clone)]
 struct Slot {
@@ -27,13 +30,15 @@ struct Slot {
 }
 
 impl SchemaCache {
-    /// The schema of `catalog`. One request generates it, others wait for that.
+    /// The schema of `catalog`, which has what `grants` let see. One request generates it, others wait for that.
     pub(crate) async fn get(
         &self,
         catalog: &Arc<Catalog>,
+        grants: &Grants,
         limits: &Limits,
     ) -> Result<Arc<TenantSchema>> {
-        let slot = self.slot(&catalog.tenant, limits.schemas_max);
+        let key = (catalog.tenant.clone(), grants.digest().to_owned());
+        let slot = self.slot(key, limits.schemas_max);
         let mut current = slot.lock().await;
         if let Some(schema) = current.as_ref().filter(|s| s.generation == catalog.generation) {
             return Ok(schema.clone());
@@ -56,22 +61,17 @@ impl SchemaCache {
         Ok(built)
     }
 
-    fn slot(
-        &self,
-        tenant: &TenantId,
-        schemas_max: usize,
-    ) -> Arc<AsyncMutex<Option<Arc<TenantSchema>>>> {
-        let mut tenants = self.tenants.lock();
-        let now = tenants.values().map(|slot| slot.last_used).max().unwrap_or(0) + 1;
-        if !tenants.contains_key(tenant) && tenants.len() >= schemas_max.max(1) {
-            let oldest = tenants.iter().min_by_key(|(_, slot)| slot.last_used);
-            if let Some(oldest) = oldest.map(|(tenant, _)| tenant.clone()) {
-                tenants.remove(&oldest);
+    fn slot(&self, key: SlotKey, schemas_max: usize) -> Arc<AsyncMutex<Option<Arc<TenantSchema>>>> {
+        let mut slots = self.slots.lock();
+        let now = slots.values().map(|slot| slot.last_used).max().unwrap_or(0) + 1;
+        if !slots.contains_key(&key) && slots.len() >= schemas_max.max(1) {
+            let oldest = slots.iter().min_by_key(|(_, slot)| slot.last_used);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                slots.remove(&oldest);
             }
         }
-        let slot = tenants
-            .entry(tenant.clone())
-            .or_insert_with(|| Slot { schema: Arc::default(), last_used: now });
+        let slot =
+            slots.entry(key).or_insert_with(|| Slot { schema: Arc::default(), last_used: now });
         slot.last_used = now;
         slot.schema.clone()
     }

@@ -150,7 +150,7 @@ async fn open(
     shape: &Arc<Shape>,
 ) -> Result<futures::stream::BoxStream<'static, Result<Change>>> {
     let state = state(context.ctx)?;
-    let who = state.who(Role::Reader)?.clone();
+    let who = state.who_in_part(Role::Reader)?.clone();
     let filter = argument(context, "where");
     predicate(shape, filter.as_ref(), &state.service().limits)?;
     let since = match argument(context, "since") {

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use engine::{Code, Error, Principal, Result, Role, TenantId};
+use engine::{Code, Error, Grants, Principal, Result, Role, TenantId};
 use poem::http::uri::Authority;
 use poem::http::{HeaderMap, Uri, header};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,8 @@ pub struct ApiKey {
     pub subject: String,
     /// What its holder may do.
     pub roles: Vec<Role>,
+    /// What its holder may see.
+    pub grants: Grants,
 }
 
 impl std::fmt::Debug for ApiKey {
@@ -45,7 +47,8 @@ impl ApiKey {
         roles: Vec<Role>,
     ) -> Self {
         let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
-        Self { secret_sha256, tenant, subject: subject.into(), roles }
+        let grants = Grants::all();
+        Self { secret_sha256, tenant, subject: subject.into(), roles, grants }
     }
 
     fn principal(&self) -> Principal {
@@ -53,6 +56,7 @@ impl ApiKey {
             tenant: self.tenant.clone(),
             subject: self.subject.clone(),
             roles: self.roles.clone(),
+            grants: self.grants.clone(),
         }
     }
 }
@@ -69,12 +73,13 @@ impl Door {
         Self { keys }
     }
 
-    /// One of those who are let in, of each tenant.
+    /// Of each tenant that lets somebody in, one who reads it.
     pub(crate) fn tenants(&self) -> Vec<Principal> {
         if !self.needs_key() {
             return vec![Principal::local()];
         }
-        let mut all: Vec<Principal> = self.keys.iter().map(ApiKey::principal).collect();
+        let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
+        let mut all: Vec<Principal> = self.keys.iter().map(reader).collect();
         all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         all.dedup_by(|a, b| a.tenant == b.tenant);
         all

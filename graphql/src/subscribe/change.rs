@@ -85,7 +85,7 @@ impl Change {
         from: Version,
         to: Version,
     ) -> Result<Self> {
-        let key = format!("{} {} {from} {to} {:x}", who.tenant, shape.name, shape.digest);
+        let key = format!("{} {from} {to}", scope(&who, &shape));
         let changes = service
             .shared
             .get(key, async {
@@ -222,9 +222,12 @@ impl Change {
 
     fn key(&self, side: Side, what: &str) -> String {
         let filter = self.filter.as_ref().map(Value::to_string).unwrap_or_default();
-        format!(
-            "{} {} {} {} {side:?} {what} {:x} {filter}",
-            self.who.tenant, self.shape.name, self.from, self.to, self.shape.digest
-        )
+        let (scope, from, to) = (scope(&self.who, &self.shape), self.from, self.to);
+        format!("{scope} {from} {to} {side:?} {what} {filter}")
     }
+}
+
+/// What tells results of one dataset, for those who see the same of it, from all others.
+fn scope(who: &Principal, shape: &Shape) -> String {
+    format!("{} {} {} {:x}", who.tenant, who.grants.digest(), shape.name, shape.digest)
 }

@@ -4,6 +4,7 @@
 mod cases;
 mod columns;
 mod connections;
+mod grants;
 mod http;
 mod limits;
 mod nested;
@@ -110,9 +111,13 @@ impl Rig {
 
     pub(super) async fn ask_with(&self, query: &str, variables: Value) -> Value {
         let request = Request::new(query).variables(async_graphql::Variables::from_json(variables));
-        match self.service.answer(&who(), request, "id", Accepts::Single).await {
+        self.ask_as(&who(), request).await
+    }
+
+    pub(super) async fn ask_as(&self, who: &Principal, request: impl Into<Request>) -> Value {
+        match self.service.answer(who, request.into(), "id", Accepts::Single).await {
             Answers::One(answer) => document(&answer),
-            Answers::Many(_) => panic!("a stream for {query}"),
+            Answers::Many(_) => panic!("a stream where one answer was asked for"),
         }
     }
 
@@ -133,8 +138,16 @@ impl Rig {
 
     /// A subscription's messages.
     pub(super) async fn subscribe(&self, query: &str) -> BoxStream<'static, Value> {
+        self.subscribe_as(&who(), query).await
+    }
+
+    pub(super) async fn subscribe_as(
+        &self,
+        who: &Principal,
+        query: &str,
+    ) -> BoxStream<'static, Value> {
         let request = Request::new(query);
-        match self.service.answer(&who(), request, "id", Accepts::Streams).await {
+        match self.service.answer(who, request, "id", Accepts::Streams).await {
             Answers::One(answer) => panic!("one answer for {query}: {}", document(&answer)),
             Answers::Many(answers) => answers.map(|answer| document(&answer)).boxed(),
         }

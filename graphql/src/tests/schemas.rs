@@ -77,11 +77,7 @@ async fn the_definition_language_is_the_same_from_outside() {
 async fn roles_decide_what_a_principal_may_do_and_tenants_what_it_sees() {
     let rig = Rig::with_calls().await;
     let ask = |roles: Vec<Role>, tenant: &str, query: &'static str| {
-        let who = Principal {
-            tenant: tenant.parse::<TenantId>().unwrap(),
-            subject: "someone".to_owned(),
-            roles,
-        };
+        let who = Principal::new(tenant.parse::<TenantId>().unwrap(), "someone", &roles);
         let service = rig.service.clone();
         async move {
             let request = async_graphql::Request::new(query);

@@ -13,7 +13,7 @@ const ROWS: &str = r#"
 {"id": 4, "subject": "rate", "body": "the exchange rate is wrong", "team": "fx"}
 "#;
 
-async fn rig() -> Rig {
+pub(super) async fn rig() -> Rig {
     let rig = Rig::new().await;
     let spec = "name = \"mail\"\nkey = [\"id\"]\ncolumns = [{name = \"id\", type = \"int64\"}, \
                 {name = \"subject\", type = \"text\"}, {name = \"body\", type = \"text\"}, \

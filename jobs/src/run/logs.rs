@@ -300,11 +300,7 @@ pub async fn run_log(
 
 /// Appends lines, as one commit.
 async fn append(engine: &Engine, tenant: &TenantId, lines: &[Line]) -> Result<()> {
-    let who = Principal {
-        tenant: tenant.clone(),
-        subject: "runner".into(),
-        roles: vec![Role::Reader, Role::Writer],
-    };
+    let who = Principal::new(tenant.clone(), "runner", &[Role::Reader, Role::Writer]);
     let spec = logs_spec()?;
     engine.ensure_derived(&who, &spec).await?;
     let text = |of: &dyn Fn(&Line) -> &str| {

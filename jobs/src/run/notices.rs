@@ -91,7 +91,7 @@ impl Notices {
             let version = Version(u64::try_from(notice.version).unwrap_or_default());
             // First: what is found is on the bus at once, and need not be said again.
             self.known.lock().insert((tenant.clone(), dataset.clone()), version);
-            let who = Principal { tenant, subject: "runner".into(), roles: vec![Role::Reader] };
+            let who = Principal::new(tenant, "runner", &[Role::Reader]);
             if engine.keeps_up() {
                 // Who sees to the tables of all needs to know them, whoever is asked about them.
                 engine.catalog(&who).await?;

@@ -224,11 +224,8 @@ async fn fire_after(
 
 /// Whoever made it, as far as its runs go.
 pub(crate) fn owner(entry: &ScheduleEntry, schedule: &Schedule) -> Result<Principal> {
-    Ok(Principal {
-        tenant: TenantId::new(&entry.tenant)?,
-        subject: schedule.created_by.clone(),
-        roles: vec![Role::Reader, Role::Operator],
-    })
+    let tenant = TenantId::new(&entry.tenant)?;
+    Ok(Principal::new(tenant, &*schedule.created_by, &[Role::Reader, Role::Operator]))
 }
 
 /// Queues the run of a time, unless it had one; one that can not begin is recorded as failed.

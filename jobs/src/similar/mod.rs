@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use arrow::array::StringArray;
 use arrow::datatypes::DataType;
-use datafusion::logical_expr::{Expr, cast, ident};
+use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datasets::DatasetName;
 use engine::{Code, Error, Result, Session, TenantId, Version};
 use futures::StreamExt;
@@ -134,6 +134,8 @@ struct VectorsKey {
     vectors: DatasetName,
     version: Version,
     source: DatasetName,
+    /// Of what the one who asks sees.
+    grants: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -155,6 +157,12 @@ struct IndexKey {
 struct Bits {
     words: Arc<[u64]>,
     count: usize,
+}
+
+impl Bits {
+    fn has(&self, place: usize) -> bool {
+        self.words.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
 }
 
 impl Shelved for Bits {
@@ -210,9 +218,21 @@ impl Searches {
             let found = request.k;
             return Err(bad(format!("k: expected 1 to {SIMILAR_ROWS_MAX}, found {found}")));
         }
+        if session.grants().has_masks(&request.dataset) {
+            let dataset = &request.dataset;
+            let says = format!(
+                "{dataset}: some of its columns are masked, and vectors tell what stands in them"
+            );
+            return Err(Error::user(Code::Forbidden, says));
+        }
         let (key, vectors) = self.vectors(session, &request).await?;
+        // Vectors know nothing of rows that are kept back from the one who asks.
+        let shown = match session.grants().sees_whole(&request.dataset) {
+            true => None,
+            false => Some(self.filter(session, &key, &vectors, &request, &lit(true)).await?),
+        };
         let allowed = match &request.filter {
-            None => None,
+            None => shown.clone(),
             Some(filter) => Some(self.filter(session, &key, &vectors, &request, filter).await?),
         };
         let indexed = match request.exact {
@@ -227,7 +247,8 @@ impl Searches {
         };
         let version = key.version;
         let work = move || {
-            let (query, itself) = query_of(&request, &vectors, embedder.as_deref())?;
+            let shown = shown.as_deref();
+            let (query, itself) = query_of(&request, &vectors, shown, embedder.as_deref())?;
             // A row is always the nearest to itself, or as near as a copy of it: one more is enough.
             let k = request.k + usize::from(itself.is_some());
             let index = indexed.as_ref().and_then(|index| index.0.as_ref());
@@ -265,6 +286,7 @@ impl Searches {
             vectors: name.clone(),
             version,
             source: dataset.clone(),
+            grants: session.grants().digest().to_owned(),
         };
         let older = |other: &VectorsKey| {
             let now = VectorsKey { version: other.version, ..key.clone() };
@@ -349,6 +371,7 @@ impl Searches {
             other.index == key.index
                 && other.vectors.source == key.vectors.source
                 && other.vectors.tenant == key.vectors.tenant
+                && other.vectors.grants == key.vectors.grants
                 && other.version <= key.version
                 && other.vectors.version <= key.vectors.version
         };
@@ -387,6 +410,7 @@ const SEARCH_ROW_BYTES: usize = 32;
 fn query_of(
     request: &SimilarRequest,
     vectors: &Vectors,
+    shown: Option<&Bits>,
     embedder: Option<&dyn TextEmbedder>,
 ) -> Result<(Vec<f32>, Option<usize>)> {
     match &request.to {
@@ -406,7 +430,8 @@ fn query_of(
                 false => Err(bad("to.vector: expected finite numbers, not all 0")),
             }
         }
-        Likeness::Id(id) => match vectors.place(id) {
+        Likeness::Id(id) => match vectors.place(id).filter(|at| shown.is_none_or(|it| it.has(*at)))
+        {
             Some(place) => Ok((vectors.vector(place).to_vec(), Some(place))),
             None => Err(Error::user(
                 Code::NotFound,

@@ -102,10 +102,16 @@ pub(crate) fn types() -> [Object; 5] {
             part("rows", TypeRef::named(scalars::BIG_INT), |d: &Dataset| {
                 Ok(d.entry.rows.map_or(Value::Null, big))
             })
-            .description("Null when a file does not state its count."),
+            .description("Null when a file does not state its count, and for who sees a part of them only."),
         )
-        .field(part("bytes", TypeRef::named_nn(scalars::BIG_INT), |d: &Dataset| Ok(big(d.entry.bytes))))
-        .field(part("files", TypeRef::named_nn(scalars::BIG_INT), |d: &Dataset| Ok(big(d.entry.files))))
+        .field(
+            part("bytes", TypeRef::named(scalars::BIG_INT), |d: &Dataset| Ok(size(d, d.entry.bytes)))
+                .description("Null for who sees a part of it only."),
+        )
+        .field(
+            part("files", TypeRef::named(scalars::BIG_INT), |d: &Dataset| Ok(size(d, d.entry.files)))
+                .description("Null for who sees a part of it only."),
+        )
         .field(part("createdAt", TypeRef::named(scalars::DATE_TIME), |d: &Dataset| {
             Ok(optional_instant(d.entry.created_at.as_ref()))
         }))
@@ -130,6 +136,14 @@ pub(crate) fn types() -> [Object; 5] {
             Ok(optional(c.unit.as_ref()))
         }));
     [dataset, column, version_type(), unreadable_type(), dropped_type()]
+}
+
+/// Bytes or files of a dataset; they would tell of rows that are kept back.
+fn size(dataset: &Dataset, size: u64) -> Value {
+    match dataset.entry.is_part {
+        true => Value::Null,
+        false => big(size),
+    }
 }
 
 /// A dataset that can not be read, and why.
@@ -205,7 +219,7 @@ fn versions_field() -> Field {
                 .downcast_ref::<Dataset>()
                 .ok_or_else(|| Error::internal("versions of something else than a dataset"))?;
             let state = state(context.ctx)?;
-            let who = state.who(Role::Reader)?;
+            let who = state.who_in_part(Role::Reader)?;
             let first = match argument(&context, "first") {
                 None => VERSIONS_DEFAULT,
                 given => first(given.as_ref(), &state.service().limits)?,
@@ -224,7 +238,7 @@ fn versions_field() -> Field {
 
 async fn catalog(context: &async_graphql::Context<'_>) -> Result<Arc<Catalog>> {
     let state = state(context)?;
-    state.service().engine.catalog(state.who(Role::Reader)?).await
+    state.service().engine.catalog(state.who_in_part(Role::Reader)?).await
 }
 
 /// The query field `datasets`.

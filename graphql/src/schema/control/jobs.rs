@@ -34,7 +34,7 @@ pub(crate) fn jobs_field() -> Field {
     Field::new("jobs", TypeRef::named_nn_list("Job"), |context| {
         let inner = context.ctx;
         nullable(inner, async move {
-            state(inner)?.who(Role::Reader)?;
+            state(inner)?.who_in_part(Role::Reader)?;
             Ok(Some(FieldValue::list(jobs::kinds().into_iter().map(kind_value))))
         })
     })
@@ -46,7 +46,7 @@ pub(crate) fn job_field() -> Field {
     Field::new("job", TypeRef::named("Job"), |context| {
         let inner = context.ctx;
         nullable(inner, async move {
-            state(inner)?.who(Role::Reader)?;
+            state(inner)?.who_in_part(Role::Reader)?;
             let name = text_argument(&context, "name").unwrap_or_default();
             let kind: Result<Kind> = jobs::kind(&name);
             Ok(Some(kind_value(kind?)))

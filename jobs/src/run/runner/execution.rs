@@ -132,11 +132,8 @@ impl Run {
         let Document { mut record, gpu: asked } = Document::of(entry)?;
         let tenant = TenantId::new(&entry.tenant)?;
         // Who may run jobs may have their results written, without the right to write anything else.
-        let who = Principal {
-            tenant: tenant.clone(),
-            subject: record.requested_by.clone(),
-            roles: vec![Role::Reader, Role::Writer],
-        };
+        let roles = [Role::Reader, Role::Writer];
+        let who = Principal::new(tenant.clone(), &*record.requested_by, &roles);
         let attempt_began_at = shared.now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;

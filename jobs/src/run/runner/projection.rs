@@ -75,11 +75,7 @@ async fn take(shared: &Shared, after: &str) -> Result<Option<(String, ToProject)
 /// Writes what ended of a tenant; false where that is for others.
 async fn write(shared: &Shared, tenant: &str, taken: ToProject) -> Result<bool> {
     let (store, ToProject { entries, perhaps }) = (shared.records.store(), taken);
-    let who = Principal {
-        tenant: TenantId::new(tenant)?,
-        subject: "runner".into(),
-        roles: vec![Role::Reader, Role::Writer],
-    };
+    let who = Principal::new(TenantId::new(tenant)?, "runner", &[Role::Reader, Role::Writer]);
     let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
     let mut records = records_of(&entries);
     let prices = &shared.options.prices;

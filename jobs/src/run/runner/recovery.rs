@@ -33,8 +33,7 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
         return Ok(());
     }
     let engine = &shared.engine;
-    let who =
-        Principal { tenant: tenant.clone(), subject: "runner".into(), roles: vec![Role::Admin] };
+    let who = Principal::new(tenant.clone(), "runner", &[Role::Admin]);
     let mut earlier = ledger::newest_runs(engine, &who, ADOPTED_MAX + 1).await?;
     let has_older = earlier.len() > ADOPTED_MAX;
     earlier.truncate(ADOPTED_MAX);

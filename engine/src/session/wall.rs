@@ -1,6 +1,8 @@
-//! A scan of rows without columns, as of `SELECT 1 FROM t`: the Delta library makes them from its log, and gives all of them.
+//! Something that nothing from above passes through: no limit, no condition.
 //!
-//! That scan lets a limit pass, as if something below it would keep to it, and nothing does; so it stays above this node.
+//! Two scans are kept behind it. One of rows without columns, as of `SELECT 1 FROM t`, which the Delta library makes from its log:
+//! it lets a limit pass, as if something below it would keep to it, and nothing does. And one of which not all is shown to the one
+//! who asks (`guard`): no condition of theirs may be tried on rows that are kept back, and no count be taken from statistics.
 
 use std::sync::Arc;
 
@@ -15,31 +17,46 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 
-/// The scan.
+/// The scan behind it.
 #[derive(Debug)]
-pub(super) struct RowsAlone(pub(super) Arc<dyn ExecutionPlan>);
+pub(super) struct Wall {
+    scan: Arc<dyn ExecutionPlan>,
+    tells_statistics: bool,
+}
 
-impl DisplayAs for RowsAlone {
+impl Wall {
+    /// Above this, what is known of the rows is known.
+    pub(super) fn clear(scan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { scan, tells_statistics: true }
+    }
+
+    /// Above this, nothing is known of the rows.
+    pub(super) fn opaque(scan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { scan, tells_statistics: false }
+    }
+}
+
+impl DisplayAs for Wall {
     fn fmt_as(
         &self,
         _format: DisplayFormatType,
         f: &mut std::fmt::Formatter<'_>,
     ) -> std::fmt::Result {
-        f.write_str("RowsAlone")
+        f.write_str("Wall")
     }
 }
 
-impl ExecutionPlan for RowsAlone {
+impl ExecutionPlan for Wall {
     fn name(&self) -> &str {
-        "RowsAlone"
+        "Wall"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.0.properties()
+        self.scan.properties()
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.0]
+        vec![&self.scan]
     }
 
     fn apply_expressions(
@@ -55,7 +72,7 @@ impl ExecutionPlan for RowsAlone {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match children.into_iter().next() {
-            Some(scan) => Ok(Arc::new(Self(scan))),
+            Some(scan) => Ok(Arc::new(Self { scan, tells_statistics: self.tells_statistics })),
             None => Ok(self),
         }
     }
@@ -73,7 +90,7 @@ impl ExecutionPlan for RowsAlone {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.0.execute(partition, context)
+        self.scan.execute(partition, context)
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -85,7 +102,7 @@ impl ExecutionPlan for RowsAlone {
         of_scan: &[Arc<Statistics>],
         _arguments: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        match of_scan.first() {
+        match of_scan.first().filter(|_| self.tells_statistics) {
             Some(statistics) => Ok(Arc::clone(statistics)),
             None => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
         }

@@ -1,0 +1,496 @@
+//! Grants: which datasets somebody sees, which of their rows, and which columns only behind a mask.
+//!
+//! A [`Principal`](crate::Principal) carries its grants below the door. Who has all of a tenant has [`Grants::all`]. Everyone else
+//! is refused wherever a place does not say that it obeys grants ([`Principal::require`](crate::Principal::require)); those that do
+//! read through a session, which wraps each table before a plan is made (`session/guard`), and a catalogue that has no more in it.
+//! What does not hold any more (a mask of a column that was renamed) shows nothing rather than too much.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use datafusion::scalar::ScalarValue;
+use datasets::name::QUARANTINE_SUFFIX;
+use datasets::{ColumnType, DatasetName, DatasetSpec};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::catalog::{Catalog, DatasetEntry};
+use crate::error::{Code, Error, Result};
+use crate::lake::ColumnIds;
+
+/// The name that stands for all datasets that no other grant names.
+const OTHERS: &str = "*";
+/// Longest condition on rows.
+const ROWS_MAX_BYTES: usize = 4_096;
+/// Shortest salt: with a shorter one, hashes of all that a column may hold could be tried.
+const SALT_MIN_BYTES: usize = 16;
+/// Catalogues, as some see them, that are kept.
+const SEEN_MAX: usize = 256;
+
+/// What a principal may see of its tenant. Cloning is free.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Option<Arc<Limited>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Limited {
+    set: GrantSet,
+    claims: BTreeMap<String, Claim>,
+    digest: String,
+}
+
+/// Grants as they are written down, for everyone who has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSet {
+    /// What `hash` mixes into values, so that nobody who guesses one can check the guess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// By the name of a dataset; `*` is for all that are not named, without the quarantines of those that are.
+    #[serde(default)]
+    pub datasets: BTreeMap<String, Grant>,
+}
+
+/// What may be seen of one dataset. By default all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// A condition in SQL on the columns as they are stored; `claim.NAME` is what is known of the one who asks, null where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
+    /// Columns that are not shown as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masks: BTreeMap<String, Mask>,
+}
+
+/// What is shown instead of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Mask {
+    /// Nothing: the column is not there.
+    Hide,
+    /// A text by which equal values are still equal: 32 hexadecimal digits of SHA-256 over salt and value.
+    Hash,
+    /// The last four letters of a text behind `…`; of one with fewer than eight, `…` alone.
+    LastFour,
+    /// The begin of the range that a number is in, by the width of the ranges.
+    Bucket(u64),
+    /// The begin of the span that an instant or day is in, by its microseconds.
+    Span(u64),
+}
+
+/// Something that is known of a principal, from its key or token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Claim {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Number(i64),
+    /// A text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+}
+
+impl Mask {
+    /// Whether values of a column of this type can be shown behind it.
+    fn fits(self, kind: &ColumnType) -> bool {
+        use ColumnType as T;
+        match self {
+            Self::Hide => true,
+            Self::Hash | Self::LastFour => matches!(kind, T::Text),
+            Self::Bucket(_) => matches!(kind, T::Int32 | T::Int64 | T::Float32 | T::Float64),
+            Self::Span(_) => matches!(kind, T::Timestamp),
+        }
+    }
+}
+
+impl FromStr for Mask {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        const SPANS: [(char, u64); 4] =
+            [('s', 1_000_000), ('m', 60_000_000), ('h', 3_600_000_000), ('d', 86_400_000_000)];
+        let wide = |width: &str| {
+            let unit = SPANS.iter().find(|(unit, _)| width.ends_with(*unit));
+            let number =
+                width.trim_end_matches(|letter: char| unit.is_some_and(|it| it.0 == letter));
+            let number = number.parse::<u64>().ok().filter(|number| *number > 0)?;
+            Some(match unit {
+                Some((_, micros)) => {
+                    let span = number.checked_mul(*micros).filter(|span| *span <= i64::MAX as u64);
+                    Self::Span(span?)
+                }
+                None => Self::Bucket(u64::from(u32::try_from(number).ok()?)),
+            })
+        };
+        let mask = match text.split_once(' ') {
+            None if text == "hide" => Some(Self::Hide),
+            None if text == "hash" => Some(Self::Hash),
+            None if text == "last-4" => Some(Self::LastFour),
+            Some(("bucket", width)) => wide(width.trim()),
+            _ => None,
+        };
+        mask.ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            bad(format!(
+                "mask {shown:?}: expected hide, hash, last-4, or bucket with the width of its ranges, as `bucket 100` or `bucket 1d`"
+            ))
+        })
+    }
+}
+
+impl TryFrom<String> for Mask {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Mask> for String {
+    fn from(mask: Mask) -> Self {
+        match mask {
+            Mask::Hide => "hide".to_owned(),
+            Mask::Hash => "hash".to_owned(),
+            Mask::LastFour => "last-4".to_owned(),
+            Mask::Bucket(width) => format!("bucket {width}"),
+            Mask::Span(micros) => format!("bucket {}s", micros / 1_000_000),
+        }
+    }
+}
+
+impl Claim {
+    /// As a value in a condition.
+    pub(crate) fn value(&self) -> ScalarValue {
+        match self {
+            Self::Flag(flag) => ScalarValue::Boolean(Some(*flag)),
+            Self::Number(number) => ScalarValue::Int64(Some(*number)),
+            Self::Text(text) => ScalarValue::Utf8(Some(text.clone())),
+            Self::Texts(texts) => {
+                let texts: Vec<_> =
+                    texts.iter().map(|t| ScalarValue::Utf8(Some(t.clone()))).collect();
+                let list = ScalarValue::new_list(&texts, &arrow::datatypes::DataType::Utf8, true);
+                ScalarValue::List(list)
+            }
+        }
+    }
+}
+
+impl Grant {
+    /// Whether nothing is kept back.
+    pub fn is_whole(&self) -> bool {
+        self.rows.is_none() && self.masks.is_empty()
+    }
+}
+
+impl GrantSet {
+    /// Fails where something in it can not hold, whatever the datasets are.
+    pub fn check(&self) -> Result<()> {
+        let hashes = |grant: &Grant| grant.masks.values().any(|mask| *mask == Mask::Hash);
+        let salt = self.salt.as_deref().unwrap_or_default();
+        if self.datasets.values().any(hashes) && salt.len() < SALT_MIN_BYTES {
+            return Err(bad(format!(
+                "salt: expected a text of at least {SALT_MIN_BYTES} bytes where a mask is `hash`, found {}",
+                salt.len()
+            )));
+        }
+        for (name, grant) in &self.datasets {
+            if name == OTHERS {
+                if grant.is_whole() {
+                    continue;
+                }
+                return Err(bad(format!(
+                    "datasets.{OTHERS:?}: expected no rows and no masks: columns are other ones in each dataset"
+                )));
+            }
+            DatasetName::new(name).map_err(|e| bad(format!("datasets: {e}")))?;
+            let long = grant.rows.as_ref().map_or(0, String::len);
+            if long > ROWS_MAX_BYTES {
+                return Err(bad(format!(
+                    "datasets.{name}.rows: expected at most {ROWS_MAX_BYTES} bytes, found {long}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&self, dataset: &DatasetName) -> Option<&Grant> {
+        if let Some(grant) = self.datasets.get(dataset.as_str()) {
+            return Some(grant);
+        }
+        // A quarantine has the text of whole rows.
+        let of = dataset.as_str().strip_suffix(QUARANTINE_SUFFIX);
+        if of.and_then(|of| self.datasets.get(of)).is_some_and(|grant| !grant.is_whole()) {
+            return None;
+        }
+        self.datasets.get(OTHERS)
+    }
+}
+
+impl Grants {
+    /// All of the tenant.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// No more than `set` says, for one of whom `claims` are known.
+    pub fn limited(set: GrantSet, claims: BTreeMap<String, Claim>) -> Result<Self> {
+        set.check()?;
+        let text = serde_json::to_vec(&(&set, &claims))
+            .map_err(|e| Error::internal(format!("grants as text: {e}")))?;
+        let digest = hex(&Sha256::digest(text));
+        Ok(Self(Some(Arc::new(Limited { set, claims, digest }))))
+    }
+
+    /// Whether all of the tenant is seen.
+    pub fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What tells these grants from others, to keep what was made for them apart; empty for [`Grants::all`].
+    pub fn digest(&self) -> &str {
+        self.0.as_ref().map_or("", |limited| &limited.digest)
+    }
+
+    /// Whether something of `dataset` is seen.
+    pub fn sees(&self, dataset: &DatasetName) -> bool {
+        self.0.as_ref().is_none_or(|limited| limited.set.of(dataset).is_some())
+    }
+
+    /// Whether all of `dataset` is seen.
+    pub fn sees_whole(&self, dataset: &DatasetName) -> bool {
+        let whole = |limited: &Arc<Limited>| limited.set.of(dataset).is_some_and(Grant::is_whole);
+        self.0.as_ref().is_none_or(whole)
+    }
+
+    /// Whether columns of `dataset` are masked.
+    pub fn has_masks(&self, dataset: &DatasetName) -> bool {
+        self.part_of(dataset).is_some_and(|part| !part.grant.masks.is_empty())
+    }
+
+    /// What is kept back of `dataset`, which is seen.
+    pub(crate) fn part_of(&self, dataset: &DatasetName) -> Option<Part<'_>> {
+        let limited = self.0.as_deref()?;
+        let grant = limited.set.of(dataset).filter(|grant| !grant.is_whole())?;
+        let salt = limited.set.salt.as_deref().unwrap_or_default();
+        Some(Part { grant, claims: &limited.claims, salt })
+    }
+}
+
+/// What a principal sees of a dataset, where that is not all.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) grant: &'a Grant,
+    pub(crate) claims: &'a BTreeMap<String, Claim>,
+    pub(crate) salt: &'a str,
+}
+
+impl Part<'_> {
+    /// Fails where a mask does not fit the columns of today.
+    pub(crate) fn check(&self, spec: &DatasetSpec) -> Result<()> {
+        let name = &spec.name;
+        let fail =
+            |says: String| Error::user(Code::Forbidden, format!("a grant for {name}: {says}"));
+        for (masked, mask) in &self.grant.masks {
+            let Some(column) = spec.column(masked) else {
+                return Err(fail(format!(
+                    "it masks the column {masked:?}, and there is none of that name; nothing is shown until one of them is changed"
+                )));
+            };
+            let shown = String::from(*mask);
+            if !mask.fits(&column.data_type) {
+                let kind = &column.data_type;
+                return Err(fail(format!(
+                    "{shown:?} does not fit the column {masked:?} of type {kind}"
+                )));
+            }
+            if *mask != Mask::Hash && spec.key.contains(masked) {
+                return Err(fail(format!(
+                    "{shown:?} does not fit the column {masked:?}, which is in the key; expected hash"
+                )));
+            }
+            if *mask == Mask::Hide && spec.time_column.as_ref() == Some(masked) {
+                return Err(fail(format!(
+                    "{shown:?} does not fit the time column {masked:?}; expected bucket"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The masks by the names that columns had at a version.
+    pub(crate) fn masks_then(
+        &self,
+        now: &DatasetEntry,
+        then: &DatasetSpec,
+        ids_then: &ColumnIds,
+    ) -> BTreeMap<String, Mask> {
+        let mut masks = BTreeMap::new();
+        for (column, mask) in &self.grant.masks {
+            let was = now.column_ids.name_then(column, then, ids_then);
+            // Also the one that was called so then, whatever became of it.
+            let same = then.column(column).map(|column| column.name.as_str());
+            masks.extend(was.into_iter().chain(same).map(|name| (name.to_owned(), *mask)));
+        }
+        masks
+    }
+}
+
+/// An entry as who has these masks sees it.
+pub(crate) fn seen(
+    entry: &DatasetEntry,
+    part: &Part<'_>,
+    masks: &BTreeMap<String, Mask>,
+) -> DatasetEntry {
+    let mut entry = entry.clone();
+    let is_masked = |column: &str| masks.contains_key(column);
+    let is_hidden = |column: &str| masks.get(column) == Some(&Mask::Hide);
+    let spec = &mut entry.spec;
+    spec.columns.retain(|column| !is_hidden(&column.name));
+    // What is computed of a value tells of it, and so do bounds that it must keep to.
+    spec.partition_by.retain(|it| !is_masked(it.from.as_deref().unwrap_or(&it.column)));
+    spec.validations.retain(|check| !check.columns().iter().any(|column| is_masked(column)));
+    entry.is_part = true;
+    if part.grant.rows.is_some() {
+        entry.rows = None;
+    }
+    entry
+}
+
+/// The catalogues of tenants as some see them, as long as these are the newest.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    kept: Mutex<HashMap<(String, String), [Arc<Catalog>; 2]>>,
+}
+
+impl Seen {
+    /// `catalog` as who has `grants` sees it.
+    pub(crate) fn catalog(&self, catalog: &Arc<Catalog>, grants: &Grants) -> Arc<Catalog> {
+        if grants.is_all() {
+            return Arc::clone(catalog);
+        }
+        let key = (catalog.tenant.to_string(), grants.digest().to_owned());
+        if let Some([of, seen]) = self.kept.lock().get(&key)
+            && Arc::ptr_eq(of, catalog)
+        {
+            return Arc::clone(seen);
+        }
+        let seen = Arc::new(catalog_for(catalog, grants));
+        let mut kept = self.kept.lock();
+        if kept.len() >= SEEN_MAX {
+            kept.clear();
+        }
+        kept.insert(key, [Arc::clone(catalog), Arc::clone(&seen)]);
+        seen
+    }
+}
+
+fn catalog_for(catalog: &Catalog, grants: &Grants) -> Catalog {
+    let mut seen = catalog.clone();
+    seen.dropped.retain(|name, _| grants.sees(name));
+    seen.unreadable.retain(|name, _| grants.sees(name));
+    seen.datasets.retain(|name, _| grants.sees(name));
+    let mut unfit = Vec::new();
+    for (name, entry) in &mut seen.datasets {
+        let Some(part) = grants.part_of(name) else { continue };
+        match part.check(&entry.spec) {
+            Ok(()) => *entry = self::seen(entry, &part, &part.grant.masks),
+            Err(error) => unfit.push((name.clone(), error)),
+        }
+    }
+    for (name, error) in unfit {
+        seen.datasets.remove(&name);
+        seen.unreadable.insert(name, error);
+    }
+    seen
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn bad(problem: impl Into<String>) -> Error {
+    Error::user(Code::BadInput, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn set(text: &str) -> GrantSet {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn name(name: &str) -> DatasetName {
+        DatasetName::new(name).unwrap()
+    }
+
+    #[test]
+    fn masks_are_read_as_they_are_written() {
+        for text in ["hide", "hash", "last-4", "bucket 100", "bucket 3600s"] {
+            assert_eq!(String::from(text.parse::<Mask>().unwrap()), text);
+        }
+        assert_eq!("bucket 1d".parse::<Mask>().unwrap(), "bucket 86400s".parse().unwrap());
+        for text in [
+            "",
+            "Hide",
+            "bucket",
+            "bucket 0",
+            "bucket -1",
+            "bucket 1w",
+            "bucket 1.5",
+            "last-5",
+            "bucket 99999999999999999999d",
+        ] {
+            let error = text.parse::<Mask>().unwrap_err();
+            assert!(error.to_string().contains("expected hide, hash"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn others_are_all_that_are_not_named_and_no_quarantine_of_a_part() {
+        let text = r#"{"datasets": {"*": {}, "tickets": {"rows": "true"}, "calls": {}}}"#;
+        let grants = Grants::limited(set(text), BTreeMap::new()).unwrap();
+        for whole in ["events", "events_quarantine", "calls", "calls_quarantine"] {
+            assert!(grants.sees_whole(&name(whole)), "{whole}");
+        }
+        assert!(grants.sees(&name("tickets")) && !grants.sees_whole(&name("tickets")));
+        assert!(!grants.sees(&name("tickets_quarantine")));
+        let none = Grants::limited(GrantSet::default(), BTreeMap::new()).unwrap();
+        assert!(!none.is_all() && !none.sees(&name("events")));
+    }
+
+    #[test]
+    fn grants_that_differ_have_other_digests() {
+        let text = r#"{"datasets": {"tickets": {"rows": "team = claim.team"}}}"#;
+        let of = |team: &str| {
+            let claims = [("team".to_owned(), Claim::Text(team.to_owned()))].into();
+            Grants::limited(set(text), claims).unwrap().digest().to_owned()
+        };
+        assert_eq!(of("eu"), of("eu"));
+        assert_ne!(of("eu"), of("us"));
+        assert_eq!(Grants::all().digest(), "");
+    }
+
+    #[test]
+    fn what_can_not_hold_is_refused() {
+        let refused = |text: &str| set(text).check().unwrap_err().to_string();
+        let hash = r#"{"salt": "short", "datasets": {"t": {"masks": {"a": "hash"}}}}"#;
+        assert!(refused(hash).starts_with("salt: expected a text of at least 16 bytes"));
+        let others = r#"{"datasets": {"*": {"masks": {"a": "hide"}}}}"#;
+        assert!(refused(others).contains("expected no rows and no masks"));
+        assert!(refused(r#"{"datasets": {"No": {}}}"#).starts_with("datasets:"));
+        let long = format!(r#"{{"datasets": {{"t": {{"rows": "{}"}}}}}}"#, "x".repeat(4_097));
+        assert!(refused(&long).contains("found 4097"));
+        assert!(serde_json::from_str::<GrantSet>(r#"{"dataset": {}}"#).is_err());
+    }
+}
