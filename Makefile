@@ -127,8 +127,13 @@ test-corrupted: build ## every broken file of the public collections through the
 	COLONNADE_CORRUPTED=all $(E2E) corrupted -- --nocapture
 
 .PHONY: test-peers
-test-peers: build ## our tables read by deltalake, polars and duckdb, and theirs by us
+test-peers: build ## our tables read by deltalake, polars and duckdb, theirs by us, and the query cases beside duckdb
 	tests/peers/run-delta.sh
+	tests/peers/run-cases.sh
+
+.PHONY: test-cases
+test-cases: build ## the answers of the query cases beside DuckDB's
+	tests/peers/run-cases.sh
 
 .PHONY: test-ws
 test-ws: build ## subscriptions with the npm client graphql-ws

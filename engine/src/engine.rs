@@ -312,7 +312,7 @@ impl Engine {
         request: IngestRequest,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require_whole(Role::Writer, dataset)?;
+            self.require_whole(who, Role::Writer, dataset).await?;
             self.ingesting()?.ingest(who, dataset, request).await
         })
     }
@@ -327,7 +327,7 @@ impl Engine {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require_whole(Role::Writer, dataset)?;
+            self.require_whole(who, Role::Writer, dataset).await?;
             let session = self.session(who, &[]).await?;
             self.ingesting()?.load(who, &session, dataset, source, format, options).await
         })
@@ -344,7 +344,7 @@ impl Engine {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<IngestReceipt>> {
         Box::pin(async move {
-            who.require_whole(Role::Writer, dataset)?;
+            self.require_whole(who, Role::Writer, dataset).await?;
             let ingest = Arc::clone(self.ingesting()?);
             let session = self.session(who, &[]).await?;
             ingest.load_in_turn(who, session, dataset, source, format, options).await
@@ -498,7 +498,7 @@ impl Engine {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<CommitRecord>>> {
         Box::pin(async move {
-            who.require_whole(Role::Reader, dataset)?;
+            self.require_whole(who, Role::Reader, dataset).await?;
             self.0.lake.history(&who.tenant, dataset, limit).await
         })
     }

@@ -6,18 +6,18 @@
 //! What does not hold any more (a mask of a column that was renamed) shows nothing rather than too much.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use datafusion::scalar::ScalarValue;
-use datasets::name::QUARANTINE_SUFFIX;
 use datasets::{ColumnType, DatasetName, DatasetSpec};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Catalog, DatasetEntry};
+use crate::derived::is_kept_name;
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
 
@@ -42,13 +42,14 @@ struct Limited {
 }
 
 /// Grants as they are written down, for everyone who has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantSet {
     /// What `hash` mixes into values, so that nobody who guesses one can check the guess.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
-    /// By the name of a dataset; `*` is for all that are not named, without the quarantines of those that are.
+    /// By the name of a dataset; `*` is for all that are not named. Where of some only a part is seen, it is for none that Colonnade
+    /// fills by itself: these may have in them what is kept back of others.
     #[serde(default)]
     pub datasets: BTreeMap<String, Grant>,
 }
@@ -218,16 +219,15 @@ impl GrantSet {
         Ok(())
     }
 
-    fn of(&self, dataset: &DatasetName) -> Option<&Grant> {
-        if let Some(grant) = self.datasets.get(dataset.as_str()) {
-            return Some(grant);
-        }
-        // A quarantine has the text of whole rows.
-        let of = dataset.as_str().strip_suffix(QUARANTINE_SUFFIX);
-        if of.and_then(|of| self.datasets.get(of)).is_some_and(|grant| !grant.is_whole()) {
-            return None;
-        }
-        self.datasets.get(OTHERS)
+    /// What is said of a dataset, by its name or, where `others` says that it may be one of those, by that.
+    fn of(&self, dataset: &DatasetName, others: bool) -> Option<&Grant> {
+        let others = || self.datasets.get(OTHERS).filter(|_| others);
+        self.datasets.get(dataset.as_str()).or_else(others)
+    }
+
+    /// Whether of some dataset a part is seen.
+    fn has_parts(&self) -> bool {
+        self.datasets.values().any(|grant| !grant.is_whole())
     }
 }
 
@@ -256,14 +256,20 @@ impl Grants {
         self.0.as_ref().map_or("", |limited| &limited.digest)
     }
 
-    /// Whether something of `dataset` is seen.
-    pub fn sees(&self, dataset: &DatasetName) -> bool {
-        self.0.as_ref().is_none_or(|limited| limited.set.of(dataset).is_some())
+    /// Whether something of `dataset` is seen, which Colonnade fills by itself or not.
+    pub(crate) fn sees(&self, dataset: &DatasetName, derived: bool) -> bool {
+        self.0.as_ref().is_none_or(|limited| {
+            let others = !(limited.set.has_parts() && (derived || is_kept_name(dataset)));
+            limited.set.of(dataset, others).is_some()
+        })
     }
 
-    /// Whether all of `dataset` is seen.
+    /// Whether all of `dataset` is seen, if it is.
     pub fn sees_whole(&self, dataset: &DatasetName) -> bool {
-        let whole = |limited: &Arc<Limited>| limited.set.of(dataset).is_some_and(Grant::is_whole);
+        let whole = |limited: &Arc<Limited>| {
+            let others = !(limited.set.has_parts() && is_kept_name(dataset));
+            limited.set.of(dataset, others).is_some_and(Grant::is_whole)
+        };
         self.0.as_ref().is_none_or(whole)
     }
 
@@ -275,7 +281,7 @@ impl Grants {
     /// What is kept back of `dataset`, which is seen.
     pub(crate) fn part_of(&self, dataset: &DatasetName) -> Option<Part<'_>> {
         let limited = self.0.as_deref()?;
-        let grant = limited.set.of(dataset).filter(|grant| !grant.is_whole())?;
+        let grant = limited.set.of(dataset, false).filter(|grant| !grant.is_whole())?;
         let salt = limited.set.salt.as_deref().unwrap_or_default();
         Some(Part { grant, claims: &limited.claims, salt })
     }
@@ -290,17 +296,20 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Fails where a mask does not fit the columns of today.
-    pub(crate) fn check(&self, spec: &DatasetSpec) -> Result<()> {
-        let name = &spec.name;
-        let fail =
-            |says: String| Error::user(Code::Forbidden, format!("a grant for {name}: {says}"));
+    /// Fails where a mask does not fit the columns of today. What it says is for whoever gives the grants.
+    pub(crate) fn check(&self, now: &DatasetEntry) -> Result<()> {
+        let spec = &now.spec;
+        let fail = |says: String| Error::user(Code::Forbidden, says);
         for (masked, mask) in &self.grant.masks {
             let Some(column) = spec.column(masked) else {
-                return Err(fail(format!(
-                    "it masks the column {masked:?}, and there is none of that name; nothing is shown until one of them is changed"
-                )));
+                return Err(fail(format!("it masks the column {masked:?}, and there is none")));
             };
+            let renamed = now.column_ids.renamed_from(masked, spec);
+            if let Some(renamed) = renamed.filter(|it| !self.grant.masks.contains_key(*it)) {
+                return Err(fail(format!(
+                    "it masks the column {masked:?}, and not {renamed:?}, which was called so"
+                )));
+            }
             let shown = String::from(*mask);
             if !mask.fits(&column.data_type) {
                 let kind = &column.data_type;
@@ -356,7 +365,10 @@ pub(crate) fn seen(
     spec.validations.retain(|check| !check.columns().iter().any(|column| is_masked(column)));
     entry.is_part = true;
     if part.grant.rows.is_some() {
+        // These tell of rows that are kept back: of how many there are, when one came, what they may hold.
         entry.rows = None;
+        entry.updated_at = None;
+        entry.spec.validations.clear();
     }
     entry
 }
@@ -368,8 +380,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// `catalog` as who has `grants` sees it.
-    pub(crate) fn catalog(&self, catalog: &Arc<Catalog>, grants: &Grants) -> Arc<Catalog> {
+    /// `catalog` as who has `grants` sees it; of what does not fit, `fits` says so.
+    pub(crate) fn catalog(
+        &self,
+        catalog: &Arc<Catalog>,
+        grants: &Grants,
+        fits: impl Fn(&DatasetEntry, &Part<'_>) -> Result<()>,
+    ) -> Arc<Catalog> {
         if grants.is_all() {
             return Arc::clone(catalog);
         }
@@ -379,7 +396,7 @@ impl Seen {
         {
             return Arc::clone(seen);
         }
-        let seen = Arc::new(catalog_for(catalog, grants));
+        let seen = Arc::new(catalog_for(catalog, grants, fits));
         let mut kept = self.kept.lock();
         if kept.len() >= SEEN_MAX {
             kept.clear();
@@ -389,15 +406,20 @@ impl Seen {
     }
 }
 
-fn catalog_for(catalog: &Catalog, grants: &Grants) -> Catalog {
+fn catalog_for(
+    catalog: &Catalog,
+    grants: &Grants,
+    fits: impl Fn(&DatasetEntry, &Part<'_>) -> Result<()>,
+) -> Catalog {
     let mut seen = catalog.clone();
-    seen.dropped.retain(|name, _| grants.sees(name));
-    seen.unreadable.retain(|name, _| grants.sees(name));
-    seen.datasets.retain(|name, _| grants.sees(name));
+    // Of these it is not known who fills them.
+    seen.dropped.retain(|name, _| grants.sees(name, true));
+    seen.unreadable.retain(|name, _| grants.sees(name, true));
+    seen.datasets.retain(|name, entry| grants.sees(name, entry.spec.derived));
     let mut unfit = Vec::new();
     for (name, entry) in &mut seen.datasets {
         let Some(part) = grants.part_of(name) else { continue };
-        match part.check(&entry.spec) {
+        match fits(entry, &part) {
             Ok(()) => *entry = self::seen(entry, &part, &part.grant.masks),
             Err(error) => unfit.push((name.clone(), error)),
         }
@@ -407,6 +429,13 @@ fn catalog_for(catalog: &Catalog, grants: &Grants) -> Catalog {
         seen.unreadable.insert(name, error);
     }
     seen
+}
+
+impl fmt::Debug for GrantSet {
+    /// Without the salt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantSet").field("datasets", &self.datasets).finish_non_exhaustive()
+    }
 }
 
 /// Bytes as hexadecimal digits.
@@ -457,16 +486,23 @@ mod tests {
     }
 
     #[test]
-    fn others_are_all_that_are_not_named_and_no_quarantine_of_a_part() {
-        let text = r#"{"datasets": {"*": {}, "tickets": {"rows": "true"}, "calls": {}}}"#;
-        let grants = Grants::limited(set(text), BTreeMap::new()).unwrap();
-        for whole in ["events", "events_quarantine", "calls", "calls_quarantine"] {
-            assert!(grants.sees_whole(&name(whole)), "{whole}");
+    fn others_are_all_that_are_not_named_and_beside_a_part_none_that_tells_of_it() {
+        let of = |text| Grants::limited(set(text), BTreeMap::new()).unwrap();
+        let whole = of(r#"{"datasets": {"*": {}, "calls": {}}}"#);
+        for seen in ["events", "events_quarantine", "calls", "runs", "embeddings"] {
+            assert!(whole.sees_whole(&name(seen)) && whole.sees(&name(seen), true), "{seen}");
         }
-        assert!(grants.sees(&name("tickets")) && !grants.sees_whole(&name("tickets")));
-        assert!(!grants.sees(&name("tickets_quarantine")));
-        let none = Grants::limited(GrantSet::default(), BTreeMap::new()).unwrap();
-        assert!(!none.is_all() && !none.sees(&name("events")));
+        let text = r#"{"datasets": {"*": {}, "tickets": {"rows": "true"}, "embeddings": {}}}"#;
+        let parts = of(text);
+        assert!(parts.sees_whole(&name("events")) && parts.sees_whole(&name("embeddings")));
+        assert!(parts.sees(&name("tickets"), false) && !parts.sees_whole(&name("tickets")));
+        for kept in ["tickets_quarantine", "events_quarantine", "runs", "training_rows"] {
+            assert!(!parts.sees(&name(kept), false) && !parts.sees_whole(&name(kept)), "{kept}");
+        }
+        assert!(parts.sees(&name("made_by_a_job"), false));
+        assert!(!parts.sees(&name("made_by_a_job"), true));
+        let none = of(r#"{}"#);
+        assert!(!none.is_all() && !none.sees(&name("events"), false));
     }
 
     #[test]
@@ -479,6 +515,14 @@ mod tests {
         assert_eq!(of("eu"), of("eu"));
         assert_ne!(of("eu"), of("us"));
         assert_eq!(Grants::all().digest(), "");
+    }
+
+    #[test]
+    fn the_salt_is_not_printed() {
+        let text = r#"{"salt": "0123456789abcdef", "datasets": {"t": {"masks": {"a": "hash"}}}}"#;
+        let grants = Grants::limited(set(text), BTreeMap::new()).unwrap();
+        let shown = format!("{grants:?}");
+        assert!(shown.contains("Hash") && !shown.contains("0123456789abcdef"), "{shown}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod derived;
 mod engine;
 mod error;
 mod functions;
+mod granted;
 mod grants;
 mod identity;
 mod ingest;

@@ -5,31 +5,121 @@
 //! `_` before a letter becomes a capital, `_` before a digit stays (`a_1` and `a1` are two fields).
 //! Where a name meets a word that the schema itself uses, it gets an ending that no name can have.
 
-/// Fields of the roots that belong to the control plane; a dataset of that name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 15] = [
+/// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
+/// name gives way.
+pub(crate) const CONTROL_FIELDS: [&str; 55] = [
+    "alert",
+    "alerts",
+    "apiKeys",
+    "audit",
+    "backfill",
+    "backfills",
+    "budgets",
+    "catalog",
+    "catalogChanged",
     "dataset",
     "datasets",
+    "device",
     "devices",
     "droppedDatasets",
+    "export",
+    "exports",
+    "grants",
+    "insight",
+    "insightUpdates",
+    "insights",
     "job",
     "jobs",
+    "key",
+    "keys",
     "lineage",
+    "me",
+    "measures",
+    "model",
+    "models",
+    "node",
+    "nodes",
     "pipeline",
     "pipelines",
+    "queue",
+    "quotas",
+    "relations",
+    "role",
+    "roles",
     "run",
     "runUpdates",
     "runs",
     "schedule",
     "schedules",
+    "search",
+    "settings",
+    "sql",
+    "tenant",
+    "tenants",
+    "trustedDocuments",
     "unreadableDatasets",
+    "usage",
+    "version",
+    "viewer",
+    "webhooks",
+    "workers",
 ];
+
+/// Words of a row beside its columns, or that are to be.
+pub(crate) const ROW_WORDS: [&str; 2] = ["nodeId", "related"];
 
 /// Words of a `where` object beside the columns.
 pub(crate) const WHERE_WORDS: [&str; 3] = ["and", "not", "or"];
 
-/// Words of a group beside its key columns.
-pub(crate) const GROUP_WORDS: [&str; 8] =
-    ["avg", "count", "max", "min", "p50", "p95", "p99", "sum"];
+/// Words of a group beside its key columns, or that are to be.
+pub(crate) const GROUP_WORDS: [&str; 46] = [
+    "approxDistinct",
+    "approxMedian",
+    "argMax",
+    "argMin",
+    "avg",
+    "bucket",
+    "change",
+    "changePercent",
+    "corr",
+    "count",
+    "countDistinct",
+    "covar",
+    "cumulative",
+    "delta",
+    "every",
+    "first",
+    "geomean",
+    "grouping",
+    "histogram",
+    "isOther",
+    "isTotal",
+    "kurtosis",
+    "last",
+    "level",
+    "max",
+    "measures",
+    "median",
+    "min",
+    "mode",
+    "movingAvg",
+    "other",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "percentile",
+    "previous",
+    "rank",
+    "rate",
+    "rollup",
+    "share",
+    "skewness",
+    "stddev",
+    "sum",
+    "total",
+    "variance",
+];
 
 /// `model_calls` → `modelCalls`.
 pub(crate) fn camel(name: &str) -> String {

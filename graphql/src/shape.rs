@@ -66,7 +66,7 @@ impl Shape {
             .map(|column| Column {
                 name: column.name.clone(),
                 path: Vec::new(),
-                field: names::camel(&column.name),
+                field: names::camel_beside(&column.name, &names::ROW_WORDS),
                 kind: column.data_type.clone(),
                 nullable: column.nullable,
                 description: described(column),
@@ -76,7 +76,7 @@ impl Shape {
         columns.extend(spec.computed_partitions().map(|partition| Column {
             name: partition.column.clone(),
             path: Vec::new(),
-            field: names::camel(&partition.column),
+            field: names::camel_beside(&partition.column, &names::ROW_WORDS),
             kind: ColumnType::Date,
             nullable: true,
             description: format!(

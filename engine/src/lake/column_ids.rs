@@ -114,6 +114,12 @@ impl ColumnIds {
         columns.find(|column| ids_then.id(column) == id)
     }
 
+    /// The column of `spec` that came as `name` and is called otherwise now.
+    pub(crate) fn renamed_from<'a>(&self, name: &str, spec: &'a DatasetSpec) -> Option<&'a str> {
+        let mut columns = spec.columns.iter().map(|column| column.name.as_str());
+        columns.find(|column| *column != name && self.id(column) == name)
+    }
+
     /// What became of the column that was called `name`, where none of `spec` is.
     pub(super) fn fate(&self, name: &str, spec: &DatasetSpec) -> Option<Fate> {
         let id = self.former.get(name).map_or(name, String::as_str);

@@ -32,15 +32,17 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
+use datasets::DatasetName;
 use sha2::{Digest as _, Sha256};
 
-use super::carry::carried;
+use super::carry::carried_or_null;
 use super::expression;
+use super::quiet::{Quiet, unfit};
 use super::sql::joined_behind;
 use super::wall::Wall;
 use crate::catalog::DatasetEntry;
 use crate::error::{Code, Error, Result};
-use crate::grants::{Claim, Mask, Part, hex, seen};
+use crate::grants::{Mask, Part, hex, seen};
 
 /// The word before a claim's name in a condition.
 const CLAIM: &str = "claim";
@@ -55,6 +57,19 @@ pub(super) struct Guarded {
     pub(super) entry: Arc<DatasetEntry>,
 }
 
+/// Whether `part` fits a dataset as it is now. Why it does not is in the log, for whoever gives grants, and not in the error.
+pub(super) fn fits(planner: &SessionContext, now: &DatasetEntry, part: &Part<'_>) -> Result<()> {
+    checked(part.check(now).and_then(|()| row_filter(planner, now, now, part)), now).map(drop)
+}
+
+fn checked<T>(fitting: Result<T>, now: &DatasetEntry) -> Result<T> {
+    let dataset = &now.spec.name;
+    fitting.map_err(|error| {
+        tracing::warn!(%dataset, %error, "grants do not fit a dataset");
+        unfit(dataset)
+    })
+}
+
 /// `table`, which is as `then` says, for one who sees `part` of what the dataset is `now`.
 pub(super) fn guarded(
     planner: &SessionContext,
@@ -63,46 +78,52 @@ pub(super) fn guarded(
     now: &DatasetEntry,
     part: &Part<'_>,
 ) -> Result<Guarded> {
-    part.check(&now.spec)?;
+    checked(part.check(now), now)?;
     let masks = part.masks_then(now, &then.spec, &then.column_ids);
     let entry = seen(then, part, &masks);
-    let rows = match &part.grant.rows {
-        None => None,
-        Some(text) => Some(row_filter(planner, text, then, now, part)?),
-    };
-    let whole = table.schema();
+    let rows = checked(row_filter(planner, then, now, part), now)?;
+    let (whole, shown) = (table.schema(), entry.spec.arrow_schema());
     let columns = whole.fields().iter().enumerate().filter_map(|(place, field)| {
         // One that is computed of a masked one is no column of the entry.
-        entry.spec.arrow_schema().field_with_name(field.name()).ok()?;
+        shown.field_with_name(field.name()).ok()?;
         Some(Shown { place, field: Arc::clone(field), mask: masks.get(field.name()).copied() })
     });
     let columns: Vec<Shown> = columns.collect();
     let schema = Schema::new(columns.iter().map(|it| Arc::clone(&it.field)).collect::<Vec<_>>());
-    let (schema, salt) = (Arc::new(schema), Arc::from(part.salt));
-    let table = Arc::new(Guard { table, schema, columns, rows, salt });
+    let (schema, salt, dataset) = (Arc::new(schema), part.salt.into(), now.spec.name.clone());
+    let table = Arc::new(Guard { table, schema, columns, rows, salt, dataset });
     Ok(Guarded { table, entry: Arc::new(entry) })
 }
 
-/// The condition on rows, on the columns of `then`.
+/// The condition on rows, on the columns of `then`; none where all are seen.
 fn row_filter(
     planner: &SessionContext,
-    text: &str,
     then: &DatasetEntry,
     now: &DatasetEntry,
     part: &Part<'_>,
-) -> Result<Expr> {
+) -> Result<Option<Expr>> {
+    let Some(text) = &part.grant.rows else { return Ok(None) };
     let (text, claims) = joined_behind(text, CLAIM);
-    let value = |name: &String| part.claims.get(name).map_or(ScalarValue::Null, Claim::value);
-    let values: BTreeMap<String, ScalarValue> =
-        claims.iter().map(|name| (format!("{CLAIM}.{name}"), value(name))).collect();
+    let value = |name: &String| Some((format!("{CLAIM}.{name}"), part.claims.get(name)?.value()));
+    let values: Option<BTreeMap<String, ScalarValue>> = claims.iter().map(value).collect();
+    let Some(values) = values else {
+        // Of one of whom that is not known.
+        return Ok(Some(lit(false)));
+    };
     let spec = now.spec.arrow_schema();
     let claims = values.iter().map(|(name, value)| Field::new(name, value.data_type(), true));
     let fields: Vec<FieldRef> = spec.fields().iter().cloned().chain(claims.map(Arc::new)).collect();
     let schema = DFSchema::try_from(Schema::new(fields))?;
-    let condition = expression::condition(planner, &schema, &text).map_err(|error| {
-        let says = format!("a grant for {}: rows: {error}", now.spec.name);
-        Error::user(Code::Forbidden, says)
-    })?;
+    let condition = expression::condition(planner, &schema, &text)?;
+    for column in condition.column_refs() {
+        if let Some(renamed) = now.column_ids.renamed_from(column.name(), &now.spec) {
+            let name = column.name();
+            let says = format!(
+                "condition {text:?}: {name:?} is another column than {renamed:?}, which was called so"
+            );
+            return Err(Error::user(Code::Forbidden, says));
+        }
+    }
     let bound = condition.transform_up(|part| match part {
         Expr::Column(column) => match values.get(column.name()) {
             Some(value) => Ok(Transformed::yes(lit(value.clone()))),
@@ -110,7 +131,7 @@ fn row_filter(
         },
         part => Ok(Transformed::no(part)),
     })?;
-    Ok(bound.data)
+    Ok(Some(bound.data))
 }
 
 /// What a column of `now` was.
@@ -128,7 +149,7 @@ fn column_then(
     };
     let was = now.column_ids.name_then(name, &then.spec, &then.column_ids);
     Ok(Transformed::yes(match was.and_then(|was| then.spec.column(was)) {
-        Some(was) => carried(was, &column.data_type),
+        Some(was) => carried_or_null(was, &column.data_type),
         // It came later.
         None => cast(lit(ScalarValue::Null), column.data_type.arrow_type()),
     }))
@@ -150,6 +171,7 @@ struct Guard {
     columns: Vec<Shown>,
     rows: Option<Expr>,
     salt: Arc<str>,
+    dataset: DatasetName,
 }
 
 impl fmt::Debug for Guard {
@@ -187,7 +209,9 @@ impl TableProvider for Guard {
                 read.push(whole.index_of(column.name())?);
             }
             let taken = self.table.supports_filters_pushdown(&[rows])?;
-            if taken.first().is_some_and(|it| *it != TableProviderFilterPushDown::Unsupported) {
+            let is_taken =
+                taken.first().is_some_and(|it| *it != TableProviderFilterPushDown::Unsupported);
+            if is_taken && can_not_fail(rows) {
                 passed.push(rows.clone());
             }
         }
@@ -197,8 +221,9 @@ impl TableProvider for Guard {
         let mut plan = self.table.scan(state, Some(&read), &passed, limit).await?;
         let schema = plan.schema().to_dfschema()?;
         if let Some(rows) = &self.rows {
-            let rows = state.create_physical_expr(rows.clone(), &schema)?;
-            plan = Arc::new(FilterExec::try_new(rows, plan)?);
+            let condition = state.create_physical_expr(rows.clone(), &schema)?;
+            let condition = Quiet { condition, dataset: self.dataset.clone() };
+            plan = Arc::new(FilterExec::try_new(Arc::new(condition), plan)?);
         }
         let columns = shown.into_iter().map(|column| {
             let name = column.field.name();

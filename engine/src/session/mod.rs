@@ -19,6 +19,7 @@ mod nan;
 mod opaque;
 mod provider;
 mod query;
+mod quiet;
 mod reading;
 mod rows;
 mod runtime;
@@ -111,7 +112,11 @@ impl Sessions {
         tenant: &TenantId,
         grants: &Grants,
     ) -> Result<Arc<Catalog>> {
-        Ok(self.seen.catalog(&lake.catalog(tenant).await?, grants))
+        Ok(self.seen_of(&lake.catalog(tenant).await?, grants))
+    }
+
+    fn seen_of(&self, whole: &Arc<Catalog>, grants: &Grants) -> Arc<Catalog> {
+        self.seen.catalog(whole, grants, |now, part| guard::fits(&self.planner, now, part))
     }
 
     /// Opens a session in which there is what `grants` let see.
@@ -124,12 +129,12 @@ impl Sessions {
         pins: &[(DatasetName, AsOf)],
     ) -> Result<Session> {
         let whole = lake.catalog(tenant).await?;
-        let catalog = self.seen.catalog(&whole, grants);
+        let catalog = self.seen_of(&whole, grants);
         let mut versions: BTreeMap<DatasetName, Version> =
             catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
         for (dataset, as_of) in pins {
-            if !grants.sees(dataset) {
-                return Err(catalog.unknown(dataset.as_str()));
+            if !grants.is_all() {
+                catalog.dataset(dataset)?;
             }
             // Also finds a dataset that came after the catalogue was read.
             let table = lake.table(tenant, dataset).await?;

@@ -323,36 +323,51 @@ pub(super) fn has_query(text: &str) -> bool {
     tokens.iter().any(|token| is_keyword(token, Keyword::SELECT))
 }
 
-/// The text with each `first.word` as one name in quotes, `"first.word"`, and those words, as the planner would read them.
+/// The text with each `first.word` as one name in quotes, `"first.word"`, and those words, as the planner would read them. All else
+/// stays as it is written.
 pub(super) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String>) {
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
-    let word = |token: Option<&Token>| match token {
-        Some(Token::Word(word)) if word.quote_style.is_none() => {
-            Some(word.value.to_ascii_lowercase())
-        }
-        Some(Token::Word(word)) => Some(word.value.clone()),
+    // What can not be split into tokens is the parser's to refuse.
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
+    let (mut tokens, place) = (tokens.unwrap_or_default(), Places::of(text));
+    tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
+    let word = |at: usize| match &tokens.get(at)?.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+        Token::Word(word) => Some(word.value.clone()),
         _ => None,
     };
-    let (mut joined, mut words, mut at) = (String::new(), BTreeSet::new(), 0);
-    while let Some(token) = tokens.get(at) {
-        let is_first = word(Some(token)).as_deref() == Some(first);
-        let behind = word(tokens.get(at + 2));
-        match behind.filter(|_| is_first && tokens.get(at + 1) == Some(&Token::Period)) {
-            Some(name) => {
-                let quoted = name.replace('"', "\"\"");
-                let _ = write!(joined, "\"{first}.{quoted}\"");
-                words.insert(name);
-                at += 3;
-            }
-            None => {
-                let _ = write!(joined, "{token}");
-                at += 1;
-            }
-        }
+    let (mut joined, mut words, mut taken) = (String::new(), BTreeSet::new(), 0);
+    for at in 0..tokens.len() {
+        let is_dot = tokens.get(at + 1).is_some_and(|next| next.token == Token::Period);
+        let (true, Some(name)) = (is_dot && word(at).as_deref() == Some(first), word(at + 2))
+        else {
+            continue;
+        };
+        joined.push_str(&text[taken..place.byte(tokens[at].span.start)]);
+        let _ = write!(joined, "\"{first}.{}\" ", name.replace('"', "\"\""));
+        taken = tokens.get(at + 3).map_or(text.len(), |next| place.byte(next.span.start));
+        words.insert(name);
     }
-    match words.is_empty() {
-        true => (text.to_owned(), words),
-        false => (joined, words),
+    joined.push_str(&text[taken..]);
+    (joined, words)
+}
+
+/// Where lines of a text begin.
+struct Places<'a> {
+    text: &'a str,
+    lines: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { text, lines: std::iter::once(0).chain(ends).collect() }
+    }
+
+    /// The byte that is at a line and column.
+    fn byte(&self, at: Location) -> usize {
+        let begin = self.lines.get(at.line as usize - 1).copied().unwrap_or(self.text.len());
+        let mut letters = self.text[begin..].char_indices().map(|(at, _)| at);
+        begin + letters.nth(at.column as usize - 1).unwrap_or(self.text.len() - begin)
     }
 }
 
@@ -377,14 +392,8 @@ impl<'a> SqlStatements<'a> {
             let all = Some(text.trim()).filter(|text| !text.is_empty()).into_iter().collect();
             return Self { all, is_complete: false };
         };
-        let lines: Vec<usize> =
-            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let offset = |at: Location| {
-            let begin = lines.get(at.line as usize - 1).copied().unwrap_or(text.len());
-            let letters = text[begin..].char_indices().map(|(at, _)| at);
-            let mut letters = letters.skip(at.column as usize - 1);
-            begin + letters.next().unwrap_or(text.len() - begin)
-        };
+        let places = Places::of(text);
+        let offset = |at: Location| places.byte(at);
         let (mut all, mut begin, mut is_empty) = (Vec::new(), 0, true);
         for token in tokens {
             match token.token {

@@ -1,10 +1,8 @@
 //! Groups: one plan that filters, groups by columns and time buckets, aggregates, and keeps the groups
 //! that `having` takes, in order.
 //!
-//! Only aggregates that the answer shows, the order uses or `having` asks for are computed. Sums of
-//! integers are made in 38-digit decimals, because a wrapped 64-bit sum is a wrong number without a
-//! sign of it. Percentiles are exact (interpolated between neighbours); a query whose values do not
-//! fit the memory budget fails with RESOURCES_EXHAUSTED instead of becoming approximate.
+//! Only measures (`measures`) that the answer shows, the order uses or `having` asks for are computed. One that has a `where` of its
+//! own is computed over the rows of the group that it takes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,7 +10,6 @@ use arrow::datatypes::DataType;
 use async_graphql::Value;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn as aggregates;
-use datafusion::functions_aggregate::percentile_cont::percentile_cont;
 use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
 use datasets::ColumnType;
 use engine::{Result, Session};
@@ -20,109 +17,94 @@ use engine::{Result, Session};
 use super::bucket::{Width, bucket, timezone};
 use super::holding::Holding;
 use super::literals::literal;
+use super::measures::{Family, Measure, filtered};
 use super::order::{Direction, by_name};
 use super::page::{collect_bounded, count_rows, named};
+use super::predicate::predicate;
 use super::values::to_values;
-use crate::error::bad_input;
-use crate::shape::{Column, Shape};
-
-/// What is computed over the values of a column in a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Aggregate {
-    /// Sum.
-    Sum,
-    /// Mean.
-    Avg,
-    /// Least value.
-    Min,
-    /// Greatest value.
-    Max,
-    /// Median.
-    P50,
-    /// 95th percentile.
-    P95,
-    /// 99th percentile.
-    P99,
-}
-
-impl Aggregate {
-    /// Every aggregate.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Sum, Self::Avg, Self::Min, Self::Max, Self::P50, Self::P95, Self::P99];
-
-    /// Its field.
-    pub(crate) fn field(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Avg => "avg",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::P50 => "p50",
-            Self::P95 => "p95",
-            Self::P99 => "p99",
-        }
-    }
-
-    /// What it is, for the schema's documentation.
-    pub(crate) fn description(self) -> &'static str {
-        match self {
-            Self::Sum => "Sums.",
-            Self::Avg => "Means.",
-            Self::Min => "Least values.",
-            Self::Max => "Greatest values.",
-            Self::P50 => "Medians, exact, interpolated between neighbours.",
-            Self::P95 => "95th percentiles, exact, interpolated between neighbours.",
-            Self::P99 => "99th percentiles, exact, interpolated between neighbours.",
-        }
-    }
-
-    /// The type of its result over `column`; `None` where it has no meaning.
-    pub(crate) fn result(self, column: &Column) -> Option<ColumnType> {
-        let numeric = column.kind.is_numeric();
-        match self {
-            Self::Sum => match &column.kind {
-                ColumnType::Int32 | ColumnType::Int64 => Some(ColumnType::Decimal(38, 0)),
-                ColumnType::Float32 | ColumnType::Float64 => Some(ColumnType::Float64),
-                ColumnType::Decimal(_, scale) => Some(ColumnType::Decimal(38, *scale)),
-                _ => None,
-            },
-            Self::Min | Self::Max => (numeric || column.is_temporal()).then(|| column.kind.clone()),
-            Self::Avg | Self::P50 | Self::P95 | Self::P99 => numeric.then_some(ColumnType::Float64),
-        }
-    }
-
-    fn expression(self, column: &Column) -> Expr {
-        let value = || column.value();
-        let float = || cast(value(), DataType::Float64);
-        let percentile = |part: f64| percentile_cont(float().sort(true, false), lit(part));
-        match self {
-            Self::Sum => match &column.kind {
-                ColumnType::Int32 | ColumnType::Int64 => cast(
-                    aggregates::sum(cast(value(), DataType::Decimal128(28, 0))),
-                    DataType::Decimal128(38, 0),
-                ),
-                ColumnType::Decimal(_, scale) => {
-                    let scale = *scale as i8;
-                    cast(aggregates::sum(value()), DataType::Decimal128(38, scale))
-                }
-                _ => aggregates::sum(float()),
-            },
-            Self::Avg => aggregates::avg(float()),
-            Self::Min => aggregates::min(value()),
-            Self::Max => aggregates::max(value()),
-            Self::P50 => percentile(0.50),
-            Self::P95 => percentile(0.95),
-            Self::P99 => percentile(0.99),
-        }
-    }
-}
+use crate::error::{bad_input, over_limit};
+use crate::limits::Limits;
+use crate::shape::Shape;
 
 /// What is asked of groups.
 pub(crate) struct GroupsRequest {
     keys: Vec<(usize, Expr)>,
     having: Vec<Expr>,
     sorting: Vec<SortExpr>,
-    computed: BTreeSet<(Aggregate, usize)>,
+    computed: BTreeSet<Computed>,
+    /// Of measures, each once.
+    filters: Filters,
+}
+
+/// A measure of a column, over the rows that one of the filters takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Computed {
+    /// The measure; none for the number of rows.
+    pub measure: Option<&'static Measure>,
+    /// The column, as a position in the shape; 0 where there is no measure.
+    pub column: usize,
+    /// The filter, as a position among those of the request.
+    pub filter: Option<usize>,
+}
+
+impl Computed {
+    /// The rows that a filter takes, counted.
+    pub(crate) fn rows(filter: Option<usize>) -> Self {
+        Self { measure: None, column: 0, filter }
+    }
+
+    fn name(&self) -> String {
+        let field = self.measure.map_or("count", |measure| measure.field);
+        match self.filter {
+            None => format!("_{field}_{}", self.column),
+            Some(filter) => format!("_{field}_{}_{filter}", self.column),
+        }
+    }
+
+    fn result(&self, shape: &Shape) -> Option<ColumnType> {
+        match self.measure {
+            None => Some(ColumnType::Int64),
+            Some(measure) => measure.family.result(shape, shape.at(self.column)),
+        }
+    }
+}
+
+/// Filters of single measures.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    texts: Vec<String>,
+    conditions: Vec<Expr>,
+}
+
+/// Different filters of the measures of one field.
+const FILTERS_MAX: usize = 32;
+
+impl Filters {
+    /// Takes the `where` of a measure; answers with its position.
+    pub(crate) fn take(
+        &mut self,
+        shape: &Shape,
+        value: Option<&Value>,
+        limits: &Limits,
+    ) -> Result<Option<usize>> {
+        let Some(condition) = predicate(shape, value, limits)? else { return Ok(None) };
+        let text = value.map(Value::to_string).unwrap_or_default();
+        if let Some(known) = self.position(&text) {
+            return Ok(Some(known));
+        }
+        if self.texts.len() >= FILTERS_MAX {
+            let found = self.texts.len() + 1;
+            return Err(over_limit("different filters of measures", FILTERS_MAX, found));
+        }
+        self.texts.push(text);
+        self.conditions.push(condition);
+        Ok(Some(self.texts.len() - 1))
+    }
+
+    /// The position of the filter of this text.
+    fn position(&self, text: &str) -> Option<usize> {
+        self.texts.iter().position(|known| known == text)
+    }
 }
 
 /// Groups that were read.
@@ -132,14 +114,28 @@ pub(crate) struct Groups {
     pub rows: usize,
     /// Whether more were there.
     pub has_more: bool,
-    /// Rows in each.
-    pub counts: Vec<Value>,
     /// Key columns.
     pub keys: HashMap<usize, Vec<Value>>,
-    /// Aggregated columns.
-    pub aggregates: HashMap<(Aggregate, usize), Vec<Value>>,
+    /// What was computed.
+    pub computed: HashMap<Computed, Vec<Value>>,
+    /// Texts of the filters.
+    filters: Vec<String>,
     /// Values that could not be expressed.
     pub not_finite: u64,
+}
+
+impl Groups {
+    /// What was computed in a group; null where a group has no values.
+    pub(crate) fn value(&self, of: &Computed, row: usize) -> Value {
+        let values = self.computed.get(of);
+        values.and_then(|values| values.get(row)).cloned().unwrap_or_default()
+    }
+
+    /// The filter that a `where` says.
+    pub(crate) fn filter(&self, value: Option<&Value>) -> Option<usize> {
+        let text = value?.to_string();
+        self.filters.iter().position(|known| *known == text)
+    }
 }
 
 /// The arguments of a groups field.
@@ -154,16 +150,17 @@ pub(crate) struct GroupsArguments<'a> {
     pub order_by: Option<&'a Value>,
 }
 
-const COUNT: &str = "_count";
-
 impl GroupsRequest {
-    /// Reads the arguments; `shown` are the aggregates that the answer shows.
+    /// Reads the arguments; `shown` is what the answer shows, by these filters.
     pub(crate) fn new(
         shape: &Shape,
         arguments: &GroupsArguments<'_>,
-        shown: BTreeSet<(Aggregate, usize)>,
+        shown: BTreeSet<Computed>,
+        filters: Filters,
     ) -> Result<Self> {
-        let mut request = Self { keys: vec![], having: vec![], sorting: vec![], computed: shown };
+        let (keys, having, sorting) = (vec![], vec![], vec![]);
+        let mut request = Self { keys, having, sorting, computed: shown, filters };
+        request.computed.insert(Computed::rows(None));
         request.read_keys(shape, arguments)?;
         if let Some(Value::Object(having)) = arguments.having {
             for (field, value) in having {
@@ -232,17 +229,43 @@ impl GroupsRequest {
             return Ok(());
         }
         if field == "count" {
-            return self.compare(by_name(COUNT), &ColumnType::Int64, value, "having.count");
+            let count = by_name(&Computed::rows(None).name());
+            return self.compare(count, &ColumnType::Int64, value, "having.count");
         }
-        let (aggregate, columns) = aggregate_of(field, value, "having")?;
+        let (measure, columns) = measure_of(field, value, "having")?;
         for (name, operators) in columns {
-            let column = numeric_column(shape, aggregate, name, "having")?;
-            self.computed.insert((aggregate, column));
-            let number = cast(by_name(&aggregate_name(aggregate, column)), DataType::Float64);
-            let place = format!("having.{field}.{name}");
-            self.compare(number, &ColumnType::Float64, operators, &place)?;
+            let computed = self.compared(shape, measure, name, "having")?;
+            let (value, place) = (by_name(&computed.name()), format!("having.{field}.{name}"));
+            match measure.family {
+                Family::Counts => self.compare(value, &ColumnType::Int64, operators, &place)?,
+                _ => {
+                    let number = cast(value, DataType::Float64);
+                    self.compare(number, &ColumnType::Float64, operators, &place)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// A measure that groups are compared by.
+    fn compared(
+        &mut self,
+        shape: &Shape,
+        measure: &'static Measure,
+        field: &str,
+        place: &str,
+    ) -> Result<Computed> {
+        let fits = |column: &usize| {
+            let column = shape.at(*column);
+            let counts = measure.family == Family::Counts;
+            (counts || column.kind.is_numeric()) && measure.family.result(shape, column).is_some()
+        };
+        let column = shape.position(field).filter(fits).ok_or_else(|| {
+            bad_input(format!("{place}.{}.{field}: expected a column of numbers", measure.field))
+        })?;
+        let computed = Computed { measure: Some(measure), column, filter: None };
+        self.computed.insert(computed);
+        Ok(computed)
     }
 
     fn compare(
@@ -277,14 +300,12 @@ impl GroupsRequest {
         };
         for (field, value) in entry {
             let term = if field == "count" {
-                Direction::named(value)?.sort(by_name(COUNT))
-            } else if Aggregate::ALL.iter().any(|a| a.field() == field.as_str()) {
-                let (aggregate, columns) = aggregate_of(field, value, "orderBy")?;
+                Direction::named(value)?.sort(by_name(&Computed::rows(None).name()))
+            } else if Measure::named(field).is_some() {
+                let (measure, columns) = measure_of(field, value, "orderBy")?;
                 for (name, direction) in columns {
-                    let column = numeric_column(shape, aggregate, name, "orderBy")?;
-                    self.computed.insert((aggregate, column));
-                    let key = by_name(&aggregate_name(aggregate, column));
-                    self.sorting.push(Direction::named(direction)?.sort(key));
+                    let computed = self.compared(shape, measure, name, "orderBy")?;
+                    self.sorting.push(Direction::named(direction)?.sort(by_name(&computed.name())));
                 }
                 continue;
             } else {
@@ -310,11 +331,15 @@ impl GroupsRequest {
 
     fn plan(&self, shape: &Shape, table: DataFrame) -> Result<DataFrame> {
         let keys = self.keys.iter().map(|(i, key)| key.clone().alias(key_name(*i))).collect();
-        let mut computed = vec![aggregates::count(lit(1i64)).alias(COUNT)];
-        computed.extend(self.computed.iter().map(|(aggregate, column)| {
-            aggregate.expression(shape.at(*column)).alias(aggregate_name(*aggregate, *column))
-        }));
-        let groups = table.aggregate(keys, computed)?;
+        let computed = self.computed.iter().map(|of| {
+            let filter = of.filter.and_then(|filter| self.filters.conditions.get(filter));
+            let value = match of.measure {
+                None => filtered(aggregates::count(lit(1i64)), filter),
+                Some(measure) => measure.over(shape, shape.at(of.column), filter),
+            };
+            value.alias(of.name())
+        });
+        let groups = table.aggregate(keys, computed.collect())?;
         Ok(match self.having.iter().cloned().reduce(Expr::and) {
             Some(having) => groups.filter(having)?,
             None => groups,
@@ -343,18 +368,17 @@ impl GroupsRequest {
             groups.not_finite += converted.not_finite;
             Ok(converted.values)
         };
-        let counts = values(COUNT, &ColumnType::Int64)?;
         let mut keys = HashMap::new();
         for column in self.keys() {
             keys.insert(column, values(&key_name(column), &shape.at(column).kind)?);
         }
         let mut computed = HashMap::new();
-        for (aggregate, column) in &self.computed {
-            let Some(kind) = aggregate.result(shape.at(*column)) else { continue };
-            let name = aggregate_name(*aggregate, *column);
-            computed.insert((*aggregate, *column), values(&name, &kind)?);
+        for of in &self.computed {
+            let Some(kind) = of.result(shape) else { continue };
+            computed.insert(*of, values(&of.name(), &kind)?);
         }
-        (groups.counts, groups.keys, groups.aggregates) = (counts, keys, computed);
+        (groups.keys, groups.computed) = (keys, computed);
+        groups.filters.clone_from(&self.filters.texts);
         Ok(groups)
     }
 
@@ -373,10 +397,6 @@ fn key_name(column: usize) -> String {
     format!("_key_{column}")
 }
 
-fn aggregate_name(aggregate: Aggregate, column: usize) -> String {
-    format!("_{}_{column}", aggregate.field())
-}
-
 fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
     let name = match value {
         Value::Enum(name) => name.as_str(),
@@ -392,30 +412,15 @@ fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
 
 type Entries = async_graphql::indexmap::IndexMap<async_graphql::Name, Value>;
 
-fn aggregate_of<'a>(
+fn measure_of<'a>(
     field: &str,
     value: &'a Value,
     place: &str,
-) -> Result<(Aggregate, &'a Entries)> {
-    let aggregate = Aggregate::ALL.into_iter().find(|a| a.field() == field);
-    match (aggregate, value) {
-        (Some(aggregate), Value::Object(columns)) => Ok((aggregate, columns)),
-        _ => Err(bad_input(format!(
-            "{place}.{field}: expected an aggregate and an object of columns"
-        ))),
+) -> Result<(&'static Measure, &'a Entries)> {
+    match (Measure::named(field), value) {
+        (Some(measure), Value::Object(columns)) => Ok((measure, columns)),
+        _ => {
+            Err(bad_input(format!("{place}.{field}: expected a measure and an object of columns")))
+        }
     }
-}
-
-fn numeric_column(shape: &Shape, aggregate: Aggregate, field: &str, place: &str) -> Result<usize> {
-    shape
-        .position(field)
-        .filter(|column| {
-            shape.at(*column).kind.is_numeric() && aggregate.result(shape.at(*column)).is_some()
-        })
-        .ok_or_else(|| {
-            bad_input(format!(
-                "{place}.{}.{field}: expected a column of numbers",
-                aggregate.field()
-            ))
-        })
 }

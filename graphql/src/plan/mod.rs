@@ -10,6 +10,7 @@ pub(crate) mod functions;
 pub(crate) mod groups;
 pub(crate) mod holding;
 pub(crate) mod literals;
+pub(crate) mod measures;
 pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod predicate;

@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions::string::expr_fn::{contains, ends_with, starts_with};
 use datafusion::functions_nested::expr_fn::{array_has, map_keys};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator, binary_expr, lit};
 use datafusion::prelude::in_list as in_list_of;
 use datasets::ColumnType;
 use engine::{Error, JsonAs, Result, json_at, json_has, list_part};
@@ -285,8 +285,26 @@ impl Reading<'_> {
                 (operator, false) => in_list_of(of(), values, operator == "notIn"),
             });
         }
+        if operator == "between" {
+            let [low, high] = list(value) else {
+                let found = list(value).len();
+                return Err(bad_input(format!("{place}: expected two values, found {found}")));
+            };
+            self.count(1)?;
+            let low = lit(literal(kind, low, &format!("{place}[0]"))?);
+            let high = lit(literal(kind, high, &format!("{place}[1]"))?);
+            return Ok(not_nan(on, of().gt_eq(low).and(of().lt_eq(high))));
+        }
+        if operator == "regex" {
+            check_regex(value, place)?;
+        }
         let value = lit(literal(kind, value, place)?);
+        let like =
+            |value, any_case| Expr::Like(Like::new(false, Box::new(of()), value, None, any_case));
         Ok(match operator {
+            "like" => like(Box::new(value), false),
+            "ilike" => like(Box::new(value), true),
+            "regex" => binary_expr(of(), Operator::RegexMatch, value),
             "eq" => of().eq(value),
             "ne" => of().not_eq(value),
             "gt" => not_nan(on, of().gt(value)),
@@ -342,6 +360,32 @@ impl On<'_> {
         };
         Some(On { value, kind: &field.data_type, in_list })
     }
+}
+
+/// Bytes of a regular expression, and of what it comes to.
+const REGEX_BYTES_MAX: usize = 1 << 10;
+const REGEX_COMPILED_MAX: usize = 1 << 20;
+
+fn check_regex(asked: &Value, place: &str) -> Result<()> {
+    // What is no text is refused as such.
+    let Value::String(text) = asked else { return Ok(()) };
+    if text.len() > REGEX_BYTES_MAX {
+        let what = format!("{place} (bytes of a regular expression)");
+        return Err(over_limit(&what, REGEX_BYTES_MAX, text.len()));
+    }
+    let compiled = regex::RegexBuilder::new(text).size_limit(REGEX_COMPILED_MAX).build();
+    compiled.map(drop).map_err(|error| match error {
+        regex::Error::CompiledTooBig(most) => {
+            let what = format!("{place} (bytes of a regular expression when compiled)");
+            over_limit(&what, most, "more")
+        }
+        error => {
+            // Of a text with a mark below the place, the last line says what is wrong.
+            let says = error.to_string();
+            let says = says.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            bad_input(format!("{place}: {text:?} is no regular expression: {says}"))
+        }
+    })
 }
 
 fn truth(asked: &Value, place: &str) -> Result<bool> {

@@ -35,6 +35,8 @@ const FILTERS: [Filter; 9] = [
     Filter { scalar: scalars::BYTES, operators: &[Operators::Equality] },
 ];
 
+const LIKE: &str = "A pattern for the whole text, as in SQL: `%` is any letters, `_` is one; `\\` before one of them makes it itself.";
+
 /// `StringFilter`, `IntFilter`, …: what all datasets share.
 pub(crate) fn filter_types() -> Vec<InputObject> {
     let mut types = Vec::new();
@@ -44,9 +46,9 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
         for operators in filter.operators {
             let (single, list): (&[&str], &[&str]) = match operators {
                 Operators::Equality => (&["eq", "ne"], &["in", "notIn"]),
-                Operators::Order => (&["gt", "gte", "lt", "lte"], &[]),
+                Operators::Order => (&["gt", "gte", "lt", "lte"], &["between"]),
                 Operators::Contains => (&["contains"], &[]),
-                Operators::Text => (&["startsWith", "endsWith"], &[]),
+                Operators::Text => (&["startsWith", "endsWith", "like", "ilike", "regex"], &[]),
             };
             let singles = single.iter().map(|name| (*name, TypeRef::named(filter.scalar)));
             let lists = list.iter().map(|name| (*name, TypeRef::named_nn_list(filter.scalar)));
@@ -55,6 +57,12 @@ pub(crate) fn filter_types() -> Vec<InputObject> {
                 input = input.field(match name {
                     "ne" | "notIn" => value.description(
                         "Rows without a value are not among them: `or: [{…}, {column: {isNull: true}}]` has those, too.",
+                    ),
+                    "between" => value.description("Two values: from the first to the second, both included."),
+                    "like" => value.description(LIKE),
+                    "ilike" => value.description("As `like`, whatever the case of letters."),
+                    "regex" => value.description(
+                        "A regular expression, in the syntax of Rust's crate `regex`, which some part of the text matches.",
                     ),
                     _ => value,
                 });

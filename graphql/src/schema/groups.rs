@@ -1,23 +1,25 @@
-//! The field `modelCallsGroups`: groups of rows with counts and aggregates.
+//! The field `modelCallsGroups`: groups of rows with counts and measures.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_graphql::Value;
 use async_graphql::dynamic::{
     Enum, EnumItem, Field, FieldFuture, FieldValue, InputObject, InputValue, Object,
     ResolverContext, Type, TypeRef,
 };
+use async_graphql::{Lookahead, SelectionField, Value};
 use datasets::ColumnType;
 use engine::{Result, Version};
 
 use super::connection::{first, first_argument, with_reading_arguments};
 use super::order::ORDER_DIRECTION;
-use super::resolve::{argument, nullable, object, part, state};
+use super::resolve::{argument, nullable, part, state};
 use super::scalars::{self, scalar_of};
+use crate::error::bad_input;
 use crate::limits::Limits;
 use crate::plan::as_of::as_of;
-use crate::plan::groups::{Aggregate, Groups, GroupsArguments, GroupsRequest};
+use crate::plan::groups::{Computed, Filters, Groups, GroupsArguments, GroupsRequest};
+use crate::plan::measures::{Family, MEASURES, Measure};
 use crate::plan::predicate::predicate;
 use crate::shape::{Column, Shape};
 
@@ -32,54 +34,47 @@ struct GroupRef {
     row: usize,
 }
 
-struct AggregateRef {
+struct MeasureRef {
     groups: Arc<Groups>,
     row: usize,
-    aggregate: Aggregate,
-}
-
-/// Which columns an aggregate has a field for, as a type of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Sum,
-    Numbers,
-    Extremes,
+    measure: &'static Measure,
+    filter: Option<usize>,
 }
 
 impl Family {
-    const ALL: [Self; 3] = [Self::Sum, Self::Numbers, Self::Extremes];
-
-    fn of(aggregate: Aggregate) -> Self {
-        match aggregate {
-            Aggregate::Sum => Self::Sum,
-            Aggregate::Min | Aggregate::Max => Self::Extremes,
-            Aggregate::Avg | Aggregate::P50 | Aggregate::P95 | Aggregate::P99 => Self::Numbers,
-        }
-    }
-
     fn suffix(self) -> &'static str {
         match self {
+            Self::Counts => "GroupCounts",
             Self::Sum => "GroupSum",
             Self::Numbers => "GroupNumbers",
             Self::Extremes => "GroupExtremes",
+            Self::Ends => "GroupEnds",
         }
     }
 
-    fn member(self) -> Aggregate {
+    /// What the types begin with by which groups are compared.
+    fn compared(self) -> (&'static str, &'static str) {
         match self {
-            Self::Sum => Aggregate::Sum,
-            Self::Numbers => Aggregate::Avg,
-            Self::Extremes => Aggregate::Min,
+            Self::Counts => ("HavingCounts", "GroupSortCounts"),
+            Self::Sum | Self::Numbers | Self::Extremes | Self::Ends => {
+                ("HavingNumbers", "GroupSortNumbers")
+            }
         }
     }
 
     fn columns(self, shape: &Shape) -> impl Iterator<Item = (usize, &Column, ColumnType)> {
-        let member = self.member();
-        shape.all().filter_map(move |(i, column)| Some((i, column, member.result(column)?)))
+        shape.all().filter_map(move |(i, column)| Some((i, column, self.result(shape, column)?)))
     }
 
     fn exists(self, shape: &Shape) -> bool {
         self.columns(shape).next().is_some()
+    }
+
+    /// Columns by whose measures groups are compared.
+    fn comparable(self, shape: &Shape) -> impl Iterator<Item = &Column> {
+        let counts = self == Self::Counts;
+        let columns = self.columns(shape).map(|(_, column, _)| column);
+        columns.filter(move |column| counts || column.kind.is_numeric())
     }
 }
 
@@ -96,9 +91,8 @@ pub(crate) fn group_types(shape: &Shape) -> Vec<Type> {
     }
     types.push(having_type(shape).into());
     types.push(sort_type(shape).into());
-    if Family::Numbers.exists(shape) {
-        types.push(having_numbers_type(shape).into());
-        types.push(sort_numbers_type(shape).into());
+    for family in [Family::Numbers, Family::Counts].into_iter().filter(|it| it.exists(shape)) {
+        types.extend(compared_types(shape, family).map(Type::from));
     }
     types
 }
@@ -116,7 +110,7 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
         }
     });
     let mut field = with_reading_arguments(field, shape)
-        .description(format!("Groups of rows of {}, with counts and aggregates.", shape.name))
+        .description(format!("Groups of rows of {}, with counts and measures.", shape.name))
         .argument(first_argument(limits))
         .argument(
             InputValue::new("having", TypeRef::named(shape.type_of("Having")))
@@ -150,13 +144,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     let limits = &state.service().limits;
     let looking = context.ctx.look_ahead();
     let nodes = looking.field("nodes");
-    let mut shown = BTreeSet::new();
-    for aggregate in Aggregate::ALL {
-        for field in nodes.field(aggregate.field()).selection_fields() {
-            let columns = field.selection_set().filter_map(|f| shape.position(f.name()));
-            shown.extend(columns.map(|column| (aggregate, column)));
-        }
-    }
+    let (shown, filters) = shown(shape, &nodes, limits)?;
     let arguments = ["groupBy", "every", "having", "orderBy"].map(|name| argument(context, name));
     let arguments = GroupsArguments {
         group_by: arguments[0].as_ref(),
@@ -164,7 +152,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
         having: arguments[2].as_ref(),
         order_by: arguments[3].as_ref(),
     };
-    let request = GroupsRequest::new(shape, &arguments, shown)?;
+    let request = GroupsRequest::new(shape, &arguments, shown, filters)?;
     check_keys(shape, &request, &nodes)?;
     let first = first(argument(context, "first").as_ref(), limits)?;
     let session = state.session(&shape.name, &as_of(argument(context, "asOf").as_ref())?).await?;
@@ -189,19 +177,40 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     Ok(GroupsAnswer { version, total, groups: Arc::new(groups) })
 }
 
-/// A column that does not make the groups has no one value in a group.
-fn check_keys(
+/// What is shown of groups, and the filters of single measures.
+fn shown(
     shape: &Shape,
-    request: &GroupsRequest,
-    nodes: &async_graphql::Lookahead<'_>,
-) -> Result<()> {
+    nodes: &Lookahead<'_>,
+    limits: &Limits,
+) -> Result<(BTreeSet<Computed>, Filters)> {
+    let (mut shown, mut filters) = (BTreeSet::new(), Filters::default());
+    let mut filter = |field: &SelectionField<'_>| {
+        let arguments = field.arguments().map_err(|e| bad_input(e.message))?;
+        let asked = arguments.into_iter().find(|(name, _)| name == WHERE).map(|(_, value)| value);
+        filters.take(shape, asked.as_ref(), limits)
+    };
+    for field in nodes.field("count").selection_fields() {
+        shown.insert(Computed::rows(filter(&field)?));
+    }
+    for measure in &MEASURES {
+        for field in nodes.field(measure.field).selection_fields() {
+            let filter = filter(&field)?;
+            let columns = field.selection_set().filter_map(|f| shape.position(f.name()));
+            shown.extend(columns.map(|column| Computed { measure: Some(measure), column, filter }));
+        }
+    }
+    Ok((shown, filters))
+}
+
+/// A column that does not make the groups has no one value in a group.
+fn check_keys(shape: &Shape, request: &GroupsRequest, nodes: &Lookahead<'_>) -> Result<()> {
     let keys: BTreeSet<usize> = request.keys().collect();
     for (i, column) in shape.all() {
         let field = column.in_group();
         if !keys.contains(&i) && nodes.field(&field).exists() {
-            return Err(crate::error::bad_input(format!(
-                "nodes.{field}: groups are not made by this column; add it to groupBy, or ask for an \
-                 aggregate of it"
+            return Err(bad_input(format!(
+                "nodes.{field}: groups are not made by this column; add it to groupBy, or ask for a \
+                 measure of it"
             )));
         }
     }
@@ -241,11 +250,36 @@ fn answer_type(shape: &Shape) -> Object {
         ))
 }
 
+const WHERE: &str = "where";
+
+/// A field of a group with a filter of its own.
+fn filtered_field(
+    shape: &Shape,
+    name: &str,
+    kind: TypeRef,
+    show: impl Fn(&GroupRef, Option<usize>) -> Option<FieldValue<'static>> + Send + Sync + 'static,
+) -> Field {
+    let field = Field::new(name, kind, move |context| {
+        match context.parent_value.try_downcast_ref::<GroupRef>() {
+            Ok(group) => {
+                let filter = group.groups.filter(argument(&context, WHERE).as_ref());
+                FieldFuture::Value(show(group, filter))
+            }
+            Err(error) => FieldFuture::new(async move { Err::<Option<FieldValue>, _>(error) }),
+        }
+    });
+    field.argument(
+        InputValue::new(WHERE, TypeRef::named(shape.type_of("Where")))
+            .description("Rows of the group that it is made of; all when absent."),
+    )
+}
+
 fn node_type(shape: &Shape) -> Object {
+    let count = TypeRef::named_nn(scalars::BIG_INT);
     let mut node = Object::new(shape.type_of("GroupNode"))
-        .description("A group: its keys, its count, its aggregates.")
-        .field(part("count", TypeRef::named_nn(scalars::BIG_INT), |g: &GroupRef| {
-            Ok(g.groups.counts.get(g.row).cloned().unwrap_or_default())
+        .description("A group: its keys, its count, its measures.")
+        .field(filtered_field(shape, "count", count, |group, filter| {
+            Some(FieldValue::value(group.groups.value(&Computed::rows(filter), group.row)))
         }));
     for (i, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
         let field = column.in_group();
@@ -260,34 +294,30 @@ fn node_type(shape: &Shape) -> Object {
         });
         node = node.field(field.description(&column.description));
     }
-    for aggregate in Aggregate::ALL {
-        let family = Family::of(aggregate);
-        if family.exists(shape) {
-            let kind = TypeRef::named_nn(shape.type_of(family.suffix()));
-            let field = object(aggregate.field(), kind, move |g: &GroupRef| AggregateRef {
-                groups: g.groups.clone(),
-                row: g.row,
-                aggregate,
-            });
-            node = node.field(field.description(aggregate.description()));
-        }
+    for measure in MEASURES.iter().filter(|measure| measure.family.exists(shape)) {
+        let kind = TypeRef::named_nn(shape.type_of(measure.family.suffix()));
+        let field = filtered_field(shape, measure.field, kind, move |group, filter| {
+            let (groups, row) = (group.groups.clone(), group.row);
+            Some(FieldValue::owned_any(MeasureRef { groups, row, measure, filter }))
+        });
+        node = node.field(field.description(measure.description));
     }
     node
 }
 
 fn family_type(shape: &Shape, family: Family) -> Object {
     let object = Object::new(shape.type_of(family.suffix()))
-        .description("One aggregate of each column; null where a group has no values.");
-    family.columns(shape).fold(object, |object, (i, column, result)| {
-        let scalar = match (family, &column.kind) {
+        .description("One measure of each column; null where a group has no values.");
+    family.columns(shape).fold(object, |object, (column, of, result)| {
+        let scalar = match (family, &of.kind) {
             (Family::Sum, ColumnType::Int32 | ColumnType::Int64) => scalars::BIG_INT,
             _ => scalar_of(&result),
         };
-        let field = part(&column.field, TypeRef::named(scalar), move |a: &AggregateRef| {
-            let values = a.groups.aggregates.get(&(a.aggregate, i));
-            Ok(values.and_then(|values| values.get(a.row)).cloned().unwrap_or_default())
+        let field = part(&of.field, TypeRef::named(scalar), move |it: &MeasureRef| {
+            let computed = Computed { measure: Some(it.measure), column, filter: it.filter };
+            Ok(it.groups.value(&computed, it.row))
         });
-        object.field(field.description(&column.description))
+        object.field(field.description(&of.description))
     })
 }
 
@@ -318,52 +348,44 @@ fn having_type(shape: &Shape) -> InputObject {
     let mut input = InputObject::new(shape.type_of("Having"))
         .description("Conditions on groups; all must hold.")
         .field(InputValue::new("count", TypeRef::named(COUNT_CONDITION)));
-    if Family::Numbers.exists(shape) {
-        for aggregate in Aggregate::ALL {
-            let kind = TypeRef::named(shape.type_of("HavingNumbers"));
-            input = input.field(InputValue::new(aggregate.field(), kind));
-        }
+    for measure in MEASURES.iter().filter(|it| it.family.comparable(shape).next().is_some()) {
+        let kind = TypeRef::named(shape.type_of(measure.family.compared().0));
+        input = input.field(InputValue::new(measure.field, kind));
     }
     input
 }
 
-fn having_numbers_type(shape: &Shape) -> InputObject {
-    let input = InputObject::new(shape.type_of("HavingNumbers"))
-        .description("Conditions on an aggregate of columns, compared as floats.");
-    numeric(shape).fold(input, |input, column| {
-        input.field(InputValue::new(&column.field, TypeRef::named(NUMBER_CONDITION)))
+/// What groups are compared by: as conditions, and as an order.
+fn compared_types(shape: &Shape, family: Family) -> [InputObject; 2] {
+    let (having, sort) = family.compared();
+    let (condition, says) = match family {
+        Family::Counts => (COUNT_CONDITION, "Conditions on a measure of columns."),
+        _ => (NUMBER_CONDITION, "Conditions on a measure of columns, compared as floats."),
+    };
+    let having = InputObject::new(shape.type_of(having)).description(says);
+    let sort = InputObject::new(shape.type_of(sort)).oneof();
+    let field = |input: InputObject, kind: &str, column: &Column| {
+        input.field(InputValue::new(&column.field, TypeRef::named(kind)))
+    };
+    family.comparable(shape).fold([having, sort], |[having, sort], column| {
+        [field(having, condition, column), field(sort, ORDER_DIRECTION, column)]
     })
 }
 
 fn sort_type(shape: &Shape) -> InputObject {
     let mut input = InputObject::new(shape.type_of("GroupSort"))
         .oneof()
-        .description(
-            "One thing to order groups by: the count, a key, or an aggregate of one column.",
-        )
+        .description("One thing to order groups by: the count, a key, or a measure of one column.")
         .field(InputValue::new("count", TypeRef::named(ORDER_DIRECTION)));
     for (_, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
         let field = column.in_group();
         input = input.field(InputValue::new(field, TypeRef::named(ORDER_DIRECTION)));
     }
-    if Family::Numbers.exists(shape) {
-        for aggregate in Aggregate::ALL {
-            let kind = TypeRef::named(shape.type_of("GroupSortNumbers"));
-            input = input.field(InputValue::new(aggregate.field(), kind));
-        }
+    for measure in MEASURES.iter().filter(|it| it.family.comparable(shape).next().is_some()) {
+        let kind = TypeRef::named(shape.type_of(measure.family.compared().1));
+        input = input.field(InputValue::new(measure.field, kind));
     }
     input
-}
-
-fn sort_numbers_type(shape: &Shape) -> InputObject {
-    let input = InputObject::new(shape.type_of("GroupSortNumbers")).oneof();
-    numeric(shape).fold(input, |input, column| {
-        input.field(InputValue::new(&column.field, TypeRef::named(ORDER_DIRECTION)))
-    })
-}
-
-fn numeric(shape: &Shape) -> impl Iterator<Item = &Column> {
-    shape.all().map(|(_, column)| column).filter(|column| column.kind.is_numeric())
 }
 
 const COUNT_CONDITION: &str = "CountCondition";

@@ -43,7 +43,7 @@ use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 22] = [
+const SUFFIXES: [&str; 26] = [
     "Row",
     "Set",
     "Where",
@@ -55,12 +55,16 @@ const SUFFIXES: [&str; 22] = [
     "GroupKey",
     "GroupTime",
     "GroupEvery",
+    "GroupCounts",
+    "GroupEnds",
     "GroupSum",
     "GroupNumbers",
     "GroupExtremes",
     "Having",
+    "HavingCounts",
     "HavingNumbers",
     "GroupSort",
+    "GroupSortCounts",
     "GroupSortNumbers",
     "Changed",
     "ChangedRows",

@@ -14,7 +14,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::in_list;
 use datasets::DatasetName;
-use engine::{Error, Result, Session, Version};
+use engine::{AsOf, Code, Error, Result, Role, Session, Version};
 use jobs::similar::{Likeness, Method, SIMILAR_ROWS_MAX, Similar, SimilarRequest, SimilarRow};
 
 use super::connection::with_reading_arguments;
@@ -205,6 +205,12 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
     let state: &RequestState = state(context.ctx)?;
     let limits = &state.service().limits;
     let asked = as_of(argument(context, "asOf").as_ref())?;
+    let who = state.who_in_part(Role::Reader)?;
+    if asked != AsOf::Latest && !who.grants.sees_whole(&shape.name) {
+        // Vectors are of what the rows are now.
+        let says = "asOf: of rows that are seen in part, only the newest are searched";
+        return Err(Error::user(Code::Forbidden, says));
+    }
     let session = state.session(&shape.name, &asked).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;

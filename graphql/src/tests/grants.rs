@@ -130,6 +130,8 @@ async fn the_most_similar_rows_are_among_those_that_are_seen() {
     assert_eq!(hidden, rig.ask_as(&me, by_id("9").as_str()).await);
     assert!(codes(&rig.ask_as(&me, by_id("2").as_str()).await).is_empty());
     assert_eq!(rig.data(query).await["mailSimilar"]["candidates"], "4");
+    let then = query.replace("(to:", "(asOf: {version: 1}, to:");
+    assert_eq!(codes(&rig.ask_as(&me, then.as_str()).await), ["FORBIDDEN"]);
     let other = json!({"datasets": {"mail": {"rows": "team = claim.team"}}});
     let answer = rig.ask_as(&reader(other, "cards"), query).await;
     assert_eq!(codes(&answer), ["NOT_FOUND"], "vectors that are not granted: {answer}");

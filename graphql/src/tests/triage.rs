@@ -119,8 +119,8 @@ async fn a_classifier_lives_its_life_through_graphql_alone() {
     let now = &answer["modelStages"]["nodes"][0];
     assert_eq!(now, &json!({ "version": one, "stage": "production", "reason": "a drill" }));
     let answer =
-        rig.data("{ models { nodes { name version method accuracy comparedWith } } }").await;
-    assert_eq!(answer["models"]["nodes"].as_array().unwrap().len(), 2);
+        rig.data("{ modelsRows { nodes { name version method accuracy comparedWith } } }").await;
+    assert_eq!(answer["modelsRows"]["nodes"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

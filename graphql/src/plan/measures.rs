@@ -1,0 +1,258 @@
+//! What is computed over the rows of a group: one line makes a measure, with its field, its place in `having` and `orderBy`.
+//!
+//! Sums of integers are made in 38-digit decimals, because a wrapped 64-bit sum is a wrong number without a sign of it. Percentiles
+//! are exact (interpolated between neighbours); a query whose values do not fit the memory budget fails with RESOURCES_EXHAUSTED
+//! instead of becoming approximate. Deviation and variance are those of a sample, null of one value.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use arrow::datatypes::DataType;
+use datafusion::functions_aggregate::expr_fn as aggregates;
+use datafusion::functions_aggregate::percentile_cont::percentile_cont;
+use datafusion::logical_expr::expr::NullTreatment;
+use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
+use datasets::ColumnType;
+
+use crate::shape::{Column, Shape};
+
+/// A measure.
+pub(crate) struct Measure {
+    /// Its field.
+    pub field: &'static str,
+    /// What it is, for the schema's documentation.
+    pub description: &'static str,
+    /// Which columns it has, and what of.
+    pub family: Family,
+    expression: fn(&Shape, &Column) -> Expr,
+}
+
+/// Columns that a measure has a field for, and the types of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Numbers of values, of what can be grouped by.
+    Counts,
+    /// Of numbers, wide enough.
+    Sum,
+    /// Floats, of numbers.
+    Numbers,
+    /// A value, of what has an order and a distance.
+    Extremes,
+    /// A value, where rows have an order.
+    Ends,
+}
+
+const fn measure(
+    field: &'static str,
+    family: Family,
+    description: &'static str,
+    expression: fn(&Shape, &Column) -> Expr,
+) -> Measure {
+    Measure { field, description, family, expression }
+}
+
+/// All of them.
+pub(crate) static MEASURES: [Measure; 15] = [
+    measure("sum", Family::Sum, "Sums.", |_, it| sum(it)),
+    measure("avg", Family::Numbers, "Means.", |_, it| aggregates::avg(float(it))),
+    measure("min", Family::Extremes, "Least values.", |_, it| aggregates::min(it.value())),
+    measure("max", Family::Extremes, "Greatest values.", |_, it| aggregates::max(it.value())),
+    measure(
+        "median",
+        Family::Numbers,
+        "Medians, exact, interpolated between neighbours.",
+        |_, it| percentile(it, 0.50),
+    ),
+    measure("p50", Family::Numbers, "Medians, exact, interpolated between neighbours.", |_, it| {
+        percentile(it, 0.50)
+    }),
+    measure(
+        "p90",
+        Family::Numbers,
+        "90th percentiles, exact, interpolated between neighbours.",
+        |_, it| percentile(it, 0.90),
+    ),
+    measure(
+        "p95",
+        Family::Numbers,
+        "95th percentiles, exact, interpolated between neighbours.",
+        |_, it| percentile(it, 0.95),
+    ),
+    measure(
+        "p99",
+        Family::Numbers,
+        "99th percentiles, exact, interpolated between neighbours.",
+        |_, it| percentile(it, 0.99),
+    ),
+    measure(
+        "stddev",
+        Family::Numbers,
+        "Standard deviations of a sample; null of one value.",
+        |_, it| aggregates::stddev(float(it)),
+    ),
+    measure("variance", Family::Numbers, "Variances of a sample; null of one value.", |_, it| {
+        aggregates::var_sample(float(it))
+    }),
+    measure("countDistinct", Family::Counts, "Numbers of different values, exact.", |_, it| {
+        aggregates::count_distinct(it.value())
+    }),
+    measure(
+        "approxDistinct",
+        Family::Counts,
+        "Numbers of different values by HyperLogLog: 0.8 % off, typically, in little memory.",
+        |_, it| approx_distinct(it),
+    ),
+    measure(
+        "first",
+        Family::Ends,
+        "Values of the first row that has one, by time, then by key.",
+        |shape, it| valued(aggregates::first_value(it.value(), rows_order(shape, it))),
+    ),
+    measure(
+        "last",
+        Family::Ends,
+        "Values of the last row that has one, by time, then by key.",
+        |shape, it| valued(aggregates::last_value(it.value(), rows_order(shape, it))),
+    ),
+];
+
+impl Family {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Counts, Self::Sum, Self::Numbers, Self::Extremes, Self::Ends];
+
+    /// The type of a result over `column`; `None` where it has no meaning.
+    pub(crate) fn result(self, shape: &Shape, column: &Column) -> Option<ColumnType> {
+        let numeric = column.kind.is_numeric();
+        match self {
+            Self::Counts => column.is_groupable().then_some(ColumnType::Int64),
+            Self::Sum => match &column.kind {
+                ColumnType::Int32 | ColumnType::Int64 => Some(ColumnType::Decimal(38, 0)),
+                ColumnType::Float32 | ColumnType::Float64 => Some(ColumnType::Float64),
+                ColumnType::Decimal(_, scale) => Some(ColumnType::Decimal(38, *scale)),
+                _ => None,
+            },
+            Self::Numbers => numeric.then_some(ColumnType::Float64),
+            Self::Extremes => (numeric || column.is_temporal()).then(|| column.kind.clone()),
+            Self::Ends => {
+                let has_order = shape.time.is_some() || !shape.key.is_empty();
+                (has_order && column.is_groupable()).then(|| column.kind.clone())
+            }
+        }
+    }
+}
+
+impl Measure {
+    /// The one of this field.
+    pub(crate) fn named(field: &str) -> Option<&'static Self> {
+        MEASURES.iter().find(|measure| measure.field == field)
+    }
+
+    /// Over the rows of a group that `filter` takes.
+    pub(crate) fn over(&self, shape: &Shape, column: &Column, filter: Option<&Expr>) -> Expr {
+        let computed = filtered((self.expression)(shape, column), filter);
+        match self.family.result(shape, column) {
+            Some(kind) if self.family == Family::Sum => cast(computed, kind.arrow_type()),
+            _ => computed,
+        }
+    }
+}
+
+/// An aggregate over those rows alone that `filter` takes.
+pub(crate) fn filtered(mut aggregate: Expr, filter: Option<&Expr>) -> Expr {
+    if let Expr::AggregateFunction(function) = &mut aggregate {
+        function.params.filter = filter.cloned().map(Box::new);
+    }
+    aggregate
+}
+
+fn float(column: &Column) -> Expr {
+    cast(column.value(), DataType::Float64)
+}
+
+fn sum(column: &Column) -> Expr {
+    aggregates::sum(match &column.kind {
+        ColumnType::Int32 | ColumnType::Int64 => cast(column.value(), DataType::Decimal128(28, 0)),
+        ColumnType::Decimal(..) => column.value(),
+        _ => float(column),
+    })
+}
+
+fn percentile(column: &Column, part: f64) -> Expr {
+    percentile_cont(float(column).sort(true, false), lit(part))
+}
+
+fn approx_distinct(column: &Column) -> Expr {
+    use ColumnType as T;
+    aggregates::approx_distinct(match &column.kind {
+        T::Int32 | T::Int64 | T::Text | T::Date | T::Timestamp => column.value(),
+        // Of which the sketch takes no values.
+        _ => cast(column.value(), DataType::Utf8),
+    })
+}
+
+/// By time, by key, and by the value itself; each once, twice is more than DataFusion takes.
+fn rows_order(shape: &Shape, column: &Column) -> Vec<SortExpr> {
+    let columns = shape.time.iter().chain(&shape.key).map(|at| shape.at(*at).value());
+    let mut order: Vec<SortExpr> = Vec::new();
+    for value in columns.chain([column.value()]) {
+        if order.iter().all(|term| term.expr != value) {
+            order.push(value.sort(true, false));
+        }
+    }
+    order
+}
+
+/// Of rows that have a value.
+fn valued(mut aggregate: Expr) -> Expr {
+    if let Expr::AggregateFunction(function) = &mut aggregate {
+        function.params.null_treatment = Some(NullTreatment::IgnoreNulls);
+    }
+    aggregate
+}
+
+impl std::fmt::Debug for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.field)
+    }
+}
+
+impl PartialEq for Measure {
+    fn eq(&self, other: &Self) -> bool {
+        self.field == other.field
+    }
+}
+
+impl Eq for Measure {}
+
+impl PartialOrd for Measure {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Measure {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.field.cmp(other.field)
+    }
+}
+
+impl Hash for Measure {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.field.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::GROUP_WORDS;
+
+    #[test]
+    fn each_has_a_word_that_no_column_has() {
+        for measure in &MEASURES {
+            assert!(GROUP_WORDS.contains(&measure.field), "{measure:?}");
+            assert_eq!(Measure::named(measure.field), Some(measure));
+        }
+    }
+}
