@@ -36,7 +36,7 @@ mod subscribe;
 
 pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
-pub use limits::Limits;
+pub use limits::{LimitSetting, LimitValue, Limits};
 pub use server::{ApiKey, LISTEN_DEFAULT, Patience, Server, ServerOptions, require_keys};
 pub use service::{Accepts, Service};
 

@@ -61,7 +61,7 @@ pub async fn listen(
         keys: settings.api_keys()?,
         ..ServerOptions::default()
     };
-    options.limits.ingest_bytes_max = settings.body_bytes()?;
+    options.limits = settings.limits()?;
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on http://{}", server.address()));

@@ -19,6 +19,8 @@ pub struct File {
     pub keys: Vec<KeySetting>,
     /// The `[grants.NAME]` tables.
     pub grants: BTreeMap<String, GrantSet>,
+    /// The `[limits]` table.
+    pub limits: BTreeMap<String, String>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -46,16 +48,15 @@ fn parse(name: String, text: &str) -> Result<File> {
         storage: BTreeMap::new(),
         keys: Vec::new(),
         grants: BTreeMap::new(),
+        limits: BTreeMap::new(),
     };
     for (key, value) in table {
         match (key.as_str(), value) {
             ("storage", toml::Value::Table(options)) => {
-                for (option, value) in options {
-                    let value = scalar(&value).ok_or_else(|| {
-                        bad(format!("storage.{option}: expected a text, number or bool"))
-                    })?;
-                    file.storage.insert(option, value);
-                }
+                file.storage = texts(&key, options).map_err(&bad)?
+            }
+            ("limits", toml::Value::Table(limits)) => {
+                file.limits = texts(&key, limits).map_err(&bad)?
             }
             ("keys", value) => {
                 file.keys = value
@@ -75,6 +76,14 @@ fn parse(name: String, text: &str) -> Result<File> {
         }
     }
     Ok(file)
+}
+
+fn texts(table: &str, values: toml::Table) -> Result<BTreeMap<String, String>, String> {
+    let text = |(name, value): (String, toml::Value)| match scalar(&value) {
+        Some(text) => Ok((name, text)),
+        None => Err(format!("{table}.{name}: expected a text, number or bool")),
+    };
+    values.into_iter().map(text).collect()
 }
 
 fn scalar(value: &toml::Value) -> Option<String> {

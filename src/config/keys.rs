@@ -7,7 +7,7 @@ use graphql::ApiKey;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Origin;
+use super::{InForce, Origin, Settings, bad};
 
 /// Shortest secret that is accepted: below it, guessing is a way in.
 const SECRET_MIN_BYTES: usize = 16;
@@ -113,6 +113,42 @@ impl KeySetting {
         let grants =
             self.grants.as_ref().map(|name| format!(", grants {name}")).unwrap_or_default();
         format!("{} in {} ({roles}{grants}): ***", self.subject, self.tenant)
+    }
+}
+
+impl Settings {
+    /// The keys that requests may carry.
+    pub fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        for (i, (key, origin)) in self.keys.iter().enumerate() {
+            if let Some((other, _)) = self.keys[..i].iter().find(|(k, _)| k.has_secret_of(key)) {
+                return Err(bad(format!(
+                    "keys[{i}] (from {origin}): it has the secret of {}; expected one of its own",
+                    other.masked()
+                )));
+            }
+        }
+        for (name, (set, origin)) in &self.grants {
+            set.check().map_err(|e| bad(format!("grants.{name} (from {origin}): {e}")))?;
+        }
+        let set = |name: &str| self.grants.get(name).map(|(set, _)| set);
+        let names: Vec<&str> = self.grants.keys().map(String::as_str).collect();
+        self.keys.iter().map(|(key, origin)| key.resolve(origin, set, &names)).collect()
+    }
+
+    pub(super) fn keys_in_force(&self) -> impl Iterator<Item = InForce> {
+        let keys = self.keys.iter().enumerate().map(|(i, (key, origin))| InForce {
+            name: format!("keys[{i}]"),
+            value: key.masked(),
+            origin: origin.to_string(),
+            about: "key that requests may carry".to_owned(),
+        });
+        let grants = self.grants.iter().map(|(name, (set, origin))| InForce {
+            name: format!("grants.{name}"),
+            value: set.datasets.keys().cloned().collect::<Vec<_>>().join(", "),
+            origin: origin.to_string(),
+            about: "datasets that keys with these grants see".to_owned(),
+        });
+        keys.chain(grants)
     }
 }
 

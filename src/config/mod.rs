@@ -5,6 +5,7 @@
 
 mod file;
 mod keys;
+mod limits;
 mod runs;
 mod size;
 
@@ -14,7 +15,6 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, GrantSet, Principal, Result, TenantId, near_names};
-use graphql::ApiKey;
 use kernels::GpuPolicy;
 
 use crate::cli::Global;
@@ -151,6 +151,7 @@ pub struct Settings {
     storage: BTreeMap<String, (String, Origin)>,
     keys: Vec<(keys::KeySetting, Origin)>,
     grants: BTreeMap<String, (GrantSet, Origin)>,
+    limits: BTreeMap<String, (String, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -183,13 +184,16 @@ impl Settings {
         let mut values: BTreeMap<&'static str, (String, Origin)> =
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
         let mut storage = BTreeMap::new();
-        let (mut keys, mut grants) = (Vec::new(), BTreeMap::new());
+        let (mut keys, mut grants, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
                 let Some(key) = KEYS.iter().find(|k| k.name == name) else {
-                    let known: Vec<_> =
-                        KEYS.iter().map(|k| k.name).chain(["storage", "keys", "grants"]).collect();
+                    let known: Vec<_> = KEYS
+                        .iter()
+                        .map(|k| k.name)
+                        .chain(["storage", "keys", "grants", "limits"])
+                        .collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
                         file.name,
@@ -204,6 +208,8 @@ impl Settings {
             keys.extend(file.keys.into_iter().map(|k| (k, Origin::File(file.name.clone()))));
             let of_file = |(name, set)| (name, (set, Origin::File(file.name.clone())));
             grants.extend(file.grants.into_iter().map(of_file));
+            let of_file = |(name, value)| (name, (value, Origin::File(file.name.clone())));
+            limits.extend(file.limits.into_iter().map(of_file));
         }
 
         for (variable, value) in environment {
@@ -217,6 +223,9 @@ impl Settings {
                     keys::KeySetting::from_secret(value)?,
                     Origin::Environment(variable.clone()),
                 ));
+            } else if let Some(name) = variable.strip_prefix("COLONNADE_LIMITS_") {
+                let origin = Origin::Environment(variable.clone());
+                limits.insert(name.to_lowercase(), (value.clone(), origin));
             } else if let Some(name) = variable.strip_prefix("COLONNADE_") {
                 match KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(name)) {
                     Some(key) => {
@@ -240,7 +249,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys, grants })
+        Ok(Self { values, storage, keys, grants, limits })
     }
 
     /// Takes a flag that only some commands have.
@@ -250,7 +259,8 @@ impl Settings {
             values.insert(name, (value, Origin::Flag(name)));
         }
         let (storage, keys) = (self.storage.clone(), self.keys.clone());
-        Self { values, storage, keys, grants: self.grants.clone() }
+        let (grants, limits) = (self.grants.clone(), self.limits.clone());
+        Self { values, storage, keys, grants, limits }
     }
 
     /// Root of all data.
@@ -338,11 +348,6 @@ impl Settings {
         Some(self.text("programs")).filter(|folder| !folder.is_empty()).map(PathBuf::from)
     }
 
-    /// Largest upload.
-    pub fn body_bytes(&self) -> Result<usize> {
-        self.addressable_bytes("body_limit")
-    }
-
     /// What to log; `default` where the settings leave it to the command.
     pub fn log_filter<'a>(&'a self, default: &'a str) -> &'a str {
         Some(self.text("log")).filter(|filter| !filter.is_empty()).unwrap_or(default)
@@ -357,24 +362,6 @@ impl Settings {
         }
     }
 
-    /// The keys that requests may carry.
-    pub fn api_keys(&self) -> Result<Vec<ApiKey>> {
-        for (i, (key, origin)) in self.keys.iter().enumerate() {
-            if let Some((other, _)) = self.keys[..i].iter().find(|(k, _)| k.has_secret_of(key)) {
-                return Err(bad(format!(
-                    "keys[{i}] (from {origin}): it has the secret of {}; expected one of its own",
-                    other.masked()
-                )));
-            }
-        }
-        for (name, (set, origin)) in &self.grants {
-            set.check().map_err(|e| bad(format!("grants.{name} (from {origin}): {e}")))?;
-        }
-        let set = |name: &str| self.grants.get(name).map(|(set, _)| set);
-        let names: Vec<&str> = self.grants.keys().map(String::as_str).collect();
-        self.keys.iter().map(|(key, origin)| key.resolve(origin, set, &names)).collect()
-    }
-
     /// Fails where a command or a server would.
     pub fn check(&self) -> Result<()> {
         self.principal()?;
@@ -382,7 +369,7 @@ impl Settings {
         self.memory_bytes()?;
         self.spill_bytes()?;
         self.models()?;
-        self.body_bytes()?;
+        self.limits()?;
         self.workers()?;
         self.concurrent()?;
         self.prices()?;
@@ -430,18 +417,8 @@ impl Settings {
             origin: origin.to_string(),
             about: "object store option".to_owned(),
         }));
-        lines.extend(self.keys.iter().enumerate().map(|(i, (key, origin))| InForce {
-            name: format!("keys[{i}]"),
-            value: key.masked(),
-            origin: origin.to_string(),
-            about: "key that requests may carry".to_owned(),
-        }));
-        lines.extend(self.grants.iter().map(|(name, (set, origin))| InForce {
-            name: format!("grants.{name}"),
-            value: set.datasets.keys().cloned().collect::<Vec<_>>().join(", "),
-            origin: origin.to_string(),
-            about: "datasets that keys with these grants see".to_owned(),
-        }));
+        lines.extend(self.limits_in_force());
+        lines.extend(self.keys_in_force());
         lines
     }
 
@@ -509,97 +486,4 @@ fn is_secret(option: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn settings(flags: Global, environment: &[(&str, &str)], file: &str) -> Result<Settings> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("colonnade.toml");
-        std::fs::write(&path, file).unwrap();
-        let environment: Vec<_> =
-            environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Settings::layered(&flags, &environment, &path)
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
-        let file = "data = \"of-file\"\ntenant = \"of-file\"\nlisten = \"127.0.0.1:1\"\n";
-        let environment =
-            [("COLONNADE_DATA", "of-environment"), ("COLONNADE_TENANT", "of-environment")];
-        let flags = Global { data: Some("of-flag".into()), ..Global::default() };
-        let settings = settings(flags, &environment, file).unwrap();
-        let origin =
-            |name| settings.values.get(name).map(|(v, o)| (v.clone(), o.to_string())).unwrap();
-        assert_eq!(origin("data"), ("of-flag".into(), "--data".into()));
-        assert_eq!(origin("tenant"), ("of-environment".into(), "COLONNADE_TENANT".into()));
-        assert_eq!(origin("listen"), ("127.0.0.1:1".into(), "colonnade.toml".into()));
-        assert_eq!(origin("gpu"), ("preferred".into(), "default".into()));
-    }
-
-    #[test]
-    fn a_misspelt_variable_is_refused_and_others_are_left_alone() {
-        let of = |variable: &str| settings(Global::default(), &[(variable, "x")], "").map(|_| ());
-        let message = of("COLONNADE_LISTN").unwrap_err().to_string();
-        assert!(message.contains("COLONNADE_LISTN (from the environment)"), "{message}");
-        assert!(message.ends_with("did you mean COLONNADE_LISTEN?"), "{message}");
-        for other in ["COLONNADE_SHARED_DATA", "COLONNADE_MINILM", "COLONNADE_HOME", "LISTN"] {
-            of(other).unwrap();
-        }
-    }
-
-    #[test]
-    fn an_address_may_be_a_name() {
-        let of = |listen: &str| {
-            let environment = [("COLONNADE_LISTEN", listen)];
-            settings(Global::default(), &environment, "").unwrap().listen()
-        };
-        assert_eq!(of("localhost:8642").unwrap().to_string(), "127.0.0.1:8642");
-        assert_eq!(of("[::1]:0").unwrap().to_string(), "[::1]:0");
-        let message = of("8642").unwrap_err().to_string();
-        assert!(message.contains("listen = \"8642\" (from COLONNADE_LISTEN)"), "{message}");
-    }
-
-    #[test]
-    fn a_bad_value_says_where_it_is_from() {
-        let settings = settings(Global::default(), &[("COLONNADE_MEMORY", "lots")], "").unwrap();
-        let message = settings.memory_bytes().unwrap_err().to_string();
-        assert!(message.contains("memory = \"lots\" (from COLONNADE_MEMORY)"), "{message}");
-    }
-
-    #[test]
-    fn a_server_may_work_at_no_run_and_a_worker_at_one_at_least() {
-        let of =
-            |name: &str, value: &str| settings(Global::default(), &[(name, value)], "").unwrap();
-        assert_eq!(of("COLONNADE_WORKERS", "0").workers().unwrap(), 0);
-        assert_eq!(of("COLONNADE_CONCURRENT", "8").concurrent().unwrap(), 8);
-        for bad in ["257", "-1", "many", "1.5", ""] {
-            assert!(of("COLONNADE_WORKERS", bad).workers().is_err(), "{bad:?} passed");
-        }
-        let message = of("COLONNADE_CONCURRENT", "0").concurrent().unwrap_err().to_string();
-        assert!(
-            message.ends_with("(from COLONNADE_CONCURRENT): expected 1 to 256 runs"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn an_unknown_setting_is_refused_and_the_known_are_named() {
-        let message =
-            settings(Global::default(), &[], "dat = \"x\"").map(|_| ()).unwrap_err().to_string();
-        assert!(message.contains("\"dat\"") && message.contains("data, tenant"), "{message}");
-    }
-
-    #[test]
-    fn secrets_are_masked() {
-        let environment = [
-            ("AWS_SECRET_ACCESS_KEY", "hush"),
-            ("AWS_REGION", "eu"),
-            ("COLONNADE_API_KEY", "a-long-enough-key"),
-        ];
-        let settings = settings(Global::default(), &environment, "").unwrap();
-        let shown = format!("{:?}", settings.in_force());
-        assert!(!shown.contains("hush") && !shown.contains("a-long-enough-key"), "{shown}");
-        assert!(shown.contains("eu"), "{shown}");
-    }
-}
+mod tests;

@@ -144,6 +144,14 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
             .limit_recursive_depth(limits.document_nesting_max)
             .limit_directives(8)
             .extension(Counting);
+    let builder = match limits.introspection {
+        true => builder,
+        false => builder.disable_introspection(),
+    };
+    let builder = match limits.suggestions {
+        true => builder,
+        false => builder.disable_suggestions(),
+    };
     let builder = types.into_iter().fold(builder, |builder, kind| builder.register(kind));
     let schema = builder
         .finish()

@@ -28,6 +28,28 @@ async fn code(limits: Limits, query: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_schema_and_names_that_are_spelt_alike_can_be_kept_back() {
+    let asked = ["{ __schema { queryType { name } } }", "{ __type(name: \"CallsRow\") { name } }"];
+    let unknown = "{ calls { nodes { modell } } }";
+    let rig = Rig::with_calls().await;
+    for query in asked {
+        assert!(rig.ask(query).await.to_string().contains("\"name\""), "{query}");
+    }
+    assert!(rig.ask(unknown).await.to_string().contains("Did you mean"));
+    let limits = Limits { introspection: false, suggestions: false, ..Limits::default() };
+    let rig = Rig::with_limits(limits).await;
+    rig.create(calls_spec()).await;
+    for query in asked {
+        let answer = rig.ask(query).await;
+        assert!(!answer.to_string().contains("\"name\""), "{query}: {answer}");
+    }
+    let answer = rig.ask(unknown).await;
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("modell") && !message.contains("Did you mean"), "{message}");
+    assert!(rig.ask("{ calls { __typename } }").await.get("errors").is_none());
+}
+
+#[tokio::test]
 async fn an_operation_that_takes_too_long_is_ended() {
     let limits = Limits { operation_time_max: Duration::ZERO, ..Limits::default() };
     assert_eq!(code(limits, "{ calls { nodes { id } } }").await, "TIMEOUT");

@@ -1,0 +1,165 @@
+//! Settings as they are layered, read and shown.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn settings(flags: Global, environment: &[(&str, &str)], file: &str) -> Result<Settings> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("colonnade.toml");
+    std::fs::write(&path, file).unwrap();
+    let environment: Vec<_> =
+        environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    Settings::layered(&flags, &environment, &path)
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let file = "data = \"of-file\"\ntenant = \"of-file\"\nlisten = \"127.0.0.1:1\"\n";
+    let environment =
+        [("COLONNADE_DATA", "of-environment"), ("COLONNADE_TENANT", "of-environment")];
+    let flags = Global { data: Some("of-flag".into()), ..Global::default() };
+    let settings = settings(flags, &environment, file).unwrap();
+    let origin = |name| settings.values.get(name).map(|(v, o)| (v.clone(), o.to_string())).unwrap();
+    assert_eq!(origin("data"), ("of-flag".into(), "--data".into()));
+    assert_eq!(origin("tenant"), ("of-environment".into(), "COLONNADE_TENANT".into()));
+    assert_eq!(origin("listen"), ("127.0.0.1:1".into(), "colonnade.toml".into()));
+    assert_eq!(origin("gpu"), ("preferred".into(), "default".into()));
+}
+
+#[test]
+fn a_misspelt_variable_is_refused_and_others_are_left_alone() {
+    let of = |variable: &str| settings(Global::default(), &[(variable, "x")], "").map(|_| ());
+    let message = of("COLONNADE_LISTN").unwrap_err().to_string();
+    assert!(message.contains("COLONNADE_LISTN (from the environment)"), "{message}");
+    assert!(message.ends_with("did you mean COLONNADE_LISTEN?"), "{message}");
+    for other in ["COLONNADE_SHARED_DATA", "COLONNADE_MINILM", "COLONNADE_HOME", "LISTN"] {
+        of(other).unwrap();
+    }
+}
+
+#[test]
+fn an_address_may_be_a_name() {
+    let of = |listen: &str| {
+        let environment = [("COLONNADE_LISTEN", listen)];
+        settings(Global::default(), &environment, "").unwrap().listen()
+    };
+    assert_eq!(of("localhost:8642").unwrap().to_string(), "127.0.0.1:8642");
+    assert_eq!(of("[::1]:0").unwrap().to_string(), "[::1]:0");
+    let message = of("8642").unwrap_err().to_string();
+    assert!(message.contains("listen = \"8642\" (from COLONNADE_LISTEN)"), "{message}");
+}
+
+#[test]
+fn a_bad_value_says_where_it_is_from() {
+    let settings = settings(Global::default(), &[("COLONNADE_MEMORY", "lots")], "").unwrap();
+    let message = settings.memory_bytes().unwrap_err().to_string();
+    assert!(message.contains("memory = \"lots\" (from COLONNADE_MEMORY)"), "{message}");
+}
+
+#[test]
+fn a_server_may_work_at_no_run_and_a_worker_at_one_at_least() {
+    let of = |name: &str, value: &str| settings(Global::default(), &[(name, value)], "").unwrap();
+    assert_eq!(of("COLONNADE_WORKERS", "0").workers().unwrap(), 0);
+    assert_eq!(of("COLONNADE_CONCURRENT", "8").concurrent().unwrap(), 8);
+    for bad in ["257", "-1", "many", "1.5", ""] {
+        assert!(of("COLONNADE_WORKERS", bad).workers().is_err(), "{bad:?} passed");
+    }
+    let message = of("COLONNADE_CONCURRENT", "0").concurrent().unwrap_err().to_string();
+    assert!(message.ends_with("(from COLONNADE_CONCURRENT): expected 1 to 256 runs"), "{message}");
+}
+
+#[test]
+fn an_unknown_setting_is_refused_and_the_known_are_named() {
+    let message =
+        settings(Global::default(), &[], "dat = \"x\"").map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("\"dat\"") && message.contains("data, tenant"), "{message}");
+}
+
+#[test]
+fn secrets_are_masked() {
+    let environment = [
+        ("AWS_SECRET_ACCESS_KEY", "hush"),
+        ("AWS_REGION", "eu"),
+        ("COLONNADE_API_KEY", "a-long-enough-key"),
+    ];
+    let settings = settings(Global::default(), &environment, "").unwrap();
+    let shown = format!("{:?}", settings.in_force());
+    assert!(!shown.contains("hush") && !shown.contains("a-long-enough-key"), "{shown}");
+    assert!(shown.contains("eu"), "{shown}");
+}
+
+#[test]
+fn limits_are_typed_and_say_where_they_are_from() {
+    let of =
+        |environment: &[(&str, &str)], file: &str| settings(Global::default(), environment, file);
+    let file = "[limits]\npage_rows_max = 5000\noperation_time_max = \"90s\"\nanswer_bytes_max = \"1MiB\"\nintrospection = false\n";
+    let set = of(&[("COLONNADE_LIMITS_PAGE_ROWS_MAX", "7000")], file).unwrap();
+    let limits = set.limits().unwrap();
+    assert_eq!((limits.page_rows_max, limits.answer_bytes_max), (7_000, 1 << 20));
+    assert_eq!(limits.operation_time_max.as_secs(), 90);
+    assert!(!limits.introspection && limits.suggestions);
+    let shown = |name: &str| {
+        let line = set.in_force().into_iter().find(|line| line.name == name).unwrap();
+        (line.value, line.origin)
+    };
+    let page = ("7000".to_owned(), "COLONNADE_LIMITS_PAGE_ROWS_MAX".to_owned());
+    assert_eq!(shown("limits.page_rows_max"), page);
+    assert_eq!(shown("limits.introspection"), ("false".to_owned(), "colonnade.toml".to_owned()));
+    assert_eq!(shown("limits.depth_max"), ("16".to_owned(), "default".to_owned()));
+    assert_eq!(shown("limits.ingest_bytes_max").1, "default");
+    for (line, says) in [
+        (
+            "page_rows_maxx = 1",
+            "page_rows_maxx (from colonnade.toml): there is no such limit; did you mean page_rows_max",
+        ),
+        ("page_rows_max = 0", "expected more than nothing"),
+        ("page_rows_max = \"many\"", "expected a number, found \"many\""),
+        (
+            "page_rows_max = 10",
+            "page_rows_default: expected at most page_rows_max, which is 10; found 100",
+        ),
+        ("where_nesting_max = 17", "where_nesting_max: expected at most 16, found 17"),
+        ("operation_time_max = \"soon\"", "expected a time such as 90s or 15m"),
+        ("suggestions = \"maybe\"", "expected true or false"),
+        ("ingest_bytes_max = 1", "expected the setting body_limit"),
+    ] {
+        let error = of(&[], &format!("[limits]\n{line}\n")).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains(says), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_key_has_the_grants_that_it_names() {
+    let key = |more: &str| {
+        let digest = "ab".repeat(32);
+        format!(
+            "[[keys]]\nsecret_sha256 = \"{digest}\"\nsubject = \"s\"\nroles = [\"reader\"]\n{more}\n"
+        )
+    };
+    let grants = "[grants.support]\nsalt = \"0123456789abcdef\"\n[grants.support.datasets.tickets]\n\
+                  rows = \"team = claim.team\"\nmasks = {email = \"hash\", at = \"bucket 1d\"}\n";
+    let of = |text: &str| settings(Global::default(), &[], text);
+    let whole = of(&key("")).unwrap().api_keys().unwrap();
+    assert!(whole[0].grants.is_all());
+    let text = key("grants = \"support\"\nclaims = {team = \"eu\"}") + grants;
+    let set = of(&text).unwrap();
+    let keys = set.api_keys().unwrap();
+    assert!(!keys[0].grants.is_all() && !keys[0].grants.digest().is_empty());
+    let lines: Vec<String> = set.in_force().into_iter().map(|l| l.name + &l.value).collect();
+    assert!(lines.contains(&"grants.supporttickets".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("0123456789abcdef")));
+    for (text, says) in [
+        (key("grants = \"suport\"") + grants, "grants \"suport\" are not there; expected support"),
+        (key("claims = {team = \"eu\"}"), "claims: expected grants"),
+        (
+            key("grants = \"support\"") + &grants.replace("0123456789abcdef", "short"),
+            "grants.support (from colonnade.toml): salt",
+        ),
+    ] {
+        let error = of(&text).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains(says), "{text}: {error}");
+    }
+    let text = grants.replace("\"hash\"", "\"mash\"");
+    let error = of(&text).map(drop).unwrap_err().to_string();
+    assert!(error.contains("mask \"mash\": expected hide, hash"), "{error}");
+}
