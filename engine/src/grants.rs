@@ -373,10 +373,16 @@ pub(crate) fn seen(
     entry
 }
 
+/// The tenant, and the digest of grants.
+type SeenKey = (String, String);
+
+/// A catalogue, and what is seen of it.
+type OfAndSeen = [Arc<Catalog>; 2];
+
 /// The catalogues of tenants as some see them, as long as these are the newest.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    kept: Mutex<HashMap<(String, String), [Arc<Catalog>; 2]>>,
+    kept: Mutex<HashMap<SeenKey, OfAndSeen>>,
 }
 
 impl Seen {

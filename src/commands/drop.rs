@@ -85,6 +85,7 @@ pub async fn restore(arguments: Restore, settings: &Settings, output: &Output) -
 /// Gives a dataset another name.
 pub async fn rename(arguments: Rename, settings: &Settings, output: &Output) -> Result<()> {
     let (from, to) = (DatasetName::new(&arguments.dataset)?, DatasetName::new(&arguments.to)?);
+    settings.require_grants_for(from.as_str(), to.as_str())?;
     let engine = open_to_mend(settings, "colonnade rename").await?;
     let renamed = async {
         let who = settings.principal()?;

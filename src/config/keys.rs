@@ -135,6 +135,23 @@ impl Settings {
         self.keys.iter().map(|(key, origin)| key.resolve(origin, set, &names)).collect()
     }
 
+    /// Fails where grants say what is seen of `from` and nothing of `to`, which it is to be called: keys with them would see nothing of
+    /// it, or all.
+    pub fn require_grants_for(&self, from: &str, to: &str) -> Result<()> {
+        for (name, (set, origin)) in &self.grants {
+            if set.datasets.contains_key(from) && !set.datasets.contains_key(to) {
+                return Err(Error::user(
+                    Code::Conflict,
+                    format!(
+                        "grants.{name} (from {origin}) say what is seen of {from}; expected them to say it of {to}, too, before the \
+                         dataset is called so"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn keys_in_force(&self) -> impl Iterator<Item = InForce> {
         let keys = self.keys.iter().enumerate().map(|(i, (key, origin))| InForce {
             name: format!("keys[{i}]"),

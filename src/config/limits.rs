@@ -11,8 +11,8 @@ const BODY: (&str, &str) = ("body_limit", "ingest_bytes_max");
 impl Settings {
     /// The limits of a server.
     pub fn limits(&self) -> Result<Limits> {
-        let mut limits = Limits::default();
-        limits.ingest_bytes_max = self.addressable_bytes(BODY.0)?;
+        let ingest_bytes_max = self.addressable_bytes(BODY.0)?;
+        let mut limits = Limits { ingest_bytes_max, ..Limits::default() };
         for (name, (text, origin)) in &self.limits {
             let wrong = |problem: String| bad(format!("limits.{name} (from {origin}): {problem}"));
             let Some(setting) = Limits::SETTINGS.iter().find(|it| it.name == name) else {

@@ -148,6 +148,11 @@ fn a_key_has_the_grants_that_it_names() {
     let lines: Vec<String> = set.in_force().into_iter().map(|l| l.name + &l.value).collect();
     assert!(lines.contains(&"grants.supporttickets".to_owned()), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("0123456789abcdef")));
+    let error = set.require_grants_for("tickets", "cases").unwrap_err().to_string();
+    assert!(error.contains("grants.support (from colonnade.toml)") && error.contains("cases"));
+    for (from, to) in [("tickets", "tickets"), ("events", "happenings")] {
+        set.require_grants_for(from, to).unwrap();
+    }
     for (text, says) in [
         (key("grants = \"suport\"") + grants, "grants \"suport\" are not there; expected support"),
         (key("claims = {team = \"eu\"}"), "claims: expected grants"),
