@@ -393,7 +393,7 @@ fn write_shops(products: &Path, judged: &Path) {
 }
 
 #[tokio::test]
-async fn the_examples_of_the_readme_and_of_the_page_on_sql_answer() {
+async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     let mut reader = Reader::new(
         &[],
         &[("colonnade run embed ", "colonnade run embed --param embedder=ngram ")],
@@ -403,6 +403,7 @@ async fn the_examples_of_the_readme_and_of_the_page_on_sql_answer() {
     std::fs::write(reader.file("train.csv"), tickets()).unwrap();
     write_orders(&reader.file("orders.parquet"));
     reader.read("docs/sql.md").await;
+    reader.read("docs/queries.md").await;
     reader.read("README.md").await;
 }
 
@@ -534,6 +535,7 @@ impl Reader {
 fn no_page_has_examples_that_nobody_tries() {
     let tried = [
         "docs/sql.md",
+        "docs/queries.md",
         "docs/triage.md",
         "docs/embedding.md",
         "docs/duplicates.md",
