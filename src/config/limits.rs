@@ -12,7 +12,14 @@ impl Settings {
     /// The limits of a server.
     pub fn limits(&self) -> Result<Limits> {
         let ingest_bytes_max = self.addressable_bytes(BODY.0)?;
-        let mut limits = Limits { ingest_bytes_max, ..Limits::default() };
+        let default = Limits::default();
+        let mut limits = Limits {
+            ingest_bytes_max,
+            // There is room for one of the largest, at least.
+            ingest_in_flight_bytes_max: default.ingest_in_flight_bytes_max.max(ingest_bytes_max),
+            ingest_unpacked_bytes_max: default.ingest_unpacked_bytes_max.max(ingest_bytes_max),
+            ..default
+        };
         for (name, (text, origin)) in &self.limits {
             let wrong = |problem: String| bad(format!("limits.{name} (from {origin}): {problem}"));
             let Some(setting) = Limits::SETTINGS.iter().find(|it| it.name == name) else {

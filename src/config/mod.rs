@@ -465,6 +465,11 @@ fn without_password(value: &str) -> String {
 
 fn refuse_misspelt(variable: &str, name: &str) -> Result<()> {
     let lower = name.to_lowercase();
+    if lower.starts_with("limit") {
+        return Err(bad(format!(
+            "{variable} (from the environment): there is no such setting; expected COLONNADE_LIMITS_ and the name of a limit"
+        )));
+    }
     let alike = KEYS.iter().map(|key| key.name).filter(|key| key.len().abs_diff(lower.len()) <= 2);
     match near_names(&lower, alike).first() {
         None => Ok(()),

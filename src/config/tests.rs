@@ -107,6 +107,12 @@ fn limits_are_typed_and_say_where_they_are_from() {
     assert_eq!(shown("limits.introspection"), ("false".to_owned(), "colonnade.toml".to_owned()));
     assert_eq!(shown("limits.depth_max"), ("16".to_owned(), "default".to_owned()));
     assert_eq!(shown("limits.ingest_bytes_max").1, "default");
+    for variable in ["COLONNADE_LIMIT_PAGE_ROWS_MAX", "COLONNADE_LIMITS"] {
+        let error = of(&[(variable, "1")], "").map(drop).unwrap_err().to_string();
+        assert!(error.contains("expected COLONNADE_LIMITS_ and the name"), "{error}");
+    }
+    let large = of(&[], "body_limit = \"512MiB\"\n").unwrap().limits().unwrap();
+    assert_eq!((large.ingest_bytes_max, large.ingest_in_flight_bytes_max), (512 << 20, 512 << 20));
     for (line, says) in [
         (
             "page_rows_maxx = 1",

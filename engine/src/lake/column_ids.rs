@@ -30,6 +30,9 @@ pub(crate) struct ColumnIds {
     /// Names that columns had in between, and what these are known by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     former: BTreeMap<String, String>,
+    /// All names that columns had before they were renamed, by what these are known by, whoever has them now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    had: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl ColumnIds {
@@ -90,6 +93,10 @@ impl ColumnIds {
                 next.ids.insert(column.name.clone(), id);
             }
         }
+        // What it is known by is the first of them.
+        if let Some(Renamed { from, .. }) = renamed.filter(|it| self.id(&it.from) != it.from) {
+            next.had.entry(self.id(from).to_owned()).or_default().insert(from.clone());
+        }
         // Names that are left behind; one that is taken again is of whoever has it now.
         for column in &before.columns {
             let id = self.id(&column.name);
@@ -114,10 +121,14 @@ impl ColumnIds {
         columns.find(|column| ids_then.id(column) == id)
     }
 
-    /// The column of `spec` that came as `name` and is called otherwise now.
+    /// A column of `spec` that was called `name` once and is called otherwise now.
     pub(crate) fn renamed_from<'a>(&self, name: &str, spec: &'a DatasetSpec) -> Option<&'a str> {
+        let was_called = |column: &str| {
+            let id = self.id(column);
+            id == name || self.had.get(id).is_some_and(|names| names.contains(name))
+        };
         let mut columns = spec.columns.iter().map(|column| column.name.as_str());
-        columns.find(|column| *column != name && self.id(column) == name)
+        columns.find(|column| *column != name && was_called(column))
     }
 
     /// What became of the column that was called `name`, where none of `spec` is.

@@ -193,6 +193,28 @@ async fn shows_nothing(engine: &Engine, sets: &[String]) {
 }
 
 #[tokio::test]
+async fn a_name_that_a_column_had_in_between_is_not_forgotten() {
+    let engine = filled().await;
+    let reshape = async |change| {
+        engine.reshape(&who(), &name("calls"), change, label("t")).await.unwrap();
+    };
+    let rename = |column: &str, to: &str| Reshape::Rename { column: column.into(), to: to.into() };
+    let wrong = [
+        rows_of("made_by = 'm1'"),
+        r#"{"datasets": {"calls": {"masks": {"made_by": "hide"}}}}"#.to_owned(),
+    ];
+    reshape(rename("model", "made_by")).await;
+    assert!(asks(&engine, &reader(&wrong[1], None), "SELECT * FROM calls").await.is_ok());
+    reshape(rename("made_by", "maker")).await;
+    shows_nothing(&engine, &wrong).await;
+    let column = toml_column("name = \"made_by\"\ntype = \"text\"\nnullable = true");
+    reshape(Reshape::Add(column)).await;
+    shows_nothing(&engine, &wrong).await;
+    let both = r#"{"datasets": {"calls": {"masks": {"made_by": "hide", "maker": "hide"}}}}"#;
+    assert!(asks(&engine, &reader(both, None), "SELECT * FROM calls").await.is_ok());
+}
+
+#[tokio::test]
 async fn a_condition_with_quotes_in_it_says_what_it_says() {
     let engine = filled().await;
     for (condition, rows) in [

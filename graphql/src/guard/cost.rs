@@ -2,7 +2,8 @@
 //!
 //! The cost is the number of values that the answer can hold at most: each field counts one, times
 //! the `first` of every list around it. A dataset's field counts more by itself, because it opens and
-//! scans a table, and by the conditions of its `where`; long keys count more. Lists that have no `first` count as one: what they
+//! scans a table, and by the conditions of its `where` and of those within it, each for every value that it is about; long keys
+//! count more. Lists that have no `first` count as one: what they
 //! come to is counted while the answer is made. Fragments are measured once and multiplied, variables once, so
 //! measuring takes time proportional to what was sent and not to what it unfolds to.
 
@@ -47,6 +48,8 @@ pub(crate) struct Measure {
     pub depth: usize,
     /// See the module.
     pub cost: u64,
+    /// Cost of conditions within, which are held against rows of the dataset, however many the answer has.
+    pub conditions: u64,
     /// Bytes of `__typename`, under all its keys: of the object that has the selection, and the most of any object in the end.
     pub typename_bytes: usize,
 }
@@ -147,6 +150,7 @@ impl<'a> Costing<'a> {
             };
             whole.depth = whole.depth.max(part.depth);
             whole.cost = whole.cost.saturating_add(part.cost);
+            whole.conditions = whole.conditions.saturating_add(part.conditions);
             whole.typename_bytes = whole.typename_bytes.saturating_add(part.typename_bytes);
         }
         Ok(whole)
@@ -187,9 +191,19 @@ impl<'a> Costing<'a> {
         };
         let own = own.saturating_add((key_bytes / BYTES_OF_ONE) as u64);
         let is_typename = field.name.node == "__typename";
+        let conditions = match level {
+            0 => 0,
+            _ => self.conditions(field).saturating_mul(inner.cost.max(1)),
+        };
+        let conditions = inner.conditions.saturating_add(conditions);
+        let (own, conditions) = match level {
+            0 => (own.saturating_add(conditions), 0),
+            _ => (own, conditions),
+        };
         Ok(Measure {
             depth: inner.depth + 1,
             cost: inner.cost.saturating_mul(rows.unwrap_or(1)).saturating_add(own),
+            conditions,
             typename_bytes: if is_typename { key_bytes + TYPE_NAME_BYTES } else { 0 },
         })
     }
@@ -322,6 +336,20 @@ mod tests {
         let query = "query($w: W) { calls(first: 1, where: $w) { nodes } }";
         let given = serde_json::json!({"w": {"b": {"contains": "y".repeat(320)}}});
         assert_eq!(cost(query, given), Ok(rows - 1 + 5 + 10));
+    }
+
+    #[test]
+    fn conditions_of_measures_cost_for_each_and_not_for_each_group() {
+        let none = serde_json::json!({});
+        let plain = "{ calls(first: 10) { nodes { count sum { a b } } } }";
+        let plain = cost(plain, none.clone()).unwrap();
+        let one = "{ calls(first: 10) { nodes { count(where: {a: {eq: 1}}) sum { a b } } } }";
+        assert_eq!(cost(one, none.clone()), Ok(plain + 5));
+        let two = "{ calls(first: 10) { nodes { count sum(where: {a: {in: [1, 2]}}) { a b } } } }";
+        assert_eq!(cost(two, none.clone()), Ok(plain + 2 * 5 * 2));
+        let twice = "fragment F on N { x: sum(where: {a: {eq: 1}}) { a } } { calls(first: 1) { nodes { ...F } } \
+                     again: calls(first: 1) { nodes { ...F } } }";
+        assert_eq!(cost(twice, none), Ok(2 * (20 + 1 + 2 + 5)));
     }
 
     #[test]

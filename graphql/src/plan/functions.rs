@@ -4,15 +4,19 @@
 //! rows differ and in which equal values compare equal, which floats (NaN, -0) and rows with the
 //! same key do not have by themselves.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, PrimitiveArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder, PrimitiveArray,
+};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use regex::Regex;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a row's identity.
@@ -28,6 +32,56 @@ pub(crate) fn ordered_float(column: Expr) -> Expr {
 pub(crate) fn row_identity(columns: Vec<Expr>) -> Expr {
     let signature = Signature::variadic_any(Volatility::Immutable);
     ScalarUDF::new_from_impl(RowIdentity { signature }).call(columns)
+}
+
+/// Whether some part of a text matches. (DataFusion's own operator makes `LIKE` of simple patterns, and forgets there that `\\` is
+/// no letter of one.)
+pub(crate) fn matches_regex(text: Expr, regex: Regex) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    ScalarUDF::new_from_impl(MatchesRegex { regex, signature }).call(vec![text])
+}
+
+#[derive(Debug)]
+struct MatchesRegex {
+    regex: Regex,
+    signature: Signature,
+}
+
+impl PartialEq for MatchesRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
+}
+
+impl Eq for MatchesRegex {}
+
+impl Hash for MatchesRegex {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.regex.as_str().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for MatchesRegex {
+    fn name(&self) -> &str {
+        "matches_regex"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&call.args)?;
+        let Some(texts) = arrays.first().and_then(|array| array.as_string_opt::<i32>()) else {
+            return exec_err!("matches_regex takes one text");
+        };
+        let matches = texts.iter().map(|text| text.map(|text| self.regex.is_match(text)));
+        Ok(ColumnarValue::Array(Arc::new(matches.collect::<BooleanArray>())))
+    }
 }
 
 /// See [`ordered_float`].

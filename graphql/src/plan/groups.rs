@@ -20,7 +20,7 @@ use super::literals::literal;
 use super::measures::{Family, Measure, filtered};
 use super::order::{Direction, by_name};
 use super::page::{collect_bounded, count_rows, named};
-use super::predicate::predicate;
+use super::predicate::{Terms, predicate_after};
 use super::values::to_values;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
@@ -74,37 +74,48 @@ impl Computed {
 pub(crate) struct Filters {
     texts: Vec<String>,
     conditions: Vec<Expr>,
+    /// By the key of the answer that a measure has it under.
+    by_key: HashMap<String, usize>,
+    terms: Terms,
 }
 
 /// Different filters of the measures of one field.
 const FILTERS_MAX: usize = 32;
 
 impl Filters {
-    /// Takes the `where` of a measure; answers with its position.
+    /// Takes the `where` of a measure that has `key` in the answer; answers with its position.
     pub(crate) fn take(
         &mut self,
         shape: &Shape,
+        key: &str,
         value: Option<&Value>,
         limits: &Limits,
     ) -> Result<Option<usize>> {
-        let Some(condition) = predicate(shape, value, limits)? else { return Ok(None) };
         let text = value.map(Value::to_string).unwrap_or_default();
-        if let Some(known) = self.position(&text) {
-            return Ok(Some(known));
-        }
-        if self.texts.len() >= FILTERS_MAX {
-            let found = self.texts.len() + 1;
-            return Err(over_limit("different filters of measures", FILTERS_MAX, found));
-        }
-        self.texts.push(text);
-        self.conditions.push(condition);
-        Ok(Some(self.texts.len() - 1))
+        let known = self.texts.iter().position(|known| *known == text);
+        let position = match known {
+            Some(known) => known,
+            None => {
+                let read = predicate_after(shape, value, limits, &mut self.terms);
+                let read = read.map_err(|error| error.while_doing(format_args!("{key}")))?;
+                let Some(condition) = read else { return Ok(None) };
+                if self.texts.len() >= FILTERS_MAX {
+                    let found = self.texts.len() + 1;
+                    return Err(over_limit("different filters of measures", FILTERS_MAX, found));
+                }
+                self.texts.push(text);
+                self.conditions.push(condition);
+                self.texts.len() - 1
+            }
+        };
+        self.by_key.insert(key.to_owned(), position);
+        Ok(Some(position))
     }
+}
 
-    /// The position of the filter of this text.
-    fn position(&self, text: &str) -> Option<usize> {
-        self.texts.iter().position(|known| known == text)
-    }
+/// The column of a plan that says which rows a filter takes.
+fn filter_name(filter: usize) -> String {
+    format!("_filter_{filter}")
 }
 
 /// Groups that were read.
@@ -118,8 +129,8 @@ pub(crate) struct Groups {
     pub keys: HashMap<usize, Vec<Value>>,
     /// What was computed.
     pub computed: HashMap<Computed, Vec<Value>>,
-    /// Texts of the filters.
-    filters: Vec<String>,
+    /// Filters, by the key of the answer that a measure has one under.
+    filters: HashMap<String, usize>,
     /// Values that could not be expressed.
     pub not_finite: u64,
 }
@@ -131,10 +142,9 @@ impl Groups {
         values.and_then(|values| values.get(row)).cloned().unwrap_or_default()
     }
 
-    /// The filter that a `where` says.
-    pub(crate) fn filter(&self, value: Option<&Value>) -> Option<usize> {
-        let text = value?.to_string();
-        self.filters.iter().position(|known| *known == text)
+    /// The filter of the measure that has `key` in the answer.
+    pub(crate) fn filter(&self, key: &str) -> Option<usize> {
+        self.filters.get(key).copied()
     }
 }
 
@@ -281,11 +291,16 @@ impl GroupsRequest {
         for (operator, value) in operators {
             let right = lit(literal(kind, value, &format!("{place}.{operator}"))?);
             let left = left.clone();
+            // A NaN is not greater than anything, and is shown as null.
+            let number = |comparison: Expr| match kind {
+                ColumnType::Float64 => comparison.and(left.clone().lt_eq(lit(f64::INFINITY))),
+                _ => comparison,
+            };
             self.having.push(match operator.as_str() {
                 "eq" => left.eq(right),
-                "ne" => left.not_eq(right),
-                "gt" => left.gt(right),
-                "gte" => left.gt_eq(right),
+                "ne" => number(left.clone().not_eq(right)),
+                "gt" => number(left.clone().gt(right)),
+                "gte" => number(left.clone().gt_eq(right)),
                 "lt" => left.lt(right),
                 "lte" => left.lt_eq(right),
                 other => return Err(bad_input(format!("{place}: there is no operator {other}"))),
@@ -332,13 +347,18 @@ impl GroupsRequest {
     fn plan(&self, shape: &Shape, table: DataFrame) -> Result<DataFrame> {
         let keys = self.keys.iter().map(|(i, key)| key.clone().alias(key_name(*i))).collect();
         let computed = self.computed.iter().map(|of| {
-            let filter = of.filter.and_then(|filter| self.filters.conditions.get(filter));
+            let filter = of.filter.map(|filter| by_name(&filter_name(filter)));
             let value = match of.measure {
-                None => filtered(aggregates::count(lit(1i64)), filter),
-                Some(measure) => measure.over(shape, shape.at(of.column), filter),
+                None => filtered(aggregates::count(lit(1i64)), filter.as_ref()),
+                Some(measure) => measure.over(shape, shape.at(of.column), filter.as_ref()),
             };
             value.alias(of.name())
         });
+        // Each is held against a row once, whatever is measured by it.
+        let table =
+            self.filters.conditions.iter().enumerate().try_fold(table, |table, (at, of)| {
+                table.with_column(&filter_name(at), of.clone())
+            })?;
         let groups = table.aggregate(keys, computed.collect())?;
         Ok(match self.having.iter().cloned().reduce(Expr::and) {
             Some(having) => groups.filter(having)?,
@@ -378,7 +398,7 @@ impl GroupsRequest {
             computed.insert(*of, values(&of.name(), &kind)?);
         }
         (groups.keys, groups.computed) = (keys, computed);
-        groups.filters.clone_from(&self.filters.texts);
+        groups.filters.clone_from(&self.filters.by_key);
         Ok(groups)
     }
 

@@ -1,7 +1,7 @@
 //! What is computed over the rows of a group: one line makes a measure, with its field, its place in `having` and `orderBy`.
 //!
 //! Sums of integers are made in 38-digit decimals, because a wrapped 64-bit sum is a wrong number without a sign of it. Percentiles
-//! are exact (interpolated between neighbours); a query whose values do not fit the memory budget fails with RESOURCES_EXHAUSTED
+//! are those of all values (interpolated between neighbours, to a millionth of their distance); a query whose values do not fit the memory budget fails with RESOURCES_EXHAUSTED
 //! instead of becoming approximate. Deviation and variance are those of a sample, null of one value.
 
 use std::cmp::Ordering;
@@ -14,6 +14,7 @@ use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
 use datasets::ColumnType;
 
+use super::functions::ordered_float;
 use crate::shape::{Column, Shape};
 
 /// A measure.
@@ -60,28 +61,31 @@ pub(crate) static MEASURES: [Measure; 15] = [
     measure(
         "median",
         Family::Numbers,
-        "Medians, exact, interpolated between neighbours.",
+        "Medians, interpolated between neighbours, to a millionth of their distance.",
         |_, it| percentile(it, 0.50),
     ),
-    measure("p50", Family::Numbers, "Medians, exact, interpolated between neighbours.", |_, it| {
-        percentile(it, 0.50)
-    }),
+    measure(
+        "p50",
+        Family::Numbers,
+        "Medians, interpolated between neighbours, to a millionth of their distance.",
+        |_, it| percentile(it, 0.50),
+    ),
     measure(
         "p90",
         Family::Numbers,
-        "90th percentiles, exact, interpolated between neighbours.",
+        "90th percentiles, interpolated between neighbours, to a millionth of their distance.",
         |_, it| percentile(it, 0.90),
     ),
     measure(
         "p95",
         Family::Numbers,
-        "95th percentiles, exact, interpolated between neighbours.",
+        "95th percentiles, interpolated between neighbours, to a millionth of their distance.",
         |_, it| percentile(it, 0.95),
     ),
     measure(
         "p99",
         Family::Numbers,
-        "99th percentiles, exact, interpolated between neighbours.",
+        "99th percentiles, interpolated between neighbours, to a millionth of their distance.",
         |_, it| percentile(it, 0.99),
     ),
     measure(
@@ -94,7 +98,7 @@ pub(crate) static MEASURES: [Measure; 15] = [
         aggregates::var_sample(float(it))
     }),
     measure("countDistinct", Family::Counts, "Numbers of different values, exact.", |_, it| {
-        aggregates::count_distinct(it.value())
+        aggregates::count_distinct(equal(it))
     }),
     measure(
         "approxDistinct",
@@ -106,13 +110,13 @@ pub(crate) static MEASURES: [Measure; 15] = [
         "first",
         Family::Ends,
         "Values of the first row that has one, by time, then by key.",
-        |shape, it| valued(aggregates::first_value(it.value(), rows_order(shape, it))),
+        |shape, it| valued(aggregates::first_value(it.value(), rows_order(shape, it, false))),
     ),
     measure(
         "last",
         Family::Ends,
         "Values of the last row that has one, by time, then by key.",
-        |shape, it| valued(aggregates::last_value(it.value(), rows_order(shape, it))),
+        |shape, it| valued(aggregates::last_value(it.value(), rows_order(shape, it, true))),
     ),
 ];
 
@@ -166,6 +170,14 @@ pub(crate) fn filtered(mut aggregate: Expr, filter: Option<&Expr>) -> Expr {
     aggregate
 }
 
+/// A value that is equal where values are: one zero, one NaN.
+fn equal(column: &Column) -> Expr {
+    match column.kind {
+        ColumnType::Float32 | ColumnType::Float64 => ordered_float(column.value()),
+        _ => column.value(),
+    }
+}
+
 fn float(column: &Column) -> Expr {
     cast(column.value(), DataType::Float64)
 }
@@ -187,17 +199,18 @@ fn approx_distinct(column: &Column) -> Expr {
     aggregates::approx_distinct(match &column.kind {
         T::Int32 | T::Int64 | T::Text | T::Date | T::Timestamp => column.value(),
         // Of which the sketch takes no values.
-        _ => cast(column.value(), DataType::Utf8),
+        _ => cast(equal(column), DataType::Utf8),
     })
 }
 
-/// By time, by key, and by the value itself; each once, twice is more than DataFusion takes.
-fn rows_order(shape: &Shape, column: &Column) -> Vec<SortExpr> {
+/// By time, by key, and by the value itself; each once, twice is more than DataFusion takes. A row without a time is neither the
+/// first nor the last.
+fn rows_order(shape: &Shape, column: &Column, nulls_first: bool) -> Vec<SortExpr> {
     let columns = shape.time.iter().chain(&shape.key).map(|at| shape.at(*at).value());
     let mut order: Vec<SortExpr> = Vec::new();
     for value in columns.chain([column.value()]) {
         if order.iter().all(|term| term.expr != value) {
-            order.push(value.sort(true, false));
+            order.push(value.sort(true, nulls_first));
         }
     }
     order

@@ -9,11 +9,14 @@ use datafusion::common::ScalarValue;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions::string::expr_fn::{contains, ends_with, starts_with};
 use datafusion::functions_nested::expr_fn::{array_has, map_keys};
-use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator, binary_expr, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator, lit};
 use datafusion::prelude::in_list as in_list_of;
 use datasets::ColumnType;
 use engine::{Error, JsonAs, Result, json_at, json_has, list_part};
 
+use regex::{Regex, RegexBuilder};
+
+use super::functions::matches_regex;
 use super::literals::literal;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
@@ -27,12 +30,32 @@ pub(crate) fn predicate(
     value: Option<&Value>,
     limits: &Limits,
 ) -> Result<Option<Expr>> {
-    let mut reading = Reading { shape, limits, terms: 0 };
+    predicate_after(shape, value, limits, &mut Terms::default())
+}
+
+/// The same, where others of one question were read before.
+pub(crate) fn predicate_after(
+    shape: &Shape,
+    value: Option<&Value>,
+    limits: &Limits,
+    terms: &mut Terms,
+) -> Result<Option<Expr>> {
+    let mut reading = Reading { shape, limits, terms };
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => reading.object(value, "where", 0),
     }
 }
+
+/// What of conditions is bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    all: usize,
+    regexes: usize,
+}
+
+/// Regular expressions of a question: each takes milliseconds to compile.
+const REGEXES_MAX: usize = 16;
 
 /// Whether `condition` is true of every row, or of none, whatever the rows hold.
 pub(crate) fn constant(condition: &Expr) -> Option<bool> {
@@ -74,7 +97,7 @@ const PATH_MAX: usize = 32;
 struct Reading<'a> {
     shape: &'a Shape,
     limits: &'a Limits,
-    terms: usize,
+    terms: &'a mut Terms,
 }
 
 impl Reading<'_> {
@@ -295,8 +318,13 @@ impl Reading<'_> {
             let high = lit(literal(kind, high, &format!("{place}[1]"))?);
             return Ok(not_nan(on, of().gt_eq(low).and(of().lt_eq(high))));
         }
-        if operator == "regex" {
-            check_regex(value, place)?;
+        if let ("regex", Value::String(text)) = (operator, value) {
+            self.terms.regexes += 1;
+            if self.terms.regexes > REGEXES_MAX {
+                let found = self.terms.regexes;
+                return Err(over_limit("regular expressions in where", REGEXES_MAX, found));
+            }
+            return Ok(matches_regex(of(), regex_of(text, place)?));
         }
         let value = lit(literal(kind, value, place)?);
         let like =
@@ -304,7 +332,6 @@ impl Reading<'_> {
         Ok(match operator {
             "like" => like(Box::new(value), false),
             "ilike" => like(Box::new(value), true),
-            "regex" => binary_expr(of(), Operator::RegexMatch, value),
             "eq" => of().eq(value),
             "ne" => of().not_eq(value),
             "gt" => not_nan(on, of().gt(value)),
@@ -319,9 +346,10 @@ impl Reading<'_> {
     }
 
     fn count(&mut self, terms: usize) -> Result<()> {
-        self.terms += terms;
-        match self.terms > self.limits.where_terms_max {
-            true => Err(over_limit("conditions in where", self.limits.where_terms_max, self.terms)),
+        self.terms.all += terms;
+        let (found, most) = (self.terms.all, self.limits.where_terms_max);
+        match found > most {
+            true => Err(over_limit("conditions in where", most, found)),
             false => Ok(()),
         }
     }
@@ -366,15 +394,13 @@ impl On<'_> {
 const REGEX_BYTES_MAX: usize = 1 << 10;
 const REGEX_COMPILED_MAX: usize = 1 << 20;
 
-fn check_regex(asked: &Value, place: &str) -> Result<()> {
-    // What is no text is refused as such.
-    let Value::String(text) = asked else { return Ok(()) };
+fn regex_of(text: &str, place: &str) -> Result<Regex> {
     if text.len() > REGEX_BYTES_MAX {
         let what = format!("{place} (bytes of a regular expression)");
         return Err(over_limit(&what, REGEX_BYTES_MAX, text.len()));
     }
-    let compiled = regex::RegexBuilder::new(text).size_limit(REGEX_COMPILED_MAX).build();
-    compiled.map(drop).map_err(|error| match error {
+    let compiled = RegexBuilder::new(text).size_limit(REGEX_COMPILED_MAX).build();
+    compiled.map_err(|error| match error {
         regex::Error::CompiledTooBig(most) => {
             let what = format!("{place} (bytes of a regular expression when compiled)");
             over_limit(&what, most, "more")

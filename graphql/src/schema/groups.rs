@@ -187,7 +187,8 @@ fn shown(
     let mut filter = |field: &SelectionField<'_>| {
         let arguments = field.arguments().map_err(|e| bad_input(e.message))?;
         let asked = arguments.into_iter().find(|(name, _)| name == WHERE).map(|(_, value)| value);
-        filters.take(shape, asked.as_ref(), limits)
+        let key = field.alias().unwrap_or(field.name());
+        filters.take(shape, key, asked.as_ref(), limits)
     };
     for field in nodes.field("count").selection_fields() {
         shown.insert(Computed::rows(filter(&field)?));
@@ -262,7 +263,8 @@ fn filtered_field(
     let field = Field::new(name, kind, move |context| {
         match context.parent_value.try_downcast_ref::<GroupRef>() {
             Ok(group) => {
-                let filter = group.groups.filter(argument(&context, WHERE).as_ref());
+                let field = context.ctx.field();
+                let filter = group.groups.filter(field.alias().unwrap_or(field.name()));
                 FieldFuture::Value(show(group, filter))
             }
             Err(error) => FieldFuture::new(async move { Err::<Option<FieldValue>, _>(error) }),

@@ -7,6 +7,7 @@ mod connections;
 mod grants;
 mod http;
 mod limits;
+mod measures;
 mod nested;
 mod pages;
 mod revise;
