@@ -58,7 +58,8 @@ pub struct GrantSet {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// A condition in SQL on the columns as they are stored; `claim.NAME` is what is known of the one who asks, null where nothing is.
+    /// A condition in SQL on the columns as they are stored; `claim.NAME` is what is known of the one who asks: where
+    /// nothing is, no row is seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<String>,
     /// Columns that are not shown as they are.
@@ -219,9 +220,10 @@ impl GrantSet {
         Ok(())
     }
 
-    /// What is said of a dataset, by its name or, where `others` says that it may be one of those, by that.
-    fn of(&self, dataset: &DatasetName, others: bool) -> Option<&Grant> {
-        let others = || self.datasets.get(OTHERS).filter(|_| others);
+    /// What is said of a dataset: by its name, or as one of all others, among which is nothing that may tell of what is kept back.
+    fn of(&self, dataset: &DatasetName, derived: bool) -> Option<&Grant> {
+        let may_tell = || self.has_parts() && (derived || is_kept_name(dataset));
+        let others = || self.datasets.get(OTHERS).filter(|_| !may_tell());
         self.datasets.get(dataset.as_str()).or_else(others)
     }
 
@@ -258,18 +260,13 @@ impl Grants {
 
     /// Whether something of `dataset` is seen, which Colonnade fills by itself or not.
     pub(crate) fn sees(&self, dataset: &DatasetName, derived: bool) -> bool {
-        self.0.as_ref().is_none_or(|limited| {
-            let others = !(limited.set.has_parts() && (derived || is_kept_name(dataset)));
-            limited.set.of(dataset, others).is_some()
-        })
+        self.0.as_ref().is_none_or(|limited| limited.set.of(dataset, derived).is_some())
     }
 
     /// Whether all of `dataset` is seen, if it is.
     pub fn sees_whole(&self, dataset: &DatasetName) -> bool {
-        let whole = |limited: &Arc<Limited>| {
-            let others = !(limited.set.has_parts() && is_kept_name(dataset));
-            limited.set.of(dataset, others).is_some_and(Grant::is_whole)
-        };
+        let whole =
+            |limited: &Arc<Limited>| limited.set.of(dataset, false).is_some_and(Grant::is_whole);
         self.0.as_ref().is_none_or(whole)
     }
 
