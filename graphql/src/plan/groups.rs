@@ -74,8 +74,8 @@ impl Computed {
 pub(crate) struct Filters {
     texts: Vec<String>,
     conditions: Vec<Expr>,
-    /// By the key of the answer that a measure has it under.
-    by_key: HashMap<String, usize>,
+    /// By the key of the answer that a measure has it under; none where it has no filter.
+    by_key: HashMap<String, Option<usize>>,
     terms: Terms,
 }
 
@@ -91,25 +91,38 @@ impl Filters {
         value: Option<&Value>,
         limits: &Limits,
     ) -> Result<Option<usize>> {
+        let position = self.position(shape, key, value, limits)?;
+        match self.by_key.insert(key.to_owned(), position) {
+            // Of several `nodes`, each may have its own.
+            Some(other) if other != position => Err(bad_input(format!(
+                "{key}: measures with other filters have this key in the answer; give one of them an alias of its own"
+            ))),
+            _ => Ok(position),
+        }
+    }
+
+    fn position(
+        &mut self,
+        shape: &Shape,
+        key: &str,
+        value: Option<&Value>,
+        limits: &Limits,
+    ) -> Result<Option<usize>> {
         let text = value.map(Value::to_string).unwrap_or_default();
         let known = self.texts.iter().position(|known| *known == text);
-        let position = match known {
-            Some(known) => known,
-            None => {
-                let read = predicate_after(shape, value, limits, &mut self.terms);
-                let read = read.map_err(|error| error.while_doing(format_args!("{key}")))?;
-                let Some(condition) = read else { return Ok(None) };
-                if self.texts.len() >= FILTERS_MAX {
-                    let found = self.texts.len() + 1;
-                    return Err(over_limit("different filters of measures", FILTERS_MAX, found));
-                }
-                self.texts.push(text);
-                self.conditions.push(condition);
-                self.texts.len() - 1
-            }
-        };
-        self.by_key.insert(key.to_owned(), position);
-        Ok(Some(position))
+        if known.is_some() {
+            return Ok(known);
+        }
+        let read = predicate_after(shape, value, limits, &mut self.terms);
+        let read = read.map_err(|error| error.while_doing(format_args!("{key}")))?;
+        let Some(condition) = read else { return Ok(None) };
+        if self.texts.len() >= FILTERS_MAX {
+            let found = self.texts.len() + 1;
+            return Err(over_limit("different filters of measures", FILTERS_MAX, found));
+        }
+        self.texts.push(text);
+        self.conditions.push(condition);
+        Ok(Some(self.texts.len() - 1))
     }
 }
 
@@ -130,7 +143,7 @@ pub(crate) struct Groups {
     /// What was computed.
     pub computed: HashMap<Computed, Vec<Value>>,
     /// Filters, by the key of the answer that a measure has one under.
-    filters: HashMap<String, usize>,
+    filters: HashMap<String, Option<usize>>,
     /// Values that could not be expressed.
     pub not_finite: u64,
 }
@@ -144,7 +157,7 @@ impl Groups {
 
     /// The filter of the measure that has `key` in the answer.
     pub(crate) fn filter(&self, key: &str) -> Option<usize> {
-        self.filters.get(key).copied()
+        self.filters.get(key).copied().flatten()
     }
 }
 

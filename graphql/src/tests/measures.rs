@@ -85,3 +85,22 @@ async fn filters_of_measures_cost_and_are_bounded() {
     let same = many(100, &|_| "s: {regex: \"^t\"}".to_owned());
     assert_eq!(rig.data(&same).await["oddGroups"]["nodes"][0]["f99"], "1");
 }
+
+#[tokio::test]
+async fn a_key_of_the_answer_has_one_filter_or_none() {
+    let rig = rig().await;
+    let ask = |one: &str, two: &str| {
+        format!("{{ oddGroups {{ x: nodes {{ {one} }} y: nodes {{ {two} }} }} }}")
+    };
+    let few = "c: count(where: {id: {lt: 3}})";
+    for other in ["c: count", "c: count(where: {id: {lt: 2}})"] {
+        for query in [ask(few, other), ask(other, few)] {
+            let answer = rig.ask(&query).await;
+            let message = answer["errors"][0]["message"].as_str().unwrap();
+            assert!(message.starts_with("c: measures with other filters"), "{query}: {answer}");
+        }
+    }
+    let both = rig.data(&ask(few, "c: count(where: {id: {lt: 3}}) d: count")).await;
+    assert_eq!(both["oddGroups"]["x"], json!([{"c": "2"}]));
+    assert_eq!(both["oddGroups"]["y"], json!([{"c": "2", "d": "5"}]));
+}
