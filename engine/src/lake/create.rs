@@ -211,7 +211,11 @@ impl Lake {
     }
 
     /// The same, also where it was taken back before it had a row.
-    async fn find_any(&self, tenant: &TenantId, name: &DatasetName) -> Result<Option<Arc<Table>>> {
+    pub(super) async fn find_any(
+        &self,
+        tenant: &TenantId,
+        name: &DatasetName,
+    ) -> Result<Option<Arc<Table>>> {
         let shelf = self.shelf(tenant);
         if let Some(table) = shelf.get(name) {
             return Ok(Some(table));

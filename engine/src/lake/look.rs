@@ -20,16 +20,22 @@ impl Lake {
             return Ok(());
         }
         let shelf = self.shelf(tenant);
-        match shelf.get(dataset) {
-            Some(table) if version.is_some_and(|version| table.entry().version >= version) => {
-                Ok(())
+        let mut table = shelf.get(dataset);
+        if table.is_none() {
+            self.look_for_new(tenant, &shelf).await?;
+            // It may be part of more.
+            self.finish_publications(tenant).await?;
+            table = shelf.get(dataset);
+            // Somebody may be at opening it, who keeps it as it was when that began.
+            if table.is_none() && !*shelf.listed.lock().await {
+                table = self.find_any(tenant, dataset).await?;
             }
-            Some(table) => self.look_for_next(&table).await,
-            None => {
-                self.look_for_new(tenant, &shelf).await?;
-                // It may be part of more.
-                self.finish_publications(tenant).await
+        }
+        match table {
+            Some(table) if version.is_none_or(|version| table.entry().version < version) => {
+                self.look_for_next(&table).await
             }
+            _ => Ok(()),
         }
     }
 

@@ -15,6 +15,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,24 @@ pub(crate) enum Fault {
     MadeWithoutDescriptors,
 }
 
+/// Where a read waits.
+pub(crate) struct Gate {
+    reached: Semaphore,
+    opened: Semaphore,
+}
+
+impl Gate {
+    /// Returns once a read waits.
+    pub(crate) async fn reached(&self) {
+        self.reached.acquire().await.map(|permit| permit.forget()).unwrap_or_default();
+    }
+
+    /// Lets the read go on.
+    pub(crate) fn open(&self) {
+        self.opened.add_permits(1);
+    }
+}
+
 type Plan = Box<dyn FnMut(&Path) -> Fault + Send>;
 
 /// A store with faults.
@@ -46,6 +65,7 @@ pub(crate) struct Faulty {
     unreadable: Mutex<Option<String>>,
     late: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     hidden: Mutex<Option<(String, usize)>>,
+    held: Mutex<Option<(String, usize, Arc<Gate>)>>,
 }
 
 impl Faulty {
@@ -57,6 +77,7 @@ impl Faulty {
             unreadable: Mutex::default(),
             late: Mutex::default(),
             hidden: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -85,6 +106,26 @@ impl Faulty {
     /// Leaves objects whose path contains `part` out of one listing that would have them, after `before` of these.
     pub(crate) fn hide(&self, part: &str, before: usize) {
         *self.hidden.lock() = Some((part.to_owned(), before));
+    }
+
+    /// Holds one read of an object whose path contains `part`, after `before` of these.
+    pub(crate) fn hold(&self, part: &str, before: usize) -> Arc<Gate> {
+        let gate = Gate { reached: Semaphore::new(0), opened: Semaphore::new(0) };
+        let gate = Arc::new(gate);
+        *self.held.lock() = Some((part.to_owned(), before, Arc::clone(&gate)));
+        gate
+    }
+
+    /// Where the read of an object waits.
+    fn gate(&self, location: &Path) -> Option<Arc<Gate>> {
+        let mut held = self.held.lock();
+        let (_, before, _) =
+            held.as_mut().filter(|(part, ..)| location.as_ref().contains(part.as_str()))?;
+        if *before > 0 {
+            *before -= 1;
+            return None;
+        }
+        held.take().map(|(.., gate)| gate)
     }
 
     /// How many objects there are whose path contains `part`.
@@ -197,7 +238,13 @@ impl ObjectStore for Faulty {
         if unreadable.is_some_and(|part| location.as_ref().contains(&part)) {
             return Err(failed());
         }
-        self.store.get_opts(location, options).await
+        let found = self.store.get_opts(location, options).await;
+        // What is read is as it was when the read began.
+        if let Some(gate) = self.gate(location) {
+            gate.reached.add_permits(1);
+            let _ = gate.opened.acquire().await;
+        }
+        found
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

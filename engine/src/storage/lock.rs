@@ -163,10 +163,11 @@ fn others(folder: &Path) -> String {
     let mut found = Vec::new();
     for path in marks {
         let Ok(file) = File::open(&path) else { continue };
-        let is_held = is_held(&file);
         let mut says = String::new();
-        // One that says nothing yet is just being made.
-        match (&file).take(HOLDER_BYTES_MAX).read_to_string(&mut says) {
+        let read = (&file).take(HOLDER_BYTES_MAX).read_to_string(&mut says);
+        // Looked at behind what it says, which it says once it is held. One that says nothing yet is just being made.
+        let is_held = is_held(&file);
+        match read {
             Ok(1..) if is_held => found.push(says.trim().to_owned()),
             Ok(1..) => drop(fs::remove_file(&path)),
             _ => {}

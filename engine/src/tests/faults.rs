@@ -328,3 +328,34 @@ async fn whatever_fails_each_row_is_there_once() {
         assert_eq!(number(&fresh, "SELECT count(DISTINCT id) FROM calls").await, 32, "seed {seed}");
     }
 }
+
+#[tokio::test]
+async fn what_is_committed_while_a_table_is_opened_is_found_by_who_looks_for_it() {
+    let mut reads = 0;
+    loop {
+        let (store, first) = faulty().await;
+        send(&first, 0..1, None).await.unwrap();
+        let second = over(Arc::clone(&store)).await;
+        let gate = store.hold(COMMIT, reads);
+        let opening = second.clone();
+        let mut opening = tokio::spawn(async move { opening.catalog(&who()).await });
+        tokio::select! {
+            () = gate.reached() => {}
+            _ = &mut opening => break,
+        }
+        // It is being opened as it is by now, and somebody goes on.
+        send(&first, 1..3, None).await.unwrap();
+        let looking = second.clone();
+        let looking =
+            tokio::spawn(async move { looking.look_for(&who(), &name("calls"), None).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        gate.open();
+        opening.await.unwrap().unwrap();
+        looking.await.unwrap().unwrap();
+        assert_eq!(number(&second, "SELECT count(*) FROM calls").await, 3, "read {reads}");
+        reads += 1;
+    }
+    assert!(reads > 2, "{reads} reads of the log");
+}

@@ -236,7 +236,12 @@ async fn check(root: &Path, asked: &Asked, given_up: &BTreeSet<String>) {
     let listed: Vec<String> =
         runs.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect();
     let once: BTreeSet<String> = listed.iter().cloned().collect();
-    assert_eq!(once.len(), listed.len(), "a run is a row twice");
+    if once.len() < listed.len() {
+        let twice = "SELECT id, written_at, finished_at FROM runs WHERE id IN \
+                     (SELECT id FROM runs GROUP BY id HAVING count(*) > 1) ORDER BY id, written_at";
+        let twice = colonnade(root, &["sql", twice, "--format", "json"]).await.json();
+        panic!("runs that are a row twice: {twice:#}");
+    }
     let lost: Vec<_> = asked.taken.difference(&once).collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
     let more = once.len() - asked.taken.len();
