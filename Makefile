@@ -62,6 +62,7 @@ test-all: nvrtc ## unit tests, CUDA compilation and emulation, end to end, tidy
 	$(NVRTC_ENV) $(TOGETHER) --package tests $(OTHERS)
 	$(TOGETHER) --package kernels --test memory
 	$(TOGETHER) --package kernels --doc
+	tests/peers/run-clients.sh audits
 ifneq ($(CI)$(CUDA),)
 	@# The one test of the encoders for CUDA devices has all their code compiled, and needs no driver; lints see it everywhere.
 	@# By itself it takes other features of some small crates, which are compiled a second time.
@@ -134,6 +135,15 @@ test-peers: build ## our tables read by deltalake, polars and duckdb, theirs by 
 .PHONY: test-cases
 test-cases: build ## the answers of the query cases beside DuckDB's
 	tests/peers/run-cases.sh
+
+.PHONY: test-random
+test-random: build ## 5,000 random filters, orders and groups beside DuckDB's answers, and walks through pages while others commit; prints its seed
+	tests/peers/run-random.sh
+
+.PHONY: test-clients
+test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python
+	tests/peers/run-clients.sh audits
+	tests/peers/run-clients.sh
 
 .PHONY: test-ws
 test-ws: build ## subscriptions with the npm client graphql-ws

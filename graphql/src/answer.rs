@@ -33,6 +33,8 @@ pub struct Answer {
 /// How far a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// It is of a kind that is not taken the way it came.
+    Misplaced,
     /// It was refused before anything of it ran.
     Refused,
     /// It ran.
@@ -58,11 +60,11 @@ impl Answer {
         Self::written(response, stage)
     }
 
-    /// The answer to a request that was refused for `error`.
-    pub(crate) fn refused(error: ServerError, request_id: &str) -> Self {
+    /// The answer to a request of which nothing ran, for `error`.
+    pub(crate) fn unanswered(stage: Stage, error: ServerError, request_id: &str) -> Self {
         let mut response = Response::from_errors(vec![error]);
         finish(&mut response.errors, request_id);
-        Self::written(response, Stage::Refused)
+        Self::written(response, stage)
     }
 
     fn written(response: Response, stage: Stage) -> Self {

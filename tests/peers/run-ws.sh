@@ -3,6 +3,7 @@
 # repeated after a break, and the time from commit to message.
 source "$(dirname "$0")/prepare.sh"
 
+with_node
 packages=$(node_packages "$peers/graphql-ws")
 # A file without rows makes a dataset.
 : >"$scratch/empty.ndjson"

@@ -41,6 +41,11 @@ pub(crate) struct RootField {
     pub name: Name,
 }
 
+/// The error of a request that asks nothing.
+pub(crate) fn without_query() -> Error {
+    bad_input("the request has no `query`, or an empty one")
+}
+
 /// Parses `query` and checks the operation called `name` against the limits.
 pub(crate) fn admit(
     query: &str,
@@ -51,7 +56,7 @@ pub(crate) fn admit(
 ) -> Result<Admitted, Box<ServerError>> {
     let refuse = |error: Error| refused(&error);
     if query.trim().is_empty() {
-        return Err(refuse(bad_input("the request has no `query`, or an empty one")));
+        return Err(refuse(without_query()));
     }
     text::check(query, limits).map_err(refuse)?;
     let mut document = parse_query(query).map_err(|error| Box::new(ServerError::from(error)))?;

@@ -1,7 +1,7 @@
 //! GraphQL over HTTP: POST with JSON, GET for queries, and the way to SSE and WebSocket.
 //!
 //! Source: the GraphQL over HTTP specification (graphql.github.io/graphql-over-http/draft). A client
-//! that names no form gets `application/graphql-response+json`.
+//! that names no form gets `application/json`, as the audits of npm's graphql-http expect.
 
 use async_graphql::Request as GraphqlRequest;
 use engine::{Code, Error, Principal, Result};
@@ -14,6 +14,7 @@ use super::wire::{self, graphql_failure};
 use super::{App, body, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
+use crate::guard::without_query;
 use crate::service::Accepts;
 
 /// Answers at `/graphql`.
@@ -55,6 +56,9 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         }
     };
     let parsed = match parsed {
+        Ok(parsed) if parsed.query.trim().is_empty() => {
+            return graphql_failure(StatusCode::BAD_REQUEST, &without_query(), ids);
+        }
         Ok(parsed) => parsed,
         Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
     };
@@ -77,6 +81,13 @@ async fn answer(
     let answers = app.0.service.answer(who, request, &ids.request, accepts).await;
     match (answers, media) {
         (answers, Media::EventStream) => sse::respond(app, answers),
+        (Answers::One(answer), _) if answer.stage == Stage::Misplaced && method == Method::GET => {
+            let mut response = respond(*answer, media);
+            response.set_status(StatusCode::METHOD_NOT_ALLOWED);
+            let allow = poem::http::HeaderValue::from_static("POST");
+            response.headers_mut().insert(header::ALLOW, allow);
+            response
+        }
         (Answers::One(answer), media) => respond(*answer, media),
         (Answers::Many(_), _) => {
             let error = Error::internal("a stream for a client that takes none");
@@ -87,11 +98,15 @@ async fn answer(
 
 fn respond(answer: Answer, media: Media) -> Response {
     let code = refusal(&answer);
-    let status = match (answer.stage, media) {
-        (Stage::Refused, Media::GraphqlResponse) => {
-            code.map_or(StatusCode::BAD_REQUEST, wire::status)
-        }
-        _ => StatusCode::OK,
+    // A document that is none is an answer to who takes `application/json`; a server that has no room is not.
+    let is_told = match (answer.stage, media) {
+        (Stage::Misplaced, _) | (Stage::Refused, Media::GraphqlResponse) => true,
+        (Stage::Refused, _) => code.is_some_and(|code| code != Code::BadInput),
+        _ => false,
+    };
+    let status = match is_told {
+        true => code.map_or(StatusCode::BAD_REQUEST, wire::status),
+        false => StatusCode::OK,
     };
     let (json, room) = answer.into_parts();
     let response = wire::counted_body(status, media.content_type(), json, room);

@@ -5,7 +5,7 @@
 pub(super) enum Media {
     /// `application/graphql-response+json`: the status tells of refused requests, too.
     GraphqlResponse,
-    /// `application/json`: 200 for every well-formed request.
+    /// `application/json`: 200 for every well-formed request that is answered, also with errors.
     Json,
     /// `text/event-stream`.
     EventStream,
@@ -22,10 +22,11 @@ impl Media {
     }
 }
 
-/// The form that `accept` likes best of ours, the first of equals; `None` when it takes none.
+/// The form that `accept` likes best of ours, the first of equals; `None` when it takes none. Who says nothing gets what every client
+/// understands, `application/json`.
 pub(super) fn negotiate(accept: Option<&str>) -> Option<Media> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
-        return Some(Media::GraphqlResponse);
+        return Some(Media::Json);
     };
     let mut best: Option<(f32, Media)> = None;
     for range in accept.split(',') {
@@ -36,8 +37,8 @@ pub(super) fn negotiate(accept: Option<&str>) -> Option<Media> {
             .find_map(|q| q.trim().parse::<f32>().ok())
             .unwrap_or(1.0);
         let media = match name.as_str() {
-            "application/graphql-response+json" | "application/*" | "*/*" => Media::GraphqlResponse,
-            "application/json" => Media::Json,
+            "application/graphql-response+json" => Media::GraphqlResponse,
+            "application/json" | "application/*" | "*/*" => Media::Json,
             "text/event-stream" | "text/*" => Media::EventStream,
             _ => continue,
         };
@@ -61,9 +62,9 @@ mod tests {
             Some(Media::GraphqlResponse),
         );
         is("application/json;q=0.5, text/event-stream", Some(Media::EventStream));
-        is("*/*", Some(Media::GraphqlResponse));
+        is("*/*", Some(Media::Json));
         is("text/html, application/json;q=0", None);
         is("image/png", None);
-        assert_eq!(negotiate(None), Some(Media::GraphqlResponse));
+        assert_eq!(negotiate(None), Some(Media::Json));
     }
 }

@@ -409,7 +409,7 @@ impl Operation {
     }
 
     async fn answer(&self, answer: Answer) -> Next {
-        if answer.stage == Stage::Refused || (!answer.has_data && !answer.errors.is_empty()) {
+        if answer.stage != Stage::Executed || (!answer.has_data && !answer.errors.is_empty()) {
             let errors = serde_json::to_value(&answer.errors).unwrap_or_default();
             let message = json!({"type": "error", "id": self.id, "payload": errors}).to_string();
             let room = answer.room.map(|room| room.of(message.len()));

@@ -9,7 +9,7 @@ use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
 
 use super::trace::RequestIds;
-use crate::answer::Answer;
+use crate::answer::{Answer, Stage};
 use crate::error::{to_body, to_graphql};
 use crate::service::Room;
 
@@ -64,7 +64,7 @@ pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestId
     let code = error.code();
     let mut error = to_graphql(error).into_server_error(Default::default());
     error.locations.clear();
-    let refused = Answer::refused(error, &ids.request).json;
+    let refused = Answer::unanswered(Stage::Refused, error, &ids.request).json;
     told_when(code, body(status, "application/json", refused))
 }
 

@@ -93,25 +93,33 @@ async fn status_and_form_follow_the_specification() {
     let rig = Rig::with_calls().await;
     let client = client(&rig, ServerOptions::default()).await;
     let good = json!({"query": "query($n: Int) { calls(first: $n) { nodes { id } } }", "variables": {"n": 1}}).to_string();
-    let (status, headers, body) = client.post("/graphql", &[JSON], good.clone()).await;
+    const NEW: (&str, &str) = ("accept", "application/graphql-response+json");
+    let is = |headers: &HeaderMap, form: &str| {
+        let found = headers[CONTENT_TYPE].to_str().unwrap();
+        assert_eq!(found, format!("{form}; charset=utf-8"));
+    };
+    let (status, headers, body) = client.post("/graphql", &[JSON, NEW], good.clone()).await;
     assert_eq!((status, &body["data"]), (200, &json!({"calls": {"nodes": [{"id": "c0"}]}})));
-    assert!(
-        headers[CONTENT_TYPE].to_str().unwrap().starts_with("application/graphql-response+json")
-    );
+    is(&headers, NEW.1);
     assert_eq!(headers["x-trace-id"].len(), 32);
     assert!(body["extensions"]["cost"].as_u64().unwrap() > 0);
-    let (_, headers, _) =
-        client.post("/graphql", &[JSON, ("accept", "application/json")], good).await;
-    assert!(headers[CONTENT_TYPE].to_str().unwrap().starts_with("application/json"));
+    let plain: [Headers; 3] =
+        [&[JSON], &[JSON, ("accept", "*/*")], &[JSON, ("accept", "application/json")]];
+    for accept in plain {
+        let (_, headers, _) = client.post("/graphql", accept, good.clone()).await;
+        is(&headers, "application/json");
+    }
 
     let unknown = json!({"query": "{ nothing }"}).to_string();
-    let (status, _, body) = client.post("/graphql", &[JSON], unknown.clone()).await;
+    let (status, _, body) = client.post("/graphql", &[JSON, NEW], unknown.clone()).await;
     assert_eq!((status, body.get("data")), (400, None));
     assert_eq!(body["errors"][0]["extensions"]["code"], "BAD_INPUT");
     assert!(body["errors"][0]["extensions"]["requestId"].is_string());
-    let (status, ..) =
-        client.post("/graphql", &[JSON, ("accept", "application/json")], unknown).await;
-    assert_eq!(status, 200);
+    for accept in plain {
+        let (status, _, again) = client.post("/graphql", accept, unknown.clone()).await;
+        assert_eq!(status, 200);
+        assert_eq!(again["errors"][0]["message"], body["errors"][0]["message"]);
+    }
 
     let failing = json!({"query": "{ calls(asOf: {version: 99}) { version } datasets { name } }"})
         .to_string();
@@ -144,8 +152,8 @@ async fn a_get_reads_and_changes_nothing() {
     let (status, _, body) = client.get(query, &[]).await;
     assert_eq!((status, &body["data"]["calls"]["version"]), (200, &json!(1)), "{body}");
     let mutation = "/graphql?query=mutation%7BrunJob(job%3A%22anomalies%22)%7Bid%7D%7D";
-    let (status, _, body) = client.get(mutation, &[]).await;
-    assert_eq!(status, 400, "{body}");
+    let (status, headers, body) = client.get(mutation, &[]).await;
+    assert_eq!((status, &headers["allow"]), (405, &"POST".parse().unwrap()), "{body}");
     assert!(body["errors"][0]["message"].as_str().unwrap().contains("POST"));
     let response = client.http.delete(client.url("/graphql")).send().await.unwrap();
     assert_eq!(
