@@ -389,17 +389,20 @@ def ndjson(rows):
 
 
 def walk(ask, maker, begun):
-    """Goes from page to page over the version that was the newest at the first; what it should have seen, and has."""
+    """Goes from page to page, one way or the other, over the version that was the newest at the first."""
     r = maker.random
+    backward = r.random() < 0.5
+    rows, cursor = ("last", "before") if backward else ("first", "after")
+    end, more = ("startCursor", "hasPreviousPage") if backward else ("endCursor", "hasNextPage")
     where, condition = maker.where(2) if r.random() < 0.6 else ({}, "true")
     ours, order = maker.order()
     query = (
-        "query($after: String, $first: Int!) { samples(where: %s, orderBy: %s, first: $first, after: $after) "
-        "{ version nodes { id } pageInfo { endCursor hasNextPage } } }" % (literal(where), literal(ours))
+        "query($from: String, $rows: Int!) { samples(where: %s, orderBy: %s, %s: $rows, %s: $from) "
+        "{ version nodes { id } pageInfo { %s %s } } }" % (literal(where), literal(ours), rows, cursor, end, more)
     )
-    seen, after, version = [], None, None
+    seen, at, version = [], None, None
     while True:
-        answer = ask(query, {"after": after, "first": r.choice([1, 7, 50, 400])})
+        answer = ask(query, {"from": at, "rows": r.choice([1, 7, 50, 400])})
         if answer.get("errors"):
             return f"{answer['errors'][0]['message']}\n  {query}"
         page = answer["data"]["samples"]
@@ -407,12 +410,13 @@ def walk(ask, maker, begun):
             version = page["version"]
         if page["version"] != version:
             return f"from version {version} to {page['version']}\n  {query}"
-        seen += [node["id"] for node in page["nodes"]]
-        after = page["pageInfo"]["endCursor"]
+        ids = [node["id"] for node in page["nodes"]]
+        seen += reversed(ids) if backward else ids
+        at, has_more = page["pageInfo"][end], page["pageInfo"][more]
         # Some are left before their end.
-        if not page["pageInfo"]["hasNextPage"] or len(seen) > 2_000:
+        if not has_more or len(seen) > 2_000:
             break
-    begun.append((version, condition, order, seen, page["pageInfo"]["hasNextPage"], query))
+    begun.append((version, condition, order, backward, seen, has_more, query))
     return None
 
 
@@ -472,9 +476,11 @@ def main(address):
         versions += [version] * len(more)
     table = pyarrow.Table.from_pylist(rows, schema=SCHEMA).append_column("version", pyarrow.array(versions, pyarrow.int64()))
     database.register("all_samples", table)
-    for version, condition, order, seen, has_more, query in done:
+    for version, condition, order, backward, seen, has_more, query in done:
         sql = f"SELECT id FROM all_samples WHERE version <= {version} AND {condition} ORDER BY {order}"
         expected = [row[0] for row in database.sql(sql).fetchall()]
+        if backward:
+            expected.reverse()
         if seen != (expected[: len(seen)] if has_more else expected):
             problem = f"a walk over version {version} saw {len(seen)} rows of {len(expected)}\n  {query}\n  {sql}"
             wrong.append(problem)

@@ -35,7 +35,7 @@ pub(crate) struct PagedFields(pub HashMap<String, RowsOf>);
 /// What says how many rows a field may give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RowsOf {
-    /// `first`; when absent, as the limits say.
+    /// `first` or `last`; when absent, as the limits say.
     First,
     /// `k`; so many when absent.
     K(u64),
@@ -162,6 +162,10 @@ impl<'a> Costing<'a> {
         let scan = self.paged.0.get(field.name.node.as_str()).filter(|_| level == 0);
         let (argument, default) = match scan {
             Some(RowsOf::K(default)) => ("k", *default),
+            // Who asks for both is refused.
+            Some(RowsOf::First) if self.number(field, "last").is_some() => {
+                ("last", self.default_rows())
+            }
             _ => ("first", self.default_rows()),
         };
         let rows = match self.rows(field, argument, default) {
@@ -229,15 +233,19 @@ impl<'a> Costing<'a> {
     /// The value of the argument that says how many rows, where it is known; a wrong one is the validator's to
     /// refuse.
     fn rows(&self, field: &Field, argument: &str, default: u64) -> Option<u64> {
-        let number = match &field.get_argument(argument)?.node {
+        field.get_argument(argument)?;
+        self.number(field, argument).map_or(Some(default), Number::as_u64)
+    }
+
+    fn number<'b>(&'b self, field: &'b Field, argument: &str) -> Option<&'b Number> {
+        match &field.get_argument(argument)?.node {
             DocumentValue::Number(number) => Some(number),
             DocumentValue::Variable(name) => match self.variable(name) {
                 Some(Value::Number(number)) => Some(number),
                 _ => None,
             },
             _ => None,
-        };
-        number.map_or(Some(default), Number::as_u64)
+        }
     }
 
     /// Cost of the values in `where`.
@@ -321,6 +329,11 @@ mod tests {
         assert_eq!(cost("{ calls { nodes { x } } }", none.clone()), Ok(20 + 100 * 2));
         assert_eq!(cost("{ callsSimilar { matches { x } } }", none.clone()), Ok(20 + 10 * 2));
         assert_eq!(cost("{ callsSimilar(k: 3) { matches { x } } }", none.clone()), Ok(20 + 3 * 2));
+        assert_eq!(cost("{ calls(last: 7) { nodes { x y } } }", none.clone()), Ok(20 + 7 * 3));
+        let query =
+            "query($first: Int, $last: Int) { calls(first: $first, last: $last) { nodes { x } } }";
+        assert_eq!(cost(query, serde_json::json!({"first": 3, "last": null})), Ok(20 + 3 * 2));
+        assert_eq!(cost(query, serde_json::json!({"last": 300})), Ok(20 + 300 * 2));
         let query = "query($n: Int = 5) { calls(first: $n) { nodes { x } } }";
         assert_eq!(cost(query, none), Ok(20 + 5 * 2));
         assert_eq!(cost(query, serde_json::json!({"n": 50})), Ok(20 + 50 * 2));

@@ -81,7 +81,7 @@ impl Cursor {
 
     /// Reads what a client sent back, for an order by columns of these types.
     pub(crate) fn decode(text: &str, kinds: &[ColumnType]) -> Result<Self> {
-        let damaged = || bad_input("after: not a cursor of this server, or damaged on its way");
+        let damaged = || bad_input("not a cursor of this server, or damaged on its way");
         if text.len() > CURSOR_BYTES_MAX {
             return Err(damaged());
         }
@@ -93,7 +93,7 @@ impl Cursor {
         let body: Value = serde_json::from_slice(body).map_err(|_| damaged())?;
         let parts = body.as_array().ok_or_else(damaged)?;
         if parts.first().and_then(Value::as_u64) != Some(FORMAT) {
-            return Err(bad_input("after: a cursor of another release; start from the first page"));
+            return Err(bad_input("a cursor of another release; start from the first page"));
         }
         let (Some(version), Some(question), Some(values)) = (
             parts.get(1).and_then(Value::as_u64),
@@ -125,10 +125,10 @@ impl Cursor {
         Ok(Self { version: Version(version), question: question.to_owned(), values, tie })
     }
 
-    /// Fails unless the cursor belongs to the question with this fingerprint.
-    pub(crate) fn check_question(&self, fingerprint: &str) -> Result<()> {
+    /// The cursor, if it belongs to the question with this fingerprint.
+    pub(crate) fn of_question(self, fingerprint: &str) -> Result<Self> {
         match self.question == fingerprint {
-            true => Ok(()),
+            true => Ok(self),
             false => Err(another_question()),
         }
     }
@@ -136,7 +136,7 @@ impl Cursor {
 
 fn another_question() -> Error {
     bad_input(
-        "after: this cursor is from another dataset, `where` or `orderBy`; a cursor continues the \
+        "this cursor is from another dataset, `where` or `orderBy`; a cursor continues the \
          question that gave it",
     )
 }

@@ -66,6 +66,11 @@ impl Direction {
             })
     }
 
+    /// The other way round.
+    pub(crate) fn reversed(self) -> Self {
+        Self { ascending: !self.ascending, nulls_first: !self.nulls_first }
+    }
+
     /// `expression` in this direction.
     pub(crate) fn sort(self, expression: Expr) -> SortExpr {
         expression.sort(self.ascending, self.nulls_first)

@@ -1,4 +1,5 @@
-//! One page of rows: a plan that filters, orders, skips to the cursor and takes `first` rows.
+//! One page of rows: a plan that filters, orders, skips to the cursor and takes so many rows; or the rows before a cursor, in the
+//! order turned round, and turned back.
 //!
 //! ```text
 //!   version v, pinned            order: (at DESC, id)         a page of 3
@@ -12,18 +13,19 @@
 //! only if two neighbours turn out to be equal there (the row behind the page included), it is read
 //! again with the row's identity, a digest of all its columns, as the last term. Rows with the same
 //! identity are the same in every column, and which of them is which nobody can tell: the cursor
-//! counts them. A cursor whose row had no equal is right under either order, so no row is lost and
+//! counts them from the front. A cursor whose row had no equal is right under either order, so no row is lost and
 //! none is given twice.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, UInt64Array};
+use arrow::compute::{take_arrays, take_record_batch};
 use arrow::row::{RowConverter, Rows, SortField};
 use async_graphql::Value;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::{Expr, SortExpr};
+use datafusion::logical_expr::{Expr, SortExpr, lit};
 use datasets::ColumnType;
 use engine::{Error, Result, Session, Version};
 use futures::TryStreamExt;
@@ -46,14 +48,40 @@ pub(crate) struct PageRequest {
     pub predicate: Option<Expr>,
     /// The order.
     pub terms: Vec<Term>,
-    /// Where to continue.
-    pub after: Option<Cursor>,
-    /// Whether it continues another page.
-    pub continued: bool,
+    /// Whether it is of the rows behind its cursor, or before it.
+    pub way: Way,
+    /// Where to go on from: the begin or the end of all, where there is none.
+    pub from: Option<Cursor>,
     /// Rows of the page.
-    pub first: usize,
+    pub rows: usize,
     /// Columns that the answer shows.
     pub columns: BTreeSet<usize>,
+}
+
+/// The way that pages are gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// `first` rows behind `after`.
+    Forward,
+    /// `last` rows before `before`.
+    Backward,
+}
+
+impl Way {
+    /// The argument that says where to go on from.
+    pub(crate) fn cursor_name(self) -> &'static str {
+        match self {
+            Self::Forward => "after",
+            Self::Backward => "before",
+        }
+    }
+
+    fn direct(self, direction: Direction) -> Direction {
+        match self {
+            Self::Forward => direction,
+            Self::Backward => direction.reversed(),
+        }
+    }
 }
 
 /// A page.
@@ -61,8 +89,10 @@ pub(crate) struct PageRequest {
 pub(crate) struct Page {
     /// Number of rows.
     pub rows: usize,
-    /// Whether rows stand behind it.
+    /// Whether rows stand behind it; of one before a cursor, whether there is one.
     pub has_next: bool,
+    /// Whether rows stand before it; of one behind a cursor, whether there is one.
+    pub has_previous: bool,
     /// Values of the columns that were asked for.
     pub columns: HashMap<usize, Vec<Value>>,
     /// Values that could not be expressed, by column.
@@ -75,6 +105,7 @@ pub(crate) struct Page {
 }
 
 const IDENTITY: &str = "_row_identity";
+const ASCENDING: Direction = Direction { ascending: true, nulls_first: false };
 
 /// Reads a page of `table`.
 pub(crate) async fn read_page(
@@ -88,7 +119,7 @@ pub(crate) async fn read_page(
         Some(predicate) => table.filter(predicate.clone())?,
         None => table,
     };
-    let tied_before = request.after.as_ref().is_some_and(|cursor| cursor.tie.is_some());
+    let tied_before = request.from.as_ref().is_some_and(|cursor| cursor.tie.is_some());
     if !request.terms.is_empty() && !tied_before {
         let reading = Reading { session, shape, request, holding };
         let batch = reading.by_order(table.clone()).await?;
@@ -99,9 +130,12 @@ pub(crate) async fn read_page(
         }
     }
     let reading = Reading { session, shape, request, holding };
-    let batch = reading.by_identity(table).await?;
+    let batch = reading.by_identity(table.clone()).await?;
     let keys = reading.keys(&batch)?;
-    let ties = reading.ties(&batch, &keys)?;
+    let ties = match request.way {
+        Way::Forward => reading.ties(&batch, &keys)?,
+        Way::Backward => reading.ties_from_the_end(table, &batch, &keys).await?,
+    };
     reading.page(&batch, keys, Some(ties))
 }
 
@@ -115,7 +149,7 @@ pub(crate) async fn count_rows(
         Some(predicate) => table.filter(predicate.clone())?,
         None => table,
     };
-    let count = datafusion::functions_aggregate::expr_fn::count(datafusion::prelude::lit(1i64));
+    let count = datafusion::functions_aggregate::expr_fn::count(lit(1i64));
     let batches = session.collect(table.aggregate(vec![], vec![count.alias("rows")])?).await?;
     let count = batches
         .first()
@@ -183,7 +217,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn by_order(&self, table: DataFrame) -> Result<Collected<'_>> {
-        let table = match &self.request.after {
+        let table = match &self.request.from {
             Some(cursor) => table.filter(behind(self.behind(cursor), Tied::Excluded)?)?,
             None => table,
         };
@@ -191,37 +225,42 @@ impl Reading<'_> {
     }
 
     async fn by_identity(&self, table: DataFrame) -> Result<Collected<'_>> {
-        let all = self.shape.columns.iter().map(|column| by_name(&column.name)).collect();
-        let identity = row_identity(all);
-        let ascending = Direction { ascending: true, nulls_first: false };
-        let (table, skip) = match &self.request.after {
+        let (identity, direction) = (self.identity(), self.request.way.direct(ASCENDING));
+        let (table, skip) = match &self.request.from {
             None => (table, 0),
-            Some(cursor) => {
-                let mut terms = self.behind(cursor);
-                match &cursor.tie {
-                    None => (table.filter(behind(terms, Tied::Excluded)?)?, 0),
-                    Some(tie) => {
-                        terms.push(Behind {
-                            key: identity.clone(),
-                            value: identity_literal(&tie.identity),
-                            direction: ascending,
-                            nullable: false,
-                        });
-                        let skip = usize::try_from(tie.seen).map_err(|_| {
-                            crate::error::bad_input("after: a cursor with an impossible count")
-                        })?;
-                        (table.filter(behind(terms, Tied::Included)?)?, skip)
-                    }
+            Some(cursor) => match &cursor.tie {
+                None => (table.filter(behind(self.behind(cursor), Tied::Excluded)?)?, 0),
+                Some(tie) => {
+                    let skip = match self.request.way {
+                        Way::Forward => tie.seen,
+                        // Those from the cursor's row on.
+                        Way::Backward => {
+                            let all = self.like(table.clone(), &cursor.values, &tie.identity);
+                            (all.await? + 1).saturating_sub(tie.seen)
+                        }
+                    };
+                    let skip = usize::try_from(skip).map_err(|_| {
+                        crate::error::bad_input("a cursor with an impossible count")
+                    })?;
+                    let mut terms = self.behind(cursor);
+                    terms.push(Behind {
+                        key: identity.clone(),
+                        value: identity_literal(&tie.identity),
+                        direction,
+                        nullable: false,
+                    });
+                    (table.filter(behind(terms, Tied::Included)?)?, skip)
                 }
-            }
+            },
         };
         let mut sorting = self.sorting();
-        sorting.push(ascending.sort(identity.clone()));
+        sorting.push(direction.sort(identity.clone()));
         self.collect(table, sorting, skip, Some(identity.alias(IDENTITY))).await
     }
 
     fn sorting(&self) -> Vec<SortExpr> {
-        let term = |t: &Term| t.direction.sort(sort_key(&self.shape.columns[t.column]));
+        let way = self.request.way;
+        let term = |t: &Term| way.direct(t.direction).sort(sort_key(&self.shape.columns[t.column]));
         self.request.terms.iter().map(term).collect()
     }
 
@@ -233,11 +272,31 @@ impl Reading<'_> {
                 Behind {
                     key: sort_key(column),
                     value: value.clone(),
-                    direction: term.direction,
+                    direction: self.request.way.direct(term.direction),
                     nullable: column.nullable,
                 }
             })
             .collect()
+    }
+
+    /// A digest of all columns of a row.
+    fn identity(&self) -> Expr {
+        row_identity(self.shape.columns.iter().map(|column| by_name(&column.name)).collect())
+    }
+
+    /// How many rows have these values and this identity: they are the same in every column.
+    async fn like(&self, table: DataFrame, values: &[ScalarValue], identity: &[u8]) -> Result<u64> {
+        let mut alike = self.identity().eq(lit(identity_literal(identity)));
+        // Those of a condition on a column need not all be looked at.
+        for (term, value) in self.request.terms.iter().zip(values) {
+            let key = sort_key(&self.shape.columns[term.column]);
+            alike = match value.is_null() {
+                true => key.is_null(),
+                false => key.eq(lit(value.clone())),
+            }
+            .and(alike);
+        }
+        count_rows(self.session, table, Some(&alike)).await
     }
 
     async fn collect(
@@ -253,10 +312,10 @@ impl Reading<'_> {
             shown.iter().map(|i| by_name(&self.shape.columns[*i].name)).collect();
         output.extend(identity);
         if output.is_empty() {
-            output.push(datafusion::prelude::lit(true).alias("row"));
+            output.push(lit(true).alias("row"));
         }
         let frame =
-            table.sort(sorting)?.limit(skip, Some(self.request.first + 1))?.select(output)?;
+            table.sort(sorting)?.limit(skip, Some(self.request.rows + 1))?.select(output)?;
         collect_bounded(self.session, frame, self.holding).await
     }
 
@@ -277,14 +336,11 @@ impl Reading<'_> {
 
     fn ties(&self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<Vec<Tie>> {
         let rows = comparable(keys)?;
-        let identities = named(batch, IDENTITY)?;
-        let Some(identities) = identities.as_fixed_size_binary_opt() else {
-            return Err(Error::internal("row identities of another type"));
-        };
+        let identities = identities(batch)?;
         let mut ties: Vec<Tie> = Vec::with_capacity(batch.num_rows());
         for i in 0..batch.num_rows() {
             let identity = identities.value(i);
-            let seen_before = match (i, &self.request.after) {
+            let seen_before = match (i, &self.request.from) {
                 (0, Some(Cursor { tie: Some(tie), values, .. })) => {
                     let same = tie.identity == identity && values_at(keys, 0)? == *values;
                     if same { tie.seen } else { 0 }
@@ -301,19 +357,63 @@ impl Reading<'_> {
         Ok(ties)
     }
 
+    /// The same of rows that come from the end: of those that are alike the last comes first.
+    async fn ties_from_the_end(
+        &self,
+        table: DataFrame,
+        batch: &RecordBatch,
+        keys: &[ArrayRef],
+    ) -> Result<Vec<Tie>> {
+        let (rows, identities) = (comparable(keys)?, identities(batch)?);
+        let alike = |i: usize, j: usize| {
+            let same_keys = keys.is_empty() || rows.row(i) == rows.row(j);
+            same_keys && identities.value(i) == identities.value(j)
+        };
+        let mut ties: Vec<Tie> = Vec::with_capacity(batch.num_rows());
+        while ties.len() < batch.num_rows() {
+            let begin = ties.len();
+            let end = (begin..batch.num_rows()).find(|i| !alike(begin, *i));
+            let identity = identities.value(begin).to_vec();
+            let values = values_at(keys, begin)?;
+            let from =
+                self.request.from.as_ref().filter(|from| begin == 0 && from.values == values);
+            let tied = from.and_then(|from| from.tie.as_ref());
+            let last = match (tied.filter(|tie| tie.identity == identity), end) {
+                (Some(tie), _) => tie.seen.saturating_sub(1),
+                (None, Some(end)) => (end - begin) as u64,
+                // There may be more than were read.
+                (None, None) => self.like(table.clone(), &values, &identity).await?,
+            };
+            for seen in (0..end.unwrap_or(batch.num_rows()) - begin).map(|i| i as u64) {
+                ties.push(Tie { identity: identity.clone(), seen: last.saturating_sub(seen) });
+            }
+        }
+        Ok(ties)
+    }
+
     fn page(
         &self,
         batch: &RecordBatch,
         keys: Vec<ArrayRef>,
         ties: Option<Vec<Tie>>,
     ) -> Result<Page> {
-        let rows = batch.num_rows().min(self.request.first);
+        let rows = batch.num_rows().min(self.request.rows);
+        let has_more = batch.num_rows() > self.request.rows;
+        let is_continued = self.request.from.is_some();
+        let (has_next, has_previous) = match self.request.way {
+            Way::Forward => (has_more, is_continued),
+            Way::Backward => (is_continued, has_more),
+        };
+        let (batch, keys, ties) = match self.request.way {
+            Way::Forward => (batch.slice(0, rows), keys, ties),
+            Way::Backward => turned_round(&batch.slice(0, rows), &keys, ties)?,
+        };
         let mut columns = HashMap::new();
         let mut not_finite = Vec::new();
         for position in &self.request.columns {
             let column = &self.shape.columns[*position];
-            let shown = named(batch, &column.name)?.slice(0, rows);
-            let converted = to_values(&shown, &column.kind, self.holding)?;
+            let shown = named(&batch, &column.name)?;
+            let converted = to_values(shown, &column.kind, self.holding)?;
             if converted.not_finite > 0 {
                 not_finite.push((*position, converted.not_finite));
             }
@@ -321,7 +421,8 @@ impl Reading<'_> {
         }
         Ok(Page {
             rows,
-            has_next: batch.num_rows() > self.request.first,
+            has_next,
+            has_previous,
             columns,
             not_finite,
             version: self.request.version,
@@ -350,6 +451,29 @@ pub(crate) fn named<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayR
     batch
         .column_by_name(name)
         .ok_or_else(|| Error::internal(format!("the plan gave no column {name}")))
+}
+
+/// The identities of rows, as the plan gave them.
+fn identities(batch: &RecordBatch) -> Result<&FixedSizeBinaryArray> {
+    let identities = named(batch, IDENTITY)?.as_fixed_size_binary_opt();
+    identities.ok_or_else(|| Error::internal("row identities of another type"))
+}
+
+/// Rows, their keys and ties, the last first.
+#[allow(clippy::type_complexity)]
+fn turned_round(
+    batch: &RecordBatch,
+    keys: &[ArrayRef],
+    ties: Option<Vec<Tie>>,
+) -> Result<(RecordBatch, Vec<ArrayRef>, Option<Vec<Tie>>)> {
+    let rows = batch.num_rows() as u64;
+    let order = UInt64Array::from_iter_values((0..rows).rev());
+    let ties = ties.map(|mut ties| {
+        ties.truncate(batch.num_rows());
+        ties.reverse();
+        ties
+    });
+    Ok((take_record_batch(batch, &order)?, take_arrays(keys, &order, None)?, ties))
 }
 
 fn values_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {

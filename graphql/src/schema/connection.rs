@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::plan::as_of::as_of;
 use crate::plan::cursor::{Cursor, fingerprint};
 use crate::plan::order::terms;
-use crate::plan::page::{Page, PageRequest, count_rows, read_page};
+use crate::plan::page::{Page, PageRequest, Way, count_rows, read_page};
 use crate::plan::predicate::predicate;
 use crate::request::RequestState;
 use crate::shape::Shape;
@@ -34,7 +34,6 @@ struct Connection {
 struct PageRef {
     page: Arc<Page>,
     columns: Arc<Columns>,
-    continued: bool,
 }
 
 #[derive(Clone)]
@@ -49,12 +48,13 @@ pub(crate) fn shared_types() -> (Object, InputObject) {
         .description("Where a page stands.")
         .field(part("hasNextPage", TypeRef::named_nn(TypeRef::BOOLEAN), |page: &PageRef| {
             Ok(Value::from(page.page.has_next))
-        }))
+        })
+            .description("Whether rows stand behind the page; of the rows before a cursor, that there is one."))
         .field(
             part("hasPreviousPage", TypeRef::named_nn(TypeRef::BOOLEAN), |page: &PageRef| {
-                Ok(Value::from(page.continued))
+                Ok(Value::from(page.page.has_previous))
             })
-            .description("Whether the page continues another (`after` was given)."),
+            .description("Whether rows stand before the page; of the rows behind a cursor, that there is one."),
         )
         .field(part("startCursor", TypeRef::named(TypeRef::STRING), |page: &PageRef| {
             page.cursor(0)
@@ -147,6 +147,12 @@ pub(crate) fn connection_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
         .argument(first_argument(limits))
         .argument(InputValue::new("after", TypeRef::named(TypeRef::STRING)).description(
             "A cursor; the page begins behind its row, at the version that the cursor is from.",
+        ))
+        .argument(InputValue::new("last", TypeRef::named(TypeRef::INT)).description(
+            "The last rows, so many at most, of all or of those before a cursor, instead of the first.",
+        ))
+        .argument(InputValue::new("before", TypeRef::named(TypeRef::STRING)).description(
+            "A cursor; the page ends before its row, at the version that the cursor is from.",
         ));
     if shape.columns.iter().any(|column| column.is_sortable()) {
         field = field.argument(
@@ -177,18 +183,47 @@ pub(crate) fn first_argument(limits: &Limits) -> InputValue {
 
 /// Reads `first` against the limits.
 pub(crate) fn first(value: Option<&Value>, limits: &Limits) -> Result<usize> {
-    let first = match value {
+    rows_asked("first", value, limits)
+}
+
+fn rows_asked(name: &str, value: Option<&Value>, limits: &Limits) -> Result<usize> {
+    let rows = match value {
         None => return Ok(limits.page_rows_default),
         Some(Value::Number(number)) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
         Some(_) => None,
     };
-    match first {
-        None => Err(bad_input("first: expected a number of rows, 0 or more")),
-        Some(first) if first > limits.page_rows_max => {
-            Err(over_limit("first (rows of one page)", limits.page_rows_max, first))
+    match rows {
+        None => Err(bad_input(format!("{name}: expected a number of rows, 0 or more"))),
+        Some(rows) if rows > limits.page_rows_max => {
+            Err(over_limit(&format!("{name} (rows of one page)"), limits.page_rows_max, rows))
         }
-        Some(first) => Ok(first),
+        Some(rows) => Ok(rows),
     }
+}
+
+/// Which rows a page is of, and the cursor that it goes on from, as text.
+fn asked_page(
+    context: &ResolverContext<'_>,
+    limits: &Limits,
+) -> Result<(Way, usize, Option<String>)> {
+    let given = |name| argument(context, name).filter(|value| *value != Value::Null);
+    let (first, last) = (given("first"), given("last"));
+    let (after, before) = (text_argument(context, "after"), text_argument(context, "before"));
+    let of_two = match (&first, &last, &after, &before) {
+        (Some(_), Some(_), ..) => "`first` and `last`",
+        (Some(_), _, _, Some(_)) => "`first` and `before`",
+        (_, Some(_), Some(_), _) => "`last` and `after`",
+        (_, _, Some(_), Some(_)) => "`after` and `before`",
+        (_, last, _, before) => {
+            return Ok(match last.is_some() || before.is_some() {
+                true => (Way::Backward, rows_asked("last", last.as_ref(), limits)?, before.clone()),
+                false => (Way::Forward, rows_asked("first", first.as_ref(), limits)?, after),
+            });
+        }
+    };
+    Err(bad_input(format!(
+        "{of_two} ask for two pages; expected `first` and `after`, or `last` and `before`"
+    )))
 }
 
 async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Connection> {
@@ -202,27 +237,28 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
         &format!("{terms:?}"),
     ]);
     let kinds: Vec<_> = terms.iter().map(|t| shape.columns[t.column].kind.clone()).collect();
-    let after = match text_argument(context, "after") {
+    let (way, rows, from) = asked_page(context, limits)?;
+    let from = match from {
         None => None,
         Some(text) => {
-            let cursor = Cursor::decode(&text, &kinds)?;
-            cursor.check_question(&question)?;
-            Some(cursor)
+            let cursor = Cursor::decode(&text, &kinds);
+            let cursor = cursor.and_then(|cursor| cursor.of_question(&question));
+            Some(cursor.map_err(|error| bad_input(format!("{}: {error}", way.cursor_name())))?)
         }
     };
     let asked = as_of(argument(context, "asOf").as_ref())?;
-    let pin = match &after {
-        Some(cursor) => continued_at(cursor, &asked)?,
+    let pin = match &from {
+        Some(cursor) => continued_at(cursor, &asked, way)?,
         None => asked,
     };
     let session = state.session(&shape.name, &pin).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
-    if let (Some(cursor), AsOf::Time(_)) = (&after, &asked) {
+    if let (Some(cursor), AsOf::Time(_)) = (&from, &asked) {
         let at_time = state.session(&shape.name, &asked).await?;
         at_time.table(&shape.name).await?;
         if state.version_of(&at_time, &shape.name)? != cursor.version {
-            return Err(another_version(cursor));
+            return Err(another_version(cursor, way));
         }
     }
     let request = PageRequest {
@@ -230,9 +266,9 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
         question,
         predicate: predicate(shape, filter.as_ref(), limits)?,
         terms,
-        continued: after.is_some(),
-        after,
-        first: first(argument(context, "first").as_ref(), limits)?,
+        way,
+        from,
+        rows,
         columns: shown(shape, &context.ctx.look_ahead()),
     };
     let looking = context.ctx.look_ahead();
@@ -245,21 +281,22 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
         true => Some(read_page(&session, table, shape, &request, state.holding()).await?),
         false => None,
     };
-    let page = page.map(|page| page_ref(page, state, shape, request.continued));
+    let page = page.map(|page| page_ref(page, state, shape));
     Ok(Connection { version, total, page })
 }
 
 /// A page continues at its cursor's version, unless the request says another.
-fn continued_at(cursor: &Cursor, asked: &AsOf) -> Result<AsOf> {
+fn continued_at(cursor: &Cursor, asked: &AsOf, way: Way) -> Result<AsOf> {
     match asked {
-        AsOf::Version(version) if *version != cursor.version => Err(another_version(cursor)),
+        AsOf::Version(version) if *version != cursor.version => Err(another_version(cursor, way)),
         _ => Ok(AsOf::Version(cursor.version)),
     }
 }
 
-fn another_version(cursor: &Cursor) -> engine::Error {
+fn another_version(cursor: &Cursor, way: Way) -> engine::Error {
     bad_input(format!(
-        "after: this cursor is from version {}, and asOf asks for another; leave asOf out to continue",
+        "{}: this cursor is from version {}, and asOf asks for another; leave asOf out to continue",
+        way.cursor_name(),
         cursor.version
     ))
 }
@@ -270,11 +307,11 @@ fn shown(shape: &Shape, looking: &Lookahead<'_>) -> std::collections::BTreeSet<u
     columns
 }
 
-fn page_ref(mut page: Page, state: &RequestState, shape: &Shape, continued: bool) -> PageRef {
+fn page_ref(mut page: Page, state: &RequestState, shape: &Shape) -> PageRef {
     for (position, count) in &page.not_finite {
         let place = format!("{}.{}", shape.field, shape.columns[*position].field);
         state.warnings.not_finite(&place, *count);
     }
     let columns = Arc::new(std::mem::take(&mut page.columns));
-    PageRef { page: Arc::new(page), columns, continued }
+    PageRef { page: Arc::new(page), columns }
 }
