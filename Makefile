@@ -140,6 +140,14 @@ test-cases: build ## the answers of the query cases beside DuckDB's
 test-random: build ## 5,000 random filters, orders and groups beside DuckDB's answers, and walks through pages while others commit; prints its seed
 	tests/peers/run-random.sh
 
+.PHONY: test-isolation
+test-isolation: build ## 10,000 random requests of who may not see all: the same answers whatever is kept back; prints its seed
+	COLONNADE_ISOLATION=$${COLONNADE_ISOLATION:-10000} $(TOGETHER) --package graphql --lib isolation -- --include-ignored --nocapture --test-threads 1
+
+.PHONY: test-audience
+test-audience: build ## 10,000 subscribers of 50 questions, one commit a second for five minutes: each told of every version; memory of a socket, time to the last (a quiet machine)
+	ulimit -n "$$(ulimit -Hn)"; COLONNADE_AUDIENCE=$${COLONNADE_AUDIENCE:-10000} COLONNADE_AUDIENCE_COMMITS=$${COLONNADE_AUDIENCE_COMMITS:-300} $(E2E) audience -- --nocapture
+
 .PHONY: test-clients
 test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python
 	tests/peers/run-clients.sh audits

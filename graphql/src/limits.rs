@@ -183,12 +183,15 @@ limits! {
     answers_in_flight_bytes_max: Bytes = (32 << 20) * (2 * cores()).max(16),
     /// Conditions in one `where`, values of `in` lists counted one by one.
     where_terms_max: Count = 2_000,
+    /// Terms of one `orderBy`, `groupBy` or `having`.
+    order_terms_max: Count = 200,
     /// `and`, `or` and `not` inside each other.
     where_nesting_max: Count = 16,
     /// Queries that run at a time, of all clients, half of them of one tenant; others wait, within the time of an operation.
     /// More than there are cores take turns on them, and one tenant's many would slow another's few.
     queries_at_a_time_max: Count = 2 * cores(),
-    /// Queries of one tenant that wait for that; one more is refused.
+    /// Queries of one tenant that wait for that; one more is refused. Of small requests on WebSockets and event streams as many as there may
+    /// be subscriptions.
     queries_waiting_max: Count = 256,
     /// Time for one operation; for one message of a subscription.
     operation_time_max: Time = Duration::from_secs(30),

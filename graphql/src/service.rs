@@ -102,8 +102,7 @@ impl ServiceInner {
 
     /// Waits for room for the longest answer that there may be, and for a place to make it; not with more requests of `tenant`
     /// than may wait.
-    async fn admit(&self, tenant: &TenantId) -> Result<Held> {
-        let waiting_max = self.limits.queries_waiting_max;
+    async fn admit(&self, tenant: &TenantId, waiting_max: usize) -> Result<Held> {
         let too_many = || busy("queries of one tenant that wait", waiting_max);
         let room = self.answers.queue(tenant, self.room_units(), waiting_max).await;
         let room = Room(room.map_err(no_places)?.ok_or_else(too_many)?);
@@ -134,6 +133,8 @@ impl ServiceInner {
     }
 }
 
+/// Bytes of a request on a stream that may wait with all others.
+const PATIENT_BYTES_MAX: usize = 8 << 10;
 /// The unit in which bytes of answers are counted.
 const ROOM_UNIT_BYTES: usize = 64 << 10;
 
@@ -160,20 +161,40 @@ pub(crate) struct Held {
 pub enum Accepts {
     /// Queries: of a GET request, which must change nothing.
     Queries,
+    /// Queries and subscriptions: of one that takes a stream.
+    Reads,
     /// Queries and mutations.
     Single,
     /// All.
     Streams,
 }
 
+impl Limits {
+    /// How many requests like this one may wait. When a server comes back, all its subscribers do at once: as many as may be there wait
+    /// for their turn, where each is small.
+    fn waiting_max(&self, request: &Request, accepts: Accepts) -> usize {
+        let is_small = || {
+            let bytes = request.query.len();
+            bytes <= PATIENT_BYTES_MAX
+                && serde_json::to_string(&request.variables)
+                    .is_ok_and(|variables| bytes + variables.len() <= PATIENT_BYTES_MAX)
+        };
+        match accepts {
+            Accepts::Streams | Accepts::Reads if is_small() => {
+                self.queries_waiting_max.max(self.subscriptions_max)
+            }
+            _ => self.queries_waiting_max,
+        }
+    }
+}
+
 impl Accepts {
     fn require(self, kind: OperationType) -> Result<()> {
         match (kind, self) {
-            (OperationType::Mutation | OperationType::Subscription, Self::Queries) => {
-                Err(bad_input(format!(
-                    "a GET request takes queries, and this is a {kind}; send it by POST"
-                )))
-            }
+            (OperationType::Mutation | OperationType::Subscription, Self::Queries)
+            | (OperationType::Mutation, Self::Reads) => Err(bad_input(format!(
+                "a GET request takes queries, and this is a {kind}; send it by POST"
+            ))),
             (OperationType::Subscription, Self::Single) => Err(bad_input(
                 "a subscription needs a stream: ask with `Accept: text/event-stream`, or open a \
                  WebSocket with the protocol graphql-transport-ws",
@@ -235,11 +256,12 @@ impl Service {
     ) -> Result<Answers, (Stage, Box<ServerError>)> {
         let time_max = self.0.limits.operation_time_max;
         let until = Instant::now() + time_max;
+        let waiting_max = self.0.limits.waiting_max(&request, accepts);
         let (service, asks) = (self.clone(), who.clone());
         let prepare = async move { service.prepare(&asks, request).await };
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
-            let held = self.0.admit(&who.tenant).await?;
+            let held = self.0.admit(&who.tenant, waiting_max).await?;
             let prepare = async move { (prepare.await, held) };
             self.0.lanes.run(&who.tenant, prepare).await
         };
@@ -346,7 +368,7 @@ impl Service {
         let service = self.0.clone();
         let (ending, tenant) = (service.ending.clone(), state.tenant().clone());
         let following = Following {
-            answers: Some(schema.schema.execute_stream(request).boxed()),
+            answers: Some(schema.schema.execute_stream(request)),
             cost: Some(cost),
             state,
             request_id,

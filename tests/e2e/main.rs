@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with --nocapture")]
 
+mod attacks;
+mod audience;
 mod bad_input;
 mod beside;
 mod compaction;

@@ -16,7 +16,7 @@ use async_graphql::{Name, Number, Value, Variables};
 use async_graphql_value::Value as DocumentValue;
 use engine::{Error, Result};
 
-use crate::error::bad_input;
+use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 
 /// Cost of opening and scanning a table.
@@ -157,6 +157,9 @@ impl<'a> Costing<'a> {
     }
 
     fn field(&mut self, field: &'a Field, level: usize) -> Result<Measure> {
+        if level == 0 {
+            self.require_few_terms(field)?;
+        }
         let inner = self.object(&field.selection_set.node, level + 1)?;
         let key_bytes = field.response_key().node.len();
         let scan = self.paged.0.get(field.name.node.as_str()).filter(|_| level == 0);
@@ -260,6 +263,9 @@ impl<'a> Costing<'a> {
                 Some(cost) => *cost,
                 None => self.variable(name).map_or(CONDITION_COST, values_cost),
             },
+            // What asks for nothing is read like others.
+            DocumentValue::List(items) if items.is_empty() => CONDITION_COST,
+            DocumentValue::Object(fields) if fields.is_empty() => CONDITION_COST,
             DocumentValue::List(items) => {
                 items.iter().map(|item| self.document_value_cost(item)).sum()
             }
@@ -268,6 +274,31 @@ impl<'a> Costing<'a> {
             }
             DocumentValue::String(text) => text_cost(text),
             _ => CONDITION_COST,
+        }
+    }
+
+    /// What rows are ordered and grouped by is read before anything else bounds it.
+    fn require_few_terms(&self, field: &Field) -> Result<()> {
+        for clause in ["orderBy", "groupBy", "having"] {
+            let Some(value) = field.get_argument(clause) else { continue };
+            let (terms, most) = (self.terms(&value.node), self.limits.order_terms_max);
+            if terms > most {
+                return Err(over_limit(&format!("{clause}: terms"), most, terms));
+            }
+        }
+        Ok(())
+    }
+
+    fn terms(&self, value: &DocumentValue) -> usize {
+        match value {
+            DocumentValue::Variable(name) => self.variable(name).map_or(1, terms),
+            DocumentValue::List(items) => {
+                items.iter().map(|item| self.terms(item)).sum::<usize>().max(1)
+            }
+            DocumentValue::Object(fields) => {
+                fields.values().map(|item| self.terms(item)).sum::<usize>().max(1)
+            }
+            _ => 1,
         }
     }
 
@@ -285,10 +316,20 @@ impl<'a> Costing<'a> {
 /// The nesting of variables is bounded by the JSON reader.
 fn values_cost(value: &Value) -> u64 {
     match value {
+        Value::List(items) if items.is_empty() => CONDITION_COST,
+        Value::Object(fields) if fields.is_empty() => CONDITION_COST,
         Value::List(items) => items.iter().map(values_cost).sum(),
         Value::Object(fields) => fields.values().map(values_cost).sum(),
         Value::String(text) => text_cost(text),
         _ => CONDITION_COST,
+    }
+}
+
+fn terms(value: &Value) -> usize {
+    match value {
+        Value::List(items) => items.iter().map(terms).sum::<usize>().max(1),
+        Value::Object(fields) => fields.values().map(terms).sum::<usize>().max(1),
+        _ => 1,
     }
 }
 
@@ -300,7 +341,7 @@ fn unknown(name: &Name) -> Error {
     bad_input(format!("there is no fragment {name}"))
 }
 
-fn cycle(name: &Name) -> Error {
+pub(super) fn cycle(name: &Name) -> Error {
     bad_input(format!("fragment {name} contains itself"))
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod cost;
 pub(crate) mod text;
+mod unfold;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
@@ -79,6 +80,14 @@ pub(crate) fn admit(
             "cost of the query (fields times rows; ask for fewer of either)",
             limits.cost_max,
             measured.cost,
+        )));
+    }
+    let unfolded = unfold::unfolded(&document).map_err(refuse)?;
+    if unfolded > limits.cost_max {
+        return Err(refuse(over_limit(
+            "fields of all operations and fragments, these as often as they are spread",
+            limits.cost_max,
+            unfolded,
         )));
     }
     if kind == OperationType::Subscription && fields != 1 {
@@ -172,7 +181,8 @@ fn flatten_subscription(document: &mut ExecutableDocument, name: Option<&str>) -
         };
         pending.extend(inner.items.into_iter().rev());
     }
-    operation.node.selection_set.node.items = flat;
+    // It stays for as long as the subscription: a copy has no room to grow, which the parser's lists have.
+    operation.node.selection_set.node.items = flat.clone();
     document.fragments.retain(|name, _| !used.contains(name));
     Ok(())
 }

@@ -108,9 +108,13 @@ impl Reading<'_> {
         let Value::Object(fields) = value else {
             return Err(not_an_object(value, place));
         };
+        // What asks for nothing is read like others.
+        self.count(usize::from(fields.is_empty()))?;
         let mut all = Vec::new();
         for (field, value) in fields {
             let place = format!("{place}.{field}");
+            let is_empty = matches!(value, Value::List(items) if items.is_empty());
+            self.count(usize::from(is_empty || *value == Value::Null))?;
             if *value == Value::Null {
                 continue;
             }

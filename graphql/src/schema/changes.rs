@@ -158,5 +158,5 @@ async fn open(
         None => None,
     };
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter };
-    Ok(follow(following, since).await?.boxed())
+    Ok(Box::pin(follow(following, since)).await?.boxed())
 }

@@ -3,10 +3,13 @@
 //! Source: the GraphQL over HTTP specification (graphql.github.io/graphql-over-http/draft). A client
 //! that names no form gets `application/json`, as the audits of npm's graphql-http expect.
 
-use async_graphql::Request as GraphqlRequest;
+use std::collections::HashMap;
+
+use async_graphql::{Request as GraphqlRequest, Value, Variables};
 use engine::{Code, Error, Principal, Result};
 use poem::http::{HeaderMap, Method, StatusCode, header};
 use poem::{Request, Response};
+use serde::Deserialize;
 
 use super::negotiate::{Media, negotiate};
 use super::trace::RequestIds;
@@ -74,20 +77,21 @@ async fn answer(
     ids: &RequestIds,
 ) -> Response {
     let accepts = match (method == Method::GET, media) {
-        (_, Media::EventStream) => Accepts::Streams,
+        (true, Media::EventStream) => Accepts::Reads,
         (true, _) => Accepts::Queries,
+        (false, Media::EventStream) => Accepts::Streams,
         (false, _) => Accepts::Single,
     };
     let answers = app.0.service.answer(who, request, &ids.request, accepts).await;
     match (answers, media) {
-        (answers, Media::EventStream) => sse::respond(app, answers),
         (Answers::One(answer), _) if answer.stage == Stage::Misplaced && method == Method::GET => {
-            let mut response = respond(*answer, media);
+            let mut response = respond(*answer, Media::Json);
             response.set_status(StatusCode::METHOD_NOT_ALLOWED);
             let allow = poem::http::HeaderValue::from_static("POST");
             response.headers_mut().insert(header::ALLOW, allow);
             response
         }
+        (answers, Media::EventStream) => sse::respond(app, answers),
         (Answers::One(answer), media) => respond(*answer, media),
         (Answers::Many(_), _) => {
             let error = Error::internal("a stream for a client that takes none");
@@ -120,7 +124,7 @@ fn respond(answer: Answer, media: Media) -> Response {
 fn refusal(answer: &Answer) -> Option<Code> {
     let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
     let code = match extensions.and_then(|extensions| extensions.get("code")) {
-        Some(async_graphql::Value::String(code)) => code.as_str(),
+        Some(Value::String(code)) => code.as_str(),
         _ => "",
     };
     Code::ALL.into_iter().find(|known| known.as_str() == code)
@@ -146,10 +150,39 @@ impl From<Error> for Unreadable {
     }
 }
 
+/// What a URL says of a request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters {
+    #[serde(default)]
+    query: String,
+    operation_name: Option<String>,
+    variables: Option<String>,
+    extensions: Option<String>,
+}
+
 fn from_query_string(request: &Request) -> Result<GraphqlRequest, Unreadable> {
-    let query = request.uri().query().unwrap_or_default();
-    async_graphql::http::parse_query_string(query)
-        .map_err(|error| bad_input(format!("the URL's parameters: {error}")).into())
+    let unreadable =
+        |error: &dyn std::fmt::Display| bad_input(format!("the URL's parameters: {error}"));
+    let parameters: Parameters = request.params().map_err(|error| unreadable(&error))?;
+    let Parameters { query, operation_name, variables, extensions } = parameters;
+    let mut request = GraphqlRequest::new(query);
+    request.operation_name = operation_name.filter(|name| !name.is_empty());
+    let no_object = |name, error: serde_json::Error| {
+        bad_input(format!("the URL's parameters: {name}: expected an object as JSON: {error}"))
+    };
+    // Null is as good as none.
+    if let Some(text) = variables.filter(|text| !text.is_empty()) {
+        let variables: Option<Variables> =
+            serde_json::from_str(&text).map_err(|error| no_object("variables", error))?;
+        request.variables = variables.unwrap_or_default();
+    }
+    if let Some(text) = extensions.filter(|text| !text.is_empty()) {
+        let extensions: Option<HashMap<String, Value>> =
+            serde_json::from_str(&text).map_err(|error| no_object("extensions", error))?;
+        request.extensions = async_graphql::Extensions(extensions.unwrap_or_default());
+    }
+    Ok(request)
 }
 
 async fn from_body(

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use async_graphql::Request as GraphqlRequest;
 use engine::{Error, Principal, Taken};
-use futures::{SinkExt, Stream, StreamExt};
+use futures::{SinkExt, Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::web::websocket::{Message, WebSocket, WebSocketConfig, WebSocketStream};
@@ -36,8 +36,8 @@ use crate::error::{bad_input, over_limit, to_graphql};
 use crate::service::{Accepts, Room};
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// Most messages are small, and most sockets are quiet.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Most messages are small, and most sockets are quiet. What each holds all the time counts ten thousand times.
+const READ_BUFFER_BYTES: usize = 512;
 /// Messages that wait for the client at most.
 const QUEUE_MESSAGES_MAX: usize = 8;
 /// A close frame's reason has at most 123 bytes.
@@ -135,16 +135,17 @@ async fn serve(
         let _ = timeout(app.0.patience.stalled_max, sink.send(close)).await;
         return;
     }
-    let (queue, mut queued) = mpsc::channel::<Outgoing>(QUEUE_MESSAGES_MAX);
+    let (queue, mut queued) = mpsc::channel::<Box<Outgoing>>(QUEUE_MESSAGES_MAX);
     let patience = app.0.patience.clone();
     let meter_app = app.clone();
     let reader = async move {
         let mut connection = Connection::new(app, queue, known, ids, of);
         let close = connection.read(source).await;
-        connection.close(close).await;
+        Box::pin(connection.close(close)).await;
     };
     let writer = async move {
-        while let Some(Outgoing { message, room: _room }) = queued.recv().await {
+        while let Some(outgoing) = queued.recv().await {
+            let Outgoing { message, room: _room } = *outgoing;
             // The connection itself sees that a client takes nothing, however long a message is.
             if let Err(error) = sink.send(message).await {
                 if error.kind() == ErrorKind::TimedOut {
@@ -153,7 +154,7 @@ async fn serve(
                 return;
             }
         }
-        let _ = timeout(patience.stalled_max, sink.close()).await;
+        let _ = Box::pin(timeout(patience.stalled_max, sink.close())).await;
     };
     // When either ends, so does the other: the reader's queue closes, or it is dropped.
     tokio::pin!(reader);
@@ -164,21 +165,21 @@ async fn serve(
     }
 }
 
-/// A message that waits for the client, and the room that it takes meanwhile.
+/// A message that waits for the client, and the room that it takes meanwhile. Boxed, because a queue has room for dozens from the start.
 struct Outgoing {
     message: Message,
     room: Option<Room>,
 }
 
-impl From<Message> for Outgoing {
-    fn from(message: Message) -> Self {
-        Self { message, room: None }
+impl Outgoing {
+    fn new(message: Message, room: Option<Room>) -> Box<Self> {
+        Box::new(Self { message, room })
     }
 }
 
 struct Connection {
     app: App,
-    queue: mpsc::Sender<Outgoing>,
+    queue: mpsc::Sender<Box<Outgoing>>,
     /// Who the handshake told.
     known: Option<Principal>,
     /// Who is acknowledged.
@@ -198,7 +199,7 @@ struct Operations(Arc<Mutex<HashMap<String, AbortHandle>>>);
 impl Connection {
     fn new(
         app: App,
-        queue: mpsc::Sender<Outgoing>,
+        queue: mpsc::Sender<Box<Outgoing>>,
         known: Option<Principal>,
         ids: RequestIds,
         of: Option<OfConnection>,
@@ -243,7 +244,7 @@ impl Connection {
                     if silent_beats > 3 {
                         return Some(Close::new(1001, "No sign of life"));
                     }
-                    if !self.send(json!({"type": "ping"})).await {
+                    if !Box::pin(self.send(json!({"type": "ping"}))).await {
                         return None;
                     }
                     continue;
@@ -261,7 +262,7 @@ impl Connection {
                 Some(Err(error)) => return Some(Close::new(close_code(&error), error.to_string())),
             };
             while self.tasks.try_join_next().is_some() {}
-            if let Err(close) = self.message(&text).await {
+            if let Err(close) = Box::pin(self.message(&text)).await {
                 return close;
             }
         }
@@ -350,7 +351,7 @@ impl Connection {
     }
 
     async fn send(&self, message: Value) -> bool {
-        self.queue.send(Message::text(message.to_string()).into()).await.is_ok()
+        self.queue.send(Outgoing::new(Message::text(message.to_string()), None)).await.is_ok()
     }
 
     async fn sent(&self, message: Value) -> Result<(), Option<Close>> {
@@ -364,7 +365,7 @@ impl Connection {
         self.tasks.shutdown().await;
         if let Some(Close(code, reason)) = close {
             tracing::debug!(code, reason, "socket closed");
-            let _ = self.queue.send(Message::close_with(code, reason).into()).await;
+            let _ = self.queue.send(Outgoing::new(Message::close_with(code, reason), None)).await;
         }
     }
 }
@@ -382,29 +383,29 @@ fn close_code(error: &std::io::Error) -> u16 {
 
 struct Operation {
     app: App,
-    queue: mpsc::Sender<Outgoing>,
+    queue: mpsc::Sender<Box<Outgoing>>,
     operations: Operations,
     request_id: String,
     id: String,
 }
 
 impl Operation {
-    async fn run(self, who: Principal, request: GraphqlRequest) {
-        let service = self.app.0.service.clone();
-        match service.answer(&who, request, &self.request_id, Accepts::Streams).await {
-            Answers::One(answer) => {
-                if self.answer(*answer).await == Next::Complete {
-                    self.complete().await;
+    fn run(self, who: Principal, request: GraphqlRequest) -> impl Future<Output = ()> {
+        let (service, id) = (self.app.0.service.clone(), self.request_id.clone());
+        // What it takes to begin is not held for as long as a subscription goes on.
+        let begun =
+            Box::pin(async move { service.answer(&who, request, &id, Accepts::Streams).await });
+        async move {
+            let mut answers = match begun.await {
+                Answers::One(answer) => stream::once(async move { *answer }).boxed(),
+                Answers::Many(answers) => answers,
+            };
+            while let Some(answer) = answers.next().await {
+                if Box::pin(self.answer(answer)).await == Next::Ended {
+                    return;
                 }
             }
-            Answers::Many(mut answers) => {
-                while let Some(answer) = answers.next().await {
-                    if self.answer(answer).await == Next::Ended {
-                        return;
-                    }
-                }
-                self.complete().await;
-            }
+            Box::pin(self.complete()).await;
         }
     }
 
@@ -435,12 +436,12 @@ impl Operation {
     async fn send_last(&self, message: String, room: Option<Room>) {
         if let Ok(place) = self.queue.reserve().await {
             self.operations.0.lock().remove(&self.id);
-            place.send(Outgoing { message: Message::text(message), room });
+            place.send(Outgoing::new(Message::text(message), room));
         }
     }
 
     async fn send(&self, message: String, room: Option<Room>) -> bool {
-        self.queue.send(Outgoing { message: Message::text(message), room }).await.is_ok()
+        self.queue.send(Outgoing::new(Message::text(message), room)).await.is_ok()
     }
 }
 

@@ -79,12 +79,13 @@ impl Follower {
             if self.ended {
                 return None;
             }
-            if let Err(error) = self.take_news().await {
+            if let Err(error) = Box::pin(self.take_news()).await {
                 self.ended = true;
                 return Some(Err(error));
             }
             if self.read < self.newest {
-                let change = self.change().await;
+                // Most of the time is spent waiting, and should not cost what reading does.
+                let change = Box::pin(self.change()).await;
                 match &change {
                     Ok(change) => self.read = change.to,
                     Err(_) => self.ended = true,
@@ -98,7 +99,7 @@ impl Follower {
             match self.news.recv().await {
                 Ok(event) => self.hear(&event),
                 Err(RecvError::Lagged(_)) => {
-                    if let Err(error) = self.read_newest().await {
+                    if let Err(error) = Box::pin(self.read_newest()).await {
                         self.ended = true;
                         return Some(Err(error));
                     }

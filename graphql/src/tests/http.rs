@@ -155,6 +155,16 @@ async fn a_get_reads_and_changes_nothing() {
     let (status, headers, body) = client.get(mutation, &[]).await;
     assert_eq!((status, &headers["allow"]), (405, &"POST".parse().unwrap()), "{body}");
     assert!(body["errors"][0]["message"].as_str().unwrap().contains("POST"));
+    // In whatever form it is to be answered.
+    let stream = [("accept", "text/event-stream")];
+    let (status, headers, body) = client.get(mutation, &stream).await;
+    assert_eq!((status, &headers["allow"]), (405, &"POST".parse().unwrap()), "{body}");
+    let two = "/graphql?query=query%20A%7Bdatasets%7Bname%7D%7Dquery%20B%7Bcalls%7Bversion%7D%7D";
+    let (_, _, body) = client.get(&format!("{two}&operationName=B&variables=null"), &[]).await;
+    assert_eq!(body["data"], json!({"calls": {"version": 1}}), "{body}");
+    let (status, _, body) = client.get(&format!("{two}&operationName=B&variables=%5B"), &[]).await;
+    assert_eq!(status, 400);
+    assert!(body["errors"][0]["message"].as_str().unwrap().contains("variables"), "{body}");
     let response = client.http.delete(client.url("/graphql")).send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["allow"]),

@@ -11,9 +11,11 @@ use async_graphql::Request;
 use async_graphql::dynamic::{Field, FieldValue, Object, Schema, TypeRef};
 
 use super::{Rig, calls, calls_spec, cast_to, next, who};
+use crate::answer::Answers;
 use crate::limits::Limits;
 use crate::request::RequestState;
 use crate::schema::resolve::nullable;
+use crate::service::Accepts;
 
 async fn code(limits: Limits, query: &str) -> String {
     let rig = Rig::with_limits(limits).await;
@@ -220,8 +222,24 @@ async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
     let third = rig.ask(query).await;
     assert_eq!(third["errors"][0]["extensions"]["code"], "RESOURCES_EXHAUSTED", "{third:#}");
     assert!(third.to_string().contains("queries of one tenant that wait"), "{third:#}");
+    // On a stream what is small waits, as all subscribers do when a server is there again; what is large does not.
+    let all = who();
+    let ask = async |query: String| match rig
+        .service
+        .answer(&all, Request::new(query), "id", Accepts::Streams)
+        .await
+    {
+        Answers::One(answer) => answer.json,
+        Answers::Many(_) => panic!("a stream"),
+    };
+    let large = ask(format!("{query}{}", " ".repeat(8 << 10))).await;
+    assert!(large.contains("RESOURCES_EXHAUSTED"), "{large}");
+    let mut fourth = std::pin::pin!(ask(query.to_owned()));
+    assert!(futures::poll!(fourth.as_mut()).is_pending());
     drop(place);
-    for answer in [first.await, second.await, rig.ask(query).await] {
+    let (first, second, fourth) = tokio::join!(first, second, fourth);
+    assert!(fourth.starts_with("{\"data\":{\"datasets\""), "{fourth}");
+    for answer in [first, second, rig.ask(query).await] {
         assert!(answer["data"]["datasets"].is_array(), "{answer:#}");
     }
 }

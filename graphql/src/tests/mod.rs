@@ -6,6 +6,7 @@ mod columns;
 mod connections;
 mod grants;
 mod http;
+mod isolation;
 mod limits;
 mod measures;
 mod nested;
