@@ -146,7 +146,8 @@ test-isolation: build ## 10,000 random requests of who may not see all: the same
 
 .PHONY: test-audience
 test-audience: build ## 10,000 subscribers of 50 questions, one commit a second for five minutes: each told of every version; memory of a socket, time to the last (a quiet machine)
-	ulimit -n "$$(ulimit -Hn)"; COLONNADE_AUDIENCE=$${COLONNADE_AUDIENCE:-10000} COLONNADE_AUDIENCE_COMMITS=$${COLONNADE_AUDIENCE_COMMITS:-300} $(E2E) audience -- --nocapture
+	ulimit -n "$$(ulimit -Hn)"; COLONNADE_AUDIENCE=$${COLONNADE_AUDIENCE:-10000} COLONNADE_AUDIENCE_COMMITS=$${COLONNADE_AUDIENCE_COMMITS:-300} \
+		COLONNADE_BREAKS=$${COLONNADE_BREAKS:-1000} $(E2E) audience -- --nocapture --test-threads 1
 
 .PHONY: test-clients
 test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python

@@ -2,12 +2,15 @@
 //! that who does not read disturbs nobody.
 //!
 //! `COLONNADE_AUDIENCE` says how many there are (default 100; one in twenty never reads), `COLONNADE_AUDIENCE_COMMITS` how many commits,
-//! one a second (default 3). `make test-audience` takes 10,000 and 300, on a quiet machine.
+//! one a second (default 3); `COLONNADE_BREAKS` how often sockets break off (default 50). `make test-audience` takes 10,000, 300 and 1,000,
+//! on a quiet machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::{SinkExt as _, StreamExt as _};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -17,7 +20,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::harness::{PATIENCE, Server, binary, make, model_calls, without_settings};
+use crate::harness::{
+    PATIENCE, Server, binary, make, model_calls, random as seeded, without_settings,
+};
 
 /// Different subscriptions.
 const QUESTIONS: usize = 50;
@@ -202,4 +207,56 @@ async fn each_of_many_subscribers_is_told_of_every_version() {
         assert!(p99 < LAST_TIME_MAX, "{p99:?}");
     }
     drop(silent);
+}
+
+/// Subscribes after what was seen, reads some, and goes away without a word, so many times; the versions that it was told.
+async fn come_and_go(address: Arc<String>, since: u64, breaks: u64, seed: u64) -> Vec<u64> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let (mut seen, mut told) = (since, Vec::new());
+    for _ in 0..breaks {
+        let mut socket = open(&address).await;
+        subscribe(&mut socket, 0, seen).await;
+        for _ in 0..random.random_range(0..4) {
+            let message = receive(&mut socket).await;
+            let change = &message["payload"]["data"]["modelCallsChanged"];
+            let version = change["version"].as_u64().unwrap_or_else(|| panic!("{message}"));
+            assert_eq!(change["previousVersion"].as_u64(), Some(seen), "{message}");
+            seen = version;
+            told.push(version);
+        }
+        // Some are cut off while they are told something.
+        if random.random_bool(0.5) {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
+        }
+        drop(socket);
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_is_told_of_what_came_meanwhile_and_of_nothing_twice() {
+    const CLIENTS: u64 = 10;
+    let breaks = number("COLONNADE_BREAKS", 50);
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::holding(folder.path(), "model_calls").await;
+    let since = server.accepts("model_calls", &model_calls(0, 1)).await;
+    let address = Arc::new(server.address.clone());
+    let mut clients = JoinSet::new();
+    let mut random = seeded();
+    for _ in 0..CLIENTS {
+        clients.spawn(come_and_go(address.clone(), since, breaks / CLIENTS, random.random()));
+    }
+    let (mut n, mut commits, mut told) = (1, since, 0);
+    while !clients.is_empty() {
+        commits = server.accepts("model_calls", &model_calls(n, 1)).await;
+        n += 1;
+        while let Some(client) = clients.try_join_next() {
+            let versions = client.unwrap();
+            assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
+            told += versions.len();
+        }
+    }
+    println!(
+        "{breaks} breaks of {CLIENTS} clients over {commits} versions: {told} messages, none missed, none twice"
+    );
 }

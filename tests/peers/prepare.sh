@@ -68,3 +68,13 @@ serve() {
     cat "$log" >&2
     return 1
 }
+
+# make_datasets ROOT NAME...: built-in datasets without rows.
+make_datasets() {
+    local root=$1 dataset
+    shift
+    : >"$scratch/empty.ndjson"
+    for dataset in "$@"; do
+        "$binary" --data "$root" ingest "$dataset" "$scratch/empty.ndjson" --json >"$scratch/made.json"
+    done
+}

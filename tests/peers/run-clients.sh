@@ -4,19 +4,12 @@
 source "$(dirname "$0")/prepare.sh"
 
 with_node
-if [[ ${1:-all} == audits ]]; then
-    packages=$(node_packages "$peers/audits")
-else
-    packages=$(node_packages "$peers/clients")
-fi
-# A file without rows makes a dataset.
-: >"$scratch/empty.ndjson"
-for dataset in metrics model_calls; do
-    "$binary" --data "$scratch/data" ingest "$dataset" "$scratch/empty.ndjson" --json >"$scratch/made.json"
-done
+what=${1:-clients}
+packages=$(node_packages "$peers/$what")
+make_datasets "$scratch/data" metrics model_calls
 serve "$scratch/data"
 export COLONNADE_ADDRESS=$address
-if [[ ${1:-all} == audits ]]; then
+if [[ $what == audits ]]; then
     cp "$peers/audits"/*.mjs "$packages"
     node "$packages/audits.mjs"
     exit

@@ -4,12 +4,8 @@
 source "$(dirname "$0")/prepare.sh"
 
 with_node
-packages=$(node_packages "$peers/graphql-ws")
-# A file without rows makes a dataset.
-: >"$scratch/empty.ndjson"
-for dataset in metrics model_calls; do
-    "$binary" --data "$scratch/data" ingest "$dataset" "$scratch/empty.ndjson" --json >"$scratch/made.json"
-done
+packages=$(node_packages "$peers/clients")
+make_datasets "$scratch/data" metrics model_calls
 serve "$scratch/data"
-cp "$peers"/graphql-ws/*.mjs "$packages"
-node "$packages/subscribe.mjs" "$address"
+cp "$peers"/clients/*.mjs "$packages"
+COLONNADE_ADDRESS=$address node "$packages/subscribe.mjs"

@@ -1,11 +1,11 @@
 // What a dashboard does: subscribes with the official client, goes away without a word, comes back with
-// the last version it saw. Usage: node subscribe.mjs http://ADDRESS
+// the last version it saw. It is served at COLONNADE_ADDRESS.
 
 import assert from "node:assert/strict";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
+import { address, ingest } from "./server.mjs";
 
-const [address] = process.argv.slice(2);
 const COMMITS_TIMED = Number(process.env.COLONNADE_LATENCY_COMMITS ?? 200);
 
 async function graphql(query, variables = {}) {
@@ -17,18 +17,6 @@ async function graphql(query, variables = {}) {
   const body = await response.json();
   assert.equal(body.errors, undefined, JSON.stringify(body));
   return body.data;
-}
-
-async function ingest(dataset, rows) {
-  const response = await fetch(`${address}/v1/ingest/${dataset}`, {
-    method: "POST",
-    headers: { "content-type": "application/x-ndjson" },
-    body: rows.map((row) => JSON.stringify(row) + "\n").join(""),
-  });
-  const body = await response.json();
-  assert.equal(response.status, 200, JSON.stringify(body));
-  assert.equal(body.quarantined, 0, JSON.stringify(body));
-  return body.version;
 }
 
 const instant = (minute) => new Date(Date.UTC(2026, 0, 1) + minute * 60_000).toISOString();
