@@ -134,7 +134,7 @@ impl ServiceInner {
 }
 
 /// Bytes of a request on a stream that may wait with all others.
-const PATIENT_BYTES_MAX: usize = 8 << 10;
+const PATIENT_BYTES_MAX: usize = 4 << 10;
 /// The unit in which bytes of answers are counted.
 const ROOM_UNIT_BYTES: usize = 64 << 10;
 
@@ -173,11 +173,14 @@ impl Limits {
     /// How many requests like this one may wait. When a server comes back, all its subscribers do at once: as many as may be there wait
     /// for their turn, where each is small.
     fn waiting_max(&self, request: &Request, accepts: Accepts) -> usize {
+        // Nothing else that a request may bring is small by itself.
         let is_small = || {
-            let bytes = request.query.len();
-            bytes <= PATIENT_BYTES_MAX
-                && serde_json::to_string(&request.variables)
-                    .is_ok_and(|variables| bytes + variables.len() <= PATIENT_BYTES_MAX)
+            let bytes =
+                request.query.len() + request.operation_name.as_ref().map_or(0, String::len);
+            let values = serde_json::to_string(&request.variables);
+            request.extensions.0.is_empty()
+                && bytes <= PATIENT_BYTES_MAX
+                && values.is_ok_and(|values| bytes + values.len() <= PATIENT_BYTES_MAX)
         };
         match accepts {
             Accepts::Streams | Accepts::Reads if is_small() => {

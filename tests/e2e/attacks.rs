@@ -151,7 +151,7 @@ async fn a_document_that_is_large_or_unfolds_is_refused_with_its_limit() {
         ("fragments in each other", "{ ...a } fragment a on Query { ...b } fragment b on Query { ...c } fragment c on Query { ...a }".to_owned(), 200, "BAD_INPUT", ["fragment a", "contains itself"]),
         ("fragments in each other's fields", "{ datasets { ...a } } fragment a on Dataset { columns { ...b } } fragment b on DatasetColumn { field ...a }".to_owned(), 200, "BAD_INPUT", ["fragment a", "contains itself"]),
         ("fragments in each other that nobody uses", "{ datasets { name } } fragment a on Query { ...b } fragment b on Query { ...a }".to_owned(), 200, "BAD_INPUT", ["fragment", "contains itself"]),
-        ("fragments that unfold in a page of no rows", format!("{{ modelCalls(first: 0) {{ nodes {{ ...f0 }} }} }} {}", fragments(40, 2, "ModelCallsRow", "id")), 413, "LIMIT_EXCEEDED", ["fields of all operations", "250000"]),
+        ("fragments that unfold in a page of no rows", format!("{{ modelCalls(first: 0) {{ nodes {{ ...f0 }} }} }} {}", fragments(40, 2, "ModelCallsRow", "id")), 413, "LIMIT_EXCEEDED", ["fields and values of all operations", "250000"]),
         ("a chain of fragments", format!("{{ ...f0 }} {}", fragments(500, 1, "Query", "datasets { name }")), 200, "BAD_INPUT", ["recursion depth", "64"]),
         ("a long chain of fragments", format!("{{ ...f0 }} {}", fragments(1_500, 1, "Query", "datasets { name }")), 413, "LIMIT_EXCEEDED", ["tokens of the document", "10000"]),
         ("fragments that unfold at the root", format!("{{ ...f0 }} {}", fragments(40, 2, "Query", "datasets { name }")), 413, "LIMIT_EXCEEDED", ["fields at the root", "20"]),

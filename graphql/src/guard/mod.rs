@@ -85,7 +85,7 @@ pub(crate) fn admit(
     let unfolded = unfold::unfolded(&document).map_err(refuse)?;
     if unfolded > limits.cost_max {
         return Err(refuse(over_limit(
-            "fields of all operations and fragments, these as often as they are spread",
+            "fields and values of all operations and fragments, these as often as they are spread",
             limits.cost_max,
             unfolded,
         )));

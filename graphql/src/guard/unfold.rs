@@ -1,12 +1,13 @@
-//! How many fields a document has when its fragments stand where they are spread, in all its operations.
+//! How many fields, values and directives a document has when its fragments stand where they are spread, in all its operations.
 //!
 //! Whoever validates a document unfolds all of it, whichever operation is asked for, and rows that are not asked for (`first: 0`) are no
 //! fewer fields there. Each fragment is counted once; they are added up as often as they are spread.
 
 use std::collections::HashMap;
 
-use async_graphql::Name;
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::parser::types::{Directive, ExecutableDocument, Selection, SelectionSet};
+use async_graphql::{Name, Positioned};
+use async_graphql_value::Value;
 use engine::Result;
 
 use super::cost::cycle;
@@ -36,14 +37,18 @@ impl<'a> Unfolding<'a> {
         let mut fields = 0u64;
         for selection in &set.items {
             let inner = match &selection.node {
-                Selection::Field(field) => {
-                    self.selection(&field.node.selection_set.node)?.saturating_add(1)
+                Selection::Field(Positioned { node: field, .. }) => {
+                    let values = field.arguments.iter().map(|(_, value)| values(&value.node));
+                    let own = 1 + values.sum::<u64>() + directives(&field.directives);
+                    self.selection(&field.selection_set.node)?.saturating_add(own)
                 }
-                Selection::InlineFragment(fragment) => {
-                    self.selection(&fragment.node.selection_set.node)?
+                Selection::InlineFragment(Positioned { node: fragment, .. }) => {
+                    let own = directives(&fragment.directives);
+                    self.selection(&fragment.selection_set.node)?.saturating_add(own)
                 }
-                Selection::FragmentSpread(spread) => {
-                    self.fragment(&spread.node.fragment_name.node)?
+                Selection::FragmentSpread(Positioned { node: spread, .. }) => {
+                    let own = directives(&spread.directives);
+                    self.fragment(&spread.fragment_name.node)?.saturating_add(own)
                 }
             };
             fields = fields.saturating_add(inner);
@@ -66,6 +71,22 @@ impl<'a> Unfolding<'a> {
     }
 }
 
+/// Values within a value; one that is nothing else is the field's. The nesting of a document is bounded.
+fn values(value: &Value) -> u64 {
+    match value {
+        Value::List(items) => items.iter().map(|item| 1 + values(item)).sum(),
+        Value::Object(fields) => fields.values().map(|item| 1 + values(item)).sum(),
+        _ => 0,
+    }
+}
+
+fn directives(directives: &[Positioned<Directive>]) -> u64 {
+    let values = |directive: &Directive| {
+        directive.arguments.iter().map(|(_, value)| values(&value.node)).sum::<u64>()
+    };
+    directives.iter().map(|directive| 1 + values(&directive.node)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -80,6 +101,9 @@ mod tests {
         // In the operation three times, and by itself.
         let text = "{ ...F x { ...F } ... on T { ...F } } fragment F on T { a b }";
         assert_eq!(count(text).unwrap(), 3 * 3 + 1 + 3);
+        // What stands at a field is walked with it.
+        assert_eq!(count("{ a(w: {x: [1, 2]}) @skip(if: true) { b } }").unwrap(), 2 + 3 + 1);
+        assert_eq!(count("{ ... on T @include(if: true) { a } }").unwrap(), 2);
         // Also where nobody asks for it.
         assert_eq!(
             count("query A { a } query B { ...F } fragment F on T { a }").unwrap(),

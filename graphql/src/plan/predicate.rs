@@ -168,11 +168,12 @@ impl Reading<'_> {
         place: &str,
         all: &mut Vec<Expr>,
     ) -> Result<()> {
+        self.count(usize::from(conditions.is_empty()))?;
         for (word, asked) in conditions {
             let place = format!("{place}.{word}");
             if let Some(part) = on.part(word) {
                 match asked {
-                    Value::Null => {}
+                    Value::Null => self.count(1)?,
                     Value::Object(conditions) => self.conditions(&part, conditions, &place, all)?,
                     other => return Err(not_an_object(other, &place)),
                 }

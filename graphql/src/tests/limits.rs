@@ -203,6 +203,22 @@ async fn nested_variables_are_refused_like_nested_text() {
 }
 
 #[tokio::test]
+async fn conditions_that_ask_for_nothing_are_conditions() {
+    let rig = Rig::with_calls().await;
+    let most = Limits::default().where_terms_max;
+    let query = "query($where: CallsWhere) { calls(where: $where) { totalCount } }";
+    for nothing in ["{}", "{\"id\": {}}", "{\"id\": null}", "{\"and\": []}", "{\"not\": {}}"] {
+        let nothing: serde_json::Value = serde_json::from_str(nothing).unwrap();
+        for (count, is_refused) in [(most, false), (most + 1, true)] {
+            let filter = serde_json::json!({ "or": vec![&nothing; count] });
+            let answer = rig.ask_with(query, serde_json::json!({ "where": filter })).await;
+            let is = answer.to_string().contains("LIMIT_EXCEEDED");
+            assert_eq!(is, is_refused, "{count} times {nothing}: {answer:#}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
     let limits = Limits {
         queries_at_a_time_max: 2,
@@ -232,7 +248,7 @@ async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
         Answers::One(answer) => answer.json,
         Answers::Many(_) => panic!("a stream"),
     };
-    let large = ask(format!("{query}{}", " ".repeat(8 << 10))).await;
+    let large = ask(format!("{query}{}", " ".repeat(4 << 10))).await;
     assert!(large.contains("RESOURCES_EXHAUSTED"), "{large}");
     let mut fourth = std::pin::pin!(ask(query.to_owned()));
     assert!(futures::poll!(fourth.as_mut()).is_pending());
