@@ -15,6 +15,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::check::entry_path;
+use super::file_list::Listing;
 use super::table::{Showing, folder_of, load_state};
 use super::{Head, Snapshot, Table, schema};
 use crate::error::{Error, Result};
@@ -93,6 +94,6 @@ impl Table {
         let location = self.log.root_url();
         let log = default_logstore(store, root, location, &StorageConfig::default());
         let state = load_state(&log, None).await?;
-        Ok(Some(Snapshot { entry, version, state }))
+        Ok(Some(Snapshot { entry, version, state, files: Listing::default() }))
     }
 }

@@ -18,6 +18,7 @@ mod doctor;
 mod dropped;
 mod error;
 mod excerpt;
+mod file_list;
 mod head;
 mod history;
 mod holding;
@@ -58,6 +59,7 @@ pub(crate) use data_files::{DataFiles, FileWriter, refuse_unwritable_partitions}
 pub use doctor::{Examined, Finding, FindingKind};
 pub(crate) use dropped::was_dropped;
 pub(crate) use error::table_failure;
+pub(crate) use file_list::FileList;
 pub(crate) use head::Head;
 pub use history::CommitRecord;
 pub(crate) use layout::{Bin, Extent};

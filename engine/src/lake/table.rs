@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use super::check::{LogFiles, advised, is_damage, settled};
 use super::checkpoint::due_after;
 use super::excerpt::Shape;
+use super::file_list::{FileList, Listing};
 use super::layout::FILES_MANY;
 use super::log::{LogEntry, read_entry};
 use super::schema;
@@ -98,6 +99,7 @@ struct KeptState {
     state: DeltaTableState,
     /// The version that it was read at from the store; it was advanced from there.
     loaded_at: u64,
+    files: Listing,
 }
 
 /// A table at one version, for reading.
@@ -106,6 +108,7 @@ pub(crate) struct Snapshot {
     pub(crate) entry: Arc<DatasetEntry>,
     pub(crate) version: Version,
     pub(super) state: DeltaTableState,
+    pub(super) files: Listing,
 }
 
 impl Table {
@@ -195,7 +198,7 @@ impl Table {
     /// The table at `version`, which must exist.
     pub(crate) async fn snapshot(&self, version: Version) -> Result<Snapshot> {
         let entry = self.entry();
-        let state = self.state(version.0).await.map_err(|e| {
+        let KeptState { state, files, .. } = self.kept_state(version.0).await.map_err(|e| {
             self.is_damaged.fetch_or(is_damage(&e), Ordering::Relaxed);
             e.while_doing(format_args!("reading dataset {} at version {version}", self.name))
         })?;
@@ -204,11 +207,15 @@ impl Table {
         } else {
             Arc::new(Head::of_state(&self.name, &state)?.entry())
         };
-        Ok(Snapshot { entry, version, state })
+        Ok(Snapshot { entry, version, state, files })
     }
 
     /// The file list at `version`, advanced from an earlier one where that is at hand.
     pub(super) async fn state(&self, version: u64) -> Result<DeltaTableState> {
+        Ok(self.kept_state(version).await?.state)
+    }
+
+    async fn kept_state(&self, version: u64) -> Result<KeptState> {
         let earlier = {
             let mut states = self.states.lock();
             let best = states
@@ -224,26 +231,25 @@ impl Table {
             })
         };
         let kept = match earlier {
-            Some(kept) if kept.state.version() == version => return Ok(kept.state),
+            Some(kept) if kept.state.version() == version => return Ok(kept),
             Some(mut kept) if !self.is_better_reloaded(&kept, version) => {
                 let update = kept.state.update(self.log.as_ref(), Some(version));
                 contained(update).await?;
-                kept
+                KeptState { files: Listing::default(), ..kept }
             }
             _ => {
                 let state = load_state(&self.log, Some(version)).await?;
-                KeptState { state, loaded_at: version }
+                KeptState { state, loaded_at: version, files: Listing::default() }
             }
         };
-        let state = kept.state.clone();
-        if state.version() != version {
+        if kept.state.version() != version {
             return Err(Error::user(
                 Code::NotFound,
                 format!("dataset {} has no version {version}", self.name),
             ));
         }
-        self.keep(kept);
-        Ok(state)
+        self.keep(kept.clone());
+        Ok(kept)
     }
 
     /// The newest file list that the store has.
@@ -289,7 +295,7 @@ impl Table {
 
     fn keep_loaded(&self, state: DeltaTableState) {
         let loaded_at = state.version();
-        self.keep(KeptState { state, loaded_at });
+        self.keep(KeptState { state, loaded_at, files: Listing::default() });
     }
 
     fn keep(&self, kept: KeptState) {
@@ -305,6 +311,11 @@ impl Table {
 }
 
 impl Snapshot {
+    /// Its files, where a table of `tenant` is read by them alone.
+    pub(crate) fn files(&self, tenant: &TenantId) -> Option<Arc<FileList>> {
+        self.files.get((tenant, &self.entry.spec.name), &self.state)
+    }
+
     /// A scan of the table, or of some of its files by their paths in the log or by what a scan calls them.
     pub(crate) fn scan(&self, files: Option<Vec<String>>) -> Result<DeltaScanNext> {
         self.scan_with(files, None)

@@ -11,6 +11,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, cast,
@@ -18,18 +19,24 @@ use datafusion::logical_expr::{
 use datasets::ColumnType;
 use datasets::encode::json_texts;
 use datasets::spec::TYPE_METADATA_KEY;
+use url::Position;
 
 use super::carry::alike;
+use super::scan::FileScan;
 use super::sparing::Sparing;
 use crate::error::Result;
+use crate::identity::TenantId;
 use crate::lake::Snapshot;
+use crate::storage::Root;
 
-/// The table of `snapshot`, or of some of its files, with the columns of its spec.
+/// The table of `snapshot`, a dataset of `tenant`, or of some of its files, with the columns of its spec.
 pub(super) fn fitted(
+    root: &Root,
+    tenant: &TenantId,
     snapshot: &Snapshot,
     files: Option<Vec<String>>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let scan = Arc::new(Sparing(Arc::new(snapshot.scan(files)?)));
+    let scan = Arc::new(Sparing(scan_of(root, tenant, snapshot, files)?));
     let native = scan.schema();
     let wanted = snapshot.entry.spec.arrow_schema();
     let same = native.fields().len() == wanted.fields().len()
@@ -58,6 +65,21 @@ pub(super) fn fitted(
         .project(columns.collect::<Vec<_>>())?
         .build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+fn scan_of(
+    root: &Root,
+    tenant: &TenantId,
+    snapshot: &Snapshot,
+    files: Option<Vec<String>>,
+) -> Result<Arc<dyn TableProvider>> {
+    if let Some(list) = snapshot.files(tenant)
+        && let Some(places) = list.places(files.as_deref())
+    {
+        let store = ObjectStoreUrl::parse(&root.location()[..Position::BeforePath])?;
+        return Ok(Arc::new(FileScan::new(list, places, store)));
+    }
+    Ok(Arc::new(snapshot.scan(files)?))
 }
 
 /// The type of a column with parts, whose names may be others in the files.

@@ -23,6 +23,7 @@ mod quiet;
 mod reading;
 mod rows;
 mod runtime;
+mod scan;
 mod sparing;
 mod sql;
 mod walk;

@@ -109,7 +109,8 @@ impl PinnedSchema {
         snapshot: &Snapshot,
         files: Option<Vec<String>>,
     ) -> Result<Guarded> {
-        let (table, entry) = (fitted(snapshot, files)?, Arc::clone(&snapshot.entry));
+        let table = fitted(self.lake.root(), &self.catalog.tenant, snapshot, files)?;
+        let entry = Arc::clone(&snapshot.entry);
         match self.part_of(dataset, &entry) {
             None => Ok(Guarded { table, entry }),
             Some((guarding, now, part)) => guarded(&guarding.planner, table, &entry, now, &part),

@@ -1,0 +1,216 @@
+//! The files of a version as a scan needs them, made once for all who read that version.
+//!
+//! The library reads a table's log into a plan anew for each query: for one row by its key that costs several times what reading it
+//! does. What it needs of the log, which files there are and between which values their columns lie, changes with a version and not
+//! with a query. So it is kept here, for tables whose files have their rows as they are: without deletion vectors, partition
+//! columns or columns under other names. All others are the library's.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::listing::PartitionedFile;
+use deltalake_core::table::state::DeltaTableState;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use parking_lot::Mutex;
+
+use super::table::folder_of;
+use crate::identity::TenantId;
+use datasets::DatasetName;
+
+/// Instants that a log states as whole milliseconds were cut down to them.
+const CUT_OFF_US: i64 = 999;
+
+/// A file list that is made when it is first asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing(Arc<OnceLock<Option<Arc<FileList>>>>);
+
+impl Listing {
+    pub(super) fn get(
+        &self,
+        (tenant, name): (&TenantId, &DatasetName),
+        state: &DeltaTableState,
+    ) -> Option<Arc<FileList>> {
+        let made = || FileList::of_state(&folder_of(tenant, name), state).map(Arc::new);
+        self.0.get_or_init(made).clone()
+    }
+}
+
+/// The files of a table at one version.
+pub(crate) struct FileList {
+    /// The table's columns, which its files have.
+    pub(crate) schema: SchemaRef,
+    /// What the log calls the files, in the order of `files`.
+    names: Vec<String>,
+    files: Vec<ListedFile>,
+    state: DeltaTableState,
+    /// Between which values the columns lie that were asked for so far.
+    ranges: Mutex<HashMap<String, Range>>,
+}
+
+/// One of them.
+#[derive(Clone)]
+pub(crate) struct ListedFile {
+    pub(crate) file: PartitionedFile,
+    /// Rows in it, where the log says so.
+    pub(crate) rows: Option<usize>,
+}
+
+/// Of a column: its least and greatest value in each file, and how many are null.
+#[derive(Clone)]
+struct Range {
+    least: Option<ArrayRef>,
+    greatest: Option<ArrayRef>,
+    nulls: Option<ArrayRef>,
+}
+
+impl FileList {
+    /// `None` for a table that takes more than its files to read.
+    fn of_state(folder: &Path, state: &DeltaTableState) -> Option<Self> {
+        let schema = state.snapshot().arrow_schema();
+        let is_plain = is_read_as_it_lies(state)
+            && schema.fields().iter().all(|field| parts_may_be_null(field.data_type()));
+        if !is_plain {
+            return None;
+        }
+        let (mut names, mut files) = (Vec::new(), Vec::new());
+        for view in state.log_data().iter() {
+            let name = view.path();
+            if !is_plain_name(&name) || view.deletion_vector_descriptor().is_some() {
+                return None;
+            }
+            let location = Path::parse(format!("{folder}/{name}")).ok()?;
+            let meta = ObjectMeta {
+                location,
+                last_modified: chrono::DateTime::UNIX_EPOCH,
+                size: u64::try_from(view.size()).ok()?,
+                e_tag: None,
+                version: None,
+            };
+            names.push(name.into_owned());
+            files.push(ListedFile { file: meta.into(), rows: view.num_records() });
+        }
+        Some(Self { schema, names, files, state: state.clone(), ranges: Mutex::default() })
+    }
+
+    /// Its files, or those among them that `names` has; `None` where it has one of another name.
+    pub(crate) fn places(&self, names: Option<&[String]>) -> Option<Vec<usize>> {
+        let Some(names) = names else { return Some((0..self.files.len()).collect()) };
+        let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let is_wanted = |place: &usize| wanted.contains(self.names[*place].as_str());
+        let places: Vec<usize> = (0..self.files.len()).filter(is_wanted).collect();
+        (places.len() == wanted.len()).then_some(places)
+    }
+
+    pub(crate) fn file(&self, place: usize) -> &ListedFile {
+        &self.files[place]
+    }
+
+    fn range(&self, column: &Column) -> Range {
+        if let Some(range) = self.ranges.lock().get(&column.name) {
+            return range.clone();
+        }
+        let log = self.state.log_data();
+        let whole = |values: &ArrayRef| values.len() == self.files.len();
+        let range = Range {
+            least: log.min_values(column).filter(whole),
+            greatest: log.max_values(column).filter(whole).map(|values| rounded_up(&values)),
+            nulls: log.null_counts(column).filter(whole),
+        };
+        self.ranges.lock().insert(column.name.clone(), range.clone());
+        range
+    }
+}
+
+impl PruningStatistics for FileList {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.range(column).least
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.range(column).greatest
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        self.range(column).nulls
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let rows = self.files.iter().map(|file| file.rows.map(|rows| rows as u64));
+        Some(Arc::new(rows.collect::<UInt64Array>()))
+    }
+
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+impl fmt::Debug for FileList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileList({} files)", self.files.len())
+    }
+}
+
+/// Whether the table's features leave the rows as they are in its files, under the names that they have there.
+fn is_read_as_it_lies(state: &DeltaTableState) -> bool {
+    let (protocol, metadata) = (state.protocol(), state.metadata());
+    let mapping = metadata.configuration().get("delta.columnMapping.mode");
+    protocol.min_reader_version() == 1
+        && metadata.partition_columns().is_empty()
+        && mapping.is_none_or(|mode| mode == "none")
+}
+
+/// Whether a name is of one file in the table's folder, and means the same encoded and not.
+fn is_plain_name(name: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.=/".contains(&b);
+    name.bytes().all(is_plain) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Whether a file in which all parts of a nested value may be null has values of this type.
+fn parts_may_be_null(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => {
+            fields.iter().all(|field| field.is_nullable() && parts_may_be_null(field.data_type()))
+        }
+        DataType::List(item) | DataType::LargeList(item) => {
+            item.is_nullable() && parts_may_be_null(item.data_type())
+        }
+        kind => !kind.is_nested(),
+    }
+}
+
+fn rounded_up(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let instants = values.as_primitive::<TimestampMicrosecondType>();
+            let later =
+                instants.unary::<_, TimestampMicrosecondType>(|at| at.saturating_add(CUT_OFF_US));
+            Arc::new(later.with_data_type(values.data_type().clone()))
+        }
+        _ => Arc::clone(values),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_mean_one_file_in_the_folder_are_plain() {
+        for name in ["part-00000-0b7c.snappy.parquet", "a=1/part.parquet"] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in ["", "/part", "../part", "a/../b", "a//b", "a%20b", "s3:/x", "a b", "ä"] {
+            assert!(!is_plain_name(name), "{name}");
+        }
+    }
+}
