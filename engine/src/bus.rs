@@ -3,13 +3,17 @@
 //! Schedules, subscriptions and caches all listen to this one channel instead of each polling the
 //! store. It is a bounded broadcast: a listener that is too slow learns that it missed events and
 //! re-reads the versions from the store, so that no listener can hold up a commit.
+//!
+//! Who follows one dataset hears of that one alone, and only how far it is: thousands who follow others are not woken.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
-use tokio::sync::broadcast;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
 
 use crate::identity::{RunId, TenantId, Version};
 
@@ -63,11 +67,18 @@ pub struct CommitEvent {
 #[derive(Debug)]
 pub struct CommitBus {
     sender: broadcast::Sender<Arc<CommitEvent>>,
+    followed: Mutex<HashMap<(TenantId, DatasetName), watch::Sender<Version>>>,
+    /// How often each tenant committed since somebody began to follow all of it.
+    tenants: Mutex<HashMap<TenantId, watch::Sender<u64>>>,
 }
 
 impl CommitBus {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::channel(BUS_EVENTS_MAX).0 }
+        Self {
+            sender: broadcast::channel(BUS_EVENTS_MAX).0,
+            followed: Mutex::default(),
+            tenants: Mutex::default(),
+        }
     }
 
     /// Every commit from now on, in the order of each dataset's versions.
@@ -75,7 +86,35 @@ impl CommitBus {
         self.sender.subscribe()
     }
 
+    /// The newest version of one dataset that was announced since somebody began to follow it.
+    pub fn follow(&self, tenant: &TenantId, dataset: &DatasetName) -> watch::Receiver<Version> {
+        let mut followed = self.followed.lock();
+        let key = (tenant.clone(), dataset.clone());
+        if let Some(news) = followed.get(&key) {
+            return news.subscribe();
+        }
+        followed.retain(|_, news| news.receiver_count() > 0);
+        followed.entry(key).or_insert_with(|| watch::channel(Version(0)).0).subscribe()
+    }
+
+    /// Changes with each commit of one tenant.
+    pub fn follow_all(&self, tenant: &TenantId) -> watch::Receiver<u64> {
+        let mut tenants = self.tenants.lock();
+        if let Some(news) = tenants.get(tenant) {
+            return news.subscribe();
+        }
+        tenants.retain(|_, news| news.receiver_count() > 0);
+        tenants.entry(tenant.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
     pub(crate) fn announce(&self, event: CommitEvent) {
+        let key = (event.tenant.clone(), event.dataset.clone());
+        if let Some(news) = self.followed.lock().get(&key) {
+            news.send_modify(|newest| *newest = event.version.max(*newest));
+        }
+        if let Some(news) = self.tenants.lock().get(&event.tenant) {
+            news.send_modify(|commits| *commits += 1);
+        }
         // Nobody listening is fine: an event is news, not a record.
         let _ = self.sender.send(Arc::new(event));
     }

@@ -4,6 +4,8 @@
 //! letting go of what it was made of.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use async_graphql::{Response, ServerError, Value};
 use engine::Code;
@@ -12,6 +14,7 @@ use serde::Serialize;
 
 use crate::error::INTERNAL_MESSAGE;
 use crate::service::Room;
+use crate::subscribe::shared::Weigh;
 
 /// Errors of one answer that are shown.
 const ERRORS_MAX: usize = 100;
@@ -19,7 +22,7 @@ const ERRORS_MAX: usize = 100;
 /// What came of a request.
 pub struct Answer {
     /// The response as JSON, its errors with `extensions.code` and `extensions.requestId`.
-    pub json: String,
+    pub json: Text,
     /// Whether it was executed; a request that was refused has no data, not even null.
     pub stage: Stage,
     /// Whether the response has data that is not null.
@@ -28,6 +31,47 @@ pub struct Answer {
     pub errors: Vec<ServerError>,
     /// Where its bytes are counted, until the client has taken them.
     pub(crate) room: Option<Room>,
+}
+
+/// A text of one, or of many who get the same.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// Of one.
+    Own(String),
+    /// Of many.
+    Shared(Arc<str>),
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Own(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        match text {
+            Text::Own(text) => text,
+            Text::Shared(text) => text.as_ref().to_owned(),
+        }
+    }
+}
+
+/// A message of a subscription as all get it who ask the same.
+pub(crate) struct Message {
+    json: Arc<str>,
+    has_data: bool,
+}
+
+impl Weigh for Message {
+    fn bytes(&self) -> usize {
+        self.json.len()
+    }
 }
 
 /// How far a request came.
@@ -74,7 +118,7 @@ impl Answer {
             extensions: &response.extensions,
         };
         Self {
-            json: body.json(),
+            json: Text::Own(body.json()),
             stage,
             has_data: response.data != Value::Null,
             errors: response.errors,
@@ -82,8 +126,29 @@ impl Answer {
         }
     }
 
+    /// The message that another subscriber was told, who asks the same.
+    pub(crate) fn told(message: &Message) -> Self {
+        Self {
+            json: Text::Shared(Arc::clone(&message.json)),
+            stage: Stage::Executed,
+            has_data: message.has_data,
+            errors: Vec::new(),
+            room: None,
+        }
+    }
+
+    /// For others who ask the same; none where it is about this request alone.
+    pub(crate) fn message(&mut self) -> Option<Message> {
+        if self.stage != Stage::Executed || !self.errors.is_empty() {
+            return None;
+        }
+        let json: Arc<str> = Arc::from(&*self.json);
+        self.json = Text::Shared(Arc::clone(&json));
+        Some(Message { json, has_data: self.has_data })
+    }
+
     /// Its text, and the room that this takes while it waits for the client.
-    pub(crate) fn into_parts(self) -> (String, Option<Room>) {
+    pub(crate) fn into_parts(self) -> (Text, Option<Room>) {
         let bytes = self.json.len();
         (self.json, self.room.map(|room| room.of(bytes)))
     }

@@ -24,7 +24,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -34,6 +34,8 @@ impl Counter {
 pub(crate) struct Meter {
     /// Messages of subscriptions that were made.
     pub messages_pushed: Counter,
+    /// Those among them that another subscriber had been told, who asks the same.
+    pub messages_shared: Counter,
     /// Connections that were closed because their client did not read.
     pub clients_closed: Counter,
     /// WebSockets that were opened.
@@ -129,6 +131,11 @@ impl Meter {
                 "colonnade_subscription_messages_total",
                 "Messages of subscriptions.",
                 self.messages_pushed.get(),
+            ),
+            (
+                "colonnade_subscription_messages_shared_total",
+                "Messages of subscriptions that were made for another subscriber, who asks the same.",
+                self.messages_shared.get(),
             ),
             (
                 "colonnade_subscription_results_computed_total",

@@ -10,6 +10,7 @@ use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
+use crate::answer::Message;
 use crate::error::over_limit;
 use crate::pace::Pace;
 use crate::plan::holding::Holding;
@@ -43,8 +44,21 @@ pub(crate) struct RequestState {
     held: Mutex<Option<Held>>,
     /// Errors of the parts of a subscription's answer, which the library that makes it keeps to itself.
     failed: Mutex<Option<Failed>>,
+    /// The message of a subscription that comes next.
+    telling: Mutex<Telling>,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
+}
+
+/// A message of a subscription, which is the same for all who ask the same.
+#[derive(Default)]
+struct Telling {
+    /// What is asked; none where nobody else can be told the same.
+    question: Option<String>,
+    /// What the message is called that comes next.
+    key: Option<String>,
+    /// The message, where another was told.
+    told: Option<Arc<Message>>,
 }
 
 impl RequestState {
@@ -66,6 +80,7 @@ impl RequestState {
             pace: Pace::default(),
             held: Mutex::default(),
             failed: Mutex::default(),
+            telling: Mutex::default(),
             warnings: Warnings::default(),
         })
     }
@@ -107,6 +122,29 @@ impl RequestState {
         self.answer_bytes.store(0, Ordering::Relaxed);
         self.holding.begin();
         *self.failed.lock() = Some(Failed::default());
+    }
+
+    /// From now on its messages are those of all who ask the same `question`.
+    pub(crate) fn shares(&self, question: String) {
+        self.telling.lock().question = Some(question);
+    }
+
+    /// Begins a message about `scope`.
+    pub(crate) fn tells(&self, scope: &str) {
+        let mut telling = self.telling.lock();
+        telling.key = telling.question.as_ref().map(|asked| format!("message {scope} {asked}"));
+        telling.told = telling.key.as_ref().and_then(|key| self.service.shared.find(key));
+    }
+
+    /// Whether the message that was begun is there.
+    pub(crate) fn is_told(&self) -> bool {
+        self.telling.lock().told.is_some()
+    }
+
+    /// The message that was begun, where another was told; else what it is to be called.
+    pub(crate) fn take_told(&self) -> (Option<Arc<Message>>, Option<String>) {
+        let mut telling = self.telling.lock();
+        (telling.told.take(), telling.key.take())
     }
 
     /// Notes the error of a part of a subscription's answer, and whether that is all of it that was asked for.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use jobs::Runner;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::AcquireError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -213,6 +215,8 @@ struct Prepared {
     kind: OperationType,
     cost: u64,
     roots: Vec<RootField>,
+    /// Of a subscription: what tells it from those that ask something else.
+    question: Option<String>,
     request: Request,
 }
 
@@ -299,7 +303,7 @@ impl Service {
         let catalog = self.0.engine.catalog(who).await.map_err(refuse)?;
         let schema = self.0.schemas.get(&catalog, &who.grants, limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
-        let Admitted { document, kind, cost, typename_bytes, roots } =
+        let Admitted { document, kind, cost, typename_bytes, roots, since } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;
         // The schema has no field for them, and says no more than that.
         let unreadable = |root: &RootField| {
@@ -309,10 +313,12 @@ impl Service {
         if let Some((_, reason)) = roots.iter().find_map(unreadable) {
             return Err(refuse(reason.clone()));
         }
+        let question =
+            (kind == OperationType::Subscription).then(|| question_of(&request, since.as_ref()));
         request.set_parsed_query(document);
         let state = RequestState::new(self.0.clone(), who.clone(), typename_bytes);
         request.data.insert(state.clone());
-        Ok(Prepared { schema, state, kind, cost, roots, request })
+        Ok(Prepared { schema, state, kind, cost, roots, question, request })
     }
 
     async fn execute(
@@ -322,7 +328,7 @@ impl Service {
         until: Instant,
         request_id: &str,
     ) -> Answer {
-        let Prepared { schema, state, kind, cost, roots, request } = prepared;
+        let Prepared { schema, state, kind, cost, roots, request, .. } = prepared;
         let tenant = state.tenant().clone();
         state.hold(held);
         let id = request_id.to_owned();
@@ -367,12 +373,13 @@ impl Service {
     }
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
-        let Prepared { schema, state, cost, request, .. } = prepared;
+        let Prepared { schema, state, cost, question, request, .. } = prepared;
         let service = self.0.clone();
         let (ending, tenant) = (service.ending.clone(), state.tenant().clone());
         let following = Following {
             answers: Some(schema.schema.execute_stream(request)),
             cost: Some(cost),
+            question,
             state,
             request_id,
         };
@@ -396,6 +403,8 @@ struct Following {
     answers: Option<BoxStream<'static, Response>>,
     /// What the first answer says that it costs.
     cost: Option<u64>,
+    /// What it asks, from the second answer on.
+    question: Option<String>,
     state: Arc<RequestState>,
     request_id: String,
 }
@@ -411,6 +420,12 @@ impl Following {
                 Response::from_errors(vec![*refused(&error)])
             }
         };
+        let (told, key) = self.state.take_told();
+        if let Some(message) = told {
+            self.state.service().meter.messages_shared.add(1);
+            let room = self.state.let_go().map(|held| held.room);
+            return Some((Answer { room, ..Answer::told(&message) }, self));
+        }
         let failed = self.state.failed();
         if !failed.are_parts {
             // What comes after this version would look as if nothing were missing.
@@ -424,10 +439,40 @@ impl Following {
         if let Some(cost) = self.cost.take() {
             response = response.extension("cost", Value::from(cost));
         }
-        let answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
+        let mut answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
+        if let Some(key) = key
+            && let Some(message) = answer.message()
+        {
+            self.state.service().shared.keep(&key, message);
+        }
+        // The first has the cost, which not all have.
+        if let Some(question) = self.question.take() {
+            self.state.shares(question);
+        }
         let room = self.state.let_go().map(|held| held.room);
         Some((Answer { room, ..answer }, self))
     }
+}
+
+/// What a request asks, in few bytes: of two that ask the same it is the same, whatever the variable `since` is.
+fn question_of(request: &Request, since: Option<&Name>) -> String {
+    let values = request.variables.iter().filter(|(name, _)| Some(*name) != since);
+    let mut digest = Sha256::new();
+    for part in [request.query.as_str(), request.operation_name.as_deref().unwrap_or_default()] {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    for (name, value) in values {
+        let value = value.to_string();
+        for part in [name.as_str(), value.as_str()] {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn no_places(error: AcquireError) -> Error {

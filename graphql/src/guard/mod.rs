@@ -14,6 +14,7 @@ use async_graphql::parser::types::{
     SelectionSet,
 };
 use async_graphql::{Name, Positioned, ServerError, Variables};
+use async_graphql_value::Value;
 use engine::{Code, Error, Result};
 
 use crate::error::{bad_input, over_limit, refused};
@@ -32,6 +33,8 @@ pub(crate) struct Admitted {
     pub typename_bytes: usize,
     /// Fields of the root, in the order of the request.
     pub roots: Vec<RootField>,
+    /// The variable that says where a subscription goes on from, where it says nothing else.
+    pub since: Option<Name>,
 }
 
 /// A field of the root.
@@ -98,8 +101,30 @@ pub(crate) fn admit(
     }
     let mut roots = Vec::with_capacity(fields);
     collect_roots(&document, &operation.selection_set.node, &mut roots);
+    let since = since_of(&operation.selection_set.node).filter(|name| is_used_once(query, name));
     let Measure { cost, typename_bytes, .. } = measured;
-    Ok(Admitted { document, kind, cost, typename_bytes, roots })
+    Ok(Admitted { document, kind, cost, typename_bytes, roots, since })
+}
+
+/// Whether a variable stands where it is defined and in one place more; not where that is not plain to see.
+fn is_used_once(query: &str, name: &Name) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let behind = || query.split('$').skip(1);
+    behind().all(|text| text.starts_with(is_letter))
+        && behind()
+            .filter(|text| text.split(|c| !is_letter(c)).next() == Some(name.as_str()))
+            .count()
+            == 2
+}
+
+fn since_of(roots: &SelectionSet) -> Option<Name> {
+    let Some(Selection::Field(field)) = roots.items.first().map(|root| &root.node) else {
+        return None;
+    };
+    match &field.node.get_argument("since")?.node {
+        Value::Variable(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Fragments were measured before, so none contains itself.

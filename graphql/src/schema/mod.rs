@@ -87,7 +87,8 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let mut query = control_query();
     let mut subscription = Subscription::new("Subscription")
         .description("What happens, pushed when it happens.")
-        .field(control::runs::updates_field());
+        .field(control::runs::updates_field())
+        .field(control::catalog::changed_field());
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
     let mut mutations = Object::new("Mutation");
@@ -185,6 +186,7 @@ fn shared_types() -> Vec<Type> {
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
     types.extend(control::datasets::types().map(Type::from));
+    types.push(control::catalog::changed_type().into());
     types.push(control::columns::result_type().into());
     types.push(control::jobs::job_type().into());
     types.extend(control::devices::types().map(Type::from));

@@ -113,7 +113,7 @@ fn respond(answer: Answer, media: Media) -> Response {
         false => StatusCode::OK,
     };
     let (json, room) = answer.into_parts();
-    let response = wire::counted_body(status, media.content_type(), json, room);
+    let response = wire::counted_body(status, media.content_type(), json.into(), room);
     match code {
         Some(code) if status != StatusCode::OK => wire::told_when(code, response),
         _ => response,

@@ -419,7 +419,7 @@ impl Operation {
         }
         let (payload, room) = answer.into_parts();
         let id = Value::from(self.id.as_str());
-        let message = format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{payload}}}");
+        let message = format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{}}}", &*payload);
         drop(payload);
         match self.send(message, room).await {
             true => Next::Complete,

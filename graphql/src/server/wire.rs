@@ -65,7 +65,7 @@ pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestId
     let mut error = to_graphql(error).into_server_error(Default::default());
     error.locations.clear();
     let refused = Answer::unanswered(Stage::Refused, error, &ids.request).json;
-    told_when(code, body(status, "application/json", refused))
+    told_when(code, body(status, "application/json", String::from(refused)))
 }
 
 /// `response`, which says when to try again where that helps: room is made soon, but nothing mends a store by itself.

@@ -106,6 +106,11 @@ impl Change {
         self.changes.value.commits == 0
     }
 
+    /// What tells messages about it from all others, beside what is asked.
+    pub(crate) fn message_scope(&self) -> String {
+        format!("{} {} {}", scope(&self.who, &self.shape), self.from, self.to)
+    }
+
     /// The runs that made the versions.
     pub(crate) fn run_ids(&self) -> &[RunId] {
         &self.changes.value.run_ids

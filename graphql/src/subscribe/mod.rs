@@ -11,6 +11,7 @@
 //! numbers, and what it missed meanwhile it is told version by version, or, when that is too much, as
 //! one net change.
 
+pub(crate) mod catalog;
 pub(crate) mod change;
 pub(crate) mod runs;
 pub(crate) mod shared;

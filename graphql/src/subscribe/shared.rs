@@ -75,6 +75,20 @@ impl SharedResults {
             .map_err(|_| Error::internal("two kinds of result under one key"))
     }
 
+    /// The result called `key`, where it is there.
+    pub(crate) fn find<T: Weigh>(&self, key: &str) -> Option<Arc<T>> {
+        let cell = Arc::clone(&self.kept.lock().entries.get(key)?.cell);
+        cell.get()?.clone().downcast::<T>().ok()
+    }
+
+    /// Keeps a result that was made elsewhere, unless there is one.
+    pub(crate) fn keep<T: Weigh>(&self, key: &str, result: T) {
+        let (cell, bytes) = (self.cell(key), result.bytes());
+        if cell.set(Arc::new(result)).is_ok() {
+            self.weigh(key, &cell, bytes);
+        }
+    }
+
     /// How often something was computed.
     pub(crate) fn computed(&self) -> u64 {
         self.computed.load(Ordering::Relaxed)

@@ -1,17 +1,16 @@
 //! Which version a subscriber is told next.
 //!
-//! The bus is listened to before the newest version is read: a commit in between is then in both, and
+//! The dataset is followed before its newest version is read: a commit in between is then in both, and
 //! the version number tells that it is the same. Each version is told once and in order. When too many
 //! lie ahead, or some are no longer kept apart, one message tells the net change over all of them.
 
 use std::sync::Arc;
 
 use async_graphql::Value;
-use engine::{Code, CommitEvent, Error, Principal, Result, Version};
+use engine::{Code, Error, Principal, Result, Version};
 use futures::Stream;
 use futures::stream;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::watch::Receiver;
 
 use super::change::Change;
 use crate::request::RequestState;
@@ -32,7 +31,7 @@ pub(crate) struct Following {
 
 struct Follower {
     following: Following,
-    news: Receiver<Arc<CommitEvent>>,
+    news: Receiver<Version>,
     told: Version,
     /// The last version that was looked at: those after `told` hold nothing to tell.
     read: Version,
@@ -48,7 +47,7 @@ pub(crate) async fn follow(
 ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
     let service = following.state.service();
     let place = service.subscribe(&following.who)?;
-    let news = service.engine.commits().subscribe();
+    let news = service.engine.commits().follow(&following.who.tenant, &following.shape.name);
     let mut there = newest(&following).await?;
     if let Some(since) = since.filter(|since| *since > there) {
         // Another server may have told of it, which is ahead of this one.
@@ -79,10 +78,7 @@ impl Follower {
             if self.ended {
                 return None;
             }
-            if let Err(error) = Box::pin(self.take_news()).await {
-                self.ended = true;
-                return Some(Err(error));
-            }
+            self.newest = self.newest.max(*self.news.borrow_and_update());
             if self.read < self.newest {
                 // Most of the time is spent waiting, and should not cost what reading does.
                 let change = Box::pin(self.change()).await;
@@ -93,43 +89,14 @@ impl Follower {
                 if change.as_ref().is_ok_and(Change::is_none) {
                     continue;
                 }
+                if let Ok(change) = &change {
+                    self.following.state.tells(&change.message_scope());
+                }
                 self.told = self.read;
                 return Some(change);
             }
-            match self.news.recv().await {
-                Ok(event) => self.hear(&event),
-                Err(RecvError::Lagged(_)) => {
-                    if let Err(error) = Box::pin(self.read_newest()).await {
-                        self.ended = true;
-                        return Some(Err(error));
-                    }
-                }
-                Err(RecvError::Closed) => self.ended = true,
-            }
+            self.ended = self.news.changed().await.is_err();
         }
-    }
-
-    /// Takes what the bus has ready, without waiting.
-    async fn take_news(&mut self) -> Result<()> {
-        loop {
-            match self.news.try_recv() {
-                Ok(event) => self.hear(&event),
-                Err(TryRecvError::Lagged(_)) => self.read_newest().await?,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
-            }
-        }
-    }
-
-    fn hear(&mut self, event: &CommitEvent) {
-        let Following { who, shape, .. } = &self.following;
-        if event.dataset == shape.name && event.tenant == who.tenant {
-            self.newest = self.newest.max(event.version);
-        }
-    }
-
-    async fn read_newest(&mut self) -> Result<()> {
-        self.newest = self.newest.max(newest(&self.following).await?);
-        Ok(())
     }
 
     async fn change(&self) -> Result<Change> {
@@ -192,7 +159,7 @@ mod tests {
         rig.append("calls", vec![calls()]).await;
         let service = rig.service.0.clone();
         let follower = Follower {
-            news: service.engine.commits().subscribe(),
+            news: service.engine.commits().follow(&who().tenant, &calls_spec().name),
             told: Version(0),
             read: Version(0),
             newest: Version(1),

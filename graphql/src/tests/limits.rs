@@ -245,7 +245,7 @@ async fn queries_wait_for_room_and_a_place_and_only_so_many_do() {
         .answer(&all, Request::new(query), "id", Accepts::Streams)
         .await
     {
-        Answers::One(answer) => answer.json,
+        Answers::One(answer) => String::from(answer.json),
         Answers::Many(_) => panic!("a stream"),
     };
     let large = ask(format!("{query}{}", " ".repeat(4 << 10))).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod cases;
+mod catalog;
 mod columns;
 mod connections;
 mod grants;
@@ -126,7 +127,7 @@ impl Rig {
     /// The answer as its client gets it.
     pub(super) async fn text(&self, query: &str) -> String {
         match self.service.answer(&who(), Request::new(query), "id", Accepts::Single).await {
-            Answers::One(answer) => answer.json,
+            Answers::One(answer) => answer.json.into(),
             Answers::Many(_) => panic!("a stream for {query}"),
         }
     }
@@ -148,7 +149,15 @@ impl Rig {
         who: &Principal,
         query: &str,
     ) -> BoxStream<'static, Value> {
-        let request = Request::new(query);
+        self.stream_of(who, Request::new(query)).await
+    }
+
+    pub(super) async fn subscribe_with(&self, request: Request) -> BoxStream<'static, Value> {
+        self.stream_of(&who(), request).await
+    }
+
+    async fn stream_of(&self, who: &Principal, request: Request) -> BoxStream<'static, Value> {
+        let query = request.query.clone();
         match self.service.answer(who, request, "id", Accepts::Streams).await {
             Answers::One(answer) => panic!("one answer for {query}: {}", document(&answer)),
             Answers::Many(answers) => answers.map(|answer| document(&answer)).boxed(),

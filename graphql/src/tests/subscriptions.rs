@@ -1,5 +1,6 @@
 //! Each version is told once and in order, or one message tells the net change.
 
+use async_graphql::{Request, Variables};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -177,6 +178,57 @@ async fn what_many_subscribers_ask_is_computed_once() {
     assert!(messages.iter().all(|m| m["data"]["callsChanged"]["version"] == 1), "{}", messages[0]);
     // The change itself, its count, its rows.
     assert_eq!(rig.service.0.shared.computed(), 3);
+}
+
+#[tokio::test]
+async fn a_message_is_made_once_for_all_who_ask_the_same() {
+    let rig = rig(Limits::default()).await;
+    let shared = || rig.service.0.meter.messages_shared.get();
+    for row in 0..3 {
+        commit(&rig, row).await;
+    }
+    let asks = async |head: &str, fields: &str, variables: Value| {
+        let request = Request::new(format!("subscription{head} {{ callsChanged{fields} }}"))
+            .variables(Variables::from_json(variables));
+        rig.subscribe_with(request).await
+    };
+    let fields = format!("(since: $since) {{ {CHANGED} }}");
+    let since = |version: u64| json!({ "since": version });
+    let mut first = asks("($since: Int)", &fields, since(2)).await;
+    let mut second = asks("($since: Int)", &fields, since(1)).await;
+    // Here the variable says more than where to go on from, so that these two ask different things.
+    let filtered = format!("(since: $since, where: {{retries: {{gte: $since}}}}) {{ {CHANGED} }}");
+    let mut wide = asks("($since: Int)", &filtered, since(1)).await;
+    let mut narrow = asks("($since: Int)", &filtered, since(2)).await;
+    assert_eq!(next(&mut first).await["data"]["callsChanged"]["version"], 3);
+    for version in [2, 3] {
+        assert_eq!(next(&mut second).await["data"]["callsChanged"]["version"], version);
+    }
+    for version in [2, 3] {
+        assert_eq!(next(&mut wide).await["data"]["callsChanged"]["version"], version);
+    }
+    assert_eq!(next(&mut narrow).await["data"]["callsChanged"]["version"], 3);
+    let before = shared();
+    let (mut of_wide, mut of_narrow) = (Vec::new(), Vec::new());
+    for (version, row) in (4..).zip(6..9) {
+        commit(&rig, row).await;
+        let (a, b) = (next(&mut first).await, next(&mut second).await);
+        assert_eq!(a, b);
+        assert_eq!(a["data"]["callsChanged"]["version"], version);
+        assert_eq!(ids(&a["data"]["callsChanged"]["added"]), [format!("c{row}")]);
+        for (messages, counts) in [(&mut wide, &mut of_wide), (&mut narrow, &mut of_narrow)] {
+            let message = next(messages).await;
+            counts.push(message["data"]["callsChanged"]["added"]["count"].clone());
+        }
+    }
+    assert_eq!(shared() - before, 3);
+    assert_eq!(
+        (of_wide, of_narrow),
+        (
+            vec!["0".into(), "1".into(), "1".into()],
+            vec!["0".into(), "0".into(), "1".into()] as Vec<Value>
+        )
+    );
 }
 
 #[tokio::test]

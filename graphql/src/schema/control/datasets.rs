@@ -18,7 +18,7 @@ use crate::shape::{Column, Shape};
 /// Versions that `Dataset.versions` gives when `first` is absent.
 const VERSIONS_DEFAULT: usize = 20;
 
-struct Dataset {
+pub(crate) struct Dataset {
     entry: DatasetEntry,
     shape: Arc<Shape>,
 }
@@ -38,7 +38,7 @@ impl ColumnRef {
 }
 
 impl Dataset {
-    fn new(entry: &DatasetEntry) -> Self {
+    pub(crate) fn new(entry: &DatasetEntry) -> Self {
         Self { shape: Shape::new(&entry.spec), entry: entry.clone() }
     }
 

@@ -1,5 +1,6 @@
 //! The control plane: what is there, what runs, and how to change it. One file for each noun.
 
+pub(crate) mod catalog;
 pub(crate) mod columns;
 pub(crate) mod datasets;
 pub(crate) mod devices;
