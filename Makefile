@@ -149,6 +149,11 @@ test-audience: build ## 10,000 subscribers of 50 questions, one commit a second 
 	ulimit -n "$$(ulimit -Hn)"; COLONNADE_AUDIENCE=$${COLONNADE_AUDIENCE:-10000} COLONNADE_AUDIENCE_COMMITS=$${COLONNADE_AUDIENCE_COMMITS:-300} \
 		COLONNADE_BREAKS=$${COLONNADE_BREAKS:-1000} $(E2E) audience -- --nocapture --test-threads 1
 
+.PHONY: test-mixture
+test-mixture: build ## 1,000 clients that do everything at once, for ten minutes, with 2 GiB for queries: nothing breaks, memory stays; prints its seed
+	ulimit -n "$$(ulimit -Hn)"; COLONNADE_MIXTURE=$${COLONNADE_MIXTURE:-1000} COLONNADE_MIXTURE_SECONDS=$${COLONNADE_MIXTURE_SECONDS:-600} \
+		$(E2E) mixture -- --nocapture
+
 .PHONY: test-clients
 test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python
 	tests/peers/run-clients.sh audits

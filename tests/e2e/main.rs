@@ -23,6 +23,7 @@ mod interrupted;
 mod killed;
 mod limits_of_the_machine;
 mod messy;
+mod mixture;
 mod neighbours;
 mod own_datasets;
 mod pipelines;

@@ -29,6 +29,10 @@ use crate::error::{Code, Error, Result};
 pub(super) const FILE_BYTES: u64 = 128 << 20;
 /// Rows in a row group: what a reader skips or takes, and filters without a pause, and what a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 128 << 10;
+/// Rows in a page: what is decompressed to find one of them.
+const PAGE_ROWS: usize = 4 << 10;
+/// How often the filter of a key says that a value may be there that is not.
+const KEY_FILTER_ERRORS: f64 = 0.01;
 /// Rows given to the encoder at a time.
 const SLICE_ROWS: usize = 8 << 10;
 /// Partitions that one write may spread over; each holds a row group in memory.
@@ -136,7 +140,7 @@ impl FileWriter {
         let config = WriterConfig::new(
             Arc::clone(&schema),
             partitions,
-            Some(properties(&schema)?),
+            Some(properties(&schema, &head.spec.key)?),
             NonZeroU64::new(file_bytes),
             Some(SLICE_ROWS),
             columns,
@@ -358,13 +362,25 @@ fn same_values(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
+fn properties(schema: &SchemaRef, key: &[String]) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(1)?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_created_by(concat!("colonnade ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in schema.fields() {
+        if key.contains(field.name()) && has_filter(field.data_type()) {
+            let path = ColumnPath::from(field.name().as_str());
+            properties = properties
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_max_ndv(path.clone(), ROW_GROUP_ROWS as u64)
+                .set_column_bloom_filter_fpp(path.clone(), KEY_FILTER_ERRORS);
+            // No two rows have the same.
+            if key.len() == 1 {
+                properties = properties.set_column_dictionary_enabled(path, false);
+            }
+        }
         // Floats hardly repeat: trying a dictionary costs time and buys nothing.
         let path = match field.data_type() {
             DataType::Float32 | DataType::Float64 => vec![field.name().clone()],
@@ -376,6 +392,11 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties> {
         properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), false);
     }
     Ok(properties.build())
+}
+
+/// Whether rows are looked for by single values of this type, in a filter beside them: keys need be in no order.
+fn has_filter(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::Int64 | DataType::Binary)
 }
 
 /// Whether this is a file of rows. What others keep beside those begins otherwise: a log, an index, changes.

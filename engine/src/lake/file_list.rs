@@ -2,18 +2,20 @@
 //!
 //! The library reads a table's log into a plan anew for each query: for one row by its key that costs several times what reading it
 //! does. What it needs of the log, which files there are and between which values their columns lie, changes with a version and not
-//! with a query. So it is kept here, for tables whose files have their rows as they are: without deletion vectors, partition
-//! columns or columns under other names. All others are the library's.
+//! with a query. So it is kept here, for tables whose files have their rows as they are: without deletion vectors or columns under
+//! other names, and split by texts or days if they are split. All others are the library's.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array};
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::table_schema::TableSchema;
+use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::table::state::DeltaTableState;
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -43,8 +45,10 @@ impl Listing {
 
 /// The files of a table at one version.
 pub(crate) struct FileList {
-    /// The table's columns, which its files have.
+    /// The table's columns.
     pub(crate) schema: SchemaRef,
+    /// Those that its files have, and behind them those that it is split by.
+    pub(crate) table: TableSchema,
     /// What the log calls the files, in the order of `files`.
     names: Vec<String>,
     files: Vec<ListedFile>,
@@ -78,6 +82,7 @@ impl FileList {
         if !is_plain {
             return None;
         }
+        let table = split(&schema, state.metadata().partition_columns())?;
         let (mut names, mut files) = (Vec::new(), Vec::new());
         for view in state.log_data().iter() {
             let name = view.path();
@@ -92,10 +97,12 @@ impl FileList {
                 e_tag: None,
                 version: None,
             };
+            let mut file = PartitionedFile::from(meta);
+            file.partition_values = values_of(&view, table.table_partition_cols())?;
             names.push(name.into_owned());
-            files.push(ListedFile { file: meta.into(), rows: view.num_records() });
+            files.push(ListedFile { file, rows: view.num_records() });
         }
-        Some(Self { schema, names, files, state: state.clone(), ranges: Mutex::default() })
+        Some(Self { schema, table, names, files, state: state.clone(), ranges: Mutex::default() })
     }
 
     /// Its files, or those among them that `names` has; `None` where it has one of another name.
@@ -164,9 +171,39 @@ impl fmt::Debug for FileList {
 fn is_read_as_it_lies(state: &DeltaTableState) -> bool {
     let (protocol, metadata) = (state.protocol(), state.metadata());
     let mapping = metadata.configuration().get("delta.columnMapping.mode");
-    protocol.min_reader_version() == 1
-        && metadata.partition_columns().is_empty()
-        && mapping.is_none_or(|mode| mode == "none")
+    protocol.min_reader_version() == 1 && mapping.is_none_or(|mode| mode == "none")
+}
+
+/// The columns that a table's files have, and those that it is split by; `None` where these are not its last, or of other types than
+/// texts and days.
+fn split(schema: &SchemaRef, by: &[String]) -> Option<TableSchema> {
+    let of_files = schema.fields().len().checked_sub(by.len())?;
+    let (of_files, of_parts) = schema.fields().split_at(of_files);
+    let is_split = of_parts.iter().zip(by).all(|(field, name)| {
+        field.name() == name && matches!(field.data_type(), DataType::Utf8 | DataType::Date32)
+    });
+    let files = Schema::new_with_metadata(of_files.to_vec(), schema.metadata().clone());
+    is_split.then(|| {
+        TableSchema::builder(Arc::new(files)).with_table_partition_cols(of_parts.to_vec()).build()
+    })
+}
+
+/// What the columns that the table is split by are in a file.
+fn values_of(view: &LogicalFileView, fields: &Fields) -> Option<Vec<ScalarValue>> {
+    if fields.is_empty() {
+        return Some(Vec::new());
+    }
+    let parts = view.partition_values_map();
+    let values = fields.iter().map(|field| {
+        // Delta has no empty text there: it is null.
+        let text = parts.get(field.name())?.as_deref().filter(|text| !text.is_empty());
+        match (text, field.data_type()) {
+            (None, kind) => ScalarValue::try_from(kind).ok(),
+            (Some(text), DataType::Utf8) => Some(ScalarValue::from(text)),
+            (Some(text), kind) => ScalarValue::try_from_string(text.to_owned(), kind).ok(),
+        }
+    });
+    values.collect()
 }
 
 /// Whether a name is of one file in the table's folder, and means the same encoded and not.

@@ -92,7 +92,7 @@ impl TableProvider for FileScan {
         );
         let global = state.config_options().execution.parquet.clone();
         let options = TableParquetOptions { global, ..TableParquetOptions::default() };
-        let mut source = ParquetSource::new(Arc::clone(schema))
+        let mut source = ParquetSource::new(self.list.table.clone())
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(predicate) = predicate {

@@ -235,3 +235,55 @@ async fn one_more_small_commit_that_is_followed() {
         }
     }
 }
+
+/// What one row by its key costs, part by part: `MEASURE_ROOT` has model calls.
+#[ignore = "a measurement, not a check"]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_row_by_its_key() {
+    use datafusion::logical_expr::{col, lit};
+
+    const TIMES: u32 = 200;
+    let root = std::env::var("MEASURE_ROOT").unwrap();
+    let engine = Engine::open(options(&root)).await.unwrap();
+    let calls = name("model_calls");
+    let ms = |started: Instant| started.elapsed().as_secs_f64() * 1e3 / f64::from(TIMES);
+    let [mut open, mut table, mut logical, mut physical, mut run] = [0.0; 5];
+    for i in 0..TIMES + 20 {
+        if i == 20 {
+            [open, table, logical, physical, run] = [0.0; 5];
+        }
+        let started = Instant::now();
+        let session = session(&engine).await;
+        open += ms(started);
+        let started = Instant::now();
+        let frame = session.table(&calls).await.unwrap();
+        table += ms(started);
+        let started = Instant::now();
+        let id = format!("call-{:010}", i * 40_077);
+        let frame = frame.filter(col("id").eq(lit(id))).unwrap();
+        let frame =
+            frame.sort(vec![col("id").sort(true, false)]).unwrap().limit(0, Some(2)).unwrap();
+        let frame = frame
+            .select(
+                ["id", "at", "model", "input_tokens", "output_tokens", "latency_ms", "cost"]
+                    .map(col)
+                    .to_vec(),
+            )
+            .unwrap();
+        logical += ms(started);
+        let started = Instant::now();
+        let plan = frame.clone().create_physical_plan().await.unwrap();
+        physical += ms(started);
+        if i == 0 {
+            println!("{}", datafusion::physical_plan::displayable(plan.as_ref()).indent(true));
+        }
+        let started = Instant::now();
+        let rows =
+            datafusion::physical_plan::collect(plan, session.context().task_ctx()).await.unwrap();
+        run += ms(started);
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    }
+    println!(
+        "session {open:.2} ms, table {table:.2}, plan {logical:.2}, physical plan {physical:.2}, run {run:.2}"
+    );
+}
