@@ -206,17 +206,8 @@ impl GroupsRequest {
     }
 
     fn read_keys(&mut self, shape: &Shape, arguments: &GroupsArguments<'_>) -> Result<()> {
-        let names = match arguments.group_by {
-            None | Some(Value::Null) => &[][..],
-            Some(Value::List(names)) => names.as_slice(),
-            Some(single) => std::slice::from_ref(single),
-        };
-        for name in names {
-            let column = enum_column(shape, name, "groupBy")?;
-            if self.keys.iter().all(|(i, _)| *i != column) {
-                self.keys.push((column, shape.at(column).value()));
-            }
-        }
+        let chosen = chosen_columns(shape, arguments.group_by, "groupBy")?;
+        self.keys = chosen.into_iter().map(|column| (column, shape.at(column).value())).collect();
         if let Some(Value::Object(every)) = arguments.every {
             let text = |field: &str| match every.get(field) {
                 Some(Value::String(text)) => Some(text.as_str()),
@@ -428,6 +419,27 @@ impl GroupsRequest {
 
 fn key_name(column: usize) -> String {
     format!("_key_{column}")
+}
+
+/// The columns that a list of values of an enum names, each once.
+pub(crate) fn chosen_columns(
+    shape: &Shape,
+    value: Option<&Value>,
+    place: &str,
+) -> Result<Vec<usize>> {
+    let names = match value {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::List(names)) => names.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+    };
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let column = enum_column(shape, name, place)?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
 }
 
 fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {

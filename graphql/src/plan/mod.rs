@@ -14,4 +14,5 @@ pub(crate) mod measures;
 pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod predicate;
+pub(crate) mod related;
 pub(crate) mod values;

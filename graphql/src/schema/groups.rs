@@ -155,7 +155,8 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     let request = GroupsRequest::new(shape, &arguments, shown, filters)?;
     check_keys(shape, &request, &nodes)?;
     let first = first(argument(context, "first").as_ref(), limits)?;
-    let session = state.session(&shape.name, &as_of(argument(context, "asOf").as_ref())?).await?;
+    let pin = as_of(argument(context, "asOf").as_ref())?;
+    let session = state.session(&[(shape.name.clone(), pin)]).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     let table = match predicate(shape, argument(context, "where").as_ref(), limits)? {

@@ -4,6 +4,7 @@
 mod cases;
 mod columns;
 mod connections;
+mod distinct;
 mod grants;
 mod http;
 mod isolation;
@@ -11,6 +12,7 @@ mod limits;
 mod measures;
 mod nested;
 mod pages;
+mod related;
 mod revise;
 mod schemas;
 mod similar;
