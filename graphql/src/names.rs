@@ -72,7 +72,7 @@ pub(crate) const ROW_WORDS: [&str; 2] = ["nodeId", "related"];
 pub(crate) const WHERE_WORDS: [&str; 3] = ["and", "not", "or"];
 
 /// Words of a group beside its key columns, or that are to be.
-pub(crate) const GROUP_WORDS: [&str; 46] = [
+pub(crate) const GROUP_WORDS: [&str; 47] = [
     "approxDistinct",
     "approxMedian",
     "argMax",
@@ -92,6 +92,7 @@ pub(crate) const GROUP_WORDS: [&str; 46] = [
     "geomean",
     "grouping",
     "histogram",
+    "isFilled",
     "isOther",
     "isTotal",
     "kurtosis",

@@ -210,7 +210,7 @@ impl<'a> Costing<'a> {
             None => None,
         };
         let own = match scan {
-            Some(_) => SCAN_COST.saturating_add(self.conditions(field)),
+            Some(_) => self.scans(field).saturating_add(self.conditions(field)),
             // Rows are looked for that are to be changed.
             None if is_root
                 && self.operation.ty == OperationType::Mutation
@@ -279,6 +279,28 @@ impl<'a> Costing<'a> {
             },
             _ => None,
         }
+    }
+
+    /// Cost of opening and scanning a table: for `top`, and for each set of keys that has totals, its rows are gone through once more.
+    fn scans(&self, field: &Field) -> u64 {
+        let given = |name: &str| match &field.get_argument(name)?.node {
+            DocumentValue::Null => None,
+            DocumentValue::Variable(name) => match self.variable(name)? {
+                Value::Null => None,
+                value => Some(value.to_string()),
+            },
+            value => Some(value.to_string()),
+        };
+        let keys = || {
+            let columns = field.get_argument("groupBy").map_or(0, |keys| self.terms(&keys.node));
+            columns + usize::from(field.get_argument("every").is_some())
+        };
+        let sets = match given("totals") {
+            None => 1,
+            Some(cube) if cube.contains("CUBE") => 1u64 << keys().min(6),
+            Some(_) => keys() as u64 + 1,
+        };
+        SCAN_COST.saturating_mul(sets + u64::from(given("top").is_some()))
     }
 
     /// Cost of the values in `where`.
@@ -430,6 +452,22 @@ mod tests {
             "{{ calls {{ nodes {{ related {{ parts(orderBy: [{terms}]) {{ x }} }} }} }} }}"
         );
         assert!(cost(&long, none).unwrap_err().contains("orderBy"));
+    }
+
+    #[test]
+    fn totals_and_tops_cost_by_how_often_rows_are_gone_through() {
+        let groups = |arguments: &str, variables| {
+            let query =
+                format!("query($t: T) {{ calls(first: 1, {arguments}) {{ nodes {{ x }} }} }}");
+            cost(&query, variables).map(|cost| cost - 2)
+        };
+        let none = || serde_json::json!({});
+        assert_eq!(groups("groupBy: [A, B, C]", none()), Ok(20));
+        assert_eq!(groups("groupBy: [A, B, C], totals: CUBE", none()), Ok(8 * 20));
+        assert_eq!(groups("groupBy: [A, B, C], totals: ROLLUP", none()), Ok(4 * 20));
+        let named = serde_json::json!({"t": "CUBE"});
+        assert_eq!(groups("groupBy: [A], every: {width: \"1d\"}, totals: $t", named), Ok(4 * 20));
+        assert_eq!(groups("groupBy: [A], totals: $t, top: 3", none()), Ok(2 * 20));
     }
 
     #[test]

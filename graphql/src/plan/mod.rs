@@ -7,6 +7,7 @@ pub(crate) mod as_of;
 pub(crate) mod bucket;
 pub(crate) mod cursor;
 pub(crate) mod functions;
+pub(crate) mod grouping;
 pub(crate) mod groups;
 pub(crate) mod holding;
 pub(crate) mod literals;

@@ -25,6 +25,7 @@ pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod distinct;
 pub(crate) mod filter;
+pub(crate) mod group_marks;
 pub(crate) mod groups;
 pub(crate) mod nested;
 pub(crate) mod order;
@@ -51,7 +52,7 @@ use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 31] = [
+const SUFFIXES: [&str; 35] = [
     "Row",
     "Set",
     "Where",
@@ -82,6 +83,10 @@ const SUFFIXES: [&str; 31] = [
     "RelatedRows",
     "Distinct",
     "Combination",
+    "GroupPairs",
+    "GroupNumber",
+    "GroupBefore",
+    "GroupPercent",
     "CombinationSort",
 ];
 
@@ -208,6 +213,7 @@ fn shared_types() -> Vec<Type> {
     types.push(as_of.into());
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
+    types.extend(group_marks::enums().map(Type::from));
     types.extend(control::datasets::types().map(Type::from));
     types.push(control::columns::result_type().into());
     types.push(control::jobs::job_type().into());

@@ -5,6 +5,7 @@ mod cases;
 mod columns;
 mod connections;
 mod distinct;
+mod fills;
 mod grants;
 mod http;
 mod isolation;
