@@ -47,6 +47,8 @@ pub(crate) enum RowsOf {
     First,
     /// `k`; so many when absent.
     K(u64),
+    /// As many as there are `ids`, each of which may be of another dataset; one where there are none.
+    Ids,
 }
 
 /// Where a field stands.
@@ -190,6 +192,7 @@ impl<'a> Costing<'a> {
         let scan = self.paged.roots.get(field.name.node.as_str()).filter(|_| is_root);
         let (argument, default) = match scan {
             Some(RowsOf::K(default)) => ("k", *default),
+            Some(RowsOf::Ids) => ("id", self.ids(field)),
             // Who asks for both is refused.
             Some(RowsOf::First) if self.number(field, "last").is_some() => {
                 ("last", self.default_rows())
@@ -210,6 +213,7 @@ impl<'a> Costing<'a> {
             None => None,
         };
         let own = match scan {
+            Some(RowsOf::Ids) => SCAN_COST.saturating_mul(self.ids(field)),
             Some(_) => self.scans(field).saturating_add(self.conditions(field)),
             // Rows are looked for that are to be changed.
             None if is_root
@@ -279,6 +283,11 @@ impl<'a> Costing<'a> {
             },
             _ => None,
         }
+    }
+
+    fn ids(&self, field: &Field) -> u64 {
+        let ids = field.get_argument("ids").map_or(1, |ids| self.terms(&ids.node));
+        (ids as u64).max(1)
     }
 
     /// Cost of opening and scanning a table: for `top`, and for each set of keys that has totals, its rows are gone through once more.

@@ -5,6 +5,7 @@
 
 pub(crate) mod as_of;
 pub(crate) mod bucket;
+pub(crate) mod by_key;
 pub(crate) mod cursor;
 pub(crate) mod functions;
 pub(crate) mod grouping;

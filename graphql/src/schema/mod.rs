@@ -28,6 +28,7 @@ pub(crate) mod filter;
 pub(crate) mod group_marks;
 pub(crate) mod groups;
 pub(crate) mod nested;
+pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod related;
 pub(crate) mod resolve;
@@ -112,6 +113,14 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let shapes: HashMap<_, _> =
         catalog.datasets.iter().map(|(name, it)| (name.clone(), Shape::new(&it.spec))).collect();
     let links = Arc::new(Links::new(catalog, &shapes));
+    let nodes = catalog.datasets.iter().filter_map(|(name, entry)| {
+        let shape = shapes.get(name).filter(|shape| node::has_ids(entry, shape))?;
+        Some((name.to_string(), shape.clone()))
+    });
+    let nodes = Arc::new(nodes.collect::<node::Nodes>());
+    query = node::node_fields(&nodes, &links).into_iter().fold(query, Object::field);
+    paged.roots.insert("node".to_owned(), RowsOf::Ids);
+    paged.roots.insert("nodes".to_owned(), RowsOf::Ids);
     paged.related_rows = related::rows_default(limits) as u64;
     paged.related.extend(links.all().filter(|link| !link.is_one).map(|link| link.field.clone()));
     for (name, entry) in &catalog.datasets {
@@ -127,7 +136,11 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
             mutations = mutations.field(revise::update_field(shape));
             types.push(revise::set_type(shape).into());
         }
-        types.push(row::row_type(shape, &links).into());
+        let ids = match node::has_ids(entry, shape) {
+            true => row::RowIds::Key,
+            false => row::RowIds::None,
+        };
+        types.push(row::row_type(shape, &links, ids).into());
         types.extend(related::related_types(shape, &links, limits).into_iter().map(Type::from));
         types.push(filter::where_type(shape).into());
         types.extend(nested::types(shape));
@@ -210,6 +223,7 @@ fn shared_types() -> Vec<Type> {
     types.push(order::direction_type().into());
     let (page_info, as_of) = connection::shared_types();
     types.push(page_info.into());
+    types.push(node::interface().into());
     types.push(as_of.into());
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
@@ -277,7 +291,7 @@ mod tests {
         let shape = Shape::new(&spec);
         let limits = Limits::default();
         let mut names: Vec<String> = vec![
-            row::row_type(&shape, &Links::default()).type_name().to_owned(),
+            row::row_type(&shape, &Links::default(), row::RowIds::Key).type_name().to_owned(),
             filter::where_type(&shape).type_name().to_owned(),
             revise::set_type(&shape).type_name().to_owned(),
             order::order_type(&shape).unwrap().type_name().to_owned(),

@@ -8,6 +8,7 @@ use async_graphql::dynamic::{FieldValue, Object};
 use async_graphql::{SelectionField, Value};
 
 use super::nested::{object_name, shown_type};
+use super::node::{NODE, NODE_ID, id_field};
 use super::related::{Related, related_field};
 use super::resolve::part;
 use crate::links::Links;
@@ -40,8 +41,17 @@ pub(crate) struct RowRef {
     pub row: usize,
 }
 
+/// Whether rows have an id among all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowIds {
+    /// By their key.
+    Key,
+    /// They have none.
+    None,
+}
+
 /// `ModelCallsRow`.
-pub(crate) fn row_type(shape: &Shape, links: &Links) -> Object {
+pub(crate) fn row_type(shape: &Arc<Shape>, links: &Links, ids: RowIds) -> Object {
     let description = match shape.description.is_empty() {
         true => format!("A row of {}.", shape.name),
         false => shape.description.clone(),
@@ -56,6 +66,10 @@ pub(crate) fn row_type(shape: &Shape, links: &Links) -> Object {
         });
         row.field(field.description(&column.description))
     });
+    let row = match ids {
+        RowIds::Key => row.implement(NODE).field(id_field(shape)),
+        RowIds::None => row,
+    };
     match related_field(shape, links) {
         Some(related) => row.field(related),
         None => row,
@@ -74,8 +88,11 @@ pub(crate) fn row_value<'a>(block: &Arc<Block>, row: usize) -> FieldValue<'a> {
 
 /// The columns that selections of rows show.
 pub(crate) fn selected(shape: &Shape, rows: &[SelectionField<'_>]) -> BTreeSet<usize> {
-    rows.iter()
-        .flat_map(SelectionField::selection_set)
-        .filter_map(|field| shape.position(field.name()))
+    let fields = rows.iter().flat_map(SelectionField::selection_set);
+    fields
+        .flat_map(|field| match field.name() {
+            NODE_ID => shape.key.clone(),
+            name => shape.position(name).into_iter().collect(),
+        })
         .collect()
 }

@@ -12,6 +12,7 @@ mod isolation;
 mod limits;
 mod measures;
 mod nested;
+mod nodes;
 mod pages;
 mod related;
 mod revise;
