@@ -290,7 +290,7 @@ impl<'a> Costing<'a> {
         (ids as u64).max(1)
     }
 
-    /// Cost of opening and scanning a table: for `top`, and for each set of keys that has totals, its rows are gone through once more.
+    /// Cost of opening and scanning a table: for `top` and `sample`, and for each set of keys that has totals, its rows are gone through once more.
     fn scans(&self, field: &Field) -> u64 {
         let given = |name: &str| match &field.get_argument(name)?.node {
             DocumentValue::Null => None,
@@ -309,7 +309,8 @@ impl<'a> Costing<'a> {
             Some(cube) if cube.contains("CUBE") => 1u64 << keys().min(6),
             Some(_) => keys() as u64 + 1,
         };
-        SCAN_COST.saturating_mul(sets + u64::from(given("top").is_some()))
+        let again = ["top", "sample"].into_iter().filter(|name| given(name).is_some()).count();
+        SCAN_COST.saturating_mul(sets + again as u64)
     }
 
     /// Cost of the values in `where`.

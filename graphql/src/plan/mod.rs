@@ -17,4 +17,5 @@ pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod predicate;
 pub(crate) mod related;
+pub(crate) mod sample;
 pub(crate) mod values;

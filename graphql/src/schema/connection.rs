@@ -6,6 +6,7 @@ use async_graphql::Value;
 use async_graphql::dynamic::{
     Field, FieldFuture, FieldValue, InputObject, InputValue, Object, ResolverContext, TypeRef,
 };
+use datafusion::dataframe::DataFrame;
 use datasets::ColumnType;
 use engine::{AsOf, Result, Version};
 
@@ -21,11 +22,14 @@ use crate::plan::cursor::{Cursor, fingerprint};
 use crate::plan::order::terms;
 use crate::plan::page::{Page, PageRequest, Way, count_rows, read_page};
 use crate::plan::predicate::predicate;
+use crate::plan::sample::{SAMPLE_ROWS_MAX, Sample};
 use crate::request::RequestState;
 use crate::shape::Shape;
 
 /// The input type of `asOf`.
 pub(crate) const AS_OF: &str = "AsOf";
+/// The input type of `sample`.
+const SAMPLE: &str = "Sample";
 
 /// A page, its version, and how many rows there are.
 pub(super) struct Connection {
@@ -167,7 +171,7 @@ pub(crate) fn connection_field(shape: &Arc<Shape>, links: &Arc<Links>, limits: &
     });
     let field = with_reading_arguments(field, shape)
         .description(format!("Rows of {}. {}", shape.name, shape.description));
-    let mut field = with_page_arguments(field, limits);
+    let mut field = with_page_arguments(field, limits).argument(sample_argument());
     if shape.columns.iter().any(|column| column.is_sortable()) {
         field = field.argument(
             InputValue::new("orderBy", TypeRef::named_nn_list(shape.type_of("OrderBy"))).description(
@@ -208,6 +212,54 @@ pub(crate) fn first_argument(limits: &Limits) -> InputValue {
         "Rows at most: {} when absent, {} at most.",
         limits.page_rows_default, limits.page_rows_max
     ))
+}
+
+/// The argument `sample`.
+pub(super) fn sample_argument() -> InputValue {
+    InputValue::new("sample", TypeRef::named(SAMPLE)).description(
+        "Only some of the rows that `where` takes, by chance: the same for the same seed.",
+    )
+}
+
+/// `Sample`.
+pub(crate) fn sample_type() -> InputObject {
+    InputObject::new(SAMPLE)
+        .description("So many rows by chance, or such a part of them; which ones only their values and the seed say.")
+        .field(
+            InputValue::new("rows", TypeRef::named(TypeRef::INT))
+                .description(format!("So many, {SAMPLE_ROWS_MAX} at most; either this or `fraction`.")),
+        )
+        .field(
+            InputValue::new("fraction", TypeRef::named(TypeRef::FLOAT))
+                .description("About such a part: more than 0, and 1 at most."),
+        )
+        .field(
+            InputValue::new("seed", TypeRef::named(TypeRef::INT))
+                .description("Another one gives other rows; 0 when absent."),
+        )
+}
+
+/// What tells the question of one sample from that of another.
+pub(super) fn sample_text(context: &ResolverContext<'_>) -> String {
+    argument(context, "sample").as_ref().map(Value::to_string).unwrap_or_default()
+}
+
+/// Rows of `table` that `where` takes, and a sample of them where one is asked for.
+pub(super) fn taken(
+    context: &ResolverContext<'_>,
+    shape: &Shape,
+    table: DataFrame,
+    filter: Option<&Value>,
+    limits: &Limits,
+) -> Result<DataFrame> {
+    let table = match predicate(shape, filter, limits)? {
+        Some(predicate) => table.filter(predicate)?,
+        None => table,
+    };
+    match Sample::read(argument(context, "sample").as_ref())? {
+        Some(sample) => sample.of(shape, table),
+        None => Ok(table),
+    }
 }
 
 /// Reads `first` against the limits.
@@ -329,6 +381,7 @@ async fn read(
         shape.name.as_str(),
         &filter.as_ref().map(Value::to_string).unwrap_or_default(),
         &format!("{terms:?}"),
+        &sample_text(context),
     ]);
     let kinds: Vec<_> = terms.iter().map(|t| shape.columns[t.column].kind.clone()).collect();
     let asked = AskedPage::new(context, limits, &question, &kinds)?;
@@ -344,10 +397,11 @@ async fn read(
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     asked.require_same_version(state, shape).await?;
+    let table = taken(context, shape, table, filter.as_ref(), limits)?;
     let request = PageRequest {
         version,
         question,
-        predicate: predicate(shape, filter.as_ref(), limits)?,
+        predicate: None,
         terms,
         way: asked.way,
         from: asked.from,
@@ -356,7 +410,7 @@ async fn read(
         kept: leading(shape, links, &rows_shown)?,
     };
     let total = match looking.field("totalCount").exists() {
-        true => Some(count_rows(&session, table.clone(), request.predicate.as_ref()).await?),
+        true => Some(count_rows(&session, table.clone(), None).await?),
         false => None,
     };
     let is_shown = ["nodes", "edges", "pageInfo"].iter().any(|f| looking.field(f).exists());

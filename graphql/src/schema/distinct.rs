@@ -15,7 +15,8 @@ use datasets::ColumnType;
 use engine::Result;
 
 use super::connection::{
-    AskedPage, Connection, connection_type, page_ref, with_page_arguments, with_reading_arguments,
+    AskedPage, Connection, connection_type, page_ref, sample_argument, sample_text, taken,
+    with_page_arguments, with_reading_arguments,
 };
 use super::order::ORDER_DIRECTION;
 use super::resolve::{argument, nullable, part, state};
@@ -28,7 +29,6 @@ use crate::plan::functions::ordered_float;
 use crate::plan::groups::chosen_columns;
 use crate::plan::order::terms;
 use crate::plan::page::{PageRequest, count_rows, read_page};
-use crate::plan::predicate::predicate;
 use crate::shape::{Column, DISTINCT, Shape, combined};
 
 /// Whether a dataset has columns that can be asked for.
@@ -86,6 +86,7 @@ pub(crate) fn distinct_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
         shape.name
     ));
     with_page_arguments(field, limits)
+        .argument(sample_argument())
         .argument(
             InputValue::new("columns", TypeRef::named_nn_list_nn(shape.type_of("GroupKey")))
                 .description("The columns; at least one."),
@@ -128,6 +129,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
         &format!("{columns:?}"),
         &filter.as_ref().map(Value::to_string).unwrap_or_default(),
         &format!("{terms:?}"),
+        &sample_text(context),
     ]);
     let kinds: Vec<_> =
         terms.iter().map(|term| combinations.columns[term.column].kind.clone()).collect();
@@ -136,10 +138,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Conne
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     asked.require_same_version(state, shape).await?;
-    let table = match predicate(shape, filter.as_ref(), limits)? {
-        Some(predicate) => table.filter(predicate)?,
-        None => table,
-    };
+    let table = taken(context, shape, table, filter.as_ref(), limits)?;
     let values: Vec<Expr> =
         columns.iter().map(|number| value(shape.at(*number)).alias(combined(*number))).collect();
     let table = table.select(values)?.distinct()?;

@@ -11,7 +11,7 @@ use async_graphql::{Lookahead, SelectionField, Value};
 use datasets::ColumnType;
 use engine::{Result, Version};
 
-use super::connection::{first, first_argument, with_reading_arguments};
+use super::connection::{first, first_argument, sample_argument, taken, with_reading_arguments};
 use super::group_marks::{
     earlier_types, fill_argument, take_earlier, with_mark_fields, with_marks,
 };
@@ -26,7 +26,6 @@ use crate::plan::groups::{
     Computed, Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column,
 };
 use crate::plan::measures::{Family, MEASURES, Measure};
-use crate::plan::predicate::predicate;
 use crate::shape::{Column, Shape};
 
 struct GroupsAnswer {
@@ -141,6 +140,7 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
     let mut field = with_marks(with_reading_arguments(field, shape), limits)
         .description(format!("Groups of rows of {}, with counts and measures.", shape.name))
         .argument(first_argument(limits))
+        .argument(sample_argument())
         .argument(
             InputValue::new("having", TypeRef::named(shape.type_of("Having")))
                 .description("Conditions on groups; all must hold."),
@@ -191,10 +191,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     let session = state.session(&[(shape.name.clone(), pin)]).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
-    let table = match predicate(shape, argument(context, "where").as_ref(), limits)? {
-        Some(predicate) => table.filter(predicate)?,
-        None => table,
-    };
+    let table = taken(context, shape, table, argument(context, "where").as_ref(), limits)?;
     let total = match looking.field("totalCount").exists() {
         true => Some(request.count(&session, shape, table.clone()).await?),
         false => None,

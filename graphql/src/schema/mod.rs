@@ -224,6 +224,7 @@ fn shared_types() -> Vec<Type> {
     let (page_info, as_of) = connection::shared_types();
     types.push(page_info.into());
     types.push(node::interface().into());
+    types.push(connection::sample_type().into());
     types.push(as_of.into());
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));

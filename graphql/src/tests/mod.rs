@@ -16,6 +16,7 @@ mod nodes;
 mod pages;
 mod related;
 mod revise;
+mod samples;
 mod schemas;
 mod similar;
 mod subscriptions;
