@@ -14,10 +14,12 @@ pub mod error;
 pub mod generate;
 pub mod infer;
 pub mod name;
+mod near;
 pub mod parse;
 mod pattern;
 pub mod read;
 pub mod rejected;
+mod relation;
 pub mod spec;
 pub mod specs;
 pub mod validate;
@@ -26,8 +28,10 @@ pub use causes::{Cause, Causes};
 pub use column_type::{ColumnType, StructField, TYPE_FIELDS_MAX, TYPE_NESTING_MAX};
 pub use error::{Error, Result};
 pub use name::DatasetName;
+pub use near::{did_you_mean, near_names};
 pub use pattern::PATTERN_MAX_BYTES;
 pub use rejected::{Position, RejectedRow};
+pub use relation::{RELATIONS_MAX, RelationSpec};
 pub use spec::{
     ColumnSpec, DatasetSpec, Evolution, PartitionSpec, PartitionTransform, Validation, toml_problem,
 };

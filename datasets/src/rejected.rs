@@ -83,6 +83,7 @@ pub fn quarantine_spec(of: &DatasetName) -> DatasetSpec {
             column("sequence", ColumnType::Int64, true, "The producer's number of the call."),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

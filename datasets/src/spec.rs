@@ -13,6 +13,7 @@ use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
 use crate::name::{DatasetName, check_identifier};
 use crate::pattern;
+use crate::relation::{RELATIONS_MAX, RelationSpec};
 
 /// Most columns that one dataset may have.
 pub const COLUMNS_MAX: usize = 1_024;
@@ -67,6 +68,9 @@ pub struct DatasetSpec {
     /// Checks beyond type and nullability; a row that fails one goes to quarantine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validations: Vec<Validation>,
+    /// Columns whose values name rows of a dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<RelationSpec>,
 }
 
 /// One column.
@@ -307,6 +311,13 @@ impl DatasetSpec {
         errors.extend(partitions.filter_map(Result::err));
         let validations = self.validations.iter().map(|validation| validation.check(self));
         errors.extend(validations.filter_map(Result::err));
+        for (at, relation) in self.relations.iter().enumerate() {
+            errors.extend(relation.check(self).err());
+            let name = relation.name();
+            if self.relations[..at].iter().any(|before| before.name() == name) {
+                errors.push(of(format!("relation {name:?} stands twice")));
+            }
+        }
         let count = errors.len();
         if count <= 1 {
             return errors.pop().map_or(Ok(()), Err);
@@ -336,6 +347,7 @@ impl DatasetSpec {
             ("partition columns", self.partition_by.len(), PARTITIONS_MAX),
             ("validations", self.validations.len(), VALIDATIONS_MAX),
             ("validations that are patterns", patterns, PATTERNS_MAX),
+            ("relations", self.relations.len(), RELATIONS_MAX),
         ] {
             if found > most {
                 return fail(format!("{found} {what}; expected at most {most}"));
@@ -344,8 +356,9 @@ impl DatasetSpec {
         let of_columns = self.columns.iter().flat_map(|column| {
             [("description", Some(&column.description)), ("unit", column.unit.as_ref())]
         });
+        let of_relations = self.relations.iter().map(|it| ("description", Some(&it.description)));
         let own = [("description", Some(&self.description)), ("owner", self.owner.as_ref())];
-        for (what, text) in own.into_iter().chain(of_columns) {
+        for (what, text) in own.into_iter().chain(of_columns).chain(of_relations) {
             let found = text.map_or(0, String::len);
             if found > TEXT_MAX_BYTES {
                 return fail(format!(

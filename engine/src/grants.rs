@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use datafusion::scalar::ScalarValue;
-use datasets::{ColumnType, DatasetName, DatasetSpec};
+use datasets::{ColumnType, DatasetName, DatasetSpec, RelationSpec};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -360,7 +360,9 @@ pub(crate) fn seen(
     // What is computed of a value tells of it, and so do bounds that it must keep to.
     spec.partition_by.retain(|it| !is_masked(it.from.as_deref().unwrap_or(&it.column)));
     spec.validations.retain(|check| !check.columns().iter().any(|column| is_masked(column)));
+    spec.relations.retain(|relation| !is_masked(&relation.column));
     entry.is_part = true;
+    entry.masked = masks.keys().cloned().collect();
     if part.grant.rows.is_some() {
         // These tell of rows that are kept back: of how many there are, when one came, what they may hold.
         entry.rows = None;
@@ -431,7 +433,28 @@ fn catalog_for(
         seen.datasets.remove(&name);
         seen.unreadable.insert(name, error);
     }
+    let relations: Vec<(DatasetName, Vec<RelationSpec>)> = seen
+        .datasets
+        .values()
+        .map(|entry| (entry.spec.name.clone(), relations_seen(entry, &seen)))
+        .collect();
+    for (name, relations) in relations {
+        if let Some(entry) = seen.datasets.get_mut(&name) {
+            entry.spec.relations = relations;
+        }
+    }
     seen
+}
+
+/// Those of its relations of which both ends are seen: another tells of a dataset, or of what is behind a mask.
+fn relations_seen(entry: &DatasetEntry, seen: &Catalog) -> Vec<RelationSpec> {
+    let is_seen = |relation: &&RelationSpec| {
+        seen.datasets.get(&relation.to).is_some_and(|to| {
+            let column = relation.target(&entry.spec, &to.spec);
+            column.is_ok_and(|column| to.masked.iter().all(|masked| masked != column))
+        })
+    };
+    entry.spec.relations.iter().filter(is_seen).cloned().collect()
 }
 
 impl fmt::Debug for GrantSet {

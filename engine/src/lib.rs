@@ -32,9 +32,10 @@ mod upkeep;
 mod tests;
 
 pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
-pub use catalog::{Catalog, DatasetEntry, did_you_mean, near_names};
+pub use catalog::{Catalog, DatasetEntry};
 pub use compact::Compacted;
 pub use datafusion::dataframe::DataFrame;
+pub use datasets::{did_you_mean, near_names};
 pub use derived::{DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};

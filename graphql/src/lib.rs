@@ -23,6 +23,7 @@ mod counting;
 mod error;
 mod guard;
 mod limits;
+mod links;
 mod meter;
 mod names;
 mod pace;

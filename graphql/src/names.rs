@@ -72,7 +72,7 @@ pub(crate) const ROW_WORDS: [&str; 2] = ["nodeId", "related"];
 pub(crate) const WHERE_WORDS: [&str; 3] = ["and", "not", "or"];
 
 /// Words of a group beside its key columns, or that are to be.
-pub(crate) const GROUP_WORDS: [&str; 46] = [
+pub(crate) const GROUP_WORDS: [&str; 47] = [
     "approxDistinct",
     "approxMedian",
     "argMax",
@@ -92,6 +92,7 @@ pub(crate) const GROUP_WORDS: [&str; 46] = [
     "geomean",
     "grouping",
     "histogram",
+    "isFilled",
     "isOther",
     "isTotal",
     "kurtosis",
@@ -162,12 +163,12 @@ pub(crate) fn camel_beside(name: &str, words: &[&str]) -> String {
 }
 
 /// What fields beside that of a dataset have behind its name.
-const FIELDS_BESIDE: [&str; 3] = ["Groups", "Changed", "Similar"];
+const FIELDS_BESIDE: [&str; 4] = ["Groups", "Changed", "Similar", "Distinct"];
 
 /// What its mutations have there.
 const MUTATIONS: [&str; 2] = ["Delete", "Update"];
 
-/// The query field of a dataset. `<field>Groups`, `<field>Changed` and `<field>Similar` stand beside it, so a dataset
+/// The query field of a dataset. `<field>Groups`, `<field>Changed`, `<field>Similar` and `<field>Distinct` stand beside it, so a dataset
 /// whose own name ends like that, or is a word of the control plane, gets `Rows` behind its name.
 /// The rule looks at one name only: a new dataset never renames another.
 pub(crate) fn dataset_field(name: &str) -> String {
@@ -224,11 +225,19 @@ mod tests {
 
     #[test]
     fn the_fields_of_datasets_never_meet_whatever_they_are_called() {
-        let ends =
-            ["", "_groups", "_changed", "_similar", "_rows", "_rows_groups", "_similar_rows"];
+        let ends = [
+            "",
+            "_groups",
+            "_changed",
+            "_similar",
+            "_distinct",
+            "_rows",
+            "_rows_groups",
+            "_similar_rows",
+        ];
         let mut names: Vec<String> = CONTROL_FIELDS.iter().map(|w| (*w).to_owned()).collect();
         names.push("run_updates".to_owned());
-        for base in ["a", "runs", "groups", "rows", "changed", "similar"] {
+        for base in ["a", "runs", "groups", "rows", "changed", "similar", "distinct"] {
             names.extend(ends.map(|end| format!("{base}{end}")));
         }
         names.retain(|n| datasets::DatasetName::new(n.as_str()).is_ok());
@@ -238,7 +247,8 @@ mod tests {
             CONTROL_FIELDS.iter().map(|w| ((*w).to_owned(), "control".to_owned())).collect();
         for name in names {
             let field = dataset_field(&name);
-            let beside = ["", "Groups", "Changed", "Similar"].map(|end| format!("{field}{end}"));
+            let beside =
+                ["", "Groups", "Changed", "Similar", "Distinct"].map(|end| format!("{field}{end}"));
             for field in beside {
                 if let Some(other) = seen.insert(field.clone(), name.clone()) {
                     panic!("{other} and {name} both have the field {field}");

@@ -215,17 +215,17 @@ impl RequestState {
         Ok(&self.who)
     }
 
-    /// A session that reads `dataset` at `pin`. All fields that read the newest version share one, so
+    /// A session that reads datasets at these versions. All fields that read the newest ones share one, so
     /// that an answer never mixes two versions of a dataset.
-    pub(crate) async fn session(&self, dataset: &DatasetName, pin: &AsOf) -> Result<Session> {
+    pub(crate) async fn session(&self, pins: &[(DatasetName, AsOf)]) -> Result<Session> {
         let who = self.who_in_part(Role::Reader)?;
         let engine = &self.service.engine;
-        match pin {
-            AsOf::Latest => {
+        match pins.iter().all(|(_, pin)| *pin == AsOf::Latest) {
+            true => {
                 let session = self.session.get_or_try_init(|| engine.session(who, &[])).await?;
                 Ok(session.clone())
             }
-            pin => engine.session(who, &[(dataset.clone(), *pin)]).await,
+            false => engine.session(who, pins).await,
         }
     }
 

@@ -108,6 +108,35 @@ impl Shape {
         })
     }
 
+    /// Combinations of its columns and parts of these numbers, as rows of a dataset whose key is all of them.
+    pub(crate) fn combinations(&self, of: &[usize]) -> Self {
+        let column = |number: &usize| {
+            let column = self.at(*number);
+            Column {
+                name: combined(*number),
+                path: Vec::new(),
+                field: column.in_group(),
+                kind: column.kind.clone(),
+                nullable: true,
+                description: column.description.clone(),
+                computed: column.computed,
+            }
+        };
+        let columns: Vec<Column> = of.iter().map(column).collect();
+        Self {
+            name: self.name.clone(),
+            field: format!("{}{DISTINCT}", self.field),
+            type_name: self.type_name.clone(),
+            description: String::new(),
+            by_field: columns.iter().enumerate().map(|(at, it)| (it.field.clone(), at)).collect(),
+            key: (0..columns.len()).collect(),
+            columns,
+            parts: Vec::new(),
+            time: None,
+            digest: self.digest,
+        }
+    }
+
     /// A column or a part, by its number.
     pub(crate) fn at(&self, number: usize) -> &Column {
         self.columns.get(number).unwrap_or_else(|| &self.parts[number - self.columns.len()])
@@ -127,6 +156,14 @@ impl Shape {
     pub(crate) fn type_of(&self, suffix: &str) -> String {
         format!("{}{suffix}", self.type_name)
     }
+}
+
+/// What a field beside that of a dataset is called that has combinations of its columns.
+pub(crate) const DISTINCT: &str = "Distinct";
+
+/// The name of a column among combinations. None of storage begins so.
+pub(crate) fn combined(number: usize) -> String {
+    format!("_{number}")
 }
 
 fn described(column: &ColumnSpec) -> String {

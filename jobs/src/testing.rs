@@ -114,6 +114,7 @@ pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns:
         partition_by: Vec::new(),
         columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
         validations: Vec::new(),
+        relations: Vec::new(),
     };
     let who = Principal::local();
     ensure(engine, &spec).await;
@@ -140,6 +141,7 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
             column("value", ColumnType::Float64, true, ""),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

@@ -2,13 +2,14 @@
 
     cases_peer.py ROWS CASES
 
-ROWS is the file of rows that the cases are asked of (Arrow IPC), CASES the folder of cases. A case has parts like
+ROWS is the file of rows that the cases are asked of (Arrow IPC), with those of other datasets beside it (`rows.notes.arrow`), CASES
+the folder of cases. A case has parts like
 
     ---- duckdb data.calls.nodes
     SELECT id FROM calls WHERE retries > 1 ORDER BY id
 
 whose rows must be what stands at that place of the answer, in this order: a column `sum.retries` is the field `retries` of the
-field `sum`. Numbers are compared as numbers, wherever they are texts in JSON because JSON's are too small.
+field `sum`, and a list of structures one of objects. Numbers are compared as numbers, wherever they are texts in JSON because JSON's are too small.
 """
 
 import base64
@@ -54,6 +55,8 @@ def same(ours, theirs):
         return decimal.Decimal(str(ours)) == theirs
     if isinstance(theirs, bytes):
         return base64.b64decode(ours) == theirs
+    if isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[name], theirs[name]) for name in theirs)
     if isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
     return ours == theirs
@@ -71,6 +74,8 @@ def main(rows, cases):
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("calls", pyarrow.ipc.open_file(rows).read_all())
+    for beside in pathlib.Path(rows).parent.glob(f"{pathlib.Path(rows).stem}.*.arrow"):
+        connection.register(beside.stem.rsplit(".", 1)[1], pyarrow.ipc.open_file(beside).read_all())
     checked, wrong = 0, []
     for file in sorted(pathlib.Path(cases).glob("*.txt")):
         for path, sql, answer in parts(file.read_text()):
@@ -82,7 +87,7 @@ def main(rows, cases):
             if isinstance(ours, dict):
                 # Of what is asked of all, as a total, beside lists.
                 ours = [{name: value for name, value in ours.items() if not isinstance(value, list)}]
-            ours = [dict(flat(row)) for row in ours]
+            ours, theirs = ([dict(flat(row)) for row in rows] for rows in (ours, theirs))
             checked += 1
             alike = len(ours) == len(theirs) and all(
                 row.keys() == other.keys() and all(same(row[name], other[name]) for name in row)

@@ -88,6 +88,7 @@ pub fn spec_from_schema(
         partition_by: Vec::new(),
         columns,
         validations: Vec::new(),
+        relations: Vec::new(),
     };
     spec.check_new()?;
     Ok(spec)

@@ -9,10 +9,10 @@ use std::io;
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datasets::did_you_mean;
 use parquet::errors::ParquetError;
 
 use super::{Code, Error, scrub};
-use crate::catalog::did_you_mean;
 use crate::lake::table_failure;
 use crate::storage::store_failure;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datasets::name::{NAME_MAX_BYTES, QUARANTINE_SUFFIX};
-use datasets::{ColumnSpec, DatasetName, DatasetSpec};
+use datasets::{ColumnSpec, DatasetName, DatasetSpec, RelationSpec, specs};
 use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::CommitOrBytes;
@@ -34,6 +34,7 @@ impl Lake {
         who: &Principal,
         spec: &DatasetSpec,
     ) -> Result<DatasetEntry> {
+        self.require_relations(who, spec).await?;
         let (table, created) = self.find_or_create(who, spec).await?;
         let entry = table.entry();
         require_for_clients(&entry.spec, spec)?;
@@ -56,6 +57,7 @@ impl Lake {
         who: &Principal,
         spec: &DatasetSpec,
     ) -> Result<DatasetEntry> {
+        self.require_relations(who, spec).await?;
         let (table, _) = self.find_or_create(who, spec).await?;
         let there = table.entry();
         require_for_clients(&there.spec, spec)?;
@@ -89,6 +91,27 @@ impl Lake {
         let width = there.map_or(0, |there| there.spec.width());
         let more = spec.width().saturating_sub(width);
         catalog.require_room(usize::from(there.is_none()), more)
+    }
+
+    /// Fails where a dataset is there that a new relation of `spec` does not fit.
+    async fn require_relations(&self, who: &Principal, spec: &DatasetSpec) -> Result<()> {
+        // A built-in one fits built-in datasets, and is no reason to refuse rows where another has such a name.
+        let is_built_in =
+            || specs::by_name(spec.name.as_str()).is_some_and(|it| it.relations == spec.relations);
+        if spec.relations.is_empty() || is_built_in() {
+            return Ok(());
+        }
+        let catalog = self.catalog(&who.tenant).await?;
+        let there = catalog.datasets.get(&spec.name);
+        if there.is_some_and(|there| there.spec.relations == spec.relations) {
+            return Ok(());
+        }
+        for relation in spec.relations.iter().filter(|relation| relation.to != spec.name) {
+            if let Some(to) = catalog.datasets.get(&relation.to) {
+                relation.target(spec, &to.spec)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether all rows of a dataset were made by runs, as far as its log goes back: one of a root that is older than the word
@@ -344,6 +367,7 @@ impl Author for Ensure<'_> {
             }
         }
         let grown = Grow { columns: wanted.columns.clone() }.propose(table, head).await?;
+        let grown = related(grown, &head.spec, wanted)?;
         if head.spec.derived || !wanted.derived {
             return Ok(grown);
         }
@@ -352,6 +376,24 @@ impl Author for Ensure<'_> {
         proposal.spec = Some(DatasetSpec { derived: true, ..spec });
         Ok(Some(proposal))
     }
+}
+
+/// What is proposed, with the relations of `wanted` whose columns are there, where it has some.
+fn related(
+    proposed: Option<Proposal>,
+    spec: &DatasetSpec,
+    wanted: &DatasetSpec,
+) -> Result<Option<Proposal>> {
+    let after = proposed.as_ref().and_then(|it| it.spec.clone()).unwrap_or_else(|| spec.clone());
+    let is_there = |relation: &&RelationSpec| after.column(&relation.column).is_some();
+    let relations: Vec<_> = wanted.relations.iter().filter(is_there).cloned().collect();
+    if relations.is_empty() || relations == after.relations {
+        return Ok(proposed);
+    }
+    let after = DatasetSpec { relations, ..after };
+    after.check()?;
+    let proposed = proposed.unwrap_or_else(Proposal::without_rows);
+    Ok(Some(Proposal { spec: Some(after), ..proposed }))
 }
 
 /// `spec` with those of `columns` added that it has not; `None` when it has them all.

@@ -433,6 +433,7 @@ impl Head {
             column_ids: Arc::clone(&self.column_ids),
             dropped_at: dropped::dropped_at(&self.metadata),
             is_part: false,
+            masked: Vec::new(),
             is_unmade: dropped::is_unmade(&self.metadata),
         }
     }

@@ -190,6 +190,7 @@ pub(super) fn differences(old: &DatasetSpec, new: &DatasetSpec) -> Vec<String> {
         ("the time column", old.time_column != new.time_column),
         ("the partitioning", old.partition_by != new.partition_by),
         ("the validations", old.validations != new.validations),
+        ("the relations", old.relations != new.relations),
         ("the rule for new columns", old.evolution != new.evolution),
         ("the owner", old.owner != new.owner),
         ("who writes its rows", old.derived != new.derived),

@@ -16,10 +16,9 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, cast, ident, lit, not};
 use datafusion::scalar::ScalarValue;
 use datasets::spec::PartitionTransform;
-use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation};
+use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation, did_you_mean};
 
 use crate::bus::CommitKind;
-use crate::catalog::did_you_mean;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::{Author, Head, Proposal, Renamed, Table};
@@ -131,6 +130,7 @@ impl Reshape {
                 }
                 after.columns.retain(|of| of.name != *column);
                 after.validations.retain(|check| !check.columns().contains(&column.as_str()));
+                after.relations.retain(|relation| relation.column != *column);
             }
             Self::Retype { column, to, using } => {
                 let was = require_free(spec, column, "get another type")?;
@@ -413,6 +413,14 @@ fn rename(spec: &mut DatasetSpec, from: &str, to: &str) {
     spec.columns.iter_mut().for_each(|column| change(&mut column.name));
     spec.key.iter_mut().for_each(change);
     spec.time_column.iter_mut().for_each(change);
+    for relation in &mut spec.relations {
+        // It is called as before.
+        relation.name = Some(relation.name().to_owned());
+        change(&mut relation.column);
+        if relation.to == spec.name {
+            relation.to_column.iter_mut().for_each(change);
+        }
+    }
     for partition in &mut spec.partition_by {
         if partition.transform != PartitionTransform::Identity {
             partition.from.iter_mut().for_each(change);

@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as Ast, Function, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Statement as Sql, TableFactor, Value,
 };
-use datasets::DatasetName;
+use datasets::{DatasetName, did_you_mean};
 
 use super::arrows::bind_arrows;
 use super::breadth::require_narrow;
@@ -30,7 +30,6 @@ use super::provider::PinnedSchema;
 use super::sql::{check_text, plan_with, refused};
 use super::walk::{self, Read, Write};
 use super::{CATALOG, SCHEMA};
-use crate::catalog::did_you_mean;
 use crate::error::{Code, Error, Result};
 
 /// One query, and what it needs.

@@ -2,12 +2,12 @@
 //!
 //! The cost is the number of values that the answer can hold at most: each field counts one, times
 //! the `first` of every list around it. A dataset's field counts more by itself, because it opens and
-//! scans a table, and by the conditions of its `where` and of those within it, each for every value that it is about; long keys
-//! count more. Lists that have no `first` count as one: what they
+//! scans a table, and by the conditions of its `where` and of those within it, each for every value that it is about; so does a
+//! relation, once for all the rows that it is asked of; long keys count more. Lists that have no `first` count as one: what they
 //! come to is counted while the answer is made. Fragments are measured once and multiplied, variables once, so
 //! measuring takes time proportional to what was sent and not to what it unfolds to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::parser::types::{
     ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
@@ -18,6 +18,7 @@ use engine::{Error, Result};
 
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
+use crate::schema::related::RELATED;
 
 /// Cost of opening and scanning a table.
 const SCAN_COST: u64 = 20;
@@ -28,9 +29,16 @@ const BYTES_OF_ONE: usize = 32;
 /// Bytes of a type's name in an answer, roughly.
 const TYPE_NAME_BYTES: usize = 64;
 
-/// Root fields that read a dataset, with how many rows they may give.
+/// Fields that read a dataset.
 #[derive(Debug, Default)]
-pub(crate) struct PagedFields(pub HashMap<String, RowsOf>);
+pub(crate) struct PagedFields {
+    /// Those of the root, with how many rows they may give.
+    pub roots: HashMap<String, RowsOf>,
+    /// Relations that lead to lists.
+    pub related: HashSet<String>,
+    /// Rows of each such list where it has no `first`.
+    pub related_rows: u64,
+}
 
 /// What says how many rows a field may give.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +47,19 @@ pub(crate) enum RowsOf {
     First,
     /// `k`; so many when absent.
     K(u64),
+    /// As many as there are `ids`, each of which may be of another dataset; one where there are none.
+    Ids,
+}
+
+/// Where a field stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the root.
+    Root,
+    /// Among what a row is related to.
+    Related,
+    /// Elsewhere.
+    Below,
 }
 
 /// The size of a selection.
@@ -48,7 +69,7 @@ pub(crate) struct Measure {
     pub depth: usize,
     /// See the module.
     pub cost: u64,
-    /// Cost of conditions within, which are held against rows of the dataset, however many the answer has.
+    /// Cost of conditions and relations within, which are held against rows of a dataset, however many the answer has.
     pub conditions: u64,
     /// Bytes of `__typename`, under all its keys: of the object that has the selection, and the most of any object in the end.
     pub typename_bytes: usize,
@@ -95,7 +116,7 @@ impl<'a> Costing<'a> {
     pub(crate) fn measure(mut self) -> Result<(usize, Measure)> {
         let root = &self.operation.selection_set.node;
         let fields = self.root_fields(root, &mut Vec::new())?;
-        let measure = self.object(root, 0)?;
+        let measure = self.object(root, Place::Root)?;
         Ok((fields, Measure { typename_bytes: self.typename_bytes, ..measure }))
     }
 
@@ -130,22 +151,22 @@ impl<'a> Costing<'a> {
     }
 
     /// All that is selected of an object.
-    fn object(&mut self, set: &'a SelectionSet, level: usize) -> Result<Measure> {
-        let measure = self.selection(set, level)?;
+    fn object(&mut self, set: &'a SelectionSet, place: Place) -> Result<Measure> {
+        let measure = self.selection(set, place)?;
         self.typename_bytes = self.typename_bytes.max(measure.typename_bytes);
         Ok(measure)
     }
 
-    fn selection(&mut self, set: &'a SelectionSet, level: usize) -> Result<Measure> {
+    fn selection(&mut self, set: &'a SelectionSet, place: Place) -> Result<Measure> {
         let mut whole = Measure::default();
         for selection in &set.items {
             let part = match &selection.node {
-                Selection::Field(field) => self.field(&field.node, level)?,
+                Selection::Field(field) => self.field(&field.node, place)?,
                 Selection::InlineFragment(fragment) => {
-                    self.selection(&fragment.node.selection_set.node, level)?
+                    self.selection(&fragment.node.selection_set.node, place)?
                 }
                 Selection::FragmentSpread(spread) => {
-                    self.fragment(&spread.node.fragment_name.node, level)?
+                    self.fragment(&spread.node.fragment_name.node, place)?
                 }
             };
             whole.depth = whole.depth.max(part.depth);
@@ -156,15 +177,22 @@ impl<'a> Costing<'a> {
         Ok(whole)
     }
 
-    fn field(&mut self, field: &'a Field, level: usize) -> Result<Measure> {
-        if level == 0 {
+    fn field(&mut self, field: &'a Field, place: Place) -> Result<Measure> {
+        let is_relation = place == Place::Related && !field.selection_set.node.items.is_empty();
+        if place == Place::Root || is_relation {
             self.require_few_terms(field)?;
         }
-        let inner = self.object(&field.selection_set.node, level + 1)?;
+        let within = match field.name.node.as_str() {
+            RELATED => Place::Related,
+            _ => Place::Below,
+        };
+        let inner = self.object(&field.selection_set.node, within)?;
         let key_bytes = field.response_key().node.len();
-        let scan = self.paged.0.get(field.name.node.as_str()).filter(|_| level == 0);
+        let is_root = place == Place::Root;
+        let scan = self.paged.roots.get(field.name.node.as_str()).filter(|_| is_root);
         let (argument, default) = match scan {
             Some(RowsOf::K(default)) => ("k", *default),
+            Some(RowsOf::Ids) => ("id", self.ids(field)),
             // Who asks for both is refused.
             Some(RowsOf::First) if self.number(field, "last").is_some() => {
                 ("last", self.default_rows())
@@ -174,6 +202,9 @@ impl<'a> Costing<'a> {
         let rows = match self.rows(field, argument, default) {
             Some(rows) => Some(rows),
             None if scan.is_some() && self.operation.ty == OperationType::Query => Some(default),
+            None if is_relation && self.paged.related.contains(field.name.node.as_str()) => {
+                Some(self.paged.related_rows)
+            }
             None if field.name.node == "nodes"
                 && self.operation.ty == OperationType::Subscription =>
             {
@@ -182,30 +213,33 @@ impl<'a> Costing<'a> {
             None => None,
         };
         let own = match scan {
-            Some(_) => SCAN_COST.saturating_add(self.conditions(field)),
+            Some(RowsOf::Ids) => SCAN_COST.saturating_mul(self.ids(field)),
+            Some(_) => self.scans(field).saturating_add(self.conditions(field)),
             // Rows are looked for that are to be changed.
-            None if level == 0
+            None if is_root
                 && self.operation.ty == OperationType::Mutation
                 && field.get_argument("where").is_some() =>
             {
                 SCAN_COST.saturating_add(self.conditions(field))
             }
             // Of what was committed, the rows that meet these are read.
-            None if level == 0 && self.operation.ty == OperationType::Subscription => {
+            None if is_root && self.operation.ty == OperationType::Subscription => {
                 1 + self.conditions(field)
             }
             None => 1,
         };
         let own = own.saturating_add((key_bytes / BYTES_OF_ONE) as u64);
         let is_typename = field.name.node == "__typename";
-        let conditions = match level {
-            0 => 0,
+        let conditions = match place {
+            Place::Root => 0,
+            // It is read once, for all rows.
+            _ if is_relation => SCAN_COST.saturating_add(self.conditions(field)),
             _ => self.conditions(field).saturating_mul(inner.cost.max(1)),
         };
         let conditions = inner.conditions.saturating_add(conditions);
-        let (own, conditions) = match level {
-            0 => (own.saturating_add(conditions), 0),
-            _ => (own, conditions),
+        let (own, conditions) = match is_root {
+            true => (own.saturating_add(conditions), 0),
+            false => (own, conditions),
         };
         Ok(Measure {
             depth: inner.depth + 1,
@@ -215,7 +249,7 @@ impl<'a> Costing<'a> {
         })
     }
 
-    fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Measure> {
+    fn fragment(&mut self, name: &'a Name, place: Place) -> Result<Measure> {
         match self.fragments.get(name) {
             Some(Some(measure)) => return Ok(*measure),
             Some(None) => return Err(cycle(name)),
@@ -224,7 +258,7 @@ impl<'a> Costing<'a> {
         // Refused here, before anything unfolds what leads to it: it costs nothing, however often it stands there.
         let fragment = self.document.fragments.get(name).ok_or_else(|| unknown(name))?;
         self.fragments.insert(name, None);
-        let measure = self.selection(&fragment.node.selection_set.node, level)?;
+        let measure = self.selection(&fragment.node.selection_set.node, place)?;
         self.fragments.insert(name, Some(measure));
         Ok(measure)
     }
@@ -249,6 +283,34 @@ impl<'a> Costing<'a> {
             },
             _ => None,
         }
+    }
+
+    fn ids(&self, field: &Field) -> u64 {
+        let ids = field.get_argument("ids").map_or(1, |ids| self.terms(&ids.node));
+        (ids as u64).max(1)
+    }
+
+    /// Cost of opening and scanning a table: for `top` and `sample`, and for each set of keys that has totals, its rows are gone through once more.
+    fn scans(&self, field: &Field) -> u64 {
+        let given = |name: &str| match &field.get_argument(name)?.node {
+            DocumentValue::Null => None,
+            DocumentValue::Variable(name) => match self.variable(name)? {
+                Value::Null => None,
+                value => Some(value.to_string()),
+            },
+            value => Some(value.to_string()),
+        };
+        let keys = || {
+            let columns = field.get_argument("groupBy").map_or(0, |keys| self.terms(&keys.node));
+            columns + usize::from(field.get_argument("every").is_some())
+        };
+        let sets = match given("totals") {
+            None => 1,
+            Some(cube) if cube.contains("CUBE") => 1u64 << keys().min(6),
+            Some(_) => keys() as u64 + 1,
+        };
+        let again = ["top", "sample"].into_iter().filter(|name| given(name).is_some()).count();
+        SCAN_COST.saturating_mul(sets + again as u64)
     }
 
     /// Cost of the values in `where`.
@@ -279,7 +341,7 @@ impl<'a> Costing<'a> {
 
     /// What rows are ordered and grouped by is read before anything else bounds it.
     fn require_few_terms(&self, field: &Field) -> Result<()> {
-        for clause in ["orderBy", "groupBy", "having"] {
+        for clause in ["orderBy", "groupBy", "having", "columns"] {
             let Some(value) = field.get_argument(clause) else { continue };
             let (terms, most) = (self.terms(&value.node), self.limits.order_terms_max);
             if terms > most {
@@ -355,7 +417,8 @@ mod tests {
     fn cost(query: &str, variables: serde_json::Value) -> Result<u64, String> {
         let calls =
             [("calls".to_owned(), RowsOf::First), ("callsSimilar".to_owned(), RowsOf::K(10))];
-        let paged = PagedFields(calls.into());
+        let related = ["parts".to_owned()].into();
+        let paged = PagedFields { roots: calls.into(), related, related_rows: 10 };
         let variables = Variables::from_json(variables);
         admit(query, None, &variables, &paged, &Limits::default())
             .map(|admitted| admitted.cost)
@@ -378,6 +441,43 @@ mod tests {
         let query = "query($n: Int = 5) { calls(first: $n) { nodes { x } } }";
         assert_eq!(cost(query, none), Ok(20 + 5 * 2));
         assert_eq!(cost(query, serde_json::json!({"n": 50})), Ok(20 + 50 * 2));
+    }
+
+    #[test]
+    fn a_relation_is_read_once_and_its_rows_are_those_of_each() {
+        let none = serde_json::json!({});
+        let one = "{ calls(first: 7) { nodes { related { of { x y } } } } }";
+        assert_eq!(cost(one, none.clone()), Ok(20 + 20 + 7 * (1 + 1 + 1 + 2)));
+        let many = "{ calls(first: 7) { nodes { related { parts(first: 3) { nodes { x } } } } } }";
+        assert_eq!(cost(many, none.clone()), Ok(20 + 20 + 7 * (1 + 1 + 1 + 3 * 2)));
+        let some = "{ calls(first: 7) { nodes { related { parts { nodes { x } } } } } }";
+        assert_eq!(cost(some, none.clone()), Ok(20 + 20 + 7 * (1 + 1 + 1 + 10 * 2)));
+        let asked = "{ calls(first: 7) { nodes { related { parts(where: {a: {eq: 1}}) { nodes { x } } } } } }";
+        assert_eq!(cost(asked, none.clone()), Ok(20 + 20 + 5 + 7 * (1 + 1 + 1 + 10 * 2)));
+        let deep = "{ calls { nodes { related { parts { nodes { related { parts { nodes { related { parts(first: 20) \
+                    { nodes { x } } } } } } } } } } } }";
+        assert!(cost(deep, none.clone()).unwrap_err().contains("cost"));
+        let terms = "{a: ASC},".repeat(201);
+        let long = format!(
+            "{{ calls {{ nodes {{ related {{ parts(orderBy: [{terms}]) {{ x }} }} }} }} }}"
+        );
+        assert!(cost(&long, none).unwrap_err().contains("orderBy"));
+    }
+
+    #[test]
+    fn totals_and_tops_cost_by_how_often_rows_are_gone_through() {
+        let groups = |arguments: &str, variables| {
+            let query =
+                format!("query($t: T) {{ calls(first: 1, {arguments}) {{ nodes {{ x }} }} }}");
+            cost(&query, variables).map(|cost| cost - 2)
+        };
+        let none = || serde_json::json!({});
+        assert_eq!(groups("groupBy: [A, B, C]", none()), Ok(20));
+        assert_eq!(groups("groupBy: [A, B, C], totals: CUBE", none()), Ok(8 * 20));
+        assert_eq!(groups("groupBy: [A, B, C], totals: ROLLUP", none()), Ok(4 * 20));
+        let named = serde_json::json!({"t": "CUBE"});
+        assert_eq!(groups("groupBy: [A], every: {width: \"1d\"}, totals: $t", named), Ok(4 * 20));
+        assert_eq!(groups("groupBy: [A], totals: $t, top: 3", none()), Ok(2 * 20));
     }
 
     #[test]

@@ -7,13 +7,17 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Date32Builder, ListBuilder, TimestampMicrosecondArray,
+    TimestampMicrosecondBuilder,
+};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use chrono::{
     DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
 };
 use chrono_tz::Tz;
 use datafusion::common::{Result as PlanResult, exec_err};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -91,6 +95,122 @@ pub(crate) fn timezone(name: &str) -> Result<Tz> {
 pub(crate) fn bucket(column: Expr, width: Width, zone: Tz) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     ScalarUDF::new_from_impl(TimeBucket { signature, width, zone }).call(vec![column])
+}
+
+/// Buckets between two that a group has, at most.
+const GAP_MAX: usize = 10_000;
+
+/// The buckets from the one that begins at `from` on until that at `until`, which is not among them; the first alone where there is
+/// no `until`.
+pub(crate) fn buckets_between(from: Expr, until: Expr, width: Width, zone: Tz) -> Expr {
+    let signature = Signature::any(2, Volatility::Immutable);
+    let cut = TimeBucket { signature: signature.clone(), width, zone };
+    ScalarUDF::new_from_impl(Between { signature, cut }).call(vec![from, until])
+}
+
+/// The begin of the bucket behind the one that begins at `from`.
+pub(crate) fn bucket_behind(from: Expr, width: Width, zone: Tz) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let cut = TimeBucket { signature: signature.clone(), width, zone };
+    ScalarUDF::new_from_impl(Behind { signature, cut }).call(vec![from])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Between {
+    signature: Signature,
+    cut: TimeBucket,
+}
+
+impl ScalarUDFImpl for Between {
+    fn name(&self) -> &str {
+        "buckets_between"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> PlanResult<DataType> {
+        let item = self.cut.return_type(arguments.get(..1).unwrap_or_default())?;
+        Ok(DataType::new_list(item, true))
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&call.args)?;
+        let [from, until] = &arrays[..] else {
+            return exec_err!("buckets_between takes two timestamps or dates");
+        };
+        let list: ArrayRef = match from.data_type() {
+            DataType::Date32 => {
+                let mut lists = ListBuilder::new(Date32Builder::new());
+                let (from, until) =
+                    (from.as_primitive::<Date32Type>(), until.as_primitive::<Date32Type>());
+                for (from, until) in from.iter().zip(until) {
+                    lists.values().append_option(from);
+                    let gap = self.cut.gap(from, until, |day| self.cut.day_behind(day))?;
+                    gap.into_iter().for_each(|day| lists.values().append_value(day));
+                    lists.append(true);
+                }
+                Arc::new(lists.finish())
+            }
+            _ => {
+                let zoned = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+                let mut lists = ListBuilder::new(zoned);
+                let (from, until) = (
+                    from.as_primitive::<TimestampMicrosecondType>(),
+                    until.as_primitive::<TimestampMicrosecondType>(),
+                );
+                for (from, until) in from.iter().zip(until) {
+                    lists.values().append_option(from);
+                    let gap = self.cut.gap(from, until, |at| self.cut.instant_behind(at))?;
+                    gap.into_iter().for_each(|at| lists.values().append_value(at));
+                    lists.append(true);
+                }
+                Arc::new(lists.finish())
+            }
+        };
+        Ok(ColumnarValue::Array(list))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Behind {
+    signature: Signature,
+    cut: TimeBucket,
+}
+
+impl ScalarUDFImpl for Behind {
+    fn name(&self) -> &str {
+        "bucket_behind"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> PlanResult<DataType> {
+        self.cut.return_type(arguments)
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&call.args)?;
+        let Some(from) = arrays.first() else {
+            return exec_err!("bucket_behind takes a timestamp or a date, found nothing");
+        };
+        let behind: ArrayRef = match from.data_type() {
+            DataType::Date32 => {
+                let days = from.as_primitive::<Date32Type>().iter();
+                let behind = days.map(|day| day.and_then(|day| self.cut.day_behind(day)));
+                Arc::new(behind.collect::<Date32Array>())
+            }
+            _ => {
+                let instants = from.as_primitive::<TimestampMicrosecondType>().iter();
+                let behind = instants.map(|at| at.and_then(|at| self.cut.instant_behind(at)));
+                Arc::new(behind.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            }
+        };
+        Ok(ColumnarValue::Array(behind))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -214,6 +334,62 @@ impl TimeBucket {
         }
     }
 
+    /// The begins of the buckets between two.
+    fn gap<T: Copy + PartialOrd>(
+        &self,
+        from: Option<T>,
+        until: Option<T>,
+        behind: impl Fn(T) -> Option<T>,
+    ) -> PlanResult<Vec<T>> {
+        let (Some(mut at), Some(until)) = (from, until) else { return Ok(Vec::new()) };
+        let mut gap = Vec::new();
+        while let Some(next) = behind(at).filter(|next| *next < until) {
+            if gap.len() == GAP_MAX {
+                let says = format!(
+                    "every.fill: more than {GAP_MAX} buckets between two that a group has; choose a longer width"
+                );
+                return Err(DataFusionError::External(Box::new(bad_input(says))));
+            }
+            gap.push(next);
+            at = next;
+        }
+        Ok(gap)
+    }
+
+    /// The begin of the bucket behind the one that begins then.
+    fn instant_behind(&self, micros: i64) -> Option<i64> {
+        let Width::Seconds(width) = self.width else {
+            let begin = DateTime::from_timestamp_micros(micros)?.with_timezone(&self.zone);
+            let day = self.days_behind(begin.date_naive())?;
+            return Some(self.to_utc(day.and_time(NaiveTime::MIN))?.timestamp_micros());
+        };
+        // A bucket that a clock change makes longer ends an hour later, or, where a zone crossed the date line, a day.
+        let width = i64::from(width) * 1_000_000;
+        let step = width.min(900_000_000);
+        let end = micros.checked_add(width)?;
+        (0..=(86_400_000_000 / step)).find_map(|steps| {
+            let begin = self.instant(end.checked_add(steps * step)?)?;
+            (begin > micros).then_some(begin)
+        })
+    }
+
+    /// The same of days.
+    fn day_behind(&self, days: i32) -> Option<i32> {
+        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
+        let day = epoch.checked_add_signed(TimeDelta::try_days(i64::from(days))?)?;
+        let behind = self.days_behind(day)?;
+        i32::try_from(behind.signed_duration_since(epoch).num_days()).ok()
+    }
+
+    fn days_behind(&self, day: NaiveDate) -> Option<NaiveDate> {
+        match self.width {
+            Width::Seconds(_) => day.checked_add_days(Days::new(1)),
+            Width::Days(count) => day.checked_add_days(Days::new(count.into())),
+            Width::Weeks(count) => day.checked_add_days(Days::new(u64::from(count) * 7)),
+            Width::Months(count) => day.checked_add_months(Months::new(count)),
+        }
+    }
+
     /// The first instant at or after `local` on the zone's clock.
     fn to_utc(&self, local: NaiveDateTime) -> Option<DateTime<Utc>> {
         // A gap of a clock change is at most a day (a zone that crossed the date line).
@@ -250,6 +426,42 @@ mod tests {
         assert_eq!(cut("2026-10-25T22:59:00Z", "1d", berlin), "2026-10-24T22:00:00Z");
         // In Santiago the clock jumps at midnight: that day begins at 01:00.
         assert_eq!(cut("2026-09-06T12:00:00Z", "1d", "America/Santiago"), "2026-09-06T04:00:00Z");
+    }
+
+    #[test]
+    fn the_bucket_behind_one_is_the_next_that_an_instant_falls_into() {
+        for zone in
+            ["UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kathmandu"]
+        {
+            for width in ["15m", "1h", "3h", "6h", "12h", "1d", "3d", "1w", "1mo", "1q"] {
+                let cut = TimeBucket {
+                    signature: Signature::any(1, Volatility::Immutable),
+                    width: width.parse().unwrap(),
+                    zone: timezone(zone).unwrap(),
+                };
+                // From before one clock change until behind the other.
+                for begin in
+                    ["2026-03-27T00:00:00Z", "2026-10-02T00:00:00Z", "2026-09-04T00:00:00Z"]
+                {
+                    let begin: DateTime<Utc> = begin.parse().unwrap();
+                    let mut seen: Vec<i64> = (0..24 * 4 * 40)
+                        .filter_map(|quarter| {
+                            cut.instant(begin.timestamp_micros() + quarter * 900_000_000)
+                        })
+                        .collect();
+                    // Where the clock is set back by half an hour, hours of before and after stand side by side.
+                    seen.sort_unstable();
+                    seen.dedup();
+                    for pair in seen.windows(2) {
+                        assert_eq!(
+                            cut.instant_behind(pair[0]),
+                            Some(pair[1]),
+                            "{zone} {width} {pair:?}"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -8,33 +8,100 @@ use std::collections::{BTreeSet, HashMap};
 
 use arrow::datatypes::DataType;
 use async_graphql::Value;
-use datafusion::dataframe::DataFrame;
-use datafusion::functions_aggregate::expr_fn as aggregates;
+use chrono_tz::Tz;
 use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
 use datasets::ColumnType;
-use engine::{Result, Session};
+use engine::Result;
 
 use super::bucket::{Width, bucket, timezone};
-use super::holding::Holding;
 use super::literals::literal;
-use super::measures::{Family, Measure, filtered};
+use super::measures::{Family, Measure};
 use super::order::{Direction, by_name};
-use super::page::{collect_bounded, count_rows, named};
 use super::predicate::{Terms, predicate_after};
-use super::values::to_values;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::shape::Shape;
 
 /// What is asked of groups.
 pub(crate) struct GroupsRequest {
-    keys: Vec<(usize, Expr)>,
-    having: Vec<Expr>,
-    sorting: Vec<SortExpr>,
-    computed: BTreeSet<Computed>,
+    pub(super) keys: Vec<(usize, Expr)>,
+    /// How time is cut, which the first key is then.
+    pub(super) every: Option<Every>,
+    pub(super) top: Option<usize>,
+    pub(super) totals: Option<Totals>,
+    pub(super) having: Vec<Expr>,
+    pub(super) sorting: Vec<SortExpr>,
+    pub(super) computed: BTreeSet<Computed>,
+    /// What is shown of the bucket before, and of the change since.
+    pub(super) earlier: BTreeSet<Computed>,
+    /// What `orderBy` compares.
+    pub(super) ranking: BTreeSet<Computed>,
     /// Of measures, each once.
-    filters: Filters,
+    pub(super) filters: Filters,
 }
+
+/// How time is cut into equal parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Every {
+    /// The column.
+    pub column: usize,
+    /// The length of a part.
+    pub width: Width,
+    /// The clock.
+    pub zone: Tz,
+    /// What stands in parts between two that have rows.
+    pub fill: Option<Fill>,
+}
+
+/// What the measures of a part of time without rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Null.
+    Null,
+    /// Those of the part before.
+    Previous,
+    /// On the line between those before and behind.
+    Linear,
+    /// Zero.
+    Zero,
+}
+
+/// Which totals stand beside the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Totals {
+    /// Of all rows.
+    All,
+    /// Of the first keys, of one less and so on, until of all rows.
+    Rollup,
+    /// Of any of the keys.
+    Cube,
+}
+
+/// The names of what fills, in the order of the schema, and what they mean.
+pub(crate) const FILLS: [(&str, &str, Fill); 4] = [
+    ("NULL", "Measures are null.", Fill::Null),
+    ("PREVIOUS", "Measures are those of the part before.", Fill::Previous),
+    (
+        "LINEAR",
+        "Measures that are numbers are on the line, by time, between those before and behind.",
+        Fill::Linear,
+    ),
+    ("ZERO", "Measures that are numbers are 0.", Fill::Zero),
+];
+
+/// The names of totals, in the order of the schema, and what they mean.
+pub(crate) const TOTALS: [(&str, &str, Totals); 3] = [
+    ("ALL", "One of all rows.", Totals::All),
+    (
+        "ROLLUP",
+        "One for each value of the first keys, of one key less and so on, and one of all rows.",
+        Totals::Rollup,
+    ),
+    ("CUBE", "One for each combination of values of any of the keys.", Totals::Cube),
+];
+
+/// Keys of which every combination may have totals.
+const CUBE_KEYS_MAX: usize = 6;
 
 /// A measure of a column, over the rows that one of the filters takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +110,8 @@ pub(crate) struct Computed {
     pub measure: Option<&'static Measure>,
     /// The column, as a position in the shape; 0 where there is no measure.
     pub column: usize,
+    /// The other column of a measure of two.
+    pub with: Option<usize>,
     /// The filter, as a position among those of the request.
     pub filter: Option<usize>,
 }
@@ -50,18 +119,20 @@ pub(crate) struct Computed {
 impl Computed {
     /// The rows that a filter takes, counted.
     pub(crate) fn rows(filter: Option<usize>) -> Self {
-        Self { measure: None, column: 0, filter }
+        Self { measure: None, column: 0, with: None, filter }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let field = self.measure.map_or("count", |measure| measure.field);
+        let with = self.with.map(|with| format!("_with_{with}")).unwrap_or_default();
         match self.filter {
-            None => format!("_{field}_{}", self.column),
-            Some(filter) => format!("_{field}_{}_{filter}", self.column),
+            None => format!("_{field}_{}{with}", self.column),
+            Some(filter) => format!("_{field}_{}{with}_{filter}", self.column),
         }
     }
 
-    fn result(&self, shape: &Shape) -> Option<ColumnType> {
+    /// The type of its values.
+    pub(super) fn result(&self, shape: &Shape) -> Option<ColumnType> {
         match self.measure {
             None => Some(ColumnType::Int64),
             Some(measure) => measure.family.result(shape, shape.at(self.column)),
@@ -73,9 +144,9 @@ impl Computed {
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
     texts: Vec<String>,
-    conditions: Vec<Expr>,
+    pub(super) conditions: Vec<Expr>,
     /// By the key of the answer that a measure has it under; none where it has no filter.
-    by_key: HashMap<String, Option<usize>>,
+    pub(super) by_key: HashMap<String, Option<usize>>,
     terms: Terms,
 }
 
@@ -127,38 +198,8 @@ impl Filters {
 }
 
 /// The column of a plan that says which rows a filter takes.
-fn filter_name(filter: usize) -> String {
+pub(super) fn filter_name(filter: usize) -> String {
     format!("_filter_{filter}")
-}
-
-/// Groups that were read.
-#[derive(Debug, Default)]
-pub(crate) struct Groups {
-    /// How many.
-    pub rows: usize,
-    /// Whether more were there.
-    pub has_more: bool,
-    /// Key columns.
-    pub keys: HashMap<usize, Vec<Value>>,
-    /// What was computed.
-    pub computed: HashMap<Computed, Vec<Value>>,
-    /// Filters, by the key of the answer that a measure has one under.
-    filters: HashMap<String, Option<usize>>,
-    /// Values that could not be expressed.
-    pub not_finite: u64,
-}
-
-impl Groups {
-    /// What was computed in a group; null where a group has no values.
-    pub(crate) fn value(&self, of: &Computed, row: usize) -> Value {
-        let values = self.computed.get(of);
-        values.and_then(|values| values.get(row)).cloned().unwrap_or_default()
-    }
-
-    /// The filter of the measure that has `key` in the answer.
-    pub(crate) fn filter(&self, key: &str) -> Option<usize> {
-        self.filters.get(key).copied().flatten()
-    }
 }
 
 /// The arguments of a groups field.
@@ -171,20 +212,61 @@ pub(crate) struct GroupsArguments<'a> {
     pub having: Option<&'a Value>,
     /// `orderBy`.
     pub order_by: Option<&'a Value>,
+    /// `top`.
+    pub top: Option<&'a Value>,
+    /// `totals`.
+    pub totals: Option<&'a Value>,
+}
+
+/// What is shown of groups.
+#[derive(Debug, Default)]
+pub(crate) struct ShownMeasures {
+    /// Of themselves.
+    pub computed: BTreeSet<Computed>,
+    /// Of the bucket before.
+    pub earlier: BTreeSet<Computed>,
+    /// Whether the bucket before is asked for, if only whether there is one.
+    pub has_earlier: bool,
+    /// Filters of single measures.
+    pub filters: Filters,
 }
 
 impl GroupsRequest {
-    /// Reads the arguments; `shown` is what the answer shows, by these filters.
+    /// Reads the arguments; `shown` is what the answer shows.
     pub(crate) fn new(
         shape: &Shape,
         arguments: &GroupsArguments<'_>,
-        shown: BTreeSet<Computed>,
-        filters: Filters,
+        shown: ShownMeasures,
+        limits: &Limits,
     ) -> Result<Self> {
-        let (keys, having, sorting) = (vec![], vec![], vec![]);
-        let mut request = Self { keys, having, sorting, computed: shown, filters };
+        let mut request = Self {
+            keys: vec![],
+            every: None,
+            top: None,
+            totals: None,
+            having: vec![],
+            sorting: vec![],
+            computed: shown.computed,
+            earlier: shown.earlier,
+            ranking: BTreeSet::new(),
+            filters: shown.filters,
+        };
         request.computed.insert(Computed::rows(None));
+        if shown.has_earlier {
+            request.earlier.insert(Computed::rows(None));
+        }
+        request.computed.extend(&request.earlier);
         request.read_keys(shape, arguments)?;
+        request.read_top(arguments, limits)?;
+        request.read_totals(arguments)?;
+        if shown.has_earlier && request.every.is_none() {
+            return Err(bad_input(
+                "nodes.previous, change, changePercent: there is no part of time before without `every`",
+            ));
+        }
+        if shown.has_earlier && request.totals.is_some() {
+            return Err(bad_input("totals: expected no `previous` and no `change` beside them"));
+        }
         if let Some(Value::Object(having)) = arguments.having {
             for (field, value) in having {
                 request.read_having(shape, field, value)?;
@@ -198,25 +280,57 @@ impl GroupsRequest {
         for entry in entries {
             request.read_order(shape, entry)?;
         }
-        let ascending = Direction { ascending: true, nulls_first: false };
-        let keys: Vec<SortExpr> =
-            request.keys.iter().map(|(i, _)| ascending.sort(by_name(&key_name(*i)))).collect();
-        request.sorting.extend(keys);
         Ok(request)
     }
 
-    fn read_keys(&mut self, shape: &Shape, arguments: &GroupsArguments<'_>) -> Result<()> {
-        let names = match arguments.group_by {
-            None | Some(Value::Null) => &[][..],
-            Some(Value::List(names)) => names.as_slice(),
-            Some(single) => std::slice::from_ref(single),
+    fn read_top(&mut self, arguments: &GroupsArguments<'_>, limits: &Limits) -> Result<()> {
+        let top = match arguments.top {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::Number(top)) => top.as_u64().and_then(|top| usize::try_from(top).ok()),
+            Some(_) => None,
         };
-        for name in names {
-            let column = enum_column(shape, name, "groupBy")?;
-            if self.keys.iter().all(|(i, _)| *i != column) {
-                self.keys.push((column, shape.at(column).value()));
-            }
+        let top = top.filter(|top| *top > 0);
+        let top = top.ok_or_else(|| bad_input("top: expected a number of groups, 1 or more"))?;
+        if top > limits.page_rows_max {
+            return Err(over_limit("top (groups)", limits.page_rows_max, top));
         }
+        if self.ranked_keys().next().is_none() {
+            return Err(bad_input("top: groupBy names no column whose values are to be ranked"));
+        }
+        let is_given = |value: Option<&Value>| value.is_some_and(|value| *value != Value::Null);
+        if is_given(arguments.having) || is_given(arguments.totals) {
+            return Err(bad_input(
+                "top: expected no `having` and no `totals` beside it: the rows of all further groups are one more",
+            ));
+        }
+        self.top = Some(top);
+        Ok(())
+    }
+
+    fn read_totals(&mut self, arguments: &GroupsArguments<'_>) -> Result<()> {
+        let Some(totals) = named_value(arguments.totals, &TOTALS, "totals")? else { return Ok(()) };
+        if self.keys.is_empty() {
+            return Err(bad_input("totals: there are no keys; expected `groupBy` or `every`"));
+        }
+        if totals == Totals::Cube && self.keys.len() > CUBE_KEYS_MAX {
+            return Err(over_limit("totals: keys of CUBE", CUBE_KEYS_MAX, self.keys.len()));
+        }
+        if self.every.is_some_and(|every| every.fill.is_some()) {
+            return Err(bad_input("totals: expected no `every.fill` beside them"));
+        }
+        self.totals = Some(totals);
+        Ok(())
+    }
+
+    /// The keys that are no parts of time.
+    pub(super) fn ranked_keys(&self) -> impl Iterator<Item = usize> {
+        let bucket = self.every.map(|every| every.column);
+        self.keys().filter(move |key| Some(*key) != bucket)
+    }
+
+    fn read_keys(&mut self, shape: &Shape, arguments: &GroupsArguments<'_>) -> Result<()> {
+        let chosen = chosen_columns(shape, arguments.group_by, "groupBy")?;
+        self.keys = chosen.into_iter().map(|column| (column, shape.at(column).value())).collect();
         if let Some(Value::Object(every)) = arguments.every {
             let text = |field: &str| match every.get(field) {
                 Some(Value::String(text)) => Some(text.as_str()),
@@ -241,6 +355,8 @@ impl GroupsRequest {
                 )));
             }
             let cut = bucket(shape.at(column).value(), width, zone);
+            let fill = named_value(every.get("fill"), &FILLS, "every.fill")?;
+            self.every = Some(Every { column, width, zone, fill });
             self.keys.retain(|(i, _)| *i != column);
             self.keys.insert(0, (column, cut));
         }
@@ -281,12 +397,14 @@ impl GroupsRequest {
         let fits = |column: &usize| {
             let column = shape.at(*column);
             let counts = measure.family == Family::Counts;
-            (counts || column.kind.is_numeric()) && measure.family.result(shape, column).is_some()
+            let is_of_one = measure.family != Family::Pairs;
+            let is_number = counts || column.kind.is_numeric();
+            is_of_one && is_number && measure.family.result(shape, column).is_some()
         };
         let column = shape.position(field).filter(fits).ok_or_else(|| {
             bad_input(format!("{place}.{}.{field}: expected a column of numbers", measure.field))
         })?;
-        let computed = Computed { measure: Some(measure), column, filter: None };
+        let computed = Computed { measure: Some(measure), column, with: None, filter: None };
         self.computed.insert(computed);
         Ok(computed)
     }
@@ -333,6 +451,7 @@ impl GroupsRequest {
                 let (measure, columns) = measure_of(field, value, "orderBy")?;
                 for (name, direction) in columns {
                     let computed = self.compared(shape, measure, name, "orderBy")?;
+                    self.ranking.insert(computed);
                     self.sorting.push(Direction::named(direction)?.sort(by_name(&computed.name())));
                 }
                 continue;
@@ -345,6 +464,11 @@ impl GroupsRequest {
                     .ok_or_else(|| {
                         bad_input(format!("orderBy.{field}: groups are not made by this column"))
                     })?;
+                if self.top.is_some() && self.every.is_some_and(|every| every.column == column) {
+                    return Err(bad_input(format!(
+                        "orderBy.{field}: `top` ranks groups over all time; the parts of time come in their order"
+                    )));
+                }
                 Direction::named(value)?.sort(by_name(&key_name(column)))
             };
             self.sorting.push(term);
@@ -356,81 +480,34 @@ impl GroupsRequest {
     pub(crate) fn keys(&self) -> impl Iterator<Item = usize> {
         self.keys.iter().map(|(column, _)| *column)
     }
-
-    fn plan(&self, shape: &Shape, table: DataFrame) -> Result<DataFrame> {
-        let keys = self.keys.iter().map(|(i, key)| key.clone().alias(key_name(*i))).collect();
-        let computed = self.computed.iter().map(|of| {
-            let filter = of.filter.map(|filter| by_name(&filter_name(filter)));
-            let value = match of.measure {
-                None => filtered(aggregates::count(lit(1i64)), filter.as_ref()),
-                Some(measure) => measure.over(shape, shape.at(of.column), filter.as_ref()),
-            };
-            value.alias(of.name())
-        });
-        // Each is held against a row once, whatever is measured by it.
-        let table =
-            self.filters.conditions.iter().enumerate().try_fold(table, |table, (at, of)| {
-                table.with_column(&filter_name(at), of.clone())
-            })?;
-        let groups = table.aggregate(keys, computed.collect())?;
-        Ok(match self.having.iter().cloned().reduce(Expr::and) {
-            Some(having) => groups.filter(having)?,
-            None => groups,
-        })
-    }
-
-    /// Reads the first groups of `table`.
-    pub(crate) async fn read(
-        &self,
-        session: &Session,
-        shape: &Shape,
-        table: DataFrame,
-        first: usize,
-        holding: &Holding,
-    ) -> Result<Groups> {
-        let mut frame = self.plan(shape, table)?;
-        if !self.sorting.is_empty() {
-            frame = frame.sort(self.sorting.clone())?;
-        }
-        let frame = frame.limit(0, Some(first + 1))?;
-        let batch = collect_bounded(session, frame, holding).await?;
-        let rows = batch.num_rows().min(first);
-        let mut groups = Groups { rows, has_more: batch.num_rows() > first, ..Groups::default() };
-        let mut values = |name: &str, kind: &ColumnType| -> Result<Vec<Value>> {
-            let converted = to_values(&named(&batch, name)?.slice(0, rows), kind, holding)?;
-            groups.not_finite += converted.not_finite;
-            Ok(converted.values)
-        };
-        let mut keys = HashMap::new();
-        for column in self.keys() {
-            keys.insert(column, values(&key_name(column), &shape.at(column).kind)?);
-        }
-        let mut computed = HashMap::new();
-        for of in &self.computed {
-            let Some(kind) = of.result(shape) else { continue };
-            computed.insert(*of, values(&of.name(), &kind)?);
-        }
-        (groups.keys, groups.computed) = (keys, computed);
-        groups.filters.clone_from(&self.filters.by_key);
-        Ok(groups)
-    }
-
-    /// Counts the groups of `table`.
-    pub(crate) async fn count(
-        &self,
-        session: &Session,
-        shape: &Shape,
-        table: DataFrame,
-    ) -> Result<u64> {
-        count_rows(session, self.plan(shape, table)?, None).await
-    }
 }
 
-fn key_name(column: usize) -> String {
+pub(super) fn key_name(column: usize) -> String {
     format!("_key_{column}")
 }
 
-fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
+/// The columns that a list of values of an enum names, each once.
+pub(crate) fn chosen_columns(
+    shape: &Shape,
+    value: Option<&Value>,
+    place: &str,
+) -> Result<Vec<usize>> {
+    let names = match value {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::List(names)) => names.as_slice(),
+        Some(single) => std::slice::from_ref(single),
+    };
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let column = enum_column(shape, name, place)?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
+}
+
+pub(crate) fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
     let name = match value {
         Value::Enum(name) => name.as_str(),
         Value::String(name) => name.as_str(),
@@ -441,6 +518,25 @@ fn enum_column(shape: &Shape, value: &Value, place: &str) -> Result<usize> {
         .find(|(_, column)| column.in_enum() == name)
         .map(|(column, _)| column)
         .ok_or_else(|| bad_input(format!("{place}: {} has no column {value}", shape.name)))
+}
+
+/// What the value of an enum means; none where it is absent.
+fn named_value<T: Copy>(
+    value: Option<&Value>,
+    known: &[(&str, &str, T)],
+    place: &str,
+) -> Result<Option<T>> {
+    let name = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Enum(name)) => name.as_str(),
+        Some(Value::String(name)) => name.as_str(),
+        Some(_) => "",
+    };
+    let found = known.iter().find(|(known, ..)| *known == name).map(|(.., value)| *value);
+    found.map(Some).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, ..)| *name).collect();
+        bad_input(format!("{place}: expected one of {}", names.join(", ")))
+    })
 }
 
 type Entries = async_graphql::indexmap::IndexMap<async_graphql::Name, Value>;

@@ -25,7 +25,7 @@ pub(crate) struct Measure {
     pub description: &'static str,
     /// Which columns it has, and what of.
     pub family: Family,
-    expression: fn(&Shape, &Column) -> Expr,
+    expression: fn(&Shape, &Column, &Column) -> Expr,
 }
 
 /// Columns that a measure has a field for, and the types of these.
@@ -41,89 +41,100 @@ pub(crate) enum Family {
     Extremes,
     /// A value, where rows have an order.
     Ends,
+    /// Floats, of numbers and other numbers of the same rows.
+    Pairs,
 }
 
 const fn measure(
     field: &'static str,
     family: Family,
     description: &'static str,
-    expression: fn(&Shape, &Column) -> Expr,
+    expression: fn(&Shape, &Column, &Column) -> Expr,
 ) -> Measure {
     Measure { field, description, family, expression }
 }
 
 /// All of them.
-pub(crate) static MEASURES: [Measure; 15] = [
-    measure("sum", Family::Sum, "Sums.", |_, it| sum(it)),
-    measure("avg", Family::Numbers, "Means.", |_, it| aggregates::avg(float(it))),
-    measure("min", Family::Extremes, "Least values.", |_, it| aggregates::min(it.value())),
-    measure("max", Family::Extremes, "Greatest values.", |_, it| aggregates::max(it.value())),
+pub(crate) static MEASURES: [Measure; 16] = [
+    measure("sum", Family::Sum, "Sums.", |_, it, _| sum(it)),
+    measure("avg", Family::Numbers, "Means.", |_, it, _| aggregates::avg(float(it))),
+    measure("min", Family::Extremes, "Least values.", |_, it, _| aggregates::min(it.value())),
+    measure("max", Family::Extremes, "Greatest values.", |_, it, _| aggregates::max(it.value())),
     measure(
         "median",
         Family::Numbers,
         "Medians, interpolated between neighbours, to a millionth of their distance.",
-        |_, it| percentile(it, 0.50),
+        |_, it, _| percentile(it, 0.50),
     ),
     measure(
         "p50",
         Family::Numbers,
         "Medians, interpolated between neighbours, to a millionth of their distance.",
-        |_, it| percentile(it, 0.50),
+        |_, it, _| percentile(it, 0.50),
     ),
     measure(
         "p90",
         Family::Numbers,
         "90th percentiles, interpolated between neighbours, to a millionth of their distance.",
-        |_, it| percentile(it, 0.90),
+        |_, it, _| percentile(it, 0.90),
     ),
     measure(
         "p95",
         Family::Numbers,
         "95th percentiles, interpolated between neighbours, to a millionth of their distance.",
-        |_, it| percentile(it, 0.95),
+        |_, it, _| percentile(it, 0.95),
     ),
     measure(
         "p99",
         Family::Numbers,
         "99th percentiles, interpolated between neighbours, to a millionth of their distance.",
-        |_, it| percentile(it, 0.99),
+        |_, it, _| percentile(it, 0.99),
     ),
     measure(
         "stddev",
         Family::Numbers,
         "Standard deviations of a sample; null of one value.",
-        |_, it| aggregates::stddev(float(it)),
+        |_, it, _| aggregates::stddev(float(it)),
     ),
-    measure("variance", Family::Numbers, "Variances of a sample; null of one value.", |_, it| {
-        aggregates::var_sample(float(it))
-    }),
-    measure("countDistinct", Family::Counts, "Numbers of different values, exact.", |_, it| {
+    measure(
+        "variance",
+        Family::Numbers,
+        "Variances of a sample; null of one value.",
+        |_, it, _| aggregates::var_sample(float(it)),
+    ),
+    measure("countDistinct", Family::Counts, "Numbers of different values, exact.", |_, it, _| {
         aggregates::count_distinct(equal(it))
     }),
     measure(
         "approxDistinct",
         Family::Counts,
         "Numbers of different values by HyperLogLog: 0.8 % off, typically, in little memory.",
-        |_, it| approx_distinct(it),
+        |_, it, _| approx_distinct(it),
     ),
     measure(
         "first",
         Family::Ends,
         "Values of the first row that has one, by time, then by key.",
-        |shape, it| valued(aggregates::first_value(it.value(), rows_order(shape, it, false))),
+        |shape, it, _| valued(aggregates::first_value(it.value(), rows_order(shape, it, false))),
     ),
     measure(
         "last",
         Family::Ends,
         "Values of the last row that has one, by time, then by key.",
-        |shape, it| valued(aggregates::last_value(it.value(), rows_order(shape, it, true))),
+        |shape, it, _| valued(aggregates::last_value(it.value(), rows_order(shape, it, true))),
+    ),
+    measure(
+        "corr",
+        Family::Pairs,
+        "Pearson's correlations with another column, -1 to 1, over rows that have both; null where one of the two does not vary.",
+        |_, it, with| aggregates::corr(float(it), float(with)),
     ),
 ];
 
 impl Family {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Counts, Self::Sum, Self::Numbers, Self::Extremes, Self::Ends];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Counts, Self::Sum, Self::Numbers, Self::Extremes, Self::Ends, Self::Pairs];
 
     /// The type of a result over `column`; `None` where it has no meaning.
     pub(crate) fn result(self, shape: &Shape, column: &Column) -> Option<ColumnType> {
@@ -136,7 +147,7 @@ impl Family {
                 ColumnType::Decimal(_, scale) => Some(ColumnType::Decimal(38, *scale)),
                 _ => None,
             },
-            Self::Numbers => numeric.then_some(ColumnType::Float64),
+            Self::Numbers | Self::Pairs => numeric.then_some(ColumnType::Float64),
             Self::Extremes => (numeric || column.is_temporal()).then(|| column.kind.clone()),
             Self::Ends => {
                 let has_order = shape.time.is_some() || !shape.key.is_empty();
@@ -152,9 +163,16 @@ impl Measure {
         MEASURES.iter().find(|measure| measure.field == field)
     }
 
-    /// Over the rows of a group that `filter` takes.
-    pub(crate) fn over(&self, shape: &Shape, column: &Column, filter: Option<&Expr>) -> Expr {
-        let computed = filtered((self.expression)(shape, column), filter);
+    /// Over the rows of a group that `filter` takes; `with` is the other column where it is of two.
+    pub(crate) fn over(
+        &self,
+        shape: &Shape,
+        column: &Column,
+        with: Option<&Column>,
+        filter: Option<&Expr>,
+    ) -> Expr {
+        let computed = (self.expression)(shape, column, with.unwrap_or(column));
+        let computed = filtered(computed, filter);
         match self.family.result(shape, column) {
             Some(kind) if self.family == Family::Sum => cast(computed, kind.arrow_type()),
             _ => computed,

@@ -5,8 +5,10 @@
 
 pub(crate) mod as_of;
 pub(crate) mod bucket;
+pub(crate) mod by_key;
 pub(crate) mod cursor;
 pub(crate) mod functions;
+pub(crate) mod grouping;
 pub(crate) mod groups;
 pub(crate) mod holding;
 pub(crate) mod literals;
@@ -14,4 +16,6 @@ pub(crate) mod measures;
 pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod predicate;
+pub(crate) mod related;
+pub(crate) mod sample;
 pub(crate) mod values;

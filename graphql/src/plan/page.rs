@@ -56,6 +56,8 @@ pub(crate) struct PageRequest {
     pub rows: usize,
     /// Columns that the answer shows.
     pub columns: BTreeSet<usize>,
+    /// Columns whose values lead on to other rows.
+    pub kept: BTreeSet<usize>,
 }
 
 /// The way that pages are gone through.
@@ -95,6 +97,8 @@ pub(crate) struct Page {
     pub has_previous: bool,
     /// Values of the columns that were asked for.
     pub columns: HashMap<usize, Vec<Value>>,
+    /// Values of columns that lead on.
+    pub kept: HashMap<usize, ArrayRef>,
     /// Values that could not be expressed, by column.
     pub not_finite: Vec<(usize, u64)>,
     version: Version,
@@ -225,7 +229,7 @@ impl Reading<'_> {
     }
 
     async fn by_identity(&self, table: DataFrame) -> Result<Collected<'_>> {
-        let (identity, direction) = (self.identity(), self.request.way.direct(ASCENDING));
+        let (identity, direction) = (identity_of(self.shape), self.request.way.direct(ASCENDING));
         let (table, skip) = match &self.request.from {
             None => (table, 0),
             Some(cursor) => match &cursor.tie {
@@ -279,14 +283,9 @@ impl Reading<'_> {
             .collect()
     }
 
-    /// A digest of all columns of a row.
-    fn identity(&self) -> Expr {
-        row_identity(self.shape.columns.iter().map(|column| by_name(&column.name)).collect())
-    }
-
     /// How many rows have these values and this identity: they are the same in every column.
     async fn like(&self, table: DataFrame, values: &[ScalarValue], identity: &[u8]) -> Result<u64> {
-        let mut alike = self.identity().eq(lit(identity_literal(identity)));
+        let mut alike = identity_of(self.shape).eq(lit(identity_literal(identity)));
         // Those of a condition on a column need not all be looked at.
         for (term, value) in self.request.terms.iter().zip(values) {
             let key = sort_key(&self.shape.columns[term.column]);
@@ -307,7 +306,8 @@ impl Reading<'_> {
         identity: Option<Expr>,
     ) -> Result<Collected<'_>> {
         let keys = self.request.terms.iter().map(|t| t.column);
-        let shown: BTreeSet<usize> = self.request.columns.iter().copied().chain(keys).collect();
+        let shown = self.request.columns.iter().chain(&self.request.kept).copied();
+        let shown: BTreeSet<usize> = shown.chain(keys).collect();
         let mut output: Vec<Expr> =
             shown.iter().map(|i| by_name(&self.shape.columns[*i].name)).collect();
         output.extend(identity);
@@ -419,11 +419,17 @@ impl Reading<'_> {
             }
             columns.insert(*position, converted.values);
         }
+        let kept = self.request.kept.iter().map(|position| {
+            let column = &self.shape.columns[*position];
+            Ok((*position, canonical(named(&batch, &column.name)?, &column.kind)?))
+        });
+        let kept = kept.collect::<Result<_>>()?;
         Ok(Page {
             rows,
             has_next,
             has_previous,
             columns,
+            kept,
             not_finite,
             version: self.request.version,
             question: self.request.question.clone(),
@@ -444,6 +450,11 @@ impl Page {
         }
         .encode()
     }
+}
+
+/// A digest of all columns of a row.
+pub(super) fn identity_of(shape: &Shape) -> Expr {
+    row_identity(shape.columns.iter().map(|column| by_name(&column.name)).collect())
 }
 
 /// A column of `batch`.
@@ -484,13 +495,13 @@ fn values_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
 }
 
 /// Rows that compare equal exactly when their values do. Without columns there are no rows.
-fn comparable(keys: &[ArrayRef]) -> Result<Rows> {
+pub(super) fn comparable(keys: &[ArrayRef]) -> Result<Rows> {
     let fields = keys.iter().map(|k| SortField::new(k.data_type().clone())).collect();
     Ok(RowConverter::new(fields)?.convert_columns(keys)?)
 }
 
 /// The values as [`super::functions::ordered_float`] gives them to the plan.
-fn one_nan(array: &ArrayRef) -> ArrayRef {
+pub(super) fn one_nan(array: &ArrayRef) -> ArrayRef {
     use arrow::datatypes::{Float32Type, Float64Type};
     use std::sync::Arc;
     if let Some(floats) = array.as_primitive_opt::<Float32Type>() {

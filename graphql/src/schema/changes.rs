@@ -1,6 +1,5 @@
 //! The subscription `modelCallsChanged`: what each commit changed, pushed when it happens.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_graphql::Value;
@@ -12,10 +11,11 @@ use engine::{Result, Role};
 use futures::{StreamExt, TryStreamExt};
 
 use super::connection::{first, first_argument};
+use super::related::RELATED;
 use super::resolve::{argument, object, part, state};
-use super::row::{Columns, row_values};
+use super::row::{Block, row_values, selected};
 use super::scalars;
-use crate::error::to_graphql;
+use crate::error::{bad_input, to_graphql};
 use crate::limits::Limits;
 use crate::plan::as_of::version;
 use crate::plan::predicate::predicate;
@@ -89,7 +89,7 @@ pub(crate) fn change_types(shape: &Arc<Shape>, limits: &Limits) -> [Object; 2] {
                     let side = context.parent_value.try_downcast_ref::<SideRef>()?;
                     let (columns, rows) =
                         nodes(&context, side).await.map_err(|e| to_graphql(&e))?;
-                    Ok(Some(FieldValue::list(row_values(&columns, rows))))
+                    Ok(Some(FieldValue::list(row_values(&columns, 0..rows))))
                 })
             })
             .description(
@@ -100,20 +100,25 @@ pub(crate) fn change_types(shape: &Arc<Shape>, limits: &Limits) -> [Object; 2] {
     [changed, rows]
 }
 
-async fn nodes(context: &ResolverContext<'_>, side: &SideRef) -> Result<(Arc<Columns>, usize)> {
+async fn nodes(context: &ResolverContext<'_>, side: &SideRef) -> Result<(Arc<Block>, usize)> {
     let state = state(context.ctx)?;
     let change = &side.change;
     let first = first(argument(context, "first").as_ref(), &state.service().limits)?;
     let field = context.ctx.field();
-    let fields = field.selection_set();
-    let shown: BTreeSet<usize> = fields.filter_map(|f| change.shape.position(f.name())).collect();
+    if field.selection_set().any(|field| field.name() == RELATED) {
+        // The rows are those of two versions of one dataset, and shared among subscribers.
+        return Err(bad_input(format!(
+            "{RELATED}: a subscription tells what changed in one dataset; ask for related rows in a query"
+        )));
+    }
+    let shown = selected(&change.shape, &[field]);
     let rows = change.rows(side.side, first, &shown).await?;
     for (position, count) in &rows.not_finite {
         let place =
             format!("{}Changed.{}", change.shape.field, change.shape.columns[*position].field);
         state.warnings.not_finite(&place, *count);
     }
-    Ok((rows.columns.clone(), rows.rows))
+    Ok((Block::of(rows.columns.clone()), rows.rows))
 }
 
 /// The subscription field `modelCallsChanged`.

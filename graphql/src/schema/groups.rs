@@ -1,6 +1,6 @@
 //! The field `modelCallsGroups`: groups of rows with counts and measures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_graphql::dynamic::{
@@ -11,16 +11,21 @@ use async_graphql::{Lookahead, SelectionField, Value};
 use datasets::ColumnType;
 use engine::{Result, Version};
 
-use super::connection::{first, first_argument, with_reading_arguments};
+use super::connection::{first, first_argument, sample_argument, taken, with_reading_arguments};
+use super::group_marks::{
+    earlier_types, fill_argument, take_earlier, with_mark_fields, with_marks,
+};
 use super::order::ORDER_DIRECTION;
-use super::resolve::{argument, nullable, part, state};
+use super::resolve::{argument, nullable, part, state, text_argument};
 use super::scalars::{self, scalar_of};
 use crate::error::bad_input;
 use crate::limits::Limits;
 use crate::plan::as_of::as_of;
-use crate::plan::groups::{Computed, Filters, Groups, GroupsArguments, GroupsRequest};
+use crate::plan::grouping::{Earlier, Groups};
+use crate::plan::groups::{
+    Computed, Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column,
+};
 use crate::plan::measures::{Family, MEASURES, Measure};
-use crate::plan::predicate::predicate;
 use crate::shape::{Column, Shape};
 
 struct GroupsAnswer {
@@ -29,26 +34,47 @@ struct GroupsAnswer {
     groups: Arc<Groups>,
 }
 
-struct GroupRef {
-    groups: Arc<Groups>,
-    row: usize,
+/// A group.
+#[derive(Clone)]
+pub(super) struct GroupRef {
+    /// All of them.
+    pub groups: Arc<Groups>,
+    /// Its place among them.
+    pub row: usize,
 }
 
-struct MeasureRef {
-    groups: Arc<Groups>,
-    row: usize,
-    measure: &'static Measure,
-    filter: Option<usize>,
+/// A measure of a group.
+pub(super) struct MeasureRef {
+    /// The group.
+    pub group: GroupRef,
+    /// The measure.
+    pub measure: &'static Measure,
+    /// The filter that it has.
+    pub filter: Option<usize>,
+    /// What is shown of the part of time before, where that is.
+    pub earlier: Option<Earlier>,
+}
+
+impl MeasureRef {
+    fn value(&self, column: usize, with: Option<usize>) -> Value {
+        let GroupRef { groups, row } = &self.group;
+        let of = Computed { measure: Some(self.measure), column, with, filter: self.filter };
+        match self.earlier {
+            Some(earlier) => groups.earlier_value(earlier, &of, *row),
+            None => groups.value(&of, *row),
+        }
+    }
 }
 
 impl Family {
-    fn suffix(self) -> &'static str {
+    pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Counts => "GroupCounts",
             Self::Sum => "GroupSum",
             Self::Numbers => "GroupNumbers",
             Self::Extremes => "GroupExtremes",
             Self::Ends => "GroupEnds",
+            Self::Pairs => "GroupPairs",
         }
     }
 
@@ -56,7 +82,7 @@ impl Family {
     fn compared(self) -> (&'static str, &'static str) {
         match self {
             Self::Counts => ("HavingCounts", "GroupSortCounts"),
-            Self::Sum | Self::Numbers | Self::Extremes | Self::Ends => {
+            Self::Sum | Self::Numbers | Self::Extremes | Self::Ends | Self::Pairs => {
                 ("HavingNumbers", "GroupSortNumbers")
             }
         }
@@ -66,15 +92,15 @@ impl Family {
         shape.all().filter_map(move |(i, column)| Some((i, column, self.result(shape, column)?)))
     }
 
-    fn exists(self, shape: &Shape) -> bool {
+    pub(super) fn exists(self, shape: &Shape) -> bool {
         self.columns(shape).next().is_some()
     }
 
     /// Columns by whose measures groups are compared.
     fn comparable(self, shape: &Shape) -> impl Iterator<Item = &Column> {
-        let counts = self == Self::Counts;
+        let (counts, is_of_one) = (self == Self::Counts, self != Self::Pairs);
         let columns = self.columns(shape).map(|(_, column, _)| column);
-        columns.filter(move |column| counts || column.kind.is_numeric())
+        columns.filter(move |column| is_of_one && (counts || column.kind.is_numeric()))
     }
 }
 
@@ -89,6 +115,8 @@ pub(crate) fn group_types(shape: &Shape) -> Vec<Type> {
     for family in Family::ALL.into_iter().filter(|family| family.exists(shape)) {
         types.push(family_type(shape, family).into());
     }
+    types.extend(column_enum(shape, NUMBER, |column| column.kind.is_numeric()).map(Type::from));
+    types.extend(earlier_types(shape).into_iter().map(Type::from));
     types.push(having_type(shape).into());
     types.push(sort_type(shape).into());
     for family in [Family::Numbers, Family::Counts].into_iter().filter(|it| it.exists(shape)) {
@@ -109,9 +137,10 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
             })
         }
     });
-    let mut field = with_reading_arguments(field, shape)
+    let mut field = with_marks(with_reading_arguments(field, shape), limits)
         .description(format!("Groups of rows of {}, with counts and measures.", shape.name))
         .argument(first_argument(limits))
+        .argument(sample_argument())
         .argument(
             InputValue::new("having", TypeRef::named(shape.type_of("Having")))
                 .description("Conditions on groups; all must hold."),
@@ -144,24 +173,25 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     let limits = &state.service().limits;
     let looking = context.ctx.look_ahead();
     let nodes = looking.field("nodes");
-    let (shown, filters) = shown(shape, &nodes, limits)?;
-    let arguments = ["groupBy", "every", "having", "orderBy"].map(|name| argument(context, name));
+    let shown = shown(shape, &nodes, limits)?;
+    let arguments = ["groupBy", "every", "having", "orderBy", "top", "totals"]
+        .map(|name| argument(context, name));
     let arguments = GroupsArguments {
         group_by: arguments[0].as_ref(),
         every: arguments[1].as_ref(),
         having: arguments[2].as_ref(),
         order_by: arguments[3].as_ref(),
+        top: arguments[4].as_ref(),
+        totals: arguments[5].as_ref(),
     };
-    let request = GroupsRequest::new(shape, &arguments, shown, filters)?;
+    let request = GroupsRequest::new(shape, &arguments, shown, limits)?;
     check_keys(shape, &request, &nodes)?;
     let first = first(argument(context, "first").as_ref(), limits)?;
-    let session = state.session(&shape.name, &as_of(argument(context, "asOf").as_ref())?).await?;
+    let pin = as_of(argument(context, "asOf").as_ref())?;
+    let session = state.session(&[(shape.name.clone(), pin)]).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
-    let table = match predicate(shape, argument(context, "where").as_ref(), limits)? {
-        Some(predicate) => table.filter(predicate)?,
-        None => table,
-    };
+    let table = taken(context, shape, table, argument(context, "where").as_ref(), limits)?;
     let total = match looking.field("totalCount").exists() {
         true => Some(request.count(&session, shape, table.clone()).await?),
         false => None,
@@ -178,29 +208,44 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
 }
 
 /// What is shown of groups, and the filters of single measures.
-fn shown(
-    shape: &Shape,
-    nodes: &Lookahead<'_>,
-    limits: &Limits,
-) -> Result<(BTreeSet<Computed>, Filters)> {
-    let (mut shown, mut filters) = (BTreeSet::new(), Filters::default());
+fn shown(shape: &Shape, nodes: &Lookahead<'_>, limits: &Limits) -> Result<ShownMeasures> {
+    let mut shown = ShownMeasures::default();
+    let mut filters = Filters::default();
     let mut filter = |field: &SelectionField<'_>| {
-        let arguments = field.arguments().map_err(|e| bad_input(e.message))?;
-        let asked = arguments.into_iter().find(|(name, _)| name == WHERE).map(|(_, value)| value);
+        let asked = argument_of(field, WHERE)?;
         let key = field.alias().unwrap_or(field.name());
         filters.take(shape, key, asked.as_ref(), limits)
     };
     for field in nodes.field("count").selection_fields() {
-        shown.insert(Computed::rows(filter(&field)?));
+        shown.computed.insert(Computed::rows(filter(&field)?));
     }
     for measure in &MEASURES {
         for field in nodes.field(measure.field).selection_fields() {
             let filter = filter(&field)?;
-            let columns = field.selection_set().filter_map(|f| shape.position(f.name()));
-            shown.extend(columns.map(|column| Computed { measure: Some(measure), column, filter }));
+            for of in field.selection_set() {
+                let Some(column) = shape.position(of.name()) else { continue };
+                let with = match measure.family {
+                    Family::Pairs => Some(other_column(shape, argument_of(&of, WITH)?.as_ref())?),
+                    _ => None,
+                };
+                let of = Computed { measure: Some(measure), column, with, filter };
+                shown.computed.insert(of);
+            }
         }
     }
-    Ok((shown, filters))
+    shown.filters = filters;
+    take_earlier(shape, nodes, &mut shown);
+    Ok(shown)
+}
+
+fn argument_of(field: &SelectionField<'_>, name: &str) -> Result<Option<Value>> {
+    let arguments = field.arguments().map_err(|e| bad_input(e.message))?;
+    Ok(arguments.into_iter().find(|(known, _)| known == name).map(|(_, value)| value))
+}
+
+/// The other column of a measure of two.
+fn other_column(shape: &Shape, value: Option<&Value>) -> Result<usize> {
+    enum_column(shape, value.unwrap_or(&Value::Null), WITH)
 }
 
 /// A column that does not make the groups has no one value in a group.
@@ -252,6 +297,9 @@ fn answer_type(shape: &Shape) -> Object {
 }
 
 const WHERE: &str = "where";
+const WITH: &str = "with";
+/// The enum of columns of numbers.
+const NUMBER: &str = "GroupNumber";
 
 /// A field of a group with a filter of its own.
 fn filtered_field(
@@ -278,11 +326,12 @@ fn filtered_field(
 
 fn node_type(shape: &Shape) -> Object {
     let count = TypeRef::named_nn(scalars::BIG_INT);
-    let mut node = Object::new(shape.type_of("GroupNode"))
+    let node = Object::new(shape.type_of("GroupNode"))
         .description("A group: its keys, its count, its measures.")
         .field(filtered_field(shape, "count", count, |group, filter| {
             Some(FieldValue::value(group.groups.value(&Computed::rows(filter), group.row)))
         }));
+    let mut node = with_mark_fields(node, shape);
     for (i, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
         let field = column.in_group();
         let kind = TypeRef::named(scalar_of(&column.kind));
@@ -299,8 +348,8 @@ fn node_type(shape: &Shape) -> Object {
     for measure in MEASURES.iter().filter(|measure| measure.family.exists(shape)) {
         let kind = TypeRef::named_nn(shape.type_of(measure.family.suffix()));
         let field = filtered_field(shape, measure.field, kind, move |group, filter| {
-            let (groups, row) = (group.groups.clone(), group.row);
-            Some(FieldValue::owned_any(MeasureRef { groups, row, measure, filter }))
+            let group = group.clone();
+            Some(FieldValue::owned_any(MeasureRef { group, measure, filter, earlier: None }))
         });
         node = node.field(field.description(measure.description));
     }
@@ -315,12 +364,31 @@ fn family_type(shape: &Shape, family: Family) -> Object {
             (Family::Sum, ColumnType::Int32 | ColumnType::Int64) => scalars::BIG_INT,
             _ => scalar_of(&result),
         };
-        let field = part(&of.field, TypeRef::named(scalar), move |it: &MeasureRef| {
-            let computed = Computed { measure: Some(it.measure), column, filter: it.filter };
-            Ok(it.groups.value(&computed, it.row))
-        });
+        let field = match family {
+            Family::Pairs => pair_field(shape, of, column),
+            _ => part(&of.field, TypeRef::named(scalar), move |it: &MeasureRef| {
+                Ok(it.value(column, None))
+            }),
+        };
         object.field(field.description(&of.description))
     })
+}
+
+/// A measure of a column and another one.
+fn pair_field(shape: &Shape, of: &Column, column: usize) -> Field {
+    let names: HashMap<String, usize> =
+        shape.all().map(|(number, column)| (column.in_enum(), number)).collect();
+    let field = Field::new(&of.field, TypeRef::named(TypeRef::FLOAT), move |context| {
+        let with = text_argument(&context, WITH).and_then(|name| names.get(&name).copied());
+        match context.parent_value.try_downcast_ref::<MeasureRef>() {
+            Ok(it) => FieldFuture::from_value(Some(it.value(column, with))),
+            Err(error) => FieldFuture::new(async move { Err::<Option<FieldValue>, _>(error) }),
+        }
+    });
+    field.argument(
+        InputValue::new(WITH, TypeRef::named_nn(shape.type_of(NUMBER)))
+            .description("The other column."),
+    )
 }
 
 fn column_enum(shape: &Shape, suffix: &str, takes: fn(&Column) -> bool) -> Option<Enum> {
@@ -344,6 +412,7 @@ fn every_type(shape: &Shape) -> InputObject {
         .field(InputValue::new("timezone", TypeRef::named(TypeRef::STRING)).description(
             "The IANA name of the clock that days and hours are cut by; UTC when absent.",
         ))
+        .field(fill_argument())
 }
 
 fn having_type(shape: &Shape) -> InputObject {

@@ -7,6 +7,8 @@
 //!  (its spec)        ├ connection   modelCalls          ModelCallsConnection, …Edge
 //!                    ├ groups       modelCallsGroups    ModelCallsGroups, …GroupNode, …
 //!                    ├ changes      modelCallsChanged   ModelCallsChanged, …ChangedRows
+//!                    ├ distinct     modelCallsDistinct  ModelCallsDistinct, …Combination
+//!                    ├ related      ModelCallsRelated, …RelatedRows
 //!                    ├ revise       modelCallsDelete, …Update    ModelCallsSet
 //!                    └ similar      modelCallsSimilar   ModelCallsSimilar, …Match
 //!  control/          datasets, jobs, runs, devices: the same for every tenant
@@ -21,15 +23,22 @@ pub(crate) mod cache;
 pub(crate) mod changes;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod distinct;
 pub(crate) mod filter;
+pub(crate) mod group_marks;
 pub(crate) mod groups;
 pub(crate) mod nested;
+pub(crate) mod node;
 pub(crate) mod order;
+pub(crate) mod related;
 pub(crate) mod resolve;
 pub(crate) mod revise;
 pub(crate) mod row;
 pub(crate) mod scalars;
 pub(crate) mod similar;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_graphql::dynamic::{
     InputObject, InputValue, Object, Schema, Subscription, Type, TypeRef,
@@ -39,11 +48,12 @@ use engine::{Catalog, Error, Result};
 use crate::counting::Counting;
 use crate::guard::cost::{PagedFields, RowsOf};
 use crate::limits::Limits;
+use crate::links::Links;
 use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 26] = [
+const SUFFIXES: [&str; 35] = [
     "Row",
     "Set",
     "Where",
@@ -70,6 +80,15 @@ const SUFFIXES: [&str; 26] = [
     "ChangedRows",
     "Similar",
     "Match",
+    "Related",
+    "RelatedRows",
+    "Distinct",
+    "Combination",
+    "GroupPairs",
+    "GroupNumber",
+    "GroupBefore",
+    "GroupPercent",
+    "CombinationSort",
 ];
 
 /// A tenant's schema.
@@ -92,33 +111,56 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
     let mut mutations = Object::new("Mutation");
-    for entry in catalog.datasets.values() {
-        let shape = Shape::new(&entry.spec);
+    let shapes: HashMap<_, _> =
+        catalog.datasets.iter().map(|(name, it)| (name.clone(), Shape::new(&it.spec))).collect();
+    let links = Arc::new(Links::new(catalog, &shapes));
+    let nodes = catalog.datasets.iter().filter_map(|(name, entry)| {
+        let shape = shapes.get(name).filter(|shape| node::has_ids(entry, shape))?;
+        Some((name.to_string(), shape.clone()))
+    });
+    let nodes = Arc::new(nodes.collect::<node::Nodes>());
+    query = node::node_fields(&nodes, &links).into_iter().fold(query, Object::field);
+    paged.roots.insert("node".to_owned(), RowsOf::Ids);
+    paged.roots.insert("nodes".to_owned(), RowsOf::Ids);
+    paged.related_rows = related::rows_default(limits) as u64;
+    paged.related.extend(links.all().filter(|link| !link.is_one).map(|link| link.field.clone()));
+    for (name, entry) in &catalog.datasets {
+        let Some(shape) = shapes.get(name) else { continue };
         query = query
-            .field(connection::connection_field(&shape, limits))
-            .field(groups::groups_field(&shape, limits));
-        subscription = subscription.field(changes::change_field(&shape));
+            .field(connection::connection_field(shape, &links, limits))
+            .field(groups::groups_field(shape, limits));
+        subscription = subscription.field(changes::change_field(shape));
         if revise::is_deletable(&entry.spec) {
-            mutations = mutations.field(revise::delete_field(&shape));
+            mutations = mutations.field(revise::delete_field(shape));
         }
-        if revise::is_updatable(&entry.spec, &shape) {
-            mutations = mutations.field(revise::update_field(&shape));
-            types.push(revise::set_type(&shape).into());
+        if revise::is_updatable(&entry.spec, shape) {
+            mutations = mutations.field(revise::update_field(shape));
+            types.push(revise::set_type(shape).into());
         }
-        types.push(row::row_type(&shape).into());
-        types.push(filter::where_type(&shape).into());
-        types.extend(nested::types(&shape));
-        types.extend(order::order_type(&shape).map(Type::from));
-        types.extend(connection::connection_types(&shape).map(Type::from));
-        types.extend(groups::group_types(&shape));
-        types.extend(changes::change_types(&shape, limits).map(Type::from));
-        paged.0.insert(shape.field.clone(), RowsOf::First);
-        paged.0.insert(format!("{}Groups", shape.field), RowsOf::First);
-        if similar::is_searchable(&shape) {
-            query = query.field(similar::similar_field(&shape, limits));
-            types.extend(similar::similar_types(&shape).map(Type::from));
+        let ids = match node::has_ids(entry, shape) {
+            true => row::RowIds::Key,
+            false => row::RowIds::None,
+        };
+        types.push(row::row_type(shape, &links, ids).into());
+        types.extend(related::related_types(shape, &links, limits).into_iter().map(Type::from));
+        types.push(filter::where_type(shape).into());
+        types.extend(nested::types(shape));
+        types.extend(order::order_type(shape).map(Type::from));
+        types.extend(connection::connection_types(shape).map(Type::from));
+        types.extend(groups::group_types(shape));
+        types.extend(changes::change_types(shape, limits).map(Type::from));
+        paged.roots.insert(shape.field.clone(), RowsOf::First);
+        paged.roots.insert(format!("{}Groups", shape.field), RowsOf::First);
+        if distinct::has_distinct(shape) {
+            query = query.field(distinct::distinct_field(shape, limits));
+            types.extend(distinct::distinct_types(shape));
+            paged.roots.insert(distinct::field_name(shape), RowsOf::First);
+        }
+        if similar::is_searchable(shape) {
+            query = query.field(similar::similar_field(shape, &links, limits));
+            types.extend(similar::similar_types(shape).map(Type::from));
             let rows = RowsOf::K(similar::K_DEFAULT as u64);
-            paged.0.insert(similar::field_name(&shape), rows);
+            paged.roots.insert(similar::field_name(shape), rows);
         }
     }
     let mutation = mutations
@@ -182,9 +224,12 @@ fn shared_types() -> Vec<Type> {
     types.push(order::direction_type().into());
     let (page_info, as_of) = connection::shared_types();
     types.push(page_info.into());
+    types.push(node::interface().into());
+    types.push(connection::sample_type().into());
     types.push(as_of.into());
     types.push(similar::shared_type().into());
     types.extend(groups::shared_types().map(Type::from));
+    types.extend(group_marks::enums().map(Type::from));
     types.extend(control::datasets::types().map(Type::from));
     types.push(control::catalog::changed_type().into());
     types.push(control::columns::result_type().into());
@@ -249,7 +294,7 @@ mod tests {
         let shape = Shape::new(&spec);
         let limits = Limits::default();
         let mut names: Vec<String> = vec![
-            row::row_type(&shape).type_name().to_owned(),
+            row::row_type(&shape, &Links::default(), row::RowIds::Key).type_name().to_owned(),
             filter::where_type(&shape).type_name().to_owned(),
             revise::set_type(&shape).type_name().to_owned(),
             order::order_type(&shape).unwrap().type_name().to_owned(),
@@ -257,6 +302,7 @@ mod tests {
         names.extend(connection::connection_types(&shape).map(|t| t.type_name().to_owned()));
         names.extend(groups::group_types(&shape).iter().map(|t| type_name(t).to_owned()));
         names.extend(changes::change_types(&shape, &limits).map(|t| t.type_name().to_owned()));
+        names.extend(distinct::distinct_types(&shape).iter().map(|t| type_name(t).to_owned()));
         names.extend(similar::similar_types(&shape).map(|t| t.type_name().to_owned()));
         for name in names {
             let suffix = name.strip_prefix('A').unwrap();

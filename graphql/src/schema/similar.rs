@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use async_graphql::Value;
 use async_graphql::dynamic::{
@@ -18,17 +18,19 @@ use engine::{AsOf, Code, Error, Result, Role, Session, Version};
 use jobs::similar::{Likeness, Method, SIMILAR_ROWS_MAX, Similar, SimilarRequest, SimilarRow};
 
 use super::connection::with_reading_arguments;
+use super::related::{Loading, leading};
 use super::resolve::{argument, nullable, part, state, text_argument};
-use super::row::{Columns, row_value, selected};
+use super::row::{Block, Columns, row_value, selected};
 use super::scalars;
 use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
+use crate::links::Links;
 use crate::plan::as_of::as_of;
 use crate::plan::holding::Holding;
 use crate::plan::order::by_name;
 use crate::plan::page::{collect_bounded, named};
 use crate::plan::predicate::predicate;
-use crate::plan::values::to_values;
+use crate::plan::values::{canonical, to_values};
 use crate::request::RequestState;
 use crate::shape::Shape;
 
@@ -51,7 +53,7 @@ struct Answer {
 
 #[derive(Clone)]
 struct MatchRef {
-    columns: Arc<Columns>,
+    rows: Arc<Block>,
     row: usize,
     score: f64,
 }
@@ -94,7 +96,7 @@ pub(crate) fn similar_types(shape: &Shape) -> [Object; 2] {
             "node",
             TypeRef::named_nn(shape.type_of("Row")),
             |context| match context.parent_value.try_downcast_ref::<MatchRef>() {
-                Ok(found) => FieldFuture::Value(Some(row_value(&found.columns, found.row))),
+                Ok(found) => FieldFuture::Value(Some(row_value(&found.rows, found.row))),
                 Err(error) => FieldFuture::new(async move { Err::<Option<FieldValue>, _>(error) }),
             },
         ));
@@ -161,14 +163,14 @@ pub(crate) fn field_name(shape: &Shape) -> String {
 }
 
 /// The query field `ticketsSimilar`.
-pub(crate) fn similar_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
+pub(crate) fn similar_field(shape: &Arc<Shape>, links: &Arc<Links>, limits: &Limits) -> Field {
     let most = k_max(limits);
     let field = Field::new(field_name(shape), TypeRef::named(shape.type_of("Similar")), {
-        let shape = shape.clone();
+        let (shape, links) = (shape.clone(), links.clone());
         move |context| {
-            let (shape, inner) = (shape.clone(), context.ctx);
+            let (shape, links, inner) = (shape.clone(), links.clone(), context.ctx);
             nullable(inner, async move {
-                Ok(Some(FieldValue::owned_any(search(&context, &shape).await?)))
+                Ok(Some(FieldValue::owned_any(search(&context, &shape, &links).await?)))
             })
         }
     });
@@ -201,7 +203,7 @@ pub(crate) fn similar_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
         )
 }
 
-async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> {
+async fn search(context: &ResolverContext<'_>, shape: &Shape, links: &Links) -> Result<Answer> {
     let state: &RequestState = state(context.ctx)?;
     let limits = &state.service().limits;
     let asked = as_of(argument(context, "asOf").as_ref())?;
@@ -211,7 +213,7 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
         let says = "asOf: of rows that are seen in part, only the newest are searched";
         return Err(Error::user(Code::Forbidden, says));
     }
-    let session = state.session(&shape.name, &asked).await?;
+    let session = state.session(&[(shape.name.clone(), asked)]).await?;
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     let [key] = shape.key[..] else {
@@ -228,8 +230,12 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
         min_score: min_score(argument(context, "minScore").as_ref())?,
         filter: predicate(shape, argument(context, "where").as_ref(), limits)?,
     };
-    let shown = selected(shape, &context.ctx.look_ahead().field("matches").field("node"));
-    let reading = Reading { session: &session, table, shape, key, shown, holding: state.holding() };
+    let looking = context.ctx.look_ahead();
+    let rows_shown = looking.field("matches").field("node").selection_fields();
+    let shown = selected(shape, &rows_shown);
+    let kept = leading(shape, links, &rows_shown)?;
+    let holding = state.holding();
+    let reading = Reading { session: &session, table, shape, key, shown, kept, holding };
     let runner = &state.service().runner;
     let mut found = runner.similar(&session, request.clone()).await?;
     let mut rows = reading.rows(&found.rows).await?;
@@ -244,9 +250,13 @@ async fn search(context: &ResolverContext<'_>, shape: &Shape) -> Result<Answer> 
         let place = format!("{}.{}", field_name(shape), shape.columns[*position].field);
         state.warnings.not_finite(&place, *count);
     }
+    let field = field_name(shape);
+    let loading = Loading { state, session: &session, links, place: &field };
+    let related = loading.related(shape, &rows.kept, rows_shown).await?;
+    let block = Arc::new(Block { columns: rows.columns.clone(), related });
     let matches = found.rows.iter().filter_map(|row| {
         let place = *rows.places.get(&row.id)?;
-        Some(MatchRef { columns: rows.columns.clone(), row: place, score: row.score })
+        Some(MatchRef { rows: block.clone(), row: place, score: row.score })
     });
     Ok(Answer { version, matches: matches.collect(), found })
 }
@@ -313,6 +323,7 @@ struct Reading<'a> {
     shape: &'a Shape,
     key: usize,
     shown: BTreeSet<usize>,
+    kept: BTreeSet<usize>,
     holding: &'a Holding,
 }
 
@@ -321,6 +332,7 @@ struct Reading<'a> {
 struct FoundRows {
     places: HashMap<String, usize>,
     columns: Arc<Columns>,
+    kept: HashMap<usize, ArrayRef>,
     not_finite: Vec<(usize, u64)>,
     /// Bytes that are counted for them.
     bytes: usize,
@@ -333,8 +345,9 @@ impl Reading<'_> {
         let kind = key.kind.arrow_type();
         let ids: Vec<Expr> =
             found.iter().map(|row| cast(lit(row.id.as_str()), kind.clone())).collect();
-        let mut output: Vec<Expr> =
-            self.shown.iter().map(|at| by_name(&self.shape.columns[*at].name)).collect();
+        let mut output: Vec<Expr> = (self.shown.union(&self.kept))
+            .map(|at| by_name(&self.shape.columns[*at].name))
+            .collect();
         output.push(cast(by_name(&key.name), DataType::Utf8).alias(ID));
         let frame = self.table.clone().filter(in_list(by_name(&key.name), ids, false))?;
         let frame = frame.select(output)?;
@@ -353,6 +366,11 @@ impl Reading<'_> {
             bytes += converted.bytes;
             columns.insert(*position, converted.values);
         }
-        Ok(FoundRows { places, columns: Arc::new(columns), not_finite, bytes })
+        let mut kept = HashMap::new();
+        for position in &self.kept {
+            let column = &self.shape.columns[*position];
+            kept.insert(*position, canonical(named(&batch, &column.name)?, &column.kind)?);
+        }
+        Ok(FoundRows { places, columns: Arc::new(columns), kept, not_finite, bytes })
     }
 }

@@ -14,9 +14,18 @@
 //! `UPDATE_CASES=1` writes the answers as they are into the files; what changed is then for a reviewer
 //! to read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Rig;
+use arrow::array::RecordBatch;
+
+use super::{Rig, related};
+
+fn write(file: &Path, batch: &RecordBatch) {
+    let file = std::fs::File::create(file).unwrap();
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+}
 
 #[tokio::test]
 async fn every_case_is_answered_as_its_file_says() {
@@ -31,12 +40,13 @@ async fn every_case_is_answered_as_its_file_says() {
     let is_update = std::env::var_os("UPDATE_CASES").is_some();
     let rig = Rig::with_calls().await;
     rig.append("calls", vec![super::calls().slice(0, 0)]).await;
+    related::create(&rig).await;
     if let Some(file) = std::env::var_os("COLONNADE_CASES_TO") {
-        let file = std::fs::File::create(file).unwrap();
-        let batch = super::calls();
-        let mut writer = arrow::ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
-        writer.write(&batch).unwrap();
-        writer.finish().unwrap();
+        let file = PathBuf::from(file);
+        write(&file, &super::calls());
+        for name in related::NAMES {
+            write(&file.with_extension(format!("{name}.arrow")), &related::rows(&rig, name).await);
+        }
     }
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for file in files {

@@ -2,6 +2,8 @@
 //!
 //! That is stronger than looking for secrets in answers: counts, orders, costs, errors and what is not there must be alike, too.
 
+mod more;
+
 use std::time::{Duration, Instant};
 
 use async_graphql::Request;
@@ -35,7 +37,31 @@ columns = [
     {name = "tags", type = "list(text)", nullable = true},
 ]
 "#;
-const VAULT: &str = "name = \"vault\"\nkey = [\"id\"]\ncolumns = [{name = \"id\", type = \"int64\"}, {name = \"combination\", type = \"text\"}]";
+/// Not granted, with a relation to what is.
+const VAULT: &str = r#"
+name = "vault"
+key = ["id"]
+relations = [{column = "note_id", to = "notes"}]
+columns = [{name = "id", type = "int64"}, {name = "combination", type = "text"}, {name = "note_id", type = "int64"}]
+"#;
+/// Some of them to notes that are kept back, and some that are kept back to notes that are seen; the column of a second relation is
+/// behind a mask, and what a third one leads to is not granted.
+const REPLIES: &str = r#"
+name = "replies"
+key = ["id"]
+relations = [
+    {column = "note_id", to = "notes"},
+    {name = "same_amount", column = "amount", to = "notes", to_column = "amount"},
+    {name = "kept", column = "note_id", to = "VAULT"},
+]
+columns = [
+    {name = "id", type = "int64"},
+    {name = "note_id", type = "int64"},
+    {name = "team", type = "text"},
+    {name = "amount", type = "int64"},
+    {name = "text", type = "text"},
+]
+"#;
 /// Of a team that may see some of `notes`, and of `mail` the rows of its team.
 const GRANTS: &str = r#"{
     "salt": "0123456789abcdef",
@@ -44,6 +70,7 @@ const GRANTS: &str = r#"{
             "secret": "hide", "phone": "last-4", "amount": "bucket 100", "seen_at": "bucket 1d"
         }},
         "mail": {"rows": "team = claim.team"},
+        "replies": {"rows": "team = claim.team"},
         "embeddings": {"rows": "length(id) = 1"}
     }
 }"#;
@@ -98,6 +125,20 @@ fn mail(world: usize) -> String {
     seen.chain(hidden).collect()
 }
 
+fn replies(world: i64) -> String {
+    let mut lines = Vec::new();
+    for n in 0..12i64 {
+        // Of notes that are seen, and of some that are there in one world alone.
+        let note = if n % 3 == 0 { n * 10 + 1 } else { n * 10 };
+        lines.push(json!({"id": n, "note_id": note, "team": "red", "amount": n * 100, "text": format!("reply {n}")}));
+    }
+    for n in 0..6 + world * 3 {
+        let text = format!("world {world} answers");
+        lines.push(json!({"id": 100 + n, "note_id": n * 10 * (world + 1), "team": "blue", "amount": n, "text": text}));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 async fn ingest(rig: &Rig, who: &Principal, dataset: &str, lines: String) {
     let format = datasets::read::Format::Ndjson;
     let rows = IngestRows::Body { bytes: lines.into(), format, name: "body".to_owned() };
@@ -127,11 +168,13 @@ impl World {
             let named = ["vault", "safe"][world];
             let spec = spec(&VAULT.replace("vault", named));
             rig.engine.create_dataset(&who, spec).await.unwrap();
-            let rows =
-                (0..3 + world).map(|n| json!({"id": n, "combination": format!("{n}{world}")}));
+            let rows = (0..3 + world)
+                .map(|n| json!({"id": n, "combination": format!("{n}{world}"), "note_id": n * 10}));
             let rows = rows.map(|row| format!("{row}\n")).collect();
             ingest(&rig, &who, named, rows).await;
         }
+        rig.create(spec(&REPLIES.replace("VAULT", ["vault", "safe"][world]))).await;
+        ingest(&rig, &who(), "replies", replies(world as i64)).await;
         Self { rig, run: record.id.to_string() }
     }
 }
@@ -156,6 +199,7 @@ struct Asker {
     random: ChaCha8Rng,
     cursors: Vec<String>,
     runs: Vec<String>,
+    nodes: Vec<String>,
 }
 
 impl Asker {
@@ -241,14 +285,24 @@ impl Asker {
     /// A dataset's field; some of one world alone, or of none.
     fn field(&mut self) -> &'static str {
         match self.random.random_range(0..6) {
-            0 => self.one(&["mail", "vault", "safe", "nothing", "runs", "runStages", "embeddings"]),
+            0 => self.one(&[
+                "mail",
+                "vault",
+                "safe",
+                "nothing",
+                "runs",
+                "runStages",
+                "embeddings",
+                "replies",
+            ]),
             _ => "notes",
         }
     }
 
     fn request(&mut self) -> String {
         let (filter, as_of) = (self.filter(), self.as_of());
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..28) {
+            20.. => self.reading(&filter, &as_of),
             0..=6 => {
                 let (field, order, shown) = (self.field(), self.order(), self.shown());
                 let rows =
@@ -422,7 +476,8 @@ async fn whatever_is_asked_tells_nothing_of_what_is_kept_back() {
     }
     let runs = worlds.iter().map(|world| world.run.clone()).collect();
     let random = ChaCha8Rng::seed_from_u64(seed);
-    let mut asker = Asker { random, cursors, runs };
+    let nodes = more::nodes(&worlds).await;
+    let mut asker = Asker { random, cursors, runs, nodes };
     let (mut told, mut errors, count) = (0, 0, requests());
     for number in 0..count {
         let query = asker.request();
@@ -471,6 +526,9 @@ async fn a_difference_between_the_worlds_is_seen_by_who_sees_all() {
         "{ notes(where: {team: {eq: \"red\"}}, first: 9) { nodes { seenAt } } }",
         "{ vault { totalCount } }",
         "{ datasets { name } }",
+        "{ notes { nodes { related { replies { totalCount } } } } }",
+        "{ notesDistinct(columns: [TEAM]) { nodes { team } } }",
+        "{ notesGroups(groupBy: [TEAM], top: 1) { nodes { team isOther count } } }",
         "{ mailSimilar(to: {text: \"my card was stolen\"}) { matches { score } } }",
     ] {
         let all = who();

@@ -44,6 +44,7 @@ pub(crate) fn spec() -> DatasetSpec {
             column("value", ColumnType::Float64, false, "What was found"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

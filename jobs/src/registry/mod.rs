@@ -167,6 +167,7 @@ pub(crate) fn models_spec() -> DatasetSpec {
             ),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 
@@ -196,6 +197,7 @@ pub(crate) fn stages_spec() -> DatasetSpec {
             text("run_id", "The run that did it"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

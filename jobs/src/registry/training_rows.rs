@@ -73,6 +73,7 @@ pub(crate) fn training_rows_spec() -> DatasetSpec {
             ),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

@@ -111,6 +111,7 @@ pub fn runs_spec() -> Result<DatasetSpec> {
             ),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     })
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn logs_spec() -> Result<DatasetSpec> {
             column("message", Text, "What was said; a line of more than 4096 bytes is cut"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     })
 }
 

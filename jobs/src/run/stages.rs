@@ -129,6 +129,7 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
             ),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     })
 }
 

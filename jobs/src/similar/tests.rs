@@ -61,6 +61,7 @@ impl Rig {
                 column("n", ColumnType::Int64, true, ""),
             ],
             validations: Vec::new(),
+            relations: Vec::new(),
         };
         let who = Principal::local();
         self.engine.ensure_dataset(&who, &spec).await.unwrap();

@@ -66,6 +66,7 @@ pub fn labels_spec() -> DatasetSpec {
             text("by", "Who said it"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 
@@ -200,6 +201,7 @@ pub fn pairs_spec() -> DatasetSpec {
             text("by", "Who said it"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

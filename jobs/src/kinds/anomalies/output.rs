@@ -81,6 +81,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         }],
         columns,
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

@@ -95,6 +95,7 @@ fn spec(
         }],
         columns,
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn spec(name: DatasetName, dimension: u32) -> DatasetSpec {
             column("vector", ColumnType::Vector(dimension), false, "The vector, of length 1"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

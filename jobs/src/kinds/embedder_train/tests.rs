@@ -46,6 +46,7 @@ fn spec(name: &str, key: &[&str], columns: Vec<datasets::ColumnSpec>) -> Dataset
         partition_by: Vec::new(),
         columns,
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

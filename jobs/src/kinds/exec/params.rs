@@ -185,6 +185,7 @@ impl Params {
             partition_by: Vec::new(),
             columns: self.output_columns.clone(),
             validations: Vec::new(),
+            relations: Vec::new(),
         }
     }
 }

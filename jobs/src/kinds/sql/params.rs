@@ -228,6 +228,7 @@ impl Params {
             partition_by: Vec::new(),
             columns: Vec::new(),
             validations: Vec::new(),
+            relations: Vec::new(),
         }
     }
 }

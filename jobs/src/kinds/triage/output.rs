@@ -65,6 +65,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             ),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

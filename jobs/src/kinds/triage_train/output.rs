@@ -47,6 +47,7 @@ pub(super) fn suspects_spec() -> DatasetSpec {
             number("of_label", "What it gives to the label, 0 to 1"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

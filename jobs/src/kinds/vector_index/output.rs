@@ -90,6 +90,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             column("queries", ColumnType::Int64, false, "Rows that recall was measured with"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 

@@ -52,6 +52,7 @@ impl Rig {
                 column("vector", ColumnType::Vector(DIMENSIONS as u32), false, ""),
             ],
             validations: Vec::new(),
+            relations: Vec::new(),
         };
         let who = Principal::local();
         ensure(&self.engine, &spec).await;
@@ -190,6 +191,7 @@ async fn a_narrow_filter_is_searched_exactly() {
         partition_by: Vec::new(),
         columns: vec![column("id", ColumnType::Text, false, "")],
         validations: Vec::new(),
+        relations: Vec::new(),
     };
     drop(session);
     let who = Principal::local();

@@ -61,6 +61,7 @@ pub(crate) fn spec(name: DatasetName) -> DatasetSpec {
             column("checksum", ColumnType::Int64, false, "Of the pairs and clusters"),
         ],
         validations: Vec::new(),
+        relations: Vec::new(),
     }
 }
 
