@@ -26,6 +26,9 @@ use crate::storage::Root;
 /// Consumers that an error for want of memory names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
+/// Bytes of files from which on they are read side by side: to find a row, opening one twice costs more than reading it once.
+const SPLIT_BYTES_MIN: usize = 4 << 20;
+
 /// The rule that leaves conditions to the reader of files alone.
 const FILTERS_TO_FILES: &str = "FilterPushdown";
 
@@ -60,6 +63,7 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     settings.execution.parquet.schema_force_view_types = false;
     settings.sql_parser.map_string_types_to_utf8view = false;
     settings.execution.parquet.pushdown_filters = true;
+    settings.optimizer.repartition_file_min_size = SPLIT_BYTES_MIN;
     settings.execution.parquet.reorder_filters = true;
 
     // A file's reader drops a condition that it can not put to the file as it is stored, and says nothing (apache/datafusion#22384):

@@ -259,7 +259,7 @@ async fn one_row_by_its_key() {
         let frame = session.table(&calls).await.unwrap();
         table += ms(started);
         let started = Instant::now();
-        let id = format!("call-{:010}", i * 40_077);
+        let id = format!("call-{:010}", i * 9_007);
         let frame = frame.filter(col("id").eq(lit(id))).unwrap();
         let frame =
             frame.sort(vec![col("id").sort(true, false)]).unwrap().limit(0, Some(2)).unwrap();
