@@ -40,7 +40,7 @@ pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use functions::{JsonAs, json_at, json_has, list_part};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
-pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
+pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,
     PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,

@@ -12,6 +12,7 @@ mod doctor;
 mod drop;
 mod guess;
 mod ingest;
+mod keys;
 mod label;
 mod lineage;
 mod models;
@@ -74,7 +75,8 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,
         Command::Schema => schema::schema(settings, output).await,
-        Command::Config(_) => config::config(settings, output),
+        Command::Keys(arguments) => keys::keys(arguments, settings, output).await,
+        Command::Config(_) => config::config(settings, output).await,
     }
 }
 

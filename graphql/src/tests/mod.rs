@@ -7,6 +7,7 @@ mod connections;
 mod grants;
 mod http;
 mod isolation;
+mod keys;
 mod limits;
 mod measures;
 mod nested;

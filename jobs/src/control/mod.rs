@@ -13,6 +13,7 @@
 
 mod admission;
 mod error;
+mod keys;
 #[cfg(test)]
 pub(crate) mod postgres;
 mod sql;
@@ -24,6 +25,7 @@ use futures::future::BoxFuture;
 
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
+pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
 pub use sql::SqlStore;
 pub use ticks::{Fired, TickCount, TickOf, TickState};
 
@@ -219,7 +221,7 @@ pub struct Earlier {
 }
 
 /// Where control state is kept. All times come from the caller.
-pub trait ControlStore: Send + Sync {
+pub trait ControlStore: KeyStore + Send + Sync {
     /// Adds a run that waits, if there is room.
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>>;
 

@@ -39,8 +39,8 @@ mod tries;
 mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -57,6 +57,7 @@ use tokio_util::task::TaskTracker;
 use crate::control::{
     Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
 };
+use crate::keys::KeyRing;
 use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
@@ -113,6 +114,8 @@ struct Shared {
     ended: Notify,
     /// Told when what ended may let a schedule go on.
     clock: Notify,
+    /// Those that hear at once of a key that was made or revoked here.
+    keys: Mutex<Vec<Weak<KeyRing>>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -191,6 +194,7 @@ impl Runner {
             wake: Notify::new(),
             ended: Notify::new(),
             clock: Notify::new(),
+            keys: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,

@@ -1,8 +1,8 @@
 //! What a runner's tasks share: who waits for what, and what may still happen to it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{Asked, AtWork, Runner, Shared, Takes, bound};
 use crate::control::{Asked as Listed, Cancelled, Count, Room};
+use crate::keys::KeyRing;
 use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunRecord, RunState};
@@ -28,6 +29,18 @@ impl Runner {
         let since = (self.shared.now() - time).timestamp_micros();
         let failed = self.shared.records.store().failed_after(since).await?;
         Ok(u64::try_from(failed).unwrap_or_default())
+    }
+
+    /// Has a ring hear at once of keys that are made or revoked here.
+    pub(crate) fn tell_of_keys(&self, ring: &Arc<KeyRing>) {
+        let mut rings = self.shared.keys.lock();
+        rings.retain(|ring| ring.strong_count() > 0);
+        rings.push(Arc::downgrade(ring));
+    }
+
+    /// Those that hear of it.
+    pub(crate) fn key_rings(&self) -> Vec<Arc<KeyRing>> {
+        self.shared.keys.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The folder of programs that the job `exec` may run, if there is one.
