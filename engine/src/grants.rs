@@ -5,7 +5,7 @@
 //! read through a session, which wraps each table before a plan is made (`session/guard`), and a catalogue that has no more in it.
 //! What does not hold any more (a mask of a column that was renamed) shows nothing rather than too much.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, DatasetEntry};
 use crate::derived::is_kept_name;
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
+use crate::session::claims_in;
 
 /// The name that stands for all datasets that no other grant names.
 const OTHERS: &str = "*";
@@ -218,6 +219,12 @@ impl GrantSet {
             }
         }
         Ok(())
+    }
+
+    /// The claims that conditions ask for. No others of somebody make a difference to what they see.
+    pub fn claims_used(&self) -> BTreeSet<String> {
+        let conditions = self.datasets.values().filter_map(|grant| grant.rows.as_deref());
+        conditions.flat_map(claims_in).collect()
     }
 
     /// What is said of a dataset: by its name, or as one of all others, among which is nothing that may tell of what is kept back.

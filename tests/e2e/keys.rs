@@ -131,3 +131,48 @@ async fn what_a_key_can_not_be_is_refused() {
     let none = colonnade(root.path(), &["keys", "list", "--json"]).await.json();
     assert_eq!(none, json!([]));
 }
+
+#[tokio::test]
+async fn a_token_of_a_provider_opens_a_server_that_trusts_it() {
+    let root = tempfile::tempdir().unwrap();
+    make(root.path(), "model_calls").await;
+    // Made by another library, with an end that is far away.
+    let made: Value =
+        serde_json::from_str(include_str!("../../graphql/src/server/auth/jwt/tokens.json"))
+            .unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (jwks, config) =
+        (elsewhere.path().join("jwks.json"), elsewhere.path().join("colonnade.toml"));
+    std::fs::write(&jwks, made["jwks"].to_string()).unwrap();
+    let settings = format!(
+        "[auth.jwt]\nissuer = \"https://id.example.org\"\naudience = \"colonnade\"\njwks = {:?}\n\n\
+         [[auth.jwt.roles]]\nvalue = \"admins\"\nrole = \"admin\"\n",
+        jwks.to_str().unwrap()
+    );
+    std::fs::write(&config, &settings).unwrap();
+    let flags = ["--config", config.to_str().unwrap()];
+    let server = Server::start_with(root.path(), &flags).await;
+    let token = |name: &str| made["tokens"][name].as_str().unwrap().to_owned();
+    assert_eq!(ask(&server, None, QUERY).await.status, 401);
+    for (name, status) in [("RS256", 200), ("ES256", 200), ("EdDSA", 200), ("PS256", 401)] {
+        let answer = ask(&server, Some(&token(name)), QUERY).await;
+        assert_eq!(answer.status, status, "{name}: {answer:?}");
+    }
+    let keys = ask(&server, Some(&token("RS256")), "{ keys { prefix } }").await;
+    assert_eq!(keys.body["data"]["keys"], json!([]), "{keys:?}");
+    assert!(!server.log().contains(&token("RS256")));
+    drop(server);
+    for (from, to, says) in [
+        ("\"colonnade\"", "[]", "audience"),
+        ("jwks = ", "algorithms = [\"HS256\"]\njwks = ", "HS256"),
+        ("jwks.json", "none.json", "none.json"),
+        ("issuer", "isuer", "isuer"),
+        ("\"admin\"\n", "\"admin\"\ngrants = \"none\"\n", "none"),
+        ("jwks = ", "leeway = \"1h\"\njwks = ", "leeway"),
+    ] {
+        std::fs::write(&config, settings.replace(from, to)).unwrap();
+        let arguments = [flags[0], flags[1], "config"];
+        let line = colonnade(root.path(), &arguments).await;
+        assert!(line.fails_with("BAD_INPUT").contains(says), "{says}: {}", line.stderr);
+    }
+}

@@ -67,6 +67,11 @@ use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
 use reading::{Reading, with_pauses};
 
+/// The claims that a condition of grants asks for.
+pub(crate) fn claims_in(condition: &str) -> std::collections::BTreeSet<String> {
+    sql::joined_behind(condition, guard::CLAIM).1
+}
+
 /// The catalogue and schema that a dataset's name is looked up in.
 const CATALOG: &str = "colonnade";
 const SCHEMA: &str = "datasets";

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Code, Engine, Error, Places, Principal, Result};
-use jobs::{KeyRing, Runner};
+use jobs::Runner;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response};
 use tokio::net::TcpListener;
@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub use auth::ApiKey;
-use auth::{Door, Pass};
+pub use auth::{ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
+use auth::{Door, Pass, Tokens};
 use listen::OfConnection;
 use trace::RequestIds;
 use uploads::Uploads;
@@ -54,6 +54,8 @@ pub struct ServerOptions {
     /// Who is let in, beside those who have keys of control state. Where there are neither: the local user, and only on a loopback
     /// address.
     pub keys: Vec<ApiKey>,
+    /// Whose tokens are taken, if anybody's are.
+    pub jwt: Option<JwtOptions>,
     /// What a request may ask for.
     pub limits: Limits,
     /// How clients are waited for.
@@ -86,6 +88,7 @@ impl Default for ServerOptions {
         Self {
             listen: LISTEN_DEFAULT,
             keys: Vec::new(),
+            jwt: None,
             limits: Limits::default(),
             patience: Patience::default(),
         }
@@ -133,7 +136,11 @@ impl Server {
     /// connect without a key (FORBIDDEN).
     pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
         let listen = options.listen;
-        let door = Door::new(options.keys, runner.key_ring().await?);
+        let tokens = match options.jwt {
+            Some(jwt) => Some(Tokens::open(jwt).await?),
+            None => None,
+        };
+        let door = Door::new(options.keys, runner.key_ring().await?, tokens);
         if !door.needs_key() {
             require_loopback(listen)?;
         }
@@ -142,9 +149,9 @@ impl Server {
         let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
         let uploads = Uploads::new(options.limits.ingest_in_flight_bytes_max);
         let requests = Uploads::new(REQUESTS_BYTES_MAX);
-        let clients = match door.tenants().len() {
-            1 => Places::of_one_tenant(options.limits.connections_max),
-            _ => Places::new(options.limits.connections_max),
+        let clients = match door.is_of_one_tenant() {
+            true => Places::of_one_tenant(options.limits.connections_max),
+            false => Places::new(options.limits.connections_max),
         };
         let sockets = TaskTracker::new();
         let service = Service::new(engine, runner, options.limits)?;
@@ -176,9 +183,8 @@ impl Server {
         };
         tracing::info!(address = %self.address, "serving");
         let looked_through = tokio::spawn(self.app.clone().look_through());
-        let keys = Arc::clone(self.app.0.door.keys());
         let followed = CancellationToken::new();
-        let following = tokio::spawn(follow(keys, followed.clone()));
+        let following = tokio::spawn(self.app.clone().follow_keys(followed.clone()));
         listen::serve(self.listener, self.app, connections_max, signal).await;
         looked_through.abort();
         // Requests that are under way ended before, and their keys were used.
@@ -188,10 +194,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-async fn follow(keys: Arc<KeyRing>, until: CancellationToken) {
-    keys.keep(until).await;
 }
 
 fn bind_error(listen: SocketAddr, error: std::io::Error) -> Error {
@@ -336,6 +338,10 @@ impl App {
                 tracing::warn!(tenant = %who.tenant, detail = error.detail(), "datasets can not be listed");
             }
         }
+    }
+
+    async fn follow_keys(self, until: CancellationToken) {
+        self.0.door.follow(until).await;
     }
 
     async fn route(&self, route: Route, request: Request, ids: &RequestIds) -> Response {

@@ -13,6 +13,7 @@
 //! what goes on for long ends with it.
 
 mod issued;
+mod jwt;
 mod local;
 mod settings;
 
@@ -29,6 +30,9 @@ use poem::http::{HeaderMap, header};
 use tokio_util::sync::CancellationToken;
 
 use issued::IssuedKeys;
+pub(crate) use jwt::Tokens;
+use jwt::TokensAtTheDoor;
+pub use jwt::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
 use local::LocalUser;
 pub use settings::ApiKey;
 use settings::SettingsKeys;
@@ -106,6 +110,7 @@ pub(crate) struct Door {
     chain: Vec<Arc<dyn Authenticator>>,
     of_settings: Vec<Principal>,
     keys: Arc<KeyRing>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl fmt::Debug for Door {
@@ -115,18 +120,27 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    /// A door that these keys open, and those of control state; while there are none it opens to the local user.
-    pub(crate) fn new(keys: Vec<ApiKey>, issued: Arc<KeyRing>) -> Self {
-        let until = keys.is_empty().then(|| Arc::clone(&issued));
+    /// A door that these keys open, those of control state, and tokens; while there is none of them it opens to the local user.
+    pub(crate) fn new(
+        keys: Vec<ApiKey>,
+        issued: Arc<KeyRing>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Self {
+        let until = (keys.is_empty() && tokens.is_none()).then(|| Arc::clone(&issued));
         let local = Arc::new(LocalUser { until });
         let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
-        let of_settings = keys.iter().map(reader).collect();
-        let chain: Vec<Arc<dyn Authenticator>> = vec![
+        let mut of_settings: Vec<Principal> = keys.iter().map(reader).collect();
+        let tenants = tokens.iter().flat_map(|tokens| tokens.tenants());
+        of_settings.extend(tenants.map(|tenant| Principal::new(tenant, "server", &[Role::Reader])));
+        let mut chain: Vec<Arc<dyn Authenticator>> = vec![
             local.clone(),
             Arc::new(SettingsKeys(keys)),
             Arc::new(IssuedKeys(Arc::clone(&issued))),
         ];
-        Self { local, chain, of_settings, keys: issued }
+        if let Some(tokens) = &tokens {
+            chain.push(Arc::new(TokensAtTheDoor(Arc::clone(tokens))));
+        }
+        Self { local, chain, of_settings, keys: issued, tokens }
     }
 
     /// Of each tenant that lets somebody in, one who reads it.
@@ -148,9 +162,20 @@ impl Door {
         !self.local.is_open()
     }
 
-    /// The keys of control state.
-    pub(crate) fn keys(&self) -> &Arc<KeyRing> {
-        &self.keys
+    /// Whether only those of one tenant come.
+    pub(crate) fn is_of_one_tenant(&self) -> bool {
+        let names_any = self.tokens.as_ref().is_some_and(|tokens| tokens.names_any_tenant());
+        !names_any && self.tenants().len() == 1
+    }
+
+    /// Follows what keys there are, of control state and of who signs tokens, until `ending`.
+    pub(crate) async fn follow(&self, ending: CancellationToken) {
+        let tokens = async {
+            if let Some(tokens) = &self.tokens {
+                tokens.keep(ending.clone()).await;
+            }
+        };
+        tokio::join!(self.keys.keep(ending.clone()), tokens);
     }
 
     /// Who sent these headers.

@@ -22,7 +22,7 @@ async fn runner() -> Runner {
 }
 
 async fn door(keys: Vec<ApiKey>) -> Door {
-    Door::new(keys, runner().await.key_ring().await.unwrap())
+    Door::new(keys, runner().await.key_ring().await.unwrap(), None)
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn keys_come_and_go_and_the_local_user_does_not_come_back() {
         let ring = ring.clone();
         async move { ring.keep(CancellationToken::new()).await }
     });
-    let door = Door::new(vec![], ring);
+    let door = Door::new(vec![], ring, None);
     let local = headers(&[("host", "localhost")]);
     let local_pass = door.enter(&local).await.unwrap();
     let request = KeyRequest {
@@ -139,7 +139,7 @@ async fn a_key_that_has_expired_ends_what_goes_on_with_it() {
         ..KeyRequest::default()
     };
     let made = runner.create_key(&Principal::local(), request).await.unwrap();
-    let door = Door::new(vec![], runner.key_ring().await.unwrap());
+    let door = Door::new(vec![], runner.key_ring().await.unwrap(), None);
     let with = headers(&[("x-api-key", &made.text)]);
     let pass = door.enter(&with).await.unwrap();
     assert!(over(&pass).await.to_string().contains("expired"));
