@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
-pub use keys::{CreateKey, Keys, KeysCommand};
+pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use runs::{
@@ -129,6 +129,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Make, list and revoke the keys that let clients in
     Keys(Keys),
+    /// Look through what was done by whom, which the dataset `audit` has
+    Audit(Audit),
     /// Print the GraphQL schema
     Schema,
     /// Print the settings in force, and where each is from
@@ -518,6 +520,7 @@ impl Command {
             Self::Doctor(c) => c.json,
             Self::Config(c) => c.json,
             Self::Keys(c) => c.json,
+            Self::Audit(c) => c.json,
             Self::Serve(_) | Self::Worker(_) | Self::Schema => false,
         }
     }

@@ -35,7 +35,7 @@ pub use bus::{BUS_EVENTS_MAX, CommitBus, CommitEvent, CommitKind};
 pub use catalog::{Catalog, DatasetEntry, did_you_mean, near_names};
 pub use compact::Compacted;
 pub use datafusion::dataframe::DataFrame;
-pub use derived::{DERIVED_NAMES, is_kept_name};
+pub use derived::{AUDIT, DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use functions::{JsonAs, json_at, json_has, list_part};

@@ -13,6 +13,7 @@
 //!
 //! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
 
+pub mod audit;
 mod control;
 mod job;
 mod keys;

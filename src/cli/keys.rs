@@ -54,6 +54,29 @@ pub struct CreateKey {
 }
 
 #[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+    /// Print as one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done with what was done.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Go along the chain of all acts, and name the first that is missing, changed or elsewhere
+    Verify(VerifyAudit),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyAudit {
+    /// A row as it was noted before, elsewhere: its number and hash, as an earlier `verify` printed them
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub expect: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct RevokeKey {
     /// The letters behind `col_`, as `keys list` shows them
     pub prefix: String,

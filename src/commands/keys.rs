@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use engine::{Claim, Code, Error, GrantSet, Result};
+use jobs::audit::{NewAct, Outcome};
 use jobs::{ApiKeyState, KEYS_LISTED_MAX, KeyRequest, Runner};
 use serde_json::json;
 
@@ -33,7 +34,11 @@ pub async fn keys(arguments: Keys, settings: &Settings, output: &Output) -> Resu
         KeysCommand::Create(asked) => create(runner, asked, settings, output).await,
         KeysCommand::List => list(runner, settings, output).await,
         KeysCommand::Revoke(asked) => {
-            let key = runner.revoke_key(&settings.principal()?, &asked.prefix).await?;
+            let who = settings.principal()?;
+            let act = runner.begin_act(&who, act("revokeKey", Some(&asked.prefix))).await?;
+            let revoked = runner.revoke_key(&who, &asked.prefix).await;
+            act.end(Outcome::of(&revoked), None).await;
+            let key = revoked?;
             if output.is_json() {
                 return output.document(&key);
             }
@@ -64,7 +69,11 @@ async fn create(
         expires_at: asked.expires.as_deref().map(ends).transpose()?,
     };
     let is_first = !runner.has_had_keys().await?;
-    let made = runner.create_key(&settings.principal()?, request).await?;
+    let who = settings.principal()?;
+    let act = runner.begin_act(&who, act("createKey", None)).await?;
+    let made = runner.create_key(&who, request).await;
+    act.end(Outcome::of(&made), made.as_ref().ok().map(|made| made.key.prefix.as_str())).await;
+    let made = made?;
     if output.is_json() {
         return output.document(&json!({"secret": made.text, "key": made.key}));
     }
@@ -85,6 +94,17 @@ async fn create(
         output.note("from now on servers of this root let nobody in without a key");
     }
     Ok(())
+}
+
+/// What is recorded of a command.
+fn act(field: &str, target: Option<&str>) -> NewAct {
+    NewAct {
+        via: "command line".to_owned(),
+        field: field.to_owned(),
+        target: target.map(str::to_owned),
+        arguments_sha256: NewAct::digest(""),
+        ..NewAct::default()
+    }
 }
 
 async fn list(runner: &Runner, settings: &Settings, output: &Output) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One file per command; this one opens what they share.
 
 mod alter;
+mod audit;
 mod backfill;
 mod change;
 mod compact;
@@ -76,6 +77,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,
         Command::Schema => schema::schema(settings, output).await,
         Command::Keys(arguments) => keys::keys(arguments, settings, output).await,
+        Command::Audit(arguments) => audit::audit(arguments, settings, output).await,
         Command::Config(_) => config::config(settings, output).await,
     }
 }

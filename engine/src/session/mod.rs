@@ -138,7 +138,7 @@ impl Sessions {
         let mut versions: BTreeMap<DatasetName, Version> =
             catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
         for (dataset, as_of) in pins {
-            if !grants.is_all() {
+            if !grants.is_all() || grants.hides(dataset) {
                 catalog.dataset(dataset)?;
             }
             // Also finds a dataset that came after the catalogue was read.

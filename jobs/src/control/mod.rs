@@ -11,6 +11,7 @@
 //! sees it stand still for long enough, by its own clock, may take its runs away (`dead`). Only runs that are to be tried again, or are
 //! of a schedule, wait for a time, by the clock of whoever claims them.
 
+mod acts;
 mod admission;
 mod error;
 mod keys;
@@ -23,6 +24,7 @@ mod ticks;
 
 use futures::future::BoxFuture;
 
+pub use acts::{ActHead, ActRow, ActStore, BegunAct};
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
@@ -221,7 +223,7 @@ pub struct Earlier {
 }
 
 /// Where control state is kept. All times come from the caller.
-pub trait ControlStore: KeyStore + Send + Sync {
+pub trait ControlStore: ActStore + KeyStore + Send + Sync {
     /// Adds a run that waits, if there is room.
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>>;
 

@@ -192,7 +192,9 @@ async fn create(context: &ResolverContext<'_>) -> Result<CreatedKey> {
              able to make others",
         ));
     }
-    runner.create_key(who, request).await
+    let made = runner.create_key(who, request).await?;
+    state.done_to("createKey", &made.key.prefix);
+    Ok(made)
 }
 
 fn request_of(context: &ResolverContext<'_>) -> Result<KeyRequest> {

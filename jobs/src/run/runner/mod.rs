@@ -11,6 +11,7 @@
 //! A killed process loses no result and no run: what it was at is taken over, and what a dead attempt did or did not commit is read
 //! back from the tables themselves (`recovery`).
 
+mod acts;
 mod admission;
 #[cfg(test)]
 mod admission_tests;
@@ -39,8 +40,8 @@ mod tries;
 mod worker;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -57,7 +58,6 @@ use tokio_util::task::TaskTracker;
 use crate::control::{
     Cancelled, ControlStore, DeviceNeed, DeviceRoom, Enqueued, Fired, Lease, NewRun, TickOf,
 };
-use crate::keys::KeyRing;
 use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
@@ -75,6 +75,7 @@ pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub(crate) use request::require_outputs;
 pub use rerun::{Rerun, RerunOutput};
+use shared::Told;
 pub(crate) use tries::can_pass;
 pub use worker::WorkerState;
 use worker::{Worker, join, label};
@@ -114,8 +115,8 @@ struct Shared {
     ended: Notify,
     /// Told when what ended may let a schedule go on.
     clock: Notify,
-    /// Those that hear at once of a key that was made or revoked here.
-    keys: Mutex<Vec<Weak<KeyRing>>>,
+    /// Told of what is none of runs.
+    told: Told,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -194,7 +195,7 @@ impl Runner {
             wake: Notify::new(),
             ended: Notify::new(),
             clock: Notify::new(),
-            keys: Mutex::default(),
+            told: Told::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,
@@ -227,6 +228,7 @@ impl Runner {
             shared.threads.spawn(shared.tasks.track_future(writing))?,
             shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
+            shared.threads.spawn(shared.tasks.track_future(acts::project(shared.clone())))?,
         ] {
             drop(task);
         }
@@ -552,6 +554,7 @@ impl Runner {
         }
         shared.end_what_waits().await;
         projection::flush(shared).await;
+        acts::flush(shared).await;
         shared.logs.flush(&shared.engine).await;
         let worker = shared.worker.lock().id.clone();
         if let Err(error) = shared.records.store().leave(&worker).await {
