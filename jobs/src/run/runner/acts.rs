@@ -109,7 +109,9 @@ pub(super) async fn flush(shared: &Shared) {
     let flushed = async {
         let store = shared.records.store();
         for lost in store.lost_acts(LOST_MAX).await? {
-            let act = Act::read(&lost.document)?.ended(Outcome::Unknown, None, shared.now());
+            // By the id that it is kept under, so that it ends whatever its document says.
+            let act = Act { id: lost.id, ..Act::read(&lost.document)? };
+            let act = act.ended(Outcome::Unknown, None, shared.now());
             end(shared, &act).await?;
         }
         for tenant in store.acts_to_project().await? {
