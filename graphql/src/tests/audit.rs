@@ -58,7 +58,12 @@ async fn each_mutation_is_a_row_whether_it_came_out_well_or_not() {
         ]
     );
     assert_ne!(rows[3]["argumentsSha256"], rows[4]["argumentsSha256"]);
-    let text = Value::from(rows).to_string();
+    let shown = rows.into_iter().map(|mut row| {
+        // Any two digits may be in a digest.
+        row["argumentsSha256"] = Value::Null;
+        row.to_string()
+    });
+    let text: String = shown.collect();
     assert!(!text.contains(secret.as_str().unwrap()) && !text.contains("c1"), "{text}");
     assert_eq!(rig.runner.verify_audit(&who(), None).await.unwrap().acts, 5);
 }
