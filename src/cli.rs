@@ -1,6 +1,7 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
 mod files;
+mod keys;
 mod models;
 mod pipelines;
 mod runs;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
 pub use files::{Compact, Vacuum};
+pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
 pub use runs::{
@@ -125,6 +127,10 @@ pub enum Command {
     Devices(Devices),
     /// Say what is wrong with the tables of a root, and mend what can be mended
     Doctor(Doctor),
+    /// Make, list and revoke the keys that let clients in
+    Keys(Keys),
+    /// Look through what was done by whom, which the dataset `audit` has
+    Audit(Audit),
     /// Print the GraphQL schema
     Schema,
     /// Print the settings in force, and where each is from
@@ -513,6 +519,8 @@ impl Command {
             Self::Devices(c) => c.json,
             Self::Doctor(c) => c.json,
             Self::Config(c) => c.json,
+            Self::Keys(c) => c.json,
+            Self::Audit(c) => c.json,
             Self::Serve(_) | Self::Worker(_) | Self::Schema => false,
         }
     }

@@ -5,9 +5,13 @@ use datasets::{DatasetName, DatasetSpec};
 
 use crate::error::{Code, Error, Result};
 
+/// The dataset of what was done by whom: admins alone see it, and nobody drops it.
+pub const AUDIT: &str = "audit";
+
 /// Names of such datasets where no other is asked for, kept for them also before they are there.
 pub const DERIVED_NAMES: &[&str] = &[
     "anomalies",
+    AUDIT,
     "correlations",
     "duplicate_clusters",
     "duplicate_index",
@@ -83,6 +87,17 @@ pub(crate) fn refuse_change(name: &DatasetName) -> Error {
         false => "holds what Colonnade itself writes, which a run changes and nobody else",
     };
     Error::user(Code::Forbidden, format!("dataset {name} {says}"))
+}
+
+/// FORBIDDEN for the dataset of what was done: whoever did it could take it away.
+pub(crate) fn require_no_audit(there: &DatasetSpec) -> Result<()> {
+    match there.derived && there.name.as_str() == AUDIT {
+        true => Err(Error::user(
+            Code::Forbidden,
+            format!("dataset {AUDIT} says what was done by whom: it stays, and stays called so"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The error for rows of a client that a dataset does not take.

@@ -191,7 +191,7 @@ impl Engine {
         Box::pin(async move {
             who.require_in_part(Role::Reader)?;
             let Rooms { lake, sessions, .. } = &*self.0;
-            sessions.catalog(lake, &who.tenant, &who.grants).await
+            sessions.catalog(lake, &who.tenant, &who.sees()).await
         })
     }
 
@@ -204,7 +204,7 @@ impl Engine {
             who.require_in_part(Role::Reader)?;
             let Rooms { lake, sessions, .. } = &*self.0;
             lake.refresh_catalog(&who.tenant).await?;
-            sessions.catalog(lake, &who.tenant, &who.grants).await
+            sessions.catalog(lake, &who.tenant, &who.sees()).await
         })
     }
 
@@ -262,6 +262,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Version>> {
         Box::pin(async move {
             who.require(Role::Writer)?;
+            self.require_no_audit(who, dataset).await?;
             self.0.lake.drop_dataset(who, dataset).await
         })
     }
@@ -288,6 +289,7 @@ impl Engine {
         Box::pin(async move {
             who.require(Role::Admin)?;
             self.0.lake.require_writer()?;
+            self.require_no_audit(who, from).await?;
             self.0.lake.rename_dataset(who, from, to).await
         })
     }
@@ -553,7 +555,7 @@ impl Engine {
         Box::pin(async move {
             who.require_in_part(Role::Reader)?;
             let Rooms { lake, sessions, .. } = &*self.0;
-            sessions.changes(lake, &who.tenant, &who.grants, dataset, from, to).await
+            sessions.changes(lake, &who.tenant, &who.sees(), dataset, from, to).await
         })
     }
 
@@ -580,7 +582,7 @@ impl Engine {
     ) -> BoxFuture<'a, Result<Session>> {
         Box::pin(async move {
             who.require_in_part(Role::Reader)?;
-            self.0.sessions.open(&self.0.lake, &who.tenant, &who.grants, pins).await
+            self.0.sessions.open(&self.0.lake, &who.tenant, &who.sees(), pins).await
         })
     }
 

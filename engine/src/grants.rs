@@ -5,7 +5,7 @@
 //! read through a session, which wraps each table before a plan is made (`session/guard`), and a catalogue that has no more in it.
 //! What does not hold any more (a mask of a column that was renamed) shows nothing rather than too much.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Catalog, DatasetEntry};
-use crate::derived::is_kept_name;
+use crate::derived::{AUDIT, is_kept_name};
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
+use crate::session::claims_in;
 
 /// The name that stands for all datasets that no other grant names.
 const OTHERS: &str = "*";
@@ -27,18 +28,25 @@ const OTHERS: &str = "*";
 const ROWS_MAX_BYTES: usize = 4_096;
 /// Shortest salt: with a shorter one, hashes of all that a column may hold could be tried.
 const SALT_MIN_BYTES: usize = 16;
+/// What is behind the digest of grants by which what was done is not seen.
+const WITHOUT_AUDIT: &str = "-audit";
 /// Catalogues, as some see them, that are kept.
 const SEEN_MAX: usize = 256;
 
 /// What a principal may see of its tenant. Cloning is free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(Option<Arc<Limited>>);
+pub struct Grants {
+    limited: Option<Arc<Limited>>,
+    /// Whether what was done by whom is not seen, whatever else is.
+    is_without_audit: bool,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Limited {
     set: GrantSet,
     claims: BTreeMap<String, Claim>,
     digest: String,
+    digest_without_audit: String,
 }
 
 /// Grants as they are written down, for everyone who has them.
@@ -220,6 +228,12 @@ impl GrantSet {
         Ok(())
     }
 
+    /// The claims that conditions ask for. No others of somebody make a difference to what they see.
+    pub fn claims_used(&self) -> BTreeSet<String> {
+        let conditions = self.datasets.values().filter_map(|grant| grant.rows.as_deref());
+        conditions.flat_map(claims_in).collect()
+    }
+
     /// What is said of a dataset: by its name, or as one of all others, among which is nothing that may tell of what is kept back.
     fn of(&self, dataset: &DatasetName, derived: bool) -> Option<&Grant> {
         let may_tell = || self.has_parts() && (derived || is_kept_name(dataset));
@@ -245,29 +259,47 @@ impl Grants {
         let text = serde_json::to_vec(&(&set, &claims))
             .map_err(|e| Error::internal(format!("grants as text: {e}")))?;
         let digest = hex(&Sha256::digest(text));
-        Ok(Self(Some(Arc::new(Limited { set, claims, digest }))))
+        let digest_without_audit = format!("{digest}{WITHOUT_AUDIT}");
+        let limited = Limited { set, claims, digest, digest_without_audit };
+        Ok(Self { limited: Some(Arc::new(limited)), is_without_audit: false })
     }
 
     /// Whether all of the tenant is seen.
     pub fn is_all(&self) -> bool {
-        self.0.is_none()
+        self.limited.is_none()
+    }
+
+    /// The same, without what was done by whom.
+    pub(crate) fn without_audit(&self) -> Self {
+        Self { is_without_audit: true, ..self.clone() }
+    }
+
+    /// Whether `dataset` is that, and not seen.
+    pub(crate) fn hides(&self, dataset: &DatasetName) -> bool {
+        self.is_without_audit && dataset.as_str() == AUDIT
     }
 
     /// What tells these grants from others, to keep what was made for them apart; empty for [`Grants::all`].
     pub fn digest(&self) -> &str {
-        self.0.as_ref().map_or("", |limited| &limited.digest)
+        match (&self.limited, self.is_without_audit) {
+            (None, false) => "",
+            (None, true) => WITHOUT_AUDIT,
+            (Some(limited), false) => &limited.digest,
+            (Some(limited), true) => &limited.digest_without_audit,
+        }
     }
 
     /// Whether something of `dataset` is seen, which Colonnade fills by itself or not.
     pub(crate) fn sees(&self, dataset: &DatasetName, derived: bool) -> bool {
-        self.0.as_ref().is_none_or(|limited| limited.set.of(dataset, derived).is_some())
+        let is_of = |limited: &Arc<Limited>| limited.set.of(dataset, derived).is_some();
+        !self.hides(dataset) && self.limited.as_ref().is_none_or(is_of)
     }
 
     /// Whether all of `dataset` is seen, if it is.
     pub fn sees_whole(&self, dataset: &DatasetName) -> bool {
         let whole =
             |limited: &Arc<Limited>| limited.set.of(dataset, false).is_some_and(Grant::is_whole);
-        self.0.as_ref().is_none_or(whole)
+        !self.hides(dataset) && self.limited.as_ref().is_none_or(whole)
     }
 
     /// Whether columns of `dataset` are masked.
@@ -277,7 +309,7 @@ impl Grants {
 
     /// What is kept back of `dataset`, which is seen.
     pub(crate) fn part_of(&self, dataset: &DatasetName) -> Option<Part<'_>> {
-        let limited = self.0.as_deref()?;
+        let limited = self.limited.as_deref()?;
         let grant = limited.set.of(dataset, false).filter(|grant| !grant.is_whole())?;
         let salt = limited.set.salt.as_deref().unwrap_or_default();
         Some(Part { grant, claims: &limited.claims, salt })
@@ -392,7 +424,12 @@ impl Seen {
         grants: &Grants,
         fits: impl Fn(&DatasetEntry, &Part<'_>) -> Result<()>,
     ) -> Arc<Catalog> {
-        if grants.is_all() {
+        let hides = |name: &DatasetName| grants.hides(name);
+        let has_hidden = || {
+            catalog.datasets.keys().any(hides)
+                || catalog.dropped.keys().chain(catalog.unreadable.keys()).any(hides)
+        };
+        if grants.is_all() && !has_hidden() {
             return Arc::clone(catalog);
         }
         let key = (catalog.tenant.to_string(), grants.digest().to_owned());

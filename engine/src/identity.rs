@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -133,13 +134,15 @@ impl FromStr for RunId {
     }
 }
 
-/// What a principal may do: each includes those before it.
+/// What a principal may do: each includes those before it. `viewer` and `analyst`, as others call the first two, are read, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Query datasets and results.
+    #[serde(alias = "viewer")]
     Reader,
     /// Ingest rows and create datasets.
+    #[serde(alias = "analyst")]
     Writer,
     /// Submit and cancel runs.
     Operator,
@@ -163,18 +166,50 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self> {
         Ok(match text {
-            "reader" => Self::Reader,
-            "writer" => Self::Writer,
+            "reader" | "viewer" => Self::Reader,
+            "writer" | "analyst" => Self::Writer,
             "operator" => Self::Operator,
             "admin" => Self::Admin,
             other => {
                 let shown: String = other.chars().take(80).collect();
                 return Err(Error::user(
                     Code::BadInput,
-                    format!("role {shown:?}: expected reader, writer, operator or admin"),
+                    format!(
+                        "role {shown:?}: expected reader (or viewer), writer (or analyst), operator or admin"
+                    ),
                 ));
             }
         })
+    }
+}
+
+/// How somebody showed who it is, for records; there is no secret in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credential {
+    /// Not at all: who is at the machine, or has the files.
+    #[default]
+    Local,
+    /// By a key of the settings.
+    Setting,
+    /// By a key that was made while the product runs.
+    Key {
+        /// What of the key may be seen.
+        prefix: Arc<str>,
+        /// When it ends.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// By a token that somebody signed who is trusted.
+    Token,
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Setting => f.write_str("key of the settings"),
+            Self::Key { prefix, .. } => write!(f, "key {prefix}"),
+            Self::Token => f.write_str("token"),
+        }
     }
 }
 
@@ -189,12 +224,20 @@ pub struct Principal {
     pub roles: Vec<Role>,
     /// What it may see.
     pub grants: Grants,
+    /// How it showed that.
+    pub credential: Credential,
 }
 
 impl Principal {
     /// One who sees all of `tenant`.
     pub fn new(tenant: TenantId, subject: impl Into<String>, roles: &[Role]) -> Self {
-        Self { tenant, subject: subject.into(), roles: roles.to_vec(), grants: Grants::all() }
+        Self {
+            tenant,
+            subject: subject.into(),
+            roles: roles.to_vec(),
+            grants: Grants::all(),
+            credential: Credential::Local,
+        }
     }
 
     /// The local user: every role, tenant `default`.
@@ -230,6 +273,14 @@ impl Principal {
         }
     }
 
+    /// What it sees of its tenant: of what was done by whom nothing, unless it is an admin.
+    pub fn sees(&self) -> Grants {
+        match self.roles.contains(&Role::Admin) {
+            true => self.grants.clone(),
+            false => self.grants.without_audit(),
+        }
+    }
+
     fn forbidden(&self, needs: &str) -> Error {
         let subject: String = self.subject.chars().take(80).collect();
         Error::user(Code::Forbidden, format!("{subject:?} {needs}, and does not have it"))
@@ -258,6 +309,16 @@ mod tests {
         assert!(first < second);
         assert_eq!(first.to_string().parse::<RunId>().unwrap(), first);
         assert!("x".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn roles_have_the_names_that_others_give_them() {
+        for (name, role) in [("viewer", Role::Reader), ("analyst", Role::Writer)] {
+            assert_eq!(name.parse::<Role>().unwrap(), role);
+            assert_eq!(serde_json::from_str::<Role>(&format!("{name:?}")).unwrap(), role);
+        }
+        let error = "root".parse::<Role>().unwrap_err().to_string();
+        assert!(error.contains("\"root\"") && error.contains("viewer"), "{error}");
     }
 
     #[test]

@@ -36,12 +36,12 @@ pub use catalog::{Catalog, DatasetEntry};
 pub use compact::Compacted;
 pub use datafusion::dataframe::DataFrame;
 pub use datasets::{did_you_mean, near_names};
-pub use derived::{DERIVED_NAMES, is_kept_name};
+pub use derived::{AUDIT, DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use functions::{JsonAs, json_at, json_has, list_part};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
-pub use identity::{Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
+pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{
     IngestReceipt, IngestRequest, IngestRows, LoadOptions, LoadProgress, OnConflict,
     PRODUCER_MAX_BYTES, ProducerSequence, ProgressSink, RejectsMax,

@@ -38,7 +38,10 @@ mod subscribe;
 pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
 pub use limits::{LimitSetting, LimitValue, Limits};
-pub use server::{ApiKey, LISTEN_DEFAULT, Patience, Server, ServerOptions, require_keys};
+pub use server::{
+    ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant, LISTEN_DEFAULT, Patience,
+    Server, ServerOptions, require_loopback,
+};
 pub use service::{Accepts, Service};
 
 use engine::{Engine, Principal};

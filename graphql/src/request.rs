@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_graphql::{ServerError, Value};
+use async_graphql::{Context, Name, ServerError, Value};
 use datasets::DatasetName;
 use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
+use jobs::audit::{NewAct, Outcome};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 
@@ -39,6 +40,8 @@ pub(crate) struct RequestState {
     typename_bytes: usize,
     /// Memory of its rows.
     holding: Holding,
+    /// What is recorded of what it does, where it is one that does something.
+    acts: Option<Acts>,
     pace: Pace,
     /// What the answer that is made now holds.
     held: Mutex<Option<Held>>,
@@ -62,11 +65,22 @@ struct Telling {
 }
 
 impl RequestState {
-    /// A request of `who`, whose objects have so many bytes of `__typename` at most.
+    /// One of which nothing is recorded.
+    #[cfg(test)]
     pub(crate) fn new(
         service: Arc<ServiceInner>,
         who: Principal,
         typename_bytes: usize,
+    ) -> Arc<Self> {
+        Self::recording(service, who, typename_bytes, None)
+    }
+
+    /// A request of `who`, whose objects have so many bytes of `__typename` at most, and what is recorded of it.
+    pub(crate) fn recording(
+        service: Arc<ServiceInner>,
+        who: Principal,
+        typename_bytes: usize,
+        acts: Option<Acts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             holding: Holding::new(&service.limits),
@@ -77,6 +91,7 @@ impl RequestState {
             overflow: Notify::new(),
             counted: AtomicUsize::default(),
             typename_bytes,
+            acts,
             pace: Pace::default(),
             held: Mutex::default(),
             failed: Mutex::default(),
@@ -100,7 +115,7 @@ impl RequestState {
         (self.counted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(COUNTED_AT_ONCE)
     }
 
-    /// See [`RequestState::new`].
+    /// See [`RequestState::recording`].
     pub(crate) fn typename_bytes(&self) -> usize {
         self.typename_bytes
     }
@@ -163,6 +178,32 @@ impl RequestState {
     /// The errors that were noted since the answer was begun.
     pub(crate) fn failed(&self) -> Failed {
         self.failed.lock().take().unwrap_or_default()
+    }
+
+    /// Does `work`, which is the field `field` of a mutation, with a record of its beginning before it and of its end before it is answered;
+    /// anything else is just done.
+    pub(crate) async fn recorded<T>(
+        &self,
+        context: &Context<'_>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let is_root = context.path_node.as_ref().is_some_and(|node| node.parent.is_none());
+        let Some(acts) = self.acts.as_ref().filter(|_| is_root) else { return work.await };
+        let field = context.item.node.name.node.to_string();
+        let arguments = context.field().arguments().unwrap_or_default();
+        let new = acts.of(field.clone(), arguments);
+        let open = self.service.runner.begin_act(&self.who, new).await?;
+        let done = work.await;
+        let target = acts.target.lock().remove(&field);
+        open.end(Outcome::of(&done), target.as_deref()).await;
+        done
+    }
+
+    /// Says what the field `field` of a mutation was done to, where none of its arguments does.
+    pub(crate) fn done_to(&self, field: &str, target: &str) {
+        if let Some(acts) = &self.acts {
+            acts.target.lock().insert(field.to_owned(), target.to_owned());
+        }
     }
 
     /// The account of the memory of its rows.
@@ -234,6 +275,40 @@ impl RequestState {
         session
             .version(dataset)
             .ok_or_else(|| Error::internal(format!("the session has not opened {dataset}")))
+    }
+}
+
+/// What is recorded of a mutation.
+pub(crate) struct Acts {
+    pub(crate) operation: Option<String>,
+    pub(crate) request_id: String,
+    /// What fields were done to, as they say themselves.
+    pub(crate) target: Mutex<BTreeMap<String, String>>,
+}
+
+impl Acts {
+    /// Arguments that are names of things, and of no values in them.
+    const NAMES: [&str; 6] = ["dataset", "name", "prefix", "id", "runId", "job"];
+
+    fn of(&self, field: String, arguments: Vec<(Name, Value)>) -> NewAct {
+        let named = |name: &&str| match arguments.iter().find(|(of, _)| of.as_str() == *name) {
+            Some((_, Value::String(text))) => Some(text.clone()),
+            _ => None,
+        };
+        let target = Self::NAMES.iter().find_map(named);
+        let arguments: BTreeMap<String, serde_json::Value> = arguments
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value.into_json().unwrap_or_default()))
+            .collect();
+        let text = serde_json::to_string(&arguments).unwrap_or_default();
+        NewAct {
+            via: "graphql".to_owned(),
+            operation: self.operation.clone(),
+            field,
+            target,
+            arguments_sha256: NewAct::digest(&text),
+            request_id: self.request_id.clone(),
+        }
     }
 }
 

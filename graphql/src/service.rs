@@ -29,7 +29,7 @@ use crate::guard::{Admitted, RootField, admit};
 use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::names::is_field_of;
-use crate::request::RequestState;
+use crate::request::{Acts, RequestState};
 use crate::schema::TenantSchema;
 use crate::schema::cache::SchemaCache;
 use crate::subscribe::shared::SharedResults;
@@ -265,7 +265,8 @@ impl Service {
         let until = Instant::now() + time_max;
         let waiting_max = self.0.limits.waiting_max(&request, accepts);
         let (service, asks) = (self.clone(), who.clone());
-        let prepare = async move { service.prepare(&asks, request).await };
+        let id = request_id.to_owned();
+        let prepare = async move { service.prepare(&asks, request, id).await };
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
             let held = self.0.admit(&who.tenant, waiting_max).await?;
@@ -290,18 +291,19 @@ impl Service {
 
     async fn schema(&self, who: &Principal) -> Result<Arc<TenantSchema>> {
         let catalog = self.0.engine.catalog(who).await?;
-        self.0.schemas.get(&catalog, &who.grants, &self.0.limits).await
+        self.0.schemas.get(&catalog, &who.sees(), &self.0.limits).await
     }
 
     async fn prepare(
         &self,
         who: &Principal,
         mut request: Request,
+        request_id: String,
     ) -> Result<Prepared, Box<ServerError>> {
         let refuse = |error: Error| refused(&error);
         let limits = &self.0.limits;
         let catalog = self.0.engine.catalog(who).await.map_err(refuse)?;
-        let schema = self.0.schemas.get(&catalog, &who.grants, limits).await.map_err(refuse)?;
+        let schema = self.0.schemas.get(&catalog, &who.sees(), limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
         let Admitted { document, kind, cost, typename_bytes, roots, since } =
             admit(&request.query, name, &request.variables, &schema.paged, limits)?;
@@ -315,8 +317,13 @@ impl Service {
         }
         let question =
             (kind == OperationType::Subscription).then(|| question_of(&request, since.as_ref()));
+        let acts = (kind == OperationType::Mutation).then(|| Acts {
+            operation: request.operation_name.clone(),
+            request_id,
+            target: Default::default(),
+        });
         request.set_parsed_query(document);
-        let state = RequestState::new(self.0.clone(), who.clone(), typename_bytes);
+        let state = RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts);
         request.data.insert(state.clone());
         Ok(Prepared { schema, state, kind, cost, roots, question, request })
     }

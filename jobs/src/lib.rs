@@ -13,8 +13,10 @@
 //!
 //! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
 
+pub mod audit;
 mod control;
 mod job;
+mod keys;
 mod kinds;
 mod parameters;
 mod partition;
@@ -32,6 +34,10 @@ mod texts;
 pub use analysis::series::{Season, Span};
 pub use control::DeviceRoom;
 pub use job::{Estimate, InputSize, Job, Outcome};
+pub use keys::{
+    Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,
+    has_had_keys, require_keys_for,
+};
 pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,

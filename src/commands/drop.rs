@@ -89,7 +89,10 @@ pub async fn rename(arguments: Rename, settings: &Settings, output: &Output) -> 
     let engine = open_to_mend(settings, "colonnade rename").await?;
     let renamed = async {
         let who = settings.principal()?;
-        jobs::require_unused(&engine, settings.control().as_deref(), &who, &from, None).await?;
+        let control = settings.control();
+        jobs::require_unused(&engine, control.as_deref(), &who, &from, None).await?;
+        let (was, is) = (from.as_str(), to.as_str());
+        jobs::require_keys_for(&engine, control.as_deref(), &who.tenant, was, is).await?;
         let version = engine.rename_dataset(&who, &from, &to).await?;
         let labels = jobs::labels::follow_rename(&engine, &who, &from, &to).await?;
         if output.is_json() {

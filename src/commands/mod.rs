@@ -1,6 +1,7 @@
 //! One file per command; this one opens what they share.
 
 mod alter;
+mod audit;
 mod backfill;
 mod change;
 mod compact;
@@ -12,6 +13,7 @@ mod doctor;
 mod drop;
 mod guess;
 mod ingest;
+mod keys;
 mod label;
 mod lineage;
 mod models;
@@ -74,7 +76,9 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,
         Command::Schema => schema::schema(settings, output).await,
-        Command::Config(_) => config::config(settings, output),
+        Command::Keys(arguments) => keys::keys(arguments, settings, output).await,
+        Command::Audit(arguments) => audit::audit(arguments, settings, output).await,
+        Command::Config(_) => config::config(settings, output).await,
     }
 }
 

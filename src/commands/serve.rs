@@ -59,6 +59,7 @@ pub async fn listen(
     let mut options = ServerOptions {
         listen: settings.listen()?,
         keys: settings.api_keys()?,
+        jwt: settings.jwt()?,
         ..ServerOptions::default()
     };
     options.limits = settings.limits()?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use engine::{Code, Error, GrantSet, Result};
 
+use super::auth::Auth;
 use super::keys::KeySetting;
 
 /// What a settings file holds.
@@ -21,6 +22,8 @@ pub struct File {
     pub grants: BTreeMap<String, GrantSet>,
     /// The `[limits]` table.
     pub limits: BTreeMap<String, String>,
+    /// The `[auth]` table.
+    pub auth: Option<Auth>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -49,6 +52,7 @@ fn parse(name: String, text: &str) -> Result<File> {
         keys: Vec::new(),
         grants: BTreeMap::new(),
         limits: BTreeMap::new(),
+        auth: None,
     };
     for (key, value) in table {
         match (key.as_str(), value) {
@@ -67,6 +71,12 @@ fn parse(name: String, text: &str) -> Result<File> {
                 file.grants = value
                     .try_into()
                     .map_err(|e: toml::de::Error| bad(format!("grants: {}", e.message())))?;
+            }
+            ("auth", value) => {
+                let auth = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("auth: {}", e.message())))?;
+                file.auth = Some(auth);
             }
             (_, value) => {
                 let value = scalar(&value)

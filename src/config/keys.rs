@@ -75,7 +75,8 @@ impl KeySetting {
         let tenant = self.tenant.parse().map_err(|e: Error| bad(e.to_string()))?;
         if self.roles.is_empty() {
             return Err(bad(
-                "roles: expected reader, writer, operator or admin, found none".to_owned()
+                "roles: expected reader (or viewer), writer (or analyst), operator or admin, found none"
+                    .to_owned()
             ));
         }
         let roles = self
@@ -150,6 +151,19 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Grants by their name, as the settings have them.
+    pub fn grants(&self, name: &str) -> Result<GrantSet> {
+        let found = self.grants.get(name).map(|(set, _)| set.clone());
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.grants.keys().map(String::as_str).collect();
+            let expected = match known.as_slice() {
+                [] => "a table [grants.NAME] in the settings".to_owned(),
+                known => known.join(" or "),
+            };
+            bad(format!("grants {name:?} are not in the settings; expected {expected}"))
+        })
     }
 
     pub(super) fn keys_in_force(&self) -> impl Iterator<Item = InForce> {

@@ -3,6 +3,7 @@
 //! Every setting is kept as the text that it was given as and read into its type where it is used, so that
 //! `colonnade config` shows exactly what is in force and an error can say where the bad value is from.
 
+mod auth;
 mod file;
 mod keys;
 mod limits;
@@ -152,6 +153,7 @@ pub struct Settings {
     keys: Vec<(keys::KeySetting, Origin)>,
     grants: BTreeMap<String, (GrantSet, Origin)>,
     limits: BTreeMap<String, (String, Origin)>,
+    auth: Option<(auth::Auth, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -185,6 +187,7 @@ impl Settings {
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
         let mut storage = BTreeMap::new();
         let (mut keys, mut grants, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut auth = None;
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
@@ -192,7 +195,7 @@ impl Settings {
                     let known: Vec<_> = KEYS
                         .iter()
                         .map(|k| k.name)
-                        .chain(["storage", "keys", "grants", "limits"])
+                        .chain(["storage", "keys", "grants", "limits", "auth"])
                         .collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
@@ -210,6 +213,7 @@ impl Settings {
             grants.extend(file.grants.into_iter().map(of_file));
             let of_file = |(name, value)| (name, (value, Origin::File(file.name.clone())));
             limits.extend(file.limits.into_iter().map(of_file));
+            auth = file.auth.map(|auth| (auth, Origin::File(file.name.clone())));
         }
 
         for (variable, value) in environment {
@@ -249,7 +253,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys, grants, limits })
+        Ok(Self { values, storage, keys, grants, limits, auth })
     }
 
     /// Takes a flag that only some commands have.
@@ -260,7 +264,8 @@ impl Settings {
         }
         let (storage, keys) = (self.storage.clone(), self.keys.clone());
         let (grants, limits) = (self.grants.clone(), self.limits.clone());
-        Self { values, storage, keys, grants, limits }
+        let auth = self.auth.clone();
+        Self { values, storage, keys, grants, limits, auth }
     }
 
     /// Root of all data.
@@ -378,7 +383,17 @@ impl Settings {
         self.run_time()?;
         self.weights()?;
         self.log_format()?;
-        graphql::require_keys(self.listen()?, &self.api_keys()?)
+        self.listen()?;
+        self.jwt()?;
+        self.api_keys().map(drop)
+    }
+
+    /// Fails where others than this machine could come to a server that has no key of the settings.
+    pub fn require_keys(&self) -> Result<()> {
+        match self.api_keys()?.is_empty() && self.jwt()?.is_none() {
+            true => graphql::require_loopback(self.listen()?),
+            false => Ok(()),
+        }
     }
 
     /// Everything in force, for `colonnade config`.
@@ -419,6 +434,7 @@ impl Settings {
         }));
         lines.extend(self.limits_in_force());
         lines.extend(self.keys_in_force());
+        lines.extend(self.auth_in_force());
         lines
     }
 

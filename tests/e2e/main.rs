@@ -20,6 +20,7 @@ mod doors;
 mod examples;
 mod harness;
 mod interrupted;
+mod keys;
 mod killed;
 mod limits_of_the_machine;
 mod messy;

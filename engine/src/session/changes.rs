@@ -47,6 +47,9 @@ impl Sessions {
         to: Version,
     ) -> Result<Changes> {
         let session = self.open(lake, tenant, grants, &[]).await?;
+        if grants.hides(dataset) {
+            session.catalog().dataset(dataset)?;
+        }
         let is_part = !grants.is_all() && session.catalog().dataset(dataset)?.is_part;
         let FileChanges { to: end, added, removed, run_ids, commits } =
             lake.file_changes(tenant, dataset, from, to).await?;

@@ -45,7 +45,7 @@ use crate::error::{Code, Error, Result};
 use crate::grants::{Mask, Part, hex, seen};
 
 /// The word before a claim's name in a condition.
-const CLAIM: &str = "claim";
+pub(crate) const CLAIM: &str = "claim";
 /// Hexadecimal digits of a hash: more than any two values of a column could have in common.
 const HASH_DIGITS: usize = 32;
 /// Letters that a text must have for its last four to be shown.

@@ -68,6 +68,11 @@ use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
 use reading::{Reading, with_pauses};
 
+/// The claims that a condition of grants asks for.
+pub(crate) fn claims_in(condition: &str) -> std::collections::BTreeSet<String> {
+    sql::joined_behind(condition, guard::CLAIM).1
+}
+
 /// The catalogue and schema that a dataset's name is looked up in.
 const CATALOG: &str = "colonnade";
 const SCHEMA: &str = "datasets";
@@ -134,7 +139,7 @@ impl Sessions {
         let mut versions: BTreeMap<DatasetName, Version> =
             catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
         for (dataset, as_of) in pins {
-            if !grants.is_all() {
+            if !grants.is_all() || grants.hides(dataset) {
                 catalog.dataset(dataset)?;
             }
             // Also finds a dataset that came after the catalogue was read.

@@ -325,7 +325,7 @@ pub(super) fn has_query(text: &str) -> bool {
 
 /// The text with each `first.word` as one name in quotes, `"first.word"`, and those words, as the planner would read them. All else
 /// stays as it is written.
-pub(super) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String>) {
+pub(crate) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String>) {
     // What can not be split into tokens is the parser's to refuse.
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
     let (mut tokens, place) = (tokens.unwrap_or_default(), Places::of(text));

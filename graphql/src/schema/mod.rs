@@ -176,6 +176,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .into_iter()
         .chain(control::schedules::mutations())
         .chain(control::pipelines::mutations())
+        .chain(control::keys::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -213,7 +214,8 @@ fn control_query() -> Object {
         .field(control::jobs::job_field())
         .field(control::runs::runs_field())
         .field(control::runs::run_field())
-        .field(control::devices::devices_field());
+        .field(control::devices::devices_field())
+        .field(control::keys::keys_field());
     let schedules = control::schedules::queries().into_iter();
     schedules.chain(control::pipelines::queries()).fold(query, Object::field)
 }
@@ -239,6 +241,8 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::runs::enums().map(Type::from));
     types.extend(control::schedules::types().map(Type::from));
     types.extend(control::pipelines::types().map(Type::from));
+    types.extend(control::keys::types().map(Type::from));
+    types.extend(control::keys::enums().map(Type::from));
     let run_input = InputObject::new("RunInput")
         .description("A dataset at a version.")
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))

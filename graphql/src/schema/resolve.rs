@@ -47,7 +47,7 @@ where
 {
     FieldFuture::new(async move {
         let result = match state(context) {
-            Ok(state) => state.pace().keeps(future).await,
+            Ok(state) => state.recorded(context, state.pace().keeps(future)).await,
             Err(error) => Err(error),
         };
         match result {

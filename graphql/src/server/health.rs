@@ -56,8 +56,8 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
 
 /// Numbers for Prometheus, of all tenants together: where the server has keys, for those of admins.
 pub(super) async fn metrics(app: &App, request: &Request, ids: &RequestIds) -> Response {
-    let who = app.0.door.principal(request.headers());
-    if let Err(error) = who.and_then(|who| who.require(Role::Admin)) {
+    let pass = app.0.door.enter(request.headers()).await;
+    if let Err(error) = pass.and_then(|pass| pass.who.require(Role::Admin)) {
         return wire::failed(&error, ids);
     }
     let service = &app.0.service.0;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::negotiate::{Media, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, body, sse, websocket};
+use super::{App, Pass, body, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
@@ -40,16 +40,16 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
     };
     let method = request.method().clone();
-    let who = match app.0.door.principal(request.headers()) {
-        Ok(who) => who,
+    let pass = match app.0.door.enter(request.headers()).await {
+        Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };
-    if let Err(error) = app.0.let_in(&who, &request) {
+    if let Err(error) = app.0.let_in(&pass.who, &request) {
         return graphql_failure(wire::status(error.code()), &error, ids);
     }
     let parsed = match method {
         Method::GET => from_query_string(&request),
-        Method::POST => from_body(app, &who, request).await,
+        Method::POST => from_body(app, &pass.who, request).await,
         _ => {
             let error = bad_input("expected GET or POST");
             let mut response = graphql_failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
@@ -65,12 +65,12 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Ok(parsed) => parsed,
         Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
     };
-    answer(app, &who, parsed, &method, media, ids).await
+    answer(app, pass, parsed, &method, media, ids).await
 }
 
 async fn answer(
     app: &App,
-    who: &Principal,
+    pass: Pass,
     request: GraphqlRequest,
     method: &Method,
     media: Media,
@@ -82,7 +82,7 @@ async fn answer(
         (false, Media::EventStream) => Accepts::Streams,
         (false, _) => Accepts::Single,
     };
-    let answers = app.0.service.answer(who, request, &ids.request, accepts).await;
+    let answers = app.0.service.answer(&pass.who, request, &ids.request, accepts).await;
     match (answers, media) {
         (Answers::One(answer), _) if answer.stage == Stage::Misplaced && method == Method::GET => {
             let mut response = respond(*answer, Media::Json);
@@ -91,7 +91,7 @@ async fn answer(
             response.headers_mut().insert(header::ALLOW, allow);
             response
         }
-        (answers, Media::EventStream) => sse::respond(app, answers),
+        (answers, Media::EventStream) => sse::respond(app, answers, pass, ids),
         (Answers::One(answer), media) => respond(*answer, media),
         (Answers::Many(_), _) => {
             let error = Error::internal("a stream for a client that takes none");

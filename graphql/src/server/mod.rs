@@ -25,11 +25,12 @@ use jobs::Runner;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, Request, Response};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub use auth::ApiKey;
-use auth::Door;
+pub use auth::{ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
+use auth::{Door, Pass, Tokens};
 use listen::OfConnection;
 use trace::RequestIds;
 use uploads::Uploads;
@@ -50,8 +51,11 @@ const REQUESTS_BYTES_MAX: usize = 64 << 20;
 pub struct ServerOptions {
     /// The address; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Who is let in. Empty: the local user, and only on a loopback address.
+    /// Who is let in, beside those who have keys of control state. Where there are neither: the local user, and only on a loopback
+    /// address.
     pub keys: Vec<ApiKey>,
+    /// Whose tokens are taken, if anybody's are.
+    pub jwt: Option<JwtOptions>,
     /// What a request may ask for.
     pub limits: Limits,
     /// How clients are waited for.
@@ -84,6 +88,7 @@ impl Default for ServerOptions {
         Self {
             listen: LISTEN_DEFAULT,
             keys: Vec::new(),
+            jwt: None,
             limits: Limits::default(),
             patience: Patience::default(),
         }
@@ -105,15 +110,16 @@ impl Default for Patience {
     }
 }
 
-/// Fails where others than this machine could connect without a key.
-pub fn require_keys(listen: SocketAddr, keys: &[ApiKey]) -> Result<()> {
-    if !keys.is_empty() || listen.ip().is_loopback() {
+/// Fails where others than this machine could connect to a server that lets the local user in.
+pub fn require_loopback(listen: SocketAddr) -> Result<()> {
+    if listen.ip().is_loopback() {
         return Ok(());
     }
     Err(Error::user(
         Code::Forbidden,
         format!(
-            "listen on {listen}: without API keys the server binds to loopback only; configure a key, or listen on 127.0.0.1"
+            "listen on {listen}: without API keys the server binds to loopback only; make a key by `colonnade keys create`, configure \
+             one, or listen on 127.0.0.1"
         ),
     ))
 }
@@ -130,16 +136,22 @@ impl Server {
     /// connect without a key (FORBIDDEN).
     pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
         let listen = options.listen;
-        require_keys(listen, &options.keys)?;
+        let tokens = match options.jwt {
+            Some(jwt) => Some(Tokens::open(jwt).await?),
+            None => None,
+        };
+        let door = Door::new(options.keys, runner.key_ring().await?, tokens);
+        if !door.needs_key() {
+            require_loopback(listen)?;
+        }
         let listener =
             TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
         let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
         let uploads = Uploads::new(options.limits.ingest_in_flight_bytes_max);
         let requests = Uploads::new(REQUESTS_BYTES_MAX);
-        let door = Door::new(options.keys);
-        let clients = match door.tenants().len() {
-            1 => Places::of_one_tenant(options.limits.connections_max),
-            _ => Places::new(options.limits.connections_max),
+        let clients = match door.is_of_one_tenant() {
+            true => Places::of_one_tenant(options.limits.connections_max),
+            false => Places::new(options.limits.connections_max),
         };
         let sockets = TaskTracker::new();
         let service = Service::new(engine, runner, options.limits)?;
@@ -171,8 +183,15 @@ impl Server {
         };
         tracing::info!(address = %self.address, "serving");
         let looked_through = tokio::spawn(self.app.clone().look_through());
+        let followed = CancellationToken::new();
+        let following = tokio::spawn(self.app.clone().follow_keys(followed.clone()));
         listen::serve(self.listener, self.app, connections_max, signal).await;
         looked_through.abort();
+        // Requests that are under way ended before, and their keys were used.
+        followed.cancel();
+        if let Err(error) = following.await {
+            tracing::warn!(%error, "keys were not followed to the end");
+        }
         Ok(())
     }
 }
@@ -319,6 +338,10 @@ impl App {
                 tracing::warn!(tenant = %who.tenant, detail = error.detail(), "datasets can not be listed");
             }
         }
+    }
+
+    async fn follow_keys(self, until: CancellationToken) {
+        self.0.door.follow(until).await;
     }
 
     async fn route(&self, route: Route, request: Request, ids: &RequestIds) -> Response {

@@ -8,52 +8,73 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::Error;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, once};
 use poem::http::{StatusCode, header};
 use poem::{Body, Response};
 
-use super::App;
 use super::negotiate::Media;
-use crate::answer::{Answer, Answers};
+use super::trace::RequestIds;
+use super::{App, Pass};
+use crate::answer::{Answer, Answers, Stage};
+use crate::error::refused;
 use crate::service::Room;
 
-/// Answers as events.
-pub(super) fn respond(app: &App, answers: Answers) -> Response {
+/// The event behind the last.
+const COMPLETE: &str = "event: complete\ndata:\n\n";
+
+/// Answers as events, as long as who asked may have them.
+pub(super) fn respond(app: &App, answers: Answers, pass: Pass, ids: &RequestIds) -> Response {
     let answers = match answers {
         Answers::One(answer) => once(async move { *answer }).boxed(),
         Answers::Many(answers) => answers,
     };
-    let events = events(answers, app.0.patience.heartbeat);
+    let events = Events {
+        answers: Some(answers),
+        over: Box::pin(async move { pass.over().await }),
+        request_id: ids.request.clone(),
+        room: None,
+        heartbeat: app.0.patience.heartbeat,
+    };
+    let events = stream::unfold(events, |mut events| async move {
+        let event = events.next().await?;
+        Some((Ok::<_, std::io::Error>(event), events))
+    });
     Response::builder()
         .status(StatusCode::OK)
         .header(header::CONTENT_TYPE, Media::EventStream.content_type())
         .header(header::CACHE_CONTROL, "no-cache")
         .header("x-accel-buffering", "no")
-        .body(Body::from_bytes_stream(events.map(Ok::<_, std::io::Error>)))
+        .body(Body::from_bytes_stream(events))
 }
 
 struct Events {
     answers: Option<BoxStream<'static, Answer>>,
+    /// Ready when who asked is no longer let in.
+    over: BoxFuture<'static, Error>,
+    request_id: String,
     /// Of the answer before, which is taken when a next one is asked for.
     room: Option<Room>,
     heartbeat: Duration,
-}
-
-fn events(answers: BoxStream<'static, Answer>, heartbeat: Duration) -> BoxStream<'static, Bytes> {
-    let events = Events { answers: Some(answers), room: None, heartbeat };
-    stream::unfold(events, |mut events| async move {
-        let event = events.next().await?;
-        Some((event, events))
-    })
-    .boxed()
 }
 
 impl Events {
     async fn next(&mut self) -> Option<Bytes> {
         self.room = None;
         let answers = self.answers.as_mut()?;
-        match tokio::time::timeout(self.heartbeat, answers.next()).await {
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(self.heartbeat, answers.next()) => answer,
+            why = &mut self.over => {
+                self.answers = None;
+                let error = refused(&why);
+                let last = Answer::unanswered(Stage::Refused, *error, &self.request_id).json;
+                let last = in_one_line(&last);
+                return Some(Bytes::from(format!("event: next\ndata: {last}\n\n{COMPLETE}")));
+            }
+        };
+        match answer {
             Ok(Some(answer)) => {
                 let (json, room) = answer.into_parts();
                 self.room = room;
@@ -61,7 +82,7 @@ impl Events {
             }
             Ok(None) => {
                 self.answers = None;
-                Some(Bytes::from_static(b"event: complete\ndata:\n\n"))
+                Some(Bytes::from_static(COMPLETE.as_bytes()))
             }
             // A comment keeps proxies from closing an idle connection.
             Err(_) => Some(Bytes::from_static(b":\n\n")),

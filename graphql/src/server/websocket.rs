@@ -30,7 +30,7 @@ use tracing::Instrument;
 use super::listen::{Busy, OfConnection};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Patience};
+use super::{App, Pass, Patience};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, over_limit, to_graphql};
 use crate::service::{Accepts, Room};
@@ -81,8 +81,8 @@ enum ClientMessage {
 /// Answers the handshake and serves the connection.
 pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Response {
     // With keys, the key may come in the first message; browsers can send no header here.
-    let known = match app.0.door.principal(request.headers()) {
-        Ok(who) => Some(who),
+    let known = match app.0.door.enter(request.headers()).await {
+        Ok(pass) => Some(pass),
         Err(_) if app.0.door.needs_key() && !has_credentials(request.headers()) => None,
         Err(error) => return graphql_failure(wire::status(error.code()), &error, ids),
     };
@@ -123,7 +123,7 @@ fn has_credentials(headers: &HeaderMap) -> bool {
 async fn serve(
     app: App,
     stream: WebSocketStream,
-    known: Option<Principal>,
+    known: Option<Pass>,
     is_ours: bool,
     ids: RequestIds,
     of: Option<OfConnection>,
@@ -181,9 +181,9 @@ struct Connection {
     app: App,
     queue: mpsc::Sender<Box<Outgoing>>,
     /// Who the handshake told.
-    known: Option<Principal>,
+    known: Option<Pass>,
     /// Who is acknowledged.
-    who: Option<Principal>,
+    pass: Option<Pass>,
     ids: RequestIds,
     of: Option<OfConnection>,
     /// From then on.
@@ -200,12 +200,12 @@ impl Connection {
     fn new(
         app: App,
         queue: mpsc::Sender<Box<Outgoing>>,
-        known: Option<Principal>,
+        known: Option<Pass>,
         ids: RequestIds,
         of: Option<OfConnection>,
     ) -> Self {
         let (operations, tasks) = (Operations::default(), JoinSet::new());
-        Self { app, queue, known, who: None, ids, of, held: None, operations, tasks }
+        Self { app, queue, known, pass: None, ids, of, held: None, operations, tasks }
     }
 
     /// Reads messages until the connection is to be closed; `None` when the client left.
@@ -226,18 +226,25 @@ impl Connection {
         };
         let mut evicted = std::pin::pin!(evicted);
         loop {
-            let wait = match self.who {
+            let wait = match self.pass {
                 None => init_max.saturating_sub(started.elapsed()),
                 Some(_) => heartbeat,
             };
+            let over = async {
+                match self.pass.as_ref().or(self.known.as_ref()) {
+                    Some(pass) => pass.over().await,
+                    None => std::future::pending().await,
+                }
+            };
             let message = tokio::select! {
                 message = source.next() => message,
+                why = over => return Some(Close::new(4403, format!("Forbidden: {why}"))),
                 () = ending.cancelled() => return Some(Close::new(1001, "The server is ending")),
-                () = evicted.as_mut(), if self.who.is_none() => {
+                () = evicted.as_mut(), if self.pass.is_none() => {
                     return Some(Close::new(1013, "The server needs the place"));
                 }
                 () = tokio::time::sleep(wait) => {
-                    if self.who.is_none() {
+                    if self.pass.is_none() {
                         return Some(Close::new(4408, "Connection initialisation timeout"));
                     }
                     silent_beats += 1;
@@ -292,11 +299,11 @@ impl Connection {
     }
 
     async fn init(&mut self, payload: Option<Value>) -> Result<(), Option<Close>> {
-        if self.who.is_some() {
+        if self.pass.is_some() {
             return Err(Some(Close::new(4429, "Too many initialisation requests")));
         }
-        let who = match &self.known {
-            Some(who) => who.clone(),
+        let pass = match self.known.take() {
+            Some(pass) => pass,
             None => {
                 let payload = payload.as_ref().and_then(Value::as_object);
                 let authorization = payload.and_then(|payload| {
@@ -304,15 +311,15 @@ impl Connection {
                     pairs.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
                 });
                 let authorization = authorization.and_then(|(_, value)| value.as_str());
-                let who = self.app.0.door.by_authorization(authorization.unwrap_or_default());
-                who.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
+                let entered = self.app.0.door.enter_with(authorization.unwrap_or_default()).await;
+                entered.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
             }
         };
-        let Some(place) = self.app.0.clients.try_take(&who.tenant) else {
+        let Some(place) = self.app.0.clients.try_take(&pass.who.tenant) else {
             return Err(Some(Close::new(1013, "The tenant has as many connections as it may")));
         };
         self.held = Some((place, self.of.as_ref().map(OfConnection::busy)));
-        self.who = Some(who);
+        self.pass = Some(pass);
         self.sent(json!({"type": "connection_ack"})).await
     }
 
@@ -321,7 +328,7 @@ impl Connection {
         id: String,
         request: GraphqlRequest,
     ) -> Result<(), Option<Close>> {
-        let Some(who) = self.who.clone() else {
+        let Some(who) = self.pass.as_ref().map(|pass| pass.who.clone()) else {
             return Err(Some(Close::new(4401, "Unauthorized")));
         };
         if id.is_empty() {

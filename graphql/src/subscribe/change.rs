@@ -234,5 +234,5 @@ impl Change {
 
 /// What tells results of one dataset, for those who see the same of it, from all others.
 fn scope(who: &Principal, shape: &Shape) -> String {
-    format!("{} {} {} {:x}", who.tenant, who.grants.digest(), shape.name, shape.digest)
+    format!("{} {} {} {:x}", who.tenant, who.sees().digest(), shape.name, shape.digest)
 }

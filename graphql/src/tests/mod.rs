@@ -1,6 +1,7 @@
 //! The service and the server as their users meet them, over an engine in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod audit;
 mod cases;
 mod catalog;
 mod columns;
@@ -10,6 +11,7 @@ mod fills;
 mod grants;
 mod http;
 mod isolation;
+mod keys;
 mod limits;
 mod measures;
 mod nested;

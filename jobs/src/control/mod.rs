@@ -11,8 +11,10 @@
 //! sees it stand still for long enough, by its own clock, may take its runs away (`dead`). Only runs that are to be tried again, or are
 //! of a schedule, wait for a time, by the clock of whoever claims them.
 
+mod acts;
 mod admission;
 mod error;
+mod keys;
 #[cfg(test)]
 pub(crate) mod postgres;
 mod sql;
@@ -22,8 +24,10 @@ mod ticks;
 
 use futures::future::BoxFuture;
 
+pub use acts::{ActHead, ActRow, ActStore, BegunAct};
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
+pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
 pub use sql::SqlStore;
 pub use ticks::{Fired, TickCount, TickOf, TickState};
 
@@ -219,7 +223,7 @@ pub struct Earlier {
 }
 
 /// Where control state is kept. All times come from the caller.
-pub trait ControlStore: Send + Sync {
+pub trait ControlStore: ActStore + KeyStore + Send + Sync {
     /// Adds a run that waits, if there is room.
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>>;
 

@@ -12,7 +12,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
@@ -23,6 +23,8 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/008_counts.sql"),
     include_str!("migrations/009_cancelled.sql"),
     include_str!("migrations/010_failed.sql"),
+    include_str!("migrations/011_keys.sql"),
+    include_str!("migrations/012_audit.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -52,7 +54,9 @@ macro_rules! entry_columns {
     };
 }
 
+mod acts;
 mod claim;
+mod keys;
 mod several;
 mod statements;
 mod store;

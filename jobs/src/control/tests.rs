@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use super::postgres::Postgres;
 use super::*;
 
+mod keys;
 mod pipelines;
 
+use keys::{keys_are_made_used_and_revoked, there_are_not_more_keys_than_may_be};
 use pipelines::{
     a_cancelled_run_whose_worker_is_gone_is_to_end,
     a_step_begins_while_the_run_goes_on_that_it_is_of, those_that_failed_lately_are_counted,
@@ -96,6 +98,8 @@ sentences! {
     a_step_begins_while_the_run_goes_on_that_it_is_of,
     a_cancelled_run_whose_worker_is_gone_is_to_end,
     what_becomes_of_one_tenants_runs_holds_up_no_other,
+    keys_are_made_used_and_revoked,
+    there_are_not_more_keys_than_may_be,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {

@@ -141,6 +141,7 @@ mod tests {
             crate::registry::evaluations::spec(),
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),
+            crate::audit::audit_spec().unwrap(),
             crate::run::ledger::runs_spec().unwrap(),
             crate::run::logs::logs_spec().unwrap(),
             crate::run::stages::stages_spec().unwrap(),

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod datasets;
 pub(crate) mod devices;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod labels;
 pub(crate) mod pipelines;
 pub(crate) mod runs;

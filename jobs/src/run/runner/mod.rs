@@ -11,6 +11,7 @@
 //! A killed process loses no result and no run: what it was at is taken over, and what a dead attempt did or did not commit is read
 //! back from the tables themselves (`recovery`).
 
+mod acts;
 mod admission;
 #[cfg(test)]
 mod admission_tests;
@@ -74,6 +75,7 @@ pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub(crate) use request::require_outputs;
 pub use rerun::{Rerun, RerunOutput};
+use shared::Told;
 pub(crate) use tries::can_pass;
 pub use worker::WorkerState;
 use worker::{Worker, join, label};
@@ -113,6 +115,8 @@ struct Shared {
     ended: Notify,
     /// Told when what ended may let a schedule go on.
     clock: Notify,
+    /// Told of what is none of runs.
+    told: Told,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -191,6 +195,7 @@ impl Runner {
             wake: Notify::new(),
             ended: Notify::new(),
             clock: Notify::new(),
+            told: Told::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             threads: job_threads,
@@ -223,6 +228,7 @@ impl Runner {
             shared.threads.spawn(shared.tasks.track_future(writing))?,
             shared.threads.spawn(shared.tasks.track_future(pulse::beat(shared.clone(), seen)))?,
             shared.threads.spawn(shared.tasks.track_future(projection::project(shared.clone())))?,
+            shared.threads.spawn(shared.tasks.track_future(acts::project(shared.clone())))?,
         ] {
             drop(task);
         }
@@ -548,6 +554,7 @@ impl Runner {
         }
         shared.end_what_waits().await;
         projection::flush(shared).await;
+        acts::flush(shared).await;
         shared.logs.flush(&shared.engine).await;
         let worker = shared.worker.lock().id.clone();
         if let Err(error) = shared.records.store().leave(&worker).await {

@@ -1,21 +1,32 @@
 //! What a runner's tasks share: who waits for what, and what may still happen to it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Result, TenantId, Version};
 use kernels::GpuPolicy;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
 use super::{Asked, AtWork, Runner, Shared, Takes, bound};
 use crate::control::{Asked as Listed, Cancelled, Count, Room};
+use crate::keys::KeyRing;
 use crate::run::context::cancelled;
 use crate::run::document::Document;
 use crate::run::record::{RunError, RunRecord, RunState};
 use crate::run::records::records_of;
+
+/// Told of what is none of runs.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Of a key that was made or revoked here: those that hear so at once.
+    pub(super) keys: Mutex<Vec<Weak<KeyRing>>>,
+    /// When an act ended here.
+    pub(super) acts: Notify,
+}
 
 impl Runner {
     /// How many runs wait and are at work, of each tenant and job.
@@ -28,6 +39,18 @@ impl Runner {
         let since = (self.shared.now() - time).timestamp_micros();
         let failed = self.shared.records.store().failed_after(since).await?;
         Ok(u64::try_from(failed).unwrap_or_default())
+    }
+
+    /// Has a ring hear at once of keys that are made or revoked here.
+    pub(crate) fn tell_of_keys(&self, ring: &Arc<KeyRing>) {
+        let mut rings = self.shared.told.keys.lock();
+        rings.retain(|ring| ring.strong_count() > 0);
+        rings.push(Arc::downgrade(ring));
+    }
+
+    /// Those that hear of it.
+    pub(crate) fn key_rings(&self) -> Vec<Arc<KeyRing>> {
+        self.shared.told.keys.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The folder of programs that the job `exec` may run, if there is one.

@@ -1,0 +1,248 @@
+//! Who is at the door.
+//!
+//! There are several ways to show who one is, one file each, and the door asks one after the other whether what was shown is theirs:
+//!
+//! ```text
+//!   local      nothing, while nobody has a key and the server is on loopback
+//!   settings   a key of the settings
+//!   issued     a key of control state
+//!   jwt        a token that somebody signed who is trusted
+//! ```
+//! Whatever is shown comes in a header or in a WebSocket's first message, never in an address, which logs and histories keep. What is
+//! not known, not of use any more, or never was, gets one and the same answer. Who is let in gets a [`Pass`], which says until when:
+//! what goes on for long ends with it.
+
+mod issued;
+mod jwt;
+mod local;
+mod settings;
+
+use std::fmt;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use engine::{Code, Error, Principal, Result, Role};
+use futures::future::BoxFuture;
+use jobs::KeyRing;
+use poem::http::{HeaderMap, header};
+use tokio_util::sync::CancellationToken;
+
+use issued::IssuedKeys;
+pub(crate) use jwt::Tokens;
+use jwt::TokensAtTheDoor;
+pub use jwt::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
+use local::LocalUser;
+pub use settings::ApiKey;
+use settings::SettingsKeys;
+
+/// Longest key or token.
+const SECRET_BYTES_MAX: usize = 16 << 10;
+/// How long it may take until it is seen that the clock of the machine was set.
+const CLOCK_LOOK: Duration = Duration::from_secs(30);
+
+/// What somebody shows.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    /// The headers of the request; none in a WebSocket's first message.
+    headers: Option<&'a HeaderMap>,
+    /// A key or token.
+    secret: Option<&'a str>,
+}
+
+/// One way to show who one is.
+trait Authenticator: Send + Sync {
+    /// Who showed this, or why they are not let in; none, where it is for others to say.
+    fn admit<'a>(&'a self, shown: Shown<'a>) -> BoxFuture<'a, Option<Result<Pass>>>;
+}
+
+/// Who was let in, and until when.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    /// Who it is.
+    pub(crate) who: Principal,
+    ended: Option<CancellationToken>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl Pass {
+    fn until(
+        who: Principal,
+        ended: Option<CancellationToken>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Self {
+        Self { who, ended, expires_at }
+    }
+
+    /// Waits until who has it is no longer let in, and says why.
+    pub(crate) async fn over(&self) -> Error {
+        let ended = async {
+            match &self.ended {
+                Some(ended) => ended.cancelled().await,
+                None => pending().await,
+            }
+        };
+        let expired = async {
+            let Some(expires_at) = self.expires_at else { return pending().await };
+            // A moment at a time: the clock may be set meanwhile.
+            while let Ok(left) = (expires_at - Utc::now()).to_std() {
+                tokio::time::sleep(left.min(CLOCK_LOOK)).await;
+            }
+        };
+        tokio::select! {
+            () = ended => unauthenticated(match &self.who.credential {
+                engine::Credential::Local => "this server needs a key now: come again with one",
+                _ if self.expires_at.is_some_and(|at| at <= Utc::now()) => "the key has expired",
+                _ => "the key was revoked",
+            }),
+            () = expired => unauthenticated(match &self.who.credential {
+                engine::Credential::Token => "the token has expired",
+                _ => "the key has expired",
+            }),
+        }
+    }
+}
+
+/// The door.
+pub(crate) struct Door {
+    local: Arc<LocalUser>,
+    chain: Vec<Arc<dyn Authenticator>>,
+    of_settings: Vec<Principal>,
+    keys: Arc<KeyRing>,
+    tokens: Option<Arc<Tokens>>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("needs_key", &self.needs_key()).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// A door that these keys open, those of control state, and tokens; while there is none of them it opens to the local user.
+    pub(crate) fn new(
+        keys: Vec<ApiKey>,
+        issued: Arc<KeyRing>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Self {
+        let until = (keys.is_empty() && tokens.is_none()).then(|| Arc::clone(&issued));
+        let local = Arc::new(LocalUser { until });
+        let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
+        let mut of_settings: Vec<Principal> = keys.iter().map(reader).collect();
+        let tenants = tokens.iter().flat_map(|tokens| tokens.tenants());
+        of_settings.extend(tenants.map(|tenant| Principal::new(tenant, "server", &[Role::Reader])));
+        let mut chain: Vec<Arc<dyn Authenticator>> = vec![
+            local.clone(),
+            Arc::new(SettingsKeys(keys)),
+            Arc::new(IssuedKeys(Arc::clone(&issued))),
+        ];
+        if let Some(tokens) = &tokens {
+            chain.push(Arc::new(TokensAtTheDoor(Arc::clone(tokens))));
+        }
+        Self { local, chain, of_settings, keys: issued, tokens }
+    }
+
+    /// Of each tenant that lets somebody in, one who reads it.
+    pub(crate) fn tenants(&self) -> Vec<Principal> {
+        if !self.needs_key() {
+            return vec![Principal::local()];
+        }
+        let issued = self.keys.principals().into_iter();
+        let reader = |who: Principal| Principal::new(who.tenant, "server", &[Role::Reader]);
+        let mut all: Vec<Principal> =
+            self.of_settings.iter().cloned().chain(issued.map(reader)).collect();
+        all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        all.dedup_by(|a, b| a.tenant == b.tenant);
+        all
+    }
+
+    /// Whether callers must show a key.
+    pub(crate) fn needs_key(&self) -> bool {
+        !self.local.is_open()
+    }
+
+    /// Whether only those of one tenant come.
+    pub(crate) fn is_of_one_tenant(&self) -> bool {
+        let names_any = self.tokens.as_ref().is_some_and(|tokens| tokens.names_any_tenant());
+        !names_any && self.tenants().len() == 1
+    }
+
+    /// Follows what keys there are, of control state and of who signs tokens, until `ending`.
+    pub(crate) async fn follow(&self, ending: CancellationToken) {
+        let tokens = async {
+            if let Some(tokens) = &self.tokens {
+                tokens.keep(ending.clone()).await;
+            }
+        };
+        tokio::join!(self.keys.keep(ending.clone()), tokens);
+    }
+
+    /// Who sent these headers.
+    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<Pass> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let authorization = text(header::AUTHORIZATION.as_str());
+        let secret = match (authorization, text("x-api-key")) {
+            (Some(authorization), _) => bearer(authorization),
+            (None, Some(secret)) => Ok(Some(secret)),
+            (None, None) => Ok(None),
+        };
+        // Who needs to show nothing may show anything.
+        let shown =
+            Shown { headers: Some(headers), secret: secret.as_ref().copied().unwrap_or_default() };
+        match self.ask(shown).await {
+            Some(entered) => entered,
+            None => Err(match secret {
+                Err(error) => error,
+                Ok(secret) => refusal(secret),
+            }),
+        }
+    }
+
+    /// Who has the key in `authorization`, the value of a WebSocket's first message.
+    pub(crate) async fn enter_with(&self, authorization: &str) -> Result<Pass> {
+        let secret = bearer(authorization)?;
+        match self.ask(Shown { headers: None, secret }).await {
+            Some(entered) => entered,
+            None => Err(refusal(secret)),
+        }
+    }
+
+    async fn ask(&self, shown: Shown<'_>) -> Option<Result<Pass>> {
+        let secret = shown.secret.filter(|secret| (1..=SECRET_BYTES_MAX).contains(&secret.len()));
+        let shown = Shown { secret, ..shown };
+        for authenticator in &self.chain {
+            if let Some(entered) = authenticator.admit(shown).await {
+                return Some(entered);
+            }
+        }
+        None
+    }
+}
+
+/// What is behind `Bearer`.
+fn bearer(authorization: &str) -> Result<Option<&str>> {
+    authorization
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, secret)| Some(secret.trim()))
+        .ok_or_else(|| unauthenticated("authorization: expected `Bearer` and a key"))
+}
+
+fn refusal(secret: Option<&str>) -> Error {
+    unauthenticated(&match secret {
+        None => "this server needs a key: send `Authorization: Bearer …`".to_owned(),
+        Some("") => "the key is empty".to_owned(),
+        Some(secret) if secret.len() > SECRET_BYTES_MAX => {
+            format!("the key: expected at most {SECRET_BYTES_MAX} bytes, found {}", secret.len())
+        }
+        Some(_) => "the key is not known here".to_owned(),
+    })
+}
+
+fn unauthenticated(message: &str) -> Error {
+    Error::user(Code::Unauthenticated, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! `colonnade keys`: makes, lists and revokes the keys that are kept in control state.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use engine::{Claim, Code, Error, GrantSet, Result};
+use jobs::audit::{NewAct, Outcome};
+use jobs::{ApiKeyState, KEYS_LISTED_MAX, KeyRequest, Runner};
+use serde_json::json;
+
+use super::schedules::{with_runner, with_runner_of};
+use super::{close, open_to_run};
+use crate::cli::{CreateKey, Keys, KeysCommand};
+use crate::config::Settings;
+use crate::output::{Output, columns, one_line};
+
+/// Makes, lists or revokes.
+pub async fn keys(arguments: Keys, settings: &Settings, output: &Output) -> Result<()> {
+    const LABEL: &str = "colonnade keys";
+    let arguments = match arguments.command {
+        // A key may be the first thing that there is.
+        KeysCommand::Create(asked) if !settings.data().starts_with("memory:") => {
+            let engine = open_to_run(settings, LABEL).await?;
+            let made = with_runner_of(&engine, settings, LABEL, async |runner| {
+                create(runner, asked, settings, output).await
+            });
+            let made = made.await;
+            return close(&engine, made).await;
+        }
+        command => command,
+    };
+    with_runner(settings, LABEL, async |runner| match arguments {
+        KeysCommand::Create(asked) => create(runner, asked, settings, output).await,
+        KeysCommand::List => list(runner, settings, output).await,
+        KeysCommand::Revoke(asked) => {
+            let who = settings.principal()?;
+            let act = runner.begin_act(&who, act("revokeKey", Some(&asked.prefix))).await?;
+            let revoked = runner.revoke_key(&who, &asked.prefix).await;
+            act.end(Outcome::of(&revoked), None).await;
+            let key = revoked?;
+            if output.is_json() {
+                return output.document(&key);
+            }
+            let revoked = key.revoked_at.as_ref().map(shown).unwrap_or_default();
+            output
+                .line(&format!("key {} of {} is revoked since {revoked}", key.prefix, key.subject))
+        }
+    })
+    .await
+}
+
+async fn create(
+    runner: &Runner,
+    asked: CreateKey,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    let grants = match (&asked.grants, &asked.grants_file) {
+        (Some(name), _) => Some(settings.grants(name)?),
+        (None, Some(file)) => Some(grants_in(file)?),
+        (None, None) => None,
+    };
+    let request = KeyRequest {
+        subject: asked.subject,
+        roles: asked.roles,
+        grants,
+        claims: claims(&asked.claims)?,
+        expires_at: asked.expires.as_deref().map(ends).transpose()?,
+    };
+    let is_first = !runner.has_had_keys().await?;
+    let who = settings.principal()?;
+    let act = runner.begin_act(&who, act("createKey", None)).await?;
+    let made = runner.create_key(&who, request).await;
+    act.end(Outcome::of(&made), made.as_ref().ok().map(|made| made.key.prefix.as_str())).await;
+    let made = made?;
+    if output.is_json() {
+        return output.document(&json!({"secret": made.text, "key": made.key}));
+    }
+    output.line(&made.text)?;
+    let key = &made.key;
+    let end = key
+        .expires_at
+        .as_ref()
+        .map_or("does not end by itself".to_owned(), |at| format!("ends at {} UTC", shown(at)));
+    output.note(&format!(
+        "key {} of {} in {} ({}) {end}; it is shown this once: only its SHA-256 is kept",
+        key.prefix,
+        one_line(&key.subject),
+        key.tenant,
+        roles(key)
+    ));
+    if is_first {
+        output.note("from now on servers of this root let nobody in without a key");
+    }
+    Ok(())
+}
+
+/// What is recorded of a command.
+fn act(field: &str, target: Option<&str>) -> NewAct {
+    NewAct {
+        via: "command line".to_owned(),
+        field: field.to_owned(),
+        target: target.map(str::to_owned),
+        arguments_sha256: NewAct::digest(""),
+        ..NewAct::default()
+    }
+}
+
+async fn list(runner: &Runner, settings: &Settings, output: &Output) -> Result<()> {
+    let keys = runner.keys(&settings.principal()?).await?;
+    if output.is_json() {
+        return output.document(&keys);
+    }
+    if keys.is_empty() {
+        return output.line("no keys yet; `colonnade keys create` makes one");
+    }
+    let optional = |at: &Option<DateTime<Utc>>| at.as_ref().map_or("-".to_owned(), shown);
+    let row = |key: &ApiKeyState| {
+        vec![
+            key.prefix.clone(),
+            one_line(&key.subject),
+            roles(key),
+            key.grants.as_ref().map_or("all".to_owned(), |grants| {
+                grants.keys().cloned().collect::<Vec<_>>().join(", ")
+            }),
+            key.state.as_str().to_owned(),
+            shown(&key.created_at),
+            one_line(&key.created_by),
+            optional(&key.expires_at),
+            optional(&key.last_used_at),
+        ]
+    };
+    let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
+    let head = ["key", "of", "roles", "sees", "state", "made (UTC)", "by", "ends", "last used"];
+    output.line(&columns(&head, &rows))?;
+    match i64::try_from(keys.len()).unwrap_or_default() < KEYS_LISTED_MAX {
+        true => Ok(()),
+        false => output.line(&format!("and older ones: {KEYS_LISTED_MAX} are shown at most")),
+    }
+}
+
+fn roles(key: &ApiKeyState) -> String {
+    let roles: Vec<String> = key.roles.iter().map(|role| role.to_string()).collect();
+    roles.join(", ")
+}
+
+fn shown(at: &DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M").to_string()
+}
+
+fn grants_in(file: &Path) -> Result<GrantSet> {
+    let name = file.display();
+    let bad = |error: &dyn std::fmt::Display| {
+        Error::user(Code::BadInput, format!("--grants-file {name}: {error}"))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
+    serde_json::from_str(&text).map_err(|error| bad(&error))
+}
+
+/// Reads `team=eu`, `level=3`, `is_lead=true` and `teams=["eu","us"]`.
+fn claims(given: &[String]) -> Result<BTreeMap<String, Claim>> {
+    let claim = |text: &String| {
+        let (name, value) =
+            text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                let says = format!("--claim {text:?}: expected NAME=VALUE, such as team=eu");
+                Error::user(Code::BadInput, says)
+            })?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Claim::Text(value.to_owned()));
+        Ok((name.to_owned(), value))
+    };
+    given.iter().map(claim).collect()
+}
+
+fn ends(text: &str) -> Result<DateTime<Utc>> {
+    if let Ok(time) = crate::cli::time(text) {
+        return Ok(Utc::now() + time);
+    }
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| {
+        let says = format!(
+            "--expires {text:?}: expected a time from now on of up to 1000 days, such as 12h or 90d, or an instant such as \
+             2027-01-01T00:00:00Z"
+        );
+        Error::user(Code::BadInput, says)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn claims_are_what_they_look_like() {
+        let given =
+            ["team=eu", "level=3", "lead=true", "teams=[\"eu\",\"us\"]", "note=a=b", "odd={}"];
+        let claims = claims(&given.map(str::to_owned)).unwrap();
+        assert_eq!(claims["team"], Claim::Text("eu".to_owned()));
+        assert_eq!(claims["level"], Claim::Number(3));
+        assert_eq!(claims["lead"], Claim::Flag(true));
+        assert_eq!(claims["teams"], Claim::Texts(vec!["eu".to_owned(), "us".to_owned()]));
+        assert_eq!(claims["note"], Claim::Text("a=b".to_owned()));
+        assert_eq!(claims["odd"], Claim::Text("{}".to_owned()));
+        for bad in ["team", "=eu"] {
+            assert!(super::claims(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_time_from_now_or_an_instant() {
+        assert!(ends("90d").unwrap() > Utc::now());
+        assert_eq!(ends("2027-01-01T00:00:00Z").unwrap().timestamp(), 1_798_761_600);
+        for bad in ["", "soon", "2027-01-01", "-1d"] {
+            assert!(ends(bad).is_err(), "{bad}");
+        }
+    }
+}
