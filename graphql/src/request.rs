@@ -16,6 +16,8 @@ use crate::error::over_limit;
 use crate::pace::Pace;
 use crate::plan::holding::Holding;
 use crate::service::{Held, ServiceInner};
+use crate::shape::Shape;
+use crate::subscribe::change::scope;
 
 /// Warnings that one answer carries at most.
 const WARNINGS_MAX: usize = 100;
@@ -47,6 +49,8 @@ pub(crate) struct RequestState {
     held: Mutex<Option<Held>>,
     /// Errors of the parts of a subscription's answer, which the library that makes it keeps to itself.
     failed: Mutex<Option<Failed>>,
+    /// Of a subscription: what tells it from those that ask something else.
+    question: String,
     /// The message of a subscription that comes next.
     telling: Mutex<Telling>,
     /// What the answer is to be read with care for.
@@ -56,8 +60,8 @@ pub(crate) struct RequestState {
 /// A message of a subscription, which is the same for all who ask the same.
 #[derive(Default)]
 struct Telling {
-    /// What is asked; none where nobody else can be told the same.
-    question: Option<String>,
+    /// Whether others who ask the same can be told the same.
+    is_shared: bool,
     /// What the message is called that comes next.
     key: Option<String>,
     /// The message, where another was told.
@@ -72,15 +76,16 @@ impl RequestState {
         who: Principal,
         typename_bytes: usize,
     ) -> Arc<Self> {
-        Self::recording(service, who, typename_bytes, None)
+        Self::recording(service, who, typename_bytes, None, String::new())
     }
 
-    /// A request of `who`, whose objects have so many bytes of `__typename` at most, and what is recorded of it.
+    /// A request of `who`, whose objects have so many bytes of `__typename` at most, what is recorded of it, and what a subscription asks.
     pub(crate) fn recording(
         service: Arc<ServiceInner>,
         who: Principal,
         typename_bytes: usize,
         acts: Option<Acts>,
+        question: String,
     ) -> Arc<Self> {
         Arc::new(Self {
             holding: Holding::new(&service.limits),
@@ -92,6 +97,7 @@ impl RequestState {
             counted: AtomicUsize::default(),
             typename_bytes,
             acts,
+            question,
             pace: Pace::default(),
             held: Mutex::default(),
             failed: Mutex::default(),
@@ -139,15 +145,25 @@ impl RequestState {
         *self.failed.lock() = Some(Failed::default());
     }
 
-    /// From now on its messages are those of all who ask the same `question`.
-    pub(crate) fn shares(&self, question: String) {
-        self.telling.lock().question = Some(question);
+    /// From now on its messages are those of all who ask the same.
+    pub(crate) fn shares(&self) {
+        self.telling.lock().is_shared = true;
+    }
+
+    /// What a subscription asks: of two that ask the same it is the same.
+    pub(crate) fn question(&self) -> &str {
+        &self.question
+    }
+
+    /// What tells results of one dataset, for those who see the same of it, from all others.
+    pub(crate) fn scope(&self, shape: &Shape) -> String {
+        scope(&self.who, shape)
     }
 
     /// Begins a message about `scope`.
     pub(crate) fn tells(&self, scope: &str) {
         let mut telling = self.telling.lock();
-        telling.key = telling.question.as_ref().map(|asked| format!("message {scope} {asked}"));
+        telling.key = telling.is_shared.then(|| format!("message {scope} {}", self.question));
         telling.told = telling.key.as_ref().and_then(|key| self.service.shared.find(key));
     }
 

@@ -215,8 +215,6 @@ struct Prepared {
     kind: OperationType,
     cost: u64,
     roots: Vec<RootField>,
-    /// Of a subscription: what tells it from those that ask something else.
-    question: Option<String>,
     request: Request,
 }
 
@@ -315,17 +313,20 @@ impl Service {
         if let Some((_, reason)) = roots.iter().find_map(unreadable) {
             return Err(refuse(reason.clone()));
         }
-        let question =
-            (kind == OperationType::Subscription).then(|| question_of(&request, since.as_ref()));
+        let question = match kind {
+            OperationType::Subscription => question_of(&request, since.as_ref()),
+            _ => String::new(),
+        };
         let acts = (kind == OperationType::Mutation).then(|| Acts {
             operation: request.operation_name.clone(),
             request_id,
             target: Default::default(),
         });
         request.set_parsed_query(document);
-        let state = RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts);
+        let state =
+            RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts, question);
         request.data.insert(state.clone());
-        Ok(Prepared { schema, state, kind, cost, roots, question, request })
+        Ok(Prepared { schema, state, kind, cost, roots, request })
     }
 
     async fn execute(
@@ -380,13 +381,12 @@ impl Service {
     }
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
-        let Prepared { schema, state, cost, question, request, .. } = prepared;
+        let Prepared { schema, state, cost, request, .. } = prepared;
         let service = self.0.clone();
         let (ending, tenant) = (service.ending.clone(), state.tenant().clone());
         let following = Following {
             answers: Some(schema.schema.execute_stream(request)),
             cost: Some(cost),
-            question,
             state,
             request_id,
         };
@@ -410,8 +410,6 @@ struct Following {
     answers: Option<BoxStream<'static, Response>>,
     /// What the first answer says that it costs.
     cost: Option<u64>,
-    /// What it asks, from the second answer on.
-    question: Option<String>,
     state: Arc<RequestState>,
     request_id: String,
 }
@@ -453,9 +451,7 @@ impl Following {
             self.state.service().shared.keep(&key, message);
         }
         // The first has the cost, which not all have.
-        if let Some(question) = self.question.take() {
-            self.state.shares(question);
-        }
+        self.state.shares();
         let room = self.state.let_go().map(|held| held.room);
         Some((Answer { room, ..answer }, self))
     }

@@ -11,6 +11,7 @@
 //! The measures of what is not at the top are those of its rows, not of its groups: so are medians and distinct counts right.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
@@ -112,6 +113,28 @@ impl Groups {
     pub(crate) fn earlier_value(&self, earlier: Earlier, of: &Computed, row: usize) -> Value {
         let values = self.earlier.get(&(earlier, *of));
         values.and_then(|values| values.get(row)).cloned().unwrap_or_default()
+    }
+
+    /// What a group is known by, and all that stands in it.
+    pub(crate) fn told(&self, row: usize) -> (String, String) {
+        fn add<K: Ord>(text: &mut String, columns: impl Iterator<Item = (K, String)>) {
+            let mut columns: Vec<_> = columns.collect();
+            columns.sort_by(|a, b| a.0.cmp(&b.0));
+            for (_, value) in columns {
+                let _ = write!(text, "{value}\n");
+            }
+        }
+        let at = |values: &Vec<Value>| values.get(row).map_or_else(String::new, Value::to_string);
+        let is = |values: &Vec<bool>| values.get(row).copied().unwrap_or_default();
+        let mut key = is(&self.others).to_string();
+        add(&mut key, self.totals.iter().map(|(column, totals)| (column, is(totals).to_string())));
+        add(&mut key, self.keys.iter().map(|(column, values)| (column, at(values))));
+        let (mut values, empty) = (String::new(), (is(&self.filled), is(&self.has_earlier)));
+        let _ = write!(values, "{empty:?}");
+        add(&mut values, self.computed.iter().map(|(of, values)| (*of, at(values))));
+        let earlier = self.earlier.iter();
+        add(&mut values, earlier.map(|((which, of), values)| ((*which as u8, *of), at(values))));
+        (key, values)
     }
 
     /// The filter of the measure that has `key` in the answer.

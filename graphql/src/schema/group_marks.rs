@@ -65,16 +65,17 @@ pub(crate) fn fill_argument() -> InputValue {
 }
 
 /// The arguments `top` and `totals`.
-pub(crate) fn with_marks(field: Field, limits: &Limits) -> Field {
-    field
-        .argument(InputValue::new("top", TypeRef::named(TypeRef::INT)).description(format!(
+pub(crate) fn mark_arguments(limits: &Limits) -> [InputValue; 2] {
+    [
+        InputValue::new("top", TypeRef::named(TypeRef::INT)).description(format!(
             "Only the first groups by `orderBy` (by `count`, where it is absent), {} at most, and one more of the rows of all \
              others: its `isOther` is true and its keys are null. With `every` they are ranked over all time.",
             limits.page_rows_max
-        )))
-        .argument(InputValue::new("totals", TypeRef::named(TOTALS_NAME)).description(
+        )),
+        InputValue::new("totals", TypeRef::named(TOTALS_NAME)).description(
             "Totals beside the groups: their `isTotal` is true, and `grouping` names the keys that they are not over.",
-        ))
+        ),
+    ]
 }
 
 /// Adds what tells groups apart that are not like the others.

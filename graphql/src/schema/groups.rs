@@ -13,7 +13,7 @@ use engine::{Result, Version};
 
 use super::connection::{first, first_argument, sample_argument, taken, with_reading_arguments};
 use super::group_marks::{
-    earlier_types, fill_argument, take_earlier, with_mark_fields, with_marks,
+    earlier_types, fill_argument, mark_arguments, take_earlier, with_mark_fields,
 };
 use super::order::ORDER_DIRECTION;
 use super::resolve::{argument, nullable, part, state, text_argument};
@@ -137,43 +137,49 @@ pub(crate) fn groups_field(shape: &Arc<Shape>, limits: &Limits) -> Field {
             })
         }
     });
-    let mut field = with_marks(with_reading_arguments(field, shape), limits)
+    let field = with_reading_arguments(field, shape).argument(sample_argument());
+    let arguments = grouping_arguments(shape, limits).into_iter();
+    arguments
+        .fold(field, Field::argument)
         .description(format!("Groups of rows of {}, with counts and measures.", shape.name))
-        .argument(first_argument(limits))
-        .argument(sample_argument())
-        .argument(
-            InputValue::new("having", TypeRef::named(shape.type_of("Having")))
-                .description("Conditions on groups; all must hold."),
-        )
-        .argument(
-            InputValue::new("orderBy", TypeRef::named_nn_list(shape.type_of("GroupSort")))
-                .description(
-                    "What to order groups by, first first; the keys are added at the end.",
-                ),
-        );
+}
+
+/// The arguments that say which groups there are, and of what.
+pub(super) fn grouping_arguments(shape: &Shape, limits: &Limits) -> Vec<InputValue> {
+    let mut arguments = vec![
+        first_argument(limits),
+        InputValue::new("having", TypeRef::named(shape.type_of("Having")))
+            .description("Conditions on groups; all must hold."),
+        InputValue::new("orderBy", TypeRef::named_nn_list(shape.type_of("GroupSort")))
+            .description("What to order groups by, first first; the keys are added at the end."),
+    ];
+    arguments.extend(mark_arguments(limits));
     if shape.all().any(|(_, column)| column.is_groupable()) {
-        field = field.argument(
-            InputValue::new("groupBy", TypeRef::named_nn_list(shape.type_of("GroupKey")))
-                .description(
-                    "Columns whose values make a group; one group of all rows when absent.",
-                ),
+        let kind = TypeRef::named_nn_list(shape.type_of("GroupKey"));
+        arguments.push(
+            InputValue::new("groupBy", kind).description(
+                "Columns whose values make a group; one group of all rows when absent.",
+            ),
         );
     }
     if shape.all().any(|(_, column)| column.is_temporal()) {
-        field = field.argument(
-            InputValue::new("every", TypeRef::named(shape.type_of("GroupEvery")))
+        let kind = TypeRef::named(shape.type_of("GroupEvery"));
+        arguments.push(
+            InputValue::new("every", kind)
                 .description("Cuts a time column into equal parts, which then make groups, too."),
         );
     }
-    field
+    arguments
 }
 
-async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<GroupsAnswer> {
-    let state = state(context.ctx)?;
-    let limits = &state.service().limits;
-    let looking = context.ctx.look_ahead();
-    let nodes = looking.field("nodes");
-    let shown = shown(shape, &nodes, limits)?;
+/// What is asked of groups, of which those in `lists` are shown.
+pub(super) fn asked(
+    context: &ResolverContext<'_>,
+    shape: &Shape,
+    lists: &[Lookahead<'_>],
+    limits: &Limits,
+) -> Result<GroupsRequest> {
+    let shown = shown(shape, lists, limits)?;
     let arguments = ["groupBy", "every", "having", "orderBy", "top", "totals"]
         .map(|name| argument(context, name));
     let arguments = GroupsArguments {
@@ -185,7 +191,16 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
         totals: arguments[5].as_ref(),
     };
     let request = GroupsRequest::new(shape, &arguments, shown, limits)?;
-    check_keys(shape, &request, &nodes)?;
+    lists.iter().try_for_each(|list| check_keys(shape, &request, list))?;
+    Ok(request)
+}
+
+async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<GroupsAnswer> {
+    let state = state(context.ctx)?;
+    let limits = &state.service().limits;
+    let looking = context.ctx.look_ahead();
+    let nodes = looking.field("nodes");
+    let request = asked(context, shape, std::slice::from_ref(&nodes), limits)?;
     let first = first(argument(context, "first").as_ref(), limits)?;
     let pin = as_of(argument(context, "asOf").as_ref())?;
     let session = state.session(&[(shape.name.clone(), pin)]).await?;
@@ -208,7 +223,7 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
 }
 
 /// What is shown of groups, and the filters of single measures.
-fn shown(shape: &Shape, nodes: &Lookahead<'_>, limits: &Limits) -> Result<ShownMeasures> {
+fn shown(shape: &Shape, lists: &[Lookahead<'_>], limits: &Limits) -> Result<ShownMeasures> {
     let mut shown = ShownMeasures::default();
     let mut filters = Filters::default();
     let mut filter = |field: &SelectionField<'_>| {
@@ -216,25 +231,31 @@ fn shown(shape: &Shape, nodes: &Lookahead<'_>, limits: &Limits) -> Result<ShownM
         let key = field.alias().unwrap_or(field.name());
         filters.take(shape, key, asked.as_ref(), limits)
     };
-    for field in nodes.field("count").selection_fields() {
-        shown.computed.insert(Computed::rows(filter(&field)?));
-    }
-    for measure in &MEASURES {
-        for field in nodes.field(measure.field).selection_fields() {
-            let filter = filter(&field)?;
-            for of in field.selection_set() {
-                let Some(column) = shape.position(of.name()) else { continue };
-                let with = match measure.family {
-                    Family::Pairs => Some(other_column(shape, argument_of(&of, WITH)?.as_ref())?),
-                    _ => None,
-                };
-                let of = Computed { measure: Some(measure), column, with, filter };
-                shown.computed.insert(of);
+    for nodes in lists {
+        for field in nodes.field("count").selection_fields() {
+            shown.computed.insert(Computed::rows(filter(&field)?));
+        }
+        for measure in &MEASURES {
+            for field in nodes.field(measure.field).selection_fields() {
+                let filter = filter(&field)?;
+                for of in field.selection_set() {
+                    let Some(column) = shape.position(of.name()) else { continue };
+                    let with = match measure.family {
+                        Family::Pairs => {
+                            Some(other_column(shape, argument_of(&of, WITH)?.as_ref())?)
+                        }
+                        _ => None,
+                    };
+                    let of = Computed { measure: Some(measure), column, with, filter };
+                    shown.computed.insert(of);
+                }
             }
         }
     }
     shown.filters = filters;
-    take_earlier(shape, nodes, &mut shown);
+    for nodes in lists {
+        take_earlier(shape, nodes, &mut shown);
+    }
     Ok(shown)
 }
 

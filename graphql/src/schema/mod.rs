@@ -27,6 +27,7 @@ pub(crate) mod distinct;
 pub(crate) mod filter;
 pub(crate) mod group_marks;
 pub(crate) mod groups;
+pub(crate) mod groups_live;
 pub(crate) mod nested;
 pub(crate) mod node;
 pub(crate) mod order;
@@ -53,7 +54,7 @@ use crate::shape::Shape;
 
 /// What the names of a dataset's types end with.
 #[cfg(test)]
-const SUFFIXES: [&str; 35] = [
+const SUFFIXES: [&str; 36] = [
     "Row",
     "Set",
     "Where",
@@ -76,6 +77,7 @@ const SUFFIXES: [&str; 35] = [
     "GroupSort",
     "GroupSortCounts",
     "GroupSortNumbers",
+    "GroupsLive",
     "Changed",
     "ChangedRows",
     "Similar",
@@ -129,7 +131,9 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         query = query
             .field(connection::connection_field(shape, &links, limits))
             .field(groups::groups_field(shape, limits));
-        subscription = subscription.field(changes::change_field(shape));
+        subscription = subscription
+            .field(changes::change_field(shape))
+            .field(groups_live::live_field(shape, limits));
         if revise::is_deletable(&entry.spec) {
             mutations = mutations.field(revise::delete_field(shape));
         }
@@ -149,8 +153,10 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         types.extend(connection::connection_types(shape).map(Type::from));
         types.extend(groups::group_types(shape));
         types.extend(changes::change_types(shape, limits).map(Type::from));
+        types.push(groups_live::live_type(shape).into());
         paged.roots.insert(shape.field.clone(), RowsOf::First);
         paged.roots.insert(format!("{}Groups", shape.field), RowsOf::First);
+        paged.roots.insert(format!("{}GroupsLive", shape.field), RowsOf::First);
         if distinct::has_distinct(shape) {
             query = query.field(distinct::distinct_field(shape, limits));
             types.extend(distinct::distinct_types(shape));

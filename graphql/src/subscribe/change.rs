@@ -233,6 +233,6 @@ impl Change {
 }
 
 /// What tells results of one dataset, for those who see the same of it, from all others.
-fn scope(who: &Principal, shape: &Shape) -> String {
+pub(crate) fn scope(who: &Principal, shape: &Shape) -> String {
     format!("{} {} {} {:x}", who.tenant, who.sees().digest(), shape.name, shape.digest)
 }

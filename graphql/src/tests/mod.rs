@@ -9,6 +9,7 @@ mod connections;
 mod distinct;
 mod fills;
 mod grants;
+mod groups_live;
 mod http;
 mod isolation;
 mod keys;
