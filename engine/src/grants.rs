@@ -470,15 +470,10 @@ fn catalog_for(
         seen.datasets.remove(&name);
         seen.unreadable.insert(name, error);
     }
-    let relations: Vec<(DatasetName, Vec<RelationSpec>)> = seen
-        .datasets
-        .values()
-        .map(|entry| (entry.spec.name.clone(), relations_seen(entry, &seen)))
-        .collect();
-    for (name, relations) in relations {
-        if let Some(entry) = seen.datasets.get_mut(&name) {
-            entry.spec.relations = relations;
-        }
+    let entries = seen.datasets.values();
+    let relations: Vec<_> = entries.map(|entry| relations_seen(entry, &seen)).collect();
+    for (entry, relations) in seen.datasets.values_mut().zip(relations) {
+        entry.spec.relations = relations;
     }
     seen
 }

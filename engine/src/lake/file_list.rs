@@ -15,15 +15,15 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::table::state::DeltaTableState;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use parking_lot::Mutex;
+use url::Position;
 
-use super::table::folder_of;
-use crate::identity::TenantId;
-use datasets::DatasetName;
+use crate::storage::Root;
 
 /// Instants that a log states as whole milliseconds were cut down to them.
 const CUT_OFF_US: i64 = 999;
@@ -35,16 +35,19 @@ pub(super) struct Listing(Arc<OnceLock<Option<Arc<FileList>>>>);
 impl Listing {
     pub(super) fn get(
         &self,
-        (tenant, name): (&TenantId, &DatasetName),
+        root: &Root,
+        folder: &Path,
         state: &DeltaTableState,
     ) -> Option<Arc<FileList>> {
-        let made = || FileList::of_state(&folder_of(tenant, name), state).map(Arc::new);
+        let made = || FileList::of_state(root, folder, state).map(Arc::new);
         self.0.get_or_init(made).clone()
     }
 }
 
 /// The files of a table at one version.
 pub(crate) struct FileList {
+    /// What the store that they lie in is known by.
+    pub(crate) store: ObjectStoreUrl,
     /// The table's columns.
     pub(crate) schema: SchemaRef,
     /// Those that its files have, and behind them those that it is split by.
@@ -75,7 +78,8 @@ struct Range {
 
 impl FileList {
     /// `None` for a table that takes more than its files to read.
-    fn of_state(folder: &Path, state: &DeltaTableState) -> Option<Self> {
+    fn of_state(root: &Root, folder: &Path, state: &DeltaTableState) -> Option<Self> {
+        let store = ObjectStoreUrl::parse(&root.location()[..Position::BeforePath]).ok()?;
         let schema = state.snapshot().arrow_schema();
         let is_plain = is_read_as_it_lies(state)
             && schema.fields().iter().all(|field| parts_may_be_null(field.data_type()));
@@ -102,7 +106,15 @@ impl FileList {
             names.push(name.into_owned());
             files.push(ListedFile { file, rows: view.num_records() });
         }
-        Some(Self { schema, table, names, files, state: state.clone(), ranges: Mutex::default() })
+        Some(Self {
+            store,
+            schema,
+            table,
+            names,
+            files,
+            state: state.clone(),
+            ranges: Mutex::default(),
+        })
     }
 
     /// Its files, or those among them that `names` has; `None` where it has one of another name.

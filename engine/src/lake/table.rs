@@ -312,8 +312,8 @@ impl Table {
 
 impl Snapshot {
     /// Its files, where a table of `tenant` is read by them alone.
-    pub(crate) fn files(&self, tenant: &TenantId) -> Option<Arc<FileList>> {
-        self.files.get((tenant, &self.entry.spec.name), &self.state)
+    pub(crate) fn files(&self, root: &Root, tenant: &TenantId) -> Option<Arc<FileList>> {
+        self.files.get(root, &folder_of(tenant, &self.entry.spec.name), &self.state)
     }
 
     /// A scan of the table, or of some of its files by their paths in the log or by what a scan calls them.

@@ -11,7 +11,6 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, cast,
@@ -19,7 +18,6 @@ use datafusion::logical_expr::{
 use datasets::ColumnType;
 use datasets::encode::json_texts;
 use datasets::spec::TYPE_METADATA_KEY;
-use url::Position;
 
 use super::carry::alike;
 use super::scan::FileScan;
@@ -73,11 +71,10 @@ fn scan_of(
     snapshot: &Snapshot,
     files: Option<Vec<String>>,
 ) -> Result<Arc<dyn TableProvider>> {
-    if let Some(list) = snapshot.files(tenant)
+    if let Some(list) = snapshot.files(root, tenant)
         && let Some(places) = list.places(files.as_deref())
     {
-        let store = ObjectStoreUrl::parse(&root.location()[..Position::BeforePath])?;
-        return Ok(Arc::new(FileScan::new(list, places, store)));
+        return Ok(Arc::new(FileScan::new(list, places)));
     }
     Ok(Arc::new(snapshot.scan(files)?))
 }

@@ -14,7 +14,6 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -28,13 +27,12 @@ use crate::lake::FileList;
 pub(super) struct FileScan {
     list: Arc<FileList>,
     places: Vec<usize>,
-    store: ObjectStoreUrl,
 }
 
 impl FileScan {
-    /// A scan of the files at `places` of `list`, which lie in the store that `store` names.
-    pub(super) fn new(list: Arc<FileList>, places: Vec<usize>, store: ObjectStoreUrl) -> Self {
-        Self { list, places, store }
+    /// A scan of the files at `places` of `list`.
+    pub(super) fn new(list: Arc<FileList>, places: Vec<usize>) -> Self {
+        Self { list, places }
     }
 
     /// The files in which `predicate` may be true of a row.
@@ -87,7 +85,7 @@ impl TableProvider for FileScan {
 
         let runtime = state.runtime_env();
         let reader = CachedParquetFileReaderFactory::new(
-            runtime.object_store(&self.store)?,
+            runtime.object_store(&self.list.store)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
         let global = state.config_options().execution.parquet.clone();
@@ -112,7 +110,7 @@ impl TableProvider for FileScan {
             total_byte_size: usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact),
             column_statistics: Statistics::unknown_column(schema),
         };
-        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(self.list.store.clone(), Arc::new(source))
             .with_file_group(files)
             .with_statistics(statistics)
             .with_limit(limit)
