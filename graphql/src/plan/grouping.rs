@@ -121,7 +121,7 @@ impl Groups {
             let mut columns: Vec<_> = columns.collect();
             columns.sort_by(|a, b| a.0.cmp(&b.0));
             for (_, value) in columns {
-                let _ = write!(text, "{value}\n");
+                let _ = writeln!(text, "{value}");
             }
         }
         let at = |values: &Vec<Value>| values.get(row).map_or_else(String::new, Value::to_string);
