@@ -90,7 +90,8 @@ impl CommitBus {
     pub fn follow(&self, tenant: &TenantId, dataset: &DatasetName) -> watch::Receiver<Version> {
         let mut followed = self.followed.lock();
         let key = (tenant.clone(), dataset.clone());
-        if let Some(news) = followed.get(&key) {
+        // What nobody follows any more may be of a dataset that had this name.
+        if let Some(news) = followed.get(&key).filter(|news| news.receiver_count() > 0) {
             return news.subscribe();
         }
         followed.retain(|_, news| news.receiver_count() > 0);
@@ -110,12 +111,57 @@ impl CommitBus {
     pub(crate) fn announce(&self, event: CommitEvent) {
         let key = (event.tenant.clone(), event.dataset.clone());
         if let Some(news) = self.followed.lock().get(&key) {
-            news.send_modify(|newest| *newest = event.version.max(*newest));
+            news.send_modify(|newest| {
+                *newest = match event.kind {
+                    CommitKind::Create => event.version,
+                    _ => event.version.max(*newest),
+                }
+            });
         }
         if let Some(news) = self.tenants.lock().get(&event.tenant) {
             news.send_modify(|commits| *commits += 1);
         }
         // Nobody listening is fine: an event is news, not a record.
         let _ = self.sender.send(Arc::new(event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn event(dataset: &str, version: u64, kind: CommitKind) -> CommitEvent {
+        CommitEvent {
+            tenant: TenantId::default(),
+            dataset: DatasetName::new(dataset).unwrap(),
+            version: Version(version),
+            previous: None,
+            run_id: None,
+            kind,
+            rows_added: 0,
+            at: DateTime::UNIX_EPOCH,
+            committed_at_monotonic: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn who_follows_a_dataset_hears_of_it_alone_and_of_none_that_had_its_name() {
+        let (bus, tenant) = (CommitBus::new(), TenantId::default());
+        let name = DatasetName::new("a").unwrap();
+        let mut news = bus.follow(&tenant, &name);
+        bus.announce(event("b", 7, CommitKind::Append));
+        assert!(!news.has_changed().unwrap());
+        bus.announce(event("a", 40, CommitKind::Append));
+        bus.announce(event("a", 39, CommitKind::Append));
+        assert_eq!(*news.borrow_and_update(), Version(40));
+        // Who follows now hears from now on.
+        let second = bus.follow(&tenant, &name);
+        assert!(!second.has_changed().unwrap());
+        bus.announce(event("a", 0, CommitKind::Create));
+        assert_eq!(*news.borrow_and_update(), Version(0));
+        drop((news, second));
+        bus.announce(event("a", 5, CommitKind::Append));
+        assert_eq!(*bus.follow(&tenant, &name).borrow(), Version(0));
     }
 }

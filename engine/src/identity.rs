@@ -199,7 +199,10 @@ pub enum Credential {
         expires_at: Option<DateTime<Utc>>,
     },
     /// By a token that somebody signed who is trusted.
-    Token,
+    Token {
+        /// When it ends.
+        expires_at: DateTime<Utc>,
+    },
 }
 
 impl fmt::Display for Credential {
@@ -208,7 +211,7 @@ impl fmt::Display for Credential {
             Self::Local => f.write_str("local"),
             Self::Setting => f.write_str("key of the settings"),
             Self::Key { prefix, .. } => write!(f, "key {prefix}"),
-            Self::Token => f.write_str("token"),
+            Self::Token { .. } => f.write_str("token"),
         }
     }
 }

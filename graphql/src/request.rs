@@ -308,6 +308,8 @@ impl Acts {
 
     fn of(&self, field: String, arguments: Vec<(Name, Value)>) -> NewAct {
         let named = |name: &&str| match arguments.iter().find(|(of, _)| of.as_str() == *name) {
+            // Who gives the whole key leaves its secret nowhere.
+            Some((_, Value::String(text))) if *name == "prefix" => Some(jobs::prefix_of(text)),
             Some((_, Value::String(text))) => Some(text.clone()),
             _ => None,
         };

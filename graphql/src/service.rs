@@ -428,6 +428,7 @@ impl Following {
         let (told, key) = self.state.take_told();
         if let Some(message) = told {
             self.state.service().meter.messages_shared.add(1);
+            drop(self.state.warnings.take());
             let room = self.state.let_go().map(|held| held.room);
             return Some((Answer { room, ..Answer::told(&message) }, self));
         }

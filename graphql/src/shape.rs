@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::Expr;
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
@@ -59,6 +60,17 @@ pub(crate) struct Column {
 
 impl Shape {
     /// The shape of a dataset with this spec.
+    /// The same of one that was made then: another that had its name, or gets it, is another dataset.
+    pub(crate) fn made_at(spec: &DatasetSpec, at: Option<DateTime<Utc>>) -> Arc<Self> {
+        let mut shape = Self::new(spec);
+        if let (Some(shape), Some(at)) = (Arc::get_mut(&mut shape), at) {
+            let mut hasher = DefaultHasher::new();
+            (shape.digest, at.timestamp_micros()).hash(&mut hasher);
+            shape.digest = hasher.finish();
+        }
+        shape
+    }
+
     pub(crate) fn new(spec: &DatasetSpec) -> Arc<Self> {
         let mut columns: Vec<Column> = spec
             .columns

@@ -36,7 +36,7 @@ pub use control::DeviceRoom;
 pub use job::{Estimate, InputSize, Job, Outcome};
 pub use keys::{
     Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,
-    has_had_keys, require_keys_for,
+    has_had_keys, prefix_of, require_keys_for,
 };
 pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,

@@ -35,7 +35,9 @@ pub async fn keys(arguments: Keys, settings: &Settings, output: &Output) -> Resu
         KeysCommand::List => list(runner, settings, output).await,
         KeysCommand::Revoke(asked) => {
             let who = settings.principal()?;
-            let act = runner.begin_act(&who, act("revokeKey", Some(&asked.prefix))).await?;
+            let act = runner
+                .begin_act(&who, act("revokeKey", Some(&jobs::prefix_of(&asked.prefix))))
+                .await?;
             let revoked = runner.revoke_key(&who, &asked.prefix).await;
             act.end(Outcome::of(&revoked), None).await;
             let key = revoked?;

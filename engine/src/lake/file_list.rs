@@ -96,7 +96,7 @@ impl FileList {
             let location = Path::parse(format!("{folder}/{name}")).ok()?;
             let meta = ObjectMeta {
                 location,
-                last_modified: chrono::DateTime::UNIX_EPOCH,
+                last_modified: view.modification_datetime().ok()?,
                 size: u64::try_from(view.size()).ok()?,
                 e_tag: None,
                 version: None,
@@ -137,8 +137,12 @@ impl FileList {
         let log = self.state.log_data();
         let whole = |values: &ArrayRef| values.len() == self.files.len();
         let range = Range {
-            least: log.min_values(column).filter(whole),
-            greatest: log.max_values(column).filter(whole).map(|values| rounded_up(&values)),
+            least: log.min_values(column).filter(whole).filter(is_exact),
+            greatest: log
+                .max_values(column)
+                .filter(whole)
+                .filter(is_exact)
+                .map(|values| rounded_up(&values)),
             nulls: log.null_counts(column).filter(whole),
         };
         self.ranges.lock().insert(column.name.clone(), range.clone());
@@ -235,6 +239,11 @@ fn parts_may_be_null(kind: &DataType) -> bool {
         }
         kind => !kind.is_nested(),
     }
+}
+
+/// Whether the log has values of this type as they are: of decimals it has what a double makes of them.
+fn is_exact(values: &ArrayRef) -> bool {
+    !matches!(values.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..))
 }
 
 fn rounded_up(values: &ArrayRef) -> ArrayRef {

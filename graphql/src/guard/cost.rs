@@ -201,12 +201,14 @@ impl<'a> Costing<'a> {
         };
         let rows = match self.rows(field, argument, default) {
             Some(rows) => Some(rows),
-            None if scan.is_some() && self.operation.ty == OperationType::Query => Some(default),
+            None if scan.is_some() && self.operation.ty != OperationType::Mutation => Some(default),
             None if is_relation && self.paged.related.contains(field.name.node.as_str()) => {
                 Some(self.paged.related_rows)
             }
+            // A message that is no page has lists which have as many rows as one.
             None if field.name.node == "nodes"
-                && self.operation.ty == OperationType::Subscription =>
+                && self.operation.ty == OperationType::Subscription
+                && !self.root_is_page() =>
             {
                 Some(self.default_rows())
             }
@@ -261,6 +263,16 @@ impl<'a> Costing<'a> {
         let measure = self.selection(&fragment.node.selection_set.node, place)?;
         self.fragments.insert(name, Some(measure));
         Ok(measure)
+    }
+
+    /// Whether the one field of a subscription is a page by itself, whose rows are counted with it.
+    fn root_is_page(&self) -> bool {
+        match self.operation.selection_set.node.items.first().map(|root| &root.node) {
+            Some(Selection::Field(root)) => {
+                self.paged.roots.contains_key(root.node.name.node.as_str())
+            }
+            _ => false,
+        }
     }
 
     fn default_rows(&self) -> u64 {

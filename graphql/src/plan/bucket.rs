@@ -99,6 +99,8 @@ pub(crate) fn bucket(column: Expr, width: Width, zone: Tz) -> Expr {
 
 /// Buckets between two that a group has, at most.
 const GAP_MAX: usize = 10_000;
+/// The same of the groups that are looked at together.
+const GAPS_MAX: usize = 1 << 20;
 
 /// The buckets from the one that begins at `from` on until that at `until`, which is not among them; the first alone where there is
 /// no `until`.
@@ -140,6 +142,7 @@ impl ScalarUDFImpl for Between {
         let [from, until] = &arrays[..] else {
             return exec_err!("buckets_between takes two timestamps or dates");
         };
+        let mut left = GAPS_MAX;
         let list: ArrayRef = match from.data_type() {
             DataType::Date32 => {
                 let mut lists = ListBuilder::new(Date32Builder::new());
@@ -147,7 +150,8 @@ impl ScalarUDFImpl for Between {
                     (from.as_primitive::<Date32Type>(), until.as_primitive::<Date32Type>());
                 for (from, until) in from.iter().zip(until) {
                     lists.values().append_option(from);
-                    let gap = self.cut.gap(from, until, |day| self.cut.day_behind(day))?;
+                    let gap =
+                        self.cut.gap(from, until, &mut left, |day| self.cut.day_behind(day))?;
                     gap.into_iter().for_each(|day| lists.values().append_value(day));
                     lists.append(true);
                 }
@@ -162,7 +166,8 @@ impl ScalarUDFImpl for Between {
                 );
                 for (from, until) in from.iter().zip(until) {
                     lists.values().append_option(from);
-                    let gap = self.cut.gap(from, until, |at| self.cut.instant_behind(at))?;
+                    let gap =
+                        self.cut.gap(from, until, &mut left, |at| self.cut.instant_behind(at))?;
                     gap.into_iter().for_each(|at| lists.values().append_value(at));
                     lists.append(true);
                 }
@@ -339,6 +344,7 @@ impl TimeBucket {
         &self,
         from: Option<T>,
         until: Option<T>,
+        left: &mut usize,
         behind: impl Fn(T) -> Option<T>,
     ) -> PlanResult<Vec<T>> {
         let (Some(mut at), Some(until)) = (from, until) else { return Ok(Vec::new()) };
@@ -350,9 +356,16 @@ impl TimeBucket {
                 );
                 return Err(DataFusionError::External(Box::new(bad_input(says))));
             }
+            if gap.len() == *left {
+                let says = format!(
+                    "every.fill: more than {GAPS_MAX} buckets between those that groups have; choose a longer width, or fewer groups"
+                );
+                return Err(DataFusionError::External(Box::new(bad_input(says))));
+            }
             gap.push(next);
             at = next;
         }
+        *left -= gap.len();
         Ok(gap)
     }
 

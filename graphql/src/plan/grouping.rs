@@ -100,6 +100,8 @@ pub(crate) struct Groups {
     filters: HashMap<String, Option<usize>>,
     /// Values that could not be expressed.
     pub not_finite: u64,
+    /// Bytes that are counted for its values.
+    pub bytes: usize,
 }
 
 impl Groups {
@@ -375,6 +377,7 @@ impl GroupsRequest {
         let mut values = |name: &str, kind: &ColumnType| -> Result<Vec<Value>> {
             let converted = to_values(&named(&batch, name)?.slice(0, rows), kind, holding)?;
             groups.not_finite += converted.not_finite;
+            groups.bytes += converted.bytes;
             Ok(converted.values)
         };
         let mut keys = HashMap::new();

@@ -30,13 +30,9 @@ use crate::shape::Shape;
 use crate::subscribe::shared::Weigh;
 use crate::subscribe::versions::{Following, follow};
 
-/// Bytes of a value, roughly.
-const VALUE_BYTES: usize = 128;
-
 impl Weigh for Groups {
     fn bytes(&self) -> usize {
-        let columns = self.keys.len() + self.computed.len() + self.earlier.len() + 1;
-        columns * self.rows * VALUE_BYTES
+        self.bytes
     }
 }
 

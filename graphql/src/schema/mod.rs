@@ -113,8 +113,11 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
     let mut mutations = Object::new("Mutation");
-    let shapes: HashMap<_, _> =
-        catalog.datasets.iter().map(|(name, it)| (name.clone(), Shape::new(&it.spec))).collect();
+    let shapes: HashMap<_, _> = catalog
+        .datasets
+        .iter()
+        .map(|(name, it)| (name.clone(), Shape::made_at(&it.spec, it.created_at)))
+        .collect();
     let links = Arc::new(Links::new(catalog, &shapes));
     let nodes = catalog.datasets.iter().filter_map(|(name, entry)| {
         let shape = shapes.get(name).filter(|shape| node::has_ids(entry, shape))?;

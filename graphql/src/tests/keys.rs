@@ -234,6 +234,11 @@ async fn a_stream_ends_when_its_key_expires() {
     let expires_at = admin.key.expires_at;
     let credential = Credential::Key { prefix: admin.key.prefix.as_str().into(), expires_at };
     let holder = Principal { credential, ..who() };
+    // A time is a text, and nothing else is passed over.
+    let query =
+        "mutation { createKey(subject: \"z\", roles: [ADMIN], expiresAt: 1798761600) { secret } }";
+    let answer = rig.ask(query).await.to_string();
+    assert!(answer.contains("createKey.expiresAt: expected a time"), "{answer}");
     let query = "mutation { createKey(subject: \"z\", roles: [READER]) { secret } }";
     let answer = rig.ask_as(&holder, query).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{answer}");

@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use datafusion::prelude::ident;
+use datafusion::prelude::{ident, lit};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{AsOf, CommitLabel, Engine, Error, Principal, Result, Version, WriteMode};
 use futures::StreamExt;
@@ -79,8 +79,13 @@ pub(crate) async fn last(
         engine::Code::NotFound => Ok(()),
         _ => Err(error),
     })?;
-    if !engine.catalog(who).await?.has(&name)? {
+    let catalog = engine.catalog(who).await?;
+    if !catalog.has(&name)? {
         return Ok(None);
+    }
+    if !catalog.dataset(&name)?.spec.derived {
+        let says = "a dataset of clients is called audit: what is done can not be written there; rename it";
+        return Err(Error::user(engine::Code::Conflict, says));
     }
     let session = engine.session(who, &[(name.clone(), AsOf::Latest)]).await?;
     let version = session.version(&name);
@@ -96,6 +101,22 @@ pub(crate) async fn last(
         }
     }
     Ok(Some((version, 0, super::GENESIS.to_owned())))
+}
+
+/// The hash of a row of the dataset; none where there is no such row.
+pub(crate) async fn hash_at(
+    engine: &Engine,
+    who: &Principal,
+    number: i64,
+) -> Result<Option<String>> {
+    let name = DatasetName::new(AUDIT)?;
+    let session = engine.session(who, &[(name.clone(), AsOf::Latest)]).await?;
+    let frame = session.table(&name).await?.filter(ident("number").eq(lit(number)))?;
+    let rows = session.collect(frame.limit(0, Some(1))?).await?;
+    match rows.iter().find(|batch| batch.num_rows() > 0) {
+        Some(batch) => Ok(Some(row_of(batch, 0, who)?.hash)),
+        None => Ok(None),
+    }
 }
 
 /// Appends rows that follow the newest of `version`; CONFLICT where that is not the newest version any more.

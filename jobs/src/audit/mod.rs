@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use chain::{GENESIS, hash_of};
 pub use dataset::AUDIT;
-pub(crate) use dataset::{append, audit_spec, last};
+pub(crate) use dataset::{append, audit_spec, hash_at, last};
 pub use verify::Verified;
 
 /// Longest text of an act.

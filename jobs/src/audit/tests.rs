@@ -1,7 +1,7 @@
 //! The chain of acts, and what becomes of it where somebody lays hands on it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use datasets::DatasetName;
@@ -202,6 +202,40 @@ async fn what_is_changed_missing_or_elsewhere_is_named() {
 
 fn row(rows: &[RecordBatch], number: usize) -> dataset::Row {
     dataset::row_of(&rows[number - 1], 0, &Principal::local()).unwrap()
+}
+
+#[tokio::test]
+async fn an_older_control_state_takes_no_act_away_and_writes_no_second_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, who) = (engine_at(folder.path()).await, Principal::local());
+    let files = || {
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        let is_control = |path: &PathBuf| {
+            path.file_name().unwrap().to_string_lossy().starts_with(".colonnade.control.db")
+        };
+        files.filter(is_control).collect::<Vec<_>>()
+    };
+    let first = runner(&engine).await;
+    acts(&first, &who, 3).await;
+    first.shutdown().await;
+    let kept: Vec<_> =
+        files().into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    assert!(!kept.is_empty());
+    let second = runner(&engine).await;
+    acts(&second, &who, 4).await;
+    second.shutdown().await;
+    assert_eq!(rows(&engine, &who).await.len(), 7);
+    // As from a backup.
+    files().iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    kept.iter().for_each(|(bytes, path)| std::fs::write(path, bytes).unwrap());
+    let third = runner(&engine).await;
+    acts(&third, &who, 2).await;
+    third.shutdown().await;
+    let fourth = runner(&engine).await;
+    let waiting = fourth.store().acts(who.tenant.as_str(), 0, 100).await.unwrap();
+    assert_eq!(waiting.iter().map(|row| row.number).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(rows(&engine, &who).await.len(), 7);
+    fourth.shutdown().await;
 }
 
 #[tokio::test]

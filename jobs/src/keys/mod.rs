@@ -202,15 +202,16 @@ impl Runner {
 
     /// Ends a key of the tenant of `who`, everywhere and within a moment, and answers with it as it is then; NOT_FOUND where the tenant
     /// has none of that prefix. One that was revoked before stays as it was.
-    pub async fn revoke_key(&self, who: &Principal, prefix: &str) -> Result<ApiKeyState> {
+    pub async fn revoke_key(&self, who: &Principal, key: &str) -> Result<ApiKeyState> {
         who.require(Role::Admin)?;
+        let prefix = prefix_of(key);
         let now = self.now();
         let revoked = self
             .store()
-            .revoke_key(who.tenant.as_str(), prefix, now.timestamp_micros(), &who.subject)
+            .revoke_key(who.tenant.as_str(), &prefix, now.timestamp_micros(), &who.subject)
             .await?;
         let Some(entry) = revoked else {
-            return Err(Error::user(Code::NotFound, no_such_key(prefix)));
+            return Err(Error::user(Code::NotFound, no_such_key(&prefix)));
         };
         self.look_at_keys().await;
         tracing::info!(tenant = %who.tenant, key = entry.prefix, by = who.subject, "key revoked");
@@ -295,13 +296,18 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
             "key: expires at {at}: expected a time that is to come, after {now}"
         )));
     }
-    // Who holds a key for a while would hold it for ever.
-    if let Credential::Key { expires_at: Some(own), .. } = &who.credential
-        && request.expires_at.is_none_or(|at| at > *own)
+    // Who holds a key or a token for a while would hold a key for ever.
+    let own = match &who.credential {
+        Credential::Key { expires_at, .. } => *expires_at,
+        Credential::Token { expires_at } => Some(*expires_at),
+        Credential::Local | Credential::Setting => None,
+    };
+    if let Some(own) = own
+        && request.expires_at.is_none_or(|at| at > own)
     {
         let own = own.to_rfc3339();
         let says = format!(
-            "key: it would outlive the one that makes it; expected an end, at {own} at the latest"
+            "key: it would outlive the key or token that makes it; expected an end, at {own} at the latest"
         );
         return Err(Error::user(Code::Forbidden, says));
     }
@@ -396,6 +402,13 @@ fn state_of(entry: KeyEntry, now: DateTime<Utc>) -> Result<ApiKeyState> {
         revoked_by: entry.revoked_by,
         state,
     })
+}
+
+/// The part of a key that is no secret, of that part or of the whole key.
+pub fn prefix_of(key: &str) -> String {
+    let behind = key.trim().strip_prefix(KEY_BEGINS).unwrap_or(key.trim());
+    let prefix = behind.split('_').next().unwrap_or_default();
+    prefix.chars().take(PREFIX_LETTERS).collect()
 }
 
 fn no_such_key(prefix: &str) -> String {

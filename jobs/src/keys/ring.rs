@@ -165,6 +165,9 @@ impl KeyRing {
             self.known.write().at = asked;
             return Ok(());
         }
+        if change > 0 {
+            self.opened.cancel();
+        }
         let now_us = self.runner.now().timestamp_micros();
         let entries = self.runner.store().live_keys(now_us, KNOWN_MAX).await?;
         let gone = {
@@ -195,9 +198,6 @@ impl KeyRing {
         };
         for key in gone.values() {
             key.ended.cancel();
-        }
-        if change > 0 {
-            self.opened.cancel();
         }
         // Nobody else will say when they were used last.
         self.tell_of(gone, 0).await;

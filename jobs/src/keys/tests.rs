@@ -65,6 +65,10 @@ async fn nobody_makes_a_key_that_has_more_than_the_maker() {
     assert_eq!(refused(&who, until(None)).await, Code::Forbidden);
     assert_eq!(refused(&who, until(Some(end + TimeDelta::seconds(1)))).await, Code::Forbidden);
     assert!(runner.create_key(&who, until(Some(end))).await.is_ok());
+    // Or whose token does.
+    let who = Principal { credential: Credential::Token { expires_at: end }, ..who };
+    assert_eq!(refused(&who, until(None)).await, Code::Forbidden);
+    assert!(runner.create_key(&who, until(Some(end))).await.is_ok());
     // A key of another tenant than one's own can not be asked for.
     let acme = Principal { tenant: "acme".parse().unwrap(), ..local };
     assert_eq!(runner.create_key(&acme, asks(&[Role::Admin])).await.unwrap().key.tenant, "acme");
@@ -83,7 +87,8 @@ async fn keys_of_other_tenants_are_as_if_they_were_not_there() {
     assert_eq!(foreign.to_string().replace(prefix, "zzzzzzzz"), other.to_string());
     assert_eq!(runner.store().keys_change().await.unwrap(), change);
     assert!(runner.keys(&acme).await.unwrap().is_empty());
-    let revoked = runner.revoke_key(&local, prefix).await.unwrap();
+    // Who has the whole key in hand may give it.
+    let revoked = runner.revoke_key(&local, &made.text).await.unwrap();
     assert_eq!((revoked.state, revoked.revoked_by.as_deref()), (KeyState::Revoked, Some("local")));
     let again = runner.revoke_key(&local, prefix).await.unwrap();
     assert_eq!(again.revoked_at, revoked.revoked_at);

@@ -186,10 +186,13 @@ async fn create(context: &ResolverContext<'_>) -> Result<CreatedKey> {
     let runner = &state.service().runner;
     // Who has the files has another way; who comes through this door has none.
     let is_local = who.credential == Credential::Local;
-    if is_local && !request.roles.contains(&Role::Admin) && !runner.has_had_keys().await? {
+    let makes_others = request.roles.contains(&Role::Admin)
+        && request.grants.is_none()
+        && request.expires_at.is_none();
+    if is_local && !makes_others && !runner.has_had_keys().await? {
         return Err(bad_input(
-            "createKey.roles: expected ADMIN for the first key: from then on nobody is let in here without one, and somebody has to be \
-             able to make others",
+            "createKey: expected the role ADMIN, no grants and no expiresAt for the first key: from then on nobody is let in here \
+             without one, and somebody has to be able to make others",
         ));
     }
     let made = runner.create_key(who, request).await?;
@@ -208,8 +211,13 @@ fn request_of(context: &ResolverContext<'_>) -> Result<KeyRequest> {
         Some(one) => vec![role(&one)?],
         None => Vec::new(),
     };
-    let expires_at = text_argument(context, "expiresAt").map(|text| {
-        let at = DateTime::parse_from_rfc3339(&text);
+    let expires_at = argument(context, "expiresAt").map(|value| {
+        let Value::String(text) = &value else {
+            return Err(bad_input(format!(
+                "createKey.expiresAt: expected a time as 2027-01-01T00:00:00Z, found {value}"
+            )));
+        };
+        let at = DateTime::parse_from_rfc3339(text);
         at.map(|at| at.to_utc()).map_err(|error| bad_input(format!("createKey.expiresAt: {error}")))
     });
     Ok(KeyRequest {

@@ -97,7 +97,7 @@ impl Pass {
                 _ => "the key was revoked",
             }),
             () = expired => unauthenticated(match &self.who.credential {
-                engine::Credential::Token => "the token has expired",
+                engine::Credential::Token { .. } => "the token has expired",
                 _ => "the key has expired",
             }),
         }

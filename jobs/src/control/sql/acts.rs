@@ -17,6 +17,12 @@ impl SqlStore {
         );
         let next = next.bind(tenant.to_owned()).fetch_optional(&mut *tx).await;
         let Some(row) = next.map_err(|e| self.failed(e))? else { return Ok(false) };
+        // One that ended has its row: another saw its process gone, or an answer got lost.
+        let ended = query("DELETE FROM acts_begun WHERE id = $1 AND tenant = $2");
+        let ended = ended.bind(id.to_owned()).bind(tenant.to_owned());
+        if self.run(ended, &mut tx).await? == 0 {
+            return Ok(true);
+        }
         let (number, previous): (i64, String) =
             (self.get(&row, "number")?, self.get(&row, "hash")?);
         let hash = hash_of(&previous, number, content);
@@ -27,8 +33,6 @@ impl SqlStore {
         self.run(added.bind(content.to_owned()), &mut tx).await?;
         let moved = query("UPDATE act_chains SET hash = $2 WHERE tenant = $1");
         self.run(moved.bind(tenant.to_owned()).bind(hash), &mut tx).await?;
-        let ended = query("DELETE FROM acts_begun WHERE id = $1");
-        self.run(ended.bind(id.to_owned()), &mut tx).await?;
         self.commit(tx).await?;
         Ok(true)
     }

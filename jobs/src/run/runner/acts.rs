@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
 
 use super::{Runner, Shared};
-use crate::audit::{Act, GENESIS, NewAct, Outcome, append, audit_spec, last};
+use crate::audit::{Act, GENESIS, NewAct, Outcome, append, audit_spec, hash_at, last};
 use crate::control::BegunAct;
 
 /// Rows of one commit.
@@ -110,9 +110,18 @@ pub(super) async fn flush(shared: &Shared) {
         let store = shared.records.store();
         for lost in store.lost_acts(LOST_MAX).await? {
             // By the id that it is kept under, so that it ends whatever its document says.
-            let act = Act { id: lost.id, ..Act::read(&lost.document)? };
-            let act = act.ended(Outcome::Unknown, None, shared.now());
-            end(shared, &act).await?;
+            let ended = async {
+                let act = Act { id: lost.id.clone(), ..Act::read(&lost.document)? };
+                end(shared, &act.ended(Outcome::Unknown, None, shared.now())).await
+            };
+            if let Err(error) = ended.await {
+                let detail = error.detail();
+                tracing::warn!(
+                    act = lost.id,
+                    detail,
+                    "an act that nobody saw end can not be ended"
+                );
+            }
         }
         for tenant in store.acts_to_project().await? {
             match write(shared, &tenant).await {
@@ -120,7 +129,12 @@ pub(super) async fn flush(shared: &Shared) {
                 Err(error) if matches!(error.code(), Code::Forbidden | Code::Conflict) => {
                     tracing::debug!(tenant, detail = error.detail(), "acts are left to others");
                 }
-                written => written?,
+                // What is wrong with one tenant's is nothing to the others'.
+                Err(error) => {
+                    let detail = error.detail();
+                    tracing::warn!(tenant, detail, "acts can not be written to the dataset audit");
+                }
+                Ok(()) => {}
             }
         }
         Ok::<_, engine::Error>(())
@@ -141,8 +155,21 @@ async fn write(shared: &Shared, tenant: &str) -> Result<()> {
         engine.ensure_derived(&who, &audit_spec()?).await?;
         newest = last(engine, &who).await?;
     }
-    let Some((version, number, _)) = newest else { return Ok(()) };
-    // Whoever wrote rows may not have come to say so.
+    let Some((version, number, hash)) = newest else { return Ok(()) };
+    // Whoever wrote rows may not have come to say so. They are those that wait, or nothing is taken away: control state may be older
+    // than the dataset, or another one.
+    let waiting = store.acts(tenant, 0, ROWS_MAX).await?;
+    let is_same = match waiting.iter().rev().find(|row| row.number <= number) {
+        Some(row) if row.number == number => row.hash == hash,
+        Some(row) => hash_at(engine, &who, row.number).await?.as_ref() == Some(&row.hash),
+        None => waiting.first().is_none_or(|row| row.number == number + 1 && row.previous == hash),
+    };
+    if !is_same {
+        return Err(engine::Error::internal(format!(
+            "control state goes on from another chain of acts than the dataset audit has, which ends with number {number}; what it has \
+             is kept there and not written"
+        )));
+    }
     store.acts_projected(tenant, number).await?;
     let rows = store.acts(tenant, number, ROWS_MAX).await?;
     let Some(last) = rows.last().map(|row| row.number) else { return Ok(()) };

@@ -125,7 +125,7 @@ impl Tokens {
         }
         let claims = self.keys.claims(&token).await.ok_or_else(unsigned)?;
         let expires_at = self.check(&claims, Utc::now())?;
-        let who = self.principal(&claims)?;
+        let who = self.principal(&claims, expires_at)?;
         Ok(Pass::until(who, None, Some(expires_at)))
     }
 
@@ -163,7 +163,11 @@ impl Tokens {
         Ok(expires_at)
     }
 
-    fn principal(&self, claims: &Map<String, Value>) -> Result<Principal> {
+    fn principal(
+        &self,
+        claims: &Map<String, Value>,
+        expires_at: DateTime<Utc>,
+    ) -> Result<Principal> {
         let options = &self.options;
         let forbidden = |says: String| Error::user(Code::Forbidden, format!("the token: {says}"));
         let subject = at(claims, &options.subject_claim).and_then(Value::as_str);
@@ -219,7 +223,7 @@ impl Tokens {
             subject: subject.to_owned(),
             roles: vec![rule.role],
             grants,
-            credential: Credential::Token,
+            credential: Credential::Token { expires_at },
         })
     }
 }
