@@ -98,12 +98,6 @@ async fn follow(mut socket: Socket, since: u64, last: Arc<AtomicU64>) -> Vec<(u6
     at
 }
 
-fn resident_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
-}
-
 /// Processor time that the server took, in hundredths of a second.
 fn processor_ticks(server: &Server) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
@@ -142,9 +136,9 @@ async fn each_of_many_subscribers_is_told_of_every_version() {
     let mut warm = open(&address).await;
     subscribe(&mut warm, 0, since).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let before = resident_bytes(&server);
+    let before = server.resident_bytes();
     let mut sockets = all(clients, |_| open(&address)).await;
-    let opened = resident_bytes(&server);
+    let opened = server.resident_bytes();
     for (n, socket) in sockets.iter_mut().enumerate() {
         subscribe(socket, n % QUESTIONS, since).await;
     }
@@ -155,10 +149,10 @@ async fn each_of_many_subscribers_is_told_of_every_version() {
     }
     // Until all subscriptions are there, and what it took to begin them has been given back.
     tokio::time::sleep(Duration::from_millis(500 + clients as u64)).await;
-    let mut subscribed = resident_bytes(&server);
+    let mut subscribed = server.resident_bytes();
     for _ in 0..if clients >= MANY { 30 } else { 0 } {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        subscribed = subscribed.min(resident_bytes(&server));
+        subscribed = subscribed.min(server.resident_bytes());
     }
 
     let last = Arc::new(AtomicU64::new(u64::MAX));

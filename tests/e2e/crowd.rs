@@ -29,12 +29,6 @@ fn crowd() -> usize {
     std::env::var("COLONNADE_CROWD").map_or(500, |text| text.parse().expect("a number"))
 }
 
-fn resident_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
-}
-
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A connection that was answered once, and waits.
@@ -105,7 +99,7 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
     assert_eq!(sent.status, 200, "{sent:?}");
     let fields: String = (0..40).map(|n| format!("a{n}: id ")).collect();
     server.data(&format!("{{ modelCalls(first: 1000) {{ nodes {{ {fields} }} }} }}")).await;
-    let before = resident_bytes(&server);
+    let before = server.resident_bytes();
     println!("at first: {} MiB", before >> 20);
 
     let address = || server.address.clone();
@@ -121,7 +115,7 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
         ("uploads", crowd() / 100, UPLOAD_BYTES_MAX, UPLOADS_BYTES_MAX, MAKING_BYTES_MAX),
     ] {
         // What the one before left is not its own.
-        let grown_from = resident_bytes(&server);
+        let grown_from = server.resident_bytes();
         let began = Instant::now();
         let streams = match what {
             "idle sockets" => all(count, || idle(address())).await,
@@ -131,7 +125,7 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
         // Until answers are made and wait, the memory grows.
         let (mut held, mut since) = (0, Instant::now());
         while since.elapsed() < Duration::from_secs(2) && began.elapsed() < PATIENCE / 4 {
-            let now = resident_bytes(&server);
+            let now = server.resident_bytes();
             if now > held {
                 (held, since) = (now, Instant::now());
             }
@@ -147,12 +141,12 @@ async fn a_crowd_costs_little_memory_and_gives_it_back() {
         );
         drop(streams);
         let began = Instant::now();
-        while resident_bytes(&server) > before + KEPT_BYTES_MAX {
-            let now = resident_bytes(&server);
+        while server.resident_bytes() > before + KEPT_BYTES_MAX {
+            let now = server.resident_bytes();
             assert!(began.elapsed() < PATIENCE, "{what}: {now} bytes are kept, {before} before");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        println!("  gone: {} MiB, after {:.1?}", resident_bytes(&server) >> 20, began.elapsed());
+        println!("  gone: {} MiB, after {:.1?}", server.resident_bytes() >> 20, began.elapsed());
     }
     server.is_alive().await;
 }

@@ -202,12 +202,6 @@ impl Client {
     }
 }
 
-fn resident_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
-}
-
 fn median(values: &[u64]) -> u64 {
     let mut values = values.to_vec();
     values.sort_unstable();
@@ -242,7 +236,7 @@ async fn a_mixture_of_clients_is_served_or_refused_in_words() {
     let (begun, mut resident) = (Instant::now(), Vec::new());
     while begun.elapsed() < lasting {
         tokio::time::sleep(Duration::from_millis(250)).await;
-        resident.push(resident_bytes(&server));
+        resident.push(server.resident_bytes());
     }
     ended.store(true, Ordering::Relaxed);
     let (mut times, mut refused) = (BTreeMap::<_, Vec<Duration>>::new(), BTreeMap::new());

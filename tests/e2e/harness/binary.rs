@@ -79,8 +79,17 @@ pub async fn run(mut command: Command) -> Outcome {
 
 /// The most memory that a process ever held, as the kernel counted it.
 pub fn peak_memory_bytes(pid: u32) -> Option<u64> {
+    memory_bytes(pid, "VmHWM:")
+}
+
+/// The memory that a process holds now.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    memory_bytes(pid, "VmRSS:")
+}
+
+fn memory_bytes(pid: u32, what: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 

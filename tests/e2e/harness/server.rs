@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::PATIENCE;
-use super::binary::{binary, colonnade, peak_memory_bytes, without_settings};
+use super::binary::{binary, colonnade, peak_memory_bytes, resident_bytes, without_settings};
 
 /// `colonnade serve` on a free port. Dropping it kills it.
 pub struct Server {
@@ -157,6 +157,11 @@ impl Server {
     /// The most memory that the process ever held, as the kernel counted it.
     pub fn peak_memory_bytes(&self) -> u64 {
         peak_memory_bytes(self.pid()).expect("Linux")
+    }
+
+    /// The memory that the process holds now.
+    pub fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.pid()).expect("Linux")
     }
 
     /// `kill -9`.
