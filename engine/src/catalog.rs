@@ -20,6 +20,9 @@ pub struct Catalog {
     pub tenant: TenantId,
     /// The datasets by name, quarantines included.
     pub datasets: BTreeMap<DatasetName, DatasetEntry>,
+    /// Datasets that Colonnade or its clients will make and that are not there yet: each is shown as empty, at the version that
+    /// will be its first.
+    pub expected: BTreeMap<DatasetName, DatasetEntry>,
     /// Datasets that are dropped and can be restored, with the instant.
     pub dropped: BTreeMap<DatasetName, DateTime<Utc>>,
     /// Folders that look like datasets and can't be read, with the reason.
@@ -81,6 +84,24 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// The entry of `dataset`, where it is there or expected.
+    pub fn with_expected(&self, dataset: &DatasetName) -> Option<&DatasetEntry> {
+        self.datasets.get(dataset).or_else(|| self.expected.get(dataset))
+    }
+
+    /// The version at which `dataset` is shown, where it is there or expected; NOT_FOUND names those that are spelt alike.
+    pub fn shown_at(&self, dataset: &DatasetName) -> Result<Version> {
+        let shown = self.with_expected(dataset).map(|entry| entry.version);
+        shown.ok_or_else(|| self.unknown(dataset.as_str()))
+    }
+
+    /// The datasets that are there or expected, by name.
+    pub fn shown(&self) -> impl Iterator<Item = (&DatasetName, &DatasetEntry)> {
+        let mut all: Vec<_> = self.datasets.iter().chain(&self.expected).collect();
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter()
     }
 
     /// The entry of `dataset`; NOT_FOUND names those that are spelt alike.

@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, DatasetEntry};
 use crate::compact::{self, Compacted};
 use crate::derived;
 use crate::error::{Error, Result};
+use crate::expected::Expected;
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{
@@ -59,12 +60,13 @@ impl Engine {
     }
 
     #[tracing::instrument(name = "open", skip_all, fields(root = root.kind_name()))]
-    pub(crate) async fn open_root(root: Root, options: EngineOptions) -> Result<Self> {
+    pub(crate) async fn open_root(root: Root, mut options: EngineOptions) -> Result<Self> {
         let writable = options.access.writes();
         root.probe(writable).await?;
         let lock = root.lock(&options.access)?;
         let sessions = Sessions::new(&options, &root)?;
-        let lake = Arc::new(Lake::new(root, writable));
+        let expected = Expected::new(std::mem::take(&mut options.expected));
+        let lake = Arc::new(Lake::new(root, writable, expected));
         let usage = Arc::new(Usage::default());
         let ingest = match writable {
             true => Some(Ingest::new(Arc::clone(&lake), options.ingest.clone(), usage.clone())?),

@@ -5,18 +5,17 @@
 //! read through a session, which wraps each table before a plan is made (`session/guard`), and a catalogue that has no more in it.
 //! What does not hold any more (a mask of a column that was renamed) shows nothing rather than too much.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use datafusion::scalar::ScalarValue;
-use datasets::{ColumnType, DatasetName, DatasetSpec, RelationSpec};
-use parking_lot::Mutex;
+use datasets::{ColumnType, DatasetName, DatasetSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::{Catalog, DatasetEntry};
+use crate::catalog::DatasetEntry;
 use crate::derived::{AUDIT, is_kept_name};
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
@@ -30,8 +29,6 @@ const ROWS_MAX_BYTES: usize = 4_096;
 const SALT_MIN_BYTES: usize = 16;
 /// What is behind the digest of grants by which what was done is not seen.
 const WITHOUT_AUDIT: &str = "-audit";
-/// Catalogues, as some see them, that are kept.
-const SEEN_MAX: usize = 256;
 
 /// What a principal may see of its tenant. Cloning is free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -302,6 +299,17 @@ impl Grants {
         !self.hides(dataset) && self.limited.as_ref().is_none_or(whole)
     }
 
+    /// Whether what is seen may change with the time alone: a condition on rows names a function that asks for it.
+    pub fn asks_for_time(&self) -> bool {
+        self.limited.as_ref().is_some_and(|limited| {
+            let mut conditions = limited.set.datasets.values().filter_map(|it| it.rows.as_deref());
+            conditions.any(|condition| {
+                let condition = condition.to_ascii_lowercase();
+                ["now", "current_", "today"].iter().any(|word| condition.contains(word))
+            })
+        })
+    }
+
     /// Whether columns of `dataset` are masked.
     pub fn has_masks(&self, dataset: &DatasetName) -> bool {
         self.part_of(dataset).is_some_and(|part| !part.grant.masks.is_empty())
@@ -402,91 +410,6 @@ pub(crate) fn seen(
         entry.spec.validations.clear();
     }
     entry
-}
-
-/// The tenant, and the digest of grants.
-type SeenKey = (String, String);
-
-/// A catalogue, and what is seen of it.
-type OfAndSeen = [Arc<Catalog>; 2];
-
-/// The catalogues of tenants as some see them, as long as these are the newest.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    kept: Mutex<HashMap<SeenKey, OfAndSeen>>,
-}
-
-impl Seen {
-    /// `catalog` as who has `grants` sees it; of what does not fit, `fits` says so.
-    pub(crate) fn catalog(
-        &self,
-        catalog: &Arc<Catalog>,
-        grants: &Grants,
-        fits: impl Fn(&DatasetEntry, &Part<'_>) -> Result<()>,
-    ) -> Arc<Catalog> {
-        let hides = |name: &DatasetName| grants.hides(name);
-        let has_hidden = || {
-            catalog.datasets.keys().any(hides)
-                || catalog.dropped.keys().chain(catalog.unreadable.keys()).any(hides)
-        };
-        if grants.is_all() && !has_hidden() {
-            return Arc::clone(catalog);
-        }
-        let key = (catalog.tenant.to_string(), grants.digest().to_owned());
-        if let Some([of, seen]) = self.kept.lock().get(&key)
-            && Arc::ptr_eq(of, catalog)
-        {
-            return Arc::clone(seen);
-        }
-        let seen = Arc::new(catalog_for(catalog, grants, fits));
-        let mut kept = self.kept.lock();
-        if kept.len() >= SEEN_MAX {
-            kept.clear();
-        }
-        kept.insert(key, [Arc::clone(catalog), Arc::clone(&seen)]);
-        seen
-    }
-}
-
-fn catalog_for(
-    catalog: &Catalog,
-    grants: &Grants,
-    fits: impl Fn(&DatasetEntry, &Part<'_>) -> Result<()>,
-) -> Catalog {
-    let mut seen = catalog.clone();
-    // Of these it is not known who fills them.
-    seen.dropped.retain(|name, _| grants.sees(name, true));
-    seen.unreadable.retain(|name, _| grants.sees(name, true));
-    seen.datasets.retain(|name, entry| grants.sees(name, entry.spec.derived));
-    let mut unfit = Vec::new();
-    for (name, entry) in &mut seen.datasets {
-        let Some(part) = grants.part_of(name) else { continue };
-        match fits(entry, &part) {
-            Ok(()) => *entry = self::seen(entry, &part, &part.grant.masks),
-            Err(error) => unfit.push((name.clone(), error)),
-        }
-    }
-    for (name, error) in unfit {
-        seen.datasets.remove(&name);
-        seen.unreadable.insert(name, error);
-    }
-    let entries = seen.datasets.values();
-    let relations: Vec<_> = entries.map(|entry| relations_seen(entry, &seen)).collect();
-    for (entry, relations) in seen.datasets.values_mut().zip(relations) {
-        entry.spec.relations = relations;
-    }
-    seen
-}
-
-/// Those of its relations of which both ends are seen: another tells of a dataset, or of what is behind a mask.
-fn relations_seen(entry: &DatasetEntry, seen: &Catalog) -> Vec<RelationSpec> {
-    let is_seen = |relation: &&RelationSpec| {
-        seen.datasets.get(&relation.to).is_some_and(|to| {
-            let column = relation.target(&entry.spec, &to.spec);
-            column.is_ok_and(|column| to.masked.iter().all(|masked| masked != column))
-        })
-    };
-    entry.spec.relations.iter().filter(is_seen).cloned().collect()
 }
 
 impl fmt::Debug for GrantSet {

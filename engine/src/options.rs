@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use datasets::DatasetSpec;
 use kernels::GpuPolicy;
 
 /// How an engine is opened.
@@ -28,6 +29,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Whether the functions of SQL that are kernels use a GPU.
     pub gpu: GpuPolicy,
+    /// Datasets that each tenant is expected to have, which are shown without a row until they are there.
+    pub expected: Vec<DatasetSpec>,
 }
 
 impl Default for EngineOptions {
@@ -42,6 +45,7 @@ impl Default for EngineOptions {
             ingest: GroupCommitOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             gpu: GpuPolicy::default(),
+            expected: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@
 //!      ├─ schema/     types and resolvers, one rule per file
 //!      ├─ counting    how long the answer is, while it is made
 //!      ├─ answer      the answer as JSON
+//!      ├─ kept        answers that are given again: of the same question, versions and grants
 //!      ├─ plan/       arguments ─▶ DataFusion plan ─▶ values
 //!      └─ subscribe/  commits ─▶ messages
 //! ```
@@ -22,6 +23,7 @@ mod answer;
 mod counting;
 mod error;
 mod guard;
+mod kept;
 mod limits;
 mod links;
 mod meter;
@@ -34,6 +36,7 @@ mod server;
 mod service;
 mod shape;
 mod subscribe;
+mod trusted;
 
 pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
@@ -43,6 +46,7 @@ pub use server::{
     Server, ServerOptions, require_loopback,
 };
 pub use service::{Accepts, Service};
+pub use trusted::TrustedDocuments;
 
 use engine::{Engine, Principal};
 

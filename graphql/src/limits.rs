@@ -205,6 +205,10 @@ limits! {
     socket_operations_max: Count = 100,
     /// Results of subscriptions kept for other subscribers of the same.
     shared_results_max: Count = 256,
+    /// Whether answers to queries are kept for who asks the same of the same versions.
+    keep_answers: Switch = true,
+    /// Bytes of answers that are kept for that.
+    kept_answers_bytes_max: Bytes = 64 << 20,
     /// Tenants whose schemas are kept.
     schemas_max: Count = 64,
     /// Whether the schema can be asked for (`__schema`, `__type`).

@@ -41,12 +41,12 @@ impl Links {
     pub(crate) fn new(catalog: &Catalog, shapes: &HashMap<DatasetName, Arc<Shape>>) -> Self {
         let mut links = Self::default();
         let mut back: Vec<(DatasetName, Link, String)> = Vec::new();
-        for (name, entry) in &catalog.datasets {
+        for (name, entry) in catalog.shown() {
             let Some(from) = shapes.get(name) else { continue };
             let mut named: Vec<&DatasetName> = Vec::new();
             for relation in &entry.spec.relations {
                 // The other dataset is not there yet, or its column has another type.
-                let Some((there, to)) = catalog.datasets.get(&relation.to).and_then(|to| {
+                let Some((there, to)) = catalog.with_expected(&relation.to).and_then(|to| {
                     let target = relation.target(&entry.spec, &to.spec).ok()?;
                     Some((target, shapes.get(&relation.to)?))
                 }) else {

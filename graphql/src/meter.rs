@@ -36,6 +36,10 @@ pub(crate) struct Meter {
     pub messages_pushed: Counter,
     /// Those among them that another subscriber had been told, who asks the same.
     pub messages_shared: Counter,
+    /// Answers to queries that were kept and given again.
+    pub answers_found: Counter,
+    /// Those that may be kept, and were made.
+    pub answers_missed: Counter,
     /// Connections that were closed because their client did not read.
     pub clients_closed: Counter,
     /// WebSockets that were opened.
@@ -141,6 +145,16 @@ impl Meter {
                 "colonnade_subscription_results_computed_total",
                 "Results of subscriptions computed.",
                 gauges.results_computed,
+            ),
+            (
+                "colonnade_kept_answers_found_total",
+                "Answers to queries that were kept, and given again.",
+                self.answers_found.get(),
+            ),
+            (
+                "colonnade_kept_answers_missed_total",
+                "Answers to queries that may be kept, and were made.",
+                self.answers_missed.get(),
             ),
             (
                 "colonnade_slow_clients_closed_total",

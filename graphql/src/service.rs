@@ -26,6 +26,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
+use crate::kept::KeptAnswers;
 use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::names::is_field_of;
@@ -33,6 +34,7 @@ use crate::request::{Acts, RequestState};
 use crate::schema::TenantSchema;
 use crate::schema::cache::SchemaCache;
 use crate::subscribe::shared::SharedResults;
+use crate::trusted::TrustedDocuments;
 
 /// Answers requests. Cloning is free.
 #[derive(Clone)]
@@ -48,6 +50,10 @@ pub(crate) struct ServiceInner {
     pub limits: Limits,
     /// Results that subscribers share.
     pub shared: SharedResults,
+    /// Answers to queries.
+    kept: KeptAnswers,
+    /// Documents that are known by ids.
+    documents: TrustedDocuments,
     /// What is counted.
     pub meter: Meter,
     /// Cancelled when the server ends.
@@ -210,6 +216,8 @@ impl Accepts {
 }
 
 struct Prepared {
+    /// What the answer is called, where it may be kept.
+    name: Option<String>,
     schema: Arc<TenantSchema>,
     state: Arc<RequestState>,
     kind: OperationType,
@@ -221,9 +229,21 @@ struct Prepared {
 impl Service {
     /// A service over an engine and its runner.
     pub fn new(engine: Engine, runner: Runner, limits: Limits) -> Result<Self> {
+        Self::taking(engine, runner, limits, TrustedDocuments::default())
+    }
+
+    /// The same, which knows documents by their ids.
+    pub fn taking(
+        engine: Engine,
+        runner: Runner,
+        limits: Limits,
+        documents: TrustedDocuments,
+    ) -> Result<Self> {
         Ok(Self(Arc::new(ServiceInner {
             runner,
             shared: SharedResults::new(limits.shared_results_max),
+            kept: KeptAnswers::new(&limits),
+            documents,
             answers: Places::new(limits.answers_in_flight_bytes_max / ROOM_UNIT_BYTES),
             subscriptions: Places::new(limits.subscriptions_max),
             subscribers: Mutex::default(),
@@ -255,10 +275,12 @@ impl Service {
     async fn answer_in(
         &self,
         who: &Principal,
-        request: Request,
+        mut request: Request,
         request_id: &str,
         accepts: Accepts,
     ) -> Result<Answers, (Stage, Box<ServerError>)> {
+        let documents = &self.0.documents;
+        documents.resolve(&mut request).map_err(|error| (Stage::Refused, refused(&error)))?;
         let time_max = self.0.limits.operation_time_max;
         let until = Instant::now() + time_max;
         let waiting_max = self.0.limits.waiting_max(&request, accepts);
@@ -317,6 +339,7 @@ impl Service {
             OperationType::Subscription => question_of(&request, since.as_ref()),
             _ => String::new(),
         };
+        let name = self.0.kept.name(who, &request, &schema, &catalog, (kind, &roots));
         let acts = (kind == OperationType::Mutation).then(|| Acts {
             operation: request.operation_name.clone(),
             request_id,
@@ -326,7 +349,7 @@ impl Service {
         let state =
             RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts, question);
         request.data.insert(state.clone());
-        Ok(Prepared { schema, state, kind, cost, roots, request })
+        Ok(Prepared { name, schema, state, kind, cost, roots, request })
     }
 
     async fn execute(
@@ -336,7 +359,11 @@ impl Service {
         until: Instant,
         request_id: &str,
     ) -> Answer {
-        let Prepared { schema, state, kind, cost, roots, request, .. } = prepared;
+        let Prepared { name, schema, state, kind, cost, roots, request } = prepared;
+        let kept = name.as_ref().and_then(|name| self.0.kept.find(name, &self.0.meter));
+        if let Some(kept) = kept {
+            return Answer { room: Some(held.room), ..Answer::told(&kept) };
+        }
         let tenant = state.tenant().clone();
         state.hold(held);
         let id = request_id.to_owned();
@@ -348,7 +375,10 @@ impl Service {
                 let place = |key: &Name| roots.iter().position(|root| root.key == *key);
                 fields.sort_by_cached_key(|key, _| place(key).unwrap_or(usize::MAX));
             }
-            let answer = Answer::of(response, &id);
+            let mut answer = Answer::of(response, &id);
+            if let Some(name) = name {
+                state.service().kept.keep(&name, &mut answer);
+            }
             let room = state.let_go().map(|held| held.room);
             Ok(Answer { room, ..answer })
         };

@@ -15,6 +15,7 @@
 
 pub mod audit;
 mod control;
+mod expected;
 mod job;
 mod keys;
 mod kinds;
@@ -33,6 +34,7 @@ mod texts;
 
 pub use analysis::series::{Season, Span};
 pub use control::DeviceRoom;
+pub use expected::expected_datasets;
 pub use job::{Estimate, InputSize, Job, Outcome};
 pub use keys::{
     Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,

@@ -130,6 +130,7 @@ async fn open(settings: &Settings, access: Access) -> Result<Opened> {
         spill_budget_bytes: settings.spill_bytes()?,
         access,
         gpu: settings.gpu()?,
+        expected: jobs::expected_datasets()?,
         ..EngineOptions::default()
     })
     .await?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use engine::{Code, Error, GrantSet, Result};
 
 use super::auth::Auth;
+use super::documents::Documents;
 use super::keys::KeySetting;
 
 /// What a settings file holds.
@@ -24,6 +25,8 @@ pub struct File {
     pub limits: BTreeMap<String, String>,
     /// The `[auth]` table.
     pub auth: Option<Auth>,
+    /// The `[documents]` table.
+    pub documents: Option<Documents>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -53,6 +56,7 @@ fn parse(name: String, text: &str) -> Result<File> {
         grants: BTreeMap::new(),
         limits: BTreeMap::new(),
         auth: None,
+        documents: None,
     };
     for (key, value) in table {
         match (key.as_str(), value) {
@@ -77,6 +81,12 @@ fn parse(name: String, text: &str) -> Result<File> {
                     .try_into()
                     .map_err(|e: toml::de::Error| bad(format!("auth: {}", e.message())))?;
                 file.auth = Some(auth);
+            }
+            ("documents", value) => {
+                let documents = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("documents: {}", e.message())))?;
+                file.documents = Some(documents);
             }
             (_, value) => {
                 let value = scalar(&value)

@@ -4,6 +4,7 @@
 //! `colonnade config` shows exactly what is in force and an error can say where the bad value is from.
 
 mod auth;
+mod documents;
 mod file;
 mod keys;
 mod limits;
@@ -154,6 +155,7 @@ pub struct Settings {
     grants: BTreeMap<String, (GrantSet, Origin)>,
     limits: BTreeMap<String, (String, Origin)>,
     auth: Option<(auth::Auth, Origin)>,
+    documents: Option<(documents::Documents, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -188,6 +190,7 @@ impl Settings {
         let mut storage = BTreeMap::new();
         let (mut keys, mut grants, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let mut auth = None;
+        let mut documents = None;
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
@@ -195,7 +198,7 @@ impl Settings {
                     let known: Vec<_> = KEYS
                         .iter()
                         .map(|k| k.name)
-                        .chain(["storage", "keys", "grants", "limits", "auth"])
+                        .chain(["storage", "keys", "grants", "limits", "auth", "documents"])
                         .collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
@@ -214,6 +217,7 @@ impl Settings {
             let of_file = |(name, value)| (name, (value, Origin::File(file.name.clone())));
             limits.extend(file.limits.into_iter().map(of_file));
             auth = file.auth.map(|auth| (auth, Origin::File(file.name.clone())));
+            documents = file.documents.map(|it| (it, Origin::File(file.name.clone())));
         }
 
         for (variable, value) in environment {
@@ -253,7 +257,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys, grants, limits, auth })
+        Ok(Self { values, storage, keys, grants, limits, auth, documents })
     }
 
     /// Takes a flag that only some commands have.
@@ -264,8 +268,8 @@ impl Settings {
         }
         let (storage, keys) = (self.storage.clone(), self.keys.clone());
         let (grants, limits) = (self.grants.clone(), self.limits.clone());
-        let auth = self.auth.clone();
-        Self { values, storage, keys, grants, limits, auth }
+        let (auth, documents) = (self.auth.clone(), self.documents.clone());
+        Self { values, storage, keys, grants, limits, auth, documents }
     }
 
     /// Root of all data.
@@ -385,6 +389,7 @@ impl Settings {
         self.log_format()?;
         self.listen()?;
         self.jwt()?;
+        self.documents()?;
         self.api_keys().map(drop)
     }
 
@@ -435,6 +440,7 @@ impl Settings {
         lines.extend(self.limits_in_force());
         lines.extend(self.keys_in_force());
         lines.extend(self.auth_in_force());
+        lines.extend(self.documents_in_force());
         lines
     }
 

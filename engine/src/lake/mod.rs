@@ -73,6 +73,7 @@ pub(crate) use width::USUAL_ROW_BYTES;
 pub(crate) use write::Checked;
 
 use crate::bus::CommitBus;
+use crate::expected::Expected;
 use crate::identity::{RunId, TenantId, Version};
 use crate::metrics::EngineMetrics;
 use crate::storage::Root;
@@ -86,6 +87,8 @@ pub(crate) struct Lake {
     shelves: Mutex<HashMap<TenantId, Arc<Shelf>>>,
     bus: CommitBus,
     metrics: EngineMetrics,
+    /// What each tenant is expected to have.
+    expected: Expected,
 }
 
 /// What a write does with the rows that are there.
@@ -166,10 +169,11 @@ pub struct Commit {
 }
 
 impl Lake {
-    pub(crate) fn new(root: Root, writable: bool) -> Self {
+    pub(crate) fn new(root: Root, writable: bool, expected: Expected) -> Self {
         Self {
             root,
             writable,
+            expected,
             shelves: Mutex::default(),
             bus: CommitBus::new(),
             metrics: EngineMetrics::default(),

@@ -17,6 +17,7 @@ use super::table::{Showing, places};
 use super::{Lake, Table, was_dropped};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
+use crate::expected::Expected;
 use crate::identity::{TenantId, Version};
 
 /// Tables opened at once while listing a tenant.
@@ -87,7 +88,7 @@ impl Shelf {
         self.stamp.fetch_add(1, Ordering::Release);
     }
 
-    fn catalog(&self, tenant: &TenantId) -> Arc<Catalog> {
+    fn catalog(&self, tenant: &TenantId, expected: &Expected) -> Arc<Catalog> {
         // Nothing is shown meanwhile.
         let _holding = self.holding.lock();
         let stamp = self.stamp.load(Ordering::Acquire);
@@ -107,7 +108,10 @@ impl Shelf {
             }
         }
         let (tenant, unreadable) = (tenant.clone(), self.unreadable.lock().clone());
-        let mut catalog = Catalog { tenant, datasets, dropped, unreadable, generation: 1 };
+        let none = BTreeMap::new();
+        let mut catalog =
+            Catalog { tenant, datasets, expected: none, dropped, unreadable, generation: 1 };
+        catalog.expected = expected.beside(&catalog);
         if let Some((_, before)) = &*cached {
             let (old, new) = (before.datasets.values(), catalog.datasets.values());
             let same = old.map(|entry| &entry.spec).eq(new.map(|entry| &entry.spec));
@@ -148,7 +152,7 @@ impl Lake {
             *listed = true;
         }
         drop(listed);
-        Ok(shelf.catalog(tenant))
+        Ok(shelf.catalog(tenant, &self.expected))
     }
 
     /// The catalogue, from the store.
@@ -178,7 +182,7 @@ impl Lake {
         self.finish_publications(tenant).await?;
         *listed = true;
         drop(listed);
-        Ok(shelf.catalog(tenant))
+        Ok(shelf.catalog(tenant, &self.expected))
     }
 
     /// Opens what the store has and the shelf has not.

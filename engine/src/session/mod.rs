@@ -58,11 +58,12 @@ pub(crate) use rows::rows_of;
 pub use sql::{Planned, SqlStatements};
 
 use crate::catalog::Catalog;
-use crate::error::Result;
-use crate::grants::{Grants, Seen};
+use crate::error::{Code, Error, Result};
+use crate::grants::Grants;
 use crate::identity::{TenantId, Version};
 use crate::lake::Lake;
 use crate::options::EngineOptions;
+use crate::seen::Seen;
 use crate::storage::Root;
 use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
@@ -126,7 +127,6 @@ impl Sessions {
     }
 
     /// Opens a session in which there is what `grants` let see.
-    #[tracing::instrument(name = "session", skip_all, fields(%tenant))]
     pub(crate) async fn open(
         &self,
         lake: &Arc<Lake>,
@@ -134,13 +134,33 @@ impl Sessions {
         grants: &Grants,
         pins: &[(DatasetName, AsOf)],
     ) -> Result<Session> {
+        self.open_with(lake, tenant, grants, pins, false).await
+    }
+
+    /// The same, in which datasets that are expected and are not there yet are empty, where `expecting`.
+    #[tracing::instrument(name = "session", skip_all, fields(%tenant))]
+    pub(crate) async fn open_with(
+        &self,
+        lake: &Arc<Lake>,
+        tenant: &TenantId,
+        grants: &Grants,
+        pins: &[(DatasetName, AsOf)],
+        expecting: bool,
+    ) -> Result<Session> {
         let whole = lake.catalog(tenant).await?;
         let catalog = self.seen_of(&whole, grants);
+        let expected = expecting.then_some(&catalog.expected).into_iter().flatten();
+        let there = catalog.datasets.iter().chain(expected);
         let mut versions: BTreeMap<DatasetName, Version> =
-            catalog.datasets.iter().map(|(name, entry)| (name.clone(), entry.version)).collect();
+            there.map(|(name, entry)| (name.clone(), entry.version)).collect();
         for (dataset, as_of) in pins {
-            if !grants.is_all() || grants.hides(dataset) {
+            let is_expected = expecting && catalog.expected.contains_key(dataset);
+            if !is_expected && (!grants.is_all() || grants.hides(dataset)) {
                 catalog.dataset(dataset)?;
+            }
+            if is_expected && lake.find(tenant, dataset).await?.is_none() {
+                require_first(dataset, *as_of)?;
+                continue;
             }
             // Also finds a dataset that came after the catalogue was read.
             let table = lake.table(tenant, dataset).await?;
@@ -208,6 +228,17 @@ impl Sessions {
             .build();
         Ok(Session { context: Opaque::new(SessionContext::new_with_state(state)), schema })
     }
+}
+
+/// Fails where something else is asked for than the first version, which a dataset has before it is there.
+fn require_first(dataset: &DatasetName, as_of: AsOf) -> Result<()> {
+    let asked = match as_of {
+        AsOf::Latest | AsOf::Version(Version(0)) => return Ok(()),
+        AsOf::Version(version) => format!("version {version}"),
+        AsOf::Time(at) => format!("a version of {}", at.to_rfc3339()),
+    };
+    let says = format!("{dataset} has no rows yet and no {asked}; expected version 0, which is empty");
+    Err(Error::user(Code::NotFound, says))
 }
 
 impl Session {

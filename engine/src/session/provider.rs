@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
@@ -98,8 +99,28 @@ impl PinnedSchema {
     /// What the catalogue says of a dataset at its version.
     pub(super) async fn entry(&self, dataset: &DatasetName) -> Result<Arc<DatasetEntry>> {
         let (dataset, version) = self.require(dataset.as_str())?;
+        if let Some(expected) = self.expected(dataset, version)? {
+            return Ok(expected.entry);
+        }
         let table = self.lake.table(&self.catalog.tenant, dataset).await?;
         Ok(self.opened(dataset, &table.snapshot(version).await?, None)?.entry)
+    }
+
+    /// A dataset that is expected and was not there when the session was opened.
+    fn expected(&self, dataset: &DatasetName, version: Version) -> Result<Option<Guarded>> {
+        let whole = self.guarding.as_ref().map_or(&self.catalog, |guarding| &guarding.whole);
+        let Some(entry) = whole.expected.get(dataset).filter(|entry| entry.version == version)
+        else {
+            return Ok(None);
+        };
+        let table = Arc::new(EmptyTable::new(entry.spec.arrow_schema()));
+        let entry = Arc::new(entry.clone());
+        match self.part_of(dataset, &entry) {
+            None => Ok(Some(Guarded { table, entry })),
+            Some((guarding, now, part)) => {
+                guarded(&guarding.planner, table, &entry, now, &part).map(Some)
+            }
+        }
     }
 
     /// The table of `snapshot`, or of some of its files, as far as it is shown.
@@ -133,7 +154,7 @@ impl PinnedSchema {
         let guarding = self.guarding.as_ref()?;
         let part = guarding.grants.part_of(dataset)?;
         // One that came after the catalogue was read has no other columns yet.
-        let now = guarding.whole.datasets.get(dataset).unwrap_or(entry);
+        let now = guarding.whole.with_expected(dataset).unwrap_or(entry);
         Some((guarding, now, part))
     }
 
@@ -144,8 +165,13 @@ impl PinnedSchema {
             return Ok(Arc::clone(table));
         }
         let tenant = &self.catalog.tenant;
-        let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
-        let table = self.opened(dataset, &snapshot, None)?.table;
+        let table = match self.expected(dataset, version)? {
+            Some(expected) => expected.table,
+            None => {
+                let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
+                self.opened(dataset, &snapshot, None)?.table
+            }
+        };
         opened.insert(dataset.clone(), Arc::clone(&table));
         Ok(table)
     }

@@ -207,7 +207,7 @@ async fn open(
         None => None,
     };
     let catalog = state.service().engine.catalog(&who).await?;
-    let begin = since.unwrap_or(catalog.dataset(&shape.name)?.version);
+    let begin = since.unwrap_or(catalog.shown_at(&shape.name)?);
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter: None };
     let changes = Box::pin(follow(following, Some(begin))).await?;
     let before = asked.at(begin).await?;

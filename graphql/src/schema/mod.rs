@@ -48,6 +48,7 @@ use engine::{Catalog, Error, Result};
 
 use crate::counting::Counting;
 use crate::guard::cost::{PagedFields, RowsOf};
+use crate::kept::{Readings, reached};
 use crate::limits::Limits;
 use crate::links::Links;
 use crate::shape::Shape;
@@ -101,6 +102,8 @@ pub(crate) struct TenantSchema {
     pub schema: Schema,
     /// Root fields that read datasets.
     pub paged: PagedFields,
+    /// What those of them read whose answers may be kept.
+    pub readings: Readings,
 }
 
 /// Generates the schema of `catalog`.
@@ -112,14 +115,14 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .field(control::catalog::changed_field());
     let mut types: Vec<Type> = shared_types();
     let mut paged = PagedFields::default();
+    let mut readings = Readings::new();
     let mut mutations = Object::new("Mutation");
     let shapes: HashMap<_, _> = catalog
-        .datasets
-        .iter()
+        .shown()
         .map(|(name, it)| (name.clone(), Shape::made_at(&it.spec, it.created_at)))
         .collect();
     let links = Arc::new(Links::new(catalog, &shapes));
-    let nodes = catalog.datasets.iter().filter_map(|(name, entry)| {
+    let nodes = catalog.shown().filter_map(|(name, entry)| {
         let shape = shapes.get(name).filter(|shape| node::has_ids(entry, shape))?;
         Some((name.to_string(), shape.clone()))
     });
@@ -129,7 +132,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     paged.roots.insert("nodes".to_owned(), RowsOf::Ids);
     paged.related_rows = related::rows_default(limits) as u64;
     paged.related.extend(links.all().filter(|link| !link.is_one).map(|link| link.field.clone()));
-    for (name, entry) in &catalog.datasets {
+    for (name, entry) in catalog.shown() {
         let Some(shape) = shapes.get(name) else { continue };
         query = query
             .field(connection::connection_field(shape, &links, limits))
@@ -159,11 +162,15 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         types.push(groups_live::live_type(shape).into());
         paged.roots.insert(shape.field.clone(), RowsOf::First);
         paged.roots.insert(format!("{}Groups", shape.field), RowsOf::First);
+        let read = reached(name, &links);
+        readings.insert(shape.field.clone(), read.clone());
+        readings.insert(format!("{}Groups", shape.field), read.clone());
         paged.roots.insert(format!("{}GroupsLive", shape.field), RowsOf::First);
         if distinct::has_distinct(shape) {
             query = query.field(distinct::distinct_field(shape, limits));
             types.extend(distinct::distinct_types(shape));
             paged.roots.insert(distinct::field_name(shape), RowsOf::First);
+            readings.insert(distinct::field_name(shape), read);
         }
         if similar::is_searchable(shape) {
             query = query.field(similar::similar_field(shape, &links, limits));
@@ -209,7 +216,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
     let schema = builder
         .finish()
         .map_err(|error| Error::internal(format!("generating the schema: {error}")))?;
-    Ok(TenantSchema { generation: catalog.generation, schema, paged })
+    Ok(TenantSchema { generation: catalog.generation, schema, paged, readings })
 }
 
 fn control_query() -> Object {

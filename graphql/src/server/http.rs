@@ -14,11 +14,12 @@ use serde::Deserialize;
 use super::negotiate::{Media, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Pass, body, sse, websocket};
+use super::{App, Pass, body, etag, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
 use crate::service::Accepts;
+use crate::trusted::{DOCUMENT_ID, names_document};
 
 /// Answers at `/graphql`.
 pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Response {
@@ -47,6 +48,10 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
     if let Err(error) = app.0.let_in(&pass.who, &request) {
         return graphql_failure(wire::status(error.code()), &error, ids);
     }
+    let headers = match method {
+        Method::GET => request.headers().clone(),
+        _ => HeaderMap::new(),
+    };
     let parsed = match method {
         Method::GET => from_query_string(&request),
         Method::POST => from_body(app, &pass.who, request).await,
@@ -59,23 +64,31 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         }
     };
     let parsed = match parsed {
-        Ok(parsed) if parsed.query.trim().is_empty() => {
+        Ok(parsed) if parsed.query.trim().is_empty() && !names_document(&parsed) => {
             return graphql_failure(StatusCode::BAD_REQUEST, &without_query(), ids);
         }
         Ok(parsed) => parsed,
         Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
     };
-    answer(app, pass, parsed, &method, media, ids).await
+    answer(app, pass, parsed, Asked { method, media, headers }, ids).await
+}
+
+/// How an answer is asked for.
+struct Asked {
+    method: Method,
+    media: Media,
+    /// Those of a GET.
+    headers: HeaderMap,
 }
 
 async fn answer(
     app: &App,
     pass: Pass,
     request: GraphqlRequest,
-    method: &Method,
-    media: Media,
+    asked: Asked,
     ids: &RequestIds,
 ) -> Response {
+    let Asked { method, media, headers } = asked;
     let accepts = match (method == Method::GET, media) {
         (true, Media::EventStream) => Accepts::Reads,
         (true, _) => Accepts::Queries,
@@ -92,6 +105,14 @@ async fn answer(
             response
         }
         (answers, Media::EventStream) => sse::respond(app, answers, pass, ids),
+        (Answers::One(answer), media) if method == Method::GET => {
+            let Some(tag) = etag::of(&answer, media) else { return respond(*answer, media) };
+            let response = match etag::is_known(&headers, &tag) {
+                true => etag::not_modified(),
+                false => respond(*answer, media),
+            };
+            etag::tagged(response, tag)
+        }
         (Answers::One(answer), media) => respond(*answer, media),
         (Answers::Many(_), _) => {
             let error = Error::internal("a stream for a client that takes none");
@@ -159,13 +180,14 @@ struct Parameters {
     operation_name: Option<String>,
     variables: Option<String>,
     extensions: Option<String>,
+    document_id: Option<String>,
 }
 
 fn from_query_string(request: &Request) -> Result<GraphqlRequest, Unreadable> {
     let unreadable =
         |error: &dyn std::fmt::Display| bad_input(format!("the URL's parameters: {error}"));
     let parameters: Parameters = request.params().map_err(|error| unreadable(&error))?;
-    let Parameters { query, operation_name, variables, extensions } = parameters;
+    let Parameters { query, operation_name, variables, extensions, document_id } = parameters;
     let mut request = GraphqlRequest::new(query);
     request.operation_name = operation_name.filter(|name| !name.is_empty());
     let no_object = |name, error: serde_json::Error| {
@@ -181,6 +203,9 @@ fn from_query_string(request: &Request) -> Result<GraphqlRequest, Unreadable> {
         let extensions: Option<HashMap<String, Value>> =
             serde_json::from_str(&text).map_err(|error| no_object("extensions", error))?;
         request.extensions = async_graphql::Extensions(extensions.unwrap_or_default());
+    }
+    if let Some(id) = document_id {
+        request.extensions.0.insert(DOCUMENT_ID.to_owned(), Value::from(id));
     }
     Ok(request)
 }
@@ -215,12 +240,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<GraphqlRequest> {
             "the body is a list; batches are not taken, send one request at a time",
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let unreadable = |error: serde_json::Error| {
         bad_input(format!(
             "the body is not a GraphQL request as JSON, like {{\"query\": \"{{ datasets {{ name }} }}\"}}: \
              {error}"
         ))
-    })
+    };
+    let mut request: GraphqlRequest = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let named: Named = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if let Some(id) = named.document_id {
+        request.extensions.0.insert(DOCUMENT_ID.to_owned(), Value::from(id));
+    }
+    Ok(request)
+}
+
+/// What the library does not read of a request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    #[serde(default)]
+    document_id: Option<String>,
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod etag;
 mod explorer;
 mod health;
 mod http;
@@ -38,6 +39,7 @@ use uploads::Uploads;
 use crate::error::busy;
 use crate::limits::Limits;
 use crate::service::Service;
+use crate::trusted::TrustedDocuments;
 
 /// Where the server listens when nothing else is said.
 pub const LISTEN_DEFAULT: SocketAddr =
@@ -58,6 +60,8 @@ pub struct ServerOptions {
     pub jwt: Option<JwtOptions>,
     /// What a request may ask for.
     pub limits: Limits,
+    /// Documents that are known by ids, and whether only they are taken.
+    pub documents: TrustedDocuments,
     /// How clients are waited for.
     pub patience: Patience,
 }
@@ -90,6 +94,7 @@ impl Default for ServerOptions {
             keys: Vec::new(),
             jwt: None,
             limits: Limits::default(),
+            documents: TrustedDocuments::default(),
             patience: Patience::default(),
         }
     }
@@ -154,7 +159,7 @@ impl Server {
             false => Places::new(options.limits.connections_max),
         };
         let sockets = TaskTracker::new();
-        let service = Service::new(engine, runner, options.limits)?;
+        let service = Service::taking(engine, runner, options.limits, options.documents)?;
         let app = App(Arc::new(AppInner {
             service,
             door,

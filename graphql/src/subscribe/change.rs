@@ -120,7 +120,7 @@ impl Change {
     pub(crate) async fn count(&self, side: Side) -> Result<u64> {
         let count = self.service.shared.get(self.key(side, "count"), async {
             self.in_time(async {
-                let session = self.service.engine.session(&self.who, &[]).await?;
+                let session = self.service.engine.session_expecting(&self.who, &[]).await?;
                 let value =
                     count_rows(&session, self.side(side), self.predicate()?.as_ref()).await?;
                 Ok(Shared { value, bytes: COUNT_BYTES })
@@ -148,7 +148,7 @@ impl Change {
         first: usize,
         shown: &BTreeSet<usize>,
     ) -> Result<ChangedRows> {
-        let session = self.service.engine.session(&self.who, &[]).await?;
+        let session = self.service.engine.session_expecting(&self.who, &[]).await?;
         let mut frame = self.side(side);
         if let Some(predicate) = self.predicate()? {
             frame = frame.filter(predicate)?;

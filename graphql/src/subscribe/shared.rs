@@ -14,7 +14,7 @@ use engine::{Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-/// Bytes of results that are kept.
+/// Bytes of results that are kept where nothing else is said.
 const BYTES_MAX: usize = 64 << 20;
 
 type Cell = Arc<OnceCell<Arc<dyn Any + Send + Sync>>>;
@@ -22,6 +22,7 @@ type Cell = Arc<OnceCell<Arc<dyn Any + Send + Sync>>>;
 /// The results.
 pub(crate) struct SharedResults {
     entries_max: usize,
+    bytes_max: usize,
     kept: Mutex<Kept>,
     computed: AtomicU64,
 }
@@ -47,8 +48,14 @@ pub(crate) trait Weigh: Any + Send + Sync {
 impl SharedResults {
     /// Keeps at most so many results.
     pub(crate) fn new(entries_max: usize) -> Self {
+        Self::with_bytes(entries_max, BYTES_MAX)
+    }
+
+    /// The same, and at most so many bytes of them.
+    pub(crate) fn with_bytes(entries_max: usize, bytes_max: usize) -> Self {
         Self {
             entries_max: entries_max.max(1),
+            bytes_max,
             kept: Mutex::default(),
             computed: AtomicU64::new(0),
         }
@@ -102,7 +109,7 @@ impl SharedResults {
         let cell = Cell::default();
         kept.entries.insert(key.to_owned(), Entry { cell: cell.clone(), bytes: 0 });
         kept.order.push_back(key.to_owned());
-        kept.shrink(self.entries_max);
+        kept.shrink(self.entries_max, self.bytes_max);
         cell
     }
 
@@ -114,14 +121,14 @@ impl SharedResults {
         {
             kept.bytes = kept.bytes - entry.bytes + bytes;
             entry.bytes = bytes;
-            kept.shrink(self.entries_max);
+            kept.shrink(self.entries_max, self.bytes_max);
         }
     }
 }
 
 impl Kept {
-    fn shrink(&mut self, entries_max: usize) {
-        while self.entries.len() > entries_max || self.bytes > BYTES_MAX {
+    fn shrink(&mut self, entries_max: usize, bytes_max: usize) {
+        while self.entries.len() > entries_max || self.bytes > bytes_max {
             let Some(oldest) = self.order.pop_front() else { return };
             if let Some(entry) = self.entries.remove(&oldest) {
                 self.bytes -= entry.bytes;

@@ -138,7 +138,7 @@ impl Follower {
 
 async fn newest(following: &Following) -> Result<Version> {
     let catalog = following.state.service().engine.catalog(&following.who).await?;
-    Ok(catalog.dataset(&following.shape.name)?.version)
+    catalog.shown_at(&following.shape.name)
 }
 
 #[cfg(test)]

@@ -12,23 +12,23 @@ use super::Rig;
 use crate::limits::Limits;
 use crate::server::{ApiKey, Patience, Server, ServerOptions};
 
-struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     address: String,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
-async fn client(rig: &Rig, options: ServerOptions) -> Client {
+pub(super) async fn client(rig: &Rig, options: ServerOptions) -> Client {
     let (address, stop, _) = rig.serve(options).await;
     Client { http: reqwest::Client::new(), address, _stop: stop }
 }
 
 impl Client {
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    async fn post(
+    pub(super) async fn post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -41,7 +41,7 @@ impl Client {
         read(request).await
     }
 
-    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Value) {
+    pub(super) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Value) {
         let mut request = self.http.get(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -59,7 +59,7 @@ async fn read(request: reqwest::RequestBuilder) -> (u16, HeaderMap, Value) {
 
 type Headers = &'static [(&'static str, &'static str)];
 
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
 async fn every_digit_of_a_number_counts() {

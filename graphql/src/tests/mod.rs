@@ -7,11 +7,14 @@ mod catalog;
 mod columns;
 mod connections;
 mod distinct;
+mod documents;
+mod expected;
 mod fills;
 mod grants;
 mod groups_live;
 mod http;
 mod isolation;
+mod kept;
 mod keys;
 mod limits;
 mod measures;
@@ -63,7 +66,17 @@ impl Rig {
     }
 
     pub(super) async fn with_limits(limits: Limits) -> Self {
+        Self::opened(limits, Vec::new()).await
+    }
+
+    /// One in which these datasets are expected.
+    pub(super) async fn expecting(expected: Vec<DatasetSpec>) -> Self {
+        Self::opened(Limits::default(), expected).await
+    }
+
+    async fn opened(limits: Limits, expected: Vec<DatasetSpec>) -> Self {
         let options = EngineOptions {
+            expected,
             root: "memory:".to_owned(),
             access: Access::Writer { holder: "a test".to_owned() },
             memory_budget_bytes: 256 << 20,

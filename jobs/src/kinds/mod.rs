@@ -19,7 +19,7 @@ pub mod vector_index;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use datasets::DatasetName;
+use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result};
 use serde_json::{Map, Value};
 
@@ -103,6 +103,12 @@ impl Jobs {
             Code::BadInput,
             format!("job {job} has no partitions; expected one of {}", have.join(", ")),
         ))
+    }
+
+    /// The datasets that they make where they are told no name.
+    pub(crate) fn results(&self) -> impl Iterator<Item = DatasetSpec> {
+        let own = |kind: &Arc<dyn Job>| kind.outputs(&Value::Object(Map::new()));
+        self.iter().flat_map(move |kind| own(kind).unwrap_or_default())
     }
 
     /// The names of the kinds that make a dataset of this name unless they are told another.
