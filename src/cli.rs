@@ -132,7 +132,11 @@ pub enum Command {
     /// Look through what was done by whom, which the dataset `audit` has
     Audit(Audit),
     /// Print the GraphQL schema
-    Schema,
+    Schema {
+        /// As a page to read, in Markdown
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print the settings in force, and where each is from
     Config(Json),
 }
@@ -521,7 +525,7 @@ impl Command {
             Self::Config(c) => c.json,
             Self::Keys(c) => c.json,
             Self::Audit(c) => c.json,
-            Self::Serve(_) | Self::Worker(_) | Self::Schema => false,
+            Self::Serve(_) | Self::Worker(_) | Self::Schema { .. } => false,
         }
     }
 }

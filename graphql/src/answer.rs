@@ -29,6 +29,8 @@ pub struct Answer {
     pub(crate) has_data: bool,
     /// Those of its errors that are shown.
     pub errors: Vec<ServerError>,
+    /// Whether it was given before, to the same request.
+    pub is_again: bool,
     /// Where its bytes are counted, until the client has taken them.
     pub(crate) room: Option<Room>,
 }
@@ -121,6 +123,7 @@ impl Answer {
             json: Text::Own(body.json()),
             stage,
             has_data: response.data != Value::Null,
+            is_again: false,
             errors: response.errors,
             room: None,
         }
@@ -132,7 +135,20 @@ impl Answer {
             json: Text::Shared(Arc::clone(&message.json)),
             stage: Stage::Executed,
             has_data: message.has_data,
+            is_again: false,
             errors: Vec::new(),
+            room: None,
+        }
+    }
+
+    /// What came of the same request before.
+    pub(crate) fn again(text: String, errors: Vec<ServerError>) -> Self {
+        Self {
+            json: Text::Own(text),
+            stage: Stage::Executed,
+            has_data: true,
+            is_again: true,
+            errors,
             room: None,
         }
     }

@@ -23,6 +23,7 @@ mod answer;
 mod counting;
 mod error;
 mod guard;
+mod idempotency;
 mod kept;
 mod limits;
 mod links;
@@ -30,6 +31,7 @@ mod meter;
 mod names;
 mod pace;
 mod plan;
+mod reference;
 mod request;
 mod schema;
 mod server;
@@ -54,6 +56,13 @@ use engine::{Engine, Principal};
 pub async fn sdl(engine: &Engine, who: &Principal) -> Result<String> {
     let catalog = engine.catalog(who).await?;
     Ok(schema::build(&catalog, &Limits::default())?.schema.sdl())
+}
+
+/// The same as a page in Markdown to read.
+pub async fn reference(engine: &Engine, who: &Principal) -> Result<String> {
+    let about = "Every query, mutation and subscription, and the types in them, as the server gives them for the datasets of this tenant. \
+                 Made by `colonnade schema --markdown`.";
+    reference::page(&sdl(engine, who).await?, "Schema", about)
 }
 
 #[cfg(test)]

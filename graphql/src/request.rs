@@ -250,6 +250,11 @@ impl RequestState {
         Ok(value)
     }
 
+    /// Who asks.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.who
+    }
+
     /// The tenant of who asks.
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.who.tenant

@@ -26,6 +26,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::{Admitted, RootField, admit};
+use crate::idempotency::{Keyed, once};
 use crate::kept::KeptAnswers;
 use crate::limits::Limits;
 use crate::meter::Meter;
@@ -218,6 +219,8 @@ impl Accepts {
 struct Prepared {
     /// What the answer is called, where it may be kept.
     name: Option<String>,
+    /// What the client calls the request, if it has a name for it.
+    keyed: Option<Keyed>,
     schema: Arc<TenantSchema>,
     state: Arc<RequestState>,
     kind: OperationType,
@@ -340,6 +343,12 @@ impl Service {
             _ => String::new(),
         };
         let name = self.0.kept.name(who, &request, &schema, &catalog, (kind, &roots));
+        let keyed = match kind {
+            OperationType::Mutation => {
+                Keyed::of(&request, question_of(&request, None), &roots).map_err(refuse)?
+            }
+            _ => None,
+        };
         let acts = (kind == OperationType::Mutation).then(|| Acts {
             operation: request.operation_name.clone(),
             request_id,
@@ -349,7 +358,7 @@ impl Service {
         let state =
             RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts, question);
         request.data.insert(state.clone());
-        Ok(Prepared { name, schema, state, kind, cost, roots, request })
+        Ok(Prepared { name, keyed, schema, state, kind, cost, roots, request })
     }
 
     async fn execute(
@@ -359,12 +368,12 @@ impl Service {
         until: Instant,
         request_id: &str,
     ) -> Answer {
-        let Prepared { name, schema, state, kind, cost, roots, request } = prepared;
+        let Prepared { name, keyed, schema, state, kind, cost, roots, request } = prepared;
         let kept = name.as_ref().and_then(|name| self.0.kept.find(name, &self.0.meter));
         if let Some(kept) = kept {
             return Answer { room: Some(held.room), ..Answer::told(&kept) };
         }
-        let tenant = state.tenant().clone();
+        let (tenant, who) = (state.tenant().clone(), state.principal().clone());
         state.hold(held);
         let id = request_id.to_owned();
         let work = async move {
@@ -382,6 +391,7 @@ impl Service {
             let room = state.let_go().map(|held| held.room);
             Ok(Answer { room, ..answer })
         };
+        let work = once(self.0.runner.clone(), who, keyed, request_id.to_owned(), work);
         let result = match kind {
             // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone.
             OperationType::Mutation => {

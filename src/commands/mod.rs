@@ -75,7 +75,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Devices(arguments) => devices::devices(&arguments, settings, output),
         Command::Models(arguments) => models::models(arguments, settings, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, settings, output).await,
-        Command::Schema => schema::schema(settings, output).await,
+        Command::Schema { markdown } => schema::schema(settings, markdown, output).await,
         Command::Keys(arguments) => keys::keys(arguments, settings, output).await,
         Command::Audit(arguments) => audit::audit(arguments, settings, output).await,
         Command::Config(_) => config::config(settings, output).await,

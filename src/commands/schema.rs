@@ -1,4 +1,4 @@
-//! `colonnade schema`: the GraphQL schema of the tenant, as its definition language.
+//! `colonnade schema`: the GraphQL schema of the tenant, as its definition language or as a page to read.
 
 use engine::Result;
 
@@ -7,8 +7,12 @@ use crate::config::Settings;
 use crate::output::Output;
 
 /// Prints the schema.
-pub async fn schema(settings: &Settings, output: &Output) -> Result<()> {
+pub async fn schema(settings: &Settings, is_page: bool, output: &Output) -> Result<()> {
     let engine = open_to_read(settings).await?;
-    let sdl = graphql::sdl(&engine, &settings.principal()?).await;
-    output.line(close(&engine, sdl).await?.trim_end())
+    let who = settings.principal()?;
+    let text = match is_page {
+        true => graphql::reference(&engine, &who).await,
+        false => graphql::sdl(&engine, &who).await,
+    };
+    output.line(close(&engine, text).await?.trim_end())
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use async_graphql::{Request as GraphqlRequest, Value, Variables};
 use engine::{Code, Error, Principal, Result};
-use poem::http::{HeaderMap, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 use serde::Deserialize;
 
@@ -18,8 +18,14 @@ use super::{App, Pass, body, etag, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
+use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::service::Accepts;
 use crate::trusted::{DOCUMENT_ID, names_document};
+
+/// What a client calls a request that it may send again.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// Says that an answer is that of a request which was sent before.
+const REPLAYED_HEADER: &str = "idempotency-replayed";
 
 /// Answers at `/graphql`.
 pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Response {
@@ -48,6 +54,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
     if let Err(error) = app.0.let_in(&pass.who, &request) {
         return graphql_failure(wire::status(error.code()), &error, ids);
     }
+    let key = request.headers().get(IDEMPOTENCY_HEADER).cloned();
     let headers = match method {
         Method::GET => request.headers().clone(),
         _ => HeaderMap::new(),
@@ -58,7 +65,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         _ => {
             let error = bad_input("expected GET or POST");
             let mut response = graphql_failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids);
-            let allow = poem::http::HeaderValue::from_static("GET, POST");
+            let allow = HeaderValue::from_static("GET, POST");
             response.headers_mut().insert(header::ALLOW, allow);
             return response;
         }
@@ -67,7 +74,14 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Ok(parsed) if parsed.query.trim().is_empty() && !names_document(&parsed) => {
             return graphql_failure(StatusCode::BAD_REQUEST, &without_query(), ids);
         }
-        Ok(parsed) => parsed,
+        Ok(mut parsed) => {
+            if let Some(key) = key {
+                // Bytes that are no text are no key.
+                let key = String::from_utf8_lossy(key.as_bytes()).into_owned();
+                parsed.extensions.0.insert(IDEMPOTENCY_KEY.to_owned(), Value::from(key));
+            }
+            parsed
+        }
         Err(Unreadable { status, error }) => return graphql_failure(status, &error, ids),
     };
     answer(app, pass, parsed, Asked { method, media, headers }, ids).await
@@ -100,7 +114,7 @@ async fn answer(
         (Answers::One(answer), _) if answer.stage == Stage::Misplaced && method == Method::GET => {
             let mut response = respond(*answer, Media::Json);
             response.set_status(StatusCode::METHOD_NOT_ALLOWED);
-            let allow = poem::http::HeaderValue::from_static("POST");
+            let allow = HeaderValue::from_static("POST");
             response.headers_mut().insert(header::ALLOW, allow);
             response
         }
@@ -133,8 +147,12 @@ fn respond(answer: Answer, media: Media) -> Response {
         true => code.map_or(StatusCode::BAD_REQUEST, wire::status),
         false => StatusCode::OK,
     };
+    let is_again = answer.is_again;
     let (json, room) = answer.into_parts();
-    let response = wire::counted_body(status, media.content_type(), json.into(), room);
+    let mut response = wire::counted_body(status, media.content_type(), json.into(), room);
+    if is_again {
+        response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+    }
     match code {
         Some(code) if status != StatusCode::OK => wire::told_when(code, response),
         _ => response,
@@ -154,7 +172,7 @@ fn refusal(answer: &Answer) -> Option<Code> {
 fn unauthenticated(error: &Error, ids: &RequestIds) -> Response {
     let mut response = graphql_failure(wire::status(error.code()), error, ids);
     if error.code() == Code::Unauthenticated {
-        let scheme = poem::http::HeaderValue::from_static("Bearer");
+        let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     }
     response

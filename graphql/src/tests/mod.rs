@@ -13,6 +13,7 @@ mod fills;
 mod grants;
 mod groups_live;
 mod http;
+mod idempotency;
 mod isolation;
 mod kept;
 mod keys;

@@ -5,6 +5,7 @@ use engine::{Code, Principal, Role, TenantId};
 use serde_json::json;
 
 use super::{Rig, calls_spec, name, who};
+use crate::reference;
 
 fn spec(name: &str, columns: &[&str]) -> DatasetSpec {
     let columns: Vec<String> =
@@ -134,4 +135,22 @@ async fn a_dataset_may_be_called_like_anything_that_the_schema_has() {
             assert_eq!(answer["data"]["__typename"], "Query", "{dataset}: {answer}");
         }
     }
+}
+
+/// `docs/schema.md` is what the server says. `UPDATE_DOCS=1` writes it.
+#[tokio::test]
+async fn the_page_on_the_schema_is_that_of_the_server() {
+    let about = "What a server takes and gives whose root has the built-in dataset `model_calls` alone: each other dataset has the same \
+                 fields under its own name, with its own columns. `colonnade schema --markdown` prints this page for the datasets of a root, \
+                 and `colonnade schema` the definition language, which code generators take.";
+    let spec = datasets::specs::by_name("model_calls").unwrap();
+    let rig = Rig::expecting(vec![spec]).await;
+    let sdl = rig.service.sdl(&who()).await.unwrap();
+    let page = reference::page(&sdl, "Schema reference", about).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == written, "docs/schema.md is another page; UPDATE_DOCS=1 writes it");
 }

@@ -17,6 +17,7 @@ mod error;
 mod keys;
 #[cfg(test)]
 pub(crate) mod postgres;
+mod requests;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use acts::{ActHead, ActRow, ActStore, BegunAct};
 pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
+pub use requests::{RequestKey, RequestState, RequestStore};
 pub use sql::SqlStore;
 pub use ticks::{Fired, TickCount, TickOf, TickState};
 
@@ -223,7 +225,7 @@ pub struct Earlier {
 }
 
 /// Where control state is kept. All times come from the caller.
-pub trait ControlStore: ActStore + KeyStore + Send + Sync {
+pub trait ControlStore: ActStore + KeyStore + RequestStore + Send + Sync {
     /// Adds a run that waits, if there is room.
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>>;
 

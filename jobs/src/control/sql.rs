@@ -12,7 +12,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction, 
 use super::{ControlError, DeviceNeed, Entry, Need, Result};
 
 /// What makes the tables, in steps; a step that was released is never changed.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/001_runs.sql"),
     include_str!("migrations/002_schedules.sql"),
     include_str!("migrations/003_several.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("migrations/010_failed.sql"),
     include_str!("migrations/011_keys.sql"),
     include_str!("migrations/012_audit.sql"),
+    include_str!("migrations/013_requests.sql"),
 ];
 /// What makes a connection to a file ready. Others may hold it for some milliseconds; who waits for ten seconds has found somebody
 /// who will not let go. What was acknowledged is on the disk.
@@ -57,6 +58,7 @@ macro_rules! entry_columns {
 mod acts;
 mod claim;
 mod keys;
+mod requests;
 mod several;
 mod statements;
 mod store;

@@ -8,6 +8,7 @@ use super::*;
 
 mod keys;
 mod pipelines;
+mod requests;
 
 use keys::{keys_are_made_used_and_revoked, there_are_not_more_keys_than_may_be};
 use pipelines::{
@@ -15,6 +16,7 @@ use pipelines::{
     a_step_begins_while_the_run_goes_on_that_it_is_of, those_that_failed_lately_are_counted,
     what_becomes_of_one_tenants_runs_holds_up_no_other,
 };
+use requests::a_request_is_begun_once_and_told_again;
 
 const ROOM: Room = Room { open_max: 100_000, of_tenant_max: 100_000 };
 
@@ -100,6 +102,7 @@ sentences! {
     what_becomes_of_one_tenants_runs_holds_up_no_other,
     keys_are_made_used_and_revoked,
     there_are_not_more_keys_than_may_be,
+    a_request_is_begun_once_and_told_again,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {

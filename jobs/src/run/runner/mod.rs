@@ -27,6 +27,7 @@ mod recovery;
 #[cfg(test)]
 mod repeat_tests;
 mod request;
+mod requests;
 mod rerun;
 #[cfg(test)]
 mod rerun_tests;
@@ -74,6 +75,7 @@ use request::{at_versions, new_record, pins};
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub(crate) use request::require_outputs;
+pub use requests::{KeyedRequest, OpenRequest, REQUEST_KEY_HOURS};
 pub use rerun::{Rerun, RerunOutput};
 use shared::Told;
 pub(crate) use tries::can_pass;

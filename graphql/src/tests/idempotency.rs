@@ -1,0 +1,114 @@
+//! A mutation with a key is done once, however often it is sent.
+
+use async_graphql::Request;
+use engine::{Principal, Role, TenantId};
+use serde_json::{Value, json};
+
+use super::http::{JSON, client};
+use super::{Rig, who};
+use crate::server::ServerOptions;
+
+fn keyed(query: &str, key: &str) -> Request {
+    serde_json::from_value(json!({"query": query, "extensions": {"idempotencyKey": key}})).unwrap()
+}
+
+/// Takes a row away: done again, it takes none.
+fn delete(n: u32) -> String {
+    format!("mutation {{ callsDelete(where: {{id: {{eq: \"c{n}\"}}}}) {{ rows }} }}")
+}
+
+fn rows(answer: &Value) -> &Value {
+    &answer["data"]["callsDelete"]["rows"]
+}
+
+#[tokio::test]
+async fn it_is_done_once_and_told_again() {
+    let rig = Rig::with_calls().await;
+    let first = rig.ask_as(&who(), keyed(&delete(1), "a")).await;
+    assert_eq!(rows(&first), "1", "{first:#}");
+    assert_eq!(rig.ask_as(&who(), keyed(&delete(1), "a")).await, first);
+    // Without the key, and under another one, it is done again.
+    for request in [Request::new(delete(1)), keyed(&delete(1), "b")] {
+        assert_eq!(rows(&rig.ask_as(&who(), request).await), "0");
+    }
+    let other = rig.ask_as(&who(), keyed(&delete(2), "a")).await;
+    assert_eq!(other["errors"][0]["extensions"]["code"], "CONFLICT", "{other}");
+    // Under the same key, somebody else asks something else.
+    let roles = [Role::Reader, Role::Writer, Role::Operator, Role::Admin];
+    let somebody = Principal::new(TenantId::default(), "somebody", &roles);
+    let own = rig.ask_as(&somebody, keyed(&delete(2), "a")).await;
+    assert_eq!(rows(&own), "1", "{own}");
+}
+
+#[tokio::test]
+async fn of_several_at_once_one_is_done() {
+    let rig = Rig::with_calls().await;
+    let ask = || async { rig.ask_as(&who(), keyed(&delete(3), "at once")).await };
+    let answers = futures::future::join_all((0..4).map(|_| ask())).await;
+    let mut done = 0;
+    for answer in &answers {
+        match rows(answer) {
+            Value::Null => {
+                let error = &answer["errors"][0];
+                assert_eq!(error["extensions"]["code"], "CONFLICT", "{answer}");
+                assert!(error["message"].as_str().unwrap().contains("is being done"));
+            }
+            rows => {
+                assert_eq!(rows, "1", "{answer}");
+                done += 1;
+            }
+        }
+    }
+    assert!(done > 0, "{answers:?}");
+    assert_eq!(rows(&rig.ask_as(&who(), keyed(&delete(3), "at once")).await), "1");
+}
+
+#[tokio::test]
+async fn what_failed_is_told_again_and_what_is_no_request_has_no_key() {
+    let rig = Rig::with_calls().await;
+    let cancel = "mutation { cancelRun(id: \"00000000-0000-7000-8000-000000000000\") { id } }";
+    let failed = rig.ask_as(&who(), keyed(cancel, "c")).await;
+    assert_eq!(failed["errors"][0]["extensions"]["code"], "NOT_FOUND", "{failed}");
+    assert_eq!(rig.ask_as(&who(), keyed(cancel, "c")).await, failed);
+    // What is refused before it begins uses no key.
+    let refused = rig.ask_as(&who(), keyed("mutation { nothing }", "d")).await;
+    assert!(refused.get("data").is_none());
+    assert_eq!(rows(&rig.ask_as(&who(), keyed(&delete(4), "d")).await), "1");
+    for (key, says) in [("", "1 to 255"), ("a b", "without spaces"), (&"x".repeat(256), "1 to 255")] {
+        let answer = rig.ask_as(&who(), keyed(&delete(5), key)).await;
+        assert!(answer["errors"][0]["message"].as_str().unwrap().contains(says), "{answer}");
+    }
+    // A query has none to use.
+    let query = "{ calls { totalCount } }";
+    let answer = rig.ask_as(&who(), keyed(query, "a")).await;
+    assert_eq!(answer["data"]["calls"]["totalCount"], "10");
+}
+
+#[tokio::test]
+async fn a_secret_is_told_once() {
+    let rig = Rig::with_calls().await;
+    let create = "mutation { createKey(subject: \"robot\", roles: [READER]) { secret key { prefix } } }";
+    let first = rig.ask_as(&who(), keyed(create, "key")).await;
+    assert!(first.get("errors").is_none(), "{first}");
+    let again = rig.ask_as(&who(), keyed(create, "key")).await;
+    let error = &again["errors"][0];
+    assert!(error["message"].as_str().unwrap().contains("shown once"), "{again}");
+    let keys = rig.data("{ keys { prefix } }").await;
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+}
+
+#[tokio::test]
+async fn the_header_is_the_key_and_an_answer_of_before_says_so() {
+    let rig = Rig::with_calls().await;
+    let client = client(&rig, ServerOptions::default()).await;
+    let body = json!({"query": delete(6)}).to_string();
+    let headers = [JSON, ("idempotency-key", "h")];
+    let (status, headers_1, first) = client.post("/graphql", &headers, body.clone()).await;
+    assert!(status == 200 && !headers_1.contains_key("idempotency-replayed"));
+    let (status, headers_2, again) = client.post("/graphql", &headers, body).await;
+    assert_eq!((status, &again), (200, &first));
+    assert_eq!(headers_2["idempotency-replayed"], "true");
+    let other = json!({"query": delete(7)}).to_string();
+    let (_, _, refused) = client.post("/graphql", &headers, other).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "CONFLICT", "{refused}");
+}

@@ -1,0 +1,89 @@
+//! The statements of requests with keys.
+
+use futures::future::BoxFuture;
+use sqlx::query;
+
+use super::SqlStore;
+use crate::control::{RequestKey, RequestState, RequestStore, Result};
+
+/// Requests that are forgotten at a time.
+const FORGET_MAX: i64 = 100;
+
+impl SqlStore {
+    async fn begin_one(
+        &self,
+        of: &RequestKey,
+        question: &str,
+        worker: &str,
+        (now_us, forget_us): (i64, i64),
+    ) -> Result<RequestState> {
+        let old = query(
+            "DELETE FROM requests WHERE (tenant, subject, key) IN \
+             (SELECT tenant, subject, key FROM requests WHERE begun_at < $1 ORDER BY begun_at LIMIT $2)",
+        );
+        let old = old.bind(forget_us).bind(FORGET_MAX).execute(&self.pool).await;
+        old.map_err(|e| self.failed(e))?;
+        let begun = query(
+            "INSERT INTO requests (tenant, subject, key, question, worker, begun_at) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT DO NOTHING",
+        );
+        let begun = begun.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+        let begun = begun.bind(question.to_owned()).bind(worker.to_owned()).bind(now_us);
+        let begun = begun.execute(&self.pool).await.map_err(|e| self.failed(e))?;
+        if begun.rows_affected() == 1 {
+            return Ok(RequestState::Begun);
+        }
+        let known = query(
+            "SELECT question, answer, (SELECT COUNT(*) FROM workers WHERE workers.id = requests.worker) AS lives \
+             FROM requests WHERE tenant = $1 AND subject = $2 AND key = $3",
+        );
+        let known = known.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+        let row = known.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
+        // It was let go of in between: who asks again begins it.
+        let Some(row) = row else { return Ok(RequestState::UnderWay) };
+        let asked: String = self.get(&row, "question")?;
+        if asked != question {
+            return Ok(RequestState::Other);
+        }
+        let (answer, lives): (Option<String>, i64) =
+            (self.get(&row, "answer")?, self.get(&row, "lives")?);
+        Ok(match answer {
+            Some(answer) => RequestState::Answered(answer),
+            None if lives > 0 => RequestState::UnderWay,
+            None => RequestState::Lost,
+        })
+    }
+}
+
+impl RequestStore for SqlStore {
+    fn begin_request<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        question: &'a str,
+        worker: &'a str,
+        times: (i64, i64),
+    ) -> BoxFuture<'a, Result<RequestState>> {
+        self.in_time(self.begin_one(of, question, worker, times))
+    }
+
+    fn answer_request<'a>(&'a self, of: &'a RequestKey, answer: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.in_time(async move {
+            let said = query(
+                "UPDATE requests SET answer = $4 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",
+            );
+            let said = said.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+            let said = said.bind(answer.to_owned()).execute(&self.pool).await;
+            said.map(drop).map_err(|e| self.failed(e))
+        })
+    }
+
+    fn forget_request<'a>(&'a self, of: &'a RequestKey) -> BoxFuture<'a, Result<()>> {
+        self.in_time(async move {
+            let gone = query(
+                "DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",
+            );
+            let gone = gone.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
+            gone.execute(&self.pool).await.map(drop).map_err(|e| self.failed(e))
+        })
+    }
+}

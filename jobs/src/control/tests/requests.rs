@@ -1,0 +1,33 @@
+//! Requests with keys in both databases.
+#![allow(clippy::unwrap_used)]
+
+use crate::control::{RequestKey, RequestState, RequestStore, SqlStore};
+
+fn request(tenant: &str, subject: &str, key: &str) -> RequestKey {
+    RequestKey { tenant: tenant.into(), subject: subject.into(), key: key.into() }
+}
+
+pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
+    let of = request("t", "s", "k");
+    let begin = async |of: &RequestKey, question: &str, now| {
+        store.begin_request(of, question, "gone", (now, now - 100)).await.unwrap()
+    };
+    assert_eq!(begin(&of, "q", 1).await, RequestState::Begun);
+    // Nobody lives who could be doing it.
+    assert_eq!(begin(&of, "q", 2).await, RequestState::Lost);
+    assert_eq!(begin(&of, "other", 2).await, RequestState::Other);
+    store.answer_request(&of, "done").await.unwrap();
+    store.answer_request(&of, "done otherwise").await.unwrap();
+    store.forget_request(&of).await.unwrap();
+    assert_eq!(begin(&of, "q", 3).await, RequestState::Answered("done".into()));
+    assert_eq!(begin(&of, "other", 3).await, RequestState::Other);
+    // That of somebody else is another one.
+    for other in [request("u", "s", "k"), request("t", "r", "k"), request("t", "s", "l")] {
+        assert_eq!(begin(&other, "q", 4).await, RequestState::Begun);
+        store.forget_request(&other).await.unwrap();
+        assert_eq!(begin(&other, "q", 4).await, RequestState::Begun);
+    }
+    // After some time it is not known any more.
+    assert_eq!(begin(&of, "q", 101).await, RequestState::Answered("done".into()));
+    assert_eq!(begin(&of, "q", 102).await, RequestState::Begun);
+}
