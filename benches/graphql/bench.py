@@ -48,6 +48,8 @@ class Ours(Door):
 
     def __init__(self, root):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COLONNADE_")}
+        # Each answer is made: the same one that is asked again would only be handed over.
+        environment["COLONNADE_LIMITS_KEEP_ANSWERS"] = "false"
         command = [BINARY, "--data", str(root), "serve", "--listen", "127.0.0.1:0", "--gpu", "off"]
         log = open(f"{root}.log", "w+")
         self.server = subprocess.Popen(command, stderr=log, env=environment)
