@@ -29,6 +29,7 @@ mod names;
 mod pace;
 mod plan;
 mod request;
+mod rows;
 mod schema;
 mod server;
 mod service;
