@@ -439,6 +439,8 @@ pub enum SqlFormat {
     Csv,
     /// One JSON array of objects
     Json,
+    /// A JSON object in each line
+    Ndjson,
     /// An Arrow IPC stream
     Arrow,
 }

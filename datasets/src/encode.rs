@@ -68,27 +68,21 @@ pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(builder.finish()))
 }
 
-/// `batch` with what CSV has no field for as a text that is read back as the same: lists, structures and maps as JSON, bytes as
+/// `array`, or where CSV has no field for its values, texts that are read back as the same: lists, structures and maps as JSON, bytes as
 /// base64.
-pub fn with_texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let fields = batch.schema_ref().fields().iter();
-    let columns = fields.zip(batch.columns()).map(|(field, column)| {
-        let column = match column.data_type() {
-            kind if kind.is_nested() => json_texts(column)?,
-            DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_) => {
-                let text = |row| parse::base64_text(bytes_of(column.as_ref(), row));
-                let texts = (0..column.len()).map(|row| column.is_valid(row).then(|| text(row)));
-                Arc::new(texts.collect::<StringArray>())
-            }
-            _ => Arc::clone(column),
-        };
-        Ok((field.name(), column, true))
-    });
-    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
-    RecordBatch::try_from_iter_with_nullable(columns)
+pub fn as_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match array.data_type() {
+        kind if kind.is_nested() => json_texts(array)?,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => {
+            let text = |row| parse::base64_text(bytes_of(array.as_ref(), row));
+            let texts = (0..array.len()).map(|row| array.is_valid(row).then(|| text(row)));
+            Arc::new(texts.collect::<StringArray>())
+        }
+        _ => Arc::clone(array),
+    })
 }
 
 /// Rows of a batch as JSON objects that are read back as the same rows: a column that is JSON stands as it is, bytes are base64, and a
@@ -413,8 +407,8 @@ mod tests {
                 r#"{"d":null,"b":"","f":null}"#
             ]
         );
-        let texts = with_texts(&batch).unwrap();
-        let texts = texts.column(1).as_string::<i32>();
+        let texts = as_text(batch.column(1)).unwrap();
+        let texts = texts.as_string::<i32>();
         assert_eq!(texts.iter().collect::<Vec<_>>(), [Some("aGVsbG8="), None, Some("")]);
     }
 }

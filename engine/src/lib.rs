@@ -13,6 +13,7 @@ mod derived;
 mod engine;
 mod error;
 mod expected;
+mod export;
 mod functions;
 mod granted;
 mod grants;
@@ -41,6 +42,10 @@ pub use datasets::{did_you_mean, near_names};
 pub use derived::{AUDIT, DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
+pub use export::{
+    CsvOptions, Encoder, ExportOptions, Form, Formulas, Header, NestedAs, Packing, Pieces, Quoting,
+    Tallied, Tally, TallyWriter,
+};
 pub use functions::{JsonAs, json_at, json_has, list_part};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
 pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};

@@ -33,6 +33,7 @@ mod pace;
 mod plan;
 mod reference;
 mod request;
+mod rows;
 mod schema;
 mod server;
 mod service;

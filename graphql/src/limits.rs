@@ -177,6 +177,14 @@ limits! {
     page_rows_default: Count = 100,
     /// Bytes of the rows of one page, as held in memory.
     page_bytes_max: Bytes = 64 << 20,
+    /// Rows of one page that is streamed as CSV, lines of JSON or Arrow, whatever `first` says.
+    stream_rows_max: Count = 1_000_000,
+    /// Bytes of one such page, as it is sent. One that has more is broken off.
+    stream_bytes_max: Bytes = 1 << 30,
+    /// Time for one such page, until its client has the last of it.
+    stream_time_max: Time = Duration::from_secs(600),
+    /// Such pages at a time, of all clients, half of them of one tenant; others wait, within the time of an operation.
+    streams_at_a_time_max: Count = (2 * cores()).max(4),
     /// Bytes of one answer: every field, item and error, each counted as often as it is shown.
     answer_bytes_max: Bytes = 32 << 20,
     /// Bytes of all answers that are made or not taken yet, half of them of one tenant; further queries wait.
@@ -218,6 +226,11 @@ limits! {
 }
 
 impl Limits {
+    /// The same, for what is answered in rows: a page may be as long as one that is streamed.
+    pub(crate) fn of_rows(&self) -> Self {
+        Self { page_rows_max: self.stream_rows_max, ..self.clone() }
+    }
+
     /// Fails where one bound makes no sense beside another, or what is walked by recursion could be deeper than threads have room for.
     pub fn check(&self) -> Result<()> {
         let default = Self::default();
@@ -232,6 +245,7 @@ impl Limits {
         }
         for (name, value, most_name, most) in [
             ("page_rows_default", self.page_rows_default, "page_rows_max", self.page_rows_max),
+            ("page_rows_default", self.page_rows_default, "stream_rows_max", self.stream_rows_max),
             (
                 "request_bytes_max",
                 self.request_bytes_max,

@@ -40,6 +40,12 @@ pub(crate) struct Meter {
     pub answers_found: Counter,
     /// Those that may be kept, and were made.
     pub answers_missed: Counter,
+    /// Pages of rows that were streamed, or begun to be.
+    pub streams_begun: Counter,
+    /// Those among them that were broken off.
+    pub streams_broken: Counter,
+    /// Bytes of them.
+    pub stream_bytes: Counter,
     /// Connections that were closed because their client did not read.
     pub clients_closed: Counter,
     /// WebSockets that were opened.
@@ -141,6 +147,17 @@ impl Meter {
                 "Messages of subscriptions that were made for another subscriber, who asks the same.",
                 self.messages_shared.get(),
             ),
+            (
+                "colonnade_streamed_pages_total",
+                "Pages of rows that were streamed, or begun to be.",
+                self.streams_begun.get(),
+            ),
+            (
+                "colonnade_streamed_pages_broken_total",
+                "Streamed pages that were broken off, their client still there.",
+                self.streams_broken.get(),
+            ),
+            ("colonnade_streamed_bytes_total", "Bytes of streamed pages.", self.stream_bytes.get()),
             (
                 "colonnade_subscription_results_computed_total",
                 "Results of subscriptions computed.",

@@ -13,8 +13,10 @@ use tokio::sync::{Notify, OnceCell};
 
 use crate::answer::Message;
 use crate::error::over_limit;
+use crate::limits::Limits;
 use crate::pace::Pace;
 use crate::plan::holding::Holding;
+use crate::rows::RowsSlot;
 use crate::service::{Held, ServiceInner};
 use crate::shape::Shape;
 use crate::subscribe::change::scope;
@@ -55,6 +57,8 @@ pub(crate) struct RequestState {
     telling: Mutex<Telling>,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
+    /// The rows that it is, where it is answered in rows.
+    pub rows: RowsSlot,
 }
 
 /// A message of a subscription, which is the same for all who ask the same.
@@ -103,6 +107,7 @@ impl RequestState {
             failed: Mutex::default(),
             telling: Mutex::default(),
             warnings: Warnings::default(),
+            rows: RowsSlot::default(),
         })
     }
 
@@ -258,6 +263,14 @@ impl RequestState {
     /// The tenant of who asks.
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.who.tenant
+    }
+
+    /// What it may ask for.
+    pub(crate) fn limits(&self) -> &Limits {
+        match self.rows.is_asked() {
+            true => &self.service.limits_of_rows,
+            false => &self.service.limits,
+        }
     }
 
     /// The service that answers it.

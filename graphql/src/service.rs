@@ -3,6 +3,8 @@
 //! HTTP, SSE and WebSocket differ in how a request arrives and how an answer leaves. What lies between
 //! (admission, the tenant's schema, execution, time, cost, warnings) is here, once.
 
+pub(crate) mod rows;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
@@ -25,6 +27,7 @@ use tracing::Instrument;
 
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
+use crate::guard::cost::Given;
 use crate::guard::{Admitted, RootField, admit};
 use crate::idempotency::{Keyed, once};
 use crate::kept::KeptAnswers;
@@ -49,6 +52,8 @@ pub(crate) struct ServiceInner {
     pub runner: Runner,
     /// Bounds.
     pub limits: Limits,
+    /// Bounds of what is answered in rows.
+    pub limits_of_rows: Limits,
     /// Results that subscribers share.
     pub shared: SharedResults,
     /// Answers to queries.
@@ -64,6 +69,8 @@ pub(crate) struct ServiceInner {
     subscribers: Mutex<HashMap<(TenantId, String), usize>>,
     /// Bytes of answers that are made, or that their clients have not taken.
     answers: Places,
+    /// Pages that are streamed.
+    streams: Places,
     /// Threads for requests, and places for those that run at a time.
     pub(crate) lanes: Lanes,
     /// Mutations that are made, whether or not their clients still wait.
@@ -252,6 +259,8 @@ impl Service {
             subscribers: Mutex::default(),
             lanes: engine.lanes("query", limits.queries_at_a_time_max)?,
             engine,
+            limits_of_rows: limits.of_rows(),
+            streams: Places::new(limits.streams_at_a_time_max),
             limits,
             meter: Meter::default(),
             ending: CancellationToken::new(),
@@ -278,33 +287,46 @@ impl Service {
     async fn answer_in(
         &self,
         who: &Principal,
-        mut request: Request,
+        request: Request,
         request_id: &str,
         accepts: Accepts,
     ) -> Result<Answers, (Stage, Box<ServerError>)> {
-        let documents = &self.0.documents;
-        documents.resolve(&mut request).map_err(|error| (Stage::Refused, refused(&error)))?;
         let time_max = self.0.limits.operation_time_max;
         let until = Instant::now() + time_max;
         let waiting_max = self.0.limits.waiting_max(&request, accepts);
-        let (service, asks) = (self.clone(), who.clone());
-        let id = request_id.to_owned();
-        let prepare = async move { service.prepare(&asks, request, id).await };
-        // The place is given back when the work has really ended, which is not when nobody waits for it any more.
-        let admitted = async {
-            let held = self.0.admit(&who.tenant, waiting_max).await?;
-            let prepare = async move { (prepare.await, held) };
-            self.0.lanes.run(&who.tenant, prepare).await
-        };
-        let admitted = in_time(time_max, admitted).await;
-        let (prepared, held) = admitted.map_err(|error| (Stage::Refused, refused(&error)))?;
-        let prepared = prepared.map_err(|error| (Stage::Refused, error))?;
+        let (prepared, held) =
+            self.prepared(who, request, request_id, waiting_max, Given::Values).await?;
         accepts.require(prepared.kind).map_err(|error| (Stage::Misplaced, refused(&error)))?;
         if prepared.kind == OperationType::Subscription {
             return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
         let answer = self.execute(prepared, held, until, request_id).await;
         Ok(Answers::One(Box::new(answer)))
+    }
+
+    /// `request`, to be executed in the place that it was prepared in.
+    async fn prepared(
+        &self,
+        who: &Principal,
+        mut request: Request,
+        request_id: &str,
+        waiting_max: usize,
+        given: Given,
+    ) -> Result<(Prepared, Held), (Stage, Box<ServerError>)> {
+        let documents = &self.0.documents;
+        documents.resolve(&mut request).map_err(|error| (Stage::Refused, refused(&error)))?;
+        let (service, asks) = (self.clone(), who.clone());
+        let id = request_id.to_owned();
+        let prepare = async move { service.prepare(&asks, request, id, given).await };
+        // The place is given back when the work has really ended, which is not when nobody waits for it any more.
+        let admitted = async {
+            let held = self.0.admit(&who.tenant, waiting_max).await?;
+            let prepare = async move { (prepare.await, held) };
+            self.0.lanes.run(&who.tenant, prepare).await
+        };
+        let admitted = in_time(self.0.limits.operation_time_max, admitted).await;
+        let (prepared, held) = admitted.map_err(|error| (Stage::Refused, refused(&error)))?;
+        Ok((prepared.map_err(|error| (Stage::Refused, error))?, held))
     }
 
     /// The schema of the tenant of `who`, as text.
@@ -322,6 +344,7 @@ impl Service {
         who: &Principal,
         mut request: Request,
         request_id: String,
+        given: Given,
     ) -> Result<Prepared, Box<ServerError>> {
         let refuse = |error: Error| refused(&error);
         let limits = &self.0.limits;
@@ -329,7 +352,7 @@ impl Service {
         let schema = self.0.schemas.get(&catalog, &who.sees(), limits).await.map_err(refuse)?;
         let name = request.operation_name.as_deref();
         let Admitted { document, kind, cost, typename_bytes, roots, since } =
-            admit(&request.query, name, &request.variables, &schema.paged, limits)?;
+            admit(&request.query, name, &request.variables, &schema.paged, limits, given)?;
         // The schema has no field for them, and says no more than that.
         let unreadable = |root: &RootField| {
             let mut all = catalog.unreadable.iter();

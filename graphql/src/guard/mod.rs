@@ -19,7 +19,7 @@ use engine::{Code, Error, Result};
 
 use crate::error::{bad_input, over_limit, refused};
 use crate::limits::Limits;
-use cost::{Costing, Measure, PagedFields};
+use cost::{Costing, Given, Measure, PagedFields};
 
 /// A document that may be executed.
 pub(crate) struct Admitted {
@@ -50,13 +50,14 @@ pub(crate) fn without_query() -> Error {
     bad_input("the request has no `query`, or an empty one")
 }
 
-/// Parses `query` and checks the operation called `name` against the limits.
+/// Parses `query` and checks the operation called `name` against the limits, whose answer is given so.
 pub(crate) fn admit(
     query: &str,
     name: Option<&str>,
     variables: &Variables,
     paged: &PagedFields,
     limits: &Limits,
+    given: Given,
 ) -> Result<Admitted, Box<ServerError>> {
     let refuse = |error: Error| refused(&error);
     if query.trim().is_empty() {
@@ -70,7 +71,7 @@ pub(crate) fn admit(
         flatten_subscription(&mut document, name).map_err(refuse)?;
     }
     let operation = self::operation(&document, name).map_err(refuse)?;
-    let costing = Costing::new(&document, operation, variables, paged, limits);
+    let costing = Costing::new(&document, operation, variables, paged, limits, given);
     let (fields, measured) = costing.measure().map_err(refuse)?;
     if fields > limits.root_fields_max {
         return Err(refuse(over_limit("fields at the root", limits.root_fields_max, fields)));

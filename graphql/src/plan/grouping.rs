@@ -30,17 +30,17 @@ use super::groups::{Computed, Every, Fill, GroupsRequest, Totals, filter_name, k
 use super::holding::Holding;
 use super::measures::filtered;
 use super::order::{Direction, by_name};
-use super::page::{collect_bounded, count_rows, named};
+use super::page::{Collected, collect_bounded, count_rows, named};
 use super::values::to_values;
 use crate::shape::Shape;
 
 const ASCENDING: Direction = Direction { ascending: true, nulls_first: false };
 /// The place of a group at the top, null of all others.
-const RANK: &str = "_rank";
+pub(crate) const RANK: &str = "_rank";
 /// Whether a part of time has no rows.
-const FILLED: &str = "_filled";
+pub(crate) const FILLED: &str = "_filled";
 /// Whether a group has rows in the part of time before.
-const HAS_EARLIER: &str = "_has_earlier";
+pub(crate) const HAS_EARLIER: &str = "_has_earlier";
 
 /// What is shown of the part of time before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +56,8 @@ pub(crate) enum Earlier {
 impl Earlier {
     const ALL: [Self; 3] = [Self::Previous, Self::Change, Self::Percent];
 
-    fn name(self, of: &Computed) -> String {
+    /// The column of a plan that has it.
+    pub(crate) fn name(self, of: &Computed) -> String {
         let begin = match self {
             Self::Previous => "_previous",
             Self::Change => "_change",
@@ -65,7 +66,8 @@ impl Earlier {
         format!("{begin}{}", of.name())
     }
 
-    fn result(self, shape: &Shape, of: &Computed) -> Option<ColumnType> {
+    /// The type of its values; none where there is no difference.
+    pub(crate) fn result(self, shape: &Shape, of: &Computed) -> Option<ColumnType> {
         let kind = of.result(shape)?;
         match self {
             Self::Previous => Some(kind),
@@ -356,6 +358,23 @@ impl GroupsRequest {
         order
     }
 
+    /// The first groups of `table`, and one more where there are more, as the columns of the plan.
+    pub(crate) async fn collect<'a>(
+        &self,
+        session: &Session,
+        shape: &Shape,
+        table: DataFrame,
+        first: usize,
+        holding: &'a Holding,
+    ) -> Result<Collected<'a>> {
+        let mut frame = self.plan(shape, table)?;
+        let order = self.order();
+        if !order.is_empty() {
+            frame = frame.sort(order)?;
+        }
+        collect_bounded(session, frame.limit(0, Some(first + 1))?, holding).await
+    }
+
     /// Reads the first groups of `table`.
     pub(crate) async fn read(
         &self,
@@ -365,13 +384,7 @@ impl GroupsRequest {
         first: usize,
         holding: &Holding,
     ) -> Result<Groups> {
-        let mut frame = self.plan(shape, table)?;
-        let order = self.order();
-        if !order.is_empty() {
-            frame = frame.sort(order)?;
-        }
-        let frame = frame.limit(0, Some(first + 1))?;
-        let batch = collect_bounded(session, frame, holding).await?;
+        let batch = self.collect(session, shape, table, first, holding).await?;
         let rows = batch.num_rows().min(first);
         let mut groups = Groups { rows, has_more: batch.num_rows() > first, ..Groups::default() };
         let mut values = |name: &str, kind: &ColumnType| -> Result<Vec<Value>> {
@@ -440,7 +453,7 @@ fn measured(shape: &Shape, of: &Computed) -> Expr {
 }
 
 /// Whether a row is a total over a key.
-fn total_name(key: usize) -> String {
+pub(crate) fn total_name(key: usize) -> String {
     format!("_total{}", key_name(key))
 }
 
@@ -454,7 +467,7 @@ fn number(time: Expr) -> Expr {
 }
 
 /// A column of truth values, or of numbers of which 0 is false.
-fn flags(batch: &RecordBatch, name: &str, rows: usize) -> Result<Vec<bool>> {
+pub(super) fn flags(batch: &RecordBatch, name: &str, rows: usize) -> Result<Vec<bool>> {
     let column = named(batch, name)?;
     if let Some(flags) = column.as_boolean_opt() {
         return Ok((0..rows).map(|row| flags.is_valid(row) && flags.value(row)).collect());

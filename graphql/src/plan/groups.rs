@@ -122,7 +122,8 @@ impl Computed {
         Self { measure: None, column: 0, with: None, filter }
     }
 
-    pub(super) fn name(&self) -> String {
+    /// The column of a plan that has it.
+    pub(crate) fn name(&self) -> String {
         let field = self.measure.map_or("count", |measure| measure.field);
         let with = self.with.map(|with| format!("_with_{with}")).unwrap_or_default();
         match self.filter {
@@ -132,7 +133,7 @@ impl Computed {
     }
 
     /// The type of its values.
-    pub(super) fn result(&self, shape: &Shape) -> Option<ColumnType> {
+    pub(crate) fn result(&self, shape: &Shape) -> Option<ColumnType> {
         match self.measure {
             None => Some(ColumnType::Int64),
             Some(measure) => measure.family.result(shape, shape.at(self.column)),
@@ -476,13 +477,34 @@ impl GroupsRequest {
         Ok(())
     }
 
+    /// The filter of the measure that has `key` in the answer.
+    pub(crate) fn filter(&self, key: &str) -> Option<usize> {
+        self.filters.by_key.get(key).copied().flatten()
+    }
+
+    /// Whether the parts of time without rows are groups, too.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.every.is_some_and(|every| every.fill.is_some())
+    }
+
+    /// Whether groups that are not at the top are one.
+    pub(crate) fn has_top(&self) -> bool {
+        self.top.is_some()
+    }
+
+    /// Whether totals stand beside groups.
+    pub(crate) fn has_totals(&self) -> bool {
+        self.totals.is_some()
+    }
+
     /// The key columns, as positions in the shape.
     pub(crate) fn keys(&self) -> impl Iterator<Item = usize> {
         self.keys.iter().map(|(column, _)| *column)
     }
 }
 
-pub(super) fn key_name(column: usize) -> String {
+/// The column of a plan that has a key.
+pub(crate) fn key_name(column: usize) -> String {
     format!("_key_{column}")
 }
 

@@ -18,4 +18,6 @@ pub(crate) mod page;
 pub(crate) mod predicate;
 pub(crate) mod related;
 pub(crate) mod sample;
+pub(crate) mod shown;
+pub(crate) mod streamed;
 pub(crate) mod values;

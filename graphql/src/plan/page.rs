@@ -86,8 +86,8 @@ impl Way {
     }
 }
 
-/// A page.
-#[derive(Debug)]
+/// A page. By default one of which nothing is shown.
+#[derive(Debug, Default)]
 pub(crate) struct Page {
     /// Number of rows.
     pub rows: usize,
@@ -108,8 +108,8 @@ pub(crate) struct Page {
     ties: Option<Vec<Tie>>,
 }
 
-const IDENTITY: &str = "_row_identity";
-const ASCENDING: Direction = Direction { ascending: true, nulls_first: false };
+pub(super) const IDENTITY: &str = "_row_identity";
+pub(super) const ASCENDING: Direction = Direction { ascending: true, nulls_first: false };
 
 /// Reads a page of `table`.
 pub(crate) async fn read_page(
@@ -212,11 +212,11 @@ impl Deref for Collected<'_> {
     }
 }
 
-struct Reading<'a> {
-    session: &'a Session,
-    shape: &'a Shape,
-    request: &'a PageRequest,
-    holding: &'a Holding,
+pub(super) struct Reading<'a> {
+    pub(super) session: &'a Session,
+    pub(super) shape: &'a Shape,
+    pub(super) request: &'a PageRequest,
+    pub(super) holding: &'a Holding,
 }
 
 impl Reading<'_> {
@@ -230,45 +230,45 @@ impl Reading<'_> {
 
     async fn by_identity(&self, table: DataFrame) -> Result<Collected<'_>> {
         let (identity, direction) = (identity_of(self.shape), self.request.way.direct(ASCENDING));
-        let (table, skip) = match &self.request.from {
-            None => (table, 0),
-            Some(cursor) => match &cursor.tie {
-                None => (table.filter(behind(self.behind(cursor), Tied::Excluded)?)?, 0),
-                Some(tie) => {
-                    let skip = match self.request.way {
-                        Way::Forward => tie.seen,
-                        // Those from the cursor's row on.
-                        Way::Backward => {
-                            let all = self.like(table.clone(), &cursor.values, &tie.identity);
-                            (all.await? + 1).saturating_sub(tie.seen)
-                        }
-                    };
-                    let skip = usize::try_from(skip).map_err(|_| {
-                        crate::error::bad_input("a cursor with an impossible count")
-                    })?;
-                    let mut terms = self.behind(cursor);
-                    terms.push(Behind {
-                        key: identity.clone(),
-                        value: identity_literal(&tie.identity),
-                        direction,
-                        nullable: false,
-                    });
-                    (table.filter(behind(terms, Tied::Included)?)?, skip)
-                }
-            },
-        };
+        let (table, skip) = self.from_identity(table).await?;
         let mut sorting = self.sorting();
         sorting.push(direction.sort(identity.clone()));
         self.collect(table, sorting, skip, Some(identity.alias(IDENTITY))).await
     }
 
-    fn sorting(&self) -> Vec<SortExpr> {
+    /// Rows of `table` from the cursor's on, where their identities order them, and how many of these stand before the page.
+    pub(super) async fn from_identity(&self, table: DataFrame) -> Result<(DataFrame, usize)> {
+        let Some(cursor) = &self.request.from else { return Ok((table, 0)) };
+        let Some(tie) = &cursor.tie else {
+            return Ok((table.filter(behind(self.behind(cursor), Tied::Excluded)?)?, 0));
+        };
+        let skip = match self.request.way {
+            Way::Forward => tie.seen,
+            // Those from the cursor's row on.
+            Way::Backward => {
+                let all = self.like(table.clone(), &cursor.values, &tie.identity);
+                (all.await? + 1).saturating_sub(tie.seen)
+            }
+        };
+        let skip = usize::try_from(skip)
+            .map_err(|_| crate::error::bad_input("a cursor with an impossible count"))?;
+        let mut terms = self.behind(cursor);
+        terms.push(Behind {
+            key: identity_of(self.shape),
+            value: identity_literal(&tie.identity),
+            direction: self.request.way.direct(ASCENDING),
+            nullable: false,
+        });
+        Ok((table.filter(behind(terms, Tied::Included)?)?, skip))
+    }
+
+    pub(super) fn sorting(&self) -> Vec<SortExpr> {
         let way = self.request.way;
         let term = |t: &Term| way.direct(t.direction).sort(sort_key(&self.shape.columns[t.column]));
         self.request.terms.iter().map(term).collect()
     }
 
-    fn behind(&self, cursor: &Cursor) -> Vec<Behind> {
+    pub(super) fn behind(&self, cursor: &Cursor) -> Vec<Behind> {
         let terms = self.request.terms.iter().zip(&cursor.values);
         terms
             .map(|(term, value)| {
@@ -320,7 +320,7 @@ impl Reading<'_> {
     }
 
     /// The values that the rows are ordered by.
-    fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let terms = self.request.terms.iter();
         terms
             .map(|term| {
@@ -465,7 +465,7 @@ pub(crate) fn named<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayR
 }
 
 /// The identities of rows, as the plan gave them.
-fn identities(batch: &RecordBatch) -> Result<&FixedSizeBinaryArray> {
+pub(super) fn identities(batch: &RecordBatch) -> Result<&FixedSizeBinaryArray> {
     let identities = named(batch, IDENTITY)?.as_fixed_size_binary_opt();
     identities.ok_or_else(|| Error::internal("row identities of another type"))
 }
@@ -487,7 +487,7 @@ fn turned_round(
     Ok((take_record_batch(batch, &order)?, take_arrays(keys, &order, None)?, ties))
 }
 
-fn values_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
+pub(super) fn values_at(keys: &[ArrayRef], row: usize) -> Result<Vec<ScalarValue>> {
     Ok(keys
         .iter()
         .map(|key| ScalarValue::try_from_array(key, row))

@@ -19,7 +19,7 @@ const FILL: &str = "GroupFill";
 const TOTALS_NAME: &str = "GroupTotals";
 
 /// The fields of a group that tell of the part of time before.
-const EARLIER: [(&str, Earlier, &str); 3] = [
+pub(super) const EARLIER: [(&str, Earlier, &str); 3] = [
     (
         "previous",
         Earlier::Previous,

@@ -18,6 +18,7 @@ use super::group_marks::{
 use super::order::ORDER_DIRECTION;
 use super::resolve::{argument, nullable, part, state, text_argument};
 use super::scalars::{self, scalar_of};
+use super::streamed::give_groups;
 use crate::error::bad_input;
 use crate::limits::Limits;
 use crate::plan::as_of::as_of;
@@ -197,7 +198,7 @@ pub(super) fn asked(
 
 async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<GroupsAnswer> {
     let state = state(context.ctx)?;
-    let limits = &state.service().limits;
+    let limits = state.limits();
     let looking = context.ctx.look_ahead();
     let nodes = looking.field("nodes");
     let request = asked(context, shape, std::slice::from_ref(&nodes), limits)?;
@@ -207,6 +208,11 @@ async fn read(context: &ResolverContext<'_>, shape: &Arc<Shape>) -> Result<Group
     let table = session.table_of_today(&shape.name).await?;
     let version = state.version_of(&session, &shape.name)?;
     let table = taken(context, shape, table, argument(context, "where").as_ref(), limits)?;
+    if state.rows.is_asked() {
+        let (reading, asked) = ((&session, version), (&request, first));
+        give_groups(state, reading, table, shape, asked, &context.ctx.field()).await?;
+        return Ok(GroupsAnswer { version, total: None, groups: Arc::default() });
+    }
     let total = match looking.field("totalCount").exists() {
         true => Some(request.count(&session, shape, table.clone()).await?),
         false => None,
@@ -259,13 +265,14 @@ fn shown(shape: &Shape, lists: &[Lookahead<'_>], limits: &Limits) -> Result<Show
     Ok(shown)
 }
 
-fn argument_of(field: &SelectionField<'_>, name: &str) -> Result<Option<Value>> {
+/// An argument of a field that is selected.
+pub(super) fn argument_of(field: &SelectionField<'_>, name: &str) -> Result<Option<Value>> {
     let arguments = field.arguments().map_err(|e| bad_input(e.message))?;
     Ok(arguments.into_iter().find(|(known, _)| known == name).map(|(_, value)| value))
 }
 
 /// The other column of a measure of two.
-fn other_column(shape: &Shape, value: Option<&Value>) -> Result<usize> {
+pub(super) fn other_column(shape: &Shape, value: Option<&Value>) -> Result<usize> {
     enum_column(shape, value.unwrap_or(&Value::Null), WITH)
 }
 
@@ -318,7 +325,8 @@ fn answer_type(shape: &Shape) -> Object {
 }
 
 const WHERE: &str = "where";
-const WITH: &str = "with";
+/// The other column of a measure of two.
+pub(super) const WITH: &str = "with";
 /// The enum of columns of numbers.
 const NUMBER: &str = "GroupNumber";
 

@@ -37,6 +37,7 @@ pub(crate) mod revise;
 pub(crate) mod row;
 pub(crate) mod scalars;
 pub(crate) mod similar;
+mod streamed;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -11,10 +11,10 @@ use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 use serde::Deserialize;
 
-use super::negotiate::{Media, negotiate};
+use super::negotiate::{Media, TAKEN, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Pass, body, etag, sse, websocket};
+use super::{App, Pass, body, etag, rows, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
@@ -39,12 +39,13 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
             .header(header::LOCATION, "/")
             .body(());
     }
-    let Some(media) = negotiate(accept) else {
-        let error = bad_input(
-            "Accept: expected application/graphql-response+json, application/json or \
-             text/event-stream",
-        );
-        return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
+    let media = match negotiate(accept) {
+        Ok(Some(media)) => media,
+        Ok(None) => {
+            let error = bad_input(format!("Accept: expected {TAKEN}"));
+            return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
+        }
+        Err(error) => return graphql_failure(StatusCode::BAD_REQUEST, &error, ids),
     };
     let method = request.method().clone();
     let pass = match app.0.door.enter(request.headers()).await {
@@ -103,6 +104,9 @@ async fn answer(
     ids: &RequestIds,
 ) -> Response {
     let Asked { method, media, headers } = asked;
+    if let Media::Rows(media) = media {
+        return rows::respond(app, pass, request, &method, media, ids).await;
+    }
     let accepts = match (method == Method::GET, media) {
         (true, Media::EventStream) => Accepts::Reads,
         (true, _) => Accepts::Queries,
@@ -160,7 +164,7 @@ fn respond(answer: Answer, media: Media) -> Response {
 }
 
 /// The code of its first error.
-fn refusal(answer: &Answer) -> Option<Code> {
+pub(super) fn refusal(answer: &Answer) -> Option<Code> {
     let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
     let code = match extensions.and_then(|extensions| extensions.get("code")) {
         Some(Value::String(code)) => code.as_str(),

@@ -9,6 +9,7 @@ mod http;
 mod ingest;
 mod listen;
 mod negotiate;
+mod rows;
 mod sse;
 mod trace;
 mod uploads;

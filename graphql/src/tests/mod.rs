@@ -24,6 +24,7 @@ mod nodes;
 mod pages;
 mod related;
 mod revise;
+mod rows;
 mod samples;
 mod schemas;
 mod similar;

@@ -11,7 +11,7 @@ const ROWS: &str = r#"{"id": 1, "address": {"city": "Bonn", "geo": {"lat": 50.5,
 {"id": 4}
 "#;
 
-async fn rig() -> Rig {
+pub(super) async fn rig() -> Rig {
     let rig = Rig::new().await;
     let spec = r#"
         name = "orders"

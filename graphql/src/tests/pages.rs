@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::rows::lines;
 use super::{Rig, cast_to};
 
 const DIRECTIONS: [&str; 4] = ["ASC", "DESC", "ASC_NULLS_FIRST", "DESC_NULLS_FIRST"];
@@ -133,6 +134,12 @@ async fn check_pages(rig: &Rig, random: &mut ChaCha8Rng, dataset: &str) {
         let pages = question.walk(rig, random, is_backward, expected.len()).await;
         check_pages_of(&pages, expected, &order, &format!("{dataset} {arguments} by {size}"));
     }
+    let pages = question.walk_lines(rig).await;
+    let all = format!(
+        "{{ {dataset}(first: 1000, asOf: {{version: {version}}}, {arguments}) {{ nodes {{ k n f t b l }} }} }}"
+    );
+    let (_, expected) = lines(rig, &all).await;
+    check_pages_of(&pages, &expected, &order, &format!("lines of {dataset} {arguments} by {size}"));
     // There and back again: the rows before a row are those that came before it.
     question.size = random.random_range(1..5);
     question.turn(rig, random).await;
@@ -211,6 +218,24 @@ impl Question<'_> {
             rows.reverse();
         }
         rows
+    }
+
+    /// All rows, in their order, in pages that are streamed.
+    async fn walk_lines(&self, rig: &Rig) -> Vec<Value> {
+        let Self { dataset, arguments, size, version, .. } = self;
+        let (mut rows, mut from) = (Vec::new(), format!("asOf: {{version: {version}}}"));
+        loop {
+            let query = format!(
+                "{{ {dataset}(first: {size}, {from}, {arguments}) {{ nodes {{ k n f t b l }} }} }}"
+            );
+            let (about, page) = lines(rig, &query).await;
+            assert_eq!((json!(about.version.0), about.rows), ((*version).clone(), page.len()));
+            rows.extend(page);
+            match about.end_cursor.filter(|_| about.has_next) {
+                Some(cursor) => from = format!("after: \"{cursor}\""),
+                None => return rows,
+            }
+        }
     }
 
     async fn turn(&self, rig: &Rig, random: &mut ChaCha8Rng) {

@@ -1,34 +1,50 @@
 //! `COPY … TO 'file'`: rows of a query as a file. It is there whole, or not at all.
 
+use std::io::BufWriter;
 use std::path::Path;
 
-use engine::{Code, DataFrame, Error, Result, Session};
+use engine::{Code, DataFrame, Encoder, Error, ExportOptions, Form, Packing, Result, Session};
 use futures::StreamExt as _;
 use tempfile::NamedTempFile;
 
-use super::writers::Form;
 use crate::output::{Output, count};
 
-impl Form {
-    /// As it was said, or as the file's name ends.
-    fn of(path: &Path, said: Option<&str>) -> Result<Self> {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        let name = said.or(ending).unwrap_or_default().to_ascii_lowercase();
-        Ok(match name.as_str() {
-            "parquet" => Self::Parquet,
-            "csv" => Self::Csv,
-            "ndjson" | "jsonl" | "json" => Self::Ndjson,
-            "arrow" | "feather" | "ipc" => Self::Arrow,
-            _ => {
-                return Err(Error::user(
-                    Code::BadInput,
-                    format!(
-                        "COPY … TO '{}': expected a name that ends in .parquet, .csv, .ndjson or .arrow, or STORED AS one of these",
-                        path.display()
-                    ),
-                ));
-            }
-        })
+/// How a file is written: as it was said, or as its name ends. `.gz` behind the ending of a text packs it.
+fn options_of(path: &Path, said: Option<&str>) -> Result<ExportOptions> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    let (name, packing) = match name.strip_suffix(".gz") {
+        Some(name) => (name, Some(Packing::Gzip)),
+        None => (name.as_str(), None),
+    };
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    let said = said.map(str::to_ascii_lowercase);
+    let form = match said.as_deref().or(ending).unwrap_or_default() {
+        "parquet" => Form::Parquet,
+        "csv" => Form::Csv,
+        "ndjson" | "jsonl" | "json" => Form::Ndjson,
+        "arrow" | "feather" | "ipc" => Form::ArrowFile,
+        _ => {
+            return Err(Error::user(
+                Code::BadInput,
+                format!(
+                    "COPY … TO '{}': expected a name that ends in .parquet, .csv, .ndjson or .arrow, or STORED AS one of these",
+                    path.display()
+                ),
+            ));
+        }
+    };
+    let options = ExportOptions::of(form);
+    match (form, packing) {
+        (_, None) => Ok(options),
+        (Form::Csv | Form::Ndjson, Some(packing)) => Ok(ExportOptions { packing, ..options }),
+        (_, Some(_)) => Err(Error::user(
+            Code::BadInput,
+            format!(
+                "COPY … TO '{}': expected .gz behind .csv or .ndjson only; the other forms are packed within",
+                path.display()
+            ),
+        )),
     }
 }
 
@@ -41,7 +57,7 @@ pub(super) async fn copy(
     output: &Output,
 ) -> Result<u64> {
     let path = Path::new(to);
-    let form = Form::of(path, said)?;
+    let options = options_of(path, said)?;
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
             let says = format!("COPY … TO '{to}': there is a file already; it stays as it is");
@@ -58,18 +74,18 @@ pub(super) async fn copy(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let file = temporary(folder.unwrap_or(Path::new("."))).map_err(failed)?;
     let mut stream = session.stream(rows).await?;
-    let mut writer = form.writer(file.reopen().map_err(failed)?, stream.schema())?;
-    let mut written = 0;
+    let opened = BufWriter::new(file.reopen().map_err(failed)?);
+    let mut encoder = Encoder::new(opened, &stream.schema(), &options)?;
     while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        written += batch.num_rows() as u64;
-        writer.write(&batch)?;
+        // Nobody can leave a file.
+        let _ = encoder.write(&batch?)?;
     }
-    writer.finish()?;
+    let rows = encoder.rows();
+    let _ = encoder.finish()?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path).map_err(|e| failed(e.error))?;
-    output.note(&format!("{} rows were written to {to}", count(written)));
-    Ok(written)
+    output.note(&format!("{} rows were written to {to}", count(rows)));
+    Ok(rows)
 }
 
 /// A file that has the permissions of any that is made: a temporary one is its owner's alone otherwise.

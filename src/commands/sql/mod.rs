@@ -14,6 +14,7 @@ use super::{close, open_to_read, pins};
 use crate::cli::Sql;
 use crate::config::Settings;
 use crate::output::Output;
+use writers::RowWriter;
 
 /// Answers on stdout.
 pub async fn sql(arguments: Sql, settings: &Settings, output: &Output) -> Result<()> {
@@ -144,12 +145,12 @@ async fn answer(
         }
     };
     let mut rows = session.stream(frame).await?;
-    let mut writer = writers::writer(arguments.format, rows.schema(), arguments.rows, output)?;
+    let mut writer = RowWriter::new(arguments.format, rows.schema(), arguments.rows, output)?;
     let mut count = 0;
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         count += batch.num_rows() as u64;
-        if !writer.write(&batch)? {
+        if writer.write(&batch)?.is_break() {
             return Ok(count);
         }
     }

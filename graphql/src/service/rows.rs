@@ -1,0 +1,160 @@
+//! Requests that are answered in rows: the same way as any other until their root field has planned its page, which is then streamed.
+//!
+//! ```text
+//!  place of a stream ─▶ admitted, prepared, executed ─▶ page planned ─▶ first piece ─▶ head of the answer
+//!       └──────────── held until the client has the last piece ◀── next piece, in a turn of its own ◀──┘
+//! ```
+//!
+//! Nothing is computed while the client takes a piece, and no place among those that compute is held. What fails before the first
+//! piece is an answer with an error; what fails behind it ends the stream without its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_graphql::Request;
+use async_graphql::parser::types::OperationType;
+use bytes::Bytes;
+use engine::{Error, ExportOptions, Principal, Result, Taken, TenantId};
+
+use super::{Accepts, Prepared, Room, Service, ServiceInner, before, in_time, no_places};
+use crate::answer::{Answer, Stage};
+use crate::error::{bad_input, busy, refused};
+use crate::guard::cost::{Given, RowsOf};
+use crate::rows::{AboutRows, Rows};
+
+/// Rows on their way to a client.
+pub(crate) struct RowsAnswer {
+    /// What is told of them.
+    pub about: AboutRows,
+    /// What asking for them cost.
+    pub cost: u64,
+    service: Arc<ServiceInner>,
+    tenant: TenantId,
+    /// Those that are not made yet.
+    rows: Option<Rows>,
+    /// Made, and not taken.
+    piece: Option<Bytes>,
+    /// Of the piece that the client takes.
+    room: Option<Room>,
+    until: Instant,
+    _place: Taken,
+}
+
+impl Service {
+    /// Answers `request` of `who` in rows, as `options` say; or with what is wrong with it.
+    pub(crate) async fn rows(
+        &self,
+        who: &Principal,
+        request: Request,
+        request_id: &str,
+        accepts: Accepts,
+        options: ExportOptions,
+    ) -> Result<RowsAnswer, Box<Answer>> {
+        let limits = &self.0.limits;
+        let began = Instant::now();
+        let unanswered = |stage, error| Box::new(Answer::unanswered(stage, error, request_id));
+        let refuse = |error: Error| unanswered(Stage::Refused, *refused(&error));
+        let waiting_max = limits.queries_waiting_max;
+        let place = async {
+            let place = self.0.streams.queue(&who.tenant, 1, waiting_max).await;
+            place
+                .map_err(no_places)?
+                .ok_or_else(|| busy("streamed pages of one tenant that wait", waiting_max))
+        };
+        let place = in_time(limits.operation_time_max, place).await.map_err(refuse)?;
+        let prepared = self.prepared(who, request, request_id, waiting_max, Given::Columns).await;
+        let (prepared, held) = prepared.map_err(|(stage, error)| unanswered(stage, *error))?;
+        let misplaced = |error: Error| unanswered(Stage::Misplaced, *refused(&error));
+        accepts.require(prepared.kind).map_err(misplaced)?;
+        require_rows(&prepared, options.form.media_type()).map_err(refuse)?;
+        let Prepared { schema, state, cost, request, .. } = prepared;
+        let tenant = state.tenant().clone();
+        state.rows.ask();
+        state.hold(held);
+        let (id, bytes_max) = (request_id.to_owned(), limits.stream_bytes_max);
+        let work = async move {
+            let response = state.answered(schema.schema.execute(request)).await?;
+            let Some(given) = state.rows.take() else {
+                return Ok(Err(Box::new(Answer::of(response, &id))));
+            };
+            let mut rows = Rows::begin(given, &options, bytes_max).await?;
+            let piece = rows.piece().await?;
+            let room = state.let_go().map(|held| held.room.of(bytes_of(&piece)));
+            Ok(Ok((rows, piece, room)))
+        };
+        let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
+        let until = began + limits.operation_time_max;
+        let made = before(until, limits.operation_time_max, work).await.map_err(refuse)?;
+        let (rows, piece, room) = made?;
+        self.0.meter.streams_begun.add(1);
+        self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
+        Ok(RowsAnswer {
+            about: rows.about.clone(),
+            cost,
+            service: Arc::clone(&self.0),
+            tenant,
+            rows: Some(rows),
+            piece,
+            room,
+            until: began + limits.stream_time_max,
+            _place: place,
+        })
+    }
+}
+
+/// Fails unless a request asks for the rows of one dataset, or groups or combinations of them.
+fn require_rows(prepared: &Prepared, form: &str) -> Result<()> {
+    let wrong = |found: String| {
+        Err(bad_input(format!(
+            "{found}: in {form} one field of a dataset is answered; expected a query such as \
+             {{ modelCalls(first: 10) {{ nodes {{ id }} }} }}, of modelCalls, modelCallsDistinct or modelCallsGroups"
+        )))
+    };
+    if prepared.kind != OperationType::Query {
+        return wrong(format!("a {}", prepared.kind));
+    }
+    let [root] = prepared.roots.as_slice() else {
+        return wrong(format!("{} fields at the root", prepared.roots.len()));
+    };
+    match prepared.schema.paged.roots.get(root.name.as_str()) {
+        Some(RowsOf::First) => Ok(()),
+        _ => wrong(format!("the field {}", root.name)),
+    }
+}
+
+fn bytes_of(piece: &Option<Bytes>) -> usize {
+    piece.as_ref().map_or(0, Bytes::len)
+}
+
+impl RowsAnswer {
+    /// Counts it as one that is not whole.
+    pub(crate) fn count_broken(&self) {
+        self.service.meter.streams_broken.add(1);
+    }
+
+    /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(piece) = self.piece.take() {
+            return Ok(Some(piece));
+        }
+        self.room = None;
+        let Some(mut rows) = self.rows.take() else { return Ok(None) };
+        let service = Arc::clone(&self.service);
+        let work = async {
+            let held = service.turn(&self.tenant).await?;
+            let work = async move {
+                let piece = rows.piece().await?;
+                let room = held.room.of(bytes_of(&piece));
+                Ok::<_, Error>((rows, piece, room))
+            };
+            service.lanes.run(&self.tenant, work).await.flatten()
+        };
+        let time_max = service.limits.stream_time_max;
+        let (rows, piece, room) = before(self.until, time_max, work).await?;
+        if piece.is_some() {
+            (self.rows, self.room) = (Some(rows), Some(room));
+        }
+        service.meter.stream_bytes.add(bytes_of(&piece) as u64);
+        Ok(piece)
+    }
+}
