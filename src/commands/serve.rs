@@ -60,6 +60,7 @@ pub async fn listen(
         listen: settings.listen()?,
         keys: settings.api_keys()?,
         jwt: settings.jwt()?,
+        oidc: settings.oidc()?,
         ..ServerOptions::default()
     };
     options.limits = settings.limits()?;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::negotiate::{Media, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Pass, body, sse, websocket};
+use super::{App, Pass, Purpose, body, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
@@ -40,7 +40,11 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
     };
     let method = request.method().clone();
-    let pass = match app.0.door.enter(request.headers()).await {
+    let purpose = match method {
+        Method::GET => Purpose::Read,
+        _ => Purpose::Change,
+    };
+    let pass = match app.0.door.enter(request.headers(), purpose).await {
         Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };
