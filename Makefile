@@ -155,9 +155,10 @@ test-mixture: build ## 1,000 clients that do everything at once, for ten minutes
 		$(E2E) mixture -- --nocapture
 
 .PHONY: test-clients
-test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python
+test-clients: build ## clients as they are installed: graphql-http's audits, graphql-sse, urql, Apollo, Relay, graphql-codegen, and gql of Python; logins at oidc-provider
 	tests/peers/run-clients.sh audits
 	tests/peers/run-clients.sh
+	tests/peers/run-login.sh
 
 .PHONY: test-ws
 test-ws: build ## subscriptions with the npm client graphql-ws

@@ -4,10 +4,14 @@
 
 const ENDPOINT = "/graphql";
 
+// Who has logged in, and the token that shows the server that a page of its own asks.
+let session = {};
+
 function post(params, headers, accept, signal) {
+  const own = session.csrfToken ? { "x-csrf-token": session.csrfToken } : {};
   return fetch(ENDPOINT, {
     method: "POST",
-    headers: { ...headers, "content-type": "application/json", accept },
+    headers: { ...own, ...headers, "content-type": "application/json", accept },
     body: JSON.stringify(params),
     signal,
   });
@@ -135,7 +139,39 @@ async function firstQuery() {
   }
 }
 
-firstQuery().then((defaultQuery) => {
+async function whoIsIt() {
+  try {
+    const response = await fetch("/auth/me", { headers: { accept: "application/json" } });
+    if (response.status === 401) return { canLogIn: true };
+    return response.ok ? await response.json() : {};
+  } catch {
+    return {};
+  }
+}
+
+async function logOut() {
+  const headers = { "x-csrf-token": session.csrfToken };
+  const response = await fetch("/auth/logout", { method: "POST", headers });
+  const { endSessionUrl } = await response.json();
+  location.assign(endSessionUrl ?? "/");
+}
+
+// In the place of GraphiQL's name: the way in, or who is in and the way out. Nothing, where nobody logs in.
+function logo() {
+  if (session.canLogIn) {
+    return React.createElement(GraphiQL.Logo, null, React.createElement("a", { href: "/auth/login?to=/" }, "Log in"));
+  }
+  if (!session.csrfToken) return null;
+  const out = React.createElement("button", { type: "button", className: "graphiql-button", onClick: logOut }, "Log out");
+  return React.createElement(GraphiQL.Logo, null, `${session.subject} `, out);
+}
+
+async function start() {
+  session = await whoIsIt();
+  return firstQuery();
+}
+
+start().then((defaultQuery) => {
   const root = ReactDOM.createRoot(document.getElementById("explorer"));
   root.render(
     React.createElement(GraphiQL, {
@@ -143,6 +179,6 @@ firstQuery().then((defaultQuery) => {
       defaultQuery,
       defaultEditorToolsVisibility: true,
       shouldPersistHeaders: false,
-    }),
+    }, logo()),
   );
 });

@@ -45,8 +45,9 @@ pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
 pub use limits::{LimitSetting, LimitValue, Limits};
 pub use server::{
-    ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant, LISTEN_DEFAULT, Patience,
-    Server, ServerOptions, require_loopback,
+    ApiKey, ClaimRules, Issuer, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant,
+    LISTEN_DEFAULT, OidcOptions, Patience, PublicUrl, SealingSecret, Secret, Server, ServerOptions,
+    require_loopback,
 };
 pub use service::{Accepts, Service};
 pub use trusted::TrustedDocuments;

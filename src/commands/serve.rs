@@ -61,6 +61,7 @@ pub async fn listen(
         keys: settings.api_keys()?,
         jwt: settings.jwt()?,
         documents: settings.documents()?,
+        oidc: settings.oidc()?,
         ..ServerOptions::default()
     };
     options.limits = settings.limits()?;

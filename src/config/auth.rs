@@ -1,12 +1,13 @@
-//! `[auth.jwt]`: whose tokens let somebody in.
+//! `[auth.jwt]`: whose tokens let somebody in; and what it has in common with `[auth.oidc]`, where people log in.
 
 use std::path::Path;
 use std::time::Duration;
 
 use engine::{Error, Result, Role, TenantId};
-use graphql::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
+use graphql::{ClaimRules, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
 use serde::Deserialize;
 
+use super::oidc::Oidc;
 use super::{InForce, Origin, Settings, bad};
 
 /// How tokens may be signed where nothing is said: by what providers use, and no more.
@@ -25,6 +26,7 @@ const ROLES_MAX: usize = 100;
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     jwt: Option<Jwt>,
+    pub(super) oidc: Option<Oidc>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -55,7 +57,7 @@ struct Jwt {
 /// What a value of the claim of roles is worth.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule {
+pub(super) struct Rule {
     value: String,
     role: String,
     #[serde(default)]
@@ -69,42 +71,34 @@ enum Several {
     All(Vec<String>),
 }
 
-fn subject_claim() -> String {
+pub(super) fn subject_claim() -> String {
     "sub".to_owned()
 }
 
-fn roles_claim() -> String {
+pub(super) fn roles_claim() -> String {
     "roles".to_owned()
+}
+
+/// What a table says that claims are worth.
+pub(super) struct RulesOf<'a> {
+    pub(super) tenant: Option<&'a str>,
+    pub(super) tenant_claim: Option<&'a str>,
+    pub(super) tenants: &'a [String],
+    pub(super) subject_claim: &'a str,
+    pub(super) roles_claim: &'a str,
+    pub(super) roles: &'a [Rule],
 }
 
 impl Settings {
     /// Whose tokens let somebody in, if anybody's do.
     pub fn jwt(&self) -> Result<Option<JwtOptions>> {
-        let Some((Auth { jwt: Some(jwt) }, origin)) = &self.auth else { return Ok(None) };
+        let Some((Auth { jwt: Some(jwt), .. }, origin)) = &self.auth else { return Ok(None) };
         self.jwt_of(jwt)
             .map(Some)
             .map_err(|error| bad(format!("auth.jwt (from {origin}): {error}")))
     }
 
     fn jwt_of(&self, jwt: &Jwt) -> Result<JwtOptions> {
-        let given = |name: &str, text: &str| match text.trim().is_empty() {
-            true => Err(bad(format!("{name}: expected a text, found none"))),
-            false => Ok(text.to_owned()),
-        };
-        let within = |name: &str, text: &Option<String>, default: Duration, most: Duration| {
-            let Some(text) = text else { return Ok(default) };
-            let time = match text.as_str() {
-                "0s" => Some(Duration::ZERO),
-                text => crate::cli::time(text).ok().and_then(|time| time.to_std().ok()),
-            };
-            let expected = || {
-                bad(format!(
-                    "{name} = {text:?}: expected a time of up to {} s, such as 30s",
-                    most.as_secs()
-                ))
-            };
-            time.filter(|time| *time <= most).ok_or_else(expected)
-        };
         let audiences = match &jwt.audience {
             Several::One(one) => vec![one.clone()],
             Several::All(all) => all.clone(),
@@ -112,30 +106,35 @@ impl Settings {
         if audiences.is_empty() || audiences.iter().any(|audience| audience.trim().is_empty()) {
             return Err(bad("audience: expected for whom tokens are, found nobody".to_owned()));
         }
-        let algorithms = match &jwt.algorithms {
-            None => ALGORITHMS.map(str::to_owned).to_vec(),
-            Some(named) => named.clone(),
-        };
-        let algorithms: Vec<JwtAlgorithm> = algorithms
-            .iter()
-            .map(|name| name.parse().map_err(|error: Error| bad(format!("algorithms: {error}"))))
-            .collect::<Result<_>>()?;
-        if algorithms.is_empty() {
-            return Err(bad("algorithms: expected at least one, found none".to_owned()));
-        }
         let jwks = JwksSource::new(&jwt.jwks).map_err(|error| bad(format!("jwks: {error}")))?;
         if let JwksSource::File(path) = &jwks {
             require_file(path)?;
         }
-        let refresh = within("refresh", &jwt.refresh, REFRESH, Duration::from_secs(86_400))?;
-        if refresh < REFRESH_MIN {
-            return Err(bad(format!("refresh: expected at least {} s", REFRESH_MIN.as_secs())));
-        }
+        Ok(JwtOptions {
+            issuer: given("issuer", &jwt.issuer)?,
+            audiences,
+            algorithms: algorithms(jwt.algorithms.as_deref())?,
+            jwks,
+            refresh: refresh(jwt.refresh.as_deref())?,
+            leeway: leeway(jwt.leeway.as_deref())?,
+            claims: self.rules_of(RulesOf {
+                tenant: jwt.tenant.as_deref(),
+                tenant_claim: jwt.tenant_claim.as_deref(),
+                tenants: &jwt.tenants,
+                subject_claim: &jwt.subject_claim,
+                roles_claim: &jwt.roles_claim,
+                roles: &jwt.roles,
+            })?,
+        })
+    }
+
+    /// What claims are worth, by a table of the settings.
+    pub(super) fn rules_of(&self, of: RulesOf<'_>) -> Result<ClaimRules> {
         let named = |name: &String| {
             name.parse::<TenantId>().map_err(|error| bad(format!("tenants: {error}")))
         };
-        let tenants = jwt.tenants.iter().map(named).collect::<Result<Vec<_>>>()?;
-        let tenant = match (&jwt.tenant, &jwt.tenant_claim) {
+        let tenants = of.tenants.iter().map(named).collect::<Result<Vec<_>>>()?;
+        let tenant = match (of.tenant, of.tenant_claim) {
             (Some(tenant), None) if tenants.is_empty() => JwtTenant::Is(tenant.parse()?),
             (None, Some(name)) => {
                 JwtTenant::Claim { name: given("tenant_claim", name)?, among: tenants }
@@ -147,10 +146,10 @@ impl Settings {
                 return Err(bad(says.to_owned()));
             }
         };
-        if jwt.roles.is_empty() || jwt.roles.len() > ROLES_MAX {
+        if of.roles.is_empty() || of.roles.len() > ROLES_MAX {
             return Err(bad(format!(
                 "roles: expected 1 to {ROLES_MAX} tables with value and role, found {}: nobody could do anything otherwise",
-                jwt.roles.len()
+                of.roles.len()
             )));
         }
         let role = |rule: &Rule| {
@@ -159,29 +158,83 @@ impl Settings {
             let value = given("roles.value", &rule.value)?;
             Ok(JwtRole { value, role, grants })
         };
-        Ok(JwtOptions {
-            issuer: given("issuer", &jwt.issuer)?,
-            audiences,
-            algorithms,
-            jwks,
-            refresh,
-            leeway: within("leeway", &jwt.leeway, LEEWAY, LEEWAY_MAX)?,
+        Ok(ClaimRules {
             tenant,
-            subject_claim: given("subject_claim", &jwt.subject_claim)?,
-            roles_claim: given("roles_claim", &jwt.roles_claim)?,
-            roles: jwt.roles.iter().map(role).collect::<Result<_>>()?,
+            subject_claim: given("subject_claim", of.subject_claim)?,
+            roles_claim: given("roles_claim", of.roles_claim)?,
+            roles: of.roles.iter().map(role).collect::<Result<_>>()?,
         })
     }
 
-    pub(super) fn auth_in_force(&self) -> Option<InForce> {
-        let (Auth { jwt: Some(jwt) }, origin) = self.auth.as_ref()? else { return None };
-        Some(InForce {
-            name: "auth.jwt".to_owned(),
-            value: format!("{} (keys in {})", jwt.issuer, jwt.jwks),
+    pub(super) fn auth_in_force(&self) -> Vec<InForce> {
+        let Some((auth, origin)) = &self.auth else { return Vec::new() };
+        let line = |name: &str, value: String, about: &str| InForce {
+            name: name.to_owned(),
+            value,
             origin: Origin::to_string(origin),
-            about: "whose tokens let somebody in".to_owned(),
-        })
+            about: about.to_owned(),
+        };
+        let jwt = auth.jwt.as_ref().map(|jwt| {
+            let value = format!("{} (keys in {})", jwt.issuer, jwt.jwks);
+            line("auth.jwt", value, "whose tokens let somebody in")
+        });
+        let oidc = auth
+            .oidc
+            .as_ref()
+            .map(|oidc| line("auth.oidc", oidc.shown(), "where people log in with a browser"));
+        jwt.into_iter().chain(oidc).collect()
     }
+}
+
+/// A text that is none but white space.
+pub(super) fn given(name: &str, text: &str) -> Result<String> {
+    match text.trim().is_empty() {
+        true => Err(bad(format!("{name}: expected a text, found none"))),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A time of the settings, up to a longest one.
+pub(super) fn within(
+    name: &str,
+    text: Option<&str>,
+    default: Duration,
+    most: Duration,
+) -> Result<Duration> {
+    let Some(text) = text else { return Ok(default) };
+    let time = match text {
+        "0s" => Some(Duration::ZERO),
+        text => crate::cli::time(text).ok().and_then(|time| time.to_std().ok()),
+    };
+    time.filter(|time| *time <= most).ok_or_else(|| {
+        let most = most.as_secs();
+        bad(format!("{name} = {text:?}: expected a time of up to {most} s, such as 30s"))
+    })
+}
+
+/// How tokens may be signed.
+pub(super) fn algorithms(named: Option<&[String]>) -> Result<Vec<JwtAlgorithm>> {
+    let named = named.map_or_else(|| ALGORITHMS.map(str::to_owned).to_vec(), <[String]>::to_vec);
+    if named.is_empty() {
+        return Err(bad("algorithms: expected at least one, found none".to_owned()));
+    }
+    let read =
+        |name: &String| name.parse().map_err(|error: Error| bad(format!("algorithms: {error}")));
+    named.iter().map(read).collect()
+}
+
+/// How often keys are read.
+pub(super) fn refresh(text: Option<&str>) -> Result<Duration> {
+    let refresh = within("refresh", text, REFRESH, Duration::from_secs(86_400))?;
+    match refresh < REFRESH_MIN {
+        true => Err(bad(format!("refresh: expected at least {} s", REFRESH_MIN.as_secs()))),
+        false => Ok(refresh),
+    }
+}
+
+/// How much clocks may differ.
+pub(super) fn leeway(text: Option<&str>) -> Result<Duration> {
+    within("leeway", text, LEEWAY, LEEWAY_MAX)
 }
 
 fn require_file(path: &Path) -> Result<()> {

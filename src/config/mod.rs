@@ -8,6 +8,7 @@ mod documents;
 mod file;
 mod keys;
 mod limits;
+mod oidc;
 mod runs;
 mod size;
 
@@ -390,12 +391,13 @@ impl Settings {
         self.listen()?;
         self.jwt()?;
         self.documents()?;
+        self.oidc()?;
         self.api_keys().map(drop)
     }
 
     /// Fails where others than this machine could come to a server that has no key of the settings.
     pub fn require_keys(&self) -> Result<()> {
-        match self.api_keys()?.is_empty() && self.jwt()?.is_none() {
+        match self.api_keys()?.is_empty() && self.jwt()?.is_none() && self.oidc()?.is_none() {
             true => graphql::require_loopback(self.listen()?),
             false => Ok(()),
         }

@@ -174,3 +174,83 @@ fn a_key_has_the_grants_that_it_names() {
     let error = of(&text).map(drop).unwrap_err().to_string();
     assert!(error.contains("mask \"mash\": expected hide, hash"), "{error}");
 }
+
+#[test]
+fn a_login_is_read_and_its_secrets_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "of a file, of at least 32 characters\n").unwrap();
+    let lines = |more: &str| {
+        let own = [
+            "issuer = \"https://id.example.org\"",
+            "client_id = \"colonnade\"",
+            "public_url = \"https://colonnade.example.org\"",
+        ];
+        let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let left = own.iter().filter(|line| !more.lines().any(|it| name(it) == name(line)));
+        let left: Vec<&str> = left.copied().collect();
+        format!(
+            "[auth.oidc]\n{}\n{more}\n[[auth.oidc.roles]]\nvalue = \"staff\"\nrole = \"viewer\"\n",
+            left.join("\n")
+        )
+    };
+    let of = |more: &str| settings(Global::default(), &[], &lines(more));
+    let plain = of("").unwrap();
+    let options = plain.oidc().unwrap().unwrap();
+    assert_eq!(options.scopes, ["openid"]);
+    assert_eq!(options.session_max.as_secs(), 12 * 3_600);
+    assert!(options.sealed_with.is_empty() && options.client_secret.is_none());
+    plain.check().unwrap();
+    plain.require_keys().unwrap();
+
+    let file = format!("{:?}", file.to_str().unwrap());
+    let full = format!(
+        "client_secret = \"of the client\"\nsecret_file = {file}\nsecret_before = \"{}\"\nsession = \"1d\"",
+        "hidden".repeat(6)
+    );
+    let full = of(&full).unwrap();
+    let options = full.oidc().unwrap().unwrap();
+    assert_eq!((options.sealed_with.len(), options.session_max.as_secs()), (2, 86_400));
+    let lines_shown: Vec<String> =
+        full.in_force().into_iter().map(|line| line.name + " " + &line.value).collect();
+    let own = "auth.oidc https://id.example.org (as colonnade, for https://colonnade.example.org)";
+    assert!(lines_shown.iter().any(|line| line == own), "{lines_shown:?}");
+    let debug = format!("{lines_shown:?} {options:?} {:?}", full.auth);
+    for secret in ["of the client", "of a file", "hidden"] {
+        assert!(!debug.contains(secret), "{debug}");
+    }
+
+    for (more, says) in [
+        (
+            "issuer = \"http://id.example.org\"",
+            "issuer: \"http://id.example.org\": whoever is in between",
+        ),
+        (
+            "issuer = \"https://id.example.org?a=b\"",
+            "issuer: \"https://id.example.org?a=b\": it has a query",
+        ),
+        ("public_url = \"https://colonnade.example.org/app\"", "more than scheme, host and port"),
+        ("public_url = \"http://colonnade.example.org\"", "public_url: "),
+        ("client_id = \" \"", "client_id: expected a text"),
+        ("secret = \"short\"", "secret: expected a secret of at least 32 characters"),
+        (
+            "secret_before = \"01234567890123456789012345678901\"",
+            "secret_before: expected `secret`, too",
+        ),
+        ("secret = \"a\"\nsecret_file = \"b\"", "secret, secret_file: expected one of both"),
+        ("client_secret_file = \"not-there\"", "client_secret_file: not-there: "),
+        ("scopes = [\"profile\"]", "scopes: expected words, openid among them"),
+        ("scopes = [\"openid email\"]", "scopes: expected words"),
+        ("parameters = {state = \"x\"}", "parameters: state is not for the settings to say"),
+        ("session = \"59s\"", "session: expected at least 60 s"),
+        ("session = \"31d\"", "session = \"31d\": expected a time of up to"),
+        ("algorithms = [\"none\"]", "algorithms: algorithm \"none\""),
+        ("tenant = \"a\"\ntenant_claim = \"b\"", "tenant, tenant_claim: expected one of both"),
+    ] {
+        let error = of(more).unwrap().check().unwrap_err().to_string();
+        let begins = "auth.oidc (from colonnade.toml): ";
+        assert!(error.starts_with(begins) && error.contains(says), "{more}: {error}");
+    }
+    let error = of("redirect = \"x\"").map(drop).unwrap_err().to_string();
+    assert!(error.contains("auth: ") && error.contains("redirect"), "{error}");
+}

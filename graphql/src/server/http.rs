@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::negotiate::{Media, TAKEN, negotiate};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Pass, body, etag, rows, sse, websocket};
+use super::{App, Pass, Purpose, body, etag, rows, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::bad_input;
 use crate::guard::without_query;
@@ -48,7 +48,11 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Err(error) => return graphql_failure(StatusCode::BAD_REQUEST, &error, ids),
     };
     let method = request.method().clone();
-    let pass = match app.0.door.enter(request.headers()).await {
+    let purpose = match method {
+        Method::GET => Purpose::Read,
+        _ => Purpose::Change,
+    };
+    let pass = match app.0.door.enter(request.headers(), purpose).await {
         Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };

@@ -14,7 +14,7 @@ use poem::{Request, Response};
 use serde_json::json;
 
 use super::trace::RequestIds;
-use super::{App, body, wire};
+use super::{App, Purpose, body, wire};
 use crate::error::bad_input;
 
 /// Content types that are taken, for the error.
@@ -48,7 +48,7 @@ impl From<Error> for Refusal {
 }
 
 async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestReceipt, Refusal> {
-    let who = app.0.door.enter(request.headers()).await?.who;
+    let who = app.0.door.enter(request.headers(), Purpose::Change).await?.who;
     who.require_in_part(Role::Writer)?;
     app.0.let_in(&who, &request)?;
     let dataset = DatasetName::new(dataset).map_err(Error::from)?;

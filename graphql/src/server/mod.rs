@@ -31,8 +31,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub use auth::{ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
-use auth::{Door, Pass, Tokens};
+pub use auth::{
+    ApiKey, ClaimRules, Issuer, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant,
+    OidcOptions, PublicUrl, SealingSecret, Secret,
+};
+use auth::{Door, Pass, Purpose, Sessions, Tokens, oidc};
 use listen::OfConnection;
 use trace::RequestIds;
 use uploads::Uploads;
@@ -59,6 +62,8 @@ pub struct ServerOptions {
     pub keys: Vec<ApiKey>,
     /// Whose tokens are taken, if anybody's are.
     pub jwt: Option<JwtOptions>,
+    /// Where people log in, if anybody does.
+    pub oidc: Option<OidcOptions>,
     /// What a request may ask for.
     pub limits: Limits,
     /// Documents that are known by ids, and whether only they are taken.
@@ -94,6 +99,7 @@ impl Default for ServerOptions {
             listen: LISTEN_DEFAULT,
             keys: Vec::new(),
             jwt: None,
+            oidc: None,
             limits: Limits::default(),
             documents: TrustedDocuments::default(),
             patience: Patience::default(),
@@ -146,7 +152,11 @@ impl Server {
             Some(jwt) => Some(Tokens::open(jwt).await?),
             None => None,
         };
-        let door = Door::new(options.keys, runner.key_ring().await?, tokens);
+        let sessions = match options.oidc {
+            Some(oidc) => Some(Sessions::open(oidc).await?),
+            None => None,
+        };
+        let door = Door::new(options.keys, runner.key_ring().await?, tokens, sessions);
         if !door.needs_key() {
             require_loopback(listen)?;
         }
@@ -261,6 +271,7 @@ enum Route {
     Graphql,
     Ingest(String),
     Explorer(String),
+    Auth(String),
     Health,
     Ready,
     Metrics,
@@ -275,11 +286,23 @@ impl Route {
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/" => Self::Explorer(String::new()),
-            _ => match (path.strip_prefix("/v1/ingest/"), path.strip_prefix("/explorer/")) {
-                (Some(dataset), _) if !dataset.contains('/') => Self::Ingest(dataset.to_owned()),
-                (_, Some(file)) => Self::Explorer(file.to_owned()),
-                _ => Self::Unknown,
-            },
+            _ => {
+                let below = |folder| path.strip_prefix(folder).map(str::to_owned);
+                let dataset = below("/v1/ingest/").filter(|dataset| !dataset.contains('/'));
+                let dataset = dataset.map(Self::Ingest);
+                let page = || below("/explorer/").map(Self::Explorer);
+                let login = || below("/auth/").map(Self::Auth);
+                dataset.or_else(page).or_else(login).unwrap_or(Self::Unknown)
+            }
+        }
+    }
+
+    /// Whether it matters there who asks.
+    fn asks_who(&self) -> bool {
+        match self {
+            Self::Graphql | Self::Ingest(_) | Self::Metrics => true,
+            Self::Auth(step) => step == "me",
+            Self::Explorer(_) | Self::Health | Self::Ready | Self::Unknown => false,
         }
     }
 
@@ -288,6 +311,7 @@ impl Route {
             Self::Graphql => "/graphql",
             Self::Ingest(_) => "/v1/ingest",
             Self::Explorer(_) => "/",
+            Self::Auth(_) => "/auth",
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
@@ -311,7 +335,7 @@ impl Endpoint for App {
             route = label,
             method = %request.method(),
         );
-        let mut response = self.route(route, request, &ids).instrument(span.clone()).await;
+        let mut response = self.renewed(route, request, &ids).instrument(span.clone()).await;
         let took = started.elapsed();
         let status = response.status();
         self.0.service.0.meter.request(label, status.as_u16(), took);
@@ -350,6 +374,26 @@ impl App {
         self.0.door.follow(until).await;
     }
 
+    /// Answers, after the session of who asks was renewed, should it have to be.
+    async fn renewed(&self, route: Route, mut request: Request, ids: &RequestIds) -> Response {
+        if !route.asks_who() {
+            return self.route(route, request, ids).await;
+        }
+        match self.0.door.renew(request.headers_mut()).await {
+            Ok(cookie) => {
+                let mut response = self.route(route, request, ids).await;
+                if let Some(cookie) = cookie {
+                    response.headers_mut().append(header::SET_COOKIE, cookie);
+                }
+                response
+            }
+            Err(error) if route == Route::Graphql => {
+                wire::graphql_failure(wire::status(error.code()), &error, ids)
+            }
+            Err(error) => wire::failed(&error, ids),
+        }
+    }
+
     async fn route(&self, route: Route, request: Request, ids: &RequestIds) -> Response {
         let method = request.method().clone();
         let is_read = method == Method::GET || method == Method::HEAD;
@@ -360,6 +404,7 @@ impl App {
             }
             Route::Ingest(_) => wire::method_not_allowed("POST", ids),
             Route::Explorer(file) if is_read => explorer::file(&file, ids),
+            Route::Auth(step) => oidc::answer(self, &step, request, ids).await,
             Route::Health if is_read => health::alive(),
             Route::Ready if is_read => health::ready(self, ids).await,
             Route::Metrics if is_read => health::metrics(self, &request, ids).await,
@@ -367,8 +412,8 @@ impl App {
                 StatusCode::NOT_FOUND,
                 &Error::user(
                     Code::NotFound,
-                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /healthz, \
-                     /readyz or /metrics",
+                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /auth/login, \
+                     /healthz, /readyz or /metrics",
                 ),
                 ids,
             ),

@@ -14,10 +14,10 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use async_graphql::Request as GraphqlRequest;
-use engine::{Error, Principal, Taken};
+use engine::{Code, Error, Principal, Taken};
 use futures::{SinkExt, Stream, StreamExt, stream};
 use parking_lot::Mutex;
-use poem::http::{HeaderMap, StatusCode, header};
+use poem::http::{StatusCode, header};
 use poem::web::websocket::{Message, WebSocket, WebSocketConfig, WebSocketStream};
 use poem::{FromRequest, IntoResponse, Request, Response};
 use serde::Deserialize;
@@ -27,10 +27,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use super::auth::has_credentials;
 use super::listen::{Busy, OfConnection};
 use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
-use super::{App, Pass, Patience};
+use super::{App, Pass, Patience, Purpose};
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, over_limit, to_graphql};
 use crate::service::{Accepts, Room};
@@ -81,9 +82,16 @@ enum ClientMessage {
 /// Answers the handshake and serves the connection.
 pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Response {
     // With keys, the key may come in the first message; browsers can send no header here.
-    let known = match app.0.door.enter(request.headers()).await {
+    let known = match app.0.door.enter(request.headers(), Purpose::Socket).await {
         Ok(pass) => Some(pass),
-        Err(_) if app.0.door.needs_key() && !has_credentials(request.headers()) => None,
+        // Who has a session, and may not come with it from there, is told.
+        Err(error)
+            if error.code() != Code::Forbidden
+                && app.0.door.needs_key()
+                && !has_credentials(request.headers()) =>
+        {
+            None
+        }
         Err(error) => return graphql_failure(wire::status(error.code()), &error, ids),
     };
     let protocols = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
@@ -114,10 +122,6 @@ pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Re
             tasks.track_future(serve(app, stream, known, is_ours, ids, of).instrument(span))
         })
         .into_response()
-}
-
-fn has_credentials(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
 }
 
 async fn serve(

@@ -296,10 +296,11 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
             "key: expires at {at}: expected a time that is to come, after {now}"
         )));
     }
-    // Who holds a key or a token for a while would hold a key for ever.
+    // Who is let in for a while would hold a key for ever.
     let own = match &who.credential {
         Credential::Key { expires_at, .. } => *expires_at,
         Credential::Token { expires_at } => Some(*expires_at),
+        Credential::Session { ends_at } => Some(*ends_at),
         Credential::Local | Credential::Setting => None,
     };
     if let Some(own) = own
@@ -307,7 +308,7 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
     {
         let own = own.to_rfc3339();
         let says = format!(
-            "key: it would outlive the key or token that makes it; expected an end, at {own} at the latest"
+            "key: it would outlive the key, token or session that makes it; expected an end, at {own} at the latest"
         );
         return Err(Error::user(Code::Forbidden, says));
     }

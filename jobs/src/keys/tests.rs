@@ -65,10 +65,13 @@ async fn nobody_makes_a_key_that_has_more_than_the_maker() {
     assert_eq!(refused(&who, until(None)).await, Code::Forbidden);
     assert_eq!(refused(&who, until(Some(end + TimeDelta::seconds(1)))).await, Code::Forbidden);
     assert!(runner.create_key(&who, until(Some(end))).await.is_ok());
-    // Or whose token does.
-    let who = Principal { credential: Credential::Token { expires_at: end }, ..who };
-    assert_eq!(refused(&who, until(None)).await, Code::Forbidden);
-    assert!(runner.create_key(&who, until(Some(end))).await.is_ok());
+    // Or whose token or session does.
+    for credential in [Credential::Token { expires_at: end }, Credential::Session { ends_at: end }]
+    {
+        let who = Principal { credential, ..who.clone() };
+        assert_eq!(refused(&who, until(None)).await, Code::Forbidden);
+        assert!(runner.create_key(&who, until(Some(end))).await.is_ok());
+    }
     // A key of another tenant than one's own can not be asked for.
     let acme = Principal { tenant: "acme".parse().unwrap(), ..local };
     assert_eq!(runner.create_key(&acme, asks(&[Role::Admin])).await.unwrap().key.tenant, "acme");

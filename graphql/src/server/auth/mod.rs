@@ -7,14 +7,18 @@
 //!   settings   a key of the settings
 //!   issued     a key of control state
 //!   jwt        a token that somebody signed who is trusted
+//!   oidc       the session of somebody who has logged in with a browser
 //! ```
 //! Whatever is shown comes in a header or in a WebSocket's first message, never in an address, which logs and histories keep. What is
 //! not known, not of use any more, or never was, gets one and the same answer. Who is let in gets a [`Pass`], which says until when:
 //! what goes on for long ends with it.
 
+mod claims;
+mod fetch;
 mod issued;
 mod jwt;
 mod local;
+pub(super) mod oidc;
 mod settings;
 
 use std::fmt;
@@ -26,14 +30,18 @@ use chrono::{DateTime, Utc};
 use engine::{Code, Error, Principal, Result, Role};
 use futures::future::BoxFuture;
 use jobs::KeyRing;
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, HeaderValue, header};
 use tokio_util::sync::CancellationToken;
 
+pub use claims::{ClaimRules, JwtRole, JwtTenant};
 use issued::IssuedKeys;
 pub(crate) use jwt::Tokens;
 use jwt::TokensAtTheDoor;
-pub use jwt::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
+pub use jwt::{JwksSource, JwtAlgorithm, JwtOptions};
 use local::LocalUser;
+pub(crate) use oidc::Sessions;
+use oidc::SessionsAtTheDoor;
+pub use oidc::{Issuer, OidcOptions, PublicUrl, SealingSecret, Secret};
 pub use settings::ApiKey;
 use settings::SettingsKeys;
 
@@ -49,6 +57,19 @@ struct Shown<'a> {
     headers: Option<&'a HeaderMap>,
     /// A key or token.
     secret: Option<&'a str>,
+    /// What it is shown for.
+    purpose: Purpose,
+}
+
+/// What somebody comes for. A browser sends cookies along whichever page had the request sent, so what a cookie lets in depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To read, by a method that changes nothing.
+    Read,
+    /// For what may change something.
+    Change,
+    /// To open a WebSocket.
+    Socket,
 }
 
 /// One way to show who one is.
@@ -93,11 +114,13 @@ impl Pass {
         tokio::select! {
             () = ended => unauthenticated(match &self.who.credential {
                 engine::Credential::Local => "this server needs a key now: come again with one",
+                engine::Credential::Session { .. } => "the session was ended",
                 _ if self.expires_at.is_some_and(|at| at <= Utc::now()) => "the key has expired",
                 _ => "the key was revoked",
             }),
             () = expired => unauthenticated(match &self.who.credential {
                 engine::Credential::Token { .. } => "the token has expired",
+                engine::Credential::Session { .. } => "the session has to be renewed: come again",
                 _ => "the key has expired",
             }),
         }
@@ -111,6 +134,7 @@ pub(crate) struct Door {
     of_settings: Vec<Principal>,
     keys: Arc<KeyRing>,
     tokens: Option<Arc<Tokens>>,
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl fmt::Debug for Door {
@@ -120,17 +144,21 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    /// A door that these keys open, those of control state, and tokens; while there is none of them it opens to the local user.
+    /// A door that these keys open, those of control state, tokens, and sessions; while there is none of them it opens to the local
+    /// user.
     pub(crate) fn new(
         keys: Vec<ApiKey>,
         issued: Arc<KeyRing>,
         tokens: Option<Arc<Tokens>>,
+        sessions: Option<Arc<Sessions>>,
     ) -> Self {
-        let until = (keys.is_empty() && tokens.is_none()).then(|| Arc::clone(&issued));
+        let is_open = keys.is_empty() && tokens.is_none() && sessions.is_none();
+        let until = is_open.then(|| Arc::clone(&issued));
         let local = Arc::new(LocalUser { until });
         let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
         let mut of_settings: Vec<Principal> = keys.iter().map(reader).collect();
-        let tenants = tokens.iter().flat_map(|tokens| tokens.tenants());
+        let of_tokens = tokens.iter().flat_map(|tokens| tokens.rules().tenants());
+        let tenants = of_tokens.chain(sessions.iter().flat_map(|sessions| sessions.tenants()));
         of_settings.extend(tenants.map(|tenant| Principal::new(tenant, "server", &[Role::Reader])));
         let mut chain: Vec<Arc<dyn Authenticator>> = vec![
             local.clone(),
@@ -140,7 +168,10 @@ impl Door {
         if let Some(tokens) = &tokens {
             chain.push(Arc::new(TokensAtTheDoor(Arc::clone(tokens))));
         }
-        Self { local, chain, of_settings, keys: issued, tokens }
+        if let Some(sessions) = &sessions {
+            chain.push(Arc::new(SessionsAtTheDoor(Arc::clone(sessions))));
+        }
+        Self { local, chain, of_settings, keys: issued, tokens, sessions }
     }
 
     /// Of each tenant that lets somebody in, one who reads it.
@@ -164,8 +195,9 @@ impl Door {
 
     /// Whether only those of one tenant come.
     pub(crate) fn is_of_one_tenant(&self) -> bool {
-        let names_any = self.tokens.as_ref().is_some_and(|tokens| tokens.names_any_tenant());
-        !names_any && self.tenants().len() == 1
+        let by_token = self.tokens.as_ref().is_some_and(|tokens| tokens.rules().names_any_tenant());
+        let by_session = self.sessions.as_ref().is_some_and(|sessions| sessions.names_any_tenant());
+        !by_token && !by_session && self.tenants().len() == 1
     }
 
     /// Follows what keys there are, of control state and of who signs tokens, until `ending`.
@@ -175,11 +207,29 @@ impl Door {
                 tokens.keep(ending.clone()).await;
             }
         };
-        tokio::join!(self.keys.keep(ending.clone()), tokens);
+        let sessions = async {
+            if let Some(sessions) = &self.sessions {
+                sessions.keep(ending.clone()).await;
+            }
+        };
+        tokio::join!(self.keys.keep(ending.clone()), tokens, sessions);
     }
 
-    /// Who sent these headers.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<Pass> {
+    /// The sessions of those who log in, if anybody can.
+    pub(crate) fn sessions(&self) -> Option<&Sessions> {
+        self.sessions.as_deref()
+    }
+
+    /// Renews the session that `headers` say, where it has to be; answers with the cookie that its browser is to be given.
+    pub(crate) async fn renew(&self, headers: &mut HeaderMap) -> Result<Option<HeaderValue>> {
+        match &self.sessions {
+            Some(sessions) => sessions.renew(headers).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Who sent these headers, and what for.
+    pub(crate) async fn enter(&self, headers: &HeaderMap, purpose: Purpose) -> Result<Pass> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let authorization = text(header::AUTHORIZATION.as_str());
         let secret = match (authorization, text("x-api-key")) {
@@ -188,12 +238,15 @@ impl Door {
             (None, None) => Ok(None),
         };
         // Who needs to show nothing may show anything.
-        let shown =
-            Shown { headers: Some(headers), secret: secret.as_ref().copied().unwrap_or_default() };
+        let known = secret.as_ref().copied().unwrap_or_default();
+        let shown = Shown { headers: Some(headers), secret: known, purpose };
         match self.ask(shown).await {
             Some(entered) => entered,
             None => Err(match secret {
                 Err(error) => error,
+                Ok(None) if self.sessions.is_some() => unauthenticated(
+                    "this server needs a key or a session: send `Authorization: Bearer …`, or log in at /auth/login",
+                ),
                 Ok(secret) => refusal(secret),
             }),
         }
@@ -202,7 +255,7 @@ impl Door {
     /// Who has the key in `authorization`, the value of a WebSocket's first message.
     pub(crate) async fn enter_with(&self, authorization: &str) -> Result<Pass> {
         let secret = bearer(authorization)?;
-        match self.ask(Shown { headers: None, secret }).await {
+        match self.ask(Shown { headers: None, secret, purpose: Purpose::Socket }).await {
             Some(entered) => entered,
             None => Err(refusal(secret)),
         }
@@ -218,6 +271,11 @@ impl Door {
         }
         None
     }
+}
+
+/// Whether a request shows a key or token.
+pub(crate) fn has_credentials(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
 }
 
 /// What is behind `Bearer`.

@@ -76,7 +76,7 @@ impl Authenticator for SettingsKeys {
 }
 
 /// Compares without stopping at the first difference.
-fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+pub(super) fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |difference, (x, y)| difference | (x ^ y));
     std::hint::black_box(difference) == 0
 }

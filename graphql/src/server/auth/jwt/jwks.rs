@@ -9,20 +9,17 @@ use std::time::{Duration, Instant};
 
 use engine::{Code, Error, Result};
 use parking_lot::RwLock;
-use reqwest::redirect::Policy;
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::super::claims::Claims;
+use super::super::fetch::{self, DOCUMENT_BYTES_MAX};
 use super::jws::{PublicKey, Token};
 
-/// Longest document of keys.
-const DOCUMENT_BYTES_MAX: usize = 256 << 10;
 /// Most keys in one.
 const KEYS_MAX: usize = 100;
-/// How long it may take to read them.
-const READ_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often they are read for tokens that name a key which is not known.
 const UNKNOWN_EVERY: Duration = Duration::from_secs(10);
 
@@ -48,18 +45,9 @@ impl JwksSource {
         if !text.contains("://") {
             return Ok(Self::File(text.into()));
         }
-        let url: reqwest::Url = text.parse().map_err(|_| bad("it is no address"))?;
-        let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => Ok(Self::Url(url)),
-            "http" if is_here => Ok(Self::Url(url)),
-            _ => Err(bad("whoever is in between could put keys of their own in the place")),
-        }
+        fetch::address(text).map(Self::Url).map_err(bad)
     }
 }
-
-/// What a token says.
-type Claims = serde_json::Map<String, Value>;
 
 /// The keys as they were read last.
 pub(super) struct KeySet {
@@ -74,10 +62,7 @@ pub(super) struct KeySet {
 impl KeySet {
     /// Reads them. Of an address that does not answer they are read later; a file must be there.
     pub(super) async fn open(source: JwksSource, every: Duration) -> Result<Self> {
-        let client = reqwest::Client::builder().redirect(Policy::none()).timeout(READ_TIME_MAX);
-        let client = client.build().map_err(|error| {
-            Error::environment(Code::Internal, "a client for the keys of tokens", error)
-        })?;
+        let client = fetch::client()?;
         let set = Self { source, every, client, known: RwLock::default(), tried: Mutex::default() };
         match (set.read().await, &set.source) {
             (Ok(()), _) => {}
@@ -138,7 +123,7 @@ impl KeySet {
         }
     }
 
-    async fn read_or_say(&self) {
+    pub(super) async fn read_or_say(&self) {
         if let Err(says) = self.read().await {
             tracing::warn!(says, "the keys of tokens can not be read; those of before go on");
         }
@@ -156,18 +141,10 @@ impl KeySet {
 
     async fn fetch(&self, url: reqwest::Url) -> Result<Vec<u8>, String> {
         let request = self.client.get(url).header("accept", "application/json");
-        let mut response = request.send().await.map_err(|e| e.without_url().to_string())?;
-        if !response.status().is_success() {
-            return Err(format!("expected status 200, found {}", response.status().as_u16()));
+        match fetch::document(request).await? {
+            (status, bytes) if status.is_success() => Ok(bytes),
+            (status, _) => Err(format!("expected status 200, found {}", status.as_u16())),
         }
-        let mut bytes = Vec::new();
-        while let Some(some) = response.chunk().await.map_err(|e| e.without_url().to_string())? {
-            if bytes.len() + some.len() > DOCUMENT_BYTES_MAX {
-                return Err(format!("expected at most {DOCUMENT_BYTES_MAX} bytes, found more"));
-            }
-            bytes.extend_from_slice(&some);
-        }
-        Ok(bytes)
     }
 }
 

@@ -83,6 +83,8 @@ impl FromStr for JwtAlgorithm {
 pub(super) struct Token<'a> {
     pub(super) algorithm: JwtAlgorithm,
     pub(super) kid: Option<String>,
+    /// Whether it says that it is for access (RFC 9068).
+    pub(super) is_for_access: bool,
     signed: &'a str,
     signature: Vec<u8>,
     claims: &'a str,
@@ -110,12 +112,13 @@ impl<'a> Token<'a> {
         if !matches!(kind, "jwt" | "at+jwt") {
             return None;
         }
+        let is_for_access = kind == "at+jwt";
         let kid = match header.get("kid") {
             None => None,
             Some(kid) => Some(kid.as_str().filter(|kid| kid.len() <= KID_BYTES_MAX)?.to_owned()),
         };
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some(Self { algorithm, kid, signed, signature, claims })
+        Some(Self { algorithm, kid, is_for_access, signed, signature, claims })
     }
 
     /// What it claims; none, unless the owner of `key` signed it.

@@ -11,29 +11,24 @@
 mod jwks;
 mod jws;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use engine::{Claim, Code, Credential, Error, GrantSet, Grants, Principal, Result, Role, TenantId};
+use engine::{Credential, Result};
 use futures::future::BoxFuture;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::claims::{ClaimRules, Claims};
 use super::{Authenticator, Pass, Shown, unauthenticated};
 use jwks::KeySet;
 use jws::Token;
 
 pub use jwks::JwksSource;
 pub use jws::JwtAlgorithm;
-
-/// Longest subject.
-const SUBJECT_BYTES_MAX: usize = 200;
-/// Longest claim that grants are held against, and how many texts it may have.
-const CLAIM_BYTES_MAX: usize = 4 << 10;
 
 /// Whose tokens are taken, and for whom they let in.
 #[derive(Clone, Debug)]
@@ -50,39 +45,18 @@ pub struct JwtOptions {
     pub refresh: Duration,
     /// How much clocks may differ.
     pub leeway: Duration,
-    /// Whose data it is about.
-    pub tenant: JwtTenant,
-    /// The claim that says who it is.
-    pub subject_claim: String,
-    /// The claim that says what the holder is; `.` goes into objects.
-    pub roles_claim: String,
-    /// What that is worth here: the first that one of its values meets.
-    pub roles: Vec<JwtRole>,
+    /// What it is worth here.
+    pub claims: ClaimRules,
 }
 
-/// Whose data a token is about.
-#[derive(Clone, Debug)]
-pub enum JwtTenant {
-    /// Always this one's.
-    Is(TenantId),
-    /// Whom a claim names, and only these where some are listed.
-    Claim {
-        /// The claim.
-        name: String,
-        /// Those that it may name; any, where there are none.
-        among: Vec<TenantId>,
-    },
-}
-
-/// What a value of the claim of roles is worth.
-#[derive(Clone, Debug)]
-pub struct JwtRole {
-    /// The value.
-    pub value: String,
-    /// What its holder may do.
-    pub role: Role,
-    /// What its holder may see; all of the tenant when absent.
-    pub grants: Option<GrantSet>,
+/// A token that is believed.
+pub(super) struct Verified {
+    /// What it says.
+    pub(super) claims: Claims,
+    /// When it ends, by a clock that is as much behind as one may be.
+    pub(super) expires_at: DateTime<Utc>,
+    /// Whether it says of itself that it is for access (RFC 9068), and so tells nobody who has logged in.
+    pub(super) is_for_access: bool,
 }
 
 /// The tokens that are taken.
@@ -103,20 +77,24 @@ impl Tokens {
         self.keys.keep(ending).await;
     }
 
-    /// The tenants that it is known to let in.
-    pub(super) fn tenants(&self) -> Vec<TenantId> {
-        match &self.options.tenant {
-            JwtTenant::Is(tenant) => vec![tenant.clone()],
-            JwtTenant::Claim { among, .. } => among.clone(),
-        }
+    /// Reads the keys again, now.
+    pub(super) async fn read_again(&self) {
+        self.keys.read_or_say().await;
     }
 
-    /// Whether a token may name a tenant that is not among these.
-    pub(super) fn names_any_tenant(&self) -> bool {
-        matches!(&self.options.tenant, JwtTenant::Claim { among, .. } if among.is_empty())
+    /// What the claims of a token are worth.
+    pub(super) fn rules(&self) -> &ClaimRules {
+        &self.options.claims
     }
 
     async fn pass(&self, text: &str) -> Result<Pass> {
+        let Verified { claims, expires_at, .. } = self.verify(text).await?;
+        let who = self.options.claims.principal(&claims, Credential::Token { expires_at })?;
+        Ok(Pass::until(who, None, Some(expires_at)))
+    }
+
+    /// What a token claims that is signed as it should be, for this server, and of today.
+    pub(super) async fn verify(&self, text: &str) -> Result<Verified> {
         // One answer for all that is not signed as it should be: it is for nobody to find out by trying.
         let unsigned = || unauthenticated("the token is not one that this server takes");
         let token = Token::read(text).ok_or_else(unsigned)?;
@@ -125,12 +103,11 @@ impl Tokens {
         }
         let claims = self.keys.claims(&token).await.ok_or_else(unsigned)?;
         let expires_at = self.check(&claims, Utc::now())?;
-        let who = self.principal(&claims, expires_at)?;
-        Ok(Pass::until(who, None, Some(expires_at)))
+        Ok(Verified { claims, expires_at, is_for_access: token.is_for_access })
     }
 
     /// Fails where it is not for this server, or not now; answers with when it ends.
-    fn check(&self, claims: &Map<String, Value>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    fn check(&self, claims: &Claims, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
         let options = &self.options;
         if claims.get("iss").and_then(Value::as_str) != Some(options.issuer.as_str()) {
             return Err(unauthenticated(
@@ -162,70 +139,6 @@ impl Tokens {
         }
         Ok(expires_at)
     }
-
-    fn principal(
-        &self,
-        claims: &Map<String, Value>,
-        expires_at: DateTime<Utc>,
-    ) -> Result<Principal> {
-        let options = &self.options;
-        let forbidden = |says: String| Error::user(Code::Forbidden, format!("the token: {says}"));
-        let subject = at(claims, &options.subject_claim).and_then(Value::as_str);
-        let is_plain = |text: &&str| {
-            !text.trim().is_empty()
-                && text.len() <= SUBJECT_BYTES_MAX
-                && !text.chars().any(char::is_control)
-        };
-        let subject = subject.filter(is_plain).ok_or_else(|| {
-            forbidden(format!(
-                "claim {}: expected who it is, 1 to {SUBJECT_BYTES_MAX} bytes in one line",
-                options.subject_claim
-            ))
-        })?;
-        let tenant = match &options.tenant {
-            JwtTenant::Is(tenant) => tenant.clone(),
-            JwtTenant::Claim { name, among } => {
-                let named = at(claims, name).and_then(Value::as_str);
-                let tenant = named.and_then(|named| named.parse::<TenantId>().ok());
-                let is_known = |tenant: &TenantId| among.is_empty() || among.contains(tenant);
-                tenant.filter(is_known).ok_or_else(|| {
-                    forbidden(format!("claim {name}: expected a tenant of this server"))
-                })?
-            }
-        };
-        let has = at(claims, &options.roles_claim);
-        let meets = |rule: &&JwtRole| match has {
-            // As RFC 8693 has scopes: words with spaces between them.
-            Some(Value::String(words)) => words.split(' ').any(|word| word == rule.value),
-            Some(Value::Array(values)) => values.iter().any(|value| *value == *rule.value),
-            _ => false,
-        };
-        let rule = options.roles.iter().find(meets).ok_or_else(|| {
-            forbidden(format!(
-                "claim {}: expected one of the values that this server knows",
-                options.roles_claim
-            ))
-        })?;
-        let grants = match &rule.grants {
-            None => Grants::all(),
-            Some(set) => {
-                // A claim of another kind is as good as none: of none no row is seen.
-                let known = set.claims_used().into_iter();
-                let known = known.filter_map(|name| {
-                    let value = claim(claims.get(&name)?)?;
-                    Some((name, value))
-                });
-                Grants::limited(set.clone(), known.collect::<BTreeMap<_, _>>())?
-            }
-        };
-        Ok(Principal {
-            tenant,
-            subject: subject.to_owned(),
-            roles: vec![rule.role],
-            grants,
-            credential: Credential::Token { expires_at },
-        })
-    }
 }
 
 /// For the chain.
@@ -242,22 +155,8 @@ impl Authenticator for TokensAtTheDoor {
     }
 }
 
-/// A claim, which may lie in objects.
-fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    // Names may have dots themselves, as those of namespaces have.
-    if let Some(value) = claims.get(path) {
-        return Some(value);
-    }
-    let mut parts = path.split('.');
-    let mut value = claims.get(parts.next()?)?;
-    for part in parts {
-        value = value.get(part)?;
-    }
-    Some(value)
-}
-
 /// Seconds since 1970, which may have parts (RFC 7519, section 2). Nothing else is taken for them.
-fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Utc>>> {
+fn instant(claims: &Claims, name: &str) -> Result<Option<DateTime<Utc>>> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_i64().or_else(|| {
         let seconds = value.as_f64().filter(|seconds| seconds.abs() < 1e15)?;
@@ -269,20 +168,4 @@ fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Ut
             "the token: claim {name}: expected seconds since 1970, as a number"
         ))
     })
-}
-
-/// A claim as grants know such.
-fn claim(value: &Value) -> Option<Claim> {
-    let fits = |text: &str| text.len() <= CLAIM_BYTES_MAX;
-    match value {
-        Value::Bool(flag) => Some(Claim::Flag(*flag)),
-        Value::Number(number) => number.as_i64().map(Claim::Number),
-        Value::String(text) if fits(text) => Some(Claim::Text(text.clone())),
-        Value::Array(texts) => {
-            let texts: Option<Vec<String>> =
-                texts.iter().map(|text| text.as_str().map(str::to_owned)).collect();
-            texts.filter(|texts| texts.iter().all(|text| fits(text))).map(Claim::Texts)
-        }
-        _ => None,
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use engine::{Access, Engine, EngineOptions};
+use engine::{Access, Code, Engine, EngineOptions, Error, Role, TenantId};
 use jobs::{Runner, RunnerOptions};
 use parking_lot::Mutex;
 use poem::http::HeaderMap;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::jwks::keys_of;
 use super::*;
-use crate::server::auth::Door;
+use crate::server::auth::{Door, JwtRole, JwtTenant, Purpose};
 
 /// Keys and tokens of another library.
 fn foreign() -> Value {
@@ -26,20 +26,20 @@ fn foreign() -> Value {
 }
 
 /// One who signs tokens, on P-256.
-struct Issuer {
+pub(in crate::server::auth) struct Issuer {
     pair: EcdsaKeyPair,
     kid: String,
 }
 
 impl Issuer {
-    fn new(kid: &str) -> Self {
+    pub(in crate::server::auth) fn new(kid: &str) -> Self {
         let (kind, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let made = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(kind, made.as_ref(), &random).unwrap();
         Self { pair, kid: kid.to_owned() }
     }
 
-    fn jwk(&self) -> Value {
+    pub(in crate::server::auth) fn jwk(&self) -> Value {
         let point = self.pair.public_key().as_ref();
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         json!({"kty": "EC", "crv": "P-256", "kid": self.kid, "x": text(&point[1..33]), "y": text(&point[33..])})
@@ -49,14 +49,14 @@ impl Issuer {
         self.with_header(&json!({"alg": "ES256", "kid": self.kid, "typ": "JWT"}), claims)
     }
 
-    fn with_header(&self, header: &Value, claims: &Value) -> String {
+    pub(in crate::server::auth) fn with_header(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
 
-fn unsigned(header: &Value, claims: &Value) -> String {
+pub(in crate::server::auth) fn unsigned(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", part(header), part(claims))
 }
@@ -90,14 +90,16 @@ fn options(jwks: JwksSource) -> JwtOptions {
         jwks,
         refresh: Duration::from_secs(600),
         leeway: Duration::from_secs(5),
-        tenant: JwtTenant::Is(TenantId::default()),
-        subject_claim: "sub".to_owned(),
-        roles_claim: "roles".to_owned(),
-        roles: vec![
-            role("admins", Role::Admin, None),
-            role("support", Role::Reader, Some(grants)),
-            role("staff", Role::Reader, None),
-        ],
+        claims: ClaimRules {
+            tenant: JwtTenant::Is(TenantId::default()),
+            subject_claim: "sub".to_owned(),
+            roles_claim: "roles".to_owned(),
+            roles: vec![
+                role("admins", Role::Admin, None),
+                role("support", Role::Reader, Some(grants)),
+                role("staff", Role::Reader, None),
+            ],
+        },
     }
 }
 
@@ -331,13 +333,12 @@ async fn one_rule_alone_says_what_a_token_may() {
     assert_ne!(one.grants.digest(), us.grants.digest());
     // A claim in objects, and a tenant that a claim names.
     let name = "org".to_owned();
-    let of = |among: &[&str]| JwtOptions {
-        roles_claim: "realm_access.roles".to_owned(),
-        tenant: JwtTenant::Claim {
-            name: name.clone(),
-            among: among.iter().map(|tenant| tenant.parse().unwrap()).collect(),
-        },
-        ..options(source.clone())
+    let of = |among: &[&str]| {
+        let mut options = options(source.clone());
+        options.claims.roles_claim = "realm_access.roles".to_owned();
+        let among = among.iter().map(|tenant| tenant.parse().unwrap()).collect();
+        options.claims.tenant = JwtTenant::Claim { name: name.clone(), among };
+        options
     };
     let nested = |org: Value| json!({"realm_access": {"roles": ["staff"]}, "org": org});
     let (any, some) = (open(of(&[])).await, open(of(&["acme"])).await);
@@ -503,17 +504,20 @@ async fn a_token_opens_the_door_until_it_ends() {
     let leeway = Duration::ZERO;
     let tokens = Tokens::open(JwtOptions { leeway, ..options(source) }).await.unwrap();
     let ring = runner.key_ring().await.unwrap();
-    let door = Door::new(vec![], ring, Some(tokens));
+    let door = Door::new(vec![], ring, Some(tokens), None);
     // Who can show a token is no local user any more.
     let mut headers = HeaderMap::new();
     headers.insert("host", "localhost".parse().unwrap());
-    assert_eq!(door.enter(&headers).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        door.enter(&headers, Purpose::Change).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
     let end = Utc::now().timestamp() + 2;
     let bearer = format!("Bearer {}", issuer.token(&claims(json!({"exp": end}))));
     headers.insert("authorization", bearer.parse().unwrap());
-    let pass = door.enter(&headers).await.unwrap();
+    let pass = door.enter(&headers, Purpose::Change).await.unwrap();
     assert_eq!(door.enter_with(&bearer).await.unwrap().who, pass.who);
     let over = tokio::time::timeout(Duration::from_secs(10), pass.over()).await.unwrap();
     assert!(over.to_string().contains("token has expired"), "{over}");
-    assert!(door.enter(&headers).await.unwrap_err().to_string().contains("exp"));
+    assert!(door.enter(&headers, Purpose::Change).await.unwrap_err().to_string().contains("exp"));
 }
