@@ -103,39 +103,64 @@ pub(crate) const TOTALS: [(&str, &str, Totals); 3] = [
 /// Keys of which every combination may have totals.
 const CUBE_KEYS_MAX: usize = 6;
 
-/// A measure of a column, over the rows that one of the filters takes.
+/// What is computed of a group, over the rows that one of the filters takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Computed {
-    /// The measure; none for the number of rows.
-    pub measure: Option<&'static Measure>,
-    /// The column, as a position in the shape; 0 where there is no measure.
-    pub column: usize,
-    /// The other column of a measure of two.
-    pub with: Option<usize>,
+    /// What.
+    pub of: Measured,
     /// The filter, as a position among those of the request.
     pub filter: Option<usize>,
+}
+
+/// What groups are measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Measured {
+    /// The number of rows.
+    Rows,
+    /// A column.
+    Column {
+        /// How.
+        measure: &'static Measure,
+        /// The column, as a position in the shape.
+        column: usize,
+        /// The other column of a measure of two.
+        with: Option<usize>,
+    },
+    /// What the spec declares, by its place among the measures of the shape.
+    Declared(usize),
 }
 
 impl Computed {
     /// The rows that a filter takes, counted.
     pub(crate) fn rows(filter: Option<usize>) -> Self {
-        Self { measure: None, column: 0, with: None, filter }
+        Self { of: Measured::Rows, filter }
+    }
+
+    /// What the spec declares, over the rows that a filter takes.
+    pub(crate) fn declared(number: usize, filter: Option<usize>) -> Self {
+        Self { of: Measured::Declared(number), filter }
     }
 
     pub(super) fn name(&self) -> String {
-        let field = self.measure.map_or("count", |measure| measure.field);
-        let with = self.with.map(|with| format!("_with_{with}")).unwrap_or_default();
-        match self.filter {
-            None => format!("_{field}_{}{with}", self.column),
-            Some(filter) => format!("_{field}_{}{with}_{filter}", self.column),
+        let filter = self.filter.map(|filter| format!("_{filter}")).unwrap_or_default();
+        match self.of {
+            Measured::Rows => format!("_count_0{filter}"),
+            Measured::Declared(number) => format!("_declared_{number}{filter}"),
+            Measured::Column { measure, column, with } => {
+                let with = with.map(|with| format!("_with_{with}")).unwrap_or_default();
+                format!("_{}_{column}{with}{filter}", measure.field)
+            }
         }
     }
 
     /// The type of its values.
     pub(super) fn result(&self, shape: &Shape) -> Option<ColumnType> {
-        match self.measure {
-            None => Some(ColumnType::Int64),
-            Some(measure) => measure.family.result(shape, shape.at(self.column)),
+        match self.of {
+            Measured::Rows => Some(ColumnType::Int64),
+            Measured::Declared(number) => shape.measures.get(number).map(|it| it.kind().clone()),
+            Measured::Column { measure, column, .. } => {
+                measure.family.result(shape, shape.at(column))
+            }
         }
     }
 }
@@ -371,6 +396,12 @@ impl GroupsRequest {
             let count = by_name(&Computed::rows(None).name());
             return self.compare(count, &ColumnType::Int64, value, "having.count");
         }
+        if let Some(number) = shape.declared(field) {
+            let computed = Computed::declared(number, None);
+            self.computed.insert(computed);
+            let number = cast(by_name(&computed.name()), DataType::Float64);
+            return self.compare(number, &ColumnType::Float64, value, &format!("having.{field}"));
+        }
         let (measure, columns) = measure_of(field, value, "having")?;
         for (name, operators) in columns {
             let computed = self.compared(shape, measure, name, "having")?;
@@ -404,7 +435,8 @@ impl GroupsRequest {
         let column = shape.position(field).filter(fits).ok_or_else(|| {
             bad_input(format!("{place}.{}.{field}: expected a column of numbers", measure.field))
         })?;
-        let computed = Computed { measure: Some(measure), column, with: None, filter: None };
+        let of = Measured::Column { measure, column, with: None };
+        let computed = Computed { of, filter: None };
         self.computed.insert(computed);
         Ok(computed)
     }
@@ -447,6 +479,11 @@ impl GroupsRequest {
         for (field, value) in entry {
             let term = if field == "count" {
                 Direction::named(value)?.sort(by_name(&Computed::rows(None).name()))
+            } else if let Some(number) = shape.declared(field) {
+                let computed = Computed::declared(number, None);
+                self.computed.insert(computed);
+                self.ranking.insert(computed);
+                Direction::named(value)?.sort(by_name(&computed.name()))
             } else if Measure::named(field).is_some() {
                 let (measure, columns) = measure_of(field, value, "orderBy")?;
                 for (name, direction) in columns {
