@@ -1,5 +1,6 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
+mod alter;
 mod files;
 mod keys;
 mod models;
@@ -13,6 +14,7 @@ use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
+pub use alter::Alter;
 pub use files::{Compact, Vacuum};
 pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
@@ -372,45 +374,6 @@ pub struct Label {
     pub json: bool,
 }
 
-/// One change of columns, or a key. For all but a column more, all rows are written anew, as one commit, so that every reader of Delta
-/// tables finds them under the new names and types; older versions stay as they are.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("change").required(true))]
-pub struct Alter {
-    /// The dataset
-    pub dataset: String,
-    /// Add a column, which the rows that are there leave empty: "price=decimal(12,2)"
-    #[arg(long, group = "change", value_name = "COLUMN=TYPE", value_parser = column_type)]
-    pub add: Option<(String, ColumnType)>,
-    /// Call a column otherwise, also where the key, the time column and checks name it
-    #[arg(long, group = "change", value_name = "COLUMN=NAME", value_parser = column_name)]
-    pub rename: Option<(String, String)>,
-    /// Drop a column, and the checks that name it
-    #[arg(long, group = "change", value_name = "COLUMN")]
-    pub drop: Option<String>,
-    /// Give a column another type; a value that would be another one is an error that names its row
-    #[arg(long, group = "change", value_name = "COLUMN=TYPE", value_parser = column_type)]
-    pub retype: Option<(String, ColumnType)>,
-    /// Say which columns name a row, where the dataset has no key; a row without a value there, or with another's, is an error
-    #[arg(long, group = "change", value_name = "COLUMN", value_delimiter = ',')]
-    pub key: Vec<String>,
-    /// What the retyped column's values are made from, as in SQL: "round(price, 2)"; what is lost then is meant
-    #[arg(long, value_name = "EXPRESSION", requires = "retype")]
-    pub using: Option<String>,
-    /// The unit of an added column's values: ms, usd, …
-    #[arg(long, requires = "add")]
-    pub unit: Option<String>,
-    /// What an added column holds, in one line
-    #[arg(long, value_name = "TEXT", requires = "add")]
-    pub description: Option<String>,
-    /// Say what it would come to, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print the outcome as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[derive(Debug, Args)]
 pub struct Sql {
     /// The query, or several with semicolons between them; without one, and without --file, a shell opens where there is a
@@ -550,13 +513,6 @@ fn column_type(text: &str) -> Result<(String, ColumnType), String> {
         text.split_once('=').ok_or("expected COLUMN=TYPE, such as \"price=decimal(12,2)\"")?;
     let data_type = data_type.trim().parse::<ColumnType>().map_err(|error| error.to_string())?;
     Ok((column.trim().to_owned(), data_type))
-}
-
-/// Reads `price=unit_price`.
-fn column_name(text: &str) -> Result<(String, String), String> {
-    let (column, name) =
-        text.split_once('=').ok_or("expected COLUMN=NAME, such as \"menge=quantity\"")?;
-    Ok((column.trim().to_owned(), name.trim().to_owned()))
 }
 
 /// Reads `t-7=refund`; what is behind the last sign is the label.

@@ -13,6 +13,7 @@ pub mod encode;
 pub mod error;
 pub mod generate;
 pub mod infer;
+mod measure;
 pub mod name;
 mod near;
 pub mod parse;
@@ -27,6 +28,10 @@ pub mod validate;
 pub use causes::{Cause, Causes};
 pub use column_type::{ColumnType, StructField, TYPE_FIELDS_MAX, TYPE_NESTING_MAX};
 pub use error::{Error, Result};
+pub use measure::{
+    DIMENSIONS_MAX, DimensionSpec, EXPRESSION_MAX_BYTES, MEASURES_MAX, MeasureFormat, MeasureSpec,
+    RESERVED_WORDS,
+};
 pub use name::DatasetName;
 pub use near::{did_you_mean, near_names};
 pub use pattern::PATTERN_MAX_BYTES;

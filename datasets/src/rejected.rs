@@ -84,6 +84,8 @@ pub fn quarantine_spec(of: &DatasetName) -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

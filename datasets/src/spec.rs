@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::column_type::ColumnType;
 use crate::error::{Error, Result};
+use crate::measure::{self, DIMENSIONS_MAX, DimensionSpec, MEASURES_MAX, MeasureSpec};
 use crate::name::{DatasetName, check_identifier};
 use crate::pattern;
 use crate::relation::{RELATIONS_MAX, RelationSpec};
@@ -71,6 +72,12 @@ pub struct DatasetSpec {
     /// Columns whose values name rows of a dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<RelationSpec>,
+    /// What is computed of one row, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dimensions: Vec<DimensionSpec>,
+    /// What is computed of many rows, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<MeasureSpec>,
 }
 
 /// One column.
@@ -192,9 +199,10 @@ pub enum Validation {
 }
 
 impl DatasetSpec {
-    /// Columns, and the fields of all structures in them.
+    /// Columns, the fields of all structures in them, and what is computed by name.
     pub fn width(&self) -> usize {
-        self.columns.iter().map(ColumnSpec::width).sum()
+        let columns: usize = self.columns.iter().map(ColumnSpec::width).sum();
+        columns + self.dimensions.len() + self.measures.len()
     }
 
     /// Reads a spec from TOML; `source_name` is for error messages.
@@ -254,6 +262,7 @@ impl DatasetSpec {
             let problem = format!("key column {:?} stands twice", self.key[at]);
             return Err(Error::Spec { dataset: self.name.to_string(), problem });
         }
+        measure::check(self)?;
         self.validations.iter().try_for_each(|validation| validation.check_bounds(self))
     }
 
@@ -348,6 +357,8 @@ impl DatasetSpec {
             ("validations", self.validations.len(), VALIDATIONS_MAX),
             ("validations that are patterns", patterns, PATTERNS_MAX),
             ("relations", self.relations.len(), RELATIONS_MAX),
+            ("dimensions", self.dimensions.len(), DIMENSIONS_MAX),
+            ("measures", self.measures.len(), MEASURES_MAX),
         ] {
             if found > most {
                 return fail(format!("{found} {what}; expected at most {most}"));
@@ -358,7 +369,12 @@ impl DatasetSpec {
         });
         let of_relations = self.relations.iter().map(|it| ("description", Some(&it.description)));
         let own = [("description", Some(&self.description)), ("owner", self.owner.as_ref())];
-        for (what, text) in own.into_iter().chain(of_columns).chain(of_relations) {
+        let of_dimensions = (self.dimensions.iter())
+            .flat_map(|it| [("description", Some(&it.description)), ("unit", it.unit.as_ref())]);
+        let of_measures = (self.measures.iter())
+            .flat_map(|it| [("description", Some(&it.description)), ("unit", it.unit.as_ref())]);
+        let texts = own.into_iter().chain(of_columns).chain(of_relations);
+        for (what, text) in texts.chain(of_dimensions).chain(of_measures) {
             let found = text.map_or(0, String::len);
             if found > TEXT_MAX_BYTES {
                 return fail(format!(

@@ -440,14 +440,7 @@ impl Engine {
         change: &Reshape,
     ) -> Result<Arc<Table>> {
         let table = self.changeable(who, dataset, false).await?;
-        let wider = match change {
-            Reshape::Add(column) => column.width(),
-            Reshape::Retype { column, to, .. } => {
-                let there = table.entry().spec.column(column).map_or(0, |it| it.data_type.fields());
-                to.fields().saturating_sub(there)
-            }
-            Reshape::Rename { .. } | Reshape::Drop { .. } | Reshape::Key(_) => 0,
-        };
+        let wider = change.wider(&table.entry().spec);
         if wider > 0 {
             self.0.lake.catalog(&who.tenant).await?.require_room(0, wider)?;
         }

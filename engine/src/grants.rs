@@ -19,7 +19,7 @@ use crate::catalog::DatasetEntry;
 use crate::derived::{AUDIT, is_kept_name};
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
-use crate::session::claims_in;
+use crate::session::{claims_in, keep_known};
 
 /// The name that stands for all datasets that no other grant names.
 const OTHERS: &str = "*";
@@ -401,6 +401,7 @@ pub(crate) fn seen(
     spec.partition_by.retain(|it| !is_masked(it.from.as_deref().unwrap_or(&it.column)));
     spec.validations.retain(|check| !check.columns().iter().any(|column| is_masked(column)));
     spec.relations.retain(|relation| !is_masked(&relation.column));
+    keep_known(spec);
     entry.is_part = true;
     entry.masked = masks.keys().cloned().collect();
     if part.grant.rows.is_some() {

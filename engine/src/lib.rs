@@ -62,5 +62,8 @@ pub use metrics::{Counter, EngineMetrics, Histogram, LATENCY_BUCKETS_MS};
 pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
-pub use session::{AsOf, Changes, Planned, RowsRead, Session, SqlQuery, SqlStatements};
+pub use session::{
+    AsOf, Changes, Dimension, Measure, Planned, RowsRead, Semantics, Session, SqlQuery,
+    SqlStatements,
+};
 pub use storage::WorkMark;

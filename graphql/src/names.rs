@@ -257,6 +257,12 @@ mod tests {
     }
 
     #[test]
+    fn no_measure_is_declared_that_groups_have_a_word_for() {
+        let reserved: Vec<String> = datasets::RESERVED_WORDS.iter().map(|it| camel(it)).collect();
+        assert_eq!(reserved, GROUP_WORDS.map(str::to_owned));
+    }
+
+    #[test]
     fn names_read_as_people_expect() {
         assert_eq!(camel("time_to_first_token_ms"), "timeToFirstTokenMs");
         assert_eq!(camel("tokens_1k"), "tokens_1k");

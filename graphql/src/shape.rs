@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::Expr;
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
+use engine::{Dimension, Measure, Semantics};
 
 use crate::names;
 use crate::plan::order::by_name;
@@ -28,13 +29,16 @@ pub(crate) struct Shape {
     pub description: String,
     /// Its columns, computed partition columns last.
     pub columns: Vec<Column>,
-    /// Scalars within structures that are columns, by which rows can be grouped, too: they are numbered behind the columns.
+    /// Scalars within structures that are columns, and dimensions, by which rows can be grouped, too: they are numbered behind the
+    /// columns.
     parts: Vec<Column>,
+    /// What the spec declares of groups.
+    pub measures: Vec<Declared>,
     /// The key, as positions in `columns`.
     pub key: Vec<usize>,
     /// The time column, as a position in `columns`.
     pub time: Option<usize>,
-    /// What tells its columns, by name and type, from others of the dataset.
+    /// What tells its columns, by name and type, and what is declared of them, from others of the dataset.
     pub digest: u64,
     by_field: HashMap<String, usize>,
 }
@@ -56,6 +60,19 @@ pub(crate) struct Column {
     pub description: String,
     /// Whether it is computed from another one.
     pub computed: bool,
+    /// What it is computed by, where it is a dimension.
+    dimension: Option<Expr>,
+}
+
+/// A measure that a spec declares.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    /// Its field in a group.
+    pub field: String,
+    /// What it is, for the schema's documentation.
+    pub description: String,
+    /// How it is computed.
+    pub measure: Measure,
 }
 
 impl Shape {
@@ -83,6 +100,7 @@ impl Shape {
                 nullable: column.nullable,
                 description: described(column),
                 computed: false,
+                dimension: None,
             })
             .collect();
         columns.extend(spec.computed_partitions().map(|partition| Column {
@@ -96,14 +114,23 @@ impl Shape {
                 partition.from.as_deref().unwrap_or(&partition.column)
             ),
             computed: true,
+            dimension: None,
         }));
         let mut hasher = DefaultHasher::new();
         columns.iter().for_each(|c| (&c.name, c.kind.to_string()).hash(&mut hasher));
+        let semantics = Semantics::of(spec);
+        for of in semantics.dimensions() {
+            (&of.spec.name, &of.spec.expression).hash(&mut hasher);
+        }
+        for of in semantics.measures() {
+            (&of.spec.name, &of.spec.expression).hash(&mut hasher);
+        }
         let position = |name: &String| columns.iter().position(|c| c.name == *name);
         let key = spec.key.iter().filter_map(position).collect();
         let time = spec.time_column.as_ref().and_then(position);
         let mut parts = Vec::new();
         columns.iter().for_each(|column| column.take_parts(&mut parts));
+        parts.extend(semantics.dimensions().iter().map(Column::of_dimension));
         let all = columns.iter().chain(&parts).enumerate();
         let by_field = all.map(|(i, c)| (c.field.clone(), i)).collect();
         Arc::new(Self {
@@ -113,6 +140,7 @@ impl Shape {
             description: spec.description.clone(),
             columns,
             parts,
+            measures: semantics.measures().iter().map(Declared::new).collect(),
             key,
             time,
             digest: hasher.finish(),
@@ -132,6 +160,7 @@ impl Shape {
                 nullable: true,
                 description: column.description.clone(),
                 computed: column.computed,
+                dimension: None,
             }
         };
         let columns: Vec<Column> = of.iter().map(column).collect();
@@ -144,6 +173,7 @@ impl Shape {
             key: (0..columns.len()).collect(),
             columns,
             parts: Vec::new(),
+            measures: Vec::new(),
             time: None,
             digest: self.digest,
         }
@@ -157,6 +187,17 @@ impl Shape {
     /// All columns and parts, with their numbers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, &Column)> {
         self.columns.iter().chain(&self.parts).enumerate()
+    }
+
+    /// Columns, and dimensions behind them: what conditions on rows are about.
+    pub(crate) fn conditional(&self) -> impl Iterator<Item = &Column> {
+        let dimensions = self.parts.iter().filter(|part| part.dimension.is_some());
+        self.columns.iter().chain(dimensions)
+    }
+
+    /// The declared measure that has this field in a group.
+    pub(crate) fn declared(&self, field: &str) -> Option<usize> {
+        self.measures.iter().position(|declared| declared.field == field)
     }
 
     /// The position of the column behind a row's field, or of the part behind a group's.
@@ -179,17 +220,52 @@ pub(crate) fn combined(number: usize) -> String {
 }
 
 fn described(column: &ColumnSpec) -> String {
-    let kind = match &column.unit {
-        Some(unit) => format!("{}, in {unit}", column.data_type),
-        None => column.data_type.to_string(),
-    };
-    match column.description.is_empty() {
-        true => kind,
-        false => format!("{} ({kind})", column.description),
+    about(&column.description, &column.data_type, column.unit.as_deref(), None)
+}
+
+/// What something is: what was said of it, its type and unit, and how it is computed.
+fn about(says: &str, kind: &ColumnType, unit: Option<&str>, by: Option<&str>) -> String {
+    let unit = unit.map(|unit| format!(", in {unit}")).unwrap_or_default();
+    let by = by.map(|by| format!(": {by}")).unwrap_or_default();
+    match says.is_empty() {
+        true => format!("{kind}{unit}{by}"),
+        false => format!("{says} ({kind}{unit}{by})"),
+    }
+}
+
+impl Declared {
+    fn new(measure: &Measure) -> Self {
+        let spec = &measure.spec;
+        let (unit, by) = (spec.unit.as_deref(), Some(spec.expression.as_str()));
+        Self {
+            field: names::camel_beside(&spec.name, &names::GROUP_WORDS),
+            description: about(&spec.description, &measure.kind, unit, by),
+            measure: measure.clone(),
+        }
+    }
+
+    /// The type of its values.
+    pub(crate) fn kind(&self) -> &ColumnType {
+        &self.measure.kind
     }
 }
 
 impl Column {
+    fn of_dimension(dimension: &Dimension) -> Self {
+        let spec = &dimension.spec;
+        let (unit, by) = (spec.unit.as_deref(), Some(spec.expression.as_str()));
+        Self {
+            name: spec.name.clone(),
+            path: Vec::new(),
+            field: names::camel_beside(&spec.name, &names::ROW_WORDS),
+            kind: dimension.kind.clone(),
+            nullable: true,
+            description: about(&spec.description, &dimension.kind, unit, by),
+            computed: true,
+            dimension: Some(dimension.value.clone()),
+        }
+    }
+
     /// Adds the scalars of its structures.
     fn take_parts(&self, parts: &mut Vec<Self>) {
         let ColumnType::Struct(fields) = &self.kind else { return };
@@ -203,6 +279,7 @@ impl Column {
                 nullable: true,
                 description: format!("{} of {}", field.name, self.called()),
                 computed: self.computed,
+                dimension: None,
             };
             match &part.kind {
                 ColumnType::Struct(_) => part.take_parts(parts),
@@ -233,6 +310,9 @@ impl Column {
 
     /// Its value in a plan.
     pub(crate) fn value(&self) -> Expr {
+        if let Some(value) = &self.dimension {
+            return value.clone();
+        }
         self.path.iter().fold(by_name(&self.name), |value, field| get_field(value, field.as_str()))
     }
 

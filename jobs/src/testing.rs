@@ -115,6 +115,8 @@ pub(crate) async fn write(engine: &Engine, name: &str, mode: WriteMode, columns:
         columns: columns.iter().map(|c| column(c.0, c.1.clone(), true, "")).collect(),
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     };
     let who = Principal::local();
     ensure(engine, &spec).await;
@@ -142,6 +144,8 @@ pub(crate) fn spec(name: &str) -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
-//! `colonnade alter`: a column more, one less, one of another name or type, or a key.
+//! `colonnade alter`: a column more, one less, one of another name or type, a key, or a measure or dimension.
 
-use datasets::{ColumnSpec, ColumnType, DatasetName};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DimensionSpec, MeasureFormat, MeasureSpec};
 use engine::{Code, CommitLabel, Engine, Error, Principal, Reshape, Reshaped, Result};
 use serde_json::json;
 
@@ -68,8 +68,27 @@ async fn change(
     if !key.is_empty() {
         return Ok(("set key", Reshape::Key(key.clone())));
     }
+    if let Some((name, expression)) = arguments.measure.clone() {
+        let format = match arguments.format.as_deref() {
+            Some("percent") => MeasureFormat::Percent,
+            Some("currency") => MeasureFormat::Currency,
+            _ => MeasureFormat::Number,
+        };
+        let (unit, decimals) = (unit.clone(), arguments.decimals);
+        let description = description.clone().unwrap_or_default();
+        let measure = MeasureSpec { name, expression, unit, description, format, decimals };
+        return Ok(("declare measure", Reshape::Measure(measure)));
+    }
+    if let Some((name, expression)) = arguments.dimension.clone() {
+        let description = description.clone().unwrap_or_default();
+        let dimension = DimensionSpec { name, expression, unit: unit.clone(), description };
+        return Ok(("declare dimension", Reshape::Dimension(dimension)));
+    }
+    if let Some(name) = arguments.undeclare.clone() {
+        return Ok(("undeclare", Reshape::Undeclare { name }));
+    }
     let Some((column, to)) = retype.clone() else {
-        let says = "expected one of --add, --rename, --drop, --retype and --key";
+        let says = "expected one of --add, --rename, --drop, --retype, --key, --measure, --dimension and --undeclare";
         return Err(Error::user(Code::BadInput, says));
     };
     let using = match using {
@@ -95,6 +114,9 @@ fn told(change: &Reshape) -> String {
         Reshape::Drop { column } => format!("{column} was dropped"),
         Reshape::Retype { column, to, .. } => format!("{column} {}", is(to)),
         Reshape::Key(columns) => format!("{} names each row", columns.join(", ")),
+        Reshape::Measure(of) => format!("{} is {}", of.name, of.expression),
+        Reshape::Dimension(of) => format!("{} is {}", of.name, of.expression),
+        Reshape::Undeclare { name } => format!("{name} is declared no more"),
     }
 }
 

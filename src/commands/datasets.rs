@@ -1,7 +1,7 @@
 //! `colonnade datasets`: what there is, and one dataset in full.
 
-use ::datasets::DatasetName;
-use engine::{Catalog, CommitRecord, DatasetEntry, Engine, Result};
+use ::datasets::{DatasetName, DatasetSpec};
+use engine::{Catalog, CommitRecord, DatasetEntry, Engine, Result, Semantics};
 use serde_json::{Value, json};
 
 use super::{close, open_to_read};
@@ -109,6 +109,7 @@ pub(super) async fn show(
         .collect();
     output
         .line(&columns(&["column", "type", "nullable", "unit", "role", "what it holds"], &rows))?;
+    show_declared(spec, output)?;
     let rows: Vec<Vec<String>> = history
         .iter()
         .map(|c| {
@@ -123,6 +124,38 @@ pub(super) async fn show(
         .collect();
     output.line("")?;
     output.line(&columns(&["version", "at (UTC)", "operation", "rows added", "by"], &rows))
+}
+
+/// What it declares beside its columns.
+fn show_declared(spec: &DatasetSpec, output: &Output) -> Result<()> {
+    let semantics = Semantics::of(spec);
+    let row = |name: &str, kind: Option<String>, unit: &Option<String>, how: &str, what: &str| {
+        let problem = semantics.unfit().get(name).map(ToString::to_string);
+        let what = problem.unwrap_or_else(|| what.to_owned());
+        let (kind, unit) = (kind.unwrap_or_default(), unit.clone().unwrap_or_default());
+        vec![name.to_owned(), kind, unit, how.to_owned(), what]
+    };
+    let dimensions: Vec<_> = (spec.dimensions.iter())
+        .map(|of| {
+            let found = semantics.dimensions().iter().find(|it| it.spec.name == of.name);
+            let kind = found.map(|it| it.kind.to_string());
+            row(&of.name, kind, &of.unit, &of.expression, &of.description)
+        })
+        .collect();
+    let measures: Vec<_> = (spec.measures.iter())
+        .map(|of| {
+            let found = semantics.measures().iter().find(|it| it.spec.name == of.name);
+            let kind = found.map(|it| it.kind.to_string());
+            row(&of.name, kind, &of.unit, &of.expression, &of.description)
+        })
+        .collect();
+    for (what, rows) in [("dimension", dimensions), ("measure", measures)] {
+        if !rows.is_empty() {
+            output.line("")?;
+            output.line(&columns(&[what, "type", "unit", "how", "what it is"], &rows))?;
+        }
+    }
+    Ok(())
 }
 
 fn summary(entry: &DatasetEntry) -> Value {

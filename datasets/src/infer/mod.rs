@@ -89,6 +89,8 @@ pub fn spec_from_schema(
         columns,
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     };
     spec.check_new()?;
     Ok(spec)

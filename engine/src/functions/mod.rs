@@ -12,6 +12,7 @@ mod bounded;
 mod calls;
 mod changepoints;
 mod corr_matrix;
+mod divide;
 mod exact_sum;
 mod forecast;
 mod gather;
@@ -32,6 +33,7 @@ use arguments::Shared;
 pub(crate) use calls::check;
 use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;
+pub(crate) use divide::SAFE_DIVIDE;
 pub(crate) use exact_sum::ExactSum;
 use forecast::Forecast;
 use gather::Gather;
@@ -58,7 +60,10 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
 }
 
 fn scalar_functions() -> Vec<ScalarUDF> {
-    vec![ScalarUDF::new_from_impl(parts::ListPart::default())]
+    vec![
+        ScalarUDF::new_from_impl(parts::ListPart::default()),
+        ScalarUDF::new_from_impl(divide::SafeDivide::default()),
+    ]
 }
 
 fn window_functions(execution: &Shared) -> Vec<WindowUDF> {

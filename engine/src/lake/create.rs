@@ -26,6 +26,7 @@ use crate::catalog::DatasetEntry;
 use crate::derived::{is_kept_name, refuse_results, require_for_clients};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, TenantId};
+use crate::session::check_semantics;
 
 impl Lake {
     /// Creates a dataset; an equal one that exists is taken for it.
@@ -147,6 +148,7 @@ impl Lake {
             }
         }
         spec.check_new()?;
+        check_semantics(spec)?;
         require_room_for_quarantine(&spec.name)?;
         if let Some(table) = self.find_any(&who.tenant, &spec.name).await? {
             return self.make_anew(who, table, spec).await;
@@ -367,7 +369,7 @@ impl Author for Ensure<'_> {
             }
         }
         let grown = Grow { columns: wanted.columns.clone() }.propose(table, head).await?;
-        let grown = related(grown, &head.spec, wanted)?;
+        let grown = declared(grown, &head.spec, wanted)?;
         if head.spec.derived || !wanted.derived {
             return Ok(grown);
         }
@@ -378,8 +380,8 @@ impl Author for Ensure<'_> {
     }
 }
 
-/// What is proposed, with the relations of `wanted` whose columns are there, where it has some.
-fn related(
+/// What is proposed, with the relations of `wanted` whose columns are there, where it has some, and so with what it declares.
+fn declared(
     proposed: Option<Proposal>,
     spec: &DatasetSpec,
     wanted: &DatasetSpec,
@@ -387,11 +389,23 @@ fn related(
     let after = proposed.as_ref().and_then(|it| it.spec.clone()).unwrap_or_else(|| spec.clone());
     let is_there = |relation: &&RelationSpec| after.column(&relation.column).is_some();
     let relations: Vec<_> = wanted.relations.iter().filter(is_there).cloned().collect();
-    if relations.is_empty() || relations == after.relations {
+    fn or<T: Clone>(wanted: &[T], there: &[T]) -> Vec<T> {
+        (if wanted.is_empty() { there } else { wanted }).to_vec()
+    }
+    let declared = DatasetSpec {
+        relations: or(&relations, &after.relations),
+        dimensions: or(&wanted.dimensions, &after.dimensions),
+        measures: or(&wanted.measures, &after.measures),
+        ..after.clone()
+    };
+    if declared == after {
         return Ok(proposed);
     }
-    let after = DatasetSpec { relations, ..after };
-    after.check()?;
+    declared.check()?;
+    if declared.dimensions != after.dimensions || declared.measures != after.measures {
+        check_semantics(&declared)?;
+    }
+    let after = declared;
     let proposed = proposed.unwrap_or_else(Proposal::without_rows);
     Ok(Some(Proposal { spec: Some(after), ..proposed }))
 }

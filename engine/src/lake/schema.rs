@@ -191,6 +191,8 @@ pub(super) fn differences(old: &DatasetSpec, new: &DatasetSpec) -> Vec<String> {
         ("the partitioning", old.partition_by != new.partition_by),
         ("the validations", old.validations != new.validations),
         ("the relations", old.relations != new.relations),
+        ("the dimensions", old.dimensions != new.dimensions),
+        ("the measures", old.measures != new.measures),
         ("the rule for new columns", old.evolution != new.evolution),
         ("the owner", old.owner != new.owner),
         ("who writes its rows", old.derived != new.derived),

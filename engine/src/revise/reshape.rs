@@ -16,13 +16,18 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, cast, ident, lit, not};
 use datafusion::scalar::ScalarValue;
 use datasets::spec::PartitionTransform;
-use datasets::{ColumnSpec, ColumnType, DatasetSpec, Validation, did_you_mean};
+use datasets::{
+    ColumnSpec, ColumnType, DatasetSpec, DimensionSpec, MeasureSpec, Validation, did_you_mean,
+};
 
 use crate::bus::CommitKind;
 use crate::error::{Code, Error, Result};
 use crate::identity::Version;
 use crate::lake::{Author, Head, Proposal, Renamed, Table};
-use crate::session::{carried, carried_or_null, fits, has_way};
+use crate::session::{
+    carried, carried_or_null, check_semantics, fits, has_way, made_of, rename_in_semantics,
+    require_kept,
+};
 
 /// Rows that an error names.
 const ROWS_TOLD: usize = 8;
@@ -55,6 +60,15 @@ pub enum Reshape {
     },
     /// The columns that name a row, where none did.
     Key(Vec<String>),
+    /// A measure, in the place of one of its name.
+    Measure(MeasureSpec),
+    /// A dimension, in the place of one of its name.
+    Dimension(DimensionSpec),
+    /// One less of the measures and dimensions.
+    Undeclare {
+        /// Which.
+        name: String,
+    },
 }
 
 /// A change of columns that was made.
@@ -86,6 +100,20 @@ pub(super) struct Reshaping {
 }
 
 impl Reshape {
+    /// How much more a dataset has then of what a tenant may have so much of.
+    pub(crate) fn wider(&self, spec: &DatasetSpec) -> usize {
+        match self {
+            Self::Add(column) => column.width(),
+            Self::Retype { column, to, .. } => {
+                let there = spec.column(column).map_or(0, |it| it.data_type.fields());
+                to.fields().saturating_sub(there)
+            }
+            Self::Measure(of) => usize::from(spec.measures.iter().all(|it| it.name != of.name)),
+            Self::Dimension(of) => usize::from(spec.dimensions.iter().all(|it| it.name != of.name)),
+            Self::Rename { .. } | Self::Drop { .. } | Self::Key(_) | Self::Undeclare { .. } => 0,
+        }
+    }
+
     /// The spec from then on; fails where a dataset can not have it.
     pub(crate) fn spec_after(&self, spec: &DatasetSpec) -> Result<DatasetSpec> {
         let mut after = spec.clone();
@@ -126,6 +154,11 @@ impl Reshape {
                 if let Some(partition) = source_of(spec, column) {
                     return fail(format!(
                         "column {column:?} can not be dropped: the partition {partition:?} is computed from it"
+                    ));
+                }
+                if let Some(what) = made_of(spec, column) {
+                    return fail(format!(
+                        "column {column:?} can not be dropped: {what} is made of it; change or drop that first"
                     ));
                 }
                 after.columns.retain(|of| of.name != *column);
@@ -175,8 +208,34 @@ impl Reshape {
                 after.key.clone_from(columns);
                 after.check_new()?;
             }
+            Self::Measure(of) => {
+                match after.measures.iter_mut().find(|it| it.name == of.name) {
+                    Some(there) => there.clone_from(of),
+                    None => after.measures.push(of.clone()),
+                }
+                after.check()?;
+                check_semantics(&after)?;
+            }
+            Self::Dimension(of) => {
+                match after.dimensions.iter_mut().find(|it| it.name == of.name) {
+                    Some(there) => there.clone_from(of),
+                    None => after.dimensions.push(of.clone()),
+                }
+                after.check()?;
+                check_semantics(&after)?;
+            }
+            Self::Undeclare { name } => {
+                after.dimensions.retain(|it| it.name != *name);
+                after.measures.retain(|it| it.name != *name);
+                if after.dimensions.len() + after.measures.len()
+                    == spec.dimensions.len() + spec.measures.len()
+                {
+                    return Err(undeclared(spec, name));
+                }
+            }
         }
         after.check()?;
+        require_kept(spec, &after)?;
         Ok(after)
     }
 }
@@ -201,7 +260,10 @@ impl Reshaping {
         let columns = after.columns.iter().map(|of| column(&of.name));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         match reshape {
-            Reshape::Add(_) => return Ok(None),
+            Reshape::Add(_)
+            | Reshape::Measure(_)
+            | Reshape::Dimension(_)
+            | Reshape::Undeclare { .. } => return Ok(None),
             Reshape::Rename { column, to } => {
                 renamed = Some(Renamed { from: column.clone(), to: to.clone() });
             }
@@ -359,7 +421,7 @@ fn told(batches: &[RecordBatch]) -> Result<Vec<String>> {
     Ok(rows)
 }
 
-/// The author of a column more.
+/// The author of what is said of a dataset beside its rows.
 pub(super) struct Add<'a>(pub(super) &'a Reshape);
 
 #[async_trait]
@@ -369,6 +431,19 @@ impl Author for Add<'_> {
         let spec = self.0.spec_after(&head.spec)?;
         Ok(Some(Proposal { spec: Some(spec), ..Proposal::without_rows() }))
     }
+}
+
+/// The error for what is neither a measure nor a dimension.
+fn undeclared(spec: &DatasetSpec, name: &str) -> Error {
+    let dimensions = spec.dimensions.iter().map(|it| it.name.as_str());
+    let names: Vec<&str> =
+        dimensions.chain(spec.measures.iter().map(|it| it.name.as_str())).collect();
+    let all = || match names.is_empty() {
+        true => "it declares none".to_owned(),
+        false => format!("there are {}", names.join(", ")),
+    };
+    let says = did_you_mean(name, names.iter().copied()).unwrap_or_else(all);
+    Error::user(Code::NotFound, format!("there is no measure and no dimension {name:?}; {says}"))
 }
 
 fn require<'a>(spec: &'a DatasetSpec, name: &str) -> Result<&'a ColumnSpec> {
@@ -413,6 +488,7 @@ fn rename(spec: &mut DatasetSpec, from: &str, to: &str) {
     spec.columns.iter_mut().for_each(|column| change(&mut column.name));
     spec.key.iter_mut().for_each(change);
     spec.time_column.iter_mut().for_each(change);
+    rename_in_semantics(spec, from, to);
     for relation in &mut spec.relations {
         // It is called as before.
         relation.name = Some(relation.name().to_owned());

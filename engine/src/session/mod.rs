@@ -24,6 +24,7 @@ mod reading;
 mod rows;
 mod runtime;
 mod scan;
+mod semantics;
 mod sparing;
 mod sql;
 mod walk;
@@ -38,11 +39,12 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList};
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -55,6 +57,10 @@ pub(crate) use constants::for_constants_of;
 pub use query::SqlQuery;
 pub use reading::RowsRead;
 pub(crate) use rows::rows_of;
+pub use semantics::{Dimension, Measure, Semantics};
+pub(crate) use semantics::{
+    check as check_semantics, keep_known, made_of, rename as rename_in_semantics, require_kept,
+};
 pub use sql::{Planned, SqlStatements};
 
 use crate::catalog::Catalog;
@@ -279,8 +285,9 @@ impl Session {
     /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.
     pub fn table<'a>(&'a self, dataset: &'a DatasetName) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move {
-            self.schema.require(dataset.as_str())?;
-            let frame = self.context.table(TableReference::bare(dataset.as_str())).await?;
+            let source = provider_as_source(self.schema.open(dataset.as_str()).await?);
+            let plan = LogicalPlanBuilder::scan(dataset.as_str(), source, None)?.build()?;
+            let frame = DataFrame::new(self.context.state(), plan);
             Ok(batches::frame_of(self.schema.row_bytes([dataset.as_str()]), frame))
         })
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::files;
 use super::fit::fitted;
 use super::guard::{Guarded, guarded};
 use super::opaque::Opaque;
+use super::semantics::{Semantics, with_those_of};
 use crate::catalog::{Catalog, DatasetEntry};
 use crate::error::Result;
 use crate::grants::{Grants, Part, seen};
@@ -32,6 +33,15 @@ pub(super) struct Guarding {
     pub(super) planner: Opaque<SessionContext>,
 }
 
+/// A dataset that was opened.
+#[derive(Clone)]
+struct Opened {
+    table: Arc<dyn TableProvider>,
+    entry: Arc<DatasetEntry>,
+    /// What it declares, as soon as SQL names it.
+    semantics: Arc<OnceLock<Arc<Semantics>>>,
+}
+
 /// A tenant's datasets at pinned versions.
 pub(super) struct PinnedSchema {
     lake: Arc<Lake>,
@@ -39,7 +49,7 @@ pub(super) struct PinnedSchema {
     versions: BTreeMap<DatasetName, Version>,
     guarding: Option<Guarding>,
     /// Opened once per session: the planner asks for a table more than once.
-    opened: tokio::sync::Mutex<HashMap<DatasetName, Arc<dyn TableProvider>>>,
+    opened: tokio::sync::Mutex<HashMap<DatasetName, Opened>>,
     /// Whether names may be those of files of this machine.
     knows_files: AtomicBool,
 }
@@ -158,22 +168,52 @@ impl PinnedSchema {
         Some((guarding, now, part))
     }
 
-    async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
+    /// The table of a dataset, with the columns that it stores.
+    pub(super) async fn open(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
+        Ok(self.open_entry(name).await?.table)
+    }
+
+    /// What a dataset declares; none where there is no such dataset.
+    pub(super) async fn semantics(&self, name: &str) -> Result<Option<Arc<Semantics>>> {
+        if self.require(name).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(self.semantics_of(&self.open_entry(name).await?)))
+    }
+
+    /// What it declares today, of the columns that it has at the pinned version.
+    fn semantics_of(&self, opened: &Opened) -> Arc<Semantics> {
+        let semantics = opened.semantics.get_or_init(|| {
+            let then = &opened.entry.spec;
+            let now = self.catalog.datasets.get(&then.name).map_or(then, |now| &now.spec);
+            Arc::new(Semantics::of(&with_those_of(then, now)))
+        });
+        Arc::clone(semantics)
+    }
+
+    async fn open_entry(&self, name: &str) -> Result<Opened> {
         let (dataset, version) = self.require(name)?;
         let mut opened = self.opened.lock().await;
-        if let Some(table) = opened.get(dataset) {
-            return Ok(Arc::clone(table));
+        if let Some(opened) = opened.get(dataset) {
+            return Ok(opened.clone());
         }
         let tenant = &self.catalog.tenant;
-        let table = match self.expected(dataset, version)? {
-            Some(expected) => expected.table,
+        let Guarded { table, entry } = match self.expected(dataset, version)? {
+            Some(expected) => expected,
             None => {
                 let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
-                self.opened(dataset, &snapshot, None)?.table
+                self.opened(dataset, &snapshot, None)?
             }
         };
-        opened.insert(dataset.clone(), Arc::clone(&table));
-        Ok(table)
+        let one = Opened { table, entry, semantics: Arc::default() };
+        opened.insert(dataset.clone(), one.clone());
+        Ok(one)
+    }
+
+    /// The table that SQL sees: with dimensions beside the columns.
+    async fn open_for_sql(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
+        let opened = self.open_entry(name).await?;
+        self.semantics_of(&opened).beside(opened.table)
     }
 }
 
@@ -192,7 +232,7 @@ impl SchemaProvider for PinnedSchema {
         if !self.table_exist(name) && !self.catalog.unreadable.keys().any(|n| n.as_str() == name) {
             return Ok(None);
         }
-        let opened = self.open(name).await;
+        let opened = self.open_for_sql(name).await;
         opened.map(Some).map_err(|e| DataFusionError::External(Box::new(e)))
     }
 

@@ -137,7 +137,7 @@ fn dataset_of(table: &TableReference) -> Result<DatasetName> {
 }
 
 /// Functions whose answer depends on more than what they are given.
-static UNSTEADY: LazyLock<HashSet<String>> = LazyLock::new(|| {
+pub(super) static UNSTEADY: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let functions = datafusion::functions::all_default_functions();
     let unsteady = functions.iter().filter(|of| of.signature().volatility != Volatility::Immutable);
     unsteady

@@ -32,6 +32,28 @@ const SPLIT_BYTES_MIN: usize = 4 << 20;
 /// The rule that leaves conditions to the reader of files alone.
 const FILTERS_TO_FILES: &str = "FilterPushdown";
 
+/// What plans expressions of specs, without a root and without rows. It knows what a session knows.
+pub(super) fn planner() -> Result<SessionState> {
+    let mut state = SessionStateBuilder::new()
+        .with_config(config())
+        .with_default_features()
+        .with_analyzer_rule(Arc::new(WholeNumbersFit))
+        .build();
+    state.register_expr_planner(Arc::new(DecimalDigits))?;
+    functions::register(&mut state, Execution::default())?;
+    Ok(state)
+}
+
+/// What is read the same way wherever a query is planned.
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let settings = config.options_mut();
+    // One layout of text everywhere: that of the spec's Arrow schema.
+    settings.execution.parquet.schema_force_view_types = false;
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    config
+}
+
 /// The state that every session begins with.
 pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionState> {
     let mut disk = DiskManagerBuilder::default();
@@ -52,16 +74,13 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
         .build_arc()?;
     runtime.register_object_store(root.location(), Arc::clone(root.store()));
 
-    let mut config = SessionConfig::new()
+    let mut config = config()
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         .with_target_partitions(options.threads.max(1))
         .with_batch_size(BATCH_ROWS);
     let settings = config.options_mut();
-    // One layout of text everywhere: that of the spec's Arrow schema.
-    settings.execution.parquet.schema_force_view_types = false;
-    settings.sql_parser.map_string_types_to_utf8view = false;
     settings.execution.parquet.pushdown_filters = true;
     settings.optimizer.repartition_file_min_size = SPLIT_BYTES_MIN;
     settings.execution.parquet.reorder_filters = true;

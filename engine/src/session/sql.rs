@@ -26,6 +26,7 @@ use super::batches::for_rows_of;
 use super::breadth::require_narrow;
 use super::constants::for_constants_of;
 use super::provider::PinnedSchema;
+use super::semantics;
 use crate::error::{Code, Error, Result};
 use crate::functions;
 
@@ -223,7 +224,7 @@ async fn plan_statement(
 pub(super) async fn plan_with(
     state: SessionState,
     schema: &PinnedSchema,
-    statement: Statement,
+    mut statement: Statement,
 ) -> Result<DataFrame> {
     if let Some(refused) = refused(&statement) {
         return Err(Error::user(
@@ -234,6 +235,7 @@ pub(super) async fn plan_with(
         ));
     }
     require_narrow(&statement)?;
+    semantics::write_out(&mut statement, schema).await?;
     let tables = state.resolve_table_references(&statement)?;
     let row_bytes = schema.row_bytes(tables.iter().map(TableReference::table));
     let state = for_rows_of(row_bytes, state);
@@ -256,7 +258,7 @@ pub(super) async fn plan_with(
 }
 
 /// What the planner calls a mistake of its own is one of the query's types, more often than not.
-fn mistaken(error: DataFusionError) -> Error {
+pub(super) fn mistaken(error: DataFusionError) -> Error {
     let DataFusionError::Internal(text) = error.find_root() else { return error.into() };
     let says = text.lines().next().unwrap_or_default();
     Error::user(Code::BadInput, format!("SQL: the query can not be planned: {says}"))
@@ -352,19 +354,19 @@ pub(crate) fn joined_behind(text: &str, first: &str) -> (String, BTreeSet<String
 }
 
 /// Where lines of a text begin.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     text: &'a str,
     lines: Vec<usize>,
 }
 
 impl<'a> Places<'a> {
-    fn of(text: &'a str) -> Self {
+    pub(super) fn of(text: &'a str) -> Self {
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
         Self { text, lines: std::iter::once(0).chain(ends).collect() }
     }
 
     /// The byte that is at a line and column.
-    fn byte(&self, at: Location) -> usize {
+    pub(super) fn byte(&self, at: Location) -> usize {
         let begin = self.lines.get(at.line as usize - 1).copied().unwrap_or(self.text.len());
         let mut letters = self.text[begin..].char_indices().map(|(at, _)| at);
         begin + letters.nth(at.column as usize - 1).unwrap_or(self.text.len() - begin)

@@ -60,6 +60,9 @@ pub(super) trait Write {
     /// A query, before its parts.
     fn query(&mut self, _: &mut Query) {}
 
+    /// A query, after its parts.
+    fn query_after(&mut self, _: &mut Query) {}
+
     /// An expression, after its parts.
     fn expr(&mut self, expr: &mut Expr);
 }
@@ -76,6 +79,11 @@ impl VisitorMut for Writing<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.0.query(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.0.query_after(query);
         ControlFlow::Continue(())
     }
 

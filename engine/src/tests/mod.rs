@@ -22,6 +22,7 @@ mod publication;
 mod reshape;
 mod revise;
 mod roots;
+mod semantics;
 mod several;
 mod sql;
 mod tables;

@@ -10,7 +10,7 @@
 //!
 //! The measures of what is not at the top are those of its rows, not of its groups: so are medians and distinct counts right.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -26,7 +26,8 @@ use datasets::ColumnType;
 use engine::{Error, Result, Session};
 
 use super::bucket::{bucket_behind, buckets_between};
-use super::groups::{Computed, Every, Fill, GroupsRequest, Totals, filter_name, key_name};
+use super::computed::{Computed, Measured};
+use super::groups::{Every, Fill, GroupsRequest, Totals, filter_name, key_name};
 use super::holding::Holding;
 use super::measures::filtered;
 use super::order::{Direction, by_name};
@@ -162,14 +163,14 @@ impl GroupsRequest {
             None => table,
         };
         let mut keys: Vec<Expr> = self.keys().map(|key| by_name(&key_name(key))).collect();
-        let mut computed: Vec<Expr> = self.computed.iter().map(|of| measured(shape, of)).collect();
+        let mut computed = Aggregates::of(shape, &self.computed)?;
         let keys = match self.totals {
             None => {
                 keys.extend(self.top.map(|_| by_name(RANK)));
                 keys
             }
             Some(totals) => {
-                computed.extend(self.keys().map(|key| {
+                computed.of_rows.extend(self.keys().map(|key| {
                     aggregates::grouping(by_name(&key_name(key))).alias(total_name(key))
                 }));
                 vec![Expr::GroupingSet(match totals {
@@ -179,7 +180,7 @@ impl GroupsRequest {
                 })]
             }
         };
-        let groups = table.aggregate(keys, computed)?;
+        let groups = computed.grouped(table, keys)?;
         let groups = match self.having.iter().cloned().reduce(Expr::and) {
             Some(having) => groups.filter(having)?,
             None => groups,
@@ -199,11 +200,9 @@ impl GroupsRequest {
     /// Rows of `table`, of which those have null keys that are in no group at the top.
     fn folded(&self, shape: &Shape, table: DataFrame, top: usize) -> Result<DataFrame> {
         let keys: Vec<usize> = self.ranked_keys().collect();
-        let mut computed: Vec<Expr> = self.ranking.iter().map(|of| measured(shape, of)).collect();
         let count = Computed::rows(None);
-        if !self.ranking.contains(&count) {
-            computed.push(measured(shape, &count));
-        }
+        let ranking: BTreeSet<Computed> = self.ranking.iter().copied().chain([count]).collect();
+        let computed = Aggregates::of(shape, &ranking)?;
         let mut order = self.sorting.clone();
         if order.is_empty() {
             order.push(by_name(&count.name()).sort(false, false));
@@ -214,9 +213,9 @@ impl GroupsRequest {
         let mut output: Vec<Expr> =
             keys.iter().map(|key| by_name(&key_name(*key)).alias(top_name(*key))).collect();
         output.push(by_name(RANK));
-        let ranked = table
-            .clone()
-            .aggregate(keys.iter().map(|key| by_name(&key_name(*key))).collect(), computed)?
+        let of_keys = keys.iter().map(|key| by_name(&key_name(*key))).collect();
+        let ranked = computed
+            .grouped(table.clone(), of_keys)?
             .window(vec![rank])?
             .filter(by_name(RANK).lt_eq(lit(top as u64)))?
             .select(output)?;
@@ -281,7 +280,7 @@ impl GroupsRequest {
             let filler = match (fill, &kind) {
                 // It has no rows, whatever its measures are taken for.
                 _ if *of == Computed::rows(None) => Some(lit(0i64)),
-                (_, _) if of.measure.is_none() => Some(lit(0i64)),
+                (_, _) if of.of == Measured::Rows => Some(lit(0i64)),
                 (Fill::Previous, _) => Some(value.clone()),
                 (Fill::Zero, Some(kind)) => Some(cast(lit(0i64), kind.clone())),
                 (Fill::Linear, Some(kind)) => {
@@ -440,16 +439,54 @@ impl GroupsRequest {
     }
 }
 
-fn measured(shape: &Shape, of: &Computed) -> Expr {
-    let filter = of.filter.map(|filter| by_name(&filter_name(filter)));
-    let value = match of.measure {
-        None => filtered(aggregates::count(lit(1i64)), filter.as_ref()),
-        Some(measure) => {
-            let with = of.with.map(|with| shape.at(with));
-            measure.over(shape, shape.at(of.column), with, filter.as_ref())
+/// What is computed of the rows of groups, and what is made of that.
+#[derive(Default)]
+struct Aggregates {
+    of_rows: Vec<Expr>,
+    of_groups: Vec<Expr>,
+}
+
+impl Aggregates {
+    fn of(shape: &Shape, all: &BTreeSet<Computed>) -> Result<Self> {
+        let mut aggregates = Self::default();
+        for of in all {
+            aggregates.add(shape, of)?;
         }
-    };
-    value.alias(of.name())
+        Ok(aggregates)
+    }
+
+    fn add(&mut self, shape: &Shape, of: &Computed) -> Result<()> {
+        let (name, filter) = (of.name(), of.filter.map(|filter| by_name(&filter_name(filter))));
+        let value = match of.of {
+            Measured::Rows => filtered(aggregates::count(lit(1i64)), filter.as_ref()),
+            Measured::Column { measure, column, with } => {
+                let with = with.map(|with| shape.at(with));
+                measure.over(shape, shape.at(column), with, filter.as_ref())
+            }
+            Measured::Declared(number) => {
+                let declared = shape.measures.get(number);
+                let declared = declared.ok_or_else(|| Error::internal("no such measure"))?;
+                let parts = format!("{name}_of_");
+                let (parts, value) = declared.measure.parts(&parts, filter.as_ref())?;
+                self.of_rows.extend(parts);
+                self.of_groups.push(value.alias(name));
+                return Ok(());
+            }
+        };
+        self.of_rows.push(value.alias(name));
+        Ok(())
+    }
+
+    /// The groups of `table` by `keys`, with all of it.
+    fn grouped(self, table: DataFrame, keys: Vec<Expr>) -> Result<DataFrame> {
+        let groups = table.aggregate(keys, self.of_rows)?;
+        if self.of_groups.is_empty() {
+            return Ok(groups);
+        }
+        let columns = groups.schema().iter().map(|(of, field)| Expr::from((of, field)));
+        let columns: Vec<Expr> = columns.chain(self.of_groups).collect();
+        Ok(groups.select(columns)?)
+    }
 }
 
 /// Whether a row is a total over a key.

@@ -14,6 +14,7 @@ use datasets::ColumnType;
 use engine::Result;
 
 use super::bucket::{Width, bucket, timezone};
+use super::computed::{Computed, Measured};
 use super::literals::literal;
 use super::measures::{Family, Measure};
 use super::order::{Direction, by_name};
@@ -102,44 +103,6 @@ pub(crate) const TOTALS: [(&str, &str, Totals); 3] = [
 
 /// Keys of which every combination may have totals.
 const CUBE_KEYS_MAX: usize = 6;
-
-/// A measure of a column, over the rows that one of the filters takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Computed {
-    /// The measure; none for the number of rows.
-    pub measure: Option<&'static Measure>,
-    /// The column, as a position in the shape; 0 where there is no measure.
-    pub column: usize,
-    /// The other column of a measure of two.
-    pub with: Option<usize>,
-    /// The filter, as a position among those of the request.
-    pub filter: Option<usize>,
-}
-
-impl Computed {
-    /// The rows that a filter takes, counted.
-    pub(crate) fn rows(filter: Option<usize>) -> Self {
-        Self { measure: None, column: 0, with: None, filter }
-    }
-
-    /// The column of a plan that has it.
-    pub(crate) fn name(&self) -> String {
-        let field = self.measure.map_or("count", |measure| measure.field);
-        let with = self.with.map(|with| format!("_with_{with}")).unwrap_or_default();
-        match self.filter {
-            None => format!("_{field}_{}{with}", self.column),
-            Some(filter) => format!("_{field}_{}{with}_{filter}", self.column),
-        }
-    }
-
-    /// The type of its values.
-    pub(crate) fn result(&self, shape: &Shape) -> Option<ColumnType> {
-        match self.measure {
-            None => Some(ColumnType::Int64),
-            Some(measure) => measure.family.result(shape, shape.at(self.column)),
-        }
-    }
-}
 
 /// Filters of single measures.
 #[derive(Debug, Default)]
@@ -372,6 +335,12 @@ impl GroupsRequest {
             let count = by_name(&Computed::rows(None).name());
             return self.compare(count, &ColumnType::Int64, value, "having.count");
         }
+        if let Some(number) = shape.declared(field) {
+            let computed = Computed::declared(number, None);
+            self.computed.insert(computed);
+            let number = cast(by_name(&computed.name()), DataType::Float64);
+            return self.compare(number, &ColumnType::Float64, value, &format!("having.{field}"));
+        }
         let (measure, columns) = measure_of(field, value, "having")?;
         for (name, operators) in columns {
             let computed = self.compared(shape, measure, name, "having")?;
@@ -405,7 +374,8 @@ impl GroupsRequest {
         let column = shape.position(field).filter(fits).ok_or_else(|| {
             bad_input(format!("{place}.{}.{field}: expected a column of numbers", measure.field))
         })?;
-        let computed = Computed { measure: Some(measure), column, with: None, filter: None };
+        let of = Measured::Column { measure, column, with: None };
+        let computed = Computed { of, filter: None };
         self.computed.insert(computed);
         Ok(computed)
     }
@@ -448,6 +418,11 @@ impl GroupsRequest {
         for (field, value) in entry {
             let term = if field == "count" {
                 Direction::named(value)?.sort(by_name(&Computed::rows(None).name()))
+            } else if let Some(number) = shape.declared(field) {
+                let computed = Computed::declared(number, None);
+                self.computed.insert(computed);
+                self.ranking.insert(computed);
+                Direction::named(value)?.sort(by_name(&computed.name()))
             } else if Measure::named(field).is_some() {
                 let (measure, columns) = measure_of(field, value, "orderBy")?;
                 for (name, direction) in columns {

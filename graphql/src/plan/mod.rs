@@ -6,6 +6,7 @@
 pub(crate) mod as_of;
 pub(crate) mod bucket;
 pub(crate) mod by_key;
+pub(crate) mod computed;
 pub(crate) mod cursor;
 pub(crate) mod functions;
 pub(crate) mod grouping;

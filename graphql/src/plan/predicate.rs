@@ -22,7 +22,7 @@ use crate::error::{bad_input, over_limit};
 use crate::limits::Limits;
 use crate::names::{WHERE_WORDS, camel_beside};
 use crate::schema::nested::{STRUCT_WORDS, fields_asked};
-use crate::shape::Shape;
+use crate::shape::{Column, Shape};
 
 /// The predicate of a `where` argument; `None` when it asks for nothing.
 pub(crate) fn predicate(
@@ -100,7 +100,7 @@ struct Reading<'a> {
     terms: &'a mut Terms,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     fn object(&mut self, value: &Value, place: &str, nesting: usize) -> Result<Option<Expr>> {
         if nesting > self.limits.where_nesting_max {
             return Err(over_limit("nesting of where", self.limits.where_nesting_max, nesting));
@@ -142,7 +142,6 @@ impl Reading<'_> {
                     let Value::Object(operators) = value else {
                         return Err(not_an_object(value, &place));
                     };
-                    let column = &self.shape.columns[column];
                     let value = On { value: column.value(), kind: &column.kind, in_list: false };
                     self.conditions(&value, operators, &place, &mut all)?;
                 }
@@ -151,13 +150,11 @@ impl Reading<'_> {
         Ok(joined(all, Expr::and))
     }
 
-    fn column(&self, field: &str, place: &str) -> Result<usize> {
-        let found = self
-            .shape
-            .columns
-            .iter()
-            .position(|column| camel_beside(&column.name, &WHERE_WORDS) == field);
-        found
+    fn column(&self, field: &str, place: &str) -> Result<&'a Column> {
+        let shape: &'a Shape = self.shape;
+        let mut columns = shape.conditional();
+        columns
+            .find(|column| camel_beside(&column.name, &WHERE_WORDS) == field)
             .ok_or_else(|| bad_input(format!("{place}: {} has no column {field}", self.shape.name)))
     }
 

@@ -153,7 +153,7 @@ pub(crate) fn where_type(shape: &Shape) -> InputObject {
         .field(InputValue::new("and", list()).description("All of these hold."))
         .field(InputValue::new("or", list()).description("At least one of these holds."))
         .field(InputValue::new("not", TypeRef::named(&name)).description("This does not hold."));
-    for column in &shape.columns {
+    for column in shape.conditional() {
         let filter = filter_of(&nested::where_name(shape, &column.name), &column.kind);
         let field = camel_beside(&column.name, &WHERE_WORDS);
         input = input

@@ -8,12 +8,13 @@ use async_graphql::{Lookahead, Name, Value};
 
 use super::groups::{GroupRef, MeasureRef};
 use super::resolve::{object, part};
-use super::scalars;
+use super::scalars::{self, scalar_of};
 use crate::limits::Limits;
 use crate::plan::grouping::Earlier;
-use crate::plan::groups::{Computed, FILLS, ShownMeasures, TOTALS};
+use crate::plan::computed::{Computed, Measured};
+use crate::plan::groups::{FILLS, ShownMeasures, TOTALS};
 use crate::plan::measures::{Family, MEASURES, Measure};
-use crate::shape::Shape;
+use crate::shape::{Declared, Shape};
 
 const FILL: &str = "GroupFill";
 const TOTALS_NAME: &str = "GroupTotals";
@@ -179,6 +180,18 @@ pub(crate) fn earlier_types(shape: &Shape) -> Vec<Object> {
         let kind = TypeRef::named_nn(shape.type_of(measure.family.suffix()));
         before.field(measures(measure.field, kind, measure))
     });
+    let declared = |number: usize, kind: TypeRef| {
+        let declared = &shape.measures[number];
+        let field = part(declared.field.as_str(), kind, move |it: &EarlierRef| {
+            let of = Computed::declared(number, None);
+            Ok(it.group.groups.earlier_value(it.which, &of, it.group.row))
+        });
+        field.description(&declared.description)
+    };
+    let kinds = || shape.measures.iter().map(Declared::kind).enumerate();
+    let before = kinds().fold(before, |before, (number, kind)| {
+        before.field(declared(number, TypeRef::named(scalar_of(kind))))
+    });
     let percent = Object::new(shape.type_of("GroupPercent"))
         .description("Changes in percent.")
         .field(count(TypeRef::FLOAT));
@@ -188,6 +201,10 @@ pub(crate) fn earlier_types(shape: &Shape) -> Vec<Object> {
         let kind = TypeRef::named_nn(shape.type_of(Family::Numbers.suffix()));
         percent.field(measures(measure.field, kind, measure))
     });
+    let percent =
+        kinds().filter(|(_, kind)| kind.is_numeric()).fold(percent, |percent, (it, _)| {
+            percent.field(declared(it, TypeRef::named(TypeRef::FLOAT)))
+        });
     vec![before, percent]
 }
 
@@ -197,13 +214,14 @@ pub(crate) fn take_earlier(shape: &Shape, nodes: &Lookahead<'_>, shown: &mut Sho
         for field in nodes.field(name).selection_fields() {
             shown.has_earlier = true;
             for of in field.selection_set() {
+                if let Some(number) = shape.declared(of.name()) {
+                    shown.earlier.insert(Computed::declared(number, None));
+                }
                 let Some(measure) = Measure::named(of.name()) else { continue };
                 let columns = of.selection_set().filter_map(|of| shape.position(of.name()));
-                shown.earlier.extend(columns.map(|column| Computed {
-                    measure: Some(measure),
-                    column,
-                    with: None,
-                    filter: None,
+                shown.earlier.extend(columns.map(|column| {
+                    let of = Measured::Column { measure, column, with: None };
+                    Computed { of, filter: None }
                 }));
             }
         }

@@ -22,9 +22,10 @@ use super::streamed::give_groups;
 use crate::error::bad_input;
 use crate::limits::Limits;
 use crate::plan::as_of::as_of;
+use crate::plan::computed::{Computed, Measured};
 use crate::plan::grouping::{Earlier, Groups};
 use crate::plan::groups::{
-    Computed, Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column,
+    Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column,
 };
 use crate::plan::measures::{Family, MEASURES, Measure};
 use crate::shape::{Column, Shape};
@@ -59,7 +60,8 @@ pub(super) struct MeasureRef {
 impl MeasureRef {
     fn value(&self, column: usize, with: Option<usize>) -> Value {
         let GroupRef { groups, row } = &self.group;
-        let of = Computed { measure: Some(self.measure), column, with, filter: self.filter };
+        let of = Measured::Column { measure: self.measure, column, with };
+        let of = Computed { of, filter: self.filter };
         match self.earlier {
             Some(earlier) => groups.earlier_value(earlier, &of, *row),
             None => groups.value(&of, *row),
@@ -241,6 +243,11 @@ fn shown(shape: &Shape, lists: &[Lookahead<'_>], limits: &Limits) -> Result<Show
         for field in nodes.field("count").selection_fields() {
             shown.computed.insert(Computed::rows(filter(&field)?));
         }
+        for (number, declared) in shape.measures.iter().enumerate() {
+            for field in nodes.field(&declared.field).selection_fields() {
+                shown.computed.insert(Computed::declared(number, filter(&field)?));
+            }
+        }
         for measure in &MEASURES {
             for field in nodes.field(measure.field).selection_fields() {
                 let filter = filter(&field)?;
@@ -252,8 +259,8 @@ fn shown(shape: &Shape, lists: &[Lookahead<'_>], limits: &Limits) -> Result<Show
                         }
                         _ => None,
                     };
-                    let of = Computed { measure: Some(measure), column, with, filter };
-                    shown.computed.insert(of);
+                    let of = Measured::Column { measure, column, with };
+                    shown.computed.insert(Computed { of, filter });
                 }
             }
         }
@@ -382,7 +389,14 @@ fn node_type(shape: &Shape) -> Object {
         });
         node = node.field(field.description(measure.description));
     }
-    node
+    shape.measures.iter().enumerate().fold(node, |node, (number, declared)| {
+        let kind = TypeRef::named(scalar_of(declared.kind()));
+        let field = filtered_field(shape, &declared.field, kind, move |group, filter| {
+            let of = Computed::declared(number, filter);
+            Some(FieldValue::value(group.groups.value(&of, group.row)))
+        });
+        node.field(field.description(&declared.description))
+    })
 }
 
 fn family_type(shape: &Shape, family: Family) -> Object {
@@ -452,7 +466,11 @@ fn having_type(shape: &Shape) -> InputObject {
         let kind = TypeRef::named(shape.type_of(measure.family.compared().0));
         input = input.field(InputValue::new(measure.field, kind));
     }
-    input
+    let numbers = shape.measures.iter().filter(|declared| declared.kind().is_numeric());
+    numbers.fold(input, |input, declared| {
+        let condition = InputValue::new(&declared.field, TypeRef::named(NUMBER_CONDITION));
+        input.field(condition.description(&declared.description))
+    })
 }
 
 /// What groups are compared by: as conditions, and as an order.
@@ -475,7 +493,7 @@ fn compared_types(shape: &Shape, family: Family) -> [InputObject; 2] {
 fn sort_type(shape: &Shape) -> InputObject {
     let mut input = InputObject::new(shape.type_of("GroupSort"))
         .oneof()
-        .description("One thing to order groups by: the count, a key, or a measure of one column.")
+        .description("One thing to order groups by: the count, a key, a measure of one column, or one that the dataset declares.")
         .field(InputValue::new("count", TypeRef::named(ORDER_DIRECTION)));
     for (_, column) in shape.all().filter(|(_, column)| column.is_groupable()) {
         let field = column.in_group();
@@ -485,7 +503,10 @@ fn sort_type(shape: &Shape) -> InputObject {
         let kind = TypeRef::named(shape.type_of(measure.family.compared().1));
         input = input.field(InputValue::new(measure.field, kind));
     }
-    input
+    shape.measures.iter().fold(input, |input, declared| {
+        let direction = InputValue::new(&declared.field, TypeRef::named(ORDER_DIRECTION));
+        input.field(direction.description(&declared.description))
+    })
 }
 
 const COUNT_CONDITION: &str = "CountCondition";

@@ -252,6 +252,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::datasets::types().map(Type::from));
     types.push(control::catalog::changed_type().into());
     types.push(control::columns::result_type().into());
+    types.push(control::columns::format_type().into());
     types.push(control::jobs::job_type().into());
     types.extend(control::devices::types().map(Type::from));
     types.extend(control::runs::types().map(Type::from));

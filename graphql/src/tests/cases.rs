@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 
-use super::{Rig, related};
+use super::{Rig, declared, related};
 
 fn write(file: &Path, batch: &RecordBatch) {
     let file = std::fs::File::create(file).unwrap();
@@ -41,10 +41,11 @@ async fn every_case_is_answered_as_its_file_says() {
     let rig = Rig::with_calls().await;
     rig.append("calls", vec![super::calls().slice(0, 0)]).await;
     related::create(&rig).await;
+    declared::create(&rig).await;
     if let Some(file) = std::env::var_os("COLONNADE_CASES_TO") {
         let file = PathBuf::from(file);
         write(&file, &super::calls());
-        for name in related::NAMES {
+        for name in related::NAMES.into_iter().chain([declared::NAME]) {
             write(&file.with_extension(format!("{name}.arrow")), &related::rows(&rig, name).await);
         }
     }

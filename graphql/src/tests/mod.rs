@@ -6,6 +6,7 @@ mod cases;
 mod catalog;
 mod columns;
 mod connections;
+mod declared;
 mod distinct;
 mod documents;
 mod expected;

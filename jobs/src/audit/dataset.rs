@@ -48,6 +48,8 @@ pub(crate) fn audit_spec() -> Result<DatasetSpec> {
         evolution: Evolution::AddNullable,
         partition_by: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
         columns: vec![
             column("number", ColumnType::Int64, false, "From 1, without gaps"),
             column("ended_at", ColumnType::Timestamp, false, "When it ended"),

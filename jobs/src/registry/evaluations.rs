@@ -45,6 +45,8 @@ pub(crate) fn spec() -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

@@ -168,6 +168,8 @@ pub(crate) fn models_spec() -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 
@@ -198,6 +200,8 @@ pub(crate) fn stages_spec() -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

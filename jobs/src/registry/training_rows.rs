@@ -74,6 +74,8 @@ pub(crate) fn training_rows_spec() -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

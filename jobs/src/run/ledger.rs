@@ -112,6 +112,8 @@ pub fn runs_spec() -> Result<DatasetSpec> {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     })
 }
 

@@ -87,6 +87,8 @@ pub(crate) fn logs_spec() -> Result<DatasetSpec> {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     })
 }
 

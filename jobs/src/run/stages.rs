@@ -130,6 +130,8 @@ pub(crate) fn stages_spec() -> Result<DatasetSpec> {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     })
 }
 

@@ -62,6 +62,8 @@ impl Rig {
             ],
             validations: Vec::new(),
             relations: Vec::new(),
+            dimensions: Vec::new(),
+            measures: Vec::new(),
         };
         let who = Principal::local();
         self.engine.ensure_dataset(&who, &spec).await.unwrap();

@@ -86,6 +86,9 @@ pub(super) async fn shell(
         let columns = catalog.datasets.values().flat_map(|entry| &entry.spec.columns);
         let mut words: Vec<String> = columns.map(|column| column.name.clone()).collect();
         words.extend(catalog.datasets.keys().map(DatasetName::to_string));
+        let specs = || catalog.datasets.values().map(|entry| &entry.spec);
+        words.extend(specs().flat_map(|spec| &spec.dimensions).map(|of| of.name.clone()));
+        words.extend(specs().flat_map(|spec| &spec.measures).map(|of| of.name.clone()));
         words.extend(WORDS.map(str::to_owned));
         words.sort_unstable();
         words.dedup();

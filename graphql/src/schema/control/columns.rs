@@ -1,8 +1,11 @@
-//! `addColumn`, `renameColumn`, `dropColumn`, `retypeColumn`, `setKey`: other columns for a dataset, or a key, as one commit.
+//! `addColumn`, `renameColumn`, `dropColumn`, `retypeColumn`, `setKey`: other columns for a dataset, or a key, as one commit; and
+//! `declareMeasure`, `declareDimension`, `undeclare`: what is computed of them by name.
 
 use async_graphql::Value;
-use async_graphql::dynamic::{Field, FieldValue, InputValue, Object, ResolverContext, TypeRef};
-use datasets::{ColumnSpec, ColumnType, DatasetName};
+use async_graphql::dynamic::{
+    Enum, EnumItem, Field, FieldValue, InputValue, Object, ResolverContext, TypeRef,
+};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DimensionSpec, MeasureFormat, MeasureSpec};
 use engine::{CommitLabel, Error, Reshape, Result, Role, Version};
 
 use super::super::resolve::{argument, nullable, part, state, text_argument};
@@ -12,6 +15,28 @@ use crate::error::bad_input;
 use crate::service::in_time;
 
 const RESULT: &str = "ChangedColumns";
+pub(super) const MEASURE_FORMAT: &str = "MeasureFormat";
+
+/// The names of formats, and what they mean.
+const FORMATS: [(&str, &str, MeasureFormat); 3] = [
+    ("NUMBER", "As it is.", MeasureFormat::Number),
+    ("PERCENT", "A hundredfold, with `%`.", MeasureFormat::Percent),
+    ("CURRENCY", "As an amount of money in its unit.", MeasureFormat::Currency),
+];
+
+/// `MeasureFormat`.
+pub(crate) fn format_type() -> Enum {
+    let formats = Enum::new(MEASURE_FORMAT)
+        .description("How a measure is to be shown by whoever shows it; its values are the same.");
+    FORMATS.iter().fold(formats, |formats, (name, about, _)| {
+        formats.item(EnumItem::new(*name).description(*about))
+    })
+}
+
+/// Its name in the schema.
+pub(super) fn format_name(format: MeasureFormat) -> &'static str {
+    FORMATS.iter().find(|(.., known)| *known == format).map_or("NUMBER", |(name, ..)| name)
+}
 
 /// Columns that were changed, or would be.
 struct Changed {
@@ -61,7 +86,7 @@ pub(crate) fn result_type() -> Object {
 }
 
 /// The mutations.
-pub(crate) fn fields() -> [Field; 5] {
+pub(crate) fn fields() -> [Field; 8] {
     let text = |name: &str| InputValue::new(name, TypeRef::named_nn(TypeRef::STRING));
     let maybe = |name: &str| InputValue::new(name, TypeRef::named(TypeRef::STRING));
     let column =
@@ -69,6 +94,9 @@ pub(crate) fn fields() -> [Field; 5] {
     let data_type = || {
         text("type").description("As in a spec: `text`, `int64`, `decimal(12,2)`, `timestamp`, …")
     };
+    let name = || text("name").description("What it is called, in storage's way: `cost_per_call`.");
+    let unit = || maybe("unit").description("Of its values: `ms`, `usd`, …");
+    let about = || maybe("description").description("One line of what it means.");
     let anew = "All rows are written anew, as one commit; older versions stay as they are.";
     [
         field(Mutation { name: "addColumn", operation: "add column", change: add })
@@ -104,6 +132,42 @@ pub(crate) fn fields() -> [Field; 5] {
                 InputValue::new("columns", TypeRef::named_nn_list_nn(TypeRef::STRING))
                     .description("Their names in storage, as `DatasetColumn.name` says them."),
             ),
+        field(Mutation { name: "declareMeasure", operation: "declare measure", change: measure })
+            .description("Declares a measure, in the place of one of its name. Needs the role writer.")
+            .argument(name())
+            .argument(
+                text("expression")
+                    .description("How it is computed, in SQL: `sum(cost) / count(*)`."),
+            )
+            .argument(unit())
+            .argument(about())
+            .argument(
+                InputValue::new("format", TypeRef::named_nn(MEASURE_FORMAT))
+                    .default_value(Value::Enum(async_graphql::Name::new("NUMBER")))
+                    .description("How it is to be shown."),
+            )
+            .argument(
+                InputValue::new("decimals", TypeRef::named(TypeRef::INT))
+                    .description("Digits behind the point that it is to be shown with."),
+            ),
+        field(Mutation {
+            name: "declareDimension",
+            operation: "declare dimension",
+            change: dimension,
+        })
+        .description("Declares a dimension, in the place of one of its name. Needs the role writer.")
+        .argument(name())
+        .argument(
+            text("expression")
+                .description("How it is computed, in SQL: `date_trunc('day', created)`."),
+        )
+        .argument(unit())
+        .argument(about()),
+        field(Mutation { name: "undeclare", operation: "undeclare", change: undeclare })
+            .description(
+                "Takes a measure or dimension away. One that another is made of is an error. Needs the role writer.",
+            )
+            .argument(name()),
     ]
 }
 
@@ -179,6 +243,45 @@ fn set_key(context: &ResolverContext<'_>) -> Result<Reshape> {
         _ => None,
     };
     Ok(Reshape::Key(columns.into_iter().filter_map(name).collect()))
+}
+
+fn measure(context: &ResolverContext<'_>) -> Result<Reshape> {
+    let format = match argument(context, "format") {
+        Some(Value::Enum(name)) => FORMATS.iter().find(|(known, ..)| *known == name.as_str()),
+        Some(Value::String(name)) => FORMATS.iter().find(|(known, ..)| *known == name),
+        _ => None,
+    };
+    let decimals =
+        match argument(context, "decimals") {
+            Some(Value::Number(number)) => {
+                let found = number.as_u64().and_then(|number| u8::try_from(number).ok());
+                Some(found.ok_or_else(|| {
+                    bad_input(format!("decimals: expected 0 to 12, found {number}"))
+                })?)
+            }
+            _ => None,
+        };
+    Ok(Reshape::Measure(MeasureSpec {
+        name: text_argument(context, "name").unwrap_or_default(),
+        expression: text_argument(context, "expression").unwrap_or_default(),
+        unit: text_argument(context, "unit"),
+        description: text_argument(context, "description").unwrap_or_default(),
+        format: format.map(|(.., format)| *format).unwrap_or_default(),
+        decimals,
+    }))
+}
+
+fn dimension(context: &ResolverContext<'_>) -> Result<Reshape> {
+    Ok(Reshape::Dimension(DimensionSpec {
+        name: text_argument(context, "name").unwrap_or_default(),
+        expression: text_argument(context, "expression").unwrap_or_default(),
+        unit: text_argument(context, "unit"),
+        description: text_argument(context, "description").unwrap_or_default(),
+    }))
+}
+
+fn undeclare(context: &ResolverContext<'_>) -> Result<Reshape> {
+    Ok(Reshape::Undeclare { name: text_argument(context, "name").unwrap_or_default() })
 }
 
 fn data_type(context: &ResolverContext<'_>) -> Result<ColumnType> {

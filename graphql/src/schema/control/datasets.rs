@@ -11,7 +11,7 @@ use engine::{Catalog, CommitRecord, DatasetEntry, Error, Result, Role};
 use super::super::connection::first;
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
 use super::super::scalars;
-use super::{big, instant, json, optional_instant};
+use super::{big, declared, instant, json, optional_instant};
 use crate::error::bad_input;
 use crate::shape::{Column, Shape};
 
@@ -19,8 +19,8 @@ use crate::shape::{Column, Shape};
 const VERSIONS_DEFAULT: usize = 20;
 
 pub(crate) struct Dataset {
-    entry: DatasetEntry,
-    shape: Arc<Shape>,
+    pub(super) entry: DatasetEntry,
+    pub(super) shape: Arc<Shape>,
 }
 
 #[derive(Clone)]
@@ -58,8 +58,8 @@ impl Dataset {
     }
 }
 
-/// `Dataset`, `DatasetColumn`, `DatasetVersion`.
-pub(crate) fn types() -> [Object; 5] {
+/// `Dataset`, `DatasetColumn`, `DatasetMeasure`, `DatasetDimension`, `DatasetVersion`.
+pub(crate) fn types() -> [Object; 7] {
     let text = || TypeRef::named_nn(TypeRef::STRING);
     let optional =
         |text: Option<&String>| text.map_or(Value::Null, |text| Value::from(text.as_str()));
@@ -83,6 +83,14 @@ pub(crate) fn types() -> [Object; 5] {
             Ok(optional(d.entry.spec.time_column.as_ref()))
         }))
         .field(objects("columns", TypeRef::named_nn_list_nn("DatasetColumn"), Dataset::columns))
+        .field(
+            objects("measures", TypeRef::named_nn_list_nn("DatasetMeasure"), Dataset::measures)
+                .description("What is computed of its groups by name."),
+        )
+        .field(
+            objects("dimensions", TypeRef::named_nn_list_nn("DatasetDimension"), Dataset::dimensions)
+                .description("What is computed of its rows by name, and used as columns are."),
+        )
         .field(
             part("isQuarantine", TypeRef::named_nn(TypeRef::BOOLEAN), |d: &Dataset| {
                 Ok(d.entry.spec.name.is_quarantine().into())
@@ -135,7 +143,8 @@ pub(crate) fn types() -> [Object; 5] {
         .field(part("unit", TypeRef::named(TypeRef::STRING), move |c: &ColumnRef| {
             Ok(optional(c.unit.as_ref()))
         }));
-    [dataset, column, version_type(), unreadable_type(), dropped_type()]
+    let [measure, dimension] = declared::types();
+    [dataset, column, measure, dimension, version_type(), unreadable_type(), dropped_type()]
 }
 
 /// Bytes or files of a dataset; they would tell of rows that are kept back.

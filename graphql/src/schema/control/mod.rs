@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod columns;
 pub(crate) mod datasets;
+pub(crate) mod declared;
 pub(crate) mod devices;
 pub(crate) mod jobs;
 pub(crate) mod keys;

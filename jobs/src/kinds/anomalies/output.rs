@@ -82,6 +82,8 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         columns,
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

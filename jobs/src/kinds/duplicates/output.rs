@@ -96,6 +96,8 @@ fn spec(
         columns,
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) fn spec(name: DatasetName, dimension: u32) -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

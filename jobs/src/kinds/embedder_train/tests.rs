@@ -47,6 +47,8 @@ fn spec(name: &str, key: &[&str], columns: Vec<datasets::ColumnSpec>) -> Dataset
         columns,
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

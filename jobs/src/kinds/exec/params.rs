@@ -186,6 +186,8 @@ impl Params {
             columns: self.output_columns.clone(),
             validations: Vec::new(),
             relations: Vec::new(),
+            dimensions: Vec::new(),
+            measures: Vec::new(),
         }
     }
 }

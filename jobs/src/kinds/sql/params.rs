@@ -229,6 +229,8 @@ impl Params {
             columns: Vec::new(),
             validations: Vec::new(),
             relations: Vec::new(),
+            dimensions: Vec::new(),
+            measures: Vec::new(),
         }
     }
 }

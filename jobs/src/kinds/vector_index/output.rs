@@ -91,6 +91,8 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 

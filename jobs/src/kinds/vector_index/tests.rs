@@ -53,6 +53,8 @@ impl Rig {
             ],
             validations: Vec::new(),
             relations: Vec::new(),
+            dimensions: Vec::new(),
+            measures: Vec::new(),
         };
         let who = Principal::local();
         ensure(&self.engine, &spec).await;
@@ -192,6 +194,8 @@ async fn a_narrow_filter_is_searched_exactly() {
         columns: vec![column("id", ColumnType::Text, false, "")],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     };
     drop(session);
     let who = Principal::local();

@@ -62,6 +62,8 @@ pub(crate) fn spec(name: DatasetName) -> DatasetSpec {
         ],
         validations: Vec::new(),
         relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
     }
 }
 
