@@ -230,14 +230,14 @@ impl Reading<'_> {
 
     async fn by_identity(&self, table: DataFrame) -> Result<Collected<'_>> {
         let (identity, direction) = (identity_of(self.shape), self.request.way.direct(ASCENDING));
-        let (table, skip) = self.from_identity(table).await?;
+        let (table, skip) = self.behind_identity(table).await?;
         let mut sorting = self.sorting();
         sorting.push(direction.sort(identity.clone()));
         self.collect(table, sorting, skip, Some(identity.alias(IDENTITY))).await
     }
 
     /// Rows of `table` from the cursor's on, where their identities order them, and how many of these stand before the page.
-    pub(super) async fn from_identity(&self, table: DataFrame) -> Result<(DataFrame, usize)> {
+    pub(super) async fn behind_identity(&self, table: DataFrame) -> Result<(DataFrame, usize)> {
         let Some(cursor) = &self.request.from else { return Ok((table, 0)) };
         let Some(tie) = &cursor.tie else {
             return Ok((table.filter(behind(self.behind(cursor), Tied::Excluded)?)?, 0));

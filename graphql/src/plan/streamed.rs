@@ -2,7 +2,7 @@
 //! in memory than what sorts it, which spills.
 //!
 //! ```text
-//!  where ─▶ behind cursor ─▶ top-k, of the order's columns alone ─▶ where it ends, whether there is more
+//!  where ─▶ behind cursor ─▶ sorted, the order's columns alone ─▶ where it ends, whether there is more
 //!  where ─▶ behind cursor ─▶ not behind that end ─▶ sorted ─▶ columns, a batch at a time
 //! ```
 //!
@@ -26,6 +26,10 @@ use super::page::{
     ASCENDING, IDENTITY, PageRequest, Reading, Way, identities, identity_of, values_at,
 };
 use crate::shape::Shape;
+
+/// Rows that are looked for as the first of all. More of them come sooner where all are sorted, which spills: of two million rows the
+/// first million took twenty times as long by a heap.
+const FIRST_ROWS_MAX: usize = 20_000;
 
 /// Where a page ends, and the plan of its rows.
 pub(crate) struct StreamedPage {
@@ -66,7 +70,7 @@ pub(crate) async fn plan_page(
             return Ok(page);
         }
     }
-    let (table, skip) = reading.from_identity(table).await?;
+    let (table, skip) = reading.behind_identity(table).await?;
     let span = Span { reading: &reading, table, skip, by: By::Identity };
     span.page().await?.ok_or_else(|| Error::internal("rows without a fixed order"))
 }
@@ -126,14 +130,24 @@ impl Span<'_> {
         if self.by == By::Identity {
             output.push(identity_of(shape).alias(IDENTITY));
         }
-        let frame = self.table.clone().sort(self.sorting())?;
-        let frame = frame.limit(self.skip, Some(request.rows + 1))?.select(output)?;
+        let (mut skip, most) = (self.skip, request.rows + 1);
+        let mut frame = self.table.clone().sort(self.sorting())?;
+        if skip.saturating_add(most) <= FIRST_ROWS_MAX {
+            frame = frame.limit(0, Some(skip + most))?;
+        }
+        let frame = frame.select(output)?;
         let mut batches = session.stream(frame).await?;
         let mut converter: Option<RowConverter> = None;
         let (mut seen, mut end) = (0, None);
         // Of the row before.
         let (mut last, mut last_tie) = (None::<Vec<u8>>, None::<Tie>);
-        while let Some(batch) = batches.try_next().await.map_err(Error::from)? {
+        while seen < most
+            && let Some(batch) = batches.try_next().await.map_err(Error::from)?
+        {
+            let skipped = skip.min(batch.num_rows());
+            skip -= skipped;
+            let rows = (batch.num_rows() - skipped).min(most - seen);
+            let batch = batch.slice(skipped, rows);
             let keys = self.reading.keys(&batch)?;
             let rows = match &converter {
                 Some(converter) => converter.convert_columns(&keys)?,
