@@ -203,6 +203,11 @@ pub enum Credential {
         /// When it ends.
         expires_at: DateTime<Utc>,
     },
+    /// By a certificate that somebody signed who is trusted.
+    Certificate {
+        /// When it ends.
+        expires_at: DateTime<Utc>,
+    },
 }
 
 impl fmt::Display for Credential {
@@ -212,6 +217,7 @@ impl fmt::Display for Credential {
             Self::Setting => f.write_str("key of the settings"),
             Self::Key { prefix, .. } => write!(f, "key {prefix}"),
             Self::Token { .. } => f.write_str("token"),
+            Self::Certificate { .. } => f.write_str("certificate"),
         }
     }
 }

@@ -39,8 +39,9 @@ pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
 pub use limits::{LimitSetting, LimitValue, Limits};
 pub use server::{
-    ApiKey, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant, LISTEN_DEFAULT, Patience,
-    Server, ServerOptions, require_loopback,
+    ApiKey, CertificateField, CertificateRule, ClientAuthority, ClientCertificates, CorsOptions,
+    JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant, LISTEN_DEFAULT, Patience, Server,
+    ServerOptions, TlsOptions, require_loopback,
 };
 pub use service::{Accepts, Service};
 

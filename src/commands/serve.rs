@@ -60,12 +60,16 @@ pub async fn listen(
         listen: settings.listen()?,
         keys: settings.api_keys()?,
         jwt: settings.jwt()?,
+        tls: settings.tls()?,
+        certificates: settings.certificates()?,
+        cors: settings.cors()?,
+        compression: settings.compression(),
         ..ServerOptions::default()
     };
     options.limits = settings.limits()?;
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
-    output.note(&format!("listening on http://{}", server.address()));
+    output.note(&format!("listening on {}", server.url()));
     if settings.workers()? == 0 {
         output.note("runs are left to `colonnade worker`");
     }

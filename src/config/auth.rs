@@ -1,4 +1,4 @@
-//! `[auth.jwt]`: whose tokens let somebody in.
+//! `[auth.jwt]`: whose tokens let somebody in. What certificates are worth is in `server.rs`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use engine::{Error, Result, Role, TenantId};
 use graphql::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
 use serde::Deserialize;
 
+use super::server::Certificate;
 use super::{InForce, Origin, Settings, bad};
 
 /// How tokens may be signed where nothing is said: by what providers use, and no more.
@@ -25,6 +26,8 @@ const ROLES_MAX: usize = 100;
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     jwt: Option<Jwt>,
+    #[serde(default)]
+    pub(super) certificates: Vec<Certificate>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -80,7 +83,7 @@ fn roles_claim() -> String {
 impl Settings {
     /// Whose tokens let somebody in, if anybody's do.
     pub fn jwt(&self) -> Result<Option<JwtOptions>> {
-        let Some((Auth { jwt: Some(jwt) }, origin)) = &self.auth else { return Ok(None) };
+        let Some((Auth { jwt: Some(jwt), .. }, origin)) = &self.auth else { return Ok(None) };
         self.jwt_of(jwt)
             .map(Some)
             .map_err(|error| bad(format!("auth.jwt (from {origin}): {error}")))
@@ -174,7 +177,7 @@ impl Settings {
     }
 
     pub(super) fn auth_in_force(&self) -> Option<InForce> {
-        let (Auth { jwt: Some(jwt) }, origin) = self.auth.as_ref()? else { return None };
+        let (Auth { jwt: Some(jwt), .. }, origin) = self.auth.as_ref()? else { return None };
         Some(InForce {
             name: "auth.jwt".to_owned(),
             value: format!("{} (keys in {})", jwt.issuer, jwt.jwks),

@@ -7,6 +7,7 @@ use engine::{Code, Error, GrantSet, Result};
 
 use super::auth::Auth;
 use super::keys::KeySetting;
+use super::server::Server;
 
 /// What a settings file holds.
 pub struct File {
@@ -24,6 +25,8 @@ pub struct File {
     pub limits: BTreeMap<String, String>,
     /// The `[auth]` table.
     pub auth: Option<Auth>,
+    /// The `[server]` table.
+    pub server: Option<Server>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -53,6 +56,7 @@ fn parse(name: String, text: &str) -> Result<File> {
         grants: BTreeMap::new(),
         limits: BTreeMap::new(),
         auth: None,
+        server: None,
     };
     for (key, value) in table {
         match (key.as_str(), value) {
@@ -77,6 +81,12 @@ fn parse(name: String, text: &str) -> Result<File> {
                     .try_into()
                     .map_err(|e: toml::de::Error| bad(format!("auth: {}", e.message())))?;
                 file.auth = Some(auth);
+            }
+            ("server", value) => {
+                let server = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("server: {}", e.message())))?;
+                file.server = Some(server);
             }
             (_, value) => {
                 let value = scalar(&value)

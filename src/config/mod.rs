@@ -8,6 +8,7 @@ mod file;
 mod keys;
 mod limits;
 mod runs;
+mod server;
 mod size;
 
 use std::collections::BTreeMap;
@@ -154,6 +155,7 @@ pub struct Settings {
     grants: BTreeMap<String, (GrantSet, Origin)>,
     limits: BTreeMap<String, (String, Origin)>,
     auth: Option<(auth::Auth, Origin)>,
+    server: Option<(server::Server, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -187,7 +189,7 @@ impl Settings {
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
         let mut storage = BTreeMap::new();
         let (mut keys, mut grants, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let mut auth = None;
+        let (mut auth, mut server) = (None, None);
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
@@ -195,7 +197,7 @@ impl Settings {
                     let known: Vec<_> = KEYS
                         .iter()
                         .map(|k| k.name)
-                        .chain(["storage", "keys", "grants", "limits", "auth"])
+                        .chain(["storage", "keys", "grants", "limits", "auth", "server"])
                         .collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
@@ -214,6 +216,7 @@ impl Settings {
             let of_file = |(name, value)| (name, (value, Origin::File(file.name.clone())));
             limits.extend(file.limits.into_iter().map(of_file));
             auth = file.auth.map(|auth| (auth, Origin::File(file.name.clone())));
+            server = file.server.map(|server| (server, Origin::File(file.name.clone())));
         }
 
         for (variable, value) in environment {
@@ -253,7 +256,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys, grants, limits, auth })
+        Ok(Self { values, storage, keys, grants, limits, auth, server })
     }
 
     /// Takes a flag that only some commands have.
@@ -264,8 +267,8 @@ impl Settings {
         }
         let (storage, keys) = (self.storage.clone(), self.keys.clone());
         let (grants, limits) = (self.grants.clone(), self.limits.clone());
-        let auth = self.auth.clone();
-        Self { values, storage, keys, grants, limits, auth }
+        let (auth, server) = (self.auth.clone(), self.server.clone());
+        Self { values, storage, keys, grants, limits, auth, server }
     }
 
     /// Root of all data.
@@ -385,12 +388,17 @@ impl Settings {
         self.log_format()?;
         self.listen()?;
         self.jwt()?;
+        self.tls()?;
+        self.cors()?;
+        self.certificates()?;
         self.api_keys().map(drop)
     }
 
     /// Fails where others than this machine could come to a server that has no key of the settings.
     pub fn require_keys(&self) -> Result<()> {
-        match self.api_keys()?.is_empty() && self.jwt()?.is_none() {
+        let is_open =
+            self.api_keys()?.is_empty() && self.jwt()?.is_none() && self.certificates()?.is_empty();
+        match is_open {
             true => graphql::require_loopback(self.listen()?),
             false => Ok(()),
         }
@@ -435,6 +443,7 @@ impl Settings {
         lines.extend(self.limits_in_force());
         lines.extend(self.keys_in_force());
         lines.extend(self.auth_in_force());
+        lines.extend(self.server_in_force());
         lines
     }
 

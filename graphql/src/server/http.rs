@@ -40,7 +40,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         return graphql_failure(StatusCode::NOT_ACCEPTABLE, &error, ids);
     };
     let method = request.method().clone();
-    let pass = match app.0.door.enter(request.headers()).await {
+    let pass = match app.0.door.enter(&request).await {
         Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };

@@ -296,10 +296,12 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
             "key: expires at {at}: expected a time that is to come, after {now}"
         )));
     }
-    // Who holds a key or a token for a while would hold a key for ever.
+    // Who holds a key, a token or a certificate for a while would hold a key for ever.
     let own = match &who.credential {
         Credential::Key { expires_at, .. } => *expires_at,
-        Credential::Token { expires_at } => Some(*expires_at),
+        Credential::Token { expires_at } | Credential::Certificate { expires_at } => {
+            Some(*expires_at)
+        }
         Credential::Local | Credential::Setting => None,
     };
     if let Some(own) = own
@@ -307,7 +309,7 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
     {
         let own = own.to_rfc3339();
         let says = format!(
-            "key: it would outlive the key or token that makes it; expected an end, at {own} at the latest"
+            "key: it would outlive the key, token or certificate that makes it; expected an end, at {own} at the latest"
         );
         return Err(Error::user(Code::Forbidden, says));
     }

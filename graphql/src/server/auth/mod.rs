@@ -3,15 +3,17 @@
 //! There are several ways to show who one is, one file each, and the door asks one after the other whether what was shown is theirs:
 //!
 //! ```text
-//!   local      nothing, while nobody has a key and the server is on loopback
-//!   settings   a key of the settings
-//!   issued     a key of control state
-//!   jwt        a token that somebody signed who is trusted
+//!   local          nothing, while nobody has a key and the server is on loopback
+//!   settings       a key of the settings
+//!   issued         a key of control state
+//!   jwt            a token that somebody signed who is trusted
+//!   certificates   a certificate that was shown when the connection began, and nothing in the request
 //! ```
 //! Whatever is shown comes in a header or in a WebSocket's first message, never in an address, which logs and histories keep. What is
 //! not known, not of use any more, or never was, gets one and the same answer. Who is let in gets a [`Pass`], which says until when:
 //! what goes on for long ends with it.
 
+mod certificates;
 mod issued;
 mod jwt;
 mod local;
@@ -26,9 +28,12 @@ use chrono::{DateTime, Utc};
 use engine::{Code, Error, Principal, Result, Role};
 use futures::future::BoxFuture;
 use jobs::KeyRing;
+use poem::Request;
 use poem::http::{HeaderMap, header};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use certificates::Certificates;
+pub use certificates::{CertificateField, CertificateRule};
 use issued::IssuedKeys;
 pub(crate) use jwt::Tokens;
 use jwt::TokensAtTheDoor;
@@ -36,6 +41,8 @@ pub use jwt::{JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant};
 use local::LocalUser;
 pub use settings::ApiKey;
 use settings::SettingsKeys;
+
+use super::tls::{Certificate, OfClient};
 
 /// Longest key or token.
 const SECRET_BYTES_MAX: usize = 16 << 10;
@@ -49,6 +56,27 @@ struct Shown<'a> {
     headers: Option<&'a HeaderMap>,
     /// A key or token.
     secret: Option<&'a str>,
+    /// The certificate of the connection; none where something else is shown.
+    certificate: Option<&'a Certificate>,
+}
+
+/// Who stands at the door: a request, or the headers of one.
+pub(crate) struct Asker<'a> {
+    headers: &'a HeaderMap,
+    certificate: Option<&'a Certificate>,
+}
+
+impl<'a> From<&'a Request> for Asker<'a> {
+    fn from(request: &'a Request) -> Self {
+        let certificate = request.extensions().get::<OfClient>().map(|of| of.0.as_ref());
+        Self { headers: request.headers(), certificate }
+    }
+}
+
+impl<'a> From<&'a HeaderMap> for Asker<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        Self { headers, certificate: None }
+    }
 }
 
 /// One way to show who one is.
@@ -67,6 +95,11 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    /// Whether nothing was shown in a request, but a certificate when the connection began.
+    pub(crate) fn is_of_certificate(&self) -> bool {
+        matches!(self.who.credential, engine::Credential::Certificate { .. })
+    }
+
     fn until(
         who: Principal,
         ended: Option<CancellationToken>,
@@ -98,6 +131,7 @@ impl Pass {
             }),
             () = expired => unauthenticated(match &self.who.credential {
                 engine::Credential::Token { .. } => "the token has expired",
+                engine::Credential::Certificate { .. } => "the certificate has expired",
                 _ => "the key has expired",
             }),
         }
@@ -106,7 +140,8 @@ impl Pass {
 
 /// The door.
 pub(crate) struct Door {
-    local: Arc<LocalUser>,
+    local: LocalUser,
+    /// What is asked after that.
     chain: Vec<Arc<dyn Authenticator>>,
     of_settings: Vec<Principal>,
     keys: Arc<KeyRing>,
@@ -127,20 +162,27 @@ impl Door {
         tokens: Option<Arc<Tokens>>,
     ) -> Self {
         let until = (keys.is_empty() && tokens.is_none()).then(|| Arc::clone(&issued));
-        let local = Arc::new(LocalUser { until });
+        let local = LocalUser { until };
         let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
         let mut of_settings: Vec<Principal> = keys.iter().map(reader).collect();
         let tenants = tokens.iter().flat_map(|tokens| tokens.tenants());
         of_settings.extend(tenants.map(|tenant| Principal::new(tenant, "server", &[Role::Reader])));
-        let mut chain: Vec<Arc<dyn Authenticator>> = vec![
-            local.clone(),
-            Arc::new(SettingsKeys(keys)),
-            Arc::new(IssuedKeys(Arc::clone(&issued))),
-        ];
+        let mut chain: Vec<Arc<dyn Authenticator>> =
+            vec![Arc::new(SettingsKeys(keys)), Arc::new(IssuedKeys(Arc::clone(&issued)))];
         if let Some(tokens) = &tokens {
             chain.push(Arc::new(TokensAtTheDoor(Arc::clone(tokens))));
         }
         Self { local, chain, of_settings, keys: issued, tokens }
+    }
+
+    /// The same, which opens to certificates, too; the local user does not come in then.
+    pub(crate) fn with_certificates(mut self, certificates: Certificates) -> Self {
+        self.local = LocalUser { until: None };
+        let tenants = certificates.rules.iter().map(|rule| rule.tenant.clone());
+        let reader = |tenant| Principal::new(tenant, "server", &[Role::Reader]);
+        self.of_settings.extend(tenants.map(reader));
+        self.chain.push(Arc::new(certificates));
+        self
     }
 
     /// Of each tenant that lets somebody in, one who reads it.
@@ -178,8 +220,9 @@ impl Door {
         tokio::join!(self.keys.keep(ending.clone()), tokens);
     }
 
-    /// Who sent these headers.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<Pass> {
+    /// Who sent this.
+    pub(crate) async fn enter<'a>(&self, asker: impl Into<Asker<'a>>) -> Result<Pass> {
+        let Asker { headers, certificate } = asker.into();
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let authorization = text(header::AUTHORIZATION.as_str());
         let secret = match (authorization, text("x-api-key")) {
@@ -188,8 +231,11 @@ impl Door {
             (None, None) => Ok(None),
         };
         // Who needs to show nothing may show anything.
-        let shown =
-            Shown { headers: Some(headers), secret: secret.as_ref().copied().unwrap_or_default() };
+        let shown = Shown {
+            headers: Some(headers),
+            secret: secret.as_ref().copied().unwrap_or_default(),
+            certificate: certificate.filter(|_| matches!(secret, Ok(None))),
+        };
         match self.ask(shown).await {
             Some(entered) => entered,
             None => Err(match secret {
@@ -202,7 +248,7 @@ impl Door {
     /// Who has the key in `authorization`, the value of a WebSocket's first message.
     pub(crate) async fn enter_with(&self, authorization: &str) -> Result<Pass> {
         let secret = bearer(authorization)?;
-        match self.ask(Shown { headers: None, secret }).await {
+        match self.ask(Shown { headers: None, secret, certificate: None }).await {
             Some(entered) => entered,
             None => Err(refusal(secret)),
         }
@@ -211,6 +257,9 @@ impl Door {
     async fn ask(&self, shown: Shown<'_>) -> Option<Result<Pass>> {
         let secret = shown.secret.filter(|secret| (1..=SECRET_BYTES_MAX).contains(&secret.len()));
         let shown = Shown { secret, ..shown };
+        if let Some(entered) = self.local.admit(shown).await {
+            return Some(entered);
+        }
         for authenticator in &self.chain {
             if let Some(entered) = authenticator.admit(shown).await {
                 return Some(entered);
