@@ -208,6 +208,11 @@ pub enum Credential {
         /// When it ends, however often it is renewed until then.
         ends_at: DateTime<Utc>,
     },
+    /// By a certificate that somebody signed who is trusted.
+    Certificate {
+        /// When it ends.
+        expires_at: DateTime<Utc>,
+    },
 }
 
 impl fmt::Display for Credential {
@@ -218,6 +223,7 @@ impl fmt::Display for Credential {
             Self::Key { prefix, .. } => write!(f, "key {prefix}"),
             Self::Token { .. } => f.write_str("token"),
             Self::Session { .. } => f.write_str("session"),
+            Self::Certificate { .. } => f.write_str("certificate"),
         }
     }
 }

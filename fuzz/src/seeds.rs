@@ -65,6 +65,11 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             "GET /graphql?query=%7Bcalls%7BtotalCount%7D%7D HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n",
             "POST /v1/ingest/calls HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nid,at\n\r\n0\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0",
+            // Settings, the headers of a request with an end, those of one without, and its reset.
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0\
+             \0\0A\u{1}\u{5}\0\0\0\u{1}\0\u{7}:method\u{3}GET\0\u{7}:scheme\u{4}http\0\u{5}:path\u{8}/healthz\0\n:authority\tlocalhost\
+             \0\0A\u{1}\u{4}\0\0\0\u{3}\0\u{7}:method\u{3}GET\0\u{7}:scheme\u{4}http\0\u{5}:path\u{8}/healthz\0\n:authority\tlocalhost\
+             \0\0\u{4}\u{3}\0\0\0\0\u{3}\0\0\0\u{8}",
         ],
         _ => &[],
     };

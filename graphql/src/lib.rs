@@ -45,8 +45,9 @@ pub use answer::{Answer, Answers, Stage};
 pub use engine::{Error, Result};
 pub use limits::{LimitSetting, LimitValue, Limits};
 pub use server::{
-    ApiKey, ClaimRules, Issuer, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant,
-    LISTEN_DEFAULT, OidcOptions, Patience, PublicUrl, SealingSecret, Secret, Server, ServerOptions,
+    ApiKey, CertificateField, CertificateRule, ClaimRules, ClientAuthority, ClientCertificates,
+    CorsOptions, Issuer, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant, LISTEN_DEFAULT,
+    OidcOptions, Patience, PublicUrl, SealingSecret, Secret, Server, ServerOptions, TlsOptions,
     require_loopback,
 };
 pub use service::{Accepts, Service};

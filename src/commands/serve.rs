@@ -62,12 +62,16 @@ pub async fn listen(
         jwt: settings.jwt()?,
         documents: settings.documents()?,
         oidc: settings.oidc()?,
+        tls: settings.tls()?,
+        certificates: settings.certificates()?,
+        cors: settings.cors()?,
+        compression: settings.compression(),
         ..ServerOptions::default()
     };
     options.limits = settings.limits()?;
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
-    output.note(&format!("listening on http://{}", server.address()));
+    output.note(&format!("listening on {}", server.url()));
     if settings.workers()? == 0 {
         output.note("runs are left to `colonnade worker`");
     }

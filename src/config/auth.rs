@@ -1,4 +1,5 @@
-//! `[auth.jwt]`: whose tokens let somebody in; and what it has in common with `[auth.oidc]`, where people log in.
+//! `[auth.jwt]`: whose tokens let somebody in; and what it has in common with `[auth.oidc]`, where people log in. What certificates are
+//! worth is in `server.rs`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use graphql::{ClaimRules, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTena
 use serde::Deserialize;
 
 use super::oidc::Oidc;
+use super::server::Certificate;
 use super::{InForce, Origin, Settings, bad};
 
 /// How tokens may be signed where nothing is said: by what providers use, and no more.
@@ -27,6 +29,8 @@ const ROLES_MAX: usize = 100;
 pub struct Auth {
     jwt: Option<Jwt>,
     pub(super) oidc: Option<Oidc>,
+    #[serde(default)]
+    pub(super) certificates: Vec<Certificate>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

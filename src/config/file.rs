@@ -8,6 +8,7 @@ use engine::{Code, Error, GrantSet, Result};
 use super::auth::Auth;
 use super::documents::Documents;
 use super::keys::KeySetting;
+use super::server::Server;
 
 /// What a settings file holds.
 pub struct File {
@@ -27,6 +28,8 @@ pub struct File {
     pub auth: Option<Auth>,
     /// The `[documents]` table.
     pub documents: Option<Documents>,
+    /// The `[server]` table.
+    pub server: Option<Server>,
 }
 
 /// Reads the file that was asked for, or the default one if it is there.
@@ -57,6 +60,7 @@ fn parse(name: String, text: &str) -> Result<File> {
         limits: BTreeMap::new(),
         auth: None,
         documents: None,
+        server: None,
     };
     for (key, value) in table {
         match (key.as_str(), value) {
@@ -87,6 +91,12 @@ fn parse(name: String, text: &str) -> Result<File> {
                     .try_into()
                     .map_err(|e: toml::de::Error| bad(format!("documents: {}", e.message())))?;
                 file.documents = Some(documents);
+            }
+            ("server", value) => {
+                let server = value
+                    .try_into()
+                    .map_err(|e: toml::de::Error| bad(format!("server: {}", e.message())))?;
+                file.server = Some(server);
             }
             (_, value) => {
                 let value = scalar(&value)

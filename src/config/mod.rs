@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 mod oidc;
 mod runs;
+mod server;
 mod size;
 
 use std::collections::BTreeMap;
@@ -157,6 +158,7 @@ pub struct Settings {
     limits: BTreeMap<String, (String, Origin)>,
     auth: Option<(auth::Auth, Origin)>,
     documents: Option<(documents::Documents, Origin)>,
+    server: Option<(server::Server, Origin)>,
 }
 
 /// A line of `colonnade config`.
@@ -190,8 +192,7 @@ impl Settings {
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
         let mut storage = BTreeMap::new();
         let (mut keys, mut grants, mut limits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let mut auth = None;
-        let mut documents = None;
+        let (mut auth, mut documents, mut server) = (None, None, None);
 
         if let Some(file) = file::read(flags.config.as_deref(), default_file)? {
             for (name, value) in file.values {
@@ -199,7 +200,8 @@ impl Settings {
                     let known: Vec<_> = KEYS
                         .iter()
                         .map(|k| k.name)
-                        .chain(["storage", "keys", "grants", "limits", "auth", "documents"])
+                        .chain(["storage", "keys", "grants", "limits"])
+                        .chain(["auth", "documents", "server"])
                         .collect();
                     return Err(bad(format!(
                         "{}: unknown setting {name:?}; expected one of {}",
@@ -219,6 +221,7 @@ impl Settings {
             limits.extend(file.limits.into_iter().map(of_file));
             auth = file.auth.map(|auth| (auth, Origin::File(file.name.clone())));
             documents = file.documents.map(|it| (it, Origin::File(file.name.clone())));
+            server = file.server.map(|server| (server, Origin::File(file.name.clone())));
         }
 
         for (variable, value) in environment {
@@ -258,7 +261,7 @@ impl Settings {
                 values.insert(name, (value.clone(), Origin::Flag(name)));
             }
         }
-        Ok(Self { values, storage, keys, grants, limits, auth, documents })
+        Ok(Self { values, storage, keys, grants, limits, auth, documents, server })
     }
 
     /// Takes a flag that only some commands have.
@@ -270,7 +273,8 @@ impl Settings {
         let (storage, keys) = (self.storage.clone(), self.keys.clone());
         let (grants, limits) = (self.grants.clone(), self.limits.clone());
         let (auth, documents) = (self.auth.clone(), self.documents.clone());
-        Self { values, storage, keys, grants, limits, auth, documents }
+        let server = self.server.clone();
+        Self { values, storage, keys, grants, limits, auth, documents, server }
     }
 
     /// Root of all data.
@@ -392,12 +396,19 @@ impl Settings {
         self.jwt()?;
         self.documents()?;
         self.oidc()?;
+        self.tls()?;
+        self.cors()?;
+        self.certificates()?;
         self.api_keys().map(drop)
     }
 
     /// Fails where others than this machine could come to a server that has no key of the settings.
     pub fn require_keys(&self) -> Result<()> {
-        match self.api_keys()?.is_empty() && self.jwt()?.is_none() && self.oidc()?.is_none() {
+        let is_open = self.api_keys()?.is_empty()
+            && self.jwt()?.is_none()
+            && self.oidc()?.is_none()
+            && self.certificates()?.is_empty();
+        match is_open {
             true => graphql::require_loopback(self.listen()?),
             false => Ok(()),
         }
@@ -443,6 +454,7 @@ impl Settings {
         lines.extend(self.keys_in_force());
         lines.extend(self.auth_in_force());
         lines.extend(self.documents_in_force());
+        lines.extend(self.server_in_force());
         lines
     }
 

@@ -254,3 +254,71 @@ fn a_login_is_read_and_its_secrets_are_not_shown() {
     let error = of("redirect = \"x\"").map(drop).unwrap_err().to_string();
     assert!(error.contains("auth: ") && error.contains("redirect"), "{error}");
 }
+
+#[test]
+fn the_server_is_set_by_a_table_and_what_is_wrong_in_it_is_named() {
+    use graphql::ClientCertificates;
+    let of = |text: &str| settings(Global::default(), &[], text);
+    let none = of("").unwrap();
+    assert!(none.tls().unwrap().is_none() && none.cors().unwrap().is_none());
+    assert!(none.compression() && none.certificates().unwrap().is_empty());
+    let tls = "[server.tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
+    let ca = "client_ca = \"ca.pem\"\n";
+    let rule =
+        "[[auth.certificates]]\nfield = \"dns\"\nvalue = \"*.example.org\"\nrole = \"viewer\"\n";
+    let set =
+        of(&format!("[server]\ncompression = false\n{tls}{ca}refresh = \"2s\"\n{rule}")).unwrap();
+    set.check().unwrap();
+    let options = set.tls().unwrap().unwrap();
+    assert!(matches!(options.clients, ClientCertificates::Required(_)), "{options:?}");
+    assert_eq!(options.refresh.as_secs(), 2);
+    assert!(!set.compression());
+    assert_eq!(set.certificates().unwrap()[0].role, engine::Role::Reader);
+    let lines = set.in_force();
+    let value =
+        |name: &str| lines.iter().find(|line| line.name == name).map(|line| &line.value).unwrap();
+    assert_eq!(value("server.tls"), "a.pem, certificates of clients required");
+    assert_eq!(value("auth.certificates[0]"), "dns *.example.org: viewer");
+    let optional = of(&format!("{tls}{ca}client_certificates = \"optional\"\n")).unwrap();
+    let options = optional.tls().unwrap().unwrap();
+    assert!(matches!(options.clients, ClientCertificates::Optional(_)), "{options:?}");
+    // A certificate lets somebody in as a key does, TLS by itself nobody.
+    let listen = "listen = \"0.0.0.0:8642\"\n";
+    of(&format!("{listen}{tls}{ca}{rule}")).unwrap().require_keys().unwrap();
+    let error = of(&format!("{listen}{tls}{ca}")).unwrap().require_keys().unwrap_err();
+    assert!(error.to_string().contains("also with TLS"), "{error}");
+    for (text, says) in [
+        (format!("{tls}client_certificates = \"required\"\n"), "client_ca: expected the file"),
+        (format!("{tls}{ca}client_certificates = \"none\"\n"), "expected neither"),
+        (
+            format!("{tls}{ca}client_certificates = \"some\"\n"),
+            "expected \"none\", \"optional\" or",
+        ),
+        (format!("{tls}client_revoked = \"x\"\n"), "client_ca, client_revoked"),
+        (format!("{tls}refresh = \"100ms\"\n"), "refresh = \"100ms\": expected a time from 1s"),
+        (tls.replace("a.pem", ""), "found an empty one"),
+        (
+            format!("{tls}{rule}"),
+            "auth.certificates (from colonnade.toml): nobody is asked for one",
+        ),
+        (format!("{tls}{ca}{rule}grants = \"none\"\n"), "[0]: grants \"none\""),
+        (
+            format!("{tls}{ca}{}", rule.replace("dns", "san")),
+            "field \"san\": expected one of cn, o",
+        ),
+        (format!("{tls}{ca}{}", rule.replace("*.ex", "*.*.ex")), "expected a name, with one *"),
+        (
+            "[server.cors]\norigins = [\"https://a.example/\"]\n".to_owned(),
+            "server.cors (from colonnade.toml): origins",
+        ),
+        (
+            "[server.cors]\norigins = [\"*\"]\ncredentials = true\n".to_owned(),
+            "credentials: expected origins by name",
+        ),
+    ] {
+        let error = of(&text).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let error = of("[server]\ntsl = 1\n").map(drop).unwrap_err().to_string();
+    assert!(error.contains("server: unknown field `tsl`"), "{error}");
+}

@@ -56,7 +56,7 @@ pub(super) async fn ready(app: &App, ids: &RequestIds) -> Response {
 
 /// Numbers for Prometheus, of all tenants together: where the server has keys, for those of admins.
 pub(super) async fn metrics(app: &App, request: &Request, ids: &RequestIds) -> Response {
-    let pass = app.0.door.enter(request.headers(), Purpose::Read).await;
+    let pass = app.0.door.enter(request, Purpose::Read).await;
     if let Err(error) = pass.and_then(|pass| pass.who.require(Role::Admin)) {
         return wire::failed(&error, ids);
     }

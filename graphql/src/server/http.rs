@@ -52,7 +52,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Method::GET => Purpose::Read,
         _ => Purpose::Change,
     };
-    let pass = match app.0.door.enter(request.headers(), purpose).await {
+    let pass = match app.0.door.enter(&request, purpose).await {
         Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };

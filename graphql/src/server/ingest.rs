@@ -48,7 +48,7 @@ impl From<Error> for Refusal {
 }
 
 async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestReceipt, Refusal> {
-    let who = app.0.door.enter(request.headers(), Purpose::Change).await?.who;
+    let who = app.0.door.enter(&request, Purpose::Change).await?.who;
     who.require_in_part(Role::Writer)?;
     app.0.let_in(&who, &request)?;
     let dataset = DatasetName::new(dataset).map_err(Error::from)?;

@@ -2,6 +2,8 @@
 
 mod auth;
 mod body;
+mod compress;
+mod cors;
 mod etag;
 mod explorer;
 mod health;
@@ -10,7 +12,10 @@ mod ingest;
 mod listen;
 mod negotiate;
 mod rows;
+mod socket;
 mod sse;
+mod streams;
+mod tls;
 mod trace;
 mod uploads;
 mod websocket;
@@ -32,11 +37,16 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use auth::{
-    ApiKey, ClaimRules, Issuer, JwksSource, JwtAlgorithm, JwtOptions, JwtRole, JwtTenant,
-    OidcOptions, PublicUrl, SealingSecret, Secret,
+    ApiKey, CertificateField, CertificateRule, ClaimRules, Issuer, JwksSource, JwtAlgorithm,
+    JwtOptions, JwtRole, JwtTenant, OidcOptions, PublicUrl, SealingSecret, Secret,
 };
-use auth::{Door, Pass, Purpose, Sessions, Tokens, oidc};
+use auth::{Certificates, Door, Pass, Purpose, Sessions, Tokens, oidc};
+use compress::Compressors;
+use cors::Cors;
+pub use cors::CorsOptions;
 use listen::OfConnection;
+use tls::Tls;
+pub use tls::{ClientAuthority, ClientCertificates, TlsOptions};
 use trace::RequestIds;
 use uploads::Uploads;
 
@@ -64,6 +74,14 @@ pub struct ServerOptions {
     pub jwt: Option<JwtOptions>,
     /// Where people log in, if anybody does.
     pub oidc: Option<OidcOptions>,
+    /// TLS, where it is spoken.
+    pub tls: Option<TlsOptions>,
+    /// Which certificates of clients let somebody in; the first that one meets counts.
+    pub certificates: Vec<CertificateRule>,
+    /// Pages of other origins that may ask.
+    pub cors: Option<CorsOptions>,
+    /// Whether answers are packed for those who can read them so.
+    pub compression: bool,
     /// What a request may ask for.
     pub limits: Limits,
     /// Documents that are known by ids, and whether only they are taken.
@@ -100,6 +118,10 @@ impl Default for ServerOptions {
             keys: Vec::new(),
             jwt: None,
             oidc: None,
+            tls: None,
+            certificates: Vec::new(),
+            cors: None,
+            compression: true,
             limits: Limits::default(),
             documents: TrustedDocuments::default(),
             patience: Patience::default(),
@@ -130,7 +152,7 @@ pub fn require_loopback(listen: SocketAddr) -> Result<()> {
     Err(Error::user(
         Code::Forbidden,
         format!(
-            "listen on {listen}: without API keys the server binds to loopback only; make a key by `colonnade keys create`, configure \
+            "listen on {listen}: without API keys the server binds to loopback only, also with TLS; make a key by `colonnade keys create`, configure \
              one, or listen on 127.0.0.1"
         ),
     ))
@@ -140,12 +162,13 @@ pub fn require_loopback(listen: SocketAddr) -> Result<()> {
 pub struct Server {
     app: App,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
 }
 
 impl Server {
     /// Takes the port. Fails when it is taken (CONFLICT), and when others than this machine could
-    /// connect without a key (FORBIDDEN).
+    /// connect without a key (FORBIDDEN); and when a file for TLS is not what it should be (BAD_INPUT).
     pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
         let listen = options.listen;
         let tokens = match options.jwt {
@@ -156,7 +179,16 @@ impl Server {
             Some(oidc) => Some(Sessions::open(oidc).await?),
             None => None,
         };
-        let door = Door::new(options.keys, runner.key_ring().await?, tokens, sessions);
+        let cors = Cors(options.cors);
+        let mut door = Door::new(options.keys, runner.key_ring().await?, tokens, sessions);
+        if !options.certificates.is_empty() {
+            let (rules, cors) = (options.certificates, cors.clone());
+            door = door.with_certificates(Certificates { rules, cors });
+        }
+        let tls = match options.tls {
+            Some(tls) => Some(Tls::open(tls).await?),
+            None => None,
+        };
         if !door.needs_key() {
             require_loopback(listen)?;
         }
@@ -174,18 +206,26 @@ impl Server {
         let app = App(Arc::new(AppInner {
             service,
             door,
+            cors,
+            compressors: Compressors::new(options.compression),
             patience: options.patience,
             uploads,
             requests,
             clients,
             sockets,
         }));
-        Ok(Self { app, listener, address })
+        Ok(Self { app, listener, tls, address })
     }
 
     /// The address that it has, with the port that was free.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it is asked, as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Serves until `shutdown` is ready: then it takes no more connections, ends subscriptions, and
@@ -201,8 +241,15 @@ impl Server {
         let looked_through = tokio::spawn(self.app.clone().look_through());
         let followed = CancellationToken::new();
         let following = tokio::spawn(self.app.clone().follow_keys(followed.clone()));
-        listen::serve(self.listener, self.app, connections_max, signal).await;
+        let files_followed = self.tls.clone().map(|tls| {
+            let until = followed.clone();
+            tokio::spawn(async move { tls.keep(until).await })
+        });
+        listen::serve(self.listener, self.app, self.tls, connections_max, signal).await;
         looked_through.abort();
+        if let Some(following) = files_followed {
+            following.abort();
+        }
         // Requests that are under way ended before, and their keys were used.
         followed.cancel();
         if let Err(error) = following.await {
@@ -242,6 +289,8 @@ struct App(Arc<AppInner>);
 struct AppInner {
     service: Service,
     door: Door,
+    cors: Cors,
+    compressors: Compressors,
     patience: Patience,
     uploads: Uploads,
     /// Requests that are read.
@@ -335,7 +384,11 @@ impl Endpoint for App {
             route = label,
             method = %request.method(),
         );
-        let mut response = self.renewed(route, request, &ids).instrument(span.clone()).await;
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let mut response = match self.0.cors.preflight(&request, &ids) {
+            Some(told) => told,
+            None => self.renewed(route, request, &ids).instrument(span.clone()).await,
+        };
         let took = started.elapsed();
         let status = response.status();
         self.0.service.0.meter.request(label, status.as_u16(), took);
@@ -350,6 +403,7 @@ impl Endpoint for App {
             );
         });
         let headers = response.headers_mut();
+        self.0.cors.tell(origin.as_ref(), headers);
         for (name, value) in [("x-trace-id", &ids.trace), ("x-request-id", &ids.request)] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
@@ -398,6 +452,13 @@ impl App {
         let method = request.method().clone();
         let is_read = method == Method::GET || method == Method::HEAD;
         match route {
+            // As HTTP/2 opens WebSockets (RFC 8441), and clients tunnels.
+            _ if method == Method::CONNECT => {
+                let says =
+                    "CONNECT is not taken; WebSockets are opened on a connection of HTTP/1.1";
+                let error = Error::user(Code::BadInput, says);
+                wire::failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids)
+            }
             Route::Graphql => http::graphql(self, request, ids).await,
             Route::Ingest(dataset) if method == Method::POST => {
                 ingest::ingest(self, &dataset, request, ids).await

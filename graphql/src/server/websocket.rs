@@ -82,7 +82,7 @@ enum ClientMessage {
 /// Answers the handshake and serves the connection.
 pub(super) async fn upgrade(app: &App, request: Request, ids: &RequestIds) -> Response {
     // With keys, the key may come in the first message; browsers can send no header here.
-    let known = match app.0.door.enter(request.headers(), Purpose::Socket).await {
+    let known = match app.0.door.enter(&request, Purpose::Socket).await {
         Ok(pass) => Some(pass),
         // Who has a session, and may not come with it from there, is told.
         Err(error)
@@ -306,15 +306,16 @@ impl Connection {
         if self.pass.is_some() {
             return Err(Some(Close::new(4429, "Too many initialisation requests")));
         }
-        let pass = match self.known.take() {
-            Some(pass) => pass,
-            None => {
-                let payload = payload.as_ref().and_then(Value::as_object);
-                let authorization = payload.and_then(|payload| {
-                    let mut pairs = payload.iter();
-                    pairs.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-                });
-                let authorization = authorization.and_then(|(_, value)| value.as_str());
+        let payload = payload.as_ref().and_then(Value::as_object);
+        let authorization = payload.and_then(|payload| {
+            let mut pairs = payload.iter();
+            pairs.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        });
+        let authorization = authorization.map(|(_, value)| value.as_str().unwrap_or_default());
+        let pass = match (self.known.take(), authorization) {
+            (Some(pass), None) => pass,
+            (Some(pass), Some(_)) if !pass.is_of_certificate() => pass,
+            (_, authorization) => {
                 let entered = self.app.0.door.enter_with(authorization.unwrap_or_default()).await;
                 entered.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?
             }

@@ -299,7 +299,9 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
     // Who is let in for a while would hold a key for ever.
     let own = match &who.credential {
         Credential::Key { expires_at, .. } => *expires_at,
-        Credential::Token { expires_at } => Some(*expires_at),
+        Credential::Token { expires_at } | Credential::Certificate { expires_at } => {
+            Some(*expires_at)
+        }
         Credential::Session { ends_at } => Some(*ends_at),
         Credential::Local | Credential::Setting => None,
     };
@@ -308,7 +310,7 @@ fn check(who: &Principal, request: &KeyRequest, now: DateTime<Utc>) -> Result<()
     {
         let own = own.to_rfc3339();
         let says = format!(
-            "key: it would outlive the key, token or session that makes it; expected an end, at {own} at the latest"
+            "key: it would outlive the key, token, certificate or session that makes it; expected an end, at {own} at the latest"
         );
         return Err(Error::user(Code::Forbidden, says));
     }

@@ -51,6 +51,19 @@ fn check(headers: &HeaderMap) -> Result<()> {
              user only",
         ));
     }
+    match is_of_own_page(headers) {
+        true => Ok(()),
+        false => Err(Error::user(
+            Code::Forbidden,
+            "the request comes from a page of another origin; without keys only the server's own \
+             pages may ask",
+        )),
+    }
+}
+
+/// Whether a request is of no page of another origin, as far as browsers say.
+pub(super) fn is_of_own_page(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let is_own_site = headers.get("sec-fetch-site").is_none_or(|site| {
         // Of a page of ours, or typed by the user.
         site == "same-origin" || site == "none"
@@ -60,14 +73,7 @@ fn check(headers: &HeaderMap) -> Result<()> {
         let authority = origin.as_ref().and_then(Uri::authority);
         authority.is_some_and(|origin| origin.as_str().eq_ignore_ascii_case(host))
     });
-    match is_own_site && is_own_origin {
-        true => Ok(()),
-        false => Err(Error::user(
-            Code::Forbidden,
-            "the request comes from a page of another origin; without keys only the server's own \
-             pages may ask",
-        )),
-    }
+    is_own_site && is_own_origin
 }
 
 /// Whether a `Host` header names this machine, on whatever port: it may be forwarded.

@@ -3,16 +3,18 @@
 //! There are several ways to show who one is, one file each, and the door asks one after the other whether what was shown is theirs:
 //!
 //! ```text
-//!   local      nothing, while nobody has a key and the server is on loopback
-//!   settings   a key of the settings
-//!   issued     a key of control state
-//!   jwt        a token that somebody signed who is trusted
-//!   oidc       the session of somebody who has logged in with a browser
+//!   local          nothing, while nobody has a key and the server is on loopback
+//!   settings       a key of the settings
+//!   issued         a key of control state
+//!   jwt            a token that somebody signed who is trusted
+//!   oidc           the session of somebody who has logged in with a browser
+//!   certificates   a certificate that was shown when the connection began, and nothing in the request
 //! ```
 //! Whatever is shown comes in a header or in a WebSocket's first message, never in an address, which logs and histories keep. What is
 //! not known, not of use any more, or never was, gets one and the same answer. Who is let in gets a [`Pass`], which says until when:
 //! what goes on for long ends with it.
 
+mod certificates;
 mod claims;
 mod fetch;
 mod issued;
@@ -30,9 +32,12 @@ use chrono::{DateTime, Utc};
 use engine::{Code, Error, Principal, Result, Role};
 use futures::future::BoxFuture;
 use jobs::KeyRing;
+use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, header};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use certificates::Certificates;
+pub use certificates::{CertificateField, CertificateRule};
 pub use claims::{ClaimRules, JwtRole, JwtTenant};
 use issued::IssuedKeys;
 pub(crate) use jwt::Tokens;
@@ -44,6 +49,8 @@ use oidc::SessionsAtTheDoor;
 pub use oidc::{Issuer, OidcOptions, PublicUrl, SealingSecret, Secret};
 pub use settings::ApiKey;
 use settings::SettingsKeys;
+
+use super::tls::{Certificate, OfClient};
 
 /// Longest key or token.
 const SECRET_BYTES_MAX: usize = 16 << 10;
@@ -59,6 +66,8 @@ struct Shown<'a> {
     secret: Option<&'a str>,
     /// What it is shown for.
     purpose: Purpose,
+    /// The certificate of the connection; none where something else is shown.
+    certificate: Option<&'a Certificate>,
 }
 
 /// What somebody comes for. A browser sends cookies along whichever page had the request sent, so what a cookie lets in depends on it.
@@ -70,6 +79,25 @@ pub(crate) enum Purpose {
     Change,
     /// To open a WebSocket.
     Socket,
+}
+
+/// Who stands at the door: a request, or the headers of one.
+pub(crate) struct Asker<'a> {
+    headers: &'a HeaderMap,
+    certificate: Option<&'a Certificate>,
+}
+
+impl<'a> From<&'a Request> for Asker<'a> {
+    fn from(request: &'a Request) -> Self {
+        let certificate = request.extensions().get::<OfClient>().map(|of| of.0.as_ref());
+        Self { headers: request.headers(), certificate }
+    }
+}
+
+impl<'a> From<&'a HeaderMap> for Asker<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        Self { headers, certificate: None }
+    }
 }
 
 /// One way to show who one is.
@@ -88,6 +116,11 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    /// Whether nothing was shown in a request, but a certificate when the connection began.
+    pub(crate) fn is_of_certificate(&self) -> bool {
+        matches!(self.who.credential, engine::Credential::Certificate { .. })
+    }
+
     fn until(
         who: Principal,
         ended: Option<CancellationToken>,
@@ -121,6 +154,7 @@ impl Pass {
             () = expired => unauthenticated(match &self.who.credential {
                 engine::Credential::Token { .. } => "the token has expired",
                 engine::Credential::Session { .. } => "the session has to be renewed: come again",
+                engine::Credential::Certificate { .. } => "the certificate has expired",
                 _ => "the key has expired",
             }),
         }
@@ -129,7 +163,8 @@ impl Pass {
 
 /// The door.
 pub(crate) struct Door {
-    local: Arc<LocalUser>,
+    local: LocalUser,
+    /// What is asked after that.
     chain: Vec<Arc<dyn Authenticator>>,
     of_settings: Vec<Principal>,
     keys: Arc<KeyRing>,
@@ -154,17 +189,14 @@ impl Door {
     ) -> Self {
         let is_open = keys.is_empty() && tokens.is_none() && sessions.is_none();
         let until = is_open.then(|| Arc::clone(&issued));
-        let local = Arc::new(LocalUser { until });
+        let local = LocalUser { until };
         let reader = |key: &ApiKey| Principal::new(key.tenant.clone(), "server", &[Role::Reader]);
         let mut of_settings: Vec<Principal> = keys.iter().map(reader).collect();
         let of_tokens = tokens.iter().flat_map(|tokens| tokens.rules().tenants());
         let tenants = of_tokens.chain(sessions.iter().flat_map(|sessions| sessions.tenants()));
         of_settings.extend(tenants.map(|tenant| Principal::new(tenant, "server", &[Role::Reader])));
-        let mut chain: Vec<Arc<dyn Authenticator>> = vec![
-            local.clone(),
-            Arc::new(SettingsKeys(keys)),
-            Arc::new(IssuedKeys(Arc::clone(&issued))),
-        ];
+        let mut chain: Vec<Arc<dyn Authenticator>> =
+            vec![Arc::new(SettingsKeys(keys)), Arc::new(IssuedKeys(Arc::clone(&issued)))];
         if let Some(tokens) = &tokens {
             chain.push(Arc::new(TokensAtTheDoor(Arc::clone(tokens))));
         }
@@ -172,6 +204,16 @@ impl Door {
             chain.push(Arc::new(SessionsAtTheDoor(Arc::clone(sessions))));
         }
         Self { local, chain, of_settings, keys: issued, tokens, sessions }
+    }
+
+    /// The same, which opens to certificates, too; the local user does not come in then.
+    pub(crate) fn with_certificates(mut self, certificates: Certificates) -> Self {
+        self.local = LocalUser { until: None };
+        let tenants = certificates.rules.iter().map(|rule| rule.tenant.clone());
+        let reader = |tenant| Principal::new(tenant, "server", &[Role::Reader]);
+        self.of_settings.extend(tenants.map(reader));
+        self.chain.push(Arc::new(certificates));
+        self
     }
 
     /// Of each tenant that lets somebody in, one who reads it.
@@ -228,8 +270,13 @@ impl Door {
         }
     }
 
-    /// Who sent these headers, and what for.
-    pub(crate) async fn enter(&self, headers: &HeaderMap, purpose: Purpose) -> Result<Pass> {
+    /// Who sent this, and what for.
+    pub(crate) async fn enter<'a>(
+        &self,
+        asker: impl Into<Asker<'a>>,
+        purpose: Purpose,
+    ) -> Result<Pass> {
+        let Asker { headers, certificate } = asker.into();
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let authorization = text(header::AUTHORIZATION.as_str());
         let secret = match (authorization, text("x-api-key")) {
@@ -238,8 +285,12 @@ impl Door {
             (None, None) => Ok(None),
         };
         // Who needs to show nothing may show anything.
-        let known = secret.as_ref().copied().unwrap_or_default();
-        let shown = Shown { headers: Some(headers), secret: known, purpose };
+        let shown = Shown {
+            headers: Some(headers),
+            secret: secret.as_ref().copied().unwrap_or_default(),
+            purpose,
+            certificate: certificate.filter(|_| matches!(secret, Ok(None))),
+        };
         match self.ask(shown).await {
             Some(entered) => entered,
             None => Err(match secret {
@@ -255,7 +306,9 @@ impl Door {
     /// Who has the key in `authorization`, the value of a WebSocket's first message.
     pub(crate) async fn enter_with(&self, authorization: &str) -> Result<Pass> {
         let secret = bearer(authorization)?;
-        match self.ask(Shown { headers: None, secret, purpose: Purpose::Socket }).await {
+        let shown =
+            Shown { headers: None, secret, purpose: Purpose::Socket, certificate: None };
+        match self.ask(shown).await {
             Some(entered) => entered,
             None => Err(refusal(secret)),
         }
@@ -264,6 +317,9 @@ impl Door {
     async fn ask(&self, shown: Shown<'_>) -> Option<Result<Pass>> {
         let secret = shown.secret.filter(|secret| (1..=SECRET_BYTES_MAX).contains(&secret.len()));
         let shown = Shown { secret, ..shown };
+        if let Some(entered) = self.local.admit(shown).await {
+            return Some(entered);
+        }
         for authenticator in &self.chain {
             if let Some(entered) = authenticator.admit(shown).await {
                 return Some(entered);
