@@ -13,7 +13,7 @@ use super::related::RELATED;
 use crate::error::bad_input;
 use crate::names::camel;
 use crate::plan::grouping::{Earlier, FILLED, HAS_EARLIER, RANK, total_name};
-use crate::plan::computed::Computed;
+use crate::plan::computed::{Computed, Measured};
 use crate::plan::groups::{GroupsRequest, key_name};
 use crate::plan::measures::{Family, Measure};
 use crate::plan::page::{PageRequest, Way};
@@ -207,10 +207,13 @@ fn groups_of(
             }
             (_, Some(which), _) => Some(earlier_of(shape, which, &fields)?),
             (_, _, Some(measure)) => Some(measured(shape, measure, &fields, |column, with| {
-                let of = Computed { measure: Some(measure), column, with, filter };
+                let of = Computed { of: Measured::Column { measure, column, with }, filter };
                 computed(shape, &of)
             })?),
-            _ => of_key().map(|(at, column)| column_of(key_name(at), column.kind.clone())),
+            _ => match shape.declared(name) {
+                Some(number) => computed(shape, &Computed::declared(number, filter)),
+                None => of_key().map(|(at, column)| column_of(key_name(at), column.kind.clone())),
+            },
         };
         let value = value.ok_or_else(|| {
             bad_input(format!(
@@ -262,10 +265,10 @@ fn earlier_of(shape: &Shape, which: Earlier, fields: &[SelectionField<'_>]) -> R
         let name = fields.first().map_or("", SelectionField::name);
         let value = match Measure::named(name) {
             Some(measure) => Some(measured(shape, measure, &fields, |column, with| {
-                value(Computed { measure: Some(measure), column, with, filter: None })
+                value(Computed { of: Measured::Column { measure, column, with }, filter: None })
             })?),
             None if name == COUNT => value(Computed::rows(None)),
-            None => None,
+            None => shape.declared(name).and_then(|it| value(Computed::declared(it, None))),
         };
         let value =
             value.ok_or_else(|| bad_input(format!("{name}: expected `count`, or a measure")))?;
