@@ -19,7 +19,7 @@ use crate::catalog::DatasetEntry;
 use crate::derived::{AUDIT, is_kept_name};
 use crate::error::{Code, Error, Result};
 use crate::lake::ColumnIds;
-use crate::session::{claims_in, keep_known};
+use crate::session::{asks_for_time, claims_in, keep_known};
 
 /// The name that stands for all datasets that no other grant names.
 const OTHERS: &str = "*";
@@ -299,14 +299,11 @@ impl Grants {
         !self.hides(dataset) && self.limited.as_ref().is_none_or(whole)
     }
 
-    /// Whether what is seen may change with the time alone: a condition on rows names a function that asks for it.
+    /// Whether what is seen may change with the time alone: a condition on rows has a word for it.
     pub fn asks_for_time(&self) -> bool {
         self.limited.as_ref().is_some_and(|limited| {
             let mut conditions = limited.set.datasets.values().filter_map(|it| it.rows.as_deref());
-            conditions.any(|condition| {
-                let condition = condition.to_ascii_lowercase();
-                ["now", "current_", "today"].iter().any(|word| condition.contains(word))
-            })
+            conditions.any(asks_for_time)
         })
     }
 

@@ -142,11 +142,11 @@ impl Answer {
     }
 
     /// What came of the same request before.
-    pub(crate) fn again(text: String, errors: Vec<ServerError>) -> Self {
+    pub(crate) fn again(text: String, has_data: bool, errors: Vec<ServerError>) -> Self {
         Self {
             json: Text::Own(text),
             stage: Stage::Executed,
-            has_data: true,
+            has_data,
             is_again: true,
             errors,
             room: None,

@@ -6,11 +6,11 @@
 use std::future::Future;
 
 use async_graphql::{Request, ServerError, Value};
-use engine::{Code, Principal, Result};
+use engine::{Code, Error, Principal, Result};
 use jobs::{KeyedRequest, Runner};
 use serde::Deserialize;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Stage};
 use crate::error::bad_input;
 use crate::guard::RootField;
 
@@ -28,6 +28,8 @@ pub(crate) struct Keyed {
     /// The digest of what is asked.
     question: String,
     has_secret: bool,
+    /// Whether it has one field, so that what it did can be told from its errors.
+    is_single: bool,
 }
 
 impl Keyed {
@@ -35,7 +37,8 @@ impl Keyed {
     pub(crate) fn of(request: &Request, question: String, roots: &[RootField]) -> Result<Option<Self>> {
         let is_secret = |root: &RootField| WITH_SECRETS.contains(&root.name.as_str());
         let has_secret = roots.iter().any(is_secret);
-        Ok(key_of(request)?.map(|key| Self { key, question, has_secret }))
+        let is_single = roots.len() == 1;
+        Ok(key_of(request)?.map(|key| Self { key, question, has_secret, is_single }))
     }
 }
 
@@ -48,30 +51,26 @@ fn key_of(request: &Request) -> Result<Option<String>> {
     }
 }
 
-/// Does `work` of `who`, unless a request of this key and question was done before: then its answer is that.
+/// Does `work` of `who`, unless a request of this key and question was done before: then its answer is that. `failed` is the answer where
+/// work fails.
 pub(crate) async fn once(
     runner: Runner,
     who: Principal,
     keyed: Option<Keyed>,
-    request_id: String,
+    failed: impl FnOnce(&Error) -> Answer,
     work: impl Future<Output = Result<Answer>>,
 ) -> Result<Answer> {
-    let Some(Keyed { key, question, has_secret }) = keyed else { return work.await };
+    let Some(Keyed { key, question, has_secret, is_single }) = keyed else { return work.await };
+    // Who sees or may do something else asks something else.
+    let question = format!("{question} {} {:?}", who.sees().digest(), who.roles);
     let open = match runner.begin_request(&who, &key, &question).await? {
         KeyedRequest::New(open) => open,
         KeyedRequest::Answered(text) => return Ok(again(text)),
     };
-    let answer = match work.await {
-        Ok(answer) => answer,
-        Err(error) => {
-            // Fields before the one that failed may be done.
-            let refused = vec![*crate::error::refused(&error)];
-            Answer::of(async_graphql::Response::from_errors(refused), &request_id)
-        }
-    };
-    match is_undone(&answer) {
+    let answer = work.await.unwrap_or_else(|error| failed(&error));
+    match is_undone(&answer, is_single) {
         true => open.undone().await,
-        false if has_secret && answer.has_data => open.end(SECRET_TOLD).await,
+        false if has_secret && (answer.errors.is_empty() || !is_single) => open.end(SECRET_TOLD).await,
         false => open.end(&answer.json).await,
     }
     Ok(answer)
@@ -79,23 +78,26 @@ pub(crate) async fn once(
 
 /// An answer of before.
 fn again(text: String) -> Answer {
-    let errors = serde_json::from_str::<Told>(&text).map(|told| told.errors).unwrap_or_default();
-    Answer::again(text, errors)
+    let told: Told = serde_json::from_str(&text).unwrap_or_default();
+    Answer::again(text, told.data.is_some_and(|data| !data.is_null()), told.errors)
 }
 
-/// The part of an answer of before that says how it came out.
-#[derive(Deserialize)]
+/// The parts of an answer of before that say how it came out.
+#[derive(Default, Deserialize)]
 struct Told {
+    #[serde(default)]
+    data: Option<serde_json::Value>,
     #[serde(default)]
     errors: Vec<ServerError>,
 }
 
-/// Whether nothing was done, for a reason that passes: nobody would want that told again.
-fn is_undone(answer: &Answer) -> bool {
-    let passes = |error: &ServerError| {
+/// Whether nothing was done, as far as its errors say: nobody would want that told again.
+fn is_undone(answer: &Answer, is_single: bool) -> bool {
+    let is_refused = |error: &ServerError| {
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-        let is = |code: &str| code == Code::ResourcesExhausted.as_str();
-        matches!(code, Some(Value::String(code)) if is(code))
+        let Some(Value::String(code)) = code else { return false };
+        [Code::ResourcesExhausted, Code::Forbidden].iter().any(|refused| refused.as_str() == code)
     };
-    !answer.has_data && !answer.errors.is_empty() && answer.errors.iter().all(passes)
+    answer.stage == Stage::Refused
+        || is_single && !answer.errors.is_empty() && answer.errors.iter().all(is_refused)
 }

@@ -3,7 +3,7 @@
 //! An answer is called by everything that it follows from: the tenant, what is seen of it, the role, the schema's generation, the
 //! document with its variables, and the versions of all datasets that its root fields read or lead to. A commit gives it another name,
 //! so that none is ever older than the catalogue that its request was admitted with. What follows from more than that (the control
-//! plane, vectors, a sample, a version of the past that may be cleaned away, conditions that ask for the time) is not kept.
+//! plane, vectors, a sample, a version of the past (also that of a cursor) that may be cleaned away, conditions that ask for the time) is not kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const ANSWERS_MAX: usize = 65_536;
 /// One part in so many of what may be kept is the most that one answer takes.
 const ANSWERS_MIN: usize = 8;
 /// Arguments by which an answer follows from more than versions.
-const NOT_OF_NOW: [&str; 2] = ["asOf", "sample"];
+const NOT_OF_NOW: [&str; 4] = ["asOf", "sample", "after", "before"];
 
 /// The answers.
 pub(crate) struct KeptAnswers {

@@ -414,33 +414,40 @@ impl Service {
             let room = state.let_go().map(|held| held.room);
             Ok(Answer { room, ..answer })
         };
-        let work = once(self.0.runner.clone(), who, keyed, request_id.to_owned(), work);
+        let failed = {
+            let id = request_id.to_owned();
+            move |error: &Error| {
+                let response = Response::from_errors(vec![*refused(error)]);
+                Answer::of(response.extension("cost", Value::from(cost)), &id)
+            }
+        };
+        let is_mutation = kind == OperationType::Mutation;
+        let work = async move {
+            work.await.map_err(|error: Error| match error.code() {
+                Code::LimitExceeded if is_mutation => Error::user(
+                    Code::LimitExceeded,
+                    format!("{error}; the field that was being answered and those before it are done"),
+                ),
+                _ => error,
+            })
+        };
+        let work = once(self.0.runner.clone(), who, keyed, failed.clone(), work);
         let result = match kind {
             // A mutation is not cut off in the middle, whoever waits for it: it would be done and look undone.
             OperationType::Mutation => {
                 let work = self.0.mutations.track_future(work);
                 let stopped = |error| Error::internal(format!("a mutation stopped: {error}"));
-                let made = match self.0.lanes.spawn(&tenant, work) {
+                match self.0.lanes.spawn(&tenant, work) {
                     Ok(work) => work.await.map_err(stopped).flatten(),
                     Err(error) => Err(error),
-                };
-                made.map_err(|error| match error.code() {
-                    Code::LimitExceeded => Error::user(
-                        Code::LimitExceeded,
-                        format!("{error}; the field that was being answered and those before it are done"),
-                    ),
-                    _ => error,
-                })
+                }
             }
             _ => {
                 let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
                 before(until, self.0.limits.operation_time_max, work).await
             }
         };
-        result.unwrap_or_else(|error| {
-            let response = Response::from_errors(vec![*refused(&error)]);
-            Answer::of(response.extension("cost", Value::from(cost)), request_id)
-        })
+        result.unwrap_or_else(|error| failed(&error))
     }
 
     fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {

@@ -75,6 +75,14 @@ use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
 use reading::{Reading, with_pauses};
 
+/// Whether a condition has a word by which something else is said each time, be it that of a function or not.
+pub(crate) fn asks_for_time(condition: &str) -> bool {
+    let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let condition = condition.to_lowercase();
+    let mut words = condition.split(|letter| !is_of_word(letter));
+    words.any(|word| word.starts_with("current_") || query::UNSTEADY.contains(word))
+}
+
 /// The claims that a condition of grants asks for.
 pub(crate) fn claims_in(condition: &str) -> std::collections::BTreeSet<String> {
     sql::joined_behind(condition, guard::CLAIM).1

@@ -38,6 +38,8 @@ pub(crate) struct PagedFields {
     pub roots: HashMap<String, RowsOf>,
     /// Relations that lead to lists.
     pub related: HashSet<String>,
+    /// Fields of groups that specs declare, with the most aggregates that one of them is made of.
+    pub declared: HashMap<String, u64>,
     /// Rows of each such list where it has no `first`.
     pub related_rows: u64,
 }
@@ -256,7 +258,13 @@ impl<'a> Costing<'a> {
             _ if is_relation => SCAN_COST.saturating_add(self.conditions(field)),
             _ => self.conditions(field).saturating_mul(inner.cost.max(1)),
         };
-        let conditions = inner.conditions.saturating_add(conditions);
+        // All rows go through each of its aggregates, however many groups there are.
+        let aggregates = match place {
+            Place::Below => self.paged.declared.get(field.name.node.as_str()).copied(),
+            _ => None,
+        };
+        let aggregates = aggregates.unwrap_or_default().saturating_mul(CONDITION_COST);
+        let conditions = inner.conditions.saturating_add(conditions).saturating_add(aggregates);
         let (own, conditions) = match is_root {
             true => (own.saturating_add(conditions), 0),
             false => (own, conditions),

@@ -163,6 +163,10 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         types.push(groups_live::live_type(shape).into());
         paged.roots.insert(shape.field.clone(), RowsOf::First);
         paged.roots.insert(format!("{}Groups", shape.field), RowsOf::First);
+        for declared in &shape.measures {
+            let most = paged.declared.entry(declared.field.clone()).or_default();
+            *most = (*most).max(declared.measure.width() as u64);
+        }
         let read = reached(name, &links);
         readings.insert(shape.field.clone(), read.clone());
         readings.insert(format!("{}Groups", shape.field), read.clone());

@@ -17,8 +17,10 @@ use crate::error::bad_input;
 const ORIGINS_MAX: usize = 100;
 /// What may be asked, with which headers, what of the answer is seen, and for how many seconds that is known.
 const METHODS: &str = "GET, HEAD, POST";
-const HEADERS: &str = "accept, authorization, content-encoding, content-type, producer, sequence, traceparent, x-api-key";
-const EXPOSED: &str = "retry-after, x-request-id, x-trace-id";
+const HEADERS: &str = "accept, authorization, content-encoding, content-type, idempotency-key, if-none-match, producer, sequence, \
+     traceparent, x-api-key";
+const EXPOSED: &str = "etag, idempotency-replayed, retry-after, x-colonnade-cost, x-colonnade-dataset, x-colonnade-end-cursor, \
+     x-colonnade-has-next-page, x-colonnade-rows, x-colonnade-version, x-request-id, x-trace-id";
 const KNOWN_SECONDS: &str = "3600";
 
 /// Whose pages may ask.

@@ -9,7 +9,7 @@ use crate::answer::{Answer, Stage};
 
 /// Caches ask again each time: what an answer is depends on who asks, and on the versions that are there.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
-const VARY: HeaderValue = HeaderValue::from_static("Accept, Authorization, Cookie");
+const VARY: HeaderValue = HeaderValue::from_static("Accept, Authorization, Cookie, X-Api-Key");
 
 /// What tells answers to GET apart that are whole; a weak one, since it is the same however the bytes are packed.
 pub(super) fn of(answer: &Answer, media: Media) -> Option<HeaderValue> {
@@ -38,9 +38,14 @@ pub(super) fn not_modified() -> Response {
 
 /// `response` with its tag.
 pub(super) fn tagged(mut response: Response, tag: HeaderValue) -> Response {
+    response.headers_mut().insert(header::ETAG, tag);
+    response
+}
+
+/// `response`, which no cache gives to somebody else, nor without asking.
+pub(super) fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, tag);
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    headers.entry(header::CACHE_CONTROL).or_insert(CACHE_CONTROL);
     headers.append(header::VARY, VARY);
     response
 }

@@ -459,7 +459,7 @@ impl App {
                 let error = Error::user(Code::BadInput, says);
                 wire::failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids)
             }
-            Route::Graphql => http::graphql(self, request, ids).await,
+            Route::Graphql => etag::private(http::graphql(self, request, ids).await),
             Route::Ingest(dataset) if method == Method::POST => {
                 ingest::ingest(self, &dataset, request, ids).await
             }

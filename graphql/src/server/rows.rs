@@ -68,7 +68,6 @@ fn streamed(rows: RowsAnswer, pass: Pass, media: RowsMedia) -> Response {
     let mut response = Response::builder()
         .status(StatusCode::OK)
         .header(header::CONTENT_TYPE, content_type)
-        .header(header::VARY, "Accept")
         .body(Body::from_bytes_stream(pieces));
     let texts = [
         ("x-colonnade-dataset", Some(about.dataset)),

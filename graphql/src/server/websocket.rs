@@ -314,7 +314,7 @@ impl Connection {
         let authorization = authorization.map(|(_, value)| value.as_str().unwrap_or_default());
         let pass = match (self.known.take(), authorization) {
             (Some(pass), None) => pass,
-            (Some(pass), Some(_)) if !pass.is_of_certificate() => pass,
+            (Some(pass), Some(_)) if !pass.is_of_browser() => pass,
             (_, authorization) => {
                 let entered = self.app.0.door.enter_with(authorization.unwrap_or_default()).await;
                 entered.map_err(|error| Close::new(4403, format!("Forbidden: {error}")))?

@@ -20,7 +20,7 @@ use super::{Accepts, Prepared, Room, Service, ServiceInner, before, in_time, no_
 use crate::answer::{Answer, Stage};
 use crate::error::{bad_input, busy, refused};
 use crate::guard::cost::{Given, RowsOf};
-use crate::rows::{AboutRows, Rows};
+use crate::rows::{AboutRows, Rows, Source};
 
 /// Rows on their way to a client.
 pub(crate) struct RowsAnswer {
@@ -37,6 +37,8 @@ pub(crate) struct RowsAnswer {
     /// Of the piece that the client takes.
     room: Option<Room>,
     until: Instant,
+    /// Of rows that are there whole.
+    _held: Option<Room>,
     _place: Taken,
 }
 
@@ -77,15 +79,20 @@ impl Service {
             let Some(given) = state.rows.take() else {
                 return Ok(Err(Box::new(Answer::of(response, &id))));
             };
+            let whole = match &given.source {
+                Source::Batch(batch) => batch.get_array_memory_size(),
+                Source::Plan { .. } => 0,
+            };
             let mut rows = Rows::begin(given, &options, bytes_max).await?;
             let piece = rows.piece().await?;
-            let room = state.let_go().map(|held| held.room.of(bytes_of(&piece)));
-            Ok(Ok((rows, piece, room)))
+            let room = state.let_go().map(|held| held.room.of(whole + bytes_of(&piece)));
+            let (held, room) = if whole > 0 { (room, None) } else { (None, room) };
+            Ok(Ok((rows, piece, room, held)))
         };
         let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
         let until = began + limits.operation_time_max;
         let made = before(until, limits.operation_time_max, work).await.map_err(refuse)?;
-        let (rows, piece, room) = made?;
+        let (rows, piece, room, held) = made?;
         self.0.meter.streams_begun.add(1);
         self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
         Ok(RowsAnswer {
@@ -97,6 +104,7 @@ impl Service {
             piece,
             room,
             until: began + limits.stream_time_max,
+            _held: held,
             _place: place,
         })
     }

@@ -20,6 +20,8 @@ pub struct RequestKey {
 pub enum RequestState {
     /// It was not known, and has begun now.
     Begun,
+    /// The tenant has as many as it may have.
+    Full,
     /// Something else was asked under this key.
     Other,
     /// It is being done.
@@ -32,7 +34,7 @@ pub enum RequestState {
 
 /// Where requests are kept.
 pub trait RequestStore {
-    /// Begins a request, in the process of `worker`, unless it is known. `times` are that of now, and the one before which requests began
+    /// Begins a request, in the process of `worker`, unless it is known or its tenant has `most` already. `times` are that of now, and the one before which requests began
     /// that are not known any more.
     fn begin_request<'a>(
         &'a self,
@@ -40,6 +42,7 @@ pub trait RequestStore {
         question: &'a str,
         worker: &'a str,
         times: (i64, i64),
+        most: i64,
     ) -> BoxFuture<'a, Result<RequestState>>;
 
     /// Says what came of one that is being done.

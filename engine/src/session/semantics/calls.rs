@@ -218,20 +218,25 @@ impl Put<'_> {
             return Err(fail(format!("{qualifier} is not what {table} is called behind FROM")));
         }
         let measure = semantics.measure(&name).map_err(|error| error.while_doing("SQL"))?;
-        let mut ast = Ast::clone(&measure.ast);
-        walk::write(&mut ast, &mut Qualified(table));
-        if let Some(filter) = &call.filter {
-            walk::write(&mut ast, &mut Filtered(filter));
-        }
-        let mut counted = Counted(0);
-        // Counting has no errors.
-        let _ = walk::read(&ast, &mut counted);
-        self.writing.written += counted.0;
+        let parts_of = |ast: &Ast| {
+            let mut counted = Counted(0);
+            // Counting has no errors.
+            let _ = walk::read(ast, &mut counted);
+            counted.0
+        };
+        // A filter is written behind each aggregate, of which there are not more than parts: so many, at most, before any is.
+        let of_filter = call.filter.as_ref().map_or(0, |filter| parts_of(filter));
+        self.writing.written += parts_of(&measure.ast).saturating_mul(1 + of_filter);
         if self.writing.written > WRITTEN_MAX {
             let says = format!(
                 "SQL: the measures of the query have more than {WRITTEN_MAX} parts; expected fewer of them"
             );
             return Err(Error::user(Code::LimitExceeded, says));
+        }
+        let mut ast = Ast::clone(&measure.ast);
+        walk::write(&mut ast, &mut Qualified(table));
+        if let Some(filter) = &call.filter {
+            walk::write(&mut ast, &mut Filtered(filter));
         }
         Ok(ast)
     }

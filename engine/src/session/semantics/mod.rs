@@ -308,6 +308,13 @@ impl Measure {
     }
 }
 
+impl Measure {
+    /// How many aggregates it is made of.
+    pub fn width(&self) -> usize {
+        self.aggregates.len()
+    }
+}
+
 impl std::fmt::Debug for Measure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Measure").field("spec", &self.spec).field("kind", &self.kind).finish()

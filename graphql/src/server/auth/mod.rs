@@ -116,9 +116,10 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Whether nothing was shown in a request, but a certificate when the connection began.
-    pub(crate) fn is_of_certificate(&self) -> bool {
-        matches!(self.who.credential, engine::Credential::Certificate { .. })
+    /// Whether a browser has what was shown, and shows it by itself: a certificate, or the cookie of a session.
+    pub(crate) fn is_of_browser(&self) -> bool {
+        use engine::Credential::{Certificate, Session};
+        matches!(self.who.credential, Certificate { .. } | Session { .. })
     }
 
     fn until(

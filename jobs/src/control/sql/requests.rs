@@ -16,6 +16,7 @@ impl SqlStore {
         question: &str,
         worker: &str,
         (now_us, forget_us): (i64, i64),
+        most: i64,
     ) -> Result<RequestState> {
         let old = query(
             "DELETE FROM requests WHERE (tenant, subject, key) IN \
@@ -24,11 +25,12 @@ impl SqlStore {
         let old = old.bind(forget_us).bind(FORGET_MAX).execute(&self.pool).await;
         old.map_err(|e| self.failed(e))?;
         let begun = query(
-            "INSERT INTO requests (tenant, subject, key, question, worker, begun_at) VALUES ($1, $2, $3, $4, $5, $6) \
+            "INSERT INTO requests (tenant, subject, key, question, worker, begun_at) \
+             SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT COUNT(*) FROM requests WHERE tenant = $1) < $7 \
              ON CONFLICT DO NOTHING",
         );
         let begun = begun.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
-        let begun = begun.bind(question.to_owned()).bind(worker.to_owned()).bind(now_us);
+        let begun = begun.bind(question.to_owned()).bind(worker.to_owned()).bind(now_us).bind(most);
         let begun = begun.execute(&self.pool).await.map_err(|e| self.failed(e))?;
         if begun.rows_affected() == 1 {
             return Ok(RequestState::Begun);
@@ -39,8 +41,7 @@ impl SqlStore {
         );
         let known = known.bind(of.tenant.clone()).bind(of.subject.clone()).bind(of.key.clone());
         let row = known.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
-        // It was let go of in between: who asks again begins it.
-        let Some(row) = row else { return Ok(RequestState::UnderWay) };
+        let Some(row) = row else { return Ok(RequestState::Full) };
         let asked: String = self.get(&row, "question")?;
         if asked != question {
             return Ok(RequestState::Other);
@@ -62,8 +63,9 @@ impl RequestStore for SqlStore {
         question: &'a str,
         worker: &'a str,
         times: (i64, i64),
+        most: i64,
     ) -> BoxFuture<'a, Result<RequestState>> {
-        self.in_time(self.begin_one(of, question, worker, times))
+        self.in_time(self.begin_one(of, question, worker, times, most))
     }
 
     fn answer_request<'a>(&'a self, of: &'a RequestKey, answer: &'a str) -> BoxFuture<'a, Result<()>> {

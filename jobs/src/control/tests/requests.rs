@@ -10,7 +10,7 @@ fn request(tenant: &str, subject: &str, key: &str) -> RequestKey {
 pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
     let of = request("t", "s", "k");
     let begin = async |of: &RequestKey, question: &str, now| {
-        store.begin_request(of, question, "gone", (now, now - 100)).await.unwrap()
+        store.begin_request(of, question, "gone", (now, now - 100), 2).await.unwrap()
     };
     assert_eq!(begin(&of, "q", 1).await, RequestState::Begun);
     // Nobody lives who could be doing it.
@@ -27,6 +27,10 @@ pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
         store.forget_request(&other).await.unwrap();
         assert_eq!(begin(&other, "q", 4).await, RequestState::Begun);
     }
+    // There are not more than a tenant may have, and those are still known.
+    assert_eq!(begin(&request("t", "s", "second"), "q", 5).await, RequestState::Begun);
+    assert_eq!(begin(&request("t", "s", "third"), "q", 5).await, RequestState::Full);
+    assert_eq!(begin(&of, "q", 5).await, RequestState::Answered("done".into()));
     // After some time it is not known any more.
     assert_eq!(begin(&of, "q", 101).await, RequestState::Answered("done".into()));
     assert_eq!(begin(&of, "q", 102).await, RequestState::Begun);

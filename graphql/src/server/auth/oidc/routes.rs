@@ -42,7 +42,7 @@ pub(in crate::server) async fn answer(
             sessions.log_out(request.headers()).await.map_err(|e| wire::failed(&e, ids))
         }
         "me" if is_get => {
-            let entered = app.0.door.enter(request.headers(), Purpose::Read).await;
+            let entered = app.0.door.enter(&request, Purpose::Read).await;
             let known = entered.map(|pass| sessions.known_of(&pass.who, request.headers()));
             known.map_err(|error| wire::failed(&error, ids))
         }
