@@ -169,8 +169,10 @@ mod tests {
             things("How many." first: Int = 7, where: Where): [Thing!]!
             size: BigInt!
         }
-        "A thing | a part
-        of one."
+        """
+        A thing | a part
+        of one.
+        """
         type Thing { name: String!, kind: Kind }
         input Where { name: String }
         enum Kind { "The first." A, B }

@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use async_graphql::Value;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn as aggregates;
 use datafusion::functions_window::expr_fn::{lag, lead, row_number};
@@ -36,6 +37,8 @@ use super::values::to_values;
 use crate::shape::Shape;
 
 const ASCENDING: Direction = Direction { ascending: true, nulls_first: false };
+/// What the columns of groups begin with that have aggregates of their rows.
+const AGGREGATE: &str = "_aggregate_";
 /// The place of a group at the top, null of all others.
 pub(crate) const RANK: &str = "_rank";
 /// Whether a part of time has no rows.
@@ -170,7 +173,7 @@ impl GroupsRequest {
                 keys
             }
             Some(totals) => {
-                computed.of_rows.extend(self.keys().map(|key| {
+                computed.marks.extend(self.keys().map(|key| {
                     aggregates::grouping(by_name(&key_name(key))).alias(total_name(key))
                 }));
                 vec![Expr::GroupingSet(match totals {
@@ -444,6 +447,8 @@ impl GroupsRequest {
 struct Aggregates {
     of_rows: Vec<Expr>,
     of_groups: Vec<Expr>,
+    /// What tells totals from groups.
+    marks: Vec<Expr>,
 }
 
 impl Aggregates {
@@ -458,33 +463,53 @@ impl Aggregates {
     fn add(&mut self, shape: &Shape, of: &Computed) -> Result<()> {
         let (name, filter) = (of.name(), of.filter.map(|filter| by_name(&filter_name(filter))));
         let value = match of.of {
-            Measured::Rows => filtered(aggregates::count(lit(1i64)), filter.as_ref()),
+            Measured::Rows => {
+                self.split(filtered(aggregates::count(lit(1i64)), filter.as_ref()))?
+            }
             Measured::Column { measure, column, with } => {
                 let with = with.map(|with| shape.at(with));
-                measure.over(shape, shape.at(column), with, filter.as_ref())
+                self.split(measure.over(shape, shape.at(column), with, filter.as_ref()))?
             }
             Measured::Declared(number) => {
                 let declared = shape.measures.get(number);
                 let declared = declared.ok_or_else(|| Error::internal("no such measure"))?;
-                let parts = format!("{name}_of_");
-                let (parts, value) = declared.measure.parts(&parts, filter.as_ref())?;
-                self.of_rows.extend(parts);
-                self.of_groups.push(value.alias(name));
-                return Ok(());
+                declared.measure.value(filter.as_ref(), |aggregate| self.column_of(aggregate))?
             }
         };
-        self.of_rows.push(value.alias(name));
+        self.of_groups.push(value.alias(name));
         Ok(())
+    }
+
+    /// The same, of what the aggregates in it are.
+    fn split(&mut self, value: Expr) -> Result<Expr> {
+        let value = value.transform_down(|part| match part {
+            Expr::AggregateFunction(_) => {
+                let column = by_name(&self.column_of(part));
+                Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
+            }
+            part => Ok(Transformed::no(part)),
+        })?;
+        Ok(value.data)
+    }
+
+    /// The column of the groups that has an aggregate. Each is computed once, whatever is made of it.
+    fn column_of(&mut self, aggregate: Expr) -> String {
+        let known = self.of_rows.iter().position(|known| *known == aggregate);
+        let at = known.unwrap_or(self.of_rows.len());
+        if known.is_none() {
+            self.of_rows.push(aggregate);
+        }
+        format!("{AGGREGATE}{at}")
     }
 
     /// The groups of `table` by `keys`, with all of it.
     fn grouped(self, table: DataFrame, keys: Vec<Expr>) -> Result<DataFrame> {
-        let groups = table.aggregate(keys, self.of_rows)?;
-        if self.of_groups.is_empty() {
-            return Ok(groups);
-        }
-        let columns = groups.schema().iter().map(|(of, field)| Expr::from((of, field)));
-        let columns: Vec<Expr> = columns.chain(self.of_groups).collect();
+        let of_rows = self.of_rows.into_iter().enumerate();
+        let of_rows = of_rows.map(|(at, it)| it.alias(format!("{AGGREGATE}{at}")));
+        let groups = table.aggregate(keys, of_rows.chain(self.marks).collect())?;
+        let others = groups.schema().iter().filter(|(_, it)| !it.name().starts_with(AGGREGATE));
+        let others = others.map(|(of, field)| Expr::from((of, field)));
+        let columns: Vec<Expr> = others.chain(self.of_groups).collect();
         Ok(groups.select(columns)?)
     }
 }

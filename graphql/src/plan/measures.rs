@@ -197,7 +197,10 @@ fn equal(column: &Column) -> Expr {
 }
 
 fn float(column: &Column) -> Expr {
-    cast(column.value(), DataType::Float64)
+    match column.kind {
+        ColumnType::Float64 => column.value(),
+        _ => cast(column.value(), DataType::Float64),
+    }
 }
 
 fn sum(column: &Column) -> Expr {

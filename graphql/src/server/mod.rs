@@ -172,11 +172,11 @@ impl Server {
     pub async fn bind(engine: Engine, runner: Runner, options: ServerOptions) -> Result<Self> {
         let listen = options.listen;
         let tokens = match options.jwt {
-            Some(jwt) => Some(Tokens::open(jwt).await?),
+            Some(jwt) => Some(Box::pin(Tokens::open(jwt)).await?),
             None => None,
         };
         let sessions = match options.oidc {
-            Some(oidc) => Some(Sessions::open(oidc).await?),
+            Some(oidc) => Some(Box::pin(Sessions::open(oidc)).await?),
             None => None,
         };
         let cors = Cors(options.cors);
@@ -387,7 +387,7 @@ impl Endpoint for App {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut response = match self.0.cors.preflight(&request, &ids) {
             Some(told) => told,
-            None => self.renewed(route, request, &ids).instrument(span.clone()).await,
+            None => Box::pin(self.renewed(route, request, &ids)).instrument(span.clone()).await,
         };
         let took = started.elapsed();
         let status = response.status();
@@ -429,13 +429,14 @@ impl App {
     }
 
     /// Answers, after the session of who asks was renewed, should it have to be.
+    /// What a route answers is held apart from who waits for it: each of them alone is large, and a thread's stack would hold all.
     async fn renewed(&self, route: Route, mut request: Request, ids: &RequestIds) -> Response {
         if !route.asks_who() {
-            return self.route(route, request, ids).await;
+            return Box::pin(self.route(route, request, ids)).await;
         }
-        match self.0.door.renew(request.headers_mut()).await {
+        match Box::pin(self.0.door.renew(request.headers_mut())).await {
             Ok(cookie) => {
-                let mut response = self.route(route, request, ids).await;
+                let mut response = Box::pin(self.route(route, request, ids)).await;
                 if let Some(cookie) = cookie {
                     response.headers_mut().append(header::SET_COOKIE, cookie);
                 }
@@ -459,13 +460,13 @@ impl App {
                 let error = Error::user(Code::BadInput, says);
                 wire::failure(StatusCode::METHOD_NOT_ALLOWED, &error, ids)
             }
-            Route::Graphql => etag::private(http::graphql(self, request, ids).await),
+            Route::Graphql => etag::private(Box::pin(http::graphql(self, request, ids)).await),
             Route::Ingest(dataset) if method == Method::POST => {
-                ingest::ingest(self, &dataset, request, ids).await
+                Box::pin(ingest::ingest(self, &dataset, request, ids)).await
             }
             Route::Ingest(_) => wire::method_not_allowed("POST", ids),
             Route::Explorer(file) if is_read => explorer::file(&file, ids),
-            Route::Auth(step) => oidc::answer(self, &step, request, ids).await,
+            Route::Auth(step) => Box::pin(oidc::answer(self, &step, request, ids)).await,
             Route::Health if is_read => health::alive(),
             Route::Ready if is_read => health::ready(self, ids).await,
             Route::Metrics if is_read => health::metrics(self, &request, ids).await,

@@ -116,7 +116,7 @@ async fn answers_are_packed_for_those_who_can_read_them_so() {
         let asks = [("accept-encoding", coding)];
         let (status, headers, bytes) = asked(&address, Method::POST, "/graphql", &asks).await;
         assert_eq!((status, &headers["content-encoding"]), (200, &coding.parse().unwrap()));
-        assert_eq!(headers["vary"], "accept-encoding");
+        assert!(headers.get_all("vary").iter().any(|it| it == "accept-encoding"), "{headers:?}");
         assert!(bytes.len() < whole.len() / 2, "{coding}: {} of {}", bytes.len(), whole.len());
         let mut unpacked = Vec::new();
         match coding {

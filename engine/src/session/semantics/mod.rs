@@ -21,9 +21,11 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast, ident,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::Expr as Ast;
 use datafusion::sql::sqlparser::ast::ExprWithAlias;
 use datasets::{ColumnType, DatasetName, DatasetSpec, DimensionSpec, MeasureSpec, did_you_mean};
@@ -260,6 +262,11 @@ impl Measure {
                 "{column:?} stands outside of an aggregate, as sum({column}); of many rows it has no one value"
             )));
         }
+        for aggregate in &mut aggregates {
+            if let Ok(simple) = simplified(aggregate.clone(), schema) {
+                *aggregate = simple;
+            }
+        }
         if aggregates.is_empty() {
             return Err(bad("expected an aggregate of columns, as sum, avg or count(*)"));
         }
@@ -270,7 +277,12 @@ impl Measure {
             value: value.data,
             ast: Opaque::new(of.ast),
         };
-        let (parts, value) = measure.parts(PART, None)?;
+        let mut parts = Vec::new();
+        let value = measure.value(None, |aggregate| {
+            let name = format!("{PART}{}", parts.len());
+            parts.push(aggregate.alias(&name));
+            name
+        })?;
         let plan = LogicalPlanBuilder::from(nothing(schema).as_ref().clone())
             .aggregate(Vec::<Expr>::new(), parts)?
             .project(vec![value.alias(&spec.name)])?
@@ -281,10 +293,14 @@ impl Measure {
         Ok(measure)
     }
 
-    /// The aggregates that it is made of, over the rows that `filter` takes, under names that begin with `prefix`, and what is made of
-    /// them in the plan above.
-    pub fn parts(&self, prefix: &str, filter: Option<&Expr>) -> Result<(Vec<Expr>, Expr)> {
-        let aggregates = self.aggregates.iter().enumerate().map(|(at, aggregate)| {
+    /// Its value in a plan of groups, over the rows that `filter` takes. `column_of` has the aggregates that it is made of computed, each
+    /// once, and says which column of the groups has one.
+    pub fn value(
+        &self,
+        filter: Option<&Expr>,
+        mut column_of: impl FnMut(Expr) -> String,
+    ) -> Result<Expr> {
+        let aggregates = self.aggregates.iter().map(|aggregate| {
             let mut aggregate = aggregate.clone();
             if let (Expr::AggregateFunction(call), Some(filter)) = (&mut aggregate, filter) {
                 let both = match call.params.filter.take() {
@@ -293,18 +309,18 @@ impl Measure {
                 };
                 call.params.filter = Some(Box::new(both));
             }
-            aggregate.alias(format!("{prefix}{at}"))
+            column_of(aggregate)
         });
+        let columns: Vec<String> = aggregates.collect();
         let value = self.value.clone().transform_up(|part| {
-            Ok(match &part {
-                Expr::Column(column) => match column.name.strip_prefix(PART) {
-                    Some(at) => Transformed::yes(ident(format!("{prefix}{at}"))),
-                    None => Transformed::no(part),
-                },
-                _ => Transformed::no(part),
+            let Expr::Column(column) = &part else { return Ok(Transformed::no(part)) };
+            let at = column.name.strip_prefix(PART).and_then(|at| at.parse::<usize>().ok());
+            Ok(match at.and_then(|at| columns.get(at)) {
+                Some(column) => Transformed::yes(ident(column)),
+                None => Transformed::no(part),
             })
         })?;
-        Ok((aggregates.collect(), value.data))
+        Ok(value.data)
     }
 }
 
@@ -341,6 +357,14 @@ fn planned(ast: Ast, schema: &DFSchema) -> Result<Expr> {
         Some(refused) => Err(bad(format!("{refused} are not taken here"))),
         None => Ok(planned),
     }
+}
+
+/// `aggregate` as a planner writes it in the end. Two that are the same only there are one name too many for it, which fails; so they
+/// are made the same here, and computed once. What can not be simplified is refused when it is planned.
+fn simplified(aggregate: Expr, schema: &Arc<DFSchema>) -> Result<Expr> {
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    let simplifier = ExprSimplifier::new(context);
+    Ok(simplifier.simplify(simplifier.coerce(aggregate, schema)?)?)
 }
 
 /// No rows of these columns.
