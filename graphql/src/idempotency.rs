@@ -20,7 +20,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotencyKey";
 /// Fields whose answers have a secret, which is shown once.
 const WITH_SECRETS: [&str; 1] = ["createKey"];
 /// What is told of such a request when it comes again.
-const SECRET_TOLD: &str = r#"{"data":null,"errors":[{"message":"the request was done; the secret of what it made is shown once and not kept: revoke that, and make another","extensions":{"code":"CONFLICT"}}]}"#;
+const SECRET_TOLD: &str = "the request was done; the secret of what it made is shown once and not kept: revoke that, and make another";
 
 /// A mutation that has a key.
 pub(crate) struct Keyed {
@@ -34,7 +34,11 @@ pub(crate) struct Keyed {
 
 impl Keyed {
     /// `request`, whose question has this digest, if it has a key.
-    pub(crate) fn of(request: &Request, question: String, roots: &[RootField]) -> Result<Option<Self>> {
+    pub(crate) fn of(
+        request: &Request,
+        question: String,
+        roots: &[RootField],
+    ) -> Result<Option<Self>> {
         let is_secret = |root: &RootField| WITH_SECRETS.contains(&root.name.as_str());
         let has_secret = roots.iter().any(is_secret);
         let is_single = roots.len() == 1;
@@ -57,7 +61,7 @@ pub(crate) async fn once(
     runner: Runner,
     who: Principal,
     keyed: Option<Keyed>,
-    failed: impl FnOnce(&Error) -> Answer,
+    failed: impl Fn(&Error) -> Answer,
     work: impl Future<Output = Result<Answer>>,
 ) -> Result<Answer> {
     let Some(Keyed { key, question, has_secret, is_single }) = keyed else { return work.await };
@@ -70,7 +74,9 @@ pub(crate) async fn once(
     let answer = work.await.unwrap_or_else(|error| failed(&error));
     match is_undone(&answer, is_single) {
         true => open.undone().await,
-        false if has_secret && (answer.errors.is_empty() || !is_single) => open.end(SECRET_TOLD).await,
+        false if has_secret && (answer.errors.is_empty() || !is_single) => {
+            open.end(&failed(&Error::user(Code::Conflict, SECRET_TOLD)).json).await
+        }
         false => open.end(&answer.json).await,
     }
     Ok(answer)

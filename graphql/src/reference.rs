@@ -13,11 +13,8 @@ use async_graphql::parser::types::{
 use engine::{Error, Result};
 
 /// The roots, with what their fields are.
-const ROOTS: [(&str, &str); 3] = [
-    ("Query", "Queries"),
-    ("Mutation", "Mutations"),
-    ("Subscription", "Subscriptions"),
-];
+const ROOTS: [(&str, &str); 3] =
+    [("Query", "Queries"), ("Mutation", "Mutations"), ("Subscription", "Subscriptions")];
 /// Kinds of types, in their order.
 const SECTIONS: [&str; 5] = ["Objects", "Interfaces", "Inputs", "Enums", "Scalars"];
 

@@ -297,7 +297,8 @@ impl RequestState {
         let engine = &self.service.engine;
         match pins.iter().all(|(_, pin)| *pin == AsOf::Latest) {
             true => {
-                let session = self.session.get_or_try_init(|| engine.session_expecting(who, &[])).await?;
+                let session =
+                    self.session.get_or_try_init(|| engine.session_expecting(who, &[])).await?;
                 Ok(session.clone())
             }
             false => engine.session_expecting(who, pins).await,

@@ -278,7 +278,8 @@ impl Service {
         accepts: Accepts,
     ) -> Answers {
         let span = tracing::info_span!("graphql", operation = request.operation_name.as_deref());
-        let answers = self.answer_in(who, request, request_id, accepts).instrument(span).await;
+        let answers = Box::pin(self.answer_in(who, request, request_id, accepts));
+        let answers = answers.instrument(span).await;
         let unanswered =
             |(stage, error): (_, Box<_>)| Answer::unanswered(stage, *error, request_id);
         answers.unwrap_or_else(|why| Answers::One(Box::new(unanswered(why))))
@@ -295,12 +296,12 @@ impl Service {
         let until = Instant::now() + time_max;
         let waiting_max = self.0.limits.waiting_max(&request, accepts);
         let (prepared, held) =
-            self.prepared(who, request, request_id, waiting_max, Given::Values).await?;
+            Box::pin(self.prepared(who, request, request_id, waiting_max, Given::Values)).await?;
         accepts.require(prepared.kind).map_err(|error| (Stage::Misplaced, refused(&error)))?;
         if prepared.kind == OperationType::Subscription {
             return Ok(Answers::Many(self.stream(prepared, request_id.to_owned())));
         }
-        let answer = self.execute(prepared, held, until, request_id).await;
+        let answer = Box::pin(self.execute(prepared, held, until, request_id)).await;
         Ok(Answers::One(Box::new(answer)))
     }
 
@@ -317,7 +318,7 @@ impl Service {
         documents.resolve(&mut request).map_err(|error| (Stage::Refused, refused(&error)))?;
         let (service, asks) = (self.clone(), who.clone());
         let id = request_id.to_owned();
-        let prepare = async move { service.prepare(&asks, request, id, given).await };
+        let prepare = Box::pin(async move { service.prepare(&asks, request, id, given).await });
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
             let held = self.0.admit(&who.tenant, waiting_max).await?;
@@ -399,7 +400,8 @@ impl Service {
         let (tenant, who) = (state.tenant().clone(), state.principal().clone());
         state.hold(held);
         let id = request_id.to_owned();
-        let work = async move {
+        // Wherever it is handed on to, it stays where it is: a stack would have it several times.
+        let work = Box::pin(async move {
             let response = state.answered(schema.schema.execute(request)).await?;
             let mut response = with_warnings(response.extension("cost", Value::from(cost)), &state);
             if let Value::Object(fields) = &mut response.data {
@@ -413,7 +415,7 @@ impl Service {
             }
             let room = state.let_go().map(|held| held.room);
             Ok(Answer { room, ..answer })
-        };
+        });
         let failed = {
             let id = request_id.to_owned();
             move |error: &Error| {
@@ -426,7 +428,9 @@ impl Service {
             work.await.map_err(|error: Error| match error.code() {
                 Code::LimitExceeded if is_mutation => Error::user(
                     Code::LimitExceeded,
-                    format!("{error}; the field that was being answered and those before it are done"),
+                    format!(
+                        "{error}; the field that was being answered and those before it are done"
+                    ),
                 ),
                 _ => error,
             })

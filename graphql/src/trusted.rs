@@ -154,7 +154,9 @@ fn unknown(id: &str) -> Error {
     let shown: String = id.chars().take(80).collect();
     Error::user(
         Code::NotFound,
-        format!("documentId: no trusted document has the id {shown:?}; the setting documents.trusted names the file of all"),
+        format!(
+            "documentId: no trusted document has the id {shown:?}; the setting documents.trusted names the file of all"
+        ),
     )
 }
 
@@ -166,7 +168,8 @@ mod tests {
     const TEXT: &str = "{ datasets { name } }";
 
     fn manifest(only: bool) -> TrustedDocuments {
-        let text = format!("{{\"sha256:{:x}\": {TEXT:?}, \"named\": {TEXT:?}}}", Sha256::digest(TEXT));
+        let text =
+            format!("{{\"sha256:{:x}\": {TEXT:?}, \"named\": {TEXT:?}}}", Sha256::digest(TEXT));
         TrustedDocuments::read(&text, "m.json", only).unwrap()
     }
 

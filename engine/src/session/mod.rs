@@ -251,7 +251,8 @@ fn require_first(dataset: &DatasetName, as_of: AsOf) -> Result<()> {
         AsOf::Version(version) => format!("version {version}"),
         AsOf::Time(at) => format!("a version of {}", at.to_rfc3339()),
     };
-    let says = format!("{dataset} has no rows yet and no {asked}; expected version 0, which is empty");
+    let says =
+        format!("{dataset} has no rows yet and no {asked}; expected version 0, which is empty");
     Err(Error::user(Code::NotFound, says))
 }
 

@@ -108,7 +108,8 @@ async fn a_measure_in_sql_is_what_it_says() {
     let header = query(&engine, "SELECT measure(mean_tokens) FROM calls").await;
     assert!(header.contains("| mean_tokens |"), "{header}");
     // Behind the columns, as those of a view.
-    let all = query(&engine, "SELECT * FROM calls LIMIT 0").await;
+    let all = query(&engine, "SELECT * FROM calls LIMIT 1").await;
+    let all = all.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(all.contains("at_month | size | day | label"), "{all}");
     assert!(query(&engine, "EXPLAIN SELECT measure(large) FROM calls").await.contains("count"));
     // Whoever reads the table itself reads what is stored.

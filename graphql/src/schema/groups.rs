@@ -24,9 +24,7 @@ use crate::limits::Limits;
 use crate::plan::as_of::as_of;
 use crate::plan::computed::{Computed, Measured};
 use crate::plan::grouping::{Earlier, Groups};
-use crate::plan::groups::{
-    Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column,
-};
+use crate::plan::groups::{Filters, GroupsArguments, GroupsRequest, ShownMeasures, enum_column};
 use crate::plan::measures::{Family, MEASURES, Measure};
 use crate::shape::{Column, Shape};
 

@@ -28,7 +28,9 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(tag) = tag.to_str().map(strong) else { return false };
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
-    known.flat_map(|known| known.split(',')).any(|known| known.trim() == "*" || strong(known) == tag)
+    known
+        .flat_map(|known| known.split(','))
+        .any(|known| known.trim() == "*" || strong(known) == tag)
 }
 
 /// Nothing but that it is the same.

@@ -26,7 +26,8 @@ pub(super) async fn respond(
 ) -> Response {
     let accepts = if method == Method::GET { Accepts::Queries } else { Accepts::Single };
     let service = &app.0.service;
-    match service.rows(&pass.who, request, &ids.request, accepts, media.options()).await {
+    let rows = service.rows(&pass.who, request, &ids.request, accepts, media.options());
+    match Box::pin(rows).await {
         Ok(rows) => streamed(rows, pass, media),
         Err(answer) => failed(*answer, method),
     }

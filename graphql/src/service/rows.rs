@@ -64,7 +64,8 @@ impl Service {
                 .ok_or_else(|| busy("streamed pages of one tenant that wait", waiting_max))
         };
         let place = in_time(limits.operation_time_max, place).await.map_err(refuse)?;
-        let prepared = self.prepared(who, request, request_id, waiting_max, Given::Columns).await;
+        let prepared = self.prepared(who, request, request_id, waiting_max, Given::Columns);
+        let prepared = Box::pin(prepared).await;
         let (prepared, held) = prepared.map_err(|(stage, error)| unanswered(stage, *error))?;
         let misplaced = |error: Error| unanswered(Stage::Misplaced, *refused(&error));
         accepts.require(prepared.kind).map_err(misplaced)?;
@@ -74,7 +75,7 @@ impl Service {
         state.rows.ask();
         state.hold(held);
         let (id, bytes_max) = (request_id.to_owned(), limits.stream_bytes_max);
-        let work = async move {
+        let work = Box::pin(async move {
             let response = state.answered(schema.schema.execute(request)).await?;
             let Some(given) = state.rows.take() else {
                 return Ok(Err(Box::new(Answer::of(response, &id))));
@@ -88,7 +89,7 @@ impl Service {
             let room = state.let_go().map(|held| held.room.of(whole + bytes_of(&piece)));
             let (held, room) = if whole > 0 { (room, None) } else { (None, room) };
             Ok(Ok((rows, piece, room, held)))
-        };
+        });
         let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
         let until = began + limits.operation_time_max;
         let made = before(until, limits.operation_time_max, work).await.map_err(refuse)?;

@@ -48,7 +48,8 @@ async fn who_follows_it_is_told_of_its_first_rows() {
     let rig = rig().await;
     let rows = "subscription { callsChanged(since: 0) { version added { nodes { id } } } }";
     let mut rows = rig.subscribe(rows).await;
-    let groups = "subscription { callsGroupsLive(groupBy: [MODEL], first: 1) { version nodes { count } } }";
+    let groups =
+        "subscription { callsGroupsLive(groupBy: [MODEL], first: 1) { version nodes { count } } }";
     let mut groups = rig.subscribe(groups).await;
     let empty = json!({"version": 0, "nodes": []});
     assert_eq!(next(&mut groups).await["data"]["callsGroupsLive"], empty);
@@ -72,7 +73,8 @@ async fn grants_hold_before_there_is_a_row() {
     };
     let other = reader(json!({"datasets": {"other": {}}}));
     assert!(!rig.service.sdl(&other).await.unwrap().contains("calls"));
-    let part = json!({"datasets": {"calls": {"rows": "model = claim.team", "masks": {"cost": "hide"}}}});
+    let part =
+        json!({"datasets": {"calls": {"rows": "model = claim.team", "masks": {"cost": "hide"}}}});
     let part = reader(part);
     let sdl = rig.service.sdl(&part).await.unwrap();
     assert!(sdl.contains("calls(") && !sdl.contains("cost:"));

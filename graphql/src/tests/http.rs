@@ -41,7 +41,11 @@ impl Client {
         read(request).await
     }
 
-    pub(super) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Value) {
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, HeaderMap, Value) {
         let mut request = self.http.get(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);

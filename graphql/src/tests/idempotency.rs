@@ -74,7 +74,8 @@ async fn what_failed_is_told_again_and_what_is_no_request_has_no_key() {
     let refused = rig.ask_as(&who(), keyed("mutation { nothing }", "d")).await;
     assert!(refused.get("data").is_none());
     assert_eq!(rows(&rig.ask_as(&who(), keyed(&delete(4), "d")).await), "1");
-    for (key, says) in [("", "1 to 255"), ("a b", "without spaces"), (&"x".repeat(256), "1 to 255")] {
+    for (key, says) in [("", "1 to 255"), ("a b", "without spaces"), (&"x".repeat(256), "1 to 255")]
+    {
         let answer = rig.ask_as(&who(), keyed(&delete(5), key)).await;
         assert!(answer["errors"][0]["message"].as_str().unwrap().contains(says), "{answer}");
     }
@@ -87,7 +88,8 @@ async fn what_failed_is_told_again_and_what_is_no_request_has_no_key() {
 #[tokio::test]
 async fn a_secret_is_told_once() {
     let rig = Rig::with_calls().await;
-    let create = "mutation { createKey(subject: \"robot\", roles: [ADMIN]) { secret key { prefix } } }";
+    let create =
+        "mutation { createKey(subject: \"robot\", roles: [ADMIN]) { secret key { prefix } } }";
     let first = rig.ask_as(&who(), keyed(create, "key")).await;
     assert!(first.get("errors").is_none(), "{first}");
     let again = rig.ask_as(&who(), keyed(create, "key")).await;

@@ -50,7 +50,9 @@ async fn who_sees_something_else_is_given_something_else() {
     };
     let query = "{ calls { totalCount } }";
     let mut seen = Vec::new();
-    for who in [who(), of_team("alpha", "model = claim.team"), of_team("beta", "model = claim.team")] {
+    for who in
+        [who(), of_team("alpha", "model = claim.team"), of_team("beta", "model = claim.team")]
+    {
         for _ in 0..2 {
             let answer = rig.ask_as(&who, query).await;
             seen.push(answer["data"]["calls"]["totalCount"].as_str().unwrap().to_owned());

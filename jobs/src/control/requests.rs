@@ -46,7 +46,11 @@ pub trait RequestStore {
     ) -> BoxFuture<'a, Result<RequestState>>;
 
     /// Says what came of one that is being done.
-    fn answer_request<'a>(&'a self, of: &'a RequestKey, answer: &'a str) -> BoxFuture<'a, Result<()>>;
+    fn answer_request<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Lets go of one that is being done, of which nothing was done.
     fn forget_request<'a>(&'a self, of: &'a RequestKey) -> BoxFuture<'a, Result<()>>;

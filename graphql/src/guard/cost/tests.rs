@@ -7,7 +7,8 @@ use async_graphql::Variables;
 fn cost(query: &str, variables: serde_json::Value) -> Result<u64, String> {
     let calls = [("calls".to_owned(), RowsOf::First), ("callsSimilar".to_owned(), RowsOf::K(10))];
     let related = ["parts".to_owned()].into();
-    let paged = PagedFields { roots: calls.into(), related, related_rows: 10, ..Default::default() };
+    let paged =
+        PagedFields { roots: calls.into(), related, related_rows: 10, ..Default::default() };
     let variables = Variables::from_json(variables);
     admit(query, None, &variables, &paged, &Limits::default(), Given::Values)
         .map(|admitted| admitted.cost)

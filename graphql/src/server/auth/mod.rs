@@ -307,8 +307,7 @@ impl Door {
     /// Who has the key in `authorization`, the value of a WebSocket's first message.
     pub(crate) async fn enter_with(&self, authorization: &str) -> Result<Pass> {
         let secret = bearer(authorization)?;
-        let shown =
-            Shown { headers: None, secret, purpose: Purpose::Socket, certificate: None };
+        let shown = Shown { headers: None, secret, purpose: Purpose::Socket, certificate: None };
         match self.ask(shown).await {
             Some(entered) => entered,
             None => Err(refusal(secret)),

@@ -68,7 +68,11 @@ impl RequestStore for SqlStore {
         self.in_time(self.begin_one(of, question, worker, times, most))
     }
 
-    fn answer_request<'a>(&'a self, of: &'a RequestKey, answer: &'a str) -> BoxFuture<'a, Result<()>> {
+    fn answer_request<'a>(
+        &'a self,
+        of: &'a RequestKey,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
         self.in_time(async move {
             let said = query(
                 "UPDATE requests SET answer = $4 WHERE tenant = $1 AND subject = $2 AND key = $3 AND answer IS NULL",

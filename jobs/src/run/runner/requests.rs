@@ -53,7 +53,9 @@ impl Runner {
         if !is_plain || key.len() > REQUEST_KEY_BYTES_MAX {
             return Err(Error::user(
                 Code::BadInput,
-                format!("idempotency key: expected 1 to {REQUEST_KEY_BYTES_MAX} letters, digits and signs without spaces"),
+                format!(
+                    "idempotency key: expected 1 to {REQUEST_KEY_BYTES_MAX} letters, digits and signs without spaces"
+                ),
             ));
         }
         let shared = Arc::clone(&self.shared);
@@ -75,13 +77,17 @@ impl Runner {
             RequestState::Full => {
                 return Err(Error::user(
                     Code::LimitExceeded,
-                    format!("idempotency keys: the tenant has used {KEYS_MAX} in {REQUEST_KEY_HOURS} hours; expected a request without one"),
+                    format!(
+                        "idempotency keys: the tenant has used {KEYS_MAX} in {REQUEST_KEY_HOURS} hours; expected a request without one"
+                    ),
                 ));
             }
             RequestState::Other => {
                 "was used for another request; expected a new key for each request".to_owned()
             }
-            RequestState::UnderWay => "is that of a request which is being done; ask again".to_owned(),
+            RequestState::UnderWay => {
+                "is that of a request which is being done; ask again".to_owned()
+            }
             RequestState::Lost => format!(
                 "is that of a request whose process ended before it was seen what came of it; the dataset audit says when, look \
                  whether it is done, and ask under a new key, or under this one in {REQUEST_KEY_HOURS} hours"
