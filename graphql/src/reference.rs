@@ -48,6 +48,8 @@ pub(crate) fn page(sdl: &str, title: &str, about: &str) -> Result<String> {
             page.definition(definition);
         }
     }
+    page.text.truncate(page.text.trim_end().len());
+    page.text.push('\n');
     Ok(page.text)
 }
 

@@ -62,8 +62,8 @@ pub use run::record::{
 };
 pub use run::records::{ControlState, examine_control, recorded_run, recorded_runs};
 pub use run::runner::{
-    KeyedRequest, OpenRequest, REQUEST_KEY_HOURS, Rerun, RerunOutput, RunHandle, RunRequest,
-    Runner, RunnerOptions, Takes, UPDATES_MAX, WorkerState,
+    KeyedRequest, OpenRequest, Rerun, RerunOutput, RunHandle, RunRequest, Runner, RunnerOptions,
+    Takes, UPDATES_MAX, WorkerState,
 };
 pub use run::stage::Stage;
 pub use run::stages::{Prices, RUN_STAGES, Usage, UsageBy, usage};

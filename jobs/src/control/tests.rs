@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 
 use super::postgres::Postgres;
 use super::*;
-
 mod keys;
 mod pipelines;
 mod requests;
-
 use keys::{keys_are_made_used_and_revoked, there_are_not_more_keys_than_may_be};
 use pipelines::{
     a_cancelled_run_whose_worker_is_gone_is_to_end,
@@ -17,7 +15,6 @@ use pipelines::{
     what_becomes_of_one_tenants_runs_holds_up_no_other,
 };
 use requests::a_request_is_begun_once_and_told_again;
-
 const ROOM: Room = Room { open_max: 100_000, of_tenant_max: 100_000 };
 
 fn new_run(id: &str, tenant: &str) -> NewRun {

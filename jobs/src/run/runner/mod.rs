@@ -40,10 +40,6 @@ mod tests;
 mod tries;
 mod worker;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
@@ -52,6 +48,9 @@ use engine::{
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -69,13 +68,12 @@ use crate::run::quotas::Moment;
 use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
-
 use request::{at_versions, new_record, pins};
 
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
 pub(crate) use request::require_outputs;
-pub use requests::{KeyedRequest, OpenRequest, REQUEST_KEY_HOURS};
+pub use requests::{KeyedRequest, OpenRequest};
 pub use rerun::{Rerun, RerunOutput};
 use shared::Told;
 pub(crate) use tries::can_pass;

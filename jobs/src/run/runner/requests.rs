@@ -13,9 +13,9 @@ use super::{Runner, Shared};
 use crate::control::{RequestKey, RequestState};
 
 /// How long a key is known.
-pub const REQUEST_KEY_HOURS: i64 = 24;
+const REQUEST_KEY_HOURS: i64 = 24;
 /// Longest key.
-pub const REQUEST_KEY_BYTES_MAX: usize = 255;
+const REQUEST_KEY_BYTES_MAX: usize = 255;
 /// Longest answer that is kept.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Keys of a tenant that are known at a time.
