@@ -47,10 +47,10 @@ pub struct Alter {
     #[arg(long, value_name = "TEXT", requires = "described")]
     pub description: Option<String>,
     /// How a measure is to be shown [default: number]
-    #[arg(long, requires = "measure", conflicts_with_all = ["add", "dimension"], value_parser = ["number", "percent", "currency"])]
+    #[arg(long, requires = "measure", conflicts_with_all = ["add", "rename", "drop", "retype", "key", "dimension", "undeclare"], value_parser = ["number", "percent", "currency"])]
     pub format: Option<String>,
     /// Digits behind the point that a measure is to be shown with
-    #[arg(long, requires = "measure", conflicts_with_all = ["add", "dimension"], value_name = "DIGITS")]
+    #[arg(long, requires = "measure", conflicts_with_all = ["add", "rename", "drop", "retype", "key", "dimension", "undeclare"], value_name = "DIGITS")]
     pub decimals: Option<u8>,
     /// Say what it would come to, and change nothing
     #[arg(long)]
