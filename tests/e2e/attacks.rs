@@ -274,9 +274,9 @@ async fn a_body_that_is_no_single_request_is_refused_by_what_it_is() {
             "a hash for a query",
             json!({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "00"}}})
                 .to_string(),
-            400,
-            "BAD_INPUT",
-            ["has no", "query"],
+            404,
+            "NOT_FOUND",
+            ["PersistedQuery", "NotFound"],
         ),
         (
             "a lone surrogate",

@@ -534,7 +534,7 @@ async fn a_request_that_ends_in_two_places_is_one_request() {
         ),
         (
             "a long URL",
-            "414",
+            "431",
             format!(
                 "GET /graphql?query={} HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 "a".repeat(100_000)
