@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::links::Links;
 use crate::meter::Meter;
 use crate::schema::TenantSchema;
+use crate::service::question_of;
 use crate::subscribe::shared::SharedResults;
 
 /// Answers that are kept, however short they are.
@@ -72,7 +73,8 @@ impl KeptAnswers {
         (kind, roots): (OperationType, &[RootField]),
     ) -> Option<String> {
         let is_of_now = NOT_OF_NOW.iter().all(|name| !request.query.contains(name));
-        if !self.is_on || kind != OperationType::Query || !is_of_now || who.sees().asks_for_time() {
+        let sees = who.sees();
+        if !self.is_on || kind != OperationType::Query || !is_of_now || sees.asks_for_time() {
             return None;
         }
         let mut digest = Sha256::new();
@@ -80,16 +82,10 @@ impl KeptAnswers {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         };
-        let sees = who.sees();
         put(who.tenant.as_str());
         put(sees.digest());
         put(&format!("{:?} {}", who.roles, schema.generation));
-        put(&request.query);
-        put(request.operation_name.as_deref().unwrap_or_default());
-        for (name, value) in request.variables.iter() {
-            put(name);
-            put(&value.to_string());
-        }
+        put(&question_of(request, None));
         let mut read = HashSet::new();
         for root in roots {
             for dataset in schema.readings.get(root.name.as_str())?.iter() {

@@ -533,7 +533,7 @@ impl Following {
 }
 
 /// What a request asks, in few bytes: of two that ask the same it is the same, whatever the variable `since` is.
-fn question_of(request: &Request, since: Option<&Name>) -> String {
+pub(crate) fn question_of(request: &Request, since: Option<&Name>) -> String {
     let values = request.variables.iter().filter(|(name, _)| Some(*name) != since);
     let mut digest = Sha256::new();
     for part in [request.query.as_str(), request.operation_name.as_deref().unwrap_or_default()] {
