@@ -197,6 +197,16 @@ impl Engine {
         })
     }
 
+    /// Fails where one of `grants` does not fit its dataset, and names those that are not there. For whoever gives them.
+    pub async fn require_fitting(
+        &self,
+        who: &Principal,
+        of: &crate::Grants,
+    ) -> Result<Vec<String>> {
+        who.require(Role::Admin)?;
+        self.0.sessions.require_fitting(&*self.0.lake.catalog(&who.tenant).await?, of)
+    }
+
     /// The tenant's datasets, read anew from the store.
     pub fn refresh_catalog<'a>(
         &'a self,

@@ -22,7 +22,7 @@ use crate::lake::ColumnIds;
 use crate::session::{asks_for_time, claims_in, keep_known};
 
 /// The name that stands for all datasets that no other grant names.
-const OTHERS: &str = "*";
+pub(crate) const OTHERS: &str = "*";
 /// Longest condition on rows.
 const ROWS_MAX_BYTES: usize = 4_096;
 /// Shortest salt: with a shorter one, hashes of all that a column may hold could be tried.
@@ -109,7 +109,9 @@ impl Mask {
         match self {
             Self::Hide => true,
             Self::Hash | Self::LastFour => matches!(kind, T::Text),
-            Self::Bucket(_) => matches!(kind, T::Int32 | T::Int64 | T::Float32 | T::Float64),
+            Self::Bucket(_) => {
+                matches!(kind, T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Decimal(..))
+            }
             Self::Span(_) => matches!(kind, T::Timestamp),
         }
     }
@@ -318,6 +320,14 @@ impl Grants {
         let grant = limited.set.of(dataset, false).filter(|grant| !grant.is_whole())?;
         let salt = limited.set.salt.as_deref().unwrap_or_default();
         Some(Part { grant, claims: &limited.claims, salt })
+    }
+}
+
+impl Grants {
+    /// The datasets that are named in them.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        let limited = self.limited.as_deref().into_iter();
+        limited.flat_map(|limited| limited.set.datasets.keys()).map(String::as_str)
     }
 }
 

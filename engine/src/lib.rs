@@ -46,7 +46,7 @@ pub use export::{
     CsvOptions, Encoder, ExportOptions, Form, Formulas, Header, NestedAs, Packing, Pieces, Quoting,
     Tallied, Tally, TallyWriter,
 };
-pub use functions::{JsonAs, json_at, json_has, list_part};
+pub use functions::{JsonAs, json_at, json_has, list_part, wide_sum};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
 pub use identity::{Credential, Principal, Role, RunId, TENANT_MAX_BYTES, TenantId, Version};
 pub use ingest::{

@@ -110,7 +110,8 @@ impl Places {
         self.try_take_many(tenant, 1)
     }
 
-    fn try_take_many(&self, tenant: &TenantId, count: u32) -> Option<Taken> {
+    /// So many places, if they are there now.
+    pub fn try_take_many(&self, tenant: &TenantId, count: u32) -> Option<Taken> {
         let of_tenant = Arc::clone(&self.of(tenant).places).try_acquire_many_owned(count).ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_many_owned(count).ok()?;
         Some(self.taken(tenant, of_all, of_tenant))

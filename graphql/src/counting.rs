@@ -16,6 +16,7 @@ use async_graphql::{
 };
 use tokio::task::yield_now;
 
+use crate::plan::values::as_it_stands;
 use crate::request::RequestState;
 
 /// What a field or an item counts beside its key and its text: many small ones take more room while they are held than as JSON.
@@ -71,6 +72,13 @@ impl Extension for Counting {
         }
         if !is_shown && !info.return_type.starts_with('[') {
             bytes += state.typename_bytes();
+        }
+        if !is_shown
+            && !is_item
+            && let Some(rows) = state.ready_rows(info.path_node)
+        {
+            counted(state, bytes + rows.len()).await;
+            return Ok(Some(as_it_stands(rows)));
         }
         if !is_shown {
             counted(state, bytes).await;

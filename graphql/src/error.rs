@@ -23,17 +23,24 @@ pub(crate) fn over_limit(
     Error::user(Code::LimitExceeded, format!("{what}: the limit is {limit}, found {found}"))
 }
 
-/// RESOURCES_EXHAUSTED that names the bound: there are too many of them at a time, and what is asked for is not at fault.
+/// LIMIT_EXCEEDED that names the bound: there are too many of them at a time, and what is asked for is not at fault.
 pub(crate) fn busy(what: &str, limit: impl std::fmt::Display) -> Error {
     let says = format!("{what}: the limit is {limit}, all of them taken; try again in a moment");
-    Error::user(Code::ResourcesExhausted, says)
+    Error::user(Code::TooMany, says)
 }
+
+/// Seconds after which it helps to ask again, in errors that pass by themselves.
+pub(crate) const RETRY_AFTER: &str = "retryAfter";
 
 /// As a GraphQL error with `extensions.code`. What is not the user's doing is logged here.
 pub(crate) fn to_graphql(error: &Error) -> GraphqlError {
     log(error);
-    GraphqlError::new(public_message(error))
-        .extend_with(|_, extensions| extensions.set("code", error.code().as_str()))
+    GraphqlError::new(public_message(error)).extend_with(|_, extensions| {
+        extensions.set("code", error.code().as_str());
+        if error.code() == Code::TooMany {
+            extensions.set(RETRY_AFTER, 1);
+        }
+    })
 }
 
 /// As the only error of a request.

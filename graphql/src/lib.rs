@@ -31,6 +31,7 @@ mod meter;
 mod names;
 mod pace;
 mod plan;
+mod rates;
 mod reference;
 mod request;
 mod rows;

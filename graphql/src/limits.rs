@@ -1,7 +1,7 @@
 //! What one request may ask for.
 //!
 //! The bounds that a program may set, with their defaults; the others stand beside what they bound, and `SECURITY.md` lists all. An
-//! error that names a bound has the code LIMIT_EXCEEDED where too much was asked for, and RESOURCES_EXHAUSTED where too many ask.
+//! error that names a bound has the code LIMIT_EXCEEDED: with `retryAfter`, and the status 429, where too many ask or ask too often.
 
 use std::time::Duration;
 
@@ -153,6 +153,10 @@ fn cores() -> usize {
 limits! {
     /// Connections at a time. Where they are all taken, one that only waits makes room for a newcomer.
     connections_max: Count = 16_384,
+    /// Requests a minute of one subject: queries, mutations, subscriptions and ingest bodies, over HTTP and on WebSockets.
+    subject_requests_a_minute_max: Number = 60_000,
+    /// The same of all of one tenant.
+    tenant_requests_a_minute_max: Number = 120_000,
     /// Bytes of a GraphQL request (text and variables).
     request_bytes_max: Bytes = 1 << 20,
     /// Bytes of an ingest body as sent.

@@ -1,10 +1,10 @@
 //! One request on its way through the resolvers: who asks, its session, how long its answer is, and what it must be warned of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_graphql::{Context, Name, ServerError, Value};
+use async_graphql::{Context, Name, QueryPathNode, ServerError, Value};
 use datasets::DatasetName;
 use engine::{AsOf, Error, Principal, Result, Role, Session, TenantId, Version};
 use jobs::audit::{NewAct, Outcome};
@@ -44,6 +44,8 @@ pub(crate) struct RequestState {
     typename_bytes: usize,
     /// Memory of its rows.
     holding: Holding,
+    /// Rows that were written already, by the place of their list in the answer.
+    ready: Mutex<HashMap<Vec<String>, String>>,
     /// What is recorded of what it does, where it is one that does something.
     acts: Option<Acts>,
     pace: Pace,
@@ -93,6 +95,7 @@ impl RequestState {
     ) -> Arc<Self> {
         Arc::new(Self {
             holding: Holding::new(&service.limits),
+            ready: Mutex::default(),
             service,
             who,
             session: OnceCell::new(),
@@ -225,6 +228,17 @@ impl RequestState {
         if let Some(acts) = &self.acts {
             acts.target.lock().insert(field.to_owned(), target.to_owned());
         }
+    }
+
+    /// Keeps rows that were written for the list at `path` of the answer.
+    pub(crate) fn keep_rows(&self, path: Vec<String>, text: String) {
+        self.ready.lock().insert(path, text);
+    }
+
+    /// The rows that were written for the list at `path`.
+    pub(crate) fn ready_rows(&self, path: &QueryPathNode<'_>) -> Option<String> {
+        let mut ready = self.ready.lock();
+        if ready.is_empty() { None } else { ready.remove(&path.to_string_vec()) }
     }
 
     /// The account of the memory of its rows.

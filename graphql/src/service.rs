@@ -35,8 +35,8 @@ use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::names::is_field_of;
 use crate::request::{Acts, RequestState};
-use crate::schema::TenantSchema;
 use crate::schema::cache::SchemaCache;
+use crate::schema::{TenantSchema, groups_live};
 use crate::subscribe::shared::SharedResults;
 use crate::trusted::TrustedDocuments;
 
@@ -71,6 +71,8 @@ pub(crate) struct ServiceInner {
     answers: Places,
     /// Pages that are streamed.
     streams: Places,
+    /// Bytes of groups that subscriptions keep until the next version.
+    pub(crate) live_groups: Places,
     /// Threads for requests, and places for those that run at a time.
     pub(crate) lanes: Lanes,
     /// Mutations that are made, whether or not their clients still wait.
@@ -261,6 +263,7 @@ impl Service {
             engine,
             limits_of_rows: limits.of_rows(),
             streams: Places::new(limits.streams_at_a_time_max),
+            live_groups: groups_live::places(),
             limits,
             meter: Meter::default(),
             ending: CancellationToken::new(),

@@ -57,20 +57,25 @@ pub(super) fn guessed(
         output.note(&format!("{name}: {text}{flags}"));
     }
     if let Some(path) = &asked.write_spec {
+        let text = spec.to_toml().unwrap_or_default();
         let written = OpenOptions::new().write(true).create_new(true).open(path);
-        let written = written
-            .and_then(|mut file| file.write_all(spec.to_toml().unwrap_or_default().as_bytes()));
-        written.map_err(|error| {
-            let path = path.display();
-            match error.kind() {
-                ErrorKind::AlreadyExists => {
-                    let says =
-                        format!("--write-spec {path}: there is a file already; it stays as it is");
-                    Error::user(Code::Conflict, says)
-                }
-                _ => Error::environment(Code::StorageUnavailable, format!("write {path}"), error),
+        let written = written.and_then(|mut file| file.write_all(text.as_bytes()));
+        // As a trial before wrote it.
+        let is_same = || std::fs::read_to_string(path).is_ok_and(|there| there == text);
+        let path = path.display();
+        match written {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && !is_same() => {
+                let says = format!(
+                    "--write-spec {path}: there is another file already; it stays as it is. `--spec {path}` loads by it"
+                );
+                return Err(Error::user(Code::Conflict, says));
             }
-        })?;
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                let doing = format!("write {path}");
+                return Err(Error::environment(Code::StorageUnavailable, doing, error));
+            }
+            _ => {}
+        }
     }
     Ok(spec)
 }

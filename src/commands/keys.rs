@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use engine::{Claim, Code, Error, GrantSet, Result};
 use jobs::audit::{NewAct, Outcome};
 use jobs::{ApiKeyState, KEYS_LISTED_MAX, KeyRequest, Runner};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::schedules::{with_runner, with_runner_of};
 use super::{close, open_to_run};
@@ -35,9 +35,10 @@ pub async fn keys(arguments: Keys, settings: &Settings, output: &Output) -> Resu
         KeysCommand::List => list(runner, settings, output).await,
         KeysCommand::Revoke(asked) => {
             let who = settings.principal()?;
-            let act = runner
-                .begin_act(&who, act("revokeKey", Some(&jobs::prefix_of(&asked.prefix))))
-                .await?;
+            // Who gives the whole key leaves its secret nowhere.
+            let prefix = jobs::prefix_of(&asked.prefix);
+            let given = Given::from([("prefix", json!(prefix))]);
+            let act = runner.begin_act(&who, act("revokeKey", Some(&prefix), &given)).await?;
             let revoked = runner.revoke_key(&who, &asked.prefix).await;
             act.end(Outcome::of(&revoked), None).await;
             let key = revoked?;
@@ -70,9 +71,10 @@ async fn create(
         claims: claims(&asked.claims)?,
         expires_at: asked.expires.as_deref().map(ends).transpose()?,
     };
+    let given = given(&request, asked.expires.as_deref());
     let is_first = !runner.has_had_keys().await?;
     let who = settings.principal()?;
-    let act = runner.begin_act(&who, act("createKey", None)).await?;
+    let act = runner.begin_act(&who, act("createKey", None, &given)).await?;
     let made = runner.create_key(&who, request).await;
     act.end(Outcome::of(&made), made.as_ref().ok().map(|made| made.key.prefix.as_str())).await;
     let made = made?;
@@ -92,19 +94,42 @@ async fn create(
         key.tenant,
         roles(key)
     ));
+    for name in &made.absent {
+        output.note(&format!("its grants name {name}, and there is no such dataset yet"));
+    }
     if is_first {
         output.note("from now on servers of this root let nobody in without a key");
     }
     Ok(())
 }
 
+/// The arguments of a command, by name.
+type Given = BTreeMap<&'static str, Value>;
+
+/// Those that a key is made of: none that is absent, and of grants not the salt, which is a secret.
+fn given(request: &KeyRequest, expires: Option<&str>) -> Given {
+    let mut given =
+        Given::from([("subject", json!(request.subject)), ("roles", json!(request.roles))]);
+    if let Some(grants) = &request.grants {
+        given.insert("grants", json!({"datasets": grants.datasets}));
+    }
+    if !request.claims.is_empty() {
+        given.insert("claims", json!(request.claims));
+    }
+    if let Some(expires) = expires {
+        given.insert("expires", json!(expires));
+    }
+    given
+}
+
 /// What is recorded of a command.
-fn act(field: &str, target: Option<&str>) -> NewAct {
+fn act(field: &str, target: Option<&str>, given: &Given) -> NewAct {
+    let text = serde_json::to_string(given).unwrap_or_default();
     NewAct {
         via: "command line".to_owned(),
         field: field.to_owned(),
         target: target.map(str::to_owned),
-        arguments_sha256: NewAct::digest(""),
+        arguments_sha256: NewAct::digest(&text),
         ..NewAct::default()
     }
 }
@@ -190,7 +215,45 @@ fn ends(text: &str) -> Result<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use engine::Role;
+
     use super::*;
+
+    #[test]
+    fn what_a_key_is_made_of_is_in_the_digest_and_no_secret() {
+        let digest = |request: &KeyRequest, expires: Option<&str>| {
+            act("createKey", None, &given(request, expires)).arguments_sha256
+        };
+        let grants = |text: &str| Some(serde_json::from_str::<GrantSet>(text).unwrap());
+        let plain = KeyRequest {
+            subject: "x".to_owned(),
+            roles: vec![Role::Reader],
+            ..KeyRequest::default()
+        };
+        let text = r#"{"roles":["reader"],"subject":"x"}"#;
+        assert_eq!(digest(&plain, None), NewAct::digest(text));
+        let part = KeyRequest {
+            grants: grants(r#"{"salt": "0123456789abcdef", "datasets": {"mail": {}}}"#),
+            ..plain.clone()
+        };
+        let team = BTreeMap::from([("team".to_owned(), Claim::Text("red".to_owned()))]);
+        let others = [
+            digest(&plain, None),
+            digest(&plain, Some("1d")),
+            digest(&KeyRequest { subject: "y".to_owned(), ..plain.clone() }, None),
+            digest(&KeyRequest { roles: vec![Role::Admin], ..plain.clone() }, None),
+            digest(&part, None),
+            digest(&KeyRequest { claims: team, ..part.clone() }, None),
+        ];
+        assert_eq!(BTreeSet::from(others.clone()).len(), others.len(), "{others:?}");
+        let salted = KeyRequest {
+            grants: grants(r#"{"salt": "fedcba9876543210", "datasets": {"mail": {}}}"#),
+            ..plain
+        };
+        assert_eq!(digest(&salted, None), digest(&part, None));
+    }
 
     #[test]
     fn claims_are_what_they_look_like() {

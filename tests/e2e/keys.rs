@@ -78,6 +78,19 @@ async fn a_key_of_the_command_line_opens_all_servers_and_its_end_shuts_them() {
     assert!(listed.contains(prefix) && listed.contains("revoked"), "{listed}");
     let unknown = colonnade(root.path(), &["keys", "revoke", "zzzzzzzz"]).await;
     unknown.fails_with("NOT_FOUND");
+    // What either was made of is told apart, without being told.
+    let acts = "{ audit(where: {field: {eq: \"createKey\"}}) { nodes { argumentsSha256 } } }";
+    let began = Instant::now();
+    let made = loop {
+        let answer = ask(&servers[0], Some(&admin), acts).await;
+        let made = answer.body["data"]["audit"]["nodes"].as_array().cloned().unwrap_or_default();
+        if made.len() == 2 {
+            break made;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_ne!(made[0], made[1]);
     for text in [servers[0].log(), servers[1].log(), listed] {
         assert!(!text.contains(&key[13..]) && !text.contains(&admin[13..]), "{text}");
     }

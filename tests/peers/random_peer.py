@@ -31,6 +31,9 @@ WORDS = ["a", "b", "x y", "y, z", "ß", "%"]
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Kiritimati"]
 FILES = 7
 ROWS = 4_000
+QUANTILES = ("median", "p90", "p99")
+# Behind the name of a quantile, the column of DuckDB's with the distance of the largest and smallest value of its group.
+SPREAD = " spread"
 
 SCHEMA = pyarrow.schema(
     [
@@ -249,7 +252,7 @@ class Maker:
         r = self.random
         name = r.choice(["count", "sum", "avg", "min", "max", "median", "p90", "p99", "stddev", "variance", "countDistinct", "first", "last"])
         ours, condition = self.where(1) if r.random() < 0.3 else (None, None)
-        alias = f"{'q' if name in ('median', 'p90', 'p99') else 'm'}{index}"
+        alias, beside = f"m{index}", ""
         given = f"(where: {literal(ours)})" if ours else ""
         only = f" FILTER (WHERE {condition})" if condition else ""
         if name == "count":
@@ -270,6 +273,9 @@ class Maker:
             sql = f"{name}({quoted}){only}"
         else:
             double = f"CAST({quoted} AS DOUBLE)"
+            if name in QUANTILES:
+                spread = f"max({double}){only} - min({double}){only}"
+                beside = f', {spread} AS "{alias}.{field(column)}{SPREAD}"'
             sql = {
                 "avg": f"avg({double})",
                 "median": f"quantile_cont({double}, 0.5)",
@@ -278,7 +284,7 @@ class Maker:
                 "stddev": f"stddev_samp({double})",
                 "variance": f"var_samp({double})",
             }[name] + only
-        return f"{alias}: {name}{given} {{ {field(column)} }}", f'{sql} AS "{alias}.{field(column)}"'
+        return f"{alias}: {name}{given} {{ {field(column)} }}", f'{sql} AS "{alias}.{field(column)}"{beside}'
 
     def every(self):
         r = self.random
@@ -348,16 +354,18 @@ class Maker:
         return query, sql, "samplesGroups", f"SELECT count(*) FROM (SELECT {selected} {grouped})"
 
 
-# Between two values is interpolated to a millionth of their distance.
-SPREAD = {"tokens": 2.0**60 + 50, "retries": 3.0, "latencyMs": 505.0, "cost": 101.0}
+def without_spreads(row):
+    """The row, and how far the values of its group lie apart, by the name of the quantile that is between them."""
+    spreads = {key.removesuffix(SPREAD): far or 0.0 for key, far in row.items() if key.endswith(SPREAD)}
+    return {key: value for key, value in row.items() if not key.endswith(SPREAD)}, spreads
 
 
-def alike(key, ours, theirs):
+def alike(key, ours, theirs, spreads):
     if isinstance(theirs, float) and isinstance(ours, (int, float)) and not isinstance(ours, bool):
-        measure, _, column = key.partition(".")
-        slack = 1e-6 * SPREAD[column] if measure.startswith("q") else 0
+        # Between two values is interpolated to a millionth of their distance, which is that of all of them at most.
+        slack = 1e-6 * spreads.get(key, 0.0)
         # What is summed up in another order.
-        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=max(slack, 1e-9))
+        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=slack + 1e-9)
     return same(ours, theirs)
 
 
@@ -367,15 +375,17 @@ def compare(ask, database, question):
     if answer.get("errors"):
         return f"{answer['errors'][0]['message']}\n  {query}\n  {sql}"
     found = answer["data"][name]
-    theirs = database.sql(sql).to_arrow_table().to_pylist()
+    theirs = [without_spreads(row) for row in database.sql(sql).to_arrow_table().to_pylist()]
     ours = [dict(flat(row)) for row in found["nodes"]]
-    is_alike = len(ours) == len(theirs) and all(
-        row.keys() == other.keys() and all(alike(key, row[key], other[key]) for key in row) for row, other in zip(ours, theirs)
-    )
+
+    def are_alike(row, other, spreads):
+        return row.keys() == other.keys() and all(alike(key, row[key], other[key], spreads) for key in row)
+
+    is_alike = len(ours) == len(theirs) and all(are_alike(row, *other) for row, other in zip(ours, theirs))
     count = database.sql(counted).fetchall()[0][0]
     if is_alike and int(found["totalCount"]) == count:
         return None
-    differ = next(((row, other) for row, other in zip(ours, theirs) if not all(alike(k, row[k], other.get(k)) for k in row)), None)
+    differ = next(((row, other) for row, other in zip(ours, theirs) if not are_alike(row, *other)), None)
     return f"{len(ours)} of {found['totalCount']} rows, DuckDB {len(theirs)} of {count}; first {differ}\n  {query}\n  {sql}"
 
 

@@ -275,12 +275,18 @@ impl Matched {
             let position = |name: &str| spec.columns.iter().position(|column| column.name == name);
             if let Some(at) = position(field.name()).or_else(|| position(&identifier)) {
                 take(at, index)?;
-            } else if !spec.computed_partitions().any(|p| p.column == identifier) {
+            } else if !is_computed(spec, &identifier) {
                 unknown.push(index);
             }
         }
         Ok(Self { by_column, unknown })
     }
+}
+
+/// Whether a dataset has values of this name that it computes: rows that were read from it may bring them along.
+fn is_computed(spec: &DatasetSpec, name: &str) -> bool {
+    spec.computed_partitions().any(|partition| partition.column == name)
+        || spec.dimensions.iter().any(|dimension| dimension.name == name)
 }
 
 fn plan(column: &ColumnSpec, schema: &Schema, index: usize, source_name: &str) -> Result<Cast> {

@@ -390,3 +390,21 @@ fn lengths_of_time_bring_their_units() {
     assert_eq!(found, expected);
     assert_eq!(DatasetSpec::from_toml(&spec.to_toml().unwrap(), "rows.toml").unwrap(), spec);
 }
+
+#[test]
+fn what_a_dataset_computes_may_come_with_its_rows_and_is_left_out() {
+    for evolution in ["fixed", "add_nullable"] {
+        let more = format!(
+            "evolution = \"{evolution}\"\ndimensions = [{{name = \"size\", expression = \"length(id)\"}}]"
+        );
+        let spec = spec(r#"{name="id",type="text"}"#, &more);
+        let chunk = chunk(vec![
+            ("id", Arc::new(StringArray::from(vec!["a"]))),
+            ("size", Arc::new(Int64Array::from(vec![7]))),
+        ]);
+        let out = conform(&spec, &chunk);
+        assert_eq!(out.accepted.schema(), spec.arrow_schema());
+        assert_eq!((out.accepted.num_rows(), out.rejected.len()), (1, 0), "{evolution}");
+        assert_eq!(evolve(&spec, &chunk.batch.schema(), "a.parquet").unwrap(), None);
+    }
+}

@@ -37,6 +37,10 @@ pub enum Code {
     Forbidden,
     /// A stated bound of the product was reached.
     LimitExceeded,
+    /// The same, of how many there may be at a time or in a minute: it helps to ask again later. Clients know it by its status, and
+    /// by `retryAfter`.
+    #[serde(rename(serialize = "LIMIT_EXCEEDED", deserialize = "TOO_MANY"))]
+    TooMany,
     /// Memory or disk ran out.
     ResourcesExhausted,
     /// The GPU that was required is not there.
@@ -52,7 +56,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
+    /// Every code, each by its name once.
     pub const ALL: [Self; 12] = [
         Self::BadInput,
         Self::NotFound,
@@ -76,7 +80,7 @@ impl Code {
             Self::Conflict => "CONFLICT",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
-            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::TooMany => "LIMIT_EXCEEDED",
             Self::ResourcesExhausted => "RESOURCES_EXHAUSTED",
             Self::DeviceUnavailable => "DEVICE_UNAVAILABLE",
             Self::StorageUnavailable => "STORAGE_UNAVAILABLE",
@@ -95,6 +99,7 @@ impl Code {
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::LimitExceeded => 413,
+            Self::TooMany => 429,
             // nginx's "client closed request": the one status in use for a cancelled call.
             Self::Cancelled => 499,
             Self::Internal => 500,

@@ -1,7 +1,7 @@
 //! `sum` of whole numbers and decimals in 128 bits, which fails where the sum does not fit its type. Of anything else it is DataFusion's.
 
 use std::mem::size_of_val;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Decimal128Array, PrimitiveArray,
@@ -12,11 +12,12 @@ use arrow::datatypes::{
 };
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
-    ReversedUDAF, SetMonotonicity, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, Expr, GroupsAccumulator,
+    ReversedUDAF, SetMonotonicity, Signature, cast,
 };
 
 use crate::error::{Code, Error};
@@ -28,12 +29,23 @@ const DIGITS_MAX: u8 = 38;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExactSum {
     function: Arc<AggregateUDF>,
+    /// Whether whole numbers become a decimal, which all sums of them fit.
+    is_wide: bool,
+}
+
+static WIDE_SUM: LazyLock<AggregateUDF> = LazyLock::new(|| {
+    AggregateUDF::new_from_impl(ExactSum { is_wide: true, ..ExactSum::new(sum_udaf()) })
+});
+
+/// The sum of whole numbers, as a decimal of 38 digits.
+pub fn wide_sum(of: Expr) -> Expr {
+    WIDE_SUM.call(vec![cast(of, DataType::Int64)])
 }
 
 impl ExactSum {
     /// From DataFusion's own.
     pub(crate) fn new(function: Arc<AggregateUDF>) -> Self {
-        Self { function }
+        Self { function, is_wide: false }
     }
 }
 
@@ -50,7 +62,7 @@ fn state_type(kind: &DataType) -> DataType {
 
 impl AggregateUDFImpl for ExactSum {
     fn name(&self) -> &str {
-        self.function.name()
+        if self.is_wide { "wide_sum" } else { self.function.name() }
     }
 
     fn signature(&self) -> &Signature {
@@ -58,7 +70,7 @@ impl AggregateUDFImpl for ExactSum {
     }
 
     fn return_type(&self, of: &[DataType]) -> Result<DataType> {
-        self.function.return_type(of)
+        if self.is_wide { Ok(state_type(&DataType::Int64)) } else { self.function.return_type(of) }
     }
 
     fn accumulator(&self, of: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {

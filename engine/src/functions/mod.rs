@@ -35,6 +35,7 @@ use changepoints::Changepoints;
 use corr_matrix::CorrMatrix;
 pub(crate) use divide::SAFE_DIVIDE;
 pub(crate) use exact_sum::ExactSum;
+pub use exact_sum::wide_sum;
 use forecast::Forecast;
 use gather::Gather;
 use nearest::Nearest;

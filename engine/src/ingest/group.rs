@@ -2,9 +2,10 @@
 //!
 //! Rejected rows are committed to the quarantine first and the accepted ones after, both with the
 //! producers' sequences. A crash between the two leaves requests that were not acknowledged; sent again,
-//! their rejected rows are known by the quarantine's own record, so that neither table gets them twice.
+//! their rejected rows are known by the quarantine's own record, so that neither table gets them twice. A commit that is overtaken
+//! is proposed anew without them: of rows that nobody numbered the quarantine's record says nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use datasets::{Causes, DatasetName};
@@ -31,6 +32,8 @@ pub(super) struct Group {
     firsts: Vec<(String, i64)>,
     /// The rows of those members that were new when they were written.
     written: Option<(Vec<usize>, DataFiles)>,
+    /// The members whose rejected rows are in the quarantine.
+    quarantined: HashSet<usize>,
 }
 
 impl Group {
@@ -44,7 +47,14 @@ impl Group {
         });
         let subject = members.first().map(|m| m.subject.clone()).unwrap_or_default();
         let who = Principal::new(tenant.clone(), subject, &[]);
-        Self { who, members, standings: Vec::new(), firsts: Vec::new(), written: None }
+        Self {
+            who,
+            members,
+            standings: Vec::new(),
+            firsts: Vec::new(),
+            written: None,
+            quarantined: HashSet::new(),
+        }
     }
 
     /// Commits the group and answers its members.
@@ -176,6 +186,11 @@ impl Group {
         };
         self.standings.iter().enumerate().filter_map(new).collect()
     }
+
+    /// Whether a member has rejected rows that are not in the quarantine.
+    fn has_rejects(&self, member: usize) -> bool {
+        !self.members[member].rows.rejected.is_empty() && !self.quarantined.contains(&member)
+    }
 }
 
 /// The author of a group's commit.
@@ -187,15 +202,20 @@ struct GroupAuthor<'a> {
 #[async_trait]
 impl Author for GroupAuthor<'_> {
     fn commits_elsewhere(&self) -> bool {
-        self.group.members.iter().any(|member| !member.rows.rejected.is_empty())
+        (0..self.group.members.len()).any(|member| self.group.has_rejects(member))
     }
 
     async fn propose(&mut self, table: &Table, head: &mut Head) -> Result<Option<Proposal>> {
+        // Rejected rows are not to be kept of what others let nothing come of.
+        let follows = self.commits_elsewhere();
+        if follows {
+            self.lake.follow_others(table, head).await?;
+        }
         let group = &mut *self.group;
         head.require_writable()?;
         let has_gap = group.judge(self.lake, table, head).await?;
         // What is missing may have come by way of another server.
-        if has_gap && self.lake.follow_others(table, head).await? {
+        if has_gap && !follows && self.lake.follow_others(table, head).await? {
             head.require_writable()?;
             group.judge(self.lake, table, head).await?;
         }
@@ -217,8 +237,10 @@ impl Author for GroupAuthor<'_> {
             Some(member.producer.as_ref()?.taken(member.rows.digest.as_deref()))
         });
         let requests = requests.collect();
-        let rejected: Vec<Rejected> = members()
-            .filter(|m| !m.rows.rejected.is_empty())
+        let left: Vec<usize> = new.iter().copied().filter(|i| group.has_rejects(*i)).collect();
+        let rejected: Vec<Rejected> = left
+            .iter()
+            .map(|i| &group.members[*i])
             .map(|m| Rejected {
                 rows: &m.rows.rejected,
                 producer: m.producer.as_ref(),
@@ -228,6 +250,7 @@ impl Author for GroupAuthor<'_> {
         if !rejected.is_empty() {
             quarantine(self.lake, &group.who, &head.spec.name, &rejected).await?;
         }
+        group.quarantined.extend(left);
         // On a second attempt the files of the first are right if the same members are new.
         let written = match group.written.take() {
             Some((of, files)) if of == new => files,
@@ -274,19 +297,21 @@ mod tests {
     use crate::ingest::IngestRows;
     use crate::ingest::body::prepare;
     use crate::places::Places;
-    use crate::tests::{calls, engine, label, name, number, rows, who};
+    use crate::storage::Root;
+    use crate::storage::faulty::Faulty;
+    use crate::tests::{calls, engine, label, name, ndjson, number, options, rows, who};
     use crate::{Engine, Reshape};
 
     /// A request that was read before `meanwhile`, and is committed after it.
     async fn committed_after(
         engine: &Engine,
+        sent: IngestRows,
         producer: Option<ProducerSequence>,
         meanwhile: impl Future<Output = ()>,
     ) -> Result<IngestReceipt> {
         let lake = engine.lake();
         let table = lake.table(&who().tenant, &calls().name).await.unwrap();
-        let batches = IngestRows::Batches(vec![rows(50..53)]);
-        let read = prepare(lake, &who(), &table, &batches, producer.is_some()).await.unwrap();
+        let read = prepare(lake, &who(), &table, &sent, producer.is_some()).await.unwrap();
         meanwhile.await;
         let (answer, answered) = oneshot::channel();
         let room = Places::new(2).take(&who().tenant, 1).await.unwrap();
@@ -307,18 +332,39 @@ mod tests {
     #[tokio::test]
     async fn rows_that_were_read_for_other_columns_are_refused_whoever_numbers_them() {
         let of = |sequence| Some(ProducerSequence { producer: "p".to_owned(), sequence });
+        let sent = || IngestRows::Batches(vec![rows(50..53)]);
         for producer in [None, of(0)] {
             let engine = engine().await;
-            let error = committed_after(&engine, producer, swap(&engine)).await.unwrap_err();
+            let error =
+                committed_after(&engine, sent(), producer, swap(&engine)).await.unwrap_err();
             assert_eq!(error.code(), Code::Conflict);
             assert!(error.to_string().contains("columns were changed"), "{error}");
             assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 0);
         }
         // What is refused is not taken: its number is still to come, and its rows are read anew.
         let engine = engine().await;
-        committed_after(&engine, of(3), swap(&engine)).await.unwrap_err();
-        let receipt = committed_after(&engine, of(3), async {}).await.unwrap();
+        committed_after(&engine, sent(), of(3), swap(&engine)).await.unwrap_err();
+        let receipt = committed_after(&engine, sent(), of(3), async {}).await.unwrap();
         assert_eq!((receipt.accepted, receipt.duplicate), (3, false));
         assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 3);
+    }
+
+    /// Another server changes the columns, of which this one has not heard.
+    #[tokio::test]
+    async fn of_what_a_change_of_columns_elsewhere_refuses_nothing_is_quarantined() {
+        let store = Faulty::new();
+        let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
+        let (here, elsewhere) = (open().await.unwrap(), open().await.unwrap());
+        here.create_dataset(&who(), calls()).await.unwrap();
+        let text = "{\"id\": 1, \"at\": \"2026-01-01\"}\n{\"id\": \"x\"}\n";
+        let sent = committed_after(&here, ndjson(text), None, swap(&elsewhere)).await;
+        let refused = sent.unwrap_err();
+        assert_eq!(refused.code(), Code::Conflict);
+        assert!(refused.to_string().contains("columns were changed"), "{refused}");
+        assert_eq!(store.count("calls_quarantine").await, 0);
+        // Sent again, they are read for the columns as they are.
+        let receipt = committed_after(&here, ndjson(text), None, async {}).await.unwrap();
+        assert_eq!((receipt.accepted, receipt.quarantined), (1, 1));
+        assert_eq!(number(&here, "SELECT count(*) FROM calls_quarantine").await, 1);
     }
 }

@@ -48,6 +48,23 @@ enum Read {
     Duplicate(Version),
 }
 
+/// Reads and checks rows. A body that can not be read may have been taken once, when the columns were called otherwise.
+async fn read(
+    lake: &Lake,
+    who: &Principal,
+    table: &Arc<Table>,
+    rows: IngestRows,
+    producer: Option<&ProducerSequence>,
+) -> Result<Read> {
+    match prepare(lake, who, table, &rows, producer.is_some()).await {
+        Ok(rows) => Ok(Read::Rows(rows)),
+        Err(error) => match was_taken(lake, table, producer, &rows).await? {
+            Some(version) => Ok(Read::Duplicate(version)),
+            None => Err(error),
+        },
+    }
+}
+
 /// Whether a body that can not be read was taken under its number once; the version by which it is known to be.
 async fn was_taken(
     lake: &Lake,
@@ -115,21 +132,16 @@ impl Ingest {
         }
         let table = self.table(who, dataset).await?;
         let read = {
-            let _turn = self.turn(&who.tenant).await?;
+            let turn = self.turn(&who.tenant).await?;
             let (lake, who) = (Arc::clone(&self.lake), who.clone());
             let (table, tenant) = (Arc::clone(&table), who.tenant.clone());
             let (rows, producer) = (request.rows, request.producer.clone());
-            let read = async move {
-                match prepare(&lake, &who, &table, &rows, producer.is_some()).await {
-                    Ok(rows) => Ok(Read::Rows(rows)),
-                    // Its columns may be called otherwise since it was taken.
-                    Err(error) => match was_taken(&lake, &table, producer.as_ref(), &rows).await? {
-                        Some(version) => Ok(Read::Duplicate(version)),
-                        None => Err(error),
-                    },
-                }
+            let reading = async move {
+                // The place is given back when the work has really ended, which is not when nobody waits for it any more.
+                let _turn = turn;
+                read(&lake, &who, &table, rows, producer.as_ref()).await
             };
-            self.lanes.run(&tenant, read).await??
+            self.lanes.run(&tenant, reading).await??
         };
         let rows = match read {
             Read::Rows(rows) => rows,
@@ -261,5 +273,86 @@ fn closed() -> Error {
 impl fmt::Debug for Ingest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ingest").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use datasets::read::{Format, Source};
+
+    use super::*;
+    use crate::storage::Root;
+    use crate::storage::faulty::{Fault, Faulty};
+    use crate::tests::{calls, name, number, options, who};
+    use crate::{Engine, LoadOptions, OnConflict};
+
+    /// An engine of which a thread stands still where it writes what `part` is in the name of: that is told, and it goes on once the
+    /// sender is dropped.
+    async fn standing_still(
+        part: &'static str,
+    ) -> (Engine, mpsc::UnboundedReceiver<()>, std::sync::mpsc::Sender<()>) {
+        let store = Faulty::new();
+        let root = Root::over(store.clone());
+        let engine = Engine::open_root(root, options("memory:")).await.unwrap();
+        engine.create_dataset(&who(), calls()).await.unwrap();
+        let (begins, begun) = mpsc::unbounded_channel();
+        let (end, ending) = std::sync::mpsc::channel::<()>();
+        store.plan(move |path| {
+            if path.as_ref().contains(part) {
+                let _ = begins.send(());
+                let _ = ending.recv();
+            }
+            Fault::None
+        });
+        (engine, begun, end)
+    }
+
+    #[tokio::test]
+    async fn of_a_client_that_vanishes_a_reading_has_its_place_and_its_bytes_to_its_end() {
+        // A body brings a column, whose commit is a part of reading it.
+        for (is_file, part) in
+            [(false, "calls/_delta_log/00000000000000000001"), (true, "calls/at_month")]
+        {
+            let (engine, mut begun, end) = standing_still(part).await;
+            let (me, to) = (who(), name("calls"));
+            let places = engine.ingesting().unwrap().lanes.places();
+            // All that the tenant may have but one.
+            let others = (1..places.share()).map(|_| places.try_take(&me.tenant).unwrap());
+            let _others: Vec<Taken> = others.collect();
+            let text = "{\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\", \"region\": \"eu\"}\n";
+            let body: Arc<[u8]> = Arc::from(text.as_bytes());
+            let bytes = Bytes::from_owner(Arc::clone(&body));
+            let (format, named) = (Format::Ndjson, "body".to_owned());
+            let sent = match is_file {
+                false => {
+                    let rows = IngestRows::Body { bytes, format, name: named };
+                    engine.ingest(&me, &to, IngestRequest { rows, producer: None })
+                }
+                true => {
+                    let source = Source::Body { bytes, name: named };
+                    let on_conflict = OnConflict::Skip;
+                    let options = LoadOptions { on_conflict, ..LoadOptions::default() };
+                    engine.load_in_turn(&me, &to, source, format, options)
+                }
+            };
+            let ended = tokio::select! {
+                ended = sent => Some(ended),
+                _ = begun.recv() => None,
+            };
+            assert!(ended.is_none(), "{ended:?}");
+            // The client is gone.
+            assert!(places.try_take(&me.tenant).is_none(), "{part}");
+            assert_eq!(Arc::strong_count(&body), 2, "{part}");
+            drop(end);
+            let free = places.take(&me.tenant, 1);
+            let free = tokio::time::timeout(Duration::from_secs(60), free).await;
+            let _place = free.unwrap().unwrap();
+            assert_eq!(Arc::strong_count(&body), 1, "{part}");
+            // A file goes on to its end.
+            let count = number(&engine, "SELECT count(*) FROM calls").await;
+            assert_eq!(count, i64::from(is_file), "{part}");
+        }
     }
 }

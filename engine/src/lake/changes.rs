@@ -12,12 +12,14 @@ use deltalake_core::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::LogEntry;
-use super::{Lake, Snapshot};
+use super::{Lake, Snapshot, Table};
 use crate::error::{Code, Error, Result};
 use crate::identity::{RunId, TenantId, Version};
 
 /// Log entries read at once.
 const READING_MAX: usize = 16;
+/// Log entries that are read to see whether rows only moved.
+const MOVES_MAX: u64 = 1_000;
 
 /// Files that changed from one version to another.
 #[derive(Debug)]
@@ -50,7 +52,13 @@ impl Lake {
         }
         let table = self.table(tenant, dataset).await?;
         self.require_version(&table, to).await?;
-        self.require_version(&table, from).await?;
+        let from = match self.require_version(&table, from).await {
+            Ok(()) => from,
+            Err(error) if error.code() == Code::NotFound && from < to => {
+                kept_with_the_same_rows(&table, from, to).await?.ok_or(error)?
+            }
+            Err(error) => return Err(error),
+        };
 
         let mut run_ids = Vec::new();
         let (mut added, mut added_lines) = (Vec::new(), Vec::new());
@@ -110,6 +118,28 @@ impl Lake {
         let removed = (!removed.is_empty()).then_some((from_snapshot, removed));
         Ok(FileChanges { to: to_snapshot, added, removed, run_ids, commits })
     }
+}
+
+/// The oldest version that is kept, up to `to`, where it has the rows of `from`, which is kept no more: if all commits between them did
+/// nothing but put files together.
+async fn kept_with_the_same_rows(
+    table: &Table,
+    from: Version,
+    to: Version,
+) -> Result<Option<Version>> {
+    let oldest = table.find_oldest_version(table.entry().version).await?;
+    if oldest > to || oldest.0.saturating_sub(from.0) > MOVES_MAX {
+        return Ok(None);
+    }
+    let mut entries = stream::iter(from.0 + 1..=oldest.0)
+        .map(|version| table.entry_at(version))
+        .buffered(READING_MAX);
+    while let Some(entry) = entries.try_next().await? {
+        if !entry.as_ref().is_some_and(LogEntry::only_moves) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(oldest))
 }
 
 /// A file with the rows that a deletion vector leaves of it.

@@ -130,6 +130,17 @@ impl FileList {
         &self.files[place]
     }
 
+    /// Values between which a column lies in the file at `place`, so far as they are known.
+    pub(crate) fn bounds(
+        &self,
+        column: &Column,
+        place: usize,
+    ) -> (Option<ScalarValue>, Option<ScalarValue>) {
+        let range = self.range(column);
+        let at = |values: Option<ArrayRef>| ScalarValue::try_from_array(&values?, place).ok();
+        (at(range.least), at(range.greatest))
+    }
+
     fn range(&self, column: &Column) -> Range {
         if let Some(range) = self.ranges.lock().get(&column.name) {
             return range.clone();

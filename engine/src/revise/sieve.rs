@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::JoinType;
+use datafusion::common::{DFSchema, JoinType};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
-use datasets::DatasetSpec;
+use datafusion::logical_expr::{Expr, ExprSchemable, cast, ident, lit};
+use datasets::{ColumnSpec, ColumnType, DatasetSpec};
 use futures::StreamExt;
 
 use super::reshape::Was;
@@ -250,9 +250,21 @@ fn changes(spec: &DatasetSpec, changed: &[(String, Expr)]) -> Result<Vec<Expr>> 
         };
         return Err(Error::user(Code::BadInput, problem));
     }
-    let column = |name: &String| match changed.iter().find(|(of, _)| of == name) {
-        Some((_, expression)) => expression.clone().alias(name),
-        None => ident(name),
+    let schema = DFSchema::try_from(spec.arrow_schema())?;
+    let column = |column: &ColumnSpec| match changed.iter().find(|(of, _)| *of == column.name) {
+        Some((_, expression)) => rounded(expression, column, &schema).alias(&column.name),
+        None => ident(&column.name),
     };
-    Ok(spec.columns.iter().map(|spec| column(&spec.name)).collect())
+    Ok(spec.columns.iter().map(column).collect())
+}
+
+/// A number for a column of decimals, with as many digits behind the point as that has: as in SQL, where one is assigned.
+fn rounded(expression: &Expr, column: &ColumnSpec, schema: &DFSchema) -> Expr {
+    let is_number = expression.get_type(schema).is_ok_and(|kind| kind.is_numeric());
+    match column.data_type {
+        ColumnType::Decimal(..) if is_number => {
+            cast(expression.clone(), column.data_type.arrow_type())
+        }
+        _ => expression.clone(),
+    }
 }

@@ -98,7 +98,7 @@ impl Reviser {
             let says = format!(
                 "changing dataset {dataset}: {ASKED_MAX} changes of datasets of this tenant are being made or wait; try again"
             );
-            Error::user(Code::ResourcesExhausted, says)
+            Error::user(Code::TooMany, says)
         })?;
         let table = lake.table(&who.tenant, dataset).await?;
         // Who waits for the table has no place.

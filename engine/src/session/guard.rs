@@ -10,12 +10,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type,
+    Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -60,6 +60,18 @@ pub(super) struct Guarded {
 /// Whether `part` fits a dataset as it is now. Why it does not is in the log, for whoever gives grants, and not in the error.
 pub(super) fn fits(planner: &SessionContext, now: &DatasetEntry, part: &Part<'_>) -> Result<()> {
     checked(part.check(now).and_then(|()| row_filter(planner, now, now, part)), now).map(drop)
+}
+
+/// The same for whoever gives them, who is told why.
+pub(super) fn require_fitting(
+    planner: &SessionContext,
+    now: &DatasetEntry,
+    part: &Part<'_>,
+) -> Result<()> {
+    let fitting = part.check(now).and_then(|()| row_filter(planner, now, now, part));
+    fitting.map(drop).map_err(|error| {
+        Error::user(Code::BadInput, format!("grants: of {}: {error}", now.spec.name))
+    })
 }
 
 fn checked<T>(fitting: Result<T>, now: &DatasetEntry) -> Result<T> {
@@ -355,6 +367,16 @@ impl Masked {
                     .as_primitive::<Float64Type>()
                     .unary(|value| (value / width).floor() * width);
                 Arc::new(masked)
+            }
+            (Mask::Bucket(width), DataType::Decimal128(precision, scale)) => {
+                let one = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
+                let width = one.checked_mul(width.into())?;
+                // The least that the type has, where the range begins below it.
+                let least = 1 - 10_i128.checked_pow(u32::from(*precision))?;
+                let masked: Decimal128Array = values
+                    .as_primitive::<Decimal128Type>()
+                    .unary(|value| value.saturating_sub(value.rem_euclid(width)).max(least));
+                Arc::new(masked.with_data_type(values.data_type().clone()))
             }
             (Mask::Span(micros), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
                 let micros = i64::try_from(micros).ok()?;

@@ -24,7 +24,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
 /// Whether a value of this type is, or has in it, a number that may be NaN.
-fn may_be_nan(kind: &DataType) -> bool {
+pub(super) fn may_be_nan(kind: &DataType) -> bool {
     match kind {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
         DataType::List(item)

@@ -15,6 +15,7 @@ use kernels::{Budget, Execution};
 use super::batches::BATCH_ROWS;
 use super::constants::ConstantsFit;
 use super::digits::DecimalDigits;
+use super::few_first::FewFirst;
 use super::nan::NothingLearntOfFloats;
 use super::whole::WholeNumbersFit;
 use super::{CATALOG, SCHEMA};
@@ -28,6 +29,9 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
 /// Bytes of files from which on they are read side by side: to find a row, opening one twice costs more than reading it once.
 const SPLIT_BYTES_MIN: usize = 4 << 20;
+
+/// The rule before which all others have said what is sorted where.
+const AFTER_SORTS_ARE_PUSHED: &str = "EnsureCooperative";
 
 /// The rule that leaves conditions to the reader of files alone.
 const FILTERS_TO_FILES: &str = "FilterPushdown";
@@ -89,6 +93,9 @@ pub(super) fn template(options: &EngineOptions, root: &Root) -> Result<SessionSt
     // what is looked for is held against the rows again, which are few by then, and no rule takes that out.
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != FILTERS_TO_FILES);
+    // Before a sort tells the files what it learns.
+    let place = rules.iter().position(|rule| rule.name() == AFTER_SORTS_ARE_PUSHED);
+    rules.insert(place.unwrap_or(rules.len()), Arc::new(FewFirst));
     rules.push(Arc::new(NothingLearntOfFloats));
 
     let mut state = SessionStateBuilder::new()

@@ -20,6 +20,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
+use super::few_first::Listed;
 use crate::lake::FileList;
 
 /// The table, or some of its files.
@@ -102,7 +103,7 @@ impl TableProvider for FileScan {
             let listed = self.list.file(place);
             rows = rows.zip(listed.rows).map(|(all, more)| all + more);
             bytes += listed.file.object_meta.size;
-            listed.file.clone()
+            listed.file.clone().with_extension(Listed { list: Arc::clone(&self.list), place })
         });
         let files: FileGroup = files.collect();
         let statistics = Statistics {

@@ -303,3 +303,26 @@ async fn grants_that_do_not_fit_show_nothing() {
         shows_nothing(&engine, &[rows_of(rows)]).await;
     }
 }
+
+#[tokio::test]
+async fn decimals_are_shown_by_the_range_that_they_are_in() {
+    let engine = engine().await;
+    let spec = r#"{"name": "orders", "columns": [{"name": "amount", "type": "decimal(5,2)", "nullable": true}]}"#;
+    engine.create_dataset(&who(), DatasetSpec::from_json(spec).unwrap()).await.unwrap();
+    let amounts = ["0.00", "99.99", "100.00", "-0.01", "-999.99"];
+    let lines = amounts.map(|amount| format!("{{\"amount\": \"{amount}\"}}")).join("\n");
+    let rows = ndjson(&format!("{lines}\n{{\"amount\": null}}"));
+    engine.ingest(&who(), &name("orders"), IngestRequest { rows, producer: None }).await.unwrap();
+    let me = reader(r#"{"datasets": {"orders": {"masks": {"amount": "bucket 100"}}}}"#, None);
+    let shown = asks(
+        &engine,
+        &me,
+        "SELECT amount, count(*) AS n FROM orders GROUP BY amount ORDER BY amount",
+    );
+    let shown = shown.await.unwrap();
+    let rows: Vec<String> = (shown.lines().filter(|line| line.contains('.')))
+        .map(|line| line.replace(['|', ' '], ""))
+        .collect();
+    // Of a number below the first whole range, the least that there is.
+    assert_eq!(rows, ["-999.991", "-100.001", "0.002", "100.001"], "{shown}");
+}

@@ -11,6 +11,7 @@ mod doctor;
 mod dropped;
 mod evolution;
 mod faults;
+mod few_first;
 mod functions;
 mod golden;
 mod grants;

@@ -290,7 +290,7 @@ async fn few_changes_of_a_tenant_wait_and_nobody_else_waits_for_them() {
     // One of them is too many, and is told at once.
     let (refused, _, waiting) = futures::future::select_all((0..17).map(deletes)).await;
     let refused = refused.unwrap().unwrap_err();
-    assert_eq!(refused.code(), Code::ResourcesExhausted);
+    assert_eq!(refused.code(), Code::TooMany);
     assert!(refused.to_string().contains("16 changes of datasets of this tenant"), "{refused}");
     // Who sees to tables goes on to the next one.
     let stops = std::sync::atomic::AtomicBool::new(false);
@@ -508,4 +508,31 @@ async fn nan_is_found_in_a_file_of_small_numbers() {
     }
     let top = "SELECT id FROM calls ORDER BY f DESC NULLS LAST LIMIT 1";
     assert_eq!(number(&engine, top).await, 40);
+}
+
+#[tokio::test]
+async fn a_number_that_is_set_is_rounded_to_the_digits_of_its_column() {
+    let engine = engine().await;
+    let spec = r#"{"name": "orders", "key": ["id"], "columns": [{"name": "id", "type": "int64"}, {"name": "amount", "type": "decimal(6,2)"}]}"#;
+    let spec = DatasetSpec::from_json(spec).unwrap();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    let rows = ndjson("{\"id\": 1, \"amount\": \"2.50\"}\n{\"id\": 2, \"amount\": \"-2.50\"}");
+    engine.ingest(&who(), &name("orders"), IngestRequest { rows, producer: None }).await.unwrap();
+    let set = async |value: &str| {
+        let orders = name("orders");
+        let value = session(&engine).await.expression(&orders, value).await.unwrap();
+        let coming = Coming::Changed(vec![("amount".to_owned(), value)]);
+        let revision = Revision { going: Going::Where(lit(true)), coming };
+        engine.revise(&who(), &orders, revision, label("a test")).await
+    };
+    // 2.975, of which the half goes away from zero.
+    set("amount * 1.19").await.unwrap();
+    let found = query(&engine, "SELECT amount FROM orders ORDER BY id").await;
+    assert!(found.contains("| 2.98 ") && found.contains("| -2.98 "), "{found}");
+    set("amount / 3").await.unwrap();
+    let found = query(&engine, "SELECT amount FROM orders ORDER BY id").await;
+    assert!(found.contains("| 0.99 "), "{found}");
+    // What does not fit is no number of the column.
+    let error = set("amount * 1000000").await.unwrap_err();
+    assert_eq!(error.code(), Code::BadInput, "{error}");
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use datasets::read::Source;
 
 use super::*;
+use crate::storage::Root;
+use crate::storage::faulty::{Fault, Faulty};
 use crate::{Code, LoadOptions, Version};
 
 /// Two engines that know the same of a dataset with one row.
@@ -78,4 +80,37 @@ async fn what_somebody_heard_of_is_looked_for_and_announced_once() {
     // Of a tenant of whom nobody asked anything nothing is looked for.
     let stranger = Principal { tenant: "stranger".parse().unwrap(), ..who() };
     second.look_for(&stranger, &name("calls"), None).await.unwrap();
+}
+
+/// A commit of another server arrives between what a group quarantines and its own commit.
+#[tokio::test]
+async fn rejected_rows_are_there_once_whoever_commits_meanwhile() {
+    let text = "{\"id\": 1, \"at\": \"2026-01-01T00:00:00Z\"}\n\
+                {\"id\": 2, \"at\": \"2026-01-01T00:00:00Z\", \"tokens\": -5}\n\
+                not json\n";
+    for producer in [None, sequence("p", 0)] {
+        let store = Faulty::new();
+        let open = async || Engine::open_root(Root::over(store.clone()), options("memory:")).await;
+        let (here, elsewhere) = (open().await.unwrap(), open().await.unwrap());
+        here.create_dataset(&who(), calls()).await.unwrap();
+        store.once("calls/_delta_log/00000000000000000001", Fault::Late);
+        send(&elsewhere, 7..8, None).await.unwrap_err();
+        // That is when the accepted rows are written, after the others are quarantined.
+        let (of_plan, mut is_there) = (Arc::clone(&store), false);
+        store.plan(move |path| {
+            if !is_there && path.as_ref().contains("calls/at_month") {
+                is_there = true;
+                assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
+            }
+            Fault::None
+        });
+        let request = IngestRequest { rows: ndjson(text), producer: producer.clone() };
+        let receipt = here.ingest(&who(), &name("calls"), request).await.unwrap();
+        let told = (receipt.accepted, receipt.quarantined, receipt.version);
+        assert_eq!(told, (1, 2, Version(2)), "{producer:?}");
+        assert_eq!(here.metrics().commit_conflicts.get(), 1, "{producer:?}");
+        let rejected = number(&here, "SELECT count(*) FROM calls_quarantine").await;
+        assert_eq!(rejected, 2, "{producer:?}");
+        assert_eq!(number(&here, "SELECT count(*) FROM calls").await, 2, "{producer:?}");
+    }
 }

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
     Expr, ExprFunctionExt, GroupingSet, JoinType, Operator, SortExpr, binary_expr, cast, lit, when,
 };
 use datasets::ColumnType;
-use engine::{Error, Result, Session};
+use engine::{Error, Result, Session, Taken};
 
 use super::bucket::{bucket_behind, buckets_between};
 use super::computed::{Computed, Measured};
@@ -108,6 +108,8 @@ pub(crate) struct Groups {
     pub not_finite: u64,
     /// Bytes that are counted for its values.
     pub bytes: usize,
+    /// Where they are counted as long as subscriptions keep them.
+    pub kept: Option<Taken>,
 }
 
 impl Groups {

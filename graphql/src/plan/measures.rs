@@ -13,6 +13,7 @@ use datafusion::functions_aggregate::percentile_cont::percentile_cont;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Expr, SortExpr, cast, lit};
 use datasets::ColumnType;
+use engine::wide_sum;
 
 use super::functions::ordered_float;
 use crate::shape::{Column, Shape};
@@ -204,11 +205,11 @@ fn float(column: &Column) -> Expr {
 }
 
 fn sum(column: &Column) -> Expr {
-    aggregates::sum(match &column.kind {
-        ColumnType::Int32 | ColumnType::Int64 => cast(column.value(), DataType::Decimal128(28, 0)),
-        ColumnType::Decimal(..) => column.value(),
-        _ => float(column),
-    })
+    match &column.kind {
+        ColumnType::Int32 | ColumnType::Int64 => wide_sum(column.value()),
+        ColumnType::Decimal(..) => aggregates::sum(column.value()),
+        _ => aggregates::sum(float(column)),
+    }
 }
 
 fn percentile(column: &Column, part: f64) -> Expr {

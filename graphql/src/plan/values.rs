@@ -251,12 +251,15 @@ fn shortest(value: f32) -> f64 {
 /// A document as it stands, or a text where it is none.
 fn json(text: &str) -> Value {
     match compact(text) {
-        Some(document) => {
-            let token = Name::new(async_graphql_value::RAW_VALUE_TOKEN);
-            Value::Object(IndexMap::from_iter([(token, Value::String(document))]))
-        }
+        Some(document) => as_it_stands(document),
         None => Value::String(text.to_owned()),
     }
+}
+
+/// A text that is JSON, as the value that it says.
+pub(crate) fn as_it_stands(json: String) -> Value {
+    let token = Name::new(async_graphql_value::RAW_VALUE_TOKEN);
+    Value::Object(IndexMap::from_iter([(token, Value::String(json))]))
 }
 
 /// A JSON document without the white space between its values: a line break would end an event of a stream.

@@ -10,6 +10,7 @@ use datafusion::dataframe::DataFrame;
 use datasets::ColumnType;
 use engine::{AsOf, Result, Version};
 
+use super::ready::write_rows;
 use super::related::{Loading, Related, leading, pins};
 use super::resolve::{argument, nullable, part, state, text_argument};
 use super::row::{Block, row_value, row_values, selected};
@@ -422,7 +423,8 @@ async fn read(
     let is_shown = ["nodes", "edges", "pageInfo"].iter().any(|f| looking.field(f).exists());
     let page = match is_shown {
         true => {
-            let page = read_page(&session, table, shape, &request, state.holding()).await?;
+            let mut page = read_page(&session, table, shape, &request, state.holding()).await?;
+            write_rows(context, state, shape, &mut page).await?;
             let loading = Loading { state, session: &session, links, place: &shape.field };
             let related = loading.related(shape, &page.kept, rows_shown).await?;
             Some(page_ref(page, related, state, shape))

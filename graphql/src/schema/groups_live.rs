@@ -11,14 +11,14 @@ use async_graphql::dynamic::{
     Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
-use engine::{AsOf, Result, Role, Version};
+use engine::{AsOf, Places, Result, Role, Taken, TenantId, Version};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::connection::first;
 use super::groups::{GroupRef, asked, grouping_arguments};
 use super::resolve::{argument, part, state};
-use crate::error::to_graphql;
+use crate::error::{busy, to_graphql};
 use crate::limits::Limits;
 use crate::plan::as_of::version;
 use crate::plan::grouping::Groups;
@@ -153,6 +153,24 @@ pub(crate) fn live_field(shape: &Arc<Shape>, limits: &Limits) -> SubscriptionFie
         ))
 }
 
+/// Bytes of groups that are kept for subscriptions, half of them of one tenant; those who ask the same keep the same.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+/// The unit in which they are counted.
+const KEPT_UNIT_BYTES: usize = 4 << 10;
+
+/// Room for groups that are kept.
+pub(crate) fn places() -> Places {
+    Places::new(KEPT_BYTES_MAX / KEPT_UNIT_BYTES)
+}
+
+fn room(places: &Places, tenant: &TenantId, bytes: usize) -> Result<Taken> {
+    let units = u32::try_from(bytes.div_ceil(KEPT_UNIT_BYTES).max(1)).unwrap_or(u32::MAX);
+    places.try_take_many(tenant, units).ok_or_else(|| {
+        let what = "bytes of groups that subscriptions of one tenant keep";
+        busy(what, places.share() * KEPT_UNIT_BYTES)
+    })
+}
+
 /// What is asked, at any version.
 struct Asked {
     state: Arc<RequestState>,
@@ -175,7 +193,10 @@ impl Asked {
                 Some(predicate) => table.filter(predicate)?,
                 None => table,
             };
-            request.read(&session, shape, table, *first, &Holding::new(&service.limits)).await
+            let holding = Holding::new(&service.limits);
+            let mut groups = request.read(&session, shape, table, *first, &holding).await?;
+            groups.kept = Some(room(&service.live_groups, state.tenant(), groups.bytes)?);
+            Ok(groups)
         });
         let groups = crate::service::in_time(service.limits.operation_time_max, groups).await?;
         if groups.not_finite > 0 {
@@ -210,7 +231,14 @@ async fn open(
     let begin = since.unwrap_or(catalog.shown_at(&shape.name)?);
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter: None };
     let changes = Box::pin(follow(following, Some(begin))).await?;
+    // What it took to come here was let go, as nobody knows for how long a subscription is.
+    let turn = state.service().turn(state.tenant());
+    state.hold(crate::service::in_time(limits.operation_time_max, turn).await?);
     let before = asked.at(begin).await?;
+    if since.is_some() {
+        // Nothing is told yet.
+        drop(state.let_go());
+    }
     let now = (since.is_none()).then(|| Live {
         version: begin,
         previous: None,

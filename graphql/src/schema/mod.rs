@@ -31,6 +31,7 @@ pub(crate) mod groups_live;
 pub(crate) mod nested;
 pub(crate) mod node;
 pub(crate) mod order;
+mod ready;
 pub(crate) mod related;
 pub(crate) mod resolve;
 pub(crate) mod revise;

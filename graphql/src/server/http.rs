@@ -16,7 +16,7 @@ use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
 use super::{App, Pass, Purpose, body, etag, rows, sse, websocket};
 use crate::answer::{Answer, Answers, Stage};
-use crate::error::bad_input;
+use crate::error::{RETRY_AFTER, bad_input};
 use crate::guard::without_query;
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::service::Accepts;
@@ -56,7 +56,7 @@ pub(super) async fn graphql(app: &App, request: Request, ids: &RequestIds) -> Re
         Ok(pass) => pass,
         Err(error) => return unauthenticated(&error, ids),
     };
-    if let Err(error) = app.0.let_in(&pass.who, &request) {
+    if let Err(error) = app.0.let_in(&pass.who, &request, ids) {
         return graphql_failure(wire::status(error.code()), &error, ids);
     }
     let key = request.headers().get(IDEMPOTENCY_HEADER).cloned();
@@ -170,11 +170,15 @@ fn respond(answer: Answer, media: Media) -> Response {
 /// The code of its first error.
 pub(super) fn refusal(answer: &Answer) -> Option<Code> {
     let extensions = answer.errors.first().and_then(|error| error.extensions.as_ref());
-    let code = match extensions.and_then(|extensions| extensions.get("code")) {
+    let said = |name| extensions.and_then(|extensions| extensions.get(name));
+    let code = match said("code") {
         Some(Value::String(code)) => code.as_str(),
         _ => "",
     };
-    Code::ALL.into_iter().find(|known| known.as_str() == code)
+    match Code::ALL.into_iter().find(|known| known.as_str() == code) {
+        Some(Code::LimitExceeded) if said(RETRY_AFTER).is_some() => Some(Code::TooMany),
+        code => code,
+    }
 }
 
 fn unauthenticated(error: &Error, ids: &RequestIds) -> Response {

@@ -27,7 +27,7 @@ pub(super) async fn ingest(
     request: Request,
     ids: &RequestIds,
 ) -> Response {
-    match take(app, dataset, request).await {
+    match take(app, dataset, request, ids).await {
         Ok(receipt) => wire::json(StatusCode::OK, &json!(receipt)),
         Err(Refusal::Error(error)) => wire::failed(&error, ids),
         Err(Refusal::MediaType(error)) => {
@@ -47,10 +47,15 @@ impl From<Error> for Refusal {
     }
 }
 
-async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestReceipt, Refusal> {
+async fn take(
+    app: &App,
+    dataset: &str,
+    mut request: Request,
+    ids: &RequestIds,
+) -> Result<IngestReceipt, Refusal> {
     let who = app.0.door.enter(&request, Purpose::Change).await?.who;
     who.require_in_part(Role::Writer)?;
-    app.0.let_in(&who, &request)?;
+    app.0.let_in(&who, &request, ids)?;
     let dataset = DatasetName::new(dataset).map_err(Error::from)?;
     let headers = request.headers();
     let format = format(headers)?;
@@ -72,6 +77,8 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         Encoding::Plain => (bytes, held),
         Encoding::Gzip => body::gunzip(bytes, what, limits.ingest_unpacked_bytes_max, held).await?,
     };
+    // Who reads them has their room, whether or not the client still waits for it.
+    let bytes = held.with(bytes);
     let engine = &app.0.service.0.engine;
     const NAME: &str = "body";
     let ingest = async || match on_conflict {
@@ -98,7 +105,6 @@ async fn take(app: &App, dataset: &str, mut request: Request) -> Result<IngestRe
         },
         ingested => ingested?,
     };
-    drop(held);
     Ok(receipt)
 }
 

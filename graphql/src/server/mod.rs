@@ -52,6 +52,7 @@ use uploads::Uploads;
 
 use crate::error::busy;
 use crate::limits::Limits;
+use crate::rates::Rates;
 use crate::service::Service;
 use crate::trusted::TrustedDocuments;
 
@@ -202,6 +203,7 @@ impl Server {
             false => Places::new(options.limits.connections_max),
         };
         let sockets = TaskTracker::new();
+        let rates = Rates::new(&options.limits);
         let service = Service::taking(engine, runner, options.limits, options.documents)?;
         let app = App(Arc::new(AppInner {
             service,
@@ -209,6 +211,7 @@ impl Server {
             cors,
             compressors: Compressors::new(options.compression),
             patience: options.patience,
+            rates,
             uploads,
             requests,
             clients,
@@ -292,6 +295,7 @@ struct AppInner {
     cors: Cors,
     compressors: Compressors,
     patience: Patience,
+    rates: Rates,
     uploads: Uploads,
     /// Requests that are read.
     requests: Uploads,
@@ -302,8 +306,17 @@ struct AppInner {
 }
 
 impl AppInner {
-    /// Counts a request as one of `who`'s tenant until its answer is handed over.
-    fn let_in(&self, who: &Principal, request: &Request) -> Result<()> {
+    /// Counts a request of `who`, and as one of its tenant until its answer is handed over.
+    fn let_in(&self, who: &Principal, request: &Request, ids: &RequestIds) -> Result<()> {
+        let (told, refused) = match self.rates.take(who) {
+            Ok(told) => (told, None),
+            Err(often) => (often.told, Some((often.error, often.seconds))),
+        };
+        // There is one request of these ids.
+        let _ = ids.rates.set((told, refused.as_ref().map(|(_, seconds)| *seconds)));
+        if let Some((error, _)) = refused {
+            return Err(error);
+        }
         let Some(connection) = request.extensions().get::<OfConnection>() else { return Ok(()) };
         let Some(place) = self.clients.try_take(&who.tenant) else {
             let what = "requests and WebSockets of one tenant at a time";
@@ -410,6 +423,9 @@ impl Endpoint for App {
             }
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some((told, wait)) = ids.rates.get() {
+            wire::tell_rates(headers, told, *wait);
+        }
         Ok(response)
     }
 }

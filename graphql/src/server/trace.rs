@@ -3,8 +3,12 @@
 //! A caller that traces sends W3C `traceparent`, and its id is taken over; otherwise there is a new
 //! one. All spans below the request's span, those of the engine included, are inside that trace.
 
+use std::sync::OnceLock;
+
 use poem::http::HeaderMap;
 use uuid::Uuid;
+
+use crate::rates::Told;
 
 /// The ids of a request.
 #[derive(Clone, Debug)]
@@ -13,6 +17,8 @@ pub(crate) struct RequestIds {
     pub trace: String,
     /// The request itself, in errors and in the log.
     pub request: String,
+    /// What is left of the rates of who asks, and for how many seconds nothing is.
+    pub rates: OnceLock<(Told, Option<u64>)>,
 }
 
 impl RequestIds {
@@ -20,7 +26,7 @@ impl RequestIds {
     pub(crate) fn new(headers: &HeaderMap) -> Self {
         let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
         let trace = given.and_then(trace_id).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
-        Self { trace, request: Uuid::now_v7().to_string() }
+        Self { trace, request: Uuid::now_v7().to_string(), rates: OnceLock::new() }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use engine::{Code, Error, Places, Result, Taken, TenantId};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
@@ -83,6 +84,23 @@ impl Held {
         }
         Ok(())
     }
+
+    /// `bytes` that have this room: it is given back when nobody has any of them, which may be after the request has ended.
+    pub(super) fn with(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Upload { bytes, _held: self })
+    }
+}
+
+/// An upload that has come, and its room.
+struct Upload {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Upload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -128,5 +146,23 @@ mod tests {
         timeout(wait, other.grow(4 * UNIT_BYTES)).await.unwrap().unwrap();
         held.pop();
         timeout(wait, sixth.grow(UNIT_BYTES)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_have_their_room_until_nobody_has_any_of_them() {
+        let uploads = Uploads::new(8 * UNIT_BYTES);
+        let mut all: Vec<Held> = (0..3).map(|_| uploads.begin(&tenant("a"))).collect();
+        all[0].grow(4 * UNIT_BYTES).await.unwrap();
+        // One has all room of the tenant, and one its lane.
+        all[1].grow(1).await.unwrap();
+        let bytes = all.remove(0).with(Bytes::from_static(b"some rows"));
+        // As of a request that ended while its rows are being read.
+        let reading = bytes.slice(5..);
+        drop(bytes);
+        assert_eq!(&reading[..], b"rows");
+        let wait = Duration::from_millis(20);
+        assert!(timeout(wait, all[1].grow(1)).await.is_err());
+        drop(reading);
+        timeout(wait, all[1].grow(1)).await.unwrap().unwrap();
     }
 }

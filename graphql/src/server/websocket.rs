@@ -33,7 +33,7 @@ use super::trace::RequestIds;
 use super::wire::{self, graphql_failure};
 use super::{App, Pass, Patience, Purpose};
 use crate::answer::{Answer, Answers, Stage};
-use crate::error::{bad_input, over_limit, to_graphql};
+use crate::error::{RETRY_AFTER, bad_input, over_limit, to_graphql};
 use crate::service::{Accepts, Room};
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -347,6 +347,11 @@ impl Connection {
         if under_way >= operations_max {
             let error = over_limit("operations on one WebSocket", operations_max, under_way + 1);
             return self.sent(error_message(&id, &error, &self.ids)).await;
+        }
+        if let Err(often) = self.app.0.rates.take(&who) {
+            let mut message = error_message(&id, &often.error, &self.ids);
+            message["payload"][0]["extensions"][RETRY_AFTER] = json!(often.seconds);
+            return self.sent(message).await;
         }
         let operation = Operation {
             app: self.app.clone(),

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use engine::{Code, Error};
 use futures::stream;
 use poem::Response;
-use poem::http::{HeaderValue, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::trace::RequestIds;
 use crate::answer::{Answer, Stage};
-use crate::error::{to_body, to_graphql};
+use crate::error::{RETRY_AFTER, to_body, to_graphql};
+use crate::rates::Told;
 use crate::service::Room;
 
 /// Bytes of an answer that are handed over at once.
@@ -64,16 +65,32 @@ pub(super) fn graphql_failure(status: StatusCode, error: &Error, ids: &RequestId
     let code = error.code();
     let mut error = to_graphql(error).into_server_error(Default::default());
     error.locations.clear();
+    if let Some((_, Some(seconds))) = ids.rates.get() {
+        error.extensions.get_or_insert_default().set(RETRY_AFTER, *seconds);
+    }
     let refused = Answer::unanswered(Stage::Refused, error, &ids.request).json;
     told_when(code, body(status, "application/json", String::from(refused)))
 }
 
 /// `response`, which says when to try again where that helps: room is made soon, but nothing mends a store by itself.
 pub(super) fn told_when(code: Code, mut response: Response) -> Response {
-    if code == Code::ResourcesExhausted {
+    if matches!(code, Code::ResourcesExhausted | Code::TooMany)
+        && !response.headers().contains_key(header::RETRY_AFTER)
+    {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// Tells what is left of the rates, and after how many seconds to ask again where nothing was.
+pub(super) fn tell_rates(headers: &mut HeaderMap, told: &Told, wait: Option<u64>) {
+    let wait = wait.map(|seconds| (header::RETRY_AFTER.as_str(), seconds.to_string()));
+    let rates = [("ratelimit-policy", told.policy()), ("ratelimit", told.left())];
+    for (name, value) in rates.into_iter().chain(wait) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// The status of a code.
@@ -95,8 +112,12 @@ mod tests {
 
     #[test]
     fn only_what_passes_by_itself_says_when_to_try_again() {
-        for (code, says) in [(Code::ResourcesExhausted, true), (Code::StorageUnavailable, false)] {
-            assert_eq!(status(code), StatusCode::SERVICE_UNAVAILABLE);
+        for (code, says) in [
+            (Code::ResourcesExhausted, true),
+            (Code::TooMany, true),
+            (Code::LimitExceeded, false),
+            (Code::StorageUnavailable, false),
+        ] {
             let error = Error::user(code, "as it is");
             let ids = RequestIds::new(&Default::default());
             for response in [failed(&error, &ids), graphql_failure(status(code), &error, &ids)] {

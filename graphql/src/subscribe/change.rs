@@ -76,7 +76,7 @@ const PLAN_BYTES: usize = 2 << 20;
 const COUNT_BYTES: usize = 64;
 
 impl Change {
-    /// Reads what changed; NOT_FOUND when the versions are not kept apart any more.
+    /// Reads what changed between two versions; NOT_FOUND when they are not kept apart any more.
     pub(crate) async fn read(
         service: Arc<ServiceInner>,
         who: Principal,
@@ -94,6 +94,11 @@ impl Change {
             })
             .await?;
         Ok(Self { shape, from, to, service, who, filter, changes })
+    }
+
+    /// The same, told as the change from a version before that has the same rows as the one that it was read from.
+    pub(crate) fn told_from(self, from: Version) -> Self {
+        Self { from, ..self }
     }
 
     /// Whether it is the net change of several commits.

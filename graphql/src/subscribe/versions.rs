@@ -126,11 +126,13 @@ impl Follower {
                 who.clone(),
                 shape.clone(),
                 filter.clone(),
-                self.told,
+                // It has the rows of the one that was told last, which may be kept no more.
+                self.read,
                 to,
             );
             // The lane that waited for the commit was chosen before it.
-            service.lanes.run(&who.tenant, reading).await?
+            let change = service.lanes.run(&who.tenant, reading).await??;
+            Ok(change.told_from(self.told))
         };
         crate::service::in_time(service.limits.operation_time_max, reading).await
     }

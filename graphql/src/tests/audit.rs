@@ -3,7 +3,7 @@
 use engine::{Principal, Role, TenantId};
 use serde_json::{Value, json};
 
-use super::{Rig, who};
+use super::{Rig, next, who};
 
 const ROWS: &str = "{ audit(orderBy: [{number: ASC}]) { nodes { number subject credential via operation field target \
                     argumentsSha256 outcome } } }";
@@ -82,7 +82,7 @@ async fn to_all_but_admins_it_is_not_there() {
         ] {
             let answer = match query.starts_with('{') {
                 true => rig.ask_as(&who, query).await,
-                false => continue,
+                false => next(&mut rig.subscribe_as(&who, query).await).await,
             };
             assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_INPUT", "{role}: {answer}");
         }
@@ -93,4 +93,7 @@ async fn to_all_but_admins_it_is_not_there() {
     let admin = Principal::new(TenantId::default(), "x", &[Role::Admin]);
     let counted = rig.ask_as(&admin, "{ audit { totalCount } }").await;
     assert_eq!(counted["data"]["audit"]["totalCount"], "1", "{counted}");
+    let told = "subscription { auditChanged(since: 0) { version } }";
+    let told = next(&mut rig.subscribe_as(&admin, told).await).await;
+    assert!(told["data"]["auditChanged"]["version"].is_u64(), "{told}");
 }

@@ -74,7 +74,14 @@ const GRANTS: &str = r#"{
         "embeddings": {"rows": "length(id) = 1"}
     }
 }"#;
+/// Behind the last message of a subscription nothing comes for so long.
 const QUIET: Duration = Duration::from_millis(30);
+/// Where nothing came at all, or not the same, another look takes longer.
+const LONGER: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+/// One request of so many is a subscription that has something to tell.
+const TELLING_EVERY: usize = 40;
+/// Commits that bring the notes.
+const PARTS: i64 = 3;
 const TENANT: &str = "tenant-b";
 
 /// The same to who sees a part, and otherwise another in everything: rows kept back by number, id and value, columns behind masks,
@@ -152,7 +159,7 @@ impl World {
         let rig = Rig::new().await;
         let spec = |text: &str| datasets::DatasetSpec::from_toml(text, "test").unwrap();
         rig.create(spec(SPEC)).await;
-        for part in 0..3 {
+        for part in 0..PARTS {
             ingest(&rig, &who(), "notes", notes(world as i64, part)).await;
         }
         let spec_of_mail = "name = \"mail\"\nkey = [\"id\"]\ncolumns = [{name = \"id\", type = \"int64\"}, \
@@ -297,6 +304,22 @@ impl Asker {
             ]),
             _ => "notes",
         }
+    }
+
+    /// A subscription that is told something by all who see some of the notes: of the versions behind one that is not the last.
+    fn telling(&mut self) -> String {
+        let since = self.random.random_range(0..PARTS);
+        let filter = self.one(&[
+            "{}",
+            "{team: {eq: \"red\"}}",
+            "{team: {ne: \"red\"}}",
+            "{body: {contains: \"note 3\"}}",
+        ]);
+        let shown =
+            self.one(&["id body", "id amount phone", "seenAt tags price", "at team amount"]);
+        format!(
+            "subscription {{ notesChanged(since: {since}, where: {filter}) {{ version previousVersion collapsed added {{ count nodes {{ {shown} }} }} removed {{ count }} }} }}"
+        )
     }
 
     fn request(&mut self) -> String {
@@ -478,39 +501,53 @@ async fn whatever_is_asked_tells_nothing_of_what_is_kept_back() {
     let random = ChaCha8Rng::seed_from_u64(seed);
     let nodes = more::nodes(&worlds).await;
     let mut asker = Asker { random, cursors, runs, nodes };
-    let (mut told, mut errors, count) = (0, 0, requests());
+    let (mut told, mut pushed, mut errors, count) = (0, 0, 0, requests());
     for number in 0..count {
-        let query = asker.request();
+        let is_telling = number % TELLING_EVERY == 7;
+        let query = if is_telling { asker.telling() } else { asker.request() };
         // Another tenant, who sees all of its own, which is nothing; and who sees a part.
         let stranger = Principal { tenant: "tenant-c".parse().unwrap(), ..who() };
         // What it makes in its own tenant is not the same twice.
         let is_mine = query.contains("runJob") || query.contains("createDataset");
-        let me = if number % 9 == 0 && !is_mine { stranger } else { seer() };
+        let me = if number % 9 == 0 && !is_mine && !is_telling { stranger } else { seer() };
         if number % 3 == 0 && !query.starts_with("mutation") {
             for world in &worlds {
                 // What it finds is not found again by who may not.
                 answer(world, &who(), &query, &blots, QUIET).await;
             }
         }
-        let mut answers = Vec::new();
-        // Where one was slow to tell, the second look has time.
-        for quiet in [QUIET, Duration::from_secs(2)] {
-            answers.clear();
-            for world in &worlds {
-                answers.push(answer(world, &me, &query, &blots, quiet).await);
+        let is_subscription = query.starts_with("subscription");
+        let ask = async |quiet: Duration| {
+            let [one, other] = &worlds;
+            tokio::join!(
+                answer(one, &me, &query, &blots, quiet),
+                answer(other, &me, &query, &blots, quiet)
+            )
+        };
+        let (mut one, mut other) = ask(QUIET).await;
+        // Where one was slow to tell, or both were, which would look alike.
+        for longer in LONGER {
+            if !is_subscription || (one == other && !one.is_empty()) {
+                break;
             }
-            if answers[0] == answers[1] || !query.starts_with("subscription") {
+            (one, other) = ask(longer).await;
+            // There may be nothing to tell, unless there is.
+            if one.is_empty() && other.is_empty() && !is_telling {
                 break;
             }
         }
-        assert_eq!(answers[0], answers[1], "{query}");
-        errors += usize::from(answers[0].contains("\"errors\""));
-        told += usize::from(!answers[0].contains("\"errors\"") && !answers[0].is_empty());
+        assert_eq!(one, other, "{query}");
+        let (is_error, is_silent) = (one.contains("\"errors\""), one.is_empty());
+        assert!(!is_telling || !(is_error || is_silent), "{query}: {one}");
+        errors += usize::from(is_error);
+        told += usize::from(!is_error && !is_silent);
+        pushed += usize::from(is_subscription && !is_error && !is_silent);
     }
     eprintln!(
-        "{count} requests, {told} with an answer, {errors} with an error: alike in both worlds"
+        "{count} requests, {told} with an answer, {pushed} of them subscriptions, {errors} with an error: alike in both worlds"
     );
     assert!(told * 5 > count, "{told} of {count} requests had an answer");
+    assert!(pushed >= count / TELLING_EVERY, "{pushed} of {count} were told something");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

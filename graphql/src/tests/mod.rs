@@ -25,6 +25,8 @@ mod measures;
 mod nested;
 mod nodes;
 mod pages;
+mod rates;
+mod ready;
 mod related;
 mod revise;
 mod rows;

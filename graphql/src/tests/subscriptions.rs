@@ -330,3 +330,40 @@ async fn a_run_is_told_to_its_end() {
     assert_eq!(run["run"]["state"], "SUCCEEDED");
     assert_eq!(run["runs"][0]["id"], id);
 }
+
+#[tokio::test]
+async fn what_only_moves_rows_and_lets_versions_go_ends_no_subscription() {
+    let rig = rig(Limits::default()).await;
+    for row in 0..3 {
+        commit(&rig, row).await;
+    }
+    let query = format!("subscription {{ callsChanged(since: 2) {{ {CHANGED} }} }}");
+    let mut messages = rig.subscribe(&query).await;
+    assert_eq!(next(&mut messages).await["data"]["callsChanged"]["version"], 3);
+
+    // Its rows lie in one file now, and what the versions before had is gone.
+    rig.engine.compact(&who(), &name("calls")).await.unwrap();
+    let keep = engine::Keep { since: chrono::Utc::now(), from: None };
+    let vacuumed = rig.engine.vacuum(&who(), &name("calls"), keep, false).await.unwrap();
+    assert!(vacuumed.kept_from.0 > 3 && vacuumed.files > 0, "{vacuumed:?}");
+    let committed = commit(&rig, 3).await;
+    // Neither that of who listens, nor of who comes back with the version that was told last.
+    let query = format!("subscription {{ callsChanged(since: 3) {{ {CHANGED} }} }}");
+    let mut resumed = rig.subscribe(&query).await;
+    for messages in [&mut messages, &mut resumed] {
+        let mut message = next(messages).await;
+        // The commit that lets versions go is one, too.
+        if message["data"]["callsChanged"]["version"] == committed - 1 {
+            assert_eq!(message["data"]["callsChanged"]["added"]["count"], "0");
+            message = next(messages).await;
+        }
+        let change = &message["data"]["callsChanged"];
+        assert_eq!(change["version"], committed, "{message:#}");
+        assert_eq!(ids(&change["added"]), ["c3"]);
+        assert_eq!(change["removed"]["count"], "0");
+    }
+    // Of those whose rows changed since, one has to begin anew.
+    let query = format!("subscription {{ callsChanged(since: 1) {{ {CHANGED} }} }}");
+    let message = next(&mut rig.subscribe(&query).await).await;
+    assert_eq!(message["errors"][0]["extensions"]["code"], "NOT_FOUND", "{message:#}");
+}

@@ -119,6 +119,8 @@ pub struct CreatedKey {
     pub text: String,
     /// What is kept of it.
     pub key: ApiKeyState,
+    /// Datasets that its grants name, and that are not there yet.
+    pub absent: Vec<String>,
 }
 
 impl fmt::Debug for CreatedKey {
@@ -147,6 +149,15 @@ impl Runner {
         let now = self.now();
         check(who, &request, now)?;
         let (roles, grants) = (roles_text(&request.roles), kept(&request)?);
+        let absent = match &grants {
+            Some(text) => {
+                let given: KeptGrants = serde_json::from_str(text)
+                    .map_err(|error| Error::internal(format!("grants as text: {error}")))?;
+                let given = Grants::limited(given.set, given.claims)?;
+                self.engine().require_fitting(who, &given).await?
+            }
+            None => Vec::new(),
+        };
         for _ in 0..PREFIX_TRIES {
             let prefix = letters(PREFIX_LETTERS, b"abcdefghijklmnopqrstuvwxyz234567")?;
             let secret = letters(
@@ -174,7 +185,7 @@ impl Runner {
                     tracing::info!(
                         tenant = %who.tenant, key = entry.prefix, of = entry.subject, by = who.subject, "key made"
                     );
-                    return Ok(CreatedKey { text, key: state_of(entry, now)? });
+                    return Ok(CreatedKey { text, key: state_of(entry, now)?, absent });
                 }
                 KeyAdded::Taken => {}
                 KeyAdded::Full { live, of_tenant } => {

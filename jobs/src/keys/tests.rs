@@ -157,6 +157,34 @@ async fn grants_of_a_key_have_a_salt_that_nobody_sees() {
 }
 
 #[tokio::test]
+async fn grants_that_do_not_fit_their_dataset_are_refused_when_they_are_given() {
+    let (runner, who) = (runner().await, Principal::local());
+    let spec = r#"{"name": "orders", "columns": [{"name": "amount", "type": "decimal(18,2)"}, {"name": "team", "type": "text"}]}"#;
+    let spec = datasets::DatasetSpec::from_json(spec).unwrap();
+    runner.engine().create_dataset(&who, spec).await.unwrap();
+    let make = async |of: &str| {
+        let set = grants(&format!(r#"{{"datasets": {{{of}}}}}"#));
+        let request = KeyRequest { grants: Some(set), ..asks(&[Role::Reader]) };
+        runner.create_key(&who, request).await
+    };
+    for (of, says) in [
+        (
+            r#""orders": {"masks": {"email": "hide"}}"#,
+            "masks the column \"email\", and there is none",
+        ),
+        (r#""orders": {"masks": {"team": "bucket 100"}}"#, "\"bucket 100\" does not fit"),
+        (r#""orders": {"rows": "teem = 'eu'"}"#, "teem"),
+    ] {
+        let error = make(of).await.unwrap_err();
+        assert_eq!(error.code(), Code::BadInput, "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with("grants: of orders: ") && error.contains(says), "{error}");
+    }
+    let fits = r#""orders": {"rows": "team = 'eu'", "masks": {"amount": "bucket 100"}}, "ordres": {}, "*": {}"#;
+    assert_eq!(make(fits).await.unwrap().absent, ["ordres"]);
+}
+
+#[tokio::test]
 async fn when_a_key_was_used_is_noted_and_not_for_each_request() {
     let (runner, who) = (runner().await, Principal::local());
     let made = runner.create_key(&who, asks(&[Role::Reader])).await.unwrap();
