@@ -20,6 +20,7 @@ use crate::compact::{self, Compacted};
 use crate::derived;
 use crate::error::{Error, Result};
 use crate::expected::Expected;
+use crate::grants::Grants;
 use crate::identity::{Principal, Role, Version};
 use crate::ingest::{Ingest, IngestReceipt, IngestRequest, LoadOptions};
 use crate::lake::{
@@ -198,11 +199,7 @@ impl Engine {
     }
 
     /// Fails where one of `grants` does not fit its dataset, and names those that are not there. For whoever gives them.
-    pub async fn require_fitting(
-        &self,
-        who: &Principal,
-        of: &crate::Grants,
-    ) -> Result<Vec<String>> {
+    pub async fn require_fitting(&self, who: &Principal, of: &Grants) -> Result<Vec<String>> {
         who.require(Role::Admin)?;
         self.0.sessions.require_fitting(&*self.0.lake.catalog(&who.tenant).await?, of)
     }

@@ -77,7 +77,8 @@ impl Extension for Counting {
             && !is_item
             && let Some(rows) = state.ready_rows(info.path_node)
         {
-            counted(state, bytes + rows.len()).await;
+            // They were counted while they were written.
+            counted(state, bytes).await;
             return Ok(Some(as_it_stands(rows)));
         }
         if !is_shown {
@@ -121,7 +122,7 @@ pub(crate) async fn counted_error(context: &Context<'_>, error: &ServerError) {
 }
 
 /// Returns when there is room. Where there is none, the answer ends elsewhere.
-async fn counted(state: &RequestState, bytes: usize) {
+pub(crate) async fn counted(state: &RequestState, bytes: usize) {
     if !state.counts(bytes) {
         pending().await
     }

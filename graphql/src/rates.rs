@@ -3,6 +3,7 @@
 //! Both are counted by GCRA: who has not asked for a while may ask for a minute's worth at once, and from then on as fast as that
 //! comes back. Source of the headers: draft-ietf-httpapi-ratelimit-headers-10.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
+
+use parking_lot::Mutex;
 
 use crate::limits::Limits;
 
@@ -28,6 +31,8 @@ pub(crate) struct Rates {
     clock: DefaultClock,
     of_one: Rate<(TenantId, String)>,
     of_tenant: Rate<TenantId>,
+    /// Requests that subjects have left of those that were refused because of their tenants, and what was left to them then.
+    owed: Mutex<HashMap<(TenantId, String), (u32, Left)>>,
     taken: AtomicU32,
 }
 
@@ -78,6 +83,7 @@ impl Rates {
                 "requests a minute of one tenant",
                 limits.tenant_requests_a_minute_max,
             ),
+            owed: Mutex::default(),
             taken: AtomicU32::new(0),
             clock,
         }
@@ -88,10 +94,32 @@ impl Rates {
         if self.taken.fetch_add(1, Ordering::Relaxed) % FORGET_AFTER == FORGET_AFTER - 1 {
             self.of_one.counted.retain_recent();
             self.of_tenant.counted.retain_recent();
+            self.owed.lock().clear();
         }
-        let of_one = self.of_one.take(&(who.tenant.clone(), who.subject.clone()), &self.clock)?;
-        let of_tenant = self.of_tenant.take(&who.tenant, &self.clock)?;
-        Ok(Told(vec![of_one, of_tenant]))
+        let one = (who.tenant.clone(), who.subject.clone());
+        let of_one = match self.pay(&one) {
+            Some(left) => left,
+            None => self.of_one.take(&one, &self.clock)?,
+        };
+        match self.of_tenant.take(&who.tenant, &self.clock) {
+            Ok(of_tenant) => Ok(Told(vec![of_one, of_tenant])),
+            Err(often) => {
+                self.owed.lock().entry(one).or_insert((0, of_one)).0 += 1;
+                Err(often)
+            }
+        }
+    }
+
+    /// A request that was taken before and came to nothing.
+    fn pay(&self, one: &(TenantId, String)) -> Option<Left> {
+        let mut owed = self.owed.lock();
+        let (requests, left) = owed.get_mut(one)?;
+        let left = *left;
+        *requests -= 1;
+        if *requests == 0 {
+            owed.remove(one);
+        }
+        Some(left)
     }
 }
 
@@ -196,6 +224,29 @@ mod tests {
             "{}",
             refused.error
         );
+    }
+
+    #[test]
+    fn what_its_tenant_has_no_room_for_costs_a_subject_nothing() {
+        let rates = Rates::new(&Limits {
+            subject_requests_a_minute_max: 3,
+            tenant_requests_a_minute_max: 2,
+            ..Limits::default()
+        });
+        let left = |told: Told| told.0[0].requests;
+        let (ann, bob) = (who("a", "ann"), who("a", "bob"));
+        assert_eq!(left(rates.take(&ann).ok().unwrap()), 2);
+        assert!(rates.take(&bob).is_ok());
+        for _ in 0..5 {
+            let refused = rates.take(&ann).err().unwrap();
+            assert!(refused.error.to_string().contains("of one tenant"), "{}", refused.error);
+        }
+        // One of hers is taken for as long as she asks, and no more.
+        assert_eq!(
+            rates.owed.lock().values().map(|(requests, _)| *requests).collect::<Vec<_>>(),
+            [1]
+        );
+        assert_eq!(rates.owed.lock().values().next().unwrap().1.requests, 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_graphql::{Context, Name, QueryPathNode, ServerError, Value};
 use datasets::DatasetName;
@@ -44,6 +44,8 @@ pub(crate) struct RequestState {
     typename_bytes: usize,
     /// Memory of its rows.
     holding: Holding,
+    /// Whether fields of its root stand there twice under one key.
+    merges: AtomicBool,
     /// Rows that were written already, by the place of their list in the answer.
     ready: Mutex<HashMap<Vec<String>, String>>,
     /// What is recorded of what it does, where it is one that does something.
@@ -95,6 +97,7 @@ impl RequestState {
     ) -> Arc<Self> {
         Arc::new(Self {
             holding: Holding::new(&service.limits),
+            merges: AtomicBool::new(false),
             ready: Mutex::default(),
             service,
             who,
@@ -228,6 +231,16 @@ impl RequestState {
         if let Some(acts) = &self.acts {
             acts.target.lock().insert(field.to_owned(), target.to_owned());
         }
+    }
+
+    /// Notes that fields of its root stand there twice under one key.
+    pub(crate) fn will_merge(&self) {
+        self.merges.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they do.
+    pub(crate) fn merges(&self) -> bool {
+        self.merges.load(Ordering::Relaxed)
     }
 
     /// Keeps rows that were written for the list at `path` of the answer.

@@ -28,7 +28,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::cost::Given;
-use crate::guard::{Admitted, RootField, admit};
+use crate::guard::{Admitted, RootField, admit, twice};
 use crate::idempotency::{Keyed, once};
 use crate::kept::KeptAnswers;
 use crate::limits::Limits;
@@ -381,9 +381,18 @@ impl Service {
             request_id,
             target: Default::default(),
         });
+        let twice = twice(&roots);
+        if let (Some(key), OperationType::Mutation) = (&twice, kind) {
+            return Err(refuse(bad_input(format!(
+                "{key}: a field of a mutation is selected twice under one key, and each would be done; select it once, or give one of them an alias"
+            ))));
+        }
         request.set_parsed_query(document);
         let state =
             RequestState::recording(self.0.clone(), who.clone(), typename_bytes, acts, question);
+        if twice.is_some() {
+            state.will_merge();
+        }
         request.data.insert(state.clone());
         Ok(Prepared { name, keyed, schema, state, kind, cost, roots, request })
     }

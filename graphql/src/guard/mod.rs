@@ -8,6 +8,8 @@ pub(crate) mod cost;
 pub(crate) mod text;
 mod unfold;
 
+use std::collections::HashSet;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection,
@@ -43,6 +45,13 @@ pub(crate) struct RootField {
     pub key: Name,
     /// Its name in the schema.
     pub name: Name,
+}
+
+/// The key under which more than one of these fields stands, if there is one.
+pub(crate) fn twice(roots: &[RootField]) -> Option<Name> {
+    let mut keys = HashSet::new();
+    let mut fields = roots.iter().filter(|root| root.name != "__typename");
+    fields.find(|root| !keys.insert(&root.key)).map(|root| root.key.clone())
 }
 
 /// The error of a request that asks nothing.

@@ -8,12 +8,13 @@ use async_graphql::{Context, SelectionField, Value};
 use engine::{Error, Result};
 use tokio::task::yield_now;
 
+use crate::counting::counted;
 use crate::plan::page::Page;
 use crate::request::RequestState;
 use crate::shape::Shape;
 
-/// Rows that are written between two looks at the time.
-const ROWS_AT_ONCE: usize = 1_024;
+/// Bytes that are written between two looks at how many there are.
+const BYTES_AT_ONCE: usize = 64 << 10;
 
 /// A field of a row: its key with all that stands before the value, and what the value is.
 struct Shown {
@@ -35,10 +36,11 @@ pub(super) async fn write_rows(
     shape: &Shape,
     page: &mut Page,
 ) -> Result<()> {
-    let Some(lists) = plain_lists(context.ctx, shape) else { return Ok(()) };
+    // What is asked for twice under one key is put together by the library, which can not look into a text.
+    let lists = if state.merges() { None } else { plain_lists(context.ctx, shape) };
+    let Some(lists) = lists else { return Ok(()) };
     for (key, fields) in &lists {
         let text = written(state, shape, page, fields).await?;
-        state.holding().hold(text.len())?;
         let path = context.ctx.path_node.map(|node| node.to_string_vec()).unwrap_or_default();
         state.keep_rows(path.into_iter().chain([key.clone()]).collect(), text);
     }
@@ -54,7 +56,6 @@ fn plain_lists(context: &Context<'_>, shape: &Shape) -> Option<Vec<(String, Vec<
         match list.name() {
             "nodes" => {
                 let key = list.alias().unwrap_or(list.name()).to_owned();
-                // What is asked for twice under one key is put together by the library.
                 if lists.iter().any(|(other, _)| *other == key) {
                     return None;
                 }
@@ -87,6 +88,28 @@ fn plain_fields(list: &SelectionField<'_>, shape: &Shape) -> Option<Vec<Shown>> 
     (!fields.is_empty()).then_some(fields)
 }
 
+/// A text that grows, and whose bytes are counted as it does.
+struct Written<'a> {
+    state: &'a RequestState,
+    text: Vec<u8>,
+    counted: usize,
+}
+
+impl Written<'_> {
+    /// Counts what was written, where that is much, and lets others have a turn: whoever waits for the answer may be gone, or its
+    /// time be over, and an answer that has no more room ends here.
+    async fn pause(&mut self, most: usize) -> Result<()> {
+        let more = self.text.len() - self.counted;
+        if more > most {
+            self.state.holding().hold(more)?;
+            counted(self.state, more).await;
+            self.counted += more;
+            yield_now().await;
+        }
+        Ok(())
+    }
+}
+
 async fn written(
     state: &RequestState,
     shape: &Shape,
@@ -95,13 +118,13 @@ async fn written(
 ) -> Result<String> {
     let missing = || Error::internal("a column that was not read is shown");
     let type_name = Value::from(shape.type_of("Row"));
-    let mut text = vec![b'['];
+    let mut rows = Written { state, text: vec![b'['], counted: 0 };
     for row in 0..page.rows {
         if row > 0 {
-            text.push(b',');
+            rows.text.push(b',');
         }
         for field in fields {
-            text.extend_from_slice(field.key.as_bytes());
+            rows.text.extend_from_slice(field.key.as_bytes());
             let value = match field.value {
                 Of::Column(column) => {
                     let values = page.columns.get(&column);
@@ -109,14 +132,13 @@ async fn written(
                 }
                 Of::Type => &type_name,
             };
-            serde_json::to_writer(&mut text, value)
+            serde_json::to_writer(&mut rows.text, value)
                 .map_err(|e| Error::internal(format!("a value as JSON: {e}")))?;
+            rows.pause(BYTES_AT_ONCE).await?;
         }
-        text.push(b'}');
-        if row % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 && state.is_to_give_way() {
-            yield_now().await;
-        }
+        rows.text.push(b'}');
     }
-    text.push(b']');
-    String::from_utf8(text).map_err(|e| Error::internal(format!("JSON as text: {e}")))
+    rows.text.push(b']');
+    rows.pause(0).await?;
+    String::from_utf8(rows.text).map_err(|e| Error::internal(format!("JSON as text: {e}")))
 }

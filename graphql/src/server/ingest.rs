@@ -54,8 +54,8 @@ async fn take(
     ids: &RequestIds,
 ) -> Result<IngestReceipt, Refusal> {
     let who = app.0.door.enter(&request, Purpose::Change).await?.who;
-    who.require_in_part(Role::Writer)?;
     app.0.let_in(&who, &request, ids)?;
+    who.require_in_part(Role::Writer)?;
     let dataset = DatasetName::new(dataset).map_err(Error::from)?;
     let headers = request.headers();
     let format = format(headers)?;

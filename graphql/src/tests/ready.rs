@@ -68,6 +68,56 @@ async fn lists_beside_each_other_have_the_rows_of_their_own() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_twice_under_one_key_is_put_together() {
+    let rig = Rig::with_calls().await;
+    let whole = rig.data("{ calls(first: 2) { nodes { id model nodeId } totalCount } }").await;
+    for asked in [
+        "{ calls(first: 2) { nodes { id model } } calls(first: 2) { nodes { nodeId } totalCount } }",
+        "{ calls(first: 2) { nodes { id nodeId } totalCount } calls(first: 2) { nodes { model } } }",
+        "{ ...A ...B } fragment A on Query { calls(first: 2) { nodes { id } } }
+         fragment B on Query { calls(first: 2) { nodes { model nodeId } totalCount } }",
+        "{ calls(first: 2) { nodes { id } } calls(first: 2) { nodes { model nodeId } edges { cursor } totalCount } }",
+    ] {
+        let mut found = rig.data(asked).await;
+        found["calls"].as_object_mut().unwrap().remove("edges");
+        assert_eq!(found, whole, "{asked}");
+    }
+    // Of a mutation each would be done.
+    let twice = "mutation { declareMeasure(dataset: \"calls\", name: \"m\", expression: \"count(*)\") { version }
+                 declareMeasure(dataset: \"calls\", name: \"m\", expression: \"count(*)\") { dataset } }";
+    let refused = rig.ask(twice).await;
+    let error = &refused["errors"][0];
+    assert_eq!(error["extensions"]["code"], "BAD_INPUT", "{refused}");
+    assert!(error["message"].as_str().unwrap().starts_with("declareMeasure: "), "{error}");
+    assert!(
+        rig.ask("{ dataset(name: \"calls\") { version } }")
+            .await
+            .to_string()
+            .contains("\"version\":1")
+    );
+}
+
+#[tokio::test]
+async fn a_long_text_is_refused_before_there_is_more_of_it_than_an_answer_may_have() {
+    let limits = Limits { answer_bytes_max: 1 << 20, ..Limits::default() };
+    let rig = Rig::with_limits(limits).await;
+    rig.create(super::calls_spec()).await;
+    // As text six times as long as it is.
+    let row = |row: usize| {
+        let long = "\u{1}".repeat(8_000);
+        json!({"id": row.to_string(), "at": "2026-01-01T00:00:00Z", "model": long}).to_string()
+    };
+    rig.ingest("calls", &(0..100).map(row).collect::<Vec<_>>().join("\n")).await;
+    let fields: String = (0..200).map(|n| format!("a{n}: model ")).collect();
+    let begun = std::time::Instant::now();
+    let answer = rig.ask(&format!("{{ calls {{ nodes {{ {fields} }} }} }}")).await;
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "LIMIT_EXCEEDED", "{error}");
+    // All of it would be a gigabyte.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn what_is_written_counts_as_much_of_the_answer_as_it_is_long() {
     let asked = "{ calls { nodes { id model } } }";
     let rows = async |limits: Limits| {
