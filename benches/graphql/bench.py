@@ -34,8 +34,10 @@ class Door:
         self.port, self.local = port, threading.local()
 
     def ask(self, query, variables):
-        if not hasattr(self.local, "connection"):
+        # One that was idle while another engine was made ready is closed by its server.
+        if not hasattr(self.local, "connection") or time.time() - self.local.asked > 3:
             self.local.connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        self.local.asked = time.time()
         body = json.dumps({"query": query, "variables": variables})
         self.local.connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
         answer = json.loads(self.local.connection.getresponse().read())
