@@ -321,9 +321,7 @@ impl Grants {
         let salt = limited.set.salt.as_deref().unwrap_or_default();
         Some(Part { grant, claims: &limited.claims, salt })
     }
-}
 
-impl Grants {
     /// The datasets that are named in them.
     pub fn named(&self) -> impl Iterator<Item = &str> {
         let limited = self.limited.as_deref().into_iter();

@@ -59,7 +59,7 @@ pub(super) struct Guarded {
 
 /// Whether `part` fits a dataset as it is now. Why it does not is in the log, for whoever gives grants, and not in the error.
 pub(super) fn fits(planner: &SessionContext, now: &DatasetEntry, part: &Part<'_>) -> Result<()> {
-    checked(part.check(now).and_then(|()| row_filter(planner, now, now, part)), now).map(drop)
+    checked(fitting(planner, now, part), now)
 }
 
 /// The same for whoever gives them, who is told why.
@@ -68,10 +68,14 @@ pub(super) fn require_fitting(
     now: &DatasetEntry,
     part: &Part<'_>,
 ) -> Result<()> {
-    let fitting = part.check(now).and_then(|()| row_filter(planner, now, now, part));
-    fitting.map(drop).map_err(|error| {
+    fitting(planner, now, part).map_err(|error| {
         Error::user(Code::BadInput, format!("grants: of {}: {error}", now.spec.name))
     })
+}
+
+fn fitting(planner: &SessionContext, now: &DatasetEntry, part: &Part<'_>) -> Result<()> {
+    part.check(now)?;
+    row_filter(planner, now, now, part).map(drop)
 }
 
 fn checked<T>(fitting: Result<T>, now: &DatasetEntry) -> Result<T> {
