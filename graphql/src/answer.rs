@@ -27,6 +27,8 @@ pub struct Answer {
     pub stage: Stage,
     /// Whether the response has data that is not null.
     pub(crate) has_data: bool,
+    /// Whether it ends with `extensions`.
+    pub(crate) has_extensions: bool,
     /// Those of its errors that are shown.
     pub errors: Vec<ServerError>,
     /// Whether it was given before, to the same request.
@@ -68,6 +70,7 @@ impl From<Text> for String {
 pub(crate) struct Message {
     json: Arc<str>,
     has_data: bool,
+    has_extensions: bool,
 }
 
 impl Weigh for Message {
@@ -123,6 +126,7 @@ impl Answer {
             json: Text::Own(body.json()),
             stage,
             has_data: response.data != Value::Null,
+            has_extensions: !response.extensions.is_empty(),
             is_again: false,
             errors: response.errors,
             room: None,
@@ -135,6 +139,7 @@ impl Answer {
             json: Text::Shared(Arc::clone(&message.json)),
             stage: Stage::Executed,
             has_data: message.has_data,
+            has_extensions: message.has_extensions,
             is_again: false,
             errors: Vec::new(),
             room: None,
@@ -147,6 +152,7 @@ impl Answer {
             json: Text::Own(text),
             stage: Stage::Executed,
             has_data,
+            has_extensions: false,
             is_again: true,
             errors,
             room: None,
@@ -160,7 +166,21 @@ impl Answer {
         }
         let json: Arc<str> = Arc::from(&*self.json);
         self.json = Text::Shared(Arc::clone(&json));
-        Some(Message { json, has_data: self.has_data })
+        let Self { has_data, has_extensions, .. } = *self;
+        Some(Message { json, has_data, has_extensions })
+    }
+
+    /// Tells what it cost beside what it says.
+    pub(crate) fn says_cost(&mut self, cost: u64) {
+        // One that was refused has nothing else to say, and ends in the same way.
+        let (end, begin) = match self.has_extensions {
+            true => ("}}", ","),
+            false => ("}", ",\"extensions\":{"),
+        };
+        if let Some(before) = self.json.strip_suffix(end) {
+            self.json = Text::Own(format!("{before}{begin}\"cost\":{cost}}}}}"));
+            self.has_extensions = true;
+        }
     }
 
     /// Its text, and the room that this takes while it waits for the client.

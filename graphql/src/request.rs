@@ -17,9 +17,9 @@ use crate::limits::Limits;
 use crate::pace::Pace;
 use crate::plan::holding::Holding;
 use crate::rows::RowsSlot;
-use crate::service::{Held, ServiceInner};
+use crate::service::{Held, ServiceInner, SubscriptionPlace};
 use crate::shape::Shape;
-use crate::subscribe::change::scope;
+use crate::subscribe::change::{Change, scope};
 
 /// Warnings that one answer carries at most.
 const WARNINGS_MAX: usize = 100;
@@ -56,9 +56,17 @@ pub(crate) struct RequestState {
     /// Errors of the parts of a subscription's answer, which the library that makes it keeps to itself.
     failed: Mutex<Option<Failed>>,
     /// Of a subscription: what tells it from those that ask something else.
-    question: String,
-    /// The message of a subscription that comes next.
-    telling: Mutex<Telling>,
+    question: Arc<str>,
+    /// The place of a subscription.
+    subscriber: Mutex<Subscriber>,
+    /// The version that a subscription goes on behind, whatever its `since` says.
+    resumes: Option<Version>,
+    /// The message of a subscription that comes next, where others who ask the same can be told the same.
+    telling: Mutex<Option<Telling>>,
+    /// Where a subscription waits for what it does not know yet.
+    idle: Mutex<Option<Idle>>,
+    /// Said when it does.
+    waits: Notify,
     /// What the answer is to be read with care for.
     pub warnings: Warnings,
     /// The rows that it is, where it is answered in rows.
@@ -66,14 +74,36 @@ pub(crate) struct RequestState {
 }
 
 /// A message of a subscription, which is the same for all who ask the same.
-#[derive(Default)]
-struct Telling {
-    /// Whether others who ask the same can be told the same.
-    is_shared: bool,
-    /// What the message is called that comes next.
-    key: Option<String>,
+pub(crate) struct Telling {
+    /// What the message is called.
+    pub key: String,
+    /// The versions between which something changed.
+    pub of: (Version, Version),
     /// The message, where another was told.
-    told: Option<Arc<Message>>,
+    pub told: Option<Arc<Message>>,
+}
+
+/// A subscription that waits.
+pub(crate) struct Idle {
+    /// What tells results of its dataset, for those who see the same of it, from all others.
+    pub scope: String,
+    /// The version that was told last.
+    pub told: Version,
+}
+
+/// Whose place a subscription takes.
+#[derive(Default)]
+pub(crate) enum Subscriber {
+    /// It has none yet.
+    #[default]
+    New,
+    /// Its own.
+    Placed {
+        /// Frees it.
+        _place: SubscriptionPlace,
+    },
+    /// None: it is for others, who have theirs.
+    OfHub,
 }
 
 impl RequestState {
@@ -84,7 +114,7 @@ impl RequestState {
         who: Principal,
         typename_bytes: usize,
     ) -> Arc<Self> {
-        Self::recording(service, who, typename_bytes, None, String::new())
+        Self::recording(service, who, typename_bytes, None, "".into())
     }
 
     /// A request of `who`, whose objects have so many bytes of `__typename` at most, what is recorded of it, and what a subscription asks.
@@ -93,9 +123,32 @@ impl RequestState {
         who: Principal,
         typename_bytes: usize,
         acts: Option<Acts>,
-        question: String,
+        question: Arc<str>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::new_of(service, who, typename_bytes, acts, question))
+    }
+
+    /// A subscription that goes on behind the version that it was told last.
+    pub(crate) fn resuming(
+        service: Arc<ServiceInner>,
+        who: Principal,
+        typename_bytes: usize,
+        question: Arc<str>,
+        subscriber: Subscriber,
+        told: Version,
+    ) -> Arc<Self> {
+        let state = Self::new_of(service, who, typename_bytes, None, question);
+        Arc::new(Self { subscriber: Mutex::new(subscriber), resumes: Some(told), ..state })
+    }
+
+    fn new_of(
+        service: Arc<ServiceInner>,
+        who: Principal,
+        typename_bytes: usize,
+        acts: Option<Acts>,
+        question: Arc<str>,
+    ) -> Self {
+        Self {
             holding: Holding::new(&service.limits),
             merges: AtomicBool::new(false),
             ready: Mutex::default(),
@@ -111,10 +164,14 @@ impl RequestState {
             pace: Pace::default(),
             held: Mutex::default(),
             failed: Mutex::default(),
+            subscriber: Mutex::default(),
+            resumes: None,
             telling: Mutex::default(),
+            idle: Mutex::default(),
+            waits: Notify::new(),
             warnings: Warnings::default(),
             rows: RowsSlot::default(),
-        })
+        }
     }
 
     /// Counts bytes of the answer. Says whether there is room for them; where there is not, [`RequestState::answered`] ends.
@@ -156,13 +213,44 @@ impl RequestState {
         *self.failed.lock() = Some(Failed::default());
     }
 
-    /// From now on its messages are those of all who ask the same.
-    pub(crate) fn shares(&self) {
-        self.telling.lock().is_shared = true;
+    /// Takes a place for a subscription, unless it has one.
+    pub(crate) fn subscribe(&self) -> Result<()> {
+        let mut subscriber = self.subscriber.lock();
+        if matches!(*subscriber, Subscriber::New) {
+            *subscriber = Subscriber::Placed { _place: self.service.subscribe(&self.who)? };
+        }
+        Ok(())
+    }
+
+    /// The place of a subscription, for who goes on with it.
+    pub(crate) fn take_subscriber(&self) -> Subscriber {
+        std::mem::take(&mut self.subscriber.lock())
+    }
+
+    /// The version that a subscription goes on behind, whatever its `since` says.
+    pub(crate) fn resumes(&self) -> Option<Version> {
+        self.resumes
+    }
+
+    /// Notes that a subscription has told all that there is, and waits.
+    pub(crate) fn waits(&self, shape: &Shape, told: Version) {
+        *self.idle.lock() = Some(Idle { scope: self.scope(shape), told });
+        self.waits.notify_one();
+    }
+
+    /// Returns when a subscription begins to wait.
+    pub(crate) async fn idle(&self) -> Idle {
+        loop {
+            self.waits.notified().await;
+            let idle = self.idle.lock().take();
+            if let Some(idle) = idle {
+                return idle;
+            }
+        }
     }
 
     /// What a subscription asks: of two that ask the same it is the same.
-    pub(crate) fn question(&self) -> &str {
+    pub(crate) fn question(&self) -> &Arc<str> {
         &self.question
     }
 
@@ -171,22 +259,21 @@ impl RequestState {
         scope(&self.who, shape)
     }
 
-    /// Begins a message about `scope`.
-    pub(crate) fn tells(&self, scope: &str) {
-        let mut telling = self.telling.lock();
-        telling.key = telling.is_shared.then(|| format!("message {scope} {}", self.question));
-        telling.told = telling.key.as_ref().and_then(|key| self.service.shared.find(key));
+    /// Begins a message about `change`.
+    pub(crate) fn tells(&self, change: &Change) {
+        let key = format!("message {} {}", change.message_scope(), self.question);
+        let told = self.service.shared.find(&key);
+        *self.telling.lock() = Some(Telling { key, of: (change.from, change.to), told });
     }
 
     /// Whether the message that was begun is there.
     pub(crate) fn is_told(&self) -> bool {
-        self.telling.lock().told.is_some()
+        self.telling.lock().as_ref().is_some_and(|telling| telling.told.is_some())
     }
 
-    /// The message that was begun, where another was told; else what it is to be called.
-    pub(crate) fn take_told(&self) -> (Option<Arc<Message>>, Option<String>) {
-        let mut telling = self.telling.lock();
-        (telling.told.take(), telling.key.take())
+    /// The message that was begun.
+    pub(crate) fn take_telling(&self) -> Option<Telling> {
+        self.telling.lock().take()
     }
 
     /// Notes the error of a part of a subscription's answer, and whether that is all of it that was asked for.

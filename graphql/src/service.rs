@@ -4,6 +4,7 @@
 //! (admission, the tenant's schema, execution, time, cost, warnings) is here, once.
 
 pub(crate) mod rows;
+pub(crate) mod stream;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,8 +16,6 @@ use std::time::{Duration, Instant};
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Request, Response, ServerError, Value};
 use engine::{Code, Engine, Error, Lanes, Places, Principal, Result, Taken, TenantId};
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
 use jobs::Runner;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -37,6 +36,7 @@ use crate::names::is_field_of;
 use crate::request::{Acts, RequestState};
 use crate::schema::cache::SchemaCache;
 use crate::schema::{TenantSchema, groups_live};
+use crate::subscribe::hub::Hubs;
 use crate::subscribe::shared::SharedResults;
 use crate::trusted::TrustedDocuments;
 
@@ -56,6 +56,8 @@ pub(crate) struct ServiceInner {
     pub limits_of_rows: Limits,
     /// Results that subscribers share.
     pub shared: SharedResults,
+    /// Subscriptions that wait together.
+    pub hubs: Hubs,
     /// Answers to queries.
     kept: KeptAnswers,
     /// Documents that are known by ids.
@@ -132,6 +134,13 @@ impl ServiceInner {
     pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Held> {
         let room = self.answers.take(tenant, self.room_units()).await.map_err(no_places)?;
         self.held(tenant, Room(room)).await
+    }
+
+    /// Waits for room for an answer of so many bytes that is there.
+    pub(crate) async fn room(&self, tenant: &TenantId, bytes: usize) -> Result<Room> {
+        let units = bytes.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share());
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Ok(Room(self.answers.take(tenant, units).await.map_err(no_places)?))
     }
 
     /// With the place last: who has one makes something there, and waits for no client that takes no answer.
@@ -254,6 +263,7 @@ impl Service {
         Ok(Self(Arc::new(ServiceInner {
             runner,
             shared: SharedResults::new(limits.shared_results_max),
+            hubs: Hubs::default(),
             kept: KeptAnswers::new(&limits),
             documents,
             answers: Places::new(limits.answers_in_flight_bytes_max / ROOM_UNIT_BYTES),
@@ -366,8 +376,8 @@ impl Service {
             return Err(refuse(reason.clone()));
         }
         let question = match kind {
-            OperationType::Subscription => question_of(&request, since.as_ref()),
-            _ => String::new(),
+            OperationType::Subscription => question_of(&request, since.as_ref()).into(),
+            _ => "".into(),
         };
         let name = self.0.kept.name(who, &request, &schema, &catalog, (kind, &roots));
         let keyed = match kind {
@@ -464,83 +474,6 @@ impl Service {
             }
         };
         result.unwrap_or_else(|error| failed(&error))
-    }
-
-    fn stream(&self, prepared: Prepared, request_id: String) -> BoxStream<'static, Answer> {
-        let Prepared { schema, state, cost, request, .. } = prepared;
-        let service = self.0.clone();
-        let (ending, tenant) = (service.ending.clone(), state.tenant().clone());
-        let following = Following {
-            answers: Some(schema.schema.execute_stream(request)),
-            cost: Some(cost),
-            state,
-            request_id,
-        };
-        // Each answer is made on the threads for queries, when it is asked for.
-        let answers = stream::unfold(following, move |following| {
-            let (service, tenant) = (service.clone(), tenant.clone());
-            async move {
-                let (answer, following) =
-                    service.lanes.run(&tenant, following.next()).await.ok()??;
-                service.meter.messages_pushed.add(1);
-                Some((answer, following))
-            }
-        });
-        answers.take_until(ending.cancelled_owned()).boxed()
-    }
-}
-
-/// A subscription between two answers.
-struct Following {
-    /// `None` after one that could not be made.
-    answers: Option<BoxStream<'static, Response>>,
-    /// What the first answer says that it costs.
-    cost: Option<u64>,
-    state: Arc<RequestState>,
-    request_id: String,
-}
-
-impl Following {
-    async fn next(mut self) -> Option<(Answer, Self)> {
-        let answers = self.answers.as_mut()?;
-        self.state.begin_answer();
-        let mut response = match self.state.answered(answers.next()).await {
-            Ok(response) => response?,
-            Err(error) => {
-                self.answers = None;
-                Response::from_errors(vec![*refused(&error)])
-            }
-        };
-        let (told, key) = self.state.take_told();
-        if let Some(message) = told {
-            self.state.service().meter.messages_shared.add(1);
-            drop(self.state.warnings.take());
-            let room = self.state.let_go().map(|held| held.room);
-            return Some((Answer { room, ..Answer::told(&message) }, self));
-        }
-        let failed = self.state.failed();
-        if !failed.are_parts {
-            // What comes after this version would look as if nothing were missing.
-            self.answers = None;
-        }
-        for error in failed.errors {
-            if response.errors.iter().all(|told| told.message != error.message) {
-                response.errors.push(error);
-            }
-        }
-        if let Some(cost) = self.cost.take() {
-            response = response.extension("cost", Value::from(cost));
-        }
-        let mut answer = Answer::of(with_warnings(response, &self.state), &self.request_id);
-        if let Some(key) = key
-            && let Some(message) = answer.message()
-        {
-            self.state.service().shared.keep(&key, message);
-        }
-        // The first has the cost, which not all have.
-        self.state.shares();
-        let room = self.state.let_go().map(|held| held.room);
-        Some((Answer { room, ..answer }, self))
     }
 }
 

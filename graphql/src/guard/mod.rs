@@ -183,7 +183,7 @@ fn operation<'a>(
 
 /// Puts fields of root fragments in the fragments' place: the executor looks for a subscription's
 /// field at its root only.
-fn flatten_subscription(document: &mut ExecutableDocument, name: Option<&str>) -> Result<()> {
+pub(crate) fn flatten_subscription(document: &mut ExecutableDocument, name: Option<&str>) -> Result<()> {
     let fragments = document.fragments.clone();
     let mut used = Vec::new();
     let operation = match (&mut document.operations, name) {

@@ -227,6 +227,7 @@ async fn open(
         Some(value) => Some(version(&value, "since")?),
         None => None,
     };
+    let since = state.resumes().or(since);
     let catalog = state.service().engine.catalog(&who).await?;
     let begin = since.unwrap_or(catalog.shown_at(&shape.name)?);
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter: None };

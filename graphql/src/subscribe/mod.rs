@@ -13,6 +13,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod change;
+pub(crate) mod hub;
 pub(crate) mod runs;
 pub(crate) mod shared;
 pub(crate) mod versions;

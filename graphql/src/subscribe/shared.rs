@@ -89,11 +89,12 @@ impl SharedResults {
     }
 
     /// Keeps a result that was made elsewhere, unless there is one.
-    pub(crate) fn keep<T: Weigh>(&self, key: &str, result: T) {
-        let (cell, bytes) = (self.cell(key), result.bytes());
-        if cell.set(Arc::new(result)).is_ok() {
+    pub(crate) fn keep<T: Weigh>(&self, key: &str, result: T) -> Arc<T> {
+        let (cell, bytes, result) = (self.cell(key), result.bytes(), Arc::new(result));
+        if cell.set(result.clone()).is_ok() {
             self.weigh(key, &cell, bytes);
         }
+        result
     }
 
     /// How often something was computed.

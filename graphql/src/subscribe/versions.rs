@@ -14,7 +14,6 @@ use tokio::sync::watch::Receiver;
 
 use super::change::Change;
 use crate::request::RequestState;
-use crate::service::SubscriptionPlace;
 use crate::shape::Shape;
 
 /// What is followed, and for whom.
@@ -37,7 +36,6 @@ struct Follower {
     read: Version,
     newest: Version,
     ended: bool,
-    _place: SubscriptionPlace,
 }
 
 /// The changes behind `since`, or behind the newest version now, for ever.
@@ -46,7 +44,8 @@ pub(crate) async fn follow(
     since: Option<Version>,
 ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
     let service = following.state.service();
-    let place = service.subscribe(&following.who)?;
+    following.state.subscribe()?;
+    let since = following.state.resumes().or(since);
     let news = service.engine.commits().follow(&following.who.tenant, &following.shape.name);
     let mut there = newest(&following).await?;
     if let Some(since) = since.filter(|since| *since > there) {
@@ -66,7 +65,7 @@ pub(crate) async fn follow(
         ));
     }
     let follower =
-        Follower { following, news, told, read: told, newest: there, ended: false, _place: place };
+        Follower { following, news, told, read: told, newest: there, ended: false };
     Ok(stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|change| (change, follower))
     }))
@@ -90,11 +89,12 @@ impl Follower {
                     continue;
                 }
                 if let Ok(change) = &change {
-                    self.following.state.tells(&change.message_scope());
+                    self.following.state.tells(change);
                 }
                 self.told = self.read;
                 return Some(change);
             }
+            self.following.state.waits(&self.following.shape, self.told);
             self.ended = self.news.changed().await.is_err();
         }
     }
@@ -166,7 +166,6 @@ mod tests {
             read: Version(0),
             newest: Version(1),
             ended: false,
-            _place: service.subscribe(&who()).unwrap(),
             following: Following {
                 state: RequestState::new(service, who(), 0),
                 who: who(),

@@ -16,6 +16,7 @@ mod grants;
 mod groups_live;
 mod http;
 mod http2;
+mod hubs;
 mod idempotency;
 mod isolation;
 mod kept;

@@ -1,0 +1,193 @@
+//! Subscriptions that wait for the same are told by one.
+
+use std::time::Duration;
+
+use engine::Principal;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Rig, calls, calls_spec, next, who};
+use crate::limits::Limits;
+
+const CHANGED: &str = "version previousVersion collapsed added { count }";
+
+fn asked(since: u64) -> String {
+    format!("subscription {{ callsChanged(since: {since}) {{ {CHANGED} }} }}")
+}
+
+async fn rig(limits: Limits) -> Rig {
+    let rig = Rig::with_limits(limits).await;
+    rig.create(calls_spec()).await;
+    rig
+}
+
+async fn commit(rig: &Rig) -> u64 {
+    rig.append("calls", vec![calls().slice(0, 1)]).await
+}
+
+/// Waits for the next message until there is none.
+async fn is_quiet(messages: &mut BoxStream<'static, Value>) {
+    let message = timeout(Duration::from_millis(50), messages.next()).await;
+    assert!(message.is_err(), "{message:?}");
+}
+
+/// So many who ask the same and wait, most of them in a hub.
+async fn waiting(rig: &Rig, count: usize) -> Vec<BoxStream<'static, Value>> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut messages = rig.subscribe(&asked(0)).await;
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    all
+}
+
+fn change(message: &Value) -> (u64, u64, bool, &str) {
+    let change = &message["data"]["callsChanged"];
+    let version = |name: &str| change[name].as_u64().unwrap_or_else(|| panic!("{message:#}"));
+    let count = change["added"]["count"].as_str().unwrap();
+    (version("previousVersion"), version("version"), change["collapsed"] == true, count)
+}
+
+#[tokio::test]
+async fn who_waits_for_the_same_waits_together_and_is_told_all() {
+    let rig = rig(Limits::default()).await;
+    let service = rig.service.0.clone();
+    let mut all = waiting(&rig, 4).await;
+    // The first knew of no other.
+    assert_eq!((service.hubs.count(), service.hubs.members()), (1, 3));
+    assert_eq!(service.subscriptions_open(), 4);
+    for version in 1..4 {
+        let commits = commit(&rig).await;
+        assert_eq!(commits, version);
+        let computed = service.shared.computed();
+        for (n, messages) in all.iter_mut().enumerate() {
+            let message = next(messages).await;
+            assert_eq!(change(&message), (version - 1, version, false, "1"), "{n}");
+            // Each is told once what it costs.
+            assert_eq!(message["extensions"]["cost"].is_u64(), version == 1, "{n}: {message:#}");
+            is_quiet(messages).await;
+        }
+        // The change and its count, by the first.
+        assert_eq!(service.shared.computed() - computed, 2);
+        assert_eq!(service.hubs.members(), 4);
+    }
+    drop(all.split_off(1));
+    assert_eq!((service.hubs.members(), service.subscriptions_open()), (1, 1));
+    commit(&rig).await;
+    assert_eq!(change(&next(&mut all[0]).await), (3, 4, false, "1"));
+    drop(all);
+    assert_eq!((service.hubs.count(), service.subscriptions_open()), (0, 0));
+}
+
+#[tokio::test]
+async fn who_falls_behind_is_told_what_it_missed() {
+    let rig = rig(Limits { versions_behind_max: 15, ..Limits::default() }).await;
+    let mut all = waiting(&rig, 4).await;
+    let (slow, rest) = all.split_at_mut(2);
+    let (slower, quick) = rest.split_at_mut(1);
+    for version in 1..=30 {
+        commit(&rig).await;
+        assert_eq!(change(&next(&mut quick[0]).await), (version - 1, version, false, "1"));
+        if version == 12 {
+            for messages in &mut *slow {
+                for version in 1..=12 {
+                    let message = next(messages).await;
+                    assert_eq!(change(&message), (version - 1, version, false, "1"));
+                }
+                is_quiet(messages).await;
+            }
+        }
+    }
+    assert_eq!(change(&next(&mut slower[0]).await), (0, 30, true, "30"));
+    is_quiet(&mut slower[0]).await;
+    commit(&rig).await;
+    for messages in [&mut slower[0], &mut quick[0]] {
+        assert_eq!(change(&next(messages).await), (30, 31, false, "1"));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_made_while_nobody_of_a_hub_reads() {
+    let rig = rig(Limits { versions_behind_max: 4, ..Limits::default() }).await;
+    let service = rig.service.0.clone();
+    let mut all = waiting(&rig, 3).await;
+    commit(&rig).await;
+    for messages in &mut all {
+        assert_eq!(change(&next(messages).await), (0, 1, false, "1"));
+    }
+    // The one that tells them waits for a commit, which it may tell.
+    commit(&rig).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let computed = service.shared.computed();
+    for _ in 0..8 {
+        commit(&rig).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(service.shared.computed(), computed);
+    for messages in &mut all {
+        let mut told = 1;
+        while told < 10 {
+            let message = next(messages).await;
+            let (from, to, _, count) = change(&message);
+            assert_eq!((from, count), (told, (to - from).to_string().as_str()), "{message:#}");
+            told = to;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_sees_less_or_asks_otherwise_is_in_no_hub_of_others() {
+    let rig = rig(Limits::default()).await;
+    let service = rig.service.0.clone();
+    let set = json!({"datasets": {"calls": {"rows": "model = 'none'"}}});
+    let grants = engine::Grants::limited(serde_json::from_value(set).unwrap(), [].into()).unwrap();
+    let part = Principal { grants, ..who() };
+    let mut of_all = waiting(&rig, 2).await;
+    let mut of_part = Vec::new();
+    for _ in 0..2 {
+        let mut messages = rig.subscribe_as(&part, &asked(0)).await;
+        is_quiet(&mut messages).await;
+        of_part.push(messages);
+    }
+    let otherwise = asked(0).replace("count }", "count nodes { id } }");
+    let mut other = rig.subscribe(&otherwise).await;
+    is_quiet(&mut other).await;
+    assert_eq!((service.hubs.count(), service.hubs.members()), (3, 2));
+    for version in 1..3 {
+        rig.append("calls", vec![calls().slice(0, 2)]).await;
+        for (messages, count) in of_all.iter_mut().zip(["2"; 2]).chain(of_part.iter_mut().zip(["0"; 2])) {
+            assert_eq!(change(&next(messages).await), (version - 1, version, false, count));
+            is_quiet(messages).await;
+        }
+        let message = next(&mut other).await;
+        assert_eq!(message["data"]["callsChanged"]["added"]["nodes"].as_array().unwrap().len(), 2);
+        is_quiet(&mut other).await;
+    }
+}
+
+#[tokio::test]
+async fn what_ends_the_one_that_tells_ends_all() {
+    let rig = rig(Limits::default()).await;
+    let service = rig.service.0.clone();
+    let filtered = asked(0).replace("0)", "0, where: {model: {ne: \"none\"}})");
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut messages = rig.subscribe(&filtered).await;
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    assert_eq!(service.hubs.members(), 2);
+    let rename =
+        "mutation { renameColumn(dataset: \"calls\", column: \"model\", to: \"other\") { version } }";
+    rig.data(rename).await;
+    for messages in &mut all {
+        let message = next(messages).await;
+        assert_eq!(message["errors"][0]["extensions"]["code"], "CONFLICT", "{message:#}");
+        assert!(messages.next().await.is_none());
+    }
+    drop(all);
+    assert_eq!((service.hubs.count(), service.subscriptions_open()), (0, 0));
+}
