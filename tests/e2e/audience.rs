@@ -31,10 +31,8 @@ use crate::harness::{
 const QUESTIONS: usize = 50;
 /// Most that a socket may cost with its subscription, where there are many.
 const SOCKET_BYTES_MAX: u64 = 20 << 10;
-/// From a commit until the last client has it: of half the commits, and where there are many clients of 99 in a hundred. The goal is
-/// told beside what was found; this is what a server that falls behind does not keep.
-const LAST_TIME_MAX: Duration = Duration::from_millis(1_500);
-const LAST_TIME_GOAL: Duration = Duration::from_secs(1);
+/// From a commit until the last client has it: of half the commits, and where there are many clients of 99 in a hundred.
+const LAST_TIME_MAX: Duration = Duration::from_secs(1);
 /// The same of all commits, where there are few clients: other tests, and a build, may be at work beside them.
 const FEW_LAST_TIME_MAX: Duration = Duration::from_secs(5);
 /// So many that what the process does besides weighs little.
@@ -297,7 +295,7 @@ async fn each_of_many_subscribers_is_told_of_every_version() {
     let (idle, busy) = (of_each(opened, clients), of_each(subscribed, clients + silent.len()));
     println!(
         "{clients} subscribers of {QUESTIONS} questions and {deaf} that never read, the sockets of {full} of them full, {commits} \
-         commits: commit -> last client median {median:?}, p99 {p99:?} (goal {LAST_TIME_GOAL:?}), most {most:?}; a socket {idle} \
+         commits: commit -> last client median {median:?}, p99 {p99:?}, most {most:?}; a socket {idle} \
          bytes, with its subscription {busy}; {:.0} % of a core",
         ticks as f64 / took.as_secs_f64()
     );

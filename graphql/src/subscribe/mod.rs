@@ -10,6 +10,8 @@
 //! is, and makes the next message only when the transport asks for it. So a slow client costs two
 //! numbers, and what it missed meanwhile it is told version by version, or, when that is too much, as
 //! one net change.
+//!
+//! Those who have been told all that there is, and ask the same, wait in a [`hub`], which follows for all of them.
 
 pub(crate) mod catalog;
 pub(crate) mod change;
