@@ -27,7 +27,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::cost::Given;
-use crate::guard::{Admitted, RootField, admit, twice};
+use crate::guard::{Admitted, RootField, Since, admit, twice};
 use crate::idempotency::{Keyed, once};
 use crate::kept::KeptAnswers;
 use crate::limits::Limits;
@@ -477,11 +477,17 @@ impl Service {
     }
 }
 
-/// What a request asks, in few bytes: of two that ask the same it is the same, whatever the variable `since` is.
-pub(crate) fn question_of(request: &Request, since: Option<&Name>) -> String {
-    let values = request.variables.iter().filter(|(name, _)| Some(*name) != since);
+/// What a request asks, in few bytes: of two that ask the same it is the same, wherever it goes on from.
+pub(crate) fn question_of(request: &Request, since: Option<&Since>) -> String {
+    let (text, name) = (request.query.as_str(), request.operation_name.as_deref());
+    let (variable, (before, behind)) = match since {
+        Some(Since::Variable(name)) => (Some(name), (text, "")),
+        Some(Since::Written(at)) => (None, (&text[..at.start], &text[at.end..])),
+        None => (None, (text, "")),
+    };
+    let values = request.variables.iter().filter(|(name, _)| Some(*name) != variable);
     let mut digest = Sha256::new();
-    for part in [request.query.as_str(), request.operation_name.as_deref().unwrap_or_default()] {
+    for part in [before, behind, name.unwrap_or_default()] {
         digest.update(part.len().to_le_bytes());
         digest.update(part);
     }

@@ -98,6 +98,20 @@ impl Faulty {
         });
     }
 
+    /// Makes the one write that is late when the `nth` object is written whose path contains `part`, before that.
+    pub(crate) fn deliver_at(self: &Arc<Self>, part: &'static str, nth: usize) {
+        let (store, mut written) = (Arc::clone(self), 0);
+        self.plan(move |path| {
+            if path.as_ref().contains(part) {
+                written += 1;
+                if written == nth {
+                    assert_eq!(futures::executor::block_on(store.deliver()), 1);
+                }
+            }
+            Fault::None
+        });
+    }
+
     /// Fails reads of objects whose path contains `part`.
     pub(crate) fn unreadable(&self, part: Option<&str>) {
         *self.unreadable.lock() = part.map(str::to_owned);

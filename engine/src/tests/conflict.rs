@@ -202,14 +202,7 @@ async fn of_a_file_that_a_change_of_columns_overtakes_nothing_is_kept() {
         });
         let rename = Reshape::Rename { column: "model".to_owned(), to: "kind".to_owned() };
         elsewhere.reshape(&who(), &name("calls"), rename, label("a test")).await.unwrap_err();
-        let (of_plan, mut is_there) = (Arc::clone(&store), false);
-        store.plan(move |path| {
-            if !is_there && path.as_ref().contains("calls/at_month") {
-                is_there = true;
-                assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
-            }
-            Fault::None
-        });
+        store.deliver_at("calls/at_month", 1);
         let source = Source::Body { bytes: text.into(), name: "rows.ndjson".to_owned() };
         let options = LoadOptions { on_conflict, ..LoadOptions::default() };
         let loaded = here.load(&who(), &name("calls"), source, Format::Ndjson, options).await;
@@ -315,15 +308,7 @@ async fn a_row_is_not_left_out_for_one_that_went_meanwhile() {
     let revision = Revision { going, coming: Coming::Nothing };
     elsewhere.revise(&who(), &name("calls"), revision, label("a test")).await.unwrap_err();
     // That is when the rows that are not left out have been written here, after all of them.
-    let (of_plan, mut written) = (Arc::clone(&store), 0);
-    store.plan(move |path| {
-        written += usize::from(path.as_ref().contains("calls/at_month"));
-        if written == 2 {
-            assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
-            written += 1;
-        }
-        Fault::None
-    });
+    store.deliver_at("calls/at_month", 2);
     let loaded = load(&here, OnConflict::Skip, &[(1, "b"), (2, "b")]).await.unwrap();
     assert_eq!((loaded.accepted, loaded.skipped, loaded.version), (2, 0, Version(3)));
     assert_eq!(there(&here).await, of(&[(1, "b"), (2, "b"), (3, "a")]));

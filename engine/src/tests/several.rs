@@ -96,14 +96,7 @@ async fn rejected_rows_are_there_once_whoever_commits_meanwhile() {
         store.once("calls/_delta_log/00000000000000000001", Fault::Late);
         send(&elsewhere, 7..8, None).await.unwrap_err();
         // That is when the accepted rows are written, after the others are quarantined.
-        let (of_plan, mut is_there) = (Arc::clone(&store), false);
-        store.plan(move |path| {
-            if !is_there && path.as_ref().contains("calls/at_month") {
-                is_there = true;
-                assert_eq!(futures::executor::block_on(of_plan.deliver()), 1);
-            }
-            Fault::None
-        });
+        store.deliver_at("calls/at_month", 1);
         let request = IngestRequest { rows: ndjson(text), producer: producer.clone() };
         let receipt = here.ingest(&who(), &name("calls"), request).await.unwrap();
         let told = (receipt.accepted, receipt.quarantined, receipt.version);

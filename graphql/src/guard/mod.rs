@@ -9,13 +9,14 @@ pub(crate) mod text;
 mod unfold;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection,
     SelectionSet,
 };
-use async_graphql::{Name, Positioned, ServerError, Variables};
+use async_graphql::{Name, Pos, Positioned, ServerError, Variables};
 use async_graphql_value::Value;
 use engine::{Code, Error, Result};
 
@@ -35,8 +36,16 @@ pub(crate) struct Admitted {
     pub typename_bytes: usize,
     /// Fields of the root, in the order of the request.
     pub roots: Vec<RootField>,
-    /// The variable that says where a subscription goes on from, where it says nothing else.
-    pub since: Option<Name>,
+    /// What says where a subscription goes on from, where it says nothing else.
+    pub since: Option<Since>,
+}
+
+/// Where a request says where its subscription goes on from.
+pub(crate) enum Since {
+    /// In a variable.
+    Variable(Name),
+    /// In its text, there.
+    Written(Range<usize>),
 }
 
 /// A field of the root.
@@ -111,7 +120,7 @@ pub(crate) fn admit(
     }
     let mut roots = Vec::with_capacity(fields);
     collect_roots(&document, &operation.selection_set.node, &mut roots);
-    let since = since_of(&operation.selection_set.node).filter(|name| is_used_once(query, name));
+    let since = since_of(query, &operation.selection_set.node);
     let Measure { cost, typename_bytes, .. } = measured;
     Ok(Admitted { document, kind, cost, typename_bytes, roots, since })
 }
@@ -127,14 +136,30 @@ fn is_used_once(query: &str, name: &Name) -> bool {
             == 2
 }
 
-fn since_of(roots: &SelectionSet) -> Option<Name> {
+fn since_of(query: &str, roots: &SelectionSet) -> Option<Since> {
     let Some(Selection::Field(field)) = roots.items.first().map(|root| &root.node) else {
         return None;
     };
-    match &field.node.get_argument("since")?.node {
-        Value::Variable(name) => Some(name.clone()),
+    let since = field.node.get_argument("since")?;
+    match &since.node {
+        Value::Variable(name) => {
+            is_used_once(query, name).then(|| Since::Variable(name.clone()))
+        }
+        Value::Number(number) => {
+            let (at, number) = (offset(query, since.pos)?, number.to_string());
+            let end = at + number.len();
+            (query.get(at..end) == Some(&*number)).then_some(Since::Written(at..end))
+        }
         _ => None,
     }
+}
+
+/// Where in a text a place is; lines and columns count from one, and columns in characters.
+fn offset(text: &str, at: Pos) -> Option<usize> {
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(at.line.checked_sub(1)?).map(str::len).sum();
+    let (within, _) = lines.next()?.char_indices().nth(at.column.checked_sub(1)?)?;
+    Some(before + within)
 }
 
 /// Fragments were measured before, so none contains itself.

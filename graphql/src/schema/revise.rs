@@ -144,6 +144,7 @@ async fn make(context: &ResolverContext<'_>, shape: &Shape, change: Change) -> R
     let service = state.service();
     let is = |name| argument(context, name) == Some(Value::Boolean(true));
     let called = format!("{}{}", shape.field, change.suffix);
+    state.done_to(&called, shape.name.as_str());
     let asked = argument(context, "where").filter(|asked| *asked != Value::Null);
     let condition = predicate(shape, asked.as_ref(), &service.limits)?;
     // What is true of every row, `all` says; a part that came to be empty, or null, does not.

@@ -53,8 +53,8 @@ async fn each_mutation_is_a_row_whether_it_came_out_well_or_not() {
             json!(["local", "Make", "createKey", prefix, "OK"]),
             json!(["local", null, "dropDataset", "nothing", "NOT_FOUND"]),
             json!(["a reader", null, "revokeKey", prefix, "FORBIDDEN"]),
-            json!(["local", null, "callsDelete", null, "OK"]),
-            json!(["local", null, "callsDelete", null, "OK"]),
+            json!(["local", null, "callsDelete", "calls", "OK"]),
+            json!(["local", null, "callsDelete", "calls", "OK"]),
         ]
     );
     assert_ne!(rows[3]["argumentsSha256"], rows[4]["argumentsSha256"]);

@@ -190,3 +190,27 @@ async fn what_ends_the_one_that_tells_ends_all() {
     drop(all);
     assert_eq!((service.hubs.count(), service.subscriptions_open()), (0, 0));
 }
+
+#[tokio::test]
+async fn where_one_goes_on_from_is_no_part_of_what_one_asks() {
+    let rig = rig(Limits::default()).await;
+    let service = rig.service.0.clone();
+    commit(&rig).await;
+    commit(&rig).await;
+    let mut all = Vec::new();
+    for since in 0..3 {
+        // A letter of several bytes before it, and a line.
+        let query = asked(since).replacen('{', "# \u{20ac}\n{ # \u{20ac}\n", 1);
+        let mut messages = rig.subscribe(&query).await;
+        for version in since..2 {
+            assert_eq!(change(&next(&mut messages).await), (version, version + 1, false, "1"));
+        }
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    assert_eq!((service.hubs.count(), service.hubs.members()), (1, 2));
+    commit(&rig).await;
+    for messages in &mut all {
+        assert_eq!(change(&next(messages).await), (2, 3, false, "1"));
+    }
+}
