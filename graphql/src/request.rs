@@ -232,8 +232,9 @@ impl RequestState {
         self.resumes
     }
 
-    /// Notes that a subscription has told all that there is, and waits.
+    /// Notes that a subscription has told all that there is, and waits. A reading that found nothing to tell holds nothing then.
     pub(crate) fn waits(&self, shape: &Shape, told: Version) {
+        drop(self.let_go());
         *self.idle.lock() = Some(Idle { scope: self.scope(shape), told });
         self.waits.notify_one();
     }

@@ -58,6 +58,12 @@ async fn files_that_can_have_none_of_the_first_rows_are_not_read() {
         // The file behind it may have been begun.
         assert!(rows <= 2 * most && rows >= most / 10, "{order}: {rows} rows were read");
     }
+    // Few rows pass, and are not gathered from several files before the first of them are looked at.
+    for (condition, second, most) in [("model = 'm0'", 599_940, one / 3), ("model = 'm0' AND id % 5 = 0", 599_700, one / 15)] {
+        let sql = format!("SELECT tokens FROM calls WHERE {condition} ORDER BY tokens DESC LIMIT 2");
+        let (answer, rows) = read(&engine, &sql).await;
+        assert!(answer.contains(&second.to_string()) && rows <= 2 * most, "{rows}: {answer}");
+    }
     // Behind columns that are renamed.
     let sql = "SELECT number FROM (SELECT id AS number, at AS id FROM calls WHERE model = 'm0') ORDER BY id DESC LIMIT 2";
     let (answer, rows) = read(&engine, sql).await;
@@ -65,6 +71,31 @@ async fn files_that_can_have_none_of_the_first_rows_are_not_read() {
         answer.contains("59997") && answer.contains("59994") && rows <= 2 * one,
         "{rows}: {answer}"
     );
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_is_the_greatest_wherever_it_lies() {
+    let engine = Engine::open(options("memory:")).await.unwrap();
+    let spec = r#"
+        name = "scores"
+        columns = [{name = "id", type = "int64"}, {name = "score", type = "float64"}]
+    "#;
+    let spec = DatasetSpec::from_toml(spec, "scores.toml").unwrap();
+    engine.create_dataset(&who(), spec).await.unwrap();
+    for (ids, scores) in [([0, 1], [f64::NAN, 1.0]), ([2, 3], [5.0, 6.0]), ([4, 5], [-1.0, 2.0])] {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("id", Arc::new(Int64Array::from(ids.to_vec()))),
+            ("score", Arc::new(arrow::array::Float64Array::from(scores.to_vec()))),
+        ];
+        let rows = IngestRows::Batches(vec![RecordBatch::try_from_iter(columns).unwrap()]);
+        let request = IngestRequest { rows, producer: None };
+        engine.ingest(&who(), &name("scores"), request).await.unwrap();
+    }
+    for (order, first) in [("DESC", "0"), ("ASC", "4")] {
+        let sql = format!("SELECT id FROM scores WHERE id >= 0 ORDER BY score {order} LIMIT 1");
+        let (answer, _) = read(&engine, &sql).await;
+        assert_eq!(answer.lines().nth(3).unwrap().trim_matches(['|', ' ']), first, "{order}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Groups are told as they are, and again with each version, with what became of them.
 
 use engine::{GrantSet, Grants, Principal, WriteMode};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{Rig, calls, calls_spec, next, who};
@@ -90,6 +91,34 @@ async fn all_who_ask_the_same_share_groups_and_messages() {
     // The change that is behind it, and the groups.
     assert_eq!(rig.service.0.shared.computed() - computed, 2);
     assert_eq!(rig.service.0.meter.messages_shared.get() - shared, 4);
+}
+
+#[tokio::test]
+async fn who_waited_with_others_and_fell_behind_is_told_what_became_of_the_groups_it_saw() {
+    let rig = Rig::with_calls().await;
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut messages = rig.subscribe(&query("(groupBy: [MODEL])")).await;
+        told(&mut messages).await;
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), messages.next());
+        assert!(quiet.await.is_err());
+        all.push(messages);
+    }
+    assert_eq!(rig.service.0.hubs.members(), 2);
+    let (slow, quick) = all.split_at_mut(2);
+    for version in 2..=21 {
+        rig.append("calls", vec![calls().slice(version % 2, 1)]).await;
+        assert_eq!(told(&mut quick[0]).await["version"], version);
+    }
+    for messages in slow {
+        for version in 2..=21 {
+            let message = told(messages).await;
+            assert_eq!(message["previousVersion"], version - 1, "{message:#}");
+            let changed = ["alpha", "beta"][version % 2];
+            assert_eq!(message["changed"][0]["model"], changed, "{message:#}");
+            assert_eq!(message["changed"].as_array().unwrap().len(), 1, "{message:#}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_graphql::{Request, Variables};
 use engine::Principal;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -9,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Rig, calls, calls_spec, next, who};
+use crate::answer::Answers;
 use crate::limits::Limits;
+use crate::service::Accepts;
 
 const CHANGED: &str = "version previousVersion collapsed added { count }";
 
@@ -212,5 +215,76 @@ async fn where_one_goes_on_from_is_no_part_of_what_one_asks() {
     commit(&rig).await;
     for messages in &mut all {
         assert_eq!(change(&next(messages).await), (2, 3, false, "1"));
+    }
+}
+
+#[tokio::test]
+async fn those_who_were_told_up_to_other_versions_are_each_told_from_their_own() {
+    // A version that has nothing to tell: who comes now knows of it, and who comes back was told the one before.
+    for order in [[Some(3), None], [None, Some(3)]] {
+        let rig = rig(Limits::default()).await;
+        let service = rig.service.0.clone();
+        for _ in 0..3 {
+            commit(&rig).await;
+        }
+        let compacted = service.engine.compact(&who(), &super::name("calls")).await.unwrap();
+        assert_eq!(compacted.version.0, 4);
+        // What they ask is the same text.
+        let query = format!("subscription($since: Int) {{ callsChanged(since: $since) {{ {CHANGED} }} }}");
+        let mut all = Vec::new();
+        for since in order.into_iter().flat_map(|since| [since; 2]) {
+            let request = Request::new(&query).variables(Variables::from_json(json!({"since": since})));
+            let mut messages = rig.subscribe_with(request).await;
+            is_quiet(&mut messages).await;
+            all.push((messages, since.unwrap_or(4)));
+        }
+        let members = if order[0].is_some() { 3 } else { 1 };
+        assert_eq!((service.hubs.count(), service.hubs.members()), (1, members), "{order:?}");
+        commit(&rig).await;
+        for (messages, since) in &mut all {
+            let message = next(messages).await;
+            assert_eq!(change(&message), (*since, 5, false, "1"), "{order:?}");
+            assert!(message["extensions"]["cost"].is_u64(), "{order:?}: {message:#}");
+            is_quiet(messages).await;
+        }
+        assert_eq!(service.hubs.members(), 4);
+    }
+}
+
+#[tokio::test]
+async fn what_it_costs_is_told_beside_what_it_warns_of() {
+    let rig = rig(Limits::default()).await;
+    let query = "subscription { callsChanged(since: 0) { version added { nodes { id latencyMs } } } }";
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut messages = rig.subscribe(query).await;
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    for version in 1..3 {
+        rig.append("calls", vec![calls().slice(1, 1)]).await;
+        for messages in &mut all {
+            let extensions = next(messages).await["extensions"].take();
+            assert_eq!(extensions["cost"].is_u64(), version == 1, "{extensions}");
+            assert!(extensions["warnings"][0].as_str().unwrap().contains("NaN"), "{extensions}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_is_told_takes_room_until_its_client_has_it() {
+    let (rig, who) = (rig(Limits::default()).await, who());
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let answers = rig.service.answer(&who, Request::new(asked(0)), "id", Accepts::Streams);
+        let Answers::Many(mut answers) = answers.await else { panic!("one answer") };
+        let quiet = timeout(Duration::from_millis(50), answers.next()).await;
+        assert!(quiet.is_err());
+        all.push(answers);
+    }
+    assert_eq!(rig.service.0.hubs.members(), 2);
+    commit(&rig).await;
+    for answers in &mut all {
+        assert!(answers.next().await.unwrap().room.is_some());
     }
 }

@@ -300,6 +300,21 @@ async fn root_fields_share_the_memory_of_their_answer() {
     let says = two["errors"][0]["message"].as_str().unwrap();
     assert!(says.contains("bytes of memory for the values of an answer"), "{two:#}");
     assert!(ask(2 * bytes, &["a", "b"]).await["errors"].is_null());
+    // And so does the text that they are written as, of which there is more than of one such list.
+    let mut least = (0, bytes);
+    while least.1 - least.0 > 64 {
+        let half = least.0.midpoint(least.1);
+        match ask(half, &["a"]).await["errors"].is_null() {
+            true => least.1 = half,
+            false => least.0 = half,
+        }
+    }
+    let rig = Rig::with_limits(Limits { answer_bytes_max: least.1, ..Limits::default() }).await;
+    rig.create(calls_spec()).await;
+    rig.append("calls", vec![rows]).await;
+    let same = rig.ask("{ calls { nodes { a: tags b: tags c: tags } } }").await;
+    let says = same["errors"][0]["message"].as_str().unwrap_or_else(|| panic!("{same:#}"));
+    assert!(says.contains("bytes of memory for the values of an answer"), "{says}");
 }
 
 #[tokio::test]

@@ -65,6 +65,9 @@ async fn lists_beside_each_other_have_the_rows_of_their_own() {
     assert_eq!(data["b"]["x"][0]["id"], "c9");
     let keys: Vec<&String> = data["b"]["nodes"][0].as_object().unwrap().keys().collect();
     assert_eq!(keys.len(), 2, "{data}");
+    let edges = rig.data("{ calls(first: 1) { nodes { id } edges { node { id model } } } }").await;
+    let row = json!({"nodes": [{"id": "c0"}], "edges": [{"node": {"id": "c0", "model": "alpha"}}]});
+    assert_eq!(edges["calls"], row);
 }
 
 #[tokio::test]

@@ -84,6 +84,12 @@ async fn files_that_were_put_together_are_nothing_to_tell() {
     let mut messages = rig.subscribe(&query).await;
     assert_eq!(next(&mut messages).await["data"]["callsChanged"]["version"], 3);
     assert_eq!(engine.compact(&who(), &name("calls")).await.unwrap().version.0, 4);
+    // Who looked at that version waits, and keeps nobody from asking.
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), messages.next());
+    assert!(quiet.await.is_err());
+    let tenant = who().tenant;
+    let room = rig.service.0.room(&tenant, usize::MAX);
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(9), room).await.is_ok());
     commit(&rig, 4).await;
     // Who heard of version 3 last hears what changed since, and so does who comes back with it.
     let mut again = rig.subscribe(&query.replace("since: 2", "since: 3")).await;
@@ -98,6 +104,17 @@ async fn files_that_were_put_together_are_nothing_to_tell() {
 
 #[tokio::test]
 async fn versions_that_are_too_many_come_as_one_net_change() {
+    for (most, collapsed) in [(2, false), (1, true)] {
+        let rig = rig(Limits { versions_behind_max: most, ..Limits::default() }).await;
+        let query = format!("subscription {{ callsChanged(since: 0) {{ {CHANGED} }} }}");
+        let mut messages = rig.subscribe(&query).await;
+        for row in 0..2 {
+            commit(&rig, row).await;
+        }
+        let message = next(&mut messages).await["data"]["callsChanged"].take();
+        let to = if collapsed { 2 } else { 1 };
+        assert_eq!((&message["version"], &message["collapsed"]), (&json!(to), &json!(collapsed)));
+    }
     let rig = rig(Limits { versions_behind_max: 3, ..Limits::default() }).await;
     for row in 0..6 {
         commit(&rig, row).await;
