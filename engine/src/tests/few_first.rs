@@ -59,8 +59,11 @@ async fn files_that_can_have_none_of_the_first_rows_are_not_read() {
         assert!(rows <= 2 * most && rows >= most / 10, "{order}: {rows} rows were read");
     }
     // Few rows pass, and are not gathered from several files before the first of them are looked at.
-    for (condition, second, most) in [("model = 'm0'", 599_940, one / 3), ("model = 'm0' AND id % 5 = 0", 599_700, one / 15)] {
-        let sql = format!("SELECT tokens FROM calls WHERE {condition} ORDER BY tokens DESC LIMIT 2");
+    for (condition, second, most) in
+        [("model = 'm0'", 599_940, one / 3), ("model = 'm0' AND id % 5 = 0", 599_700, one / 15)]
+    {
+        let sql =
+            format!("SELECT tokens FROM calls WHERE {condition} ORDER BY tokens DESC LIMIT 2");
         let (answer, rows) = read(&engine, &sql).await;
         assert!(answer.contains(&second.to_string()) && rows <= 2 * most, "{rows}: {answer}");
     }

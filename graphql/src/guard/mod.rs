@@ -142,9 +142,7 @@ fn since_of(query: &str, roots: &SelectionSet) -> Option<Since> {
     };
     let since = field.node.get_argument("since")?;
     match &since.node {
-        Value::Variable(name) => {
-            is_used_once(query, name).then(|| Since::Variable(name.clone()))
-        }
+        Value::Variable(name) => is_used_once(query, name).then(|| Since::Variable(name.clone())),
         Value::Number(number) => {
             let (at, number) = (offset(query, since.pos)?, number.to_string());
             let end = at + number.len();
@@ -208,7 +206,10 @@ fn operation<'a>(
 
 /// Puts fields of root fragments in the fragments' place: the executor looks for a subscription's
 /// field at its root only.
-pub(crate) fn flatten_subscription(document: &mut ExecutableDocument, name: Option<&str>) -> Result<()> {
+pub(crate) fn flatten_subscription(
+    document: &mut ExecutableDocument,
+    name: Option<&str>,
+) -> Result<()> {
     let fragments = document.fragments.clone();
     let mut used = Vec::new();
     let operation = match (&mut document.operations, name) {

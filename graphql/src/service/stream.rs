@@ -80,7 +80,8 @@ impl Service {
         let service = self.0.clone();
         let ending = service.ending.clone();
         let own = Box::new(Own::begin(prepared, request_id));
-        let answers = stream::unfold(Mode::Own(own), move |mode| Box::pin(next(service.clone(), mode)));
+        let answers =
+            stream::unfold(Mode::Own(own), move |mode| Box::pin(next(service.clone(), mode)));
         answers.take_until(ending.cancelled_owned()).boxed()
     }
 }

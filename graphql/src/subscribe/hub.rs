@@ -142,8 +142,9 @@ impl Hubs {
     /// Those who wait in hubs.
     pub(crate) fn members(&self) -> usize {
         let hubs: Vec<Arc<Hub>> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        let members =
-            |hub: &Arc<Hub>| hub.post.lock().as_ref().map_or(0, |post| post.members.receiver_count());
+        let members = |hub: &Arc<Hub>| {
+            hub.post.lock().as_ref().map_or(0, |post| post.members.receiver_count())
+        };
         hubs.iter().map(members).sum()
     }
 }
@@ -237,8 +238,7 @@ impl Member {
     pub(crate) fn leave(self: Box<Self>) -> Box<Own> {
         let Self { hub, told, who, subscriber, request_id, cost, .. } = *self;
         let (template, question) = (hub.template.clone(), hub.question.clone());
-        let own =
-            Own::resume(&hub.service, who, template, question, request_id, subscriber, told);
+        let own = Own::resume(&hub.service, who, template, question, request_id, subscriber, told);
         Box::new(own.costing(cost))
     }
 }

@@ -64,8 +64,7 @@ pub(crate) async fn follow(
             ),
         ));
     }
-    let follower =
-        Follower { following, news, told, read: told, newest: there, ended: false };
+    let follower = Follower { following, news, told, read: told, newest: there, ended: false };
     Ok(stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|change| (change, follower))
     }))

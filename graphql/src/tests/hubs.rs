@@ -160,7 +160,9 @@ async fn who_sees_less_or_asks_otherwise_is_in_no_hub_of_others() {
     assert_eq!((service.hubs.count(), service.hubs.members()), (3, 2));
     for version in 1..3 {
         rig.append("calls", vec![calls().slice(0, 2)]).await;
-        for (messages, count) in of_all.iter_mut().zip(["2"; 2]).chain(of_part.iter_mut().zip(["0"; 2])) {
+        for (messages, count) in
+            of_all.iter_mut().zip(["2"; 2]).chain(of_part.iter_mut().zip(["0"; 2]))
+        {
             assert_eq!(change(&next(messages).await), (version - 1, version, false, count));
             is_quiet(messages).await;
         }
@@ -182,8 +184,7 @@ async fn what_ends_the_one_that_tells_ends_all() {
         all.push(messages);
     }
     assert_eq!(service.hubs.members(), 2);
-    let rename =
-        "mutation { renameColumn(dataset: \"calls\", column: \"model\", to: \"other\") { version } }";
+    let rename = "mutation { renameColumn(dataset: \"calls\", column: \"model\", to: \"other\") { version } }";
     rig.data(rename).await;
     for messages in &mut all {
         let message = next(messages).await;
@@ -230,10 +231,12 @@ async fn those_who_were_told_up_to_other_versions_are_each_told_from_their_own()
         let compacted = service.engine.compact(&who(), &super::name("calls")).await.unwrap();
         assert_eq!(compacted.version.0, 4);
         // What they ask is the same text.
-        let query = format!("subscription($since: Int) {{ callsChanged(since: $since) {{ {CHANGED} }} }}");
+        let query =
+            format!("subscription($since: Int) {{ callsChanged(since: $since) {{ {CHANGED} }} }}");
         let mut all = Vec::new();
         for since in order.into_iter().flat_map(|since| [since; 2]) {
-            let request = Request::new(&query).variables(Variables::from_json(json!({"since": since})));
+            let request =
+                Request::new(&query).variables(Variables::from_json(json!({"since": since})));
             let mut messages = rig.subscribe_with(request).await;
             is_quiet(&mut messages).await;
             all.push((messages, since.unwrap_or(4)));
@@ -254,7 +257,8 @@ async fn those_who_were_told_up_to_other_versions_are_each_told_from_their_own()
 #[tokio::test]
 async fn what_it_costs_is_told_beside_what_it_warns_of() {
     let rig = rig(Limits::default()).await;
-    let query = "subscription { callsChanged(since: 0) { version added { nodes { id latencyMs } } } }";
+    let query =
+        "subscription { callsChanged(since: 0) { version added { nodes { id latencyMs } } } }";
     let mut all = Vec::new();
     for _ in 0..3 {
         let mut messages = rig.subscribe(query).await;
