@@ -59,8 +59,8 @@ pub(crate) struct RequestState {
     question: Arc<str>,
     /// The place of a subscription.
     subscriber: Mutex<Subscriber>,
-    /// The version that a subscription goes on behind, whatever its `since` says.
-    resumes: Option<Version>,
+    /// The version that a subscription goes on behind, whatever its `since` says, and the last that it looked at.
+    resumes: Option<(Version, Version)>,
     /// The message of a subscription that comes next, where others who ask the same can be told the same.
     telling: Mutex<Option<Telling>>,
     /// Where a subscription waits for what it does not know yet.
@@ -89,6 +89,8 @@ pub(crate) struct Idle {
     pub scope: String,
     /// The version that was told last.
     pub told: Version,
+    /// The version that was looked at last: those after `told` hold nothing to tell.
+    pub read: Version,
 }
 
 /// Whose place a subscription takes.
@@ -128,17 +130,17 @@ impl RequestState {
         Arc::new(Self::new_of(service, who, typename_bytes, acts, question))
     }
 
-    /// A subscription that goes on behind the version that it was told last.
+    /// A subscription that goes on behind the version that it was told last, and the one that it looked at.
     pub(crate) fn resuming(
         service: Arc<ServiceInner>,
         who: Principal,
         typename_bytes: usize,
         question: Arc<str>,
         subscriber: Subscriber,
-        told: Version,
+        behind: (Version, Version),
     ) -> Arc<Self> {
         let state = Self::new_of(service, who, typename_bytes, None, question);
-        Arc::new(Self { subscriber: Mutex::new(subscriber), resumes: Some(told), ..state })
+        Arc::new(Self { subscriber: Mutex::new(subscriber), resumes: Some(behind), ..state })
     }
 
     fn new_of(
@@ -227,16 +229,28 @@ impl RequestState {
         std::mem::take(&mut self.subscriber.lock())
     }
 
-    /// The version that a subscription goes on behind, whatever its `since` says.
-    pub(crate) fn resumes(&self) -> Option<Version> {
+    /// The version that a subscription goes on behind, whatever its `since` says, and the last that it looked at.
+    pub(crate) fn resumes(&self) -> Option<(Version, Version)> {
         self.resumes
     }
 
     /// Notes that a subscription has told all that there is, and waits. A reading that found nothing to tell holds nothing then.
-    pub(crate) fn waits(&self, shape: &Shape, told: Version) {
+    pub(crate) fn waits(&self, shape: &Shape, told: Version, read: Version) {
         drop(self.let_go());
-        *self.idle.lock() = Some(Idle { scope: self.scope(shape), told });
-        self.waits.notify_one();
+        if !self.is_of_its_time() {
+            *self.idle.lock() = Some(Idle { scope: self.scope(shape), told, read });
+            self.waits.notify_one();
+        }
+    }
+
+    /// Notes that it waits no more.
+    pub(crate) fn goes_on(&self) {
+        *self.idle.lock() = None;
+    }
+
+    /// Whether what it sees is another thing at each time, so that nobody else can be told the same.
+    fn is_of_its_time(&self) -> bool {
+        self.who.sees().asks_for_time()
     }
 
     /// Returns when a subscription begins to wait.
@@ -262,6 +276,9 @@ impl RequestState {
 
     /// Begins a message about `change`.
     pub(crate) fn tells(&self, change: &Change) {
+        if self.is_of_its_time() {
+            return;
+        }
         let key = format!("message {} {}", change.message_scope(), self.question);
         let told = self.service.shared.find(&key);
         *self.telling.lock() = Some(Telling { key, of: (change.from, change.to), told });

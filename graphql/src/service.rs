@@ -480,14 +480,14 @@ impl Service {
 /// What a request asks, in few bytes: of two that ask the same it is the same, wherever it goes on from.
 pub(crate) fn question_of(request: &Request, since: Option<&Since>) -> String {
     let (text, name) = (request.query.as_str(), request.operation_name.as_deref());
-    let (variable, (before, behind)) = match since {
-        Some(Since::Variable(name)) => (Some(name), (text, "")),
-        Some(Since::Written(at)) => (None, (&text[..at.start], &text[at.end..])),
-        None => (None, (text, "")),
+    let (variable, before, behind) = match since {
+        Some(Since::Variable(name)) => (Some(name), text, None),
+        Some(Since::Written(at)) => (None, &text[..at.start], Some(&text[at.end..])),
+        None => (None, text, None),
     };
     let values = request.variables.iter().filter(|(name, _)| Some(*name) != variable);
     let mut digest = Sha256::new();
-    for part in [before, behind, name.unwrap_or_default()] {
+    for part in [before, name.unwrap_or_default()] {
         digest.update(part.len().to_le_bytes());
         digest.update(part);
     }
@@ -497,6 +497,11 @@ pub(crate) fn question_of(request: &Request, since: Option<&Since>) -> String {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }
+    }
+    // Last, so that what was asked before there was this is still what it was.
+    if let Some(behind) = behind {
+        digest.update("since");
+        digest.update(behind);
     }
     digest.finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -38,7 +38,7 @@ pub(crate) struct Shape {
     pub key: Vec<usize>,
     /// The time column, as a position in `columns`.
     pub time: Option<usize>,
-    /// What tells its columns, by name and type, and what is declared of them, from others of the dataset.
+    /// What tells its columns, by name and type, its key, and what is declared of them, from others of the dataset.
     pub digest: u64,
     by_field: HashMap<String, usize>,
 }
@@ -117,7 +117,8 @@ impl Shape {
             dimension: None,
         }));
         let mut hasher = DefaultHasher::new();
-        columns.iter().for_each(|c| (&c.name, c.kind.to_string()).hash(&mut hasher));
+        columns.iter().for_each(|c| (&c.name, c.kind.to_string(), c.nullable).hash(&mut hasher));
+        spec.key.hash(&mut hasher);
         let semantics = Semantics::of(spec);
         for of in semantics.dimensions() {
             (&of.spec.name, &of.spec.expression).hash(&mut hasher);

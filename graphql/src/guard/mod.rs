@@ -152,8 +152,12 @@ fn since_of(query: &str, roots: &SelectionSet) -> Option<Since> {
     }
 }
 
-/// Where in a text a place is; lines and columns count from one, and columns in characters.
+/// Where in a text a place is; lines and columns count from one, and columns in characters. Not of a text in which a line ends in a way
+/// of its own.
 fn offset(text: &str, at: Pos) -> Option<usize> {
+    if text.replace("\r\n", "").contains('\r') {
+        return None;
+    }
     let mut lines = text.split_inclusive('\n');
     let before: usize = lines.by_ref().take(at.line.checked_sub(1)?).map(str::len).sum();
     let (within, _) = lines.next()?.char_indices().nth(at.column.checked_sub(1)?)?;
@@ -246,4 +250,22 @@ pub(crate) fn flatten_subscription(
     operation.node.selection_set.node.items = flat.clone();
     document.fragments.retain(|name, _| !used.contains(name));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_behind_whatever_lines_and_characters() {
+        let at = |line, column| Pos { line, column };
+        let text = "# \u{20ac}\r\nab\u{20ac}c\n";
+        assert_eq!(offset(text, at(2, 4)), Some(text.find('c').unwrap_or_default()));
+        assert_eq!(offset(text, at(1, 1)), Some(0));
+        for beyond in [at(0, 1), at(1, 0), at(9, 1), at(2, 9)] {
+            assert_eq!(offset(text, beyond), None, "{beyond:?}");
+        }
+        // There a column counts from behind it, and here it would not.
+        assert_eq!(offset("ab\rcd", at(1, 2)), None);
+    }
 }

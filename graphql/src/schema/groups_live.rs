@@ -227,9 +227,11 @@ async fn open(
         Some(value) => Some(version(&value, "since")?),
         None => None,
     };
-    let since = state.resumes().or(since);
     let catalog = state.service().engine.catalog(&who).await?;
-    let begin = since.unwrap_or(catalog.shown_at(&shape.name)?);
+    let resumes = state.resumes();
+    let begin = resumes.map(|(_, read)| read).or(since);
+    let begin = begin.unwrap_or(catalog.shown_at(&shape.name)?);
+    let since = resumes.map(|(told, _)| told).or(since);
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter: None };
     let changes = Box::pin(follow(following, Some(begin))).await?;
     // What it took to come here was let go, as nobody knows for how long a subscription is.
@@ -237,8 +239,8 @@ async fn open(
     state.hold(crate::service::in_time(limits.operation_time_max, turn).await?);
     let before = asked.at(begin).await?;
     if since.is_some() {
-        // Nothing is told yet.
-        drop(state.let_go());
+        // Nothing is told yet, and what was warned of is nothing to those who share what comes.
+        drop((state.let_go(), state.warnings.take()));
     }
     let now = (since.is_none()).then(|| Live {
         version: begin,

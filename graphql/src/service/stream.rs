@@ -90,7 +90,9 @@ async fn next(service: Arc<ServiceInner>, mut mode: Mode) -> Option<(Answer, Mod
     loop {
         mode = match mode {
             Mode::Own(own) => match own.step(&service).await {
-                Step::Answered(answer, own) => {
+                Step::Answered(answer, mut own) => {
+                    // What others can be told is kept for those who pass it on.
+                    drop(own.take_told());
                     service.meter.messages_pushed.add(1);
                     return Some((answer, Mode::Own(own)));
                 }
@@ -135,7 +137,7 @@ impl Own {
         }
     }
 
-    /// The same subscription from behind `told`, by `who`.
+    /// The same subscription, by `who`, from behind the version that was told last, and the one that was looked at.
     pub(crate) fn resume(
         service: &Arc<ServiceInner>,
         who: Principal,
@@ -143,7 +145,7 @@ impl Own {
         question: Arc<str>,
         request_id: String,
         subscriber: Subscriber,
-        told: Version,
+        behind: (Version, Version),
     ) -> Self {
         let typename_bytes = template.typename_bytes;
         let state = RequestState::resuming(
@@ -152,16 +154,20 @@ impl Own {
             typename_bytes,
             question,
             subscriber,
-            told,
+            behind,
         );
-        let answers = match template.request() {
-            Ok(request) => template.schema.schema.execute_stream(request.data(state.clone())),
-            Err(error) => {
-                let failed = Response::from_errors(vec![*refused(&error)]);
-                stream::once(async { failed }).boxed()
+        // Its text is read where its answers are made.
+        let (of, for_it) = (template.clone(), state.clone());
+        let answers = stream::once(async move {
+            match of.request() {
+                Ok(request) => of.schema.schema.execute_stream(request.data(for_it)),
+                Err(error) => {
+                    let failed = Response::from_errors(vec![*refused(&error)]);
+                    stream::once(async { failed }).boxed()
+                }
             }
-        };
-        let answers = Some(answers);
+        });
+        let answers = Some(answers.flatten().boxed());
         Self { answers, cost: None, state, request_id, template, hub: None, told: None }
     }
 

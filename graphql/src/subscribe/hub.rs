@@ -14,14 +14,16 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Message};
 use crate::request::{Idle, Subscriber};
-use crate::service::ServiceInner;
 use crate::service::stream::{Own, Step, Template, Told};
+use crate::service::{ServiceInner, in_time};
 use crate::subscribe::shared::Weigh as _;
 
 /// Messages by which one member may be behind another.
 const BEHIND_MAX: usize = 8;
+/// Bytes of a message that is held for those who are behind. A longer one is theirs for as long as it is kept among all results.
+const HELD_BYTES_MAX: usize = 4 << 10;
 
 /// The hubs, by what is asked and by what is seen of it.
 #[derive(Default)]
@@ -41,8 +43,17 @@ pub(crate) struct Hub {
 struct Post {
     /// The version that was told last.
     at: Version,
-    members: broadcast::Sender<Arc<Told>>,
+    members: broadcast::Sender<Passed>,
     _telling: AbortOnDropHandle<()>,
+}
+
+/// What is passed on.
+#[derive(Clone)]
+struct Passed {
+    from: Version,
+    to: Version,
+    message: Weak<Message>,
+    _held: Option<Arc<Message>>,
 }
 
 /// How many members wait.
@@ -58,8 +69,9 @@ struct Waiting<'a>(&'a Wanted);
 /// A subscription that is told by its hub.
 pub(crate) struct Member {
     hub: Arc<Hub>,
-    news: broadcast::Receiver<Arc<Told>>,
+    news: broadcast::Receiver<Passed>,
     told: Version,
+    read: Version,
     who: Principal,
     subscriber: Subscriber,
     request_id: String,
@@ -106,7 +118,7 @@ impl Hubs {
         let news = {
             let mut post = hub.post.lock();
             if post.is_none() && !is_first {
-                *post = Some(hub.begin(&own, idle.told));
+                *post = Some(hub.begin(&own, &idle));
             }
             match post.as_ref() {
                 Some(post) if post.at <= idle.told => Some(post.members.subscribe()),
@@ -118,6 +130,7 @@ impl Hubs {
             Some(news) => Joined::Member(Box::new(Member {
                 news,
                 told: idle.told,
+                read: idle.read,
                 who: own.state.principal().clone(),
                 subscriber: own.state.take_subscriber(),
                 cost: own.take_cost(),
@@ -150,8 +163,9 @@ impl Hubs {
 }
 
 impl Hub {
-    /// Begins to be told what comes behind `at`, as `first` would be.
-    fn begin(self: &Arc<Self>, first: &Own, at: Version) -> Post {
+    /// Begins to be told what comes behind what `first` was told, as it would be.
+    fn begin(self: &Arc<Self>, first: &Own, idle: &Idle) -> Post {
+        let at = idle.told;
         let telling = Box::new(Own::resume(
             &self.service,
             first.state.principal().clone(),
@@ -159,7 +173,7 @@ impl Hub {
             self.question.clone(),
             first.request_id.clone(),
             Subscriber::OfHub,
-            at,
+            (at, idle.read),
         ));
         let tell = tell(Arc::downgrade(self), self.service.clone(), self.wanted.clone(), telling);
         let telling = AbortOnDropHandle::new(tokio::spawn(tell));
@@ -168,9 +182,12 @@ impl Hub {
 
     fn pass_on(&self, told: Told) {
         if let Some(post) = self.post.lock().as_mut() {
-            post.at = told.to;
+            let Told { from, to, message } = told;
+            post.at = to;
+            let (weak, is_short) = (Arc::downgrade(&message), message.bytes() <= HELD_BYTES_MAX);
+            let held = is_short.then_some(message);
             // All may have left.
-            let _ = post.members.send(Arc::new(told));
+            let _ = post.members.send(Passed { from, to, message: weak, _held: held });
         }
     }
 }
@@ -223,10 +240,12 @@ impl Member {
         if told.from != self.told {
             return None;
         }
+        let message = told.message.upgrade()?;
         let service = &self.hub.service;
-        let room = service.room(&self.who.tenant, told.message.bytes()).await.ok()?;
-        self.told = told.to;
-        let mut answer = Answer::told(&told.message);
+        let room = service.room(&self.who.tenant, message.bytes());
+        let room = in_time(service.limits.operation_time_max, room).await.ok()?;
+        (self.told, self.read) = (told.to, told.to);
+        let mut answer = Answer::told(&message);
         if let Some(cost) = self.cost.take() {
             answer.says_cost(cost);
         }
@@ -236,9 +255,11 @@ impl Member {
 
     /// The subscription by itself, from where it is.
     pub(crate) fn leave(self: Box<Self>) -> Box<Own> {
-        let Self { hub, told, who, subscriber, request_id, cost, .. } = *self;
+        let Self { hub, told, read, who, subscriber, request_id, cost, .. } = *self;
+        let behind = (told, read);
         let (template, question) = (hub.template.clone(), hub.question.clone());
-        let own = Own::resume(&hub.service, who, template, question, request_id, subscriber, told);
+        let own =
+            Own::resume(&hub.service, who, template, question, request_id, subscriber, behind);
         Box::new(own.costing(cost))
     }
 }

@@ -88,13 +88,16 @@ impl SharedResults {
         cell.get()?.clone().downcast::<T>().ok()
     }
 
-    /// Keeps a result that was made elsewhere, unless there is one.
+    /// Keeps a result that was made elsewhere, unless there is one; gives what is kept.
     pub(crate) fn keep<T: Weigh>(&self, key: &str, result: T) -> Arc<T> {
         let (cell, bytes, result) = (self.cell(key), result.bytes(), Arc::new(result));
         if cell.set(result.clone()).is_ok() {
             self.weigh(key, &cell, bytes);
+            return result;
         }
-        result
+        // Somebody was first.
+        let first = cell.get().cloned().and_then(|first| first.downcast::<T>().ok());
+        first.unwrap_or(result)
     }
 
     /// How often something was computed.

@@ -45,7 +45,10 @@ pub(crate) async fn follow(
 ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
     let service = following.state.service();
     following.state.subscribe()?;
-    let since = following.state.resumes().or(since);
+    let (since, read) = match following.state.resumes() {
+        Some((told, read)) => (Some(told), Some(read)),
+        None => (since, None),
+    };
     let news = service.engine.commits().follow(&following.who.tenant, &following.shape.name);
     let mut there = newest(&following).await?;
     if let Some(since) = since.filter(|since| *since > there) {
@@ -64,7 +67,8 @@ pub(crate) async fn follow(
             ),
         ));
     }
-    let follower = Follower { following, news, told, read: told, newest: there, ended: false };
+    let follower =
+        Follower { following, news, told, read: read.unwrap_or(told), newest: there, ended: false };
     Ok(stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|change| (change, follower))
     }))
@@ -93,8 +97,9 @@ impl Follower {
                 self.told = self.read;
                 return Some(change);
             }
-            self.following.state.waits(&self.following.shape, self.told);
+            self.following.state.waits(&self.following.shape, self.told, self.read);
             self.ended = self.news.changed().await.is_err();
+            self.following.state.goes_on();
         }
     }
 

@@ -122,6 +122,32 @@ async fn who_waited_with_others_and_fell_behind_is_told_what_became_of_the_group
 }
 
 #[tokio::test]
+async fn what_is_warned_of_is_what_is_told_whoever_was_told_before() {
+    let rig = Rig::with_calls().await;
+    let asked = "(groupBy: [MODEL]) { version nodes { model sum { latencyMs } } }";
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let query = format!("subscription {{ callsGroupsLive{asked} }}");
+        let mut messages = rig.subscribe(&query).await;
+        next(&mut messages).await;
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), messages.next());
+        assert!(quiet.await.is_err());
+        all.push(messages);
+    }
+    assert_eq!(rig.service.0.hubs.members(), 2);
+    for _ in 0..2 {
+        rig.append("calls", vec![calls().slice(0, 1)]).await;
+        // First those of the hub.
+        for messages in all.iter_mut().rev() {
+            let message = next(messages).await;
+            let warned = message["extensions"]["warnings"][0].as_str().unwrap();
+            // Of one model a NaN, of another an infinite one.
+            assert!(warned.contains(": 2 values are"), "{warned}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_sees_a_part_is_told_of_groups_of_that_part() {
     let rig = Rig::new().await;
     rig.create(calls_spec()).await;

@@ -292,3 +292,60 @@ async fn what_a_member_is_told_takes_room_until_its_client_has_it() {
         assert!(answers.next().await.unwrap().room.is_some());
     }
 }
+
+#[tokio::test]
+async fn a_long_message_is_held_for_nobody_and_missed_by_nobody() {
+    // Of all results so many are kept.
+    let rig = rig(Limits { shared_results_max: 2, ..Limits::default() }).await;
+    let long = "x".repeat(8_000);
+    let query = "subscription { callsChanged(since: 0) { version previousVersion added { nodes { model } } } }";
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        let mut messages = rig.subscribe(query).await;
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    assert_eq!(rig.service.0.hubs.members(), 3);
+    let (quick, slow) = all.split_at_mut(2);
+    for version in 1..5 {
+        let row = json!({"id": version.to_string(), "at": "2026-01-01T00:00:00Z", "model": long});
+        rig.ingest("calls", &row.to_string()).await;
+        for messages in &mut *quick {
+            let change = next(messages).await["data"]["callsChanged"].take();
+            assert_eq!(
+                (&change["version"], &change["added"]["nodes"][0]["model"]),
+                (&json!(version), &json!(long))
+            );
+        }
+    }
+    for messages in slow {
+        for version in 1..5 {
+            let change = next(messages).await["data"]["callsChanged"].take();
+            assert_eq!(
+                (&change["version"], &change["previousVersion"]),
+                (&json!(version), &json!(version - 1))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_sees_another_thing_at_each_time_waits_alone() {
+    let rig = rig(Limits::default()).await;
+    let set = json!({"datasets": {"calls": {"rows": "at < now()"}}});
+    let grants = engine::Grants::limited(serde_json::from_value(set).unwrap(), [].into()).unwrap();
+    let part = Principal { grants, ..who() };
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let mut messages = rig.subscribe_as(&part, &asked(0)).await;
+        is_quiet(&mut messages).await;
+        all.push(messages);
+    }
+    assert_eq!(rig.service.0.hubs.count(), 0);
+    let shared = rig.service.0.meter.messages_shared.get();
+    commit(&rig).await;
+    for messages in &mut all {
+        assert_eq!(change(&next(messages).await).1, 1);
+    }
+    assert_eq!(rig.service.0.meter.messages_shared.get(), shared);
+}

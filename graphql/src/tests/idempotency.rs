@@ -114,3 +114,13 @@ async fn the_header_is_the_key_and_an_answer_of_before_says_so() {
     let (_, _, refused) = client.post("/graphql", &headers, other).await;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "CONFLICT", "{refused}");
 }
+
+#[test]
+fn what_was_asked_before_an_upgrade_is_still_the_same() {
+    let request = Request::new("{ calls { nodes { id } } }")
+        .operation_name("A")
+        .variables(async_graphql::Variables::from_json(json!({"n": 1})));
+    // As it lies in control states: SHA-256 of each text behind its length in eight bytes.
+    let digest = "72907f6c8811a6d99ac0260aa0019520e27c4d1e48670fac8dc5dd6125f99c49";
+    assert_eq!(crate::service::question_of(&request, None), digest);
+}
