@@ -1,6 +1,7 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
 mod alter;
+mod export;
 mod files;
 mod keys;
 mod models;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
 pub use alter::Alter;
+pub use export::{Export, ExportCommand, VerifyExport};
 pub use files::{Compact, Vacuum};
 pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
@@ -101,6 +103,8 @@ pub enum Command {
     Run(Run),
     /// Answer a SQL query
     Sql(Sql),
+    /// Write a dataset, or the rows of a query, to files that say what they hold
+    Export(Export),
     /// List the datasets, or show one
     Datasets(Datasets),
     /// List the runs, newest first
@@ -459,6 +463,10 @@ impl Command {
             Self::Vacuum(c) => c.json,
             Self::Run(c) => c.json,
             Self::Sql(c) => c.format == SqlFormat::Json,
+            Self::Export(c) => match &c.command {
+                Some(ExportCommand::Verify(c)) => c.json,
+                None => c.json,
+            },
             Self::Datasets(c) => c.json,
             Self::Runs(c) => match &c.command {
                 Some(RunsCommand::Logs(logs)) => logs.json,

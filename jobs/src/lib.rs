@@ -40,6 +40,7 @@ pub use keys::{
     Admitted, ApiKeyState, CreatedKey, KEY_BEGINS, KEYS_LISTED_MAX, KeyRequest, KeyRing, KeyState,
     has_had_keys, prefix_of, require_keys_for,
 };
+pub use kinds::export::Exports;
 pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
     triage_train, vector_index,

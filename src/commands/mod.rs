@@ -11,6 +11,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod drop;
+mod export;
 mod guess;
 mod ingest;
 mod keys;
@@ -50,6 +51,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Serve(arguments) => serve::serve(arguments, settings, output).await,
         Command::Worker(arguments) => worker::worker(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
+        Command::Export(arguments) => export::export(arguments, settings, output).await,
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Vacuum(arguments) => vacuum::vacuum(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,

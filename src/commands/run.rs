@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::CommandFactory as _;
 use engine::{Code, Error, Principal, Result, RunId, Urgency};
 use graphql::ApiKey;
-use jobs::{RunHandle, RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
+use jobs::{Exports, RunHandle, RunRecord, RunRequest, RunState, Runner, RunnerOptions, Takes};
 use serde_json::{Map, Value};
 
 use super::progress::Drawing;
@@ -161,6 +161,11 @@ pub async fn start_runner(
         Works::Working => (Takes::All, Urgency::Patient, settings.concurrent()?),
         Works::Own => (Takes::Own, Urgency::Prompt, OWN_RUNS),
     };
+    // Whoever types a command has this machine.
+    let exports = match takes {
+        Takes::Own => Exports::Anywhere,
+        Takes::All => Exports::Nowhere,
+    };
     Runner::start(
         engine.clone(),
         RunnerOptions {
@@ -175,6 +180,7 @@ pub async fn start_runner(
             label,
             control: settings.control(),
             programs: settings.programs(),
+            exports,
             prices: settings.prices()?,
             quotas: settings.quotas()?,
             of_job_max: settings.job_limits()?,

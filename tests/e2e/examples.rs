@@ -404,6 +404,7 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     write_orders(&reader.file("orders.parquet"));
     reader.read("docs/sql.md").await;
     reader.read("docs/queries.md").await;
+    reader.read("docs/exports.md").await;
     reader.read("README.md").await;
 }
 
@@ -536,6 +537,7 @@ fn no_page_has_examples_that_nobody_tries() {
     let tried = [
         "docs/sql.md",
         "docs/queries.md",
+        "docs/exports.md",
         "docs/triage.md",
         "docs/embedding.md",
         "docs/duplicates.md",

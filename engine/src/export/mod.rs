@@ -14,6 +14,7 @@
 mod csv;
 mod json;
 mod packing;
+mod set;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,10 @@ use parquet::file::properties::WriterProperties;
 
 pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 pub use self::packing::Packing;
+pub use self::set::{
+    EXPORT_FILE_ROWS, ExportRequest, ExportSource, ExportWatch, IfThere, Manifest, export,
+    verify_export,
+};
 pub use self::tally::{Pieces, Tallied, Tally, TallyWriter};
 
 use self::packing::{Packed, Watch};
@@ -65,6 +70,18 @@ impl Form {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Json, Self::Ndjson, Self::Csv, Self::ArrowStream, Self::ArrowFile, Self::Parquet];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::ArrowStream => "arrow_stream",
+            Self::ArrowFile => "arrow",
+            Self::Parquet => "parquet",
+        }
+    }
 
     /// Its media type.
     pub fn media_type(self) -> &'static str {

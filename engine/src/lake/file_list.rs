@@ -126,6 +126,12 @@ impl FileList {
         (places.len() == wanted.len()).then_some(places)
     }
 
+    /// What the log calls each file, and the rows in it where it says so.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (String, Option<usize>)> {
+        let rows = self.files.iter().map(|file| file.rows);
+        self.names.iter().cloned().zip(rows)
+    }
+
     pub(crate) fn file(&self, place: usize) -> &ListedFile {
         &self.files[place]
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -76,6 +77,11 @@ impl PinnedSchema {
 
     fn is_files(&self, name: &str) -> bool {
         self.knows_files.load(Ordering::Relaxed) && files::is_path(name)
+    }
+
+    /// The folder that everything lies in, where it is one.
+    pub(super) fn root_folder(&self) -> Option<&Path> {
+        self.lake.root().folder()
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
@@ -189,6 +195,31 @@ impl PinnedSchema {
             Arc::new(Semantics::of(&with_those_of(then, now)))
         });
         Arc::clone(semantics)
+    }
+
+    /// The files of a dataset and their rows, where these are known; `None` where only all of them together give its rows, or some rows
+    /// are kept back.
+    pub(super) async fn files(
+        &self,
+        dataset: &DatasetName,
+    ) -> Result<Option<Vec<(String, Option<usize>)>>> {
+        let (dataset, version) = self.require(dataset.as_str())?;
+        if self.expected(dataset, version)?.is_some() {
+            return Ok(None);
+        }
+        let tenant = &self.catalog.tenant;
+        let snapshot = self.lake.table(tenant, dataset).await?.snapshot(version).await?;
+        if self.part_of(dataset, &snapshot.entry).is_some() {
+            return Ok(None);
+        }
+        Ok(snapshot.files(self.lake.root(), tenant).map(|list| list.named().collect()))
+    }
+
+    /// Some files of a dataset, as far as their rows are shown.
+    pub(super) async fn part(&self, dataset: &DatasetName, files: Vec<String>) -> Result<Guarded> {
+        let (dataset, version) = self.require(dataset.as_str())?;
+        let table = self.lake.table(&self.catalog.tenant, dataset).await?;
+        self.opened(dataset, &table.snapshot(version).await?, Some(files))
     }
 
     async fn open_entry(&self, name: &str) -> Result<Opened> {

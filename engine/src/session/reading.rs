@@ -73,6 +73,11 @@ impl Reading {
         Ok(Self(names))
     }
 
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
     /// `error` with what was read, where it says that the data can not be.
     pub(super) fn failed(&self, error: Error) -> Error {
         if error.code() != Code::StorageUnavailable || self.0.is_empty() {

@@ -11,8 +11,10 @@ pub(crate) mod faulty;
 mod identity;
 mod lock;
 mod root;
+mod target;
 
 pub(crate) use error::{STORE_FAILED, store_failure};
 pub use lock::WorkMark;
 pub(crate) use lock::{WriterLock, is_marked};
 pub(crate) use root::Root;
+pub(crate) use target::{Target, Upload};

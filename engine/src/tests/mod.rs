@@ -10,6 +10,7 @@ mod conflict;
 mod doctor;
 mod dropped;
 mod evolution;
+mod export;
 mod faults;
 mod few_first;
 mod functions;

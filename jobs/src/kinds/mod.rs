@@ -7,6 +7,7 @@ pub mod embed;
 pub mod embedder_train;
 #[cfg(unix)]
 pub mod exec;
+pub mod export;
 #[cfg(test)]
 mod generated;
 pub mod maintain;
@@ -38,6 +39,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
+        Arc::new(export::Export),
         Arc::new(maintain::Maintain),
         Arc::new(promote::Promote),
         Arc::new(sql::Sql),

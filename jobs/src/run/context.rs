@@ -27,6 +27,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::kinds::export::Exports;
 use crate::registry::embedders::Embedders;
 use crate::run::clock::Clock;
 use crate::run::content::Content;
@@ -53,6 +54,7 @@ pub struct RunContext {
     pub(crate) device_bytes: Option<usize>,
     pub(crate) embedders: Arc<Embedders>,
     pub(crate) programs: Option<PathBuf>,
+    pub(crate) exports: Exports,
     pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) kernel_pool: Pool,
     pub(crate) control: Control,
@@ -181,6 +183,11 @@ impl RunContext {
     /// The folder of programs that may run, where some may.
     pub(crate) fn programs(&self) -> Option<&Path> {
         self.programs.as_deref()
+    }
+
+    /// Where rows may be exported to.
+    pub(crate) fn exports(&self) -> Exports {
+        self.exports
     }
 
     /// A folder of this run alone, removed at its end.

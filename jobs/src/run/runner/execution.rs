@@ -372,6 +372,7 @@ impl Run {
             device_bytes: self.live.device_bytes,
             embedders: shared.embedders.clone(),
             programs: shared.options.programs.clone(),
+            exports: shared.options.exports,
             pool: shared.pool.clone(),
             kernel_pool: shared.kernel_pool.clone(),
             control,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::control::DeviceRoom;
 use crate::kinds::Jobs;
+use crate::kinds::export::Exports;
 use crate::run::clock::Clock;
 use crate::run::quotas::Quotas;
 use crate::run::stages::Prices;
@@ -49,6 +50,8 @@ pub struct RunnerOptions {
     pub control: Option<String>,
     /// The folder of programs that the job `exec` may run; none, where it may run none.
     pub programs: Option<PathBuf>,
+    /// Where the job `export` may write to.
+    pub exports: Exports,
     /// What an hour costs, by device.
     pub prices: Prices,
     /// The GPU whose memory runs share, where it is not those that are found.
@@ -95,6 +98,7 @@ impl Default for RunnerOptions {
             jobs: Jobs::default(),
             control: None,
             programs: None,
+            exports: Exports::default(),
             prices: Prices::default(),
             device: None,
             of_job_max: BTreeMap::new(),

@@ -1,0 +1,371 @@
+//! `export`: writes a dataset, or the rows of a query, to files that say what they hold. It commits nothing.
+//!
+//! What it does is the engine's ([`engine::export`]): an export that was ended goes on where it was, when the same is asked for again.
+
+use datasets::{DatasetName, DatasetSpec};
+use engine::{
+    CsvOptions, EXPORT_FILE_ROWS, ExportOptions, ExportRequest, ExportSource, ExportWatch, Form,
+    Formulas, IfThere, Packing, Result, SqlQuery,
+};
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::job::{Job, Outcome};
+use crate::parameters::{self, bad};
+use crate::run::context::RunContext;
+
+/// The kind's name.
+const NAME: &str = "export";
+/// Columns that are named at most.
+const COLUMNS_MAX: usize = 4_096;
+/// Longest condition, query and place.
+const TEXT_MAX_BYTES: usize = 64 << 10;
+/// Most rows of a file.
+const FILE_ROWS_MAX: u32 = 100_000_000;
+
+/// What to export, where to, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// The dataset; this or `sql` must be said. Default: none.
+    #[schemars(with = "Option<String>")]
+    pub dataset: Option<DatasetName>,
+    /// The query whose rows are exported. Default: none.
+    pub sql: Option<String>,
+    /// Which rows of the dataset: a condition in SQL. Default: none, which is all.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// Which columns of the dataset, in this order; an empty list takes all. Default: [].
+    pub columns: Vec<String>,
+    /// The folder that the files go to, or the URL of a place in an object store. It must be said. Default: none.
+    pub to: String,
+    /// What the files are: `parquet`, `csv`, `ndjson`, `json`, `arrow`, `arrow_stream`. Default: parquet.
+    pub format: Format,
+    /// How they are packed: `none`, `gzip`, `zstd`; null packs Parquet with zstd and nothing else. Default: null.
+    pub packing: Option<PackedAs>,
+    /// Whether a text that spreadsheets would compute gets a `'` in CSV, so that they show it. Default: false.
+    pub escape_formulas: bool,
+    /// Rows of one file, about; 1 to 100000000. Default: 1000000.
+    pub file_rows: u32,
+    /// Whether an export that lies there is removed first. Default: false.
+    pub overwrite: bool,
+}
+
+/// What the files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Parquet.
+    #[default]
+    Parquet,
+    /// Comma-separated values.
+    Csv,
+    /// A JSON object in each line.
+    Ndjson,
+    /// One JSON array.
+    Json,
+    /// Arrow's file, also called Feather.
+    Arrow,
+    /// Arrow's stream.
+    ArrowStream,
+}
+
+/// How files are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PackedAs {
+    /// Not at all.
+    None,
+    /// By gzip.
+    Gzip,
+    /// By zstd.
+    Zstd,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            dataset: None,
+            sql: None,
+            condition: None,
+            columns: Vec::new(),
+            to: String::new(),
+            format: Format::default(),
+            packing: None,
+            escape_formulas: false,
+            file_rows: EXPORT_FILE_ROWS as u32,
+            overwrite: false,
+        }
+    }
+}
+
+impl Params {
+    fn check(&self) -> Result<()> {
+        match (&self.dataset, &self.sql) {
+            (Some(_), Some(_)) => {
+                return Err(bad(NAME, "sql", "expected either `dataset` or `sql`, found both"));
+            }
+            (None, None) => {
+                return Err(bad(NAME, "dataset", "expected a dataset, or a query in `sql`"));
+            }
+            (None, Some(_)) if self.condition.is_some() => {
+                return Err(bad(NAME, "where", "it goes with `dataset`; a query has its own"));
+            }
+            (None, Some(_)) if !self.columns.is_empty() => {
+                return Err(bad(NAME, "columns", "they go with `dataset`; a query has its own"));
+            }
+            _ => {}
+        }
+        if self.to.trim().is_empty() {
+            return Err(bad(NAME, "to", "expected a folder, or a URL of an object store"));
+        }
+        let texts = [
+            ("where", self.condition.as_deref()),
+            ("sql", self.sql.as_deref()),
+            ("to", Some(&*self.to)),
+        ];
+        for (name, text) in texts {
+            let bytes = text.map_or(0, str::len);
+            if bytes > TEXT_MAX_BYTES {
+                let says = format!("expected at most {TEXT_MAX_BYTES} bytes, found {bytes}");
+                return Err(bad(NAME, name, says));
+            }
+        }
+        if self.columns.len() > COLUMNS_MAX {
+            let says = format!("expected at most {COLUMNS_MAX}, found {}", self.columns.len());
+            return Err(bad(NAME, "columns", says));
+        }
+        if !(1..=FILE_ROWS_MAX).contains(&self.file_rows) {
+            let says = format!("expected 1 to {FILE_ROWS_MAX}, found {}", self.file_rows);
+            return Err(bad(NAME, "file_rows", says));
+        }
+        if self.escape_formulas && self.format != Format::Csv {
+            return Err(bad(
+                NAME,
+                "escape_formulas",
+                "it is of CSV; the other forms keep what cells are",
+            ));
+        }
+        let is_packed_inside = matches!(self.format, Format::Arrow | Format::ArrowStream);
+        if is_packed_inside && self.packing == Some(PackedAs::Gzip) {
+            return Err(bad(NAME, "packing", "expected none or zstd, which Arrow's readers know"));
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> ExportOptions {
+        let form = match self.format {
+            Format::Parquet => Form::Parquet,
+            Format::Csv => Form::Csv,
+            Format::Ndjson => Form::Ndjson,
+            Format::Json => Form::Json,
+            Format::Arrow => Form::ArrowFile,
+            Format::ArrowStream => Form::ArrowStream,
+        };
+        let usual = ExportOptions::of(form);
+        let packing = match self.packing {
+            None => usual.packing,
+            Some(PackedAs::None) => Packing::None,
+            Some(PackedAs::Gzip) => Packing::Gzip,
+            Some(PackedAs::Zstd) => Packing::Zstd,
+        };
+        let formulas = match self.escape_formulas {
+            true => Formulas::Escaped,
+            false => Formulas::Kept,
+        };
+        ExportOptions { packing, csv: CsvOptions { formulas, ..usual.csv }, ..usual }
+    }
+
+    fn source(&self) -> ExportSource {
+        match (&self.dataset, &self.sql) {
+            (Some(dataset), _) => ExportSource::Dataset {
+                dataset: dataset.clone(),
+                condition: self.condition.clone(),
+                columns: self.columns.clone(),
+            },
+            (None, sql) => ExportSource::Sql(sql.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// The job kind.
+pub struct Export;
+
+impl Export {
+    fn params(params: &Value) -> Result<Params> {
+        let params: Params = parameters::read(NAME, params)?;
+        params.check()?;
+        Ok(params)
+    }
+}
+
+/// Where a runner may export to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exports {
+    /// Nowhere: who asks it may be anybody, and its disks are its own.
+    #[default]
+    Nowhere,
+    /// Wherever it is told: who asks has this machine.
+    Anywhere,
+}
+
+struct Watching<'a> {
+    ctx: &'a RunContext,
+    /// Rows of the dataset, where that is known.
+    all: Option<u64>,
+}
+
+impl ExportWatch for Watching<'_> {
+    fn check(&self) -> Result<()> {
+        self.ctx.check()
+    }
+
+    fn rows(&self, rows: u64) {
+        if let Some(all) = self.all.filter(|all| *all > 0) {
+            self.ctx.progress((rows as f64 / all as f64).min(1.0));
+        }
+        (self.ctx.activity_sink())(json!({ "rows": rows }));
+    }
+}
+
+impl Job for Export {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "writes a dataset, or the rows of a query, to files that say what they hold"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&Self::params(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        let params = Self::params(params)?;
+        match (params.dataset, params.sql) {
+            (Some(dataset), _) => Ok(vec![dataset]),
+            (None, sql) => {
+                let query = SqlQuery::parse(&sql.unwrap_or_default())?;
+                Ok(query.datasets().iter().cloned().collect())
+            }
+        }
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Self::params(params).map(|_| Vec::new())
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = Self::params(params)?;
+            if ctx.exports() == Exports::Nowhere {
+                return Err(bad(
+                    NAME,
+                    "to",
+                    "this process writes to no folder for others; `colonnade export` does on the machine that it runs on",
+                ));
+            }
+            let request = ExportRequest {
+                source: params.source(),
+                to: params.to.clone(),
+                options: params.options(),
+                there: match params.overwrite {
+                    true => IfThere::Overwrite,
+                    false => IfThere::Refuse,
+                },
+                file_rows: params.file_rows as usize,
+                requested_by: ctx.principal().subject.clone(),
+                run_id: Some(ctx.run_id().to_string()),
+            };
+            let all = match &params.condition {
+                None => ctx.inputs().first().and_then(|input| input.rows),
+                Some(_) => None,
+            };
+            let mut stage = ctx.stage("write");
+            let watch = Watching { ctx, all: all.filter(|_| params.dataset.is_some()) };
+            let manifest = engine::export(ctx.session(), &request, &watch).await?;
+            stage.record.rows_out = manifest.rows;
+            stage.record.bytes_written = manifest.bytes;
+            stage.finish();
+            Ok(Outcome {
+                summary: json!({
+                    "to": params.to,
+                    "rows": manifest.rows,
+                    "bytes": manifest.bytes,
+                    "files": manifest.files.len(),
+                }),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::run::record::RunState;
+    use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+    use crate::testing::{append, engine, sampled};
+
+    #[test]
+    fn what_is_wrong_with_its_parameters_is_told() {
+        let of = |more: Value| {
+            let mut params = json!({"dataset": "a", "to": "x"});
+            params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            params
+        };
+        for (params, says) in [
+            (json!({"to": "x"}), "expected a dataset, or a query"),
+            (of(json!({"sql": "SELECT 1"})), "found both"),
+            (json!({"dataset": "a"}), "expected a folder"),
+            (json!({"sql": "SELECT 1", "to": "x", "where": "a"}), "a query has its own"),
+            (json!({"sql": "SELECT 1", "to": "x", "columns": ["a"]}), "a query has its own"),
+            (of(json!({"format": "xls"})), "format"),
+            (of(json!({"file_rows": 0})), "expected 1 to 100000000"),
+            (of(json!({"escape_formulas": true})), "it is of CSV"),
+            (of(json!({"format": "arrow", "packing": "gzip"})), "expected none or zstd"),
+            (of(json!({"overwrit": true})), "did you mean overwrite"),
+            (of(json!({"where": "a".repeat(TEXT_MAX_BYTES + 1)})), "expected at most"),
+        ] {
+            let error = Export.canonical(&params).unwrap_err();
+            assert!(error.to_string().contains(says), "{error} does not say {says}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_writes_what_its_inputs_hold_where_that_is_allowed() {
+        let engine = engine().await;
+        append(&engine, "metrics", &[sampled("a", 60, vec![1.0; 10])]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (who, to) = (engine::Principal::local(), folder.path().join("out"));
+        let request = || RunRequest {
+            job: NAME.into(),
+            params: json!({"dataset": "metrics", "to": to, "format": "csv"}),
+            ..RunRequest::default()
+        };
+        let server = Runner::start(engine.clone(), RunnerOptions::default()).await.unwrap();
+        let run = server.submit(&who, request()).await.unwrap().wait().await.unwrap();
+        assert_eq!(run.state, RunState::Failed);
+        assert!(run.error.unwrap().message.contains("no folder for others") && !to.exists());
+        server.shutdown().await;
+        let options = RunnerOptions { exports: Exports::Anywhere, ..RunnerOptions::default() };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let run = runner.submit(&who, request()).await.unwrap().wait().await.unwrap();
+        assert_eq!(run.state, RunState::Succeeded, "{run:?}");
+        assert_eq!((&run.summary["rows"], &run.summary["files"]), (&json!(10), &json!(1)));
+        let manifest = engine::verify_export(to.to_str().unwrap()).await.unwrap();
+        assert_eq!(manifest.run_id, Some(run.id.to_string()));
+        assert_eq!(manifest.datasets[0].version, run.inputs[0].version);
+        // It is done anew each time, and what lies there stays.
+        let run = runner.submit(&who, request()).await.unwrap().wait().await.unwrap();
+        assert_eq!((run.state, run.repeated_of), (RunState::Failed, None));
+        assert!(run.error.unwrap().message.contains("an export lies there"));
+    }
+}

@@ -1,0 +1,62 @@
+//! Arguments of what takes rows away.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Export {
+    #[command(subcommand)]
+    pub command: Option<ExportCommand>,
+    /// The dataset
+    #[arg(required_unless_present = "sql")]
+    pub dataset: Option<String>,
+    /// Export the rows of this query instead
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["dataset", "where_", "columns"])]
+    pub sql: Option<String>,
+    /// The folder that the files go to, or the URL of a place in an object store
+    #[arg(long, value_name = "DIR|URL", required = true)]
+    pub to: Option<String>,
+    /// What the files are
+    #[arg(long, default_value = "parquet", value_parser = ["parquet", "csv", "ndjson", "json", "arrow", "arrow_stream"])]
+    pub format: String,
+    /// How they are packed [default: Parquet by zstd, others not at all]
+    #[arg(long, value_name = "PACKING", value_parser = ["none", "gzip", "zstd"])]
+    pub packing: Option<String>,
+    /// Which rows: a condition in SQL
+    #[arg(long = "where", id = "where_", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Which columns, in this order: a,b,c
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Read the dataset at a version or time instead of its latest: 3, 2026-01-01T00:00:00Z, or DATASET@VERSION
+    #[arg(long, value_name = "VERSION")]
+    pub as_of: Vec<String>,
+    /// Rows of one file, about
+    #[arg(long, default_value_t = 1_000_000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub file_rows: u32,
+    /// In CSV, keep spreadsheets from computing cells that begin like a formula
+    #[arg(long)]
+    pub escape_formulas: bool,
+    /// Remove an export that lies there first
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print the run record as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExportCommand {
+    /// Hold the files of an export against what its manifest says of them
+    Verify(VerifyExport),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyExport {
+    /// The folder of the export, or its URL
+    #[arg(value_name = "DIR|URL")]
+    pub at: String,
+    /// Print the manifest as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
