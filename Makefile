@@ -97,6 +97,10 @@ E2E = cargo test --locked $(CUDA) --test e2e
 test-kill: build ## kill a loaded server at 50 random moments; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-50} $(E2E) when_the_server_is_killed -- --nocapture
 
+.PHONY: test-exports
+test-exports: build ## kill exports at 200 random moments: none is taken for whole, each goes on; prints its seed
+	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_exports_are_killed -- --nocapture
+
 .PHONY: test-workers
 test-workers: build ## kill workers, servers and PostgreSQL at 200 random moments; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_workers -- --nocapture --test-threads 1

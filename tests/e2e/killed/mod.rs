@@ -26,6 +26,7 @@ use crate::harness::{
 
 mod backfill;
 mod batch;
+mod exports;
 mod revised;
 mod runs;
 mod together;
