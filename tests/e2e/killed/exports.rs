@@ -34,8 +34,8 @@ async fn when_exports_are_killed_each_goes_on_and_none_is_taken_for_whole() {
         let text: Vec<String> = rows.iter().map(ToString::to_string).collect();
         let path = folder.path().join(format!("{file}.ndjson"));
         std::fs::write(&path, text.join("\n")).unwrap();
-        let taken = colonnade(&root, &["ingest", "model_calls", path.to_str().unwrap(), "--json"]);
-        assert_eq!(taken.await.json()["accepted"], ROWS);
+        let arguments = ["ingest", "model_calls", path.to_str().unwrap(), "--json"];
+        assert_eq!(colonnade(&root, &arguments).await.json()["accepted"], ROWS);
     }
     let file_rows = ROWS.to_string();
     for format in ["csv", "parquet"] {
