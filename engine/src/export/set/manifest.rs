@@ -59,9 +59,6 @@ pub struct Described {
     /// The condition on its rows.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// The version after which its changes are told, where these were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Version>,
     /// The query, where it is of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::manifest::{Column, Described, File, Manifest, Pinned, verify_export};
 
-use self::files::{JOURNAL, MANIFEST, PLAN, is_ours};
+use self::files::{MANIFEST, PLAN, is_ours};
 use crate::error::{Code, Error, Result};
 use crate::export::ExportOptions;
 use crate::options::Access;
@@ -146,10 +146,10 @@ pub async fn export(
             work::part(session, target, number, frame, &request.options, &on_rows).await
         }
     });
-    let mut files: Vec<(usize, Vec<File>)> =
+    let mut files: Vec<(usize, File)> =
         stream::iter(parts.collect::<Vec<_>>()).buffer_unordered(at_a_time).try_collect().await?;
     files.sort_by_key(|(number, _)| *number);
-    let files: Vec<File> = files.into_iter().flat_map(|(_, files)| files).collect();
+    let files: Vec<File> = files.into_iter().map(|(_, file)| file).collect();
     watch.check()?;
     let manifest = Manifest {
         format_version: Manifest::FORMAT,
@@ -356,9 +356,4 @@ async fn put_json(target: &Target, name: &str, value: &impl Serialize) -> Result
         serde_json::to_vec_pretty(value).map_err(|e| Error::bug("a manifest as JSON", e))?;
     text.push(b'\n');
     target.put(name, text).await
-}
-
-/// Whether a name is of what is known of an export that has not ended.
-fn is_of_journal(name: &str) -> bool {
-    name.starts_with(JOURNAL)
 }

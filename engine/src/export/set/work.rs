@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::dataframe::DataFrame;
 use futures::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
 
-use super::files::{ending, is_ours, part as part_name, record as record_name};
+use super::files::{JOURNAL, ending, is_ours, part as part_name, record as record_name};
 use super::manifest::File;
-use super::{is_of_journal, put_json};
+use super::put_json;
 use crate::error::{Error, Result};
 use crate::export::{Encoder, ExportOptions, Pieces, Tally};
 use crate::session::Session;
@@ -16,12 +15,6 @@ use crate::storage::{Target, Upload};
 
 /// Bytes that are handed to the store at once.
 const PIECE_BYTES: usize = 4 << 20;
-
-/// That a part is written. One without rows has no file, unless it is all there is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    file: Option<File>,
-}
 
 /// Writes a part, unless it is there.
 pub(super) async fn part(
@@ -31,9 +24,9 @@ pub(super) async fn part(
     frame: DataFrame,
     options: &ExportOptions,
     on_rows: &(dyn Fn(u64) -> Result<()> + Sync),
-) -> Result<(usize, Vec<File>)> {
+) -> Result<(usize, File)> {
     if let Some(done) = done(target, number).await? {
-        on_rows(done.iter().map(|file| file.rows).sum())?;
+        on_rows(done.rows)?;
         return Ok((number, done));
     }
     let name = part_name(number, &ending(options.form, options.packing));
@@ -44,18 +37,17 @@ pub(super) async fn part(
         upload.abort().await;
     }
     let file = written?;
-    put_json(target, &record_name(number), &Record { file: Some(file.clone()) }).await?;
-    Ok((number, vec![file]))
+    put_json(target, &record_name(number), &file).await?;
+    Ok((number, file))
 }
 
 /// The file of a part that was written before.
-async fn done(target: &Target, number: usize) -> Result<Option<Vec<File>>> {
+async fn done(target: &Target, number: usize) -> Result<Option<File>> {
     let Some(bytes) = target.get(&record_name(number)).await? else { return Ok(None) };
-    let Ok(Record { file }) = serde_json::from_slice(&bytes) else { return Ok(None) };
-    let Some(file) = file else { return Ok(Some(Vec::new())) };
+    let Ok(file) = serde_json::from_slice::<File>(&bytes) else { return Ok(None) };
     // It is there under its name when it is whole, and may have been taken away since.
     let bytes = target.size(&file.name).await?;
-    Ok((bytes == Some(file.bytes)).then(|| vec![file]))
+    Ok((bytes == Some(file.bytes)).then_some(file))
 }
 
 async fn write(
@@ -137,12 +129,12 @@ pub(super) async fn sweep(target: &Target) {
 /// Forgets how an export came to be that is whole. What is left of that is in nobody's way.
 pub(super) async fn forget(target: &Target) {
     let names = target.list().await.unwrap_or_default();
-    for name in names.keys().filter(|name| is_of_journal(name)) {
+    for name in names.keys().filter(|name| name.starts_with(JOURNAL)) {
         if let Err(error) = target.remove(name).await {
             tracing::debug!(%error, name, "a record of an export stays there");
         }
     }
     if let Some(folder) = target.folder() {
-        let _ = std::fs::remove_dir(folder.join(super::JOURNAL));
+        let _ = std::fs::remove_dir(folder.join(JOURNAL));
     }
 }
