@@ -473,7 +473,7 @@ async fn answer(
             messages.join("\n")
         }
     };
-    blots.replace_all(&text, "${float}…").into_owned()
+    blots.replace_all(&text, "${audit}${float}…").into_owned()
 }
 
 fn requests() -> usize {
@@ -486,9 +486,10 @@ async fn whatever_is_asked_tells_nothing_of_what_is_kept_back() {
     let seed: u64 = seed.map_or_else(rand::random, |seed| seed.parse().unwrap());
     eprintln!("COLONNADE_TEST_SEED={seed}");
     let worlds = [World::new(0).await, World::new(1).await];
-    // Ids, times of now, and the last digits of what was summed up in another order.
+    // Ids, times of now, the last digits of what was summed up in another order, and how well the
+    // audit's own ids, times and hashes pack.
     let blots = Regex::new(
-        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|\+00:00)|(?P<float>\d\.\d{9})\d+",
+        r#"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|\+00:00)|(?P<float>\d\.\d{9})\d+|(?P<audit>"name":"audit","rows":"\d+","bytes":")\d+"#,
     )
     .unwrap();
     let mut cursors = vec!["AAAA".to_owned()];
