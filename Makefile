@@ -101,6 +101,10 @@ test-kill: build ## kill a loaded server at 50 random moments; prints its seed
 test-exports: build ## kill exports at 200 random moments: none is taken for whole, each goes on; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_exports_are_killed -- --nocapture
 
+.PHONY: python
+python: build ## the Python package: types by mypy and pyright, tests against a real server, wheel and sdist
+	python/check.sh "$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/colonnade" $(CACHE)/python
+
 .PHONY: test-workers
 test-workers: build ## kill workers, servers and PostgreSQL at 200 random moments; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_workers -- --nocapture --test-threads 1

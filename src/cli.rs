@@ -73,7 +73,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Generate data, ingest it, run jobs on it, compare with what was planted, then serve
+    /// Generate data, ingest it, run every kind of job on it, compare with what was planted, then serve
     Demo(Demo),
     /// Serve GraphQL, subscriptions and ingest over HTTP
     Serve(Serve),

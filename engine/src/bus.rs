@@ -108,6 +108,13 @@ impl CommitBus {
         tenants.entry(tenant.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
+    /// Has those look who follow all of a tenant.
+    pub(crate) fn stir(&self, tenant: &TenantId) {
+        if let Some(news) = self.tenants.lock().get(tenant) {
+            news.send_modify(|commits| *commits += 1);
+        }
+    }
+
     pub(crate) fn announce(&self, event: CommitEvent) {
         let key = (event.tenant.clone(), event.dataset.clone());
         if let Some(news) = self.followed.lock().get(&key) {
@@ -118,9 +125,7 @@ impl CommitBus {
                 }
             });
         }
-        if let Some(news) = self.tenants.lock().get(&event.tenant) {
-            news.send_modify(|commits| *commits += 1);
-        }
+        self.stir(&event.tenant);
         // Nobody listening is fine: an event is news, not a record.
         let _ = self.sender.send(Arc::new(event));
     }

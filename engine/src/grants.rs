@@ -31,7 +31,8 @@ const SALT_MIN_BYTES: usize = 16;
 const WITHOUT_AUDIT: &str = "-audit";
 
 /// What a principal may see of its tenant. Cloning is free.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Kept", into = "Kept")]
 pub struct Grants {
     limited: Option<Arc<Limited>>,
     /// Whether what was done by whom is not seen, whatever else is.
@@ -44,6 +45,33 @@ struct Limited {
     claims: BTreeMap<String, Claim>,
     digest: String,
     digest_without_audit: String,
+}
+
+/// Grants of somebody as they are kept for what is done later.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    limited: Option<(GrantSet, BTreeMap<String, Claim>)>,
+    without_audit: bool,
+}
+
+impl From<Grants> for Kept {
+    fn from(grants: Grants) -> Self {
+        let limited = grants.limited.map(|limited| (limited.set.clone(), limited.claims.clone()));
+        Self { limited, without_audit: grants.is_without_audit }
+    }
+}
+
+impl TryFrom<Kept> for Grants {
+    type Error = Error;
+
+    fn try_from(kept: Kept) -> Result<Self> {
+        let grants = match kept.limited {
+            None => Self::all(),
+            Some((set, claims)) => Self::limited(set, claims)?,
+        };
+        Ok(Self { is_without_audit: kept.without_audit, ..grants })
+    }
 }
 
 /// Grants as they are written down, for everyone who has them.

@@ -43,9 +43,9 @@ pub use derived::{AUDIT, DERIVED_NAMES, is_kept_name};
 pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use export::{
-    CsvOptions, EXPORT_FILE_ROWS, Encoder, ExportOptions, ExportRequest, ExportSource, ExportWatch,
-    Form, Formulas, Header, IfThere, Manifest, NestedAs, Packing, Pieces, Quoting, Tallied, Tally,
-    TallyWriter, export, verify_export,
+    CsvOptions, EXPORT_FILE_ROWS, Encoder, ExportOptions, ExportPlace, ExportRequest, ExportSource,
+    ExportWatch, ExportedFile, ExportsFile, Form, Formulas, Header, IfThere, Manifest, NestedAs,
+    Packing, Pieces, Quoting, SweptExports, Tallied, Tally, TallyWriter, export, verify_export,
 };
 pub use functions::{JsonAs, json_at, json_has, list_part, wide_sum};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};

@@ -1,13 +1,14 @@
-//! Places of which one tenant takes at most a part, so that what one asks for leaves room for the others.
+//! Places of which one tenant takes at most a part, so that what one asks for leaves room for the others; and where that is asked for,
+//! one subject a part of its tenant's.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use crate::identity::TenantId;
+use crate::identity::{Principal, TenantId};
 use crate::lanes::{Usage, Using};
 
 /// Some places.
@@ -16,14 +17,32 @@ pub struct Places {
     all: Arc<Semaphore>,
     share: usize,
     tenants: Mutex<HashMap<TenantId, Arc<Share>>>,
+    subjects: Mutex<Subjects>,
     usage: Option<Arc<Usage>>,
 }
 
-/// What one tenant may have of them.
+/// What subjects have, or wait for. There may be any number of them, and of those who have nothing nothing is kept.
+#[derive(Debug, Default)]
+struct Subjects {
+    shares: HashMap<(TenantId, String), Weak<Share>>,
+    /// At so many it is looked which of them have nothing.
+    looked_at: usize,
+}
+
+/// Subjects that are known before it is looked for the first time which of them have nothing.
+const SUBJECTS_FEW: usize = 64;
+
+/// What one tenant, or one subject, may have of them.
 #[derive(Debug)]
 struct Share {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+}
+
+impl Share {
+    fn of(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0) }
+    }
 }
 
 /// One who waits.
@@ -42,12 +61,14 @@ pub struct Taken {
     _using: Option<Using>,
     of_all: OwnedSemaphorePermit,
     of_tenant: OwnedSemaphorePermit,
+    of_subject: Option<(OwnedSemaphorePermit, Arc<Share>)>,
 }
 
 impl Taken {
     /// Frees all but `count` of them.
     pub fn keep(&mut self, count: usize) {
-        for permits in [&mut self.of_all, &mut self.of_tenant] {
+        let of_subject = self.of_subject.as_mut().map(|(permits, _)| permits);
+        for permits in [&mut self.of_all, &mut self.of_tenant].into_iter().chain(of_subject) {
             let extra = permits.num_permits().saturating_sub(count);
             drop(permits.split(extra));
         }
@@ -59,7 +80,13 @@ impl Places {
     pub fn new(all: usize) -> Self {
         let all = all.clamp(1, Semaphore::MAX_PERMITS);
         let share = (all / 2).max(1);
-        Self { all: Arc::new(Semaphore::new(all)), share, tenants: Mutex::default(), usage: None }
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            share,
+            tenants: Mutex::default(),
+            subjects: Mutex::default(),
+            usage: None,
+        }
     }
 
     /// The same, where `usage` counts how long they are taken.
@@ -76,6 +103,44 @@ impl Places {
     /// Most that one tenant takes.
     pub fn share(&self) -> usize {
         self.share
+    }
+
+    /// Most that one subject takes, where it is asked for by [`Places::take_of`].
+    pub fn share_of_subject(&self) -> usize {
+        (self.share / 2).max(1)
+    }
+
+    /// Waits for `count` places, which are not more than the subject's share.
+    pub async fn take_of(&self, who: &Principal, count: u32) -> Result<Taken, AcquireError> {
+        let share = self.of_subject(who);
+        let of_subject = Arc::clone(&share.places).acquire_many_owned(count).await?;
+        let taken = self.take(&who.tenant, count).await?;
+        Ok(Taken { of_subject: Some((of_subject, share)), ..taken })
+    }
+
+    /// The same; `None` where so many of the tenant wait already, or half of them of the subject.
+    pub async fn queue_of(
+        &self,
+        who: &Principal,
+        count: u32,
+        waiting_max: usize,
+    ) -> Result<Option<Taken>, AcquireError> {
+        let share = self.of_subject(who);
+        let free = Arc::clone(&share.places).try_acquire_many_owned(count);
+        let of_subject = match free {
+            Ok(of_subject) => of_subject,
+            Err(_) => {
+                let most = waiting_max.div_ceil(2);
+                if share.waiting.fetch_add(1, Ordering::Relaxed) >= most {
+                    drop(Waiting(&share));
+                    return Ok(None);
+                }
+                let _waiting = Waiting(&share);
+                Arc::clone(&share.places).acquire_many_owned(count).await?
+            }
+        };
+        let taken = self.queue(&who.tenant, count, waiting_max).await?;
+        Ok(taken.map(|taken| Taken { of_subject: Some((of_subject, share)), ..taken }))
     }
 
     /// Waits for `count` places. Those of a tenant are given in the order in which they were asked for, and so are those of
@@ -124,17 +189,27 @@ impl Places {
         of_tenant: OwnedSemaphorePermit,
     ) -> Taken {
         let using = self.usage.as_ref().map(|usage| usage.begin(tenant));
-        Taken { _using: using, of_all, of_tenant }
+        Taken { _using: using, of_all, of_tenant, of_subject: None }
+    }
+
+    fn of_subject(&self, who: &Principal) -> Arc<Share> {
+        let mut subjects = self.subjects.lock();
+        let key = (who.tenant.clone(), who.subject.clone());
+        if let Some(share) = subjects.shares.get(&key).and_then(Weak::upgrade) {
+            return share;
+        }
+        if subjects.shares.len() >= subjects.looked_at.max(SUBJECTS_FEW) {
+            subjects.shares.retain(|_, share| share.strong_count() > 0);
+            subjects.looked_at = subjects.shares.len() * 2;
+        }
+        let share = Arc::new(Share::of(self.share_of_subject()));
+        subjects.shares.insert(key, Arc::downgrade(&share));
+        share
     }
 
     fn of(&self, tenant: &TenantId) -> Arc<Share> {
         let mut tenants = self.tenants.lock();
-        let new = || {
-            Arc::new(Share {
-                places: Arc::new(Semaphore::new(self.share)),
-                waiting: AtomicUsize::new(0),
-            })
-        };
+        let new = || Arc::new(Share::of(self.share));
         Arc::clone(tenants.entry(tenant.clone()).or_insert_with(new))
     }
 }
@@ -171,6 +246,36 @@ mod tests {
         let others = places.try_take_many(&b, 4).unwrap();
         drop((taken, one, others));
         assert!(places.take(&a, 4).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_subject_takes_half_of_its_tenants_and_leaves_the_other() {
+        let who = |subject: &str| Principal::new("a".parse().unwrap(), subject, &[]);
+        let places = Places::new(16);
+        let (one, other) = (who("one"), who("other"));
+        let mut held = places.take_of(&one, 4).await.unwrap();
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(places.queue_of(&one, 2, 4))).collect();
+        for more in &mut waiting {
+            assert!(futures::poll!(more.as_mut()).is_pending());
+        }
+        // Half of those who may wait are of one subject, and others of the tenant do not wait for it.
+        assert!(places.queue_of(&one, 1, 4).await.unwrap().is_none());
+        let others = places.queue_of(&other, 4, 4).await.unwrap().unwrap();
+        assert!(futures::poll!(waiting[0].as_mut()).is_pending());
+        held.keep(2);
+        assert!(waiting.remove(0).await.unwrap().is_some());
+        drop((held, waiting, others));
+        assert!(places.take_of(&one, 4).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn of_subjects_that_have_nothing_nothing_is_kept() {
+        let places = Places::new(8);
+        for number in 0..1_000 {
+            let who = Principal::new("a".parse().unwrap(), number.to_string(), &[]);
+            places.take_of(&who, 1).await.unwrap();
+        }
+        assert!(places.subjects.lock().shares.len() <= SUBJECTS_FEW);
     }
 
     #[tokio::test]

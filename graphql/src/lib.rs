@@ -21,6 +21,7 @@
 
 mod answer;
 mod counting;
+mod downloads;
 mod error;
 mod guard;
 mod idempotency;

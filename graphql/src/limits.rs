@@ -187,11 +187,12 @@ limits! {
     stream_bytes_max: Bytes = 1 << 30,
     /// Time for one such page, until its client has the last of it.
     stream_time_max: Time = Duration::from_secs(600),
-    /// Such pages at a time, of all clients, half of them of one tenant; others wait, within the time of an operation.
-    streams_at_a_time_max: Count = (2 * cores()).max(4),
+    /// Such pages at a time, of all clients, half of them of one tenant, half of these of one subject; others wait, within the time of an
+    /// operation.
+    streams_at_a_time_max: Count = (4 * cores()).max(16),
     /// Bytes of one answer: every field, item and error, each counted as often as it is shown.
     answer_bytes_max: Bytes = 32 << 20,
-    /// Bytes of all answers that are made or not taken yet, half of them of one tenant; further queries wait.
+    /// Bytes of all answers that are made or not taken yet, half of them of one tenant, half of these of one subject; further queries wait.
     answers_in_flight_bytes_max: Bytes = (32 << 20) * (2 * cores()).max(16),
     /// Conditions in one `where`, values of `in` lists counted one by one.
     where_terms_max: Count = 2_000,
@@ -232,7 +233,8 @@ limits! {
 impl Limits {
     /// The same, for what is answered in rows: a page may be as long as one that is streamed.
     pub(crate) fn of_rows(&self) -> Self {
-        Self { page_rows_max: self.stream_rows_max, ..self.clone() }
+        let rows = self.stream_rows_max;
+        Self { page_rows_max: rows, page_rows_default: rows, ..self.clone() }
     }
 
     /// Fails where one bound makes no sense beside another, or what is walked by recursion could be deeper than threads have room for.

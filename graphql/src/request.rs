@@ -383,7 +383,7 @@ impl RequestState {
     pub(crate) async fn wait_for<T>(&self, what: impl Future<Output = T>) -> Result<T> {
         drop(self.let_go());
         let value = what.await;
-        self.hold(self.service.turn(self.tenant()).await?);
+        self.hold(self.service.turn(&self.who).await?);
         Ok(value)
     }
 

@@ -4,6 +4,7 @@
 //! (admission, the tenant's schema, execution, time, cost, warnings) is here, once.
 
 pub(crate) mod rows;
+pub(crate) mod sql;
 pub(crate) mod stream;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use engine::{Code, Engine, Error, Lanes, Places, Principal, Result, Taken, Tenan
 use jobs::Runner;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::AcquireError;
+use tokio::sync::{AcquireError, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -27,7 +28,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Answers, Stage};
 use crate::error::{bad_input, busy, over_limit, refused};
 use crate::guard::cost::Given;
-use crate::guard::{Admitted, RootField, Since, admit, twice};
+use crate::guard::{Admitted, RootField, Since, admit, keep_declared, twice};
 use crate::idempotency::{Keyed, once};
 use crate::kept::KeptAnswers;
 use crate::limits::Limits;
@@ -62,6 +63,8 @@ pub(crate) struct ServiceInner {
     kept: KeptAnswers,
     /// Documents that are known by ids.
     documents: TrustedDocuments,
+    /// What links to exports are signed with, once one was.
+    links: OnceCell<Vec<u8>>,
     /// What is counted.
     pub meter: Meter,
     /// Cancelled when the server ends.
@@ -101,6 +104,12 @@ impl Drop for SubscriptionPlace {
 }
 
 impl ServiceInner {
+    /// What links to exports are signed with.
+    pub(crate) async fn link_secret(&self) -> Result<&[u8]> {
+        let secret = self.links.get_or_try_init(|| self.runner.link_secret()).await?;
+        Ok(secret)
+    }
+
     /// Takes a place for one more subscription of `who`: a tenant has at most half of them, and one subject half of those.
     pub(crate) fn subscribe(self: &Arc<Self>, who: &Principal) -> Result<SubscriptionPlace> {
         let of_tenant = self.subscriptions.share();
@@ -122,25 +131,26 @@ impl ServiceInner {
 
     /// Waits for room for the longest answer that there may be, and for a place to make it; not with more requests of `tenant`
     /// than may wait.
-    async fn admit(&self, tenant: &TenantId, waiting_max: usize) -> Result<Held> {
-        let too_many = || busy("queries of one tenant that wait", waiting_max);
-        let room = self.answers.queue(tenant, self.room_units(), waiting_max).await;
+    async fn admit(&self, who: &Principal, waiting_max: usize) -> Result<Held> {
+        let too_many =
+            || busy("queries of one tenant that wait, half of them of one subject", waiting_max);
+        let room = self.answers.queue_of(who, self.room_units(), waiting_max).await;
         let room = Room(room.map_err(no_places)?.ok_or_else(too_many)?);
-        self.held(tenant, room).await
+        self.held(&who.tenant, room).await
     }
 
     /// The same for what goes on: a message of a subscription, the end of what was waited for. Of those there are not more than
     /// subscriptions and connections.
-    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Held> {
-        let room = self.answers.take(tenant, self.room_units()).await.map_err(no_places)?;
-        self.held(tenant, Room(room)).await
+    pub(crate) async fn turn(&self, who: &Principal) -> Result<Held> {
+        let room = self.answers.take_of(who, self.room_units()).await.map_err(no_places)?;
+        self.held(&who.tenant, Room(room)).await
     }
 
     /// Waits for room for an answer of so many bytes that is there.
-    pub(crate) async fn room(&self, tenant: &TenantId, bytes: usize) -> Result<Room> {
-        let units = bytes.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share());
+    pub(crate) async fn room(&self, who: &Principal, bytes: usize) -> Result<Room> {
+        let units = bytes.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share_of_subject());
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Ok(Room(self.answers.take(tenant, units).await.map_err(no_places)?))
+        Ok(Room(self.answers.take_of(who, units).await.map_err(no_places)?))
     }
 
     /// With the place last: who has one makes something there, and waits for no client that takes no answer.
@@ -151,7 +161,7 @@ impl ServiceInner {
 
     fn room_units(&self) -> u32 {
         let units = self.limits.answer_bytes_max.div_ceil(ROOM_UNIT_BYTES);
-        u32::try_from(units.min(self.answers.share())).unwrap_or(u32::MAX)
+        u32::try_from(units.min(self.answers.share_of_subject())).unwrap_or(u32::MAX)
     }
 
     /// Subscriptions that are open.
@@ -162,6 +172,8 @@ impl ServiceInner {
 
 /// Bytes of a request on a stream that may wait with all others.
 const PATIENT_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the text and variables of a subscription.
+const SUBSCRIPTION_BYTES_MAX: usize = 64 << 10;
 /// The unit in which bytes of answers are counted.
 const ROOM_UNIT_BYTES: usize = 64 << 10;
 
@@ -275,6 +287,7 @@ impl Service {
             streams: Places::new(limits.streams_at_a_time_max),
             live_groups: groups_live::places(),
             limits,
+            links: OnceCell::new(),
             meter: Meter::default(),
             ending: CancellationToken::new(),
             schemas: SchemaCache::default(),
@@ -334,7 +347,7 @@ impl Service {
         let prepare = Box::pin(async move { service.prepare(&asks, request, id, given).await });
         // The place is given back when the work has really ended, which is not when nobody waits for it any more.
         let admitted = async {
-            let held = self.0.admit(&who.tenant, waiting_max).await?;
+            let held = self.0.admit(who, waiting_max).await?;
             let prepare = async move { (prepare.await, held) };
             self.0.lanes.run(&who.tenant, prepare).await
         };
@@ -391,6 +404,17 @@ impl Service {
             request_id,
             target: Default::default(),
         });
+        if kind == OperationType::Subscription {
+            let name = request.operation_name.as_deref();
+            keep_declared(&document, name, &mut request.variables).map_err(refuse)?;
+            request.extensions = Default::default();
+            let values = serde_json::to_string(&request.variables).map_or(0, |text| text.len());
+            let bytes = request.query.len() + values;
+            if bytes > SUBSCRIPTION_BYTES_MAX {
+                let what = "bytes of a subscription's text and variables, which are kept";
+                return Err(refuse(over_limit(what, SUBSCRIPTION_BYTES_MAX, bytes)));
+            }
+        }
         let twice = twice(&roots);
         if let (Some(key), OperationType::Mutation) = (&twice, kind) {
             return Err(refuse(bad_input(format!(

@@ -66,6 +66,11 @@ pub trait Job: Send + Sync {
         Box::pin(async move { self.outputs(params) })
     }
 
+    /// Whether whoever may read may have it run, and it sees what they see: it commits nothing, and hands what it read to nobody else.
+    fn is_for_readers(&self) -> bool {
+        false
+    }
+
     /// Whether one run may make what one partition of time adds to its result, and leave the others as they are.
     fn has_partitions(&self) -> bool {
         false

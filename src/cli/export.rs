@@ -17,7 +17,7 @@ pub struct Export {
     #[arg(long, value_name = "DIR|URL", required = true)]
     pub to: Option<String>,
     /// What the files are
-    #[arg(long, default_value = "parquet", value_parser = ["parquet", "csv", "ndjson", "json", "arrow", "arrow_stream"])]
+    #[arg(long, default_value = "parquet", value_parser = ["parquet", "csv", "ndjson", "json", "arrow", "arrow_stream", "xlsx"])]
     pub format: String,
     /// How they are packed [default: Parquet by zstd, others not at all]
     #[arg(long, value_name = "PACKING", value_parser = ["none", "gzip", "zstd"])]
@@ -31,7 +31,13 @@ pub struct Export {
     /// Read the dataset at a version or time instead of its latest: 3, 2026-01-01T00:00:00Z, or DATASET@VERSION
     #[arg(long, value_name = "VERSION")]
     pub as_of: Vec<String>,
-    /// Rows of one file, about
+    /// Only what changed since this version, with a column _change_type: insert or delete
+    #[arg(long, value_name = "VERSION", conflicts_with = "sql")]
+    pub since: Option<u64>,
+    /// Columns whose values become folders (model=a/) instead of standing in the files: a,b
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub partition_by: Vec<String>,
+    /// Most rows of one file; of a sheet 1048575
     #[arg(long, default_value_t = 1_000_000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub file_rows: u32,
     /// In CSV, keep spreadsheets from computing cells that begin like a formula

@@ -23,6 +23,8 @@ pub async fn export(arguments: Export, settings: &Settings, output: &Output) -> 
             "sql": arguments.sql,
             "where": arguments.condition,
             "columns": arguments.columns,
+            "since": arguments.since,
+            "partition_by": arguments.partition_by,
             "to": to,
             "format": arguments.format,
             "packing": arguments.packing,

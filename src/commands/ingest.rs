@@ -287,7 +287,7 @@ fn tell(
         let files: Vec<_> = receipts
             .iter()
             .map(|(file, r)| {
-                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes})
+                json!({"file": file, "accepted": r.accepted, "quarantined": r.quarantined, "replaced": r.replaced, "skipped": r.skipped, "repeated": r.repeated, "version": r.version.0, "duplicate": r.duplicate, "causes": r.causes, "added_columns": r.added_columns})
             })
             .collect();
         output.document(&json!({
@@ -321,6 +321,17 @@ fn tell(
         let (keys, have) = if receipt.repeated == 1 { ("key", "has") } else { ("keys", "have") };
         output.note(&format!(
             "{file}: {repeated} {keys} {have} more than one row; all were loaded (--on-conflict replace or skip take one)"
+        ));
+    }
+    for (file, receipt) in receipts.iter().filter(|(_, receipt)| !receipt.added_columns.is_empty())
+    {
+        let (columns, are) = match receipt.added_columns.len() {
+            1 => ("column", "is"),
+            _ => ("columns", "are"),
+        };
+        output.note(&format!(
+            "{file}: {columns} {} {are} new in {dataset} (`colonnade alter {dataset} --drop COLUMN` takes one away)",
+            receipt.added_columns.join(", ")
         ));
     }
     if quarantined > 0 {

@@ -181,6 +181,7 @@ pub async fn start_runner(
             control: settings.control(),
             programs: settings.programs(),
             exports,
+            exports_bytes_max: settings.exports_bytes()?,
             prices: settings.prices()?,
             quotas: settings.quotas()?,
             of_job_max: settings.job_limits()?,

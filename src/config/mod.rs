@@ -44,6 +44,11 @@ const KEYS: &[Key] = &[
     },
     Key { name: "spill_limit", default: "64GiB", about: "most that queries may spill" },
     Key {
+        name: "exports_limit",
+        default: "64GiB",
+        about: "most that the exports of one tenant may take that lie in the root",
+    },
+    Key {
         name: "models",
         default: "",
         about: "folder of models that were pulled; empty: colonnade/models in the user's cache",
@@ -333,6 +338,11 @@ impl Settings {
         Some(self.text("spill_dir")).filter(|t| !t.is_empty()).map(Into::into)
     }
 
+    /// Most that the exports of one tenant may take.
+    pub fn exports_bytes(&self) -> Result<u64> {
+        self.bytes("exports_limit")
+    }
+
     /// Most that queries may spill.
     pub fn spill_bytes(&self) -> Result<u64> {
         self.bytes("spill_limit")
@@ -382,6 +392,7 @@ impl Settings {
         self.gpu()?;
         self.memory_bytes()?;
         self.spill_bytes()?;
+        self.exports_bytes()?;
         self.models()?;
         self.limits()?;
         self.workers()?;

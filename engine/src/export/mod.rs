@@ -1,7 +1,7 @@
 //! Rows in the forms that other programs read: the one set of encoders of answers, the command line and files.
 //!
 //! ```text
-//!  batches ─▶ form: json, csv, arrow, parquet ─▶ packing: gzip, zstd ─▶ whatever is written to
+//!  batches ─▶ form: json, csv, arrow, parquet, xlsx ─▶ packing: gzip, zstd ─▶ whatever is written to
 //! ```
 //!
 //! An [`Encoder`] takes batches one after another and hands on what it made of each. It keeps no rows but those of the row group of
@@ -18,6 +18,7 @@ mod set;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod xlsx;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -36,8 +37,8 @@ use parquet::file::properties::WriterProperties;
 pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 pub use self::packing::Packing;
 pub use self::set::{
-    EXPORT_FILE_ROWS, ExportRequest, ExportSource, ExportWatch, IfThere, Manifest, export,
-    verify_export,
+    EXPORT_FILE_ROWS, ExportPlace, ExportRequest, ExportSource, ExportWatch, ExportedFile,
+    ExportsFile, IfThere, Manifest, SweptExports, export, verify_export,
 };
 pub use self::tally::{Pieces, Tallied, Tally, TallyWriter};
 
@@ -64,12 +65,29 @@ pub enum Form {
     ArrowFile,
     /// Parquet.
     Parquet,
+    /// A workbook of one sheet, as Excel has it since 2007.
+    Xlsx,
 }
 
 impl Form {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Json, Self::Ndjson, Self::Csv, Self::ArrowStream, Self::ArrowFile, Self::Parquet];
+    pub const ALL: [Self; 7] = [
+        Self::Json,
+        Self::Ndjson,
+        Self::Csv,
+        Self::ArrowStream,
+        Self::ArrowFile,
+        Self::Parquet,
+        Self::Xlsx,
+    ];
+
+    /// Whether it packs what is in it by itself, and the file as a whole is not packed.
+    pub fn packs_within(self) -> bool {
+        match self {
+            Self::ArrowStream | Self::ArrowFile | Self::Parquet | Self::Xlsx => true,
+            Self::Json | Self::Ndjson | Self::Csv => false,
+        }
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -80,6 +98,7 @@ impl Form {
             Self::ArrowStream => "arrow_stream",
             Self::ArrowFile => "arrow",
             Self::Parquet => "parquet",
+            Self::Xlsx => "xlsx",
         }
     }
 
@@ -92,6 +111,7 @@ impl Form {
             Self::ArrowStream => "application/vnd.apache.arrow.stream",
             Self::ArrowFile => "application/vnd.apache.arrow.file",
             Self::Parquet => "application/vnd.apache.parquet",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
     }
 }
@@ -101,7 +121,7 @@ impl Form {
 pub struct ExportOptions {
     /// As what.
     pub form: Form,
-    /// How small: of JSON and CSV the whole, of Arrow and Parquet each column.
+    /// How small: of JSON and CSV the whole, of Arrow and Parquet each column. Workbooks are packed as they always are.
     pub packing: Packing,
     /// Where they are CSV.
     pub csv: CsvOptions,
@@ -140,9 +160,9 @@ impl Encoder {
         options: &ExportOptions,
     ) -> Result<Self> {
         let watch = Watch::default();
-        let file_packing = match options.form {
-            Form::Json | Form::Ndjson | Form::Csv => options.packing,
-            Form::ArrowStream | Form::ArrowFile | Form::Parquet => Packing::None,
+        let file_packing = match options.form.packs_within() {
+            true => Packing::None,
+            false => options.packing,
         };
         let packed = Packed::new(Box::new(to), file_packing, &watch).map_err(unwritten)?;
         let schema = SchemaRef::clone(schema);
@@ -166,6 +186,7 @@ impl Encoder {
                     .build();
                 Box::new(Parquet(ArrowWriter::try_new(packed, schema, Some(properties))?))
             }
+            Form::Xlsx => Box::new(xlsx::Sheet::new(packed, &schema)?),
         };
         Ok(Self { to, watch, rows: 0 })
     }

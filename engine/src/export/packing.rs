@@ -24,6 +24,17 @@ pub enum Packing {
     Zstd,
 }
 
+impl Packing {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// What is known of the writer at the end: whether somebody reads, and how many bytes it took.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch(Arc<Watched>);

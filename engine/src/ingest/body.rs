@@ -25,6 +25,8 @@ pub(super) struct Rows {
     pub(super) digest: Option<String>,
     /// How often the columns had been changed that they were read for.
     pub(super) reshaped: u64,
+    /// Columns that they brought.
+    pub(super) added_columns: Vec<String>,
 }
 
 impl Rows {
@@ -51,13 +53,17 @@ pub(super) async fn prepare(
 ) -> Result<Rows> {
     // A second look after growing; a third is needed when another request made the table grow.
     const LOOKS_MAX: usize = 8;
+    let mut added_columns = Vec::new();
     for _ in 0..LOOKS_MAX {
         let entry = table.entry();
         match look(&entry.spec, rows, is_numbered)? {
             Looked::Rows(rows) => {
-                return Ok(Rows { reshaped: entry.column_ids.reshaped, ..rows });
+                let reshaped = entry.column_ids.reshaped;
+                return Ok(Rows { reshaped, added_columns, ..rows });
             }
-            Looked::NewColumns(columns) => lake.evolve(who, table, columns).await?,
+            Looked::NewColumns(columns) => {
+                added_columns.extend(lake.evolve(who, table, columns).await?);
+            }
         }
     }
     Err(Error::internal("the dataset's columns did not settle"))

@@ -99,6 +99,7 @@ impl Group {
                         quarantined,
                         version,
                         causes,
+                        added_columns: member.rows.added_columns.clone(),
                         ..IngestReceipt::default()
                     }
                 }

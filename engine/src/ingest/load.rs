@@ -189,6 +189,7 @@ impl Ingest {
         let sent = written.accepted;
         let label = CommitLabel { operation: "load".to_owned(), ..CommitLabel::default() };
         let rejects = Rejects::new(&self.lake, conflict.who, written.rejects.take(), None);
+        let mut added_columns = Vec::new();
         let settled = async {
             if let Some(repeated) = conflict.repeated(&written.files).await? {
                 let who = conflict.who;
@@ -198,7 +199,7 @@ impl Ingest {
             // Of a file that is refused nothing is kept: no column that it brings, no rejected row.
             let known = conflict.require_new(&written.files).await?;
             if written.brings_columns(table) && conflict.has_fresh(&written.files).await? {
-                self.grow(conflict.who, table, &written).await?;
+                added_columns = self.grow(conflict.who, table, &written).await?;
             }
             conflict.commit(&written.files, known, &rejects, &label).await
         };
@@ -222,14 +223,20 @@ impl Ingest {
             version,
             duplicate: false,
             causes: causes.into_sorted(),
+            added_columns,
         })
     }
 
-    /// Gives the dataset the columns that the rows of a file bring.
-    async fn grow(&self, who: &Principal, table: &Arc<Table>, written: &Written) -> Result<()> {
+    /// Gives the dataset the columns that the rows of a file bring; their names.
+    async fn grow(
+        &self,
+        who: &Principal,
+        table: &Arc<Table>,
+        written: &Written,
+    ) -> Result<Vec<String>> {
         match &written.spec {
             Some(spec) => self.lake.evolve(who, table, spec.columns.clone()).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -311,12 +318,16 @@ impl Ingest {
         request: Option<Numbered>,
         content: Option<Content>,
     ) -> Result<IngestReceipt> {
-        if written.brings_columns(table)
-            && let Err(e) = self.grow(who, table, &written).await
-        {
-            written.discard(table).await;
-            return Err(e);
-        }
+        let added_columns = match written.brings_columns(table) {
+            false => Vec::new(),
+            true => match self.grow(who, table, &written).await {
+                Ok(added) => added,
+                Err(e) => {
+                    written.discard(table).await;
+                    return Err(e);
+                }
+            },
+        };
         let Written { files, rejects, accepted, quarantined, causes, .. } = written;
         let (lake, request) = (&self.lake, request.as_ref());
         let rejects = Rejects::new(lake, who, rejects, request);
@@ -336,6 +347,7 @@ impl Ingest {
                     quarantined,
                     version,
                     causes,
+                    added_columns,
                     ..IngestReceipt::default()
                 })
             }

@@ -77,6 +77,9 @@ pub struct IngestReceipt {
     /// Why rows are in quarantine, the most frequent cause first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
+    /// Columns that the dataset had not, and has now, as the rows bring them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added_columns: Vec<String>,
 }
 
 /// How many rows of a file may be rejected.

@@ -252,19 +252,22 @@ impl Lake {
         }
     }
 
-    /// Takes `spec` as the dataset's, when it is what the dataset has with nullable columns added.
+    /// Takes `columns` as the dataset's, when they are what the dataset has with nullable ones added. Returns the names of those that
+    /// it did not have.
     pub(crate) async fn evolve(
         &self,
         who: &Principal,
         table: &Arc<Table>,
         columns: Vec<ColumnSpec>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
         let catalog = self.catalog(&who.tenant).await?;
         let spec = &table.entry().spec;
-        let new = columns.iter().filter(|column| spec.column(&column.name).is_none());
-        catalog.require_room(0, new.map(ColumnSpec::width).sum())?;
+        let new = || columns.iter().filter(|column| spec.column(&column.name).is_none());
+        catalog.require_room(0, new().map(ColumnSpec::width).sum())?;
+        let names = new().map(|column| column.name.clone()).collect();
         let label = CommitLabel { operation: "evolve".to_owned(), ..CommitLabel::default() };
-        self.commit(table, &who.subject, &label, &mut Grow { columns }).await.map(drop)
+        self.commit(table, &who.subject, &label, &mut Grow { columns }).await?;
+        Ok(names)
     }
 }
 

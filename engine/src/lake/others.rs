@@ -63,7 +63,10 @@ impl Lake {
             return Ok(());
         }
         let _listing = shelf.listed.lock().await;
-        self.list(tenant, shelf).await
+        let listed = self.list(tenant, shelf).await;
+        // Of one that is gone, or that nobody has opened yet, no commit is announced.
+        self.bus().stir(tenant);
+        listed
     }
 
     /// Follows the table where its next version is there. One that this process is just committing waits for no longer than that.

@@ -44,8 +44,19 @@ impl Session {
         Ok(self.schema.entry(dataset).await?.spec.clone())
     }
 
+    /// When a dataset was made, and when what is seen of it was changed last: of another of its name one of the two is another time.
+    pub(crate) async fn made_and_changed(&self, dataset: &DatasetName) -> Result<String> {
+        let entry = self.schema.entry(dataset).await?;
+        Ok(format!("{:?} {:?}", entry.created_at, entry.updated_at))
+    }
+
+    /// The root, for what is written elsewhere.
+    pub(crate) fn has_url(&self, text: &str) -> bool {
+        self.schema.has_url(text)
+    }
+
     /// The datasets that a plan reads, each with the version that is seen.
-    pub(crate) fn reads(&self, frame: &DataFrame) -> Result<Vec<(DatasetName, Version)>> {
+    pub fn reads(&self, frame: &DataFrame) -> Result<Vec<(DatasetName, Version)>> {
         let reading = Reading::of(frame.logical_plan(), &self.schema)?;
         let version = |name: &String| {
             self.schema.require(name).map(|(name, version)| (name.clone(), version))

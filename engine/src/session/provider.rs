@@ -84,6 +84,11 @@ impl PinnedSchema {
         self.lake.root().folder()
     }
 
+    /// Whether a URL names a place in the root.
+    pub(crate) fn has_url(&self, text: &str) -> bool {
+        self.lake.root().has_url(text)
+    }
+
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }

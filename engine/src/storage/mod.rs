@@ -17,4 +17,4 @@ pub(crate) use error::{STORE_FAILED, store_failure};
 pub use lock::WorkMark;
 pub(crate) use lock::{WriterLock, is_marked};
 pub(crate) use root::Root;
-pub(crate) use target::{Target, Upload};
+pub(crate) use target::{Target, TargetLock, Upload};

@@ -35,6 +35,8 @@ pub(crate) struct Root {
     store: Arc<dyn ObjectStore>,
     location: Url,
     kind: RootKind,
+    /// As the user wrote it, where that is the URL of an object store.
+    url: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,22 +57,37 @@ impl Root {
         if text.is_empty() {
             return Err(Error::user(Code::BadInput, "the root is empty; expected a path or URL"));
         }
-        // A letter and a colon is a drive, not a scheme.
-        let scheme = text.split_once(':').map(|(s, _)| s).filter(|s| {
-            s.len() > 1 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
-        });
-        match scheme {
+        match scheme(text) {
             None => Self::files(FilePath::new(text), access),
             Some("file") => Self::files(&file_path(text)?, access),
             Some("memory") => Ok(Self::memory(text)),
-            Some(scheme) => Self::objects(text, scheme, options),
+            Some(scheme) => {
+                let root = Self::objects(text, scheme, options)?;
+                Ok(Self { url: Some(text.trim_end_matches('/').into()), ..root })
+            }
         }
+    }
+
+    /// The folder that `text` names, where it names one.
+    pub(crate) fn folder_named(text: &str) -> Result<Option<PathBuf>> {
+        match scheme(text.trim()) {
+            None => Ok(Some(PathBuf::from(text.trim()))),
+            Some("file") => file_path(text.trim()).map(Some),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Whether `text` names a place in it, where it is an object store.
+    pub(crate) fn has_url(&self, text: &str) -> bool {
+        let text = text.trim().trim_end_matches('/');
+        let behind = self.url.as_deref().and_then(|url| text.strip_prefix(url));
+        behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
     }
 
     /// A root over any store; for tests that put faults between.
     #[cfg(test)]
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, location: LOCATION.clone(), kind: RootKind::Memory }
+        Self { store, location: LOCATION.clone(), kind: RootKind::Memory, url: None }
     }
 
     /// The same, where a write that failed will not appear later, as on a disk; the lock lies in `folder`.
@@ -84,7 +101,7 @@ impl Root {
             Error::environment(Code::BadInput, "the root is not a path that can be used", e)
         })?;
         let store = Arc::new(DurableFiles::open(&path, access)?);
-        Ok(Self { store, location: LOCATION.clone(), kind: RootKind::Files(path) })
+        Ok(Self { store, location: LOCATION.clone(), kind: RootKind::Files(path), url: None })
     }
 
     /// Its folder, where it is one.
@@ -93,6 +110,17 @@ impl Root {
             RootKind::Files(path) => Some(path),
             RootKind::Memory | RootKind::Objects => None,
         }
+    }
+
+    /// A place in it, as if that were all there is.
+    pub(crate) fn below<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let path = Path::from_iter(parts);
+        let kind = match &self.kind {
+            RootKind::Files(folder) => RootKind::Files(folder.join(path.as_ref())),
+            kind => kind.clone(),
+        };
+        let store = Arc::new(PrefixStore::new(Arc::clone(&self.store), path));
+        Self { store, location: self.location.clone(), kind, url: None }
     }
 
     /// Whether it outlives the process.
@@ -120,7 +148,7 @@ impl Root {
                 }
             }
         };
-        Self { store, location: LOCATION.clone(), kind: RootKind::Memory }
+        Self { store, location: LOCATION.clone(), kind: RootKind::Memory, url: None }
     }
 
     #[cfg(feature = "cloud")]
@@ -164,7 +192,7 @@ impl Root {
         if unordered {
             location.set_host(Some("root--x-s3")).map_err(|e| Error::bug("location", e))?;
         }
-        Ok(Self { store, location, kind: RootKind::Objects })
+        Ok(Self { store, location, kind: RootKind::Objects, url: None })
     }
 
     #[cfg(not(feature = "cloud"))]
@@ -297,6 +325,14 @@ impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Root").field("kind", &self.kind_name()).finish()
     }
+}
+
+/// What a root's text begins with, where that is a scheme. A letter and a colon is a drive, not a scheme.
+fn scheme(text: &str) -> Option<&str> {
+    text.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| {
+        scheme.len() > 1
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
+    })
 }
 
 fn file_path(text: &str) -> Result<PathBuf> {

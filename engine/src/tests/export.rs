@@ -9,15 +9,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::{
-    Code, ExportOptions, ExportRequest, ExportSource, ExportWatch, Form, Grant, GrantSet, Grants,
-    IfThere, Manifest, Mask, Packing, export, verify_export,
+    Code, ExportOptions, ExportPlace, ExportRequest, ExportSource, ExportWatch, Form, Grant,
+    GrantSet, Grants, IfThere, Manifest, Mask, Packing, export, verify_export,
 };
 
 /// Ends an export after so many looks.
-struct Ends(AtomicU64);
+pub(super) struct Ends(pub(super) AtomicU64);
 
 impl Ends {
-    fn never() -> Self {
+    pub(super) fn never() -> Self {
         Self(AtomicU64::new(u64::MAX))
     }
 }
@@ -35,7 +35,7 @@ impl ExportWatch for Ends {
 }
 
 /// Four files of 30 rows.
-async fn filled() -> Engine {
+pub(super) async fn filled() -> Engine {
     let engine = engine().await;
     for file in 0..4 {
         send(&engine, file * 30..(file + 1) * 30, None).await.unwrap();
@@ -43,28 +43,29 @@ async fn filled() -> Engine {
     engine
 }
 
-fn request(to: &Path, form: Form) -> ExportRequest {
+pub(super) fn request(to: &Path, form: Form) -> ExportRequest {
     ExportRequest {
         source: ExportSource::Dataset {
             dataset: name("calls"),
             condition: None,
             columns: Vec::new(),
+            since: None,
         },
-        to: to.to_str().unwrap().to_owned(),
+        to: ExportPlace::Elsewhere(to.to_str().unwrap().to_owned()),
         options: ExportOptions::of(form),
         there: IfThere::Refuse,
         file_rows: 30,
-        requested_by: "local".to_owned(),
+        partition_by: Vec::new(),
         run_id: None,
     }
 }
 
-async fn exported(engine: &Engine, request: &ExportRequest) -> Result<Manifest> {
-    export(&session(engine).await, request, &Ends::never()).await
+pub(super) async fn exported(engine: &Engine, request: &ExportRequest) -> Result<Manifest> {
+    export(engine, &who(), &session(engine).await, request, &Ends::never()).await
 }
 
 /// What lies in a folder, by name.
-fn there(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn there(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut there = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -73,7 +74,8 @@ fn there(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             true => there.extend(
                 self::there(&entry.path()).into_iter().map(|(of, b)| (format!("{name}/{of}"), b)),
             ),
-            false => drop(there.insert(name, fs::read(entry.path()).unwrap())),
+            // What a part wrote that was broken off goes by itself.
+            false => there.extend(fs::read(entry.path()).ok().map(|bytes| (name, bytes))),
         }
     }
     there
@@ -104,7 +106,8 @@ async fn a_dataset_becomes_files_that_say_what_they_hold() {
         assert_eq!(verify_export(to.to_str().unwrap()).await.unwrap(), manifest);
         let names: Vec<String> = there(&to).into_keys().collect();
         assert_eq!(names.len(), 5, "nothing else is left: {names:?}");
-        let says: serde_json::Value = serde_json::from_slice(&there(&to)["manifest.json"]).unwrap();
+        let says: serde_json::Value =
+            serde_json::from_slice(&there(&to)["_manifest.json"]).unwrap();
         assert_eq!(says["source"]["dataset"], "calls");
         assert_eq!(says["datasets"][0], serde_json::json!({"dataset": "calls", "version": 4}));
         assert_eq!((&says["requested_by"], &says["is_part"]), (&"local".into(), &false.into()));
@@ -125,6 +128,7 @@ async fn rows_columns_and_queries_are_as_asked_for() {
         dataset: name("calls"),
         condition: condition.map(str::to_owned),
         columns: columns.iter().map(ToString::to_string).collect(),
+        since: None,
     };
     let to = folder.path().join("part");
     let source = of(Some("id >= 100 AND model = 'm0'"), &["tokens", "id"]);
@@ -152,7 +156,12 @@ async fn rows_columns_and_queries_are_as_asked_for() {
         (of(None, &["id", "id"]), "\"id\" is named twice"),
         (of(Some("tokns > 1"), &[]), "tokns"),
         (
-            ExportSource::Dataset { dataset: name("cals"), condition: None, columns: vec![] },
+            ExportSource::Dataset {
+                dataset: name("cals"),
+                condition: None,
+                columns: vec![],
+                since: None,
+            },
             "did you mean calls?",
         ),
         (ExportSource::Sql("DELETE FROM calls".into()), "SELECT"),
@@ -171,15 +180,16 @@ async fn one_that_was_ended_goes_on_and_becomes_the_same() {
     exported(&engine, &request(&whole, Form::Csv)).await.unwrap();
     let files = |folder: &Path| {
         let mut files = there(folder);
-        files.remove("manifest.json");
+        files.remove("_manifest.json");
         files
     };
     let to = folder.path().join("ended");
     let session = session(&engine).await;
     let (mut ended, mut went_on) = (0, false);
     for looks in 0.. {
-        let done =
-            export(&session, &request(&to, Form::Csv), &Ends(AtomicU64::new(looks / 3))).await;
+        let ends = Ends(AtomicU64::new(looks / 3));
+        let asked = request(&to, Form::Csv);
+        let done = export(&engine, &who(), &session, &asked, &ends).await;
         if done.is_ok() {
             break;
         }
@@ -191,7 +201,7 @@ async fn one_that_was_ended_goes_on_and_becomes_the_same() {
         fs::write(to.join("part-00003.csv#7"), "half").unwrap();
         // Another export is not mixed with it.
         let other = ExportRequest { file_rows: 60, ..request(&to, Form::Csv) };
-        let refused = export(&session, &other, &Ends::never()).await.unwrap_err();
+        let refused = export(&engine, &who(), &session, &other, &Ends::never()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Conflict, "{refused}");
         assert!(looks < 100);
     }
@@ -251,13 +261,13 @@ async fn what_was_changed_since_is_found() {
     for (from, to_text) in
         [("\"rows\": 120", "\"rows\": 121"), ("\"format_version\": 1", "\"format_version\": 9")]
     {
-        let text = fs::read_to_string(to.join("manifest.json")).unwrap();
-        fs::write(to.join("manifest.json"), text.replacen(from, to_text, 1)).unwrap();
+        let text = fs::read_to_string(to.join("_manifest.json")).unwrap();
+        fs::write(to.join("_manifest.json"), text.replacen(from, to_text, 1)).unwrap();
         assert!(verify_export(at).await.is_err(), "{to_text}");
-        fs::write(to.join("manifest.json"), text).unwrap();
+        fs::write(to.join("_manifest.json"), text).unwrap();
     }
     for (at, says) in
-        [(folder.path().join("no"), "no such folder"), (folder.path().into(), "manifest.json")]
+        [(folder.path().join("no"), "no such folder"), (folder.path().into(), "_manifest.json")]
     {
         let error = verify_export(at.to_str().unwrap()).await.unwrap_err();
         assert!(error.code() == Code::NotFound && error.to_string().contains(says), "{error}");
@@ -276,13 +286,13 @@ async fn who_sees_a_part_exports_that_part() {
     let session = engine.session(&part, &[]).await.unwrap();
     let to = folder.path().join("part");
     let asked = request(&to, Form::Csv);
-    let manifest = export(&session, &asked, &Ends::never()).await.unwrap();
+    let manifest = export(&engine, &part, &session, &asked, &Ends::never()).await.unwrap();
     // Nor is told in how many files the rest lies.
     assert_eq!((manifest.rows, manifest.files.len(), manifest.is_part), (10, 1, true));
     let text = String::from_utf8(there(&to)["part-00000.csv"].clone()).unwrap();
     assert!(!text.contains("m0") && !text.contains("m1"), "{text}");
     // What one began who sees less is not gone on with by another.
-    fs::remove_file(to.join("manifest.json")).unwrap();
+    fs::remove_file(to.join("_manifest.json")).unwrap();
     let refused = exported(&engine, &asked).await.unwrap_err();
     assert_eq!(refused.code(), Code::Conflict);
 }
@@ -296,8 +306,15 @@ async fn nothing_is_exported_into_the_root() {
     send(&engine, 0..3, None).await.unwrap();
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&root, &link).unwrap();
-    let inside =
-        [root.clone(), root.join("default/new"), link.join("x"), root.join("default/../b")];
+    let inside = [
+        root.clone(),
+        root.join("default/new"),
+        link.join("x"),
+        root.join("default/../b"),
+        root.join("default/x://evil"),
+        format!("file://{}", root.join("default/evil").display()).into(),
+        format!("file:{}", root.display()).into(),
+    ];
     for to in inside {
         let refused = exported(&engine, &request(&to, Form::Csv)).await.unwrap_err();
         assert!(refused.to_string().contains("lies in the root"), "{refused}");

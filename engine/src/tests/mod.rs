@@ -11,6 +11,7 @@ mod doctor;
 mod dropped;
 mod evolution;
 mod export;
+mod export_places;
 mod faults;
 mod few_first;
 mod functions;

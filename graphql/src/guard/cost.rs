@@ -302,7 +302,10 @@ impl<'a> Costing<'a> {
     }
 
     fn default_rows(&self) -> u64 {
-        self.limits.page_rows_default as u64
+        match self.given {
+            Given::Values => self.limits.page_rows_default as u64,
+            Given::Columns => self.limits.stream_rows_max as u64,
+        }
     }
 
     /// The value of the argument that says how many rows, where it is known; a wrong one is the validator's to

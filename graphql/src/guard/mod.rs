@@ -17,7 +17,7 @@ use async_graphql::parser::types::{
     SelectionSet,
 };
 use async_graphql::{Name, Pos, Positioned, ServerError, Variables};
-use async_graphql_value::Value;
+use async_graphql_value::{ConstValue, Value};
 use engine::{Code, Error, Result};
 
 use crate::error::{bad_input, over_limit, refused};
@@ -89,6 +89,7 @@ pub(crate) fn admit(
         flatten_subscription(&mut document, name).map_err(refuse)?;
     }
     let operation = self::operation(&document, name).map_err(refuse)?;
+    require_values(operation, variables)?;
     let costing = Costing::new(&document, operation, variables, paged, limits, given);
     let (fields, measured) = costing.measure().map_err(refuse)?;
     if fields > limits.root_fields_max {
@@ -123,6 +124,42 @@ pub(crate) fn admit(
     let since = since_of(query, &operation.selection_set.node);
     let Measure { cost, typename_bytes, .. } = measured;
     Ok(Admitted { document, kind, cost, typename_bytes, roots, since })
+}
+
+/// Lets go of values of variables that the operation has not: a subscription is kept for long.
+pub(crate) fn keep_declared(
+    document: &ExecutableDocument,
+    name: Option<&str>,
+    variables: &mut Variables,
+) -> Result<()> {
+    let defined = &operation(document, name)?.variable_definitions;
+    variables.retain(|name, _| defined.iter().any(|of| of.node.name.node == *name));
+    Ok(())
+}
+
+/// Fails where a variable has no value that has to have one.
+fn require_values(
+    operation: &OperationDefinition,
+    variables: &Variables,
+) -> Result<(), Box<ServerError>> {
+    for defined in &operation.variable_definitions {
+        let Positioned { node: of, pos } = defined;
+        let value = variables.get(&of.name.node);
+        let is_given = match (value, &of.default_value) {
+            (Some(ConstValue::Null), _) => false,
+            (Some(_), _) | (None, Some(_)) => true,
+            (None, None) => false,
+        };
+        if is_given || of.var_type.node.nullable {
+            continue;
+        }
+        let (name, kind) = (&of.name.node, &of.var_type.node);
+        let says = format!("variable \"${name}\" of type {kind} has no value");
+        let mut error = refused(&bad_input(says));
+        error.locations = vec![*pos];
+        return Err(error);
+    }
+    Ok(())
 }
 
 /// Whether a variable stands where it is defined and in one place more; not where that is not plain to see.

@@ -11,7 +11,7 @@ use async_graphql::dynamic::{
     Field, FieldFuture, FieldValue, InputValue, Object, ResolverContext, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
-use engine::{AsOf, Places, Result, Role, Taken, TenantId, Version};
+use engine::{AsOf, Code, Error, Places, Result, Role, Taken, TenantId, Version};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
@@ -27,6 +27,7 @@ use crate::plan::holding::Holding;
 use crate::plan::predicate::predicate;
 use crate::request::RequestState;
 use crate::shape::Shape;
+use crate::subscribe::change::Change;
 use crate::subscribe::shared::Weigh;
 use crate::subscribe::versions::{Following, follow};
 
@@ -206,6 +207,21 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// What was asked for could be had at the version that was told before: the dataset is another by now.
+    fn later(&self, error: Error, change: &Change) -> Error {
+        if error.code() != Code::BadInput {
+            return error;
+        }
+        let says = format!(
+            "{}: a column that is asked for was renamed, dropped or given another type up to version {} ({error}); subscribe again, with \
+             since: {}",
+            self.shape.name, change.to, change.from
+        );
+        Error::user(Code::Conflict, says)
+    }
+}
+
 async fn open(
     context: &ResolverContext<'_>,
     shape: &Arc<Shape>,
@@ -235,7 +251,7 @@ async fn open(
     let following = Following { state: state.clone(), who, shape: shape.clone(), filter: None };
     let changes = Box::pin(follow(following, Some(begin))).await?;
     // What it took to come here was let go, as nobody knows for how long a subscription is.
-    let turn = state.service().turn(state.tenant());
+    let turn = state.service().turn(state.principal());
     state.hold(crate::service::in_time(limits.operation_time_max, turn).await?);
     let before = asked.at(begin).await?;
     if since.is_some() {
@@ -253,7 +269,7 @@ async fn open(
         (changes.boxed(), asked, before),
         |(mut changes, asked, before)| async move {
             let Some(change) = changes.next().await.transpose()? else { return Ok(None) };
-            let groups = asked.at(change.to).await?;
+            let groups = asked.at(change.to).await.map_err(|error| asked.later(error, &change))?;
             let live = Live {
                 version: change.to,
                 previous: Some(change.from),

@@ -199,6 +199,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::schedules::mutations())
         .chain(control::pipelines::mutations())
         .chain(control::keys::mutations())
+        .chain(control::exports::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -237,7 +238,9 @@ fn control_query() -> Object {
         .field(control::runs::runs_field())
         .field(control::runs::run_field())
         .field(control::devices::devices_field())
-        .field(control::keys::keys_field());
+        .field(control::keys::keys_field())
+        .field(control::exports::exports_field())
+        .field(control::exports::export_field());
     let schedules = control::schedules::queries().into_iter();
     schedules.chain(control::pipelines::queries()).fold(query, Object::field)
 }
@@ -266,6 +269,8 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::pipelines::types().map(Type::from));
     types.extend(control::keys::types().map(Type::from));
     types.extend(control::keys::enums().map(Type::from));
+    types.extend(control::exports::types().map(Type::from));
+    types.extend(control::exports::enums().map(Type::from));
     let run_input = InputObject::new("RunInput")
         .description("A dataset at a version.")
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))

@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod compress;
 mod cors;
+mod downloads;
 mod etag;
 mod explorer;
 mod health;
@@ -13,6 +14,7 @@ mod listen;
 mod negotiate;
 mod rows;
 mod socket;
+mod sql;
 mod sse;
 mod streams;
 mod tls;
@@ -27,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use engine::{Code, Engine, Error, Places, Principal, Result};
 use jobs::Runner;
 use poem::http::{HeaderValue, Method, StatusCode, header};
@@ -50,6 +53,7 @@ pub use tls::{ClientAuthority, ClientCertificates, TlsOptions};
 use trace::RequestIds;
 use uploads::Uploads;
 
+use crate::downloads::DOWNLOADS;
 use crate::error::busy;
 use crate::limits::Limits;
 use crate::rates::Rates;
@@ -59,6 +63,9 @@ use crate::trusted::TrustedDocuments;
 /// Where the server listens when nothing else is said.
 pub const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8642);
+
+/// Time between two looks for exports whose time is over.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Bytes of all GraphQL requests that are read, half of them of one tenant; further ones wait.
 const REQUESTS_BYTES_MAX: usize = 64 << 20;
@@ -242,6 +249,7 @@ impl Server {
         };
         tracing::info!(address = %self.address, "serving");
         let looked_through = tokio::spawn(self.app.clone().look_through());
+        let swept = tokio::spawn(self.app.clone().sweep());
         let followed = CancellationToken::new();
         let following = tokio::spawn(self.app.clone().follow_keys(followed.clone()));
         let files_followed = self.tls.clone().map(|tls| {
@@ -250,6 +258,7 @@ impl Server {
         });
         listen::serve(self.listener, self.app, self.tls, connections_max, signal).await;
         looked_through.abort();
+        swept.abort();
         if let Some(following) = files_followed {
             following.abort();
         }
@@ -332,6 +341,8 @@ impl AppInner {
 enum Route {
     Graphql,
     Ingest(String),
+    Download(String),
+    Sql,
     Explorer(String),
     Auth(String),
     Health,
@@ -344,6 +355,7 @@ impl Route {
     fn of(path: &str) -> Self {
         match path {
             "/graphql" => Self::Graphql,
+            "/v1/sql" => Self::Sql,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
@@ -352,9 +364,10 @@ impl Route {
                 let below = |folder| path.strip_prefix(folder).map(str::to_owned);
                 let dataset = below("/v1/ingest/").filter(|dataset| !dataset.contains('/'));
                 let dataset = dataset.map(Self::Ingest);
+                let download = || below(DOWNLOADS).map(Self::Download);
                 let page = || below("/explorer/").map(Self::Explorer);
                 let login = || below("/auth/").map(Self::Auth);
-                dataset.or_else(page).or_else(login).unwrap_or(Self::Unknown)
+                dataset.or_else(download).or_else(page).or_else(login).unwrap_or(Self::Unknown)
             }
         }
     }
@@ -362,7 +375,7 @@ impl Route {
     /// Whether it matters there who asks.
     fn asks_who(&self) -> bool {
         match self {
-            Self::Graphql | Self::Ingest(_) | Self::Metrics => true,
+            Self::Graphql | Self::Ingest(_) | Self::Download(_) | Self::Sql | Self::Metrics => true,
             Self::Auth(step) => step == "me",
             Self::Explorer(_) | Self::Health | Self::Ready | Self::Unknown => false,
         }
@@ -372,6 +385,8 @@ impl Route {
         match self {
             Self::Graphql => "/graphql",
             Self::Ingest(_) => "/v1/ingest",
+            Self::Download(_) => "/v1/exports",
+            Self::Sql => "/v1/sql",
             Self::Explorer(_) => "/",
             Self::Auth(_) => "/auth",
             Self::Health => "/healthz",
@@ -440,6 +455,16 @@ impl App {
         }
     }
 
+    /// Removes exports whose time is over, now and then.
+    async fn sweep(self) {
+        loop {
+            if let Err(error) = self.0.service.0.engine.sweep_exports(Utc::now()).await {
+                tracing::warn!(detail = error.detail(), "exports whose time is over stay there");
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    }
+
     async fn follow_keys(self, until: CancellationToken) {
         self.0.door.follow(until).await;
     }
@@ -480,7 +505,11 @@ impl App {
             Route::Ingest(dataset) if method == Method::POST => {
                 Box::pin(ingest::ingest(self, &dataset, request, ids)).await
             }
-            Route::Ingest(_) => wire::method_not_allowed("POST", ids),
+            Route::Sql if method == Method::POST => Box::pin(sql::sql(self, request, ids)).await,
+            Route::Ingest(_) | Route::Sql => wire::method_not_allowed("POST", ids),
+            Route::Download(path) if is_read => {
+                Box::pin(downloads::download(self, &path, request, ids)).await
+            }
             Route::Explorer(file) if is_read => explorer::file(&file, ids),
             Route::Auth(step) => Box::pin(oidc::answer(self, &step, request, ids)).await,
             Route::Health if is_read => health::alive(),
@@ -490,7 +519,7 @@ impl App {
                 StatusCode::NOT_FOUND,
                 &Error::user(
                     Code::NotFound,
-                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /auth/login, \
+                    "there is nothing at this path; expected /, /graphql, /v1/ingest/{dataset}, /v1/sql, /v1/exports/{export}/{file}, /auth/login, \
                      /healthz, /readyz or /metrics",
                 ),
                 ids,

@@ -41,6 +41,8 @@ const PROTOCOL: &str = "graphql-transport-ws";
 const READ_BUFFER_BYTES: usize = 512;
 /// Messages that wait for the client at most.
 const QUEUE_MESSAGES_MAX: usize = 8;
+/// Bytes of what a client calls an operation, which is kept as long as that goes on.
+const ID_BYTES_MAX: usize = 256;
 /// A close frame's reason has at most 123 bytes.
 const REASON_BYTES_MAX: usize = 120;
 
@@ -338,6 +340,10 @@ impl Connection {
         };
         if id.is_empty() {
             return Err(Some(Close::new(4400, "An operation needs an id that is not empty")));
+        }
+        if id.len() > ID_BYTES_MAX {
+            let says = format!("An operation's id has at most {ID_BYTES_MAX} bytes");
+            return Err(Some(Close::new(4400, says)));
         }
         let operations_max = self.app.0.service.0.limits.socket_operations_max;
         let under_way = self.operations.0.lock().len();

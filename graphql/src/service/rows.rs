@@ -14,7 +14,7 @@ use std::time::Instant;
 use async_graphql::Request;
 use async_graphql::parser::types::OperationType;
 use bytes::Bytes;
-use engine::{Error, ExportOptions, Principal, Result, Taken, TenantId};
+use engine::{Error, ExportOptions, Principal, Result, Taken};
 
 use super::{Accepts, Prepared, Room, Service, ServiceInner, before, in_time, no_places};
 use crate::answer::{Answer, Stage};
@@ -29,7 +29,7 @@ pub(crate) struct RowsAnswer {
     /// What asking for them cost.
     pub cost: u64,
     service: Arc<ServiceInner>,
-    tenant: TenantId,
+    who: Principal,
     /// Those that are not made yet.
     rows: Option<Rows>,
     /// Made, and not taken.
@@ -58,10 +58,13 @@ impl Service {
         let refuse = |error: Error| unanswered(Stage::Refused, *refused(&error));
         let waiting_max = limits.queries_waiting_max;
         let place = async {
-            let place = self.0.streams.queue(&who.tenant, 1, waiting_max).await;
-            place
-                .map_err(no_places)?
-                .ok_or_else(|| busy("streamed pages of one tenant that wait", waiting_max))
+            let place = self.0.streams.queue_of(who, 1, waiting_max).await;
+            place.map_err(no_places)?.ok_or_else(|| {
+                busy(
+                    "streamed pages of one tenant that wait, half of them of one subject",
+                    waiting_max,
+                )
+            })
         };
         let place = in_time(limits.operation_time_max, place).await.map_err(refuse)?;
         let prepared = self.prepared(who, request, request_id, waiting_max, Given::Columns);
@@ -100,7 +103,7 @@ impl Service {
             about: rows.about.clone(),
             cost,
             service: Arc::clone(&self.0),
-            tenant,
+            who: who.clone(),
             rows: Some(rows),
             piece,
             room,
@@ -150,13 +153,13 @@ impl RowsAnswer {
         let Some(mut rows) = self.rows.take() else { return Ok(None) };
         let service = Arc::clone(&self.service);
         let work = async {
-            let held = service.turn(&self.tenant).await?;
+            let held = service.turn(&self.who).await?;
             let work = async move {
                 let piece = rows.piece().await?;
                 let room = held.room.of(bytes_of(&piece));
                 Ok::<_, Error>((rows, piece, room))
             };
-            service.lanes.run(&self.tenant, work).await.flatten()
+            service.lanes.run(&self.who.tenant, work).await.flatten()
         };
         let time_max = service.limits.stream_time_max;
         let (rows, piece, room) = before(self.until, time_max, work).await?;

@@ -242,7 +242,7 @@ impl Member {
         }
         let message = told.message.upgrade()?;
         let service = &self.hub.service;
-        let room = service.room(&self.who.tenant, message.bytes());
+        let room = service.room(&self.who, message.bytes());
         let room = in_time(service.limits.operation_time_max, room).await.ok()?;
         (self.told, self.read) = (told.to, told.to);
         let mut answer = Answer::told(&message);

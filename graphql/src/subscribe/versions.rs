@@ -124,7 +124,7 @@ impl Follower {
         drop(state.let_go());
         let reading = async {
             // Its rows are read when they are asked for, and it holds its place until then.
-            state.hold(service.turn(&who.tenant).await?);
+            state.hold(service.turn(who).await?);
             let reading = Change::read(
                 service.clone(),
                 who.clone(),

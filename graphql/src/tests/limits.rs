@@ -127,7 +127,7 @@ async fn who_waits_for_a_run_leaves_its_place_to_others() {
     let (service, tenant) = (rig.service.0.clone(), who().tenant);
     let is_free = || service.lanes.places().try_take(&tenant).is_some();
     let state = RequestState::new(service.clone(), who(), 0);
-    state.hold(service.turn(&tenant).await.unwrap());
+    state.hold(service.turn(&who()).await.unwrap());
     assert!(!is_free());
     assert!(state.wait_for(async { is_free() }).await.unwrap());
     assert!(!is_free());

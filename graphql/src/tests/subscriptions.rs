@@ -87,8 +87,8 @@ async fn files_that_were_put_together_are_nothing_to_tell() {
     // Who looked at that version waits, and keeps nobody from asking.
     let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), messages.next());
     assert!(quiet.await.is_err());
-    let tenant = who().tenant;
-    let room = rig.service.0.room(&tenant, usize::MAX);
+    let asks = who();
+    let room = rig.service.0.room(&asks, usize::MAX);
     assert!(tokio::time::timeout(std::time::Duration::from_secs(9), room).await.is_ok());
     commit(&rig, 4).await;
     // Who heard of version 3 last hears what changed since, and so does who comes back with it.

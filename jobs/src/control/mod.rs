@@ -18,6 +18,7 @@ mod keys;
 #[cfg(test)]
 pub(crate) mod postgres;
 mod requests;
+mod secrets;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use admission::{Cost, DeviceNeed, DeviceRoom, Need};
 pub use error::ControlError;
 pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
 pub use requests::{RequestKey, RequestState, RequestStore};
+pub use secrets::SecretStore;
 pub use sql::SqlStore;
 pub use ticks::{Fired, TickCount, TickOf, TickState};
 
@@ -225,7 +227,7 @@ pub struct Earlier {
 }
 
 /// Where control state is kept. All times come from the caller.
-pub trait ControlStore: ActStore + KeyStore + RequestStore + Send + Sync {
+pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send + Sync {
     /// Adds a run that waits, if there is room.
     fn enqueue<'a>(&'a self, run: &'a NewRun, room: Room) -> BoxFuture<'a, Result<Enqueued>>;
 

@@ -1,11 +1,12 @@
 //! `export`: writes a dataset, or the rows of a query, to files that say what they hold. It commits nothing.
 //!
 //! What it does is the engine's ([`engine::export`]): an export that was ended goes on where it was, when the same is asked for again.
+//! Where no place is named the files lie in the root itself, under the id of the run, for some days.
 
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    CsvOptions, EXPORT_FILE_ROWS, ExportOptions, ExportRequest, ExportSource, ExportWatch, Form,
-    Formulas, IfThere, Packing, Result, SqlQuery,
+    CsvOptions, EXPORT_FILE_ROWS, ExportOptions, ExportPlace, ExportRequest, ExportSource,
+    ExportWatch, Form, Formulas, IfThere, Packing, Result, SqlQuery, Version,
 };
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -17,13 +18,15 @@ use crate::parameters::{self, bad};
 use crate::run::context::RunContext;
 
 /// The kind's name.
-const NAME: &str = "export";
+pub(crate) const NAME: &str = "export";
 /// Columns that are named at most.
 const COLUMNS_MAX: usize = 4_096;
 /// Longest condition, query and place.
 const TEXT_MAX_BYTES: usize = 64 << 10;
 /// Most rows of a file.
 const FILE_ROWS_MAX: u32 = 100_000_000;
+/// Longest that an export is kept in the root, in days.
+const KEEP_DAYS_MAX: u32 = 3_650;
 
 /// What to export, where to, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,15 +42,23 @@ pub struct Params {
     pub condition: Option<String>,
     /// Which columns of the dataset, in this order; an empty list takes all. Default: [].
     pub columns: Vec<String>,
-    /// The folder that the files go to, or the URL of a place in an object store. It must be said. Default: none.
-    pub to: String,
-    /// What the files are: `parquet`, `csv`, `ndjson`, `json`, `arrow`, `arrow_stream`. Default: parquet.
+    /// The version of the dataset since which changes are exported, instead of all rows: with a column `_change_type`, which is `insert`
+    /// or `delete`. Default: none.
+    pub since: Option<u64>,
+    /// The folder that the files go to, or the URL of a place in an object store. Default: none, which is a place in the root itself,
+    /// from which the server hands them out.
+    pub to: Option<String>,
+    /// For how many days an export in the root is kept; 1 to 3650. Default: 7.
+    pub keep_days: u32,
+    /// Columns whose values become folders (`model=a/`) instead of standing in the files; an empty list makes none. Default: [].
+    pub partition_by: Vec<String>,
+    /// What the files are: `parquet`, `csv`, `ndjson`, `json`, `arrow`, `arrow_stream`, `xlsx`. Default: parquet.
     pub format: Format,
     /// How they are packed: `none`, `gzip`, `zstd`; null packs Parquet with zstd and nothing else. Default: null.
     pub packing: Option<PackedAs>,
     /// Whether a text that spreadsheets would compute gets a `'` in CSV, so that they show it. Default: false.
     pub escape_formulas: bool,
-    /// Rows of one file, about; 1 to 100000000. Default: 1000000.
+    /// Most rows of one file; 1 to 100000000, and of a sheet 1048575. Default: 1000000.
     pub file_rows: u32,
     /// Whether an export that lies there is removed first. Default: false.
     pub overwrite: bool,
@@ -70,6 +81,8 @@ pub enum Format {
     Arrow,
     /// Arrow's stream.
     ArrowStream,
+    /// A workbook.
+    Xlsx,
 }
 
 /// How files are packed.
@@ -91,7 +104,10 @@ impl Default for Params {
             sql: None,
             condition: None,
             columns: Vec::new(),
-            to: String::new(),
+            since: None,
+            to: None,
+            keep_days: 7,
+            partition_by: Vec::new(),
             format: Format::default(),
             packing: None,
             escape_formulas: false,
@@ -116,15 +132,42 @@ impl Params {
             (None, Some(_)) if !self.columns.is_empty() => {
                 return Err(bad(NAME, "columns", "they go with `dataset`; a query has its own"));
             }
+            (None, Some(_)) if self.since.is_some() => {
+                return Err(bad(NAME, "since", "it goes with `dataset`: a query has no changes"));
+            }
             _ => {}
         }
-        if self.to.trim().is_empty() {
+        if self.to.as_ref().is_some_and(|to| to.trim().is_empty()) {
             return Err(bad(NAME, "to", "expected a folder, or a URL of an object store"));
+        }
+        // What is asked for is kept, and shown to others.
+        let has_secret = |to: &String| {
+            to.split_once("://").is_some_and(|(_, rest)| {
+                rest.split('/').next().is_some_and(|place| place.contains('@'))
+            })
+        };
+        if self.to.as_ref().is_some_and(has_secret) {
+            return Err(bad(
+                NAME,
+                "to",
+                "expected a URL without a name and a password, which are kept with the run; the environment has them",
+            ));
+        }
+        if !(1..=KEEP_DAYS_MAX).contains(&self.keep_days) {
+            let says = format!("expected 1 to {KEEP_DAYS_MAX}, found {}", self.keep_days);
+            return Err(bad(NAME, "keep_days", says));
+        }
+        if self.to.is_some() && self.keep_days != Self::default().keep_days {
+            return Err(bad(
+                NAME,
+                "keep_days",
+                "it is of exports in the root; those that go to a place of yours stay there",
+            ));
         }
         let texts = [
             ("where", self.condition.as_deref()),
             ("sql", self.sql.as_deref()),
-            ("to", Some(&*self.to)),
+            ("to", self.to.as_deref()),
         ];
         for (name, text) in texts {
             let bytes = text.map_or(0, str::len);
@@ -133,9 +176,11 @@ impl Params {
                 return Err(bad(NAME, name, says));
             }
         }
-        if self.columns.len() > COLUMNS_MAX {
-            let says = format!("expected at most {COLUMNS_MAX}, found {}", self.columns.len());
-            return Err(bad(NAME, "columns", says));
+        for (name, columns) in [("columns", &self.columns), ("partition_by", &self.partition_by)] {
+            if columns.len() > COLUMNS_MAX {
+                let says = format!("expected at most {COLUMNS_MAX}, found {}", columns.len());
+                return Err(bad(NAME, name, says));
+            }
         }
         if !(1..=FILE_ROWS_MAX).contains(&self.file_rows) {
             let says = format!("expected 1 to {FILE_ROWS_MAX}, found {}", self.file_rows);
@@ -148,22 +193,33 @@ impl Params {
                 "it is of CSV; the other forms keep what cells are",
             ));
         }
-        let is_packed_inside = matches!(self.format, Format::Arrow | Format::ArrowStream);
-        if is_packed_inside && self.packing == Some(PackedAs::Gzip) {
-            return Err(bad(NAME, "packing", "expected none or zstd, which Arrow's readers know"));
+        match (self.form(), self.packing) {
+            (Form::ArrowFile | Form::ArrowStream, Some(PackedAs::Gzip)) => {
+                Err(bad(NAME, "packing", "expected none or zstd, which Arrow's readers know"))
+            }
+            (Form::Xlsx, Some(_)) => Err(bad(
+                NAME,
+                "packing",
+                "expected none said: workbooks are packed as they always are",
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn options(&self) -> ExportOptions {
-        let form = match self.format {
+    fn form(&self) -> Form {
+        match self.format {
             Format::Parquet => Form::Parquet,
             Format::Csv => Form::Csv,
             Format::Ndjson => Form::Ndjson,
             Format::Json => Form::Json,
             Format::Arrow => Form::ArrowFile,
             Format::ArrowStream => Form::ArrowStream,
-        };
+            Format::Xlsx => Form::Xlsx,
+        }
+    }
+
+    fn options(&self) -> ExportOptions {
+        let form = self.form();
         let usual = ExportOptions::of(form);
         let packing = match self.packing {
             None => usual.packing,
@@ -184,6 +240,7 @@ impl Params {
                 dataset: dataset.clone(),
                 condition: self.condition.clone(),
                 columns: self.columns.clone(),
+                since: self.since.map(Version),
             },
             (None, sql) => ExportSource::Sql(sql.clone().unwrap_or_default()),
         }
@@ -239,6 +296,10 @@ impl Job for Export {
         "writes a dataset, or the rows of a query, to files that say what they hold"
     }
 
+    fn is_for_readers(&self) -> bool {
+        true
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }
@@ -265,32 +326,43 @@ impl Job for Export {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
-            if ctx.exports() == Exports::Nowhere {
-                return Err(bad(
-                    NAME,
-                    "to",
-                    "this process writes to no folder for others; `colonnade export` does on the machine that it runs on",
-                ));
-            }
+            let to = match &params.to {
+                None => ExportPlace::Own {
+                    id: ctx.run_id().to_string(),
+                    keep_days: params.keep_days,
+                    bytes_max: ctx.exports_bytes_max(),
+                },
+                Some(_) if ctx.exports() == Exports::Nowhere => {
+                    return Err(bad(
+                        NAME,
+                        "to",
+                        "this process writes to no folder for others; expected nothing, for the root's own place. What `colonnade export` began, and \
+                         was ended, goes on with the same command, on the machine where it was",
+                    ));
+                }
+                Some(to) => ExportPlace::Elsewhere(to.clone()),
+            };
             let request = ExportRequest {
                 source: params.source(),
-                to: params.to.clone(),
+                to,
                 options: params.options(),
                 there: match params.overwrite {
                     true => IfThere::Overwrite,
                     false => IfThere::Refuse,
                 },
                 file_rows: params.file_rows as usize,
-                requested_by: ctx.principal().subject.clone(),
+                partition_by: params.partition_by.clone(),
                 run_id: Some(ctx.run_id().to_string()),
             };
             let all = match &params.condition {
-                None => ctx.inputs().first().and_then(|input| input.rows),
-                Some(_) => None,
+                None if params.since.is_none() => ctx.inputs().first().and_then(|input| input.rows),
+                _ => None,
             };
             let mut stage = ctx.stage("write");
             let watch = Watching { ctx, all: all.filter(|_| params.dataset.is_some()) };
-            let manifest = engine::export(ctx.session(), &request, &watch).await?;
+            let manifest =
+                engine::export(ctx.engine(), ctx.principal(), ctx.session(), &request, &watch);
+            let manifest = manifest.await?;
             stage.record.rows_out = manifest.rows;
             stage.record.bytes_written = manifest.bytes;
             stage.finish();
@@ -324,7 +396,11 @@ mod tests {
         for (params, says) in [
             (json!({"to": "x"}), "expected a dataset, or a query"),
             (of(json!({"sql": "SELECT 1"})), "found both"),
-            (json!({"dataset": "a"}), "expected a folder"),
+            (of(json!({"to": " "})), "expected a folder"),
+            (of(json!({"keep_days": 8})), "it is of exports in the root"),
+            (json!({"dataset": "a", "keep_days": 0}), "expected 1 to 3650"),
+            (json!({"sql": "SELECT 1", "since": 1}), "a query has no changes"),
+            (of(json!({"format": "xlsx", "packing": "none"})), "as they always are"),
             (json!({"sql": "SELECT 1", "to": "x", "where": "a"}), "a query has its own"),
             (json!({"sql": "SELECT 1", "to": "x", "columns": ["a"]}), "a query has its own"),
             (of(json!({"format": "xls"})), "format"),

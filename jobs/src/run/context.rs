@@ -55,6 +55,7 @@ pub struct RunContext {
     pub(crate) embedders: Arc<Embedders>,
     pub(crate) programs: Option<PathBuf>,
     pub(crate) exports: Exports,
+    pub(crate) exports_bytes_max: u64,
     pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) kernel_pool: Pool,
     pub(crate) control: Control,
@@ -188,6 +189,11 @@ impl RunContext {
     /// Where rows may be exported to.
     pub(crate) fn exports(&self) -> Exports {
         self.exports
+    }
+
+    /// Bytes of all exports that lie in the root, of one tenant.
+    pub(crate) fn exports_bytes_max(&self) -> u64 {
+        self.exports_bytes_max
     }
 
     /// A folder of this run alone, removed at its end.

@@ -1,6 +1,6 @@
 //! What control state keeps of a run: its record, and what a worker needs beside it.
 
-use engine::{Error, Result};
+use engine::{Error, Grants, Result};
 use kernels::GpuPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ use crate::run::record::RunRecord;
 pub(crate) struct Document {
     pub(crate) record: RunRecord,
     pub(crate) gpu: GpuPolicy,
+    /// What it may see of its tenant.
+    pub(crate) grants: Grants,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -19,11 +21,19 @@ struct Text<R> {
     record: R,
     #[serde(default)]
     gpu: String,
+    #[serde(default, skip_serializing_if = "Grants::is_all")]
+    grants: Grants,
 }
 
 impl Document {
+    /// Of a run that nobody works at any more.
+    pub(crate) fn ended(record: RunRecord) -> Self {
+        Self { record, gpu: GpuPolicy::default(), grants: Grants::all() }
+    }
+
     pub(crate) fn to_text(&self) -> Result<String> {
-        let text = Text { record: &self.record, gpu: self.gpu.to_string() };
+        let (gpu, grants) = (self.gpu.to_string(), self.grants.clone());
+        let text = Text { record: &self.record, gpu, grants };
         serde_json::to_string(&text).map_err(|e| {
             Error::internal(format!("run {}: its record as JSON: {e}", self.record.id))
         })
@@ -40,6 +50,7 @@ impl Document {
 
     pub(crate) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let text: Text<RunRecord> = serde_json::from_str(text)?;
-        Ok(Self { record: text.record, gpu: text.gpu.parse().unwrap_or_default() })
+        let Text { record, gpu, grants } = text;
+        Ok(Self { record, gpu: gpu.parse().unwrap_or_default(), grants })
     }
 }

@@ -356,6 +356,6 @@ pub fn examine_control<'a>(
     })
 }
 
-fn no_such_run(id: RunId) -> Error {
+pub(crate) fn no_such_run(id: RunId) -> Error {
     Error::user(Code::NotFound, format!("run {id}: there is no run with this id"))
 }

@@ -1,6 +1,7 @@
 //! Where a model's files may come from, and how each kind of source gives one of them. Whatever a source gives
 //! is only bytes on trial: [`super::part`] holds them against their hash.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -103,11 +104,13 @@ pub fn from_file(path: &Path, offset: u64) -> Result<Body, String> {
 pub fn from_zip(path: &Path, name: &str, limit: u64) -> Result<Body, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let mut zip = ZipArchive::new(file).map_err(|e| format!("as a zip file: {e}"))?;
-    let is_it = |member: &&str| {
+    let is_it = |member: &Cow<'_, str>| {
         member.strip_suffix(name).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
     };
-    let depth = |member: &&str| member.matches('/').count();
-    let member = zip.file_names().filter(is_it).min_by_key(depth).map(str::to_owned);
+    let depth = |member: &Cow<'_, str>| member.matches('/').count();
+    // A name that is no text is not this one.
+    let names = zip.file_names().filter_map(Result::ok);
+    let member = names.filter(is_it).min_by_key(depth).map(Cow::into_owned);
     let member = member.ok_or_else(|| format!("expected a member {name}, found none"))?;
     let mut bytes = Vec::new();
     let file = zip.by_name(&member).map_err(|e| format!("{member}: {e}"))?;

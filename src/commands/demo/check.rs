@@ -140,6 +140,7 @@ impl Counted<'_> {
                 let note = "by a program that gives back what it reads".into();
                 Ok(Findings::new(sent, sent.saturating_sub(lost), other, vec![note]))
             }
+            LooksFor::RowsExported => self.rows_exported().await,
             LooksFor::RowsKept => self.rows_kept().await,
         }
     }
@@ -156,6 +157,18 @@ impl Counted<'_> {
     }
 
     /// Rows that are still there.
+    /// Every byte of what was exported is held against what is said of it.
+    async fn rows_exported(&self) -> Result<Findings> {
+        let catalog = self.engine.catalog(self.who).await?;
+        let name = DatasetName::new(self.record.params["dataset"].as_str().unwrap_or_default())?;
+        let all = catalog.datasets.get(&name).and_then(|entry| entry.rows).unwrap_or_default();
+        let manifest = self.engine.verify_exported(self.who, &self.record.id.to_string()).await?;
+        let (rows, files) = (manifest.rows, manifest.files.len());
+        let note =
+            format!("{files} files of Parquet, {} bytes, as the manifest has them", manifest.bytes);
+        Ok(Findings::new(all, rows.min(all), rows.saturating_sub(all), vec![note]))
+    }
+
     async fn rows_kept(&self) -> Result<Findings> {
         let catalog = self.engine.catalog(self.who).await?;
         let (mut before, mut after) = (0, 0);

@@ -58,6 +58,8 @@ pub enum LooksFor {
     Teams,
     /// Rows that a program reads and writes.
     RowsThrough,
+    /// Rows that are in files to take away.
+    RowsExported,
     /// Rows that are there after files were put together.
     RowsKept,
 }
@@ -80,6 +82,7 @@ impl LooksFor {
             Self::Production => "in production",
             Self::Teams => "teams",
             Self::RowsThrough => "rows through",
+            Self::RowsExported => "rows exported",
             Self::RowsKept => "rows kept",
         }
     }
@@ -139,6 +142,13 @@ pub fn steps(embedder: &str) -> Vec<Step> {
         step("promote", LooksFor::Production, "tickets", &[], json!({})),
         step("triage", LooksFor::Teams, "tickets", &[], json!({})),
         step("exec", LooksFor::RowsThrough, "workflow_steps", &[], program::params()),
+        step(
+            "export",
+            LooksFor::RowsExported,
+            "workflow_steps",
+            &[],
+            json!({ "dataset": "workflow_steps" }),
+        ),
         step(
             "maintain",
             LooksFor::RowsKept,

@@ -58,6 +58,7 @@ pub(super) async fn copy(
 ) -> Result<u64> {
     let path = Path::new(to);
     let options = options_of(path, said)?;
+    session.require_outside(to).map_err(|error| error.while_doing("COPY"))?;
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
             let says = format!("COPY … TO '{to}': there is a file already; it stays as it is");

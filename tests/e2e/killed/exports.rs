@@ -75,7 +75,7 @@ async fn when_exports_are_killed_each_goes_on_and_none_is_taken_for_whole() {
                 child.kill().await.unwrap();
                 killed += usize::from(was_at_work);
                 let verified = colonnade(&root, &["export", "verify", to.to_str().unwrap()]).await;
-                let has_manifest = to.join("manifest.json").exists();
+                let has_manifest = to.join("_manifest.json").exists();
                 assert_eq!(verified.status.success(), has_manifest, "{}", verified.stderr);
                 if has_manifest {
                     break;

@@ -1,16 +1,32 @@
 //! The names that an export gives to its files. Others are never touched.
 
+use std::fmt::Write as _;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::{Code, Error, Result};
 use crate::export::{Form, Packing};
 
 /// Says what the set holds. It is written last.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "_manifest.json";
 /// What is known of an export that has not ended lies below this.
 pub(super) const JOURNAL: &str = "_export/";
 /// Says what is being exported.
 pub(super) const PLAN: &str = "_export/plan.json";
 
-/// Digits of a part's number.
+/// Is locked, on a disk, by whoever writes.
+pub(super) const LOCK: &str = "_export/lock";
+/// Says who writes, or did last.
+pub(super) const OWNER: &str = "_export/owner";
+
+/// Digits of a number in a name.
 const DIGITS: usize = 5;
+/// The folder of rows that have no value.
+const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+/// What a folder's name is written with as it is, beside letters and digits.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+/// Longest name of a folder, as disks have it.
+const FOLDER_BYTES_MAX: usize = 255;
 
 /// How names end, by form and packing.
 pub(super) fn ending(form: Form, packing: Packing) -> String {
@@ -21,61 +37,115 @@ pub(super) fn ending(form: Form, packing: Packing) -> String {
         Form::ArrowStream => "arrows",
         Form::ArrowFile => "arrow",
         Form::Parquet => "parquet",
+        Form::Xlsx => "xlsx",
     };
-    let is_packed_inside = matches!(form, Form::ArrowStream | Form::ArrowFile | Form::Parquet);
     match packing {
-        Packing::Gzip if !is_packed_inside => format!("{form_ending}.gz"),
-        Packing::Zstd if !is_packed_inside => format!("{form_ending}.zst"),
+        Packing::Gzip if !form.packs_within() => format!("{form_ending}.gz"),
+        Packing::Zstd if !form.packs_within() => format!("{form_ending}.zst"),
         _ => form_ending.to_owned(),
     }
 }
 
-/// The file of a part.
-pub(super) fn part(number: usize, ending: &str) -> String {
-    format!("part-{number:0DIGITS$}.{ending}")
+/// A file of a part: its only one, or one of several.
+pub(super) fn file(number: usize, within: usize, ending: &str) -> String {
+    match within {
+        0 => format!("part-{number:0DIGITS$}.{ending}"),
+        within => format!("part-{number:0DIGITS$}-{within:0DIGITS$}.{ending}"),
+    }
 }
 
-/// What is known of it once it is written.
+/// What is known of a part once it is written.
 pub(super) fn record(number: usize) -> String {
     format!("{JOURNAL}part-{number:0DIGITS$}.json")
 }
 
+/// The folder of the rows that have this value in this column, with its `/`.
+pub(super) fn folder(column: &str, value: Option<&str>) -> Result<String> {
+    let mut name = String::new();
+    let value: &dyn std::fmt::Display = match value {
+        None => &NO_VALUE,
+        Some(value) => &utf8_percent_encode(value, PLAIN),
+    };
+    // A text takes everything.
+    let _ = write!(name, "{}={value}", utf8_percent_encode(column, PLAIN));
+    if name.len() > FOLDER_BYTES_MAX {
+        let says = format!(
+            "partition_by: a value of {column} makes a folder of {} letters; expected values for which {FOLDER_BYTES_MAX} are enough",
+            name.len()
+        );
+        return Err(Error::user(Code::BadInput, says));
+    }
+    Ok(name + "/")
+}
+
 /// Whether an export gives this name to a file.
 pub(super) fn is_ours(name: &str) -> bool {
-    if name == MANIFEST || name == PLAN {
+    if [MANIFEST, PLAN, LOCK, OWNER].contains(&name) {
         return true;
     }
     let name = name.strip_prefix(JOURNAL).unwrap_or(name);
-    let Some((number, ending)) = name.strip_prefix("part-").and_then(|rest| rest.split_once('.'))
+    let (folders, file) = match name.rsplit_once('/') {
+        None => ("", name),
+        Some((folders, file)) => (folders, file),
+    };
+    let is_folder = |folder: &str| folder.split_once('=').is_some_and(|(name, _)| !name.is_empty());
+    let are_folders = folders.is_empty() || folders.split('/').all(is_folder);
+    let Some((numbers, ending)) = file.strip_prefix("part-").and_then(|rest| rest.split_once('.'))
     else {
         return false;
     };
-    let is_number = number.len() >= DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        |text: &str| text.len() >= DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    let are_numbers = match numbers.split_once('-') {
+        None => is_number(numbers),
+        Some((number, within)) => is_number(number) && is_number(within),
+    };
     let packed = ending.strip_suffix(".gz").or(ending.strip_suffix(".zst")).unwrap_or(ending);
-    is_number && matches!(packed, "json" | "ndjson" | "csv" | "arrows" | "arrow" | "parquet")
+    let is_ending =
+        matches!(packed, "json" | "ndjson" | "csv" | "arrows" | "arrow" | "parquet" | "xlsx");
+    are_folders && are_numbers && is_ending
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn what_is_ours_is_known_by_its_name() {
         for form in Form::ALL {
             for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
-                assert!(is_ours(&part(0, &ending(form, packing))));
+                assert!(is_ours(&file(0, 0, &ending(form, packing))));
+                assert!(is_ours(&file(7, 12, &ending(form, packing))));
             }
         }
-        assert!(is_ours(&part(123_456, "csv")) && is_ours(&record(7)) && is_ours(MANIFEST));
+        assert!(is_ours(&file(123_456, 0, "csv")) && is_ours(&record(7)) && is_ours(MANIFEST));
+        assert!(is_ours("a=1/b=x%2Fy/part-00000.csv"));
         for other in [
             "part-1.csv",
             "part-00001.exe",
             "part-0000x.csv",
+            "part-00001-1.csv",
             "notes/part-00000.csv",
+            "a=1/notes/part-00000.csv",
+            "=1/part-00000.csv",
+            "../part-00000.csv",
+            "a=1/../part-00000.csv",
             "a.csv",
             "part-00000",
         ] {
             assert!(!is_ours(other), "{other}");
         }
+    }
+
+    #[test]
+    fn folders_are_named_as_others_read_them() {
+        assert_eq!(folder("model", Some("a/b c")).unwrap(), "model=a%2Fb%20c/");
+        assert_eq!(folder("on", Some("2026-01-02")).unwrap(), "on=2026-01-02/");
+        assert_eq!(folder("on", Some("")).unwrap(), "on=/");
+        assert_eq!(folder("a b", None).unwrap(), "a%20b=__HIVE_DEFAULT_PARTITION__/");
+        assert!(folder("on", Some(&"x".repeat(252))).is_ok());
+        let error = folder("on", Some(&"x".repeat(253))).unwrap_err();
+        assert!(error.to_string().contains("256 letters"), "{error}");
     }
 }

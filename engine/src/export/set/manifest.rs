@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,6 @@ use crate::identity::Version;
 use crate::options::Access;
 use crate::storage::Target;
 
-/// What this release writes, and the releases that read it know.
-const FORMAT: u32 = 1;
 /// Files that a message names.
 const NAMED_MAX: usize = 3;
 
@@ -30,18 +29,30 @@ pub struct Manifest {
     pub run_id: Option<String>,
     /// When it was whole, in UTC.
     pub finished_at: String,
+    /// Until when it is kept, where it goes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
     /// What it is of.
     pub source: Described,
     /// The datasets that were read, each at its version.
     pub datasets: Vec<Pinned>,
     /// Whether something was kept back from who had it written: rows, columns, or what stands in them.
     pub is_part: bool,
+    /// What tells what its asker saw from what others see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sees: Option<String>,
     /// How the files are written.
     pub form: String,
     /// How they are packed.
     pub packing: String,
+    /// Whether texts that a spreadsheet would compute have a `'` before them, which is not data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_escaped_formulas: bool,
     /// The columns, in their order.
     pub columns: Vec<Column>,
+    /// Those of them that stand in the names of folders, and not in the files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_by: Vec<String>,
     /// Rows of all files.
     pub rows: u64,
     /// Bytes of all files.
@@ -59,6 +70,9 @@ pub struct Described {
     /// The condition on its rows.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// The version since which the changes are exported, instead of all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Version>,
     /// The query, where it is of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
@@ -105,7 +119,13 @@ pub struct File {
 }
 
 impl Manifest {
-    pub(super) const FORMAT: u32 = FORMAT;
+    /// What this release writes, and the releases that read it know.
+    pub(super) const FORMAT: u32 = 1;
+
+    /// Whether it is kept no more.
+    pub(super) fn is_over(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
 
     /// The manifest that lies there, if one does.
     pub(super) async fn of(target: &Target) -> Result<Option<Self>> {
@@ -122,10 +142,11 @@ impl Manifest {
         }
         let format: Format =
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        if format.format_version != FORMAT {
+        if format.format_version != Self::FORMAT {
             let says = format!(
-                "it is of format {}, and this release reads {FORMAT}",
-                format.format_version
+                "it is of format {}, and this release reads {}",
+                format.format_version,
+                Self::FORMAT
             );
             return Err(wrong(says));
         }
@@ -136,10 +157,14 @@ impl Manifest {
 /// Holds the files of an export against its manifest, byte by byte. Fails where one is missing, is another, or is not of it, and
 /// where the export has not ended.
 pub async fn verify_export(at: &str) -> Result<Manifest> {
-    let target = Target::open(at, &Access::ReadOnly)?;
+    verify(&Target::open(at, &Access::ReadOnly)?, at).await
+}
+
+/// The same of a place that is open, and is called `at`.
+pub(super) async fn verify(target: &Target, at: &str) -> Result<Manifest> {
     let wrong = |says: String| Error::user(Code::Conflict, format!("{at}: {says}"));
     let there = target.list().await?;
-    let Some(manifest) = Manifest::of(&target).await? else {
+    let Some(manifest) = Manifest::of(target).await? else {
         let is_begun = there.keys().any(|name| name.starts_with(JOURNAL));
         return Err(match is_begun {
             true => wrong(format!(
@@ -152,13 +177,18 @@ pub async fn verify_export(at: &str) -> Result<Manifest> {
         });
     };
     let named: BTreeSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+    // Who reads all that ends as the files do reads others, too.
+    let ending =
+        |name: &str| name.rsplit('/').next()?.split_once('.').map(|(_, end)| end.to_owned());
+    let ending_of_all = manifest.files.first().and_then(|file| ending(&file.name));
+    let looks_like_one = |name: &str| is_ours(name) || ending(name) == ending_of_all;
     let others: Vec<&str> = (there.keys().map(String::as_str))
-        .filter(|name| is_ours(name) && *name != MANIFEST && !name.starts_with(JOURNAL))
-        .filter(|name| !named.contains(name))
+        .filter(|name| *name != MANIFEST && !name.starts_with(JOURNAL))
+        .filter(|name| looks_like_one(name) && !named.contains(name))
         .collect();
     let mut problems = BTreeMap::new();
     for file in &manifest.files {
-        if let Some(problem) = problem_of(&target, file).await? {
+        if let Some(problem) = problem_of(target, file).await? {
             problems.insert(file.name.as_str(), problem);
         }
     }
@@ -170,6 +200,9 @@ pub async fn verify_export(at: &str) -> Result<Manifest> {
     });
     if sums != (manifest.rows, manifest.bytes) {
         problems.insert(MANIFEST, "its sums are not those of its files".to_owned());
+    }
+    if named.len() != manifest.files.len() {
+        problems.insert(MANIFEST, "names a file twice".to_owned());
     }
     if problems.is_empty() {
         return Ok(manifest);

@@ -325,7 +325,7 @@ fn run_id(context: &ResolverContext<'_>, name: &str) -> Result<Option<RunId>> {
         .transpose()
 }
 
-fn required_run_id(context: &ResolverContext<'_>) -> Result<RunId> {
+pub(super) fn required_run_id(context: &ResolverContext<'_>) -> Result<RunId> {
     run_id(context, "id")?.ok_or_else(|| bad_input("id: expected a run's id"))
 }
 

@@ -129,11 +129,14 @@ enum End {
 
 impl Run {
     fn of(shared: &Shared, entry: &Entry, worker: &str, memory_bytes: usize) -> Result<Self> {
-        let Document { mut record, gpu: asked } = Document::of(entry)?;
+        let Document { mut record, gpu: asked, grants } = Document::of(entry)?;
         let tenant = TenantId::new(&entry.tenant)?;
         // Who may run jobs may have their results written, without the right to write anything else.
         let roles = [Role::Reader, Role::Writer];
-        let who = Principal::new(tenant.clone(), &*record.requested_by, &roles);
+        let who = Principal {
+            grants: grants.clone(),
+            ..Principal::new(tenant.clone(), &*record.requested_by, &roles)
+        };
         let attempt_began_at = shared.now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
@@ -152,6 +155,7 @@ impl Run {
             record: watch::channel(Arc::new(record.clone())).0,
             gpu,
             asked,
+            grants,
             lease,
             memory_bytes,
             device_bytes: device_bytes.filter(|bytes| *bytes > 0),
@@ -373,6 +377,7 @@ impl Run {
             embedders: shared.embedders.clone(),
             programs: shared.options.programs.clone(),
             exports: shared.options.exports,
+            exports_bytes_max: shared.options.exports_bytes_max,
             pool: shared.pool.clone(),
             kernel_pool: shared.kernel_pool.clone(),
             control,
@@ -555,8 +560,8 @@ impl Run {
 
     /// Tells control state what became of the run. False where it is somebody else's by now, or where nobody could be told.
     async fn settle(&self, shared: &Shared, verdict: &Verdict<'_>, record: &RunRecord) -> bool {
-        let document = Document { record: record.clone(), gpu: self.live.asked }.to_text();
-        let document = match document {
+        let (gpu, grants) = (self.live.asked, self.live.grants.clone());
+        let document = match (Document { record: record.clone(), gpu, grants }).to_text() {
             Ok(document) => document,
             Err(error) => {
                 tracing::error!(run = %record.id, detail = error.detail(), "a record can not be written");

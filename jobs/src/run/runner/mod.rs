@@ -16,6 +16,7 @@ mod admission;
 #[cfg(test)]
 mod admission_tests;
 mod execution;
+mod exports;
 #[cfg(test)]
 mod faults;
 mod handle;
@@ -43,8 +44,8 @@ mod worker;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
-    Catalog, Code, Engine, Error, Principal, Result, Role, RunId, Session, TenantId, Threads,
-    Version,
+    Catalog, Code, Engine, Error, Grants, Principal, Result, Role, RunId, Session, TenantId,
+    Threads, Version,
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
@@ -137,6 +138,8 @@ struct AtWork {
     /// The device policy that it works under, and the one that was asked for.
     gpu: GpuPolicy,
     asked: GpuPolicy,
+    /// What it may see.
+    grants: Grants,
     lease: Lease,
     /// What it may hold.
     memory_bytes: usize,
@@ -262,16 +265,20 @@ impl Runner {
 
     /// A run that could be queued: its inputs are pinned.
     pub(crate) async fn prepare(&self, who: &Principal, request: RunRequest) -> Result<Document> {
-        who.require(Role::Operator)?;
-        self.recover(&who.tenant).await?;
         let shared = &self.shared;
+        let job = shared.options.jobs.get(&request.job);
+        match job.as_ref().is_ok_and(|job| job.is_for_readers()) {
+            true => who.require_in_part(Role::Reader)?,
+            false => who.require(Role::Operator)?,
+        }
+        let job = job?;
+        self.recover(&who.tenant).await?;
         if shared.closing.is_cancelled() {
             return Err(Error::user(
                 Code::Cancelled,
                 "the runner is shutting down; no run is taken",
             ));
         }
-        let job = shared.options.jobs.get(&request.job)?;
         let asked = (shared.records.store(), Moment::Asked);
         shared.options.quotas.check(&shared.engine, who, shared.now(), asked).await?;
         let params = job.canonical(&request.params)?;
@@ -298,7 +305,7 @@ impl Runner {
         let estimate = Some(estimate);
         let record =
             RunRecord { params, inputs, key, estimate, ..new_record(who, &request, shared.now()) };
-        Ok(Document { record, gpu })
+        Ok(Document { record, gpu, grants: who.grants.clone() })
     }
 
     /// The same for one that could not, and why.
@@ -313,7 +320,7 @@ impl Runner {
         record.state = RunState::Failed;
         record.finished_at = Some(record.requested_at);
         record.error = Some(RunError::from(error));
-        Document { record, gpu }
+        Document { record, gpu, grants: who.grants.clone() }
     }
 
     /// Queues the run of a time of a schedule, unless it had one.
@@ -509,19 +516,6 @@ impl Runner {
             }
         }
         Ok(records)
-    }
-
-    /// Who works, this runner aside.
-    pub async fn workers(&self) -> Result<Vec<WorkerState>> {
-        let own = self.shared.worker.lock().id.clone();
-        let workers = self.shared.records.workers(&self.shared.engine).await?;
-        let others = workers.into_iter().filter(|worker| worker.id != own);
-        Ok(others.map(WorkerState::of).collect())
-    }
-
-    /// What this runner is to others, and in which process.
-    pub fn label(&self) -> String {
-        label(&self.shared.engine, &self.shared.options)
     }
 
     /// The oldest version of a dataset that a run which waits or works reads; none, where no run does.

@@ -52,6 +52,8 @@ pub struct RunnerOptions {
     pub programs: Option<PathBuf>,
     /// Where the job `export` may write to.
     pub exports: Exports,
+    /// Bytes that the exports of one tenant in the root may be together; where they are more, no further one begins.
+    pub exports_bytes_max: u64,
     /// What an hour costs, by device.
     pub prices: Prices,
     /// The GPU whose memory runs share, where it is not those that are found.
@@ -99,6 +101,7 @@ impl Default for RunnerOptions {
             control: None,
             programs: None,
             exports: Exports::default(),
+            exports_bytes_max: 64 << 30,
             prices: Prices::default(),
             device: None,
             of_job_max: BTreeMap::new(),

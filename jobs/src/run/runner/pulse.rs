@@ -158,7 +158,8 @@ async fn note(shared: &Shared) -> Result<()> {
         news.cloned().collect()
     };
     for run in news {
-        let document = Document { record: run.record.borrow().as_ref().clone(), gpu: run.asked };
+        let record = run.record.borrow().as_ref().clone();
+        let document = Document { record, gpu: run.asked, grants: run.grants.clone() };
         shared.records.store().note(&run.lease, &document.to_text()?).await?;
     }
     Ok(())
@@ -190,7 +191,7 @@ async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
     let has_cancelled = overdue.iter().any(|entry| entry.is_cancel_asked);
     let is_worked = has_cancelled && somebody_works(shared).await?;
     for entry in overdue {
-        let Document { mut record, gpu } = match Document::of(&entry) {
+        let Document { mut record, gpu, grants } = match Document::of(&entry) {
             Ok(document) => document,
             // It must not hold up the others.
             Err(error) => {
@@ -215,7 +216,7 @@ async fn end_what_is_overdue(shared: &Shared) -> Result<()> {
         record.state = state;
         record.finished_at = Some(now);
         record.error = Some(RunError::from(&Error::user(code, says)));
-        let document = Document { record: record.clone(), gpu }.to_text()?;
+        let document = Document { record: record.clone(), gpu, grants }.to_text()?;
         let (state, ended_us) = (record.state.as_str(), now.timestamp_micros());
         if shared.records.store().end_waiting(&entry.id, state, ended_us, &document).await? {
             shared.tell(record);

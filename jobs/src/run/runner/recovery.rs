@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 
 use datasets::DatasetName;
 use engine::{Code, Engine, Principal, Result, Role, RunId, TenantId};
-use kernels::GpuPolicy;
 
 use super::Shared;
 use super::rebuilt::rebuilt;
@@ -64,7 +63,7 @@ pub(super) async fn adopt_earlier(shared: &Shared, tenant: &TenantId) -> Result<
             state: record.state.as_str().to_owned(),
             key: record.key.clone(),
             ended_us: record.finished_at.unwrap_or(record.requested_at).timestamp_micros(),
-            document: Document { record, gpu: GpuPolicy::default() }.to_text()?,
+            document: Document::ended(record).to_text()?,
         })
     });
     let adopted = adopted.collect::<Result<Vec<_>>>()?;

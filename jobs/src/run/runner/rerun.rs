@@ -84,7 +84,7 @@ impl Runner {
             as_it_was: Some(first.id),
             ..new_record(who, &request, shared.now())
         };
-        self.enqueue(who, Document { record, gpu }).await
+        self.enqueue(who, Document { record, gpu, grants: who.grants.clone() }).await
     }
 }
 

@@ -136,7 +136,8 @@ async fn orphan(store: &SqlStore, of: &RunRecord, losses: i64) -> RunRecord {
         requested_at: now(),
         ..of.clone()
     };
-    let document = Document { record: record.clone(), gpu: GpuPolicy::Off }.to_text().unwrap();
+    let document =
+        Document { gpu: GpuPolicy::Off, ..Document::ended(record.clone()) }.to_text().unwrap();
     let new = NewRun {
         id: record.id.to_string(),
         tenant: "default".into(),
@@ -311,7 +312,7 @@ async fn what_a_run_committed_that_is_said_to_have_failed_is_not_committed_again
     runner.shutdown().await;
     let store = SqlStore::open_file(&folder.path().join(".colonnade.control.db")).await.unwrap();
     let said = RunRecord { state: RunState::Failed, outputs: vec![], ..done.clone() };
-    let document = Document { record: said, gpu: GpuPolicy::Off }.to_text().unwrap();
+    let document = Document { gpu: GpuPolicy::Off, ..Document::ended(said) }.to_text().unwrap();
     let says = sqlx::query("UPDATE runs SET state = 'failed', document = $2 WHERE id = $1");
     let says = says.bind(done.id.to_string()).bind(document);
     says.execute(store.pool()).await.unwrap();

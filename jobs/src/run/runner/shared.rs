@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use chrono::{DateTime, TimeDelta, Utc};
 use datasets::DatasetName;
 use engine::{Result, TenantId, Version};
-use kernels::GpuPolicy;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -174,7 +173,7 @@ impl Shared {
         record.finished_at = Some(finished_at);
         record.waits_for = None;
         record.error = Some(RunError::from(&cancelled()));
-        let document = Document { record: record.clone(), gpu: GpuPolicy::default() }.to_text()?;
+        let document = Document::ended(record.clone()).to_text()?;
         let (tenant, id, at) =
             (tenant.as_str(), record.id.to_string(), finished_at.timestamp_micros());
         let cancelled = self.records.store().cancel(tenant, &id, at, &document).await?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use engine::{Engine, Result, RunId, WorkMark};
 use serde::Serialize;
 
-use super::{RunnerOptions, Takes, bound};
+use super::{Runner, RunnerOptions, Takes, bound};
 use crate::control::{self, DeviceRoom};
 use crate::run::records::Records;
 
@@ -26,6 +26,21 @@ impl WorkerState {
             started_at: DateTime::from_timestamp_micros(worker.started_us).unwrap_or_default(),
             runs_max: worker.runs_max.map(|runs| u64::try_from(runs).unwrap_or_default()),
         }
+    }
+}
+
+impl Runner {
+    /// Who works, this runner aside.
+    pub async fn workers(&self) -> Result<Vec<WorkerState>> {
+        let own = self.shared.worker.lock().id.clone();
+        let workers = self.shared.records.workers(&self.shared.engine).await?;
+        let others = workers.into_iter().filter(|worker| worker.id != own);
+        Ok(others.map(WorkerState::of).collect())
+    }
+
+    /// What this runner is to others, and in which process.
+    pub fn label(&self) -> String {
+        label(&self.shared.engine, &self.shared.options)
     }
 }
 

@@ -1,0 +1,78 @@
+//! Exports that lie in the root: runs of the job `export`, and the files they made.
+//!
+//! Who sees a part of a tenant has a part exported, and sees its own exports; who sees all of it sees all exports.
+
+use engine::{Error, Principal, Result, Role, RunId};
+
+use super::Runner;
+use crate::kinds::export;
+use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord};
+use crate::run::records::no_such_run;
+
+/// What links to exports are signed with is called.
+const LINKS: &str = "links to exports";
+
+impl Runner {
+    /// Runs that exported to the root, newest first: those before `before`, at most `limit`.
+    pub async fn exports(
+        &self,
+        who: &Principal,
+        limit: usize,
+        before: Option<RunId>,
+    ) -> Result<Vec<RunRecord>> {
+        who.require_in_part(Role::Reader)?;
+        let job = Some(export::NAME.to_owned());
+        let filter = RunFilter { job, limit: RUNS_LISTED_MAX, before, ..RunFilter::default() };
+        let mut records = self.list(&whole(who), filter).await?;
+        records.retain(|record| is_seen(record, who));
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    /// The run of an export. NOT_FOUND, where `who` may not see it.
+    pub async fn export_run(&self, who: &Principal, id: RunId) -> Result<RunRecord> {
+        who.require_in_part(Role::Reader)?;
+        let record = self.get(&whole(who), id).await?;
+        match is_seen(&record, who) {
+            true => Ok(record),
+            false => Err(no_such_run(id)),
+        }
+    }
+
+    /// Removes an export: ends its run, should it be at work, and removes the files. Who had it made may, and operators. Returns its run.
+    pub async fn delete_export(&self, who: &Principal, id: RunId) -> Result<RunRecord> {
+        let record = self.export_run(who, id).await?;
+        if record.requested_by != who.subject {
+            who.require(Role::Operator)?;
+        }
+        let whole = whole(who);
+        let record = match record.state.is_final() {
+            true => record,
+            false => self.cancel(&whole, id).await?,
+        };
+        self.shared.engine.remove_export(&whole, &id.to_string()).await?;
+        Ok(record)
+    }
+
+    /// What links to exports of this root are signed with.
+    pub async fn link_secret(&self) -> Result<Vec<u8>> {
+        let mut fresh = [0_u8; 32];
+        getrandom::fill(&mut fresh).map_err(|error| {
+            Error::internal(format!("the system gives no random bytes: {error}"))
+        })?;
+        let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(self.store().secret(LINKS, &fresh).await?.into_bytes())
+    }
+}
+
+/// Who looks for it where it is decided here what may be seen.
+fn whole(who: &Principal) -> Principal {
+    Principal::new(who.tenant.clone(), who.subject.clone(), &[Role::Operator])
+}
+
+fn is_seen(record: &RunRecord, who: &Principal) -> bool {
+    let is_own = record.requested_by == who.subject;
+    record.job == export::NAME
+        && record.params.get("to").is_some_and(serde_json::Value::is_null)
+        && (is_own || who.grants.is_all())
+}

@@ -1,0 +1,268 @@
+"""What the package does, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import colonnade
+
+from conftest import Server
+
+BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def calls(count: int, first: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"c{number}",
+            "at": BEGIN + timedelta(seconds=number),
+            "model": "small" if number % 3 else "large",
+            "input_tokens": number,
+            "cost": Decimal(number).scaleb(-4),
+        }
+        for number in range(first, first + count)
+    ]
+
+
+def test_rows_come_back_as_they_were_sent(client: colonnade.Client) -> None:
+    receipt = client.ingest("model_calls", calls(1_000), batch_rows=400)
+    assert (receipt.accepted, receipt.quarantined, receipt.duplicates) == (1_000, 0, 0)
+    rows = client.table("model_calls", order_by="input_tokens", columns=["id", "at", "model", "cost"])
+    assert rows.versions == {"model_calls": receipt.version} and rows.version == receipt.version
+    assert len(rows) == 1_000 and rows.columns == ["id", "at", "model", "cost"]
+    for found, sent in zip(rows, calls(1_000), strict=True):
+        assert found == {name: sent[name] for name in rows.columns}
+    few = client.table("model_calls", where="cost > 0.09 AND model = 'large'", limit=5)
+    assert len(few) == 5 and set(few.to_arrow()["model"].to_pylist()) == {"large"}
+    frame = client.sql(
+        "SELECT model, count(*) AS calls, sum(cost) AS cost FROM model_calls WHERE input_tokens >= $least GROUP BY model ORDER BY model",
+        {"least": 500},
+    ).to_pandas()
+    assert frame["calls"].sum() == 500 and isinstance(frame, pd.DataFrame)
+    assert isinstance(rows.to_polars(), pl.DataFrame) and rows.to_polars().height == 1_000
+    assert sum(batch.num_rows for batch in client.sql_batches("SELECT * FROM model_calls")) == 1_000
+    client.ingest("model_calls", calls(10, 1_000))
+    assert len(client.table("model_calls", as_of=rows.version)) == 1_000
+    assert len(client.table("model_calls")) == 1_010
+    assert client.graphql("{ modelCalls { totalCount } }") == {"modelCalls": {"totalCount": "1010"}}
+    there = client.datasets()
+    assert there["model_calls"]["rows"] == "1010" and "model_calls" in there.names()
+    for shown in (there._repr_html_(), rows._repr_html_(), client.run("sql", {"query": "SELECT 1 AS one", "output": "ones"})._repr_html_()):
+        assert "<table>" in shown
+
+
+def test_frames_and_tables_are_taken(client: colonnade.Client) -> None:
+    arrow = pa.Table.from_pylist(calls(9))
+    for at, rows in enumerate([arrow, arrow.to_batches()[0], pl.from_arrow(arrow), arrow.to_pandas(), iter(calls(9))]):
+        receipt = client.ingest("model_calls", rows)
+        assert receipt.accepted == 9, (at, receipt)
+    assert len(client.table("model_calls")) == 45
+    odd = client.ingest("model_calls", [{**calls(1)[0], "id": "x", "colour": "red"}])
+    assert odd.added_columns == ["colour"]
+    assert client.ingest("model_calls", []).accepted == 0
+
+
+def test_errors_say_what_is_wrong(client: colonnade.Client, tmp_path: Path) -> None:
+    client.ingest("model_calls", calls(3))
+    cases: list[tuple[Callable[[], object], type[Exception], str]] = [
+        (lambda: client.table("model_cals"), colonnade.NotFound, "model_calls"),
+        (lambda: client.table("model_calls", columns=["modl"]), colonnade.BadInput, "modl"),
+        (lambda: client.sql("DELETE FROM model_calls"), colonnade.BadInput, "SELECT"),
+        (lambda: client.sql("SELECT $a AS b", {"c": 1}), colonnade.BadInput, "$"),
+        (lambda: client.graphql("{ nothing }"), colonnade.ColonnadeError, "nothing"),
+        (lambda: client.run("anomalie"), colonnade.NotFound, "anomalies"),
+        (lambda: client.export("model_calls", columns=["modl"]), colonnade.RunFailed, "did you mean model?"),
+        (lambda: client.export("model_calls", format="pdf"), colonnade.ColonnadeError, "PDF"),
+        (lambda: client.watch("model_calls", columns=["modl"]), colonnade.BadInput, "modl"),
+        (lambda: client.watch("nothing"), colonnade.NotFound, "nothing"),
+        (lambda: client.insights(), colonnade.NotFound, "insights"),
+    ]
+    for wrong, kind, says in cases:
+        with pytest.raises(kind, match=says.replace("$", r"\$").replace("?", r"\?")):
+            wrong()
+    with pytest.raises(ValueError, match="no time zone"):
+        client.table("model_calls", as_of=datetime(2026, 1, 1))
+    with pytest.raises(colonnade.Unavailable, match="can not be reached"):
+        colonnade.connect("http://127.0.0.1:9", patience=0.3).datasets()
+    with pytest.raises(ValueError, match="expected http"):
+        colonnade.connect("127.0.0.1:8642")
+
+
+def test_a_key_lets_in_and_a_wrong_one_does_not(server: Server) -> None:
+    open_client = colonnade.connect(server.url)
+    made = open_client.graphql('mutation { createKey(subject: "admin", roles: [ADMIN]) { secret } }')
+    with pytest.raises(colonnade.Unauthenticated):
+        open_client.datasets()
+    client = colonnade.connect(server.url, made["createKey"]["secret"])
+    assert client.graphql("{ datasets { name } }") is not None
+    watch = colonnade.connect(server.url, "col_wrong_key_of_some_length", patience=2)
+    with pytest.raises(colonnade.Unauthenticated):
+        watch.datasets()
+
+
+def test_nothing_is_lost_or_twice_when_the_server_is_killed(server: Server, client: colonnade.Client) -> None:
+    """Rows go in and changes come out while the server is killed again and again."""
+    client.ingest("model_calls", calls(1))
+    first = client.watch("model_calls", columns=["id"])
+    seen: list[str] = []
+    versions: list[int] = []
+    total, batches = 1_200, 60
+
+    def follow() -> None:
+        for change in first:
+            assert change.removed_count == 0
+            assert change.added_count == len(change.added)
+            versions.append(change.version)
+            seen.extend(row["id"] for row in change.added)
+            if len(seen) >= total:
+                return
+
+    async def follow_too(to: list[str]) -> None:
+        async for change in client.watch("model_calls", columns=["id"], since=first_version):
+            to.extend(row["id"] for row in change.added)
+            if len(to) >= total:
+                return
+
+    first_version = first.since
+    also: list[str] = []
+    threads = [
+        threading.Thread(target=follow, daemon=True),
+        threading.Thread(target=lambda: asyncio.run(follow_too(also)), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    killer_ends = threading.Event()
+
+    def kill() -> None:
+        random.seed(7)
+        while not killer_ends.wait(random.uniform(0.4, 1.2)):
+            server.restart()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    writer = client.writer("model_calls")
+    size, duplicates = total // batches, 0
+    for batch in range(batches):
+        receipt = writer.write(calls(size, 1 + batch * size))
+        duplicates += receipt.duplicates
+        time.sleep(0.05)
+    killer_ends.set()
+    killer.join()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), (len(seen), len(also))
+    expected = [f"c{number}" for number in range(1, total + 1)]
+    assert sorted(seen) == sorted(expected), "each once"
+    assert sorted(also) == sorted(expected), "each once"
+    assert versions == sorted(set(versions))
+    rows = client.table("model_calls", columns=["id"]).to_arrow()["id"].to_pylist()
+    assert sorted(rows) == sorted(["c0", *expected])
+
+
+class Cutting:
+    """A way to the server that breaks off."""
+
+    def __init__(self, port: int, cuts: int, seed: int) -> None:
+        self._to, self._left, self._random = port, cuts, random.Random(seed)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.cut = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._to))
+        left: int | None = None
+        if self._left > 0:
+            self._left -= 1
+            left = self._random.randint(0, 40_000)
+
+        def forth() -> None:
+            try:
+                while data := client.recv(65536):
+                    server.sendall(data)
+            except OSError:
+                pass
+
+        threading.Thread(target=forth, daemon=True).start()
+        try:
+            while data := server.recv(16384):
+                if left is not None:
+                    data, left = data[:left], left - len(data)
+                client.sendall(data)
+                if left is not None and left <= 0:
+                    self.cut += 1
+                    break
+        except OSError:
+            pass
+        for end in (client, server):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+
+
+def test_an_export_is_brought_whole_however_often_it_breaks_off(server: Server, client: colonnade.Client, tmp_path: Path) -> None:
+    client.ingest("model_calls", calls(20_000))
+    made = client.export("model_calls", file_rows=5_000, columns=["id", "at", "input_tokens", "cost"])
+    assert made.rows == 20_000 and len(made.files) == 4 and "<table>" in made._repr_html_()
+    cutting = Cutting(server.port, cuts=200, seed=11)
+    through = colonnade.connect(f"http://127.0.0.1:{cutting.port}", patience=120)
+    export, downloads = colonnade.Export(through._http, made._about), 0
+    folder = tmp_path / "out"
+    while cutting.cut < 200:
+        downloads += 1
+        assert downloads < 200
+        folder = export.download(tmp_path / f"out-{downloads}")
+        server.cli("export", "verify", str(folder))
+    print(f"{cutting.cut} downloads broken off, {downloads} exports brought whole")
+    found = pq.read_table(folder, partitioning=None).sort_by("input_tokens").to_pylist()
+    assert [row["id"] for row in found] == [f"c{number}" for number in range(20_000)]
+    assert not list(folder.glob("*.part"))
+    # What is there is not brought again, and what was changed there is.
+    (folder / "part-00000.parquet").write_bytes(b"other")
+    made.download(folder)
+    server.cli("export", "verify", str(folder))
+    made.delete()
+    with pytest.raises(colonnade.NotFound):
+        made.download(tmp_path / "again")
+
+
+def test_exports_of_queries_folders_and_changes(client: colonnade.Client, tmp_path: Path) -> None:
+    client.ingest("model_calls", calls(30))
+    first = client.table("model_calls").version
+    client.ingest("model_calls", calls(3, 30))
+    changed = client.export("model_calls", since=first, columns=["id"], format="csv", to=tmp_path / "changed")
+    lines = (tmp_path / "changed" / changed.files[0]).read_text().splitlines()
+    assert sorted(lines[1:]) == ["c30,insert", "c31,insert", "c32,insert"]
+    by_model = client.export("model_calls", partition_by=["model"], to=tmp_path / "by-model")
+    assert by_model.rows == 33
+    import pyarrow.dataset as ds
+
+    counted = ds.dataset(tmp_path / "by-model", partitioning="hive", exclude_invalid_files=True).to_table()
+    assert sorted(set(counted["model"].to_pylist())) == ["large", "small"] and counted.num_rows == 33
+    query = client.export(sql="SELECT model, count(*) AS calls FROM model_calls GROUP BY model", format="ndjson")
+    assert query.rows == 2 and query.manifest["source"]["sql"].startswith("SELECT")
