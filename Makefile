@@ -101,6 +101,14 @@ test-kill: build ## kill a loaded server at 50 random moments; prints its seed
 test-exports: build ## kill exports at 200 random moments: none is taken for whole, each goes on; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_exports_are_killed -- --nocapture
 
+.PHONY: bench-exports
+bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
+	benches/exports.sh
+
+.PHONY: test-recipes
+test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for
+	tests/peers/run-recipes.sh
+
 .PHONY: python
 python: build ## the Python package: types by mypy and pyright, tests against a real server, wheel and sdist
 	python/check.sh "$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/colonnade" $(CACHE)/python

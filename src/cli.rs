@@ -416,6 +416,9 @@ pub enum SqlFormat {
 pub struct Datasets {
     /// Show this one with its columns and versions
     pub dataset: Option<String>,
+    /// Print where it lies, for readers of Delta Lake
+    #[arg(long, requires = "dataset", conflicts_with = "json")]
+    pub path: bool,
     /// Print as one JSON document
     #[arg(long)]
     pub json: bool,

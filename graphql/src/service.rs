@@ -146,6 +146,11 @@ impl ServiceInner {
         self.held(&who.tenant, Room(room)).await
     }
 
+    /// Waits for a place where something is made for which there is room.
+    pub(crate) async fn place(&self, who: &Principal) -> Result<Taken> {
+        self.lanes.places().take(&who.tenant, 1).await.map_err(no_places)
+    }
+
     /// Waits for room for an answer of so many bytes that is there.
     pub(crate) async fn room(&self, who: &Principal, bytes: usize) -> Result<Room> {
         let units = bytes.div_ceil(ROOM_UNIT_BYTES).min(self.answers.share_of_subject());

@@ -266,3 +266,24 @@ def test_exports_of_queries_folders_and_changes(client: colonnade.Client, tmp_pa
     assert sorted(set(counted["model"].to_pylist())) == ["large", "small"] and counted.num_rows == 33
     query = client.export(sql="SELECT model, count(*) AS calls FROM model_calls GROUP BY model", format="ndjson")
     assert query.rows == 2 and query.manifest["source"]["sql"].startswith("SELECT")
+
+
+def test_the_lines_of_the_readme(server: Server, client: colonnade.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    client.ingest("model_calls", calls(200))
+    client.ingest("tickets", [{"id": "t1", "created_at": BEGIN, "subject": "a bill", "body": "twice", "team": "billing"}])
+    page = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = [block.split("```")[0] for block in page.split("```python\n")[1:]]
+    assert len(blocks) == 3 and len(blocks[0].strip().splitlines()) == 5
+    names: dict[str, Any] = {}
+    exec(blocks[0].replace("http://127.0.0.1:8642", server.url), names)
+    exec(blocks[1], names)
+    assert len(names["then"]) == 200
+    watching = threading.Thread(target=lambda: exec(blocks[2], names), daemon=True)
+    watching.start()
+    deadline = time.monotonic() + 20
+    number = 1
+    while ("twice" not in (told := capsys.readouterr().out)) and time.monotonic() < deadline:
+        number += 1
+        client.ingest("tickets", [{"id": f"t{number}", "created_at": BEGIN, "subject": "a bill", "body": "twice", "team": "billing"}])
+        time.sleep(0.3)
+    assert "twice" in told

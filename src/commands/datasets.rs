@@ -19,6 +19,9 @@ pub async fn datasets(arguments: Datasets, settings: &Settings, output: &Output)
     let engine = open_to_read(settings).await?;
     let shown = match &arguments.dataset {
         None => list(&engine, settings, output).await,
+        Some(name) if arguments.path => {
+            place(&engine, &DatasetName::new(name)?, settings, output).await
+        }
         Some(name) => show(&engine, &DatasetName::new(name)?, settings, output).await,
     };
     close(&engine, shown).await
@@ -56,6 +59,22 @@ pub(super) async fn list(engine: &Engine, settings: &Settings, output: &Output) 
         })
         .collect();
     output.line(&columns(&["dataset", "rows", "version", "size", "what a row is"], &rows))
+}
+
+/// Where a dataset lies, as any reader of Delta Lake finds it.
+async fn place(
+    engine: &Engine,
+    name: &DatasetName,
+    settings: &Settings,
+    output: &Output,
+) -> Result<()> {
+    let who = settings.principal()?;
+    engine.catalog(&who).await?.dataset(name)?;
+    let (tenant, name) = (who.tenant.as_str(), name.as_str());
+    output.line(&match engine.folder() {
+        Some(folder) => folder.join(tenant).join(name).display().to_string(),
+        None => format!("{}/{tenant}/{name}", settings.data().trim_end_matches('/')),
+    })
 }
 
 pub(super) async fn show(

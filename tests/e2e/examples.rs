@@ -99,6 +99,8 @@ impl Reader {
                 "toml" => self.sets(&example.place, &text).await,
                 // What is printed, pictures, and parts of an answer.
                 "text" | "json" => {}
+                // `make test-recipes` and `make python` try these.
+                "python" => {}
                 other => panic!("{}: how is `{other}` tried?", example.place),
             }
         }
@@ -405,6 +407,7 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     reader.read("docs/sql.md").await;
     reader.read("docs/queries.md").await;
     reader.read("docs/exports.md").await;
+    reader.read("docs/without-us.md").await;
     reader.read("README.md").await;
 }
 
@@ -538,6 +541,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/sql.md",
         "docs/queries.md",
         "docs/exports.md",
+        "docs/without-us.md",
         "docs/triage.md",
         "docs/embedding.md",
         "docs/duplicates.md",

@@ -40,23 +40,28 @@ pub struct SqlQuery {
     values: BTreeSet<String>,
 }
 
+fn one_query(text: &str) -> Result<Statement> {
+    check_text(text)?;
+    let mut statements = DFParserBuilder::new(text).build()?.parse_statements()?;
+    let count = statements.len();
+    let (Some(statement), 1) = (statements.pop_front(), count) else {
+        return Err(bad(format!("SQL: expected one query, found {count}")));
+    };
+    if !matches!(&statement, Statement::Statement(sql) if matches!(**sql, Sql::Query(_))) {
+        let what = refused(&statement).unwrap_or_else(|| {
+            let text = statement.to_string();
+            text.split_whitespace().next().unwrap_or("this").to_ascii_uppercase()
+        });
+        return Err(bad(format!("SQL: expected a query (SELECT, WITH), found {what}")));
+    }
+    Ok(statement)
+}
+
 impl SqlQuery {
     /// Reads a query: one SELECT, WITH or VALUES over datasets, in which `$name` stands for a value. BAD_INPUT for anything else, and
     /// for what gives other rows each time, as `now()`.
     pub fn parse(text: &str) -> Result<Self> {
-        check_text(text)?;
-        let mut statements = DFParserBuilder::new(text).build()?.parse_statements()?;
-        let count = statements.len();
-        let (Some(mut statement), 1) = (statements.pop_front(), count) else {
-            return Err(bad(format!("SQL: expected one query, found {count}")));
-        };
-        if !matches!(&statement, Statement::Statement(sql) if matches!(**sql, Sql::Query(_))) {
-            let what = refused(&statement).unwrap_or_else(|| {
-                let text = statement.to_string();
-                text.split_whitespace().next().unwrap_or("this").to_ascii_uppercase()
-            });
-            return Err(bad(format!("SQL: expected a query (SELECT, WITH), found {what}")));
-        }
+        let mut statement = one_query(text)?;
         require_narrow(&statement)?;
         bind_arrows(&mut statement);
         let mut found = Found::default();
@@ -68,6 +73,16 @@ impl SqlQuery {
         let tables = tables.iter().filter(|table| found.tables.contains(*table));
         let datasets = tables.map(dataset_of).collect::<Result<_>>()?;
         Ok(Self { statement, datasets, values: found.values })
+    }
+
+    /// Fails unless `text` is one query over datasets: what says how it is planned, and what is set, tells of more than rows.
+    pub fn require_rows(text: &str) -> Result<()> {
+        let statement = one_query(text)?;
+        let (tables, _) = resolve_table_references(&statement, true)?;
+        match tables.iter().find(|table| table.schema().is_some_and(|schema| schema != SCHEMA)) {
+            None => Ok(()),
+            Some(table) => Err(bad(format!("SQL: expected datasets, found {table}"))),
+        }
     }
 
     /// The datasets that it reads.

@@ -27,7 +27,7 @@ const ON_THE_WAY_MAX: usize = 2;
 pub(crate) struct Target(Root);
 
 /// A file that is being written. It is there once it is finished, and before that not at all.
-pub(crate) struct Upload(WriteMultipart);
+pub(crate) struct Upload(Option<WriteMultipart>);
 
 impl Target {
     /// The place that `text` names; a folder is made when it is not there, unless it is only read.
@@ -89,12 +89,15 @@ impl Target {
         Ok(newest.await?)
     }
 
-    /// Removes it and the folders in it, where they are folders and empty.
-    pub(crate) async fn remove_folders(&self) {
+    /// Removes what is left of it, where it is a folder: also what no listing shows, of files that never became whole.
+    pub(crate) async fn remove_folder(&self) {
         let Some(folder) = self.folder() else { return };
-        let removed = tokio::task::spawn_blocking(move || remove_empty(&folder)).await;
-        if let Err(error) = removed {
-            tracing::debug!(%error, "empty folders stay there");
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+        // One that is gone already is what was wanted.
+        if let Ok(Err(error)) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::debug!(%error, "a folder stays there");
         }
     }
 
@@ -158,7 +161,7 @@ impl Target {
     /// Begins a file.
     pub(crate) async fn begin(&self, name: &str) -> Result<Upload> {
         let upload = self.0.store().put_multipart(&path_of(name)?).await?;
-        Ok(Upload(WriteMultipart::new_with_chunk_size(upload, PIECE_BYTES)))
+        Ok(Upload(Some(WriteMultipart::new_with_chunk_size(upload, PIECE_BYTES))))
     }
 
     /// Some bytes of a file, as they are read; `None` where there is none.
@@ -289,34 +292,44 @@ fn path_of(name: &str) -> Result<Path> {
         .map_err(|error| Error::environment(Code::BadInput, "the name of a file", error))
 }
 
-fn remove_empty(folder: &FilePath) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_empty(&entry.path());
-        }
-    }
-    // One that is not empty stays.
-    let _ = std::fs::remove_dir(folder);
-}
-
 impl Upload {
     /// Takes bytes, as soon as there is room for them.
     pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.0.wait_for_capacity(ON_THE_WAY_MAX).await?;
-        self.0.put(bytes);
+        if let Some(upload) = &mut self.0 {
+            upload.wait_for_capacity(ON_THE_WAY_MAX).await?;
+            upload.put(bytes);
+        }
         Ok(())
     }
 
     /// Makes it a file.
-    pub(crate) async fn finish(self) -> Result<()> {
-        self.0.finish().await?;
+    pub(crate) async fn finish(mut self) -> Result<()> {
+        if let Some(upload) = self.0.take() {
+            upload.finish().await?;
+        }
         Ok(())
     }
 
     /// Leaves nothing of it.
-    pub(crate) async fn abort(self) {
-        if let Err(error) = self.0.abort().await {
-            tracing::debug!(%error, "what was written of a file stays there");
+    pub(crate) async fn abort(mut self) {
+        if let Some(upload) = self.0.take() {
+            abort(upload).await;
         }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Whoever wrote it was told to end: a store would keep what was sent, and show it nowhere.
+        if let (Some(upload), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(abort(upload));
+        }
+    }
+}
+
+async fn abort(upload: WriteMultipart) {
+    if let Err(error) = upload.abort().await {
+        tracing::debug!(%error, "what was written of a file stays there");
     }
 }

@@ -217,10 +217,16 @@ async fn no_more_is_kept_than_a_tenant_may_have() {
         let place = ExportPlace::Own { id: RunId::new().to_string(), keep_days: 1, bytes_max };
         ExportRequest { to: place, ..own(RunId::new()) }
     };
-    made(&engine, &who(), &small(1)).await;
     let session = session(&engine).await;
-    let full = export(&engine, &who(), &session, &small(1), &Ends::never()).await.unwrap_err();
-    assert_eq!(full.code(), Code::LimitExceeded, "{full}");
+    let whole = made(&engine, &who(), &small(1 << 20)).await;
+    // Where there is no room, and where there is less than one takes.
+    for bytes_max in [1, whole.bytes, whole.bytes * 2] {
+        let asked = small(bytes_max);
+        let full = export(&engine, &who(), &session, &asked, &Ends::never()).await.unwrap_err();
+        assert_eq!(full.code(), Code::LimitExceeded, "{full}");
+        let ExportPlace::Own { id, .. } = &asked.to else { panic!("elsewhere") };
+        engine.remove_export(&who(), id).await.unwrap();
+    }
     made(&engine, &who(), &small(1 << 20)).await;
 }
 
@@ -315,4 +321,15 @@ async fn places_that_keep_nothing_or_lead_elsewhere_are_refused() {
         let refused = exported(&engine, &asked).await.unwrap_err().to_string();
         assert!(refused.contains(says), "{to}: {refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_tried_again_finds_what_it_made_whole() {
+    let (engine, id) = (filled().await, RunId::new());
+    let of = |run: &str| ExportRequest { run_id: Some(run.to_owned()), ..own(id) };
+    let first = made(&engine, &who(), &of("a")).await;
+    assert_eq!(made(&engine, &who(), &of("a")).await, first);
+    let session = session(&engine).await;
+    let other = export(&engine, &who(), &session, &of("b"), &Ends::never()).await.unwrap_err();
+    assert_eq!(other.code(), Code::Conflict, "{other}");
 }

@@ -153,10 +153,15 @@ impl RowsAnswer {
         let Some(mut rows) = self.rows.take() else { return Ok(None) };
         let service = Arc::clone(&self.service);
         let work = async {
-            let held = service.turn(&self.who).await?;
+            // Who has room for all rows waits for none beside it, which others like it would wait for, too.
+            let (held, place) = match &self._held {
+                None => (Some(service.turn(&self.who).await?), None),
+                Some(_) => (None, Some(service.place(&self.who).await?)),
+            };
             let work = async move {
                 let piece = rows.piece().await?;
-                let room = held.room.of(bytes_of(&piece));
+                let room = held.map(|held| held.room.of(bytes_of(&piece)));
+                drop(place);
                 Ok::<_, Error>((rows, piece, room))
             };
             service.lanes.run(&self.who.tenant, work).await.flatten()
@@ -164,7 +169,7 @@ impl RowsAnswer {
         let time_max = service.limits.stream_time_max;
         let (rows, piece, room) = before(self.until, time_max, work).await?;
         if piece.is_some() {
-            (self.rows, self.room) = (Some(rows), Some(room));
+            (self.rows, self.room) = (Some(rows), room);
         }
         service.meter.stream_bytes.add(bytes_of(&piece) as u64);
         Ok(piece)

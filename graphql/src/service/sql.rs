@@ -104,7 +104,10 @@ impl Rows {
         bytes_max: usize,
     ) -> Result<(Self, BTreeMap<DatasetName, Version>)> {
         let frame = match request.parameters.is_empty() {
-            true => session.sql(&request.sql).await?,
+            true => {
+                SqlQuery::require_rows(&request.sql)?;
+                session.sql(&request.sql).await?
+            }
             false => {
                 let query = SqlQuery::parse(&request.sql)?;
                 session.query(&query, &request.parameters).await?

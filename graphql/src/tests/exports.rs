@@ -194,10 +194,14 @@ async fn who_sees_a_part_exports_and_takes_that_part() {
     }
     // The same subject, which sees less by now, sees that there was one, and not what is in it.
     let narrowed = Principal { subject: "few".to_owned(), ..fewer.clone() };
-    let query =
-        format!("{{ export(id: \"{}\") {{ state rows files {{ url }} }} }}", text(&own["id"]));
+    let query = format!(
+        "{{ export(id: \"{}\") {{ state rows files {{ url }} run {{ summary stages {{ rowsOut }} inputs {{ rows }} }} }} }}",
+        text(&own["id"])
+    );
     let answer = rig.ask_as(&narrowed, query.as_str()).await;
-    assert_eq!(answer["data"]["export"], json!({"state": "SUCCEEDED", "rows": null, "files": []}));
+    let run = json!({"summary": null, "stages": [], "inputs": [{"rows": null}]});
+    let expected = json!({"state": "SUCCEEDED", "rows": null, "files": [], "run": run});
+    assert_eq!(answer["data"]["export"], expected, "{answer:#}");
     let listed = rig.ask_as(&few, "{ exports { id } }").await;
     assert_eq!(listed["data"]["exports"], json!([{"id": own["id"]}]));
     // What a reader may not do with runs it may not do by this way.
@@ -232,6 +236,11 @@ async fn what_is_wrong_with_an_export_is_told() {
     let answer = rig.data(query).await;
     let message = text(&answer["createExport"]["run"]["error"]["message"]);
     assert!(message.contains("did you mean model?"), "{message}");
-    let many = rig.ask("{ exports(first: 1) { files { url(expiresIn: 0) } } }").await;
-    assert!(many["data"]["exports"][0]["files"].as_array().is_some_and(Vec::is_empty), "{many:#}");
+    made(&rig, &who(), "dataset: \"calls\"").await;
+    for (seconds, is_good) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
+        let query = format!("{{ exports(first: 1) {{ files {{ url(expiresIn: {seconds}) }} }} }}");
+        let answer = rig.ask(&query).await;
+        let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.contains("expected 1 to 604800"), !is_good, "{answer:#}");
+    }
 }

@@ -44,7 +44,8 @@ impl OpenFile {
         self.rows
     }
 
-    pub(super) async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+    /// Writes rows; the bytes that came of them so far and were handed on.
+    pub(super) async fn write(&mut self, batch: RecordBatch) -> Result<u64> {
         let Some(mut encoder) = self.encoder.take() else {
             return Err(Error::internal("rows for a file that failed"));
         };
@@ -60,8 +61,8 @@ impl OpenFile {
         self.send(PIECE_BYTES).await
     }
 
-    /// Writes its end, and makes it a file.
-    pub(super) async fn finish(mut self) -> Result<File> {
+    /// Writes its end, and makes it a file; the bytes of that end.
+    pub(super) async fn finish(mut self) -> Result<(File, u64)> {
         let written = match self.encoder.take() {
             None => Err(Error::internal("a file that failed was to be whole")),
             Some(encoder) => blocking(move || encoder.finish()).await.flatten(),
@@ -70,14 +71,17 @@ impl OpenFile {
             Ok(()) => self.send(1).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = sent {
-            self.upload.abort().await;
-            return Err(error);
-        }
+        let end = match sent {
+            Ok(end) => end,
+            Err(error) => {
+                self.upload.abort().await;
+                return Err(error);
+            }
+        };
         self.upload.finish().await?;
         let tallied = self.tally.tallied();
         let (bytes, sha256) = (tallied.bytes, tallied.sha256);
-        Ok(File { name: self.name, rows: self.rows as u64, bytes, sha256 })
+        Ok((File { name: self.name, rows: self.rows as u64, bytes, sha256 }, end))
     }
 
     /// Leaves nothing of it.
@@ -85,11 +89,14 @@ impl OpenFile {
         self.upload.abort().await;
     }
 
-    async fn send(&mut self, least: usize) -> Result<()> {
-        if self.pieces.len() >= least {
-            self.upload.write(self.pieces.take()).await?;
+    async fn send(&mut self, least: usize) -> Result<u64> {
+        if self.pieces.len() < least {
+            return Ok(0);
         }
-        Ok(())
+        let bytes = self.pieces.take();
+        let sent = bytes.len() as u64;
+        self.upload.write(bytes).await?;
+        Ok(sent)
     }
 }
 

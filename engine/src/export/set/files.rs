@@ -64,6 +64,8 @@ pub(super) fn folder(column: &str, value: Option<&str>) -> Result<String> {
     let mut name = String::new();
     let value: &dyn std::fmt::Display = match value {
         None => &NO_VALUE,
+        // That text is a value, too, and is read as the same one.
+        Some(NO_VALUE) => &NO_VALUE.replacen('_', "%5F", 1),
         Some(value) => &utf8_percent_encode(value, PLAIN),
     };
     // A text takes everything.
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(folder("on", Some("2026-01-02")).unwrap(), "on=2026-01-02/");
         assert_eq!(folder("on", Some("")).unwrap(), "on=/");
         assert_eq!(folder("a b", None).unwrap(), "a%20b=__HIVE_DEFAULT_PARTITION__/");
+        assert_eq!(folder("on", Some(NO_VALUE)).unwrap(), "on=%5F_HIVE_DEFAULT_PARTITION__/");
         assert!(folder("on", Some(&"x".repeat(252))).is_ok());
         let error = folder("on", Some(&"x".repeat(253))).unwrap_err();
         assert!(error.to_string().contains("256 letters"), "{error}");

@@ -30,7 +30,7 @@ pub use self::request::{ExportPlace, ExportRequest, ExportSource, ExportWatch, I
 
 use self::files::{MANIFEST, PLAN};
 use self::manifest::File;
-use self::work::{Owner, Writing};
+use self::work::{Owner, Room, Writing};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::export::{Form, Formulas};
@@ -49,7 +49,10 @@ pub async fn export(
     request: &ExportRequest,
     watch: &dyn ExportWatch,
 ) -> Result<Manifest> {
-    let target = place::open(engine, who, session, &request.to).await?;
+    let (target, left) = place::open(engine, who, session, &request.to).await?;
+    if let Some(whole) = own::made_before(&target, request).await? {
+        return Ok(whole);
+    }
     let owner = Owner::take(&target).await?;
     let (frame, plan) = plan::planned(engine, who, session, request).await?;
     let plan = match place::begun(&target, request, &plan).await? {
@@ -75,9 +78,14 @@ pub async fn export(
         partition_by: &request.partition_by,
         plan: &digest,
         owner: &owner,
+        room: &Room::new(left),
         on_rows: &on_rows,
     };
-    let at_a_time = std::thread::available_parallelism().map_or(1, usize::from).min(all.max(1));
+    let at_a_time = match request.options.form {
+        // What a workbook becomes is held until its end.
+        Form::Xlsx => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from).min(all.max(1)),
+    };
     // Each is made when it is its turn: there may be many.
     let part =
         |(number, part): (usize, Option<Part>)| -> BoxFuture<'_, Result<(usize, Vec<File>)>> {

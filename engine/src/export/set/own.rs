@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::files::MANIFEST;
 use super::manifest::{File, Manifest, verify};
+use super::request::{ExportPlace, ExportRequest};
 use crate::derived::AUDIT;
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
@@ -27,8 +28,6 @@ const BEGUN_MAX: TimeDelta = TimeDelta::days(2);
 pub struct ExportedFile {
     /// What the manifest says of it.
     pub file: File,
-    /// How the files are written.
-    pub form: String,
     target: Target,
 }
 
@@ -53,12 +52,32 @@ fn unknown(id: &str) -> Error {
     Error::user(Code::NotFound, format!("export {shown:?}: there is none, or it is no more"))
 }
 
-/// Fails where the tenant has no room for one more.
-pub(super) async fn require_room(engine: &Engine, who: &Principal, bytes_max: u64) -> Result<()> {
+/// What a try of the same run before made whole.
+pub(super) async fn made_before(
+    target: &Target,
+    request: &ExportRequest,
+) -> Result<Option<Manifest>> {
+    let (ExportPlace::Own { .. }, Some(run)) = (&request.to, &request.run_id) else {
+        return Ok(None);
+    };
+    let whole = Manifest::of(target).await?;
+    Ok(whole.filter(|whole| whole.run_id.as_ref() == Some(run)))
+}
+
+/// Bytes that the tenant has room for, beside its other exports. Fails where there is none.
+pub(super) async fn room(
+    engine: &Engine,
+    who: &Principal,
+    id: &str,
+    bytes_max: u64,
+) -> Result<u64> {
     let all = Target::of_root(engine.lake().root(), [who.tenant.as_str(), FOLDER]);
-    let bytes: u64 = all.list().await?.values().sum();
+    let own = format!("{id}/");
+    let there = all.list().await?;
+    let others = there.iter().filter(|(name, _)| !name.starts_with(&own));
+    let bytes = others.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
     if bytes < bytes_max {
-        return Ok(());
+        return Ok(bytes_max - bytes);
     }
     let says = format!(
         "the exports of tenant {} take {bytes} bytes, and {bytes_max} are what they may take; expected one that is deleted first",
@@ -116,7 +135,7 @@ impl Engine {
             None if name == MANIFEST => as_file(&target).await?.ok_or_else(|| unknown(id))?,
             None => return Err(unknown(&format!("{id}/{name}"))),
         };
-        Ok(ExportedFile { file, form: manifest.form, target })
+        Ok(ExportedFile { file, target })
     }
 
     /// Removes an export, whole or not; whether there was one. Who sees all of the tenant may, and whoever had it made that sees the same
@@ -142,25 +161,32 @@ impl Engine {
             let all = Target::of_root(self.lake().root(), [tenant.as_str(), FOLDER]);
             for id in all.folders().await? {
                 let Ok(target) = target(self, &tenant, &id) else { continue };
-                let is_over = match Manifest::of(&target).await {
-                    Ok(Some(manifest)) => manifest.is_over(now),
-                    Ok(None) => {
-                        target.newest().await?.is_none_or(|newest| newest < now - BEGUN_MAX)
+                match swept_one(&target, now).await {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => {
+                        swept.exports += 1;
+                        swept.bytes += bytes;
+                        tracing::info!(%tenant, %id, bytes, "an export's time is over");
                     }
+                    // Others go all the same.
                     Err(error) => {
-                        tracing::warn!(%tenant, %id, %error, "an export's manifest can not be read");
-                        false
+                        let detail = error.detail();
+                        tracing::warn!(%tenant, %id, detail, "an export can not be looked at");
                     }
-                };
-                if let Some(bytes) = if is_over { remove(&target).await? } else { None } {
-                    swept.exports += 1;
-                    swept.bytes += bytes;
-                    tracing::info!(%tenant, %id, bytes, "an export's time is over");
                 }
             }
         }
         Ok(swept)
     }
+}
+
+/// Removes one whose time is over; its bytes, where it was.
+async fn swept_one(target: &Target, now: DateTime<Utc>) -> Result<Option<u64>> {
+    let is_over = match Manifest::of(target).await? {
+        Some(manifest) => manifest.is_over(now),
+        None => target.newest().await?.is_none_or(|newest| newest < now - BEGUN_MAX),
+    };
+    if is_over { remove(target).await } else { Ok(None) }
 }
 
 /// The manifest itself, which can not say of itself what it is.
@@ -180,7 +206,7 @@ async fn remove(target: &Target) -> Result<Option<u64>> {
     for name in there.keys() {
         target.remove(name).await?;
     }
-    target.remove_folders().await;
+    target.remove_folder().await;
     Ok((!there.is_empty()).then(|| there.values().sum()))
 }
 

@@ -22,21 +22,22 @@ pub(super) fn shown(place: &ExportPlace) -> &str {
     }
 }
 
-/// Opens the place.
+/// Opens the place, and says how many bytes there is room for.
 pub(super) async fn open(
     engine: &Engine,
     who: &Principal,
     session: &Session,
     place: &ExportPlace,
-) -> Result<Target> {
+) -> Result<(Target, u64)> {
     match place {
         ExportPlace::Own { id, bytes_max, .. } => {
-            own::require_room(engine, who, *bytes_max).await?;
-            own::target(engine, &who.tenant, id)
+            let left = own::room(engine, who, id, *bytes_max).await?;
+            Ok((own::target(engine, &who.tenant, id)?, left))
         }
         ExportPlace::Elsewhere(text) => {
             session.require_outside(text)?;
-            Target::open(text, &Access::Writer { holder: "an export".to_owned() })
+            let access = Access::Writer { holder: "an export".to_owned() };
+            Ok((Target::open(text, &access)?, u64::MAX))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::{cast, partition};
@@ -22,7 +23,7 @@ use crate::export::{ExportOptions, Form};
 use crate::session::Session;
 use crate::storage::{Target, TargetLock};
 
-/// Most files that one part becomes: more is a mistake in what makes folders.
+/// Most files of an export: more is a mistake in what makes folders, and no manifest for anybody.
 const FILES_MAX: usize = 20_000;
 /// Rows of one sheet, without the line of names.
 const SHEET_ROWS_MAX: usize = (1 << 20) - 1;
@@ -37,6 +38,7 @@ pub(super) struct Writing<'a> {
     /// What tells what is exported from what others export.
     pub(super) plan: &'a str,
     pub(super) owner: &'a Owner,
+    pub(super) room: &'a Room,
     pub(super) on_rows: &'a (dyn Fn(u64) -> Result<()> + Sync),
 }
 
@@ -46,6 +48,10 @@ impl Writing<'_> {
         if let Some(done) = self.done(number).await? {
             let rows = done.iter().map(|file| file.rows);
             (self.on_rows)(rows.fold(0, u64::saturating_add))?;
+            for file in &done {
+                self.room.another();
+                self.room.take(file.bytes)?;
+            }
             return Ok((number, done));
         }
         let mut part = Part { writing: self, number, files: Vec::new(), open: None };
@@ -83,6 +89,36 @@ impl Writing<'_> {
             _ => self.file_rows,
         }
         .max(1)
+    }
+}
+
+/// Room for files: so many, and so many bytes.
+pub(super) struct Room {
+    files: AtomicUsize,
+    bytes: AtomicU64,
+    bytes_max: u64,
+}
+
+impl Room {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self { files: AtomicUsize::new(0), bytes: AtomicU64::new(0), bytes_max }
+    }
+
+    /// Fails where the tenant's exports would be more than they may be.
+    pub(super) fn take(&self, bytes: u64) -> Result<()> {
+        let taken = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if taken <= self.bytes_max {
+            return Ok(());
+        }
+        let says = format!(
+            "the tenant's exports have room for {} bytes more, and this one has more; expected fewer rows, or one that is deleted first",
+            self.bytes_max
+        );
+        Err(Error::user(Code::LimitExceeded, says))
+    }
+
+    fn another(&self) -> bool {
+        self.files.fetch_add(1, Ordering::Relaxed) < FILES_MAX
     }
 }
 
@@ -166,7 +202,8 @@ impl Part<'_> {
             }
             let Some((_, open)) = &mut self.open else { continue };
             let more = (rows.num_rows() - at).min(most - open.rows());
-            open.write(rows.slice(at, more)).await?;
+            let bytes = open.write(rows.slice(at, more)).await?;
+            self.writing.room.take(bytes)?;
             at += more;
             (self.writing.on_rows)(more as u64)?;
         }
@@ -174,12 +211,12 @@ impl Part<'_> {
     }
 
     async fn begin(&mut self, schema: &SchemaRef, folder: Folder) -> Result<()> {
-        if self.files.len() >= FILES_MAX {
+        if !self.writing.room.another() {
             let says = match self.writing.partition_by {
                 [] => "file_rows: it makes more than",
                 _ => "partition_by: its values make more than",
             };
-            let says = format!("{says} {FILES_MAX} files of one part; expected fewer");
+            let says = format!("{says} {FILES_MAX} files; expected fewer");
             return Err(Error::user(Code::BadInput, says));
         }
         let options = self.writing.options;
@@ -192,7 +229,9 @@ impl Part<'_> {
 
     async fn end(&mut self) -> Result<()> {
         if let Some((_, open)) = self.open.take() {
-            self.files.push(open.finish().await?);
+            let (file, bytes) = open.finish().await?;
+            self.writing.room.take(bytes)?;
+            self.files.push(file);
         }
         Ok(())
     }

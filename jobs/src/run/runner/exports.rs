@@ -2,7 +2,7 @@
 //!
 //! Who sees a part of a tenant has a part exported, and sees its own exports; who sees all of it sees all exports.
 
-use engine::{Error, Principal, Result, Role, RunId};
+use engine::{Code, Error, Principal, Result, Role, RunId};
 
 use super::Runner;
 use crate::kinds::export;
@@ -21,10 +21,19 @@ impl Runner {
         before: Option<RunId>,
     ) -> Result<Vec<RunRecord>> {
         who.require_in_part(Role::Reader)?;
-        let job = Some(export::NAME.to_owned());
-        let filter = RunFilter { job, limit: RUNS_LISTED_MAX, before, ..RunFilter::default() };
-        let mut records = self.list(&whole(who), filter).await?;
-        records.retain(|record| is_seen(record, who));
+        let (mut records, mut before) = (Vec::new(), before);
+        // Those of others are passed over, a page at a time.
+        while records.len() < limit {
+            let job = Some(export::NAME.to_owned());
+            let filter = RunFilter { job, limit: RUNS_LISTED_MAX, before, ..RunFilter::default() };
+            let page = self.list(&whole(who), filter).await?;
+            before = page.last().map(|record| record.id);
+            let is_last = page.len() < RUNS_LISTED_MAX;
+            records.extend(page.into_iter().filter(|record| is_seen(record, who)));
+            if is_last {
+                break;
+            }
+        }
         records.truncate(limit);
         Ok(records)
     }
@@ -48,7 +57,12 @@ impl Runner {
         let whole = whole(who);
         let record = match record.state.is_final() {
             true => record,
-            false => self.cancel(&whole, id).await?,
+            false => match self.cancel(&whole, id).await {
+                Ok(record) => record,
+                // It has ended in between.
+                Err(error) if error.code() == Code::Conflict => self.get(&whole, id).await?,
+                Err(error) => return Err(error),
+            },
         };
         self.shared.engine.remove_export(&whole, &id.to_string()).await?;
         Ok(record)
