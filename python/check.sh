@@ -12,9 +12,9 @@ if [ ! -e "$STAMP" ]; then
     touch "$STAMP"
 fi
 "$FOLDER/bin/pip" install --quiet --disable-pip-version-check --no-deps --editable .
-"$FOLDER/bin/mypy"
+"$FOLDER/bin/mypy" --cache-dir "$FOLDER/mypy"
 "$FOLDER/bin/pyright" --pythonpath "$FOLDER/bin/python"
-COLONNADE_BINARY="$BINARY" "$FOLDER/bin/pytest" --quiet tests
+COLONNADE_BINARY="$BINARY" "$FOLDER/bin/pytest" --quiet -p no:cacheprovider tests
 rm -rf "$FOLDER/dist"
 "$FOLDER/bin/python" -m build --no-isolation --outdir "$FOLDER/dist" .
 # What was built is what a newcomer installs.

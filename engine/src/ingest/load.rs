@@ -228,14 +228,9 @@ impl Ingest {
     }
 
     /// Gives the dataset the columns that the rows of a file bring; their names.
-    async fn grow(
-        &self,
-        who: &Principal,
-        table: &Arc<Table>,
-        written: &Written,
-    ) -> Result<Vec<String>> {
-        match &written.spec {
-            Some(spec) => self.lake.evolve(who, table, spec.columns.clone()).await,
+    async fn grow(&self, who: &Principal, to: &Arc<Table>, of: &Written) -> Result<Vec<String>> {
+        match of.spec.as_ref().filter(|_| of.brings_columns(to)) {
+            Some(spec) => self.lake.evolve(who, to, spec.columns.clone()).await,
             None => Ok(Vec::new()),
         }
     }
@@ -318,15 +313,12 @@ impl Ingest {
         request: Option<Numbered>,
         content: Option<Content>,
     ) -> Result<IngestReceipt> {
-        let added_columns = match written.brings_columns(table) {
-            false => Vec::new(),
-            true => match self.grow(who, table, &written).await {
-                Ok(added) => added,
-                Err(e) => {
-                    written.discard(table).await;
-                    return Err(e);
-                }
-            },
+        let added_columns = match self.grow(who, table, &written).await {
+            Ok(added) => added,
+            Err(e) => {
+                written.discard(table).await;
+                return Err(e);
+            }
         };
         let Written { files, rejects, accepted, quarantined, causes, .. } = written;
         let (lake, request) = (&self.lake, request.as_ref());

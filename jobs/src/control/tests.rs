@@ -8,7 +8,6 @@ use super::*;
 mod keys;
 mod pipelines;
 mod requests;
-mod secrets;
 use keys::{keys_are_made_used_and_revoked, there_are_not_more_keys_than_may_be};
 use pipelines::{
     a_cancelled_run_whose_worker_is_gone_is_to_end,
@@ -16,7 +15,6 @@ use pipelines::{
     what_becomes_of_one_tenants_runs_holds_up_no_other,
 };
 use requests::a_request_is_begun_once_and_told_again;
-use secrets::a_secret_is_made_once;
 const ROOM: Room = Room { open_max: 100_000, of_tenant_max: 100_000 };
 
 fn new_run(id: &str, tenant: &str) -> NewRun {
@@ -102,7 +100,6 @@ sentences! {
     keys_are_made_used_and_revoked,
     there_are_not_more_keys_than_may_be,
     a_request_is_begun_once_and_told_again,
-    a_secret_is_made_once,
 }
 
 async fn claimed(store: &SqlStore, wants: &Wants) -> Vec<String> {

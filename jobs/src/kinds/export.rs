@@ -363,7 +363,7 @@ impl Job for Export {
             let manifest =
                 engine::export(ctx.engine(), ctx.principal(), ctx.session(), &request, &watch);
             let manifest = manifest.await?;
-            stage.record.rows_out = manifest.rows;
+            (stage.record.rows_in, stage.record.rows_out) = (manifest.rows, manifest.rows);
             stage.record.bytes_written = manifest.bytes;
             stage.finish();
             Ok(Outcome {

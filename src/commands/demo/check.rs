@@ -163,9 +163,12 @@ impl Counted<'_> {
         let name = DatasetName::new(self.record.params["dataset"].as_str().unwrap_or_default())?;
         let all = catalog.datasets.get(&name).and_then(|entry| entry.rows).unwrap_or_default();
         let manifest = self.engine.verify_exported(self.who, &self.record.id.to_string()).await?;
-        let (rows, files) = (manifest.rows, manifest.files.len());
-        let note =
-            format!("{files} files of Parquet, {} bytes, as the manifest has them", manifest.bytes);
+        let (rows, bytes) = (manifest.rows, manifest.bytes);
+        let files = match manifest.files.len() {
+            1 => "1 file".to_owned(),
+            files => format!("{files} files"),
+        };
+        let note = format!("{files} of Parquet, {bytes} bytes, held against the manifest");
         Ok(Findings::new(all, rows.min(all), rows.saturating_sub(all), vec![note]))
     }
 

@@ -1,7 +1,7 @@
 //! Requests with keys in both databases.
 #![allow(clippy::unwrap_used)]
 
-use crate::control::{RequestKey, RequestState, RequestStore, SqlStore};
+use crate::control::{RequestKey, RequestState, RequestStore, SecretStore, SqlStore};
 
 fn request(tenant: &str, subject: &str, key: &str) -> RequestKey {
     RequestKey { tenant: tenant.into(), subject: subject.into(), key: key.into() }
@@ -35,4 +35,10 @@ pub(super) async fn a_request_is_begun_once_and_told_again(store: SqlStore) {
     // After some time it is not known any more.
     assert_eq!(begin(&of, "q", 101).await, RequestState::Answered("done".into()));
     assert_eq!(begin(&of, "q", 102).await, RequestState::Begun);
+    // Secrets are made once, too.
+    for (name, fresh, kept) in
+        [("a", "first", "first"), ("a", "second", "first"), ("b", "second", "second")]
+    {
+        assert_eq!(store.secret(name, fresh).await.unwrap(), kept);
+    }
 }

@@ -133,10 +133,8 @@ impl Run {
         let tenant = TenantId::new(&entry.tenant)?;
         // Who may run jobs may have their results written, without the right to write anything else.
         let roles = [Role::Reader, Role::Writer];
-        let who = Principal {
-            grants: grants.clone(),
-            ..Principal::new(tenant.clone(), &*record.requested_by, &roles)
-        };
+        let mut who = Principal::new(tenant.clone(), &*record.requested_by, &roles);
+        who.grants = grants.clone();
         let attempt_began_at = shared.now();
         record.started_at.get_or_insert(attempt_began_at);
         record.next_attempt_at = None;
