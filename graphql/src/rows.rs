@@ -12,9 +12,8 @@ use parking_lot::Mutex;
 
 use crate::error::over_limit;
 use crate::plan::shown::{Shown, schema_of, shown};
+use crate::service::streamed::{InPieces, PIECE_BYTES};
 
-/// Bytes that are handed over at once, about.
-const PIECE_BYTES: usize = 256 << 10;
 /// Bytes of rows that become text at once, about: a batch of long ones has many times more.
 const ENCODED_BYTES: usize = 1 << 20;
 
@@ -169,8 +168,38 @@ impl Rows {
         })
     }
 
-    /// The next piece; none behind the last. Where this fails the answer is not whole, and is not to look so.
-    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>> {
+    /// The next rows of the page.
+    async fn read(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(reading) = &mut self.source {
+            let wanted = self.about.rows - self.rows_read;
+            let batch = match wanted {
+                0 => None,
+                _ => reading.batches.try_next().await.map_err(Error::from)?,
+            };
+            let Some(batch) = batch else {
+                self.source = None;
+                break;
+            };
+            let skipped = reading.skip.min(batch.num_rows());
+            reading.skip -= skipped;
+            let rows = (batch.num_rows() - skipped).min(wanted);
+            if rows > 0 {
+                self.rows_read += rows;
+                return Ok(Some(batch.slice(skipped, rows)));
+            }
+        }
+        match self.rows_read == self.about.rows {
+            true => Ok(None),
+            false => Err(Error::internal(format!(
+                "a page of {} rows gave {} when it was read again",
+                self.about.rows, self.rows_read
+            ))),
+        }
+    }
+}
+
+impl InPieces for Rows {
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
         while self.pieces.len() < PIECE_BYTES {
             let Some(encoder) = &mut self.encoder else { break };
             match self.left.take() {
@@ -199,35 +228,6 @@ impl Rows {
         }
         let piece = self.pieces.take();
         Ok((!piece.is_empty()).then_some(piece))
-    }
-
-    /// The next rows of the page.
-    async fn read(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(reading) = &mut self.source {
-            let wanted = self.about.rows - self.rows_read;
-            let batch = match wanted {
-                0 => None,
-                _ => reading.batches.try_next().await.map_err(Error::from)?,
-            };
-            let Some(batch) = batch else {
-                self.source = None;
-                break;
-            };
-            let skipped = reading.skip.min(batch.num_rows());
-            reading.skip -= skipped;
-            let rows = (batch.num_rows() - skipped).min(wanted);
-            if rows > 0 {
-                self.rows_read += rows;
-                return Ok(Some(batch.slice(skipped, rows)));
-            }
-        }
-        match self.rows_read == self.about.rows {
-            true => Ok(None),
-            false => Err(Error::internal(format!(
-                "a page of {} rows gave {} when it was read again",
-                self.about.rows, self.rows_read
-            ))),
-        }
     }
 }
 

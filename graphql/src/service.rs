@@ -6,6 +6,7 @@
 pub(crate) mod rows;
 pub(crate) mod sql;
 pub(crate) mod stream;
+pub(crate) mod streamed;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

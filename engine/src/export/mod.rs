@@ -102,6 +102,14 @@ impl Form {
         }
     }
 
+    /// How names of its files end.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::ArrowStream => "arrows",
+            of => of.name(),
+        }
+    }
+
     /// Its media type.
     pub fn media_type(self) -> &'static str {
         match self {

@@ -9,12 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use engine::{Code, Error, ExportedFile, Principal, Result, Role};
-use futures::{StreamExt as _, stream};
+use futures::TryStreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Request, Response};
 
 use super::trace::RequestIds;
-use super::{App, Pass, Purpose, etag, wire};
+use super::{App, Pass, Purpose, etag, pieces, wire};
 use crate::downloads::{Download, Signed};
 use crate::error::bad_input;
 
@@ -99,9 +101,9 @@ async fn answer(
     let length = range.end - range.start;
     let body = match *method == Method::HEAD {
         true => Body::empty(),
-        false => sent(file, range.clone(), pass).await?,
+        false => pieces::body(Taken(file.bytes(range.clone()).await?), pass),
     };
-    let mut response = wire::body(status, media_type(&file.file.name), body);
+    let mut response = wire::body(status, file.media_type(), body);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_LENGTH, &length.to_string());
     if status == StatusCode::PARTIAL_CONTENT {
@@ -176,42 +178,16 @@ fn range(asked: &HeaderMap, tag: &HeaderValue, all: u64) -> Asked {
     }
 }
 
-/// The bytes, as the client takes them. Who asked may be let in no longer while it goes on.
-async fn sent(file: &ExportedFile, range: Bytes<u64>, pass: Option<Pass>) -> Result<Body> {
-    let bytes = file.bytes(range).await?;
-    let pieces = stream::unfold(Some((bytes, pass)), |going| async move {
-        let (mut bytes, pass) = going?;
-        let piece = match &pass {
-            None => bytes.next().await,
-            Some(pass) => tokio::select! {
-                piece = bytes.next() => piece,
-                why = pass.over() => Some(Err(why)),
-            },
-        };
-        match piece? {
-            Ok(piece) => Some((Ok(piece), Some((bytes, pass)))),
-            Err(error) => {
-                tracing::warn!(detail = error.detail(), "a download is broken off");
-                Some((Err(std::io::Error::other("the file is not whole")), None))
-            }
-        }
-    });
-    Ok(Body::from_bytes_stream(pieces))
-}
+/// The bytes, as the client takes them.
+struct Taken(BoxStream<'static, Result<bytes::Bytes>>);
 
-/// The media type of a file, by how its name ends.
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit('.').next().unwrap_or_default() {
-        "json" => "application/json",
-        "ndjson" => "application/x-ndjson",
-        "csv" => "text/csv",
-        "arrow" => "application/vnd.apache.arrow.file",
-        "arrows" => "application/vnd.apache.arrow.stream",
-        "parquet" => "application/vnd.apache.parquet",
-        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        "gz" => "application/gzip",
-        "zst" => "application/zstd",
-        _ => "application/octet-stream",
+impl pieces::Sent for Taken {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<bytes::Bytes>>> {
+        Box::pin(self.0.try_next())
+    }
+
+    fn broken(&self, error: &Error) {
+        tracing::warn!(detail = error.detail(), "a download is broken off");
     }
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod ingest;
 mod listen;
 mod negotiate;
+mod pieces;
 mod rows;
 mod socket;
 mod sql;

@@ -1,19 +1,19 @@
 //! Answers in rows: CSV, lines of JSON, Arrow. What stands beside rows in other answers is in their headers.
 
-use std::io;
-
-use engine::{Code, Error};
-use futures::stream;
+use bytes::Bytes;
+use engine::{Code, Error, Result};
+use futures::future::BoxFuture;
+use poem::Response;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use poem::{Body, Response};
 
 use super::http::refusal;
 use super::negotiate::{Media, RowsMedia};
 use super::trace::RequestIds;
-use super::{App, Pass, wire};
+use super::{App, Pass, pieces, wire};
 use crate::answer::{Answer, Stage};
 use crate::service::Accepts;
 use crate::service::rows::RowsAnswer;
+use crate::service::streamed::{InPieces, Streamed};
 
 /// Answers `request` as its client likes its rows.
 pub(super) async fn respond(
@@ -51,25 +51,10 @@ fn failed(answer: Answer, method: &Method) -> Response {
 }
 
 fn streamed(rows: RowsAnswer, pass: Pass, media: RowsMedia) -> Response {
-    let about = rows.about.clone();
+    let RowsAnswer { about, cost, pieces } = rows;
+    let sent = Rows { of: about.dataset.clone(), pieces };
     let content_type = Media::Rows(media).content_type();
-    let cost = rows.cost;
-    // Who asked may be let in no longer while it goes on.
-    let pieces = stream::unfold(Some((rows, pass)), |going| async move {
-        let (mut rows, pass) = going?;
-        let piece = tokio::select! {
-            piece = rows.next() => piece,
-            why = pass.over() => Err(why),
-        };
-        match piece {
-            Ok(piece) => Some((Ok(piece?), Some((rows, pass)))),
-            Err(error) => Some((Err(broken(&rows, &error)), None)),
-        }
-    });
-    let mut response = Response::builder()
-        .status(StatusCode::OK)
-        .header(header::CONTENT_TYPE, content_type)
-        .body(Body::from_bytes_stream(pieces));
+    let mut response = wire::body(StatusCode::OK, content_type, pieces::body(sent, Some(pass)));
     let texts = [
         ("x-colonnade-dataset", Some(about.dataset)),
         ("x-colonnade-version", Some(about.version.to_string())),
@@ -86,14 +71,21 @@ fn streamed(rows: RowsAnswer, pass: Pass, media: RowsMedia) -> Response {
     response
 }
 
-/// Ends the connection, so that nobody takes for whole what is not.
-fn broken(rows: &RowsAnswer, error: &Error) -> io::Error {
-    rows.count_broken();
-    tracing::warn!(
-        code = error.code().as_str(),
-        dataset = rows.about.dataset,
-        detail = error.detail(),
-        "a streamed page is broken off"
-    );
-    io::Error::other("the answer is not whole")
+/// Rows that are sent.
+pub(super) struct Rows<P> {
+    /// What they are of.
+    pub(super) of: String,
+    pub(super) pieces: Streamed<P>,
+}
+
+impl<P: InPieces> pieces::Sent for Rows<P> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
+        Box::pin(self.pieces.next())
+    }
+
+    fn broken(&self, error: &Error) {
+        self.pieces.count_broken();
+        let (code, detail) = (error.code().as_str(), error.detail());
+        tracing::warn!(code, dataset = self.of, detail, "a streamed page is broken off");
+    }
 }

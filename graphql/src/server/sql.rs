@@ -4,20 +4,19 @@
 //! their grants show, as everywhere. An error before the first row is an answer with its status; one behind it breaks the connection off.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
-use engine::{AsOf, Error, ExportOptions, Form, Result, Role, Version};
-use futures::stream;
+use engine::{AsOf, ExportOptions, Form, Result, Role, Version};
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
-use poem::{Body, Request, Response};
+use poem::{Request, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::negotiate::{Media, negotiate};
+use super::rows::Rows;
 use super::trace::RequestIds;
-use super::{App, Pass, Purpose, body, wire};
+use super::{App, Pass, Purpose, body, pieces, wire};
 use crate::error::bad_input;
 use crate::service::sql::{SqlAnswer, SqlRequest, said};
 
@@ -122,36 +121,11 @@ fn as_of(name: &DatasetName, value: &Value) -> Result<AsOf> {
 }
 
 fn streamed(rows: SqlAnswer, pass: Pass, content_type: &'static str) -> Response {
-    let versions = said(&rows.versions);
-    // Who asked may be let in no longer while it goes on.
-    let pieces = stream::unfold(Some((rows, pass)), |going| async move {
-        let (mut rows, pass) = going?;
-        let piece = tokio::select! {
-            piece = rows.next() => piece,
-            why = pass.over() => Err(why),
-        };
-        match piece {
-            Ok(piece) => Some((Ok(piece?), Some((rows, pass)))),
-            Err(error) => Some((Err(broken(&rows, &error)), None)),
-        }
-    });
-    let mut response = Response::builder()
-        .status(StatusCode::OK)
-        .header(header::CONTENT_TYPE, content_type)
-        .body(Body::from_bytes_stream(pieces));
-    if let Ok(versions) = HeaderValue::from_str(&versions) {
+    let SqlAnswer { versions, pieces } = rows;
+    let sent = Rows { of: "a query".to_owned(), pieces };
+    let mut response = wire::body(StatusCode::OK, content_type, pieces::body(sent, Some(pass)));
+    if let Ok(versions) = HeaderValue::from_str(&said(&versions)) {
         response.headers_mut().insert(HeaderName::from_static("x-colonnade-versions"), versions);
     }
     response
-}
-
-/// Ends the connection, so that nobody takes for whole what is not.
-fn broken(rows: &SqlAnswer, error: &Error) -> io::Error {
-    rows.count_broken();
-    tracing::warn!(
-        code = error.code().as_str(),
-        detail = error.detail(),
-        "the rows of a query are broken off"
-    );
-    io::Error::other("the answer is not whole")
 }

@@ -8,17 +8,16 @@
 //! Nothing is computed while the client takes a piece, and no place among those that compute is held. What fails before the first
 //! piece is an answer with an error; what fails behind it ends the stream without its end.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use async_graphql::Request;
 use async_graphql::parser::types::OperationType;
-use bytes::Bytes;
-use engine::{Error, ExportOptions, Principal, Result, Taken};
+use engine::{Error, ExportOptions, Principal, Result};
 
-use super::{Accepts, Prepared, Room, Service, ServiceInner, before, in_time, no_places};
+use super::streamed::{Begun, InPieces as _, Streamed, bytes_of};
+use super::{Accepts, Prepared, Service, before};
 use crate::answer::{Answer, Stage};
-use crate::error::{bad_input, busy, refused};
+use crate::error::{bad_input, refused};
 use crate::guard::cost::{Given, RowsOf};
 use crate::rows::{AboutRows, Rows, Source};
 
@@ -28,18 +27,8 @@ pub(crate) struct RowsAnswer {
     pub about: AboutRows,
     /// What asking for them cost.
     pub cost: u64,
-    service: Arc<ServiceInner>,
-    who: Principal,
-    /// Those that are not made yet.
-    rows: Option<Rows>,
-    /// Made, and not taken.
-    piece: Option<Bytes>,
-    /// Of the piece that the client takes.
-    room: Option<Room>,
-    until: Instant,
-    /// Of rows that are there whole.
-    _held: Option<Room>,
-    _place: Taken,
+    /// The rows.
+    pub pieces: Streamed<Rows>,
 }
 
 impl Service {
@@ -57,16 +46,7 @@ impl Service {
         let unanswered = |stage, error| Box::new(Answer::unanswered(stage, error, request_id));
         let refuse = |error: Error| unanswered(Stage::Refused, *refused(&error));
         let waiting_max = limits.queries_waiting_max;
-        let place = async {
-            let place = self.0.streams.queue_of(who, 1, waiting_max).await;
-            place.map_err(no_places)?.ok_or_else(|| {
-                busy(
-                    "streamed pages of one tenant that wait, half of them of one subject",
-                    waiting_max,
-                )
-            })
-        };
-        let place = in_time(limits.operation_time_max, place).await.map_err(refuse)?;
+        let place = self.stream_place(who).await.map_err(refuse)?;
         let prepared = self.prepared(who, request, request_id, waiting_max, Given::Columns);
         let prepared = Box::pin(prepared).await;
         let (prepared, held) = prepared.map_err(|(stage, error)| unanswered(stage, *error))?;
@@ -91,26 +71,14 @@ impl Service {
             let piece = rows.piece().await?;
             let room = state.let_go().map(|held| held.room.of(whole + bytes_of(&piece)));
             let (held, room) = if whole > 0 { (room, None) } else { (None, room) };
-            Ok(Ok((rows, piece, room, held)))
+            Ok(Ok(Begun { rows, piece, room, held }))
         });
         let work = async { self.0.lanes.run(&tenant, work).await.flatten() };
         let until = began + limits.operation_time_max;
         let made = before(until, limits.operation_time_max, work).await.map_err(refuse)?;
-        let (rows, piece, room, held) = made?;
-        self.0.meter.streams_begun.add(1);
-        self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
-        Ok(RowsAnswer {
-            about: rows.about.clone(),
-            cost,
-            service: Arc::clone(&self.0),
-            who: who.clone(),
-            rows: Some(rows),
-            piece,
-            room,
-            until: began + limits.stream_time_max,
-            _held: held,
-            _place: place,
-        })
+        let begun = made?;
+        let about = begun.rows.about.clone();
+        Ok(RowsAnswer { about, cost, pieces: self.streamed(who, begun, began, place) })
     }
 }
 
@@ -131,47 +99,5 @@ fn require_rows(prepared: &Prepared, form: &str) -> Result<()> {
     match prepared.schema.paged.roots.get(root.name.as_str()) {
         Some(RowsOf::First) => Ok(()),
         _ => wrong(format!("the field {}", root.name)),
-    }
-}
-
-fn bytes_of(piece: &Option<Bytes>) -> usize {
-    piece.as_ref().map_or(0, Bytes::len)
-}
-
-impl RowsAnswer {
-    /// Counts it as one that is not whole.
-    pub(crate) fn count_broken(&self) {
-        self.service.meter.streams_broken.add(1);
-    }
-
-    /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        if let Some(piece) = self.piece.take() {
-            return Ok(Some(piece));
-        }
-        self.room = None;
-        let Some(mut rows) = self.rows.take() else { return Ok(None) };
-        let service = Arc::clone(&self.service);
-        let work = async {
-            // Who has room for all rows waits for none beside it, which others like it would wait for, too.
-            let (held, place) = match &self._held {
-                None => (Some(service.turn(&self.who).await?), None),
-                Some(_) => (None, Some(service.place(&self.who).await?)),
-            };
-            let work = async move {
-                let piece = rows.piece().await?;
-                let room = held.map(|held| held.room.of(bytes_of(&piece)));
-                drop(place);
-                Ok::<_, Error>((rows, piece, room))
-            };
-            service.lanes.run(&self.who.tenant, work).await.flatten()
-        };
-        let time_max = service.limits.stream_time_max;
-        let (rows, piece, room) = before(self.until, time_max, work).await?;
-        if piece.is_some() {
-            (self.rows, self.room) = (Some(rows), room);
-        }
-        service.meter.stream_bytes.add(bytes_of(&piece) as u64);
-        Ok(piece)
     }
 }

@@ -1,8 +1,6 @@
-//! Queries in SQL, whose rows are streamed: a place of a stream, a turn for each piece, and nothing held while the client takes one, as
-//! for rows of GraphQL ([`super::rows`]).
+//! Queries in SQL, whose rows are streamed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -12,16 +10,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use engine::{
-    AsOf, Encoder, ExportOptions, Form, Pieces, Principal, Result, Session, SqlQuery, Taken,
-    Version,
+    AsOf, Encoder, ExportOptions, Form, Pieces, Principal, Result, Session, SqlQuery, Version,
 };
 use futures::TryStreamExt as _;
 
-use super::{Room, Service, ServiceInner, before, in_time, no_places};
-use crate::error::{busy, over_limit};
-
-/// Bytes that are handed over at once, about.
-const PIECE_BYTES: usize = 256 << 10;
+use super::streamed::{Begun, InPieces, PIECE_BYTES, Streamed, bytes_of};
+use super::{Service, before, in_time};
+use crate::error::over_limit;
 
 /// A query.
 pub(crate) struct SqlRequest {
@@ -37,19 +32,12 @@ pub(crate) struct SqlRequest {
 pub(crate) struct SqlAnswer {
     /// The datasets that are read, at their versions.
     pub(crate) versions: BTreeMap<DatasetName, Version>,
-    service: Arc<ServiceInner>,
-    who: Principal,
-    /// Those that are not made yet.
-    rows: Option<Rows>,
-    /// Made, and not taken.
-    piece: Option<Bytes>,
-    /// Of the piece that the client takes.
-    room: Option<Room>,
-    until: Instant,
-    _place: Taken,
+    /// The rows.
+    pub(crate) pieces: Streamed<Rows>,
 }
 
-struct Rows {
+/// Rows of a query that are being answered.
+pub(crate) struct Rows {
     batches: SendableRecordBatchStream,
     schema: SchemaRef,
     encoder: Option<Encoder>,
@@ -63,37 +51,22 @@ impl Service {
     /// Answers a query in rows, which are what `who` sees.
     pub(crate) async fn sql(&self, who: &Principal, request: SqlRequest) -> Result<SqlAnswer> {
         let limits = &self.0.limits;
-        let (began, waiting_max) = (Instant::now(), limits.queries_waiting_max);
-        let place = async {
-            let place = self.0.streams.queue_of(who, 1, waiting_max).await.map_err(no_places)?;
-            let what = "streamed pages of one tenant that wait, half of them of one subject";
-            place.ok_or_else(|| busy(what, waiting_max))
-        };
-        let place = in_time(limits.operation_time_max, place).await?;
-        let held = in_time(limits.operation_time_max, self.0.admit(who, waiting_max)).await?;
+        let began = Instant::now();
+        let place = self.stream_place(who).await?;
+        let held = self.0.admit(who, limits.queries_waiting_max);
+        let held = in_time(limits.operation_time_max, held).await?;
         let (service, asks, bytes_max) = (self.0.clone(), who.clone(), limits.stream_bytes_max);
         let work = Box::pin(async move {
             let session = service.engine.session(&asks, &request.pins).await?;
             let (mut rows, versions) = Rows::begin(session, &request, bytes_max).await?;
             let piece = rows.piece().await?;
-            let room = held.room.of(piece.as_ref().map_or(0, Bytes::len));
-            Ok((rows, versions, piece, room))
+            let room = Some(held.room.of(bytes_of(&piece)));
+            Ok((Begun { rows, piece, room, held: None }, versions))
         });
         let work = async { self.0.lanes.run(&who.tenant, work).await.flatten() };
         let until = began + limits.operation_time_max;
-        let (rows, versions, piece, room) = before(until, limits.operation_time_max, work).await?;
-        self.0.meter.streams_begun.add(1);
-        self.0.meter.stream_bytes.add(piece.as_ref().map_or(0, Bytes::len) as u64);
-        Ok(SqlAnswer {
-            versions,
-            service: self.0.clone(),
-            who: who.clone(),
-            rows: Some(rows),
-            piece,
-            room: Some(room),
-            until: began + limits.stream_time_max,
-            _place: place,
-        })
+        let (begun, versions) = before(until, limits.operation_time_max, work).await?;
+        Ok(SqlAnswer { versions, pieces: self.streamed(who, begun, began, place) })
     }
 }
 
@@ -125,8 +98,9 @@ impl Rows {
         let rows = Self { batches, schema: told, encoder, pieces, bytes_max, _session: session };
         Ok((rows, versions))
     }
+}
 
-    /// The next piece; none behind the last. Where this fails the answer is not whole, and is not to look so.
+impl InPieces for Rows {
     async fn piece(&mut self) -> Result<Option<Bytes>> {
         while self.pieces.len() < PIECE_BYTES {
             let Some(encoder) = &mut self.encoder else { break };
@@ -164,37 +138,4 @@ fn with_versions(schema: &Schema, versions: &BTreeMap<DatasetName, Version>) -> 
 pub(crate) fn said(versions: &BTreeMap<DatasetName, Version>) -> String {
     let versions = versions.iter().map(|(name, version)| (name.to_string(), version.0.into()));
     serde_json::Value::Object(versions.collect()).to_string()
-}
-
-impl SqlAnswer {
-    /// Counts it as one that is not whole.
-    pub(crate) fn count_broken(&self) {
-        self.service.meter.streams_broken.add(1);
-    }
-
-    /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        if let Some(piece) = self.piece.take() {
-            return Ok(Some(piece));
-        }
-        self.room = None;
-        let Some(mut rows) = self.rows.take() else { return Ok(None) };
-        let service = Arc::clone(&self.service);
-        let work = async {
-            let held = service.turn(&self.who).await?;
-            let work = async move {
-                let piece = rows.piece().await?;
-                let room = held.room.of(piece.as_ref().map_or(0, Bytes::len));
-                Ok::<_, engine::Error>((rows, piece, room))
-            };
-            service.lanes.run(&self.who.tenant, work).await.flatten()
-        };
-        let time_max = service.limits.stream_time_max;
-        let (rows, piece, room) = before(self.until, time_max, work).await?;
-        if piece.is_some() {
-            (self.rows, self.room) = (Some(rows), Some(room));
-        }
-        service.meter.stream_bytes.add(piece.as_ref().map_or(0, Bytes::len) as u64);
-        Ok(piece)
-    }
 }

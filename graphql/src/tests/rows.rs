@@ -37,7 +37,7 @@ async fn rows_as(
     let rows = rig.service.rows(who, request, "id", Accepts::Single, options).await;
     let mut rows = rows.map_err(|answer| document(&answer))?;
     let mut bytes = Vec::new();
-    while let Some(piece) = rows.next().await.unwrap() {
+    while let Some(piece) = rows.pieces.next().await.unwrap() {
         bytes.extend_from_slice(&piece);
     }
     Ok((rows.about.clone(), bytes))
@@ -398,7 +398,7 @@ async fn a_long_page_comes_in_pieces_and_is_longer_than_one_of_json() {
     let rows = rig.service.rows(&who(), request, "id", Accepts::Single, options).await;
     let mut rows = rows.map_err(|answer| document(&answer)).unwrap();
     let (mut pieces, mut longest, mut bytes) = (0, 0, Vec::new());
-    while let Some(piece) = rows.next().await.unwrap() {
+    while let Some(piece) = rows.pieces.next().await.unwrap() {
         (pieces, longest) = (pieces + 1, longest.max(piece.len()));
         bytes.extend_from_slice(&piece);
     }

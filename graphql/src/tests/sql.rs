@@ -100,7 +100,7 @@ async fn who_sees_a_part_asks_that_part() {
     let text = async |sql: &str| {
         let mut rows = rig.service.sql(&part, request(sql)).await?;
         let mut text = Vec::new();
-        while let Some(piece) = rows.next().await? {
+        while let Some(piece) = rows.pieces.next().await? {
             text.extend_from_slice(&piece);
         }
         Ok::<_, engine::Error>(String::from_utf8(text).unwrap())

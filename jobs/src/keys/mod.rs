@@ -433,7 +433,7 @@ fn no_such_key(prefix: &str) -> String {
 }
 
 /// Letters drawn by the system, each of them equally likely.
-fn letters(count: usize, of: &[u8]) -> Result<String> {
+pub(crate) fn letters(count: usize, of: &[u8]) -> Result<String> {
     let fair = 256 - 256 % of.len();
     let mut text = String::with_capacity(count);
     let mut bytes = [0_u8; 64];

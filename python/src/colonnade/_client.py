@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from ._errors import BadInput, Broken, NotFound, error_of_graphql
+from ._errors import BadInput, Broken, NotFound
 from ._exports import FIELDS as EXPORT_FIELDS
 from ._exports import Export
-from ._http import Http
+from ._http import Http, ask
 from ._ingest import BATCH_ROWS, Receipt, Writer
 from ._names import decoder, field_name, instant, is_plain, literal, sql_name
 from ._rows import Rows, table
@@ -50,15 +50,6 @@ def connect(
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: expected http://… or https://…, found {url!r}")
     return Client(Http(url, key, timeout, patience))
-
-
-def ask(http: Http, query: str, variables: Mapping[str, Any] | None = None, *, again: bool = False) -> Any:
-    """What GraphQL answers; the first error of it, where there is one."""
-    body = {"query": query, "variables": dict(variables or {})}
-    answer = http.request("POST", "/graphql", again=again, json=body).json()
-    if answer.get("errors"):
-        raise error_of_graphql(answer["errors"][0])
-    return answer["data"]
 
 
 class Client:
@@ -395,4 +386,4 @@ class _Bytes(io.RawIOBase):
         return len(taken)
 
 
-__all__ = ["AsOf", "Client", "Datasets", "ask", "connect"]
+__all__ = ["AsOf", "Client", "Datasets", "connect"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from ._errors import Broken
-from ._http import Http
+from ._http import Http, ask
 from ._rows import table
 
 #: What is asked of an export.
@@ -98,8 +98,6 @@ class Export:
 
     def delete(self) -> None:
         """Removes it from the server."""
-        from ._client import ask
-
         ask(self._http, "mutation($id: ID!) { deleteExport(id: $id) { id } }", {"id": self.id})
 
     def __repr__(self) -> str:

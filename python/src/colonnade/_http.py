@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
 
-from ._errors import ColonnadeError, Unavailable, error_of
+from ._errors import ColonnadeError, Unavailable, error_of, error_of_graphql
 
 T = TypeVar("T")
 
@@ -128,8 +128,6 @@ def error_of_response(response: httpx.Response) -> ColonnadeError:
     if isinstance(body, dict):
         errors = body.get("errors")
         if isinstance(errors, list) and errors:
-            from ._errors import error_of_graphql
-
             return error_of_graphql(errors[0])
         told = body.get("error", body)
         if isinstance(told, dict) and "message" in told:
@@ -137,3 +135,12 @@ def error_of_response(response: httpx.Response) -> ColonnadeError:
             return error_of(str(told.get("code", "")), str(told["message"]), request)
     text = response.text.strip() or response.reason_phrase
     return error_of("", f"status {response.status_code}: {text[:500]}")
+
+
+def ask(http: Http, query: str, variables: Mapping[str, Any] | None = None, *, again: bool = False) -> Any:
+    """What GraphQL answers; the first error of it, where there is one."""
+    body = {"query": query, "variables": dict(variables or {})}
+    answer = http.request("POST", "/graphql", again=again, json=body).json()
+    if answer.get("errors"):
+        raise error_of_graphql(answer["errors"][0])
+    return answer["data"]

@@ -6,7 +6,6 @@ import io
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -79,17 +78,6 @@ class Writer:
             int(is_duplicate),
             list(told.get("added_columns", [])),
         )
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
 
 def _bodies(rows: Any, batch_rows: int) -> Iterator[bytes]:

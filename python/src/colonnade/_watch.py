@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_sync
 from websockets.typing import Subprotocol
 
@@ -70,13 +71,14 @@ class Watch:
         #: The last version that was told, from which another process can go on.
         self.since = since
         self._is_closed = False
-        self._socket: Any = None
+        #: That of ``for``, which waits in it.
+        self._socket: ClientConnection | None = None
 
     def close(self) -> None:
         """Ends it."""
         self._is_closed = True
         socket, self._socket = self._socket, None
-        if socket is not None and not asyncio.iscoroutinefunction(getattr(socket, "close", None)):
+        if socket is not None:
             socket.close()
 
     def _url(self) -> str:

@@ -30,15 +30,7 @@ const FOLDER_BYTES_MAX: usize = 255;
 
 /// How names end, by form and packing.
 pub(super) fn ending(form: Form, packing: Packing) -> String {
-    let form_ending = match form {
-        Form::Json => "json",
-        Form::Ndjson => "ndjson",
-        Form::Csv => "csv",
-        Form::ArrowStream => "arrows",
-        Form::ArrowFile => "arrow",
-        Form::Parquet => "parquet",
-        Form::Xlsx => "xlsx",
-    };
+    let form_ending = form.ending();
     match packing {
         Packing::Gzip if !form.packs_within() => format!("{form_ending}.gz"),
         Packing::Zstd if !form.packs_within() => format!("{form_ending}.zst"),
@@ -80,6 +72,21 @@ pub(super) fn folder(column: &str, value: Option<&str>) -> Result<String> {
     Ok(name + "/")
 }
 
+/// An ending without that of a packing around it, and the media type of such a packing.
+fn unpacked(ending: &str) -> (&str, Option<&'static str>) {
+    let packings = [(".gz", "application/gzip"), (".zst", "application/zstd")];
+    let found = packings.iter().find_map(|(end, kind)| Some((ending.strip_suffix(end)?, *kind)));
+    found.map_or((ending, None), |(form, kind)| (form, Some(kind)))
+}
+
+/// The media type of a file by its name.
+pub(super) fn media_type(name: &str) -> &'static str {
+    let file = name.rsplit('/').next().unwrap_or_default();
+    let (of, packing) = unpacked(file.split_once('.').map_or("", |(_, ending)| ending));
+    let form = Form::ALL.into_iter().find(|form| form.ending() == of).map(Form::media_type);
+    packing.or(form).unwrap_or("application/octet-stream")
+}
+
 /// Whether an export gives this name to a file.
 pub(super) fn is_ours(name: &str) -> bool {
     if [MANIFEST, PLAN, LOCK, OWNER].contains(&name) {
@@ -102,9 +109,8 @@ pub(super) fn is_ours(name: &str) -> bool {
         None => is_number(numbers),
         Some((number, within)) => is_number(number) && is_number(within),
     };
-    let packed = ending.strip_suffix(".gz").or(ending.strip_suffix(".zst")).unwrap_or(ending);
-    let is_ending =
-        matches!(packed, "json" | "ndjson" | "csv" | "arrows" | "arrow" | "parquet" | "xlsx");
+    let of = unpacked(ending).0;
+    let is_ending = Form::ALL.iter().any(|form| form.ending() == of);
     are_folders && are_numbers && is_ending
 }
 
@@ -137,6 +143,21 @@ mod tests {
             "part-00000",
         ] {
             assert!(!is_ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn files_have_the_media_type_of_what_they_are() {
+        for (name, kind) in [
+            ("part-00000.csv", "text/csv"),
+            ("a=1/part-00000-00001.parquet", "application/vnd.apache.parquet"),
+            ("part-00000.arrows", "application/vnd.apache.arrow.stream"),
+            ("part-00000.ndjson.gz", "application/gzip"),
+            ("part-00000.csv.zst", "application/zstd"),
+            (MANIFEST, "application/json"),
+            ("part-00000", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(name), kind, "{name}");
         }
     }
 

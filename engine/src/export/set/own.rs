@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use super::files::MANIFEST;
+use super::files::{MANIFEST, media_type};
 use super::manifest::{File, Manifest, verify};
 use super::request::{ExportPlace, ExportRequest};
 use crate::derived::AUDIT;
@@ -211,6 +211,11 @@ async fn remove(target: &Target) -> Result<Option<u64>> {
 }
 
 impl ExportedFile {
+    /// What it is to a client.
+    pub fn media_type(&self) -> &'static str {
+        media_type(&self.file.name)
+    }
+
     /// Its bytes, or some of them.
     pub async fn bytes(&self, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
         let found = self.target.stream(&self.file.name, range).await?;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::super::connection::{AS_OF, rows_asked};
 use super::super::resolve::{argument, nullable, object, objects, part, state, text_argument};
 use super::super::scalars;
-use super::runs::{required_run_id, state_value};
+use super::runs::{required_run_id, state_value, waited_for};
 use super::{big, instant, json as json_value, optional_instant};
 use crate::downloads::Download;
 use crate::error::{bad_input, to_graphql};
@@ -414,12 +414,8 @@ async fn create(context: &ResolverContext<'_>, who: &Principal) -> Result<RunRec
     let handle = service.runner.submit(who, request).await?;
     let id: RunId = handle.id();
     state.done_to("createExport", &id.to_string());
-    if argument(context, "wait") == Some(Value::Boolean(true)) {
-        // It goes on whether or not somebody waits for it.
-        let ended = tokio::time::timeout(service.limits.run_wait_max, handle.wait());
-        if let Ok(ended) = state.wait_for(ended).await? {
-            return ended;
-        }
+    match waited_for(context, handle).await? {
+        Some(ended) => Ok(ended),
+        None => service.runner.export_run(who, id).await,
     }
-    service.runner.export_run(who, id).await
 }

@@ -437,14 +437,24 @@ async fn run_job(context: &ResolverContext<'_>) -> Result<RunRecord> {
     };
     let handle = service.runner.submit(who, request).await?;
     let id = handle.id();
-    if argument(context, "wait") == Some(Value::Boolean(true)) {
-        // A run goes on whether or not somebody waits for it.
-        let ended = tokio::time::timeout(service.limits.run_wait_max, handle.wait());
-        if let Ok(ended) = state.wait_for(ended).await? {
-            return ended;
-        }
+    match waited_for(context, handle).await? {
+        Some(ended) => Ok(ended),
+        None => service.runner.get(who, id).await,
     }
-    service.runner.get(who, id).await
+}
+
+/// The record of a run that has ended, where its end is to be waited for and came within the server's bound.
+pub(super) async fn waited_for(
+    context: &ResolverContext<'_>,
+    handle: RunHandle,
+) -> Result<Option<RunRecord>> {
+    if argument(context, "wait") != Some(Value::Boolean(true)) {
+        return Ok(None);
+    }
+    let state = state(context.ctx)?;
+    // A run goes on whether or not somebody waits for it.
+    let ended = tokio::time::timeout(state.service().limits.run_wait_max, handle.wait());
+    state.wait_for(ended).await?.ok().transpose()
 }
 
 fn deadline(text: Option<String>) -> Result<Option<DateTime<Utc>>> {

@@ -2,9 +2,10 @@
 //!
 //! Who sees a part of a tenant has a part exported, and sees its own exports; who sees all of it sees all exports.
 
-use engine::{Code, Error, Principal, Result, Role, RunId};
+use engine::{Code, Principal, Result, Role, RunId};
 
 use super::Runner;
+use crate::keys::letters;
 use crate::kinds::export;
 use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord};
 use crate::run::records::no_such_run;
@@ -70,11 +71,7 @@ impl Runner {
 
     /// What links to exports of this root are signed with.
     pub async fn link_secret(&self) -> Result<Vec<u8>> {
-        let mut fresh = [0_u8; 32];
-        getrandom::fill(&mut fresh).map_err(|error| {
-            Error::internal(format!("the system gives no random bytes: {error}"))
-        })?;
-        let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
+        let fresh = letters(64, b"0123456789abcdef")?;
         Ok(self.store().secret(LINKS, &fresh).await?.into_bytes())
     }
 }

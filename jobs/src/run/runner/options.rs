@@ -52,7 +52,7 @@ pub struct RunnerOptions {
     pub programs: Option<PathBuf>,
     /// Where the job `export` may write to.
     pub exports: Exports,
-    /// Bytes that the exports of one tenant in the root may be together; where they are more, no further one begins.
+    /// Bytes that the exports of one tenant in the root may be together; one that would make them more ends.
     pub exports_bytes_max: u64,
     /// What an hour costs, by device.
     pub prices: Prices,

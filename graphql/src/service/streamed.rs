@@ -1,0 +1,126 @@
+//! Rows on their way to a client: a place of a stream, a turn for each piece, and nothing held while the client takes one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use engine::{Error, Principal, Result, Taken};
+
+use super::{Room, Service, ServiceInner, before, in_time, no_places};
+use crate::error::busy;
+
+/// Bytes that are handed over at once, about.
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
+
+/// What is made a piece at a time.
+pub(crate) trait InPieces: Send + Sized + 'static {
+    /// The next piece; none behind the last. Where this fails the answer is not whole, and is not to look so.
+    fn piece(&mut self) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+}
+
+/// What there is of an answer when its first piece was made.
+pub(crate) struct Begun<P> {
+    pub(crate) rows: P,
+    pub(crate) piece: Option<Bytes>,
+    /// Of the piece.
+    pub(crate) room: Option<Room>,
+    /// Of rows that are there whole.
+    pub(crate) held: Option<Room>,
+}
+
+/// An answer whose pieces a client takes one after another.
+pub(crate) struct Streamed<P> {
+    service: Arc<ServiceInner>,
+    who: Principal,
+    /// What is not made yet.
+    rows: Option<P>,
+    /// Made, and not taken.
+    piece: Option<Bytes>,
+    /// Of the piece that the client takes.
+    room: Option<Room>,
+    until: Instant,
+    /// Of rows that are there whole.
+    held: Option<Room>,
+    _place: Taken,
+}
+
+impl Service {
+    /// Waits for a place for one more streamed answer.
+    pub(super) async fn stream_place(&self, who: &Principal) -> Result<Taken> {
+        let limits = &self.0.limits;
+        let waiting_max = limits.queries_waiting_max;
+        let place = async {
+            let place = self.0.streams.queue_of(who, 1, waiting_max).await.map_err(no_places)?;
+            let what = "streamed pages of one tenant that wait, half of them of one subject";
+            place.ok_or_else(|| busy(what, waiting_max))
+        };
+        in_time(limits.operation_time_max, place).await
+    }
+
+    /// The answer that was begun, in its place.
+    pub(super) fn streamed<P>(
+        &self,
+        who: &Principal,
+        begun: Begun<P>,
+        began: Instant,
+        place: Taken,
+    ) -> Streamed<P> {
+        let Begun { rows, piece, room, held } = begun;
+        self.0.meter.streams_begun.add(1);
+        self.0.meter.stream_bytes.add(bytes_of(&piece) as u64);
+        Streamed {
+            service: Arc::clone(&self.0),
+            who: who.clone(),
+            rows: Some(rows),
+            piece,
+            room,
+            until: began + self.0.limits.stream_time_max,
+            held,
+            _place: place,
+        }
+    }
+}
+
+/// Bytes of a piece.
+pub(super) fn bytes_of(piece: &Option<Bytes>) -> usize {
+    piece.as_ref().map_or(0, Bytes::len)
+}
+
+impl<P: InPieces> Streamed<P> {
+    /// Counts it as one that is not whole.
+    pub(crate) fn count_broken(&self) {
+        self.service.meter.streams_broken.add(1);
+    }
+
+    /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(piece) = self.piece.take() {
+            return Ok(Some(piece));
+        }
+        self.room = None;
+        let Some(mut rows) = self.rows.take() else { return Ok(None) };
+        let service = Arc::clone(&self.service);
+        let work = async {
+            // Who has room for all rows waits for none beside it, which others like it would wait for, too.
+            let (held, place) = match &self.held {
+                None => (Some(service.turn(&self.who).await?), None),
+                Some(_) => (None, Some(service.place(&self.who).await?)),
+            };
+            let work = async move {
+                let piece = rows.piece().await?;
+                let room = held.map(|held| held.room.of(bytes_of(&piece)));
+                drop(place);
+                Ok::<_, Error>((rows, piece, room))
+            };
+            service.lanes.run(&self.who.tenant, work).await.flatten()
+        };
+        let time_max = service.limits.stream_time_max;
+        let (rows, piece, room) = before(self.until, time_max, work).await?;
+        if piece.is_some() {
+            (self.rows, self.room) = (Some(rows), room);
+        }
+        service.meter.stream_bytes.add(bytes_of(&piece) as u64);
+        Ok(piece)
+    }
+}
