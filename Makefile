@@ -105,6 +105,18 @@ test-exports: build ## kill exports at 200 random moments: none is taken for who
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
 	benches/exports.sh
 
+.PHONY: test-reports
+test-reports: ## reports as PDF, too: tests and lints with the feature `pdf`, and each ready report as HTML and PDF in A4 and Letter
+	reports/check.sh
+
+.PHONY: test-flight
+test-flight: build ## Flight SQL by the ADBC driver as it is installed: queries, values, catalogues, who may, broken streams
+	tests/peers/run-flight.sh
+
+.PHONY: bench-flight
+bench-flight: ## 10 million rows to pandas by Flight SQL, beside pyarrow reading the same files (a quiet machine)
+	benches/flight.sh
+
 .PHONY: test-recipes
 test-recipes: build ## the recipes of docs/without-us.md, run by the libraries that they are for
 	tests/peers/run-recipes.sh
@@ -112,6 +124,14 @@ test-recipes: build ## the recipes of docs/without-us.md, run by the libraries t
 .PHONY: python
 python: build ## the Python package: types by mypy and pyright, tests against a real server, wheel and sdist
 	python/check.sh "$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/colonnade" $(CACHE)/python
+
+.PHONY: test-examples
+test-examples: build ## the programs of docs/clients.md in TypeScript and Rust, compiled and run while their server is killed
+	examples/check.sh "$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/colonnade" $(CACHE)/examples
+
+.PHONY: notebooks
+notebooks: build ## execute the notebooks anew, and hold their figures against those that are committed
+	notebooks/check.sh "$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/colonnade"
 
 .PHONY: test-workers
 test-workers: build ## kill workers, servers and PostgreSQL at 200 random moments; prints its seed
@@ -259,7 +279,7 @@ build: ## the binary as the demo runs it
 
 .PHONY: release
 release: ## the binary to hand out: optimised, small, with all that can be built in
-	cargo build --locked --profile dist --package colonnade --features cuda-encoders
+	cargo build --locked --profile dist --package colonnade --features cuda-encoders,pdf
 	ls -l "$${CARGO_TARGET_DIR:-target}/dist/colonnade"
 
 .PHONY: clean

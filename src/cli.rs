@@ -6,6 +6,7 @@ mod files;
 mod keys;
 mod models;
 mod pipelines;
+mod report;
 mod runs;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use files::{Compact, Vacuum};
 pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
+pub use report::Report;
 pub use runs::{
     Backfill, Rerun, Run, RunLogs, RunNamed, Runs, RunsCommand, Schedule, ScheduleCommand,
     Schedules, Usage, When, Worker, time,
@@ -105,6 +107,8 @@ pub enum Command {
     Sql(Sql),
     /// Write a dataset, or the rows of a query, to files that say what they hold
     Export(Export),
+    /// Make a report of a template's queries: a page to read, and one to print
+    Report(Report),
     /// List the datasets, or show one
     Datasets(Datasets),
     /// List the runs, newest first
@@ -174,6 +178,9 @@ pub struct Serve {
     /// Address to serve at; port 0 takes a free one [default: 127.0.0.1:8642]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Address at which Arrow Flight SQL is spoken, such as 127.0.0.1:8815; port 0 takes a free one [default: none]
+    #[arg(long, value_name = "ADDR")]
+    pub flight: Option<String>,
     /// Where jobs compute: required, preferred or off [default: preferred]
     #[arg(long, value_name = "POLICY")]
     pub gpu: Option<String>,
@@ -470,6 +477,7 @@ impl Command {
                 Some(ExportCommand::Verify(c)) => c.json,
                 None => c.json,
             },
+            Self::Report(_) => false,
             Self::Datasets(c) => c.json,
             Self::Runs(c) => match &c.command {
                 Some(RunsCommand::Logs(logs)) => logs.json,

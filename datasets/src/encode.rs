@@ -4,6 +4,8 @@
 //! NaN into null; here every value has a text, since a row is kept in it when it goes to quarantine. Bytes
 //! are base64, numbers that JSON lacks and types without a JSON form are quoted, map keys become member names.
 
+mod shown;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBui
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, UnionMode};
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+pub use self::shown::Shown;
 use crate::parse;
 use crate::read::json;
 use crate::spec::TYPE_METADATA_KEY;
@@ -25,11 +27,12 @@ pub(crate) struct JsonEncoder<'a> {
 
 enum Kind<'a> {
     /// The formatted value is JSON as it is.
-    Raw(ArrayFormatter<'a>),
+    Raw(Shown<'a>),
     /// As above, unless it is NaN or infinite.
-    Float(ArrayFormatter<'a>),
-    /// Text, or a value that JSON holds as text.
-    Quoted(ArrayFormatter<'a>),
+    Float(Shown<'a>),
+    Text(&'a StringArray),
+    /// Text of another layout, or a value that JSON holds as text.
+    Quoted(Shown<'a>),
     Bytes(&'a dyn Array),
     Null,
     List {
@@ -49,11 +52,9 @@ enum Kind<'a> {
     },
 }
 
-const OPTIONS: &FormatOptions<'static> = &FormatOptions::new();
-
 /// Each value of an array as a text of JSON, null where there is none.
 pub fn json_texts(array: &dyn Array) -> Result<ArrayRef, ArrowError> {
-    let encoder = JsonEncoder::new(array, OPTIONS)?;
+    let encoder = JsonEncoder::new(array)?;
     let mut builder = StringBuilder::new();
     let mut text = String::new();
     for row in 0..array.len() {
@@ -106,7 +107,7 @@ impl<'a> JsonRows<'a> {
                 field.metadata().get(TYPE_METADATA_KEY).is_some_and(|kind| kind == "json");
             let cells = match array.as_string_opt::<i32>().filter(|_| is_json) {
                 Some(documents) => Cells::Documents(documents),
-                None => Cells::Values(JsonEncoder::new(array.as_ref(), OPTIONS)?),
+                None => Cells::Values(JsonEncoder::new(array.as_ref())?),
             };
             Ok((name, cells))
         });
@@ -117,7 +118,11 @@ impl<'a> JsonRows<'a> {
     pub fn write(&self, row: usize, out: &mut String) {
         out.push('{');
         for (at, (name, cells)) in self.columns.iter().enumerate() {
-            let _ = write!(out, "{}{name}:", if at > 0 { "," } else { "" });
+            if at > 0 {
+                out.push(',');
+            }
+            out.push_str(name);
+            out.push(':');
             match cells {
                 Cells::Values(encoder) => encoder.write(row, out),
                 Cells::Documents(documents) if documents.is_null(row) => out.push_str("null"),
@@ -143,13 +148,10 @@ type Bounds<'a> = Box<dyn Fn(usize) -> std::ops::Range<usize> + 'a>;
 
 impl<'a> JsonEncoder<'a> {
     /// An encoder of `array`; fails for types that can't be shown at all.
-    pub(crate) fn new(
-        array: &'a dyn Array,
-        options: &'a FormatOptions<'a>,
-    ) -> Result<Self, ArrowError> {
+    pub(crate) fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
         use DataType as D;
-        let child = |array: &'a ArrayRef| Self::new(array.as_ref(), options);
-        let formatter = || ArrayFormatter::try_new(array, options);
+        let child = |array: &'a ArrayRef| Self::new(array.as_ref());
+        let formatter = || Shown::new(array);
         let kind = match array.data_type() {
             D::Null => Kind::Null,
             t if t.is_integer() => Kind::Raw(formatter()?),
@@ -247,6 +249,7 @@ impl<'a> JsonEncoder<'a> {
                     }),
                 }
             }
+            D::Utf8 => Kind::Text(array.as_string()),
             _ => Kind::Quoted(formatter()?),
         };
         Ok(Self { nulls: array.logical_nulls(), kind })
@@ -260,17 +263,32 @@ impl<'a> JsonEncoder<'a> {
         }
         match &self.kind {
             Kind::Null => out.push_str("null"),
-            // Writing to a string can't fail.
             Kind::Raw(value) => {
-                let _ = write!(out, "{}", value.value(row));
+                let _ = value.push(row, out);
             }
             Kind::Float(value) => {
-                let text = value.value(row).to_string();
-                let finite = text.ends_with(|c: char| c.is_ascii_digit());
-                let quote = if finite { "" } else { "\"" };
-                let _ = write!(out, "{quote}{text}{quote}");
+                let begin = out.len();
+                let _ = value.push(row, out);
+                if !out.ends_with(|c: char| c.is_ascii_digit()) {
+                    out.insert(begin, '"');
+                    out.push('"');
+                }
             }
-            Kind::Quoted(value) => push_text(&value.value(row).to_string(), out),
+            Kind::Text(texts) => push_text(texts.value(row), out),
+            Kind::Quoted(value) => {
+                let begin = out.len();
+                let _ = value.push(row, out);
+                match is_plain(&out[begin..]) {
+                    true => {
+                        out.insert(begin, '"');
+                        out.push('"');
+                    }
+                    false => {
+                        let text = out.split_off(begin);
+                        push_text(&text, out);
+                    }
+                }
+            }
             Kind::Bytes(array) => push_text(&parse::base64_text(bytes_of(*array, row)), out),
             Kind::List { item, bounds } => {
                 out.push('[');
@@ -325,7 +343,21 @@ impl<'a> JsonEncoder<'a> {
 }
 
 fn push_text(text: &str, out: &mut String) {
-    let _ = write!(out, "{}", serde_json::Value::from(text));
+    if !is_plain(text) {
+        // Writing to a string can't fail.
+        let _ = write!(out, "{}", serde_json::Value::from(text));
+        return;
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+}
+
+/// Whether a text stands in JSON as it is.
+fn is_plain(text: &str) -> bool {
+    // All of it, without a way out: so it is many bytes at once.
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    !text.bytes().fold(false, |found, byte| found | is_escaped(byte))
 }
 
 fn bytes_of(array: &dyn Array, row: usize) -> &[u8] {
@@ -348,8 +380,7 @@ mod tests {
     use super::*;
 
     fn json(array: &dyn Array) -> Vec<String> {
-        let options = FormatOptions::default();
-        let encoder = JsonEncoder::new(array, &options).unwrap();
+        let encoder = JsonEncoder::new(array).unwrap();
         (0..array.len())
             .map(|row| {
                 let mut text = String::new();

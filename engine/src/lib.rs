@@ -44,8 +44,9 @@ pub use engine::Engine;
 pub use error::{Code, Error, Result};
 pub use export::{
     CsvOptions, EXPORT_FILE_ROWS, Encoder, ExportOptions, ExportPlace, ExportRequest, ExportSource,
-    ExportWatch, ExportedFile, ExportsFile, Form, Formulas, Header, IfThere, Manifest, NestedAs,
-    Packing, Pieces, Quoting, SweptExports, Tallied, Tally, TallyWriter, export, verify_export,
+    ExportWatch, ExportedFile, ExportsFile, Form, Formulas, Header, IfThere, MadeFiles, Manifest,
+    NestedAs, Packing, Pieces, Pinned, Quoting, SweptExports, Tallied, Tally, TallyWriter, export,
+    export_made, verify_export,
 };
 pub use functions::{JsonAs, json_at, json_has, list_part, wide_sum};
 pub use grants::{Claim, Grant, GrantSet, Grants, Mask};
@@ -64,7 +65,7 @@ pub use options::{Access, EngineOptions, GroupCommitOptions, STACK_BYTES};
 pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
 pub use session::{
-    AsOf, Changes, Dimension, Measure, Planned, RowsRead, Semantics, Session, SqlQuery,
-    SqlStatements,
+    AsOf, CATALOG as SQL_CATALOG, Changes, Described, Dimension, Measure, NamedValues, Planned,
+    RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, SqlQuery, SqlStatements, rows_bytes,
 };
 pub use storage::WorkMark;

@@ -58,6 +58,12 @@ pub(crate) fn to_body(error: &Error, request_id: &str) -> Value {
     }})
 }
 
+/// As the message of a status of gRPC.
+pub(crate) fn status_message(error: &Error) -> String {
+    log(error);
+    public_message(error)
+}
+
 fn public_message(error: &Error) -> String {
     match error {
         Error::Internal { .. } => INTERNAL_MESSAGE.to_owned(),

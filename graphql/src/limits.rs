@@ -185,6 +185,8 @@ limits! {
     stream_rows_max: Count = 1_000_000,
     /// Bytes of one such page, as it is sent. One that has more is broken off.
     stream_bytes_max: Bytes = 1 << 30,
+    /// Bytes of the rows of one query in Flight SQL, as they lie in memory. One that has more is broken off.
+    flight_bytes_max: Bytes = 64 << 30,
     /// Time for one such page, until its client has the last of it.
     stream_time_max: Time = Duration::from_secs(600),
     /// Such pages at a time, of all clients, half of them of one tenant, half of these of one subject; others wait, within the time of an

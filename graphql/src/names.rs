@@ -7,7 +7,7 @@
 
 /// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
 /// name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 54] = [
+pub(crate) const CONTROL_FIELDS: [&str; 55] = [
     "alert",
     "alerts",
     "apiKeys",
@@ -43,6 +43,7 @@ pub(crate) const CONTROL_FIELDS: [&str; 54] = [
     "queue",
     "quotas",
     "relations",
+    "reportTemplates",
     "role",
     "roles",
     "run",

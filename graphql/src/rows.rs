@@ -199,6 +199,8 @@ impl Rows {
 }
 
 impl InPieces for Rows {
+    type Piece = Bytes;
+
     async fn piece(&mut self) -> Result<Option<Bytes>> {
         while self.pieces.len() < PIECE_BYTES {
             let Some(encoder) = &mut self.encoder else { break };

@@ -40,6 +40,12 @@ pub trait Job: Send + Sync {
     /// The datasets that it reads. Checks the parameters as [`Job::canonical`] does.
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>>;
 
+    /// Datasets that it reads where they are there, beside its inputs.
+    fn reads_where_there(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        let _ = params;
+        Ok(Vec::new())
+    }
+
     /// What else its result depends on beside parameters and inputs, for the key of its runs: the digest of a program that is not
     /// part of this one. `programs` is the folder of those that may run.
     fn code(&self, params: &Value, programs: Option<&Path>) -> Result<Value> {

@@ -23,6 +23,7 @@ mod parameters;
 mod partition;
 mod pipelines;
 mod registry;
+pub mod report;
 mod run;
 mod schedules;
 mod series;

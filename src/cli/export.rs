@@ -28,6 +28,12 @@ pub struct Export {
     /// Which columns, in this order: a,b,c
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub columns: Vec<String>,
+    /// What rows are grouped by, instead of being exported, in SQL: "model, CAST(at AS DATE) AS day"; may be given several times
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "sql")]
+    pub group_by: Vec<String>,
+    /// What is exported of each group, or of all rows, in SQL: "count(*) AS calls"; may be given several times
+    #[arg(long = "measure", value_name = "EXPRESSION", conflicts_with = "sql")]
+    pub measures: Vec<String>,
     /// Read the dataset at a version or time instead of its latest: 3, 2026-01-01T00:00:00Z, or DATASET@VERSION
     #[arg(long, value_name = "VERSION")]
     pub as_of: Vec<String>,

@@ -23,6 +23,8 @@ pub async fn export(arguments: Export, settings: &Settings, output: &Output) -> 
             "sql": arguments.sql,
             "where": arguments.condition,
             "columns": arguments.columns,
+            "group_by": arguments.group_by,
+            "measures": arguments.measures,
             "since": arguments.since,
             "partition_by": arguments.partition_by,
             "to": to,

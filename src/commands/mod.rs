@@ -21,6 +21,7 @@ mod models;
 mod pipelines;
 mod progress;
 mod queue;
+mod report;
 mod rerun;
 mod run;
 mod runs;
@@ -52,6 +53,7 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Worker(arguments) => worker::worker(arguments, settings, output).await,
         Command::Ingest(arguments) => ingest::ingest(arguments, settings, output).await,
         Command::Export(arguments) => export::export(arguments, settings, output).await,
+        Command::Report(arguments) => report::report(arguments, settings, output).await,
         Command::Compact(arguments) => compact::compact(arguments, settings, output).await,
         Command::Vacuum(arguments) => vacuum::vacuum(arguments, settings, output).await,
         Command::Delete(arguments) => change::delete(arguments, settings, output).await,

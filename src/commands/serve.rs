@@ -14,6 +14,7 @@ use crate::output::Output;
 pub async fn serve(arguments: Serve, settings: &Settings, output: &Output) -> Result<()> {
     let settings = settings
         .with_flag("listen", arguments.listen)
+        .with_flag("flight", arguments.flight)
         .with_flag("gpu", arguments.gpu)
         .with_flag("workers", arguments.workers);
     let label = format!("colonnade serve on {}", settings.listen()?);
@@ -58,6 +59,7 @@ pub async fn listen(
 ) -> Result<()> {
     let mut options = ServerOptions {
         listen: settings.listen()?,
+        flight: settings.flight()?,
         keys: settings.api_keys()?,
         jwt: settings.jwt()?,
         documents: settings.documents()?,
@@ -72,6 +74,9 @@ pub async fn listen(
     options.limits.connections_max = connections(options.limits.connections_max);
     let server = Server::bind(engine.clone(), runner.clone(), options).await?;
     output.note(&format!("listening on {}", server.url()));
+    if let Some(url) = server.flight_url() {
+        output.note(&format!("Flight SQL on {url}"));
+    }
     if settings.workers()? == 0 {
         output.note("runs are left to `colonnade worker`");
     }

@@ -35,6 +35,11 @@ const KEYS: &[Key] = &[
     Key { name: "data", default: "./colonnade-data", about: "root of all data" },
     Key { name: "tenant", default: "default", about: "tenant of the command line" },
     Key { name: "listen", default: "127.0.0.1:8642", about: "address to serve at" },
+    Key {
+        name: "flight",
+        default: "",
+        about: "address of Arrow Flight SQL; empty: it is not spoken",
+    },
     Key { name: "gpu", default: "preferred", about: "required, preferred or off" },
     Key { name: "memory", default: "50%", about: "memory for queries and jobs" },
     Key {
@@ -309,10 +314,21 @@ impl Settings {
 
     /// Address to serve at; of a name's addresses one of IPv4 where it has one.
     pub fn listen(&self) -> Result<SocketAddr> {
-        let found = self.text("listen").to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+        self.address("listen", "ADDRESS:PORT, such as 127.0.0.1:8642")
+    }
+
+    /// Address at which Flight SQL is spoken, if it is.
+    pub fn flight(&self) -> Result<Option<SocketAddr>> {
+        if self.text("flight").is_empty() {
+            return Ok(None);
+        }
+        self.address("flight", "ADDRESS:PORT, such as 127.0.0.1:8815, or nothing").map(Some)
+    }
+
+    fn address(&self, key: &'static str, expected: &str) -> Result<SocketAddr> {
+        let found = self.text(key).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
         let of_four = found.iter().find(|address| address.is_ipv4());
-        let wrong = || self.wrong("listen", "ADDRESS:PORT, such as 127.0.0.1:8642");
-        of_four.or(found.first()).copied().ok_or_else(wrong)
+        of_four.or(found.first()).copied().ok_or_else(|| self.wrong(key, expected))
     }
 
     /// Where to compute.
@@ -404,6 +420,7 @@ impl Settings {
         self.weights()?;
         self.log_format()?;
         self.listen()?;
+        self.flight()?;
         self.jwt()?;
         self.documents()?;
         self.oidc()?;
@@ -420,7 +437,10 @@ impl Settings {
             && self.oidc()?.is_none()
             && self.certificates()?.is_empty();
         match is_open {
-            true => graphql::require_loopback(self.listen()?),
+            true => {
+                let addresses = [Some(self.listen()?), self.flight()?];
+                addresses.into_iter().flatten().try_for_each(graphql::require_loopback)
+            }
             false => Ok(()),
         }
     }

@@ -119,6 +119,12 @@ impl Reader {
             self.types(place, "colonnade ingest orders orders.csv --spec spec.toml").await;
             return;
         }
+        if text.starts_with("title = ") {
+            // The template of a report.
+            std::fs::write(self.file("costs.toml"), text).unwrap();
+            self.types(place, "colonnade report costs.toml --to of-a-team.html").await;
+            return;
+        }
         if let Some(file) = text.lines().next().and_then(|line| line.strip_prefix("# pipelines/")) {
             std::fs::create_dir_all(self.file("pipelines")).unwrap();
             std::fs::write(self.file("pipelines").join(file), text).unwrap();
@@ -407,6 +413,8 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     reader.read("docs/sql.md").await;
     reader.read("docs/queries.md").await;
     reader.read("docs/exports.md").await;
+    reader.read("docs/flight.md").await;
+    reader.read("docs/reports.md").await;
     reader.read("docs/without-us.md").await;
     reader.read("README.md").await;
 }
@@ -536,12 +544,30 @@ impl Reader {
 }
 
 #[test]
+fn the_page_on_clients_shows_what_is_compiled_and_run() {
+    let folders = ["", "/typescript", "/typescript/src", "/rust/src"];
+    let files = folders.map(|folder| std::fs::read_dir(format!("../examples{folder}")).unwrap());
+    let text = |file: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(file.unwrap().path()).ok()
+    };
+    let texts: Vec<String> = files.into_iter().flatten().filter_map(text).collect();
+    for example in examples("docs/clients.md") {
+        // `make test-examples` types what stands behind prompts.
+        let is_shown = texts.iter().any(|text| text.contains(&example.text));
+        assert!(example.language == "console" || is_shown, "{}: in no file", example.place);
+    }
+}
+
+#[test]
 fn no_page_has_examples_that_nobody_tries() {
     let tried = [
         "docs/sql.md",
         "docs/queries.md",
         "docs/exports.md",
+        "docs/flight.md",
+        "docs/reports.md",
         "docs/without-us.md",
+        "docs/clients.md",
         "docs/triage.md",
         "docs/embedding.md",
         "docs/duplicates.md",

@@ -97,10 +97,8 @@ fn read_folder(root: &Path, inside: &str, ignored: &[&str], files: &mut BTreeMap
         if kind.is_dir() {
             read_folder(root, &path, ignored, files);
         } else if kind.is_file() && entry.metadata().expect(&path).len() <= FILE_BYTES_MAX {
-            // What is not text (an image) is nobody's line to check.
-            if let Ok(text) = std::fs::read_to_string(entry.path()) {
-                files.insert(path, text);
-            }
+            // What is not text (an image) is there, and has no lines to check.
+            files.insert(path, std::fs::read_to_string(entry.path()).unwrap_or_default());
         }
     }
 }

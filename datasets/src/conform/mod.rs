@@ -16,7 +16,6 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
-use arrow::util::display::FormatOptions;
 
 use crate::encode::JsonEncoder;
 use crate::error::{Error, Result};
@@ -347,7 +346,6 @@ fn partition(array: &ArrayRef, transform: PartitionTransform) -> Result<ArrayRef
 
 /// Rows of a batch as JSON objects, nulls left out.
 fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
-    let options = FormatOptions::default();
     let schema = batch.schema();
     let columns: Vec<_> = schema
         .fields()
@@ -355,7 +353,7 @@ fn json_rows(batch: &RecordBatch, rows: &[u32]) -> Vec<String> {
         .zip(batch.columns())
         .filter_map(|(field, array)| {
             let name = serde_json::Value::from(field.name().as_str()).to_string();
-            Some((name, JsonEncoder::new(array.as_ref(), &options).ok()?))
+            Some((name, JsonEncoder::new(array.as_ref()).ok()?))
         })
         .collect();
     let object = |row: &u32| {

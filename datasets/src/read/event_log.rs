@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
 use arrow::compute::{is_not_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::util::display::FormatOptions;
 use serde_json::{Map as JsonMap, Value};
 
 use super::mapped::{self, Fault, MappedCsv};
@@ -163,12 +162,11 @@ impl EventTable {
         batch: &RecordBatch,
     ) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
         let rest = batch.project(&self.rest)?;
-        let options = FormatOptions::default();
         let schema = rest.schema();
         let mut columns = Vec::with_capacity(self.rest.len());
         for (field, array) in schema.fields().iter().zip(rest.columns()) {
             let name = Value::from(field.name().as_str()).to_string();
-            columns.push((name, JsonEncoder::new(array.as_ref(), &options)?));
+            columns.push((name, JsonEncoder::new(array.as_ref())?));
         }
         let mut builder = StringBuilder::new();
         let mut text = String::new();

@@ -3,15 +3,13 @@
 //! Written here and not by `arrow-csv`, which has no way to tell a null from an empty text, to keep a cell from being a formula, or
 //! to spread a structure over columns. Without options both write the same bytes.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datasets::encode::as_text;
+use datasets::encode::{Shown, as_text};
 
 use super::packing::Packed;
 use super::{Encode, TEXT_BYTES};
@@ -23,8 +21,6 @@ const QUOTE: char = '"';
 const FORMULA_BEGINS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 /// What makes a text of it, which spreadsheets do not show.
 const FORMULA_ESCAPE: char = '\'';
-
-const FORMAT: &FormatOptions<'static> = &FormatOptions::new();
 
 /// How CSV is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +113,10 @@ impl CsvOptions {
 
     /// Whether a text is one only between quotes.
     fn needs_quotes(&self, text: &str) -> bool {
-        text.contains([QUOTE, '\r', '\n', self.delimiter])
+        let delimiter = self.delimiter as u8;
+        let is_special = |byte: u8| matches!(byte, b'"' | b'\r' | b'\n') || byte == delimiter;
+        // All of it, without a way out: so it is many bytes at once.
+        text.bytes().fold(false, |found, byte| found | is_special(byte))
             || (text == self.null && !text.is_empty())
     }
 
@@ -281,7 +280,7 @@ struct Cells<'a> {
 
 enum Values<'a> {
     Texts(&'a StringArray),
-    Shown(ArrayFormatter<'a>, Kind),
+    Shown(Shown<'a>, Kind),
 }
 
 impl<'a> Cells<'a> {
@@ -294,7 +293,7 @@ impl<'a> Cells<'a> {
                     DataType::Boolean => Kind::Number,
                     _ => Kind::Text,
                 };
-                Values::Shown(ArrayFormatter::try_new(&column.values, FORMAT)?, kind)
+                Values::Shown(Shown::new(&column.values)?, kind)
             }
         };
         Ok(Self { nulls: column.nulls.as_ref(), values })
@@ -315,7 +314,8 @@ impl<'a> Cells<'a> {
             Values::Texts(texts) => options.push(texts.value(row), Kind::Text, out),
             Values::Shown(shown, kind) => {
                 value.clear();
-                write!(value, "{}", shown.value(row))
+                shown
+                    .push(row, value)
                     .map_err(|_| ArrowError::CsvError("a value that has no text".to_owned()))?;
                 options.push(value, *kind, out);
             }

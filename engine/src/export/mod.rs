@@ -38,7 +38,8 @@ pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 pub use self::packing::Packing;
 pub use self::set::{
     EXPORT_FILE_ROWS, ExportPlace, ExportRequest, ExportSource, ExportWatch, ExportedFile,
-    ExportsFile, IfThere, Manifest, SweptExports, export, verify_export,
+    ExportsFile, IfThere, MadeFiles, Manifest, Pinned, SweptExports, export, export_made,
+    verify_export,
 };
 pub use self::tally::{Pieces, Tallied, Tally, TallyWriter};
 

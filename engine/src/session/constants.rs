@@ -1,6 +1,6 @@
 //! Long constants: what is computed of one for each row of a batch is as long each time, and no memory of the pool that queries share.
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -112,6 +112,11 @@ fn long_bytes(expression: &Expr) -> Result<usize> {
 fn compares(operator: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Bytes of the values of rows, without the room that their batch keeps, or shares with others.
+pub fn rows_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| held(column.as_ref())).sum()
 }
 
 /// Bytes of the values of an array, without the room that it keeps.

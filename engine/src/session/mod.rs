@@ -19,6 +19,7 @@ mod guard;
 mod nan;
 mod opaque;
 mod parts;
+mod prepared;
 mod provider;
 mod query;
 mod quiet;
@@ -56,7 +57,9 @@ use futures::future::BoxFuture;
 pub(crate) use carry::{carried, carried_or_null, fits, has_way};
 pub use changes::Changes;
 pub(crate) use constants::for_constants_of;
+pub use constants::rows_bytes;
 pub(crate) use parts::Part;
+pub use prepared::{Described, NamedValues};
 pub use query::SqlQuery;
 pub use reading::RowsRead;
 pub(crate) use rows::rows_of;
@@ -92,8 +95,9 @@ pub(crate) fn claims_in(condition: &str) -> std::collections::BTreeSet<String> {
 }
 
 /// The catalogue and schema that a dataset's name is looked up in.
-const CATALOG: &str = "colonnade";
-const SCHEMA: &str = "datasets";
+pub const CATALOG: &str = "colonnade";
+/// See [`CATALOG`].
+pub const SCHEMA: &str = "datasets";
 
 /// Which version of a dataset a session sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,6 +313,11 @@ impl Session {
         values: &'a BTreeMap<String, ScalarValue>,
     ) -> BoxFuture<'a, Result<DataFrame>> {
         Box::pin(async move { query.plan(&self.context, self.schema.as_ref(), values).await })
+    }
+
+    /// What is known of a query before its values are.
+    pub fn described<'a>(&'a self, query: &'a SqlQuery) -> BoxFuture<'a, Result<Described>> {
+        Box::pin(async move { query.described(&self.context, self.schema.as_ref()).await })
     }
 
     /// A dataset at its pinned version. Its columns have the types of the spec's Arrow schema.

@@ -20,7 +20,7 @@ use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     Expr as Ast, Function, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Statement as Sql, TableFactor, Value,
+    ObjectNamePart, SelectItem, SetExpr, Statement as Sql, TableFactor, Value,
 };
 use datasets::{DatasetName, did_you_mean};
 
@@ -31,6 +31,8 @@ use super::sql::{check_text, plan_with, refused};
 use super::walk::{self, Read, Write};
 use super::{CATALOG, SCHEMA};
 use crate::error::{Code, Error, Result};
+
+const EXPRESSION: &str = "SQL: expected one expression, such as count(*) AS n";
 
 /// One query, and what it needs.
 #[derive(Clone, Debug)]
@@ -85,9 +87,31 @@ impl SqlQuery {
         }
     }
 
+    /// Fails unless `text` is one expression, maybe with a name: it stands in a query that others are a part of, too.
+    pub fn require_expression(text: &str) -> Result<()> {
+        let statement = one_query(&format!("SELECT {text}\n"))?;
+        let Statement::Statement(statement) = statement else { return Err(bad(EXPRESSION)) };
+        let Sql::Query(query) = *statement else { return Err(bad(EXPRESSION)) };
+        // It says again what it is, if it is nothing else.
+        let is_alone = match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.as_slice() {
+                [one @ (SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })] => {
+                    query.to_string() == format!("SELECT {one}")
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        is_alone.then_some(()).ok_or_else(|| bad(format!("{EXPRESSION}, found {text:?}")))
+    }
+
     /// The datasets that it reads.
     pub fn datasets(&self) -> &BTreeSet<DatasetName> {
         &self.datasets
+    }
+
+    pub(super) fn statement(&self) -> &Statement {
+        &self.statement
     }
 
     /// The names of the values that it needs.

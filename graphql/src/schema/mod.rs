@@ -200,6 +200,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::pipelines::mutations())
         .chain(control::keys::mutations())
         .chain(control::exports::mutations())
+        .chain(control::reports::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -240,7 +241,8 @@ fn control_query() -> Object {
         .field(control::devices::devices_field())
         .field(control::keys::keys_field())
         .field(control::exports::exports_field())
-        .field(control::exports::export_field());
+        .field(control::exports::export_field())
+        .field(control::reports::templates_field());
     let schedules = control::schedules::queries().into_iter();
     schedules.chain(control::pipelines::queries()).fold(query, Object::field)
 }
@@ -271,6 +273,8 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::keys::enums().map(Type::from));
     types.extend(control::exports::types().map(Type::from));
     types.extend(control::exports::enums().map(Type::from));
+    types.extend(control::reports::types().map(Type::from));
+    types.extend(control::reports::enums().map(Type::from));
     let run_input = InputObject::new("RunInput")
         .description("A dataset at a version.")
         .field(InputValue::new("dataset", TypeRef::named_nn(TypeRef::STRING)))

@@ -7,6 +7,7 @@ mod cors;
 mod downloads;
 mod etag;
 mod explorer;
+mod flight;
 mod health;
 mod http;
 mod ingest;
@@ -76,6 +77,8 @@ const REQUESTS_BYTES_MAX: usize = 64 << 20;
 pub struct ServerOptions {
     /// The address; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// That of Flight SQL, where it is spoken.
+    pub flight: Option<SocketAddr>,
     /// Who is let in, beside those who have keys of control state. Where there are neither: the local user, and only on a loopback
     /// address.
     pub keys: Vec<ApiKey>,
@@ -124,6 +127,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             listen: LISTEN_DEFAULT,
+            flight: None,
             keys: Vec::new(),
             jwt: None,
             oidc: None,
@@ -170,9 +174,23 @@ pub fn require_loopback(listen: SocketAddr) -> Result<()> {
 /// A server that has its port.
 pub struct Server {
     app: App,
-    listener: TcpListener,
+    listener: Listener,
+    flight: Option<Listener>,
     tls: Option<Arc<Tls>>,
+}
+
+/// A port that was taken.
+struct Listener {
+    on: TcpListener,
     address: SocketAddr,
+}
+
+impl Listener {
+    async fn bind(listen: SocketAddr) -> Result<Self> {
+        let on = TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
+        let address = on.local_addr().map_err(|error| bind_error(listen, error))?;
+        Ok(Self { on, address })
+    }
 }
 
 impl Server {
@@ -199,11 +217,13 @@ impl Server {
             None => None,
         };
         if !door.needs_key() {
-            require_loopback(listen)?;
+            [Some(listen), options.flight].into_iter().flatten().try_for_each(require_loopback)?;
         }
-        let listener =
-            TcpListener::bind(listen).await.map_err(|error| bind_error(listen, error))?;
-        let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
+        let listener = Listener::bind(listen).await?;
+        let flight = match options.flight {
+            Some(listen) => Some(Listener::bind(listen).await?),
+            None => None,
+        };
         let uploads = Uploads::new(options.limits.ingest_in_flight_bytes_max);
         let requests = Uploads::new(REQUESTS_BYTES_MAX);
         let clients = match door.is_of_one_tenant() {
@@ -213,7 +233,7 @@ impl Server {
         let sockets = TaskTracker::new();
         let rates = Rates::new(&options.limits);
         let service = Service::taking(engine, runner, options.limits, options.documents)?;
-        let app = App(Arc::new(AppInner {
+        let inner = AppInner {
             service,
             door,
             cors,
@@ -224,19 +244,25 @@ impl Server {
             requests,
             clients,
             sockets,
-        }));
-        Ok(Self { app, listener, tls, address })
+        };
+        Ok(Self { app: App(Arc::new(inner), Speaks::Http), listener, flight, tls })
     }
 
     /// The address that it has, with the port that was free.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address
     }
 
     /// Where it is asked, as a URL.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// Where Flight SQL is spoken, as its clients write it.
+    pub fn flight_url(&self) -> Option<String> {
+        let scheme = if self.tls.is_some() { "grpc+tls" } else { "grpc" };
+        self.flight.as_ref().map(|flight| format!("{scheme}://{}", flight.address))
     }
 
     /// Serves until `shutdown` is ready: then it takes no more connections, ends subscriptions, and
@@ -248,7 +274,7 @@ impl Server {
             shutdown.await;
             ending.cancel();
         };
-        tracing::info!(address = %self.address, "serving");
+        tracing::info!(address = %self.listener.address, "serving");
         let looked_through = tokio::spawn(self.app.clone().look_through());
         let swept = tokio::spawn(self.app.clone().sweep());
         let followed = CancellationToken::new();
@@ -257,7 +283,22 @@ impl Server {
             let until = followed.clone();
             tokio::spawn(async move { tls.keep(until).await })
         });
-        listen::serve(self.listener, self.app, self.tls, connections_max, signal).await;
+        match self.flight {
+            None => {
+                listen::serve(self.listener.on, self.app, self.tls, connections_max, signal).await
+            }
+            Some(flight) => {
+                // A quarter of all connections.
+                let of_flight = (connections_max / 4).max(1);
+                let others = connections_max.saturating_sub(of_flight).max(1);
+                let until = ending.clone();
+                let app = App(Arc::clone(&self.app.0), Speaks::Flight);
+                let tls = self.tls.clone();
+                let flight = listen::serve(flight.on, app, tls, of_flight, until.cancelled());
+                let http = listen::serve(self.listener.on, self.app, self.tls, others, signal);
+                tokio::join!(http, flight);
+            }
+        }
         looked_through.abort();
         swept.abort();
         if let Some(following) = files_followed {
@@ -295,9 +336,16 @@ fn bind_error(listen: SocketAddr, error: std::io::Error) -> Error {
     }
 }
 
-/// What all connections share.
+/// What all connections share, and what is spoken on them.
 #[derive(Clone)]
-struct App(Arc<AppInner>);
+struct App(Arc<AppInner>, Speaks);
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Http,
+    Flight,
+}
 
 struct AppInner {
     service: Service,
@@ -349,6 +397,7 @@ enum Route {
     Health,
     Ready,
     Metrics,
+    Flight,
     Unknown,
 }
 
@@ -378,7 +427,7 @@ impl Route {
         match self {
             Self::Graphql | Self::Ingest(_) | Self::Download(_) | Self::Sql | Self::Metrics => true,
             Self::Auth(step) => step == "me",
-            Self::Explorer(_) | Self::Health | Self::Ready | Self::Unknown => false,
+            Self::Explorer(_) | Self::Health | Self::Ready | Self::Flight | Self::Unknown => false,
         }
     }
 
@@ -393,6 +442,7 @@ impl Route {
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
+            Self::Flight => "flight",
             Self::Unknown => "other",
         }
     }
@@ -404,7 +454,10 @@ impl Endpoint for App {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let ids = RequestIds::new(request.headers());
-        let route = Route::of(request.uri().path());
+        let route = match self.1 {
+            Speaks::Http => Route::of(request.uri().path()),
+            Speaks::Flight => Route::Flight,
+        };
         let label = route.label();
         let span = tracing::info_span!(
             "request",
@@ -516,6 +569,7 @@ impl App {
             Route::Health if is_read => health::alive(),
             Route::Ready if is_read => health::ready(self, ids).await,
             Route::Metrics if is_read => health::metrics(self, &request, ids).await,
+            Route::Flight => Box::pin(flight::answer(self, request, ids)).await,
             Route::Unknown => wire::failure(
                 StatusCode::NOT_FOUND,
                 &Error::user(

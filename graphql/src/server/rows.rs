@@ -72,13 +72,13 @@ fn streamed(rows: RowsAnswer, pass: Pass, media: RowsMedia) -> Response {
 }
 
 /// Rows that are sent.
-pub(super) struct Rows<P> {
+pub(super) struct Rows<P: InPieces> {
     /// What they are of.
     pub(super) of: String,
     pub(super) pieces: Streamed<P>,
 }
 
-impl<P: InPieces> pieces::Sent for Rows<P> {
+impl<P: InPieces<Piece = Bytes>> pieces::Sent for Rows<P> {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
         Box::pin(self.pieces.next())
     }

@@ -18,7 +18,7 @@ use super::rows::Rows;
 use super::trace::RequestIds;
 use super::{App, Pass, Purpose, body, pieces, wire};
 use crate::error::bad_input;
-use crate::service::sql::{SqlAnswer, SqlRequest, said};
+use crate::service::sql::{Encoded, SqlAnswer, SqlRequest, said};
 
 /// What is asked.
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ async fn answered(
     app: &App,
     mut request: Request,
     ids: &RequestIds,
-) -> Result<(SqlAnswer, Pass, &'static str)> {
+) -> Result<(SqlAnswer<Encoded>, Pass, &'static str)> {
     // It changes nothing, and a page of somebody else may not have it asked all the same.
     let pass = app.0.door.enter(&request, Purpose::Change).await?;
     app.0.let_in(&pass.who, &request, ids)?;
@@ -83,9 +83,10 @@ async fn answered(
         sql: asked.sql,
         parameters: parameters.collect::<Result<_>>()?,
         pins: pins.collect::<Result<_>>()?,
-        options,
     };
-    let rows = app.0.service.sql(&pass.who, query).await?;
+    let bytes_max = app.0.service.0.limits.stream_bytes_max;
+    let encode = move |about: &_| Encoded::new(about, &options);
+    let rows = app.0.service.sql(&pass.who, || Ok(query), bytes_max, encode).await?;
     Ok((rows, pass, content_type))
 }
 
@@ -120,11 +121,11 @@ fn as_of(name: &DatasetName, value: &Value) -> Result<AsOf> {
     }
 }
 
-fn streamed(rows: SqlAnswer, pass: Pass, content_type: &'static str) -> Response {
-    let SqlAnswer { versions, pieces } = rows;
+fn streamed(rows: SqlAnswer<Encoded>, pass: Pass, content_type: &'static str) -> Response {
+    let SqlAnswer { about, pieces } = rows;
     let sent = Rows { of: "a query".to_owned(), pieces };
     let mut response = wire::body(StatusCode::OK, content_type, pieces::body(sent, Some(pass)));
-    if let Ok(versions) = HeaderValue::from_str(&said(&versions)) {
+    if let Ok(versions) = HeaderValue::from_str(&said(&about.versions)) {
         response.headers_mut().insert(HeaderName::from_static("x-colonnade-versions"), versions);
     }
     response

@@ -1,6 +1,7 @@
 //! Queries in SQL, whose rows are streamed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -10,11 +11,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
 use datasets::DatasetName;
 use engine::{
-    AsOf, Encoder, ExportOptions, Form, Pieces, Principal, Result, Session, SqlQuery, Version,
+    AsOf, DataFrame, Encoder, ExportOptions, Form, Pieces, Principal, Result, Session, SqlQuery,
+    Version,
 };
 use futures::TryStreamExt as _;
 
-use super::streamed::{Begun, InPieces, PIECE_BYTES, Streamed, bytes_of};
+use super::streamed::{Begun, InPieces, PIECE_BYTES, Piece, Streamed, bytes_of};
 use super::{Service, before, in_time};
 use crate::error::over_limit;
 
@@ -25,23 +27,48 @@ pub(crate) struct SqlRequest {
     pub(crate) parameters: BTreeMap<String, ScalarValue>,
     /// Datasets that are not read at their newest version.
     pub(crate) pins: Vec<(DatasetName, AsOf)>,
-    pub(crate) options: ExportOptions,
 }
 
 /// Rows on their way to a client.
-pub(crate) struct SqlAnswer {
-    /// The datasets that are read, at their versions.
-    pub(crate) versions: BTreeMap<DatasetName, Version>,
+pub(crate) struct SqlAnswer<M: MadeOfRows> {
+    /// What is known of them.
+    pub(crate) about: AboutQuery,
     /// The rows.
-    pub(crate) pieces: Streamed<Rows>,
+    pub(crate) pieces: Streamed<Rows<M>>,
+}
+
+/// What is known of a query that was planned.
+#[derive(Clone)]
+pub(crate) struct AboutQuery {
+    /// The columns of its rows.
+    pub(crate) schema: SchemaRef,
+    /// The datasets that it reads, at their versions.
+    pub(crate) versions: BTreeMap<DatasetName, Version>,
+}
+
+/// What rows are made into.
+pub(crate) trait MadeOfRows: Send + 'static {
+    /// What of them is handed over at once.
+    type Piece: Piece;
+    /// Bytes of that, about.
+    const BYTES: usize;
+
+    /// Takes rows.
+    fn take(&mut self, batch: RecordBatch) -> Result<()>;
+    /// Takes the end of them.
+    fn end(&mut self) -> Result<()>;
+    /// Bytes that it has.
+    fn bytes(&self) -> usize;
+    /// What it has.
+    fn piece(&mut self) -> Option<Self::Piece>;
 }
 
 /// Rows of a query that are being answered.
-pub(crate) struct Rows {
-    batches: SendableRecordBatchStream,
-    schema: SchemaRef,
-    encoder: Option<Encoder>,
-    pieces: Pieces,
+pub(crate) struct Rows<M> {
+    /// Until the last was read.
+    batches: Option<SendableRecordBatchStream>,
+    made: M,
+    bytes: usize,
     bytes_max: usize,
     /// Kept until the last was read.
     _session: Session,
@@ -49,86 +76,151 @@ pub(crate) struct Rows {
 
 impl Service {
     /// Answers a query in rows, which are what `who` sees.
-    pub(crate) async fn sql(&self, who: &Principal, request: SqlRequest) -> Result<SqlAnswer> {
+    pub(crate) async fn sql<M: MadeOfRows>(
+        &self,
+        who: &Principal,
+        request: impl FnOnce() -> Result<SqlRequest> + Send + 'static,
+        bytes_max: usize,
+        make: impl FnOnce(&AboutQuery) -> Result<M> + Send + 'static,
+    ) -> Result<SqlAnswer<M>> {
         let limits = &self.0.limits;
         let began = Instant::now();
         let place = self.stream_place(who).await?;
         let held = self.0.admit(who, limits.queries_waiting_max);
         let held = in_time(limits.operation_time_max, held).await?;
-        let (service, asks, bytes_max) = (self.0.clone(), who.clone(), limits.stream_bytes_max);
+        let (service, asks) = (self.0.clone(), who.clone());
         let work = Box::pin(async move {
+            let request = request()?;
             let session = service.engine.session(&asks, &request.pins).await?;
-            let (mut rows, versions) = Rows::begin(session, &request, bytes_max).await?;
+            let (frame, about) = planned(&session, &request).await?;
+            let batches = session.stream(frame).await?;
+            let about = AboutQuery { schema: batches.schema(), ..about };
+            let (made, batches) = (make(&about)?, Some(batches));
+            let mut rows = Rows { batches, made, bytes: 0, bytes_max, _session: session };
             let piece = rows.piece().await?;
             let room = Some(held.room.of(bytes_of(&piece)));
-            Ok((Begun { rows, piece, room, held: None }, versions))
+            Ok((Begun { rows, piece, room, held: None }, about))
         });
         let work = async { self.0.lanes.run(&who.tenant, work).await.flatten() };
         let until = began + limits.operation_time_max;
-        let (begun, versions) = before(until, limits.operation_time_max, work).await?;
-        Ok(SqlAnswer { versions, pieces: self.streamed(who, begun, began, place) })
+        let (begun, about) = before(until, limits.operation_time_max, work).await?;
+        Ok(SqlAnswer { about, pieces: self.streamed(who, begun, began, place) })
+    }
+
+    /// Does something of `who` that ends soon and answers with little, in its turn.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        who: &Principal,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (limits, began) = (&self.0.limits, Instant::now());
+        let held = self.0.admit(who, limits.queries_waiting_max);
+        let held = in_time(limits.operation_time_max, held).await?;
+        let work = Box::pin(async move {
+            let done = work.await;
+            drop(held);
+            done
+        });
+        let work = async { self.0.lanes.run(&who.tenant, work).await.flatten() };
+        before(began + limits.operation_time_max, limits.operation_time_max, work).await
     }
 }
 
-impl Rows {
-    async fn begin(
-        session: Session,
-        request: &SqlRequest,
-        bytes_max: usize,
-    ) -> Result<(Self, BTreeMap<DatasetName, Version>)> {
-        let frame = match request.parameters.is_empty() {
-            true => {
-                SqlQuery::require_rows(&request.sql)?;
-                session.sql(&request.sql).await?
-            }
-            false => {
-                let query = SqlQuery::parse(&request.sql)?;
-                session.query(&query, &request.parameters).await?
-            }
-        };
-        let versions: BTreeMap<DatasetName, Version> = session.reads(&frame)?.into_iter().collect();
-        let batches = session.stream(frame).await?;
-        let schema = batches.schema();
-        let told = match request.options.form {
-            Form::ArrowStream => with_versions(&schema, &versions),
-            _ => SchemaRef::clone(&schema),
-        };
-        let pieces = Pieces::default();
-        let encoder = Some(Encoder::new(pieces.clone(), &told, &request.options)?);
-        let rows = Self { batches, schema: told, encoder, pieces, bytes_max, _session: session };
-        Ok((rows, versions))
-    }
+/// The plan of a query, and what it reads.
+pub(crate) async fn planned(
+    session: &Session,
+    request: &SqlRequest,
+) -> Result<(DataFrame, AboutQuery)> {
+    let frame = match request.parameters.is_empty() {
+        true => {
+            SqlQuery::require_rows(&request.sql)?;
+            session.sql(&request.sql).await?
+        }
+        false => {
+            let query = SqlQuery::parse(&request.sql)?;
+            session.query(&query, &request.parameters).await?
+        }
+    };
+    let versions = session.reads(&frame)?.into_iter().collect();
+    let schema = SchemaRef::clone(frame.schema().inner());
+    Ok((frame, AboutQuery { schema, versions }))
 }
 
-impl InPieces for Rows {
-    async fn piece(&mut self) -> Result<Option<Bytes>> {
-        while self.pieces.len() < PIECE_BYTES {
-            let Some(encoder) = &mut self.encoder else { break };
-            match self.batches.try_next().await? {
-                Some(batch) => {
-                    let columns = batch.columns().to_vec();
-                    let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), columns)?;
-                    // What waits for the client is nothing to the encoder.
-                    let _ = encoder.write(&batch)?;
-                    if encoder.bytes() > self.bytes_max as u64 {
-                        let what = "bytes of an answer in rows";
-                        return Err(over_limit(what, self.bytes_max, "more"));
-                    }
-                }
+impl<M: MadeOfRows> InPieces for Rows<M> {
+    type Piece = M::Piece;
+
+    async fn piece(&mut self) -> Result<Option<M::Piece>> {
+        while self.made.bytes() < M::BYTES {
+            let Some(batches) = &mut self.batches else { break };
+            match batches.try_next().await? {
+                Some(batch) => self.made.take(batch)?,
                 None => {
-                    if let Some(encoder) = self.encoder.take() {
-                        let _ = encoder.finish()?;
-                    }
+                    self.batches = None;
+                    self.made.end()?;
                 }
             }
         }
+        self.bytes += self.made.bytes();
+        if self.bytes > self.bytes_max {
+            return Err(over_limit("bytes of an answer in rows", self.bytes_max, "more"));
+        }
+        Ok(self.made.piece())
+    }
+}
+
+/// Rows as bytes of a form.
+pub(crate) struct Encoded {
+    schema: SchemaRef,
+    encoder: Option<Encoder>,
+    pieces: Pieces,
+}
+
+impl Encoded {
+    pub(crate) fn new(about: &AboutQuery, options: &ExportOptions) -> Result<Self> {
+        let schema = match options.form {
+            Form::ArrowStream => with_versions(&about.schema, &about.versions),
+            _ => SchemaRef::clone(&about.schema),
+        };
+        let pieces = Pieces::default();
+        let encoder = Some(Encoder::new(pieces.clone(), &schema, options)?);
+        Ok(Self { schema, encoder, pieces })
+    }
+}
+
+impl MadeOfRows for Encoded {
+    type Piece = Bytes;
+    const BYTES: usize = PIECE_BYTES;
+
+    fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), batch.columns().to_vec())?;
+        // What waits for the client is nothing to the encoder.
+        let _ = encoder.write(&batch)?;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(encoder) = self.encoder.take() {
+            let _ = encoder.finish()?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn piece(&mut self) -> Option<Bytes> {
         let piece = self.pieces.take();
-        Ok((!piece.is_empty()).then_some(piece))
+        (!piece.is_empty()).then_some(piece)
     }
 }
 
 /// The schema that says which versions were read.
-fn with_versions(schema: &Schema, versions: &BTreeMap<DatasetName, Version>) -> SchemaRef {
+pub(crate) fn with_versions(
+    schema: &Schema,
+    versions: &BTreeMap<DatasetName, Version>,
+) -> SchemaRef {
     let mut metadata = schema.metadata().clone();
     metadata.insert("colonnade.versions".to_owned(), said(versions));
     schema.clone().with_metadata(metadata).into()

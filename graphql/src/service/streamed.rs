@@ -15,14 +15,28 @@ pub(crate) const PIECE_BYTES: usize = 256 << 10;
 
 /// What is made a piece at a time.
 pub(crate) trait InPieces: Send + Sized + 'static {
+    /// What it is made into.
+    type Piece: Piece;
     /// The next piece; none behind the last. Where this fails the answer is not whole, and is not to look so.
-    fn piece(&mut self) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+    fn piece(&mut self) -> impl Future<Output = Result<Option<Self::Piece>>> + Send;
+}
+
+/// A part of an answer.
+pub(crate) trait Piece: Send + 'static {
+    /// Bytes that it takes.
+    fn bytes(&self) -> usize;
+}
+
+impl Piece for Bytes {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
 }
 
 /// What there is of an answer when its first piece was made.
-pub(crate) struct Begun<P> {
+pub(crate) struct Begun<P: InPieces> {
     pub(crate) rows: P,
-    pub(crate) piece: Option<Bytes>,
+    pub(crate) piece: Option<P::Piece>,
     /// Of the piece.
     pub(crate) room: Option<Room>,
     /// Of rows that are there whole.
@@ -30,13 +44,13 @@ pub(crate) struct Begun<P> {
 }
 
 /// An answer whose pieces a client takes one after another.
-pub(crate) struct Streamed<P> {
+pub(crate) struct Streamed<P: InPieces> {
     service: Arc<ServiceInner>,
     who: Principal,
     /// What is not made yet.
     rows: Option<P>,
     /// Made, and not taken.
-    piece: Option<Bytes>,
+    piece: Option<P::Piece>,
     /// Of the piece that the client takes.
     room: Option<Room>,
     until: Instant,
@@ -59,7 +73,7 @@ impl Service {
     }
 
     /// The answer that was begun, in its place.
-    pub(super) fn streamed<P>(
+    pub(super) fn streamed<P: InPieces>(
         &self,
         who: &Principal,
         begun: Begun<P>,
@@ -83,8 +97,8 @@ impl Service {
 }
 
 /// Bytes of a piece.
-pub(super) fn bytes_of(piece: &Option<Bytes>) -> usize {
-    piece.as_ref().map_or(0, Bytes::len)
+pub(super) fn bytes_of(piece: &Option<impl Piece>) -> usize {
+    piece.as_ref().map_or(0, Piece::bytes)
 }
 
 impl<P: InPieces> Streamed<P> {
@@ -94,7 +108,7 @@ impl<P: InPieces> Streamed<P> {
     }
 
     /// The next piece, once the client has the one before; none behind the last. Where this fails the answer is not whole.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<P::Piece>> {
         if let Some(piece) = self.piece.take() {
             return Ok(Some(piece));
         }

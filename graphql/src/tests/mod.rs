@@ -13,6 +13,7 @@ mod documents;
 mod expected;
 mod exports;
 mod fills;
+mod flight;
 mod grants;
 mod groups_live;
 mod http;
@@ -30,6 +31,7 @@ mod pages;
 mod rates;
 mod ready;
 mod related;
+mod reports;
 mod revise;
 mod rows;
 mod samples;
@@ -202,9 +204,30 @@ impl Rig {
         options: ServerOptions,
     ) -> (String, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let options = ServerOptions { listen, ..options };
+        self.run(ServerOptions { listen, ..options }, |server| server.address().to_string()).await
+    }
+
+    /// The same, with the address where Flight SQL is spoken.
+    pub(super) async fn serve_flight(
+        &self,
+        options: ServerOptions,
+    ) -> (String, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let options = ServerOptions { listen, flight: Some(listen), ..options };
+        let address = |server: &Server| {
+            let url = server.flight_url().unwrap();
+            url.strip_prefix("grpc://").unwrap().to_owned()
+        };
+        self.run(options, address).await
+    }
+
+    async fn run(
+        &self,
+        options: ServerOptions,
+        address: impl FnOnce(&Server) -> String,
+    ) -> (String, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let server = Server::bind(self.engine.clone(), self.runner.clone(), options).await.unwrap();
-        let address = server.address().to_string();
+        let address = address(&server);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let running = tokio::spawn(async move {
             server.run(async { drop(stopped.await) }).await.unwrap();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Rig, who};
 use crate::server::{ApiKey, ServerOptions};
-use crate::service::sql::SqlRequest;
+use crate::service::sql::{Encoded, SqlRequest};
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
@@ -91,14 +91,17 @@ async fn who_sees_a_part_asks_that_part() {
         roles: vec![Role::Reader],
         ..who()
     };
-    let request = |sql: &str| SqlRequest {
-        sql: sql.to_owned(),
-        parameters: [].into(),
-        pins: Vec::new(),
-        options: engine::ExportOptions::of(engine::Form::Csv),
-    };
+    let request =
+        |sql: &str| SqlRequest { sql: sql.to_owned(), parameters: [].into(), pins: Vec::new() };
+    let csv = engine::ExportOptions::of(engine::Form::Csv);
     let text = async |sql: &str| {
-        let mut rows = rig.service.sql(&part, request(sql)).await?;
+        let options = csv.clone();
+        let encode = move |about: &_| Encoded::new(about, &options);
+        let mut rows = {
+            let request = request(sql);
+            rig.service.sql(&part, || Ok(request), usize::MAX, encode)
+        }
+        .await?;
         let mut text = Vec::new();
         while let Some(piece) = rows.pieces.next().await? {
             text.extend_from_slice(&piece);

@@ -42,6 +42,10 @@ pub struct Params {
     pub condition: Option<String>,
     /// Which columns of the dataset, in this order; an empty list takes all. Default: [].
     pub columns: Vec<String>,
+    /// What rows of the dataset are grouped by, in SQL: `model`, `CAST(at AS DATE) AS day`. Default: [], which groups none.
+    pub group_by: Vec<String>,
+    /// What is written of each group, or of all rows where nothing is grouped, in SQL: `count(*) AS calls`. Default: [].
+    pub measures: Vec<String>,
     /// The version of the dataset since which changes are exported, instead of all rows: with a column `_change_type`, which is `insert`
     /// or `delete`. Default: none.
     pub since: Option<u64>,
@@ -104,6 +108,8 @@ impl Default for Params {
             sql: None,
             condition: None,
             columns: Vec::new(),
+            group_by: Vec::new(),
+            measures: Vec::new(),
             since: None,
             to: None,
             keep_days: 7,
@@ -131,6 +137,16 @@ impl Params {
             }
             (None, Some(_)) if !self.columns.is_empty() => {
                 return Err(bad(NAME, "columns", "they go with `dataset`; a query has its own"));
+            }
+            (None, Some(_)) if self.is_of_groups() => {
+                return Err(bad(NAME, "group_by", "it goes with `dataset`; a query has its own"));
+            }
+            (Some(_), None) if self.is_of_groups() && !self.columns.is_empty() => {
+                let says = "groups have what `group_by` and `measures` say; expected no columns";
+                return Err(bad(NAME, "columns", says));
+            }
+            (Some(_), None) if self.is_of_groups() && self.since.is_some() => {
+                return Err(bad(NAME, "since", "groups have no changes"));
             }
             (None, Some(_)) if self.since.is_some() => {
                 return Err(bad(NAME, "since", "it goes with `dataset`: a query has no changes"));
@@ -176,10 +192,29 @@ impl Params {
                 return Err(bad(NAME, name, says));
             }
         }
-        for (name, columns) in [("columns", &self.columns), ("partition_by", &self.partition_by)] {
+        let lists = [
+            ("columns", &self.columns),
+            ("partition_by", &self.partition_by),
+            ("group_by", &self.group_by),
+            ("measures", &self.measures),
+        ];
+        for (name, columns) in lists {
             if columns.len() > COLUMNS_MAX {
                 let says = format!("expected at most {COLUMNS_MAX}, found {}", columns.len());
                 return Err(bad(NAME, name, says));
+            }
+        }
+        if self.is_of_groups() {
+            let expressions = [("group_by", &self.group_by), ("measures", &self.measures)];
+            for (name, texts) in expressions {
+                for text in listed(texts) {
+                    SqlQuery::require_expression(text)
+                        .map_err(|error| bad(NAME, name, error.to_string()))?;
+                }
+            }
+            if let Some(condition) = &self.condition {
+                SqlQuery::require_expression(condition)
+                    .map_err(|error| bad(NAME, "where", error.to_string()))?;
             }
         }
         if !(1..=FILE_ROWS_MAX).contains(&self.file_rows) {
@@ -234,8 +269,30 @@ impl Params {
         ExportOptions { packing, csv: CsvOptions { formulas, ..usual.csv }, ..usual }
     }
 
+    fn is_of_groups(&self) -> bool {
+        !self.group_by.is_empty() || !self.measures.is_empty()
+    }
+
+    /// The query whose groups of `dataset` are exported, in their order.
+    fn groups_of(&self, dataset: &DatasetName) -> String {
+        let (groups, measures) = (listed(&self.group_by), listed(&self.measures));
+        let shown: Vec<&str> = groups.iter().chain(&measures).copied().collect();
+        // A comment ends with its line.
+        let mut sql = format!("SELECT {}\nFROM \"{dataset}\"", shown.join("\n, "));
+        if let Some(condition) = &self.condition {
+            sql.push_str(&format!("\nWHERE ({condition}\n)"));
+        }
+        if !groups.is_empty() {
+            let places: Vec<String> = (1..=groups.len()).map(|at| at.to_string()).collect();
+            let places = places.join(", ");
+            sql.push_str(&format!("\nGROUP BY {places} ORDER BY {places}"));
+        }
+        sql
+    }
+
     fn source(&self) -> ExportSource {
         match (&self.dataset, &self.sql) {
+            (Some(dataset), _) if self.is_of_groups() => ExportSource::Sql(self.groups_of(dataset)),
             (Some(dataset), _) => ExportSource::Dataset {
                 dataset: dataset.clone(),
                 condition: self.condition.clone(),
@@ -245,6 +302,30 @@ impl Params {
             (None, sql) => ExportSource::Sql(sql.clone().unwrap_or_default()),
         }
     }
+}
+
+/// Expressions of SQL, of which several may stand in one text: commas outside of brackets and quotes part them.
+fn listed(texts: &[String]) -> Vec<&str> {
+    let mut found = Vec::new();
+    for text in texts {
+        let (mut from, mut depth, mut quote) = (0, 0_usize, None);
+        for (at, letter) in text.char_indices() {
+            match (quote, letter) {
+                (Some(open), letter) if open == letter => quote = None,
+                (Some(_), _) => {}
+                (None, '\'' | '"') => quote = Some(letter),
+                (None, '(' | '[') => depth += 1,
+                (None, ')' | ']') => depth = depth.saturating_sub(1),
+                (None, ',') if depth == 0 => {
+                    found.push(text[from..at].trim());
+                    from = at + 1;
+                }
+                _ => {}
+            }
+        }
+        found.push(text[from..].trim());
+    }
+    found
 }
 
 /// The job kind.
@@ -310,7 +391,11 @@ impl Job for Export {
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
         let params = Self::params(params)?;
-        match (params.dataset, params.sql) {
+        match (params.dataset.clone(), params.sql.clone()) {
+            (Some(dataset), _) if params.is_of_groups() => {
+                let query = SqlQuery::parse(&params.groups_of(&dataset))?;
+                Ok(query.datasets().iter().cloned().collect())
+            }
             (Some(dataset), _) => Ok(vec![dataset]),
             (None, sql) => {
                 let query = SqlQuery::parse(&sql.unwrap_or_default())?;
@@ -359,7 +444,8 @@ impl Job for Export {
                 _ => None,
             };
             let mut stage = ctx.stage("write");
-            let watch = Watching { ctx, all: all.filter(|_| params.dataset.is_some()) };
+            let is_rows = params.dataset.is_some() && !params.is_of_groups();
+            let watch = Watching { ctx, all: all.filter(|_| is_rows) };
             let manifest =
                 engine::export(ctx.engine(), ctx.principal(), ctx.session(), &request, &watch);
             let manifest = manifest.await?;
@@ -387,6 +473,22 @@ mod tests {
     use crate::testing::{append, engine, sampled};
 
     #[test]
+    fn expressions_stand_alone_or_beside_each_other() {
+        let texts = ["a, date_trunc('d,ay', at)".to_owned(), "\"b,c\" AS d".to_owned()];
+        assert_eq!(listed(&texts), ["a", "date_trunc('d,ay', at)", "\"b,c\" AS d"]);
+        let params = Params {
+            group_by: texts.to_vec(),
+            measures: vec!["count(*)".to_owned()],
+            ..Params::default()
+        };
+        let sql = params.groups_of(&DatasetName::new("calls").unwrap());
+        assert_eq!(
+            sql,
+            "SELECT a\n, date_trunc('d,ay', at)\n, \"b,c\" AS d\n, count(*)\nFROM \"calls\"\nGROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        );
+    }
+
+    #[test]
     fn what_is_wrong_with_its_parameters_is_told() {
         let of = |more: Value| {
             let mut params = json!({"dataset": "a", "to": "x"});
@@ -403,6 +505,14 @@ mod tests {
             (of(json!({"format": "xlsx", "packing": "none"})), "as they always are"),
             (json!({"sql": "SELECT 1", "to": "x", "where": "a"}), "a query has its own"),
             (json!({"sql": "SELECT 1", "to": "x", "columns": ["a"]}), "a query has its own"),
+            (of(json!({"measures": ["count(*)"], "columns": ["a"]})), "expected no columns"),
+            (of(json!({"group_by": ["a"], "since": 1})), "groups have no changes"),
+            (json!({"sql": "SELECT 1", "group_by": ["a"]}), "a query has its own"),
+            (of(json!({"measures": ["count(*) AS n FROM b --"]})), "expected one expression"),
+            (of(json!({"measures": ["count(*)) FROM (SELECT 1"]})), "SQL"),
+            (of(json!({"measures": ["*"]})), "expected one expression"),
+            (of(json!({"group_by": ["a ORDER BY 1"]})), "expected one expression"),
+            (of(json!({"measures": ["count(*)"], "where": "true) OR (1=1"})), "SQL"),
             (of(json!({"format": "xls"})), "format"),
             (of(json!({"file_rows": 0})), "expected 1 to 100000000"),
             (of(json!({"escape_formulas": true})), "it is of CSV"),

@@ -12,6 +12,7 @@ pub mod export;
 mod generated;
 pub mod maintain;
 pub mod promote;
+pub mod report;
 pub mod sql;
 pub mod triage;
 pub mod triage_train;
@@ -42,6 +43,7 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(export::Export),
         Arc::new(maintain::Maintain),
         Arc::new(promote::Promote),
+        Arc::new(report::Report),
         Arc::new(sql::Sql),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),

@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::{AsOf, Engine, Error, Principal, Result, Session};
+use futures::TryStreamExt as _;
 use jobs::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use jobs::similar::{Likeness, SimilarRequest};
 use jobs::{RunRecord, Runner};
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::program;
 use super::steps::{HOURLY, LooksFor};
+use crate::output::count;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
 const SAMPLE_MINUTES: i64 = 5;
@@ -141,6 +143,7 @@ impl Counted<'_> {
                 Ok(Findings::new(sent, sent.saturating_sub(lost), other, vec![note]))
             }
             LooksFor::RowsExported => self.rows_exported().await,
+            LooksFor::NumbersTold => self.numbers_told(&session).await,
             LooksFor::RowsKept => self.rows_kept().await,
         }
     }
@@ -156,7 +159,6 @@ impl Counted<'_> {
         Ok(anomalies(&truth, &found, HOUR_MINUTES))
     }
 
-    /// Rows that are still there.
     /// Every byte of what was exported is held against what is said of it.
     async fn rows_exported(&self) -> Result<Findings> {
         let catalog = self.engine.catalog(self.who).await?;
@@ -172,6 +174,28 @@ impl Counted<'_> {
         Ok(Findings::new(all, rows.min(all), rows.saturating_sub(all), vec![note]))
     }
 
+    /// The numbers at the head of a report are counted anew.
+    async fn numbers_told(&self, session: &Session) -> Result<Findings> {
+        let id = self.record.id.to_string();
+        let page = self.engine.exported_file(&self.who.tenant, &id, "report.html").await?;
+        let bytes = page.bytes(0..page.file.bytes).await?.try_collect::<Vec<_>>().await?.concat();
+        let text = String::from_utf8_lossy(&bytes);
+        let sql = "WITH ends AS (SELECT CAST(max(at) AS DATE) + INTERVAL '1 day' AS until FROM model_calls) \
+                   SELECT (SELECT count(*) FROM tickets, ends WHERE created_at >= '2026-01-01' AND created_at < until) AS tickets, \
+                   (SELECT count(*) FROM model_calls WHERE at >= '2026-01-01') AS calls, 0 AS others";
+        let batches = session.collect(session.sql(sql).await?).await?;
+        let [tickets, calls, _] = numbers(&batches)?;
+        let told = |label: &str, number: u64| {
+            let head = format!(">{label}</dt><dd class=\"value\">{}<", count(number));
+            u64::from(text.contains(&head))
+        };
+        let found = told("Tickets opened", tickets) + told("Calls", calls);
+        let note =
+            format!("{} bytes of HTML, {} rows read", page.file.bytes, self.record.summary["rows"]);
+        Ok(Findings::new(2, found, 2 - found, vec![note]))
+    }
+
+    /// Rows that are still there.
     async fn rows_kept(&self) -> Result<Findings> {
         let catalog = self.engine.catalog(self.who).await?;
         let (mut before, mut after) = (0, 0);

@@ -60,6 +60,8 @@ pub enum LooksFor {
     RowsThrough,
     /// Rows that are in files to take away.
     RowsExported,
+    /// Numbers of a page that are those of the rows.
+    NumbersTold,
     /// Rows that are there after files were put together.
     RowsKept,
 }
@@ -83,6 +85,7 @@ impl LooksFor {
             Self::Teams => "teams",
             Self::RowsThrough => "rows through",
             Self::RowsExported => "rows exported",
+            Self::NumbersTold => "numbers told",
             Self::RowsKept => "rows kept",
         }
     }
@@ -148,6 +151,13 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "workflow_steps",
             &[],
             json!({ "dataset": "workflow_steps" }),
+        ),
+        step(
+            "report",
+            LooksFor::NumbersTold,
+            "tickets",
+            &[],
+            json!({ "name": "operations-week", "parameters": { "from": "2026-01-01" } }),
         ),
         step(
             "maintain",

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use crate::tree::{Tree, Violation};
 
 /// A crate, and those it stands directly on. It may also name what those stand on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("kernels", &[]),
     ("datasets", &[]),
+    ("reports", &[]),
     ("analysis", &[]),
     ("networks", &[]),
     ("networks-cuda", &["networks"]),
     ("models", &["kernels", "networks", "networks-cuda"]),
     ("engine", &["kernels", "datasets"]),
-    ("jobs", &["engine", "models", "analysis"]),
+    ("jobs", &["engine", "models", "analysis", "reports"]),
     ("graphql", &["jobs", "engine"]),
     ("colonnade", &["graphql"]),
     ("benches", &["jobs"]),

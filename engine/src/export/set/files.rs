@@ -19,6 +19,10 @@ pub(super) const LOCK: &str = "_export/lock";
 /// Says who writes, or did last.
 pub(super) const OWNER: &str = "_export/owner";
 
+/// Pages of a report, by their names, with their media types.
+const PAGES: [(&str, &str); 2] =
+    [("report.html", "text/html; charset=utf-8"), ("report.pdf", "application/pdf")];
+
 /// Digits of a number in a name.
 const DIGITS: usize = 5;
 /// The folder of rows that have no value.
@@ -81,15 +85,23 @@ fn unpacked(ending: &str) -> (&str, Option<&'static str>) {
 
 /// The media type of a file by its name.
 pub(super) fn media_type(name: &str) -> &'static str {
+    if let Some((_, kind)) = PAGES.iter().find(|(page, _)| *page == name) {
+        return kind;
+    }
     let file = name.rsplit('/').next().unwrap_or_default();
     let (of, packing) = unpacked(file.split_once('.').map_or("", |(_, ending)| ending));
     let form = Form::ALL.into_iter().find(|form| form.ending() == of).map(Form::media_type);
     packing.or(form).unwrap_or("application/octet-stream")
 }
 
+/// Whether it is the name of a page of a report.
+pub(super) fn is_page(name: &str) -> bool {
+    PAGES.iter().any(|(page, _)| *page == name)
+}
+
 /// Whether an export gives this name to a file.
 pub(super) fn is_ours(name: &str) -> bool {
-    if [MANIFEST, PLAN, LOCK, OWNER].contains(&name) {
+    if [MANIFEST, PLAN, LOCK, OWNER].contains(&name) || is_page(name) {
         return true;
     }
     let name = name.strip_prefix(JOURNAL).unwrap_or(name);
@@ -155,6 +167,8 @@ mod tests {
             ("part-00000.ndjson.gz", "application/gzip"),
             ("part-00000.csv.zst", "application/zstd"),
             (MANIFEST, "application/json"),
+            ("report.pdf", "application/pdf"),
+            ("a=1/report.pdf", "application/octet-stream"),
             ("part-00000", "application/octet-stream"),
         ] {
             assert_eq!(media_type(name), kind, "{name}");

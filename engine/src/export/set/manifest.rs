@@ -76,6 +76,9 @@ pub struct Described {
     /// The query, where it is of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
+    /// The report, where it is one: the name of its template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 /// A dataset at a version.

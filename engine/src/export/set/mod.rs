@@ -10,6 +10,7 @@
 
 mod file;
 mod files;
+mod made;
 mod manifest;
 mod own;
 mod place;
@@ -24,13 +25,14 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
-pub use self::manifest::{File as ExportsFile, Manifest, verify_export};
+pub use self::made::{MadeFiles, export_made};
+pub use self::manifest::{File as ExportsFile, Manifest, Pinned, verify_export};
 pub use self::own::{ExportedFile, SweptExports};
 pub use self::request::{ExportPlace, ExportRequest, ExportSource, ExportWatch, IfThere};
 
 use self::files::{MANIFEST, PLAN};
 use self::manifest::File;
-use self::work::{Owner, Room, Writing};
+use self::work::{Owner, Room, Writing, forget};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::export::{Form, Formulas};
@@ -136,7 +138,7 @@ pub async fn export(
         files,
     };
     put_json(&target, MANIFEST, &manifest).await?;
-    work::forget(&target).await;
+    forget(&target).await;
     Ok(manifest)
 }
 

@@ -8,8 +8,11 @@ use arrow::array::{Array, RecordBatch};
 use arrow::compute::{cast, partition};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::dataframe::DataFrame;
-use futures::TryStreamExt as _;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::file::OpenFile;
@@ -27,6 +30,9 @@ use crate::storage::{Target, TargetLock};
 const FILES_MAX: usize = 20_000;
 /// Rows of one sheet, without the line of names.
 const SHEET_ROWS_MAX: usize = (1 << 20) - 1;
+
+/// Batches that are read and not yet written.
+const BATCHES_AHEAD: usize = 2;
 
 /// How parts are written.
 pub(super) struct Writing<'a> {
@@ -174,9 +180,10 @@ struct Folder {
 
 impl Part<'_> {
     async fn write(&mut self, frame: DataFrame) -> Result<()> {
-        let mut rows = self.writing.session.stream(frame).await?;
+        let rows = self.writing.session.stream(frame).await?;
         let columns = Columns::of(&rows.schema(), self.writing.partition_by)?;
-        while let Some(batch) = rows.try_next().await? {
+        let mut ahead = Ahead::of(rows);
+        while let Some(batch) = ahead.next().await? {
             for (folder, rows) in columns.split(&batch)? {
                 self.take(&columns.schema, folder, rows).await?;
             }
@@ -234,6 +241,39 @@ impl Part<'_> {
             self.files.push(file);
         }
         Ok(())
+    }
+}
+
+/// Rows that are read while those before them are written.
+struct Ahead {
+    batches: mpsc::Receiver<Result<RecordBatch>>,
+    reading: JoinSet<()>,
+}
+
+impl Ahead {
+    fn of(mut rows: SendableRecordBatchStream) -> Self {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        // Ends with this.
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            while let Some(batch) = rows.next().await {
+                let failed = batch.is_err();
+                if sender.send(batch.map_err(Error::from)).await.is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Self { batches, reading }
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        match self.batches.recv().await {
+            Some(batch) => batch.map(Some),
+            None => match self.reading.join_next().await {
+                Some(Err(error)) => Err(Error::internal(format!("reading rows stopped: {error}"))),
+                _ => Ok(None),
+            },
+        }
     }
 }
 

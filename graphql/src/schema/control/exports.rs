@@ -8,9 +8,8 @@ use async_graphql::dynamic::{
 };
 use chrono::{TimeDelta, Utc};
 use datasets::DatasetName;
-use engine::{Code, ExportsFile, Manifest, Principal, Result, Role, RunId, TenantId};
+use engine::{AsOf, Code, ExportsFile, Manifest, Principal, Result, Role, RunId, TenantId};
 use jobs::{RunRecord, RunRequest, RunState};
-use serde_json::json;
 
 use super::super::connection::{AS_OF, rows_asked};
 use super::super::resolve::{argument, nullable, object, objects, part, state, text_argument};
@@ -22,7 +21,7 @@ use crate::error::{bad_input, to_graphql};
 use crate::plan::as_of::as_of;
 use crate::service::ServiceInner;
 
-const EXPORT: &str = "Export";
+pub(super) const EXPORT: &str = "Export";
 const FILE: &str = "ExportFile";
 const FORMAT: &str = "ExportFormat";
 const PACKING: &str = "ExportPacking";
@@ -293,8 +292,7 @@ pub(crate) fn mutations() -> [Field; 2] {
         nullable(inner, async move {
             let state = state(inner)?;
             let who = state.who_in_part(Role::Reader)?;
-            let run = create(&context, who).await?;
-            Ok(Some(FieldValue::owned_any(exported(state.service(), who, run).await?)))
+            create(&context, who).await.map(Some)
         })
     })
     .description(
@@ -316,6 +314,12 @@ pub(crate) fn mutations() -> [Field; 2] {
         InputValue::new("columns", TypeRef::named_nn_list(TypeRef::STRING))
             .description("Which columns of the dataset, in this order, as SQL names them."),
     )
+    .argument(InputValue::new("groupBy", TypeRef::named_nn_list(TypeRef::STRING)).description(
+        "What rows of the dataset are grouped by, instead of being written: in SQL, such as `CAST(opened AS DATE) AS day`.",
+    ))
+    .argument(InputValue::new("measures", TypeRef::named_nn_list(TypeRef::STRING)).description(
+        "What is written of each group, or of all rows: in SQL, such as `count(*) AS n`.",
+    ))
     .argument(
         InputValue::new("asOf", TypeRef::named(AS_OF))
             .description("The version of the dataset; the newest when absent."),
@@ -368,15 +372,14 @@ pub(crate) fn mutations() -> [Field; 2] {
     [create, delete]
 }
 
-async fn create(context: &ResolverContext<'_>, who: &Principal) -> Result<RunRecord> {
-    let state = state(context.ctx)?;
-    let service = state.service();
-    let mut params = serde_json::Map::new();
-    for (name, param) in [
+async fn create<'a>(context: &ResolverContext<'a>, who: &Principal) -> Result<FieldValue<'a>> {
+    let params = [
         ("dataset", "dataset"),
         ("sql", "sql"),
         ("where", "where"),
         ("columns", "columns"),
+        ("groupBy", "group_by"),
+        ("measures", "measures"),
         ("since", "since"),
         ("format", "format"),
         ("packing", "packing"),
@@ -384,19 +387,7 @@ async fn create(context: &ResolverContext<'_>, who: &Principal) -> Result<RunRec
         ("partitionBy", "partition_by"),
         ("fileRows", "file_rows"),
         ("keepDays", "keep_days"),
-    ] {
-        let Some(value) = argument(context, name) else { continue };
-        let value = match value {
-            Value::Enum(word) => json!(word.to_lowercase()),
-            value => value
-                .into_json()
-                .map_err(|error| bad_input(format!("createExport.{name}: {error}")))?,
-        };
-        // Of one that stands alone the client may leave the brackets out.
-        let is_list = matches!(name, "columns" | "partitionBy");
-        let value = if is_list && !value.is_array() { json!([value]) } else { value };
-        params.insert(param.to_owned(), value);
-    }
+    ];
     let dataset = text_argument(context, "dataset");
     let pins = match (argument(context, "asOf"), dataset) {
         (None, _) => Vec::new(),
@@ -405,17 +396,53 @@ async fn create(context: &ResolverContext<'_>, who: &Principal) -> Result<RunRec
             return Err(bad_input("createExport.asOf: it goes with `dataset`"));
         }
     };
-    let request = RunRequest {
-        job: "export".to_owned(),
-        params: params.into(),
-        pins,
-        ..RunRequest::default()
-    };
+    exported_by(context, who, "createExport", "export", &params, pins).await
+}
+
+/// What a run of `job` exports, of which the arguments say the parameters: each under its name there.
+pub(super) async fn exported_by<'a>(
+    context: &ResolverContext<'a>,
+    who: &Principal,
+    field: &'static str,
+    job: &str,
+    params: &[(&str, &str)],
+    pins: Vec<(DatasetName, AsOf)>,
+) -> Result<FieldValue<'a>> {
+    let state = state(context.ctx)?;
+    let service = state.service();
+    let mut said = serde_json::Map::new();
+    for (name, param) in params {
+        let Some(value) = argument(context, name) else { continue };
+        // Of one that stands alone the client may leave the brackets out.
+        let is_list = matches!(*name, "columns" | "partitionBy" | "groupBy" | "measures" | "pages");
+        let value = match value {
+            value if is_list && !matches!(value, Value::List(_)) => Value::List(vec![value]),
+            value => value,
+        };
+        let is_enum = matches!(*name, "format" | "packing" | "pages" | "paper");
+        let value = if is_enum { words(value) } else { value };
+        let value = value.into_json();
+        let value = value.map_err(|error| bad_input(format!("{field}.{name}: {error}")))?;
+        said.insert((*param).to_owned(), value);
+    }
+    let request =
+        RunRequest { job: job.to_owned(), params: said.into(), pins, ..RunRequest::default() };
     let handle = service.runner.submit(who, request).await?;
     let id: RunId = handle.id();
-    state.done_to("createExport", &id.to_string());
-    match waited_for(context, handle).await? {
-        Some(ended) => Ok(ended),
-        None => service.runner.export_run(who, id).await,
+    state.done_to(field, &id.to_string());
+    let run = match waited_for(context, handle).await? {
+        Some(ended) => ended,
+        None => service.runner.export_run(who, id).await?,
+    };
+    Ok(FieldValue::owned_any(exported(service, who, run).await?))
+}
+
+/// Values of enums as jobs write them; of variables they are texts.
+fn words(value: Value) -> Value {
+    match value {
+        Value::Enum(word) => Value::String(word.to_lowercase()),
+        Value::String(word) => Value::String(word.to_lowercase()),
+        Value::List(values) => Value::List(values.into_iter().map(words).collect()),
+        value => value,
     }
 }

@@ -6,7 +6,7 @@ use engine::{Code, Principal, Result, Role, RunId};
 
 use super::Runner;
 use crate::keys::letters;
-use crate::kinds::export;
+use crate::kinds::{export, report};
 use crate::run::record::{RUNS_LISTED_MAX, RunFilter, RunRecord};
 use crate::run::records::no_such_run;
 
@@ -22,10 +22,26 @@ impl Runner {
         before: Option<RunId>,
     ) -> Result<Vec<RunRecord>> {
         who.require_in_part(Role::Reader)?;
-        let (mut records, mut before) = (Vec::new(), before);
+        let mut records = Vec::new();
+        for job in [export::NAME, report::NAME] {
+            records.extend(self.kept_by(who, job, limit, before).await?);
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.id));
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    async fn kept_by(
+        &self,
+        who: &Principal,
+        job: &str,
+        limit: usize,
+        mut before: Option<RunId>,
+    ) -> Result<Vec<RunRecord>> {
+        let mut records = Vec::new();
         // Those of others are passed over, a page at a time.
         while records.len() < limit {
-            let job = Some(export::NAME.to_owned());
+            let job = Some(job.to_owned());
             let filter = RunFilter { job, limit: RUNS_LISTED_MAX, before, ..RunFilter::default() };
             let page = self.list(&whole(who), filter).await?;
             before = page.last().map(|record| record.id);
@@ -35,7 +51,6 @@ impl Runner {
                 break;
             }
         }
-        records.truncate(limit);
         Ok(records)
     }
 
@@ -83,7 +98,10 @@ fn whole(who: &Principal) -> Principal {
 
 fn is_seen(record: &RunRecord, who: &Principal) -> bool {
     let is_own = record.requested_by == who.subject;
-    record.job == export::NAME
-        && record.params.get("to").is_some_and(serde_json::Value::is_null)
-        && (is_own || who.grants.is_all())
+    let is_kept = match record.job.as_str() {
+        export::NAME => record.params.get("to").is_some_and(serde_json::Value::is_null),
+        report::NAME => true,
+        _ => false,
+    };
+    is_kept && (is_own || who.grants.is_all())
 }

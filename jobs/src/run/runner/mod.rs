@@ -282,7 +282,12 @@ impl Runner {
         let asked = (shared.records.store(), Moment::Asked);
         shared.options.quotas.check(&shared.engine, who, shared.now(), asked).await?;
         let params = job.canonical(&request.params)?;
-        let inputs = job.inputs(&params)?;
+        let mut inputs = job.inputs(&params)?;
+        let others = job.reads_where_there(&params)?;
+        if !others.is_empty() {
+            let catalog = shared.engine.catalog(who).await?;
+            inputs.extend(others.into_iter().filter(|name| catalog.datasets.contains_key(name)));
+        }
         require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);
         // Where others work at it, theirs is the device.

@@ -1,0 +1,87 @@
+//! Files that somebody else made of rows, such as the pages of a report, as an export of the root.
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use sha2::{Digest as _, Sha256};
+
+use super::files::{MANIFEST, is_page};
+use super::manifest::{Described, File, Manifest, Pinned};
+use super::place;
+use super::request::ExportPlace;
+use super::work::{Owner, Room};
+use super::{forget, put_json};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::grants::hex;
+use crate::identity::Principal;
+use crate::session::Session;
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct MadeFiles {
+    /// What it is called.
+    pub form: String,
+    /// What it is of, as it was asked for.
+    pub of: String,
+    /// The datasets that were read, each at its version.
+    pub datasets: Vec<Pinned>,
+    /// The files by their names: `report.html`.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The run that made them.
+    pub run_id: String,
+}
+
+/// Puts what was made of what `session` sees, which is one of `who`, where exports of the root lie.
+pub async fn export_made(
+    engine: &Engine,
+    who: &Principal,
+    session: &Session,
+    to: &ExportPlace,
+    made: MadeFiles,
+) -> Result<Manifest> {
+    let ExportPlace::Own { keep_days, .. } = to else {
+        return Err(Error::internal("files that were made are kept in the root"));
+    };
+    let (target, left) = place::open(engine, who, session, to).await?;
+    if let Some(whole) =
+        Manifest::of(&target).await?.filter(|whole| whole.run_id.as_ref() == Some(&made.run_id))
+    {
+        return Ok(whole);
+    }
+    let owner = Owner::take(&target).await?;
+    let room = Room::new(left);
+    let mut files = Vec::with_capacity(made.files.len());
+    for (name, bytes) in made.files {
+        if !is_page(&name) {
+            return Err(Error::internal(format!("{name:?} is no name of a page")));
+        }
+        room.take(bytes.len() as u64)?;
+        let (sha256, size) = (hex(&Sha256::digest(&bytes)), bytes.len() as u64);
+        target.put(&name, bytes).await?;
+        files.push(File { name, rows: 0, bytes: size, sha256 });
+    }
+    owner.require(&target).await?;
+    let now = Utc::now();
+    let manifest = Manifest {
+        format_version: Manifest::FORMAT,
+        written_by: format!("colonnade {}", env!("CARGO_PKG_VERSION")),
+        requested_by: who.subject.clone(),
+        run_id: Some(made.run_id),
+        finished_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
+        expires_at: Some(now + TimeDelta::days((*keep_days).into())),
+        is_part: !session.grants().is_all(),
+        sees: Some(session.grants().digest().to_owned()),
+        source: Described { report: Some(made.of), ..Described::default() },
+        datasets: made.datasets,
+        form: made.form,
+        packing: "none".to_owned(),
+        has_escaped_formulas: false,
+        columns: Vec::new(),
+        partition_by: Vec::new(),
+        rows: 0,
+        bytes: files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
+        files,
+    };
+    put_json(&target, MANIFEST, &manifest).await?;
+    forget(&target).await;
+    Ok(manifest)
+}
