@@ -40,7 +40,7 @@ pub trait Job: Send + Sync {
     /// The datasets that it reads. Checks the parameters as [`Job::canonical`] does.
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>>;
 
-    /// Datasets that it reads where they are there, beside its inputs.
+    /// Datasets that it reads where they are there, beside its inputs, which may be among them.
     fn reads_where_there(&self, params: &Value) -> Result<Vec<DatasetName>> {
         let _ = params;
         Ok(Vec::new())

@@ -70,21 +70,24 @@ pub fn paper(name: &str) -> Result<Paper> {
 
 /// The datasets without which a report can not be made.
 pub(crate) fn required_datasets(template: &Template) -> Result<Vec<DatasetName>> {
-    let mut datasets = BTreeSet::new();
-    for (name, query) in template.required_queries() {
-        let query = parsed(template, name, query)?;
-        datasets.extend(query.datasets().iter().cloned());
-    }
-    Ok(datasets.into_iter().collect())
+    datasets_of(template, template.required_queries())
 }
 
 /// All datasets that a report reads where they are there.
-pub(crate) fn datasets(template: &Template) -> Result<BTreeSet<DatasetName>> {
+pub(crate) fn datasets(template: &Template) -> Result<Vec<DatasetName>> {
+    let queries = template.queries.iter().map(|(name, query)| (name.as_str(), query));
+    datasets_of(template, queries)
+}
+
+fn datasets_of<'a>(
+    template: &Template,
+    queries: impl IntoIterator<Item = (&'a str, &'a Query)>,
+) -> Result<Vec<DatasetName>> {
     let mut datasets = BTreeSet::new();
-    for (name, query) in &template.queries {
+    for (name, query) in queries {
         datasets.extend(parsed(template, name, query)?.datasets().iter().cloned());
     }
-    Ok(datasets)
+    Ok(datasets.into_iter().collect())
 }
 
 /// Asks the queries of a template what `session` sees.

@@ -182,6 +182,8 @@ fn range(asked: &HeaderMap, tag: &HeaderValue, all: u64) -> Asked {
 struct Taken(BoxStream<'static, Result<bytes::Bytes>>);
 
 impl pieces::Sent for Taken {
+    type Piece = bytes::Bytes;
+
     fn next(&mut self) -> BoxFuture<'_, Result<Option<bytes::Bytes>>> {
         Box::pin(self.0.try_next())
     }

@@ -1,6 +1,5 @@
 //! Answers in rows: CSV, lines of JSON, Arrow. What stands beside rows in other answers is in their headers.
 
-use bytes::Bytes;
 use engine::{Code, Error, Result};
 use futures::future::BoxFuture;
 use poem::Response;
@@ -78,8 +77,10 @@ pub(super) struct Rows<P: InPieces> {
     pub(super) pieces: Streamed<P>,
 }
 
-impl<P: InPieces<Piece = Bytes>> pieces::Sent for Rows<P> {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
+impl<P: InPieces> pieces::Sent for Rows<P> {
+    type Piece = P::Piece;
+
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<P::Piece>>> {
         Box::pin(self.pieces.next())
     }
 

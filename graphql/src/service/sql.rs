@@ -17,7 +17,7 @@ use engine::{
 use futures::TryStreamExt as _;
 
 use super::streamed::{Begun, InPieces, PIECE_BYTES, Piece, Streamed, bytes_of};
-use super::{Service, before, in_time};
+use super::{Held, Service, before, in_time};
 use crate::error::over_limit;
 
 /// A query.
@@ -83,13 +83,10 @@ impl Service {
         bytes_max: usize,
         make: impl FnOnce(&AboutQuery) -> Result<M> + Send + 'static,
     ) -> Result<SqlAnswer<M>> {
-        let limits = &self.0.limits;
         let began = Instant::now();
         let place = self.stream_place(who).await?;
-        let held = self.0.admit(who, limits.queries_waiting_max);
-        let held = in_time(limits.operation_time_max, held).await?;
         let (service, asks) = (self.0.clone(), who.clone());
-        let work = Box::pin(async move {
+        let work = move |held: Held| async move {
             let request = request()?;
             let session = service.engine.session(&asks, &request.pins).await?;
             let (frame, about) = planned(&session, &request).await?;
@@ -100,10 +97,8 @@ impl Service {
             let piece = rows.piece().await?;
             let room = Some(held.room.of(bytes_of(&piece)));
             Ok((Begun { rows, piece, room, held: None }, about))
-        });
-        let work = async { self.0.lanes.run(&who.tenant, work).await.flatten() };
-        let until = began + limits.operation_time_max;
-        let (begun, about) = before(until, limits.operation_time_max, work).await?;
+        };
+        let (begun, about) = self.admitted(who, began, work).await?;
         Ok(SqlAnswer { about, pieces: self.streamed(who, begun, began, place) })
     }
 
@@ -113,14 +108,28 @@ impl Service {
         who: &Principal,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let (limits, began) = (&self.0.limits, Instant::now());
-        let held = self.0.admit(who, limits.queries_waiting_max);
-        let held = in_time(limits.operation_time_max, held).await?;
-        let work = Box::pin(async move {
+        let work = move |held: Held| async move {
             let done = work.await;
             drop(held);
             done
-        });
+        };
+        self.admitted(who, Instant::now(), work).await
+    }
+
+    /// Does something once there is room and a place for it, which it is given; within the time of an operation.
+    async fn admitted<T: Send + 'static, W>(
+        &self,
+        who: &Principal,
+        began: Instant,
+        work: impl FnOnce(Held) -> W,
+    ) -> Result<T>
+    where
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let limits = &self.0.limits;
+        let held = self.0.admit(who, limits.queries_waiting_max);
+        let held = in_time(limits.operation_time_max, held).await?;
+        let work = Box::pin(work(held));
         let work = async { self.0.lanes.run(&who.tenant, work).await.flatten() };
         before(began + limits.operation_time_max, limits.operation_time_max, work).await
     }

@@ -169,10 +169,7 @@ impl Params {
                 "expected a URL without a name and a password, which are kept with the run; the environment has them",
             ));
         }
-        if !(1..=KEEP_DAYS_MAX).contains(&self.keep_days) {
-            let says = format!("expected 1 to {KEEP_DAYS_MAX}, found {}", self.keep_days);
-            return Err(bad(NAME, "keep_days", says));
-        }
+        require_keep_days(NAME, self.keep_days)?;
         if self.to.is_some() && self.keep_days != Self::default().keep_days {
             return Err(bad(
                 NAME,
@@ -304,6 +301,14 @@ impl Params {
     }
 }
 
+/// Fails where what `job` makes can not be kept for so many days.
+pub(super) fn require_keep_days(job: &str, days: u32) -> Result<()> {
+    match (1..=KEEP_DAYS_MAX).contains(&days) {
+        true => Ok(()),
+        false => Err(bad(job, "keep_days", format!("expected 1 to {KEEP_DAYS_MAX}, found {days}"))),
+    }
+}
+
 /// Expressions of SQL, of which several may stand in one text: commas outside of brackets and quotes part them.
 fn listed(texts: &[String]) -> Vec<&str> {
     let mut found = Vec::new();
@@ -390,16 +395,10 @@ impl Job for Export {
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        let params = Self::params(params)?;
-        match (params.dataset.clone(), params.sql.clone()) {
-            (Some(dataset), _) if params.is_of_groups() => {
-                let query = SqlQuery::parse(&params.groups_of(&dataset))?;
-                Ok(query.datasets().iter().cloned().collect())
-            }
-            (Some(dataset), _) => Ok(vec![dataset]),
-            (None, sql) => {
-                let query = SqlQuery::parse(&sql.unwrap_or_default())?;
-                Ok(query.datasets().iter().cloned().collect())
+        match Self::params(params)?.source() {
+            ExportSource::Dataset { dataset, .. } => Ok(vec![dataset]),
+            ExportSource::Sql(sql) => {
+                Ok(SqlQuery::parse(&sql)?.datasets().iter().cloned().collect())
             }
         }
     }
@@ -412,11 +411,7 @@ impl Job for Export {
         Box::pin(async move {
             let params = Self::params(params)?;
             let to = match &params.to {
-                None => ExportPlace::Own {
-                    id: ctx.run_id().to_string(),
-                    keep_days: params.keep_days,
-                    bytes_max: ctx.exports_bytes_max(),
-                },
+                None => ctx.own_export_place(params.keep_days),
                 Some(_) if ctx.exports() == Exports::Nowhere => {
                     return Err(bad(
                         NAME,

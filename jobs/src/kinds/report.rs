@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datasets::{DatasetName, DatasetSpec};
-use engine::{Code, Error, ExportPlace, MadeFiles, Result};
+use engine::{Code, Error, MadeFiles, Result};
 use futures::future::BoxFuture;
+use reports::Template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::export::require_keep_days;
 use crate::job::{Job, Outcome};
 use crate::parameters::{self, bad};
-use crate::report::{Page, made, template};
+use crate::report::{Page, datasets, made, required_datasets, template};
 use crate::run::context::RunContext;
 
 /// The kind's name.
 pub const NAME: &str = "report";
-/// Longest that a report is kept, in days.
-const KEEP_DAYS_MAX: u32 = 3_650;
 /// Longest that its queries take: whoever may read has them asked, and others wait for the place.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
@@ -74,7 +74,8 @@ impl Default for Params {
 }
 
 impl Params {
-    fn check(&self) -> Result<()> {
+    /// Fails with what is wrong; else the template.
+    fn check(&self) -> Result<Template> {
         let template = self.template()?;
         for name in self.parameters.keys() {
             template
@@ -93,17 +94,14 @@ impl Params {
                 return Err(bad(NAME, "pages", says));
             }
         }
-        if !(1..=KEEP_DAYS_MAX).contains(&self.keep_days) {
-            let says = format!("expected 1 to {KEEP_DAYS_MAX}, found {}", self.keep_days);
-            return Err(bad(NAME, "keep_days", says));
-        }
-        Ok(())
+        require_keep_days(NAME, self.keep_days)?;
+        Ok(template)
     }
 
-    fn template(&self) -> Result<reports::Template> {
+    fn template(&self) -> Result<Template> {
         match (&self.name, &self.template) {
             (Some(name), None) => template(name).map_err(|e| bad(NAME, "name", e.to_string())),
-            (None, Some(text)) => reports::Template::parse("the template", text)
+            (None, Some(text)) => Template::parse("the template", text)
                 .map_err(|error| bad(NAME, "template", error.to_string())),
             (Some(_), Some(_)) => {
                 Err(bad(NAME, "template", "expected either `name` or `template`, found both"))
@@ -131,10 +129,10 @@ impl Params {
 pub struct Report;
 
 impl Report {
-    fn params(params: &Value) -> Result<Params> {
+    fn params(params: &Value) -> Result<(Params, Template)> {
         let params: Params = parameters::read(NAME, params)?;
-        params.check()?;
-        Ok(params)
+        let template = params.check()?;
+        Ok((params, template))
     }
 }
 
@@ -156,18 +154,15 @@ impl Job for Report {
     }
 
     fn canonical(&self, params: &Value) -> Result<Value> {
-        parameters::canonical(&Self::params(params)?)
+        parameters::canonical(&Self::params(params)?.0)
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        crate::report::required_datasets(&Self::params(params)?.template()?)
+        required_datasets(&Self::params(params)?.1)
     }
 
     fn reads_where_there(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        let template = Self::params(params)?.template()?;
-        let required = crate::report::required_datasets(&template)?;
-        let all = crate::report::datasets(&template)?.into_iter();
-        Ok(all.filter(|dataset| !required.contains(dataset)).collect())
+        datasets(&Self::params(params)?.1)
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
@@ -176,8 +171,7 @@ impl Job for Report {
 
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
-            let params = Self::params(params)?;
-            let template = params.template()?;
+            let (params, template) = Self::params(params)?;
             let mut stage = ctx.stage("make");
             let who = ctx.principal();
             let check = || ctx.check();
@@ -194,13 +188,8 @@ impl Job for Report {
             let (rows, datasets) = (report.rows, report.datasets.clone());
             let files = report.pages(params.pages()).await?;
             let (of, form) = (params.name.clone().unwrap_or(of), NAME.to_owned());
-            let run_id = ctx.run_id().to_string();
-            let to = ExportPlace::Own {
-                id: run_id.clone(),
-                keep_days: params.keep_days,
-                bytes_max: ctx.exports_bytes_max(),
-            };
-            let made = MadeFiles { form, of, datasets, files, run_id };
+            let to = ctx.own_export_place(params.keep_days);
+            let made = MadeFiles { form, of, datasets, files, run_id: ctx.run_id().to_string() };
             let manifest = engine::export_made(ctx.engine(), who, ctx.session(), &to, made).await?;
             (stage.record.rows_in, stage.record.bytes_written) = (rows, manifest.bytes);
             stage.finish();

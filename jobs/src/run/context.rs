@@ -14,8 +14,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{
-    Batches, Code, Coming, Commit, CommitLabel, CommitRecord, Engine, Error, Going, Prepared,
-    Principal, Result, Revised, Revision, RunId, Session, Version, WriteMode,
+    Batches, Code, Coming, Commit, CommitLabel, CommitRecord, Engine, Error, ExportPlace, Going,
+    Prepared, Principal, Result, Revised, Revision, RunId, Session, Version, WriteMode,
 };
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -191,9 +191,10 @@ impl RunContext {
         self.exports
     }
 
-    /// Bytes of all exports that lie in the root, of one tenant.
-    pub(crate) fn exports_bytes_max(&self) -> u64 {
-        self.exports_bytes_max
+    /// The root's own place for what this run exports.
+    pub(crate) fn own_export_place(&self, keep_days: u32) -> ExportPlace {
+        let (id, bytes_max) = (self.run_id.to_string(), self.exports_bytes_max);
+        ExportPlace::Own { id, keep_days, bytes_max }
     }
 
     /// A folder of this run alone, removed at its end.

@@ -1,16 +1,15 @@
 //! Files that somebody else made of rows, such as the pages of a report, as an export of the root.
 
-use chrono::{SecondsFormat, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::files::{MANIFEST, is_page};
+use super::files::is_page;
 use super::manifest::{Described, File, Manifest, Pinned};
-use super::place;
 use super::request::ExportPlace;
 use super::work::{Owner, Room};
-use super::{forget, put_json};
+use super::{Contents, Writer, ended, own, place};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::export::Packing;
 use crate::grants::hex;
 use crate::identity::Principal;
 use crate::session::Session;
@@ -38,13 +37,11 @@ pub async fn export_made(
     to: &ExportPlace,
     made: MadeFiles,
 ) -> Result<Manifest> {
-    let ExportPlace::Own { keep_days, .. } = to else {
+    if !matches!(to, ExportPlace::Own { .. }) {
         return Err(Error::internal("files that were made are kept in the root"));
-    };
+    }
     let (target, left) = place::open(engine, who, session, to).await?;
-    if let Some(whole) =
-        Manifest::of(&target).await?.filter(|whole| whole.run_id.as_ref() == Some(&made.run_id))
-    {
+    if let Some(whole) = own::made_before(&target, to, Some(&made.run_id)).await? {
         return Ok(whole);
     }
     let owner = Owner::take(&target).await?;
@@ -59,29 +56,14 @@ pub async fn export_made(
         target.put(&name, bytes).await?;
         files.push(File { name, rows: 0, bytes: size, sha256 });
     }
-    owner.require(&target).await?;
-    let now = Utc::now();
-    let manifest = Manifest {
-        format_version: Manifest::FORMAT,
-        written_by: format!("colonnade {}", env!("CARGO_PKG_VERSION")),
-        requested_by: who.subject.clone(),
-        run_id: Some(made.run_id),
-        finished_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
-        expires_at: Some(now + TimeDelta::days((*keep_days).into())),
-        is_part: !session.grants().is_all(),
-        sees: Some(session.grants().digest().to_owned()),
+    let contents = Contents {
         source: Described { report: Some(made.of), ..Described::default() },
         datasets: made.datasets,
         form: made.form,
-        packing: "none".to_owned(),
-        has_escaped_formulas: false,
-        columns: Vec::new(),
-        partition_by: Vec::new(),
-        rows: 0,
-        bytes: files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
+        packing: Packing::None.name().to_owned(),
         files,
+        ..Contents::default()
     };
-    put_json(&target, MANIFEST, &manifest).await?;
-    forget(&target).await;
-    Ok(manifest)
+    let writer = Writer { who, session, to, run_id: Some(&made.run_id) };
+    ended(&target, &owner, &writer, contents).await
 }

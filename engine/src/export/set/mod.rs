@@ -31,7 +31,7 @@ pub use self::own::{ExportedFile, SweptExports};
 pub use self::request::{ExportPlace, ExportRequest, ExportSource, ExportWatch, IfThere};
 
 use self::files::{MANIFEST, PLAN};
-use self::manifest::File;
+use self::manifest::{Column, Described, File};
 use self::work::{Owner, Room, Writing, forget};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub async fn export(
     watch: &dyn ExportWatch,
 ) -> Result<Manifest> {
     let (target, left) = place::open(engine, who, session, &request.to).await?;
-    if let Some(whole) = own::made_before(&target, request).await? {
+    if let Some(whole) = own::made_before(&target, &request.to, request.run_id.as_deref()).await? {
         return Ok(whole);
     }
     let owner = Owner::take(&target).await?;
@@ -108,23 +108,7 @@ pub async fn export(
     let files: Vec<File> = files.into_iter().flat_map(|(_, files)| files).collect();
     watch.check()?;
     work::tidy(&target, &files).await?;
-    owner.require(&target).await?;
-    let now = Utc::now();
-    let manifest = Manifest {
-        format_version: Manifest::FORMAT,
-        written_by: format!("colonnade {}", env!("CARGO_PKG_VERSION")),
-        requested_by: who.subject.clone(),
-        run_id: request.run_id.clone(),
-        finished_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
-        expires_at: match &request.to {
-            ExportPlace::Elsewhere(_) => None,
-            ExportPlace::Own { keep_days, .. } => Some(now + TimeDelta::days((*keep_days).into())),
-        },
-        is_part: !session.grants().is_all(),
-        sees: match &request.to {
-            ExportPlace::Elsewhere(_) => None,
-            ExportPlace::Own { .. } => Some(plan.sees),
-        },
+    let contents = Contents {
         source: plan.source,
         datasets: plan.datasets,
         form: plan.form,
@@ -133,12 +117,73 @@ pub async fn export(
             && request.options.csv.formulas == Formulas::Escaped,
         columns: plan.columns,
         partition_by: plan.partition_by,
-        rows: files.iter().map(|file| file.rows).fold(0, u64::saturating_add),
-        bytes: files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
         files,
     };
-    put_json(&target, MANIFEST, &manifest).await?;
-    forget(&target).await;
+    let writer =
+        Writer { who, session: &session, to: &request.to, run_id: request.run_id.as_deref() };
+    ended(&target, &owner, &writer, contents).await
+}
+
+/// Who has an export written, and where to.
+struct Writer<'a> {
+    who: &'a Principal,
+    session: &'a Session,
+    to: &'a ExportPlace,
+    run_id: Option<&'a str>,
+}
+
+/// What an export holds.
+#[derive(Default)]
+struct Contents {
+    source: Described,
+    datasets: Vec<Pinned>,
+    form: String,
+    packing: String,
+    has_escaped_formulas: bool,
+    columns: Vec<Column>,
+    partition_by: Vec<String>,
+    files: Vec<File>,
+}
+
+/// Says what an export holds whose files are all there: from now on it is whole.
+async fn ended(
+    target: &Target,
+    owner: &Owner,
+    writer: &Writer<'_>,
+    contents: Contents,
+) -> Result<Manifest> {
+    owner.require(target).await?;
+    let (now, grants) = (Utc::now(), writer.session.grants());
+    let (expires_at, sees) = match writer.to {
+        ExportPlace::Elsewhere(_) => (None, None),
+        ExportPlace::Own { keep_days, .. } => {
+            let expires_at = now + TimeDelta::days((*keep_days).into());
+            (Some(expires_at), Some(grants.digest().to_owned()))
+        }
+    };
+    let Contents { files, .. } = &contents;
+    let manifest = Manifest {
+        format_version: Manifest::FORMAT,
+        written_by: format!("colonnade {}", env!("CARGO_PKG_VERSION")),
+        requested_by: writer.who.subject.clone(),
+        run_id: writer.run_id.map(str::to_owned),
+        finished_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
+        expires_at,
+        is_part: !grants.is_all(),
+        sees,
+        rows: files.iter().map(|file| file.rows).fold(0, u64::saturating_add),
+        bytes: files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
+        source: contents.source,
+        datasets: contents.datasets,
+        form: contents.form,
+        packing: contents.packing,
+        has_escaped_formulas: contents.has_escaped_formulas,
+        columns: contents.columns,
+        partition_by: contents.partition_by,
+        files: contents.files,
+    };
+    put_json(target, MANIFEST, &manifest).await?;
+    forget(target).await;
     Ok(manifest)
 }
 

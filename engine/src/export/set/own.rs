@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::files::{MANIFEST, media_type};
 use super::manifest::{File, Manifest, verify};
-use super::request::{ExportPlace, ExportRequest};
+use super::request::ExportPlace;
 use crate::derived::AUDIT;
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
@@ -55,13 +55,14 @@ fn unknown(id: &str) -> Error {
 /// What a try of the same run before made whole.
 pub(super) async fn made_before(
     target: &Target,
-    request: &ExportRequest,
+    to: &ExportPlace,
+    run: Option<&str>,
 ) -> Result<Option<Manifest>> {
-    let (ExportPlace::Own { .. }, Some(run)) = (&request.to, &request.run_id) else {
+    let (ExportPlace::Own { .. }, Some(run)) = (to, run) else {
         return Ok(None);
     };
     let whole = Manifest::of(target).await?;
-    Ok(whole.filter(|whole| whole.run_id.as_ref() == Some(run)))
+    Ok(whole.filter(|whole| whole.run_id.as_deref() == Some(run)))
 }
 
 /// Bytes that the tenant has room for, beside its other exports. Fails where there is none.

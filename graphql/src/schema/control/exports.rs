@@ -345,13 +345,8 @@ pub(crate) fn mutations() -> [Field; 2] {
         InputValue::new("fileRows", TypeRef::named(TypeRef::INT))
             .description("Most rows of a file. 1000000 when absent."),
     )
-    .argument(
-        InputValue::new("keepDays", TypeRef::named(TypeRef::INT))
-            .description("For how many days it is kept. 7 when absent."),
-    )
-    .argument(InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
-        "Answer when it is whole, or has failed. One that takes longer than the server's bound is answered as it then is.",
-    ));
+    .argument(keep_days_argument())
+    .argument(wait_argument());
     let delete = Field::new("deleteExport", TypeRef::named(EXPORT), |context| {
         let inner = context.ctx;
         nullable(inner, async move {
@@ -370,6 +365,19 @@ pub(crate) fn mutations() -> [Field; 2] {
     )
     .argument(InputValue::new("id", TypeRef::named_nn(TypeRef::ID)));
     [create, delete]
+}
+
+/// `keepDays`.
+pub(super) fn keep_days_argument() -> InputValue {
+    InputValue::new("keepDays", TypeRef::named(TypeRef::INT))
+        .description("For how many days it is kept. 7 when absent.")
+}
+
+/// `wait`.
+pub(super) fn wait_argument() -> InputValue {
+    InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
+        "Answer when it is whole, or has failed. One that takes longer than the server's bound is answered as it then is.",
+    )
 }
 
 async fn create<'a>(context: &ResolverContext<'a>, who: &Principal) -> Result<FieldValue<'a>> {

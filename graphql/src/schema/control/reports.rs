@@ -3,11 +3,11 @@
 use async_graphql::dynamic::{
     Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, TypeRef,
 };
-use engine::{Result, Role};
+use engine::Role;
 
 use super::super::resolve::{nullable, part, state};
 use super::super::scalars;
-use super::exports::{EXPORT, exported_by};
+use super::exports::{EXPORT, exported_by, keep_days_argument, wait_argument};
 
 const TEMPLATE: &str = "ReportTemplate";
 const PAGE: &str = "ReportPage";
@@ -50,9 +50,8 @@ pub(crate) fn types() -> [Object; 1] {
 
 /// The query field `reportTemplates`.
 pub(crate) fn templates_field() -> Field {
-    Field::new("reportTemplates", TypeRef::named_nn_list_nn(TEMPLATE), |context| {
+    Field::new("reportTemplates", TypeRef::named_nn_list_nn(TEMPLATE), |_| {
         FieldFuture::new(async move {
-            let _ = context;
             let ready = jobs::report::ready_reports().into_iter();
             let ready = ready
                 .map(|(name, description)| FieldValue::owned_any(Template { name, description }));
@@ -67,20 +66,18 @@ pub(crate) fn mutations() -> [Field; 1] {
     let create = Field::new("createReport", TypeRef::named(EXPORT), |context| {
         let inner = context.ctx;
         nullable(inner, async move {
-            let made: Result<FieldValue<'_>> = async {
-                let who = state(inner)?.who_in_part(Role::Reader)?;
-                let params = [
-                    ("name", "name"),
-                    ("template", "template"),
-                    ("parameters", "parameters"),
-                    ("pages", "pages"),
-                    ("paper", "paper"),
-                    ("keepDays", "keep_days"),
-                ];
-                exported_by(&context, who, "createReport", jobs::report::JOB, &params, Vec::new()).await
-            }
-            .await;
-            made.map(Some)
+            let who = state(inner)?.who_in_part(Role::Reader)?;
+            let params = [
+                ("name", "name"),
+                ("template", "template"),
+                ("parameters", "parameters"),
+                ("pages", "pages"),
+                ("paper", "paper"),
+                ("keepDays", "keep_days"),
+            ];
+            let job = jobs::report::JOB;
+            let made = exported_by(&context, who, "createReport", job, &params, Vec::new());
+            made.await.map(Some)
         })
     })
     .description(
@@ -104,12 +101,7 @@ pub(crate) fn mutations() -> [Field; 1] {
         InputValue::new("paper", TypeRef::named(PAPER))
             .description("The paper of PDF; that of the template when absent."),
     )
-    .argument(
-        InputValue::new("keepDays", TypeRef::named(TypeRef::INT))
-            .description("For how many days it is kept. 7 when absent."),
-    )
-    .argument(InputValue::new("wait", TypeRef::named(TypeRef::BOOLEAN)).description(
-        "Answer when it is whole, or has failed. One that takes longer than the server's bound is answered as it then is.",
-    ));
+    .argument(keep_days_argument())
+    .argument(wait_argument());
     [create]
 }

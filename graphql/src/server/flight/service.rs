@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -35,9 +34,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::statement::{Statement, sent_values, values_schema};
 use super::{Pass, catalogue, not_here, pass_of, status};
 use crate::error::{bad_input, over_limit};
+use crate::server::pieces;
+use crate::server::rows::Rows;
 use crate::service::Service;
-use crate::service::sql::{AboutQuery, MadeOfRows, Rows, SqlAnswer, planned, with_versions};
-use crate::service::streamed::{Piece, Streamed};
+use crate::service::sql::{AboutQuery, MadeOfRows, SqlAnswer, planned, with_versions};
+use crate::service::streamed::Piece;
 
 /// Bytes of a name, or a pattern of names, of the catalogue.
 const NAME_BYTES_MAX: usize = 1_024;
@@ -132,44 +133,23 @@ impl Flight {
         info(&schema, &ticket, of)
     }
 
-    async fn given(&self, pass: Arc<Pass>, statement: Statement) -> Given {
+    async fn given(&self, pass: Pass, statement: Statement) -> Given {
         let bytes_max = self.service.0.limits.flight_bytes_max;
         let request = move || statement.request();
         let begun = self.service.sql(&pass.who, request, bytes_max, |_| Ok(Batches::default()));
         let SqlAnswer { about, pieces } = begun.await.map_err(|error| status(&error))?;
         let schema = with_versions(&about.schema, &about.versions);
-        let rows = rows(pieces, pass, SchemaRef::clone(&schema));
-        Ok(Response::new(encoded(schema, rows)))
+        let sent = Rows { of: "a query".to_owned(), pieces };
+        let pieces =
+            pieces::of(sent, Some(pass)).map_err(|error| FlightError::from(status(&error)));
+        let batches = pieces.map_ok(|piece| stream::iter(piece.into_iter().map(Ok))).try_flatten();
+        let told = SchemaRef::clone(&schema);
+        let batches = batches.and_then(move |batch: RecordBatch| {
+            let batch = batch.with_schema(SchemaRef::clone(&told)).map_err(FlightError::from);
+            async move { batch }
+        });
+        Ok(Response::new(encoded(schema, batches)))
     }
-}
-
-/// The rows one batch after another, as long as who asked is let in.
-fn rows(
-    pieces: Streamed<Rows<Batches>>,
-    pass: Arc<Pass>,
-    schema: SchemaRef,
-) -> impl Stream<Item = Result<RecordBatch, FlightError>> {
-    let pieces = stream::unfold(Some((pieces, pass)), |going| async move {
-        let (mut pieces, pass) = going?;
-        let piece = tokio::select! {
-            piece = pieces.next() => piece,
-            why = pass.over() => Err(why),
-        };
-        match piece {
-            Ok(piece) => Some((Ok(piece?), Some((pieces, pass)))),
-            Err(error) => {
-                pieces.count_broken();
-                let (code, detail) = (error.code().as_str(), error.detail());
-                tracing::warn!(code, detail, "a stream of rows is broken off");
-                Some((Err(FlightError::from(status(&error))), None))
-            }
-        }
-    });
-    let batches = pieces.map_ok(|piece| stream::iter(piece.into_iter().map(Ok))).try_flatten();
-    batches.and_then(move |batch: RecordBatch| {
-        let batch = batch.with_schema(SchemaRef::clone(&schema)).map_err(FlightError::from);
-        async move { batch }
-    })
 }
 
 fn encoded(

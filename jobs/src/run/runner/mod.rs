@@ -69,7 +69,7 @@ use crate::run::quotas::Moment;
 use crate::run::record::{RunError, RunFilter, RunRecord, RunState};
 use crate::run::records::Records;
 use crate::similar::{Searches, Similar, SimilarRequest};
-use request::{at_versions, new_record, pins};
+use request::{add_those_there, at_versions, new_record, pins};
 
 pub use handle::RunHandle;
 pub use options::{RunRequest, RunnerOptions, Takes};
@@ -285,8 +285,7 @@ impl Runner {
         let mut inputs = job.inputs(&params)?;
         let others = job.reads_where_there(&params)?;
         if !others.is_empty() {
-            let catalog = shared.engine.catalog(who).await?;
-            inputs.extend(others.into_iter().filter(|name| catalog.datasets.contains_key(name)));
+            add_those_there(&mut inputs, others, &*shared.engine.catalog(who).await?);
         }
         require_outputs(job.as_ref(), &params, &inputs)?;
         let gpu = request.gpu.unwrap_or(shared.options.gpu);

@@ -74,6 +74,19 @@ pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetNa
     Ok(())
 }
 
+/// Adds to the inputs what is read, too, where it is there.
+pub(super) fn add_those_there(
+    inputs: &mut Vec<DatasetName>,
+    others: Vec<DatasetName>,
+    catalog: &Catalog,
+) {
+    for name in others {
+        if catalog.datasets.contains_key(&name) && !inputs.contains(&name) {
+            inputs.push(name);
+        }
+    }
+}
+
 /// The inputs at the versions of the session.
 pub(super) fn at_versions(
     inputs: Vec<DatasetName>,
