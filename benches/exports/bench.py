@@ -2,7 +2,7 @@
 
 bench.py BINARY SCRATCH. ROWS=10000000 (of the demo's generator), ROUNDS=3 of each, FORMATS=parquet,csv,ndjson,arrow,xlsx. Both begin with
 Delta's files of one dataset and end with files on the same disk; DuckDB reads those files, and has as many threads. Peak memory is the
-resident set of the process at its largest, as the system counts it (wait4).
+resident set of the process at its largest, as the system counts it.
 """
 
 import os
@@ -11,7 +11,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 
 import duckdb
 import openpyxl
@@ -35,15 +34,23 @@ COPY = {
 }
 
 
+# Runs a command, and says its seconds and peak memory. A process of its own, since what it had before a command began in it counts, too.
+TIMED = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(code)
+"""
+
+
 def timed(command):
     """Seconds and peak memory of a command."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    assert status == 0, (command, said.decode())
-    return seconds, usage.ru_maxrss / 1024
+    run = [sys.executable, "-S", "-E", "-c", TIMED, *command]
+    done = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+    seconds, peak = done.stdout.split()
+    return float(seconds), float(peak)
 
 
 def digest(relation):
