@@ -53,16 +53,6 @@ pub enum ParameterValue {
 }
 
 impl ParameterValue {
-    /// As a literal of SQL, for where parameters can't be bound.
-    pub fn literal(&self) -> String {
-        match self {
-            Self::Date(day) => format!("DATE '{}'", date(*day)),
-            Self::Text(text) => format!("'{}'", text.replace('\'', "''")),
-            Self::Integer(number) => number.to_string(),
-            Self::Number(number) => format!("CAST('{number}' AS DOUBLE)"),
-        }
-    }
-
     pub(crate) fn value(&self) -> Value {
         match self {
             Self::Date(day) => Value::Date(*day),

@@ -35,8 +35,7 @@ fn defaults_are_reckoned_from_each_other() {
     let values = template.values(&given, &BTreeMap::new(), origin().made_at).unwrap();
     assert_eq!(values["from"].to_string(), "2026-01-24");
     assert_eq!(values["before"].to_string(), "2026-01-17");
-    assert_eq!(values["before"].literal(), "DATE '2026-01-17'");
-    assert_eq!(ParameterValue::Text("it's".to_owned()).literal(), "'it''s'");
+    assert!(matches!(values["before"], ParameterValue::Date(_)));
     let today = template.values(&BTreeMap::new(), &BTreeMap::new(), origin().made_at).unwrap();
     assert_eq!(today["to"].to_string(), "2026-02-01");
 }
