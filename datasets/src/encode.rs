@@ -1,9 +1,10 @@
-//! Values of any Arrow type as JSON text.
+//! Values of any Arrow type as text: JSON, and CSV.
 //!
 //! The `arrow-json` writer knows no maps with keys that are not text, no unions and no intervals, and turns
 //! NaN into null; here every value has a text, since a row is kept in it when it goes to quarantine. Bytes
 //! are base64, numbers that JSON lacks and types without a JSON form are quoted, map keys become member names.
 
+mod csv;
 mod shown;
 
 use std::fmt::Write;
@@ -14,6 +15,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, UnionMode};
 use arrow::error::ArrowError;
 
+pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
 pub use self::shown::Shown;
 use crate::parse;
 use crate::read::json;

@@ -34,7 +34,8 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-pub use self::csv::{CsvOptions, Formulas, Header, NestedAs, Quoting};
+pub use datasets::encode::{CsvOptions, Formulas, Header, NestedAs, Quoting};
+
 pub use self::packing::Packing;
 pub use self::set::{
     EXPORT_FILE_ROWS, ExportPlace, ExportRequest, ExportSource, ExportWatch, ExportedFile,

@@ -3,7 +3,8 @@
 // product:   C[i][j] += sum over k of A[i][k] * B[j][k], C in double whatever the type of A and B.
 //
 //   A packed:  panel p holds rows p*BM .. p*BM+BM-1 as [k][BM]   so that a tile of 16 samples is one
-//   B packed:  panel p holds rows p*BN .. p*BN+BN-1 as [k][BN]   contiguous piece of memory; B follows A
+//   B packed:  as A, BN divides BM                               contiguous piece of memory
+//              `b_first`: the row that B begins at, behind those of A; 0 where A is B
 //   C:         padded to whole panels, row-major, `stride` doubles from row to row
 //
 //   one block:  BM x BN of C              one thread: TM x TN of them
@@ -11,7 +12,7 @@
 //
 // screen:    the same product of the series rounded to bfloat16, on tensor cores. What may be strong is computed again.
 //
-//   A, B:      row-major, [row][depth], depth a multiple of 64, rows of 128 bytes or more: B follows A
+//   A, B:      row-major, [row][depth], depth a multiple of 64, rows of 128 bytes or more; `b_first` as above
 //   one block: 128 x 128 of C             one warp: 64 x 32 of them, 4 x 4 matrix instructions for 16 samples
 //      shared   3 x (A[128][72], B[128][72])   64 samples each; copies of the next two run beside the products.
 //               A row is 36 words, so that the 8 rows x 4 places of a fragment lie in 32 banks
@@ -40,6 +41,7 @@ template <typename T, int BM, int BN, int TM, int TN>
 __device__ __forceinline__ void add_panels(const T* __restrict__ a_panel, const T* __restrict__ b_panel,
                                            double* __restrict__ c, int depth, int stride) {
     static_assert((BM / TM) * (BN / TN) == THREADS, "a thread for each part of the block");
+    static_assert(BM % BN == 0, "a block's part of B lies in one panel");
     constexpr int A_COPIES = TILE_DEPTH * BM / THREADS;
     constexpr int B_COPIES = TILE_DEPTH * BN / THREADS;
     __shared__ T as[TILE_DEPTH * BM];
@@ -71,7 +73,8 @@ __device__ __forceinline__ void add_panels(const T* __restrict__ a_panel, const 
 #pragma unroll
         for (int copy = 0; copy < B_COPIES; ++copy) {
             int at = copy * THREADS + thread;
-            b_next[copy] = start + at / BN < depth ? b_panel[(size_t)start * BN + at] : T(0);
+            const int k = start + at / BN;
+            b_next[copy] = k < depth ? b_panel[(size_t)k * BM + at % BN] : T(0);
         }
     };
 
@@ -139,7 +142,7 @@ __device__ __forceinline__ void add_panels(const T* __restrict__ a_panel, const 
 
 template <typename T, int BM, int BN, int TM, int TN>
 __device__ __forceinline__ void add_products(const T* __restrict__ packed, double* __restrict__ c,
-                                             int depth, int stride, int row0, int col0, int within) {
+                                             int depth, int stride, int row0, int col0, int within, int b_first) {
     const int row = blockIdx.y * BM;
     const int col = blockIdx.x * BN;
     // The whole block lies on or below the diagonal: no thread of it enters.
@@ -147,7 +150,8 @@ __device__ __forceinline__ void add_products(const T* __restrict__ packed, doubl
         return;
     }
     const T* a_panel = packed + (size_t)row * depth;
-    const T* b_panel = packed + ((size_t)gridDim.y * BM + col) * depth;
+    const size_t b_row = (size_t)b_first + col;
+    const T* b_panel = packed + b_row / BM * BM * depth + b_row % BM;
     add_panels<T, BM, BN, TM, TN>(a_panel, b_panel, c + (size_t)row * stride + col, depth, stride);
 }
 
@@ -155,14 +159,16 @@ __device__ __forceinline__ void add_products(const T* __restrict__ packed, doubl
 
 // grid: (columns / 64, rows / 128), block: 256
 extern "C" __global__ void __launch_bounds__(256) product_f32(const float* packed, double* c, int depth,
-                                                              int stride, int row0, int col0, int within) {
-    add_products<float, 128, 64, 8, 4>(packed, c, depth, stride, row0, col0, within);
+                                                              int stride, int row0, int col0, int within,
+                                                              int b_first) {
+    add_products<float, 128, 64, 8, 4>(packed, c, depth, stride, row0, col0, within, b_first);
 }
 
 // grid: (columns / 64, rows / 64), block: 256
 extern "C" __global__ void __launch_bounds__(256) product_f64(const double* packed, double* c, int depth,
-                                                              int stride, int row0, int col0, int within) {
-    add_products<double, 64, 64, 4, 4>(packed, c, depth, stride, row0, col0, within);
+                                                              int stride, int row0, int col0, int within,
+                                                              int b_first) {
+    add_products<double, 64, 64, 4, 4>(packed, c, depth, stride, row0, col0, within, b_first);
 }
 
 namespace {
@@ -176,7 +182,7 @@ constexpr int STAGES = 3;
 
 // grid: (columns / 128, rows / 128), block: 256, shared: 3 * 2 * 128 * 72 * 2
 extern "C" __global__ void __launch_bounds__(256) screen_bf16(const u16* packed, double* c, int depth, int stride,
-                                                              int row0, int col0, int within) {
+                                                              int row0, int col0, int within, int b_first) {
     DYNAMIC_SHARED(shared);
     const int row = blockIdx.y * SIDE;
     const int col = blockIdx.x * SIDE;
@@ -185,7 +191,7 @@ extern "C" __global__ void __launch_bounds__(256) screen_bf16(const u16* packed,
         return;
     }
     const u16* a_rows = packed + (size_t)row * depth;
-    const u16* b_rows = packed + ((size_t)gridDim.y * SIDE + col) * depth;
+    const u16* b_rows = packed + ((size_t)b_first + col) * depth;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int group = lane / 4, place = lane % 4;
     const int my_row = warp / 4 * 64, my_col = warp % 4 * 32;

@@ -244,17 +244,19 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         };
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth) = (slab * SLAB, depth(slab));
-            let used = depth * (plan.padded_rows() + plan.padded_cols()) * size_of::<T>();
+            let used = depth * self.sent_rows() * size_of::<T>();
             let packed: &mut [T] = bytemuck::cast_slice_mut(&mut bytes[..used]);
             let (a, b) = packed.split_at_mut(depth * plan.padded_rows());
             pack_side(self.x, self.row0, plan.rows, plan.panel_rows, start, depth, a);
-            pack_side(self.y, self.col0, plan.cols, plan.panel_cols, start, depth, b);
+            if !b.is_empty() {
+                pack_side(self.y, self.col0, plan.cols, plan.panel_rows, start, depth, b);
+            }
             used
         };
         let scores = &buffers.scores;
         buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
             execution.control.check(OPERATION)?;
-            // (packed, c, depth, stride, row0, col0, within)
+            // (packed, c, depth, stride, row0, col0, within, b_first)
             self.backend.launch(
                 launch,
                 &[
@@ -265,6 +267,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
                     int(OPERATION, self.row0)?,
                     int(OPERATION, self.col0)?,
                     self.within(),
+                    int(OPERATION, self.sent_rows() - plan.padded_cols())?,
                 ],
             )
         })
@@ -303,17 +306,19 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
         };
         let fill = |slab: usize, bytes: &mut [u8]| {
             let (start, depth, stride) = (slab * SLAB, depth(slab), stride(slab));
-            let used = (plan.padded_rows() + plan.padded_cols()) * stride * size_of::<u16>();
+            let used = self.sent_rows() * stride * size_of::<u16>();
             let packed: &mut [u16] = bytemuck::cast_slice_mut(&mut bytes[..used]);
             let (a, b) = packed.split_at_mut(plan.padded_rows() * stride);
             screen::pack(self.x, self.row0, plan.rows, start, depth, stride, a);
-            screen::pack(self.y, self.col0, plan.cols, start, depth, stride, b);
+            if !b.is_empty() {
+                screen::pack(self.y, self.col0, plan.cols, start, depth, stride, b);
+            }
             used
         };
         let scores = &buffers.scores;
         buffers.slabs.run(self.backend, samples.div_ceil(SLAB), fill, |slab, packed| {
             execution.control.check(OPERATION)?;
-            // (packed, c, depth, stride, row0, col0, within)
+            // (packed, c, depth, stride, row0, col0, within, b_first)
             self.backend.launch(
                 launch,
                 &[
@@ -324,6 +329,7 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
                     int(OPERATION, self.row0)?,
                     int(OPERATION, self.col0)?,
                     self.within(),
+                    int(OPERATION, self.sent_rows() - plan.padded_cols())?,
                 ],
             )
         })
@@ -448,6 +454,13 @@ impl<B: Backend, T: Element> Tile<'_, B, T> {
             .collect();
         finish(self.x, self.y, &mut blocks);
         Ok(blocks)
+    }
+
+    /// Rows that a slab holds: those of the tile's rows and behind them those of its columns, or once those that are both.
+    fn sent_rows(&self) -> usize {
+        let Self { plan, row0, col0, pairing, .. } = self;
+        let is_both = *pairing == Pairing::Within && row0 == col0 && plan.rows == plan.cols;
+        if is_both { plan.padded_rows() } else { plan.padded_rows() + plan.padded_cols() }
     }
 
     fn within<Buffer>(&self) -> Argument<'static, Buffer> {

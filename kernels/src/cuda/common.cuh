@@ -4,6 +4,9 @@
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
+#define NEVER_INLINED __noinline__
+#else
+#define NEVER_INLINED
 #endif
 
 typedef unsigned char u8;

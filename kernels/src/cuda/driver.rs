@@ -1,14 +1,16 @@
 //! The device behind the driver.
 //!
 //! Contexts, and the modules in them, are kept for the life of the process: to make a context takes longer than many
-//! an operation, and the last to let go of a device's context destroys it.
+//! an operation, and the last to let go of a device's context destroys it. So is some page-locked memory: to lock a
+//! gigabyte takes longer than to send it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DriverError,
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, DriverError,
     HostSlice, LaunchConfig, PinnedHostSlice, PushKernelArg, SyncOnDrop, sys,
 };
 use cudarc::nvrtc::Ptx;
@@ -25,6 +27,16 @@ static SYNC: LazyLock<bool> =
 
 /// The devices that were opened, by number.
 static OPENED: Mutex<BTreeMap<usize, Opened>> = Mutex::new(BTreeMap::new());
+
+/// Page-locked memory that no operation uses, the oldest first: at most [`KEPT_BYTES`].
+static KEPT: Mutex<Vec<PinnedHostSlice<u8>>> = Mutex::new(Vec::new());
+const KEPT_BYTES: usize = 256 << 20;
+/// What page-locked memory comes in multiples of, so that one operation's fits another's.
+const STAGING_STEP: usize = 1 << 20;
+/// What a large download comes in: two of them are page-locked, one is filled while the other is copied from.
+const DOWNLOAD_BYTES: usize = 32 << 20;
+/// Threads that copy from page-locked memory: one can not keep up with a bus of 16 lanes.
+const COPIERS: usize = 4;
 
 /// What stays of a device between operations.
 struct Opened {
@@ -104,6 +116,8 @@ impl Gpu {
             if let Err(error) = kept.context.mem_get_info() {
                 tracing::warn!(device = ordinal, %error, "the device is opened again");
                 opened.remove(&ordinal);
+                // What was locked by way of the broken context goes with it.
+                drop(std::mem::take(&mut *locked(&KEPT)));
             }
         }
         let opened = match opened.entry(ordinal) {
@@ -181,10 +195,45 @@ impl Gpu {
     }
 
     /// The bytes of `staging`, once its last copy has ended.
-    fn writable<'a>(&self, staging: &'a mut PinnedHostSlice<u8>) -> Result<&'a mut [u8]> {
+    fn writable<'a>(&self, staging: &'a mut Staging) -> Result<&'a mut [u8]> {
+        let bytes = staging.bytes;
         staging
+            .memory
             .as_mut_slice()
+            .map(|memory| &mut memory[..bytes])
             .map_err(|error| self.error("wait for a copy to the device".into(), &error))
+    }
+
+    /// Downloads by way of page-locked memory, a piece while the one before is copied on.
+    fn download_by(
+        &self,
+        stagings: &mut [Staging; 2],
+        part: &CudaView<'_, u8>,
+        data: &mut [u8],
+    ) -> Result<()> {
+        let failed =
+            |error| self.error(format!("copy {} bytes from the device", part.len()), &error);
+        let mut pieces = data.chunks_mut(DOWNLOAD_BYTES);
+        let mut under_way: Option<&mut [u8]> = None;
+        let mut start = 0;
+        for slot in (0..2).cycle() {
+            let next = pieces.next();
+            if let Some(piece) = &next {
+                let (memory, bytes) = (&mut stagings[slot].memory, piece.len());
+                let from = part.slice(start..start + bytes);
+                self.stream.memcpy_dtoh(&from, &mut Front { memory, bytes }).map_err(failed)?;
+                start += bytes;
+            }
+            if let Some(piece) = under_way.take() {
+                let found = stagings[1 - slot].memory.as_slice().map_err(failed)?;
+                copy(&found[..piece.len()], piece);
+            }
+            match next {
+                Some(piece) => under_way = Some(piece),
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn error(&self, attempted: String, error: &DriverError) -> Error {
@@ -225,9 +274,63 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The first bytes of page-locked memory, to copy from. Waits and events are those of the whole.
+/// Page-locked memory of an operation; kept for the next when it is dropped.
+pub(crate) struct Staging {
+    memory: ManuallyDrop<PinnedHostSlice<u8>>,
+    /// What was asked for of it.
+    bytes: usize,
+}
+
+impl Staging {
+    /// Memory that is kept for `context`, if any is of about this size.
+    fn kept(context: &Arc<CudaContext>, bytes: usize) -> Option<Self> {
+        let mut kept = locked(&KEPT);
+        let fits = |memory: &PinnedHostSlice<u8>| {
+            (bytes..=2 * bytes.max(STAGING_STEP)).contains(&memory.len())
+                && memory.context() == context
+        };
+        let (at, _) = kept
+            .iter()
+            .enumerate()
+            .filter(|(_, memory)| fits(memory))
+            .min_by_key(|(_, memory)| memory.len())?;
+        Some(Self { memory: ManuallyDrop::new(kept.remove(at)), bytes })
+    }
+}
+
+impl Drop for Staging {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: it is taken once, here, and nothing sees `self` afterwards.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        let mut freed = Vec::new();
+        let mut kept = locked(&KEPT);
+        kept.push(memory);
+        while kept.iter().map(PinnedHostSlice::len).sum::<usize>() > KEPT_BYTES {
+            freed.push(kept.remove(0));
+        }
+        drop(kept);
+    }
+}
+
+/// Copies on some threads. They are no pool's: whoever calls may hold a lock that work of a pool waits for.
+fn copy(from: &[u8], to: &mut [u8]) {
+    let part = from.len().div_ceil(COPIERS).max(STAGING_STEP);
+    std::thread::scope(|scope| {
+        let mut parts = from.chunks(part).zip(to.chunks_mut(part));
+        let own = parts.next();
+        for (from, to) in parts {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+        if let Some((from, to)) = own {
+            to.copy_from_slice(from);
+        }
+    });
+}
+
+/// The first bytes of page-locked memory, to copy from or to. Waits and events are those of the whole.
 struct Front<'a> {
-    staging: &'a mut PinnedHostSlice<u8>,
+    memory: &'a mut PinnedHostSlice<u8>,
     bytes: usize,
 }
 
@@ -242,7 +345,7 @@ impl HostSlice<u8> for Front<'_> {
         stream: &'a CudaStream,
     ) -> (&'a [u8], SyncOnDrop<'a>) {
         // SAFETY: the caller uses the slice with `stream`.
-        let (all, recorded) = unsafe { self.staging.stream_synced_slice(stream) };
+        let (all, recorded) = unsafe { self.memory.stream_synced_slice(stream) };
         (&all[..self.bytes], recorded)
     }
 
@@ -252,7 +355,7 @@ impl HostSlice<u8> for Front<'_> {
     ) -> (&'a mut [u8], SyncOnDrop<'a>) {
         let bytes = self.bytes;
         // SAFETY: the caller uses the slice with `stream`.
-        let (all, recorded) = unsafe { self.staging.stream_synced_mut_slice(stream) };
+        let (all, recorded) = unsafe { self.memory.stream_synced_mut_slice(stream) };
         (&mut all[..bytes], recorded)
     }
 }
@@ -266,7 +369,7 @@ fn architecture(major: i32, minor: i32) -> String {
 
 impl Backend for Gpu {
     type Buffer = CudaSlice<u8>;
-    type Staging = PinnedHostSlice<u8>;
+    type Staging = Staging;
 
     fn free_bytes(&self) -> Result<usize> {
         // What was freed in the order of a stream counts as free once it was waited for.
@@ -316,6 +419,14 @@ impl Backend for Gpu {
         let part = buffer
             .try_slice(offset..offset + bytes)
             .ok_or_else(|| out_of_range("download", offset, bytes))?;
+        // Memory that the driver has to lock first costs more than to copy twice. Where none can be had, it does.
+        if bytes > STAGING_STEP {
+            let size = bytes.min(DOWNLOAD_BYTES);
+            let staging = || self.staging("download", size);
+            if let (Ok(first), Ok(second)) = (staging(), staging()) {
+                return self.download_by(&mut [first, second], &part, data);
+            }
+        }
         self.stream
             .memcpy_dtoh(&part, data)
             .and_then(|()| self.stream.synchronize())
@@ -323,37 +434,51 @@ impl Backend for Gpu {
     }
 
     #[allow(unsafe_code)]
-    fn staging(&self, operation: &'static str, bytes: usize) -> Result<PinnedHostSlice<u8>> {
+    fn staging(&self, operation: &'static str, bytes: usize) -> Result<Staging> {
+        if let Some(kept) = Staging::kept(&self.context, bytes) {
+            return Ok(kept);
+        }
         // Without flags, which is cached as any memory. `alloc_pinned` would have it write-combined: fine for bytes in
         // order, but tiles are packed and transposed, and each store out of order would be a transaction of its own.
-        // SAFETY: the bytes are set below, before anyone reads them.
-        let allocated = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) };
-        let mut staging = allocated.map_err(|error| {
-            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        let allocate = || {
+            let size = bytes.max(1).next_multiple_of(STAGING_STEP);
+            // SAFETY: the bytes are set below, before anyone reads them.
+            unsafe { self.context.alloc_pinned_with_flags::<u8>(size, 0) }
+        };
+        let is_short = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        let mut allocated = allocate();
+        if allocated.as_ref().err().is_some_and(is_short) {
+            drop(std::mem::take(&mut *locked(&KEPT)));
+            allocated = allocate();
+        }
+        let memory = allocated.map_err(|error| {
+            if is_short(&error) {
                 Error::OutOfMemory { operation, memory: Memory::Host, bytes }
             } else {
                 self.error(format!("lock {bytes} bytes of host memory"), &error)
             }
         })?;
-        self.writable(&mut staging)?.fill(0);
+        let mut staging = Staging { memory: ManuallyDrop::new(memory), bytes };
+        let whole = staging.memory.as_mut_slice();
+        whole.map_err(|error| self.error("wait for locked memory".into(), &error))?.fill(0);
         Ok(staging)
     }
 
     fn send(
         &self,
-        staging: &mut PinnedHostSlice<u8>,
+        staging: &mut Staging,
         buffer: &mut CudaSlice<u8>,
         write: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<()> {
         let bytes = write(self.writable(staging)?);
-        if bytes > staging.len().min(buffer.len()) {
+        if bytes > staging.bytes.min(buffer.len()) {
             return Err(out_of_range("send", 0, bytes));
         }
         if bytes == 0 {
             return Ok(());
         }
         self.copies
-            .memcpy_htod(&Front { staging, bytes }, buffer)
+            .memcpy_htod(&Front { memory: &mut staging.memory, bytes }, buffer)
             .map_err(|error| self.error(format!("send {bytes} bytes to the device"), &error))
     }
 

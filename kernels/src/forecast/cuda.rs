@@ -18,11 +18,11 @@ use crate::error::{Memory, Result};
 use crate::execution::Execution;
 use crate::stats::Stats;
 
-/// Threads of a block.
+/// Threads of a block; the kernel's `WIDTH`.
 const THREADS: usize = 64;
-/// Series of the largest tile: with fifteen models about as many threads as a device holds, and some tens of
-/// milliseconds between two looks at whether to stop.
-const MOST_ROWS: usize = 4096;
+/// Series of the largest tile: with fifteen models some times as many threads as a device holds, so that few wait for the
+/// longest search, and about a second between two looks at whether to stop.
+const MOST_ROWS: usize = 16_384;
 /// What the kernel knows of a series besides its samples and starts.
 const FACTS: usize = 6;
 /// Places of the samples that a thread lays out together.
@@ -49,7 +49,7 @@ impl Plan {
 
     fn scratch(&self) -> usize {
         let d = self.dimension;
-        self.models * (4 * self.samples + d * d + 7 * d + 2 * self.period)
+        self.models * (4 * self.samples + d * d + 7 * d)
     }
 
     fn device_bytes<B: Backend>(&self, rows: usize) -> usize {
@@ -143,7 +143,7 @@ pub(super) fn fit<B: Backend>(
                 kernel: "fit",
                 grid: (count.div_ceil(THREADS) as u32, plan.models as u32),
                 block: THREADS as u32,
-                shared_bytes: 0,
+                shared_bytes: (THREADS * plan.period * size_of::<f64>()) as u32,
                 results: Results::Fixed,
             };
             // (input, models, memory, values, points, series_count, samples, period, dimension)

@@ -5,7 +5,8 @@
 //   facts     observed, floor of Σe², the same for relative errors, unit, mean, which models (bits), and for each
 //             kind of season: level, line at 0, slope, season[period]
 //   scratch   [place][thread] for each thread: tape[4 · samples] of q, b, s, e; inverse[d · d];
-//             x, gradient, direction, trial, product, slopes, kept [d each]; season, by_season [period each]
+//             x, gradient, direction, trial, product, slopes, kept [d each]
+//   shared    the season of each thread's series [period][thread]
 //
 // The same machine as search.rs and the same recursion as likelihood.rs, operation by operation: sums and products are
 // never contracted (`Real`), quotients and roots are rounded as IEEE 754 has it. So every thread takes the steps that
@@ -15,11 +16,12 @@
 // - Threads of a warp search for different numbers of values; the first to end waits for the last. All threads of a
 //   warp evaluate the same code, so what differs is only when they are done.
 // - The recursion is a chain of dependent operations of 8 to 40 cycles: what bounds it is their latency, and at many
-//   series the bandwidth of the tape (64 bytes a step, there and back). Enough warps hide the first.
+//   series the bandwidth of the tape (16 to 64 bytes a step, there and back). Enough warps hide the first: hence at most
+//   128 registers a thread.
 
 // `models` has for each: 1 relative, 2 trend, 4 damped, 8 added or 16 multiplied season. Values of searches that
 // found nothing, or were not for the series, are infinite. points[model][variable][series] of `dimension` variables.
-extern "C" __global__ void __launch_bounds__(64)
+extern "C" __global__ void __launch_bounds__(WIDTH, 8)
 fit(const double* input, const int* models, double* memory, double* values, double* points, int series_count,
     int samples, int period, int dimension) {
     const int column = blockIdx.x * blockDim.x + threadIdx.x;
@@ -74,8 +76,6 @@ fit(const double* input, const int* models, double* memory, double* values, doub
         *vectors[at] = next;
         next = next.from(d);
     }
-    scratch.season = next;
-    scratch.by_season = next.from(period);
 
     Search search(model, scratch, (mean - series.level) / series.units[0], -series.trend / series.units[1]);
     while (search.phase != DONE) {

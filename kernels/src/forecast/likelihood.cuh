@@ -29,6 +29,21 @@ constexpr int FACTS = 6;
 constexpr i64 MANTISSA = 0x000fffffffffffffll;
 constexpr i64 ONE = 0x3ff0000000000000ll;
 
+// Threads of a block.
+constexpr int WIDTH = 64;
+
+// A value of each place of the season, in shared memory: the states on the way there, the gradient by them on the way back.
+struct Seasonal {
+    double* first;
+    __device__ __forceinline__ Real get(int place) const { return Real(first[place * WIDTH]); }
+    __device__ __forceinline__ void set(int place, Real value) const { first[place * WIDTH] = value.v; }
+};
+
+__device__ __forceinline__ Seasonal seasonal() {
+    DYNAMIC_SHARED(shared);
+    return Seasonal{(double*)shared + threadIdx.x};
+}
+
 enum Season { NONE = 0, ADDED = 1, MULTIPLIED = 2 };
 enum Phase { STARTS, ALONG, DONE };
 
@@ -121,38 +136,58 @@ struct Series {
 };
 
 struct Scratch {
-    Column tape, inverse, x, gradient, direction, trial, product, slopes, kept, season, by_season;
+    Column tape, inverse, x, gradient, direction, trial, product, slopes, kept;
 };
 
-// The value at the point whose states are in `level`, `trend` and scratch.season; the gradient by them goes to `by`,
-// `by_level`, `by_trend` and scratch.by_season.
+// By what the value changes: by the smoothing, and by the states at the start.
+struct Gradient {
+    Smoothing smoothing;
+    Real level, trend;
+};
+
+// The value at the point whose states are in `level`, `trend` and `seasonal()`; the gradient by them goes to `found` and
+// `seasonal()`. No part of its caller, so that its loops have the registers to themselves.
+//
+// Loops are unrolled so that the loads of some steps are under way together: those of the samples may pass the writes of the
+// tape, as they go through the cache of what nobody writes, and on the way back nothing is written but shared memory.
 template <bool RELATIVE, bool TREND, int SEASON>
-__device__ Real pass(const Series& series, const Scratch& scratch, const Smoothing& p, Real level, Real trend,
-                     Smoothing& by, Real& by_level, Real& by_trend) {
+__device__ NEVER_INLINED Real pass(const Series& series, const Column tape, const Smoothing p, Real level, Real trend,
+                                   Gradient& found) {
+    // What the way back asks of a step besides its error.
+    constexpr bool WITH_Q = RELATIVE, WITH_S = SEASON == MULTIPLIED || (SEASON == ADDED && RELATIVE);
+    const Seasonal season = seasonal();
+    const double* const samples = series.samples;
+    const i64 stride = series.stride;
+    const int steps = series.steps;
     const int period = SEASON == NONE ? 1 : series.period;
     Real squares(0.0), product(1.0);
     i64 exponents = 0;
     double least = INFINITY;
     int place = 0;
-    for (int t = 0; t < series.steps; ++t) {
-        const Real y(series.samples[t * series.stride]);
+#pragma unroll 4
+    for (int t = 0; t < steps; ++t) {
+        const Real y(__ldg(samples + t * stride));
         const bool seen = y.v == y.v;
-        const Real s = SEASON == NONE ? Real(0.0) : scratch.season.get(place);
+        const Real s = SEASON == NONE ? Real(0.0) : season.get(place);
         const Real q = TREND ? level + p.phi * trend : level;
         const Real f = SEASON == NONE ? q : SEASON == ADDED ? q + s : q * s;
         const Real r = seen ? y - f : Real(0.0);
         const Real e = RELATIVE ? r / f : r;
-        scratch.tape.set(4 * t, q);
-        scratch.tape.set(4 * t + 3, e);
+        if (WITH_Q) {
+            tape.set(4 * (i64)t, q);
+        }
+        tape.set(4 * (i64)t + 3, e);
         const Real change = SEASON == MULTIPLIED ? q * e : r;
         level = q + p.alpha * change;
         if (TREND) {
-            scratch.tape.set(4 * t + 1, trend);
+            tape.set(4 * (i64)t + 1, trend);
             trend = p.phi * trend + p.beta * change;
         }
         if (SEASON != NONE) {
-            scratch.tape.set(4 * t + 2, s);
-            scratch.season.set(place, s + p.gamma * (SEASON == MULTIPLIED ? s * e : r));
+            if (WITH_S) {
+                tape.set(4 * (i64)t + 2, s);
+            }
+            season.set(place, s + p.gamma * (SEASON == MULTIPLIED ? s * e : r));
         }
         squares = squares + e * e;
         if (RELATIVE) {
@@ -181,22 +216,22 @@ __device__ Real pass(const Series& series, const Scratch& scratch, const Smoothi
     }
     const Real weight = Real(2.0) * series.observed / sum;
 
-    by = Smoothing{0.0, 0.0, 0.0, 0.0};
-    by_level = Real(0.0);
-    by_trend = Real(0.0);
+    Smoothing by{0.0, 0.0, 0.0, 0.0};
+    Real by_level(0.0), by_trend(0.0);
     if (SEASON != NONE) {
         for (int at = 0; at < period; ++at) {
-            scratch.by_season.set(at, 0.0);
+            season.set(at, 0.0);
         }
     }
-    for (int t = series.steps - 1; t >= 0; --t) {
+#pragma unroll 4
+    for (int t = steps - 1; t >= 0; --t) {
         place = place == 0 ? period - 1 : place - 1;
-        const Real y(series.samples[t * series.stride]);
+        const Real y(__ldg(samples + t * stride));
         const bool seen = y.v == y.v;
-        const Real q = scratch.tape.get(4 * t), e = scratch.tape.get(4 * t + 3);
-        const Real b = TREND ? scratch.tape.get(4 * t + 1) : Real(0.0);
-        const Real s = SEASON == NONE ? Real(0.0) : scratch.tape.get(4 * t + 2);
-        const Real by_s = SEASON == NONE ? Real(0.0) : scratch.by_season.get(place);
+        const Real q = WITH_Q ? tape.get(4 * (i64)t) : Real(0.0), e = tape.get(4 * (i64)t + 3);
+        const Real b = TREND ? tape.get(4 * (i64)t + 1) : Real(0.0);
+        const Real s = WITH_S ? tape.get(4 * (i64)t + 2) : Real(0.0);
+        const Real by_s = SEASON == NONE ? Real(0.0) : season.get(place);
         Real by_q = by_level;
         Real by_f(0.0);
         if (SEASON == MULTIPLIED) {
@@ -213,7 +248,7 @@ __device__ Real pass(const Series& series, const Scratch& scratch, const Smoothi
                 by_f = (Real(2.0) - by_e * (Real(1.0) + e)) / f;
             }
             by_q = by_q + by_f * s;
-            scratch.by_season.set(place, by_s * (Real(1.0) + p.gamma * e) + by_f * q);
+            season.set(place, by_s * (Real(1.0) + p.gamma * e) + by_f * q);
         } else {
             const Real f = SEASON == ADDED ? q + s : q;
             const Real r = !RELATIVE ? e : seen ? y - f : Real(0.0);
@@ -233,7 +268,7 @@ __device__ Real pass(const Series& series, const Scratch& scratch, const Smoothi
             }
             by_q = by_q + by_f;
             if (SEASON == ADDED) {
-                scratch.by_season.set(place, by_s + by_f);
+                season.set(place, by_s + by_f);
             }
         }
         if (TREND) {
@@ -243,6 +278,7 @@ __device__ Real pass(const Series& series, const Scratch& scratch, const Smoothi
         }
         by_level = by_q;
     }
+    found = Gradient{by, by_level, by_trend};
     return value;
 }
 
@@ -256,20 +292,21 @@ __device__ Real evaluate(const Model& model, const Series& series, const Scratch
         trend = series.trend + series.units[1] * scratch.trial.get(at++);
     }
     if (model.season != NONE) {
+        const Seasonal own = seasonal();
         Real sum(0.0);
         for (int place = 1; place < series.period; ++place) {
             const Real start(series.season_start[place * series.stride]);
             const Real season = start + series.units[2] * scratch.trial.get(at + place - 1);
-            scratch.season.set(place, season);
+            own.set(place, season);
             sum = sum + season;
         }
-        scratch.season.set(0, Real(model.season == MULTIPLIED ? (double)series.period : 0.0) - sum);
+        own.set(0, Real(model.season == MULTIPLIED ? (double)series.period : 0.0) - sum);
     }
-    Smoothing by;
-    Real by_level, by_trend, value;
+    Gradient by;
+    Real value;
     switch ((model.relative ? 1 : 0) + (model.trend ? 2 : 0) + 4 * model.season) {
 #define PASS(RELATIVE, TREND, SEASON) \
-    pass<RELATIVE, TREND, SEASON>(series, scratch, p, level, trend, by, by_level, by_trend)
+    pass<RELATIVE, TREND, SEASON>(series, scratch.tape, p, level, trend, by)
         case 0: value = PASS(false, false, NONE); break;
         case 1: value = PASS(true, false, NONE); break;
         case 2: value = PASS(false, true, NONE); break;
@@ -282,16 +319,17 @@ __device__ Real evaluate(const Model& model, const Series& series, const Scratch
         default: value = PASS(true, true, MULTIPLIED); break;
 #undef PASS
     }
-    smoothing_slopes(model, scratch.trial, by, scratch.slopes);
+    smoothing_slopes(model, scratch.trial, by.smoothing, scratch.slopes);
     at = model.smoothing;
-    scratch.slopes.set(at++, series.units[0] * by_level);
+    scratch.slopes.set(at++, series.units[0] * by.level);
     if (model.trend) {
-        scratch.slopes.set(at++, series.units[1] * by_trend);
+        scratch.slopes.set(at++, series.units[1] * by.trend);
     }
     if (model.season != NONE) {
-        const Real dependent = scratch.by_season.get(0);
+        const Seasonal own = seasonal();
+        const Real dependent = own.get(0);
         for (int place = 1; place < series.period; ++place) {
-            const Real slope = scratch.by_season.get(place) - dependent;
+            const Real slope = own.get(place) - dependent;
             scratch.slopes.set(at + place - 1, series.units[2] * slope);
         }
     }

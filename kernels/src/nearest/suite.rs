@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::device::MOST_NEIGHBOURS;
 use super::*;
 use crate::budget::Budget;
 use crate::cuda::emulated::Emulated;
@@ -223,7 +224,9 @@ fn shapes_agree<T: Element>(route: Route) {
                 let allowed = [Rows::All, Rows::Bits(&bits)][rng.random_range(0..2)];
                 let q = MatrixView::new(&q, queries, cols).unwrap();
                 let x = MatrixView::new(&x, rows, cols).unwrap();
-                let k = [1, 3, 10, rows / 3 + 1][rng.random_range(0..4)];
+                // More than the kernels have places for is the processor's: `too_many_are_refused`.
+                let most = if route == Route::Cpu { rows + 1 } else { MOST_NEIGHBOURS };
+                let k = [1, 3, 10, (rows / 3 + 1).min(most)][rng.random_range(0..4)];
                 let between =
                     Search { queries: q, base: x, pairing: Pairing::Between, metric, allowed };
                 let within =
@@ -278,7 +281,19 @@ pub(crate) const DEVICE: &[Check] = &[
     Check::new("nearest: a base in pieces, f64", || pieces_agree::<f64>(Route::Cuda)),
     Check::new("nearest: the worst for the screen", || the_worst_is_found::<f32>(Route::Cuda, 1.0)),
     Check::new("nearest: lists that overflow", || overflows_agree(Route::Cuda)),
+    Check::new("nearest: more neighbours than kernels have places for", too_many_are_refused),
 ];
+
+/// Where a device is required.
+fn too_many_are_refused() {
+    let mut rng = generator("nearest::too_many_are_refused");
+    let rows = MOST_NEIGHBOURS + 2;
+    let x = vectors::<f32>(&mut rng, rows, 5, 0);
+    let search = between(view(&x, 5), view(&x, 5), Metric::Cosine);
+    agrees(Route::Cuda, &search, MOST_NEIGHBOURS, &on(Route::Cuda));
+    let error = go(Route::Cuda, &search, MOST_NEIGHBOURS + 1, &on(Route::Cuda)).unwrap_err();
+    assert!(error.to_string().contains("257 neighbours are beyond the 256"), "{error}");
+}
 
 #[test]
 fn the_device_agrees_with_the_definition() {

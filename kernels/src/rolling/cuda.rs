@@ -68,8 +68,10 @@ pub(super) fn run<B: Backend, T: Element>(
     let plan = Plan::new(x.cols(), window);
     // A grid has at most 2^31 - 1 blocks.
     let blocks = plan.stretches.max(x.cols().div_ceil(THREADS));
-    // Three tiles for each device at least, so that copies run beside kernels.
-    let most = x.rows().div_ceil(3 * devices.len()).min(i32::MAX as usize / blocks);
+    // Three tiles for each device at least, so that copies run beside kernels; and of no more bytes than it takes to
+    // fill a device, as locked memory is dear.
+    let most = x.rows().div_ceil(3 * devices.len()).min((TILE_BYTES / row_bytes).max(1));
+    let most = most.min(i32::MAX as usize / blocks);
     let host_bytes = execution.budget.host_bytes;
     let on_host = largest_tile(OPERATION, Memory::Host, host_bytes, most, host_cost)?;
     let budget_bytes = device_bytes(devices, execution)?;
@@ -135,6 +137,9 @@ pub(super) fn run<B: Backend, T: Element>(
         samples.run_tiles(backend, tiles, fill, launch, collect)
     })
 }
+
+/// Samples of a tile.
+const TILE_BYTES: usize = 64 << 20;
 
 /// What one device works with.
 struct State<B: Backend, T> {

@@ -100,7 +100,13 @@ impl Course {
     }
 }
 
-fn course(encoder: &Embedder, device: EncoderDevice, scale: usize) -> Result<Course> {
+/// Tells after each step how far it is, for one that does not come to its end.
+fn course(
+    encoder: &Embedder,
+    device: EncoderDevice,
+    scale: usize,
+    tell: &mut Tell<'_>,
+) -> Result<Course> {
     let (texts, classes) = examples((4_000 / scale).max(64), 0);
     let (own, own_classes) = examples((500 / scale).max(32), 1_000_000);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -110,8 +116,13 @@ fn course(encoder: &Embedder, device: EncoderDevice, scale: usize) -> Result<Cou
         ..FineTuneOptions::default()
     };
     let (mut losses, mut texts_per_s) = (Vec::new(), 0.0);
+    let start = Instant::now();
     let mut on_progress = |progress: &TrainProgress| {
         losses.push(progress.loss);
+        if losses.len() == 1 {
+            tell(json!({ "firstStepSeconds": start.elapsed().as_secs_f64() }));
+        }
+        tell(json!({ "stepsDone": losses.len(), "stepSeconds": start.elapsed().as_secs_f64() }));
         texts_per_s = progress.texts_per_s;
         ControlFlow::Continue(())
     };
@@ -134,12 +145,12 @@ fn training(
     options: &Options,
     tell: &mut Tell<'_>,
 ) -> Result<bool> {
-    let found = course(encoder, device, options.scale)?;
+    let found = course(encoder, device, options.scale, tell)?;
     tell(json!({
         "steps": found.losses.len(), "lastLoss": found.last(), "textsPerSecond": found.texts_per_s,
         "validationAccuracy": found.accuracy,
     }));
-    let expected = course(encoder, EncoderDevice::Cpu, options.scale)?;
+    let expected = course(encoder, EncoderDevice::Cpu, options.scale, &mut |_| ())?;
     let apart = |a: f64, b: f64| (a - b).abs() / b.abs().max(f64::MIN_POSITIVE);
     let first = apart(found.losses[0], expected.losses[0]);
     let last = apart(found.last(), expected.last());
