@@ -127,13 +127,28 @@ pub fn devices() -> Devices {
     }
 }
 
+/// Why no device does an operation.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// None is there, or none that can be used.
+    Absent(String),
+    /// None will ever do what is asked.
+    NoPath(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Absent(reason)
+    }
+}
+
 /// Opens the devices that `execution` asks for; none means the CPU. `open` makes every CUDA device ready for the
 /// operation; its error is the reason to stay on the CPU where that is allowed.
-pub(crate) fn choose<G>(
+pub(crate) fn choose<G, R: Into<Refusal>>(
     operation: &'static str,
     execution: &Execution,
     work: Work,
-    open: impl FnOnce() -> std::result::Result<(Device, Vec<G>), String>,
+    open: impl FnOnce() -> std::result::Result<(Device, Vec<G>), R>,
 ) -> Result<(DeviceReport, Vec<G>)> {
     let policy = execution.gpu;
     if policy == GpuPolicy::Off {
@@ -144,12 +159,17 @@ pub(crate) fn choose<G>(
     {
         return Ok((DeviceReport::cpu(format!("gpu = preferred, but {reason}")), Vec::new()));
     }
-    match (open(), policy) {
+    match (open().map_err(Into::into), policy) {
         (Ok((device, gpus)), _) => {
             Ok((DeviceReport { device, reason: format!("gpu = {policy}") }, gpus))
         }
-        (Err(reason), GpuPolicy::Required) => Err(Error::DeviceUnavailable { operation, reason }),
-        (Err(reason), _) => {
+        (Err(Refusal::Absent(reason)), GpuPolicy::Required) => {
+            Err(Error::DeviceUnavailable { operation, reason })
+        }
+        (Err(Refusal::NoPath(reason)), GpuPolicy::Required) => {
+            Err(Error::NoDevicePath { operation, reason })
+        }
+        (Err(Refusal::Absent(reason) | Refusal::NoPath(reason)), _) => {
             Ok((DeviceReport::cpu(format!("gpu = preferred, but {reason}")), Vec::new()))
         }
     }

@@ -101,6 +101,14 @@ pub enum Error {
         /// Steps in all.
         total: u64,
     },
+    /// A GPU was required for what none can do.
+    #[error("{operation}: gpu = required, but {reason}")]
+    NoDevicePath {
+        /// What was attempted.
+        operation: &'static str,
+        /// Why not.
+        reason: String,
+    },
     // ---- the environment
     /// A GPU was required and none can be used.
     #[error("{operation}: gpu = required, but {reason}")]
@@ -187,6 +195,7 @@ impl Error {
             | Self::Option { .. }
             | Self::BudgetTooSmall { .. }
             | Self::LimitExceeded { .. }
+            | Self::NoDevicePath { .. }
             | Self::Cancelled { .. } => ErrorKind::User,
             Self::DeviceUnavailable { .. }
             | Self::Driver { .. }

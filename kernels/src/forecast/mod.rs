@@ -139,9 +139,10 @@ pub(crate) fn run<T: Element>(
     };
     let (report, gpus) = device::choose(OPERATION, execution, work, || {
         if models.is_empty() {
-            return Err("the seasonal naive method has nothing to fit".into());
+            let reason = "the seasonal naive method has nothing to fit";
+            return Err(device::Refusal::NoPath(reason.into()));
         }
-        Gpu::open_all(&SOURCE)
+        Ok(Gpu::open_all(&SOURCE)?)
     })?;
     run_on(&gpus, Stats::new(report), x, options, execution)
 }

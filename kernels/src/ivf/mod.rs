@@ -345,7 +345,7 @@ impl IvfIndex {
 /// The record of an operation, or why it can't be where the caller wants it.
 fn begin(execution: &Execution) -> Result<Stats> {
     match execution.gpu {
-        GpuPolicy::Required => Err(Error::DeviceUnavailable {
+        GpuPolicy::Required => Err(Error::NoDevicePath {
             operation: OPERATION,
             reason: "this operation has no CUDA path: it runs on the CPU only".into(),
         }),

@@ -256,9 +256,11 @@ pub(crate) fn run<T: Element>(
     let (report, gpus) = device::choose(OPERATION, execution, work, || {
         let (longest, most) = (windows(a).max(windows(b.unwrap_or(a))), cuda::MOST_WINDOWS);
         if longest > most as f64 {
-            return Err(format!("{longest} windows are beyond the {most} of its kernels"));
+            return Err(device::Refusal::NoPath(format!(
+                "{longest} windows are beyond the {most} of its kernels"
+            )));
         }
-        Gpu::open_all(&SOURCE)
+        Ok(Gpu::open_all(&SOURCE)?)
     })?;
     run_on(&gpus, Stats::new(report), a, b, options, execution)
 }

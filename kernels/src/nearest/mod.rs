@@ -241,9 +241,11 @@ pub(crate) fn run<T: Element>(
         let places = k.min(search.base.rows());
         if places > device::MOST_NEIGHBOURS {
             let most = device::MOST_NEIGHBOURS;
-            return Err(format!("{places} neighbours are beyond the {most} of its kernels"));
+            return Err(devices::Refusal::NoPath(format!(
+                "{places} neighbours are beyond the {most} of its kernels"
+            )));
         }
-        open(search)
+        Ok(open(search)?)
     })?;
     nearest_on(&gpus, Stats::new(report), search, k, execution)
 }

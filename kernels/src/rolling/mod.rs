@@ -257,18 +257,18 @@ pub(crate) fn run<T: Element>(
     };
     let (report, gpus) = device::choose(OPERATION, execution, work, || {
         if window.times.is_some() {
-            return Err("windows by time have no CUDA path".into());
+            return Err(device::Refusal::NoPath("windows by time have no CUDA path".into()));
         }
         if window.size > cuda::LONGEST_WINDOW {
             let longest = cuda::LONGEST_WINDOW;
-            return Err(format!(
+            return Err(device::Refusal::NoPath(format!(
                 "a window of {} samples is beyond the {longest} of its kernels",
                 window.size
-            ));
+            )));
         }
         let (device, gpus) = Gpu::open_all(&SOURCE)?;
         match cuda::refusal(&gpus, x.cols(), &window, outputs) {
-            Some(reason) => Err(reason),
+            Some(reason) => Err(device::Refusal::Absent(reason)),
             None => Ok((device, gpus)),
         }
     })?;

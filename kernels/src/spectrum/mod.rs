@@ -268,6 +268,7 @@ fn begin<T: Element>(
         });
     }
     let work = Work { amount: 0.0, unit: "values", least: 0.0 };
-    let no_device = || Err::<(Device, Vec<()>), _>("spectrum has no CUDA path".into());
+    let no_device =
+        || Err::<(Device, Vec<()>), _>(device::Refusal::NoPath("spectrum has no CUDA path".into()));
     Ok(Stats::new(device::choose(OPERATION, execution, work, no_device)?.0))
 }

@@ -157,15 +157,19 @@ pub(crate) fn run_lagged<T: Element>(
     };
     let (report, gpus) = device::choose(OPERATION, execution, work, || {
         if lags > cuda::MOST_LAGS {
-            return Err(format!("{lags} lags are beyond the {} of its kernels", cuda::MOST_LAGS));
+            return Err(device::Refusal::NoPath(format!(
+                "{lags} lags are beyond the {} of its kernels",
+                cuda::MOST_LAGS
+            )));
         }
         if let Pairs::Listed(list) = pairs
             && execution.gpu != device::GpuPolicy::Required
             && cuda::is_sparse(list)
         {
-            return Err("the list names too few of the pairs of its tiles".into());
+            let reason = "the list names too few of the pairs of its tiles";
+            return Err(device::Refusal::Absent(reason.into()));
         }
-        Gpu::open_all(&SOURCE)
+        Ok(Gpu::open_all(&SOURCE)?)
     })?;
     run_on(&gpus, Stats::new(report), x, y, pairs, options, execution)
 }
