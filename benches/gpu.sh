@@ -7,7 +7,7 @@ set -uo pipefail
 package=${1:?usage: gpu.sh PACKAGE OUT} out=${2:?usage: gpu.sh PACKAGE OUT}
 here=$(dirname "$0")
 mkdir -p "$out"
-operations="correlate forecast isolation_forest kmeans matrix_profile minhash nearest rolling"
+operations="driver correlate forecast isolation_forest kmeans matrix_profile minhash nearest rolling"
 rc=0
 
 # say NAME RC: the last line of what a step printed, and whether it went well.
@@ -40,7 +40,7 @@ if [ "${BENCHES:-1}" = 1 ]; then
     say encoders $?
 fi
 if [ "${PEERS:-1}" = 1 ] && python3 -c 'import torch' 2>/dev/null; then
-    python3 "$here/gpu/peers.py" --limit "${PEER_LIMIT:-300}" 2>"$out/peers.err" | tee "$out/peers.txt"
+    python3 "$here/gpu/peers.py" --limit "${PEER_LIMIT:-300}" 2>"$out/peers.err" | tee "$out/peers.txt" || rc=1
 fi
 if [ "${SANITIZE:-1}" = 1 ] && command -v compute-sanitizer >/dev/null; then
     for tool in ${TOOLS:-memcheck racecheck}; do

@@ -172,6 +172,7 @@ def nearest(tell):
             at.append(where)
         return torch.cat(scores).cpu(), torch.cat(at).cpu()
 
+    torch.backends.cuda.matmul.allow_tf32 = False
     exact = search(there[:200_000].contiguous(), torch.float32)[1]
     for name, dtype, tf32 in [
         ("fp32", torch.float32, False),
@@ -279,6 +280,7 @@ def main():
     if arguments[:1] == ["--limit"]:
         limit, arguments = float(arguments[1]), arguments[2:]
     print(json.dumps({"device": device()}), flush=True)
+    failed = False
     for case in CASES:
         if arguments and case.__name__ not in arguments:
             continue
@@ -287,11 +289,14 @@ def main():
                 import torch
 
                 torch.cuda.empty_cache()
+                torch.backends.cuda.matmul.allow_tf32 = False
                 case(lambda found: print(json.dumps({"case": case.__name__, **found}), flush=True))
                 continue
             subprocess.run([sys.executable, __file__, "--case", case.__name__], timeout=limit, check=True)
         except Exception as error:
+            failed = True
             print(json.dumps({"case": case.__name__, "error": str(error)}), flush=True)
+    sys.exit(failed)
 
 
 main()

@@ -5,7 +5,8 @@
 
 use crate::error::{Error, Memory, Result};
 
-/// Working memory an operation may use at one time, besides its inputs and its results.
+/// Working memory an operation may use at one time, besides its inputs and its results. On a device 32 MiB of page-locked memory
+/// for results on their way come on top, and a process keeps up to 256 MiB of such memory for the next operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes of main memory.

@@ -36,20 +36,20 @@ pub struct Crossover {
 }
 
 impl Default for Crossover {
-    /// From where on an H100 saved 10 ms or more beside 16 cores, by `colonnade-gpu-package --only crossover`: less is not
-    /// worth the 0.3 s in which a device is opened the first time. `correlate` saved nothing up to 1.6e11, most of its time there
-    /// being that of the host.
+    /// The first step of `colonnade-gpu-package --only crossover` from which on an H100 saved 10 ms or more beside 16 cores
+    /// (`benches/RESULTS.md`): less is not worth the 0.3 s in which a device is opened the first time. `correlate` saved nothing up to the
+    /// last step, 1.6e11; where it begins to is not known.
     fn default() -> Self {
         Self {
             correlate: 2e11,
-            correlate_lagged: 2e9,
-            rolling: 2e7,
+            correlate_lagged: 2.5e9,
+            rolling: 2.5e7,
             nearest: 1e10,
             kmeans: 1e10,
             forecast: 1e7,
-            matrix_profile: 2e8,
-            minhash: 1e10,
-            isolation_forest: 2e7,
+            matrix_profile: 2.5e8,
+            minhash: 1.6e10,
+            isolation_forest: 2.5e7,
         }
     }
 }

@@ -243,6 +243,13 @@ mod tests {
         let absent = || Err::<(Device, Vec<()>), _>("no CUDA driver".to_owned());
         let error = choose("test", &on(GpuPolicy::Required), work(1.0), absent).unwrap_err();
         assert_eq!(error.to_string(), "test: gpu = required, but no CUDA driver");
+        let none = || Err::<(Device, Vec<()>), _>(Refusal::NoPath("no device does it".into()));
+        let never = choose("test", &on(GpuPolicy::Required), work(1.0), none).unwrap_err();
+        assert_eq!(
+            (never.kind(), &*never.to_string()),
+            (ErrorKind::User, "test: gpu = required, but no device does it")
+        );
+        assert!(choose("test", &on(GpuPolicy::Preferred), work(1e9), none).unwrap().1.is_empty());
         let (report, gpus) = choose("test", &on(GpuPolicy::Preferred), work(1e9), absent).unwrap();
         assert_eq!(
             (report.to_string().as_str(), gpus.len()),

@@ -12,6 +12,7 @@ pub use crate::testing::Check;
 /// Every check that needs a CUDA device.
 pub fn on_device() -> Vec<&'static Check> {
     let operations: &[&[Check]] = &[
+        crate::cuda::DEVICE,
         crate::correlate::DEVICE,
         crate::correlate::LAGS,
         crate::correlate::VARIANTS,

@@ -131,7 +131,7 @@ impl CsvOptions {
     }
 
     /// Writes a line for each row.
-    pub fn write(&self, batch: &RecordBatch, to: &mut impl Write) -> Result<(), ArrowError> {
+    pub fn write(&self, batch: &RecordBatch, to: &mut dyn Write) -> Result<(), ArrowError> {
         let mut columns = Vec::with_capacity(batch.num_columns());
         for column in batch.columns() {
             take_columns(column, None, self.nested, &mut columns)?;

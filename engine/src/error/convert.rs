@@ -306,3 +306,19 @@ mod tests {
         assert_eq!(back.to_string(), "dataset calls has no version 9");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_device_does_is_the_askers_and_what_is_absent_is_not() {
+        let (operation, reason) = ("ivf", "it runs on the CPU only".to_owned());
+        let never: Error =
+            kernels::Error::NoDevicePath { operation, reason: reason.clone() }.into();
+        assert_eq!(never.code(), Code::BadInput);
+        assert_eq!(never.to_string(), "ivf: gpu = required, but it runs on the CPU only");
+        let absent: Error = kernels::Error::DeviceUnavailable { operation, reason }.into();
+        assert_eq!(absent.code(), Code::DeviceUnavailable);
+    }
+}

@@ -87,6 +87,6 @@ impl<P: InPieces> pieces::Sent for Rows<P> {
     fn broken(&self, error: &Error) {
         self.pieces.count_broken();
         let (code, detail) = (error.code().as_str(), error.detail());
-        tracing::warn!(code, dataset = self.of, detail, "a streamed page is broken off");
+        tracing::warn!(code, dataset = self.of, detail, "streamed rows are broken off");
     }
 }

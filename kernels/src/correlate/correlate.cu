@@ -2,9 +2,9 @@
 //
 // product:   C[i][j] += sum over k of A[i][k] * B[j][k], C in double whatever the type of A and B.
 //
-//   A packed:  panel p holds rows p*BM .. p*BM+BM-1 as [k][BM]   so that a tile of 16 samples is one
-//   B packed:  as A, BN divides BM                               contiguous piece of memory
-//              `b_first`: the row that B begins at, behind those of A; 0 where A is B
+//   A packed:  panel p holds rows p*BM .. p*BM+BM-1 as [k][BM], so that a tile of 16 samples is one piece of memory
+//   B packed:  as A; a block takes BN neighbours of each BM. `b_first` is the row that B begins at: behind those of A, or 0
+//              where A is B
 //   C:         padded to whole panels, row-major, `stride` doubles from row to row
 //
 //   one block:  BM x BN of C              one thread: TM x TN of them

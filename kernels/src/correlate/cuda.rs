@@ -154,7 +154,7 @@ impl Plan {
         self.cols.next_multiple_of(screen::SIDE)
     }
 
-    /// A slab of the rows, and behind it one of the columns, for the product or for the screen.
+    /// A slab of the rows, and behind it one of the columns, for the product or for the screen: what it takes at most.
     fn slab_bytes(&self, element_bytes: usize) -> usize {
         let product = self.slab * element_bytes;
         let screen = self.slab.next_multiple_of(screen::STEP) * size_of::<u16>();

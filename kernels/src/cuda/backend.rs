@@ -35,7 +35,7 @@ pub(crate) trait Backend: Sync {
     /// Copies from the device, from `offset` bytes into the buffer; returns when the data is there.
     fn download(&self, buffer: &Self::Buffer, offset: usize, data: &mut [u8]) -> Result<()>;
 
-    /// Memory from which [`send`](Self::send) copies.
+    /// Memory from which [`send`](Self::send) copies. What is in it at first means nothing.
     fn staging(&self, operation: &'static str, bytes: usize) -> Result<Self::Staging>;
 
     /// Lets `write` fill `staging` as soon as its last copy has ended, and starts to copy as many bytes as `write`

@@ -28,13 +28,13 @@ static SYNC: LazyLock<bool> =
 /// The devices that were opened, by number.
 static OPENED: Mutex<BTreeMap<usize, Opened>> = Mutex::new(BTreeMap::new());
 
-/// Page-locked memory that no operation uses, the oldest first: at most [`KEPT_BYTES`].
+/// Page-locked memory that no operation uses, the oldest first: at most [`KEPT_BYTES`], and no operation's budget has it.
 static KEPT: Mutex<Vec<PinnedHostSlice<u8>>> = Mutex::new(Vec::new());
 const KEPT_BYTES: usize = 256 << 20;
 /// What page-locked memory comes in multiples of, so that one operation's fits another's.
 const STAGING_STEP: usize = 1 << 20;
 /// What a large download comes in: two of them are page-locked, one is filled while the other is copied from.
-const DOWNLOAD_BYTES: usize = 32 << 20;
+const DOWNLOAD_BYTES: usize = 16 << 20;
 /// Threads that copy from page-locked memory: one can not keep up with a bus of 16 lanes.
 const COPIERS: usize = 4;
 
@@ -117,7 +117,7 @@ impl Gpu {
                 tracing::warn!(device = ordinal, %error, "the device is opened again");
                 opened.remove(&ordinal);
                 // What was locked by way of the broken context goes with it.
-                drop(std::mem::take(&mut *locked(&KEPT)));
+                free_kept();
             }
         }
         let opened = match opened.entry(ordinal) {
@@ -207,7 +207,7 @@ impl Gpu {
     /// Downloads by way of page-locked memory, a piece while the one before is copied on.
     fn download_by(
         &self,
-        stagings: &mut [Staging; 2],
+        stagings: &mut [Staging],
         part: &CudaView<'_, u8>,
         data: &mut [u8],
     ) -> Result<()> {
@@ -221,7 +221,11 @@ impl Gpu {
             if let Some(piece) = &next {
                 let (memory, bytes) = (&mut stagings[slot].memory, piece.len());
                 let from = part.slice(start..start + bytes);
-                self.stream.memcpy_dtoh(&from, &mut Front { memory, bytes }).map_err(failed)?;
+                self.stream
+                    .memcpy_dtoh(&from, &mut Front { memory, bytes })
+                    // Whether the end of the copy was recorded, too: it is what is waited for.
+                    .and_then(|()| self.context.check_err())
+                    .map_err(failed)?;
                 start += bytes;
             }
             if let Some(piece) = under_way.take() {
@@ -303,6 +307,9 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // SAFETY: it is taken once, here, and nothing sees `self` afterwards.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        if memory.len() > KEPT_BYTES {
+            return;
+        }
         let mut freed = Vec::new();
         let mut kept = locked(&KEPT);
         kept.push(memory);
@@ -313,18 +320,30 @@ impl Drop for Staging {
     }
 }
 
+/// Gives back what is kept. Not with the lock held, as that waits for the device.
+fn free_kept() {
+    let freed = std::mem::take(&mut *locked(&KEPT));
+    drop(freed);
+}
+
 /// Copies on some threads. They are no pool's: whoever calls may hold a lock that work of a pool waits for.
 fn copy(from: &[u8], to: &mut [u8]) {
     let part = from.len().div_ceil(COPIERS).max(STAGING_STEP);
-    std::thread::scope(|scope| {
-        let mut parts = from.chunks(part).zip(to.chunks_mut(part));
-        let own = parts.next();
-        for (from, to) in parts {
-            scope.spawn(|| to.copy_from_slice(from));
-        }
-        if let Some((from, to)) = own {
+    let count = from.len().div_ceil(part);
+    let parts = Mutex::new(from.chunks(part).zip(to.chunks_mut(part)));
+    let work = || {
+        loop {
+            let next = locked(&parts).next();
+            let Some((from, to)) = next else { return };
             to.copy_from_slice(from);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..count {
+            // One that can not be started leaves its share to the others.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
     });
 }
 
@@ -422,9 +441,9 @@ impl Backend for Gpu {
         // Memory that the driver has to lock first costs more than to copy twice. Where none can be had, it does.
         if bytes > STAGING_STEP {
             let size = bytes.min(DOWNLOAD_BYTES);
-            let staging = || self.staging("download", size);
-            if let (Ok(first), Ok(second)) = (staging(), staging()) {
-                return self.download_by(&mut [first, second], &part, data);
+            let stagings = (0..bytes.div_ceil(size).min(2)).map(|_| self.staging("download", size));
+            if let Ok(mut stagings) = stagings.collect::<Result<Vec<_>>>() {
+                return self.download_by(&mut stagings, &part, data);
             }
         }
         self.stream
@@ -448,7 +467,7 @@ impl Backend for Gpu {
         let is_short = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
         let mut allocated = allocate();
         if allocated.as_ref().err().is_some_and(is_short) {
-            drop(std::mem::take(&mut *locked(&KEPT)));
+            free_kept();
             allocated = allocate();
         }
         let memory = allocated.map_err(|error| {

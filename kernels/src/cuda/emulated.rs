@@ -231,7 +231,8 @@ impl Backend for Emulated {
     }
 
     fn staging(&self, _operation: &'static str, bytes: usize) -> Result<Staged> {
-        Ok(Staged { words: vec![0; bytes.div_ceil(8)], bytes })
+        // On a device something may be left there of another operation.
+        Ok(Staged { words: vec![u64::MAX; bytes.div_ceil(8)], bytes })
     }
 
     fn send(

@@ -9,10 +9,15 @@ pub(crate) mod driver;
 #[cfg(any(test, feature = "suite"))]
 pub(crate) mod emulated;
 pub(crate) mod nvrtc;
+#[cfg(any(test, feature = "suite"))]
+mod suite;
 
 use crate::device::{Device, DeviceFacts};
 
 use cudarc::driver::{CudaContext, sys};
+
+#[cfg(any(test, feature = "suite"))]
+pub(crate) use suite::DEVICE;
 
 /// The oldest driver that loads what the pinned compiler makes: CUDA 13.0.
 const LEAST_DRIVER: i32 = 13000;

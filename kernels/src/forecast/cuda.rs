@@ -20,9 +20,9 @@ use crate::stats::Stats;
 
 /// Threads of a block; the kernel's `WIDTH`.
 const THREADS: usize = 64;
-/// Series of the largest tile: with fifteen models some times as many threads as a device holds, so that few wait for the
-/// longest search, and about a second between two looks at whether to stop.
-const MOST_ROWS: usize = 16_384;
+/// Samples of the largest tile: 16,384 series of 1,024, with fifteen models some times as many threads as a device holds, so that few
+/// wait for the longest search. An H100 takes about one and a half seconds for it, the time between two looks at whether to stop.
+const MOST_SAMPLES: usize = 1 << 24;
 /// What the kernel knows of a series besides its samples and starts.
 const FACTS: usize = 6;
 /// Places of the samples that a thread lays out together.
@@ -98,7 +98,7 @@ pub(super) fn fit<B: Backend>(
         return Ok(fits);
     }
     let plan = Plan::new(samples, models, period);
-    let most = rows.len().div_ceil(2 * devices.len()).min(MOST_ROWS);
+    let most = rows.len().div_ceil(2 * devices.len()).min((MOST_SAMPLES / samples).max(1));
     let budget_bytes = device_bytes(devices, execution)?;
     let largest = largest_tile(OPERATION, Memory::Device, budget_bytes, most, |rows| {
         plan.device_bytes::<B>(rows)

@@ -245,7 +245,7 @@ pub(crate) fn run<T: Element>(
                 "{places} neighbours are beyond the {most} of its kernels"
             )));
         }
-        Ok(open(search)?)
+        open(search)
     })?;
     nearest_on(&gpus, Stats::new(report), search, k, execution)
 }
@@ -263,14 +263,16 @@ pub(crate) fn run_join<T: Element>(
     join_on(&gpus, Stats::new(report), search, threshold, sink, execution)
 }
 
-fn open<T: Element>(search: &Search<'_, T>) -> std::result::Result<(Device, Vec<Gpu>), String> {
+fn open<T: Element>(
+    search: &Search<'_, T>,
+) -> std::result::Result<(Device, Vec<Gpu>), devices::Refusal> {
     let (dimensions, most) = (search.base.cols(), device::MOST_DIMENSIONS);
     if !(1..=most).contains(&dimensions) {
-        return Err(format!(
+        return Err(devices::Refusal::NoPath(format!(
             "{dimensions} dimensions are not within the 1 to {most} of its kernels"
-        ));
+        )));
     }
-    Gpu::open_all(&SOURCE)
+    Ok(Gpu::open_all(&SOURCE)?)
 }
 
 fn check_threshold(threshold: f64) -> Result<()> {

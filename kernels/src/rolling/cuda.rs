@@ -1,4 +1,4 @@
-//! Rolling statistics on a CUDA device: as many rows at a time as its memory holds.
+//! Rolling statistics on a CUDA device: some rows at a time.
 //!
 //! Each tile is copied once; every statistic is one launch over it and one copy back. A single row, and one of results
 //! for each statistic, must fit the device's budget, and a window its shared memory ([`LONGEST_WINDOW`], [`refusal`]).

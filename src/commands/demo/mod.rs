@@ -15,7 +15,6 @@ use std::time::Instant;
 use ::datasets::generate::Truth;
 use engine::{Code, Engine, Error, Principal, Result};
 use jobs::{RunRecord, RunRequest, Runner};
-use kernels::GpuPolicy;
 use models::{ALL_MINILM_L6_V2, ArtifactFiles, NGRAM};
 use serde_json::{Value, json};
 
@@ -163,12 +162,7 @@ impl Demonstration<'_> {
     }
 
     async fn run(&self, job: &str, params: Value) -> Result<RunRecord> {
-        let gpu = match self.settings.gpu()? {
-            // A search through lists has no path for a device, and refuses where one is required.
-            GpuPolicy::Required if job == "vector_index" => GpuPolicy::Preferred,
-            policy => policy,
-        };
-        let gpu = Some(gpu);
+        let gpu = Some(self.settings.gpu()?);
         let request = RunRequest { job: job.to_owned(), params, gpu, ..RunRequest::default() };
         succeeded(self.runner.submit(&self.who, request).await?.wait().await?)
     }

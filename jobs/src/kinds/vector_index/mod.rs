@@ -169,6 +169,12 @@ async fn build(ctx: &RunContext, params: &Params, vectors: Arc<Vectors>) -> Resu
     let mut stage = ctx.stage("build");
     stage.record.rows_in = vectors.len() as u64;
     let (asked, execution) = (params.clone(), ctx.execution(ctx.memory_budget_bytes() / 4));
+    // Lists have no path for a device; k-means and what measures them take one.
+    let gpu = match execution.gpu {
+        GpuPolicy::Required => GpuPolicy::Preferred,
+        policy => policy,
+    };
+    let of_lists = Execution { gpu, ..execution.clone() };
     let work = move || {
         let x = vectors.matrix()?;
         let lists = asked.lists.unwrap_or_else(|| usual_lists(x.rows())).min(x.rows());
@@ -178,9 +184,9 @@ async fn build(ctx: &RunContext, params: &Params, vectors: Arc<Vectors>) -> Resu
             seed: asked.seed,
             ..IvfOptions::new(IvfMetric::Cosine)
         };
-        let (index, stats) = IvfIndex::build(x, &options, &execution)?;
+        let (index, stats) = IvfIndex::build(x, &options, &of_lists)?;
         let queries = queries(x.rows(), asked.queries, asked.seed);
-        let curve = measure(&index, x, &queries, &asked, &execution)?;
+        let curve = measure(&index, x, &queries, &asked, (&execution, &of_lists))?;
         // The curve ends where recall is enough, or with all lists.
         let (probes, recall) = curve.last().copied().unwrap_or((lists, 1.0));
         let measured = Measured { probes, recall, k: asked.k, queries: queries.len() };
@@ -225,7 +231,7 @@ fn measure(
     x: MatrixView<'_, f32>,
     queries: &[usize],
     params: &Params,
-    execution: &Execution,
+    (execution, of_lists): (&Execution, &Execution),
 ) -> Result<Vec<(usize, f64)>> {
     let rows: Vec<f32> = queries.iter().flat_map(|query| x.row(*query)).copied().collect();
     let asked = MatrixView::new(&rows, queries.len(), x.cols())?;
@@ -239,7 +245,7 @@ fn measure(
     let mut probes = 1;
     loop {
         let options = SearchOptions::new(params.k + 1, probes);
-        let found = index.search(asked, &options, execution)?;
+        let found = index.search(asked, &options, of_lists)?;
         let (mut hits, mut all) = (0, 0);
         for (at, query) in queries.iter().enumerate() {
             let wanted = least(at);
