@@ -247,7 +247,7 @@ mod tests {
         let never = choose("test", &on(GpuPolicy::Required), work(1.0), none).unwrap_err();
         assert_eq!(
             (never.kind(), &*never.to_string()),
-            (ErrorKind::User, "test: gpu = required, but no device does it")
+            (crate::ErrorKind::User, "test: gpu = required, but no device does it")
         );
         assert!(choose("test", &on(GpuPolicy::Preferred), work(1e9), none).unwrap().1.is_empty());
         let (report, gpus) = choose("test", &on(GpuPolicy::Preferred), work(1e9), absent).unwrap();

@@ -305,11 +305,6 @@ mod tests {
         assert_eq!(back.code(), Code::NotFound);
         assert_eq!(back.to_string(), "dataset calls has no version 9");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn what_no_device_does_is_the_askers_and_what_is_absent_is_not() {

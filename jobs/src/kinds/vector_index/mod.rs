@@ -25,7 +25,7 @@ use engine::{Code, Error, Result, WriteMode};
 use futures::future::BoxFuture;
 use kernels::ivf::{IvfIndex, IvfOptions, Metric as IvfMetric, SearchOptions};
 use kernels::nearest::{Metric, NearestOptions, nearest};
-use kernels::{Execution, MatrixView};
+use kernels::{Execution, GpuPolicy, MatrixView};
 use serde_json::{Value, json};
 
 pub(crate) use output::{Columns, Measured};
