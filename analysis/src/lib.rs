@@ -3,13 +3,17 @@
 //! What goes over millions of values in one call, and may go to a GPU, is a kernel; what is asked once for each pair of
 //! records or each series is here, so that it is optimised while the jobs that ask it compile fast.
 //!
+//! - [`change`]: why a measure changed between two periods.
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
 //! - [`curve`]: precision and recall, where labels say what is right.
 //! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, random numbers that are the same in every run.
+//! - [`Cholesky`]: linear equations.
 //! - [`cosine`], [`has_direction`], [`vector_hash`], [`to_halves`]: one vector or two.
 
+pub mod change;
+mod cholesky;
 pub mod curve;
 mod hash;
 pub mod linkage;
@@ -19,6 +23,7 @@ pub mod significance;
 mod text;
 mod vectors;
 
+pub use cholesky::Cholesky;
 pub use hash::fnv;
 pub use noise::Noise;
 pub use text::append_alike;

@@ -17,6 +17,10 @@ pub const DERIVED_NAMES: &[&str] = &[
     "duplicate_index",
     "duplicate_pairs",
     "embeddings",
+    "explanations",
+    "forecast_accuracy",
+    "forecast_history",
+    "forecasts",
     "label_suspects",
     "labels_by_hand",
     "model_evaluations",
@@ -27,6 +31,7 @@ pub const DERIVED_NAMES: &[&str] = &[
     "run_stages",
     "runs",
     "training_rows",
+    "trends",
     "triage",
     "vector_index",
 ];

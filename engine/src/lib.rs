@@ -66,6 +66,6 @@ pub use places::{Places, Taken};
 pub use revise::{Coming, Going, Reshape, Reshaped, Revised, Revision};
 pub use session::{
     AsOf, CATALOG as SQL_CATALOG, Changes, Described, Dimension, Measure, NamedValues, Planned,
-    RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, SqlQuery, SqlStatements, rows_bytes,
+    RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, Shape, SqlQuery, SqlStatements, rows_bytes,
 };
 pub use storage::WorkMark;

@@ -7,7 +7,7 @@
 
 /// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
 /// name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 55] = [
+pub(crate) const CONTROL_FIELDS: [&str; 56] = [
     "alert",
     "alerts",
     "apiKeys",
@@ -21,6 +21,7 @@ pub(crate) const CONTROL_FIELDS: [&str; 55] = [
     "device",
     "devices",
     "droppedDatasets",
+    "explain",
     "export",
     "exports",
     "grants",

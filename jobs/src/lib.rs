@@ -43,8 +43,8 @@ pub use keys::{
 };
 pub use kinds::export::Exports;
 pub use kinds::{
-    Jobs, anomalies, correlate, duplicates, embed, embedder_train, kind, kinds, promote, triage,
-    triage_train, vector_index,
+    Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, forecast, kind, kinds,
+    promote, trends, triage, triage_train, vector_index,
 };
 pub use partition::Partition;
 pub use pipelines::{

@@ -2,6 +2,7 @@
 //! canonical text. Serde alone says what is wrong with a value but not whose value it is; since every
 //! parameter of every kind has a default, each field can be tried by itself to learn that.
 
+use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{Code, Error, Result, did_you_mean};
 use schemars::JsonSchema;
@@ -76,6 +77,21 @@ fn of_types(says: &str) -> String {
 /// The error of one parameter.
 pub(crate) fn bad(job: &str, name: &str, problem: impl std::fmt::Display) -> Error {
     Error::user(Code::BadInput, format!("{job}: parameter {name:?}: {problem}"))
+}
+
+/// Fails where there is no time between `from` and `to`.
+pub(crate) fn check_times(
+    job: &str,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+) -> Result<()> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            let says = format!("expected an instant after `from` ({from}), found {to}");
+            Err(bad(job, "to", says))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The parameters as JSON: every field, in the order of the struct.

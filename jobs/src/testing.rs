@@ -7,18 +7,20 @@ use std::sync::Arc;
 pub(crate) use analysis::Noise;
 use analysis::series::Series;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::util::display::array_value_to_string;
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{
     Access, CommitLabel, DERIVED_NAMES, Engine, EngineOptions, Principal, Result, RunId, Version,
     WriteMode,
 };
 use futures::future::BoxFuture;
+use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
 use crate::job::{Job, Outcome};
 use crate::run::context::RunContext;
-use crate::run::record::RunState;
-use crate::run::runner::{Rerun, Runner};
+use crate::run::record::{RunRecord, RunState};
+use crate::run::runner::{Rerun, RunRequest, Runner, RunnerOptions};
 use crate::tables::columns::column;
 
 /// A job kind of tests: it takes no parameters, reads and writes nothing, and does what it is told.
@@ -99,6 +101,49 @@ pub(crate) async fn reran(runner: &Runner, id: RunId) -> Rerun {
     assert_eq!((again.state, again.as_it_was), (RunState::Succeeded, Some(id)), "{again:?}");
     assert!(again.outputs.is_empty() && !again.stages.is_empty(), "{again:?}");
     Rerun::of(&again).unwrap()
+}
+
+async fn submitted(engine: &Engine, job: &str, params: Value) -> Result<RunRecord> {
+    let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
+    let runner = Runner::start(engine.clone(), options).await.unwrap();
+    let request = RunRequest { job: job.into(), params, ..RunRequest::default() };
+    let record = match runner.submit(&Principal::local(), request).await {
+        Ok(run) => Ok(run.wait().await.unwrap()),
+        Err(error) => Err(error),
+    };
+    runner.shutdown().await;
+    record
+}
+
+/// The summary of a run, which succeeds.
+pub(crate) async fn summary_of(engine: &Engine, job: &str, params: Value) -> Value {
+    let record = submitted(engine, job, params.clone()).await.unwrap();
+    assert_eq!(record.state, RunState::Succeeded, "{job} {params}: {:?}", record.error);
+    record.summary
+}
+
+/// What is told of a run that can not begin, or fails.
+pub(crate) async fn refusal_of(engine: &Engine, job: &str, params: Value) -> String {
+    match submitted(engine, job, params).await {
+        Err(error) => error.to_string(),
+        Ok(record) => record.error.map(|error| error.message).unwrap_or_default(),
+    }
+}
+
+/// What a query gives, a text for each row with its cells.
+pub(crate) async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
+    let session = engine.session(&Principal::local(), &[]).await.unwrap();
+    let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
+    let row = |(batch, row): (&RecordBatch, usize)| {
+        let cells = batch.columns().iter();
+        let cells: Vec<String> = cells.map(|of| array_value_to_string(of, row).unwrap()).collect();
+        cells.join(" ")
+    };
+    batches
+        .iter()
+        .flat_map(|batch| (0..batch.num_rows()).map(move |at| (batch, at)))
+        .map(row)
+        .collect()
 }
 
 /// Commits rows of a table, which is made when absent.

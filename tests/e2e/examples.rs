@@ -469,6 +469,31 @@ async fn the_examples_of_the_page_on_duplicates_answer() {
 }
 
 #[tokio::test]
+async fn the_examples_of_the_page_on_forecasts_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    let mut requests = String::from("at,value\n");
+    for hour in 0..240 {
+        let (day, load) = (hour / 24 + 1, 100 + 10 * ((hour % 24) % 12));
+        requests.push_str(&format!("2026-01-{day:02}T{:02}:00:00Z,{load}\n", hour % 24));
+    }
+    let lines = requests.lines().skip(1).map(|line| format!("api.latency,{line}\n"));
+    let metrics = format!("series,at,value\n{}", lines.collect::<String>());
+    std::fs::write(reader.file("requests.csv"), &requests).unwrap();
+    std::fs::write(reader.file("metrics.csv"), metrics).unwrap();
+    reader.types("setup", "colonnade ingest requests requests.csv --create").await;
+    reader.types("setup", "colonnade ingest metrics metrics.csv").await;
+    let opened = (0..2_000).map(|at: u32| {
+        let (day, hour, agent) = (at / 200 + 1, at / 8 % 24, at % 4);
+        format!("2026-01-{day:02}T{hour:02}:{:02}:00Z,agent {agent},{}\n", at % 60, agent / 2)
+    });
+    let opened = format!("at,agent,team\n{}", opened.collect::<String>());
+    std::fs::write(reader.file("opened.csv"), opened).unwrap();
+    reader.types("setup", "colonnade ingest tickets_opened opened.csv --create").await;
+    reader.read("docs/forecast.md").await;
+    reader.read("docs/trends.md").await;
+}
+
+#[tokio::test]
 async fn the_examples_of_the_page_on_the_first_week_answer() {
     // No model can be pulled here.
     let ngram = [
@@ -571,6 +596,9 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/triage.md",
         "docs/embedding.md",
         "docs/duplicates.md",
+        "docs/forecast.md",
+        "docs/trends.md",
+        "docs/explain.md",
         "docs/first-week.md",
         "docs/specs.md",
         "docs/operations.md",

@@ -8,6 +8,8 @@
 //! By Newton's method (iteratively reweighted least squares; Hastie, Tibshirani & Friedman, "The Elements of Statistical
 //! Learning", section 4.4.1). The ridge is that of [`RIDGES`] with the least loss on folds that were held out.
 
+use crate::cholesky::{Cholesky, dot};
+
 /// Ridges that are tried.
 const RIDGES: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
 
@@ -117,7 +119,7 @@ impl Logistic {
                 slope[i] -= ridge * model.weights[i];
                 curvature[i * size + i] += ridge;
             }
-            let step = solve(curvature, slope, size);
+            let step = Cholesky::of(curvature, size).solve(slope);
             let largest = step.iter().fold(0.0_f64, |most, step| most.max(step.abs()));
             // Newton's step may be too long far from the minimum.
             let shorter = (4.0 / largest.max(4.0)).min(1.0);
@@ -184,31 +186,8 @@ fn scale(examples: &Examples) -> (Vec<f64>, Vec<f64>) {
     (means, deviations)
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
-}
-
-/// Solves `matrix · x = right`, the lower half of a symmetric positive matrix given, by Cholesky's decomposition.
-fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>, size: usize) -> Vec<f64> {
-    for i in 0..size {
-        for j in 0..=i {
-            let sum = matrix[i * size + j]
-                - dot(&matrix[i * size..i * size + j], &matrix[j * size..j * size + j]);
-            matrix[i * size + j] =
-                if i == j { sum.max(1e-12).sqrt() } else { sum / matrix[j * size + j] };
-        }
-        let sum = right[i] - dot(&matrix[i * size..i * size + i], &right[..i]);
-        right[i] = sum / matrix[i * size + i];
-    }
-    for i in (0..size).rev() {
-        let later: f64 = (i + 1..size).map(|j| matrix[j * size + i] * right[j]).sum();
-        right[i] = (right[i] - later) / matrix[i * size + i];
-    }
-    right
 }
 
 #[cfg(test)]

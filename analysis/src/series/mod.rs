@@ -5,8 +5,9 @@
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
 //! 4. [`keep_rare`]: what happens often is usual.
 //!
-//! [`rows`] makes rows of a grid comparable.
+//! [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a grid comparable.
 
+pub mod hierarchy;
 pub mod level_shift;
 pub mod missing;
 mod rarity;
@@ -16,6 +17,7 @@ mod samples;
 mod season;
 mod span;
 mod spread;
+pub mod trend;
 
 pub use rarity::keep_rare;
 pub use samples::{Cleaning, Samples, clean};

@@ -14,11 +14,15 @@ mod changepoints;
 mod corr_matrix;
 mod divide;
 mod exact_sum;
+mod explain_change;
 mod forecast;
 mod gather;
+mod isolation;
 mod nearest;
 mod parts;
+mod profile;
 mod rolling;
+mod seasons;
 mod series;
 
 use std::sync::Arc;
@@ -36,10 +40,14 @@ use corr_matrix::CorrMatrix;
 pub(crate) use divide::SAFE_DIVIDE;
 pub(crate) use exact_sum::ExactSum;
 pub use exact_sum::wide_sum;
+use explain_change::ExplainChange;
 use forecast::Forecast;
 use gather::Gather;
+use isolation::IsolationScore;
 use nearest::Nearest;
 pub use parts::{JsonAs, json_at, json_has, list_part};
+use profile::Profile;
+use seasons::Seasons;
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {
@@ -76,7 +84,12 @@ fn aggregate_functions(execution: &Shared) -> Vec<AggregateUDF> {
     vec![
         AggregateUDF::from(Gather::new(Changepoints, execution.clone())),
         AggregateUDF::from(Gather::new(CorrMatrix, execution.clone())),
+        AggregateUDF::from(Gather::new(ExplainChange, execution.clone())),
         AggregateUDF::from(Gather::new(Forecast, execution.clone())),
+        AggregateUDF::from(Gather::new(IsolationScore, execution.clone())),
+        AggregateUDF::from(Gather::new(Profile::All, execution.clone())),
+        AggregateUDF::from(Gather::new(Profile::Discords, execution.clone())),
+        AggregateUDF::from(Gather::new(Seasons, execution.clone())),
         AggregateUDF::from(Gather::new(Nearest, execution.clone())),
     ]
 }

@@ -63,7 +63,7 @@ pub use prepared::{Described, NamedValues};
 pub use query::SqlQuery;
 pub use reading::RowsRead;
 pub(crate) use rows::rows_of;
-pub use semantics::{Dimension, Measure, Semantics};
+pub use semantics::{Dimension, Measure, Semantics, Shape};
 pub(crate) use semantics::{
     check as check_semantics, keep_known, made_of, rename as rename_in_semantics, require_kept,
 };

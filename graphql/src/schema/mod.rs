@@ -240,6 +240,7 @@ fn control_query() -> Object {
         .field(control::runs::run_field())
         .field(control::devices::devices_field())
         .field(control::keys::keys_field())
+        .field(control::explain::field())
         .field(control::exports::exports_field())
         .field(control::exports::export_field())
         .field(control::reports::templates_field());
@@ -271,6 +272,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::pipelines::types().map(Type::from));
     types.extend(control::keys::types().map(Type::from));
     types.extend(control::keys::enums().map(Type::from));
+    types.extend(control::explain::types().map(Type::from));
     types.extend(control::exports::types().map(Type::from));
     types.extend(control::exports::enums().map(Type::from));
     types.extend(control::reports::types().map(Type::from));

@@ -11,6 +11,7 @@ mod declared;
 mod distinct;
 mod documents;
 mod expected;
+mod explain;
 mod exports;
 mod fills;
 mod flight;

@@ -7,13 +7,16 @@ pub mod embed;
 pub mod embedder_train;
 #[cfg(unix)]
 pub mod exec;
+pub mod explain;
 pub mod export;
+pub mod forecast;
 #[cfg(test)]
 mod generated;
 pub mod maintain;
 pub mod promote;
 pub mod report;
 pub mod sql;
+pub mod trends;
 pub mod triage;
 pub mod triage_train;
 pub mod vector_index;
@@ -40,11 +43,14 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),
         Arc::new(embedder_train::EmbedderTrain),
+        Arc::new(explain::Explain),
         Arc::new(export::Export),
+        Arc::new(forecast::Forecast),
         Arc::new(maintain::Maintain),
         Arc::new(promote::Promote),
         Arc::new(report::Report),
         Arc::new(sql::Sql),
+        Arc::new(trends::Trends),
         Arc::new(triage::Triage),
         Arc::new(triage_train::TriageTrain),
         Arc::new(vector_index::VectorIndex),

@@ -3,7 +3,14 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
+mod decompose;
 pub mod evaluate;
+mod look;
+mod measure;
+mod params;
+mod regular;
+mod seasons;
+pub(crate) mod words;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -14,12 +21,21 @@ use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datafusion::scalar::ScalarValue;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session, WriteMode, did_you_mean};
 use futures::StreamExt;
+
+pub(crate) use decompose::{Decomposed, filled};
+pub(crate) use look::{Skipped, Tally, check_cancelled};
+pub(crate) use measure::{MeasureOf, read_measure};
+pub use params::EmptyAs;
+pub(crate) use params::{check_count, check_grid, series_params};
+pub(crate) use regular::{BUCKETS_MIN, Empty, Regular};
+pub(crate) use seasons::seasons;
 
 use crate::parameters::bad;
 use crate::run::context::RunContext;
@@ -40,6 +56,10 @@ pub(crate) struct SeriesSource<'a> {
     pub(crate) from: Option<DateTime<Utc>>,
     /// Rows at or after this are not read.
     pub(crate) to: Option<DateTime<Utc>>,
+    /// Only rows of which this is true.
+    pub(crate) condition: Option<&'a str>,
+    /// In the place of the value column: what is computed of the rows of each interval.
+    pub(crate) measure: Option<MeasureOf<'a>>,
 }
 
 /// What a series takes in memory besides its points, in points: its name, and lists that are never smaller than four.
@@ -48,6 +68,8 @@ const SERIES_POINTS: usize = 4;
 /// Names that one of a series that is not there is compared with, and the most bytes that one has.
 const NAMES_COMPARED: usize = 10_000;
 const NAME_SHOWN_BYTES: usize = 100;
+/// Series whose groups are looked up at once.
+const GROUPS_MAX: usize = 1_000_000;
 
 /// Names of the columns of [`SeriesSource::frame`].
 pub(crate) const SERIES: &str = "series";
@@ -64,34 +86,123 @@ impl<'a> SeriesSource<'a> {
             })?;
         }
         table.check("time_column", self.time_column, "a timestamp or date", |t| t.is_temporal())?;
-        table.check("value_column", self.value_column, "a number", DataType::is_numeric)?;
+        if let Some(condition) = self.condition {
+            session
+                .condition(self.dataset, condition)
+                .await
+                .map_err(|error| bad(self.job, "where", error.to_string()))?;
+        }
+        match &self.measure {
+            Some(measure) => drop(measure.read(session, self.job, self.dataset)?),
+            None => {
+                table.check("value_column", self.value_column, "a number", DataType::is_numeric)?;
+            }
+        }
         Ok(table)
     }
 
-    /// The rows as (series text, at timestamp, value float64), in no order.
-    pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
-        let table = self.check(ctx.session()).await?;
+    /// The rows that are read, and what is their series and their instant.
+    async fn rows(&self, ctx: &RunContext) -> Result<(DataFrame, Expr, Expr)> {
+        let mut frame = self.check(ctx.session()).await?.frame;
         let series = match self.series_column {
             Some(column) => cast(ident(column), DataType::Utf8),
             None => lit(self.dataset.as_str()),
         };
         let at = cast(ident(self.time_column), microseconds());
-        let mut frame = table.frame.select(vec![
-            series.alias(SERIES),
-            at.alias(AT),
-            cast(ident(self.value_column), DataType::Float64).alias(VALUE),
-        ])?;
-        let mut conditions = vec![ident(AT).is_not_null(), ident(SERIES).is_not_null()];
+        let mut conditions = vec![at.clone().is_not_null(), series.clone().is_not_null()];
         if !self.only.is_empty() {
             let names = self.only.iter().map(|name| lit(name.as_str())).collect();
-            conditions.push(ident(SERIES).in_list(names, false));
+            conditions.push(series.clone().in_list(names, false));
         }
-        conditions.extend(self.from.map(|from| ident(AT).gt_eq(instant(from))));
-        conditions.extend(self.to.map(|to| ident(AT).lt(instant(to))));
+        conditions.extend(self.from.map(|from| at.clone().gt_eq(instant(from))));
+        conditions.extend(self.to.map(|to| at.clone().lt(instant(to))));
+        if let Some(condition) = self.condition {
+            conditions.push(ctx.session().condition(self.dataset, condition).await?);
+        }
         for condition in conditions {
             frame = frame.filter(condition)?;
         }
-        Ok(frame)
+        Ok((frame, series, at))
+    }
+
+    /// The rows as (series text, at timestamp, value float64), in no order.
+    pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
+        let (rows, series, at) = self.rows(ctx).await?;
+        let Some(measure) = &self.measure else {
+            let value = cast(ident(self.value_column), DataType::Float64);
+            return Ok(rows.select(vec![
+                series.alias(SERIES),
+                at.alias(AT),
+                value.alias(VALUE),
+            ])?);
+        };
+        let read = measure.read(ctx.session(), self.job, self.dataset)?;
+        measure.of_intervals(rows, &read, series, at)
+    }
+
+    /// The values of `columns`, which `parameter` names, beside each series: more than once where it has several.
+    pub(crate) async fn groups(
+        &self,
+        ctx: &RunContext,
+        parameter: &str,
+        columns: &[String],
+    ) -> Result<Vec<(String, Vec<Option<String>>)>> {
+        let table = self.check(ctx.session()).await?;
+        for column in columns {
+            table.check(parameter, column, "a text or whole number", |t| {
+                t.is_integer() || is_text(t)
+            })?;
+        }
+        let (rows, series, _) = self.rows(ctx).await?;
+        let texts = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| cast(ident(column), DataType::Utf8).alias(format!("group_{at}")));
+        let wanted: Vec<Expr> = [series.alias(SERIES)].into_iter().chain(texts).collect();
+        let mut rows = ctx.session().stream(rows.select(wanted)?.distinct()?).await?;
+        let mut found = Vec::new();
+        while let Some(batch) = rows.next().await.transpose()? {
+            let text = |at: usize, row: usize| {
+                let texts = batch.column(at).as_string::<i32>();
+                texts.is_valid(row).then(|| texts.value(row).to_owned())
+            };
+            for row in 0..batch.num_rows() {
+                let groups = (1..=columns.len()).map(|at| text(at, row)).collect();
+                found.push((text(0, row).unwrap_or_default(), groups));
+            }
+            if found.len() > GROUPS_MAX {
+                let says = format!("expected at most {GROUPS_MAX} series with their groups");
+                return Err(bad(self.job, parameter, says));
+            }
+        }
+        // The engine gives them in no order.
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Of a measure, without the last interval where more rows may come to it: that of the newest row, whosesoever it is.
+    pub(crate) async fn closed(self, ctx: &RunContext) -> Result<Self> {
+        let Some(measure) = self.measure else { return Ok(self) };
+        let Some(newest) = self.newest(ctx).await? else { return Ok(self) };
+        let asked = self.to.map_or(i64::MAX, |to| measure.begin(to.timestamp_micros()));
+        let to = DateTime::from_timestamp_micros(measure.begin(newest).min(asked));
+        Ok(Self { to: to.or(self.to), ..self })
+    }
+
+    /// The instant of the newest row, whosesoever it is; none without rows.
+    pub(crate) async fn newest(&self, ctx: &RunContext) -> Result<Option<i64>> {
+        let all = Self { only: &[], condition: None, from: None, to: None, ..self.clone() };
+        let (rows, _, at) = all.rows(ctx).await?;
+        let newest = rows.aggregate(vec![], vec![max(at).alias(AT)])?;
+        let newest = ctx.session().collect(newest).await?;
+        let instants = newest.first().map(|batch| batch.column(0));
+        let instants =
+            instants.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let newest = instants.and_then(|instants| instants.iter().next().flatten());
+        if let Some(newest) = newest {
+            check_instant(self.job, self.dataset.as_str(), newest)?;
+        }
+        Ok(newest)
     }
 
     /// Fails with `BAD_INPUT` where a series is asked for by a name that none has, at any time.
@@ -100,7 +211,8 @@ impl<'a> SeriesSource<'a> {
             return Ok(());
         }
         let everywhere = SeriesSource { only: &[], from: None, to: None, ..self.clone() };
-        let there = everywhere.frame(ctx).await?.select(vec![ident(SERIES)])?.distinct()?;
+        let (rows, series, _) = everywhere.rows(ctx).await?;
+        let there = rows.select(vec![series.alias(SERIES)])?.distinct()?;
         let mut wanted: HashSet<&str> = self.only.iter().map(String::as_str).collect();
         let mut some: BTreeSet<String> = BTreeSet::new();
         let mut rows = ctx.session().stream(there).await?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
-use datasets::{ColumnSpec, ColumnType};
+use datasets::{
+    ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
+};
 use engine::{Error, Result};
 
 /// A column without a unit.
@@ -26,6 +28,35 @@ pub(crate) fn column(
 /// The same column with a unit.
 pub(crate) fn with_unit(column: ColumnSpec, unit: &str) -> ColumnSpec {
     ColumnSpec { unit: Some(unit.into()), ..column }
+}
+
+/// The spec of rows that a job makes of other datasets, one partition for each `source`.
+pub(crate) fn of_sources<const N: usize>(
+    name: DatasetName,
+    description: &str,
+    key: [&str; N],
+    time_column: Option<&str>,
+    columns: Vec<ColumnSpec>,
+) -> DatasetSpec {
+    DatasetSpec {
+        name,
+        description: description.into(),
+        owner: None,
+        derived: true,
+        key: key.map(String::from).into(),
+        time_column: time_column.map(String::from),
+        evolution: Evolution::AddNullable,
+        partition_by: vec![PartitionSpec {
+            column: "source".into(),
+            from: None,
+            transform: PartitionTransform::Identity,
+        }],
+        columns,
+        validations: Vec::new(),
+        relations: Vec::new(),
+        dimensions: Vec::new(),
+        measures: Vec::new(),
+    }
 }
 
 /// Instants in microseconds as a column of type timestamp.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::datasets::DatasetName;
-use ::datasets::generate::{AnomalyKind, Truth};
+use ::datasets::generate::{AnomalyKind, PlantedAnomaly, Truth};
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,7 @@ use jobs::evaluate::{Pair, Window, score_groups, score_pairs, score_windows};
 use jobs::similar::{Likeness, SimilarRequest};
 use jobs::{RunRecord, Runner};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::program;
 use super::steps::{HOURLY, LooksFor};
@@ -104,6 +104,23 @@ impl Counted<'_> {
                 let sql = "SELECT series_a, series_b, coalesce(lag_samples, 0) AS lag, interval_seconds \
                            FROM correlations WHERE source = 'metrics'";
                 Ok(correlations(truth, &pairs(&read(sql).await?)?))
+            }
+            LooksFor::HeldOutValues => {
+                let sql = "SELECT count(*), count(*) FILTER (WHERE m.value BETWEEN f.lower_95 AND f.upper_95), \
+                           count(*) FILTER (WHERE m.value BETWEEN f.lower_80 AND f.upper_80) \
+                           FROM forecasts f JOIN metrics m ON m.series = f.series AND m.at = f.at WHERE f.source = 'metrics'";
+                let [all, within_95, within_80] = numbers(&read(sql).await?)?;
+                let percent = |part: u64| 100.0 * part as f64 / all.max(1) as f64;
+                let note = format!(
+                    "{:.1} % are within intervals of 95 %, {:.1} % within those of 80 %",
+                    percent(within_95),
+                    percent(within_80)
+                );
+                Ok(Findings::new(all, within_95, 0, vec![note]))
+            }
+            LooksFor::Causes => {
+                let sql = "SELECT finding, from_at, to_at FROM explanations WHERE source = 'model_calls' AND rank = 1";
+                Ok(causes(truth, &windows(&read(sql).await?)?))
             }
             LooksFor::Copies => {
                 let sql = "SELECT cluster_id, id FROM duplicate_clusters WHERE source = 'tickets'";
@@ -235,6 +252,23 @@ fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> Findings {
         .collect();
     let (planted, hit) = (planted.len() as u64, score.hit.len() as u64);
     Findings::new(planted, hit, score.false_alarms.len() as u64, missed)
+}
+
+/// Of each hour that stands out the group that carries it, in the place of the series.
+fn causes(truth: &Truth, found: &[Window]) -> Findings {
+    let is_asked = |kind| matches!(kind, AnomalyKind::ErrorBurst | AnomalyKind::LatencyRise);
+    let planted: Vec<_> = truth.anomalies.iter().filter(|of| is_asked(of.kind)).collect();
+    let is_of = |told: &Window, of: &PlantedAnomaly| {
+        told.start <= of.end
+            && told.end >= of.start
+            && told.series.split(" and ").any(|pair| pair.ends_with(&format!("= {}", of.series)))
+    };
+    let told = planted.iter().filter(|of| found.iter().any(|told| is_of(told, of))).count();
+    let others = found.iter().filter(|told| !planted.iter().any(|of| is_of(told, of))).count();
+    let missed = planted.iter().filter(|of| !found.iter().any(|told| is_of(told, of)));
+    let missed = missed.take(MISSED_TOLD_MAX);
+    let missed = missed.map(|of| format!("missed {:?} of {} at {}", of.kind, of.series, of.start));
+    Findings::new(planted.len() as u64, told as u64, others as u64, missed.collect())
 }
 
 fn correlations(truth: &Truth, found: &[Pair]) -> Findings {
@@ -375,9 +409,13 @@ fn teams_found(batches: &[RecordBatch]) -> Result<Findings> {
 }
 
 /// The counts in a result of one row.
-fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
+fn first_of(batches: &[RecordBatch]) -> Result<&RecordBatch> {
     let batch = batches.iter().find(|batch| batch.num_rows() > 0);
-    let batch = batch.ok_or_else(|| Error::internal("a count has no row"))?;
+    batch.ok_or_else(|| Error::internal("a count has no row"))
+}
+
+fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
+    let batch = first_of(batches)?;
     let mut counts = [0; N];
     for (at, count) in counts.iter_mut().enumerate() {
         let column = batch.column(at).as_primitive_opt::<Int64Type>();
@@ -385,6 +423,36 @@ fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
         *count = u64::try_from(column.value(0)).unwrap_or(0);
     }
     Ok(counts)
+}
+
+/// The instant before which metrics are known, when their last `samples` are not.
+pub async fn known_until(engine: &Engine, who: &Principal, samples: i64) -> Result<DateTime<Utc>> {
+    let session = engine.session(who, &[]).await?;
+    let sql = "SELECT max(at) FROM metrics";
+    let found = session.collect(session.sql(sql).await?).await?;
+    let newest = instant(first_of(&found)?, 0, 0)?;
+    Ok(newest - TimeDelta::minutes(SAMPLE_MINUTES * (samples - 1)))
+}
+
+/// What `explain` is asked: of each hour that stands out, why it does.
+pub async fn causes_asked(engine: &Engine, who: &Principal) -> Result<Vec<Value>> {
+    let session = engine.session(who, &[]).await?;
+    let mut asked = Vec::new();
+    for (source, measure) in [
+        ("hourly_errors", "count(*) FILTER (WHERE status <> 'ok') / count(*)"),
+        ("hourly_latency", "median(time_to_first_token_ms)"),
+    ] {
+        let sql = format!(
+            "SELECT DISTINCT '', started_at, ended_at FROM {HOURLY} WHERE source = '{source}' ORDER BY 2, 3"
+        );
+        for hours in windows(&session.collect(session.sql(&sql).await?).await?)? {
+            asked.push(json!({
+                "measure": measure, "dimensions": ["provider", "model"],
+                "from": hours.start, "to": hours.end + TimeDelta::minutes(HOUR_MINUTES),
+            }));
+        }
+    }
+    Ok(asked)
 }
 
 /// The team of each label, as the tickets that have both say.

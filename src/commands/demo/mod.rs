@@ -114,7 +114,14 @@ impl Demonstration<'_> {
                 let (dataset, job) = (step.dataset, step.job);
                 Error::internal(format!("the demo generates no {dataset}, which {job} looks at"))
             })?;
+            let causes = match step.looks_for {
+                LooksFor::Causes => check::causes_asked(self.engine, &self.who).await?,
+                _ => Vec::new(),
+            };
             let why = match step.job {
+                "explain" if causes.is_empty() => {
+                    Some("no hour stands out, of which a cause could be asked".to_owned())
+                }
                 "exec" => no_programs.cloned(),
                 "embedder_train" => no_encoder(self.settings).or_else(|| {
                     too_few(truth.duplicates.len() as u64, GROUPS_MIN as u64, "copies")
@@ -126,7 +133,7 @@ impl Demonstration<'_> {
             };
             match why {
                 Some(why) => left_out.push(LeftOut { job: step.job.to_owned(), why }),
-                None => jobs.push(self.take(&step, truth).await?),
+                None => jobs.push(self.take(&step, truth, &causes).await?),
             }
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -134,7 +141,7 @@ impl Demonstration<'_> {
     }
 
     /// One step, counted.
-    async fn take(&self, step: &Step, truth: &Truth) -> Result<JobSummary> {
+    async fn take(&self, step: &Step, truth: &Truth, causes: &[Value]) -> Result<JobSummary> {
         let asked = Instant::now();
         for &made in step.queries {
             self.run("sql", steps::query(made)).await?;
@@ -142,6 +149,16 @@ impl Demonstration<'_> {
         let mut params = step.params.clone();
         if step.looks_for == LooksFor::Teams {
             params["teams"] = json!(check::teams(self.engine, &self.who).await?);
+        }
+        if step.looks_for == LooksFor::HeldOutValues {
+            params["to"] = json!(check::known_until(self.engine, &self.who, 24).await?);
+        }
+        if step.looks_for == LooksFor::Causes {
+            let mut asked = causes.to_vec();
+            params = asked.pop().unwrap_or(params);
+            for params in asked {
+                self.run(step.job, params).await?;
+            }
         }
         let catalog = self.engine.catalog(&self.who).await?;
         let rows_before =

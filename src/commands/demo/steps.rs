@@ -34,6 +34,10 @@ pub enum LooksFor {
     OddMetrics,
     /// Pairs of metrics that move together.
     LikeMetrics,
+    /// Values that were not known yet within what was forecast.
+    HeldOutValues,
+    /// The provider of each hour that fails, and the model of each that is slow.
+    Causes,
     /// Pairs of tickets that say the same.
     Copies,
     /// Steps of workflows that took far too long.
@@ -72,6 +76,8 @@ impl LooksFor {
         match self {
             Self::OddMetrics => "odd metrics",
             Self::LikeMetrics => "like metrics",
+            Self::HeldOutValues => "held-out values",
+            Self::Causes => "causes",
             Self::Copies => "copies",
             Self::SlowSteps => "slow steps",
             Self::ErrorBursts => "error bursts",
@@ -119,10 +125,12 @@ pub fn steps(embedder: &str) -> Vec<Step> {
     vec![
         step("anomalies", LooksFor::OddMetrics, "metrics", &[], json!({})),
         step("correlate", LooksFor::LikeMetrics, "metrics", &[], json!({})),
+        step("forecast", LooksFor::HeldOutValues, "metrics", &[], json!({ "horizon": 24 })),
         step("duplicates", LooksFor::Copies, "tickets", &[], json!({})),
         step("sql", LooksFor::SlowSteps, "workflow_steps", &[], query(SLOW_STEPS)),
         hourly(LooksFor::ErrorBursts, "model_calls", &[HOURLY_ERRORS]),
         hourly(LooksFor::LatencyRises, "model_calls", &[HOURLY_LATENCY]),
+        step("explain", LooksFor::Causes, "model_calls", &[], json!({})),
         hourly(LooksFor::EventBursts, "events", &[HOURLY_EVENTS]),
         step("embed", LooksFor::NearCopies, "tickets", &[], json!({ "embedder": embedder })),
         step("vector_index", LooksFor::IndexedCopies, "tickets", &[], json!({})),

@@ -11,6 +11,7 @@
 
 mod calls;
 mod definition;
+mod shape;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -32,6 +33,7 @@ use datasets::{ColumnType, DatasetName, DatasetSpec, DimensionSpec, MeasureSpec,
 
 pub(super) use calls::write_out;
 use definition::{Definition, Definitions};
+pub use shape::Shape;
 
 use super::opaque::Opaque;
 use super::runtime;
@@ -328,6 +330,21 @@ impl Measure {
     /// How many aggregates it is made of.
     pub fn width(&self) -> usize {
         self.aggregates.len()
+    }
+
+    /// Whether it is a count or a sum and nothing else: of no rows it is 0, and of two parts the sum of both.
+    pub fn is_total(&self) -> bool {
+        let is_total = |aggregate: &Expr| match aggregate {
+            Expr::AggregateFunction(call) => {
+                matches!(call.func.name(), "count" | "sum") && !call.params.distinct
+            }
+            _ => false,
+        };
+        let value = match &self.value {
+            Expr::Cast(cast) => cast.expr.as_ref(),
+            value => value,
+        };
+        matches!((self.aggregates.as_slice(), value), ([one], Expr::Column(_)) if is_total(one))
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod datasets;
 pub(crate) mod declared;
 pub(crate) mod devices;
+pub(crate) mod explain;
 pub(crate) mod exports;
 pub(crate) mod jobs;
 pub(crate) mod keys;

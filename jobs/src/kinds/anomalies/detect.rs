@@ -2,22 +2,20 @@
 //! MADs of all at once, then look at each series by itself. Pure numbers: no dataset and no run in sight,
 //! so that it can be tested and measured by itself.
 
-use std::collections::BTreeMap;
-
 use analysis::series::level_shift::{Scale, shifts};
 use analysis::series::missing::{gaps, stuck};
 use analysis::series::robust::{Baseline, excursions, sigma_floor};
-use analysis::series::{
-    Cleaning, Deseasonalised, Samples, Series, clean, deseasonalise, keep_rare,
-};
-use engine::{Code, Error, Result};
+use analysis::series::{Deseasonalised, Samples, Series, deseasonalise, keep_rare};
+use engine::Result;
 use kernels::{DeviceReport, Execution};
 use rayon::prelude::*;
 
+use super::NAME;
 use super::baseline::{SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
 use super::joint::Flat;
 use super::params::Params;
+use crate::series::{Tally, check_cancelled};
 
 /// Series with fewer samples than this have no usual.
 pub(super) const SAMPLES_MIN: usize = 16;
@@ -26,11 +24,7 @@ pub(super) const SAMPLES_MIN: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) anomalies: Vec<Anomaly>,
-    pub(super) series: u64,
-    pub(super) samples: u64,
-    pub(super) cleaning: Cleaning,
-    /// Series that could not be looked at, by reason, with a few names of each.
-    pub(super) skipped: BTreeMap<&'static str, Skipped>,
+    pub(super) tally: Tally,
     pub(super) with_season: u64,
     /// The device of the kernel calls; `None` when there was nothing to do.
     pub(super) device: Option<DeviceReport>,
@@ -39,16 +33,6 @@ pub(super) struct Found {
     /// Where series are looked at together, what is left of each.
     pub(super) flats: Vec<Flat>,
 }
-
-/// Series that were left out for one reason.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Skipped {
-    pub(super) count: u64,
-    pub(super) examples: Vec<String>,
-}
-
-/// Names kept as examples.
-const EXAMPLES_MAX: usize = 5;
 
 struct Prepared {
     samples: Samples,
@@ -62,17 +46,13 @@ pub(super) fn detect(
     execution: &Execution,
     pool: &rayon::ThreadPool,
 ) -> Result<Found> {
-    let mut found = Found { series: chunk.len() as u64, ..Found::default() };
-    let cleaned: Vec<(Samples, Cleaning)> =
-        pool.install(|| chunk.into_par_iter().map(clean).collect());
+    let (tally, cleaned) = Tally::of(chunk, pool);
+    let mut found = Found { tally, ..Found::default() };
     let mut usable = Vec::with_capacity(cleaned.len());
-    for (samples, cleaning) in cleaned {
-        found.samples += samples.values.len() as u64;
-        found.cleaning.values_missing += cleaning.values_missing;
-        found.cleaning.duplicates += cleaning.duplicates;
+    for samples in cleaned {
         match samples.values.len() {
-            0 => found.skip("no values", samples.name),
-            1..SAMPLES_MIN => found.skip("fewer than 16 samples", samples.name),
+            0 => found.tally.skipped.add("no values", samples.name),
+            1..SAMPLES_MIN => found.tally.skipped.add("fewer than 16 samples", samples.name),
             _ => usable.push(samples),
         }
     }
@@ -84,9 +64,7 @@ pub(super) fn detect(
     let (baselines, work) = baselines(&residuals, params.window_samples, execution)?;
     (found.device, found.kernel_seconds) = (work.device, work.seconds);
     found.gpu_seconds = work.gpu_seconds;
-    if execution.control.is_cancelled() {
-        return Err(Error::user(Code::Cancelled, "anomalies: cancelled"));
-    }
+    check_cancelled(NAME, execution)?;
     let per_series: Vec<Vec<Anomaly>> = pool.install(|| {
         prepared.par_iter().zip(&baselines).map(|(one, usual)| look(one, usual, params)).collect()
     });
@@ -117,27 +95,10 @@ impl Prepared {
 }
 
 impl Found {
-    fn skip(&mut self, reason: &'static str, name: String) {
-        let skipped = self.skipped.entry(reason).or_default();
-        skipped.count += 1;
-        if skipped.examples.len() < EXAMPLES_MAX {
-            skipped.examples.push(name);
-        }
-    }
-
     /// Adds what another chunk gave.
     pub(super) fn add(&mut self, other: Found) {
         self.anomalies.extend(other.anomalies);
-        self.series += other.series;
-        self.samples += other.samples;
-        self.cleaning.values_missing += other.cleaning.values_missing;
-        self.cleaning.duplicates += other.cleaning.duplicates;
-        for (reason, skipped) in other.skipped {
-            let mine = self.skipped.entry(reason).or_default();
-            mine.count += skipped.count;
-            let room = EXAMPLES_MAX.saturating_sub(mine.examples.len());
-            mine.examples.extend(skipped.examples.into_iter().take(room));
-        }
+        self.tally.merge(other.tally);
         self.with_season += other.with_season;
         self.device = other.device.or(self.device.take());
         self.kernel_seconds += other.kernel_seconds;

@@ -29,6 +29,7 @@ mod tests;
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
+use kernels::Execution;
 use serde_json::{Value, json};
 
 use detect::{Found, detect};
@@ -47,8 +48,6 @@ const NAME: &str = "anomalies";
 const POINT_BYTES: usize = 160;
 /// Memory of one sample that is kept for the look at all series together: instant, value and distance.
 const FLAT_BYTES: usize = 20;
-/// Points looked at together at least, so that a small budget is slow and not useless.
-const POINTS_MIN: usize = 1 << 16;
 
 /// The job kind.
 pub struct Anomalies;
@@ -172,46 +171,41 @@ fn source(params: &Params) -> SeriesSource<'_> {
         only: &params.series,
         from: None,
         to: params.to,
+        condition: None,
+        measure: None,
     }
 }
 
 /// Reads chunk after chunk of series and looks at each on the numeric threads.
 async fn find(ctx: &RunContext, params: &Params, source: &SeriesSource<'_>) -> Result<Found> {
-    let rows_total = ctx.input(&params.dataset)?.rows;
-    let points_max = (ctx.memory_budget_bytes() / POINT_BYTES).max(POINTS_MIN);
     let mut stage = ctx.stage("detect");
-    let mut reader = source.read(ctx).await?;
     let mut all = Found::default();
-    loop {
-        let chunk = reader.chunk(points_max).await?;
-        if chunk.is_empty() {
-            break;
-        }
-        let execution = ctx.execution(ctx.memory_budget_bytes());
-        let (pool, asked) = (ctx.pool().clone(), params.clone());
-        all.add(ctx.compute(move || detect(chunk, &asked, &execution, &pool)).await?);
-        if params.joint && all.samples as usize * FLAT_BYTES > ctx.memory_budget_bytes() / 4 {
+    let asked = params.clone();
+    let look = move |chunk, execution: &Execution, pool: &rayon::ThreadPool| {
+        detect(chunk, &asked, execution, pool)
+    };
+    let add = |found| {
+        all.add(found);
+        let samples = all.tally.samples;
+        if params.joint && samples as usize * FLAT_BYTES > ctx.memory_budget_bytes() / 4 {
             return Err(Error::user(
                 Code::ResourcesExhausted,
                 format!(
-                    "{NAME}: the first {} samples take more than a quarter of the memory budget together: take fewer \
-                     `series`, a larger budget, or joint = false",
-                    all.samples
+                    "{NAME}: the first {samples} samples take more than a quarter of the memory budget together: take \
+                     fewer `series`, a larger budget, or joint = false"
                 ),
             ));
         }
-        if let Some(total) = rows_total.filter(|total| *total > 0) {
-            ctx.progress(0.95 * reader.rows_read as f64 / total as f64);
-        }
-    }
-    stage.record.rows_in = reader.rows_read;
+        Ok(())
+    };
+    let mut facts = source.look(ctx, &mut stage, POINT_BYTES, look, add).await?;
     stage.record.rows_out = all.anomalies.len() as u64;
-    stage.record.bytes_read = reader.bytes_read;
     stage.record.gpu_seconds = all.gpu_seconds;
     if let Some(report) = &all.device {
         stage.on_device(report.device.to_string(), report.reason.clone());
     }
-    stage.facts(json!({ "kernel_seconds": all.kernel_seconds, "points_at_once_max": points_max }));
+    facts["kernel_seconds"] = all.kernel_seconds.into();
+    stage.facts(facts);
     stage.finish();
     Ok(all)
 }
@@ -227,22 +221,14 @@ fn summary(params: &Params, found: &Found) -> Value {
             counts.insert(name.into(), count.into());
         }
     }
-    let skipped: serde_json::Map<String, Value> = found
-        .skipped
-        .iter()
-        .map(|(reason, s)| ((*reason).into(), json!({ "series": s.count, "examples": s.examples })))
-        .collect();
-    json!({
+    let mut summary = json!({
         "source": params.dataset,
         "replaces": replaces(&params.dataset, &params.series),
-        "series": found.series,
         "series_with_season": found.with_season,
-        "series_skipped": skipped,
-        "samples": found.samples,
-        "values_missing": found.cleaning.values_missing,
-        "duplicate_instants": found.cleaning.duplicates,
         "anomalies": found.anomalies.len(),
         "by_kind": by_kind,
         "by_severity": by_severity,
-    })
+    });
+    found.tally.summarise(&mut summary);
+    summary
 }

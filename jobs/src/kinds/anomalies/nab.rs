@@ -98,7 +98,7 @@ fn the_defaults_hit_most_labelled_windows_with_few_false_alarms() {
         truth.len(),
         score.false_alarms.len(),
         found.len(),
-        result.samples
+        result.tally.samples
     );
     assert!(score.hit.len() >= 29, "only {} windows hit", score.hit.len());
     assert!(score.false_alarms.len() <= 28, "{} false alarms", score.false_alarms.len());

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datasets::{
-    ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
-};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 
 use super::explain::Anomaly;
-use crate::tables::columns::{column, timestamps, with_unit};
+use crate::tables::columns::{column, of_sources, timestamps, with_unit};
 
 /// The spec of the output dataset.
 pub(super) fn spec(name: DatasetName) -> DatasetSpec {
@@ -66,25 +64,13 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         ),
         required("explanation", ColumnType::Text, "What was seen, what was expected, in words"),
     ];
-    DatasetSpec {
+    of_sources(
         name,
-        description: "What is unusual in the series of a dataset, one row for each finding".into(),
-        owner: None,
-        derived: true,
-        key: ["source", "series", "kind", "started_at"].map(String::from).into(),
-        time_column: Some("started_at".into()),
-        evolution: Evolution::AddNullable,
-        partition_by: vec![PartitionSpec {
-            column: "source".into(),
-            from: None,
-            transform: PartitionTransform::Identity,
-        }],
+        "What is unusual in the series of a dataset, one row for each finding",
+        ["source", "series", "kind", "started_at"],
+        Some("started_at"),
         columns,
-        validations: Vec::new(),
-        relations: Vec::new(),
-        dimensions: Vec::new(),
-        measures: Vec::new(),
-    }
+    )
 }
 
 /// The findings of one source as rows.

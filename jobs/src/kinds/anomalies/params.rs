@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::parameters::{bad, dataset_name};
+use crate::parameters::{bad, check_times, dataset_name};
 
 /// What to look for, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -130,16 +130,7 @@ impl Params {
         if self.rare_samples == 0 {
             return Err(bad(NAME, "rare_samples", "expected 1 or more, found 0"));
         }
-        if let (Some(from), Some(to)) = (self.from, self.to)
-            && from >= to
-        {
-            return Err(bad(
-                NAME,
-                "to",
-                format!("expected an instant after `from` ({from}), found {to}"),
-            ));
-        }
-        Ok(())
+        check_times(NAME, self.from, self.to)
     }
 }
 

@@ -41,8 +41,8 @@ fn index_of(at_us: i64) -> i64 {
 fn noise_alone_raises_no_alarm() {
     let chunk = (0..20).map(|seed| series(&format!("s{seed}"), noisy(4_000, seed))).collect();
     let found = look(chunk, &Params::default());
-    assert_eq!(found.anomalies, [], "{} samples", found.samples);
-    assert_eq!((found.series, found.samples), (20, 80_000));
+    assert_eq!(found.anomalies, [], "{} samples", found.tally.samples);
+    assert_eq!((found.tally.series, found.tally.samples), (20, 80_000));
 }
 
 #[test]
@@ -175,9 +175,9 @@ fn series_that_say_nothing_are_skipped_and_named() {
     ];
     let found = look(chunk, &Params::default());
     assert_eq!(found.anomalies, []);
-    assert_eq!(found.skipped["no values"].count, 3);
-    assert_eq!(found.skipped["fewer than 16 samples"].examples, ["one"]);
-    assert_eq!(found.cleaning.values_missing, 150);
+    assert_eq!(found.tally.skipped.summary()["no values"]["series"], 3);
+    assert_eq!(found.tally.skipped.reason("one"), Some("fewer than 16 samples"));
+    assert_eq!(found.tally.cleaning.values_missing, 150);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn doubled_and_irregular_instants_change_nothing() {
         }
     }
     let found = look(vec![irregular], &Params::default());
-    assert_eq!(found.cleaning.duplicates, 429);
+    assert_eq!(found.tally.cleaning.duplicates, 429);
     assert_eq!(found.anomalies.len(), 1, "{:?}", found.anomalies);
     assert_eq!(found.anomalies[0].observed, Some(90.0));
 }

@@ -141,6 +141,8 @@ fn source(params: &Params) -> SeriesSource<'_> {
         only: &params.series,
         from: params.from,
         to: params.to,
+        condition: None,
+        measure: None,
     }
 }
 

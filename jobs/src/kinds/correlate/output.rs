@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datasets::{
-    ColumnSpec, ColumnType, DatasetName, DatasetSpec, Evolution, PartitionSpec, PartitionTransform,
-};
+use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 
 use super::params::Detrend;
-use crate::tables::columns::{column, timestamps, with_unit};
+use crate::tables::columns::{column, of_sources, timestamps, with_unit};
 
 /// Two series that move together; a row of the output.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,25 +113,13 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             "What was taken out first: seasonal, difference or none",
         ),
     ];
-    DatasetSpec {
+    of_sources(
         name,
-        description: "Pairs of series that move together, at once or one after the other".into(),
-        owner: None,
-        derived: true,
-        key: ["source", "series_a", "series_b"].map(String::from).into(),
-        time_column: Some("ended_at".into()),
-        evolution: Evolution::AddNullable,
-        partition_by: vec![PartitionSpec {
-            column: "source".into(),
-            from: None,
-            transform: PartitionTransform::Identity,
-        }],
+        "Pairs of series that move together, at once or one after the other",
+        ["source", "series_a", "series_b"],
+        Some("ended_at"),
         columns,
-        validations: Vec::new(),
-        relations: Vec::new(),
-        dimensions: Vec::new(),
-        measures: Vec::new(),
-    }
+    )
 }
 
 /// The pairs of one source as rows.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
-use crate::parameters::{bad, dataset_name};
+use crate::parameters::{bad, check_times, dataset_name};
 
 /// Which series to compare, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -173,16 +173,7 @@ impl Params {
                 format!("expected 1 to {PAIRS_MOST}, found {}", self.pairs_max),
             ));
         }
-        if let (Some(from), Some(to)) = (self.from, self.to)
-            && from >= to
-        {
-            return Err(bad(
-                NAME,
-                "to",
-                format!("expected an instant after `from` ({from}), found {to}"),
-            ));
-        }
-        Ok(())
+        check_times(NAME, self.from, self.to)
     }
 }
 

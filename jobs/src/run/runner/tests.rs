@@ -529,9 +529,9 @@ async fn every_kind_states_its_parameters_and_reads_its_own_defaults() {
         let schema = job.parameters_schema();
         let canonical = match job.canonical(&Value::Null) {
             Ok(canonical) => canonical,
-            // Which program runs has to be said, which query, and what is exported.
-            Err(error) if ["exec", "export", "report", "sql"].contains(&job.name()) => {
-                let named = ["program", "dataset", "name", "query"]
+            // Which program runs has to be said, which query, what is exported, and when it changed.
+            Err(error) if ["exec", "explain", "export", "report", "sql"].contains(&job.name()) => {
+                let named = ["program", "dataset", "name", "query", "from"]
                     .map(|name| format!("parameter \"{name}\""));
                 assert!(named.iter().any(|name| error.to_string().contains(name)), "{error}");
                 continue;

@@ -1,0 +1,327 @@
+//! Rows of both periods as cells: one for each combination of values, with its sums.
+
+use std::collections::HashMap;
+
+use analysis::change::{Cells, Dimension, Measure as Of, Period};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::functions_aggregate::expr_fn::{approx_distinct, count, sum};
+use datafusion::logical_expr::{Expr, cast, ident, lit, when};
+use datafusion::prelude::DataFrame;
+use datafusion::scalar::ScalarValue;
+use engine::{Code, Error, Measure, Result, Session, Shape};
+use futures::StreamExt;
+
+use super::NAME;
+use super::params::{Between, Params};
+use crate::parameters::bad;
+use crate::series::read_measure;
+use crate::tables::input::{InputTable, is_text};
+
+/// Dimensions that are taken where none is named, and the most values that one of these has.
+const CHOSEN_MAX: usize = 10;
+const CHOSEN_VALUES_MAX: u64 = 1_000;
+/// What a row without a value has.
+const NONE: &str = "(none)";
+/// Memory of a cell beside its codes, and of a code.
+const CELL_BYTES: usize = 160;
+const CODE_BYTES: usize = 12;
+
+/// What is compared.
+pub(super) struct Compared {
+    pub(super) cells: Cells,
+    /// By dimension, the values by their codes.
+    pub(super) labels: Vec<Vec<String>>,
+    /// Of a quantile, both periods' own; its cells are shares of the rows above the first.
+    pub(super) quantiles: Option<[f64; 2]>,
+    pub(super) rows: u64,
+}
+
+/// The rows of both periods, and which is which.
+struct Rows {
+    frame: DataFrame,
+    is_later: Expr,
+}
+
+/// Checks what is asked against the columns of the dataset; the measure.
+pub(super) async fn check(session: &Session, params: &Params) -> Result<Measure> {
+    let (table, _) = open(session, params).await?;
+    for dimension in &params.dimensions {
+        table.check("dimensions", dimension, "a text, truth value or whole number", |t| {
+            t.is_integer() || is_text(t) || *t == DataType::Boolean
+        })?;
+    }
+    if let Some(condition) = &params.condition {
+        let read = session.condition(&params.dataset, condition).await;
+        read.map_err(|error| bad(NAME, "where", error.to_string()))?;
+    }
+    let measure = read_measure(session, NAME, &params.dataset, &params.measure)?;
+    if measure.shape().is_none() {
+        let says = format!(
+            "expected a count, a sum, a mean, a ratio of these or a quantile, found {:?}: what groups add to any other is not known",
+            params.measure
+        );
+        return Err(bad(NAME, "measure", says));
+    }
+    Ok(measure)
+}
+
+async fn open<'a>(session: &Session, params: &'a Params) -> Result<(InputTable<'a>, String)> {
+    let table = InputTable::open(session, NAME, &params.dataset).await?;
+    let declared = session.catalog().datasets.get(&params.dataset);
+    let declared = declared.and_then(|entry| entry.spec.time_column.clone());
+    let Some(time) = params.time_column.clone().or(declared) else {
+        let says = format!("expected a column: dataset {} declares none", params.dataset);
+        return Err(bad(NAME, "time_column", says));
+    };
+    table.check("time_column", &time, "a timestamp or date", |t| t.is_temporal())?;
+    Ok((table, time))
+}
+
+impl Rows {
+    async fn of(session: &Session, params: &Params) -> Result<Self> {
+        let (table, time) = open(session, params).await?;
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let at = cast(ident(time), micros);
+        let [earlier, later] = params.periods()?.map(|period| within(&at, period));
+        let mut frame = table.frame.filter(earlier.or(later.clone()))?;
+        if let Some(condition) = &params.condition {
+            frame = frame.filter(session.condition(&params.dataset, condition).await?)?;
+        }
+        Ok(Self { frame, is_later: later })
+    }
+
+    /// The measure of both periods.
+    async fn values(&self, session: &Session, measure: &Measure) -> Result<[Option<f64>; 2]> {
+        let mut parts: Vec<Expr> = Vec::new();
+        let mut of = |filter: Expr| {
+            let value = measure.value(Some(&filter), |aggregate| {
+                let name = format!("part_{}", parts.len());
+                parts.push(aggregate.alias(&name));
+                name
+            })?;
+            Ok::<_, Error>(cast(value, DataType::Float64))
+        };
+        let earlier = of(self.is_later.clone().is_not_true())?.alias("earlier");
+        let later = of(self.is_later.clone())?.alias("later");
+        let computed = self.frame.clone().aggregate(Vec::new(), parts)?;
+        let found = session.collect(computed.select(vec![earlier, later])?).await?;
+        let value = |at: usize| {
+            let column = found.first()?.column(at).as_primitive::<Float64Type>();
+            column.iter().next().flatten().filter(|value| value.is_finite())
+        };
+        Ok([value(0), value(1)])
+    }
+
+    /// The columns whose values can carry a change: few enough, and more than one.
+    async fn dimensions(&self, session: &Session, params: &Params) -> Result<Vec<String>> {
+        if !params.dimensions.is_empty() {
+            return Ok(params.dimensions.clone());
+        }
+        let fields = self.frame.schema().fields();
+        let may_be = fields
+            .iter()
+            .filter(|field| is_text(field.data_type()) || *field.data_type() == DataType::Boolean);
+        let names: Vec<String> = may_be.map(|field| field.name().clone()).collect();
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let counts = names.iter().enumerate().map(|(at, name)| {
+            approx_distinct(cast(ident(name), DataType::Utf8)).alias(format!("values_{at}"))
+        });
+        let counted = self.frame.clone().aggregate(Vec::new(), counts.collect())?;
+        let found = session.collect(counted).await?;
+        let count = |at: usize| {
+            let counts = arrow::compute::cast(found.first()?.column(at), &DataType::Int64).ok()?;
+            let count = counts.as_primitive::<Int64Type>().iter().next().flatten()?;
+            u64::try_from(count).ok()
+        };
+        let mut chosen: Vec<(u64, String)> = Vec::new();
+        for (at, name) in names.into_iter().enumerate() {
+            let values = count(at).filter(|count| (2..=CHOSEN_VALUES_MAX).contains(count));
+            chosen.extend(values.map(|values| (values, name)));
+        }
+        // The coarsest say most.
+        chosen.sort_unstable();
+        chosen.truncate(CHOSEN_MAX);
+        Ok(chosen.into_iter().map(|(_, name)| name).collect())
+    }
+}
+
+fn within(at: &Expr, period: Between) -> Expr {
+    let instant = |micros| lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
+    let from = at.clone().gt_eq(instant(period.from.timestamp_micros()));
+    from.and(at.clone().lt(instant(period.to.timestamp_micros())))
+}
+
+/// Reads both periods.
+pub(super) async fn read(
+    session: &Session,
+    params: &Params,
+    measure: &Measure,
+    budget_bytes: usize,
+    check_stopped: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Compared> {
+    let rows = Rows::of(session, params).await?;
+    let names = rows.dimensions(session, params).await?;
+    if names.is_empty() {
+        let says = "expected some: no text or truth value of the dataset has 2 to 1000 values";
+        return Err(bad(NAME, "dimensions", says));
+    }
+    let mut quantiles = None;
+    let (of, over, under) = match measure.shape() {
+        Some(Shape::Sum(value)) => (Of::Sum, value, lit(0.0)),
+        Some(Shape::Ratio { over, under }) => (Of::Ratio, over, under),
+        Some(Shape::Quantile { of, .. }) => {
+            let [Some(before), after] = rows.values(session, measure).await? else {
+                return Err(bad(NAME, "before_from", "the earlier period has no value"));
+            };
+            let Some(after) = after else {
+                return Err(bad(NAME, "from", "the later period has no value"));
+            };
+            quantiles = Some([before, after]);
+            let above = cast(of.clone().gt(lit(before)), DataType::Float64);
+            let there = cast(of.is_not_null(), DataType::Float64);
+            (Of::Ratio, coalesce(vec![above, lit(0.0)]), there)
+        }
+        None => return Err(Error::internal(format!("{NAME}: the measure was not checked"))),
+    };
+    let (later, over_name, under_name) = ("is_later", "over", "under");
+    let texts = names.iter().enumerate().map(|(at, name)| {
+        let text = cast(ident(name), DataType::Utf8);
+        coalesce(vec![text, lit(NONE)]).alias(format!("of_{at}"))
+    });
+    let is_later = when(rows.is_later.clone(), lit(1i64)).otherwise(lit(0i64))?;
+    let selected =
+        texts.chain([is_later.alias(later), over.alias(over_name), under.alias(under_name)]);
+    let selected = rows.frame.clone().select(selected.collect::<Vec<Expr>>())?;
+    let groups = (0..names.len()).map(|at| ident(format!("of_{at}"))).chain([ident(later)]);
+    let sums = vec![
+        sum(ident(over_name)).alias("sum_over"),
+        sum(ident(under_name)).alias("sum_under"),
+        sum(ident(over_name) * ident(over_name)).alias("squares"),
+        count(lit(1i64)).alias("rows"),
+    ];
+    let grouped = selected.aggregate(groups.collect(), sums)?;
+    let mut gathered = Gathered::new(names.len(), budget_bytes);
+    let mut stream = session.stream(grouped).await?;
+    while let Some(batch) = stream.next().await.transpose()? {
+        gathered.add(&batch)?;
+        check_stopped()?;
+    }
+    gathered.finish(of, names, quantiles)
+}
+
+/// Cells so far.
+struct Gathered {
+    /// By dimension, the codes of its values.
+    codes: Vec<HashMap<String, u32>>,
+    /// By combination of codes, which cell.
+    places: HashMap<Box<[u32]>, usize>,
+    earlier: Period,
+    later: Period,
+    cells_max: usize,
+}
+
+impl Gathered {
+    fn new(dimensions: usize, budget_bytes: usize) -> Self {
+        let cells_max = budget_bytes / (CELL_BYTES + CODE_BYTES * dimensions);
+        let period = || Period { squares: Some(Vec::new()), ..Period::default() };
+        Self {
+            codes: vec![HashMap::new(); dimensions],
+            places: HashMap::new(),
+            earlier: period(),
+            later: period(),
+            cells_max,
+        }
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let width = self.codes.len();
+        let texts: Vec<_> = (0..width)
+            .map(|at| arrow::compute::cast(batch.column(at), &DataType::Utf8))
+            .collect::<Result<_, _>>()?;
+        let is_later = batch.column(width).as_primitive::<Int64Type>();
+        let float = |at: usize| batch.column(width + at).as_primitive::<Float64Type>();
+        let (over, under, squares) = (float(1), float(2), float(3));
+        let rows = batch.column(width + 4).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let mut key = Vec::with_capacity(width);
+            for (codes, texts) in self.codes.iter_mut().zip(&texts) {
+                let text = texts.as_string::<i32>().value(row);
+                let next = codes.len() as u32;
+                let code = match codes.get(text) {
+                    Some(code) => *code,
+                    None => *codes.entry(text.to_owned()).or_insert(next),
+                };
+                key.push(code);
+            }
+            let next = self.places.len();
+            let at = *self.places.entry(key.into_boxed_slice()).or_insert(next);
+            if at == next {
+                if next >= self.cells_max {
+                    return Err(Error::user(
+                        Code::ResourcesExhausted,
+                        format!(
+                            "{NAME}: the dimensions have more than {} combinations of values, which is what the memory budget \
+                             holds: name fewer `dimensions`, or those with fewer values, or take a larger budget",
+                            self.cells_max
+                        ),
+                    ));
+                }
+                for period in [&mut self.earlier, &mut self.later] {
+                    period.numerators.push(0.0);
+                    period.denominators.push(0.0);
+                    period.rows.push(0);
+                    period.squares.iter_mut().for_each(|squares| squares.push(0.0));
+                }
+            }
+            let period = match is_later.value(row) {
+                0 => &mut self.earlier,
+                _ => &mut self.later,
+            };
+            period.numerators[at] = over.value(row);
+            period.denominators[at] = under.value(row);
+            period.rows[at] = rows.value(row).unsigned_abs();
+            if let Some(of) = &mut period.squares {
+                of[at] = squares.value(row);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        of: Of,
+        names: Vec<String>,
+        quantiles: Option<[f64; 2]>,
+    ) -> Result<Compared> {
+        let mut by_cell: Vec<Box<[u32]>> = vec![Box::default(); self.places.len()];
+        for (key, at) in self.places {
+            by_cell[at] = key;
+        }
+        let mut labels = Vec::with_capacity(names.len());
+        let mut dimensions = Vec::with_capacity(names.len());
+        for (at, (name, codes)) in names.into_iter().zip(self.codes).enumerate() {
+            let mut own = vec![String::new(); codes.len()];
+            codes.into_iter().for_each(|(text, code)| own[code as usize] = text);
+            dimensions.push(Dimension {
+                name,
+                values: own.len() as u32,
+                codes: by_cell.iter().map(|key| key[at]).collect(),
+            });
+            labels.push(own);
+        }
+        if of == Of::Sum {
+            self.earlier.denominators.clear();
+            self.later.denominators.clear();
+        }
+        let rows = self.earlier.rows.iter().chain(&self.later.rows).sum();
+        let cells = Cells::new(of, dimensions, self.earlier, self.later);
+        let cells = cells.map_err(|error| {
+            Error::user(Code::BadInput, format!("{NAME}: parameter \"measure\": {error}"))
+        })?;
+        Ok(Compared { cells, labels, quantiles, rows })
+    }
+}

@@ -1,0 +1,342 @@
+//! Series that are parts of others: forecasts of an agent, of its team and of all agree.
+//!
+//! A sum is a series like any other, of as many intervals as its oldest part: it has no value where one of its parts is there and has
+//! none. All are forecast, at the same instants that are past, and then made to agree by [`MinT`], or as sums of their parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use analysis::series::hierarchy::{Hierarchy, MinT};
+use engine::{Result, did_you_mean};
+
+use super::NAME;
+use super::backtest::{Choice, Origins};
+use super::params::Reconcile;
+use crate::parameters::bad;
+use crate::series::{BUCKETS_MIN, Regular, Skipped};
+
+/// Sums of one run.
+pub(super) const SUMS_MAX: usize = 1_000;
+/// The sum of all series where columns say which others there are.
+const ALL: &str = "all";
+
+/// Which sums each series is a part of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tree {
+    /// By series: names of sums.
+    above: BTreeMap<String, Vec<String>>,
+    /// Series that are in two groups of one level.
+    torn: BTreeSet<String>,
+    /// Whether all that is named must be there.
+    is_given: bool,
+}
+
+impl Tree {
+    /// From the sum that each series, or sum, is a part of. BAD_INPUT names one that is a part of itself.
+    pub(super) fn of_parents(parents: &BTreeMap<String, String>) -> Result<Self> {
+        let sums: BTreeSet<&String> = parents.values().collect();
+        let mut above = BTreeMap::new();
+        for name in parents.keys() {
+            let mut way: Vec<&String> = vec![name];
+            while let Some(parent) = parents.get(way[way.len() - 1]) {
+                if way.contains(&parent) {
+                    let round: Vec<&str> = way.iter().map(|name| name.as_str()).collect();
+                    let says = format!("{} -> {parent} goes round", round.join(" -> "));
+                    return Err(bad(NAME, "parents", says));
+                }
+                way.push(parent);
+                if way.len() > LEVELS_MAX {
+                    let says = format!("expected at most {LEVELS_MAX} levels above {name:?}");
+                    return Err(bad(NAME, "parents", says));
+                }
+            }
+            if !sums.contains(name) {
+                above.insert(name.clone(), way[1..].iter().map(|name| (*name).clone()).collect());
+            }
+        }
+        Ok(Self { above, torn: BTreeSet::new(), is_given: true })
+    }
+
+    /// From the groups that each series is in: one of each column, whose name stands before it.
+    pub(super) fn of_groups(
+        columns: &[String],
+        rows: impl IntoIterator<Item = (String, Vec<Option<String>>)>,
+    ) -> Self {
+        let mut tree = Self::default();
+        for (series, groups) in rows {
+            let named = columns.iter().zip(groups);
+            let named = named.filter_map(|(column, of)| Some(format!("{column}={}", of?)));
+            let above: Vec<String> = named.chain([ALL.to_owned()]).collect();
+            let known = tree.above.entry(series.clone()).or_insert_with(|| above.clone());
+            if *known != above {
+                tree.torn.insert(series);
+            }
+        }
+        tree
+    }
+
+    /// Series and their sums, all of which end together. Those that can't be a part are skipped.
+    pub(super) fn grow(
+        &self,
+        series: Vec<Regular>,
+        skipped: &mut Skipped,
+    ) -> Result<(Vec<Regular>, Hierarchy)> {
+        let mut leaves = self.alike(series, skipped);
+        let names: BTreeSet<&str> = leaves.iter().map(|leaf| leaf.name.as_str()).collect();
+        if let Some(both) = self.above.values().flatten().find(|sum| names.contains(sum.as_str())) {
+            let says = format!("{both:?} is a series of its own, and can't be a sum of others");
+            return Err(bad(NAME, self.parameter(), says));
+        }
+        if self.is_given
+            && let Some(missing) = self.above.keys().find(|name| !names.contains(name.as_str()))
+            && skipped.is_empty()
+        {
+            let near = did_you_mean(missing, names.iter().copied()).unwrap_or_default();
+            return Err(bad(NAME, "parents", format!("there is no series {missing:?}; {near}")));
+        }
+        let mut parts: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
+        for (at, leaf) in leaves.iter().enumerate() {
+            for sum in self.above.get(&leaf.name).into_iter().flatten() {
+                parts.entry(sum).or_default().push(at);
+            }
+        }
+        if parts.len() > SUMS_MAX {
+            let says = format!("expected at most {SUMS_MAX} sums, found {}", parts.len());
+            return Err(bad(NAME, self.parameter(), says));
+        }
+        let mut hierarchy = Hierarchy { leaves: leaves.len(), sums: Vec::new() };
+        let mut sums = Vec::new();
+        for (name, parts) in parts {
+            match sum(name, &parts, &leaves).fit() {
+                Ok(sum) => {
+                    sums.push(sum);
+                    hierarchy.sums.push(parts);
+                }
+                Err((reason, name)) => skipped.add(reason, name),
+            }
+        }
+        leaves.extend(sums);
+        Ok((leaves, hierarchy))
+    }
+
+    fn parameter(&self) -> &'static str {
+        if self.is_given { "parents" } else { "hierarchy" }
+    }
+
+    /// The series of the commonest interval, all made to end with the newest.
+    fn alike(&self, series: Vec<Regular>, skipped: &mut Skipped) -> Vec<Regular> {
+        let mut by_interval: BTreeMap<i64, usize> = BTreeMap::new();
+        series.iter().for_each(|one| *by_interval.entry(one.interval_us).or_default() += 1);
+        let usual = by_interval.into_iter().max_by_key(|(interval, count)| (*count, -interval));
+        let end_us = series.iter().map(|one| one.last_us).max().unwrap_or(0);
+        let mut alike = Vec::with_capacity(series.len());
+        for mut one in series {
+            if self.torn.contains(&one.name) {
+                skipped.add("in two groups of one level", one.name);
+                continue;
+            }
+            if usual.is_some_and(|(interval, _)| interval != one.interval_us) {
+                skipped.add("of another interval than most", one.name);
+                continue;
+            }
+            let behind = (end_us - one.last_us + one.interval_us / 2) / one.interval_us;
+            let length = one.values.len();
+            // Half of it would be missing: it ended.
+            if behind > length as i64 {
+                skipped.add("ends long before the others", one.name);
+                continue;
+            }
+            one.values.resize(length + behind as usize, f64::NAN);
+            one.last_us = end_us;
+            match one.fit() {
+                Ok(one) => alike.push(one),
+                Err((reason, name)) => skipped.add(reason, name),
+            }
+        }
+        alike
+    }
+}
+
+/// Levels above a series.
+const LEVELS_MAX: usize = 64;
+
+/// The sum of some leaves, from the first instant on at which it is known.
+fn sum(name: &str, parts: &[usize], leaves: &[Regular]) -> Regular {
+    let length = parts.iter().map(|part| leaves[*part].values.len()).max().unwrap_or(0);
+    let mut values = vec![0.0; length];
+    for part in parts {
+        let own = &leaves[*part].values;
+        values[length - own.len()..].iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+    }
+    let first = values.iter().position(|value| !value.is_nan()).unwrap_or(length);
+    let end = parts.first().map(|part| (leaves[*part].last_us, leaves[*part].interval_us));
+    let (last_us, interval_us) = end.unwrap_or((0, 1));
+    Regular { name: name.to_owned(), last_us, interval_us, values: values.split_off(first) }
+}
+
+/// The same instants for all: those that the shortest has, with what the longest season needs.
+pub(super) fn common_origins(
+    series: &[Regular],
+    seasons: &[Vec<usize>],
+    horizon: usize,
+) -> Vec<Origins> {
+    let least = seasons.iter().map(|of| least(of)).max().unwrap_or(BUCKETS_MIN);
+    let shortest = series.iter().map(|one| one.values.len()).min().unwrap_or(0);
+    let common = Origins::of(shortest, least, horizon);
+    let of = |one: &Regular| {
+        let before = one.values.len() - shortest;
+        let known = common.known.iter().map(|known| known + before).collect();
+        Origins { known, steps: common.steps }
+    };
+    series.iter().map(of).collect()
+}
+
+/// Values that a series with these seasons needs.
+pub(super) fn least(seasons: &[usize]) -> usize {
+    seasons.last().map_or(BUCKETS_MIN, |season| 2 * season).max(BUCKETS_MIN)
+}
+
+/// Makes all that was said agree, at each instant that is past and of what comes. `floors` is the least that each series can be.
+pub(super) fn agree(
+    hierarchy: &Hierarchy,
+    how: Reconcile,
+    series: &[Regular],
+    origins: &[Origins],
+    choices: &mut [Choice],
+    floors: &[f64],
+) {
+    let mint = match how {
+        Reconcile::BottomUp => None,
+        Reconcile::MinT => Some(MinT::of(hierarchy.clone(), &errors(series, origins, choices))),
+    };
+    let made = |nodes: Vec<f64>| -> Vec<f64> {
+        let mut leaves = match &mint {
+            Some(mint) => mint.leaves(&nodes),
+            None => nodes[..hierarchy.leaves].to_vec(),
+        };
+        leaves.iter_mut().zip(floors).for_each(|(value, floor)| *value = value.max(*floor));
+        hierarchy.summed(&leaves)
+    };
+    let instants = choices.iter().map(|choice| choice.said.len()).min().unwrap_or(0);
+    // What is to come is behind the instants that are past.
+    for instant in 0..=instants {
+        let steps = choices.iter_mut().map(|choice| at_instant(choice, instant).len()).min();
+        for step in 0..steps.unwrap_or(0) {
+            let nodes =
+                choices.iter_mut().map(|choice| at_instant(choice, instant)[step]).collect();
+            for (choice, value) in choices.iter_mut().zip(made(nodes)) {
+                at_instant(choice, instant)[step] = value;
+            }
+        }
+    }
+}
+
+/// What was said at an instant that is past, or behind these now.
+fn at_instant(choice: &mut Choice, instant: usize) -> &mut Vec<f64> {
+    match choice.said.get_mut(instant) {
+        Some(said) => said,
+        None => &mut choice.ahead,
+    }
+}
+
+/// Node after node the errors at all instants and steps at which each has one.
+fn errors(series: &[Regular], origins: &[Origins], choices: &[Choice]) -> Vec<Vec<f64>> {
+    let of = |((one, origins), choice): ((&Regular, &Origins), &Choice)| -> Vec<f64> {
+        choice.errors(&one.values, origins).into_iter().flatten().collect()
+    };
+    let all: Vec<Vec<f64>> = series.iter().zip(origins).zip(choices).map(of).collect();
+    let count = all.iter().map(Vec::len).min().unwrap_or(0);
+    let known: Vec<usize> =
+        (0..count).filter(|at| all.iter().all(|own| own[*at].is_finite())).collect();
+    all.into_iter().map(|own| known.iter().map(|at| own[*at]).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parents(of: &[(&str, &str)]) -> Result<Tree> {
+        Tree::of_parents(&of.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect())
+    }
+
+    fn series(name: &str, interval_us: i64, last_us: i64, values: &[f64]) -> Regular {
+        Regular { name: name.into(), last_us, interval_us, values: values.to_vec() }
+    }
+
+    #[test]
+    fn each_series_is_a_part_of_all_that_is_above_it() {
+        let tree = parents(&[("a", "t"), ("b", "t"), ("t", "all"), ("c", "all")]).unwrap();
+        let of = |name: &str| tree.above[name].join(" ");
+        assert_eq!([of("a"), of("b"), of("c")], ["t all", "t all", "all"]);
+        assert_eq!(tree.above.len(), 3);
+    }
+
+    #[test]
+    fn what_goes_round_is_told_with_its_way() {
+        let says = parents(&[("a", "t"), ("t", "u"), ("u", "t")]).unwrap_err().to_string();
+        assert!(says.contains("a -> t -> u -> t goes round"), "{says}");
+        let says = parents(&[("a", "a")]).unwrap_err().to_string();
+        assert!(says.contains("a -> a goes round"), "{says}");
+        let names: Vec<String> = (0..=LEVELS_MAX).map(|at| format!("l{at:03}")).collect();
+        let chain: Vec<(&str, &str)> =
+            names.windows(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+        assert!(parents(&chain[1..]).is_ok());
+        assert!(parents(&chain).unwrap_err().to_string().contains("at most 64 levels"));
+    }
+
+    #[test]
+    fn sums_have_what_all_their_parts_have() {
+        let tree = parents(&[("a", "t"), ("b", "t")]).unwrap();
+        let mut skipped = Skipped::default();
+        let ones = [1.0; 10];
+        let mut gap = [2.0; 12];
+        gap[10] = f64::NAN;
+        let given = vec![
+            series("a", 10, 120, &ones),
+            series("b", 10, 120, &gap),
+            // Two intervals behind.
+            series("late", 10, 101, &ones),
+            series("ended", 10, 10, &ones),
+            series("slow", 20, 120, &ones),
+        ];
+        let (nodes, hierarchy) = tree.grow(given, &mut skipped).unwrap();
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "late", "t"]);
+        assert_eq!(hierarchy, Hierarchy { leaves: 3, sums: vec![vec![0, 1]] });
+        let sum = &nodes[3].values;
+        assert_eq!((&sum[..4], sum[10].is_nan(), sum[11]), (&[2.0, 2.0, 3.0, 3.0][..], true, 3.0));
+        assert!(nodes[2].values.len() == 12 && nodes[2].values[10].is_nan());
+        assert_eq!(nodes[2].last_us, 120);
+        assert_eq!(skipped.reason("ended"), Some("ends long before the others"));
+        assert_eq!(skipped.reason("slow"), Some("of another interval than most"));
+    }
+
+    #[test]
+    fn what_is_named_must_be_there_and_be_one_thing() {
+        let ones = [1.0; 10];
+        let grown = |tree: Tree, names: &[&str]| {
+            let given = names.iter().map(|name| series(name, 10, 100, &ones)).collect();
+            tree.grow(given, &mut Skipped::default()).map(|(nodes, _)| nodes.len())
+        };
+        let tree = || parents(&[("agent", "team")]).unwrap();
+        assert_eq!(grown(tree(), &["agent", "other"]).unwrap(), 3);
+        let says = grown(tree(), &["agents"]).unwrap_err().to_string();
+        assert!(says.contains("no series \"agent\"") && says.contains("agents"), "{says}");
+        let says = grown(tree(), &["agent", "team"]).unwrap_err().to_string();
+        assert!(says.contains("\"team\" is a series of its own"), "{says}");
+    }
+
+    #[test]
+    fn a_series_in_two_groups_of_a_level_is_left_out() {
+        let row = |series: &str, of: Option<&str>| (series.to_owned(), vec![of.map(String::from)]);
+        let rows = [row("a", Some("x")), row("b", Some("x")), row("b", Some("y")), row("c", None)];
+        let tree = Tree::of_groups(&["team".to_owned()], rows);
+        let mut skipped = Skipped::default();
+        let given = ["a", "b", "c"].map(|name| series(name, 10, 100, &[1.0; 10])).to_vec();
+        let (nodes, hierarchy) = tree.grow(given, &mut skipped).unwrap();
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["a", "c", "all", "team=x"]);
+        assert_eq!(hierarchy.sums, [vec![0, 1], vec![0]]);
+        assert_eq!(skipped.reason("b"), Some("in two groups of one level"));
+    }
+}

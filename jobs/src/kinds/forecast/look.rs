@@ -1,0 +1,182 @@
+//! The whole method, for one chunk of series. Pure numbers: no dataset and no run in sight.
+
+use std::sync::Arc;
+
+use analysis::series::Series;
+use analysis::series::hierarchy::Hierarchy;
+use engine::Result;
+use kernels::Execution;
+
+use super::NAME;
+use super::accuracy::{Kept, filled};
+use super::backtest::{Choice, LEVELS, Origins, Tried, choose};
+use super::hierarchy::{Tree, agree, common_origins, least};
+use super::methods::{Means, Task, means};
+use super::params::Params;
+use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
+
+/// What is asked of every chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) params: Params,
+    pub(super) empty: Empty,
+    /// Which series are parts of sums; all are in one chunk then.
+    pub(super) tree: Option<Arc<Tree>>,
+    /// Forecasts that wait for what comes.
+    pub(super) waiting: Arc<Kept>,
+}
+
+/// What comes next in one series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Forecast {
+    pub(super) name: String,
+    /// How many series it is the sum of, where it is one.
+    pub(super) sum_of: Option<usize>,
+    /// The instant of the last value.
+    pub(super) made_at_us: i64,
+    pub(super) interval_us: i64,
+    /// In intervals, rising.
+    pub(super) seasons: Vec<usize>,
+    pub(super) tried: Tried,
+    pub(super) mean: Vec<f64>,
+    /// By level: lower and upper bounds.
+    pub(super) bounds: [(Vec<f64>, Vec<f64>); LEVELS.len()],
+}
+
+/// What a chunk gave.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) forecasts: Vec<Forecast>,
+    pub(super) tally: Tally,
+    /// What waited for the series of the chunk, with what came.
+    pub(super) kept: Kept,
+}
+
+/// Forecasts every series of a chunk.
+pub(super) fn look(
+    chunk: Vec<Series>,
+    asked: &Asked,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Found> {
+    let params = &asked.params;
+    let (tally, cleaned) = Tally::of(chunk, pool);
+    let mut found = Found { tally, ..Found::default() };
+    let mut series = Vec::with_capacity(cleaned.len());
+    for samples in cleaned {
+        match Regular::of(samples, params.interval, params.history, asked.empty) {
+            Ok(regular) => series.push(regular),
+            Err((reason, name)) => found.tally.skipped.add(reason, name),
+        }
+    }
+    let mut hierarchy = Hierarchy { leaves: series.len(), sums: Vec::new() };
+    if let Some(tree) = &asked.tree {
+        (series, hierarchy) = tree.grow(series, &mut found.tally.skipped)?;
+    }
+    let waited = |one: &Regular| Some((one.name.clone(), filled(one, &asked.waiting)?));
+    found.kept = series.iter().filter_map(waited).collect();
+
+    let seasons = seasons(&series, execution)?;
+    let origins = match asked.tree {
+        Some(_) => common_origins(&series, &seasons, params.horizon),
+        None => {
+            let of = |(one, seasons): (&Regular, &Vec<usize>)| {
+                Origins::of(one.values.len(), least(seasons), params.horizon)
+            };
+            series.iter().zip(&seasons).map(of).collect()
+        }
+    };
+    let mut choices = chosen(&series, &seasons, &origins, params.horizon, execution, pool)?;
+    check_cancelled(NAME, execution)?;
+    let floors: Vec<f64> = series.iter().map(|one| floor(one, params)).collect();
+    if !hierarchy.sums.is_empty() {
+        let how = params.reconcile;
+        agree(&hierarchy, how, &series, &origins, &mut choices, &floors);
+    }
+    let each = series.into_iter().zip(seasons).zip(&origins).zip(choices).zip(floors);
+    found.forecasts = each
+        .enumerate()
+        .map(|(at, ((((series, seasons), origins), choice), floor))| {
+            let sum = at.checked_sub(hierarchy.leaves).and_then(|at| hierarchy.sums.get(at));
+            let sum_of = sum.map(Vec::len);
+            let tried = choice.tried(&series.values, origins);
+            Forecast { sum_of, ..forecast(series, seasons, tried, choice, floor) }
+        })
+        .collect();
+    Ok(found)
+}
+
+/// What is said of each series by the method that is best for it.
+fn chosen(
+    series: &[Regular],
+    seasons: &[Vec<usize>],
+    origins: &[Origins],
+    horizon: usize,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Vec<Choice>> {
+    // The series as they are, and then as they were at each instant that is tried.
+    let now = series.iter().zip(seasons);
+    let now: Vec<Task<'_>> =
+        now.map(|(one, seasons)| Task { values: &one.values, seasons }).collect();
+    let then: Vec<Task<'_>> = now
+        .iter()
+        .zip(origins)
+        .flat_map(|(task, origins)| {
+            origins.known.iter().map(|known| Task { values: &task.values[..*known], ..*task })
+        })
+        .collect();
+    let steps = origins.iter().map(|origins| origins.steps).max().unwrap_or(0);
+    let ahead = means(&now, horizon, execution, pool)?;
+    let behind = if then.is_empty() { Vec::new() } else { means(&then, steps, execution, pool)? };
+    let mut behind: &[Means] = &behind;
+    let mut chosen = Vec::with_capacity(series.len());
+    for ((one, origins), last) in series.iter().zip(origins).zip(ahead) {
+        let (own, rest) = behind.split_at(origins.known.len());
+        behind = rest;
+        chosen.push(choose(&one.values, origins, own, last));
+    }
+    Ok(chosen)
+}
+
+/// The least that a series can be.
+fn floor(series: &Regular, params: &Params) -> f64 {
+    let has_none_below = series.values.iter().all(|value| value.is_nan() || *value >= 0.0);
+    if has_none_below && !params.may_be_negative { 0.0 } else { f64::NEG_INFINITY }
+}
+
+fn forecast(
+    series: Regular,
+    seasons: Vec<usize>,
+    tried: Tried,
+    choice: Choice,
+    floor: f64,
+) -> Forecast {
+    let mean = choice.ahead;
+    let bounds = [0, 1].map(|level| {
+        let bound = |sign: f64| -> Vec<f64> {
+            let half = |step: usize| sign * tried.half(level, step + 1);
+            mean.iter().enumerate().map(|(step, mean)| (mean + half(step)).max(floor)).collect()
+        };
+        (bound(-1.0), bound(1.0))
+    });
+    Forecast {
+        name: series.name,
+        sum_of: None,
+        made_at_us: series.last_us,
+        interval_us: series.interval_us,
+        seasons,
+        mean: mean.iter().map(|mean| mean.max(floor)).collect(),
+        bounds,
+        tried,
+    }
+}
+
+impl Found {
+    /// Adds what another chunk gave.
+    pub(super) fn add(&mut self, other: Self) {
+        self.forecasts.extend(other.forecasts);
+        self.tally.merge(other.tally);
+        self.kept.extend(other.kept);
+    }
+}

@@ -1,0 +1,198 @@
+//! What can forecast a series, for many at a time. Each method is given what is known up to an instant, and says what follows.
+
+use analysis::series::median;
+use engine::Result;
+use kernels::forecast::{ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method as Kernel, forecast};
+use kernels::{Execution, MatrixView};
+use rayon::prelude::*;
+
+use super::intermittent;
+use crate::series::{Decomposed, filled};
+
+/// Values at one phase of a season, or last ones without, that the median is of.
+const MEDIAN_OF: usize = 8;
+const MEDIAN_WITHOUT_SEASON: usize = 24;
+
+/// A way to forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Method {
+    /// The value one season ago; the last one without a season.
+    Naive,
+    /// The median of the last values at the same phase of the season.
+    Median,
+    /// Exponential smoothing chosen by AICc, of what is left without the seasons.
+    Ets,
+    /// The same of the series as it is, the season being a part of the model.
+    SeasonalEts,
+    /// The theta method, of what is left without the seasons.
+    Theta,
+    /// How often something is, and how much it is then (Teunter, Syntetos & Babai, EJOR 214, 2011).
+    Intermittent,
+    /// The median of those of exponential smoothing and theta.
+    Ensemble,
+}
+
+impl Method {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Naive,
+        Self::Median,
+        Self::Ets,
+        Self::SeasonalEts,
+        Self::Theta,
+        Self::Intermittent,
+        Self::Ensemble,
+    ];
+
+    /// As it stands in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::Median => "median",
+            Self::Ets => "ets",
+            Self::SeasonalEts => "seasonal_ets",
+            Self::Theta => "theta",
+            Self::Intermittent => "intermittent",
+            Self::Ensemble => "ensemble",
+        }
+    }
+}
+
+/// What is known of a series at an instant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task<'a> {
+    /// The first is there.
+    pub(super) values: &'a [f64],
+    /// In values, rising; each is there twice.
+    pub(super) seasons: &'a [usize],
+}
+
+/// By [`Method`], as it stands in [`Method::ALL`].
+pub(super) type Means = [Option<Vec<f64>>; Method::ALL.len()];
+
+/// What every method says of every task, `horizon` values from the next on.
+pub(super) fn means(
+    tasks: &[Task<'_>],
+    horizon: usize,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Vec<Means>> {
+    let parts: Vec<Parts> =
+        pool.install(|| tasks.par_iter().map(|task| Parts::of(task, horizon)).collect());
+    let adjusted: Vec<&[f64]> = parts.iter().map(|parts| &parts.adjusted[..]).collect();
+    let ets = smoothed(&adjusted, Kernel::AutoEts, 1, horizon, execution)?;
+    let theta = smoothed(&adjusted, Kernel::Theta, 1, horizon, execution)?;
+    let mut seasonal = vec![None; tasks.len()];
+    let short: std::collections::BTreeSet<usize> =
+        tasks.iter().filter_map(Task::short_season).collect();
+    for season in short {
+        let of: Vec<usize> =
+            (0..tasks.len()).filter(|at| tasks[*at].short_season() == Some(season)).collect();
+        let rows: Vec<&[f64]> = of.iter().map(|at| tasks[*at].values).collect();
+        let found = smoothed(&rows, Kernel::AutoEts, season, horizon, execution)?;
+        of.into_iter().zip(found).for_each(|(at, found)| seasonal[at] = found);
+    }
+    let each = tasks.iter().zip(parts).zip(ets).zip(theta).zip(seasonal);
+    Ok(each
+        .map(|((((task, parts), ets), theta), seasonal)| {
+            let with_season = |means: Vec<f64>| -> Vec<f64> {
+                means.iter().zip(&parts.seasonal).map(|(mean, season)| mean + season).collect()
+            };
+            let (ets, theta) = (ets.map(with_season), theta.map(with_season));
+            let intermittent = intermittent::mean(task.values).map(|mean| vec![mean; horizon]);
+            let members: Vec<&Vec<f64>> = [&ets, &seasonal, &theta].into_iter().flatten().collect();
+            let ensemble = (members.len() > 1).then(|| {
+                let at = |step: usize| members.iter().map(|member| member[step]).collect();
+                (0..horizon).map(|step| middle(at(step))).collect()
+            });
+            let naive = Some(task.naive(horizon));
+            [naive, Some(task.median(horizon)), ets, seasonal, theta, intermittent, ensemble]
+        })
+        .collect())
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    median(&mut values).unwrap_or(f64::NAN)
+}
+
+impl Task<'_> {
+    /// The one season, where a model can have it as a part.
+    fn short_season(&self) -> Option<usize> {
+        match self.seasons {
+            [season] if *season <= MOST_SEASON => Some(*season),
+            _ => None,
+        }
+    }
+
+    fn naive(&self, horizon: usize) -> Vec<f64> {
+        let known = filled(self.values);
+        let season = self.seasons.last().copied().unwrap_or(1).min(known.len());
+        (0..horizon).map(|step| known[known.len() - season + step % season]).collect()
+    }
+
+    fn median(&self, horizon: usize) -> Vec<f64> {
+        let season = self.seasons.last().copied();
+        let (step, count) = season.map_or((1, MEDIAN_WITHOUT_SEASON), |season| (season, MEDIAN_OF));
+        let at_phase = |phase: usize| {
+            // The last value at that phase, and those a season before each.
+            let behind = self.values.len() + phase - step;
+            let places = (0..count).filter_map(|back| behind.checked_sub(back * step));
+            let values: Vec<f64> = places
+                .filter_map(|at| self.values.get(at).copied())
+                .filter(|value| value.is_finite())
+                .collect();
+            middle(values)
+        };
+        let phases: Vec<f64> = (0..step.min(horizon)).map(at_phase).collect();
+        let last = self.values.iter().rfind(|value| value.is_finite()).copied().unwrap_or(f64::NAN);
+        (0..horizon)
+            .map(|at| phases[at % step.min(horizon)])
+            .map(|value| if value.is_nan() { last } else { value })
+            .collect()
+    }
+}
+
+/// A series taken apart.
+struct Parts {
+    /// Without its seasons; NaN where no value is.
+    adjusted: Vec<f64>,
+    /// What its seasons add to the values that follow.
+    seasonal: Vec<f64>,
+}
+
+impl Parts {
+    fn of(task: &Task<'_>, horizon: usize) -> Self {
+        let Decomposed { adjusted, seasonal } = Decomposed::of(task.values, task.seasons);
+        let mut ahead = vec![0.0; horizon];
+        for (part, &season) in seasonal.iter().zip(task.seasons) {
+            for (step, sum) in ahead.iter_mut().enumerate() {
+                *sum += part[part.len() - season + step % season];
+            }
+        }
+        Self { adjusted, seasonal: ahead }
+    }
+}
+
+/// By the kernel, all at once: rows are made as long as the longest, with nothing before their first value.
+fn smoothed(
+    rows: &[&[f64]],
+    method: Kernel,
+    season: usize,
+    horizon: usize,
+    execution: &Execution,
+) -> Result<Vec<Option<Vec<f64>>>> {
+    let cols = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(LEAST_SAMPLES);
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values = vec![f64::NAN; rows.len() * cols];
+    for (to, row) in values.chunks_exact_mut(cols).zip(rows) {
+        to[cols - row.len()..].copy_from_slice(row);
+    }
+    let options = ForecastOptions { method, horizon, season, ..ForecastOptions::default() };
+    let found = forecast(MatrixView::new(&values, rows.len(), cols)?, &options, execution)?;
+    let finite = |row: usize| {
+        let mean = found.mean(row);
+        mean.iter().all(|value| value.is_finite()).then(|| mean.to_vec())
+    };
+    Ok((0..rows.len()).map(finite).collect())
+}

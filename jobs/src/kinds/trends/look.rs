@@ -1,0 +1,371 @@
+//! What changed in each series of a chunk. Pure numbers: no dataset and no run in sight.
+
+use analysis::series::trend::change_points::{self, ChangePoint, change_points};
+use analysis::series::trend::mann_kendall::{Lags, MannKendall, autocorrelated};
+use analysis::series::trend::records::{Record, Records, records};
+use analysis::series::trend::season_change::{SeasonChange, season_change};
+use analysis::series::trend::slope::{Slope, slope};
+use analysis::series::{Series, Span};
+use engine::Result;
+use kernels::Execution;
+use rayon::prelude::*;
+
+use super::NAME;
+use super::params::Params;
+use crate::series::words::{instant, number};
+use crate::series::{Decomposed, Empty, Regular, Tally, check_cancelled, seasons};
+
+/// Values without which nothing can be said of a trend.
+const TREND_MIN: usize = 16;
+/// Noise of so small a part of a rise is none.
+const ROUNDING: f64 = 1e-9;
+/// All that is drawn at random follows from it.
+const SEED: u64 = 0;
+
+/// What a finding is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Level,
+    Slope,
+    Season,
+    Highest,
+    Lowest,
+}
+
+impl Kind {
+    /// As it stands in rows.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Level => "level",
+            Self::Slope => "slope",
+            Self::Season => "season",
+            Self::Highest => "highest",
+            Self::Lowest => "lowest",
+        }
+    }
+}
+
+/// A finding; a row of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Trend {
+    pub(super) series: String,
+    pub(super) kind: Kind,
+    /// When it is, and between which instants that lies.
+    pub(super) at_us: i64,
+    pub(super) from_us: i64,
+    pub(super) until_us: i64,
+    pub(super) before: f64,
+    pub(super) after: f64,
+    /// Of a slope, per day, with the ends of its interval of 95 %.
+    pub(super) per_day: Option<[f64; 3]>,
+    /// In standard deviations of the noise; none without noise.
+    pub(super) score: Option<f64>,
+    pub(super) p: f64,
+    pub(super) interval_us: i64,
+    pub(super) season_us: Option<i64>,
+    pub(super) explanation: String,
+}
+
+/// What a chunk gave.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    trends: Vec<Trend>,
+    /// Of all series that were tested for a slope.
+    slopes: Vec<f64>,
+    pub(super) tally: Tally,
+    pub(super) with_season: u64,
+    /// Series of which each value is a record.
+    pub(super) one_way: u64,
+}
+
+impl Found {
+    /// Adds what another chunk gave.
+    pub(super) fn add(&mut self, other: Self) {
+        self.trends.extend(other.trends);
+        self.slopes.extend(other.slopes);
+        self.tally.merge(other.tally);
+        self.with_season += other.with_season;
+        self.one_way += other.one_way;
+    }
+
+    /// The findings, without slopes that are too likely by chance among all series that were tested.
+    pub(super) fn told(&self, max_q: f64) -> Vec<Trend> {
+        let limit = false_discovery_limit(&self.slopes, max_q);
+        let is_told = |trend: &&Trend| trend.kind != Kind::Slope || trend.p <= limit;
+        self.trends.iter().filter(is_told).cloned().collect()
+    }
+}
+
+/// The largest p-value that is significant among all (Benjamini & Hochberg, 1995); below 0 where none is.
+fn false_discovery_limit(p_values: &[f64], max_q: f64) -> f64 {
+    let mut sorted = p_values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len() as f64;
+    let ranked = sorted.iter().enumerate().rev();
+    let mut passing = ranked.filter(|(at, p)| **p <= max_q * (at + 1) as f64 / count);
+    passing.next().map_or(-1.0, |(_, p)| *p)
+}
+
+/// Looks at every series of a chunk.
+pub(super) fn look(
+    chunk: Vec<Series>,
+    params: &Params,
+    empty: Empty,
+    execution: &Execution,
+    pool: &rayon::ThreadPool,
+) -> Result<Found> {
+    let (tally, cleaned) = Tally::of(chunk, pool);
+    let mut found = Found { tally, ..Found::default() };
+    let mut series = Vec::with_capacity(cleaned.len());
+    for samples in cleaned {
+        let regular = Regular::of(samples, params.interval, params.history, empty);
+        match regular {
+            Ok(one) if one.values.len() < TREND_MIN => {
+                found.tally.skipped.add("fewer than 16 intervals of history", one.name);
+            }
+            Ok(one) => series.push(one),
+            Err((reason, name)) => found.tally.skipped.add(reason, name),
+        }
+    }
+    let seasons = seasons(&series, execution)?;
+    check_cancelled(NAME, execution)?;
+    let of = |(series, seasons): (&Regular, &Vec<usize>)| {
+        if execution.control.is_cancelled() {
+            return Of::default();
+        }
+        Subject { series, seasons, params }.look()
+    };
+    let each: Vec<Of> = pool.install(|| series.par_iter().zip(&seasons).map(of).collect());
+    check_cancelled(NAME, execution)?;
+    found.with_season = seasons.iter().filter(|seasons| !seasons.is_empty()).count() as u64;
+    for of in each {
+        found.trends.extend(of.trends);
+        found.slopes.extend(of.slope_p);
+        found.one_way += u64::from(of.is_one_way);
+    }
+    Ok(found)
+}
+
+/// What one series gave.
+#[derive(Debug, Default)]
+struct Of {
+    trends: Vec<Trend>,
+    /// Whether there is a slope, where that was tested.
+    slope_p: Option<f64>,
+    is_one_way: bool,
+}
+
+/// A series and what is asked of it.
+struct Subject<'a> {
+    series: &'a Regular,
+    seasons: &'a [usize],
+    params: &'a Params,
+}
+
+impl Subject<'_> {
+    fn look(&self) -> Of {
+        let values = &self.series.values;
+        let parts = Decomposed::of(values, self.seasons);
+        let mut of = Of::default();
+        let changed = Changed::of(&parts.adjusted, self.params.min_level);
+        for change in &changed.levels {
+            let is_one = change.p <= self.params.max_q
+                && change.difference.abs() >= self.params.min_difference;
+            of.trends.extend(is_one.then(|| self.level(change)));
+        }
+        if let Some((line, test)) = changed.slope {
+            of.slope_p = Some(test.p);
+            of.trends.push(self.slope(&changed, line, test));
+        }
+        for (at, &season) in self.seasons.iter().enumerate() {
+            // The others are taken out, or they would be what changes.
+            let mut alone = values.clone();
+            for (_, other) in parts.seasonal.iter().enumerate().filter(|(other, _)| *other != at) {
+                alone.iter_mut().zip(other).for_each(|(value, part)| *value -= part);
+            }
+            let change = season_change(&alone, season, SEED);
+            let change = change.filter(|change| change.p <= self.params.max_q);
+            of.trends.extend(change.map(|change| self.season(season, change)));
+        }
+        match records(values, self.params.record_intervals) {
+            Records::OneWay => of.is_one_way = true,
+            Records::Of { highest, lowest } => {
+                of.trends.extend(highest.map(|found| self.record(Kind::Highest, found)));
+                of.trends.extend(lowest.map(|found| self.record(Kind::Lowest, found)));
+            }
+        }
+        of.trends.sort_by_key(|trend| (trend.at_us, trend.kind));
+        of
+    }
+
+    fn instant_us(&self, at: usize) -> i64 {
+        let back = (self.series.values.len() - 1).saturating_sub(at) as i64;
+        self.series.last_us - back * self.series.interval_us
+    }
+
+    fn trend(&self, kind: Kind, at: usize, p: f64, explanation: String) -> Trend {
+        let at_us = self.instant_us(at);
+        Trend {
+            series: self.series.name.clone(),
+            kind,
+            at_us,
+            from_us: at_us,
+            until_us: at_us,
+            before: f64::NAN,
+            after: f64::NAN,
+            per_day: None,
+            score: None,
+            p,
+            interval_us: self.series.interval_us,
+            season_us: self.seasons.last().map(|season| self.span_us(*season)),
+            explanation,
+        }
+    }
+
+    fn span_us(&self, values: usize) -> i64 {
+        values as i64 * self.series.interval_us
+    }
+
+    fn level(&self, change: &ChangePoint) -> Trend {
+        let [from_us, until_us] = [change.low, change.high].map(|at| self.instant_us(at));
+        let explanation = format!(
+            "the level {} from {} to {}{} at {}, {} standard deviations of the noise; it lies between {} and {} with 95 % \
+             confidence",
+            if change.after > change.before { "rises" } else { "falls" },
+            number(change.before),
+            number(change.after),
+            percent(change.before, change.after),
+            instant(self.instant_us(change.at)),
+            number(change.difference.abs()),
+            instant(from_us),
+            instant(until_us),
+        );
+        Trend {
+            from_us,
+            until_us,
+            before: change.before,
+            after: change.after,
+            score: Some(change.difference),
+            ..self.trend(Kind::Level, change.at, change.p, explanation)
+        }
+    }
+
+    fn slope(&self, changed: &Changed, line: Slope, test: MannKendall) -> Trend {
+        let last = self.series.values.len() - 1;
+        let [before, after] = [changed.since, last]
+            .map(|at| line.intercept + line.slope * (at - changed.since) as f64);
+        let per_day = Span::DAY.micros() as f64 / self.series.interval_us as f64;
+        let [slope, low, high] = [line.slope, line.low, line.high].map(|of| of * per_day);
+        let explanation = format!(
+            "it {} by {} a day, between {} and {} with 95 % confidence: from {} at {} to {} at {}{}",
+            if slope > 0.0 { "rises" } else { "falls" },
+            number(slope.abs()),
+            number(low.abs().min(high.abs())),
+            number(low.abs().max(high.abs())),
+            number(before),
+            instant(self.instant_us(changed.since)),
+            number(after),
+            instant(self.instant_us(last)),
+            percent(before, after),
+        );
+        Trend {
+            from_us: self.instant_us(changed.since),
+            before,
+            after,
+            per_day: Some([slope, low, high]),
+            score: Some(test.z),
+            ..self.trend(Kind::Slope, last, test.p, explanation)
+        }
+    }
+
+    fn season(&self, season: usize, change: SeasonChange) -> Trend {
+        let (before, after) = (change.amplitude_before, change.amplitude_after);
+        let span_us = self.span_us(season);
+        let span = Span::from_micros(span_us).map_or_else(String::new, |span| span.to_string());
+        let what = match change.amplitude_p <= change.shape_p {
+            true => format!("swings by {} where it swung by {}", number(after), number(before)),
+            false => "has another shape than before".to_owned(),
+        };
+        let at = instant(self.instant_us(change.at));
+        let explanation = format!("from {at} on the season of {span} {what}");
+        Trend {
+            before,
+            after,
+            season_us: Some(span_us),
+            ..self.trend(Kind::Season, change.at, change.p, explanation)
+        }
+    }
+
+    fn record(&self, kind: Kind, found: Record) -> Trend {
+        let explanation = format!(
+            "{} is the {} value since {}, when the history begins; {} at {} was it for {} intervals",
+            number(found.value),
+            kind.as_str(),
+            instant(self.instant_us(0)),
+            number(found.previous),
+            instant(self.instant_us(found.previous_at)),
+            found.stood,
+        );
+        Trend {
+            from_us: self.instant_us(found.previous_at),
+            before: found.previous,
+            after: found.value,
+            score: found.margin,
+            ..self.trend(kind, found.at, found.p, explanation)
+        }
+    }
+}
+
+/// By how much, where that is a number.
+fn percent(before: f64, after: f64) -> String {
+    let part = (after - before) / before.abs() * 100.0;
+    match part.is_finite() && before != 0.0 {
+        true => format!(" ({}{} %)", if part > 0.0 { "+" } else { "" }, number(part)),
+        false => String::new(),
+    }
+}
+
+/// Levels, or a slope, whichever says it with fewer changes.
+struct Changed {
+    levels: Vec<ChangePoint>,
+    /// Through the values from `since` on.
+    slope: Option<(Slope, MannKendall)>,
+    since: usize,
+}
+
+impl Changed {
+    fn of(values: &[f64], length_min: usize) -> Self {
+        let found = change_points(values, change_points::Options { length_min });
+        // What begins or ends with the series can't be told from an outlier.
+        let mut levels = found.found;
+        levels.retain(|of| of.at >= length_min && of.at + length_min <= values.len());
+        let sloped = |values: &[f64]| slope(values).zip(autocorrelated(values, Lags::default()));
+        if found.slope == 0.0 {
+            let since = levels.last().map_or(0, |change| change.at);
+            let rest = &values[since..];
+            let slope = (rest.len() >= TREND_MIN).then(|| sloped(rest)).flatten();
+            return Self { levels, slope, since };
+        }
+        // Of a line without noise, what is left is rounding.
+        let rise = (found.slope * values.len() as f64).abs();
+        if found.noise.sigma <= ROUNDING * rise {
+            levels.clear();
+        }
+        // One slope from level to level: what is left of it where these are taken for one.
+        let mut whole = values.to_vec();
+        for change in &levels {
+            whole[change.at..].iter_mut().for_each(|value| *value -= change.after - change.before);
+        }
+        Self { levels, slope: sloped(&whole), since: 0 }
+    }
+}
+
+#[cfg(test)]
+impl Found {
+    /// What `tested` series gave, of which these have a slope.
+    pub(super) fn of(trends: Vec<Trend>, tested: usize) -> Self {
+        let slopes = trends.iter().map(|trend| trend.p);
+        let slopes = slopes.chain(std::iter::repeat(1.0)).take(tested).collect();
+        Self { trends, slopes, ..Self::default() }
+    }
+}

@@ -1,0 +1,54 @@
+//! The parameters of `trends`.
+
+use datasets::DatasetName;
+use engine::Result;
+
+use super::NAME;
+use crate::parameters::{bad, dataset_name};
+use crate::series::series_params;
+
+/// The most intervals that are new enough for a record.
+const RECORD_MAX: usize = 10_000;
+
+series_params! {
+    job: NAME,
+    /// What changed in the long run, and how surely.
+    pub struct Params {
+        /// The share of findings that may be false: of all series that are looked at together, for trends and seasons (Benjamini &
+        /// Hochberg), and of each change of level. Default: 0.01.
+        pub max_q: f64 = 0.01,
+        /// Least difference of two levels, in standard deviations of the noise. Default: 1.
+        pub min_difference: f64 = 1.0,
+        /// Intervals that a level lasts at least; a shorter one is an outlier, and for `anomalies`. Default: 12.
+        pub min_level: usize = 12,
+        /// The last intervals, of which one may be a record; 0 looks for none. Default: 24.
+        pub record_intervals: usize = 24,
+        /// Dataset that the findings are committed to. Default: trends.
+        #[schemars(with = "String")]
+        pub output: DatasetName = dataset_name(NAME),
+    }
+}
+
+impl Params {
+    /// Checks what the types can't.
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_series()?;
+        if !(self.max_q > 0.0 && self.max_q <= 1.0) {
+            let says = format!("expected above 0 and at most 1, found {}", self.max_q);
+            return Err(bad(NAME, "max_q", says));
+        }
+        if !(self.min_difference.is_finite() && self.min_difference >= 0.0) {
+            let says = format!("expected 0 or more, found {}", self.min_difference);
+            return Err(bad(NAME, "min_difference", says));
+        }
+        if self.min_level < 2 || self.min_level > self.history {
+            let says = format!("expected 2 to `history` intervals, found {}", self.min_level);
+            return Err(bad(NAME, "min_level", says));
+        }
+        if self.record_intervals > RECORD_MAX {
+            let says = format!("expected at most {RECORD_MAX}, found {}", self.record_intervals);
+            return Err(bad(NAME, "record_intervals", says));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! A series on its own grid: a value for each interval, NaN where there is none.
+
+use analysis::series::{Samples, Span};
+
+/// More of the buckets than this part may not be empty.
+const EMPTY_MAX: f64 = 0.5;
+/// Buckets that a series must have.
+pub(crate) const BUCKETS_MIN: usize = 8;
+
+/// What an interval without samples is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// Not known.
+    Missing,
+    /// Nothing was counted, until this instant.
+    ZeroUntil(i64),
+}
+
+/// A series whose values are one interval apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Regular {
+    pub(crate) name: String,
+    /// The instant of the last value.
+    pub(crate) last_us: i64,
+    pub(crate) interval_us: i64,
+    /// The first is there; NaN where none is.
+    pub(crate) values: Vec<f64>,
+}
+
+impl Regular {
+    /// The last `buckets_max` buckets of `samples`, the last of which has the last sample in its middle, or the instant until which
+    /// there are no rows where there are no samples; a bucket's value is the mean of its samples. Or why the series can not be
+    /// forecast.
+    pub(crate) fn of(
+        samples: Samples,
+        interval: Option<Span>,
+        buckets_max: usize,
+        empty: Empty,
+    ) -> Result<Self, (&'static str, String)> {
+        let Some(&last_us) = samples.times.last() else { return Err(("no values", samples.name)) };
+        let last_us = match empty {
+            Empty::Missing => last_us,
+            Empty::ZeroUntil(until_us) => last_us.max(until_us),
+        };
+        let interval_us = interval.map_or(samples.interval_us, Span::micros);
+        // To the nearest bucket, counted from the last.
+        let back = |time: i64| (last_us - time + interval_us / 2) / interval_us;
+        let kept = samples.times.iter().rposition(|time| back(*time) >= buckets_max as i64);
+        let first = kept.map_or(0, |at| at + 1);
+        let Some(&first_us) = samples.times.get(first) else {
+            return Err(("no values in its history", samples.name));
+        };
+        let buckets = back(first_us) as usize + 1;
+        let nothing = if empty == Empty::Missing { f64::NAN } else { 0.0 };
+        let mut values = vec![nothing; buckets];
+        let mut in_bucket = 0.0;
+        let mut last = usize::MAX;
+        for (&time, &value) in samples.times[first..].iter().zip(&samples.values[first..]) {
+            let at = buckets - 1 - back(time) as usize;
+            if at == last {
+                in_bucket += 1.0;
+                values[at] += (value - values[at]) / in_bucket;
+            } else {
+                (last, in_bucket, values[at]) = (at, 1.0, value);
+            }
+        }
+        Self { name: samples.name, last_us, interval_us, values }.fit()
+    }
+
+    /// Itself, or why it can't be forecast.
+    pub(crate) fn fit(self) -> Result<Self, (&'static str, String)> {
+        let empty = self.values.iter().filter(|value| value.is_nan()).count();
+        let reason = if self.values.len() < BUCKETS_MIN {
+            "fewer than 8 intervals of history"
+        } else if empty as f64 > EMPTY_MAX * self.values.len() as f64 {
+            "more than half of its intervals have no value"
+        } else {
+            return Ok(self);
+        };
+        Err((reason, self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn samples(points: &[(i64, f64)]) -> Samples {
+        Samples {
+            name: "s".into(),
+            times: points.iter().map(|p| p.0).collect(),
+            values: points.iter().map(|p| p.1).collect(),
+            interval_us: 10,
+        }
+    }
+
+    fn filled(points: &[(i64, f64)], buckets_max: usize) -> Vec<Option<f64>> {
+        let found = Regular::of(samples(points), None, buckets_max, Empty::Missing).unwrap();
+        found.values.iter().map(|value| (!value.is_nan()).then_some(*value)).collect()
+    }
+
+    #[test]
+    fn samples_go_to_the_nearest_interval_and_gaps_stay() {
+        let points: Vec<(i64, f64)> =
+            [0, 9, 21, 30, 50, 60, 71, 80, 90].iter().map(|&t| (t, t as f64)).collect();
+        let found = filled(&points, 100);
+        assert_eq!(found[..4], [Some(0.0), Some(9.0), Some(21.0), Some(30.0)]);
+        assert_eq!(found[4..6], [None, Some(50.0)]);
+        assert_eq!((found.len(), found[9]), (10, Some(90.0)));
+    }
+
+    #[test]
+    fn of_a_bucket_with_several_the_mean_is_taken_and_old_ones_are_left() {
+        let mut points: Vec<(i64, f64)> = (0..20).map(|at| (at * 10, 1.0)).collect();
+        points.extend([(198, 4.0), (200, 7.0), (202, 10.0)]);
+        assert_eq!(filled(&points, 9), [vec![Some(1.0); 8], vec![Some(7.0)]].concat());
+    }
+
+    #[test]
+    fn too_short_and_too_empty_series_are_named() {
+        let fails = |points: &[(i64, f64)]| {
+            Regular::of(samples(points), None, 100, Empty::Missing).unwrap_err().0
+        };
+        assert_eq!(fails(&[]), "no values");
+        assert_eq!(fails(&[(0, 1.0), (10, 1.0)]), "fewer than 8 intervals of history");
+        let far: Vec<(i64, f64)> = (0..8).map(|at| (at * 30, 1.0)).collect();
+        assert_eq!(fails(&far), "more than half of its intervals have no value");
+    }
+
+    #[test]
+    fn where_nothing_was_counted_there_was_nothing_until_now() {
+        let points: Vec<(i64, f64)> = [0, 10, 30, 60].iter().map(|&t| (t, 1.0)).collect();
+        let of = |until, most| Regular::of(samples(&points), None, most, Empty::ZeroUntil(until));
+        let found = of(90, 100).unwrap();
+        assert_eq!(found.values, [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            (found.last_us, of(10, 100).unwrap_err().0),
+            (90, "fewer than 8 intervals of history")
+        );
+        assert_eq!(of(1_000, 10).unwrap_err().0, "no values in its history");
+    }
+}
