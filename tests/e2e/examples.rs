@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::{PATIENCE, Server, Subscriber, binary, colonnade, without_settings};
-use crate::messy;
+use crate::{made, messy};
 
 /// What a terminal shows that listens.
 const EVENTS: &str = "events.txt";
@@ -328,26 +328,6 @@ fn commands(text: &str, with_prompts: bool) -> Vec<String> {
     found
 }
 
-fn tickets() -> String {
-    let mut rows = String::from("text,category\n");
-    let topics = [
-        ("card_arrival", "my new card has not arrived in the post"),
-        ("exchange_rate", "the exchange rate of the currency was applied wrongly"),
-        ("refund", "how do I get a refund for what I bought"),
-        ("pin_blocked", "the pin of the account is blocked after wrong tries"),
-    ];
-    let beginnings = ["hello", "please help", "still", "again", "sorry", "today", "since monday"];
-    let ends = ["thanks", "what can I do", "is that right", "please call me", "any news", "why"];
-    for (label, text) in topics {
-        for beginning in beginnings {
-            for end in ends {
-                rows.push_str(&format!("{beginning} {text} {end},{label}\n"));
-            }
-        }
-    }
-    rows
-}
-
 fn write_orders(path: &Path) {
     let columns: [(&str, ArrayRef); 2] = [
         ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
@@ -408,7 +388,7 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     );
     let demo = ["demo", "--rows", "100000", "--gpu", "off", "--no-serve", "--json"];
     assert!(colonnade(&reader.root(), &demo).await.status.success());
-    std::fs::write(reader.file("train.csv"), tickets()).unwrap();
+    std::fs::write(reader.file("train.csv"), made::tickets()).unwrap();
     write_orders(&reader.file("orders.parquet"));
     reader.read("docs/sql.md").await;
     reader.read("docs/queries.md").await;
@@ -471,24 +451,15 @@ async fn the_examples_of_the_page_on_duplicates_answer() {
 #[tokio::test]
 async fn the_examples_of_the_page_on_forecasts_answer() {
     let mut reader = Reader::new(&[], &[]);
-    let mut requests = String::from("at,value\n");
-    for hour in 0..240 {
-        let (day, load) = (hour / 24 + 1, 100 + 10 * ((hour % 24) % 12));
-        requests.push_str(&format!("2026-01-{day:02}T{:02}:00:00Z,{load}\n", hour % 24));
+    for (file, rows, more) in [
+        ("requests", made::hours(), "--create"),
+        ("metrics", made::samples(), ""),
+        ("tickets_opened", made::opened(), "--create"),
+    ] {
+        std::fs::write(reader.file(&format!("{file}.csv")), rows).unwrap();
+        let line = format!("colonnade ingest {file} {file}.csv {more}");
+        reader.types("setup", line.trim_end()).await;
     }
-    let lines = requests.lines().skip(1).map(|line| format!("api.latency,{line}\n"));
-    let metrics = format!("series,at,value\n{}", lines.collect::<String>());
-    std::fs::write(reader.file("requests.csv"), &requests).unwrap();
-    std::fs::write(reader.file("metrics.csv"), metrics).unwrap();
-    reader.types("setup", "colonnade ingest requests requests.csv --create").await;
-    reader.types("setup", "colonnade ingest metrics metrics.csv").await;
-    let opened = (0..2_000).map(|at: u32| {
-        let (day, hour, agent) = (at / 200 + 1, at / 8 % 24, at % 4);
-        format!("2026-01-{day:02}T{hour:02}:{:02}:00Z,agent {agent},{}\n", at % 60, agent / 2)
-    });
-    let opened = format!("at,agent,team\n{}", opened.collect::<String>());
-    std::fs::write(reader.file("opened.csv"), opened).unwrap();
-    reader.types("setup", "colonnade ingest tickets_opened opened.csv --create").await;
     reader.read("docs/forecast.md").await;
     reader.read("docs/trends.md").await;
 }
@@ -563,7 +534,7 @@ async fn the_examples_of_the_page_on_jobs_answer() {
 
 impl Reader {
     async fn has_tickets(&mut self) {
-        std::fs::write(self.file("train.csv"), tickets()).unwrap();
+        std::fs::write(self.file("train.csv"), made::tickets()).unwrap();
         self.types("setup", "colonnade ingest tickets train.csv").await;
     }
 }

@@ -23,6 +23,7 @@ mod interrupted;
 mod keys;
 mod killed;
 mod limits_of_the_machine;
+mod made;
 mod messy;
 mod mixture;
 mod neighbours;

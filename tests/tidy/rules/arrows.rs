@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("networks", &[]),
     ("networks-cuda", &["networks"]),
     ("models", &["kernels", "networks", "networks-cuda"]),
-    ("engine", &["kernels", "datasets"]),
+    ("engine", &["kernels", "datasets", "analysis"]),
     ("jobs", &["engine", "models", "analysis", "reports"]),
     ("graphql", &["jobs", "engine"]),
     ("colonnade", &["graphql"]),
