@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::cells::{Cells, Measure};
 use super::contribution::{Parts, contribution, interaction, parts, surprise};
-use super::excess::{Background, Excess, Judge, NET_MIN, p_value};
+use super::excess::{Background, Excess, Judge, NET_MIN, UNITS_MIN, p_value};
 use super::search::{Candidate, Level, Search};
 use super::tally::{OfSum, OfUnits, Reading, Sums, Tally, total};
 use super::{Halted, Pair};
@@ -345,7 +345,11 @@ impl<S: Sums> Explaining<'_, S> {
         let others = outer.less(&inner);
         let mut beside = all.less(&outer);
         beside.add(&others);
-        let Some(moved) = self.judge_of(beside).excess(&others) else { return false };
+        let Some(moved) = self.judge_of(beside).excess(&others) else {
+            // Without any noise beside it nothing moved at all.
+            let still = contribution(self.judge.measure, &others, &beside) == 0.0;
+            return still && others.units() >= UNITS_MIN;
+        };
         // What it would have moved by with as much for each row.
         let alike = within.excess.excess.abs() * others.units() / inner.units();
         let deviation = if moved.z == 0.0 { 0.0 } else { moved.excess / moved.z };

@@ -11,11 +11,13 @@ use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err}
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::Execution;
 
-use super::arguments::{nullable, numbers, numeric};
+use super::arguments::{beyond, nullable, numbers, numeric};
 use super::gather::Analysis;
 use crate::error::{Code, Error};
 
 const USAGE: &str = "explain_change(is_later, named_struct('column', column, …), value, per)";
+/// Rows of one group: each is a cell.
+const ROWS_MAX: usize = 1 << 20;
 /// What a row without a value has.
 const NONE: &str = "(none)";
 
@@ -81,6 +83,13 @@ impl Analysis for ExplainChange {
         let broken = || DataFusionError::Internal("explain_change: columns of other types".into());
         let is_later = is_later.as_boolean_opt().ok_or_else(broken)?;
         let by = by.as_struct_opt().ok_or_else(broken)?;
+        if is_later.len() > ROWS_MAX {
+            let says = "the job `explain` takes more, and groups of rows count as rows here";
+            return Err(beyond(format!(
+                "explain_change: {} rows; at most {ROWS_MAX}: {says}",
+                is_later.len()
+            )));
+        }
         let (values, per) = (numbers(value)?, numbers(per)?);
         // A row of neither period is in none.
         let rows: Vec<usize> = (0..is_later.len()).filter(|row| is_later.is_valid(*row)).collect();

@@ -71,33 +71,29 @@ impl Analysis for IsolationScore {
         let lists = lists.as_list_opt::<i32>().ok_or_else(|| {
             DataFusionError::Internal(format!("{} where lists were expected", lists.data_type()))
         })?;
-        let width = (0..lists.len()).find(|row| lists.is_valid(*row));
-        let width = width.map_or(0, |row| lists.value_length(row) as usize);
-        let mut rows = vec![f64::NAN; lists.len() * width];
-        if width > 0 {
-            for (row, to) in rows.chunks_exact_mut(width).enumerate() {
-                // A row without values has no score.
-                if lists.is_null(row) {
-                    continue;
-                }
-                let values = numbers(&lists.value(row))?;
-                if values.len() != width {
-                    return Err(plan_datafusion_err!(
-                        "isolation_score: a list of {} values and one of {width}; they must be of one length",
-                        values.len()
-                    ));
-                }
-                to.copy_from_slice(&values);
-            }
+        // A row without values has no score, and takes no place.
+        let there: Vec<usize> = (0..lists.len()).filter(|row| lists.is_valid(*row)).collect();
+        let width = there.first().map_or(0, |row| lists.value_length(*row) as usize);
+        if let Some(other) = there.iter().find(|row| lists.value_length(**row) as usize != width) {
+            return Err(plan_datafusion_err!(
+                "isolation_score: a list of {} values and one of {width}; they must be of one length",
+                lists.value_length(*other)
+            ));
+        }
+        let mut rows = Vec::with_capacity(there.len() * width);
+        for row in &there {
+            rows.extend(numbers(&lists.value(*row))?);
         }
         let is_whole = |row: &[f64]| row.iter().all(|value| value.is_finite());
-        let mut scores = vec![f64::NAN; lists.len()];
+        let mut found = vec![f64::NAN; there.len()];
         if width > 0 && rows.chunks_exact(width).any(is_whole) {
             let options = ForestOptions { seed: *seed, ..ForestOptions::default() };
-            MatrixView::new(&rows, lists.len(), width)
-                .and_then(|x| Forest::fit(x, &options, execution)?.score(x, &mut scores, execution))
+            MatrixView::new(&rows, there.len(), width)
+                .and_then(|x| Forest::fit(x, &options, execution)?.score(x, &mut found, execution))
                 .map_err(failed)?;
         }
+        let mut scores = vec![f64::NAN; lists.len()];
+        there.into_iter().zip(found).for_each(|(row, score)| scores[row] = score);
         Ok(vec![ids.clone(), Arc::new(nullable(scores))])
     }
 }

@@ -13,8 +13,10 @@ use super::arguments::{beyond, count, failed, nullable, numeric, whole};
 use super::gather::Analysis;
 use super::series::{Grid, instant, timestamps};
 
-/// Samples of one series: the profile takes the square of them.
-const SAMPLES_MAX: usize = 1 << 20;
+/// Samples of one series: the profile takes the square of them, some ten seconds on two cores.
+const SAMPLES_MAX: usize = 1 << 17;
+/// Windows that are told as least like any other: each is compared with all that are told before.
+const COUNT_MAX: usize = 1_000;
 
 /// Which windows are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,7 +100,10 @@ impl Analysis for Profile {
         let count = match self {
             Self::All => usize::MAX,
             Self::Discords => match count(name, "count", given.get(1))? {
-                Some(count) => count,
+                Some(count) if count <= COUNT_MAX => count,
+                Some(count) => {
+                    return Err(beyond(format!("{name}: count is {count}; at most {COUNT_MAX}")));
+                }
                 None => return plan_err!("{name}: no count; expected {}", self.usage()),
             },
         };

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::spectrum::{LEAST_SAMPLES, SpectrumOptions, spectrum};
-use kernels::{Execution, MatrixView};
+use kernels::{Execution, GpuPolicy, MatrixView};
 
 use super::arguments::{failed, numeric};
 use super::gather::Analysis;
@@ -64,6 +64,8 @@ impl Analysis for Seasons {
         // A series that is too short has none that could be known.
         let grid = grid.filter(|grid| grid.values.len() >= LEAST_SAMPLES);
         let (mut found, mut step_us) = (Vec::new(), 0);
+        // No device does this, whatever is required of other functions.
+        let execution = &Execution { gpu: GpuPolicy::Off, ..execution.clone() };
         if let Some(grid) = grid {
             step_us = grid.at(1).saturating_sub(grid.at(0));
             let spectra = MatrixView::new(&grid.values, 1, grid.values.len())

@@ -250,6 +250,103 @@ async fn the_nearest_vectors_come_first() {
     }
 }
 
+/// What a query gives, a text for each row with its cells.
+async fn texts(engine: &Engine, sql: &str) -> Vec<String> {
+    let session = session(engine).await;
+    let batches = session.collect(session.sql(sql).await.unwrap()).await.unwrap();
+    let cell = |batch: &RecordBatch, column: usize, row: usize| {
+        arrow::util::display::array_value_to_string(batch.column(column), row).unwrap()
+    };
+    let row = |batch: &RecordBatch, row: usize| {
+        let cells = (0..batch.num_columns()).map(|column| cell(batch, column, row));
+        cells.collect::<Vec<_>>().join(" ")
+    };
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|at| row(batch, at))).collect()
+}
+
+#[tokio::test]
+async fn a_season_and_the_stretch_that_is_like_no_other_are_found() {
+    let engine = ten_calls().await;
+    // Hours with a day, of which the twentieth has no night.
+    let series = "(SELECT to_timestamp(3600 * value) AS at, CASE WHEN value BETWEEN 468 AND 474 THEN 1.0 ELSE \
+        sin(value * pi() / 12) + 0.01 * (value * 7 % 11) END AS value FROM generate_series(0, 959) AS t (value))";
+    let sql = format!(
+        "SELECT s['steps'], s['seconds'], s['strength'] > 0.8, s['p_value'] < 0.001 \
+         FROM (SELECT unnest(seasons(at, value)) AS s FROM {series})"
+    );
+    assert_eq!(texts(&engine, &sql).await[0], "24 86400.0 true true");
+    let sql = format!(
+        "SELECT date_part('epoch', d['at']) / 3600, date_part('epoch', d['until'] - d['at']) / 3600, d['distance'] > 0 \
+         FROM (SELECT unnest(discords(at, value, 24, 1)) AS d FROM {series})"
+    );
+    let found = texts(&engine, &sql).await;
+    let cells: Vec<&str> = found[0].split(' ').collect();
+    let at: f64 = cells[0].parse().unwrap();
+    assert!((445.0..=474.0).contains(&at), "{found:?}");
+    assert_eq!(cells[1..], ["23.0", "true"]);
+    // A profile has a distance for each stretch, the largest of which is the discord's.
+    let sql = format!(
+        "SELECT count(*), max(p['distance']) = (SELECT d['distance'] FROM \
+         (SELECT unnest(discords(at, value, 24, 1)) AS d FROM {series})) \
+         FROM (SELECT unnest(matrix_profile(at, value, 24)) AS p FROM {series})"
+    );
+    assert_eq!(texts(&engine, &sql).await, ["937 true"]);
+    let short = format!(
+        "SELECT count(*) FROM (SELECT unnest(discords(at, value, 960, 1)) AS d FROM {series})"
+    );
+    assert_eq!(texts(&engine, &short).await, ["0"]);
+}
+
+#[tokio::test]
+async fn the_row_that_is_far_from_all_has_the_highest_score() {
+    let engine = ten_calls().await;
+    let rows = "(SELECT value AS id, CASE WHEN value = 70 THEN [9.0, -9.0] WHEN value = 80 THEN NULL \
+        ELSE [value % 7 / 7.0, value % 5 / 5.0] END AS v FROM generate_series(1, 200) AS t (value))";
+    let sql = format!(
+        "SELECT s['id'], s['score'] > 0.7 FROM (SELECT unnest(isolation_score(id, v)) AS s FROM {rows}) \
+         WHERE s['score'] IS NOT NULL ORDER BY s['score'] DESC LIMIT 1"
+    );
+    assert_eq!(texts(&engine, &sql).await, ["70 true"]);
+    let sql = format!(
+        "SELECT count(*), count(s['score']) FROM (SELECT unnest(isolation_score(id, v)) AS s FROM {rows})"
+    );
+    assert_eq!(texts(&engine, &sql).await, ["200 199"]);
+    let long = "SELECT isolation_score(value, range(0, 100000 / value)) FROM generate_series(1, 3) AS t (value)";
+    let error = told(&engine, long).await;
+    assert!(error.to_string().contains("they must be of one length"), "{error}");
+}
+
+#[tokio::test]
+async fn the_value_that_carries_a_change_is_told_and_of_neither_period_is_nothing() {
+    let engine = ten_calls().await;
+    let sql = |per: &str, value: &str| {
+        format!(
+            "SELECT f['finding'], f['rows_before'], f['rows_after'] FROM (SELECT unnest(explain_change( \
+             CASE WHEN id % 3 = 2 THEN NULL ELSE id % 3 = 1 END, named_struct('model', model, 'region', region), {value}, {per})) AS f \
+             FROM (SELECT value AS id, concat('m', value / 3 % 4) AS model, CASE WHEN value / 12 % 2 = 0 THEN 'eu' END AS region, \
+             value % 3 = 1 AND value / 3 % 4 = 2 AND value / 12 % 2 = 1 AS bad FROM generate_series(0, 5999) AS t (value)))"
+        )
+    };
+    let found = texts(&engine, &sql("1", "CAST(bad AS INT)")).await;
+    assert_eq!(found, ["model = m2 and region = (none) 250 250"]);
+    assert_eq!(texts(&engine, &sql("NULL", "1")).await, [""; 0]);
+    for (wrong, says) in [
+        (
+            "explain_change(1, named_struct('a', 1), 1, 1)",
+            "is_later is Int64; a condition is needed",
+        ),
+        ("explain_change(true, 'a', 1, 1)", "the columns are Utf8"),
+        ("explain_change(true, named_struct('a', 1), 'x', 1)", "the value is Utf8"),
+        ("discords(at, tokens, 3)", "discords: 3 arguments"),
+        ("discords(at, tokens, 3, 1001)", "count is 1001; at most 1000"),
+        ("isolation_score(id, tokens)", "a list of numbers is needed"),
+        ("seasons(at)", "seasons: 1 arguments"),
+    ] {
+        let error = told(&engine, &format!("SELECT {wrong} FROM calls")).await;
+        assert!(error.to_string().contains(says), "{wrong}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn mistakes_in_a_call_name_the_argument() {
     let engine = ten_calls().await;

@@ -65,10 +65,8 @@ async fn who_sees_a_part_is_told_of_that_part_and_of_no_hidden_column() {
     };
     let hidden = rig.ask_as(&part, ask().as_str()).await;
     let says = hidden["errors"][0]["message"].as_str().unwrap();
-    assert!(
-        says.contains("no column \"model\"") && !says.contains("expected one of model"),
-        "{says}"
-    );
+    let (before, listed) = says.split_once("expected one of").unwrap();
+    assert!(before.contains("no column \"model\"") && !listed.contains("model"), "{says}");
     let own = ask().replace(r#"["model", "is_ok"]"#, r#"["is_ok"]"#);
     let answer = rig.ask_as(&part, own.as_str()).await;
     let found = &answer["data"]["explain"];

@@ -27,10 +27,6 @@ impl Skipped {
         self.count(reason, 1, vec![name]);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Adds what another chunk skipped.
     pub(crate) fn merge(&mut self, other: Self) {
         other.0.into_iter().for_each(|(reason, (count, names))| self.count(reason, count, names));
@@ -109,12 +105,13 @@ impl Tally {
 
 impl SeriesSource<'_> {
     /// Reads chunk after chunk of whole series, has `look` look at each on the numeric threads, and gives what it found to `add`.
-    /// `point_bytes` is what a point takes in all steps together. Returns facts of the step.
+    /// The bytes are what a point, and what a series beside its points,
+    /// takes in all steps together. Returns facts of the step.
     pub(crate) async fn look<Found: Send + 'static>(
         &self,
         ctx: &RunContext,
         stage: &mut Stage,
-        point_bytes: usize,
+        (point_bytes, series_bytes): (usize, usize),
         look: impl Fn(Vec<Series>, &Execution, &rayon::ThreadPool) -> Result<Found>
         + Clone
         + Send
@@ -125,7 +122,7 @@ impl SeriesSource<'_> {
         let points_max = (ctx.memory_budget_bytes() / point_bytes).max(POINTS_MIN);
         let mut reader = self.read(ctx).await?;
         loop {
-            let chunk = reader.chunk(points_max).await?;
+            let chunk = reader.chunk_of(points_max, series_bytes / point_bytes).await?;
             if chunk.is_empty() {
                 break;
             }

@@ -186,14 +186,21 @@ impl<'a> SeriesSource<'a> {
         let Some(newest) = self.newest(ctx).await? else { return Ok(self) };
         let asked = self.to.map_or(i64::MAX, |to| measure.begin(to.timestamp_micros()));
         let to = DateTime::from_timestamp_micros(measure.begin(newest).min(asked));
-        Ok(Self { to: to.or(self.to), ..self })
+        // Nor with a part of the first one.
+        let from = self.from.and_then(|from| {
+            let before = from.timestamp_micros().saturating_sub(1);
+            let begin = measure.begin(before).saturating_add(measure.interval.micros());
+            DateTime::from_timestamp_micros(begin)
+        });
+        Ok(Self { to: to.or(self.to), from: from.or(self.from), ..self })
     }
 
-    /// The instant of the newest row, whosesoever it is; none without rows.
+    /// The instant of the newest row, whosesoever it is, that is not in the future; none without rows.
     pub(crate) async fn newest(&self, ctx: &RunContext) -> Result<Option<i64>> {
         let all = Self { only: &[], condition: None, from: None, to: None, ..self.clone() };
         let (rows, _, at) = all.rows(ctx).await?;
-        let newest = rows.aggregate(vec![], vec![max(at).alias(AT)])?;
+        let past = rows.filter(at.clone().lt_eq(instant(ctx.now())))?;
+        let newest = past.aggregate(vec![], vec![max(at).alias(AT)])?;
         let newest = ctx.session().collect(newest).await?;
         let instants = newest.first().map(|batch| batch.column(0));
         let instants =
@@ -314,6 +321,15 @@ impl SeriesReader {
     /// The next series, together at most about `points_max` points, each counted as four more than it has; empty at the end. A
     /// single series beyond that is `RESOURCES_EXHAUSTED`.
     pub(crate) async fn chunk(&mut self, points_max: usize) -> Result<Vec<Series>> {
+        self.chunk_of(points_max, 0).await
+    }
+
+    /// The same where each series takes as much as so many more points.
+    pub(crate) async fn chunk_of(
+        &mut self,
+        points_max: usize,
+        series_points: usize,
+    ) -> Result<Vec<Series>> {
         let mut chunk: Vec<Series> = Vec::new();
         let mut points = 0;
         while let Some(batch) = self.rows.next().await {
@@ -321,7 +337,7 @@ impl SeriesReader {
             self.rows_read += batch.num_rows() as u64;
             self.bytes_read += batch.get_array_memory_size() as u64;
             for series in self.take(&batch)? {
-                points += series.times.len() + SERIES_POINTS;
+                points += series.times.len() + SERIES_POINTS + series_points;
                 chunk.push(series);
             }
             if let Some(open) = &self.open

@@ -169,7 +169,7 @@ impl SeriesSource<'_> {
             EmptyAs::Missing => false,
             EmptyAs::Auto => measure.read(ctx.session(), self.job, self.dataset)?.is_total(),
         };
-        let last_us = to.timestamp_micros() - measure.interval.micros();
+        let last_us = to.timestamp_micros().saturating_sub(measure.interval.micros());
         Ok(if is_zero { Empty::ZeroUntil(last_us) } else { Empty::Missing })
     }
 }

@@ -67,6 +67,13 @@ impl Regular {
         Self { name: samples.name, last_us, interval_us, values }.fit()
     }
 
+    /// Whether so many intervals more are still instants.
+    pub(crate) fn reaches(&self, intervals: usize) -> bool {
+        let more = (intervals as i64 + 1).checked_mul(self.interval_us);
+        let end = more.and_then(|more| self.last_us.checked_add(more));
+        end.is_some_and(|end| end.unsigned_abs() <= super::INSTANT_MAX_US)
+    }
+
     /// Itself, or why it can't be forecast.
     pub(crate) fn fit(self) -> Result<Self, (&'static str, String)> {
         let empty = self.values.iter().filter(|value| value.is_nan()).count();

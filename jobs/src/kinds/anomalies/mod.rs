@@ -198,7 +198,7 @@ async fn find(ctx: &RunContext, params: &Params, source: &SeriesSource<'_>) -> R
         }
         Ok(())
     };
-    let mut facts = source.look(ctx, &mut stage, POINT_BYTES, look, add).await?;
+    let mut facts = source.look(ctx, &mut stage, (POINT_BYTES, 0), look, add).await?;
     stage.record.rows_out = all.anomalies.len() as u64;
     stage.record.gpu_seconds = all.gpu_seconds;
     if let Some(report) = &all.device {

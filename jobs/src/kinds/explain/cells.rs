@@ -27,6 +27,8 @@ const NONE: &str = "(none)";
 /// Memory of a cell beside its codes, and of a code.
 const CELL_BYTES: usize = 160;
 const CODE_BYTES: usize = 12;
+/// Memory of a value beside its text.
+const TEXT_BYTES: usize = 64;
 
 /// What is compared.
 pub(super) struct Compared {
@@ -90,6 +92,19 @@ impl Rows {
             frame = frame.filter(session.condition(&params.dataset, condition).await?)?;
         }
         Ok(Self { frame, is_later: later })
+    }
+
+    /// Whether both periods have rows.
+    async fn has_both(&self, session: &Session) -> Result<bool> {
+        let later = when(self.is_later.clone(), lit(1i64)).otherwise(lit(0i64))?;
+        let counts = vec![count(lit(1i64)).alias("all"), sum(later).alias("later")];
+        let found = session.collect(self.frame.clone().aggregate(Vec::new(), counts)?).await?;
+        let count = |at: usize| {
+            let counts = found.first()?.column(at).as_primitive::<Int64Type>();
+            counts.iter().next().flatten()
+        };
+        let (all, later) = (count(0).unwrap_or(0), count(1).unwrap_or(0));
+        Ok(later > 0 && later < all)
     }
 
     /// The measure of both periods.
@@ -165,7 +180,8 @@ pub(super) async fn read(
 ) -> Result<Compared> {
     let rows = Rows::of(session, params).await?;
     let names = rows.dimensions(session, params).await?;
-    if names.is_empty() {
+    let is_there = rows.has_both(session).await?;
+    if names.is_empty() && is_there {
         let says = "expected some: no text or truth value of the dataset has 2 to 1000 values";
         return Err(bad(NAME, "dimensions", says));
     }
@@ -174,13 +190,10 @@ pub(super) async fn read(
         Some(Shape::Sum(value)) => (Of::Sum, value, lit(0.0)),
         Some(Shape::Ratio { over, under }) => (Of::Ratio, over, under),
         Some(Shape::Quantile { of, .. }) => {
-            let [Some(before), after] = rows.values(session, measure).await? else {
-                return Err(bad(NAME, "before_from", "the earlier period has no value"));
-            };
-            let Some(after) = after else {
-                return Err(bad(NAME, "from", "the later period has no value"));
-            };
-            quantiles = Some([before, after]);
+            let both = rows.values(session, measure).await?;
+            // A period without a value is told as one.
+            quantiles = both[0].zip(both[1]).map(|(before, after)| [before, after]);
+            let before = both[0].unwrap_or(f64::INFINITY);
             let above = cast(of.clone().gt(lit(before)), DataType::Float64);
             let there = cast(of.is_not_null(), DataType::Float64);
             (Of::Ratio, coalesce(vec![above, lit(0.0)]), there)
@@ -222,11 +235,14 @@ struct Gathered {
     earlier: Period,
     later: Period,
     cells_max: usize,
+    /// Bytes of texts that there is room for.
+    text_bytes: usize,
 }
 
 impl Gathered {
     fn new(dimensions: usize, budget_bytes: usize) -> Self {
-        let cells_max = budget_bytes / (CELL_BYTES + CODE_BYTES * dimensions);
+        let text_bytes = budget_bytes / 4;
+        let cells_max = (budget_bytes - text_bytes) / (CELL_BYTES + CODE_BYTES * dimensions);
         let period = || Period { squares: Some(Vec::new()), ..Period::default() };
         Self {
             codes: vec![HashMap::new(); dimensions],
@@ -234,6 +250,7 @@ impl Gathered {
             earlier: period(),
             later: period(),
             cells_max,
+            text_bytes,
         }
     }
 
@@ -253,7 +270,17 @@ impl Gathered {
                 let next = codes.len() as u32;
                 let code = match codes.get(text) {
                     Some(code) => *code,
-                    None => *codes.entry(text.to_owned()).or_insert(next),
+                    None => {
+                        let bytes = text.len() + TEXT_BYTES;
+                        let Some(left) = self.text_bytes.checked_sub(bytes) else {
+                            let says = "the values of the dimensions are longer together than a quarter of the memory budget";
+                            let hint = "name others as `dimensions`, or take a larger budget";
+                            let says = format!("{NAME}: {says}: {hint}");
+                            return Err(Error::user(Code::ResourcesExhausted, says));
+                        };
+                        self.text_bytes = left;
+                        *codes.entry(text.to_owned()).or_insert(next)
+                    }
                 };
                 key.push(code);
             }

@@ -116,6 +116,9 @@ pub(super) fn told(
     })
 }
 
+/// Of a value so much is shown.
+const LABEL_CHARS: usize = 200;
+
 struct Words<'a> {
     compared: &'a Compared,
     params: &'a Params,
@@ -128,7 +131,8 @@ impl Words<'_> {
         let label = self.compared.labels.get(pair.dimension);
         let label = label.and_then(|labels| labels.get(pair.value as usize));
         let name = self.names.get(pair.dimension);
-        (name.cloned().unwrap_or_default(), label.cloned().unwrap_or_default())
+        let shown = |label: &String| label.chars().take(LABEL_CHARS).collect();
+        (name.cloned().unwrap_or_default(), label.map_or_else(String::new, shown))
     }
 
     fn of(&self, finding: &change::Finding, change: f64) -> Finding {

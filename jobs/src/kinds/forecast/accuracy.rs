@@ -23,6 +23,9 @@ const PENDING_BYTES: usize = 160;
 /// A forecast that nothing came to is not looked for longer after its instant than this.
 const WAIT_MAX_US: i64 = 90 * 86_400_000_000;
 
+/// Lengths of an interval that differ by no more than this part are the same.
+const INTERVAL_OFF_MAX: f64 = 0.02;
+
 /// What was said of one interval.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Said {
@@ -72,7 +75,9 @@ impl Said {
 impl Regular {
     /// The value of the interval with that instant in its middle, where it is one of these and there is one.
     fn at(&self, at_us: i64, interval_us: i64) -> Option<f64> {
-        if interval_us != self.interval_us {
+        // Samples that are not quite regular have another usual distance at every look.
+        let off = (interval_us - self.interval_us).unsigned_abs() as f64;
+        if off > INTERVAL_OFF_MAX * interval_us as f64 {
             return None;
         }
         // Rounded to the nearest, whichever side of the last it lies on.
@@ -101,12 +106,14 @@ pub(super) fn came(kept: &Kept) -> (u64, Option<[f64; LEVELS.len()]>) {
 
 /// What earlier runs said of instants that are past, as `newest_us` knows, and that nothing came to yet.
 pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -> Result<Kept> {
-    let mut kept = Kept::new();
     let session = ctx.present().await?;
     if !session.catalog().datasets.contains_key(&params.history_output) {
-        return Ok(kept);
+        return Ok(Kept::new());
     }
-    let of_source = || ident("source").eq(lit(params.dataset.as_str()));
+    let of_source = || {
+        let of_source = ident("source").eq(lit(params.dataset.as_str()));
+        of_source.and(ident("question").eq(lit(params.question())))
+    };
     let instant = |us| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
     let is_past = ident("at").gt_eq(instant(newest_us.saturating_sub(WAIT_MAX_US)));
     let is_past = is_past.and(ident("at").lt_eq(instant(newest_us)));
@@ -143,17 +150,10 @@ pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -
     ];
     let frame = frame.select(columns)?.sort(vec![ident("said").sort(true, false)])?;
     let mut rows = session.stream(frame).await?;
+    let mut last: BTreeMap<String, BTreeMap<(i64, i64), Said>> = BTreeMap::new();
     let mut count = 0;
     let most = ctx.memory_budget_bytes() / 4 / PENDING_BYTES;
     while let Some(batch) = rows.next().await.transpose()? {
-        count += batch.num_rows();
-        if count > most {
-            let says = format!(
-                "{NAME}: more than {most} forecasts wait for what comes, which is what a quarter of the memory budget holds: \
-                 take a larger budget, or accuracy = false"
-            );
-            return Err(Error::user(Code::ResourcesExhausted, says));
-        }
         let text = |at: usize| batch.column(at).as_string::<i32>();
         let time = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>();
         let whole = |at: usize| batch.column(at).as_primitive::<Int64Type>();
@@ -171,19 +171,21 @@ pub(super) async fn waiting(ctx: &RunContext, params: &Params, newest_us: i64) -
                 source_version: whole(5).value(row),
                 actual: None,
             };
-            let own: &mut Vec<Said> = kept.entry(text(0).value(row).to_owned()).or_default();
+            let key = (said.made_at_us, said.at_us);
             // What was said again at the same instant takes the place of what was said first.
-            match own
-                .iter_mut()
-                .find(|of| (of.made_at_us, of.at_us) == (said.made_at_us, said.at_us))
-            {
-                Some(first) => *first = said,
-                None => own.push(said),
-            }
+            let own = last.entry(text(0).value(row).to_owned()).or_default();
+            count += usize::from(own.insert(key, said).is_none());
+        }
+        if count > most {
+            let says = format!(
+                "{NAME}: more than {most} forecasts wait for what comes, which is what a quarter of the memory budget holds: \
+                 take a larger budget, or accuracy = false"
+            );
+            return Err(Error::user(Code::ResourcesExhausted, says));
         }
         ctx.check()?;
     }
-    Ok(kept)
+    Ok(last.into_iter().map(|(series, said)| (series, said.into_values().collect())).collect())
 }
 
 #[cfg(test)]
@@ -239,5 +241,8 @@ mod tests {
         );
         assert_eq!([at(-2 * HOUR_US - half + 1), at(-3 * HOUR_US)], [Some(1.0), None]);
         assert_eq!(now.at(103 * HOUR_US, 2 * HOUR_US), None);
+        // The usual distance of samples that wander is another at every look.
+        assert_eq!(now.at(103 * HOUR_US, HOUR_US + HOUR_US / 60), Some(3.0));
+        assert_eq!(now.at(103 * HOUR_US, HOUR_US + HOUR_US / 40), None);
     }
 }

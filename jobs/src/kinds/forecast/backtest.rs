@@ -175,6 +175,8 @@ impl Choice {
         let ratios = LEVELS.map(|level| ratios(errors, growth, level));
         let half = [0, 1].map(|at| {
             let widened = ratios[at].as_deref().map_or(1.0, |ratios| quantile(ratios, LEVELS[at]));
+            // By how much can't be said of what is infinitely far off.
+            let widened = if widened.is_finite() { widened } else { 1.0 };
             widened.max(1.0) * quantile(&scores, LEVELS[at])
         });
         let coverage = ratios.map(|ratios| ratios.map(|ratios| share_within(&ratios)));
@@ -249,10 +251,10 @@ fn ratios(errors: &Errors, growth: f64, level: f64) -> Option<Vec<f64>> {
         let others: Vec<&Vec<f64>> =
             errors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, of)| of).collect();
         let widest = quantile(&scores(&others, growth), level);
-        // Where all others were met exactly nothing can be said of how far off this one is.
+        // Where all others were met exactly this one is infinitely far off.
         ratios.extend(scores(&[own], growth).into_iter().map(|score| score / widest));
     }
-    ratios.retain(|ratio| ratio.is_finite());
+    ratios.retain(|ratio| !ratio.is_nan());
     ratios.sort_by(f64::total_cmp);
     (!ratios.is_empty()).then_some(ratios)
 }

@@ -6,16 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::series::hierarchy::{Hierarchy, MinT};
-use engine::{Result, did_you_mean};
+use engine::{Code, Error, Result, did_you_mean};
+use kernels::Execution;
 
 use super::NAME;
 use super::backtest::{Choice, Origins};
 use super::params::Reconcile;
 use crate::parameters::bad;
-use crate::series::{BUCKETS_MIN, Regular, Skipped};
+use crate::series::{BUCKETS_MIN, Regular, Skipped, check_cancelled};
 
 /// Sums of one run.
 pub(super) const SUMS_MAX: usize = 1_000;
+/// Products of numbers that making forecasts agree may take: a minute of one core.
+const WORK_MAX: f64 = 3e10;
 /// The sum of all series where columns say which others there are.
 const ALL: &str = "all";
 
@@ -78,6 +81,7 @@ impl Tree {
     pub(super) fn grow(
         &self,
         series: Vec<Regular>,
+        read: &BTreeSet<String>,
         skipped: &mut Skipped,
     ) -> Result<(Vec<Regular>, Hierarchy)> {
         let mut leaves = self.alike(series, skipped);
@@ -87,10 +91,9 @@ impl Tree {
             return Err(bad(NAME, self.parameter(), says));
         }
         if self.is_given
-            && let Some(missing) = self.above.keys().find(|name| !names.contains(name.as_str()))
-            && skipped.is_empty()
+            && let Some(missing) = self.above.keys().find(|name| !read.contains(name.as_str()))
         {
-            let near = did_you_mean(missing, names.iter().copied()).unwrap_or_default();
+            let near = did_you_mean(missing, read.iter().map(String::as_str)).unwrap_or_default();
             return Err(bad(NAME, "parents", format!("there is no series {missing:?}; {near}")));
         }
         let mut parts: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
@@ -127,7 +130,12 @@ impl Tree {
         let mut by_interval: BTreeMap<i64, usize> = BTreeMap::new();
         series.iter().for_each(|one| *by_interval.entry(one.interval_us).or_default() += 1);
         let usual = by_interval.into_iter().max_by_key(|(interval, count)| (*count, -interval));
-        let end_us = series.iter().map(|one| one.last_us).max().unwrap_or(0);
+        let is_of_them = |one: &&Regular| {
+            let is_usual = usual.is_none_or(|(interval, _)| interval == one.interval_us);
+            is_usual && !self.torn.contains(&one.name)
+        };
+        let ends = series.iter().filter(is_of_them).map(|one| one.last_us);
+        let end_us = ends.max().unwrap_or(0);
         let mut alike = Vec::with_capacity(series.len());
         for mut one in series {
             if self.torn.contains(&one.name) {
@@ -203,7 +211,18 @@ pub(super) fn agree(
     origins: &[Origins],
     choices: &mut [Choice],
     floors: &[f64],
-) {
+    execution: &Execution,
+) -> Result<()> {
+    let (leaves, sums) = (hierarchy.leaves as f64, hierarchy.sums.len() as f64);
+    let said =
+        choices.iter().map(|of| of.said.iter().map(Vec::len).sum::<usize>() + of.ahead.len());
+    let work = said.max().unwrap_or(0) as f64 * (leaves * sums + sums * sums);
+    if how == Reconcile::MinT && work > WORK_MAX {
+        let says = format!(
+            "{NAME}: {leaves} series, {sums} sums and this `horizon` are too many for reconcile = mint; take fewer, or bottom_up"
+        );
+        return Err(Error::user(Code::ResourcesExhausted, says));
+    }
     let mint = match how {
         Reconcile::BottomUp => None,
         Reconcile::MinT => Some(MinT::of(hierarchy.clone(), &errors(series, origins, choices))),
@@ -221,6 +240,7 @@ pub(super) fn agree(
     for instant in 0..=instants {
         let steps = choices.iter_mut().map(|choice| at_instant(choice, instant).len()).min();
         for step in 0..steps.unwrap_or(0) {
+            check_cancelled(NAME, execution)?;
             let nodes =
                 choices.iter_mut().map(|choice| at_instant(choice, instant)[step]).collect();
             for (choice, value) in choices.iter_mut().zip(made(nodes)) {
@@ -228,6 +248,7 @@ pub(super) fn agree(
             }
         }
     }
+    Ok(())
 }
 
 /// What was said at an instant that is past, or behind these now.
@@ -297,9 +318,10 @@ mod tests {
             // Two intervals behind.
             series("late", 10, 101, &ones),
             series("ended", 10, 10, &ones),
-            series("slow", 20, 120, &ones),
+            series("slow", 20, 900, &ones),
         ];
-        let (nodes, hierarchy) = tree.grow(given, &mut skipped).unwrap();
+        let read = given.iter().map(|one| one.name.clone()).collect();
+        let (nodes, hierarchy) = tree.grow(given, &read, &mut skipped).unwrap();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "late", "t"]);
         assert_eq!(hierarchy, Hierarchy { leaves: 3, sums: vec![vec![0, 1]] });
@@ -316,7 +338,8 @@ mod tests {
         let ones = [1.0; 10];
         let grown = |tree: Tree, names: &[&str]| {
             let given = names.iter().map(|name| series(name, 10, 100, &ones)).collect();
-            tree.grow(given, &mut Skipped::default()).map(|(nodes, _)| nodes.len())
+            let read = names.iter().map(|name| (*name).to_owned()).collect();
+            tree.grow(given, &read, &mut Skipped::default()).map(|(nodes, _)| nodes.len())
         };
         let tree = || parents(&[("agent", "team")]).unwrap();
         assert_eq!(grown(tree(), &["agent", "other"]).unwrap(), 3);
@@ -333,7 +356,8 @@ mod tests {
         let tree = Tree::of_groups(&["team".to_owned()], rows);
         let mut skipped = Skipped::default();
         let given = ["a", "b", "c"].map(|name| series(name, 10, 100, &[1.0; 10])).to_vec();
-        let (nodes, hierarchy) = tree.grow(given, &mut skipped).unwrap();
+        let read = BTreeSet::new();
+        let (nodes, hierarchy) = tree.grow(given, &read, &mut skipped).unwrap();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["a", "c", "all", "team=x"]);
         assert_eq!(hierarchy.sums, [vec![0, 1], vec![0]]);

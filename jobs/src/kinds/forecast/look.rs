@@ -1,9 +1,10 @@
 //! The whole method, for one chunk of series. Pure numbers: no dataset and no run in sight.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use analysis::series::Series;
 use analysis::series::hierarchy::Hierarchy;
+use analysis::series::{Samples, Series, Span, median};
 use engine::Result;
 use kernels::Execution;
 
@@ -63,15 +64,26 @@ pub(super) fn look(
     let (tally, cleaned) = Tally::of(chunk, pool);
     let mut found = Found { tally, ..Found::default() };
     let mut series = Vec::with_capacity(cleaned.len());
+    let names: BTreeSet<String> = match asked.tree {
+        Some(_) => cleaned.iter().map(|samples| samples.name.clone()).collect(),
+        None => BTreeSet::new(),
+    };
+    // What is summed is cut into the same intervals.
+    let common = asked.tree.as_ref().and_then(|_| usual_interval(&cleaned));
     for samples in cleaned {
-        match Regular::of(samples, params.interval, params.history, asked.empty) {
+        let near = common.filter(|common| is_about(samples.interval_us, common.micros()));
+        let interval = params.interval.or(near);
+        match Regular::of(samples, interval, params.history, asked.empty) {
+            Ok(regular) if !regular.reaches(params.horizon) => {
+                found.tally.skipped.add("its instants are too far from 1970", regular.name);
+            }
             Ok(regular) => series.push(regular),
             Err((reason, name)) => found.tally.skipped.add(reason, name),
         }
     }
     let mut hierarchy = Hierarchy { leaves: series.len(), sums: Vec::new() };
     if let Some(tree) = &asked.tree {
-        (series, hierarchy) = tree.grow(series, &mut found.tally.skipped)?;
+        (series, hierarchy) = tree.grow(series, &names, &mut found.tally.skipped)?;
     }
     let waited = |one: &Regular| Some((one.name.clone(), filled(one, &asked.waiting)?));
     found.kept = series.iter().filter_map(waited).collect();
@@ -91,7 +103,7 @@ pub(super) fn look(
     let floors: Vec<f64> = series.iter().map(|one| floor(one, params)).collect();
     if !hierarchy.sums.is_empty() {
         let how = params.reconcile;
-        agree(&hierarchy, how, &series, &origins, &mut choices, &floors);
+        agree(&hierarchy, how, &series, &origins, &mut choices, &floors, execution)?;
     }
     let each = series.into_iter().zip(seasons).zip(&origins).zip(choices).zip(floors);
     found.forecasts = each
@@ -104,6 +116,17 @@ pub(super) fn look(
         })
         .collect();
     Ok(found)
+}
+
+/// The usual distance of samples of most series.
+fn usual_interval(series: &[Samples]) -> Option<Span> {
+    let mut intervals: Vec<f64> = series.iter().map(|one| one.interval_us as f64).collect();
+    median(&mut intervals).and_then(|micros| Span::from_micros(micros as i64))
+}
+
+/// Whether two lengths differ by what samples that are not quite regular do.
+fn is_about(a_us: i64, b_us: i64) -> bool {
+    (a_us - b_us).unsigned_abs() as f64 <= 0.02 * b_us as f64
 }
 
 /// What is said of each series by the method that is best for it.
@@ -169,6 +192,13 @@ fn forecast(
         mean: mean.iter().map(|mean| mean.max(floor)).collect(),
         bounds,
         tried,
+    }
+}
+
+impl Forecast {
+    /// The last instant that is forecast.
+    pub(super) fn ends_us(&self) -> i64 {
+        self.made_at_us + self.mean.len() as i64 * self.interval_us
     }
 }
 

@@ -172,8 +172,38 @@ impl Parts {
     }
 }
 
-/// By the kernel, all at once: rows are made as long as the longest, with nothing before their first value.
+/// Rows of one call of the kernel differ in length by at most this factor, and are together at most so many values.
+const PADDING_MAX: usize = 2;
+const MATRIX_VALUES_MAX: usize = 1 << 22;
+
+/// By the kernel, those of like length at once.
 fn smoothed(
+    rows: &[&[f64]],
+    method: Kernel,
+    season: usize,
+    horizon: usize,
+    execution: &Execution,
+) -> Result<Vec<Option<Vec<f64>>>> {
+    let mut by_length: Vec<usize> = (0..rows.len()).collect();
+    by_length.sort_by_key(|at| std::cmp::Reverse(rows[*at].len()));
+    let mut found = vec![None; rows.len()];
+    let mut rest = &by_length[..];
+    while let Some(&longest) = rest.first() {
+        let cols = rows[longest].len().max(LEAST_SAMPLES);
+        let most = (MATRIX_VALUES_MAX / cols).max(1);
+        let alike = rest.iter().take(most);
+        let alike = alike.take_while(|at| PADDING_MAX * rows[**at].len() >= rows[longest].len());
+        let (group, others) = rest.split_at(alike.count().max(1));
+        rest = others;
+        let of: Vec<&[f64]> = group.iter().map(|at| rows[*at]).collect();
+        let means = smoothed_alike(&of, method, season, horizon, execution)?;
+        group.iter().zip(means).for_each(|(at, mean)| found[*at] = mean);
+    }
+    Ok(found)
+}
+
+/// Rows are made as long as the longest, with nothing before their first value.
+fn smoothed_alike(
     rows: &[&[f64]],
     method: Kernel,
     season: usize,

@@ -56,6 +56,11 @@ const NAME: &str = "forecast";
 /// and the kernel's tape.
 const POINT_BYTES: usize = 64 * (ORIGINS + 2);
 
+/// Memory of one step ahead of a series: seven methods' means, and the bounds.
+const SAID_BYTES: usize = 13 * 8;
+/// Memory of a row of the results.
+const ROW_BYTES: usize = 256;
+
 /// The job kind.
 pub struct Forecast;
 
@@ -141,17 +146,24 @@ impl Job for Forecast {
             let summary = summary(&params, &found, &came);
             let spec = output::spec(params.output.clone());
             let source_name = params.dataset.as_str();
+            let question = params.question();
             let batch = output::batch(&spec, source_name, version, &found.forecasts)?;
             commit_series(ctx, spec, &source, &["series"], batch).await?;
             if params.keeps() {
                 let spec = output::history_spec(params.history_output.clone());
                 let said_at = ctx.now().timestamp_micros();
-                let batch =
-                    output::history(&spec, source_name, version, said_at, &found.forecasts)?;
+                // Of a series that ended, what comes next came long ago, and not.
+                let newest_us = found.forecasts.iter().map(|of| of.made_at_us).max();
+                found.forecasts.retain(|of| newest_us.is_none_or(|newest| of.ends_us() > newest));
+                let as_said = output::As { source: source_name, question: &question, said_at };
+                let batch = output::history(&spec, &as_said, version, &found.forecasts)?;
                 ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
                 let spec = output::accuracy_spec(params.accuracy_output.clone());
-                let batch = output::accuracy(&spec, source_name, &came)?;
-                ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
+                let batch = output::accuracy(&spec, &as_said, &came)?;
+                // As no other run has added since what waited was read.
+                let after = ctx.present().await?.version(&params.accuracy_output);
+                let mode = after.map_or(WriteMode::Append, WriteMode::AppendAfter);
+                ctx.commit(spec, mode, vec![batch]).await?;
             }
             Ok(Outcome { summary })
         })
@@ -183,16 +195,27 @@ async fn find(ctx: &RunContext, asked: &Asked, source: &SeriesSource<'_>) -> Res
         look(chunk, &of_each, execution, pool)
     };
     let mut chunks = 0;
+    // What the methods say of each series, and then its rows.
+    let series_bytes = asked.params.horizon * SAID_BYTES;
+    let rows_max = ctx.memory_budget_bytes() / 2 / ROW_BYTES;
     let add = |found| {
         all.add(found);
         chunks += 1;
+        let rows = all.forecasts.len() * asked.params.horizon;
+        if rows > rows_max {
+            let says = format!(
+                "{NAME}: more than {rows_max} rows, which is what half of the memory budget holds: take a shorter `horizon`, fewer \
+                 `series`, or a larger budget"
+            );
+            return Err(Error::user(Code::ResourcesExhausted, says));
+        }
         if asked.tree.is_some() && chunks > 1 {
             let says = "its series take more than the memory budget together, which sums need: take fewer, or a larger budget";
             return Err(Error::user(Code::ResourcesExhausted, format!("{NAME}: {says}")));
         }
         Ok(())
     };
-    let facts = source.look(ctx, &mut stage, POINT_BYTES, look, add).await?;
+    let facts = source.look(ctx, &mut stage, (POINT_BYTES, series_bytes), look, add).await?;
     stage.record.rows_out = all.forecasts.iter().map(|of| of.mean.len() as u64).sum();
     stage.facts(facts);
     stage.finish();

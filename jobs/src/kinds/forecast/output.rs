@@ -99,14 +99,23 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
     )
 }
 
+fn question() -> ColumnSpec {
+    required(
+        "question",
+        ColumnType::Text,
+        "The measure or column, by what, how long an interval, and of which rows",
+    )
+}
+
 /// The spec of the dataset that has all that was ever said.
 pub(super) fn history_spec(name: DatasetName) -> DatasetSpec {
     let mut columns = said();
+    columns.push(question());
     columns.push(required("said_at", ColumnType::Timestamp, "When it was said"));
     of_sources(
         name,
         "What was forecast of the series of a dataset, one row for each interval and time that it was forecast",
-        ["source", "series", "made_at", "at", "said_at"],
+        ["source", "question", "series", "made_at", "at", "said_at"],
         Some("at"),
         columns,
     )
@@ -117,6 +126,7 @@ pub(super) fn accuracy_spec(name: DatasetName) -> DatasetSpec {
     let float = |name, about| column(name, ColumnType::Float64, false, about);
     let mut columns = said();
     columns.extend([
+        question(),
         float("actual", "What came"),
         float("error", "What came, less what was expected"),
         required("within_80", ColumnType::Bool, "Whether it lies within the interval of 80 %"),
@@ -125,18 +135,25 @@ pub(super) fn accuracy_spec(name: DatasetName) -> DatasetSpec {
     of_sources(
         name,
         "What was forecast of the series of a dataset and what came, one row for each interval and time that it was forecast",
-        ["source", "series", "made_at", "at"],
+        ["source", "question", "series", "made_at", "at"],
         Some("at"),
         columns,
     )
 }
 
+/// Of what something is said, and when.
+#[derive(Clone, Copy)]
+pub(super) struct As<'a> {
+    pub(super) source: &'a str,
+    pub(super) question: &'a str,
+    pub(super) said_at: i64,
+}
+
 /// A row of one of them.
 struct Row<'a> {
-    source: &'a str,
+    of_what: As<'a>,
     series: &'a str,
     said: Said,
-    said_at_us: i64,
     /// Where it is one of the forecasts.
     of: Option<&'a Forecast>,
 }
@@ -148,30 +165,29 @@ pub(super) fn batch(
     version: u64,
     found: &[Forecast],
 ) -> Result<RecordBatch> {
-    history(spec, source, version, 0, found)
+    history(spec, &As { source, question: "", said_at: 0 }, version, found)
 }
 
 /// The same for the history, as said at an instant.
 pub(super) fn history(
     spec: &DatasetSpec,
-    source: &str,
+    of_what: &As<'_>,
     version: u64,
-    said_at_us: i64,
     found: &[Forecast],
 ) -> Result<RecordBatch> {
     let mut all = Vec::new();
     for of in found {
-        let row = |said| Row { source, series: &of.name, said, said_at_us, of: Some(of) };
+        let row = |said| Row { of_what: *of_what, series: &of.name, said, of: Some(of) };
         all.extend(Said::of(of, version as i64).map(row));
     }
     rows(spec, &all)
 }
 
 /// What was said of one source and came, as rows.
-pub(super) fn accuracy(spec: &DatasetSpec, source: &str, came: &Kept) -> Result<RecordBatch> {
+pub(super) fn accuracy(spec: &DatasetSpec, of_what: &As<'_>, came: &Kept) -> Result<RecordBatch> {
     let mut all = Vec::new();
     for (series, said) in came {
-        let row = |said: &Said| Row { source, series, said: said.clone(), said_at_us: 0, of: None };
+        let row = |said: &Said| Row { of_what: *of_what, series, said: said.clone(), of: None };
         all.extend(said.iter().map(row));
     }
     rows(spec, &all)
@@ -200,7 +216,8 @@ fn rows(spec: &DatasetSpec, rows: &[Row<'_>]) -> Result<RecordBatch> {
         .iter()
         .map(|column| {
             Ok(match column.name.as_str() {
-                "source" => texts(&|row| row.source.to_owned()),
+                "source" => texts(&|row| row.of_what.source.to_owned()),
+                "question" => texts(&|row| row.of_what.question.to_owned()),
                 "series" => texts(&|row| row.series.to_owned()),
                 "made_at" => times(&|row| row.said.made_at_us),
                 "at" => times(&|row| row.said.at_us),
@@ -219,7 +236,7 @@ fn rows(spec: &DatasetSpec, rows: &[Row<'_>]) -> Result<RecordBatch> {
                 "backtest_naive_error" => floats(&|row| row.of?.tried.naive_error),
                 "coverage_80" => floats(&|row| row.of?.tried.coverage.map(|of| of[0])),
                 "coverage_95" => floats(&|row| row.of?.tried.coverage.map(|of| of[1])),
-                "said_at" => times(&|row| row.said_at_us),
+                "said_at" => times(&|row| row.of_what.said_at),
                 "actual" => floats(&|row| row.said.actual),
                 "error" => floats(&|row| row.said.actual.map(|actual| actual - row.said.value)),
                 "within_80" => within(0),

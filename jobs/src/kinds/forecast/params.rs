@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::NAME;
 use super::hierarchy::Tree;
 use crate::parameters::{bad, dataset_name};
-use crate::series::{check_count, series_params};
+use crate::series::{EmptyAs, check_count, series_params};
 
 /// The most values that are forecast of a series.
 const HORIZON_MAX: usize = 10_000;
@@ -71,6 +71,11 @@ impl Params {
                 format!("expected at most {COLUMNS_MAX} columns, found {}", self.hierarchy.len());
             return Err(bad(NAME, "hierarchy", says));
         }
+        let twice = self.hierarchy.iter().enumerate();
+        let mut twice = twice.filter(|(at, name)| self.hierarchy[..*at].contains(name));
+        if let Some((_, name)) = twice.next() {
+            return Err(bad(NAME, "hierarchy", format!("{name:?} is there twice")));
+        }
         if self.parents.len() > PARENTS_MAX {
             let says = format!("expected at most {PARENTS_MAX}, found {}", self.parents.len());
             return Err(bad(NAME, "parents", says));
@@ -95,6 +100,23 @@ impl Params {
     /// Whether forecasts are kept: those of a part of the series could not be committed together with their history.
     pub(super) fn keeps(&self) -> bool {
         self.accuracy && self.series.is_empty()
+    }
+
+    /// What is forecast, beside of which dataset and series: forecasts of one question alone are held against what comes.
+    pub(super) fn question(&self) -> String {
+        let of = self.measure.as_ref().unwrap_or(&self.value_column);
+        let by = self.series_column.as_deref().unwrap_or("all");
+        let mut question = format!("{of} by {by}");
+        if let Some(interval) = self.interval {
+            question.push_str(&format!(" each {interval}"));
+        }
+        if let Some(condition) = &self.condition {
+            question.push_str(&format!(" where {condition}"));
+        }
+        if self.empty != EmptyAs::Auto {
+            question.push_str(&format!(", empty {:?}", self.empty).to_lowercase());
+        }
+        question
     }
 
     /// Whether series are parts of sums.

@@ -81,6 +81,23 @@ async fn what_is_said_waits_for_what_comes_and_is_held_against_it_once() {
     assert_eq!(rows(&engine, wrong).await, ["0"]);
 }
 
+#[tokio::test]
+async fn forecasts_of_one_question_are_not_held_against_what_comes_of_another() {
+    let engine = engine().await;
+    samples(&engine, 100).await;
+    let plain = json!({"dataset": "samples", "horizon": 2});
+    let halved = json!({"dataset": "samples", "horizon": 2, "where": "series = 'flat'"});
+    run(&engine, plain.clone()).await;
+    run(&engine, halved.clone()).await;
+    samples(&engine, 102).await;
+    assert_eq!(run(&engine, plain).await["came"], 4);
+    assert_eq!(run(&engine, halved).await["came"], 2);
+    let by_question =
+        "SELECT question, count(*) FROM forecast_accuracy GROUP BY question ORDER BY question";
+    let expected = ["value by series 4", "value by series where series = 'flat' 2"];
+    assert_eq!(rows(&engine, by_question).await, expected);
+}
+
 /// Tickets: an hour has three of agent a and one of b, both of team x, and none of c of y in the last ten hours.
 async fn tickets(engine: &Engine) {
     let (mut hours, mut agents, mut teams) = (Vec::new(), Vec::new(), Vec::new());
@@ -165,6 +182,10 @@ async fn what_can_not_be_forecast_is_told_by_the_parameter_that_is_wrong() {
         ),
         (json!({"parents": {"a": "x", "x": "a"}}), "parameter \"parents\": a -> x -> a goes round"),
         (json!({"parents": {"q": "x"}}), "parameter \"parents\": there is no series \"q\""),
+        (
+            json!({"hierarchy": ["team", "team"]}),
+            "parameter \"hierarchy\": \"team\" is there twice",
+        ),
         (json!({"hierarchy": ["team"], "series": ["a"]}), "parameter \"series\": expected none"),
         (json!({"accuracy_output": "forecasts"}), "parameter \"accuracy_output\""),
         (json!({"history_output": "forecasts"}), "parameter \"history_output\""),

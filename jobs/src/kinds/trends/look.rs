@@ -194,7 +194,10 @@ impl Subject<'_> {
                 of.trends.extend(lowest.map(|found| self.record(Kind::Lowest, found)));
             }
         }
-        of.trends.sort_by_key(|trend| (trend.at_us, trend.kind));
+        of.trends
+            .sort_by(|a, b| (a.at_us, a.kind).cmp(&(b.at_us, b.kind)).then(a.p.total_cmp(&b.p)));
+        // A day and a week that change at once are one finding: the surer one.
+        of.trends.dedup_by_key(|trend| (trend.at_us, trend.kind));
         of
     }
 

@@ -91,10 +91,6 @@ impl Job for Trends {
         POINT_BYTES
     }
 
-    fn uses_gpu(&self) -> bool {
-        true
-    }
-
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
@@ -112,7 +108,7 @@ impl Job for Trends {
                 found.add(more);
                 Ok(())
             };
-            let facts = source.look(ctx, &mut stage, POINT_BYTES, of_chunk, add).await?;
+            let facts = source.look(ctx, &mut stage, (POINT_BYTES, 0), of_chunk, add).await?;
             let trends = found.told(params.max_q);
             stage.record.rows_out = trends.len() as u64;
             stage.facts(facts);

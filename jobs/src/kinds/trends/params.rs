@@ -1,11 +1,12 @@
 //! The parameters of `trends`.
 
+use analysis::series::trend::change_points::LENGTH_MAX;
 use datasets::DatasetName;
 use engine::Result;
 
 use super::NAME;
 use crate::parameters::{bad, dataset_name};
-use crate::series::series_params;
+use crate::series::{check_count, series_params};
 
 /// The most intervals that are new enough for a record.
 const RECORD_MAX: usize = 10_000;
@@ -14,12 +15,12 @@ series_params! {
     job: NAME,
     /// What changed in the long run, and how surely.
     pub struct Params {
-        /// The share of findings that may be false: of all series that are looked at together, for trends and seasons (Benjamini &
-        /// Hochberg), and of each change of level. Default: 0.01.
+        /// The share of slopes that may be false, of all series that are looked at together (Benjamini & Hochberg), and the chance of
+        /// each change of level or season where there is none. Default: 0.01.
         pub max_q: f64 = 0.01,
         /// Least difference of two levels, in standard deviations of the noise. Default: 1.
         pub min_difference: f64 = 1.0,
-        /// Intervals that a level lasts at least; a shorter one is an outlier, and for `anomalies`. Default: 12.
+        /// Intervals that a level lasts at least, 2 to 100; a shorter one is an outlier, and for `anomalies`. Default: 12.
         pub min_level: usize = 12,
         /// The last intervals, of which one may be a record; 0 looks for none. Default: 24.
         pub record_intervals: usize = 24,
@@ -41,10 +42,7 @@ impl Params {
             let says = format!("expected 0 or more, found {}", self.min_difference);
             return Err(bad(NAME, "min_difference", says));
         }
-        if self.min_level < 2 || self.min_level > self.history {
-            let says = format!("expected 2 to `history` intervals, found {}", self.min_level);
-            return Err(bad(NAME, "min_level", says));
-        }
+        check_count(NAME, "min_level", self.min_level, 2, LENGTH_MAX)?;
         if self.record_intervals > RECORD_MAX {
             let says = format!("expected at most {RECORD_MAX}, found {}", self.record_intervals);
             return Err(bad(NAME, "record_intervals", says));
