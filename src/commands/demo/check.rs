@@ -23,6 +23,8 @@ use crate::output::count;
 const SAMPLE_MINUTES: i64 = 5;
 /// The same of the series that are made by the hour.
 const HOUR_MINUTES: i64 = 60;
+/// Days before an hour that stands out, against which it is explained.
+const CAUSE_DAYS: i64 = 4;
 /// Of what was planted so much must be found, in percent: labels, teams and copies are judged, and not all can be right.
 const FOUND_MIN_PERCENT: u64 = 90;
 /// The same of labels and teams of fewer than so many tickets: then ten labels are learned from a handful each.
@@ -117,6 +119,12 @@ impl Counted<'_> {
                     percent(within_80)
                 );
                 Ok(Findings::new(all, within_95, 0, vec![note]))
+            }
+            LooksFor::Levels => {
+                let sql = "SELECT series, from_at, until_at FROM trends WHERE source = 'metrics' AND kind = 'level'";
+                let mut truth = truth.clone();
+                truth.anomalies.retain(|planted| planted.kind == AnomalyKind::LevelShift);
+                Ok(anomalies(&truth, &windows(&read(sql).await?)?, 3 * SAMPLE_MINUTES))
             }
             LooksFor::Causes => {
                 let sql = "SELECT finding, from_at, to_at FROM explanations WHERE source = 'model_calls' AND rank = 1";
@@ -440,7 +448,7 @@ pub async fn causes_asked(engine: &Engine, who: &Principal) -> Result<Vec<Value>
     let mut asked = Vec::new();
     for (source, measure) in [
         ("hourly_errors", "count(*) FILTER (WHERE status <> 'ok') / count(*)"),
-        ("hourly_latency", "median(time_to_first_token_ms)"),
+        ("hourly_latency", "avg(time_to_first_token_ms)"),
     ] {
         let sql = format!(
             "SELECT DISTINCT '', started_at, ended_at FROM {HOURLY} WHERE source = '{source}' ORDER BY 2, 3"
@@ -449,6 +457,7 @@ pub async fn causes_asked(engine: &Engine, who: &Principal) -> Result<Vec<Value>
             asked.push(json!({
                 "measure": measure, "dimensions": ["provider", "model"],
                 "from": hours.start, "to": hours.end + TimeDelta::minutes(HOUR_MINUTES),
+                "before_from": hours.start - TimeDelta::days(CAUSE_DAYS),
             }));
         }
     }

@@ -85,6 +85,9 @@ async fn show(
     shown
 }
 
+/// Calls of which an hour has enough to say why it stands out.
+const CALLS_MIN: u64 = 50_000;
+
 /// What the demo runs with.
 struct Demonstration<'a> {
     engine: &'a Engine,
@@ -122,6 +125,7 @@ impl Demonstration<'_> {
                 "explain" if causes.is_empty() => {
                     Some("no hour stands out, of which a cause could be asked".to_owned())
                 }
+                "explain" => too_few(rows_of(&filled.datasets, "model_calls"), CALLS_MIN, "calls"),
                 "exec" => no_programs.cloned(),
                 "embedder_train" => no_encoder(self.settings).or_else(|| {
                     too_few(truth.duplicates.len() as u64, GROUPS_MIN as u64, "copies")

@@ -36,6 +36,8 @@ pub enum LooksFor {
     LikeMetrics,
     /// Values that were not known yet within what was forecast.
     HeldOutValues,
+    /// Levels of metrics that change for hours.
+    Levels,
     /// The provider of each hour that fails, and the model of each that is slow.
     Causes,
     /// Pairs of tickets that say the same.
@@ -77,6 +79,7 @@ impl LooksFor {
             Self::OddMetrics => "odd metrics",
             Self::LikeMetrics => "like metrics",
             Self::HeldOutValues => "held-out values",
+            Self::Levels => "levels",
             Self::Causes => "causes",
             Self::Copies => "copies",
             Self::SlowSteps => "slow steps",
@@ -126,6 +129,7 @@ pub fn steps(embedder: &str) -> Vec<Step> {
         step("anomalies", LooksFor::OddMetrics, "metrics", &[], json!({})),
         step("correlate", LooksFor::LikeMetrics, "metrics", &[], json!({})),
         step("forecast", LooksFor::HeldOutValues, "metrics", &[], json!({ "horizon": 24 })),
+        step("trends", LooksFor::Levels, "metrics", &[], json!({ "history": 20_000 })),
         step("duplicates", LooksFor::Copies, "tickets", &[], json!({})),
         step("sql", LooksFor::SlowSteps, "workflow_steps", &[], query(SLOW_STEPS)),
         hourly(LooksFor::ErrorBursts, "model_calls", &[HOURLY_ERRORS]),
