@@ -11,6 +11,7 @@
 //!   bins of 1/[`BINS_PER_DECADE`] of a decade; a q-value is rounded up by at most that much.
 
 use statrs::function::beta::beta_reg;
+use statrs::function::erf::erfc;
 
 /// Lags of the autocorrelation that enter the effective sample size, at most.
 const LAGS_MAX: usize = 100;
@@ -136,6 +137,14 @@ impl PValues {
     }
 }
 
+/// Probability of a standard normal value at least as far from zero.
+pub(crate) fn two_sided(z: f64) -> f64 {
+    if z.is_nan() {
+        return 1.0;
+    }
+    erfc(z.abs() / std::f64::consts::SQRT_2).clamp(0.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,5 +213,25 @@ mod tests {
         assert!((of_best(0.01, 49) - 0.388_9).abs() < 1e-3);
         assert!((of_best(1e-20, 49) / 4.9e-19 - 1.0).abs() < 1e-9);
         assert_eq!((of_best(1.0, 3), of_best(0.0, 3)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn the_tails_of_the_normal_distribution_are_those_of_scipy() {
+        // scipy 1.17.1: 2 * norm.sf(z)
+        for (z, expected) in
+            [(0.0, 1.0), (1.0, 0.317_310_507_862_914_1), (1.959_963_984_540_054, 0.05)]
+        {
+            assert!((two_sided(z) - expected).abs() < 1e-10, "{z}");
+            assert_eq!(two_sided(z), two_sided(-z));
+        }
+        assert!((two_sided(8.0) / 1.244_192_114_854_356_8e-15 - 1.0).abs() < 1e-6);
+        assert_eq!((two_sided(f64::INFINITY), two_sided(f64::NAN)), (0.0, 1.0));
+    }
+
+    #[test]
+    fn p_values_are_two_sided() {
+        // R: 2 * pnorm(-1.96)
+        assert!((two_sided(1.96) - 0.049_995_790_296_440_86).abs() < 1e-9);
+        assert_eq!((two_sided(-1.96), two_sided(0.0)), (two_sided(1.96), 1.0));
     }
 }

@@ -17,8 +17,6 @@
 //! statistic maximises over regions (Kulldorff, 1997), with a normal likelihood for sums of anything. By Cauchy and Schwarz
 //! z² is at most about the number of rows.
 
-use statrs::function::erf::erfc;
-
 use super::cells::Measure;
 use super::contribution::contribution;
 use super::tally::{Side, Tally};
@@ -140,11 +138,6 @@ fn influence(measure: Measure, side: &Side, value: f64) -> (f64, f64) {
         Measure::Sum => (1.0, 0.0),
         Measure::Ratio => (1.0 / side.d, value / side.d),
     }
-}
-
-/// Probability of a z at least as large in magnitude, when there is nothing but noise.
-pub fn p_value(z: f64) -> f64 {
-    erfc(z.abs() / std::f64::consts::SQRT_2)
 }
 
 #[cfg(test)]
@@ -305,12 +298,5 @@ mod tests {
                 assert!((squares - 1.0).abs() < 0.15, "{measure:?} {background:?}: {squares}");
             }
         }
-    }
-
-    #[test]
-    fn p_values_are_two_sided() {
-        // R: 2 * pnorm(-1.96)
-        assert!((p_value(1.96) - 0.049_995_790_296_440_86).abs() < 1e-9);
-        assert_eq!((p_value(-1.96), p_value(0.0)), (p_value(1.96), 1.0));
     }
 }

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 
 use super::cells::{Cells, Measure};
 use super::contribution::{Parts, contribution, interaction, parts, surprise};
-use super::excess::{Background, Excess, Judge, NET_MIN, UNITS_MIN, p_value};
+use super::excess::{Background, Excess, Judge, NET_MIN, UNITS_MIN};
 use super::search::{Candidate, Level, Search};
 use super::tally::{OfSum, OfUnits, Reading, Sums, Tally, total};
 use super::{Halted, Pair};
+use crate::significance::two_sided;
 
 /// Most pairs of a group that can be asked for.
 pub const DEPTH_LIMIT: usize = 4;
@@ -226,7 +227,7 @@ impl<S: Sums> Explaining<'_, S> {
         });
         explanation.outcome = match taken.is_empty() {
             false => Outcome::Found,
-            true if p_value(explanation.change_z) <= self.options.significance => Outcome::Even,
+            true if two_sided(explanation.change_z) <= self.options.significance => Outcome::Even,
             true => Outcome::Noise,
         };
         let own = self.own(&taken);
@@ -371,7 +372,7 @@ impl<S: Sums> Explaining<'_, S> {
     /// Of any group that was judged, each number of pairs having the same part of the probability.
     fn p(&self, group: &[Pair], z: f64, judged: &[u64]) -> f64 {
         let groups = judged.get(group.len() - 1).copied().unwrap_or(0).max(1) as f64;
-        (p_value(z) * groups * judged.len() as f64).min(1.0)
+        (two_sided(z) * groups * judged.len() as f64).min(1.0)
     }
 
     /// The cells of each finding that none before it has, and last those that none has.

@@ -106,7 +106,7 @@ fn a_finding_has_the_numbers_of_its_group() {
     let usual: f64 = 1350.0 / 1200.0;
     let variance = 250.0 + 1100.0 / 121.0 + usual * usual * (100.0 + 1100.0 / 121.0);
     assert_near(finding.z, 150.0 / variance.sqrt());
-    let p = 24.0 * excess::p_value(finding.z);
+    let p = 24.0 * crate::significance::two_sided(finding.z);
     assert!((finding.p / p - 1.0).abs() < 1e-9 && p < 1e-9);
     assert_eq!(found.rest, 0.0);
 }
@@ -483,36 +483,28 @@ fn no_numbers_bring_it_down() {
     }
 }
 
+/// Means of 83 rows of each line that ends in 0, and 250 of the others, with a variance of 2.
+fn means(lines: &[Line]) -> Cells {
+    let rows = |line: &Line| if line.0[1] == 0 { 83.0 } else { 250.0 };
+    let period = |value: fn(&Line) -> f64| Period {
+        numerators: lines.iter().map(|line| value(line) * rows(line)).collect(),
+        denominators: lines.iter().map(rows).collect(),
+        squares: Some(lines.iter().map(|line| (value(line).powi(2) + 2.0) * rows(line)).collect()),
+        rows: lines.iter().map(|line| rows(line) as u64).collect(),
+    };
+    let (earlier, later) = (period(|line| line.1), period(|line| line.2));
+    Cells::new(Measure::Ratio, dimensions(lines), earlier, later).unwrap()
+}
+
 #[test]
 fn a_change_is_told_of_the_rows_that_it_is_in_though_their_noise_is_that_of_all() {
     // Means of b: those that failed are slow later, the others as before.
     let lines = grid(&[3, 2], |_| 10.0, |of| if of == [1, 0] { 50.0 } else { 10.0 });
-    let rows = |of: &[u32]| if of[1] == 0 { 83.0 } else { 250.0 };
-    let period = |value: fn(&Line) -> f64| Period {
-        numerators: lines.iter().map(|line| value(line) * rows(&line.0)).collect(),
-        denominators: lines.iter().map(|line| rows(&line.0)).collect(),
-        squares: Some(
-            lines.iter().map(|line| (value(line).powi(2) + 2.0) * rows(&line.0)).collect(),
-        ),
-        rows: lines.iter().map(|line| rows(&line.0) as u64).collect(),
-    };
-    let (earlier, later) = (period(|line| line.1), period(|line| line.2));
-    let cells = Cells::new(Measure::Ratio, dimensions(&lines), earlier, later).unwrap();
-    let found = explained(&cells);
+    let found = explained(&means(&lines));
     assert_eq!(found.findings.len(), 1, "{found:?}");
     let pairs = [Pair { dimension: 0, value: 1 }, Pair { dimension: 1, value: 0 }];
     assert_eq!(found.findings[0].group, pairs);
     // Where all of b is slow it is b.
     let lines = grid(&[3, 2], |_| 10.0, |of| if of[0] == 1 { 50.0 } else { 10.0 });
-    let period = |value: fn(&Line) -> f64| Period {
-        numerators: lines.iter().map(|line| value(line) * rows(&line.0)).collect(),
-        denominators: lines.iter().map(|line| rows(&line.0)).collect(),
-        squares: Some(
-            lines.iter().map(|line| (value(line).powi(2) + 2.0) * rows(&line.0)).collect(),
-        ),
-        rows: lines.iter().map(|line| rows(&line.0) as u64).collect(),
-    };
-    let (earlier, later) = (period(|line| line.1), period(|line| line.2));
-    let cells = Cells::new(Measure::Ratio, dimensions(&lines), earlier, later).unwrap();
-    assert_eq!(explained(&cells).findings[0].group, pairs[..1]);
+    assert_eq!(explained(&means(&lines)).findings[0].group, pairs[..1]);
 }

@@ -34,7 +34,7 @@ pub(crate) use look::{Skipped, Tally, check_cancelled};
 pub(crate) use measure::{MeasureOf, read_measure};
 pub use params::EmptyAs;
 pub(crate) use params::{check_count, check_grid, series_params};
-pub(crate) use regular::{BUCKETS_MIN, Empty, Regular};
+pub(crate) use regular::{BUCKETS_MIN, Empty, Regular, is_about};
 pub(crate) use seasons::seasons;
 
 use crate::parameters::bad;
@@ -181,9 +181,9 @@ impl<'a> SeriesSource<'a> {
     }
 
     /// Of a measure, without the last interval where more rows may come to it: that of the newest row, whosesoever it is.
-    pub(crate) async fn closed(self, ctx: &RunContext) -> Result<Self> {
-        let Some(measure) = self.measure else { return Ok(self) };
-        let Some(newest) = self.newest(ctx).await? else { return Ok(self) };
+    /// `newest` is [what it says](Self::newest), which only a measure needs.
+    pub(crate) fn closed(self, newest: Option<i64>) -> Self {
+        let (Some(measure), Some(newest)) = (self.measure, newest) else { return self };
         let asked = self.to.map_or(i64::MAX, |to| measure.begin(to.timestamp_micros()));
         let to = DateTime::from_timestamp_micros(measure.begin(newest).min(asked));
         // Nor with a part of the first one.
@@ -192,7 +192,7 @@ impl<'a> SeriesSource<'a> {
             let begin = measure.begin(before).saturating_add(measure.interval.micros());
             DateTime::from_timestamp_micros(begin)
         });
-        Ok(Self { to: to.or(self.to), from: from.or(self.from), ..self })
+        Self { to: to.or(self.to), from: from.or(self.from), ..self }
     }
 
     /// The instant of the newest row, whosesoever it is, that is not in the future; none without rows.

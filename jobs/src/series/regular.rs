@@ -7,6 +7,15 @@ const EMPTY_MAX: f64 = 0.5;
 /// Buckets that a series must have.
 pub(crate) const BUCKETS_MIN: usize = 8;
 
+/// Lengths of an interval that differ by no more than this part are the same: the usual distance of samples that are not quite regular
+/// is another at every look.
+const INTERVAL_OFF_MAX: f64 = 0.02;
+
+/// Whether an interval of `micros` is that of `usual_us`.
+pub(crate) fn is_about(micros: i64, usual_us: i64) -> bool {
+    (micros - usual_us).unsigned_abs() as f64 <= INTERVAL_OFF_MAX * usual_us as f64
+}
+
 /// What an interval without samples is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Empty {

@@ -18,13 +18,13 @@
 //!
 //! O(n·length_min + n·pieces) for each of at most 28 segmentations; two of noise alone, about ten otherwise.
 
+use super::Present;
 use super::noise::{Ar1, of_differences, of_residuals};
 use super::outliers::drawn_in;
 use super::place::place;
 use super::segmentation::segment;
-use super::{Present, two_sided};
 use crate::series::spread::median;
-use crate::significance::of_best;
+use crate::significance::{of_best, two_sided};
 
 /// A change must lower the sum of squares by this times ln n times the long-run variance.
 pub const PENALTY: f64 = 2.5;

@@ -15,8 +15,9 @@
 //! with r(k) the autocorrelation of the ranks of the series less its slope, and k those lags alone where it is significant.
 //! S takes O(n log n) by counting inversions while merging, the correction O(n · lags).
 
+use super::Present;
 use super::slope::{self, Z_95};
-use super::{Present, two_sided};
+use crate::significance::two_sided;
 
 /// Level and slope, which were fitted.
 const FITTED: f64 = 2.0;

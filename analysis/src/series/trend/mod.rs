@@ -26,8 +26,6 @@ mod calibration;
 #[cfg(test)]
 mod samples;
 
-use statrs::function::erf::erfc;
-
 use super::spread::{MEAN_SIGMA_PART, Spread};
 
 /// The values of a series that are there, with their positions.
@@ -54,14 +52,6 @@ fn usual_distance(spread: &Spread) -> f64 {
     if spread.sigma > 0.0 { spread.sigma } else { MEAN_SIGMA_PART * spread.mean_sigma }
 }
 
-/// Probability of a standard normal value at least as far from zero.
-fn two_sided(z: f64) -> f64 {
-    if z.is_nan() {
-        return 1.0;
-    }
-    erfc(z.abs() / std::f64::consts::SQRT_2).clamp(0.0, 1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,18 +61,5 @@ mod tests {
         let present = Present::of(&[1.0, f64::NAN, 3.0, f64::INFINITY, 5.0, f64::NEG_INFINITY]);
         assert_eq!((present.at.as_slice(), present.len()), ([0, 2, 4].as_slice(), 3));
         assert_eq!(present.values, [1.0, 3.0, 5.0]);
-    }
-
-    #[test]
-    fn the_tails_of_the_normal_distribution_are_those_of_scipy() {
-        // scipy 1.17.1: 2 * norm.sf(z)
-        for (z, expected) in
-            [(0.0, 1.0), (1.0, 0.317_310_507_862_914_1), (1.959_963_984_540_054, 0.05)]
-        {
-            assert!((two_sided(z) - expected).abs() < 1e-10, "{z}");
-            assert_eq!(two_sided(z), two_sided(-z));
-        }
-        assert!((two_sided(8.0) / 1.244_192_114_854_356_8e-15 - 1.0).abs() < 1e-6);
-        assert_eq!((two_sided(f64::INFINITY), two_sided(f64::NAN)), (0.0, 1.0));
     }
 }

@@ -180,8 +180,7 @@ pub(super) async fn read(
 ) -> Result<Compared> {
     let rows = Rows::of(session, params).await?;
     let names = rows.dimensions(session, params).await?;
-    let is_there = rows.has_both(session).await?;
-    if names.is_empty() && is_there {
+    if names.is_empty() && rows.has_both(session).await? {
         let says = "expected some: no text or truth value of the dataset has 2 to 1000 values";
         return Err(bad(NAME, "dimensions", says));
     }

@@ -16,15 +16,12 @@ use super::backtest::LEVELS;
 use super::look::Forecast;
 use super::params::Params;
 use crate::run::context::RunContext;
-use crate::series::Regular;
+use crate::series::{Regular, is_about};
 
 /// Memory of a forecast that waits.
 const PENDING_BYTES: usize = 160;
 /// A forecast that nothing came to is not looked for longer after its instant than this.
 const WAIT_MAX_US: i64 = 90 * 86_400_000_000;
-
-/// Lengths of an interval that differ by no more than this part are the same.
-const INTERVAL_OFF_MAX: f64 = 0.02;
 
 /// What was said of one interval.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,9 +72,7 @@ impl Said {
 impl Regular {
     /// The value of the interval with that instant in its middle, where it is one of these and there is one.
     fn at(&self, at_us: i64, interval_us: i64) -> Option<f64> {
-        // Samples that are not quite regular have another usual distance at every look.
-        let off = (interval_us - self.interval_us).unsigned_abs() as f64;
-        if off > INTERVAL_OFF_MAX * interval_us as f64 {
+        if !is_about(self.interval_us, interval_us) {
             return None;
         }
         // Rounded to the nearest, whichever side of the last it lies on.

@@ -14,7 +14,7 @@ use super::backtest::{Choice, LEVELS, Origins, Tried, choose};
 use super::hierarchy::{Tree, agree, common_origins, least};
 use super::methods::{Means, Task, means};
 use super::params::Params;
-use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
+use crate::series::{Empty, Regular, Tally, check_cancelled, is_about, seasons};
 
 /// What is asked of every chunk.
 #[derive(Clone, Debug)]
@@ -122,11 +122,6 @@ pub(super) fn look(
 fn usual_interval(series: &[Samples]) -> Option<Span> {
     let mut intervals: Vec<f64> = series.iter().map(|one| one.interval_us as f64).collect();
     median(&mut intervals).and_then(|micros| Span::from_micros(micros as i64))
-}
-
-/// Whether two lengths differ by what samples that are not quite regular do.
-fn is_about(a_us: i64, b_us: i64) -> bool {
-    (a_us - b_us).unsigned_abs() as f64 <= 0.02 * b_us as f64
 }
 
 /// What is said of each series by the method that is best for it.

@@ -127,8 +127,9 @@ impl Job for Forecast {
             let params = Self::params(params)?;
             let source = params.source();
             source.require_named(ctx).await?;
-            let source = source.closed(ctx).await?;
-            let newest = if params.keeps() { source.newest(ctx).await? } else { None };
+            let asks_newest = source.measure.is_some() || params.keeps();
+            let newest = if asks_newest { source.newest(ctx).await? } else { None };
+            let source = source.closed(newest);
             let waiting = match newest {
                 Some(newest_us) => accuracy::waiting(ctx, &params, newest_us).await?,
                 None => Kept::new(),

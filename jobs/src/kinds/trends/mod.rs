@@ -96,7 +96,8 @@ impl Job for Trends {
             let params = Self::params(params)?;
             let source = params.source();
             source.require_named(ctx).await?;
-            let source = source.closed(ctx).await?;
+            let newest = if source.measure.is_some() { source.newest(ctx).await? } else { None };
+            let source = source.closed(newest);
             let empty = source.empty(ctx, params.empty)?;
             let mut stage = ctx.stage("trends");
             let mut found = Found::default();
