@@ -3,6 +3,7 @@
 mod alter;
 mod export;
 mod files;
+mod insights;
 mod keys;
 mod models;
 mod pipelines;
@@ -19,6 +20,7 @@ use engine::RejectsMax;
 pub use alter::Alter;
 pub use export::{Export, ExportCommand, VerifyExport};
 pub use files::{Compact, Vacuum};
+pub use insights::{Insights, InsightsCommand, Metric, MetricCommand, Metrics};
 pub use keys::{Audit, AuditCommand, CreateKey, Keys, KeysCommand};
 pub use models::{Devices, Models, ModelsCommand, Pull};
 pub use pipelines::{Lineage, Pipeline, PipelineCommand, PipelineOfRun, Pipelines};
@@ -123,6 +125,12 @@ pub enum Command {
     Pipeline(Pipeline),
     /// List the pipelines
     Pipelines(Pipelines),
+    /// Keep measures of rows up to date as series: make or remove metrics
+    Metric(Metric),
+    /// List the metrics
+    Metrics(Metrics),
+    /// Show what matters of what jobs found, and say what is useful, known or wrong
+    Insights(Insights),
     /// Show what a dataset or model came from, and what came of it
     Lineage(Lineage),
     /// Show what waits, what is at work, and who works
@@ -499,6 +507,9 @@ impl Command {
             Self::Backfill(c) => c.json,
             Self::Pipeline(c) => c.json,
             Self::Pipelines(c) => c.json,
+            Self::Metric(c) => c.json,
+            Self::Metrics(c) => c.json,
+            Self::Insights(c) => c.json,
             Self::Lineage(c) => c.json,
             Self::Queue(c) => c.json,
             Self::Usage(c) => c.json,

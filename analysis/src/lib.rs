@@ -3,6 +3,8 @@
 //! What goes over millions of values in one call, and may go to a GPU, is a kernel; what is asked once for each pair of
 //! records or each series is here, so that it is optimised while the jobs that ask it compile fast.
 //!
+//! - [`alerts`]: when rows are a reason to alert, and what becomes of alerts.
+//! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`linkage`]: whether two records describe the same thing.
 //! - [`series`]: what is usual in a series, and what is not.
@@ -12,6 +14,8 @@
 //! - [`Cholesky`]: linear equations.
 //! - [`cosine`], [`has_direction`], [`vector_hash`], [`to_halves`]: one vector or two.
 
+pub mod alerts;
+pub mod association;
 pub mod change;
 mod cholesky;
 pub mod curve;

@@ -14,7 +14,7 @@ use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;
 
 /// Lags of the autocorrelation that enter the effective sample size, at most.
-const LAGS_MAX: usize = 100;
+pub(crate) const LAGS_MAX: usize = 100;
 /// Resolution of the counted p-values.
 const BINS_PER_DECADE: f64 = 100.0;
 /// p-values below 1e-300 are counted as that.

@@ -7,9 +7,8 @@
 
 /// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
 /// name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 56] = [
+pub(crate) const CONTROL_FIELDS: [&str; 55] = [
     "alert",
-    "alerts",
     "apiKeys",
     "backfill",
     "backfills",
@@ -27,7 +26,6 @@ pub(crate) const CONTROL_FIELDS: [&str; 56] = [
     "grants",
     "insight",
     "insightUpdates",
-    "insights",
     "job",
     "jobs",
     "key",
@@ -35,6 +33,7 @@ pub(crate) const CONTROL_FIELDS: [&str; 56] = [
     "lineage",
     "me",
     "measures",
+    "metricDefinitions",
     "model",
     "models",
     "node",

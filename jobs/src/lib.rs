@@ -16,9 +16,11 @@
 pub mod audit;
 mod control;
 mod expected;
+pub mod insight_feedback;
 mod job;
 mod keys;
 mod kinds;
+mod metrics;
 mod parameters;
 mod partition;
 mod pipelines;
@@ -43,9 +45,10 @@ pub use keys::{
 };
 pub use kinds::export::Exports;
 pub use kinds::{
-    Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, forecast, kind, kinds,
-    promote, trends, triage, triage_train, vector_index,
+    Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, forecast, insights,
+    kind, kinds, metric, promote, trends, triage, triage_train, vector_index,
 };
+pub use metrics::{METRICS_TEXT_MAX_BYTES, MetricDefinition, MetricState};
 pub use partition::Partition;
 pub use pipelines::{
     Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PIPELINE_TEXT_MAX_BYTES, PipelineEdge,

@@ -14,9 +14,11 @@ mod drop;
 mod export;
 mod guess;
 mod ingest;
+mod insights;
 mod keys;
 mod label;
 mod lineage;
+mod metrics;
 mod models;
 mod pipelines;
 mod progress;
@@ -72,6 +74,9 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
         Command::Pipeline(arguments) => pipelines::pipeline(arguments, settings, output).await,
         Command::Pipelines(_) => pipelines::pipelines(settings, output).await,
+        Command::Metric(arguments) => metrics::metric(arguments, settings, output).await,
+        Command::Metrics(_) => metrics::metrics(settings, output).await,
+        Command::Insights(arguments) => insights::insights(arguments, settings, output).await,
         Command::Lineage(arguments) => lineage::lineage(arguments, settings, output).await,
         Command::Queue(_) => queue::queue(settings, output).await,
         Command::Rerun(arguments) => rerun::rerun(arguments, settings, output).await,

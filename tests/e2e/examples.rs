@@ -1,12 +1,9 @@
 //! Every example of every page, as a reader would type it: those that answer, and those that are refused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -129,6 +126,10 @@ impl Reader {
             std::fs::create_dir_all(self.file("pipelines")).unwrap();
             std::fs::write(self.file("pipelines").join(file), text).unwrap();
             self.types(place, &format!("colonnade pipeline apply --check pipelines/{file}")).await;
+            return;
+        }
+        if text.starts_with("# metrics.toml") {
+            std::fs::write(self.file("metrics.toml"), text).unwrap();
             return;
         }
         std::fs::write(self.file("colonnade.toml"), text).unwrap();
@@ -328,58 +329,6 @@ fn commands(text: &str, with_prompts: bool) -> Vec<String> {
     found
 }
 
-fn write_orders(path: &Path) {
-    let columns: [(&str, ArrayRef); 2] = [
-        ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
-        ("amount", Arc::new(Float64Array::from(vec![1.5, 20.0, 3.25]))),
-    ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let file = std::fs::File::create(path).unwrap();
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-}
-
-/// What the words of people who look the same up twice are in two lists.
-fn write_people(path: &Path) {
-    let mut rows = String::from(
-        "rec_id, given_name, surname, street_number, address_1, address_2, suburb, postcode, state, date_of_birth, soc_sec_id\n",
-    );
-    let (names, surnames) =
-        (["sarah", "lachlan", "mia", "noah", "ruby"], ["berry", "waller", "nguyen", "white"]);
-    for (i, given) in names.iter().enumerate() {
-        for (j, surname) in surnames.iter().enumerate() {
-            let day = 10 + i * 4 + j;
-            let row = format!(
-                "{given}, {surname}, {day}, forbes street, , perth, 4{i}{j}0, wa, 196{i}02{day}, 70{i}{j}"
-            );
-            rows.push_str(&format!(
-                "rec-{i}{j}-org, {row}\nrec-{i}{j}-dup-0, {}\n",
-                row.replace("street", "stret")
-            ));
-        }
-    }
-    std::fs::write(path, rows).unwrap();
-}
-
-/// What two shops call the same forty things, and pairs of them that somebody looked at.
-fn write_shops(products: &Path, judged: &Path) {
-    let brands = ["acme", "globex", "initech", "umbrella"];
-    let things = ["drill", "kettle", "lamp", "mixer", "router"];
-    let (mut rows, mut pairs) =
-        (String::from("id,title,price\n"), String::from("id_a,id_b,is_duplicate\n"));
-    for number in 0..40 {
-        let (brand, thing) = (brands[number % 4], things[number % 5]);
-        let price = 20.0 + 1.5 * number as f64;
-        rows.push_str(&format!("a{number},{brand} {thing} x{number}0 black,{price}\n"));
-        rows.push_str(&format!("b{number},{thing} by {brand} x-{number}0,{}\n", price + 0.2));
-        pairs.push_str(&format!("a{number},b{number},true\n"));
-        pairs.push_str(&format!("a{number},b{},false\n", (number + 20) % 40));
-    }
-    std::fs::write(products, rows).unwrap();
-    std::fs::write(judged, pairs).unwrap();
-}
-
 #[tokio::test]
 async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     let mut reader = Reader::new(
@@ -389,7 +338,7 @@ async fn the_examples_of_the_readme_and_of_the_pages_on_queries_answer() {
     let demo = ["demo", "--rows", "100000", "--gpu", "off", "--no-serve", "--json"];
     assert!(colonnade(&reader.root(), &demo).await.status.success());
     std::fs::write(reader.file("train.csv"), made::tickets()).unwrap();
-    write_orders(&reader.file("orders.parquet"));
+    made::write_orders(&reader.file("orders.parquet"));
     reader.read("docs/sql.md").await;
     reader.read("docs/queries.md").await;
     reader.read("docs/exports.md").await;
@@ -440,9 +389,9 @@ async fn the_examples_of_the_page_on_embedding_answer_or_say_why_not() {
 async fn the_examples_of_the_page_on_duplicates_answer() {
     let mut reader = Reader::new(&[], &[("run embed ", "run embed --param embedder=ngram ")]);
     reader.has_tickets().await;
-    write_people(&reader.file("people.csv"));
+    made::write_people(&reader.file("people.csv"));
     reader.types("setup", "colonnade ingest people people.csv").await;
-    write_shops(&reader.file("products.csv"), &reader.file("judged.csv"));
+    made::write_shops(&reader.file("products.csv"), &reader.file("judged.csv"));
     reader.types("setup", "colonnade ingest products products.csv --create --key id").await;
     reader.types("setup", "colonnade ingest judged judged.csv --create").await;
     reader.read("docs/duplicates.md").await;
@@ -462,6 +411,25 @@ async fn the_examples_of_the_page_on_forecasts_answer() {
     }
     reader.read("docs/forecast.md").await;
     reader.read("docs/trends.md").await;
+}
+
+#[tokio::test]
+async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("checkouts.csv"), made::checkouts()).unwrap();
+    reader.read("docs/metrics.md").await;
+    let query = "{ insights(orderBy: [{rank: ASC}], first: 1) { nodes { kind subject headline startedAt } } }";
+    let first = reader.served().await.data(query).await["insights"]["nodes"][0].clone();
+    assert_eq!(first["subject"], "error_rate{region=eu}", "{first}");
+    assert!(first["startedAt"].as_str().unwrap().starts_with("2026-02-08T"), "{first}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_insights_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("metrics.csv"), made::samples()).unwrap();
+    reader.types("setup", "colonnade ingest metrics metrics.csv").await;
+    reader.read("docs/insights.md").await;
 }
 
 #[tokio::test]
@@ -570,6 +538,8 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/forecast.md",
         "docs/trends.md",
         "docs/explain.md",
+        "docs/metrics.md",
+        "docs/insights.md",
         "docs/first-week.md",
         "docs/specs.md",
         "docs/operations.md",

@@ -1,5 +1,11 @@
 //! Rows that examples of pages look at.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+
 /// Ten days of hours: `at,value`.
 pub fn hours() -> String {
     let row = |hour: u32| {
@@ -44,4 +50,77 @@ pub fn tickets() -> String {
         }
     }
     rows
+}
+
+/// Forty days of checkouts in two regions, `at,region,status,seconds`, of which one has errors on one evening.
+pub fn checkouts() -> String {
+    let mut rows = String::from("at,region,status,seconds\n");
+    for at in 0..40 * 24 * 120u32 {
+        let minute = at / 2;
+        let (day, hour) = (minute / 1_440, minute / 60 % 24);
+        let (month, date) = if day < 31 { (1, day + 1) } else { (2, day - 30) };
+        let region = if at % 2 == 0 { "eu" } else { "us" };
+        let is_bad = month == 2 && date == 8 && (18..22).contains(&hour) && region == "eu";
+        // Some errors there always are.
+        let chance = (at.wrapping_mul(2_654_435_761) >> 16) % 100;
+        let status = if chance < if is_bad { 60 } else { 10 } { "error" } else { "ok" };
+        let seconds = 1.0 + f64::from(chance % 50) / 25.0;
+        let minute = minute % 60;
+        rows.push_str(&format!(
+            "2026-{month:02}-{date:02}T{hour:02}:{minute:02}:00Z,{region},{status},{seconds}\n"
+        ));
+    }
+    rows
+}
+
+pub fn write_orders(path: &Path) {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+        ("amount", Arc::new(Float64Array::from(vec![1.5, 20.0, 3.25]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// What the words of people who look the same up twice are in two lists.
+pub fn write_people(path: &Path) {
+    let mut rows = String::from(
+        "rec_id, given_name, surname, street_number, address_1, address_2, suburb, postcode, state, date_of_birth, soc_sec_id\n",
+    );
+    let (names, surnames) =
+        (["sarah", "lachlan", "mia", "noah", "ruby"], ["berry", "waller", "nguyen", "white"]);
+    for (i, given) in names.iter().enumerate() {
+        for (j, surname) in surnames.iter().enumerate() {
+            let day = 10 + i * 4 + j;
+            let row = format!(
+                "{given}, {surname}, {day}, forbes street, , perth, 4{i}{j}0, wa, 196{i}02{day}, 70{i}{j}"
+            );
+            rows.push_str(&format!(
+                "rec-{i}{j}-org, {row}\nrec-{i}{j}-dup-0, {}\n",
+                row.replace("street", "stret")
+            ));
+        }
+    }
+    std::fs::write(path, rows).unwrap();
+}
+
+/// What two shops call the same forty things, and pairs of them that somebody looked at.
+pub fn write_shops(products: &Path, judged: &Path) {
+    let brands = ["acme", "globex", "initech", "umbrella"];
+    let things = ["drill", "kettle", "lamp", "mixer", "router"];
+    let (mut rows, mut pairs) =
+        (String::from("id,title,price\n"), String::from("id_a,id_b,is_duplicate\n"));
+    for number in 0..40 {
+        let (brand, thing) = (brands[number % 4], things[number % 5]);
+        let price = 20.0 + 1.5 * number as f64;
+        rows.push_str(&format!("a{number},{brand} {thing} x{number}0 black,{price}\n"));
+        rows.push_str(&format!("b{number},{thing} by {brand} x-{number}0,{}\n", price + 0.2));
+        pairs.push_str(&format!("a{number},b{number},true\n"));
+        pairs.push_str(&format!("a{number},b{},false\n", (number + 20) % 40));
+    }
+    std::fs::write(products, rows).unwrap();
+    std::fs::write(judged, pairs).unwrap();
 }

@@ -5,11 +5,13 @@
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
 //! 4. [`keep_rare`]: what happens often is usual.
 //!
-//! [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a grid comparable.
+//! [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
+//! grid comparable.
 
 pub mod hierarchy;
 pub mod level_shift;
 pub mod missing;
+pub mod online;
 mod rarity;
 pub mod robust;
 pub mod rows;

@@ -26,6 +26,8 @@ const UNITS: [(&str, i64); 7] = [
 ];
 
 impl Span {
+    /// One hour.
+    pub const HOUR: Self = Self { micros: 3_600_000_000 };
     /// One day.
     pub const DAY: Self = Self { micros: 86_400_000_000 };
     /// One week.

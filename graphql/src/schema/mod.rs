@@ -201,6 +201,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::keys::mutations())
         .chain(control::exports::mutations())
         .chain(control::reports::mutations())
+        .chain(control::metrics::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
         .field(control::labels::pairs_field());
@@ -243,6 +244,7 @@ fn control_query() -> Object {
         .field(control::explain::field())
         .field(control::exports::exports_field())
         .field(control::exports::export_field())
+        .field(control::metrics::query())
         .field(control::reports::templates_field());
     let schedules = control::schedules::queries().into_iter();
     schedules.chain(control::pipelines::queries()).fold(query, Object::field)
@@ -273,6 +275,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::keys::types().map(Type::from));
     types.extend(control::keys::enums().map(Type::from));
     types.extend(control::explain::types().map(Type::from));
+    types.extend(control::metrics::types().map(Type::from));
     types.extend(control::exports::types().map(Type::from));
     types.extend(control::exports::enums().map(Type::from));
     types.extend(control::reports::types().map(Type::from));

@@ -12,7 +12,9 @@ pub mod export;
 pub mod forecast;
 #[cfg(test)]
 mod generated;
+pub mod insights;
 pub mod maintain;
+pub mod metric;
 pub mod promote;
 pub mod report;
 pub mod sql;
@@ -46,7 +48,9 @@ static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
         Arc::new(explain::Explain),
         Arc::new(export::Export),
         Arc::new(forecast::Forecast),
+        Arc::new(insights::Insights),
         Arc::new(maintain::Maintain),
+        Arc::new(metric::Metric),
         Arc::new(promote::Promote),
         Arc::new(report::Report),
         Arc::new(sql::Sql),
@@ -155,6 +159,7 @@ mod tests {
             kinds().iter().filter_map(|kind| kind.outputs(&json!({})).ok()).flatten().collect();
         specs.extend([
             crate::registry::evaluations::spec(),
+            crate::insight_feedback::spec(),
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),
             crate::audit::audit_spec().unwrap(),

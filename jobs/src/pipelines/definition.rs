@@ -149,7 +149,8 @@ impl StepText {
     }
 }
 
-fn object(table: toml::Table) -> Map<String, Value> {
+/// A table as the same in JSON.
+pub(crate) fn object(table: toml::Table) -> Map<String, Value> {
     table.into_iter().map(|(name, value)| (name, json(value))).collect()
 }
 

@@ -29,6 +29,7 @@ use crate::schedules::{Schedule, ScheduleState, policy};
 pub(crate) use advance::{advance, begin, is_going_on};
 pub use definition::TEXT_MAX_BYTES as PIPELINE_TEXT_MAX_BYTES;
 use definition::check_steps;
+pub(crate) use definition::object;
 pub use graph::{Graph, PipelineEdge, PipelineNode};
 
 /// What stands in the place of a job kind.
@@ -134,28 +135,30 @@ impl Runner {
         self.check_pipelines(who, &asked).await?;
         let mut applied = Vec::with_capacity(asked.len());
         for one in &asked {
-            applied.push(self.apply(who, one.clone(), &asked).await?);
+            let became = self.upsert_schedule(who, one.clone(), &asked).await?;
+            applied.push((self.pipeline(who, &one.name).await?, became));
         }
         Ok(applied)
     }
 
-    async fn apply(
+    /// Makes a schedule what `asked` says, whether there was one of its name or not.
+    pub(crate) async fn upsert_schedule(
         &self,
         who: &Principal,
         asked: Schedule,
         beside: &[Schedule],
-    ) -> Result<(PipelineState, Applied)> {
+    ) -> Result<Applied> {
         let name = asked.name.clone();
         let Some(entry) = self.entry_of(who, &name).await? else {
             self.add_schedule_beside(who, asked, beside).await?;
-            return Ok((self.pipeline(who, &name).await?, Applied::Added));
+            return Ok(Applied::Added);
         };
         let there = Schedule::of(&entry)?;
         let mut asked = self.checked(who, asked, beside).await?;
         asked.created_by.clone_from(&there.created_by);
         asked.created_at = there.created_at;
         if asked.is_same(&there) {
-            return Ok((self.pipeline(who, &name).await?, Applied::Same));
+            return Ok(Applied::Same);
         }
         asked.created_by.clone_from(&who.subject);
         self.store().change_schedule(who.tenant.as_str(), &name, &asked.to_text()?).await?;
@@ -164,7 +167,7 @@ impl Runner {
             let up_to = self.place_now(who, &asked.trigger).await?;
             self.store().pause_schedule(who.tenant.as_str(), &name, Pause::End { up_to }).await?;
         }
-        Ok((self.pipeline(who, &name).await?, Applied::Changed))
+        Ok(Applied::Changed)
     }
 
     /// Fails with what is wrong with one of them, and makes nothing.

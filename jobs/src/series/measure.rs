@@ -2,12 +2,13 @@
 
 use analysis::series::Span;
 use arrow::datatypes::DataType;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datasets::{DatasetName, MeasureFormat, MeasureSpec};
 use engine::{Measure, Result, Semantics, Session};
 
-use super::{AT, SERIES, VALUE, microseconds};
+use super::{AT, ROWS, VALUE, microseconds};
 use crate::parameters::bad;
 
 /// Intervals are counted from here: 1970-01-05, a Monday.
@@ -70,28 +71,35 @@ impl MeasureOf<'_> {
         at_us - (at_us - ORIGIN_US).rem_euclid(self.interval.micros())
     }
 
-    /// A row for each series and interval that has rows.
-    pub(super) fn of_intervals(
+    /// A row for each group and interval that has rows: the groups, then [`AT`], [`VALUE`] and [`ROWS`].
+    pub(crate) fn of_intervals(
         &self,
         rows: DataFrame,
         measure: &Measure,
-        series: Expr,
+        groups: Vec<Expr>,
         at: Expr,
     ) -> Result<DataFrame> {
-        let mut parts: Vec<Expr> = Vec::new();
+        let mut parts: Vec<Expr> = vec![count(lit(1)).alias(ROWS)];
         let value = measure.value(None, |aggregate| {
             let name = format!("part_{}", parts.len());
             parts.push(aggregate.alias(&name));
             name
         })?;
-        // Not by `date_bin`, which counts in nanoseconds, and knows no instant beyond the year 2262.
+        let names = groups.iter().map(|group| group.schema_name().to_string());
+        let mut wanted: Vec<Expr> = names.map(ident).collect();
+        let value = cast(value, DataType::Float64).alias(VALUE);
+        wanted.extend([ident(AT), value, cast(ident(ROWS), DataType::Int64).alias(ROWS)]);
+        let mut groups = groups;
+        groups.push(self.begin_of(at).alias(AT));
+        Ok(rows.aggregate(groups, parts)?.select(wanted)?)
+    }
+
+    /// The beginning of the interval that an instant lies in. Not by `date_bin`, which counts in nanoseconds, and knows no instant
+    /// beyond the year 2262.
+    pub(crate) fn begin_of(&self, at: Expr) -> Expr {
         let (at, width) = (cast(at, DataType::Int64), lit(self.interval.micros()));
         let after = (at.clone() - lit(ORIGIN_US)) % width.clone();
         let begin = at - (after + width.clone()) % width;
-        let begin = cast(begin, microseconds());
-        let groups = vec![series.alias(SERIES), begin.alias(AT)];
-        let computed = rows.aggregate(groups, parts)?;
-        let value = cast(value, DataType::Float64);
-        Ok(computed.select(vec![ident(SERIES), ident(AT), value.alias(VALUE)])?)
+        cast(begin, microseconds())
     }
 }

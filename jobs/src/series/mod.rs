@@ -75,6 +75,8 @@ const GROUPS_MAX: usize = 1_000_000;
 pub(crate) const SERIES: &str = "series";
 pub(crate) const AT: &str = "at";
 pub(crate) const VALUE: &str = "value";
+/// How many rows a value of an interval was computed of.
+pub(crate) const ROWS: &str = "rows";
 
 impl<'a> SeriesSource<'a> {
     /// Fails with `BAD_INPUT` naming the parameter when a column is not there or of a wrong type.
@@ -102,7 +104,7 @@ impl<'a> SeriesSource<'a> {
     }
 
     /// The rows that are read, and what is their series and their instant.
-    async fn rows(&self, ctx: &RunContext) -> Result<(DataFrame, Expr, Expr)> {
+    pub(crate) async fn rows(&self, ctx: &RunContext) -> Result<(DataFrame, Expr, Expr)> {
         let mut frame = self.check(ctx.session()).await?.frame;
         let series = match self.series_column {
             Some(column) => cast(ident(column), DataType::Utf8),
@@ -137,7 +139,8 @@ impl<'a> SeriesSource<'a> {
             ])?);
         };
         let read = measure.read(ctx.session(), self.job, self.dataset)?;
-        measure.of_intervals(rows, &read, series, at)
+        let intervals = measure.of_intervals(rows, &read, vec![series.alias(SERIES)], at)?;
+        Ok(intervals.select(vec![ident(SERIES), ident(AT), ident(VALUE)])?)
     }
 
     /// The values of `columns`, which `parameter` names, beside each series: more than once where it has several.
@@ -413,13 +416,17 @@ pub(crate) fn check_instant(job: &str, series: &str, at_us: i64) -> Result<()> {
     Err(Error::user(Code::BadInput, format!("{job}: series {series:?}: {says}, {found}")))
 }
 
-fn microseconds() -> DataType {
+pub(crate) fn microseconds() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 fn instant(at: DateTime<Utc>) -> Expr {
-    let micros = Some(at.timestamp_micros());
-    lit(ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())))
+    instant_of(at.timestamp_micros())
+}
+
+/// An instant in microseconds.
+pub(crate) fn instant_of(at_us: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(at_us), Some("UTC".into())))
 }
 
 #[cfg(test)]

@@ -15,14 +15,15 @@ use jobs::{RunRecord, Runner};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::program;
+use super::fill::Truths;
 use super::steps::{HOURLY, LooksFor};
+use super::{matters, program};
 use crate::output::count;
 
 /// Distance of two samples of the generated metrics. A finding may be off by one of them.
-const SAMPLE_MINUTES: i64 = 5;
+pub(super) const SAMPLE_MINUTES: i64 = 5;
 /// The same of the series that are made by the hour.
-const HOUR_MINUTES: i64 = 60;
+pub(super) const HOUR_MINUTES: i64 = 60;
 /// Days before an hour that stands out, against which it is explained.
 const CAUSE_DAYS: i64 = 4;
 /// Of what was planted so much must be found, in percent: labels, teams and copies are judged, and not all can be right.
@@ -54,7 +55,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn new(planted: u64, found: u64, false_alarms: u64, notes: Vec<String>) -> Self {
+    pub(super) fn new(planted: u64, found: u64, false_alarms: u64, notes: Vec<String>) -> Self {
         Self { planted, found, missed: planted.saturating_sub(found), false_alarms, notes }
     }
 
@@ -79,6 +80,8 @@ pub struct Counted<'a> {
     pub who: &'a Principal,
     /// What was planted in the dataset that was looked at.
     pub truth: &'a Truth,
+    /// The same in all of them.
+    pub truths: &'a Truths,
     /// The run.
     pub record: &'a RunRecord,
     /// Rows of each dataset before it.
@@ -170,6 +173,8 @@ impl Counted<'_> {
             LooksFor::RowsExported => self.rows_exported().await,
             LooksFor::NumbersTold => self.numbers_told(&session).await,
             LooksFor::RowsKept => self.rows_kept().await,
+            LooksFor::RowsMeasured => rows_measured(&session).await,
+            LooksFor::WhatMatters => matters::counted(&session, self.truths).await,
         }
     }
 
@@ -240,7 +245,7 @@ impl Counted<'_> {
     }
 }
 
-fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> Findings {
+pub(super) fn anomalies(truth: &Truth, found: &[Window], slack_minutes: i64) -> Findings {
     let planted: Vec<Window> = truth
         .anomalies
         .iter()
@@ -422,7 +427,7 @@ fn first_of(batches: &[RecordBatch]) -> Result<&RecordBatch> {
     batch.ok_or_else(|| Error::internal("a count has no row"))
 }
 
-fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
+pub(super) fn numbers<const N: usize>(batches: &[RecordBatch]) -> Result<[u64; N]> {
     let batch = first_of(batches)?;
     let mut counts = [0; N];
     for (at, count) in counts.iter_mut().enumerate() {
@@ -440,6 +445,17 @@ pub async fn known_until(engine: &Engine, who: &Principal, samples: i64) -> Resu
     let found = session.collect(session.sql(sql).await?).await?;
     let newest = instant(first_of(&found)?, 0, 0)?;
     Ok(newest - TimeDelta::minutes(SAMPLE_MINUTES * (samples - 1)))
+}
+
+/// Rows of calls in intervals that are over, and those that the metric counted.
+async fn rows_measured(session: &Session) -> Result<Findings> {
+    let sql = "WITH ends AS (SELECT max(at) AS until FROM model_calls) SELECT (SELECT count(*) FROM model_calls, ends \
+               WHERE at < date_trunc('hour', until)) AS calls, \
+               (SELECT CAST(sum(value) AS BIGINT) FROM metric_values WHERE metric = 'calls') AS counted, \
+               (SELECT count(DISTINCT series) FROM metric_values WHERE metric = 'calls') AS series";
+    let [calls, counted, series] = numbers(&session.collect(session.sql(sql).await?).await?)?;
+    let note = format!("by the hour, as {series} series");
+    Ok(Findings::new(calls, counted.min(calls), counted.saturating_sub(calls), vec![note]))
 }
 
 /// What `explain` is asked: of each hour that stands out, why it does.
@@ -486,7 +502,7 @@ fn groups(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
     Ok(groups.into_values().collect())
 }
 
-fn windows(batches: &[RecordBatch]) -> Result<Vec<Window>> {
+pub(super) fn windows(batches: &[RecordBatch]) -> Result<Vec<Window>> {
     let mut windows = Vec::new();
     for batch in batches {
         let series = texts(batch, 0)?;
@@ -520,7 +536,7 @@ fn pairs(batches: &[RecordBatch]) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-fn texts(batch: &RecordBatch, column: usize) -> Result<Vec<String>> {
+pub(super) fn texts(batch: &RecordBatch, column: usize) -> Result<Vec<String>> {
     let texts =
         batch.column(column).as_string_opt::<i32>().ok_or_else(|| unexpected(batch, column))?;
     Ok(texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect())

@@ -29,8 +29,11 @@ pub struct Filled {
     /// Per dataset, in the order of ingest.
     pub datasets: Vec<DatasetSummary>,
     /// What was planted, by dataset.
-    pub truths: BTreeMap<&'static str, Truth>,
+    pub truths: Truths,
 }
+
+/// What was planted, by dataset.
+pub type Truths = BTreeMap<&'static str, Truth>;
 
 /// One dataset of the demo.
 #[derive(Debug, Serialize)]

@@ -6,6 +6,7 @@
 
 mod check;
 mod fill;
+mod matters;
 mod program;
 mod steps;
 mod summary;
@@ -24,7 +25,7 @@ use super::{close, open_to_run};
 use crate::cli::Demo;
 use crate::config::Settings;
 use crate::output::Output;
-use fill::DatasetSummary;
+use fill::{DatasetSummary, Truths};
 use steps::{LooksFor, Step, steps};
 use summary::{JobSummary, LeftOut, Summary};
 
@@ -137,7 +138,7 @@ impl Demonstration<'_> {
             };
             match why {
                 Some(why) => left_out.push(LeftOut { job: step.job.to_owned(), why }),
-                None => jobs.push(self.take(&step, truth, &causes).await?),
+                None => jobs.push(self.take(&step, &filled.truths, truth, &causes).await?),
             }
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -145,7 +146,13 @@ impl Demonstration<'_> {
     }
 
     /// One step, counted.
-    async fn take(&self, step: &Step, truth: &Truth, causes: &[Value]) -> Result<JobSummary> {
+    async fn take(
+        &self,
+        step: &Step,
+        truths: &Truths,
+        truth: &Truth,
+        causes: &[Value],
+    ) -> Result<JobSummary> {
         let asked = Instant::now();
         for &made in step.queries {
             self.run("sql", steps::query(made)).await?;
@@ -175,6 +182,7 @@ impl Demonstration<'_> {
             runner: self.runner,
             who: &self.who,
             truth,
+            truths,
             record: &record,
             rows_before: &rows_before,
         };

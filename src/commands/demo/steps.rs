@@ -70,6 +70,10 @@ pub enum LooksFor {
     NumbersTold,
     /// Rows that are there after files were put together.
     RowsKept,
+    /// Rows in the intervals of a metric.
+    RowsMeasured,
+    /// All that stands out of what was planted, in one list.
+    WhatMatters,
 }
 
 impl LooksFor {
@@ -96,6 +100,8 @@ impl LooksFor {
             Self::RowsExported => "rows exported",
             Self::NumbersTold => "numbers told",
             Self::RowsKept => "rows kept",
+            Self::RowsMeasured => "rows measured",
+            Self::WhatMatters => "what matters",
         }
     }
 }
@@ -170,6 +176,20 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             "tickets",
             &[],
             json!({ "name": "operations-week", "parameters": { "from": "2026-01-01" } }),
+        ),
+        step(
+            "metric",
+            LooksFor::RowsMeasured,
+            "model_calls",
+            &[],
+            json!({ "metric": "calls", "dimensions": ["provider", "model"] }),
+        ),
+        step(
+            "insights",
+            LooksFor::WhatMatters,
+            "metrics",
+            &[],
+            json!({ "anomalies": ["anomalies", HOURLY], "insights_max": 1_000 }),
         ),
         step(
             "maintain",

@@ -19,7 +19,7 @@ pub const EXACT_POINTS_MAX: usize = 3_000;
 /// Pairs that are drawn from longer series.
 pub const SAMPLED_PAIRS: usize = 3_000_000;
 /// The 97.5 % point of the normal distribution: intervals hold the slope in 95 of 100 cases.
-pub(super) const Z_95: f64 = 1.959_963_984_540_054;
+pub(crate) const Z_95: f64 = 1.959_963_984_540_054;
 
 /// A line through a series.
 #[derive(Clone, Copy, Debug, PartialEq)]

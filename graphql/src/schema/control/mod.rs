@@ -10,6 +10,7 @@ pub(crate) mod exports;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod labels;
+pub(crate) mod metrics;
 pub(crate) mod pipelines;
 pub(crate) mod reports;
 pub(crate) mod runs;

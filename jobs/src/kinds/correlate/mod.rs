@@ -6,6 +6,8 @@
 //! [`significance`]), and the best lag of each within a bound is looked for, because an effect comes after
 //! its cause. What was left out, and why, stands in the run's summary.
 //!
+//! Of the strongest pairs it is told what lies behind ([`behind`]): whether another series explains it, and whether it still is so.
+//!
 //! A pair is reported when its coefficient, or the one at its best lag, is at least `min_coefficient` and its
 //! false-discovery rate at most `max_q`. The rows of one source dataset are replaced together; where some
 //! series are named, those of pairs of these alone.
@@ -13,6 +15,7 @@
 //! Cost: reads every row twice (extents, then values); n²/2·m multiplications for n series of m buckets,
 //! times 2·max_lag + 1 for the lags. Memory: 8·n·m bytes for the matrix, at most half of the budget.
 
+mod behind;
 mod extent;
 mod grid;
 mod output;
@@ -70,6 +73,10 @@ impl Job for Correlate {
 
     fn description(&self) -> &'static str {
         "finds pairs of series that move together, at once or at a lag, with significance over all pairs"
+    }
+
+    fn revision(&self) -> u32 {
+        2
     }
 
     fn parameters_schema(&self) -> Value {
@@ -225,6 +232,7 @@ async fn compare(
 ) -> Result<()> {
     let execution = ctx.execution(ctx.memory_budget_bytes() / 4);
     let frame = report::Frame::of(&grid);
+    let interval = grid.interval;
 
     let mut stage = ctx.stage("prepare");
     stage.record.rows_in = grid.values.len() as u64;
@@ -278,6 +286,14 @@ async fn compare(
             Some((lagged, searches_all))
         }
     };
-    report.compared(report::Compared::new(&subjects, frame, tested, lagged));
+    let compared = report::Compared::new(&subjects, frame, tested, lagged);
+    let mut stage = ctx.stage("behind");
+    let links = compared.links();
+    stage.record.rows_in = links.len() as u64;
+    let (asked, pool) = (subjects.clone(), ctx.pool().clone());
+    let found = ctx.compute(move || Ok(behind::behind(&asked, &links, &pool))).await?;
+    stage.record.rows_out = found.len() as u64;
+    stage.finish();
+    report.compared(compared.with(&subjects, found, interval));
     Ok(())
 }

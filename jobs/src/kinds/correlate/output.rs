@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 
@@ -23,6 +25,19 @@ pub(super) struct Correlation {
     pub(super) interval_us: i64,
     pub(super) started_at: i64,
     pub(super) ended_at: i64,
+    /// `None` where it was not asked.
+    pub(super) told: Option<Told>,
+}
+
+/// What lies behind a pair.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
+    pub(super) origin: &'static str,
+    /// The series that explains most of it, and what remains given that.
+    pub(super) given: Option<(String, Option<f64>)>,
+    pub(super) course: Option<&'static str>,
+    /// When it becomes another, and the coefficients before and after.
+    pub(super) breaks: Option<(i64, [f64; 2])>,
 }
 
 /// The lag at which two series agree best.
@@ -112,6 +127,28 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             ColumnType::Text,
             "What was taken out first: seasonal, difference or none",
         ),
+        column(
+            "origin",
+            ColumnType::Text,
+            true,
+            "direct, explained by another series, or undecided; null beyond the strongest 2000 pairs of series that are compared together",
+        ),
+        column("given", ColumnType::Text, true, "The series that explains most of it"),
+        with_unit(float("remaining", "The coefficient that remains given that series"), "-1 to 1"),
+        column(
+            "course",
+            ColumnType::Text,
+            true,
+            "Over time: steady, breaks (changes once) or wavers; null where there are too few samples to tell",
+        ),
+        column(
+            "breaks_at",
+            ColumnType::Timestamp,
+            true,
+            "Of one that breaks: from when on it is another",
+        ),
+        with_unit(float("coefficient_before", "The coefficient before that"), "-1 to 1"),
+        with_unit(float("coefficient_after", "The same from then on"), "-1 to 1"),
     ];
     of_sources(
         name,
@@ -139,6 +176,10 @@ pub(super) fn batch(
         Arc::new(Int64Array::from_iter(found.iter().map(get))) as ArrayRef
     };
     let times = |get: &dyn Fn(&Correlation) -> i64| timestamps(found.iter().map(get));
+    let words = |get: &dyn Fn(&Told) -> Option<String>| {
+        let of = |c: &Correlation| c.told.as_ref().and_then(get);
+        Arc::new(StringArray::from_iter(found.iter().map(of))) as ArrayRef
+    };
     let columns = spec
         .columns
         .iter()
@@ -163,6 +204,17 @@ pub(super) fn batch(
                 "started_at" => times(&|c| c.started_at),
                 "ended_at" => times(&|c| c.ended_at),
                 "detrend" => texts(&|_| detrend.as_str().to_owned()),
+                "origin" => words(&|told| Some(told.origin.to_owned())),
+                "given" => words(&|told| told.given.as_ref().map(|(series, _)| series.clone())),
+                "remaining" => floats(&|c| c.told.as_ref()?.given.as_ref()?.1),
+                "course" => words(&|told| told.course.map(str::to_owned)),
+                "breaks_at" => {
+                    let at = |c: &Correlation| Some(c.told.as_ref()?.breaks?.0);
+                    let at = TimestampMicrosecondArray::from_iter(found.iter().map(at));
+                    Arc::new(at.with_timezone("UTC"))
+                }
+                "coefficient_before" => floats(&|c| Some(c.told.as_ref()?.breaks?.1[0])),
+                "coefficient_after" => floats(&|c| Some(c.told.as_ref()?.breaks?.1[1])),
                 other => {
                     return Err(Error::internal(format!(
                         "correlate: no value for column {other:?}"

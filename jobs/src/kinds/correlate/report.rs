@@ -7,9 +7,10 @@ use analysis::series::Span;
 use analysis::significance::{PValues, p_value};
 use serde_json::{Value, json};
 
+use super::behind::{Behind, Links};
 use super::extent::Cohort;
 use super::grid::Grid;
-use super::output::{BestLag, Correlation};
+use super::output::{BestLag, Correlation, Told};
 use super::pairs::{Kept, Lagged, Subjects, Tested};
 use super::params::Params;
 use super::prepare::Prepared;
@@ -28,6 +29,7 @@ pub(super) struct Frame {
 
 /// A pair with all that its row needs but the q-values.
 struct Candidate {
+    pair: (usize, usize),
     row: Correlation,
     bin: usize,
     lag_bin: Option<usize>,
@@ -106,6 +108,47 @@ impl Compared {
             .collect();
         Self { candidates, p_values: tested.p_values, lag_p_values, let_go }
     }
+
+    /// The pairs that may be reported, each with the larger of its coefficients and the lag of that.
+    pub(super) fn links(&self) -> Links {
+        let of = |candidate: &Candidate| {
+            let Correlation { coefficient, lag, .. } = &candidate.row;
+            let plain = if coefficient.is_nan() { 0.0 } else { *coefficient };
+            let link = match lag {
+                Some(lag) if lag.coefficient.abs() > plain.abs() => (lag.coefficient, lag.samples),
+                _ => (plain, 0),
+            };
+            (candidate.pair, link)
+        };
+        self.candidates.iter().map(of).collect()
+    }
+
+    /// The same with what lies behind some of them.
+    pub(super) fn with(
+        mut self,
+        subjects: &Subjects,
+        mut found: HashMap<(usize, usize), Behind>,
+        interval: Span,
+    ) -> Self {
+        for candidate in &mut self.candidates {
+            let Some(behind) = found.remove(&candidate.pair) else { continue };
+            let row = &mut candidate.row;
+            let bucket = |at: usize| {
+                // Of changes the first bucket has none.
+                let ended = subjects.prepared.cols.saturating_sub(1).saturating_sub(at) as i64;
+                row.ended_at.saturating_sub(ended.saturating_mul(interval.micros()))
+            };
+            row.told = Some(Told {
+                origin: behind.origin,
+                given: behind.given.map(|(third, remains)| {
+                    (subjects.prepared.series.get(third).cloned().unwrap_or_default(), remains)
+                }),
+                course: behind.course,
+                breaks: behind.breaks.map(|(at, sides)| (bucket(at), sides)),
+            });
+        }
+        self
+    }
 }
 
 fn candidate(
@@ -131,6 +174,7 @@ fn candidate(
         q: None,
     });
     Candidate {
+        pair: (row, col),
         bin: PValues::bin(p),
         lag_bin: lag.filter(|_| searched_all).map(|lag| PValues::bin(lag.p)),
         row: Correlation {
@@ -146,6 +190,7 @@ fn candidate(
             interval_us: 0,
             started_at: frame.started_at,
             ended_at: frame.ended_at,
+            told: None,
         },
     }
 }
@@ -213,7 +258,7 @@ impl<'a> Report<'a> {
         let mut rows: Vec<Correlation> = std::mem::take(&mut self.candidates)
             .into_iter()
             .filter_map(|candidate| {
-                let Candidate { mut row, bin, lag_bin } = candidate;
+                let Candidate { mut row, bin, lag_bin, .. } = candidate;
                 row.q = q[bin];
                 row.interval_us = self.interval.micros();
                 if let (Some(lag), Some(bin)) = (&mut row.lag, lag_bin) {

@@ -141,7 +141,7 @@ async fn series_that_move_together_are_found_at_once_and_at_a_lag_and_no_others(
     assert_eq!(record.summary["pairs_tested"], json!(66));
     assert_eq!(record.summary["interval"], json!("5m"));
     let stages: Vec<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
-    assert_eq!(stages, ["extents", "grid", "prepare", "pairs", "lags", "commit"]);
+    assert_eq!(stages, ["extents", "grid", "prepare", "pairs", "lags", "behind", "commit"]);
 }
 
 #[tokio::test]
@@ -288,4 +288,39 @@ async fn a_grid_that_does_not_fit_is_refused_with_both_numbers() {
     let tried: Vec<&str> = record.attempts.iter().map(|a| a.error.message.as_str()).collect();
     assert!(tried.len() == 1 && tried[0].contains("16777216 bytes"), "{tried:?}");
     assert!(error.message.contains("31457280 bytes"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn what_lies_behind_a_pair_is_told() {
+    let engine = engine().await;
+    let mut noise = Noise::new(5);
+    let count = 1_200;
+    let cause: Vec<f64> = (0..count).map(|_| noise.normal()).collect();
+    let mut of = |values: &dyn Fn(usize) -> f64, own: f64| -> Vec<f64> {
+        (0..count).map(|at| values(at) + own * noise.normal()).collect()
+    };
+    let first = of(&|at| cause[at], 0.7);
+    let second = of(&|at| cause[at], 0.7);
+    // One that goes with the first until the middle.
+    let fades = of(&|at| if at < 600 { first[at] } else { 0.0 }, 0.5);
+    let all =
+        [("cause", cause.clone()), ("first", first.clone()), ("second", second), ("until", fades)];
+    let all = all.map(|(name, values)| sampled(name, 3_600, values));
+    append(&engine, "metrics", &all).await;
+    let params = json!({ "detrend": "none", "max_lag": 0, "min_coefficient": 0.3 });
+    crate::testing::summary_of(&engine, "correlate", params).await;
+    let told = crate::testing::rows(
+        &engine,
+        "SELECT series_a, series_b, origin, given, round(abs(remaining), 1), course, CAST(CAST(breaks_at AS DATE) AS TEXT) \
+         FROM correlations WHERE series_a IN ('cause', 'first') AND series_b IN ('first', 'second', 'until') ORDER BY 1, 2",
+    )
+    .await;
+    let has = |text: &str| told.iter().any(|row| row.starts_with(text));
+    assert!(has("cause first direct"), "{told:?}");
+    assert!(has("first second explained cause 0.0 steady"), "{told:?}");
+    // 600 hours after the first of January it is the 26th.
+    assert!(
+        told.iter().any(|row| row.starts_with("first until") && row.ends_with("breaks 2026-01-26")),
+        "{told:?}"
+    );
 }

@@ -1,0 +1,360 @@
+//! What happened at a time: anomalies, trends, values that no forecast has, and changes that are explained.
+
+use std::collections::HashMap;
+
+use engine::Result;
+
+use super::super::finding::{Finding, Kind, quoted};
+use super::super::rows::Row;
+use super::{From, ROWS_MAX, line, sql_instant};
+use crate::series::words::{instant, number, severity};
+
+/// Distance from what was forecast, in halves of the interval of 95 %, from which on one value alone is told. Of normal values
+/// one in a hundred million is as far.
+const MISS_MIN: f64 = 3.0;
+/// The same of several in a row, and how many.
+const MISSES_MIN: f64 = 1.5;
+const MISSES_IN_A_ROW: usize = 4;
+/// A record says less than a change does.
+const RECORD_WEIGHT: f64 = 0.6;
+/// Scores of trends from which their severity counts: standard deviations of the noise, or of the test of a slope.
+const LEVEL_LIMIT: f64 = 2.0;
+const SLOPE_LIMIT: f64 = 3.0;
+/// The same of what carries a change.
+const CAUSE_LIMIT: f64 = 3.0;
+/// How much less sure a finding at its limit is than one at twice the limit.
+const AT_LIMIT: f64 = 0.5;
+
+/// One less the chance that a finding of this severity is noise: a half at the limit, and half of the rest for each limit more.
+fn confidence(severity: f64) -> f64 {
+    let limits = 1.0 / (1.0 - severity.clamp(0.0, 99.0) / 100.0);
+    1.0 - AT_LIMIT.powf(limits)
+}
+
+/// What is known of a finding of a series.
+struct OfSeries<'a> {
+    kind: Kind,
+    row: Row<'a>,
+    times: [&'static str; 2],
+    severity: f64,
+    confidence: f64,
+    reach: u64,
+    action: String,
+}
+
+impl From<'_> {
+    /// Of a row with source, series, interval_seconds and explanation.
+    fn of_series(
+        &self,
+        of: OfSeries<'_>,
+        key: &str,
+        units: &HashMap<String, HashMap<String, String>>,
+    ) -> Result<Finding> {
+        let row = of.row;
+        let (source, series) = (row.text("source")?.to_owned(), row.text("series")?.to_owned());
+        let [started_us, ended_us] = [row.instant(of.times[0])?, row.instant(of.times[1])?];
+        let interval_us = (row.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
+        let unit = units.get(&source).and_then(|units| units.get(&series));
+        let unit = unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let condition =
+            format!("source = {} AND series = {} AND {key}", quoted(&source), quoted(&series));
+        Ok(Finding {
+            kind: of.kind,
+            headline: format!("{series}{unit} of {source}: {}", row.text("explanation")?),
+            chart: line(&source, &series, started_us, ended_us, interval_us),
+            subject: series,
+            source,
+            started_us: started_us.min(ended_us),
+            ended_us: ended_us.max(started_us),
+            interval_us,
+            severity: of.severity,
+            confidence: of.confidence.clamp(0.0, 1.0),
+            reach: of.reach,
+            evidence: vec![self.evidence(condition)],
+            action: of.action,
+            also: Vec::new(),
+        })
+    }
+
+    async fn units_of(
+        &self,
+        rows: &super::Rows,
+    ) -> Result<HashMap<String, HashMap<String, String>>> {
+        let mut units = HashMap::new();
+        for row in rows.iter() {
+            let source = row.text("source")?;
+            if !units.contains_key(source) {
+                units.insert(source.to_owned(), self.units(source).await?);
+            }
+        }
+        Ok(units)
+    }
+
+    pub(super) async fn anomalies(&self) -> Result<Vec<Finding>> {
+        let sql = format!(
+            "SELECT source, series, kind, started_at, ended_at, severity, samples, interval_seconds, explanation FROM {} \
+             WHERE {} AND severity >= {} ORDER BY severity DESC, series, started_at LIMIT {ROWS_MAX}",
+            self.table(),
+            self.within("ended_at"),
+            self.gather.params.min_severity
+        );
+        let rows = self.rows(&sql).await?;
+        let units = self.units_of(&rows).await?;
+        let of = |row: Row<'_>| {
+            let severity = row.number("severity")?.unwrap_or(0.0);
+            let kind = row.text("kind")?;
+            let action = match kind {
+                "missing" | "stuck" => "look whether what sends the values still runs",
+                "level_shift" => {
+                    "ask what was changed then, and take it for the new usual if it is meant to stay"
+                }
+                _ => {
+                    "ask `explain` which rows carry it, and say `wrong` or `known` if it is nothing"
+                }
+            };
+            let key = format!(
+                "kind = {} AND started_at = {}",
+                quoted(kind),
+                sql_instant(row.instant("started_at")?)
+            );
+            let of = OfSeries {
+                kind: Kind::Anomaly,
+                row,
+                times: ["started_at", "ended_at"],
+                severity,
+                confidence: confidence(severity),
+                reach: row.count("samples")?,
+                action: action.to_owned(),
+            };
+            self.of_series(of, &key, &units)
+        };
+        rows.iter().map(of).collect()
+    }
+
+    pub(super) async fn trends(&self) -> Result<Vec<Finding>> {
+        let sql = format!(
+            "SELECT source, series, kind, at, score, p_value, interval_seconds, explanation, abs(score) AS strength FROM {} \
+             WHERE {} ORDER BY strength DESC, series, at LIMIT {ROWS_MAX}",
+            self.table(),
+            self.within("at"),
+        );
+        let rows = self.rows(&sql).await?;
+        let units = self.units_of(&rows).await?;
+        let mut found = Vec::new();
+        for row in rows.iter() {
+            let score = row.number("score")?.unwrap_or(0.0).abs();
+            let kind = row.text("kind")?;
+            let (of_kind, severity, action) = match kind {
+                "slope" => {
+                    let action = "see in how many days it reaches what it must not";
+                    (Kind::Slope, severity(score, SLOPE_LIMIT), action)
+                }
+                "season" => {
+                    let action = "forecast anew: what came each day or week comes otherwise";
+                    (Kind::Season, severity(score, LEVEL_LIMIT), action)
+                }
+                "level" => {
+                    let action = "ask what was changed then, and take it for the new usual if it is meant to stay";
+                    (Kind::Level, severity(score, LEVEL_LIMIT), action)
+                }
+                _ => {
+                    let action = "see whether it goes on";
+                    (Kind::Record, RECORD_WEIGHT * severity(score, LEVEL_LIMIT), action)
+                }
+            };
+            if severity < self.gather.params.min_severity {
+                continue;
+            }
+            let key =
+                format!("kind = {} AND at = {}", quoted(kind), sql_instant(row.instant("at")?));
+            let of = OfSeries {
+                kind: of_kind,
+                row,
+                times: ["at", "at"],
+                severity,
+                confidence: 1.0 - row.number("p_value")?.unwrap_or(1.0),
+                reach: 1,
+                action: action.to_owned(),
+            };
+            found.push(self.of_series(of, &key, &units)?);
+        }
+        Ok(found)
+    }
+
+    /// Values outside of their interval of 95 %: far outside, or several in a row. One in twenty is always outside.
+    pub(super) async fn forecasts(&self) -> Result<Vec<Finding>> {
+        // Of several forecasts of an interval the last one counts.
+        let sql = format!(
+            "SELECT source, series, at, value, actual, lower_95, upper_95, within_95, interval_seconds FROM (SELECT *, \
+             row_number() OVER (PARTITION BY source, question, series, at ORDER BY made_at DESC) AS nth FROM {} WHERE {}) \
+             WHERE nth = 1 AND NOT within_95 ORDER BY source, series, at LIMIT {}",
+            self.table(),
+            self.within("at"),
+            10 * ROWS_MAX
+        );
+        let rows = self.rows(&sql).await?;
+        let units = self.units_of(&rows).await?;
+        let mut found = Vec::new();
+        let mut run: Vec<(Row<'_>, f64)> = Vec::new();
+        for row in rows.iter() {
+            let follows = match run.last() {
+                None => true,
+                Some((last, _)) => {
+                    let apart = row.instant("at")?.saturating_sub(last.instant("at")?);
+                    let interval = (row.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
+                    row.text("series")? == last.text("series")?
+                        && row.text("source")? == last.text("source")?
+                        && apart <= interval.saturating_mul(3) / 2
+                }
+            };
+            if !follows {
+                found.extend(self.misses(&run, &units)?);
+                run.clear();
+            }
+            run.push((row, miss(row)?));
+        }
+        found.extend(self.misses(&run, &units)?);
+        Ok(found)
+    }
+
+    fn misses(
+        &self,
+        run: &[(Row<'_>, f64)],
+        units: &HashMap<String, HashMap<String, String>>,
+    ) -> Result<Option<Finding>> {
+        let Some((worst, far)) = run.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            return Ok(None);
+        };
+        let mean = run.iter().map(|(_, far)| far).sum::<f64>() / run.len() as f64;
+        let is_run = run.len() >= MISSES_IN_A_ROW && mean >= MISSES_MIN;
+        if *far < MISS_MIN && !is_run {
+            return Ok(None);
+        }
+        let severity = severity(*far, 1.0);
+        if severity < self.gather.params.min_severity {
+            return Ok(None);
+        }
+        let (first, last) = (run[0].0.instant("at")?, run[run.len() - 1].0.instant("at")?);
+        let (source, series) = (worst.text("source")?, worst.text("series")?);
+        let unit = units.get(source).and_then(|units| units.get(series));
+        let unit = unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let value =
+            |name: &str| Ok::<_, engine::Error>(number(worst.number(name)?.unwrap_or(f64::NAN)));
+        let several = match run.len() {
+            1 => String::new(),
+            count => format!(
+                "; {count} values in a row from {} to {} are outside",
+                instant(first),
+                instant(last)
+            ),
+        };
+        let interval_us = (worst.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
+        let condition = format!(
+            "source = {} AND series = {} AND at BETWEEN {} AND {} AND NOT within_95",
+            quoted(source),
+            quoted(series),
+            sql_instant(first),
+            sql_instant(last)
+        );
+        Ok(Some(Finding {
+            kind: Kind::ForecastMiss,
+            source: source.to_owned(),
+            subject: series.to_owned(),
+            started_us: first,
+            ended_us: last,
+            interval_us,
+            headline: format!(
+                "{series}{unit} of {source}: {} came at {}, where {} was forecast, with 95 % between {} and {}{several}",
+                value("actual")?,
+                instant(worst.instant("at")?),
+                value("value")?,
+                value("lower_95")?,
+                value("upper_95")?
+            ),
+            severity,
+            confidence: confidence(severity),
+            reach: run.len() as u64,
+            evidence: vec![self.evidence(condition)],
+            chart: line(source, series, first, last, interval_us),
+            action: "ask `explain` which rows carry it; forecast anew if it is to stay".to_owned(),
+            also: Vec::new(),
+        }))
+    }
+
+    pub(super) async fn explanations(&self) -> Result<Vec<Finding>> {
+        let sql = format!(
+            "SELECT whole.source, whole.question, whole.from_at, whole.to_at, whole.rows_after, whole.explanation AS says, \
+             first.finding, first.explanation AS carries, first.z, first.p_value, abs(first.z) AS strength FROM {0} AS whole JOIN {0} AS first \
+             ON first.source = whole.source AND first.question = whole.question AND first.rank = 1 \
+             WHERE whole.rank = 0 AND whole.outcome = 'found' AND {1} ORDER BY strength DESC, whole.question LIMIT {ROWS_MAX}",
+            self.table(),
+            self.within("whole.to_at"),
+        );
+        let rows = self.rows(&sql).await?;
+        let mut found = Vec::new();
+        for row in rows.iter() {
+            let severity = severity(row.number("z")?.unwrap_or(0.0).abs(), CAUSE_LIMIT);
+            if severity < self.gather.params.min_severity {
+                continue;
+            }
+            let (source, question) = (row.text("source")?, row.text("question")?);
+            let condition =
+                format!("source = {} AND question = {}", quoted(source), quoted(question));
+            let (started_us, ended_us) = (row.instant("from_at")?, row.instant("to_at")?);
+            found.push(Finding {
+                kind: Kind::Change,
+                source: source.to_owned(),
+                // What is asked, without when: the same of another day is another finding of one subject.
+                subject: what_of(question).to_owned(),
+                started_us,
+                ended_us,
+                interval_us: 0,
+                headline: format!("{source}: {}; {}", row.text("says")?, row.text("carries")?),
+                severity,
+                confidence: 1.0 - row.number("p_value")?.unwrap_or(1.0),
+                reach: row.count("rows_after")?,
+                chart: super::bars(self.name.as_str(), &condition, "finding"),
+                evidence: vec![self.evidence(condition)],
+                action: format!("look at the rows of {}", row.text("finding")?),
+                also: Vec::new(),
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// A question without its periods, of which the first begins behind the last comma but one.
+fn what_of(question: &str) -> &str {
+    let without = question.rsplit_once(", against ").map_or(question, |(before, _)| before);
+    without.rsplit_once(", ").map_or(without, |(what, _)| what)
+}
+
+/// How far a value is from its forecast, in halves of the interval of 95 % on its side.
+fn miss(row: Row<'_>) -> Result<f64> {
+    let value = |name: &str| Ok::<_, engine::Error>(row.number(name)?.unwrap_or(f64::NAN));
+    let (expected, actual) = (value("value")?, value("actual")?);
+    let side = if actual > expected { value("upper_95")? } else { value("lower_95")? };
+    let far = (actual - expected) / (side - expected);
+    // Where the interval has no width any other value is far.
+    Ok(if far.is_finite() { far.abs() } else { MISS_MIN })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confidence_is_a_half_at_the_limit_and_grows_with_each_limit_more() {
+        let says: Vec<f64> = [0.0, 50.0, 75.0].map(confidence).to_vec();
+        assert_eq!(says, [0.5, 0.75, 0.9375]);
+        assert!(confidence(100.0) <= 1.0 && confidence(-3.0) == 0.5);
+    }
+
+    #[test]
+    fn the_subject_of_a_question_is_what_is_asked_without_when() {
+        let question = "count(*) of calls where a IN (1, 2), 2026-01-02T00:00:00Z to 2026-01-03T00:00:00Z, against \
+                        2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z";
+        assert_eq!(what_of(question), "count(*) of calls where a IN (1, 2)");
+        assert_eq!(what_of("anything"), "anything");
+    }
+}

@@ -1,0 +1,215 @@
+//! Keeps a measure of a dataset's rows as series: one value for each interval and each combination of the values of some columns, in
+//! `metric_values`, where every job that looks at series reads them as they are.
+//!
+//! 1. [`reach`]: the intervals that rows came to since the run before, and those that are over since.
+//! 2. [`compute`]: the measure of all rows of these intervals, so that any measure can be kept, a quantile too; zeros between, where
+//!    the measure is a count or a sum.
+//! 3. The values take the place of those that were there of the same intervals.
+//!
+//! An interval is over when a row came that lies behind it. Rows that come late, to intervals that are over, are counted with them. Where
+//! rows went or changed all is computed anew. What a run gives does not depend on how many runs there were before.
+//!
+//! Cost: reads the rows of the intervals that it computes. Memory: the values that it computes.
+
+mod compute;
+mod output;
+mod params;
+mod reach;
+#[cfg(test)]
+mod tests;
+
+use arrow::datatypes::DataType;
+use datasets::{DatasetName, DatasetSpec};
+use engine::{Measure, Result, Session};
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+use compute::Asked;
+use output::Points;
+pub use params::Params;
+use reach::{Marks, Reach, reach};
+
+use crate::job::{Job, Outcome};
+use crate::parameters::{self, bad};
+use crate::run::context::{Place, RunContext};
+use crate::series::{EmptyAs, MeasureOf, SeriesSource};
+use crate::tables::input::is_text;
+
+/// The kind's name.
+const NAME: &str = "metric";
+/// Memory of a row while it is read: a guess for the estimate only.
+const ROW_BYTES: usize = 64;
+
+/// The job kind.
+pub struct Metric;
+
+/// Reads parameters, and checks them.
+pub(crate) fn read(params: &Value) -> Result<Params> {
+    let params: Params = parameters::read(NAME, params)?;
+    params.check()?;
+    Ok(params)
+}
+
+impl Job for Metric {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "keeps a measure of a dataset's rows as series, one value for each interval"
+    }
+
+    fn parameters_schema(&self) -> Value {
+        parameters::schema::<Params>()
+    }
+
+    fn canonical(&self, params: &Value) -> Result<Value> {
+        parameters::canonical(&read(params)?)
+    }
+
+    fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Ok(vec![read(params)?.dataset])
+    }
+
+    fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
+        Ok(vec![output::spec(read(params)?.output)])
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a Session,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
+        Box::pin(async move {
+            let params = read(params)?;
+            let (time_column, _) = declared(session, &params)?;
+            check(session, &params, &source(&params, &time_column)).await?;
+            Ok(vec![output::spec(params.output.clone())])
+        })
+    }
+
+    fn row_bytes(&self) -> usize {
+        ROW_BYTES
+    }
+
+    fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let params = read(params)?;
+            let (time_column, unit) = declared(ctx.session(), &params)?;
+            let source = source(&params, &time_column);
+            let of_rows = check(ctx.session(), &params, &source).await?;
+            let measure = measure(&params);
+            let Some(newest) = source.newest(ctx).await? else {
+                let says = format!("{} has no rows that are not in the future", params.dataset);
+                return Ok(nothing(&params, &says));
+            };
+            let closed_us = measure.begin(newest);
+            let mut stage = ctx.stage("metric");
+            let reach = reach(ctx, &params, &time_column, &measure, closed_us).await?;
+            let (stretches, told) = match &reach {
+                Reach::Nothing(version) => {
+                    let says = format!("no row of {} came after version {version}", params.dataset);
+                    return Ok(nothing(&params, &says));
+                }
+                Reach::Some(since) if since.stretches.is_empty() => {
+                    let says = "rows came only to the interval that is not over";
+                    return Ok(nothing(&params, says));
+                }
+                Reach::Some(since) => {
+                    let facts = json!({ "from_version": since.version, "stretches": since.stretches.len() });
+                    (Some(since.stretches.as_slice()), facts)
+                }
+                Reach::All(because) => (None, json!({ "all_because": because })),
+            };
+            let is_zero = match params.empty {
+                EmptyAs::Zero => true,
+                EmptyAs::Missing => false,
+                EmptyAs::Auto => of_rows.is_total(),
+            };
+            let asked = Asked {
+                source: &source,
+                measure: &measure,
+                of_rows: &of_rows,
+                closed_us,
+                stretches,
+                is_zero,
+            };
+            let (mut points, rows) = compute::values(ctx, &params, &asked).await?;
+            asked.filled(ctx, &params, &mut points).await?;
+            stage.record.rows_in = rows;
+            stage.record.rows_out = points.values().map(|of| of.len() as u64).sum();
+            stage.facts(told.clone());
+            stage.finish();
+            let version = ctx.input(&params.dataset)?.version;
+            let spec = output::spec(params.output.clone());
+            let batch = output::batch(&spec, &params, unit.as_deref(), version.0, &points)?;
+            let marks = Marks::of(&params)?.kept(version, closed_us);
+            let place = Place::Of(asked.replaced(&params));
+            ctx.commit_rows(spec, place, vec![batch], marks).await?;
+            Ok(Outcome { summary: summary(&params, &points, rows, told) })
+        })
+    }
+}
+
+/// The column of instants, and what the values are in.
+fn declared(session: &Session, params: &Params) -> Result<(String, Option<String>)> {
+    let spec = session.catalog().datasets.get(&params.dataset).map(|entry| &entry.spec);
+    let Some(spec) = spec else {
+        return Err(bad(NAME, "dataset", format!("there is no dataset {}", params.dataset)));
+    };
+    let Some(time) = params.time_column.clone().or_else(|| spec.time_column.clone()) else {
+        let says = format!("expected a column: dataset {} declares none", params.dataset);
+        return Err(bad(NAME, "time_column", says));
+    };
+    let of_measure = spec.measures.iter().find(|measure| measure.name == params.measure);
+    let unit = params.unit.clone().or_else(|| of_measure.and_then(|measure| measure.unit.clone()));
+    Ok((time, unit))
+}
+
+fn measure(params: &Params) -> MeasureOf<'_> {
+    MeasureOf { text: &params.measure, interval: params.interval }
+}
+
+fn source<'a>(params: &'a Params, time_column: &'a str) -> SeriesSource<'a> {
+    SeriesSource {
+        job: NAME,
+        dataset: &params.dataset,
+        series_column: None,
+        time_column,
+        value_column: "",
+        only: &[],
+        from: None,
+        to: None,
+        condition: params.condition.as_deref(),
+        measure: Some(measure(params)),
+    }
+}
+
+/// Checks what is asked against the columns of the dataset; the measure.
+async fn check(session: &Session, params: &Params, source: &SeriesSource<'_>) -> Result<Measure> {
+    let table = source.check(session).await?;
+    for dimension in &params.dimensions {
+        table.check("dimensions", dimension, "a text, truth value or whole number", |t| {
+            t.is_integer() || is_text(t) || *t == DataType::Boolean
+        })?;
+    }
+    measure(params).read(session, NAME, &params.dataset)
+}
+
+fn nothing(params: &Params, says: &str) -> Outcome {
+    let says = format!("{says}; nothing was committed");
+    Outcome { summary: json!({ "metric": params.metric(), "values": 0, "nothing_new": says }) }
+}
+
+fn summary(params: &Params, points: &Points, rows: u64, told: Value) -> Value {
+    let all = || points.values().flatten();
+    json!({
+        "metric": params.metric(),
+        "source": params.dataset,
+        "series": points.len(),
+        "values": all().count(),
+        "values_missing": all().filter(|(_, point)| point.value.is_none()).count(),
+        "rows": rows,
+        "read": told,
+    })
+}

@@ -1,0 +1,249 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use analysis::Noise;
+use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+use datasets::ColumnType;
+use engine::{Engine, WriteMode};
+use serde_json::{Value, json};
+
+use super::NAME;
+use crate::testing::{engine, refusal_of, rows, summary_of, write};
+
+/// Monday 2026-01-05, in seconds.
+const BEGIN_S: i64 = 1_767_571_200;
+const HOUR_S: i64 = 3_600;
+
+/// Calls: seconds since the beginning, the model, what it took.
+async fn calls(engine: &Engine, mode: WriteMode, rows: &[(i64, Option<&str>, f64)]) {
+    let at = TimestampMicrosecondArray::from_iter_values(
+        rows.iter().map(|row| (BEGIN_S + row.0) * 1_000_000),
+    );
+    let model = StringArray::from_iter(rows.iter().map(|row| row.1));
+    let took = Float64Array::from_iter_values(rows.iter().map(|row| row.2));
+    let columns = [
+        ("at", ColumnType::Timestamp, Arc::new(at.with_timezone("UTC")) as ArrayRef),
+        ("model", ColumnType::Text, Arc::new(model)),
+        ("took", ColumnType::Float64, Arc::new(took)),
+    ];
+    write(engine, "calls", mode, &columns).await;
+}
+
+fn asked(more: &Value) -> Value {
+    let mut params = json!({ "dataset": "calls", "time_column": "at", "metric": "m" });
+    for (name, value) in more.as_object().unwrap() {
+        params[name] = value.clone();
+    }
+    params
+}
+
+async fn values(engine: &Engine, output: &str) -> Vec<String> {
+    let hour = format!("CAST((date_part('epoch', at) - {BEGIN_S}) / 3600 AS INT)");
+    rows(
+        engine,
+        &format!("SELECT series, {hour}, value, rows FROM {output} ORDER BY metric, series, at"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn counts_have_zeros_between_and_none_before_their_first_row_or_in_what_is_not_over() {
+    let engine = engine().await;
+    let some = [
+        (0, Some("a"), 1.0),
+        (10, Some("a"), 2.0),
+        (3 * HOUR_S, Some("a"), 3.0),
+        (HOUR_S, Some("b"), 4.0),
+        (HOUR_S, None, 4.0),
+        // Not over.
+        (4 * HOUR_S, Some("b"), 5.0),
+    ];
+    calls(&engine, WriteMode::Append, &some).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({ "dimensions": ["model"] }))).await;
+    assert_eq!(
+        (&summary["series"], &summary["values"], &summary["rows"]),
+        (&json!(3), &json!(10), &json!(5))
+    );
+    assert!(
+        summary["read"]["all_because"].as_str().unwrap().contains("no values of an earlier run")
+    );
+    let expected = [
+        "m{model=(none)} 1 1.0 1",
+        "m{model=(none)} 2 0.0 0",
+        "m{model=(none)} 3 0.0 0",
+        "m{model=a} 0 2.0 2",
+        "m{model=a} 1 0.0 0",
+        "m{model=a} 2 0.0 0",
+        "m{model=a} 3 1.0 1",
+        "m{model=b} 1 1.0 1",
+        "m{model=b} 2 0.0 0",
+        "m{model=b} 3 0.0 0",
+    ];
+    assert_eq!(values(&engine, "metric_values").await, expected);
+    let dimensions =
+        rows(&engine, "SELECT DISTINCT dimensions FROM metric_values ORDER BY 1").await;
+    assert_eq!(dimensions, [r#"{"model":"a"}"#, r#"{"model":"b"}"#, r#"{"model":null}"#]);
+}
+
+#[tokio::test]
+async fn a_mean_is_missing_where_there_are_no_rows_and_zero_where_that_is_asked_for() {
+    let engine = engine().await;
+    let some = [(0, None, 1.0), (60, None, 4.0), (2 * HOUR_S, None, 7.0), (3 * HOUR_S, None, 0.0)];
+    calls(&engine, WriteMode::Append, &some).await;
+    summary_of(&engine, NAME, asked(&json!({ "measure": "avg(took)" }))).await;
+    assert_eq!(values(&engine, "metric_values").await, ["m 0 2.5 2", "m 2 7.0 1"]);
+    let zero = json!({ "measure": "avg(took)", "empty": "zero", "output": "zeros" });
+    summary_of(&engine, NAME, asked(&zero)).await;
+    assert_eq!(values(&engine, "zeros").await, ["m 0 2.5 2", "m 1 0.0 0", "m 2 7.0 1"]);
+    let missing = json!({ "empty": "missing", "output": "missing" });
+    summary_of(&engine, NAME, asked(&missing)).await;
+    assert_eq!(values(&engine, "missing").await, ["m 0 2.0 2", "m 2 1.0 1"]);
+    // Rows of which the condition is not true are none; the clock of what is over goes on by them.
+    let some = json!({ "where": "took > 3", "output": "some", "metric": null });
+    summary_of(&engine, NAME, asked(&some)).await;
+    let expected = ["count(*) 0 1.0 1", "count(*) 1 0.0 0", "count(*) 2 1.0 1"];
+    assert_eq!(values(&engine, "some").await, expected);
+}
+
+#[tokio::test]
+async fn a_run_reads_what_came_and_gives_what_one_over_all_does() {
+    for seed in 0..12 {
+        let engine = engine().await;
+        let mut noise = Noise::new(seed);
+        let mut now = 0.0;
+        let measure = ["count(*)", "sum(took)", "median(took)", "avg(took)"][seed as usize % 4];
+        let params = json!({ "measure": measure, "dimensions": ["model"] });
+        let mut told = Vec::new();
+        for _ in 0..6 {
+            let count = 1 + (noise.uniform() * 40.0) as usize;
+            let some: Vec<(i64, Option<&str>, f64)> = (0..count)
+                .map(|_| {
+                    now += noise.uniform() * 2_000.0;
+                    // One in ten comes late, sometimes before all that was there.
+                    let late =
+                        if noise.uniform() < 0.1 { noise.uniform() * 200_000.0 } else { 0.0 };
+                    let model =
+                        [None, Some("a"), Some("b"), Some("c")][(noise.uniform() * 4.0) as usize];
+                    ((now - late) as i64, model, (noise.uniform() * 100.0).floor())
+                })
+                .collect();
+            calls(&engine, WriteMode::Append, &some).await;
+            let summary = summary_of(&engine, NAME, asked(&params)).await;
+            told.push(summary["read"]["from_version"].clone());
+        }
+        assert!(told.iter().skip(1).any(|from| !from.is_null()), "seed {seed}: {told:?}");
+        let mut whole = asked(&params);
+        whole["output"] = json!("whole");
+        summary_of(&engine, NAME, whole).await;
+        let (parts, whole) =
+            (values(&engine, "metric_values").await, values(&engine, "whole").await);
+        assert_eq!(parts, whole, "seed {seed} {measure}");
+        assert!(parts.len() > 20);
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_is_told_and_rows_that_go_have_all_computed_anew() {
+    let engine = engine().await;
+    let hours = |hours: std::ops::Range<i64>| -> Vec<(i64, Option<&str>, f64)> {
+        hours.map(|hour| (hour * HOUR_S, Some("a"), hour as f64)).collect()
+    };
+    calls(&engine, WriteMode::Append, &hours(0..10)).await;
+    summary_of(&engine, NAME, asked(&json!({}))).await;
+    // Another metric commits to the same dataset in between, and touches no row of this one.
+    summary_of(&engine, NAME, asked(&json!({ "metric": "other", "measure": "sum(took)" }))).await;
+    // Rows of the interval that is not over.
+    calls(&engine, WriteMode::Append, &[(9 * HOUR_S + 1, None, 1.0)]).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert!(summary["nothing_new"].as_str().unwrap().contains("not over"), "{summary}");
+    calls(&engine, WriteMode::Append, &hours(10..12)).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert_eq!((&summary["values"], &summary["rows"]), (&json!(2), &json!(3)), "{summary}");
+    let of = |metric: &str| {
+        format!(
+            "SELECT count(*), min(value), max(value) FROM metric_values WHERE metric = '{metric}'"
+        )
+    };
+    assert_eq!(rows(&engine, &of("m")).await, ["11 1.0 2.0"]);
+    assert_eq!(rows(&engine, &of("other")).await, ["9 0.0 8.0"]);
+    // Everything is another.
+    calls(&engine, WriteMode::Overwrite, &hours(3..8)).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert!(summary["read"]["all_because"].as_str().is_some(), "{summary}");
+    assert_eq!(rows(&engine, &of("m")).await, ["4 1.0 1.0"]);
+    assert_eq!(rows(&engine, &of("other")).await, ["9 0.0 8.0"]);
+    let summary = summary_of(&engine, NAME, asked(&json!({ "full": true }))).await;
+    assert_eq!(summary["read"]["all_because"], "`full` is asked for");
+    // It goes on from there.
+    calls(&engine, WriteMode::Append, &hours(8..9)).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert_eq!(summary["values"], 1, "{summary}");
+}
+
+#[tokio::test]
+async fn a_value_that_could_be_taken_for_another_is_in_quotes() {
+    let engine = engine().await;
+    let some = [
+        (0, Some("a,model=b"), 1.0),
+        (0, Some("(none)"), 1.0),
+        (0, Some(""), 1.0),
+        (0, None, 1.0),
+        (2 * HOUR_S, Some("x y"), 1.0),
+        (3 * HOUR_S, None, 1.0),
+    ];
+    calls(&engine, WriteMode::Append, &some).await;
+    let asked = asked(&json!({ "dimensions": ["model"], "empty": "missing" }));
+    summary_of(&engine, NAME, asked).await;
+    let series = rows(&engine, "SELECT series FROM metric_values ORDER BY 1").await;
+    let expected = [
+        r#"m{model=""}"#,
+        r#"m{model="(none)"}"#,
+        r#"m{model="a,model=b"}"#,
+        "m{model=(none)}",
+        "m{model=x y}",
+    ];
+    assert_eq!(series, expected);
+}
+
+#[tokio::test]
+async fn bad_parameters_are_refused_by_name() {
+    let engine = engine().await;
+    calls(&engine, WriteMode::Append, &[(0, None, 1.0)]).await;
+    let long = "x".repeat(201);
+    for (params, says) in [
+        (json!({ "measure": "sum(tok)" }), "parameter \"measure\""),
+        (json!({ "measure": "model" }), "parameter \"measure\""),
+        (json!({ "measure": "max(model)" }), "expected a number"),
+        (
+            json!({ "time_column": null }),
+            "parameter \"time_column\": expected a column: dataset calls declares none",
+        ),
+        (json!({ "time_column": "took" }), "expected a timestamp or date, found Float64"),
+        (
+            json!({ "dimensions": ["mode"] }),
+            "has no column \"mode\"; expected one of at, model, took",
+        ),
+        (json!({ "dimensions": ["took"] }), "expected a text, truth value or whole number"),
+        (json!({ "dimensions": ["model", "model"] }), "\"model\" stands there twice"),
+        (
+            json!({ "dimensions": ["a", "b", "c", "d", "e", "f", "g", "h", "i"] }),
+            "expected at most 8 columns, found 9",
+        ),
+        (json!({ "where": "tok > 1" }), "parameter \"where\""),
+        (json!({ "interval": "500ms" }), "expected 1 s at least, found 500ms"),
+        (
+            json!({ "metric": long }),
+            "expected 1 to 200 bytes without control characters, found 201 bytes",
+        ),
+        (json!({ "metric": " " }), "expected 1 to 200 bytes"),
+        (json!({ "dataset": "nowhere" }), "nowhere"),
+    ] {
+        let refusal = refusal_of(&engine, NAME, asked(&params)).await;
+        assert!(refusal.contains(says), "{params}: {refusal}");
+    }
+    // No row but in the future.
+    let far = [(1_000_000_000, None, 1.0)];
+    calls(&engine, WriteMode::Overwrite, &far).await;
+    let summary = summary_of(&engine, NAME, asked(&json!({}))).await;
+    assert!(summary["nothing_new"].as_str().unwrap().contains("not in the future"), "{summary}");
+}

@@ -1,0 +1,283 @@
+//! Metrics that are defined once and kept up to date: a schedule of the job `metric` on changes of its dataset, by the metric's name.
+//!
+//! ```toml
+//! [[metric]]
+//! name = "error_rate"
+//! dataset = "model_calls"
+//! measure = "count(*) FILTER (WHERE status = 'error') / count(*)"
+//! dimensions = ["model"]
+//! interval = "1h"
+//! ```
+
+use chrono::DateTime;
+use datasets::{DatasetName, toml_problem};
+use engine::{Code, Error, Principal, Result, did_you_mean};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::kinds::metric;
+use crate::parameters;
+use crate::pipelines::{Applied, object};
+use crate::run::runner::{RunHandle, RunRequest, Runner};
+use crate::schedules::{Schedule, ScheduleState, Trigger, check_name};
+
+/// Longest text of definitions.
+pub const METRICS_TEXT_MAX_BYTES: usize = 256 << 10;
+/// Definitions of one text.
+const DEFINITIONS_MAX: usize = 500;
+/// What the name of a metric's schedule begins with.
+const SCHEDULE: &str = "metric-";
+/// A metric is computed no more often than once in so many seconds, unless it is said.
+const EVERY_SECONDS: u32 = 10;
+/// The job kind.
+const JOB: &str = "metric";
+
+/// What is measured, and how often at most.
+#[derive(Clone, Debug)]
+pub struct MetricDefinition {
+    name: String,
+    params: metric::Params,
+    every_seconds: u32,
+}
+
+/// A metric and how far it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct MetricState {
+    /// Its name.
+    pub name: String,
+    /// What is measured.
+    pub definition: metric::Params,
+    /// What keeps it up to date.
+    pub schedule: ScheduleState,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    #[serde(default)]
+    metric: Vec<toml::Table>,
+}
+
+impl MetricDefinition {
+    /// Reads a definition: `fields` are parameters of the job `metric`, beside `every_seconds`. BAD_INPUT names the metric and the field.
+    pub fn new(name: &str, mut fields: Map<String, Value>) -> Result<Self> {
+        check_name("metric", name)?;
+        check_name("metric", &format!("{SCHEDULE}{name}"))?;
+        let wrong = |says: String| Error::user(Code::BadInput, format!("metric {name}: {says}"));
+        let every_seconds = match fields.remove("every_seconds") {
+            None | Some(Value::Null) => EVERY_SECONDS,
+            Some(value) => {
+                value.as_u64().and_then(|seconds| u32::try_from(seconds).ok()).ok_or_else(|| {
+                    wrong(format!(
+                        "every_seconds: expected a whole number of seconds, found {value}"
+                    ))
+                })?
+            }
+        };
+        for (field, says) in [
+            ("metric", "its name is `name`"),
+            ("full", "a run of the job metric takes it: `colonnade run metric --param full=true`"),
+        ] {
+            if fields.contains_key(field) {
+                return Err(wrong(format!("{field}: {says}")));
+            }
+        }
+        if !fields.contains_key("dataset") {
+            return Err(wrong("dataset: expected the dataset whose rows are measured".to_owned()));
+        }
+        fields.insert("metric".to_owned(), name.into());
+        let params = metric::read(&Value::Object(fields))
+            .map_err(|e| e.while_doing(format_args!("metric {name}")))?;
+        Ok(Self { name: name.to_owned(), params, every_seconds })
+    }
+
+    /// Reads the definitions of a text in TOML, each a table `[[metric]]`. `source` is where it is from, for what is said of it.
+    pub fn from_toml(text: &str, source: &str) -> Result<Vec<Self>> {
+        let wrong = |says: String| Error::user(Code::BadInput, format!("{source}: {says}"));
+        if text.len() > METRICS_TEXT_MAX_BYTES {
+            let found = text.len();
+            return Err(wrong(format!(
+                "expected at most {METRICS_TEXT_MAX_BYTES} bytes, found {found}"
+            )));
+        }
+        let read: Text = toml::from_str(text).map_err(|e| wrong(toml_problem(text, &e)))?;
+        let found = read.metric.len();
+        if !(1..=DEFINITIONS_MAX).contains(&found) {
+            let says = format!("expected 1 to {DEFINITIONS_MAX} tables [[metric]], found {found}");
+            return Err(wrong(says));
+        }
+        let one = |(at, table): (usize, toml::Table)| {
+            let mut fields = object(table);
+            match fields.remove("name") {
+                Some(Value::String(name)) => {
+                    Self::new(&name, fields).map_err(|e| e.while_doing(source))
+                }
+                _ => Err(wrong(format!("[[metric]] {}: expected a text as `name`", at + 1))),
+            }
+        };
+        read.metric.into_iter().enumerate().map(one).collect()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dataset whose rows are measured.
+    pub fn dataset(&self) -> &DatasetName {
+        &self.params.dataset
+    }
+
+    fn schedule(&self) -> Result<Schedule> {
+        Ok(Schedule {
+            name: format!("{SCHEDULE}{}", self.name),
+            job: JOB.to_owned(),
+            params: parameters::canonical(&self.params)?,
+            gpu: None,
+            steps: Vec::new(),
+            trigger: Trigger::Change {
+                on_change: self.params.dataset.clone(),
+                rows_min: 1,
+                every_seconds: self.every_seconds,
+            },
+            priority: 0,
+            created_by: String::new(),
+            created_at: DateTime::UNIX_EPOCH,
+        })
+    }
+}
+
+impl Runner {
+    /// Makes metrics what `asked` says, whether there were some of their names or not: all of them, or where something is wrong with one,
+    /// none. What is new or changed is computed at once: answers with its run.
+    pub async fn define_metrics(
+        &self,
+        who: &Principal,
+        asked: &[MetricDefinition],
+    ) -> Result<Vec<(MetricState, Applied, Option<RunHandle>)>> {
+        let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
+        for (at, one) in asked.iter().enumerate() {
+            if asked.iter().skip(at + 1).any(|other| other.name == one.name) {
+                let says = format!("metric {}: there are two definitions of it", one.name);
+                return Err(Error::user(Code::BadInput, says));
+            }
+        }
+        self.check_metrics(who, asked).await?;
+        let mut made = Vec::with_capacity(asked.len());
+        for (one, schedule) in asked.iter().zip(&schedules) {
+            let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
+            let run = match applied {
+                Applied::Same => None,
+                Applied::Added | Applied::Changed => {
+                    let (job, params) = (JOB.to_owned(), schedule.params.clone());
+                    Some(
+                        self.submit(who, RunRequest { job, params, ..RunRequest::default() })
+                            .await?,
+                    )
+                }
+            };
+            made.push((self.metric(who, &one.name).await?, applied, run));
+        }
+        Ok(made)
+    }
+
+    /// Fails with what is wrong with one of them, and makes nothing.
+    pub async fn check_metrics(&self, who: &Principal, asked: &[MetricDefinition]) -> Result<()> {
+        let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
+        for (one, schedule) in asked.iter().zip(&schedules) {
+            let checked = self.checked(who, schedule.clone(), &schedules).await;
+            checked.map_err(|e| e.while_doing(format_args!("metric {}", one.name)))?;
+        }
+        Ok(())
+    }
+
+    /// The tenant's metrics, by name.
+    pub async fn metrics(&self, who: &Principal) -> Result<Vec<MetricState>> {
+        let all = self.schedules(who).await?.into_iter();
+        all.filter_map(|schedule| state(schedule).transpose()).collect()
+    }
+
+    /// One of them; NOT_FOUND where there is none.
+    pub async fn metric(&self, who: &Principal, name: &str) -> Result<MetricState> {
+        let all = self.metrics(who).await?;
+        if let Some(found) = all.iter().find(|metric| metric.name == name) {
+            return Ok(found.clone());
+        }
+        let near = did_you_mean(name, all.iter().map(|metric| metric.name.as_str()));
+        let says = near.unwrap_or_else(|| match all.len() {
+            0 => "there is none".to_owned(),
+            count => format!("there are {count}, which `colonnade metrics` lists"),
+        });
+        let shown: String = name.chars().take(80).collect();
+        let says = format!("metric {shown:?}: there is no such metric; {says}");
+        Err(Error::user(Code::NotFound, says))
+    }
+
+    /// Removes a metric: it is not kept up to date any more. Its values stay.
+    pub async fn remove_metric(&self, who: &Principal, name: &str) -> Result<MetricState> {
+        let last = self.metric(who, name).await?;
+        self.remove_schedule(who, &format!("{SCHEDULE}{name}")).await?;
+        Ok(last)
+    }
+}
+
+/// The metric that a schedule keeps up to date, if it does.
+fn state(schedule: ScheduleState) -> Result<Option<MetricState>> {
+    let Some(name) = schedule.schedule.name.strip_prefix(SCHEDULE) else { return Ok(None) };
+    if schedule.schedule.job != JOB {
+        return Ok(None);
+    }
+    let definition = metric::read(&schedule.schedule.params)?;
+    Ok(Some(MetricState { name: name.to_owned(), definition, schedule }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn definitions_are_read_and_refused_by_name() {
+        let good = "[[metric]]\nname = \"calls\"\ndataset = \"model_calls\"\n\n[[metric]]\nname = \"p95\"\n\
+                    dataset = \"model_calls\"\nmeasure = \"approx_percentile_cont(latency_ms, 0.95)\"\n\
+                    dimensions = [\"model\"]\ninterval = \"5m\"\nevery_seconds = 3\n";
+        let read = MetricDefinition::from_toml(good, "m.toml").unwrap();
+        let names: Vec<&str> = read.iter().map(MetricDefinition::name).collect();
+        assert_eq!(names, ["calls", "p95"]);
+        assert_eq!((read[0].every_seconds, read[1].every_seconds), (EVERY_SECONDS, 3));
+        assert_eq!(read[1].params.interval.to_string(), "5m");
+        assert_eq!(read[0].schedule().unwrap().name, "metric-calls");
+        let long = "x".repeat(57);
+        for (text, says) in [
+            ("", "m.toml: expected 1 to 500 tables [[metric]], found 0"),
+            ("[[metrics]]\n", "m.toml: "),
+            ("[[metric]]\ndataset = \"a\"\n", "[[metric]] 1: expected a text as `name`"),
+            ("[[metric]]\nname = \"a\"\n", "metric a: dataset: expected the dataset"),
+            (
+                "[[metric]]\nname = \"A\"\ndataset = \"b\"\n",
+                "metric \"A\": expected a name of 1 to 63",
+            ),
+            (
+                &format!("[[metric]]\nname = \"{long}\"\ndataset = \"b\"\n"),
+                "expected a name of 1 to 63",
+            ),
+            (
+                "[[metric]]\nname = \"a\"\ndataset = \"b\"\nmesure = \"count(*)\"\n",
+                "did you mean measure",
+            ),
+            (
+                "[[metric]]\nname = \"a\"\ndataset = \"b\"\nfull = true\n",
+                "metric a: full: a run of the job",
+            ),
+            (
+                "[[metric]]\nname = \"a\"\ndataset = \"b\"\nevery_seconds = -1\n",
+                "every_seconds: expected a whole number",
+            ),
+            ("[[metric]]\nname = \"a\"\ndataset = \"b\"\ninterval = 5\n", "interval"),
+        ] {
+            let error =
+                MetricDefinition::from_toml(text, "m.toml").map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(says), "{text:?}: {error}");
+        }
+    }
+}

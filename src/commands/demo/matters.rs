@@ -1,0 +1,90 @@
+//! What stands out of what was planted in all datasets, held against the one list of insights.
+
+use std::collections::BTreeMap;
+
+use ::datasets::generate::{AnomalyKind, Truth};
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
+use engine::{Result, Session};
+use jobs::evaluate::{Pair, score_pairs};
+
+use super::check::{Findings, HOUR_MINUTES, SAMPLE_MINUTES, anomalies, numbers, texts, windows};
+use super::fill::Truths;
+
+/// Of what was planted in a dataset these kinds are looked for among insights of a source, which may be off by so many minutes.
+type Look = (&'static str, &'static str, &'static [AnomalyKind], i64);
+
+const LOOKS: [Look; 4] = [
+    (
+        "metrics",
+        "metrics",
+        &[AnomalyKind::Spike, AnomalyKind::Dip, AnomalyKind::LevelShift, AnomalyKind::Gap],
+        3 * SAMPLE_MINUTES,
+    ),
+    ("hourly_errors", "model_calls", &[AnomalyKind::ErrorBurst], HOUR_MINUTES),
+    ("hourly_latency", "model_calls", &[AnomalyKind::LatencyRise], HOUR_MINUTES),
+    ("hourly_events", "events", &[AnomalyKind::EventBurst], HOUR_MINUTES),
+];
+
+/// Counts what was planted and is said.
+pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
+    let read = async |sql: &str| session.collect(session.sql(sql).await?).await;
+    let (mut planted, mut found, mut false_alarms) = (0, 0, 0);
+    let mut notes = Vec::new();
+    for (source, dataset, kinds, slack) in LOOKS {
+        let Some(truth) = truths.get(dataset) else { continue };
+        let mut truth: Truth = truth.clone();
+        truth.anomalies.retain(|of| kinds.contains(&of.kind));
+        let sql = format!(
+            "SELECT subject, started_at, ended_at FROM insights WHERE source = '{source}' \
+             AND kind IN ('anomaly', 'level', 'season', 'forecast_miss')"
+        );
+        let of = anomalies(&truth, &windows(&read(&sql).await?)?, slack);
+        planted += of.planted;
+        found += of.found;
+        false_alarms += of.false_alarms;
+        notes.extend(of.notes);
+    }
+    let mut pairs = Vec::new();
+    for batch in
+        read("SELECT subject FROM insights WHERE source = 'metrics' AND kind = 'correlation'")
+            .await?
+    {
+        for subject in texts(&batch, 0)? {
+            let (a, b) = subject.split_once(" and ").unwrap_or((&subject, ""));
+            pairs.push(Pair { series_a: a.to_owned(), series_b: b.to_owned(), lag_ms: 0 });
+        }
+    }
+    let truth =
+        truths.get("metrics").map(|truth| truth.correlations.as_slice()).unwrap_or_default();
+    let of = |pair: &::datasets::generate::PlantedCorrelation| Pair {
+        series_a: pair.a.clone(),
+        series_b: pair.b.clone(),
+        lag_ms: 0,
+    };
+    let score = score_pairs(&truth.iter().map(of).collect::<Vec<_>>(), &pairs, 0);
+    planted += truth.len() as u64;
+    found += score.found.len() as u64;
+    false_alarms += score.false_pairs.len() as u64;
+    let copies =
+        "SELECT count(*) FROM insights WHERE source = 'tickets' AND kind = 'duplicates'";
+    let [copies] = numbers(&read(copies).await?)?;
+    if truths.get("tickets").is_some_and(|truth| !truth.duplicates.is_empty()) {
+        planted += 1;
+        found += copies.min(1);
+    }
+    notes.push(format!("of {}", by_kind(session).await?));
+    Ok(Findings::new(planted, found, false_alarms, notes))
+}
+
+/// How many insights are of each kind, in words.
+async fn by_kind(session: &Session) -> Result<String> {
+    let sql = "SELECT arrow_cast(kind, 'Utf8'), count(*) FROM insights GROUP BY kind";
+    let mut kinds: BTreeMap<String, i64> = BTreeMap::new();
+    for batch in session.collect(session.sql(sql).await?).await? {
+        let counts = batch.column(1).as_primitive::<Int64Type>();
+        kinds.extend(texts(&batch, 0)?.into_iter().zip(counts.values().iter().copied()));
+    }
+    let words = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+    Ok(words.collect::<Vec<_>>().join(", "))
+}
