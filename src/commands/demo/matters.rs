@@ -66,8 +66,7 @@ pub async fn counted(session: &Session, truths: &Truths) -> Result<Findings> {
     planted += truth.len() as u64;
     found += score.found.len() as u64;
     false_alarms += score.false_pairs.len() as u64;
-    let copies =
-        "SELECT count(*) FROM insights WHERE source = 'tickets' AND kind = 'duplicates'";
+    let copies = "SELECT count(*) FROM insights WHERE source = 'tickets' AND kind = 'duplicates'";
     let [copies] = numbers(&read(copies).await?)?;
     if truths.get("tickets").is_some_and(|truth| !truth.duplicates.is_empty()) {
         planted += 1;

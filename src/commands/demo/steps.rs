@@ -189,7 +189,8 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             LooksFor::WhatMatters,
             "metrics",
             &[],
-            json!({ "anomalies": ["anomalies", HOURLY], "insights_max": 1_000 }),
+            // What was planted weakly, too: the defaults tell what is worth a person's time.
+            json!({ "anomalies": ["anomalies", HOURLY], "insights_max": 1_000, "min_severity": 10, "min_score": 4 }),
         ),
         step(
             "maintain",
