@@ -5,16 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, StringArray};
 use datafusion::logical_expr::{ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{
-    Code, Commit, CommitLabel, Engine, Error, Principal, Result, WriteMode, did_you_mean,
-};
+use engine::{Code, Commit, Engine, Error, Principal, Result, did_you_mean};
 
 use crate::parameters::dataset_name;
 use crate::run::record::now;
 use crate::tables::columns::{column, timestamps};
+use crate::texts::labels::append;
 
 /// Longest comment, in bytes.
 const COMMENT_MAX_BYTES: usize = 4_096;
@@ -105,7 +104,6 @@ pub async fn rate(
     }
     require_there(engine, who, dataset, id).await?;
     let one = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
-    let spec = spec();
     let columns: Vec<ArrayRef> = vec![
         one(id),
         one(verdict.as_str()),
@@ -113,10 +111,7 @@ pub async fn rate(
         timestamps(std::iter::once(now().timestamp_micros())),
         one(&who.subject),
     ];
-    let batch = RecordBatch::try_new(spec.arrow_schema(), columns)?;
-    engine.ensure_derived(who, &spec).await?;
-    let label = CommitLabel { operation: "rate insight".into(), ..CommitLabel::default() };
-    engine.write(who, &spec.name, WriteMode::Append, vec![batch], label).await
+    append(engine, who, &spec(), columns, "rate insight").await
 }
 
 async fn require_there(

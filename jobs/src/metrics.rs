@@ -10,7 +10,7 @@
 //! ```
 
 use chrono::DateTime;
-use datasets::{DatasetName, toml_problem};
+use datasets::toml_problem;
 use engine::{Code, Error, Principal, Result, did_you_mean};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,8 +29,6 @@ const DEFINITIONS_MAX: usize = 500;
 const SCHEDULE: &str = "metric-";
 /// A metric is computed no more often than once in so many seconds, unless it is said.
 const EVERY_SECONDS: u32 = 10;
-/// The job kind.
-const JOB: &str = "metric";
 
 /// What is measured, and how often at most.
 #[derive(Clone, Debug)]
@@ -123,15 +121,10 @@ impl MetricDefinition {
         &self.name
     }
 
-    /// The dataset whose rows are measured.
-    pub fn dataset(&self) -> &DatasetName {
-        &self.params.dataset
-    }
-
     fn schedule(&self) -> Result<Schedule> {
         Ok(Schedule {
             name: format!("{SCHEDULE}{}", self.name),
-            job: JOB.to_owned(),
+            job: metric::NAME.to_owned(),
             params: parameters::canonical(&self.params)?,
             gpu: None,
             steps: Vec::new(),
@@ -155,21 +148,14 @@ impl Runner {
         who: &Principal,
         asked: &[MetricDefinition],
     ) -> Result<Vec<(MetricState, Applied, Option<RunHandle>)>> {
-        let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
-        for (at, one) in asked.iter().enumerate() {
-            if asked.iter().skip(at + 1).any(|other| other.name == one.name) {
-                let says = format!("metric {}: there are two definitions of it", one.name);
-                return Err(Error::user(Code::BadInput, says));
-            }
-        }
-        self.check_metrics(who, asked).await?;
+        let schedules = self.checked_metrics(who, asked).await?;
         let mut made = Vec::with_capacity(asked.len());
         for (one, schedule) in asked.iter().zip(&schedules) {
             let applied = self.upsert_schedule(who, schedule.clone(), &schedules).await?;
             let run = match applied {
                 Applied::Same => None,
                 Applied::Added | Applied::Changed => {
-                    let (job, params) = (JOB.to_owned(), schedule.params.clone());
+                    let (job, params) = (metric::NAME.to_owned(), schedule.params.clone());
                     Some(
                         self.submit(who, RunRequest { job, params, ..RunRequest::default() })
                             .await?,
@@ -183,12 +169,27 @@ impl Runner {
 
     /// Fails with what is wrong with one of them, and makes nothing.
     pub async fn check_metrics(&self, who: &Principal, asked: &[MetricDefinition]) -> Result<()> {
+        self.checked_metrics(who, asked).await.map(drop)
+    }
+
+    /// What would keep them up to date.
+    async fn checked_metrics(
+        &self,
+        who: &Principal,
+        asked: &[MetricDefinition],
+    ) -> Result<Vec<Schedule>> {
+        for (at, one) in asked.iter().enumerate() {
+            if asked[at + 1..].iter().any(|other| other.name == one.name) {
+                let says = format!("metric {}: there are two definitions of it", one.name);
+                return Err(Error::user(Code::BadInput, says));
+            }
+        }
         let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
         for (one, schedule) in asked.iter().zip(&schedules) {
             let checked = self.checked(who, schedule.clone(), &schedules).await;
             checked.map_err(|e| e.while_doing(format_args!("metric {}", one.name)))?;
         }
-        Ok(())
+        Ok(schedules)
     }
 
     /// The tenant's metrics, by name.
@@ -224,7 +225,7 @@ impl Runner {
 /// The metric that a schedule keeps up to date, if it does.
 fn state(schedule: ScheduleState) -> Result<Option<MetricState>> {
     let Some(name) = schedule.schedule.name.strip_prefix(SCHEDULE) else { return Ok(None) };
-    if schedule.schedule.job != JOB {
+    if schedule.schedule.job != metric::NAME {
         return Ok(None);
     }
     let definition = metric::read(&schedule.schedule.params)?;

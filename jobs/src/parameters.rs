@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// Reads the parameters of `job`; `null` means all defaults.
 pub(crate) fn read<P: DeserializeOwned>(job: &str, params: &Value) -> Result<P> {
@@ -97,6 +98,12 @@ pub(crate) fn check_times(
 /// The parameters as JSON: every field, in the order of the struct.
 pub(crate) fn canonical<P: Serialize>(params: &P) -> Result<Value> {
     serde_json::to_value(params).map_err(|e| Error::internal(format!("parameters as JSON: {e}")))
+}
+
+/// SHA-256 in hex of the parameters: what commits say of what they were made with.
+pub(crate) fn digest<P: Serialize>(params: &P) -> Result<String> {
+    let digest = Sha256::digest(canonical(params)?.to_string().as_bytes());
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The JSON schema of a parameter struct.

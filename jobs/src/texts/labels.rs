@@ -328,7 +328,8 @@ fn texts(texts: impl Iterator<Item = impl AsRef<str>>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(texts))
 }
 
-async fn append(
+/// Commits rows that a person said.
+pub(crate) async fn append(
     engine: &Engine,
     who: &Principal,
     spec: &DatasetSpec,

@@ -9,8 +9,7 @@ use jobs::explain::{Explanation, Finding, explain};
 use super::super::connection::AS_OF;
 use super::super::resolve::{argument, nullable, objects, part, state, text_argument};
 use super::super::scalars;
-use super::{big, json};
-use crate::error::bad_input;
+use super::{big, given, json};
 use crate::plan::as_of::as_of;
 
 const EXPLANATION: &str = "ChangeExplanation";
@@ -157,20 +156,7 @@ pub(crate) fn field() -> Field {
 
 async fn answer(context: &ResolverContext<'_>) -> Result<Explanation> {
     let state = state(context.ctx)?;
-    let mut params = serde_json::Map::new();
-    for (name, param) in PARAMS {
-        let Some(value) = argument(context, name) else { continue };
-        // Of one that stands alone the client may leave the brackets out.
-        let value = match value {
-            value if name == "dimensions" && !matches!(value, Value::List(_)) => {
-                Value::List(vec![value])
-            }
-            value => value,
-        };
-        let value = value.into_json();
-        let value = value.map_err(|error| bad_input(format!("explain.{name}: {error}")))?;
-        params.insert(param.to_owned(), value);
-    }
+    let params = given(context, "explain", PARAMS)?;
     let dataset = DatasetName::new(text_argument(context, "dataset").unwrap_or_default())?;
     let pin = as_of(argument(context, "asOf").as_ref())?;
     let session = state.session(&[(dataset, pin)]).await?;

@@ -7,12 +7,10 @@ use datasets::DatasetName;
 use engine::{Commit, Error, Result, Role};
 use jobs::insight_feedback::rate;
 use jobs::{MetricDefinition, MetricState};
-use serde_json::Map;
 
-use super::super::resolve::{argument, nullable, object, part, state, text_argument};
+use super::super::resolve::{nullable, object, part, state, text_argument};
 use super::super::scalars;
-use super::big;
-use crate::error::bad_input;
+use super::{big, given};
 
 const METRIC: &str = "MetricDefinition";
 const RATED: &str = "RatedInsight";
@@ -145,17 +143,8 @@ pub(crate) fn mutations() -> [Field; 3] {
 }
 
 fn definition(context: &ResolverContext<'_>) -> Result<MetricDefinition> {
-    let mut fields = Map::new();
-    for (name, field, _) in FIELDS {
-        match argument(context, name) {
-            None | Some(Value::Null) => {}
-            Some(value) => {
-                let value = value.into_json();
-                let value = value.map_err(|e| bad_input(format!("defineMetric.{name}: {e}")))?;
-                fields.insert(field.to_owned(), value);
-            }
-        }
-    }
+    let names = FIELDS.map(|(name, field, _)| (name, field));
+    let fields = given(context, "defineMetric", names)?;
     MetricDefinition::new(&text_argument(context, "name").unwrap_or_default(), fields)
 }
 

@@ -17,7 +17,35 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 
 use async_graphql::Value;
+use async_graphql::dynamic::ResolverContext;
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Map;
+
+use super::resolve::argument;
+use crate::error::bad_input;
+
+/// The arguments of a field that stand for parameters, under the names of those: `names` has both. Of a list of one the client may leave
+/// the brackets out.
+fn given(
+    context: &ResolverContext<'_>,
+    field: &str,
+    names: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> engine::Result<Map<String, serde_json::Value>> {
+    let mut given = Map::new();
+    for (name, parameter) in names {
+        let Some(value) = argument(context, name) else { continue };
+        let value = match value {
+            value if name == "dimensions" && !matches!(value, Value::List(_)) => {
+                Value::List(vec![value])
+            }
+            value => value,
+        };
+        let value = value.into_json();
+        let value = value.map_err(|error| bad_input(format!("{field}.{name}: {error}")))?;
+        given.insert(parameter.to_owned(), value);
+    }
+    Ok(given)
+}
 
 /// An instant as the scalar `DateTime`.
 fn instant(at: &DateTime<Utc>) -> Value {

@@ -36,7 +36,7 @@ use crate::series::{EmptyAs, MeasureOf, SeriesSource};
 use crate::tables::input::is_text;
 
 /// The kind's name.
-const NAME: &str = "metric";
+pub(crate) const NAME: &str = "metric";
 /// Memory of a row while it is read: a guess for the estimate only.
 const ROW_BYTES: usize = 64;
 

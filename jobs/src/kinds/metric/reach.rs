@@ -12,17 +12,14 @@ use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::prelude::DataFrame;
 use engine::{Code, CommitRecord, Result, Version};
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use super::params::Params;
 use crate::parameters;
-use crate::run::context::RunContext;
+use crate::run::context::{RunContext, is_still};
 use crate::series::{AT, MeasureOf, instant_of, microseconds};
 
 /// Commits that are looked back on for the last one of the metric.
 const HISTORY_COMMITS: [usize; 2] = [16, 2_000];
-/// Commits that leave all rows as they are.
-const STILL: [&str; 6] = ["create", "evolve", "compact", "vacuum", "drop", "restore"];
 /// Beginnings of the marks' names.
 const READ: &str = "colonnade-metric-read-";
 const CLOSED: &str = "colonnade-metric-closed-";
@@ -58,8 +55,7 @@ pub(super) struct Since {
 impl Marks {
     pub(super) fn of(params: &Params) -> Result<Self> {
         let asked = Params { full: false, ..params.clone() };
-        let digest = Sha256::digest(parameters::canonical(&asked)?.to_string().as_bytes());
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = parameters::digest(&asked)?;
         Ok(Self { read: format!("{READ}{digest}"), closed: format!("{CLOSED}{digest}") })
     }
 
@@ -75,9 +71,8 @@ impl Marks {
         if let (Some(read), Some(closed)) = (number(&self.read), number(&self.closed)) {
             return Some(Ok((Version(u64::try_from(read).ok()?), closed)));
         }
-        let is_still = commit.run_id.is_none() && STILL.contains(&commit.operation.as_str());
         let is_metric = commit.numbers.keys().any(|name| name.starts_with(READ));
-        match is_still || is_metric {
+        match is_still(commit) || is_metric {
             true => None,
             false => Some(Err(format!(
                 "version {} of it is no metric's ({})",

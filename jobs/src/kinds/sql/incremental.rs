@@ -13,18 +13,15 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, ident};
 use datasets::DatasetName;
-use engine::{Code, CommitRecord, Result, Version};
+use engine::{Code, Result, Version};
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use super::{NAME, Params};
 use crate::parameters::{self, bad};
-use crate::run::context::RunContext;
+use crate::run::context::{RunContext, is_still};
 
 /// How far back the last commit of a run is looked for: behind it there are only those that put files together.
 const HISTORY_COMMITS: [usize; 2] = [8, 1_000];
-/// Commits that leave all rows as they are.
-const STILL: [&str; 6] = ["create", "evolve", "compact", "vacuum", "drop", "restore"];
 
 /// What a run has to read.
 pub(super) enum Reach {
@@ -46,9 +43,7 @@ pub(super) struct Since {
 
 /// The name under which a commit says how far the input was read.
 pub(super) fn mark(params: &Params) -> Result<String> {
-    let digest = Sha256::digest(parameters::canonical(params)?.to_string().as_bytes());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("colonnade-read-{digest}"))
+    Ok(format!("colonnade-read-{}", parameters::digest(params)?))
 }
 
 /// What is to be read of `input`.
@@ -88,10 +83,6 @@ pub(super) async fn reach(ctx: &RunContext, params: &Params, input: &DatasetName
         return Ok(Reach::Nothing(from));
     }
     Ok(Reach::Since(Since { from, rows: changes.added, after: newest.version }))
-}
-
-fn is_still(commit: &CommitRecord) -> bool {
-    commit.run_id.is_none() && STILL.contains(&commit.operation.as_str())
 }
 
 async fn has_rows(ctx: &RunContext, frame: DataFrame) -> Result<bool> {

@@ -57,9 +57,6 @@ impl From<'_> {
             );
             let severity =
                 CORRELATION_SEVERITY * (r.abs() - COEFFICIENT_MIN) / (1.0 - COEFFICIENT_MIN);
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             found.push(Finding {
                 kind: Kind::Correlation,
                 source: source.to_owned(),
@@ -112,9 +109,6 @@ impl From<'_> {
                 _ => "of them".to_owned(),
             };
             let severity = severity(share.unwrap_or(0.0), COPIES_LIMIT);
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             let condition = format!("source = {}", quoted(source));
             found.push(Finding {
                 kind: Kind::Duplicates,
@@ -144,9 +138,6 @@ impl From<'_> {
             let (source, cluster) = (row.text("source")?, row.text("cluster_id")?);
             let members = row.count("members")?;
             let severity = severity(members as f64, CLUSTER_LIMIT);
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             let condition =
                 format!("source = {} AND cluster_id = {}", quoted(source), quoted(cluster));
             found.push(Finding {
@@ -182,7 +173,7 @@ impl From<'_> {
             let (texts, outside) = (row.count("texts")?, row.count("outside")?);
             let share = outside as f64 / texts.max(1) as f64;
             let severity = severity(share, OUTSIDE_LIMIT);
-            if texts < TEXTS_MIN || severity < self.gather.params.min_severity {
+            if texts < TEXTS_MIN {
                 continue;
             }
             let condition = format!(
@@ -226,9 +217,6 @@ impl From<'_> {
         for row in self.rows(&sql).await?.iter() {
             let (rows, column) = (row.count("rows")?, row.text("column_name")?);
             let severity = severity(rows as f64, REFUSED_LIMIT);
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             let day_us = row.instant("day")?;
             let condition = format!(
                 "rejected_at >= {} AND rejected_at < {} AND {}",

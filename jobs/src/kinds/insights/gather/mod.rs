@@ -47,10 +47,8 @@ impl Gather<'_> {
         for (at, (form, names)) in self.params.forms().into_iter().enumerate() {
             for name in names {
                 self.ctx.check()?;
-                let Some(version) = self.ctx.session().version(name) else { continue };
-                if self.ctx.inputs().iter().all(|input| input.dataset != *name) {
-                    continue;
-                }
+                let input = self.ctx.inputs().iter().find(|input| input.dataset == *name);
+                let Some(version) = input.map(|input| input.version) else { continue };
                 datasets += 1;
                 let from = From { gather: self, name, version };
                 let more = match form {
@@ -75,6 +73,7 @@ impl Gather<'_> {
             }
             self.ctx.progress(0.8 * (at + 1) as f64 / parts.max(1) as f64);
         }
+        found.retain(|finding: &Finding| finding.severity >= self.params.min_severity);
         Ok((found, datasets))
     }
 }

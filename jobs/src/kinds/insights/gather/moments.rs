@@ -10,7 +10,7 @@ use super::{From, ROWS_MAX, line, sql_instant};
 use crate::series::words::{instant, number, severity};
 
 /// Distance from what was forecast, in halves of the interval of 95 %, from which on one value alone is told. Of normal values
-/// one in a hundred million is as far.
+/// fewer than one in a hundred million are as far.
 const MISS_MIN: f64 = 3.0;
 /// The same of several in a row, and how many.
 const MISSES_MIN: f64 = 1.5;
@@ -31,6 +31,15 @@ fn confidence(severity: f64) -> f64 {
     1.0 - AT_LIMIT.powf(limits)
 }
 
+/// What the values of series are in, by source and series.
+type Units = HashMap<String, HashMap<String, String>>;
+
+/// The unit of a series in brackets; nothing where none is known.
+fn unit_of(units: &Units, source: &str, series: &str) -> String {
+    let unit = units.get(source).and_then(|units| units.get(series));
+    unit.map(|unit| format!(" ({unit})")).unwrap_or_default()
+}
+
 /// What is known of a finding of a series.
 struct OfSeries<'a> {
     kind: Kind,
@@ -44,18 +53,12 @@ struct OfSeries<'a> {
 
 impl From<'_> {
     /// Of a row with source, series, interval_seconds and explanation.
-    fn of_series(
-        &self,
-        of: OfSeries<'_>,
-        key: &str,
-        units: &HashMap<String, HashMap<String, String>>,
-    ) -> Result<Finding> {
+    fn of_series(&self, of: OfSeries<'_>, key: &str, units: &Units) -> Result<Finding> {
         let row = of.row;
         let (source, series) = (row.text("source")?.to_owned(), row.text("series")?.to_owned());
         let [started_us, ended_us] = [row.instant(of.times[0])?, row.instant(of.times[1])?];
         let interval_us = (row.number("interval_seconds")?.unwrap_or(0.0) * 1e6) as i64;
-        let unit = units.get(&source).and_then(|units| units.get(&series));
-        let unit = unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let unit = unit_of(units, &source, &series);
         let condition =
             format!("source = {} AND series = {} AND {key}", quoted(&source), quoted(&series));
         Ok(Finding {
@@ -76,11 +79,8 @@ impl From<'_> {
         })
     }
 
-    async fn units_of(
-        &self,
-        rows: &super::Rows,
-    ) -> Result<HashMap<String, HashMap<String, String>>> {
-        let mut units = HashMap::new();
+    async fn units_of(&self, rows: &super::Rows) -> Result<Units> {
+        let mut units = Units::new();
         for row in rows.iter() {
             let source = row.text("source")?;
             if !units.contains_key(source) {
@@ -162,9 +162,6 @@ impl From<'_> {
                     (Kind::Record, RECORD_WEIGHT * severity(score, LEVEL_LIMIT), action)
                 }
             };
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             let key =
                 format!("kind = {} AND at = {}", quoted(kind), sql_instant(row.instant("at")?));
             let of = OfSeries {
@@ -217,11 +214,7 @@ impl From<'_> {
         Ok(found)
     }
 
-    fn misses(
-        &self,
-        run: &[(Row<'_>, f64)],
-        units: &HashMap<String, HashMap<String, String>>,
-    ) -> Result<Option<Finding>> {
+    fn misses(&self, run: &[(Row<'_>, f64)], units: &Units) -> Result<Option<Finding>> {
         let Some((worst, far)) = run.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
             return Ok(None);
         };
@@ -231,13 +224,9 @@ impl From<'_> {
             return Ok(None);
         }
         let severity = severity(*far, 1.0);
-        if severity < self.gather.params.min_severity {
-            return Ok(None);
-        }
         let (first, last) = (run[0].0.instant("at")?, run[run.len() - 1].0.instant("at")?);
         let (source, series) = (worst.text("source")?, worst.text("series")?);
-        let unit = units.get(source).and_then(|units| units.get(series));
-        let unit = unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
+        let unit = unit_of(units, source, series);
         let value =
             |name: &str| Ok::<_, engine::Error>(number(worst.number(name)?.unwrap_or(f64::NAN)));
         let several = match run.len() {
@@ -294,9 +283,6 @@ impl From<'_> {
         let mut found = Vec::new();
         for row in rows.iter() {
             let severity = severity(row.number("z")?.unwrap_or(0.0).abs(), CAUSE_LIMIT);
-            if severity < self.gather.params.min_severity {
-                continue;
-            }
             let (source, question) = (row.text("source")?, row.text("question")?);
             let condition =
                 format!("source = {} AND question = {}", quoted(source), quoted(question));
