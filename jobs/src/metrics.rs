@@ -186,6 +186,15 @@ impl Runner {
         }
         let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
         for (one, schedule) in asked.iter().zip(&schedules) {
+            let there = self.entry_of(who, &schedule.name).await?;
+            let there = there.as_ref().map(Schedule::of).transpose()?;
+            if there.is_some_and(|there| there.job != metric::NAME) {
+                let says = format!(
+                    "metric {}: there is a schedule {}, which is no metric's; remove it first, or take another name",
+                    one.name, schedule.name
+                );
+                return Err(Error::user(Code::Conflict, says));
+            }
             let checked = self.checked(who, schedule.clone(), &schedules).await;
             checked.map_err(|e| e.while_doing(format_args!("metric {}", one.name)))?;
         }
@@ -235,7 +244,79 @@ fn state(schedule: ScheduleState) -> Result<Option<MetricState>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use kernels::GpuPolicy;
+    use serde_json::json;
+
     use super::*;
+    use crate::run::runner::RunnerOptions;
+    use crate::testing::{append, engine, rows, sampled};
+
+    fn of(name: &str, fields: &Value) -> MetricDefinition {
+        MetricDefinition::new(name, fields.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_metric_is_made_changed_listed_and_removed_and_takes_no_other_schedules_place() {
+        let (engine, who) = (engine().await, Principal::local());
+        append(&engine, "metrics", &[sampled("a", 600, vec![2.0; 40])]).await;
+        let options = RunnerOptions { gpu: GpuPolicy::Off, threads: 1, ..RunnerOptions::default() };
+        let runner = Runner::start(engine.clone(), options).await.unwrap();
+        let define = async |asked: &[MetricDefinition]| {
+            let mut all = Vec::new();
+            for (_, applied, run) in runner.define_metrics(&who, asked).await? {
+                if let Some(run) = run {
+                    run.wait().await?;
+                }
+                all.push(applied);
+            }
+            Ok::<_, Error>(all)
+        };
+        let samples = of("samples", &json!({ "dataset": "metrics" }));
+        let mean = of("mean", &json!({ "dataset": "metrics", "measure": "avg(value)" }));
+        let both = [samples.clone(), mean];
+        assert_eq!(define(&both).await.unwrap(), [Applied::Added, Applied::Added]);
+        assert_eq!(define(&both).await.unwrap(), [Applied::Same, Applied::Same]);
+        let changed = of("mean", &json!({ "dataset": "metrics", "measure": "max(value)" }));
+        assert_eq!(define(&[changed]).await.unwrap(), [Applied::Changed]);
+        let values = "SELECT metric, count(*), max(value) FROM metric_values GROUP BY metric ORDER BY metric";
+        // Of seven hours the last is not over.
+        assert_eq!(rows(&engine, values).await, ["mean 6 2.0", "samples 6 6.0"]);
+        let names = async || -> Vec<String> {
+            runner.metrics(&who).await.unwrap().into_iter().map(|metric| metric.name).collect()
+        };
+        assert_eq!(names().await, ["mean", "samples"]);
+        runner.remove_metric(&who, "mean").await.unwrap();
+        assert_eq!(names().await, ["samples"]);
+        assert_eq!(rows(&engine, values).await.len(), 2);
+        let unknown = runner.metric(&who, "sample").await.unwrap_err().to_string();
+        assert!(unknown.contains("no such metric; did you mean samples"), "{unknown}");
+        // Two of one name, a column that is not there, and the schedule of another job: each is told, also by a check, and none is made.
+        let mut taken = of("taken", &json!({ "dataset": "metrics" })).schedule().unwrap();
+        (taken.job, taken.params) = ("anomalies".to_owned(), json!({}));
+        runner.add_schedule(&who, taken).await.unwrap();
+        for (asked, says) in [
+            (
+                vec![samples.clone(), samples.clone()],
+                "metric samples: there are two definitions of it",
+            ),
+            (
+                vec![samples, of("bad", &json!({ "dataset": "metrics", "dimensions": ["host"] }))],
+                "metric bad: ",
+            ),
+            (
+                vec![of("taken", &json!({ "dataset": "metrics" }))],
+                "there is a schedule metric-taken, which is no metric's",
+            ),
+        ] {
+            for error in [runner.check_metrics(&who, &asked).await, define(&asked).await.map(drop)]
+            {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains(says), "{error}");
+            }
+        }
+        assert_eq!(names().await, ["samples"]);
+        runner.shutdown().await;
+    }
 
     #[test]
     fn definitions_are_read_and_refused_by_name() {
