@@ -35,7 +35,8 @@ const FLAGS: [&str; 7] = [
 const SHARED_BYTES: usize = 227 << 10;
 /// Bytes of shared memory that the kernels with dynamic shared memory declare besides. A test reads them from machine
 /// code.
-pub(super) const DECLARED_BYTES: [(&str, usize); 15] = [
+pub(super) const DECLARED_BYTES: [(&str, usize); 16] = [
+    ("assign_f32", 0),
     ("deviations_f32", 0),
     ("deviations_f64", 0),
     ("order_f32_1", 0),

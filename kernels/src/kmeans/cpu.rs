@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::distance::Frame;
+use super::distance::{Frame, is_usable};
 use super::lloyd::{Assigned, Rows, Steps};
 use super::screen::{Block, Scanned, Screen};
 use super::{GROUP, NONE, OPERATION, SEGMENT};
@@ -55,6 +55,17 @@ pub(super) struct Cpu<T: Element> {
     group: Vec<f64>,
     workers: Vec<Worker<T>>,
     partials: Vec<Partial>,
+}
+
+/// What happens to labels before rows are summed.
+#[derive(Clone, Copy)]
+enum Labelling<'a> {
+    /// They stay.
+    Kept,
+    /// 0, or [`NONE`] where squares of a row's values can't be summed.
+    Usable,
+    /// The nearest of some centres.
+    Nearest(&'a Frame, &'a [f64]),
 }
 
 /// Rows that meet all centres together.
@@ -137,7 +148,7 @@ impl<T: Element> Cpu<T> {
         &mut self,
         rows: Rows<'_, T>,
         first: usize,
-        centres: Option<(&Frame, &[f64])>,
+        labelling: Labelling<'_>,
         labels: &mut [u32],
         clusters: usize,
         is_long: bool,
@@ -147,12 +158,21 @@ impl<T: Element> Cpu<T> {
         let cols = *cols;
         let label = |worker: &mut Worker<T>, job: &mut Job<'_>| {
             execution.control.check(OPERATION)?;
-            let Some((frame, centres)) = centres else {
-                return Ok(Assigned::default());
-            };
-            let block = Block { kernel, cols, screen, frame, centres, rows, first: job.first };
-            let Worker { framed, panels, lengths, scan } = worker;
-            Ok(block.label(scan, framed, panels, lengths, job.labels))
+            let first = job.first;
+            Ok(match labelling {
+                Labelling::Kept => Assigned::default(),
+                Labelling::Usable => {
+                    for (offset, label) in job.labels.iter_mut().enumerate() {
+                        *label = if is_usable(rows.row(first + offset)) { 0 } else { NONE };
+                    }
+                    Assigned::default()
+                }
+                Labelling::Nearest(frame, centres) => {
+                    let block = Block { kernel, cols, screen, frame, centres, rows, first };
+                    let Worker { framed, panels, lengths, scan } = worker;
+                    block.label(scan, framed, panels, lengths, job.labels)
+                }
+            })
         };
         let add = |partial: &mut Partial, first: usize, labels: &[u32]| {
             let (sums, counts) =
@@ -182,7 +202,7 @@ impl<T: Element> Cpu<T> {
             let done = workers.par_iter_mut().map(run);
             return done.try_reduce(Assigned::default, |a, b| Ok(a + b));
         }
-        if centres.is_some() {
+        if !matches!(labelling, Labelling::Kept) {
             let mut jobs = Self::jobs(first, labels);
             let waiting = Mutex::new(jobs.iter_mut());
             let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
@@ -223,11 +243,11 @@ impl<T: Element> Cpu<T> {
         }
     }
 
-    /// Runs over all rows wave by wave: labels, where there are centres, and sums.
+    /// Runs over all rows wave by wave: labels and sums.
     fn waves(
         &mut self,
         rows: Rows<'_, T>,
-        centres: Option<(&Frame, &[f64])>,
+        labelling: Labelling<'_>,
         labels: &mut [u32],
         sums: &mut [f64],
         counts: &mut [u64],
@@ -246,7 +266,7 @@ impl<T: Element> Cpu<T> {
                 let first = index * GROUP * SEGMENT + part * wave;
                 let clusters = counts.len();
                 assigned +=
-                    self.wave(rows, first, centres, labels, clusters, is_long, execution)?;
+                    self.wave(rows, first, labelling, labels, clusters, is_long, execution)?;
                 self.add_wave(labels.len().div_ceil(SEGMENT), counts);
             }
             for (sum, group) in sums.iter_mut().zip(&mut self.group) {
@@ -259,6 +279,18 @@ impl<T: Element> Cpu<T> {
 }
 
 impl<T: Element> Steps<T> for Cpu<T> {
+    fn sum_usable(
+        &mut self,
+        rows: Rows<'_, T>,
+        labels: &mut [u32],
+        sums: &mut [f64],
+        execution: &Execution,
+    ) -> Result<u64> {
+        let mut usable = [0];
+        self.waves(rows, Labelling::Usable, labels, sums, &mut usable, execution)?;
+        Ok(usable[0])
+    }
+
     fn assign_and_sum(
         &mut self,
         rows: Rows<'_, T>,
@@ -270,7 +302,7 @@ impl<T: Element> Steps<T> for Cpu<T> {
         execution: &Execution,
     ) -> Result<Assigned> {
         self.screen.pack(&self.kernel, frame, centres);
-        self.waves(rows, Some((frame, centres)), labels, sums, counts, execution)
+        self.waves(rows, Labelling::Nearest(frame, centres), labels, sums, counts, execution)
     }
 
     fn sum(
@@ -281,7 +313,7 @@ impl<T: Element> Steps<T> for Cpu<T> {
         counts: &mut [u64],
         execution: &Execution,
     ) -> Result<()> {
-        self.waves(rows, None, labels, sums, counts, execution).map(|_| ())
+        self.waves(rows, Labelling::Kept, labels, sums, counts, execution).map(|_| ())
     }
 }
 

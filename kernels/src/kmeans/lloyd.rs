@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::cpu::Cpu;
 use super::cuda::Cuda;
-use super::distance::{Frame, is_usable, squared};
-use super::start::{DRAW_BYTES, Usable, lower, plus_plus, sampled};
+use super::distance::{Frame, squared};
+use super::start::{DRAW_BYTES, Usable, plus_plus, sampled};
 use super::{Clustering, KMeansOptions, NONE, OPERATION, SEGMENT, Start, too_few_rows};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::cuda::backend::Backend;
@@ -65,6 +65,15 @@ impl AddAssign for Assigned {
 
 /// A way to do the two steps. Rows whose label is [`NONE`] are not there.
 pub(super) trait Steps<T> {
+    /// Labels usable rows with 0, the others with [`NONE`]; sums the first, and says how many there are.
+    fn sum_usable(
+        &mut self,
+        rows: Rows<'_, T>,
+        labels: &mut [u32],
+        sums: &mut [f64],
+        execution: &Execution,
+    ) -> Result<u64>;
+
     /// Gives every row the nearest of `centres` as its label, and then does what `sum` does.
     #[allow(clippy::too_many_arguments)]
     fn assign_and_sum(
@@ -87,6 +96,21 @@ pub(super) trait Steps<T> {
         counts: &mut [u64],
         execution: &Execution,
     ) -> Result<()>;
+
+    /// Every row's squared distance from the centre of its label; 0 without a label.
+    fn measure(
+        &mut self,
+        x: MatrixView<'_, T>,
+        labels: &[u32],
+        centres: &[f64],
+        distances: &mut [f64],
+        execution: &Execution,
+    ) -> Result<()>
+    where
+        T: Element,
+    {
+        measure(x, labels, centres, distances, execution)
+    }
 }
 
 pub(super) fn cluster<B: Backend, T: Element>(
@@ -113,24 +137,30 @@ pub(super) fn cluster<B: Backend, T: Element>(
         _ => pool,
     };
     pool.run(|| {
-        let mut clusters = Clusters::begin(x, options, &mut cpu, execution, stats)?;
+        let mut clusters = Clusters::begin(x, options, execution, stats)?;
         if devices.is_empty() {
+            clusters.start(&mut cpu)?;
             clusters.run(&mut cpu)?;
-        } else {
-            let (frame, used_bytes) = (&clusters.frame, cost(threads));
-            let stats = &mut *clusters.stats;
-            let mut cuda = Cuda::<B, T>::new(
-                devices,
-                x.rows(),
-                options.clusters,
-                frame,
-                used_bytes,
-                execution,
-                stats,
-            )?;
-            clusters.run(&mut cuda)?;
+            return clusters.finish(&mut cpu);
         }
-        clusters.finish()
+        let (used_bytes, stats) = (cost(threads), &mut *clusters.stats);
+        let mut cuda = Cuda::<B, T>::new(
+            devices,
+            x.rows(),
+            options.clusters,
+            x.cols(),
+            used_bytes,
+            execution,
+            stats,
+        )?;
+        if cuda.can_hold() {
+            clusters.start(&mut cuda)?;
+        } else {
+            clusters.start(&mut cpu)?;
+        }
+        cuda.set_frame(&clusters.frame)?;
+        clusters.run(&mut cuda)?;
+        clusters.finish(&mut cuda)
     })
 }
 
@@ -177,17 +207,15 @@ struct Clusters<'a, 'b, T> {
 }
 
 impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
-    /// Finds the usable rows, the frame and the centres to start from.
     fn begin(
         x: MatrixView<'a, T>,
         options: &'a KMeansOptions<'a>,
-        cpu: &mut Cpu<T>,
         execution: &'a Execution,
         stats: &'b mut Stats,
     ) -> Result<Self> {
         let starts = if matches!(options.start, Start::PlusPlus) { options.clusters } else { 0 };
         execution.control.begin((options.iterations + 1 + starts) as u64);
-        let mut clusters = Self {
+        Ok(Self {
             x,
             options,
             execution,
@@ -201,45 +229,33 @@ impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
             random: Random::new(options.seed),
             iterations: 0,
             converged: false,
-        };
-        clusters.leave_out()?;
-        clusters.find_frame(cpu)?;
-        clusters.place_centres()?;
-        Ok(clusters)
+        })
     }
 
-    fn leave_out(&mut self) -> Result<()> {
-        let x = self.x;
-        self.labels.par_chunks_mut(SEGMENT).enumerate().try_for_each(|(segment, labels)| {
-            self.execution.control.check(OPERATION)?;
-            for (offset, label) in labels.iter_mut().enumerate() {
-                *label = if is_usable(x.row(segment * SEGMENT + offset)) { 0 } else { NONE };
-            }
-            Ok(())
-        })?;
-        let usable = Usable::new(&self.labels).len();
-        self.stats.excluded_rows = (x.rows() - usable) as u64;
+    /// Finds the usable rows, the frame and the centres to start from.
+    fn start(&mut self, steps: &mut impl Steps<T>) -> Result<()> {
+        self.find_frame(steps)?;
+        self.place_centres()
+    }
+
+    /// Leaves out rows that are not usable, and finds the frame of the others.
+    fn find_frame(&mut self, steps: &mut impl Steps<T>) -> Result<()> {
+        let (cols, rows) = (self.x.cols(), Rows { x: self.x, picked: None });
+        let sums = &mut self.sums[..cols];
+        let usable = steps.sum_usable(rows, &mut self.labels, sums, self.execution)? as usize;
+        self.stats.excluded_rows = (self.x.rows() - usable) as u64;
         if usable < self.options.needed_rows() {
             return Err(too_few_rows(usable, self.options.clusters));
         }
-        Ok(())
-    }
-
-    fn find_frame(&mut self, cpu: &mut Cpu<T>) -> Result<()> {
-        let cols = self.x.cols();
-        let rows = Rows { x: self.x, picked: None };
-        let (sums, mut counts) = (&mut self.sums[..cols], [0]);
-        cpu.sum(rows, &mut self.labels, sums, &mut counts, self.execution)?;
         // Without any row all is 0.
-        let usable = counts[0].max(1) as f64;
+        let usable = usable.max(1) as f64;
         for (mean, sum) in self.frame.means.iter_mut().zip(&*sums) {
             *mean = sum / usable;
         }
-        self.distances.fill(f64::INFINITY);
-        let mut parts = vec![0.0; self.labels.len().div_ceil(SEGMENT)];
         let means = &self.frame.means;
-        lower(self.x, &self.labels, means, &mut self.distances, &mut parts, self.execution)?;
-        self.frame.variance = parts.iter().sum::<f64>() / usable / cols as f64;
+        steps.measure(self.x, &self.labels, means, &mut self.distances, self.execution)?;
+        let whole: f64 = self.distances.chunks(SEGMENT).map(|part| part.iter().sum::<f64>()).sum();
+        self.frame.variance = whole / usable / cols as f64;
         let mut longest = self.distances.par_iter().copied().reduce(|| 0.0, f64::max);
         if let Start::Centres(centres) = self.options.start {
             for index in 0..centres.rows() {
@@ -289,7 +305,7 @@ impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
             if self.iterations == self.options.iterations {
                 return Ok(());
             }
-            if self.counts.contains(&0) && self.fill_empty()? {
+            if self.counts.contains(&0) && self.fill_empty(steps)? {
                 let rows = Rows { x: self.x, picked: None };
                 let (sums, counts) = (&mut self.sums, &mut self.counts);
                 steps.sum(rows, &mut self.labels, sums, counts, self.execution)?;
@@ -378,8 +394,8 @@ impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
     }
 
     /// Gives each centre without rows the farthest row of another. Whether any row moved.
-    fn fill_empty(&mut self) -> Result<bool> {
-        self.measure()?;
+    fn fill_empty(&mut self, steps: &mut impl Steps<T>) -> Result<bool> {
+        self.measure(steps)?;
         let mut empty = (0..self.counts.len()).filter(|&centre| self.counts[centre] == 0).count();
         let mut next = 0;
         let mut has_moved = false;
@@ -409,19 +425,14 @@ impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
     }
 
     /// Every row's distance from its own centre, and their sum.
-    fn measure(&mut self) -> Result<f64> {
-        let (x, centres) = (self.x, &self.centres);
-        let segments = self.distances.par_chunks_mut(SEGMENT).zip(self.labels.par_chunks(SEGMENT));
-        segments.enumerate().try_for_each(|(segment, (distances, labels))| {
-            self.execution.control.check(OPERATION)?;
-            vectorised(Measure { x, first: segment * SEGMENT, labels, centres, distances });
-            Ok(())
-        })?;
+    fn measure(&mut self, steps: &mut impl Steps<T>) -> Result<f64> {
+        let (labels, centres, distances) = (&self.labels, &self.centres, &mut self.distances);
+        steps.measure(self.x, labels, centres, distances, self.execution)?;
         Ok(self.distances.chunks(SEGMENT).map(|part| part.iter().sum::<f64>()).sum())
     }
 
-    fn finish(mut self) -> Result<Clustering> {
-        let inertia = self.measure()?;
+    fn finish(mut self, steps: &mut impl Steps<T>) -> Result<Clustering> {
+        let inertia = self.measure(steps)?;
         self.stats.tiles = self.x.rows().div_ceil(SEGMENT) as u64;
         let label = |&label: &u32| (label != NONE).then_some(label);
         Ok(Clustering {
@@ -434,6 +445,22 @@ impl<'a, 'b, T: Element> Clusters<'a, 'b, T> {
             stats: self.stats.clone(),
         })
     }
+}
+
+/// As [`Steps::measure`], on the CPU.
+pub(super) fn measure<T: Element>(
+    x: MatrixView<'_, T>,
+    labels: &[u32],
+    centres: &[f64],
+    distances: &mut [f64],
+    execution: &Execution,
+) -> Result<()> {
+    let segments = distances.par_chunks_mut(SEGMENT).zip(labels.par_chunks(SEGMENT));
+    segments.enumerate().try_for_each(|(segment, (distances, labels))| {
+        execution.control.check(OPERATION)?;
+        vectorised(Measure { x, first: segment * SEGMENT, labels, centres, distances });
+        Ok(())
+    })
 }
 
 struct Measure<'a, T> {

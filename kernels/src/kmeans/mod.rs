@@ -2,8 +2,9 @@
 //!
 //! **Idea.** Every row is given to the nearest of k centres, every centre moves to the mean of its rows, and so on until
 //! nothing changes. The first step is a matrix product in disguise and takes nearly all the time. It is done in the type
-//! of the rows, as a screen: with a bound on its rounding it proves most rows' nearest centre, and the few rows that it
-//! can't prove are measured again in f64 ([`Stats::fallbacks`] counts them). The second step is in f64.
+//! of the rows, as a screen (on devices each f32 is two bfloat16): with a bound on its rounding it proves most rows' nearest
+//! centre, and the few rows that it can't prove are measured again in f64 ([`Stats::fallbacks`] counts them). The second step
+//! is in f64.
 //!
 //! **Formula.** Minimise the inertia Σᵢ ‖xᵢ − c(i)‖² (S. P. Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf.
 //! Theory 28(2), 1982). The screen compares ‖c‖² − 2·x·c. Starts: random rows, or k-means++, where each next centre
@@ -93,7 +94,7 @@ use crate::view::MatrixView;
 const OPERATION: &str = "kmeans";
 
 /// The kernels of this operation.
-pub(crate) const SOURCE: Source = source!("kmeans.cu");
+pub(crate) const SOURCE: Source = source!(["frame.cuh", "assign.cuh"] "kmeans.cu");
 
 /// Rows whose sum is taken first, one after the other. Fewer in unit tests, so that small inputs have several.
 const SEGMENT: usize = if cfg!(test) { 256 } else { 4096 };

@@ -116,7 +116,7 @@ fn copy<T: Element>(row: &[T], centre: &mut [f64]) {
 }
 
 /// Lowers every row's distance to that from `centre`, and sums them by segment. Rows without a label have 0.
-pub(super) fn lower<T: Element>(
+fn lower<T: Element>(
     x: MatrixView<'_, T>,
     labels: &[u32],
     centre: &[f64],

@@ -181,6 +181,9 @@ fn the_emulated_kernels_agree_with_the_definition_f64() {
 pub(crate) const DEVICE: &[Check] = &[
     Check::new("kmeans: shapes, f32", || shapes_agree::<f32>(Route::Cuda)),
     Check::new("kmeans: shapes, f64", || shapes_agree::<f64>(Route::Cuda)),
+    Check::new("kmeans: tails, f32", || tails_agree::<f32>(Route::Cuda)),
+    Check::new("kmeans: tails, f64", || tails_agree::<f64>(Route::Cuda)),
+    Check::new("kmeans: near ties", || near_ties_agree(Route::Cuda)),
     Check::new("kmeans: the CPU's bits, f32", || bits_are_the_cpus::<f32>(Route::Cuda, 300_000)),
     Check::new("kmeans: the CPU's bits, f64", || bits_are_the_cpus::<f64>(Route::Cuda, 300_000)),
 ];
@@ -229,6 +232,118 @@ fn bits_are_the_cpus<T: Element>(route: Route, rows: usize) {
 fn the_emulated_kernels_have_the_bits_of_the_cpu() {
     bits_are_the_cpus::<f32>(Route::Emulated, 2 * SEGMENT * GROUP + 77);
     bits_are_the_cpus::<f64>(Route::Emulated, SEGMENT * GROUP + 77);
+}
+
+/// The CPU's labels and centres, to the bit; gives how many rows could not be proven.
+fn same_as_the_cpus<T: Element>(
+    route: Route,
+    x: &[T],
+    (cols, start): (usize, &[f64]),
+    iterations: usize,
+    budget: Budget,
+) -> u64 {
+    let clusters = start.len() / cols;
+    let options = KMeansOptions {
+        start: Start::Centres(MatrixView::new(start, clusters, cols).unwrap()),
+        iterations,
+        tolerance: 0.0,
+        ..KMeansOptions::new(clusters)
+    };
+    let view = MatrixView::new(x, x.len() / cols, cols).unwrap();
+    let expected = kmeans(view, &options, &on(Route::Cpu)).unwrap();
+    let found = go(route, view, &options, &Execution { budget, ..on(route) }).unwrap();
+    let fallbacks = found.stats.fallbacks;
+    let same = Clustering { stats: expected.stats.clone(), ..found };
+    assert_eq!(same, expected, "{} x {cols} in {clusters}", view.rows());
+    fallbacks
+}
+
+/// Tails of panels, of steps of 16 columns and of 256 centres, at every size of the values.
+fn tails_agree<T: Element>(route: Route) {
+    let mut rng = generator("kmeans::tails_agree");
+    for (rows, cols, clusters) in [(130, 16, 65), (129, 33, 257), (260, 7, 300), (40, 17, 3)] {
+        let clusters = clusters.min(rows);
+        let x = blobs::<T>(&mut rng, (rows, cols), clusters, 1e3, 1.0);
+        let start: Vec<f64> =
+            wide(&x, cols).concat().iter().map(|v| if v.is_finite() { *v } else { 1e3 }).collect();
+        same_as_the_cpus(route, &x, (cols, &start[..clusters * cols]), 1, Budget::default());
+    }
+    for factor in [1e-37, 1e-20, 1e20, 1e37] {
+        let x: Vec<T> = blobs::<f64>(&mut rng, (140, 5), 4, 0.5, 1.0)
+            .iter()
+            .map(|v| v * factor)
+            .map(T::from_f64)
+            .collect();
+        let start: Vec<f64> = values(&mut rng, 4 * 5, 0.5 * factor, factor);
+        same_as_the_cpus(route, &x, (5, &start), 2, Budget::default());
+    }
+    // One row that is far from all others leaves them few bits of the frame.
+    let mut x = blobs::<T>(&mut rng, (140, 5), 4, 0.0, 1.0);
+    x[0] = T::from_f64(1e9);
+    let start: Vec<f64> = values(&mut rng, 4 * 5, 0.0, 1.0);
+    same_as_the_cpus(route, &x, (5, &start), 1, Budget::default());
+}
+
+/// Rows in the middle between two centres, but for about as much as the products may be off.
+fn near_ties_agree(route: Route) {
+    let mut rng = generator("kmeans::near_ties");
+    let (rows, cols, clusters) = (if route == Route::Emulated { 400 } else { 20_000 }, 24, 6);
+    let start: Vec<f64> = values(&mut rng, clusters * cols, 0.0, 1.0);
+    let mut x = Vec::<f32>::with_capacity(rows * cols);
+    for row in 0..rows {
+        // From the first centre's side to the second's: shares from 2^-10 of their distance to 2^-40.
+        let side = if row % 2 == 0 { 1.0 } else { -1.0 };
+        let share = 0.5 + side * (-10.0 - 30.0 * (row / 2) as f64 / (rows / 2) as f64).exp2();
+        let pair = row % 3;
+        let (a, b) = (&start[2 * pair * cols..][..cols], &start[(2 * pair + 1) * cols..][..cols]);
+        x.extend(a.iter().zip(b).map(|(a, b)| (a + share * (b - a)) as f32));
+    }
+    let fallbacks = same_as_the_cpus(route, &x, (cols, &start), 0, Budget::default());
+    // Those whose share is 2^-12 or more are proven; those of 2^-24 or less can't be.
+    let rows = rows as u64;
+    assert!((rows / 2..=rows * 29 / 30).contains(&fallbacks), "{fallbacks} of {rows}");
+}
+
+#[test]
+fn the_emulated_kernels_agree_at_tails_f32() {
+    tails_agree::<f32>(Route::Emulated);
+}
+
+#[test]
+fn the_emulated_kernels_agree_at_tails_f64() {
+    tails_agree::<f64>(Route::Emulated);
+}
+
+/// Segments, groups and spans of a single device, some of them without rows of a cluster.
+#[test]
+fn the_emulated_kernels_add_many_clusters_in_order() {
+    let mut rng = generator("kmeans::many_clusters");
+    for clusters in [5, 20] {
+        let mut x = blobs::<f32>(&mut rng, (2 * SEGMENT * GROUP + 300, 3), 20, 5.0, 1.0);
+        // The first segments have rows of one place only.
+        for row in x[..(SEGMENT + 40) * 3].chunks_mut(3) {
+            row[0] = 9.0 + 0.1 * row[0];
+        }
+        let start: Vec<f64> = values(&mut rng, clusters * 3, 5.0, 1.0);
+        for device_bytes in [None, Some(60_000), Some(170_000)] {
+            let budget = Budget { device_bytes, ..Budget::default() };
+            same_as_the_cpus(Route::Emulated, &x, (3, &start), 2, budget);
+        }
+    }
+}
+
+#[test]
+fn the_emulated_kernels_agree_near_ties() {
+    near_ties_agree(Route::Emulated);
+}
+
+#[test]
+fn the_emulated_kernels_prove_almost_all_rows() {
+    let mut rng = generator("kmeans::proven_there");
+    let x: Vec<f32> = values(&mut rng, 1000 * 64, 3.0, 1.0);
+    let start: Vec<f64> = values(&mut rng, 40 * 64, 3.0, 0.2);
+    let fallbacks = same_as_the_cpus(Route::Emulated, &x, (64, &start), 0, Budget::default());
+    assert!(fallbacks < 10, "{fallbacks} of 1,000");
 }
 
 #[test]
