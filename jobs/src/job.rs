@@ -53,6 +53,23 @@ pub trait Job: Send + Sync {
         Ok(Value::Null)
     }
 
+    /// Whether the clock says what a run finds, beside its inputs: then the result of an earlier run is never taken for that of another.
+    fn looks_at_the_clock(&self) -> bool {
+        false
+    }
+
+    /// Whether a schedule of it has one run at a time, since the next goes on from what the last one committed: what changes
+    /// meanwhile is the next one's.
+    fn runs_alone(&self) -> bool {
+        false
+    }
+
+    /// After how many seconds a schedule of it on changes runs again where nothing changed, since what the clock brings is due.
+    fn looks_again_after(&self, params: &Value) -> Result<Option<u32>> {
+        let _ = params;
+        Ok(None)
+    }
+
     /// Whether it may commit to a dataset that it reads: only a kind that appends to a history may.
     fn appends_to_inputs(&self) -> bool {
         false

@@ -104,6 +104,18 @@ pub enum WriteMode {
     /// Replaces those of some partitions: where each named partition column has the value named
     /// for it, or one of them when it is named more than once. The new rows must lie there too.
     ReplacePartitions(Vec<(String, ScalarValue)>),
+    /// The same if these partitions still lie in the files that they lay in at this version, and `CONFLICT` if not.
+    ReplacePartitionsAfter(Vec<(String, ScalarValue)>, Version),
+}
+
+impl WriteMode {
+    /// The version that must still be the newest.
+    fn after(&self) -> Option<Version> {
+        match self {
+            Self::AppendAfter(version) | Self::ReplacePartitionsAfter(_, version) => Some(*version),
+            Self::Append | Self::Overwrite | Self::ReplacePartitions(_) => None,
+        }
+    }
 }
 
 /// Rows to be written.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::Size;
 use super::shelf::Shelf;
-use super::write::{Replaced, Write};
+use super::write::{Replaced, Write, require_as_read};
 use super::{Commit, CommitLabel, DataFiles, Head, Lake, Table};
 use crate::error::{Code, Error, Result};
 use crate::identity::{Principal, RunId, TenantId, Version};
@@ -195,7 +195,7 @@ impl Lake {
                 head.require_writable()?;
                 let is_made = one.label.is_made(&one.table, &mut head).await?;
                 if !is_made {
-                    super::write::require_newest(&head, one.after)?;
+                    require_as_read(&one.table, &head, one.after, &one.replaced).await?;
                 }
                 Ok::<_, Error>(is_made)
             };

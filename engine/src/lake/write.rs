@@ -64,15 +64,13 @@ impl Lake {
     ) -> Result<Prepared> {
         self.require_writer()?;
         let table = self.table(&who.tenant, dataset).await?;
-        let after = match mode {
-            WriteMode::AppendAfter(version) => Some(version),
-            WriteMode::Append | WriteMode::Overwrite | WriteMode::ReplacePartitions(_) => None,
-        };
+        let after = mode.after();
         let (writer, checked, replaced) = {
             let head = table.head.lock().await;
             head.require_writable()?;
-            require_newest(&head, after)?;
-            (FileWriter::new(&table, &head)?, Checked::new(&head), Replaced::new(&head, mode)?)
+            let replaced = Replaced::new(&head, mode)?;
+            require_as_read(&table, &head, after, &replaced).await?;
+            (FileWriter::new(&table, &head)?, Checked::new(&head), replaced)
         };
         let files = write_all(writer, checked, batches)
             .await
@@ -132,20 +130,32 @@ fn duplicate(dataset: &DatasetName, head: &Head) -> Commit {
     Commit { dataset: dataset.clone(), version: head.version(), rows: 0, bytes: 0, duplicate: true }
 }
 
-/// Fails when a commit came after the version that the rows follow from.
-pub(super) fn require_newest(head: &Head, after: Option<Version>) -> Result<()> {
-    match after {
-        Some(after) if !(head.changed_at..=head.version).contains(&after.0) => Err(Error::user(
-            Code::Conflict,
-            format!(
-                "dataset {}: expected version {after} to be the newest, found {}: another commit came first; \
-                 try again",
-                head.spec.name,
-                head.version()
-            ),
-        )),
-        _ => Ok(()),
+/// Fails when a commit came after the version that the rows follow from; where they take the place of partitions, one to these.
+pub(super) async fn require_as_read(
+    table: &Table,
+    head: &Head,
+    after: Option<Version>,
+    replaced: &Replaced,
+) -> Result<()> {
+    let Some(after) = after else { return Ok(()) };
+    if (head.changed_at..=head.version).contains(&after.0) {
+        return Ok(());
     }
+    let is_of_partitions = matches!(replaced, Replaced::Partitions(_));
+    if is_of_partitions && after.0 < head.version {
+        let files = async |version| Ok::<_, Error>(replaced.files(&table.state(version).await?));
+        if files(after.0).await? == files(head.version).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::user(
+        Code::Conflict,
+        format!(
+            "dataset {}: expected version {after} to be the newest, found {}: another commit came first; try again",
+            head.spec.name,
+            head.version()
+        ),
+    ))
 }
 
 /// Writes all batches, or nothing.
@@ -248,7 +258,7 @@ impl Author for Write<'_> {
         if self.label.is_made(table, head).await? {
             return Ok(None);
         }
-        require_newest(head, self.after)?;
+        require_as_read(table, head, self.after, &self.replaced).await?;
         let (removes, removed) = self.replaced.removes(table, head).await?;
         Ok(Some(Proposal {
             kind: Some(self.replaced.kind()),
@@ -275,7 +285,7 @@ impl Replaced {
         let replaced = match mode {
             WriteMode::Append | WriteMode::AppendAfter(_) => return Ok(Self::Nothing),
             WriteMode::Overwrite => Self::All,
-            WriteMode::ReplacePartitions(values) => {
+            WriteMode::ReplacePartitions(values) | WriteMode::ReplacePartitionsAfter(values, _) => {
                 let mut by_column: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
                 for (column, value) in values {
                     let value = partition_value(head, &column, &value)?;
@@ -333,6 +343,16 @@ impl Replaced {
             }
         }
         Ok(())
+    }
+
+    /// The files of the rows that it takes the place of.
+    fn files(&self, state: &DeltaTableState) -> BTreeSet<String> {
+        let log = state.log_data();
+        let files = log.iter().filter(|file| {
+            let values = file.partition_values_map();
+            self.holds(|column| values.get(column).cloned().flatten())
+        });
+        files.map(|file| file.path().to_string()).collect()
     }
 
     async fn removes(&self, table: &Table, head: &Head) -> Result<(Vec<Remove>, Size)> {

@@ -176,6 +176,30 @@ async fn rows_that_follow_from_a_version_are_added_to_no_other() {
 }
 
 #[tokio::test]
+async fn partitions_are_replaced_only_as_they_were_read() {
+    let engine = engine().await;
+    let (who, calls) = (who(), name("calls"));
+    let january = || vec![month("2026-01-01")];
+    let write = |mode| engine.write(&who, &calls, mode, vec![rows(0..3)], label("job"));
+    let read = write(WriteMode::Append).await.unwrap().version;
+    let (one, other) = tokio::join!(
+        write(WriteMode::ReplacePartitionsAfter(january(), read)),
+        write(WriteMode::ReplacePartitionsAfter(january(), read))
+    );
+    let (made, refused) = if one.is_ok() { (one, other) } else { (other, one) };
+    assert_eq!(made.unwrap().version, Version(read.0 + 1));
+    assert_eq!(refused.unwrap_err().code(), Code::Conflict);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 3);
+    // What came to others since is none of theirs.
+    let read = Version(read.0 + 1);
+    engine.write(&who, &calls, WriteMode::Append, vec![rows(31..33)], label("job")).await.unwrap();
+    write(WriteMode::ReplacePartitionsAfter(january(), read)).await.unwrap();
+    let refused = write(WriteMode::ReplacePartitionsAfter(january(), read)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Conflict);
+    assert_eq!(number(&engine, "SELECT count(*) FROM calls").await, 5);
+}
+
+#[tokio::test]
 async fn after_a_restart_it_is_known_what_came_last() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Engine::open(options(folder.path().to_str().unwrap()));

@@ -33,7 +33,7 @@ pub use keys::{KeyAdded, KeyEntry, KeyRoom, KeyStore};
 pub use requests::{RequestKey, RequestState, RequestStore};
 pub use secrets::SecretStore;
 pub use sql::SqlStore;
-pub use ticks::{Fired, TickCount, TickOf, TickState};
+pub use ticks::{Fired, LastTick, TickCount, TickOf, TickState};
 
 /// What a call comes to.
 pub type Result<T> = std::result::Result<T, ControlError>;
@@ -455,12 +455,12 @@ pub trait ControlStore: ActStore + KeyStore + RequestStore + SecretStore + Send 
         document: &'a str,
     ) -> BoxFuture<'a, Result<bool>>;
 
-    /// When the last run of a schedule was due, in microseconds.
+    /// When the last run of a schedule was due, and whether it has ended.
     fn last_tick<'a>(
         &'a self,
         tenant: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<i64>>>;
+    ) -> BoxFuture<'a, Result<Option<LastTick>>>;
 
     /// Says up to when all ticks are handled, and how many more were missed. It never goes back.
     fn handled<'a>(

@@ -28,6 +28,15 @@ pub struct TickOf {
     pub moves: Option<(i64, i64)>,
 }
 
+/// The last time of a schedule that has a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTick {
+    /// When it was due, in microseconds.
+    pub due_us: i64,
+    /// Whether its run waits or is at work.
+    pub is_open: bool,
+}
+
 /// A tick as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickState {

@@ -82,6 +82,8 @@ pub(crate) struct Commits {
     pub(crate) together: bool,
     pub(crate) prepared: Vec<Prepared>,
     pub(crate) done: Vec<Commit>,
+    /// Whether another run committed first where its results would follow from.
+    pub(crate) is_overtaken: bool,
 }
 
 impl RunContext {
@@ -388,7 +390,9 @@ impl RunContext {
             engine.ensure_derived(&who, &spec).await?;
             let commit = match place {
                 Place::As(mode) if commits.together => {
-                    let prepared = engine.prepare(&who, &spec.name, mode, batches, label).await?;
+                    let prepared = engine.prepare(&who, &spec.name, mode, batches, label).await;
+                    commits.is_overtaken |= is_overtaken(&prepared);
+                    let prepared = prepared?;
                     let written = (prepared.rows(), prepared.bytes());
                     commits.prepared.push(prepared);
                     return Ok(written);
@@ -482,6 +486,7 @@ impl RunContext {
         let prepared = std::mem::take(&mut commits.prepared);
         let made = self.engine.publish(&self.principal, prepared).await;
         stage.finish();
+        commits.is_overtaken |= is_overtaken(&made);
         commits.done = made?;
         Ok(())
     }
@@ -493,6 +498,11 @@ impl RunContext {
             self.engine.discard(one).await;
         }
     }
+}
+
+/// Whether another run committed first where rows follow from.
+fn is_overtaken<T>(made: &Result<T>) -> bool {
+    made.as_ref().is_err_and(|error| error.code() == Code::Conflict)
 }
 
 /// Rows that are counted and not committed.

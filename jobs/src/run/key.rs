@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, RunId};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -36,6 +36,19 @@ pub(crate) fn run_key(
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What the result of a run depends on beside parameters and inputs: the code of its job, or the run itself, where the clock counts.
+pub(crate) fn code_of(
+    job: &dyn Job,
+    id: RunId,
+    params: &Value,
+    programs: Option<&Path>,
+) -> Result<Value> {
+    match job.looks_at_the_clock() {
+        true => Ok(json!(id.to_string())),
+        false => job.code(params, programs),
+    }
+}
+
 /// The name under which the commits of a key are marked in the table itself (Delta `txn.appId`).
 pub(crate) fn application_id(key: &str) -> String {
     format!("{APPLICATION}{key}")
@@ -52,7 +65,7 @@ pub(crate) fn require_code(
     record: &RunRecord,
     programs: Option<&Path>,
 ) -> Result<()> {
-    let code = job.code(&record.params, programs)?;
+    let code = code_of(job, record.id, &record.params, programs)?;
     let key = run_key(job.name(), job.revision(), &record.params, &code, &record.inputs);
     if code.is_null() || key == record.key {
         return Ok(());

@@ -26,7 +26,9 @@ const RUNS_LOOKED_AT: i64 = 500;
 /// now, as where the store is away, is due the next time.
 pub(crate) async fn fire_due(runner: &Runner, now: DateTime<Utc>) -> Result<u64> {
     let mut fired = 0;
-    for entry in runner.store().schedules(None).await? {
+    let entries = runner.store().schedules(None).await?;
+    runner.watch(entries.iter().filter_map(changes_of).collect());
+    for entry in entries {
         match fire(runner, &entry, now).await {
             Ok(runs) => fired += runs,
             // One that can not run must not hold up the others.
@@ -39,6 +41,16 @@ pub(crate) async fn fire_due(runner: &Runner, now: DateTime<Utc>) -> Result<u64>
         }
     }
     Ok(fired)
+}
+
+/// The dataset whose changes a schedule waits for.
+fn changes_of(entry: &ScheduleEntry) -> Option<(TenantId, DatasetName)> {
+    // What can't be read is told when it is due.
+    let schedule = Schedule::of(entry).ok().filter(|_| !entry.is_paused)?;
+    match schedule.trigger {
+        Trigger::Change { on_change, .. } => Some((TenantId::new(&entry.tenant).ok()?, on_change)),
+        _ => None,
+    }
 }
 
 async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Result<u64> {
@@ -140,11 +152,33 @@ async fn fire_change(
         let begins = Pause::End { up_to: -1 };
         runner.store().pause_schedule(&entry.tenant, &entry.name, begins).await?;
     }
-    if newer <= 0 {
+    let job = runner.jobs().get(&schedule.job).ok();
+    let again = match &job {
+        Some(job) => job.looks_again_after(&schedule.params)?,
+        None => None,
+    };
+    if newer <= 0 && again.is_none() {
         return Ok(0);
     }
     let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
-    let last = last.and_then(DateTime::from_timestamp_micros);
+    let is_alone = job.is_some_and(|job| job.runs_alone());
+    if is_alone && last.is_some_and(|last| last.is_open) {
+        return Ok(0);
+    }
+    let last = last.and_then(|last| DateTime::from_timestamp_micros(last.due_us));
+    if newer <= 0 {
+        let again = i64::from(again.unwrap_or(u32::MAX)).max(1);
+        let is_soon = |last| (TimeDelta::zero()..TimeDelta::seconds(again)).contains(&(now - last));
+        if last.is_some_and(is_soon) {
+            return Ok(0);
+        }
+        // By whoever looks first in that time.
+        let begins = now.timestamp().div_euclid(again) * again;
+        let begins = DateTime::from_timestamp(begins, 0).unwrap_or(now);
+        let logical = format!("{dataset}@{newest} at {}", begins.to_rfc3339());
+        let tick = Tick { due: now, logical };
+        return fire_tick(runner, entry, schedule, &tick, None).await.map(u64::from);
+    }
     // By a clock that went back no run is put off for longer than usual.
     if last.is_some_and(|last| (TimeDelta::zero()..every).contains(&(now - last))) {
         return Ok(0);

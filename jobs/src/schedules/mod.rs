@@ -302,8 +302,9 @@ impl Runner {
             Trigger::Clock { .. } => Ok(self.now().timestamp_micros()),
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
-                let version = catalog.dataset(on_change)?.version.0;
-                Ok(i64::try_from(version).unwrap_or(i64::MAX))
+                // All of one that is yet to come is new.
+                let there = catalog.datasets.get(on_change);
+                Ok(there.map_or(-1, |it| i64::try_from(it.version.0).unwrap_or(i64::MAX)))
             }
             Trigger::After { .. } => Ok(self.store().last_change().await?),
             Trigger::Backfill { .. } => Ok(backfill::BEGUN),
@@ -323,9 +324,12 @@ impl Runner {
             Trigger::Clock { .. } | Trigger::Backfill { .. } | Trigger::ByHand { .. } => {}
             Trigger::Change { on_change, .. } => {
                 let catalog = self.engine().catalog(who).await?;
-                catalog.dataset(on_change).map_err(|e| {
-                    e.while_doing(format_args!("schedule {}: what it waits for", schedule.name))
-                })?;
+                // One that Colonnade makes may be yet to come.
+                if catalog.with_expected(on_change).is_none() {
+                    catalog.dataset(on_change).map_err(|e| {
+                        e.while_doing(format_args!("schedule {}: what it waits for", schedule.name))
+                    })?;
+                }
             }
             Trigger::After { after } => self.require_after(schedule, after, &others)?,
         }

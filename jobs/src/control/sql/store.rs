@@ -1,13 +1,14 @@
 //! What is asked of the store, and the statement for it.
 
 use futures::future::BoxFuture;
+use sqlx::any::AnyRow;
 use sqlx::query;
 
 use super::SqlStore;
 use crate::control::{
     Adopted, Asked, Cancelled, ControlStore, Cost, Count, DeviceRoom, Earlier, Enqueued, Entry,
-    Fired, Lease, NewRun, Notice, Pause, Result, Room, ScheduleEntry, TickCount, TickOf, TickState,
-    ToProject, Verdict, Wants, Worker,
+    Fired, LastTick, Lease, NewRun, Notice, Pause, Result, Room, ScheduleEntry, TickCount, TickOf,
+    TickState, ToProject, Verdict, Wants, Worker,
 };
 
 impl ControlStore for SqlStore {
@@ -427,14 +428,19 @@ impl ControlStore for SqlStore {
         &'a self,
         tenant: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<i64>>> {
+    ) -> BoxFuture<'a, Result<Option<LastTick>>> {
         self.in_time(async move {
             let last = query(
-                "SELECT due_at FROM ticks WHERE tenant = $1 AND schedule = $2 ORDER BY due_at DESC LIMIT 1",
+                "SELECT t.due_at AS due_at, COALESCE(r.is_open, 0) AS is_open FROM ticks t LEFT JOIN runs r ON r.id = t.run \
+                 WHERE t.tenant = $1 AND t.schedule = $2 ORDER BY t.due_at DESC, is_open DESC LIMIT 1",
             );
             let last = last.bind(tenant.to_owned()).bind(name.to_owned());
             let row = last.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
-            row.map(|row| self.get(&row, "due_at")).transpose()
+            let read = |row: AnyRow| {
+                let is_open: i64 = self.get(&row, "is_open")?;
+                Ok(LastTick { due_us: self.get(&row, "due_at")?, is_open: is_open != 0 })
+            };
+            row.map(read).transpose()
         })
     }
 

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::recovery::{self, Before};
 use super::rerun::pins;
-use super::tries::{backoff, can_pass, deadline};
+use super::tries::{OVERTAKEN_MAX, OVERTAKEN_WAIT, backoff, can_pass, deadline};
 use super::{AtWork, Shared, bound, label};
 use crate::control::{Cost, Entry, LOSSES_MAX, Lease, Need, Verdict, Wants};
 use crate::job::{Job, Outcome};
@@ -29,7 +29,7 @@ use crate::run::key;
 use crate::run::logs::RunLog;
 use crate::run::memory::PeakMemory;
 use crate::run::quotas::Moment;
-use crate::run::record::{Attempt, DatasetVersion, RunError, RunRecord, RunState, StageRecord};
+use crate::run::record::{DatasetVersion, RunError, RunRecord, RunState, StageRecord};
 
 /// How often it is looked for runs that others queued or that have become due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -116,7 +116,7 @@ pub(super) struct Run {
     /// How often it is tried, that it lost a worker aside.
     attempts_max: i64,
     began: Instant,
-    attempt_began_at: DateTime<Utc>,
+    pub(super) attempt_began_at: DateTime<Utc>,
     memory: PeakMemory,
     log: RunLog,
 }
@@ -125,6 +125,8 @@ pub(super) struct Run {
 enum End {
     Done(Outcome, Vec<DatasetVersion>, Option<RunId>),
     Stopped(Error),
+    /// Another run committed first where its results would follow from.
+    Overtaken(Error),
 }
 
 impl Run {
@@ -316,6 +318,7 @@ impl Run {
                 let says = "the run was asked to stop; what it had done by then stays";
                 End::Stopped(Error::user(Code::Cancelled, says))
             }
+            Err(error) if commits.is_overtaken => End::Overtaken(error),
             Err(error) => End::Stopped(error),
         }
     }
@@ -424,13 +427,6 @@ impl Run {
         }
     }
 
-    /// Whether it had too little memory where it had all that a run can have, to itself.
-    fn had_all(&self, shared: &Shared, error: &Error) -> bool {
-        error.code() == Code::ResourcesExhausted
-            && self.live.memory_bytes >= shared.memory().most()
-            && self.live.is_alone.load(Ordering::Relaxed)
-    }
-
     /// What it took, for those that come.
     fn cost(&self, record: &RunRecord, worked_us: i64) -> Cost {
         let rows = record.estimate.map_or(0, |estimate| estimate.rows);
@@ -470,6 +466,11 @@ impl Run {
             {
                 Some(finished_at)
             }
+            End::Overtaken(error) if !is_cancelled && record.attempts.len() < OVERTAKEN_MAX => {
+                tracing::debug!(run = %record.id, job = record.job, detail = error.detail(), "a run begins anew");
+                record.attempts.push(self.attempt(&error, &mut record.stages, finished_at));
+                Some(finished_at + OVERTAKEN_WAIT)
+            }
             End::Stopped(error)
                 if can_pass(&error)
                     && !self.had_all(shared, &error)
@@ -482,13 +483,7 @@ impl Run {
                     run = %record.id, job = record.job, detail = error.detail(),
                     again_in_ms = wait.num_milliseconds(), "a run is tried again"
                 );
-                let attempt = Attempt {
-                    started_at: self.attempt_began_at,
-                    ended_at: finished_at,
-                    error: RunError::from(&error),
-                    stages: std::mem::take(&mut record.stages),
-                };
-                record.attempts.push(attempt);
+                record.attempts.push(self.attempt(&error, &mut record.stages, finished_at));
                 // With more memory, if that was what it had too little of.
                 if error.code() == Code::ResourcesExhausted {
                     let more = self.live.memory_bytes.saturating_mul(2);
@@ -496,7 +491,7 @@ impl Run {
                 }
                 Some(finished_at + wait)
             }
-            End::Stopped(error) => {
+            End::Stopped(error) | End::Overtaken(error) => {
                 record.state = match error.code() {
                     Code::Cancelled => RunState::Cancelled,
                     _ => RunState::Failed,

@@ -41,7 +41,6 @@ mod tests;
 mod tries;
 mod worker;
 
-use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{
     Catalog, Code, Engine, Error, Grants, Principal, Result, Role, RunId, Session, TenantId,
@@ -49,7 +48,7 @@ use engine::{
 };
 use kernels::GpuPolicy;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
@@ -62,7 +61,7 @@ use crate::control::{
 use crate::kinds::Jobs;
 use crate::registry::embedders::Embedders;
 use crate::run::document::Document;
-use crate::run::key::run_key;
+use crate::run::key::{code_of, run_key};
 use crate::run::logs::LogBook;
 use crate::run::notices::Notices;
 use crate::run::quotas::Moment;
@@ -116,6 +115,8 @@ struct Shared {
     ended: Notify,
     /// Told when what ended may let a schedule go on.
     clock: Notify,
+    /// Datasets whose changes schedules wait for.
+    watched: Mutex<HashSet<(TenantId, DatasetName)>>,
     /// Told of what is none of runs.
     told: Told,
     tasks: TaskTracker,
@@ -198,6 +199,7 @@ impl Runner {
             wake: Notify::new(),
             ended: Notify::new(),
             clock: Notify::new(),
+            watched: Mutex::default(),
             told: Told::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -301,14 +303,15 @@ impl Runner {
         let catalog = shared.engine.catalog(who).await?;
         let session = session.map_err(|e| self.saying_who_makes(e, &catalog, &inputs))?;
         let inputs = at_versions(inputs, &session, &catalog)?;
-        let code = job.code(&params, shared.options.programs.as_deref())?;
+        let record = new_record(who, &request, shared.now());
+        let programs = shared.options.programs.as_deref();
+        let code = code_of(job.as_ref(), record.id, &params, programs)?;
         let key = run_key(job.name(), job.revision(), &params, &code, &inputs);
         let estimate =
             shared.estimate(&who.tenant, job.as_ref(), &params, &inputs, &catalog).await?;
         shared.device_need(job.as_ref(), gpu, &estimate)?;
         let estimate = Some(estimate);
-        let record =
-            RunRecord { params, inputs, key, estimate, ..new_record(who, &request, shared.now()) };
+        let record = RunRecord { params, inputs, key, estimate, ..record };
         Ok(Document { record, gpu, grants: who.grants.clone() })
     }
 
@@ -350,11 +353,6 @@ impl Runner {
         self.shared.wake.notify_one();
         self.shared.ended.notify_one();
         Ok(true)
-    }
-
-    /// Now, by the runner's clock.
-    pub(crate) fn now(&self) -> DateTime<Utc> {
-        self.shared.now()
     }
 
     /// The job kinds that there are.

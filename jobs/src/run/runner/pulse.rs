@@ -4,12 +4,16 @@
 //! that stands still for [`LEASE`] by this process's own clock is gone. No clocks of two machines are compared, so that one that
 //! jumps takes no run away from who works at it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use engine::{Code, Error, Result, RunId};
+use chrono::{DateTime, Utc};
+use datasets::DatasetName;
+use engine::{Code, CommitEvent, Error, Result, RunId, TenantId};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{Runner, Shared, join};
 use crate::control::{Lease, Worker};
@@ -20,8 +24,9 @@ use crate::schedules::fire_due;
 
 /// How often it is looked what others did, and how soon one hears that a run is to be cancelled.
 const PULSE: Duration = Duration::from_millis(250);
-/// How often it is looked which schedules are due.
+/// How often it is looked which schedules are due, where no commit says so, and how soon at most after the last look.
 const CLOCK: Duration = Duration::from_secs(1);
+const LOOK_AFTER: Duration = Duration::from_millis(10);
 /// Pulses between two of the other duties.
 const BEAT_EVERY: u64 = 2;
 const NOTE_EVERY: u64 = 4;
@@ -61,17 +66,53 @@ pub(super) async fn beat(shared: Arc<Shared>, mut seen: i64) {
     }
 }
 
-/// Queues the runs of schedules when they are due, until the runner ends.
+/// Queues the runs of schedules when they are due, until the runner ends: a commit to a dataset that one waits for is looked at at once.
 pub(super) async fn look_at_the_clock(runner: Runner) {
     let shared = &runner.shared;
+    // From before the first look, so that none is missed.
+    let mut commits = shared.engine.commits().subscribe();
     while !shared.closing.is_cancelled() {
+        let began = Instant::now();
+        // What came until here is looked at now.
+        while !matches!(commits.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
         if let Err(error) = fire_due(&runner, runner.now()).await {
             tracing::debug!(detail = error.detail(), "schedules could not be looked at");
         }
+        // A look that takes long is not taken all the time.
+        let pause = began.elapsed().max(LOOK_AFTER);
         tokio::select! {
             () = tokio::time::sleep(CLOCK) => {}
             () = shared.clock.notified() => {}
+            () = watched(shared, &mut commits) => tokio::time::sleep(pause).await,
             () = shared.closing.cancelled() => {}
+        }
+    }
+}
+
+impl Runner {
+    /// Now, by the runner's clock.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.shared.now()
+    }
+
+    /// Has the clock be looked at when one of these datasets changes, beside every second.
+    pub(crate) fn watch(&self, datasets: HashSet<(TenantId, DatasetName)>) {
+        *self.shared.watched.lock() = datasets;
+    }
+}
+
+/// Comes back when a dataset changed whose changes a schedule waits for.
+async fn watched(shared: &Shared, commits: &mut Receiver<Arc<CommitEvent>>) {
+    loop {
+        match commits.recv().await {
+            Ok(commit) => {
+                let dataset = (commit.tenant.clone(), commit.dataset.clone());
+                if shared.watched.lock().contains(&dataset) {
+                    return;
+                }
+            }
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
         }
     }
 }

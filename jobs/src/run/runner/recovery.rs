@@ -145,7 +145,7 @@ pub(super) async fn before(
                 _ => outputs.push(None),
             }
         }
-        if let Some(outputs) = outputs.into_iter().collect() {
+        if let Some(outputs) = whole(outputs, is_own) {
             earlier.id = committer;
             earlier.outputs = outputs;
             return Ok(Before { done: Some(earlier), numbers: HashMap::new() });
@@ -194,7 +194,18 @@ async fn committed(
 ) -> Result<Option<Vec<DatasetVersion>>> {
     let outputs = job.outputs(&record.params)?.into_iter().map(|output| output.name);
     let made = commits(engine, who, &outputs.collect::<Vec<_>>(), record, committer).await?;
-    Ok(made.into_iter().map(|(_, made)| made).collect())
+    let is_own = committer == record.id;
+    Ok(whole(made.into_iter().map(|(_, made)| made).collect(), is_own))
+}
+
+/// What a run committed to its outputs, when that is all it will: to each of them, or of several, which are committed together, to some.
+fn whole(outputs: Vec<Option<DatasetVersion>>, is_own: bool) -> Option<Vec<DatasetVersion>> {
+    let is_together = outputs.len() > 1;
+    let made: Vec<DatasetVersion> = outputs.iter().flatten().cloned().collect();
+    match is_own && is_together && !made.is_empty() {
+        true => Some(made),
+        false => Some(made).filter(|made| made.len() == outputs.len()),
+    }
 }
 
 /// What `committer` committed to each of the outputs of `record`.

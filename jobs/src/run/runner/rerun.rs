@@ -18,7 +18,7 @@ use crate::job::{Job, Outcome};
 use crate::run::content::Content;
 use crate::run::context::interrupted;
 use crate::run::document::Document;
-use crate::run::key::run_key;
+use crate::run::key::{code_of, run_key};
 use crate::run::quotas::Moment;
 use crate::run::record::{DatasetVersion, RunRecord, RunState};
 
@@ -132,7 +132,8 @@ impl Shared {
     /// The job of a run that can be done again as it was.
     fn known(&self, first: &RunRecord) -> Result<Arc<dyn Job>> {
         let job = self.options.jobs.get(&first.job)?;
-        let code = job.code(&first.params, self.options.programs.as_deref())?;
+        let programs = self.options.programs.as_deref();
+        let code = code_of(job.as_ref(), first.id, &first.params, programs)?;
         let key = run_key(job.name(), job.revision(), &first.params, &code, &first.inputs);
         require_known(first, &key)?;
         Ok(job)

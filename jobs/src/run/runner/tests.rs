@@ -325,7 +325,11 @@ async fn bad_requests_name_what_is_wrong() {
     append(&engine, "metrics", &metrics()).await;
     let runner = runner(&engine).await;
     let cases = [
-        (request("anomaly", json!({})), Code::NotFound, "expected one of anomalies, correlate"),
+        (
+            request("anomaly", json!({})),
+            Code::NotFound,
+            "expected one of alerts, anomalies, correlate",
+        ),
         (request("anomalies", json!([])), Code::BadInput, "expected an object, found a list"),
         (
             request("embed", json!({"text_columns": "body"})),

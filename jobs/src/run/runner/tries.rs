@@ -1,14 +1,24 @@
 //! What is tried again, when, and until when.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::{Code, Error};
 
+use super::Shared;
+use super::execution::Run;
+use crate::run::record::{Attempt, RunError, StageRecord};
+
 /// How often a run is tried where an error can pass.
 pub(super) const ATTEMPTS_MAX: usize = 4;
 /// How long a run waits after its first failure; after each further one four times as long.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How often a run is done anew at most, because another committed first where its own results follow from.
+pub(super) const OVERTAKEN_MAX: usize = 20;
+/// How long it waits for that.
+pub(super) const OVERTAKEN_WAIT: TimeDelta = TimeDelta::milliseconds(20);
 
 /// Whether the same run may succeed later: what it asked for is right, and what it needs was not there.
 pub(crate) fn can_pass(error: &Error) -> bool {
@@ -47,4 +57,24 @@ pub(super) async fn deadline(
     tokio::time::sleep(wait).await;
     let says = format!("the run was stopped {says}; nothing was committed");
     Error::user(Code::Timeout, says)
+}
+
+impl Run {
+    /// Whether it had too little memory where it had all that a run can have, to itself.
+    pub(super) fn had_all(&self, shared: &Shared, error: &Error) -> bool {
+        error.code() == Code::ResourcesExhausted
+            && self.live.memory_bytes >= shared.memory().most()
+            && self.live.is_alone.load(Ordering::Relaxed)
+    }
+
+    /// What is kept of one that another follows.
+    pub(super) fn attempt(
+        &self,
+        error: &Error,
+        stages: &mut Vec<StageRecord>,
+        ended_at: DateTime<Utc>,
+    ) -> Attempt {
+        let (started_at, error) = (self.attempt_began_at, RunError::from(error));
+        Attempt { started_at, ended_at, error, stages: std::mem::take(stages) }
+    }
 }
