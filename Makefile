@@ -101,6 +101,11 @@ test-kill: build ## kill a loaded server at 50 random moments; prints its seed
 test-exports: build ## kill exports at 200 random moments: none is taken for whole, each goes on; prints its seed
 	COLONNADE_KILLS=$${COLONNADE_KILLS:-200} $(E2E) when_exports_are_killed -- --nocapture
 
+.PHONY: test-alerts
+test-alerts: build ## 10,000 commits under 200 rules, the server killed 100 times: each alert once, and how soon; prints its seed
+	COLONNADE_ALERT_COMMITS=$${COLONNADE_ALERT_COMMITS:-10000} COLONNADE_KILLS=$${COLONNADE_KILLS:-100} \
+		$(E2E) each_alert_is_told_once -- --nocapture
+
 .PHONY: bench-exports
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
 	benches/exports.sh

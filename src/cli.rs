@@ -1,5 +1,6 @@
 //! What can be typed: the commands and their flags, with the help that `--help` shows.
 
+mod alerts;
 mod alter;
 mod export;
 mod files;
@@ -17,6 +18,7 @@ use ::datasets::read::TextEncoding;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::RejectsMax;
 
+pub use alerts::{Alert, AlertCommand, Alerts};
 pub use alter::Alter;
 pub use export::{Export, ExportCommand, VerifyExport};
 pub use files::{Compact, Vacuum};
@@ -125,6 +127,10 @@ pub enum Command {
     Pipeline(Pipeline),
     /// List the pipelines
     Pipelines(Pipelines),
+    /// Tell when rows are a reason to: make or remove alerts, take one, silence some
+    Alert(Alert),
+    /// List the alerts, those that fire, or the silences
+    Alerts(Alerts),
     /// Keep measures of rows up to date as series: make or remove metrics
     Metric(Metric),
     /// List the metrics
@@ -507,6 +513,8 @@ impl Command {
             Self::Backfill(c) => c.json,
             Self::Pipeline(c) => c.json,
             Self::Pipelines(c) => c.json,
+            Self::Alert(c) => c.json,
+            Self::Alerts(c) => c.json,
             Self::Metric(c) => c.json,
             Self::Metrics(c) => c.json,
             Self::Insights(c) => c.json,

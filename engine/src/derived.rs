@@ -10,6 +10,12 @@ pub const AUDIT: &str = "audit";
 
 /// Names of such datasets where no other is asked for, kept for them also before they are there.
 pub const DERIVED_NAMES: &[&str] = &[
+    "alert_events",
+    "alert_outbox",
+    "alert_rules",
+    "alert_state",
+    "alert_words",
+    "alerts",
     "anomalies",
     AUDIT,
     "correlations",

@@ -7,8 +7,10 @@
 
 /// Fields of the roots that belong to the control plane, or are to, so that none that comes renames a dataset's; a dataset of that
 /// name gives way.
-pub(crate) const CONTROL_FIELDS: [&str; 55] = [
+pub(crate) const CONTROL_FIELDS: [&str; 57] = [
     "alert",
+    "alertDefinitions",
+    "alertSilences",
     "apiKeys",
     "backfill",
     "backfills",

@@ -12,11 +12,18 @@ use crate::run::ledger::runs_spec;
 use crate::run::logs::logs_spec;
 use crate::run::stages::stages_spec;
 use crate::texts::labels::{labels_spec, pairs_spec};
+use crate::{alert_words, alerting};
 
 /// The built-in datasets, what job kinds make where they are told no name, and what Colonnade keeps of what was done.
 pub fn expected_datasets() -> Result<Vec<DatasetSpec>> {
     let kept = [runs_spec()?, stages_spec()?, logs_spec()?, audit_spec()?];
-    let by_hand = [insight_feedback::spec(), labels_spec(), pairs_spec()];
+    let by_hand = [
+        alert_words::spec(),
+        alerting::spec(),
+        insight_feedback::spec(),
+        labels_spec(),
+        pairs_spec(),
+    ];
     let kinds = Jobs::default();
     let all = specs::builtin().into_iter().chain(kinds.results());
     let by_name: BTreeMap<_, _> =

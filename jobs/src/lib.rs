@@ -13,8 +13,11 @@
 //!
 //! To add a kind: a file in `kinds/` that implements [`Job`], and a line in its list.
 
+mod alert_words;
+mod alerting;
 pub mod audit;
 mod control;
+mod definitions;
 mod expected;
 pub mod insight_feedback;
 mod job;
@@ -35,8 +38,12 @@ mod tables;
 mod testing;
 mod texts;
 
+pub use alert_words::instant as alert_instant;
+pub use alerting::{AlertDefinition, AlertState, AlertsDefined};
+pub use analysis::alerts::{OneOf, Rule as AlertRule, Silence};
 pub use analysis::series::{Season, Span};
 pub use control::DeviceRoom;
+pub use definitions::DEFINITIONS_TEXT_MAX_BYTES;
 pub use expected::expected_datasets;
 pub use job::{Estimate, InputSize, Job, Outcome};
 pub use keys::{
@@ -48,7 +55,7 @@ pub use kinds::{
     Jobs, anomalies, correlate, duplicates, embed, embedder_train, explain, forecast, insights,
     kind, kinds, metric, promote, trends, triage, triage_train, vector_index,
 };
-pub use metrics::{METRICS_TEXT_MAX_BYTES, MetricDefinition, MetricState};
+pub use metrics::{MetricDefinition, MetricState};
 pub use partition::Partition;
 pub use pipelines::{
     Applied, Graph, PIPELINE, PIPELINE_RUNS_MAX, PIPELINE_TEXT_MAX_BYTES, PipelineEdge,

@@ -10,21 +10,17 @@
 //! ```
 
 use chrono::DateTime;
-use datasets::toml_problem;
 use engine::{Code, Error, Principal, Result, did_you_mean};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::definitions;
 use crate::kinds::metric;
 use crate::parameters;
-use crate::pipelines::{Applied, object};
+use crate::pipelines::Applied;
 use crate::run::runner::{RunHandle, RunRequest, Runner};
 use crate::schedules::{Schedule, ScheduleState, Trigger, check_name};
 
-/// Longest text of definitions.
-pub const METRICS_TEXT_MAX_BYTES: usize = 256 << 10;
-/// Definitions of one text.
-const DEFINITIONS_MAX: usize = 500;
 /// What the name of a metric's schedule begins with.
 const SCHEDULE: &str = "metric-";
 /// A metric is computed no more often than once in so many seconds, unless it is said.
@@ -47,13 +43,6 @@ pub struct MetricState {
     pub definition: metric::Params,
     /// What keeps it up to date.
     pub schedule: ScheduleState,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    #[serde(default)]
-    metric: Vec<toml::Table>,
 }
 
 impl MetricDefinition {
@@ -91,29 +80,9 @@ impl MetricDefinition {
 
     /// Reads the definitions of a text in TOML, each a table `[[metric]]`. `source` is where it is from, for what is said of it.
     pub fn from_toml(text: &str, source: &str) -> Result<Vec<Self>> {
-        let wrong = |says: String| Error::user(Code::BadInput, format!("{source}: {says}"));
-        if text.len() > METRICS_TEXT_MAX_BYTES {
-            let found = text.len();
-            return Err(wrong(format!(
-                "expected at most {METRICS_TEXT_MAX_BYTES} bytes, found {found}"
-            )));
-        }
-        let read: Text = toml::from_str(text).map_err(|e| wrong(toml_problem(text, &e)))?;
-        let found = read.metric.len();
-        if !(1..=DEFINITIONS_MAX).contains(&found) {
-            let says = format!("expected 1 to {DEFINITIONS_MAX} tables [[metric]], found {found}");
-            return Err(wrong(says));
-        }
-        let one = |(at, table): (usize, toml::Table)| {
-            let mut fields = object(table);
-            match fields.remove("name") {
-                Some(Value::String(name)) => {
-                    Self::new(&name, fields).map_err(|e| e.while_doing(source))
-                }
-                _ => Err(wrong(format!("[[metric]] {}: expected a text as `name`", at + 1))),
-            }
-        };
-        read.metric.into_iter().enumerate().map(one).collect()
+        let read = definitions::tables(text, source, "metric")?.into_iter();
+        let one = |(name, fields): (String, _)| Self::new(&name, fields);
+        read.map(one).collect::<Result<_>>().map_err(|e| e.while_doing(source))
     }
 
     /// Its name.
@@ -178,12 +147,7 @@ impl Runner {
         who: &Principal,
         asked: &[MetricDefinition],
     ) -> Result<Vec<Schedule>> {
-        for (at, one) in asked.iter().enumerate() {
-            if asked[at + 1..].iter().any(|other| other.name == one.name) {
-                let says = format!("metric {}: there are two definitions of it", one.name);
-                return Err(Error::user(Code::BadInput, says));
-            }
-        }
+        definitions::require_different("metric", asked.iter().map(MetricDefinition::name))?;
         let schedules = asked.iter().map(MetricDefinition::schedule).collect::<Result<Vec<_>>>()?;
         for (one, schedule) in asked.iter().zip(&schedules) {
             let there = self.entry_of(who, &schedule.name).await?;

@@ -87,7 +87,7 @@ async fn read(
     Ok(day.map(|day| (day, all)))
 }
 
-async fn rows(session: &Session, sql: &str) -> Result<Vec<Value>> {
+pub(super) async fn rows(session: &Session, sql: &str) -> Result<Vec<Value>> {
     let batches = session.collect(session.sql(sql).await?).await?;
     let mut all = Vec::new();
     for batch in &batches {

@@ -1,11 +1,11 @@
 //! `colonnade metric` and `colonnade metrics`: measures that are kept up to date as series.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Principal, Result};
 use jobs::{
-    Applied, METRICS_TEXT_MAX_BYTES, MetricDefinition, MetricState, RunRecord, RunState, Runner,
+    Applied, DEFINITIONS_TEXT_MAX_BYTES, MetricDefinition, MetricState, RunRecord, RunState, Runner,
 };
 use serde_json::json;
 
@@ -24,13 +24,7 @@ pub async fn metric(arguments: Metric, settings: &Settings, output: &Output) -> 
     let who = settings.principal()?;
     match arguments.command {
         MetricCommand::Apply { files, check } => {
-            let mut asked = Vec::new();
-            for file in &files {
-                let name = file.display().to_string();
-                let text =
-                    read(file).map_err(|e| Error::user(Code::BadInput, format!("{name}: {e}")))?;
-                asked.extend(MetricDefinition::from_toml(&text, &name)?);
-            }
+            let asked = definitions(&files, MetricDefinition::from_toml)?;
             match check {
                 true => only_check(&asked, &who, settings, output).await,
                 false => apply(&asked, &who, settings, output).await,
@@ -52,10 +46,26 @@ pub async fn metric(arguments: Metric, settings: &Settings, output: &Output) -> 
     }
 }
 
+/// What files define.
+pub(super) fn definitions<T>(
+    files: &[PathBuf],
+    of: impl Fn(&str, &str) -> Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    for file in files {
+        let name = file.display().to_string();
+        let text = read(file).map_err(|e| Error::user(Code::BadInput, format!("{name}: {e}")))?;
+        all.extend(of(&text, &name)?);
+    }
+    Ok(all)
+}
+
 /// A file, or the beginning of one that is too long.
 fn read(file: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(file)?.take(METRICS_TEXT_MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    std::fs::File::open(file)?
+        .take(DEFINITIONS_TEXT_MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 

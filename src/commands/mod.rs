@@ -1,5 +1,6 @@
 //! One file per command; this one opens what they share.
 
+mod alerts;
 mod alter;
 mod audit;
 mod backfill;
@@ -74,6 +75,8 @@ pub async fn dispatch(command: Command, settings: &Settings, output: &Output) ->
         Command::Schedules(arguments) => schedules::schedules(arguments, settings, output).await,
         Command::Pipeline(arguments) => pipelines::pipeline(arguments, settings, output).await,
         Command::Pipelines(_) => pipelines::pipelines(settings, output).await,
+        Command::Alert(arguments) => alerts::alert(arguments, settings, output).await,
+        Command::Alerts(arguments) => alerts::alerts(arguments, settings, output).await,
         Command::Metric(arguments) => metrics::metric(arguments, settings, output).await,
         Command::Metrics(_) => metrics::metrics(settings, output).await,
         Command::Insights(arguments) => insights::insights(arguments, settings, output).await,

@@ -128,9 +128,11 @@ impl Reader {
             self.types(place, &format!("colonnade pipeline apply --check pipelines/{file}")).await;
             return;
         }
-        if text.starts_with("# metrics.toml") {
-            std::fs::write(self.file("metrics.toml"), text).unwrap();
-            return;
+        for file in ["alerts.toml", "metrics.toml"] {
+            if text.starts_with(&format!("# {file}")) {
+                std::fs::write(self.file(file), text).unwrap();
+                return;
+            }
         }
         std::fs::write(self.file("colonnade.toml"), text).unwrap();
         self.types(place, "colonnade config").await;
@@ -422,6 +424,21 @@ async fn a_file_becomes_metrics_and_an_insight_that_says_what_was_wrong() {
     let first = reader.served().await.data(query).await["insights"]["nodes"][0].clone();
     assert_eq!(first["subject"], "error_rate{region=eu}", "{first}");
     assert!(first["startedAt"].as_str().unwrap().starts_with("2026-02-08T"), "{first}");
+    let query = "{ alerts { nodes { rule group state } } }";
+    let alerts = reader.served().await.data(query).await["alerts"]["nodes"].clone();
+    let of_it = json!({ "rule": "insight", "group": "subject=\"error_rate{region=eu}\"", "state": "firing" });
+    let alerts = alerts.as_array().unwrap();
+    assert!(alerts.contains(&of_it), "{alerts:?}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_alerts_answer() {
+    let mut reader = Reader::new(&[], &[]);
+    std::fs::write(reader.file("checkouts.csv"), made::checkouts()).unwrap();
+    reader.types("setup", "colonnade ingest checkouts checkouts.csv --create").await;
+    reader.read("docs/alerts.md").await;
+    let rules = reader.served().await.data("{ alertDefinitions { name } }").await;
+    assert_eq!(rules["alertDefinitions"].as_array().unwrap().len(), 4, "{rules}");
 }
 
 #[tokio::test]
@@ -538,6 +555,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/forecast.md",
         "docs/trends.md",
         "docs/explain.md",
+        "docs/alerts.md",
         "docs/metrics.md",
         "docs/insights.md",
         "docs/first-week.md",

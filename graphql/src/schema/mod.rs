@@ -201,6 +201,7 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::keys::mutations())
         .chain(control::exports::mutations())
         .chain(control::reports::mutations())
+        .chain(control::alerts::mutations())
         .chain(control::metrics::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
@@ -247,7 +248,8 @@ fn control_query() -> Object {
         .field(control::metrics::query())
         .field(control::reports::templates_field());
     let schedules = control::schedules::queries().into_iter();
-    schedules.chain(control::pipelines::queries()).fold(query, Object::field)
+    let others = control::pipelines::queries().into_iter().chain(control::alerts::queries());
+    schedules.chain(others).fold(query, Object::field)
 }
 
 fn shared_types() -> Vec<Type> {
@@ -275,6 +277,7 @@ fn shared_types() -> Vec<Type> {
     types.extend(control::keys::types().map(Type::from));
     types.extend(control::keys::enums().map(Type::from));
     types.extend(control::explain::types().map(Type::from));
+    types.extend(control::alerts::types().map(Type::from));
     types.extend(control::metrics::types().map(Type::from));
     types.extend(control::exports::types().map(Type::from));
     types.extend(control::exports::enums().map(Type::from));

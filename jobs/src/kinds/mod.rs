@@ -1,5 +1,6 @@
 //! The job kinds. To add one: a file here, and a line in `KINDS`.
 
+pub mod alerts;
 pub mod anomalies;
 pub mod correlate;
 pub mod duplicates;
@@ -40,7 +41,8 @@ pub struct Jobs(Arc<BTreeMap<&'static str, Arc<dyn Job>>>);
 /// Every kind there is.
 static KINDS: LazyLock<Jobs> = LazyLock::new(|| {
     let kinds = [
-        Arc::new(anomalies::Anomalies) as Arc<dyn Job>,
+        Arc::new(alerts::Alerts) as Arc<dyn Job>,
+        Arc::new(anomalies::Anomalies),
         Arc::new(correlate::Correlate),
         Arc::new(duplicates::Duplicates),
         Arc::new(embed::Embed),

@@ -1,6 +1,7 @@
 //! One execution of a job: what it is given, what is recorded of it, and the runner that sees it to its end.
 
 pub(crate) mod clock;
+pub(crate) mod commits;
 pub(crate) mod content;
 pub(crate) mod context;
 mod cpu;

@@ -11,6 +11,7 @@ use super::when::{CatchUp, Due, Tick, due, jitter};
 use super::{Progress, Schedule, Trigger};
 use crate::control::{Pause, ScheduleEntry, TickOf};
 use crate::pipelines;
+use crate::run::commits;
 use crate::run::document::Document;
 use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, can_pass};
@@ -183,12 +184,8 @@ async fn fire_change(
     if last.is_some_and(|last| (TimeDelta::zero()..every).contains(&(now - last))) {
         return Ok(0);
     }
-    let limit = usize::try_from(newer).unwrap_or(usize::MAX).min(COMMITS_MAX);
-    let commits = runner.engine().history(&who, dataset, limit).await?;
-    let since = commits.iter().filter(|commit| {
-        i64::try_from(commit.version.0).is_ok_and(|version| version > entry.up_to)
-    });
-    let changes = since.filter(|commit| commit.changes_rows);
+    let since = commits::after(runner.engine(), &who, dataset, entry.up_to, COMMITS_MAX).await?;
+    let changes = since.iter().filter(|commit| commit.changes_rows);
     // Rows that went are a change, too.
     let rows: u64 = changes.map(|commit| commit.rows_added.unwrap_or(1).max(1)).sum();
     if rows == 0 && newer <= COMMITS_MAX as i64 {

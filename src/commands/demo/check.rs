@@ -174,6 +174,13 @@ impl Counted<'_> {
             LooksFor::NumbersTold => self.numbers_told(&session).await,
             LooksFor::RowsKept => self.rows_kept().await,
             LooksFor::RowsMeasured => rows_measured(&session).await,
+            LooksFor::BurstsTold => {
+                let sql =
+                    "SELECT summary, at, at AS until FROM alert_events WHERE event = 'firing'";
+                let mut truth = truth.clone();
+                truth.anomalies.retain(|planted| planted.kind == AnomalyKind::ErrorBurst);
+                Ok(anomalies(&truth, &windows(&read(sql).await?)?, HOUR_MINUTES))
+            }
             LooksFor::WhatMatters => matters::counted(&session, self.truths).await,
         }
     }

@@ -74,6 +74,8 @@ pub enum LooksFor {
     RowsMeasured,
     /// All that stands out of what was planted, in one list.
     WhatMatters,
+    /// Hours in which a provider fails, by a rule.
+    BurstsTold,
 }
 
 impl LooksFor {
@@ -102,6 +104,7 @@ impl LooksFor {
             Self::RowsKept => "rows kept",
             Self::RowsMeasured => "rows measured",
             Self::WhatMatters => "what matters",
+            Self::BurstsTold => "bursts told",
         }
     }
 }
@@ -191,6 +194,16 @@ pub fn steps(embedder: &str) -> Vec<Step> {
             &[],
             // What was planted weakly, too: the defaults tell what is worth a person's time.
             json!({ "anomalies": ["anomalies", HOURLY], "insights_max": 1_000, "min_severity": 10, "min_score": 4 }),
+        ),
+        step(
+            "alerts",
+            LooksFor::BurstsTold,
+            "model_calls",
+            &[],
+            json!({ "dataset": HOURLY_ERRORS.0, "rules": [{
+                "name": "errors", "condition": "value > 7", "value": "value", "by": ["series"], "time": "at",
+                "severity": "critical", "summary": "{series}",
+            }] }),
         ),
         step(
             "maintain",

@@ -24,6 +24,7 @@ use crate::harness::{
     without_settings,
 };
 
+mod alerts;
 mod backfill;
 mod batch;
 mod exports;

@@ -1,5 +1,6 @@
 //! The control plane: what is there, what runs, and how to change it. One file for each noun.
 
+pub(crate) mod alerts;
 pub(crate) mod catalog;
 pub(crate) mod columns;
 pub(crate) mod datasets;
@@ -35,7 +36,7 @@ fn given(
     for (name, parameter) in names {
         let Some(value) = argument(context, name) else { continue };
         let value = match value {
-            value if name == "dimensions" && !matches!(value, Value::List(_)) => {
+            value if is_list(name) && !matches!(value, Value::List(_) | Value::Null) => {
                 Value::List(vec![value])
             }
             value => value,
@@ -45,6 +46,11 @@ fn given(
         given.insert(parameter.to_owned(), value);
     }
     Ok(given)
+}
+
+/// Whether an argument is a list of texts.
+fn is_list(name: &str) -> bool {
+    matches!(name, "dimensions" | "by" | "group")
 }
 
 /// An instant as the scalar `DateTime`.

@@ -71,6 +71,10 @@ impl Job for Metric {
         Ok(vec![read(params)?.dataset])
     }
 
+    fn runs_alone(&self) -> bool {
+        true
+    }
+
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         Ok(vec![output::spec(read(params)?.output)])
     }

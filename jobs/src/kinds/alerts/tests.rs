@@ -1,0 +1,238 @@
+#![allow(clippy::unwrap_used)]
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use analysis::Noise;
+use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+use datasets::ColumnType;
+use engine::{Engine, Principal, WriteMode};
+use kernels::GpuPolicy;
+use serde_json::{Value, json};
+
+use super::NAME;
+use crate::run::record::RunState;
+use crate::run::runner::{RunRequest, Runner, RunnerOptions};
+use crate::testing::{engine, refusal_of, rows, summary_of, write};
+
+/// 2026-01-05T00:00:00Z, in seconds.
+const BEGIN_S: i64 = 1_767_571_200;
+
+/// Commits readings: seconds since the beginning, the host, the load.
+async fn load(engine: &Engine, rows: &[(i64, &str, f64)]) {
+    let at = rows.iter().map(|row| (BEGIN_S + row.0) * 1_000_000);
+    let at = TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC");
+    let columns = [
+        ("at", ColumnType::Timestamp, Arc::new(at) as ArrayRef),
+        (
+            "host",
+            ColumnType::Text,
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1))),
+        ),
+        (
+            "load",
+            ColumnType::Float64,
+            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2))),
+        ),
+    ];
+    write(engine, "load", WriteMode::Append, &columns).await;
+}
+
+/// A rule that alerts of hosts whose load is above 5 for a minute.
+fn busy() -> Value {
+    json!({ "name": "busy", "condition": "load > 5", "value": "load", "by": ["host"], "time": "at", "for": "1m",
+        "summary": "{host} has a load of {value}" })
+}
+
+fn asked(rules: &[Value]) -> Value {
+    json!({ "dataset": "load", "rules": rules })
+}
+
+const EVENTS: &str = "SELECT event, rule, \"group\", CAST(date_part('epoch', at) - 1767571200 AS INT), value FROM alert_events \
+                      ORDER BY known_at, at, \"group\", event";
+const ALERTS: &str = "SELECT rule, \"group\", state, value, summary FROM alerts ORDER BY 1, 2";
+
+async fn runner(engine: &Engine, at_once: usize) -> Runner {
+    let options = RunnerOptions {
+        gpu: GpuPolicy::Off,
+        threads: 1,
+        concurrent_runs: at_once,
+        ..RunnerOptions::default()
+    };
+    Runner::start(engine.clone(), options).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_there_is_looked_at_first_and_then_what_comes() {
+    let engine = engine().await;
+    // Of what was over before anybody looked, nobody is told.
+    load(&engine, &[(0, "a", 9.0), (60, "a", 9.5), (70, "a", 1.0)]).await;
+    load(&engine, &[(60, "b", 8.0), (0, "b", 7.0), (0, "c", 1.0)]).await;
+    let summary = summary_of(&engine, NAME, asked(&[busy()])).await;
+    assert_eq!(
+        (&summary["rows"], &summary["alerts"], &summary["notices"]),
+        (&json!(6), &json!(2), &json!(1))
+    );
+    assert_eq!(
+        rows(&engine, EVENTS).await,
+        [
+            "pending busy host=a 0 9.0",
+            "pending busy host=b 0 7.0",
+            "firing busy host=a 60 9.5",
+            "firing busy host=b 60 8.0",
+            "resolved busy host=a 70 9.5",
+        ]
+    );
+    let told = rows(&engine, "SELECT text, severity FROM alert_outbox").await;
+    assert_eq!(told, ["warning: b has a load of 8 warning"]);
+    // A run that finds nothing new commits nothing.
+    let version = async || {
+        let session = engine.session(&Principal::local(), &[]).await.unwrap();
+        session.version(&crate::parameters::dataset_name("alert_state"))
+    };
+    let before = version().await;
+    assert_eq!(summary_of(&engine, NAME, asked(&[busy()])).await["commits"], 0);
+    assert_eq!(version().await, before);
+    load(&engine, &[(80, "b", 2.0), (80, "c", 6.0)]).await;
+    load(&engine, &[(150, "c", 7.0)]).await;
+    let summary = summary_of(&engine, NAME, asked(&[busy()])).await;
+    assert_eq!((&summary["commits"], &summary["events"]), (&json!(2), &json!(3)));
+    assert_eq!(
+        rows(&engine, ALERTS).await,
+        [
+            "busy host=a resolved 9.5 a has a load of 9.5",
+            "busy host=b resolved 8.0 b has a load of 8",
+            "busy host=c firing 7.0 c has a load of 7",
+        ]
+    );
+    // A rule that is gone ends what fired of it.
+    let summary = summary_of(&engine, NAME, asked(&[])).await;
+    assert_eq!(summary["events"], 1);
+    let last =
+        rows(&engine, "SELECT event, note FROM alert_events ORDER BY known_at DESC LIMIT 1").await;
+    assert!(last[0].starts_with("resolved "), "{last:?}");
+}
+
+#[tokio::test]
+async fn however_commits_are_read_the_same_happens() {
+    let mut noise = Noise::new(7);
+    let mut below = |n: u64| (noise.uniform() * n as f64) as u64;
+    for _ in 0..5 {
+        let mut commits = Vec::new();
+        for commit in 0..10 {
+            let mut rows = Vec::new();
+            for _ in 0..=below(4) {
+                let host = ["a", "b", "c"][below(3) as usize];
+                rows.push((commit * 60 + below(60) as i64, host, below(10) as f64));
+            }
+            commits.push(rows);
+        }
+        let rules = [
+            busy(),
+            json!({ "name": "any", "condition": "load > 8", "time": "at", "expires": "5m" }),
+        ];
+        let mut found = Vec::new();
+        for way in 0..3 {
+            let engine = engine().await;
+            // Who looks at nothing yet begins with what is there.
+            load(&engine, &[(-100, "a", 0.0)]).await;
+            summary_of(&engine, NAME, asked(&rules)).await;
+            for commit in &commits {
+                load(&engine, commit).await;
+                // Each has a millisecond of its own: what the clock brings comes between them.
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                if way == 0 || (way == 1 && below(3) == 0) {
+                    summary_of(&engine, NAME, asked(&rules)).await;
+                }
+            }
+            // The clock is today's, and ends what expires.
+            tokio::time::sleep(std::time::Duration::from_millis(1_010)).await;
+            summary_of(&engine, NAME, asked(&rules)).await;
+            let events = rows(&engine, EVENTS).await;
+            let ids = rows(&engine, "SELECT DISTINCT id FROM alert_events").await;
+            assert_eq!(events.len(), ids.len());
+            found.push(events.into_iter().collect::<BTreeSet<_>>());
+        }
+        assert!(!found[0].is_empty());
+        assert_eq!(found[0], found[1]);
+        assert_eq!(found[0], found[2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_runs_that_see_the_same_one_tells() {
+    let engine = engine().await;
+    load(&engine, &[(0, "a", 0.0)]).await;
+    let runner = runner(&engine, 6).await;
+    let who = Principal::local();
+    for minute in 1..6 {
+        load(&engine, &[(minute * 60, "a", if minute % 2 == 0 { 1.0 } else { 9.0 })]).await;
+        let mut runs = Vec::new();
+        for _ in 0..6 {
+            let rule = json!({ "name": "high", "condition": "load > 5", "time": "at" });
+            let (job, params) = (NAME.to_owned(), asked(&[rule]));
+            runs.push(
+                runner
+                    .submit(&who, RunRequest { job, params, ..RunRequest::default() })
+                    .await
+                    .unwrap(),
+            );
+        }
+        for run in runs {
+            let record = run.wait().await.unwrap();
+            assert_eq!(record.state, RunState::Succeeded, "{record:?}");
+        }
+    }
+    runner.shutdown().await;
+    // At 60 s what is there is looked at.
+    let events = rows(&engine, EVENTS).await;
+    let expected = [
+        "firing high  60 ",
+        "resolved high  120 ",
+        "firing high  180 ",
+        "resolved high  240 ",
+        "firing high  300 ",
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(rows(&engine, "SELECT count(*) FROM alert_outbox").await, ["5"]);
+}
+
+#[tokio::test]
+async fn rules_that_mean_nothing_are_told_by_name() {
+    let engine = engine().await;
+    load(&engine, &[(0, "a", 1.0)]).await;
+    for (rule, says) in [
+        (json!({ "name": "x", "condition": "lod > 5" }), "alert x: condition: "),
+        (json!({ "name": "x", "condition": "load" }), "expected one that is true or false"),
+        (json!({ "name": "x", "condition": "load > 1", "by": ["hots"] }), "has no column \"hots\""),
+        (
+            json!({ "name": "x", "condition": "load > 1", "by": ["load"] }),
+            "expected a text, truth value or whole number",
+        ),
+        (
+            json!({ "name": "x", "condition": "load > 1", "time": "host" }),
+            "expected a timestamp or date",
+        ),
+        (
+            json!({ "name": "x", "condition": "load > 1", "value": "host" }),
+            "alert x: value: expected a number",
+        ),
+        (json!({ "name": "x", "condition": "load > (SELECT 1)" }), "queries are not taken here"),
+        (json!({ "name": "x", "condition": "false" }), "alert x: condition: "),
+        (json!({ "name": "x" }), "alert x: condition: "),
+        (json!({ "name": "X", "condition": "load > 1" }), "name: "),
+        (
+            json!({ "name": "x", "dataset": "other", "condition": "load > 1" }),
+            "dataset: expected load",
+        ),
+        (json!({ "name": "x", "conditoin": "load > 1" }), "conditoin"),
+    ] {
+        let refused = refusal_of(&engine, NAME, asked(&[rule.clone()])).await;
+        assert!(refused.contains(says), "{rule}: {refused}");
+    }
+    let rule = json!({ "name": "x", "condition": "load > 1" });
+    let twice = refusal_of(&engine, NAME, asked(&[rule.clone(), rule])).await;
+    assert!(twice.contains("two are called x"), "{twice}");
+    let own = json!({ "dataset": "load", "rules": [], "events": "load" });
+    let own = refusal_of(&engine, NAME, own).await;
+    assert!(own.contains("load is the dataset that the rules look at"), "{own}");
+}
