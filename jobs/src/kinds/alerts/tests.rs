@@ -226,7 +226,7 @@ async fn rules_that_mean_nothing_are_told_by_name() {
         ),
         (json!({ "name": "x", "conditoin": "load > 1" }), "conditoin"),
     ] {
-        let refused = refusal_of(&engine, NAME, asked(&[rule.clone()])).await;
+        let refused = refusal_of(&engine, NAME, asked(std::slice::from_ref(&rule))).await;
         assert!(refused.contains(says), "{rule}: {refused}");
     }
     let rule = json!({ "name": "x", "condition": "load > 1" });
