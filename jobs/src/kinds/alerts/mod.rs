@@ -414,17 +414,20 @@ async fn commit(
 ) -> Result<()> {
     let source = params.dataset.as_str();
     let own = || vec![("source".to_owned(), ScalarValue::from(source))];
-    if !work.events.is_empty() {
+    // From the first commit on all of them are there.
+    let session = ctx.present().await?;
+    let is_new = |name: &DatasetName| session.version(name).is_none();
+    if !work.events.is_empty() || is_new(&params.events) {
         let spec = output::events_spec(params.events.clone());
         let batch = output::events_batch(&spec, source, &work.events)?;
         ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
     }
-    if alert_rows(&before.state) != alert_rows(&work.kept.state) {
+    if alert_rows(&before.state) != alert_rows(&work.kept.state) || is_new(&params.output) {
         let spec = output::spec(params.output.clone());
         let batch = output::batch(&spec, source, &work.kept.state)?;
         ctx.commit(spec, WriteMode::ReplacePartitions(own()), vec![batch]).await?;
     }
-    if !told.is_empty() {
+    if !told.is_empty() || is_new(&params.outbox) {
         let spec = output::outbox_spec(params.outbox.clone());
         let batch = output::outbox_batch(&spec, source, told)?;
         ctx.commit(spec, WriteMode::Append, vec![batch]).await?;
