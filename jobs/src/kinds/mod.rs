@@ -161,6 +161,8 @@ mod tests {
             kinds().iter().filter_map(|kind| kind.outputs(&json!({})).ok()).flatten().collect();
         specs.extend([
             crate::registry::evaluations::spec(),
+            crate::alert_words::spec(),
+            crate::alerting::spec(),
             crate::insight_feedback::spec(),
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),
