@@ -317,14 +317,8 @@ impl Runner {
         if let Some(found) = all.iter().find(|alert| alert.rule.name == name) {
             return Ok(found.clone());
         }
-        let near = did_you_mean(name, all.iter().map(|alert| alert.rule.name.as_str()));
-        let says = near.unwrap_or_else(|| match all.len() {
-            0 => "there is none".to_owned(),
-            count => format!("there are {count}, which `colonnade alerts` lists"),
-        });
-        let shown: String = name.chars().take(80).collect();
-        let says = format!("alert {shown:?}: there is no such alert; {says}");
-        Err(Error::user(Code::NotFound, says))
+        let names = all.iter().map(|alert| alert.rule.name.as_str());
+        Err(definitions::unknown("alert", name, names, "colonnade alerts"))
     }
 
     /// Removes a rule: what fires of it is over.

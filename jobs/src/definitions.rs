@@ -1,7 +1,7 @@
 //! Definitions as a person writes them: a text in TOML with a table for each, such as `[[metric]]`.
 
 use datasets::toml_problem;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, did_you_mean};
 use serde_json::{Map, Value};
 use toml::Value as Toml;
 
@@ -49,6 +49,23 @@ pub(crate) fn tables(
         }
     };
     tables.into_iter().enumerate().map(one).collect()
+}
+
+/// The error for a name that nothing of its kind has; `lists` is the command that lists them.
+pub(crate) fn unknown<'a>(
+    kind: &str,
+    name: &str,
+    names: impl ExactSizeIterator<Item = &'a str>,
+    lists: &str,
+) -> Error {
+    let count = names.len();
+    let says = did_you_mean(name, names).unwrap_or_else(|| match count {
+        0 => "there is none".to_owned(),
+        count => format!("there are {count}, which `{lists}` lists"),
+    });
+    let shown: String = name.chars().take(80).collect();
+    let says = format!("{kind} {shown:?}: there is no such {kind}; {says}");
+    Error::user(Code::NotFound, says)
 }
 
 /// Fails where two of `names` are the same.

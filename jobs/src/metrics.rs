@@ -10,7 +10,7 @@
 //! ```
 
 use chrono::DateTime;
-use engine::{Code, Error, Principal, Result, did_you_mean};
+use engine::{Code, Error, Principal, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -177,14 +177,8 @@ impl Runner {
         if let Some(found) = all.iter().find(|metric| metric.name == name) {
             return Ok(found.clone());
         }
-        let near = did_you_mean(name, all.iter().map(|metric| metric.name.as_str()));
-        let says = near.unwrap_or_else(|| match all.len() {
-            0 => "there is none".to_owned(),
-            count => format!("there are {count}, which `colonnade metrics` lists"),
-        });
-        let shown: String = name.chars().take(80).collect();
-        let says = format!("metric {shown:?}: there is no such metric; {says}");
-        Err(Error::user(Code::NotFound, says))
+        let names = all.iter().map(|metric| metric.name.as_str());
+        Err(definitions::unknown("metric", name, names, "colonnade metrics"))
     }
 
     /// Removes a metric: it is not kept up to date any more. Its values stay.
