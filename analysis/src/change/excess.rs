@@ -29,13 +29,17 @@ pub const NET_MIN: f64 = 0.5;
 /// even a few hundred groups, nor is a sum of them normal.
 pub const UNITS_MIN: f64 = 20.0;
 
+/// A factor is known where the earlier sum is that of so many observations alike, (Σn)²/Σn²: its standard deviation is then a
+/// seventh of it. With fewer whatever comes later is a factor that noise explains, and z would be below 7 however much comes.
+pub const BASE_MIN: f64 = 50.0;
+
 /// Log odds that a group moved and the rest stood still, over the other way round: z is the same of both, where both are groups.
 const STILL: f64 = 2.0;
 
 /// How everything would move if it moved alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
-    /// All by the same factor: sums and ratios that are mostly positive.
+    /// All by the same factor: sums and ratios that are mostly positive, and not nothing or nearly. See [`BASE_MIN`].
     Factor,
     /// Ratios by the same amount; sums not at all.
     Shift,
@@ -54,7 +58,7 @@ pub struct Judge {
     pub all: Tally,
 }
 
-/// How a group moved beyond the rest.
+/// How a group moved beyond the rest, or beyond nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Excess {
     /// In units of the measure.
@@ -103,6 +107,18 @@ impl Judge {
             Background::Factor => all_after / all_before,
         };
         self.scored(excess, later + usual * usual * earlier, self.moved(group, &rest))
+    }
+
+    /// What a group adds to the change of all, against nothing: whether it moved at all. None where there is no noise to go by.
+    pub fn added(&self, group: &Tally) -> Option<Excess> {
+        let (before, _) = self.values(&self.all)?;
+        let variance = |side: &Side, all: &Side| {
+            let (alpha, beta) = influence(self.measure, all, before);
+            side.variance(alpha, beta)
+        };
+        let later = variance(&group.later, &self.all.later);
+        let added = contribution(self.measure, group, &self.all);
+        self.scored(added, later + variance(&group.earlier, &self.all.earlier), 1.0)
     }
 
     fn moved(&self, group: &Tally, rest: &Tally) -> f64 {
@@ -224,6 +240,30 @@ mod tests {
         assert_near(change.excess, 134.0 / 500.0 - 90.0 / 500.0);
         let variance = (0.18 * 0.82 + 0.268 * 0.732) / 500.0_f64;
         assert_near(change.z, change.excess / variance.sqrt());
+    }
+
+    #[test]
+    fn what_a_group_adds_is_beside_nothing() {
+        let (group, rest) = (counts(100.0, 210.0), counts(300.0, 360.0));
+        let judged = judge(Measure::Sum, Background::Factor, group, rest);
+        let added = judged.added(&group).unwrap();
+        assert_near(added.excess, 110.0);
+        assert_near(added.z, 110.0 / 310.0_f64.sqrt());
+        // What stands still stands out from the others, and adds nothing.
+        let still = counts(100.0, 100.0);
+        let judged = judge(Measure::Sum, Background::Factor, still, counts(300.0, 900.0));
+        assert!(judged.excess(&still).unwrap().z < -5.0);
+        assert_eq!(judged.added(&still).map(|added| (added.excess, added.z)), Some((0.0, 0.0)));
+        let (group, rest) =
+            (trials((0.0, 100.0), (60.0, 200.0)), trials((0.0, 400.0), (0.0, 300.0)));
+        let judged = judge(Measure::Ratio, Background::Shift, group, rest);
+        let added = judged.added(&group).unwrap();
+        assert_near(added.excess, 60.0 / 500.0);
+        // Each failure is a five hundredth, as many as by chance.
+        assert_near(added.z, 60.0 / 60.0_f64.sqrt());
+        // Without any there is no noise to go by.
+        assert!(judged.excess(&rest).unwrap().z < -5.0);
+        assert_eq!(judged.added(&rest), None);
     }
 
     #[test]

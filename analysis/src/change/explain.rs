@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use super::cells::{Cells, Measure};
 use super::contribution::{Parts, contribution, interaction, parts, surprise};
-use super::excess::{Background, Excess, Judge, NET_MIN, UNITS_MIN};
+use super::excess::{BASE_MIN, Background, Excess, Judge, NET_MIN, UNITS_MIN};
 use super::search::{Candidate, Level, Search};
-use super::tally::{OfSum, OfUnits, Reading, Sums, Tally, total};
+use super::tally::{OfSum, OfUnits, Reading, Side, Sums, Tally, total};
 use super::{Halted, Pair};
 use crate::significance::two_sided;
 
@@ -19,6 +19,9 @@ const FINDINGS_LIMIT: usize = 100;
 /// Cells times subsets of dimensions that one search looks at, at most; with more, groups have fewer pairs. A second or three on
 /// two cores.
 const WORK_MAX: u64 = 1 << 27;
+
+/// Groups that are taken, however few are told: so many stand out that they are what moved, or the rest is.
+const TAKEN_MIN: usize = 10;
 
 /// A group within another is told in its place where its z is at least this part of the other's, and what is left of the other
 /// moves less than the second part as much for each row, where that would be as many standard deviations as the third.
@@ -53,7 +56,8 @@ impl Default for Options {
 pub enum Outcome {
     /// Some groups moved otherwise than the rest.
     Found,
-    /// The measure changed, and all groups alike as far as noise lets see: the change is spread evenly.
+    /// The measure changed, and all groups alike as far as noise lets see, but for some that did not: the change is spread
+    /// evenly.
     Even,
     /// Nothing stands out from noise.
     Noise,
@@ -76,9 +80,10 @@ pub struct Explanation {
     pub change_z: f64,
     /// What moving alike was taken to be.
     pub background: Background,
-    /// By magnitude of their excess.
+    /// By magnitude of their excess. Each adds to the change beyond noise; where the measure changed beyond noise, in its
+    /// direction.
     pub findings: Vec<Finding>,
-    /// Contribution of all cells that no finding has: what moved alike, and noise.
+    /// Contribution of all cells that no finding has: what moved alike or against the change, and noise.
     pub rest: f64,
     /// Most pairs of the groups that were searched: fewer than asked for where there are too many cells and dimensions.
     pub depth: usize,
@@ -107,7 +112,7 @@ pub struct Finding {
     pub own: f64,
     /// What these cells moved the measure by beyond what moving as the rest would have.
     pub excess: f64,
-    /// |excess| over the gross change: that of all groups that stand out.
+    /// |excess| over the gross change: that of all groups that stand out and carry the change.
     pub gross_share: f64,
     /// How far its share of the whole moved, in nats (Adtributor).
     pub surprise: f64,
@@ -125,6 +130,15 @@ struct Taken {
     places: Vec<u32>,
     cells: Tally,
     moved: Excess,
+}
+
+/// Groups taken one after the other.
+struct Run {
+    taken: Vec<Taken>,
+    /// How many groups of each number of pairs were judged at first.
+    judged: Vec<u64>,
+    /// It ended because nothing more stood out.
+    is_complete: bool,
 }
 
 /// Explains a change. `is_stopped` is asked every few milliseconds, on any thread.
@@ -149,21 +163,29 @@ fn explain_sums<S: Sums>(
     is_stopped: &(dyn Fn() -> bool + Sync),
     sums: &[S],
 ) -> Result<Explanation, Halted> {
+    let all = total(sums);
     let judge = Judge {
         measure: cells.measure(),
-        background: background(cells),
+        background: background(cells, &all),
         dispersion: options.dispersion,
-        all: total(sums),
+        all,
     };
     Explaining { cells, options, is_stopped, sums, judge }.run()
 }
 
-/// A factor where it means something. See [`NET_MIN`].
-pub(super) fn background(cells: &Cells) -> Background {
-    let is_net = cells.periods().iter().enumerate().all(|(place, period)| {
+/// A factor where it means something. See [`NET_MIN`] and [`BASE_MIN`]. A ratio has another way to move alike, which serves
+/// as well where it ends at nothing; a sum hasn't.
+fn background(cells: &Cells, all: &Tally) -> Background {
+    let is_known = |side: &Side| side.n > 0.0 && side.n * side.n >= BASE_MIN * side.nn;
+    let is_sum = cells.measure() == Measure::Sum;
+    if !is_known(&all.earlier) || !is_sum && !is_known(&all.later) {
+        return Background::Shift;
+    }
+
+    let is_net = cells.periods().iter().all(|period| {
         let net: f64 = period.numerators.iter().sum();
         let gross: f64 = period.numerators.iter().map(|n| n.abs()).sum();
-        net >= NET_MIN * gross && (place > 0 || net > 0.0)
+        net >= NET_MIN * gross
     });
     if is_net { Background::Factor } else { Background::Shift }
 }
@@ -212,7 +234,7 @@ impl<S: Sums> Explaining<'_, S> {
         if !has_rows || before.is_none() || after.is_none() {
             return Ok(explanation);
         }
-        let (mut taken, judged) = self.take(explanation.depth)?;
+        let (mut taken, judged) = self.taken(explanation.depth, explanation.change_z)?;
         explanation.judged = judged.iter().sum();
         let gross: f64 = taken.iter().map(|taken| taken.moved.excess.abs()).sum();
         taken.sort_by(|a, b| {
@@ -225,6 +247,7 @@ impl<S: Sums> Explaining<'_, S> {
             told += taken.moved.excess.abs();
             is_told
         });
+        taken.truncate(self.options.findings_max);
         explanation.outcome = match taken.is_empty() {
             false => Outcome::Found,
             true if two_sided(explanation.change_z) <= self.options.significance => Outcome::Even,
@@ -238,9 +261,67 @@ impl<S: Sums> Explaining<'_, S> {
         Ok(explanation)
     }
 
-    /// Takes the group that stands out most, and again among the cells that are left. Also how many groups of each number of
-    /// pairs were judged.
-    fn take(&self, depth: usize) -> Result<(Vec<Taken>, Vec<u64>), Halted> {
+    /// The groups that carry the change, and how many groups of each number of pairs were judged.
+    ///
+    /// Where some moved and others did not, both stand out from each other, and the noise of those that have nothing of the
+    /// measure is the least. So where any that is taken did not move itself, it is tried with those that did alone. These
+    /// explain the change unless there are more of them than of the others, or they alone have no end: then all moved, but for
+    /// the others. That the rest stands still needs one number less than by what it moved.
+    fn taken(&self, depth: usize, change_z: f64) -> Result<(Vec<Taken>, Vec<u64>), Halted> {
+        let is_changed = two_sided(change_z) <= self.options.significance;
+        let carrying = |mut taken: Vec<Taken>| {
+            taken.retain(|taken| !is_changed || taken.moved.excess * change_z > 0.0);
+            taken
+        };
+        let any = self.take(depth, None)?;
+        let count = any.taken.len();
+        let moving = self.moving(any.taken, &any.judged);
+        if moving.len() == count {
+            return Ok((carrying(moving), any.judged));
+        }
+        let only = self.take(depth, Some(&any.judged))?;
+        let (moving, movers) = (carrying(moving), carrying(self.moving(only.taken, &any.judged)));
+        let is_short = (moving.len() + 1..=count + 1).contains(&movers.len());
+        let is_ended = only.is_complete || !any.is_complete;
+        let taken = match is_ended && (moving.is_empty() || is_short) {
+            true => movers,
+            false => moving,
+        };
+        Ok((taken, any.judged))
+    }
+
+    /// Those that moved: what they took and all of their cells.
+    fn moving(&self, mut taken: Vec<Taken>, judged: &[u64]) -> Vec<Taken> {
+        let dimensions = self.cells.dimensions();
+        taken.retain(|taken| {
+            let cells = self.sums.iter().enumerate();
+            let is_in = cells.filter(|(cell, _)| has(dimensions, &taken.group, *cell));
+            let whole = total(is_in.map(|(_, sums)| sums));
+            let moves =
+                |tally: &Tally| self.moves(&self.judge, &taken.group, tally, &taken.moved, judged);
+            moves(&taken.cells) && moves(&whole)
+        });
+        taken
+    }
+
+    /// Whether a group moved beyond noise, and to the same side as it did beside the rest.
+    fn moves(
+        &self,
+        judge: &Judge,
+        group: &[Pair],
+        tally: &Tally,
+        beside: &Excess,
+        judged: &[u64],
+    ) -> bool {
+        judge.added(tally).is_some_and(|added| {
+            added.excess * beside.excess > 0.0
+                && self.p(group, added.z, judged) <= self.options.significance
+        })
+    }
+
+    /// Takes the group that stands out most, and again among the cells that are left. `movers`: of those that moved, with how
+    /// many groups were judged.
+    fn take(&self, depth: usize, movers: Option<&[u64]>) -> Result<Run, Halted> {
         let dimensions = self.cells.dimensions();
         let mut order: Vec<usize> = (0..dimensions.len()).collect();
         order.sort_by_key(|&number| Reverse(dimensions[number].values));
@@ -248,16 +329,19 @@ impl<S: Sums> Explaining<'_, S> {
         let mut rest = self.judge.all;
         let mut taken: Vec<Taken> = Vec::new();
         let mut judged: Vec<u64> = Vec::new();
-        while taken.len() < self.options.findings_max.min(FINDINGS_LIMIT) {
+        let mut is_complete = false;
+        while taken.len() < self.options.findings_max.clamp(TAKEN_MIN, FINDINGS_LIMIT) {
+            let judge = self.judge_of(rest);
             // What is around a finding would tell it again.
-            let excluded = |group: &[Pair]| {
+            let excluded = |group: &[Pair], tally: &Tally, beside: &Excess| {
                 taken.iter().any(|taken| group.iter().all(|pair| taken.group.contains(pair)))
+                    || movers.is_some_and(|of| !self.moves(&judge, group, tally, beside, of))
             };
             let search = Search {
                 dimensions,
                 order: &order,
                 sums: self.sums,
-                judge: self.judge_of(rest),
+                judge,
                 depth,
                 excluded: &excluded,
                 is_stopped: self.is_stopped,
@@ -269,6 +353,7 @@ impl<S: Sums> Explaining<'_, S> {
             let smaller: Vec<Candidate> =
                 levels.iter().filter_map(|level| level.best.clone()).collect();
             let Some(mut best) = best(levels, &judged) else {
+                is_complete = true;
                 break;
             };
             for within in smaller {
@@ -277,6 +362,7 @@ impl<S: Sums> Explaining<'_, S> {
                 }
             }
             if self.p(&best.group, best.excess.z, &judged) > self.options.significance {
+                is_complete = true;
                 break;
             }
             let is_in = |cell: &u32| has(dimensions, &best.group, *cell as usize);
@@ -300,7 +386,7 @@ impl<S: Sums> Explaining<'_, S> {
         for taken in &mut taken {
             self.narrow(taken, depth);
         }
-        Ok((taken, judged))
+        Ok(Run { taken, judged, is_complete })
     }
 
     /// Names what all cells have in common that a group took: of its others some stood still, and were put aside before.

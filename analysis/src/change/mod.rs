@@ -15,6 +15,14 @@
 //! clusters", 2010), so findings do not repeat each other, and what remains is judged against a rest that has not moved with
 //! them.
 //!
+//! **What is told.** A group that moved: what it adds to the change is beyond noise, and on the side that it stands out to. One
+//! that stands still while others move stands out from these as they do from it, and, where it has nothing of the measure, with
+//! less noise; it explains nothing. Nor does one that moves against a change of the whole that is beyond noise. Both are put
+//! aside all the same, so that others are judged without them.
+//!
+//! **From nothing**, or from so little that noise explains any factor ([`Background`]), moving alike is by a shift; so it is of a
+//! ratio that falls there.
+//!
 //! **Quantiles** are asked for as a ratio, the share of rows above the earlier period's quantile: [`quantile_factor`].
 //!
 //! **Hazards.** Noise is that of independent rows: where they come in bursts, more seems to stand out than does, and
@@ -26,6 +34,8 @@
 
 mod cells;
 mod contribution;
+#[cfg(test)]
+mod edges;
 mod excess;
 mod explain;
 mod search;

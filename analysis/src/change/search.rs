@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::cells::Dimension;
 use super::excess::{Excess, Judge, UNITS_MIN};
-use super::tally::Sums;
+use super::tally::{Sums, Tally};
 use super::{Halted, Pair};
 
 /// Groups of the first dimension that one thread looks at, at least: each time it needs a table of all values.
@@ -52,7 +52,7 @@ pub struct Search<'a, S> {
     /// Most pairs of a group.
     pub depth: usize,
     /// Groups that are no candidates.
-    pub excluded: &'a (dyn Fn(&[Pair]) -> bool + Sync),
+    pub excluded: &'a (dyn Fn(&[Pair], &Tally, &Excess) -> bool + Sync),
     /// Whether to stop.
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
@@ -136,7 +136,7 @@ impl<S: Sums> Search<'_, S> {
         pairs.push(Pair { dimension: self.order[found.place], value: found.group.value });
         if let Some(excess) = self.judge.excess(&tally) {
             levels[depth].judged += 1;
-            if levels[depth].could_be(&excess) && !(self.excluded)(pairs) {
+            if levels[depth].could_be(&excess) && !(self.excluded)(pairs, &tally, &excess) {
                 let mut group = pairs.clone();
                 group.sort_unstable();
                 levels[depth].take(Candidate { group, excess });
@@ -254,7 +254,7 @@ mod tests {
 
     use super::super::cells::Measure;
     use super::super::excess::Background;
-    use super::super::tally::{Side, Tally, total};
+    use super::super::tally::{Side, total};
     use super::*;
     use crate::noise::Noise;
 
@@ -292,7 +292,7 @@ mod tests {
             sums,
             judge,
             depth: 3,
-            excluded: &|_| false,
+            excluded: &|_, _, _| false,
             is_stopped: &|| false,
         }
     }
@@ -353,7 +353,7 @@ mod tests {
         let (dimensions, sums) = made();
         let first = search(&dimensions, &sums).run(&all()).unwrap();
         let best = first[1].best.clone().unwrap().group;
-        let excluded = |group: &[Pair]| group == best;
+        let excluded = |group: &[Pair], _: &Tally, _: &Excess| group == best;
         let second = Search { excluded: &excluded, ..search(&dimensions, &sums) };
         let second = second.run(&all()).unwrap();
         let others: Vec<Candidate> = by_force(&search(&dimensions, &sums), 2)

@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use super::excess::Excess;
-use super::explain::{background, best, depth};
+use super::explain::{best, depth};
 use super::search::{Candidate, Level};
 use super::*;
 use crate::noise::Noise;
 
 /// Values of a cell, and its earlier and later sum.
-type Line = (Vec<u32>, f64, f64);
+pub(super) type Line = (Vec<u32>, f64, f64);
 
-fn dimensions(lines: &[Line]) -> Vec<Dimension> {
+pub(super) fn dimensions(lines: &[Line]) -> Vec<Dimension> {
     let of = |number: usize| {
         let codes: Vec<u32> = lines.iter().map(|line| line.0[number]).collect();
         let values = codes.iter().max().map_or(0, |most| most + 1);
@@ -21,7 +21,7 @@ fn dimensions(lines: &[Line]) -> Vec<Dimension> {
 }
 
 /// Counts: each row is 1.
-fn counts(lines: &[Line]) -> Cells {
+pub(super) fn counts(lines: &[Line]) -> Cells {
     let period = |pick: fn(&Line) -> f64| Period {
         numerators: lines.iter().map(pick).collect(),
         rows: lines.iter().map(|line| pick(line) as u64).collect(),
@@ -32,7 +32,7 @@ fn counts(lines: &[Line]) -> Cells {
 }
 
 /// Successes of 1,000 trials for each of `lines`, times its later and earlier traffic.
-fn rates(lines: &[Line], traffic: &[(f64, f64)]) -> Cells {
+pub(super) fn rates(lines: &[Line], traffic: &[(f64, f64)]) -> Cells {
     let period = |rate: fn(&Line) -> f64, pick: fn(&(f64, f64)) -> f64| {
         let trials: Vec<f64> = traffic.iter().map(|traffic| 1_000.0 * pick(traffic)).collect();
         Period {
@@ -47,7 +47,11 @@ fn rates(lines: &[Line], traffic: &[(f64, f64)]) -> Cells {
 }
 
 /// All combinations of values: `before` and `after` of each.
-fn grid(sizes: &[u32], before: impl Fn(&[u32]) -> f64, after: impl Fn(&[u32]) -> f64) -> Vec<Line> {
+pub(super) fn grid(
+    sizes: &[u32],
+    before: impl Fn(&[u32]) -> f64,
+    after: impl Fn(&[u32]) -> f64,
+) -> Vec<Line> {
     let mut all: Vec<Vec<u32>> = vec![Vec::new()];
     for &size in sizes {
         let longer = |codes: &Vec<u32>| {
@@ -59,11 +63,11 @@ fn grid(sizes: &[u32], before: impl Fn(&[u32]) -> f64, after: impl Fn(&[u32]) ->
     all.into_iter().map(|codes| (codes.clone(), before(&codes), after(&codes))).collect()
 }
 
-fn explained(cells: &Cells) -> Explanation {
+pub(super) fn explained(cells: &Cells) -> Explanation {
     explain_with(cells, Options::default())
 }
 
-fn explain_with(cells: &Cells, options: Options) -> Explanation {
+pub(super) fn explain_with(cells: &Cells, options: Options) -> Explanation {
     let found = explain(cells, &options, &|| false).unwrap();
     let own: f64 = found.findings.iter().map(|finding| finding.own).sum();
     let scale = found.before.unwrap_or(0.0).abs() + found.after.unwrap_or(0.0).abs() + 1e-300;
@@ -71,15 +75,15 @@ fn explain_with(cells: &Cells, options: Options) -> Explanation {
     found
 }
 
-fn pair(dimension: usize, value: u32) -> Pair {
+pub(super) fn pair(dimension: usize, value: u32) -> Pair {
     Pair { dimension, value }
 }
 
-fn groups(found: &Explanation) -> Vec<Vec<Pair>> {
+pub(super) fn groups(found: &Explanation) -> Vec<Vec<Pair>> {
     found.findings.iter().map(|finding| finding.group.clone()).collect()
 }
 
-fn assert_near(found: f64, expected: f64) {
+pub(super) fn assert_near(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-9 * expected.abs().max(1.0), "{found} beside {expected}");
 }
 
@@ -259,13 +263,13 @@ fn groups_that_cancel_each_other_are_told_by_magnitude() {
 
 #[test]
 fn what_stood_out_only_beside_other_findings_is_not_told() {
-    // First it is value 0 that grew less than most; without those that grew most it is as others are.
+    // First it is value 0 that stood still beside most; without those that grew most it is as others are.
     let before = [1000.0, 400.0, 400.0, 400.0, 100.0];
     let after = [1000.0, 520.0, 680.0, 840.0, 100.0];
     let lines = grid(&[5], |codes| before[codes[0] as usize], |codes| after[codes[0] as usize]);
     let cells = counts(&lines);
     let first = explain_with(&cells, Options { findings_max: 1, ..Options::default() });
-    assert_eq!(groups(&first), [vec![pair(0, 0)]]);
+    assert_eq!(groups(&first), [vec![pair(0, 3)]]);
     assert_eq!(groups(&explained(&cells)), [vec![pair(0, 3)], vec![pair(0, 2)]]);
 }
 
@@ -363,25 +367,23 @@ fn a_region_of_one_city_is_told_by_the_first_dimension() {
 #[test]
 fn gains_and_losses_move_by_a_shift() {
     let cells = |before: [f64; 3]| {
-        let lines: Vec<Line> = (0..3).map(|i| (vec![i], before[i as usize], 100.0)).collect();
+        let lines: Vec<Line> = (0..3).map(|i| (vec![i], before[i as usize], 1000.0)).collect();
         let period = |pick: fn(&Line) -> f64| Period {
             numerators: lines.iter().map(pick).collect(),
-            rows: vec![100; 3],
+            rows: vec![1000; 3],
             ..Period::default()
         };
         let (earlier, later) = (period(|line| line.1), period(|line| line.2));
-        [
-            background(
-                &Cells::new(Measure::Sum, dimensions(&lines), earlier.clone(), later.clone())
-                    .unwrap(),
-            ),
-            background(&Cells::new(Measure::Sum, dimensions(&lines), later, earlier).unwrap()),
-        ]
+        [(&earlier, &later), (&later, &earlier)].map(|(earlier, later)| {
+            let both = (earlier.clone(), later.clone());
+            let cells = Cells::new(Measure::Sum, dimensions(&lines), both.0, both.1).unwrap();
+            explained(&cells).background
+        })
     };
     use Background::{Factor, Shift};
-    // Net 200 of gross 400.
-    assert_eq!(cells([300.0, 0.0, -100.0]), [Factor, Factor]);
-    assert_eq!(cells([300.0, 0.0, -101.0]), [Shift, Shift]);
+    // Net 2,000 of gross 4,000.
+    assert_eq!(cells([3000.0, 0.0, -1000.0]), [Factor, Factor]);
+    assert_eq!(cells([3000.0, 0.0, -1010.0]), [Shift, Shift]);
     assert_eq!(cells([0.0, 0.0, 0.0]), [Shift, Factor]);
 }
 

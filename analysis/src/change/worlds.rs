@@ -241,6 +241,42 @@ fn a_value_whose_rate_changed_is_first() {
 }
 
 #[test]
+fn two_values_whose_rates_rise_from_nothing_are_first() {
+    for base in [1e-9, 0.001] {
+        let make = |mut world: World| {
+            let (a, b) = loop {
+                let (a, b) = (world.value(0.08, 0.3), world.value(0.08, 0.3));
+                if a != b && a.dimension == b.dimension {
+                    break (a, b);
+                }
+            };
+            world.base = base;
+            let rate = world.between(0.15, 0.3);
+            let change = move |row: &Row| {
+                (1.0, if is_in(row, a) || is_in(row, b) { rate / base } else { 1.0 })
+            };
+            (vec![vec![a], vec![b]], world.fill(Kind::Rate, &change))
+        };
+        let carries = |_: &Cells, found: &Explanation| {
+            found.findings.iter().all(|finding| finding.contribution > 0.0)
+        };
+        assert!(hits("from nothing", make, carries) >= 95, "{base}");
+    }
+}
+
+#[test]
+fn an_even_rise_from_nothing_is_even_whatever_the_groups() {
+    for number in 0..20 {
+        let mut world = World::new(SEED + number);
+        world.effects.iter_mut().for_each(|effects| effects.fill(1.0));
+        world.base = 1e-9;
+        let cells = world.fill(Kind::Rate, &|_| (1.0, 0.1 / 1e-9));
+        let found = explain(&cells, &Options::default(), &|| false).unwrap();
+        assert_eq!((found.outcome, found.findings.len()), (Outcome::Even, 0), "{number}");
+    }
+}
+
+#[test]
 fn a_value_of_another_rate_whose_traffic_changed_is_first() {
     let make = |mut world: World| {
         let pair = world.value(0.08, 0.3);
