@@ -13,6 +13,7 @@ pub mod level_shift;
 pub mod missing;
 pub mod online;
 mod rarity;
+mod repetition;
 pub mod robust;
 pub mod rows;
 mod samples;

@@ -24,7 +24,7 @@ pub mod slope;
 #[cfg(test)]
 mod calibration;
 #[cfg(test)]
-mod samples;
+pub(in crate::series) mod samples;
 
 use super::spread::{MEAN_SIGMA_PART, Spread};
 
