@@ -3,12 +3,22 @@
 //! change that stays, windows of an eighth of it one that lasts for hours only. Where they differ most, the
 //! change is placed by a cumulative sum (E. S. Page, "Continuous Inspection Schemes", 1954), because medians
 //! alone only say "within half a window". The way back from a shift is its end and not a second one.
+//!
+//! A shift must not be its own measure. Where the values spread far less around the levels between the [`STEPS_MAX`] largest steps,
+//! that is their spread, and differences of long windows are not taken to spread more than those of short ones let a random
+//! walk: as the root of the window. A walk, or a series that shifts all the time, keeps its spread.
 
 use super::robust::Excursion;
-use super::spread::{MAD_TO_SIGMA, median};
+use super::spread::{MAD_TO_SIGMA, MEAN_SIGMA_PART, median, spread};
 
 /// Part of the residual's standard deviation that the unit is at least: medians spread less than values.
 const SIGMA_PART: f64 = 0.5;
+/// The largest steps do not count into the spread of the values around them.
+const STEPS_MAX: usize = 2;
+/// Around levels the values must spread by less than this part of the whole. A walk, or what shifts all the time, does not.
+const WITHIN_PART_MAX: f64 = 0.6;
+/// Around levels the values spread by this part of the whole at least: exact levels have no noise to measure by.
+const WITHIN_PART_MIN: f64 = 1e-3;
 /// The threshold of the short scale is this much higher: it compares far more windows, of fewer samples.
 const SHORT_CAUTION: f64 = 1.2;
 /// Samples back at the old level after which the shift is over.
@@ -45,9 +55,26 @@ pub fn shifts(
     threshold: f64,
 ) -> Vec<Shift> {
     let mut found: Vec<Shift> = Vec::new();
-    for scale in scales {
+    let jumps: Vec<Vec<f64>> = scales.iter().map(|scale| jumps(residual, scale)).collect();
+    // Of each scale, for windows of one sample; none where no three windows fit.
+    let usual = |(jumps, scale): (&Vec<f64>, &Scale<'_>)| {
+        let mut sizes: Vec<f64> = jumps.iter().map(|jump| jump.abs()).collect();
+        median(&mut sizes).map(|usual| usual * MAD_TO_SIGMA / (scale.window as f64).sqrt())
+    };
+    let usual: Vec<Option<f64>> = jumps.iter().zip(scales).map(usual).collect();
+    for (at, (scale, jumps)) in scales.iter().zip(&jumps).enumerate() {
+        let Some(own) = usual[at] else { continue };
+        let (jump, sigma) = match sigma_within(residual, scale, jumps, sigma_floor) {
+            None => (own, sigma_floor),
+            Some(within) => {
+                let shorter = |other: &usize| scales[*other].window < scale.window;
+                let others = (0..scales.len()).filter(shorter).filter_map(|other| usual[other]);
+                (others.fold(own, f64::min), within)
+            }
+        };
+        let unit = (jump * (scale.window as f64).sqrt()).max(SIGMA_PART * sigma);
         let caution = if scale.window < reach { SHORT_CAUTION } else { 1.0 };
-        for shift in at_scale(residual, scale, sigma_floor, reach, threshold * caution) {
+        for shift in at_scale(residual, scale, jumps, unit, reach, threshold * caution) {
             // The first scale is the surer one; the second only adds what the first has not seen.
             let near = |known: &Shift| {
                 let slack = known.window.max(shift.window);
@@ -63,24 +90,69 @@ pub fn shifts(
     found
 }
 
-fn at_scale(
-    residual: &[f64],
-    scale: &Scale<'_>,
-    sigma_floor: f64,
-    reach: usize,
-    threshold: f64,
-) -> Vec<Shift> {
+/// The differences of adjacent windows: number k is that of the one that ends at sample `window + k` and the next. None where no three
+/// windows fit.
+fn jumps(residual: &[f64], scale: &Scale<'_>) -> Vec<f64> {
     let (window, samples) = (scale.window, residual.len());
     if window < 2 || samples < 3 * window {
         return Vec::new();
     }
-    // jumps[k] compares the window that ends at sample `window + k` with the next one.
-    let jumps: Vec<f64> = (window..samples - window)
-        .map(|at| scale.medians[at + window] - scale.medians[at])
-        .collect();
-    let mut sizes: Vec<f64> = jumps.iter().map(|jump| jump.abs()).collect();
-    let usual = median(&mut sizes).unwrap_or(0.0) * MAD_TO_SIGMA;
-    let limit = threshold * usual.max(SIGMA_PART * sigma_floor);
+    (window..samples - window).map(|at| scale.medians[at + window] - scale.medians[at]).collect()
+}
+
+/// The spread of values around the levels between the largest steps, as [`sigma_floor`](super::robust::sigma_floor) is around one;
+/// `None` where they spread about as much.
+fn sigma_within(
+    residual: &[f64],
+    scale: &Scale<'_>,
+    jumps: &[f64],
+    sigma_floor: f64,
+) -> Option<f64> {
+    let sigma = |values: &[f64]| {
+        let spread = spread(values);
+        spread.sigma.max(MEAN_SIGMA_PART * spread.mean_sigma)
+    };
+    // Where that is less, it is rounding that counts.
+    let whole = sigma(residual);
+    if whole < sigma_floor {
+        return None;
+    }
+    let window = scale.window;
+    let mut peaks: Vec<usize> = Vec::new();
+    for _ in 0..STEPS_MAX {
+        let apart = |at: &usize| peaks.iter().all(|peak| at.abs_diff(*peak) >= window);
+        let larger = |a: &usize, b: &usize| jumps[*a].abs().total_cmp(&jumps[*b].abs());
+        let Some(peak) = (0..jumps.len()).filter(apart).max_by(larger) else { break };
+        peaks.push(peak);
+    }
+    let change = |peak: &usize| {
+        let left = window + peak;
+        let levels = (scale.medians[left], scale.medians[left + window]);
+        change_point(residual, left, window, levels.0, levels.1)
+    };
+    let mut cuts: Vec<usize> = peaks.iter().map(change).chain([0, residual.len()]).collect();
+    cuts.sort_unstable();
+    let mut within = Vec::with_capacity(residual.len());
+    for cut in cuts.windows(2) {
+        let part = &residual[cut[0]..cut[1]];
+        let level = median(&mut part.to_vec()).unwrap_or(0.0);
+        within.extend(part.iter().map(|value| value - level));
+    }
+    let within = sigma(&within);
+    (within <= WITHIN_PART_MAX * whole).then(|| within.max(WITHIN_PART_MIN * sigma_floor))
+}
+
+/// The shifts of one scale; `unit` is what a difference of two windows is measured by.
+fn at_scale(
+    residual: &[f64],
+    scale: &Scale<'_>,
+    jumps: &[f64],
+    unit: f64,
+    reach: usize,
+    threshold: f64,
+) -> Vec<Shift> {
+    let window = scale.window;
+    let limit = threshold * unit;
     let mut found: Vec<Shift> = Vec::new();
     let mut at = 0;
     while at < jumps.len() {
@@ -154,6 +226,8 @@ fn last_beyond(residual: &[f64], first: usize, reach: usize, before: f64, after:
 
 #[cfg(test)]
 mod tests {
+    use super::super::robust::sigma_floor;
+    use super::super::trend::samples::{Tails, noise};
     use super::*;
 
     /// 0 and from sample 50 on 10, with a small saw on top.
@@ -180,5 +254,95 @@ mod tests {
         values[63] = 0.0;
         assert_eq!(last_beyond(&values, 50, 50, 0.0, 10.0), 59);
         assert_eq!(last_beyond(&shifted(), 50, 20, 0.0, 10.0), 69);
+    }
+
+    fn medians(values: &[f64], window: usize) -> Vec<f64> {
+        let of = |at: usize| {
+            let mut part = values[(at + 1).saturating_sub(window)..=at].to_vec();
+            median(&mut part).unwrap_or(f64::NAN)
+        };
+        (0..values.len()).map(of).collect()
+    }
+
+    /// First sample and score of each shift, by windows of 80 and of 10 samples.
+    fn found(values: &[f64]) -> Vec<(usize, f64)> {
+        let (long, short) = (medians(values, 80), medians(values, 10));
+        let scales = [Scale { window: 80, medians: &long }, Scale { window: 10, medians: &short }];
+        let floor = sigma_floor(values, values);
+        let found = shifts(values, &scales, floor, 80, 6.0);
+        let tenth = |z: f64| (z * 10.0).round() / 10.0;
+        found.iter().map(|of| (of.excursion.first, tenth(of.excursion.z))).collect()
+    }
+
+    fn stepped(samples: usize, steps: &[(usize, f64)], seed: u64) -> Vec<f64> {
+        let mut values = noise(samples, 0.0, Tails::Normal, seed);
+        for (at, step) in steps {
+            values[*at..].iter_mut().for_each(|value| *value += step);
+        }
+        values
+    }
+
+    #[test]
+    fn a_step_is_found_wherever_it_is_and_scores_by_its_size() {
+        // By short windows only near the ends, where the spread of all is little more than that of the noise.
+        for (at, expected) in [
+            (60, [8.8, 15.8, 56.0]),
+            (180, [11.7, 23.1, 57.3]),
+            (300, [11.5, 22.8, 56.7]),
+            (540, [8.8, 15.9, 55.8]),
+        ] {
+            let of = |step: f64| found(&stepped(600, &[(at, step)], 4));
+            assert_eq!([6.0, 12.0, 30.0].map(|step| of(step)[0].1), expected, "{at}");
+            for step in [6.0, -12.0, 30.0] {
+                let found = of(step);
+                assert!(found.len() == 1 && found[0].0.abs_diff(at) <= 1, "{at} {step}: {found:?}");
+            }
+        }
+        // As few as three long windows, and fewer.
+        assert_eq!(found(&stepped(240, &[(120, 12.0)], 4)), [(120, 6.9)]);
+        assert_eq!(found(&stepped(100, &[(50, 12.0)], 4)), [(50, 22.3)]);
+        // Half a deviation more than the long scale needs, and half less.
+        assert_eq!([2.5, 3.5].map(|step| found(&stepped(600, &[(300, step)], 4)).len()), [0, 1]);
+    }
+
+    #[test]
+    fn two_steps_hide_neither() {
+        let there_and_on = found(&stepped(600, &[(200, 12.0), (400, 20.0)], 4));
+        assert_eq!(there_and_on, [(200, 15.5), (400, 25.7)]);
+        let there_and_back = found(&stepped(600, &[(200, 12.0), (400, -12.0)], 4));
+        assert_eq!(there_and_back, [(200, 10.7), (400, -10.7)]);
+    }
+
+    #[test]
+    fn exact_levels_have_a_score_too_and_rounding_has_none() {
+        let exact: Vec<f64> = (0..600).map(|at| if at < 300 { 5.0 } else { 6.0 }).collect();
+        let found_exact = found(&exact);
+        assert!(found_exact.len() == 1 && found_exact[0].0 == 300, "{found_exact:?}");
+        assert!((1_000.0..5_000.0).contains(&found_exact[0].1), "{found_exact:?}");
+        let rounded: Vec<f64> =
+            (0..600).map(|at| if at < 300 { 1e6 } else { 1e6 + 1e-4 }).collect();
+        assert_eq!(found(&rounded), []);
+    }
+
+    #[test]
+    fn noise_and_what_shifts_all_the_time_have_no_shifts() {
+        let mut shifts = [0; 4];
+        for seed in 0..100 {
+            let white = noise(600, 0.0, Tails::Normal, seed);
+            let wandering = noise(600, 0.9, Tails::Normal, seed);
+            let mut sum = 0.0;
+            let mut add = |value: &f64| {
+                sum += value;
+                sum
+            };
+            let walk: Vec<f64> = white.iter().map(&mut add).collect();
+            let square = |(at, v): (usize, &f64)| v + if at / 75 % 2 == 0 { 0.0 } else { 12.0 };
+            let square: Vec<f64> = white.iter().enumerate().map(square).collect();
+            for (count, values) in shifts.iter_mut().zip([white, wandering, walk, square]) {
+                *count += usize::from(!found(&values).is_empty());
+            }
+        }
+        // Of 1,000 walks it is 5.
+        assert_eq!(shifts, [0, 0, 1, 0]);
     }
 }
