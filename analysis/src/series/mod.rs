@@ -23,6 +23,7 @@ mod spread;
 pub mod trend;
 
 pub use rarity::keep_rare;
+pub use repetition::season_holds;
 pub use samples::{Cleaning, Samples, clean};
 pub use season::{Deseasonalised, Season, deseasonalise};
 pub use span::Span;

@@ -7,6 +7,8 @@
 //!   T = Σ_phase (Σ_seasons sign · x(season, phase))²        all signs +1 for the season; p: how often random ones give more
 //! ```
 
+use std::ops::Range;
+
 use super::spread::{MAD_TO_SIGMA, MEAN_SIGMA_PART, median};
 use crate::noise::nth;
 
@@ -21,6 +23,76 @@ const REACH: f64 = 3.0;
 const SEASONS_MANY: usize = 8;
 /// Part of the variance that so few must explain.
 const EXPLAINED_OF_FEW_MIN: f64 = 0.3;
+
+/// Part of the variance that a season explains at least: one with half the noise's standard deviation explains 0.11.
+pub(super) const EXPLAINED_MIN: f64 = 0.05;
+
+/// A sum of products with random signs is larger than this many roots of the sum of their squares with a chance of 0.01.
+const PRODUCTS_MIN: f64 = 2.326;
+
+/// Whether a season of that many values, which was found in a series, repeats itself beside steps and a trend, each the one before: it
+/// may become another one. A step has power at low frequencies, and so looks like a season of some days. Values are one interval
+/// apart; one that is not finite is missing. O(n).
+pub fn season_holds(series: &[f64], season: usize) -> bool {
+    if season < 2 || series.len() < 2 * season {
+        return false;
+    }
+    let offset = series.len() % season;
+    let rows = &series[offset..];
+    let seasons: Vec<(Range<usize>, i64)> = (0..rows.len() / season)
+        .map(|number| (number * season..(number + 1) * season, number as i64))
+        .collect();
+    let middle = |at: usize| (at % season) as f64 / season as f64 - 0.5;
+    let mut values = within(rows, &seasons, middle);
+    draw_in(&mut values);
+    let rows: Vec<&[f64]> = values.chunks_exact(season).collect();
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let products: Vec<f64> = rows.windows(2).map(|pair| product(pair[0], pair[1])).collect();
+    let own = rows.iter().map(|row| product(row, row)).sum::<f64>() / rows.len() as f64;
+    let (sum, root) = (products.iter().sum::<f64>(), square(&products).sqrt());
+    let explained = sum / products.len() as f64 / own;
+    let few = rows.len() < SEASONS_MANY;
+    explained >= if few { EXPLAINED_OF_FEW_MIN } else { EXPLAINED_MIN }
+        && (few || sum >= PRODUCTS_MIN * root)
+}
+
+/// The values less the level of their season, which goes along with a trend: with the one of all seasons, and, where the levels before
+/// and after go on in one direction, with the smaller of both slopes. A trend is no season, and a step is no trend. `middle` is how
+/// far a sample is from the middle of its season, in seasons.
+pub(super) fn within(
+    values: &[f64],
+    seasons: &[(Range<usize>, i64)],
+    middle: impl Fn(usize) -> f64,
+) -> Vec<f64> {
+    let level = |(range, _): &(Range<usize>, i64)| {
+        let there = values[range.clone()].iter().copied().filter(|value| value.is_finite());
+        median(&mut there.collect::<Vec<_>>()).unwrap_or(0.0)
+    };
+    let levels: Vec<f64> = seasons.iter().map(level).collect();
+    let rise = |from: usize, to: usize| {
+        (levels[to] - levels[from]) / (seasons[to].1 - seasons[from].1) as f64
+    };
+    // Over a quarter of all seasons: of these few go over a step.
+    let apart = (levels.len() / 4).max(1);
+    let mut rises: Vec<f64> =
+        (apart..levels.len()).map(|season| rise(season - apart, season)).collect();
+    let common = median(&mut rises).unwrap_or(0.0);
+    let beside = |from: usize, to: usize| {
+        let is_next = to < levels.len() && seasons[to].1 == seasons[from].1 + 1;
+        is_next.then(|| rise(from, to) - common)
+    };
+    let mut within = Vec::with_capacity(values.len());
+    for (season, (range, _)) in seasons.iter().enumerate() {
+        let before = season.checked_sub(1).and_then(|before| beside(before, season));
+        let own = match (before, beside(season, season + 1)) {
+            (Some(a), Some(b)) if a * b > 0.0 => a.signum() * a.abs().min(b.abs()),
+            _ => 0.0,
+        };
+        let line = |at: usize| levels[season] + (common + own) * middle(at);
+        within.extend(range.clone().map(|at| values[at] - line(at)));
+    }
+    within
+}
 
 /// Whether rows of `phases` values repeat each other, and explain this part of their variance by it. A missing value is NaN. Each row
 /// has `parts` parts that are turned over by themselves: days of a week.
@@ -143,5 +215,36 @@ mod tests {
             (0..8 * 7).map(|day| of_week(day / 7) * (day % 7) as f64 + noise.normal()).collect()
         };
         assert!(repeats(&weeks(true), 7, 7, 0.05) && !repeats(&weeks(false), 7, 7, 0.05));
+    }
+
+    #[test]
+    fn a_step_or_a_trend_is_no_season_of_days_and_a_season_beside_them_is_one() {
+        let of = |step: f64, slope: f64, wave: f64, season: usize| {
+            let holds = |seed: &u64| {
+                let mut noise = Noise::new(*seed);
+                let value = |at: usize| {
+                    let step = if at < 600 { 0.0 } else { step };
+                    let phase = std::f64::consts::TAU * at as f64 / 126.0;
+                    noise.normal() + step + slope * at as f64 + wave * phase.sin()
+                };
+                season_holds(&(0..2_000).map(value).collect::<Vec<_>>(), season)
+            };
+            (0..100).filter(holds).count()
+        };
+        assert_eq!(
+            [(12.0, 0.0), (0.0, 0.1)].map(|(step, slope)| of(step, slope, 0.0, 126)),
+            [1, 0]
+        );
+        assert_eq!(of(12.0, 0.1, 1.0, 126), 100);
+        // Of three seasons, as few as there may be.
+        assert_eq!([0.0, 1.0, 3.0].map(|wave| of(0.0, 0.0, wave, 630)), [0, 85, 100]);
+        // One that is turned over half-way still is one.
+        let wave = |at: usize| {
+            let phase = std::f64::consts::TAU * at as f64 / 24.0;
+            if at < 360 { phase.sin() } else { -phase.sin() }
+        };
+        assert!(season_holds(&(0..720).map(wave).collect::<Vec<_>>(), 24));
+        assert!(!season_holds(&[1.0; 40], 1) && !season_holds(&[1.0; 40], 21));
+        assert!(!season_holds(&[f64::NAN; 40], 4) && !season_holds(&[], 4));
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::repetition::repeats;
+use super::repetition::{EXPLAINED_MIN, repeats, within};
 use super::samples::Samples;
 use super::span::Span;
 use super::spread::{median, spread};
@@ -21,9 +21,7 @@ const PHASES_OF_WEEK_MAX: i64 = 168;
 const PHASES_MIN: i64 = 4;
 /// Seasons that must be there: with fewer, a phase's median is one of its own few samples.
 const SEASONS_MIN: i64 = 4;
-/// Part of the variance that a season explains at least: one with half the noise's standard deviation explains 0.11.
-const EXPLAINED_MIN: f64 = 0.05;
-/// The same of a longer season, of what a shorter one leaves: a tenth of the standard deviation.
+/// Part of the variance that a longer season explains at least, of what a shorter one leaves: a tenth of the standard deviation.
 const EXPLAINED_BESIDE_MIN: f64 = 0.19;
 /// Within a season a series must differ by this part of its whole spread. Less is how a smooth curve bends.
 const WITHIN_PART_MIN: f64 = 0.01;
@@ -117,36 +115,9 @@ impl Phased {
         Some(Self { phases: phases as usize, at, seasons })
     }
 
-    /// The values less the level of their season, which goes along with a trend: with the one of all seasons, and, where the levels
-    /// before and after go on in one direction, with the smaller of both slopes. A trend is no season, and a step is no trend.
+    /// The values less the level of their season.
     fn within(&self, values: &[f64]) -> Vec<f64> {
-        let level = |(range, _): &(Range<usize>, i64)| {
-            median(&mut values[range.clone()].to_vec()).unwrap_or(0.0)
-        };
-        let levels: Vec<f64> = self.seasons.iter().map(level).collect();
-        let rise = |from: usize, to: usize| {
-            (levels[to] - levels[from]) / (self.seasons[to].1 - self.seasons[from].1) as f64
-        };
-        // Over a quarter of all seasons: of these few go over a step.
-        let apart = (levels.len() / 4).max(1);
-        let mut rises: Vec<f64> =
-            (apart..levels.len()).map(|season| rise(season - apart, season)).collect();
-        let common = median(&mut rises).unwrap_or(0.0);
-        let beside = |from: usize, to: usize| {
-            let is_next = to < levels.len() && self.seasons[to].1 == self.seasons[from].1 + 1;
-            is_next.then(|| rise(from, to) - common)
-        };
-        let mut within = Vec::with_capacity(values.len());
-        for (season, (range, _)) in self.seasons.iter().enumerate() {
-            let before = season.checked_sub(1).and_then(|before| beside(before, season));
-            let own = match (before, beside(season, season + 1)) {
-                (Some(a), Some(b)) if a * b > 0.0 => a.signum() * a.abs().min(b.abs()),
-                _ => 0.0,
-            };
-            let line = |at: usize| levels[season] + (common + own) * self.at[at].1;
-            within.extend(range.clone().map(|at| values[at] - line(at)));
-        }
-        within
+        within(values, &self.seasons, |at| self.at[at].1)
     }
 
     /// For each phase the median of the values there.

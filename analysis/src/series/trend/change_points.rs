@@ -16,6 +16,11 @@
 //! 5. Each change is placed by the likelihood of an autoregression of order 1 with the two levels. The range of its place is that
 //!    of D. Siegmund, "Confidence sets in change-point problems" (1988).
 //!
+//! 6. Where the series had a season that was taken out, one that changes leaves waves, whose halves are levels. With the season put
+//!    back, whole seasons have none: so both levels are means of two whole seasons at least, which must differ by what a change
+//!    costs, and so must most of them (one may lie across the change of the season). Of changes that do not hold, the smallest is
+//!    dropped first, as those near a true one keep it from having whole seasons on either side.
+//!
 //! O(n·length_min + n·pieces) for each of at most 28 segmentations; two of noise alone, about ten otherwise.
 
 use super::Present;
@@ -23,6 +28,7 @@ use super::noise::{Ar1, of_differences, of_residuals};
 use super::outliers::drawn_in;
 use super::place::place;
 use super::segmentation::segment;
+use super::whole_seasons::WholeSeasons;
 use crate::series::spread::median;
 use crate::significance::{of_best, two_sided};
 
@@ -83,8 +89,30 @@ pub struct ChangePoints {
     pub noise: Ar1,
 }
 
+/// A season that was taken out of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct Removed<'a> {
+    /// Its intervals.
+    pub season: usize,
+    /// What it added to each value.
+    pub part: &'a [f64],
+}
+
 /// Finds the changes of a series.
 pub fn change_points(series: &[f64], options: Options) -> ChangePoints {
+    changes(series, None, options)
+}
+
+/// Finds the changes of a series without its season, which hold over whole seasons with it.
+pub fn change_points_beside(
+    series: &[f64],
+    removed: Removed<'_>,
+    options: Options,
+) -> ChangePoints {
+    changes(series, Some(removed), options)
+}
+
+fn changes(series: &[f64], removed: Option<Removed<'_>>, options: Options) -> ChangePoints {
     let mut present = Present::of(series);
     let (n, length_min) = (present.len(), options.length_min.clamp(2, LENGTH_MAX));
     if n < 2 * length_min {
@@ -105,11 +133,33 @@ pub fn change_points(series: &[f64], options: Options) -> ChangePoints {
     present.values = present.values.iter().map(in_units).collect();
     let start = Ar1 { sigma: 1.0, rho: first.rho * RHO_PART };
     let search = Search { at: &present.at, length_min, start };
-    let fit = search.levels_or_line(&values);
+    let mut fit = search.levels_or_line(&values);
+    let whole = removed.map(|removed| {
+        let part = |at: &usize| removed.part.get(*at).unwrap_or(&0.0) / unit;
+        let with = |(value, at): (&f64, &usize)| value + part(at);
+        let slope = fit.slope;
+        let raw = present
+            .values
+            .iter()
+            .zip(&present.at)
+            .map(|(value, at)| value - slope * (*at as f64 - search.middle()) + part(at));
+        WholeSeasons {
+            at: present.at.clone(),
+            drawn_in: fit.values.iter().zip(&present.at).map(with).collect(),
+            raw: raw.collect(),
+            season: removed.season.max(1),
+        }
+    });
+    if let Some(whole) = &whole {
+        whole.keep_those_that_hold(&mut fit, SIGMA_PART);
+    }
     let middle = search.middle();
     let line = |at: usize| fit.slope * (at as f64 - middle);
     present.values.iter_mut().zip(&present.at).for_each(|(value, at)| *value -= line(*at));
     let mut found = measured(&present, &fit);
+    if let Some(whole) = &whole {
+        whole.measure(&fit, &mut found);
+    }
     for change in &mut found {
         change.before = centre + unit * (change.before + line(change.at));
         change.after = centre + unit * (change.after + line(change.at));
@@ -119,13 +169,13 @@ pub fn change_points(series: &[f64], options: Options) -> ChangePoints {
 }
 
 /// Levels that were fitted to values, or to what a line leaves of them.
-struct Fit {
+pub(super) struct Fit {
     /// Change per interval that all levels have in common.
     slope: f64,
     /// The values less the line.
-    values: Vec<f64>,
-    cuts: Vec<usize>,
-    noise: Ar1,
+    pub values: Vec<f64>,
+    pub cuts: Vec<usize>,
+    pub noise: Ar1,
     /// Sum of squares that is left.
     squares: f64,
 }
@@ -226,7 +276,7 @@ impl Search<'_> {
 }
 
 /// What a change costs.
-fn penalty(values: usize, long_run_variance: f64) -> f64 {
+pub(super) fn penalty(values: usize, long_run_variance: f64) -> f64 {
     PENALTY * (values as f64).ln() * long_run_variance
 }
 
@@ -256,12 +306,12 @@ fn measured(present: &Present, fit: &Fit) -> Vec<ChangePoint> {
     found
 }
 
-fn mean(values: &[f64]) -> f64 {
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().map(|value| value / values.len() as f64).sum()
 }
 
 /// For each value the mean of its segment.
-fn levels(values: &[f64], cuts: &[usize]) -> Vec<f64> {
+pub(super) fn levels(values: &[f64], cuts: &[usize]) -> Vec<f64> {
     let mut levels = Vec::with_capacity(values.len());
     let ends = cuts.iter().copied().chain([values.len()]);
     let mut start = 0;

@@ -20,6 +20,7 @@ pub mod season_change;
 pub mod seasonal;
 pub mod segmentation;
 pub mod slope;
+mod whole_seasons;
 
 #[cfg(test)]
 mod calibration;

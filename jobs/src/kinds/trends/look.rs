@@ -1,11 +1,13 @@
 //! What changed in each series of a chunk. Pure numbers: no dataset and no run in sight.
 
-use analysis::series::trend::change_points::{self, ChangePoint, change_points};
+use analysis::series::trend::change_points::{
+    self, ChangePoint, Removed, change_points, change_points_beside,
+};
 use analysis::series::trend::mann_kendall::{Lags, MannKendall, autocorrelated};
 use analysis::series::trend::records::{Record, Records, records};
 use analysis::series::trend::season_change::{SeasonChange, season_change};
 use analysis::series::trend::slope::{Slope, slope};
-use analysis::series::{Series, Span};
+use analysis::series::{Series, Span, season_holds};
 use engine::Result;
 use kernels::Execution;
 use rayon::prelude::*;
@@ -127,7 +129,11 @@ pub(super) fn look(
             Err((reason, name)) => found.tally.skipped.add(reason, name),
         }
     }
-    let seasons = seasons(&series, execution)?;
+    let mut seasons = seasons(&series, execution)?;
+    for (one, seasons) in series.iter().zip(&mut seasons) {
+        // A step has power at low frequencies, and so looks like a season.
+        seasons.retain(|season| season_holds(&one.values, *season));
+    }
     check_cancelled(NAME, execution)?;
     let of = |(series, seasons): (&Regular, &Vec<usize>)| {
         if execution.control.is_cancelled() {
@@ -167,7 +173,8 @@ impl Subject<'_> {
         let values = &self.series.values;
         let parts = Decomposed::of(values, self.seasons);
         let mut of = Of::default();
-        let changed = Changed::of(&parts.adjusted, self.params.min_level);
+        let removed = self.removed(&parts.seasonal);
+        let changed = Changed::of(&parts.adjusted, removed, self.params.min_level);
         for change in &changed.levels {
             let is_one = change.p <= self.params.max_q
                 && change.difference.abs() >= self.params.min_difference;
@@ -199,6 +206,16 @@ impl Subject<'_> {
         // A day and a week that change at once are one finding: the surer one.
         of.trends.dedup_by_key(|trend| (trend.at_us, trend.kind));
         of
+    }
+
+    /// Of the seasons that were taken out, the one that levels are compared over, which then last two of it: the longest of a day or
+    /// of a few values. A level that is there for days should not wait for two weeks.
+    fn removed<'a>(&self, seasonal: &'a [Vec<f64>]) -> Option<Removed<'a>> {
+        let is_short = |season: &usize| {
+            self.span_us(*season) <= Span::DAY.micros() || 2 * season <= change_points::LENGTH_MAX
+        };
+        let at = self.seasons.iter().rposition(is_short)?;
+        Some(Removed { season: self.seasons[at], part: seasonal.get(at)?.as_slice() })
     }
 
     fn instant_us(&self, at: usize) -> i64 {
@@ -337,8 +354,12 @@ struct Changed {
 }
 
 impl Changed {
-    fn of(values: &[f64], length_min: usize) -> Self {
-        let found = change_points(values, change_points::Options { length_min });
+    fn of(values: &[f64], removed: Option<Removed<'_>>, length_min: usize) -> Self {
+        let options = change_points::Options { length_min };
+        let found = match removed {
+            Some(removed) => change_points_beside(values, removed, options),
+            None => change_points(values, options),
+        };
         // What begins or ends with the series can't be told from an outlier.
         let mut levels = found.found;
         levels.retain(|of| of.at >= length_min && of.at + length_min <= values.len());
