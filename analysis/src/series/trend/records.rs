@@ -1,14 +1,18 @@
 //! Whether the last values of a series are the highest or lowest ever.
 //!
 //! Of n values without a trend each is the highest with probability 1/n, so the last w hold a record with probability w/n (N.
-//! Glick, "Breaking Records and Breaking Boards", 1978). Above [`P_MAX`] a record says nothing and is none here. Nor is a record of a
-//! series that nearly always goes the same way, such as a counter: there each value is one, which is said instead. O(n).
+//! Glick, "Breaking Records and Breaking Boards", 1978). Above [`P_MAX`] a record says nothing and is none here. Nor is one that is
+//! less than [`MARGIN_MIN`] standard deviations of the noise beyond the last, so that noise has less than half as many as p says
+//! where it is normal. Nor is a record of a series that nearly always goes the same way, such as a counter: there each value is
+//! one, which is said instead. One that a line leaves none of is [of the line](is_of_line). O(n).
 
 use super::Present;
 use super::noise::noise;
 
 /// Most that the last values may be of all.
 pub const P_MAX: f64 = 0.05;
+/// Standard deviations of the noise that a record is beyond the last at least.
+pub const MARGIN_MIN: f64 = 0.25;
 /// From this part of steps in one direction on a series goes one way.
 const ONE_WAY_PART: f64 = 0.95;
 /// Fewer steps than this have no direction.
@@ -29,7 +33,7 @@ pub struct Record {
     pub stood: usize,
     /// Beyond the previous one, in standard deviations of the noise; `None` without noise.
     pub margin: Option<f64>,
-    /// Probability of such a record in a series without a trend.
+    /// Probability of a record among so many last values in a series without a trend, at most.
     pub p: f64,
 }
 
@@ -77,7 +81,7 @@ pub fn records(series: &[f64], window: usize) -> Records {
         };
         let (previous, own) = (extreme(0..earlier, true)?, extreme(earlier..present.len(), false)?);
         let beyond = sign * (present.values[own] - present.values[previous]);
-        (beyond > 0.0).then(|| Record {
+        (beyond > 0.0 && beyond >= MARGIN_MIN * sigma).then(|| Record {
             at: present.at[own],
             value: present.values[own],
             previous_at: present.at[previous],
@@ -88,6 +92,23 @@ pub fn records(series: &[f64], window: usize) -> Records {
         })
     };
     Records::Of { highest: record(1.0), lowest: record(-1.0) }
+}
+
+/// Whether a record among the last `window` positions is none where a line is taken out: of a series that rises each run would tell one.
+/// `line` gives the line's value at a position.
+pub fn is_of_line(
+    series: &[f64],
+    window: usize,
+    record: &Record,
+    line: impl Fn(usize) -> f64,
+) -> bool {
+    let sign = (record.value - record.previous).signum();
+    let start = series.len().saturating_sub(window);
+    let earlier = series[..start].iter().enumerate().filter(|(_, value)| value.is_finite());
+    let best =
+        earlier.map(|(at, value)| sign * (value - line(at))).fold(f64::NEG_INFINITY, f64::max);
+    let beyond = sign * (record.value - line(record.at)) - best;
+    !(beyond > 0.0 && beyond >= MARGIN_MIN * noise(series).sigma)
 }
 
 fn is_one_way(values: &[f64]) -> bool {
@@ -143,7 +164,7 @@ mod tests {
         let mut series = usual();
         series[97] = 2.0;
         assert_eq!(of(&series, 5), (None, None));
-        (series[97], series[60]) = (2.1, 2.0);
+        (series[97], series[60]) = (2.5, 2.0);
         assert_eq!(of(&series, 5).0.unwrap().previous_at, 60);
     }
 
@@ -204,7 +225,46 @@ mod tests {
             let (highest, lowest) = of(&sample(200, 0.0, Tails::Normal, 5_000 + seed), 8);
             found += usize::from(highest.is_some()) + usize::from(lowest.is_some());
         }
-        // 2·0.04·1000 = 80, with a standard deviation of 9.
-        assert!((53..=107).contains(&found), "{found}");
+        // Of 2·0.04·1000 = 80 records, with a standard deviation of 9, those that are far enough beyond the last.
+        assert_eq!(found, 44);
+    }
+
+    #[test]
+    fn a_record_is_a_quarter_of_the_noise_beyond_the_last() {
+        let mut series = usual();
+        let sigma = noise(&series).sigma;
+        for (margin, is_one) in [(0.02, false), (0.24, false), (0.26, true)] {
+            series[97] = 2.0 + margin * sigma;
+            let found = of(&series, 5).0;
+            assert_eq!(found.is_some(), is_one, "{margin}");
+        }
+        // Of a series that hardly ever differs a little is much.
+        let mut flat = vec![1.0; 100];
+        flat[99] = 1.0 + 1e-9;
+        assert!(of(&flat, 3).0.is_some());
+    }
+
+    #[test]
+    fn a_record_that_the_line_explains_is_of_the_line_and_one_beyond_it_is_not() {
+        let mut all = [0; 2];
+        for seed in 0..200 {
+            let mut series = sample(400, 0.0, Tails::Normal, 9_000 + seed);
+            series.iter_mut().enumerate().for_each(|(at, value)| *value += 0.05 * at as f64);
+            let (highest, lowest) = of(&series, 20);
+            assert_eq!(lowest, None);
+            let line = |at: usize| 0.05 * at as f64;
+            let Some(record) = highest else { continue };
+            all[0] += 1;
+            all[1] += usize::from(!is_of_line(&series, 20, &record, line));
+        }
+        // Most runs would tell one; of those, the part that noise would have.
+        assert_eq!(all, [151, 7]);
+        let mut series = sample(400, 0.0, Tails::Normal, 9_000);
+        series.iter_mut().enumerate().for_each(|(at, value)| *value += 0.05 * at as f64);
+        series[395] += 8.0;
+        let record = of(&series, 20).0.unwrap();
+        assert!(!is_of_line(&series, 20, &record, |at| 0.05 * at as f64));
+        // A line that goes the other way explains nothing of it.
+        assert!(!is_of_line(&series, 20, &record, |at| -0.05 * at as f64));
     }
 }

@@ -1,10 +1,12 @@
 //! What changed in each series of a chunk. Pure numbers: no dataset and no run in sight.
 
+use std::collections::BTreeSet;
+
 use analysis::series::trend::change_points::{
     self, ChangePoint, Removed, change_points, change_points_beside,
 };
 use analysis::series::trend::mann_kendall::{Lags, MannKendall, autocorrelated};
-use analysis::series::trend::records::{Record, Records, records};
+use analysis::series::trend::records::{Record, Records, is_of_line, records};
 use analysis::series::trend::season_change::{SeasonChange, season_change};
 use analysis::series::trend::slope::{Slope, slope};
 use analysis::series::{Series, Span, season_holds};
@@ -66,6 +68,8 @@ pub(super) struct Trend {
     pub(super) interval_us: i64,
     pub(super) season_us: Option<i64>,
     pub(super) explanation: String,
+    /// Of a record: without the slope of its series it is none.
+    pub(super) is_of_slope: bool,
 }
 
 /// What a chunk gave.
@@ -90,10 +94,16 @@ impl Found {
         self.one_way += other.one_way;
     }
 
-    /// The findings, without slopes that are too likely by chance among all series that were tested.
+    /// The findings, without slopes that are too likely by chance among all series that were tested, and without records that a slope
+    /// that is told explains.
     pub(super) fn told(&self, max_q: f64) -> Vec<Trend> {
         let limit = false_discovery_limit(&self.slopes, max_q);
-        let is_told = |trend: &&Trend| trend.kind != Kind::Slope || trend.p <= limit;
+        let slopes = self.trends.iter().filter(|of| of.kind == Kind::Slope && of.p <= limit);
+        let sloped: BTreeSet<&str> = slopes.map(|of| of.series.as_str()).collect();
+        let is_told = |trend: &&Trend| match trend.kind {
+            Kind::Slope => trend.p <= limit,
+            _ => !(trend.is_of_slope && sloped.contains(trend.series.as_str())),
+        };
         self.trends.iter().filter(is_told).cloned().collect()
     }
 }
@@ -197,8 +207,9 @@ impl Subject<'_> {
         match records(values, self.params.record_intervals) {
             Records::OneWay => of.is_one_way = true,
             Records::Of { highest, lowest } => {
-                of.trends.extend(highest.map(|found| self.record(Kind::Highest, found)));
-                of.trends.extend(lowest.map(|found| self.record(Kind::Lowest, found)));
+                let highest = highest.map(|found| self.record(Kind::Highest, found, &changed));
+                let lowest = lowest.map(|found| self.record(Kind::Lowest, found, &changed));
+                of.trends.extend(highest.into_iter().chain(lowest));
             }
         }
         of.trends
@@ -239,6 +250,7 @@ impl Subject<'_> {
             interval_us: self.series.interval_us,
             season_us: self.seasons.last().map(|season| self.span_us(*season)),
             explanation,
+            is_of_slope: false,
         }
     }
 
@@ -316,7 +328,11 @@ impl Subject<'_> {
         }
     }
 
-    fn record(&self, kind: Kind, found: Record) -> Trend {
+    fn record(&self, kind: Kind, found: Record, changed: &Changed) -> Trend {
+        let is_of_slope = changed.slope.is_some_and(|(line, _)| {
+            let line = |at: usize| line.slope * at.saturating_sub(changed.since) as f64;
+            is_of_line(&self.series.values, self.params.record_intervals, &found, line)
+        });
         let explanation = format!(
             "{} is the {} value since {}, when the history begins; {} at {} was it for {} intervals",
             number(found.value),
@@ -331,6 +347,7 @@ impl Subject<'_> {
             before: found.previous,
             after: found.value,
             score: found.margin,
+            is_of_slope,
             ..self.trend(kind, found.at, found.p, explanation)
         }
     }
