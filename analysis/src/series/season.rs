@@ -48,7 +48,7 @@ pub struct Deseasonalised {
     pub residual: Vec<f64>,
 }
 
-/// Takes the season out that `wanted` says. "Auto" takes one that [repeats itself](repeats) more than noise does.
+/// Takes the season out that `wanted` says. "Auto" takes one that repeats itself more than noise does.
 /// O(n), and a few hundred times the phases of all seasons.
 pub fn deseasonalise(samples: &Samples, wanted: Season) -> Deseasonalised {
     let candidates = match wanted {
