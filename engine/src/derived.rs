@@ -17,6 +17,7 @@ pub const DERIVED_NAMES: &[&str] = &[
     "alert_words",
     "alerts",
     "anomalies",
+    "anomaly_state",
     AUDIT,
     "correlations",
     "duplicate_clusters",

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kernels::Control;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::identity::TenantId;
 use crate::options::STACK_BYTES;
 use crate::places::Places;
+use crate::stop::{StopOnDrop, stopped_by};
 
 /// Most threads of a lane.
 const THREADS_MAX: usize = 1_024;
@@ -88,7 +90,12 @@ impl Threads {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
         let stopped = |error| Error::internal(format!("a task stopped: {error}"));
-        AbortOnDropHandle::new(self.spawn(work)?).await.map_err(stopped)
+        // A task that computes is not ended before it pauses.
+        let control = Control::new();
+        let stop = StopOnDrop::new(control.clone());
+        let done = AbortOnDropHandle::new(self.spawn(stopped_by(control, work))?).await;
+        stop.done();
+        done.map_err(stopped)
     }
 }
 
@@ -290,6 +297,27 @@ mod tests {
     fn urgency(lanes: &Lanes, name: &str) -> Urgency {
         let _both = [lanes.begin(&tenant(name)), lanes.begin(&tenant(name))];
         lanes.usage.urgency(&tenant(name))
+    }
+
+    #[test]
+    fn work_that_never_pauses_learns_that_nobody_waits_for_it() {
+        let threads = Threads::new("test", 1, Urgency::Prompt).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let busy = async move {
+            let control = crate::stop::current().unwrap();
+            while !control.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            tell.send(()).unwrap();
+        };
+        let waits = Builder::new_current_thread().enable_time().build().unwrap();
+        let in_time =
+            async { tokio::time::timeout(Duration::from_millis(20), threads.run(busy)).await };
+        waits.block_on(in_time).unwrap_err();
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        // What ended by itself is stopped by nobody.
+        let ended = threads.run(async { crate::stop::current().unwrap() });
+        assert!(!waits.block_on(ended).unwrap().is_cancelled());
     }
 
     #[test]

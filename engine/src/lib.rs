@@ -28,6 +28,7 @@ mod results;
 mod revise;
 mod seen;
 mod session;
+mod stop;
 mod storage;
 mod upkeep;
 
@@ -68,4 +69,5 @@ pub use session::{
     AsOf, CATALOG as SQL_CATALOG, Changes, Described, Dimension, Measure, NamedValues, Planned,
     RowsRead, SCHEMA as SQL_SCHEMA, Semantics, Session, Shape, SqlQuery, SqlStatements, rows_bytes,
 };
+pub use stop::stopped_by;
 pub use storage::WorkMark;

@@ -3,8 +3,8 @@
 //! Work that runs for minutes must be stoppable from outside, by a person or a deadline. The handle
 //! is shared: one clone goes into the [`Execution`](crate::Execution), another stays with the caller.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crate::error::{Error, Result};
 
@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct Control {
     cancelled: Arc<AtomicBool>,
+    /// That of another one, which stops this one, too.
+    followed: Arc<RwLock<Option<Arc<AtomicBool>>>>,
     steps: Arc<Steps>,
 }
 
@@ -43,7 +45,16 @@ impl Control {
 
     /// Whether a stop has been asked for.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        is_set(&self.cancelled)
+            || self.followed.read().is_ok_and(|of| of.as_deref().is_some_and(is_set))
+    }
+
+    /// From now on this is stopped where `other` is, too, and not any more where the one is that it followed before.
+    pub fn follow(&self, other: &Self) {
+        if let Ok(mut followed) = self.followed.write() {
+            *followed = Some(other.cancelled.clone());
+        }
     }
 
     /// How far the operation is.
@@ -56,7 +67,8 @@ impl Control {
 
     /// For a part of the operation that counts its own steps: stopped with the whole, and not seen in its progress.
     pub(crate) fn part(&self) -> Self {
-        Self { cancelled: self.cancelled.clone(), steps: Arc::default() }
+        let (cancelled, followed) = (self.cancelled.clone(), self.followed.clone());
+        Self { cancelled, followed, steps: Arc::default() }
     }
 
     /// Starts the count for an operation of `total` steps.

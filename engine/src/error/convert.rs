@@ -66,6 +66,21 @@ impl From<kernels::Error> for Error {
     }
 }
 
+/// Of a function that no such values fit the planner says first that it is wrong itself.
+fn no_such_call(error: &DataFusionError) -> Option<String> {
+    let text = error.to_string();
+    if !text.contains("bug in DataFusion") {
+        return None;
+    }
+    if let Some(at) = text.find("No function matches the given name") {
+        let says = text[at..].lines().next().unwrap_or_default();
+        return Some(says.trim_end_matches('.').to_owned());
+    }
+    let (before, _) = text.split_once(" failed to match any signature")?;
+    let name = before.rsplit_once("Function ")?.1.trim_matches('\'');
+    Some(format!("{name}: no such values fit; {name} takes others"))
+}
+
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         if let Some(ours) = find::<Self>(&error) {
@@ -73,6 +88,9 @@ impl From<DataFusionError> for Error {
         }
         if let Some(code) = exhausted(&error) {
             return Self::environment(code, FULL, error);
+        }
+        if let Some(says) = no_such_call(&error) {
+            return Self::user(Code::BadInput, scrub(&says));
         }
         if spill_is_full(&error) {
             let message = "the query needs more disk to spill to than its budget";

@@ -58,6 +58,12 @@ pub(super) fn whole(given: &DataType) -> DataType {
     if given.is_integer() { DataType::Int64 } else { given.clone() }
 }
 
+/// Nobody waits for the query any more.
+pub(super) fn stopped(function: &str) -> DataFusionError {
+    let says = format!("{function}: stopped with its query");
+    DataFusionError::External(Box::new(Error::user(Code::Cancelled, says)))
+}
+
 /// A bound of a function that was reached.
 pub(super) fn beyond(what: String) -> DataFusionError {
     DataFusionError::External(Box::new(Error::user(Code::LimitExceeded, what)))

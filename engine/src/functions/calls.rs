@@ -6,6 +6,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
+use super::Own;
 use super::rolling::Kind;
 
 /// Fails on a call of a function over a window without an order of its rows, or with what it does not heed.
@@ -24,8 +25,15 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
 }
 
 fn check_call(call: &WindowFunction) -> Result<()> {
-    let WindowFunctionDefinition::WindowUDF(function) = &call.fun else {
-        return Ok(());
+    let function = match &call.fun {
+        WindowFunctionDefinition::WindowUDF(function) => function,
+        WindowFunctionDefinition::AggregateUDF(function) if Own::is_ours(function.name()) => {
+            let name = function.name();
+            return plan_err!(
+                "{name}: OVER is not taken: each row would have all computed anew; group the rows in a subquery"
+            );
+        }
+        WindowFunctionDefinition::AggregateUDF(_) => return Ok(()),
     };
     let name = function.name();
     if !Kind::ALL.iter().any(|kind| kind.name() == name) {

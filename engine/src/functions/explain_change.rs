@@ -16,6 +16,9 @@ use super::gather::Analysis;
 use crate::error::{Code, Error};
 
 const USAGE: &str = "explain_change(is_later, named_struct('column', column, …), value, per)";
+/// Columns that may say why, and their values in all rows together.
+const COLUMNS_MAX: usize = 32;
+const CELLS_MAX: usize = 8_000_000;
 /// Rows of one group: each is a cell.
 const ROWS_MAX: usize = 1 << 20;
 /// What a row without a value has.
@@ -88,6 +91,14 @@ impl Analysis for ExplainChange {
             return Err(beyond(format!(
                 "explain_change: {} rows; at most {ROWS_MAX}: {says}",
                 is_later.len()
+            )));
+        }
+        let cells = is_later.len().saturating_mul(by.num_columns());
+        if by.num_columns() > COLUMNS_MAX || cells > CELLS_MAX {
+            return Err(beyond(format!(
+                "explain_change: {} rows of {} columns; at most {COLUMNS_MAX} columns and {CELLS_MAX} values",
+                is_later.len(),
+                by.num_columns()
             )));
         }
         let (values, per) = (numbers(value)?, numbers(per)?);

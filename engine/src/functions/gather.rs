@@ -17,8 +17,9 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::Execution;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::arguments::{Shared, beyond};
+use super::arguments::{Shared, beyond, stopped};
 
 /// What is computed from the rows of a group.
 pub(super) trait Analysis:
@@ -198,7 +199,17 @@ impl<A: Analysis> Accumulator for Gathered<A> {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let columns = self.analysis.compute(&self.whole()?, &self.options, &self.execution)?;
+        let rows = self.whole()?;
+        // Of many groups each takes its time.
+        if self.execution.control.is_cancelled() {
+            return Err(stopped(self.analysis.name()));
+        }
+        let compute = || self.analysis.compute(&rows, &self.options, &self.execution);
+        // Others go on meanwhile, where there are threads for them.
+        let columns = match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(compute)?,
+            _ => compute()?,
+        };
         let DataType::List(item) = &self.returns else {
             return Err(internal_datafusion_err!("{} returns no list", self.analysis.name()));
         };

@@ -25,14 +25,16 @@ mod rolling;
 mod seasons;
 mod series;
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
-use kernels::Execution;
+use kernels::{Control, Execution};
 
 use crate::error::Result;
+use crate::stop;
 use arguments::Shared;
 pub(crate) use calls::check;
 use changepoints::Changepoints;
@@ -51,6 +53,7 @@ use seasons::Seasons;
 
 /// Makes the functions known to a session; the kernels run as `execution` says.
 pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result<()> {
+    state.config_mut().set_extension(Arc::new(Kernels(execution.clone())));
     let execution = Shared::new(execution);
     for function in window_functions(&execution) {
         state.register_udwf(Arc::new(function))?;
@@ -66,6 +69,65 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
         state.register_udf(Arc::new(function))?;
     }
     Ok(())
+}
+
+/// How the kernels of a session run.
+struct Kernels(Execution);
+
+/// The functions of one query, which end together.
+pub(crate) struct Own {
+    execution: Shared,
+    aggregates: HashMap<String, Arc<AggregateUDF>>,
+    windows: HashMap<String, Arc<WindowUDF>>,
+}
+
+/// The names of the functions that a query has of its own.
+static OURS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let execution = Shared::new(Execution::default());
+    let windows = window_functions(&execution).into_iter().map(|of| of.name().to_owned());
+    let aggregates = aggregate_functions(&execution).into_iter().map(|of| of.name().to_owned());
+    windows.chain(aggregates).collect()
+});
+
+impl Own {
+    /// Whether a function of this name is one of them.
+    pub(crate) fn is_ours(name: &str) -> bool {
+        OURS.contains(name)
+    }
+
+    /// Those of a new query.
+    pub(crate) fn of(state: &SessionState) -> Self {
+        let kernels = state.config().get_extension::<Kernels>();
+        let execution = kernels.map(|kernels| kernels.0.clone()).unwrap_or_default();
+        let execution = Shared::new(Execution { control: Control::new(), ..execution });
+        let aggregates = aggregate_functions(&execution).into_iter();
+        let windows = window_functions(&execution).into_iter();
+        let own = Self {
+            aggregates: aggregates.map(|of| (of.name().to_owned(), Arc::new(of))).collect(),
+            windows: windows.map(|of| (of.name().to_owned(), Arc::new(of))).collect(),
+            execution,
+        };
+        own.follow();
+        own
+    }
+
+    pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregates.get(name).cloned()
+    }
+
+    pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.windows.get(name).cloned()
+    }
+
+    /// They are stopped by what stops the task that this is called in.
+    pub(crate) fn follow(&self) {
+        stop::current().iter().for_each(|control| self.execution.control.follow(control));
+    }
+
+    /// Ends what they compute.
+    pub(crate) fn stop(&self) {
+        self.execution.control.cancel();
+    }
 }
 
 fn scalar_functions() -> Vec<ScalarUDF> {

@@ -45,14 +45,14 @@ impl Profile {
         }
     }
 
-    fn told(self, found: &SelfJoin, most: usize) -> Windows {
+    fn told(self, found: &SelfJoin, options: &Options) -> Windows {
         match self {
             Self::All => {
                 let distances = found.profile.distances().iter().enumerate();
                 distances.map(|(at, far)| (at, found.profile.neighbour(at), *far)).collect()
             }
             Self::Discords => {
-                let found = found.discords(most).into_iter();
+                let found = found.discords_apart(options.count, options.window).into_iter();
                 found.map(|of| (of.window, Some(of.neighbour), of.distance)).collect()
             }
         }
@@ -133,7 +133,7 @@ impl Analysis for Profile {
             }
             let asked = ProfileOptions::window(options.window);
             let found = matrix_profile(&grid.values, &asked, execution).map_err(failed)?;
-            windows = self.told(&found, options.count);
+            windows = self.told(&found, options);
         }
         let instant = |place: usize| grid.as_ref().map(|grid| grid.at(place));
         let instants = |of: &mut dyn Iterator<Item = Option<usize>>| -> ArrayRef {

@@ -30,6 +30,7 @@ mod scan;
 mod semantics;
 mod sparing;
 mod sql;
+mod stopping;
 mod walk;
 mod wall;
 mod whole;
@@ -80,6 +81,7 @@ use crate::storage::Root;
 use opaque::Opaque;
 use provider::{Guarding, PinnedSchema};
 use reading::{Reading, with_pauses};
+use stopping::{Stoppable, stoppable};
 
 /// Whether a condition has a word by which something else is said each time, be it that of a function or not.
 pub(crate) fn asks_for_time(condition: &str) -> bool {
@@ -404,8 +406,9 @@ impl Session {
     pub fn stream(&self, frame: DataFrame) -> BoxFuture<'_, Result<SendableRecordBatchStream>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            let (frame, stop) = stoppable(frame)?;
             match frame.execute_stream().await {
-                Ok(rows) => Ok(reading.watches(rows)),
+                Ok(rows) => Ok(Stoppable::new(reading.watches(rows), stop)),
                 Err(error) => Err(reading.failed(error.into())),
             }
         })
@@ -418,13 +421,14 @@ impl Session {
     ) -> BoxFuture<'_, Result<(SendableRecordBatchStream, RowsRead)>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            let (frame, stop) = stoppable(frame)?;
             let context = Arc::new(frame.task_ctx());
             let begun = async {
                 let plan = with_pauses(frame.create_physical_plan().await?)?;
                 Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
             };
             match begun.await {
-                Ok((rows, read)) => Ok((reading.watches(rows), read)),
+                Ok((rows, read)) => Ok((Stoppable::new(reading.watches(rows), stop), read)),
                 Err(error) => Err(reading.failed(error)),
             }
         })
@@ -434,6 +438,8 @@ impl Session {
     pub fn collect(&self, frame: DataFrame) -> BoxFuture<'_, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
+            // To the end of this, or until nobody waits for it any more.
+            let (frame, _stop) = stoppable(frame)?;
             frame.collect().await.map_err(|error| reading.failed(error.into()))
         })
     }

@@ -427,16 +427,7 @@ fn named(schema: &PinnedSchema, error: DataFusionError) -> Error {
     if let Some(name) = name {
         return schema.catalog().unknown(name);
     }
-    // Of a function that no such values fit the planner says first that it is wrong itself.
-    let text = error.to_string();
-    let is_taken_for_a_bug = text.contains("bug in DataFusion");
-    match text.find("No function matches the given name").filter(|_| is_taken_for_a_bug) {
-        Some(at) => {
-            let says = text[at..].lines().next().unwrap_or_default().trim_end_matches('.');
-            Error::user(Code::BadInput, format!("SQL: {says}"))
-        }
-        None => error.into(),
-    }
+    error.into()
 }
 
 /// What a statement is called when it is not a query.

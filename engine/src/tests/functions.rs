@@ -284,6 +284,14 @@ async fn a_season_and_the_stretch_that_is_like_no_other_are_found() {
     let at: f64 = cells[0].parse().unwrap();
     assert!((445.0..=474.0).contains(&at), "{found:?}");
     assert_eq!(cells[1..], ["23.0", "true"]);
+    // No two of them overlap, and they are a row each.
+    let sql = format!(
+        "SELECT min(next - at), count(*) FROM (SELECT at, lead(at) OVER (ORDER BY at) AS next FROM \
+         (SELECT date_part('epoch', d['at']) / 3600 AS at FROM (SELECT unnest(discords(at, value, 24, 9)) AS d FROM {series})))"
+    );
+    let apart = texts(&engine, &sql).await;
+    let (least, count) = apart[0].split_once(' ').unwrap();
+    assert!(least.parse::<f64>().unwrap() >= 24.0 && count == "9", "{apart:?}");
     // A profile has a distance for each stretch, the largest of which is the discord's.
     let sql = format!(
         "SELECT count(*), max(p['distance']) = (SELECT d['distance'] FROM \
@@ -339,12 +347,34 @@ async fn the_value_that_carries_a_change_is_told_and_of_neither_period_is_nothin
         ("explain_change(true, named_struct('a', 1), 'x', 1)", "the value is Utf8"),
         ("discords(at, tokens, 3)", "discords: 3 arguments"),
         ("discords(at, tokens, 3, 1001)", "count is 1001; at most 1000"),
+        ("discords(at, tokens, 3, 1) OVER (ORDER BY id)", "discords: OVER is not taken"),
+        ("forecast(at, tokens, 3) OVER ()", "forecast: OVER is not taken"),
         ("isolation_score(id, tokens)", "a list of numbers is needed"),
         ("seasons(at)", "seasons: 1 arguments"),
     ] {
         let error = told(&engine, &format!("SELECT {wrong} FROM calls")).await;
         assert!(error.to_string().contains(says), "{wrong}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_query_computes_ends_with_it() {
+    let engine = ten_calls().await;
+    let (control, began) = (kernels::Control::new(), std::time::Instant::now());
+    // Twenty profiles of ten seconds and more each.
+    let sql = "SELECT g, array_length(matrix_profile(to_timestamp(60 * v), sin(v * v), 64)) FROM \
+               (SELECT value AS v FROM generate_series(1, 131072)) CROSS JOIN (SELECT value AS g FROM generate_series(1, 20)) GROUP BY g";
+    let session = session(&engine).await;
+    let stopping = control.clone();
+    let query = tokio::spawn(crate::stopped_by(control, async move {
+        session.collect(session.sql(sql).await?).await
+    }));
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(!query.is_finished());
+    stopping.cancel();
+    query.await.unwrap().unwrap_err();
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seconds < 20.0, "{seconds}");
 }
 
 #[tokio::test]

@@ -29,12 +29,20 @@ impl SelfJoin {
     /// The `count` windows farthest from their nearest neighbour, from the farthest; no two within the exclusion
     /// zone of each other. Fewer where the series has no more. Windows without any neighbour are none.
     pub fn discords(&self, count: usize) -> Vec<Discord> {
+        self.discords_apart(count, 0)
+    }
+
+    /// The same where no two begin within fewer than `least` samples of each other: with the length of a window they do not overlap.
+    pub fn discords_apart(&self, count: usize, least: usize) -> Vec<Discord> {
         let mut found: Vec<Discord> = Vec::new();
         for window in self.ordered(|a, b| b.total_cmp(&a)) {
             if found.len() >= count {
                 break;
             }
-            if found.iter().all(|other| self.apart(window, other.window)) {
+            let is_apart = |other: &Discord| {
+                self.apart(window, other.window) && window.abs_diff(other.window) >= least
+            };
+            if found.iter().all(is_apart) {
                 let neighbour = self.profile.indices[window] as usize;
                 let distance = self.profile.distances[window];
                 found.push(Discord { window, neighbour, distance });

@@ -312,6 +312,11 @@ fn a_planted_discord_and_a_planted_motif_come_first() {
             );
         }
     }
+    let apart = found.discords_apart(20, 30);
+    assert_eq!((apart.len(), apart[0]), (20, discords[0]));
+    for (at, discord) in apart.iter().enumerate() {
+        assert!(apart[..at].iter().all(|other| other.window.abs_diff(discord.window) >= 30));
+    }
 }
 
 #[test]

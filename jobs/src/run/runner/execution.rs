@@ -417,7 +417,8 @@ impl Run {
         context: &RunContext,
         record: &RunRecord,
     ) -> Result<Outcome> {
-        let work = AssertUnwindSafe(job.run(context, &record.params)).catch_unwind();
+        let work = engine::stopped_by(context.control.clone(), job.run(context, &record.params));
+        let work = AssertUnwindSafe(work).catch_unwind();
         tokio::select! {
             // What is to end does not begin.
             biased;
