@@ -106,6 +106,10 @@ test-alerts: build ## 10,000 commits under 200 rules, the server killed 100 time
 	COLONNADE_ALERT_COMMITS=$${COLONNADE_ALERT_COMMITS:-10000} COLONNADE_KILLS=$${COLONNADE_KILLS:-100} \
 		$(E2E) each_alert_is_told_once -- --nocapture
 
+.PHONY: test-online
+test-online: ## 1,000 histories of samples that come in parts, late, doubled and deleted: the online method finds what one run over all does; SEED=N
+	COLONNADE_TRIES=$${COLONNADE_TRIES:-1000} cargo test -p jobs --lib however_the_samples_come -- --nocapture
+
 .PHONY: bench-exports
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
 	benches/exports.sh

@@ -78,6 +78,11 @@ pub trait Job: Send + Sync {
     /// The datasets that it commits to. Checks the parameters as [`Job::canonical`] does.
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>>;
 
+    /// What it commits to where it is told no name, whatever else it is asked: these names are its own.
+    fn own_outputs(&self) -> Vec<DatasetSpec> {
+        self.outputs(&Value::Object(serde_json::Map::new())).unwrap_or_default()
+    }
+
     /// What a run would commit to on the datasets of `session`, with all columns that are known without rows. Fails where a column
     /// that the parameters name is not there or is of another type; no rows are read.
     fn plan<'a>(

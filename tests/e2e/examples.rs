@@ -413,6 +413,7 @@ async fn the_examples_of_the_page_on_forecasts_answer() {
     }
     reader.read("docs/forecast.md").await;
     reader.read("docs/trends.md").await;
+    reader.read("docs/anomalies.md").await;
 }
 
 #[tokio::test]
@@ -554,6 +555,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/duplicates.md",
         "docs/forecast.md",
         "docs/trends.md",
+        "docs/anomalies.md",
         "docs/explain.md",
         "docs/alerts.md",
         "docs/metrics.md",

@@ -29,7 +29,7 @@ use std::sync::{Arc, LazyLock};
 
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::job::Job;
 use crate::partition::Partition;
@@ -123,16 +123,13 @@ impl Jobs {
 
     /// The datasets that they make where they are told no name.
     pub(crate) fn results(&self) -> impl Iterator<Item = DatasetSpec> {
-        let own = |kind: &Arc<dyn Job>| kind.outputs(&Value::Object(Map::new()));
-        self.iter().flat_map(move |kind| own(kind).unwrap_or_default())
+        self.iter().flat_map(|kind| kind.own_outputs())
     }
 
     /// The names of the kinds that make a dataset of this name unless they are told another.
     pub(crate) fn makers(&self, dataset: &DatasetName) -> Vec<&'static str> {
-        let makes = |kind: &&Arc<dyn Job>| {
-            let own = kind.outputs(&Value::Object(Map::new())).unwrap_or_default();
-            own.iter().any(|own| own.name == *dataset)
-        };
+        let makes =
+            |kind: &&Arc<dyn Job>| kind.own_outputs().iter().any(|own| own.name == *dataset);
         self.iter().filter(makes).map(|kind| kind.name()).collect()
     }
 }
@@ -151,14 +148,12 @@ pub fn kind(name: &str) -> Result<Arc<dyn Job>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use engine::DERIVED_NAMES;
-    use serde_json::json;
 
     use super::*;
 
     #[test]
     fn what_jobs_write_is_kept_for_them() {
-        let mut specs: Vec<_> =
-            kinds().iter().filter_map(|kind| kind.outputs(&json!({})).ok()).flatten().collect();
+        let mut specs: Vec<_> = kinds().iter().flat_map(|kind| kind.own_outputs()).collect();
         specs.extend([
             crate::registry::evaluations::spec(),
             crate::alert_words::spec(),

@@ -9,7 +9,7 @@ use kernels::Execution;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::SeriesSource;
+use super::{SeriesReader, SeriesSource};
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 
@@ -80,6 +80,13 @@ impl Tally {
         (tally, samples)
     }
 
+    /// Counts one that was cleaned.
+    pub(crate) fn count(&mut self, samples: &Samples, cleaning: Cleaning) {
+        self.series += 1;
+        self.samples += samples.values.len() as u64;
+        self.add_cleaning(cleaning);
+    }
+
     /// Adds that of another chunk.
     pub(crate) fn merge(&mut self, other: Self) {
         self.series += other.series;
@@ -111,16 +118,34 @@ impl SeriesSource<'_> {
         &self,
         ctx: &RunContext,
         stage: &mut Stage,
+        bytes: (usize, usize),
+        look: impl Fn(Vec<Series>, &Execution, &rayon::ThreadPool) -> Result<Found>
+        + Clone
+        + Send
+        + 'static,
+        add: impl FnMut(Found) -> Result<()>,
+    ) -> Result<Value> {
+        let rows_total = ctx.input(self.dataset)?.rows;
+        self.read(ctx).await?.look(ctx, stage, bytes, rows_total, look, add).await
+    }
+}
+
+impl SeriesReader {
+    /// The same of what this reads, about `rows_total` rows.
+    pub(crate) async fn look<Found: Send + 'static>(
+        mut self,
+        ctx: &RunContext,
+        stage: &mut Stage,
         (point_bytes, series_bytes): (usize, usize),
+        rows_total: Option<u64>,
         look: impl Fn(Vec<Series>, &Execution, &rayon::ThreadPool) -> Result<Found>
         + Clone
         + Send
         + 'static,
         mut add: impl FnMut(Found) -> Result<()>,
     ) -> Result<Value> {
-        let rows_total = ctx.input(self.dataset)?.rows;
         let points_max = (ctx.memory_budget_bytes() / point_bytes).max(POINTS_MIN);
-        let mut reader = self.read(ctx).await?;
+        let reader = &mut self;
         loop {
             let chunk = reader.chunk_of(points_max, series_bytes / point_bytes).await?;
             if chunk.is_empty() {
@@ -133,8 +158,8 @@ impl SeriesSource<'_> {
                 ctx.progress(0.95 * (reader.rows_read as f64 / total as f64).min(1.0));
             }
         }
-        stage.record.rows_in = reader.rows_read;
-        stage.record.bytes_read = reader.bytes_read;
+        stage.record.rows_in += reader.rows_read;
+        stage.record.bytes_read += reader.bytes_read;
         Ok(json!({ "points_at_once_max": points_max }))
     }
 }

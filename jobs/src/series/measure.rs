@@ -23,7 +23,11 @@ pub(crate) fn read_measure(
     dataset: &DatasetName,
     text: &str,
 ) -> Result<Measure> {
-    let fails = |error: engine::Error| bad(job, "measure", error.to_string());
+    // What is asked for is no measure of the spec, whatever it is made of here.
+    let of_spec = format!("spec of {dataset}: measure {NAME:?}: ");
+    let fails = |error: engine::Error| {
+        bad(job, "measure", error.to_string().replacen(&of_spec, &format!("{text}: "), 1))
+    };
     let Some(entry) = session.catalog().datasets.get(dataset) else {
         return Err(bad(job, "dataset", format!("there is no dataset {dataset}")));
     };

@@ -105,7 +105,12 @@ impl<'a> SeriesSource<'a> {
 
     /// The rows that are read, and what is their series and their instant.
     pub(crate) async fn rows(&self, ctx: &RunContext) -> Result<(DataFrame, Expr, Expr)> {
-        let mut frame = self.check(ctx.session()).await?.frame;
+        let all = self.check(ctx.session()).await?.frame;
+        self.of(ctx, all).await
+    }
+
+    /// The same of some rows of the dataset.
+    async fn of(&self, ctx: &RunContext, mut frame: DataFrame) -> Result<(DataFrame, Expr, Expr)> {
         let series = match self.series_column {
             Some(column) => cast(ident(column), DataType::Utf8),
             None => lit(self.dataset.as_str()),
@@ -129,7 +134,12 @@ impl<'a> SeriesSource<'a> {
 
     /// The rows as (series text, at timestamp, value float64), in no order.
     pub(crate) async fn frame(&self, ctx: &RunContext) -> Result<DataFrame> {
-        let (rows, series, at) = self.rows(ctx).await?;
+        let all = self.check(ctx.session()).await?.frame;
+        self.frame_of(ctx, all).await
+    }
+
+    async fn frame_of(&self, ctx: &RunContext, rows: DataFrame) -> Result<DataFrame> {
+        let (rows, series, at) = self.of(ctx, rows).await?;
         let Some(measure) = &self.measure else {
             let value = cast(ident(self.value_column), DataType::Float64);
             return Ok(rows.select(vec![
@@ -141,6 +151,24 @@ impl<'a> SeriesSource<'a> {
         let read = measure.read(ctx.session(), self.job, self.dataset)?;
         let intervals = measure.of_intervals(rows, &read, vec![series.alias(SERIES)], at)?;
         Ok(intervals.select(vec![ident(SERIES), ident(AT), ident(VALUE)])?)
+    }
+
+    /// The names of the series that some rows of the dataset are of, in order.
+    pub(crate) async fn names_of(
+        &self,
+        ctx: &RunContext,
+        rows: DataFrame,
+    ) -> Result<BTreeSet<String>> {
+        let (rows, series, _) = self.of(ctx, rows).await?;
+        let distinct = rows.select(vec![series.alias(SERIES)])?.distinct()?;
+        let mut rows = ctx.session().stream(distinct).await?;
+        let mut found = BTreeSet::new();
+        while let Some(batch) = rows.next().await.transpose()? {
+            ctx.check()?;
+            let names = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
+            found.extend(names.as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+        Ok(found)
     }
 
     /// The values of `columns`, which `parameter` names, beside each series: more than once where it has several.
@@ -268,7 +296,13 @@ impl<'a> SeriesSource<'a> {
 
     /// Begins to read, sorted by series and time.
     pub(crate) async fn read(&self, ctx: &RunContext) -> Result<SeriesReader> {
-        let frame = self.frame(ctx).await?;
+        let all = self.check(ctx.session()).await?.frame;
+        self.read_of(ctx, all).await
+    }
+
+    /// The same of some rows of the dataset, such as those that came.
+    pub(crate) async fn read_of(&self, ctx: &RunContext, rows: DataFrame) -> Result<SeriesReader> {
+        let frame = self.frame_of(ctx, rows).await?;
         let frame =
             frame.sort(vec![ident(SERIES).sort(true, false), ident(AT).sort(true, false)])?;
         Ok(SeriesReader {

@@ -64,6 +64,11 @@ pub(crate) fn timestamps(micros: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
 }
 
+/// The same where some rows have none.
+pub(crate) fn instants(micros: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
+}
+
 /// The texts in a column of a batch, whatever kind of text it is of.
 pub(crate) fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray> {
     let texts = arrow::compute::cast(batch.column(column), &DataType::Utf8)?;

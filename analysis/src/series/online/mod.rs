@@ -12,6 +12,7 @@
 //!    largest hundredth. So it means the same for every aspect, unit and series.
 //! 4. *Fusion*: the root of the mean square of the severities, each 8 at most; the score is `1 − 10^−severity`.
 //! 5. [`Episodes`]: from a severity of 2.3 on, while it stays above 2, until 144 samples went without.
+//! 6. [`Watch`]: all of that for one series, with silence and values that no longer move.
 //!
 //! ```
 //! use analysis::series::online::{Detector, EpisodeOptions, Episodes, Options};
@@ -62,6 +63,7 @@ pub mod nab_score;
 pub mod range_precision;
 mod severity;
 mod shape;
+mod watch;
 
 #[cfg(test)]
 mod nab_tests;
@@ -70,3 +72,4 @@ mod split_tests;
 
 pub use detector::{Aspect, Detector, Options, Verdict};
 pub use episodes::{EpisodeOptions, Episodes, Finding, Place};
+pub use watch::{Sight, Sighting, Watch, WatchOptions};

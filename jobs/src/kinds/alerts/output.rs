@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 use serde_json::json;
 
 use super::NAME;
-use crate::tables::columns::{column, of_sources, timestamps};
+use crate::tables::columns::{column, instants, of_sources, timestamps};
 use analysis::alerts::{AlertRow, Event, Notice, State, alert_rows};
 
 fn required(name: &str, data_type: ColumnType, about: &str) -> ColumnSpec {
@@ -214,8 +212,4 @@ pub(super) fn state_batch(spec: &DatasetSpec, source: &str, kept: &str) -> Resul
     let columns = vec![one(source), one(kept)];
     RecordBatch::try_new(spec.arrow_schema(), columns)
         .map_err(|error| Error::internal(format!("{NAME}: state: {error}")))
-}
-
-fn instants(micros: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"))
 }

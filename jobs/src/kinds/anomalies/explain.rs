@@ -3,6 +3,7 @@
 
 use analysis::series::level_shift::Shift;
 use analysis::series::missing::{Gap, Run};
+use analysis::series::online::{Aspect, Sight, Sighting};
 use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
 
@@ -18,6 +19,8 @@ pub(super) enum Kind {
     Missing,
     Stuck,
     Joint,
+    /// By the method that looks at samples as they come.
+    Unusual(Aspect),
 }
 
 /// One finding; a row of the output.
@@ -58,6 +61,12 @@ impl Kind {
             Self::Missing => "missing",
             Self::Stuck => "stuck",
             Self::Joint => "joint",
+            Self::Unusual(Aspect::Level) => "level",
+            Self::Unusual(Aspect::Excursion) => "excursion",
+            Self::Unusual(Aspect::Activity) => "activity",
+            Self::Unusual(Aspect::Drift) => "drift",
+            Self::Unusual(Aspect::Roughness) => "roughness",
+            Self::Unusual(Aspect::Shape) => "shape",
         }
     }
 }
@@ -198,6 +207,77 @@ impl Subject<'_> {
             Some(Span::WEEK) => " for this time of the week".into(),
             Some(season) => format!(" for this phase of the {season} season"),
         }
+    }
+}
+
+/// What was seen in `series` as its samples came.
+pub(super) fn sighted(series: &str, seen: &Sighting, params: &Params) -> Anomaly {
+    let interval = number(seen.interval_us as f64 / 1e6);
+    let [start, end, peak] = [seen.start_us, seen.end_us, seen.peak_us].map(instant);
+    let value = number(seen.observed.unwrap_or(f64::NAN));
+    let (kind, score, how_severe, explanation) = match seen.sight {
+        Sight::Missing => {
+            let says = format!(
+                "no value for {} intervals of {interval} s: from {start} to {end}",
+                seen.strength
+            );
+            let how_severe = severity(seen.strength, params.gap_intervals as f64);
+            (Kind::Missing, seen.strength, how_severe, says)
+        }
+        Sight::Stuck => {
+            let says = format!(
+                "the value stays at exactly {value} for {} samples from {start} to {end}; before it kept moving",
+                seen.samples
+            );
+            let how_severe = severity(seen.strength, params.stuck_samples as f64);
+            (Kind::Stuck, seen.strength, how_severe, says)
+        }
+        Sight::Unusual(aspect) => {
+            let expected = match seen.expected {
+                Some(expected) => format!(", where {} was expected", number(expected)),
+                None => String::new(),
+            };
+            let lasting = match seen.start_us == seen.end_us {
+                true => String::new(),
+                false => format!("; unusual from {start} to {end}"),
+            };
+            let says = format!(
+                "value {value} at {peak}{expected}: so rare as one in {} samples before, most of all {}{lasting}",
+                number(10_f64.powf(seen.strength)),
+                told(aspect),
+            );
+            let is_below = seen.expected.zip(seen.observed).is_some_and(|(usual, is)| is < usual);
+            let score = if is_below { -seen.strength } else { seen.strength };
+            // Twice as rare as the threshold is 50, ten times 90.
+            let rarer = 10_f64.powf(seen.strength - params.rarity);
+            (Kind::Unusual(aspect), score, severity(rarer, 1.0), says)
+        }
+    };
+    Anomaly {
+        series: series.to_owned(),
+        kind,
+        started_at: seen.start_us,
+        ended_at: seen.end_us,
+        peak_at: seen.peak_us,
+        observed: seen.observed,
+        expected: seen.expected,
+        score,
+        severity: how_severe,
+        samples: i64::try_from(seen.samples).unwrap_or(i64::MAX),
+        interval_us: seen.interval_us,
+        season: None,
+        explanation,
+    }
+}
+
+fn told(aspect: Aspect) -> &'static str {
+    match aspect {
+        Aspect::Level => "the level of the last 3",
+        Aspect::Excursion => "how far the last 6 are from what was expected",
+        Aspect::Activity => "how far the last 24 are from what was expected",
+        Aspect::Drift => "how the last 24 stay on one side of what was expected",
+        Aspect::Roughness => "how the last 24 jump from one to the next",
+        Aspect::Shape => "the shape of the last 32",
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `missing`, `stuck` | silence, and a value that no longer moves | [`missing`] |
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
 //!
+//! Or, with the method [`online`], by what is kept of each series: a run reads what came since the run before.
+//!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
 //! of one source dataset are replaced together, those of the named series alone where some are named.
 //!
@@ -21,6 +23,7 @@ mod explain;
 mod joint;
 #[cfg(test)]
 mod nab;
+mod online;
 mod output;
 mod params;
 #[cfg(test)]
@@ -33,7 +36,7 @@ use kernels::Execution;
 use serde_json::{Value, json};
 
 use detect::{Found, detect};
-pub use params::{Level, Params};
+pub use params::{Level, Method, Params};
 
 use crate::job::{Job, Outcome};
 use crate::parameters;
@@ -82,7 +85,14 @@ impl Job for Anomalies {
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![output::spec(Self::params(params)?.output)])
+        let params = Self::params(params)?;
+        let state = (params.method == Method::Online).then(|| online::state_spec(params.state));
+        Ok(std::iter::once(output::spec(params.output)).chain(state).collect())
+    }
+
+    fn own_outputs(&self) -> Vec<DatasetSpec> {
+        let Params { output, state, .. } = Params::default();
+        vec![output::spec(output), online::state_spec(state)]
     }
 
     fn plan<'a>(
@@ -107,6 +117,9 @@ impl Job for Anomalies {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
+            if params.method == Method::Online {
+                return online::run(ctx, &params).await;
+            }
             let source = source(&params);
             source.require_named(ctx).await?;
             let mut found = find(ctx, &params, &source).await?;

@@ -18,7 +18,8 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         required(
             "kind",
             ColumnType::Text,
-            "outlier, seasonal_outlier, level_shift, missing, stuck or joint",
+            "outlier, seasonal_outlier, level_shift, missing, stuck or joint; of the method online level, excursion, \
+             activity, drift, roughness, shape, missing or stuck",
         ),
         required("started_at", ColumnType::Timestamp, "First instant that is unusual"),
         required("ended_at", ColumnType::Timestamp, "Last instant that is unusual"),
@@ -34,8 +35,8 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             required(
                 "score",
                 ColumnType::Float64,
-                "Signed distance from the usual; for missing the intervals without a value, for stuck the \
-                 samples without a change",
+                "Signed distance from the usual, of the method online -log10 of how often that is; for missing the \
+                 intervals without a value, for stuck the samples without a change",
             ),
             "robust standard deviations",
         ),
@@ -43,7 +44,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             required(
                 "severity",
                 ColumnType::Float64,
-                "0 at the threshold, 50 at twice, 90 at ten times it",
+                "0 at the threshold, 50 at twice, 90 at ten times it; of the method online where it is twice, ten times as rare",
             ),
             "0 to 100",
         ),

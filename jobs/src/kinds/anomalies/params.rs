@@ -10,6 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
 
+/// How series are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Each value beside those around it, before and after: every run reads everything.
+    #[default]
+    Windows,
+    /// Each value beside those before it, with what is known of them kept: a run reads what came since the run before.
+    Online,
+}
+
 /// What to look for, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -17,6 +28,10 @@ pub struct Params {
     /// Dataset that holds the series, one row for each sample. Default: metrics.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
+    /// How to look: "windows" holds each value against those before and after it and reads everything in each run; "online" holds it
+    /// against those before it, reads only what came since the run before, and finds the same as if it had read all at once.
+    /// Default: windows.
+    pub method: Method,
     /// Column that names the series; null makes the whole dataset one series. Default: series.
     pub series_column: Option<String>,
     /// Column with the instant of a sample. Default: at.
@@ -31,6 +46,13 @@ pub struct Params {
     /// Leave out samples at or after this instant. Default: null.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
+    /// With the method online: least rarity of a value to be reported, as -log10 of how often that is; 0.5 to 8. Default: 2.3.
+    pub rarity: f64,
+    /// With the method online: so many samples without a rare one end what was found. Default: 144.
+    pub rest_samples: u32,
+    /// With the method online: dataset of what is known of each series. Default: anomaly_state.
+    #[schemars(with = "String")]
+    pub state: DatasetName,
     /// Length of the window that says what is usual, in samples, 16 to 100000. Default: 288, which is
     /// one day of samples every 5 minutes.
     pub window_samples: usize,
@@ -83,12 +105,16 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             dataset: dataset_name("metrics"),
+            method: Method::Windows,
             series_column: Some("series".into()),
             time_column: "at".into(),
             value_column: "value".into(),
             series: Vec::new(),
             from: None,
             to: None,
+            rarity: 2.3,
+            rest_samples: 144,
+            state: dataset_name("anomaly_state"),
             window_samples: 288,
             threshold: 6.0,
             shift_threshold: 6.0,
@@ -130,7 +156,52 @@ impl Params {
         if self.rare_samples == 0 {
             return Err(bad(NAME, "rare_samples", "expected 1 or more, found 0"));
         }
+        if !(0.5..=8.0).contains(&self.rarity) {
+            let says = format!("expected 0.5 to 8, found {}", self.rarity);
+            return Err(bad(NAME, "rarity", says));
+        }
+        if !(1..=100_000).contains(&self.rest_samples) {
+            let says = format!("expected 1 to 100000 samples, found {}", self.rest_samples);
+            return Err(bad(NAME, "rest_samples", says));
+        }
+        if self.method == Method::Online && self.state == self.output {
+            return Err(bad(NAME, "state", "expected another dataset than `output`"));
+        }
+        self.check_method()?;
         check_times(NAME, self.from, self.to)
+    }
+
+    /// Fails for what the method knows nothing of: whoever sets it expects it to do something.
+    fn check_method(&self) -> Result<()> {
+        let usual = Self::default();
+        let of_windows = [
+            ("series", self.series != usual.series),
+            ("to", self.to != usual.to),
+            ("window_samples", self.window_samples != usual.window_samples),
+            ("threshold", self.threshold != usual.threshold),
+            ("shift_threshold", self.shift_threshold != usual.shift_threshold),
+            ("rare_samples", self.rare_samples != usual.rare_samples),
+            ("joint", self.joint != usual.joint),
+            ("joint_threshold", self.joint_threshold != usual.joint_threshold),
+            ("joint_seed", self.joint_seed != usual.joint_seed),
+            ("season", self.season != usual.season),
+        ];
+        let of_online = [
+            ("rarity", self.rarity != usual.rarity),
+            ("rest_samples", self.rest_samples != usual.rest_samples),
+            ("state", self.state != usual.state),
+        ];
+        let (others, method, other) = match self.method {
+            Method::Windows => (&of_online[..], "windows", "online"),
+            Method::Online => (&of_windows[..], "online", "windows"),
+        };
+        match others.iter().find(|(_, is_set)| *is_set) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let says = format!("method {method} knows no such limit; it is of method {other}");
+                Err(bad(NAME, name, says))
+            }
+        }
     }
 }
 

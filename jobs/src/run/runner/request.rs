@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::{AsOf, Catalog, Code, Error, Principal, Result, RunId, Session, is_kept_name};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::RunRequest;
 use crate::job::Job;
@@ -54,7 +54,7 @@ pub(super) fn new_record(
 /// That what it commits to is a job's own to write, and no input.
 pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetName]) -> Result<()> {
     // The names of its own that a kind has when it is not asked for others.
-    let own = job.outputs(&Value::Object(Map::new())).unwrap_or_default();
+    let own = job.own_outputs();
     for output in job.outputs(params)? {
         if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
             return Err(bad(
