@@ -90,13 +90,19 @@ pub(crate) async fn acknowledge(
 }
 
 /// Has alerts be quiet for a while. BAD_INPUT says what is wrong with it. One of a name that was there takes the place of that.
-pub(crate) async fn silence(engine: &Engine, who: &Principal, asked: Silence) -> Result<Silence> {
+pub(crate) async fn silence(
+    engine: &Engine,
+    who: &Principal,
+    asked: Silence,
+    require_known: impl Fn(&Silence) -> Result<()>,
+) -> Result<Silence> {
     let made = Silence { by: who.subject.clone(), created_at: now(), ..asked };
     let session = engine.session(who, &[]).await?;
     let mut all = silences_of(&session).await?;
     all.retain(|there| there.name != made.name);
     all.push(made.clone());
     check_silences(&all).map_err(refused)?;
+    require_known(&made)?;
     tell(engine, who, &made).await?;
     Ok(made)
 }

@@ -44,6 +44,32 @@ use crate::run::stages::RUN_STAGES;
 use crate::schedules::{Schedule, Trigger, check_name};
 use crate::tables::columns::{column, texts, timestamps};
 
+/// Fails for a silence of rules that are not there, or of groups that none of them has: nothing would be silent.
+fn require_known(rules: &[Rule], silence: &Silence) -> Result<()> {
+    let names = rules.iter().map(|rule| rule.name.as_str());
+    for name in &silence.rules {
+        if names.clone().all(|known| known != name) {
+            return Err(definitions::unknown("alert", name, names, "colonnade alerts"));
+        }
+    }
+    let is_meant = |rule: &&Rule| silence.rules.is_empty() || silence.rules.contains(&rule.name);
+    let columns: BTreeSet<&str> =
+        rules.iter().filter(is_meant).flat_map(|rule| &rule.by).map(String::as_str).collect();
+    for column in silence.group.keys() {
+        if !columns.contains(column.as_str()) {
+            let near = did_you_mean(column, columns.iter().copied());
+            let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+            let whose = if silence.rules.is_empty() { "no alert" } else { "none of these alerts" };
+            let says = format!(
+                "silence {}: group: {whose} is told apart by {column:?}{near}",
+                silence.name
+            );
+            return Err(Error::user(Code::BadInput, says));
+        }
+    }
+    Ok(())
+}
+
 /// What the name of a schedule of alerts begins with; the dataset is next.
 const SCHEDULE: &str = "alerts-";
 
@@ -392,8 +418,11 @@ impl Runner {
     /// Has alerts be quiet for a while: they are what they are, and are not told. One of a name that was there takes the place of that.
     pub async fn silence_alerts(&self, who: &Principal, asked: Silence) -> Result<Silence> {
         who.require(Role::Operator)?;
-        let made = alert_words::silence(self.engine(), &writer(who), asked).await?;
-        self.look_at_all(who).await?;
+        let session = self.engine().session(who, &[]).await?;
+        let rules = defined(&session, None).await?;
+        let known = |silence: &Silence| require_known(&rules, silence);
+        let made = alert_words::silence(self.engine(), &writer(who), asked, known).await?;
+        self.look_at_those(who, &made).await?;
         Ok(made)
     }
 
@@ -401,7 +430,7 @@ impl Runner {
     pub async fn end_silence(&self, who: &Principal, name: &str) -> Result<Silence> {
         who.require(Role::Operator)?;
         let ended = alert_words::end_silence(self.engine(), &writer(who), name).await?;
-        self.look_at_all(who).await?;
+        self.look_at_those(who, &ended).await?;
         Ok(ended)
     }
 
@@ -415,10 +444,12 @@ impl Runner {
         Ok(all)
     }
 
-    async fn look_at_all(&self, who: &Principal) -> Result<Vec<RunHandle>> {
+    /// Has the rules looked at now that a silence is of.
+    async fn look_at_those(&self, who: &Principal, silence: &Silence) -> Result<Vec<RunHandle>> {
         let session = self.engine().session(who, &[]).await?;
         let rules = defined(&session, None).await?;
-        let of = rules.iter().map(|rule| DatasetName::new(&*rule.dataset));
+        let meant = rules.iter().filter(|rule| silence.is_of(&rule.name));
+        let of = meant.map(|rule| DatasetName::new(&*rule.dataset));
         self.look_at(who, of.collect::<std::result::Result<_, _>>()?).await
     }
 
@@ -428,7 +459,15 @@ impl Runner {
         let mut runs = Vec::new();
         for dataset in of.into_iter().filter(|dataset| catalog.datasets.contains_key(dataset)) {
             let Schedule { job, params, .. } = schedule(&dataset)?;
-            runs.push(self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await?);
+            match self.submit(who, RunRequest { job, params, ..RunRequest::default() }).await {
+                Ok(run) => runs.push(run),
+                // It is done, and the schedule looks at it in its turn.
+                Err(error) if error.code() == Code::LimitExceeded => {
+                    tracing::info!(%dataset, %error, "alerts are looked at later");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(runs)
     }

@@ -90,8 +90,8 @@ impl What {
 
 impl Event {
     /// Gives it its id. `firing_us` is the instant from which the alert fires: one commit may bring several firings of it, of which
-    /// people's time has the same instants.
-    pub(super) fn identified(mut self, firing_us: Option<i64>) -> Self {
+    /// people's time has the same instants. `began_us` is when the rule began: one that goes and comes again may read a commit twice.
+    pub(super) fn identified(mut self, firing_us: Option<i64>, began_us: i64) -> Self {
         // How much it matters is part of what happened only where that changed.
         let severity = match self.what {
             What::Severity => self.severity.as_str(),
@@ -105,6 +105,7 @@ impl Event {
             &self.at_us.to_string(),
             &self.version.map(|version| version.to_string()).unwrap_or_default(),
             &firing_us.map(|at| at.to_string()).unwrap_or_default(),
+            &began_us.to_string(),
             self.by.as_deref().unwrap_or_default(),
             self.note.as_deref().unwrap_or_default(),
         ]);

@@ -61,7 +61,7 @@ pub fn acknowledge(
     };
     match own.alert_mut(&given.group) {
         Some(alert) if alert.firing().is_some() => {
-            let mut pass = Pass::new(rule, silences, None);
+            let mut pass = Pass::new((rule, before.began_us), silences, None);
             take_over(&mut pass, name, alert, given, now_us);
             events.extend(pass.events);
             state.put(own);
@@ -157,7 +157,7 @@ pub fn adopt(
 /// Lets the alerts of a rule go on under a new one that watches the same.
 fn carry_on(own: &mut RuleState, rule: &Rule, silences: &[Silence], now_us: i64) -> Vec<Event> {
     let before = std::mem::replace(&mut own.rule, rule.clone());
-    let mut pass = Pass::new(rule, silences, None);
+    let mut pass = Pass::new((rule, own.began_us), silences, None);
     let RuleState { alerts, too_many, newest, .. } = own;
     // What a new time would have brought earlier comes now.
     newest.known_us = newest.known_us.max(now_us);
@@ -186,8 +186,8 @@ fn carry_on(own: &mut RuleState, rule: &Rule, silences: &[Silence], now_us: i64)
 
 /// Ends what fires of a rule that is no more.
 fn end_all(own: &mut RuleState, silences: &[Silence], now_us: i64, why: &str) -> Vec<Event> {
-    let RuleState { rule, alerts, too_many, .. } = own;
-    let mut pass = Pass::new(rule, silences, None);
+    let RuleState { rule, began_us, alerts, too_many, .. } = own;
+    let mut pass = Pass::new((rule, *began_us), silences, None);
     let named = alerts.iter_mut().map(|(key, alert)| (Name::Group(key), alert));
     for (name, alert) in named.chain(too_many.iter_mut().map(|alert| (Name::TooMany, alert))) {
         pass.end_by_itself(name, alert, now_us, now_us, why);

@@ -8,7 +8,7 @@ use super::event::{Event, What, id_of};
 use super::group::Group;
 use super::rule::{Rule, Severity};
 use super::state::{Phase, State};
-use super::turn::summary;
+use super::turn::{shown, summary};
 
 /// Lines of a notice; what is beyond is counted.
 const LINES_MAX: usize = 20;
@@ -165,8 +165,9 @@ fn notice(rules: &BTreeMap<&str, &Rule>, shared: &Group, events: &[&Event]) -> O
 /// An event for people.
 fn line(event: &Event) -> String {
     let Event { summary, severity, .. } = event;
-    let note =
-        |text: &Option<String>| text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+    let note = |text: &Option<String>| {
+        text.as_ref().map(|text| format!(" ({})", shown(text))).unwrap_or_default()
+    };
     match event.what {
         What::Firing | What::Pending => format!("{severity}: {summary}"),
         What::Severity => format!("now {severity}: {summary}"),
@@ -175,7 +176,7 @@ fn line(event: &Event) -> String {
         What::Silenced => format!("silenced: {summary}"),
         What::Resolved => format!("resolved{}: {summary}", note(&event.note)),
         What::Acknowledged => {
-            let by = event.by.as_deref().unwrap_or_default();
+            let by = shown(event.by.as_deref().unwrap_or_default());
             format!("acknowledged by {by}{}: {summary}", note(&event.note))
         }
     }

@@ -17,6 +17,9 @@ const SILENCES_MAX: usize = 1_000;
 /// Longest reason, in bytes.
 const REASON_MAX_BYTES: usize = 1_024;
 
+/// What it is of, in bytes.
+const GROUP_MAX_BYTES: usize = 16_384;
+
 /// Which alerts are not told, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +89,17 @@ impl Silence {
         if let Some((column, _)) = self.group.iter().find(|(_, values)| values.is_empty()) {
             return bad("group", format!("{}: expected a value, found none", cut(column)));
         }
+        let bytes = |of: &OneOf| match of {
+            OneOf::Equal(one) => one.len(),
+            OneOf::Of(several) => several.iter().map(|one| one.len() + 1).sum(),
+        };
+        let found = self.group.iter().map(|(column, of)| column.len() + bytes(of)).sum::<usize>()
+            + self.rules.iter().map(|rule| rule.len() + 1).sum::<usize>();
+        if found > GROUP_MAX_BYTES {
+            let says =
+                format!("expected at most {GROUP_MAX_BYTES} bytes with `rules`, found {found}");
+            return bad("group", says);
+        }
         if self.until <= self.from {
             let (from, until) = (self.from, self.until);
             return bad(
@@ -109,7 +123,7 @@ impl Silence {
     }
 
     /// Whether it may match alerts of this rule.
-    pub(super) fn is_of(&self, rule: &str) -> bool {
+    pub fn is_of(&self, rule: &str) -> bool {
         self.rules.is_empty() || self.rules.iter().any(|name| name == rule)
     }
 

@@ -30,6 +30,9 @@ pub struct State {
 pub struct RuleState {
     /// The rule as it was adopted.
     pub(super) rule: Rule,
+    /// When it began: nothing was known to it before.
+    #[serde(default)]
+    pub(super) began_us: i64,
     /// Up to which version its dataset is read.
     pub(super) mark: Option<u64>,
     /// Rows that were older than the newest of their group, and so changed nothing.
@@ -109,6 +112,9 @@ pub struct Firing {
     pub escalated: Option<Span>,
     /// When it was told last.
     pub told_us: i64,
+    /// How often it was told again.
+    #[serde(default)]
+    pub reminders: u32,
     /// The silence that keeps it quiet.
     pub silenced: Option<String>,
     /// The earliest instant at which that may change.
@@ -181,7 +187,8 @@ impl RuleState {
     /// A rule that begins, and has read its dataset up to `mark`.
     pub(super) fn new(rule: Rule, mark: Option<u64>, now_us: i64) -> Self {
         let newest = Newest { at_us: now_us, known_us: now_us, version: mark };
-        Self { rule, mark, late: 0, newest, alerts: BTreeMap::new(), too_many: None }
+        let (began_us, alerts) = (now_us, BTreeMap::new());
+        Self { rule, began_us, mark, late: 0, newest, alerts, too_many: None }
     }
 
     /// Up to which version its dataset is read; none before the first.

@@ -75,17 +75,32 @@ pub fn step(
         if own.mark.is_some_and(|mark| commit.version <= mark) {
             continue;
         }
+        let made_us = commit.at_us;
+        let commit = &as_known(commit, own.began_us);
         let before_us = commit.at_us.saturating_sub(1);
         events.extend(advance(&mut own, silences, before_us));
         own.forget(commit.at_us.saturating_sub(REMEMBERED_US));
         events.extend(match rule.freshness {
-            Some(_) => refresh(&mut own, silences, commit),
+            Some(_) => refresh(&mut own, silences, commit, made_us),
             None => hear(state, &mut own, silences, commit),
         });
         own.mark = Some(commit.version);
     }
     state.put(own);
     Ok(events)
+}
+
+/// How far the clocks of those that send rows may be ahead.
+const AHEAD_US: i64 = 600_000_000;
+
+/// A commit as a rule may know it: not before it began. A row of a time far ahead counts as one of now, or nothing that comes before then
+/// would count.
+fn as_known(commit: &Commit, began_us: i64) -> Commit {
+    let at_us = commit.at_us.max(began_us);
+    let mut rows = commit.rows.clone();
+    let is_ahead = |row: &&mut Sample| row.at_us > at_us.saturating_add(AHEAD_US);
+    rows.iter_mut().filter(is_ahead).for_each(|row| row.at_us = at_us);
+    Commit { version: commit.version, at_us, rows }
 }
 
 /// Gives the rows of a commit to the alerts of their groups.
@@ -95,9 +110,9 @@ fn hear(
     silences: &[Silence],
     commit: &Commit,
 ) -> Vec<Event> {
-    let RuleState { rule, alerts, late, too_many, .. } = own;
+    let RuleState { rule, began_us, alerts, late, too_many, .. } = own;
     let reading = Reading { version: commit.version, known_us: commit.at_us };
-    let mut pass = Pass::new(rule, silences, Some(reading));
+    let mut pass = Pass::new((rule, *began_us), silences, Some(reading));
     let mut others = state.alerts_held();
     let mut turned_away: Option<(i64, BTreeSet<Key>)> = None;
     // After how many resolved alerts room was last made.
@@ -180,15 +195,17 @@ fn voices<'a>(rule: &Rule, rows: &'a [Sample]) -> Vec<Voice<'a>> {
 }
 
 /// Takes a commit as news of a dataset that has to be fresh.
-fn refresh(own: &mut RuleState, silences: &[Silence], commit: &Commit) -> Vec<Event> {
-    let RuleState { rule, newest, alerts, .. } = own;
+fn refresh(own: &mut RuleState, silences: &[Silence], commit: &Commit, made_us: i64) -> Vec<Event> {
+    let RuleState { rule, began_us, newest, alerts, .. } = own;
     let reading = Reading { version: commit.version, known_us: commit.at_us };
     let news = match rule.time {
         Some(_) => commit.rows.iter().map(|row| row.at_us).max(),
-        None => Some(commit.at_us),
+        None => Some(made_us),
     };
-    let mut pass = Pass::new(rule, silences, Some(reading));
-    let Some(at_us) = news.filter(|at| *at > newest.at_us) else { return pass.events };
+    let mut pass = Pass::new((rule, *began_us), silences, Some(reading));
+    // What was there when the rule began counts, too, however old it is; before, the rule began with it.
+    let is_first = newest.version.is_none();
+    let Some(at_us) = news.filter(|at| is_first || *at > newest.at_us) else { return pass.events };
     *newest = Newest { at_us, known_us: commit.at_us, version: Some(commit.version) };
     let is_fresh = rule.freshness.is_some_and(|span| span.after(at_us) > commit.at_us);
     let key = Key::default();

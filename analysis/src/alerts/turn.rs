@@ -70,6 +70,7 @@ impl Due {
 /// A way through the alerts of one rule.
 pub(super) struct Pass<'a> {
     rule: &'a Rule,
+    began_us: i64,
     silences: Vec<&'a Silence>,
     reading: Option<Reading>,
     pub(super) events: Vec<Event>,
@@ -78,9 +79,14 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(rule: &'a Rule, silences: &'a [Silence], reading: Option<Reading>) -> Self {
+    /// A rule, and when it began.
+    pub(super) fn new(
+        (rule, began_us): (&'a Rule, i64),
+        silences: &'a [Silence],
+        reading: Option<Reading>,
+    ) -> Self {
         let silences = silences.iter().filter(|silence| silence.is_of(&rule.name)).collect();
-        Self { rule, silences, reading, events: Vec::new(), resolved: 0 }
+        Self { rule, began_us, silences, reading, events: Vec::new(), resolved: 0 }
     }
 
     fn group(&self, name: Name<'_>) -> Group {
@@ -185,6 +191,7 @@ impl<'a> Pass<'a> {
             Turn::Remind => {
                 if let Some(firing) = alert.firing_mut() {
                     firing.told_us = due.at_us;
+                    firing.reminders = firing.reminders.saturating_add(1);
                     self.tell(name, alert, What::Reminder, due.at_us, known_us);
                 }
             }
@@ -209,6 +216,7 @@ impl<'a> Pass<'a> {
             severity: self.rule.severity,
             escalated: None,
             told_us: known_us,
+            reminders: 0,
             silenced: silence.map(|silence| silence.name.clone()),
             quiet_from_us: known_us.saturating_add(1),
             acknowledged: None,
@@ -311,7 +319,8 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn push(&mut self, alert: &Alert, event: Event) {
-        self.events.push(event.identified(alert.firing().map(|firing| firing.at_us)));
+        let firing_us = alert.firing().map(|firing| firing.at_us);
+        self.events.push(event.identified(firing_us, self.began_us));
     }
 
     /// An event of an alert as it stands, without an id.
@@ -345,6 +354,21 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// A text of somebody else within a line: what would end it, or turn it round, is shown as it is written.
+pub(super) fn shown(text: &str) -> String {
+    let is_bad = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        match is_bad(c) {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+        line
+    })
+}
+
 /// The text that is told of an alert.
 pub(super) fn summary(rule: &Rule, group: &Group, value: Option<f64>) -> String {
     let number = template::number(value);
@@ -354,7 +378,7 @@ pub(super) fn summary(rule: &Rule, group: &Group, value: Option<f64>) -> String 
     if !rule.summary.is_empty() {
         return template::render(&rule.summary, |name| match name {
             "value" if rule.value.is_some() => number.clone(),
-            column => group.value(column).unwrap_or("null").to_owned(),
+            column => shown(group.value(column).unwrap_or("null")),
         });
     }
     let of = if rule.by.is_empty() { String::new() } else { format!(" of {group}") };
@@ -363,6 +387,12 @@ pub(super) fn summary(rule: &Rule, group: &Group, value: Option<f64>) -> String 
         (Some(_), None) => format!("{}{of}: {number}", rule.name),
         (None, None) => format!("{}{of}", rule.name),
     }
+}
+
+/// How many times as far apart reminders are by now: after each 24 of them twice, so that what fires for months, or fired while nobody
+/// looked, is not told without end.
+fn rarer(reminders: u32) -> i64 {
+    1_i64.checked_shl(reminders / 24).filter(|times| *times > 0).unwrap_or(i64::MAX)
 }
 
 /// What comes next without another row.
@@ -376,7 +406,10 @@ fn next(rule: &Rule, alert: &Alert, matching: &Matching<'_>) -> Option<Due> {
             escalate = rule
                 .next_step(firing.escalated)
                 .map(|step| by_clock(step.after.after(firing.known_us), Turn::Escalate(step)));
-            remind = rule.repeat.map(|repeat| by_clock(repeat.after(firing.told_us), Turn::Remind));
+            remind = rule.repeat.map(|repeat| {
+                let apart_us = repeat.us().saturating_mul(rarer(firing.reminders));
+                by_clock(firing.told_us.saturating_add(apart_us), Turn::Remind)
+            });
         }
         let [of_rows, ..] = all;
         all = [of_rows, quiet, escalate, remind];

@@ -34,6 +34,7 @@ struct Watched {
     value: Option<f64>,
     fired_known: i64,
     told: i64,
+    reminders: u32,
     steps: usize,
     severity: Severity,
     is_silenced: bool,
@@ -46,6 +47,7 @@ pub struct Day<'a> {
     hosts: BTreeMap<String, Watched>,
     /// The newest commit or row, and when the rule began.
     newest: i64,
+    has_news: bool,
     pub told: Vec<Told>,
     pub late: u64,
 }
@@ -61,6 +63,7 @@ pub fn day(scenario: &Scenario) -> Day<'_> {
         silences: &scenario.silences,
         hosts: hosts.iter().map(|host| ((*host).to_owned(), Watched::default())).collect(),
         newest: 0,
+        has_news: false,
         told: Vec::new(),
         late: 0,
     };
@@ -122,6 +125,7 @@ impl Day<'_> {
         let it = self.of(host);
         (it.is_pending, it.is_resolved, it.is_firing) = (false, false, true);
         (it.fired_known, it.told, it.steps, it.severity) = (now, now, 0, severity);
+        it.reminders = 0;
         (it.is_silenced, it.by, it.not_since) = (is_silent, None, None);
         self.tell(host, What::Firing, at, now);
         if is_silent {
@@ -166,22 +170,30 @@ impl Day<'_> {
     }
 
     fn commit(&mut self, now: i64, rows: &[Sample]) {
+        // What is far ahead counts as of now.
+        let minute_of = |row: &Sample| match row.at_us / MINUTE {
+            ahead if ahead > now + 10 => now,
+            minute => minute,
+        };
         if let Some(span) = self.rule.freshness {
             let news = match self.rule.time.is_some() {
-                true => rows.iter().map(|row| row.at_us / MINUTE).max().unwrap_or(0),
-                false => now,
+                true => rows.iter().map(minute_of).max(),
+                false => Some(now),
             };
-            self.newest = self.newest.max(news);
+            if let Some(news) = news {
+                self.newest = if self.has_news { self.newest.max(news) } else { news };
+                self.has_news = true;
+            }
             if self.hosts["-"].is_firing && (now - self.newest) * MINUTE < span.us() {
                 self.resolve("-", self.newest, now);
             }
             return;
         }
-        let minutes: BTreeSet<i64> = rows.iter().map(|row| row.at_us / MINUTE).collect();
+        let minutes: BTreeSet<i64> = rows.iter().map(minute_of).collect();
         for minute in minutes {
             for host in HOSTS {
                 let of_host = |row: &&Sample| {
-                    row.at_us / MINUTE == minute && row.group[0].as_deref() == Some(host)
+                    minute_of(row) == minute && row.group[0].as_deref() == Some(host)
                 };
                 let rows: Vec<&Sample> = rows.iter().filter(of_host).collect();
                 if !rows.is_empty() {
@@ -270,8 +282,10 @@ impl Day<'_> {
                 (it.steps, it.severity) = (it.steps + 1, step.severity);
                 self.tell(&host, What::Severity, now, now);
             }
-            if rule.repeat.is_some_and(|span| (now - it.told) * MINUTE >= span.us()) {
-                self.of(&host).told = now;
+            let times = 1 << (it.reminders / 24);
+            if rule.repeat.is_some_and(|span| (now - it.told) * MINUTE >= times * span.us()) {
+                let it = self.of(&host);
+                (it.told, it.reminders) = (now, it.reminders + 1);
                 self.tell(&host, What::Reminder, now, now);
             }
         }

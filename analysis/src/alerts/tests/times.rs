@@ -1,8 +1,10 @@
 //! What time alone does.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
-use super::super::Sample;
+use super::super::{Sample, State, adopt};
 use super::{Desk, MINUTE, row, rule};
 
 #[test]
@@ -101,6 +103,34 @@ fn a_reminder_comes_every_so_long_while_it_fires() {
 }
 
 #[test]
+fn a_dataset_is_as_old_as_its_newest_row_also_where_that_was_there_before_the_rule() {
+    let fields = json!({"condition": null, "by": null, "freshness": "10us", "time": "at"});
+    let sample = |at_us| Sample { group: Vec::new(), at_us, holds: false, value: None };
+    let begun = |newest: Option<i64>| {
+        let mut desk = Desk::of(rule(fields.clone()));
+        desk.state = State::with_room(super::super::ALERTS_MAX);
+        adopt(&mut desk.state, &desk.rules, &[], &BTreeMap::new(), 50).unwrap();
+        let rows: Vec<Sample> = newest.into_iter().map(sample).collect();
+        // What is there is read as it was committed: before the rule began.
+        assert_eq!(desk.commit(45, &rows), [""; 0]);
+        desk
+    };
+    // Its newest row is old enough, and that is known as soon as the rule is.
+    assert_eq!(begun(Some(40)).tick(50), ["firing - @50"]);
+    assert_eq!(begun(Some(30)).tick(50), ["firing - @40..50"]);
+    let mut desk = begun(Some(41));
+    assert_eq!((desk.tick(50), desk.next()), (vec![], Some(51)));
+    assert_eq!(desk.tick(51), ["firing - @51"]);
+    // Of one without rows it counts from when the rule began.
+    let mut desk = begun(None);
+    assert_eq!((desk.tick(59), desk.next()), (vec![], Some(60)));
+    // Older rows that come later change nothing.
+    let mut desk = begun(Some(48));
+    assert_eq!(desk.commit(52, &[sample(30)]), [""; 0]);
+    assert_eq!(desk.next(), Some(58));
+}
+
+#[test]
 fn a_dataset_without_commits_is_not_fresh() {
     let fields = json!({"condition": null, "by": null, "freshness": "10us"});
     let mut desk = Desk::of(rule(fields));
@@ -162,4 +192,61 @@ fn what_is_due_in_several_alerts_comes_in_order_of_time() {
     desk.commit(9, &[row("b", 7, true), row("a", 9, true), row("c", 7, true)]);
     let expected = ["resolved b @17 expired", "resolved c @17 expired", "resolved a @19 expired"];
     assert_eq!(desk.tick(100), expected);
+}
+
+/// A rule that begins at an instant.
+fn begun(fields: serde_json::Value, at_us: i64) -> Desk {
+    let mut desk = Desk::of(rule(fields));
+    desk.state = State::with_room(super::super::ALERTS_MAX);
+    adopt(&mut desk.state, &desk.rules, &[], &BTreeMap::new(), at_us).unwrap();
+    desk
+}
+
+#[test]
+fn nothing_is_told_of_a_time_before_the_rule_and_reminders_come_ever_less_often() {
+    // A commit of a year before.
+    let mut desk = begun(json!({"repeat": "1m"}), 500_000 * MINUTE);
+    assert_eq!(desk.commit(5, &[row("a", 5, true)]), ["firing a @5..30000000000000"]);
+    assert_eq!(desk.next(), Some(500_001 * MINUTE));
+    // 24 each minute, 24 each second one, 24 each fourth.
+    let told = desk.tick_events((500_000 + 24 + 48 + 95) * MINUTE);
+    assert_eq!(told.len(), 24 + 24 + 23);
+    assert_eq!(desk.next(), Some((500_000 + 24 + 48 + 96) * MINUTE));
+    // A thousand years.
+    let told = desk.tick_events(1_000 * 365 * 24 * 60 * MINUTE);
+    assert!((300..700).contains(&told.len()), "{}", told.len());
+}
+
+#[test]
+fn a_rule_that_went_and_came_again_tells_it_as_another_event() {
+    let mut ids = std::collections::BTreeSet::new();
+    for at_us in [10, 20, 30] {
+        let mut desk = begun(json!({}), at_us);
+        ids.extend(desk.commit_events(5, &[row("a", 5, true)]).into_iter().map(|event| event.id));
+    }
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn a_row_of_a_time_to_come_does_not_blind_it() {
+    let mut desk = Desk::of(rule(json!({})));
+    assert_eq!(desk.commit(10, &[row("a", i64::MAX, true)]), ["firing a @10"]);
+    assert_eq!(desk.commit(12, &[row("a", 11, false)]), ["resolved a @11..12 cleared"]);
+    // Clocks may be ahead by ten minutes.
+    let ahead = 12 + 10 * MINUTE;
+    assert_eq!(desk.commit(12, &[row("a", ahead, true)]), [format!("firing a @{ahead}..12")]);
+    let fields = json!({"condition": null, "by": null, "freshness": "10us", "time": "at"});
+    let mut desk = Desk::of(rule(fields));
+    let sample =
+        Sample { group: Vec::new(), at_us: 5 + 10 * MINUTE + 1, holds: false, value: None };
+    assert_eq!(desk.commit(5, &[sample]), [""; 0]);
+    assert_eq!(desk.next(), Some(15));
+}
+
+#[test]
+fn what_a_group_is_called_stays_within_its_line() {
+    let mut desk = Desk::of(rule(json!({"summary": "{host} is hot"})));
+    let name = "a\nresolved: fine\u{1b}[2J\u{202e}é\"";
+    let events = desk.commit_events(5, &[row(name, 5, true)]);
+    assert_eq!(events[0].summary, "a\\nresolved: fine\\u{1b}[2J\\u{202e}é\" is hot");
 }

@@ -360,6 +360,7 @@ impl<'a> Work<'a> {
                 self.take(rule, commit)?;
             }
         }
+        self.unfit.extend(reader.failed().cloned());
         self.words_before(None)
     }
 

@@ -1,15 +1,16 @@
 //! What rules say of the rows of commits: each rule as expressions over the rows that a version added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use analysis::alerts::{Commit, Rule, Sample};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, cast as cast_to, ident};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, cast as cast_to, ident};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
@@ -57,9 +58,15 @@ impl<'a> Read<'a> {
         let wrong = |field: &str, error: Error| {
             bad(NAME, "rules", format!("alert {}: {field}: {error}", rule.name))
         };
+        let schema = table.frame.schema();
         let condition = async |field: &str, text: &Option<String>| match text {
             Some(text) => {
-                session.condition(dataset, text).await.map(Some).map_err(|e| wrong(field, e))
+                let condition = session.condition(dataset, text).await;
+                let condition = condition.and_then(|condition| {
+                    comparable(&condition, schema)?;
+                    Ok(Some(condition))
+                });
+                condition.map_err(|e| wrong(field, e))
             }
             None => Ok(None),
         };
@@ -119,10 +126,51 @@ impl<'a> Read<'a> {
     }
 }
 
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+/// Fails where a text is held against a number: each row would have to be one.
+fn comparable(condition: &Expr, schema: &DFSchema) -> Result<()> {
+    let mut wrong = None;
+    condition.apply(|part| {
+        if let Expr::BinaryExpr(of) = part
+            && is_comparison(of.op)
+            && let (Ok(left), Ok(right)) = (of.left.get_type(schema), of.right.get_type(schema))
+            && (is_text(&left) && right.is_numeric() || left.is_numeric() && is_text(&right))
+        {
+            let [text, number] = if is_text(&left) { [&of.left, &of.right] } else { [&of.right, &of.left] };
+            wrong = Some(format!("{text} is a text and {number} a number; expected two of one kind, such as CAST(… AS DOUBLE)"));
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match wrong {
+        Some(says) => Err(Error::user(Code::BadInput, says)),
+        None => Ok(()),
+    }
+}
+
 impl Compiled {
     /// What the rule says of the rows of a batch. `at_us` is the instant of those of a rule without a column of time.
     fn samples(&self, batch: &RecordBatch, at_us: i64, samples: &mut Vec<Sample>) -> Result<()> {
+        // Of rows that are left out nothing else is computed, which might fail.
+        let only = match &self.only {
+            Some(only) => {
+                let only = only.evaluate(batch)?.into_array(batch.num_rows())?;
+                let only = only.as_boolean_opt().ok_or_else(|| {
+                    Error::internal(format!("{NAME}: `where` gives no truth values"))
+                })?;
+                Some(filter_record_batch(batch, only)?)
+            }
+            None => None,
+        };
+        let batch = only.as_ref().unwrap_or(batch);
         let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
         let of = |expr: &Arc<dyn PhysicalExpr>| {
             Ok::<ArrayRef, Error>(expr.evaluate(batch)?.into_array(rows)?)
         };
@@ -130,10 +178,6 @@ impl Compiled {
         let truth = |array: &Option<ArrayRef>| -> Option<BooleanArray> {
             array.as_ref().and_then(|array| array.as_boolean_opt().cloned())
         };
-        let only = truth(&some(&self.only)?);
-        if only.as_ref().is_some_and(|only| only.true_count() == 0) {
-            return Ok(());
-        }
         let (holds, at) = (truth(&some(&self.holds)?), some(&self.at)?);
         let at = at.as_ref().and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
         let value = some(&self.value)?.map(|value| cast(&value, &DataType::Float64)).transpose()?;
@@ -144,7 +188,7 @@ impl Compiled {
         for row in 0..rows {
             // A row without an instant says nothing of any time.
             let is_timeless = self.at.is_some() && at.is_none_or(|at| !at.is_valid(row));
-            if is_timeless || only.as_ref().is_some_and(|only| !is_true(only, row)) {
+            if is_timeless {
                 continue;
             }
             samples.push(Sample {
@@ -167,6 +211,8 @@ pub(super) struct Reader<'a> {
     dataset: &'a DatasetName,
     rules: Vec<Read<'a>>,
     compiled: Option<(SchemaRef, Vec<Option<Compiled>>)>,
+    /// Of rules that could not be computed of some rows, why.
+    failed: BTreeMap<usize, String>,
 }
 
 impl<'a> Reader<'a> {
@@ -185,12 +231,17 @@ impl<'a> Reader<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Ok((Self { ctx, dataset, rules: read, compiled: None }, unfit))
+        Ok((Self { ctx, dataset, rules: read, compiled: None, failed: BTreeMap::new() }, unfit))
     }
 
     /// Those that fit.
     pub(super) fn rules(&self) -> Vec<&'a Rule> {
         self.rules.iter().map(|read| read.rule).collect()
+    }
+
+    /// What can't be computed of rows that were read, by rule.
+    pub(super) fn failed(&self) -> impl Iterator<Item = &String> {
+        self.failed.values()
     }
 
     async fn added(&self, made: &CommitRecord) -> Result<Option<DataFrame>> {
@@ -314,7 +365,15 @@ impl<'a> Reader<'a> {
                         format!("{NAME}: columns of {dataset} went while it was read; try again");
                     Error::user(Code::StorageUnavailable, says)
                 })?;
-                rule.samples(&batch, at_us, samples)?;
+                // Rows that one rule can't be computed of must not hold up the others.
+                let before = samples.len();
+                if let (Err(error), Some(read)) =
+                    (rule.samples(&batch, at_us, samples), self.rules.get(*at))
+                {
+                    samples.truncate(before);
+                    let says = format!("alert {}: {error}", read.rule.name);
+                    self.failed.entry(*at).or_insert(says);
+                }
             }
             if found.iter().map(Vec::len).sum::<usize>() > most {
                 let says = format!(
