@@ -6,12 +6,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
-use datafusion::logical_expr::{ident, lit};
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{Code, Commit, Engine, Error, Principal, Result, did_you_mean};
 
 use crate::parameters::dataset_name;
 use crate::run::record::now;
+use crate::series::microseconds;
 use crate::tables::columns::{column, timestamps};
 use crate::texts::labels::append;
 
@@ -81,6 +83,11 @@ pub fn spec() -> DatasetSpec {
             column("comment", ColumnType::Text, true, "Why"),
             column("at", ColumnType::Timestamp, false, "When it was said"),
             text("by", "Who said it"),
+            column("kind", ColumnType::Text, true, "Kind of the insight"),
+            column("source", ColumnType::Text, true, "Its dataset"),
+            column("subject", ColumnType::Text, true, "Its subject"),
+            column("started_at", ColumnType::Timestamp, true, "When what it says began"),
+            column("ended_at", ColumnType::Timestamp, true, "When what it says ended"),
         ],
         validations: Vec::new(),
         relations: Vec::new(),
@@ -102,32 +109,52 @@ pub async fn rate(
         let says = format!("comment: expected at most {COMMENT_MAX_BYTES} bytes, found {found}");
         return Err(Error::user(Code::BadInput, says));
     }
-    require_there(engine, who, dataset, id).await?;
+    let of = rated(engine, who, dataset, id).await?;
     let one = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         one(id),
         one(verdict.as_str()),
         Arc::new(StringArray::from(vec![comment])),
         timestamps(std::iter::once(now().timestamp_micros())),
         one(&who.subject),
     ];
+    columns.extend(of);
     append(engine, who, &spec(), columns, "rate insight").await
 }
 
-async fn require_there(
+/// What the words are about, so that they count also where the insight is not there any more: its kind, dataset, subject, beginning and
+/// end.
+async fn rated(
     engine: &Engine,
     who: &Principal,
     dataset: &DatasetName,
     id: &str,
-) -> Result<()> {
+) -> Result<Vec<ArrayRef>> {
     let session = engine.session(who, &[]).await?;
-    let ids = session.table(dataset).await?.select(vec![ident("id")])?;
-    let named = ids.clone().filter(ident("id").eq(lit(id)))?.limit(0, Some(1))?;
-    let is_there = session.collect(named).await?.iter().any(|batch| batch.num_rows() > 0);
-    if is_there {
-        return Ok(());
+    let table = session.table(dataset).await?;
+    let entry = session.catalog().datasets.get(dataset);
+    let has = |column: &&str| {
+        entry.is_some_and(|entry| entry.spec.columns.iter().any(|of| of.name == **column))
+    };
+    let is_ours = entry.is_some_and(|entry| entry.spec.derived)
+        && ["id", "day", "kind", "source", "subject", "started_at", "ended_at"]
+            .iter()
+            .all(|of| has(&of));
+    if !is_ours {
+        let says = format!("dataset: expected one of the job insights, found {dataset}");
+        return Err(Error::user(Code::BadInput, says));
     }
-    let some = session.collect(ids.distinct()?.limit(0, Some(IDS_COMPARED))?).await?;
+    let columns = ["kind", "source", "subject"].map(|name| cast(ident(name), DataType::Utf8));
+    let times = ["started_at", "ended_at"].map(|name| cast(ident(name), microseconds()));
+    let newest = table.clone().filter(ident("id").eq(lit(id)))?;
+    let newest = newest.sort(vec![ident("day").sort(false, false)])?.limit(0, Some(1))?;
+    let newest = newest.select(columns.into_iter().chain(times).collect::<Vec<_>>())?;
+    let found = session.collect(newest).await?;
+    if let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) {
+        return Ok(row.columns().to_vec());
+    }
+    let ids = table.select(vec![ident("id")])?.distinct()?;
+    let some = session.collect(ids.limit(0, Some(IDS_COMPARED))?).await?;
     let some = some.iter().map(|batch| crate::tables::columns::texts(batch, 0));
     let some = some.collect::<Result<Vec<_>>>()?;
     let shown: String = id.chars().take(80).collect();

@@ -20,7 +20,7 @@ mod run_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{Days, NaiveDate, NaiveTime};
 use datafusion::scalar::ScalarValue;
@@ -99,7 +99,7 @@ impl Job for Insights {
             let params = Self::params(params)?;
             let day = params.day.unwrap_or_else(|| ctx.now().date_naive());
             let [since_us, until_us] = days(&params, day)?;
-            let said = said(ctx, &params, day).await?;
+            let mut said = said(ctx, &params, day).await?;
             let since_us = (!said.is_empty()).then_some(since_us);
             let mut stage = ctx.stage("gather");
             let gather = Gather { ctx, params: &params, since_us, until_us };
@@ -111,7 +111,7 @@ impl Job for Insights {
             stage.record.rows_out = found as u64;
             stage.finish();
             let mut stage = ctx.stage("rank");
-            let verdicts = verdicts(ctx.session(), ctx).await?;
+            let verdicts = verdicts(ctx.session(), ctx, &mut said).await?;
             stage.record.rows_in = (found + said.len()) as u64;
             let limits = Limits { score_min: params.min_score, insights_max: params.insights_max };
             let findings = merged(findings);
@@ -175,23 +175,47 @@ async fn said(ctx: &RunContext, params: &Params, day: NaiveDate) -> Result<Vec<S
             ended_us: row.instant("ended_at")?,
             severity: row.number("severity")?.unwrap_or(0.0),
             first_us: row.instant("first_on")?,
+            is_earlier: true,
             is_recent: row.instant("day")? >= recent_us,
         });
     }
     Ok(said)
 }
 
-/// The last word on each insight.
-async fn verdicts(session: &Session, ctx: &RunContext) -> Result<HashMap<String, Verdict>> {
+/// The last word on each insight. What it is about is added to what was said: an insight of this day may be gone by now.
+async fn verdicts(
+    session: &Session,
+    ctx: &RunContext,
+    said: &mut Vec<Said>,
+) -> Result<HashMap<String, Verdict>> {
     let name = insight_feedback::spec().name;
     if ctx.inputs().iter().all(|input| input.dataset != name) {
         return Ok(HashMap::new());
     }
-    let sql = format!("SELECT id, verdict FROM \"{name}\" ORDER BY at");
+    // Words of an older form do not say what they are about.
+    let says_it = session.table(&name).await?.schema().has_column_with_unqualified_name("kind");
+    let about = if says_it { ", kind, source, subject, started_at, ended_at" } else { "" };
+    let sql = format!("SELECT id, verdict{about} FROM \"{name}\" ORDER BY at");
     let rows = Rows::of(session, &sql).await?;
     let mut verdicts = HashMap::new();
+    let mut known: HashSet<String> = said.iter().map(|said| said.id.clone()).collect();
     for row in rows.iter() {
-        verdicts.insert(row.text("id")?.to_owned(), row.text("verdict")?.parse()?);
+        let id = row.text("id")?.to_owned();
+        verdicts.insert(id.clone(), row.text("verdict")?.parse()?);
+        let kind = if says_it { finding::Kind::named(row.text("kind")?) } else { None };
+        let Some(kind) = kind.filter(|_| known.insert(id.clone())) else { continue };
+        said.push(Said {
+            id,
+            kind,
+            source: row.text("source")?.to_owned(),
+            subject: row.text("subject")?.to_owned(),
+            started_us: row.instant("started_at")?,
+            ended_us: row.instant("ended_at")?,
+            severity: 0.0,
+            first_us: 0,
+            is_earlier: false,
+            is_recent: false,
+        });
     }
     Ok(verdicts)
 }

@@ -11,7 +11,8 @@
 //! - *reach*, 0 to 1: `log10(1 + rows) / 6`, so that a million rows are all there is.
 //! - *feedback*, 0.1 to 1.5: `2·(useful + 1) / (useful + wrong + 2)` of the kind within its source, times the same of the subject.
 //!
-//! What was said on an earlier day is not said again unless it became worse; nor what somebody called known or wrong.
+//! What was said on an earlier day is not said again unless it became worse; nor what somebody called known or wrong, on the same day
+//! too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -29,7 +30,7 @@ const WORSE: f64 = 15.0;
 /// Bounds of what feedback does.
 const FEEDBACK: (f64, f64) = (0.1, 1.5);
 
-/// What was said on an earlier day.
+/// What was said.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Said {
     pub(super) id: String,
@@ -41,6 +42,8 @@ pub(super) struct Said {
     pub(super) severity: f64,
     /// When it was said first.
     pub(super) first_us: i64,
+    /// Whether that was on an earlier day. Of what was said on this day only what people said of it counts.
+    pub(super) is_earlier: bool,
     /// Whether it lies within the days that novelty is counted of.
     pub(super) is_recent: bool,
 }
@@ -141,7 +144,7 @@ fn joined(a: Finding, b: Finding) -> Finding {
 /// Evidence of one insight.
 const EVIDENCE_MAX: usize = 8;
 
-/// What is said of findings that are merged. `said` is what was on earlier days, `verdicts` the last word on each of those.
+/// What is said of findings that are merged. `said` is what was said before, `verdicts` the last word on each of those.
 pub(super) fn ranked(
     findings: Vec<Finding>,
     said: &[Said],
@@ -164,6 +167,7 @@ pub(super) fn ranked(
             unsaid.dismissed += 1;
             continue;
         }
+        let same: Vec<&&Said> = same.into_iter().filter(|said| said.is_earlier).collect();
         let worst = same.iter().map(|said| said.severity).fold(f64::NEG_INFINITY, f64::max);
         if finding.severity < worst + WORSE {
             unsaid.known += 1;

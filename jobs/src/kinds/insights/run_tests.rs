@@ -97,8 +97,21 @@ async fn what_is_called_wrong_is_said_no_more() {
     let long = "x".repeat(4_097);
     let long = rate(&id, Some(long.as_str())).await.unwrap_err().to_string();
     assert!(long.contains("expected at most 4096 bytes, found 4097"), "{long}");
+    let metrics = DatasetName::new("metrics").unwrap();
+    let rated = insight_feedback::rate(&engine, &who, &metrics, &id, Verdict::Wrong, None).await;
+    let foreign = rated.unwrap_err().to_string();
+    assert!(foreign.contains("expected one of the job insights, found metrics"), "{foreign}");
     rate(&id, Some("a test run")).await.unwrap();
-    // It stays on the day on which it was said, and comes on no other.
+    // The next run of the same day minds it, and the one after it, too, though the insight is gone.
+    for _ in 0..2 {
+        let again = summary_of(&engine, NAME, json!({ "day": "2026-01-04"})).await;
+        assert_eq!((&again["dismissed"], &again["insights"]), (&json!(1), &json!(1)), "{again}");
+        assert_eq!(rows(&engine, "SELECT subject FROM insights").await, ["b"]);
+        let factor =
+            rows(&engine, "SELECT feedback FROM insights").await[0].parse::<f64>().unwrap();
+        assert!((factor - 2.0 / 3.0).abs() < 1e-9, "{factor}");
+    }
+    // It comes on no other day.
     let next = summary_of(&engine, NAME, json!({ "day": "2026-01-05" })).await;
     assert_eq!((&next["dismissed"], &next["said_before"]), (&json!(1), &json!(1)), "{next}");
     let kept = rows(&engine, "SELECT verdict, comment FROM insight_feedback").await;

@@ -47,6 +47,7 @@ fn said(insights: &[Insight], day: i64) -> Vec<Said> {
         ended_us: one.finding.ended_us,
         severity: one.finding.severity,
         first_us: one.first_us.unwrap_or(day * DAY_US),
+        is_earlier: true,
         is_recent: true,
     };
     insights.iter().map(of).collect()

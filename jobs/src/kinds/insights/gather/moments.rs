@@ -17,6 +17,10 @@ const MISSES_MIN: f64 = 1.5;
 const MISSES_IN_A_ROW: usize = 4;
 /// A record says less than a change does.
 const RECORD_WEIGHT: f64 = 0.6;
+/// How many times larger or smaller the amplitude of a season is where that begins to matter, and how much a season matters that has as
+/// large a one in another shape.
+const SEASON_LIMIT: f64 = 1.25;
+const SHAPE_SEVERITY: f64 = 30.0;
 /// Scores of trends from which their severity counts: standard deviations of the noise, or of the test of a slope.
 const LEVEL_LIMIT: f64 = 2.0;
 const SLOPE_LIMIT: f64 = 3.0;
@@ -133,8 +137,8 @@ impl From<'_> {
 
     pub(super) async fn trends(&self) -> Result<Vec<Finding>> {
         let sql = format!(
-            "SELECT source, series, kind, at, score, p_value, interval_seconds, explanation, abs(score) AS strength FROM {} \
-             WHERE {} ORDER BY strength DESC, series, at LIMIT {ROWS_MAX}",
+            "SELECT source, series, kind, at, score, p_value, before, after, interval_seconds, explanation, abs(score) AS strength FROM {} \
+             WHERE {} ORDER BY strength DESC NULLS LAST, series, at LIMIT {ROWS_MAX}",
             self.table(),
             self.within("at"),
         );
@@ -151,7 +155,8 @@ impl From<'_> {
                 }
                 "season" => {
                     let action = "forecast anew: what came each day or week comes otherwise";
-                    (Kind::Season, severity(score, LEVEL_LIMIT), action)
+                    let [before, after] = [row.number("before")?, row.number("after")?];
+                    (Kind::Season, of_season(before, after), action)
                 }
                 "level" => {
                     let action = "ask what was changed then, and take it for the new usual if it is meant to stay";
@@ -325,6 +330,17 @@ fn miss(row: Row<'_>) -> Result<f64> {
     Ok(if far.is_finite() { far.abs() } else { MISS_MIN })
 }
 
+/// How severe a change of a season is, by its amplitudes before and after.
+fn of_season(before: Option<f64>, after: Option<f64>) -> f64 {
+    let ratio = match (before, after) {
+        (Some(before), Some(after)) if before > 0.0 && after > 0.0 => {
+            (after / before).max(before / after)
+        }
+        _ => f64::INFINITY,
+    };
+    severity(ratio, SEASON_LIMIT).max(SHAPE_SEVERITY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,5 +358,13 @@ mod tests {
                         2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z";
         assert_eq!(what_of(question), "count(*) of calls where a IN (1, 2)");
         assert_eq!(what_of("anything"), "anything");
+    }
+
+    #[test]
+    fn a_season_is_as_severe_as_its_amplitude_is_another() {
+        let of = |before, after| of_season(Some(before), Some(after)).round();
+        assert_eq!([of(10.0, 25.0), of(25.0, 10.0), of(10.0, 100.0)], [50.0, 50.0, 88.0]);
+        assert_eq!([of(10.0, 11.0), of(10.0, 17.8), of(10.0, 18.0)], [30.0, 30.0, 31.0]);
+        assert_eq!([of_season(None, Some(1.0)), of(0.0, 1.0)], [100.0, 100.0]);
     }
 }
