@@ -93,7 +93,16 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
     Span::from_micros(usual.unwrap_or(middle))
 }
 
-/// Groups series by shared time. Each joins the cohort that keeps the most of its time, when what all
+impl Extent {
+    /// Whether so few of its intervals have a value that it is compared with nothing: at most `share` of them are empty, where a value
+    /// fills so many after it, too.
+    pub(super) fn is_sparse(&self, interval: Span, fills: usize, share: f64) -> bool {
+        let intervals = (self.last_us - self.first_us) / interval.micros() + 1;
+        (self.values as f64) * (1.0 + fills as f64) < (1.0 - share) * intervals as f64
+    }
+}
+
+/// Groups series by shared time. Those that `is_sparse` says come last, and shorten the time of no others. Each joins the cohort that keeps the most of its time, when what all
 /// members share stays at least `min_overlap` of the longest member; else it begins one of its own. `check` is asked for each series
 /// whether to go on.
 ///
@@ -101,22 +110,29 @@ pub(super) fn usual_interval(extents: &[Extent]) -> Option<Span> {
 pub(super) fn cohorts(
     extents: &[Extent],
     min_overlap: f64,
+    is_sparse: &dyn Fn(&Extent) -> bool,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<Vec<Cohort>> {
     struct Open {
         cohort: Cohort,
         longest_us: i64,
     }
-    let mut by_start: Vec<&Extent> = extents.iter().collect();
+    let mut by_start: Vec<(bool, &Extent)> =
+        extents.iter().map(|extent| (is_sparse(extent), extent)).collect();
     // The longest first among equal starts, so that a cohort begins with its widest member.
-    by_start.sort_by(|a, b| {
-        (a.first_us, b.last_us, &a.series).cmp(&(b.first_us, a.last_us, &b.series))
+    by_start.sort_by(|(a_sparse, a), (b_sparse, b)| {
+        (a_sparse, a.first_us, b.last_us, &a.series)
+            .cmp(&(b_sparse, b.first_us, a.last_us, &b.series))
     });
     let mut open: Vec<Open> = Vec::new();
     // Those of `open` that a later series can join.
     let mut joinable: Vec<usize> = Vec::new();
-    for extent in by_start {
+    let mut were_sparse = false;
+    for (is_sparse, extent) in by_start {
         check()?;
+        if is_sparse && !were_sparse {
+            (were_sparse, joinable) = (true, (0..open.len()).collect());
+        }
         let length = extent.last_us - extent.first_us;
         joinable.retain(|&at| open[at].cohort.last_us > extent.first_us);
         let shared = |cohort: &Open| {
@@ -132,6 +148,10 @@ pub(super) fn cohorts(
         match best {
             Some(at) => {
                 let joined = &mut open[at];
+                if is_sparse {
+                    joined.cohort.series.push(extent.series.clone());
+                    continue;
+                }
                 joined.cohort.first_us = joined.cohort.first_us.max(extent.first_us);
                 joined.cohort.last_us = joined.cohort.last_us.min(extent.last_us);
                 joined.longest_us = joined.longest_us.max(length);
@@ -171,11 +191,25 @@ mod tests {
             extent("june a", 0, 990, 100),
             extent("june short", 0, 100, 10),
         ];
-        let cohorts = cohorts(&extents, 0.5, &|| Ok(())).unwrap();
+        let cohorts = cohorts(&extents, 0.5, &|_| false, &|| Ok(())).unwrap();
         let names: Vec<Vec<&str>> =
             cohorts.iter().map(|c| c.series.iter().map(String::as_str).collect()).collect();
         assert_eq!(names, [vec!["may"], vec!["june a", "june b"], vec!["june short"]]);
         assert_eq!((cohorts[1].first_us, cohorts[1].last_us), (10_000_000, 990_000_000));
+    }
+
+    #[test]
+    fn a_series_of_few_values_shortens_nobodys_time() {
+        let extents =
+            [extent("a", 0, 1_000, 101), extent("b", 0, 990, 100), extent("c", 0, 600, 7)];
+        let interval = Span::from_micros(10_000_000).unwrap();
+        let is_sparse = |extent: &Extent| extent.is_sparse(interval, 2, 0.5);
+        let cohorts = cohorts(&extents, 0.5, &is_sparse, &|| Ok(())).unwrap();
+        assert_eq!((cohorts.len(), cohorts[0].series.len()), (1, 3));
+        assert_eq!((cohorts[0].first_us, cohorts[0].last_us), (0, 990_000_000));
+        // Half of 61 intervals, of which a value fills three.
+        let of = |values| is_sparse(&extent("c", 0, 600, values));
+        assert_eq!((of(10), of(11)), (true, false));
     }
 
     #[test]
@@ -188,10 +222,13 @@ mod tests {
             asked.set(asked.get() + 1);
             Ok(())
         };
-        assert_eq!(cohorts(&extents, 0.5, &counted).unwrap().len(), 200_000);
+        assert_eq!(cohorts(&extents, 0.5, &|_| false, &counted).unwrap().len(), 200_000);
         assert_eq!(asked.get(), 200_000);
         let stopped = || Err(crate::run::context::cancelled());
-        assert_eq!(cohorts(&extents, 0.5, &stopped).unwrap_err().code(), engine::Code::Cancelled);
+        assert_eq!(
+            cohorts(&extents, 0.5, &|_| false, &stopped).unwrap_err().code(),
+            engine::Code::Cancelled
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use extent::{Cohort, cohorts, extents, usual_interval};
+use extent::{Cohort, Extent, cohorts, extents, usual_interval};
 use grid::Grid;
 use pairs::Subjects;
 pub use params::{Detrend, LagSearch, Params};
@@ -166,7 +166,12 @@ async fn plan(
     // Without two samples in any series nothing is compared, whatever the interval.
     let interval = params.interval.or_else(|| usual_interval(&extents)).unwrap_or(Span::DAY);
     let (min_overlap, token) = (params.min_overlap, ctx.cancellation().clone());
-    let cohorts = ctx.compute(move || cohorts(&extents, min_overlap, &|| check(&token))).await?;
+    let (fills, share) = (params.fill_buckets, params.max_missing);
+    let grouped = move || {
+        let is_sparse = |extent: &Extent| extent.is_sparse(interval, fills, share);
+        cohorts(&extents, min_overlap, &is_sparse, &|| check(&token))
+    };
+    let cohorts = ctx.compute(grouped).await?;
     stage.facts(json!({ "interval": interval, "cohorts": cohorts.len() }));
     stage.finish();
     ctx.progress(0.1);

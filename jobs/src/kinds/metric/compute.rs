@@ -1,11 +1,11 @@
 //! The values of a metric in the intervals that a run computes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
-use datafusion::functions_aggregate::expr_fn::min;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
+use datafusion::functions_aggregate::expr_fn::{max, min};
+use datafusion::logical_expr::{Expr, cast, ident, lit, when};
 use engine::{Code, Error, Measure, Result};
 use futures::StreamExt;
 use serde_json::{Map, Value};
@@ -96,56 +96,77 @@ fn require_room(ctx: &RunContext, points: usize) -> Result<()> {
     Err(Error::user(Code::ResourcesExhausted, says))
 }
 
-/// The first interval of each series that has values from runs before.
-pub(super) async fn firsts(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, i64>> {
+/// Of a series that has values from runs before: the first interval, and the last one with rows.
+#[derive(Clone, Copy)]
+struct Before {
+    first: i64,
+    last: i64,
+}
+
+async fn before(ctx: &RunContext, params: &Params) -> Result<BTreeMap<Group, Before>> {
     let session = ctx.present().await?;
     let rows = session.table(&params.output).await?;
     let of_metric = rows.filter(ident("metric").eq(lit(params.metric())))?;
     let groups = vec![cast(ident("dimensions"), DataType::Utf8).alias("dimensions")];
-    let first = min(cast(ident("at"), DataType::Int64)).alias("first");
-    let found = session.collect(of_metric.aggregate(groups, vec![first])?).await?;
-    let mut firsts = BTreeMap::new();
+    let at = || cast(ident("at"), DataType::Int64);
+    let with_rows = when(ident("rows").gt(lit(0_i64)), at()).end()?;
+    let ends = vec![min(at()).alias("first"), max(with_rows).alias("last")];
+    let found = session.collect(of_metric.aggregate(groups, ends)?).await?;
+    let mut before = BTreeMap::new();
     for batch in &found {
-        let (dimensions, first) = (texts(batch, 0)?, batch.column(1).as_primitive::<Int64Type>());
-        for (dimensions, first) in dimensions.iter().flatten().zip(first.iter().flatten()) {
+        let dimensions = texts(batch, 0)?;
+        let number = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+        let (first, last) = (number(1), number(2));
+        for (row, dimensions) in dimensions.iter().enumerate() {
+            let Some(dimensions) = dimensions.filter(|_| first.is_valid(row)) else { continue };
             let by_column: Map<String, Value> = serde_json::from_str(dimensions)
                 .map_err(|e| Error::internal(format!("{NAME}: dimensions {dimensions:?}: {e}")))?;
             let value = |column: &String| by_column.get(column)?.as_str().map(str::to_owned);
-            firsts.insert(params.dimensions.iter().map(value).collect(), first);
+            let first = first.value(row);
+            let last = if last.is_valid(row) { last.value(row) } else { first };
+            before.insert(params.dimensions.iter().map(value).collect(), Before { first, last });
         }
     }
-    Ok(firsts)
+    Ok(before)
 }
 
-/// Fills intervals without rows with zeros: from each series' first interval on, as far as intervals are over. `firsts`: the first
-/// interval of those that have values already, whose intervals outside of the stretches are there.
-pub(super) fn fill(
+/// Zeros that are filled in after an interval with rows, at most: one row of another age does not make millions of them.
+const ZEROS_MAX: i64 = 100_000;
+
+/// Fills intervals without rows with zeros: from each series' first interval on, as far as intervals are over. `before`: the series that
+/// have values already, whose intervals outside of the stretches are there.
+fn fill(
     points: &mut Points,
-    firsts: &BTreeMap<Group, i64>,
+    before: &BTreeMap<Group, Before>,
     asked: &Asked<'_>,
     mut require_room: impl FnMut(usize) -> Result<()>,
 ) -> Result<()> {
     let width = asked.measure.interval.micros();
     let mut count = points.values().map(BTreeMap::len).sum::<usize>();
-    let mut groups: Vec<(Group, i64)> =
-        firsts.iter().map(|(group, at)| (group.clone(), *at)).collect();
-    groups.extend(points.iter().filter_map(|(group, of)| {
-        let first = of.first_key_value()?.0;
-        (!firsts.contains_key(group)).then(|| (group.clone(), *first))
-    }));
-    for (group, known) in groups {
-        let own = points.entry(group.clone()).or_default();
-        let first = own.first_key_value().map_or(known, |(first, _)| known.min(*first));
-        // What is not there yet of a series that began earlier than was known, or is new.
-        let new = match firsts.contains_key(&group) {
-            true => (first, known),
-            false => (first, asked.closed_us),
+    let groups: Vec<Group> = points.keys().chain(before.keys()).cloned().collect();
+    for group in groups.into_iter().collect::<BTreeSet<_>>() {
+        let known = before.get(&group);
+        let own = points.entry(group).or_default();
+        let with_rows: BTreeSet<i64> =
+            own.keys().copied().chain(known.map(|known| known.last)).collect();
+        let firsts = own.first_key_value().map(|(first, _)| *first);
+        let Some(first) = firsts.into_iter().chain(known.map(|known| known.first)).min() else {
+            continue;
         };
+        // What is not there yet of a series that began earlier than was known, or is new.
+        let new = (first, known.map_or(asked.closed_us, |known| known.first));
         let whole = [(first, asked.closed_us)];
         let stretches = asked.stretches.unwrap_or(&whole);
         for (from, to) in stretches.iter().copied().chain([new]) {
             let mut at = from.max(first);
             while at < to {
+                let last = with_rows.range(..=at).next_back();
+                let is_far = last.is_some_and(|last| (at - last) / width > ZEROS_MAX);
+                if is_far {
+                    let Some(next) = with_rows.range(at..).next() else { break };
+                    at = *next;
+                    continue;
+                }
                 if let std::collections::btree_map::Entry::Vacant(place) = own.entry(at) {
                     count += 1;
                     require_room(count)?;
@@ -179,10 +200,13 @@ impl Asked<'_> {
         if !self.is_zero {
             return Ok(());
         }
-        let firsts = match self.stretches {
-            Some(_) => firsts(ctx, params).await?,
+        let before = match self.stretches {
+            Some(_) => before(ctx, params).await?,
             None => BTreeMap::new(),
         };
-        fill(points, &firsts, self, |count| require_room(ctx, count))
+        fill(points, &before, self, |count| {
+            ctx.check()?;
+            require_room(ctx, count)
+        })
     }
 }

@@ -106,6 +106,28 @@ async fn a_mean_is_missing_where_there_are_no_rows_and_zero_where_that_is_asked_
 }
 
 #[tokio::test]
+async fn a_row_of_another_age_holds_up_no_other() {
+    let engine = engine().await;
+    let minute = json!({ "interval": "1m" });
+    calls(&engine, WriteMode::Append, &[(0, None, 1.0), (300, None, 1.0)]).await;
+    summary_of(&engine, NAME, asked(&minute)).await;
+    // 1970, and then what comes anyway.
+    calls(&engine, WriteMode::Append, &[(-BEGIN_S, None, 1.0)]).await;
+    summary_of(&engine, NAME, asked(&minute)).await;
+    calls(&engine, WriteMode::Append, &[(420, None, 1.0), (480, None, 1.0)]).await;
+    summary_of(&engine, NAME, asked(&minute)).await;
+    let count =
+        "SELECT count(*), sum(rows), sum(CASE WHEN at > '2000-01-01' THEN 1 ELSE 0 END) FROM";
+    // The first, 100,000 zeros, and 8 minutes of which one is not over.
+    let parts = rows(&engine, &format!("{count} metric_values")).await;
+    assert_eq!(parts, ["100009 4 8"]);
+    let mut whole = asked(&minute);
+    whole["output"] = json!("whole");
+    summary_of(&engine, NAME, whole).await;
+    assert_eq!(rows(&engine, &format!("{count} whole")).await, parts);
+}
+
+#[tokio::test]
 async fn a_run_reads_what_came_and_gives_what_one_over_all_does() {
     for seed in 0..12 {
         let engine = engine().await;
