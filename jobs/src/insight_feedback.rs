@@ -137,9 +137,7 @@ async fn rated(
         entry.is_some_and(|entry| entry.spec.columns.iter().any(|of| of.name == **column))
     };
     let is_ours = entry.is_some_and(|entry| entry.spec.derived)
-        && ["id", "day", "kind", "source", "subject", "started_at", "ended_at"]
-            .iter()
-            .all(|of| has(&of));
+        && ["id", "day", "kind", "source", "subject", "started_at", "ended_at"].iter().all(has);
     if !is_ours {
         let says = format!("dataset: expected one of the job insights, found {dataset}");
         return Err(Error::user(Code::BadInput, says));

@@ -90,7 +90,7 @@ impl From<DataFusionError> for Error {
             return Self::environment(code, FULL, error);
         }
         if let Some(says) = no_such_call(&error) {
-            return Self::user(Code::BadInput, scrub(&says));
+            return Self::user(Code::BadInput, scrub(&format!("SQL: {says}")));
         }
         if spill_is_full(&error) {
             let message = "the query needs more disk to spill to than its budget";

@@ -408,7 +408,7 @@ impl Session {
             let reading = Reading::of(frame.logical_plan(), &self.schema)?;
             let (frame, stop) = stoppable(frame)?;
             match frame.execute_stream().await {
-                Ok(rows) => Ok(Stoppable::new(reading.watches(rows), stop)),
+                Ok(rows) => Ok(Stoppable::wrap(reading.watches(rows), stop)),
                 Err(error) => Err(reading.failed(error.into())),
             }
         })
@@ -428,7 +428,7 @@ impl Session {
                 Ok((execute_stream(Arc::clone(&plan), context)?, RowsRead::of(plan)))
             };
             match begun.await {
-                Ok((rows, read)) => Ok((Stoppable::new(reading.watches(rows), stop), read)),
+                Ok((rows, read)) => Ok((Stoppable::wrap(reading.watches(rows), stop), read)),
                 Err(error) => Err(reading.failed(error)),
             }
         })

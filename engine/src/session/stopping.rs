@@ -89,7 +89,7 @@ pub(super) struct Stoppable {
 }
 
 impl Stoppable {
-    pub(super) fn new(rows: SendableRecordBatchStream, stop: Stop) -> SendableRecordBatchStream {
+    pub(super) fn wrap(rows: SendableRecordBatchStream, stop: Stop) -> SendableRecordBatchStream {
         match stop.0.is_some() {
             true => Box::pin(Self { rows, stop }),
             false => rows,

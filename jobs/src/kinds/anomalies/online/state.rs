@@ -212,7 +212,7 @@ impl State {
         let source = ident("source").eq(lit(params.dataset.as_str()));
         let mut columns: Vec<_> = ["series", "asked", "version", "samples"].map(ident).into();
         columns.push(cast(ident("last_at"), microseconds()));
-        columns.extend(["findings", "state"].map(|name| ident(name)));
+        columns.extend(["findings", "state"].map(ident));
         let frame = session.table(&params.state).await?.filter(source)?.select(columns)?;
         let (mut rows, asked) = (session.stream(frame).await?, asked(params)?);
         let (mut known, mut up_to, mut bytes) = (HashMap::new(), None, 0);
