@@ -135,18 +135,37 @@ struct Gathered<A: Analysis> {
     bytes: usize,
 }
 
+/// A piece of so many values stays as it is.
+const PIECE_VALUES: usize = 1 << 16;
 /// Values of one array: their places are numbers of 32 bits.
 const VALUES_MAX: usize = i32::MAX as usize;
 
 impl<A: Analysis> Gathered<A> {
-    /// Keeps the rows of an array that others share, and nothing else of it.
+    /// Keeps the rows of an array that others share, and nothing else of it. Small pieces become large ones: rows may come one by one.
     fn keep(&mut self, place: usize, rows: &ArrayRef) -> Result<()> {
-        if let Some(kept) = self.kept.get_mut(place).filter(|_| !rows.is_empty()) {
-            // With a second part, though it is empty, `concat` copies.
-            let own = concat(&[rows.as_ref(), &new_empty_array(rows.data_type())])?;
-            self.bytes += own.get_array_memory_size();
-            kept.push(own);
+        if self.execution.control.is_cancelled() {
+            return Err(stopped(self.analysis.name()));
         }
+        let Some(kept) = self.kept.get_mut(place).filter(|_| !rows.is_empty()) else {
+            return Ok(());
+        };
+        // With a second part, though it is empty, `concat` copies.
+        let mut own = concat(&[rows.as_ref(), &new_empty_array(rows.data_type())])?;
+        let (mut from, mut values) = (kept.len(), values_of(&own));
+        for part in kept.iter().rev().map(values_of) {
+            if part > values || part >= PIECE_VALUES {
+                break;
+            }
+            (from, values) = (from - 1, values + part);
+        }
+        if from < kept.len() {
+            let parts = kept.split_off(from);
+            self.bytes -= parts.iter().map(|part| part.get_array_memory_size()).sum::<usize>();
+            let parts: Vec<&dyn Array> = parts.iter().chain([&own]).map(AsRef::as_ref).collect();
+            own = concat(&parts)?;
+        }
+        self.bytes += own.get_array_memory_size();
+        kept.push(own);
         Ok(())
     }
 

@@ -357,6 +357,17 @@ async fn the_value_that_carries_a_change_is_told_and_of_neither_period_is_nothin
     }
 }
 
+#[tokio::test]
+async fn rows_that_come_one_by_one_are_kept_together_and_in_order() {
+    let engine = ten_calls().await;
+    // Each row of the left side meets those of the right by itself.
+    let sql = "SELECT g, array_length(c), c[1]['at'] = to_timestamp(1200) FROM (SELECT g, changepoints(to_timestamp(v), \
+               CASE WHEN v < 1200 THEN v % 3 ELSE 100 + v % 3 END) AS c FROM (SELECT value AS v FROM generate_series(1, 2000)) \
+               CROSS JOIN (SELECT value AS g FROM generate_series(1, 7)) GROUP BY g) ORDER BY g";
+    let found = texts(&engine, sql).await;
+    assert_eq!(found, (1..=7).map(|g| format!("{g} 1 true")).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_query_computes_ends_with_it() {
     let engine = ten_calls().await;
