@@ -173,6 +173,12 @@ async fn apply(
     if output.is_json() {
         output.document(&made)?;
     }
+    for run in &runs {
+        let unfit = run.summary["rules_that_do_not_fit"].as_array();
+        for says in unfit.into_iter().flatten().filter_map(Value::as_str) {
+            output.note(&format!("left out: {says}"));
+        }
+    }
     succeeded(&runs)
 }
 

@@ -8,9 +8,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, ExprSchemable, Operator, cast as cast_to, ident};
+use datafusion::logical_expr::{Expr, cast as cast_to, ident};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
@@ -58,15 +57,9 @@ impl<'a> Read<'a> {
         let wrong = |field: &str, error: Error| {
             bad(NAME, "rules", format!("alert {}: {field}: {error}", rule.name))
         };
-        let schema = table.frame.schema();
         let condition = async |field: &str, text: &Option<String>| match text {
             Some(text) => {
-                let condition = session.condition(dataset, text).await;
-                let condition = condition.and_then(|condition| {
-                    comparable(&condition, schema)?;
-                    Ok(Some(condition))
-                });
-                condition.map_err(|e| wrong(field, e))
+                session.condition(dataset, text).await.map(Some).map_err(|e| wrong(field, e))
             }
             None => Ok(None),
         };
@@ -123,32 +116,6 @@ impl<'a> Read<'a> {
             at: some(&self.at)?,
             by: self.by.iter().map(one).collect::<Result<_>>()?,
         })
-    }
-}
-
-fn is_comparison(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
-}
-
-/// Fails where a text is held against a number: each row would have to be one.
-fn comparable(condition: &Expr, schema: &DFSchema) -> Result<()> {
-    let mut wrong = None;
-    condition.apply(|part| {
-        if let Expr::BinaryExpr(of) = part
-            && is_comparison(of.op)
-            && let (Ok(left), Ok(right)) = (of.left.get_type(schema), of.right.get_type(schema))
-            && (is_text(&left) && right.is_numeric() || left.is_numeric() && is_text(&right))
-        {
-            let [text, number] = if is_text(&left) { [&of.left, &of.right] } else { [&of.right, &of.left] };
-            wrong = Some(format!("{text} is a text and {number} a number; expected two of one kind, such as CAST(… AS DOUBLE)"));
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    match wrong {
-        Some(says) => Err(Error::user(Code::BadInput, says)),
-        None => Ok(()),
     }
 }
 

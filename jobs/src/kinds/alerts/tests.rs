@@ -113,6 +113,30 @@ async fn what_is_there_is_looked_at_first_and_then_what_comes() {
 }
 
 #[tokio::test]
+async fn a_rule_that_can_not_be_computed_holds_up_no_other() {
+    let engine = engine().await;
+    load(&engine, &[(0, "a", 9.0), (60, "a", 9.5), (60, "7", 9.5)]).await;
+    let of = |name: &str, fields: Value| {
+        let mut rule = busy();
+        rule["name"] = json!(name);
+        rule["for"] = json!("0s");
+        for (field, value) in fields.as_object().unwrap() {
+            rule[field] = value.clone();
+        }
+        rule
+    };
+    let number = "CAST(host AS INT) > 5";
+    let bad = of("bad", json!({ "condition": number }));
+    // Of rows that it leaves out nothing is computed.
+    let guarded = of("guarded", json!({ "condition": number, "where": "host <> 'a'" }));
+    let summary = summary_of(&engine, NAME, asked(&[bad, guarded, of("good", json!({}))])).await;
+    let unfit = summary["rules_that_do_not_fit"].to_string();
+    assert!(unfit.starts_with("[\"alert bad: ") && unfit.contains("'a'"), "{unfit}");
+    let fire = "SELECT rule, \"group\" FROM alerts WHERE state = 'firing' ORDER BY 1, 2";
+    assert_eq!(rows(&engine, fire).await, ["good host=7", "good host=a", "guarded host=7"]);
+}
+
+#[tokio::test]
 async fn however_commits_are_read_the_same_happens() {
     let mut noise = Noise::new(7);
     let mut below = |n: u64| (noise.uniform() * n as f64) as u64;
