@@ -9,7 +9,7 @@
 //!
 //! Findings and state are committed together, and where another run came first this one begins anew.
 //!
-//! Cost: reads the rows that came and what is known of each series, and writes what is known of each series: about 20 KiB of each.
+//! Cost: reads the rows that came and what is known of each series, and writes what is known of each series: up to about 45 KiB of each.
 //! Memory: the same, in half of the budget, beside the series that are looked at together.
 
 mod reach;
