@@ -114,6 +114,10 @@ test-online: ## 1,000 histories of samples that come in parts, late, doubled and
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
 	benches/exports.sh
 
+.PHONY: bench-detectors
+bench-detectors: ## how well the job `anomalies` tells NAB's labelled windows, beside isolation forests, discords and a moving z-score
+	benches/detectors.sh
+
 .PHONY: test-reports
 test-reports: ## reports as PDF, too: tests and lints with the feature `pdf`, and each ready report as HTML and PDF in A4 and Letter
 	reports/check.sh
