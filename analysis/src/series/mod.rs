@@ -5,6 +5,8 @@
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
 //! 4. [`keep_rare`]: what happens often is usual.
 //!
+//! [`taught`]: labels by hand teach what is told.
+//!
 //! [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
 //! grid comparable.
 
@@ -20,6 +22,7 @@ mod samples;
 mod season;
 mod span;
 mod spread;
+pub mod taught;
 pub mod trend;
 
 pub use rarity::keep_rare;
