@@ -5,11 +5,14 @@
 //! 3. [`robust`], [`level_shift`], [`missing`]: values far from the usual, another height from then on, no values.
 //! 4. [`keep_rare`]: what happens often is usual.
 //!
-//! [`taught`]: labels by hand teach what is told.
+//! [`discord`]: shapes that come but once. [`taught`]: labels by hand teach what is told.
 //!
 //! [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
 //! grid comparable.
 
+pub mod discord;
+#[cfg(test)]
+mod discord_worlds;
 pub mod hierarchy;
 pub mod level_shift;
 pub mod missing;
