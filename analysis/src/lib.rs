@@ -7,8 +7,10 @@
 //! - [`association`]: what lies behind a pair of series that move together.
 //! - [`change`]: why a measure changed between two periods.
 //! - [`linkage`]: whether two records describe the same thing.
+//! - [`outlying`]: which rows of a table are unlike all others.
 //! - [`series`]: what is usual in a series, and what is not.
 //! - [`significance`]: whether a correlation means anything.
+//! - [`tail`]: whether the largest of many values are larger than the others make plausible.
 //! - [`curve`]: precision and recall, where labels say what is right.
 //! - [`append_alike`], [`fnv`], [`Noise`]: texts made alike, a hash, random numbers that are the same in every run.
 //! - [`Cholesky`]: linear equations.
@@ -22,8 +24,10 @@ pub mod curve;
 mod hash;
 pub mod linkage;
 mod noise;
+pub mod outlying;
 pub mod series;
 pub mod significance;
+pub mod tail;
 mod text;
 mod vectors;
 
