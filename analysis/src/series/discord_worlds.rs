@@ -23,28 +23,35 @@ pub(super) fn matrix_profile(x: &[f64], m: usize) -> (Vec<f64>, Vec<usize>) {
     let a: Vec<f64> = (0..n).map(|i| if flat[i] { 0.0 } else { 1.0 / root(i) }).collect();
     let df: Vec<f64> = (0..n - 1).map(|i| (x[i + m] - x[i]) / 2.0).collect();
     let dg: Vec<f64> = (0..n - 1).map(|i| x[i + m] - mean[i + 1] + x[i] - mean[i]).collect();
-    let mut best = vec![(-1.0, 0); n];
+    // Of each window the nearest of those after it, and of those before.
+    let (mut after, mut before) = (vec![(-1.0, 0); n], vec![(-1.0, 0); n]);
     for k in m.div_ceil(4) + 1..n {
         let mut c: f64 = (0..m).map(|t| (x[t] - mean[0]) * (x[k + t] - mean[k])).sum();
+        let (after, before) = (&mut after[..n - k], &mut before[k..n]);
+        let (a, b) = (&a[..n - k], &a[k..n]);
+        let (df, dg) = ((&df[..n - k - 1], &df[k..]), (&dg[..n - k - 1], &dg[k..]));
         for i in 0..n - k {
-            let j = i + k;
-            if i > 0 {
-                c += df[i - 1] * dg[j - 1] + df[j - 1] * dg[i - 1];
+            let mut rho = c * a[i] * b[i];
+            if any_flat && (flat[i] || flat[i + k]) {
+                rho = if flat[i] && flat[i + k] { 1.0 } else { 0.5 };
             }
-            let mut rho = c * a[i] * a[j];
-            if any_flat && (flat[i] || flat[j]) {
-                rho = if flat[i] && flat[j] { 1.0 } else { 0.5 };
+            if rho > after[i].0 {
+                after[i] = (rho, i + k);
             }
-            if rho > best[i].0 {
-                best[i] = (rho, j);
+            if rho > before[i].0 {
+                before[i] = (rho, i);
             }
-            if rho > best[j].0 {
-                best[j] = (rho, i);
+            if i < n - k - 1 {
+                c += df.0[i] * dg.1[i] + df.1[i] * dg.0[i];
             }
         }
     }
     let distance = |rho: f64| (2.0 * m as f64 * (1.0 - rho)).max(0.0).sqrt();
-    best.into_iter().map(|(rho, at)| (distance(rho), at)).unzip()
+    let nearer = |(after, before): ((f64, usize), (f64, usize))| {
+        let (rho, at) = if after.0 > before.0 { after } else { before };
+        (distance(rho), at)
+    };
+    after.into_iter().zip(before).map(nearer).unzip()
 }
 
 pub(super) fn told(values: &[f64], window: usize) -> Result<Vec<Discord>, Silence> {
@@ -200,5 +207,32 @@ fn a_day_of_another_shape_is_found_and_nothing_else() {
             let twice = if name == "half a day late" { 100 } else { 25 };
             assert!(near <= twice, "{name} {part}: {near} twice");
         }
+    }
+}
+
+#[test]
+fn the_profile_here_is_that_of_its_definition() {
+    let mut values = walk(3)[..260].to_vec();
+    values[60..75].fill(2.0);
+    values[180..200].fill(5.0);
+    let (m, n): (usize, usize) = (12, 249);
+    let normal = |at: usize| {
+        let window = &values[at..at + m];
+        let mean = window.iter().sum::<f64>() / m as f64;
+        let deviation = (window.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / m as f64).sqrt();
+        let flat = window.iter().all(|value| *value == window[0]);
+        (!flat).then(|| window.iter().map(|v| (v - mean) / deviation).collect::<Vec<f64>>())
+    };
+    let distance = |a: usize, b: usize| match (normal(a), normal(b)) {
+        (Some(a), Some(b)) => a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
+        (None, None) => 0.0,
+        _ => (m as f64).sqrt(),
+    };
+    let (distances, neighbours) = matrix_profile(&values, m);
+    for at in 0..n {
+        let others = (0..n).filter(|other| at.abs_diff(*other) > 3);
+        let nearest = others.map(|other| distance(at, other)).fold(f64::INFINITY, f64::min);
+        assert!((distances[at] - nearest).abs() < 1e-6, "{at}: {} {nearest}", distances[at]);
+        assert!((distance(at, neighbours[at]) - nearest).abs() < 1e-6, "{at}");
     }
 }

@@ -368,6 +368,14 @@ mod tests {
         let factors = [1, 5, 20, 100, 1_000].map(kind);
         let expected = [1.114, 1.538, 2.717, 3.852, 3.852];
         factors.iter().zip(expected).for_each(|(found, expected)| near(*found, expected));
+        // Where series hardly differ from their kind, what was said of one counts all the same.
+        let alike = Options { series_deviation: 0.01, ..Options::default() };
+        let mut lessons: Vec<Lesson> = (0..100).map(|at| lesson(at, 5, 3.0, Not)).collect();
+        lessons.extend([lesson(500, 5, 2.0, Real), lesson(501, 5, 4.0, Not)]);
+        let factors = thresholds(&lessons, &alike);
+        near(factors.of_kind(5), 5.136);
+        near(factors.of(500, 5), 2.0);
+        near(factors.of(501, 5), 5.136);
         // As many lessons of one series teach that one.
         let of_one = taught(&[lesson(0, 5, 3.0, Not); 100]);
         near(of_one.of(0, 5), 3.852);
@@ -385,7 +393,7 @@ mod tests {
     fn between_what_is_none_and_what_is_one_there_is_the_threshold() {
         for (not, real) in [(2.0, 2.1), (2.0, 4.0), (5.0, 5.0001), (1.0, 9.0), (0.7, 0.9)] {
             let factor = taught(&[lesson(0, 0, real, Real), lesson(0, 0, not, Not)]).of(0, 0);
-            assert!(factor > not && factor <= real, "{not} {real}: {factor}");
+            assert!(factor > not && factor < real, "{not} {real}: {factor}");
         }
         for (real, not) in [(2.0, 3.0), (2.0, 2.0), (1.0, 8.0), (0.6, 0.7), (4.0, 9.0)] {
             let factor = taught(&[lesson(0, 0, real, Real), lesson(0, 0, not, Not)]).of(0, 0);
@@ -415,6 +423,9 @@ mod tests {
             let factors = taught(&lessons);
             (factors.of(0, 0), factors.of_kind(0))
         };
+        // Lessons that agree say nothing of what is further than a response beyond them.
+        near(many(0.9, Real).0, 0.9 * (-0.25_f64).exp());
+        near(many(0.9, Real).1, 0.9 * (-0.25_f64).exp());
         assert_eq!(many(0.01, Real), (0.5, 0.5));
         assert_eq!(many(1e-300, Real), (0.5, 0.5));
         assert_eq!(many(50.0, Not), (10.0, 10.0));
