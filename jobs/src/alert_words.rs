@@ -11,9 +11,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::logical_expr::{cast, ident, lit};
 use datafusion::prelude::DataFrame;
 use datasets::{ColumnType, DatasetSpec, Evolution};
-use engine::{Code, Commit, Engine, Error, Principal, Result, Session, Version, did_you_mean};
+use engine::{Code, Commit, Engine, Error, Principal, Result, Session, Version};
 use serde_json::json;
 
+use crate::definitions;
 use crate::kinds::alerts::refused;
 use crate::parameters::dataset_name;
 use crate::run::context::RunContext;
@@ -114,8 +115,7 @@ pub(crate) async fn end_silence(engine: &Engine, who: &Principal, name: &str) ->
     let mut all = silences_of(&session).await?;
     all.retain(|silence| silence.until > now);
     let Some(found) = all.iter().find(|silence| silence.name == name) else {
-        let near = did_you_mean(name, all.iter().map(|silence| silence.name.as_str()));
-        let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+        let near = definitions::meant(name, all.iter().map(|silence| silence.name.as_str()));
         let shown: String = name.chars().take(80).collect();
         let says = format!("silence {shown:?}: there is none of that name that is not over{near}");
         return Err(Error::user(Code::NotFound, says));

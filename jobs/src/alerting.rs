@@ -44,32 +44,6 @@ use crate::run::stages::RUN_STAGES;
 use crate::schedules::{Schedule, Trigger, check_name};
 use crate::tables::columns::{column, texts, timestamps};
 
-/// Fails for a silence of rules that are not there, or of groups that none of them has: nothing would be silent.
-fn require_known(rules: &[Rule], silence: &Silence) -> Result<()> {
-    let names = rules.iter().map(|rule| rule.name.as_str());
-    for name in &silence.rules {
-        if names.clone().all(|known| known != name) {
-            return Err(definitions::unknown("alert", name, names, "colonnade alerts"));
-        }
-    }
-    let is_meant = |rule: &&Rule| silence.rules.is_empty() || silence.rules.contains(&rule.name);
-    let columns: BTreeSet<&str> =
-        rules.iter().filter(is_meant).flat_map(|rule| &rule.by).map(String::as_str).collect();
-    for column in silence.group.keys() {
-        if !columns.contains(column.as_str()) {
-            let near = did_you_mean(column, columns.iter().copied());
-            let near = near.map(|near| format!("; {near}")).unwrap_or_default();
-            let whose = if silence.rules.is_empty() { "no alert" } else { "none of these alerts" };
-            let says = format!(
-                "silence {}: group: {whose} is told apart by {column:?}{near}",
-                silence.name
-            );
-            return Err(Error::user(Code::BadInput, says));
-        }
-    }
-    Ok(())
-}
-
 /// What the name of a schedule of alerts begins with; the dataset is next.
 const SCHEDULE: &str = "alerts-";
 
@@ -483,6 +457,31 @@ impl Runner {
         let label = CommitLabel { operation: operation.into(), ..CommitLabel::default() };
         self.engine().revise_derived(&who, &spec.name, revision, label).await.map(drop)
     }
+}
+
+/// Fails for a silence of rules that are not there, or of groups that none of them has: nothing would be silent.
+fn require_known(rules: &[Rule], silence: &Silence) -> Result<()> {
+    let names = rules.iter().map(|rule| rule.name.as_str());
+    for name in &silence.rules {
+        if names.clone().all(|known| known != name) {
+            return Err(definitions::unknown("alert", name, names, "colonnade alerts"));
+        }
+    }
+    let is_meant = |rule: &&Rule| silence.rules.is_empty() || silence.rules.contains(&rule.name);
+    let columns: BTreeSet<&str> =
+        rules.iter().filter(is_meant).flat_map(|rule| &rule.by).map(String::as_str).collect();
+    for column in silence.group.keys() {
+        if !columns.contains(column.as_str()) {
+            let near = definitions::meant(column, columns.iter().copied());
+            let whose = if silence.rules.is_empty() { "no alert" } else { "none of these alerts" };
+            let says = format!(
+                "silence {}: group: {whose} is told apart by {column:?}{near}",
+                silence.name
+            );
+            return Err(Error::user(Code::BadInput, says));
+        }
+    }
+    Ok(())
 }
 
 /// Who may run jobs may have what they say of alerts written, without the right to write anything else.

@@ -68,6 +68,11 @@ pub(crate) fn unknown<'a>(
     Error::user(Code::NotFound, says)
 }
 
+/// What ends an error over a name that is not among these: the one that was meant, where one is near.
+pub(crate) fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    did_you_mean(name, names).map(|near| format!("; {near}")).unwrap_or_default()
+}
+
 /// Fails where two of `names` are the same.
 pub(crate) fn require_different<'a>(
     kind: &str,

@@ -9,8 +9,9 @@ use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{cast, ident, lit};
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
-use engine::{Code, Commit, Engine, Error, Principal, Result, did_you_mean};
+use engine::{Code, Commit, Engine, Error, Principal, Result};
 
+use crate::definitions;
 use crate::parameters::dataset_name;
 use crate::run::record::now;
 use crate::series::microseconds;
@@ -156,8 +157,7 @@ async fn rated(
     let some = some.iter().map(|batch| crate::tables::columns::texts(batch, 0));
     let some = some.collect::<Result<Vec<_>>>()?;
     let shown: String = id.chars().take(80).collect();
-    let near = did_you_mean(&shown, some.iter().flat_map(|texts| texts.iter().flatten()));
-    let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+    let near = definitions::meant(&shown, some.iter().flat_map(|texts| texts.iter().flatten()));
     Err(Error::user(
         Code::NotFound,
         format!("insight {shown:?}: {dataset} has none of that id{near}"),

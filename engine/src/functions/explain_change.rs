@@ -11,9 +11,8 @@ use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err}
 use datafusion::physical_expr::PhysicalExpr;
 use kernels::Execution;
 
-use super::arguments::{beyond, nullable, numbers, numeric};
+use super::arguments::{beyond, nullable, numbers, numeric, stopped};
 use super::gather::Analysis;
-use crate::error::{Code, Error};
 
 const USAGE: &str = "explain_change(is_later, named_struct('column', column, …), value, per)";
 /// Columns that may say why, and their values in all rows together.
@@ -147,10 +146,8 @@ impl Analysis for ExplainChange {
         let cells = Cells::new(measure, dimensions, of(false), of(true))
             .map_err(|error| plan_datafusion_err!("explain_change: {error}"))?;
         let is_stopped = || execution.control.is_cancelled();
-        let found = explain(&cells, &Options::default(), &is_stopped).map_err(|_| {
-            let error = Error::user(Code::Cancelled, "explain_change: cancelled");
-            DataFusionError::External(Box::new(error))
-        })?;
+        let found = explain(&cells, &Options::default(), &is_stopped)
+            .map_err(|_| stopped("explain_change"))?;
         let name = |pair: &analysis::change::Pair| {
             let dimension = &cells.dimensions()[pair.dimension];
             format!("{} = {}", dimension.name, labels[pair.dimension][pair.value as usize])

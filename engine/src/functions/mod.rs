@@ -34,7 +34,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use kernels::{Control, Execution};
 
 use crate::error::Result;
-use crate::stop;
+use crate::stop::{self, StopOnDrop};
 use arguments::Shared;
 pub(crate) use calls::check;
 use changepoints::Changepoints;
@@ -124,9 +124,9 @@ impl Own {
         stop::current().iter().for_each(|control| self.execution.control.follow(control));
     }
 
-    /// Ends what they compute.
-    pub(crate) fn stop(&self) {
-        self.execution.control.cancel();
+    /// Ends what they compute when it is dropped.
+    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
+        StopOnDrop::new(self.execution.control.clone())
     }
 }
 

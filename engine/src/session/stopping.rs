@@ -16,17 +16,10 @@ use futures::Stream;
 
 use crate::error::Result;
 use crate::functions::Own;
+use crate::stop::StopOnDrop;
 
 /// Ends what a query computes when it is dropped.
-pub(super) struct Stop(Option<Own>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        if let Some(own) = &self.0 {
-            own.stop();
-        }
-    }
-}
+pub(super) struct Stop(Option<(Own, StopOnDrop)>);
 
 /// The query with functions of its own, and what ends them; as it was where it calls none.
 pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Stop)> {
@@ -37,7 +30,8 @@ pub(super) fn stoppable(frame: DataFrame) -> Result<(DataFrame, Stop)> {
     let own = Own::of(&state);
     let bind = |expr: Expr| expr.transform_up(|expr| Ok(bound(expr, &own)));
     let plan = plan.transform_up_with_subqueries(|plan| plan.map_expressions(bind))?.data;
-    Ok((DataFrame::new(state, plan), Stop(Some(own))))
+    let stop = own.stop_on_drop();
+    Ok((DataFrame::new(state, plan), Stop(Some((own, stop)))))
 }
 
 fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
@@ -60,14 +54,12 @@ fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
 fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
     match expr {
         Expr::AggregateFunction(AggregateFunction { func, params }) => {
-            match own.aggregate(func.name()) {
-                Some(func) => {
-                    Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
-                }
-                None => {
-                    Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params }))
-                }
-            }
+            let (func, is_own) = match own.aggregate(func.name()) {
+                Some(own) => (own, true),
+                None => (func, false),
+            };
+            let call = Expr::AggregateFunction(AggregateFunction { func, params });
+            if is_own { Transformed::yes(call) } else { Transformed::no(call) }
         }
         Expr::WindowFunction(call) => {
             let WindowFunction { fun, params } = *call;
@@ -102,7 +94,7 @@ impl Stream for Stoppable {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Rows are taken by one task after the other.
-        self.stop.0.iter().for_each(Own::follow);
+        self.stop.0.iter().for_each(|(own, _)| own.follow());
         self.rows.as_mut().poll_next(cx)
     }
 }

@@ -135,11 +135,6 @@ impl Watch {
         self.samples
     }
 
-    /// Samples before anything is said of values.
-    pub fn warm_up_samples(&self) -> u64 {
-        self.options.detector.warm_up_samples
-    }
-
     /// The instant of the last sample.
     pub fn last_us(&self) -> Option<i64> {
         self.last.map(|(at_us, _)| at_us)

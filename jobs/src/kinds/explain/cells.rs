@@ -129,15 +129,31 @@ impl Rows {
         Ok([value(0), value(1)])
     }
 
-    /// The columns whose values can carry a change: few enough, and more than one.
-    async fn dimensions(&self, session: &Session, params: &Params) -> Result<Vec<String>> {
+    /// The columns whose values can carry a change: few enough, more than one, and none that the measure is made of, which would say that
+    /// there are more errors because more calls are errors.
+    async fn dimensions(
+        &self,
+        session: &Session,
+        params: &Params,
+        measure: &Measure,
+    ) -> Result<Vec<String>> {
         if !params.dimensions.is_empty() {
             return Ok(params.dimensions.clone());
         }
+        let is_made_of = |name: &String| {
+            let parts = match measure.shape() {
+                Some(Shape::Sum(value)) => vec![value],
+                Some(Shape::Ratio { over, under }) => vec![over, under],
+                Some(Shape::Quantile { of, .. }) => vec![of],
+                None => Vec::new(),
+            };
+            parts.iter().any(|part| part.column_refs().iter().any(|of| of.name == *name))
+        };
         let fields = self.frame.schema().fields();
-        let may_be = fields
-            .iter()
-            .filter(|field| is_text(field.data_type()) || *field.data_type() == DataType::Boolean);
+        let may_be = fields.iter().filter(|field| {
+            let can_be = is_text(field.data_type()) || *field.data_type() == DataType::Boolean;
+            can_be && !is_made_of(field.name())
+        });
         let names: Vec<String> = may_be.map(|field| field.name().clone()).collect();
         if names.is_empty() {
             return Ok(names);
@@ -179,9 +195,9 @@ pub(super) async fn read(
     check_stopped: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<Compared> {
     let rows = Rows::of(session, params).await?;
-    let names = rows.dimensions(session, params).await?;
+    let names = rows.dimensions(session, params, measure).await?;
     if names.is_empty() && rows.has_both(session).await? {
-        let says = "expected some: no text or truth value of the dataset has 2 to 1000 values";
+        let says = "expected some: no text or truth value of the dataset, but what the measure is made of, has 2 to 1000 values";
         return Err(bad(NAME, "dimensions", says));
     }
     let mut quantiles = None;

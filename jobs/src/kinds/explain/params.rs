@@ -30,7 +30,7 @@ pub struct Params {
     #[serde(rename = "where")]
     pub condition: Option<String>,
     /// Columns, or declared dimensions, whose values may carry the change; empty takes all texts and truth values with 2 to 1000
-    /// values. Default: [].
+    /// values that the measure is not made of. Default: [].
     pub dimensions: Vec<String>,
     /// The change is of rows from this instant on.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]

@@ -101,6 +101,23 @@ async fn a_ratio_is_carried_by_the_group_that_changed_and_the_rows_say_how() {
 }
 
 #[tokio::test]
+async fn what_a_measure_is_made_of_does_not_explain_it_unless_it_is_asked_for() {
+    let engine = engine().await;
+    calls(&engine, |day, noise| {
+        let mut call = usual(noise);
+        call.region = if day == 1 && noise.uniform() < 0.3 { 1 } else { call.region };
+        Some(call)
+    })
+    .await;
+    let of_one = "sum(CASE WHEN region = 'r1' THEN 1.0 ELSE 0.0 END)";
+    let summary = summary_of(&engine, "explain", asked(json!({"measure": of_one}))).await;
+    assert_eq!(summary["dimensions"], json!(["model"]), "{summary}");
+    let both = json!({"measure": of_one, "dimensions": ["region", "model"]});
+    let summary = summary_of(&engine, "explain", asked(both)).await;
+    assert_eq!(summary["dimensions"], json!(["region", "model"]), "{summary}");
+}
+
+#[tokio::test]
 async fn noise_and_what_moves_alike_are_told_as_such() {
     let engine = engine().await;
     calls(&engine, |day, noise| Some(usual(noise)).filter(|_| day == 0 || noise.uniform() < 0.8))
