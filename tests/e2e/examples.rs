@@ -414,6 +414,7 @@ async fn the_examples_of_the_page_on_forecasts_answer() {
     reader.read("docs/forecast.md").await;
     reader.read("docs/trends.md").await;
     reader.read("docs/anomalies.md").await;
+    reader.read("docs/correlate.md").await;
 }
 
 #[tokio::test]
@@ -556,6 +557,7 @@ fn no_page_has_examples_that_nobody_tries() {
         "docs/forecast.md",
         "docs/trends.md",
         "docs/anomalies.md",
+        "docs/correlate.md",
         "docs/explain.md",
         "docs/alerts.md",
         "docs/metrics.md",

@@ -33,7 +33,7 @@ pub(crate) use decompose::{Decomposed, filled};
 pub(crate) use look::{Skipped, Tally, check_cancelled};
 pub(crate) use measure::{MeasureOf, read_measure};
 pub use params::EmptyAs;
-pub(crate) use params::{check_count, check_grid, series_params};
+pub(crate) use params::{check_count, check_grid, check_measure, series_params};
 pub(crate) use regular::{BUCKETS_MIN, Empty, Regular, is_about};
 pub(crate) use seasons::seasons;
 

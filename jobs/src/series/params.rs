@@ -132,6 +132,17 @@ pub(crate) fn check_grid(
     empty: EmptyAs,
     history: usize,
 ) -> Result<()> {
+    check_measure(job, is_measured, interval, empty)?;
+    check_count(job, "history", history, super::regular::BUCKETS_MIN, HISTORY_MAX)
+}
+
+/// Fails where a measure has no interval, or what has no measure is filled up.
+pub(crate) fn check_measure(
+    job: &str,
+    is_measured: bool,
+    interval: Option<Span>,
+    empty: EmptyAs,
+) -> Result<()> {
     if is_measured && interval.is_none() {
         let says = "expected a length, such as \"1h\": a measure is of the rows of an interval";
         return Err(bad(job, "interval", says));
@@ -140,7 +151,7 @@ pub(crate) fn check_grid(
         let says = "expected a `measure` beside it: an interval without samples has no value";
         return Err(bad(job, "empty", says));
     }
-    check_count(job, "history", history, super::regular::BUCKETS_MIN, HISTORY_MAX)
+    Ok(())
 }
 
 /// Fails where a number of intervals is not within its bounds.

@@ -51,8 +51,8 @@ impl Grid {
         (self.first_bucket + bucket as i64) * self.interval.micros()
     }
 
-    /// Puts series into their rows. A series comes once.
-    pub(super) fn place(&mut self, chunk: &[Series]) {
+    /// Puts series into their rows, with zeros between and behind their samples where they are so. A series comes once.
+    pub(super) fn place(&mut self, chunk: &[Series], is_zero: bool) {
         let rows: HashMap<&str, usize> =
             self.series.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
         let mut counts = Vec::new();
@@ -61,6 +61,11 @@ impl Grid {
                 let row = &mut self.values[row * self.buckets..(row + 1) * self.buckets];
                 self.samples +=
                     put_means(series, self.interval.micros(), self.first_bucket, row, &mut counts);
+                if let (true, Some(first_us)) = (is_zero, series.times.first()) {
+                    let first = first_us.div_euclid(self.interval.micros()) - self.first_bucket;
+                    let begun = row.iter_mut().skip(usize::try_from(first).unwrap_or(0));
+                    begun.filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+                }
             }
         }
     }
@@ -87,8 +92,8 @@ mod tests {
         };
         let other = Series { name: "not asked for".into(), ..a.clone() };
         let b = Series { name: "b".into(), times: vec![second(59.0)], values: vec![9.0] };
-        grid.place(&[other, a]);
-        grid.place(&[b]);
+        grid.place(&[other, a], false);
+        grid.place(&[b], false);
         assert_eq!((grid.buckets, grid.samples), (4, 4));
         assert_eq!(grid.start_us(1), second(30.0));
         let row: Vec<Option<f64>> =
@@ -96,5 +101,22 @@ mod tests {
         assert_eq!(row, [Some(2.0), None, None, Some(7.0)]);
         assert!(grid.values[4..7].iter().all(|v| v.is_nan()));
         assert_eq!(grid.values[7..], [9.0]);
+    }
+
+    #[test]
+    fn what_counts_rows_is_zero_where_there_are_none_from_its_first_one_on() {
+        let second = |s: i64| s * 1_000_000;
+        let cohort = Cohort { series: vec!["a".into()], first_us: second(0), last_us: second(49) };
+        let count =
+            Series { name: "a".into(), times: [10, 30].map(second).into(), values: vec![2.0, 1.0] };
+        let mut grid = Grid::new(&cohort, "10s".parse().unwrap());
+        grid.place(std::slice::from_ref(&count), true);
+        assert!(grid.values[0].is_nan());
+        assert_eq!(grid.values[1..], [2.0, 0.0, 1.0, 0.0]);
+        // One that began before the grid.
+        let cohort = Cohort { first_us: second(20), ..cohort };
+        let mut grid = Grid::new(&cohort, "10s".parse().unwrap());
+        grid.place(&[count], true);
+        assert_eq!(grid.values, [0.0, 1.0, 0.0]);
     }
 }

@@ -1,5 +1,5 @@
 //! Finds series that move together, at once or one after the other, and commits one row for each pair to
-//! `correlations`.
+//! `correlations`, and who leads whom to `lead_lag`.
 //!
 //! Series are put on a common grid ([`grid`]; those that share no time are not compared: [`extent`]), gaps,
 //! season and trend are dealt with ([`prepare`]), every pair is correlated and tested ([`pairs`],
@@ -8,6 +8,10 @@
 //!
 //! Of the strongest pairs it is told what lies behind ([`behind`]): whether another series explains it, and whether it still is so.
 //!
+//! Of all that are reported and agree at a lag it is told who comes first: [`leads`].
+//!
+//! Series may come from several datasets ([`sources`]), as samples or as measures of the rows of each interval.
+//!
 //! A pair is reported when its coefficient, or the one at its best lag, is at least `min_coefficient` and its
 //! false-discovery rate at most `max_q`. The rows of one source dataset are replaced together; where some
 //! series are named, those of pairs of these alone.
@@ -15,14 +19,18 @@
 //! Cost: reads every row twice (extents, then values); n²/2·m multiplications for n series of m buckets,
 //! times 2·max_lag + 1 for the lags. Memory: 8·n·m bytes for the matrix, at most half of the budget.
 
+#[cfg(test)]
+mod across_tests;
 mod behind;
 mod extent;
 mod grid;
+mod leads;
 mod output;
 mod pairs;
 mod params;
 mod prepare;
 mod report;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -34,17 +42,18 @@ use engine::{Code, Error, Result, Session};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use extent::{Cohort, Extent, cohorts, extents, usual_interval};
+use extent::{Cohort, Extent, cohorts, usual_interval};
 use grid::Grid;
 use pairs::Subjects;
 pub use params::{Detrend, LagSearch, Params};
 use prepare::prepare;
 use report::Report;
+use sources::{Source, require_different, sources};
 
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::{RunContext, check};
-use crate::series::{SeriesSource, commit_series};
+use crate::series::commit_series;
 
 /// The kind's name.
 const NAME: &str = "correlate";
@@ -88,11 +97,20 @@ impl Job for Correlate {
     }
 
     fn inputs(&self, params: &Value) -> Result<Vec<DatasetName>> {
-        Ok(vec![Self::params(params)?.dataset])
+        let Params { dataset, also, .. } = Self::params(params)?;
+        let mut all = vec![dataset];
+        for also in also {
+            if !all.contains(&also.dataset) {
+                all.push(also.dataset);
+            }
+        }
+        Ok(all)
     }
 
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
-        Ok(vec![output::spec(Self::params(params)?.output)])
+        let params = Self::params(params)?;
+        let leads = params.has_leads().then(|| leads::spec(params.leads));
+        Ok(std::iter::once(output::spec(params.output)).chain(leads).collect())
     }
 
     fn plan<'a>(
@@ -101,7 +119,9 @@ impl Job for Correlate {
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
         Box::pin(async move {
-            source(&Self::params(params)?).check(session).await?;
+            for source in sources(&Self::params(params)?) {
+                source.check(session).await?;
+            }
             self.outputs(params)
         })
     }
@@ -117,13 +137,17 @@ impl Job for Correlate {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
-            let source = source(&params);
-            source.require_named(ctx).await?;
-            let (interval, cohorts) = plan(ctx, &params, &source).await?;
+            let mut sources = sources(&params);
+            sources[0].of.require_named(ctx).await?;
+            for source in &mut sources {
+                source.check(ctx.session()).await?;
+                source.close(ctx).await?;
+            }
+            let (interval, cohorts) = plan(ctx, &params, &sources).await?;
             let mut report = Report::new(&params, interval);
             let several = report.leave_out_lone(cohorts);
             check_size(&several, interval, ctx.memory_budget_bytes())?;
-            let grids = place(ctx, &source, interval, &several).await?;
+            let grids = place(ctx, &sources, interval, &several).await?;
             let total = grids.len().max(1) as f64;
             for (index, grid) in grids.into_iter().enumerate() {
                 let part = |part: f64| 0.3 + 0.65 * (index as f64 + part) / total;
@@ -132,24 +156,13 @@ impl Job for Correlate {
             let spec = output::spec(params.output.clone());
             let found = report.finish();
             let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
-            commit_series(ctx, spec, &source, &["series_a", "series_b"], batch).await?;
-            Ok(Outcome { summary: report.summary(found.len()) })
+            commit_series(ctx, spec, &sources[0].of, &["series_a", "series_b"], batch).await?;
+            let mut summary = report.summary(found.len());
+            if params.has_leads() {
+                summary["leads"] = leads::commit(ctx, &params, &found, interval).await?;
+            }
+            Ok(Outcome { summary })
         })
-    }
-}
-
-fn source(params: &Params) -> SeriesSource<'_> {
-    SeriesSource {
-        job: NAME,
-        dataset: &params.dataset,
-        series_column: Some(&params.series_column),
-        time_column: &params.time_column,
-        value_column: &params.value_column,
-        only: &params.series,
-        from: params.from,
-        to: params.to,
-        condition: None,
-        measure: None,
     }
 }
 
@@ -157,10 +170,14 @@ fn source(params: &Params) -> SeriesSource<'_> {
 async fn plan(
     ctx: &RunContext,
     params: &Params,
-    source: &SeriesSource<'_>,
+    sources: &[Source<'_>],
 ) -> Result<(Span, Vec<Cohort>)> {
     let mut stage = ctx.stage("extents");
-    let extents = extents(ctx, source).await?;
+    let mut extents = Vec::new();
+    for source in sources {
+        extents.extend(source.extents(ctx).await?);
+    }
+    require_different(&extents)?;
     stage.record.rows_in = extents.iter().map(|extent| extent.values.unsigned_abs()).sum();
     stage.record.rows_out = extents.len() as u64;
     // Without two samples in any series nothing is compared, whatever the interval.
@@ -197,31 +214,34 @@ fn check_size(cohorts: &[Cohort], interval: Span, budget_bytes: usize) -> Result
 /// Reads the values and puts them on the grids of their cohorts.
 async fn place(
     ctx: &RunContext,
-    source: &SeriesSource<'_>,
+    sources: &[Source<'_>],
     interval: Span,
     cohorts: &[Cohort],
 ) -> Result<Vec<Grid>> {
     let mut stage = ctx.stage("grid");
     let mut grids: Vec<Grid> = cohorts.iter().map(|cohort| Grid::new(cohort, interval)).collect();
     let points_max = (ctx.memory_budget_bytes() / 4 / POINT_BYTES).max(POINTS_MIN);
-    let mut reader = source.read(ctx).await?;
-    let rows_total = ctx.input(source.dataset)?.rows.unwrap_or(0).max(1);
-    loop {
-        let chunk = reader.chunk(points_max).await?;
-        if chunk.is_empty() {
-            break;
+    for (at, source) in sources.iter().enumerate() {
+        let (mut reader, is_zero) = (source.of.read(ctx).await?, source.is_zero(ctx)?);
+        let rows_total = ctx.input(source.of.dataset)?.rows.unwrap_or(0).max(1);
+        loop {
+            let chunk = source.chunk(&mut reader, points_max).await?;
+            if chunk.is_empty() {
+                break;
+            }
+            grids = ctx
+                .compute(move || {
+                    grids.iter_mut().for_each(|grid| grid.place(&chunk, is_zero));
+                    Ok(grids)
+                })
+                .await?;
+            let of_this = (reader.rows_read as f64 / rows_total as f64).min(1.0);
+            ctx.progress(0.1 + 0.2 * (at as f64 + of_this) / sources.len() as f64);
         }
-        grids = ctx
-            .compute(move || {
-                grids.iter_mut().for_each(|grid| grid.place(&chunk));
-                Ok(grids)
-            })
-            .await?;
-        ctx.progress(0.1 + 0.2 * (reader.rows_read as f64 / rows_total as f64).min(1.0));
+        stage.record.rows_in += reader.rows_read;
+        stage.record.bytes_read += reader.bytes_read;
     }
-    stage.record.rows_in = reader.rows_read;
     stage.record.rows_out = grids.iter().map(|grid| grid.values.len() as u64).sum();
-    stage.record.bytes_read = reader.bytes_read;
     stage.facts(json!({ "samples_placed": grids.iter().map(|grid| grid.samples).sum::<u64>() }));
     stage.finish();
     Ok(grids)

@@ -1,5 +1,7 @@
 //! The parameters of `correlate`.
 
+use std::collections::BTreeSet;
+
 use analysis::series::Span;
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use crate::parameters::{bad, check_times, dataset_name};
+use crate::series::{EmptyAs, check_measure};
 
 /// Which series to compare, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,14 +20,25 @@ pub struct Params {
     /// Dataset that holds the series, one row for each sample. Default: metrics.
     #[schemars(with = "String")]
     pub dataset: DatasetName,
-    /// Column that names the series. Default: series.
-    pub series_column: String,
+    /// Column that names the series; null makes the whole dataset one series. Default: series.
+    pub series_column: Option<String>,
     /// Column with the instant of a sample. Default: at.
     pub time_column: String,
     /// Column with the value of a sample. Default: value.
     pub value_column: String,
     /// Only these series, by name; empty takes all. Default: [].
     pub series: Vec<String>,
+    /// In the place of the value column: a measure of the rows of each `interval`, such as "count(*)", "sum(cost_usd)" or the name of
+    /// one that the dataset declares. The interval that the newest row lies in is left out. Default: null.
+    pub measure: Option<String>,
+    /// Only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// What an interval without rows is: "zero", "missing", or "auto": zero where the measure is a count or a sum. Default: auto.
+    pub empty: EmptyAs,
+    /// Series of other datasets, or others of this one, that are compared with these and with each other. They are called
+    /// "name/series", or "name" alone without a `series_column`. Default: [].
+    pub also: Vec<Also>,
     /// Leave out samples before this instant. Default: null.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub from: Option<DateTime<Utc>>,
@@ -32,7 +46,7 @@ pub struct Params {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<DateTime<Utc>>,
     /// Length of a bucket of the common grid, such as "5m"; the mean of a series' samples in it is its value.
-    /// Null takes the usual distance of samples. Default: null.
+    /// Null takes the usual distance of samples; a measure needs one. Default: null.
     pub interval: Option<Span>,
     /// Gaps of at most this many buckets are filled by a straight line. Default: 3.
     pub fill_buckets: usize,
@@ -63,6 +77,54 @@ pub struct Params {
     /// Dataset that the pairs are committed to. Default: correlations.
     #[schemars(with = "String")]
     pub output: DatasetName,
+    /// Dataset that says who leads whom, where lags were looked at and no `series` are named. Default: lead_lag.
+    #[schemars(with = "String")]
+    pub leads: DatasetName,
+}
+
+/// Series of another dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// Dataset that holds the series, one row for each sample, or rows that they are computed of.
+    #[schemars(with = "String")]
+    pub dataset: DatasetName,
+    /// What its series are called by. Default: the dataset's name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Column that names the series; null makes the whole dataset one series. Default: null.
+    #[serde(default)]
+    pub series_column: Option<String>,
+    /// Column with the instant of a sample. Default: at.
+    #[serde(default = "at")]
+    pub time_column: String,
+    /// Column with the value of a sample. Default: value.
+    #[serde(default = "value")]
+    pub value_column: String,
+    /// In the place of the value column: a measure of the rows of each `interval`. Default: null.
+    #[serde(default)]
+    pub measure: Option<String>,
+    /// Only rows of which this is true. Default: null.
+    #[serde(default, rename = "where")]
+    pub condition: Option<String>,
+    /// What an interval without rows is: "zero", "missing" or "auto". Default: auto.
+    #[serde(default)]
+    pub empty: EmptyAs,
+}
+
+fn at() -> String {
+    "at".into()
+}
+
+fn value() -> String {
+    "value".into()
+}
+
+impl Also {
+    /// What its series are called by.
+    pub(super) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.dataset.as_str())
+    }
 }
 
 /// What is taken out of a series before it is compared.
@@ -95,10 +157,14 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             dataset: dataset_name("metrics"),
-            series_column: "series".into(),
-            time_column: "at".into(),
-            value_column: "value".into(),
+            series_column: Some("series".into()),
+            time_column: at(),
+            value_column: value(),
             series: Vec::new(),
+            measure: None,
+            condition: None,
+            empty: EmptyAs::Auto,
+            also: Vec::new(),
             from: None,
             to: None,
             interval: None,
@@ -114,6 +180,7 @@ impl Default for Params {
             max_q: 0.01,
             pairs_max: 10_000,
             output: dataset_name("correlations"),
+            leads: dataset_name("lead_lag"),
         }
     }
 }
@@ -130,6 +197,11 @@ impl Detrend {
 }
 
 impl Params {
+    /// Whether it is told who leads whom.
+    pub(super) fn has_leads(&self) -> bool {
+        self.max_lag > 0 && self.series.is_empty()
+    }
+
     /// Checks what the types can't.
     pub(super) fn check(&self) -> Result<()> {
         let parts = [
@@ -173,10 +245,44 @@ impl Params {
                 format!("expected 1 to {PAIRS_MOST}, found {}", self.pairs_max),
             ));
         }
+        self.check_sources()?;
         check_times(NAME, self.from, self.to)
+    }
+
+    fn check_sources(&self) -> Result<()> {
+        if self.also.len() > ALSO_MOST {
+            let says = format!("expected at most {ALSO_MOST}, found {}", self.also.len());
+            return Err(bad(NAME, "also", says));
+        }
+        if !self.also.is_empty() && !self.series.is_empty() {
+            let says = "expected none beside `also`, whose series have no names here: leave others out by `where`";
+            return Err(bad(NAME, "series", says));
+        }
+        let of = |measure: &Option<String>, empty| {
+            check_measure(NAME, measure.is_some(), self.interval, empty)
+        };
+        of(&self.measure, self.empty)?;
+        let mut labels = BTreeSet::new();
+        for (at, also) in self.also.iter().enumerate() {
+            of(&also.measure, also.empty)?;
+            let name = format!("also[{at}]: name");
+            if also.label().is_empty() || also.label().len() > LABEL_BYTES_MOST {
+                let says = format!("expected 1 to {LABEL_BYTES_MOST} bytes");
+                return Err(bad(NAME, &name, says));
+            }
+            if !labels.insert(also.label()) {
+                let says = format!("{:?} is called that, too: give each a `name`", also.label());
+                return Err(bad(NAME, &name, says));
+            }
+        }
+        Ok(())
     }
 }
 
+/// Most datasets beside the first.
+const ALSO_MOST: usize = 32;
+/// Longest name of one.
+const LABEL_BYTES_MOST: usize = 100;
 /// Most lags either way.
 const MAX_LAG_MOST: usize = 10_000;
 /// Most pairs in one result.

@@ -12,7 +12,7 @@ use super::extent::Cohort;
 use super::grid::Grid;
 use super::output::{BestLag, Correlation, Told};
 use super::pairs::{Kept, Lagged, Subjects, Tested};
-use super::params::Params;
+use super::params::{Also, Params};
 use super::prepare::Prepared;
 use crate::run::stage::Stage;
 use crate::series::replaces;
@@ -292,6 +292,7 @@ impl<'a> Report<'a> {
             .collect();
         json!({
             "source": self.params.dataset,
+            "also": self.params.also.iter().map(Also::label).collect::<Vec<_>>(),
             "replaces": replaces(&self.params.dataset, &self.params.series),
             "interval": self.interval,
             "interval_inferred": self.params.interval.is_none(),

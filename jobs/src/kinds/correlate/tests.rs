@@ -141,7 +141,13 @@ async fn series_that_move_together_are_found_at_once_and_at_a_lag_and_no_others(
     assert_eq!(record.summary["pairs_tested"], json!(66));
     assert_eq!(record.summary["interval"], json!("5m"));
     let stages: Vec<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
-    assert_eq!(stages, ["extents", "grid", "prepare", "pairs", "lags", "behind", "commit"]);
+    assert_eq!(
+        stages,
+        [
+            "extents", "grid", "prepare", "pairs", "lags", "behind", "commit", "leads", "commit",
+            "publish"
+        ]
+    );
 }
 
 #[tokio::test]
