@@ -380,10 +380,10 @@ pub struct Rename {
 }
 
 /// Labels go to the dataset labels_by_hand, which `triage_train` takes as its parameter `corrections`, pairs to pairs_by_hand, which
-/// `duplicates` takes as `labels`.
+/// `duplicates` takes as `labels`, and words on anomalies to anomaly_labels, which `anomalies` learns from.
 #[derive(Debug, Args)]
 pub struct Label {
-    /// The dataset, whose key is one column
+    /// The dataset, whose key is one column; with --anomaly that which was looked at
     pub dataset: String,
     /// A row and what it is
     #[arg(long = "row", value_name = "ID=LABEL", value_parser = row_label, conflicts_with_all = ["same", "different"])]
@@ -394,6 +394,18 @@ pub struct Label {
     /// Two rows that do not
     #[arg(long, num_args = 2, value_names = ["ID", "ID"])]
     pub different: Vec<String>,
+    /// What the findings of a series that hold an instant are: real, not_an_anomaly or taken_back
+    #[arg(long, num_args = 3, value_names = ["SERIES", "INSTANT", "VERDICT"], conflicts_with_all = ["rows", "same", "different"])]
+    pub anomaly: Vec<String>,
+    /// Only findings of this kind
+    #[arg(long, requires = "anomaly")]
+    pub kind: Option<String>,
+    /// Why
+    #[arg(long, requires = "anomaly")]
+    pub comment: Option<String>,
+    /// The dataset of the findings
+    #[arg(long, value_name = "DATASET", default_value = "anomalies", requires = "anomaly")]
+    pub found_in: String,
     /// Print the outcome as one JSON document
     #[arg(long)]
     pub json: bool,

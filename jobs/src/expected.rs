@@ -12,7 +12,7 @@ use crate::run::ledger::runs_spec;
 use crate::run::logs::logs_spec;
 use crate::run::stages::stages_spec;
 use crate::texts::labels::{labels_spec, pairs_spec};
-use crate::{alert_words, alerting};
+use crate::{alert_words, alerting, anomaly_labels};
 
 /// The built-in datasets, what job kinds make where they are told no name, and what Colonnade keeps of what was done.
 pub fn expected_datasets() -> Result<Vec<DatasetSpec>> {
@@ -20,6 +20,7 @@ pub fn expected_datasets() -> Result<Vec<DatasetSpec>> {
     let by_hand = [
         alert_words::spec(),
         alerting::spec(),
+        anomaly_labels::spec(),
         insight_feedback::spec(),
         labels_spec(),
         pairs_spec(),

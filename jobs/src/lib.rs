@@ -15,6 +15,7 @@
 
 mod alert_words;
 mod alerting;
+pub mod anomaly_labels;
 pub mod audit;
 mod control;
 mod definitions;

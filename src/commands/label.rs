@@ -2,6 +2,7 @@
 
 use datasets::DatasetName;
 use engine::{Code, Engine, Error, Principal, Result};
+use jobs::anomaly_labels::{AnomalyAt, AnomalyVerdict, label_anomaly};
 use jobs::labels::{Labelled, PairLabel, RowLabel, label_pairs, label_rows};
 use serde_json::json;
 
@@ -44,6 +45,9 @@ async fn commit(
         let labels: Vec<RowLabel> = arguments.rows.iter().map(label).collect();
         return label_rows(engine, who, dataset, &labels).await;
     }
+    if !arguments.anomaly.is_empty() {
+        return anomalies(engine, who, dataset, arguments).await;
+    }
     let pairs = |ids: &[String], is_duplicate| -> Vec<PairLabel> {
         let pairs = ids.chunks_exact(2);
         pairs
@@ -53,9 +57,50 @@ async fn commit(
     let mut all = pairs(&arguments.same, true);
     all.extend(pairs(&arguments.different, false));
     if all.is_empty() {
-        let says = "expected --row ID=LABEL, --same ID ID or --different ID ID";
+        let says = "expected --row ID=LABEL, --same ID ID, --different ID ID or --anomaly SERIES INSTANT VERDICT";
         return Err(Error::user(Code::BadInput, says));
     }
     let commit = label_pairs(engine, who, dataset, &all).await?;
     Ok(Labelled { commit, warnings: Vec::new() })
+}
+
+/// Each of them, in their order; those before one that is refused stay.
+async fn anomalies(
+    engine: &Engine,
+    who: &Principal,
+    source: &DatasetName,
+    arguments: &Label,
+) -> Result<Labelled> {
+    let bad = |says: String| Error::user(Code::BadInput, format!("--anomaly: {says}"));
+    let one = |words: &[String]| {
+        let [series, at, verdict] = words else {
+            return Err(bad("expected SERIES INSTANT VERDICT".to_owned()));
+        };
+        let at = at.parse().map_err(|_| {
+            bad(format!("expected an instant such as 2026-01-31T08:00:00Z, found {at:?}"))
+        })?;
+        let of = AnomalyAt {
+            dataset: DatasetName::new(&arguments.found_in)?,
+            source: source.clone(),
+            series: series.clone(),
+            at,
+            kind: arguments.kind.clone(),
+        };
+        Ok((of, verdict.parse::<AnomalyVerdict>()?))
+    };
+    let all = arguments.anomaly.chunks(3).map(one).collect::<Result<Vec<_>>>()?;
+    let mut labelled: Option<Labelled> = None;
+    for (of, verdict) in all {
+        let next = label_anomaly(engine, who, &of, verdict, arguments.comment.as_deref()).await?;
+        labelled = Some(match labelled {
+            None => next,
+            Some(mut before) => {
+                before.commit.rows += next.commit.rows;
+                before.commit.version = next.commit.version;
+                before.warnings.extend(next.warnings);
+                before
+            }
+        });
+    }
+    labelled.ok_or_else(|| bad("expected SERIES INSTANT VERDICT".to_owned()))
 }

@@ -205,7 +205,8 @@ pub(crate) fn build(catalog: &Catalog, limits: &Limits) -> Result<TenantSchema> 
         .chain(control::metrics::mutations())
         .fold(mutation, Object::field)
         .field(control::labels::label_field())
-        .field(control::labels::pairs_field());
+        .field(control::labels::pairs_field())
+        .field(control::labels::anomaly_field());
     let builder =
         Schema::build(query.type_name(), Some(mutation.type_name()), Some("Subscription"))
             .register(query)

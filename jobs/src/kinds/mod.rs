@@ -158,6 +158,7 @@ mod tests {
             crate::registry::evaluations::spec(),
             crate::alert_words::spec(),
             crate::alerting::spec(),
+            crate::anomaly_labels::spec(),
             crate::insight_feedback::spec(),
             crate::texts::labels::labels_spec(),
             crate::texts::labels::pairs_spec(),

@@ -7,6 +7,14 @@ pub(crate) fn severity(found: f64, limit: f64) -> f64 {
     (100.0 * (1.0 - limit / found)).clamp(0.0, 100.0)
 }
 
+/// How often something is, of a chance of 10^-rarity.
+pub(crate) fn one_in(rarity: f64) -> String {
+    match rarity {
+        r if r > 6.0 => "fewer than one in a million".to_owned(),
+        r => format!("one in {}", number(10_f64.powf(r).round())),
+    }
+}
+
 pub(crate) fn instant(micros: i64) -> String {
     DateTime::<Utc>::from_timestamp_micros(micros).map_or_else(
         || format!("{micros} µs"),
@@ -45,6 +53,14 @@ mod tests {
             texts,
             ["0", "93.1", "41", "8.235", "0.001235", "123457", "-2", "1.000e12", "1.000e-9", "0.3"]
         );
+    }
+
+    #[test]
+    fn chances_are_said_as_far_as_they_mean_something() {
+        let said = [2.0, 2.5, 6.0, 6.1, 60.0, f64::INFINITY].map(one_in);
+        let beyond = "fewer than one in a million";
+        assert_eq!(said[..3], ["one in 100", "one in 316", "one in 1000000"]);
+        assert_eq!(said[3..], [beyond; 3]);
     }
 
     #[test]

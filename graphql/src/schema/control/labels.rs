@@ -6,7 +6,8 @@ use async_graphql::dynamic::{
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
 use datasets::DatasetName;
-use engine::{Result, Role};
+use engine::{Error, Result, Role};
+use jobs::anomaly_labels::{AnomalyAt, label_anomaly};
 use jobs::labels::{Labelled, PairLabel, RowLabel, label_pairs, label_rows};
 
 use super::super::resolve::{argument, nullable, part, state, text_argument};
@@ -110,6 +111,64 @@ async fn pairs(context: &ResolverContext<'_>) -> Result<Labelled> {
     let pairs: Vec<PairLabel> = given.iter().map(pair).collect();
     let commit = label_pairs(&state.service().engine, who, &dataset(context)?, &pairs).await?;
     Ok(Labelled { commit, warnings: Vec::new() })
+}
+
+/// The mutation `labelAnomaly`.
+pub(crate) fn anomaly_field() -> Field {
+    Field::new("labelAnomaly", TypeRef::named(RESULT), |context| {
+        let inner = context.ctx;
+        nullable(inner, async move {
+            anomaly(&context).await.map(|labelled| Some(FieldValue::owned_any(labelled)))
+        })
+    })
+    .description(
+        "Says of the findings of a series that hold an instant that they are real, or no anomalies: the next run of the job \
+         anomalies learns from it how far its like must go to be told. Needs the role writer.",
+    )
+    .argument(InputValue::new("series", TypeRef::named_nn(TypeRef::STRING)))
+    .argument(
+        InputValue::new("at", TypeRef::named_nn(scalars::DATE_TIME))
+            .description("An instant within the finding, such as its `startedAt`."),
+    )
+    .argument(
+        InputValue::new("verdict", TypeRef::named_nn(TypeRef::STRING))
+            .description("`real`, also where nothing was found; `not_an_anomaly`; or `taken_back`, as if nothing had been said."),
+    )
+    .argument(
+        InputValue::new("source", TypeRef::named(TypeRef::STRING))
+            .description("The dataset that was looked at; metrics when absent."),
+    )
+    .argument(
+        InputValue::new("kind", TypeRef::named(TypeRef::STRING))
+            .description("Only findings of this kind; all when absent."),
+    )
+    .argument(InputValue::new("comment", TypeRef::named(TypeRef::STRING)))
+    .argument(
+        InputValue::new("dataset", TypeRef::named(TypeRef::STRING))
+            .description("The dataset that has the findings; anomalies when absent."),
+    )
+}
+
+async fn anomaly(context: &ResolverContext<'_>) -> Result<Labelled> {
+    let state = state(context.ctx)?;
+    let who = state.who(Role::Writer)?;
+    let text = |name: &str| text_argument(context, name);
+    let dataset = |name: &str, usual: &str| {
+        DatasetName::new(text(name).unwrap_or_else(|| usual.to_owned())).map_err(Error::from)
+    };
+    let at = text("at").unwrap_or_default();
+    let at = at
+        .parse()
+        .map_err(|_| bad_input(format!("labelAnomaly.at: expected an instant, found {at:?}")))?;
+    let of = AnomalyAt {
+        dataset: dataset("dataset", "anomalies")?,
+        source: dataset("source", "metrics")?,
+        series: text("series").unwrap_or_default(),
+        at,
+        kind: text("kind"),
+    };
+    let verdict = text("verdict").unwrap_or_default().to_lowercase().parse()?;
+    label_anomaly(&state.service().engine, who, &of, verdict, text("comment").as_deref()).await
 }
 
 type Fields = IndexMap<Name, Value>;

@@ -2,6 +2,8 @@
 //! MADs of all at once, then look at each series by itself. Pure numbers: no dataset and no run in sight,
 //! so that it can be tested and measured by itself.
 
+use std::collections::BTreeSet;
+
 use analysis::series::level_shift::{Scale, shifts};
 use analysis::series::missing::{gaps, stuck};
 use analysis::series::robust::{Baseline, excursions, sigma_floor};
@@ -14,7 +16,9 @@ use super::NAME;
 use super::baseline::{SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
 use super::joint::Flat;
-use super::params::Params;
+use super::labelled::{Labelled, PART_MIN};
+use super::params::{Level, Params};
+use super::shapes::shapes;
 use crate::series::{Tally, check_cancelled};
 
 /// Series with fewer samples than this have no usual.
@@ -32,6 +36,8 @@ pub(super) struct Found {
     pub(super) gpu_seconds: f64,
     /// Where series are looked at together, what is left of each.
     pub(super) flats: Vec<Flat>,
+    /// Those of its series that somebody spoke of.
+    pub(super) labelled: BTreeSet<String>,
 }
 
 struct Prepared {
@@ -43,11 +49,14 @@ struct Prepared {
 pub(super) fn detect(
     chunk: Vec<Series>,
     params: &Params,
+    labelled: &Labelled,
     execution: &Execution,
     pool: &rayon::ThreadPool,
 ) -> Result<Found> {
     let (tally, cleaned) = Tally::of(chunk, pool);
-    let mut found = Found { tally, ..Found::default() };
+    let spoken_of = cleaned.iter().map(|samples| &samples.name);
+    let spoken_of = spoken_of.filter(|name| labelled.has_words_on(name)).cloned().collect();
+    let mut found = Found { tally, labelled: spoken_of, ..Found::default() };
     let mut usable = Vec::with_capacity(cleaned.len());
     for samples in cleaned {
         match samples.values.len() {
@@ -61,14 +70,26 @@ pub(super) fn detect(
         usable.into_par_iter().map(prepare).collect()
     });
     let residuals: Vec<&[f64]> = prepared.iter().map(|one| &one.flat.residual[..]).collect();
-    let (baselines, work) = baselines(&residuals, params.window_samples, execution)?;
-    (found.device, found.kernel_seconds) = (work.device, work.seconds);
-    found.gpu_seconds = work.gpu_seconds;
+    let (baselines, mut work) = baselines(&residuals, params.window_samples, execution)?;
     check_cancelled(NAME, execution)?;
-    let per_series: Vec<Vec<Anomaly>> = pool.install(|| {
-        prepared.par_iter().zip(&baselines).map(|(one, usual)| look(one, usual, params)).collect()
+    let mut per_series: Vec<Vec<Anomaly>> = pool.install(|| {
+        let look = |(one, usual)| look(one, usual, params, labelled);
+        prepared.par_iter().zip(&baselines).map(look).collect()
     });
     found.with_season = prepared.iter().filter(|p| p.flat.season.is_some()).count() as u64;
+    if params.shapes {
+        for (one, known) in prepared.iter().zip(&mut per_series) {
+            check_cancelled(NAME, execution)?;
+            let subject = Subject { samples: &one.samples, season: one.flat.season, params };
+            let shapes = shapes(&subject, known, execution, &mut work)?;
+            let silence = shapes.silence.map(|why| (why, one.samples.name.clone()));
+            silence.into_iter().for_each(|(why, name)| found.tally.skipped.add(why, name));
+            known.extend(shapes.found.into_iter().filter(|found| is_asked(found, params)));
+            known.sort_by_key(|found| (found.started_at, found.ended_at));
+        }
+    }
+    (found.device, found.kernel_seconds) = (work.device, work.seconds);
+    found.gpu_seconds = work.gpu_seconds;
     found.anomalies = per_series.into_iter().flatten().collect();
     if params.joint {
         found.flats =
@@ -104,11 +125,41 @@ impl Found {
         self.kernel_seconds += other.kernel_seconds;
         self.gpu_seconds += other.gpu_seconds;
         self.flats.extend(other.flats);
+        self.labelled.extend(other.labelled);
     }
 }
 
-/// All anomalies of one series, in the order of their start.
-fn look(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> {
+/// All anomalies of one series, in the order of their start. Where somebody called real what was not found, with lower thresholds, as far
+/// as they must be.
+fn look(
+    prepared: &Prepared,
+    usual: &Baseline,
+    params: &Params,
+    labelled: &Labelled,
+) -> Vec<Anomaly> {
+    let name = &prepared.samples.name;
+    if !labelled.has_missed(name) {
+        return beyond(prepared, usual, params);
+    }
+    let part = |part: [f64; 2]| Params {
+        threshold: params.threshold * part[0],
+        shift_threshold: params.shift_threshold * part[1],
+        ..params.clone()
+    };
+    let least = Params { from: None, min_severity: Level::Low, ..part([PART_MIN; 2]) };
+    let all = beyond(prepared, usual, &least);
+    let needed = |is_shift: bool, threshold: f64| {
+        let of_kind = all.iter().filter(|found| (found.kind == Kind::LevelShift) == is_shift);
+        // As far below as it takes for it to be beyond.
+        let score = labelled.farthest(name, of_kind).unwrap_or(f64::INFINITY);
+        (score / threshold * 0.999).min(1.0)
+    };
+    let parts = [needed(false, params.threshold), needed(true, params.shift_threshold)];
+    beyond(prepared, usual, &part(parts))
+}
+
+/// All that is beyond the thresholds.
+fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> {
     let Prepared { samples, flat } = prepared;
     let residual = &flat.residual;
     let (window, rare, length) = (params.window_samples, params.rare_samples, residual.len());
@@ -137,10 +188,15 @@ fn look(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> 
     }
     anomalies.extend(gaps.into_iter().map(|gap| subject.missing(gap)));
     anomalies.extend(stuck(samples, params.stuck_samples).map(|run| subject.stuck(run)));
-    let from_us = params.from.map_or(i64::MIN, |from| from.timestamp_micros());
-    anomalies.retain(|a| a.ended_at >= from_us && a.level() >= params.min_severity);
+    anomalies.retain(|found| is_asked(found, params));
     anomalies.sort_by_key(|a| (a.started_at, a.ended_at));
     anomalies
+}
+
+/// Whether it is late and severe enough.
+pub(super) fn is_asked(found: &Anomaly, params: &Params) -> bool {
+    let from_us = params.from.map_or(i64::MIN, |from| from.timestamp_micros());
+    found.ended_at >= from_us && found.level() >= params.min_severity
 }
 
 /// Adds an outlier, unless it is the beginning of a level shift, seen from the old level.

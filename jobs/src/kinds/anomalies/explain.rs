@@ -1,6 +1,7 @@
 //! An anomaly in numbers and in words. A person who is woken by it must be able to tell from the one
 //! sentence what was seen, what was expected, and how sure that is.
 
+use analysis::series::discord::Discord;
 use analysis::series::level_shift::Shift;
 use analysis::series::missing::{Gap, Run};
 use analysis::series::online::{Aspect, Sight, Sighting};
@@ -8,7 +9,7 @@ use analysis::series::robust::Excursion;
 use analysis::series::{Samples, Span};
 
 use super::params::{Level, Params};
-use crate::series::words::{instant, number, severity};
+use crate::series::words::{instant, number, one_in, severity};
 
 /// What kind of anomaly it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub(super) enum Kind {
     Missing,
     Stuck,
     Joint,
+    Discord,
+    /// In several columns together.
+    Unlike,
     /// By the method that looks at samples as they come.
     Unusual(Aspect),
 }
@@ -61,6 +65,8 @@ impl Kind {
             Self::Missing => "missing",
             Self::Stuck => "stuck",
             Self::Joint => "joint",
+            Self::Discord => "discord",
+            Self::Unlike => "unlike",
             Self::Unusual(Aspect::Level) => "level",
             Self::Unusual(Aspect::Excursion) => "excursion",
             Self::Unusual(Aspect::Activity) => "activity",
@@ -167,6 +173,49 @@ impl Subject<'_> {
         };
         let limit = self.params.stuck_samples as f64;
         self.anomaly(Kind::Stuck, found, Some(observed), None, limit, explanation)
+    }
+
+    /// A shape of so many samples that comes but once: from when to when, and where it differs most; what is there and what the one most
+    /// like it says, and when that is.
+    pub(super) fn discord(
+        &self,
+        [started_at, ended_at, peak_at]: [i64; 3],
+        (observed, expected): (Option<f64>, Option<f64>),
+        found: &Discord,
+        samples: usize,
+        nearest_us: Option<i64>,
+    ) -> Anomaly {
+        let interval_us = self.samples.interval_us;
+        let nearest = match nearest_us {
+            None => String::new(),
+            Some(at) => format!(", which begin at {},", instant(at)),
+        };
+        let explanation = format!(
+            "the shape of the series from {} to {} comes but once: its {samples} samples are {} from those most like them{nearest} \
+             where {} is usual; {} such series has that by chance",
+            instant(started_at),
+            instant(ended_at),
+            number(found.distance),
+            number(found.usual_distance),
+            one_in(found.score),
+        );
+        // Ten times as rare as the limit is 90.
+        let rarer = 10_f64.powf(found.score - self.params.shape_score);
+        Anomaly {
+            series: self.samples.name.clone(),
+            kind: Kind::Discord,
+            started_at,
+            ended_at,
+            peak_at,
+            observed,
+            expected,
+            score: found.score,
+            severity: severity(rarer, 1.0),
+            samples: (found.end - found.start + 1) as i64,
+            interval_us,
+            season: self.season,
+            explanation,
+        }
     }
 
     fn anomaly(

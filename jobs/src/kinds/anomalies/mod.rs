@@ -7,9 +7,11 @@
 //! | `outlier`, `seasonal_outlier` | distance from the rolling median in robust standard deviations, after the season is taken out | [`robust`], [`deseasonalise`](analysis::series::deseasonalise) |
 //! | `level_shift` | medians of adjacent windows, placed by a cumulative sum | [`level_shift`] |
 //! | `missing`, `stuck` | silence, and a value that no longer moves | [`missing`] |
+//! | `discord`, where asked for | distance of a shape from the one most like it | [`shapes`] |
 //! | `joint`, where asked for | error of an autoencoder of all series of one interval | [`joint`] |
 //!
-//! Or, with the method [`online`], by what is kept of each series: a run reads what came since the run before.
+//! Or, with the method [`online`], by what is kept of each series: a run reads what came since the run before. The method [`columns`] looks
+//! at rows, or instants, in several columns together.
 //!
 //! What a series does all the time is no anomaly, however far from its median: see [`rarity`]. The rows
 //! of one source dataset are replaced together, those of the named series alone where some are named.
@@ -18,16 +20,25 @@
 //! looked at together, at most what the budget holds; `joint` keeps all of them, in a quarter of the budget.
 
 mod baseline;
+mod columns;
+#[cfg(test)]
+mod columns_tests;
 mod detect;
 mod explain;
 mod joint;
+#[cfg(test)]
+mod label_tests;
+mod labelled;
 #[cfg(test)]
 mod nab;
 mod online;
 mod output;
 mod params;
+mod shapes;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session};
@@ -36,12 +47,14 @@ use kernels::Execution;
 use serde_json::{Value, json};
 
 use detect::{Found, detect};
+use labelled::Labelled;
 pub use params::{Level, Method, Params};
 
+use crate::anomaly_labels;
 use crate::job::{Job, Outcome};
 use crate::parameters;
 use crate::run::context::RunContext;
-use crate::series::{SeriesSource, commit_series, replaces};
+use crate::series::{MeasureOf, SeriesSource, commit_series, replaces};
 
 /// The kind's name, and that of its output unless told otherwise.
 const NAME: &str = "anomalies";
@@ -84,6 +97,10 @@ impl Job for Anomalies {
         Ok(vec![Self::params(params)?.dataset])
     }
 
+    fn reads_where_there(&self, params: &Value) -> Result<Vec<DatasetName>> {
+        Self::params(params).map(|_| vec![anomaly_labels::spec().name])
+    }
+
     fn outputs(&self, params: &Value) -> Result<Vec<DatasetSpec>> {
         let params = Self::params(params)?;
         let state = (params.method == Method::Online).then(|| online::state_spec(params.state));
@@ -101,7 +118,7 @@ impl Job for Anomalies {
         params: &'a Value,
     ) -> BoxFuture<'a, Result<Vec<DatasetSpec>>> {
         Box::pin(async move {
-            source(&Self::params(params)?).check(session).await?;
+            check(session, &Self::params(params)?).await?;
             self.outputs(params)
         })
     }
@@ -117,20 +134,31 @@ impl Job for Anomalies {
     fn run<'a>(&'a self, ctx: &'a RunContext, params: &'a Value) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let params = Self::params(params)?;
+            let labelled = Arc::new(Labelled::read(ctx, &params).await?);
             if params.method == Method::Online {
-                return online::run(ctx, &params).await;
+                return online::run(ctx, &params, &labelled).await;
             }
+            check(ctx.session(), &params).await?;
             let source = source(&params);
             source.require_named(ctx).await?;
-            let mut found = find(ctx, &params, &source).await?;
+            let mut found = match params.method {
+                Method::Columns => columns::find(ctx, &params).await?,
+                _ => find(ctx, &params, &source, labelled.clone()).await?,
+            };
             let joint = match params.joint {
                 true => find_joint(ctx, &params, &mut found).await?,
                 false => Value::Null,
             };
+            let left_out = labelled.retain(&mut found.anomalies);
             let mut summary = summary(&params, &found);
             summary["joint"] = joint;
+            let is_there = |name: &str| {
+                found.labelled.contains(name)
+                    || !params.series.is_empty() && !params.series.iter().any(|of| of == name)
+            };
+            summary["labels"] = labelled.summary(left_out, is_there);
             let spec = output::spec(params.output.clone());
-            let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies)?;
+            let batch = output::batch(&spec, params.dataset.as_str(), &found.anomalies, &labelled)?;
             commit_series(ctx, spec, &source, &["series"], batch).await?;
             Ok(Outcome { summary })
         })
@@ -174,28 +202,58 @@ async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Res
     Ok(facts)
 }
 
+/// The series that are looked at; of the method columns the first column stands for all.
 fn source(params: &Params) -> SeriesSource<'_> {
+    let first = params.columns.first().map_or(params.value_column.as_str(), String::as_str);
     SeriesSource {
         job: NAME,
         dataset: &params.dataset,
         series_column: params.series_column.as_deref(),
         time_column: &params.time_column,
-        value_column: &params.value_column,
+        value_column: first,
         only: &params.series,
         from: None,
         to: params.to,
-        condition: None,
-        measure: None,
+        condition: params.condition.as_deref(),
+        measure: params.interval.map(|interval| MeasureOf { text: first, interval }),
     }
 }
 
+/// Fails with `BAD_INPUT` where a column is not there or of a wrong type, or a measure is none.
+async fn check(session: &Session, params: &Params) -> Result<()> {
+    let named = |error: Error| match params.method {
+        Method::Columns => Error::user(
+            error.code(),
+            error.to_string().replacen("\"value_column\"", "\"columns\"", 1).replacen(
+                "\"measure\"",
+                "\"columns\"",
+                1,
+            ),
+        ),
+        _ => error,
+    };
+    let of_first = source(params);
+    of_first.check(session).await.map_err(named)?;
+    for column in params.columns.iter().skip(1) {
+        let measure = params.interval.map(|interval| MeasureOf { text: column, interval });
+        let of_this = SeriesSource { value_column: column, measure, ..of_first.clone() };
+        of_this.check(session).await.map_err(named)?;
+    }
+    Ok(())
+}
+
 /// Reads chunk after chunk of series and looks at each on the numeric threads.
-async fn find(ctx: &RunContext, params: &Params, source: &SeriesSource<'_>) -> Result<Found> {
+async fn find(
+    ctx: &RunContext,
+    params: &Params,
+    source: &SeriesSource<'_>,
+    labelled: Arc<Labelled>,
+) -> Result<Found> {
     let mut stage = ctx.stage("detect");
     let mut all = Found::default();
     let asked = params.clone();
     let look = move |chunk, execution: &Execution, pool: &rayon::ThreadPool| {
-        detect(chunk, &asked, execution, pool)
+        detect(chunk, &asked, &labelled, execution, pool)
     };
     let add = |found| {
         all.add(found);

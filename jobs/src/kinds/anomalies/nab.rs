@@ -11,6 +11,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use kernels::{Execution, GpuPolicy};
 
 use super::detect::detect;
+use super::labelled::Labelled;
 use super::params::Params;
 use crate::series::evaluate::{Window, score_windows};
 use crate::testing::shared_data;
@@ -65,7 +66,8 @@ fn the_defaults_hit_most_labelled_windows_with_few_false_alarms() {
     let chunk: Vec<Series> = names.iter().map(|name| read_series(&root, name)).collect();
     let pool = rayon::ThreadPoolBuilder::new().build().unwrap();
     let execution = Execution { gpu: GpuPolicy::Off, ..Execution::default() };
-    let result = detect(chunk, &Params::default(), &execution, &pool).unwrap();
+    let result =
+        detect(chunk, &Params::default(), &Labelled::default(), &execution, &pool).unwrap();
     let time = |us| DateTime::from_timestamp_micros(us).unwrap();
     let found: Vec<Window> = result
         .anomalies

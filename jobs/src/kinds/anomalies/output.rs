@@ -7,6 +7,7 @@ use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 
 use super::explain::Anomaly;
+use super::labelled::Labelled;
 use crate::tables::columns::{column, of_sources, timestamps, with_unit};
 
 /// The spec of the output dataset.
@@ -18,7 +19,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         required(
             "kind",
             ColumnType::Text,
-            "outlier, seasonal_outlier, level_shift, missing, stuck or joint; of the method online level, excursion, \
+            "outlier, seasonal_outlier, level_shift, missing, stuck, discord, joint or unlike; of the method online level, excursion, \
              activity, drift, roughness, shape, missing or stuck",
         ),
         required("started_at", ColumnType::Timestamp, "First instant that is unusual"),
@@ -35,7 +36,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             required(
                 "score",
                 ColumnType::Float64,
-                "Signed distance from the usual, of the method online -log10 of how often that is; for missing the \
+                "Signed distance from the usual, of discord, unlike and the method online -log10 of how often that is; for missing the \
                  intervals without a value, for stuck the samples without a change",
             ),
             "robust standard deviations",
@@ -44,7 +45,7 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             required(
                 "severity",
                 ColumnType::Float64,
-                "0 at the threshold, 50 at twice, 90 at ten times it; of the method online where it is twice, ten times as rare",
+                "0 at the threshold, 50 at twice, 90 at ten times it; of discord, unlike and the method online where it is twice, ten times as rare",
             ),
             "0 to 100",
         ),
@@ -64,6 +65,12 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             "s",
         ),
         required("explanation", ColumnType::Text, "What was seen, what was expected, in words"),
+        column(
+            "label",
+            ColumnType::Text,
+            true,
+            "What a person says that it is: real, or not_an_anomaly of one that is more severe now; null where nobody spoke",
+        ),
     ];
     of_sources(
         name,
@@ -75,7 +82,12 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
 }
 
 /// The findings of one source as rows.
-pub(super) fn batch(spec: &DatasetSpec, source: &str, found: &[Anomaly]) -> Result<RecordBatch> {
+pub(super) fn batch(
+    spec: &DatasetSpec,
+    source: &str,
+    found: &[Anomaly],
+    labelled: &Labelled,
+) -> Result<RecordBatch> {
     let texts = |get: &dyn Fn(&Anomaly) -> String| {
         Arc::new(StringArray::from_iter_values(found.iter().map(get))) as ArrayRef
     };
@@ -105,6 +117,10 @@ pub(super) fn batch(spec: &DatasetSpec, source: &str, found: &[Anomaly]) -> Resu
                 "interval_seconds" => floats(&|a| Some(a.interval_us as f64 / 1e6)),
                 "season_seconds" => floats(&|a| a.season.map(|season| season.seconds())),
                 "explanation" => texts(&|a| a.explanation.clone()),
+                "label" => {
+                    let words = found.iter().map(|found| labelled.word(found));
+                    Arc::new(StringArray::from_iter(words))
+                }
                 other => {
                     return Err(Error::internal(format!(
                         "anomalies: no value for column {other:?}"

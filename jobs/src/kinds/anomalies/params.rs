@@ -1,6 +1,7 @@
 //! The parameters of `anomalies`.
 
-use analysis::series::Season;
+use analysis::outlying::COLUMNS_MAX;
+use analysis::series::{Season, Span};
 use chrono::{DateTime, Utc};
 use datasets::DatasetName;
 use engine::Result;
@@ -19,6 +20,8 @@ pub enum Method {
     Windows,
     /// Each value beside those before it, with what is known of them kept: a run reads what came since the run before.
     Online,
+    /// Each row beside all others of its series, in several columns together.
+    Columns,
 }
 
 /// What to look for, where.
@@ -29,8 +32,8 @@ pub struct Params {
     #[schemars(with = "String")]
     pub dataset: DatasetName,
     /// How to look: "windows" holds each value against those before and after it and reads everything in each run; "online" holds it
-    /// against those before it, reads only what came since the run before, and finds the same as if it had read all at once.
-    /// Default: windows.
+    /// against those before it, reads only what came since the run before, and finds the same as if it had read all at once; "columns"
+    /// holds each row against all others of its series, in several columns together. Default: windows.
     pub method: Method,
     /// Column that names the series; null makes the whole dataset one series. Default: series.
     pub series_column: Option<String>,
@@ -38,6 +41,19 @@ pub struct Params {
     pub time_column: String,
     /// Column with the value of a sample. Default: value.
     pub value_column: String,
+    /// With the method columns: columns of numbers that are looked at together, or, with an `interval`, measures of the rows of each, such
+    /// as "count(*)" or "avg(latency_ms)"; 1 to 64. Default: [].
+    pub columns: Vec<String>,
+    /// With the method columns: length of an interval, such as "1h", whose rows are looked at as one; null looks at each row. Default: null.
+    pub interval: Option<Span>,
+    /// With the method columns: only rows of which this is true, as it stands in SQL behind WHERE. Default: null.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// With the method columns: least rarity of a row to be reported, as -log10 of how many series without an unusual one have it by chance;
+    /// 0.5 to 8. Default: 2.
+    pub columns_score: f64,
+    /// With the method columns: all that the isolation forest draws at random follows from it. Default: 0.
+    pub columns_seed: u64,
     /// Only these series, by name; empty takes all. Default: [].
     pub series: Vec<String>,
     /// Report only what ends at or after this instant; earlier samples still serve as history. Default: null.
@@ -76,6 +92,14 @@ pub struct Params {
     pub joint_threshold: f64,
     /// All that the autoencoder draws at random follows from it. Default: 0.
     pub joint_seed: u64,
+    /// Whether shapes are looked at, too: what is like no other stretch of its series, though each value may be usual. It takes a time that
+    /// grows with the square of a series' samples; of more than 131072 nothing is said. Default: false.
+    pub shapes: bool,
+    /// Samples of such a stretch, 8 or more; null looks at those of the season, or of `window_samples` without one, and at a quarter of
+    /// them. Default: null.
+    pub shape_samples: Option<usize>,
+    /// Least rarity of a shape to be reported, as -log10 of how many series without an unusual one have it by chance; 0.5 to 8. Default: 2.
+    pub shape_score: f64,
     /// The season that is taken out first: "auto" tries a day and a week, "none", or its length, such
     /// as "12h". Default: auto.
     pub season: Season,
@@ -109,6 +133,11 @@ impl Default for Params {
             series_column: Some("series".into()),
             time_column: "at".into(),
             value_column: "value".into(),
+            columns: Vec::new(),
+            interval: None,
+            condition: None,
+            columns_score: 2.0,
+            columns_seed: 0,
             series: Vec::new(),
             from: None,
             to: None,
@@ -124,6 +153,9 @@ impl Default for Params {
             joint: false,
             joint_threshold: 6.0,
             joint_seed: 0,
+            shapes: false,
+            shape_samples: None,
+            shape_score: 2.0,
             season: Season::Auto,
             min_severity: Level::Low,
             output: dataset_name(NAME),
@@ -156,6 +188,22 @@ impl Params {
         if self.rare_samples == 0 {
             return Err(bad(NAME, "rare_samples", "expected 1 or more, found 0"));
         }
+        let rarities = [("shape_score", self.shape_score), ("columns_score", self.columns_score)];
+        if let Some((name, found)) = rarities.iter().find(|of| !(0.5..=8.0).contains(&of.1)) {
+            return Err(bad(NAME, name, format!("expected 0.5 to 8, found {found}")));
+        }
+        if let Some(samples) = self.shape_samples
+            && !(8..=65_536).contains(&samples)
+        {
+            let says = format!("expected 8 to 65536 samples, found {samples}");
+            return Err(bad(NAME, "shape_samples", says));
+        }
+        let is_set =
+            self.shape_samples.is_some() || self.shape_score != Self::default().shape_score;
+        if is_set && !self.shapes {
+            let says = "expected true beside `shape_samples` or `shape_score`: no shapes are looked at otherwise";
+            return Err(bad(NAME, "shapes", says));
+        }
         if !(0.5..=8.0).contains(&self.rarity) {
             let says = format!("expected 0.5 to 8, found {}", self.rarity);
             return Err(bad(NAME, "rarity", says));
@@ -173,34 +221,68 @@ impl Params {
 
     /// Fails for what the method knows nothing of: whoever sets it expects it to do something.
     fn check_method(&self) -> Result<()> {
+        use Method::{Columns, Online, Windows};
         let usual = Self::default();
-        let of_windows = [
-            ("series", self.series != usual.series),
-            ("to", self.to != usual.to),
-            ("window_samples", self.window_samples != usual.window_samples),
-            ("threshold", self.threshold != usual.threshold),
-            ("shift_threshold", self.shift_threshold != usual.shift_threshold),
-            ("rare_samples", self.rare_samples != usual.rare_samples),
-            ("joint", self.joint != usual.joint),
-            ("joint_threshold", self.joint_threshold != usual.joint_threshold),
-            ("joint_seed", self.joint_seed != usual.joint_seed),
-            ("season", self.season != usual.season),
+        let of: [(&str, bool, &[Method]); 24] = [
+            ("series", self.series != usual.series, &[Windows, Columns]),
+            ("to", self.to != usual.to, &[Windows, Columns]),
+            ("season", self.season != usual.season, &[Windows, Columns]),
+            ("value_column", self.value_column != usual.value_column, &[Windows, Online]),
+            ("gap_intervals", self.gap_intervals != usual.gap_intervals, &[Windows, Online]),
+            ("stuck_samples", self.stuck_samples != usual.stuck_samples, &[Windows, Online]),
+            ("window_samples", self.window_samples != usual.window_samples, &[Windows]),
+            ("threshold", self.threshold != usual.threshold, &[Windows]),
+            ("shift_threshold", self.shift_threshold != usual.shift_threshold, &[Windows]),
+            ("rare_samples", self.rare_samples != usual.rare_samples, &[Windows]),
+            ("joint", self.joint != usual.joint, &[Windows]),
+            ("joint_threshold", self.joint_threshold != usual.joint_threshold, &[Windows]),
+            ("joint_seed", self.joint_seed != usual.joint_seed, &[Windows]),
+            ("shapes", self.shapes != usual.shapes, &[Windows]),
+            ("shape_samples", self.shape_samples != usual.shape_samples, &[Windows]),
+            ("shape_score", self.shape_score != usual.shape_score, &[Windows]),
+            ("rarity", self.rarity != usual.rarity, &[Online]),
+            ("rest_samples", self.rest_samples != usual.rest_samples, &[Online]),
+            ("state", self.state != usual.state, &[Online]),
+            ("columns", self.columns != usual.columns, &[Columns]),
+            ("interval", self.interval != usual.interval, &[Columns]),
+            ("where", self.condition != usual.condition, &[Columns]),
+            ("columns_score", self.columns_score != usual.columns_score, &[Columns]),
+            ("columns_seed", self.columns_seed != usual.columns_seed, &[Columns]),
         ];
-        let of_online = [
-            ("rarity", self.rarity != usual.rarity),
-            ("rest_samples", self.rest_samples != usual.rest_samples),
-            ("state", self.state != usual.state),
-        ];
-        let (others, method, other) = match self.method {
-            Method::Windows => (&of_online[..], "windows", "online"),
-            Method::Online => (&of_windows[..], "online", "windows"),
-        };
-        match others.iter().find(|(_, is_set)| *is_set) {
+        let unknown = of.iter().find(|(_, is_set, of)| *is_set && !of.contains(&self.method));
+        if let Some((name, _, of)) = unknown {
+            let others: Vec<&str> = of.iter().map(|method| method.as_str()).collect();
+            let says = format!(
+                "method {} knows no such limit; it is of method {}",
+                self.method.as_str(),
+                others.join(" and ")
+            );
+            return Err(bad(NAME, name, says));
+        }
+        if self.method != Columns {
+            return Ok(());
+        }
+        let found = self.columns.len();
+        if !(1..=COLUMNS_MAX).contains(&found) {
+            let says = format!(
+                "expected 1 to {COLUMNS_MAX} columns of numbers, or measures beside an `interval`, found {found}"
+            );
+            return Err(bad(NAME, "columns", says));
+        }
+        let mut names = self.columns.iter().enumerate();
+        match names.find(|(at, name)| self.columns[..*at].contains(name)) {
+            Some((_, name)) => Err(bad(NAME, "columns", format!("{name:?} is there twice"))),
             None => Ok(()),
-            Some((name, _)) => {
-                let says = format!("method {method} knows no such limit; it is of method {other}");
-                Err(bad(NAME, name, says))
-            }
+        }
+    }
+}
+
+impl Method {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Windows => "windows",
+            Self::Online => "online",
+            Self::Columns => "columns",
         }
     }
 }

@@ -5,6 +5,7 @@ use kernels::{Execution, GpuPolicy};
 
 use super::detect::{Found, detect};
 use super::explain::{Anomaly, Kind};
+use super::labelled::Labelled;
 use super::params::{Level, Params};
 use crate::testing::Noise;
 
@@ -26,7 +27,7 @@ fn noisy(samples: usize, seed: u64) -> Vec<f64> {
 fn look(chunk: Vec<Series>, params: &Params) -> Found {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let execution = Execution { gpu: GpuPolicy::Off, ..Execution::default() };
-    detect(chunk, params, &execution, &pool).unwrap()
+    detect(chunk, params, &Labelled::default(), &execution, &pool).unwrap()
 }
 
 fn anomalies(values: Vec<f64>) -> Vec<Anomaly> {
@@ -240,4 +241,66 @@ fn a_chunk_gives_what_its_series_give_one_by_one() {
         chunk.into_iter().flat_map(|one| look(vec![one], &Params::default()).anomalies).collect();
     assert_eq!(together.len(), 9);
     assert_eq!(together, alone);
+}
+
+/// A day of 48 samples that repeats itself.
+fn days(samples: usize, seed: u64) -> Vec<f64> {
+    let mut noise = Noise::new(seed);
+    let of = |at: usize| {
+        let phase = at as f64 / 48.0 * std::f64::consts::TAU;
+        10.0 * phase.sin() + 4.0 * (2.0 * phase).cos()
+    };
+    (0..samples).map(|at| 50.0 + of(at) + 0.5 * noise.normal()).collect()
+}
+
+fn half_hourly(name: &str, values: Vec<f64>) -> Series {
+    let times = (0..values.len() as i64).map(|i| MONDAY_US + i * 30 * MINUTE_US).collect();
+    Series { name: name.into(), times, values }
+}
+
+#[test]
+fn a_shape_that_comes_but_once_is_found_where_it_is_asked_for() {
+    let mut values = days(2_000, 1);
+    // A day the other way round: each value is as usual.
+    values[1_008..1_056].reverse();
+    let params =
+        Params { shapes: true, season: Season::None, shape_samples: Some(48), ..Params::default() };
+    let found = look(vec![half_hourly("s", values.clone())], &params);
+    // Both of its ends are unlike any other night.
+    assert!((1..=2).contains(&found.anomalies.len()), "{:?}", found.anomalies);
+    let at = |at_us: i64| (at_us - MONDAY_US) / (30 * MINUTE_US);
+    for shape in &found.anomalies {
+        assert_eq!(shape.kind, Kind::Discord);
+        // Half a window more or less.
+        assert!(at(shape.started_at) < 1_056 + 24 && at(shape.ended_at) >= 1_008 - 24, "{shape:?}");
+        assert!((at(shape.started_at)..=at(shape.ended_at)).contains(&at(shape.peak_at)));
+        assert!(shape.score > 2.0 && shape.severity > 0.0 && shape.expected.is_some(), "{shape:?}");
+        assert!(shape.explanation.contains("comes but once"), "{}", shape.explanation);
+    }
+    let without = Params { season: Season::None, ..Params::default() };
+    assert_eq!(look(vec![half_hourly("s", values)], &without).anomalies, []);
+}
+
+#[test]
+fn of_shapes_of_noise_nothing_is_told_and_what_is_too_short_is_said() {
+    let params = Params { shapes: true, ..Params::default() };
+    let mut chunk: Vec<Series> =
+        (0..8).map(|seed| series(&format!("s{seed}"), noisy(3_000, seed))).collect();
+    chunk.push(half_hourly("days", days(2_000, 7)));
+    chunk.push(series("short", noisy(100, 3)));
+    let found = look(chunk, &params);
+    assert_eq!(found.anomalies, []);
+    let mut summary = serde_json::json!({});
+    found.tally.summarise(&mut summary);
+    let short = &summary["series_skipped"]["shapes: fewer than 12 of them"]["examples"];
+    assert_eq!(short, &serde_json::json!(["short"]), "{summary}");
+}
+
+#[test]
+fn a_spike_is_told_once_though_its_shape_comes_but_once_too() {
+    let mut values = noisy(3_000, 4);
+    values[1_500] = 90.0;
+    let found = look(vec![series("s", values)], &Params { shapes: true, ..Params::default() });
+    let kinds: Vec<Kind> = found.anomalies.iter().map(|a| a.kind).collect();
+    assert_eq!(kinds, [Kind::Outlier]);
 }

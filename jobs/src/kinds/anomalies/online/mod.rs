@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use analysis::series::online::Sighting;
+use analysis::series::online::{Options, Sighting};
 use analysis::series::{Series, clean};
 use datafusion::scalar::ScalarValue;
 use engine::{Code, Error, Result, WriteMode};
@@ -30,6 +30,7 @@ use serde_json::json;
 
 use super::detect::Found;
 use super::explain::sighted;
+use super::labelled::Labelled;
 use super::{NAME, POINT_BYTES, Params, output, source};
 use crate::job::Outcome;
 use crate::run::context::RunContext;
@@ -47,12 +48,14 @@ const NAMES_MAX: usize = 1_000;
 #[derive(Default)]
 struct Seen {
     known: Vec<(String, Known)>,
+    /// What `known` takes.
+    bytes: usize,
     /// Those that must be read from their first sample on.
     again: Vec<String>,
     tally: Tally,
 }
 
-pub(super) async fn run(ctx: &RunContext, params: &Params) -> Result<Outcome> {
+pub(super) async fn run(ctx: &RunContext, params: &Params, labelled: &Labelled) -> Result<Outcome> {
     let source = source(params);
     source.check(ctx.session()).await?;
     let mut stage = ctx.stage("watch");
@@ -65,7 +68,7 @@ pub(super) async fn run(ctx: &RunContext, params: &Params) -> Result<Outcome> {
         Reach::Nothing(version) => json!({ "from_version": version, "series_again": 0 }),
         Reach::All(why) => {
             let reader = source.read(ctx).await?;
-            let seen = look(ctx, params, &mut stage, reader, Arc::default(), None).await?;
+            let seen = look(ctx, params, &mut stage, reader, Arc::default(), Which::All).await?;
             known = seen.known.into_iter().collect();
             tally.merge(seen.tally);
             json!({ "all_because": why })
@@ -75,9 +78,8 @@ pub(super) async fn run(ctx: &RunContext, params: &Params) -> Result<Outcome> {
             again.extend(source.names_of(ctx, changes.removed).await?);
             let reader = source.read_of(ctx, changes.added).await?;
             let (shared, without) = (Arc::new(known), Arc::new(std::mem::take(&mut again)));
-            let found =
-                look(ctx, params, &mut stage, reader, shared.clone(), Some(without.clone()))
-                    .await?;
+            let which = Which::Without(without.clone());
+            let found = look(ctx, params, &mut stage, reader, shared.clone(), which).await?;
             known = Arc::unwrap_or_clone(shared);
             known.extend(found.known);
             again = Arc::unwrap_or_clone(without);
@@ -92,12 +94,14 @@ pub(super) async fn run(ctx: &RunContext, params: &Params) -> Result<Outcome> {
         known.extend(found.known);
         tally.merge(found.tally);
     }
-    let found = findings(params, &known, tally)?;
+    let mut found = findings(params, &known, tally)?;
+    let left_out = labelled.retain(&mut found.anomalies);
     stage.record.rows_out = found.anomalies.len() as u64;
     stage.facts(told.clone());
     stage.finish();
-    commit(ctx, params, &found, &known, version).await?;
+    commit(ctx, params, &found, labelled, &known, version).await?;
     let mut summary = super::summary(params, &found);
+    summary["labels"] = labelled.summary(left_out, |name| known.contains_key(name));
     summary["read"] = told;
     summary["series"] = known.len().into();
     Ok(Outcome { summary })
@@ -116,16 +120,7 @@ async fn read_again(
         false => names.iter().cloned().collect(),
     };
     let reader = SeriesSource { only: &few, ..source.clone() }.read(ctx).await?;
-    let (mut seen, names) = (Seen::default(), Arc::new(names));
-    let asked = params.clone();
-    let look = move |chunk: Vec<Series>, execution: &Execution, pool: &rayon::ThreadPool| {
-        let wanted = chunk.into_iter().filter(|series| names.contains(&series.name)).collect();
-        watch(wanted, &asked, &HashMap::new(), None, execution, pool)
-    };
-    let bytes_max = ctx.memory_budget_bytes() / 2;
-    let mut add = |more| seen.add(more, bytes_max);
-    reader.look(ctx, stage, (2 * POINT_BYTES, 0), None, look, &mut add).await?;
-    Ok(seen)
+    look(ctx, params, stage, reader, Arc::default(), Which::Only(Arc::new(names))).await
 }
 
 async fn look(
@@ -134,15 +129,16 @@ async fn look(
     stage: &mut Stage,
     reader: SeriesReader,
     known: Arc<HashMap<String, Known>>,
-    without: Option<Arc<BTreeSet<String>>>,
+    which: Which,
 ) -> Result<Seen> {
-    let rows_total = match without.is_none() {
-        true => ctx.input(&params.dataset)?.rows,
-        false => None,
+    let rows_total = match which {
+        Which::All => ctx.input(&params.dataset)?.rows,
+        Which::Without(_) | Which::Only(_) => None,
     };
     let (asked, mut seen) = (params.clone(), Seen::default());
-    let look = move |chunk: Vec<Series>, execution: &Execution, pool: &rayon::ThreadPool| {
-        watch(chunk, &asked, &known, without.as_deref(), execution, pool)
+    let look = move |mut chunk: Vec<Series>, execution: &Execution, pool: &rayon::ThreadPool| {
+        chunk.retain(|series| which.has(&series.name));
+        watch(chunk, &asked, &known, execution, pool)
     };
     let bytes_max = ctx.memory_budget_bytes() / 2;
     let mut add = |more| seen.add(more, bytes_max);
@@ -150,26 +146,42 @@ async fn look(
     Ok(seen)
 }
 
-impl Seen {
-    fn add(&mut self, more: Self, bytes_max: usize) -> Result<()> {
-        self.known.extend(more.known);
-        self.again.extend(more.again);
-        self.tally.merge(more.tally);
-        state::check_bytes(self.known.iter().map(|(_, known)| known), bytes_max)
+/// Series that are looked at.
+#[derive(Clone)]
+enum Which {
+    All,
+    Without(Arc<BTreeSet<String>>),
+    Only(Arc<BTreeSet<String>>),
+}
+
+impl Which {
+    fn has(&self, series: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Without(names) => !names.contains(series),
+            Self::Only(names) => names.contains(series),
+        }
     }
 }
 
-/// Goes on with each series of a chunk, but for those in `without`.
+impl Seen {
+    fn add(&mut self, more: Self, bytes_max: usize) -> Result<()> {
+        self.bytes += more.known.iter().map(|(_, known)| known.bytes()).sum::<usize>();
+        self.known.extend(more.known);
+        self.again.extend(more.again);
+        self.tally.merge(more.tally);
+        if self.bytes > bytes_max { Err(too_much(bytes_max)) } else { Ok(()) }
+    }
+}
+
+/// Goes on with each series of a chunk.
 fn watch(
     chunk: Vec<Series>,
     params: &Params,
     known: &HashMap<String, Known>,
-    without: Option<&BTreeSet<String>>,
     execution: &Execution,
     pool: &rayon::ThreadPool,
 ) -> Result<Seen> {
-    let wanted = |series: &Series| without.is_none_or(|names| !names.contains(&series.name));
-    let chunk: Vec<Series> = chunk.into_iter().filter(wanted).collect();
     let cleaned = pool.install(|| {
         let one = |series| clean(in_order(series));
         chunk.into_par_iter().map(one).collect::<Vec<_>>()
@@ -212,6 +224,7 @@ fn in_order(mut series: Series) -> Series {
 /// All findings, and what was read for them.
 fn findings(params: &Params, known: &HashMap<String, Known>, mut tally: Tally) -> Result<Found> {
     let from_us = params.from.map_or(i64::MIN, |from| from.timestamp_micros());
+    let warm_up_samples = Options::default().warm_up_samples;
     let mut found = Found::default();
     let sorted: BTreeMap<&String, &Known> = known.iter().collect();
     for (name, known) in sorted {
@@ -223,7 +236,7 @@ fn findings(params: &Params, known: &HashMap<String, Known>, mut tally: Tally) -
         found.anomalies[first..].sort_by_key(|a| (a.started_at, a.ended_at));
         if known.samples == 0 {
             tally.skipped.add("no values", name.clone());
-        } else if known.samples <= state::WARM_UP_SAMPLES {
+        } else if known.samples <= warm_up_samples {
             tally.skipped.add("no more than 150 samples so far", name.clone());
         }
     }
@@ -235,13 +248,14 @@ async fn commit(
     ctx: &RunContext,
     params: &Params,
     found: &Found,
+    labelled: &Labelled,
     known: &HashMap<String, Known>,
     version: engine::Version,
 ) -> Result<()> {
     let source = params.dataset.as_str();
     let own = || vec![("source".to_owned(), ScalarValue::from(source))];
     let spec = output::spec(params.output.clone());
-    let batch = output::batch(&spec, source, &found.anomalies)?;
+    let batch = output::batch(&spec, source, &found.anomalies, labelled)?;
     ctx.commit(spec, WriteMode::ReplacePartitions(own()), vec![batch]).await?;
     let spec = state_spec(params.state.clone());
     let read = ctx.input(&params.dataset)?.version;

@@ -23,8 +23,6 @@ use crate::tables::columns::{column, of_sources, texts};
 
 /// Counts up with whatever makes an earlier state another one than it would be now.
 pub(super) const REVISION: u32 = 1;
-/// What is said of values begins behind so many.
-pub(super) const WARM_UP_SAMPLES: u64 = 150;
 /// How well the state is packed: the least effort makes a tenth of it.
 const PACKED: i32 = 1;
 /// The most bytes that one series' state has unpacked.
@@ -101,26 +99,15 @@ impl Known {
         Ok(over)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.findings.len() + self.state.len()
-    }
-}
-
-/// Fails where what is known is more than that.
-pub(super) fn check_bytes<'a>(
-    known: impl Iterator<Item = &'a Known>,
-    bytes_max: usize,
-) -> Result<()> {
-    match known.map(Known::bytes).sum::<usize>() > bytes_max {
-        true => Err(too_much(bytes_max)),
-        false => Ok(()),
     }
 }
 
 fn options(params: &Params) -> WatchOptions {
     let usual = EpisodeOptions::default();
     WatchOptions {
-        detector: Options { warm_up_samples: WARM_UP_SAMPLES },
+        detector: Options::default(),
         episodes: EpisodeOptions {
             threshold: params.rarity,
             // As far below as it is by default.

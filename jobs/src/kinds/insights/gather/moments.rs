@@ -109,6 +109,7 @@ impl From<'_> {
             let kind = row.text("kind")?;
             let action = match kind {
                 "missing" | "stuck" => "look whether what sends the values still runs",
+                "unlike" => "look at the row, and say `wrong` or `known` if it is nothing",
                 "level_shift" => {
                     "ask what was changed then, and take it for the new usual if it is meant to stay"
                 }

@@ -1,0 +1,161 @@
+//! What people say of anomalies, and what the next run makes of it.
+
+#![allow(clippy::unwrap_used)]
+use analysis::Noise;
+use analysis::series::Series;
+use chrono::{DateTime, TimeDelta, Utc};
+use engine::{Engine, Principal, Result};
+use serde_json::{Value, json};
+
+use super::NAME;
+use crate::anomaly_labels::{AnomalyAt, AnomalyVerdict, label_anomaly};
+use crate::labels::Labelled;
+use crate::parameters::dataset_name;
+use crate::testing::{append, engine, rows, sampled, summary_of};
+
+const INTERVAL_S: i64 = 300;
+const SAMPLES: usize = 2_000;
+
+/// Noise, and so many deviations more at some samples.
+fn with(name: &str, seed: u64, more: &[(usize, f64)]) -> Series {
+    let mut noise = Noise::new(seed);
+    let mut values: Vec<f64> = (0..SAMPLES).map(|_| 50.0 + noise.normal()).collect();
+    more.iter().for_each(|(at, more)| values[*at] = 50.0 + more);
+    sampled(name, INTERVAL_S, values)
+}
+
+fn instant(sample: usize) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_767_225_600, 0).unwrap()
+        + TimeDelta::seconds(sample as i64 * INTERVAL_S)
+}
+
+async fn say(
+    engine: &Engine,
+    series: &str,
+    sample: usize,
+    verdict: AnomalyVerdict,
+) -> Result<Labelled> {
+    let of = AnomalyAt {
+        dataset: dataset_name("anomalies"),
+        source: dataset_name("metrics"),
+        series: series.to_owned(),
+        at: instant(sample),
+        kind: None,
+    };
+    label_anomaly(engine, &Principal::local(), &of, verdict, Some("seen")).await
+}
+
+/// Series, sample of the peak and label of each finding.
+async fn found(engine: &Engine) -> Vec<String> {
+    let sample = format!("CAST((date_part('epoch', peak_at) - 1767225600) / {INTERVAL_S} AS INT)");
+    rows(engine, &format!("SELECT series, {sample}, label FROM anomalies ORDER BY 1, 2")).await
+}
+
+#[tokio::test]
+async fn what_is_no_anomaly_is_not_told_again_until_somebody_takes_it_back() {
+    let engine = engine().await;
+    let some =
+        [with("a", 1, &[(700, 12.0), (1_200, 12.5), (1_700, 60.0)]), with("b", 2, &[(900, 12.0)])];
+    append(&engine, "metrics", &some).await;
+    for params in [json!({}), json!({ "method": "online" })] {
+        summary_of(&engine, NAME, params.clone()).await;
+        let before = found(&engine).await;
+        let first = before.first().unwrap().split(' ').nth(1).unwrap();
+        let (first, sample) = (format!("a {first} "), first.parse().unwrap());
+        assert!(before.contains(&first), "{params}: {before:?}");
+        say(&engine, "a", sample, AnomalyVerdict::NotAnAnomaly).await.unwrap();
+        let summary = summary_of(&engine, NAME, params.clone()).await;
+        let after = found(&engine).await;
+        assert!(!after.contains(&first), "{params}: {after:?}");
+        let others = |all: &[String]| all.iter().filter(|row| row.starts_with('b')).count();
+        assert_eq!(others(&after), others(&before), "{params}: {after:?}");
+        assert_eq!(summary["labels"]["words"], json!(1), "{summary}");
+        let left_out = summary["labels"]["findings_left_out"].as_u64().unwrap();
+        assert_eq!(before.len() - after.len(), left_out as usize, "{summary}");
+        if params == json!({}) {
+            // Its like of the same series goes with it, and what is far beyond stays.
+            assert_eq!(first, "a 700 ");
+            assert_eq!(after, ["a 1700 ", "b 900 "], "{before:?}");
+        }
+        // What is not there any more is labelled anew by what was said of it.
+        say(&engine, "a", sample, AnomalyVerdict::Real).await.unwrap();
+        summary_of(&engine, NAME, params.clone()).await;
+        let real = found(&engine).await;
+        assert!(real.contains(&format!("{first}real")), "{params}: {real:?}");
+        say(&engine, "a", sample, AnomalyVerdict::TakenBack).await.unwrap();
+        let summary = summary_of(&engine, NAME, params.clone()).await;
+        assert_eq!(found(&engine).await, before, "{params}");
+        assert_eq!(summary["labels"], Value::Null);
+    }
+    let said = rows(
+        &engine,
+        "SELECT DISTINCT series, verdict, comment, by, severity > 0 FROM anomaly_labels ORDER BY 2",
+    )
+    .await;
+    assert_eq!(
+        said,
+        [
+            "a not_an_anomaly seen local true",
+            "a real seen local true",
+            "a taken_back seen local true"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
+    let engine = engine().await;
+    let some = [
+        with("a", 1, &[(700, 4.9), (1_200, 40.0)]),
+        with("b", 2, &[(900, 4.9), (1_200, 40.0)]),
+        with("weak", 3, &[]),
+    ];
+    append(&engine, "metrics", &some).await;
+    summary_of(&engine, NAME, json!({})).await;
+    assert_eq!(found(&engine).await, ["a 1200 ", "b 1200 "]);
+    let said = say(&engine, "a", 700, AnomalyVerdict::Real).await.unwrap();
+    assert!(said.warnings[0].contains("half of its thresholds"), "{:?}", said.warnings);
+    // Nothing is there that half of a threshold finds; and of a series that there is not.
+    say(&engine, "weak", 100, AnomalyVerdict::Real).await.unwrap();
+    say(&engine, "gone", 100, AnomalyVerdict::Real).await.unwrap();
+    let summary = summary_of(&engine, NAME, json!({})).await;
+    assert_eq!(found(&engine).await, ["a 700 real", "a 1200 ", "b 1200 "], "{summary}");
+    let absent = json!({ "series": 1, "examples": ["gone"] });
+    assert_eq!(summary["labels"]["series_not_there"], absent);
+    let of_it = rows(&engine, "SELECT severity < 1 FROM anomalies WHERE label = 'real'").await;
+    assert_eq!(of_it, ["true"]);
+}
+
+#[tokio::test]
+async fn a_word_on_what_is_not_there_is_refused_with_what_was_meant() {
+    let engine = engine().await;
+    append(&engine, "metrics", &[with("requests", 1, &[(700, 12.0)])]).await;
+    let refusal = |series, sample, verdict| {
+        let said = say(&engine, series, sample, verdict);
+        async { said.await.unwrap_err().to_string() }
+    };
+    let says = refusal("requests", 700, AnomalyVerdict::NotAnAnomaly).await;
+    assert!(says.contains("anomalies has no finding that holds this instant"), "{says}");
+    summary_of(&engine, NAME, json!({})).await;
+    let says = refusal("request", 700, AnomalyVerdict::NotAnAnomaly).await;
+    assert!(says.contains("did you mean requests?"), "{says}");
+    let says = refusal("requests", 701, AnomalyVerdict::TakenBack).await;
+    assert!(says.contains("\"requests\" of metrics at 2026-01-03T10:25:00Z"), "{says}");
+    let long = "x".repeat(5_000);
+    let says = refusal(&long, 700, AnomalyVerdict::Real).await;
+    assert!(says.contains("series: expected at most 4096 bytes, found 5000"), "{says}");
+    let verdict = "fine".parse::<AnomalyVerdict>().unwrap_err().to_string();
+    assert!(verdict.contains("expected real, not_an_anomaly or taken_back"), "{verdict}");
+    // Of a kind that the finding is not.
+    let of = AnomalyAt {
+        dataset: dataset_name("anomalies"),
+        source: dataset_name("metrics"),
+        series: "requests".to_owned(),
+        at: instant(700),
+        kind: Some("level_shift".to_owned()),
+    };
+    let said =
+        label_anomaly(&engine, &Principal::local(), &of, AnomalyVerdict::NotAnAnomaly, None).await;
+    let says = said.unwrap_err().to_string();
+    assert!(says.contains("no finding of kind \"level_shift\""), "{says}");
+}
