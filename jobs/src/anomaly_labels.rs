@@ -1,6 +1,7 @@
 //! What people say of anomalies: rows of the dataset `anomaly_labels`, one for each time that somebody said so; of each finding, or stretch
 //! of time, the last one counts. The job `anomalies` learns from them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{Code, Engine, Error, Principal, Result, Session};
 
 use crate::definitions;
+use crate::kinds::anomalies::require_kind;
 use crate::parameters::dataset_name;
 use crate::run::record::now;
 use crate::series::microseconds;
@@ -155,9 +157,13 @@ pub async fn label_anomaly(
     let session = engine.session(who, &[]).await?;
     // What the asker may not see can't be labelled either.
     session.table(&of.source).await?;
+    of.kind.as_deref().map_or(Ok(()), require_kind)?;
     let mut about = findings(&session, of).await?;
-    if about.is_empty() {
-        about = said_before(&session, of).await?;
+    let before = said_before(&session, of).await?;
+    match about.is_empty() {
+        true => about = before,
+        // What was called real before anything was found is spoken of, too.
+        false => about.extend(before.into_iter().filter(|before| before.kind.is_empty())),
     }
     let mut warnings = Vec::new();
     if about.is_empty() {
@@ -229,11 +235,17 @@ async fn about(session: &Session, dataset: &DatasetName, of: &AnomalyAt) -> Resu
         instant("ended_at"),
         cast(ident("severity"), DataType::Float64),
     ];
-    let table = session.table(dataset).await?.filter(which)?.select(columns)?.distinct()?;
+    let mut table = session.table(dataset).await?.filter(which)?;
+    if *dataset == spec().name {
+        table = table.sort(vec![ident("at").sort(false, true)])?;
+    }
     let mut found = Vec::new();
-    for batch in session.collect(table.limit(0, Some(FINDINGS_MAX))?).await? {
+    for batch in session.collect(table.select(columns)?.limit(0, Some(FINDINGS_MAX))?).await? {
         found.extend(read(&batch)?);
     }
+    // Of what was spoken of more than once the newest, which came first.
+    let mut seen = HashSet::new();
+    found.retain(|of| seen.insert((of.started_us, of.kind.clone())));
     found.sort_by(|a, b| (a.started_us, &a.kind).cmp(&(b.started_us, &b.kind)));
     Ok(found)
 }

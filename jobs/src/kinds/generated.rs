@@ -38,7 +38,7 @@ async fn run(engine: &Engine, job: &str, params: Value) -> (RunRecord, Vec<Recor
     runner.shutdown().await;
     assert_eq!(record.state, RunState::Succeeded, "{:?}", record.error);
     let session = engine.session(&who, &[]).await.unwrap();
-    let output = record.outputs.last().unwrap();
+    let output = record.outputs.iter().rfind(|of| of.dataset.as_str() != "lead_lag").unwrap();
     let frame = session.table(&output.dataset).await.unwrap();
     let rows = session.collect(frame).await.unwrap();
     (record, rows)

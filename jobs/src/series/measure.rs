@@ -12,7 +12,7 @@ use super::{AT, ROWS, VALUE, microseconds};
 use crate::parameters::bad;
 
 /// Intervals are counted from here: 1970-01-05, a Monday.
-const ORIGIN_US: i64 = 4 * 86_400_000_000;
+pub(crate) const ORIGIN_US: i64 = 4 * 86_400_000_000;
 /// What it is called among the measures of its dataset.
 const NAME: &str = "computed_for_series";
 

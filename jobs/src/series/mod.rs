@@ -31,7 +31,7 @@ use futures::StreamExt;
 
 pub(crate) use decompose::{Decomposed, filled};
 pub(crate) use look::{Skipped, Tally, check_cancelled};
-pub(crate) use measure::{MeasureOf, read_measure};
+pub(crate) use measure::{MeasureOf, ORIGIN_US, read_measure};
 pub use params::EmptyAs;
 pub(crate) use params::{check_count, check_grid, check_measure, series_params};
 pub(crate) use regular::{BUCKETS_MIN, Empty, Regular, is_about};

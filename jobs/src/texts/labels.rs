@@ -15,6 +15,7 @@ use engine::{
 use futures::StreamExt;
 use models::LABEL_BYTES_MAX;
 
+use crate::anomaly_labels;
 use crate::parameters::dataset_name;
 use crate::run::record::now;
 use crate::tables::columns::{column, timestamps};
@@ -255,7 +256,7 @@ pub async fn follow_rename(
     to: &DatasetName,
 ) -> Result<u64> {
     let mut rows = 0;
-    for spec in [labels_spec(), pairs_spec()] {
+    for spec in [labels_spec(), pairs_spec(), anomaly_labels::spec()] {
         let session = engine.session(who, &[]).await?;
         if !session.catalog().has(&spec.name)? {
             continue;

@@ -7,10 +7,8 @@
 //!
 //! Cost: reads every row once, sorted. Memory: the table of one series, eight times over, in half of the budget.
 
-use std::sync::Arc;
-
 use analysis::outlying::{Contribution, Evidence, Options, Outlying, Silence, outlying, prepare};
-use analysis::series::{Samples, Season, deseasonalise};
+use analysis::series::{Samples, Season, Span, deseasonalise};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
 use datafusion::logical_expr::{Expr, cast, ident};
@@ -28,7 +26,7 @@ use super::{NAME, source};
 use crate::run::context::RunContext;
 use crate::run::stage::Stage;
 use crate::series::words::{instant, number, one_in, severity};
-use crate::series::{AT, MeasureOf, SERIES, read_measure};
+use crate::series::{AT, MeasureOf, SERIES, check_instant, read_measure};
 use crate::tables::columns::texts;
 
 /// Rows of one series, at most.
@@ -99,7 +97,10 @@ async fn frame(ctx: &RunContext, params: &Params) -> Result<DataFrame> {
     let (rows, series, at) = source.rows(ctx).await?;
     let name = |column: usize| format!("column_{column}");
     let columns = params.columns.iter().enumerate();
-    let order = vec![ident(SERIES).sort(true, false), ident(AT).sort(true, false)];
+    // Rows of one instant by their values: the forest draws by place.
+    let by = [SERIES.to_owned(), AT.to_owned()];
+    let by = by.into_iter().chain((0..params.columns.len()).map(name));
+    let order: Vec<_> = by.map(|name| ident(name).sort(true, false)).collect();
     let Some(interval) = params.interval else {
         let values = columns
             .map(|(at, column)| cast(ident(column.as_str()), DataType::Float64).alias(name(at)));
@@ -141,6 +142,7 @@ impl Table {
                 let before = std::mem::replace(self, next);
                 whole.extend((!before.times.is_empty()).then_some(before));
             }
+            check_instant(NAME, name, times.value(row))?;
             self.times.push(times.value(row));
             let value = |of: &&arrow::array::Float64Array| {
                 if of.is_valid(row) { of.value(row) } else { f64::NAN }
@@ -151,8 +153,13 @@ impl Table {
     }
 
     /// The same without what each column does every day or week, where rows are of intervals.
-    fn deseasonalised(&self, width: usize, interval_us: i64, season: Season) -> Vec<f64> {
-        let mut values = self.values.clone();
+    fn deseasonalised(
+        &self,
+        width: usize,
+        interval_us: i64,
+        season: Season,
+    ) -> (Vec<f64>, Vec<Option<Span>>) {
+        let (mut values, mut seasons) = (self.values.clone(), vec![None; width]);
         for column in 0..width {
             let of_column = || self.values.iter().skip(column).step_by(width);
             let is_there: Vec<bool> = of_column().map(|value| value.is_finite()).collect();
@@ -165,12 +172,13 @@ impl Table {
                 interval_us,
             };
             let flat = deseasonalise(&samples, season);
+            seasons[column] = flat.season;
             if flat.season.is_some() {
                 let left = rows.iter().zip(flat.residual);
                 left.for_each(|(row, left)| values[row * width + column] = left);
             }
         }
-        values
+        (values, seasons)
     }
 }
 
@@ -189,26 +197,33 @@ fn told(table: Table, params: &Params, execution: &Execution) -> Result<Found> {
     found.labelled.insert(table.series.clone());
     let span = table.times.last().zip(table.times.first()).map_or(0, |(last, first)| last - first);
     let usual_us = span / (table.times.len() as i64 - 1).max(1);
-    let interval_us = params.interval.map_or(usual_us.max(1), analysis::series::Span::micros);
-    let values = match params.interval {
-        Some(_) => Arc::new(table.deseasonalised(width, interval_us, params.season)),
-        None => Arc::new(table.values.clone()),
+    let interval_us = params.interval.map_or(usual_us.max(1), Span::micros);
+    let is_missing = |value: &&f64| !value.is_finite();
+    found.tally.cleaning.values_missing = table.values.iter().filter(is_missing).count() as u64;
+    let (values, seasons) = match params.interval {
+        Some(_) => table.deseasonalised(width, interval_us, params.season),
+        None => (table.values.clone(), vec![None; width]),
     };
-    let mut silent = |silence: Silence| {
-        let why = match silence {
-            Silence::Few { .. } => "fewer than 64 rows that have all values",
-            Silence::Constant => "no column varies enough",
-            Silence::Shape => "no columns",
-        };
-        found.tally.skipped.add(why, table.series.clone());
+    found.with_season = u64::from(seasons.iter().any(Option::is_some));
+    crate::series::check_cancelled(NAME, execution)?;
+    let silent = |silence: Silence| match silence {
+        Silence::Few { .. } => "fewer than 64 rows that have all values",
+        Silence::Constant => "no column varies enough",
+        Silence::Shape => "no columns",
     };
     let prepared = match prepare(&values, width) {
         Ok(prepared) => prepared,
         Err(silence) => {
-            silent(silence);
+            found.tally.skipped.add(silent(silence), table.series);
             return Ok(found);
         }
     };
+    if !prepared.dropped.is_empty() {
+        found.tally.skipped.add(
+            "with columns that vary too little, of which nothing is said",
+            table.series.clone(),
+        );
+    }
     let (rows, kept) = (table.times.len(), prepared.kept.len());
     let mut isolation = vec![f64::NAN; rows];
     let view = MatrixView::new(&prepared.values, rows, kept)?;
@@ -228,11 +243,15 @@ fn told(table: Table, params: &Params, execution: &Execution) -> Result<Found> {
     match all {
         Ok(all) => {
             let told = by_instant(all, &table.times);
-            let of = |(outlying, others)| anomaly(&table, &outlying, others, params, interval_us);
+            let of = |(outlying, others): (Outlying, usize)| {
+                let first = outlying.contributions.first();
+                let season = first.and_then(|first| seasons[first.column]);
+                Anomaly { season, ..anomaly(&table, &outlying, others, params, interval_us) }
+            };
             let all = told.into_iter().map(of);
             found.anomalies = all.filter(|found| super::detect::is_asked(found, params)).collect();
         }
-        Err(silence) => silent(silence),
+        Err(silence) => found.tally.skipped.add(silent(silence), table.series),
     }
     (found.device, found.kernel_seconds) = (work.device, work.seconds);
     found.gpu_seconds = work.gpu_seconds;

@@ -17,7 +17,7 @@ use super::baseline::{SHORT_SCALE, baselines};
 use super::explain::{Anomaly, Kind, Subject};
 use super::joint::Flat;
 use super::labelled::{Labelled, PART_MIN};
-use super::params::{Level, Params};
+use super::params::Params;
 use super::shapes::shapes;
 use crate::series::{Tally, check_cancelled};
 
@@ -129,41 +129,55 @@ impl Found {
     }
 }
 
-/// All anomalies of one series, in the order of their start. Where somebody called real what was not found, with lower thresholds, as far
-/// as they must be.
+/// All anomalies of one series, in the order of their start. Where somebody called real what was not found, it is among them where half
+/// of a threshold finds it, and so is its like: thresholds are as far down as it takes.
 fn look(
     prepared: &Prepared,
     usual: &Baseline,
     params: &Params,
     labelled: &Labelled,
 ) -> Vec<Anomaly> {
-    let name = &prepared.samples.name;
-    if !labelled.has_missed(name) {
-        return beyond(prepared, usual, params);
+    if !labelled.has_missed(&prepared.samples.name) {
+        return beyond(prepared, usual, params, params);
     }
-    let part = |part: [f64; 2]| Params {
-        threshold: params.threshold * part[0],
-        shift_threshold: params.shift_threshold * part[1],
+    let part = |[outliers, shifts]: [f64; 2]| Params {
+        threshold: params.threshold * outliers,
+        shift_threshold: params.shift_threshold * shifts,
         ..params.clone()
     };
-    let least = Params { from: None, min_severity: Level::Low, ..part([PART_MIN; 2]) };
-    let all = beyond(prepared, usual, &least);
+    // Whatever is there, however often.
+    let all = Params { rare_samples: 1, ..part([PART_MIN; 2]) };
+    let mut missed = beyond(prepared, usual, &all, params);
+    missed.retain(|found| labelled.is_missed(found));
     let needed = |is_shift: bool, threshold: f64| {
-        let of_kind = all.iter().filter(|found| (found.kind == Kind::LevelShift) == is_shift);
-        // As far below as it takes for it to be beyond.
-        let score = labelled.farthest(name, of_kind).unwrap_or(f64::INFINITY);
-        (score / threshold * 0.999).min(1.0)
+        let is_meant = |found: &&Anomaly| match found.kind {
+            Kind::LevelShift => is_shift,
+            Kind::Outlier | Kind::SeasonalOutlier => !is_shift,
+            _ => false,
+        };
+        let scores = missed.iter().filter(is_meant).map(|found| found.score.abs());
+        scores.max_by(f64::total_cmp).map_or(1.0, |score| (score / threshold).clamp(PART_MIN, 1.0))
     };
     let parts = [needed(false, params.threshold), needed(true, params.shift_threshold)];
-    beyond(prepared, usual, &part(parts))
+    let mut found = beyond(prepared, usual, &part(parts), params);
+    for missed in missed {
+        let is_there = |other: &Anomaly| {
+            other.started_at <= missed.ended_at && missed.started_at <= other.ended_at
+        };
+        if !found.iter().any(is_there) {
+            found.push(missed);
+        }
+    }
+    found.sort_by_key(|found| (found.started_at, found.ended_at));
+    found
 }
 
-/// All that is beyond the thresholds.
-fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly> {
+/// All that is beyond the thresholds of `params`, as severe as it is by those that were `asked` for.
+fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params, asked: &Params) -> Vec<Anomaly> {
     let Prepared { samples, flat } = prepared;
     let residual = &flat.residual;
     let (window, rare, length) = (params.window_samples, params.rare_samples, residual.len());
-    let subject = Subject { samples, season: flat.season, params };
+    let subject = Subject { samples, season: flat.season, params: asked };
     let floor = sigma_floor(&samples.values, residual);
     let profile = |at: usize| samples.values[at] - residual[at];
 
@@ -188,7 +202,7 @@ fn beyond(prepared: &Prepared, usual: &Baseline, params: &Params) -> Vec<Anomaly
     }
     anomalies.extend(gaps.into_iter().map(|gap| subject.missing(gap)));
     anomalies.extend(stuck(samples, params.stuck_samples).map(|run| subject.stuck(run)));
-    anomalies.retain(|found| is_asked(found, params));
+    anomalies.retain(|found| is_asked(found, asked));
     anomalies.sort_by_key(|a| (a.started_at, a.ended_at));
     anomalies
 }

@@ -56,6 +56,34 @@ pub(super) struct Subject<'a> {
 }
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 14] = [
+        Self::Outlier,
+        Self::SeasonalOutlier,
+        Self::LevelShift,
+        Self::Missing,
+        Self::Stuck,
+        Self::Joint,
+        Self::Discord,
+        Self::Unlike,
+        Self::Unusual(Aspect::Level),
+        Self::Unusual(Aspect::Excursion),
+        Self::Unusual(Aspect::Activity),
+        Self::Unusual(Aspect::Drift),
+        Self::Unusual(Aspect::Roughness),
+        Self::Unusual(Aspect::Shape),
+    ];
+
+    /// That which stands so in rows.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// All as they stand in rows.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().map(Self::as_str)
+    }
+
     /// As it stands in rows.
     pub(super) fn as_str(self) -> &'static str {
         match self {

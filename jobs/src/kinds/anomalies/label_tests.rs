@@ -122,8 +122,23 @@ async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
     assert_eq!(found(&engine).await, ["a 700 real", "a 1200 ", "b 1200 "], "{summary}");
     let absent = json!({ "series": 1, "examples": ["gone"] });
     assert_eq!(summary["labels"]["series_not_there"], absent);
-    let of_it = rows(&engine, "SELECT severity < 1 FROM anomalies WHERE label = 'real'").await;
-    assert_eq!(of_it, ["true"]);
+    let of_it = rows(&engine, "SELECT severity FROM anomalies WHERE label = 'real'").await;
+    assert_eq!(of_it, ["0.0"]);
+    // Taken back, though it is found by now.
+    say(&engine, "a", 700, AnomalyVerdict::TakenBack).await.unwrap();
+    summary_of(&engine, NAME, json!({})).await;
+    assert_eq!(found(&engine).await, ["a 1200 ", "b 1200 "]);
+}
+
+#[tokio::test]
+async fn what_is_called_real_is_told_however_often_its_like_comes() {
+    let engine = engine().await;
+    // So many of four deviations that they are usual.
+    let many: Vec<(usize, f64)> = (1..30).map(|at| (at * 60, 4.2)).collect();
+    append(&engine, "metrics", &[with("a", 1, &many)]).await;
+    say(&engine, "a", 600, AnomalyVerdict::Real).await.unwrap();
+    summary_of(&engine, NAME, json!({})).await;
+    assert!(found(&engine).await.contains(&"a 600 real".to_owned()));
 }
 
 #[tokio::test]
@@ -154,6 +169,13 @@ async fn a_word_on_what_is_not_there_is_refused_with_what_was_meant() {
         at: instant(700),
         kind: Some("level_shift".to_owned()),
     };
+    let none = AnomalyAt { kind: Some("odd".to_owned()), ..of.clone() };
+    let said = label_anomaly(&engine, &Principal::local(), &none, AnomalyVerdict::Real, None).await;
+    let says = said.unwrap_err().to_string();
+    assert!(
+        says.contains("kind: expected one of outlier, seasonal_outlier, level_shift"),
+        "{says}"
+    );
     let said =
         label_anomaly(&engine, &Principal::local(), &of, AnomalyVerdict::NotAnAnomaly, None).await;
     let says = said.unwrap_err().to_string();

@@ -18,15 +18,17 @@ use engine::{Code, Error, Result};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::explain::Anomaly;
+use super::explain::{Anomaly, Kind};
 use super::{NAME, Params};
 use crate::anomaly_labels::{self, AnomalyVerdict};
 use crate::run::context::RunContext;
 use crate::series::microseconds;
 use crate::tables::columns::texts;
 
-/// Words on one dataset that are minded at most.
-const WORDS_MAX: usize = 1_000_000;
+/// Words on one dataset that are minded: the newest.
+const WORDS_MAX: usize = 100_000;
+/// Of the memory budget they take at most this part.
+const BUDGET_PART: usize = 8;
 /// The least part of a threshold that a stretch which somebody calls real is looked at with.
 pub(super) const PART_MIN: f64 = 0.5;
 /// Intervals that what was found may be beside a stretch which somebody calls real.
@@ -37,8 +39,10 @@ const EXAMPLES_MAX: usize = 20;
 /// What was said of one finding, or of a stretch of time.
 #[derive(Clone, Debug, PartialEq)]
 struct Said {
-    /// Empty where nothing was found.
-    kind: String,
+    /// How many words were said after it.
+    nth: usize,
+    /// The [`family`] of the finding; empty where nothing was found.
+    kind: &'static str,
     started_us: i64,
     ended_us: i64,
     verdict: AnomalyVerdict,
@@ -51,8 +55,10 @@ pub(super) struct Labelled {
     said: HashMap<String, Vec<Said>>,
     /// Numbers of series and kinds that were spoken of.
     series: BTreeMap<String, usize>,
-    kinds: BTreeMap<String, usize>,
+    kinds: BTreeMap<&'static str, usize>,
     factors: Factors,
+    /// Words that are not minded, because more came since than are.
+    older: usize,
 }
 
 impl Labelled {
@@ -71,19 +77,19 @@ impl Labelled {
             cast(ident("verdict"), DataType::Utf8),
             cast(ident("severity"), DataType::Float64),
         ];
-        let order = ["at", "series", "kind", "started_at"].map(|name| ident(name).sort(true, true));
+        // The newest first.
+        let order =
+            ["at", "series", "kind", "started_at"].map(|name| ident(name).sort(false, true));
         let frame = session.table(&name).await?.filter(of_source)?.sort(order.into())?;
         let mut rows = session.stream(frame.select(columns)?).await?;
-        let (mut last, mut read) = (BTreeMap::new(), 0);
+        let (mut last, mut read, mut bytes) = (BTreeMap::new(), 0, 0);
+        let bytes_max = ctx.memory_budget_bytes() / BUDGET_PART;
         while let Some(batch) = rows.next().await.transpose()? {
             ctx.check()?;
+            let before = read;
             read += batch.num_rows();
-            if read > WORDS_MAX {
-                let says = format!(
-                    "{NAME}: {name} has more than {WORDS_MAX} words on {}: delete those of long ago",
-                    params.dataset
-                );
-                return Err(Error::user(Code::ResourcesExhausted, says));
+            if before >= WORDS_MAX {
+                continue;
             }
             let (series, kinds, verdicts) =
                 (texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 4)?);
@@ -91,19 +97,37 @@ impl Labelled {
             let (started, ended) = (instants(2), instants(3));
             let severity = batch.column(5).as_primitive::<Float64Type>();
             for row in 0..batch.num_rows() {
+                let nth = before + row;
+                if nth >= WORDS_MAX {
+                    break;
+                }
+                bytes += series.value(row).len() + size_of::<(String, Said)>() * 2;
+                if bytes > bytes_max {
+                    let says = format!(
+                        "{NAME}: the words of {name} on {} take more than {} MiB, an eighth of the memory budget: raise it",
+                        params.dataset,
+                        bytes_max >> 20
+                    );
+                    return Err(Error::user(Code::ResourcesExhausted, says));
+                }
                 let said = Said {
-                    kind: kinds.value(row).to_owned(),
+                    nth,
+                    kind: family(kinds.value(row)),
                     started_us: started.value(row),
                     ended_us: ended.value(row),
                     verdict: verdicts.value(row).parse()?,
                     severity: severity.is_valid(row).then(|| severity.value(row)),
                 };
-                let of = (series.value(row).to_owned(), said.kind.clone(), said.started_us);
-                last.insert(of, said);
+                let of = (series.value(row).to_owned(), said.kind, said.started_us);
+                last.entry(of).or_insert(said);
             }
         }
-        let all = last.into_iter().map(|((series, ..), said)| (series, said));
-        Ok(Self::of(all.filter(|(_, said)| said.verdict != AnomalyVerdict::TakenBack)))
+        let of = move || {
+            let all = last.into_iter().map(|((series, ..), said)| (series, said));
+            let all = all.filter(|(_, said)| said.verdict != AnomalyVerdict::TakenBack);
+            Ok(Self { older: read.saturating_sub(WORDS_MAX), ..Self::of(all) })
+        };
+        ctx.compute(of).await
     }
 
     fn of(all: impl Iterator<Item = (String, Said)>) -> Self {
@@ -113,7 +137,7 @@ impl Labelled {
             let next = labelled.series.len();
             let number = *labelled.series.entry(series.clone()).or_insert(next);
             let next = labelled.kinds.len();
-            let kind = *labelled.kinds.entry(said.kind.clone()).or_insert(next);
+            let kind = *labelled.kinds.entry(said.kind).or_insert(next);
             let verdict = match said.verdict {
                 AnomalyVerdict::Real => Verdict::Real,
                 _ => Verdict::Not,
@@ -123,19 +147,20 @@ impl Labelled {
             lessons.extend(said.severity.map(lesson));
             labelled.said.entry(series).or_default().push(said);
         }
-        // A threshold comes down by what is found below it alone: what was found is above it.
-        let options = Options { factor_min: 1.0, ..Options::default() };
+        // A threshold comes down by what is found below it alone: what was found is above it. What is no anomaly is none however severe.
+        let options =
+            Options { factor_min: 1.0, factor_max: 2.0 * RATIO_MAX, ..Options::default() };
         labelled.factors = thresholds(&lessons, &options);
         labelled
     }
 
     /// What was said of a finding: the last word on one that it overlaps.
     fn said_of(&self, anomaly: &Anomaly) -> Option<&Said> {
-        let kind = anomaly.kind.as_str();
+        let kind = family(anomaly.kind.as_str());
         let is_of =
             |said: &&Said| (said.kind == kind || said.kind.is_empty()) && said.is_near(anomaly);
-        // Of several the one that began last: a finding that grew is still the one.
-        self.said.get(&anomaly.series)?.iter().filter(is_of).max_by_key(|said| said.started_us)
+        // The newest has the least number.
+        self.said.get(&anomaly.series)?.iter().filter(is_of).min_by_key(|said| said.nth)
     }
 
     /// Whether it is told.
@@ -147,7 +172,8 @@ impl Labelled {
             }
             _ => {}
         }
-        let Some(kind) = self.kinds.get(anomaly.kind.as_str()) else { return true };
+        let kind = family(anomaly.kind.as_str());
+        let Some(kind) = self.kinds.get(kind) else { return true };
         let factor = match self.series.get(&anomaly.series) {
             Some(series) => self.factors.of(*series, *kind),
             None => self.factors.of_kind(*kind),
@@ -180,21 +206,17 @@ impl Labelled {
         said.is_some_and(|said| said.iter().any(Said::is_missed))
     }
 
-    /// The greatest of what was found in stretches that were called real though nothing was found.
-    pub(super) fn farthest<'a>(
-        &self,
-        series: &str,
-        found: impl Iterator<Item = &'a Anomaly>,
-    ) -> Option<f64> {
-        let said = self.said.get(series)?;
-        let is_meant = |found: &&Anomaly| {
+    /// Whether a finding is in a stretch that was called real though nothing was found.
+    pub(super) fn is_missed(&self, found: &Anomaly) -> bool {
+        let kind = family(found.kind.as_str());
+        let said = self.said.get(&found.series);
+        said.is_some_and(|said| {
             said.iter().any(|said| {
                 said.is_missed()
-                    && (said.kind.is_empty() || said.kind == found.kind.as_str())
+                    && (said.kind.is_empty() || said.kind == kind)
                     && said.is_near(found)
             })
-        };
-        found.filter(is_meant).map(|found| found.score.abs()).max_by(f64::total_cmp)
+        })
     }
 
     /// What the summary says of it; null where nothing was said.
@@ -208,6 +230,7 @@ impl Labelled {
             "words": self.said.values().map(Vec::len).sum::<usize>(),
             "findings_left_out": left_out,
             "series_not_there": { "series": absent.len(), "examples": examples },
+            "older_left_out": self.older,
         })
     }
 }
@@ -227,16 +250,28 @@ impl Said {
     }
 }
 
+/// The most that a finding is beyond its threshold: what is beyond that is alike.
+const RATIO_MAX: f64 = 1e4;
+
 /// How far beyond its threshold a finding of that severity is.
 fn ratio(severity: f64) -> f64 {
-    1.0 / (1.0 - severity.clamp(0.0, 99.99) / 100.0)
+    1.0 / (1.0 - severity.clamp(0.0, 100.0) / 100.0).max(1.0 / RATIO_MAX)
+}
+
+/// Kinds that one finding may have one after the other: a series shows its day by and by, and an episode has the aspect that is rarest.
+fn family(kind: &str) -> &'static str {
+    let Some(kind) = Kind::named(kind) else { return "" };
+    match kind {
+        Kind::Outlier | Kind::SeasonalOutlier => "outlier",
+        Kind::Unusual(_) => "unusual",
+        kind => kind.as_str(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kinds::anomalies::explain::Kind;
 
     fn found(series: &str, kind: Kind, at: i64, severity: f64) -> Anomaly {
         Anomaly {
@@ -257,11 +292,12 @@ mod tests {
     }
 
     fn labelled(words: &[(&str, &str, i64, AnomalyVerdict, Option<f64>)]) -> Labelled {
-        let said = |&(series, kind, at, verdict, severity): &(&str, &str, i64, _, _)| {
-            let (kind, ended_us) = (kind.to_owned(), at + 10);
-            (series.to_owned(), Said { kind, started_us: at, ended_us, verdict, severity })
-        };
-        Labelled::of(words.iter().map(said))
+        let said =
+            |(nth, &(series, kind, at, verdict, severity)): (usize, &(&str, &str, i64, _, _))| {
+                let (kind, ended_us) = (family(kind), at + 10);
+                (series.to_owned(), Said { nth, kind, started_us: at, ended_us, verdict, severity })
+            };
+        Labelled::of(words.iter().enumerate().map(said))
     }
 
     #[test]
@@ -297,19 +333,34 @@ mod tests {
     }
 
     #[test]
-    fn of_what_was_missed_the_farthest_near_it_counts() {
+    fn what_was_missed_is_near_a_stretch_that_was_called_real() {
         let of = labelled(&[("a", "", 100, AnomalyVerdict::Real, None)]);
         assert!(of.has_missed("a") && !of.has_missed("b"));
-        let all = [
-            found("a", Kind::Outlier, 80, 0.0),
-            found("a", Kind::Outlier, 120, 10.0),
-            found("a", Kind::Outlier, 121, 90.0),
-        ];
-        let farthest = of.farthest("a", all.iter()).unwrap();
-        assert!((farthest - 6.0 / 0.9).abs() < 1e-9, "{farthest}");
-        assert_eq!(of.farthest("b", all.iter()), None);
+        // From 100 to 110, and two intervals of 5 beside it.
+        let is_missed = |series: &str, at| of.is_missed(&found(series, Kind::Outlier, at, 0.0));
+        assert_eq!([79, 80, 120, 121].map(|at| is_missed("a", at)), [false, true, true, false]);
+        assert!(!is_missed("b", 100));
         assert_eq!(of.summary(0, |_| false)["series_not_there"]["examples"], json!(["a"]));
         assert_eq!(Labelled::default().summary(0, |_| false), Value::Null);
+    }
+
+    #[test]
+    fn of_several_words_the_last_one_counts_and_kinds_of_one_finding_are_one() {
+        use AnomalyVerdict::{NotAnAnomaly, Real};
+        // The newest first.
+        let of = labelled(&[
+            ("a", "seasonal_outlier", 0, NotAnAnomaly, Some(60.0)),
+            ("a", "outlier", 5, Real, Some(20.0)),
+            ("b", "excursion", 0, NotAnAnomaly, Some(99.999)),
+        ]);
+        assert!(!of.is_told(&found("a", Kind::Outlier, 5, 60.0)));
+        let unusual = |aspect| found("b", Kind::Unusual(aspect), 500, 99.5);
+        use analysis::series::online::Aspect;
+        assert!(!of.is_told(&unusual(Aspect::Drift)) && !of.is_told(&unusual(Aspect::Shape)));
+        assert!(of.is_told(&found("b", Kind::Outlier, 0, 10.0)));
+        let all = ["outlier", "level_shift", "missing", "drift", "unlike", "discord", "joint"];
+        assert!(all.iter().all(|kind| !family(kind).is_empty()));
+        assert_eq!((family("level"), family("shape"), family("none")), ("unusual", "unusual", ""));
     }
 
     #[test]

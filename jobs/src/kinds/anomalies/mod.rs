@@ -202,6 +202,17 @@ async fn find_joint(ctx: &RunContext, params: &Params, found: &mut Found) -> Res
     Ok(facts)
 }
 
+/// Fails with `BAD_INPUT` where no finding is of that kind.
+pub(crate) fn require_kind(name: &str) -> Result<()> {
+    if explain::Kind::names().any(|kind| kind == name) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    let names: Vec<&str> = explain::Kind::names().collect();
+    let says = format!("kind: expected one of {}, found {shown:?}", names.join(", "));
+    Err(Error::user(Code::BadInput, says))
+}
+
 /// The series that are looked at; of the method columns the first column stands for all.
 fn source(params: &Params) -> SeriesSource<'_> {
     let first = params.columns.first().map_or(params.value_column.as_str(), String::as_str);

@@ -93,7 +93,7 @@ pub struct Params {
     /// All that the autoencoder draws at random follows from it. Default: 0.
     pub joint_seed: u64,
     /// Whether shapes are looked at, too: what is like no other stretch of its series, though each value may be usual. It takes a time that
-    /// grows with the square of a series' samples; of more than 131072 nothing is said. Default: false.
+    /// grows with the square of a series' intervals; of more than 131072 nothing is said. Default: false.
     pub shapes: bool,
     /// Samples of such a stretch, 8 or more; null looks at those of the season, or of `window_samples` without one, and at a quarter of
     /// them. Default: null.

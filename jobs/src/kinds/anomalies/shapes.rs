@@ -48,8 +48,10 @@ pub(super) fn shapes(
 ) -> Result<Shapes> {
     let (samples, params) = (subject.samples, subject.params);
     let silent = |why| Ok(Shapes { silence: Some(why), ..Shapes::default() });
-    if samples.values.len() > SAMPLES_MAX {
-        return silent("shapes: more than 131072 samples");
+    let span =
+        samples.times.last().zip(samples.times.first()).map_or(0, |(last, first)| last - first);
+    if span / samples.interval_us.max(1) >= SAMPLES_MAX as i64 {
+        return silent("shapes: more than 131072 intervals");
     }
     let regular = Regular::of(samples.clone(), None, SAMPLES_MAX, Empty::Missing);
     let Ok(regular) = regular else {
@@ -57,7 +59,10 @@ pub(super) fn shapes(
     };
     let mut found: Vec<Of> = Vec::new();
     let (mut why, mut is_judged) = (None, false);
-    for window in lengths(subject, params, regular.interval_us) {
+    let lengths = lengths(subject, params, regular.interval_us);
+    // By chance one of several lengths has it as many times as often.
+    let more = (lengths.len() as f64).log10();
+    for window in lengths {
         if regular.values.len() <= window {
             why = Some(Silence::Short);
             continue;
@@ -67,14 +72,17 @@ pub(super) fn shapes(
         work.seconds += profile.stats.seconds;
         if profile.stats.device.device != Device::Cpu {
             work.gpu_seconds += profile.stats.seconds;
+            work.device = Some(profile.stats.device.clone());
         }
         let distances = known_windows(&regular.values, window, profile.profile.distances());
         let of = Profile { values: &values, window, distances: &distances };
         let neighbour = |at| profile.profile.neighbour(at);
-        match discords(&of, neighbour, &Options { score_min: params.shape_score }) {
+        match discords(&of, neighbour, &Options { score_min: params.shape_score + more }) {
             Ok(new) => {
                 is_judged = true;
-                found.extend(new.into_iter().map(|discord| Of { discord, samples: window }));
+                let less = |of: Discord| Discord { score: of.score - more, ..of };
+                let of = |discord| Of { discord: less(discord), samples: window };
+                found.extend(new.into_iter().map(of));
             }
             Err(silence) => why = Some(silence),
         }

@@ -7,13 +7,14 @@ use analysis::series::rows::put_means;
 use analysis::series::{Series, Span};
 
 use super::extent::Cohort;
+use crate::series::ORIGIN_US;
 
 /// A cohort on its grid.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
     /// Names of the rows.
     pub(super) series: Vec<String>,
-    /// Number of the first bucket: its start is this times the interval since 1970.
+    /// Number of the first bucket: its start is so many intervals after the origin of all intervals.
     pub(super) first_bucket: i64,
     pub(super) interval: Span,
     /// Buckets in a row.
@@ -27,8 +28,8 @@ pub(super) struct Grid {
 impl Grid {
     /// An empty grid for `cohort`.
     pub(super) fn new(cohort: &Cohort, interval: Span) -> Self {
-        let first_bucket = cohort.first_us.div_euclid(interval.micros());
-        let last_bucket = cohort.last_us.div_euclid(interval.micros());
+        let bucket = |at_us: i64| (at_us - ORIGIN_US).div_euclid(interval.micros());
+        let (first_bucket, last_bucket) = (bucket(cohort.first_us), bucket(cohort.last_us));
         let buckets = usize::try_from(last_bucket - first_bucket + 1).unwrap_or(0);
         Self {
             series: cohort.series.clone(),
@@ -48,7 +49,7 @@ impl Grid {
 
     /// The start of a bucket, in microseconds since 1970.
     pub(super) fn start_us(&self, bucket: usize) -> i64 {
-        (self.first_bucket + bucket as i64) * self.interval.micros()
+        ORIGIN_US + (self.first_bucket + bucket as i64) * self.interval.micros()
     }
 
     /// Puts series into their rows, with zeros between and behind their samples where they are so. A series comes once.
@@ -56,14 +57,21 @@ impl Grid {
         let rows: HashMap<&str, usize> =
             self.series.iter().enumerate().map(|(row, name)| (name.as_str(), row)).collect();
         let mut counts = Vec::new();
+        // What divides the time before the origin has the same intervals from 1970 on.
+        let shift_us = ORIGIN_US.rem_euclid(self.interval.micros());
+        let first = self.first_bucket + (ORIGIN_US - shift_us) / self.interval.micros();
         for series in chunk {
             if let Some(&row) = rows.get(series.name.as_str()) {
+                let shifted = (shift_us > 0).then(|| Series {
+                    times: series.times.iter().map(|at_us| at_us - shift_us).collect(),
+                    ..series.clone()
+                });
+                let series = shifted.as_ref().unwrap_or(series);
                 let row = &mut self.values[row * self.buckets..(row + 1) * self.buckets];
-                self.samples +=
-                    put_means(series, self.interval.micros(), self.first_bucket, row, &mut counts);
+                self.samples += put_means(series, self.interval.micros(), first, row, &mut counts);
                 if let (true, Some(first_us)) = (is_zero, series.times.first()) {
-                    let first = first_us.div_euclid(self.interval.micros()) - self.first_bucket;
-                    let begun = row.iter_mut().skip(usize::try_from(first).unwrap_or(0));
+                    let begun = first_us.div_euclid(self.interval.micros()) - first;
+                    let begun = row.iter_mut().skip(usize::try_from(begun).unwrap_or(0));
                     begun.filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
                 }
             }
@@ -101,6 +109,20 @@ mod tests {
         assert_eq!(row, [Some(2.0), None, None, Some(7.0)]);
         assert!(grid.values[4..7].iter().all(|v| v.is_nan()));
         assert_eq!(grid.values[7..], [9.0]);
+    }
+
+    #[test]
+    fn weeks_begin_on_mondays_as_those_of_measures_do() {
+        let second = |s: i64| s * 1_000_000;
+        // 2026-01-05 is a Monday.
+        let monday = second(1_767_571_200);
+        let week = second(7 * 86_400);
+        let cohort =
+            Cohort { series: vec!["a".into()], first_us: monday, last_us: monday + 2 * week - 1 };
+        let mut grid = Grid::new(&cohort, "1w".parse().unwrap());
+        let times = vec![monday, monday + week - 1, monday + week];
+        grid.place(&[Series { name: "a".into(), times, values: vec![1.0, 3.0, 7.0] }], false);
+        assert_eq!((grid.start_us(0), grid.values), (monday, vec![2.0, 7.0]));
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) async fn commit(
 ) -> Result<Value> {
     let mut stage = ctx.stage("leads");
     let names = names(found);
-    let edges = edges(found, &names);
+    let edges = edges(found, &names, params);
     let (nodes, asked) = (names.len(), edges.clone());
     let graph = move || {
         lead_graph(nodes, &asked, &Options::default())
@@ -119,7 +119,10 @@ pub(super) async fn commit(
         .map(|leader| json!({ "series": names.get(leader.node), "followers": leader.followers }))
         .collect();
     let direct = leads.iter().filter(|lead| lead.through.is_none()).count();
-    Ok(json!({ "pairs": leads.len(), "direct": direct, "leaders": first }))
+    let beyond = found.len().saturating_sub(EDGES_MAX);
+    Ok(
+        json!({ "pairs": leads.len(), "direct": direct, "leaders": first, "pairs_left_out": beyond }),
+    )
 }
 
 /// The series of the pairs, in order, each with its number.
@@ -132,11 +135,16 @@ fn names(found: &[Correlation]) -> BTreeMap<&str, usize> {
 }
 
 /// The strongest pairs, each with the lag at which it agrees best.
-fn edges(found: &[Correlation], names: &BTreeMap<&str, usize>) -> Vec<Edge> {
+fn edges(found: &[Correlation], names: &BTreeMap<&str, usize>, params: &Params) -> Vec<Edge> {
     let of = |pair: &Correlation| {
         let at_once = (0.0, pair.coefficient, pair.p);
         let (lag, r, p) = match pair.lag {
-            Some(lag) if !(pair.coefficient.abs() >= lag.coefficient.abs()) => {
+            // What may be chance leads nowhere.
+            Some(lag)
+                if !(pair.coefficient.abs() >= lag.coefficient.abs())
+                    && lag.coefficient.abs() >= params.min_coefficient
+                    && lag.q.unwrap_or(lag.p) <= params.max_q =>
+            {
                 (lag.samples as f64, lag.coefficient, lag.p)
             }
             _ => at_once,

@@ -85,7 +85,7 @@ impl Job for Correlate {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn parameters_schema(&self) -> Value {

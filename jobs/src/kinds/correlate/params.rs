@@ -245,6 +245,9 @@ impl Params {
                 format!("expected 1 to {PAIRS_MOST}, found {}", self.pairs_max),
             ));
         }
+        if self.leads == self.output {
+            return Err(bad(NAME, "leads", "expected another dataset than `output`"));
+        }
         self.check_sources()?;
         check_times(NAME, self.from, self.to)
     }

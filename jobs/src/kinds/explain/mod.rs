@@ -55,6 +55,10 @@ impl Job for Explain {
         "says which values of which columns carry the change of a measure between two periods"
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }
