@@ -114,6 +114,10 @@ test-online: ## 1,000 histories of samples that come in parts, late, doubled and
 bench-exports: ## exports of 10 million model calls to each format, read back by others, beside DuckDB's COPY (a quiet machine)
 	benches/exports.sh
 
+.PHONY: bench-scale
+bench-scale: ## forecasts, anomalies and explanations of 10 million values each, beside statsforecast, pandas and stumpy (a quiet machine)
+	benches/scale.sh
+
 .PHONY: bench-detectors
 bench-detectors: ## how well the job `anomalies` tells NAB's labelled windows, beside isolation forests, discords and a moving z-score
 	benches/detectors.sh
