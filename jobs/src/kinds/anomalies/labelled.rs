@@ -33,6 +33,8 @@ const BUDGET_PART: usize = 8;
 pub(super) const PART_MIN: f64 = 0.5;
 /// Intervals that what was found may be beside a stretch which somebody calls real.
 const BESIDE: i64 = 2;
+/// So many series of a kind must have been spoken of for the others of the kind to learn from it.
+const SERIES_MIN: usize = 3;
 /// Series of words that are not there, in the summary.
 const EXAMPLES_MAX: usize = 20;
 
@@ -57,6 +59,8 @@ pub(super) struct Labelled {
     series: BTreeMap<String, usize>,
     kinds: BTreeMap<&'static str, usize>,
     factors: Factors,
+    /// Kinds of which enough series were spoken of.
+    learnt: BTreeSet<&'static str>,
     /// Words that are not minded, because more came since than are.
     older: usize,
 }
@@ -133,11 +137,13 @@ impl Labelled {
     fn of(all: impl Iterator<Item = (String, Said)>) -> Self {
         let mut labelled = Self::default();
         let mut lessons = Vec::new();
+        let mut spoken_of: BTreeMap<&'static str, BTreeSet<usize>> = BTreeMap::new();
         for (series, said) in all {
             let next = labelled.series.len();
             let number = *labelled.series.entry(series.clone()).or_insert(next);
             let next = labelled.kinds.len();
             let kind = *labelled.kinds.entry(said.kind).or_insert(next);
+            spoken_of.entry(said.kind).or_default().insert(number);
             let verdict = match said.verdict {
                 AnomalyVerdict::Real => Verdict::Real,
                 _ => Verdict::Not,
@@ -151,6 +157,8 @@ impl Labelled {
         let options =
             Options { factor_min: 1.0, factor_max: 2.0 * RATIO_MAX, ..Options::default() };
         labelled.factors = thresholds(&lessons, &options);
+        let learnt = spoken_of.into_iter().filter(|(_, series)| series.len() >= SERIES_MIN);
+        labelled.learnt = learnt.map(|(kind, _)| kind).collect();
         labelled
     }
 
@@ -172,11 +180,12 @@ impl Labelled {
             }
             _ => {}
         }
-        let kind = family(anomaly.kind.as_str());
-        let Some(kind) = self.kinds.get(kind) else { return true };
+        let name = family(anomaly.kind.as_str());
+        let Some(kind) = self.kinds.get(name) else { return true };
         let factor = match self.series.get(&anomaly.series) {
             Some(series) => self.factors.of(*series, *kind),
-            None => self.factors.of_kind(*kind),
+            None if self.learnt.contains(name) => self.factors.of_kind(*kind),
+            None => 1.0,
         };
         factor <= 1.0 || ratio(anomaly.severity) >= factor
     }
@@ -314,7 +323,7 @@ mod tests {
         // Other kinds and series.
         assert!(is_told("a", Kind::LevelShift, 0, 10.0));
         assert!(is_told("b", Kind::Outlier, 0, 60.0));
-        let mut all = vec![found("a", Kind::Outlier, 0, 60.0), found("b", Kind::Outlier, 0, 20.0)];
+        let mut all = vec![found("a", Kind::Outlier, 0, 60.0), found("b", Kind::Outlier, 0, 0.1)];
         assert_eq!((of.retain(&mut all), all.len()), (1, 1));
         assert_eq!(Labelled::default().retain(&mut all), 0);
     }

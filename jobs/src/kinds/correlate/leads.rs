@@ -175,7 +175,8 @@ fn leads<'a>(names: &[&'a str], edges: &[Edge], graph: &LeadGraph) -> Vec<Lead<'
             lag: edge.lag.abs() as i64,
             coefficient: edge.r,
             p: edge.p,
-            residual: sign * placed.residual,
+            // No −0.
+            residual: sign * placed.residual + 0.0,
             through: placed.through.map(|chain| names[chain.through]),
             component: leader.component,
             times: [leader.time, follower.time],
