@@ -156,7 +156,10 @@ pub async fn label_anomaly(
     }
     let session = engine.session(who, &[]).await?;
     // What the asker may not see can't be labelled either.
-    session.table(&of.source).await?;
+    require_series(&session, of).await?;
+    if of.dataset.as_str() != "anomalies" {
+        session.table(&of.dataset).await?;
+    }
     of.kind.as_deref().map_or(Ok(()), require_kind)?;
     let mut about = findings(&session, of).await?;
     let before = said_before(&session, of).await?;
@@ -201,6 +204,31 @@ pub async fn label_anomaly(
     ];
     let commit = append(engine, who, &spec(), columns, "label anomaly").await?;
     Ok(Labelled { commit, warnings })
+}
+
+/// Fails where the dataset has a column `series` in which nothing is called that. Of others it is the next run that says so.
+async fn require_series(session: &Session, of: &AnomalyAt) -> Result<()> {
+    let table = session.table(&of.source).await?;
+    if !table.schema().has_column_with_unqualified_name("series") {
+        return Ok(());
+    }
+    let series = || cast(ident("series"), DataType::Utf8);
+    let same = table.clone().filter(series().eq(lit(of.series.as_str())))?;
+    let same = session.collect(same.select(vec![series()])?.limit(0, Some(1))?).await?;
+    if same.iter().any(|batch| batch.num_rows() > 0) {
+        return Ok(());
+    }
+    let some = table.select(vec![series().alias("name")])?.distinct()?;
+    let some = session.collect(some.limit(0, Some(SERIES_COMPARED))?).await?;
+    let some = some.iter().map(|batch| texts(batch, 0)).collect::<Result<Vec<_>>>()?;
+    let shown: String = of.series.chars().take(80).collect();
+    // A dataset that is one series is called by its own name.
+    if of.series == of.source.as_str() {
+        return Ok(());
+    }
+    let near = definitions::meant(&shown, some.iter().flat_map(|texts| texts.iter().flatten()));
+    let says = format!("series {shown:?}: {} has none of that name{near}", of.source);
+    Err(Error::user(Code::NotFound, says))
 }
 
 /// The findings that hold the instant.

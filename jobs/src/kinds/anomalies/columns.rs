@@ -291,12 +291,12 @@ fn anomaly(
     let named = named.take(NAMED).filter(|(at, of)| *at == 0 || of.share >= PART_MIN);
     let column = |(_, of): (usize, &Contribution)| {
         // Its own distance, or that from what the others say, whichever is farther.
-        let (far, from) = match of.given_others.abs() > of.deviation.abs() {
-            true => (of.given_others, " from what the other columns say"),
-            false => (of.deviation, ""),
+        let (far, what) = match of.given_others.abs() > of.deviation.abs() {
+            true => (of.given_others, "what the other columns say"),
+            false => (of.deviation, "that"),
         };
         format!(
-            "{} {} (usually {}, {} robust standard deviations {}{from})",
+            "{} {} (usually {}; {} robust standard deviations {} {what})",
             params.columns[of.column],
             number(observed(of)),
             number(usual(of)),

@@ -69,7 +69,7 @@ async fn a_row_whose_columns_do_not_go_together_is_found_and_told() {
     let is_like = "calls calls unlike true 1500 true true 60.0 ";
     assert!(found.len() == 1 && found[0].starts_with(is_like), "{found:?}");
     for part in [
-        "cost 6.5 (usually 4.972, 30.42 robust standard deviations above from what the other columns say)",
+        "cost 6.5 (usually 4.972; 30.42 robust standard deviations above what the other columns say)",
         "tokens 850 (usually 996.4",
         "fewer than one in a million such tables has such a row by chance",
         "its columns do not go together as elsewhere among 4000 rows",
@@ -149,7 +149,10 @@ async fn what_can_not_be_looked_at_is_refused_by_its_name() {
         (json!({ "columns": ["cost"], "interval": "1h" }), "\"columns\": "),
         (json!({ "columns": ["count(*)"] }), "\"columns\": dataset calls has no column"),
         (json!({ "value_column": "cost" }), "it is of method windows and online"),
-        (json!({ "threshold": 3 }), "method columns knows no such limit; it is of method windows"),
+        (
+            json!({ "threshold": 3 }),
+            "method columns knows no such parameter; it is of method windows",
+        ),
         (json!({ "method": "windows" }), "it is of method columns"),
         (json!({ "columns_score": 9 }), "\"columns_score\": expected 0.5 to 8, found 9"),
         (json!({ "where": "cots > 1" }), "\"where\""),

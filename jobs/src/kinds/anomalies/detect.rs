@@ -148,7 +148,9 @@ fn look(
     // Whatever is there, however often.
     let all = Params { rare_samples: 1, ..part([PART_MIN; 2]) };
     let mut missed = beyond(prepared, usual, &all, params);
-    missed.retain(|found| labelled.is_missed(found));
+    missed.retain(|found| found.kind == Kind::LevelShift && labelled.is_missed(found));
+    missed.extend(missed_outliers(prepared, usual, &all, params, labelled));
+    missed.retain(|found| is_asked(found, params));
     let needed = |is_shift: bool, threshold: f64| {
         let is_meant = |found: &&Anomaly| match found.kind {
             Kind::LevelShift => is_shift,
@@ -170,6 +172,30 @@ fn look(
     }
     found.sort_by_key(|found| (found.started_at, found.ended_at));
     found
+}
+
+/// What is beyond the thresholds within the stretches that somebody called real.
+fn missed_outliers(
+    prepared: &Prepared,
+    usual: &Baseline,
+    params: &Params,
+    asked: &Params,
+    labelled: &Labelled,
+) -> Vec<Anomaly> {
+    let Prepared { samples, flat } = prepared;
+    let subject = Subject { samples, season: flat.season, params: asked };
+    let floor = sigma_floor(&samples.values, &flat.residual);
+    let is_near = |at_us: &i64| labelled.is_in_missed(&samples.name, *at_us, samples.interval_us);
+    let near: Vec<f64> = samples
+        .times
+        .iter()
+        .zip(&flat.residual)
+        .map(|(at_us, left)| if is_near(at_us) { *left } else { f64::NAN })
+        .collect();
+    let found = excursions(&near, usual, floor, params.window_samples, params.threshold);
+    let expected = |at: usize| samples.values[at] - flat.residual[at] + usual.median[at];
+    let all = found.into_iter().map(|found| subject.outlier(found, expected(found.peak)));
+    all.filter(|found| labelled.is_missed(found)).collect()
 }
 
 /// All that is beyond the thresholds of `params`, as severe as it is by those that were `asked` for.

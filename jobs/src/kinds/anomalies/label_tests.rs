@@ -117,13 +117,16 @@ async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
     assert!(said.warnings[0].contains("half of its thresholds"), "{:?}", said.warnings);
     // Nothing is there that half of a threshold finds; and of a series that there is not.
     say(&engine, "weak", 100, AnomalyVerdict::Real).await.unwrap();
-    say(&engine, "gone", 100, AnomalyVerdict::Real).await.unwrap();
+    let refusal = say(&engine, "wek", 100, AnomalyVerdict::Real).await.unwrap_err().to_string();
+    assert!(refusal.contains("metrics has none of that name; did you mean weak?"), "{refusal}");
     let summary = summary_of(&engine, NAME, json!({})).await;
     assert_eq!(found(&engine).await, ["a 700 real", "a 1200 ", "b 1200 "], "{summary}");
-    let absent = json!({ "series": 1, "examples": ["gone"] });
-    assert_eq!(summary["labels"]["series_not_there"], absent);
+    // Not what else is beyond half of the threshold near it.
+    let samples = rows(&engine, "SELECT samples FROM anomalies WHERE label = 'real'").await;
+    assert_eq!(samples, ["1"]);
+    assert_eq!(summary["labels"]["series_not_there"]["series"], json!(0));
     let of_it = rows(&engine, "SELECT severity FROM anomalies WHERE label = 'real'").await;
-    assert_eq!(of_it, ["0.0"]);
+    assert_eq!(of_it, ["25.0"]);
     // Taken back, though it is found by now.
     say(&engine, "a", 700, AnomalyVerdict::TakenBack).await.unwrap();
     summary_of(&engine, NAME, json!({})).await;

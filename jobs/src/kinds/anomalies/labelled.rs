@@ -35,6 +35,8 @@ pub(super) const PART_MIN: f64 = 0.5;
 const BESIDE: i64 = 2;
 /// So many series of a kind must have been spoken of for the others of the kind to learn from it.
 const SERIES_MIN: usize = 3;
+/// What is called real is at least so severe: what the job `insights` looks at by default.
+const SEVERITY_OF_REAL: f64 = 25.0;
 /// Series of words that are not there, in the summary.
 const EXAMPLES_MAX: usize = 20;
 
@@ -195,11 +197,16 @@ impl Labelled {
         self.said_of(anomaly).map(|said| said.verdict.as_str())
     }
 
-    /// Leaves out what is not told, and says how many that were.
+    /// Leaves out what is not told, and says how many that were. What is called real is so severe at least that it is an insight.
     pub(super) fn retain(&self, anomalies: &mut Vec<Anomaly>) -> usize {
         let all = anomalies.len();
         if !self.said.is_empty() {
             anomalies.retain(|anomaly| self.is_told(anomaly));
+            for anomaly in anomalies.iter_mut() {
+                if self.word(anomaly) == Some(AnomalyVerdict::Real.as_str()) {
+                    anomaly.severity = anomaly.severity.max(SEVERITY_OF_REAL);
+                }
+            }
         }
         all - anomalies.len()
     }
@@ -213,6 +220,19 @@ impl Labelled {
     pub(super) fn has_missed(&self, series: &str) -> bool {
         let said = self.said.get(series);
         said.is_some_and(|said| said.iter().any(Said::is_missed))
+    }
+
+    /// Whether an instant is in or near a stretch that was called real though nothing was found.
+    pub(super) fn is_in_missed(&self, series: &str, at_us: i64, interval_us: i64) -> bool {
+        let beside = interval_us.saturating_mul(BESIDE);
+        let said = self.said.get(series);
+        said.is_some_and(|said| {
+            said.iter().any(|said| {
+                said.is_missed()
+                    && said.started_us.saturating_sub(beside) <= at_us
+                    && at_us <= said.ended_us.saturating_add(beside)
+            })
+        })
     }
 
     /// Whether a finding is in a stretch that was called real though nothing was found.

@@ -253,7 +253,7 @@ impl Params {
         if let Some((name, _, of)) = unknown {
             let others: Vec<&str> = of.iter().map(|method| method.as_str()).collect();
             let says = format!(
-                "method {} knows no such limit; it is of method {}",
+                "method {} knows no such parameter; it is of method {}",
                 self.method.as_str(),
                 others.join(" and ")
             );

@@ -2,7 +2,7 @@
 //! window is from the one most like it, and [`discord`](analysis::series::discord) which are far beyond the others.
 //!
 //! Two lengths are looked at: that of the season, or of the window that says what is usual, and a quarter of it. Of findings that
-//! overlap the rarest is kept, and none that another kind tells of.
+//! overlap the rarest is kept, and none that another kind tells of as severely.
 //!
 //! Cost: a profile takes n²/2 steps for n samples of a series.
 
@@ -91,10 +91,11 @@ pub(super) fn shapes(
     let mut told: Vec<Anomaly> = Vec::new();
     for of in found {
         let anomaly = told_of(subject, &regular, &of);
-        let is_new = |other: &Anomaly| {
+        let is_apart = |other: &Anomaly| {
             anomaly.ended_at < other.started_at || other.ended_at < anomaly.started_at
         };
-        if told.iter().chain(known).all(is_new) {
+        let is_new = |other: &Anomaly| is_apart(other) || other.severity < anomaly.severity;
+        if told.iter().all(is_apart) && known.iter().all(is_new) {
             told.push(anomaly);
         }
     }

@@ -173,9 +173,15 @@ async fn what_is_wrong_with_another_dataset_is_said_with_its_place() {
         calls
     };
     let cases = [
-        (also(json!([calls(&[]), calls(&[])])), "\"also[1]: name\": \"calls\" is called that, too"),
+        (
+            also(json!([calls(&[]), calls(&[])])),
+            "\"also[1]: name\": another one is called \"calls\", too",
+        ),
         (also(json!([calls(&[("name", json!(""))])])), "expected 1 to 100 bytes"),
-        (also(json!([calls(&[("measure", json!("cuont(*)"))])])), "\"also[0]\": "),
+        (
+            also(json!([calls(&[("measure", json!("cuont(*)"))])])),
+            "\"also[0]\": parameter \"measure\": cuont(*)",
+        ),
         (also(json!([calls(&[("measure", Value::Null)])])), "\"also[0]\": "),
         (also(json!([calls(&[("time_column", json!("model"))])])), "\"also[0]\": "),
         (also(json!([calls(&[("dataset", json!("none_such"))])])), "none_such"),

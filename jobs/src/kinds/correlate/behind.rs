@@ -13,6 +13,9 @@ use rayon::prelude::*;
 
 use super::pairs::Subjects;
 
+/// What a pair is that another series explains, as it stands in rows.
+pub(super) const EXPLAINED: &str = "explained";
+
 /// Pairs of a cohort that are asked, the strongest first.
 const PAIRS_MAX: usize = 2_000;
 /// Third series of each.
@@ -103,7 +106,7 @@ fn one(
     let is_alone = thirds.is_empty();
     let origin = match told.verdict {
         Verdict::Direct => "direct",
-        Verdict::Explained => "explained",
+        Verdict::Explained => EXPLAINED,
         // Nothing else moves with both.
         Verdict::Undecided(_) if is_alone => "direct",
         Verdict::Undecided(_) => "undecided",

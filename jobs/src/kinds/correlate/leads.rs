@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use analysis::association::lead::{EDGES_MAX, Edge, LeadGraph, Options, lead_graph};
+use analysis::association::lead::{EDGES_MAX, Edge, LeadGraph, Options, Placed, lead_graph};
 use analysis::series::Span;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::scalar::ScalarValue;
@@ -29,6 +29,7 @@ struct Lead<'a> {
     p: f64,
     residual: f64,
     through: Option<&'a str>,
+    given: Option<&'a str>,
     component: usize,
     /// When both come, after the first of all that are connected.
     times: [f64; 2],
@@ -64,6 +65,12 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
             ColumnType::Text,
             true,
             "A series between the two whose lags add up to theirs; null where the one leads the other directly, as far as is known",
+        ),
+        column(
+            "given",
+            ColumnType::Text,
+            true,
+            "A series that explains why both move, as correlations says; null where none is known",
         ),
         seconds(
             "off_seconds",
@@ -106,7 +113,7 @@ pub(super) async fn commit(
     };
     let graph = ctx.compute(graph).await?;
     let names: Vec<&str> = names.into_keys().collect();
-    let leads = leads(&names, &edges, &graph);
+    let leads = leads(&names, found, &edges, &graph);
     stage.record.rows_in = edges.len() as u64;
     stage.record.rows_out = leads.len() as u64;
     stage.finish();
@@ -118,7 +125,8 @@ pub(super) async fn commit(
     let first: Vec<Value> = first
         .map(|leader| json!({ "series": names.get(leader.node), "followers": leader.followers }))
         .collect();
-    let direct = leads.iter().filter(|lead| lead.through.is_none()).count();
+    let is_direct = |lead: &&Lead<'_>| lead.through.is_none() && lead.given.is_none();
+    let direct = leads.iter().filter(is_direct).count();
     let beyond = found.len().saturating_sub(EDGES_MAX);
     Ok(
         json!({ "pairs": leads.len(), "direct": direct, "leaders": first, "pairs_left_out": beyond }),
@@ -161,8 +169,13 @@ fn edges(found: &[Correlation], names: &BTreeMap<&str, usize>, params: &Params) 
 }
 
 /// Those with a lag, the strongest first.
-fn leads<'a>(names: &[&'a str], edges: &[Edge], graph: &LeadGraph) -> Vec<Lead<'a>> {
-    let of = |(edge, placed): (&Edge, &analysis::association::lead::Placed)| {
+fn leads<'a>(
+    names: &[&'a str],
+    found: &'a [Correlation],
+    edges: &[Edge],
+    graph: &LeadGraph,
+) -> Vec<Lead<'a>> {
+    let of = |((edge, placed), pair): ((&Edge, &Placed), &'a Correlation)| {
         let (from, to, sign) = match edge.lag {
             lag if lag > 0.0 => (edge.from, edge.to, 1.0),
             lag if lag < 0.0 => (edge.to, edge.from, -1.0),
@@ -177,12 +190,13 @@ fn leads<'a>(names: &[&'a str], edges: &[Edge], graph: &LeadGraph) -> Vec<Lead<'
             p: edge.p,
             // No −0.
             residual: sign * placed.residual + 0.0,
+            given: pair.explained_by(),
             through: placed.through.map(|chain| names[chain.through]),
             component: leader.component,
             times: [leader.time, follower.time],
         })
     };
-    edges.iter().zip(&graph.edges).filter_map(of).collect()
+    edges.iter().zip(&graph.edges).zip(found).filter_map(of).collect()
 }
 
 fn batch(
@@ -210,6 +224,7 @@ fn batch(
         floats(&|lead| lead.coefficient),
         floats(&|lead| lead.p),
         texts(&|lead| lead.through.map(str::to_owned)),
+        texts(&|lead| lead.given.map(str::to_owned)),
         floats(&|lead| lead.residual * seconds),
         integers(&|lead| lead.component as i64),
         floats(&|lead| lead.times[0] * seconds),

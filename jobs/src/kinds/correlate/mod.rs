@@ -155,7 +155,9 @@ impl Job for Correlate {
             }
             let spec = output::spec(params.output.clone());
             let found = report.finish();
-            let batch = output::batch(&spec, params.dataset.as_str(), params.detrend, &found)?;
+            let source = params.dataset.as_str();
+            let is_across = |series: &str| params.also.iter().any(|also| also.has(series));
+            let batch = output::batch(&spec, source, params.detrend, &is_across, &found)?;
             commit_series(ctx, spec, &sources[0].of, &["series_a", "series_b"], batch).await?;
             let mut summary = report.summary(found.len());
             if params.has_leads() {

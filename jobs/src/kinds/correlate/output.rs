@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use datasets::{ColumnSpec, ColumnType, DatasetName, DatasetSpec};
 use engine::{Error, Result};
 
+use super::behind::EXPLAINED;
 use super::params::Detrend;
 use crate::tables::columns::{column, of_sources, timestamps, with_unit};
 
@@ -54,6 +56,14 @@ impl Correlation {
     /// The larger magnitude of the two coefficients.
     pub(super) fn strength(&self) -> f64 {
         self.coefficient.abs().max(self.lag.map_or(0.0, |lag| lag.coefficient.abs()))
+    }
+}
+
+impl Correlation {
+    /// The series that explains it, where one does.
+    pub(super) fn explained_by(&self) -> Option<&str> {
+        let told = self.told.as_ref().filter(|told| told.origin == EXPLAINED)?;
+        told.given.as_ref().map(|(series, _)| series.as_str())
     }
 }
 
@@ -149,6 +159,12 @@ pub(super) fn spec(name: DatasetName) -> DatasetSpec {
         ),
         with_unit(float("coefficient_before", "The coefficient before that"), "-1 to 1"),
         with_unit(float("coefficient_after", "The same from then on"), "-1 to 1"),
+        column(
+            "across",
+            ColumnType::Bool,
+            true,
+            "Whether a series of the two is of another dataset than the source, whose name stands before its own",
+        ),
     ];
     of_sources(
         name,
@@ -164,6 +180,7 @@ pub(super) fn batch(
     spec: &DatasetSpec,
     source: &str,
     detrend: Detrend,
+    is_across: &dyn Fn(&str) -> bool,
     found: &[Correlation],
 ) -> Result<RecordBatch> {
     let texts = |get: &dyn Fn(&Correlation) -> String| {
@@ -212,6 +229,10 @@ pub(super) fn batch(
                     let at = |c: &Correlation| Some(c.told.as_ref()?.breaks?.0);
                     let at = TimestampMicrosecondArray::from_iter(found.iter().map(at));
                     Arc::new(at.with_timezone("UTC"))
+                }
+                "across" => {
+                    let is = |c: &Correlation| is_across(&c.series_a) || is_across(&c.series_b);
+                    Arc::new(BooleanArray::from_iter(found.iter().map(|c| Some(is(c)))))
                 }
                 "coefficient_before" => floats(&|c| Some(c.told.as_ref()?.breaks?.1[0])),
                 "coefficient_after" => floats(&|c| Some(c.told.as_ref()?.breaks?.1[1])),

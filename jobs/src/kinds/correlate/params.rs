@@ -121,6 +121,15 @@ fn value() -> String {
 }
 
 impl Also {
+    /// Whether a series of the results is one of it, by its name.
+    pub(super) fn has(&self, series: &str) -> bool {
+        match series.strip_prefix(self.label()) {
+            Some(rest) if self.series_column.is_none() => rest.is_empty(),
+            Some(rest) => rest.starts_with('/'),
+            None => false,
+        }
+    }
+
     /// What its series are called by.
     pub(super) fn label(&self) -> &str {
         self.name.as_deref().unwrap_or(self.dataset.as_str())
@@ -274,7 +283,8 @@ impl Params {
                 return Err(bad(NAME, &name, says));
             }
             if !labels.insert(also.label()) {
-                let says = format!("{:?} is called that, too: give each a `name`", also.label());
+                let says =
+                    format!("another one is called {:?}, too: give each a `name`", also.label());
                 return Err(bad(NAME, &name, says));
             }
         }

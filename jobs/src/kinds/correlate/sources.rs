@@ -69,7 +69,11 @@ impl<'a> Source<'a> {
     fn named(&self, error: Error) -> Error {
         match self.also {
             None => error,
-            Some((at, _)) => bad(NAME, &format!("also[{at}]"), error.to_string()),
+            Some((at, _)) => {
+                let says = error.to_string();
+                let says = says.strip_prefix(&format!("{NAME}: ")).unwrap_or(&says);
+                bad(NAME, &format!("also[{at}]"), says)
+            }
         }
     }
 

@@ -26,8 +26,12 @@ const DAY_US: i64 = 86_400_000_000;
 
 impl From<'_> {
     pub(super) async fn correlations(&self) -> Result<Vec<Finding>> {
+        // Rows of an older form are all of one dataset.
+        let table = self.gather.ctx.session().table(self.name).await?;
+        let has_across = table.schema().has_column_with_unqualified_name("across");
+        let across = if has_across { "CAST(coalesce(across, false) AS BIGINT)" } else { "0" };
         let sql = format!(
-            "SELECT * FROM (SELECT source, series_a, series_b, coefficient, n, q_value, lag_seconds, lag_coefficient, started_at, \
+            "SELECT * FROM (SELECT source, {across} AS across, series_a, series_b, coefficient, n, q_value, lag_seconds, lag_coefficient, started_at, \
              ended_at, greatest(abs(coefficient), abs(coalesce(lag_coefficient, 0.0))) AS strength FROM {} WHERE {}) \
              WHERE strength >= {COEFFICIENT_MIN} ORDER BY strength DESC, series_a, series_b LIMIT {ROWS_MAX}",
             self.table(),
@@ -48,6 +52,8 @@ impl From<'_> {
                 (true, true) => format!(", {b} {} s after {a}", number(lag)),
                 (true, false) => format!(", {a} {} s after {b}", number(-lag)),
             };
+            let is_across = row.count("across")? > 0;
+            let of = if is_across { String::new() } else { format!(" of {source}") };
             let n = row.count("n")?;
             let condition = format!(
                 "source = {} AND series_a = {} AND series_b = {}",
@@ -65,7 +71,7 @@ impl From<'_> {
                 ended_us: row.instant("ended_at")?,
                 interval_us: 0,
                 headline: format!(
-                    "{a} and {b} of {source} {}: r = {} over {n} intervals{after}",
+                    "{a} and {b}{of} {}: r = {} over {n} intervals{after}",
                     if r > 0.0 { "move together" } else { "move against each other" },
                     number(r)
                 ),
@@ -73,16 +79,21 @@ impl From<'_> {
                 confidence: 1.0 - row.number("q_value")?.unwrap_or(1.0),
                 reach: n,
                 evidence: vec![self.evidence(condition)],
-                chart: serde_json::json!({
-                    "dataset": source,
-                    "where": format!("series IN ({}, {})", quoted(a), quoted(b)),
-                    "mark": "line",
-                    "encoding": {
-                        "x": { "field": "at", "type": "temporal" },
-                        "y": { "field": "value", "type": "quantitative" },
-                        "color": { "field": "series", "type": "nominal" },
-                    },
-                }),
+                // No one dataset has both.
+                chart: if is_across {
+                    serde_json::Value::Null
+                } else {
+                    serde_json::json!({
+                        "dataset": source,
+                        "where": format!("series IN ({}, {})", quoted(a), quoted(b)),
+                        "mark": "line",
+                        "encoding": {
+                            "x": { "field": "at", "type": "temporal" },
+                            "y": { "field": "value", "type": "quantitative" },
+                            "color": { "field": "series", "type": "nominal" },
+                        },
+                    })
+                },
                 action: "look at both when one of them stands out".to_owned(),
                 also: Vec::new(),
             });
