@@ -145,17 +145,17 @@ fn names(found: &[Correlation]) -> BTreeMap<&str, usize> {
 /// The strongest pairs, each with the lag at which it agrees best.
 fn edges(found: &[Correlation], names: &BTreeMap<&str, usize>, params: &Params) -> Vec<Edge> {
     let of = |pair: &Correlation| {
-        let at_once = (0.0, pair.coefficient, pair.p);
+        let plain = if pair.coefficient.is_nan() { 0.0 } else { pair.coefficient };
         let (lag, r, p) = match pair.lag {
             // What may be chance leads nowhere.
             Some(lag)
-                if !(pair.coefficient.abs() >= lag.coefficient.abs())
+                if lag.coefficient.abs() > plain.abs()
                     && lag.coefficient.abs() >= params.min_coefficient
                     && lag.q.unwrap_or(lag.p) <= params.max_q =>
             {
                 (lag.samples as f64, lag.coefficient, lag.p)
             }
-            _ => at_once,
+            _ => (0.0, plain, pair.p),
         };
         Edge {
             from: names[pair.series_a.as_str()],
