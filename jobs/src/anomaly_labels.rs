@@ -157,9 +157,7 @@ pub async fn label_anomaly(
     let session = engine.session(who, &[]).await?;
     // What the asker may not see can't be labelled either.
     require_series(&session, of).await?;
-    if of.dataset.as_str() != "anomalies" {
-        session.table(&of.dataset).await?;
-    }
+    require_findings(&session, &of.dataset)?;
     of.kind.as_deref().map_or(Ok(()), require_kind)?;
     let mut about = findings(&session, of).await?;
     let before = said_before(&session, of).await?;
@@ -204,6 +202,20 @@ pub async fn label_anomaly(
     ];
     let commit = append(engine, who, &spec(), columns, "label anomaly").await?;
     Ok(Labelled { commit, warnings })
+}
+
+/// Fails where the dataset is not one that the job fills: what clients wrote is no finding.
+fn require_findings(session: &Session, name: &DatasetName) -> Result<()> {
+    if name.as_str() == "anomalies" && session.version(name).is_none() {
+        return Ok(());
+    }
+    let spec = &session.catalog().dataset(name)?.spec;
+    let key = ["source", "series", "kind", "started_at"];
+    if spec.derived && spec.key.iter().map(String::as_str).eq(key) {
+        return Ok(());
+    }
+    let says = format!("dataset: expected one that the job anomalies fills, found {name}");
+    Err(Error::user(Code::BadInput, says))
 }
 
 /// Fails where the dataset has a column `series` in which nothing is called that. Of others it is the next run that says so.
@@ -287,9 +299,10 @@ fn read(batch: &RecordBatch) -> Result<Vec<About>> {
         kind: kinds.value(row).to_owned(),
         started_us: started.value(row),
         ended_us: ended.value(row),
-        severity: severity.is_valid(row).then(|| severity.value(row)),
+        severity: severity.is_valid(row).then(|| severity.value(row).clamp(0.0, 100.0)),
     };
-    Ok((0..batch.num_rows()).map(row).collect())
+    let is_known = |of: &About| of.kind.is_empty() || require_kind(&of.kind).is_ok();
+    Ok((0..batch.num_rows()).map(row).filter(is_known).collect())
 }
 
 fn is_of(of: &AnomalyAt) -> Expr {

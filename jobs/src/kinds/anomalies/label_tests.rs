@@ -164,6 +164,18 @@ async fn a_word_on_what_is_not_there_is_refused_with_what_was_meant() {
     assert!(says.contains("series: expected at most 4096 bytes, found 5000"), "{says}");
     let verdict = "fine".parse::<AnomalyVerdict>().unwrap_err().to_string();
     assert!(verdict.contains("expected real, not_an_anomaly or taken_back"), "{verdict}");
+    // What clients wrote is no finding, whatever its columns.
+    let of = AnomalyAt {
+        dataset: dataset_name("metrics"),
+        source: dataset_name("metrics"),
+        series: "requests".to_owned(),
+        at: instant(700),
+        kind: None,
+    };
+    let who = Principal::local();
+    let said = label_anomaly(&engine, &who, &of, AnomalyVerdict::NotAnAnomaly, None).await;
+    let says = said.unwrap_err().to_string();
+    assert!(says.contains("expected one that the job anomalies fills, found metrics"), "{says}");
     // Of a kind that the finding is not.
     let of = AnomalyAt {
         dataset: dataset_name("anomalies"),

@@ -107,6 +107,11 @@ impl Labelled {
                 if nth >= WORDS_MAX {
                     break;
                 }
+                let kind = family(kinds.value(row));
+                // Of a kind that there is no more nothing follows.
+                if kind.is_empty() && !kinds.value(row).is_empty() {
+                    continue;
+                }
                 bytes += series.value(row).len() + size_of::<(String, Said)>() * 2;
                 if bytes > bytes_max {
                     let says = format!(
@@ -118,7 +123,7 @@ impl Labelled {
                 }
                 let said = Said {
                     nth,
-                    kind: family(kinds.value(row)),
+                    kind,
                     started_us: started.value(row),
                     ended_us: ended.value(row),
                     verdict: verdicts.value(row).parse()?,

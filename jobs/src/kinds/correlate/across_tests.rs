@@ -188,6 +188,11 @@ async fn what_is_wrong_with_another_dataset_is_said_with_its_place() {
         (also(json!([calls(&[("nome", json!("x"))])])), "nome"),
         (also(json!([calls(&[("name", json!("load"))])])), "two series are called \"load\""),
         (asked(&json!({ "series": ["load"] })), "expected none beside `also`"),
+        (
+            asked(&json!({ "leads": "correlations", "output": "other" })),
+            "correlations is kept for another of its outputs",
+        ),
+        (asked(&json!({ "output": "lead_lag", "leads": "other" })), "lead_lag is kept for another"),
         (asked(&json!({ "leads": "correlations" })), "\"leads\": expected another dataset"),
         (asked(&json!({ "interval": null })), "\"interval\": expected a length"),
         (asked(&json!({ "empty": "zero" })), "\"empty\": expected a `measure` beside it"),

@@ -56,6 +56,17 @@ pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetNa
     // The names of its own that a kind has when it is not asked for others.
     let own = job.own_outputs();
     for output in job.outputs(params)? {
+        // One of its names for another of its outputs would be there with the wrong columns for good.
+        if own.iter().any(|own| own.name == output.name && own.key != output.key) {
+            return Err(bad(
+                job.name(),
+                "output",
+                format!(
+                    "{} is kept for another of its outputs; expected another name",
+                    output.name
+                ),
+            ));
+        }
         if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
             return Err(bad(
                 job.name(),
