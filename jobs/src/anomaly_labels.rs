@@ -159,8 +159,9 @@ pub async fn label_anomaly(
     require_series(&session, of).await?;
     require_findings(&session, &of.dataset)?;
     of.kind.as_deref().map_or(Ok(()), require_kind)?;
-    let mut about = findings(&session, of).await?;
-    let before = said_before(&session, of).await?;
+    let mut about = holding(&session, &of.dataset, of).await?;
+    // What is not told any more because of what was said is labelled anew by that.
+    let before = holding(&session, &spec().name, of).await?;
     match about.is_empty() {
         true => about = before,
         // What was called real before anything was found is spoken of, too.
@@ -221,7 +222,9 @@ fn require_findings(session: &Session, name: &DatasetName) -> Result<()> {
 /// Fails where the dataset has a column `series` in which nothing is called that. Of others it is the next run that says so.
 async fn require_series(session: &Session, of: &AnomalyAt) -> Result<()> {
     let table = session.table(&of.source).await?;
-    if !table.schema().has_column_with_unqualified_name("series") {
+    // A dataset that is one series is called by its own name.
+    let is_whole = of.series == of.source.as_str();
+    if is_whole || !table.schema().has_column_with_unqualified_name("series") {
         return Ok(());
     }
     let series = || cast(ident("series"), DataType::Utf8);
@@ -234,33 +237,16 @@ async fn require_series(session: &Session, of: &AnomalyAt) -> Result<()> {
     let some = session.collect(some.limit(0, Some(SERIES_COMPARED))?).await?;
     let some = some.iter().map(|batch| texts(batch, 0)).collect::<Result<Vec<_>>>()?;
     let shown: String = of.series.chars().take(80).collect();
-    // A dataset that is one series is called by its own name.
-    if of.series == of.source.as_str() {
-        return Ok(());
-    }
     let near = definitions::meant(&shown, some.iter().flat_map(|texts| texts.iter().flatten()));
     let says = format!("series {shown:?}: {} has none of that name{near}", of.source);
     Err(Error::user(Code::NotFound, says))
 }
 
-/// The findings that hold the instant.
-async fn findings(session: &Session, of: &AnomalyAt) -> Result<Vec<About>> {
-    if session.version(&of.dataset).is_none() {
+/// The findings, or the words, that hold the instant; none where the dataset is not there.
+async fn holding(session: &Session, dataset: &DatasetName, of: &AnomalyAt) -> Result<Vec<About>> {
+    if session.version(dataset).is_none() {
         return Ok(Vec::new());
     }
-    about(session, &of.dataset, of).await
-}
-
-/// What was said of that instant before: what is not told any more because of it is labelled anew by that.
-async fn said_before(session: &Session, of: &AnomalyAt) -> Result<Vec<About>> {
-    let labels = spec().name;
-    if session.version(&labels).is_none() {
-        return Ok(Vec::new());
-    }
-    about(session, &labels, of).await
-}
-
-async fn about(session: &Session, dataset: &DatasetName, of: &AnomalyAt) -> Result<Vec<About>> {
     let at =
         lit(ScalarValue::TimestampMicrosecond(Some(of.at.timestamp_micros()), Some("UTC".into())));
     let instant = |name: &str| cast(ident(name), microseconds());

@@ -152,11 +152,7 @@ fn look(
     missed.extend(missed_outliers(prepared, usual, &all, params, labelled));
     missed.retain(|found| is_asked(found, params));
     let needed = |is_shift: bool, threshold: f64| {
-        let is_meant = |found: &&Anomaly| match found.kind {
-            Kind::LevelShift => is_shift,
-            Kind::Outlier | Kind::SeasonalOutlier => !is_shift,
-            _ => false,
-        };
+        let is_meant = |found: &&Anomaly| (found.kind == Kind::LevelShift) == is_shift;
         let scores = missed.iter().filter(is_meant).map(|found| found.score.abs());
         scores.max_by(f64::total_cmp).map_or(1.0, |score| (score / threshold).clamp(PART_MIN, 1.0))
     };

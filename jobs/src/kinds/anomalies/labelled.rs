@@ -172,8 +172,10 @@ impl Labelled {
     /// What was said of a finding: the last word on one that it overlaps.
     fn said_of(&self, anomaly: &Anomaly) -> Option<&Said> {
         let kind = family(anomaly.kind.as_str());
-        let is_of =
-            |said: &&Said| (said.kind == kind || said.kind.is_empty()) && said.is_near(anomaly);
+        let times = [anomaly.started_at, anomaly.ended_at];
+        let is_of = |said: &&Said| {
+            (said.kind == kind || said.kind.is_empty()) && said.is_near(times, anomaly.interval_us)
+        };
         // The newest has the least number.
         self.said.get(&anomaly.series)?.iter().filter(is_of).min_by_key(|said| said.nth)
     }
@@ -229,15 +231,9 @@ impl Labelled {
 
     /// Whether an instant is in or near a stretch that was called real though nothing was found.
     pub(super) fn is_in_missed(&self, series: &str, at_us: i64, interval_us: i64) -> bool {
-        let beside = interval_us.saturating_mul(BESIDE);
         let said = self.said.get(series);
-        said.is_some_and(|said| {
-            said.iter().any(|said| {
-                said.is_missed()
-                    && said.started_us.saturating_sub(beside) <= at_us
-                    && at_us <= said.ended_us.saturating_add(beside)
-            })
-        })
+        let is_in = |said: &Said| said.is_missed() && said.is_near([at_us; 2], interval_us);
+        said.is_some_and(|said| said.iter().any(is_in))
     }
 
     /// Whether a finding is in a stretch that was called real though nothing was found.
@@ -248,7 +244,7 @@ impl Labelled {
             said.iter().any(|said| {
                 said.is_missed()
                     && (said.kind.is_empty() || said.kind == kind)
-                    && said.is_near(found)
+                    && said.is_near([found.started_at, found.ended_at], found.interval_us)
             })
         })
     }
@@ -274,13 +270,14 @@ impl Said {
         self.verdict == AnomalyVerdict::Real && self.severity.is_none()
     }
 
-    fn is_near(&self, anomaly: &Anomaly) -> bool {
+    /// Whether it is of that stretch of time, ends included, or, where nothing was found, near it.
+    fn is_near(&self, [started_us, ended_us]: [i64; 2], interval_us: i64) -> bool {
         let beside = match self.severity {
             Some(_) => 0,
-            None => anomaly.interval_us.saturating_mul(BESIDE),
+            None => interval_us.saturating_mul(BESIDE),
         };
-        self.started_us <= anomaly.ended_at.saturating_add(beside)
-            && anomaly.started_at <= self.ended_us.saturating_add(beside)
+        self.started_us <= ended_us.saturating_add(beside)
+            && started_us <= self.ended_us.saturating_add(beside)
     }
 }
 
