@@ -28,6 +28,9 @@
 //! gaps for the states that the search starts from only. A gap at the end is forecast through: forecasts follow
 //! the last column, not the last value.
 //!
+//! **More of the same series.** [`SeriesForecast::after`] takes a fitted model on through samples that came since, in one pass: its
+//! states follow, its parameters stay.
+//!
 //! **Short and constant series.** A model needs n ≥ parameters + 3; a season needs n > its length besides. Models that
 //! need more are not compared. Where none is left, the (seasonal) naive forecast stands in: [`Status::TooShort`]. A
 //! series that never changes goes on as it is: [`Status::Constant`]. One without any value has NaN:
@@ -69,6 +72,7 @@ mod cuda;
 #[cfg(test)]
 mod edges;
 mod finish;
+mod forward;
 mod initial;
 mod likelihood;
 mod model;

@@ -25,6 +25,11 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// `model` at `point`, before the first sample.
+    pub(super) fn begin(model: Ets, point: Point) -> Self {
+        Self { model, point, place: 0, squares: 0.0, deviance: 0.0 }
+    }
+
     /// Runs `model` from `point` over the series. `each` gets the forecast of every sample.
     pub(super) fn new(
         prepared: &Prepared,
@@ -32,24 +37,30 @@ impl Track {
         point: Point,
         mut each: impl FnMut(usize, f64),
     ) -> Self {
-        let mut track = Self { model, point, place: 0, squares: 0.0, deviance: 0.0 };
+        let mut track = Self::begin(model, point);
         let mut logarithms = 0.0;
+        let relative = model.error == Errors::Multiplicative;
         for (at, &sample) in prepared.series.samples.iter().enumerate() {
-            let forecast = track.ahead(1);
+            let (forecast, e) = track.see(sample);
             each(at, forecast);
-            let r = if sample.is_nan() { 0.0 } else { sample - forecast };
-            let relative = model.error == Errors::Multiplicative;
-            let e = if relative { r / forecast } else { r };
             if relative && !sample.is_nan() {
                 logarithms += logarithm(forecast);
             }
             track.squares += e * e;
-            track.take(r, e);
         }
         let n = prepared.series.observed as f64;
-        let floor = prepared.series.floor(model.error == Errors::Multiplicative);
+        let floor = prepared.series.floor(relative);
         track.deviance = n * logarithm(track.squares + n * floor) + 2.0 * logarithms;
         track
+    }
+
+    /// Goes on by a sample, NaN where it is missing: what was forecast of it, and the error as the model counts it.
+    pub(super) fn see(&mut self, sample: f64) -> (f64, f64) {
+        let forecast = self.ahead(1);
+        let r = if sample.is_nan() { 0.0 } else { sample - forecast };
+        let e = if self.model.error == Errors::Multiplicative { r / forecast } else { r };
+        self.take(r, e);
+        (forecast, e)
     }
 
     /// The next state, after an error.

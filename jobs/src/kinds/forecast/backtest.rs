@@ -46,6 +46,20 @@ impl Origins {
         let known = (0..ORIGINS).filter_map(|at| last.checked_sub(at * stride));
         Self { known: known.filter(|known| *known >= least).collect(), steps }
     }
+
+    /// By instant, the one at which its models are fitted: the earliest, and each at which a quarter more is known than at the last such.
+    /// Between these states alone follow what came, which is a small part of the work of a fit.
+    pub(super) fn fitted(&self) -> Vec<usize> {
+        let mut at = self.known.len().saturating_sub(1);
+        let mut fitted = vec![at; self.known.len()];
+        for place in (0..self.known.len()).rev() {
+            if 4 * self.known[place] >= 5 * self.known[at] {
+                at = place;
+            }
+            fitted[place] = at;
+        }
+        fitted
+    }
 }
 
 /// What trying a series showed.
@@ -279,6 +293,16 @@ mod tests {
         assert_eq!(Origins::of(22, 20, 10), Origins { known: vec![21, 20], steps: 1 });
         assert_eq!(Origins::of(21, 20, 10).known, [0; 0]);
         assert_eq!(Origins::of(3, 20, 10).known, [0; 0]);
+    }
+
+    #[test]
+    fn models_are_fitted_at_the_first_instant_and_where_a_quarter_more_is_known() {
+        let fitted = |known: &[usize]| Origins { known: known.to_vec(), steps: 1 }.fitted();
+        assert_eq!(fitted(&[976, 900, 808]), [2, 2, 2]);
+        assert_eq!(fitted(&[126, 125, 124, 110, 100]), [1, 1, 4, 4, 4]);
+        assert_eq!(fitted(&[60, 45, 37, 30]), [0, 1, 3, 3]);
+        assert_eq!(fitted(&[5]), [0]);
+        assert_eq!(fitted(&[]), [0; 0]);
     }
 
     #[test]

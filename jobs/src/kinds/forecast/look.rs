@@ -134,16 +134,11 @@ fn chosen(
     pool: &rayon::ThreadPool,
 ) -> Result<Vec<Choice>> {
     // The series as they are, and then as they were at each instant that is tried.
-    let now = series.iter().zip(seasons);
-    let now: Vec<Task<'_>> =
-        now.map(|(one, seasons)| Task { values: &one.values, seasons }).collect();
-    let then: Vec<Task<'_>> = now
-        .iter()
-        .zip(origins)
-        .flat_map(|(task, origins)| {
-            origins.known.iter().map(|known| Task { values: &task.values[..*known], ..*task })
-        })
+    let each = series.iter().zip(seasons).enumerate();
+    let now: Vec<Task<'_>> = each
+        .map(|(fitted, (one, seasons))| Task { values: &one.values, seasons, fitted })
         .collect();
+    let then = past(&now, origins);
     let steps = origins.iter().map(|origins| origins.steps).max().unwrap_or(0);
     let ahead = means(&now, horizon, execution, pool)?;
     let behind = if then.is_empty() { Vec::new() } else { means(&then, steps, execution, pool)? };
@@ -155,6 +150,21 @@ fn chosen(
         chosen.push(choose(&one.values, origins, own, last));
     }
     Ok(chosen)
+}
+
+/// Each of `tasks` as it was at each of its instants.
+pub(super) fn past<'a>(tasks: &[Task<'a>], origins: &[Origins]) -> Vec<Task<'a>> {
+    let mut then = Vec::new();
+    for (task, origins) in tasks.iter().zip(origins) {
+        let first = then.len();
+        let known = origins.known.iter().zip(origins.fitted());
+        then.extend(known.map(|(known, fitted)| Task {
+            values: &task.values[..*known],
+            fitted: first + fitted,
+            ..*task
+        }));
+    }
+    then
 }
 
 /// The least that a series can be.

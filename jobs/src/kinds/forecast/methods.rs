@@ -1,8 +1,13 @@
 //! What can forecast a series, for many at a time. Each method is given what is known up to an instant, and says what follows.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use analysis::series::median;
 use engine::Result;
-use kernels::forecast::{ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method as Kernel, forecast};
+use kernels::forecast::{
+    ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method as Kernel, SeriesForecast, forecast,
+};
 use kernels::{Execution, MatrixView};
 use rayon::prelude::*;
 
@@ -64,6 +69,8 @@ pub(super) struct Task<'a> {
     pub(super) values: &'a [f64],
     /// In values, rising; each is there twice.
     pub(super) seasons: &'a [usize],
+    /// Which task, of the same series and with no more values, models are fitted to; its own place where it is its own.
+    pub(super) fitted: usize,
 }
 
 /// By [`Method`], as it stands in [`Method::ALL`].
@@ -78,17 +85,20 @@ pub(super) fn means(
 ) -> Result<Vec<Means>> {
     let parts: Vec<Parts> =
         pool.install(|| tasks.par_iter().map(|task| Parts::of(task, horizon)).collect());
+    let fitted: Vec<usize> = tasks.iter().map(|task| task.fitted).collect();
+    let all: Vec<usize> = (0..tasks.len()).collect();
     let adjusted: Vec<&[f64]> = parts.iter().map(|parts| &parts.adjusted[..]).collect();
-    let ets = smoothed(&adjusted, Kernel::AutoEts, 1, horizon, execution)?;
-    let theta = smoothed(&adjusted, Kernel::Theta, 1, horizon, execution)?;
+    let smoothing = Smoothing { rows: &adjusted, horizon, execution };
+    let ets = smoothing.of_each(&all, &fitted, 1, pool)?;
+    let theta = smoothing.fit(&all, Kernel::Theta, 1)?.into_iter().map(Said::mean);
     let mut seasonal = vec![None; tasks.len()];
-    let short: std::collections::BTreeSet<usize> =
-        tasks.iter().filter_map(Task::short_season).collect();
+    let values: Vec<&[f64]> = tasks.iter().map(|task| task.values).collect();
+    let smoothing = Smoothing { rows: &values, horizon, execution };
+    let short: BTreeSet<usize> = tasks.iter().filter_map(Task::short_season).collect();
     for season in short {
         let of: Vec<usize> =
-            (0..tasks.len()).filter(|at| tasks[*at].short_season() == Some(season)).collect();
-        let rows: Vec<&[f64]> = of.iter().map(|at| tasks[*at].values).collect();
-        let found = smoothed(&rows, Kernel::AutoEts, season, horizon, execution)?;
+            all.iter().copied().filter(|at| tasks[*at].short_season() == Some(season)).collect();
+        let found = smoothing.of_each(&of, &fitted, season, pool)?;
         of.into_iter().zip(found).for_each(|(at, found)| seasonal[at] = found);
     }
     let each = tasks.iter().zip(parts).zip(ets).zip(theta).zip(seasonal);
@@ -176,53 +186,87 @@ impl Parts {
 const PADDING_MAX: usize = 2;
 const MATRIX_VALUES_MAX: usize = 1 << 22;
 
-/// By the kernel, those of like length at once.
-fn smoothed(
-    rows: &[&[f64]],
-    method: Kernel,
-    season: usize,
+/// Series for the kernel.
+struct Smoothing<'a> {
+    rows: &'a [&'a [f64]],
     horizon: usize,
-    execution: &Execution,
-) -> Result<Vec<Option<Vec<f64>>>> {
-    let mut by_length: Vec<usize> = (0..rows.len()).collect();
-    by_length.sort_by_key(|at| std::cmp::Reverse(rows[*at].len()));
-    let mut found = vec![None; rows.len()];
-    let mut rest = &by_length[..];
-    while let Some(&longest) = rest.first() {
-        let cols = rows[longest].len().max(LEAST_SAMPLES);
-        let most = (MATRIX_VALUES_MAX / cols).max(1);
-        let alike = rest.iter().take(most);
-        let alike = alike.take_while(|at| PADDING_MAX * rows[**at].len() >= rows[longest].len());
-        let (group, others) = rest.split_at(alike.count().max(1));
-        rest = others;
-        let of: Vec<&[f64]> = group.iter().map(|at| rows[*at]).collect();
-        let means = smoothed_alike(&of, method, season, horizon, execution)?;
-        group.iter().zip(means).for_each(|(at, mean)| found[*at] = mean);
-    }
-    Ok(found)
+    execution: &'a Execution,
 }
 
-/// Rows are made as long as the longest, with nothing before their first value.
-fn smoothed_alike(
-    rows: &[&[f64]],
-    method: Kernel,
-    season: usize,
-    horizon: usize,
-    execution: &Execution,
-) -> Result<Vec<Option<Vec<f64>>>> {
-    let cols = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(LEAST_SAMPLES);
-    if rows.is_empty() {
-        return Ok(Vec::new());
+/// What the kernel says of a series.
+struct Said {
+    by: SeriesForecast,
+    mean: Vec<f64>,
+}
+
+impl Said {
+    fn mean(self) -> Option<Vec<f64>> {
+        finite(self.mean)
     }
-    let mut values = vec![f64::NAN; rows.len() * cols];
-    for (to, row) in values.chunks_exact_mut(cols).zip(rows) {
-        to[cols - row.len()..].copy_from_slice(row);
+}
+
+fn finite(mean: Vec<f64>) -> Option<Vec<f64>> {
+    mean.iter().all(|value| value.is_finite()).then_some(mean)
+}
+
+impl Smoothing<'_> {
+    /// Exponential smoothing of the rows `which`, each by the model of the row that `fitted` names for it; where that says nothing, by
+    /// one of its own.
+    fn of_each(
+        &self,
+        which: &[usize],
+        fitted: &[usize],
+        season: usize,
+        pool: &rayon::ThreadPool,
+    ) -> Result<Vec<Option<Vec<f64>>>> {
+        let own: Vec<usize> = which.iter().copied().filter(|at| fitted[*at] == *at).collect();
+        let fit = |of: &[usize]| self.fit(of, Kernel::AutoEts, season);
+        let mut said: BTreeMap<usize, Said> = own.iter().copied().zip(fit(&own)?).collect();
+        let after = |at: &usize| {
+            let model = said.get(&fitted[*at]).filter(|_| fitted[*at] != *at)?;
+            finite(model.by.after(self.rows[*at], self.horizon)?)
+        };
+        let means: Vec<Option<Vec<f64>>> = pool.install(|| which.par_iter().map(after).collect());
+        let left = which.iter().zip(&means);
+        let left = left.filter(|(at, mean)| mean.is_none() && !said.contains_key(at));
+        let left: Vec<usize> = left.map(|(at, _)| *at).collect();
+        said.extend(left.iter().copied().zip(fit(&left)?));
+        let each = which.iter().zip(means);
+        Ok(each.map(|(at, mean)| mean.or_else(|| said.remove(at)?.mean())).collect())
     }
-    let options = ForecastOptions { method, horizon, season, ..ForecastOptions::default() };
-    let found = forecast(MatrixView::new(&values, rows.len(), cols)?, &options, execution)?;
-    let finite = |row: usize| {
-        let mean = found.mean(row);
-        mean.iter().all(|value| value.is_finite()).then(|| mean.to_vec())
-    };
-    Ok((0..rows.len()).map(finite).collect())
+
+    /// By the kernel, those of like length at once.
+    fn fit(&self, which: &[usize], method: Kernel, season: usize) -> Result<Vec<Said>> {
+        let length = |place: &usize| self.rows[which[*place]].len();
+        let mut by_length: Vec<usize> = (0..which.len()).collect();
+        by_length.sort_by_key(|place| Reverse(length(place)));
+        let mut found: Vec<Option<Said>> = which.iter().map(|_| None).collect();
+        let mut rest = &by_length[..];
+        while let Some(longest) = rest.first().map(length) {
+            let most = (MATRIX_VALUES_MAX / longest.max(LEAST_SAMPLES)).max(1);
+            let alike = rest.iter().take(most);
+            let alike = alike.take_while(|place| PADDING_MAX * length(place) >= longest);
+            let (group, others) = rest.split_at(alike.count().max(1));
+            rest = others;
+            let of: Vec<&[f64]> = group.iter().map(|place| self.rows[which[*place]]).collect();
+            let said = self.fit_alike(&of, method, season)?;
+            group.iter().zip(said).for_each(|(place, said)| found[*place] = Some(said));
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Rows are made as long as the longest, with nothing before their first value.
+    fn fit_alike(&self, rows: &[&[f64]], method: Kernel, season: usize) -> Result<Vec<Said>> {
+        let cols = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(LEAST_SAMPLES);
+        let mut values = vec![f64::NAN; rows.len() * cols];
+        for (to, row) in values.chunks_exact_mut(cols).zip(rows) {
+            to[cols - row.len()..].copy_from_slice(row);
+        }
+        let horizon = self.horizon;
+        let options = ForecastOptions { method, horizon, season, ..ForecastOptions::default() };
+        let matrix = MatrixView::new(&values, rows.len(), cols)?;
+        let mut found = forecast(matrix, &options, self.execution)?;
+        let series = std::mem::take(&mut found.series).into_iter().enumerate();
+        Ok(series.map(|(row, by)| Said { by, mean: found.mean(row).to_vec() }).collect())
+    }
 }

@@ -13,7 +13,7 @@
 //!
 //! The rows of one source dataset are replaced together, those of the named series alone where some are named.
 //!
-//! Cost: reads every row once, sorted; six fits of each method for each series. Memory: the series that are looked at together, at
+//! Cost: reads every row once, sorted; two fits of each method for each series, more where the instants that are tried lie far apart. Memory: the series that are looked at together, at
 //! most what the budget holds.
 
 mod accuracy;

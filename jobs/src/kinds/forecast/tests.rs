@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::accuracy::{Kept, Said};
 use super::backtest::Origins;
 use super::hierarchy::Tree;
-use super::look::{Asked, Forecast, Found, look};
+use super::look::{Asked, Forecast, Found, look, past};
 use super::methods::{Means, Method, Task, means};
 use super::params::{Params, Reconcile};
 use crate::series::{Empty, Regular, seasons};
@@ -225,12 +225,8 @@ fn each_method(series: Series, horizon: usize) -> Value {
     let seasons = seasons(std::slice::from_ref(&regular), &execution).unwrap().remove(0);
     let least = seasons.last().map_or(8, |season| 2 * season).max(8);
     let origins = Origins::of(regular.values.len(), least, horizon);
-    let task = Task { values: &regular.values, seasons: &seasons };
-    let then: Vec<Task<'_>> = origins
-        .known
-        .iter()
-        .map(|known| Task { values: &regular.values[..*known], ..task })
-        .collect();
+    let task = Task { values: &regular.values, seasons: &seasons, fitted: 0 };
+    let then = past(&[task], std::slice::from_ref(&origins));
     let now = means(&[task], horizon, &execution, &pool).unwrap().remove(0);
     let then = means(&then, origins.steps.max(1), &execution, &pool).unwrap();
     let method = |(at, method): (usize, &Method)| {
