@@ -19,6 +19,7 @@ mod forecast;
 mod gather;
 mod isolation;
 mod nearest;
+mod paced;
 mod parts;
 mod profile;
 mod rolling;
@@ -47,6 +48,7 @@ use forecast::Forecast;
 use gather::Gather;
 use isolation::IsolationScore;
 use nearest::Nearest;
+use paced::Paced;
 pub use parts::{JsonAs, json_at, json_has, list_part};
 use profile::Profile;
 use seasons::Seasons;
@@ -66,6 +68,9 @@ pub(crate) fn register(state: &mut SessionState, execution: Execution) -> Result
     }
     datafusion_functions_json::register_all(state)?;
     for function in bounded::bounded(|name| state.udf(name).ok()) {
+        state.register_udf(Arc::new(function))?;
+    }
+    for function in paced::paced(|name| state.udf(name).ok(), &execution) {
         state.register_udf(Arc::new(function))?;
     }
     Ok(())
@@ -92,7 +97,7 @@ static OURS: LazyLock<HashSet<String>> = LazyLock::new(|| {
 impl Own {
     /// Whether a function of this name is one of them.
     pub(crate) fn is_ours(name: &str) -> bool {
-        OURS.contains(name)
+        OURS.contains(name) || paced::is_paced(name)
     }
 
     /// Those of a new query.
@@ -117,6 +122,12 @@ impl Own {
 
     pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
         self.windows.get(name).cloned()
+    }
+
+    /// The same function, which ends with the query; none where it is done before anybody stops waiting.
+    pub(crate) fn scalar(&self, function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+        let is_paced = paced::is_paced(function.name());
+        is_paced.then(|| Arc::new(Paced::of(function, &self.execution)))
     }
 
     /// They are stopped by what stops the task that this is called in.

@@ -10,7 +10,7 @@ use datafusion::common::Result as PlanResult;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
-use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use futures::Stream;
 
@@ -42,6 +42,7 @@ fn computes(plan: &LogicalPlan) -> PlanResult<bool> {
                 found |= match expr {
                     Expr::AggregateFunction(call) => Own::is_ours(call.func.name()),
                     Expr::WindowFunction(call) => Own::is_ours(call.fun.name()),
+                    Expr::ScalarFunction(call) => Own::is_ours(call.func.name()),
                     _ => false,
                 };
                 Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -70,6 +71,10 @@ fn bound(expr: Expr, own: &Own) -> Transformed<Expr> {
             let call = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
             if is_own { Transformed::yes(call) } else { Transformed::no(call) }
         }
+        Expr::ScalarFunction(ScalarFunction { func, args }) => match own.scalar(&func) {
+            Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })),
+            None => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+        },
         other => Transformed::no(other),
     }
 }

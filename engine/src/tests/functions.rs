@@ -388,6 +388,33 @@ async fn what_a_query_computes_ends_with_it() {
     assert!(seconds < 20.0, "{seconds}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_query_asks_of_each_row_ends_with_it() {
+    let engine = ten_calls().await;
+    let session = session(&engine).await;
+    let (control, began) = (kernels::Control::new(), std::time::Instant::now());
+    // Some thousand rows of some hundredths of a second each, which are one call of the function.
+    let sql = "SELECT max(levenshtein(repeat('ab', 1500 + v % 2), repeat('ba', 1500))) FROM (SELECT value AS v FROM generate_series(1, 8192))";
+    let stopping = control.clone();
+    let query = tokio::spawn(crate::stopped_by(control, async move {
+        session.collect(session.sql(sql).await?).await
+    }));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(!query.is_finished());
+    stopping.cancel();
+    assert_eq!(query.await.unwrap().unwrap_err().code(), Code::Cancelled);
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seconds < 15.0, "{seconds}");
+    // Rows are what they are with all at once, and one that is too much is told.
+    let sql = "SELECT sum(levenshtein(repeat('ab', v % 50), 'bab')), count(levenshtein(CASE WHEN v > 9 THEN 'x' END, 'y')) FROM \
+               (SELECT value AS v FROM generate_series(1, 1000))";
+    let expected: u64 = (1..=1000).map(|v: u64| (2 * (v % 50)).abs_diff(3).max(1)).sum();
+    let found = texts(&engine, sql).await;
+    assert_eq!(found, [format!("{expected} 991")]);
+    let error = told(&engine, "SELECT levenshtein(repeat('a', 40000), repeat('b', 40000))").await;
+    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+}
+
 #[tokio::test]
 async fn mistakes_in_a_call_name_the_argument() {
     let engine = ten_calls().await;
