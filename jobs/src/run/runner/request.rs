@@ -56,30 +56,24 @@ pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetNa
     // The names of its own that a kind has when it is not asked for others.
     let own = job.own_outputs();
     for output in job.outputs(params)? {
+        // Which parameter names it, to say so: one that may name an input is none.
+        let name = output.name.as_str();
+        let names = params.as_object().into_iter().flatten();
+        let mut names =
+            names.filter(|(parameter, value)| *value == name && *parameter != "dataset");
+        let parameter = names.next().map_or("output", |(parameter, _)| parameter);
+        let refused = |says: String| Err(bad(job.name(), parameter, says));
         // One of its names for another of its outputs would be there with the wrong columns for good.
         if own.iter().any(|own| own.name == output.name && own.key != output.key) {
-            return Err(bad(
-                job.name(),
-                "output",
-                format!(
-                    "{} is kept for another of its outputs; expected another name",
-                    output.name
-                ),
+            return refused(format!(
+                "{name} is kept for another of its outputs; expected another name"
             ));
         }
         if is_kept_name(&output.name) && own.iter().all(|own| own.name != output.name) {
-            return Err(bad(
-                job.name(),
-                "output",
-                format!("{} is kept for other records; expected another name", output.name),
-            ));
+            return refused(format!("{name} is kept for other records; expected another name"));
         }
         if inputs.contains(&output.name) && !job.appends_to_inputs() {
-            return Err(bad(
-                job.name(),
-                "output",
-                format!("expected another dataset than the input {}", output.name),
-            ));
+            return refused(format!("expected another dataset than the input {name}"));
         }
     }
     Ok(())

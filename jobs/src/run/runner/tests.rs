@@ -372,6 +372,11 @@ async fn bad_requests_name_what_is_wrong() {
             "parameter \"output\": expected another dataset than the input metrics",
         ),
         (
+            request("correlate", json!({"leads": "metrics"})),
+            Code::BadInput,
+            "parameter \"leads\": expected another dataset than the input metrics",
+        ),
+        (
             request("anomalies", json!({"dataset": "metric"})),
             Code::NotFound,
             "did you mean metrics",
