@@ -10,6 +10,7 @@
 //! [`online`] does it as samples come. [`hierarchy`] makes what is said of parts and of their sum agree. [`rows`] makes rows of a
 //! grid comparable.
 
+mod decompose;
 pub mod discord;
 #[cfg(test)]
 mod discord_worlds;
@@ -28,6 +29,7 @@ mod spread;
 pub mod taught;
 pub mod trend;
 
+pub use decompose::{Decomposed, filled};
 pub use rarity::keep_rare;
 pub use repetition::season_holds;
 pub use samples::{Cleaning, Samples, clean};

@@ -3,7 +3,6 @@
 //! whole series that keep to a number of points, so that a job holds a few series at a time and never
 //! the dataset.
 
-mod decompose;
 pub mod evaluate;
 mod look;
 mod measure;
@@ -29,7 +28,6 @@ use datasets::{DatasetName, DatasetSpec};
 use engine::{Code, Error, Result, Session, WriteMode, did_you_mean};
 use futures::StreamExt;
 
-pub(crate) use decompose::{Decomposed, filled};
 pub(crate) use look::{Skipped, Tally, check_cancelled};
 pub(crate) use measure::{MeasureOf, ORIGIN_US, read_measure};
 pub use params::EmptyAs;

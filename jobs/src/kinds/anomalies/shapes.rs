@@ -7,6 +7,7 @@
 //! Cost: a profile takes n²/2 steps for n samples of a series.
 
 use analysis::series::discord::{Discord, Options, Profile, Silence, discords};
+use analysis::series::filled;
 use engine::Result;
 use kernels::matrix_profile::{ProfileOptions, matrix_profile};
 use kernels::{Device, Execution};
@@ -14,7 +15,7 @@ use kernels::{Device, Execution};
 use super::baseline::KernelWork;
 use super::explain::{Anomaly, Subject};
 use super::params::Params;
-use crate::series::{Empty, Regular, filled};
+use crate::series::{Empty, Regular};
 
 /// The longest series that is looked at: n² steps are a while by then.
 const SAMPLES_MAX: usize = 131_072;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::series::median;
+use analysis::series::{Decomposed, filled, median};
 use engine::Result;
 use kernels::forecast::{
     ForecastOptions, LEAST_SAMPLES, MOST_SEASON, Method as Kernel, SeriesForecast, forecast,
@@ -12,7 +12,6 @@ use kernels::{Execution, MatrixView};
 use rayon::prelude::*;
 
 use super::intermittent;
-use crate::series::{Decomposed, filled};
 
 /// Values at one phase of a season, or last ones without, that the median is of.
 const MEDIAN_OF: usize = 8;

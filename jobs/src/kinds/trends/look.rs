@@ -9,7 +9,7 @@ use analysis::series::trend::mann_kendall::{Lags, MannKendall, autocorrelated};
 use analysis::series::trend::records::{Record, Records, is_of_line, records};
 use analysis::series::trend::season_change::{SeasonChange, season_change};
 use analysis::series::trend::slope::{Slope, slope};
-use analysis::series::{Series, Span, season_holds};
+use analysis::series::{Decomposed, Series, Span, season_holds};
 use engine::Result;
 use kernels::Execution;
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::NAME;
 use super::params::Params;
 use crate::series::words::{instant, number};
-use crate::series::{Decomposed, Empty, Regular, Tally, check_cancelled, seasons};
+use crate::series::{Empty, Regular, Tally, check_cancelled, seasons};
 
 /// Values without which nothing can be said of a trend.
 const TREND_MIN: usize = 16;

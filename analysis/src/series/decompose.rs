@@ -4,16 +4,16 @@ use stlrs::Mstl;
 
 /// A series taken apart.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Decomposed {
+pub struct Decomposed {
     /// Without its seasons; NaN where no value is.
-    pub(crate) adjusted: Vec<f64>,
+    pub adjusted: Vec<f64>,
     /// By season, what it adds to each value; none where it could not be learnt.
-    pub(crate) seasonal: Vec<Vec<f64>>,
+    pub seasonal: Vec<Vec<f64>>,
 }
 
 impl Decomposed {
     /// Takes `seasons` out of `values`, of which the first is there (MSTL: Bandara, Hyndman & Bergmeir, 2021).
-    pub(crate) fn of(values: &[f64], seasons: &[usize]) -> Self {
+    pub fn of(values: &[f64], seasons: &[usize]) -> Self {
         let whole = || Self { adjusted: values.to_vec(), seasonal: Vec::new() };
         if seasons.is_empty() {
             return whole();
@@ -28,7 +28,7 @@ impl Decomposed {
 }
 
 /// A line between neighbours where a value is missing, and the last one where none follows. The first is there.
-pub(crate) fn filled(values: &[f64]) -> Vec<f64> {
+pub fn filled(values: &[f64]) -> Vec<f64> {
     let mut filled = values.to_vec();
     let mut last = 0;
     for at in 1..filled.len() {
