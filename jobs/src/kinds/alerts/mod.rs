@@ -41,7 +41,7 @@ use crate::tables::columns::texts;
 use crate::tables::input::InputTable;
 pub use params::Params;
 pub(crate) use params::RULES_MAX;
-use read::{Read, Reader};
+use read::{Known, Read, Reader};
 
 /// The kind's name, and that of its output unless told otherwise.
 pub(crate) const NAME: &str = "alerts";
@@ -55,6 +55,9 @@ const COMMIT_MS: i64 = 1_000;
 
 /// The job kind.
 pub struct Alerts;
+
+/// Rules that were read before.
+static RULES_READ: Known = Known::new();
 
 /// Reads and checks parameters.
 pub(crate) fn read_params(params: &Value) -> Result<Params> {
@@ -308,7 +311,8 @@ impl<'a> Work<'a> {
     /// Reads what came to the dataset.
     async fn commits(&mut self) -> Result<()> {
         let (ctx, params) = (self.ctx, self.params);
-        let (mut reader, unfit) = Reader::new(ctx, &params.dataset, self.rules).await?;
+        let (mut reader, unfit) =
+            Reader::new(ctx, &RULES_READ, &params.dataset, self.rules).await?;
         self.unfit = unfit.iter().map(ToString::to_string).collect();
         // Whoever asks for rules is told; of those that are defined the others go on.
         if let Some(error) = unfit.into_iter().next().filter(|_| params.rules.is_some()) {

@@ -1,6 +1,6 @@
 //! What rules say of the rows of commits: each rule as expressions over the rows that a version added.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use analysis::alerts::{Commit, Rule, Sample};
@@ -15,6 +15,7 @@ use datafusion::prelude::DataFrame;
 use datasets::DatasetName;
 use engine::{Code, CommitRecord, Error, Result, Session, Version};
 use futures::StreamExt;
+use parking_lot::Mutex;
 
 use super::NAME;
 use crate::parameters::bad;
@@ -27,9 +28,13 @@ const FIRST_ROWS_MAX: usize = 1_000_000;
 /// Memory of a sample: its group, and as much again while it is sorted.
 const SAMPLE_BYTES: usize = 256;
 
+/// Datasets whose rules are kept as they were read.
+const KNOWN_MAX: usize = 32;
+
 /// A rule as expressions of its dataset's columns.
-pub(super) struct Read<'a> {
-    pub(super) rule: &'a Rule,
+pub(super) struct Read {
+    name: String,
+    time: Option<String>,
     only: Option<Expr>,
     holds: Option<Expr>,
     value: Option<Expr>,
@@ -46,13 +51,13 @@ struct Compiled {
     by: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-impl<'a> Read<'a> {
+impl Read {
     /// Reads a rule. BAD_INPUT names the rule and the field.
     pub(super) async fn of(
         session: &Session,
         table: &InputTable<'_>,
         dataset: &DatasetName,
-        rule: &'a Rule,
+        rule: &Rule,
     ) -> Result<Self> {
         let wrong = |field: &str, error: Error| {
             bad(NAME, "rules", format!("alert {}: {field}: {error}", rule.name))
@@ -93,7 +98,8 @@ impl<'a> Read<'a> {
             None => None,
         };
         Ok(Self {
-            rule,
+            name: rule.name.clone(),
+            time: rule.time.clone(),
             only: condition("where", &rule.only).await?,
             holds: condition("condition", &rule.condition).await?,
             value,
@@ -172,12 +178,87 @@ impl Compiled {
     }
 }
 
+/// Rules of a dataset, read.
+struct Fitting {
+    dataset: DatasetName,
+    /// The columns and rules that they were read of.
+    schema: SchemaRef,
+    rules: Vec<Rule>,
+    read: Vec<Read>,
+    compiled: Mutex<Option<Compilation>>,
+}
+
+/// All of them, ready for rows of a schema; none in the place of one whose columns are not there.
+type Compilation = (SchemaRef, Arc<Vec<Option<Compiled>>>);
+
+/// Rules as they were read before, of the datasets that were looked at last: to read two hundred takes longer than most commits do.
+pub(super) struct Known(Mutex<VecDeque<Arc<Fitting>>>);
+
+impl Known {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+
+    fn of(
+        &self,
+        dataset: &DatasetName,
+        schema: &SchemaRef,
+        rules: &[Rule],
+    ) -> Option<Arc<Fitting>> {
+        let known = self.0.lock();
+        let same = |one: &&Arc<Fitting>| {
+            one.dataset == *dataset && one.schema == *schema && one.rules == *rules
+        };
+        known.iter().find(same).cloned()
+    }
+
+    fn keep(&self, fitting: &Arc<Fitting>) {
+        let mut known = self.0.lock();
+        known.retain(|one| one.dataset != fitting.dataset || one.rules != fitting.rules);
+        known.push_front(Arc::clone(fitting));
+        known.truncate(KNOWN_MAX);
+    }
+}
+
+/// Whether what a rule says may be of the present, which is read anew each time.
+fn is_of_now(rule: &Rule) -> bool {
+    let texts = [&rule.only, &rule.condition, &rule.value].into_iter().flatten();
+    let mut texts = texts.map(|text| text.to_ascii_lowercase());
+    texts.any(|text| ["now", "current", "today"].iter().any(|word| text.contains(word)))
+}
+
+impl Fitting {
+    /// Ready for rows of `schema`.
+    fn compiled(
+        &self,
+        state: &SessionState,
+        schema: &SchemaRef,
+    ) -> Result<Arc<Vec<Option<Compiled>>>> {
+        let mut known = self.compiled.lock();
+        if let Some((_, compiled)) = known.as_ref().filter(|(of, _)| of == schema) {
+            return Ok(Arc::clone(compiled));
+        }
+        let columns = DFSchema::try_from(schema.as_ref().clone())?;
+        let is_whole = |read: &Read| {
+            let mut columns_of = read.expressions().flat_map(Expr::column_refs);
+            columns_of.all(|column| schema.field_with_name(&column.name).is_ok())
+        };
+        let one = |read: &Read| match is_whole(read) {
+            true => read.compiled(state, &columns).map(Some),
+            false => Ok(None),
+        };
+        let compiled = Arc::new(self.read.iter().map(one).collect::<Result<Vec<_>>>()?);
+        *known = Some((Arc::clone(schema), Arc::clone(&compiled)));
+        Ok(compiled)
+    }
+}
+
 /// Rules of one dataset, and what they need of its rows.
 pub(super) struct Reader<'a> {
     ctx: &'a RunContext,
     dataset: &'a DatasetName,
-    rules: Vec<Read<'a>>,
-    compiled: Option<(SchemaRef, Vec<Option<Compiled>>)>,
+    rules: Vec<&'a Rule>,
+    fitting: Arc<Fitting>,
     /// Of rules that could not be computed of some rows, why.
     failed: BTreeMap<usize, String>,
 }
@@ -186,24 +267,44 @@ impl<'a> Reader<'a> {
     /// Also says which rules do not fit the dataset as it is by now: the others go on.
     pub(super) async fn new(
         ctx: &'a RunContext,
+        known: &Known,
         dataset: &'a DatasetName,
         rules: &'a [Rule],
     ) -> Result<(Self, Vec<Error>)> {
         let table = InputTable::open(ctx.session(), NAME, dataset).await?;
-        let (mut read, mut unfit) = (Vec::with_capacity(rules.len()), Vec::new());
+        let schema = Arc::clone(table.frame.schema().inner());
+        let reader =
+            |rules, fitting| Self { ctx, dataset, rules, fitting, failed: BTreeMap::new() };
+        if let Some(fitting) = known.of(dataset, &schema, rules) {
+            return Ok((reader(rules.iter().collect(), fitting), Vec::new()));
+        }
+        let (mut fit, mut read, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
         for rule in rules {
             match Read::of(ctx.session(), &table, dataset, rule).await {
-                Ok(rule) => read.push(rule),
+                Ok(one) => {
+                    fit.push(rule);
+                    read.push(one);
+                }
                 Err(error) if error.code() == Code::BadInput => unfit.push(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok((Self { ctx, dataset, rules: read, compiled: None, failed: BTreeMap::new() }, unfit))
+        let fitting = Arc::new(Fitting {
+            dataset: dataset.clone(),
+            schema,
+            rules: rules.to_vec(),
+            read,
+            compiled: Mutex::default(),
+        });
+        if unfit.is_empty() && !rules.iter().any(is_of_now) {
+            known.keep(&fitting);
+        }
+        Ok((reader(fit, fitting), unfit))
     }
 
     /// Those that fit.
     pub(super) fn rules(&self) -> Vec<&'a Rule> {
-        self.rules.iter().map(|read| read.rule).collect()
+        self.rules.clone()
     }
 
     /// What can't be computed of rows that were read, by rule.
@@ -229,7 +330,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<(Vec<Commit>, u64)>> {
         let (version, at_us) = (made.version.0, made.at.timestamp_micros());
         let Some(added) = self.added(made).await? else { return Ok(None) };
-        let every: Vec<usize> = (0..self.rules.len()).collect();
+        let every: Vec<usize> = (0..self.fitting.read.len()).collect();
         let mut left_out = 0;
         let found = match self.samples(added.clone(), &every, at_us).await {
             Err(error) if error.code() == Code::ResourcesExhausted => {
@@ -265,11 +366,11 @@ impl<'a> Reader<'a> {
     /// All that is there, as one commit of a rule that never looked before: the newest rows, where it knows which they are.
     pub(super) async fn all(&mut self, at: usize, version: Version, at_us: i64) -> Result<Commit> {
         let mut frame = self.ctx.present().await?.table(self.dataset).await?;
-        if let Some(read) = self.rules.get(at) {
+        if let Some(read) = self.fitting.read.get(at) {
             if let Some(only) = &read.only {
                 frame = frame.filter(only.clone())?;
             }
-            if let Some(time) = &read.rule.time {
+            if let Some(time) = &read.time {
                 frame = frame.sort(vec![ident(time).sort(false, false)])?;
             }
         }
@@ -290,7 +391,7 @@ impl<'a> Reader<'a> {
         of: &[usize],
         at_us: i64,
     ) -> Result<Vec<Vec<Sample>>> {
-        let rules = of.iter().filter_map(|at| self.rules.get(*at));
+        let rules = of.iter().filter_map(|at| self.fitting.read.get(*at));
         let needed: BTreeSet<String> = rules
             .flat_map(Read::expressions)
             .flat_map(Expr::column_refs)
@@ -310,21 +411,7 @@ impl<'a> Reader<'a> {
         let most = self.most();
         while let Some(batch) = batches.next().await.transpose()? {
             self.ctx.check()?;
-            let schema = batch.schema();
-            if self.compiled.as_ref().is_none_or(|(known, _)| *known != schema) {
-                let columns = DFSchema::try_from(schema.as_ref().clone())?;
-                let is_whole = |read: &Read<'_>| {
-                    let mut columns_of = read.expressions().flat_map(Expr::column_refs);
-                    columns_of.all(|column| schema.field_with_name(&column.name).is_ok())
-                };
-                let one = |read: &Read<'_>| match is_whole(read) {
-                    true => read.compiled(&state, &columns).map(Some),
-                    false => Ok(None),
-                };
-                let compiled = self.rules.iter().map(one).collect::<Result<_>>()?;
-                self.compiled = Some((schema, compiled));
-            }
-            let Some((_, compiled)) = &self.compiled else { continue };
+            let compiled = self.fitting.compiled(&state, &batch.schema())?;
             for (at, samples) in of.iter().zip(&mut found) {
                 let rule = compiled.get(*at).and_then(Option::as_ref).ok_or_else(|| {
                     let dataset = self.dataset;
@@ -335,10 +422,10 @@ impl<'a> Reader<'a> {
                 // Rows that one rule can't be computed of must not hold up the others.
                 let before = samples.len();
                 if let (Err(error), Some(read)) =
-                    (rule.samples(&batch, at_us, samples), self.rules.get(*at))
+                    (rule.samples(&batch, at_us, samples), self.fitting.read.get(*at))
                 {
                     samples.truncate(before);
-                    let says = format!("alert {}: {error}", read.rule.name);
+                    let says = format!("alert {}: {error}", read.name);
                     self.failed.entry(*at).or_insert(says);
                 }
             }
@@ -351,5 +438,62 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::parameters::dataset_name;
+
+    fn rule(field: &str, text: &str) -> Rule {
+        let mut fields = json!({ "name": "r", "dataset": "load", "condition": "load > 5" });
+        fields[field] = Value::from(text);
+        serde_json::from_value(fields).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    #[test]
+    fn what_is_said_of_the_present_is_read_each_time() {
+        for (field, text) in [
+            ("condition", "at > NOW() - interval '1h'"),
+            ("where", "day = current_date"),
+            ("value", "extract(epoch FROM today() - at)"),
+        ] {
+            assert!(is_of_now(&rule(field, text)), "{text}");
+        }
+        assert!(!is_of_now(&rule("where", "host = 'a'")));
+    }
+
+    #[test]
+    fn rules_are_known_of_the_same_dataset_columns_and_words_alone() {
+        let (known, load) = (Known::new(), dataset_name("load"));
+        let schema = |kind| Arc::new(Schema::new(vec![Field::new("load", kind, true)]));
+        let (float, text) = (schema(DataType::Float64), schema(DataType::Utf8));
+        let fitting = |rules: Vec<Rule>| {
+            let (dataset, schema) = (load.clone(), Arc::clone(&float));
+            Arc::new(Fitting {
+                dataset,
+                schema,
+                rules,
+                read: Vec::new(),
+                compiled: Mutex::default(),
+            })
+        };
+        let rules = [rule("where", "host = 'a'")];
+        known.keep(&fitting(rules.to_vec()));
+        assert!(known.of(&load, &float, &rules).is_some());
+        assert!(known.of(&load, &text, &rules).is_none());
+        assert!(known.of(&dataset_name("other"), &float, &rules).is_none());
+        assert!(known.of(&load, &float, &[rule("where", "host = 'b'")]).is_none());
+        assert!(known.of(&load, &float, &[]).is_none());
+        // The oldest go.
+        for number in 0..KNOWN_MAX {
+            known.keep(&fitting(vec![rule("where", &format!("host = '{number}'"))]));
+        }
+        assert!(known.of(&load, &float, &rules).is_none());
+        assert!(known.of(&load, &float, &[rule("where", "host = '0'")]).is_some());
     }
 }
