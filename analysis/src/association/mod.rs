@@ -220,6 +220,7 @@ mod tests {
             "{found:?}"
         );
         assert!(found.p < 1e-100, "{found:?}");
+        assert_eq!(samples::dispersion(&x, &x, 1.0), 1.0);
         let negative: Vec<f64> = x.iter().map(|x| -x).collect();
         let found = pair(&x, &negative).unwrap();
         assert!(found.r < -1.0 + 1e-12 && found.low <= found.r && found.high < -0.999_999);

@@ -260,5 +260,7 @@ mod tests {
         assert_eq!(turn(side(-0.4, 1e-9), side(-0.8, 1e-9)), Turn::Strengthens);
         assert_eq!(turn(side(0.2, 0.1), side(-0.1, 0.3)), Turn::Weakens);
         assert_eq!(turn(side(0.1, 0.3), side(-0.2, 0.1)), Turn::Strengthens);
+        // As far from zero is not nearer.
+        assert_eq!(turn(side(0.2, 0.1), side(-0.2, 0.1)), Turn::Strengthens);
     }
 }

@@ -186,3 +186,16 @@ impl Sets {
         node
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_joined_is_joined_no_more() {
+        let mut sets = Sets((0..5).collect());
+        let joined = [(3, 1), (1, 3), (0, 2), (2, 3), (1, 0), (4, 4), (4, 1)];
+        let joined = joined.map(|(a, b)| sets.join(a, b));
+        assert_eq!(joined, [true, false, true, true, false, false, true]);
+    }
+}

@@ -238,5 +238,6 @@ mod tests {
         assert_eq!(usual(&[extent("a", 0, 300 * 1_000, 901)]).unwrap(), "5m");
         assert_eq!(usual(&[extent("a", 0, 43 * 100, 101)]).unwrap(), "43s");
         assert_eq!(usual(&[extent("a", 0, 0, 1), extent("b", 5, 5, 3)]), None);
+        assert_eq!(usual(&[extent("a", 0, 300, 2), extent("b", 0, 900, 1)]).unwrap(), "5m");
     }
 }

@@ -226,3 +226,33 @@ fn keep_strongest<T>(pairs: &mut Vec<T>, most: usize, strength: impl Fn(&T) -> f
     pairs.truncate(most);
     gone as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_of_all_pairs_are_searched_while_that_is_quick() {
+        let subjects = |cols: usize| Subjects {
+            prepared: Prepared {
+                series: vec![String::new(); 2_001],
+                cols,
+                values: Vec::new(),
+                present: None,
+                dropped: std::collections::BTreeMap::new(),
+                cells_bridged: 0,
+                cells_missing: 0,
+                series_with_season: 0,
+                device: None,
+            },
+            autocorrelations: Vec::new(),
+        };
+        let searches = |cols: usize, lag_search: LagSearch| {
+            let params = Params { max_lag: 2, lag_search, ..Params::default() };
+            subjects(cols).searches_all(&params)
+        };
+        // 2,001,000 pairs at five lags.
+        assert_eq!([199_900, 199_901].map(|cols| searches(cols, LagSearch::Auto)), [true, false]);
+        assert!(searches(199_901, LagSearch::All) && !searches(10, LagSearch::Correlated));
+    }
+}
