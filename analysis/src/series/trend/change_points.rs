@@ -432,6 +432,20 @@ mod tests {
     }
 
     #[test]
+    fn the_slope_that_segments_share_is_that_of_least_squares() {
+        let start = Ar1::default();
+        let search = Search { at: &[0, 1, 2, 4], length_min: 2, start };
+        let values = [1.0, 3.0, 2.0, 7.0];
+        let near = |(slope, saved): (f64, f64), expected: (f64, f64)| {
+            assert!((slope - expected.0).abs() < 1e-12 && (saved - expected.1).abs() < 1e-12);
+        };
+        // Around 1.75 and 3.25, and around 0.5 and 2, and 3 and 4.5.
+        near(search.common_slope(&values, &[]), (12.25 / 8.75, 12.25 * 12.25 / 8.75));
+        near(search.common_slope(&values, &[2]), (6.0 / 2.5, 36.0 / 2.5));
+        assert_eq!(search.common_slope(&values, &[1, 2, 3]), (0.0, 0.0));
+    }
+
+    #[test]
     fn a_change_costs_its_penalty() {
         // Steps that lower the sum of squares by less and by more than 2.5·ln 200·σ²: n₁n₂/n·step² = 50·step².
         assert!((penalty(200, 3.0) - 7.5 * 200_f64.ln()).abs() < 1e-9);

@@ -169,6 +169,11 @@ mod tests {
         let ar1 = Ar1 { sigma: 2.0, rho: 0.6 };
         assert_near(ar1.long_run_variance(), 16.0);
         assert_eq!((noise(&[]), noise(&[1.0])), (Ar1::default(), Ar1::default()));
+        // Without neighbours, and with some too far apart to be squared.
+        let apart: Vec<f64> =
+            (0..60).map(|t| if t % 2 == 0 { f64::from(t * t) } else { f64::NAN }).collect();
+        let far: Vec<f64> = (0..60).map(|t| if t % 3 == 0 { 1e200 } else { -1e200 }).collect();
+        assert_eq!((noise(&apart), noise(&far)), (Ar1::default(), Ar1::default()));
         for series in odd_series() {
             assert!((0.0..=0.95).contains(&noise(&series).rho), "{series:?}");
         }

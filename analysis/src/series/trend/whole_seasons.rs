@@ -228,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn a_level_is_as_sure_as_the_means_over_whole_seasons_are() {
+        let part = [0.0; VALUES];
+        let mut series = noise(VALUES, 0.0, Tails::Normal, 5);
+        series[360..].iter_mut().for_each(|value| *value += 1.0);
+        let removed = Removed { season: 24, part: &part };
+        let found = change_points_beside(&series, removed, OPTIONS);
+        let [change] = found.found[..] else { panic!("{found:?}") };
+        let [before, after] = [change.at, VALUES - change.at].map(|values| values / 24 * 24);
+        let inverse = 1.0 / before as f64 + 1.0 / after as f64;
+        let z = (change.after - change.before) / (found.noise.long_run_variance() * inverse).sqrt();
+        let p = of_best(two_sided(z), VALUES);
+        assert!((change.p / p - 1.0).abs() < 1e-6, "{change:?}: {p}");
+    }
+
+    #[test]
     fn a_level_lasts_two_whole_seasons() {
         let of = |hours: usize| {
             let level = |at: usize| if (300..300 + hours).contains(&at) { 8.0 } else { 0.0 };
