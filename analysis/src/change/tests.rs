@@ -249,6 +249,12 @@ fn findings_end_where_they_explain_enough() {
     assert_eq!(found(200.0, Options { findings_max: 1, ..some }), first);
     assert_eq!(found(200.0, Options { explained: 0.0, ..some }), first);
     assert_eq!(found(200.0, Options { findings_max: 0, ..some }), Vec::<Vec<Pair>>::new());
+    let fallen = |explained: f64| {
+        let after = |codes: &[u32]| 1000.0 - [0.0, 900.0, 200.0, 0.0, 0.0][codes[0] as usize];
+        let options = Options { explained, ..some };
+        groups(&explain_with(&counts(&grid(&[5], |_| 1000.0, after)), options))
+    };
+    assert_eq!([0.81, 0.82].map(fallen), [first, both]);
 }
 
 #[test]

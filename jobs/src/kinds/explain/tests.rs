@@ -93,6 +93,12 @@ async fn a_ratio_is_carried_by_the_group_that_changed_and_the_rows_say_how() {
     let says = rows(&engine, "SELECT explanation FROM explanations ORDER BY rank").await;
     assert!(says[0].contains("1 group of region, model moved otherwise than the rest"), "{says:?}");
     assert!(says[1].starts_with("region = r1 and model = m2: it went from 0.0"), "{says:?}");
+    let share = crate::series::words::number(100.0 * found[0]["share"].as_f64().unwrap());
+    assert!(says[1].contains(&format!(", {share} % of the change: ")), "{says:?}");
+    let told = "SELECT rows_before, rows_after FROM explanations WHERE rank = 1";
+    let counted = "SELECT count(*) FILTER (WHERE at < '2026-01-06'), count(*) FILTER (WHERE at >= '2026-01-06') \
+        FROM calls WHERE region = 'r1' AND model = 'm2'";
+    assert_eq!(rows(&engine, told).await, rows(&engine, counted).await);
     // The same question has one answer, another its own.
     summary_of(&engine, "explain", params).await;
     summary_of(&engine, "explain", asked(json!({"measure": "count(*)"}))).await;
