@@ -74,3 +74,25 @@ pub fn excursions(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_one_excursion_and_what_is_at_the_threshold_is_none() {
+        let mut residual = vec![0.0; 200];
+        for (at, value) in [(49, 9.0), (50, -12.0), (60, 9.0), (71, 9.0), (120, 6.0), (140, 6.5)] {
+            residual[at] = value;
+        }
+        let (median, mad) = (vec![0.0; 200], vec![0.0; 200]);
+        let baseline = Baseline { median, mad, ..Baseline::default() };
+        let found = excursions(&residual, &baseline, 1.0, 100, 6.0);
+        // Half of the window is history; a tenth of it is near.
+        let alone = |at: usize, z: f64| Excursion { first: at, last: at, peak: at, z };
+        assert_eq!(
+            found,
+            [Excursion { last: 60, ..alone(50, -12.0) }, alone(71, 9.0), alone(140, 6.5)]
+        );
+    }
+}

@@ -93,3 +93,21 @@ fn rolled(
     drop(outputs);
     Ok(matrices)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_series_without_values_has_a_baseline_without_any() {
+        let execution = Execution { gpu: kernels::GpuPolicy::Off, ..Execution::default() };
+        let saw: Vec<f64> = (0..40).map(|at| f64::from(at % 4)).collect();
+        let (found, _) = baselines(&[&[], &saw, &[]], 8, &execution).unwrap();
+        assert!(found[0].median.is_empty() && found[2].median.is_empty());
+        assert_eq!(
+            (found[1].median[39], found[1].mad[39], found[1].short_median[39]),
+            (1.5, 1.0, 3.0)
+        );
+    }
+}

@@ -131,6 +131,13 @@ async fn what_was_missed_is_found_with_a_lower_threshold_of_that_series() {
     say(&engine, "a", 700, AnomalyVerdict::TakenBack).await.unwrap();
     summary_of(&engine, NAME, json!({})).await;
     assert_eq!(found(&engine).await, ["a 1200 ", "b 1200 "]);
+    // What is said of "weak" is of no series where none is there yet, and nobody knows where others are asked for.
+    for (params, absent) in
+        [(json!({"to": "2025-12-31T00:00:00Z"}), 1), (json!({"series": ["b"]}), 0)]
+    {
+        let summary = summary_of(&engine, NAME, params).await;
+        assert_eq!(summary["labels"]["series_not_there"]["series"], json!(absent), "{summary}");
+    }
 }
 
 #[tokio::test]
