@@ -320,6 +320,16 @@ mod tests {
         assert!((growth(&walk) - 0.5).abs() < 0.03, "{}", growth(&walk));
         assert_eq!(growth(&vec![vec![2.0; 40]; 3]), 0.0);
         assert_eq!(growth(&vec![vec![2.0; 3]; 3]), GROWTH);
+        for half in [[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]] {
+            assert_eq!(growth(&vec![half.to_vec(); 3]), GROWTH);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_held_against_all_others_and_alone_against_none() {
+        let of = |errors: &[f64]| ratios(&errors.iter().map(|e| vec![*e]).collect(), 0.0, 0.80);
+        assert_eq!(of(&[1.0]), None);
+        assert_eq!(of(&[1.0, -2.0]), Some(vec![1.0 / (BEYOND * 2.0), 2.0 / BEYOND]));
     }
 
     fn means(of: &[(Method, f64)], steps: usize) -> Means {
@@ -342,6 +352,12 @@ mod tests {
         // Errors of 2 on average, and of 8.5.
         assert_eq!(chosen(2.46), (Method::Ensemble, Some(2.0), Some(8.5)));
         assert_eq!(chosen(2.4).0, Method::Ets);
+        // Of what does not learn 0.9 of it is asked.
+        let unlearnt = |median: f64| {
+            let said = means(&[(Method::Median, median), (Method::Ensemble, 2.5)], 10);
+            choose(&values, &origins, &vec![said.clone(); 8], said).method
+        };
+        assert_eq!([2.32, 2.28].map(unlearnt), [Method::Ensemble, Method::Median]);
     }
 
     #[test]

@@ -274,6 +274,7 @@ fn errors(series: &[Regular], origins: &[Origins], choices: &[Choice]) -> Vec<Ve
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::methods::Method;
     use super::*;
 
     fn parents(of: &[(&str, &str)]) -> Result<Tree> {
@@ -347,6 +348,32 @@ mod tests {
         assert!(says.contains("no series \"agent\"") && says.contains("agents"), "{says}");
         let says = grown(tree(), &["agent", "team"]).unwrap_err().to_string();
         assert!(says.contains("\"team\" is a series of its own"), "{says}");
+    }
+
+    #[test]
+    fn all_are_tried_at_the_same_instants() {
+        let of = |length: usize| series("s", 10, 1_000, &vec![1.0; length]);
+        let found = common_origins(&[of(30), of(33)], &[vec![], vec![10]], 10);
+        let shortest = Origins::of(30, 20, 10);
+        assert_eq!(found[0], shortest);
+        assert_eq!(found[1].known, shortest.known.iter().map(|at| at + 3).collect::<Vec<_>>());
+        assert_eq!(found[1].steps, shortest.steps);
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_refused_by_the_one_that_says_most() {
+        let choice = |steps: usize| Choice {
+            method: Method::Naive,
+            ahead: vec![1.0; steps],
+            said: Vec::new(),
+            naive_error: None,
+        };
+        let mut choices = [choice(0), choice(1_000)];
+        // 1,000 · (10 · 3,000,000 + 100) products.
+        let hierarchy = Hierarchy { leaves: 3_000_000, sums: vec![Vec::new(); 10] };
+        let (how, execution) = (Reconcile::MinT, Execution::default());
+        let refused = agree(&hierarchy, how, &[], &[], &mut choices, &[], &execution);
+        assert_eq!(refused.unwrap_err().code(), Code::ResourcesExhausted);
     }
 
     #[test]

@@ -105,6 +105,7 @@ fn now_and_then_is_forecast_by_how_often_and_how_much() {
     let share = values.iter().sum::<f64>() / 400.0;
     let forecast = of(values, &Params::default());
     assert!((forecast.mean[0] - share).abs() < share, "{} for {share}", forecast.mean[0]);
+    assert!(forecast.bounds[1].0.iter().all(|lower| *lower >= 0.0), "{forecast:?}");
     assert!(matches!(
         forecast.tried.method,
         Method::Intermittent | Method::Ensemble | Method::Median | Method::Theta | Method::Ets
@@ -132,6 +133,7 @@ fn a_short_series_has_intervals_of_its_own_steps_and_no_coverage() {
     let forecast = of((0..9).map(|at| f64::from(at % 3)).collect(), &Params::default());
     assert_eq!(forecast.mean.len(), 24);
     assert_eq!((forecast.tried.error, forecast.tried.coverage), (None, None));
+    assert_eq!(forecast.tried.half(0, 4), 2.0 * forecast.tried.half(0, 1));
     assert!(forecast.bounds[0].1[0] > forecast.mean[0]);
 }
 
