@@ -189,12 +189,7 @@ impl Grid {
             .collect();
         let mut found: Vec<Break> = Vec::new();
         for (scores, span) in [(in_sigmas(&squares), 1), (in_sigmas(&lasting), JOINT_SPAN)] {
-            for (at, z) in scores.into_iter().enumerate() {
-                if z > params.joint_threshold {
-                    let first = (at + 1).saturating_sub(span);
-                    found.push(Break { first, last: at, z });
-                }
-            }
+            found.extend(beyond(&scores, span, params.joint_threshold));
         }
         let found = keep_rare(merged(found), self.instants.len(), params.rare_samples, |b| b.z);
         let anomalies = found.into_iter().filter_map(|found| {
@@ -260,6 +255,12 @@ struct Break {
     first: usize,
     last: usize,
     z: f64,
+}
+
+/// What is beyond a threshold of scores that are of `span` rows up to their own.
+fn beyond(scores: &[f64], span: usize, threshold: f64) -> Vec<Break> {
+    let found = scores.iter().enumerate().filter(|(_, z)| **z > threshold);
+    found.map(|(at, z)| Break { first: (at + 1).saturating_sub(span), last: at, z: *z }).collect()
 }
 
 /// Those that touch as one, in order.
@@ -348,6 +349,14 @@ mod tests {
         let known = Anomaly { kind: Kind::Outlier, ..anomaly.clone() };
         let again = look(&flats, &[known], &params, usize::MAX, &CancellationToken::new()).unwrap();
         assert!(again.anomalies.is_empty());
+    }
+
+    #[test]
+    fn a_break_has_the_rows_that_its_score_is_of() {
+        let of = |first: usize, last: usize, z: f64| Break { first, last, z };
+        let scores = [0.0, 7.0, 6.0, 0.0, 0.0, 8.0];
+        assert_eq!(beyond(&scores, 1, 6.0), [of(1, 1, 7.0), of(5, 5, 8.0)]);
+        assert_eq!(beyond(&scores, 4, 6.0), [of(0, 1, 7.0), of(2, 5, 8.0)]);
     }
 
     #[test]
