@@ -377,6 +377,26 @@ mod tests {
     }
 
     #[test]
+    fn all_instants_agree_and_errors_are_those_that_all_have() {
+        let (one, other) = ([5.0, 6.0, 7.0], [1.0, f64::NAN, 3.0]);
+        let nodes = [series("a", 10, 30, &one), series("b", 10, 30, &other)];
+        let origins = vec![Origins { known: vec![2, 1], steps: 1 }; 3];
+        let choice = |said: [f64; 2], ahead: f64| Choice {
+            method: Method::Naive,
+            ahead: vec![ahead],
+            said: said.map(|of| vec![of]).to_vec(),
+            naive_error: None,
+        };
+        let mut choices = [choice([1.0, 2.0], 3.0), choice([1.0, 20.0], 30.0)].to_vec();
+        assert_eq!(errors(&nodes, &origins, &choices), [[6.0], [2.0]]);
+        choices.push(choice([0.0; 2], 0.0));
+        let hierarchy = Hierarchy { leaves: 2, sums: vec![vec![0, 1]] };
+        let (how, execution) = (Reconcile::BottomUp, Execution::default());
+        agree(&hierarchy, how, &[], &[], &mut choices, &[0.0; 2], &execution).unwrap();
+        assert_eq!(choices[2], choice([2.0, 22.0], 33.0));
+    }
+
+    #[test]
     fn a_series_in_two_groups_of_a_level_is_left_out() {
         let row = |series: &str, of: Option<&str>| (series.to_owned(), vec![of.map(String::from)]);
         let rows = [row("a", Some("x")), row("b", Some("x")), row("b", Some("y")), row("c", None)];
