@@ -70,6 +70,12 @@ pub trait Job: Send + Sync {
         Ok(None)
     }
 
+    /// Whether a run that ended with `summary` left something of what it saw to the next: a schedule runs again at once.
+    fn goes_on(&self, summary: &Value) -> bool {
+        let _ = summary;
+        false
+    }
+
     /// Whether it may commit to a dataset that it reads: only a kind that appends to a history may.
     fn appends_to_inputs(&self) -> bool {
         false

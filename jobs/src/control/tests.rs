@@ -446,7 +446,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     assert_eq!((now().await.up_to, now().await.missed), (20, 2));
     // Of two that saw the same, one moves it.
     let last = async || store.last_tick("t", "nightly").await.unwrap().unwrap();
-    assert_eq!(last().await, LastTick { due_us: DUE, is_open: true });
+    assert_eq!(last().await, LastTick { due_us: DUE, is_open: true, run: "a".into() });
     assert_eq!(store.last_tick("t", "daily").await.unwrap(), None);
     let moved = |logical: &str, from, to| TickOf {
         due_us: DUE + 2,
@@ -455,7 +455,7 @@ async fn each_time_of_a_schedule_has_one_run(store: SqlStore) {
     };
     assert!(fire(moved("x@21", 20, 21), "j", None).await);
     assert!(!fire(moved("x@22", 20, 22), "k", None).await);
-    let begun = LastTick { due_us: DUE + 2, is_open: true };
+    let begun = LastTick { due_us: DUE + 2, is_open: true, run: "j".into() };
     assert_eq!((now().await.up_to, last().await), (21, begun));
     assert!(store.pause_schedule("t", "nightly", Pause::Begin).await.unwrap());
     assert_eq!((now().await.is_paused, now().await.up_to), (true, 21));

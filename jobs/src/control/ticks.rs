@@ -29,12 +29,14 @@ pub struct TickOf {
 }
 
 /// The last time of a schedule that has a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastTick {
     /// When it was due, in microseconds.
     pub due_us: i64,
     /// Whether its run waits or is at work.
     pub is_open: bool,
+    /// Its run.
+    pub run: String,
 }
 
 /// A tick as it stands.

@@ -162,9 +162,17 @@ async fn fire_change(
         return Ok(0);
     }
     let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
-    let is_alone = job.is_some_and(|job| job.runs_alone());
-    if is_alone && last.is_some_and(|last| last.is_open) {
+    let is_alone = job.as_ref().is_some_and(|job| job.runs_alone());
+    if is_alone && last.as_ref().is_some_and(|last| last.is_open) {
         return Ok(0);
+    }
+    if let (Some(job), Some(last)) = (job.filter(|_| is_alone && newer <= 0), &last) {
+        let run = runner.store().get(&entry.tenant, &last.run).await?;
+        let run = run.as_ref().map(Document::of).transpose()?;
+        if run.is_some_and(|run| job.goes_on(&run.record.summary)) {
+            let tick = Tick { due: now, logical: format!("{dataset}@{newest} after {}", last.run) };
+            return fire_tick(runner, entry, schedule, &tick, None).await.map(u64::from);
+        }
     }
     let last = last.and_then(|last| DateTime::from_timestamp_micros(last.due_us));
     if newer <= 0 {

@@ -431,14 +431,15 @@ impl ControlStore for SqlStore {
     ) -> BoxFuture<'a, Result<Option<LastTick>>> {
         self.in_time(async move {
             let last = query(
-                "SELECT t.due_at AS due_at, COALESCE(r.is_open, 0) AS is_open FROM ticks t LEFT JOIN runs r ON r.id = t.run \
+                "SELECT t.due_at AS due_at, t.run AS run, COALESCE(r.is_open, 0) AS is_open FROM ticks t LEFT JOIN runs r ON r.id = t.run \
                  WHERE t.tenant = $1 AND t.schedule = $2 ORDER BY t.due_at DESC, is_open DESC LIMIT 1",
             );
             let last = last.bind(tenant.to_owned()).bind(name.to_owned());
             let row = last.fetch_optional(&self.pool).await.map_err(|e| self.failed(e))?;
             let read = |row: AnyRow| {
                 let is_open: i64 = self.get(&row, "is_open")?;
-                Ok(LastTick { due_us: self.get(&row, "due_at")?, is_open: is_open != 0 })
+                let (due_us, run) = (self.get(&row, "due_at")?, self.get(&row, "run")?);
+                Ok(LastTick { due_us, is_open: is_open != 0, run })
             };
             row.map(read).transpose()
         })

@@ -17,6 +17,7 @@ mod read;
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
 
 use analysis::alerts::{
     AlertError, Commit, Event, Notice, Rule, Silence, State, acknowledge, adopt, alert_rows,
@@ -49,6 +50,9 @@ pub(crate) const NAME: &str = "alerts";
 const ROW_BYTES: usize = 256;
 /// How often what the clock brings is looked for, where nothing is committed.
 const CLOCK_SECONDS: u32 = 30;
+
+/// How long a run reads commits, before it keeps what came of them and leaves the others to the next.
+const READ_MAX: Duration = Duration::from_secs(3);
 
 /// How long before it is seen a commit is stamped, in milliseconds.
 const COMMIT_MS: i64 = 1_000;
@@ -108,6 +112,10 @@ impl Job for Alerts {
         true
     }
 
+    fn goes_on(&self, summary: &Value) -> bool {
+        summary["commits_left"].as_u64().is_some_and(|left| left > 0)
+    }
+
     fn looks_again_after(&self, _: &Value) -> Result<Option<u32>> {
         Ok(Some(CLOCK_SECONDS))
     }
@@ -162,7 +170,10 @@ impl Job for Alerts {
             };
             let mut work = Work::begin(ctx, &params, &rules, before.clone(), now_us).await?;
             work.commits().await?;
-            work.clock()?;
+            // Of what is yet to be read nothing is over, and nothing lasts.
+            if work.left == 0 {
+                work.clock()?;
+            }
             stage.record.rows_in = work.rows;
             stage.record.rows_out = work.events.len() as u64;
             stage.finish();
@@ -175,6 +186,7 @@ impl Job for Alerts {
                 "commits": work.read,
                 "commits_that_are_gone": work.gone,
                 "commits_left_out": work.left_out,
+                "commits_left": work.left,
                 "rows": work.rows,
                 "events": work.events.len(),
                 "notices": told.len(),
@@ -250,6 +262,8 @@ struct Work<'a> {
     read: u64,
     gone: u64,
     left_out: u64,
+    /// Commits that are left to the next run.
+    left: u64,
     unfit: Vec<String>,
     /// Words on alerts that did not fire.
     in_vain: u64,
@@ -283,7 +297,7 @@ impl<'a> Work<'a> {
         let adopted = adopt(&mut kept.state, rules, &silences, &BTreeMap::new(), done_us);
         events.extend(adopted.map_err(refused)?);
         let (new, unfit, adopted) = (HashSet::new(), Vec::new(), events.len());
-        let (rows, read, gone, left_out, in_vain) = (0, 0, 0, 0, 0);
+        let (rows, read, gone, left_out, left, in_vain) = (0, 0, 0, 0, 0, 0);
         Ok(Self {
             ctx,
             params,
@@ -299,6 +313,7 @@ impl<'a> Work<'a> {
             read,
             gone,
             left_out,
+            left,
             unfit,
             in_vain,
         })
@@ -329,8 +344,15 @@ impl<'a> Work<'a> {
         made.reverse();
         let expected = usize::try_from(last.0.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut is_gone = made.len() < expected;
-        for commit in made.iter().filter(|commit| !is_still(commit) && commit.changes_rows) {
+        let began = Instant::now();
+        let mut coming = made.iter().filter(|commit| !is_still(commit) && commit.changes_rows);
+        while let Some(commit) = coming.next() {
             if is_gone {
+                break;
+            }
+            // What was read is kept, whatever becomes of a run that takes long.
+            if self.read > 0 && began.elapsed() >= READ_MAX {
+                self.left = 1 + coming.count() as u64;
                 break;
             }
             ctx.check()?;

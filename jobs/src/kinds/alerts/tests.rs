@@ -9,7 +9,8 @@ use engine::{Engine, Principal, WriteMode};
 use kernels::GpuPolicy;
 use serde_json::{Value, json};
 
-use super::NAME;
+use super::{Alerts, NAME};
+use crate::job::Job as _;
 use crate::run::record::RunState;
 use crate::run::runner::{RunRequest, Runner, RunnerOptions};
 use crate::testing::{engine, refusal_of, rows, summary_of, write};
@@ -259,4 +260,10 @@ async fn rules_that_mean_nothing_are_told_by_name() {
     let own = json!({ "dataset": "load", "rules": [], "events": "load" });
     let own = refusal_of(&engine, NAME, own).await;
     assert!(own.contains("load is the dataset that the rules look at"), "{own}");
+}
+
+#[test]
+fn a_run_that_left_commits_is_gone_on_with_at_once() {
+    assert!(Alerts.goes_on(&json!({ "commits_left": 1 })));
+    assert!(!Alerts.goes_on(&json!({ "commits_left": 0 })) && !Alerts.goes_on(&Value::Null));
 }
