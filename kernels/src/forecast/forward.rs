@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn every_model_goes_on_as_its_recursion_says() {
-        let mut random = generator(11);
-        let mut series: Vec<f64> = (0..80)
+        let mut random = generator("goes_on");
+        let mut series: Vec<f64> = (0..80_u32)
             .map(|at| {
                 20.0 + 0.1 * f64::from(at)
                     + [3.0, -1.0, -2.0, 0.5][at as usize % 4]
