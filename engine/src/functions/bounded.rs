@@ -62,7 +62,7 @@ pub(super) fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<Sca
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
+pub(super) struct Bounded {
     function: Arc<ScalarUDF>,
     length: Length,
 }
@@ -97,6 +97,14 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.check(&arguments)?;
+        self.function.invoke_with_args(arguments)
+    }
+}
+
+impl Bounded {
+    /// Fails where the result would be longer than the bound.
+    pub(super) fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
         let bytes = self.bytes(&arguments.args, arguments.number_rows)?;
         if bytes > RESULT_BYTES_MAX {
             let (name, most) = (self.name(), RESULT_BYTES_MAX >> 20);
@@ -109,11 +117,9 @@ impl ScalarUDFImpl for Bounded {
                 says,
             ))));
         }
-        self.function.invoke_with_args(arguments)
+        Ok(())
     }
-}
 
-impl Bounded {
     /// Bytes of a text with `to` in the place of each `from`. How often a pattern is found is not looked up: where what comes in its
     /// place is long, it may be everywhere.
     fn replaced(&self, text: &str, from: &str, to: &str) -> u64 {

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arguments::{Shared, beyond, stopped};
+use super::bounded::Bounded;
 
 /// Those functions.
 const PACED: [&str; 8] = [
@@ -30,7 +31,7 @@ const PACED: [&str; 8] = [
 ];
 
 /// Rows at first, and what some rows shall take.
-const ROWS: usize = 16;
+const ROWS: usize = 1;
 const PACE: Duration = Duration::from_millis(20);
 /// Steps of the one of them that takes as many as the lengths of a row's texts multiplied, for a row.
 const LEVENSHTEIN: &str = "levenshtein";
@@ -133,8 +134,11 @@ impl Paced {
         ScalarUDF::new_from_impl(Self { function, execution: execution.clone() })
     }
 
-    /// Fails where one row alone would take longer than anybody waits.
+    /// Fails where one row alone would take longer than anybody waits, and where the result of all rows is beyond its bound.
     fn check(&self, arguments: &ScalarFunctionArgs) -> Result<()> {
+        if let Some(bounded) = self.function.inner().downcast_ref::<Bounded>() {
+            bounded.check(arguments)?;
+        }
         let (LEVENSHTEIN, [one, other, ..]) = (self.name(), &arguments.args[..]) else {
             return Ok(());
         };

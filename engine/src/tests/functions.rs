@@ -413,6 +413,11 @@ async fn what_a_query_asks_of_each_row_ends_with_it() {
     assert_eq!(found, [format!("{expected} 991")]);
     let error = told(&engine, "SELECT levenshtein(repeat('a', 40000), repeat('b', 40000))").await;
     assert_eq!(error.code(), Code::LimitExceeded, "{error}");
+    // What all rows make is bounded, and not what some of them do.
+    let long = "SELECT max(length(regexp_replace(repeat('a', 1000 + v % 2), '.', repeat('b', 200), 'g'))) FROM \
+                (SELECT value AS v FROM generate_series(1, 8192))";
+    let error = told(&engine, long).await;
+    assert_eq!(error.code(), Code::LimitExceeded, "{error}");
 }
 
 #[tokio::test]

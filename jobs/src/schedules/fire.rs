@@ -65,6 +65,9 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
     if entry.is_paused || (is_pipeline && pipelines::is_going_on(runner, entry).await?) {
         return Ok(begun);
     }
+    if go_on(runner, entry, &schedule, now).await? {
+        return Ok(begun + 1);
+    }
     let fired = match &schedule.trigger {
         Trigger::Clock { catch_up, .. } => {
             let catch_up = catch_up.parse()?;
@@ -81,6 +84,27 @@ async fn fire(runner: &Runner, entry: &ScheduleEntry, now: DateTime<Utc>) -> Res
         Trigger::ByHand { .. } => Ok(0),
     };
     fired.map(|fired| begun + fired)
+}
+
+/// A run for what the last one left, of a job that goes on from what was committed; whether there is one.
+async fn go_on(
+    runner: &Runner,
+    entry: &ScheduleEntry,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let Some(job) = runner.jobs().get(&schedule.job).ok().filter(|job| job.runs_alone()) else {
+        return Ok(false);
+    };
+    let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
+    let Some(last) = last.filter(|last| !last.is_open) else { return Ok(false) };
+    let run = runner.store().get(&entry.tenant, &last.run).await?;
+    let run = run.as_ref().and_then(|run| Document::of(run).ok());
+    if !run.is_some_and(|run| job.goes_on(&run.record.summary)) {
+        return Ok(false);
+    }
+    let tick = Tick { due: now, logical: format!("after {}", last.run) };
+    fire_tick(runner, entry, schedule, &tick, None).await
 }
 
 /// The times of a clock.
@@ -162,17 +186,9 @@ async fn fire_change(
         return Ok(0);
     }
     let last = runner.store().last_tick(&entry.tenant, &entry.name).await?;
-    let is_alone = job.as_ref().is_some_and(|job| job.runs_alone());
+    let is_alone = job.is_some_and(|job| job.runs_alone());
     if is_alone && last.as_ref().is_some_and(|last| last.is_open) {
         return Ok(0);
-    }
-    if let (Some(job), Some(last)) = (job.filter(|_| is_alone && newer <= 0), &last) {
-        let run = runner.store().get(&entry.tenant, &last.run).await?;
-        let run = run.as_ref().map(Document::of).transpose()?;
-        if run.is_some_and(|run| job.goes_on(&run.record.summary)) {
-            let tick = Tick { due: now, logical: format!("{dataset}@{newest} after {}", last.run) };
-            return fire_tick(runner, entry, schedule, &tick, None).await.map(u64::from);
-        }
     }
     let last = last.and_then(|last| DateTime::from_timestamp_micros(last.due_us));
     if newer <= 0 {

@@ -346,12 +346,14 @@ impl<'a> Work<'a> {
         let mut is_gone = made.len() < expected;
         let began = Instant::now();
         let mut coming = made.iter().filter(|commit| !is_still(commit) && commit.changes_rows);
+        let mut left_us = None;
         while let Some(commit) = coming.next() {
             if is_gone {
                 break;
             }
             // What was read is kept, whatever becomes of a run that takes long.
             if self.read > 0 && began.elapsed() >= READ_MAX {
+                left_us = Some(commit.at.timestamp_micros());
                 self.left = 1 + coming.count() as u64;
                 break;
             }
@@ -387,7 +389,12 @@ impl<'a> Work<'a> {
             }
         }
         self.unfit.extend(reader.failed().cloned());
-        self.words_before(None)
+        self.words_before(left_us)?;
+        // What was said behind commits that are left is the next run's.
+        if let (Some(left_us), false) = (left_us, self.words.is_empty()) {
+            self.kept.words = Some((None, left_us - 1));
+        }
+        Ok(())
     }
 
     fn take(&mut self, rule: &Rule, commit: Commit) -> Result<()> {

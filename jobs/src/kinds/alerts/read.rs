@@ -205,16 +205,22 @@ impl Known {
         schema: &SchemaRef,
         rules: &[Rule],
     ) -> Option<Arc<Fitting>> {
-        let known = self.0.lock();
-        let same = |one: &&Arc<Fitting>| {
+        let mut known = self.0.lock();
+        let same = |one: &Arc<Fitting>| {
             one.dataset == *dataset && one.schema == *schema && one.rules == *rules
         };
-        known.iter().find(same).cloned()
+        let found = known.iter().position(same).and_then(|at| known.remove(at))?;
+        known.push_front(Arc::clone(&found));
+        Some(found)
     }
 
     fn keep(&self, fitting: &Arc<Fitting>) {
         let mut known = self.0.lock();
-        known.retain(|one| one.dataset != fitting.dataset || one.rules != fitting.rules);
+        known.retain(|one| {
+            one.dataset != fitting.dataset
+                || one.schema != fitting.schema
+                || one.rules != fitting.rules
+        });
         known.push_front(Arc::clone(fitting));
         known.truncate(KNOWN_MAX);
     }

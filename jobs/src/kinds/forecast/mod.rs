@@ -13,7 +13,7 @@
 //!
 //! The rows of one source dataset are replaced together, those of the named series alone where some are named.
 //!
-//! Cost: reads every row once, sorted; two fits of each method for each series, more where the instants that are tried lie far apart. Memory: the series that are looked at together, at
+//! Cost: reads every row once, sorted; two fits of exponential smoothing and nine of all else for each series, more where the instants that are tried lie far apart. Memory: the series that are looked at together, at
 //! most what the budget holds.
 
 mod accuracy;
@@ -79,6 +79,10 @@ impl Job for Forecast {
 
     fn description(&self) -> &'static str {
         "says what comes next in each series, with intervals, by the method that was best before"
+    }
+
+    fn revision(&self) -> u32 {
+        2
     }
 
     fn parameters_schema(&self) -> Value {

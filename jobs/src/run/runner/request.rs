@@ -56,12 +56,12 @@ pub(crate) fn require_outputs(job: &dyn Job, params: &Value, inputs: &[DatasetNa
     // The names of its own that a kind has when it is not asked for others.
     let own = job.own_outputs();
     for output in job.outputs(params)? {
-        // Which parameter names it, to say so: one that may name an input is none.
+        // Which parameter names it, to say so: outputs stand behind inputs.
         let name = output.name.as_str();
         let names = params.as_object().into_iter().flatten();
-        let mut names =
+        let mut named =
             names.filter(|(parameter, value)| *value == name && *parameter != "dataset");
-        let parameter = names.next().map_or("output", |(parameter, _)| parameter);
+        let parameter = named.next_back().map_or("output", |(parameter, _)| parameter);
         let refused = |says: String| Err(bad(job.name(), parameter, says));
         // One of its names for another of its outputs would be there with the wrong columns for good.
         if own.iter().any(|own| own.name == output.name && own.key != output.key) {
