@@ -74,6 +74,17 @@ __device__ __forceinline__ void copies_wait() {
 #endif
 }
 
+// The multiprocessor that the block runs on.
+__device__ __forceinline__ u32 multiprocessor() {
+#ifdef COLONNADE_EMULATION
+    return blockIdx.x;
+#else
+    u32 number;
+    asm("mov.u32 %0, %%smid;" : "=r"(number));
+    return number;
+#endif
+}
+
 // A double whose operators are not contracted.
 struct Real {
     double v;

@@ -1,8 +1,8 @@
-//! Fits on CUDA devices: one thread for each series and model.
+//! Fits on CUDA devices: one thread for each series and model, one after the other.
 //!
 //! What a search starts from, and what follows from where it ends, is little work and stays on the host. A tile is as
-//! many series as the device's budget holds with a tape and a matrix for each of their searches; the next tile is
-//! copied while one is fitted.
+//! many series as the device's budget holds beside the states and a matrix of each search that runs at once; the next
+//! tile is copied while one is fitted.
 
 use std::iter::repeat;
 
@@ -14,19 +14,23 @@ use super::initial::SEASONS;
 use super::model::{Errors, Ets, Season, Trend};
 use crate::budget::{halving, largest_tile, zeroed};
 use crate::cuda::backend::{Argument, Backend, Feed, Launch, Results, device_bytes, int, spread};
+use crate::element::Element;
 use crate::error::{Memory, Result};
 use crate::execution::Execution;
 use crate::stats::Stats;
 
 /// Threads of a block; the kernel's `WIDTH`.
 const THREADS: usize = 64;
-/// Samples of the largest tile: 16,384 series of 1,024, with fifteen models some times as many threads as a device holds, so that few
-/// wait for the longest search. An H100 takes about one and a half seconds for it, the time between two looks at whether to stop.
+/// Steps of which the kernel keeps the states before the first; its `STRETCH`.
+const STRETCH: usize = 8;
+/// Blocks of a launch: eight, as the kernel's registers let run at once, for each of 132 to 148 multiprocessors. Where fewer run, the
+/// last find nothing left.
+const MOST_BLOCKS: usize = 1184;
+/// Samples of the largest tile: 16,384 series of 1,024, with fifteen models some times as many searches as run at once, so that few wait
+/// for the longest. An H100 takes two thirds of a second for it, the time between two looks at whether to stop.
 const MOST_SAMPLES: usize = 1 << 24;
 /// What the kernel knows of a series besides its samples and starts.
 const FACTS: usize = 6;
-/// Places of the samples that a thread lays out together.
-const PLACES: usize = 64;
 
 /// The sizes of a tile's parts, in f64 values for each series.
 #[derive(Clone, Copy)]
@@ -43,20 +47,35 @@ impl Plan {
         Self { samples, period, models: models.len(), dimension }
     }
 
-    fn input(&self) -> usize {
-        self.samples + FACTS + SEASONS.len() * (3 + self.period)
+    fn facts(&self) -> usize {
+        FACTS + SEASONS.len() * (3 + self.period)
     }
 
-    fn scratch(&self) -> usize {
+    /// Samples of whole stretches.
+    fn padded(&self) -> usize {
+        self.samples.next_multiple_of(STRETCH)
+    }
+
+    fn input(&self) -> usize {
+        self.facts() + self.padded()
+    }
+
+    fn blocks(&self, rows: usize) -> usize {
+        (rows * self.models).div_ceil(THREADS).min(MOST_BLOCKS)
+    }
+
+    /// Of all threads of a launch.
+    fn scratch(&self, rows: usize) -> usize {
         let d = self.dimension;
-        self.models * (4 * self.samples + d * d + 7 * d)
+        let states = 2 * self.padded() / STRETCH;
+        self.blocks(rows) * THREADS * (self.padded() + states + d * d + 7 * d)
     }
 
     fn device_bytes<B: Backend>(&self, rows: usize) -> usize {
         let results = self.models * (1 + self.dimension);
         Feed::<B>::bytes(rows * self.input() * size_of::<f64>())
-            + rows * (self.scratch() + results) * size_of::<f64>()
-            + self.models * size_of::<i32>()
+            + (self.scratch(rows) + rows * results) * size_of::<f64>()
+            + 2 * self.models * size_of::<i32>()
     }
 }
 
@@ -72,6 +91,7 @@ pub(super) fn host_bytes<B: Backend>(samples: usize, models: &[Ets], period: usi
 struct Buffers<B: Backend> {
     input: Feed<B>,
     models: B::Buffer,
+    queues: B::Buffer,
     scratch: B::Buffer,
     values: B::Buffer,
     points: B::Buffer,
@@ -80,6 +100,8 @@ struct Buffers<B: Backend> {
 /// Some rows, and where their fits go: for each model a slice.
 struct Tile<'a> {
     rows: &'a [Option<Prepared>],
+    /// Whether all samples are floats.
+    are_floats: bool,
     fits: Vec<&'a mut [Option<Fit>]>,
 }
 
@@ -111,7 +133,8 @@ pub(super) fn fit<B: Backend>(
             let mut buffers = Buffers {
                 input: Feed::allocate(backend, OPERATION, rows * plan.input() * size_of::<f64>())?,
                 models: backend.allocate(OPERATION, size_of_val(&codes[..]))?,
-                scratch: buffer(plan.scratch())?,
+                queues: backend.allocate(OPERATION, size_of_val(&codes[..]))?,
+                scratch: backend.allocate(OPERATION, plan.scratch(rows) * size_of::<f64>())?,
                 values: buffer(plan.models)?,
                 points: buffer(plan.models * plan.dimension)?,
             };
@@ -121,42 +144,62 @@ pub(super) fn fit<B: Backend>(
         Ok((devices.iter().map(allocate).collect::<Result<Vec<_>>>()?, rows))
     })?;
     stats.halvings += halvings;
+    let pool = execution.threads()?;
     let mut parts: Vec<_> = fits.iter_mut().map(|fits| fits.chunks_mut(largest)).collect();
     let tiles: Vec<Tile<'_>> = rows
         .chunks(largest)
-        .map(|rows| Tile { rows, fits: parts.iter_mut().filter_map(Iterator::next).collect() })
+        .map(|rows| Tile {
+            rows,
+            are_floats: pool
+                .run(|| rows.par_iter().flatten().all(|prepared| prepared.series.are_floats())),
+            fits: parts.iter_mut().filter_map(Iterator::next).collect(),
+        })
         .collect();
-    let pool = execution.threads()?;
     spread(OPERATION, devices, states, tiles, &pool, |backend, mut buffers, tiles| {
-        let Buffers { input: feed, models: codes, scratch, values, points } = &mut buffers;
+        let Buffers { input: feed, models: codes, queues, scratch, values, points } = &mut buffers;
         let (codes, scratch, values, points) = (&*codes, &*scratch, &*values, &*points);
         let fill = |tile: &Tile<'_>, bytes: &mut [u8]| {
-            let input: &mut [f64] = bytemuck::cast_slice_mut(bytes);
-            let input = &mut input[..tile.rows.len() * plan.input()];
-            pool.run(|| plan.fill(tile.rows, models, input));
-            size_of_val(input)
+            let count = tile.rows.len();
+            let size = if tile.are_floats { size_of::<f32>() } else { size_of::<f64>() };
+            let (samples, facts) = bytes.split_at_mut(count * plan.padded() * size);
+            let facts = &mut facts[..count * plan.facts() * size_of::<f64>()];
+            pool.run(|| {
+                plan.fill(tile.rows, models, bytemuck::cast_slice_mut(facts));
+                if tile.are_floats {
+                    plan.copy::<f32>(tile.rows, bytemuck::cast_slice_mut(samples));
+                } else {
+                    plan.copy::<f64>(tile.rows, bytemuck::cast_slice_mut(samples));
+                }
+            });
+            size_of_val(facts) + size_of_val(samples)
         };
         let launch = |tile: &Tile<'_>, input: &B::Buffer| {
             execution.control.check(OPERATION)?;
             let count = tile.rows.len();
             let launch = Launch {
                 kernel: "fit",
-                grid: (count.div_ceil(THREADS) as u32, plan.models as u32),
+                grid: (plan.blocks(count) as u32, 1),
                 block: THREADS as u32,
-                shared_bytes: (THREADS * plan.period * size_of::<f64>()) as u32,
-                results: Results::Fixed,
+                shared_bytes: (THREADS * (plan.period + 4 * STRETCH) * size_of::<f64>()) as u32,
+                // Which thread searches for which series is a matter of time; what it finds is not.
+                results: Results::Unordered,
             };
-            // (input, models, memory, values, points, series_count, samples, period, dimension)
+            backend.clear(queues)?;
+            // (input, models, queues, memory, values, points, model_count, series_count, samples, are_floats, period,
+            //  dimension)
             backend.launch(
                 launch,
                 &[
                     Argument::Buffer(input),
                     Argument::Buffer(codes),
+                    Argument::Buffer(queues),
                     Argument::Buffer(scratch),
                     Argument::Buffer(values),
                     Argument::Buffer(points),
+                    int(OPERATION, plan.models)?,
                     int(OPERATION, count)?,
                     int(OPERATION, plan.samples)?,
+                    int(OPERATION, tile.are_floats.into())?,
                     int(OPERATION, plan.period)?,
                     int(OPERATION, plan.dimension)?,
                 ],
@@ -182,21 +225,19 @@ fn code(model: &Ets) -> i32 {
 }
 
 impl Plan {
-    /// Lays samples, facts and starts out by place and then by series: those of all series at one place are side by
-    /// side.
-    fn fill(&self, rows: &[Option<Prepared>], models: &[Ets], input: &mut [f64]) {
-        let count = rows.len();
-        let (samples, facts) = input.split_at_mut(count * self.samples);
-        // Some places at a time, so that a series' line of the cache is used up.
-        samples.par_chunks_mut(PLACES * count).enumerate().for_each(|(block, values)| {
-            let first = block * PLACES;
-            for (column, prepared) in rows.iter().enumerate() {
-                let own = prepared.as_ref().and_then(|row| row.series.samples.get(first..));
-                let own = own.unwrap_or_default().iter().copied();
-                let places = values[column..].iter_mut().step_by(count);
-                places.zip(own.chain(repeat(f64::NAN))).for_each(|(to, value)| *to = value);
-            }
+    /// Copies samples, up to the end of the last stretch.
+    fn copy<T: Element>(&self, rows: &[Option<Prepared>], samples: &mut [T]) {
+        samples.par_chunks_mut(self.padded()).zip(rows).for_each(|(to, prepared)| {
+            let own = prepared.iter().flat_map(|row| &row.series.samples).copied();
+            to.iter_mut().zip(own.chain(repeat(f64::NAN))).for_each(|(to, value)| {
+                *to = T::from_f64(value);
+            });
         });
+    }
+
+    /// Lays facts and starts out by place and then by series: those of all series at one place are side by side.
+    fn fill(&self, rows: &[Option<Prepared>], models: &[Ets], facts: &mut [f64]) {
+        let count = rows.len();
         facts.par_chunks_mut(count).enumerate().for_each(|(place, values)| {
             for (to, prepared) in values.iter_mut().zip(rows) {
                 *to = prepared.as_ref().map_or(0.0, |row| self.fact(row, models, place));

@@ -75,6 +75,11 @@ impl Series {
         })
     }
 
+    /// Whether single precision loses nothing of its samples.
+    pub(super) fn are_floats(&self) -> bool {
+        self.samples.iter().all(|value| value.is_nan() || f64::from(*value as f32) == *value)
+    }
+
     /// What is added to Σe² for each sample; see `likelihood`.
     pub(super) fn floor(&self, relative: bool) -> f64 {
         let floor = (1e-16 * self.variance).max(1e-40);

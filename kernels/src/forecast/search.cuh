@@ -2,7 +2,7 @@
 
 namespace {
 
-__device__ Real dot(const Column& a, const Column& b, int n) {
+__device__ NEVER_INLINED Real dot(const Column& a, const Column& b, int n) {
     Real sum(0.0);
     for (int at = 0; at < n; ++at) {
         sum = sum + a.get(at) * b.get(at);
@@ -20,12 +20,17 @@ struct Search {
     int stage = 0;
     Real kept = Real(INFINITY), value = Real(INFINITY), step, near, far, slope;
 
-    __device__ Search(const Model& model, const Scratch& scratch, Real flat_level, Real flat_trend)
-        : model(model), scratch(scratch), flat_level(flat_level), flat_trend(flat_trend) {
+    __device__ Search(const Model& model, const Scratch& scratch) : model(model), scratch(scratch) {}
+
+    __device__ void begin(Real level, Real trend) {
+        flat_level = level;
+        flat_trend = trend;
+        stage = 0;
+        kept = Real(INFINITY);
         restart();
     }
 
-    __device__ void restart() {
+    __device__ NEVER_INLINED void restart() {
         phase = STARTS;
         values = tries = small = 0;
         updated = false;
@@ -38,7 +43,7 @@ struct Search {
         start(0);
     }
 
-    __device__ void start(int index) {
+    __device__ NEVER_INLINED void start(int index) {
         const bool is_flat = index == STARTS_OF_ONE;
         const double alpha = is_flat ? -0.95 : index == 0 ? -0.63 : index == 1 ? -0.2 : 0.4;
         const double others = is_flat ? -0.95 : stage == 1 ? 0.0 : -0.63;
@@ -63,7 +68,7 @@ struct Search {
 
     __device__ int starts() const { return stage == 0 ? STARTS_OF_ONE + 1 : stage == 1 ? STARTS_OF_ONE : 1; }
 
-    __device__ void end() {
+    __device__ NEVER_INLINED void end() {
         const int n = model.dimension;
         if (stage > 0 && kept <= value) {
             value = kept;
@@ -103,7 +108,7 @@ struct Search {
         }
     }
 
-    __device__ void tell_start(Real found) {
+    __device__ NEVER_INLINED void tell_start(Real found) {
         if (found < value) {
             value = found;
             for (int at = 0; at < model.dimension; ++at) {
@@ -121,7 +126,7 @@ struct Search {
         }
     }
 
-    __device__ void tell_along(Real found) {
+    __device__ NEVER_INLINED void tell_along(Real found) {
         ++tries;
         if (found <= value + Real(1e-4) * step * slope) {
             const Real further = dot(scratch.slopes, scratch.direction, model.dimension);
@@ -141,7 +146,7 @@ struct Search {
         go();
     }
 
-    __device__ void accept(Real found) {
+    __device__ NEVER_INLINED void accept(Real found) {
         const int n = model.dimension;
         const Real gained = value - found;
         for (int at = 0; at < n; ++at) {
@@ -169,7 +174,7 @@ struct Search {
         }
     }
 
-    __device__ void update() {
+    __device__ NEVER_INLINED void update() {
         const int n = model.dimension;
         const Real curvature = dot(scratch.trial, scratch.direction, n);
         if (curvature.v <= 0.0 || !(curvature.v - curvature.v == 0.0)) {
@@ -198,7 +203,7 @@ struct Search {
         }
     }
 
-    __device__ void steepest() {
+    __device__ NEVER_INLINED void steepest() {
         const int n = model.dimension;
         for (int at = 0; at < n * n; ++at) {
             scratch.inverse.set(at, at % (n + 1) == 0 ? 1.0 : 0.0);
@@ -224,7 +229,7 @@ struct Search {
         go();
     }
 
-    __device__ void go() {
+    __device__ NEVER_INLINED void go() {
         for (int at = 0; at < model.dimension; ++at) {
             scratch.trial.set(at, scratch.x.get(at) + step * scratch.direction.get(at));
         }

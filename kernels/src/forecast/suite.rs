@@ -219,10 +219,10 @@ fn the_emulated_kernels_report_what_the_textbook_says() {
 }
 
 /// A device takes the very steps that the CPU takes.
-fn devices_agree(route: Route) {
+fn devices_agree<T: Element>(route: Route) {
     let mut rng = generator("forecast::devices_agree");
     let shapes: &[(usize, usize, usize)] = if route == Route::Emulated {
-        &[(5, 23, 3)]
+        &[(5, 23, 3), (2, 16, 2)]
     } else {
         &[(1, 40, 2), (150, 61, 4), (40, 144, 12)]
     };
@@ -236,6 +236,7 @@ fn devices_agree(route: Route) {
             x[..samples].fill(7.0);
             x[samples..2 * samples - 3].fill(f64::NAN);
         }
+        let x: Vec<T> = x.into_iter().map(T::from_f64).collect();
         // Every model by itself, too: the best one hides what the others do.
         let models = Ets::all().map(Method::Ets);
         for method in [Method::AutoEts, Method::Theta].into_iter().chain(models) {
@@ -253,14 +254,16 @@ fn devices_agree(route: Route) {
 
 #[test]
 fn the_emulated_kernels_take_the_steps_of_the_cpu() {
-    devices_agree(Route::Emulated);
+    devices_agree::<f64>(Route::Emulated);
+    devices_agree::<f32>(Route::Emulated);
 }
 
 /// What a device must pass.
 pub(crate) const DEVICE: &[Check] = &[
     Check::new("forecast: reports, f64", || reports_agree::<f64>(Route::Cuda)),
     Check::new("forecast: reports, f32", || reports_agree::<f32>(Route::Cuda)),
-    Check::new("forecast: steps of the CPU", || devices_agree(Route::Cuda)),
+    Check::new("forecast: steps of the CPU, f64", || devices_agree::<f64>(Route::Cuda)),
+    Check::new("forecast: steps of the CPU, f32", || devices_agree::<f32>(Route::Cuda)),
     Check::new("forecast: little memory", || a_small_device_agrees(Route::Cuda)),
 ];
 
