@@ -1,7 +1,8 @@
 //! What people say of anomalies: rows of the dataset `anomaly_labels`, one for each time that somebody said so; of each finding, or stretch
 //! of time, the last one counts. The job `anomalies` learns from them.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use datafusion::logical_expr::{Expr, cast, ident, lit};
 use datafusion::scalar::ScalarValue;
 use datasets::{ColumnType, DatasetName, DatasetSpec, Evolution};
 use engine::{Code, Engine, Error, Principal, Result, Session};
+use futures::StreamExt;
 
 use crate::definitions;
-use crate::kinds::anomalies::require_kind;
+use crate::kinds::anomalies::{BESIDE, family, is_near, require_kind};
 use crate::parameters::dataset_name;
 use crate::run::record::now;
 use crate::series::microseconds;
@@ -27,7 +29,7 @@ const COMMENT_MAX_BYTES: usize = 4_096;
 const SERIES_MAX_BYTES: usize = 4_096;
 /// Series that one which has no finding is compared with.
 const SERIES_COMPARED: usize = 10_000;
-/// Findings that one instant lies in, at most.
+/// Findings that one instant lies in, and words that are of it or of them, at most.
 const FINDINGS_MAX: usize = 1_000;
 
 /// What somebody says of an anomaly.
@@ -133,6 +135,49 @@ struct About {
     severity: Option<f64>,
 }
 
+/// A finding as a run told it last.
+struct Told {
+    about: About,
+    interval_us: i64,
+}
+
+/// The last word on something.
+struct Word {
+    about: About,
+    verdict: AnomalyVerdict,
+    at_us: i64,
+}
+
+impl About {
+    /// The job tells words apart by this.
+    fn key(&self) -> (i64, &'static str) {
+        (self.started_us, family(&self.kind))
+    }
+
+    fn holds(&self, at_us: i64) -> bool {
+        self.started_us <= at_us && at_us <= self.ended_us
+    }
+
+    /// Whether a word on this counts for a finding, however the run that was spoken of told it.
+    fn is_of(&self, told: &Told) -> bool {
+        let kind = family(&self.kind);
+        let times = [self.started_us, self.ended_us];
+        (kind.is_empty() || kind == family(&told.about.kind))
+            && is_near(
+                times,
+                self.severity.is_none(),
+                [told.about.started_us, told.about.ended_us],
+                told.interval_us,
+            )
+    }
+}
+
+impl Word {
+    fn is_in_force(&self) -> bool {
+        self.verdict != AnomalyVerdict::TakenBack
+    }
+}
+
 /// Commits a word on anomalies. `NOT_FOUND` where no finding holds the instant and it is not said that there is one.
 pub async fn label_anomaly(
     engine: &Engine,
@@ -159,14 +204,9 @@ pub async fn label_anomaly(
     require_series(&session, of).await?;
     require_findings(&session, &of.dataset)?;
     of.kind.as_deref().map_or(Ok(()), require_kind)?;
-    let mut about = holding(&session, &of.dataset, of).await?;
-    // What is not told any more because of what was said is labelled anew by that.
-    let before = holding(&session, &spec().name, of).await?;
-    match about.is_empty() {
-        true => about = before,
-        // What was called real before anything was found is spoken of, too.
-        false => about.extend(before.into_iter().filter(|before| before.kind.is_empty())),
-    }
+    let told = told(&session, of).await?;
+    let words = words(&session, of, &told).await?;
+    let mut about = meant(told, words, verdict);
     let mut warnings = Vec::new();
     if about.is_empty() {
         if verdict != AnomalyVerdict::Real {
@@ -242,53 +282,126 @@ async fn require_series(session: &Session, of: &AnomalyAt) -> Result<()> {
     Err(Error::user(Code::NotFound, says))
 }
 
-/// The findings, or the words, that hold the instant; none where the dataset is not there.
-async fn holding(session: &Session, dataset: &DatasetName, of: &AnomalyAt) -> Result<Vec<About>> {
-    if session.version(dataset).is_none() {
+/// What a word is about, out of what a run told and the words that are there.
+fn meant(told: Vec<Told>, words: Vec<Word>, verdict: AnomalyVerdict) -> Vec<About> {
+    let is_in_force = words.iter().any(Word::is_in_force);
+    let last_us = words.iter().map(|word| word.at_us).max();
+    let is_meant = |word: &Word| match told.is_empty() {
+        // What is not told any more because of what was said is spoken of by that. What was taken back stays so beside a word in force.
+        true if is_in_force => word.is_in_force(),
+        true => Some(word.at_us) == last_us,
+        // Otherwise nobody could take back what no run tells any more.
+        false if verdict == AnomalyVerdict::TakenBack => word.is_in_force(),
+        // What was called real before anything was found is spoken of, too.
+        false => word.is_in_force() && word.about.severity.is_none(),
+    };
+    let words: Vec<About> = words.into_iter().filter(is_meant).map(|word| word.about).collect();
+    let mut about = BTreeMap::new();
+    for of in told.into_iter().map(|told| told.about).chain(words) {
+        about.entry(of.key()).or_insert(of);
+    }
+    about.into_values().collect()
+}
+
+/// The findings that hold the instant; none where the dataset is not there.
+async fn told(session: &Session, of: &AnomalyAt) -> Result<Vec<Told>> {
+    if session.version(&of.dataset).is_none() {
         return Ok(Vec::new());
     }
-    let at =
-        lit(ScalarValue::TimestampMicrosecond(Some(of.at.timestamp_micros()), Some("UTC".into())));
-    let instant = |name: &str| cast(ident(name), microseconds());
-    let mut which =
-        is_of(of).and(instant("started_at").lt_eq(at.clone())).and(instant("ended_at").gt_eq(at));
+    let at_us = of.at.timestamp_micros();
+    let mut which = is_of(of).and(is_within(at_us, at_us));
     if let Some(kind) = &of.kind {
         which = which.and(ident("kind").eq(lit(kind.as_str())));
     }
-    let columns = vec![
-        cast(ident("kind"), DataType::Utf8),
-        instant("started_at"),
-        instant("ended_at"),
-        cast(ident("severity"), DataType::Float64),
-    ];
-    let mut table = session.table(dataset).await?.filter(which)?;
-    if *dataset == spec().name {
-        table = table.sort(vec![ident("at").sort(false, true)])?;
-    }
+    let mut columns = columns();
+    columns.push(cast(ident("interval_seconds"), DataType::Float64));
+    let table = session.table(&of.dataset).await?.filter(which)?.select(columns)?;
     let mut found = Vec::new();
-    for batch in session.collect(table.select(columns)?.limit(0, Some(FINDINGS_MAX))?).await? {
-        found.extend(read(&batch)?);
+    for batch in session.collect(table.limit(0, Some(FINDINGS_MAX))?).await? {
+        let seconds = batch.column(4).as_primitive::<Float64Type>();
+        let of_row = |(row, about): (usize, About)| {
+            let interval_us = (seconds.value(row) * 1e6) as i64;
+            Some(Told { about, interval_us }).filter(|told| !family(&told.about.kind).is_empty())
+        };
+        found.extend(abouts(&batch)?.enumerate().filter_map(of_row));
     }
-    // Of what was spoken of more than once the newest, which came first.
-    let mut seen = HashSet::new();
-    found.retain(|of| seen.insert((of.started_us, of.kind.clone())));
-    found.sort_by(|a, b| (a.started_us, &a.kind).cmp(&(b.started_us, &b.kind)));
     Ok(found)
 }
 
-fn read(batch: &RecordBatch) -> Result<Vec<About>> {
+/// The last words on what holds the instant, and on the findings that do.
+async fn words(session: &Session, of: &AnomalyAt, told: &[Told]) -> Result<Vec<Word>> {
+    let name = spec().name;
+    if session.version(&name).is_none() {
+        return Ok(Vec::new());
+    }
+    let at_us = of.at.timestamp_micros();
+    let (mut from_us, mut to_us) = (at_us, at_us);
+    for Told { about, interval_us } in told {
+        let beside = interval_us.saturating_mul(BESIDE);
+        from_us = from_us.min(about.started_us.saturating_sub(beside));
+        to_us = to_us.max(about.ended_us.saturating_add(beside));
+    }
+    let table = session.table(&name).await?.filter(is_of(of).and(is_within(from_us, to_us)))?;
+    let mut columns = columns();
+    columns.push(cast(ident("verdict"), DataType::Utf8));
+    columns.push(cast(ident("at"), microseconds()));
+    let table = table.sort(vec![ident("at").sort(false, true)])?.select(columns)?;
+    let mut rows = session.stream(table).await?;
+    let is_of_kind = |about: &About| {
+        let kind = of.kind.as_deref();
+        kind.is_none_or(|kind| family(kind) == family(&about.kind))
+    };
+    let is_meant = |about: &About| {
+        about.holds(at_us) && is_of_kind(about) || told.iter().any(|told| about.is_of(told))
+    };
+    let mut last = BTreeMap::new();
+    while let Some(batch) = rows.next().await.transpose()? {
+        let verdicts = texts(&batch, 4)?;
+        let said = batch.column(5).as_primitive::<TimestampMicrosecondType>();
+        for (row, about) in abouts(&batch)?.enumerate() {
+            // Of a kind that there is no more nothing follows.
+            let is_known = about.kind.is_empty() || !family(&about.kind).is_empty();
+            if !is_known || !is_meant(&about) || last.len() >= FINDINGS_MAX {
+                continue;
+            }
+            // The newest comes first.
+            if let Entry::Vacant(free) = last.entry(about.key()) {
+                let (verdict, at_us) = (verdicts.value(row).parse()?, said.value(row));
+                free.insert(Word { about, verdict, at_us });
+            }
+        }
+    }
+    Ok(last.into_values().collect())
+}
+
+/// What [`abouts`] reads.
+fn columns() -> Vec<Expr> {
+    vec![
+        cast(ident("kind"), DataType::Utf8),
+        cast(ident("started_at"), microseconds()),
+        cast(ident("ended_at"), microseconds()),
+        cast(ident("severity"), DataType::Float64),
+    ]
+}
+
+fn abouts(batch: &RecordBatch) -> Result<impl Iterator<Item = About>> {
     let kinds = texts(batch, 0)?;
-    let instants = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>();
+    let instants = |at: usize| batch.column(at).as_primitive::<TimestampMicrosecondType>().clone();
     let (started, ended) = (instants(1), instants(2));
-    let severity = batch.column(3).as_primitive::<Float64Type>();
-    let row = |row: usize| About {
+    let severity = batch.column(3).as_primitive::<Float64Type>().clone();
+    Ok((0..batch.num_rows()).map(move |row| About {
         kind: kinds.value(row).to_owned(),
         started_us: started.value(row),
         ended_us: ended.value(row),
         severity: severity.is_valid(row).then(|| severity.value(row).clamp(0.0, 100.0)),
-    };
-    let is_known = |of: &About| of.kind.is_empty() || require_kind(&of.kind).is_ok();
-    Ok((0..batch.num_rows()).map(row).filter(is_known).collect())
+    }))
+}
+
+/// That it shares an instant with that stretch of time.
+fn is_within(from_us: i64, to_us: i64) -> Expr {
+    let instant = |us| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+    let column = |name: &str| cast(ident(name), microseconds());
+    column("started_at").lt_eq(instant(to_us)).and(column("ended_at").gt_eq(instant(from_us)))
 }
 
 fn is_of(of: &AnomalyAt) -> Expr {

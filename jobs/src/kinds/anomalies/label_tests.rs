@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used)]
 use analysis::Noise;
 use analysis::series::Series;
+use analysis::series::online::Aspect;
 use chrono::{DateTime, TimeDelta, Utc};
-use engine::{Engine, Principal, Result};
+use datafusion::scalar::ScalarValue;
+use engine::{CommitLabel, Engine, Principal, Result, WriteMode};
 use serde_json::{Value, json};
 
-use super::NAME;
+use super::explain::{Anomaly, Kind};
+use super::{NAME, labelled, output};
 use crate::anomaly_labels::{AnomalyAt, AnomalyVerdict, label_anomaly};
 use crate::labels::Labelled;
 use crate::parameters::dataset_name;
-use crate::testing::{append, engine, rows, sampled, summary_of};
+use crate::testing::{append, engine, ensure, rows, sampled, summary_of};
 
 const INTERVAL_S: i64 = 300;
 const SAMPLES: usize = 2_000;
@@ -202,4 +205,114 @@ async fn a_word_on_what_is_not_there_is_refused_with_what_was_meant() {
         label_anomaly(&engine, &Principal::local(), &of, AnomalyVerdict::NotAnAnomaly, None).await;
     let says = said.unwrap_err().to_string();
     assert!(says.contains("no finding of kind \"level_shift\""), "{says}");
+}
+
+const DRIFT: Kind = Kind::Unusual(Aspect::Drift);
+const SHAPE: Kind = Kind::Unusual(Aspect::Shape);
+
+/// Commits findings of the series a, by their kind, first and last sample, as a run would.
+async fn tell(engine: &Engine, found: &[(Kind, usize, usize)]) {
+    let us = |sample| instant(sample).timestamp_micros();
+    let found: Vec<Anomaly> = found
+        .iter()
+        .map(|&(kind, first, last)| Anomaly {
+            series: "a".to_owned(),
+            kind,
+            started_at: us(first),
+            ended_at: us(last),
+            peak_at: us(first),
+            observed: None,
+            expected: None,
+            score: 9.0,
+            severity: 60.0,
+            samples: (last - first + 1) as i64,
+            interval_us: INTERVAL_S * 1_000_000,
+            season: None,
+            explanation: String::new(),
+        })
+        .collect();
+    let spec = output::spec(dataset_name("anomalies"));
+    let batch = output::batch(&spec, "metrics", &found, &labelled::Labelled::default()).unwrap();
+    ensure(engine, &spec).await;
+    let mode =
+        WriteMode::ReplacePartitions(vec![("source".to_owned(), ScalarValue::from("metrics"))]);
+    let label = CommitLabel { operation: "test".into(), ..CommitLabel::default() };
+    engine.write(&Principal::local(), &spec.name, mode, vec![batch], label).await.unwrap();
+}
+
+/// Kind, first sample and verdict of the words that were not taken back.
+async fn in_force(engine: &Engine) -> Vec<String> {
+    let nth = "row_number() OVER (PARTITION BY kind, started_at ORDER BY at DESC) AS nth";
+    let first = format!(
+        "CAST((date_part('epoch', started_at) - 1767225600) / {INTERVAL_S} AS INT) AS first"
+    );
+    let last = format!("SELECT kind, {first}, verdict, {nth} FROM anomaly_labels");
+    let which = "nth = 1 AND verdict <> 'taken_back'";
+    rows(engine, &format!("SELECT kind, first, verdict FROM ({last}) WHERE {which} ORDER BY 2, 1"))
+        .await
+}
+
+#[tokio::test]
+async fn what_was_taken_back_stays_so_when_another_finding_of_its_instant_is_spoken_of() {
+    use AnomalyVerdict::{NotAnAnomaly, Real, TakenBack};
+    let engine = engine().await;
+    append(&engine, "metrics", &[with("a", 1, &[])]).await;
+    let say = |verdict| say(&engine, "a", 700, verdict);
+    tell(&engine, &[(Kind::Outlier, 700, 700)]).await;
+    say(NotAnAnomaly).await.unwrap();
+    say(TakenBack).await.unwrap();
+    // Another method tells it otherwise, and does not tell it any more because of what is said.
+    tell(&engine, &[(SHAPE, 700, 720)]).await;
+    say(NotAnAnomaly).await.unwrap();
+    tell(&engine, &[]).await;
+    say(Real).await.unwrap();
+    assert_eq!(in_force(&engine).await, ["shape 700 real"]);
+    say(TakenBack).await.unwrap();
+    assert!(in_force(&engine).await.is_empty());
+    // Before a run tells it again it can be spoken of as it was last.
+    say(NotAnAnomaly).await.unwrap();
+    assert_eq!(in_force(&engine).await, ["shape 700 not_an_anomaly"]);
+}
+
+#[tokio::test]
+async fn a_word_is_taken_back_however_a_run_tells_what_it_is_of() {
+    use AnomalyVerdict::{Real, TakenBack};
+    let engine = engine().await;
+    append(&engine, "metrics", &[with("a", 1, &[])]).await;
+    let say = |sample, verdict| say(&engine, "a", sample, verdict);
+    // No run tells the outlier any more.
+    tell(&engine, &[(Kind::Outlier, 700, 700)]).await;
+    say(700, Real).await.unwrap();
+    tell(&engine, &[(DRIFT, 690, 710)]).await;
+    say(700, Real).await.unwrap();
+    assert_eq!(in_force(&engine).await, ["drift 690 real", "outlier 700 real"]);
+    // It began later, and what is rarest about it is another.
+    tell(&engine, &[(SHAPE, 705, 740)]).await;
+    say(730, TakenBack).await.unwrap();
+    assert_eq!(in_force(&engine).await, ["outlier 700 real"]);
+    say(700, TakenBack).await.unwrap();
+    assert!(in_force(&engine).await.is_empty());
+    // Found beside what was called real before.
+    tell(&engine, &[]).await;
+    say(800, Real).await.unwrap();
+    assert_eq!(in_force(&engine).await, [" 800 real"]);
+    tell(&engine, &[(Kind::Outlier, 802, 802)]).await;
+    say(802, TakenBack).await.unwrap();
+    assert!(in_force(&engine).await.is_empty());
+    // Of one kind alone, and not of what is elsewhere.
+    tell(&engine, &[(Kind::Outlier, 900, 900), (DRIFT, 880, 910), (DRIFT, 920, 930)]).await;
+    say(900, Real).await.unwrap();
+    say(925, Real).await.unwrap();
+    let of = AnomalyAt {
+        dataset: dataset_name("anomalies"),
+        source: dataset_name("metrics"),
+        series: "a".to_owned(),
+        at: instant(900),
+        kind: Some("drift".to_owned()),
+    };
+    label_anomaly(&engine, &Principal::local(), &of, TakenBack, None).await.unwrap();
+    assert_eq!(in_force(&engine).await, ["outlier 900 real", "drift 920 real"]);
+    say(900, TakenBack).await.unwrap();
+    say(925, TakenBack).await.unwrap();
+    assert_eq!(summary_of(&engine, NAME, json!({})).await["labels"], Value::Null);
 }

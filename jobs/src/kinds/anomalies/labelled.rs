@@ -32,7 +32,7 @@ const BUDGET_PART: usize = 8;
 /// The least part of a threshold that a stretch which somebody calls real is looked at with.
 pub(super) const PART_MIN: f64 = 0.5;
 /// Intervals that what was found may be beside a stretch which somebody calls real.
-const BESIDE: i64 = 2;
+pub(crate) const BESIDE: i64 = 2;
 /// So many series of a kind must have been spoken of for the others of the kind to learn from it.
 const SERIES_MIN: usize = 3;
 /// What is called real is at least so severe: what the job `insights` looks at by default.
@@ -271,14 +271,21 @@ impl Said {
     }
 
     /// Whether it is of that stretch of time, ends included, or, where nothing was found, near it.
-    fn is_near(&self, [started_us, ended_us]: [i64; 2], interval_us: i64) -> bool {
-        let beside = match self.severity {
-            Some(_) => 0,
-            None => interval_us.saturating_mul(BESIDE),
-        };
-        self.started_us <= ended_us.saturating_add(beside)
-            && started_us <= self.ended_us.saturating_add(beside)
+    fn is_near(&self, times: [i64; 2], interval_us: i64) -> bool {
+        let own = [self.started_us, self.ended_us];
+        is_near(own, self.severity.is_none(), times, interval_us)
     }
+}
+
+/// Whether what was said of a stretch of time, where something was found or not, is said of a finding at those times.
+pub(crate) fn is_near(
+    [from_us, to_us]: [i64; 2],
+    is_missed: bool,
+    [started_us, ended_us]: [i64; 2],
+    interval_us: i64,
+) -> bool {
+    let beside = if is_missed { interval_us.saturating_mul(BESIDE) } else { 0 };
+    from_us <= ended_us.saturating_add(beside) && started_us <= to_us.saturating_add(beside)
 }
 
 /// The most that a finding is beyond its threshold: what is beyond that is alike.
@@ -290,7 +297,7 @@ fn ratio(severity: f64) -> f64 {
 }
 
 /// Kinds that one finding may have one after the other: a series shows its day by and by, and an episode has the aspect that is rarest.
-fn family(kind: &str) -> &'static str {
+pub(crate) fn family(kind: &str) -> &'static str {
     let Some(kind) = Kind::named(kind) else { return "" };
     match kind {
         Kind::Outlier | Kind::SeasonalOutlier => "outlier",

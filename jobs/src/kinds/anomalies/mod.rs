@@ -48,6 +48,7 @@ use serde_json::{Value, json};
 
 use detect::{Found, detect};
 use labelled::Labelled;
+pub(crate) use labelled::{BESIDE, family, is_near};
 pub use params::{Level, Method, Params};
 
 use crate::anomaly_labels;
