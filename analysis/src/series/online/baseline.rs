@@ -1,6 +1,7 @@
 //! What a sample is expected to be: the median of the last samples, the usual of this time of day, or the usual of this time of the
-//! week, whichever came closest lately. The usual of a time is the median of the means that the half hours at it had, so that a few
-//! odd days can't move it.
+//! week, whichever came closest lately. The usual of a half hour is the median of the means that it had, so that a few odd days can't
+//! move it; between two half hours it is drawn straight, since a day that rises by several deviations of its noise in half an hour
+//! would leave steps of that height.
 
 use std::collections::VecDeque;
 
@@ -22,13 +23,23 @@ const WEEKS: usize = 8;
 const SEASONS_MIN: usize = 4;
 /// A profile must bring the mean distance below this part of what is expected without it.
 const DISTANCE_LEFT_MAX: f64 = 0.85;
-/// The weight of a new distance in the mean distances.
-const DISTANCE_WEIGHT: f64 = 1.0 / 1000.0;
+/// The weight of a new one in the mean distances and the mean place in a slot.
+const MEAN_WEIGHT: f64 = 1.0 / 1000.0;
 /// A distance counts for this many mean ones at most, once as many distances are known as stated below it.
 const DISTANCE_MAX: f64 = 6.0;
 const DISTANCES_KNOWN: u32 = 200;
 /// Residuals below this part of the values' size are rounding.
 const ROUNDING: f64 = 1e-9;
+
+/// What a sample is expected by: the level, the profile of the day or that of the week.
+pub(super) const WAYS: usize = 3;
+
+/// What is expected, and by which of the [`WAYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Expected {
+    pub(super) value: f64,
+    pub(super) by: usize,
+}
 
 /// The level and both profiles, learnt as samples come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +49,10 @@ pub(super) struct Baseline {
     week: Profile,
     /// The half hour of the last sample, counted from 1970, the mean of its samples and how many they are.
     slot: Option<(i64, f64, u32)>,
+    /// Where samples are in their half hour in the mean, after its start: what its mean is the value of.
+    middle_us: f64,
     /// Mean distances from the level, the profile of the day and that of the week, and how many they are of.
-    distances: [f64; 3],
+    distances: [f64; WAYS],
     known: u32,
 }
 
@@ -50,13 +63,14 @@ impl Baseline {
             day: Profile::new(SLOTS_OF_DAY, DAYS),
             week: Profile::new(SLOTS_OF_WEEK, WEEKS),
             slot: None,
-            distances: [0.0; 3],
+            middle_us: 0.0,
+            distances: [0.0; WAYS],
             known: 0,
         }
     }
 
     /// What is expected at `at_us`; `None` before there is a level.
-    pub(super) fn expected(&self, at_us: i64) -> Option<f64> {
+    pub(super) fn expected(&self, at_us: i64) -> Option<Expected> {
         self.candidates(at_us).map(|candidates| self.choose(candidates))
     }
 
@@ -66,7 +80,8 @@ impl Baseline {
             self.weigh(candidates.map(|expected| (value - expected).abs()));
         }
         self.level.push(value);
-        let slot = at_us.div_euclid(SLOT_US);
+        let (slot, within_us) = (at_us.div_euclid(SLOT_US), at_us.rem_euclid(SLOT_US) as f64);
+        self.middle_us += self.weight() * (within_us - self.middle_us);
         match &mut self.slot {
             Some((last, mean, count)) if *last == slot => {
                 *count = count.saturating_add(1);
@@ -82,33 +97,40 @@ impl Baseline {
     }
 
     /// The level, and where there are profiles theirs; where not, what is there.
-    fn candidates(&self, at_us: i64) -> Option<[f64; 3]> {
+    fn candidates(&self, at_us: i64) -> Option<[f64; WAYS]> {
         let level = self.level.median()?;
-        let slot = at_us.div_euclid(SLOT_US);
         // A slot that has begun is not in the profiles yet: they say what they said at its start.
-        let day = self.day.usual(slot).unwrap_or(level);
-        Some([level, day, self.week.usual(slot).unwrap_or(day)])
+        let day = self.day.usual_at(at_us, self.middle_us).unwrap_or(level);
+        Some([level, day, self.week.usual_at(at_us, self.middle_us).unwrap_or(day)])
     }
 
-    fn choose(&self, candidates: [f64; 3]) -> f64 {
-        let (mut expected, mut least) = (candidates[0], self.distances[0]);
-        for (candidate, distance) in candidates.into_iter().zip(self.distances).skip(1) {
+    fn choose(&self, candidates: [f64; WAYS]) -> Expected {
+        let (mut expected, mut least) =
+            (Expected { value: candidates[0], by: 0 }, self.distances[0]);
+        for (by, (value, distance)) in
+            candidates.into_iter().zip(self.distances).enumerate().skip(1)
+        {
             if distance < DISTANCE_LEFT_MAX * least {
-                (expected, least) = (candidate, distance);
+                (expected, least) = (Expected { value, by }, distance);
             }
         }
         expected
     }
 
-    fn weigh(&mut self, distances: [f64; 3]) {
+    fn weigh(&mut self, distances: [f64; WAYS]) {
         self.known = self.known.saturating_add(1);
-        let weight = f64::max(1.0 / f64::from(self.known), DISTANCE_WEIGHT);
+        let weight = self.weight();
         let usual = self.distances[0];
         let is_bounded = self.known > DISTANCES_KNOWN && usual > 0.0;
         let most = if is_bounded { DISTANCE_MAX * usual } else { f64::INFINITY };
         for (mean, distance) in self.distances.iter_mut().zip(distances) {
             *mean += weight * (distance.min(most) - *mean);
         }
+    }
+
+    /// That of the newest sample in a mean.
+    fn weight(&self) -> f64 {
+        f64::max(1.0 / f64::from(self.known.max(1)), MEAN_WEIGHT)
     }
 }
 
@@ -146,6 +168,17 @@ impl Profile {
         let few = few.get_mut(..means.len())?;
         few.iter_mut().zip(means).for_each(|(to, mean)| *to = *mean);
         if few.len() < SEASONS_MIN { None } else { median(few) }
+    }
+
+    /// The usual of an instant: that of its slot, drawn towards that of the nearer neighbour where it has one. A slot's is that of
+    /// `middle_us` after its start.
+    fn usual_at(&self, at_us: i64, middle_us: f64) -> Option<f64> {
+        let slot = at_us.div_euclid(SLOT_US);
+        let here = self.usual(slot)?;
+        let slots = (at_us.rem_euclid(SLOT_US) as f64 - middle_us) / SLOT_US as f64;
+        let beside = self.usual(if slots < 0.0 { slot - 1 } else { slot + 1 });
+        let part = slots.abs();
+        Some(beside.map_or(here, |beside| here * (1.0 - part) + beside * part))
     }
 
     fn at(&self, slot: i64) -> usize {
@@ -261,6 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn between_two_half_hours_a_day_is_drawn_straight() {
+        let minute = 60_000_000;
+        for step in [5, 30] {
+            let mut baseline = Baseline::new();
+            // A line up from midnight to the next, so that only the last half hour leads elsewhere.
+            for at in (0..1440 * 5).step_by(step) {
+                baseline.learn(at * minute, (at % 1440) as f64);
+            }
+            for at in (1440 * 5 + 30..1440 * 6 - 30).step_by(step) {
+                let expected = baseline.day.usual_at(at * minute, baseline.middle_us).unwrap();
+                assert!((expected - (at % 1440) as f64).abs() < 0.1, "{at}: {expected}");
+            }
+        }
+        // Where the next half hour never had a sample, there is none to be drawn to.
+        let mut hourly = Baseline::new();
+        (0..24 * 5).for_each(|hour| hourly.learn(hour * 60 * minute, (hour % 24) as f64));
+        assert_eq!(hourly.day.usual_at(3 * 60 * minute, hourly.middle_us), Some(3.0));
+        assert_eq!(hourly.day.usual_at(210 * minute, hourly.middle_us), None);
+    }
+
+    #[test]
     fn a_day_is_expected_where_it_explains_and_the_level_where_not() {
         let (mut baseline, mut flat) = (Baseline::new(), Baseline::new());
         let mut noise = Noise::new(2);
@@ -272,8 +326,9 @@ mod tests {
         }
         for at in [48 * 20, 48 * 20 + 30] {
             let expected = baseline.expected(at * HALF_HOUR).unwrap();
-            assert!((expected - shape(at)).abs() < 1.0, "{expected}");
-            assert_eq!(flat.expected(at * HALF_HOUR), flat.level.median());
+            assert!((expected.value - shape(at)).abs() < 1.0, "{expected:?}");
+            let level = flat.level.median().map(|value| Expected { value, by: 0 });
+            assert_eq!((expected.by, flat.expected(at * HALF_HOUR)), (1, level));
         }
     }
 
@@ -287,7 +342,7 @@ mod tests {
         }
         for at in [336 * 8 + 40, 336 * 8 + 300] {
             let expected = baseline.expected(at * HALF_HOUR).unwrap();
-            assert!((expected - shape(at)).abs() < 1.5, "{expected}");
+            assert!((expected.value - shape(at)).abs() < 1.5 && expected.by == 2, "{expected:?}");
         }
     }
 
@@ -299,12 +354,12 @@ mod tests {
         baseline.weigh([1e9; 3]);
         let expected = [1.0 + 5.0 / 201.0, 0.5 + 5.5 / 201.0, 2.0 + 4.0 / 201.0];
         baseline.distances.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-12));
-        assert_eq!(baseline.choose([1.0, 2.0, 3.0]), 2.0);
+        assert_eq!(baseline.choose([1.0, 2.0, 3.0]).value, 2.0);
         // A profile must be clearly better.
         baseline.distances = [1.0, 0.86, 0.74];
-        assert_eq!(baseline.choose([1.0, 2.0, 3.0]), 3.0);
+        assert_eq!(baseline.choose([1.0, 2.0, 3.0]).value, 3.0);
         baseline.distances = [1.0, 0.86, 0.86];
-        assert_eq!(baseline.choose([1.0, 2.0, 3.0]), 1.0);
+        assert_eq!(baseline.choose([1.0, 2.0, 3.0]).value, 1.0);
         // A constant series has no distance to be bounded by.
         let mut constant = Baseline::new();
         (0..300).for_each(|_| constant.weigh([0.0; 3]));

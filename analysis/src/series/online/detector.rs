@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{Baseline, residual};
+use super::baseline::{Baseline, Expected, WAYS, residual};
 use super::episodes::Place;
 use super::severity::Severity;
 use super::shape::Shape;
@@ -14,8 +14,16 @@ use crate::series::spread::median;
 const LEVEL_SAMPLES: usize = 3;
 const EXCURSION_SAMPLES: usize = 6;
 const LONG_SAMPLES: usize = 24;
+/// The first samples of a series, as long as two days are not over, that only jumps are told of: a day that was not there twice and
+/// something new look alike. Two days of samples that are 5 minutes apart; of closer ones a user can't be let wait for days.
+const FIRST_SAMPLES: u64 = 576;
+const FIRST_US: i64 = 2 * 86_400_000_000;
 /// A severity counts as this at most: beyond it the estimate of a tail says nothing.
 const SEVERITY_MAX: f64 = 8.0;
+/// What has a past: the aspects, and after them the last step.
+const PASTS: usize = Aspect::ALL.len() + 1;
+const ROUGHNESS: usize = Aspect::Roughness as usize;
+const STEP: usize = Aspect::ALL.len();
 /// Values beyond this count as it, so that every sum of them is finite.
 const VALUE_MAX: f64 = 1e300;
 
@@ -31,7 +39,8 @@ pub enum Aspect {
     Activity,
     /// |mean of `e`| over 24 samples: values stay to one side.
     Drift,
-    /// Mean distance of neighbouring values over 24 samples: values jump more.
+    /// Mean distance of neighbouring values over 24 samples, less what a known day or week moves: values jump more,
+    /// or once very far.
     Roughness,
     /// Distance of the last 32 `e` from those that were there before: nothing like it was seen.
     Shape,
@@ -81,14 +90,25 @@ pub struct Detector {
     options: Options,
     /// Values so far.
     seen: u64,
+    start_us: Option<i64>,
     baseline: Baseline,
-    last: Option<f64>,
+    last: Option<Last>,
     /// The last residuals and distances of neighbours, the newest last.
     residuals: VecDeque<f64>,
     steps: VecDeque<f64>,
     shape: Shape,
-    /// The past of each aspect.
-    pasts: [Severity; Aspect::ALL.len()],
+    /// The past of each aspect and of single steps, of each way to expect: distances from a level in days that nothing is known of yet
+    /// are no measure for those from a known day, which are a fraction of them. Steps have that of the first way alone.
+    pasts: [[Severity; PASTS]; WAYS],
+    /// The way whose pasts say what is rare: that by which is expected, once it has been so for as long as a series warms up.
+    known: usize,
+}
+
+/// The last value, and what was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Last {
+    value: f64,
+    expected: Option<Expected>,
 }
 
 impl Detector {
@@ -97,12 +117,19 @@ impl Detector {
         Self {
             options,
             seen: 0,
+            start_us: None,
             baseline: Baseline::new(),
             last: None,
             residuals: VecDeque::new(),
             steps: VecDeque::new(),
             shape: Shape::default(),
-            pasts: Default::default(),
+            pasts: std::array::from_fn(|_| {
+                std::array::from_fn(|of| match of {
+                    ROUGHNESS => Severity::of_overlapping(LONG_SAMPLES),
+                    _ => Severity::default(),
+                })
+            }),
+            known: 0,
         }
     }
 
@@ -115,7 +142,7 @@ impl Detector {
             severity: 0.0,
             aspect: None,
             observed: value,
-            expected,
+            expected: expected.map(|expected| expected.value),
             episode: None,
         };
         if !value.is_finite() {
@@ -124,26 +151,57 @@ impl Detector {
         let value = value.clamp(-VALUE_MAX, VALUE_MAX);
         let distances = self.distances(value, expected);
         self.baseline.learn(at_us, value);
-        let mut severities = [0.0; Aspect::ALL.len()];
-        for ((severity, past), distance) in
-            severities.iter_mut().zip(&mut self.pasts).zip(distances)
-        {
-            *severity = past.rank(distance).clamp(0.0, SEVERITY_MAX);
-        }
+        let by = expected.map_or(0, |expected| expected.by);
+        let [mut severities @ .., step] = self.severities(by, distances);
         self.seen = self.seen.saturating_add(1);
+        let start_us = *self.start_us.get_or_insert(at_us);
         if self.seen <= self.options.warm_up_samples {
             return nothing;
         }
-        let severity = fused(&severities);
-        let aspect = rarest(&severities);
+        let is_first = self.seen <= FIRST_SAMPLES && at_us.saturating_sub(start_us) < FIRST_US;
+        if is_first {
+            let of_aspects = Aspect::ALL.into_iter().zip(&mut severities);
+            let others = of_aspects.filter(|(aspect, _)| *aspect != Aspect::Roughness);
+            others.for_each(|(_, severity)| *severity = 0.0);
+        }
+        let (mut severity, mut aspect) = (fused(&severities), rarest(&severities));
+        // As rare as an aspect must be that says all alone.
+        let alone = fused(&[step, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        if alone > severity {
+            (severity, aspect) = (alone, Some(Aspect::Roughness));
+        }
         Verdict { score: 1.0 - 10_f64.powf(-severity), severity, aspect, ..nothing }
     }
 
-    /// How far the last samples are from the usual, by each aspect.
-    fn distances(&mut self, value: f64, expected: Option<f64>) -> [f64; Aspect::ALL.len()] {
-        let step = self.last.map_or(0.0, |last| residual(value, last).abs());
-        self.last = Some(value);
-        let residual = expected.map_or(0.0, |expected| residual(value, expected));
+    /// How rare distances from what was expected `by` a way are.
+    fn severities(&mut self, by: usize, distances: [f64; PASTS]) -> [f64; PASTS] {
+        let warm = self.options.warm_up_samples as f64;
+        if self.pasts[by][0].weight() >= warm {
+            self.known = by;
+        }
+        std::array::from_fn(|of| {
+            let is_of_steps = of == ROUGHNESS || of == STEP;
+            let (known, by) = if is_of_steps { (0, 0) } else { (self.known, by) };
+            let severity = self.pasts[known][of].of(distances[of]);
+            self.pasts[by][of].remember(distances[of]);
+            severity.clamp(0.0, SEVERITY_MAX)
+        })
+    }
+
+    /// How far the last samples are from the usual, by each aspect, and the last step.
+    fn distances(&mut self, value: f64, expected: Option<Expected>) -> [f64; PASTS] {
+        let step = self.last.map_or(0.0, |last| {
+            // A known day that rises is no jump; from one way to expect to another there is one that values didn't do.
+            let moved = match (last.expected, expected) {
+                (Some(last), Some(now)) if now.by > 0 && last.by == now.by => {
+                    now.value - last.value
+                }
+                _ => 0.0,
+            };
+            residual(value - moved, last.value).abs()
+        });
+        self.last = Some(Last { value, expected });
+        let residual = expected.map_or(0.0, |expected| residual(value, expected.value));
         push(&mut self.residuals, residual);
         push(&mut self.steps, step);
         let mut few = [0.0; LEVEL_SAMPLES];
@@ -158,6 +216,7 @@ impl Detector {
             mean(self.residuals.iter().copied()).abs(),
             mean(self.steps.iter().copied()),
             self.shape.push(residual),
+            step,
         ]
     }
 }
@@ -205,6 +264,10 @@ mod tests {
         Detector::new(Options::default())
     }
 
+    fn by(by: usize, value: f64) -> Option<Expected> {
+        Some(Expected { value, by })
+    }
+
     /// The verdicts on `after`, seen after 3000 samples of noise.
     fn after_noise(after: impl IntoIterator<Item = f64>) -> Vec<Verdict> {
         let mut detector = detector();
@@ -220,17 +283,72 @@ mod tests {
     fn the_distances_are_those_of_the_last_samples() {
         let mut detector = detector();
         for at in 1..=24 {
-            detector.distances(f64::from(at), Some(0.0));
+            detector.distances(f64::from(at), by(0, 0.0));
         }
-        let found = detector.distances(-7.0, Some(3.0));
+        let found = detector.distances(-7.0, by(0, 3.0));
         // Residuals 2 to 24 and -10; steps of 1, the last 31.
         assert_eq!(found[0], 23.0);
         assert_eq!(found[1], (20.0 + 21.0 + 22.0 + 23.0 + 24.0 + 10.0) / 6.0);
         assert_eq!(found[2], (299.0 + 10.0) / 24.0);
         assert_eq!(found[3], (299.0 - 10.0) / 24.0);
         assert_eq!(found[4], (23.0 + 31.0) / 24.0);
-        let found = detector.distances(-7.0, Some(3.0));
+        let found = detector.distances(-7.0, by(0, 3.0));
         assert_eq!((found[0], found[3]), (10.0, (297.0 - 20.0) / 24.0));
+    }
+
+    #[test]
+    fn a_known_day_that_rises_is_no_jump_and_neither_is_another_way_to_expect() {
+        let mut detector = detector();
+        for at in 0..24 {
+            let value = f64::from(at) * 5.0;
+            assert_eq!(
+                detector.distances(value + f64::from(at % 2), by(1, value))[4] > 0.0,
+                at > 0
+            );
+        }
+        assert_eq!(detector.steps, [vec![0.0], vec![1.0; 23]].concat());
+        detector.distances(118.0, by(2, 500.0));
+        detector.distances(119.0, by(0, 80.0));
+        detector.distances(121.0, by(0, 90.0));
+        assert_eq!(detector.steps.iter().rev().take(3).collect::<Vec<_>>(), [&2.0, &1.0, &2.0]);
+    }
+
+    #[test]
+    fn each_way_to_expect_has_a_past_of_its_own_that_counts_once_it_is_long_enough() {
+        let mut detector = Detector::new(Options { warm_up_samples: 100 });
+        let mut noise = Noise::new(13);
+        let mut severity = |by: usize, size: f64, distance: f64| {
+            (0..99).for_each(|_| {
+                detector.severities(by, [size * noise.uniform(); PASTS]);
+            });
+            detector.severities(by, [distance; PASTS])[0]
+        };
+        assert!((0..3).all(|_| severity(0, 20.0, 5.0) < 0.5));
+        // The past of the level still counts, and then that of the day.
+        assert!(severity(1, 1.0, 5.0) < 0.5);
+        assert!(severity(1, 1.0, 5.0) > 1.5);
+        assert!(severity(0, 20.0, 5.0) < 0.5);
+    }
+
+    #[test]
+    fn of_the_first_two_days_only_jumps_are_told() {
+        let mut noise = Noise::new(14);
+        let mut first = |minutes: i64, after: i64, jump: bool| {
+            let mut detector = detector();
+            let severities: Vec<f64> = (0..after + 24)
+                .map(|at| {
+                    let new = at - after;
+                    let more =
+                        if jump { 60.0 * f64::from(new == 0) } else { 3.0 * f64::from(new >= 0) };
+                    detector.push(at * minutes * MINUTE, noise.normal() + more).severity
+                })
+                .collect();
+            severities.into_iter().fold(0.0, f64::max)
+        };
+        // Up to two days, and up to 576 samples.
+        assert!(first(5, 500, false) < 2.3 && first(10, 264, false) < 2.3);
+        assert!(first(5, 500, true) > 2.3);
+        assert!(first(5, 590, false) > 2.3 && first(10, 300, false) > 2.3);
     }
 
     #[test]
@@ -317,18 +435,18 @@ mod tests {
             }
         }
         let expected = [
-            (0.023_260_022_712_9, -14.197_319_477_414),
-            (0.038_605_064_513_7, 20.855_291_472_688),
-            (3.283_175_967_137_1, -15.869_404_918_550),
-            (0.367_623_771_413_9, -11.573_443_023_404),
-            (0.220_790_814_908_2, -5.632_853_646_281),
-            (1.741_793_214_918_8, 14.303_891_648_313),
-            (0.211_210_477_318_8, 17.004_694_764_146),
-            (0.195_333_263_814_9, -17.402_869_230_531),
-            (1.913_373_010_461_8, 10.590_291_418_156),
-            (0.373_897_056_545_5, 6.454_857_270_306),
-            (0.137_308_502_547_9, 11.688_116_139_617),
-            (1.552_743_106_349_7, -16.930_410_360_182),
+            (0.025_559_404_754_8, -14.197_220_141_366_0),
+            (0.347_050_630_193_5, 20.559_114_803_493_3),
+            (1.215_309_155_378_5, -15.869_625_925_458_3),
+            (0.399_018_727_117_6, -10.978_558_694_623_8),
+            (0.287_652_590_653_5, -5.632_562_615_386_8),
+            (1.325_562_689_611_5, 14.579_578_843_106_7),
+            (0.233_246_259_610_0, 16.878_471_569_342_9),
+            (0.227_184_658_764_7, -16.959_944_031_289_8),
+            (1.551_901_124_935_7, 11.183_864_045_656_2),
+            (0.253_110_011_277_4, 6.455_100_562_002_8),
+            (0.129_566_306_248_7, 10.896_580_996_137_8),
+            (1.226_752_864_558_3, -16.930_210_426_868_6),
         ];
         let is_near =
             |a: &(f64, f64), b: &(f64, f64)| (a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9;

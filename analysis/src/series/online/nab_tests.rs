@@ -146,8 +146,8 @@ fn the_defaults_reach_their_score_with_few_false_alarms() {
     }
     let scores = PROFILES.map(|profile| corpus.score("", options, profile));
     assert_eq!((scores[0].windows, corpus.samples("")), (49, 137_301));
-    assert_eq!((scores[0].hits, scores[0].false_alarms), (38, 25));
-    for (score, expected) in scores.iter().zip([68.96, 66.16, 71.82]) {
+    assert_eq!((scores[0].hits, scores[0].false_alarms), (38, 26));
+    for (score, expected) in scores.iter().zip([69.09, 66.17, 71.91]) {
         near(score.normalised, expected, 0.01);
     }
     assert!(scores[0].false_alarms <= corpus.samples("") / SAMPLES_PER_FALSE_ALARM);
@@ -201,7 +201,7 @@ fn ranges_are_told_from_the_rest_better_than_by_noise() {
     assert_eq!(areas.len(), 23);
     let mean = |of: fn(&(f64, f64)) -> f64| areas.iter().map(of).sum::<f64>() / 23.0;
     let (ours, random) = (mean(|a| a.0), mean(|a| a.1));
-    near(ours, 0.3433, 0.0005);
+    near(ours, 0.3338, 0.0005);
     near(random, 0.1174, 0.0005);
 }
 

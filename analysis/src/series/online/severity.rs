@@ -17,7 +17,7 @@ const KNOWN_MIN: f64 = 32.0;
 /// The part of the past that the tail is estimated from, and the least weight of it.
 const TAIL_PART: f64 = 0.01;
 const TAIL_WEIGHT_MIN: f64 = 10.0;
-/// What the mean log excess is where nothing is known, and how many distances that counts for.
+/// What the mean log excess is where nothing is known, and how many distances that counts for, where no other number is given.
 const USUAL_EXCESS: f64 = 0.3;
 const USUAL_EXCESS_WEIGHT: f64 = 5.0;
 /// The least mean log excess.
@@ -26,7 +26,7 @@ const EXCESS_MIN: f64 = 0.02;
 const REFIT_EVERY: u8 = 16;
 
 /// The past of one detector's distances.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Severity {
     /// Bins that hold something, with their weight, in order.
     bins: Vec<(i32, f64)>,
@@ -35,17 +35,29 @@ pub(super) struct Severity {
     /// The bin that the tail starts with, the weight of the tail, and its mean log excess.
     tail: Option<(i32, f64, f64)>,
     until_refit: u8,
+    usual_weight: f64,
+}
+
+impl Default for Severity {
+    fn default() -> Self {
+        let (bins, weight, tail, until_refit) = Default::default();
+        Self { bins, weight, tail, until_refit, usual_weight: USUAL_EXCESS_WEIGHT }
+    }
 }
 
 impl Severity {
-    /// How rare `distance` is, and remembers it. Distances are 0 or more and finite.
-    pub(super) fn rank(&mut self, distance: f64) -> f64 {
-        let severity = self.of(distance);
-        self.remember(distance);
-        severity
+    /// Of distances of which so many in a row are of the same samples but for one: as many say no more than one does.
+    pub(super) fn of_overlapping(samples: usize) -> Self {
+        Self { usual_weight: USUAL_EXCESS_WEIGHT * samples as f64, ..Self::default() }
     }
 
-    fn of(&self, distance: f64) -> f64 {
+    /// How many distances are remembered; half of them once they are too many.
+    pub(super) fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    /// How rare `distance` is. Distances are 0 or more and finite.
+    pub(super) fn of(&self, distance: f64) -> f64 {
         if self.weight < KNOWN_MIN || distance <= 0.0 {
             return 0.0;
         }
@@ -61,7 +73,7 @@ impl Severity {
         -((far + 0.5) / (self.weight + 1.0)).log10()
     }
 
-    fn remember(&mut self, distance: f64) {
+    pub(super) fn remember(&mut self, distance: f64) {
         if distance > 0.0 {
             let bin = bin(distance);
             match self.bins.binary_search_by_key(&bin, |b| b.0) {
@@ -98,8 +110,8 @@ impl Severity {
             let octaves = |b: &(i32, f64)| b.1 * f64::from(b.0 - first) / BINS_PER_OCTAVE;
             let far = self.bins.iter().rev().take_while(|b| b.0 >= first);
             let excess = far.map(octaves).sum::<f64>() * std::f64::consts::LN_2;
-            let usual = USUAL_EXCESS * USUAL_EXCESS_WEIGHT;
-            let mean = (excess + usual) / (weight + USUAL_EXCESS_WEIGHT);
+            let usual = USUAL_EXCESS * self.usual_weight;
+            let mean = (excess + usual) / (weight + self.usual_weight);
             (first, weight, mean.max(EXCESS_MIN))
         });
     }
@@ -165,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn overlapping_distances_say_less_of_the_tail() {
+        let mut pasts = [Severity::default(), Severity::of_overlapping(24)];
+        let mut noise = Noise::new(6);
+        for _ in 0..2000 {
+            let distance = (1.0 - noise.uniform()).powf(-0.1);
+            pasts.iter_mut().for_each(|past| past.remember(distance));
+        }
+        let [(_, weight, excess), (_, _, more)] = pasts.map(|past| past.tail.unwrap());
+        let mean = |mean: f64, usual: f64| (mean * weight + 0.3 * usual) / (weight + usual);
+        let own = (excess * (weight + 5.0) - 1.5) / weight;
+        near(more, mean(own, 120.0));
+        assert!(more > 2.0 * excess, "{excess} {more}");
+    }
+
+    #[test]
     fn what_was_never_there_is_as_rare_as_the_past_is_long() {
         let mut past = Severity::default();
         (0..999).for_each(|_| past.remember(0.0));
@@ -184,8 +211,10 @@ mod tests {
         let mut pasts = [Severity::default(), Severity::default()];
         for _ in 0..2000 {
             let distance = noise.normal().abs();
-            let large = pasts[0].rank(distance * 2_f64.powi(500));
-            near(pasts[1].rank(distance * 2_f64.powi(-500)), large);
+            let [large, small] = [500, -500].map(|exponent| distance * 2_f64.powi(exponent));
+            near(pasts[1].of(small), pasts[0].of(large));
+            pasts[0].remember(large);
+            pasts[1].remember(small);
         }
     }
 

@@ -94,7 +94,7 @@ fn the_state_is_bounded() {
         }
         serde_json::to_string(&detector).unwrap().len()
     };
-    let (some, many) = (size(10_000), size(30_000));
+    let (some, many) = (size(20_000), size(40_000));
     assert!(many < some * 11 / 10 && many < 250_000, "{some} {many}");
 }
 

@@ -353,7 +353,7 @@ fn told(aspect: Aspect) -> &'static str {
         Aspect::Excursion => "how far the last 6 are from what was expected",
         Aspect::Activity => "how far the last 24 are from what was expected",
         Aspect::Drift => "how the last 24 stay on one side of what was expected",
-        Aspect::Roughness => "how the last 24 jump from one to the next",
+        Aspect::Roughness => "how the last 24, or one of them, jump from one to the next",
         Aspect::Shape => "the shape of the last 32",
     }
 }

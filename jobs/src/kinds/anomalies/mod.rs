@@ -86,6 +86,10 @@ impl Job for Anomalies {
         "finds outliers, level shifts and missing data in each series, with severity and explanation"
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn parameters_schema(&self) -> Value {
         parameters::schema::<Params>()
     }

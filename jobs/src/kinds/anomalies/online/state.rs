@@ -22,7 +22,7 @@ use crate::series::microseconds;
 use crate::tables::columns::{column, of_sources, texts};
 
 /// Counts up with whatever makes an earlier state another one than it would be now.
-pub(super) const REVISION: u32 = 1;
+pub(super) const REVISION: u32 = 2;
 /// How well the state is packed: the least effort makes a tenth of it.
 const PACKED: i32 = 1;
 /// The most bytes that one series' state has unpacked.
