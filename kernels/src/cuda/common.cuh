@@ -74,13 +74,13 @@ __device__ __forceinline__ void copies_wait() {
 #endif
 }
 
-// The multiprocessor that the block runs on.
+// The multiprocessor that the block runs on by now.
 __device__ __forceinline__ u32 multiprocessor() {
 #ifdef COLONNADE_EMULATION
     return blockIdx.x;
 #else
     u32 number;
-    asm("mov.u32 %0, %%smid;" : "=r"(number));
+    asm volatile("mov.u32 %0, %%smid;" : "=r"(number));
     return number;
 #endif
 }

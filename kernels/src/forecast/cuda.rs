@@ -23,8 +23,8 @@ use crate::stats::Stats;
 const THREADS: usize = 64;
 /// Steps of which the kernel keeps the states before the first; its `STRETCH`.
 const STRETCH: usize = 8;
-/// Blocks of a launch: eight, as the kernel's registers let run at once, for each of 132 to 148 multiprocessors. Where fewer run, the
-/// last find nothing left.
+/// Blocks of a launch: eight, as the kernel's registers let run at once, for each of 132 to 148 multiprocessors. Where fewer run, as
+/// beside seasons of more than 16 samples, the last find nothing left.
 const MOST_BLOCKS: usize = 1184;
 /// Samples of the largest tile: 16,384 series of 1,024, with fifteen models some times as many searches as run at once, so that few wait
 /// for the longest. An H100 takes two thirds of a second for it, the time between two looks at whether to stop.
@@ -60,15 +60,16 @@ impl Plan {
         self.facts() + self.padded()
     }
 
-    fn blocks(&self, rows: usize) -> usize {
-        (rows * self.models).div_ceil(THREADS).min(MOST_BLOCKS)
+    /// Searches that run at once.
+    fn slots(&self, rows: usize) -> usize {
+        (rows * self.models).min(MOST_BLOCKS * THREADS)
     }
 
-    /// Of all threads of a launch.
+    /// Of all searches that run at once.
     fn scratch(&self, rows: usize) -> usize {
         let d = self.dimension;
         let states = 2 * self.padded() / STRETCH;
-        self.blocks(rows) * THREADS * (self.padded() + states + d * d + 7 * d)
+        self.slots(rows) * (self.padded() + states + d * d + 7 * d)
     }
 
     fn device_bytes<B: Backend>(&self, rows: usize) -> usize {
@@ -178,14 +179,14 @@ pub(super) fn fit<B: Backend>(
             let count = tile.rows.len();
             let launch = Launch {
                 kernel: "fit",
-                grid: (plan.blocks(count) as u32, 1),
+                grid: (plan.slots(count).div_ceil(THREADS) as u32, 1),
                 block: THREADS as u32,
                 shared_bytes: (THREADS * (plan.period + 4 * STRETCH) * size_of::<f64>()) as u32,
                 // Which thread searches for which series is a matter of time; what it finds is not.
                 results: Results::Unordered,
             };
             backend.clear(queues)?;
-            // (input, models, queues, memory, values, points, model_count, series_count, samples, are_floats, period,
+            // (input, models, queues, memory, values, points, slots, model_count, series_count, samples, are_floats, period,
             //  dimension)
             backend.launch(
                 launch,
@@ -196,6 +197,7 @@ pub(super) fn fit<B: Backend>(
                     Argument::Buffer(scratch),
                     Argument::Buffer(values),
                     Argument::Buffer(points),
+                    int(OPERATION, plan.slots(count))?,
                     int(OPERATION, plan.models)?,
                     int(OPERATION, count)?,
                     int(OPERATION, plan.samples)?,

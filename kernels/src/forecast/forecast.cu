@@ -25,17 +25,16 @@
 
 // `models` has for each: 1 relative, 2 trend, 4 damped, 8 added or 16 multiplied season; `queues` for each the next
 // series, 0 at first. Values of searches that found nothing, or were not for the series, are infinite.
-// points[model][variable][series] of `dimension` variables.
+// points[model][variable][series] of `dimension` variables. There is scratch for the first `slots` threads.
 extern "C" __global__ void __launch_bounds__(WIDTH, 8)
 fit(const char* input, const int* models, int* queues, double* memory, double* values, double* points,
-    int model_count, int series_count, int samples, int are_floats, int period, int dimension) {
-    const i64 count = series_count, threads = (i64)gridDim.x * WIDTH;
+    int slots, int model_count, int series_count, int samples, int are_floats, int period, int dimension) {
+    const i64 count = series_count, threads = slots, thread = (i64)blockIdx.x * WIDTH + threadIdx.x;
     const i64 stretches = (samples + STRETCH - 1) / STRETCH;
     Scratch scratch;
     scratch.to_next_seasons = threads * STRETCH;
     scratch.to_next_states = threads * 2;
     {
-        const i64 thread = (i64)blockIdx.x * WIDTH + threadIdx.x;
         scratch.seasons = memory + thread * STRETCH;
         memory += stretches * scratch.to_next_seasons;
         scratch.states = memory + thread * 2;
@@ -59,11 +58,12 @@ fit(const char* input, const int* models, int* queues, double* memory, double* v
     const i64 row = stretches * STRETCH * (are_floats ? sizeof(float) : sizeof(double));
     Search search(model, scratch);
 
+    const u32 begin = common::multiprocessor() % model_count;
     for (int turn = 0; turn < model_count; ++turn) {
-        const int number = (int)((common::multiprocessor() + turn) % model_count);
+        const int number = (int)((begin + turn) % model_count);
         model = Model::of(models[number], period);
         int column = -1;
-        for (bool is_left = true;;) {
+        for (bool is_left = thread < threads;;) {
             while (column < 0 && is_left) {
                 const int next = atomicAdd(queues + number, 1);
                 is_left = next < series_count;

@@ -236,6 +236,8 @@ fn devices_agree<T: Element>(route: Route) {
             x[..samples].fill(7.0);
             x[samples..2 * samples - 3].fill(f64::NAN);
         }
+        // Half of them are floats, whatever they come as.
+        x[..rows / 2 * samples].iter_mut().for_each(|value| *value = f64::from(*value as f32));
         let x: Vec<T> = x.into_iter().map(T::from_f64).collect();
         // Every model by itself, too: the best one hides what the others do.
         let models = Ets::all().map(Method::Ets);
@@ -275,12 +277,26 @@ fn the_device_agrees() {
 /// Several tiles on a device that holds a few rows.
 fn a_small_device_agrees(route: Route) {
     let mut rng = generator("forecast::small_device");
-    let (rows, samples) = (if route == Route::Emulated { 3 } else { 100 }, 13);
+    let (rows, samples) = (100, 13);
     let x: Vec<f64> = (0..rows).flat_map(|_| seasonal(&mut rng, samples, 1, 0.0)).collect();
     let options = plain(Method::Ets(Ets::SIMPLE), 1);
     let whole = go(Route::Cpu, view(&x, rows), &options, &cpu());
-    let budget = Budget { device_bytes: Some(128 * 1024), ..Budget::default() };
+    // Without a bound, tiles are of a half, or of a quarter beside another device.
+    let budget = Budget { device_bytes: Some(8 * 1024), ..Budget::default() };
     let found = go(route, view(&x, rows), &options, &Execution { budget, ..on(route) });
+    assert_eq!(bits(&found), bits(&whole));
+}
+
+#[test]
+fn a_thread_that_is_done_takes_the_next_series() {
+    let mut rng = generator("forecast::next_series");
+    // Four tiles, each of more series than a block has threads: with one model, less than two blocks.
+    let (rows, samples) = (400, 9);
+    let x: Vec<f64> = (0..rows).flat_map(|_| seasonal(&mut rng, samples, 1, 0.1)).collect();
+    let options = plain(Method::Ets(Ets::SIMPLE), 1);
+    let (found, whole) = [Route::Emulated, Route::Cpu]
+        .map(|route| go(route, view(&x, rows), &options, &on(route)))
+        .into();
     assert_eq!(bits(&found), bits(&whole));
 }
 
