@@ -7,6 +7,48 @@
 //!
 //! `docs/sql.md` describes each with an example; a test runs the examples.
 
+/// What a `ScalarUDFImpl` says of itself that is as its field `function`, but for what is computed.
+macro_rules! of_function {
+    () => {
+        fn name(&self) -> &str {
+            self.function.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.function.aliases()
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.function.signature()
+        }
+
+        fn return_type(
+            &self,
+            of: &[arrow::datatypes::DataType],
+        ) -> datafusion::common::Result<arrow::datatypes::DataType> {
+            self.function.return_type(of)
+        }
+
+        fn return_field_from_args(
+            &self,
+            arguments: datafusion::logical_expr::ReturnFieldArgs<'_>,
+        ) -> datafusion::common::Result<arrow::datatypes::FieldRef> {
+            self.function.return_field_from_args(arguments)
+        }
+
+        fn coerce_types(
+            &self,
+            of: &[arrow::datatypes::DataType],
+        ) -> datafusion::common::Result<Vec<arrow::datatypes::DataType>> {
+            self.function.coerce_types(of)
+        }
+
+        fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
+            self.function.documentation()
+        }
+    };
+}
+
 mod arguments;
 mod bounded;
 mod calls;

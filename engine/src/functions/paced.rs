@@ -6,14 +6,11 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::{cast, concat};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::arguments::{Shared, beyond, stopped};
 use super::bounded::Bounded;
@@ -59,36 +56,10 @@ pub(super) struct Paced {
 }
 
 impl ScalarUDFImpl for Paced {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, of: &[DataType]) -> Result<DataType> {
-        self.function.return_type(of)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.function.return_field_from_args(arguments)
-    }
-
-    fn coerce_types(&self, of: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.coerce_types(of)
-    }
+    of_function!();
 
     fn simplify(&self, of: Vec<Expr>, context: &SimplifyContext) -> Result<ExprSimplifyResult> {
         self.function.simplify(of, context)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.function.documentation()
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
