@@ -335,13 +335,11 @@ async fn words(session: &Session, of: &AnomalyAt, told: &[Told]) -> Result<Vec<W
         return Ok(Vec::new());
     }
     let at_us = of.at.timestamp_micros();
-    let (mut from_us, mut to_us) = (at_us, at_us);
-    for Told { about, interval_us } in told {
-        let beside = interval_us.saturating_mul(BESIDE);
-        from_us = from_us.min(about.started_us.saturating_sub(beside));
-        to_us = to_us.max(about.ended_us.saturating_add(beside));
-    }
-    let table = session.table(&name).await?.filter(is_of(of).and(is_within(from_us, to_us)))?;
+    let until =
+        |told: &Told| told.about.ended_us.saturating_add(told.interval_us.saturating_mul(BESIDE));
+    let to_us = told.iter().map(until).fold(at_us, i64::max);
+    // Of words whose stretch was longer before the newest counts, too: so what ended earlier is left out last.
+    let table = session.table(&name).await?.filter(is_of(of).and(begins_by(to_us)))?;
     let mut columns = columns();
     columns.push(cast(ident("verdict"), DataType::Utf8));
     columns.push(cast(ident("at"), microseconds()));
@@ -361,7 +359,7 @@ async fn words(session: &Session, of: &AnomalyAt, told: &[Told]) -> Result<Vec<W
         for (row, about) in abouts(&batch)?.enumerate() {
             // Of a kind that there is no more nothing follows.
             let is_known = about.kind.is_empty() || !family(&about.kind).is_empty();
-            if !is_known || !is_meant(&about) || last.len() >= FINDINGS_MAX {
+            if !is_known {
                 continue;
             }
             // The newest comes first.
@@ -371,7 +369,8 @@ async fn words(session: &Session, of: &AnomalyAt, told: &[Told]) -> Result<Vec<W
             }
         }
     }
-    Ok(last.into_values().collect())
+    let meant = last.into_values().filter(|word| is_meant(&word.about));
+    Ok(meant.take(FINDINGS_MAX).collect())
 }
 
 /// What [`abouts`] reads.
@@ -397,11 +396,16 @@ fn abouts(batch: &RecordBatch) -> Result<impl Iterator<Item = About>> {
     }))
 }
 
+/// That it begins at an instant, or before.
+fn begins_by(us: i64) -> Expr {
+    let instant = lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+    cast(ident("started_at"), microseconds()).lt_eq(instant)
+}
+
 /// That it shares an instant with that stretch of time.
 fn is_within(from_us: i64, to_us: i64) -> Expr {
-    let instant = |us| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
-    let column = |name: &str| cast(ident(name), microseconds());
-    column("started_at").lt_eq(instant(to_us)).and(column("ended_at").gt_eq(instant(from_us)))
+    let instant = lit(ScalarValue::TimestampMicrosecond(Some(from_us), Some("UTC".into())));
+    begins_by(to_us).and(cast(ident("ended_at"), microseconds()).gt_eq(instant))
 }
 
 fn is_of(of: &AnomalyAt) -> Expr {

@@ -6,7 +6,7 @@ use analysis::series::Series;
 use analysis::series::online::Aspect;
 use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::scalar::ScalarValue;
-use engine::{CommitLabel, Engine, Principal, Result, WriteMode};
+use engine::{Code, CommitLabel, Engine, Principal, Result, WriteMode};
 use serde_json::{Value, json};
 
 use super::explain::{Anomaly, Kind};
@@ -272,6 +272,22 @@ async fn what_was_taken_back_stays_so_when_another_finding_of_its_instant_is_spo
     // Before a run tells it again it can be spoken of as it was last.
     say(NotAnAnomaly).await.unwrap();
     assert_eq!(in_force(&engine).await, ["shape 700 not_an_anomaly"]);
+}
+
+#[tokio::test]
+async fn the_last_word_counts_where_what_it_is_of_ended_earlier_than_before() {
+    use AnomalyVerdict::{NotAnAnomaly, Real, TakenBack};
+    let engine = engine().await;
+    append(&engine, "metrics", &[with("a", 1, &[])]).await;
+    let say = |sample, verdict| say(&engine, "a", sample, verdict);
+    tell(&engine, &[(DRIFT, 690, 740)]).await;
+    say(700, Real).await.unwrap();
+    tell(&engine, &[(DRIFT, 690, 710)]).await;
+    say(700, TakenBack).await.unwrap();
+    tell(&engine, &[]).await;
+    // There the word that was taken back was the last one that held.
+    assert_eq!(say(730, NotAnAnomaly).await.unwrap_err().code(), Code::NotFound);
+    assert!(in_force(&engine).await.is_empty());
 }
 
 #[tokio::test]
